@@ -1,0 +1,1 @@
+"""The web app and the command line: the only place where engine and storage meet."""

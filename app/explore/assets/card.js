@@ -1,0 +1,133 @@
+// The card that explains one token. It never covers its token and never leaves the window.
+
+const CARD_GAP = 10;
+const CARD_MARGIN = 8;
+const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
+
+class TokenCard {
+  constructor() {
+    this.id = uniqueId("card");
+    this.element = h("div", { class: "sol-card", id: this.id, role: "tooltip", hidden: true });
+    this.element.addEventListener("pointerenter", () => clearTimeout(this.timer));
+    this.element.addEventListener("pointerleave", () => this.hideSoon());
+    document.body.append(this.element);
+    this.onScroll = () => this.place();
+    this.onKey = (event) => {
+      if (event.key === "Escape") this.hide();
+    };
+  }
+
+  show(row, token) {
+    clearTimeout(this.timer);
+    this.release();
+    this.token = token;
+    token.setAttribute("aria-describedby", this.id);
+    this.element.replaceChildren(...cardParts(row));
+    this.element.hidden = false;
+    this.place();
+    addEventListener("scroll", this.onScroll, { capture: true, passive: true });
+    addEventListener("resize", this.onScroll, { passive: true });
+    document.addEventListener("keydown", this.onKey);
+  }
+
+  hideSoon(then) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      if (this.token && this.token === document.activeElement) return;
+      this.hide();
+      then?.();
+    }, LEAVE_DELAY_MS);
+  }
+
+  hide() {
+    clearTimeout(this.timer);
+    this.release();
+    this.element.hidden = true;
+    this.onHide?.();
+  }
+
+  release() {
+    this.token?.removeAttribute("aria-describedby");
+    this.token = null;
+    removeEventListener("scroll", this.onScroll, { capture: true });
+    removeEventListener("resize", this.onScroll);
+    document.removeEventListener("keydown", this.onKey);
+  }
+
+  // Above or below, where there is more room; as tall as that room at most.
+  place() {
+    if (!this.token) return;
+    const at = this.token.getBoundingClientRect();
+    const width = document.documentElement.clientWidth;
+    const height = innerHeight;
+    if (at.bottom < 0 || at.top > height) return this.hide();
+    const card = this.element;
+    card.style.maxHeight = "none";
+    const wanted = card.scrollHeight + 2;
+    const below = height - at.bottom - CARD_GAP - CARD_MARGIN;
+    const above = at.top - CARD_GAP - CARD_MARGIN;
+    const goesBelow = below >= wanted || below >= above;
+    const tall = Math.max(Math.min(wanted, goesBelow ? below : above), 60);
+    card.style.maxHeight = `${tall}px`;
+    const left = Math.min(Math.max(at.left - 16, CARD_MARGIN),
+      width - card.offsetWidth - CARD_MARGIN);
+    card.style.left = `${Math.max(left, CARD_MARGIN)}px`;
+    card.style.top = `${goesBelow ? at.bottom + CARD_GAP : at.top - CARD_GAP - tall}px`;
+  }
+}
+
+function cardParts(row) {
+  return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row)),
+    cardFoot(row)];
+}
+
+function cardHead(row) {
+  return h("div", { class: "sol-card-head" },
+    h("span", { class: "sol-card-token" }, tokenNodes(row.t)),
+    h("span", { class: "sol-card-id" }, `token ${row.i + 1} · id ${row.id}`));
+}
+
+function cardSpend(row) {
+  const lanes = AXES.map((axis) => {
+    const value = axis.of(row);
+    return h("div", { class: "sol-card-lane" },
+      h("span", { class: "sol-name" }, axis.name),
+      h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(value) }),
+      h("span", { class: "sol-value" }, axis.show(value)));
+  });
+  const facts = [
+    ["Surprisal", `${nats(row.s)} nats`, `p = ${probability(Math.exp(-row.s))}`],
+    ["Entropy", `${nats(row.h)} nats`, ""],
+    ["KL to dense", isNumber(row.kl) ? `${nats(row.kl)} nats` : "not measured", ""],
+  ];
+  for (const side of row.side) {
+    facts.push([`In the ${side.n} row`, `${nats(side.s)} nats`, `here ${signed(row.s - side.s)}`]);
+  }
+  return h("div", { class: "sol-card-spend" }, lanes, h("dl", { class: "sol-card-facts" },
+    facts.map(([name, value, more]) => [h("dt", {}, name), h("dd", {}, value),
+      h("dd", { class: "sol-muted" }, more)])));
+}
+
+function cardTop(row) {
+  const alternatives = row.top.map(([id, text, share]) => ({ id, text, share }));
+  if (!alternatives.some((one) => one.id === row.id)) {
+    alternatives.push({ id: row.id, text: row.t, share: Math.exp(-row.s), below: true });
+  }
+  return h("div", { class: "sol-card-top" },
+    h("div", { class: "sol-card-caption" }, "Most probable here"),
+    alternatives.map((one) => h("div", {
+      class: "sol-choice" + (one.id === row.id ? " is-chosen" : ""),
+    },
+    h("span", { class: "sol-choice-text" }, tokenNodes(one.text)),
+    h("span", { class: "sol-meter", "--v": one.share }),
+    h("span", { class: "sol-value" }, probability(one.share)))));
+}
+
+function cardFoot(row) {
+  const saved = (part, whole) => percent(1 - part / whole);
+  return h("div", { class: "sol-card-foot" },
+    h("span", {}, `Measured: ${duration(row.ms)}`),
+    h("span", {}, `Computed: saved ${saved(row.f, row.df)} of ${quantity(row.df, "FLOP")}, `
+      + `${saved(row.b, row.db)} of ${quantity(row.db, "B")}`),
+    h("span", {}, `${count(row.n, "cached token")}${row.r ? ", refreshed before this step" : ""}`));
+}

@@ -1,0 +1,183 @@
+// The live charts: what each axis spent against its budget, and what that did to quality.
+// The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
+
+const REDRAW_MS = 200;
+const LONGEST_REDRAW_MS = 1500;
+const REST = 16; // how many times longer than a redraw the pause after it is
+
+class Chart {
+  // spec: {title, empty, keys, layout(theme), traces(data)}; on: {hover(index), leave(), select}
+  constructor(spec, on) {
+    this.spec = spec;
+    this.on = on;
+    this.hidden = new Set();
+    this.plot = h("div", { class: "sol-plot", role: "img", "aria-label": spec.title });
+    this.marker = h("div", { class: "sol-marker", "aria-hidden": "true", hidden: true });
+    this.empty = h("p", { class: "sol-empty-chart" }, spec.empty);
+    this.note = h("p", { class: "sol-chart-note", hidden: true });
+    this.legend = h("div", { class: "sol-chart-legend", role: "group",
+      "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
+    this.element = h("section", { class: "sol-panel sol-chart" },
+      h("header", {}, h("h2", {}, spec.title), this.legend),
+      h("div", { class: "sol-plot-place" }, this.plot, this.marker, this.empty), this.note);
+    new ResizeObserver(() => this.resize()).observe(this.plot);
+  }
+
+  legendKey(key) {
+    return h("button", { type: "button", class: "sol-key", "aria-pressed": "true",
+      "data-colour": key.colour, "data-dash": key.dash, "--key": `var(--sol-${key.colour})`,
+      onclick: (event) => {
+        if (!this.hidden.delete(key.id)) this.hidden.add(key.id);
+        event.currentTarget.setAttribute("aria-pressed", String(!this.hidden.has(key.id)));
+        this.redraw();
+      } }, h("i", { "aria-hidden": "true" }), key.name);
+  }
+
+  async draw(data) {
+    this.data = data;
+    const plotly = await loadPlotly();
+    if (!this.element.isConnected || !this.plot.offsetWidth || data !== this.data) return;
+    show(this.empty, data.x.length === 0);
+    const layout = chartLayout(this.spec.layout(data));
+    const traces = this.spec.traces(data).map((trace) => ({
+      type: "scatter", ...trace,
+      visible: !this.hidden.has(trace.meta),
+    }));
+    await plotly.react(this.plot, traces, layout, CHART_CONFIG);
+    if (!this.listening) this.listen();
+    this.placeMarker();
+  }
+
+  redraw() {
+    if (this.data) this.draw(this.data).catch((error) => this.fail(error.message));
+  }
+
+  fail(message) {
+    setText(this.empty, message);
+    show(this.empty, true);
+  }
+
+  // Nothing to show yet. The empty axes are drawn behind the words, when the browser has time,
+  // so that the first tokens need not wait for that.
+  reset(data) {
+    this.data = data;
+    setText(this.empty, this.spec.empty);
+    show(this.empty, true);
+    this.mark(null);
+    whenIdle(() => data === this.data && this.redraw());
+  }
+
+  listen() {
+    this.listening = true;
+    this.plot.on("plotly_hover", (event) => this.on.hover(Math.round(event.points[0].x) - 1));
+    this.plot.on("plotly_unhover", () => this.on.leave());
+    this.plot.on("plotly_relayout", () => this.placeMarker());
+    this.plot.on("plotly_selected", (event) => {
+      const ends = event?.range?.x;
+      this.on.select(ends ? [Math.ceil(Math.min(...ends)) - 1, Math.floor(Math.max(...ends)) - 1]
+        : null);
+    });
+    this.plot.on("plotly_deselect", () => this.on.select(null));
+  }
+
+  async resize() {
+    if (!this.plot.offsetWidth) return;
+    if (!this.listening) return this.redraw();
+    const plotly = await loadPlotly();
+    plotly.Plots.resize(this.plot).then(() => this.placeMarker());
+  }
+
+  mark(index) {
+    this.index = index;
+    this.placeMarker();
+  }
+
+  // A line of our own over the plot: moving it redraws nothing.
+  placeMarker() {
+    const axis = this.plot._fullLayout?.xaxis;
+    const size = this.plot._fullLayout?._size;
+    const at = this.index === null || this.index === undefined || !axis
+      ? null : axis._offset + axis.l2p(this.index + 1);
+    const inside = at !== null && at >= size.l - 1 && at <= size.l + size.w + 1;
+    show(this.marker, inside);
+    if (!inside) return;
+    this.marker.style.left = `${at}px`;
+    this.marker.style.top = `${size.t}px`;
+    this.marker.style.height = `${size.h}px`;
+  }
+
+  // Draws the box of a selection that was made elsewhere; null takes it away.
+  async setSelection(range) {
+    if (!this.listening) return;
+    const plotly = await loadPlotly();
+    const selections = range === null ? [] : [{
+      type: "rect", xref: "x", yref: "paper", x0: range[0] + 0.5, x1: range[1] + 1.5, y0: 0, y1: 1,
+      line: { color: themeColour("accent"), width: 1, dash: "dot" },
+    }];
+    if (this.listening) plotly.relayout(this.plot, { selections });
+  }
+}
+
+// Both charts over one set of arrays, redrawn together and not more often than is affordable.
+class Charts {
+  constructor(on) {
+    this.spend = new Chart(spendChart, on);
+    this.quality = new Chart(qualityChart, on);
+    this.all = [this.spend, this.quality];
+    this.clear(null);
+    new MutationObserver(() => this.all.forEach((chart) => chart.redraw()))
+      .observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  }
+
+  clear(run) {
+    this.data = emptySeries(run);
+    clearTimeout(this.timer);
+    this.timer = null;
+    this.cost = 0;
+    this.all.forEach((chart) => chart.reset(this.data));
+    show(this.quality.note, false);
+  }
+
+  append(rows) {
+    rows.forEach((row) => extendSeries(this.data, row));
+    this.timer ??= setTimeout(() => this.draw(),
+      Math.min(Math.max(REDRAW_MS, REST * this.cost), LONGEST_REDRAW_MS));
+  }
+
+  async draw() {
+    try {
+      await loadPlotly();
+      const begin = performance.now();
+      await this.spend.draw(this.data);
+      this.cost = performance.now() - begin;
+      await wait(0); // tokens that came meanwhile are shown first
+      await this.quality.draw(this.data);
+      this.explain();
+    } catch (error) {
+      this.all.forEach((chart) => chart.fail(error.message));
+    }
+    this.timer = null;
+  }
+
+  finish() {
+    this.data.ended = true;
+    clearTimeout(this.timer);
+    this.draw();
+  }
+
+  explain() {
+    const { isDense, hasKl } = this.data;
+    const missing = this.data.x.length > 0 && !hasKl && !isDense;
+    setText(this.quality.note, isDense ? "A dense run is its own reference: KL to dense is zero."
+      : "Turn on “Measure quality against dense” to measure KL.");
+    show(this.quality.note, missing || (isDense && this.data.x.length > 0));
+  }
+
+  mark(index) {
+    this.all.forEach((chart) => chart.mark(index));
+  }
+
+  setSelection(range) {
+    this.all.forEach((chart) => chart.setSelection(range));
+  }
+}

@@ -1,0 +1,170 @@
+// The form at the side: prompt, schedule, budget, quality, advanced. What is typed is kept in
+// the browser, so that nothing is lost by a reload or an error.
+
+const SCHEDULE_MEANINGS = {
+  dense: "Every step spends everything: the plain model.",
+  static: "Every step spends the same, mixed evenly to meet the budget.",
+  random: "Steps differ at random around the budget; same seed, same steps.",
+  emc: "Spends more where the previous step was unsure, and still meets the budget.",
+  dac: "Spends more where the hidden state moves fast, and still meets the budget.",
+};
+
+function budgetFields() {
+  const [keep, channels, bits] = ["keep", "channels", "bits"].map((name) => PAGE.limits[name]);
+  return {
+    keep: sliderField({ label: "Attention kept", unit: "%", axis: "attention", min: keep[0],
+      max: keep[1], step: 1, hint: "Share of the cached tokens a step may read." }),
+    channels: sliderField({ label: "Channels kept", unit: "%", axis: "channels",
+      min: channels[0], max: channels[1], step: 1,
+      hint: "Share of the MLP's input channels; the rest of the weights is not read." }),
+    bits: sliderField({ label: "Bits", unit: "bit", axis: "bits", min: bits[0], max: bits[1],
+      step: 0.5, hint: "Width of the MLP's activations; 16 leaves them as they are." }),
+  };
+}
+
+function advancedFields() {
+  return {
+    max_new_tokens: numberField({ label: "Max new tokens", min: 1, max: PAGE.maxNewTokens }),
+    temperature: numberField({ label: "Temperature", min: 0, max: 100, step: "any",
+      hint: "0 always takes the most probable token." }),
+    top_k: numberField({ label: "Top-k", min: 0, hint: "0 keeps all." }),
+    top_p: numberField({ label: "Top-p", min: 0, max: 1, step: "any", hint: "1 keeps all." }),
+    repetition_penalty: numberField({ label: "Repetition penalty", min: 0, step: "any",
+      hint: "1 is off." }),
+    seed: numberField({ label: "Seed", hint: "Of sampling and of the random schedule." }),
+    episode_steps: numberField({ label: "Episode length", min: 1,
+      hint: "Steps after which schedules start again." }),
+    quant_site: choiceField({ label: "Quantisation site",
+      choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
+      hint: "The output is what papers report." }),
+    refresh: toggleField({ label: "Refresh the cache after each episode",
+      hint: "Replays it densely; the cost is counted." }),
+    ignore_end_of_text: toggleField({ label: "Ignore end of text",
+      hint: "Go on to the token limit." }),
+    stop: linesField({ label: "Stop strings",
+      hint: "One a line; \\n stands for a line break." }),
+  };
+}
+
+class Controls {
+  // on: {generate(prompt, settings), stop()}
+  constructor(on) {
+    this.on = on;
+    this.budget = budgetFields();
+    this.advanced = advancedFields();
+    this.fields = {
+      chat: toggleField({ label: "Chat",
+        hint: "Wrap the prompt as a message; off continues the text." }),
+      schedule: pillsField({ legend: "How compute is spent", choices: PAGE.schedules,
+        meanings: SCHEDULE_MEANINGS }),
+      shadow: toggleField({ label: "Measure quality against dense",
+        hint: "Adds a shadow row to every step: KL to dense, at the price of a wider batch." }),
+      static_row: toggleField({ label: "Compare with static",
+        hint: "Adds a row that spends the same budget evenly." }),
+      ...this.budget,
+      ...this.advanced,
+    };
+    this.element = this.build();
+    this.restore();
+    this.element.addEventListener("input", () => this.changed());
+    this.element.addEventListener("change", () => this.changed());
+  }
+
+  build() {
+    this.prompt = h("textarea", { class: "sol-input sol-prompt", rows: 5,
+      placeholder: "Ask something, or begin a text for the model to continue." });
+    this.prompt.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.submit(event);
+    });
+    this.generate = h("button", { type: "submit", class: "sol-button is-primary",
+      title: "Ctrl + Enter in the prompt" }, "Generate");
+    this.stop = h("button", { type: "button", class: "sol-button", disabled: true,
+      onclick: () => this.on.stop() }, "Stop");
+    this.error = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
+    this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"),
+      Object.values(this.budget).map((field) => field.element));
+    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
+      onsubmit: (event) => this.submit(event) },
+    labelled("Prompt", null, this.prompt),
+    this.buildExamples(),
+    this.fields.chat.element,
+    h("div", { class: "sol-actions" }, this.generate, this.stop),
+    this.error,
+    this.fields.schedule.element,
+    this.budgetSet,
+    this.fields.shadow.element,
+    this.fields.static_row.element,
+    this.buildAdvanced());
+  }
+
+  buildExamples() {
+    return h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },
+      PAGE.examples.map((example) => h("button", {
+        type: "button", class: "sol-chip", title: example.prompt,
+        onclick: () => {
+          this.prompt.value = example.prompt;
+          this.fields.chat.set(example.chat);
+          this.changed();
+        },
+      }, example.label)));
+  }
+
+  buildAdvanced() {
+    return h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
+      h("div", { class: "sol-advanced-grid" },
+        Object.values(this.advanced).map((field) => field.element),
+        h("button", { type: "button", class: "sol-chip is-wide",
+          onclick: () => this.set(this.prompt.value, PAGE.defaults) }, "Back to the defaults")));
+  }
+
+  settings() {
+    const values = {};
+    for (const [name, field] of Object.entries(this.fields)) values[name] = field.get();
+    return values;
+  }
+
+  set(prompt, settings) {
+    this.prompt.value = prompt;
+    for (const [name, field] of Object.entries(this.fields)) {
+      field.set(settings[name] ?? PAGE.defaults[name]);
+    }
+    this.changed();
+  }
+
+  changed() {
+    const isDense = this.fields.schedule.get() === "dense";
+    this.budgetSet.disabled = isDense;
+    this.fields.shadow.input.disabled = isDense;
+    this.fields.static_row.input.disabled = isDense || this.fields.schedule.get() === "static";
+    memory.set("settings", JSON.stringify({ prompt: this.prompt.value, ...this.settings() }));
+  }
+
+  restore() {
+    let saved = {};
+    try {
+      saved = JSON.parse(memory.get("settings")) || {};
+    } catch {
+      // Unreadable settings of an older release: begin with the defaults.
+    }
+    const { prompt, ...settings } = saved;
+    this.set(typeof prompt === "string" ? prompt : PAGE.examples[0].prompt,
+      { ...PAGE.defaults, ...settings });
+  }
+
+  submit(event) {
+    event.preventDefault();
+    if (this.generate.disabled) return;
+    this.fail(null);
+    this.on.generate(this.prompt.value, this.settings());
+  }
+
+  setBusy(busy) {
+    this.generate.disabled = busy;
+    this.stop.disabled = !busy;
+  }
+
+  fail(message) {
+    setText(this.error, message || "");
+    show(this.error, Boolean(message));
+  }
+}

@@ -1,0 +1,47 @@
+// The head of the token panel: which axis the colour shows, with its scale in real units, and
+// what the three lanes mean.
+
+function colourScale(axis) {
+  const steps = Array.from({ length: PAGE.numBins }, (_, bin) =>
+    h("span", { class: "sol-token sol-swatch", "data-bin": bin }));
+  const top = axis.key === "surprisal" ? "≥ " : "";
+  return h("span", { class: "sol-scale" },
+    h("span", { class: "sol-value" }, axis.show(axis.low)),
+    h("span", { class: "sol-scale-steps", "aria-hidden": "true" }, steps),
+    h("span", { class: "sol-value" }, top + axis.show(axis.high)));
+}
+
+function laneLegend() {
+  return h("div", { class: "sol-lane-legend" },
+    h("span", { class: "sol-muted" }, "Lanes"),
+    AXES.map((axis) => h("span", { class: "sol-lane-key", "data-axis": axis.key },
+      h("i", { "aria-hidden": "true" }), axis.name)),
+    h("span", { class: "sol-muted" }, "full = dense"));
+}
+
+class Legend {
+  constructor(axes, onAxis) {
+    const name = uniqueId("axis");
+    this.scale = h("div", { class: "sol-scale-place" });
+    this.inputs = axes.map((axis) => h("input", { type: "radio", name, value: axis.key,
+      onchange: () => this.choose(axis, onAxis) }));
+    this.element = h("div", { class: "sol-legend" },
+      h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, "Colour"),
+        h("div", { class: "sol-pills is-small" }, axes.map((axis, at) =>
+          h("label", { class: "sol-pill" }, this.inputs[at], h("span", {}, axis.name))))),
+      this.scale, laneLegend());
+    const saved = Math.max(axes.findIndex((axis) => axis.key === memory.get("axis")), 0);
+    this.inputs[saved].checked = true;
+    this.choose(axes[saved], onAxis);
+  }
+
+  choose(axis, onAxis) {
+    memory.set("axis", axis.key);
+    this.show(axis);
+    onAxis(axis);
+  }
+
+  show(axis) {
+    this.scale.replaceChildren(colourScale(axis));
+  }
+}

@@ -1,0 +1,138 @@
+// What the charts draw: arrays over the tokens, extended row by row, and the two charts' traces.
+// Token numbers on the x axis begin at 1, as on the card.
+
+function emptySeries(run) {
+  const config = run?.config;
+  const budget = config?.schedule?.budget;
+  const isDense = config?.schedule?.kind === "dense";
+  return {
+    isDense,
+    hasKl: false,
+    hasStatic: false,
+    ended: false,
+    limit: config?.max_new_tokens ?? 64,
+    target: isDense || !budget ? [1, 1, 1]
+      : [budget.keep_fraction, budget.channel_keep_ratio, budget.bit_width / 16],
+    x: [],
+    spent: [[], [], []],
+    mean: [[], [], []],
+    sums: [0, 0, 0],
+    surprisal: [],
+    kl: [],
+    perplexity: [],
+    sides: {},
+    nllSum: 0,
+  };
+}
+
+// While a long run streams, its smooth lines are drawn through every few points only.
+function thinned(data, values) {
+  const step = data.ended ? 1 : Math.ceil(data.x.length / 300);
+  if (step === 1) return { x: data.x, y: values };
+  const last = data.x.length - 1;
+  const keep = (_, at) => at % step === 0 || at === last;
+  return { x: data.x.filter(keep), y: values.filter(keep) };
+}
+
+function extendSeries(data, row) {
+  data.x.push(row.i + 1);
+  const seen = data.x.length;
+  AXES.forEach((axis, at) => {
+    const share = 100 * axis.share(axis.of(row));
+    data.sums[at] += share;
+    data.spent[at].push(share);
+    data.mean[at].push(data.sums[at] / seen);
+  });
+  data.surprisal.push(row.s);
+  data.kl.push(row.kl);
+  data.hasKl ||= row.kl !== null;
+  data.nllSum += row.s ?? 0;
+  data.perplexity.push(Math.exp(data.nllSum / seen));
+  for (const side of row.side) {
+    const own = (data.sides[side.n] ??= { sum: 0, perplexity: [] });
+    own.sum += side.s ?? 0;
+    own.perplexity.push(Math.exp(own.sum / seen));
+  }
+}
+
+// The x range while streaming: the next power of two, so that it rarely moves.
+function tokenRange(data) {
+  const seen = data.x.length;
+  if (data.ended) return [0.5, Math.max(seen, 2) + 0.5];
+  const room = Math.max(32, 2 ** Math.ceil(Math.log2(seen * 1.02 + 1)));
+  return [0.5, Math.max(Math.min(room, data.limit), 2) + 0.5];
+}
+
+const tokenAxis = (data) => ({
+  range: tokenRange(data), title: { text: "token", font: { size: 11 }, standoff: 4 },
+});
+
+const spendChart = {
+  title: "Spend against budget",
+  empty: "The running mean of each axis appears here, beside the budget you asked for.",
+  keys: [
+    ...AXES.map((axis) => ({ id: axis.key, name: axis.name, colour: axis.key })),
+    { id: "target", name: "Budget", colour: "muted", dash: "dash" },
+    { id: "steps", name: "Each step", colour: "muted", dash: "faint" },
+  ],
+  layout: (data) => ({
+    uirevision: data.id ?? "spend",
+    datarevision: data.x.length,
+    xaxis: tokenAxis(data),
+    yaxis: { range: [0, 104], ticksuffix: " %", tickvals: [0, 25, 50, 75, 100] },
+  }),
+  traces: (data) => [
+    ...AXES.map((axis, at) => ({
+      meta: "steps", x: data.x, y: data.spent[at], mode: "lines", opacity: 0.28,
+      line: { color: themeColour(axis.key), width: 1, shape: "hvh" }, hoverinfo: "skip",
+    })),
+    ...AXES.map((axis, at) => ({
+      meta: "target", x: [0.5, Math.max(data.limit, data.x.length) + 0.5],
+      y: [100 * data.target[at], 100 * data.target[at]], mode: "lines", hoverinfo: "skip",
+      line: { color: themeColour(axis.key), width: 1.5, dash: "dash" },
+    })),
+    ...AXES.map((axis, at) => [axis, thinned(data, data.mean[at])]).map(([axis, line]) => ({
+      meta: axis.key, ...line, mode: "lines",
+      line: { color: themeColour(axis.key), width: 2.5 },
+      customdata: line.y.map((share) => (axis.key === "bits" ? share * 0.16 : share)),
+      hovertemplate: `${axis.name} %{customdata:.1f}${axis.key === "bits" ? " bit" : " %"}`
+        + " so far<extra></extra>",
+    })),
+  ],
+};
+
+const qualityChart = {
+  title: "Quality",
+  empty: "Surprisal, running perplexity and KL to dense appear here.",
+  keys: [
+    { id: "surprisal", name: "Surprisal", colour: "surprisal", dash: "faint" },
+    { id: "kl", name: "KL to dense", colour: "kl", dash: "bars" },
+    { id: "perplexity", name: "Perplexity", colour: "perplexity" },
+    { id: "side", name: "of shadow rows", colour: "perplexity", dash: "dash" },
+  ],
+  layout: (data) => ({
+    uirevision: data.id ?? "quality",
+    datarevision: data.x.length,
+    xaxis: tokenAxis(data),
+    yaxis: { rangemode: "tozero", title: { text: "nats", font: { size: 11 }, standoff: 4 } },
+    yaxis2: { rangemode: "tozero", nticks: 5,
+      title: { text: "perplexity", font: { size: 11 }, standoff: 6 } },
+  }),
+  traces: (data) => [
+    { meta: "kl", x: data.x, y: data.kl, mode: "lines", fill: "tozeroy",
+      hovertemplate: "KL to dense %{y:.3f} nats<extra></extra>",
+      line: { color: themeColour("kl"), width: 1, shape: "hvh" } },
+    { meta: "surprisal", x: data.x, y: data.surprisal, mode: "lines",
+      hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>",
+      line: { color: themeColour("surprisal"), width: 1.2 } },
+    { meta: "perplexity", ...thinned(data, data.perplexity), yaxis: "y2", mode: "lines",
+      hovertemplate: "Perplexity %{y:.2f} so far<extra></extra>",
+      line: { color: themeColour("perplexity"), width: 2 } },
+    ...Object.entries(data.sides).map(([name, side]) => ({
+      meta: "side", ...thinned(data, side.perplexity), yaxis: "y2", mode: "lines",
+      hovertemplate: `Perplexity of the ${name} row %{y:.2f}<extra></extra>`,
+      line: { color: name === "dense" ? themeColour("perplexity") : themeColour("bits"),
+        width: 1.5, dash: name === "dense" ? "dot" : "dash" },
+    })),
+  ],
+};

@@ -1,0 +1,204 @@
+// The status panel: what is going on, how fast it was measured to be, what it is computed to
+// save, and what was spent against what was asked for.
+
+const STATES = {
+  idle: ["Ready", "idle"],
+  queued: ["Waiting", "wait"],
+  loading: ["Waiting for the model", "wait"],
+  prefill: ["Reading the prompt", "busy"],
+  running: ["Generating", "busy"],
+  stopping: ["Stopping", "busy"],
+  finished: ["Finished", "good"],
+  stopped: ["Stopped", "idle"],
+  failed: ["Failed", "bad"],
+  interrupted: ["Interrupted", "bad"],
+};
+
+const REASONS = {
+  length: "reached the token limit",
+  end_of_text: "the model ended its text",
+  stop_string: "met a stop string",
+  context_full: "the model's context is full",
+  stopped: "stopped by you",
+};
+
+class Tally {
+  // Sums over the rows; the page never goes through all rows again.
+  constructor() {
+    Object.assign(this, { rows: 0, ms: 0, f: 0, df: 0, b: 0, db: 0, spend: [0, 0, 0], recent: [] });
+  }
+
+  add(row) {
+    this.rows += 1;
+    this.ms += row.ms;
+    for (const key of ["f", "df", "b", "db"]) this[key] += row[key];
+    row.a.forEach((value, at) => { this.spend[at] += value; });
+    this.recent.push(row.ms);
+    if (this.recent.length > 20) this.recent.shift();
+  }
+
+  mean(at) {
+    return this.rows ? this.spend[at] / this.rows : NaN;
+  }
+
+  // Milliseconds per token: of the last 20 steps while running, of the whole run afterwards.
+  pace(isLive) {
+    if (!isLive) return this.ms / this.rows;
+    return this.recent.reduce((sum, ms) => sum + ms, 0) / this.recent.length;
+  }
+}
+
+function tile(name, note) {
+  const value = h("dd", {}, MISSING);
+  return { value, element: h("div", { class: "sol-tile" }, h("dt", {}, name), value,
+    h("dd", { class: "sol-note" }, h("small", {}, note))) };
+}
+
+class Status {
+  // on: {retry(), backToLive()}
+  constructor(on) {
+    this.pill = h("span", { class: "sol-state", "data-kind": "idle" }, "Ready");
+    this.detail = h("span", { class: "sol-detail" });
+    this.announce = h("span", { class: "sol-offscreen", role: "status", "aria-live": "polite" });
+    this.bar = h("div", { class: "sol-bar", role: "progressbar", "aria-label": "Progress" });
+    this.retry = h("button", { type: "button", class: "sol-button is-small", hidden: true,
+      onclick: on.retry }, "Try again");
+    this.back = h("button", { type: "button", class: "sol-button is-small", hidden: true,
+      onclick: on.backToLive }, "Show the running generation");
+    this.message = h("p", { class: "sol-message", hidden: true });
+    this.tiles = {
+      tokens: tile("Tokens", "so far / at most"),
+      speed: tile("Tokens/s", "measured"),
+      step: tile("Per token", "measured"),
+      flops: tile("FLOPs saved", "computed"),
+      bytes: tile("Bytes saved", "computed"),
+    };
+    this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
+    this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
+      this.bar,
+      h("div", { class: "sol-status-line" }, this.pill, this.detail, this.back, this.retry,
+        this.announce),
+      this.message,
+      h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
+        h("div", { class: "sol-tile is-spend" }, h("dt", {}, "Spent / asked for"),
+          h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
+            h("i", { "aria-hidden": "true" }), h("span", { class: "sol-spend-name" }, axis.name),
+            this.spend[at]))))));
+    this.clear();
+  }
+
+  clear() {
+    this.tally = new Tally();
+    this.run = null;
+    Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
+    this.spend.forEach((value) => setText(value, MISSING));
+    this.say(null);
+  }
+
+  add(rows) {
+    rows.forEach((row) => this.tally.add(row));
+  }
+
+  // view: the last poll's answer; run: what the run is; model: the loader's state.
+  update(view, run, model) {
+    const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
+    this.setState(state, this.detailOf(state, view, run, model));
+    this.showProgress(view, run, model);
+    if (view.status === "failed") this.say(view.error, "bad");
+    else if (view.warning) this.say(view.warning, "warn");
+    else if (view.status === "interrupted") {
+      this.say("The server ended before this run did. This is what had been saved.", "warn");
+    } else this.say(null);
+    this.showNumbers(view, run);
+  }
+
+  setState(state, detail) {
+    const [name, kind] = STATES[state] || [state, "idle"];
+    if (this.pill.textContent !== name) setText(this.announce, `${name}. ${detail}`);
+    setText(this.pill, name);
+    this.pill.dataset.kind = kind;
+    setText(this.detail, detail);
+  }
+
+  detailOf(state, view, run, model) {
+    if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in line` : "";
+    if (state === "loading") return modelText(view.model || model);
+    const parts = [];
+    if (run) parts.push(PAGE.schedules[run.config.schedule.kind] || run.config.schedule.kind);
+    if (view.prefill) {
+      parts.push(`${count(view.prefill.tokens, "prompt token")} read densely in ` +
+        duration(view.prefill.ms));
+    }
+    if (view.summary && REASONS[view.summary.reason]) parts.push(REASONS[view.summary.reason]);
+    return parts.join(" · ");
+  }
+
+  showModel(model) {
+    const ready = model.state === "ready";
+    if (ready) this.setState("idle", modelText(model));
+    else if (model.state === "loading") {
+      setText(this.pill, "Loading the model");
+      this.pill.dataset.kind = "wait";
+      setText(this.detail, modelText(model));
+    } else {
+      setText(this.pill, "No model");
+      this.pill.dataset.kind = "bad";
+      setText(this.detail, modelName(model.name));
+      this.say(model.message, "bad");
+    }
+    show(this.retry, model.state === "failed");
+    if (model.state !== "failed") this.say(null);
+    this.setBar(model.state === "loading" ? model.fraction : null);
+  }
+
+  showProgress(view, run, model) {
+    const loading = view.status === "loading" && (view.model || model);
+    if (loading) return this.setBar(loading.fraction);
+    if (view.status === "running" && run) {
+      return this.setBar(this.tally.rows / run.config.max_new_tokens);
+    }
+    return this.setBar(view.live ? 0 : null);
+  }
+
+  setBar(fraction) {
+    this.bar.classList.toggle("is-on", fraction !== null);
+    this.bar.style.setProperty("--v", fraction ?? 0);
+    this.bar.setAttribute("aria-valuenow", Math.round(100 * (fraction ?? 0)));
+  }
+
+  showNumbers(view, run) {
+    const { tally } = this;
+    if (!run || tally.rows === 0) return;
+    const pace = tally.pace(view.live);
+    const values = {
+      tokens: view.live ? `${tally.rows} / ${run.config.max_new_tokens}` : `${tally.rows}`,
+      speed: fixed(view.summary?.tokens_per_s ?? 1000 / pace, 1),
+      step: duration(pace),
+      flops: percent(1 - tally.f / tally.df, 1),
+      bytes: percent(1 - tally.b / tally.db, 1),
+    };
+    for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
+    const { kind, budget } = run.config.schedule;
+    const asked = kind === "dense" ? [1, 1, 16]
+      : [budget.keep_fraction, budget.channel_keep_ratio, budget.bit_width];
+    AXES.forEach((axis, at) => {
+      const digits = axis.key === "bits" ? fixed(tally.mean(at), 1) : fixed(100 * tally.mean(at), 1);
+      setText(this.spend[at], `${digits} / ${axis.show(asked[at])}`);
+    });
+  }
+
+  say(text, kind) {
+    setText(this.message, text || "");
+    this.message.className = `sol-message is-${kind}`;
+    this.message.setAttribute("role", kind === "bad" ? "alert" : "status");
+    show(this.message, Boolean(text));
+  }
+}
+
+function modelText(model) {
+  if (!model) return "";
+  if (model.state === "loading") return `${model.message} · ${percent(model.fraction)}`;
+  if (model.state === "failed") return model.message;
+  const { name, dtype, device, context_length: room } = model.facts;
+  return `${modelName(name)} · ${dtype} · ${device} · context ${room.toLocaleString("en")} tokens`;
+}

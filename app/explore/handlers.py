@@ -1,0 +1,59 @@
+"""What the Explore page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from app.explore.settings import checked_prompt, config_from_settings, settings_from_config
+from app.page_calls import Handler, Request, field, owner_of
+from app.services import Services
+
+__all__ = ["HANDLERS"]
+
+
+def home(services: Services, request: Request) -> dict[str, Any]:
+    """State of the model, and this visitor's unfinished run, which a reload takes up again.
+
+    Notices of the start (a database kept aside, say) are for whoever runs the server.
+    """
+    return {
+        "model": asdict(services.loader.status()),
+        "active": services.runs.active(owner_of(request)),
+        "notices": [] if services.is_shared else list(services.store.notices),
+    }
+
+
+def start_run(services: Services, request: Request) -> dict[str, Any]:
+    """Check the settings, put the run in line, answer with its id."""
+    owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
+    config = config_from_settings(field(request, "settings", dict))
+    return {"run_id": services.runs.start(owner, prompt, config)}
+
+
+def poll_run(services: Services, request: Request) -> dict[str, Any]:
+    """Rows from the cursor on; the first answer also says what the run is."""
+    cursor = max(0, field(request, "cursor", int))
+    view = services.runs.poll(owner_of(request), field(request, "run_id", str), cursor)
+    if view["status"] == "loading":
+        view["model"] = asdict(services.loader.status())
+    if run := view.get("run"):
+        run["settings"] = settings_from_config(run["config"])
+    return view
+
+
+def stop_run(services: Services, request: Request) -> dict[str, Any]:
+    """Ask the run to end after its current token."""
+    services.runs.stop(owner_of(request), field(request, "run_id", str))
+    return {}
+
+
+def retry_model(services: Services, request: Request) -> dict[str, Any]:
+    """Load the model again after a failure."""
+    services.loader.retry()
+    return home(services, request)
+
+
+HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler for handler in (home, start_run, poll_run, stop_run, retry_model)
+}

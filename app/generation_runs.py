@@ -1,0 +1,263 @@
+"""Generations in the background: started, polled and stopped by id, one at a time on the model.
+
+Each run has a thread that waits in line (first come, first served), generates, and hands every
+event to the page (in memory) and to the database (``RunSaver``). A page that was reloaded asks
+again with its visitor id and gets everything from the start.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from app.errors import AppError
+from app.live_run import EndPhase, LiveRun
+from app.model_loader import ModelLoader
+from app.run_saver import RunSaver, SavedRun
+from app.run_views import ROWS_PER_POLL, live_view, stored_view
+from app.views import json_safe, page_row, run_title
+from sol_core.config import GenerationConfig
+from sol_core.errors import ConfigError, SolError
+from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent, event_to_dict
+from storage import NotFoundError, RunRecord, RunStore, StorageError
+
+__all__ = ["GenerateFunction", "GenerationRuns", "RunNotFoundError"]
+
+logger = logging.getLogger(__name__)
+
+MAX_PER_OWNER = 3
+MAX_IN_LINE = 32
+KEEP_ENDED_S = 60.0
+# Rows that the disk refuses are worth keeping longer: they exist nowhere else.
+KEEP_UNSAVED_S = 1800.0
+
+
+class RunNotFoundError(AppError, LookupError):
+    """No run has this id, or it is not this visitor's to see."""
+
+
+class GenerateFunction(Protocol):
+    """``sol_core.generation.generate``."""
+
+    def __call__(
+        self, model: Any, prompt: str, config: GenerationConfig, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]: ...
+
+
+class GenerationRuns:
+    """The live runs of this process, and the way to those that ended.
+
+    Args:
+        store: where runs are kept.
+        loader: gives the model; runs that start before it is loaded wait for it.
+        generate: the engine.
+        keep_ended_s: how long an ended run stays in memory once it is saved.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        loader: ModelLoader,
+        generate: GenerateFunction,
+        keep_ended_s: float = KEEP_ENDED_S,
+    ) -> None:
+        self._store = store
+        self._loader = loader
+        self._generate = generate
+        self._keep_ended_s = keep_ended_s
+        self._runs: dict[str, LiveRun] = {}
+        self._line: list[LiveRun] = []
+        self._turn = threading.Condition()
+        self._saver = RunSaver(store, self._expire)
+        self._saver.start()
+
+    def start(self, owner: str, prompt: str, config: GenerationConfig) -> str:
+        """Put a generation in line and return its id.
+
+        Raises: ConfigError for an empty prompt; AppError when too many runs are waiting.
+        """
+        if not prompt.strip():
+            raise ConfigError("The prompt is empty. Type something for the model to continue.")
+        with self._turn:
+            self._check_room(owner)
+            run = self._create(owner, prompt, config)
+            self._runs[run.run_id] = run
+            self._line.append(run)
+        run.thread = threading.Thread(target=self._work, args=(run,), daemon=True)
+        run.thread.start()
+        return run.run_id
+
+    def poll(self, owner: str, run_id: str, cursor: int) -> dict[str, Any]:
+        """The run's state and its rows from number ``cursor`` on, at most ``ROWS_PER_POLL``.
+
+        Raises: RunNotFoundError when there is no such run or it is another visitor's and
+            has not ended; StorageError when the database cannot be read.
+        """
+        live = self._runs.get(run_id)
+        if live is not None and (live.owner == owner or live.has_ended):
+            return live_view(live, self._place(live), cursor)
+        record = self._visible_record(run_id) if live is None else None
+        if record is None:
+            raise RunNotFoundError(
+                "This run does not exist: it was deleted, never saved, or belongs to someone else "
+                "and has not finished. Choose another one in History."
+            )
+        events = self._store.events(record.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
+        return stored_view(record, events, cursor)
+
+    def stop(self, owner: str, run_id: str) -> None:
+        """Ask a run to end after its current token; nothing happens if it has ended.
+
+        Raises: RunNotFoundError when it is not this visitor's.
+        """
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        if run.owner != owner:
+            raise RunNotFoundError("Only the visitor who started a run can stop it.")
+        run.stop_requested.set()
+        with self._turn:
+            self._turn.notify_all()
+
+    def active(self, owner: str) -> str | None:
+        """The id of this visitor's newest run that has not ended."""
+        mine = [run for run in self._runs.values() if run.owner == owner and not run.has_ended]
+        return mine[-1].run_id if mine else None
+
+    def is_live(self, run_id: str) -> bool:
+        """Whether the run is queued or running in this process."""
+        run = self._runs.get(run_id)
+        return run is not None and not run.has_ended
+
+    def forget(self, run_id: str) -> None:
+        """Drop an ended run from memory (it was deleted)."""
+        self._runs.pop(run_id, None)
+        self._saver.drop(run_id)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Stop everything, save what there is, end the threads."""
+        deadline = time.monotonic() + timeout_s
+        for run in list(self._runs.values()):
+            run.stop_requested.set()
+        with self._turn:
+            self._turn.notify_all()
+        for run in list(self._runs.values()):
+            if run.thread is not None:
+                run.thread.join(max(0.0, deadline - time.monotonic()))
+        self._saver.close(timeout_s)
+
+    # --- starting -------------------------------------------------------------------------
+
+    def _check_room(self, owner: str) -> None:
+        mine = sum(run.owner == owner for run in self._line)
+        if mine >= MAX_PER_OWNER:
+            raise AppError(
+                f"You already have {mine} runs running or waiting; at most {MAX_PER_OWNER} are "
+                "allowed. Stop one or wait for it to end."
+            )
+        if len(self._line) >= MAX_IN_LINE:
+            raise AppError(
+                f"{len(self._line)} runs are waiting for the model, the most that are allowed. "
+                "Try again in a minute."
+            )
+
+    def _create(self, owner: str, prompt: str, config: GenerationConfig) -> LiveRun:
+        run_id, created_at, problem = secrets.token_urlsafe(9), datetime.now(UTC), None
+        model = self._loader.status().name
+        try:
+            record = self._store.create(
+                owner, prompt, model, config.schedule.kind, json_safe(config.to_dict())
+            )
+            run_id, created_at = record.id, record.created_at
+        except StorageError as error:
+            logger.warning("a run could not be created in the database: %s", error)
+            problem = str(error)
+        run = LiveRun(run_id, owner, prompt, run_title(prompt), model, config, created_at)
+        run.save_problem = problem
+        if problem is None:
+            run.saved = SavedRun(run_id)
+            self._saver.add(run.saved)
+        return run
+
+    # --- the run's own thread -------------------------------------------------------------
+
+    def _work(self, run: LiveRun) -> None:
+        phase: EndPhase = "failed"
+        error = None
+        try:
+            phase = self._take_turn_and_generate(run)
+        except SolError as reason:
+            error = str(reason)
+        except Exception as reason:  # a worker's last line of defence: shown, not swallowed
+            logger.exception("run %s failed", run.run_id)
+            error = f"The generation failed: {type(reason).__name__}: {reason}"
+        with self._turn:
+            self._line.remove(run)
+            self._turn.notify_all()
+        if run.saved is not None:
+            run.saved.ending = (phase, run.summary, error)
+        run.end(phase, error)
+        self._saver.wake()
+
+    def _take_turn_and_generate(self, run: LiveRun) -> EndPhase:
+        with self._turn:
+            self._turn.wait_for(lambda: self._line[0] is run or run.stop_requested.is_set())
+        run.phase = "loading"
+        model = None
+        if not run.stop_requested.is_set():
+            model = self._loader.wait(run.stop_requested.is_set)
+        if model is None or run.stop_requested.is_set():
+            return "stopped"
+        run.model = model.name
+        run.phase = "prefill"
+        for event in self._generate(model, run.prompt, run.config, run.stop_requested.is_set):
+            self._take(run, event)
+        stopped = run.stop_requested.is_set() and (run.summary or {}).get("reason") in (
+            None,
+            "stopped",
+        )
+        return "stopped" if stopped else "finished"
+
+    def _take(self, run: LiveRun, event: Event) -> None:
+        record = json_safe(event_to_dict(event))
+        if isinstance(event, TokenEvent):
+            # "w": wall-clock ms when the token was made; not saved, the page measures its lag.
+            run.rows.append(page_row(record) | {"w": round(time.time() * 1000)})
+            if run.saved is not None:
+                self._saver.add_rows(run.saved, [record])
+        elif isinstance(event, PrefillEvent):
+            run.prefill = record
+            run.phase = "running"
+            if run.saved is not None:
+                run.saved.prefill = record
+        elif isinstance(event, FinishEvent):
+            run.summary = record
+
+    # --- reading --------------------------------------------------------------------------
+
+    def _visible_record(self, run_id: str) -> RunRecord | None:
+        try:
+            record = self._store.get(run_id)
+        except NotFoundError:
+            return None
+        # "running" here belongs to another process: it cannot be shown live.
+        return None if record.status == "running" else record
+
+    def _place(self, run: LiveRun) -> int | None:
+        with self._turn:
+            return self._line.index(run) if run in self._line else None
+
+    def _expire(self) -> None:
+        """Forget ended runs that are saved, and after a longer while those that never were."""
+        now = time.monotonic()
+        for run in list(self._runs.values()):
+            if run.ended_at is None:
+                continue
+            is_saved = run.saved is not None and run.saved.done
+            if now - run.ended_at > (self._keep_ended_s if is_saved else KEEP_UNSAVED_S):
+                self.forget(run.run_id)

@@ -1,0 +1,114 @@
+"""Loads the language model in the background, so that the page is reachable before it is there.
+
+Importing torch happens in the loading thread too. A failed load stays visible with its reason
+until ``retry``.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sol_core.errors import ModelLoadError, SolError
+
+__all__ = ["LoadFunction", "ModelLoader", "ModelStatus"]
+
+ModelState = Literal["loading", "ready", "failed"]
+ProgressFunction = Callable[[str, float], None]
+LoadFunction = Callable[[ProgressFunction], Any]
+
+logger = logging.getLogger(__name__)
+_WAIT_STEP_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """What the page shows about the model.
+
+    Attributes:
+        name: the model that was asked for.
+        fraction: progress of loading, in [0, 1].
+        message: what is being done, or why it failed and what to do.
+        facts: dtype, device and context length of a loaded model.
+    """
+
+    name: str
+    state: ModelState
+    message: str
+    fraction: float
+    facts: dict[str, Any]
+
+
+class ModelLoader:
+    """Holds the one language model of this process.
+
+    Args:
+        name: shown while the model is not there yet.
+        load: makes the model; is given ``on_progress(message, fraction)``.
+    """
+
+    def __init__(self, name: str, load: LoadFunction) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._settled = threading.Event()
+        self._model: Any = None
+        self._status = ModelStatus(name, "loading", "Starting", 0.0, {})
+
+    def start(self) -> None:
+        """Begin to load; returns at once."""
+        threading.Thread(target=self._work, name="model-loader", daemon=True).start()
+
+    def retry(self) -> None:
+        """Load again after a failure; does nothing in any other state."""
+        with self._lock:
+            if self._status.state != "failed":
+                return
+            self._settled.clear()
+            self._set("loading", "Starting again", 0.0)
+        self.start()
+
+    def status(self) -> ModelStatus:
+        return self._status
+
+    def wait(self, should_stop: Callable[[], bool]) -> Any:
+        """The model once it is loaded; None when ``should_stop`` came first.
+
+        Raises: ModelLoadError with the reason when loading failed.
+        """
+        while not self._settled.wait(_WAIT_STEP_S):
+            if should_stop():
+                return None
+        if self._status.state == "failed":
+            raise ModelLoadError(self._status.message)
+        return self._model
+
+    def _work(self) -> None:
+        try:
+            self._model = self._load(lambda message, part: self._set("loading", message, part))
+            self._set("ready", "Ready", 1.0, _facts(self._model))
+        except SolError as error:
+            logger.warning("the model could not be loaded: %s", error)
+            self._set("failed", str(error), 0.0)
+        except Exception as error:  # a worker's last line of defence: shown, not swallowed
+            logger.exception("loading the model failed")
+            self._set("failed", f"Loading failed: {type(error).__name__}: {error}", 0.0)
+        finally:
+            self._settled.set()
+
+    def _set(
+        self, state: ModelState, message: str, fraction: float, facts: dict[str, Any] | None = None
+    ) -> None:
+        fraction = min(max(fraction, 0.0), 1.0)
+        self._status = ModelStatus(self._status.name, state, message, fraction, facts or {})
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "dtype": model.dtype_name,
+        "device": model.device_name,
+        "context_length": model.context_length,
+    }

@@ -1,0 +1,95 @@
+"""Where everything lives: one data directory, and nothing is written outside it.
+
+``--data-dir`` wins over ``SOL_DATA_DIR``, which wins over the platform's own place.
+Standard library, plus platformdirs when neither is given.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import DataDirError
+
+__all__ = ["DataDir"]
+
+DATA_DIR_VARIABLE = "SOL_DATA_DIR"
+APP_NAME = "sol-explorer"
+# Below this SQLite and the logs fail in odd places; downloads check their own need.
+MIN_FREE_BYTES = 100 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """The data directory and the places in it; creating nothing until ``prepare``."""
+
+    root: Path
+
+    @classmethod
+    def resolve(cls, argument: str | None) -> DataDir:
+        """The directory to use: ``argument``, else ``SOL_DATA_DIR``, else the platform's.
+
+        Raises: DataDirError when the argument is empty.
+        """
+        if argument is not None and not argument.strip():
+            raise DataDirError("--data-dir is empty: name a folder, or leave the option out")
+        chosen = argument or os.environ.get(DATA_DIR_VARIABLE, "").strip()
+        if not chosen:
+            import platformdirs
+
+            chosen = platformdirs.user_data_dir(APP_NAME, appauthor=False)
+        try:
+            return cls(Path(chosen).expanduser().absolute())
+        except RuntimeError as error:  # "~nobody/x": no such user
+            raise DataDirError(f"cannot use {chosen!r} as data directory: {error}") from error
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "sol.sqlite3"
+
+    @property
+    def policies(self) -> Path:
+        return self.root / "policies"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def corpora(self) -> Path:
+        return self.root / "corpora"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.root / "serve.lock"
+
+    def prepare(self) -> None:
+        """Create the directory and its folders, and make sure that they can be filled.
+
+        Raises: DataDirError when it cannot be created or written, or the disk is full.
+        """
+        try:
+            for folder in (self.root, self.models, self.policies, self.logs, self.corpora):
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as probe:
+                probe.write(b"\0" * 4096)
+                probe.flush()
+        except OSError as error:
+            raise DataDirError(
+                f"cannot write to the data directory {self.root}: {error.strerror or error}; "
+                f"choose another with --data-dir or {DATA_DIR_VARIABLE}"
+            ) from error
+        free = shutil.disk_usage(self.root).free
+        if free < MIN_FREE_BYTES:
+            raise DataDirError(
+                f"the disk of the data directory {self.root} is full ({free / 1e6:.0f} MB free, "
+                f"{MIN_FREE_BYTES / 1e6:.0f} MB needed): free some space, or choose another "
+                f"with --data-dir or {DATA_DIR_VARIABLE}"
+            )

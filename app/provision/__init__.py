@@ -1,0 +1,4 @@
+"""Setting up the Python environment: requirements, the ``.venv`` folder, and pip.
+
+Standard library only; ``app.bootstrap`` decides, these carry out.
+"""

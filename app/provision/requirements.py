@@ -1,0 +1,83 @@
+"""The packages that pyproject.toml asks for, and which of them an interpreter lacks.
+
+Presence is read from installed metadata, without importing anything. Version ranges
+and markers are judged by ``packaging`` when it is there; a Python without it has none of
+our dependencies either, so there the name alone decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from app.errors import BootstrapError
+
+__all__ = ["BASE", "digest", "read_requirements", "requirement_name", "unmet"]
+
+BASE = "base"  # the group of the project's own dependencies, beside the extras
+NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+
+
+def read_requirements(pyproject: Path, extras: Sequence[str] = ()) -> Mapping[str, tuple[str, ...]]:
+    """Requirement strings by group: ``BASE`` and every one of ``extras``.
+
+    Raises: BootstrapError when the file is missing or broken.
+    """
+    try:
+        project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+        optional = project.get("optional-dependencies", {})
+        groups = {BASE: tuple(project.get("dependencies", ()))}
+        return groups | {extra: tuple(optional[extra]) for extra in extras}
+    except (OSError, KeyError, ValueError) as error:
+        raise BootstrapError(
+            f"cannot read the dependencies from {pyproject} ({error}): "
+            "restore the file from the repository"
+        ) from error
+
+
+def digest(requirements: Sequence[str]) -> str:
+    """A hash that changes when any requirement does."""
+    return hashlib.sha256(json.dumps(sorted(requirements)).encode()).hexdigest()
+
+
+def requirement_name(text: str) -> str:
+    """``"torch>=2.8; sys_platform == 'linux'"`` → ``torch``."""
+    match = NAME.match(text)
+    return match[1] if match else text
+
+
+def unmet(requirements: Sequence[str], search_path: Sequence[str] | None = None) -> list[str]:
+    """The requirements that are not installed in a fitting version, in their order.
+
+    Args:
+        search_path: site-packages folders to look in; None is the running interpreter's.
+    """
+    return [text for text in requirements if not _is_met(text, search_path)]
+
+
+def _is_met(text: str, search_path: Sequence[str] | None) -> bool:
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        return _installed_version(requirement_name(text), search_path) is not None
+    requirement = Requirement(text)
+    if requirement.marker is not None and not requirement.marker.evaluate():
+        return True
+    version = _installed_version(requirement.name, search_path)
+    return version is not None and requirement.specifier.contains(version, prereleases=True)
+
+
+def _installed_version(name: str, search_path: Sequence[str] | None) -> str | None:
+    import importlib.metadata  # 15 ms, which a complete .venv never pays
+
+    path = sys.path if search_path is None else list(search_path)
+    for found in importlib.metadata.Distribution.discover(name=name, path=path):
+        # A half-removed package leaves a folder whose metadata has no version.
+        if version := found.metadata["Version"]:
+            return str(version)
+    return None

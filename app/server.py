@@ -1,0 +1,119 @@
+"""Starts the web server: services, page, port, the line that says where it is.
+
+The page is up before the model is loaded, and torch is imported by the loading thread only.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from app.errors import AppError
+from app.paths import DataDir
+from app.services import Services, build_services, engine_generate, engine_load
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+__all__ = ["PortError", "launch_app", "serve"]
+
+logger = logging.getLogger(__name__)
+
+
+class PortError(AppError, OSError):
+    """The port that was asked for cannot be had."""
+
+
+def serve(
+    data_dir: DataDir,
+    host: str | None,
+    port: int | None,
+    open_browser: bool,
+    model_name: str,
+    dtype: str,
+) -> None:
+    """Serve the page until it is interrupted.
+
+    Args:
+        host, port: None leaves them to Gradio: this machine only, and the first free port
+            from 7860 on; a Space sets its own.
+        model_name: default model, a Hub id or a local folder.
+        dtype: "auto", "float32" or "bfloat16".
+
+    Raises: PortError when ``port`` is taken; StorageError when the database cannot be used.
+    """
+    if port is not None:
+        check_port(host or "127.0.0.1", port)
+    services = build_services(
+        data_dir, model_name, engine_load(data_dir, model_name, dtype), engine_generate()
+    )
+    try:
+        app = launch_app(services, host=host, port=port, open_browser=open_browser)
+        app.block_thread()
+    except KeyboardInterrupt:
+        logger.info("interrupted")
+    finally:
+        services.close()
+
+
+def launch_app(
+    services: Services, *, host: str | None, port: int | None, open_browser: bool = False
+) -> gr.Blocks:
+    """Build and launch without blocking; say where the page is.
+
+    Raises: PortError when no port can be had.
+    """
+    _keep_gradio_local()
+    from app.page_assets import page_head
+    from app.theme import build_theme
+    from app.ui import build_app
+
+    app = build_app(services)
+    options: dict[str, Any] = {
+        "theme": build_theme(),
+        "head": page_head(),
+        "inbrowser": open_browser,
+        "prevent_thread_lock": True,
+        "show_error": True,
+        "quiet": True,
+        "share": False,
+        "footer_links": [],
+        "run_history": False,
+        "server_name": host,
+        "server_port": port,
+    }
+    try:
+        # Older releases of Gradio lack some options; none of them changes what the page does.
+        known = inspect.signature(app.launch).parameters
+        app.launch(**{name: value for name, value in options.items() if name in known})
+    except OSError as error:
+        raise PortError(f"No port could be opened: {error}. Choose one with --port.") from error
+    return app
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises: PortError when something already listens on ``host``:``port``, or it is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OverflowError as error:
+            raise PortError(f"port must be between 0 and 65535, got {port}") from error
+        except OSError as error:
+            raise PortError(
+                f"port {port} on {host} cannot be used ({error.strerror or error}): choose another "
+                "with --port, or leave --port out to take the next free one"
+            ) from error
+
+
+def _keep_gradio_local() -> None:
+    """No telemetry, and no proxy between Gradio and itself; set before Gradio is imported."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [part for part in os.environ.get(name, "").split(",") if part]
+        hosts += [local for local in ("localhost", "127.0.0.1") if local not in hosts]
+        os.environ[name] = ",".join(hosts)

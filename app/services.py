@@ -1,0 +1,80 @@
+"""What the pages work with, built once per process and handed to every tab."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from app.generation_runs import GenerateFunction, GenerationRuns
+from app.model_loader import LoadFunction, ModelLoader
+from app.paths import DataDir
+from storage import Store, open_store
+
+__all__ = ["Services", "build_services", "is_space"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The long-lived objects behind the pages.
+
+    Attributes:
+        is_shared: many visitors use this server (a Space): each sees only their own history.
+    """
+
+    store: Store
+    loader: ModelLoader
+    runs: GenerationRuns
+    is_shared: bool
+
+    def close(self) -> None:
+        """Stop generations, save what there is, close the database."""
+        self.runs.close()
+        self.store.close()
+
+
+def is_space() -> bool:
+    """Whether this process serves a Hugging Face Space."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
+def build_services(
+    data_dir: DataDir, model_name: str, load: LoadFunction, generate: GenerateFunction
+) -> Services:
+    """Open the database, close the books on runs that a dead process left, begin to load.
+
+    Args:
+        load, generate: the engine; tests hand in small stand-ins.
+
+    Raises: StorageError when the database cannot be used.
+    """
+    store = open_store(data_dir.database)
+    store.runs.mark_interrupted()
+    loader = ModelLoader(model_name, load)
+    runs = GenerationRuns(store.runs, loader, generate)
+    loader.start()
+    return Services(store, loader, runs, is_space())
+
+
+def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
+    """The real engine's loader; torch is imported when it is called, not before."""
+
+    def load(on_progress: Any) -> Any:
+        from sol_core.loading import load_language_model
+
+        return load_language_model(
+            model_name, data_dir=data_dir.root, dtype=dtype, on_progress=on_progress
+        )
+
+    return load
+
+
+def engine_generate() -> GenerateFunction:
+    """The real engine's ``generate``; imported on its first use."""
+
+    def generate(model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
+        from sol_core.generation import generate as engine
+
+        return engine(model, prompt, config, should_stop)
+
+    return generate

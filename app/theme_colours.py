@@ -1,0 +1,161 @@
+"""Every colour of the pages, once, and the contrast arithmetic that the tests hold them to.
+
+The tint of a token is cividis (Nuñez, Anderton, Renslow 2018, doi:10.1371/journal.pone.0199239),
+mixed at 35 % into the panel: at 50 % the text's contrast drops below 4.5:1 in the dark theme. The
+lanes are Okabe and Ito's blue, vermilion and green, which stay apart under deuteranopia.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+__all__ = ["DARK", "LIGHT", "NUM_BINS", "Palette", "Rgb", "cividis", "contrast", "mix", "tint"]
+
+NUM_BINS = 16
+TINT_SHARE = 0.35
+
+
+class Rgb(NamedTuple):
+    """An sRGB colour, 0 to 255 per channel."""
+
+    red: float
+    green: float
+    blue: float
+
+    @classmethod
+    def parse(cls, text: str) -> Rgb:
+        """From ``#rrggbb``."""
+        return cls(*(int(text[at : at + 2], 16) for at in (1, 3, 5)))
+
+    def hex(self) -> str:
+        return "#" + "".join(f"{round(channel):02x}" for channel in self)
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """The colours of one theme, each as ``#rrggbb``.
+
+    Attributes:
+        page, panel, sunken: the page, the cards on it, and wells inside the cards.
+        text, muted: for reading, and for what is secondary.
+        line, edge: borders and grid lines; the edge of what can be operated (3:1 or more).
+        accent, on_accent: the primary action, and the text on it.
+        attention, channels, bits: the three axes: lanes, chart lines, legends.
+        track: the unfilled part of a lane.
+        kl, surprisal, perplexity: lines of the quality chart.
+        good, bad: success and error.
+    """
+
+    page: str
+    panel: str
+    sunken: str
+    text: str
+    muted: str
+    line: str
+    edge: str
+    accent: str
+    on_accent: str
+    attention: str
+    channels: str
+    bits: str
+    track: str
+    kl: str
+    surprisal: str
+    perplexity: str
+    good: str
+    bad: str
+
+
+LIGHT = Palette(
+    page="#f5f5f2",
+    panel="#ffffff",
+    sunken="#f7f7f5",
+    text="#16191d",
+    muted="#59616b",
+    line="#e0e1dc",
+    edge="#878e97",
+    accent="#14305c",
+    on_accent="#ffffff",
+    attention="#0072b2",
+    channels="#d55e00",
+    bits="#009e73",
+    track="#e8e8e4",
+    kl="#a3297a",
+    surprisal="#6b7480",
+    perplexity="#16191d",
+    good="#0b6b4c",
+    bad="#b3261e",
+)
+
+DARK = Palette(
+    page="#0c0f13",
+    panel="#14181e",
+    sunken="#10141a",
+    text="#f1f3f5",
+    muted="#a1abb8",
+    line="#2a313a",
+    edge="#697481",
+    accent="#f0d95b",
+    on_accent="#14181e",
+    attention="#56b4e9",
+    channels="#ff8a3d",
+    bits="#2fd0a0",
+    track="#262d36",
+    kl="#f08cc8",
+    surprisal="#8f9aa8",
+    perplexity="#f1f3f5",
+    good="#4fd1a1",
+    bad="#ff8a80",
+)
+
+_CIVIDIS = tuple(
+    Rgb.parse(text)
+    for text in (
+        "#00224e",
+        "#123570",
+        "#3b496c",
+        "#575d6d",
+        "#707173",
+        "#8a8678",
+        "#a59c74",
+        "#c3b369",
+        "#e1cc55",
+        "#fee838",
+    )
+)
+
+
+def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
+    """``over`` at opacity ``share`` in [0, 1] on ``under``."""
+    return Rgb(*(share * a + (1 - share) * b for a, b in zip(over, under, strict=True)))
+
+
+def cividis(value: float) -> Rgb:
+    """The colour of ``value`` in [0, 1]."""
+    place = min(max(value, 0.0), 1.0) * (len(_CIVIDIS) - 1)
+    low = min(int(place), len(_CIVIDIS) - 2)
+    return mix(_CIVIDIS[low + 1], _CIVIDIS[low], place - low)
+
+
+def tint(bin_index: int, palette: Palette) -> Rgb:
+    """The background of a token whose value falls in bin ``bin_index``."""
+    value = bin_index / (NUM_BINS - 1)
+    return mix(cividis(value), Rgb.parse(palette.panel), TINT_SHARE)
+
+
+def contrast(one: Rgb, other: Rgb) -> float:
+    """WCAG 2 contrast ratio, 1 to 21."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Rgb) -> float:
+    red, green, blue = (_linear(channel / 255) for channel in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _linear(channel: float) -> float:
+    if channel <= 0.04045:
+        return channel / 12.92
+    return float(((channel + 0.055) / 1.055) ** 2.4)

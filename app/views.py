@@ -1,0 +1,150 @@
+"""Records as the page wants them: plain, small, finite JSON. No Gradio here, no state.
+
+A token event is about 1.5 kB; the page polls ten times a second, so a row carries short keys,
+five significant digits and nothing that the page does not show.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import Any
+
+__all__ = [
+    "SCHEDULE_LABELS",
+    "STATUS_LABELS",
+    "budget_text",
+    "finite",
+    "iso",
+    "json_safe",
+    "page_prefill",
+    "page_row",
+    "page_summary",
+    "run_title",
+]
+
+SCHEDULE_LABELS = {
+    "dense": "Dense",
+    "static": "Static",
+    "random": "Random",
+    "emc": "Uncertainty (EMC)",
+    "dac": "Drift (DAC)",
+}
+STATUS_LABELS = {
+    "running": "Running",
+    "finished": "Finished",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "interrupted": "Interrupted",
+}
+_DIGITS = 5
+_TITLE_LENGTH = 80
+
+
+def finite(value: Any) -> float | None:
+    """A number rounded for the page; None for what JSON or a chart cannot show."""
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def json_safe(value: Any) -> Any:
+    """The same nested value with NaN and infinities as None: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: json_safe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_safe(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def page_row(event: dict[str, Any]) -> dict[str, Any]:
+    """The page's row of a token event (the JSON form of ``TokenEvent``).
+
+    Keys: i index, id token id, t text, a [attention, channels, bits], s surprisal, h entropy,
+    top [[id, text, probability]], kl KL to dense, side [{n name, a, s, h, kl}], ms step time, at
+    time since the start, f and df computed FLOPs of the step and of a dense one, b and db bytes
+    read, n cached tokens, r whether the cache was refreshed.
+    """
+    cost, dense = event["cost"], event["dense_cost"]
+    return {
+        "i": event["index"],
+        "id": event["token_id"],
+        "t": event["text"],
+        "a": _action(event["action"]),
+        "s": finite(event["surprisal"]),
+        "h": finite(event["entropy"]),
+        "top": [[top["token_id"], top["text"], finite(top["probability"])] for top in event["top"]],
+        "kl": finite(event["kl_to_dense"]),
+        "side": [_side_row(side) for side in event["side"]],
+        "ms": finite(event["step_ms"]),
+        "at": finite(event["elapsed_ms"]),
+        "f": finite(cost["flops"]),
+        "df": finite(dense["flops"]),
+        "b": finite(cost["bytes_read"]),
+        "db": finite(dense["bytes_read"]),
+        "n": event["cached_tokens"],
+        "r": bool(event["refreshed"]),
+    }
+
+
+def page_prefill(event: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the page shows of the dense pass over the prompt."""
+    if event is None:
+        return None
+    return {"tokens": event["prompt_tokens"], "ms": finite(event["elapsed_ms"])}
+
+
+def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the page shows of the finish event: why it ended, speed, spend, computed totals."""
+    if event is None:
+        return None
+    spend = event["spend"]
+    return {
+        "reason": event["reason"],
+        "tokens": event["num_tokens"],
+        "tokens_per_s": finite(event["tokens_per_s"]),
+        "spend": None if spend is None else _action(spend),
+        "f": finite(event["cost"]["flops"]),
+        "df": finite(event["dense_cost"]["flops"]),
+        "b": finite(event["cost"]["bytes_read"]),
+        "db": finite(event["dense_cost"]["bytes_read"]),
+    }
+
+
+def run_title(prompt: str) -> str:
+    """The prompt's beginning on one line."""
+    line = " ".join(prompt.split())
+    return line if len(line) <= _TITLE_LENGTH else line[: _TITLE_LENGTH - 1].rstrip() + "…"
+
+
+def budget_text(config: dict[str, Any]) -> str:
+    """What a run asked for, on one line: "attention 50 %, channels 70 %, 10 bits"."""
+    schedule = config.get("schedule", {})
+    budget = schedule.get("budget")
+    if schedule.get("kind") == "dense" or not isinstance(budget, dict):
+        return "everything"
+    return (
+        f"attention {100 * budget['keep_fraction']:.4g} %, "
+        f"channels {100 * budget['channel_keep_ratio']:.4g} %, {budget['bit_width']:.4g} bits"
+    )
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 with the offset, which the browser turns into local time."""
+    return moment.isoformat(timespec="seconds")
+
+
+def _action(action: dict[str, Any]) -> list[float | None]:
+    return [finite(action[axis]) for axis in ("keep_fraction", "channel_keep_ratio", "bit_width")]
+
+
+def _side_row(side: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "n": side["name"],
+        "a": _action(side["action"]),
+        "s": finite(side["surprisal"]),
+        "h": finite(side["entropy"]),
+        "kl": finite(side["kl_to_dense"]),
+    }

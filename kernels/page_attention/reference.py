@@ -1,0 +1,198 @@
+"""Page-sparse attention of one new token per row, in plain PyTorch: the definition.
+
+Quest (arXiv:2406.10774) cuts the KV cache into pages and bounds, from each page's
+elementwise minimum and maximum key, the largest score any of its tokens can reach:
+``Σ_d max(q_d·min_d, q_d·max_d)``. The best pages are attended to exactly.
+
+Keys of a row may lie in two blocks: a prefix that several rows share, and the
+row's own continuation. Their tokens and pages are numbered through, the prefix
+first; who owns what is decided in ``sol_core/cache.py``. This file reads every key
+and masks: it defines the result and saves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "AttentionPlan",
+    "KVBlock",
+    "decode_attention",
+    "page_bounds",
+    "page_scores",
+    "select_pages",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class KVBlock:
+    """Keys and values of N sequences, each read by R / N consecutive rows.
+
+    Attributes:
+        keys, values: [N, Hkv, S, D], keys already rotated; S is a multiple of the page
+            size in every block but a row's last.
+        page_min, page_max: [N, Hkv, P, D] bounds of the keys of each page, in the keys'
+            dtype (exact: a bound is one of the keys); None while no compressed step
+            asked for them.
+    """
+
+    keys: Tensor
+    values: Tensor
+    page_min: Tensor | None = None
+    page_max: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPlan:
+    """What each row may attend to, over the concatenated tokens and pages of its blocks.
+
+    Attributes:
+        page_size: tokens per page.
+        valid_tokens: [R, S] bool, tokens the row may see; None means all.
+        valid_pages: [R, P] bool, pages with such a token; None unless pages are selected.
+        pages_kept: [R] int64, pages each row and head reads; None means all of them.
+    """
+
+    page_size: int
+    valid_tokens: Tensor | None = None
+    valid_pages: Tensor | None = None
+    pages_kept: Tensor | None = None
+
+
+def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
+    """Attend one new token per row to the best pages of its keys.
+
+    Args:
+        query: [R, H, D] fp32, rotated and scaled; H % Hkv == 0.
+        blocks: the row's keys in order; each must carry page bounds if pages are selected.
+        plan: what may be seen and how much of it is read.
+    Returns: [R, H, D] fp32. Rows that keep every page get the bits of dense attention.
+    """
+    scores = torch.cat([_scores(query, block) for block in blocks], dim=-1)
+    if plan.pages_kept is not None and plan.valid_pages is not None:
+        bounds = torch.cat([page_scores(query, block) for block in blocks], dim=-1)
+        pages = select_pages(bounds, plan.valid_pages, plan.pages_kept)
+        tokens = pages.repeat_interleave(plan.page_size, dim=-1)[..., : scores.shape[-1]]
+        scores = scores.masked_fill(~tokens, -torch.inf)
+    if plan.valid_tokens is not None:
+        scores = scores.masked_fill(~plan.valid_tokens[:, None, :], -torch.inf)
+    weights = torch.softmax(scores, dim=-1)
+    parts = weights.split([block.keys.shape[2] for block in blocks], dim=-1)
+    mixed = _weighted_values(parts[0], blocks[0])
+    for part, block in zip(parts[1:], blocks[1:], strict=True):
+        mixed = mixed + _weighted_values(part, block)
+    return mixed
+
+
+def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Tensor, Tensor]:
+    """Elementwise minimum and maximum key of each page.
+
+    Args:
+        keys: [N, Hkv, S, D]; the last page may be short.
+        valid: [N, S] bool, tokens that count; None means all of them.
+        page_size: tokens per page.
+    Returns: two [N, Hkv, P, D] tensors in the keys' dtype, P = ceil(S / page_size); a
+        page without a valid token is (+inf, −inf).
+    """
+    num_pages = -(-keys.shape[2] // page_size)
+    padding = num_pages * page_size - keys.shape[2]
+    if valid is None and padding == 0:
+        low = high = keys
+    else:
+        if valid is None:
+            valid = torch.ones(keys.shape[0], keys.shape[2], dtype=torch.bool, device=keys.device)
+        keys = torch.nn.functional.pad(keys, (0, 0, 0, padding))
+        unused = ~torch.nn.functional.pad(valid, (0, padding))[:, None, :, None]
+        low = keys.masked_fill(unused, torch.inf)
+        high = keys.masked_fill(unused, -torch.inf)
+    return (
+        low.unflatten(2, (num_pages, page_size)).amin(3),
+        high.unflatten(2, (num_pages, page_size)).amax(3),
+    )
+
+
+def page_scores(query: Tensor, block: KVBlock) -> Tensor:
+    """Quest's upper bound of the attention score within each page.
+
+    For q_d ≥ 0 the larger of q_d·min_d and q_d·max_d is q_d·max_d, else q_d·min_d, so
+    the bound is two matrix products.
+
+    Args:
+        query: [R, H, D] fp32, rotated; R is a multiple of the block's N.
+    Returns: [R, H, P] fp32.
+    """
+    if block.page_min is None or block.page_max is None:
+        raise ValueError("page_scores needs a block with page bounds")
+    grouped = _group_rows(query, block.keys)
+    # Bounds of unused pages are infinite, and 0 · inf is NaN: replace them, they are masked later.
+    page_max = block.page_max.masked_fill(block.page_max.isinf(), 0.0).float()
+    page_min = block.page_min.masked_fill(block.page_min.isinf(), 0.0).float()
+    scores = grouped.clamp(min=0) @ page_max.mT + grouped.clamp(max=0) @ page_min.mT
+    return _ungroup_rows(scores, query.shape[0])
+
+
+def select_pages(scores: Tensor, valid_pages: Tensor, pages_kept: Tensor) -> Tensor:
+    """The highest-scoring pages of each row and head; ties go to the lowest page.
+
+    Args:
+        scores: [R, H, P] fp32.
+        valid_pages: [R, P] bool, pages that hold a token the row may see.
+        pages_kept: [R] int64, how many pages each row keeps.
+    Returns: [R, H, P] bool with exactly ``min(pages_kept, valid pages)`` True per row and head.
+    """
+    scores = scores.masked_fill(~valid_pages[:, None, :], -torch.inf)
+    order = torch.argsort(scores, dim=-1, descending=True, stable=True)
+    rank = torch.arange(scores.shape[-1], device=scores.device)
+    chosen = (rank < pages_kept[:, None, None]).expand_as(scores)
+    selected = torch.zeros_like(chosen).scatter(-1, order, chosen)
+    return selected & valid_pages[:, None, :]
+
+
+def _scores(query: Tensor, block: KVBlock) -> Tensor:
+    """Dot products of each row's query with every key of its block.
+
+    Args:
+        query: [R, H, D] fp32, rotated and already scaled.
+    Returns: [R, H, S] fp32.
+    """
+    scores = _group_rows(query, block.keys) @ block.keys.float().mT
+    return _ungroup_rows(scores, query.shape[0])
+
+
+def _weighted_values(weights: Tensor, block: KVBlock) -> Tensor:
+    """Sum of the block's values under attention weights.
+
+    Args:
+        weights: [R, H, S] fp32.
+    Returns: [R, H, D] fp32.
+    """
+    mixed = _group_rows(weights, block.values) @ block.values.float()
+    return _ungroup_rows(mixed, weights.shape[0])
+
+
+def _group_rows(rows: Tensor, keys: Tensor) -> Tensor:
+    """[R, H, X] → [N, Hkv, (rows per block)·(heads per group), X]: one product per KV head."""
+    num_blocks, num_kv_heads = keys.shape[:2]
+    num_rows, num_heads, width = rows.shape
+    if num_rows == num_blocks:
+        return rows.reshape(num_blocks, num_kv_heads, num_heads // num_kv_heads, width)
+    split = rows.reshape(
+        num_blocks, num_rows // num_blocks, num_kv_heads, num_heads // num_kv_heads, width
+    )
+    return split.transpose(1, 2).flatten(2, 3)
+
+
+def _ungroup_rows(grouped: Tensor, num_rows: int) -> Tensor:
+    """Inverse of ``_group_rows``."""
+    num_blocks, num_kv_heads, rows_and_heads, width = grouped.shape
+    if num_rows == num_blocks:
+        return grouped.reshape(num_rows, num_kv_heads * rows_and_heads, width)
+    rows_per_block = num_rows // num_blocks
+    split = grouped.reshape(
+        num_blocks, num_kv_heads, rows_per_block, rows_and_heads // rows_per_block, width
+    )
+    return split.transpose(1, 2).reshape(num_rows, -1, width)

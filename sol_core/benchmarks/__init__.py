@@ -1,0 +1,1 @@
+"""Benchmarks behind ``python launch.py bench``: measured here and now, ratios within one run."""

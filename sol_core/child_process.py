@@ -1,0 +1,100 @@
+"""Run a Python module in a child process that cannot outlive its parent.
+
+The child's standard input is a pipe that the parent never writes to: when the parent
+ends, even by SIGKILL, the pipe closes and the child exits. Its output goes to a file,
+so nothing of it reaches the terminal and nothing can block on a full pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ChildResult", "last_progress", "report_progress", "run_module"]
+
+POLL_SECONDS = 0.2
+OUTPUT_NAME = "output.log"
+_PROGRESS_LINE = re.compile(r"^PROGRESS (\d\.\d+) (.+)$", re.MULTILINE)
+
+_BOOT = """
+import os, runpy, sys, threading
+def exit_with_parent():
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+threading.Thread(target=exit_with_parent, daemon=True).start()
+module = sys.argv.pop(1)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildResult:
+    """How a child ended: its exit status (negative: the signal that killed it) and output."""
+
+    status: int
+    output: str
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    environment: Mapping[str, str],
+    on_poll: Callable[[str], None],
+) -> ChildResult:
+    """Run ``python -m module arguments`` and wait for it.
+
+    Args:
+        folder: where the child's output file is kept; it must exist.
+        environment: variables set on top of this process's own.
+        on_poll: called about five times a second with the output so far; when it
+            raises, the child is killed and the exception goes on.
+    Raises: OSError when the child cannot be started.
+    """
+    output_path = folder / OUTPUT_NAME
+    with output_path.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _BOOT, module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONWARNINGS": "ignore", **environment},
+        )
+    with process:
+        try:
+            while (status := _wait(process)) is None:
+                on_poll(_read(output_path))
+        except BaseException:
+            process.kill()
+            raise
+    return ChildResult(status, _read(output_path))
+
+
+def report_progress(message: str, fraction: float) -> None:
+    """In the child: write a line that ``last_progress`` finds in its output."""
+    sys.stdout.write(f"PROGRESS {fraction:.3f} {message}\n")
+    sys.stdout.flush()
+
+
+def last_progress(output: str) -> tuple[str, float] | None:
+    """In the parent: the latest message and fraction the child reported."""
+    lines = _PROGRESS_LINE.findall(output)
+    return (lines[-1][1], float(lines[-1][0])) if lines else None
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    try:
+        return process.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,99 @@
+"""Stream a Hugging Face Hub data set: nothing but the part that is read is downloaded."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sol_core.corpus.documents import Split, split_of, text_hash
+from sol_core.corpus.table_files import choose_column
+from sol_core.errors import CorpusError
+from sol_core.progress import Progress
+
+__all__ = ["HubStream", "looks_like_hub_id", "open_hub_stream"]
+
+SHUFFLE_BUFFER = 1_000  # documents held back to draw from
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+
+
+def looks_like_hub_id(source: str) -> bool:
+    """``owner/name`` or ``owner/name:config``."""
+    return _HUB_ID.fullmatch(source) is not None and not source.startswith(".")
+
+
+@dataclass(frozen=True, slots=True)
+class HubStream:
+    """An opened Hub data set; every reading starts at its first row."""
+
+    source: str
+    column: str
+    dataset: Any  # datasets.IterableDataset; the package ships no types
+
+    def texts(self, split: Split, seed: int | None) -> Iterator[str]:
+        """Yield the texts of one side, shuffled within a buffer of 1,000 when seeded."""
+        rows = self.dataset
+        if seed is not None:
+            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        with _as_corpus_error(self.source):
+            for row in rows:
+                text = row[self.column]
+                if isinstance(text, str) and text.strip():
+                    text = text.strip()
+                    if split_of(text_hash(text)) == split:
+                        yield text
+
+
+def open_hub_stream(
+    source: str, column: str | None, cache_dir: Path, on_progress: Progress
+) -> HubStream:
+    """Open the data set's train part (or its first) and look at one row.
+
+    Raises: CorpusError when it does not exist, cannot be reached, or has no text column.
+    """
+    import datasets  # type: ignore[import-untyped]  # ships no types; takes a second to import
+
+    name, _, config = source.partition(":")
+    on_progress(f"Asking the Hub for {source}", 0.0)
+    with _as_corpus_error(source), _quiet():
+        parts = datasets.load_dataset(
+            name, config or None, streaming=True, cache_dir=str(cache_dir)
+        )
+        dataset = parts["train"] if "train" in parts else parts[next(iter(parts))]
+        row = next(iter(dataset), None)
+    if row is None:
+        raise CorpusError(f"the Hub data set {source} has no rows")
+    on_progress(f"Streaming {source}", 1.0)
+    return HubStream(source, choose_column(list(row), column, source), dataset)
+
+
+@contextmanager
+def _as_corpus_error(source: str) -> Iterator[None]:
+    """Network trouble, a wrong name or a gated data set as one clear error."""
+    try:
+        yield
+    except CorpusError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CorpusError(
+            f"{source!r} is no local file and could not be opened as a Hub data set ({error}): "
+            "check the name and the network, or use a local .txt, .jsonl, .csv or .parquet file"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the libraries' messages about each of six tries when the Hub is out of reach."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets")]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for log, level in zip(loggers, levels, strict=True):
+            log.setLevel(level)

@@ -1,0 +1,149 @@
+"""Documents of a user's own file or folder, with their side of the split.
+
+Rows of tables are split by a hash of their text. Plain text is split so that no document
+and no book is torn apart more than needed: with ten files or more, whole files are held
+out; with fewer, the last tenth of each file is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+
+from sol_core.corpus.documents import HELD_OUT_SHARE, Document, Split, split_of, text_hash
+from sol_core.corpus.encoding import inspect_text
+from sol_core.corpus.table_files import read_csv, read_json_lines, read_parquet
+from sol_core.corpus.text_files import RawDocument, read_text_file
+from sol_core.errors import CorpusError
+from sol_core.progress import Progress
+
+__all__ = ["SUPPORTED_SUFFIXES", "LocalSource"]
+
+logger = logging.getLogger(__name__)
+
+SUPPORTED_SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
+FILES_TO_SPLIT_WHOLE = 10
+ROWS_TO_RANK = 100  # below this, a hash threshold could hold out nothing
+MAX_REMEMBERED = 1_000_000  # hashes kept to find duplicates: about 64 MB
+
+
+class LocalSource:
+    """A file, or all supported files below a folder.
+
+    Raises: CorpusError when there is none, or its kind is not supported.
+    """
+
+    def __init__(self, path: Path, column: str | None) -> None:
+        self._root = path
+        self._column = column
+        self.files = _find_files(path)
+        self._bytes_before: dict[Path, int] = {}
+        self.num_bytes = 0
+        for file in self.files:
+            self._bytes_before[file] = self.num_bytes
+            self.num_bytes += file.stat().st_size
+        self.notices: list[str] = []
+
+    @property
+    def signature(self) -> str:
+        """Changes when a file is added, removed or written to, or another column is asked for."""
+        state = [
+            (self._name(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files
+        ]
+        return hashlib.sha256(repr((state, self._column)).encode()).hexdigest()
+
+    def documents(self, on_progress: Progress) -> Iterator[Document]:
+        """Read everything once, in order; of documents that repeat, only the first.
+
+        ``notices`` is complete when this ends.
+        """
+        seen: set[int] = set()
+        texts = [file for file in self.files if file.suffix.lower() == ".txt"]
+        tables = [file for file in self.files if file.suffix.lower() != ".txt"]
+        for document in chain(
+            self._text_documents(texts, on_progress), self._rows(tables, on_progress)
+        ):
+            identity = text_hash(document.text)
+            if identity not in seen:
+                if len(seen) < MAX_REMEMBERED:
+                    seen.add(identity)
+                yield document
+
+    def _text_documents(self, files: list[Path], on_progress: Progress) -> Iterator[Document]:
+        ranked = sorted(files, key=lambda file: text_hash(self._name(file)))
+        whole = len(files) >= FILES_TO_SPLIT_WHOLE
+        held_out = set(ranked[: round(len(files) * HELD_OUT_SHARE)]) if whole else set()
+        for file in files:
+            for raw in self._raw_documents(file, on_progress):
+                in_tail = raw.stop > 1 - HELD_OUT_SHARE and raw.start > 0
+                is_held_out = file in held_out if whole else in_tail
+                side: Split = "held_out" if is_held_out else "train"
+                yield Document(raw.text, self._name(file), side)
+
+    def _rows(self, files: list[Path], on_progress: Progress) -> Iterator[Document]:
+        rows = (
+            (raw.text, self._name(file))
+            for file in files
+            for raw in self._raw_documents(file, on_progress)
+        )
+        first = list(islice(rows, ROWS_TO_RANK))
+        if len(first) < ROWS_TO_RANK:
+            yield from _ranked(first)
+            return
+        for text, origin in chain(first, rows):
+            yield Document(text, origin, split_of(text_hash(text)))
+
+    def _raw_documents(self, file: Path, on_progress: Progress) -> Iterator[RawDocument]:
+        before, size = self._bytes_before[file], file.stat().st_size
+        for raw in self._open(file):
+            on_progress(f"Reading {file.name}", (before + raw.stop * size) / self.num_bytes)
+            yield raw
+
+    def _open(self, file: Path) -> Iterator[RawDocument]:
+        if file.suffix.lower() == ".parquet":
+            return read_parquet(file, self._column)
+        text_format = inspect_text(file)
+        if text_format.notice:
+            logger.warning(text_format.notice)
+            self.notices.append(text_format.notice)
+        if file.suffix.lower() == ".csv":
+            return read_csv(file, text_format, self._column)
+        if file.suffix.lower() == ".jsonl":
+            return read_json_lines(file, text_format, self._column)
+        return read_text_file(file, text_format)
+
+    def _name(self, file: Path) -> str:
+        return file.name if file == self._root else file.relative_to(self._root).as_posix()
+
+
+def _ranked(rows: list[tuple[str, str]]) -> Iterator[Document]:
+    """Hold out the tenth with the lowest hashes: at least one of two different texts."""
+    hashes = sorted({text_hash(text) for text, _ in rows})
+    count = max(1, round(len(hashes) * HELD_OUT_SHARE)) if len(hashes) > 1 else 0
+    held_out = set(hashes[:count])
+    for text, origin in rows:
+        yield Document(text, origin, "held_out" if text_hash(text) in held_out else "train")
+
+
+def _find_files(path: Path) -> list[Path]:
+    supported = ", ".join(SUPPORTED_SUFFIXES)
+    if path.is_dir():
+        files = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in SUPPORTED_SUFFIXES
+            and file.is_file()
+            and file.stat().st_size > 0
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        ]
+        if not files:
+            raise CorpusError(f"the folder {path} holds no {supported} file with content")
+        return files
+    if not path.exists():
+        raise CorpusError(f"there is no file {path}")
+    if path.suffix.lower() not in SUPPORTED_SUFFIXES:
+        raise CorpusError(f"{path} is of no supported kind; supported: {supported}")
+    return [path]

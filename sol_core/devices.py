@@ -1,0 +1,63 @@
+"""Which device and dtype to use: asked for by name, or the best this machine has."""
+
+from __future__ import annotations
+
+import torch
+
+from sol_core.errors import ConfigError
+
+__all__ = ["DTYPES", "cpu_has_bf16", "pick_device", "pick_dtype"]
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" is the first CUDA device if there is one, else the CPU.
+
+    Raises: ConfigError for a device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {name!r} is not available: {torch.cuda.device_count()} CUDA devices found"
+        )
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """ "auto" is bfloat16 where the device computes in it, else float32.
+
+    Raises: ConfigError for an unknown name.
+    """
+    if name == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bf16()
+        return torch.bfloat16 if fast else torch.float32
+    if name not in DTYPES:
+        raise ConfigError(f"dtype must be auto, {', '.join(DTYPES)}, got {name!r}")
+    if name == "float16" and device.type == "cpu":
+        raise ConfigError("dtype float16 needs a CUDA device; use float32 or bfloat16 on a CPU")
+    return DTYPES[name]
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX or Arm BF16)."""
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    if "AVX512" not in capabilities and "SVE" not in capabilities and "NEON" not in capabilities:
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _bf16_instructions()
+
+
+def _bf16_instructions() -> bool:
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return True if probe is None else bool(probe())

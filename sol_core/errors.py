@@ -1,0 +1,56 @@
+"""The engine's error hierarchy.
+
+SolError
+├── ConfigError (ValueError)      a value outside what is allowed
+├── ShapeError (ValueError)       a tensor of the wrong shape, dtype or device
+├── UnsupportedModelError (ValueError)
+├── ModelLoadError (RuntimeError) weights missing, corrupt or not reachable
+├── DownloadError (RuntimeError)  an asset could not be fetched or failed its checksum
+├── CorpusError (ValueError)      text that yields nothing to work on
+└── ContextLengthError (ValueError)
+
+Messages name the value, what is allowed, and what to do. ``app`` shows them as they are.
+"""
+
+__all__ = [
+    "ConfigError",
+    "ContextLengthError",
+    "CorpusError",
+    "DownloadError",
+    "ModelLoadError",
+    "ShapeError",
+    "SolError",
+    "UnsupportedModelError",
+]
+
+
+class SolError(Exception):
+    """Root of every error this project raises on purpose."""
+
+
+class ConfigError(SolError, ValueError):
+    """A configuration value that is not allowed."""
+
+
+class ShapeError(SolError, ValueError):
+    """A tensor argument of the wrong shape, dtype or device."""
+
+
+class UnsupportedModelError(SolError, ValueError):
+    """A model family or feature that the decoder does not implement."""
+
+
+class ModelLoadError(SolError, RuntimeError):
+    """Model files that are missing, truncated, corrupt or not reachable."""
+
+
+class DownloadError(SolError, RuntimeError):
+    """An asset that could not be fetched or does not match its checksum."""
+
+
+class CorpusError(SolError, ValueError):
+    """Text that cannot be read or yields no usable block."""
+
+
+class ContextLengthError(SolError, ValueError):
+    """More tokens than the model's context window holds."""

@@ -1,0 +1,175 @@
+"""Frozen records that the decode loop yields: the only thing the app sees of a generation.
+
+Times are milliseconds, information is in nats, costs are per decode step and
+*computed* from the cost model (``cost.py``), never measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sol_core.actions import Action, Budget
+
+__all__ = [
+    "Alternative",
+    "Event",
+    "FinishEvent",
+    "FinishReason",
+    "PrefillEvent",
+    "SideEvent",
+    "StepCost",
+    "TokenEvent",
+    "event_to_dict",
+]
+
+FinishReason = Literal["length", "end_of_text", "stop_string", "context_full", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """Floating-point operations (multiply and add count as 2) and bytes read, by part."""
+
+    attention_flops: float = 0.0
+    mlp_flops: float = 0.0
+    head_flops: float = 0.0
+    policy_flops: float = 0.0
+    attention_bytes: float = 0.0
+    mlp_bytes: float = 0.0
+    head_bytes: float = 0.0
+    policy_bytes: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        return self.attention_flops + self.mlp_flops + self.head_flops + self.policy_flops
+
+    @property
+    def bytes_read(self) -> float:
+        return self.attention_bytes + self.mlp_bytes + self.head_bytes + self.policy_bytes
+
+    def __add__(self, other: StepCost) -> StepCost:
+        return StepCost(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One of the most probable next tokens (of the model's own distribution, temperature 1)."""
+
+    token_id: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class SideEvent:
+    """The same step as a side row saw it, under its own schedule and its own KV cache."""
+
+    name: str
+    action: Action
+    surprisal: float
+    entropy: float
+    kl_to_dense: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillEvent:
+    """The dense pass over the prompt is done; decoding starts."""
+
+    prompt_tokens: int
+    prompt_text: str
+    elapsed_ms: float
+    cost: StepCost
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """One generated token and what its decode step spent.
+
+    Attributes:
+        index: 0-based number of the token within the generation.
+        token_id: id in the tokenizer's vocabulary.
+        text: what this token adds to the visible text; "" while a multi-token
+            character is still incomplete (the token that completes it carries it).
+        action: what the decode step that produced this token was allowed to spend.
+        surprisal: −log p(token) under that step, temperature 1, nats.
+        entropy: entropy of that step's distribution, nats.
+        top: the five most probable tokens, best first.
+        kl_to_dense: KL(dense ‖ this step), nats; None unless a dense side row runs.
+        side: the same step under each side row.
+        step_ms: measured wall time of the whole step (all rows, sampling included).
+        elapsed_ms: measured wall time since the generation began.
+        cost: computed cost of this step at its action, refresh included.
+        dense_cost: computed cost of the same step done densely.
+        cached_tokens: KV cache length the step attended over, this token's input included.
+        refreshed: a dense cache refresh ran before this step; its cost is in ``cost``.
+    """
+
+    index: int
+    token_id: int
+    text: str
+    action: Action
+    surprisal: float
+    entropy: float
+    top: tuple[Alternative, ...]
+    kl_to_dense: float | None
+    side: tuple[SideEvent, ...]
+    step_ms: float
+    elapsed_ms: float
+    cost: StepCost
+    dense_cost: StepCost
+    cached_tokens: int
+    refreshed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FinishEvent:
+    """The generation ended.
+
+    Attributes:
+        text: the whole generated text (stop string and special tokens left out).
+        spend: achieved mean per axis over the decode steps; None without tokens.
+        tokens_per_s: generated tokens over measured decode time, prefill excluded.
+    """
+
+    reason: FinishReason
+    text: str
+    num_tokens: int
+    spend: Budget | None
+    prefill_ms: float
+    decode_ms: float
+    tokens_per_s: float
+    cost: StepCost
+    dense_cost: StepCost
+
+
+Event = PrefillEvent | TokenEvent | FinishEvent
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """JSON-ready form: the dataclass as nested dicts, plus ``type`` and cost totals."""
+    record = {"type": _EVENT_NAMES[type(event)], **asdict(event)}
+    for key in ("cost", "dense_cost"):
+        cost = getattr(event, key, None)
+        if isinstance(cost, StepCost):
+            record[key] |= {"flops": cost.flops, "bytes_read": cost.bytes_read}
+    return record
+
+
+_EVENT_NAMES: dict[type, str] = {
+    PrefillEvent: "prefill",
+    TokenEvent: "token",
+    FinishEvent: "finish",
+}
+
+
+def _values(cost: StepCost) -> tuple[float, ...]:
+    return (
+        cost.attention_flops,
+        cost.mlp_flops,
+        cost.head_flops,
+        cost.policy_flops,
+        cost.attention_bytes,
+        cost.mlp_bytes,
+        cost.head_bytes,
+        cost.policy_bytes,
+    )

@@ -1,0 +1,6 @@
+"""The decoder: reads Hugging Face weights of the supported families, owns no cache."""
+
+from sol_core.models.decoder import FrozenLM, StepOutput
+from sol_core.models.spec import SUPPORTED_FAMILIES, ModelSpec, spec_from_config
+
+__all__ = ["SUPPORTED_FAMILIES", "FrozenLM", "ModelSpec", "StepOutput", "spec_from_config"]

@@ -1,0 +1,257 @@
+"""The frozen language model: a dense ``prefill`` and one compressed ``decode_step``.
+
+Our own decoder over Hugging Face weights: no patched modules, no hidden state. The
+action of a step is an argument, one per row; the KV cache is passed in and out.
+METHOD of the step (SOL, arXiv:2605.10875): page-sparse attention as in Quest,
+magnitude pruning of the MLP's input channels, per-token fake quantisation of its
+activations. The residual stream, norms, rotations and softmax are fp32; matrix
+products run in the weights' dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.activation_quantisation import fake_quantise
+from kernels.channel_pruning import keep_largest_channels
+from kernels.linear import few_rows_threads
+from kernels.page_attention import decode_attention
+from sol_core.actions import DENSE, Action, QuantSite
+from sol_core.cache import KVCache
+from sol_core.errors import ConfigError, ContextLengthError, ShapeError
+from sol_core.models.prefill_attention import causal_attention
+from sol_core.models.rope import inverse_frequencies, rotary_angles, rotate
+from sol_core.models.spec import ModelSpec
+from sol_core.models.step_plan import StepPlan, plan_step
+from sol_core.models.weights import LayerWeights, ModelWeights
+
+__all__ = ["FrozenLM", "StepOutput"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What one decode step returns.
+
+    Attributes:
+        hidden: [R, C] fp32, last hidden state after the final norm.
+        logits: [R, V] fp32.
+    """
+
+    hidden: Tensor
+    logits: Tensor
+
+
+class FrozenLM:
+    """A decoder-only language model whose weights never change.
+
+    Attributes:
+        spec: its architecture.
+        weights: laid out for decoding.
+    """
+
+    def __init__(self, spec: ModelSpec, weights: ModelWeights) -> None:
+        self.spec = spec
+        self.weights = weights
+        self._frequencies = {
+            rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
+        }
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.embedding.device
+
+    def new_cache(self, num_rows: int, capacity: int, *, page_size: int = 8) -> KVCache:
+        """An empty KV cache for this model, in its dtype and on its device."""
+        return KVCache(
+            self.spec, num_rows, capacity, page_size=page_size, dtype=self.dtype, device=self.device
+        )
+
+    @torch.no_grad()
+    def prefill(
+        self, tokens: Tensor, cache: KVCache, lengths: Sequence[int] | None = None
+    ) -> Tensor:
+        """Dense pass over T more tokens of every row.
+
+        Args:
+            tokens: [R, T] int64; row r's tokens are the first ``lengths[r]``, the rest is
+                padding. Left-padded batches: see ``batching.align_left``.
+            cache: rows of equal length, without a shared prefix; grows by ``lengths``.
+            lengths: default T for every row.
+        Returns: [R, T, C] fp32 hidden states after the final norm (padding is undefined).
+        Raises: ContextLengthError, ShapeError.
+        """
+        rows, count = tokens.shape
+        counts = [count] * rows if lengths is None else list(lengths)
+        start = cache.own_lengths[0]
+        if rows != cache.num_rows or len(counts) != rows or max(counts) > count:
+            raise ShapeError(
+                f"prefill of {cache.num_rows} rows needs tokens [{cache.num_rows}, T] and as many "
+                f"lengths of at most T, got {tuple(tokens.shape)} and {counts}"
+            )
+        self._check_context(start + count)
+        positions = torch.arange(start, start + count, device=self.device)
+        angles = {rope: rotary_angles(f, positions) for rope, f in self._frequencies.items()}
+        hidden = self._embed(tokens)
+        for index, layer in enumerate(self.weights.layers):
+            cosine, sine = angles[self.spec.ropes[index]]
+            normed = self._norm(hidden, layer.attention_norm)
+            query, key, value = self._project(layer, normed, cosine[:, None], sine[:, None])
+            cache.write(index, key.transpose(1, 2), value.transpose(1, 2))
+            (block,) = cache.blocks(index, count, with_bounds=False)
+            mixed = causal_attention(
+                query.transpose(1, 2),
+                block,
+                scale=self.spec.attention_scale,
+                window=self.spec.windows[index],
+            )
+            hidden = self._add_attention(layer, hidden, mixed.transpose(1, 2).flatten(2))
+            normed = self._norm(hidden, layer.mlp_norm)
+            hidden = self._add_mlp(layer, hidden, layer.down(self._gate(layer.gate_up(normed))))
+        cache.advance(counts)
+        return self._norm(hidden, self.weights.final_norm)
+
+    @torch.no_grad()
+    def decode_step(
+        self,
+        tokens: Tensor,
+        cache: KVCache,
+        action: Action | Sequence[Action] = DENSE,
+        *,
+        quant_site: QuantSite = "mlp_output",
+    ) -> StepOutput:
+        """Feed one token to every row, each compressed by its own action.
+
+        Args:
+            tokens: [R] int64.
+            cache: R rows; grows by one token each (keys and values come from the
+                compressed residual stream and stay).
+            action: one for all rows, or one per row.
+            quant_site: where activations are quantised: "mlp_output" (as the paper's code
+                does) or "mlp_input" (the pruned input and the down projection's input).
+        Returns: StepOutput.
+        Raises: ConfigError, ContextLengthError, ShapeError.
+        """
+        actions = [action] * cache.num_rows if isinstance(action, Action) else list(action)
+        if tokens.shape != (cache.num_rows,) or len(actions) != cache.num_rows:
+            raise ShapeError(
+                f"decode_step of {cache.num_rows} rows needs tokens [{cache.num_rows}] and as "
+                f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
+            )
+        if quant_site not in ("mlp_output", "mlp_input"):
+            raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
+        self._check_context(max(cache.lengths) + 1)
+        with few_rows_threads(cache.num_rows, self.weights.head.weight):
+            return self._decode(tokens, cache, plan_step(self.spec, cache, actions), quant_site)
+
+    @torch.no_grad()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
+        return self.weights.head(hidden).float()
+
+    def _decode(
+        self, tokens: Tensor, cache: KVCache, plan: StepPlan, quant_site: QuantSite
+    ) -> StepOutput:
+        angles = {rope: rotary_angles(f, plan.positions) for rope, f in self._frequencies.items()}
+        hidden = self._embed(tokens)
+        for index, layer in enumerate(self.weights.layers):
+            hidden = self._attend(index, layer, hidden, cache, plan, angles[self.spec.ropes[index]])
+            update = self._mlp(layer, self._norm(hidden, layer.mlp_norm), plan, quant_site)
+            hidden = self._add_mlp(layer, hidden, update)
+        cache.advance(1)
+        hidden = self._norm(hidden, self.weights.final_norm)
+        return StepOutput(hidden, self.logits(hidden))
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        embedded = F.embedding(tokens, self.weights.embedding)
+        if self.spec.embedding_scale != 1.0:
+            # transformers rounds the scale to the embedding's dtype; so do published numbers.
+            scale = torch.tensor(self.spec.embedding_scale, dtype=self.dtype, device=self.device)
+            embedded = embedded * scale
+        return embedded.float()
+
+    def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(hidden, (weight.shape[-1],), weight, self.spec.norm_eps)
+
+    def _project(
+        self, layer: LayerWeights, normed: Tensor, cosine: Tensor, sine: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """[..., C] → rotated query [..., H, D], rotated key and value [..., Hkv, D], fp32."""
+        spec = self.spec
+        heads = layer.query_key_value(normed).float()
+        heads = heads.unflatten(-1, (spec.num_heads + 2 * spec.num_kv_heads, spec.head_size))
+        rotated, value = heads.split((spec.num_heads + spec.num_kv_heads, spec.num_kv_heads), -2)
+        if layer.query_norm is not None and layer.key_norm is not None:
+            query, key = rotated.split((spec.num_heads, spec.num_kv_heads), -2)
+            query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
+            rotated = torch.cat((query, key), -2)
+        query, key = rotate(rotated, cosine, sine).split((spec.num_heads, spec.num_kv_heads), -2)
+        return query, key, value
+
+    def _attend(
+        self,
+        index: int,
+        layer: LayerWeights,
+        hidden: Tensor,
+        cache: KVCache,
+        plan: StepPlan,
+        angles: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """Residual stream after the attention of one decode step: [R, C]."""
+        cosine, sine = angles[0][:, None], angles[1][:, None]
+        normed = self._norm(hidden, layer.attention_norm)
+        query, key, value = self._project(layer, normed, cosine, sine)
+        cache.write(index, key[:, :, None], value[:, :, None])
+        attention = plan.attention[self.spec.windows[index]]
+        blocks = cache.blocks(index, 1, with_bounds=attention.pages_kept is not None)
+        mixed = decode_attention(query * self.spec.attention_scale, blocks, attention)
+        return self._add_attention(layer, hidden, mixed.flatten(1))
+
+    def _mlp(
+        self, layer: LayerWeights, normed: Tensor, plan: StepPlan, quant_site: QuantSite
+    ) -> Tensor:
+        """The MLP of one decode step, pruned and quantised: [R, C] → [R, C]."""
+        if plan.channels_kept is not None:
+            normed = keep_largest_channels(normed, plan.channels_kept)
+        at_input = plan.bit_widths is not None and quant_site == "mlp_input"
+        if plan.bit_widths is not None and at_input:
+            normed = fake_quantise(normed, plan.bit_widths)
+        inner = self._gate(layer.gate_up(normed))
+        if plan.bit_widths is not None and at_input:
+            inner = fake_quantise(inner, plan.bit_widths)
+        output = layer.down(inner)
+        if plan.bit_widths is not None and not at_input:
+            output = fake_quantise(output, plan.bit_widths)
+        return output
+
+    def _gate(self, gate_up: Tensor) -> Tensor:
+        gate, up = gate_up.chunk(2, dim=-1)
+        if self.spec.activation == "silu":
+            return F.silu(gate) * up
+        return F.gelu(gate, approximate="tanh") * up
+
+    def _add_attention(self, layer: LayerWeights, hidden: Tensor, mixed: Tensor) -> Tensor:
+        update = layer.attention_output(mixed)
+        if layer.attention_output_norm is not None:
+            return hidden + self._norm(update.float(), layer.attention_output_norm)
+        return hidden + update
+
+    def _add_mlp(self, layer: LayerWeights, hidden: Tensor, update: Tensor) -> Tensor:
+        if layer.mlp_output_norm is not None:
+            return hidden + self._norm(update.float(), layer.mlp_output_norm)
+        return hidden + update
+
+    def _check_context(self, length: int) -> None:
+        if length > self.spec.max_positions:
+            raise ContextLengthError(
+                f"{length} tokens exceed the model's context of {self.spec.max_positions}; "
+                "shorten the prompt or ask for fewer new tokens"
+            )

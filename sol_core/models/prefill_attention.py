@@ -1,0 +1,36 @@
+"""Dense causal attention of many new tokens at once, for the prefill."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.page_attention import KVBlock
+
+__all__ = ["causal_attention"]
+
+
+def causal_attention(query: Tensor, block: KVBlock, *, scale: float, window: int | None) -> Tensor:
+    """Attend T new tokens to all cached ones up to themselves.
+
+    Args:
+        query: [R, H, T, D] fp32, rotated.
+        block: keys and values [R, Hkv, S, D]; its last T tokens are the new ones.
+        scale: factor on query·key.
+        window: each token sees its last ``window`` tokens, itself included; None is all.
+    Returns: [R, H, T, D] in the keys' dtype.
+    """
+    new, cached = query.shape[2], block.keys.shape[2]
+    heads_per_group = query.shape[1] // block.keys.shape[1]
+    keys = block.keys.repeat_interleave(heads_per_group, dim=1)
+    values = block.values.repeat_interleave(heads_per_group, dim=1)
+    query = query.to(keys.dtype)
+    whole = new == cached and (window is None or window >= cached)
+    if whole:
+        return F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scale)
+    positions = torch.arange(cached, device=query.device)
+    seen = positions[None] <= positions[cached - new :, None]
+    if window is not None:
+        seen &= positions[None] > positions[cached - new :, None] - window
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=seen, scale=scale)

@@ -1,0 +1,55 @@
+"""Rotary position embeddings (RoFormer, arXiv:2104.09864), rotate-half convention of Llama."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sol_core.models.spec import RopeSpec
+
+__all__ = ["inverse_frequencies", "rotary_angles", "rotate"]
+
+
+def inverse_frequencies(rope: RopeSpec, head_size: int, device: torch.device) -> Tensor:
+    """Radians per position of each channel pair: [D / 2] fp32."""
+    exponent = torch.arange(0, head_size, 2, dtype=torch.int64, device=device).float() / head_size
+    frequencies = 1.0 / (rope.theta**exponent)
+    if rope.kind == "linear":
+        return frequencies / rope.factor
+    if rope.kind == "llama3":
+        return _llama3_frequencies(rope, frequencies)
+    return frequencies
+
+
+def rotary_angles(frequencies: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine for each position.
+
+    Args:
+        frequencies: [D / 2] fp32.
+        positions: [...] integer.
+    Returns: two [..., D] fp32 tensors, both halves alike.
+    """
+    angles = positions[..., None].float() * frequencies
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotate [..., D] by angles that broadcast against it."""
+    first, second = heads.chunk(2, dim=-1)
+    return torch.addcmul(heads * cosine, torch.cat((-second, first), dim=-1), sine)
+
+
+def _llama3_frequencies(rope: RopeSpec, frequencies: Tensor) -> Tensor:
+    wavelength = 2 * math.pi / frequencies
+    longest_kept = rope.original_positions / rope.high_frequency
+    shortest_scaled = rope.original_positions / rope.low_frequency
+    smooth = (rope.original_positions / wavelength - rope.low_frequency) / (
+        rope.high_frequency - rope.low_frequency
+    )
+    blended = (1 - smooth) * frequencies / rope.factor + smooth * frequencies
+    scaled = torch.where(wavelength > shortest_scaled, frequencies / rope.factor, frequencies)
+    between = (wavelength <= shortest_scaled) & (wavelength >= longest_kept)
+    return torch.where(between, blended, scaled)

@@ -1,0 +1,101 @@
+"""Turns the rows' actions into the counts and masks that a decode step works with.
+
+Planned once per step and shared by all layers; an axis on which every row is dense
+is None, so that the dense step runs exactly the plain model's operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels.page_attention import AttentionPlan
+from sol_core.actions import MAX_BITS, Action, ceil_fraction
+from sol_core.cache import KVCache
+from sol_core.models.spec import ModelSpec
+
+__all__ = ["StepPlan", "pages_kept", "plan_step"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What each row's action means for this step.
+
+    Attributes:
+        positions: [R] int64, position of the new token.
+        attention: plan per attention window that occurs in the model.
+        channels_kept: [R] int64, or None when every row keeps all.
+        bit_widths: [R] int64, or None when no row is quantised.
+    """
+
+    positions: Tensor
+    attention: dict[int | None, AttentionPlan]
+    channels_kept: Tensor | None
+    bit_widths: Tensor | None
+
+
+def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
+    """Quest's page budget: pages that hold ``ceil(κ·L)`` tokens."""
+    return -(-ceil_fraction(keep_fraction, visible_tokens) // page_size)
+
+
+def plan_step(spec: ModelSpec, cache: KVCache, actions: Sequence[Action]) -> StepPlan:
+    """Plan one step over the cache's rows, the new token counted as cached."""
+    device = cache.device
+    channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in actions]
+    pruned = any(count < spec.hidden_size for count in channels)
+    quantised = any(action.bit_width < MAX_BITS for action in actions)
+    return StepPlan(
+        positions=torch.tensor(cache.lengths, device=device),
+        attention={window: _plan_attention(cache, actions, window) for window in set(spec.windows)},
+        channels_kept=torch.tensor(channels, device=device) if pruned else None,
+        bit_widths=(
+            torch.tensor([a.bit_width for a in actions], device=device) if quantised else None
+        ),
+    )
+
+
+def _plan_attention(cache: KVCache, actions: Sequence[Action], window: int | None) -> AttentionPlan:
+    lengths = [length + 1 for length in cache.lengths]
+    visible = [min(length, window or length) for length in lengths]
+    ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
+    sparse = any(action.keep_fraction < 1 for action in actions)
+    valid = None
+    if ragged or sparse or visible != lengths:
+        valid = _visible_tokens(cache, lengths, visible)
+    if not sparse:
+        return AttentionPlan(cache.page_size, valid if ragged or visible != lengths else None)
+    budgets = [
+        pages_kept(action.keep_fraction, seen, cache.page_size)
+        if action.keep_fraction < 1
+        else cache.capacity + cache.shared_width  # more pages than there are: all
+        for action, seen in zip(actions, visible, strict=True)
+    ]
+    assert valid is not None
+    padding = -valid.shape[1] % cache.page_size
+    pages = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, cache.page_size))
+    return AttentionPlan(
+        cache.page_size,
+        valid if ragged or visible != lengths else None,
+        pages.any(-1),
+        torch.tensor(budgets, device=cache.device),
+    )
+
+
+def _visible_tokens(cache: KVCache, lengths: list[int], visible: list[int]) -> Tensor:
+    """[R, S] bool over the shared block's tokens, then the rows' own."""
+    device = cache.device
+    own = torch.tensor([n + 1 for n in cache.own_lengths], device=device)[:, None]
+    total = torch.tensor(lengths, device=device)[:, None]
+    first_seen = total - torch.tensor(visible, device=device)[:, None]
+    own_slots = torch.arange(int(own.max()), device=device)[None]
+    own_seen = (own_slots < own) & (own_slots + (total - own) >= first_seen)
+    if not cache.shared_lengths:
+        return own_seen
+    shared = total - own
+    shared_slots = torch.arange(cache.shared_width, device=device)[None]
+    shared_seen = (shared_slots < shared) & (shared_slots >= first_seen)
+    return torch.cat((shared_seen, own_seen), dim=1)

@@ -1,0 +1,208 @@
+"""Model weights, read from safetensors and laid out for decoding.
+
+A matrix is always *addressed* as [in, out], so the decoder writes ``x @ w``. How it
+lies in memory is decided here: fp32 is stored in-channel-major, because one-row
+products then read 16–22 GB/s instead of 11 on two CPU cores (``docs/decisions.md``)
+and a pruned channel is one contiguous row; 16-bit types stay out-channel-major,
+where the CPU's bf16 product is fastest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.linear import linear
+from sol_core.errors import ModelLoadError
+from sol_core.models.spec import ModelSpec
+
+__all__ = ["LayerWeights", "Linear", "ModelWeights", "arrange_weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """An affine map: weight [in, out], bias [out] or None."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """[..., in] of any float dtype → [..., out] in the weight's dtype or fp32."""
+        product = linear(inputs, self.weight)
+        return product if self.bias is None else product + self.bias
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """One transformer layer; norms are [C] (or [D] per head) fp32, offset included."""
+
+    attention_norm: Tensor
+    query_key_value: Linear  # [C, (H + 2·Hkv)·D]
+    attention_output: Linear  # [H·D, C]
+    mlp_norm: Tensor
+    gate_up: Linear  # [C, 2·I], gate first
+    down: Linear  # [I, C]
+    query_norm: Tensor | None = None
+    key_norm: Tensor | None = None
+    attention_output_norm: Tensor | None = None
+    mlp_output_norm: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWeights:
+    """All weights; ``head`` is the embedding's own memory when the two are tied."""
+
+    embedding: Tensor  # [V, C]
+    layers: tuple[LayerWeights, ...]
+    final_norm: Tensor
+    head: Linear  # [C, V]
+
+
+class _Reader:
+    """Takes tensors by name, checks their shape, and knows which were left over."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], spec: ModelSpec, dtype: torch.dtype) -> None:
+        self.tensors = tensors
+        self.spec = spec
+        self.dtype = dtype
+        self.used: set[str] = set()
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        if name not in self.tensors:
+            raise ModelLoadError(f"the weights lack {name!r}; the model's files are incomplete")
+        self.used.add(name)
+        tensor = self.tensors[name]
+        if tensor.shape != shape:
+            raise ModelLoadError(
+                f"weight {name!r} has shape {tuple(tensor.shape)}, config.json says {shape}"
+            )
+        return tensor
+
+    def norm(self, name: str, width: int) -> Tensor:
+        return self.take(name + ".weight", width).float() + self.spec.norm_offset
+
+    def optional_norm(self, name: str, width: int) -> Tensor | None:
+        return self.norm(name, width) if name + ".weight" in self.tensors else None
+
+    def linear(self, prefix: str, names: dict[str, int], in_size: int) -> Linear:
+        """Matrices side by side; a bias where any of them has one (zero for the others)."""
+        weight = torch.cat(
+            [
+                self.take(f"{prefix}{n}.weight", out, in_size).to(self.dtype)
+                for n, out in names.items()
+            ]
+        )
+        bias = None
+        if any(f"{prefix}{name}.bias" in self.tensors for name in names):
+            bias = torch.cat(
+                [
+                    self.take(f"{prefix}{name}.bias", out).to(self.dtype)
+                    if f"{prefix}{name}.bias" in self.tensors
+                    else torch.zeros(out, dtype=self.dtype)
+                    for name, out in names.items()
+                ]
+            )
+        return Linear(in_out_view(weight), bias)
+
+
+def in_out_view(weight: Tensor) -> Tensor:
+    """[out, in] → the same matrix addressed as [in, out], in the layout this dtype likes."""
+    return weight.t().contiguous() if weight.dtype == torch.float32 else weight.contiguous().t()
+
+
+def arrange_weights(
+    tensors: Mapping[str, Tensor],
+    spec: ModelSpec,
+    dtype: torch.dtype,
+    to_device: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+) -> ModelWeights:
+    """Build the decoder's weights from Hugging Face names.
+
+    Args:
+        tensors: by checkpoint name ("model.layers.0.…"), any float dtype.
+        dtype: dtype of the matrices; norms stay fp32.
+        to_device: moves each finished tensor.
+    Raises: ModelLoadError for missing, misshapen or unknown tensors.
+    """
+    reader = _Reader(tensors, spec, dtype)
+    embedding = reader.take("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size)
+    layers = tuple(_layer(reader, f"model.layers.{i}.") for i in range(spec.num_layers))
+    final_norm = reader.norm("model.norm", spec.hidden_size)
+    if "lm_head.weight" in tensors and not spec.tied_head:
+        head = reader.linear("", {"lm_head": spec.vocab_size}, spec.hidden_size)
+        placed_embedding = to_device(embedding.to(dtype))
+        placed_head = _placed(head, to_device)
+    else:
+        reader.used.add("lm_head.weight")
+        placed_head = Linear(to_device(in_out_view(embedding.to(dtype))))
+        placed_embedding = placed_head.weight.t()
+    _refuse_leftovers(set(tensors) - reader.used)
+    return ModelWeights(
+        placed_embedding,
+        tuple(_place_layer(layer, to_device) for layer in layers),
+        to_device(final_norm),
+        placed_head,
+    )
+
+
+def _layer(reader: _Reader, prefix: str) -> LayerWeights:
+    spec = reader.spec
+    width, attention = spec.hidden_size, prefix + "self_attn."
+    # Gemma 3 names the norm before the MLP "pre_feedforward" and uses
+    # "post_attention" for a norm of the attention's output; the others have the latter only.
+    sandwich = prefix + "pre_feedforward_layernorm.weight" in reader.tensors
+    before_mlp = "pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"
+    return LayerWeights(
+        attention_norm=reader.norm(prefix + "input_layernorm", width),
+        query_key_value=reader.linear(
+            attention,
+            {"q_proj": spec.query_width, "k_proj": spec.kv_width, "v_proj": spec.kv_width},
+            width,
+        ),
+        attention_output=reader.linear(attention, {"o_proj": width}, spec.query_width),
+        mlp_norm=reader.norm(prefix + before_mlp, width),
+        gate_up=reader.linear(
+            prefix + "mlp.",
+            {"gate_proj": spec.intermediate_size, "up_proj": spec.intermediate_size},
+            width,
+        ),
+        down=reader.linear(prefix + "mlp.", {"down_proj": width}, spec.intermediate_size),
+        query_norm=reader.optional_norm(attention + "q_norm", spec.head_size),
+        key_norm=reader.optional_norm(attention + "k_norm", spec.head_size),
+        attention_output_norm=(
+            reader.norm(prefix + "post_attention_layernorm", width) if sandwich else None
+        ),
+        mlp_output_norm=(
+            reader.norm(prefix + "post_feedforward_layernorm", width) if sandwich else None
+        ),
+    )
+
+
+def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> LayerWeights:
+    placed: dict[str, Any] = {}
+    for item in dataclasses.fields(layer):
+        value = getattr(layer, item.name)
+        if isinstance(value, Linear):
+            placed[item.name] = _placed(value, to_device)
+        else:
+            placed[item.name] = None if value is None else to_device(value)
+    return LayerWeights(**placed)
+
+
+def _placed(linear: Linear, to_device: Callable[[Tensor], Tensor]) -> Linear:
+    return Linear(to_device(linear.weight), None if linear.bias is None else to_device(linear.bias))
+
+
+def _refuse_leftovers(names: set[str]) -> None:
+    # Old checkpoints carry the rotary frequencies, which are recomputed.
+    unknown = sorted(name for name in names if not name.endswith("rotary_emb.inv_freq"))
+    if unknown:
+        raise ModelLoadError(
+            f"the weights hold {len(unknown)} tensors this family does not have, "
+            f"such as {unknown[0]!r}; refusing to ignore them"
+        )

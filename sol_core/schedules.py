@@ -1,0 +1,287 @@
+"""Schedulers: who picks the action of the next decode step.
+
+One interface for all. ``DenseScheduler``, ``StaticScheduler`` (neighbouring levels
+mixed evenly) and ``FixedScheduler`` (a given list) ignore what the model does;
+``RandomScheduler`` draws schedules of the exact mean; ``SignalScheduler`` spends where
+a signal is high: the previous step's entropy (EMC) or how far the hidden state moved
+(DAC), the heuristics that SOL (arXiv:2605.10875, section 5) compares against.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.config import ScheduleConfig
+
+__all__ = [
+    "DenseScheduler",
+    "FixedScheduler",
+    "Horizon",
+    "Observation",
+    "RandomScheduler",
+    "Scheduler",
+    "SignalScheduler",
+    "StaticScheduler",
+    "build_scheduler",
+]
+
+MODULATION = 0.25  # how much of an axis' range one standard deviation of the signal moves
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Over how many steps a budget must be met: every episode, the last one cut short.
+
+    Attributes:
+        episode_steps: steps per episode.
+        total_steps: at most this many steps will run.
+    """
+
+    episode_steps: int
+    total_steps: int
+
+    def steps_from(self, step: int) -> int:
+        """Length of the episode that begins at ``step``, at least 1."""
+        return max(1, min(self.episode_steps, self.total_steps - step))
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a scheduler may know before a decode step.
+
+    Attributes:
+        step: 0-based number of the step within the generation.
+        hidden: [C] fp32, the row's last hidden state after the final norm, from the
+            previous step (from the prefill at step 0); None after an empty prefill.
+        entropy: of the row's previous distribution, nats; None at step 0.
+    """
+
+    step: int
+    hidden: Tensor | None = None
+    entropy: float | None = None
+
+
+class Scheduler(Protocol):
+    """Picks one row's actions, one call per decode step, in order."""
+
+    def next_action(self, observation: Observation) -> Action:
+        """The action of the step about to run."""
+        ...
+
+
+class DenseScheduler:
+    """Everything, always."""
+
+    def next_action(self, observation: Observation) -> Action:
+        return DENSE
+
+
+class FixedScheduler:
+    """A given list of actions; its last one repeats."""
+
+    def __init__(self, actions: Sequence[Action]) -> None:
+        self._actions = list(actions)
+
+    def next_action(self, observation: Observation) -> Action:
+        return self._actions[min(observation.step, len(self._actions) - 1)]
+
+
+class StaticScheduler:
+    """A constant budget: per axis the two neighbouring levels, mixed evenly over time.
+
+    After any number of steps each axis' mean is as close to the target as its levels allow.
+    """
+
+    def __init__(self, budget: Budget, grid: ActionGrid) -> None:
+        grid.check_budget(budget)
+        self._mixes = [
+            _neighbours(levels, target)
+            for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
+        ]
+
+    def next_action(self, observation: Observation) -> Action:
+        values = []
+        for low, high, share in self._mixes:
+            # Rounding the running count of the upper level spreads it evenly.
+            due = math.floor((observation.step + 1) * share + 0.5)
+            before = math.floor(observation.step * share + 0.5)
+            values.append(high if due > before else low)
+        return _to_action(values)
+
+
+class RandomScheduler:
+    """Uniformly drawn levels, repaired to the exact mean over every horizon.
+
+    What the levels cannot express (less than one level step) is carried to the next
+    horizon, so the mean stays exact however long the generation is.
+    """
+
+    def __init__(self, budget: Budget, grid: ActionGrid, *, seed: int, horizon: Horizon) -> None:
+        grid.check_budget(budget)
+        self._levels = grid.levels()
+        self._targets = budget.as_tuple()
+        self._horizon = horizon
+        self._random = random.Random(seed)
+        self._carry = [0.0, 0.0, 0.0]
+        self._plan: list[Action] = []
+
+    def next_action(self, observation: Observation) -> Action:
+        if not self._plan:
+            steps = self._horizon.steps_from(observation.step)
+            axes = [self._draw(axis, steps) for axis in range(3)]
+            self._plan = [_to_action(values) for values in zip(*axes, strict=True)]
+        return self._plan.pop(0)
+
+    def _draw(self, axis: int, steps: int) -> list[float]:
+        levels = self._levels[axis]
+        due = self._targets[axis] * steps + self._carry[axis]
+        chosen = [self._random.randrange(len(levels)) for _ in range(steps)]
+        gap = due - sum(levels[i] for i in chosen)
+        while True:
+            direction = 1 if gap > 0 else -1
+            movable = [
+                step
+                for step, index in enumerate(chosen)
+                if 0 <= index + direction < len(levels)
+                and abs(gap - (levels[index + direction] - levels[index])) < abs(gap) - 1e-9
+            ]
+            if not movable:
+                break
+            step = self._random.choice(movable)
+            gap -= levels[chosen[step] + direction] - levels[chosen[step]]
+            chosen[step] += direction
+        self._carry[axis] = gap
+        return [float(levels[index]) for index in chosen]
+
+
+class SignalScheduler:
+    """Spends more where a signal is high, steered so that every horizon meets the budget.
+
+    "entropy" (EMC) reads the previous step's uncertainty, "drift" (DAC) one minus the
+    cosine between the last two hidden states. The signal is standardised by its running
+    mean and deviation; one deviation moves each axis by a quarter of its range.
+    """
+
+    def __init__(
+        self,
+        signal: Literal["entropy", "drift"],
+        budget: Budget,
+        grid: ActionGrid,
+        *,
+        horizon: Horizon,
+    ) -> None:
+        grid.check_budget(budget)
+        self._signal = signal
+        self._horizon = horizon
+        self._axes = [
+            _SteeredAxis([float(level) for level in levels], target)
+            for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
+        ]
+        self._statistics = _RunningStatistics()
+        self._previous_hidden: Tensor | None = None
+
+    def next_action(self, observation: Observation) -> Action:
+        value = self._read(observation)
+        score = 0.0
+        if value is not None:
+            score = self._statistics.standardise(value)
+            self._statistics.add(value)
+        steps = self._horizon.steps_from(observation.step)
+        return _to_action([axis.spend(score, steps) for axis in self._axes])
+
+    def _read(self, observation: Observation) -> float | None:
+        if self._signal == "entropy":
+            return observation.entropy
+        previous, self._previous_hidden = self._previous_hidden, observation.hidden
+        if previous is None or observation.hidden is None:
+            return None
+        return 1.0 - float(torch.cosine_similarity(previous, observation.hidden, dim=0))
+
+
+class _SteeredAxis:
+    """Turns wishes into levels whose mean over each horizon meets the target."""
+
+    def __init__(self, levels: list[float], target: float) -> None:
+        self._levels = levels
+        self._target = target
+        self._left = 0
+        self._remaining = 0.0
+
+    def spend(self, score: float, horizon_steps: int) -> float:
+        """The next level; ``horizon_steps`` counts if a new horizon begins here."""
+        if self._left == 0:
+            self._left = horizon_steps
+            self._remaining += self._target * horizon_steps
+        low, high = self._levels[0], self._levels[-1]
+        aim = self._remaining / self._left
+        wish = aim + MODULATION * (high - low) * score
+        others = self._left - 1
+        # What the other steps of this horizon can still take bounds this one.
+        wish = min(max(wish, self._remaining - others * high), self._remaining - others * low)
+        level = _nearest(self._levels, wish)
+        self._left -= 1
+        self._remaining -= level
+        return level
+
+
+class _RunningStatistics:
+    """Welford's running mean and deviation."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean = 0.0
+        self._squares = 0.0
+
+    def add(self, value: float) -> None:
+        self._count += 1
+        delta = value - self._mean
+        self._mean += delta / self._count
+        self._squares += delta * (value - self._mean)
+
+    def standardise(self, value: float) -> float:
+        if self._count < 2 or self._squares <= 0:
+            return 0.0
+        deviation = math.sqrt(self._squares / (self._count - 1))
+        return max(-3.0, min(3.0, (value - self._mean) / deviation))
+
+
+def build_scheduler(config: ScheduleConfig, grid: ActionGrid, *, horizon: Horizon) -> Scheduler:
+    """The scheduler that a configuration asks for."""
+    match config.kind:
+        case "dense":
+            return DenseScheduler()
+        case "static":
+            return StaticScheduler(config.budget, grid)
+        case "random":
+            return RandomScheduler(config.budget, grid, seed=config.seed, horizon=horizon)
+        case "emc":
+            return SignalScheduler("entropy", config.budget, grid, horizon=horizon)
+        case "dac":
+            return SignalScheduler("drift", config.budget, grid, horizon=horizon)
+
+
+def _neighbours(levels: Sequence[float], target: float) -> tuple[float, float, float]:
+    """The levels around a target and the upper one's share."""
+    upper = min(bisect.bisect_left(levels, target - 1e-9), len(levels) - 1)
+    high = float(levels[upper])
+    if upper == 0 or abs(high - target) < 1e-9:
+        return high, high, 1.0
+    low = float(levels[upper - 1])
+    return low, high, (target - low) / (high - low)
+
+
+def _nearest(levels: Sequence[float], value: float) -> float:
+    return min(levels, key=lambda level: abs(level - value))
+
+
+def _to_action(values: Sequence[float]) -> Action:
+    return Action(values[0], values[1], round(values[2]))

@@ -1,0 +1,145 @@
+"""Teacher-forced scoring: the NLL of given tokens under given schedules.
+
+The format is that of the authors' golden file: a case has ``input_ids``,
+``context_len``, ``page_size`` and ``schedules`` (one list of
+``[keep_fraction, channel_keep_ratio, bit_width]`` per schedule). Step t feeds
+``input_ids[context_len + t]`` after a dense prefill of ``input_ids[:context_len]`` and
+scores ``input_ids[context_len + t + 1]``; all schedules of a case run as rows of one
+batch that shares the prefix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sol_core.actions import Action, ActionGrid, QuantSite
+from sol_core.decoding import DecodeOptions, DecodeStep, decode
+from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.loading import LanguageModel
+from sol_core.schedules import FixedScheduler
+
+__all__ = ["ScoreCase", "parse_case", "score_case", "score_cases"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCase:
+    """One text and the schedules to score it under; see the module's text."""
+
+    input_ids: tuple[int, ...]
+    context_len: int
+    schedules: tuple[tuple[Action, ...], ...]
+    page_size: int = 8
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.schedules[0])
+
+
+def parse_case(record: Any, label: str = "case") -> ScoreCase:
+    """Check one case of the JSON format.
+
+    Raises: ConfigError that names the case and what is wrong with it.
+    """
+    if not isinstance(record, dict):
+        raise ConfigError(f"{label} must be an object, got {type(record).__name__}")
+    missing = [key for key in ("input_ids", "context_len", "schedules") if key not in record]
+    if missing:
+        raise ConfigError(f"{label} lacks {', '.join(missing)}")
+    ids, context_len = record["input_ids"], record["context_len"]
+    if not isinstance(ids, list) or not all(type(i) is int and i >= 0 for i in ids):
+        raise ConfigError(f"{label}: input_ids must be a list of token ids (0 or more)")
+    if type(context_len) is not int or not 0 <= context_len < len(ids):
+        raise ConfigError(
+            f"{label}: context_len must be between 0 and {len(ids) - 1}, got {context_len!r}"
+        )
+    schedules = _parse_schedules(record["schedules"], label)
+    needed = context_len + len(schedules[0]) + 1
+    if len(ids) < needed:
+        raise ConfigError(
+            f"{label}: {len(schedules[0])} steps after {context_len} tokens need "
+            f"{needed} input_ids, got {len(ids)}"
+        )
+    page_size = ActionGrid(page_size=record.get("page_size", 8)).page_size
+    return ScoreCase(tuple(ids), context_len, schedules, page_size)
+
+
+def score_cases(
+    model: LanguageModel, cases: list[Any], *, quant_site: QuantSite = "mlp_output"
+) -> list[dict[str, Any]]:
+    """Score cases given as JSON records.
+
+    Returns: for each case ``{"nll": [[float per step] per schedule]}``, nats.
+    Raises: ConfigError, ContextLengthError.
+    """
+    parsed = [parse_case(record, f"case {number}") for number, record in enumerate(cases)]
+    return [{"nll": score_case(model, case, quant_site=quant_site)} for case in parsed]
+
+
+def score_case(
+    model: LanguageModel, case: ScoreCase, *, quant_site: QuantSite = "mlp_output"
+) -> list[list[float]]:
+    """NLL of each step under each schedule, nats."""
+    if max(case.input_ids) >= model.spec.vocab_size:
+        raise ConfigError(
+            f"token id {max(case.input_ids)} is outside the vocabulary of {model.name} "
+            f"(0 to {model.spec.vocab_size - 1})"
+        )
+    if case.context_len + case.num_steps > model.context_length:
+        raise ContextLengthError(
+            f"{case.context_len + case.num_steps} tokens exceed the context of {model.name}, "
+            f"{model.context_length}"
+        )
+    lm, start = model.lm, case.context_len
+    prefix = lm.new_cache(1, max(start, 1), page_size=case.page_size)
+    hidden = None
+    if start:
+        context = torch.tensor([case.input_ids[:start]], device=lm.device)
+        hidden = lm.prefill(context, prefix)[:, -1]
+    columns = []
+
+    def next_token(step: DecodeStep) -> list[int]:
+        return [case.input_ids[start + step.index + 1]]
+
+    for step in decode(
+        lm,
+        prefix,
+        [case.input_ids[start]],
+        [FixedScheduler(schedule) for schedule in case.schedules],
+        next_token,
+        DecodeOptions(max_steps=case.num_steps, quant_site=quant_site),
+        hidden,
+    ):
+        scores = torch.log_softmax(step.output.logits, dim=-1)
+        columns.append(-scores[:, next_token(step)[0]])
+    nll: list[list[float]] = torch.stack(columns, dim=1).tolist()
+    return nll
+
+
+def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:
+    if not isinstance(record, list) or not record:
+        raise ConfigError(f"{label}: schedules must be a list with at least one schedule")
+    schedules = []
+    for number, schedule in enumerate(record):
+        where = f"{label}, schedule {number}"
+        if not isinstance(schedule, list) or len(schedule) != len(record[0]) or not schedule:
+            raise ConfigError(f"{where}: every schedule must be a list of the same, nonzero length")
+        schedules.append(tuple(_parse_action(entry, where) for entry in schedule))
+    return tuple(schedules)
+
+
+def _parse_action(entry: Any, where: str) -> Action:
+    numbers = isinstance(entry, list) and len(entry) == 3
+    if not numbers or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in entry):
+        raise ConfigError(
+            f"{where}: an action is [keep_fraction, channel_keep_ratio, bit_width], got {entry!r}"
+        )
+    keep, ratio, bits = entry
+    if bits != bits or bits in (float("inf"), float("-inf")) or bits != int(bits):
+        raise ConfigError(f"{where}: bit_width must be a whole number, got {bits!r}")
+    try:
+        return Action(float(keep), float(ratio), int(bits))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error

@@ -1,0 +1,134 @@
+"""Half-made files that nobody can see: lock, private staging folder, one rename.
+
+A target (a file or a folder) is made in a hidden folder beside it, flushed to disk and
+renamed into place, so it is either absent or complete whatever kills the process. A
+lock beside the target keeps two processes from making it twice; the operating system
+drops it when its holder dies, so that leftovers found under the lock are always dead.
+"""
+
+from __future__ import annotations
+
+import errno
+import glob
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+__all__ = [
+    "check_free_space",
+    "exclusive",
+    "explain_os_error",
+    "has_leftovers",
+    "publish",
+    "sha256_of",
+    "staged_folder",
+]
+
+POLL_SECONDS = 0.2
+SPARE_BYTES = 50_000_000  # left free on the disk for the database and the logs
+
+
+@contextmanager
+def exclusive(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock that guards the making of ``target``, against processes and threads.
+
+    ``on_wait`` is called once if somebody else holds it; then this waits for them, and
+    the caller should look whether the target is there by now. What killed processes left
+    is removed. Raises OSError when the lock file cannot be made.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(target.parent / f".{target.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        on_wait()
+        lock.acquire(poll_interval=POLL_SECONDS)
+    try:
+        for leftover in _leftovers(target):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+def has_leftovers(target: Path) -> bool:
+    """Whether a killed process left a staging folder, or a living one is at work."""
+    return any(True for _ in _leftovers(target))
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty private folder beside ``target``; it is gone afterwards, whatever happens.
+
+    The caller holds ``exclusive(target)``.
+    """
+    # A fresh name each time: a killed process's child may still be writing into the old one.
+    folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(staged: Path, target: Path, staging: Path) -> None:
+    """Move a finished file or folder from ``staging`` to ``target`` in one rename.
+
+    Everything is flushed to disk first, so a power cut cannot leave a name without its
+    content. An old target folder is moved into ``staging`` and goes away with it; a kill
+    between the two renames leaves no target, never half of one.
+    """
+    for path in [staged, *staged.rglob("*")] if staged.is_dir() else [staged]:
+        _flush(path)
+    if target.is_dir():
+        target.rename(staging / "replaced")
+    os.replace(staged, target)
+    _flush(target.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_free_space(folder: Path, num_bytes: int) -> None:
+    """Raise OSError(ENOSPC) with both sizes when ``folder``'s disk cannot take ``num_bytes``."""
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes + SPARE_BYTES:
+        need = (num_bytes + SPARE_BYTES) / 1e6
+        raise OSError(errno.ENOSPC, f"{need:.0f} MB needed, {free / 1e6:.0f} MB free", str(folder))
+
+
+def explain_os_error(error: OSError, folder: Path) -> str:
+    """One sentence for the user: what the disk refused, where, and what to do."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk of {folder} is full ({reason}): free some space or use another --data-dir"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{folder} cannot be written ({reason}): make it writable or use another --data-dir"
+    return f"{folder} cannot be used ({reason}): check the disk or use another --data-dir"
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}.partial-"
+
+
+def _leftovers(target: Path) -> Iterator[Path]:
+    return target.parent.glob(f"{glob.escape(_prefix(target))}*")
+
+
+def _flush(path: Path) -> None:
+    """fsync a file or a folder (folders cannot be opened on Windows, and need not be)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

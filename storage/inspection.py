@@ -1,0 +1,173 @@
+"""Look at a database file before it is used, and keep a damaged one aside.
+
+The look is read-only, so that a database of a newer release stays as it is. A damaged file is
+renamed with its -wal, -shm and -journal, never deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from storage.database import translate_errors
+from storage.errors import (
+    DatabaseCorruptError,
+    DatabaseVersionError,
+    DatabaseWriteError,
+    StorageError,
+    sqlite_primary_code,
+)
+from storage.migrations import APPLICATION_ID, check_version
+
+__all__ = ["FULL_CHECK_BYTES", "inspect_database", "set_aside_if_corrupt"]
+
+# Larger files are not read through at every start; damage is then reported when it is met.
+FULL_CHECK_BYTES = 256 * 1024 * 1024
+# In this order: without its main file a -wal would be taken for rubbish and removed by SQLite.
+_SUFFIXES = ("-wal", "-shm", "-journal", "")
+
+
+def set_aside_if_corrupt(path: Path, busy_timeout_s: float) -> str | None:
+    """Rename a damaged database; return a sentence for the user, or None if there was none.
+
+    Raises: DatabaseVersionError, DatabaseLockedError, DatabaseWriteError as they are found.
+    """
+    try:
+        with _directory_lock(path.parent, exclusive=False):
+            inspect_database(path, busy_timeout_s)
+            return None
+    except DatabaseCorruptError:
+        pass
+    with _directory_lock(path.parent, exclusive=True):
+        # Another process may have done it meanwhile: look again, now that no other can.
+        try:
+            inspect_database(path, busy_timeout_s)
+        except DatabaseCorruptError as error:
+            kept = _set_aside(path)
+            return (
+                f"{error} It was kept aside as {kept}, and a new, empty database was made. "
+                "Earlier runs are not listed any more."
+            )
+    return None
+
+
+def inspect_database(path: Path, busy_timeout_s: float) -> None:
+    """Return if ``path`` is missing, blank or a sound database of ours.
+
+    Raises: DatabaseCorruptError, DatabaseVersionError, DatabaseLockedError, DatabaseWriteError.
+    """
+    if not os.path.exists(path):  # Path.exists raises where a folder may not be searched
+        return
+    with translate_errors(path):
+        try:
+            _inspect(path, path, "ro", busy_timeout_s)
+        except sqlite3.OperationalError as error:
+            if sqlite_primary_code(error) != sqlite3.SQLITE_READONLY:
+                raise
+            _inspect_copy(path, busy_timeout_s)
+
+
+def _inspect_copy(path: Path, busy_timeout_s: float) -> None:
+    """Inspect what SQLite makes of a file whose last writer crashed outside the log.
+
+    That takes a writer, which uses up the -journal; a copy keeps the damaged original whole.
+    It happens while a file is being made, when it is small.
+    """
+    try:
+        with TemporaryDirectory(prefix=f"{path.name}.check-", dir=path.parent) as folder:
+            copy = Path(folder) / path.name
+            for suffix in ("-wal", "-journal", ""):
+                if Path(f"{path}{suffix}").exists():
+                    shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+            _inspect(path, copy, "rw", busy_timeout_s)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise DatabaseWriteError(
+            f"The database {path} needs a repair after a crash, which its folder does not allow "
+            f"({error}). Check that the folder is writable and has free space."
+        ) from error
+
+
+def _inspect(path: Path, opened: Path, mode: str, busy_timeout_s: float) -> None:
+    """Inspect the file ``opened``, which stands for ``path`` in messages."""
+    uri = f"{opened.as_uri()}?mode={mode}"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=busy_timeout_s)) as connection:
+            # One snapshot: another process may be making the tables between two questions.
+            connection.execute("BEGIN")
+            check_version(path, _scalar(connection, "PRAGMA user_version"))
+            application_id = _scalar(connection, "PRAGMA application_id")
+            num_tables = _scalar(connection, "SELECT count(*) FROM sqlite_master")
+            if num_tables and application_id != APPLICATION_ID:
+                raise DatabaseVersionError(
+                    f"{path} is a database of another program. It was left unchanged. "
+                    "Move it away, or choose another data directory."
+                )
+            if opened.stat().st_size <= FULL_CHECK_BYTES:
+                _check_pages(path, connection)
+    except sqlite3.DatabaseError as error:
+        if sqlite_primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise _corrupt(path, str(error)) from error
+        raise
+
+
+def _check_pages(path: Path, connection: sqlite3.Connection) -> None:
+    finding = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    if finding != "ok":
+        raise _corrupt(path, " ".join(finding.split()))
+
+
+def _corrupt(path: Path, finding: str) -> DatabaseCorruptError:
+    return DatabaseCorruptError(f"The database {path} is damaged ({finding}).")
+
+
+def _scalar(connection: sqlite3.Connection, statement: str) -> int:
+    return int(connection.execute(statement).fetchone()[0])
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename the database and its companions to a name that is free; return the new name."""
+    stem = f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    kept, attempt = path.with_name(stem), 1
+    while any(Path(f"{kept}{suffix}").exists() for suffix in _SUFFIXES):
+        attempt += 1
+        kept = path.with_name(f"{stem}-{attempt}")
+    try:
+        for suffix in _SUFFIXES:
+            companion = Path(f"{path}{suffix}")
+            if companion.exists():
+                companion.rename(f"{kept}{suffix}")
+    except OSError as error:
+        raise DatabaseWriteError(
+            f"The database {path} is damaged and could not be renamed to {kept.name} ({error}). "
+            "Close other programs that use it, or move it away yourself."
+        ) from error
+    return kept
+
+
+@contextmanager
+def _directory_lock(directory: Path, *, exclusive: bool) -> Iterator[None]:
+    """Many processes may look at files in ``directory`` at once, but one alone renames them.
+
+    On Windows nothing is needed: there a file that another process has open cannot be renamed.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with ExitStack() as stack:
+        # Where a folder cannot be opened or locked, SQLite's own error says more.
+        with suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield

@@ -1,0 +1,114 @@
+"""The schema, as numbered steps from a blank file to today's.
+
+A step that has been released is never edited: change the schema with a new step. Each step
+runs in one BEGIN IMMEDIATE transaction that also raises ``PRAGMA user_version``, and reads the
+version again inside it. So two processes that open a blank file at once take turns, and a
+process killed half way leaves the version it started from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from storage.database import Database
+from storage.errors import DatabaseVersionError
+
+__all__ = [
+    "APPLICATION_ID",
+    "LATEST_VERSION",
+    "MIGRATIONS",
+    "Migration",
+    "check_version",
+    "migrate",
+]
+
+# Marks the file as ours in its header ("SOLx" in ASCII), so that another program's is refused.
+APPLICATION_ID = 0x534F4C78
+
+
+class Migration(NamedTuple):
+    """One step: ``number`` is the version it leads to."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        1,
+        "runs and events",
+        (
+            f"PRAGMA application_id = {APPLICATION_ID}",
+            # seq gives the order of creation, which the clock cannot promise.
+            """
+            CREATE TABLE runs (
+                seq INTEGER PRIMARY KEY,
+                id TEXT NOT NULL UNIQUE,
+                owner BLOB NOT NULL,
+                status TEXT NOT NULL,
+                title BLOB NOT NULL,
+                prompt BLOB NOT NULL,
+                search_text BLOB NOT NULL,
+                model BLOB NOT NULL,
+                schedule BLOB NOT NULL,
+                config BLOB NOT NULL,
+                prefill BLOB,
+                summary BLOB,
+                error BLOB,
+                num_tokens INTEGER NOT NULL,
+                created_us INTEGER NOT NULL,
+                updated_us INTEGER NOT NULL
+            )
+            """,
+            "CREATE INDEX runs_by_owner ON runs (owner, seq)",
+            """
+            CREATE TABLE events (
+                run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+                idx INTEGER NOT NULL,
+                record BLOB NOT NULL,
+                PRIMARY KEY (run_id, idx)
+            )
+            """,
+        ),
+    ),
+)
+
+LATEST_VERSION = MIGRATIONS[-1].number
+
+
+def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """Bring the database to the last of ``migrations``; return the version it had before.
+
+    At least one write transaction is begun even when nothing is to do, so that a read-only
+    file is found now and not at the first run.
+
+    Raises: DatabaseVersionError for a version beyond the last step; DatabaseLockedError,
+        DatabaseWriteError, DatabaseCorruptError as ``Database.write``.
+    """
+    first_version: int | None = None
+    for migration in migrations:
+        with database.write() as connection:
+            version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+            check_version(database.path, version, migrations[-1].number)
+            if first_version is None:
+                first_version = version
+            if version >= migration.number:
+                continue
+            for statement in migration.statements:
+                connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(f"PRAGMA user_version = {migration.number}")
+    return first_version or 0
+
+
+def check_version(path: Path, version: int, latest: int = LATEST_VERSION) -> None:
+    """Raise DatabaseVersionError when ``version`` is not one that this release can read."""
+    if 0 <= version <= latest:
+        return
+    raise DatabaseVersionError(
+        f"The database {path} has schema version {version}, written by a newer release; this "
+        f"release reads versions up to {latest}. The file was left unchanged. "
+        "Update the program, or choose another data directory."
+    )

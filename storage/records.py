@@ -1,0 +1,123 @@
+"""What a saved run is: the record that the app sees and the tables it is kept in.
+
+The migrations create the tables; the columns here are those that the queries name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, Row, String, Table
+
+from storage.codec import decode_json, decode_text, decode_time
+
+__all__ = [
+    "FINAL_STATUSES",
+    "TITLE_LENGTH",
+    "Record",
+    "RunRecord",
+    "RunStatus",
+    "events_table",
+    "run_record_of",
+    "runs_table",
+    "title_of",
+]
+
+RunStatus = Literal["running", "finished", "stopped", "failed", "interrupted"]
+FINAL_STATUSES = tuple(status for status in get_args(RunStatus) if status != "running")
+
+Record = dict[str, Any]
+
+TITLE_LENGTH = 80  # characters, the ellipsis included
+
+_metadata = MetaData()
+
+# The migrations create these tables; here are only the columns that the queries name.
+runs_table = Table(
+    "runs",
+    _metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("owner", LargeBinary, nullable=False),
+    Column("status", String, nullable=False),
+    Column("title", LargeBinary, nullable=False),
+    Column("prompt", LargeBinary, nullable=False),
+    Column("search_text", LargeBinary, nullable=False),
+    Column("model", LargeBinary, nullable=False),
+    Column("schedule", LargeBinary, nullable=False),
+    Column("config", LargeBinary, nullable=False),
+    Column("prefill", LargeBinary),
+    Column("summary", LargeBinary),
+    Column("error", LargeBinary),
+    Column("num_tokens", Integer, nullable=False),
+    Column("created_us", Integer, nullable=False),
+    Column("updated_us", Integer, nullable=False),
+)
+events_table = Table(
+    "events",
+    _metadata,
+    Column("run_id", String, primary_key=True),
+    Column("idx", Integer, primary_key=True),
+    Column("record", LargeBinary, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One saved run.
+
+    Attributes:
+        id: url-safe, random.
+        title: first line of the prompt, at most ``TITLE_LENGTH`` characters.
+        schedule: label of the schedule's kind, such as "static".
+        config: what the run was asked to do, as JSON.
+        created_at, updated_at: aware, UTC; updated_at moves with every change of the run.
+        num_tokens: token events saved so far.
+        prefill, summary: the prefill and finish events as JSON; None until they are known.
+        error: what went wrong, in the user's words; None when nothing did.
+    """
+
+    id: str
+    owner: str
+    status: RunStatus
+    title: str
+    prompt: str
+    model: str
+    schedule: str
+    config: Record
+    created_at: datetime
+    updated_at: datetime
+    num_tokens: int
+    prefill: Record | None
+    summary: Record | None
+    error: str | None
+
+
+def title_of(prompt: str) -> str:
+    """First line of the prompt that is not blank, its white space tidied and its end cut."""
+    lines = (" ".join(line.split()) for line in prompt.splitlines())
+    title = next((line for line in lines if line), "(empty prompt)")
+    if len(title) <= TITLE_LENGTH:
+        return title
+    return title[: TITLE_LENGTH - 1].rstrip() + "…"
+
+
+def run_record_of(row: Row[Any]) -> RunRecord:
+    return RunRecord(
+        id=row.id,
+        owner=decode_text(row.owner),
+        status=row.status,
+        title=decode_text(row.title),
+        prompt=decode_text(row.prompt),
+        model=decode_text(row.model),
+        schedule=decode_text(row.schedule),
+        config=decode_json(row.config),
+        created_at=decode_time(row.created_us),
+        updated_at=decode_time(row.updated_us),
+        num_tokens=row.num_tokens,
+        prefill=None if row.prefill is None else decode_json(row.prefill),
+        summary=None if row.summary is None else decode_json(row.summary),
+        error=None if row.error is None else decode_text(row.error),
+    )

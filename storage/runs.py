@@ -1,0 +1,257 @@
+"""Generation runs and their token events: one row per run, one row per token.
+
+A run is created ``running``, grows by ``append_events``, and ends by ``finish``. Each call is
+one short transaction, so what a call has returned survives a crash of the process. Lists are
+in the order of creation, newest first, whatever the clock did.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from storage.codec import decode_json, encode_json, encode_text, encode_time
+from storage.database import Database
+from storage.errors import InvalidRecordError, NotFoundError
+from storage.records import (
+    FINAL_STATUSES,
+    Record,
+    RunRecord,
+    RunStatus,
+    events_table,
+    run_record_of,
+    runs_table,
+    title_of,
+)
+
+__all__ = ["RunStore"]
+
+_ID_BYTES = 9  # 12 url-safe characters
+_MAX_INDEX = 2**31 - 1
+
+# RunStore has a method called ``list``, which hides the built-in from its annotations.
+_Records = list[Record]
+_RunRecords = list[RunRecord]
+
+
+class RunStore:
+    """The runs of one database. Safe to call from any thread of the process that opened it.
+
+    Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
+    DatabaseCorruptError when the file gives trouble, and then has changed nothing.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(
+        self, owner: str, prompt: str, model: str, schedule: str, config: Record
+    ) -> RunRecord:
+        """Save a new run with status "running" and return it.
+
+        Raises: InvalidRecordError when ``config`` is not JSON (NaN and infinity are not).
+        """
+        now_us = _now_us()
+        values = {
+            "id": secrets.token_urlsafe(_ID_BYTES),
+            "owner": encode_text("owner", owner),
+            "status": "running",
+            "prompt": encode_text("prompt", prompt),
+            "title": encode_text("title", title_of(prompt)),
+            # Case-folded here because SQLite folds ASCII letters only.
+            "search_text": encode_text("prompt", prompt.casefold()),
+            "model": encode_text("model", model),
+            "schedule": encode_text("schedule", schedule),
+            "config": encode_json("config", config),
+            "num_tokens": 0,
+            "created_us": now_us,
+            "updated_us": now_us,
+        }
+        with self._database.write() as connection:
+            connection.execute(insert(runs_table), values)
+            return _require_run(connection, str(values["id"]))
+
+    def append_events(self, run_id: str, rows: Sequence[Record]) -> int:
+        """Save token events; return how many were new.
+
+        Args:
+            rows: token event dicts, each with its own "index" (int, 0-based). A row whose
+                index is saved already is left as it was, so a batch may be sent twice.
+
+        Raises: NotFoundError when the run is gone; InvalidRecordError when a row is not JSON
+            or has no valid index. Then no row of the batch is saved.
+        """
+        values = [
+            {"run_id": run_id, "idx": _index_of(row), "record": encode_json("token event", row)}
+            for row in rows
+        ]
+        with self._database.write() as connection:
+            _require_id(connection, run_id)
+            if not values:
+                return 0
+            num_new = connection.execute(
+                insert(events_table).on_conflict_do_nothing(), values
+            ).rowcount
+            if num_new:
+                _change(connection, run_id, num_tokens=runs_table.c.num_tokens + num_new)
+            return num_new
+
+    def set_prefill(self, run_id: str, prefill: Record) -> None:
+        """Save the prefill event. Raises: NotFoundError, InvalidRecordError."""
+        data = encode_json("prefill", prefill)
+        with self._database.write() as connection:
+            _change(connection, run_id, prefill=data)
+
+    def finish(
+        self,
+        run_id: str,
+        status: RunStatus,
+        summary: Record | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Give the run its final status. A second call replaces the first one's outcome.
+
+        Raises: NotFoundError; InvalidRecordError for a status that is not final or a summary
+            that is not JSON.
+        """
+        if status not in FINAL_STATUSES:
+            raise InvalidRecordError(
+                f"A run cannot finish as {status!r}; allowed: {', '.join(FINAL_STATUSES)}."
+            )
+        values = {
+            "status": status,
+            "summary": None if summary is None else encode_json("summary", summary),
+            "error": None if error is None else encode_text("error", error),
+        }
+        with self._database.write() as connection:
+            _change(connection, run_id, **values)
+
+    def get(self, run_id: str) -> RunRecord:
+        """The run. Raises: NotFoundError."""
+        with self._database.read() as connection:
+            return _require_run(connection, run_id)
+
+    def events(self, run_id: str, after: int = -1, limit: int | None = None) -> _Records:
+        """Token events in order of index, those above ``after``, at most ``limit`` of them.
+
+        Raises: NotFoundError when the run is gone; InvalidRecordError for a limit below 1.
+        """
+        query = (
+            select(events_table.c.record)
+            .where(events_table.c.run_id == run_id, events_table.c.idx > after)
+            .order_by(events_table.c.idx)
+        )
+        if limit is not None:
+            query = query.limit(_checked_limit(limit))
+        with self._database.read() as connection:
+            blobs = connection.execute(query).scalars().all()
+            if not blobs:
+                _require_id(connection, run_id)
+        return [decode_json(blob) for blob in blobs]
+
+    def list(
+        self, owner: str | None = None, limit: int = 50, before: str | None = None, query: str = ""
+    ) -> _RunRecords:
+        """Runs, newest first.
+
+        Args:
+            owner: only this owner's runs; None for everybody's.
+            limit: at most this many, at least 1.
+            before: id of the last run of the previous page; the page goes on after it. Runs
+                that were created or deleted meanwhile shift nothing.
+            query: text that the prompt must contain, upper and lower case alike; every
+                character stands for itself.
+
+        Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
+            InvalidRecordError for a limit below 1.
+        """
+        statement = (
+            select(runs_table).order_by(runs_table.c.seq.desc()).limit(_checked_limit(limit))
+        )
+        if owner is not None:
+            statement = statement.where(runs_table.c.owner == encode_text("owner", owner))
+        if query:
+            needle = encode_text("query", query.casefold())
+            # instr on BLOBs has no wildcards to escape and does not stop at a NUL.
+            statement = statement.where(func.instr(runs_table.c.search_text, needle) > 0)
+        with self._database.read() as connection:
+            if before is not None:
+                statement = statement.where(runs_table.c.seq < _require_id(connection, before))
+            rows = connection.execute(statement).all()
+        return [run_record_of(row) for row in rows]
+
+    def delete(self, run_id: str) -> None:
+        """Delete the run and its events for good. Raises: NotFoundError."""
+        with self._database.write() as connection:
+            result = connection.execute(delete(runs_table).where(runs_table.c.id == run_id))
+            if result.rowcount == 0:
+                raise _not_found(run_id)
+
+    def mark_interrupted(self, except_ids: Iterable[str] = ()) -> int:
+        """Turn running runs into interrupted ones; return how many.
+
+        Call it at start, when no other process generates into this database.
+
+        Args:
+            except_ids: runs that are really still running.
+        """
+        kept = set(except_ids)
+        with self._database.write() as connection:
+            running = select(runs_table.c.id).where(runs_table.c.status == "running")
+            lost = [
+                run_id for run_id in connection.execute(running).scalars() if run_id not in kept
+            ]
+            for run_id in lost:
+                _change(connection, run_id, status="interrupted")
+        return len(lost)
+
+
+def _change(connection: Connection, run_id: str, **values: Any) -> None:
+    statement = (
+        update(runs_table).where(runs_table.c.id == run_id).values(updated_us=_now_us(), **values)
+    )
+    if connection.execute(statement).rowcount == 0:
+        raise _not_found(run_id)
+
+
+def _require_id(connection: Connection, run_id: str) -> int:
+    seq = connection.execute(select(runs_table.c.seq).where(runs_table.c.id == run_id)).scalar()
+    if seq is None:
+        raise _not_found(run_id)
+    return int(seq)
+
+
+def _require_run(connection: Connection, run_id: str) -> RunRecord:
+    row = connection.execute(select(runs_table).where(runs_table.c.id == run_id)).first()
+    if row is None:
+        raise _not_found(run_id)
+    return run_record_of(row)
+
+
+def _not_found(run_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no run {run_id!r}. It may have been deleted.")
+
+
+def _index_of(row: Record) -> int:
+    index = row.get("index") if isinstance(row, dict) else None
+    if type(index) is not int or not 0 <= index <= _MAX_INDEX:
+        raise InvalidRecordError(
+            f'A token event needs an "index" that is a whole number from 0 to {_MAX_INDEX}, '
+            f"not {index!r}."
+        )
+    return index
+
+
+def _checked_limit(limit: int) -> int:
+    if not 1 <= limit <= _MAX_INDEX:
+        raise InvalidRecordError(f"limit must be a whole number of at least 1, not {limit!r}.")
+    return limit
+
+
+def _now_us() -> int:
+    return encode_time(datetime.now(UTC))

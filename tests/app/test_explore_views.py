@@ -1,0 +1,159 @@
+"""Colours, rows for the page, and the text of the pages' own files."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from importlib.resources import files
+
+import pytest
+
+from app.page_assets import page_head, page_script, plotly_path
+from app.theme_colours import DARK, LIGHT, NUM_BINS, Palette, Rgb, cividis, contrast, tint
+from app.views import budget_text, json_safe, page_row, page_summary, run_title
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.events import event_to_dict
+from tests.fake_engine import FakeEngine, make_token
+
+PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")
+THEMES = pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+
+
+@THEMES
+@pytest.mark.parametrize("bin_index", range(NUM_BINS))
+def test_token_text_is_readable_on_every_tint(palette: Palette, bin_index: int) -> None:
+    assert contrast(Rgb.parse(palette.text), tint(bin_index, palette)) >= 4.5
+
+
+@THEMES
+def test_text_colours_are_readable_where_they_are_used(palette: Palette) -> None:
+    for text in ("text", "muted", "good", "bad"):
+        for ground in ("page", "panel", "sunken"):
+            ratio = contrast(Rgb.parse(getattr(palette, text)), Rgb.parse(getattr(palette, ground)))
+            assert ratio >= 4.5, (text, ground, ratio)
+    assert contrast(Rgb.parse(palette.on_accent), Rgb.parse(palette.accent)) >= 4.5
+    assert contrast(Rgb.parse(palette.panel), Rgb.parse(palette.bad)) >= 4.5
+
+
+@THEMES
+def test_marks_stand_out_from_their_ground(palette: Palette) -> None:
+    for mark in ("attention", "channels", "bits", "kl", "surprisal", "perplexity", "edge"):
+        assert contrast(Rgb.parse(getattr(palette, mark)), Rgb.parse(palette.panel)) >= 3.0, mark
+
+
+@THEMES
+def test_the_three_lanes_stay_apart_without_green_cones(palette: Palette) -> None:
+    lanes = [deuteranope(Rgb.parse(getattr(palette, axis))) for axis in AXIS_COLOURS]
+    for at, one in enumerate(lanes):
+        for other in lanes[at + 1 :]:
+            assert colour_distance(one, other) >= 25
+
+
+AXIS_COLOURS = ("attention", "channels", "bits")
+
+
+def deuteranope(colour: Rgb) -> Rgb:
+    """Machado, Oliveira, Fernandes 2009 (doi:10.1109/TVCG.2009.113), severity 1."""
+    matrix = (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    )
+    linear = [_linear(channel / 255) for channel in colour]
+    mixed = [sum(weight * part for weight, part in zip(row, linear, strict=True)) for row in matrix]
+    return Rgb(*(255 * _gamma(min(max(part, 0.0), 1.0)) for part in mixed))
+
+
+def colour_distance(one: Rgb, other: Rgb) -> float:
+    """CIE 1976 ΔE."""
+    return sum((a - b) ** 2 for a, b in zip(_lab(one), _lab(other), strict=True)) ** 0.5
+
+
+def _lab(colour: Rgb) -> tuple[float, float, float]:
+    red, green, blue = (_linear(channel / 255) for channel in colour)
+    x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.95047
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    z = (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.08883
+    cube = [part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in (x, y, z)]
+    return (116 * cube[1] - 16, 500 * (cube[0] - cube[1]), 200 * (cube[1] - cube[2]))
+
+
+def _linear(channel: float) -> float:
+    return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)
+
+
+def _gamma(part: float) -> float:
+    return 12.92 * part if part <= 0.0031308 else float(1.055 * part ** (1 / 2.4) - 0.055)
+
+
+def test_cividis_goes_from_dark_blue_to_yellow_and_only_gets_lighter() -> None:
+    assert cividis(0).hex() == "#00224e"
+    assert cividis(1).hex() == "#fee838"
+    light = [contrast(cividis(step / 20), Rgb(0, 0, 0)) for step in range(21)]
+    assert light == sorted(light)
+
+
+def test_a_row_for_the_page_is_small_and_complete() -> None:
+    config = GenerationConfig(
+        schedule=ScheduleConfig("static"),
+        side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),),
+    )
+    event = event_to_dict(make_token(7, " né\n", config))
+    row = page_row(json.loads(json.dumps(event)))
+    assert row["t"] == " né\n"
+    assert row["i"] == 7
+    assert row["a"] == list(event["action"].values())
+    assert row["side"][0]["n"] == "dense"
+    assert len(row["top"]) == 5
+    assert row["df"] == 2.5e8
+    assert len(json.dumps(row)) < 600
+
+
+def test_missing_numbers_become_null_everywhere() -> None:
+    assert json_safe({"a": [float("nan"), 1.0, (float("inf"),)]}) == {"a": [None, 1.0, [None]]}
+
+
+def test_a_summary_without_tokens_has_no_spend() -> None:
+    *_, finish = FakeEngine()(None, "prompt", GenerationConfig(max_new_tokens=5), lambda: True)
+    summary = page_summary(event_to_dict(finish))
+    assert summary is not None
+    assert summary["spend"] is None
+    assert page_summary(None) is None
+
+
+def test_titles_and_budgets_fit_on_one_line() -> None:
+    assert run_title("a\n b\t c") == "a b c"
+    assert len(run_title("word " * 100)) <= 80
+    config = GenerationConfig(schedule=ScheduleConfig("static")).to_dict()
+    assert budget_text(config) == "attention 100 %, channels 100 %, 16 bits"
+    assert budget_text(GenerationConfig(schedule=ScheduleConfig("dense")).to_dict()) == "everything"
+
+
+def test_the_pages_load_nothing_from_elsewhere() -> None:
+    assert plotly_path().is_file()
+    sources = page_head() + page_script("app.history", ("dom.js", "history.js"), {})
+    for name in sorted(entry.name for entry in (files("app.explore") / "assets").iterdir()):
+        sources += (files("app.explore") / "assets" / name).read_text(encoding="utf-8")
+    links = set(re.findall(r"https?://[^\s\"'`)]+", sources))
+    assert links <= {"http://www.w3.org/2000/svg"}
+    assert "@import" not in sources
+
+
+def test_no_script_parses_text_as_html() -> None:
+    for package in ("app.explore", "app.history"):
+        for entry in (files(package) / "assets").iterdir():
+            if entry.name.endswith(".js"):
+                assert not PARSES_HTML.search(entry.read_text(encoding="utf-8")), entry.name
+
+
+def test_constants_cannot_end_the_script_they_are_in() -> None:
+    script = page_script("app.explore", (), {"label": "</script>\u2028"})
+    assert "</script>" not in script
+    assert "\u2028" not in script
+
+
+def test_every_colour_of_both_themes_is_a_variable() -> None:
+    head = page_head()
+    for name in asdict(LIGHT):
+        assert head.count(f"--sol-{name.replace('_', '-')}: ") == 2

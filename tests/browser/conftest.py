@@ -1,0 +1,170 @@
+"""A real page in a real browser: the app on a free port, Debian's chromium through Playwright.
+
+Every page of these tests refuses the network: a request to any host but the test's own server
+fails the test, and so does an error in the browser's console.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from app.paths import DataDir
+from app.server import launch_app
+from app.services import Services, build_services
+from tests.fake_engine import FakeEngine, fake_load
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+expect.set_options(timeout=15_000)
+
+
+@dataclass
+class Server:
+    """A running app and what tests steer it with."""
+
+    url: str
+    services: Services
+    engine: Any
+    close: Callable[[], None]
+
+
+@dataclass
+class Visitor:
+    """One browser profile with one page open, and the page's parts by their visible names."""
+
+    page: Page
+    url: str
+    outside: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> Locator:
+        return self.page.locator(".sol-lines .sol-token")
+
+    @property
+    def prompt(self) -> Locator:
+        return self.page.get_by_label("Prompt", exact=True)
+
+    @property
+    def card(self) -> Locator:
+        return self.page.locator(".sol-card")
+
+    def open(self, query: str = "") -> None:
+        self.page.goto(self.url + query)
+        expect(self.page.get_by_role("button", name="Generate")).to_be_visible()
+
+    def generate(self, prompt: str | None = None, max_new_tokens: int | None = None) -> None:
+        if prompt is not None:
+            self.prompt.fill(prompt)
+        if max_new_tokens is not None:
+            self.set_advanced("Max new tokens", str(max_new_tokens))
+        self.page.get_by_role("button", name="Generate").click()
+
+    def set_advanced(self, label: str, value: str) -> None:
+        field_ = self.page.get_by_label(label, exact=True)
+        if not field_.is_visible():
+            self.page.get_by_text("Advanced", exact=True).click()
+        field_.fill(value)
+
+    def expect_state(self, name: str) -> None:
+        expect(self.page.locator(".sol-status .sol-state")).to_have_text(name)
+
+    def texts(self) -> list[str]:
+        return self.tokens.all_text_contents()
+
+    def run_id(self) -> str | None:
+        found = re.search(r"[?&]run=([\w-]+)", self.page.url)
+        return found.group(1) if found else None
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip(f"no browser found; install one of {', '.join(NAMES)}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts the app on a stand-in engine; a second call with the same folder is a restart."""
+    running: list[Server] = []
+
+    def start(
+        engine: Any = None, load: Any = fake_load, folder: str = "data", port: int | None = None
+    ) -> Server:
+        engine = engine or FakeEngine(step_s=0.01)
+        data_dir = DataDir(tmp_path / folder)
+        data_dir.prepare()
+        services = build_services(data_dir, "fake-model", load, engine)
+        app = launch_app(services, host=None, port=port or free_port())
+
+        def close() -> None:
+            app.close(verbose=False)
+            services.close()
+
+        server = Server(app.local_url, services, engine, close)
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., Visitor]]:
+    """Opens a page in a browser profile of its own; checks at the end that it stayed local."""
+    visitors: list[Visitor] = []
+
+    def start(server: Server, query: str = "", **options: Any) -> Visitor:
+        options.setdefault("viewport", {"width": 1280, "height": 900})
+        context = chromium.new_context(**options)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page = context.new_page()
+        visitor = Visitor(page, server.url)
+        host = urlsplit(server.url).netloc
+
+        def look(address: str) -> None:
+            parts = urlsplit(address)
+            if parts.scheme not in ("data", "blob", "about") and parts.netloc != host:
+                visitor.outside.append(address)
+
+        page.on("request", lambda request: look(request.url))
+        page.on("websocket", lambda opened: look(opened.url))
+        page.on("pageerror", lambda error: visitor.problems.append(str(error)))
+        page.on(
+            "console",
+            lambda line: visitor.problems.append(line.text) if line.type == "error" else None,
+        )
+        visitors.append(visitor)
+        visitor.open(query)
+        return visitor
+
+    yield start
+    for visitor in visitors:
+        visitor.page.context.close()
+        assert visitor.outside == []
+        assert visitor.problems == []

@@ -1,0 +1,59 @@
+"""Shared fixtures: tiny random models that need no download, and the real default model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    import torch
+
+    from sol_core.loading import LanguageModel
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled kernels are kept out of the source tree, as ``launch.py`` does."""
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        os.environ["NUMBA_CACHE_DIR"] = str(tmp_path_factory.mktemp("numba"))
+
+
+@pytest.fixture(scope="session")
+def model_data_dir() -> Path:
+    """The user's data directory, with the default model in it (fetched when missing)."""
+    from app.paths import DataDir
+    from sol_core.assets import ensure_default_model
+
+    data_dir = DataDir.resolve(None)
+    data_dir.prepare()
+    ensure_default_model(data_dir.root)
+    return data_dir.root
+
+
+@pytest.fixture(scope="session")
+def default_model_dir(model_data_dir: Path) -> Path:
+    """Folder of the default model's safetensors."""
+    from sol_core.assets import ensure_default_model
+
+    return ensure_default_model(model_data_dir)
+
+
+@pytest.fixture(scope="session")
+def default_model(model_data_dir: Path) -> LanguageModel:
+    """SmolLM2-135M-Instruct in fp32 on the CPU."""
+    from sol_core.loading import load_language_model
+
+    return load_language_model(data_dir=model_data_dir, dtype="float32", device="cpu")
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """Seeded randomness."""
+    import torch
+
+    return torch.Generator().manual_seed(0)

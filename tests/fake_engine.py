@@ -1,0 +1,155 @@
+"""A stand-in for the engine: makes token events without a model, at a chosen pace."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from sol_core.actions import DENSE, Action, Budget
+from sol_core.config import GenerationConfig
+from sol_core.errors import SolError
+from sol_core.events import (
+    Alternative,
+    Event,
+    FinishEvent,
+    FinishReason,
+    PrefillEvent,
+    SideEvent,
+    StepCost,
+    TokenEvent,
+)
+
+__all__ = ["FAKE_MODEL", "FakeEngine", "fake_load", "make_token"]
+
+FAKE_MODEL = SimpleNamespace(
+    name="fake-model", dtype_name="float32", device_name="cpu", context_length=2048
+)
+WORDS = (" the", " sea", " was", " calm", " and", " un", "believ", "ably", " blue", ",", " so")
+
+
+def fake_load(on_progress: Callable[[str, float], None]) -> Any:
+    on_progress("Loading", 0.5)
+    return FAKE_MODEL
+
+
+@dataclass
+class FakeEngine:
+    """``generate`` with the engine's signature.
+
+    Attributes:
+        tokens: texts in order, repeated up to the limit when ``repeat`` is set.
+        step_s: time per token.
+        prefill_s: time before the first token; ``should_stop`` ends it early.
+        error_at: raise ``SolError`` before this token.
+        calls: prompts in the order they were begun.
+        made_at: wall-clock seconds at which each token was made.
+    """
+
+    tokens: Sequence[str] = WORDS
+    step_s: float = 0.0
+    prefill_s: float = 0.0
+    repeat: bool = True
+    error_at: int | None = None
+    calls: list[str] = field(default_factory=list)
+    made_at: list[float] = field(default_factory=list)
+
+    def __call__(
+        self,
+        model: Any,
+        prompt: str,
+        config: GenerationConfig,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[Event]:
+        self.calls.append(prompt)
+        begin = time.monotonic()
+        while time.monotonic() - begin < self.prefill_s and not should_stop():
+            time.sleep(0.005)
+        yield PrefillEvent(len(prompt.split()), prompt, 12.5, StepCost(1e9, 1e9))
+        count = config.max_new_tokens
+        if not self.repeat:
+            count = min(count, len(self.tokens))
+        made: list[TokenEvent] = []
+        reason: FinishReason = "length"
+        for index in range(count):
+            if should_stop():
+                reason = "stopped"
+                break
+            if index == self.error_at:
+                raise SolError("the fake engine was told to fail")
+            # A steady pace, however long the consumer takes.
+            time.sleep(max(0.0, begin + self.prefill_s + index * self.step_s - time.monotonic()))
+            text = self.tokens[index % len(self.tokens)]
+            made.append(make_token(index, text, config, self.step_s))
+            self.made_at.append(time.time())
+            yield made[-1]
+        yield _finish(reason, made)
+
+
+def make_token(
+    index: int, text: str, config: GenerationConfig | None = None, step_s: float = 0.02
+) -> TokenEvent:
+    """A token event with plausible, reproducible numbers."""
+    config = config or GenerationConfig()
+    wave = 0.5 + 0.5 * math.sin(index * 0.7)
+    is_dense = config.schedule.kind == "dense"
+    action = DENSE if is_dense else _action(config.schedule.budget, wave)
+    surprisal = 0.05 + 3 * wave**3
+    side = tuple(
+        SideEvent(row.name, DENSE, surprisal * 0.9, 1.1, 0.0 if row.name == "dense" else 0.02)
+        for row in config.side_rows
+    )
+    has_dense = any(row.name == "dense" for row in config.side_rows)
+    share = (action.keep_fraction + action.channel_keep_ratio) / 2
+    chosen = math.exp(-surprisal)
+    top = [Alternative(100 + index, text, chosen)] + [
+        Alternative(rank, f" word{rank}", (1 - chosen) / (rank + 3)) for rank in range(4)
+    ]
+    return TokenEvent(
+        index=index,
+        token_id=100 + index,
+        text=text,
+        action=action,
+        surprisal=surprisal,
+        entropy=0.4 + wave,
+        top=tuple(sorted(top, key=lambda one: -one.probability)),
+        kl_to_dense=0.04 * wave if has_dense else None,
+        side=side,
+        step_ms=max(step_s * 1000, 0.1),
+        elapsed_ms=index * step_s * 1000,
+        cost=StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0),
+        dense_cost=StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0),
+        cached_tokens=20 + index,
+        refreshed=index % 16 == 0 and index > 0 and config.refresh,
+    )
+
+
+def _action(budget: Budget, wave: float) -> Action:
+    spread = 2 * wave - 1
+    keep = min(max(budget.keep_fraction + 0.3 * spread, 0.1), 1.0)
+    channels = min(max(budget.channel_keep_ratio + 0.2 * spread, 0.4), 1.0)
+    bits = min(max(round(budget.bit_width + 4 * spread), 5), 16)
+    return Action(round(keep, 1), round(channels * 20) / 20, bits)
+
+
+def _finish(reason: FinishReason, made: list[TokenEvent]) -> FinishEvent:
+    count = len(made)
+    decode_ms = sum(token.step_ms for token in made)
+    spend = None
+    if made:
+        means = [sum(token.action.as_tuple()[axis] for token in made) / count for axis in range(3)]
+        spend = Budget(*means)
+    return FinishEvent(
+        reason=reason,
+        text="".join(token.text for token in made),
+        num_tokens=count,
+        spend=spend,
+        prefill_ms=12.5,
+        decode_ms=decode_ms,
+        tokens_per_s=1000 * count / decode_ms if decode_ms else 0.0,
+        cost=sum((token.cost for token in made), StepCost()),
+        dense_cost=sum((token.dense_cost for token in made), StepCost()),
+    )

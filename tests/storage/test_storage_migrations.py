@@ -1,0 +1,120 @@
+"""From a blank file, and from every released version, to today's schema."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from released_schemas import RELEASED_SCHEMAS, RUN_ID, write_released_database
+
+from storage import DatabaseVersionError, StorageError, Store, open_store
+from storage.database import Database
+from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration, migrate
+from storage.records import events_table, runs_table
+
+
+@pytest.fixture
+def database(database_path: Path) -> Iterator[Database]:
+    opened = Database(database_path, busy_timeout_s=1.0)
+    yield opened
+    opened.close()
+
+
+def schema_of(path: Path) -> dict[str, str]:
+    """Each table's and index's SQL, white space tidied."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: " ".join(sql.split()) for name, sql in rows}
+
+
+def version_of(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_numbers_count_up_from_one() -> None:
+    assert [step.number for step in MIGRATIONS] == list(range(1, LATEST_VERSION + 1))
+    assert all(step.name and step.statements for step in MIGRATIONS)
+
+
+def test_every_version_has_a_frozen_copy() -> None:
+    assert sorted(RELEASED_SCHEMAS) == list(range(1, LATEST_VERSION + 1))
+
+
+@pytest.mark.parametrize("version", RELEASED_SCHEMAS)
+def test_the_first_steps_still_make_each_released_schema(
+    tmp_path: Path, database: Database, version: int
+) -> None:
+    """Fails when a released step was edited."""
+    write_released_database(tmp_path / "released.sqlite3", version)
+    assert migrate(database, MIGRATIONS[:version]) == 0
+    assert schema_of(database.path) == schema_of(tmp_path / "released.sqlite3")
+    assert version_of(database.path) == version
+
+
+@pytest.mark.parametrize("version", RELEASED_SCHEMAS)
+def test_upgrade_keeps_the_data(tmp_path: Path, database_path: Path, version: int) -> None:
+    write_released_database(database_path, version)
+    with open_store(database_path) as store:
+        assert store.notices == ()
+        (run,) = store.runs.list(owner="alice", query="STRASSE")
+        assert (run.id, run.status, run.prompt) == (RUN_ID, "finished", "Straße")
+        assert (run.config, run.prefill) == ({"seed": 7}, {"prompt_tokens": 3})
+        assert run.created_at == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
+        assert [row["text"] for row in store.runs.events(RUN_ID)] == ["a", "b"]
+        assert store.runs.append_events(RUN_ID, [{"index": 2}]) == 1
+        assert store.runs.get(RUN_ID).num_tokens == 3
+    with open_store(tmp_path / "fresh.sqlite3"):
+        pass
+    assert version_of(database_path) == LATEST_VERSION
+    assert schema_of(database_path) == schema_of(tmp_path / "fresh.sqlite3")
+
+
+def test_queries_name_the_columns_that_exist(store: Store) -> None:
+    with closing(sqlite3.connect(store.path)) as connection:
+        for table in (runs_table, events_table):
+            info = connection.execute(f"PRAGMA table_info({table.name})").fetchall()
+            assert [row[1] for row in info] == list(table.columns.keys())
+
+
+def test_connections_have_the_pragmas(store: Store) -> None:
+    wanted = {"journal_mode": "wal", "busy_timeout": 10_000, "foreign_keys": 1, "synchronous": 1}
+    for transaction in (store._database.read, store._database.write):
+        with transaction() as connection:
+            found = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted
+            }
+        assert found == wanted
+
+
+def test_migrating_twice_changes_nothing(database: Database) -> None:
+    assert migrate(database) == 0
+    schema = schema_of(database.path)
+    assert migrate(database) == LATEST_VERSION
+    assert schema_of(database.path) == schema
+
+
+def test_a_failing_step_leaves_the_version_before_it(database: Database) -> None:
+    number = LATEST_VERSION + 1
+    good = Migration(number, "good", ("CREATE TABLE extra (x)",))
+    bad = Migration(number + 1, "bad", ("CREATE TABLE half (x)", "CREATE TABLE extra (x)"))
+    with pytest.raises(StorageError, match="table extra already exists"):
+        migrate(database, (*MIGRATIONS, good, bad))
+    assert version_of(database.path) == number
+    assert "extra" in schema_of(database.path)
+    assert "half" not in schema_of(database.path)
+    repaired = Migration(number + 1, "repaired", ("CREATE TABLE half (x)",))
+    assert migrate(database, (*MIGRATIONS, good, repaired)) == number
+    assert "half" in schema_of(database.path)
+
+
+def test_a_newer_version_stops_the_migration(database: Database) -> None:
+    migrate(
+        database, (*MIGRATIONS, Migration(LATEST_VERSION + 1, "later", ("CREATE TABLE t (x)",)))
+    )
+    with pytest.raises(DatabaseVersionError, match=f"version {LATEST_VERSION + 1}"):
+        migrate(database)

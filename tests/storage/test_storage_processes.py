@@ -1,0 +1,236 @@
+"""Several threads, several processes, and processes that die."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from child_python import StartPython
+
+from storage import Store, open_store
+from storage.database import Database
+from storage.migrations import LATEST_VERSION, migrate
+
+APPEND_FOREVER = """
+import sys
+from pathlib import Path
+from storage import open_store
+store = open_store(Path(sys.argv[1]))
+run = store.runs.create("alice", "prompt", "model", "dense", {})
+print(run.id, flush=True)
+index = 0
+while True:
+    rows = [{"index": index + i, "text": "x" * 900} for i in range(1 + index % 3)]
+    store.runs.append_events(run.id, rows)
+    index += len(rows)
+    print(index, flush=True)
+"""
+
+OPEN_MANY = """
+import sys
+from pathlib import Path
+from storage import open_store
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(int(sys.argv[2])):
+    with open_store(Path(sys.argv[1]) / f"{number}.sqlite3") as store:
+        run = store.runs.create("alice", "prompt", "model", "dense", {})
+        store.runs.append_events(run.id, [{"index": 0}])
+        print(len(store.notices))
+"""
+
+APPEND_SOME = """
+import sys
+from pathlib import Path
+from storage import open_store
+with open_store(Path(sys.argv[1])) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for index in range(int(sys.argv[3]), int(sys.argv[4])):
+        store.runs.append_events(sys.argv[2], [{"index": index}])
+print("done")
+"""
+
+USE_AFTER_FORK = """
+import os, sys
+from pathlib import Path
+from storage import StorageError, open_store
+with open_store(Path(sys.argv[1])) as store:
+    run = store.runs.create("alice", "prompt", "model", "dense", {})
+    child = os.fork()
+    if child == 0:
+        try:
+            store.runs.get(run.id)
+        except StorageError as error:
+            print(error, flush=True)
+        store.close()
+        with open_store(Path(sys.argv[1])) as own:
+            own.runs.append_events(run.id, [{"index": 0}])
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(store.runs.get(run.id).num_tokens)
+"""
+
+
+def start_all(children: list) -> list[str]:  # type: ignore[type-arg]
+    """Let children that have printed "ready" go at the same moment; return their outputs."""
+    for child in children:
+        first = child.stdout.readline()
+        assert first == "ready\n", first + child.stdout.read()
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    outputs = [child.communicate(timeout=60)[0] for child in children]
+    assert [child.returncode for child in children] == [0] * len(children), outputs
+    return outputs
+
+
+@pytest.mark.parametrize("num_batches", [1, 25, 400])
+def test_what_append_returned_survives_kill_9(
+    database_path: Path, start_python: StartPython, num_batches: int
+) -> None:
+    child = start_python(APPEND_FOREVER, database_path)
+    assert child.stdout is not None
+    run_id = child.stdout.readline().strip()
+    promised = 0
+    for _ in range(num_batches):
+        promised = int(child.stdout.readline())
+    child.kill()
+    rest = child.stdout.read().split()
+    promised = max([promised, *map(int, rest)])
+    with open_store(database_path) as store:
+        assert store.notices == ()
+        run = store.runs.get(run_id)
+        indices = [row["index"] for row in store.runs.events(run_id)]
+        assert indices == list(range(run.num_tokens))
+        # The batch in flight may have been saved although its number was never printed.
+        assert promised <= run.num_tokens <= promised + 3
+        assert store.runs.mark_interrupted() == 1
+        assert store.runs.get(run_id).status == "interrupted"
+
+
+def test_a_process_killed_in_its_transaction_releases_the_lock(
+    database_path: Path, start_python: StartPython
+) -> None:
+    open_store(database_path).close()
+    code = (
+        "import sqlite3, sys, time\n"
+        "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "connection.execute('BEGIN IMMEDIATE')\n"
+        "connection.execute('DELETE FROM runs')\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    child = start_python(code, database_path)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "held\n"
+    threading.Timer(0.2, child.kill).start()
+    with open_store(database_path) as store:
+        store.runs.create("alice", "prompt", "model", "dense", {})
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged"])
+def test_processes_that_open_a_file_at_once(
+    tmp_path: Path, start_python: StartPython, content: bytes | None
+) -> None:
+    num_files, num_processes = 12, 3
+    if content is not None:
+        for number in range(num_files):
+            (tmp_path / f"{number}.sqlite3").write_bytes(content)
+    children = [start_python(OPEN_MANY, tmp_path, num_files) for _ in range(num_processes)]
+    outputs = start_all(children)
+    num_notices = sum(int(line) for output in outputs for line in output.split() if line.isdigit())
+    is_damaged = content == b"damaged"
+    assert num_notices == (num_files if is_damaged else 0)
+    kept = [path for path in tmp_path.glob("*.corrupt-*") if path.read_bytes() == b"damaged"]
+    assert len(kept) == num_notices
+    for number in range(num_files):
+        with open_store(tmp_path / f"{number}.sqlite3") as store:
+            assert len(store.runs.list()) == num_processes
+
+
+def test_processes_append_to_one_run(database_path: Path, start_python: StartPython) -> None:
+    with open_store(database_path) as store:
+        run = store.runs.create("alice", "prompt", "model", "dense", {})
+        ranges = [(0, 150), (100, 250), (200, 300)]
+        start_all([start_python(APPEND_SOME, database_path, run.id, *ends) for ends in ranges])
+        assert store.runs.get(run.id).num_tokens == 300
+        assert [row["index"] for row in store.runs.events(run.id)] == list(range(300))
+
+
+def test_threads_that_migrate_a_blank_file_at_once(database_path: Path) -> None:
+    databases = [Database(database_path) for _ in range(6)]
+    with ThreadPoolExecutor(len(databases)) as pool:
+        versions = list(pool.map(migrate, databases))
+    for database in databases:
+        database.close()
+    assert versions.count(0) >= 1
+    assert set(versions) <= {0, LATEST_VERSION}
+
+
+def test_threads_share_a_store(store: Store) -> None:
+    stop = threading.Event()
+
+    def write(number: int) -> str:
+        run = store.runs.create(f"owner {number}", "prompt", "model", "dense", {})
+        for index in range(40):
+            store.runs.append_events(run.id, [{"index": index, "text": "x" * 200}])
+        store.runs.finish(run.id, "finished", {"num_tokens": 40})
+        return run.id
+
+    def read() -> int:
+        num_reads = 0
+        while not stop.is_set():
+            for run in store.runs.list():
+                # The list is older than the events: there can only be more by now.
+                assert len(store.runs.events(run.id)) >= run.num_tokens
+            num_reads += 1
+        return num_reads
+
+    with ThreadPoolExecutor(10) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        try:
+            ids = list(pool.map(write, range(8)))
+        finally:
+            stop.set()
+        assert all(reader.result() >= 1 for reader in readers)
+    for run_id in ids:
+        run = store.runs.get(run_id)
+        assert (run.status, run.num_tokens) == ("finished", 40)
+
+
+def test_closing_leaves_nothing_open(database_path: Path) -> None:
+    with open_store(database_path) as store:
+        barrier = threading.Barrier(8)
+
+        def work(_: int) -> None:
+            with store._database.read() as connection:
+                connection.exec_driver_sql("SELECT count(*) FROM runs")
+                barrier.wait(timeout=10)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+        run = store.runs.create("alice", "prompt", "model", "dense", {})
+    # SQLite removes the log when the last connection closes.
+    assert not Path(f"{database_path}-wal").exists()
+    if Path("/proc/self/fd").exists():
+        targets = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+        assert not [target for target in targets if target.startswith(str(database_path))]
+    with closing(sqlite3.connect(database_path)) as connection:
+        assert connection.execute("SELECT id FROM runs").fetchall() == [(run.id,)]
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_a_forked_child_is_told_to_open_its_own(
+    database_path: Path, start_python: StartPython
+) -> None:
+    output, _ = start_python(USE_AFTER_FORK, database_path).communicate(timeout=60)
+    assert "Call open_store in the child" in output, output
+    assert output.splitlines()[-1] == "1"

@@ -1,0 +1,110 @@
+"""Tiny random-weight models of every supported family, made with transformers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from sol_core.models import FrozenLM, spec_from_config
+from sol_core.models.weights import arrange_weights
+
+__all__ = ["FAMILIES", "Family", "make_pair", "make_tiny_lm"]
+
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+GEMMA_ROPES = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+    "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One configuration worth testing."""
+
+    name: str
+    config: type[PretrainedConfig]
+    model: type[PreTrainedModel]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+FAMILIES = [
+    Family("llama-gqa-tied", LlamaConfig, LlamaForCausalLM, {"tie_word_embeddings": True}),
+    Family("llama-mha-untied", LlamaConfig, LlamaForCausalLM, {"num_key_value_heads": 6}),
+    Family("llama-mqa-bias", LlamaConfig, LlamaForCausalLM,
+           {"num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True}),
+    Family("llama3-rope", LlamaConfig, LlamaForCausalLM,
+           {"rope_parameters": LLAMA3_ROPE, "head_dim": 32}),
+    Family("mistral", MistralConfig, MistralForCausalLM, {"sliding_window": None}),
+    Family("mistral-window", MistralConfig, MistralForCausalLM, {"sliding_window": 9}),
+    Family("qwen2", Qwen2Config, Qwen2ForCausalLM, {"tie_word_embeddings": True}),
+    Family("qwen2-window", Qwen2Config, Qwen2ForCausalLM,
+           {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}),
+    Family("qwen3", Qwen3Config, Qwen3ForCausalLM, {"head_dim": 24}),
+    Family("qwen3-mha", Qwen3Config, Qwen3ForCausalLM,
+           {"num_key_value_heads": 6, "tie_word_embeddings": True, "head_dim": 16}),
+    Family("gemma3", Gemma3TextConfig, Gemma3ForCausalLM,
+           {"sliding_window": 8, "head_dim": 32, "query_pre_attn_scalar": 24,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "rope_parameters": GEMMA_ROPES, "tie_word_embeddings": True}),
+]  # fmt: skip
+
+
+def make_pair(family: Family, seed: int = 0) -> tuple[PreTrainedModel, FrozenLM]:
+    """transformers' model and ours over the same random weights, fp32."""
+    options = {
+        "vocab_size": 199,
+        "hidden_size": 96,
+        "intermediate_size": 176,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": False,
+        "initializer_range": 0.15,
+        "attn_implementation": "eager",
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    } | family.options
+    config = family.config(**options)
+    torch.manual_seed(seed)
+    reference = family.model(config).eval().float()
+    # Fresh models have unit norms and zero biases, which would hide mistakes in both.
+    with torch.no_grad():
+        for name, parameter in reference.named_parameters():
+            if "norm" in name or name.endswith("bias"):
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+    tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
+    if not config.tie_word_embeddings:
+        tensors["lm_head.weight"] = reference.state_dict()["lm_head.weight"]
+    spec = spec_from_config(config)
+    return reference, FrozenLM(spec, arrange_weights(tensors, spec, torch.float32))
+
+
+def make_tiny_lm(name: str = "llama-gqa-tied", seed: int = 0) -> FrozenLM:
+    """Our decoder over random weights."""
+    family = next(family for family in FAMILIES if family.name == name)
+    return make_pair(family, seed)[1]
