@@ -28,8 +28,8 @@ __all__ = ["PROJECT_ROOT", "ensure_environment", "replace_process"]
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SPACE_VARIABLE = "SPACE_ID"  # set by Hugging Face Spaces
 RESTARTED_VARIABLE = "SOL_RESTARTED_IN"
-# torch for Linux brings NVIDIA's libraries along: 5.5 GB unpacked, a tenth of it elsewhere.
-NEEDED_BYTES = (6 if sys.platform == "linux" else 3) * 1000**3
+# torch for Linux brings NVIDIA's libraries along: 6.1 GB unpacked in all, 2 GB elsewhere.
+NEEDED_BYTES = (7 if sys.platform == "linux" else 3) * 1000**3
 
 
 def ensure_environment(
@@ -131,13 +131,9 @@ def _build(
     # empties the folder under it. Windows passes no descriptors on.
     inherited = () if sys.platform == "win32" else (lock.descriptor,)
     free = shutil.disk_usage(environment.root).free
+    reinstall = False
     if environment.needs_rebuild():
-        if free < NEEDED_BYTES:
-            raise BootstrapError(
-                f"only {free / 1e9:.1f} GB are free for the packages in {environment.root}, they "
-                f"need {NEEDED_BYTES / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
-                "folder on another disk"
-            )
+        _check_disk(environment, free)
         console.say(
             f"Setting up the Python packages in {environment.root} (once; 1 to 3 GB to fetch, "
             f"up to {NEEDED_BYTES / 1e9:.0f} GB on disk, usually 2 to 10 minutes)"
@@ -147,18 +143,29 @@ def _build(
         environment.create(inherited)
     else:
         console.say(f"Updating the Python packages in {environment.root}")
+        reinstall = environment.is_interrupted()
         environment.mark_building()
     install_packages(
         environment,
         [text for group in groups.values() for text in group],
         console,
         keep_downloads=free > 2 * NEEDED_BYTES,
+        reinstall=reinstall,
         inherited=inherited,
     )
     for leftover in (environment.downloads, environment.temporary):
         shutil.rmtree(leftover, ignore_errors=True)
     environment.mark_ready(groups)
     console.say("The packages are ready.")
+
+
+def _check_disk(environment: VirtualEnvironment, free_bytes: int) -> None:
+    if free_bytes < NEEDED_BYTES:
+        raise BootstrapError(
+            f"only {free_bytes / 1e9:.1f} GB are free for the packages in {environment.root}, they "
+            f"need {NEEDED_BYTES / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
+            "folder on another disk"
+        )
 
 
 def _check_venv_module() -> None:

@@ -38,7 +38,7 @@ def prepare(data_dir: Path) -> None:
     for name, folder in CACHES.items():
         os.environ.setdefault(name, str(data_dir / folder))
     for name in ("NO_PROXY", "no_proxy"):
-        hosts = [host for host in os.environ.get(name, "").split(",") if host.strip()]
+        hosts = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
         os.environ[name] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
 
 

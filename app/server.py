@@ -11,7 +11,9 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+from app.console import Console
 from app.errors import AppError
+from app.instance_lock import publish_url
 from app.paths import DataDir
 from app.services import Services, build_services, engine_generate, engine_load
 
@@ -39,19 +41,21 @@ def serve(
 
     Args:
         host, port: None leaves them to Gradio: this machine only, and the first free port
-            from 7860 on; a Space sets its own.
+            from 7860 on; a Space sets its own. Port 0 takes any free one.
         model_name: default model, a Hub id or a local folder.
         dtype: "auto", "float32" or "bfloat16".
 
     Raises: PortError when ``port`` is taken; StorageError when the database cannot be used.
     """
-    if port is not None:
+    if port:
         check_port(host or "127.0.0.1", port)
     services = build_services(
         data_dir, model_name, engine_load(data_dir, model_name, dtype), engine_generate()
     )
     try:
         app = launch_app(services, host=host, port=port, open_browser=open_browser)
+        publish_url(data_dir.lock_file, app.local_url)
+        Console().say(f"SOL Explorer is at {app.local_url} (Ctrl+C ends it)")
         app.block_thread()
     except KeyboardInterrupt:
         logger.info("interrupted")
@@ -71,6 +75,8 @@ def launch_app(
     from app.theme import build_theme
     from app.ui import build_app
 
+    if port == 0:
+        port = _free_port(host or "127.0.0.1")
     app = build_app(services)
     options: dict[str, Any] = {
         "theme": build_theme(),
@@ -108,6 +114,11 @@ def check_port(host: str, port: int) -> None:
                 f"port {port} on {host} cannot be used ({error.strerror or error}): choose another "
                 "with --port, or leave --port out to take the next free one"
             ) from error
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _keep_gradio_local() -> None:

@@ -139,8 +139,10 @@ class ActionGrid:
                 f"quant_site must be one of {', '.join(get_args(QuantSite))}, "
                 f"got {self.quant_site!r}"
             )
-        if not 1 <= self.page_size <= 256:
-            raise ConfigError(f"page_size must be between 1 and 256, got {self.page_size!r}")
+        if type(self.page_size) is not int or not 1 <= self.page_size <= 256:
+            raise ConfigError(
+                f"page_size must be a whole number from 1 to 256, got {self.page_size!r}"
+            )
         for axis, levels in zip(AXES, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
                 raise ConfigError(f"levels of {axis} must be distinct and ascending, got {levels}")

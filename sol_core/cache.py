@@ -10,13 +10,16 @@ incrementally: only pages written since the last compressed step are recomputed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from kernels.page_attention import KVBlock, page_bounds
 from sol_core.errors import ContextLengthError, ShapeError
-from sol_core.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from sol_core.models.spec import ModelSpec
 
 __all__ = ["KVCache"]
 

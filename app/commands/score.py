@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CASES.json",
         type=Path,
         help='a list of cases, or an object with "cases": each with input_ids, context_len, '
-        "page_size and schedules[n][t] = [keep_fraction, channel_keep_ratio, bit_width]",
+        "page_size and schedules[n][t] = [keep_fraction, channel_keep_ratio, bit_width]; the "
+        'result has the same frame, with {"nll": [[...]]} for each case, in order',
     )
     parser.add_argument(
         "--quant-site",

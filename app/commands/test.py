@@ -6,7 +6,9 @@ import argparse
 import os
 import sys
 
+from app import environment
 from app.bootstrap import PROJECT_ROOT, replace_process
+from app.paths import DataDir
 
 __all__ = ["HELP", "add_arguments", "run"]
 
@@ -23,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Become pytest, in the project's folder."""
+    """Become pytest, in the project's folder, with the libraries set up as for the page."""
+    environment.prepare(DataDir.resolve(None).root)
     os.chdir(PROJECT_ROOT)
     selection = ["-m", FAST] if args.fast else []
     replace_process([sys.executable, "-m", "pytest", *selection, *args.rest])

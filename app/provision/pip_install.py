@@ -63,6 +63,7 @@ def install_packages(
     console: Console,
     *,
     keep_downloads: bool,
+    reinstall: bool = False,
     inherited: Sequence[int] = (),
 ) -> None:
     """Install ``requirements`` into the environment.
@@ -70,6 +71,7 @@ def install_packages(
     Args:
         keep_downloads: keep what is fetched until the end, so that a killed set-up resumes;
             needs the disk space twice.
+        reinstall: do not trust what seems to be installed.
         inherited: file descriptors that pip keeps open (the bootstrap's lock).
     Raises: BootstrapError with one sentence: what failed and what to do.
     """
@@ -77,7 +79,7 @@ def install_packages(
     command = [str(environment.python), "-I", "-m", "pip", "install"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     command += ["--no-warn-script-location"]
-    command += ["--force-reinstall"] if environment.is_interrupted() else []
+    command += ["--force-reinstall"] if reinstall else []
     command += requirements
     log_path = environment.root / LOG_FILE
     with (

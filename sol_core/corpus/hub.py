@@ -55,7 +55,7 @@ def open_hub_stream(
 
     Raises: CorpusError when it does not exist, cannot be reached, or has no text column.
     """
-    import datasets  # type: ignore[import-untyped]  # ships no types; takes a second to import
+    import datasets  # here, because it takes a second
 
     name, _, config = source.partition(":")
     on_progress(f"Asking the Hub for {source}", 0.0)

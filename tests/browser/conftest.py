@@ -22,6 +22,7 @@ from app.paths import DataDir
 from app.server import launch_app
 from app.services import Services, build_services
 from tests.fake_engine import FakeEngine, fake_load
+from tests.gradio_leftovers import closing_gradio_leftovers
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -129,9 +130,10 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         running.append(server)
         return server
 
-    yield start
-    for server in running:
-        server.close()
+    with closing_gradio_leftovers():
+        yield start
+        for server in running:
+            server.close()
 
 
 @pytest.fixture

@@ -54,6 +54,8 @@ def test_golden_nlls_of_the_authors(default_model: LanguageModel) -> None:
         ({"schedules": [[[0.5, 1.0, 7.5]]]}, "whole number"),
         ({"schedules": [[[0.5, 1.0, float("nan")]]]}, "bit_width"),
         ({"page_size": 0}, "page_size"),
+        ({"page_size": None}, "page_size"),
+        ({"page_size": 8.5}, "page_size"),
     ],
 )
 def test_bad_cases_are_named(change: dict[str, Any], message: str) -> None:

@@ -5,15 +5,19 @@ const CARD_MARGIN = 8;
 const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
 
 class TokenCard {
-  constructor() {
+  constructor(root) {
     this.id = uniqueId("card");
     this.element = h("div", { class: "sol-card", id: this.id, role: "tooltip", hidden: true });
     this.element.addEventListener("pointerenter", () => clearTimeout(this.timer));
     this.element.addEventListener("pointerleave", () => this.hideSoon());
-    document.body.append(this.element);
+    root.append(this.element);
     this.onScroll = () => this.place();
     this.onKey = (event) => {
       if (event.key === "Escape") this.hide();
+      const step = { PageDown: 1, PageUp: -1 }[event.key];
+      if (!step || this.element.scrollHeight <= this.element.clientHeight) return;
+      event.preventDefault();
+      this.element.scrollBy(0, step * 0.8 * this.element.clientHeight);
     };
   }
 
@@ -118,7 +122,8 @@ function cardTop(row) {
     alternatives.map((one) => h("div", {
       class: "sol-choice" + (one.id === row.id ? " is-chosen" : ""),
     },
-    h("span", { class: "sol-choice-text" }, tokenNodes(one.text)),
+    h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
+      one.id === row.id && h("small", { class: "sol-muted" }, " ← taken")),
     h("span", { class: "sol-meter", "--v": one.share }),
     h("span", { class: "sol-value" }, probability(one.share)))));
 }

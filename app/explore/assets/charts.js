@@ -11,15 +11,18 @@ class Chart {
     this.spec = spec;
     this.on = on;
     this.hidden = new Set();
-    this.plot = h("div", { class: "sol-plot", role: "img", "aria-label": spec.title });
+    this.plot = h("div", { class: "sol-plot", role: "group",
+      "aria-label": `${spec.title}: chart` });
     this.marker = h("div", { class: "sol-marker", "aria-hidden": "true", hidden: true });
+    this.band = h("div", { class: "sol-band", "aria-hidden": "true", hidden: true });
     this.empty = h("p", { class: "sol-empty-chart" }, spec.empty);
     this.note = h("p", { class: "sol-chart-note", hidden: true });
     this.legend = h("div", { class: "sol-chart-legend", role: "group",
       "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
     this.element = h("section", { class: "sol-panel sol-chart" },
       h("header", {}, h("h2", {}, spec.title), this.legend),
-      h("div", { class: "sol-plot-place" }, this.plot, this.marker, this.empty), this.note);
+      h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
+        this.empty), this.note);
     new ResizeObserver(() => this.resize()).observe(this.plot);
   }
 
@@ -73,11 +76,12 @@ class Chart {
     this.plot.on("plotly_unhover", () => this.on.leave());
     this.plot.on("plotly_relayout", () => this.placeMarker());
     this.plot.on("plotly_selected", (event) => {
+      if (this.settling) return;
       const ends = event?.range?.x;
       this.on.select(ends ? [Math.ceil(Math.min(...ends)) - 1, Math.floor(Math.max(...ends)) - 1]
         : null);
     });
-    this.plot.on("plotly_deselect", () => this.on.select(null));
+    this.plot.on("plotly_deselect", () => this.settling || this.on.select(null));
   }
 
   async resize() {
@@ -92,29 +96,39 @@ class Chart {
     this.placeMarker();
   }
 
-  // A line of our own over the plot: moving it redraws nothing.
+  // A line and a band of our own over the plot: moving them redraws nothing.
   placeMarker() {
-    const axis = this.plot._fullLayout?.xaxis;
-    const size = this.plot._fullLayout?._size;
-    const at = this.index === null || this.index === undefined || !axis
-      ? null : axis._offset + axis.l2p(this.index + 1);
-    const inside = at !== null && at >= size.l - 1 && at <= size.l + size.w + 1;
-    show(this.marker, inside);
-    if (!inside) return;
-    this.marker.style.left = `${at}px`;
-    this.marker.style.top = `${size.t}px`;
-    this.marker.style.height = `${size.h}px`;
+    const at = isNumber(this.index) ? this.index + 1 : null;
+    this.lay(this.marker, at, at);
+    this.lay(this.band, this.range ? this.range[0] + 0.5 : null,
+      this.range ? this.range[1] + 1.5 : null);
   }
 
-  // Draws the box of a selection that was made elsewhere; null takes it away.
+  lay(mark, from, to) {
+    const axis = this.plot._fullLayout?.xaxis;
+    const size = this.plot._fullLayout?._size;
+    const left = axis && from !== null ? Math.max(axis.l2p(from), 0) : 0;
+    const right = axis && from !== null ? Math.min(axis.l2p(to), size.w) : -1;
+    show(mark, right >= left);
+    if (right < left) return;
+    mark.style.left = `${size.l + left}px`;
+    mark.style.width = `${right - left}px`;
+    mark.style.top = `${size.t}px`;
+    mark.style.height = `${size.h}px`;
+  }
+
+  // Shows a selection as a band of our own; the box that the pointer drew goes away.
   async setSelection(range) {
-    if (!this.listening) return;
+    this.range = range;
+    this.placeMarker();
+    if (!this.plot.layout?.selections?.length) return;
     const plotly = await loadPlotly();
-    const selections = range === null ? [] : [{
-      type: "rect", xref: "x", yref: "paper", x0: range[0] + 0.5, x1: range[1] + 1.5, y0: 0, y1: 1,
-      line: { color: themeColour("accent"), width: 1, dash: "dot" },
-    }];
-    if (this.listening) plotly.relayout(this.plot, { selections });
+    this.settling = true; // what plotly reports meanwhile is only the box that goes
+    try {
+      await plotly.relayout(this.plot, { selections: [] });
+    } finally {
+      this.settling = false;
+    }
   }
 }
 

@@ -32,10 +32,12 @@ function show(node, visible) {
   node.hidden = !visible;
 }
 
+// Every tab's script has its own copy of this file, so the number alone would not be unique.
+const SCOPE = Math.random().toString(36).slice(2, 8);
 let lastId = 0;
 function uniqueId(prefix) {
   lastId += 1;
-  return `sol-${prefix}-${lastId}`;
+  return `sol-${prefix}-${SCOPE}-${lastId}`;
 }
 
 // Storage may be refused (private windows, embedding): the page then forgets on reload, no more.

@@ -13,7 +13,7 @@ class ExplorePage {
     this.status = new Status({
       retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push"),
     });
-    this.card = new TokenCard();
+    this.card = new TokenCard(root);
     this.tokens = new TokenView(this.axes, {
       enter: (index, token) => this.enter(index, token),
       leave: () => this.card.hideSoon(),
@@ -134,7 +134,7 @@ class ExplorePage {
     this.status.setBar(null);
     this.charts.clear(null);
     show(this.status.retry, false);
-    show(this.tools, false);
+    this.tools.classList.add("is-idle");
     this.select(null);
   }
 
@@ -142,8 +142,8 @@ class ExplorePage {
     this.charts.clear(run);
     this.charts.data.id = run.id;
     this.tokens.lead.replaceChildren(...leadParts(run));
-    show(this.tools, true);
-    show(this.reuse, run.settings !== null);
+    this.tools.classList.remove("is-idle");
+    this.reuse.disabled = run.settings === null;
   }
 
   rows(rows) {

@@ -68,6 +68,14 @@ function modelName(name) {
   return /^([/~.]|[A-Za-z]:[\\/])/.test(name) ? name.split(/[\\/]/).filter(Boolean).pop() : name;
 }
 
+// Kind and budget of a run; an unreadable configuration counts as static without a budget.
+function scheduleOf(run) {
+  const { kind, budget } = run?.config?.schedule ?? {};
+  const shares = kind === "dense" ? [1, 1, 16]
+    : [budget?.keep_fraction, budget?.channel_keep_ratio, budget?.bit_width];
+  return { kind: kind ?? "static", asked: shares.map((value) => value ?? NaN) };
+}
+
 // What each axis is called, its colour variable, and how an action's value becomes a share.
 const AXES = [
   { key: "attention", name: "Attention", of: (row) => row.a[0], share: (value) => value,

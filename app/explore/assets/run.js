@@ -1,7 +1,7 @@
-// Follows one run: polls with a cursor ten times a second, hands new rows on, and survives a
+// Follows one run: polls with a cursor about ten times a second, hands new rows on, and survives a
 // server that is gone for a while. Following another run ends the first quietly.
 
-const POLL_MS = 100;
+const POLL_MS = 80;
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 class RunFollower {

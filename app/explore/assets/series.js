@@ -2,17 +2,15 @@
 // Token numbers on the x axis begin at 1, as on the card.
 
 function emptySeries(run) {
-  const config = run?.config;
-  const budget = config?.schedule?.budget;
-  const isDense = config?.schedule?.kind === "dense";
+  const { kind, asked } = scheduleOf(run);
+  const isDense = kind === "dense";
   return {
     isDense,
     hasKl: false,
     hasStatic: false,
     ended: false,
-    limit: config?.max_new_tokens ?? 64,
-    target: isDense || !budget ? [1, 1, 1]
-      : [budget.keep_fraction, budget.channel_keep_ratio, budget.bit_width / 16],
+    limit: run?.config?.max_new_tokens ?? 64,
+    target: [asked[0], asked[1], asked[2] / 16],
     x: [],
     spent: [[], [], []],
     mean: [[], [], []],
@@ -64,7 +62,7 @@ function tokenRange(data) {
 }
 
 const tokenAxis = (data) => ({
-  range: tokenRange(data), title: { text: "token", font: { size: 11 }, standoff: 4 },
+  range: tokenRange(data), unifiedhovertitle: { text: "Token %{x}" }, title: { text: "token", font: { size: 11 }, standoff: 4 },
 });
 
 const spendChart = {
@@ -124,7 +122,7 @@ const qualityChart = {
       line: { color: themeColour("kl"), width: 1, shape: "hvh" } },
     { meta: "surprisal", x: data.x, y: data.surprisal, mode: "lines",
       hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>",
-      line: { color: themeColour("surprisal"), width: 1.2 } },
+      opacity: 0.75, line: { color: themeColour("surprisal"), width: 1 } },
     { meta: "perplexity", ...thinned(data, data.perplexity), yaxis: "y2", mode: "lines",
       hovertemplate: "Perplexity %{y:.2f} so far<extra></extra>",
       line: { color: themeColour("perplexity"), width: 2 } },

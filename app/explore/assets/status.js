@@ -50,8 +50,9 @@ class Tally {
 
 function tile(name, note) {
   const value = h("dd", {}, MISSING);
-  return { value, element: h("div", { class: "sol-tile" }, h("dt", {}, name), value,
-    h("dd", { class: "sol-note" }, h("small", {}, note))) };
+  const small = h("small", {}, note);
+  return { value, note: small, element: h("div", { class: "sol-tile" }, h("dt", {}, name), value,
+    h("dd", {}, small)) };
 }
 
 class Status {
@@ -67,7 +68,7 @@ class Status {
       onclick: on.backToLive }, "Show the running generation");
     this.message = h("p", { class: "sol-message", hidden: true });
     this.tiles = {
-      tokens: tile("Tokens", "so far / at most"),
+      tokens: tile("Tokens", "generated"),
       speed: tile("Tokens/s", "measured"),
       step: tile("Per token", "measured"),
       flops: tile("FLOPs saved", "computed"),
@@ -124,7 +125,10 @@ class Status {
     if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in line` : "";
     if (state === "loading") return modelText(view.model || model);
     const parts = [];
-    if (run) parts.push(PAGE.schedules[run.config.schedule.kind] || run.config.schedule.kind);
+    if (run) {
+      const { kind } = scheduleOf(run);
+      parts.push(PAGE.schedules[kind] || kind);
+    }
     if (view.prefill) {
       parts.push(`${count(view.prefill.tokens, "prompt token")} read densely in ` +
         duration(view.prefill.ms));
@@ -147,7 +151,9 @@ class Status {
       this.say(model.message, "bad");
     }
     show(this.retry, model.state === "failed");
-    if (model.state !== "failed") this.say(null);
+    // Takes away only what it said itself: a run that could not be opened stays explained.
+    if (model.state !== "failed" && this.modelFailed) this.say(null);
+    this.modelFailed = model.state === "failed";
     this.setBar(model.state === "loading" ? model.fraction : null);
   }
 
@@ -171,16 +177,16 @@ class Status {
     if (!run || tally.rows === 0) return;
     const pace = tally.pace(view.live);
     const values = {
-      tokens: view.live ? `${tally.rows} / ${run.config.max_new_tokens}` : `${tally.rows}`,
+      tokens: tally.rows.toLocaleString("en"),
       speed: fixed(view.summary?.tokens_per_s ?? 1000 / pace, 1),
       step: duration(pace),
       flops: percent(1 - tally.f / tally.df, 1),
       bytes: percent(1 - tally.b / tally.db, 1),
     };
     for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
-    const { kind, budget } = run.config.schedule;
-    const asked = kind === "dense" ? [1, 1, 16]
-      : [budget.keep_fraction, budget.channel_keep_ratio, budget.bit_width];
+    setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}`
+      : "generated");
+    const { asked } = scheduleOf(run);
     AXES.forEach((axis, at) => {
       const digits = axis.key === "bits" ? fixed(tally.mean(at), 1) : fixed(100 * tally.mean(at), 1);
       setText(this.spend[at], `${digits} / ${axis.show(asked[at])}`);

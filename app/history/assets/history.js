@@ -68,7 +68,7 @@ class HistoryPage {
       this.showExplore();
     };
     const copy = h("button", { type: "button", class: "sol-chip",
-      "aria-label": `Copy the link to ${run.title}`,
+      "aria-label": `Copy link: ${run.title}`,
       onclick: async () => {
         await copyText(runUrl(run.id));
         setText(copy, "Copied");
@@ -88,7 +88,7 @@ class HistoryPage {
           h("span", {}, modelName(run.model)))),
       h("div", { class: "sol-history-tools" }, copy,
         run.can_delete && h("button", { type: "button", class: "sol-chip",
-          "aria-label": `Delete ${run.title}`, onclick: () => this.ask(run) }, "Delete")));
+          "aria-label": `Delete: ${run.title}`, onclick: () => this.ask(run) }, "Delete")));
   }
 
   buildDialog() {

@@ -1,0 +1,75 @@
+"""One launch per data directory; a killed one leaves no stale lock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.errors import AlreadyRunningError, DataDirError
+from app.file_lock import FileLock
+from app.instance_lock import hold_instance_lock, publish_url
+from tests.app.tiny_project import PROJECT
+
+HOLD = """
+import sys, pathlib
+from app.instance_lock import hold_instance_lock
+with hold_instance_lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_second_is_told_where_the_first_runs(tmp_path: Path) -> None:
+    path = tmp_path / "serve.lock"
+    with hold_instance_lock(path):
+        with pytest.raises(AlreadyRunningError, match=r"still starting .*--data-dir"):
+            hold_instance_lock(path).__enter__()
+        publish_url(path, "http://127.0.0.1:7861")
+        with pytest.raises(AlreadyRunningError, match=r"at http://127\.0\.0\.1:7861 \(process \d"):
+            hold_instance_lock(path).__enter__()
+    with hold_instance_lock(path):
+        pass
+
+
+def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "serve.lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(AlreadyRunningError, match=f"process {holder.pid}"):
+            hold_instance_lock(path).__enter__()
+        holder.kill()
+        holder.wait()
+    with hold_instance_lock(path):
+        pass
+
+
+def test_unreadable_content_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "serve.lock"
+    with hold_instance_lock(path):
+        path.write_text("[half", encoding="utf-8")
+        with pytest.raises(AlreadyRunningError, match="another launch"):
+            hold_instance_lock(path).__enter__()
+
+
+def test_a_place_that_cannot_be_locked(tmp_path: Path) -> None:
+    with pytest.raises(DataDirError, match="cannot lock"):
+        hold_instance_lock(tmp_path).__enter__()  # a folder
+
+
+def test_the_descriptor_exists_only_while_held(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "lock")
+    with pytest.raises(ValueError, match="not held"):
+        _ = lock.descriptor
+    with lock:
+        assert lock.descriptor >= 0
+    lock.release()
