@@ -54,7 +54,7 @@ def serve(
     )
     try:
         app = launch_app(services, host=host, port=port, open_browser=open_browser)
-        publish_url(data_dir.lock_file, app.local_url)
+        publish_url(data_dir.lock_file, str(app.local_url))
         Console().say(f"SOL Explorer is at {app.local_url} (Ctrl+C ends it)")
         app.block_thread()
     except KeyboardInterrupt:

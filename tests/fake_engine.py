@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class FakeEngine:
         step_s: time per token.
         prefill_s: time before the first token; ``should_stop`` ends it early.
         error_at: raise ``SolError`` before this token.
+        pause_at: wait before this token until ``resume`` is set, or for a minute.
         calls: prompts in the order they were begun.
         made_at: wall-clock seconds at which each token was made.
     """
@@ -54,6 +56,8 @@ class FakeEngine:
     prefill_s: float = 0.0
     repeat: bool = True
     error_at: int | None = None
+    pause_at: int | None = None
+    resume: threading.Event = field(default_factory=threading.Event)
     calls: list[str] = field(default_factory=list)
     made_at: list[float] = field(default_factory=list)
 
@@ -78,6 +82,8 @@ class FakeEngine:
             if should_stop():
                 reason = "stopped"
                 break
+            if index == self.pause_at:
+                self.resume.wait(60)
             if index == self.error_at:
                 raise SolError("the fake engine was told to fail")
             # A steady pace, however long the consumer takes.

@@ -275,6 +275,7 @@ def test_dark_follows_the_system_and_can_be_switched_and_kept(serve: Serve, visi
         )
         return colour
 
+    expect(page.locator(".sol-plot .gridlayer path").first).to_be_attached()
     assert ground() == "rgb(20, 24, 30)"
     assert grid() == "rgb(42, 49, 58)"
     page.get_by_role("button", name="Switch to the light theme").click()

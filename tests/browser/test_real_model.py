@@ -39,8 +39,9 @@ def test_the_real_model_answers_and_every_number_is_real(
 
     visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
     visitor.page.get_by_label("Attention kept, value").fill("50")
+    first = visitor.run_id()
     visitor.generate(max_new_tokens=24)
-    expect(visitor.page.locator(".sol-lead")).to_be_visible()
+    visitor.page.wait_for_url(lambda url: f"run={first}" not in url)
     expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=120_000)
     expect(visitor.tokens.first).to_be_visible()
     visitor.tokens.nth(2).hover()

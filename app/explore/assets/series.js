@@ -23,13 +23,24 @@ function emptySeries(run) {
   };
 }
 
-// While a long run streams, its smooth lines are drawn through every few points only.
+// While a long run streams, its lines are drawn through fewer points: of every few tokens the
+// lowest and the highest, so that no peak is lost. Once it has ended, all points are drawn.
+const LIVE_POINTS = 240;
+
 function thinned(data, values) {
-  const step = data.ended ? 1 : Math.ceil(data.x.length / 300);
-  if (step === 1) return { x: data.x, y: values };
-  const last = data.x.length - 1;
-  const keep = (_, at) => at % step === 0 || at === last;
-  return { x: data.x.filter(keep), y: values.filter(keep) };
+  const step = data.ended ? 1 : Math.ceil((2 * data.x.length) / LIVE_POINTS);
+  if (step < 4) return { x: data.x, y: values };
+  const kept = [];
+  for (let from = 0; from < values.length; from += step) {
+    let [low, high] = [from, from];
+    for (let at = from; at < Math.min(from + step, values.length); at += 1) {
+      if (values[at] < values[low]) low = at;
+      if (values[at] > values[high]) high = at;
+    }
+    kept.push(Math.min(low, high), Math.max(low, high));
+  }
+  if (kept.at(-1) !== values.length - 1) kept.push(values.length - 1);
+  return { x: kept.map((at) => data.x[at]), y: kept.map((at) => values[at]) };
 }
 
 function extendSeries(data, row) {
@@ -77,11 +88,12 @@ const spendChart = {
     uirevision: data.id ?? "spend",
     datarevision: data.x.length,
     xaxis: tokenAxis(data),
-    yaxis: { range: [0, 104], ticksuffix: " %", tickvals: [0, 25, 50, 75, 100] },
+    yaxis: { range: [0, 104], tickvals: [0, 25, 50, 75, 100],
+      ticktext: ["0", "25", "50", "75", "100 %"] },
   }),
   traces: (data) => [
     ...AXES.map((axis, at) => ({
-      meta: "steps", x: data.x, y: data.spent[at], mode: "lines", opacity: 0.28,
+      meta: "steps", ...thinned(data, data.spent[at]), mode: "lines", opacity: 0.28,
       line: { color: themeColour(axis.key), width: 1, shape: "hvh" }, hoverinfo: "skip",
     })),
     ...AXES.map((axis, at) => ({
@@ -117,10 +129,10 @@ const qualityChart = {
       title: { text: "perplexity", font: { size: 11 }, standoff: 6 } },
   }),
   traces: (data) => [
-    { meta: "kl", x: data.x, y: data.kl, mode: "lines", fill: "tozeroy",
+    { meta: "kl", ...thinned(data, data.kl), mode: "lines", fill: "tozeroy",
       hovertemplate: "KL to dense %{y:.3f} nats<extra></extra>",
       line: { color: themeColour("kl"), width: 1, shape: "hvh" } },
-    { meta: "surprisal", x: data.x, y: data.surprisal, mode: "lines",
+    { meta: "surprisal", ...thinned(data, data.surprisal), mode: "lines",
       hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>",
       opacity: 0.75, line: { color: themeColour("surprisal"), width: 1 } },
     { meta: "perplexity", ...thinned(data, data.perplexity), yaxis: "y2", mode: "lines",
