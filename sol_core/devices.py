@@ -51,13 +51,12 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX or Arm BF16)."""
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    if "AVX512" not in capabilities and "SVE" not in capabilities and "NEON" not in capabilities:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX) and torch uses it.
+
+    The probes are torch's own and differ between its builds: a missing one means no.
+    """
+    has_library = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    if has_library is None or has_instructions is None:
         return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _bf16_instructions()
-
-
-def _bf16_instructions() -> bool:
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return True if probe is None else bool(probe())
+    return bool(has_library()) and bool(has_instructions())
