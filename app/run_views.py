@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from app.live_run import ENDED, LiveRun
-from app.views import iso, page_prefill, page_row, page_summary, run_title
+from app.views import iso, json_safe, page_prefill, page_row, page_summary, run_title
 from storage import RunRecord
 
 __all__ = ["ROWS_PER_POLL", "live_view", "stored_view"]
@@ -37,7 +37,12 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
     }
     if cursor == 0:
         view["run"] = _about(
-            run.run_id, run.prompt, run.title, run.model, run.config.to_dict(), run.created_at
+            run.run_id,
+            run.prompt,
+            run.title,
+            run.model,
+            json_safe(run.config.to_dict()),
+            run.created_at,
         )
     return view
 

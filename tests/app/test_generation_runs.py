@@ -98,9 +98,10 @@ def test_a_run_is_generated_polled_with_a_cursor_and_saved(bench: Callable[..., 
 
 
 def test_what_is_reopened_equals_what_was_shown_live(bench: Callable[..., Bench]) -> None:
-    service = bench(keep_ended_s=0.0)
+    service = bench(keep_ended_s=0.5)
     run_id = service.runs.start(ANNA, "prompt", TEN)
     live = service.wait_for(run_id, "finished")
+    assert "w" in live["rows"][0]
     service.wait_until_saved(run_id)
     wait_until(lambda: run_id not in service.runs._runs)
     stored = service.runs.poll(BEN, run_id, 0)

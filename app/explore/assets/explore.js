@@ -113,6 +113,7 @@ class ExplorePage {
     } else if (history === "replace") window.history.replaceState(null, "", runUrl(runId));
     this.clear();
     show(this.empty, false);
+    this.status.setState("opening", "");
     this.follower.follow(runId);
     this.showTab();
   }

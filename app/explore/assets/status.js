@@ -3,6 +3,7 @@
 
 const STATES = {
   idle: ["Ready", "idle"],
+  opening: ["Opening", "wait"],
   queued: ["Waiting", "wait"],
   loading: ["Waiting for the model", "wait"],
   prefill: ["Reading the prompt", "busy"],
