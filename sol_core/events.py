@@ -89,7 +89,8 @@ class TokenEvent:
         index: 0-based number of the token within the generation.
         token_id: id in the tokenizer's vocabulary.
         text: what this token adds to the visible text; "" while a multi-token
-            character is still incomplete (the token that completes it carries it).
+            character is still incomplete (the token that completes it carries it). A special
+            token, such as end-of-text, is spelled out here and left out of the whole text.
         action: what the decode step that produced this token was allowed to spend.
         surprisal: −log p(token) under that step, temperature 1, nats.
         entropy: entropy of that step's distribution, nats.
