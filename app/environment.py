@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["prepare"]
+__all__ = ["keep_local", "prepare"]
 
 SWITCHES = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -33,10 +33,15 @@ LOOPBACK = ("localhost", "127.0.0.1")
 def prepare(data_dir: Path) -> None:
     """Set the variables of this process and its children; creates no folder."""
     _keep_hub_login()
-    for name, value in SWITCHES.items():
-        os.environ.setdefault(name, value)
+    keep_local()
     for name, folder in CACHES.items():
         os.environ.setdefault(name, str(data_dir / folder))
+
+
+def keep_local() -> None:
+    """No telemetry, and no proxy between this machine and itself."""
+    for name, value in SWITCHES.items():
+        os.environ.setdefault(name, value)
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
         os.environ[name] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+from app import environment
 from app.console import Console
 from app.errors import AppError
 from app.instance_lock import publish_url
@@ -70,7 +70,7 @@ def launch_app(
 
     Raises: PortError when no port can be had.
     """
-    _keep_gradio_local()
+    environment.keep_local()  # before Gradio is imported
     from app.page_assets import page_head
     from app.theme import build_theme
     from app.ui import build_app
@@ -119,12 +119,3 @@ def check_port(host: str, port: int) -> None:
 def _free_port(host: str) -> int:
     with socket.create_server((host, 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-def _keep_gradio_local() -> None:
-    """No telemetry, and no proxy between Gradio and itself; set before Gradio is imported."""
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    for name in ("NO_PROXY", "no_proxy"):
-        hosts = [part for part in os.environ.get(name, "").split(",") if part]
-        hosts += [local for local in ("localhost", "127.0.0.1") if local not in hosts]
-        os.environ[name] = ",".join(hosts)
