@@ -1,22 +1,25 @@
 """The KV cache: an explicit object that steps pass in and out.
 
-Rows may share one prefix. ``branch`` gives R rows per sequence whose cache starts
-with the sequence's whole pages (stored once) and continues in memory of their own;
-the few tokens past the last whole page are copied to each row, so that pages never
-straddle the two. Page bounds (Quest's minimum and maximum key) are kept
-incrementally: only pages written since the last compressed step are recomputed.
+Rows may share one prefix. ``branch`` gives G rows per sequence, or per window of a
+sequence, whose cache starts with the sequence's whole pages (stored once) and continues
+in memory of their own; the few tokens past the last whole page are copied to each row,
+so that pages never straddle the two. Page bounds (Quest's minimum and maximum key) are
+kept incrementally: only pages written since the last compressed step are recomputed,
+and those of a prefix serve everything that branches from it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from kernels.page_attention import KVBlock, page_bounds
+from kernels.cpu_threads import MANY_ROWS
+from kernels.page_attention import KVBlock
 from sol_core.errors import ContextLengthError, ShapeError
+from sol_core.layer_store import LayerStore
 
 if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
@@ -24,25 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["KVCache"]
 
 
-@dataclass(slots=True)
-class _LayerStore:
-    """Buffers of one layer; ``clean_tokens``: the bounds of pages below it are current."""
-
-    keys: Tensor  # [R, Hkv, capacity, D]
-    values: Tensor
-    page_min: Tensor | None = None  # [R, Hkv, capacity / page_size, D]
-    page_max: Tensor | None = None
-    clean_tokens: int = 0
-
-
 class KVCache:
-    """Keys and values of R rows, optionally behind prefixes that B sequences share.
+    """Keys and values of R rows, optionally behind prefixes that M groups of rows share.
 
     Attributes:
         spec: the model it belongs to.
-        num_rows: R; rows r·R/B … (r+1)·R/B − 1 read shared sequence r.
+        num_rows: R; rows m·R/M … (m+1)·R/M − 1 are group m.
         page_size: tokens per page.
-        shared_lengths: per shared sequence, how many tokens (whole pages) its rows read.
+        shared_lengths: per group, how many shared tokens (whole pages) its rows read.
         own_lengths: per row, tokens in its own memory.
     """
 
@@ -62,13 +54,16 @@ class KVCache:
         self.capacity = -(-capacity // page_size) * page_size
         shape = (num_rows, spec.num_kv_heads, self.capacity, spec.head_size)
         self._layers = [
-            _LayerStore(
+            LayerStore(
                 torch.zeros(shape, dtype=dtype, device=device),
                 torch.zeros(shape, dtype=dtype, device=device),
+                page_size,
             )
             for _ in range(spec.num_layers)
         ]
         self._shared: KVCache | None = None
+        self._sources: Tensor | None = None
+        self._slots: Tensor | None = None
         self.shared_lengths: list[int] = []
         self.own_lengths = [0] * num_rows
 
@@ -107,18 +102,15 @@ class KVCache:
             keys, values: [R, Hkv, T, D]; keys rotated. Call ``advance`` after all layers.
         Raises: ContextLengthError when they do not fit; ShapeError for ragged rows, T > 1.
         """
-        store = self._layers[layer]
         count = keys.shape[2]
         self._check_room(count)
-        start = self.own_lengths[0]
-        if self._is_uniform():
-            store.keys[:, :, start : start + count] = keys
-            store.values[:, :, start : start + count] = values
+        store = self._layers[layer]
+        if self._is_uniform() and (count > 1 or self.num_rows < MANY_ROWS):
+            store.write_stretch(keys, values, self.own_lengths)
         elif count == 1:
-            rows = torch.arange(self.num_rows, device=self.device)
-            slots = torch.tensor(self.own_lengths, device=self.device)
-            store.keys[rows, :, slots] = keys[:, :, 0].to(self.dtype)
-            store.values[rows, :, slots] = values[:, :, 0].to(self.dtype)
+            if self._slots is None:  # made once per step
+                self._slots = torch.tensor(self.own_lengths, device=self.device)
+            store.write_token(keys[:, :, 0], values[:, :, 0], self.own_lengths, self._slots)
         else:
             raise ShapeError("rows of different lengths take one token at a time")
 
@@ -126,14 +118,16 @@ class KVCache:
         """Count tokens written to every row (or to each row, a list)."""
         steps = [counts] * self.num_rows if isinstance(counts, int) else counts
         self.own_lengths = [own + n for own, n in zip(self.own_lengths, steps, strict=True)]
+        self._slots = None
 
     def truncate(self, length: int) -> None:
         """Forget tokens past ``length`` in every row; the cache must not have a shared prefix."""
         if self._shared is not None:
             raise ShapeError("only a cache without a shared prefix can be truncated")
         self.own_lengths = [min(own, length) for own in self.own_lengths]
+        self._slots = None
         for store in self._layers:
-            store.clean_tokens = min(store.clean_tokens, length)
+            store.truncate(length)
 
     def blocks(self, layer: int, pending: int, *, with_bounds: bool) -> list[KVBlock]:
         """The layer's keys in order, ``pending`` just-written tokens included.
@@ -143,33 +137,41 @@ class KVCache:
         blocks = []
         if self._shared is not None:
             used = self.shared_width
-            blocks.append(self._shared._block(layer, used, self._shared.own_lengths, with_bounds))
+            block = self._shared._block(layer, used, self._shared.own_lengths, with_bounds)
+            blocks.append(dataclasses.replace(block, sources=self._sources))
         ends = [own + pending for own in self.own_lengths]
         blocks.append(self._block(layer, max(ends), ends, with_bounds))
         return blocks
 
     def branch(
-        self, rows_per_sequence: int, extra_capacity: int, lengths: list[int] | None = None
+        self,
+        rows_per_group: int,
+        extra_capacity: int,
+        lengths: list[int] | None = None,
+        sources: list[int] | None = None,
     ) -> KVCache:
-        """A new cache whose rows continue this one's sequences.
+        """A new cache whose rows continue this one's sequences, one group of rows each.
 
         Args:
-            rows_per_sequence: G rows for each of this cache's rows; with 1 the prefix is
-                copied (nothing is shared, and one block is faster to attend to).
+            rows_per_group: G. With one row per sequence the prefix is copied (nothing is
+                shared, and one block is faster to attend to).
             extra_capacity: tokens each new row may add.
-            lengths: branch after this many tokens of each sequence; default all.
-        Returns: a cache of ``num_rows · G`` rows. This cache must outlive it and may
-            only grow meanwhile.
+            lengths: per group, branch after this many tokens; default all.
+            sources: per group, the sequence it continues; default each one in order.
+                Repeats are free: all windows of a text share its one prefill.
+        Returns: a cache of M·G rows. This cache must outlive it and may only grow meanwhile.
+        Raises: ShapeError for sources or lengths that this cache does not have.
         """
-        if self._shared is not None:
-            raise ShapeError("only a cache without a shared prefix can be branched")
-        lengths = list(self.own_lengths) if lengths is None else lengths
+        sources = list(range(self.num_rows)) if sources is None else sources
+        lengths = [self.own_lengths[n] for n in sources] if lengths is None else lengths
+        self._check_branch(sources, lengths)
         page = self.page_size
-        shared = [0 if rows_per_sequence == 1 else n // page * page for n in lengths]
+        alone = rows_per_group == 1 and len(set(sources)) == len(sources)
+        shared = [0 if alone else n // page * page for n in lengths]
         tails = [n - s for n, s in zip(lengths, shared, strict=True)]
         child = KVCache(
             self.spec,
-            self.num_rows * rows_per_sequence,
+            len(sources) * rows_per_group,
             max(tails) + extra_capacity,
             page_size=page,
             dtype=self.dtype,
@@ -178,13 +180,51 @@ class KVCache:
         if max(shared) > 0:
             child._shared = self
             child.shared_lengths = shared
-        child.own_lengths = [tail for tail in tails for _ in range(rows_per_sequence)]
-        for mine, theirs in zip(self._layers, child._layers, strict=True):
-            for sequence, (start, tail) in enumerate(zip(shared, tails, strict=True)):
-                rows = slice(sequence * rows_per_sequence, (sequence + 1) * rows_per_sequence)
-                theirs.keys[rows, :, :tail] = mine.keys[sequence, :, start : start + tail]
-                theirs.values[rows, :, :tail] = mine.values[sequence, :, start : start + tail]
+            if sources != self._in_order(len(sources)):
+                child._sources = torch.tensor(sources, device=self.device)
+        child.own_lengths = [tail for tail in tails for _ in range(rows_per_group)]
+        child._copy_tails(self, sources, shared, tails)
         return child
+
+    def _copy_tails(
+        self, parent: KVCache, sources: list[int], starts: list[int], tails: list[int]
+    ) -> None:
+        """Start each group's rows with the ``tails`` tokens that follow ``starts``."""
+        width, groups = max(tails), len(sources)
+        if width == 0:
+            return
+        which = torch.tensor(sources, device=self.device)[:, None]
+        # Shorter tails take tokens past their end along; they are overwritten or masked.
+        places = torch.tensor(starts, device=self.device)[:, None]
+        places = places + torch.arange(width, device=self.device)
+        places.clamp_(max=parent.capacity - 1)
+        for mine, theirs in zip(self._layers, parent._layers, strict=True):
+            for new, old in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
+                grouped = new.unflatten(0, (groups, -1))[:, :, :, :width]
+                grouped.copy_(old[which, :, places].transpose(1, 2)[:, None])
+
+    def _in_order(self, num_groups: int) -> list[int]:
+        """Sources that are this cache's rows in order, each as often as the others."""
+        repeats = num_groups // self.num_rows
+        return [row for row in range(self.num_rows) for _ in range(repeats)]
+
+    def _check_branch(self, sources: list[int], lengths: list[int]) -> None:
+        if self._shared is not None:
+            raise ShapeError("only a cache without a shared prefix can be branched")
+        if not sources or not all(0 <= n < self.num_rows for n in sources):
+            raise ShapeError(
+                f"sources must name at least one of the cache's {self.num_rows} sequences "
+                f"(0 to {self.num_rows - 1}), got {sources}"
+            )
+        limits = [self.own_lengths[n] for n in sources]
+        fits = len(lengths) == len(limits) and all(
+            0 <= length <= limit for length, limit in zip(lengths, limits, strict=True)
+        )
+        if not fits:
+            raise ShapeError(
+                f"branching needs one length per group, each within its sequence's {limits}, "
+                f"got {lengths}"
+            )
 
     def _block(self, layer: int, used: int, ends: list[int], with_bounds: bool) -> KVBlock:
         """The first ``used`` tokens of every row; row r has written ``ends[r]``."""
@@ -192,32 +232,9 @@ class KVCache:
         keys, values = store.keys[:, :, :used], store.values[:, :, :used]
         if not with_bounds:
             return KVBlock(keys, values)
-        low, high = self._refresh_bounds(store, used, ends)
+        low, high = store.bounds(ends)
         pages = -(-used // self.page_size)
         return KVBlock(keys, values, low[:, :, :pages], high[:, :, :pages])
-
-    def _refresh_bounds(
-        self, store: _LayerStore, used: int, ends: list[int]
-    ) -> tuple[Tensor, Tensor]:
-        """Recompute the bounds of pages written since the last call; return all of them."""
-        if store.page_min is None or store.page_max is None:
-            shape = list(store.keys.shape)
-            shape[2] = self.capacity // self.page_size
-            store.page_min = torch.full(shape, torch.inf, dtype=self.dtype, device=self.device)
-            store.page_max = torch.full(shape, -torch.inf, dtype=self.dtype, device=self.device)
-        first = store.clean_tokens // self.page_size
-        start = first * self.page_size
-        if used > start:
-            valid = None
-            if min(ends) < used:
-                written = torch.tensor(ends, device=self.device)
-                valid = torch.arange(start, used, device=self.device)[None] < written[:, None]
-            low, high = page_bounds(store.keys[:, :, start:used], valid, self.page_size)
-            store.page_min[:, :, first : first + low.shape[2]] = low
-            store.page_max[:, :, first : first + high.shape[2]] = high
-            # The page that the shortest row writes to next must be redone then.
-            store.clean_tokens = min(used, *ends)
-        return store.page_min, store.page_max
 
     def _is_uniform(self) -> bool:
         return min(self.own_lengths) == max(self.own_lengths)

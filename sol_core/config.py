@@ -25,7 +25,7 @@ __all__ = [
     "config_from_dict",
 ]
 
-ScheduleKind = Literal["dense", "static", "random", "emc", "dac"]
+ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy"]
 MAX_SIDE_ROWS = 6
 ConfigT = TypeVar("ConfigT")
 
@@ -35,17 +35,26 @@ class ScheduleConfig:
     """Which scheduler picks the actions, and the mean spend it must meet.
 
     Attributes:
-        kind: dense, static, random, emc (uncertainty-driven) or dac (drift-driven).
+        kind: dense, static, random, emc (uncertainty-driven), dac (drift-driven) or policy.
         budget: requested mean per axis; ignored by ``dense``.
-        seed: seed of ``random``.
+        seed: seed of ``random``, and of a sampled policy.
+        policy: of ``policy``: a stored policy's name, or a policy folder.
+        sampled: whether a policy's actions are drawn; otherwise its most probable ones.
     """
 
     kind: ScheduleKind = "static"
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
+    policy: str | None = None
+    sampled: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("schedule", self.kind, get_args(ScheduleKind))
+        if (self.kind == "policy") != bool(self.policy):
+            raise ConfigError(
+                "the schedule policy needs a policy's name or folder, and only it takes one; got "
+                f"{self.kind} with {self.policy!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

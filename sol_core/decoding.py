@@ -15,11 +15,19 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action, QuantSite
+from sol_core.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.cache import KVCache
-from sol_core.models import FrozenLM, StepOutput
-from sol_core.schedules import Observation, Scheduler
+from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 
-__all__ = ["DecodeOptions", "DecodeStep", "decode", "entropy_nats"]
+__all__ = [
+    "DecodeOptions",
+    "DecodeStep",
+    "PrefixState",
+    "Windows",
+    "decode",
+    "entropy_nats",
+    "observed_prefill",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,7 @@ class DecodeOptions:
         refresh: at an episode's end, forget the compressed keys and values and replay
             the episode's tokens densely in one pass (SOL, section 4).
         dense_positions: steps at context positions below this one are dense.
+        rows_per_sequence: rows (schedules) on each sequence's token path.
     """
 
     max_steps: int
@@ -40,6 +49,7 @@ class DecodeOptions:
     episode_steps: int = 16
     refresh: bool = False
     dense_positions: int = 0
+    rows_per_sequence: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,8 @@ class DecodeStep:
         index: 0-based.
         actions: one per row.
         output: hidden [R, C] and logits [R, V].
-        entropy: [R] fp32, nats.
+        log_probabilities: [R, V] fp32, log softmax of the logits, nats.
+        entropy: [R] fp32, of that distribution, nats.
         cached_tokens: per row, tokens attended over, this step's input included.
         refreshed_tokens: tokens replayed densely before this step; 0 without a refresh.
         started: ``time.perf_counter()`` before the step (and its refresh) began.
@@ -59,10 +70,49 @@ class DecodeStep:
     index: int
     actions: tuple[Action, ...]
     output: StepOutput
+    log_probabilities: Tensor
     entropy: Tensor
     cached_tokens: tuple[int, ...]
     refreshed_tokens: int
     started: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixState:
+    """What the dense prefix's last token left for step 0's observation, B sequences.
+
+    Attributes:
+        hidden: [B, C] fp32, after the final norm.
+        mid_hidden, concentration: see StepObservation; None when the prefill was not observed.
+    """
+
+    hidden: Tensor
+    mid_hidden: Tensor | None = None
+    concentration: Tensor | None = None
+
+    @staticmethod
+    def at(output: PrefillOutput, position: int) -> PrefixState:
+        """The state after ``position`` (may be negative) of an observed prefill."""
+        return PrefixState(
+            output.hidden[:, position],
+            output.mid_hidden[:, position],
+            output.attention_concentration[:, position],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Sequences that start inside longer prefilled ones, so that one prefill serves many.
+
+    Attributes:
+        prefix: N texts, prefilled densely.
+        sources: per sequence, which text it continues.
+        lengths: per sequence, how many tokens of that text it starts from.
+    """
+
+    prefix: KVCache
+    sources: tuple[int, ...]
+    lengths: tuple[int, ...]
 
 
 ChooseToken = Callable[[DecodeStep], Sequence[int] | None]
@@ -70,48 +120,56 @@ ChooseToken = Callable[[DecodeStep], Sequence[int] | None]
 
 def decode(
     lm: FrozenLM,
-    prefix: KVCache,
+    prefix: KVCache | Windows,
     first_tokens: Sequence[int],
-    schedulers: Sequence[Scheduler],
+    scheduler: BatchScheduler,
     choose: ChooseToken,
     options: DecodeOptions,
-    prefix_hidden: Tensor | None = None,
+    prefix_state: PrefixState | None = None,
 ) -> Iterator[DecodeStep]:
     """Decode step by step from a dense prefix.
 
     Args:
         prefix: B sequences, prefilled densely up to (not including) their first token
             to feed; with ``refresh`` it grows, so give it room for ``max_steps`` more.
+            Windows cannot be refreshed.
         first_tokens: B tokens, the input of step 0.
-        schedulers: B·G, sequence after sequence; row 0 of each group first.
+        scheduler: of B · ``options.rows_per_sequence`` rows, sequence after sequence.
         choose: called after each step is consumed; the B next tokens, or None to end.
-        prefix_hidden: [B, C] last hidden states of the prefill, for step 0's observation.
+        prefix_state: for step 0's observation.
     Yields: a DecodeStep per step; its tensors are not overwritten later.
     """
-    num_sequences = prefix.num_rows
-    group = len(schedulers) // num_sequences
+    group = options.rows_per_sequence
     room = min(options.max_steps, options.episode_steps) if options.refresh else options.max_steps
-    cache = prefix.branch(group, room)
-    hidden = None if prefix_hidden is None else prefix_hidden.repeat_interleave(group, 0)
-    entropy: list[float] | None = None
+    cache = _branch(prefix, group, room)
+    observer = _Observer(lm, scheduler.observes, prefix_state, group)
     episode: list[Sequence[int]] = []
     tokens: Sequence[int] = list(first_tokens)
     for index in range(options.max_steps):
         started = time.perf_counter()
         refreshed = 0
-        if options.refresh and len(episode) == options.episode_steps:
+        if (
+            options.refresh
+            and isinstance(prefix, KVCache)
+            and len(episode) == options.episode_steps
+        ):
             refreshed = len(episode)
             lm.prefill(torch.tensor(episode, device=lm.device).T.contiguous(), prefix)
             cache = prefix.branch(group, room)
             episode = []
-        actions = _pick(schedulers, cache, index, hidden, entropy, options.dense_positions)
         fed = torch.tensor(tokens, device=lm.device).repeat_interleave(group)
-        output = lm.decode_step(fed, cache, actions, quant_site=options.quant_site)
+        chosen_actions = scheduler.next_actions(observer.observe(index, fed, cache))
+        actions = _keep_dense(chosen_actions, cache, options.dense_positions)
+        output = lm.decode_step(
+            fed, cache, actions, quant_site=options.quant_site, observe=scheduler.observes
+        )
+        log_probabilities = torch.log_softmax(output.logits, dim=-1)
         step = DecodeStep(
             index,
             actions,
             output,
-            entropy_nats(output.logits),
+            log_probabilities,
+            entropy_nats(log_probabilities),
             tuple(cache.lengths),
             refreshed,
             started,
@@ -122,31 +180,86 @@ def decode(
         if chosen is None:
             return
         tokens = chosen
-        hidden, entropy = output.hidden, step.entropy.tolist()
+        observer.saw(step)
 
 
-def entropy_nats(logits: Tensor) -> Tensor:
-    """Entropy of softmax(logits) over the last axis, nats, fp32."""
-    log_probabilities = torch.log_softmax(logits.float(), dim=-1)
-    return -(log_probabilities.exp() * log_probabilities).sum(-1)
+def entropy_nats(log_probabilities: Tensor) -> Tensor:
+    """Entropy of distributions given by their log probabilities [..., V], nats, fp32."""
+    negative: Tensor = torch.linalg.vecdot(log_probabilities.exp(), log_probabilities)
+    return -negative
 
 
-def _pick(
-    schedulers: Sequence[Scheduler],
-    cache: KVCache,
-    step: int,
-    hidden: Tensor | None,
-    entropy: list[float] | None,
-    dense_positions: int,
-) -> tuple[Action, ...]:
-    actions = []
-    for row, (scheduler, position) in enumerate(zip(schedulers, cache.lengths, strict=True)):
-        action = scheduler.next_action(
-            Observation(
-                step,
-                None if hidden is None else hidden[row],
-                None if entropy is None else entropy[row],
-            )
+def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixState:
+    """Prefill densely and keep what step 0's observation needs.
+
+    Args:
+        tokens: [B, N] int64, N at least 1.
+    """
+    if tokens.shape[1] > 1:
+        lm.prefill(tokens[:, :-1], cache)
+    return PrefixState.at(lm.prefill(tokens[:, -1:], cache, observe=True), -1)
+
+
+def _branch(prefix: KVCache | Windows, group: int, room: int) -> KVCache:
+    if isinstance(prefix, KVCache):
+        return prefix.branch(group, room)
+    return prefix.prefix.branch(
+        group, room, lengths=list(prefix.lengths), sources=list(prefix.sources)
+    )
+
+
+class _Observer:
+    """Turns the previous step, or the prefix, into the next step's observation."""
+
+    def __init__(
+        self, lm: FrozenLM, observes: bool, prefix: PrefixState | None, group: int
+    ) -> None:
+        self._observes = observes
+        self._hidden = self._mid_hidden = self._concentration = None
+        self._log_probabilities: Tensor | None = None
+        self._entropy: Tensor | None = None
+        if prefix is None:
+            return
+
+        def spread(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.repeat_interleave(group, 0)
+
+        self._hidden = spread(prefix.hidden)
+        if observes:
+            log_probabilities = torch.log_softmax(lm.logits(prefix.hidden), dim=-1)
+            self._mid_hidden = spread(prefix.mid_hidden)
+            self._concentration = spread(prefix.concentration)
+            self._entropy = spread(entropy_nats(log_probabilities))
+            self._log_probabilities = spread(log_probabilities)
+
+    def observe(self, step: int, tokens: Tensor, cache: KVCache) -> StepObservation:
+        surprisal = None
+        if self._log_probabilities is not None:
+            surprisal = -self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
+        return StepObservation(
+            step,
+            tokens,
+            tuple(cache.lengths),
+            self._hidden,
+            self._mid_hidden,
+            self._concentration,
+            self._entropy,
+            surprisal,
         )
-        actions.append(DENSE if position < dense_positions else action)
-    return tuple(actions)
+
+    def saw(self, step: DecodeStep) -> None:
+        output = step.output
+        self._hidden, self._entropy = output.hidden, step.entropy
+        if self._observes:
+            self._mid_hidden = output.mid_hidden
+            self._concentration = output.attention_concentration
+            self._log_probabilities = step.log_probabilities
+
+
+def _keep_dense(
+    actions: Sequence[Action], cache: KVCache, dense_positions: int
+) -> tuple[Action, ...]:
+    return tuple(
+        DENSE if position < dense_positions else action
+        for action, position in zip(actions, cache.lengths, strict=True)
+    )

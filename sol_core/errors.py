@@ -7,6 +7,8 @@ SolError
 ├── ModelLoadError (RuntimeError) weights missing, corrupt or not reachable
 ├── DownloadError (RuntimeError)  an asset could not be fetched or failed its checksum
 ├── CorpusError (ValueError)      text that yields nothing to work on
+├── PolicyError (ValueError)      a policy folder that is damaged or made for something else
+├── TrainingDivergedError (ArithmeticError)  training met NaN or infinity
 └── ContextLengthError (ValueError)
 
 Messages name the value, what is allowed, and what to do. ``app`` shows them as they are.
@@ -18,8 +20,10 @@ __all__ = [
     "CorpusError",
     "DownloadError",
     "ModelLoadError",
+    "PolicyError",
     "ShapeError",
     "SolError",
+    "TrainingDivergedError",
     "UnsupportedModelError",
 ]
 
@@ -50,6 +54,14 @@ class DownloadError(SolError, RuntimeError):
 
 class CorpusError(SolError, ValueError):
     """Text that cannot be read or yields no usable block."""
+
+
+class PolicyError(SolError, ValueError):
+    """A policy that is damaged, or made for another model or grid."""
+
+
+class TrainingDivergedError(SolError, ArithmeticError):
+    """Training met a number that is not finite; the last good checkpoint is kept."""
 
 
 class ContextLengthError(SolError, ValueError):

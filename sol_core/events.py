@@ -103,6 +103,7 @@ class TokenEvent:
         dense_cost: computed cost of the same step done densely.
         cached_tokens: KV cache length the step attended over, this token's input included.
         refreshed: a dense cache refresh ran before this step; its cost is in ``cost``.
+        policy: the policy's probability of every level, per axis; None for other schedules.
     """
 
     index: int
@@ -120,6 +121,7 @@ class TokenEvent:
     dense_cost: StepCost
     cached_tokens: int
     refreshed: bool
+    policy: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

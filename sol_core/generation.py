@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from sol_core.actions import DENSE, Action, Budget
 from sol_core.cache import KVCache
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.cost import CostModel
-from sol_core.decoding import DecodeOptions, DecodeStep, decode
+from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import (
     Alternative,
@@ -30,9 +31,9 @@ from sol_core.events import (
     StepCost,
     TokenEvent,
 )
+from sol_core.generation_schedules import GenerationSchedules
 from sol_core.loading import LanguageModel
 from sol_core.sampling import TokenSampler
-from sol_core.schedules import Horizon, Scheduler, build_scheduler
 from sol_core.text_stream import TextStream
 
 __all__ = ["DENSE_ROW", "encode_prompt", "generate"]
@@ -82,16 +83,19 @@ def generate(
     prompt: str,
     config: GenerationConfig,
     should_stop: Callable[[], bool] = never,
+    policies: Callable[[str], Path] = Path,
 ) -> Iterator[Event]:
     """Generate from a prompt.
 
     Args:
         should_stop: asked before every step and every prefill chunk.
+        policies: finds the folder of a policy by its name; by default the name is a folder.
     Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
     tokens = encode_prompt(model, prompt, chat=config.chat)
-    return _Generation(model, prompt, tokens, config, should_stop).run()
+    schedules = GenerationSchedules(model, config, policies)
+    return _Generation(model, prompt, tokens, config, schedules, should_stop).run()
 
 
 @dataclass(slots=True)
@@ -117,10 +121,11 @@ class _Generation:
         prompt: str,
         tokens: list[int],
         config: GenerationConfig,
+        schedules: GenerationSchedules,
         should_stop: Callable[[], bool],
     ) -> None:
         self.model, self.prompt, self.tokens, self.config = model, prompt, tokens, config
-        self.should_stop = should_stop
+        self.schedules, self.should_stop = schedules, should_stop
         self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
         self.cost_model = CostModel(
             model.spec, model.lm.dtype.itemsize, model.lm.dtype.itemsize, config.grid.page_size
@@ -141,7 +146,7 @@ class _Generation:
             len(self.tokens) + (self.max_steps if self.config.refresh else 0),
             page_size=self.config.grid.page_size,
         )
-        hidden = self._prefill(prefix)
+        state = self._prefill(prefix)
         prefill_ms = _ms_since(began)
         yield PrefillEvent(
             len(self.tokens),
@@ -157,10 +162,10 @@ class _Generation:
                 self.model.lm,
                 prefix,
                 [self.tokens[-1]],
-                self._schedulers(),
+                self.schedules.build(self.max_steps),
                 lambda _: None if self.next_token is None else [self.next_token],
                 self._options(),
-                hidden,
+                state,
             ):
                 event, ended = self._consume(step, began)
                 self.totals.add(event)
@@ -173,20 +178,20 @@ class _Generation:
         self._extend(self.stream.flush())
         yield self._finish(reason, prefill_ms, _ms_since(decode_began))
 
-    def _prefill(self, prefix: KVCache) -> Tensor | None:
-        """Dense pass over all but the last prompt token; the last hidden state [1, C]."""
-        tokens = torch.tensor([self.tokens[:-1]], device=self.model.lm.device)
-        hidden = None
-        for chunk in tokens.split(PREFILL_CHUNK, dim=1):
+    def _prefill(self, prefix: KVCache) -> PrefixState | None:
+        """Dense pass over all but the last prompt token; None when there is no other."""
+        lm = self.model.lm
+        tokens = torch.tensor([self.tokens[:-1]], device=lm.device)
+        if tokens.shape[1] == 0:
+            return None
+        # A policy wants more of the last position than its hidden state.
+        observed = 1 if self.schedules.observes else 0
+        state = None
+        for chunk in tokens[:, : tokens.shape[1] - observed].split(PREFILL_CHUNK, dim=1):
             if chunk.shape[1] == 0 or self.should_stop():
                 break
-            hidden = self.model.lm.prefill(chunk, prefix)[:, -1]
-        return hidden
-
-    def _schedulers(self) -> list[Scheduler]:
-        horizon = Horizon(self.config.episode_steps, self.max_steps)
-        schedules = [self.config.schedule, *(row.schedule for row in self.side_rows)]
-        return [build_scheduler(s, self.config.grid, horizon=horizon) for s in schedules]
+            state = PrefixState(lm.prefill(chunk, prefix)[:, -1])
+        return observed_prefill(lm, tokens[:, -1:], prefix) if observed else state
 
     def _options(self) -> DecodeOptions:
         return DecodeOptions(
@@ -195,6 +200,7 @@ class _Generation:
             episode_steps=self.config.episode_steps,
             refresh=self.config.refresh,
             dense_positions=self.config.dense_positions,
+            rows_per_sequence=1 + len(self.side_rows),
         )
 
     def _consume(self, step: DecodeStep, began: float) -> tuple[TokenEvent, FinishReason | None]:
@@ -223,7 +229,7 @@ class _Generation:
         return bool(found)
 
     def _event(self, step: DecodeStep, token: int, text: str, began: float) -> TokenEvent:
-        log_probabilities = torch.log_softmax(step.output.logits, dim=-1)
+        log_probabilities = step.log_probabilities
         surprisals = (-log_probabilities[:, token]).tolist()
         entropies = step.entropy.tolist()
         divergences = self._kl_to_dense(log_probabilities)
@@ -253,6 +259,7 @@ class _Generation:
             dense_cost=self.cost_model.decode_step(DENSE, step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             refreshed=step.refreshed_tokens > 0,
+            policy=self.schedules.distribution(),
         )
 
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
@@ -267,6 +274,7 @@ class _Generation:
     def _cost(self, step: DecodeStep, action: Action) -> StepCost:
         cached = step.cached_tokens[0]
         cost = self.cost_model.decode_step(action, cached)
+        cost += self.schedules.policy_cost()
         if step.refreshed_tokens:
             before = cached - 1 - step.refreshed_tokens
             cost += self.cost_model.prefill(step.refreshed_tokens, before)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
+from sol_core.errors import ConfigError
 
 __all__ = [
     "DenseScheduler",
@@ -99,10 +100,14 @@ class StaticScheduler:
     """A constant budget: per axis the two neighbouring levels, mixed evenly over time.
 
     After any number of steps each axis' mean is as close to the target as its levels allow.
+
+    Args:
+        first_step: the mixing's count at step 0, to go on where another text ended.
     """
 
-    def __init__(self, budget: Budget, grid: ActionGrid) -> None:
+    def __init__(self, budget: Budget, grid: ActionGrid, *, first_step: int = 0) -> None:
         grid.check_budget(budget)
+        self._first_step = first_step
         self._mixes = [
             _neighbours(levels, target)
             for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
@@ -110,10 +115,11 @@ class StaticScheduler:
 
     def next_action(self, observation: Observation) -> Action:
         values = []
+        step = self._first_step + observation.step
         for low, high, share in self._mixes:
             # Rounding the running count of the upper level spreads it evenly.
-            due = math.floor((observation.step + 1) * share + 0.5)
-            before = math.floor(observation.step * share + 0.5)
+            due = math.floor((step + 1) * share + 0.5)
+            before = math.floor(step * share + 0.5)
             values.append(high if due > before else low)
         return _to_action(values)
 
@@ -267,6 +273,8 @@ def build_scheduler(config: ScheduleConfig, grid: ActionGrid, *, horizon: Horizo
             return SignalScheduler("entropy", config.budget, grid, horizon=horizon)
         case "dac":
             return SignalScheduler("drift", config.budget, grid, horizon=horizon)
+        case "policy":
+            raise ConfigError("a policy schedules many rows at once; see policy/scheduler.py")
 
 
 def _neighbours(levels: Sequence[float], target: float) -> tuple[float, float, float]:

@@ -14,14 +14,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from sol_core.actions import Action, ActionGrid, QuantSite
-from sol_core.decoding import DecodeOptions, DecodeStep, decode
-from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.actions import Action, ActionGrid, Budget, QuantSite
+from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
+from sol_core.errors import ConfigError, ContextLengthError, PolicyError
 from sol_core.loading import LanguageModel
+from sol_core.policy.policy import Policy
+from sol_core.policy.scheduler import PolicyScheduler
 from sol_core.schedules import FixedScheduler
 
-__all__ = ["ScoreCase", "parse_case", "score_case", "score_cases"]
+__all__ = [
+    "PolicyScore",
+    "ScoreCase",
+    "parse_case",
+    "score_case",
+    "score_cases",
+    "score_policy",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,78 @@ def score_cases(
 def score_case(
     model: LanguageModel, case: ScoreCase, *, quant_site: QuantSite = "mlp_output"
 ) -> list[list[float]]:
-    """NLL of each step under each schedule, nats."""
+    """NLL of each step under each schedule, nats.
+
+    Raises: ConfigError, ContextLengthError.
+    """
+    scheduler = RowSchedulers([FixedScheduler(schedule) for schedule in case.schedules])
+    options = DecodeOptions(
+        max_steps=case.num_steps, quant_site=quant_site, rows_per_sequence=len(case.schedules)
+    )
+    nll: list[list[float]] = _score(model, case, scheduler, options)[0].tolist()
+    return nll
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyScore:
+    """What a policy chose for a text, and the NLL of each step, nats."""
+
+    actions: tuple[Action, ...]
+    nll: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a case's result: one schedule."""
+        return {
+            "nll": [list(self.nll)],
+            "actions": [[list(action.as_tuple()) for action in self.actions]],
+        }
+
+
+def score_policy(
+    model: LanguageModel, case: ScoreCase, policy: Policy, budget: Budget
+) -> PolicyScore:
+    """Score the case's text with a policy's own actions in place of its schedules.
+
+    Raises: ConfigError, ContextLengthError; PolicyError for another page size.
+    """
+    grid = policy.info.grid
+    if case.page_size != grid.page_size:
+        raise PolicyError(
+            f"policy {policy.info.name!r} was trained for pages of {grid.page_size} tokens, "
+            f"the case has page_size {case.page_size}"
+        )
+    options = DecodeOptions(max_steps=case.num_steps, quant_site=grid.quant_site)
+    nll, actions = _score(model, case, PolicyScheduler(policy, [budget]), options)
+    return PolicyScore(tuple(actions), tuple(nll[0].tolist()))
+
+
+def _score(
+    model: LanguageModel, case: ScoreCase, scheduler: BatchScheduler, options: DecodeOptions
+) -> tuple[Tensor, list[Action]]:
+    """NLL [rows, steps] and the first row's actions."""
+    _check_case(model, case)
+    lm, start = model.lm, case.context_len
+    prefix = lm.new_cache(1, max(start, 1), page_size=case.page_size)
+    state = None
+    if start:
+        context = torch.tensor([case.input_ids[:start]], device=lm.device)
+        if scheduler.observes:
+            state = observed_prefill(lm, context, prefix)
+        else:
+            state = PrefixState(lm.prefill(context, prefix)[:, -1])
+
+    def next_token(step: DecodeStep) -> list[int]:
+        return [case.input_ids[start + step.index + 1]]
+
+    columns, actions = [], []
+    first = [case.input_ids[start]]
+    for step in decode(lm, prefix, first, scheduler, next_token, options, state):
+        columns.append(-step.log_probabilities[:, next_token(step)[0]])
+        actions.append(step.actions[0])
+    return torch.stack(columns, dim=1), actions
+
+
+def _check_case(model: LanguageModel, case: ScoreCase) -> None:
     if max(case.input_ids) >= model.spec.vocab_size:
         raise ConfigError(
             f"token id {max(case.input_ids)} is outside the vocabulary of {model.name} "
@@ -92,30 +174,6 @@ def score_case(
             f"{case.context_len + case.num_steps} tokens exceed the context of {model.name}, "
             f"{model.context_length}"
         )
-    lm, start = model.lm, case.context_len
-    prefix = lm.new_cache(1, max(start, 1), page_size=case.page_size)
-    hidden = None
-    if start:
-        context = torch.tensor([case.input_ids[:start]], device=lm.device)
-        hidden = lm.prefill(context, prefix)[:, -1]
-    columns = []
-
-    def next_token(step: DecodeStep) -> list[int]:
-        return [case.input_ids[start + step.index + 1]]
-
-    for step in decode(
-        lm,
-        prefix,
-        [case.input_ids[start]],
-        [FixedScheduler(schedule) for schedule in case.schedules],
-        next_token,
-        DecodeOptions(max_steps=case.num_steps, quant_site=quant_site),
-        hidden,
-    ):
-        scores = torch.log_softmax(step.output.logits, dim=-1)
-        columns.append(-scores[:, next_token(step)[0]])
-    nll: list[list[float]] = torch.stack(columns, dim=1).tolist()
-    return nll
 
 
 def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:

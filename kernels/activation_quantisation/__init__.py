@@ -1,5 +1,24 @@
 """Per-token activation quantisation at any bit width."""
 
-from kernels.activation_quantisation.reference import fake_quantise
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.activation_quantisation import reference
+from kernels.cpu_threads import cpu_kernel
 
 __all__ = ["fake_quantise"]
+
+
+def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
+    """As ``reference.fake_quantise``, bit for bit; fp32 on a CPU goes to Numba."""
+    fits = activations.device.type == "cpu" and activations.dtype == torch.float32
+    kernel = (
+        cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") if fits else None
+    )
+    if kernel is None:
+        return reference.fake_quantise(activations, bit_widths)
+    rounded = torch.empty_like(activations, memory_format=torch.contiguous_format)
+    kernel(activations.contiguous().numpy(), bit_widths.numpy(), rounded.numpy())
+    return rounded

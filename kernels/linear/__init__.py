@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["FEW_ROWS", "few_rows_threads", "linear"]
+from kernels.cpu_threads import cpu_kernel, torch_on_one_thread, torch_with_numba
+
+__all__ = ["FEW_ROWS", "linear", "step_threads"]
 
 FEW_ROWS = 4  # up to here the product is bound by reading the weights; measured, see cpu.py
-_log = logging.getLogger(__name__)
 
 
 def linear(inputs: Tensor, weight: Tensor) -> Tensor:
@@ -38,21 +38,18 @@ def linear(inputs: Tensor, weight: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def few_rows_threads(num_rows: int, weight: Tensor) -> Iterator[None]:
-    """Keep torch to one thread while the CPU kernel has the cores.
+def step_threads(num_rows: int, weight: Tensor) -> Iterator[None]:
+    """Share the cores between torch and Numba for one decode step.
 
-    The kernel's OpenMP threads wait by spinning, and torch brings a pool of its own: both
-    at two threads on two cores made a decode step 22 to 60 ms long instead of 23.
+    A step whose products the CPU kernel computes gets them alone; any other step on a
+    CPU runs Numba's smaller kernels on torch's threads.
     """
-    threads = torch.get_num_threads()
-    if threads == 1 or _kernel_for(num_rows, weight) is None:
+    if weight.device.type != "cpu":
         yield
         return
-    torch.set_num_threads(1)
-    try:
+    few = _kernel_for(num_rows, weight) is not None
+    with torch_on_one_thread() if few else torch_with_numba():
         yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _kernel_for(num_rows: int, weight: Tensor) -> Callable[[Any, Any, Any], None] | None:
@@ -67,19 +64,12 @@ def _kernel_for(num_rows: int, weight: Tensor) -> Callable[[Any, Any, Any], None
 
 @cache
 def _cpu_kernel() -> Callable[[Any, Any, Any], None] | None:
-    """The Numba kernel, or None (with one logged reason) where it cannot run safely."""
-    try:
-        import numba
-
-        # The work-queue layer aborts the process when two threads enter it; OpenMP does not.
-        numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]  # set at run time
-        from kernels.linear.cpu import bf16_rows_product
-
-        probe = torch.ones(1, 16)
-        result = torch.empty(1, 1)
-        weight = torch.ones(1, 16, dtype=torch.bfloat16)
-        bf16_rows_product(probe.numpy(), weight.view(torch.uint16).numpy(), result.numpy())
-    except (ImportError, ValueError, OSError, RuntimeError) as error:
-        _log.warning("CPU kernel for bf16 rows is off, torch is used instead: %s", error)
+    """The Numba kernel, or None where it cannot run or fails a probe."""
+    kernel = cpu_kernel("kernels.linear.cpu", "bf16_rows_product")
+    if kernel is None:
         return None
-    return bf16_rows_product if result.item() == 16.0 else None
+    probe = torch.ones(1, 16)
+    result = torch.empty(1, 1)
+    weight = torch.ones(1, 16, dtype=torch.bfloat16)
+    kernel(probe.numpy(), weight.view(torch.uint16).numpy(), result.numpy())
+    return kernel if result.item() == 16.0 else None

@@ -1,10 +1,18 @@
 """Page-sparse decode attention (Quest, arXiv:2406.10774): page bounds, selection, attention."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from kernels.page_attention import reference
+from kernels.page_attention.dispatch import attend_on_cpu, cpu_kernel_fits
 from kernels.page_attention.reference import (
     AttentionPlan,
     KVBlock,
-    decode_attention,
     page_bounds,
+    page_mass_outside,
     page_scores,
     select_pages,
 )
@@ -13,7 +21,26 @@ __all__ = [
     "AttentionPlan",
     "KVBlock",
     "decode_attention",
+    "observed_attention",
     "page_bounds",
+    "page_mass_outside",
     "page_scores",
     "select_pages",
 ]
+
+
+def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
+    """As ``reference.decode_attention``; many rows on a CPU go to Numba."""
+    if cpu_kernel_fits(query, blocks):
+        return attend_on_cpu(query, blocks, plan, 0.0)[0]
+    return reference.decode_attention(query, blocks, plan)
+
+
+def observed_attention(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+) -> tuple[Tensor, Tensor]:
+    """``decode_attention`` and ``reference.mass_outside``: [R, H, D] and [R, H]."""
+    if cpu_kernel_fits(query, blocks):
+        return attend_on_cpu(query, blocks, plan, share)
+    outside = reference.mass_outside(query, blocks, plan, share)
+    return reference.decode_attention(query, blocks, plan), outside

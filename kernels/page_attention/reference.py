@@ -22,7 +22,9 @@ __all__ = [
     "AttentionPlan",
     "KVBlock",
     "decode_attention",
+    "mass_outside",
     "page_bounds",
+    "page_mass_outside",
     "page_scores",
     "select_pages",
 ]
@@ -30,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class KVBlock:
-    """Keys and values of N sequences, each read by R / N consecutive rows.
+    """Keys and values of N sequences, each read by R / N consecutive rows (or see sources).
 
     Attributes:
         keys, values: [N, Hkv, S, D], keys already rotated; S is a multiple of the page
@@ -38,12 +40,23 @@ class KVBlock:
         page_min, page_max: [N, Hkv, P, D] bounds of the keys of each page, in the keys'
             dtype (exact: a bound is one of the keys); None while no compressed step
             asked for them.
+        sources: [M] int64, the sequence that each R / M consecutive rows read instead;
+            repeats are allowed and copy nothing in the CPU kernel.
     """
 
     keys: Tensor
     values: Tensor
     page_min: Tensor | None = None
     page_max: Tensor | None = None
+    sources: Tensor | None = None
+
+    def expanded(self) -> KVBlock:
+        """The same without ``sources``: a sequence read by M groups is there M times."""
+        if self.sources is None:
+            return self
+        low = None if self.page_min is None else self.page_min[self.sources]
+        high = None if self.page_max is None else self.page_max[self.sources]
+        return KVBlock(self.keys[self.sources], self.values[self.sources], low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +68,15 @@ class AttentionPlan:
         valid_tokens: [R, S] bool, tokens the row may see; None means all.
         valid_pages: [R, P] bool, pages with such a token; None unless pages are selected.
         pages_kept: [R] int64, pages each row and head reads; None means all of them.
+        tokens_per_page: [R, P] int64, how many such tokens; None unless it is observed
+            (then ``valid_pages`` is there too).
     """
 
     page_size: int
     valid_tokens: Tensor | None = None
     valid_pages: Tensor | None = None
     pages_kept: Tensor | None = None
+    tokens_per_page: Tensor | None = None
 
 
 def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
@@ -72,6 +88,7 @@ def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPl
         plan: what may be seen and how much of it is read.
     Returns: [R, H, D] fp32. Rows that keep every page get the bits of dense attention.
     """
+    blocks = [block.expanded() for block in blocks]
     scores = torch.cat([_scores(query, block) for block in blocks], dim=-1)
     if plan.pages_kept is not None and plan.valid_pages is not None:
         bounds = torch.cat([page_scores(query, block) for block in blocks], dim=-1)
@@ -86,6 +103,16 @@ def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPl
     for part, block in zip(parts[1:], blocks[1:], strict=True):
         mixed = mixed + _weighted_values(part, block)
     return mixed
+
+
+def mass_outside(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+) -> Tensor:
+    """``page_mass_outside`` of a decode step: [R, H] fp32; arguments as ``decode_attention``."""
+    if plan.valid_pages is None or plan.tokens_per_page is None:
+        raise ValueError("mass_outside needs a plan with valid_pages and tokens_per_page")
+    scores = torch.cat([page_scores(query, block.expanded()) for block in blocks], dim=-1)
+    return page_mass_outside(scores, plan.valid_pages, plan.tokens_per_page, share)
 
 
 def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Tensor, Tensor]:
@@ -150,6 +177,29 @@ def select_pages(scores: Tensor, valid_pages: Tensor, pages_kept: Tensor) -> Ten
     chosen = (rank < pages_kept[:, None, None]).expand_as(scores)
     selected = torch.zeros_like(chosen).scatter(-1, order, chosen)
     return selected & valid_pages[:, None, :]
+
+
+def page_mass_outside(
+    scores: Tensor, valid_pages: Tensor, tokens_per_page: Tensor, share: float
+) -> Tensor:
+    """How little attention is concentrated: the mass that the heaviest pages leave over.
+
+    A page weighs as if each of its tokens scored the page's bound. The heaviest
+    ``ceil(share · P)`` of a row's P valid pages (at least one) are its best.
+
+    Args:
+        scores: [..., H, P] fp32, page bounds' scores, already scaled.
+        valid_pages: [..., P] bool, at least one True per row.
+        tokens_per_page: [..., P], tokens of each page that the row may see.
+        share: of the valid pages, in (0, 1].
+    Returns: [..., H] fp32 in [0, 1), the softmax mass outside the best pages.
+    """
+    weights = scores + tokens_per_page.clamp(min=1).log()[..., None, :]
+    weights = weights.masked_fill(~valid_pages[..., None, :], -torch.inf)
+    mass = torch.softmax(weights, dim=-1).sort(dim=-1, descending=True).values
+    best = torch.ceil(valid_pages.sum(-1) * share - 1e-9).clamp(min=1)
+    rank = torch.arange(scores.shape[-1], device=scores.device)
+    return mass.masked_fill(rank < best[..., None, None], 0.0).sum(-1)
 
 
 def _scores(query: Tensor, block: KVBlock) -> Tensor:

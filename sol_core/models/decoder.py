@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +20,16 @@ from torch import Tensor
 
 from kernels.activation_quantisation import fake_quantise
 from kernels.channel_pruning import keep_largest_channels
-from kernels.linear import few_rows_threads
-from kernels.page_attention import decode_attention
+from kernels.linear import step_threads
+from kernels.page_attention import decode_attention, observed_attention
+from kernels.rms_norm import rms_norm
+from kernels.rotary import rotate_first_heads
 from sol_core.actions import DENSE, Action, QuantSite
 from sol_core.cache import KVCache
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
 from sol_core.models.prefill_attention import causal_attention
-from sol_core.models.rope import inverse_frequencies, rotary_angles, rotate
+from sol_core.models.rope import inverse_frequencies, rotary_angles
+from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step_plan import StepPlan, plan_step
 from sol_core.models.weights import LayerWeights, ModelWeights
@@ -40,10 +44,16 @@ class StepOutput:
     Attributes:
         hidden: [R, C] fp32, last hidden state after the final norm.
         logits: [R, V] fp32.
+        attention_concentration: [R, num_layers] fp32, mean over heads of the attention
+            mass outside the best 40 % of pages, by page bounds; None unless observed.
+        mid_hidden: [R, 2, C] fp32, residual stream after the layers with index
+            ``num_layers // 3`` and ``2 · num_layers // 3``; None unless observed.
     """
 
     hidden: Tensor
     logits: Tensor
+    attention_concentration: Tensor | None = None
+    mid_hidden: Tensor | None = None
 
 
 class FrozenLM:
@@ -75,10 +85,35 @@ class FrozenLM:
             self.spec, num_rows, capacity, page_size=page_size, dtype=self.dtype, device=self.device
         )
 
+    @overload
+    def prefill(
+        self,
+        tokens: Tensor,
+        cache: KVCache,
+        lengths: Sequence[int] | None = None,
+        *,
+        observe: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def prefill(
+        self,
+        tokens: Tensor,
+        cache: KVCache,
+        lengths: Sequence[int] | None = None,
+        *,
+        observe: Literal[True],
+    ) -> PrefillOutput: ...
+
     @torch.no_grad()
     def prefill(
-        self, tokens: Tensor, cache: KVCache, lengths: Sequence[int] | None = None
-    ) -> Tensor:
+        self,
+        tokens: Tensor,
+        cache: KVCache,
+        lengths: Sequence[int] | None = None,
+        *,
+        observe: bool = False,
+    ) -> Tensor | PrefillOutput:
         """Dense pass over T more tokens of every row.
 
         Args:
@@ -86,6 +121,7 @@ class FrozenLM:
                 padding. Left-padded batches: see ``batching.align_left``.
             cache: rows of equal length, without a shared prefix; grows by ``lengths``.
             lengths: default T for every row.
+            observe: return a PrefillOutput with every position's signals instead.
         Returns: [R, T, C] fp32 hidden states after the final norm (padding is undefined).
         Raises: ContextLengthError, ShapeError.
         """
@@ -101,10 +137,11 @@ class FrozenLM:
         positions = torch.arange(start, start + count, device=self.device)
         angles = {rope: rotary_angles(f, positions) for rope, f in self._frequencies.items()}
         hidden = self._embed(tokens)
+        signals = Signals(self.spec) if observe else None
         for index, layer in enumerate(self.weights.layers):
             cosine, sine = angles[self.spec.ropes[index]]
             normed = self._norm(hidden, layer.attention_norm)
-            query, key, value = self._project(layer, normed, cosine[:, None], sine[:, None])
+            query, key, value = self._project(layer, normed, cosine, sine)
             cache.write(index, key.transpose(1, 2), value.transpose(1, 2))
             (block,) = cache.blocks(index, count, with_bounds=False)
             mixed = causal_attention(
@@ -116,8 +153,17 @@ class FrozenLM:
             hidden = self._add_attention(layer, hidden, mixed.transpose(1, 2).flatten(2))
             normed = self._norm(hidden, layer.mlp_norm)
             hidden = self._add_mlp(layer, hidden, layer.down(self._gate(layer.gate_up(normed))))
+            if signals is not None:
+                outside = prefill_concentration(
+                    query.transpose(1, 2) * self.spec.attention_scale,
+                    block,
+                    page_size=cache.page_size,
+                    window=self.spec.windows[index],
+                )
+                signals.add_layer(index, outside, hidden)
         cache.advance(counts)
-        return self._norm(hidden, self.weights.final_norm)
+        hidden = self._norm(hidden, self.weights.final_norm)
+        return hidden if signals is None else PrefillOutput(hidden, *signals.stacked())
 
     @torch.no_grad()
     def decode_step(
@@ -127,6 +173,7 @@ class FrozenLM:
         action: Action | Sequence[Action] = DENSE,
         *,
         quant_site: QuantSite = "mlp_output",
+        observe: bool = False,
     ) -> StepOutput:
         """Feed one token to every row, each compressed by its own action.
 
@@ -137,6 +184,7 @@ class FrozenLM:
             action: one for all rows, or one per row.
             quant_site: where activations are quantised: "mlp_output" (as the paper's code
                 does) or "mlp_input" (the pruned input and the down projection's input).
+            observe: also return attention concentration and middle hidden states.
         Returns: StepOutput.
         Raises: ConfigError, ContextLengthError, ShapeError.
         """
@@ -149,26 +197,30 @@ class FrozenLM:
         if quant_site not in ("mlp_output", "mlp_input"):
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
-        with few_rows_threads(cache.num_rows, self.weights.head.weight):
-            return self._decode(tokens, cache, plan_step(self.spec, cache, actions), quant_site)
+        with step_threads(cache.num_rows, self.weights.head.weight):
+            plan = plan_step(self.spec, cache, actions, quant_site, observe=observe)
+            return self._decode(tokens, cache, plan)
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
         return self.weights.head(hidden).float()
 
-    def _decode(
-        self, tokens: Tensor, cache: KVCache, plan: StepPlan, quant_site: QuantSite
-    ) -> StepOutput:
+    def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan) -> StepOutput:
         angles = {rope: rotary_angles(f, plan.positions) for rope, f in self._frequencies.items()}
         hidden = self._embed(tokens)
+        signals = Signals(self.spec) if plan.observe else None
         for index, layer in enumerate(self.weights.layers):
-            hidden = self._attend(index, layer, hidden, cache, plan, angles[self.spec.ropes[index]])
-            update = self._mlp(layer, self._norm(hidden, layer.mlp_norm), plan, quant_site)
+            turned = angles[self.spec.ropes[index]]
+            hidden, outside = self._attend(index, layer, hidden, cache, plan, turned)
+            update = self._mlp(layer, self._norm(hidden, layer.mlp_norm), plan)
             hidden = self._add_mlp(layer, hidden, update)
+            if signals is not None and outside is not None:
+                signals.add_layer(index, outside, hidden)
         cache.advance(1)
         hidden = self._norm(hidden, self.weights.final_norm)
-        return StepOutput(hidden, self.logits(hidden))
+        observed = (None, None) if signals is None else signals.stacked()
+        return StepOutput(hidden, self.logits(hidden), *observed)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)
@@ -179,21 +231,23 @@ class FrozenLM:
         return embedded.float()
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(hidden, (weight.shape[-1],), weight, self.spec.norm_eps)
+        return rms_norm(hidden, weight, self.spec.norm_eps)
 
     def _project(
         self, layer: LayerWeights, normed: Tensor, cosine: Tensor, sine: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """[..., C] → rotated query [..., H, D], rotated key and value [..., Hkv, D], fp32."""
         spec = self.spec
+        num_rotated = spec.num_heads + spec.num_kv_heads
         heads = layer.query_key_value(normed).float()
-        heads = heads.unflatten(-1, (spec.num_heads + 2 * spec.num_kv_heads, spec.head_size))
-        rotated, value = heads.split((spec.num_heads + spec.num_kv_heads, spec.num_kv_heads), -2)
+        heads = heads.unflatten(-1, (num_rotated + spec.num_kv_heads, spec.head_size))
+        value = heads[..., num_rotated:, :]
         if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = rotated.split((spec.num_heads, spec.num_kv_heads), -2)
+            query, key, _ = heads.split((spec.num_heads, spec.num_kv_heads, spec.num_kv_heads), -2)
             query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
-            rotated = torch.cat((query, key), -2)
-        query, key = rotate(rotated, cosine, sine).split((spec.num_heads, spec.num_kv_heads), -2)
+            heads = torch.cat((query, key), -2)
+        rotated = rotate_first_heads(heads, num_rotated, cosine, sine)
+        query, key = rotated.split((spec.num_heads, spec.num_kv_heads), -2)
         return query, key, value
 
     def _attend(
@@ -204,24 +258,26 @@ class FrozenLM:
         cache: KVCache,
         plan: StepPlan,
         angles: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        """Residual stream after the attention of one decode step: [R, C]."""
-        cosine, sine = angles[0][:, None], angles[1][:, None]
+    ) -> tuple[Tensor, Tensor | None]:
+        """Residual stream after the attention of one decode step [R, C], and what it observed."""
         normed = self._norm(hidden, layer.attention_norm)
-        query, key, value = self._project(layer, normed, cosine, sine)
+        query, key, value = self._project(layer, normed, *angles)
         cache.write(index, key[:, :, None], value[:, :, None])
         attention = plan.attention[self.spec.windows[index]]
-        blocks = cache.blocks(index, 1, with_bounds=attention.pages_kept is not None)
-        mixed = decode_attention(query * self.spec.attention_scale, blocks, attention)
-        return self._add_attention(layer, hidden, mixed.flatten(1))
+        blocks = cache.blocks(index, 1, with_bounds=attention.valid_pages is not None)
+        query = query * self.spec.attention_scale
+        outside = None
+        if plan.observe:
+            mixed, outside = observed_attention(query, blocks, attention, BEST_PAGES)
+        else:
+            mixed = decode_attention(query, blocks, attention)
+        return self._add_attention(layer, hidden, mixed.flatten(1)), outside
 
-    def _mlp(
-        self, layer: LayerWeights, normed: Tensor, plan: StepPlan, quant_site: QuantSite
-    ) -> Tensor:
+    def _mlp(self, layer: LayerWeights, normed: Tensor, plan: StepPlan) -> Tensor:
         """The MLP of one decode step, pruned and quantised: [R, C] → [R, C]."""
         if plan.channels_kept is not None:
             normed = keep_largest_channels(normed, plan.channels_kept)
-        at_input = plan.bit_widths is not None and quant_site == "mlp_input"
+        at_input = plan.bit_widths is not None and plan.quant_site == "mlp_input"
         if plan.bit_widths is not None and at_input:
             normed = fake_quantise(normed, plan.bit_widths)
         inner = self._gate(layer.gate_up(normed))

@@ -1,4 +1,4 @@
-"""Rotary position embeddings (RoFormer, arXiv:2104.09864), rotate-half convention of Llama."""
+"""Angles of rotary position embeddings (RoFormer, arXiv:2104.09864); see kernels/rotary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sol_core.models.spec import RopeSpec
 
-__all__ = ["inverse_frequencies", "rotary_angles", "rotate"]
+__all__ = ["inverse_frequencies", "rotary_angles"]
 
 
 def inverse_frequencies(rope: RopeSpec, head_size: int, device: torch.device) -> Tensor:
@@ -34,12 +34,6 @@ def rotary_angles(frequencies: Tensor, positions: Tensor) -> tuple[Tensor, Tenso
     angles = positions[..., None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
-
-
-def rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotate [..., D] by angles that broadcast against it."""
-    first, second = heads.chunk(2, dim=-1)
-    return torch.addcmul(heads * cosine, torch.cat((-second, first), dim=-1), sine)
 
 
 def _llama3_frequencies(rope: RopeSpec, frequencies: Tensor) -> Tensor:

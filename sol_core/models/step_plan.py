@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kernels.page_attention import AttentionPlan
-from sol_core.actions import MAX_BITS, Action, ceil_fraction
+from sol_core.actions import MAX_BITS, Action, QuantSite, ceil_fraction
 from sol_core.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
@@ -29,12 +29,16 @@ class StepPlan:
         attention: plan per attention window that occurs in the model.
         channels_kept: [R] int64, or None when every row keeps all.
         bit_widths: [R] int64, or None when no row is quantised.
+        quant_site: where activations are quantised.
+        observe: the step also returns its signals.
     """
 
     positions: Tensor
     attention: dict[int | None, AttentionPlan]
     channels_kept: Tensor | None
     bit_widths: Tensor | None
+    quant_site: QuantSite
+    observe: bool
 
 
 def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
@@ -42,7 +46,14 @@ def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int
     return -(-ceil_fraction(keep_fraction, visible_tokens) // page_size)
 
 
-def plan_step(spec: ModelSpec, cache: KVCache, actions: Sequence[Action]) -> StepPlan:
+def plan_step(
+    spec: ModelSpec,
+    cache: KVCache,
+    actions: Sequence[Action],
+    quant_site: QuantSite = "mlp_output",
+    *,
+    observe: bool = False,
+) -> StepPlan:
     """Plan one step over the cache's rows, the new token counted as cached."""
     device = cache.device
     channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in actions]
@@ -50,38 +61,46 @@ def plan_step(spec: ModelSpec, cache: KVCache, actions: Sequence[Action]) -> Ste
     quantised = any(action.bit_width < MAX_BITS for action in actions)
     return StepPlan(
         positions=torch.tensor(cache.lengths, device=device),
-        attention={window: _plan_attention(cache, actions, window) for window in set(spec.windows)},
+        attention={
+            window: _plan_attention(cache, actions, window, observe) for window in set(spec.windows)
+        },
         channels_kept=torch.tensor(channels, device=device) if pruned else None,
         bit_widths=(
             torch.tensor([a.bit_width for a in actions], device=device) if quantised else None
         ),
+        quant_site=quant_site,
+        observe=observe,
     )
 
 
-def _plan_attention(cache: KVCache, actions: Sequence[Action], window: int | None) -> AttentionPlan:
+def _plan_attention(
+    cache: KVCache, actions: Sequence[Action], window: int | None, observe: bool
+) -> AttentionPlan:
     lengths = [length + 1 for length in cache.lengths]
     visible = [min(length, window or length) for length in lengths]
     ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
     sparse = any(action.keep_fraction < 1 for action in actions)
-    valid = None
-    if ragged or sparse or visible != lengths:
-        valid = _visible_tokens(cache, lengths, visible)
-    if not sparse:
-        return AttentionPlan(cache.page_size, valid if ragged or visible != lengths else None)
+    masked = ragged or visible != lengths
+    if not (masked or sparse or observe):
+        return AttentionPlan(cache.page_size)
+    valid = _visible_tokens(cache, lengths, visible)
+    if not (sparse or observe):
+        return AttentionPlan(cache.page_size, valid)
+    padding = -valid.shape[1] % cache.page_size
+    paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, cache.page_size))
+    tokens = paged.sum(-1)
     budgets = [
         pages_kept(action.keep_fraction, seen, cache.page_size)
         if action.keep_fraction < 1
         else cache.capacity + cache.shared_width  # more pages than there are: all
         for action, seen in zip(actions, visible, strict=True)
     ]
-    assert valid is not None
-    padding = -valid.shape[1] % cache.page_size
-    pages = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, cache.page_size))
     return AttentionPlan(
         cache.page_size,
-        valid if ragged or visible != lengths else None,
-        pages.any(-1),
-        torch.tensor(budgets, device=cache.device),
+        valid if masked else None,
+        tokens > 0,
+        torch.tensor(budgets, device=cache.device) if sparse else None,
+        tokens if observe else None,
     )
 
 

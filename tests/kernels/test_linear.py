@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import kernels.linear as linear_kernels
-from kernels.linear import FEW_ROWS, few_rows_threads, linear
+from kernels.linear import FEW_ROWS, linear, step_threads
 
 
 @pytest.mark.parametrize("rows", [1, 2, FEW_ROWS])
@@ -48,6 +48,6 @@ def test_without_the_kernel_torch_is_used(monkeypatch: pytest.MonkeyPatch) -> No
 def test_thread_count_is_restored() -> None:
     threads = torch.get_num_threads()
     weight = torch.ones(4, 32).bfloat16().t()
-    with few_rows_threads(1, weight):
+    with step_threads(1, weight):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == threads

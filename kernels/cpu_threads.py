@@ -1,0 +1,108 @@
+"""Whether Numba's kernels can run here, and how its threads and torch's share the cores.
+
+Both libraries run their loops on an OpenMP pool and wait by spinning. On Linux, Numba's
+calls usually land in the pool that torch brought along; then both simply use the same
+number of threads. Where each has a pool of its own, the two would spin against each
+other (on two cores a decode step took 22 to 60 ms instead of 23), so one of them is
+held to a single thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import torch
+
+__all__ = ["MANY_ROWS", "cpu_kernel", "one_pool", "torch_on_one_thread", "torch_with_numba"]
+
+# From here on a step's small operations go to Numba, each as one pass on all threads; below,
+# calling and arranging cost as much as it saves.
+MANY_ROWS = 16
+_log = logging.getLogger(__name__)
+
+
+@cache
+def cpu_kernel(module: str, name: str) -> Callable[..., None] | None:
+    """A Numba function, or None where Numba cannot run (said once in the log).
+
+    Args:
+        module: full name of the ``cpu.py`` that holds it, imported here for the first time.
+    """
+    if not _numba_starts():
+        return None
+    try:
+        kernel: Callable[..., None] = getattr(importlib.import_module(module), name)
+    except (ImportError, ValueError, OSError, RuntimeError) as error:
+        _log.warning("CPU kernel %s is off, torch is used instead: %s", name, error)
+        return None
+    return kernel
+
+
+@cache
+def _numba_starts() -> bool:
+    try:
+        import numba
+
+        importlib.import_module("numba.np.ufunc.omppool")  # fails where there is no OpenMP
+        # The work-queue layer aborts the process when two threads enter it; OpenMP does not.
+        numba.config.THREADING_LAYER = "omp"  # type: ignore[attr-defined]  # set at run time
+        one_pool()
+    except (ImportError, ValueError, OSError, RuntimeError) as error:
+        _log.warning("CPU kernels are off, torch is used instead: %s", error)
+        return False
+    return True
+
+
+@cache
+def one_pool() -> bool:
+    """Whether Numba's loops run on torch's OpenMP threads.
+
+    Numba sets the thread count of *its* OpenMP when it starts; if torch's count follows,
+    they are one. Started earlier by someone else, it answers no, which is safe.
+    """
+    import numba
+    from numba.np.ufunc import parallel
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(numba.config.NUMBA_NUM_THREADS + 1)  # type: ignore[attr-defined]
+    try:
+        parallel._launch_threads()  # type: ignore[no-untyped-call]
+        count: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+        return torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def torch_on_one_thread() -> Iterator[None]:
+    """For steps whose products are Numba's: the cores are Numba's alone."""
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def torch_with_numba() -> Iterator[None]:
+    """For steps whose products are torch's: Numba joins torch's threads, or keeps to one."""
+    if not _numba_starts():
+        yield
+        return
+    import numba
+
+    shared = one_pool()
+    before = numba.get_num_threads()
+    limit: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(torch.get_num_threads(), limit) if shared else 1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

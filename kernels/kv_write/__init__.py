@@ -1,0 +1,54 @@
+"""Storing one new token per row in a KV cache, page bounds included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.cpu_threads import MANY_ROWS, cpu_kernel
+from kernels.kv_write import reference
+
+__all__ = ["write_tokens"]
+
+Pair = tuple[Tensor, Tensor]
+
+
+def write_tokens(
+    new: Pair, buffers: Pair, bounds: Pair | None, slots: Tensor, page_size: int
+) -> None:
+    """Store each row's new key and value at its slot; many rows on a CPU go to Numba.
+
+    Args:
+        new: keys and values [R, Hkv, D].
+        buffers: keys and values [R, Hkv, S, D], contiguous, changed.
+        bounds: page minima and maxima [R, Hkv, P, D] that are current and stay so by
+            taking the new keys in; None to leave them.
+        slots: [R] int64.
+        page_size: tokens per page.
+    """
+    dtype = buffers[0].dtype
+    new = (new[0].to(dtype), new[1].to(dtype))
+    fits = (
+        slots.shape[0] >= MANY_ROWS
+        and slots.device.type == "cpu"
+        and dtype in (torch.float32, torch.bfloat16)
+    )
+    kernel = cpu_kernel("kernels.kv_write.cpu", "write_rows") if fits else None
+    if kernel is not None:
+        arrays = [_arrays(pair) for pair in (new, buffers, bounds or buffers)]
+        kernel(*arrays, slots.numpy(), page_size if bounds is not None else 0)
+        return
+    for buffer, tokens in zip(buffers, new, strict=True):
+        reference.write_token(buffer, tokens, slots)
+    if bounds is not None:
+        reference.extend_bounds(*bounds, buffers[0], slots, page_size)
+
+
+def _arrays(pair: Pair) -> tuple[Any, Any]:
+    first, second = (
+        tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
+        for tensor in (pair[0].contiguous(), pair[1].contiguous())
+    )
+    return first.numpy(), second.numpy()

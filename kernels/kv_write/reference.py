@@ -1,0 +1,36 @@
+"""Storing one new token per row in a KV cache, in plain PyTorch: the definition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["extend_bounds", "write_token"]
+
+
+def write_token(buffer: Tensor, new: Tensor, slots: Tensor) -> None:
+    """buffer[r, :, slots[r]] = new[r], rounded to the buffer's dtype.
+
+    Args:
+        buffer: [R, Hkv, S, D], changed.
+        new: [R, Hkv, D].
+        slots: [R] int64, below S.
+    """
+    rows = torch.arange(buffer.shape[0], device=buffer.device)
+    buffer[rows, :, slots] = new.to(buffer.dtype)
+
+
+def extend_bounds(
+    page_min: Tensor, page_max: Tensor, keys: Tensor, slots: Tensor, page_size: int
+) -> None:
+    """Take each row's key at its slot into the bounds of the slot's page.
+
+    Args:
+        page_min, page_max: [R, Hkv, P, D], changed; ±inf where a page is empty.
+        keys: [R, Hkv, S, D], written already, in the bounds' dtype.
+        slots: [R] int64.
+    """
+    rows = torch.arange(keys.shape[0], device=keys.device)
+    pages, new = slots // page_size, keys[rows, :, slots]
+    page_min[rows, :, pages] = page_min[rows, :, pages].minimum(new)
+    page_max[rows, :, pages] = page_max[rows, :, pages].maximum(new)

@@ -1,0 +1,82 @@
+"""Small Numba functions that several CPU kernels are built from.
+
+Only this file and the ``cpu.py`` files import Numba; ``cpu_threads.numba_works`` says
+whether it can be used at all.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.extending import overload
+
+__all__ = ["FAST_SUMS", "exp_nonpositive", "kth_largest", "widen"]
+
+# Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
+FAST_SUMS = {"reassoc", "contract", "nsz"}
+
+
+def widen(value):
+    """A float32, or a bfloat16 given as its uint16 bit pattern, as float32."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(widen)
+def _widen(value):
+    if isinstance(value, types.Integer):
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+    return lambda value: value
+
+
+@numba.njit(fastmath=FAST_SUMS, nogil=True, error_model="numpy")
+def exp_nonpositive(x):
+    """e^x in fp32 for x ≤ 0, 2 ulp (Cephes' polynomial, which vectorises); 0 below −87."""
+    scaled = max(x, np.float32(-87.0)) * np.float32(1.4426950408889634)
+    power = np.int32(scaled - np.float32(0.5))
+    rounded = np.float32(power)
+    rest = x - rounded * np.float32(0.693359375) + rounded * np.float32(2.12194440e-4)
+    value = np.float32(1.9875691500e-4)
+    value = value * rest + np.float32(1.3981999507e-3)
+    value = value * rest + np.float32(8.3334519073e-3)
+    value = value * rest + np.float32(4.1665795894e-2)
+    value = value * rest + np.float32(1.6666665459e-1)
+    value = value * rest + np.float32(5.0000001201e-1)
+    value = value * rest * rest + rest + np.float32(1.0)
+    value *= np.int32((power + np.int32(127)) << np.int32(23)).view(np.float32)
+    return np.float32(0.0) if x < np.float32(-87.0) else value
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def kth_largest(keys, rank):
+    """The largest threshold that at least ``rank`` keys reach, bit by bit from the top.
+
+    Args:
+        keys: [n] uint32.
+        rank: in [1, n].
+    Returns: (threshold, how many keys above it). Where exactly ``rank`` keys reach the
+        threshold the search stops early: the threshold need not be a key then.
+    """
+    low, high = keys[0], keys[0]
+    for i in range(keys.shape[0]):
+        low, high = min(low, keys[i]), max(high, keys[i])
+    threshold = np.uint32(0)
+    bit = np.uint32(0x80000000)
+    differing = low ^ high
+    while bit > differing:  # bits that all keys have in common
+        threshold |= bit & low
+        bit >>= np.uint32(1)
+    while bit > np.uint32(0):
+        trial = threshold | bit
+        reached = np.int32(0)
+        for i in range(keys.shape[0]):
+            reached += np.int32(keys[i] >= trial)
+        if reached >= rank:
+            threshold = trial
+            if reached == rank:
+                break
+        bit >>= np.uint32(1)
+    above = np.int32(0)
+    for i in range(keys.shape[0]):
+        above += np.int32(keys[i] > threshold)
+    return threshold, above

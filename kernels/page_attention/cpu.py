@@ -1,0 +1,300 @@
+"""Page-sparse attention of many rows on the CPU, in Numba: unselected pages are not read.
+
+The same selection as ``reference.py`` (exactly k pages, ties to the lowest), with sums in
+another order. A task is one row and KV head; nothing the size of the score matrix is
+written, and rows of one text come one after another, so that their shared pages stay in
+the core's cache. The helpers take plain arrays: each read of a tuple's field inside the
+loop counts a reference, which was a third of the time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from kernels.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest, widen
+
+__all__ = ["CpuBlock", "CpuPlan", "attend_rows"]
+
+_helper = numba.njit(nogil=True, error_model="numpy")
+_fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+
+
+class CpuBlock(NamedTuple):
+    """One block of keys; float32, or bfloat16 as uint16 bit patterns.
+
+    Attributes:
+        keys, values: [X, D]; token t of sequence n and KV head k is line
+            ``n · row_stride + k · head_stride + t``.
+        page_min, page_max: [Y, D] bounds, likewise with the ``page_…`` strides.
+        tokens: how many of them count.
+        sources: [M] int64, the sequence that each ``rows_per_source`` rows read.
+    """
+
+    keys: Any
+    values: Any
+    page_min: Any
+    page_max: Any
+    row_stride: int
+    head_stride: int
+    page_row_stride: int
+    page_head_stride: int
+    tokens: int
+    sources: Any
+    rows_per_source: int
+
+
+class CpuPlan(NamedTuple):
+    """``AttentionPlan`` as arrays; a flag says whether tokens are masked at all."""
+
+    page_size: int
+    num_kv_heads: int
+    token_masked: bool
+    valid_tokens: Any  # [R, S] bool, or [1, 1]
+    valid_pages: Any  # [R, P] bool
+    pages_kept: Any  # [R] int64, P or more for all
+    tokens_per_page: Any  # [R, P] int64 where the mass outside is asked for, or [1, 1]
+    best_share: float  # of the pages; 0 when the mass outside is not asked for
+
+
+@_fast_helper
+def _score_pages(query, page_min, page_max, line, scores, begin, end):
+    """Quest's bounds into scores[begin : end]; the first page's bounds are at ``line``."""
+    for page in range(begin, end):
+        total = np.float32(0.0)
+        for d in range(query.shape[0]):
+            total += max(query[d], np.float32(0.0)) * widen(page_max[line, d])
+            total += min(query[d], np.float32(0.0)) * widen(page_min[line, d])
+        scores[page] = total
+        line += 1
+
+
+@_helper
+def _list_valid(valid_pages, row, chosen):
+    """All valid pages, ascending; returns how many."""
+    count = 0
+    for page in range(valid_pages.shape[1]):
+        chosen[count] = page
+        count += valid_pages[row, page]
+    return count
+
+
+@_helper
+def _list_best(scores, valid_pages, row, kept, keys, chosen):
+    """The ``kept`` best valid pages, ascending, ties to the lowest; returns how many."""
+    bits = scores.view(np.uint32)
+    for page in range(scores.shape[0]):
+        value = bits[page]
+        if value == np.uint32(0x80000000):
+            value = np.uint32(0)  # −0 ties with +0
+        # Unsigned integers in the order of the scores; 0, below all, for invalid pages.
+        value = ~value if value >> np.uint32(31) else value | np.uint32(0x80000000)
+        keys[page] = value if valid_pages[row, page] else np.uint32(0)
+    threshold, above = kth_largest(keys, kept)
+    room = kept - above
+    count = 0
+    for page in range(scores.shape[0]):
+        tied = keys[page] == threshold and room > 0
+        room -= tied
+        chosen[count] = page
+        count += tied or keys[page] > threshold
+    return count
+
+
+@_fast_helper
+def _score_tokens(query, keys, base, tokens, page_size, page, scores, slot):
+    """Dot products with one page's keys into scores from ``slot`` on; the slot after."""
+    token = base + page * page_size
+    last = base + min((page + 1) * page_size, tokens)
+    while token + 4 <= last:
+        one, two = np.float32(0.0), np.float32(0.0)
+        three, four = np.float32(0.0), np.float32(0.0)
+        for d in range(query.shape[0]):
+            one += query[d] * widen(keys[token, d])
+            two += query[d] * widen(keys[token + 1, d])
+            three += query[d] * widen(keys[token + 2, d])
+            four += query[d] * widen(keys[token + 3, d])
+        scores[slot], scores[slot + 1] = one, two
+        scores[slot + 2], scores[slot + 3] = three, four
+        slot += 4
+        token += 4
+    while token < last:
+        total = np.float32(0.0)
+        for d in range(query.shape[0]):
+            total += query[d] * widen(keys[token, d])
+        scores[slot] = total
+        slot += 1
+        token += 1
+    return slot
+
+
+@_fast_helper
+def _softmax(scores, count):
+    """Of the first ``count``, in place, not yet divided; returns the sum."""
+    top = np.float32(-np.inf)
+    for i in range(count):
+        top = max(top, scores[i])
+    total = np.float32(0.0)
+    for i in range(count):
+        weight = exp_nonpositive(scores[i] - top)
+        scores[i] = weight
+        total += weight
+    return total
+
+
+@_fast_helper
+def _add_values(weights, slot, values, base, tokens, page_size, page, mixed):
+    """mixed += weight · value over one page's tokens, four at a time; the slot after."""
+    token = base + page * page_size
+    last = base + min((page + 1) * page_size, tokens)
+    while token + 4 <= last:
+        one, two = weights[slot], weights[slot + 1]
+        three, four = weights[slot + 2], weights[slot + 3]
+        for d in range(mixed.shape[0]):
+            mixed[d] += (one * widen(values[token, d]) + two * widen(values[token + 1, d])) + (
+                three * widen(values[token + 2, d]) + four * widen(values[token + 3, d])
+            )
+        slot += 4
+        token += 4
+    while token < last:
+        for d in range(mixed.shape[0]):
+            mixed[d] += weights[slot] * widen(values[token, d])
+        slot += 1
+        token += 1
+    return slot
+
+
+@_helper
+def _mass_outside(scores, valid_pages, tokens_per_page, row, share):
+    """``page_mass_outside`` of one row and head."""
+    weights = np.empty(scores.shape[0], np.float32)
+    num_valid = 0
+    for page in range(scores.shape[0]):
+        if valid_pages[row, page]:
+            tokens = np.float32(tokens_per_page[row, page])
+            weights[num_valid] = scores[page] + np.float32(np.log(tokens))
+            num_valid += 1
+    total = _softmax(weights, num_valid)
+    best = max(1, int(np.ceil(share * num_valid - 1e-9)))
+    bits = weights[:num_valid].view(np.uint32)  # weights are ≥ 0: in the order of their bits
+    threshold, above = kth_largest(bits, best)
+    room = best - above
+    outside = np.float32(0.0)
+    for i in range(num_valid):
+        if bits[i] < threshold:
+            outside += weights[i]
+        elif bits[i] == threshold:
+            room -= 1
+            outside += weights[i] if room < 0 else np.float32(0.0)
+    return outside / total
+
+
+@_helper
+def _score_chosen(vector, chosen, count, page_size, shared, own, scores):
+    """Scores of all tokens of the chosen pages, packed; returns how many.
+
+    Args:
+        shared, own: (keys, line of the row's first token, tokens) of the two blocks.
+    """
+    keys_1, base_1, tokens_1 = shared
+    keys_2, base_2, tokens_2 = own
+    pages_1 = (tokens_1 + page_size - 1) // page_size
+    end = 0
+    for i in range(count):
+        page = chosen[i]
+        if page < pages_1:
+            end = _score_tokens(vector, keys_1, base_1, tokens_1, page_size, page, scores, end)
+        else:
+            page -= pages_1
+            end = _score_tokens(vector, keys_2, base_2, tokens_2, page_size, page, scores, end)
+    return end
+
+
+@_helper
+def _hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end):
+    """Packed scores of tokens that the row may not see become −inf."""
+    slot = 0
+    for i in range(count):
+        first = chosen[i] * page_size
+        for token in range(first, min(first + page_size, first + end - slot)):
+            if not valid_tokens[row, token]:
+                scores[slot] = -np.inf
+            slot += 1
+
+
+@_helper
+def _mix_chosen(weights, chosen, count, page_size, shared, own, mixed):
+    """Add the chosen pages' values, each times its packed weight; blocks as for the keys."""
+    values_1, base_1, tokens_1 = shared
+    values_2, base_2, tokens_2 = own
+    pages_1 = (tokens_1 + page_size - 1) // page_size
+    slot = 0
+    for i in range(count):
+        page = chosen[i]
+        if page < pages_1:
+            slot = _add_values(weights, slot, values_1, base_1, tokens_1, page_size, page, mixed)
+        else:
+            page -= pages_1
+            slot = _add_values(weights, slot, values_2, base_2, tokens_2, page_size, page, mixed)
+
+
+@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+def attend_rows(query, first, second, plan, mixed, outside):
+    """``decode_attention`` and ``mass_outside`` of every row and head.
+
+    Args:
+        query: [R, H, D] float32, contiguous.
+        first, second: CpuBlock; the first may be empty. Its tokens are whole pages.
+        plan: CpuPlan.
+        mixed: [R, H, D] float32, zero; the result is added.
+        outside: [R, H] float32, overwritten if ``plan.best_share`` is above 0.
+    """
+    keys_1, values_1, low_1, high_1 = first.keys, first.values, first.page_min, first.page_max
+    keys_2, values_2, low_2, high_2 = second.keys, second.values, second.page_min, second.page_max
+    sources_1, sources_2 = first.sources, second.sources
+    tokens_1, tokens_2 = first.tokens, second.tokens
+    valid_tokens, valid_pages = plan.valid_tokens, plan.valid_pages
+    pages_kept, tokens_per_page = plan.pages_kept, plan.tokens_per_page
+    masked, page_size, share = plan.token_masked, plan.page_size, plan.best_share
+    num_kv_heads, num_pages = plan.num_kv_heads, valid_pages.shape[1]
+    per_group = query.shape[1] // num_kv_heads
+    pages_1 = (tokens_1 + page_size - 1) // page_size
+    in_group = first.rows_per_source if tokens_1 > 0 else 1
+    for task in numba.prange(query.shape[0] * num_kv_heads):
+        # Rows that read the same keys come one after another: those keys stay in the cache.
+        group, rest = task // (in_group * num_kv_heads), task % (in_group * num_kv_heads)
+        row, head = group * in_group + rest % in_group, rest // in_group
+        source_1 = sources_1[row // first.rows_per_source]
+        source_2 = sources_2[row // second.rows_per_source]
+        base_1 = source_1 * first.row_stride + head * first.head_stride
+        base_2 = source_2 * second.row_stride + head * second.head_stride
+        line_1 = source_1 * first.page_row_stride + head * first.page_head_stride
+        line_2 = source_2 * second.page_row_stride + head * second.page_head_stride
+        scores = np.empty(tokens_1 + tokens_2, np.float32)
+        page_scores = np.empty(num_pages, np.float32)
+        order = np.empty(num_pages, np.uint32)
+        chosen = np.empty(num_pages + 1, np.int64)
+        for h in range(head * per_group, (head + 1) * per_group):
+            vector, out = query[row, h], mixed[row, h]
+            count = _list_valid(valid_pages, row, chosen)
+            if pages_kept[row] < count or share > 0:
+                _score_pages(vector, low_1, high_1, line_1, page_scores, 0, pages_1)
+                _score_pages(vector, low_2, high_2, line_2, page_scores, pages_1, num_pages)
+            if share > 0:
+                outside[row, h] = _mass_outside(
+                    page_scores, valid_pages, tokens_per_page, row, share
+                )
+            if pages_kept[row] < count:
+                kept = pages_kept[row]
+                count = _list_best(page_scores, valid_pages, row, kept, order, chosen)
+            shared, own = (keys_1, base_1, tokens_1), (keys_2, base_2, tokens_2)
+            end = _score_chosen(vector, chosen, count, page_size, shared, own, scores)
+            if masked:
+                _hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end)
+            total = _softmax(scores, end)
+            shared, own = (values_1, base_1, tokens_1), (values_2, base_2, tokens_2)
+            _mix_chosen(scores, chosen, count, page_size, shared, own, out)
+            for d in range(out.shape[0]):
+                out[d] /= total

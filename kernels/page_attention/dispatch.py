@@ -1,0 +1,133 @@
+"""Hands blocks and plan to the CPU kernel as flat arrays, without copying keys or values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.cpu_threads import MANY_ROWS, cpu_kernel
+from kernels.page_attention.reference import AttentionPlan, KVBlock
+
+if TYPE_CHECKING:
+    from kernels.page_attention.cpu import CpuBlock, CpuPlan
+
+__all__ = ["attend_on_cpu", "cpu_kernel_fits"]
+
+_DTYPES = (torch.float32, torch.bfloat16)
+
+
+def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock]) -> bool:
+    """Whether the kernel can take these: many fp32 rows on a CPU, one or two blocks."""
+    return (
+        query.device.type == "cpu"
+        and query.shape[0] >= MANY_ROWS
+        and query.dtype == torch.float32
+        and len(blocks) <= 2
+        and len({block.keys.dtype for block in blocks}) == 1
+        and blocks[0].keys.dtype in _DTYPES
+        and all(_is_packed(tensor) for block in blocks for tensor in _tensors(block))
+        and _kernel() is not None
+    )
+
+
+def attend_on_cpu(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+) -> tuple[Tensor, Tensor]:
+    """``decode_attention`` and, for a share above 0, ``mass_outside`` (else undefined)."""
+    kernel = _kernel()
+    assert kernel is not None
+    num_rows, num_heads, _ = query.shape
+    arranged = [_arrange_block(block, num_rows) for block in blocks]
+    first = arranged[0] if len(arranged) == 2 else arranged[0]._replace(tokens=0)
+    mixed = torch.zeros(query.shape)
+    outside = torch.empty(num_rows, num_heads)
+    kernel(
+        query.contiguous().numpy(),
+        first,
+        arranged[-1],
+        _arrange_plan(plan, blocks, num_rows, share),
+        mixed.numpy(),
+        outside.numpy(),
+    )
+    return mixed, outside
+
+
+def _kernel() -> Callable[..., None] | None:
+    return cpu_kernel("kernels.page_attention.cpu", "attend_rows")
+
+
+def _tensors(block: KVBlock) -> list[Tensor]:
+    bounds = [] if block.page_min is None or block.page_max is None else [block.page_min]
+    return [block.keys, block.values, *bounds]
+
+
+def _is_packed(tensor: Tensor) -> bool:
+    """Tokens one after another within a head, as lines of D numbers."""
+    row, head, token, channel = tensor.stride()
+    size = tensor.shape[3]
+    return channel == 1 and token == size and row % size == 0 and head % size == 0
+
+
+def _arrange_block(block: KVBlock, num_rows: int) -> CpuBlock:
+    from kernels.page_attention.cpu import CpuBlock
+
+    keys, size = block.keys, block.keys.shape[3]
+    low = keys if block.page_min is None else block.page_min
+    high = keys if block.page_max is None else block.page_max
+    sources = np.arange(keys.shape[0]) if block.sources is None else block.sources.numpy()
+    row, head, _, _ = keys.stride()
+    page_row, page_head, _, _ = low.stride()
+    return CpuBlock(
+        _lines(keys),
+        _lines(block.values),
+        _lines(low),
+        _lines(high),
+        row // size,
+        head // size,
+        page_row // size,
+        page_head // size,
+        keys.shape[2],
+        sources,
+        num_rows // sources.shape[0],
+    )
+
+
+def _lines(tensor: Tensor) -> Any:
+    """All memory from the first token to the last as numpy [X, D], bf16 as uint16."""
+    rows, heads, tokens, size = tensor.shape
+    row, head, _, _ = tensor.stride()
+    count = ((rows - 1) * row + (heads - 1) * head) // size + tokens
+    lines = tensor.as_strided((count, size), (size, 1))
+    return (lines.view(torch.uint16) if lines.dtype == torch.bfloat16 else lines).numpy()
+
+
+def _arrange_plan(
+    plan: AttentionPlan, blocks: Sequence[KVBlock], num_rows: int, share: float
+) -> CpuPlan:
+    from kernels.page_attention.cpu import CpuPlan
+
+    num_pages = sum(-(-block.keys.shape[2] // plan.page_size) for block in blocks)
+    valid_pages, valid_tokens = plan.valid_pages, plan.valid_tokens
+    if valid_pages is None and valid_tokens is not None:
+        padded = torch.nn.functional.pad(valid_tokens, (0, -valid_tokens.shape[1] % plan.page_size))
+        valid_pages = padded.unflatten(1, (-1, plan.page_size)).any(-1)
+    elif valid_pages is None:
+        valid_pages = torch.ones(num_rows, num_pages, dtype=torch.bool)
+    kept, tokens = plan.pages_kept, plan.tokens_per_page
+    if kept is None:
+        kept = torch.full((num_rows,), num_pages)
+    unused = torch.zeros(1, 1, dtype=torch.bool)
+    return CpuPlan(
+        plan.page_size,
+        blocks[0].keys.shape[1],
+        valid_tokens is not None,
+        (unused if valid_tokens is None else valid_tokens.contiguous()).numpy(),
+        valid_pages.contiguous().numpy(),
+        kept.numpy(),
+        (unused.long() if tokens is None else tokens.contiguous()).numpy(),
+        share,
+    )

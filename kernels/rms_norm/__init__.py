@@ -1,0 +1,27 @@
+"""Root-mean-square norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.cpu_threads import MANY_ROWS, cpu_kernel
+from kernels.rms_norm import reference
+
+__all__ = ["rms_norm"]
+
+
+def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """As ``reference.rms_norm``; many fp32 rows on a CPU go to Numba."""
+    fits = (
+        hidden.dim() == 2
+        and hidden.shape[0] >= MANY_ROWS
+        and hidden.device.type == "cpu"
+        and hidden.dtype == weight.dtype == torch.float32
+    )
+    kernel = cpu_kernel("kernels.rms_norm.cpu", "rms_norm_rows") if fits else None
+    if kernel is None:
+        return reference.rms_norm(hidden, weight, epsilon)
+    normed = torch.empty_like(hidden, memory_format=torch.contiguous_format)
+    kernel(hidden.contiguous().numpy(), weight.contiguous().numpy(), epsilon, normed.numpy())
+    return normed

@@ -1,0 +1,37 @@
+"""Evaluation of policies at matched spend: baselines, intervals, probes, results.
+
+``evaluate`` is looked up when it is first asked for: the page reads configurations and must
+not import torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sol_core.evaluation.config import (
+    REFERENCE_BUDGETS,
+    EvaluationConfig,
+    parse_baselines,
+    parse_budgets,
+)
+from sol_core.evaluation.events import EvaluationEvent, EvaluationFinished, EvaluationProgress
+
+if TYPE_CHECKING:
+    from sol_core.evaluation.runner import evaluate
+
+__all__ = [
+    "REFERENCE_BUDGETS",
+    "EvaluationConfig",
+    "EvaluationEvent",
+    "EvaluationFinished",
+    "EvaluationProgress",
+    "evaluate",
+    "parse_baselines",
+    "parse_budgets",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluate":
+        from sol_core.evaluation.runner import evaluate
+
+        return evaluate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,204 @@
+"""What an evaluation runs: frozen, validated, stored with its result.
+
+The command line gives budgets as ``"0.5,0.6,8;0.3,0.5,7"`` and baselines as
+``"static,random:10"``; ``parse_budgets`` and ``parse_baselines`` read them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sol_core.actions import Budget
+from sol_core.config import config_from_dict
+from sol_core.errors import ConfigError
+
+__all__ = [
+    "REFERENCE_BUDGETS",
+    "EvaluationConfig",
+    "parse_baselines",
+    "parse_budgets",
+]
+
+PLAIN_BASELINES = ("static", "dense", "emc", "dac")
+BASELINES_HELP = "static, dense, emc, dac, or random:N with N schedules, as in random:10"
+MAX_RANDOM = 1000
+MAX_BUDGETS = 64
+
+# Every level of one axis meets every level of the others once: (κ, ρ, b).
+REFERENCE_BUDGETS = tuple(
+    Budget(keep, ratio, (6.0, 8.0, 16.0)[(row + column) % 3])
+    for row, keep in enumerate((0.3, 0.5, 0.7))
+    for column, ratio in enumerate((0.45, 0.6, 0.8))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """Everything that decides an evaluation besides the model, the policies and the machine.
+
+    Attributes: see each field's help.
+    """
+
+    corpus: str = field(
+        default="builtin",
+        metadata={"help": "builtin, a text file or folder, or a Hub data set owner/name"},
+    )
+    budgets: tuple[Budget, ...] = field(
+        default=REFERENCE_BUDGETS, metadata={"help": "mean spends to ask for: keep, channels, bits"}
+    )
+    baselines: tuple[str, ...] = field(
+        default=("static", "random:10"),
+        metadata={"help": "static and dense always run; also random:N, emc, dac"},
+    )
+    texts: int = field(
+        default=128, metadata={"help": "texts; texts × windows × steps tokens are scored"}
+    )
+    context: int = field(default=256, metadata={"help": "dense tokens before the first step"})
+    steps: int = field(default=16, metadata={"help": "scored decode steps of a rollout"})
+    windows: int = field(
+        default=1,
+        metadata={"help": "rollouts per text, one after another; they share its dense prefill"},
+    )
+    seed: int = field(default=0, metadata={"help": "decides texts, random schedules, intervals"})
+    sampled: bool = field(
+        default=False, metadata={"help": "also run the policy with sampled actions"}
+    )
+    pollution: bool = field(
+        default=False, metadata={"help": "also probe how long compressed keys do harm"}
+    )
+    refresh: bool = field(
+        default=False, metadata={"help": "also measure what refreshing the cache gives and costs"}
+    )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.corpus, str) or not self.corpus.strip():
+            raise ConfigError(
+                f"corpus must be builtin, a path or a Hub data set, got {self.corpus!r}"
+            )
+        if not self.budgets or not all(isinstance(b, Budget) for b in self.budgets):
+            raise ConfigError("budgets must name at least one budget: keep, channels, bits")
+        if len(self.budgets) > MAX_BUDGETS:
+            raise ConfigError(f"at most {MAX_BUDGETS} budgets, got {len(self.budgets)}")
+        if len(set(self.budgets)) != len(self.budgets):
+            raise ConfigError("budgets must differ from one another; one is there twice")
+        _check_baselines(self.baselines)
+        _check_count("texts", self.texts, 2)
+        _check_count("context", self.context, 1)
+        _check_count("steps", self.steps, 1)
+        _check_count("windows", self.windows, 1)
+        _check_count("seed", self.seed, 0)
+        for name in ("sampled", "pollution", "refresh"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        for name in ("pollution", "refresh"):
+            if getattr(self, name) and self.context <= self.steps:
+                raise ConfigError(
+                    f"{name} needs a context longer than the {self.steps} steps, got {self.context}"
+                )
+
+    @property
+    def block_len(self) -> int:
+        """Tokens of a text: the context, what is fed, and the last one, only predicted."""
+        return self.context + self.windows * self.steps + 1
+
+    @property
+    def num_rollouts(self) -> int:
+        """Rollouts of every schedule: the windows of all texts."""
+        return self.texts * self.windows
+
+    @property
+    def num_random(self) -> int:
+        """Random schedules per text and budget; 0 without that baseline."""
+        return next((_number(name) for name in self.baselines if name.startswith("random")), 0)
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """The signal-driven baselines asked for: emc, dac."""
+        return tuple(name for name in ("emc", "dac") if name in self.baselines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; ``from_dict`` reads it back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> EvaluationConfig:
+        """Rebuild a configuration from its JSON form.
+
+        Raises: ConfigError for unknown keys and values that are not allowed.
+        """
+        return config_from_dict(EvaluationConfig, record)
+
+
+def parse_budgets(text: str) -> tuple[Budget, ...]:
+    """Read ``"0.5,0.6,8;0.3,0.5,7"``: keep, channels and bits, budgets parted by ";".
+
+    Raises: ConfigError that names the bad part.
+    """
+    parts = [part.strip() for part in text.split(";")]
+    parts = [part for part in parts if part]
+    if not parts:
+        raise ConfigError('no budget given; write keep,channels,bits as in "0.5,0.6,8;0.3,0.5,7"')
+    return tuple(_parse_budget(part) for part in parts)
+
+
+def parse_baselines(text: str) -> tuple[str, ...]:
+    """Read ``"static,random:10"``; an empty text means static alone.
+
+    Raises: ConfigError that names the bad part.
+    """
+    names = tuple(part.strip() for part in text.split(",") if part.strip()) or ("static",)
+    _check_baselines(names)
+    return names
+
+
+def _parse_budget(part: str) -> Budget:
+    fields = [field.strip() for field in part.split(",")]
+    if len(fields) != 3:
+        raise ConfigError(
+            f'budget "{part}" must be three numbers, keep,channels,bits, as in 0.5,0.6,8; '
+            f"got {len(fields)}"
+        )
+    values = []
+    for name, text in zip(("keep", "channels", "bits"), fields, strict=True):
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ConfigError(f'{name} in budget "{part}" must be a number, got "{text}"')
+        values.append(value)
+    try:
+        return Budget(*values)
+    except ConfigError as error:
+        raise ConfigError(f'budget "{part}": {error}') from error
+
+
+def _check_baselines(names: tuple[str, ...]) -> None:
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"baselines must be a list of names, got {names!r}")
+    kinds = []
+    for name in names:
+        if name not in PLAIN_BASELINES:
+            _number(name)
+        kinds.append(name.partition(":")[0])
+    if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+        raise ConfigError(f"baseline {', '.join(twice)} is there twice")
+
+
+def _number(name: str) -> int:
+    """N of "random:N"."""
+    kind, _, count = name.partition(":")
+    if kind != "random":
+        raise ConfigError(f'unknown baseline "{name}"; allowed: {BASELINES_HELP}')
+    if not (count.isascii() and count.isdigit() and 1 <= int(count) <= MAX_RANDOM):
+        raise ConfigError(
+            f'baseline "{name}" needs a number of schedules from 1 to {MAX_RANDOM}, as in random:10'
+        )
+    return int(count)
+
+
+def _check_count(name: str, value: int, low: int) -> None:
+    if type(value) is not int or value < low:
+        raise ConfigError(f"{name} must be a whole number, {low} or more, got {value!r}")

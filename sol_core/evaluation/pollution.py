@@ -1,0 +1,117 @@
+"""How long compressed keys and values do harm: an impulse, then a dense tail.
+
+Keys and values written by a compressed step stay in the cache (SOL, arXiv:2605.10875,
+"KV pollution"). The probe compresses a region of R steps on one axis at one level (the
+impulse), decodes the next R steps densely, and compares the tail's perplexity with a run
+that was dense throughout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from sol_core.actions import AXES, DENSE, Action, ActionGrid
+from sol_core.decoding import DecodeOptions
+from sol_core.evaluation.methods import PlannedRows
+from sol_core.evaluation.rollout import Floats, Layout, prefill_texts, roll_out
+from sol_core.evaluation.stages import (
+    PREFILL_UNITS,
+    ROWS_AT_ONCE,
+    Setting,
+    assemble,
+)
+from sol_core.evaluation.statistics import PairedBootstrap
+
+__all__ = ["PollutionProbe", "probe_actions"]
+
+MAX_TEXTS = 64
+LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
+AXIS_NAMES = dict(zip(AXES, ("keep", "channels", "bits"), strict=True))
+
+
+def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
+    """Axis, level and action of every impulse: one axis compressed, the others dense."""
+    actions = []
+    for axis, levels in zip(AXES, grid.levels(), strict=True):
+        for index in LEVELS:
+            level = levels[min(index, len(levels) - 1)]
+            action = dataclasses.replace(DENSE, **{axis: level})  # type: ignore[arg-type]  # one axis
+            entry = (AXIS_NAMES[axis], float(level), action)
+            if not action.is_dense and entry not in actions:
+                actions.append(entry)
+    return actions
+
+
+class PollutionProbe:
+    """Runs the impulses over the texts; ``report`` is for afterwards."""
+
+    message = "Probing the pollution of the cache"
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._impulses = probe_actions(setting.grid)
+        config = setting.config
+        self._region = config.steps
+        self._context = config.context - config.steps
+        self.num_texts = min(config.texts, MAX_TEXTS)
+        shape = (self.num_texts, 1 + len(self._impulses), 2 * config.steps)
+        self._nll, self._kl = np.zeros(shape), np.zeros(shape)
+
+    @property
+    def texts_at_once(self) -> int:
+        return max(1, ROWS_AT_ONCE // self._nll.shape[1])
+
+    @property
+    def units_per_text(self) -> float:
+        return self._nll.shape[1] * 2 * self._region + PREFILL_UNITS * self._context
+
+    def run(self, first_text: int, blocks: Tensor) -> None:
+        setting, steps = self._setting, 2 * self._region
+        num_texts, group = blocks.shape[0], self._nll.shape[1]
+        layout = Layout(self._context, steps)
+        prefix = prefill_texts(setting.lm, blocks, layout, setting.grid, observe=False)
+        plans = [
+            [action] * self._region + [DENSE] * self._region for _, _, action in self._impulses
+        ]
+        rows = [(text, number) for text in range(num_texts) for number in range(group - 1)]
+        scheduler = assemble([(rows, PlannedRows(plans * num_texts))], num_texts, group, steps)
+        options = DecodeOptions(steps, setting.grid.quant_site, steps, rows_per_sequence=group)
+        rollout = roll_out(setting.lm, prefix, scheduler, options)
+        self._nll[first_text : first_text + num_texts] = rollout.nll
+        self._kl[first_text : first_text + num_texts] = rollout.kl
+
+    def report(self, seed: int) -> dict[str, Any]:
+        """``{"region", "tail", "texts", "axes": {AXIS: [{"level", ...}]}}``.
+
+        Per level: ``change``, the tail's perplexity over the dense run's, minus 1, with its
+        interval ``low`` to ``high``; ``kl``, nats, of the tail; ``region_kl``, of the
+        impulse itself; ``by_step``, the tail's NLL change at each step after the impulse.
+        """
+        bootstrap = PairedBootstrap(self.num_texts, seed=seed)
+        axes: dict[str, list[dict[str, Any]]] = {name: [] for name in AXIS_NAMES.values()}
+        for row, (axis, level, _) in enumerate(self._impulses, start=1):
+            axes[axis].append({"level": level, **self._level_report(row, bootstrap)})
+        return {
+            "region": self._region,
+            "tail": self._region,
+            "texts": self.num_texts,
+            "axes": axes,
+        }
+
+    def _level_report(self, row: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
+        tail = slice(self._region, None)
+        change: Floats = self._nll[:, row, tail] - self._nll[:, 0, tail]
+        interval = bootstrap.interval(change.mean(-1))
+        return {
+            "change": math.expm1(interval.mean),
+            "low": math.expm1(interval.low),
+            "high": math.expm1(interval.high),
+            "kl": float(self._kl[:, row, tail].mean()),
+            "region_kl": float(self._kl[:, row, : self._region].mean()),
+            "by_step": change.mean(0).tolist(),
+        }

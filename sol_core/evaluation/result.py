@@ -1,0 +1,199 @@
+"""The result of an evaluation as JSON (schema 1).
+
+Losses are mean nats per scored token, ``kl`` is KL(dense ‖ method). ``spend`` is the mean
+per axis: keep and channels as shares, bits in bits. ``adherence`` alone gives bits as
+bits / 16, so that its three numbers compare. A gain is baseline minus policy, so above 0
+the policy is better; intervals are 95 % paired bootstraps over texts. "random_best" is,
+rollout by rollout, the random schedule of lowest NLL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sol_core.actions import DENSE, MAX_BITS, Budget
+from sol_core.evaluation.rollout import Floats
+from sol_core.evaluation.statistics import PairedBootstrap, win_rate
+from sol_core.evaluation.tables import ScoreTable, TokenTable
+
+__all__ = [
+    "SCHEMA",
+    "SPEND_TOLERANCE",
+    "MethodScores",
+    "budget_record",
+    "method_scores",
+    "overall_win_rates",
+]
+
+SCHEMA = 1
+SPEND_TOLERANCE = (0.01, 0.01, 0.01 * MAX_BITS)  # how well baselines must match the policy
+AXIS_NAMES = ("keep", "channels", "bits")
+MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered
+
+
+@dataclass(frozen=True, slots=True)
+class MethodScores:
+    """One method at one budget, text by text.
+
+    Attributes:
+        nll, kl: [texts] nats per token.
+        spend: [texts, 3].
+    """
+
+    nll: Floats
+    kl: Floats
+    spend: Floats
+
+    def by_text(self, windows: int) -> MethodScores:
+        """Means over the windows of each text, from rollouts text after text."""
+        return MethodScores(
+            self.nll.reshape(-1, windows).mean(1),
+            self.kl.reshape(-1, windows).mean(1),
+            self.spend.reshape(-1, windows, 3).mean(1),
+        )
+
+
+def method_scores(
+    budget: int, policies: ScoreTable, baselines: ScoreTable | None, windows: int
+) -> dict[str, MethodScores]:
+    """Every method at one budget, the policy first; baselines None: not run yet.
+
+    Args:
+        windows: consecutive rollouts of one text; they are averaged, since the windows of
+            a text are no independent samples.
+    """
+    count = len(policies.dense_nll)
+    found = {row.method: _column(policies, row.method, budget) for row in policies.rows}
+    if baselines is not None:
+        for row in baselines.rows:
+            if row.method != "random":
+                found[row.method] = _column(baselines, row.method, budget)
+    found["dense"] = MethodScores(
+        policies.dense_nll, np.zeros(count), np.tile(DENSE.as_tuple(), (count, 1))
+    )
+    if baselines is not None and baselines.has("random"):
+        found["random_best"] = _random_best(baselines, budget)
+    return {name: scores.by_text(windows) for name, scores in found.items()}
+
+
+def budget_record(
+    requested: Budget,
+    scores: Mapping[str, MethodScores],
+    bootstrap: PairedBootstrap,
+    random: tuple[list[float], list[float]],
+    tokens: tuple[TokenTable, int],
+) -> dict[str, Any]:
+    """One entry of ``budgets``.
+
+    Args:
+        random: mean NLL and mean KL of each random schedule.
+        tokens: the policy's tokens and which budget this is.
+    """
+    policy = scores["policy"]
+    table, index = tokens
+    return {
+        "requested": _axes(requested.as_tuple()),
+        "methods": {name: _method_record(method, policy) for name, method in scores.items()},
+        "paired": {
+            name: _paired_record(method, policy, bootstrap)
+            for name, method in scores.items()
+            if name != "policy"
+        },
+        "recovered": {
+            "nll": _recovered(scores["static"].nll, policy.nll, scores["dense"].nll),
+            "kl": _recovered(scores["static"].kl, policy.kl, scores["dense"].kl),
+        },
+        "random": {"nll": random[0], "kl": random[1]},
+        "adherence": _adherence(table.spend[index].mean(1), requested),
+        "by_step": _by_step(table.spend[index]),
+    }
+
+
+def overall_win_rates(budgets: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """``{BASELINE: {"budgets", "texts"}}``: share of budgets won in NLL, mean share of texts."""
+    rates = {}
+    for name in budgets[0]["paired"]:
+        records = [budget["paired"][name] for budget in budgets]
+        gains = np.asarray([record["gain"] for record in records])
+        rates[name] = {
+            "budgets": win_rate(gains, np.zeros(len(gains))),
+            "texts": float(np.mean([record["win_rate"] for record in records])),
+        }
+    return rates
+
+
+def _column(table: ScoreTable, method: str, budget: int) -> MethodScores:
+    column = table.column(method, budget)
+    return MethodScores(table.nll[:, column], table.kl[:, column], table.spend[:, column])
+
+
+def _random_best(table: ScoreTable, budget: int) -> MethodScores:
+    columns = table.random_columns(budget)
+    best = np.asarray(columns)[table.nll[:, columns].argmin(axis=1)]
+    every = np.arange(len(best))
+    return MethodScores(table.nll[every, best], table.kl[every, best], table.spend[every, best])
+
+
+def _method_record(method: MethodScores, policy: MethodScores) -> dict[str, Any]:
+    spend = method.spend.mean(axis=0)
+    gaps = np.abs(spend - policy.spend.mean(axis=0))
+    nll = float(method.nll.mean())
+    return {
+        "nll": nll,
+        "kl": float(method.kl.mean()),
+        "perplexity": math.exp(min(nll, 700.0)),
+        "net_keep_rate": Budget(*spend.tolist()).net_keep_rate,
+        "spend": _axes(spend.tolist()),
+        "matched": bool((gaps <= np.asarray(SPEND_TOLERANCE) + 1e-9).all()),
+    }
+
+
+def _paired_record(
+    baseline: MethodScores, policy: MethodScores, bootstrap: PairedBootstrap
+) -> dict[str, float]:
+    nll = bootstrap.gain(baseline.nll, policy.nll)
+    kl = bootstrap.gain(baseline.kl, policy.kl)
+    return {
+        "gain": nll.mean,
+        "low": nll.low,
+        "high": nll.high,
+        "kl_gain": kl.mean,
+        "kl_low": kl.low,
+        "kl_high": kl.high,
+        "win_rate": win_rate(baseline.nll, policy.nll),
+        "kl_win_rate": win_rate(baseline.kl, policy.kl),
+    }
+
+
+def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
+    """(static − policy) / (static − dense); None where static loses nothing."""
+    lost = float(static.mean() - dense.mean())
+    return float(static.mean() - policy.mean()) / lost if lost > MIN_GAP else None
+
+
+def _adherence(spend: Floats, requested: Budget) -> dict[str, dict[str, float]]:
+    scale = np.asarray((1.0, 1.0, 1.0 / MAX_BITS))
+    gaps = (spend - np.asarray(requested.as_tuple())) * scale
+    return {
+        "gap": _axes(gaps.mean(axis=0).tolist()),
+        "episode": _axes(np.abs(gaps).mean(axis=0).tolist()),
+    }
+
+
+def _by_step(spend: Floats) -> dict[str, list[float]]:
+    """The policy's mean and deviation over rollouts at every step; spend is [N, T, 3]."""
+    means, deviations = spend.mean(axis=0), spend.std(axis=0)
+    record: dict[str, list[float]] = {}
+    for index, axis in enumerate(AXIS_NAMES):
+        record[axis] = means[:, index].tolist()
+        record[f"{axis}_sd"] = deviations[:, index].tolist()
+    return record
+
+
+def _axes(values: Sequence[float]) -> dict[str, float]:
+    return dict(zip(AXIS_NAMES, values, strict=True))

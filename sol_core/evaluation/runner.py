@@ -1,0 +1,251 @@
+"""Runs an evaluation: the two passes at matched spend, the probes, the result.
+
+Deterministic for a seed on one machine. ``should_stop`` is asked between batches of
+texts (some seconds); after it, the run ends without a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sol_core.errors import ContextLengthError, ShapeError
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.contenders import Contender, load_contenders, shared_grid
+from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
+from sol_core.evaluation.events import EvaluationEvent, EvaluationFinished, EvaluationProgress
+from sol_core.evaluation.methods import derive_seed
+from sol_core.evaluation.pollution import PollutionProbe
+from sol_core.evaluation.refresh import RefreshProbe
+from sol_core.evaluation.result import SCHEMA, budget_record, method_scores, overall_win_rates
+from sol_core.evaluation.stages import BaselinePass, PolicyPass, Setting, Stage
+from sol_core.evaluation.statistics import PairedBootstrap
+from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
+from sol_core.evaluation.token_kinds import predicted_kinds
+from sol_core.loading import LanguageModel
+
+__all__ = ["evaluate", "evaluate_contenders"]
+
+
+def never() -> bool:
+    """The default ``should_stop``."""
+    return False
+
+
+def evaluate(
+    model: LanguageModel,
+    policy_folders: Mapping[str, Path],
+    config: EvaluationConfig,
+    *,
+    data_dir: Path,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[EvaluationEvent]:
+    """Measure policies against the baselines at matched spend.
+
+    Args:
+        policy_folders: name → folder; the baselines match the first one's spend.
+        data_dir: where corpora are kept.
+    Yields: EvaluationProgress, and one EvaluationFinished unless it was stopped.
+    Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
+        cannot be run; then CorpusError when the text cannot be read or is too short.
+    """
+    contenders = load_contenders(model, policy_folders)
+    _check(model, contenders, config)
+    return _read_and_run(model, contenders, config, data_dir, should_stop)
+
+
+def evaluate_contenders(
+    model: LanguageModel,
+    contenders: Sequence[Contender],
+    config: EvaluationConfig,
+    texts: EvaluationTexts,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[EvaluationEvent]:
+    """The same for policies and texts that are already loaded.
+
+    Raises: as ``evaluate``; ShapeError for fewer texts than configured or of another length.
+    """
+    _check(model, contenders, config)
+    lengths = {len(block) for block in texts.blocks}
+    needed = config.block_len
+    if len(texts.blocks) < config.texts or lengths != {needed}:
+        raise ShapeError(
+            f"{config.texts} texts of {needed} tokens are needed, "
+            f"got {len(texts.blocks)} of {', '.join(map(str, sorted(lengths)))}"
+        )
+    return _Run(model, contenders, config, texts, should_stop).events()
+
+
+def _read_and_run(
+    model: LanguageModel,
+    contenders: Sequence[Contender],
+    config: EvaluationConfig,
+    data_dir: Path,
+    should_stop: Callable[[], bool],
+) -> Iterator[EvaluationEvent]:
+    yield EvaluationProgress(0.0, f"Reading the text of {config.corpus}", None, {})
+    texts = load_texts(
+        TextRequest(
+            config.corpus,
+            config.texts,
+            config.block_len,
+            derive_seed(config.seed, "texts"),
+        ),
+        model.tokenizer,
+        trained_on={contender.trained_on for contender in contenders} - {""},
+        data_dir=data_dir,
+    )
+    yield from _Run(model, contenders, config, texts, should_stop).events()
+
+
+def _check(model: LanguageModel, contenders: Sequence[Contender], config: EvaluationConfig) -> None:
+    grid = shared_grid(contenders)
+    for budget in config.budgets:
+        grid.check_budget(budget)
+    if config.block_len - 1 > model.context_length:
+        raise ContextLengthError(
+            f"{config.context} tokens of context and {config.windows} · {config.steps} steps "
+            f"exceed the context of {model.name}, {model.context_length}; shorten them"
+        )
+
+
+class _Run:
+    """State of one evaluation while it runs."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        contenders: Sequence[Contender],
+        config: EvaluationConfig,
+        texts: EvaluationTexts,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.model, self.config, self.texts = model, config, texts
+        self.should_stop = should_stop
+        self.contenders = contenders
+        setting = Setting(model.lm, contenders, config)
+        self.policies = PolicyPass(setting)
+        self.baselines = BaselinePass(setting, self.policies)
+        self.pollution = PollutionProbe(setting) if config.pollution else None
+        self.refresh = RefreshProbe(setting) if config.refresh else None
+        probes = [probe for probe in (self.pollution, self.refresh) if probe is not None]
+        self.stages: list[Stage] = [self.policies, self.baselines, *probes]
+        self.total = sum(stage.num_texts * stage.units_per_text for stage in self.stages)
+        self.done = 0.0
+        self.began = time.perf_counter()
+        self.stopped = False
+
+    def events(self) -> Iterator[EvaluationEvent]:
+        for stage in self.stages:
+            yield from self._go_over(stage)
+            if self.stopped:
+                return
+        yield EvaluationFinished(self._result())
+
+    def _go_over(self, stage: Stage) -> Iterator[EvaluationProgress]:
+        blocks = torch.tensor(self.texts.blocks[: stage.num_texts], device=self.model.lm.device)
+        for first in range(0, stage.num_texts, stage.texts_at_once):
+            if self.should_stop():
+                self.stopped = True
+                return
+            batch = blocks[first : first + stage.texts_at_once]
+            stage.run(first, batch)
+            self.done += batch.shape[0] * stage.units_per_text
+            yield self._progress(stage, first + batch.shape[0])
+
+    def _progress(self, stage: Stage, texts_done: int) -> EvaluationProgress:
+        fraction = min(1.0, self.done / self.total)
+        elapsed = time.perf_counter() - self.began
+        return EvaluationProgress(
+            fraction,
+            f"{stage.message}: text {texts_done} of {stage.num_texts}",
+            elapsed * (1 - fraction) / fraction,
+            self._partial(),
+        )
+
+    def _partial(self) -> dict[str, Any]:
+        """Means over the texts that every method has finished."""
+        windows = self.config.windows
+        compared = self.baselines.table.done // windows
+        count = compared or self.policies.table.done // windows
+        tables = (self.policies.table, self.baselines.table if compared else None)
+        return {
+            "texts": count,
+            "budgets": [
+                {
+                    "requested": _axes(budget.as_tuple()),
+                    "methods": {
+                        name: {
+                            "nll": float(scores.nll[:count].mean()),
+                            "kl": float(scores.kl[:count].mean()),
+                        }
+                        for name, scores in method_scores(index, *tables, windows).items()
+                    },
+                }
+                for index, budget in enumerate(self.config.budgets)
+            ],
+        }
+
+    def _result(self) -> dict[str, Any]:
+        config = self.config
+        bootstrap = PairedBootstrap(config.texts, seed=derive_seed(config.seed, "bootstrap"))
+        budgets = [self._budget(index, bootstrap) for index in range(len(config.budgets))]
+        probe_seed = derive_seed(config.seed, "probes")
+        return {
+            "schema": SCHEMA,
+            "policies": [contender.name for contender in self.contenders],
+            "policy": self.contenders[0].name,
+            "model": self.model.name,
+            "fingerprint": self.model.fingerprint,
+            "corpus": self.texts.corpus,
+            "held_out_only": self.texts.held_out_only,
+            "texts": config.texts,
+            "context": config.context,
+            "steps": config.steps,
+            "windows": config.windows,
+            "scored_tokens": config.num_rollouts * config.steps,
+            "seed": config.seed,
+            "elapsed_s": time.perf_counter() - self.began,
+            "budgets": budgets,
+            "win_rate": overall_win_rates(budgets),
+            "difficulty": self._difficulty(),
+            "pollution": self.pollution and self.pollution.report(probe_seed),
+            "refresh": self.refresh and self.refresh.report(probe_seed),
+        }
+
+    def _budget(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
+        table = self.baselines.table
+        columns = table.random_columns(index)
+        return budget_record(
+            self.config.budgets[index],
+            method_scores(index, self.policies.table, table, self.config.windows),
+            bootstrap,
+            (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
+            (self.policies.tokens, index),
+        )
+
+    def _difficulty(self) -> dict[str, Any]:
+        tokens, start = self.policies.tokens, self.config.context
+        kinds = [
+            kind
+            for block in self.texts.blocks[: self.config.texts]
+            for kind in predicted_kinds(self.model.tokenizer, block[start:])
+        ]
+        num_budgets = len(tokens.spend)
+        return difficulty_report(
+            DifficultyData(
+                tokens.surprisal.reshape(-1),
+                tokens.entropy.reshape(-1),
+                kinds,
+                tokens.spend.reshape(num_budgets, -1, 3),
+                tokens.kl.reshape(num_budgets, -1),
+            )
+        )
+
+
+def _axes(values: Sequence[float]) -> dict[str, float]:
+    return dict(zip(("keep", "channels", "bits"), values, strict=True))

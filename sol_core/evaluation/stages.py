@@ -1,0 +1,237 @@
+"""The two passes of an evaluation at matched spend.
+
+Pass 1 runs the policies at every budget over all texts and so finds what they really
+spend; pass 2 runs the baselines at exactly that mean. Both run the dense model beside
+them. A stage is fed batches of texts, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from sol_core.actions import DENSE, ActionGrid, Budget
+from sol_core.batch_scheduling import BatchScheduler, SplitScheduler
+from sol_core.decoding import DecodeOptions
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.evaluation.contenders import Contender, shared_grid
+from sol_core.evaluation.methods import (
+    BaselineRows,
+    PlannedRows,
+    Row,
+    baseline_rows,
+    derive_seed,
+)
+from sol_core.evaluation.rollout import Layout, Rollout, prefill_texts, roll_out
+from sol_core.evaluation.tables import ScoreTable, TokenTable
+from sol_core.models import FrozenLM
+from sol_core.schedules import Horizon
+
+__all__ = ["BaselinePass", "PolicyPass", "Setting", "Stage", "assemble", "split_evenly"]
+
+ROWS_AT_ONCE = 64
+PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
+
+Part = tuple[list[tuple[int, int]], BatchScheduler]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all stages share."""
+
+    lm: FrozenLM
+    contenders: Sequence[Contender]
+    config: EvaluationConfig
+
+    @property
+    def grid(self) -> ActionGrid:
+        return shared_grid(self.contenders)
+
+    @property
+    def episode_steps(self) -> int:
+        return self.contenders[0].episode_steps
+
+    @property
+    def horizon(self) -> Horizon:
+        return Horizon(self.episode_steps, self.config.steps)
+
+
+class Stage(Protocol):
+    """A part of an evaluation that goes over texts in batches."""
+
+    @property
+    def message(self) -> str:
+        """What it does, for people."""
+        ...
+
+    @property
+    def num_texts(self) -> int:
+        """How many of the evaluation's texts it uses."""
+        ...
+
+    @property
+    def texts_at_once(self) -> int:
+        """How many texts ``run`` takes."""
+        ...
+
+    @property
+    def units_per_text(self) -> float:
+        """Work per text, in steps of one row."""
+        ...
+
+    def run(self, first_text: int, blocks: Tensor) -> None:
+        """Roll out some texts: [B, ``config.block_len``] int64."""
+        ...
+
+
+def assemble(parts: Sequence[Part], count: int, group: int, steps: int) -> SplitScheduler:
+    """One scheduler of all rows; row 0 of each rollout is dense.
+
+    Args:
+        parts: schedulers and their rows as (rollout, number among its other rows).
+    """
+    dense = PlannedRows([[DENSE] * steps] * count)
+    placed: list[tuple[list[int], BatchScheduler]] = [
+        ([rollout * group for rollout in range(count)], dense)
+    ]
+    for rows, scheduler in parts:
+        placed.append(([rollout * group + 1 + number for rollout, number in rows], scheduler))
+    return SplitScheduler(placed)
+
+
+def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
+    """Cut ``count`` things into the fewest ranges of at most ``most``, about equal."""
+    pieces = max(1, -(-count // most))
+    return [(count * i // pieces, count * (i + 1) // pieces) for i in range(pieces)]
+
+
+class _Pass:
+    """Runs a table's rows over the texts."""
+
+    def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
+        self.setting = setting
+        self.table = ScoreTable(rows, setting.config.num_rollouts)
+        self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
+        self._largest_group = 1 + max(stop - start for start, stop in self._pieces)
+
+    @property
+    def num_texts(self) -> int:
+        return self.setting.config.texts
+
+    @property
+    def texts_at_once(self) -> int:
+        return max(1, ROWS_AT_ONCE // (self._largest_group * self.setting.config.windows))
+
+    @property
+    def units_per_text(self) -> float:
+        config = self.setting.config
+        rows = len(self.table.rows) + len(self._pieces)
+        fed = config.windows * config.steps
+        return rows * fed + PREFILL_UNITS * (config.context + fed - config.steps)
+
+    def roll_out(
+        self, first_text: int, blocks: Tensor, *, observe: bool
+    ) -> Iterator[tuple[int, int, Rollout]]:
+        """Roll out all rows of some texts into the table, about 64 rows at a time.
+
+        Yields: the first rollout's number, the first row's column, and the scores.
+        """
+        setting, config = self.setting, self.setting.config
+        layout = Layout(config.context, config.steps, config.windows)
+        prefix = prefill_texts(setting.lm, blocks, layout, setting.grid, observe=observe)
+        for offset, part in prefix.parts(max(1, ROWS_AT_ONCE // self._largest_group)):
+            first, count = first_text * config.windows + offset, part.path.shape[0]
+            for start, stop in self._pieces:
+                group = 1 + stop - start
+                parts = self._parts(self.table.rows[start:stop], first, count)
+                options = DecodeOptions(
+                    config.steps,
+                    setting.grid.quant_site,
+                    setting.episode_steps,
+                    rows_per_sequence=group,
+                )
+                scheduler = assemble(parts, count, group, config.steps)
+                rollout = roll_out(setting.lm, part, scheduler, options)
+                self.table.add(first, start, rollout)
+                yield first, start, rollout
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        raise NotImplementedError
+
+
+class PolicyPass(_Pass):
+    """Pass 1: every policy at every requested budget.
+
+    Attributes:
+        tokens: the first policy's rows, token by token.
+    """
+
+    message = "Running the policy"
+
+    def __init__(self, setting: Setting) -> None:
+        config = setting.config
+        self._sources = {"policy": (setting.contenders[0], False)}
+        if config.sampled:
+            self._sources["policy_sampled"] = (setting.contenders[0], True)
+        for contender in setting.contenders[1:]:
+            self._sources[f"policy:{contender.name}"] = (contender, False)
+        super().__init__(
+            setting,
+            [
+                Row(method, budget)
+                for method in self._sources
+                for budget in range(len(config.budgets))
+            ],
+        )
+        self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
+
+    def run(self, first_text: int, blocks: Tensor) -> None:
+        for first, start, rollout in self.roll_out(first_text, blocks, observe=True):
+            self.tokens.add(first, start, rollout)
+
+    def spends(self) -> list[Budget]:
+        """The first policy's mean spend over all rollouts, per requested budget."""
+        return [
+            Budget(*self.table.spend[:, self.table.column("policy", budget)].mean(axis=0).tolist())
+            for budget in range(len(self.setting.config.budgets))
+        ]
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        config, parts = self.setting.config, []
+        for method, (contender, sampled) in self._sources.items():
+            mine = [(n, row.budget) for n, row in enumerate(rows) if row.method == method]
+            placed = [(rollout, number) for rollout in range(count) for number, _ in mine]
+            if not mine:
+                continue
+            scheduler = contender.policy.scheduler(
+                [config.budgets[budget] for _ in range(count) for _, budget in mine],
+                seed=derive_seed(config.seed, method, first) if sampled else None,
+            )
+            parts.append((placed, scheduler))
+        return parts
+
+
+class BaselinePass(_Pass):
+    """Pass 2: the baselines at what pass 1 spent; it must have run over all texts."""
+
+    message = "Running the baselines at the same spend"
+
+    def __init__(self, setting: Setting, policies: PolicyPass) -> None:
+        super().__init__(setting, baseline_rows(setting.config))
+        self._policies = policies
+        self._rows: BaselineRows | None = None
+
+    def run(self, first_text: int, blocks: Tensor) -> None:
+        for _ in self.roll_out(first_text, blocks, observe=False):
+            pass
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
+        if self._rows is None:
+            setting = self.setting
+            self._rows = BaselineRows(
+                self._policies.spends(), setting.grid, setting.horizon, seed=setting.config.seed
+            )
+        return self._rows.parts(rows, count)

@@ -1,0 +1,89 @@
+"""Scores per rollout and row, gathered while the rollouts run.
+
+N counts rollouts: the windows of all texts, text after text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sol_core.evaluation.methods import Row
+from sol_core.evaluation.rollout import Rollout
+
+__all__ = ["ScoreTable", "TokenTable"]
+
+
+class ScoreTable:
+    """Means over a rollout's steps, for every rollout and row.
+
+    Attributes:
+        nll, kl: [N, rows] nats per token.
+        spend: [N, rows, 3] keep, channels, bits.
+        dense_nll: [N] nats per token.
+        done: rollouts filled in so far, counted from the first, for every row.
+    """
+
+    def __init__(self, rows: Sequence[Row], count: int) -> None:
+        self.rows = list(rows)
+        self._columns = {row: column for column, row in enumerate(self.rows)}
+        self.nll = np.zeros((count, len(self.rows)))
+        self.kl = np.zeros((count, len(self.rows)))
+        self.spend = np.zeros((count, len(self.rows), 3))
+        self.dense_nll = np.zeros(count)
+        self.done = 0
+
+    def add(self, first: int, first_column: int, rollout: Rollout) -> None:
+        """Fill in a rollout whose rows, dense aside, are consecutive columns."""
+        count, group = rollout.nll.shape[:2]
+        rollouts = slice(first, first + count)
+        columns = slice(first_column, first_column + group - 1)
+        self.nll[rollouts, columns] = rollout.nll[:, 1:].mean(-1)
+        self.kl[rollouts, columns] = rollout.kl[:, 1:].mean(-1)
+        self.spend[rollouts, columns] = rollout.spend[:, 1:].mean(2)
+        self.dense_nll[rollouts] = rollout.nll[:, 0].mean(-1)
+        if first_column + group - 1 == len(self.rows):
+            self.done = first + count
+
+    def column(self, method: str, budget: int, index: int = 0) -> int:
+        """Which column holds a row."""
+        return self._columns[Row(method, budget, index)]
+
+    def random_columns(self, budget: int) -> list[int]:
+        """The columns of a budget's random schedules, in order."""
+        return [
+            column
+            for column, row in enumerate(self.rows)
+            if row.method == "random" and row.budget == budget
+        ]
+
+    def has(self, method: str) -> bool:
+        return any(row.method == method for row in self.rows)
+
+
+class TokenTable:
+    """Every scored token of the first policy's rows and of the dense one.
+
+    Attributes:
+        surprisal, entropy: [N, T] nats, dense.
+        spend: [budgets, N, T, 3].
+        kl: [budgets, N, T] nats.
+    """
+
+    def __init__(self, num_budgets: int, count: int, num_steps: int) -> None:
+        self.surprisal = np.zeros((count, num_steps))
+        self.entropy = np.zeros((count, num_steps))
+        self.spend = np.zeros((num_budgets, count, num_steps, 3))
+        self.kl = np.zeros((num_budgets, count, num_steps))
+
+    def add(self, first: int, first_column: int, rollout: Rollout) -> None:
+        """Fill in a rollout; columns 0 to ``budgets`` − 1 are the first policy's."""
+        count, group = rollout.nll.shape[:2]
+        rollouts = slice(first, first + count)
+        self.surprisal[rollouts] = rollout.nll[:, 0]
+        self.entropy[rollouts] = rollout.dense_entropy
+        for column in range(first_column, min(first_column + group - 1, len(self.spend))):
+            row = 1 + column - first_column
+            self.spend[column, rollouts] = rollout.spend[:, row]
+            self.kl[column, rollouts] = rollout.kl[:, row]

@@ -1,0 +1,120 @@
+"""The texts of an evaluation: blocks of tokens the policy was not trained on.
+
+A corpus that the policy was trained on (the same fingerprint) gives its held-out side
+only; any other is unseen as a whole and gives both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sol_core.corpus import Corpus, load_corpus, token_blocks
+from sol_core.corpus.documents import SPLITS, Split
+from sol_core.errors import CorpusError
+from sol_core.progress import Progress, ignore_progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["EvaluationTexts", "load_texts"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationTexts:
+    """Texts to evaluate on.
+
+    Attributes:
+        corpus: short name for people.
+        fingerprint: of the whole corpus.
+        held_out_only: the policy was trained on this corpus, so only its other side is here.
+        blocks: N blocks of equal length, token ids.
+    """
+
+    corpus: str
+    fingerprint: str
+    held_out_only: bool
+    blocks: list[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class TextRequest:
+    """Which texts: how many, how long, in which order."""
+
+    source: str
+    count: int
+    block_len: int
+    seed: int
+
+
+def load_texts(
+    request: TextRequest,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    trained_on: Collection[str],
+    data_dir: Path,
+    on_progress: Progress = ignore_progress,
+) -> EvaluationTexts:
+    """Read, tokenise and cut the texts.
+
+    Args:
+        trained_on: fingerprints of the corpora that the policies were trained on.
+    Raises: CorpusError when the corpus cannot be read or holds too little text.
+    """
+    sides = _load_sides(request.source, data_dir, on_progress)
+    any_side = next(iter(sides.values()))
+    held_out_only = any_side.fingerprint in trained_on
+    if held_out_only:
+        if "held_out" not in sides:
+            raise CorpusError(
+                f"the policy was trained on {request.source}, which has no held-out text: "
+                "evaluate on another text"
+            )
+        sides = {"held_out": sides["held_out"]}
+    documents = chain.from_iterable(side.shuffled(request.seed) for side in sides.values())
+    blocks = _cut(documents, tokenizer, request, held_out_only)
+    return EvaluationTexts(any_side.name, any_side.fingerprint, held_out_only, blocks)
+
+
+def _load_sides(source: str, data_dir: Path, on_progress: Progress) -> dict[Split, Corpus]:
+    """The sides that hold text; a short text may have none on one of them."""
+    sides: dict[Split, Corpus] = {}
+    failure: CorpusError | None = None
+    for split in SPLITS:
+        try:
+            sides[split] = load_corpus(
+                source, data_dir=data_dir, split=split, on_progress=on_progress
+            )
+        except CorpusError as error:
+            failure = failure or error
+    if failure is not None and not sides:
+        raise failure
+    return sides
+
+
+def _cut(
+    documents: Iterator[str],
+    tokenizer: PreTrainedTokenizerBase,
+    request: TextRequest,
+    held_out_only: bool,
+) -> list[list[int]]:
+    blocks: list[list[int]] = []
+    reason = ""
+    try:
+        for block in token_blocks(documents, tokenizer, request.block_len, limit=request.count):
+            blocks.append(block)
+    except CorpusError as error:
+        if blocks:
+            raise
+        reason = f" ({error})"
+    if len(blocks) < request.count:
+        where = "the held-out side of " if held_out_only else ""
+        raise CorpusError(
+            f"{where}{request.source} holds {len(blocks)} texts of {request.block_len} tokens, "
+            f"{request.count} were asked for{reason}: "
+            "use a longer text, fewer texts or a shorter context"
+        )
+    return blocks

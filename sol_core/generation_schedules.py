@@ -1,0 +1,73 @@
+"""The schedules of one generation: the main row's and its side rows', policies loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from sol_core.batch_scheduling import BatchScheduler, RowSchedulers, SplitScheduler
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.events import StepCost
+from sol_core.loading import LanguageModel
+from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.schedules import Horizon, build_scheduler
+
+__all__ = ["GenerationSchedules"]
+
+
+class GenerationSchedules:
+    """Loads what the rows' schedules need, builds their scheduler, and tells its cost.
+
+    Raises: PolicyError for a policy that is damaged or made for another model or grid.
+    """
+
+    def __init__(
+        self, model: LanguageModel, config: GenerationConfig, policies: Callable[[str], Path]
+    ) -> None:
+        self._config = config
+        self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
+        names = {row.policy for row in self._rows if row.policy}
+        self._policies: dict[str, Policy] = {
+            name: load_policy(policies(name), model, grid=config.grid) for name in names
+        }
+        self._main: PolicyScheduler | None = None
+
+    @property
+    def observes(self) -> bool:
+        return bool(self._policies)
+
+    def build(self, total_steps: int) -> BatchScheduler:
+        """The scheduler of all rows, the main row first; begins anew each time."""
+        horizon = Horizon(self._config.episode_steps, total_steps)
+        parts: list[tuple[list[int], BatchScheduler]] = []
+        for number, row in enumerate(self._rows):
+            if row.policy:
+                scheduler = self._policy_scheduler(row, self._policies[row.policy])
+                self._main = scheduler if number == 0 else self._main
+                parts.append(([number], scheduler))
+            else:
+                single = build_scheduler(row, self._config.grid, horizon=horizon)
+                parts.append(([number], RowSchedulers([single])))
+        return SplitScheduler(parts)
+
+    def distribution(self) -> tuple[tuple[float, ...], ...] | None:
+        """The main row's policy at the last step: probability of every level, per axis."""
+        if self._main is None:
+            return None
+        return tuple(tuple(axis) for axis in self._main.distribution()[0])
+
+    def policy_cost(self) -> StepCost:
+        """Computed cost of the main row's policy per step: each weight read and used once."""
+        if self._main is None:
+            return StepCost()
+        network = self._main.policy.network
+        weights = sum(value.numel() for value in network.parameters())
+        read = sum(value.nbytes for value in network.parameters())
+        return StepCost(policy_flops=2.0 * weights, policy_bytes=float(read))
+
+    @staticmethod
+    def _policy_scheduler(row: ScheduleConfig, policy: Policy) -> PolicyScheduler:
+        generator = torch.Generator().manual_seed(row.seed) if row.sampled else None
+        return PolicyScheduler(policy, [row.budget], generator=generator)

@@ -1,0 +1,114 @@
+"""What a policy may observe of a pass besides its last hidden state, both nearly free.
+
+*Attention concentration*: per layer, the share of attention that the best 40 % of pages
+leave over, judged by Quest's page bounds (which a compressed step computes anyway). A
+row whose attention is spread over many pages suffers more when pages are dropped.
+*Middle hidden states*: the residual stream one third and two thirds up the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels.page_attention import KVBlock, page_bounds, page_mass_outside
+from sol_core.models.spec import ModelSpec
+
+__all__ = ["BEST_PAGES", "PrefillOutput", "Signals", "prefill_concentration"]
+
+BEST_PAGES = 0.4  # share of the pages whose mass does not count as spread
+_SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillOutput:
+    """What an observed prefill returns; padding is undefined.
+
+    Attributes:
+        hidden: [R, T, C] fp32, after the final norm.
+        attention_concentration: [R, T, num_layers] fp32, mean over heads of the mass
+            outside the best pages of keys 0 … t.
+        mid_hidden: [R, T, 2, C] fp32, residual stream after the layers with index
+            ``num_layers // 3`` and ``2 · num_layers // 3``.
+    """
+
+    hidden: Tensor
+    attention_concentration: Tensor
+    mid_hidden: Tensor
+
+
+class Signals:
+    """Collects the signals of one pass, layer after layer."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._mid_layers = (spec.num_layers // 3, 2 * spec.num_layers // 3)
+        self._concentration: list[Tensor] = []
+        self._mid_hidden: list[Tensor] = []
+
+    def add_layer(self, index: int, mass_outside: Tensor, hidden: Tensor) -> None:
+        """Args: mass_outside [..., H]; hidden [..., C], the residual stream after the layer."""
+        self._concentration.append(mass_outside.mean(-1))
+        self._mid_hidden += [hidden.float()] * self._mid_layers.count(index)
+
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """Concentration [..., num_layers] and middle hidden states [..., 2, C]."""
+        return torch.stack(self._concentration, -1), torch.stack(self._mid_hidden, -2)
+
+
+def prefill_concentration(
+    query: Tensor, block: KVBlock, *, page_size: int, window: int | None
+) -> Tensor:
+    """Attention mass outside the best pages for each of T new tokens at once.
+
+    Args:
+        query: [R, H, T, D] fp32, rotated and scaled.
+        block: keys [R, Hkv, S, D]; its last T tokens are the new ones.
+        page_size: tokens per page.
+        window: each token sees its last ``window`` tokens, itself included; None is all.
+    Returns: [R, T, H] fp32; what a dense decode step at the same position observes.
+    """
+    rows, heads, new, _ = query.shape
+    kv_heads, cached = block.keys.shape[1], block.keys.shape[2]
+    low, high = (bound[:, :, None].float() for bound in page_bounds(block.keys, None, page_size))
+    grouped = query.unflatten(1, (kv_heads, heads // kv_heads))
+    chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * low.shape[3]) // page_size) * page_size
+    parts = []
+    for first in range(cached - new, cached, chunk):
+        last = min(first + chunk, cached)
+        positions = torch.arange(first, last, device=query.device)
+        piece = grouped[..., first - cached + new : last - cached + new, :]
+        up, down = piece.clamp(min=0), piece.clamp(max=0)
+        scores = up @ high.mT + down @ low.mT
+        # A token's own page holds only the keys up to itself.
+        own_low, own_high = _running_bounds(block.keys, first, last, page_size)
+        own = (up * own_high + down * own_low).sum(-1)
+        scores.scatter_(-1, (positions // page_size).expand_as(own)[..., None], own[..., None])
+        tokens = _tokens_per_page(positions, low.shape[3], page_size, window)
+        scores = scores.flatten(1, 2).transpose(1, 2)  # [R, chunk, H, P]
+        parts.append(page_mass_outside(scores, tokens > 0, tokens, BEST_PAGES))
+    return torch.cat(parts, dim=1)
+
+
+def _running_bounds(keys: Tensor, first: int, last: int, page_size: int) -> tuple[Tensor, Tensor]:
+    """Bounds of each token's page up to the token itself: two [R, Hkv, 1, last − first, D]."""
+    start = first // page_size * page_size
+    padding = -last % page_size
+    paged = torch.nn.functional.pad(keys[:, :, start:last].float(), (0, 0, 0, padding))
+    paged = paged.unflatten(2, (-1, page_size))
+    low, high = paged.cummin(3).values.flatten(2, 3), paged.cummax(3).values.flatten(2, 3)
+    inside = slice(first - start, last - start)
+    return low[:, :, None, inside], high[:, :, None, inside]
+
+
+def _tokens_per_page(
+    positions: Tensor, num_pages: int, page_size: int, window: int | None
+) -> Tensor:
+    """[T, P]: how many tokens of each page a token at each position sees."""
+    first_seen = torch.zeros_like(positions)
+    if window is not None:
+        first_seen = (positions + 1 - window).clamp(min=0)
+    starts = torch.arange(num_pages, device=positions.device) * page_size
+    ends = torch.minimum(starts + page_size, positions[:, None] + 1)
+    return (ends - torch.maximum(starts, first_seen[:, None])).clamp(min=0)

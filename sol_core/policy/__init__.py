@@ -1,0 +1,40 @@
+"""Policies: the network that picks each step's action, its prices, its folder on disk.
+
+What needs torch is looked up when it is first asked for: the page lists policies without it.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sol_core.policy.config import PolicyConfig
+from sol_core.policy.info import PolicyInfo, read_policy_info
+
+if TYPE_CHECKING:
+    from sol_core.policy.folder import load_policy, save_policy
+    from sol_core.policy.policy import Policy
+    from sol_core.policy.scheduler import PolicyScheduler
+
+__all__ = [
+    "Policy",
+    "PolicyConfig",
+    "PolicyInfo",
+    "PolicyScheduler",
+    "load_policy",
+    "read_policy_info",
+    "save_policy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load_policy", "save_policy"):
+        from sol_core.policy import folder
+
+        return getattr(folder, name)
+    if name == "Policy":
+        from sol_core.policy.policy import Policy
+
+        return Policy
+    if name == "PolicyScheduler":
+        from sol_core.policy.scheduler import PolicyScheduler
+
+        return PolicyScheduler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,139 @@
+"""What a policy is and for which model, as its config.json says. Read without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sol_core.actions import ActionGrid
+from sol_core.config import config_from_dict
+from sol_core.errors import PolicyError, SolError
+from sol_core.policy.config import PolicyConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "CONFIG_FILE",
+    "NUM_SCALARS",
+    "SCHEMA",
+    "InputLayout",
+    "PolicyInfo",
+    "info_from_record",
+    "read_config",
+    "read_policy_info",
+]
+
+SCHEMA = 1
+CONFIG_FILE = "config.json"
+MAX_CONFIG_BYTES = 4_000_000
+NUM_SCALARS = 7  # entropy, surprisal, log cached tokens, whether there is a state, action (3)
+
+
+@dataclass(frozen=True, slots=True)
+class InputLayout:
+    """Sizes of the groups of an input row: hidden, middle × 2, concentration, scalars."""
+
+    hidden_size: int
+    num_layers: int
+
+    @property
+    def width(self) -> int:
+        """Numbers per row, without the embedding."""
+        return 3 * self.hidden_size + self.num_layers + NUM_SCALARS
+
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """[..., width] → hidden and the two middle states [..., C] each, the rest."""
+        size = self.hidden_size
+        hidden, first, second, rest = rows.split((size, size, size, rows.shape[-1] - 3 * size), -1)
+        return hidden, first, second, rest
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyInfo:
+    """What a policy folder says about itself.
+
+    Attributes:
+        name: the policy's own name.
+        model, fingerprint: of the language model it was trained on; it works with no other.
+        grid: levels, quantisation site and page size it chooses from.
+        layout: sizes of its inputs.
+        episode_steps: steps per episode; its state restarts there.
+        corpus_fingerprint: of the text it was trained on.
+        created: ISO 8601, UTC.
+        summary: measured numbers and counts of its training, JSON-ready.
+    """
+
+    name: str
+    model: str
+    fingerprint: str
+    grid: ActionGrid
+    config: PolicyConfig
+    layout: InputLayout
+    episode_steps: int = 16
+    corpus_fingerprint: str = ""
+    created: str = ""
+    summary: dict[str, Any] = field(default_factory=dict)
+    num_parameters: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_policy_info(folder: Path) -> PolicyInfo:
+    """What a policy folder says about itself; the weights are not read.
+
+    Raises: PolicyError naming the file and what is wrong with it.
+    """
+    return info_from_record(read_config(folder), folder)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json as it is.
+
+    Raises: PolicyError when it is missing, unreadable, or of another schema.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise PolicyError(
+            f"{folder} holds no {CONFIG_FILE}: it is not a policy folder (config.json and "
+            "model.safetensors, as training writes them)"
+        )
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise PolicyError(f"{path} is too large for a policy's configuration")
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PolicyError(f"{path} cannot be read: {error}") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        found = record.get("schema") if isinstance(record, dict) else None
+        raise PolicyError(
+            f"{path} has policy schema {found!r}; this release reads {SCHEMA}: "
+            "it is no policy, or a newer release made it"
+        )
+    return record
+
+
+def info_from_record(record: dict[str, Any], folder: Path) -> PolicyInfo:
+    """Raises: PolicyError when a field is missing or of the wrong kind."""
+    try:
+        layout = record["layout"]
+        return PolicyInfo(
+            name=str(record["name"]),
+            model=str(record["model"]),
+            fingerprint=str(record["fingerprint"]),
+            grid=config_from_dict(ActionGrid, record["grid"]),
+            config=config_from_dict(PolicyConfig, record["config"]),
+            layout=InputLayout(int(layout["hidden_size"]), int(layout["num_layers"])),
+            episode_steps=int(record["episode_steps"]),
+            corpus_fingerprint=str(record["corpus_fingerprint"]),
+            created=str(record["created"]),
+            summary=dict(record["summary"]),
+            num_parameters=int(record["num_parameters"]),
+        )
+    except (KeyError, TypeError, ValueError, SolError) as error:
+        raise PolicyError(
+            f"{folder / CONFIG_FILE} is damaged ({type(error).__name__}: {error})"
+        ) from error

@@ -1,0 +1,57 @@
+"""What a policy reads before a step, as one row of numbers (METHOD: the observation).
+
+From the previous step: last hidden state, two middle hidden states, attention
+concentration, entropy, how surprising the token now fed was. Besides: the number of cached
+tokens, the previous action, and the embedding of the token, which is looked up when the row
+is used so that stored rows stay small.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sol_core.batch_scheduling import StepObservation
+from sol_core.policy.info import InputLayout
+
+__all__ = ["observation_row"]
+
+_MAX_NATS = 15.0
+
+
+def observation_row(
+    observation: StepObservation, previous_action: Tensor, layout: InputLayout
+) -> Tensor:
+    """The rows of one step.
+
+    Args:
+        observation: of R rows.
+        previous_action: [R, 3], each axis as a share of dense (bits / 16); ones at the
+            start of an episode.
+    Returns: [R, layout.width] fp32; zeros where there is nothing to observe.
+    """
+    num_rows = observation.tokens.shape[0]
+    device = observation.tokens.device
+
+    def filled(values: Tensor | None, width: int) -> Tensor:
+        if values is None:
+            return torch.zeros(num_rows, width, device=device)
+        return values.float().reshape(num_rows, width)
+
+    cached = torch.tensor(observation.cached_tokens, device=device, dtype=torch.float32)
+    has_state = torch.full((num_rows, 1), float(observation.hidden is not None), device=device)
+    return torch.cat(
+        (
+            filled(observation.hidden, layout.hidden_size),
+            filled(observation.mid_hidden, 2 * layout.hidden_size),
+            filled(observation.concentration, layout.num_layers),
+            filled(observation.entropy, 1),
+            filled(observation.surprisal, 1).clamp(max=_MAX_NATS),
+            (cached + 1).log()[:, None] / math.log(2),
+            has_state,
+            previous_action.to(device),
+        ),
+        dim=1,
+    )

@@ -1,0 +1,201 @@
+"""The policy networks.
+
+``DamageNetwork`` (ours) predicts, from what was observed before a step, how much each level
+of each axis would cost in KL to the dense step; a price per axis then turns predictions into
+choices (``prices.py``). Damage is additive over the axes to a good approximation
+(docs/results.md), so three heads suffice, and each head is two numbers: how sensitive this
+step is, and how steeply that falls with the level.
+
+``JointNetwork`` is the network of the authors of SOL (arXiv:2605.10875): one head over all
+joint actions and a budget MLP, kept for comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sol_core.actions import MAX_BITS, ActionGrid
+from sol_core.policy.config import PolicyConfig
+from sol_core.policy.info import InputLayout
+
+__all__ = [
+    "NUM_BUDGET_INPUTS",
+    "BlockCache",
+    "DamageNetwork",
+    "JointNetwork",
+    "StateEncoder",
+    "level_values",
+]
+
+NUM_BUDGET_INPUTS = 8  # progress, controllable, targets (3), deviations (3)
+MAX_EPISODE = 4096
+
+
+class BlockCache(NamedTuple):
+    """Keys and values of the steps of an episode so far: [N, heads, t, width / heads] each."""
+
+    keys: Tensor
+    values: Tensor
+
+
+def level_values(grid: ActionGrid) -> list[Tensor]:
+    """Each axis' levels as shares of dense: [levels] fp32, bits divided by 16."""
+    keep, channels, bits = grid.levels()
+    return [
+        torch.tensor(keep, dtype=torch.float32),
+        torch.tensor(channels, dtype=torch.float32),
+        torch.tensor(bits, dtype=torch.float32) / MAX_BITS,
+    ]
+
+
+class StateEncoder(nn.Module):
+    """Inputs → one causal pre-norm transformer block over the steps of an episode.
+
+    Positions are learned by neither: what matters is the order, which the causal mask gives.
+    """
+
+    rest_mean: Tensor
+    rest_scale: Tensor
+
+    def __init__(self, layout: InputLayout, config: PolicyConfig, num_extra: int = 0) -> None:
+        super().__init__()
+        self.layout, self.num_heads, width = layout, config.num_heads, config.width
+        rest = layout.width - 3 * layout.hidden_size
+        self.register_buffer("rest_mean", torch.zeros(rest + num_extra))
+        self.register_buffer("rest_scale", torch.ones(rest + num_extra))
+        self.project = nn.Linear(4 * layout.hidden_size + rest + num_extra, width)
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.attention_output = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp_in = nn.Linear(width, 2 * width)
+        self.mlp_out = nn.Linear(2 * width, width)
+        self.final_norm = nn.LayerNorm(width)
+        self.drop = nn.Dropout(config.dropout)
+        nn.init.zeros_(self.attention_output.weight)
+
+    def forward(
+        self, rows: Tensor, embedding: Tensor, cache: BlockCache | None = None
+    ) -> tuple[Tensor, BlockCache]:
+        """Encode T more steps of N episodes.
+
+        Args:
+            rows: [N, T, layout.width + extra].
+            embedding: [N, T, C] of the tokens about to be fed.
+            cache: of the steps before; None at the start.
+        Returns: [N, T, width] and the cache that includes these steps.
+        """
+        hidden, first, second, rest = self.layout.split(rows.float())
+        size = (self.layout.hidden_size,)
+        # Scales differ by 100 between the states: each is normalised on its own.
+        states = [F.layer_norm(x, size) for x in (hidden, embedding.float(), first, second)]
+        scaled = (rest - self.rest_mean) / self.rest_scale
+        inputs = torch.cat((*states, scaled.clamp(-8, 8)), -1)
+        encoded = F.gelu(self.project(self.drop(inputs)))
+        mixed, cache = self._attend(self.attention_norm(encoded), cache)
+        encoded = encoded + self.drop(mixed)
+        inner = F.gelu(self.mlp_in(self.mlp_norm(encoded)))
+        return self.final_norm(encoded + self.drop(self.mlp_out(inner))), cache
+
+    @torch.no_grad()
+    def fit_scales(self, rows: Tensor) -> None:
+        """Set mean and deviation of the inputs that are not states from a sample [..., width]."""
+        rest = self.layout.split(rows.float().flatten(0, -2))[3]
+        self.rest_mean.copy_(rest.mean(0))
+        self.rest_scale.copy_(rest.std(0).clamp(min=1e-3))
+
+    def _attend(self, normed: Tensor, cache: BlockCache | None) -> tuple[Tensor, BlockCache]:
+        steps = normed.shape[1]
+        query, keys, values = (
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for part in self.query_key_value(normed).chunk(3, -1)
+        )
+        if cache is not None:
+            keys = torch.cat((cache.keys, keys), 2)
+            values = torch.cat((cache.values, values), 2)
+        total = keys.shape[2]
+        seen = torch.ones(steps, total, dtype=torch.bool, device=normed.device)
+        mask = seen.tril(total - steps)
+        mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        return self.attention_output(mixed.transpose(1, 2).flatten(2)), BlockCache(keys, values)
+
+
+class DamageNetwork(nn.Module):
+    """Predicted log KL of every level, per axis.
+
+    ``log damage[l] = base[l] + sensitivity + slope · u[l]``, u the level scaled to ±½. The
+    base starts from the curve that single steps of a small model showed, so that the
+    untrained policy is static allocation.
+    """
+
+    # nats at the lowest level and e-folds from the lowest to the highest level, per axis
+    START = ((0.7, 5.0), (0.8, 6.0), (0.2, 6.0))
+
+    def __init__(self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig) -> None:
+        super().__init__()
+        self.encoder = StateEncoder(layout, config)
+        self.heads = nn.ModuleList(nn.Linear(config.width, 2) for _ in range(3))
+        self.base = nn.ParameterList()
+        for axis, values in enumerate(level_values(grid)):
+            span = float(values[-1] - values[0]) or 1.0
+            rise = (values - values[0]) / span
+            start, folds = self.START[axis]
+            self.register_buffer(f"place_{axis}", rise - 0.5)
+            self.base.append(nn.Parameter(math.log(start) - folds * rise))
+        self.floor = nn.Parameter(torch.tensor(-5.0))  # log KL of a dense step after others
+        self.entropy_head = nn.Linear(config.width, 1)  # auxiliary: the dense step's entropy
+        self.log_sharpness = nn.Parameter(torch.full((3,), math.log(30.0)))
+        for parameter in self.heads.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self, rows: Tensor, embedding: Tensor, cache: BlockCache | None = None
+    ) -> tuple[list[Tensor], Tensor, BlockCache]:
+        """Predict T steps of N episodes; see StateEncoder for the arguments.
+
+        Returns: log damage [N, T, levels] per axis, nats; log(0.1 + entropy) of the dense
+            step [N, T]; the cache.
+        """
+        encoded, cache = self.encoder(rows, embedding, cache)
+        damages = []
+        for axis, (head, base) in enumerate(zip(self.heads, self.base, strict=True)):
+            sensitivity, slope = head(encoded).split(1, -1)
+            damages.append(base + sensitivity + slope * self.get_buffer(f"place_{axis}"))
+        return damages, self.entropy_head(encoded)[..., 0], cache
+
+    def total_damage(self, log_damages: list[Tensor], levels: Tensor) -> Tensor:
+        """Predicted KL of chosen levels: levels [N, T, 3] int64 → [N, T], nats."""
+        total = self.floor.exp()
+        for axis, log_damage in enumerate(log_damages):
+            total = total + log_damage.gather(-1, levels[..., axis : axis + 1])[..., 0].exp()
+        return total
+
+
+class JointNetwork(nn.Module):
+    """The authors' network: logits over all joint actions, plus a budget MLP (3 → 32 → A)."""
+
+    def __init__(self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig) -> None:
+        super().__init__()
+        num_actions = math.prod(len(levels) for levels in grid.levels())
+        self.encoder = StateEncoder(layout, config, num_extra=NUM_BUDGET_INPUTS)
+        self.head = nn.Linear(config.width, num_actions)
+        self.budget = nn.Sequential(nn.Linear(3, 32), nn.GELU(), nn.Linear(32, num_actions))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(
+        self, rows: Tensor, embedding: Tensor, budget: Tensor, cache: BlockCache | None = None
+    ) -> tuple[Tensor, BlockCache]:
+        """Logits [N, T, A], action index = (keep · channels + channel) · bits + bit.
+
+        Args:
+            budget: [N, T, 8]: progress, controllable, targets, deviations (shares of dense).
+        """
+        encoded, cache = self.encoder(torch.cat((rows, budget), -1), embedding, cache)
+        logits: Tensor = self.head(encoded) + self.budget(budget[..., 2:5])
+        return logits, cache

@@ -1,0 +1,106 @@
+"""A price per axis: what makes predicted damage meet any budget.
+
+For damage that is separable over steps and axes, the schedule of least total damage among
+those of a given mean spend chooses, at every step, the level of least
+``damage + price · level``, with one price per axis (Lagrange). The price of a budget is
+read off a table: on sample states, the mean spend that each price leads to.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["PriceTable", "aim_for", "choose_levels"]
+
+NUM_PRICES = 161
+LOG_PRICE_RANGE = (-14.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """Mean spend (share of dense) against log price (nats per unit of spend), one axis.
+
+    Attributes:
+        log_prices: ascending.
+        spends: falling, as long.
+    """
+
+    log_prices: tuple[float, ...]
+    spends: tuple[float, ...]
+
+    @staticmethod
+    def measure(damages: Tensor, levels: Tensor) -> PriceTable:
+        """Tabulate sample states.
+
+        Args:
+            damages: [M, levels], nats, of M states.
+            levels: [levels] ascending, shares of dense.
+        """
+        log_prices = torch.linspace(*LOG_PRICE_RANGE, NUM_PRICES, dtype=torch.float64)
+        damages, levels = falling(damages).double(), levels.double()
+        spends = [
+            float(levels[choose_levels(damages, levels, price)].mean())
+            for price in log_prices.exp()
+        ]
+        return PriceTable(tuple(log_prices.tolist()), tuple(spends))
+
+    def price(self, aims: Tensor) -> Tensor:
+        """Prices that make the mean spend meet each aim, by interpolation.
+
+        Args:
+            aims: any shape, shares of dense.
+        Returns: the same shape, nats per unit of spend.
+        """
+        spends = torch.tensor(self.spends, dtype=torch.float64).flip(0)
+        log_prices = torch.tensor(self.log_prices, dtype=torch.float64).flip(0)
+        flat = aims.detach().double().cpu().flatten()
+        upper = torch.searchsorted(spends, flat).clamp(1, len(spends) - 1)
+        low, high = spends[upper - 1], spends[upper]
+        share = ((flat - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+        log_price = torch.lerp(log_prices[upper - 1], log_prices[upper], share)
+        return log_price.exp().float().reshape(aims.shape).to(aims.device)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "log_prices": [round(value, 6) for value in self.log_prices],
+            "spends": [round(value, 8) for value in self.spends],
+        }
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> PriceTable:
+        """Raises: ValueError or KeyError when the record is not a table."""
+        log_prices = tuple(float(value) for value in record["log_prices"])
+        spends = tuple(float(value) for value in record["spends"])
+        if len(log_prices) != len(spends) or len(spends) < 2:
+            raise ValueError("a price table needs as many spends as prices, at least two")
+        if not all(map(math.isfinite, log_prices + spends)):
+            raise ValueError("a price table may only hold finite numbers")
+        return PriceTable(log_prices, spends)
+
+
+def falling(damages: Tensor) -> Tensor:
+    """Damage that never rises with the level: [..., levels]."""
+    return damages.cummin(-1).values
+
+
+def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Tensor:
+    """Index of the level of least ``damage + price · level``: [..., levels] → [...]."""
+    price = torch.as_tensor(prices, dtype=damages.dtype, device=damages.device)
+    return (damages + price[..., None] * levels).argmin(-1)
+
+
+def aim_for(targets: Tensor, excess: Tensor, steps_left: Tensor | float, levels: Tensor) -> Tensor:
+    """The mean spend to aim for now: the remaining budget per remaining step.
+
+    Args:
+        targets: [...], requested mean.
+        excess: [...], spend so far minus target, summed over the steps.
+        steps_left: over how many steps the excess is to be made good, at least 1.
+        levels: [levels] ascending; the aim is clipped to them.
+    """
+    return (targets - excess / steps_left).clamp(float(levels[0]), float(levels[-1]))

@@ -1,0 +1,55 @@
+"""Training: damage labels, a warm start on them, GRPO on rollouts, checkpoints.
+
+``train`` is looked up when it is first asked for: the page reads configurations and must not
+import torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from sol_core.training.config import (
+    PRESETS,
+    GrpoConfig,
+    TrainConfig,
+    WarmStartConfig,
+    for_minutes,
+    preset,
+)
+from sol_core.training.events import (
+    METRICS,
+    TrainCheckpoint,
+    TrainEvent,
+    TrainFinished,
+    TrainProgress,
+    TrainSample,
+    TrainStopped,
+    train_event_to_dict,
+)
+
+if TYPE_CHECKING:
+    from sol_core.training.trainer import train
+
+__all__ = [
+    "METRICS",
+    "PRESETS",
+    "GrpoConfig",
+    "TrainCheckpoint",
+    "TrainConfig",
+    "TrainEvent",
+    "TrainFinished",
+    "TrainProgress",
+    "TrainSample",
+    "TrainStopped",
+    "WarmStartConfig",
+    "for_minutes",
+    "preset",
+    "train",
+    "train_event_to_dict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "train":
+        from sol_core.training.trainer import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

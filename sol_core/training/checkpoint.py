@@ -1,0 +1,133 @@
+"""Checkpoints: one safetensors file, written in one rename; the one before is kept.
+
+Tensors are the network's and the optimiser's; the rest is JSON in the file's header. Random
+numbers need no state: every unit of work seeds its own from the run's seed and its place in
+the run, so that a resumed run repeats exactly what an uninterrupted one would have done.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sol_core.errors import PolicyError
+
+__all__ = ["Progress", "read_checkpoint", "restore_optimiser", "write_checkpoint"]
+
+_LOG = logging.getLogger(__name__)
+_NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        phase: "labelling", "warm start", "grpo", "calibrating" or "done".
+        labelled, warm_steps, updates: work done in each phase.
+        label_limit: texts the warm start uses; None until labelling ended.
+        reports: reports made so far.
+        elapsed_s: time worked, interruptions left out.
+        prices: price tables as JSON.
+        measured: the last held-out metrics.
+    """
+
+    phase: str = "labelling"
+    labelled: int = 0
+    warm_steps: int = 0
+    updates: int = 0
+    label_limit: int | None = None
+    reports: int = 0
+    elapsed_s: float = 0.0
+    prices: list[dict[str, Any]] = field(default_factory=list)
+    measured: dict[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(
+    folder: Path,
+    config: dict[str, Any],
+    progress: Progress,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Raises: OSError when the disk is full; the checkpoint before it is then intact."""
+    from safetensors.torch import save_file
+
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    header = {
+        "config": json.dumps(config, sort_keys=True),
+        "progress": json.dumps(asdict(progress)),
+    }
+    staging = folder / f"{_NAME}.part"
+    try:
+        # A copy: safetensors refuses tensors that share memory.
+        save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, staging, header)
+        with staging.open("rb") as handle:
+            os.fsync(handle.fileno())
+        if (folder / _NAME).exists():
+            os.replace(folder / _NAME, folder / _PREVIOUS)
+        os.replace(staging, folder / _NAME)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
+def read_checkpoint(
+    folder: Path, config: dict[str, Any]
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """The last whole checkpoint of this configuration; None when there is none.
+
+    A damaged one is passed over for the one before it.
+    Raises: PolicyError when both are damaged or they belong to another configuration.
+    """
+    paths = [path for path in (folder / _NAME, folder / _PREVIOUS) if path.exists()]
+    problems = []
+    for path in paths:
+        try:
+            header, tensors = _read(path)
+        except (OSError, ValueError, KeyError) as error:
+            problems.append(f"{path}: {error}")
+            _LOG.warning("checkpoint %s is damaged and passed over: %s", path, error)
+            continue
+        if json.loads(header["config"]) != json.loads(json.dumps(config)):
+            raise PolicyError(
+                f"{folder} holds a run with other settings: give another folder, or the settings "
+                "that it was begun with"
+            )
+        return Progress(**json.loads(header["progress"])), tensors
+    if problems:
+        raise PolicyError(
+            f"no checkpoint in {folder} can be read ({'; '.join(problems)}): "
+            "delete them to begin again"
+        )
+    return None
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put the moments back; the optimiser must be over the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    record = optimiser.state_dict()
+    optimiser.load_state_dict({"state": state, "param_groups": record["param_groups"]})
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+            return dict(file.metadata()), tensors
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error

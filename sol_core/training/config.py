@@ -1,0 +1,234 @@
+"""Configuration of a training run: frozen, grouped, stored with the run and its checkpoints.
+
+Amounts are counts, never minutes, so that a seed decides the policy's bytes; a time limit
+only ends a run early. Every field carries a one-line ``help`` that the page shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sol_core.actions import ActionGrid
+from sol_core.errors import ConfigError
+from sol_core.policy.config import PolicyConfig
+
+__all__ = [
+    "PRESETS",
+    "GrpoConfig",
+    "TrainConfig",
+    "WarmStartConfig",
+    "for_minutes",
+    "preset",
+]
+
+
+def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not low <= value <= high:
+        limit = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+        raise ConfigError(f"{name} must be {limit}, got {value!r}")
+
+
+def _check_count(name: str, value: int, low: int) -> None:
+    if type(value) is not int:
+        raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    _check(name, value, low)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStartConfig:
+    """Learning damage from counterfactuals: random schedules from every window of a text at
+    once, each decode step labelled with its KL to the dense step.
+
+    Attributes: see each field's help.
+    """
+
+    texts: int = field(
+        default=160, metadata={"help": "texts to label; 0 skips the warm start (GRPO alone)"}
+    )
+    schedules: int = field(
+        default=2, metadata={"help": "random schedules tried on every window of a text"}
+    )
+    epochs: int = field(default=5, metadata={"help": "passes over the labelled tokens"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "peak step size of AdamW"})
+    weight_decay: float = field(default=0.1, metadata={"help": "AdamW's weight decay"})
+
+    def __post_init__(self) -> None:
+        _check_count("warm_start.texts", self.texts, 0)
+        _check_count("warm_start.schedules", self.schedules, 1)
+        _check_count("warm_start.epochs", self.epochs, 1)
+        _check("warm_start.learning_rate", self.learning_rate, 1e-7, 1.0)
+        _check("warm_start.weight_decay", self.weight_decay, 0.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoConfig:
+    """GRPO on teacher-forced rollouts (SOL, arXiv:2605.10875, section 4; METHOD 5).
+
+    Attributes: see each field's help.
+    """
+
+    updates: int = field(
+        default=20, metadata={"help": "policy updates; 0 skips GRPO (warm start alone)"}
+    )
+    windows: int = field(
+        default=4, metadata={"help": "starting points per update; one text's prefill serves all"}
+    )
+    rollouts: int = field(default=16, metadata={"help": "schedules compared on each text (G)"})
+    reward: str = field(
+        default="kl",
+        metadata={"help": "kl: minus KL to the dense step (low noise); nll: log-likelihood"},
+    )
+    discount: float = field(
+        default=0.85, metadata={"help": "how far a step answers for later ones"}
+    )
+    clip: float = field(default=0.2, metadata={"help": "limit on the probability ratio"})
+    epochs: int = field(default=2, metadata={"help": "gradient passes over each batch of rollouts"})
+    entropy_bonus: float = field(default=0.003, metadata={"help": "reward for staying random"})
+    temperature: float = field(default=1.0, metadata={"help": "sampling temperature of actions"})
+    learning_rate: float = field(default=1e-4, metadata={"help": "step size of AdamW"})
+    max_gradient_norm: float = field(default=1.0, metadata={"help": "gradients are cut to this"})
+    budget: str = field(
+        default="price",
+        metadata={"help": "price: spending costs its price; penalty: the paper's squared gap"},
+    )
+    penalty: float = field(
+        default=100.0, metadata={"help": "weight of the squared budget gap (alpha of the paper)"}
+    )
+    tolerance: float = field(default=0.02, metadata={"help": "budget gap that costs nothing"})
+
+    def __post_init__(self) -> None:
+        _check_count("grpo.updates", self.updates, 0)
+        _check_count("grpo.windows", self.windows, 1)
+        _check_count("grpo.rollouts", self.rollouts, 2)
+        _check_count("grpo.epochs", self.epochs, 1)
+        if self.reward not in ("kl", "nll"):
+            raise ConfigError(f"grpo.reward must be kl or nll, got {self.reward!r}")
+        if self.budget not in ("price", "penalty"):
+            raise ConfigError(f"grpo.budget must be price or penalty, got {self.budget!r}")
+        _check("grpo.discount", self.discount, 0.0, 1.0)
+        _check("grpo.clip", self.clip, 0.01, 10.0)
+        _check("grpo.entropy_bonus", self.entropy_bonus, 0.0, 10.0)
+        _check("grpo.temperature", self.temperature, 0.01, 100.0)
+        _check("grpo.learning_rate", self.learning_rate, 1e-8, 1.0)
+        _check("grpo.max_gradient_norm", self.max_gradient_norm, 1e-3)
+        _check("grpo.penalty", self.penalty, 0.0)
+        _check("grpo.tolerance", self.tolerance, 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that decides a trained policy besides the model and the machine.
+
+    Attributes: see each field's help.
+    """
+
+    corpus: str = field(
+        default="builtin",
+        metadata={"help": "builtin, a text file or folder, or a Hub data set owner/name"},
+    )
+    seed: int = field(default=0, metadata={"help": "same seed, machine and threads: same policy"})
+    context: int = field(
+        default=128, metadata={"help": "dense tokens before a text's first decode step"}
+    )
+    windows: int = field(
+        default=24, metadata={"help": "episodes cut from each text, all on one dense prefill"}
+    )
+    steps: int = field(default=16, metadata={"help": "decode steps of an episode (T)"})
+    grid: ActionGrid = field(
+        default_factory=ActionGrid, metadata={"help": "levels each axis may take"}
+    )
+    policy: PolicyConfig = field(
+        default_factory=PolicyConfig, metadata={"help": "the policy network"}
+    )
+    warm_start: WarmStartConfig = field(
+        default_factory=WarmStartConfig, metadata={"help": "damage learnt from counterfactuals"}
+    )
+    grpo: GrpoConfig = field(default_factory=GrpoConfig, metadata={"help": "GRPO on rollouts"})
+    held_out_texts: int = field(
+        default=6, metadata={"help": "unseen texts for the quality shown while training"}
+    )
+    checkpoint_seconds: float = field(
+        default=20.0, metadata={"help": "at most this much work is lost when the worker dies"}
+    )
+    time_limit_minutes: float | None = field(
+        default=None, metadata={"help": "end early after this time; empty: run all updates"}
+    )
+
+    def __post_init__(self) -> None:
+        _check_count("seed", self.seed, 0)
+        _check_count("context", self.context, 16)
+        _check_count("windows", self.windows, 1)
+        _check_count("steps", self.steps, 2)
+        _check_count("held_out_texts", self.held_out_texts, 1)
+        _check("checkpoint_seconds", self.checkpoint_seconds, 0.0)
+        if self.time_limit_minutes is not None:
+            _check("time_limit_minutes", self.time_limit_minutes, 0.01)
+        if self.warm_start.texts == 0 and self.grpo.updates == 0:
+            raise ConfigError("nothing to do: warm_start.texts and grpo.updates are both 0")
+
+    @property
+    def block_len(self) -> int:
+        """Tokens of one text: its context, its windows, the last token to be predicted."""
+        return self.context + self.windows * self.steps + 1
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "quick": TrainConfig(
+        warm_start=WarmStartConfig(texts=50, epochs=4),
+        grpo=GrpoConfig(updates=5),
+        held_out_texts=4,
+    ),
+    "standard": TrainConfig(),
+    "paper": TrainConfig(
+        context=512,
+        windows=2,
+        policy=PolicyConfig(network="joint", dropout=0.0),
+        warm_start=WarmStartConfig(texts=0),
+        grpo=GrpoConfig(
+            updates=2000,
+            windows=2,
+            reward="nll",
+            budget="penalty",
+            entropy_bonus=0.05,
+            temperature=1.3,
+        ),
+    ),
+}
+
+
+# How long a preset takes on two CPU cores, minutes; docs/results.md has the measurement.
+NOMINAL_MINUTES = {"quick": 6.0, "standard": 18.0, "paper": 600.0}
+
+
+def for_minutes(config: TrainConfig, preset_name: str, minutes: float) -> TrainConfig:
+    """A preset's configuration for another length: more work for more time, and a time limit.
+
+    Raises: ConfigError for a time that is not above 0.
+    """
+    _check("minutes", minutes, 0.01)
+    factor = max(1.0, minutes / NOMINAL_MINUTES[preset_name])
+    return dataclasses.replace(
+        config,
+        warm_start=dataclasses.replace(
+            config.warm_start, texts=math.ceil(config.warm_start.texts * factor)
+        ),
+        grpo=dataclasses.replace(config.grpo, updates=math.ceil(config.grpo.updates * factor)),
+        time_limit_minutes=minutes,
+    )
+
+
+def preset(name: str, **changes: Any) -> TrainConfig:
+    """A preset by name, with fields replaced.
+
+    Raises: ConfigError for an unknown name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    return dataclasses.replace(PRESETS[name], **changes)

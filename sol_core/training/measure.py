@@ -1,0 +1,114 @@
+"""Held-out quality while training: the policy against static at the same realised spend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import Budget
+from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.policy import Policy, PolicyScheduler
+from sol_core.policy.policy import budget_shares
+from sol_core.schedules import StaticScheduler
+from sol_core.training.config import TrainConfig
+from sol_core.training.windows import TextPrefill
+
+__all__ = ["MEASURED_BUDGETS", "HeldOutResult", "measure_held_out"]
+
+# As shares of dense: bits 8, 16 (untouched) and 7.
+MEASURED_BUDGETS = (Budget(0.5, 0.6, 8), Budget(0.4, 0.7, 16), Budget(0.3, 0.5, 7))
+WINDOWS_PER_TEXT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutResult:
+    """Means over texts, windows, budgets and steps.
+
+    Attributes:
+        metrics: kl, kl_static, nll, nll_static, nll_dense, gap_keep, gap_channels, gap_bits.
+        first: tokens, levels' values and kl of the first window under the first budget:
+            token ids [T], actions [T] and kl [T].
+    """
+
+    metrics: dict[str, float]
+    first: tuple[list[int], list[tuple[float, float, int]], list[float]]
+
+
+def measure_held_out(
+    policy: Policy, texts: Sequence[TextPrefill], config: TrainConfig
+) -> HeldOutResult:
+    """Greedy policy, then static at its realised mean, on the same windows."""
+    count = min(WINDOWS_PER_TEXT, config.windows)
+    every = config.windows // count
+    starts = [config.context + number * every * config.steps for number in range(count)]
+    budgets = list(MEASURED_BUDGETS) * len(starts)
+    played = [_play(text, starts, PolicyScheduler(policy, budgets), config) for text in texts]
+    spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, 3]
+    grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, 3]
+    realised = [Budget(keep, channels, bits * 16) for keep, channels, bits in grouped.tolist()]
+    static = [
+        _play(text, starts, _static(realised, number, len(starts), config), config)
+        for number, text in enumerate(texts)
+    ]
+    gap = (grouped - budget_shares(MEASURED_BUDGETS)).mean(0).tolist()
+    metrics = {
+        "kl": _mean(played, "kl"),
+        "kl_static": _mean(static, "kl"),
+        "nll": _mean(played, "nll"),
+        "nll_static": _mean(static, "nll"),
+        "nll_dense": _mean(played, "dense_nll"),
+        "gap_keep": gap[0],
+        "gap_channels": gap[1],
+        "gap_bits": gap[2],
+    }
+    place = torch.arange(config.steps) + starts[0]
+    actions = [(k, c, round(b * 16)) for k, c, b in played[0].spends[0].tolist()]
+    return HeldOutResult(
+        metrics, (texts[0].tokens[place].tolist(), actions, played[0].kl[0].tolist())
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    kl: Tensor  # [R, T]
+    nll: Tensor
+    dense_nll: Tensor  # [B, T]
+    spends: Tensor  # [R, T, 3]
+
+
+def _play(
+    text: TextPrefill, starts: Sequence[int], scheduler: BatchScheduler, config: TrainConfig
+) -> _Played:
+    kl, nll, dense, spends = [], [], [], []
+    rows = len(MEASURED_BUDGETS)
+    for scores in text.rollout(starts, rows, scheduler, config.steps, config.grid):
+        kl.append(scores.kl)
+        nll.append(scores.nll)
+        dense.append(scores.dense_nll)
+        actions = [(*a.as_tuple()[:2], a.bit_width / 16) for a in scores.step.actions]
+        spends.append(torch.tensor(actions))
+    return _Played(
+        torch.stack(kl, 1), torch.stack(nll, 1), torch.stack(dense, 1), torch.stack(spends, 1)
+    )
+
+
+def _static(
+    budgets: Sequence[Budget], text: int, num_starts: int, config: TrainConfig
+) -> RowSchedulers:
+    """Static rows whose mixing goes on from window to window, so that the mean is met."""
+    return RowSchedulers(
+        [
+            StaticScheduler(
+                budget, config.grid, first_step=(text * num_starts + start) * config.steps
+            )
+            for start in range(num_starts)
+            for budget in budgets
+        ]
+    )
+
+
+def _mean(parts: Sequence[_Played], name: str) -> float:
+    return float(torch.stack([getattr(part, name) for part in parts]).mean())

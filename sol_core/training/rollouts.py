@@ -1,0 +1,107 @@
+"""One GRPO batch: rollouts of sampled schedules, and what an update needs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import ActionGrid, Budget
+from sol_core.policy import Policy, PolicyScheduler
+from sol_core.policy.policy import StepInputs, budget_shares
+from sol_core.training.config import GrpoConfig, TrainConfig
+from sol_core.training.grpo import advantages, budget_penalty, discounted_returns
+from sol_core.training.windows import TextPrefill
+
+__all__ = ["RolloutBatch", "draw_budgets", "roll_out"]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutBatch:
+    """N = windows · G episodes of T steps.
+
+    Attributes:
+        inputs: what the policy saw.
+        choices: [N, T, heads] int64.
+        log_probability, advantage: [N, T].
+        reward: mean task reward per step, nats.
+        gap: mean spend minus target per axis, shares of dense.
+    """
+
+    inputs: StepInputs
+    choices: Tensor
+    log_probability: Tensor
+    advantage: Tensor
+    reward: float
+    gap: tuple[float, float, float]
+
+
+def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> list[Budget]:
+    """Targets, uniform over each axis (METHOD 5)."""
+    budgets = []
+    for _ in range(count):
+        shares = torch.rand(3, generator=generator).tolist()
+        values = [
+            levels[0] + share * (levels[-1] - levels[0])
+            for levels, share in zip(grid.levels(), shares, strict=True)
+        ]
+        budgets.append(Budget(*values))
+    return budgets
+
+
+def roll_out(
+    policy: Policy, text: TextPrefill, config: TrainConfig, generator: torch.Generator
+) -> RolloutBatch:
+    """Sample G schedules from each of some windows of a text.
+
+    Raises: nothing of its own; numbers that are not finite are the caller's to check.
+    """
+    grpo = config.grpo
+    places = torch.randperm(config.windows, generator=generator)[: grpo.windows]
+    starts = [config.context + int(place) * config.steps for place in places.sort().values]
+    budgets = draw_budgets(len(starts), config.grid, generator)
+    scheduler = PolicyScheduler(
+        policy,
+        [budget for budget in budgets for _ in range(grpo.rollouts)],
+        generator=generator,
+        temperature=grpo.temperature,
+        keep_steps=True,
+    )
+    rewards = [
+        -(scores.kl if grpo.reward == "kl" else scores.nll)
+        for scores in text.rollout(starts, grpo.rollouts, scheduler, config.steps, config.grid)
+    ]
+    return _batch(scheduler, torch.stack(rewards, 1), budgets, grpo)
+
+
+def _batch(
+    scheduler: PolicyScheduler, rewards: Tensor, budgets: Sequence[Budget], config: GrpoConfig
+) -> RolloutBatch:
+    policy, steps = scheduler.policy, scheduler.steps
+    inputs = StepInputs(
+        *(torch.cat(parts, 1) for parts in zip(*(s.inputs for s in steps), strict=True))
+    )
+    choices = torch.stack([step.choices for step in steps], 1)
+    spends = policy.spends(policy.axis_levels(choices))
+    grouped_spends = spends.unflatten(0, (len(budgets), -1))
+    targets = budget_shares(budgets).to(spends.device)
+    grouped = rewards.unflatten(0, (len(budgets), -1))
+    if config.budget == "price" and policy.prices:
+        prices = torch.stack(
+            [table.price(targets[:, axis]) for axis, table in enumerate(policy.prices)], -1
+        )
+        grouped = grouped - (prices[:, None, None] * grouped_spends).sum(-1)
+    returns = discounted_returns(grouped, config.discount)
+    if config.budget == "penalty" or not policy.prices:
+        returns = returns - budget_penalty(grouped_spends, targets, config)[..., None]
+    gap = (grouped_spends.mean((1, 2)) - targets).mean(0).tolist()
+    return RolloutBatch(
+        inputs,
+        choices,
+        torch.stack([step.log_probability for step in steps], 1),
+        advantages(returns).flatten(0, 1),
+        float(rewards.mean()),
+        (gap[0], gap[1], gap[2]),
+    )

@@ -1,0 +1,195 @@
+"""The state of one training run, and what every phase needs of it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sol_core.errors import TrainingDivergedError
+from sol_core.loading import LanguageModel
+from sol_core.policy import Policy, PolicyInfo
+from sol_core.policy.info import InputLayout
+from sol_core.policy.network import DamageNetwork
+from sol_core.policy.policy import build_network
+from sol_core.policy.prices import PriceTable
+from sol_core.training.checkpoint import (
+    Progress,
+    read_checkpoint,
+    restore_optimiser,
+    write_checkpoint,
+)
+from sol_core.training.config import TrainConfig
+from sol_core.training.events import Phase, TrainCheckpoint, TrainProgress
+from sol_core.training.texts import TextSource
+from sol_core.training.windows import TextPrefill
+
+__all__ = ["RunState"]
+
+
+class RunState:
+    """Model, policy, optimiser and place in the run; reports and checkpoints.
+
+    A checkpoint in ``folder`` is continued.
+    Raises: PolicyError when it cannot be.
+    """
+
+    def __init__(
+        self, model: LanguageModel, config: TrainConfig, folder: Path, data_dir: Path
+    ) -> None:
+        self.model, self.config, self.folder = model, config, folder
+        self.texts = TextSource(model, config, data_dir)
+        layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
+        torch.manual_seed(config.seed)
+        network = build_network(layout, config.grid, config.policy)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=config.warm_start.learning_rate,
+            weight_decay=config.warm_start.weight_decay,
+            betas=(0.9, 0.98),
+        )
+        self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
+        found = read_checkpoint(folder, config.to_dict())
+        if found is not None:
+            self.progress, tensors = found
+            prefix = "network."
+            network.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+            restore_optimiser(self.optimiser, tensors)
+        info = PolicyInfo(
+            name=folder.name,
+            model=model.name,
+            fingerprint=model.fingerprint,
+            grid=config.grid,
+            config=config.policy,
+            layout=layout,
+            episode_steps=config.steps,
+            num_parameters=sum(value.numel() for value in network.parameters()),
+        )
+        prices = [PriceTable.from_dict(table) for table in self.progress.prices]
+        self.policy = Policy(info, network, prices, model.lm.weights.embedding)
+        if not prices and isinstance(network, DamageNetwork):
+            self._price_untrained(network)
+        self.metrics: dict[str, float] = {}
+        self.held_out: list[TextPrefill] = []
+        self._began = time.monotonic()
+        self._before_s = self.progress.elapsed_s
+        self._decisions, self._decisions_since = 0, self._began
+        self._last_checkpoint = self._began
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time worked, interruptions left out."""
+        return self._before_s + time.monotonic() - self._began
+
+    def is_past(self, share: float) -> bool:
+        """Whether a share of the time limit is used up; never without a limit."""
+        limit = self.config.time_limit_minutes
+        return limit is not None and self.elapsed_s > 60 * limit * share
+
+    def seed_of(self, unit: str, number: int) -> int:
+        """A seed for one unit of work, from the run's seed and the unit's place."""
+        text = f"{self.config.seed} {unit} {number}".encode()
+        return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")
+
+    def generator_of(self, unit: str, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed_of(unit, number))
+
+    def count_decisions(self, count: int) -> None:
+        """Add to the decisions per second of the next report."""
+        self._decisions += count
+
+    def set_prices(self, tables: Sequence[PriceTable]) -> None:
+        self.policy.prices = list(tables)
+        self.progress.prices = [table.to_dict() for table in tables]
+
+    def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
+        """Raises: TrainingDivergedError naming the first that is NaN or infinite."""
+        for name, value in numbers.items():
+            finite = torch.isfinite(torch.as_tensor(value)).all()
+            if not bool(finite):
+                raise TrainingDivergedError(
+                    f"training diverged: {name} is not finite in phase {self.progress.phase!r}, "
+                    f"update {self.progress.updates}. The last good checkpoint is kept in "
+                    f"{self.folder}; lower the learning rate and start again"
+                )
+
+    def report(self, phase: Phase) -> TrainProgress:
+        """The state as an event; clears the decision counter."""
+        now = time.monotonic()
+        metrics = dict(self.metrics)
+        if self._decisions:
+            metrics["decisions_per_s"] = self._decisions / max(1e-6, now - self._decisions_since)
+        self._decisions, self._decisions_since = 0, now
+        self.progress.reports += 1
+        fraction = self.fraction()
+        eta = self.elapsed_s * (1 - fraction) / fraction if fraction > 0.01 else None
+        return TrainProgress(phase, self.progress.reports, fraction, self.elapsed_s, eta, metrics)
+
+    def fraction(self) -> float:
+        """Estimated share of the work that is done, in [0, 1]."""
+        warm, grpo, done = self.config.warm_start, self.config.grpo, self.progress
+        if done.phase == "done":
+            return 1.0
+        per_text = self.config.windows * self.config.steps
+        # In decode steps: the prefill of a text costs about two thirds of a step per token;
+        # a gradient step on labelled steps about a thirtieth.
+        label_unit = per_text * warm.schedules + 0.7 * self.config.block_len
+        update_unit = grpo.windows * grpo.rollouts * self.config.steps * 1.2
+        update_unit += 0.7 * self.config.block_len
+        texts = warm.texts if done.label_limit is None else done.label_limit
+        learning = texts * per_text * warm.schedules * warm.epochs / 30
+        total = texts * label_unit + learning + grpo.updates * update_unit
+        batches = max(1.0, texts * self.config.windows * warm.schedules * warm.epochs / 64)
+        worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
+        worked += learning * min(1.0, done.warm_steps / batches)
+        share = min(0.999, worked / max(total, 1e-9))
+        limit = self.config.time_limit_minutes
+        return share if limit is None else min(0.999, max(share, self.elapsed_s / (60 * limit)))
+
+    def is_checkpoint_due(self) -> bool:
+        return time.monotonic() - self._last_checkpoint >= self.config.checkpoint_seconds
+
+    def checkpoint(self) -> TrainCheckpoint:
+        """Write one now.
+
+        Raises: OSError when the disk is full; the one before is then intact.
+        """
+        self.progress.elapsed_s = self.elapsed_s
+        write_checkpoint(
+            self.folder,
+            self.config.to_dict(),
+            self.progress,
+            self.policy.network,
+            self.optimiser,
+        )
+        self._last_checkpoint = time.monotonic()
+        return TrainCheckpoint(self.progress.reports, self.progress.elapsed_s)
+
+    def describe(self, **changes: Any) -> None:
+        """Replace fields of the policy's info."""
+        self.policy.info = replace(self.policy.info, **changes)
+
+    def _price_untrained(self, network: DamageNetwork) -> None:
+        """Prices of the starting curves: with them the untrained policy is near static."""
+        with torch.no_grad():
+            self.set_prices(
+                [
+                    PriceTable.measure(_jittered(base), levels)
+                    for base, levels in zip(network.base, self.policy.levels, strict=True)
+                ]
+            )
+
+
+def _jittered(base: Tensor) -> Tensor:
+    """The curve at many sensitivities, so that spends between two levels can be priced."""
+    spread = torch.linspace(-math.log(2), math.log(2), 65, device=base.device)
+    return (base + spread[:, None]).exp()

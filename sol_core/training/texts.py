@@ -1,0 +1,75 @@
+"""The texts of a run by number: the same number gives the same tokens, also after a resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sol_core.corpus import Corpus, load_corpus, token_blocks
+from sol_core.loading import LanguageModel
+from sol_core.training.config import TrainConfig
+
+__all__ = ["TextSource"]
+
+
+class TextSource:
+    """Blocks of ``config.block_len`` tokens of a corpus, shuffled anew on every pass.
+
+    Attributes:
+        fingerprint: of the corpus, once it is open.
+    """
+
+    def __init__(self, model: LanguageModel, config: TrainConfig, data_dir: Path) -> None:
+        self._model, self._config, self._data_dir = model, config, data_dir
+        self._streams: dict[str, tuple[int, Iterator[list[int]]]] = {}
+        self._corpus: Corpus | None = None
+        self.fingerprint = ""
+
+    def open(self) -> None:
+        """Find the corpus and read its first text.
+
+        Raises: CorpusError, DownloadError, ConfigError.
+        """
+        self._corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="train")
+        self.fingerprint = self._corpus.fingerprint
+        next(self._blocks(0))
+
+    def labelling(self, number: int) -> list[int]:
+        """Text ``number`` of the warm start."""
+        return self._nth("label", number)
+
+    def rollout(self, number: int) -> list[int]:
+        """Text ``number`` of GRPO, in an order of its own."""
+        return self._nth("grpo", number)
+
+    def held_out(self, count: int) -> list[list[int]]:
+        """Texts that training never sees: at most ``count``, at least one."""
+        corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="held_out")
+        blocks = token_blocks(
+            corpus, self._model.tokenizer, self._config.block_len, limit=count, seed=0
+        )
+        return list(blocks)
+
+    def _nth(self, stream: str, number: int) -> list[int]:
+        """Texts are read in order; going back, as after a resume, starts the stream again."""
+        place, blocks = self._streams.get(stream, (0, iter(())))
+        if stream not in self._streams or place > number:
+            place, blocks = 0, self._endless(stream)
+        text: list[int] = []
+        while place <= number:
+            text = next(blocks)
+            place += 1
+        self._streams[stream] = (place, blocks)
+        return text
+
+    def _endless(self, stream: str) -> Iterator[list[int]]:
+        offset = 500_000 if stream == "grpo" else 0
+        turn = 0
+        while True:
+            yield from self._blocks(offset + turn)
+            turn += 1
+
+    def _blocks(self, turn: int) -> Iterator[list[int]]:
+        assert self._corpus is not None
+        seed = self._config.seed * 1_000_003 + turn
+        return token_blocks(self._corpus, self._model.tokenizer, self._config.block_len, seed=seed)

@@ -1,0 +1,92 @@
+"""Trains a policy: a generator of frozen events over the phases of ``phases.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sol_core.errors import ConfigError
+from sol_core.generation import never
+from sol_core.loading import LanguageModel
+from sol_core.policy import save_policy
+from sol_core.training.config import TrainConfig
+from sol_core.training.events import TrainEvent, TrainFinished, TrainStopped
+from sol_core.training.phases import calibrate, grpo, label, warm_start
+from sol_core.training.run_state import RunState
+
+__all__ = ["train"]
+
+_PHASES = (
+    ("labelling", label),
+    ("warm start", warm_start),
+    ("grpo", grpo),
+    ("calibrating", calibrate),
+)
+_AFTER = {"labelling": "warm start", "warm start": "grpo", "grpo": "calibrating"}
+
+
+def train(
+    model: LanguageModel,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    data_dir: Path,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[TrainEvent]:
+    """Train a policy for a model.
+
+    Args:
+        folder: the run's own; a checkpoint in it is continued. The policy is written to
+            ``folder / "policy"``.
+        data_dir: where corpora are kept.
+        should_stop: asked after every unit of work.
+    Yields: events; the last is TrainFinished or TrainStopped.
+    Raises: ConfigError, CorpusError, PolicyError (a checkpoint that cannot be continued),
+        TrainingDivergedError (the last good checkpoint is kept), OSError (disk full).
+    """
+    if config.policy.network == "joint" and config.warm_start.texts:
+        raise ConfigError(
+            "the joint network has no damage heads to warm-start: set warm_start.texts to 0"
+        )
+    if config.block_len > model.context_length:
+        raise ConfigError(
+            f"context + windows · steps = {config.block_len - 1} tokens do not fit the context of "
+            f"{model.name} ({model.context_length}): use fewer windows or a shorter context"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return _events(RunState(model, config, folder, data_dir), should_stop)
+
+
+def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[TrainEvent]:
+    yield state.report("preparing")
+    state.texts.open()
+    state.describe(corpus_fingerprint=state.texts.fingerprint)
+    for name, work in _PHASES:
+        if state.progress.phase != name:
+            continue
+        for event in work(state):
+            yield event
+            if should_stop():
+                yield state.checkpoint()
+                yield TrainStopped(state.progress.reports, state.fraction())
+                return
+            if state.is_checkpoint_due():
+                yield state.checkpoint()
+        state.progress.phase = _AFTER.get(name, "done")
+        yield state.checkpoint()
+    yield _finish(state)
+
+
+def _finish(state: RunState) -> TrainFinished:
+    summary = {
+        "held_out": dict(state.progress.measured),
+        "labelled_texts": state.progress.label_limit or 0,
+        "warm_steps": state.progress.warm_steps,
+        "updates": state.progress.updates,
+        "minutes": round(state.elapsed_s / 60, 2),
+        "train_config": state.config.to_dict(),
+    }
+    state.describe(summary=summary, created=datetime.now(UTC).isoformat(timespec="seconds"))
+    save_policy(state.policy, state.folder / "policy")
+    return TrainFinished(str(state.folder / "policy"), summary)

@@ -1,0 +1,107 @@
+"""Many episodes of one text on one dense prefill: where rollouts start, what they are held to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import ActionGrid
+from sol_core.batch_scheduling import BatchScheduler
+from sol_core.cache import KVCache
+from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, Windows, decode
+from sol_core.models import FrozenLM, PrefillOutput
+
+__all__ = ["StepScores", "TextPrefill", "prefill_text"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepScores:
+    """One teacher-forced step of all rows: kl to the dense step and nll [R], nats; and the
+    dense step's own nll and entropy [B]."""
+
+    step: DecodeStep
+    kl: Tensor
+    nll: Tensor
+    dense_nll: Tensor
+    dense_entropy: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrefill:
+    """A text, prefilled densely once; every position can start a rollout.
+
+    Attributes:
+        tokens: [N + 1] int64; the last one is only predicted.
+        output: of the prefill of the first N.
+    """
+
+    lm: FrozenLM
+    tokens: Tensor
+    cache: KVCache
+    output: PrefillOutput
+
+    def rollout(
+        self,
+        starts: Sequence[int],
+        rows_per_start: int,
+        scheduler: BatchScheduler,
+        steps: int,
+        grid: ActionGrid,
+    ) -> Iterator[StepScores]:
+        """Teacher-forced decode steps from several positions at once.
+
+        Args:
+            starts: B positions of the first token fed, at least 1.
+            scheduler: of B · rows_per_start rows.
+        """
+        first = torch.tensor(starts)
+        prefix = PrefixState(
+            self.output.hidden[0, first - 1],
+            self.output.mid_hidden[0, first - 1],
+            self.output.attention_concentration[0, first - 1],
+        )
+        options = DecodeOptions(
+            max_steps=steps,
+            quant_site=grid.quant_site,
+            episode_steps=steps,
+            rows_per_sequence=rows_per_start,
+        )
+        windows = Windows(self.cache, (0,) * len(starts), tuple(starts))
+
+        def choose(step: DecodeStep) -> list[int]:
+            return self._at(first, step.index + 1)
+
+        for step in decode(
+            self.lm, windows, self._at(first, 0), scheduler, choose, options, prefix
+        ):
+            yield self._score(step, first, rows_per_start)
+
+    def _at(self, first: Tensor, offset: int) -> list[int]:
+        tokens: list[int] = self.tokens[first + offset].tolist()
+        return tokens
+
+    def _score(self, step: DecodeStep, first: Tensor, group: int) -> StepScores:
+        place = first + step.index
+        dense = torch.log_softmax(self.lm.logits(self.output.hidden[0, place]), -1)
+        target = self.tokens[place + 1][:, None].to(dense.device)
+        given = step.log_probabilities.unflatten(0, (-1, group))
+        probability = dense.exp()
+        # Σ p·log p − Σ p·log q, without a [R, V] copy of p
+        negative_entropy = torch.linalg.vecdot(probability, dense)
+        cross = (given @ probability[:, :, None])[..., 0]
+        kl = (negative_entropy[:, None] - cross).clamp(min=0)
+        nll = -given.gather(-1, target[:, None].expand(-1, group, 1))[..., 0]
+        return StepScores(
+            step, kl.flatten(), nll.flatten(), -dense.gather(-1, target)[:, 0], -negative_entropy
+        )
+
+
+def prefill_text(lm: FrozenLM, tokens: Sequence[int], grid: ActionGrid) -> TextPrefill:
+    """Prefill all tokens but the last."""
+    text = torch.tensor(tokens)
+    cache = lm.new_cache(1, len(tokens) - 1, page_size=grid.page_size)
+    output = lm.prefill(text[None, :-1].to(lm.device), cache, observe=True)
+    return TextPrefill(lm, text, cache, output)

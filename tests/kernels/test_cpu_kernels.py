@@ -1,0 +1,286 @@
+"""The CPU kernels against their references, which define them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from kernels import (
+    activation_quantisation,
+    channel_pruning,
+    kv_write,
+    page_attention,
+    rms_norm,
+    rotary,
+)
+from kernels.activation_quantisation import reference as quantisation
+from kernels.channel_pruning import reference as pruning
+from kernels.cpu_threads import cpu_kernel
+from kernels.page_attention import AttentionPlan, KVBlock, dispatch, page_bounds
+from kernels.page_attention import reference as attention
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-5}  # both widen exactly and sum in fp32
+SHARE = 0.4
+
+shapes = st.fixed_dictionaries(
+    {
+        "texts": st.integers(1, 3),
+        "group": st.sampled_from([3, 5]),
+        "heads": st.sampled_from([(1, 1), (3, 1), (9, 3), (8, 1), (2, 2)]),
+        "shared_pages": st.integers(0, 5),
+        "own": st.integers(1, 19),
+        "page_size": st.sampled_from([1, 3, 8]),
+        "size": st.sampled_from([3, 16, 64]),
+        "dtype": st.sampled_from([torch.float32, torch.bfloat16]),
+        "seed": st.integers(0, 1000),
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def _any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (dispatch, rms_norm, rotary, kv_write):
+        monkeypatch.setattr(module, "MANY_ROWS", 1)
+
+
+def test_the_kernels_run_here() -> None:
+    assert cpu_kernel("kernels.page_attention.cpu", "attend_rows") is not None
+    assert cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") is not None
+    assert cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") is not None
+    assert cpu_kernel("kernels.rms_norm.cpu", "rms_norm_rows") is not None
+    assert cpu_kernel("kernels.rotary.cpu", "rotate_rows") is not None
+    assert cpu_kernel("kernels.kv_write.cpu", "write_rows") is not None
+    assert cpu_kernel("kernels.no_such_module", "nothing") is None
+
+
+def _block(rows: int, heads: int, tokens: int, shape: dict, generator: torch.Generator) -> KVBlock:  # type: ignore[type-arg]
+    """Keys as the cache gives them: a view of a longer buffer whose rest is NaN."""
+    keys, values = (
+        torch.full((rows, heads, tokens + 5, shape["size"]), torch.nan).to(shape["dtype"])
+        for _ in range(2)
+    )
+    for buffer in (keys, values):
+        new = torch.randn(rows, heads, tokens, shape["size"], generator=generator)
+        buffer[:, :, :tokens] = new.to(shape["dtype"])
+    seen = keys[:, :, :tokens]
+    low, high = page_bounds(seen, None, shape["page_size"])
+    return KVBlock(seen, values[:, :, :tokens], low.contiguous(), high.contiguous())
+
+
+def _case(shape: dict, generator: torch.Generator) -> tuple[Tensor, list[KVBlock]]:  # type: ignore[type-arg]
+    heads, kv_heads = shape["heads"]
+    rows = shape["texts"] * shape["group"]
+    query = torch.randn(rows, heads, shape["size"], generator=generator) * shape["size"] ** -0.5
+    blocks = [_block(rows, kv_heads, shape["own"], shape, generator)]
+    if shape["shared_pages"]:
+        tokens = shape["shared_pages"] * shape["page_size"]
+        blocks.insert(0, _block(shape["texts"], kv_heads, tokens, shape, generator))
+    return query, blocks
+
+
+def _valid_tokens(blocks: list[KVBlock], rows: int, generator: torch.Generator) -> Tensor:
+    """Every row sees its newest token and a stretch of those before it."""
+    width = sum(block.keys.shape[2] for block in blocks)
+    first = torch.randint(width, (rows, 1), generator=generator)
+    return torch.arange(width)[None] >= first
+
+
+def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> None:
+    assert dispatch.cpu_kernel_fits(query, blocks)
+    tolerance = TOLERANCE[blocks[0].keys.dtype]
+    expected = attention.decode_attention(query, blocks, plan)
+    found = page_attention.decode_attention(query, blocks, plan)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    if plan.tokens_per_page is not None:
+        found, outside = page_attention.observed_attention(query, blocks, plan, SHARE)
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+        mass = attention.mass_outside(query, blocks, plan, SHARE)
+        torch.testing.assert_close(outside, mass, rtol=1e-4, atol=1e-5)
+
+
+@given(shape=shapes, masked=st.booleans(), sparse=st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_attention_equals_the_reference(shape: dict, masked: bool, sparse: bool) -> None:  # type: ignore[type-arg]
+    generator = torch.Generator().manual_seed(shape["seed"])
+    query, blocks = _case(shape, generator)
+    rows, page_size = query.shape[0], shape["page_size"]
+    valid = _valid_tokens(blocks, rows, generator) if masked else None
+    width = sum(block.keys.shape[2] for block in blocks)
+    seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid
+    padded = torch.nn.functional.pad(seen, (0, -width % page_size))
+    tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
+    kept = torch.randint(1, tokens.shape[1] + 2, (rows,), generator=generator)
+    plan = AttentionPlan(page_size, valid, tokens > 0, kept if sparse else None, tokens)
+    _check(query, blocks, plan)
+    if not sparse:
+        _check(query, blocks, AttentionPlan(page_size, valid))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sequences_read_in_any_order_and_repeatedly(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+    shape = {"size": 16, "page_size": 4, "dtype": dtype}
+    shared, own = _block(3, 2, 20, shape, generator), _block(10, 2, 5, shape, generator)
+    sources = torch.tensor([2, 0, 2, 1, 0])
+    shared = KVBlock(shared.keys, shared.values, shared.page_min, shared.page_max, sources)
+    query = torch.randn(10, 6, 16, generator=generator)
+    tokens = torch.tensor([[4, 4, 4, 4, 4, 4, 1]]).expand(10, -1)
+    kept = torch.arange(1, 11)
+    _check(query, [shared, own], AttentionPlan(4, None, tokens > 0, kept, tokens))
+
+
+def test_tied_pages_go_to_the_lowest_in_the_kernel_too() -> None:
+    """All pages alike but for their values: what was read shows which were chosen."""
+    keys = torch.ones(5, 1, 12, 4)
+    values = torch.arange(6.0).repeat_interleave(2)[None, None, :, None].expand(5, 1, 12, 4)
+    values = values.contiguous()
+    block = KVBlock(keys, values, *page_bounds(keys, None, 2))
+    query = torch.ones(5, 2, 4)
+    for scale in (1.0, 0.0, -1.0):  # all scores equal: positive, zero, negative
+        kept = torch.tensor([1, 2, 3, 5, 6])
+        plan = AttentionPlan(2, None, torch.ones(5, 6, dtype=torch.bool), kept)
+        found = page_attention.decode_attention(query * scale, [block], plan)
+        expected = (kept - 1).float()[:, None, None] / 2  # mean of pages 0 … kept − 1
+        torch.testing.assert_close(found, expected.expand_as(found))
+
+
+def test_a_dense_row_has_the_same_bits_beside_sparse_ones() -> None:
+    generator = torch.Generator().manual_seed(1)
+    shape = {"size": 32, "page_size": 8, "dtype": torch.float32}
+    block = _block(6, 3, 37, shape, generator)
+    query = torch.randn(6, 9, 32, generator=generator)
+    dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
+    kept = torch.tensor([99, 1, 2, 3, 5, 4])
+    plan = AttentionPlan(8, None, torch.ones(6, 5, dtype=torch.bool), kept)
+    mixed = page_attention.decode_attention(query, [block], plan)
+    assert torch.equal(mixed[[0, 4]], dense[[0, 4]])
+    assert not torch.allclose(mixed[1], dense[1])
+
+
+def test_large_scores_do_not_overflow() -> None:
+    keys = torch.randn(5, 1, 16, 8) * 100
+    block = KVBlock(keys, torch.randn(5, 1, 16, 8), *page_bounds(keys, None, 8))
+    query = torch.randn(5, 2, 8) * 100
+    found = page_attention.decode_attention(query, [block], AttentionPlan(8))
+    torch.testing.assert_close(
+        found, attention.decode_attention(query, [block], AttentionPlan(8)), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_other_layouts_and_dtypes_go_to_the_reference() -> None:
+    query, keys = torch.randn(6, 2, 8), torch.randn(6, 2, 8, 8)
+    block = KVBlock(keys, keys)
+    assert dispatch.cpu_kernel_fits(query, [block])
+    assert not dispatch.cpu_kernel_fits(query, [KVBlock(keys.mT, keys)])
+    assert not dispatch.cpu_kernel_fits(query.double(), [block])
+    assert not dispatch.cpu_kernel_fits(query, [KVBlock(keys.half(), keys.half())])
+    assert not dispatch.cpu_kernel_fits(query, [block] * 3)
+
+
+rows_of_numbers = st.lists(
+    st.lists(
+        st.sampled_from([-3.5, -2.0, -1.0, -0.0, 0.0, 1e-30, 1.0, 2.0, 7.25]),
+        min_size=9,
+        max_size=9,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(rows=rows_of_numbers, data=st.data())
+def test_pruning_equals_the_reference_bit_for_bit(
+    rows: list[list[float]], data: st.DataObject
+) -> None:
+    hidden = torch.tensor(rows)
+    count = st.lists(st.integers(1, 9), min_size=len(rows), max_size=len(rows))
+    kept = torch.tensor(data.draw(count))
+    found = channel_pruning.keep_largest_channels(hidden, kept)
+    assert torch.equal(found, pruning.keep_largest_channels(hidden, kept))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 31, 576])
+def test_pruning_of_random_rows(channels: int) -> None:
+    hidden = torch.randn(7, channels)
+    kept = torch.randint(1, channels + 1, (7,))
+    found = channel_pruning.keep_largest_channels(hidden, kept)
+    assert torch.equal(found, pruning.keep_largest_channels(hidden, kept))
+
+
+@given(
+    bits=st.lists(st.integers(2, 16), min_size=1, max_size=6),
+    channels=st.sampled_from([1, 7, 64, 576]),
+    scale=st.sampled_from([0.0, 1e-12, 1e-3, 1.0, 1e6]),
+    seed=st.integers(0, 1000),
+)
+@settings(deadline=None)
+def test_quantisation_equals_the_reference_bit_for_bit(
+    bits: list[int], channels: int, scale: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(len(bits), channels, generator=generator) * scale
+    widths = torch.tensor(bits)
+    found = activation_quantisation.fake_quantise(values, widths)
+    assert torch.equal(found, quantisation.fake_quantise(values, widths))
+
+
+def test_quantisation_keeps_nan_visible() -> None:
+    values = torch.ones(1, 8)
+    values[0, 3] = torch.nan
+    assert activation_quantisation.fake_quantise(values, torch.tensor([8])).isnan().all()
+
+
+def test_half_precision_goes_to_the_references() -> None:
+    values = torch.randn(3, 40).bfloat16()
+    kept, bits = torch.tensor([1, 20, 40]), torch.tensor([3, 8, 16])
+    pruned = channel_pruning.keep_largest_channels(values, kept)
+    assert torch.equal(pruned, pruning.keep_largest_channels(values, kept))
+    rounded = activation_quantisation.fake_quantise(values, bits)
+    assert torch.equal(rounded, quantisation.fake_quantise(values, bits))
+
+
+@pytest.mark.parametrize(("rows", "channels"), [(1, 1), (3, 7), (5, 576)])
+def test_norm_equals_the_reference(rows: int, channels: int) -> None:
+    hidden, weight = torch.randn(rows, channels) * 30, torch.randn(channels)
+    hidden[0] = 0.0
+    found = rms_norm.rms_norm(hidden, weight, 1e-5)
+    expected = rms_norm.reference.rms_norm(hidden, weight, 1e-5)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("heads", "count", "size"), [(1, 1, 2), (5, 4, 6), (15, 12, 64)])
+def test_rotation_equals_the_reference(heads: int, count: int, size: int) -> None:
+    vectors = torch.randn(4, heads, size)
+    cosine, sine = torch.randn(4, size), torch.randn(4, size)
+    found = rotary.rotate_first_heads(vectors, count, cosine, sine)
+    expected = rotary.reference.rotate(vectors[:, :count], cosine[:, None], sine[:, None])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("page_size", [1, 3, 8])
+def test_writing_tokens_equals_the_reference(dtype: torch.dtype, page_size: int) -> None:
+    """Token by token from ragged slots; everything outside them stays as it was."""
+    shape, pages = (3, 2, 24, 5), 24 // page_size
+    buffers = tuple(torch.full(shape, torch.nan).to(dtype) for _ in range(2))
+    expected = tuple(buffer.clone() for buffer in buffers)
+    low = torch.full((3, 2, pages, 5), torch.inf).to(dtype)
+    bounds, expected_bounds = (low, -low), (low.clone(), -low)
+    for step in range(9):
+        slots = torch.tensor([0, 5, 14]) + step
+        new = (torch.randn(3, 2, 5), torch.randn(3, 2, 5))
+        with_bounds = step != 4
+        kv_write.write_tokens(new, buffers, bounds if with_bounds else None, slots, page_size)
+        for buffer, tokens in zip(expected, new, strict=True):
+            kv_write.reference.write_token(buffer, tokens, slots)
+        if with_bounds:
+            kv_write.reference.extend_bounds(*expected_bounds, expected[0], slots, page_size)
+    for found, wanted in zip((*buffers, *bounds), (*expected, *expected_bounds), strict=True):
+        assert torch.equal(found.nan_to_num(9.0), wanted.nan_to_num(9.0))
+    for row, first in enumerate((0, 5, 14)):
+        page = first // page_size
+        seen = buffers[0][row, :, first : min((page + 1) * page_size, first + 4)]
+        assert (bounds[0][row, :, page] <= seen.amin(1)).all()

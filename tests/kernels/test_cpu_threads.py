@@ -1,0 +1,69 @@
+"""How torch's and Numba's threads share the cores."""
+
+from __future__ import annotations
+
+import logging
+
+import numba
+import pytest
+import torch
+
+from kernels import cpu_threads
+from kernels.cpu_threads import cpu_kernel, one_pool, torch_on_one_thread, torch_with_numba
+
+
+@pytest.fixture
+def two_threads() -> object:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_thread_counts_come_back_even_after_an_error() -> None:
+    before = numba.get_num_threads()
+    for context in (torch_on_one_thread, torch_with_numba):
+        with pytest.raises(KeyError), context():
+            raise KeyError
+        assert torch.get_num_threads() == 2
+        assert numba.get_num_threads() == before
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("shared", [True, False])
+def test_numba_joins_torchs_threads_or_keeps_to_one(
+    shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_threads, "one_pool", lambda: shared)
+    with torch_with_numba():
+        expected = min(2, numba.config.NUMBA_NUM_THREADS) if shared else 1
+        assert numba.get_num_threads() == expected
+        assert torch.get_num_threads() == 2
+
+
+def test_looking_for_a_common_pool_leaves_torchs_threads_alone() -> None:
+    before = torch.get_num_threads()
+    one_pool.cache_clear()
+    assert one_pool() in (True, False)
+    assert torch.get_num_threads() == before
+
+
+def test_without_openmp_the_log_says_why_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(name: str) -> object:
+        raise ImportError(f"no {name}")
+
+    cpu_kernel.cache_clear()
+    cpu_threads._numba_starts.cache_clear()
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(cpu_threads.importlib, "import_module", fail)
+        for _ in range(2):
+            assert cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") is None
+            with torch_with_numba():
+                pass
+    cpu_kernel.cache_clear()
+    cpu_threads._numba_starts.cache_clear()
+    assert caplog.text.count("CPU kernels are off") == 1
+    assert cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") is not None

@@ -1,0 +1,113 @@
+"""A stand-in for a trained policy, and a naive scorer to check the evaluation against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.evaluation.contenders import Contender
+from sol_core.evaluation.texts import EvaluationTexts
+from sol_core.models import FrozenLM
+
+GRID = ActionGrid(page_size=4)
+
+
+class TokenPolicy:
+    """Spends by the fed token's number, so that anyone can repeat its decisions.
+
+    Args:
+        shift: another policy for another shift.
+
+    Attributes:
+        calls: number of rows and seed of every scheduler made.
+        saw_signals: at every step, whether the observation was complete.
+    """
+
+    def __init__(self, shift: int = 0) -> None:
+        self.shift = shift
+        self.calls: list[tuple[int, int | None]] = []
+        self.saw_signals: list[bool] = []
+
+    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
+        self.calls.append((len(budgets), seed))
+        return _TokenScheduler(self, budgets, sampled=seed is not None)
+
+    def action(self, budget: Budget, token: int, *, sampled: bool = False) -> Action:
+        """One level up or down from the budget's."""
+        up = (token + self.shift + sampled) % 3 - 1
+        keeps, ratios, bits = GRID.levels()
+        return Action(
+            _moved(keeps, budget.keep_fraction, up),
+            _moved(ratios, budget.channel_keep_ratio, -up),
+            round(_moved(bits, budget.bit_width, up)),
+        )
+
+
+class _TokenScheduler:
+    observes = True
+
+    def __init__(self, policy: TokenPolicy, budgets: Sequence[Budget], *, sampled: bool) -> None:
+        self._policy, self._budgets, self._sampled = policy, budgets, sampled
+
+    def next_actions(self, observation: StepObservation) -> list[Action]:
+        signals = (
+            observation.hidden,
+            observation.mid_hidden,
+            observation.concentration,
+            observation.entropy,
+            observation.surprisal,
+        )
+        self._policy.saw_signals.append(all(signal is not None for signal in signals))
+        return [
+            self._policy.action(budget, token, sampled=self._sampled)
+            for budget, token in zip(self._budgets, observation.tokens.tolist(), strict=True)
+        ]
+
+
+def contender(
+    name: str = "mine", shift: int = 0, grid: ActionGrid = GRID, episode_steps: int = 16
+) -> tuple[Contender, TokenPolicy]:
+    policy = TokenPolicy(shift)
+    return Contender(name, policy, grid, episode_steps, ""), policy
+
+
+def random_texts(
+    count: int, block_len: int, vocab_size: int = 257, seed: int = 0
+) -> EvaluationTexts:
+    generator = torch.Generator().manual_seed(seed)
+    blocks = torch.randint(vocab_size, (count, block_len), generator=generator)
+    return EvaluationTexts("random bytes", "f" * 64, False, blocks.tolist())
+
+
+def score_alone(
+    lm: FrozenLM, block: Sequence[int], context: int, actions: Sequence[Action]
+) -> tuple[list[float], list[float]]:
+    """NLL and KL(dense ‖ schedule) of each step, one row at a time and nothing shared."""
+    dense = _log_probabilities(lm, block, context, [DENSE] * len(actions))
+    compressed = _log_probabilities(lm, block, context, actions)
+    targets = torch.tensor(block[context + 1 : context + 1 + len(actions)])
+    nll = -compressed.gather(-1, targets[:, None])[:, 0]
+    kl = (dense.exp() * (dense - compressed)).sum(-1)
+    return nll.tolist(), kl.tolist()
+
+
+def _log_probabilities(
+    lm: FrozenLM, block: Sequence[int], context: int, actions: Sequence[Action]
+) -> Tensor:
+    cache = lm.new_cache(1, len(block), page_size=GRID.page_size)
+    lm.prefill(torch.tensor([block[:context]]), cache)
+    rows = []
+    for step, action in enumerate(actions):
+        fed = torch.tensor([block[context + step]])
+        logits = lm.decode_step(fed, cache, action, quant_site=GRID.quant_site).logits
+        rows.append(torch.log_softmax(logits[0].double(), -1))
+    return torch.stack(rows)
+
+
+def _moved(levels: Sequence[float], target: float, by: int) -> float:
+    nearest = min(range(len(levels)), key=lambda index: abs(levels[index] - target))
+    return float(levels[min(max(nearest + by, 0), len(levels) - 1)])

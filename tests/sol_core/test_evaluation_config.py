@@ -1,0 +1,149 @@
+"""Evaluation settings: round trips, and messages that name the bad part."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from sol_core.actions import Budget
+from sol_core.errors import ConfigError
+from sol_core.evaluation import (
+    REFERENCE_BUDGETS,
+    EvaluationConfig,
+    parse_baselines,
+    parse_budgets,
+)
+
+
+def test_a_configuration_survives_json() -> None:
+    config = EvaluationConfig(
+        corpus="a.txt",
+        budgets=(Budget(0.5, 0.6, 8), Budget(0.3, 0.5, 7.5)),
+        baselines=("static", "random:3", "emc"),
+        texts=20,
+        sampled=True,
+    )
+    record = json.loads(json.dumps(config.to_dict()))
+    assert EvaluationConfig.from_dict(record) == config
+    assert EvaluationConfig.from_dict({}) == EvaluationConfig()
+
+
+def test_every_field_is_explained() -> None:
+    fields = EvaluationConfig.__dataclass_fields__.values()
+    assert all(len(field.metadata["help"]) > 10 for field in fields)
+
+
+def test_reference_budgets_pair_every_level_with_every_other() -> None:
+    assert len(set(REFERENCE_BUDGETS)) == 9
+    for left, right in ((0, 1), (0, 2), (1, 2)):
+        pairs = {(b.as_tuple()[left], b.as_tuple()[right]) for b in REFERENCE_BUDGETS}
+        assert len(pairs) == 9
+
+
+def test_budgets_as_the_command_line_gives_them() -> None:
+    expected = (Budget(0.5, 0.6, 8), Budget(0.3, 0.5, 7))
+    assert parse_budgets("0.5,0.6,8;0.3,0.5,7") == expected
+    assert parse_budgets(" 0.5, 0.6 ,8 ;0.3,0.5,7.0; ") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no budget given; write keep,channels,bits"),
+        (" ; ", "no budget given"),
+        ("0.5,0.6,8;0.3,0.5", r'budget "0.3,0.5" must be three numbers.*got 2'),
+        ("0.5,0.6,8,1", "got 4"),
+        ("0.5,x,8", r'channels in budget "0.5,x,8" must be a number, got "x"'),
+        ("0.5,0.6,nan", 'bits in budget .* must be a number, got "nan"'),
+        ("inf,0.6,8", 'keep in budget .* must be a number, got "inf"'),
+        ("0.5,0.6,8;0,0.5,7", r'budget "0,0.5,7": keep_fraction must be above 0'),
+        ("0.5,0.6,17", r'budget "0.5,0.6,17": bit_width must be between 2 and 16'),
+    ],
+)
+def test_bad_budgets_are_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_budgets(text)
+
+
+def test_baselines_as_the_command_line_gives_them() -> None:
+    assert parse_baselines("static, random:10,emc,dac,dense") == (
+        "static",
+        "random:10",
+        "emc",
+        "dac",
+        "dense",
+    )
+    assert parse_baselines("") == ("static",)
+    config = EvaluationConfig(baselines=parse_baselines("dac,random:7"))
+    assert (config.num_random, config.signals) == (7, ("dac",))
+    assert EvaluationConfig(baselines=("static",)).num_random == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("static,best", 'unknown baseline "best"; allowed: static, dense, emc, dac, or random:N'),
+        ("static:3", 'unknown baseline "static:3"'),
+        ("random", 'baseline "random" needs a number of schedules from 1 to 1000'),
+        ("random:", "as in random:10"),
+        ("random:0", 'baseline "random:0" needs'),
+        ("random:1001", 'baseline "random:1001" needs'),
+        ("random:-2", "needs a number"),
+        ("random:²", "needs a number"),
+        ("random:3,random:5", "baseline random is there twice"),
+        ("emc,emc", "baseline emc is there twice"),
+    ],
+)
+def test_bad_baselines_are_named(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_baselines(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"texts": 1}, "texts must be a whole number, 2 or more, got 1"),
+        ({"texts": "many"}, "texts must be a whole number"),
+        ({"texts": True}, "texts must be a whole number"),
+        ({"context": 0}, "context must be a whole number, 1 or more, got 0"),
+        ({"steps": 0}, "steps must be a whole number, 1 or more, got 0"),
+        ({"steps": 1.5}, "steps must be a whole number"),
+        ({"windows": 0}, "windows must be a whole number, 1 or more, got 0"),
+        ({"seed": -1}, "seed must be a whole number, 0 or more"),
+        ({"corpus": " "}, "corpus must be"),
+        ({"budgets": []}, "at least one budget"),
+        ({"budgets": "0.5,0.6,8"}, "at least one budget"),
+        ({"budgets": [{"keep_fraction": 0.5}] * 2}, "one is there twice"),
+        ({"budgets": [{"bit_width": 5 + i / 10} for i in range(65)]}, "at most 64 budgets, got 65"),
+        ({"baselines": "static"}, "baselines must be a list of names"),
+        ({"baselines": ["greedy"]}, 'unknown baseline "greedy"'),
+        ({"sampled": 1}, "sampled must be true or false, got 1"),
+        ({"pollution": "yes"}, "pollution must be true or false"),
+        ({"pollution": True, "context": 16}, "pollution needs a context longer than the 16 steps"),
+        ({"refresh": True, "context": 16}, "refresh needs a context longer than the 16 steps"),
+        ({"text": 3}, "unknown key text in EvaluationConfig; allowed: baselines"),
+    ],
+)
+def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EvaluationConfig.from_dict(change)
+
+
+def test_the_page_reads_configurations_without_torch() -> None:
+    code = (
+        "import sys; from sol_core.evaluation import EvaluationConfig, EvaluationProgress; "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_package_has_nothing_else() -> None:
+    import sol_core.evaluation as package
+
+    assert callable(package.evaluate)
+    with pytest.raises(AttributeError, match="no attribute 'evaluator'"):
+        _ = package.evaluator  # type: ignore[attr-defined]

@@ -1,0 +1,78 @@
+"""GRPO's mathematics against hand-made tables and its invariants."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sol_core.training.config import GrpoConfig
+from sol_core.training.grpo import advantages, budget_penalty, clipped_loss, discounted_returns
+
+
+def test_returns_are_discounted_sums_of_what_follows() -> None:
+    rewards = torch.tensor([1.0, 2.0, 4.0])
+    assert discounted_returns(rewards, 0.5).tolist() == [3.0, 4.0, 4.0]
+    assert discounted_returns(rewards, 0.0).tolist() == rewards.tolist()
+    assert discounted_returns(rewards, 1.0).tolist() == [7.0, 6.0, 4.0]
+
+
+@given(st.integers(1, 3), st.integers(2, 5), st.integers(1, 6), st.integers(0, 2**31))
+def test_advantages_of_a_group_sum_to_zero_at_every_step(
+    texts: int, group: int, steps: int, seed: int
+) -> None:
+    returns = torch.randn(texts, group, steps, generator=torch.Generator().manual_seed(seed))
+    advantage = advantages(returns + 100 * torch.arange(texts)[:, None, None])
+    assert advantage.sum(1).abs().max() < 1e-3
+    assert math.isclose(float(advantage.std()), 1.0, rel_tol=1e-3)
+    # The order within a group is that of the returns.
+    assert torch.equal(advantage.argmax(1), returns.argmax(1))
+
+
+def test_the_penalty_begins_past_the_tolerance_and_counts_bits_twice() -> None:
+    config = GrpoConfig(penalty=100.0, tolerance=0.02)
+    targets = torch.tensor([[0.5, 0.5, 0.5]])
+    spends = torch.tensor([0.51, 0.62, 0.42]).expand(1, 1, 4, 3)
+    assert budget_penalty(spends, targets, config).item() == pytest.approx(
+        100 * 0.10**2 + 200 * 0.06**2, rel=1e-4
+    )
+
+
+def test_a_step_makes_what_paid_more_likely() -> None:
+    config = GrpoConfig(entropy_bonus=0.0)
+    logits = torch.zeros(2, 1, 3, requires_grad=True)
+    choices = torch.tensor([[[0]], [[2]]])
+    old = torch.full((2, 1), math.log(1 / 3))
+    result = clipped_loss([logits], choices, old, torch.tensor([[1.0], [-1.0]]), config)
+    result.loss.backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 0, 0] < 0 < logits.grad[1, 0, 2]
+    assert result.clip_fraction == 0
+    assert result.entropy == pytest.approx(math.log(3))
+
+
+def test_a_ratio_outside_the_clip_gets_no_gradient() -> None:
+    config = GrpoConfig(entropy_bonus=0.0, clip=0.2)
+    logits = torch.tensor([[[2.0, 0.0]]], requires_grad=True)
+    old = torch.full((1, 1), math.log(0.5))
+    result = clipped_loss([logits], torch.tensor([[[0]]]), old, torch.ones(1, 1), config)
+    result.loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().max() == 0
+    assert result.clip_fraction == 1
+    assert result.loss.item() == pytest.approx(-1.2)
+
+
+def test_temperature_divides_the_logits() -> None:
+    logits = [torch.tensor([[[4.0, 0.0]]])]
+    warm = clipped_loss(
+        logits,
+        torch.tensor([[[0]]]),
+        torch.zeros(1, 1),
+        torch.ones(1, 1),
+        GrpoConfig(temperature=4.0, entropy_bonus=0.0, clip=10.0),
+    )
+    assert -warm.loss.item() == pytest.approx(1 / (1 + math.exp(-1.0)))
