@@ -1,7 +1,8 @@
-"""Runs and settings in SQLite. Knows SQLAlchemy and the standard library only.
+"""Runs and jobs in SQLite. Knows SQLAlchemy and the standard library only.
 
 ``open_store(path)`` gives a ``Store``; ``Store.runs`` keeps generation runs and their token
-events. Every error is a ``StorageError``; see ``storage.errors`` for the leaves.
+events, ``Store.jobs`` background jobs. Every error is a ``StorageError``; see
+``storage.errors`` for the leaves.
 """
 
 from storage.errors import (
@@ -10,9 +11,12 @@ from storage.errors import (
     DatabaseVersionError,
     DatabaseWriteError,
     InvalidRecordError,
+    JobStateError,
     NotFoundError,
     StorageError,
 )
+from storage.job_records import JobControl, JobKind, JobRecord, JobStatus
+from storage.jobs import JobStore
 from storage.records import RunRecord, RunStatus
 from storage.runs import RunStore
 from storage.store import Store, open_store
@@ -23,6 +27,12 @@ __all__ = [
     "DatabaseVersionError",
     "DatabaseWriteError",
     "InvalidRecordError",
+    "JobControl",
+    "JobKind",
+    "JobRecord",
+    "JobStateError",
+    "JobStatus",
+    "JobStore",
     "NotFoundError",
     "RunRecord",
     "RunStatus",

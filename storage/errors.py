@@ -1,7 +1,8 @@
 """The storage package's error hierarchy.
 
 StorageError
-├── NotFoundError (LookupError)             no run has this id
+├── NotFoundError (LookupError)             no run or job has this id
+├── JobStateError (RuntimeError)            a job in a state that does not allow this
 ├── InvalidRecordError (ValueError)         a value that cannot be stored, such as NaN in JSON
 ├── DatabaseVersionError (RuntimeError)     written by a newer release, or by another program
 ├── DatabaseCorruptError (RuntimeError)     damage found in the file
@@ -22,6 +23,7 @@ __all__ = [
     "DatabaseVersionError",
     "DatabaseWriteError",
     "InvalidRecordError",
+    "JobStateError",
     "NotFoundError",
     "StorageError",
     "sqlite_primary_code",
@@ -34,7 +36,11 @@ class StorageError(Exception):
 
 
 class NotFoundError(StorageError, LookupError):
-    """No run has this id: it was deleted, or never existed."""
+    """No run or job has this id: it was deleted, or never existed."""
+
+
+class JobStateError(StorageError, RuntimeError):
+    """A job that is not in a state that allows this, or not this worker's."""
 
 
 class InvalidRecordError(StorageError, ValueError):

@@ -74,6 +74,55 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(
+        2,
+        "jobs, their metrics and samples",
+        (
+            """
+            CREATE TABLE jobs (
+                seq INTEGER PRIMARY KEY,
+                id TEXT NOT NULL UNIQUE,
+                kind TEXT NOT NULL,
+                owner BLOB NOT NULL,
+                title BLOB NOT NULL,
+                status TEXT NOT NULL,
+                control TEXT NOT NULL,
+                params BLOB NOT NULL,
+                progress REAL NOT NULL,
+                message BLOB NOT NULL,
+                eta_s REAL,
+                result BLOB,
+                error BLOB,
+                log_file BLOB,
+                worker TEXT,
+                created_us INTEGER NOT NULL,
+                started_us INTEGER,
+                heartbeat_us INTEGER,
+                finished_us INTEGER,
+                updated_us INTEGER NOT NULL
+            )
+            """,
+            "CREATE INDEX jobs_by_status ON jobs (status, seq)",
+            "CREATE INDEX jobs_by_owner ON jobs (owner, seq)",
+            """
+            CREATE TABLE job_metrics (
+                job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+                seq INTEGER NOT NULL,
+                step INTEGER NOT NULL,
+                record BLOB NOT NULL,
+                PRIMARY KEY (job_id, seq)
+            )
+            """,
+            """
+            CREATE TABLE job_samples (
+                job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+                seq INTEGER NOT NULL,
+                record BLOB NOT NULL,
+                PRIMARY KEY (job_id, seq)
+            )
+            """,
+        ),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number

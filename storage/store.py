@@ -10,6 +10,7 @@ from types import TracebackType
 from storage.database import BUSY_TIMEOUT_S, Database
 from storage.errors import DatabaseWriteError
 from storage.inspection import set_aside_if_corrupt
+from storage.jobs import JobStore
 from storage.migrations import migrate
 from storage.mounts import network_notice
 from storage.runs import RunStore
@@ -26,12 +27,14 @@ class Store:
         path: the file, symbolic links resolved.
         notices: sentences that the user should see, such as that a damaged file was kept aside.
         runs: the generation runs.
+        jobs: training and evaluation in the background.
     """
 
     def __init__(self, database: Database, notices: tuple[str, ...]) -> None:
         self.path: Path = database.path
         self.notices: tuple[str, ...] = notices
         self.runs = RunStore(database)
+        self.jobs = JobStore(database)
         self._database = database
 
     def close(self) -> None:

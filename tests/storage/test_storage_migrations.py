@@ -9,12 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from released_schemas import RELEASED_SCHEMAS, RUN_ID, write_released_database
+from released_schemas import JOB_ID, RELEASED_SCHEMAS, RUN_ID, write_released_database
 
 from storage import DatabaseVersionError, StorageError, Store, open_store
 from storage.database import Database
+from storage.job_records import job_metrics_table, job_samples_table, jobs_table
 from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration, migrate
 from storage.records import events_table, runs_table
+
+TABLES = (runs_table, events_table, jobs_table, job_metrics_table, job_samples_table)
 
 
 @pytest.fixture
@@ -74,9 +77,21 @@ def test_upgrade_keeps_the_data(tmp_path: Path, database_path: Path, version: in
     assert schema_of(database_path) == schema_of(tmp_path / "fresh.sqlite3")
 
 
+def test_jobs_of_version_2_are_read(database_path: Path) -> None:
+    write_released_database(database_path, 2)
+    with open_store(database_path) as store:
+        (job,) = store.jobs.list(owner="alice")
+        assert (job.id, job.kind, job.status, job.title) == (JOB_ID, "train", "paused", "Straße")
+        assert (job.params, job.progress, job.message) == ({"name": "p"}, 0.25, "grpo")
+        assert store.jobs.metrics(JOB_ID) == [{"step": 3, "metrics": {"kl": 0.5}, "seq": 0}]
+        assert store.jobs.samples(JOB_ID) == [{"step": 3}]
+        assert store.jobs.append_metrics(JOB_ID, [{"step": 3}, {"step": 4}]) == 1
+        assert store.jobs.resume(JOB_ID).status == "queued"
+
+
 def test_queries_name_the_columns_that_exist(store: Store) -> None:
     with closing(sqlite3.connect(store.path)) as connection:
-        for table in (runs_table, events_table):
+        for table in TABLES:
             info = connection.execute(f"PRAGMA table_info({table.name})").fetchall()
             assert [row[1] for row in info] == list(table.columns.keys())
 

@@ -19,6 +19,7 @@ from storage import (
     open_store,
 )
 from storage.inspection import inspect_database
+from storage.migrations import LATEST_VERSION
 
 PAGE = 4096
 NOISE = bytes((7 * i * i + 3 * i + 1) % 251 for i in range(3 * PAGE))
@@ -118,7 +119,13 @@ def test_a_newer_database_is_refused_untouched(database_path: Path, version: int
     before = database_path.read_bytes()
     with pytest.raises(DatabaseVersionError) as caught:
         open_store(database_path)
-    for part in (str(database_path), f"version {version}", "up to 1", "unchanged", "Update"):
+    for part in (
+        str(database_path),
+        f"version {version}",
+        f"up to {LATEST_VERSION}",
+        "unchanged",
+        "Update",
+    ):
         assert part in str(caught.value)
     assert database_path.read_bytes() == before
 
@@ -181,7 +188,7 @@ def test_a_database_held_exclusively_is_reported(database_path: Path) -> None:
     open_store(database_path).close()
     with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
-        other.execute("PRAGMA user_version = 1")
+        other.execute(f"PRAGMA user_version = {LATEST_VERSION}")
         with pytest.raises(DatabaseLockedError):
             open_store(database_path, busy_timeout_s=0.1)
     open_store(database_path).close()

@@ -18,6 +18,7 @@ MODULES = [
 BUILT_INS = {
     "NotFoundError": LookupError,
     "InvalidRecordError": ValueError,
+    "JobStateError": RuntimeError,
     "DatabaseVersionError": RuntimeError,
     "DatabaseCorruptError": RuntimeError,
     "DatabaseLockedError": TimeoutError,

@@ -1,0 +1,175 @@
+"""Operations on job rows inside a transaction that the caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from storage.codec import encode_text, encode_time
+from storage.errors import JobStateError, NotFoundError
+from storage.job_records import (
+    ENDED_STATUSES,
+    JobRecord,
+    JobStatus,
+    job_record_of,
+    jobs_table,
+)
+
+__all__ = [
+    "ABANDONED_ERROR",
+    "IsAlive",
+    "abandon_jobs",
+    "change_job",
+    "claim_oldest",
+    "end_job",
+    "give_to",
+    "has_queued",
+    "jobs_of_the_dead",
+    "now_us",
+    "require_held",
+    "require_job",
+    "status_wished",
+]
+
+ABANDONED_ERROR = (
+    "The process that ran this job ended before the job did. "
+    "Resume continues from the last checkpoint."
+)
+# Given a worker id: does its process live? None when that cannot be known here.
+IsAlive = Callable[[str], bool | None]
+
+_oldest_queued = (
+    select(jobs_table.c.id)
+    .where(jobs_table.c.status == "queued")
+    .order_by(jobs_table.c.seq)
+    .limit(1)
+)
+
+
+def has_queued(connection: Connection) -> bool:
+    """Whether a job waits for a worker."""
+    return connection.execute(_oldest_queued).first() is not None
+
+
+def claim_oldest(connection: Connection, worker: str) -> JobRecord | None:
+    """Make the oldest queued job this worker's by one conditional UPDATE; None without one."""
+    job_id = connection.execute(_oldest_queued).scalar()
+    if job_id is None or not give_to(connection, str(job_id), worker):
+        return None
+    return require_job(connection, str(job_id))
+
+
+def give_to(connection: Connection, job_id: str, worker: str) -> bool:
+    """Make a queued job this worker's; False when it is not queued (any more)."""
+    now = now_us()
+    statement = (
+        update(jobs_table)
+        .where(jobs_table.c.id == job_id, jobs_table.c.status == "queued")
+        .values(
+            status="running",
+            control="run",
+            worker=worker,
+            started_us=func.coalesce(jobs_table.c.started_us, now),
+            heartbeat_us=now,
+            updated_us=now,
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def jobs_of_the_dead(
+    connection: Connection, seconds: float, is_alive: IsAlive
+) -> Sequence[JobRecord]:
+    """Running jobs whose worker is dead, or silent for ``seconds`` where that is not known."""
+    running = select(jobs_table).where(jobs_table.c.status == "running")
+    deadline = datetime.now(UTC) - timedelta(seconds=seconds)
+    found = [job_record_of(row) for row in connection.execute(running)]
+    return [job for job in found if _is_dead(job, deadline, is_alive)]
+
+
+def abandon_jobs(connection: Connection, dead: Sequence[JobRecord]) -> list[JobRecord]:
+    """End jobs as abandoned (cancelled where that was wished); return them as they are now.
+
+    A job that was finished, or showed a sign of life, since ``dead`` was read stays as it is.
+    """
+    taken: list[JobRecord] = []
+    for job in dead:
+        now = _find_job(connection, job.id)
+        if now is None or now.status != "running" or now.heartbeat_at != job.heartbeat_at:
+            continue
+        if now.control == "cancel":
+            end_job(connection, job.id, "cancelled")
+        else:
+            error = encode_text("error", ABANDONED_ERROR)
+            end_job(connection, job.id, "abandoned", error=error)
+        taken.append(require_job(connection, job.id))
+    return taken
+
+
+def _is_dead(job: JobRecord, deadline: datetime, is_alive: Callable[[str], bool | None]) -> bool:
+    alive = is_alive(job.worker or "")
+    if alive is None:
+        return job.heartbeat_at is None or job.heartbeat_at < deadline
+    return not alive
+
+
+def status_wished(job: JobRecord, otherwise: JobStatus) -> JobStatus:
+    """How a running job that stopped half way is to stand."""
+    wished: dict[str, JobStatus] = {"pause": "paused", "cancel": "cancelled"}
+    return wished.get(job.control, otherwise)
+
+
+def end_job(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:
+    """Give the job a status in which nobody works on it."""
+    finished_us = now_us() if status in ENDED_STATUSES else None
+    change_job(
+        connection,
+        job_id,
+        status=status,
+        control="run",
+        eta_s=None,
+        finished_us=finished_us,
+        **values,
+    )
+
+
+def change_job(connection: Connection, job_id: str, **values: Any) -> None:
+    statement = (
+        update(jobs_table).where(jobs_table.c.id == job_id).values(updated_us=now_us(), **values)
+    )
+    if connection.execute(statement).rowcount == 0:
+        raise _not_found(job_id)
+
+
+def _find_job(connection: Connection, job_id: str) -> JobRecord | None:
+    row = connection.execute(select(jobs_table).where(jobs_table.c.id == job_id)).first()
+    return None if row is None else job_record_of(row)
+
+
+def require_job(connection: Connection, job_id: str) -> JobRecord:
+    job = _find_job(connection, job_id)
+    if job is None:
+        raise _not_found(job_id)
+    return job
+
+
+def require_held(connection: Connection, job_id: str, worker: str) -> JobRecord:
+    job = require_job(connection, job_id)
+    if job.status != "running" or job.worker != worker:
+        raise JobStateError(
+            f"The job {job_id!r} is {job.status} and not this worker's any more: it was taken for "
+            "dead, or deleted and made again."
+        )
+    return job
+
+
+def _not_found(job_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no job {job_id!r}. It may have been deleted.")
+
+
+def now_us() -> int:
+    """Microseconds since 1970-01-01 UTC."""
+    return encode_time(datetime.now(UTC))
