@@ -25,7 +25,10 @@ __all__ = ["main"]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
-COMMANDS = ("serve", "generate", "score", "bench", "doctor", "test")
+COMMANDS = (
+    *("serve", "generate", "score", "train", "evaluate", "jobs", "worker"),
+    *("bench", "doctor", "test"),
+)
 
 
 def main(argv: Sequence[str]) -> int:

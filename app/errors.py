@@ -4,7 +4,8 @@ AppError (SolError)
 ├── BootstrapError (RuntimeError)       the Python environment cannot be set up
 ├── DataDirError (OSError)              the data directory cannot be used
 ├── AlreadyRunningError (RuntimeError)  another launch serves this data directory
-└── InputFileError (ValueError)         a file given on the command line that cannot be used
+├── InputFileError (ValueError)         a file given on the command line that cannot be used
+└── PolicyNotFoundError (LookupError)   no stored policy has this name, no folder holds one
 
 Standard library only: this is imported before any package is installed.
 """
@@ -17,6 +18,7 @@ __all__ = [
     "BootstrapError",
     "DataDirError",
     "InputFileError",
+    "PolicyNotFoundError",
 ]
 
 
@@ -38,3 +40,7 @@ class AlreadyRunningError(AppError, RuntimeError):
 
 class InputFileError(AppError, ValueError):
     """A file named on the command line that is missing or malformed."""
+
+
+class PolicyNotFoundError(AppError, LookupError):
+    """A policy that is neither stored under this name nor a folder."""

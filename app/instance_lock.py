@@ -15,8 +15,9 @@ from typing import Any
 
 from app.errors import AlreadyRunningError, DataDirError
 from app.file_lock import FileLock
+from app.jobs.process_identity import process_exists
 
-__all__ = ["hold_instance_lock", "publish_url"]
+__all__ = ["hold_instance_lock", "is_held_by_living_process", "publish_url"]
 
 
 @contextlib.contextmanager
@@ -48,6 +49,15 @@ def hold_instance_lock(path: Path) -> Iterator[None]:
 def publish_url(path: Path, url: str) -> None:
     """Record where the page is; called by the holder once the server listens."""
     _write(path, url=url)
+
+
+def is_held_by_living_process(path: Path) -> bool:
+    """Whether the process that took the lock last still exists; yes when that is unknown.
+
+    Unlike an attempt to take the lock this is in nobody's way.
+    """
+    pid = _read(path).get("pid")
+    return isinstance(pid, int) and process_exists(pid) is not False
 
 
 def _write(path: Path, url: str | None) -> None:

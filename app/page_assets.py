@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from app.theme import colour_css
+from sol_core.actions import ActionGrid
 
-__all__ = ["page_head", "page_script", "plotly_path"]
+__all__ = ["axis_limits", "page_head", "page_script", "plotly_path", "plotly_url"]
 
 _STYLE_SHEETS = (
     ("app.explore", "base.css"),
@@ -22,14 +23,20 @@ _STYLE_SHEETS = (
     ("app.explore", "stage.css"),
     ("app.explore", "tokens.css"),
     ("app.history", "history.css"),
+    ("app.train", "jobs.css"),
+    ("app.train", "train.css"),
+    ("app.evaluate", "evaluate.css"),
 )
+# Where a page's scripts are looked for after its own folder.
+_SHARED = ("app.explore", "app.train")
 
 
 def page_script(package: str, names: tuple[str, ...], constants: dict[str, Any]) -> str:
     """The body for ``js_on_load``: ``const PAGE = …`` and the named files of ``package``.
 
     Args:
-        package: its ``assets`` folder is read first, then that of ``app.explore``.
+        package: its ``assets`` folder is read first, then those of ``app.explore`` (parts of
+            every page) and ``app.train`` (parts of the pages with jobs).
     """
     page = json.dumps(constants, ensure_ascii=True).replace("</", "<\\/")
     sources = "\n".join(_asset(package, name) for name in names)
@@ -51,7 +58,22 @@ def plotly_path() -> Path:
     return Path(str(files("plotly") / "package_data" / "plotly.min.js"))
 
 
+def plotly_url() -> str:
+    """Where the page loads plotly.js from: this server."""
+    return f"gradio_api/file={plotly_path().as_posix()}"
+
+
+def axis_limits() -> dict[str, list[float]]:
+    """Lowest and highest budget of each axis of the default grid, as the page shows them."""
+    grid = ActionGrid()
+    return {
+        "keep": [grid.keep_fractions[0] * 100, 100],
+        "channels": [grid.channel_keep_ratios[0] * 100, 100],
+        "bits": [grid.bit_widths[0], grid.bit_widths[-1]],
+    }
+
+
 def _asset(package: str, name: str) -> str:
-    own = files(package) / "assets" / name
-    source = own if own.is_file() else files("app.explore") / "assets" / name
+    places = [files(home) / "assets" / name for home in (package, *_SHARED)]
+    source = next((place for place in places if place.is_file()), places[0])
     return source.read_text(encoding="utf-8")

@@ -67,8 +67,17 @@ class DataDir:
         return self.root / "corpora"
 
     @property
+    def jobs(self) -> Path:
+        """Folders of background jobs, one each: checkpoints and what they are making."""
+        return self.root / "jobs"
+
+    @property
     def lock_file(self) -> Path:
         return self.root / "serve.lock"
+
+    @property
+    def worker_lock_file(self) -> Path:
+        return self.root / "worker.lock"
 
     def prepare(self) -> None:
         """Create the directory and its folders, and make sure that they can be filled.
@@ -76,7 +85,8 @@ class DataDir:
         Raises: DataDirError when it cannot be created or written, or the disk is full.
         """
         try:
-            for folder in (self.root, self.models, self.policies, self.logs, self.corpora):
+            places = (self.models, self.policies, self.logs, self.corpora, self.jobs)
+            for folder in (self.root, *places):
                 folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root) as probe:
                 probe.write(b"\0" * 4096)

@@ -5,15 +5,19 @@ The page is up before the model is loaded, and torch is imported by the loading 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import socket
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from app import environment
 from app.console import Console
 from app.errors import AppError
 from app.instance_lock import publish_url
+from app.jobs.reaper import Reaper
+from app.jobs.supervisor import WorkerSupervisor, worker_command
 from app.paths import DataDir
 from app.services import Services, build_services, engine_generate, engine_load
 
@@ -50,17 +54,40 @@ def serve(
     if port:
         check_port(host or "127.0.0.1", port)
     services = build_services(
-        data_dir, model_name, engine_load(data_dir, model_name, dtype), engine_generate()
+        data_dir, model_name, engine_load(data_dir, model_name, dtype), engine_generate(data_dir)
     )
     try:
+        with _background_work(services, dtype):
+            _serve_page(services, host, port, open_browser)
+    finally:
+        services.close()
+
+
+def _serve_page(services: Services, host: str | None, port: int | None, open_browser: bool) -> None:
+    try:
         app = launch_app(services, host=host, port=port, open_browser=open_browser)
-        publish_url(data_dir.lock_file, str(app.local_url))
+        publish_url(services.data_dir.lock_file, str(app.local_url))
         Console().say(f"SOL Explorer is at {app.local_url} (Ctrl+C ends it)")
         app.block_thread()
     except KeyboardInterrupt:
         logger.info("interrupted")
+
+
+@contextlib.contextmanager
+def _background_work(services: Services, dtype: str) -> Iterator[None]:
+    """A worker process beside the page, and an eye on every worker; both end with the page."""
+    reaper = Reaper(services.store.jobs)
+    command = worker_command(services.data_dir, dtype)
+    supervisor = WorkerSupervisor(services.data_dir, command)
+    reaper.start()
+    if services.jobs_allowed:
+        supervisor.start()
+    try:
+        yield
     finally:
-        services.close()
+        if services.jobs_allowed:
+            supervisor.stop(lambda: Console().say("Waiting for the worker's checkpoint"))
+        reaper.stop()
 
 
 def launch_app(

@@ -9,9 +9,13 @@ from typing import Any
 from app.generation_runs import GenerateFunction, GenerationRuns
 from app.model_loader import LoadFunction, ModelLoader
 from app.paths import DataDir
+from app.policy_library import PolicyLibrary
 from storage import Store, open_store
 
-__all__ = ["Services", "build_services", "is_space"]
+__all__ = ["Services", "are_jobs_allowed", "build_services", "has_worker_place", "is_space"]
+
+ZERO_GPU_VARIABLE = "SPACES_ZERO_GPU"  # set by Hugging Face on ZeroGPU Spaces
+ALLOW_JOBS_VARIABLE = "SOL_ALLOW_JOBS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,16 @@ class Services:
 
     Attributes:
         is_shared: many visitors use this server (a Space): each sees only their own history.
+        jobs_allowed: whether visitors may start training and evaluation here.
     """
 
     store: Store
     loader: ModelLoader
     runs: GenerationRuns
     is_shared: bool
+    data_dir: DataDir
+    policies: PolicyLibrary
+    jobs_allowed: bool
 
     def close(self) -> None:
         """Stop generations, save what there is, close the database."""
@@ -36,6 +44,16 @@ class Services:
 def is_space() -> bool:
     """Whether this process serves a Hugging Face Space."""
     return bool(os.environ.get("SPACE_ID"))
+
+
+def has_worker_place() -> bool:
+    """Whether a background process can work here: on ZeroGPU only clicks get the GPU."""
+    return not os.environ.get(ZERO_GPU_VARIABLE)
+
+
+def are_jobs_allowed() -> bool:
+    """Whether visitors may start jobs: not on a Space, unless its owner says so."""
+    return has_worker_place() and (not is_space() or os.environ.get(ALLOW_JOBS_VARIABLE) == "1")
 
 
 def build_services(
@@ -53,7 +71,8 @@ def build_services(
     loader = ModelLoader(model_name, load)
     runs = GenerationRuns(store.runs, loader, generate)
     loader.start()
-    return Services(store, loader, runs, is_space())
+    policies = PolicyLibrary(data_dir)
+    return Services(store, loader, runs, is_space(), data_dir, policies, are_jobs_allowed())
 
 
 def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
@@ -69,12 +88,13 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     return load
 
 
-def engine_generate() -> GenerateFunction:
-    """The real engine's ``generate``; imported on its first use."""
+def engine_generate(data_dir: DataDir) -> GenerateFunction:
+    """The real engine's ``generate``; imported on its first use. Policies by their names."""
+    library = PolicyLibrary(data_dir)
 
     def generate(model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
         from sol_core.generation import generate as engine
 
-        return engine(model, prompt, config, should_stop)
+        return engine(model, prompt, config, should_stop, library.resolve)
 
     return generate

@@ -21,9 +21,11 @@ __all__ = [
     "page_row",
     "page_summary",
     "run_title",
+    "schedule_label",
 ]
 
 SCHEDULE_LABELS = {
+    "policy": "Policy",
     "dense": "Dense",
     "static": "Static",
     "random": "Random",
@@ -129,6 +131,14 @@ def budget_text(config: dict[str, Any]) -> str:
         f"attention {100 * budget['keep_fraction']:.4g} %, "
         f"channels {100 * budget['channel_keep_ratio']:.4g} %, {budget['bit_width']:.4g} bits"
     )
+
+
+def schedule_label(kind: str, config: dict[str, Any]) -> str:
+    """A run's schedule in words; of a policy with its name, of a folder with its last part."""
+    name = config.get("schedule", {}).get("policy")
+    if kind == "policy" and name:
+        return f"Policy {str(name).rstrip('/').rpartition('/')[2]}"
+    return SCHEDULE_LABELS.get(kind, kind)
 
 
 def iso(moment: datetime) -> str:

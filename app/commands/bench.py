@@ -1,28 +1,42 @@
-"""``launch.py bench decode``: how fast decoding is on this machine, measured."""
+"""``launch.py bench``: how fast decoding and batched rollouts are on this machine, measured."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from app.commands.options import add_model, model_name, open_data_dir
 from app.console import Console, write_out
+from app.paths import DataDir
 from app.views import json_safe
 
 __all__ = ["HELP", "NAME", "add_arguments", "run"]
 
 NAME = "bench"
-HELP = "measure the speed of decoding against transformers and the memory bandwidth"
+HELP = "measure the speed of decoding, or of batched rollouts, against what the machine allows"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure, on which model, for how long."""
-    parser.add_argument("what", choices=("decode",), help="what to measure")
+    parser.add_argument(
+        "what",
+        choices=("decode", "rollout"),
+        help="decode: one text, against transformers and the memory bandwidth; "
+        "rollout: many schedules at once, against the rate of matrix products",
+    )
     parser.add_argument(
         "--context", type=int, default=256, help="prompt tokens before the first step (256)"
     )
     parser.add_argument(
-        "--new-tokens", type=int, default=48, help="tokens per round and contestant (48)"
+        "--new-tokens", type=int, default=48, help="decode: tokens per round and contestant (48)"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=64, help="rollout: schedules decoded at once (64)"
+    )
+    parser.add_argument("--steps", type=int, default=16, help="rollout: decode steps (16)")
+    parser.add_argument(
+        "--group", type=int, default=16, help="rollout: schedules that share a text (16)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (5)")
     add_model(parser)
@@ -33,14 +47,49 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; takes a minute or two."""
     console = Console()
     data_dir = open_data_dir(args)
-    from sol_core.benchmarks.decode import BenchOptions, bench_decode
-    from sol_core.loading import locate_model
-
     console.say("measuring; leave the machine alone for a minute or two")
-    folder = locate_model(model_name(args), data_dir.root, console.progress)
-    options = BenchOptions(folder, args.dtype, args.context, args.new_tokens, args.rounds)
-    result = json_safe(bench_decode(options, console.progress))
+    measure = _decode if args.what == "decode" else _rollout
+    result = json_safe(measure(args, data_dir, console))
     console.clear()
+    if args.what == "rollout" and not args.json:
+        write_out(_rollout_text(result))
+        return 0
     indent = None if args.json else 2
     write_out(json.dumps(result, allow_nan=False, indent=indent) + "\n")
     return 0
+
+
+def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from sol_core.benchmarks.decode import BenchOptions, bench_decode
+    from sol_core.loading import locate_model
+
+    folder = locate_model(model_name(args), data_dir.root, console.progress)
+    options = BenchOptions(folder, args.dtype, args.context, args.new_tokens, args.rounds)
+    return bench_decode(options, console.progress)
+
+
+def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from sol_core.benchmarks.rollout import RolloutOptions, bench_rollout
+    from sol_core.loading import load_language_model
+
+    options = RolloutOptions(args.context, args.rows, args.steps, args.group, args.rounds)
+    model = load_language_model(
+        model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
+    )
+    return bench_rollout(model, options, console.progress)
+
+
+def _rollout_text(result: dict[str, Any]) -> str:
+    """The record as a few lines."""
+    rates, seconds = result["decisions_per_s"], result["seconds"]
+    lines = [
+        f"{result['rows']} rows x {result['steps']} steps after {result['context']} tokens, "
+        f"{result['dtype']}, {result['threads']} threads",
+        f"rollout          {rates['rollout']:8.0f} decisions/s",
+        f"  with prefill and dense reference {rates['with_prefill_and_reference']:.0f}",
+        f"compute floor    {result['floor_decisions_per_s']:8.0f} decisions/s "
+        f"({result['gflop_per_decision']:.3f} GFLOP at {result['gemm_gflops']:.0f} GFLOP/s)",
+        f"ratio to floor   {result['ratio_to_floor']:8.2f}",
+        "seconds          " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()),
+    ]
+    return "\n".join(lines) + "\n"

@@ -7,15 +7,16 @@ import json
 import sys
 from typing import get_args
 
-from app.commands.options import add_model, load_model
+from app.commands.options import add_model, load_model, open_data_dir
 from app.console import Console, write_out
+from app.policy_library import PolicyLibrary
+from app.schedule_option import SCHEDULE_HELP, schedule_from_option
 from app.terminal import COLOUR_AXES, colour_depth, paint, share
 from sol_core.actions import ActionGrid, Budget, QuantSite
 from sol_core.config import (
     GenerationConfig,
     SamplingConfig,
     ScheduleConfig,
-    ScheduleKind,
     SideRowConfig,
 )
 from sol_core.errors import ConfigError
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     depth = colour_depth(sys.stdout)
     tokens: list[TokenEvent] = []
-    for event in generate(model, args.prompt, args.config):
+    library = PolicyLibrary(open_data_dir(args))
+    for event in generate(model, args.prompt, args.config, policies=library.resolve):
         if isinstance(event, PrefillEvent):
             prefill = event
         elif isinstance(event, TokenEvent):
@@ -83,9 +85,9 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("compute schedule")
     group.add_argument(
         "--schedule",
-        choices=get_args(ScheduleKind),
+        metavar="KIND",
         default=config.schedule.kind,
-        help="who picks each step's compute (default: %(default)s)",
+        help=f"{SCHEDULE_HELP} (default: %(default)s)",
     )
     group.add_argument(
         "--keep",
@@ -198,7 +200,7 @@ def _check(args: argparse.Namespace) -> None:
 def _config(args: argparse.Namespace) -> GenerationConfig:
     budget = Budget(args.keep, args.channels, args.bits)
     return GenerationConfig(
-        schedule=ScheduleConfig(args.schedule, budget, args.seed),
+        schedule=schedule_from_option(args.schedule, budget, args.seed),
         side_rows=(SHADOW,) if args.shadow else (),
         sampling=SamplingConfig(
             args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed

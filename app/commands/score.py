@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from app.case_files import read_case_file
-from app.commands.options import add_model, load_model
+from app.commands.options import add_model, load_model, open_data_dir
 from app.console import Console, write_out
+from app.policy_library import PolicyLibrary
+from app.schedule_option import schedule_from_option
 from app.views import json_safe
-from sol_core.actions import ActionGrid, QuantSite
+from sol_core.actions import ActionGrid, Budget, QuantSite
+from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sol_core.scoring import ScoreCase
@@ -38,6 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=ActionGrid().quant_site,
         help="which MLP activations are quantised (default: %(default)s)",
     )
+    parser.add_argument(
+        "--schedule",
+        metavar="policy:NAME",
+        help="let a policy (a stored one's name, default, or a folder) choose the actions of as "
+        "many steps as the case's schedules have, instead of them; the result also has actions",
+    )
+    for name, kind in (("keep", float), ("channels", float), ("bits", float)):
+        default = dict(zip(("keep", "channels", "bits"), Budget().as_tuple(), strict=True))[name]
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, help="the policy's budget (%(default)g)"
+        )
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
     parser.set_defaults(check=_check)
@@ -50,7 +65,20 @@ def run(args: argparse.Namespace) -> int:
 
     parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
     model, _ = load_model(args, Console())
-    scores = [{"nll": score_case(model, case, quant_site=args.quant_site)} for case in parsed]
+    if args.policy:
+        from sol_core.policy import load_policy
+        from sol_core.scoring import score_policy
+
+        folder = PolicyLibrary(open_data_dir(args)).resolve(args.policy)
+        policy = load_policy(folder, model, grid=ActionGrid(quant_site=args.quant_site))
+        results = [score_policy(model, case, policy, args.budget) for case in parsed]
+        parsed = [
+            replace(case, schedules=(result.actions,))
+            for case, result in zip(parsed, results, strict=True)
+        ]
+        scores = [result.to_dict() for result in results]
+    else:
+        scores = [{"nll": score_case(model, case, quant_site=args.quant_site)} for case in parsed]
     if args.json:
         result = json_safe({"cases": scores} if in_object else scores)
         write_out(json.dumps(result, allow_nan=False) + "\n")
@@ -60,10 +88,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
+    args.budget = Budget(args.keep, args.channels, args.bits)
+    args.policy = None
+    if args.schedule is not None:
+        args.policy = schedule_from_option(args.schedule, args.budget).policy
+        if args.policy is None:
+            raise ConfigError(
+                f"--schedule takes policy:NAME_OR_FOLDER here, got {args.schedule!r}: other "
+                "schedules stand in the case file"
+            )
     args.case_file = read_case_file(args.cases)
 
 
-def _table(cases: Sequence[ScoreCase], scores: Sequence[dict[str, list[list[float]]]]) -> str:
+def _table(cases: Sequence[ScoreCase], scores: Sequence[dict[str, Any]]) -> str:
     import statistics
 
     lines = ["case  schedule  steps   keep  channels   bits   mean NLL (nats)"]

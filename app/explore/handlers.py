@@ -48,6 +48,11 @@ def stop_run(services: Services, request: Request) -> dict[str, Any]:
     return {}
 
 
+def list_policies(services: Services, request: Request) -> dict[str, Any]:
+    """Names of the stored policies, the shipped one first."""
+    return {"policies": services.policies.names()}
+
+
 def retry_model(services: Services, request: Request) -> dict[str, Any]:
     """Load the model again after a failure."""
     services.loader.retry()
@@ -55,5 +60,6 @@ def retry_model(services: Services, request: Request) -> dict[str, Any]:
 
 
 HANDLERS: dict[str, Handler] = {
-    handler.__name__: handler for handler in (home, start_run, poll_run, stop_run, retry_model)
+    handler.__name__: handler
+    for handler in (home, start_run, poll_run, stop_run, list_policies, retry_model)
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from app.policy_library import DEFAULT_POLICY
 from sol_core.actions import ActionGrid, Budget
 from sol_core.config import (
     GenerationConfig,
@@ -25,9 +26,11 @@ __all__ = [
     "MAX_PROMPT_CHARACTERS",
     "checked_prompt",
     "config_from_settings",
+    "default_settings",
     "settings_from_config",
 ]
 
+POLICY_PREFIX = "policy:"  # the schedule "policy:NAME"
 MAX_NEW_TOKENS = 4096
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000
@@ -52,6 +55,13 @@ DEFAULT_SETTINGS: dict[str, Any] = {
     "refresh": False,
     "ignore_end_of_text": False,
 }
+
+
+def default_settings(policies: list[str]) -> dict[str, Any]:
+    """What the form begins with: the shipped policy's schedule where it is among ``policies``."""
+    if DEFAULT_POLICY in policies:
+        return DEFAULT_SETTINGS | {"schedule": POLICY_PREFIX + DEFAULT_POLICY}
+    return DEFAULT_SETTINGS
 
 
 def checked_prompt(prompt: str) -> str:
@@ -110,7 +120,7 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     is_dense = config.schedule.kind == "dense"
     return {
         "chat": config.chat,
-        "schedule": config.schedule.kind,
+        "schedule": _schedule_text(config.schedule),
         "keep": DEFAULT_SETTINGS["keep"] if is_dense else round(budget.keep_fraction * 100, 2),
         "channels": (
             DEFAULT_SETTINGS["channels"] if is_dense else round(budget.channel_keep_ratio * 100, 2)
@@ -141,11 +151,20 @@ def _schedule(values: dict[str, Any]) -> ScheduleConfig:
         channel_keep_ratio=_number(values, "channels") / 100,
         bit_width=_number(values, "bits"),
     )
+    if kind.startswith(POLICY_PREFIX):
+        policy = kind.removeprefix(POLICY_PREFIX).strip()
+        if not policy:
+            raise ConfigError("Choose a policy. Where none is stored, train one in the Train tab.")
+        return ScheduleConfig(kind="policy", budget=budget, policy=policy)
     return ScheduleConfig(
         kind=kind,  # type: ignore[arg-type]  # checked by ScheduleConfig
         budget=budget,
         seed=_integer(values, "seed"),
     )
+
+
+def _schedule_text(schedule: ScheduleConfig) -> str:
+    return POLICY_PREFIX + str(schedule.policy) if schedule.kind == "policy" else schedule.kind
 
 
 def _side_rows(values: dict[str, Any], schedule: ScheduleConfig) -> tuple[SideRowConfig, ...]:

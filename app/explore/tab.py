@@ -12,13 +12,12 @@ import gradio as gr
 
 from app.explore.examples import EXAMPLES
 from app.explore.handlers import HANDLERS
-from app.explore.settings import DEFAULT_SETTINGS, MAX_NEW_TOKENS
-from app.page_assets import page_script, plotly_path
+from app.explore.settings import MAX_NEW_TOKENS, default_settings
+from app.page_assets import axis_limits, page_script, plotly_path, plotly_url
 from app.page_calls import server_functions
 from app.services import Services
 from app.theme_colours import NUM_BINS
 from app.views import SCHEDULE_LABELS
-from sol_core.actions import ActionGrid
 
 __all__ = ["build_tab"]
 
@@ -26,6 +25,7 @@ _SCRIPTS = (
     "dom.js",
     "format.js",
     "form_parts.js",
+    "schedule_field.js",
     "controls.js",
     "token_text.js",
     "tokens.js",
@@ -33,6 +33,7 @@ _SCRIPTS = (
     "legend.js",
     "plotly.js",
     "series.js",
+    "chart.js",
     "charts.js",
     "status.js",
     "run.js",
@@ -47,25 +48,20 @@ def build_tab(services: Services) -> gr.HTML:
     return gr.HTML(
         value="",
         html_template='<div class="sol-explore"></div>',
-        js_on_load=page_script("app.explore", _SCRIPTS, _constants()),
+        js_on_load=page_script("app.explore", _SCRIPTS, _constants(services)),
         server_functions=server_functions(services, HANDLERS),
         apply_default_css=False,
         elem_id="explore-page",
     )
 
 
-def _constants() -> dict[str, Any]:
-    grid = ActionGrid()
+def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": DEFAULT_SETTINGS,
+        "defaults": default_settings(services.policies.names()),
         "examples": EXAMPLES,
         "schedules": SCHEDULE_LABELS,
         "numBins": NUM_BINS,
         "maxNewTokens": MAX_NEW_TOKENS,
-        "limits": {
-            "keep": [grid.keep_fractions[0] * 100, 100],
-            "channels": [grid.channel_keep_ratios[0] * 100, 100],
-            "bits": [grid.bit_widths[0], grid.bit_widths[-1]],
-        },
-        "plotly": f"gradio_api/file={plotly_path().as_posix()}",
+        "limits": axis_limits(),
+        "plotly": plotly_url(),
     }

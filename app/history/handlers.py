@@ -7,7 +7,7 @@ from typing import Any
 from app.generation_runs import RunNotFoundError
 from app.page_calls import Handler, Request, RequestError, field, owner_of
 from app.services import Services
-from app.views import SCHEDULE_LABELS, STATUS_LABELS, budget_text, iso, run_title
+from app.views import STATUS_LABELS, budget_text, iso, run_title, schedule_label
 from storage import RunRecord
 
 __all__ = ["HANDLERS"]
@@ -66,7 +66,7 @@ def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
         "title": record.title or run_title(record.prompt),
         "status": record.status,
         "status_label": STATUS_LABELS.get(record.status, record.status),
-        "schedule_label": SCHEDULE_LABELS.get(record.schedule, record.schedule),
+        "schedule_label": schedule_label(record.schedule, record.config),
         "budget": budget_text(record.config),
         "tokens": record.num_tokens,
         "created_at": iso(record.created_at),

@@ -49,7 +49,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
         on_progress("reading the model", 0.5)
         return model
 
-    def generate(model: Any, prompt: str, config: GenerationConfig) -> Any:
+    def generate(model: Any, prompt: str, config: GenerationConfig, policies: Any) -> Any:
         return fake(model, prompt, config, lambda: False)
 
     monkeypatch.setattr("sol_core.loading.load_language_model", load)
@@ -149,7 +149,7 @@ def test_dense_requests_everything_whatever_the_budget_says(run: Run) -> None:
 
 
 def test_nan_never_reaches_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def poisoned(model: Any, prompt: str, config: GenerationConfig) -> Any:
+    def poisoned(model: Any, prompt: str, config: GenerationConfig, policies: Any) -> Any:
         for event in FakeEngine()(model, prompt, config, lambda: False):
             is_token = isinstance(event, TokenEvent)
             yield replace(event, surprisal=math.inf, entropy=math.nan) if is_token else event
@@ -274,7 +274,7 @@ def test_unusable_data_directory(run: Run, tmp_path: Path) -> None:
 
 
 def test_interrupt_is_130(run: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def generate(*_: Any) -> Any:
+    def generate(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sol_core.generation.generate", generate)

@@ -54,8 +54,13 @@ def test_prepare_makes_everything_inside_and_leaves_no_probe(tmp_path: Path) -> 
     data_dir.prepare()
     data_dir.prepare()
     found = {path.name for path in data_dir.root.iterdir()}
-    assert found == {"models", "policies", "logs", "corpora"}
-    for place in (data_dir.models, data_dir.database, data_dir.lock_file):
+    assert found == {"models", "policies", "logs", "corpora", "jobs"}
+    for place in (
+        data_dir.models,
+        data_dir.database,
+        data_dir.lock_file,
+        data_dir.worker_lock_file,
+    ):
         assert place.parent == data_dir.root
 
 

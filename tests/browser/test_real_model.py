@@ -29,7 +29,7 @@ def load() -> Callable[[Any], Any]:
 def test_the_real_model_answers_and_every_number_is_real(
     load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
 ) -> None:
-    visitor = visit(serve(engine_generate(), load=load))
+    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     visitor.expect_state("Ready")
     visitor.page.get_by_role("radio", name="Dense").check(force=True)
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
@@ -61,7 +61,7 @@ def test_the_real_model_answers_and_every_number_is_real(
 def test_a_real_generation_stops_within_a_token(
     load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
 ) -> None:
-    visitor = visit(serve(engine_generate(), load=load))
+    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     visitor.generate("Count from one to a thousand:", max_new_tokens=400)
     expect(visitor.tokens.nth(5)).to_be_visible(timeout=60_000)
     before = visitor.tokens.count()

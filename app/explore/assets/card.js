@@ -5,7 +5,8 @@ const CARD_MARGIN = 8;
 const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
 
 class TokenCard {
-  constructor(root) {
+  constructor(root, parts = cardParts) {
+    this.parts = parts;
     this.id = uniqueId("card");
     this.element = h("div", { class: "sol-card", id: this.id, role: "tooltip", hidden: true });
     this.element.addEventListener("pointerenter", () => clearTimeout(this.timer));
@@ -26,7 +27,7 @@ class TokenCard {
     this.release();
     this.token = token;
     token.setAttribute("aria-describedby", this.id);
-    this.element.replaceChildren(...cardParts(row));
+    this.element.replaceChildren(...this.parts(row));
     this.element.hidden = false;
     this.place();
     addEventListener("scroll", this.onScroll, { capture: true, passive: true });

@@ -1,14 +1,6 @@
 // The form at the side: prompt, schedule, budget, quality, advanced. What is typed is kept in
 // the browser, so that nothing is lost by a reload or an error.
 
-const SCHEDULE_MEANINGS = {
-  dense: "Every step spends everything: the plain model.",
-  static: "Every step spends the same, mixed evenly to meet the budget.",
-  random: "Steps differ at random around the budget; same seed, same steps.",
-  emc: "Spends more where the previous step was unsure, and still meets the budget.",
-  dac: "Spends more where the hidden state moves fast, and still meets the budget.",
-};
-
 function budgetFields() {
   const [keep, channels, bits] = ["keep", "channels", "bits"].map((name) => PAGE.limits[name]);
   return {
@@ -47,7 +39,7 @@ function advancedFields() {
 }
 
 class Controls {
-  // on: {generate(prompt, settings), stop()}
+  // on: {generate(prompt, settings), stop(), policies() → names}
   constructor(on) {
     this.on = on;
     this.budget = budgetFields();
@@ -55,8 +47,7 @@ class Controls {
     this.fields = {
       chat: toggleField({ label: "Chat",
         hint: "Wrap the prompt as a message; off continues the text." }),
-      schedule: pillsField({ legend: "How compute is spent", choices: PAGE.schedules,
-        meanings: SCHEDULE_MEANINGS }),
+      schedule: scheduleField(on.policies),
       shadow: toggleField({ label: "Measure quality against dense",
         hint: "Adds a shadow row to every step: KL to dense, at the price of a wider batch." }),
       static_row: toggleField({ label: "Compare with static",

@@ -4,11 +4,13 @@ const HINT = "Hover a token, or focus the text and use the arrow keys. Drag over
 
 class ExplorePage {
   constructor(root, api, showTab) {
+    this.root = root;
     this.api = api;
     this.showTab = showTab;
     this.axes = colourAxes(PAGE.limits);
     this.controls = new Controls({
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
+      policies: async () => (await api("list_policies", {})).policies,
     });
     this.status = new Status({
       retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push"),
@@ -62,6 +64,12 @@ class ExplorePage {
   async start() {
     addEventListener("popstate", () => this.route());
     addEventListener("sol:open-run", (event) => this.open(event.detail, "push"));
+    addEventListener("sol:use-policy", (event) => this.usePolicy(event.detail));
+    addEventListener("sol:policies-changed", () => this.controls.fields.schedule.update());
+    // The tab comes into view: a policy that was trained meanwhile is there.
+    new IntersectionObserver((entries) => entries.at(-1).isIntersecting
+      && this.controls.fields.schedule.update()).observe(this.root);
+    if (window.solPolicy) this.usePolicy(window.solPolicy);
     addEventListener("sol:run-deleted", (event) => this.deleted(event.detail));
     addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.card.element.hidden && this.tokens.range) {
@@ -69,14 +77,15 @@ class ExplorePage {
       }
     });
     this.watchModel();
-    const asked = new URL(location.href).searchParams.get("run");
+    const asked = askedFor("run");
     if (asked) return this.open(asked, null);
     const home = await this.home();
     if (home?.active && !this.follower.runId) this.open(home.active, "replace");
   }
 
   route() {
-    const asked = new URL(location.href).searchParams.get("run");
+    if (askedFor("train") || askedFor("evaluation")) return;
+    const asked = askedFor("run");
     if (asked === this.follower.runId) return;
     if (asked) this.open(asked, null);
     else this.reset();
@@ -99,6 +108,12 @@ class ExplorePage {
     }
   }
 
+  usePolicy(name) {
+    window.solPolicy = null;
+    this.controls.fields.schedule.set(POLICY_PREFIX + name);
+    this.controls.changed();
+  }
+
   stop() {
     if (!this.liveId) return;
     this.controls.stop.disabled = true;
@@ -108,7 +123,7 @@ class ExplorePage {
   }
 
   open(runId, history) {
-    if (history === "push" && runId !== new URL(location.href).searchParams.get("run")) {
+    if (history === "push" && runId !== askedFor("run")) {
       window.history.pushState(null, "", runUrl(runId));
     } else if (history === "replace") window.history.replaceState(null, "", runUrl(runId));
     this.clear();
@@ -271,6 +286,6 @@ class ExplorePage {
 
 {
   const root = element.querySelector(".sol-explore");
-  const page = new ExplorePage(root, makeApi(server), () => trigger("select", {}));
+  const page = new ExplorePage(root, makeApi(server), () => showTab(trigger, "explore"));
   page.start();
 }

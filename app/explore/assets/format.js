@@ -9,7 +9,7 @@ function fixed(value, digits) {
 }
 
 function percent(share, digits = 0) {
-  return isNumber(share) ? `${(100 * share).toFixed(digits)} %` : MISSING;
+  return isNumber(share) ? `${(100 * share).toFixed(digits).replace("-", "−")} %` : MISSING;
 }
 
 function percentTight(share) {
@@ -63,6 +63,14 @@ function ordinal(place) {
   return `${place}${(!teen && endings[place % 10]) || "th"}`;
 }
 
+// The time of day, with the date unless it is today.
+function whenText(iso) {
+  const moment = new Date(iso);
+  const today = new Date().toDateString() === moment.toDateString();
+  return moment.toLocaleString([], today ? { timeStyle: "short" }
+    : { dateStyle: "medium", timeStyle: "short" });
+}
+
 // A local folder is shown by its last part; a Hub id or a built-in name as it is.
 function modelName(name) {
   return /^([/~.]|[A-Za-z]:[\\/])/.test(name) ? name.split(/[\\/]/).filter(Boolean).pop() : name;
@@ -73,7 +81,7 @@ function scheduleOf(run) {
   const { kind, budget } = run?.config?.schedule ?? {};
   const shares = kind === "dense" ? [1, 1, 16]
     : [budget?.keep_fraction, budget?.channel_keep_ratio, budget?.bit_width];
-  return { kind: kind ?? "static", asked: shares.map((value) => value ?? NaN) };
+  return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked: shares.map((value) => value ?? NaN) };
 }
 
 // What each axis is called, its colour variable, and how an action's value becomes a share.

@@ -4,7 +4,7 @@
 function colourScale(axis) {
   const steps = Array.from({ length: PAGE.numBins }, (_, bin) =>
     h("span", { class: "sol-token sol-swatch", "data-bin": bin }));
-  const top = axis.key === "surprisal" ? "≥ " : "";
+  const top = axis.isOpen ? "≥ " : "";
   return h("span", { class: "sol-scale" },
     h("span", { class: "sol-value" }, axis.show(axis.low)),
     h("span", { class: "sol-scale-steps", "aria-hidden": "true" }, steps),

@@ -8,6 +8,14 @@ function flash(button, text) {
   button.solTimer = setTimeout(() => setText(button, before), 1600);
 }
 
+// A number with its name above and a note below; the note can be changed.
+function tile(name, note) {
+  const value = h("dd", {}, MISSING);
+  const small = h("small", {}, note);
+  return { value, note: small, element: h("div", { class: "sol-tile" }, h("dt", {}, name), value,
+    h("dd", {}, small)) };
+}
+
 function noticeLine(text) {
   const line = h("p", { class: "sol-message is-warn", role: "status" }, text,
     h("button", { type: "button", class: "sol-chip", onclick: () => line.remove() }, "Dismiss"));

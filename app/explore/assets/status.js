@@ -49,13 +49,6 @@ class Tally {
   }
 }
 
-function tile(name, note) {
-  const value = h("dd", {}, MISSING);
-  const small = h("small", {}, note);
-  return { value, note: small, element: h("div", { class: "sol-tile" }, h("dt", {}, name), value,
-    h("dd", {}, small)) };
-}
-
 class Status {
   // on: {retry(), backToLive()}
   constructor(on) {
@@ -127,8 +120,9 @@ class Status {
     if (state === "loading") return modelText(view.model || model);
     const parts = [];
     if (run) {
-      const { kind } = scheduleOf(run);
-      parts.push(PAGE.schedules[kind] || kind);
+      const { kind, policy } = scheduleOf(run);
+      const name = PAGE.schedules[kind] || kind;
+      parts.push(policy ? `${name} ${modelName(policy)}` : name);
     }
     if (view.prefill) {
       parts.push(`${count(view.prefill.tokens, "prompt token")} read densely in ` +

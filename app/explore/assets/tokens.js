@@ -3,17 +3,19 @@
 
 const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
 
-function colourAxes(limits) {
-  const axes = AXES.map((axis) => {
+function spendAxes(limits) {
+  return AXES.map((axis) => {
     const [low, high] = limits[axis.limits];
     const scale = axis.key === "bits" ? 1 : 100;
     return { ...axis, low: low / scale, high: high / scale };
   });
-  axes.push({
+}
+
+function colourAxes(limits) {
+  return [...spendAxes(limits), {
     key: "surprisal", name: "Surprisal", of: (row) => row.s, low: 0, high: SURPRISAL_TOP,
-    show: (value) => `${+fixed(value, 1)} nats`,
-  });
-  return axes;
+    show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
+  }];
 }
 
 function binOf(axis, row) {
@@ -26,7 +28,8 @@ function binOf(axis, row) {
 function tokenLabel(row) {
   const [keep, channels, bits] = row.a;
   return `Token ${row.i + 1}: ${spokenText(row.t)}. Attention ${percentTight(keep)}, channels ` +
-    `${percentTight(channels)}, ${bitsText(bits)} bits, surprisal ${nats(row.s)} nats`;
+    `${percentTight(channels)}, ${bitsText(bits)} bits, `
+    + (isNumber(row.s) ? `surprisal ${nats(row.s)} nats` : `KL to dense ${nats(row.kl)} nats`);
 }
 
 class TokenView {

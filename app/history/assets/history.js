@@ -2,13 +2,6 @@
 
 const PAGE_SIZE = 30;
 
-function whenText(iso) {
-  const moment = new Date(iso);
-  const today = new Date().toDateString() === moment.toDateString();
-  return moment.toLocaleString([], today ? { timeStyle: "short" }
-    : { dateStyle: "medium", timeStyle: "short" });
-}
-
 class HistoryPage {
   constructor(root, api, showExplore) {
     this.api = api;
@@ -123,6 +116,6 @@ class HistoryPage {
 
 {
   const root = element.querySelector(".sol-history");
-  const page = new HistoryPage(root, makeApi(server), () => trigger("select", {}));
+  const page = new HistoryPage(root, makeApi(server), () => showTab(trigger, "explore"));
   page.load();
 }

@@ -1,0 +1,109 @@
+"""The corpus picker: what a visitor may choose, and the source that the engine is given.
+
+On a shared server nobody may name a path of it: only the built-in text, one's own uploads and
+the Hub.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from app.corpus_files import CorpusFiles
+from app.job_calls import check_jobs_allowed
+from app.page_calls import Handler, Request, RequestError, field, owner_of
+from app.services import Services
+from sol_core.corpus import BUILTIN
+from sol_core.corpus.hub import looks_like_hub_id
+from sol_core.errors import ConfigError
+
+__all__ = ["CORPUS_HANDLERS", "corpus_choice", "corpus_files", "corpus_source"]
+
+
+def corpus_files(services: Services, owner: str) -> CorpusFiles:
+    """The uploads that this visitor sees."""
+    folder = services.data_dir.corpora / "uploads"
+    return CorpusFiles(folder / owner if services.is_shared else folder)
+
+
+def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str:
+    """The engine's corpus name for a choice {"kind": …, "name": …}.
+
+    Raises: ConfigError when there is no such kind, or the name is none; CorpusFileError for an
+        upload that is not there.
+    """
+    kind, name = choice.get("kind"), choice.get("name", "")
+    if not isinstance(name, str):
+        raise ConfigError(f"the corpus must be named by text, got {name!r}")
+    if kind == "builtin":
+        return BUILTIN
+    if kind == "upload":
+        return str(corpus_files(services, owner).path(name))
+    if kind == "hub":
+        if not looks_like_hub_id(name.strip()):
+            raise ConfigError(
+                f"A Hub data set is owner/name or owner/name:config, got {name[:120]!r}."
+            )
+        return name.strip()
+    if kind == "path" and not services.is_shared:
+        return _existing(name.strip())
+    raise ConfigError("The corpus is the built-in text, an uploaded file or a Hub data set.")
+
+
+def corpus_choice(services: Services, owner: str, source: str) -> dict[str, str]:
+    """The choice behind a source, for cloning a job's settings into the form."""
+    if source == BUILTIN:
+        return {"kind": "builtin", "name": ""}
+    path = Path(source)
+    if path.parent == corpus_files(services, owner).folder:
+        return {"kind": "upload", "name": path.name}
+    if looks_like_hub_id(source) and not path.exists():
+        return {"kind": "hub", "name": source}
+    return {"kind": "path", "name": source}
+
+
+def list_corpora(services: Services, request: Request) -> dict[str, Any]:
+    """The uploaded files."""
+    return {"files": corpus_files(services, owner_of(request)).list()}
+
+
+def begin_upload(services: Services, request: Request) -> dict[str, Any]:
+    """Announce a file; the answer names the upload."""
+    check_jobs_allowed(services)
+    files = corpus_files(services, owner_of(request))
+    return {"upload_id": files.begin(field(request, "name", str), field(request, "size", int))}
+
+
+def upload_piece(services: Services, request: Request) -> dict[str, Any]:
+    """One piece as base64; after the last one the file has its name."""
+    check_jobs_allowed(services)
+    files = corpus_files(services, owner_of(request))
+    upload_id, size = field(request, "upload_id", str), field(request, "size", int)
+    try:
+        data = base64.b64decode(field(request, "data", str), validate=True)
+    except ValueError as error:
+        raise RequestError("data must be base64. Upload the file again.") from error
+    have = files.append(upload_id, field(request, "offset", int), data, size)
+    if have < size:
+        return {"have": have, "name": None}
+    return {"have": have, "name": files.finish(upload_id, field(request, "name", str))}
+
+
+def delete_corpus(services: Services, request: Request) -> dict[str, Any]:
+    """Delete an uploaded file for good."""
+    corpus_files(services, owner_of(request)).delete(field(request, "name", str))
+    return list_corpora(services, request)
+
+
+def _existing(name: str) -> str:
+    path = Path(name).expanduser()
+    if not name or not path.is_absolute() or not path.exists():
+        raise ConfigError(f"There is no file or folder {name[:200]!r}. Give its full path.")
+    return str(path)
+
+
+CORPUS_HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler
+    for handler in (list_corpora, begin_upload, upload_piece, delete_corpus)
+}

@@ -1,0 +1,168 @@
+// The evaluation form: which policies, against what, at which budgets, on which text.
+
+class PolicyChoice {
+  constructor() {
+    this.list = h("div", { class: "sol-checks" });
+    this.element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Policies"), this.list,
+      h("p", { class: "sol-hint" }, "The figures are about the first one chosen; the others join as lines of their own."));
+    this.wanted = null;
+    this.inputs = [];
+  }
+
+  show(policies) {
+    const chosen = this.wanted ?? this.get();
+    this.inputs = policies.map((one) => h("input", { type: "checkbox", value: one.name }));
+    this.list.replaceChildren(...policies.map((one, at) =>
+      h("label", { class: "sol-check" }, this.inputs[at],
+        h("span", {}, one.name, h("small", { class: "sol-muted" }, ` ${policyNote(one)}`)))));
+    if (!policies.length) {
+      this.list.append(h("p", { class: "sol-muted" }, "No policy is stored yet. Train one in the Train tab."));
+    }
+    this.set(chosen.length ? chosen : policies.slice(0, 1).map((one) => one.name));
+  }
+
+  get() {
+    const chosen = this.inputs.filter((one) => one.checked).map((one) => one.value);
+    // The order of choosing counts: the first is the one that the figures are about.
+    return [...(this.order ?? []).filter((name) => chosen.includes(name)),
+      ...chosen.filter((name) => !(this.order ?? []).includes(name))];
+  }
+
+  set(names) {
+    this.wanted = this.inputs.length ? null : names;
+    this.order = names;
+    this.inputs.forEach((one) => { one.checked = names.includes(one.value); });
+  }
+}
+
+function policyNote(policy) {
+  if (policy.shipped) return "comes with the program";
+  return [policy.model && modelName(policy.model), policy.created && whenText(policy.created)]
+    .filter(Boolean).join(", ");
+}
+
+class EvaluateForm {
+  // on: {start(request)}
+  constructor(api, on) {
+    this.api = api;
+    this.on = on;
+    this.policies = new PolicyChoice();
+    this.fields = {
+      random: numberField({ label: "Random schedules", min: 0, max: 1000,
+        hint: "Per text and budget; the best of them is a baseline. 0: none." }),
+      emc: toggleField({ label: "Uncertainty (EMC)", hint: "Spends more after unsure steps." }),
+      dac: toggleField({ label: "Drift (DAC)", hint: "Spends more where the hidden state moves." }),
+      budgets: linesField({ label: "Budgets" }),
+      texts: numberField({ label: "Texts", min: 2 }),
+      steps: numberField({ label: "Steps per text", min: 1 }),
+      context: numberField({ label: "Context", min: 1, hint: "Tokens read densely before." }),
+      seed: numberField({ label: "Seed", min: 0 }),
+      sampled: toggleField({ label: "Also with sampled actions", hint: "Beside the greedy ones." }),
+      pollution: toggleField({ label: "KV pollution probe",
+        hint: "How long compressed keys and values do harm." }),
+      refresh: toggleField({ label: "Cache refresh", hint: "What it gives, and what it costs." }),
+    };
+    this.corpus = new CorpusPicker(api);
+    this.element = this.build();
+    this.restore();
+    this.element.addEventListener("input", () => this.changed());
+    this.element.addEventListener("change", () => this.changed());
+  }
+
+  build() {
+    const { fields } = this;
+    fields.budgets.input.rows = 3;
+    this.start = h("button", { type: "submit", class: "sol-button is-primary", disabled: true },
+      "Start evaluation");
+    this.error = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
+    this.refused = h("p", { class: "sol-message is-warn", hidden: true });
+    this.size = h("p", { class: "sol-hint" });
+    const budgets = h("div", { class: "sol-field" }, fields.budgets.element,
+      h("p", { class: "sol-hint" }, "keep, channels, bits; one budget after another with “;” between them."),
+      h("button", { type: "button", class: "sol-chip is-start", onclick: () => {
+        fields.budgets.set(PAGE.defaults.budgets); this.changed(); } }, "Nine across the range"));
+    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
+      onsubmit: (event) => this.submit(event) },
+    this.policies.element,
+    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Baselines"),
+      h("p", { class: "sol-hint" }, "Dense and static always run, at the policy's own spend."),
+      fields.random.element, fields.emc.element, fields.dac.element),
+    budgets, this.corpus.element,
+    h("div", { class: "sol-advanced-grid is-flush" }, fields.texts.element, fields.steps.element,
+      fields.context.element, fields.seed.element),
+    this.size, this.refused,
+    h("div", { class: "sol-actions is-single" }, this.start), this.error,
+    h("details", { class: "sol-advanced" }, h("summary", {}, "More measurements"),
+      h("div", { class: "sol-advanced-grid" }, fields.sampled.element, fields.pollution.element,
+        fields.refresh.element)));
+  }
+
+  values() {
+    return Object.fromEntries(Object.entries(this.fields).map(([name, one]) => {
+      const value = one.get();
+      return [name, Number.isNaN(value) ? null : value];
+    }));
+  }
+
+  use({ values, corpus, policies }) {
+    for (const [name, one] of Object.entries(this.fields)) if (name in values) one.set(values[name]);
+    this.corpus.set(corpus);
+    if (policies) this.policies.set(policies);
+    this.changed();
+  }
+
+  changed() {
+    const now = this.values();
+    this.policies.order = this.policies.get();
+    const tokens = (now.texts ?? 0) * (now.steps ?? 0);
+    const budgets = String(now.budgets).split(/[;\n]/).filter((part) => part.trim()).length;
+    const methods = this.policies.get().length * (now.sampled ? 2 : 1) + 2 + (now.random ?? 0)
+      + Number(now.emc) + Number(now.dac);
+    const decisions = tokens * budgets * methods;
+    setText(this.size, `${count(tokens, "scored token")} for every method and budget, `
+      + `${count(decisions, "decision")} in all: about ${roughly(decisions / PAGE.decisionsPerSecond)} `
+      + "(estimate for the default model on two CPU cores). Gains of 0.01 nats need about 20,000 tokens.");
+    memory.set("evaluate", JSON.stringify({ values: now, corpus: this.corpus.get(),
+      policies: this.policies.get() }));
+  }
+
+  restore() {
+    let saved = {};
+    try {
+      saved = JSON.parse(memory.get("evaluate")) || {};
+    } catch {
+      // Unreadable settings of an older release: begin with the defaults.
+    }
+    this.use({ values: { ...PAGE.defaults, ...saved.values },
+      corpus: saved.corpus ?? { kind: "builtin", name: "" }, policies: saved.policies });
+  }
+
+  home(home) {
+    this.allowed = home.jobs_allowed && home.policies.length > 0;
+    this.policies.show(home.policies);
+    this.start.disabled = !this.allowed;
+    setText(this.refused, home.refusal || "");
+    show(this.refused, Boolean(home.refusal));
+    this.changed();
+  }
+
+  async submit(event) {
+    event.preventDefault();
+    if (this.start.disabled) return;
+    this.fail(null);
+    this.start.disabled = true;
+    try {
+      await this.on.start({ values: this.values(), policies: this.policies.get(),
+        corpus: this.corpus.get() });
+    } catch (error) {
+      this.fail(error.refused ? error.message
+        : "The server does not answer. Nothing you typed is lost; try again in a moment.");
+    }
+    this.start.disabled = !this.allowed;
+  }
+
+  fail(message) {
+    setText(this.error, message || "");
+    show(this.error, Boolean(message));
+  }
+}

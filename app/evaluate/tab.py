@@ -1,0 +1,61 @@
+"""Lays out the Evaluate tab: one component with the form, the result on show and the list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
+from app.evaluate.handlers import HANDLERS
+from app.evaluate.request import DEFAULT_VALUES
+from app.job_views import JOB_KINDS
+from app.page_assets import page_script, plotly_path, plotly_url
+from app.page_calls import server_functions
+from app.services import Services
+from app.train.estimate import PACES
+
+__all__ = ["build_tab"]
+
+_SCRIPTS = (
+    "dom.js",
+    "format.js",
+    "form_parts.js",
+    "plotly.js",
+    "chart.js",
+    "figure.js",
+    "page_parts.js",
+    "corpus_picker.js",
+    "job_follower.js",
+    "job_list.js",
+    "job_panel.js",
+    "evaluate_form.js",
+    "result_table.js",
+    "figures.js",
+    "evaluate.js",
+)
+
+
+def build_tab(services: Services) -> gr.HTML:
+    """The tab's component; its ``select`` event asks for the tab named in ``solTab``."""
+    gr.set_static_paths([plotly_path()])
+    return gr.HTML(
+        value="",
+        html_template='<div class="sol-evaluate"></div>',
+        js_on_load=page_script("app.evaluate", _SCRIPTS, _constants(services)),
+        server_functions=server_functions(services, HANDLERS),
+        apply_default_css=False,
+        elem_id="evaluate-page",
+    )
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {
+        "defaults": DEFAULT_VALUES,
+        "kinds": JOB_KINDS,
+        "suffixes": SUFFIXES,
+        "maxUploadBytes": MAX_UPLOAD_BYTES,
+        "isShared": services.is_shared,
+        "decisionsPerSecond": PACES.decisions_per_s,
+        "plotly": plotly_url(),
+    }

@@ -1,0 +1,129 @@
+// One live chart: title, a legend that hides lines, a plot over arrays that somebody else keeps.
+// A redraw is one Plotly.react.
+
+class Chart {
+  // spec: {title, empty, keys, layout(data), traces(data), config}; on: {hover, leave, select}
+  constructor(spec, on) {
+    this.spec = spec;
+    this.on = on;
+    this.hidden = new Set();
+    this.plot = h("div", { class: "sol-plot", role: "group",
+      "aria-label": `${spec.title}: chart` });
+    this.marker = h("div", { class: "sol-marker", "aria-hidden": "true", hidden: true });
+    this.band = h("div", { class: "sol-band", "aria-hidden": "true", hidden: true });
+    this.empty = h("p", { class: "sol-empty-chart" }, spec.empty);
+    this.note = h("p", { class: "sol-chart-note", hidden: true });
+    this.legend = h("div", { class: "sol-chart-legend", role: "group",
+      "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
+    this.element = h("section", { class: "sol-panel sol-chart" },
+      h("header", {}, h("h2", {}, spec.title), this.legend),
+      h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
+        this.empty), this.note);
+    new ResizeObserver(() => this.resize()).observe(this.plot);
+  }
+
+  legendKey(key) {
+    return h("button", { type: "button", class: "sol-key", "aria-pressed": "true",
+      "data-colour": key.colour, "data-dash": key.dash, "--key": `var(--sol-${key.colour})`,
+      onclick: (event) => {
+        if (!this.hidden.delete(key.id)) this.hidden.add(key.id);
+        event.currentTarget.setAttribute("aria-pressed", String(!this.hidden.has(key.id)));
+        this.redraw();
+      } }, h("i", { "aria-hidden": "true" }), key.name);
+  }
+
+  async draw(data) {
+    this.data = data;
+    const plotly = await loadPlotly();
+    if (!this.element.isConnected || !this.plot.offsetWidth || data !== this.data) return;
+    show(this.empty, data.x.length === 0);
+    const layout = chartLayout(this.spec.layout(data));
+    const traces = this.spec.traces(data).map((trace) => ({
+      type: "scatter", ...trace,
+      visible: !this.hidden.has(trace.meta),
+    }));
+    await plotly.react(this.plot, traces, layout, this.spec.config || CHART_CONFIG);
+    if (!this.listening) this.listen();
+    this.placeMarker();
+  }
+
+  redraw() {
+    if (this.data) this.draw(this.data).catch((error) => this.fail(error.message));
+  }
+
+  fail(message) {
+    setText(this.empty, message);
+    show(this.empty, true);
+  }
+
+  // Nothing to show yet. The empty axes are drawn behind the words, when the browser has time,
+  // so that the first tokens need not wait for that.
+  reset(data) {
+    this.data = data;
+    setText(this.empty, this.spec.empty);
+    show(this.empty, true);
+    this.mark(null);
+    whenIdle(() => data === this.data && this.redraw());
+  }
+
+  listen() {
+    this.listening = true;
+    this.plot.on("plotly_hover", (event) => this.on.hover(Math.round(event.points[0].x) - 1));
+    this.plot.on("plotly_unhover", () => this.on.leave());
+    this.plot.on("plotly_relayout", () => this.placeMarker());
+    this.plot.on("plotly_selected", (event) => {
+      if (this.settling) return;
+      const ends = event?.range?.x;
+      this.on.select(ends ? [Math.ceil(Math.min(...ends)) - 1, Math.floor(Math.max(...ends)) - 1]
+        : null);
+    });
+    this.plot.on("plotly_deselect", () => this.settling || this.on.select(null));
+  }
+
+  async resize() {
+    if (!this.plot.offsetWidth) return;
+    if (!this.listening) return this.redraw();
+    const plotly = await loadPlotly();
+    plotly.Plots.resize(this.plot).then(() => this.placeMarker());
+  }
+
+  mark(index) {
+    this.index = index;
+    this.placeMarker();
+  }
+
+  // A line and a band of our own over the plot: moving them redraws nothing.
+  placeMarker() {
+    const at = isNumber(this.index) ? this.index + 1 : null;
+    this.lay(this.marker, at, at);
+    this.lay(this.band, this.range ? this.range[0] + 0.5 : null,
+      this.range ? this.range[1] + 1.5 : null);
+  }
+
+  lay(mark, from, to) {
+    const axis = this.plot._fullLayout?.xaxis;
+    const size = this.plot._fullLayout?._size;
+    const left = axis && from !== null ? Math.max(axis.l2p(from), 0) : 0;
+    const right = axis && from !== null ? Math.min(axis.l2p(to), size.w) : -1;
+    show(mark, right >= left);
+    if (right < left) return;
+    mark.style.left = `${size.l + left}px`;
+    mark.style.width = `${right - left}px`;
+    mark.style.top = `${size.t}px`;
+    mark.style.height = `${size.h}px`;
+  }
+
+  // Shows a selection as a band of our own; the box that the pointer drew goes away.
+  async setSelection(range) {
+    this.range = range;
+    this.placeMarker();
+    if (!this.plot.layout?.selections?.length) return;
+    const plotly = await loadPlotly();
+    this.settling = true; // what plotly reports meanwhile is only the box that goes
+    try {
+      await plotly.relayout(this.plot, { selections: [] });
+    } finally {
+      this.settling = false;
+    }
+  }
+}

@@ -1,0 +1,145 @@
+"""The real job functions: the engine's train and evaluate, as updates of a job.
+
+The engine is imported when a job starts, not before: an idle worker stays small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.errors import AppError
+from app.jobs.updates import (
+    JobFinished,
+    JobFunctions,
+    JobProgress,
+    JobSample,
+    JobStopped,
+    JobTask,
+    JobUpdate,
+)
+from app.policy_library import PolicyLibrary
+from sol_core.config import config_from_dict
+
+if TYPE_CHECKING:
+    from sol_core.loading import LanguageModel
+    from sol_core.training.events import TrainEvent
+
+__all__ = ["ENGINES", "evaluate_job", "train_job"]
+
+Updates = Generator[JobUpdate, None, None]
+_ADOPTED_FILE = "adopted.json"
+
+
+def train_job(task: JobTask) -> Updates:
+    """Train a policy; it ends up in the library under the job's name or one like it.
+
+    Params: "config" (TrainConfig), "model", "name"; "dtype" where it matters.
+    """
+    from sol_core.training.config import TrainConfig
+
+    config = config_from_dict(TrainConfig, _param(task, "config", dict))
+    name = _param(task, "name", str)
+    model = _load_model(task)
+    if task.should_stop():
+        yield JobStopped()
+        return
+    from sol_core.training import train
+
+    task.say("Reading the text")
+    root = task.data_dir.root
+    for event in train(model, config, task.folder, data_dir=root, should_stop=task.should_stop):
+        yield from _train_updates(task, name, event)
+
+
+def evaluate_job(task: JobTask) -> Updates:
+    """Measure policies against their baselines.
+
+    Params: "config" (EvaluationConfig), "policies" (names or folders), "model"; "dtype". What
+    is known half way is the newest sample.
+    """
+    from sol_core.evaluation import EvaluationConfig, EvaluationProgress, evaluate
+
+    config = config_from_dict(EvaluationConfig, _param(task, "config", dict))
+    library = PolicyLibrary(task.data_dir)
+    folders = {name: library.resolve(name) for name in _param(task, "policies", list)}
+    model = _load_model(task)
+    root = task.data_dir.root
+    for event in evaluate(model, folders, config, data_dir=root, should_stop=task.should_stop):
+        if isinstance(event, EvaluationProgress):
+            yield JobProgress(event.fraction, event.message, event.eta_s)
+            if event.partial:
+                yield JobSample(event.partial)
+        else:
+            yield JobFinished(event.result)
+            return
+    yield JobStopped()
+
+
+ENGINES: JobFunctions = {"train": train_job, "evaluate": evaluate_job}
+
+
+def _train_updates(task: JobTask, name: str, event: TrainEvent) -> Updates:
+    from sol_core.training.events import (
+        TrainFinished,
+        TrainProgress,
+        TrainSample,
+        TrainStopped,
+        train_event_to_dict,
+    )
+
+    if isinstance(event, TrainProgress):
+        row = {
+            "step": event.step,
+            "phase": event.phase,
+            "elapsed_s": event.elapsed_s,
+            "metrics": event.metrics,
+        }
+        yield JobProgress(event.fraction, event.phase, event.eta_s, row)
+    elif isinstance(event, TrainSample):
+        yield JobSample(train_event_to_dict(event))
+    elif isinstance(event, TrainStopped):
+        yield JobStopped()
+    elif isinstance(event, TrainFinished):
+        stored = _adopt(task, Path(event.folder), name)
+        folder = task.data_dir.policies / stored
+        yield JobFinished({"policy": stored, "folder": str(folder), "summary": event.summary})
+
+
+def _adopt(task: JobTask, folder: Path, wanted: str) -> str:
+    """Move the finished policy into the library, once: a worker that died right after the move
+    finds it there at its next start."""
+    library = PolicyLibrary(task.data_dir)
+    note = task.folder / _ADOPTED_FILE
+    if note.is_file():
+        name = str(json.loads(note.read_text("utf-8"))["policy"])
+        if name in library.names():
+            return name
+    note.write_text(json.dumps({"policy": library.unique_name(wanted)}), "utf-8")
+    name = library.adopt(folder, wanted)
+    note.write_text(json.dumps({"policy": name}), "utf-8")
+    return name
+
+
+def _load_model(task: JobTask) -> LanguageModel:
+    from sol_core.loading import load_language_model
+
+    return load_language_model(
+        _param(task, "model", str),
+        data_dir=task.data_dir.root,
+        dtype=str(task.job.params.get("dtype", task.dtype)),
+        on_progress=lambda message, fraction: task.say(message),
+    )
+
+
+def _param(task: JobTask, name: str, kind: type) -> Any:
+    """A parameter of the job. Raises: AppError when it is missing or of another type."""
+    params: Mapping[str, Any] = task.job.params
+    if not isinstance(params.get(name), kind):
+        raise AppError(
+            f"the job's parameter {name!r} must be of type {kind.__name__}, "
+            f"got {params.get(name)!r}: start a new job"
+        )
+    return params[name]

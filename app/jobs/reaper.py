@@ -1,0 +1,55 @@
+"""Finds jobs whose worker died. Runs beside the page and in every worker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from app.jobs.process_identity import is_worker_alive
+from storage import JobRecord, JobStore, StorageError
+
+__all__ = ["REAP_S", "STALE_S", "Reaper", "reap"]
+
+REAP_S = 5.0
+# Only where the worker's process cannot be looked up: another machine, or not Linux.
+STALE_S = 20.0
+
+logger = logging.getLogger(__name__)
+
+
+def reap(jobs: JobStore) -> list[JobRecord]:
+    """Take running jobs from dead workers; return them as they are now.
+
+    Raises: StorageError when the database cannot be read or written.
+    """
+    found = list(jobs.abandon_stale(STALE_S, is_worker_alive))
+    for job in found:
+        logger.warning("the worker of job %s is gone: the job is %s now", job.id, job.status)
+    return found
+
+
+class Reaper:
+    """Reaps every few seconds, from ``start`` to ``stop``."""
+
+    def __init__(self, jobs: JobStore, interval_s: float = REAP_S) -> None:
+        self._jobs, self._interval_s = jobs, interval_s
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="job-reaper", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with a first look at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End before the store is closed."""
+        self._ending.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        while not self._ending.is_set():
+            try:
+                reap(self._jobs)
+            except StorageError as error:  # the next look may work
+                logger.info("no look at the workers: %s", error)
+            self._ending.wait(self._interval_s)

@@ -1,0 +1,230 @@
+"""Runs one claimed job to its end: engine, reports, log file, and the row's last word."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from app.errors import AppError
+from app.file_lock import FileLock
+from app.jobs.patience import patiently
+from app.jobs.reporter import JobReporter
+from app.jobs.stop_flag import StopFlag
+from app.jobs.updates import (
+    JobFinished,
+    JobFunction,
+    JobNote,
+    JobProgress,
+    JobSample,
+    JobStopped,
+    JobTask,
+    JobUpdate,
+)
+from app.paths import DataDir
+from app.views import json_safe
+from sol_core.errors import SolError
+from storage import JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
+
+__all__ = ["JobOutcome", "Workplace", "log_path", "run_job"]
+
+FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
+LAST_WORD_S = 20.0  # how long a worker that is to end waits for the database
+_LOCK_POLL_S = 0.2
+_LOGGED_PACKAGES = ("app.jobs", "sol_core")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What a worker brings to every job.
+
+    Attributes:
+        worker: its id.
+        stop: set when the worker is to end; the job is then let go as ``released_as``.
+        on_update: sees every update after it was taken.
+    """
+
+    jobs: JobStore
+    data_dir: DataDir
+    worker: str
+    stop: StopFlag = field(default_factory=StopFlag)
+    dtype: str = "auto"
+    released_as: Literal["queued", "paused"] = "queued"
+    on_update: Callable[[JobUpdate], None] = lambda update: None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """How it ended.
+
+    Attributes:
+        status: as it stands in the row; None when the job was no longer this worker's.
+        reason: the error behind ``error``.
+    """
+
+    status: JobStatus | None
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    reason: Exception | None = None
+
+
+def log_path(data_dir: DataDir, job_id: str) -> Path:
+    """The job's log file."""
+    return data_dir.logs / f"job-{job_id}.log"
+
+
+def run_job(job: JobRecord, function: JobFunction | None, place: Workplace) -> JobOutcome:
+    """Run a job that this worker has claimed; its row says how it ended.
+
+    Raises: DatabaseLockedError, DatabaseWriteError when the worker is to end and the last word
+        cannot be saved; the job is then found abandoned, with its checkpoint.
+    """
+    log_file = log_path(place.data_dir, job.id)
+    reporter = JobReporter(place.jobs, job, place.worker, str(log_file))
+    with _logging_to(log_file):
+        logger.info("job %s (%s) begins: %s", job.id, job.kind, job.params)
+        reporter.start()
+        try:
+            outcome = _work(job, function, place, reporter)
+        finally:
+            reporter.stop()
+        outcome = _last_word(job, outcome, place, reporter)
+        logger.info("job %s ends: %s", job.id, outcome.status or "taken by another worker")
+    return outcome
+
+
+def _work(
+    job: JobRecord, function: JobFunction | None, place: Workplace, reporter: JobReporter
+) -> JobOutcome:
+    def should_stop() -> bool:
+        return place.stop.is_set() or reporter.control != "run" or reporter.is_lost
+
+    folder = place.data_dir.jobs / job.id
+
+    def say(message: str) -> None:
+        _take(JobNote(message), place, reporter)
+
+    task = JobTask(job, folder, place.data_dir, place.dtype, should_stop, say)
+    try:
+        if function is None:
+            raise AppError(f"this release cannot run a job of kind {job.kind!r}")
+        lock = _lock_folder(folder, should_stop)
+        if lock is None:
+            return JobOutcome(place.released_as)
+        try:
+            with closing(function(task)) as updates:
+                return _follow(updates, task, place, reporter)
+        finally:
+            lock.release()
+    except SolError as error:
+        logger.info("job %s failed", job.id, exc_info=True)
+        return JobOutcome("failed", error=str(error), reason=error)
+    except Exception as error:  # a worker's last line of defence: recorded, not swallowed
+        logger.info("job %s failed", job.id, exc_info=True)
+        message = f"The job failed: {type(error).__name__}: {error}. Its log file says more."
+        return JobOutcome("failed", error=message, reason=error)
+
+
+def _follow(
+    updates: Iterator[JobUpdate], task: JobTask, place: Workplace, reporter: JobReporter
+) -> JobOutcome:
+    """Take every update until the last one."""
+    for update in updates:
+        _take(update, place, reporter)
+        if isinstance(update, JobFinished):
+            return JobOutcome("succeeded", result=json_safe(update.result))
+        if isinstance(update, JobStopped):
+            return JobOutcome(place.released_as)
+    if task.should_stop():
+        return JobOutcome(place.released_as)
+    raise AppError("the engine ended without a result")
+
+
+def _take(update: JobUpdate, place: Workplace, reporter: JobReporter) -> None:
+    if isinstance(update, JobNote):
+        reporter.say(update.message)
+    elif isinstance(update, JobProgress):
+        reporter.progress(update.fraction, update.message, update.eta_s, update.row)
+    elif isinstance(update, JobSample):
+        reporter.sample(update.record)
+    place.on_update(update)
+
+
+def _last_word(
+    job: JobRecord, outcome: JobOutcome, place: Workplace, reporter: JobReporter
+) -> JobOutcome:
+    """Save every report, then the ending."""
+    ends_at: list[float] = []
+
+    def gives_up() -> bool:
+        if place.stop.is_set() and not ends_at:
+            ends_at.append(time.monotonic() + LAST_WORD_S)
+        return bool(ends_at) and time.monotonic() > ends_at[0]
+
+    def finish() -> JobRecord:
+        status = outcome.status or place.released_as
+        return place.jobs.finish(job.id, place.worker, status, outcome.result, outcome.error)
+
+    patiently(reporter.flush, gives_up)
+    if reporter.is_lost:
+        return replace(outcome, status=None)
+    try:
+        return replace(outcome, status=patiently(finish, gives_up).status)
+    except (JobStateError, NotFoundError) as error:
+        logger.warning("the ending was not saved: %s", error)
+        return replace(outcome, status=None)
+
+
+def _lock_folder(folder: Path, should_stop: Callable[[], bool]) -> FileLock | None:
+    """Keep every other process out of the job's folder, whatever the database says.
+
+    Returns: the lock, held; None when the job is to stop first.
+    Raises: AppError when another process holds it for too long.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    gives_up_at = time.monotonic() + FOLDER_WAIT_S
+    while not lock.try_acquire():
+        if should_stop():
+            return None
+        if time.monotonic() > gives_up_at:
+            raise AppError(
+                f"another process still works in {folder}: end it, or wait until it has ended, "
+                "and resume"
+            )
+        time.sleep(_LOCK_POLL_S)
+    return lock
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Everything that is logged meanwhile goes to the job's file too."""
+    handler = _log_handler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    with ExitStack() as undo:
+        undo.callback(handler.close)
+        for other in root.handlers:  # the terminal and the page's log keep to warnings
+            undo.callback(other.setLevel, other.level)
+            other.setLevel(max(other.level, logging.WARNING))
+        for talkative in map(logging.getLogger, _LOGGED_PACKAGES):
+            undo.callback(talkative.setLevel, talkative.level)
+            talkative.setLevel(logging.INFO)
+        undo.callback(root.removeHandler, handler)
+        root.addHandler(handler)
+        yield
+
+
+def _log_handler(path: Path) -> logging.Handler:
+    """Appends to the file; a file that cannot be made must not stop the job."""
+    try:
+        return logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        logger.warning("the job has no log: %s", error)
+        return logging.NullHandler()

@@ -1,0 +1,62 @@
+"""A wish to stop that a signal handler may set.
+
+``threading.Event`` is not for that: its lock is held for an instant in ``wait``, and a handler
+that runs in that instant, in the same thread, waits for it for ever.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["StopFlag", "set_by_signals"]
+
+_NAP_S = 0.05
+
+
+class StopFlag:
+    """False until ``set``."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for as long, or until it is set; returns whether it is."""
+        ends_at = time.monotonic() + seconds
+        while not self._is_set and (left := ends_at - time.monotonic()) > 0:
+            time.sleep(min(_NAP_S, left))
+        return self._is_set
+
+
+@contextmanager
+def set_by_signals(stop: StopFlag) -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP set ``stop``; a second SIGINT ends at once.
+
+    For the main thread. What is ignored already, as under nohup, stays ignored.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if sys.platform != "win32":
+        numbers.append(signal.SIGHUP)
+    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

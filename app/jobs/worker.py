@@ -1,0 +1,127 @@
+"""The worker: takes one queued job after another until it is told to end.
+
+SIGTERM, SIGINT and SIGHUP ask the running job for a checkpoint and put it back in line, so that the
+next worker goes on with it. A supervised worker holds a lock that keeps it single; it ends by
+itself when the page that started it was killed and nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.file_lock import FileLock
+from app.instance_lock import is_held_by_living_process
+from app.jobs.engines import ENGINES
+from app.jobs.patience import patiently
+from app.jobs.process_identity import own_worker_id
+from app.jobs.reaper import Reaper
+from app.jobs.runner import Workplace, run_job
+from app.jobs.stop_flag import StopFlag, set_by_signals
+from app.jobs.updates import JobFunctions
+from app.paths import DataDir
+from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore, open_store
+
+__all__ = ["EXIT_NOT_NEEDED", "WorkerOptions", "read_holder", "run_worker"]
+
+EXIT_NOT_NEEDED = 3  # another supervised worker is at work
+LOCK_WAIT_S = 1.5  # whoever only looks at the lock holds it for an instant
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker works.
+
+    Attributes:
+        dtype: number format of the model's weights, where a job does not say.
+        is_supervised: hold the lock; end when the page is gone and the line empty.
+        poll_s: time between two looks at an empty line.
+        lonely_s: how long an idle supervised worker outlives its page.
+        busy_timeout_s: how long one try waits for a locked database.
+    """
+
+    dtype: str = "auto"
+    is_supervised: bool = False
+    poll_s: float = 1.0
+    lonely_s: float = 60.0
+    busy_timeout_s: float = 10.0
+
+
+def run_worker(
+    data_dir: DataDir, engines: JobFunctions = ENGINES, options: WorkerOptions | None = None
+) -> int:
+    """Work until a signal says to end; returns the exit status. Call it in the main thread.
+
+    Raises: StorageError when the database cannot be used, other than for a while.
+    """
+    options = options or WorkerOptions()
+    stop = StopFlag()
+    with ExitStack() as opened:
+        opened.enter_context(set_by_signals(stop))
+        if options.is_supervised and not _hold_lock(data_dir.worker_lock_file, opened):
+            return EXIT_NOT_NEEDED
+        store = opened.enter_context(
+            patiently(
+                lambda: open_store(data_dir.database, busy_timeout_s=options.busy_timeout_s),
+                stop.is_set,
+            )
+        )
+        reaper = Reaper(store.jobs)
+        reaper.start()
+        opened.callback(reaper.stop)
+        place = Workplace(store.jobs, data_dir, own_worker_id(), stop, options.dtype)
+        _serve_the_line(place, engines, options)
+    return 0
+
+
+def read_holder(lock_file: Path) -> str | None:
+    """The id of the worker that took the lock last; it may be dead."""
+    try:
+        content = json.loads(lock_file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    worker = content.get("worker") if isinstance(content, dict) else None
+    return worker if isinstance(worker, str) else None
+
+
+def _serve_the_line(place: Workplace, engines: JobFunctions, options: WorkerOptions) -> None:
+    alone_since: float | None = None
+    while not place.stop.is_set():
+        job = _claim(place.jobs, place.worker)
+        if job is not None:
+            run_job(job, engines.get(job.kind), place)
+            alone_since = None
+            continue
+        if options.is_supervised:
+            is_served = is_held_by_living_process(place.data_dir.lock_file)
+            alone_since = None if is_served else alone_since or time.monotonic()
+            if alone_since is not None and time.monotonic() - alone_since > options.lonely_s:
+                logger.info("the page is gone and nothing is queued")
+                return
+        place.stop.wait(options.poll_s)
+
+
+def _claim(jobs: JobStore, worker: str) -> JobRecord | None:
+    try:
+        return jobs.claim(worker)
+    except (DatabaseLockedError, DatabaseWriteError) as error:
+        logger.warning("no look at the line: %s", error)
+        return None
+
+
+def _hold_lock(path: Path, opened: ExitStack) -> bool:
+    lock = FileLock(path)
+    gives_up_at = time.monotonic() + LOCK_WAIT_S
+    while not lock.try_acquire():
+        if time.monotonic() > gives_up_at:
+            return False
+        time.sleep(0.1)
+    opened.callback(lock.release)
+    path.write_text(json.dumps({"worker": own_worker_id()}), "utf-8")
+    return True

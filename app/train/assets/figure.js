@@ -1,0 +1,27 @@
+// A figure: a chart with a one-line reading aid, redrawn when the theme changes. Unlike the live
+// charts of Explore it selects nothing; dragging zooms.
+
+const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
+const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
+
+class Figure extends Chart {
+  // spec: as of Chart, with aid: how to read it, and tools: nodes for its head
+  constructor(spec) {
+    super({ config: FIGURE_CONFIG, ...spec, layout: (data) => ({ dragmode: "zoom",
+      ...spec.layout(data) }) }, {});
+    this.element.classList.add("sol-figure");
+    if (spec.tools) this.legend.before(spec.tools);
+    setText(this.note, spec.aid);
+    show(this.note, true);
+  }
+
+  // Nothing is selected here, and hovering concerns nobody else.
+  listen() {
+    this.listening = true;
+  }
+}
+
+function redrawOnTheme(figures) {
+  new MutationObserver(() => figures.forEach((figure) => figure.redraw()))
+    .observe(document.body, { attributes: true, attributeFilter: ["class"] });
+}

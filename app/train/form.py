@@ -1,0 +1,207 @@
+"""The training form, made from the fields of the configuration's dataclasses.
+
+The page speaks flat values ("grpo.updates": 100, levels as text); ``config_from_values`` checks
+them and makes the configuration, ``values_from_config`` goes back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, Literal, get_args
+
+from sol_core.config import config_from_dict
+from sol_core.errors import ConfigError
+from sol_core.training.config import TrainConfig
+
+__all__ = ["CHOICES", "GRID_HELP", "config_from_values", "form_groups", "values_from_config"]
+
+# The corpus has a picker of its own.
+_ELSEWHERE = ("corpus",)
+# Fields typed ``str`` that take one of a few words.
+CHOICES = {"grpo.reward": ("kl", "nll"), "grpo.budget": ("price", "penalty")}
+GRID_HELP = {
+    "keep_fractions": "shares of the cached tokens that attention may read",
+    "channel_keep_ratios": "shares of the MLP's channels that may be kept",
+    "bit_widths": "widths of the MLP's activations; 16 leaves them as they are",
+    "quant_site": "which side of the MLP is quantised; the output is what papers report",
+    "page_size": "cached tokens per page; pages are kept or left as a whole",
+}
+_TITLES = {
+    "": "Run",
+    "policy": "Policy network",
+    "warm_start": "Warm start",
+    "grpo": "GRPO",
+    "grid": "Action grid",
+}
+_NAMES = {
+    "num_heads": "Heads",
+    "quant_site": "Quantisation site",
+    "keep_fractions": "Attention levels",
+    "channel_keep_ratios": "Channel levels",
+    "bit_widths": "Bit widths",
+    "held_out_texts": "Held-out texts",
+    "checkpoint_seconds": "Checkpoint every (s)",
+    "time_limit_minutes": "Time limit (min)",
+    "max_gradient_norm": "Gradient limit",
+    "penalty": "Gap penalty",
+}
+_WORDS = {
+    "kl": "KL to dense",
+    "nll": "Log-likelihood",
+    "price": "Price per axis",
+    "penalty": "Squared gap",
+    "mlp_output": "MLP output",
+    "mlp_input": "MLP input",
+}
+
+
+def form_groups() -> list[dict[str, Any]]:
+    """The form as data: groups in the order of the dataclass, each with its fields.
+
+    A field has name, label, kind ("integer", "number", "optional", "text", "choice" or
+    "levels"), help, and for a choice its words with their labels.
+    """
+    own: dict[str, Any] = {"key": "", "title": _TITLES[""], "help": "", "fields": []}
+    groups = [own]
+    hints = typing.get_type_hints(TrainConfig)
+    for item in dataclasses.fields(TrainConfig):
+        if item.name in _ELSEWHERE:
+            continue
+        if not dataclasses.is_dataclass(hints[item.name]):
+            own["fields"].append(_field(item.name, item, hints[item.name]))
+            continue
+        inner = typing.get_type_hints(hints[item.name])
+        groups.append(
+            {
+                "key": item.name,
+                "title": _TITLES.get(item.name, _label(item.name)),
+                "help": _sentence(item.metadata.get("help", "")),
+                "fields": [
+                    _field(f"{item.name}.{part.name}", part, inner[part.name])
+                    for part in dataclasses.fields(hints[item.name])
+                ],
+            }
+        )
+    return groups
+
+
+def values_from_config(config: TrainConfig) -> dict[str, Any]:
+    """Flat values of every field, the corpus included."""
+    values: dict[str, Any] = {}
+    for name, value in config.to_dict().items():
+        if isinstance(value, dict):
+            values |= {f"{name}.{part}": _shown(inner) for part, inner in value.items()}
+        else:
+            values[name] = _shown(value)
+    return values
+
+
+def config_from_values(values: dict[str, Any], corpus: str) -> TrainConfig:
+    """The configuration for the form's values; what is missing takes its default.
+
+    Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
+    """
+    kinds = {field["name"]: field["kind"] for group in form_groups() for field in group["fields"]}
+    if unknown := sorted(set(values) - set(kinds) - set(_ELSEWHERE)):
+        raise ConfigError(f"unknown setting {', '.join(unknown)}. Reload the page.")
+    record: dict[str, Any] = {"corpus": corpus}
+    for name, kind in kinds.items():
+        if name not in values:
+            continue
+        value = _READERS[kind](name, values[name])
+        group, _, part = name.rpartition(".")
+        (record.setdefault(group, {}) if group else record)[part] = value
+    return config_from_dict(TrainConfig, record)
+
+
+def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+    short = name.rpartition(".")[2]
+    words = CHOICES.get(name) or (get_args(hint) if typing.get_origin(hint) is Literal else ())
+    field: dict[str, Any] = {
+        "name": name,
+        "label": _label(short),
+        "kind": "choice" if words else _kind(hint),
+        "help": _sentence(item.metadata.get("help") or GRID_HELP.get(short, "")),
+    }
+    if words:
+        field["choices"] = {word: _WORDS.get(word, _sentence(word)) for word in words}
+    return field
+
+
+def _kind(hint: Any) -> str:
+    if hint is int:
+        return "integer"
+    if hint is str:
+        return "text"
+    if typing.get_origin(hint) is tuple:
+        return "levels"
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return "optional"
+    return "number"
+
+
+def _label(name: str) -> str:
+    return _NAMES.get(name) or name.replace("_", " ").capitalize()
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(f"{item:g}" for item in value)
+    return value
+
+
+def _number(name: str, value: Any) -> float | int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        given = "nothing" if value is None else repr(value)
+        raise ConfigError(f"{name} must be a number, got {given}")
+    return value
+
+
+def _integer(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if number != int(number):
+        raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    return int(number)
+
+
+def _optional(name: str, value: Any) -> float | None:
+    return None if value is None else float(_number(name, value))
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} must be text, got {value!r}")
+    return value
+
+
+def _levels(name: str, value: Any) -> list[float | int]:
+    """Numbers from text such as "0.2, 0.4, 1"."""
+    parts = [part for part in _text(name, value).replace(";", ",").split(",") if part.strip()]
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError as error:
+        raise ConfigError(
+            f"{name} must be numbers with commas between them, got {value!r}"
+        ) from error
+    if not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{name} must be finite numbers, got {value!r}")
+    if name == "grid.bit_widths":
+        return [_integer(name, number) for number in numbers]
+    return list(numbers)
+
+
+_READERS: dict[str, Any] = {
+    "integer": _integer,
+    "number": _number,
+    "optional": _optional,
+    "text": _text,
+    "choice": _text,
+    "levels": _levels,
+}

@@ -1,0 +1,28 @@
+"""Run commands in this process, and what they leave on stdout and stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+__all__ = ["Finished", "RunCommand", "one_line"]
+
+
+class Finished(SimpleNamespace):
+    """Exit status and output of one command."""
+
+    status: int
+    out: str
+    err: str
+
+
+RunCommand = Callable[..., Finished]
+
+
+def one_line(done: Finished) -> str:
+    """The one line of an error; nothing else was printed."""
+    assert done.out == ""
+    lines = str(done.err).splitlines()
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith("error: ")
+    return lines[0]

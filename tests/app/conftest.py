@@ -1,0 +1,89 @@
+"""Real workers on a database of their own; whatever a test starts is killed at its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import cli
+from app.paths import DataDir
+from storage import Store, open_store
+from tests.app.command_line import Finished, RunCommand
+from tests.app.waiting import StartWorker
+
+STAND_IN = Path(__file__).with_name("job_stand_in.py")
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> DataDir:
+    place = DataDir(tmp_path / "data")
+    place.prepare()
+    return place
+
+
+@pytest.fixture
+def store(data_dir: DataDir) -> Iterator[Store]:
+    with open_store(data_dir.database) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stand_in_command(data_dir: DataDir) -> Callable[..., list[str]]:
+    """The command line of a worker whose engine counts; options as in ``WorkerOptions``."""
+
+    def command(**options: Any) -> list[str]:
+        text = json.dumps({"poll_s": 0.05, **options})
+        return [sys.executable, "-W", "error", str(STAND_IN), str(data_dir.root), text]
+
+    return command
+
+
+@pytest.fixture
+def start_worker(stand_in_command: Callable[..., list[str]]) -> Iterator[StartWorker]:
+    workers: list[subprocess.Popen[str]] = []
+
+    def start(**options: Any) -> subprocess.Popen[str]:
+        workers.append(
+            subprocess.Popen(
+                stand_in_command(**options),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            )
+        )
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.kill()
+        worker.communicate()
+
+
+@pytest.fixture
+def run(
+    data_dir: DataDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[RunCommand]:
+    """Run a command in this process, on the test's data directory."""
+    before = dict(os.environ)
+    monkeypatch.setenv("SOL_DATA_DIR", str(data_dir.root))
+    monkeypatch.delenv("SOL_DEBUG", raising=False)
+
+    def call(*argv: str) -> Finished:
+        try:
+            status = cli.main(argv)
+        except SystemExit as leave:  # argparse: help and usage errors
+            status = int(leave.code or 0)
+        return Finished(status=status, **capsys.readouterr()._asdict())
+
+    yield call
+    os.environ.clear()
+    os.environ.update(before)

@@ -1,0 +1,87 @@
+"""A worker whose engine only counts: run it as a script, in a process of its own.
+
+The counting job keeps a checkpoint in its folder like the real one, and writes down which
+process did which step, so that a test can see what was done twice and by whom.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from app.jobs.updates import JobFinished, JobProgress, JobSample, JobStopped, JobTask, JobUpdate
+from app.jobs.worker import WorkerOptions, run_worker
+from app.paths import DataDir
+from sol_core.errors import SolError
+
+__all__ = ["STAND_INS", "count", "worked_steps"]
+
+CHECKPOINT, WORKED = "checkpoint.json", "worked.txt"
+
+
+def count(task: JobTask) -> Generator[JobUpdate, None, None]:
+    """Count to params["steps"], one every params["step_s"] seconds.
+
+    Other params: checkpoint_every (5), fail_at and crash_at (a step), deaf (never looks at
+    ``should_stop``).
+    """
+    params = {"steps": 10, "step_s": 0.0, "checkpoint_every": 5, "deaf": False, **task.job.params}
+    checkpoint = task.folder / CHECKPOINT
+    start = json.loads(checkpoint.read_text())["step"] if checkpoint.exists() else 0
+    task.say("counting")
+    for step in range(start, params["steps"]):
+        if task.should_stop() and not params["deaf"]:
+            _save(checkpoint, step)
+            yield JobStopped()
+            return
+        time.sleep(params["step_s"])
+        _fail(step, params)
+        with (task.folder / WORKED).open("a") as file:
+            file.write(f"{os.getpid()} {step}\n")
+        row = {"step": step, "phase": "grpo", "elapsed_s": 0.1, "metrics": {"kl": 1 / (step + 1)}}
+        yield JobProgress((step + 1) / params["steps"], "grpo", 1.0, row)
+        yield JobSample({"step": step})
+        if (step + 1) % params["checkpoint_every"] == 0:
+            _save(checkpoint, step + 1)
+    yield JobFinished({"policy": "counted", "pid": os.getpid()})
+
+
+STAND_INS = {"train": count}
+
+
+def worked_steps(data_dir: DataDir, job_id: str) -> list[tuple[int, int]]:
+    """(process id, step) in the order of work."""
+    path = data_dir.jobs / job_id / WORKED
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(int(pid), int(step)) for pid, step in (line.split() for line in lines)]
+
+
+def _save(checkpoint: Path, step: int) -> None:
+    fresh = checkpoint.with_suffix(".new")
+    fresh.write_text(json.dumps({"step": step}))
+    fresh.replace(checkpoint)
+
+
+def _fail(step: int, params: dict[str, Any]) -> None:
+    if step == params.get("fail_at"):
+        raise SolError("the corpus is too small: give a longer text")
+    if step == params.get("crash_at"):
+        raise ZeroDivisionError("a mistake in the engine")
+
+
+def main(argv: list[str]) -> int:
+    """``job_stand_in.py FOLDER [OPTIONS as JSON]``"""
+    options = WorkerOptions(**json.loads(argv[1])) if len(argv) > 1 else WorkerOptions()
+    return run_worker(DataDir(Path(argv[0])), STAND_INS, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,122 @@
+"""Uploaded corpora: names made safe, pieces in order, limits held, nothing outside the folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> CorpusFiles:
+    return CorpusFiles(tmp_path / "uploads")
+
+
+def put(files: CorpusFiles, name: str, data: bytes, piece: int = 4) -> str:
+    upload = files.begin(name, len(data))
+    for offset in range(0, len(data), piece):
+        files.append(upload, offset, data[offset : offset + piece], len(data))
+    return files.finish(upload, name)
+
+
+def test_a_file_arrives_in_pieces_under_its_name(files: CorpusFiles) -> None:
+    assert files.list() == []
+    assert put(files, "My novel.TXT", b"0123456789") == "My_novel.txt"
+    assert files.list() == [{"name": "My_novel.txt", "bytes": 10}]
+    assert files.path("My_novel.txt").read_bytes() == b"0123456789"
+
+
+def test_a_name_that_is_taken_gets_a_number(files: CorpusFiles) -> None:
+    assert [put(files, "a.txt", b"x") for _ in range(3)] == ["a.txt", "a-2.txt", "a-3.txt"]
+
+
+def test_a_half_upload_is_no_corpus(files: CorpusFiles) -> None:
+    upload = files.begin("a.txt", 8)
+    files.append(upload, 0, b"1234", 8)
+    assert files.list() == []
+
+
+@pytest.mark.parametrize("offset", [0, 3, 5])
+def test_a_piece_out_of_place_is_refused(files: CorpusFiles, offset: int) -> None:
+    upload = files.begin("a.txt", 8)
+    files.append(upload, 0, b"1234", 8)
+    with pytest.raises(CorpusFileError, match="does not fit"):
+        files.append(upload, offset, b"12", 8)
+
+
+def test_more_than_was_announced_is_refused(files: CorpusFiles) -> None:
+    upload = files.begin("a.txt", 4)
+    with pytest.raises(CorpusFileError, match="does not fit"):
+        files.append(upload, 0, b"12345", 4)
+    with pytest.raises(CorpusFileError, match="does not fit"):
+        files.append(upload, 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
+
+
+@pytest.mark.parametrize("size", [0, -1, MAX_UPLOAD_BYTES + 1])
+def test_sizes_have_a_limit(files: CorpusFiles, size: int) -> None:
+    with pytest.raises(CorpusFileError, match="256 MB"):
+        files.begin("a.txt", size)
+
+
+def test_unknown_uploads_are_refused(files: CorpusFiles) -> None:
+    with pytest.raises(CorpusFileError, match="gone"):
+        files.append("0" * 32, 0, b"x", 1)
+    with pytest.raises(CorpusFileError, match="hexadecimal"):
+        files.append("../../etc/passwd", 0, b"x", 1)
+
+
+def test_forgotten_pieces_go_after_a_day(files: CorpusFiles) -> None:
+    upload = files.begin("a.txt", 4)
+    part = files.folder / f".part-{upload}"
+    old = time.time() - 2 * 24 * 3600
+    os.utime(part, (old, old))
+    files.begin("b.txt", 4)
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("name", ["a", "a.exe", "a.txt.sh", "", ".txt/..", "a.pkl"])
+def test_other_kinds_are_refused(name: str) -> None:
+    with pytest.raises(CorpusFileError, match="A corpus is a"):
+        safe_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../etc/cron.txt", "cron.txt"),
+        ("C:\\Users\\x\\a b.CSV", "a_b.csv"),
+        (".txt", "corpus.txt"),
+        ("..hidden.txt", "hidden.txt"),
+        ("nul.txt", "nul_.txt"),
+        ("né <b>.jsonl", "né_b.jsonl"),
+        ("x" * 300 + ".txt", "x" * 76 + ".txt"),
+    ],
+)
+def test_names_are_made_safe(name: str, safe: str) -> None:
+    assert safe_name(name) == safe
+
+
+@given(st.text(max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_name_leaves_the_folder(tmp_path: Path, stem: str) -> None:
+    name = safe_name(f"{stem}.txt")
+    assert (tmp_path / name).parent == tmp_path
+    assert "\0" not in name
+    assert not name.startswith(".")
+
+
+def test_only_listed_files_can_be_named(files: CorpusFiles, tmp_path: Path) -> None:
+    put(files, "a.txt", b"x")
+    (tmp_path / "secret.txt").write_text("s")
+    (files.folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    for name in ("../secret.txt", "link.txt", "b.txt", str(tmp_path / "secret.txt"), ""):
+        with pytest.raises(CorpusFileError, match="no uploaded file"):
+            files.path(name)
+    files.delete("a.txt")
+    assert files.list() == []
