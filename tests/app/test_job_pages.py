@@ -272,7 +272,7 @@ def test_uploads_go_through_calls(call: Call, services: Services) -> None:
 def test_an_evaluation_is_queued_shown_and_exported(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "mine")
     home = call("evaluate_home")
-    assert [one["name"] for one in home["policies"]] == ["mine"]
+    assert [one["name"] for one in home["policies"]] == ["default", "mine"]
     refused = call("start_evaluation", values={}, policies=["other"], corpus=BUILTIN)["refused"]
     assert "no policy 'other'" in refused
     job_id = call("start_evaluation", values={}, policies=["mine"], corpus=BUILTIN)["job_id"]
@@ -334,7 +334,7 @@ def test_a_space_that_allows_jobs_keeps_visitors_apart(
 
 def test_explore_offers_stored_policies(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "mine")
-    assert call("list_policies") == {"policies": ["mine"]}
+    assert call("list_policies") == {"policies": ["default", "mine"]}
     assert default_settings(["mine"]) == DEFAULT_SETTINGS
     assert default_settings(["default", "mine"])["schedule"] == "policy:default"
     with pytest.raises(ConfigError, match="Choose a policy"):
