@@ -59,9 +59,9 @@ _Folders = list[tuple[str, Path]]
 class PolicyLibrary:
     """Names of policies and the folders behind them. Holds no state: folders may come and go."""
 
-    def __init__(self, data_dir: DataDir, shipped: Path = SHIPPED_FOLDER) -> None:
+    def __init__(self, data_dir: DataDir, shipped: Path | None = None) -> None:
         self._folder = data_dir.policies
-        self._shipped = shipped
+        self._shipped = shipped or SHIPPED_FOLDER
 
     def list(self) -> _Policies:
         """Every readable policy: the shipped one first, the others newest first."""

@@ -33,7 +33,9 @@ FIGURES = (
 
 
 @pytest.fixture(autouse=True)
-def _readable(monkeypatch: pytest.MonkeyPatch) -> None:
+def _readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stand-in policies only, and none that ships."""
+    monkeypatch.setattr("app.policy_library.SHIPPED_FOLDER", tmp_path / "none")
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 
