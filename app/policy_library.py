@@ -107,6 +107,15 @@ class PolicyLibrary:
             raise PolicyNotFoundError(f"the folder {name} holds no policy: it has no {CONFIG_FILE}")
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}, or the path of a folder")
 
+    def resolve_name(self, name: str) -> Path:
+        """As ``resolve``, for what comes from a browser: names only, no path of the server's.
+
+        Raises: PolicyNotFoundError naming what there is.
+        """
+        if name not in self.names():
+            raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
+        return self.resolve(name)
+
     def delete(self, name: str) -> None:
         """Delete a stored policy for good.
 

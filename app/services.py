@@ -95,6 +95,6 @@ def engine_generate(data_dir: DataDir) -> GenerateFunction:
     def generate(model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
         from sol_core.generation import generate as engine
 
-        return engine(model, prompt, config, should_stop, library.resolve)
+        return engine(model, prompt, config, should_stop, library.resolve_name)
 
     return generate

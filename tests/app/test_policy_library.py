@@ -181,3 +181,15 @@ def test_copies_are_complete_or_not_there(
     with pytest.raises(OSError, match="not empty"):
         library.copy_out("p", tmp_path / "a")
     assert library.names() == ["p"]
+
+
+def test_a_browser_names_policies_and_never_folders(
+    library: PolicyLibrary, data_dir: DataDir, tmp_path: Path
+) -> None:
+    stored = put(data_dir.policies / "mine")
+    elsewhere = put(tmp_path / "elsewhere")
+    assert library.resolve_name("mine") == stored
+    assert library.resolve(str(elsewhere)) == elsewhere
+    for name in (str(elsewhere), "../policies/mine", str(stored), ""):
+        with pytest.raises(PolicyNotFoundError):
+            library.resolve_name(name)
