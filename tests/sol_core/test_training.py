@@ -38,9 +38,9 @@ def model() -> LanguageModel:
     return make_language_model()
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    text = tmp_path / "text.txt"
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    text = tmp_path_factory.mktemp("corpus") / "text.txt"
     words = ("the", "sea", "was", "calm", "and", "light", "of", "lamp", "went", "over", "water")
     lines = [" ".join(words[(i * k) % len(words)] for k in range(1, 40)) for i in range(1, 80)]
     text.write_text("\n\n".join(lines), "utf-8")
@@ -65,6 +65,16 @@ def run(
 ) -> list[TrainEvent]:
     data_dir = folder.parent / "data"
     return list(train(model, config, folder, data_dir=data_dir, should_stop=should_stop))
+
+
+@pytest.fixture(scope="module")
+def whole(
+    model: LanguageModel, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The weights of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run(model, config, folder)
+    return weights(folder)
 
 
 def weights(folder: Path) -> str:
@@ -99,19 +109,17 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
-    model: LanguageModel, config: TrainConfig, tmp_path: Path
+    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
 ) -> None:
-    for name in ("a", "b"):
-        run(model, config, tmp_path / name)
-    run(model, dataclasses.replace(config, seed=1), tmp_path / "c")
-    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    run(model, config, tmp_path / "again")
+    run(model, dataclasses.replace(config, seed=1), tmp_path / "other")
+    assert whole == weights(tmp_path / "again") != weights(tmp_path / "other")
 
 
 @pytest.mark.parametrize("stop_after", [1, 3, 5, 9, 12])
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
-    model: LanguageModel, config: TrainConfig, tmp_path: Path, stop_after: int
+    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path, stop_after: int
 ) -> None:
-    run(model, config, tmp_path / "whole")
     asked = iter(range(10_000))
     stopped = run(model, config, tmp_path / "parts", lambda: next(asked) >= stop_after)
     assert isinstance(stopped[-1], TrainStopped)
@@ -120,13 +128,12 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
     resumed = run(model, config, tmp_path / "parts")
     reports = [event.step for event in (*stopped, *resumed) if isinstance(event, TrainProgress)]
     assert reports == sorted(set(reports))
-    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+    assert whole == weights(tmp_path / "parts")
 
 
 def test_a_run_that_died_continues_from_its_last_checkpoint(
-    model: LanguageModel, config: TrainConfig, tmp_path: Path
+    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
 ) -> None:
-    run(model, config, tmp_path / "whole")
     events = train(model, config, tmp_path / "dead", data_dir=tmp_path / "data")
     seen = 0
     for event in events:
@@ -135,7 +142,7 @@ def test_a_run_that_died_continues_from_its_last_checkpoint(
             break
     events.close()  # type: ignore[attr-defined]  # it is a generator
     run(model, config, tmp_path / "dead")
-    assert weights(tmp_path / "whole") == weights(tmp_path / "dead")
+    assert whole == weights(tmp_path / "dead")
 
 
 def stop_in_grpo(model: LanguageModel, config: TrainConfig, folder: Path) -> None:
@@ -148,17 +155,16 @@ def stop_in_grpo(model: LanguageModel, config: TrainConfig, folder: Path) -> Non
 
 
 def test_a_checkpoint_cut_at_any_byte_is_passed_over_for_the_one_before(
-    model: LanguageModel, config: TrainConfig, tmp_path: Path
+    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
 ) -> None:
-    run(model, config, tmp_path / "whole")
     folder = tmp_path / "cut"
     stop_in_grpo(model, config, folder)
-    whole = (folder / CHECKPOINT).read_bytes()
-    for length in (0, 5, 60, len(whole) // 2, len(whole) - 1):
-        (folder / CHECKPOINT).write_bytes(whole[:length])
+    intact = (folder / CHECKPOINT).read_bytes()
+    for length in (0, 5, 60, len(intact) // 2, len(intact) - 1):
+        (folder / CHECKPOINT).write_bytes(intact[:length])
         next(train(model, config, folder, data_dir=tmp_path / "data"))
     run(model, config, folder)
-    assert weights(tmp_path / "whole") == weights(folder)
+    assert whole == weights(folder)
 
 
 def test_two_damaged_checkpoints_are_an_error_that_deletes_nothing(
@@ -175,11 +181,14 @@ def test_two_damaged_checkpoints_are_an_error_that_deletes_nothing(
 
 
 def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
-    model: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel,
+    config: TrainConfig,
+    whole: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import safetensors.torch
 
-    run(model, config, tmp_path / "whole")
     save, calls = safetensors.torch.save_file, []
 
     def filling(tensors: object, path: Path, *rest: object) -> None:
@@ -195,7 +204,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
     monkeypatch.setattr("safetensors.torch.save_file", save)
     assert not list((tmp_path / "full").rglob("*.part"))
     run(model, config, tmp_path / "full")
-    assert weights(tmp_path / "whole") == weights(tmp_path / "full")
+    assert whole == weights(tmp_path / "full")
 
 
 def test_divergence_stops_the_run_with_a_message_and_keeps_the_checkpoint(
