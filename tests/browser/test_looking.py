@@ -135,7 +135,7 @@ def test_tokens_are_walked_with_the_keyboard_alone(serve: Serve, visit: Visit) -
 
 
 def test_a_whole_generation_by_keyboard(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve(FakeEngine(step_s=0.02)))
+    visitor = visit(serve(FakeEngine(step_s=0.2)))
     visitor.prompt.focus()
     visitor.page.keyboard.press("Control+Enter")
     visitor.expect_state("Generating")
