@@ -24,7 +24,9 @@ HOSTILE = "<img src=x onerror=alert(1)> ${7*7} {{7*7}} `x` \u202eabc"
 
 
 @pytest.fixture(autouse=True)
-def _readable(monkeypatch: pytest.MonkeyPatch) -> None:
+def _readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stand-in policies only, and none that ships."""
+    monkeypatch.setattr("app.policy_library.SHIPPED_FOLDER", tmp_path / "none")
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 

@@ -167,8 +167,8 @@ function difficultyFigure(data) {
     data, title: "Spend by kind of token", keys: AXIS_KEYS,
     aid: "What the policy spends on the step that predicts such a token; below each kind, its share of all tokens.",
     layout: () => ({ hovermode: "closest", barmode: "group", bargap: 0.3, uirevision: 1,
-      datarevision: Math.random(), margin: { l: 50, r: 14, t: 8, b: isNarrow ? 74 : 46 },
-      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : 0,
+      datarevision: Math.random(), margin: { l: 50, r: 14, t: 8, b: isNarrow ? 74 : 62 },
+      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
         tickfont: { size: 10.5, color: themeColour("muted") } },
       yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
     traces: () => AXES.map((axis) => ({
