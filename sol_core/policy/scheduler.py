@@ -99,6 +99,11 @@ class PolicyScheduler:
             for keep, channels, bits in levels.tolist()
         ]
 
+    def inputs(self) -> StepInputs:
+        """What was seen at the kept steps, as T steps of R episodes."""
+        fields = zip(*(step.inputs for step in self.steps), strict=True)
+        return StepInputs(*(torch.cat(parts, 1) for parts in fields))
+
     def distribution(self) -> list[list[list[float]]]:
         """Probability of every level at the last step: [R][3][levels]."""
         probabilities = self.steps[-1].probabilities

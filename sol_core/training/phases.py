@@ -38,7 +38,9 @@ def label(state: RunState) -> Iterator[TrainEvent]:
     store.mkdir(exist_ok=True)
     limit = state.config.warm_start.texts
     share = LABEL_SHARE if state.config.grpo.updates else LABEL_SHARE / WARM_SHARE
-    while state.progress.labelled < limit and not state.is_past(share):
+    while state.progress.labelled < limit:
+        if state.progress.labelled and state.is_past(share):
+            break
         number = state.progress.labelled
         path = store / f"{number:05d}.safetensors"
         if not path.exists():
@@ -54,7 +56,7 @@ def label(state: RunState) -> Iterator[TrainEvent]:
             state.count_decisions(labels.damage.numel())
         state.progress.labelled += 1
         yield state.report("labelling")
-    state.progress.label_limit = max(1, state.progress.labelled)
+    state.progress.label_limit = state.progress.labelled
 
 
 def warm_start(state: RunState) -> Iterator[TrainEvent]:
@@ -92,7 +94,6 @@ def grpo(state: RunState) -> Iterator[TrainEvent]:
     """Rollouts and updates; prices follow the policy's own states."""
     config = state.config
     every = max(1, -(-config.grpo.updates // MEASURES_PER_PHASE))
-    recent: list[StepInputs] = []
     while state.progress.updates < config.grpo.updates and not state.is_past(1.0):
         number = state.progress.updates
         tokens = state.texts.rollout(number)
@@ -103,10 +104,10 @@ def grpo(state: RunState) -> Iterator[TrainEvent]:
         names = ("gap_keep", "gap_channels", "gap_bits")
         state.metrics |= dict(zip(names, batch.gap, strict=True))
         state.count_decisions(batch.advantage.numel())
-        recent = [*recent, batch.inputs][-CALIBRATE_EVERY:]
         state.progress.updates += 1
         if state.policy.prices and (number + 1) % CALIBRATE_EVERY == 0:
-            state.set_prices(prices_from(state.policy, recent))
+            # From this update alone: what a resumed run no longer has must not decide.
+            state.set_prices(prices_from(state.policy, [batch.inputs]))
         if (number + 1) % every == 0 or number + 1 == config.grpo.updates:
             yield from measure(state)
         yield state.report("grpo")
@@ -132,12 +133,13 @@ def calibrate(state: RunState) -> Iterator[TrainEvent]:
             scheduler = PolicyScheduler(policy, budgets, keep_steps=True)
             for _scores in text.rollout(starts, 2, scheduler, config.steps, config.grid):
                 state.count_decisions(len(budgets))
-            fields = zip(*(step.inputs for step in scheduler.steps), strict=True)
-            played.append(StepInputs(*(torch.cat(parts, 1) for parts in fields)))
+            played.append(scheduler.inputs())
             number += 1
             yield state.report("calibrating")
-        state.set_prices(prices_from(policy, played))
+        policy.prices = prices_from(policy, played)
     yield from measure(state)
+    # Saved only now: a run that is cut off here calibrates again from where it began.
+    state.set_prices(policy.prices)
 
 
 def measure(state: RunState) -> Iterator[TrainEvent]:

@@ -80,9 +80,6 @@ def _batch(
     scheduler: PolicyScheduler, rewards: Tensor, budgets: Sequence[Budget], config: GrpoConfig
 ) -> RolloutBatch:
     policy, steps = scheduler.policy, scheduler.steps
-    inputs = StepInputs(
-        *(torch.cat(parts, 1) for parts in zip(*(s.inputs for s in steps), strict=True))
-    )
     choices = torch.stack([step.choices for step in steps], 1)
     spends = policy.spends(policy.axis_levels(choices))
     grouped_spends = spends.unflatten(0, (len(budgets), -1))
@@ -98,7 +95,7 @@ def _batch(
         returns = returns - budget_penalty(grouped_spends, targets, config)[..., None]
     gap = (grouped_spends.mean((1, 2)) - targets).mean(0).tolist()
     return RolloutBatch(
-        inputs,
+        scheduler.inputs(),
         choices,
         torch.stack([step.log_probability for step in steps], 1),
         advantages(returns).flatten(0, 1),
