@@ -153,7 +153,7 @@ def roll_out(
         if not all(action.is_dense for action in step.actions[::group]):
             raise ShapeError("row 0 of every window must be dense: it is the reference for KL")
         targets = prefix.path[:, step.index + 1]
-        scores = score_step(step.output.logits.unflatten(0, (-1, group)), targets)
+        scores = score_step(step.log_probabilities.unflatten(0, (-1, group)), targets)
         nll.append(scores[0])
         kl.append(scores[1])
         entropy.append(step.entropy[::group])
@@ -169,7 +169,7 @@ def roll_out(
     )
 
 
-def score_step(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def score_step(log_probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """NLL and KL(dense ‖ row) of one step.
 
     KL = E_dense[log p_dense − log p_row], as one product with the dense probabilities
@@ -177,15 +177,14 @@ def score_step(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     is about 1e-5 nats.
 
     Args:
-        logits: [B, G, V] fp32; row 0 of each window is dense.
+        log_probabilities: [B, G, V] fp32; row 0 of each window is dense.
         targets: [B] int64.
     Returns: two [B, G] fp32, nats.
     """
-    normalisers = logits.logsumexp(-1)
-    wanted = targets[:, None, None].expand(-1, logits.shape[1], 1)
-    nll = normalisers - logits.gather(-1, wanted).squeeze(-1)
-    dense = (logits[:, 0] - normalisers[:, :1]).exp()
-    cross = normalisers - (logits @ dense[:, :, None]).squeeze(-1)  # −E_dense[log p_row]
+    wanted = targets[:, None, None].expand(-1, log_probabilities.shape[1], 1)
+    nll = -log_probabilities.gather(-1, wanted).squeeze(-1)
+    dense = log_probabilities[:, 0].exp()
+    cross = -(log_probabilities @ dense[:, :, None]).squeeze(-1)  # −E_dense[log p_row]
     kl = (cross - cross[:, :1]).clamp(min=0)
     return nll, kl
 
