@@ -10,8 +10,8 @@ from app.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
 from app.evaluate.handlers import HANDLERS
 from app.evaluate.request import DEFAULT_VALUES
 from app.job_views import JOB_KINDS
-from app.page_assets import page_script, plotly_path, plotly_url
-from app.page_calls import server_functions
+from app.page_assets import plotly_url
+from app.page_component import page_component
 from app.services import Services
 from app.train.estimate import PACES
 
@@ -38,15 +38,7 @@ _SCRIPTS = (
 
 def build_tab(services: Services) -> gr.HTML:
     """The tab's component; its ``select`` event asks for the tab named in ``solTab``."""
-    gr.set_static_paths([plotly_path()])
-    return gr.HTML(
-        value="",
-        html_template='<div class="sol-evaluate"></div>',
-        js_on_load=page_script("app.evaluate", _SCRIPTS, _constants(services)),
-        server_functions=server_functions(services, HANDLERS),
-        apply_default_css=False,
-        elem_id="evaluate-page",
-    )
+    return page_component(services, "evaluate", _SCRIPTS, _constants(services), HANDLERS)
 
 
 def _constants(services: Services) -> dict[str, Any]:

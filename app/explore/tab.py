@@ -13,8 +13,8 @@ import gradio as gr
 from app.explore.examples import EXAMPLES
 from app.explore.handlers import HANDLERS
 from app.explore.settings import MAX_NEW_TOKENS, default_settings
-from app.page_assets import axis_limits, page_script, plotly_path, plotly_url
-from app.page_calls import server_functions
+from app.page_assets import axis_limits, plotly_url
+from app.page_component import page_component
 from app.services import Services
 from app.theme_colours import NUM_BINS
 from app.views import SCHEDULE_LABELS
@@ -44,15 +44,7 @@ _SCRIPTS = (
 
 def build_tab(services: Services) -> gr.HTML:
     """The tab's component; its ``select`` event asks to show the tab (a run was opened)."""
-    gr.set_static_paths([plotly_path()])
-    return gr.HTML(
-        value="",
-        html_template='<div class="sol-explore"></div>',
-        js_on_load=page_script("app.explore", _SCRIPTS, _constants(services)),
-        server_functions=server_functions(services, HANDLERS),
-        apply_default_css=False,
-        elem_id="explore-page",
-    )
+    return page_component(services, "explore", _SCRIPTS, _constants(services), HANDLERS)
 
 
 def _constants(services: Services) -> dict[str, Any]:

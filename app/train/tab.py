@@ -8,8 +8,8 @@ import gradio as gr
 
 from app.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
 from app.job_views import JOB_KINDS
-from app.page_assets import axis_limits, page_script, plotly_path, plotly_url
-from app.page_calls import server_functions
+from app.page_assets import axis_limits, plotly_url
+from app.page_component import page_component
 from app.services import Services
 from app.theme_colours import NUM_BINS
 from app.train.form import form_groups, values_from_config
@@ -48,15 +48,7 @@ _PRESET_WORDS = {
 
 def build_tab(services: Services) -> gr.HTML:
     """The tab's component; its ``select`` event asks for the tab named in ``solTab``."""
-    gr.set_static_paths([plotly_path()])
-    return gr.HTML(
-        value="",
-        html_template='<div class="sol-train"></div>',
-        js_on_load=page_script("app.train", _SCRIPTS, _constants(services)),
-        server_functions=server_functions(services, HANDLERS),
-        apply_default_css=False,
-        elem_id="train-page",
-    )
+    return page_component(services, "train", _SCRIPTS, _constants(services), HANDLERS)
 
 
 def _constants(services: Services) -> dict[str, Any]:
