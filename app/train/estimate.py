@@ -14,6 +14,7 @@ __all__ = ["PACES", "Estimate", "Paces", "estimate"]
 
 _BYTES_PER_MB = 1e6
 MEASURED_WINDOWS, MEASURED_ROWS = 6, 3  # of each held-out text, as in training/measure.py
+PRICED_TEXTS = 4  # as in training/phases.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def estimate(config: TrainConfig, paces: Paces = PACES) -> Estimate:
         "Loading": paces.start_s,
         "Warm start": _warm_start_s(config, paces),
         "GRPO": _grpo_s(config, paces),
+        "Calibrating": _calibrating_s(config, paces),
         "Measuring": _measuring_s(config, paces),
     }
     phases = {name: seconds for name, seconds in phases.items() if seconds > 0}
@@ -102,6 +104,14 @@ def _grpo_s(config: TrainConfig, paces: Paces) -> float:
     update += decisions / paces.decisions_per_s
     update += decisions * grpo.epochs / paces.update_decisions_per_s
     return grpo.updates * update
+
+
+def _calibrating_s(config: TrainConfig, paces: Paces) -> float:
+    """Greedy episodes on every window: twice on the texts that set prices, once on the rest."""
+    texts = PRICED_TEXTS + config.calibration_texts
+    rows = (2 * PRICED_TEXTS + config.calibration_texts) * config.windows
+    prefill = texts * config.block_len / paces.prefill_tokens_per_s
+    return prefill + rows * config.steps / paces.decisions_per_s
 
 
 def _measuring_s(config: TrainConfig, paces: Paces) -> float:

@@ -43,6 +43,7 @@ _NAMES = {
     "channel_keep_ratios": "Channel levels",
     "bit_widths": "Bit widths",
     "held_out_texts": "Held-out texts",
+    "calibration_texts": "Calibration texts",
     "checkpoint_seconds": "Checkpoint every (s)",
     "time_limit_minutes": "Time limit (min)",
     "max_gradient_norm": "Gradient limit",

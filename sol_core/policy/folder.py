@@ -18,6 +18,7 @@ from sol_core.actions import ActionGrid
 from sol_core.errors import PolicyError
 from sol_core.loading import LanguageModel
 from sol_core.policy.card import model_card
+from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import CONFIG_FILE, SCHEMA, info_from_record, read_config
 from sol_core.policy.network import DamageNetwork, JointNetwork
 from sol_core.policy.policy import Policy, build_network
@@ -49,6 +50,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
             "schema": SCHEMA,
             **policy.info.to_dict(),
             "prices": [table.to_dict() for table in policy.prices],
+            "correction": policy.correction.to_dict(),
         }
         text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
         (staging / CONFIG_FILE).write_text(text + "\n", "utf-8")
@@ -71,11 +73,14 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
     network.load_state_dict(_read_weights(folder / _WEIGHTS, network))
     try:
         prices = [PriceTable.from_dict(table) for table in record["prices"]]
+        # Policies of before this field aim at their targets as they are.
+        written = record.get("correction")
+        correction = AimCorrection() if written is None else AimCorrection.from_dict(written)
     except (KeyError, TypeError, ValueError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
     if len(prices) != (3 if isinstance(network, DamageNetwork) else 0):
         raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
-    policy = Policy(info, network, prices, model.lm.weights.embedding)
+    policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
     policy.check_model(model.fingerprint)
     if grid is not None and grid != info.grid:
         raise PolicyError(

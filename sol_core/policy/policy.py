@@ -11,6 +11,7 @@ from torch import Tensor
 from sol_core.actions import ActionGrid, Budget
 from sol_core.errors import PolicyError
 from sol_core.policy.config import PolicyConfig
+from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout, PolicyInfo
 from sol_core.policy.network import BlockCache, DamageNetwork, JointNetwork, level_values
 from sol_core.policy.prices import PriceTable, falling
@@ -45,6 +46,7 @@ class Policy:
         info: what it is.
         network: DamageNetwork or JointNetwork.
         prices: per axis; unused by the joint network.
+        correction: what to aim the prices at for a requested mean.
         embedding: [V, C] of the language model, to look tokens up in.
     """
 
@@ -54,7 +56,9 @@ class Policy:
         network: DamageNetwork | JointNetwork,
         prices: Sequence[PriceTable],
         embedding: Tensor,
+        correction: AimCorrection | None = None,
     ) -> None:
+        self.correction = AimCorrection() if correction is None else correction
         self.info, self.network, self.embedding = info, network, embedding
         self.prices = list(prices)
         device = embedding.device

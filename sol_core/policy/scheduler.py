@@ -72,6 +72,7 @@ class PolicyScheduler:
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
         self._targets = budget_shares(budgets).to(policy.embedding.device)
+        self._goals = policy.correction.aims(self._targets)
         self._excess = torch.zeros_like(self._targets)
         self._previous = torch.ones_like(self._targets)
         self._cache: BlockCache | None = None
@@ -104,6 +105,10 @@ class PolicyScheduler:
         fields = zip(*(step.inputs for step in self.steps), strict=True)
         return StepInputs(*(torch.cat(parts, 1) for parts in fields))
 
+    def mean_spends(self) -> Tensor:
+        """Spent so far: [R, 3], shares of dense."""
+        return self._targets + self._excess / max(self._count, 1)
+
     def distribution(self) -> list[list[list[float]]]:
         """Probability of every level at the last step: [R][3][levels]."""
         probabilities = self.steps[-1].probabilities
@@ -122,7 +127,7 @@ class PolicyScheduler:
         budget = torch.cat((flags, targets, self._excess / count), 1)
         aims = torch.stack(
             [
-                aim_for(targets[:, axis], self._excess[:, axis], FEEDBACK_STEPS, levels)
+                aim_for(self._goals[:, axis], self._excess[:, axis], FEEDBACK_STEPS, levels)
                 for axis, levels in enumerate(policy.levels)
             ],
             1,

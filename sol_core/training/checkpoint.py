@@ -36,6 +36,7 @@ class Progress:
         reports: reports made so far.
         elapsed_s: time worked, interruptions left out.
         prices: price tables as JSON.
+        correction: of the aims, as JSON; None until the run is calibrated.
         measured: the last held-out metrics.
     """
 
@@ -47,6 +48,7 @@ class Progress:
     reports: int = 0
     elapsed_s: float = 0.0
     prices: list[dict[str, Any]] = field(default_factory=list)
+    correction: dict[str, Any] | None = None
     measured: dict[str, Any] = field(default_factory=dict)
 
 

@@ -151,6 +151,9 @@ class TrainConfig:
     held_out_texts: int = field(
         default=6, metadata={"help": "unseen texts for the quality shown while training"}
     )
+    calibration_texts: int = field(
+        default=24, metadata={"help": "texts to measure on how far spend and budget are apart"}
+    )
     checkpoint_seconds: float = field(
         default=20.0, metadata={"help": "at most this much work is lost when the worker dies"}
     )
@@ -164,6 +167,7 @@ class TrainConfig:
         _check_count("windows", self.windows, 1)
         _check_count("steps", self.steps, 2)
         _check_count("held_out_texts", self.held_out_texts, 1)
+        _check_count("calibration_texts", self.calibration_texts, 1)
         _check("checkpoint_seconds", self.checkpoint_seconds, 0.0)
         if self.time_limit_minutes is not None:
             _check("time_limit_minutes", self.time_limit_minutes, 0.01)
@@ -184,6 +188,7 @@ PRESETS: dict[str, TrainConfig] = {
         warm_start=WarmStartConfig(texts=50, epochs=4),
         grpo=GrpoConfig(updates=5),
         held_out_texts=4,
+        calibration_texts=8,
     ),
     "standard": TrainConfig(),
     "paper": TrainConfig(

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 
+from sol_core.actions import Budget
 from sol_core.policy import PolicyScheduler
+from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
-from sol_core.policy.policy import StepInputs
+from sol_core.policy.policy import budget_shares
 from sol_core.training.events import TrainEvent, TrainSample
 from sol_core.training.labels import join_labels, label_text, read_labels, write_labels
 from sol_core.training.measure import MEASURED_BUDGETS, measure_held_out
@@ -26,10 +28,11 @@ from sol_core.training.windows import prefill_text
 __all__ = ["calibrate", "grpo", "label", "measure", "warm_start"]
 
 MEASURES_PER_PHASE = 4
-LABEL_SHARE, WARM_SHARE = 0.65, 0.8  # of a time limit; GRPO has the rest
+# When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
+LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9
 CALIBRATE_EVERY = 5  # GRPO updates
 CALIBRATION_EPISODES = 400
-CALIBRATION_ROUNDS, CALIBRATION_TEXTS = 2, 4
+PRICED_TEXTS = 4
 
 
 def label(state: RunState) -> Iterator[TrainEvent]:
@@ -37,7 +40,7 @@ def label(state: RunState) -> Iterator[TrainEvent]:
     store = state.folder / "labels"
     store.mkdir(exist_ok=True)
     limit = state.config.warm_start.texts
-    share = LABEL_SHARE if state.config.grpo.updates else LABEL_SHARE / WARM_SHARE
+    share = LABEL_SHARE if state.config.grpo.updates else GRPO_SHARE * LABEL_SHARE / WARM_SHARE
     while state.progress.labelled < limit:
         if state.progress.labelled and state.is_past(share):
             break
@@ -73,7 +76,7 @@ def warm_start(state: RunState) -> Iterator[TrainEvent]:
     per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
     total = per_epoch * config.warm_start.epochs
     every = max(1, -(-total // MEASURES_PER_PHASE))
-    share = WARM_SHARE if config.grpo.updates else 1.0
+    share = WARM_SHARE if config.grpo.updates else GRPO_SHARE
     while state.progress.warm_steps < total and not state.is_past(share):
         step = state.progress.warm_steps
         epoch, place = divmod(step, per_epoch)
@@ -94,7 +97,7 @@ def grpo(state: RunState) -> Iterator[TrainEvent]:
     """Rollouts and updates; prices follow the policy's own states."""
     config = state.config
     every = max(1, -(-config.grpo.updates // MEASURES_PER_PHASE))
-    while state.progress.updates < config.grpo.updates and not state.is_past(1.0):
+    while state.progress.updates < config.grpo.updates and not state.is_past(GRPO_SHARE):
         number = state.progress.updates
         tokens = state.texts.rollout(number)
         text = prefill_text(state.model.lm, tokens, config.grid)
@@ -114,32 +117,47 @@ def grpo(state: RunState) -> Iterator[TrainEvent]:
 
 
 def calibrate(state: RunState) -> Iterator[TrainEvent]:
-    """Prices from the states that the finished policy itself goes through.
+    """Prices, then corrected aims, from episodes that the finished policy itself plays.
 
     Random schedules leave other states behind than a good policy does: priced on those, it
-    spent 0.05 less than asked (docs/results.md).
+    spent 0.05 less than asked (docs/results.md). Texts are fresh ones: on texts that it
+    learnt from, a network is surer of itself than elsewhere.
     """
-    config, policy = state.config, state.policy
+    policy, config = state.policy, state.config
     if not policy.prices:
         return
-    starts = [config.context + window * config.steps for window in range(config.windows)]
-    number = 0
-    for _round in range(CALIBRATION_ROUNDS):
-        played: list[StepInputs] = []
-        for _ in range(CALIBRATION_TEXTS):
-            text = prefill_text(state.model.lm, state.texts.labelling(number), config.grid)
-            generator = state.generator_of("calibrate", number)
-            budgets = draw_budgets(2 * len(starts), config.grid, generator)
-            scheduler = PolicyScheduler(policy, budgets, keep_steps=True)
-            for _scores in text.rollout(starts, 2, scheduler, config.steps, config.grid):
-                state.count_decisions(len(budgets))
-            played.append(scheduler.inputs())
-            number += 1
-            yield state.report("calibrating")
-        policy.prices = prices_from(policy, played)
+    played = []
+    for number in range(PRICED_TEXTS):
+        scheduler, _ = _play(state, number, 2)
+        played.append(scheduler.inputs())
+        yield state.report("calibrating")
+    policy.prices = prices_from(policy, played)
+    asked, spent = [], []
+    for number in range(PRICED_TEXTS, PRICED_TEXTS + config.calibration_texts):
+        scheduler, budgets = _play(state, number, 1)
+        asked.append(budget_shares(budgets))
+        spent.append(scheduler.mean_spends().cpu())
+        yield state.report("calibrating")
+        if state.is_past(1.0):
+            break
+    policy.correction = AimCorrection.fit(torch.cat(asked), torch.cat(spent), policy.levels)
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
-    state.set_prices(policy.prices)
+    state.set_prices(policy.prices, policy.correction)
+
+
+def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, list[Budget]]:
+    """Greedy episodes at random budgets from every window of a text not yet used by GRPO."""
+    config = state.config
+    tokens = state.texts.rollout(config.grpo.updates + number)
+    text = prefill_text(state.model.lm, tokens, config.grid)
+    starts = [config.context + window * config.steps for window in range(config.windows)]
+    generator = state.generator_of("calibrate", number)
+    budgets = draw_budgets(rows * len(starts), config.grid, generator)
+    scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)
+    for _scores in text.rollout(starts, rows, scheduler, config.steps, config.grid):
+        state.count_decisions(len(budgets))
+    return scheduler, budgets
 
 
 def measure(state: RunState) -> Iterator[TrainEvent]:

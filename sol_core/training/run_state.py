@@ -16,6 +16,7 @@ from torch import Tensor
 from sol_core.errors import TrainingDivergedError
 from sol_core.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
+from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import build_network
@@ -75,7 +76,9 @@ class RunState:
             num_parameters=sum(value.numel() for value in network.parameters()),
         )
         prices = [PriceTable.from_dict(table) for table in self.progress.prices]
-        self.policy = Policy(info, network, prices, model.lm.weights.embedding)
+        found_correction = self.progress.correction
+        correction = found_correction and AimCorrection.from_dict(found_correction)
+        self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction or None)
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
@@ -107,9 +110,14 @@ class RunState:
         """Add to the decisions per second of the next report."""
         self._decisions += count
 
-    def set_prices(self, tables: Sequence[PriceTable]) -> None:
+    def set_prices(
+        self, tables: Sequence[PriceTable], correction: AimCorrection | None = None
+    ) -> None:
+        """New prices; a correction belongs to the prices it was measured with."""
         self.policy.prices = list(tables)
+        self.policy.correction = AimCorrection() if correction is None else correction
         self.progress.prices = [table.to_dict() for table in tables]
+        self.progress.correction = None if correction is None else correction.to_dict()
 
     def check_finite(self, numbers: Mapping[str, Tensor | float]) -> None:
         """Raises: TrainingDivergedError naming the first that is NaN or infinite."""
@@ -147,7 +155,8 @@ class RunState:
         update_unit += 0.7 * self.config.block_len
         texts = warm.texts if done.label_limit is None else done.label_limit
         learning = texts * per_text * warm.schedules * warm.epochs / 30
-        total = texts * label_unit + learning + grpo.updates * update_unit
+        calibrating = self.config.calibration_texts * (per_text + 0.7 * self.config.block_len)
+        total = texts * label_unit + learning + grpo.updates * update_unit + calibrating
         batches = max(1.0, texts * self.config.windows * warm.schedules * warm.epochs / 64)
         worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
         worked += learning * min(1.0, done.warm_steps / batches)

@@ -53,6 +53,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
         warm_start=WarmStartConfig(texts=3, epochs=2),
         grpo=GrpoConfig(updates=2, windows=2, rollouts=2),
         held_out_texts=1,
+        calibration_texts=2,
         checkpoint_seconds=0.0,
     )
 
@@ -164,10 +165,10 @@ def test_prices_do_not_depend_on_where_a_run_was_cut(
     assert seen[-1] == phase
     run(model, longer, tmp_path / "cut")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    first, second = (
-        load_policy(tmp_path / name / "policy", model).prices for name in ("cut", "whole")
-    )
-    assert first == second
+    first, second = (load_policy(tmp_path / name / "policy", model) for name in ("cut", "whole"))
+    assert first.prices == second.prices
+    assert first.correction == second.correction
+    assert first.correction.weights
 
 
 def stop_in_grpo(model: LanguageModel, config: TrainConfig, folder: Path) -> None:

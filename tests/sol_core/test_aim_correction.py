@@ -1,0 +1,127 @@
+"""Corrected aims: what a regular gap between budget and spend is worth knowing for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sol_core.actions import ActionGrid, Budget
+from sol_core.batch_scheduling import StepObservation
+from sol_core.loading import LanguageModel
+from sol_core.policy import Policy, PolicyScheduler, load_policy, save_policy
+from sol_core.policy.correction import AimCorrection
+from sol_core.policy.network import level_values
+from tests.sol_core.test_policy import COARSE, make_policy
+from tests.tiny_language_model import make_language_model
+
+LEVELS = level_values(ActionGrid())
+
+
+def random_targets(count: int, seed: int = 0) -> Tensor:
+    shares = torch.rand(count, 3, generator=torch.Generator().manual_seed(seed))
+    low = torch.stack([values[0] for values in LEVELS])
+    high = torch.stack([values[-1] for values in LEVELS])
+    return low + shares * (high - low)
+
+
+def gap_of(aims: Tensor) -> Tensor:
+    """Attention gets more where little is asked of the channels, and less elsewhere."""
+    keep, channels = aims[:, 0], aims[:, 1]
+    room = (keep - 0.1) * (1 - keep) * 4
+    return torch.stack((room * (0.08 - 0.15 * (channels - 0.4)), 0 * keep, 0 * keep), 1)
+
+
+def test_a_regular_gap_is_taken_off() -> None:
+    targets = random_targets(600)
+    noise = 0.03 * torch.randn(600, 3, generator=torch.Generator().manual_seed(1))
+    correction = AimCorrection.fit(targets, targets + gap_of(targets) + noise, LEVELS)
+    fresh = random_targets(200, seed=2)
+    before = gap_of(fresh).abs().mean(0)
+    aims = correction.aims(fresh)
+    after = (aims + gap_of(aims) - fresh).abs().mean(0)
+    assert before[0] > 0.02
+    assert after[0] < 0.3 * before[0]
+    assert after[1:].max() < 0.006
+
+
+def test_the_ends_of_an_axis_are_aimed_at_as_they_are() -> None:
+    targets = random_targets(300)
+    correction = AimCorrection.fit(targets, targets + 0.1, LEVELS)
+    ends = torch.tensor([[0.1, 0.4, 5 / 16], [1.0, 1.0, 1.0]])
+    ends[0, 2] = LEVELS[2][0]
+    assert torch.allclose(correction.aims(ends), ends, atol=1e-7)
+    assert correction.aims(torch.tensor([[0.5, 0.7, 0.6]])).lt(torch.tensor([0.5, 0.7, 0.6])).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 40), st.floats(-1, 1))
+def test_aims_stay_on_their_axis_whatever_was_measured(count: int, gap: float) -> None:
+    targets = random_targets(count, seed=count)
+    aims = AimCorrection.fit(targets, targets + gap, LEVELS).aims(random_targets(50))
+    assert torch.isfinite(aims).all()
+    for axis, values in enumerate(LEVELS):
+        assert aims[:, axis].min() >= values[0] - 1e-6
+        assert aims[:, axis].max() <= values[-1] + 1e-6
+
+
+def test_no_correction_leaves_targets_alone() -> None:
+    targets = random_targets(5)
+    assert torch.equal(AimCorrection().aims(targets), targets)
+
+
+def test_json_round_trip() -> None:
+    targets = random_targets(100)
+    correction = AimCorrection.fit(targets, targets + gap_of(targets), LEVELS)
+    again = AimCorrection.from_dict(correction.to_dict())
+    assert torch.allclose(again.aims(targets), correction.aims(targets), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": [[0.0] * 10] * 2},
+        {"weights": [[0.0] * 9] * 3},
+        {"weights": [[float("nan")] + [0.0] * 9] * 3},
+        {"lows": ["much"]},
+        {"highs": [1.0]},
+    ],
+)
+def test_a_damaged_record_is_refused(change: dict[str, Any]) -> None:
+    targets = random_targets(100)
+    record = AimCorrection.fit(targets, targets, LEVELS).to_dict()
+    with pytest.raises((ValueError, TypeError)):
+        AimCorrection.from_dict(record | change)
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def first_aims(policy: Policy, model: LanguageModel) -> Tensor:
+    scheduler = PolicyScheduler(policy, [Budget(0.5, 0.75, 8)])
+    hidden = torch.randn(1, model.spec.hidden_size)
+    scheduler.next_actions(StepObservation(0, torch.tensor([3]), (5,), hidden))
+    return scheduler.inputs().aims[0, 0]
+
+
+def test_a_policy_that_overspends_is_asked_for_less(
+    model: LanguageModel, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    plain, corrected = make_policy(model), make_policy(model)
+    levels = level_values(COARSE)
+    low, high = (torch.stack([values[end] for values in levels]) for end in (0, -1))
+    targets = low + torch.rand(200, 3) * (high - low)
+    overspent = targets + torch.tensor([0.12, 0.0, 0.0])
+    corrected.correction = AimCorrection.fit(targets, overspent, levels)
+    assert first_aims(plain, model).tolist() == [0.5, 0.75, 0.5]
+    assert first_aims(corrected, model)[0] < 0.42
+    folder = tmp_path_factory.mktemp("policy") / "made"
+    save_policy(corrected, folder)
+    stored = load_policy(folder, model).correction
+    assert torch.allclose(stored.aims(targets), corrected.correction.aims(targets), atol=1e-6)
