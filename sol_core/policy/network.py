@@ -149,7 +149,7 @@ class DamageNetwork(nn.Module):
             self.base.append(nn.Parameter(math.log(start) - folds * rise))
         self.floor = nn.Parameter(torch.tensor(-5.0))  # log KL of a dense step after others
         self.entropy_head = nn.Linear(config.width, 1)  # auxiliary: the dense step's entropy
-        self.log_sharpness = nn.Parameter(torch.full((3,), math.log(30.0)))
+        self.log_sharpness = nn.Parameter(torch.full((3,), math.log(20.0)))
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
 

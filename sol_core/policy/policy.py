@@ -20,7 +20,7 @@ __all__ = ["Policy", "StepInputs", "budget_shares", "build_network"]
 
 
 AT_END = 1e-6  # share of dense
-FORCE = 100.0  # nats per unit of spend
+FORCE = 100.0  # unit of cost per unit of spend
 
 
 class StepInputs(NamedTuple):
@@ -88,7 +88,8 @@ class Policy:
         for axis, log_damage in enumerate(log_damages):
             aim, levels = inputs.aims[..., axis, None], self.levels[axis]
             price = self.prices[axis].price(aim)
-            cost = falling(log_damage.exp()) + price * levels
+            # In units of spend, so that how sure a choice is does not depend on the budget.
+            cost = falling(log_damage.exp()) / price + levels
             # An aim at an end of the axis leaves nothing to choose, whatever is predicted.
             cost = torch.where(aim >= levels[-1] - AT_END, FORCE * (levels[-1] - levels), cost)
             cost = torch.where(aim <= levels[0] + AT_END, FORCE * (levels - levels[0]), cost)

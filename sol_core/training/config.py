@@ -47,12 +47,15 @@ class WarmStartConfig:
     """
 
     texts: int = field(
-        default=160, metadata={"help": "texts to label; 0 skips the warm start (GRPO alone)"}
+        default=90, metadata={"help": "texts to label; 0 skips the warm start (GRPO alone)"}
     )
     schedules: int = field(
         default=2, metadata={"help": "random schedules tried on every window of a text"}
     )
-    epochs: int = field(default=5, metadata={"help": "passes over the labelled tokens"})
+    epochs: int = field(
+        default=2,
+        metadata={"help": "passes over the labelled tokens; more make it too sure of itself"},
+    )
     learning_rate: float = field(default=1e-3, metadata={"help": "peak step size of AdamW"})
     weight_decay: float = field(default=0.1, metadata={"help": "AdamW's weight decay"})
 
@@ -72,7 +75,7 @@ class GrpoConfig:
     """
 
     updates: int = field(
-        default=20, metadata={"help": "policy updates; 0 skips GRPO (warm start alone)"}
+        default=60, metadata={"help": "policy updates; 0 skips GRPO (warm start alone)"}
     )
     windows: int = field(
         default=4, metadata={"help": "starting points per update; one text's prefill serves all"}
@@ -89,7 +92,13 @@ class GrpoConfig:
     epochs: int = field(default=2, metadata={"help": "gradient passes over each batch of rollouts"})
     entropy_bonus: float = field(default=0.003, metadata={"help": "reward for staying random"})
     temperature: float = field(default=1.0, metadata={"help": "sampling temperature of actions"})
-    learning_rate: float = field(default=1e-4, metadata={"help": "step size of AdamW"})
+    learning_rate: float = field(
+        default=1e-4, metadata={"help": "step size of AdamW, falling to zero over the updates"}
+    )
+    damage_weight: float = field(
+        default=1.0,
+        metadata={"help": "how much the damage seen in the rollouts is also learnt; 0: not at all"},
+    )
     max_gradient_norm: float = field(default=1.0, metadata={"help": "gradients are cut to this"})
     budget: str = field(
         default="price",
@@ -114,6 +123,7 @@ class GrpoConfig:
         _check("grpo.entropy_bonus", self.entropy_bonus, 0.0, 10.0)
         _check("grpo.temperature", self.temperature, 0.01, 100.0)
         _check("grpo.learning_rate", self.learning_rate, 1e-8, 1.0)
+        _check("grpo.damage_weight", self.damage_weight, 0.0, 1000.0)
         _check("grpo.max_gradient_norm", self.max_gradient_norm, 1e-3)
         _check("grpo.penalty", self.penalty, 0.0)
         _check("grpo.tolerance", self.tolerance, 0.0, 1.0)
@@ -185,8 +195,8 @@ class TrainConfig:
 
 PRESETS: dict[str, TrainConfig] = {
     "quick": TrainConfig(
-        warm_start=WarmStartConfig(texts=50, epochs=4),
-        grpo=GrpoConfig(updates=5),
+        warm_start=WarmStartConfig(texts=25),
+        grpo=GrpoConfig(updates=15),
         held_out_texts=4,
         calibration_texts=8,
     ),

@@ -50,12 +50,14 @@ def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tenso
 
 
 def advantages(returns: Tensor) -> Tensor:
-    """Group-relative advantages, whitened over the batch: [B, G, T] → [B, G, T].
+    """Group-relative advantages, in deviations of their group: [B, G, T] → [B, G, T].
 
-    Each group's advantages sum to zero at every step.
+    Each group's advantages sum to zero at every step. A group has one budget, and a harsh one's
+    returns vary a hundred times as much as a mild one's: whitened together, only harsh budgets
+    would be learnt.
     """
     relative = returns - returns.mean(1, keepdim=True)
-    return relative / relative.std().clamp(min=1e-6)
+    return relative / relative.std((1, 2), keepdim=True).clamp(min=1e-6)
 
 
 def clipped_loss(

@@ -26,6 +26,7 @@ class RolloutBatch:
         inputs: what the policy saw.
         choices: [N, T, heads] int64.
         log_probability, advantage: [N, T].
+        damage: [N, T] KL to the dense step, nats.
         reward: mean task reward per step, nats.
         gap: mean spend minus target per axis, shares of dense.
     """
@@ -34,6 +35,7 @@ class RolloutBatch:
     choices: Tensor
     log_probability: Tensor
     advantage: Tensor
+    damage: Tensor
     reward: float
     gap: tuple[float, float, float]
 
@@ -69,22 +71,25 @@ def roll_out(
         temperature=grpo.temperature,
         keep_steps=True,
     )
-    rewards = [
-        -(scores.kl if grpo.reward == "kl" else scores.nll)
-        for scores in text.rollout(starts, grpo.rollouts, scheduler, config.steps, config.grid)
-    ]
-    return _batch(scheduler, torch.stack(rewards, 1), budgets, grpo)
+    steps = text.rollout(starts, grpo.rollouts, scheduler, config.steps, config.grid)
+    scored = [(scores.kl, scores.nll) for scores in steps]
+    damage, nll = (torch.stack(column, 1) for column in zip(*scored, strict=True))
+    return _batch(scheduler, damage, damage if grpo.reward == "kl" else nll, budgets, grpo)
 
 
 def _batch(
-    scheduler: PolicyScheduler, rewards: Tensor, budgets: Sequence[Budget], config: GrpoConfig
+    scheduler: PolicyScheduler,
+    damage: Tensor,
+    cost: Tensor,
+    budgets: Sequence[Budget],
+    config: GrpoConfig,
 ) -> RolloutBatch:
     policy, steps = scheduler.policy, scheduler.steps
     choices = torch.stack([step.choices for step in steps], 1)
     spends = policy.spends(policy.axis_levels(choices))
     grouped_spends = spends.unflatten(0, (len(budgets), -1))
     targets = budget_shares(budgets).to(spends.device)
-    grouped = rewards.unflatten(0, (len(budgets), -1))
+    grouped = -cost.unflatten(0, (len(budgets), -1))
     if config.budget == "price" and policy.prices:
         prices = torch.stack(
             [table.price(targets[:, axis]) for axis, table in enumerate(policy.prices)], -1
@@ -99,6 +104,7 @@ def _batch(
         choices,
         torch.stack([step.log_probability for step in steps], 1),
         advantages(returns).flatten(0, 1),
-        float(rewards.mean()),
+        damage,
+        -float(cost.mean()),
         (gap[0], gap[1], gap[2]),
     )

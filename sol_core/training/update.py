@@ -15,9 +15,11 @@ from sol_core.training.grpo import clipped_loss
 from sol_core.training.labels import LabelledSteps
 from sol_core.training.rollouts import RolloutBatch
 from sol_core.training.run_state import RunState
-from sol_core.training.warm_start import damage_loss, learning_rate_at
+from sol_core.training.warm_start import damage_loss, gamma_loss, learning_rate_at
 
 __all__ = ["grpo_update", "prices_from", "warm_step"]
+
+WARM_UP_UPDATES = 5  # Adam's first step without moments would move half of all choices
 
 
 def warm_step(state: RunState, batch: LabelledSteps, step: int, num_steps: int) -> float:
@@ -43,13 +45,17 @@ def grpo_update(state: RunState, batch: RolloutBatch) -> dict[str, float]:
     """
     config = state.config.grpo
     state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
-    _set_learning_rate(state, config.learning_rate)
+    # Falling to zero: constant steps wandered off after some 25 updates (docs/results.md).
+    done = state.progress.updates
+    pace = min((done + 1) / WARM_UP_UPDATES, 1 - done / max(1, config.updates))
+    _set_learning_rate(state, config.learning_rate * pace)
     losses = []
     for _ in range(config.epochs):
         logits, _cache = state.policy.logits(batch.inputs)
         result = clipped_loss(logits, batch.choices, batch.log_probability, batch.advantage, config)
-        state.check_finite({"the loss": result.loss.detach()})
-        _descend(state, result.loss, config.max_gradient_norm)
+        loss = result.loss + config.damage_weight * _damage_loss(state.policy, batch)
+        state.check_finite({"the loss": loss.detach()})
+        _descend(state, loss, config.max_gradient_norm)
         losses.append(result)
     return {
         "loss": float(losses[-1].loss.detach()),
@@ -79,6 +85,15 @@ def prices_from(
         PriceTable.measure(torch.cat(damages), levels)
         for damages, levels in zip(parts, policy.levels, strict=True)
     ]
+
+
+def _damage_loss(policy: Policy, batch: RolloutBatch) -> Tensor | float:
+    """The warm start's loss on the rollouts' own steps: an anchor, on states that matter."""
+    if not isinstance(policy.network, DamageNetwork):
+        return 0.0
+    embedded = policy.embedding[batch.inputs.tokens]
+    log_damages, _, _ = policy.network(batch.inputs.rows, embedded)
+    return gamma_loss(policy.network.total_damage(log_damages, batch.choices), batch.damage)
 
 
 def _descend(state: RunState, loss: Tensor, max_norm: float) -> None:

@@ -18,7 +18,13 @@ from sol_core.policy.network import DamageNetwork
 from sol_core.training.config import WarmStartConfig
 from sol_core.training.labels import LabelledSteps
 
-__all__ = ["EPISODES_PER_BATCH", "batches_of_epoch", "damage_loss", "learning_rate_at"]
+__all__ = [
+    "EPISODES_PER_BATCH",
+    "batches_of_epoch",
+    "damage_loss",
+    "gamma_loss",
+    "learning_rate_at",
+]
 
 EPISODES_PER_BATCH = 64
 ENTROPY_WEIGHT = 0.3
@@ -33,10 +39,13 @@ def damage_loss(network: DamageNetwork, batch: LabelledSteps, embedding: Tensor)
         embedding: [V, C] of the language model.
     """
     log_damages, log_entropy, _ = network(batch.rows, embedding[batch.tokens])
-    predicted = network.total_damage(log_damages, batch.levels.long())
-    label = batch.damage.clamp(*DAMAGE_RANGE)
-    fit = (label / predicted + predicted.log()).mean()
+    fit = gamma_loss(network.total_damage(log_damages, batch.levels.long()), batch.damage)
     return fit + ENTROPY_WEIGHT * F.mse_loss(log_entropy, (batch.entropy + 0.1).log())
+
+
+def gamma_loss(predicted: Tensor, damage: Tensor) -> Tensor:
+    """Mean of ``y / m + log m``, a scalar; least where m is the conditional mean of y."""
+    return (damage.clamp(*DAMAGE_RANGE) / predicted + predicted.log()).mean()
 
 
 def batches_of_epoch(num_episodes: int, seed: int, epoch: int) -> list[Tensor]:
