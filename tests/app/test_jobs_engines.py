@@ -192,8 +192,9 @@ def test_evaluation_becomes_updates(
         *,
         data_dir: Path,
         should_stop: Callable[[], bool],
+        partial: Path,
     ) -> Iterator[Any]:
-        asked.append((dict(policy_folders), config, data_dir))
+        asked.append((dict(policy_folders), config, data_dir, partial))
         yield EvaluationProgress(0.1, "dense", None, {})
         yield EvaluationProgress(0.5, "rollouts", 3.0, {"texts": 2})
         if not should_stop():
@@ -207,13 +208,16 @@ def test_evaluation_becomes_updates(
         "policies": ["p"],
         "model": "m",
     }
-    assert list(ENGINES["evaluate"](make_task("evaluate", params))) == [
+    task = make_task("evaluate", params)
+    assert list(ENGINES["evaluate"](task)) == [
         JobProgress(0.1, "dense"),
         JobProgress(0.5, "rollouts", 3.0),
         JobSample({"texts": 2}),
         JobFinished({"schema": 1}),
     ]
-    assert asked == [({"p": data_dir.policies / "p"}, config, data_dir.root)]
+    (found,) = asked
+    assert found[:3] == ({"p": data_dir.policies / "p"}, config, data_dir.root)
+    assert found[3].parent == task.folder, "a resumed job finds what it had done"
     stopped = list(ENGINES["evaluate"](make_task("evaluate", params, lambda: True)))
     assert stopped[-1] == JobStopped()
     with pytest.raises(PolicyNotFoundError, match="no policy 'q'"):
