@@ -133,9 +133,9 @@ def _adopt(task: JobTask, folder: Path, wanted: str) -> str:
 
 
 def _load_model(task: JobTask) -> LanguageModel:
-    from sol_core.loading import load_language_model
+    from sol_core.warm_up import load_warm
 
-    return load_language_model(
+    return load_warm(
         _param(task, "model", str),
         data_dir=task.data_dir.root,
         dtype=str(task.job.params.get("dtype", task.dtype)),

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import sol_core.evaluation
 import sol_core.training
@@ -27,7 +28,9 @@ from sol_core.training.events import (
     TrainSample,
     TrainStopped,
 )
+from sol_core.warm_up import COMPILING
 from storage import Store
+from tests.app.waiting import wait_until
 
 MakeTask = Callable[..., JobTask]
 CONFIG = preset("quick", seed=3)
@@ -45,6 +48,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return SimpleNamespace(name=name)
 
     monkeypatch.setattr("sol_core.loading.load_language_model", load)
+    monkeypatch.setattr("sol_core.warm_up.warm_up_kernels", lambda dtype: None)
     return calls
 
 
@@ -121,6 +125,26 @@ def test_training_becomes_updates_and_a_stored_policy(
     assert trainings == [(CONFIG, task.folder, data_dir.root)], "read back from JSON unchanged"
     assert loaded == [{"name": "m", "data_dir": data_dir.root, "dtype": "float32"}]
     assert said[0] == "reading the model"
+
+
+def test_a_job_that_waits_for_the_kernels_says_so(
+    make_task: MakeTask,
+    trainings: list[Any],
+    loaded: list[dict[str, Any]],
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[torch.dtype] = []
+
+    def compile_until_it_was_said(dtype: torch.dtype) -> None:
+        asked.append(dtype)
+        wait_until(lambda: COMPILING in said)
+
+    monkeypatch.setattr("sol_core.warm_up.warm_up_kernels", compile_until_it_was_said)
+    list(ENGINES["train"](make_task("train", PARAMS)))
+    assert said[:2] == ["reading the model", COMPILING], "while they compile, the model is read"
+    assert said[2] == "Reading the text"
+    assert asked == [torch.float32]
 
 
 def test_the_jobs_own_number_format_wins(
