@@ -79,11 +79,9 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     """The real engine's loader; torch is imported when it is called, not before."""
 
     def load(on_progress: Any) -> Any:
-        from sol_core.loading import load_language_model
+        from sol_core.warm_up import load_warm
 
-        return load_language_model(
-            model_name, data_dir=data_dir.root, dtype=dtype, on_progress=on_progress
-        )
+        return load_warm(model_name, data_dir=data_dir.root, dtype=dtype, on_progress=on_progress)
 
     return load
 

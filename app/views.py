@@ -67,7 +67,8 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
     Keys: i index, id token id, t text, a [attention, channels, bits], s surprisal, h entropy,
     top [[id, text, probability]], kl KL to dense, side [{n name, a, s, h, kl}], ms step time, at
     time since the start, f and df computed FLOPs of the step and of a dense one, b and db bytes
-    read, n cached tokens, r whether the cache was refreshed.
+    read, n cached tokens, r whether the cache was refreshed, p the policy's probability of every
+    level per axis in whole per mille (None for other schedules and for runs saved without it).
     """
     cost, dense = event["cost"], event["dense_cost"]
     return {
@@ -88,6 +89,7 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
         "db": finite(dense["bytes_read"]),
         "n": event["cached_tokens"],
         "r": bool(event["refreshed"]),
+        "p": _per_mille(event.get("policy")),
     }
 
 
@@ -148,6 +150,13 @@ def iso(moment: datetime) -> str:
 
 def _action(action: dict[str, Any]) -> list[float | None]:
     return [finite(action[axis]) for axis in ("keep_fraction", "channel_keep_ratio", "bit_width")]
+
+
+def _per_mille(policy: list[list[float | None]] | None) -> list[list[int]] | None:
+    """35 numbers a row at a third of the bytes; the page shows no more digits."""
+    if policy is None:
+        return None
+    return [[round(1000 * (value or 0.0)) for value in axis] for axis in policy]
 
 
 def _side_row(side: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from sol_core.cache import KVCache
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.cost import CostModel
 from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
+from sol_core.divergence import kl_to_dense
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import (
     Alternative,
@@ -267,9 +268,10 @@ class _Generation:
         names = [row.name for row in self.side_rows]
         if DENSE_ROW not in names:
             return [None] * log_probabilities.shape[0]
-        dense = log_probabilities[1 + names.index(DENSE_ROW)]
-        divergence = (dense.exp() * (dense - log_probabilities)).sum(-1)
-        return divergence.clamp(min=0).tolist()
+        place = 1 + names.index(DENSE_ROW)
+        divergences, _ = kl_to_dense(log_probabilities[place : place + 1], log_probabilities[None])
+        divergences[0, place] = 0
+        return divergences[0].tolist()
 
     def _cost(self, step: DecodeStep, action: Action) -> StepCost:
         cached = step.cached_tokens[0]

@@ -177,6 +177,8 @@ class SignalScheduler:
     mean and deviation; one deviation moves each axis by a quarter of its range.
     """
 
+    STATE_SIZE = 9  # three of the statistics, two of each axis
+
     def __init__(
         self,
         signal: Literal["entropy", "drift"],
@@ -204,6 +206,17 @@ class SignalScheduler:
         steps = self._horizon.steps_from(observation.step)
         return _to_action([axis.spend(score, steps) for axis in self._axes])
 
+    def state(self) -> list[float]:
+        """Where it stands between two texts: ``STATE_SIZE`` numbers for ``go_on_from``."""
+        return [*self._statistics.state(), *(part for axis in self._axes for part in axis.state())]
+
+    def go_on_from(self, state: Sequence[float]) -> None:
+        """Go on as the one whose ``state`` this was, with a text that begins at step 0."""
+        self._statistics.go_on_from(state[:3])
+        for number, axis in enumerate(self._axes):
+            axis.go_on_from(state[3 + 2 * number : 5 + 2 * number])
+        self._previous_hidden = None
+
     def _read(self, observation: Observation) -> float | None:
         if self._signal == "entropy":
             return observation.entropy
@@ -221,6 +234,12 @@ class _SteeredAxis:
         self._target = target
         self._left = 0
         self._remaining = 0.0
+
+    def state(self) -> tuple[float, float]:
+        return float(self._left), self._remaining
+
+    def go_on_from(self, state: Sequence[float]) -> None:
+        self._left, self._remaining = int(state[0]), state[1]
 
     def spend(self, score: float, horizon_steps: int) -> float:
         """The next level; ``horizon_steps`` counts if a new horizon begins here."""
@@ -246,6 +265,12 @@ class _RunningStatistics:
         self._count = 0
         self._mean = 0.0
         self._squares = 0.0
+
+    def state(self) -> tuple[float, float, float]:
+        return float(self._count), self._mean, self._squares
+
+    def go_on_from(self, state: Sequence[float]) -> None:
+        self._count, self._mean, self._squares = int(state[0]), state[1], state[2]
 
     def add(self, value: float) -> None:
         self._count += 1

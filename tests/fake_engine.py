@@ -130,7 +130,18 @@ def make_token(
         dense_cost=StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0),
         cached_tokens=20 + index,
         refreshed=index % 16 == 0 and index > 0 and config.refresh,
+        policy=_distribution(config, action) if config.schedule.kind == "policy" else None,
     )
+
+
+def _distribution(config: GenerationConfig, action: Action) -> tuple[tuple[float, ...], ...]:
+    """A bell around the action on each axis, wide on the bits."""
+    parts = []
+    axes = zip(config.grid.levels(), action.as_tuple(), (0.15, 0.08, 5), strict=True)
+    for levels, value, width in axes:
+        weights = [math.exp(-(((level - value) / width) ** 2) / 2) for level in levels]
+        parts.append(tuple(weight / sum(weights) for weight in weights))
+    return tuple(parts)
 
 
 def _action(budget: Budget, wave: float) -> Action:

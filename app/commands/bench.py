@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         choices=("decode", "rollout"),
         help="decode: one text, against transformers and the memory bandwidth; "
-        "rollout: many schedules at once, against the rate of matrix products",
+        "rollout: an update of the trainer, against the rate of matrix products",
     )
     parser.add_argument(
         "--context", type=int, default=256, help="prompt tokens before the first step (256)"
@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=16, help="rollout: decode steps (16)")
     parser.add_argument(
-        "--group", type=int, default=16, help="rollout: schedules that share a text (16)"
+        "--group",
+        type=int,
+        default=16,
+        help="rollout: schedules per window, which share its prefix (16)",
     )
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (5)")
     add_model(parser)
@@ -81,15 +84,20 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 
 def _rollout_text(result: dict[str, Any]) -> str:
     """The record as a few lines."""
-    rates, seconds = result["decisions_per_s"], result["seconds"]
+    seconds = result["seconds"]
     lines = [
-        f"{result['rows']} rows x {result['steps']} steps after {result['context']} tokens, "
-        f"{result['dtype']}, {result['threads']} threads",
-        f"rollout          {rates['rollout']:8.0f} decisions/s",
-        f"  with prefill and dense reference {rates['with_prefill_and_reference']:.0f}",
+        f"{result['rows']} rows x {result['steps']} steps as the trainer runs them: one text of "
+        f"{result['text_tokens']} tokens, prefilled once,",
+        f"{result['windows']} windows after its first {result['context']}, "
+        f"{result['group']} schedules each; {result['dtype']}, {result['threads']} threads",
+        f"rollout          {result['decisions_per_s']:8.0f} decisions/s",
+        f"  in all         {result['decisions_per_s_total']:8.0f} with prefill, policy, dense "
+        "reference and update",
         f"compute floor    {result['floor_decisions_per_s']:8.0f} decisions/s "
         f"({result['gflop_per_decision']:.3f} GFLOP at {result['gemm_gflops']:.0f} GFLOP/s)",
         f"ratio to floor   {result['ratio_to_floor']:8.2f}",
-        "seconds          " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()),
+        f"policy's share   {100 * result['policy_share']:8.1f} % of the decode steps it decides",
+        "seconds          "
+        + ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in seconds.items()),
     ]
     return "\n".join(lines) + "\n"

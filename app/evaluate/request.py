@@ -12,7 +12,7 @@ from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, pars
 __all__ = ["DEFAULT_VALUES", "MAX_POLICIES", "budgets_text", "checked_policies", "config_of"]
 
 MAX_POLICIES = 6
-_COUNTS = ("texts", "context", "steps", "seed")
+_COUNTS = ("texts", "windows", "context", "steps", "seed")
 _FLAGS = ("sampled", "pollution", "refresh")
 
 

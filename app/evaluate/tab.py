@@ -48,6 +48,10 @@ def _constants(services: Services) -> dict[str, Any]:
         "suffixes": SUFFIXES,
         "maxUploadBytes": MAX_UPLOAD_BYTES,
         "isShared": services.is_shared,
-        "decisionsPerSecond": PACES.decisions_per_s,
+        "paces": {
+            "decisions": PACES.decisions_per_s,
+            "prefillTokens": PACES.prefill_tokens_per_s,
+            "start": PACES.start_s,
+        },
         "plotly": plotly_url(),
     }

@@ -30,6 +30,7 @@ _SCRIPTS = (
     "token_text.js",
     "tokens.js",
     "card.js",
+    "card_policy.js",
     "legend.js",
     "plotly.js",
     "series.js",

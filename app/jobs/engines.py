@@ -31,6 +31,7 @@ __all__ = ["ENGINES", "evaluate_job", "train_job"]
 
 Updates = Generator[JobUpdate, None, None]
 _ADOPTED_FILE = "adopted.json"
+_PARTIAL_FOLDER = "partial"
 
 
 def train_job(task: JobTask) -> Updates:
@@ -58,7 +59,8 @@ def evaluate_job(task: JobTask) -> Updates:
     """Measure policies against their baselines.
 
     Params: "config" (EvaluationConfig), "policies" (names or folders), "model"; "dtype". What
-    is known half way is the newest sample.
+    is known half way is the newest sample. Finished texts are kept in the job's folder, so that
+    a job which was paused or killed goes on.
     """
     from sol_core.evaluation import EvaluationConfig, EvaluationProgress, evaluate
 
@@ -66,8 +68,15 @@ def evaluate_job(task: JobTask) -> Updates:
     library = PolicyLibrary(task.data_dir)
     folders = {name: library.resolve(name) for name in _param(task, "policies", list)}
     model = _load_model(task)
-    root = task.data_dir.root
-    for event in evaluate(model, folders, config, data_dir=root, should_stop=task.should_stop):
+    events = evaluate(
+        model,
+        folders,
+        config,
+        data_dir=task.data_dir.root,
+        should_stop=task.should_stop,
+        partial=task.folder / _PARTIAL_FOLDER,
+    )
+    for event in events:
         if isinstance(event, EvaluationProgress):
             yield JobProgress(event.fraction, event.message, event.eta_s)
             if event.partial:
@@ -124,9 +133,9 @@ def _adopt(task: JobTask, folder: Path, wanted: str) -> str:
 
 
 def _load_model(task: JobTask) -> LanguageModel:
-    from sol_core.loading import load_language_model
+    from sol_core.warm_up import load_warm
 
-    return load_language_model(
+    return load_warm(
         _param(task, "model", str),
         data_dir=task.data_dir.root,
         dtype=str(task.job.params.get("dtype", task.dtype)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class Contender:
         grid: the action grid it was trained for.
         episode_steps: steps after which it restarts.
         trained_on: fingerprint of its training corpus; "" when unknown.
+        fingerprint: of its files.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Contender:
     grid: ActionGrid
     episode_steps: int
     trained_on: str
+    fingerprint: str = ""
 
 
 class _TrainedPolicy:
@@ -73,10 +76,20 @@ def load_contenders(model: LanguageModel, folders: Mapping[str, Path]) -> list[C
                 info.grid,
                 info.episode_steps,
                 info.corpus_fingerprint,
+                _fingerprint(folder),
             )
         )
     shared_grid(contenders)
     return contenders
+
+
+def _fingerprint(folder: Path) -> str:
+    """SHA-256 of a policy's configuration and weights."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def shared_grid(contenders: Sequence[Contender]) -> ActionGrid:

@@ -13,11 +13,20 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.batch_scheduling import BatchScheduler, RowSchedulers, StepObservation
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.schedules import Horizon, Observation, Scheduler, build_scheduler
+from sol_core.evaluation.rollout import Floats
+from sol_core.schedules import (
+    Horizon,
+    Observation,
+    Scheduler,
+    SignalScheduler,
+    build_scheduler,
+)
 
 __all__ = ["BaselineRows", "PlannedRows", "Row", "baseline_rows", "derive_seed"]
 
@@ -108,6 +117,16 @@ class BaselineRows:
             parts.append((steered, RowSchedulers(lanes)))
         return parts
 
+    def steering(self) -> Floats:
+        """[lanes, numbers] fp64: where the signal-driven schedules stand."""
+        states = [lane.scheduler.state() for lane in self._lanes.values()]
+        return np.asarray(states, dtype=np.float64).reshape(len(states), SignalScheduler.STATE_SIZE)
+
+    def steer(self, states: Floats) -> None:
+        """Put them back to where ``steering`` found them, after the same calls of ``parts``."""
+        for lane, state in zip(self._lanes.values(), states.tolist(), strict=True):
+            lane.scheduler.go_on_from(state)
+
     def _plan(self, row: Row) -> list[Action]:
         if row not in self._planners:
             self._planners[row] = _Planner(
@@ -117,7 +136,9 @@ class BaselineRows:
 
     def _lane(self, row: Row, place: int) -> _Lane:
         if (row, place) not in self._lanes:
-            self._lanes[row, place] = _Lane(self._build(row))
+            scheduler = self._build(row)
+            assert isinstance(scheduler, SignalScheduler)
+            self._lanes[row, place] = _Lane(scheduler)
         return self._lanes[row, place]
 
     def _build(self, row: Row) -> Scheduler:
@@ -145,14 +166,14 @@ class _Planner:
 class _Lane:
     """A signal scheduler that goes on with another rollout at step 0."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
+    def __init__(self, scheduler: SignalScheduler) -> None:
+        self.scheduler = scheduler
 
     def next_action(self, observation: Observation) -> Action:
         if observation.step == 0:
             # The hidden state before belongs to another rollout: no drift can be read from it.
             observation = Observation(0)
-        return self._scheduler.next_action(observation)
+        return self.scheduler.next_action(observation)
 
 
 def derive_seed(*parts: object) -> int:

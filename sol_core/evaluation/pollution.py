@@ -18,6 +18,7 @@ from torch import Tensor
 from sol_core.actions import AXES, DENSE, Action, ActionGrid
 from sol_core.decoding import DecodeOptions
 from sol_core.evaluation.methods import PlannedRows
+from sol_core.evaluation.partial import ResumableStage
 from sol_core.evaluation.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
@@ -47,10 +48,10 @@ def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
     return actions
 
 
-class PollutionProbe:
+class PollutionProbe(ResumableStage):
     """Runs the impulses over the texts; ``report`` is for afterwards."""
 
-    message = "Probing the pollution of the cache"
+    name, message = "pollution", "Probing the pollution of the cache"
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
@@ -84,6 +85,10 @@ class PollutionProbe:
         rollout = roll_out(setting.lm, prefix, scheduler, options)
         self._nll[first_text : first_text + num_texts] = rollout.nll
         self._kl[first_text : first_text + num_texts] = rollout.kl
+
+    def part(self, first_text: int, count: int) -> dict[str, Floats]:
+        texts = slice(first_text, first_text + count)
+        return {"nll": self._nll[texts], "kl": self._kl[texts]}
 
     def report(self, seed: int) -> dict[str, Any]:
         """``{"region", "tail", "texts", "axes": {AXIS: [{"level", ...}]}}``.

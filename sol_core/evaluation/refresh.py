@@ -17,6 +17,7 @@ from sol_core.actions import DENSE, Action
 from sol_core.cost import CostModel
 from sol_core.decoding import DecodeOptions
 from sol_core.errors import ConfigError
+from sol_core.evaluation.partial import ResumableStage
 from sol_core.evaluation.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
@@ -34,10 +35,10 @@ MIN_EPISODES = 2  # the first episode has nothing to refresh
 AXIS_NAMES = ("keep", "channels", "bits")
 
 
-class RefreshProbe:
+class RefreshProbe(ResumableStage):
     """Runs the policy with and without refresh; ``report`` is for afterwards."""
 
-    message = "Measuring the refresh of the cache"
+    name, message = "refresh", "Measuring the refresh of the cache"
 
     def __init__(self, setting: Setting) -> None:
         config, self._setting = setting.config, setting
@@ -95,6 +96,15 @@ class RefreshProbe:
             self._nll[refresh][texts] = rollout.nll[:, 1:]
             self._kl[refresh][texts] = rollout.kl[:, 1:]
             self._spend[texts] = rollout.spend[:, 1:].mean(2)
+
+    def part(self, first_text: int, count: int) -> dict[str, Floats]:
+        texts = slice(first_text, first_text + count)
+        scores = {"nll": self._nll, "kl": self._kl}
+        return {"spend": self._spend[texts]} | {
+            f"{name}_{'with' if refresh else 'without'}": values[refresh][texts]
+            for name, values in scores.items()
+            for refresh in (False, True)
+        }
 
     def report(self, seed: int) -> dict[str, Any]:
         """``{"episodes", "episode_steps", "texts", "replayed_per_token", "budgets": [...]}``.

@@ -1,13 +1,15 @@
 """Runs an evaluation: the two passes at matched spend, the probes, the result.
 
 Deterministic for a seed on one machine. ``should_stop`` is asked between batches of
-texts (some seconds); after it, the run ends without a result.
+texts (some seconds); after it, the run ends without a result. With a folder for partial
+results, a run that was stopped or killed goes on at the batch it had not finished.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sol_core.evaluation.contenders import Contender, load_contenders, shared_gr
 from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
 from sol_core.evaluation.events import EvaluationEvent, EvaluationFinished, EvaluationProgress
 from sol_core.evaluation.methods import derive_seed
+from sol_core.evaluation.partial import PartialResults, evaluation_key
 from sol_core.evaluation.pollution import PollutionProbe
 from sol_core.evaluation.refresh import RefreshProbe
 from sol_core.evaluation.result import SCHEMA, budget_record, method_scores, overall_win_rates
@@ -43,19 +46,21 @@ def evaluate(
     *,
     data_dir: Path,
     should_stop: Callable[[], bool] = never,
+    partial: Path | None = None,
 ) -> Iterator[EvaluationEvent]:
     """Measure policies against the baselines at matched spend.
 
     Args:
         policy_folders: name → folder; the baselines match the first one's spend.
         data_dir: where corpora are kept.
+        partial: folder in which finished texts are kept and, after an interruption, found.
     Yields: EvaluationProgress, and one EvaluationFinished unless it was stopped.
     Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
     contenders = load_contenders(model, policy_folders)
     _check(model, contenders, config)
-    return _read_and_run(model, contenders, config, data_dir, should_stop)
+    return _read_and_run(_Task(model, contenders, config, should_stop, partial), data_dir)
 
 
 def evaluate_contenders(
@@ -64,6 +69,7 @@ def evaluate_contenders(
     config: EvaluationConfig,
     texts: EvaluationTexts,
     should_stop: Callable[[], bool] = never,
+    partial: Path | None = None,
 ) -> Iterator[EvaluationEvent]:
     """The same for policies and texts that are already loaded.
 
@@ -77,16 +83,27 @@ def evaluate_contenders(
             f"{config.texts} texts of {needed} tokens are needed, "
             f"got {len(texts.blocks)} of {', '.join(map(str, sorted(lengths)))}"
         )
-    return _Run(model, contenders, config, texts, should_stop).events()
+    return _Run(_Task(model, contenders, config, should_stop, partial), texts).events()
 
 
-def _read_and_run(
-    model: LanguageModel,
-    contenders: Sequence[Contender],
-    config: EvaluationConfig,
-    data_dir: Path,
-    should_stop: Callable[[], bool],
-) -> Iterator[EvaluationEvent]:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is to be evaluated, how, and who may end it."""
+
+    model: LanguageModel
+    contenders: Sequence[Contender]
+    config: EvaluationConfig
+    should_stop: Callable[[], bool]
+    partial: Path | None
+
+    def key(self, texts: EvaluationTexts) -> str:
+        """What its partial results are valid for."""
+        model = f"{self.model.fingerprint} {self.model.dtype_name} {self.model.device_name}"
+        return evaluation_key(self.config.to_dict(), model, self.contenders, texts.blocks)
+
+
+def _read_and_run(task: _Task, data_dir: Path) -> Iterator[EvaluationEvent]:
+    config, model = task.config, task.model
     yield EvaluationProgress(0.0, f"Reading the text of {config.corpus}", None, {})
     texts = load_texts(
         TextRequest(
@@ -96,10 +113,10 @@ def _read_and_run(
             derive_seed(config.seed, "texts"),
         ),
         model.tokenizer,
-        trained_on={contender.trained_on for contender in contenders} - {""},
+        trained_on={contender.trained_on for contender in task.contenders} - {""},
         data_dir=data_dir,
     )
-    yield from _Run(model, contenders, config, texts, should_stop).events()
+    yield from _Run(task, texts).events()
 
 
 def _check(model: LanguageModel, contenders: Sequence[Contender], config: EvaluationConfig) -> None:
@@ -116,18 +133,13 @@ def _check(model: LanguageModel, contenders: Sequence[Contender], config: Evalua
 class _Run:
     """State of one evaluation while it runs."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        contenders: Sequence[Contender],
-        config: EvaluationConfig,
-        texts: EvaluationTexts,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.model, self.config, self.texts = model, config, texts
-        self.should_stop = should_stop
-        self.contenders = contenders
-        setting = Setting(model.lm, contenders, config)
+    def __init__(self, task: _Task, texts: EvaluationTexts) -> None:
+        self.model, self.config, self.texts = task.model, task.config, texts
+        self.should_stop = task.should_stop
+        self.contenders = task.contenders
+        self.kept = PartialResults(task.partial, task.key(texts))
+        setting = Setting(task.model.lm, task.contenders, task.config)
+        config = task.config
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
@@ -153,19 +165,27 @@ class _Run:
                 self.stopped = True
                 return
             batch = blocks[first : first + stage.texts_at_once]
+            count = batch.shape[0]
+            self.done += count * stage.units_per_text
+            if self.kept.restore(stage, first, count):
+                continue
+            began = time.perf_counter()
             stage.run(first, batch)
-            self.done += batch.shape[0] * stage.units_per_text
-            yield self._progress(stage, first + batch.shape[0])
+            self.kept.save(stage, first, count, time.perf_counter() - began)
+            yield self._progress(stage, first + count)
 
     def _progress(self, stage: Stage, texts_done: int) -> EvaluationProgress:
         fraction = min(1.0, self.done / self.total)
-        elapsed = time.perf_counter() - self.began
         return EvaluationProgress(
             fraction,
             f"{stage.message}: text {texts_done} of {stage.num_texts}",
-            elapsed * (1 - fraction) / fraction,
+            self._elapsed_s() * (1 - fraction) / fraction,
             self._partial(),
         )
+
+    def _elapsed_s(self) -> float:
+        """Time worked, before an interruption too."""
+        return self.kept.seconds + time.perf_counter() - self.began
 
     def _partial(self) -> dict[str, Any]:
         """Means over the texts that every method has finished."""
@@ -209,7 +229,7 @@ class _Run:
             "windows": config.windows,
             "scored_tokens": config.num_rollouts * config.steps,
             "seed": config.seed,
-            "elapsed_s": time.perf_counter() - self.began,
+            "elapsed_s": self._elapsed_s(),
             "budgets": budgets,
             "win_rate": overall_win_rates(budgets),
             "difficulty": self._difficulty(),

@@ -7,7 +7,7 @@ them. A stage is fed batches of texts, in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +25,8 @@ from sol_core.evaluation.methods import (
     baseline_rows,
     derive_seed,
 )
-from sol_core.evaluation.rollout import Layout, Rollout, prefill_texts, roll_out
+from sol_core.evaluation.partial import ResumableStage
+from sol_core.evaluation.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
 from sol_core.evaluation.tables import ScoreTable, TokenTable
 from sol_core.models import FrozenLM
 from sol_core.schedules import Horizon
@@ -63,6 +64,11 @@ class Stage(Protocol):
     """A part of an evaluation that goes over texts in batches."""
 
     @property
+    def name(self) -> str:
+        """What its partial results are called."""
+        ...
+
+    @property
     def message(self) -> str:
         """What it does, for people."""
         ...
@@ -84,6 +90,14 @@ class Stage(Protocol):
 
     def run(self, first_text: int, blocks: Tensor) -> None:
         """Roll out some texts: [B, ``config.block_len``] int64."""
+        ...
+
+    def saved(self, first_text: int, count: int) -> dict[str, Floats]:
+        """What ``restore`` needs of a batch that has just run."""
+        ...
+
+    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
+        """Take a batch as run; batches come in order, restored or run."""
         ...
 
 
@@ -108,7 +122,7 @@ def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
     return [(count * i // pieces, count * (i + 1) // pieces) for i in range(pieces)]
 
 
-class _Pass:
+class _Pass(ResumableStage):
     """Runs a table's rows over the texts."""
 
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
@@ -124,6 +138,10 @@ class _Pass:
     @property
     def texts_at_once(self) -> int:
         return max(1, ROWS_AT_ONCE // (self._largest_group * self.setting.config.windows))
+
+    @property
+    def _rollouts_at_once(self) -> int:
+        return max(1, ROWS_AT_ONCE // self._largest_group)
 
     @property
     def units_per_text(self) -> float:
@@ -142,7 +160,7 @@ class _Pass:
         setting, config = self.setting, self.setting.config
         layout = Layout(config.context, config.steps, config.windows)
         prefix = prefill_texts(setting.lm, blocks, layout, setting.grid, observe=observe)
-        for offset, part in prefix.parts(max(1, ROWS_AT_ONCE // self._largest_group)):
+        for offset, part in prefix.parts(self._rollouts_at_once):
             first, count = first_text * config.windows + offset, part.path.shape[0]
             for start, stop in self._pieces:
                 group = 1 + stop - start
@@ -158,6 +176,23 @@ class _Pass:
                 self.table.add(first, start, rollout)
                 yield first, start, rollout
 
+    def part(self, first_text: int, count: int) -> dict[str, Floats]:
+        table, rollouts = self.table, self._rollouts(first_text, count)
+        return {
+            "nll": table.nll[rollouts],
+            "kl": table.kl[rollouts],
+            "spend": table.spend[rollouts],
+            "dense_nll": table.dense_nll[rollouts],
+        }
+
+    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
+        super().restore(first_text, count, arrays)
+        self.table.done = self._rollouts(first_text, count).stop
+
+    def _rollouts(self, first_text: int, count: int) -> slice:
+        windows = self.setting.config.windows
+        return slice(first_text * windows, (first_text + count) * windows)
+
     def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         raise NotImplementedError
 
@@ -169,7 +204,7 @@ class PolicyPass(_Pass):
         tokens: the first policy's rows, token by token.
     """
 
-    message = "Running the policy"
+    name, message = "policy", "Running the policy"
 
     def __init__(self, setting: Setting) -> None:
         config = setting.config
@@ -191,6 +226,15 @@ class PolicyPass(_Pass):
     def run(self, first_text: int, blocks: Tensor) -> None:
         for first, start, rollout in self.roll_out(first_text, blocks, observe=True):
             self.tokens.add(first, start, rollout)
+
+    def part(self, first_text: int, count: int) -> dict[str, Floats]:
+        tokens, rollouts = self.tokens, self._rollouts(first_text, count)
+        return super().part(first_text, count) | {
+            "token_surprisal": tokens.surprisal[rollouts],
+            "token_entropy": tokens.entropy[rollouts],
+            "token_spend": tokens.spend[:, rollouts],
+            "token_kl": tokens.kl[:, rollouts],
+        }
 
     def spends(self) -> list[Budget]:
         """The first policy's mean spend over all rollouts, per requested budget."""
@@ -217,21 +261,38 @@ class PolicyPass(_Pass):
 class BaselinePass(_Pass):
     """Pass 2: the baselines at what pass 1 spent; it must have run over all texts."""
 
-    message = "Running the baselines at the same spend"
+    name, message = "baselines", "Running the baselines at the same spend"
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
         super().__init__(setting, baseline_rows(setting.config))
         self._policies = policies
-        self._rows: BaselineRows | None = None
+        self._built: BaselineRows | None = None
 
     def run(self, first_text: int, blocks: Tensor) -> None:
         for _ in self.roll_out(first_text, blocks, observe=False):
             pass
 
-    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
-        if self._rows is None:
+    def saved(self, first_text: int, count: int) -> dict[str, Floats]:
+        return super().saved(first_text, count) | {"steering": self._rows.steering()}
+
+    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
+        super().restore(first_text, count, arrays)
+        # The schedules run on from text to text: bring them to where this batch left them.
+        rollouts = self._rollouts(first_text, count)
+        for first in range(rollouts.start, rollouts.stop, self._rollouts_at_once):
+            for start, stop in self._pieces:
+                rows = self.table.rows[start:stop]
+                self._parts(rows, first, min(self._rollouts_at_once, rollouts.stop - first))
+        self._rows.steer(arrays["steering"])
+
+    @property
+    def _rows(self) -> BaselineRows:
+        if self._built is None:
             setting = self.setting
-            self._rows = BaselineRows(
+            self._built = BaselineRows(
                 self._policies.spends(), setting.grid, setting.horizon, seed=setting.config.seed
             )
+        return self._built
+
+    def _parts(self, rows: Sequence[Row], first: int, count: int) -> list[Part]:
         return self._rows.parts(rows, count)

@@ -12,6 +12,7 @@ from sol_core.actions import ActionGrid
 from sol_core.batch_scheduling import BatchScheduler
 from sol_core.cache import KVCache
 from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, Windows, decode
+from sol_core.divergence import kl_to_dense
 from sol_core.models import FrozenLM, PrefillOutput
 
 __all__ = ["StepScores", "TextPrefill", "prefill_text"]
@@ -88,14 +89,10 @@ class TextPrefill:
         dense = torch.log_softmax(self.lm.logits(self.output.hidden[0, place]), -1)
         target = self.tokens[place + 1][:, None].to(dense.device)
         given = step.log_probabilities.unflatten(0, (-1, group))
-        probability = dense.exp()
-        # Σ p·log p − Σ p·log q, without a [R, V] copy of p
-        negative_entropy = torch.linalg.vecdot(probability, dense)
-        cross = (given @ probability[:, :, None])[..., 0]
-        kl = (negative_entropy[:, None] - cross).clamp(min=0)
+        kl, entropy = kl_to_dense(dense, given)
         nll = -given.gather(-1, target[:, None].expand(-1, group, 1))[..., 0]
         return StepScores(
-            step, kl.flatten(), nll.flatten(), -dense.gather(-1, target)[:, 0], -negative_entropy
+            step, kl.flatten(), nll.flatten(), -dense.gather(-1, target)[:, 0], entropy
         )
 
 

@@ -146,9 +146,10 @@ def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
     assert len(config.budgets) == 9
     assert config.baselines == ("static", "random:10")
     assert values_of(config.to_dict()) == DEFAULT_VALUES
-    changed = DEFAULT_VALUES | {"random": 0, "emc": True, "dac": True, "texts": 8}
+    changed = DEFAULT_VALUES | {"random": 0, "emc": True, "dac": True, "texts": 8, "windows": 3}
     config = config_of(changed, "x.txt")
     assert config.baselines == ("static", "emc", "dac")
+    assert config.windows == 3
     assert values_of(json.loads(json.dumps(config.to_dict()))) == changed
 
 
@@ -162,6 +163,8 @@ def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
         ({"random": None}, "random must be a whole number"),
         ({"texts": 1}, "texts must be"),
         ({"steps": 1.5}, "steps must be a whole number"),
+        ({"windows": 0}, "windows must be a whole number, 1 or more, got 0"),
+        ({"windows": None}, "windows must be a whole number, got None"),
         ({"sampled": "yes"}, "sampled must be true or false"),
         ({"surprise": 1}, "unknown setting surprise"),
     ],

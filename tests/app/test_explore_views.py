@@ -110,6 +110,20 @@ def test_a_row_for_the_page_is_small_and_complete() -> None:
     assert len(json.dumps(row)) < 600
 
 
+def test_a_row_carries_the_policy_in_per_mille_and_none_for_what_has_none() -> None:
+    config = GenerationConfig(schedule=ScheduleConfig("policy", policy="any"))
+    event = json.loads(json.dumps(event_to_dict(make_token(7, " sea", config))))
+    row = page_row(event)
+    assert [len(axis) for axis in row["p"]] == [10, 13, 12]
+    for whole, exact in zip(row["p"], event["policy"], strict=True):
+        assert whole == [pytest.approx(1000 * share, abs=0.5) for share in exact]
+    assert all(isinstance(share, int) for axis in row["p"] for share in axis)
+    assert len(json.dumps(row, separators=(",", ":"))) < 700
+    assert page_row(event | {"policy": None})["p"] is None
+    del event["policy"]  # a run saved before it was kept
+    assert page_row(event)["p"] is None
+
+
 def test_missing_numbers_become_null_everywhere() -> None:
     assert json_safe({"a": [float("nan"), 1.0, (float("inf"),)]}) == {"a": [None, 1.0, [None]]}
 

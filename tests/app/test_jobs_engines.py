@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 import sol_core.evaluation
 import sol_core.training
@@ -27,7 +28,9 @@ from sol_core.training.events import (
     TrainSample,
     TrainStopped,
 )
+from sol_core.warm_up import COMPILING
 from storage import Store
+from tests.app.waiting import wait_until
 
 MakeTask = Callable[..., JobTask]
 CONFIG = preset("quick", seed=3)
@@ -45,6 +48,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return SimpleNamespace(name=name)
 
     monkeypatch.setattr("sol_core.loading.load_language_model", load)
+    monkeypatch.setattr("sol_core.warm_up.warm_up_kernels", lambda dtype: None)
     return calls
 
 
@@ -123,6 +127,26 @@ def test_training_becomes_updates_and_a_stored_policy(
     assert said[0] == "reading the model"
 
 
+def test_a_job_that_waits_for_the_kernels_says_so(
+    make_task: MakeTask,
+    trainings: list[Any],
+    loaded: list[dict[str, Any]],
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[torch.dtype] = []
+
+    def compile_until_it_was_said(dtype: torch.dtype) -> None:
+        asked.append(dtype)
+        wait_until(lambda: COMPILING in said)
+
+    monkeypatch.setattr("sol_core.warm_up.warm_up_kernels", compile_until_it_was_said)
+    list(ENGINES["train"](make_task("train", PARAMS)))
+    assert said[:2] == ["reading the model", COMPILING], "while they compile, the model is read"
+    assert said[2] == "Reading the text"
+    assert asked == [torch.float32]
+
+
 def test_the_jobs_own_number_format_wins(
     make_task: MakeTask, trainings: list[Any], loaded: list[dict[str, Any]]
 ) -> None:
@@ -192,8 +216,9 @@ def test_evaluation_becomes_updates(
         *,
         data_dir: Path,
         should_stop: Callable[[], bool],
+        partial: Path,
     ) -> Iterator[Any]:
-        asked.append((dict(policy_folders), config, data_dir))
+        asked.append((dict(policy_folders), config, data_dir, partial))
         yield EvaluationProgress(0.1, "dense", None, {})
         yield EvaluationProgress(0.5, "rollouts", 3.0, {"texts": 2})
         if not should_stop():
@@ -207,13 +232,16 @@ def test_evaluation_becomes_updates(
         "policies": ["p"],
         "model": "m",
     }
-    assert list(ENGINES["evaluate"](make_task("evaluate", params))) == [
+    task = make_task("evaluate", params)
+    assert list(ENGINES["evaluate"](task)) == [
         JobProgress(0.1, "dense"),
         JobProgress(0.5, "rollouts", 3.0),
         JobSample({"texts": 2}),
         JobFinished({"schema": 1}),
     ]
-    assert asked == [({"p": data_dir.policies / "p"}, config, data_dir.root)]
+    (found,) = asked
+    assert found[:3] == ({"p": data_dir.policies / "p"}, config, data_dir.root)
+    assert found[3].parent == task.folder, "a resumed job finds what it had done"
     stopped = list(ENGINES["evaluate"](make_task("evaluate", params, lambda: True)))
     assert stopped[-1] == JobStopped()
     with pytest.raises(PolicyNotFoundError, match="no policy 'q'"):

@@ -75,6 +75,11 @@ def test_an_evaluation_is_started_from_the_form(serve: Serve, visit: Visit) -> N
     form.get_by_label("Budgets").fill("0.5,0.6,8; 0.3,0.5,7")
     form.get_by_label("Texts", exact=True).fill("20")
     expect(form).to_contain_text("320 scored tokens for every method and budget")
+    expect(form).to_contain_text("9,600 decisions in all: about 1 min")
+    form.get_by_label("Windows per text").fill("4")
+    # Four times the decisions, but the texts are read once for all of their windows.
+    expect(form).to_contain_text("1,280 scored tokens for every method and budget")
+    expect(form).to_contain_text("38,400 decisions in all: about 4 min")
     page.get_by_role("button", name="Start evaluation").click()
     expect(page.locator(".sol-evaluate .sol-job .sol-state")).to_have_text("Queued")
     (record,) = server.services.store.jobs.list(kind="evaluate")
@@ -82,6 +87,7 @@ def test_an_evaluation_is_started_from_the_form(serve: Serve, visit: Visit) -> N
     assert record.params["config"]["baselines"] == ["static", "random:10", "emc"]
     assert len(record.params["config"]["budgets"]) == 2
     assert record.params["config"]["texts"] == 20
+    assert record.params["config"]["windows"] == 4
     page.reload()
     expect(page.locator(".sol-evaluate .sol-job .sol-state")).to_have_text("Queued")
 
@@ -97,6 +103,11 @@ def test_bad_values_are_refused_in_words(serve: Serve, visit: Visit) -> None:
         "must be three numbers"
     )
     page.get_by_role("button", name="Nine across the range").click()
+    windows = page.locator(".sol-evaluate").get_by_label("Windows per text")
+    windows.fill("0")
+    page.get_by_role("button", name="Start evaluation").click()
+    expect(page.get_by_text("windows must be a whole number, 1 or more, got 0")).to_be_visible()
+    windows.fill("1")
     page.locator(".sol-evaluate").get_by_role("checkbox", name="mine").uncheck()
     page.get_by_role("button", name="Start evaluation").click()
     expect(page.get_by_text("Choose a policy to evaluate.")).to_be_visible()

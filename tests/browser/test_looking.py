@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from sol_core.actions import Budget
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.events import event_to_dict
+from tests.app.waiting import wait_until
 from tests.browser.conftest import Server, Visitor
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, make_token
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
@@ -57,6 +61,70 @@ def test_the_card_says_everything_about_a_token(serve: Serve, visit: Visit) -> N
     assert visitor.card.locator(".sol-choice").count() >= 5
     visitor.page.mouse.move(2, 2)
     expect(visitor.card).to_be_hidden()
+
+
+def test_the_card_shows_how_the_policy_weighed_every_level(serve: Serve, visit: Visit) -> None:
+    visitor = policy_run(serve, visit, viewport=NARROW)
+    visitor.tokens.nth(9).focus()
+    rows = visitor.card.locator(".sol-level-row")
+    expect(rows).to_have_count(3)
+    counts = [rows.nth(at).locator(".sol-levels i").count() for at in range(3)]
+    assert counts == [10, 13, 12]
+    wanted = (("Attention", "70 %", 0.27), ("Channels", "85 %", 0.25), ("Bits", "10 bits", 0.10))
+    for row, (axis, level, share) in zip(rows.all(), wanted, strict=True):
+        spoken = row.get_attribute("aria-label") or ""
+        assert spoken.startswith(f"{axis}: {level} taken, at {share * 100:.0f} %; "), spoken
+        expect(row).to_contain_text(level)
+        chosen = row.locator(".is-chosen")
+        expect(chosen).to_have_count(1)
+        assert (chosen.get_attribute("title") or "").startswith(level)
+    # One scale for the three rows: the most probable level of all is a full bar.
+    heights = visitor.card.locator(".sol-levels i").evaluate_all(
+        "(bars) => bars.map((bar) => Number(bar.style.getPropertyValue('--v')))"
+    )
+    assert max(heights) == 1
+    assert max(heights[-12:]) == pytest.approx(0.10 / 0.27, abs=0.02)
+    card = visitor.card
+    spills = card.locator(".sol-value").evaluate_all(
+        "(all) => all.filter((one) => one.scrollWidth > one.clientWidth).length"
+    )
+    assert spills == 0
+    # The card is taller than its place here; Page Down reaches what is below.
+    visitor.page.keyboard.press("PageDown")
+    visitor.page.wait_for_timeout(120)
+    assert card.evaluate("(node) => node.scrollTop") > 50
+
+
+def policy_run(serve: Serve, visit: Visit, **options: Any) -> Visitor:
+    """A finished run under a policy at 70 %, 85 % and 10 bits, opened by its address."""
+    server = serve(FakeEngine(step_s=0.001))
+    config = GenerationConfig(
+        ScheduleConfig("policy", Budget(0.7, 0.85, 10), policy="any"), max_new_tokens=12
+    )
+    run_id = server.services.runs.start("a" * 32, "The lighthouse keeper", config)
+    wait_until(lambda: server.services.store.runs.get(run_id).status == "finished")
+    server.services.runs.forget(run_id)  # from here on it is read from the database
+    visitor = visit(server, f"?run={run_id}", **options)
+    expect(visitor.tokens).to_have_count(12)
+    return visitor
+
+
+def test_a_saved_run_shows_the_policy_and_one_without_it_still_opens(
+    serve: Serve, visit: Visit
+) -> None:
+    server = serve()
+    store = server.services.store.runs
+    config = GenerationConfig(ScheduleConfig("policy", policy="any")).to_dict()
+    record = store.create("c" * 32, "Of before", "fake-model", "policy", config)
+    events = [event_to_dict(make_token(at, " sea", GenerationConfig())) for at in range(3)]
+    for event in events:
+        del event["policy"]  # as runs were saved before it was kept
+    store.append_events(record.id, events)
+    store.finish(record.id, "finished")
+    visitor = visit(server, f"?run={record.id}")
+    visitor.tokens.nth(1).hover()
+    expect(visitor.card).to_contain_text("Most probable here")
+    expect(visitor.card.locator(".sol-level-row")).to_have_count(0)
 
 
 @pytest.mark.parametrize(

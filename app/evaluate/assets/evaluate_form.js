@@ -41,6 +41,20 @@ function policyNote(policy) {
     .filter(Boolean).join(", ");
 }
 
+// What the form asks for: scored tokens, decisions of all methods, and the time they should take.
+// Both passes (policies, then baselines) read every text densely once, for all of its windows.
+function evaluationSize(values, numPolicies) {
+  const { texts, windows, steps, context } = values;
+  const tokens = (texts ?? 0) * (windows ?? 0) * (steps ?? 0);
+  const budgets = String(values.budgets).split(/[;\n]/).filter((part) => part.trim()).length;
+  const methods = numPolicies * (values.sampled ? 2 : 1) + 2 + (values.random ?? 0)
+    + Number(values.emc) + Number(values.dac);
+  const decisions = tokens * budgets * methods;
+  const read = 2 * (texts ?? 0) * ((context ?? 0) + ((windows ?? 1) - 1) * (steps ?? 0));
+  const seconds = PAGE.paces.start + decisions / PAGE.paces.decisions + read / PAGE.paces.prefillTokens;
+  return { tokens, decisions, seconds };
+}
+
 class EvaluateForm {
   // on: {start(request)}
   constructor(api, on) {
@@ -54,7 +68,9 @@ class EvaluateForm {
       dac: toggleField({ label: "Drift (DAC)", hint: "Spends more where the hidden state moves." }),
       budgets: linesField({ label: "Budgets" }),
       texts: numberField({ label: "Texts", min: 2 }),
-      steps: numberField({ label: "Steps per text", min: 1 }),
+      windows: numberField({ label: "Windows per text", min: 1,
+        hint: "Rollouts one after another; they share the text's one dense reading." }),
+      steps: numberField({ label: "Steps per window", min: 1 }),
       context: numberField({ label: "Context", min: 1, hint: "Tokens read densely before." }),
       seed: numberField({ label: "Seed", min: 0 }),
       sampled: toggleField({ label: "Also with sampled actions", hint: "Beside the greedy ones." }),
@@ -88,8 +104,8 @@ class EvaluateForm {
       h("p", { class: "sol-hint" }, "Dense and static always run, at the policy's own spend."),
       fields.random.element, fields.emc.element, fields.dac.element),
     budgets, this.corpus.element,
-    h("div", { class: "sol-advanced-grid is-flush" }, fields.texts.element, fields.steps.element,
-      fields.context.element, fields.seed.element),
+    h("div", { class: "sol-advanced-grid is-flush" }, fields.texts.element, fields.windows.element,
+      fields.steps.element, fields.context.element, fields.seed.element),
     this.size, this.refused,
     h("div", { class: "sol-actions is-single" }, this.start), this.error,
     h("details", { class: "sol-advanced" }, h("summary", {}, "More measurements"),
@@ -114,13 +130,9 @@ class EvaluateForm {
   changed() {
     const now = this.values();
     this.policies.order = this.policies.get();
-    const tokens = (now.texts ?? 0) * (now.steps ?? 0);
-    const budgets = String(now.budgets).split(/[;\n]/).filter((part) => part.trim()).length;
-    const methods = this.policies.get().length * (now.sampled ? 2 : 1) + 2 + (now.random ?? 0)
-      + Number(now.emc) + Number(now.dac);
-    const decisions = tokens * budgets * methods;
+    const { tokens, decisions, seconds } = evaluationSize(now, this.policies.get().length);
     setText(this.size, `${count(tokens, "scored token")} for every method and budget, `
-      + `${count(decisions, "decision")} in all: about ${roughly(decisions / PAGE.decisionsPerSecond)} `
+      + `${count(decisions, "decision")} in all: about ${roughly(seconds)} `
       + "(estimate for the default model on two CPU cores). Gains of 0.01 nats need about 20,000 tokens.");
     memory.set("evaluate", JSON.stringify({ values: now, corpus: this.corpus.get(),
       policies: this.policies.get() }));

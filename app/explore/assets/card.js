@@ -5,14 +5,15 @@ const CARD_MARGIN = 8;
 const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
 
 class TokenCard {
-  constructor(root, parts = cardParts) {
+  constructor(root, parts) {
     this.parts = parts;
     this.id = uniqueId("card");
     this.element = h("div", { class: "sol-card", id: this.id, role: "tooltip", hidden: true });
     this.element.addEventListener("pointerenter", () => clearTimeout(this.timer));
     this.element.addEventListener("pointerleave", () => this.hideSoon());
     root.append(this.element);
-    this.onScroll = () => this.place();
+    // Not for the card's own scrolling: placing measures the card unscrolled.
+    this.onScroll = (event) => event.target !== this.element && this.place();
     this.onKey = (event) => {
       if (event.key === "Escape") this.hide();
       const step = { PageDown: 1, PageUp: -1 }[event.key];
@@ -81,9 +82,10 @@ class TokenCard {
   }
 }
 
-function cardParts(row) {
+// levels: of the run's grid, for the policy's part.
+function cardParts(row, levels) {
   return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row)),
-    cardFoot(row)];
+    cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
 }
 
 function cardHead(row) {

@@ -15,7 +15,7 @@ class ExplorePage {
     this.status = new Status({
       retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push"),
     });
-    this.card = new TokenCard(root);
+    this.card = new TokenCard(root, (row) => cardParts(row, this.levels));
     this.tokens = new TokenView(this.axes, {
       enter: (index, token) => this.enter(index, token),
       leave: () => this.card.hideSoon(),
@@ -155,6 +155,7 @@ class ExplorePage {
   }
 
   begin(run) {
+    this.levels = gridLevels(run);
     this.charts.clear(run);
     this.charts.data.id = run.id;
     this.tokens.lead.replaceChildren(...leadParts(run));
