@@ -20,7 +20,6 @@ __all__ = ["ROWS_AT_ONCE", "add_rows", "dot_rows"]
 
 ROWS_AT_ONCE = 8  # of add_rows
 _LANES = 8
-_DOTS = 4
 _INDEX = ir.IntType(64)
 _FLOAT = ir.FloatType()
 _FUSED = ("contract",)  # a multiply and an add become one instruction where there is one
@@ -54,6 +53,7 @@ def add_rows(context, matrix, rows, scales, first, out):
         def add(begin: Any, end: Any, lanes: int) -> None:
             spread = [_splat(builder, factor, lanes) for factor in factors]
             with cgutils.for_range_slice(builder, begin, end, _INDEX(lanes)) as (j, _):
+                # One chain in the rows' order: rows that are added times 0 change no bit.
                 total = _load(builder, out_data, j, lanes)
                 for start, factor in zip(starts, spread, strict=True):
                     total = _fused(builder, factor, weights.load(start, j, lanes), total)
@@ -68,25 +68,30 @@ def add_rows(context, matrix, rows, scales, first, out):
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
-def dot_rows(context, matrix, rows, vector):
-    """Four dot products: Σ_d matrix[rows[k], d] · vector[d].
+def dot_rows(context, matrix, rows, first, vector, out):
+    """out[first + k] = Σ_d matrix[rows[first + k], d] · vector[d], k below 8.
 
     Args:
         matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        rows: four int64.
+        rows: [n] int64.
+        first: int64, at most n − 8.
         vector: [D] float32.
-    Returns: four float32.
+        out: [n] float32.
     """
-    signature = types.UniTuple(types.float32, _DOTS)(matrix, rows, vector)
+    signature = types.void(matrix, rows, types.int64, vector, out)
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         weights = _Matrix(target, builder, sig.args[0], args[0], _INDEX(0))
-        vector_data, length = _line(target, builder, sig.args[2], args[2])
-        starts = [weights.row(row) for row in cgutils.unpack_tuple(builder, args[1])]
+        row_data, _ = _line(target, builder, sig.args[1], args[1])
+        vector_data, length = _line(target, builder, sig.args[3], args[3])
+        out_data, _ = _line(target, builder, sig.args[4], args[4])
+        places = [builder.add(args[2], _INDEX(k)) for k in range(ROWS_AT_ONCE)]
+        starts = [
+            weights.row(builder.load(builder.gep(row_data, [place]))) for place in places
+        ]
 
         def multiply(begin: Any, end: Any, lanes: int) -> list[Any]:
-            kind = _vector(_FLOAT, lanes)
-            zero = ir.Constant(kind, [0.0] * lanes if lanes > 1 else 0.0)
+            zero = ir.Constant(_vector(_FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
             sums = [cgutils.alloca_once_value(builder, zero) for _ in starts]
             for total in sums:
                 builder.store(zero, total)
@@ -95,12 +100,16 @@ def dot_rows(context, matrix, rows, vector):
                 for start, total in zip(starts, sums, strict=True):
                     product = weights.load(start, d, lanes)
                     builder.store(_fused(builder, factor, product, builder.load(total)), total)
-            return [_reduce(builder, builder.load(total), lanes) for total in sums]
+            return [builder.load(total) for total in sums]
 
         whole = builder.and_(length, _INDEX(-_LANES))
-        sums = zip(multiply(_INDEX(0), whole, _LANES), multiply(whole, length, 1), strict=True)
-        totals = [builder.fadd(one, two) for one, two in sums]
-        return target.make_tuple(builder, sig.return_type, totals)
+        totals = _sum_each(builder, multiply(_INDEX(0), whole, _LANES))
+        _store(builder, totals, out_data, args[2], _LANES)
+        with builder.if_then(builder.icmp_signed("<", whole, length), likely=False):
+            for place, rest in zip(places, multiply(whole, length, 1), strict=True):
+                total = builder.fadd(_load(builder, out_data, place, 1), rest)
+                _store(builder, total, out_data, place, 1)
+        return target.get_dummy_value()
 
     return signature, generate
 
@@ -163,20 +172,26 @@ def _fused(builder: Any, one: Any, two: Any, total: Any) -> Any:
     return builder.fadd(product, total, flags=_FUSED)
 
 
-def _reduce(builder: Any, value: Any, lanes: int) -> Any:
-    """Sum of a vector's numbers, halves added first."""
-    while lanes > 1:
-        lanes //= 2
-        picks = _vector(ir.IntType(32), lanes)
-        halves = [
-            ir.Constant(picks, list(range(start, start + lanes)))
-            if lanes > 1
-            else ir.IntType(32)(start)
-            for start in (0, lanes)
+def _sum_each(builder: Any, vectors: list[Any]) -> Any:
+    """Eight vectors of eight numbers → the vector of their sums, by adding them crosswise."""
+    width = _LANES // 2
+    while len(vectors) > 1:
+        # Lane l of a pair's result adds lanes ``width`` apart of its first or second vector.
+        even, odd = [], []
+        for lane in range(_LANES):
+            group, place = divmod(lane, 2 * width)
+            start = group * 2 * width + place % width + (_LANES if place >= width else 0)
+            even.append(start)
+            odd.append(start + width)
+        vectors = [
+            builder.fadd(_shuffle(builder, one, two, even), _shuffle(builder, one, two, odd))
+            for one, two in zip(vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :],
+                                strict=True)
         ]
-        if lanes > 1:
-            low, high = (builder.shuffle_vector(value, value, half) for half in halves)
-        else:
-            low, high = (builder.extract_element(value, half) for half in halves)
-        value = builder.fadd(low, high)
-    return value
+        width //= 2
+    return vectors[0]
+
+
+def _shuffle(builder: Any, one: Any, two: Any, lanes: list[int]) -> Any:
+    picks = ir.Constant(_vector(ir.IntType(32), len(lanes)), lanes)
+    return builder.shuffle_vector(one, two, picks)

@@ -22,7 +22,10 @@ from kernels.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows
 __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
-_PARTS = 4  # of each row and head, whatever the number of threads: results do not depend on it
+# Tokens per part: its keys stay in the first cache while a group's heads read them. Not
+# the number of threads decides, so that results do not depend on it.
+_PART_TOKENS = 128
+_MOST_PARTS = 32  # about; merging them takes one thread's time
 
 
 class AttentionWeights(NamedTuple):
@@ -176,32 +179,6 @@ def _choose(query, bounds, lines, row_info, chosen):
 
 
 @_helper
-def _part_of(chosen, part, num_pages):
-    """Pages [begin, end) of a part: parts hold about as many chosen pages, all heads together.
-
-    Args:
-        chosen: [heads, P] uint8; [0, 0] when all are.
-    """
-    if chosen.shape[0] == 0:
-        return num_pages * part // _PARTS, num_pages * (part + 1) // _PARTS
-    total = 0
-    for head in range(chosen.shape[0]):
-        for page in range(num_pages):
-            total += chosen[head, page]
-    lower, upper = total * part // _PARTS, total * (part + 1) // _PARTS
-    begin, end, seen = num_pages, num_pages, 0
-    for page in range(num_pages):
-        if seen >= lower and begin == num_pages:
-            begin = page
-        if seen >= upper:
-            end = page
-            break
-        for head in range(chosen.shape[0]):
-            seen += chosen[head, page]
-    return begin, (num_pages if part == _PARTS - 1 else end)
-
-
-@_helper
 def _list_lines(chosen, pages, tokens, base, page_size, lines):
     """Lines of the visible tokens of a head's chosen pages; returns how many.
 
@@ -234,9 +211,8 @@ def _attend(query, keys, values, lines, count, scores, mixed):
     padded = (count + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * ROWS_AT_ONCE
     for i in range(count, padded):
         lines[i] = lines[count - 1]
-    for i in range(0, padded, 4):
-        sums = dot_rows(keys, (lines[i], lines[i + 1], lines[i + 2], lines[i + 3]), query)
-        scores[i], scores[i + 1], scores[i + 2], scores[i + 3] = sums
+    for first in range(0, padded, ROWS_AT_ONCE):
+        dot_rows(keys, lines, first, query, scores)
     top, total = softmax(scores[:count])
     for i in range(count, padded):
         scores[i] = np.float32(0.0)
@@ -299,56 +275,78 @@ def _choose_heads(query, own, shared, rows, chosen, outside):
         outside[row, head] = _choose(query[row, head], bounds, lines, info, chosen[row, head])
 
 
+@_helper
+def _attend_part(query, blocks, span, marks, tops, totals, parts):
+    """``_attend`` of a group's heads to one part's pages, in one block.
+
+    Args:
+        query: [heads, D] float32.
+        blocks: keys and values of the block.
+        span: pages [begin, end) and the first one seen; tokens [begin, end) that are
+            visible; line of token 0; tokens per page.
+        marks: [heads, P] uint8 from the first page seen on; [heads, 0] when all are chosen.
+        tops, totals: [heads] float32, overwritten.
+        parts: [heads, D] float32, overwritten where totals is not 0.
+    """
+    begin, end, first, first_seen, total, base, page_size = span
+    room = max(end - begin, 0) * page_size + ROWS_AT_ONCE
+    lines, scores = np.empty(room, np.int64), np.empty(room, np.float32)
+    pages, tokens = (begin, end, first), (first_seen, total)
+    count = 0
+    for head in range(query.shape[0]):
+        if head == 0 or marks.shape[1] > 0:
+            count = _list_lines(marks[head], pages, tokens, base, page_size, lines)
+        totals[head] = np.float32(0.0)
+        if count > 0:
+            tops[head], totals[head] = _attend(
+                query[head], blocks[0], blocks[1], lines, count, scores, parts[head]
+            )
+
+
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _attend_parts(query, own, shared, rows, chosen, tops, totals, parts):
-    """``_attend`` of every row, head, part and block.
+def _attend_parts(query, own, shared, rows, chosen, partial, tasks):
+    """``_attend_part`` of every row, key-value head, part and block.
 
     Args:
         chosen: [R, H, P] uint8, meaningful for rows that do not keep all pages.
-        tops, totals: [R, H, N] float32, overwritten; N is two blocks of ``_PARTS``.
-        parts: [R, H, N, D] float32, overwritten where totals is not 0.
+        partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, overwritten;
+            part n's shared tokens are at 2 n, its own ones at 2 n + 1.
     """
-    num_rows, num_heads, size = query.shape
+    num_rows, num_heads, _ = query.shape
+    tops, totals, parts = partial
     num_kv_heads, page_size = rows.num_kv_heads, rows.page_size
-    per_group = num_heads // num_kv_heads
+    per_group, num_parts = num_heads // num_kv_heads, tops.shape[0] // 2
     all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
     all_first, all_kept = rows.first_seen, rows.pages_kept
-    keys_1, values_1, capacity_1 = shared.keys, shared.values, shared.capacity
-    keys_2, values_2, capacity_2 = own.keys, own.values, own.capacity
-    for task in numba.prange(num_rows * num_kv_heads * _PARTS):
-        pair, part = task // _PARTS, task % _PARTS
-        row, group = pair // num_kv_heads, pair % num_kv_heads
-        shared_tokens, first_seen = all_shared[row], all_first[row]
-        total = shared_tokens + all_own[row] + 1
-        first, last = first_seen // page_size, (total + page_size - 1) // page_size
-        heads = slice(group * per_group, (group + 1) * per_group)
-        marks = chosen[row, heads, : last - first]
-        if all_kept[row] >= last - first:
-            marks = chosen[row, :0, :0]
-        begin, end = _part_of(marks, part, last - first)
-        begin, end = begin + first, end + first
-        middle = min(max(shared_tokens // page_size, begin), end)
-        base_1 = (sources[row] * num_kv_heads + group) * capacity_1
-        base_2 = pair * capacity_2 - shared_tokens
-        room = (end - begin) * page_size + ROWS_AT_ONCE
-        lines, scores = np.empty(room, np.int64), np.empty(room, np.float32)
-        for h in range(per_group):
-            head = group * per_group + h
-            mine = marks[h] if marks.shape[0] > 0 else chosen[row, head, :0]
-            vector, tokens = query[row, head], (first_seen, total)
-            for block in range(2):
-                slot = 2 * part + block
-                pages = (begin, middle, first) if block == 0 else (middle, end, first)
-                base = base_1 if block == 0 else base_2
-                count = _list_lines(mine, pages, tokens, base, page_size, lines)
-                totals[row, head, slot] = np.float32(0.0)
-                if count > 0:
-                    out = parts[row, head, slot]
-                    if block == 0:
-                        top, mass = _attend(vector, keys_1, values_1, lines, count, scores, out)
-                    else:
-                        top, mass = _attend(vector, keys_2, values_2, lines, count, scores, out)
-                    tops[row, head, slot], totals[row, head, slot] = top, mass
+    shared_data, own_data = (shared.keys, shared.values), (own.keys, own.values)
+    shared_capacity, own_capacity = shared.capacity, own.capacity
+    jobs = num_rows * num_kv_heads * num_parts
+    turns = (jobs + tasks - 1) // tasks
+    for turn in numba.prange(turns * tasks):
+        # Each thread takes every n-th part: late tokens are chosen more often than early ones.
+        job = turn % turns * tasks + turn // turns
+        if job < jobs:
+            pair, part = job // num_parts, job % num_parts
+            row, group = pair // num_kv_heads, pair % num_kv_heads
+            shared_tokens, first_seen = all_shared[row], all_first[row]
+            total = shared_tokens + all_own[row] + 1
+            first, last = first_seen // page_size, (total + page_size - 1) // page_size
+            begin = first + (last - first) * part // num_parts
+            end = first + (last - first) * (part + 1) // num_parts
+            middle = min(max(shared_tokens // page_size, begin), end)
+            low, high = group * per_group, (group + 1) * per_group
+            marks = chosen[row, low:high, : last - first]
+            if all_kept[row] >= last - first:
+                marks = chosen[row, low:high, :0]
+            line = (sources[row] * num_kv_heads + group) * shared_capacity
+            span = (begin, middle, first, first_seen, total, line, page_size)
+            vectors, slot = query[row, low:high], 2 * part
+            out = (tops[slot, row, low:high], totals[slot, row, low:high])
+            _attend_part(vectors, shared_data, span, marks, *out, parts[slot, row, low:high])
+            line = pair * own_capacity - shared_tokens
+            span = (middle, end, first, first_seen, total, line, page_size)
+            out = (tops[slot + 1, row, low:high], totals[slot + 1, row, low:high])
+            _attend_part(vectors, own_data, span, marks, *out, parts[slot + 1, row, low:high])
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -386,14 +384,16 @@ def attention_rows(hidden, weights, own, shared, rows, angles, outside, tasks):
     chosen = np.empty((num_rows, num_heads, most), np.uint8)
     if sparse or rows.best_share > 0:
         _choose_heads(query, own, shared, rows, chosen, outside)
-    tops = np.empty((num_rows, num_heads, 2 * _PARTS), np.float32)
-    totals = np.empty((num_rows, num_heads, 2 * _PARTS), np.float32)
-    parts = np.empty((num_rows, num_heads, 2 * _PARTS, size), np.float32)
-    _attend_parts(query, own, shared, rows, chosen, tops, totals, parts)
+    wanted = (most * rows.page_size + _PART_TOKENS - 1) // _PART_TOKENS
+    slots = 2 * max(1, min(wanted, _MOST_PARTS))
+    tops = np.empty((slots, num_rows, num_heads), np.float32)
+    totals = np.empty((slots, num_rows, num_heads), np.float32)
+    parts = np.empty((slots, num_rows, num_heads, size), np.float32)
+    _attend_parts(query, own, shared, rows, chosen, (tops, totals, parts), tasks)
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     for row in range(num_rows):
         for head in range(num_heads):
-            _merge(tops[row, head], totals[row, head], parts[row, head], mixed[row, head])
+            _merge(tops[:, row, head], totals[:, row, head], parts[:, row, head], mixed[row, head])
     attended = mixed.reshape(num_rows, num_heads * size)
     product(attended, weights.output, weights.out_major, update, tasks)
     _add_update(hidden, update, weights)

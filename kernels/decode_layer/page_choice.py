@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from kernels.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest
-from kernels.vector_rows import dot_rows
+from kernels.vector_rows import ROWS_AT_ONCE, dot_rows
 
 __all__ = ["choose_pages", "mass_outside", "score_pages", "softmax"]
 
@@ -24,17 +24,19 @@ def score_pages(query, page_min, page_max, line, scores):
         query: [D] float32.
         page_min, page_max: [Y, D] float32, or bfloat16 as uint16 bit patterns.
     """
-    up = np.maximum(query, np.float32(0.0))
-    down = np.minimum(query, np.float32(0.0))
+    up, down = np.empty_like(query), np.empty_like(query)
+    for d in range(query.shape[0]):
+        up[d], down[d] = max(query[d], np.float32(0.0)), min(query[d], np.float32(0.0))
     last = scores.shape[0] - 1
-    for page in range(0, scores.shape[0], 4):
-        two, three, four = min(page + 1, last), min(page + 2, last), min(page + 3, last)
-        lines = (line + page, line + two, line + three, line + four)
-        high, low = dot_rows(page_max, lines, up), dot_rows(page_min, lines, down)
-        scores[four] = high[3] + low[3]  # in this order: near the end they are one page
-        scores[three] = high[2] + low[2]
-        scores[two] = high[1] + low[1]
-        scores[page] = high[0] + low[0]
+    lines = np.empty(ROWS_AT_ONCE, np.int64)
+    high, low = np.empty(ROWS_AT_ONCE, np.float32), np.empty(ROWS_AT_ONCE, np.float32)
+    for page in range(0, scores.shape[0], ROWS_AT_ONCE):
+        for k in range(ROWS_AT_ONCE):
+            lines[k] = line + min(page + k, last)
+        dot_rows(page_max, lines, 0, up, high)
+        dot_rows(page_min, lines, 0, down, low)
+        for k in range(min(ROWS_AT_ONCE, scores.shape[0] - page)):
+            scores[page + k] = high[k] + low[k]
 
 
 @_helper
@@ -85,10 +87,11 @@ def mass_outside(scores, first_seen, total, page_size, share):
     """
     num_pages = scores.shape[0]
     first = first_seen // page_size
+    whole = np.float32(np.log(np.float32(page_size)))
     for page in range(num_pages):
         begin = max(first_seen, (first + page) * page_size)
         tokens = min(total, (first + page + 1) * page_size) - begin
-        scores[page] += np.float32(np.log(np.float32(tokens)))
+        scores[page] += whole if tokens == page_size else np.float32(np.log(np.float32(tokens)))
     _, mass = softmax(scores)
     best = max(1, int(np.ceil(share * num_pages - 1e-9)))
     bits = scores.view(np.uint32)  # weights are ≥ 0: in the order of their bits
