@@ -16,12 +16,13 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["ROWS_AT_ONCE", "add_rows", "dot_rows"]
+__all__ = ["ROWS_AT_ONCE", "add_rows", "dot_rows", "prefetch_rows"]
 
 ROWS_AT_ONCE = 8  # of add_rows
 _LANES = 8
 _INDEX = ir.IntType(64)
 _FLOAT = ir.FloatType()
+_CACHE_LINE = 64  # bytes, or a divisor of what it is here
 _FUSED = ("contract",)  # a multiply and an add become one instruction where there is one
 
 
@@ -86,9 +87,7 @@ def dot_rows(context, matrix, rows, first, vector, out):
         vector_data, length = _line(target, builder, sig.args[3], args[3])
         out_data, _ = _line(target, builder, sig.args[4], args[4])
         places = [builder.add(args[2], _INDEX(k)) for k in range(ROWS_AT_ONCE)]
-        starts = [
-            weights.row(builder.load(builder.gep(row_data, [place]))) for place in places
-        ]
+        starts = [weights.row(builder.load(builder.gep(row_data, [place]))) for place in places]
 
         def multiply(begin: Any, end: Any, lanes: int) -> list[Any]:
             zero = ir.Constant(_vector(_FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
@@ -114,17 +113,47 @@ def dot_rows(context, matrix, rows, first, vector, out):
     return signature, generate
 
 
+@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+def prefetch_rows(context, matrix, rows, first):
+    """Ask for matrix[rows[first + k]], k below 8, to be brought into the cache.
+
+    Args:
+        matrix: [X, D].
+        rows: [n] int64.
+        first: int64, at most n − 8.
+    """
+    signature = types.void(matrix, rows, types.int64)
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        weights = _Matrix(target, builder, sig.args[0], args[0], _INDEX(0))
+        row_data, _ = _line(target, builder, sig.args[1], args[1])
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        name = "llvm.prefetch.p0i8" if "*" in str(pointer) else "llvm.prefetch.p0"
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, name)
+        step = _INDEX(_CACHE_LINE * 8 // sig.args[0].dtype.bitwidth)
+        for k in range(ROWS_AT_ONCE):
+            place = builder.add(args[2], _INDEX(k))
+            start = weights.row(builder.load(builder.gep(row_data, [place])))
+            with cgutils.for_range_slice(builder, _INDEX(0), weights.width, step) as (d, _):
+                address = builder.bitcast(builder.gep(start, [d]), pointer)
+                builder.call(prefetch, [address, number(0), number(3), number(1)])
+        return target.get_dummy_value()
+
+    return signature, generate
+
+
 class _Matrix:
     """Rows of a 2-d array in generated code, widened to float32 as they are read."""
 
     def __init__(self, target: Any, builder: Any, kind: Any, array: Any, offset: Any) -> None:
         values = target.make_array(kind)(target, builder, array)
         self._builder, self._data, self._offset = builder, values.data, offset
-        self._width = cgutils.unpack_tuple(builder, values.shape)[1]
+        self.width = cgutils.unpack_tuple(builder, values.shape)[1]
         self._narrow = isinstance(kind.dtype, types.Integer)
 
     def row(self, index: Any) -> Any:
-        place = self._builder.add(self._builder.mul(index, self._width), self._offset)
+        place = self._builder.add(self._builder.mul(index, self.width), self._offset)
         return self._builder.gep(self._data, [place])
 
     def load(self, start: Any, column: Any, lanes: int) -> Any:
@@ -185,8 +214,9 @@ def _sum_each(builder: Any, vectors: list[Any]) -> Any:
             odd.append(start + width)
         vectors = [
             builder.fadd(_shuffle(builder, one, two, even), _shuffle(builder, one, two, odd))
-            for one, two in zip(vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :],
-                                strict=True)
+            for one, two in zip(
+                vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :], strict=True
+            )
         ]
         width //= 2
     return vectors[0]

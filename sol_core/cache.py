@@ -169,7 +169,9 @@ class KVCache:
         if self._shared is None:
             return [0] * self.num_rows
         groups = len(self.shared_lengths)
-        sources = self._shared._in_order(groups) if self._sources is None else self._sources.tolist()
+        sources = (
+            self._shared._in_order(groups) if self._sources is None else self._sources.tolist()
+        )
         return [source for source in sources for _ in range(self.num_rows // groups)]
 
     def branch(

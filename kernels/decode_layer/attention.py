@@ -17,7 +17,7 @@ from kernels.decode_layer.page_choice import choose_pages, mass_outside, score_p
 from kernels.decode_layer.products import product
 from kernels.numba_helpers import exp_nonpositive, narrow, widen
 from kernels.numba_rows import norm_row
-from kernels.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows
+from kernels.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
 
 __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
 
@@ -25,6 +25,7 @@ _helper = numba.njit(nogil=True, error_model="numpy")
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of threads decides, so that results do not depend on it.
 _PART_TOKENS = 128
+_AHEAD = 32  # tokens
 _MOST_PARTS = 32  # about; merging them takes one thread's time
 
 
@@ -83,6 +84,7 @@ class StepRows(NamedTuple):
         scale: float32 factor on query·key.
         extend_bounds: take the new key into its page's bounds.
         best_share: of the pages, for the mass outside; 0 when it is not asked for.
+        tasks: parts that each product is cut into; the result does not depend on it.
     """
 
     sources: Any
@@ -95,6 +97,7 @@ class StepRows(NamedTuple):
     scale: Any
     extend_bounds: bool
     best_share: float
+    tasks: int
 
 
 @_helper
@@ -179,6 +182,13 @@ def _choose(query, bounds, lines, row_info, chosen):
 
 
 @_helper
+def _parts_for(num_pages, page_size):
+    """Into how many parts a row's pages are cut."""
+    wanted = (num_pages * page_size + _PART_TOKENS - 1) // _PART_TOKENS
+    return max(1, min(wanted, _MOST_PARTS))
+
+
+@_helper
 def _list_lines(chosen, pages, tokens, base, page_size, lines):
     """Lines of the visible tokens of a head's chosen pages; returns how many.
 
@@ -199,19 +209,27 @@ def _list_lines(chosen, pages, tokens, base, page_size, lines):
 
 
 @_helper
-def _attend(query, keys, values, lines, count, scores, mixed):
+def _attend(query, block, lines, count, scores, mixed):
     """Attend one head to listed tokens; returns the largest score and the sum of weights.
 
     Args:
+        block: its keys and values.
         lines: [n] int64 with room for 7 more than ``count``; the room is overwritten.
         scores: [n] float32, overwritten.
         mixed: [D] float32, overwritten; not yet divided by the sum.
     """
+    keys, values = block
     mixed[:] = np.float32(0.0)
     padded = (count + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * ROWS_AT_ONCE
     for i in range(count, padded):
         lines[i] = lines[count - 1]
+    # Chosen pages are too short for the hardware to foresee; the values' turn comes last.
+    for first in range(0, min(padded, _AHEAD), ROWS_AT_ONCE):
+        prefetch_rows(keys, lines, first)
     for first in range(0, padded, ROWS_AT_ONCE):
+        if first + _AHEAD < padded:
+            prefetch_rows(keys, lines, first + _AHEAD)
+        prefetch_rows(values, lines, first)
         dot_rows(keys, lines, first, query, scores)
     top, total = softmax(scores[:count])
     for i in range(count, padded):
@@ -254,9 +272,10 @@ def _add_update(hidden, update, weights):
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _choose_heads(query, own, shared, rows, chosen, outside):
+def _choose_heads(query, blocks, rows, chosen, outside):
     """``_choose`` of every row and head: query [R, H, D], chosen [R, H, P], outside [R, H]."""
     num_rows, num_heads, _ = query.shape
+    own, shared = blocks
     num_kv_heads, page_size = rows.num_kv_heads, rows.page_size
     per_group, share = num_heads // num_kv_heads, rows.best_share
     shared_tokens, own_tokens, sources = rows.shared_tokens, rows.own_tokens, rows.sources
@@ -276,18 +295,19 @@ def _choose_heads(query, own, shared, rows, chosen, outside):
 
 
 @_helper
-def _attend_part(query, blocks, span, marks, tops, totals, parts):
+def _attend_part(query, block, span, marks, out):
     """``_attend`` of a group's heads to one part's pages, in one block.
 
     Args:
         query: [heads, D] float32.
-        blocks: keys and values of the block.
+        block: its keys and values.
         span: pages [begin, end) and the first one seen; tokens [begin, end) that are
             visible; line of token 0; tokens per page.
         marks: [heads, P] uint8 from the first page seen on; [heads, 0] when all are chosen.
-        tops, totals: [heads] float32, overwritten.
-        parts: [heads, D] float32, overwritten where totals is not 0.
+        out: tops and totals [heads], and sums [heads, D] where totals is not 0; float32,
+            overwritten.
     """
+    tops, totals, sums = out
     begin, end, first, first_seen, total, base, page_size = span
     room = max(end - begin, 0) * page_size + ROWS_AT_ONCE
     lines, scores = np.empty(room, np.int64), np.empty(room, np.float32)
@@ -298,13 +318,11 @@ def _attend_part(query, blocks, span, marks, tops, totals, parts):
             count = _list_lines(marks[head], pages, tokens, base, page_size, lines)
         totals[head] = np.float32(0.0)
         if count > 0:
-            tops[head], totals[head] = _attend(
-                query[head], blocks[0], blocks[1], lines, count, scores, parts[head]
-            )
+            tops[head], totals[head] = _attend(query[head], block, lines, count, scores, sums[head])
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _attend_parts(query, own, shared, rows, chosen, partial, tasks):
+def _attend_parts(query, blocks, rows, chosen, partial):
     """``_attend_part`` of every row, key-value head, part and block.
 
     Args:
@@ -313,7 +331,9 @@ def _attend_parts(query, own, shared, rows, chosen, partial, tasks):
             part n's shared tokens are at 2 n, its own ones at 2 n + 1.
     """
     num_rows, num_heads, _ = query.shape
-    tops, totals, parts = partial
+    tops, totals, sums = partial
+    own, shared = blocks
+    tasks = rows.tasks
     num_kv_heads, page_size = rows.num_kv_heads, rows.page_size
     per_group, num_parts = num_heads // num_kv_heads, tops.shape[0] // 2
     all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
@@ -331,37 +351,42 @@ def _attend_parts(query, own, shared, rows, chosen, partial, tasks):
             shared_tokens, first_seen = all_shared[row], all_first[row]
             total = shared_tokens + all_own[row] + 1
             first, last = first_seen // page_size, (total + page_size - 1) // page_size
-            begin = first + (last - first) * part // num_parts
-            end = first + (last - first) * (part + 1) // num_parts
+            parts = _parts_for(last - first, page_size)
+            begin = first + (last - first) * min(part, parts) // parts
+            end = first + (last - first) * min(part + 1, parts) // parts
             middle = min(max(shared_tokens // page_size, begin), end)
             low, high = group * per_group, (group + 1) * per_group
             marks = chosen[row, low:high, : last - first]
             if all_kept[row] >= last - first:
                 marks = chosen[row, low:high, :0]
             line = (sources[row] * num_kv_heads + group) * shared_capacity
-            span = (begin, middle, first, first_seen, total, line, page_size)
             vectors, slot = query[row, low:high], 2 * part
-            out = (tops[slot, row, low:high], totals[slot, row, low:high])
-            _attend_part(vectors, shared_data, span, marks, *out, parts[slot, row, low:high])
-            line = pair * own_capacity - shared_tokens
-            span = (middle, end, first, first_seen, total, line, page_size)
-            out = (tops[slot + 1, row, low:high], totals[slot + 1, row, low:high])
-            _attend_part(vectors, own_data, span, marks, *out, parts[slot + 1, row, low:high])
+            for block in range(2):
+                at = (slot + block, row)
+                out = (tops[at][low:high], totals[at][low:high], sums[at][low:high])
+                if block == 0:
+                    span = (begin, middle, first, first_seen, total, line, page_size)
+                    _attend_part(vectors, shared_data, span, marks, out)
+                else:
+                    line = pair * own_capacity - shared_tokens
+                    span = (middle, end, first, first_seen, total, line, page_size)
+                    _attend_part(vectors, own_data, span, marks, out)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def attention_rows(hidden, weights, own, shared, rows, angles, outside, tasks):
+def attention_rows(hidden, weights, blocks, rows, angles, outside):
     """Add the attention of one decode step to the residual stream, and write the cache.
 
     Args:
         hidden: [R, C] float32, contiguous, changed.
         weights: AttentionWeights.
-        own, shared: CacheBlock; the former gets the new keys and values.
+        blocks: two CacheBlock: the rows' own, which gets the new keys and values, and the
+            shared one (the own one again where nothing is shared).
         rows: StepRows.
         angles: [2, R, D] float32, cosine and sine of each row's position.
         outside: [R, H] float32, overwritten if ``rows.best_share`` is above 0.
-        tasks: parts that each product is cut into; the result does not depend on it.
     """
+    own, tasks = blocks[0], rows.tasks
     num_rows, size = hidden.shape[0], own.keys.shape[1]
     num_kv_heads = rows.num_kv_heads
     update = np.empty_like(hidden)
@@ -383,17 +408,16 @@ def attention_rows(hidden, weights, own, shared, rows, angles, outside, tasks):
         most, sparse = max(most, pages), sparse or rows.pages_kept[row] < pages
     chosen = np.empty((num_rows, num_heads, most), np.uint8)
     if sparse or rows.best_share > 0:
-        _choose_heads(query, own, shared, rows, chosen, outside)
-    wanted = (most * rows.page_size + _PART_TOKENS - 1) // _PART_TOKENS
-    slots = 2 * max(1, min(wanted, _MOST_PARTS))
+        _choose_heads(query, blocks, rows, chosen, outside)
+    slots = 2 * _parts_for(most, rows.page_size)
     tops = np.empty((slots, num_rows, num_heads), np.float32)
     totals = np.empty((slots, num_rows, num_heads), np.float32)
-    parts = np.empty((slots, num_rows, num_heads, size), np.float32)
-    _attend_parts(query, own, shared, rows, chosen, (tops, totals, parts), tasks)
+    sums = np.empty((slots, num_rows, num_heads, size), np.float32)
+    _attend_parts(query, blocks, rows, chosen, (tops, totals, sums))
     mixed = np.empty((num_rows, num_heads, size), np.float32)
     for row in range(num_rows):
         for head in range(num_heads):
-            _merge(tops[:, row, head], totals[:, row, head], parts[:, row, head], mixed[row, head])
+            _merge(tops[:, row, head], totals[:, row, head], sums[:, row, head], mixed[row, head])
     attended = mixed.reshape(num_rows, num_heads * size)
     product(attended, weights.output, weights.out_major, update, tasks)
     _add_update(hidden, update, weights)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from kernels.activation_quantisation.reference import UNTOUCHED_BITS
 from kernels.decode_layer.products import add_columns, list_channels, product, share_of
 from kernels.numba_helpers import FAST_SUMS, exp_nonpositive
 from kernels.numba_rows import keep_largest_row, norm_row, quantise_row
@@ -52,6 +53,16 @@ def _gate(gate, up, gelu, inner):
         inner[j] = x * share * up[j]
 
 
+@numba.njit(nogil=True, error_model="numpy")
+def _add_output(hidden, output, bit_width, weights):
+    """hidden [C] += the MLP's output [C], after its quantisation and norm."""
+    quantise_row(output, bit_width, output)
+    if weights.output_norm.shape[0] > 0:
+        norm_row(output, weights.output_norm, weights.epsilon, output)
+    for channel in range(hidden.shape[0]):
+        hidden[channel] += output[channel]
+
+
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, tasks):
     """Add the MLP of one decode step to the residual stream.
@@ -85,10 +96,5 @@ def mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, tasks):
             quantise_row(gate[row], bit_widths[row], gate[row])
     product(gate, weights.down, weights.down_out_major, kept, tasks)
     for row in range(num_rows):
-        if not at_input:
-            quantise_row(kept[row], bit_widths[row], kept[row])
-        if weights.output_norm.shape[0] > 0:
-            norm_row(kept[row], weights.output_norm, weights.epsilon, normed[row])
-            kept[row] = normed[row]
-        for channel in range(hidden.shape[1]):
-            hidden[row, channel] += kept[row, channel]
+        bits = np.int64(UNTOUCHED_BITS) if at_input else bit_widths[row]
+        _add_output(hidden[row], kept[row], bits, weights)

@@ -89,22 +89,18 @@ class FewRowStep:
         tasks = kernel_threads()
         kept, bits = _channels_and_bits(spec, request.actions)
         at_input = request.quant_site == "mlp_input"
-        plans = {
-            window: _plan_rows(spec, cache, window, request) for window in set(spec.windows)
-        }
+        plans = {window: _plan_rows(spec, cache, window, request) for window in set(spec.windows)}
         outside = torch.zeros(spec.num_layers, num_rows, spec.num_heads)
         stream, spread = hidden.numpy(), outside.numpy()
         middle: list[Tensor] = []
         for index, (attention, mlp) in enumerate(self._layers):
             rows, needs_bounds = plans[spec.windows[index]]
-            own, shared, extend = _blocks(cache, index, needs_bounds)
+            blocks, extend = _blocks(cache, index, needs_bounds)
             if extend != rows.extend_bounds:
                 rows = rows._replace(extend_bounds=extend)
                 plans[spec.windows[index]] = (rows, needs_bounds)
             turned = angles[spec.ropes[index]]
-            self._kernels.attention(
-                stream, attention, own, shared, rows, turned, spread[index], tasks
-            )
+            self._kernels.attention(stream, attention, blocks, rows, turned, spread[index])
             self._kernels.mlp(stream, mlp, kept, bits, at_input, tasks)
             if request.observe:
                 middle += [hidden.clone()] * self._mid_layers.count(index)
@@ -157,15 +153,18 @@ def _plan_rows(
         _float32(spec.attention_scale),
         False,
         BEST_PAGES if request.observe else 0.0,
+        kernel_threads(),
     )
     return rows, request.observe or min(budgets) < all_pages
 
 
-def _blocks(cache: KVCache, layer: int, needs_bounds: bool) -> tuple[CacheBlock, CacheBlock, bool]:
+def _blocks(
+    cache: KVCache, layer: int, needs_bounds: bool
+) -> tuple[tuple[CacheBlock, CacheBlock], bool]:
     """The layer's own and shared memory (the own twice where nothing is shared)."""
     own, shared, extend = cache.stores(layer, with_bounds=needs_bounds)
     block = _block(own)
-    return block, block if shared is None else _block(shared), extend
+    return (block, block if shared is None else _block(shared)), extend
 
 
 def _block(store: LayerStore) -> CacheBlock:
