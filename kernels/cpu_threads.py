@@ -17,7 +17,14 @@ from functools import cache
 
 import torch
 
-__all__ = ["MANY_ROWS", "cpu_kernel", "one_pool", "torch_on_one_thread", "torch_with_numba"]
+__all__ = [
+    "MANY_ROWS",
+    "cpu_kernel",
+    "kernel_threads",
+    "one_pool",
+    "torch_on_one_thread",
+    "torch_with_numba",
+]
 
 # From here on a step's small operations go to Numba, each as one pass on all threads; below,
 # calling and arranging cost as much as it saves.
@@ -75,6 +82,14 @@ def one_pool() -> bool:
         return torch.get_num_threads() == count
     finally:
         torch.set_num_threads(before)
+
+
+def kernel_threads() -> int:
+    """How many threads a Numba kernel that is called now will use."""
+    import numba
+
+    count: int = numba.get_num_threads()
+    return count
 
 
 @contextlib.contextmanager

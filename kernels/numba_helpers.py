@@ -11,7 +11,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-__all__ = ["FAST_SUMS", "exp_nonpositive", "kth_largest", "widen"]
+__all__ = ["FAST_SUMS", "exp_nonpositive", "kth_largest", "narrow", "widen"]
 
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
@@ -27,6 +27,26 @@ def _widen(value):
     if isinstance(value, types.Integer):
         return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
     return lambda value: value
+
+
+def narrow(value, array):
+    """A float32 as a number of ``array``: itself, or a bfloat16 bit pattern (half to even)."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(narrow)
+def _narrow(value, array):
+    if isinstance(array.dtype, types.Integer):
+
+        def rounded(value, array):
+            bits = np.float32(value).view(np.uint32)
+            if value != value:
+                return np.uint16(0x7FC0)
+            odd = (bits >> np.uint32(16)) & np.uint32(1)
+            return np.uint16((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+        return rounded
+    return lambda value, array: value
 
 
 @numba.njit(fastmath=FAST_SUMS, nogil=True, error_model="numpy")

@@ -143,6 +143,37 @@ class KVCache:
         blocks.append(self._block(layer, max(ends), ends, with_bounds))
         return blocks
 
+    def stores(
+        self, layer: int, *, with_bounds: bool
+    ) -> tuple[LayerStore, LayerStore | None, bool]:
+        """The layer's memory, for a kernel that writes one token per row itself.
+
+        Args:
+            with_bounds: the page bounds will be read: bring them up to date.
+        Returns: the rows' own store, the shared one, and whether the kernel must take the
+            new keys into the own store's bounds.
+        Raises: ContextLengthError when the token does not fit.
+        """
+        self._check_room(1)
+        own, shared = self._layers[layer], None
+        if with_bounds:
+            own.bounds(self.own_lengths)
+        if self._shared is not None:
+            shared = self._shared._layers[layer]
+            if with_bounds:
+                shared.bounds(self._shared.own_lengths)
+        return own, shared, own.take_token(self.own_lengths)
+
+    def row_sources(self) -> list[int]:
+        """Per row, the shared prefix's sequence that it continues; 0 without one."""
+        if self._shared is None:
+            return [0] * self.num_rows
+        groups = len(self.shared_lengths)
+        sources = (
+            self._shared._in_order(groups) if self._sources is None else self._sources.tolist()
+        )
+        return [source for source in sources for _ in range(self.num_rows // groups)]
+
     def branch(
         self,
         rows_per_group: int,

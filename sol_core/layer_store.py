@@ -7,6 +7,9 @@ bounds) are recomputed when they are next asked for, and only those.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -31,6 +34,8 @@ class LayerStore:
         self._bounds: tuple[Tensor, Tensor] | None = None
         self._clean_tokens = 0  # the bounds of whole pages below it are current
         self._bounded_ends: tuple[int, ...] = ()  # tokens per row when the bounds were current
+        self._arrays: tuple[Any, Any, Any, Any] | None = None
+        self._arrays_bounded = False
 
     def write_stretch(self, keys: Tensor, values: Tensor, ends: list[int]) -> None:
         """Store [R, Hkv, T, D] after rows that all end at the same place."""
@@ -73,7 +78,9 @@ class LayerStore:
         low, high = self._bounds
         first, used = self._clean_tokens // self.page_size, max(ends)
         start = first * self.page_size
-        if used > start and tuple(ends) != self._bounded_ends:
+        if tuple(ends) == self._bounded_ends:
+            return low, high
+        if used > start:
             valid = None
             if min(ends) < used:
                 written = torch.tensor(ends, device=self.keys.device)
@@ -82,10 +89,30 @@ class LayerStore:
             new_low, new_high = page_bounds(self.keys[:, :, start:used], valid, self.page_size)
             low[:, :, first : first + new_low.shape[2]] = new_low
             high[:, :, first : first + new_high.shape[2]] = new_high
-            # The page that the shortest row writes to next must be redone then.
-            self._clean_tokens = min(ends)
-            self._bounded_ends = tuple(ends)
+        # The page that the shortest row writes to next must be redone then.
+        self._clean_tokens = min(ends)
+        self._bounded_ends = tuple(ends)
         return low, high
+
+    def take_token(self, ends: list[int]) -> bool:
+        """Before one token per row is written: whether the writer must extend the bounds.
+
+        Args:
+            ends: tokens that each row has written.
+        """
+        return self._current_bounds(ends, 1) is not None
+
+    def arrays(self, as_lines: Callable[[Tensor], Any]) -> tuple[Any, Any, Any, Any]:
+        """Keys, values, page minima and maxima, each seen through ``as_lines``.
+
+        Made once, and once more when there are bounds; until then keys stand in for them.
+        """
+        if self._arrays is None or self._arrays_bounded != (self._bounds is not None):
+            low, high = (self.keys, self.keys) if self._bounds is None else self._bounds
+            keys, values = as_lines(self.keys), as_lines(self.values)
+            self._arrays = (keys, values, as_lines(low), as_lines(high))
+            self._arrays_bounded = self._bounds is not None
+        return self._arrays
 
     def _current_bounds(self, ends: list[int], count: int) -> tuple[Tensor, Tensor] | None:
         """The bounds, if they are current and can take the ``count`` new tokens in."""

@@ -9,6 +9,7 @@ from typing import Any
 from app.commands.options import add_model, model_name, open_data_dir
 from app.console import Console, write_out
 from app.paths import DataDir
+from app.policy_library import SHIPPED_FOLDER
 from app.views import json_safe
 
 __all__ = ["HELP", "NAME", "add_arguments", "run"]
@@ -64,10 +65,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from sol_core.benchmarks.decode import BenchOptions, bench_decode
-    from sol_core.loading import locate_model
+    from sol_core.loading import DEFAULT_MODEL, locate_model
 
     folder = locate_model(model_name(args), data_dir.root, console.progress)
-    options = BenchOptions(folder, args.dtype, args.context, args.new_tokens, args.rounds)
+    # The shipped policy belongs to the default model.
+    policy = SHIPPED_FOLDER if model_name(args) == DEFAULT_MODEL else None
+    options = BenchOptions(folder, args.dtype, args.context, args.new_tokens, args.rounds, policy)
     return bench_decode(options, console.progress)
 
 

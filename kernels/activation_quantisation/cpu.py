@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
 
-from kernels.activation_quantisation.reference import SCALE_FLOOR, UNTOUCHED_BITS
+from kernels.numba_rows import quantise_row
 
 __all__ = ["fake_quantise_rows"]
-
-_FLOOR = np.float32(SCALE_FLOOR)
-_TO_EVEN = np.float32(1.5 * 2**23)  # adding and taking it away rounds |x| < 2^22 half to even
 
 
 @numba.njit(
@@ -18,19 +14,5 @@ _TO_EVEN = np.float32(1.5 * 2**23)  # adding and taking it away rounds |x| < 2^2
 )
 def fake_quantise_rows(activations, bit_widths, rounded):
     """``fake_quantise`` into ``rounded`` [R, C], the reference's operations in its order."""
-    num_channels = activations.shape[1]
     for row in numba.prange(activations.shape[0]):
-        if bit_widths[row] >= UNTOUCHED_BITS:
-            rounded[row] = activations[row]
-            continue
-        bits = activations[row].view(np.uint32)
-        largest = np.uint32(0)
-        for channel in range(num_channels):
-            largest = max(largest, bits[channel] & np.uint32(0x7FFFFFFF))
-        peak = np.uint32(largest).view(np.float32)
-        scale = peak / np.float32((1 << (bit_widths[row] - 1)) - 1)
-        if scale < _FLOOR:
-            scale = _FLOOR
-        for channel in range(num_channels):
-            level = (activations[row, channel] / scale + _TO_EVEN) - _TO_EVEN
-            rounded[row, channel] = level * scale
+        quantise_row(activations[row], bit_widths[row], rounded[row])

@@ -3,6 +3,7 @@
 The two never share a process: each loads torch its own way and its own thread pools,
 and whichever came second would pay for the first. Rounds alternate between a worker
 per contestant, so that a machine whose speed drifts slows both; medians are reported.
+Every ratio is of measurements of one round.
 """
 
 from __future__ import annotations
@@ -11,25 +12,23 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from sol_core.actions import Action
 from sol_core.benchmarks.bandwidth import measure_read_bandwidth
-from sol_core.cost import CostModel
 from sol_core.errors import ConfigError, SolError
-from sol_core.loading import LanguageModel, load_language_model
 
 __all__ = ["BenchOptions", "bench_decode"]
 
 BUDGETS = (0.75, 0.5, 0.3)
+LONG_CONTEXTS = (2048, 8192)  # where the half budget is measured against dense
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 Report = Callable[[str, float], None]
+Rates = dict[str, list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,10 @@ class BenchOptions:
     Attributes:
         model_folder: local folder of the model (both sides read it).
         dtype: of our decode; auto is what the app uses.
-        context: prompt tokens before the first measured step.
+        context: prompt tokens before the first measured step, but for the half budget's.
         new_tokens: tokens per round and contestant.
         rounds: alternating rounds.
+        policy_folder: of a policy whose own cost is measured; None for none.
     """
 
     model_folder: Path
@@ -49,6 +49,7 @@ class BenchOptions:
     context: int = 256
     new_tokens: int = 48
     rounds: int = 5
+    policy_folder: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("context", "new_tokens", "rounds"):
@@ -56,65 +57,101 @@ class BenchOptions:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
 
 
+class _Contestant(NamedTuple):
+    """Who runs, and what: ``kind`` is "fixed" (a budget), "policy" or "replay" (its actions)."""
+
+    side: str
+    dtype: str
+    kind: str
+    budget: float
+    context: int
+
+
 def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     """Measure and return a JSON-ready record.
 
-    Keys: ``tokens_per_s`` by schedule (dense, 0.75, 0.5, 0.3, transformers by dtype),
-    ``ratio_to_transformers`` (dense over its best dtype, median of per-round ratios),
-    ``bandwidth_gb_s`` (measured read), ``floor_tokens_per_s`` (that bandwidth over the
-    dense step's bytes), ``overhead_ms`` (dense step minus the floor's time).
+    Keys: ``tokens_per_s`` by contestant (dense, budget_…, dense_2048, half_2048 and so on,
+    policy, replay, transformers by dtype), ``ratio_to_transformers`` (dense over its best
+    dtype), ``half_budget_speedup`` and ``half_budget_speedup_8192`` (keep and channel
+    budget 0.5 over dense at 2,048 and 8,192 tokens; null where the model's context is
+    shorter), ``policy_overhead`` (share of a step with the policy that the same actions
+    without it save, observing included; null without a policy), ``bandwidth_gb_s``
+    (measured read), ``floor_tokens_per_s`` (that bandwidth over the dense step's bytes),
+    ``bandwidth_share`` (dense over that floor) and ``overhead_ms`` (dense step minus the
+    floor's time). Ratios are medians of per-round ratios.
     """
     bandwidth = measure_read_bandwidth()
-    contestants = {
-        "dense": ("ours", options.dtype, 1.0),
-        **{f"budget_{budget:g}": ("ours", options.dtype, budget) for budget in BUDGETS},
-        **{f"transformers_{d}": ("transformers", d, 1.0) for d in TRANSFORMERS_DTYPES},
-    }
-    workers: dict[tuple[str, str], _Worker] = {}
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    ours = _Worker("ours", options.dtype, options, on_progress)
+    workers = {("ours", options.dtype): ours}
     try:
-        for side, dtype, _ in contestants.values():
-            if (side, dtype) not in workers:
-                on_progress(f"loading {side} in {dtype}", 0.0)
-                workers[side, dtype] = _Worker(side, dtype, options)
+        for dtype in TRANSFORMERS_DTYPES:
+            theirs = _Worker("transformers", dtype, options, on_progress)
+            workers["transformers", dtype] = theirs
+        contestants = _contestants(options, int(ours.ready["max_context"]))
+        rates: Rates = {name: [] for name in contestants}
         total = options.rounds * len(contestants)
         for done in range(total):
-            name = list(contestants)[done % len(contestants)]
-            side, dtype, budget = contestants[name]
-            rates[name].append(workers[side, dtype].measure(budget))
+            turn, place = divmod(done, len(contestants))
+            names = list(contestants) if turn % 2 == 0 else list(contestants)[::-1]
+            name = names[place]
+            contestant = contestants[name]
+            worker = workers[contestant.side, contestant.dtype]
+            rates[name].append(worker.measure(contestant))
             on_progress(f"{name}: {rates[name][-1]:.1f} tokens/s", (done + 1) / total)
-        dense_bytes = workers["ours", options.dtype].dense_bytes
-        dtype_used = workers["ours", options.dtype].dtype
     finally:
         for worker in workers.values():
             worker.close()
-    return _summary(rates, bandwidth, dense_bytes, dtype_used, options)
+    return _summary(rates, bandwidth, ours.ready, options)
+
+
+def _contestants(options: BenchOptions, max_context: int) -> dict[str, _Contestant]:
+    def ours(kind: str, budget: float, context: int) -> _Contestant:
+        return _Contestant("ours", options.dtype, kind, budget, context)
+
+    found = {"dense": ours("fixed", 1.0, options.context)}
+    for budget in BUDGETS:
+        found[f"budget_{budget:g}"] = ours("fixed", budget, options.context)
+    for context in LONG_CONTEXTS:
+        # The last tokens of the context are the ones that are decoded.
+        start = context - options.new_tokens - 1 if context == max_context else context
+        if 0 < start + options.new_tokens < max_context:
+            found[f"dense_{context}"] = ours("fixed", 1.0, start)
+            found[f"half_{context}"] = ours("fixed", 0.5, start)
+    if options.policy_folder is not None:
+        found["policy"] = ours("policy", 0.5, options.context)
+        found["replay"] = ours("replay", 0.5, options.context)
+    for dtype in TRANSFORMERS_DTYPES:
+        found[f"transformers_{dtype}"] = _Contestant(
+            "transformers", dtype, "fixed", 1.0, options.context
+        )
+    return found
 
 
 def _summary(
-    rates: dict[str, list[float]],
-    bandwidth: float,
-    dense_bytes: float,
-    dtype: str,
-    options: BenchOptions,
+    rates: Rates, bandwidth: float, ready: dict[str, Any], options: BenchOptions
 ) -> dict[str, Any]:
     best_of_theirs = [
         max(values)
         for values in zip(*(rates[f"transformers_{d}"] for d in TRANSFORMERS_DTYPES), strict=True)
     ]
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    floor = bandwidth * 1e9 / dense_bytes
+    floor = bandwidth * 1e9 / ready["dense_bytes"]
+    slower = _ratio(rates, "policy", "replay")
     return {
         "tokens_per_s": medians,
         "tokens_per_s_rounds": rates,
         "ratio_to_transformers": statistics.median(
             ours / theirs for ours, theirs in zip(rates["dense"], best_of_theirs, strict=True)
         ),
+        "half_budget_speedup": _ratio(rates, "half_2048", "dense_2048"),
+        "half_budget_speedup_8192": _ratio(rates, "half_8192", "dense_8192"),
+        "policy_overhead": None if slower is None else 1 - slower,
         "bandwidth_gb_s": bandwidth,
         "floor_tokens_per_s": floor,
-        "dense_bytes_per_token": dense_bytes,
+        "bandwidth_share": medians["dense"] / floor,
+        "dense_bytes_per_token": ready["dense_bytes"],
         "overhead_ms": 1000 / medians["dense"] - 1000 / floor,
-        "dtype": dtype,
+        "dtype": ready["dtype"],
         "threads": torch.get_num_threads(),
         "context": options.context,
         "new_tokens": options.new_tokens,
@@ -122,27 +159,38 @@ def _summary(
     }
 
 
-class _Worker:
-    """A child process with one model, measuring on request."""
+def _ratio(rates: Rates, upper: str, lower: str) -> float | None:
+    """Median of the rounds' ratios of two contestants; None where one did not run."""
+    if upper not in rates or lower not in rates:
+        return None
+    return statistics.median(one / two for one, two in zip(rates[upper], rates[lower], strict=True))
 
-    def __init__(self, side: str, dtype: str, options: BenchOptions) -> None:
-        arguments = [side, dtype, str(options.model_folder)]
+
+class _Worker:
+    """A child process with one model, measuring on request.
+
+    Attributes:
+        ready: what it said about its model when it was ready.
+    """
+
+    def __init__(self, side: str, dtype: str, options: BenchOptions, on_progress: Report) -> None:
+        on_progress(f"loading {side} in {dtype}", 0.0)
+        policy = "" if options.policy_folder is None else str(options.policy_folder)
+        arguments = [side, dtype, str(options.model_folder), policy]
         arguments += [str(options.context), str(options.new_tokens)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sol_core.benchmarks.decode", *arguments],
+            [sys.executable, "-m", "sol_core.benchmarks.decode_worker", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).resolve().parents[2],
         )
-        ready = self._read()
-        self.dense_bytes = float(ready["dense_bytes"])
-        self.dtype = str(ready["dtype"])
+        self.ready = self._read()
 
-    def measure(self, budget: float) -> float:
+    def measure(self, contestant: _Contestant) -> float:
         """Tokens per second of one round."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{budget}\n")
+        self._process.stdin.write(json.dumps(contestant[2:]) + "\n")
         self._process.stdin.flush()
         return float(self._read()["tokens_per_s"])
 
@@ -160,77 +208,3 @@ class _Worker:
             raise SolError("a benchmark worker ended early; its error is printed above")
         record: dict[str, Any] = json.loads(line)
         return record
-
-
-def _measure_ours(model: LanguageModel, context: int, new_tokens: int, budget: float) -> float:
-    """Our decode loop's step, greedy, one row."""
-    action = Action(budget, budget) if budget < 1 else Action()
-    lm = model.lm
-    cache = lm.new_cache(1, context + new_tokens)
-    lm.prefill(_prompt(context), cache)
-    token = torch.tensor([1])
-    start = time.perf_counter()
-    for _ in range(new_tokens):
-        token = lm.decode_step(token, cache, action).logits.argmax(-1)
-    return new_tokens / (time.perf_counter() - start)
-
-
-def _measure_transformers(model: Any, context: int, new_tokens: int) -> float:
-    """``generate`` with its prefill's time taken out by a run of one token."""
-
-    def run(count: int) -> float:
-        start = time.perf_counter()
-        model.generate(
-            _prompt(context),
-            attention_mask=torch.ones(1, context, dtype=torch.long),
-            max_new_tokens=count,
-            min_new_tokens=count,
-            do_sample=False,
-        )
-        return time.perf_counter() - start
-
-    return new_tokens / (run(new_tokens + 1) - run(1))
-
-
-def _prompt(context: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(100, 10_000, (1, context), generator=generator)
-
-
-def _serve_measurements(arguments: list[str]) -> None:
-    """The child process: one JSON line when ready, then one per budget read from stdin."""
-    side, dtype, folder, context, new_tokens = arguments
-    measure: Callable[[float], float]
-    ready: dict[str, Any] = {"dense_bytes": 0.0, "dtype": dtype}
-    if side == "ours":
-        ours = load_language_model(folder, data_dir=Path(folder), dtype=dtype, device="cpu")
-        size = ours.lm.dtype.itemsize
-        cost = CostModel(ours.spec, size, size).decode_step(Action(), int(context))
-        ready = {"dense_bytes": cost.bytes_read, "dtype": ours.dtype_name}
-
-        def measure(budget: float) -> float:
-            return _measure_ours(ours, int(context), int(new_tokens), budget)
-    else:
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-
-        def measure(budget: float) -> float:
-            return _measure_transformers(theirs, int(context), int(new_tokens))
-
-    measure(1.0)  # warm up: caches, lazy initialisation
-    _reply(ready)
-    for line in sys.stdin:
-        _reply({"tokens_per_s": measure(float(line))})
-
-
-def _reply(record: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(record) + "\n")
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    _serve_measurements(sys.argv[1:])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, overload
 
 import torch
@@ -20,13 +21,15 @@ from torch import Tensor
 
 from kernels.activation_quantisation import fake_quantise
 from kernels.channel_pruning import keep_largest_channels
-from kernels.linear import step_threads
+from kernels.cpu_threads import torch_on_one_thread
+from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention
 from kernels.rms_norm import rms_norm
 from kernels.rotary import rotate_first_heads
 from sol_core.actions import DENSE, Action, QuantSite
 from sol_core.cache import KVCache
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
+from sol_core.models.few_rows import FewRowStep, StepRequest
 from sol_core.models.prefill_attention import causal_attention
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
@@ -197,6 +200,10 @@ class FrozenLM:
         if quant_site not in ("mlp_output", "mlp_input"):
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
+        if cache.num_rows <= FEW_ROWS and self._few_rows is not None:
+            request = StepRequest(actions, quant_site, observe)
+            with torch_on_one_thread():
+                return self._decode_few(tokens, cache, request, self._few_rows)
         with step_threads(cache.num_rows, self.weights.head.weight):
             plan = plan_step(self.spec, cache, actions, quant_site, observe=observe)
             return self._decode(tokens, cache, plan)
@@ -221,6 +228,26 @@ class FrozenLM:
         hidden = self._norm(hidden, self.weights.final_norm)
         observed = (None, None) if signals is None else signals.stacked()
         return StepOutput(hidden, self.logits(hidden), *observed)
+
+    @cached_property
+    def _few_rows(self) -> FewRowStep | None:
+        """The fast path for a few rows; prepared when they are first decoded."""
+        return FewRowStep.make(self.spec, self.weights)
+
+    def _decode_few(
+        self, tokens: Tensor, cache: KVCache, request: StepRequest, few_rows: FewRowStep
+    ) -> StepOutput:
+        """``_decode`` through the few-row kernels."""
+        positions = torch.tensor(cache.lengths)
+        angles = {
+            rope: torch.stack(rotary_angles(f, positions)).numpy()
+            for rope, f in self._frequencies.items()
+        }
+        hidden = self._embed(tokens).contiguous()
+        observed = few_rows.run(hidden, angles, cache, request)
+        cache.advance(1)
+        hidden = self._norm(hidden, self.weights.final_norm)
+        return StepOutput(hidden, few_rows.logits(hidden), *observed)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PriceTable:
     """Mean spend (share of dense) against log price (nats per unit of spend), one axis.
 
@@ -49,6 +50,12 @@ class PriceTable:
         ]
         return PriceTable(tuple(log_prices.tolist()), tuple(spends))
 
+    @cached_property
+    def _rising(self) -> tuple[Tensor, Tensor]:
+        """Spends ascending, and their log prices; made once, for they are read every step."""
+        spends = torch.tensor(self.spends, dtype=torch.float64).flip(0)
+        return spends, torch.tensor(self.log_prices, dtype=torch.float64).flip(0)
+
     def price(self, aims: Tensor) -> Tensor:
         """Prices that make the mean spend meet each aim, by interpolation.
 
@@ -56,8 +63,7 @@ class PriceTable:
             aims: any shape, shares of dense.
         Returns: the same shape, nats per unit of spend.
         """
-        spends = torch.tensor(self.spends, dtype=torch.float64).flip(0)
-        log_prices = torch.tensor(self.log_prices, dtype=torch.float64).flip(0)
+        spends, log_prices = self._rising
         flat = aims.detach().double().cpu().flatten()
         upper = torch.searchsorted(spends, flat).clamp(1, len(spends) - 1)
         low, high = spends[upper - 1], spends[upper]

@@ -1,0 +1,116 @@
+"""A few rows times a weight matrix on all threads, for either layout; in Numba.
+
+One decode step reads every weight once and is bound by that. A matrix may lie
+in-channel-major, [in, out], where a pruned input channel is a row that is not read, or
+out-channel-major, [out, in].
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from kernels.numba_helpers import FAST_SUMS, widen
+from kernels.vector_rows import ROWS_AT_ONCE, add_rows
+
+__all__ = ["add_columns", "dot_columns", "list_channels", "product", "share_of"]
+
+_helper = numba.njit(nogil=True, error_model="numpy")
+_LINE = 32  # numbers; tasks start at cache lines
+_TILE = 2048  # outputs summed at a time: 8 kB that stay in the first cache
+
+
+@_helper
+def share_of(task, tasks, width):
+    """The part [begin, end) of ``width`` outputs that a task computes."""
+    lines = (width + _LINE - 1) // _LINE
+    begin = lines * task // tasks * _LINE
+    end = lines * (task + 1) // tasks * _LINE
+    return min(begin, width), min(end, width)
+
+
+@_helper
+def list_channels(inputs):
+    """Channels that are not zero in every row, as ``add_rows`` wants them.
+
+    Args:
+        inputs: [R, in] float32.
+    Returns: channels [n] int64 and their numbers [R, n] float32; n is a multiple of 8,
+        filled up with a listed channel times 0.
+    """
+    num_rows, width = inputs.shape
+    channels = np.empty(width + ROWS_AT_ONCE, np.int64)
+    count = 0
+    for channel in range(width):
+        used = False
+        for row in range(num_rows):
+            used |= inputs[row, channel] != np.float32(0.0)
+        channels[count] = channel
+        count += used
+    padded = (count + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * ROWS_AT_ONCE
+    scales = np.zeros((num_rows, padded), np.float32)
+    for row in range(num_rows):
+        for i in range(count):
+            scales[row, i] = inputs[row, channels[i]]
+    for i in range(count, padded):
+        channels[i] = channels[count - 1]
+    return channels[:padded], scales
+
+
+@_helper
+def add_columns(channels, scales, weight, begin, outputs):
+    """outputs[r, j] = Σ_i scales[r, i] · weight[channels[i], begin + j].
+
+    Args:
+        channels, scales: as ``list_channels`` returns them.
+        weight: [in, out] float32, or bfloat16 as uint16 bit patterns.
+        outputs: [R, J] float32, rows contiguous, overwritten.
+    """
+    for start in range(0, outputs.shape[1], _TILE):
+        stop = min(start + _TILE, outputs.shape[1])
+        for row in range(outputs.shape[0]):
+            outputs[row, start:stop] = np.float32(0.0)
+        for first in range(0, channels.shape[0], ROWS_AT_ONCE):
+            for row in range(outputs.shape[0]):
+                place = (weight, begin + start)
+                add_rows(place, channels, scales[row], first, outputs[row, start:stop])
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+def dot_columns(inputs, weight, begin, end, outputs):
+    """outputs[r, o] = Σ_i inputs[r, i] · weight[o, i] for o in [begin, end).
+
+    One output at a time, so that the weights are read as one stream.
+
+    Args:
+        inputs: [R, in] float32.
+        weight: [out, in] float32, or bfloat16 as uint16 bit patterns.
+        outputs: [R, out] float32.
+    """
+    for out in range(begin, end):
+        for row in range(inputs.shape[0]):
+            total = np.float32(0.0)
+            for channel in range(weight.shape[1]):
+                total += inputs[row, channel] * widen(weight[out, channel])
+            outputs[row, out] = total
+
+
+@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+def product(inputs, weight, out_major, outputs, tasks):
+    """``inputs @ weight`` of a few rows, accumulated in fp32.
+
+    Args:
+        inputs: [R, in] float32, contiguous.
+        weight: [out, in] if ``out_major``, else [in, out]; float32, or bfloat16 as uint16.
+        outputs: [R, out] float32, contiguous, overwritten.
+        tasks: into how many parts the outputs are cut; the result does not depend on it.
+    """
+    if out_major:
+        for task in numba.prange(tasks):
+            begin, end = share_of(task, tasks, outputs.shape[1])
+            dot_columns(inputs, weight, begin, end, outputs)
+    else:
+        channels, scales = list_channels(inputs)
+        for task in numba.prange(tasks):
+            begin, end = share_of(task, tasks, outputs.shape[1])
+            add_columns(channels, scales, weight, begin, outputs[:, begin:end])

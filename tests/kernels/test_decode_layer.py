@@ -1,0 +1,265 @@
+"""The few-row CPU kernels against the references: products, page choice, and whole steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from kernels.channel_pruning import reference as pruning_reference
+from kernels.decode_layer import as_array, few_row_kernels
+from kernels.page_attention import reference as attention_reference
+from sol_core.actions import DENSE, Action
+from sol_core.cache import KVCache
+from sol_core.models import FrozenLM, StepOutput, spec_from_config
+from sol_core.models.weights import arrange_weights
+from tests.tiny_models import FAMILIES, Family, make_pair, make_tiny_lm
+
+pytestmark = pytest.mark.skipif(few_row_kernels() is None, reason="Numba cannot run here")
+
+DTYPES = (torch.float32, torch.bfloat16)
+# Absolute, on logits of a few units; bf16 products of the reference round their inputs.
+TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 0.25}
+ACTIONS = (DENSE, Action(0.4, 1.0), Action(1.0, 0.6), Action(0.3, 0.5), Action(0.5, 0.7, 6))
+
+
+def _reference(lm: FrozenLM) -> FrozenLM:
+    """The same model without the few-row kernels."""
+    plain = FrozenLM(lm.spec, lm.weights)
+    plain.__dict__["_few_rows"] = None  # the cached property, decided
+    return plain
+
+
+def _tokens(rows: int, count: int, seed: int) -> Tensor:
+    return torch.randint(3, 190, (rows, count), generator=torch.Generator().manual_seed(seed))
+
+
+def _product(inputs: Tensor, weight: Tensor, out_major: bool, tasks: int) -> Tensor:
+    """[R, in] · [in, out] by the kernel, the weight laid out as asked; starts from NaN."""
+    kernels = few_row_kernels()
+    assert kernels is not None
+    laid = weight.t().contiguous() if out_major else weight.contiguous()
+    outputs = torch.full((inputs.shape[0], weight.shape[1]), torch.nan)
+    kernels.product(inputs.numpy(), as_array(laid), out_major, outputs.numpy(), tasks)
+    return outputs
+
+
+@given(
+    rows=st.integers(1, 4),
+    sizes=st.tuples(st.integers(1, 70), st.integers(1, 150)),
+    zero_share=st.sampled_from([0.0, 0.5, 1.0]),
+    layout=st.tuples(st.booleans(), st.sampled_from(DTYPES), st.integers(1, 5)),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=120, deadline=None)
+def test_products_match_torch(
+    rows: int,
+    sizes: tuple[int, int],
+    zero_share: float,
+    layout: tuple[bool, torch.dtype, int],
+    seed: int,
+) -> None:
+    out_major, dtype, tasks = layout
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(rows, sizes[0], generator=generator)
+    inputs[:, torch.rand(sizes[0], generator=generator) < zero_share] = 0
+    weight = torch.randn(*sizes, generator=generator).to(dtype)
+    found = _product(inputs, weight, out_major, tasks)
+    expected = inputs.double() @ weight.double()
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
+    assert torch.equal(found, _product(inputs, weight, out_major, 1))
+
+
+def test_a_pruned_channel_is_not_read() -> None:
+    """Weights of channels that are zero in every row may be anything."""
+    inputs, weight = torch.randn(2, 20), torch.randn(20, 40)
+    inputs[:, 3:17] = 0
+    expected = _product(inputs, weight, out_major=False, tasks=2)
+    weight[3:17] = torch.nan
+    assert torch.equal(_product(inputs, weight, out_major=False, tasks=2), expected)
+
+
+@given(pages=st.integers(1, 40), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_page_choice_matches_the_reference(pages: int, data: st.DataObject) -> None:
+    """Exactly k pages, ties to the lowest, signed zeros alike."""
+    from kernels.decode_layer.page_choice import choose_pages
+
+    values = st.sampled_from([-2.0, -0.0, 0.0, 1.0, 1.5])
+    scores = torch.tensor(data.draw(st.lists(values, min_size=pages, max_size=pages)))
+    kept = data.draw(st.integers(1, pages))
+    chosen = np.full(pages, 7, np.uint8)
+    choose_pages(scores.numpy(), kept, chosen)
+    expected = attention_reference.select_pages(
+        scores[None, None], torch.ones(1, pages, dtype=torch.bool), torch.tensor([kept])
+    )
+    assert chosen.tolist() == expected[0, 0].int().tolist()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [5, 8, 64])
+@pytest.mark.parametrize("pages", [1, 7, 8, 17])
+def test_page_scores_match_the_reference(dtype: torch.dtype, size: int, pages: int) -> None:
+    from kernels.decode_layer.page_choice import score_pages
+
+    low = torch.randn(1, 1, pages, size).to(dtype)
+    high = low + torch.rand(1, 1, pages, size).to(dtype)
+    query = torch.randn(1, 1, size)
+    scores = torch.full((pages,), torch.nan)
+    score_pages(query[0, 0].numpy(), as_array(low[0, 0]), as_array(high[0, 0]), 0, scores.numpy())
+    block = attention_reference.KVBlock(low, low, low, high)
+    torch.testing.assert_close(scores, attention_reference.page_scores(query, block)[0, 0])
+
+
+@pytest.mark.parametrize("page_size", [1, 4, 8])
+@pytest.mark.parametrize(("first", "total"), [(0, 5), (0, 32), (3, 33), (9, 41)])
+def test_mass_outside_matches_the_reference(page_size: int, first: int, total: int) -> None:
+    from kernels.decode_layer.page_choice import mass_outside
+
+    tokens = torch.zeros(-(-total // page_size) * page_size)
+    tokens[first:total] = 1
+    per_page = tokens.view(-1, page_size).sum(-1)[first // page_size :]
+    scores = torch.randn(per_page.shape[0]).round(decimals=1)  # with ties
+    expected = attention_reference.page_mass_outside(
+        scores[None], torch.ones(per_page.shape[0], dtype=torch.bool), per_page, 0.4
+    )
+    found = mass_outside(scores.clone().numpy(), first, total, page_size, 0.4)
+    assert found == pytest.approx(expected.item(), abs=1e-6)
+
+
+def _compare(found: StepOutput, expected: StepOutput, tolerance: float) -> None:
+    torch.testing.assert_close(found.logits, expected.logits, atol=tolerance, rtol=0)
+    for name in ("attention_concentration", "mid_hidden"):
+        one, two = getattr(found, name), getattr(expected, name)
+        assert (one is None) == (two is None)
+        if one is not None:
+            torch.testing.assert_close(one, two, atol=tolerance, rtol=1e-2)
+
+
+def _both(lm: FrozenLM, start: KVCache, actions: list[Action], site: Any, observe: bool) -> None:
+    """Steps of both paths from one prefix; the fast one's cache must have the same bounds."""
+    plain = _reference(lm)
+    rows = len(actions)
+    ours, theirs = start.branch(rows, 12), start.branch(rows, 12)
+    for step in range(12):
+        fed = _tokens(rows, 1, step)[:, 0]
+        options: dict[str, Any] = {"quant_site": site, "observe": observe}
+        found = lm.decode_step(fed, ours, actions, **options)
+        expected = plain.decode_step(fed, theirs, actions, **options)
+        _compare(found, expected, TOLERANCE[lm.dtype])
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_steps_of_every_family_match_the_reference(family: Family) -> None:
+    """Norms of heads and outputs, biases, windows, both activations and all ropes."""
+    _, lm = make_pair(family)
+    prefix = lm.new_cache(1, 30)
+    lm.prefill(_tokens(1, 30, 3), prefix)
+    for action in ACTIONS:
+        if action.bit_width == 16:  # one rounding flip moves a whole quantised step
+            _both(lm, prefix, [action], "mlp_output", observe=True)
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 240])
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_rows_with_their_own_actions_match_the_reference(length: int, rows: int) -> None:
+    """Short and whole last pages, one and several parts, alone and behind a shared prefix."""
+    lm = make_tiny_lm()
+    prefix = lm.new_cache(1, length)
+    lm.prefill(_tokens(1, length, 4), prefix)
+    _both(lm, prefix, list(ACTIONS[:rows]), "mlp_output", observe=False)
+    _both(lm, prefix, list(ACTIONS[-rows - 1 : -1]), "mlp_input", observe=True)
+
+
+@pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
+def test_quantised_steps_match_the_reference(site: str) -> None:
+    lm = make_tiny_lm()
+    prefix = lm.new_cache(1, 20)
+    lm.prefill(_tokens(1, 20, 5), prefix)
+    plain = _reference(lm)
+    for bits in (4, 8, 12):
+        fed, action = torch.tensor([9, 8]), Action(0.5, 0.7, bits)
+        found = lm.decode_step(fed, prefix.branch(2, 1), action, quant_site=site)  # type: ignore[arg-type]
+        expected = plain.decode_step(fed, prefix.branch(2, 1), action, quant_site=site)  # type: ignore[arg-type]
+        _compare(found, expected, 1e-4)
+
+
+def test_ragged_windows_of_one_text_match_the_reference() -> None:
+    """Rows of different lengths that read repeated sources of one prefix."""
+    lm = make_tiny_lm()
+    plain = _reference(lm)
+    prefix = lm.new_cache(2, 50)
+    lm.prefill(_tokens(2, 50, 6), prefix)
+    caches = [prefix.branch(1, 9, lengths=[5, 17, 48], sources=[1, 0, 1]) for _ in range(2)]
+    for step in range(9):
+        fed = _tokens(3, 1, step)[:, 0]
+        actions = [ACTIONS[(step + row) % 4] for row in range(3)]
+        found = lm.decode_step(fed, caches[0], actions, observe=step % 2 == 0)
+        expected = plain.decode_step(fed, caches[1], actions, observe=step % 2 == 0)
+        _compare(found, expected, TOLERANCE[torch.float32])
+
+
+def test_page_bounds_stay_current_through_dense_and_compressed_steps() -> None:
+    """Bounds that the kernel extended equal bounds made afresh."""
+    lm = make_tiny_lm()
+    cache = lm.new_cache(1, 64)
+    lm.prefill(_tokens(1, 11, 7), cache)
+    for step in range(30):
+        lm.decode_step(torch.tensor([step + 3]), cache, ACTIONS[step % 2])
+    store, _, _ = cache.stores(0, with_bounds=True)
+    low, high = store.bounds(cache.own_lengths)
+    used = cache.own_lengths[0]
+    fresh = attention_reference.page_bounds(store.keys[:, :, :used], None, cache.page_size)
+    pages = fresh[0].shape[2]
+    assert torch.equal(low[:, :, :pages], fresh[0])
+    assert torch.equal(high[:, :, :pages], fresh[1])
+
+
+def test_unselected_pages_are_not_read() -> None:
+    """Poisoning a page's values shows only where one of the heads chose the page."""
+    lm = make_tiny_lm()
+    cache = lm.new_cache(1, 208)
+    lm.prefill(_tokens(1, 200, 8), cache)
+    action, fed = Action(0.05, 1.0), torch.tensor([5])
+    expected = lm.decode_step(fed, cache, action).logits
+    store, _, _ = cache.stores(0, with_bounds=True)
+    felt = 0
+    for page in range(25):
+        cache.own_lengths = [200]
+        values = store.values[:, :, 8 * page : 8 * page + 8]
+        saved = values.clone()
+        values[:] = torch.nan
+        found = lm.decode_step(fed, cache, action).logits
+        values[:] = saved
+        felt += not torch.equal(found, expected)
+    # ceil(0.05 · 201) tokens are 2 of 26 pages per head.
+    assert 1 <= felt <= 2 * lm.spec.num_heads
+
+
+@pytest.mark.parametrize("family", FAMILIES[:1], ids=lambda family: family.name)
+def test_bf16_steps_are_close_to_the_fp32_model(family: Family) -> None:
+    theirs, _ = make_pair(family)
+    spec = spec_from_config(theirs.config)
+    lm = FrozenLM(spec, arrange_weights(theirs.state_dict(), spec, torch.bfloat16))
+    prefix = lm.new_cache(1, 40)
+    lm.prefill(_tokens(1, 40, 9), prefix)
+    for rows in (1, 2):
+        _both(lm, prefix, [Action(0.5, 0.5)] * rows, "mlp_output", observe=True)
+        _both(lm, prefix, [DENSE] * rows, "mlp_output", observe=False)
+
+
+def test_pruning_keeps_the_reference_channels() -> None:
+    """The row function behind the kernels: ties to the lowest, exactly k."""
+    from kernels.numba_rows import keep_largest_row
+
+    hidden = torch.tensor([1.0, -2.0, 2.0, 0.0, 2.0, -0.0, 1.0])
+    for count in range(1, 8):
+        kept = torch.full_like(hidden, torch.nan)
+        keep_largest_row(hidden.numpy(), count, kept.numpy())
+        expected = pruning_reference.keep_largest_channels(hidden[None], torch.tensor([count]))
+        assert torch.equal(kept, expected[0])
