@@ -22,14 +22,15 @@ from kernels.triton_support import (
     supported,
 )
 
-__all__ = ["fits_rows", "quantise_rows", "normalise_rows", "prune_rows"]
+__all__ = ["MAX_PRUNED", "fits_rows", "normalise_rows", "prune_rows", "quantise_rows"]
 
-MAX_WIDTH = 32768
+MAX_WIDTH = 16384
+MAX_PRUNED = 8192  # ranking takes more registers
 
 
-def fits_rows(operation: str, rows: Tensor) -> bool:
+def fits_rows(operation: str, rows: Tensor, widest: int = MAX_WIDTH) -> bool:
     """Whether Triton runs here and takes these rows; what only torch takes is logged."""
-    return runs_triton(rows) and supported(operation, lambda: _check_rows(rows))
+    return runs_triton(rows) and supported(operation, lambda: _check_rows(rows, widest))
 
 
 @torch.library.custom_op("sol::fake_quantise", mutates_args=())
@@ -47,7 +48,7 @@ def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     """As ``channel_pruning.reference.keep_largest_channels``."""
     from kernels.channel_pruning.triton_kernel import keep_largest_rows
 
-    _check_rows(hidden)
+    _check_rows(hidden, MAX_PRUNED)
     _check_counts("channels_kept", channels_kept, hidden)
     return _run(keep_largest_rows, hidden, "hidden", {"channels_kept": channels_kept})
 
@@ -102,10 +103,10 @@ def _run(
     return output
 
 
-def _check_rows(rows: Tensor) -> None:
-    if rows.dim() != 2 or rows.dtype not in KERNEL_DTYPES or rows.shape[1] > MAX_WIDTH:
+def _check_rows(rows: Tensor, widest: int = MAX_WIDTH) -> None:
+    if rows.dim() != 2 or rows.dtype not in KERNEL_DTYPES or rows.shape[1] > widest:
         raise UnsupportedByKernel(
-            f"rows must be [R, C] fp32, bf16 or fp16 with C of at most {MAX_WIDTH}, "
+            f"rows must be [R, C] fp32, bf16 or fp16 with C of at most {widest}, "
             f"got {list(rows.shape)} {rows.dtype}"
         )
 

@@ -9,16 +9,23 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+from torch import Tensor
 
+from kernels.gated_mlp import MlpPlan, MlpWeights
+from kernels.gated_mlp.triton_dispatch import MAX_ROWS, multiply_with_triton
+from kernels.kv_write.triton_dispatch import store_rows
 from kernels.page_attention import AttentionPlan, KVBlock
+from kernels.page_attention.triton_checks import largest_head
 from kernels.page_attention.triton_dispatch import attend_with_triton
+from kernels.row_operations import MAX_PRUNED, normalise_rows, prune_rows, quantise_rows
 from kernels.triton_support import KERNEL_DTYPES, Launch, recorded_launches
 
 __all__ = ["shipped_launches"]
 
 HEAD_SIZES = (64, 128, 256)  # others run padded to these
 GROUPS = (1, 16)  # rows that share a prefix
-CACHED_TOKENS = (1024, 16384, 131072)
+PAGE_COUNTS = (512, 4096, 16384)  # block sizes of the kernels that rank pages
+WIDTHS = (1024, 4096, 8192, 16384)  # block sizes of the kernels with one program a row
 
 
 @cache
@@ -26,25 +33,67 @@ def shipped_launches() -> tuple[Launch, ...]:
     """Distinct launches of all operations, in a fixed order."""
     with recorded_launches() as record:
         for dtype in KERNEL_DTYPES:
-            for head_size in HEAD_SIZES:
-                for group in GROUPS:
-                    _attend(dtype, head_size, group, 1024)
-        for tokens in CACHED_TOKENS:
-            _attend(torch.bfloat16, 64, 1, tokens)
+            _attend_and_write(dtype)
+            _multiply(dtype)
+        for pages in PAGE_COUNTS:
+            _attend(torch.bfloat16, 64, 1, pages)
+        for width in WIDTHS:
+            _rows(width)
     return tuple(dict.fromkeys(record))
 
 
-def _attend(dtype: torch.dtype, head_size: int, rows: int, tokens: int) -> None:
-    """One step of ``rows`` rows, 4 heads each, over one sequence."""
-    page_size = 8
-    keys = torch.empty(1, 1, 1, 1, dtype=dtype).expand(1, 1, 1, 1)
-    keys = torch.empty(1, 1, tokens, head_size, dtype=dtype)
-    bound = keys[:, :, : tokens // page_size]
+def _attend_and_write(dtype: torch.dtype) -> None:
+    for head_size in HEAD_SIZES:
+        if head_size > largest_head(dtype):
+            continue
+        for group in GROUPS:
+            _attend(dtype, head_size, group, 128)
+        cached = torch.empty(1, 1, 8, head_size, dtype=dtype)
+        new = torch.empty(1, 1, head_size)
+        store_rows(new, new, cached, cached, cached, cached, _counts(1), 8)
+
+
+def _attend(dtype: torch.dtype, head_size: int, rows: int, pages: int) -> None:
+    """One step of ``rows`` rows with 4 heads each over one sequence of pages of 8 tokens."""
+    keys = torch.empty(1, 1, 8 * pages, head_size, dtype=dtype)
+    bounds = keys[:, :, :pages].contiguous()
     plan = AttentionPlan(
-        page_size,
-        torch.ones(rows, tokens, dtype=torch.bool),
-        torch.ones(rows, tokens // page_size, dtype=torch.bool),
-        torch.ones(rows, dtype=torch.int64),
-        torch.ones(rows, tokens // page_size, dtype=torch.int64),
+        8,
+        torch.empty(rows, 8 * pages, dtype=torch.bool),
+        torch.empty(rows, pages, dtype=torch.bool),
+        _counts(rows),
+        torch.empty(rows, pages, dtype=torch.int64),
     )
-    attend_with_triton(torch.empty(rows, 4, head_size), [KVBlock(keys, keys, bound, bound)], plan, 0.4)
+    block = KVBlock(keys, keys, bounds, bounds)
+    attend_with_triton(torch.empty(rows, 4, head_size), [block], plan, 0.4)
+
+
+def _multiply(dtype: torch.dtype) -> None:
+    """MLPs of few and many rows, narrow (channels are split) and wide (fused activation)."""
+    for rows in (1, MAX_ROWS):
+        for width, inner in ((512, 1024), (64, 16_384)):
+            weights = MlpWeights(
+                torch.empty(width, 2 * inner, dtype=dtype), torch.empty(inner, width, dtype=dtype)
+            )
+            plan = MlpPlan(_counts(rows))
+            multiply_with_triton(torch.empty(rows, width), weights, plan)
+
+
+def _rows(width: int) -> None:
+    """The kernels with one program a row; they compute in fp32 whatever the dtype."""
+    for dtype in KERNEL_DTYPES:
+        rows = torch.empty(1, width, dtype=dtype)
+        quantise_rows(rows, _counts(1))
+        if width <= MAX_PRUNED:
+            prune_rows(rows, _counts(1))
+        outer = min(width, MAX_PRUNED)
+        weights = MlpWeights(
+            torch.empty(outer, 2 * width, dtype=dtype), torch.empty(width, outer, dtype=dtype)
+        )
+        plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True)
+        multiply_with_triton(torch.empty(1, outer), weights, plan)
+    normalise_rows(torch.empty(1, width), torch.empty(width), 1e-5)
+
+
+def _counts(rows: int) -> Tensor:
+    return torch.empty(rows, dtype=torch.int64)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["choose_largest", "dot_wide", "float_of", "ordered_bits", "round_half_even"]
+__all__ = ["choose_largest", "dot_wide", "float_of", "narrowed", "ordered_bits", "round_half_even"]
 
-# Triton's interpreter keeps bfloat16 as bit patterns and multiplies those; there, operands
-# are widened first, which changes no product.
+# Triton's interpreter keeps bfloat16 as bit patterns: it multiplies those, and drops bits
+# where a GPU rounds. Operands are widened first there, and rounding is spelled out.
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 TO_EVEN = tl.constexpr(12582912.0)  # 1.5 · 2^23: adding and taking it away rounds |x| < 2^22
 
@@ -23,8 +23,8 @@ def dot_wide(left, right, total):
     if right.dtype == tl.float32:
         total = tl.dot(left, right, total, input_precision="tf32x3")
     else:
-        high = left.to(right.dtype)
-        low = (left - high.to(tl.float32)).to(right.dtype)
+        high = narrowed(left, right.dtype)
+        low = narrowed(left - high.to(tl.float32), right.dtype)
         total = dot_narrow(high, right, total)
         total = dot_narrow(low, right, total)
     return total
@@ -37,6 +37,17 @@ def dot_narrow(left, right, total):
         left = left.to(tl.float32)
         right = right.to(tl.float32)
     return tl.dot(left, right, total, input_precision="tf32x3")
+
+
+@triton.jit
+def narrowed(numbers, dtype: tl.constexpr):
+    """fp32 rounded to the nearest number of a dtype, ties to even."""
+    if INTERPRETED and dtype == tl.bfloat16:
+        bits = numbers.to(tl.uint32, bitcast=True)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        bits = tl.where(numbers == numbers, rounded, bits).to(tl.uint32)
+        numbers = bits.to(tl.float32, bitcast=True)
+    return numbers.to(dtype)
 
 
 @triton.jit

@@ -154,8 +154,9 @@ def next_power_of_2(number: int) -> int:
 
 def row_block(width: int) -> tuple[int, dict[str, int]]:
     """Block size and launch options of a kernel with one program a row of ``width`` numbers."""
-    block = next(size for size in (1024, 4096, 16384, 32768) if size >= width)
-    return block, {"num_warps": min(16, max(4, block // 1024)), "num_stages": 1}
+    warps = {1024: 4, 4096: 8, 8192: 16, 16384: 32}
+    block = next(size for size in warps if size >= width)
+    return block, {"num_warps": warps[block], "num_stages": 1}
 
 
 @cache
@@ -170,7 +171,9 @@ def _triton_starts() -> bool:
 
 @cache
 def _say_once(operation: str, reason: str) -> None:
-    _log.warning("%s runs on the PyTorch reference, not on its Triton kernel: %s", operation, reason)
+    _log.warning(
+        "%s runs on the PyTorch reference, not on its Triton kernel: %s", operation, reason
+    )
 
 
 _TYPE_NAMES = {

@@ -15,7 +15,8 @@ __all__ = ["fake_quantise"]
 def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
     """As ``reference.fake_quantise``, bit for bit; CUDA goes to Triton, fp32 on a CPU to Numba."""
     if fits_rows("fake_quantise", activations):
-        return quantise_rows(activations, bit_widths)
+        quantised: Tensor = quantise_rows(activations, bit_widths)
+        return quantised
     fits = activations.device.type == "cpu" and activations.dtype == torch.float32
     kernel = (
         cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") if fits else None

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from kernels.activation_quantisation.reference import SCALE_FLOOR, UNTOUCHED_BITS
-from kernels.triton_helpers import round_half_even
+from kernels.triton_helpers import narrowed, round_half_even
 
 __all__ = ["fake_quantise_rows", "quantised"]
 
@@ -32,12 +32,12 @@ def quantised(numbers, bits):
 
 
 @triton.jit(do_not_specialize=["num_channels"])
-def fake_quantise_rows(activations, bit_widths, rounded, num_channels, BLOCK: tl.constexpr):
-    """activations [R, C] → rounded [R, C] of the same dtype; bit_widths [R] int64."""
+def fake_quantise_rows(activations, bit_widths, output, num_channels, BLOCK: tl.constexpr):
+    """activations [R, C] → output [R, C] of the same dtype; bit_widths [R] int64."""
     row = tl.program_id(0)
     channel = tl.arange(0, BLOCK)
     inside = channel < num_channels
     at = row.to(tl.int64) * num_channels + channel
     numbers = tl.load(activations + at, mask=inside, other=0.0).to(tl.float32)
     numbers = quantised(numbers, tl.load(bit_widths + row))
-    tl.store(rounded + at, numbers.to(rounded.dtype.element_ty), mask=inside)
+    tl.store(output + at, narrowed(numbers, output.dtype.element_ty), mask=inside)

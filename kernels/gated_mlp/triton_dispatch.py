@@ -17,7 +17,6 @@ from kernels.triton_support import (
     UnsupportedByKernel,
     check_beside,
     launch,
-    next_power_of_2,
     row_block,
     runs_triton,
     supported,
@@ -26,14 +25,14 @@ from kernels.triton_support import (
 __all__ = ["check_mlp", "multiply_with_triton", "triton_fits"]
 
 MAX_ROWS = 64  # beyond, the rows' kept channels are together nearly all of them
-MAX_WIDTH = 32768  # one program prunes or quantises a row
+MAX_WIDTH = 8192  # one program prunes a row
+MAX_INNER = 16384
 TARGET_PROGRAMS = 264  # about two for each of an H100's 132 cores
 CHANNELS_PER_SPLIT = 128
 MAX_SPLITS = 16
 _COLUMNS = 64
 _CHANNELS = 32  # at a time
 _TILE = {"BLOCK_N": _COLUMNS, "BLOCK_K": _CHANNELS}
-_OPTIONS = {"num_warps": 4, "num_stages": 3}
 
 
 def check_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> None:
@@ -51,9 +50,10 @@ def check_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> None:
     inner = gate_up.shape[1] // 2
     if rows > MAX_ROWS:
         raise UnsupportedByKernel(f"hidden must have at most {MAX_ROWS} rows, got {rows}")
-    if max(width, inner) > MAX_WIDTH:
+    if width > MAX_WIDTH or inner > MAX_INNER:
         raise UnsupportedByKernel(
-            f"hidden and inner size must be at most {MAX_WIDTH}, got {width} and {inner}"
+            f"hidden and gate_up must have at most {MAX_WIDTH} and 2 x {MAX_INNER} columns, "
+            f"got {width} and 2 x {inner}"
         )
     if gate_up.dtype not in KERNEL_DTYPES:
         raise UnsupportedByKernel(f"gate_up must be fp32, bf16 or fp16, got {gate_up.dtype}")
@@ -110,8 +110,14 @@ def _gated_mlp(
     activation: str,
 ) -> Tensor:
     """Args as the fields of MlpWeights and MlpPlan, in order."""
-    grouped = MlpWeights(*weights, activation)  # type: ignore[arg-type]  # checked next
-    wanted = MlpPlan(*plan, quantise_inputs)
+    gate_up, down, *biases = weights
+    assert gate_up is not None
+    assert down is not None
+    if activation not in ("silu", "gelu_tanh"):
+        raise KernelInputError(f"activation must be silu or gelu_tanh, got {activation!r}")
+    named: Any = activation
+    grouped = MlpWeights(gate_up, down, biases[0], biases[1], named)
+    wanted = MlpPlan(plan[0], plan[1], quantise_inputs)
     check_mlp(hidden, grouped, wanted)
     return _Mlp(hidden.contiguous(), grouped, wanted).run()
 
@@ -136,9 +142,10 @@ class _Mlp:
         self.hidden, self.weights, self.plan = hidden, weights, plan
         self.num_rows, self.width = hidden.shape
         self.inner = weights.gate_up.shape[1] // 2
-        self.block_m = min(64, max(16, next_power_of_2(self.num_rows)))
+        few = self.num_rows <= 16 or weights.gate_up.dtype == torch.float32  # fp32 would spill
+        self.block_m = 16 if few else 64
         self.tiles = -(-self.num_rows // self.block_m)
-        self.silu = weights.activation == "silu"
+        self.silu = int(weights.activation == "silu")
 
     def run(self) -> Tensor:
         from kernels.gated_mlp import triton_kernel as kernels
@@ -153,7 +160,7 @@ class _Mlp:
             {"inner": inner, "weight": self.weights.down, "partial": partial,
              "num_rows": self.num_rows, "inner_size": self.inner, "width": self.width},
             {"BLOCK_M": self.block_m, **_TILE},
-            _OPTIONS,
+            self._options(),
         )  # fmt: skip
         output = torch.empty_like(prepared)
         block, options = row_block(self.width)
@@ -212,9 +219,9 @@ class _Mlp:
              "weight": self.weights.gate_up, **self._bias(bias),
              "output": inner if fused else partial, "num_rows": self.num_rows,
              "num_channels": self.width, "inner_size": self.inner,
-             "biased": int(bias is not None)},
-            {"BLOCK_M": self.block_m, **_TILE, "FUSED": fused, "SILU": self.silu},
-            _OPTIONS,
+             "biased": int(bias is not None), "silu": self.silu},
+            {"BLOCK_M": self.block_m, **_TILE, "FUSED": fused},
+            self._options(),
         )  # fmt: skip
         if fused:
             return inner
@@ -224,11 +231,14 @@ class _Mlp:
             (self.num_rows,),
             {"partial": partial, **self._bias(bias), **self._bits(quantising, {"inner": inner}),
              "num_rows": self.num_rows, "inner_size": self.inner, "splits": splits,
-             **self._flags(bias, quantising)},
-            {"BLOCK": block, "SILU": self.silu},
+             **self._flags(bias, quantising), "silu": self.silu},
+            {"BLOCK": block},
             options,
         )  # fmt: skip
         return inner
+
+    def _options(self) -> dict[str, int]:
+        return {"num_warps": 4 if self.block_m == 16 else 8, "num_stages": 3}
 
     def _splits(self, columns: int, channels: int) -> int:
         programs = self.tiles * -(-columns // _COLUMNS)

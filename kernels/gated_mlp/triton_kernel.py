@@ -14,7 +14,7 @@ import triton.language as tl
 
 from kernels.activation_quantisation.triton_kernel import quantised
 from kernels.channel_pruning.triton_kernel import largest_only
-from kernels.triton_helpers import dot_narrow
+from kernels.triton_helpers import dot_narrow, narrowed
 
 __all__ = [
     "activate_rows",
@@ -41,7 +41,7 @@ def prepare_rows(
     numbers = largest_only(numbers, inside, kept)
     bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
     numbers = quantised(numbers, bits)
-    tl.store(prepared + at, numbers.to(prepared.dtype.element_ty), mask=inside)
+    tl.store(prepared + at, narrowed(numbers, prepared.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_channels", "rows_at_once"])
@@ -105,21 +105,21 @@ def split_range(count, split, splits, BLOCK_K: tl.constexpr):
 
 
 @triton.jit
-def activated(gate, up, SILU: tl.constexpr):
-    """silu(gate) · up, or tanh-approximated gelu(gate) · up, in fp32."""
-    if SILU:
-        return gate / (1.0 + tl.exp(-gate)) * up
-    inner = 0.7978845608028654 * (gate + 0.044715 * gate * gate * gate)
-    # gelu_tanh(x) = x · sigmoid(2 · inner); tanh itself would overflow through exp.
-    return gate / (1.0 + tl.exp(-2.0 * inner)) * up
+def activated(gate, up, silu):
+    """silu(gate) · up, or tanh-approximated gelu(gate) · up, in fp32.
+
+    Both are x · sigmoid(y): y is x, or 2 · sqrt(2/π) · (x + 0.044715 · x³).
+    """
+    gelu = 1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)
+    return gate / (1.0 + tl.exp(-tl.where(silu != 0, gate, gelu))) * up
 
 
-@triton.jit(do_not_specialize=["num_rows", "num_channels", "inner_size", "biased"])
+@triton.jit(do_not_specialize=["num_rows", "num_channels", "inner_size", "biased", "silu"])
 def gate_up_rows(
     prepared, channels, counts, weight, bias, output,
-    num_rows, num_channels, inner_size, biased,
+    num_rows, num_channels, inner_size, biased, silu,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    FUSED: tl.constexpr, SILU: tl.constexpr,
+    FUSED: tl.constexpr,
 ):  # fmt: skip
     """Gate and up projections of kept channels.
 
@@ -148,7 +148,7 @@ def gate_up_rows(
         biases = tl.where(column < inner_size, biased, 0) != 0
         gate += tl.load(bias + column, mask=biases, other=0.0).to(tl.float32)[None, :]
         up += tl.load(bias + inner_size + column, mask=biases, other=0.0).to(tl.float32)[None, :]
-        numbers = activated(gate, up, SILU).to(output.dtype.element_ty)
+        numbers = narrowed(activated(gate, up, silu), output.dtype.element_ty)
         tl.store(output + row[:, None] * inner_size + column[None, :], numbers, mask=written)
     else:
         at = output + (split * num_rows + row)[:, None] * width + column[None, :]
@@ -156,10 +156,10 @@ def gate_up_rows(
         tl.store(at + inner_size, up, mask=written)
 
 
-@triton.jit(do_not_specialize=["num_rows", "inner_size", "splits", "biased", "quantising"])
+@triton.jit(do_not_specialize=["num_rows", "inner_size", "splits", "biased", "quantising", "silu"])
 def activate_rows(
     partial, bias, bit_widths, inner, num_rows, inner_size, splits, biased, quantising,
-    BLOCK: tl.constexpr, SILU: tl.constexpr,
+    silu, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """partial [splits, R, 2·I] fp32 → inner [R, I]: summed, activated, quantised if flagged."""
     row = tl.program_id(0)
@@ -172,9 +172,9 @@ def activate_rows(
         at = partial + (split * num_rows + row) * 2 * inner_size + column
         gate += tl.load(at, mask=inside, other=0.0)
         up += tl.load(at + inner_size, mask=inside, other=0.0)
-    numbers = activated(gate, up, SILU).to(inner.dtype.element_ty)
+    numbers = narrowed(activated(gate, up, silu), inner.dtype.element_ty)
     bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
-    numbers = quantised(numbers.to(tl.float32), bits).to(inner.dtype.element_ty)
+    numbers = narrowed(quantised(numbers.to(tl.float32), bits), inner.dtype.element_ty)
     tl.store(inner + row * inner_size + column, numbers, mask=inside)
 
 
@@ -211,7 +211,8 @@ def finish_rows(
     for split in range(0, splits):
         at = partial + (split * num_rows + row) * width + column
         numbers += tl.load(at, mask=inside, other=0.0)
-    numbers = numbers.to(output.dtype.element_ty).to(tl.float32)
+    numbers = narrowed(numbers, output.dtype.element_ty).to(tl.float32)
     bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
     numbers = quantised(numbers, bits)
-    tl.store(output + row * width + column, numbers.to(output.dtype.element_ty), mask=inside)
+    numbers = narrowed(numbers, output.dtype.element_ty)
+    tl.store(output + row * width + column, numbers, mask=inside)

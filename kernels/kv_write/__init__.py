@@ -25,7 +25,9 @@ def one_launch(buffer: Tensor, num_rows: int) -> bool:
 def write_tokens(
     new: Pair, buffers: Pair, bounds: Pair | None, slots: Tensor, page_size: int
 ) -> None:
-    """Store each row's new key and value at its slot; CUDA goes to Triton, many rows on a CPU to Numba.
+    """Store each row's new key and value at its slot.
+
+    CUDA goes to Triton, many rows on a CPU to Numba.
 
     Args:
         new: keys and values [R, Hkv, D].

@@ -31,9 +31,7 @@ def triton_fits(new: Pair, buffers: Pair, bounds: Pair | None) -> bool:
     )
 
 
-@torch.library.custom_op(
-    "sol::store_rows", mutates_args=("keys", "values", "page_min", "page_max")
-)
+@torch.library.custom_op("sol::store_rows", mutates_args=("keys", "values", "page_min", "page_max"))
 def store_rows(
     new_keys: Tensor,
     new_values: Tensor,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.triton_helpers import narrowed
+
 __all__ = ["write_rows"]
 
 
@@ -31,8 +33,10 @@ def write_rows(
     channel = tl.arange(0, HEAD)
     inside = channel < head_size
     at = row.to(tl.int64) * row_stride + head * head_stride + channel
-    key = tl.load(new_keys + at, mask=inside, other=0.0).to(keys.dtype.element_ty)
-    value = tl.load(new_values + at, mask=inside, other=0.0).to(values.dtype.element_ty)
+    key = tl.load(new_keys + at, mask=inside, other=0.0)
+    value = tl.load(new_values + at, mask=inside, other=0.0)
+    key = narrowed(key.to(tl.float32), keys.dtype.element_ty)
+    value = narrowed(value.to(tl.float32), values.dtype.element_ty)
     slot = tl.load(slots + row)
     sequence = row.to(tl.int64) * num_heads + head
     where = (sequence * capacity + slot) * head_size + channel

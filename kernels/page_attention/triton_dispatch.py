@@ -14,28 +14,20 @@ import torch
 from torch import Tensor
 
 from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 from kernels.triton_support import (
-    KERNEL_DTYPES,
-    KernelInputError,
-    UnsupportedByKernel,
-    check_beside,
     launch,
     next_power_of_2,
     runs_triton,
     supported,
 )
 
-__all__ = ["attend_with_triton", "check_attention", "triton_fits"]
+__all__ = ["attend_with_triton", "triton_fits"]
 
-HEAD_SIZES = (16, 256)  # smallest and largest; multiples of 8
-PAGE_SIZES = (1, 64)
-MAX_PAGES = 16384  # one program ranks all pages of a head
-MAX_OFFSET = 2**31 - 1  # int32 offsets
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
 # are worth a program of their own.
 TARGET_PROGRAMS = 264
 TOKENS_PER_SPLIT = 256
-MAX_SPLITS = 64
 _SCORED_AT_ONCE = 32  # pages a scoring program takes
 _LISTED_AT_ONCE = 256
 
@@ -69,44 +61,6 @@ class _Tiles:
     @property
     def total(self) -> int:
         return self.sources * self.per_source
-
-
-def check_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
-    """Raise what the kernels refuse.
-
-    Raises: UnsupportedByKernel for sizes and dtypes that only the reference takes;
-        KernelInputError for shapes, devices and layouts that are wrong. Both name the argument.
-    """
-    if query.dim() != 3 or query.dtype != torch.float32:
-        raise UnsupportedByKernel(
-            f"query must be [R, H, D] float32, got {list(query.shape)} {query.dtype}"
-        )
-    size = query.shape[2]
-    if size % 8 or not HEAD_SIZES[0] <= size <= HEAD_SIZES[1]:
-        raise UnsupportedByKernel(
-            f"query's head size must be a multiple of 8 from {HEAD_SIZES[0]} to "
-            f"{HEAD_SIZES[1]}, got {size}"
-        )
-    if not PAGE_SIZES[0] <= plan.page_size <= PAGE_SIZES[1]:
-        raise UnsupportedByKernel(
-            f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[1]}, got {plan.page_size}"
-        )
-    if not 1 <= len(blocks) <= 2:
-        raise UnsupportedByKernel(f"blocks must be one or two, got {len(blocks)}")
-    num_pages = sum(-(-block.keys.shape[2] // plan.page_size) for block in blocks)
-    if num_pages > MAX_PAGES:
-        raise UnsupportedByKernel(f"pages must be at most {MAX_PAGES} in all, got {num_pages}")
-    tokens = sum(block.keys.shape[2] for block in blocks)
-    scratch = query.shape[0] * query.shape[1] * max(num_pages, 2 * MAX_SPLITS * size)
-    largest = max(scratch, query.shape[0] * tokens, tokens * size)
-    if largest > MAX_OFFSET:
-        raise UnsupportedByKernel(
-            f"query and blocks need offsets of at most {MAX_OFFSET}, got {largest}: "
-            f"{query.shape[0]} rows of {tokens} tokens"
-        )
-    for number, block in enumerate(blocks):
-        _check_block(f"blocks[{number}]", block, query, plan)
-    _check_plan(query, plan, tokens, num_pages)
 
 
 def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
@@ -215,7 +169,7 @@ class _Attention:
             sources = block.keys.shape[0] if block.sources is None else block.sources.shape[0]
             rows, heads = self.num_rows // sources, self.num_heads // self.num_kv_heads
             # Larger tiles would spill registers.
-            most = 16 if block.keys.dtype == torch.float32 else 4096 // self._padded_head()
+            most = 16 if block.keys.dtype == torch.float32 else min(32, 4096 // self._padded_head())
             block_m = min(most, max(16, next_power_of_2(rows * heads)))
             tokens = block.keys.shape[2]
             pages = -(-tokens // self.plan.page_size)
@@ -254,15 +208,18 @@ class _Attention:
             )  # fmt: skip
         return page_keys
 
-    def _rank(self, kernel: Any, tensors: dict[str, Any], more: dict[str, Any] | None = None) -> None:
+    def _rank(
+        self, kernel: Any, tensors: dict[str, Any], more: dict[str, Any] | None = None
+    ) -> None:
         """Launch a kernel with one program a query that looks at all of its pages."""
-        block = next(size for size in (512, 4096, MAX_PAGES) if size >= self.num_pages)
+        warps = {512: 4, 4096: 8, MAX_PAGES: 16}
+        block = next(size for size in warps if size >= self.num_pages)
         launch(
             kernel,
             (self.num_rows * self.num_heads,),
             {**tensors, "num_heads": self.num_heads, "num_pages": self.num_pages, **(more or {})},
             {"BLOCK_P": block},
-            {"num_warps": min(16, max(4, block // 1024)), "num_stages": 1},
+            {"num_warps": warps[block], "num_stages": 1},
         )
 
     def _attend(
@@ -345,76 +302,3 @@ def _lines(tensor: Tensor | None) -> dict[str, int]:
     row, head, _, _ = tensor.stride()
     size = tensor.shape[3]
     return {"row_lines": row // size, "head_lines": head // size}
-
-
-def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) -> None:
-    keys = block.keys
-    if keys.dtype not in KERNEL_DTYPES:
-        raise UnsupportedByKernel(f"{name}.keys must be fp32, bf16 or fp16, got {keys.dtype}")
-    if keys.dtype == torch.float32 and query.shape[2] > 128:
-        raise UnsupportedByKernel(
-            f"query's head size must be at most 128 for float32 keys, got {query.shape[2]}"
-        )
-    if keys.dim() != 4 or keys.shape[3] != query.shape[2] or query.shape[1] % keys.shape[1]:
-        raise KernelInputError(
-            f"{name}.keys must be [N, Hkv, S, {query.shape[2]}] with Hkv dividing "
-            f"{query.shape[1]}, got {list(keys.shape)}"
-        )
-    pages = -(-keys.shape[2] // plan.page_size)
-    shapes = {"keys": keys.shape, "values": keys.shape}
-    if plan.valid_pages is not None:
-        shapes |= dict.fromkeys(("page_min", "page_max"), (*keys.shape[:2], pages, keys.shape[3]))
-    for part, shape in shapes.items():
-        tensor = getattr(block, part)
-        if tensor is None or tensor.shape != shape or tensor.dtype != keys.dtype:
-            given = None if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
-            raise KernelInputError(
-                f"{name}.{part} must be {list(shape)} {keys.dtype}, got {given}"
-            )
-        check_beside(f"{name}.{part}", tensor, query)
-        if not _is_packed(tensor):
-            raise KernelInputError(
-                f"{name}.{part} must hold the tokens of a head one after another, "
-                f"got strides {tensor.stride()}"
-            )
-    if block.page_min is not None and block.page_max is not None:
-        if block.page_min.stride() != block.page_max.stride():
-            raise KernelInputError(f"{name}.page_min and page_max must have the same strides")
-    if keys.stride() != block.values.stride():
-        raise KernelInputError(f"{name}.keys and values must have the same strides")
-    sources = keys.shape[0]
-    if block.sources is not None:
-        check_beside(f"{name}.sources", block.sources, query)
-        sources = block.sources.shape[0]
-    if query.shape[0] % sources:
-        raise KernelInputError(
-            f"query must have a multiple of {name}'s {sources} groups of rows, "
-            f"got {query.shape[0]} rows"
-        )
-
-
-def _check_plan(query: Tensor, plan: AttentionPlan, tokens: int, pages: int) -> None:
-    rows = query.shape[0]
-    wanted = {
-        "valid_tokens": ((rows, tokens), torch.bool),
-        "valid_pages": ((rows, pages), torch.bool),
-        "pages_kept": ((rows,), torch.int64),
-        "tokens_per_page": ((rows, pages), torch.int64),
-    }
-    for name, (shape, dtype) in wanted.items():
-        tensor = getattr(plan, name)
-        if tensor is None:
-            continue
-        check_beside(f"plan.{name}", tensor, query)
-        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_contiguous():
-            raise KernelInputError(
-                f"plan.{name} must be contiguous {list(shape)} {dtype}, "
-                f"got {list(tensor.shape)} {tensor.dtype}"
-            )
-
-
-def _is_packed(tensor: Tensor) -> bool:
-    """Tokens one after another within a head, as lines of D numbers."""
-    row, head, token, channel = tensor.stride()
-    size = tensor.shape[3]
-    return channel == 1 and token == size and row % size == 0 and head % size == 0

@@ -7,8 +7,8 @@ joins parts of the sequence. A *tile* is up to BLOCK_M queries that read the sam
 the heads of one KV head's group, times the rows that share a prefix. A sequence is split
 by taking every ``splits``-th page, so that clusters of chosen pages spread over programs.
 Keys are addressed in lines of ``head_size`` numbers: an int64 offset leads to a sequence,
-int32 offsets within it (64-bit ones for every number of a tile spilled registers). After Quest (arXiv:2406.10774) and
-the split softmax of Flash-Decoding.
+int32 offsets within it (64-bit ones for every number of a tile spilled registers). After
+Quest (arXiv:2406.10774) and the split softmax of Flash-Decoding.
 """
 
 from __future__ import annotations
@@ -149,12 +149,14 @@ def mass_outside_pages(
     weight = tl.where(valid, float_of(keys), 0.0) + tl.log(tokens.to(tl.float32))
     weight = tl.where(valid, weight, -INFINITY)
     mass = tl.exp(weight - tl.max(weight, 0))
+    total = tl.sum(mass, 0)
     best = tl.ceil(tl.sum(valid.to(tl.int32), 0).to(tl.float32) * share - 1e-9).to(tl.int32)
     # Masses are ≥ 0: their bits are in their order; + 1 keeps a vanished mass above 0.
     order = tl.where(valid, mass.to(tl.uint32, bitcast=True) + 1, 0)
     chosen, _, _ = choose_largest(order, tl.maximum(best, 1))
-    left_over = tl.sum(tl.where(valid & (chosen == 0), mass, 0.0), 0)
-    tl.store(outside + place, left_over / tl.sum(mass, 0))
+    # From the order again: keeping the masses beside it would spill registers.
+    left_over = (tl.where(chosen, 1, tl.maximum(order, 1)) - 1).to(tl.uint32)
+    tl.store(outside + place, tl.sum(left_over.to(tl.float32, bitcast=True), 0) / total)
 
 
 @triton.jit
@@ -323,9 +325,7 @@ def merge_splits(
     for start in range(0, splits, SPLITS):
         split = start + tl.arange(0, SPLITS)
         there = split < splits
-        weight = tl.exp(
-            tl.load(tops + place * splits + split, mask=there, other=-INFINITY) - top
-        )
+        weight = tl.exp(tl.load(tops + place * splits + split, mask=there, other=-INFINITY) - top)
         total += tl.sum(weight * tl.load(sums + place * splits + split, mask=there, other=0.0), 0)
         part = tl.load(
             parts + (place * splits + split)[:, None] * head_size + channel[None, :],

@@ -160,9 +160,7 @@ def test_unseen_tokens_may_hold_anything(generator: torch.Generator) -> None:
     clean = page_attention.decode_attention(query, [block], plan)
     keys, values = block.keys.clone(), block.values.clone()
     keys[1, :, 11:], values[1, :, 11:] = torch.inf, torch.nan
-    dirty = page_attention.decode_attention(
-        query, [replace(block, keys=keys, values=values)], plan
-    )
+    dirty = page_attention.decode_attention(query, [replace(block, keys=keys, values=values)], plan)
     assert torch.equal(dirty, clean)
     assert clean.isfinite().all()
 
@@ -182,7 +180,7 @@ def test_large_scores_do_not_overflow(generator: torch.Generator) -> None:
         ("head size", {"size": 264}),
         ("page_size", {"page_size": 65}),
         ("keys", {"dtype": torch.float64}),
-        ("float32 keys", {"size": 256}),
+        ("torch.float32 keys", {"size": 256}),
     ],
 )
 def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
