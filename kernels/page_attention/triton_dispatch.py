@@ -16,6 +16,7 @@ from torch import Tensor
 from kernels.page_attention.reference import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 from kernels.triton_support import (
+    KernelInputError,
     launch,
     next_power_of_2,
     runs_triton,
@@ -99,6 +100,10 @@ def _page_attention(
     grouped = [KVBlock(*blocks[i : i + 5]) for i in range(0, len(blocks), 5)]  # type: ignore[arg-type]  # checked next
     wanted = AttentionPlan(page_size, *plan)
     check_attention(query, grouped, wanted)
+    if share > 0 and (wanted.valid_pages is None or wanted.tokens_per_page is None):
+        raise KernelInputError(
+            f"plan.valid_pages and plan.tokens_per_page are needed for a share of {share}, got None"
+        )
     return _Attention(query.contiguous(), grouped, wanted).run(share)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from kernels.cpu_threads import MANY_ROWS, cpu_kernel
 from kernels.rms_norm import reference
 from kernels.row_operations import fits_rows, normalise_rows
+from kernels.triton_support import runs_triton
 
 __all__ = ["rms_norm"]
 
@@ -15,7 +16,7 @@ __all__ = ["rms_norm"]
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """As ``reference.rms_norm``; CUDA goes to Triton, many fp32 rows on a CPU to Numba."""
     same = hidden.dtype == weight.dtype == torch.float32
-    if same and fits_rows("rms_norm", hidden.reshape(-1, hidden.shape[-1])):
+    if same and runs_triton(hidden) and fits_rows("rms_norm", hidden.reshape(-1, hidden.shape[-1])):
         result: Tensor = normalise_rows(hidden, weight, epsilon)
         return result
     fits = (

@@ -9,7 +9,8 @@ import pytest
 from kernels.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, Binary, compile_in_child
 from kernels.triton_support import recorded_launches
 from sol_core.actions import Action
-from sol_core.benchmarks.kernels import _by_kernel, run_layer
+from sol_core.benchmarks.kernels import KernelBenchOptions, _by_kernel, run_layer
+from sol_core.errors import ConfigError
 from sol_core.roofline import CARDS, MODELS, ModelShape, kernel_costs
 
 KERNELS = {
@@ -65,3 +66,11 @@ def test_every_estimated_kernel_is_measured_where_there_is_a_gpu() -> None:
     launched = {launch.kernel.__name__ for launch in record}
     estimated = {cost.kernel for cost in kernel_costs(TINY, Action(0.5, 0.5), 40)}
     assert {name for name in estimated if not name.startswith("library")} == launched
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("shape", "GPT-5"), ("card", "T4"), ("context", 0), ("budget", 0.0)]
+)
+def test_bad_options_are_named(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match="keep_fraction" if name == "budget" else name):
+        KernelBenchOptions(**{name: value})  # type: ignore[arg-type]  # wrong on purpose

@@ -151,6 +151,23 @@ def test_tied_pages_go_to_the_lowest() -> None:
         close(found.cpu(), expected.expand_as(found), 1e-6)
 
 
+def test_a_dense_row_has_the_same_bits_beside_sparse_ones(generator: torch.Generator) -> None:
+    block = make_block((2, 1, 37, 16), 8, torch.float32, generator)
+    query = _query(2, 3, 16, generator).to(DEVICE)
+    dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
+    plan = make_plan([block], 2, 8, torch.tensor([99, 2]))
+    mixed = page_attention.decode_attention(query, [block], plan)
+    assert torch.equal(mixed[0], dense[0])
+    assert not torch.allclose(mixed[1], dense[1])
+
+
+def test_observing_needs_the_tokens_of_each_page(generator: torch.Generator) -> None:
+    block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
+    query = torch.zeros(1, 2, 16, device=DEVICE)
+    with pytest.raises(KernelInputError, match="tokens_per_page"):
+        page_attention.observed_attention(query, [block], AttentionPlan(8), SHARE)
+
+
 def test_unseen_tokens_may_hold_anything(generator: torch.Generator) -> None:
     """NaN and infinity in slots that rows have not written yet change nothing."""
     block = make_block((2, 1, 24, 16), 8, torch.float32, generator)
