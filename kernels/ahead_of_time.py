@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from kernels.shipped_launches import shipped_launches
 from kernels.triton_support import Launch
@@ -77,8 +76,10 @@ def compile_in_child(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compile for the architectures named (all by default) and print the list."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("architectures", nargs="*", type=int, default=list(ARCHITECTURES))
-    wanted = parser.parse_args(arguments).architectures
+    parser.add_argument("architectures", nargs="*", type=int, help="80, 90, 100; default all")
+    wanted = parser.parse_args(arguments).architectures or list(ARCHITECTURES)
+    if not set(wanted) <= set(ARCHITECTURES):
+        parser.error(f"architectures must be among {ARCHITECTURES}, got {wanted}")
     work = [(number, arch) for number in range(len(shipped_launches())) for arch in wanted]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         binaries = list(pool.map(_compile_numbered, work, chunksize=4))
@@ -144,10 +145,6 @@ def _numbers(report: str) -> Iterator[tuple[str, int]]:
         name, _, value = word.partition(":")
         if value.isdigit():
             yield name, int(value)
-
-
-def _describe(binaries: Sequence[Binary]) -> list[dict[str, Any]]:
-    return [asdict(binary) for binary in binaries]
 
 
 if __name__ == "__main__":

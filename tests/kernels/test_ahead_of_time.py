@@ -43,7 +43,7 @@ def test_no_kernel_spills_and_all_fit_their_chip(binaries: list[Binary]) -> None
 
 
 def test_a_failing_child_says_why() -> None:
-    with pytest.raises(RuntimeError, match="compiling the kernels failed"):
+    with pytest.raises(RuntimeError, match=r"failed:\n[\s\S]*must be among"):
         compile_in_child([7])
 
 
