@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kernels.cpu_threads import MANY_ROWS
+from kernels.kv_write import one_launch
 from kernels.page_attention import KVBlock
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.layer_store import LayerStore
@@ -105,7 +105,7 @@ class KVCache:
         count = keys.shape[2]
         self._check_room(count)
         store = self._layers[layer]
-        if self._is_uniform() and (count > 1 or self.num_rows < MANY_ROWS):
+        if self._is_uniform() and (count > 1 or not one_launch(store.keys, self.num_rows)):
             store.write_stretch(keys, values, self.own_lengths)
         elif count == 1:
             if self._slots is None:  # made once per step

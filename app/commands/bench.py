@@ -1,4 +1,4 @@
-"""``launch.py bench``: how fast decoding and batched rollouts are on this machine, measured."""
+"""``launch.py bench``: how fast decoding, batched rollouts and GPU kernels are, measured."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from app.views import json_safe
 __all__ = ["HELP", "NAME", "add_arguments", "run"]
 
 NAME = "bench"
-HELP = "measure the speed of decoding, or of batched rollouts, against what the machine allows"
+HELP = "measure decoding, batched rollouts or GPU kernels against what the machine allows"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure, on which model, for how long."""
     parser.add_argument(
         "what",
-        choices=("decode", "rollout"),
+        choices=("decode", "rollout", "kernels"),
         help="decode: one text, against transformers and the memory bandwidth; "
-        "rollout: an update of the trainer, against the rate of matrix products",
+        "rollout: an update of the trainer, against the rate of matrix products; "
+        "kernels: registers, spills and estimated floors of the Triton kernels, and their "
+        "times where there is a GPU",
     )
     parser.add_argument(
-        "--context", type=int, default=256, help="prompt tokens before the first step (256)"
+        "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
     )
     parser.add_argument(
         "--new-tokens", type=int, default=48, help="decode: tokens per round and contestant (48)"
@@ -43,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rollout: schedules per window, which share its prefix (16)",
     )
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (5)")
+    parser.add_argument("--shape", help="kernels: SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B")
+    parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
+    parser.add_argument("--budget", type=float, default=0.5, help="kernels: κ and ρ (0.5)")
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
 
@@ -52,15 +57,20 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     data_dir = open_data_dir(args)
     console.say("measuring; leave the machine alone for a minute or two")
-    measure = _decode if args.what == "decode" else _rollout
+    measure = {"decode": _decode, "rollout": _rollout, "kernels": _kernels}[args.what]
     result = json_safe(measure(args, data_dir, console))
     console.clear()
-    if args.what == "rollout" and not args.json:
-        write_out(_rollout_text(result))
+    texts = {"rollout": _rollout_text, "kernels": _kernels_text}
+    if args.what in texts and not args.json:
+        write_out(texts[args.what](result))
         return 0
     indent = None if args.json else 2
     write_out(json.dumps(result, allow_nan=False, indent=indent) + "\n")
     return 0
+
+
+def _context(args: argparse.Namespace) -> int:
+    return 256 if args.context is None else args.context
 
 
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
@@ -70,7 +80,7 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     folder = locate_model(model_name(args), data_dir.root, console.progress)
     # The shipped policy belongs to the default model.
     policy = SHIPPED_FOLDER if model_name(args) == DEFAULT_MODEL else None
-    options = BenchOptions(folder, args.dtype, args.context, args.new_tokens, args.rounds, policy)
+    options = BenchOptions(folder, args.dtype, _context(args), args.new_tokens, args.rounds, policy)
     return bench_decode(options, console.progress)
 
 
@@ -78,11 +88,41 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
     from sol_core.benchmarks.rollout import RolloutOptions, bench_rollout
     from sol_core.loading import load_language_model
 
-    options = RolloutOptions(args.context, args.rows, args.steps, args.group, args.rounds)
+    options = RolloutOptions(_context(args), args.rows, args.steps, args.group, args.rounds)
     model = load_language_model(
         model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
     )
     return bench_rollout(model, options, console.progress)
+
+
+def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from sol_core.benchmarks.kernels import KernelBenchOptions, bench_kernels
+
+    given = {"context": args.context, "shape": args.shape, "card": args.card}
+    options = KernelBenchOptions(
+        budget=args.budget,
+        cache_dir=data_dir.root / "triton",
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    return bench_kernels(options, console.progress)
+
+
+def _kernels_text(result: dict[str, Any]) -> str:
+    """The record as a table, one kernel a line."""
+    lines = [
+        f"{result['model']}, {result['context']} tokens, budget {result['budget']:g}; "
+        f"floor: estimate for {result['card']}; measured on {result['device'] or 'no GPU'}",
+        f"{'kernel':28} registers spills  shared    floor  measured us",
+    ]
+    for name, needs in result["kernels"].items():
+        cells = [needs["registers"], needs["spills"], needs["shared_bytes"]]
+        whole = ["-" if cell is None else str(cell) for cell in cells]
+        times = [needs["floor_us"], needs["measured_us"]]
+        parts = ["-" if time is None else f"{time:.2f}" for time in times]
+        lines.append(
+            f"{name:28} {whole[0]:>9} {whole[1]:>6} {whole[2]:>7} {parts[0]:>8} {parts[1]:>9}"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _rollout_text(result: dict[str, Any]) -> str:

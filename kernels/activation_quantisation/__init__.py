@@ -7,12 +7,16 @@ from torch import Tensor
 
 from kernels.activation_quantisation import reference
 from kernels.cpu_threads import cpu_kernel
+from kernels.row_operations import fits_rows, quantise_rows
 
 __all__ = ["fake_quantise"]
 
 
 def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
-    """As ``reference.fake_quantise``, bit for bit; fp32 on a CPU goes to Numba."""
+    """As ``reference.fake_quantise``, bit for bit; CUDA goes to Triton, fp32 on a CPU to Numba."""
+    if fits_rows("fake_quantise", activations):
+        quantised: Tensor = quantise_rows(activations, bit_widths)
+        return quantised
     fits = activations.device.type == "cpu" and activations.dtype == torch.float32
     kernel = (
         cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") if fits else None

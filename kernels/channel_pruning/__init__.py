@@ -7,12 +7,19 @@ from torch import Tensor
 
 from kernels.channel_pruning import reference
 from kernels.cpu_threads import cpu_kernel
+from kernels.row_operations import MAX_PRUNED, fits_rows, prune_rows
 
 __all__ = ["keep_largest_channels"]
 
 
 def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
-    """As ``reference.keep_largest_channels``, bit for bit; fp32 on a CPU goes to Numba."""
+    """As ``reference.keep_largest_channels``, bit for bit.
+
+    CUDA goes to Triton, fp32 on a CPU to Numba.
+    """
+    if fits_rows("keep_largest_channels", hidden, MAX_PRUNED):
+        pruned: Tensor = prune_rows(hidden, channels_kept)
+        return pruned
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
     kernel = cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") if fits else None
     if kernel is None:

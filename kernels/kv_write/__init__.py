@@ -9,16 +9,25 @@ from torch import Tensor
 
 from kernels.cpu_threads import MANY_ROWS, cpu_kernel
 from kernels.kv_write import reference
+from kernels.kv_write.triton_dispatch import store_rows, triton_fits
+from kernels.triton_support import runs_triton
 
-__all__ = ["write_tokens"]
+__all__ = ["one_launch", "write_tokens"]
 
 Pair = tuple[Tensor, Tensor]
+
+
+def one_launch(buffer: Tensor, num_rows: int) -> bool:
+    """Whether ``write_tokens`` is one kernel for so many rows, and beats slices even if uniform."""
+    return runs_triton(buffer) or num_rows >= MANY_ROWS
 
 
 def write_tokens(
     new: Pair, buffers: Pair, bounds: Pair | None, slots: Tensor, page_size: int
 ) -> None:
-    """Store each row's new key and value at its slot; many rows on a CPU go to Numba.
+    """Store each row's new key and value at its slot.
+
+    CUDA goes to Triton, many rows on a CPU to Numba.
 
     Args:
         new: keys and values [R, Hkv, D].
@@ -28,6 +37,10 @@ def write_tokens(
         slots: [R] int64.
         page_size: tokens per page.
     """
+    if triton_fits(new, buffers, bounds):
+        low, high = bounds or buffers
+        store_rows(*new, *buffers, low, high, slots, page_size if bounds is not None else 0)
+        return
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))
     fits = (

@@ -16,6 +16,7 @@ from kernels.page_attention.reference import (
     page_scores,
     select_pages,
 )
+from kernels.page_attention.triton_dispatch import attend_with_triton, triton_fits
 
 __all__ = [
     "AttentionPlan",
@@ -30,7 +31,9 @@ __all__ = [
 
 
 def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
-    """As ``reference.decode_attention``; many rows on a CPU go to Numba."""
+    """As ``reference.decode_attention``; on CUDA in Triton, many rows on a CPU in Numba."""
+    if triton_fits(query, blocks, plan):
+        return attend_with_triton(query, blocks, plan, 0.0)[0]
     if cpu_kernel_fits(query, blocks):
         return attend_on_cpu(query, blocks, plan, 0.0)[0]
     return reference.decode_attention(query, blocks, plan)
@@ -40,6 +43,8 @@ def observed_attention(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
 ) -> tuple[Tensor, Tensor]:
     """``decode_attention`` and ``reference.mass_outside``: [R, H, D] and [R, H]."""
+    if triton_fits(query, blocks, plan):
+        return attend_with_triton(query, blocks, plan, share)
     if cpu_kernel_fits(query, blocks):
         return attend_on_cpu(query, blocks, plan, share)
     outside = reference.mass_outside(query, blocks, plan, share)

@@ -7,12 +7,18 @@ from torch import Tensor
 
 from kernels.cpu_threads import MANY_ROWS, cpu_kernel
 from kernels.rms_norm import reference
+from kernels.row_operations import fits_rows, normalise_rows
+from kernels.triton_support import runs_triton
 
 __all__ = ["rms_norm"]
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-    """As ``reference.rms_norm``; many fp32 rows on a CPU go to Numba."""
+    """As ``reference.rms_norm``; CUDA goes to Triton, many fp32 rows on a CPU to Numba."""
+    same = hidden.dtype == weight.dtype == torch.float32
+    if same and runs_triton(hidden) and fits_rows("rms_norm", hidden.reshape(-1, hidden.shape[-1])):
+        result: Tensor = normalise_rows(hidden, weight, epsilon)
+        return result
     fits = (
         hidden.dim() == 2
         and hidden.shape[0] >= MANY_ROWS

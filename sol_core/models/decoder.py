@@ -22,6 +22,7 @@ from torch import Tensor
 from kernels.activation_quantisation import fake_quantise
 from kernels.channel_pruning import keep_largest_channels
 from kernels.cpu_threads import torch_on_one_thread
+from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention
 from kernels.rms_norm import rms_norm
@@ -303,6 +304,10 @@ class FrozenLM:
     def _mlp(self, layer: LayerWeights, normed: Tensor, plan: StepPlan) -> Tensor:
         """The MLP of one decode step, pruned and quantised: [R, C] → [R, C]."""
         if plan.channels_kept is not None:
+            fused = self._fused_mlp(layer, normed, plan)
+            if fused is not None:
+                return fused
+        if plan.channels_kept is not None:
             normed = keep_largest_channels(normed, plan.channels_kept)
         at_input = plan.bit_widths is not None and plan.quant_site == "mlp_input"
         if plan.bit_widths is not None and at_input:
@@ -314,6 +319,16 @@ class FrozenLM:
         if plan.bit_widths is not None and not at_input:
             output = fake_quantise(output, plan.bit_widths)
         return output
+
+    def _fused_mlp(self, layer: LayerWeights, normed: Tensor, plan: StepPlan) -> Tensor | None:
+        gate_up, down = layer.gate_up, layer.down
+        weights = MlpWeights(
+            gate_up.weight, down.weight, gate_up.bias, down.bias, self.spec.activation
+        )
+        at_input = plan.quant_site == "mlp_input"
+        return fused_gated_mlp(
+            normed, weights, MlpPlan(plan.channels_kept, plan.bit_widths, at_input)
+        )
 
     def _gate(self, gate_up: Tensor) -> Tensor:
         gate, up = gate_up.chunk(2, dim=-1)

@@ -110,7 +110,7 @@ def _visible_tokens(cache: KVCache, lengths: list[int], visible: list[int]) -> T
     own = torch.tensor([n + 1 for n in cache.own_lengths], device=device)[:, None]
     total = torch.tensor(lengths, device=device)[:, None]
     first_seen = total - torch.tensor(visible, device=device)[:, None]
-    own_slots = torch.arange(int(own.max()), device=device)[None]
+    own_slots = torch.arange(max(cache.own_lengths) + 1, device=device)[None]
     own_seen = (own_slots < own) & (own_slots + (total - own) >= first_seen)
     if not cache.shared_lengths:
         return own_seen

@@ -4,7 +4,8 @@ A matrix is always *addressed* as [in, out], so the decoder writes ``x @ w``. Ho
 lies in memory is decided here: fp32 is stored in-channel-major, because one-row
 products then read 16–22 GB/s instead of 11 on two CPU cores (``docs/decisions.md``)
 and a pruned channel is one contiguous row; 16-bit types stay out-channel-major,
-where the CPU's bf16 product is fastest.
+where the CPU's bf16 product is fastest. On CUDA the MLP is in-channel-major in every
+dtype: its kernels skip pruned channels.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kernels.linear import linear
 from sol_core.errors import ModelLoadError
 from sol_core.models.spec import ModelSpec
 
-__all__ = ["LayerWeights", "Linear", "ModelWeights", "arrange_weights"]
+__all__ = ["LayerWeights", "Linear", "ModelWeights", "arrange_weights", "in_channel_major"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,11 @@ def in_out_view(weight: Tensor) -> Tensor:
     return weight.t().contiguous() if weight.dtype == torch.float32 else weight.contiguous().t()
 
 
+def in_channel_major(linear: Linear) -> Linear:
+    """The same map with each input channel's weights in one contiguous row."""
+    return Linear(linear.weight.contiguous(), linear.bias)
+
+
 def arrange_weights(
     tensors: Mapping[str, Tensor],
     spec: ModelSpec,
@@ -188,7 +194,9 @@ def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> 
     for item in dataclasses.fields(layer):
         value = getattr(layer, item.name)
         if isinstance(value, Linear):
-            placed[item.name] = _placed(value, to_device)
+            linear = _placed(value, to_device)
+            skips = item.name in ("gate_up", "down") and linear.weight.is_cuda
+            placed[item.name] = in_channel_major(linear) if skips else linear
         else:
             placed[item.name] = None if value is None else to_device(value)
     return LayerWeights(**placed)

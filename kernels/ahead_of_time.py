@@ -1,0 +1,151 @@
+"""Compiles every Triton kernel as it ships, for GPUs that need not be there.
+
+``python -m kernels.ahead_of_time`` launches each operation for every shipped combination
+of sizes and dtypes without running it, compiles what would have been launched to machine
+code, and prints what the binaries need as one JSON list: registers a thread, bytes of
+spilled registers (0, or a kernel waits for memory it should not touch), and shared
+memory. It must run in a process of its own without TRITON_INTERPRET.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kernels.shipped_launches import shipped_launches
+from kernels.triton_support import Launch
+
+__all__ = ["ARCHITECTURES", "SHARED_LIMIT", "Binary", "compile_in_child", "main"]
+
+ARCHITECTURES = (80, 90, 100)  # A100, H100, B200
+# Shared memory that one block may use, bytes (CUDA C++ Programming Guide, compute capabilities).
+SHARED_LIMIT = {80: 166_912, 90: 232_448, 100: 232_448}
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """What one kernel needs on one architecture.
+
+    Attributes:
+        kernel: its name; ``variant`` tells its compile-time choices apart.
+        architecture: 80, 90 or 100.
+        registers: per thread. spills: bytes per thread. shared_bytes: per program.
+        num_warps: 32 threads each.
+    """
+
+    kernel: str
+    variant: str
+    architecture: int
+    registers: int
+    spills: int
+    shared_bytes: int
+    num_warps: int
+
+
+def compile_in_child(
+    architectures: Sequence[int] = ARCHITECTURES, cache_dir: Path | None = None
+) -> list[Binary]:
+    """All binaries, made by a child process so that neither interpreter nor memory leak in.
+
+    Args:
+        cache_dir: where compiled kernels are kept; default Triton's own place.
+    Raises: RuntimeError with the child's last words when it fails.
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    if cache_dir is not None:
+        environment["TRITON_CACHE_DIR"] = str(cache_dir)
+    root = str(Path(__file__).resolve().parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(
+        [root, *filter(None, [environment.get("PYTHONPATH")])]
+    )
+    command = [sys.executable, "-m", "kernels.ahead_of_time", *map(str, architectures)]
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if child.returncode != 0:
+        raise RuntimeError(f"compiling the kernels failed:\n{child.stderr[-2000:]}")
+    return [Binary(**record) for record in json.loads(child.stdout)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compile for the architectures named (all by default) and print the list."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("architectures", nargs="*", type=int, help="80, 90, 100; default all")
+    wanted = parser.parse_args(arguments).architectures or list(ARCHITECTURES)
+    if not set(wanted) <= set(ARCHITECTURES):
+        parser.error(f"architectures must be among {ARCHITECTURES}, got {wanted}")
+    work = [(number, arch) for number in range(len(shipped_launches())) for arch in wanted]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        binaries = list(pool.map(_compile_numbered, work, chunksize=4))
+    sys.stdout.write(json.dumps([asdict(binary) for binary in binaries]) + "\n")
+    return 0
+
+
+def _compile_numbered(work: tuple[int, int]) -> Binary:
+    number, architecture = work
+    return _compile(shipped_launches()[number], architecture)
+
+
+def _compile(launch: Launch, architecture: int) -> Binary:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    types = dict(launch.signature) | {name: "constexpr" for name, _ in launch.constants}
+    # Torch's allocations are aligned, which the launcher tells the compiler too.
+    aligned = {
+        (index,): [["tt.divisibility", 16]]
+        for index, (_, type_name) in enumerate(launch.signature)
+        if type_name.startswith("*")
+    }
+    source = ASTSource(launch.kernel, types, dict(launch.constants), aligned)
+    options = {"enable_fp_fusion": True, **dict(launch.options)}
+    compiled = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
+    registers, spills = _resources(compiled.asm["cubin"])
+    return Binary(
+        launch.kernel.__name__,
+        _variant(launch),
+        architecture,
+        registers,
+        spills,
+        compiled.metadata.shared,
+        compiled.metadata.num_warps,
+    )
+
+
+def _variant(launch: Launch) -> str:
+    """Compile-time choices, and the 16-bit or 32-bit types of the data."""
+    constants = [f"{name}={value}" for name, value in launch.constants]
+    types = {kind for _, kind in launch.signature if kind in ("*bf16", "*fp16")}
+    return " ".join([*constants, *sorted(kind[1:] for kind in types)])
+
+
+def _resources(cubin: bytes) -> tuple[int, int]:
+    """Registers and bytes of stack and local memory per thread, from the binary."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [str(tool), "--dump-resource-usage", file.name]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = dict(_numbers(report))
+    return found["REG"], found["STACK"] + found["LOCAL"]
+
+
+def _numbers(report: str) -> Iterator[tuple[str, int]]:
+    for word in report.split():
+        name, _, value = word.partition(":")
+        if value.isdigit():
+            yield name, int(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The gated MLP of a compressed decode step, in plain PyTorch: the definition.
+
+``down(act(gate(x)) · up(x))`` over an input whose channels are pruned by magnitude, with
+fake quantisation at the output or at both inputs, as in SOL (arXiv:2605.10875). This file
+multiplies with zeros and saves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.activation_quantisation.reference import fake_quantise
+from kernels.channel_pruning.reference import keep_largest_channels
+
+__all__ = ["MlpPlan", "MlpWeights", "gated_mlp"]
+
+
+@dataclass(frozen=True, slots=True)
+class MlpWeights:
+    """One layer's MLP.
+
+    Attributes:
+        gate_up: [C, 2·I], gate first; down: [I, C]; of one dtype.
+        gate_up_bias: [2·I], down_bias: [C], or None.
+        activation: of the gate.
+    """
+
+    gate_up: Tensor
+    down: Tensor
+    gate_up_bias: Tensor | None = None
+    down_bias: Tensor | None = None
+    activation: Literal["silu", "gelu_tanh"] = "silu"
+
+
+@dataclass(frozen=True, slots=True)
+class MlpPlan:
+    """What each row may compute.
+
+    Attributes:
+        channels_kept: [R] int64 in [1, C]; None keeps all.
+        bit_widths: [R] int64 in [2, 16]; None quantises nothing.
+        quantise_inputs: at the pruned input and the down projection's input, instead of
+            at the output.
+    """
+
+    channels_kept: Tensor | None = None
+    bit_widths: Tensor | None = None
+    quantise_inputs: bool = False
+
+
+def gated_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
+    """The MLP of normalised hidden states, pruned and quantised per row.
+
+    Args:
+        hidden: [R, C] fp32.
+    Returns: [R, C] in the weights' dtype.
+    """
+    dtype = weights.gate_up.dtype
+    if plan.channels_kept is not None:
+        hidden = keep_largest_channels(hidden, plan.channels_kept)
+    if plan.bit_widths is not None and plan.quantise_inputs:
+        hidden = fake_quantise(hidden, plan.bit_widths)
+    inner = hidden.to(dtype) @ weights.gate_up
+    if weights.gate_up_bias is not None:
+        inner = inner + weights.gate_up_bias
+    gate, up = inner.chunk(2, dim=-1)
+    gate = F.silu(gate) if weights.activation == "silu" else F.gelu(gate, approximate="tanh")
+    inner = gate * up
+    if plan.bit_widths is not None and plan.quantise_inputs:
+        inner = fake_quantise(inner, plan.bit_widths)
+    output = inner @ weights.down
+    if weights.down_bias is not None:
+        output = output + weights.down_bias
+    if plan.bit_widths is not None and not plan.quantise_inputs:
+        output = fake_quantise(output, plan.bit_widths)
+    return output

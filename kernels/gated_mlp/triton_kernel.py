@@ -1,0 +1,218 @@
+"""The gated MLP of a decode step on CUDA, reading the weights of kept channels only.
+
+``prepare_rows`` prunes and quantises the input, ``list_channels`` joins the kept channels
+of up to BLOCK_M rows, ``gate_up_rows`` reads those channels' weights (a channel is one
+contiguous line of an [in, out] matrix) and applies the activation, ``activate_rows`` does
+that where the channels were split over programs or the inner activations are quantised,
+``down_rows`` multiplies back and ``finish_rows`` sums, rounds and quantises the output.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.activation_quantisation.triton_kernel import quantised
+from kernels.channel_pruning.triton_kernel import largest_only
+from kernels.triton_helpers import dot_narrow, narrowed
+
+__all__ = [
+    "activate_rows",
+    "down_rows",
+    "finish_rows",
+    "gate_up_rows",
+    "list_channels",
+    "prepare_rows",
+]
+
+
+@triton.jit(do_not_specialize=["num_channels", "pruning", "quantising"])
+def prepare_rows(
+    hidden, channels_kept, bit_widths, prepared, num_channels, pruning, quantising,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """hidden [R, C] fp32, pruned and then quantised as flagged → prepared [R, C]."""
+    row = tl.program_id(0)
+    channel = tl.arange(0, BLOCK)
+    inside = channel < num_channels
+    at = row.to(tl.int64) * num_channels + channel
+    numbers = tl.load(hidden + at, mask=inside, other=0.0)
+    kept = tl.load(channels_kept + row, mask=pruning != 0, other=num_channels).to(tl.int32)
+    numbers = largest_only(numbers, inside, kept)
+    bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
+    numbers = quantised(numbers, bits)
+    tl.store(prepared + at, narrowed(numbers, prepared.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["num_rows", "num_channels", "rows_at_once"])
+def list_channels(
+    prepared, channels, counts, num_rows, num_channels, rows_at_once, BLOCK: tl.constexpr
+):
+    """Channels that are not 0 in some row of a tile, ascending.
+
+    Args:
+        prepared: [R, C]. channels: [tiles, C] int32, counts: [tiles] int32; written.
+    """
+    tile = tl.program_id(0)
+    first = tile * rows_at_once
+    count = 0
+    for start in range(0, num_channels, BLOCK):
+        channel = start + tl.arange(0, BLOCK)
+        used = tl.zeros([BLOCK], tl.int32)
+        for row in range(first, tl.minimum(first + rows_at_once, num_rows)):
+            at = prepared + row * num_channels + channel
+            number = tl.load(at, mask=channel < num_channels, other=0.0).to(tl.float32)
+            used = tl.maximum(used, (number != 0.0).to(tl.int32))
+        slot = count + tl.cumsum(used, 0) - 1
+        tl.store(channels + tile * num_channels + slot, channel, mask=used > 0)
+        count += tl.sum(used, 0)
+    tl.store(counts + tile, count)
+
+
+@triton.jit
+def product(
+    left, channels, weight, row, column, num_rows, num_channels, width, first, last,
+    BLOCK_K: tl.constexpr, LISTED: tl.constexpr,
+):  # fmt: skip
+    """Σ of left[row, c] · weight[c, column] over entries [first, last) of the list, or channels.
+
+    Returns: [M, N] fp32.
+    """
+    total = tl.zeros([row.shape[0], column.shape[0]], tl.float32)
+    for start in range(first, last, BLOCK_K):
+        slot = start + tl.arange(0, BLOCK_K)
+        inside = slot < last
+        channel = slot
+        if LISTED:
+            channel = tl.load(channels + slot, mask=inside, other=0)
+        numbers = tl.load(
+            left + row[:, None] * num_channels + channel[None, :],
+            mask=(row < num_rows)[:, None] & inside[None, :],
+            other=0.0,
+        )
+        # A weight matrix may hold more than 2^31 numbers.
+        where = channel.to(tl.int64)[:, None] * width + column[None, :]
+        read = inside[:, None] & (column < width)[None, :]
+        total = dot_narrow(numbers, tl.load(weight + where, mask=read, other=0.0), total)
+    return total
+
+
+@triton.jit
+def split_range(count, split, splits, BLOCK_K: tl.constexpr):
+    """[first, last) of this split's share of ``count`` channels."""
+    share = tl.cdiv(tl.cdiv(count, splits), BLOCK_K) * BLOCK_K
+    return tl.minimum(split * share, count), tl.minimum((split + 1) * share, count)
+
+
+@triton.jit
+def activated(gate, up, silu):
+    """silu(gate) · up, or tanh-approximated gelu(gate) · up, in fp32.
+
+    Both are x · sigmoid(y): y is x, or 2 · sqrt(2/π) · (x + 0.044715 · x³).
+    """
+    gelu = 1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)
+    return gate / (1.0 + tl.exp(-tl.where(silu != 0, gate, gelu))) * up
+
+
+@triton.jit(do_not_specialize=["num_rows", "num_channels", "inner_size", "biased", "silu"])
+def gate_up_rows(
+    prepared, channels, counts, weight, bias, output,
+    num_rows, num_channels, inner_size, biased, silu,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    FUSED: tl.constexpr,
+):  # fmt: skip
+    """Gate and up projections of kept channels.
+
+    Args:
+        prepared: [R, C], weight: [C, 2·I] and bias [2·I] of one dtype; gate first.
+        output: FUSED, one split: [R, I] of that dtype, activated; otherwise
+            [splits, R, 2·I] fp32, partial sums without bias.
+    """
+    tile, part, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = part * BLOCK_N + tl.arange(0, BLOCK_N)
+    count = tl.load(counts + tile)
+    first, last = split_range(count, split, tl.num_programs(2), BLOCK_K)
+    channels += tile * num_channels
+    width = 2 * inner_size
+    gate = product(
+        prepared, channels, weight, row, column,
+        num_rows, num_channels, width, first, last, BLOCK_K, True,
+    )  # fmt: skip
+    up = product(
+        prepared, channels, weight, row, column + inner_size,
+        num_rows, num_channels, width, first, last, BLOCK_K, True,
+    )  # fmt: skip
+    written = (row < num_rows)[:, None] & (column < inner_size)[None, :]
+    if FUSED:
+        biases = tl.where(column < inner_size, biased, 0) != 0
+        gate += tl.load(bias + column, mask=biases, other=0.0).to(tl.float32)[None, :]
+        up += tl.load(bias + inner_size + column, mask=biases, other=0.0).to(tl.float32)[None, :]
+        numbers = narrowed(activated(gate, up, silu), output.dtype.element_ty)
+        tl.store(output + row[:, None] * inner_size + column[None, :], numbers, mask=written)
+    else:
+        at = output + (split * num_rows + row)[:, None] * width + column[None, :]
+        tl.store(at, gate, mask=written)
+        tl.store(at + inner_size, up, mask=written)
+
+
+@triton.jit(do_not_specialize=["num_rows", "inner_size", "splits", "biased", "quantising", "silu"])
+def activate_rows(
+    partial, bias, bit_widths, inner, num_rows, inner_size, splits, biased, quantising,
+    silu, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """partial [splits, R, 2·I] fp32 → inner [R, I]: summed, activated, quantised if flagged."""
+    row = tl.program_id(0)
+    column = tl.arange(0, BLOCK)
+    inside = column < inner_size
+    biases = tl.where(inside, biased, 0) != 0
+    gate = tl.load(bias + column, mask=biases, other=0.0).to(tl.float32)
+    up = tl.load(bias + inner_size + column, mask=biases, other=0.0).to(tl.float32)
+    for split in range(0, splits):
+        at = partial + (split * num_rows + row) * 2 * inner_size + column
+        gate += tl.load(at, mask=inside, other=0.0)
+        up += tl.load(at + inner_size, mask=inside, other=0.0)
+    numbers = narrowed(activated(gate, up, silu), inner.dtype.element_ty)
+    bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
+    numbers = narrowed(quantised(numbers.to(tl.float32), bits), inner.dtype.element_ty)
+    tl.store(inner + row * inner_size + column, numbers, mask=inside)
+
+
+@triton.jit(do_not_specialize=["num_rows", "inner_size", "width"])
+def down_rows(
+    inner, weight, partial, num_rows, inner_size, width,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """inner [R, I] @ weight [I, C] → partial [splits, R, C] fp32, one part a split."""
+    tile, part, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = part * BLOCK_N + tl.arange(0, BLOCK_N)
+    first, last = split_range(inner_size, split, tl.num_programs(2), BLOCK_K)
+    total = product(
+        inner, inner, weight, row, column,
+        num_rows, inner_size, width, first, last, BLOCK_K, False,
+    )  # fmt: skip
+    written = (row < num_rows)[:, None] & (column < width)[None, :]
+    at = partial + (split * num_rows + row)[:, None] * width + column[None, :]
+    tl.store(at, total, mask=written)
+
+
+@triton.jit(do_not_specialize=["num_rows", "width", "splits", "biased", "quantising"])
+def finish_rows(
+    partial, bias, bit_widths, output, num_rows, width, splits, biased, quantising,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """partial [splits, R, C] fp32 → output [R, C]: summed, rounded, quantised if flagged."""
+    row = tl.program_id(0)
+    column = tl.arange(0, BLOCK)
+    inside = column < width
+    biases = tl.where(inside, biased, 0) != 0
+    numbers = tl.load(bias + column, mask=biases, other=0.0).to(tl.float32)
+    for split in range(0, splits):
+        at = partial + (split * num_rows + row) * width + column
+        numbers += tl.load(at, mask=inside, other=0.0)
+    numbers = narrowed(numbers, output.dtype.element_ty).to(tl.float32)
+    bits = tl.load(bit_widths + row, mask=quantising != 0, other=16)
+    numbers = quantised(numbers, bits)
+    numbers = narrowed(numbers, output.dtype.element_ty)
+    tl.store(output + row * width + column, numbers, mask=inside)

@@ -1,0 +1,111 @@
+"""Checks and launches the Triton kernel that stores one new token per row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.triton_support import (
+    KERNEL_DTYPES,
+    KernelInputError,
+    UnsupportedByKernel,
+    check_beside,
+    launch,
+    next_power_of_2,
+    runs_triton,
+    supported,
+)
+
+__all__ = ["store_rows", "triton_fits"]
+
+Pair = tuple[Tensor, Tensor]
+
+
+def triton_fits(new: Pair, buffers: Pair, bounds: Pair | None) -> bool:
+    """Whether the kernel runs here and takes these; what only torch takes is logged.
+
+    Raises: KernelInputError for arguments that are wrong for both.
+    """
+    return runs_triton(buffers[0]) and supported(
+        "write_tokens", lambda: _check(new, buffers, bounds or buffers)
+    )
+
+
+@torch.library.custom_op("sol::store_rows", mutates_args=("keys", "values", "page_min", "page_max"))
+def store_rows(
+    new_keys: Tensor,
+    new_values: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    page_min: Tensor,
+    page_max: Tensor,
+    slots: Tensor,
+    page_size: int,
+) -> None:
+    """``write_tokens``; a page size of 0 leaves the bounds alone (pass anything for them)."""
+    from kernels.kv_write.triton_kernel import write_rows
+
+    _check((new_keys, new_values), (keys, values), (page_min, page_max))
+    check_beside("slots", slots, keys)
+    if slots.shape != keys.shape[:1] or slots.dtype != torch.int64:
+        raise KernelInputError(
+            f"slots must be [{keys.shape[0]}] int64, got {list(slots.shape)} {slots.dtype}"
+        )
+    if new_keys.stride() != new_values.stride() or new_keys.stride(2) != 1:
+        new_keys, new_values = new_keys.contiguous(), new_values.contiguous()
+    rows, heads, capacity, size = keys.shape
+    launch(
+        write_rows,
+        (rows, heads),
+        {
+            "new_keys": new_keys, "new_values": new_values, "keys": keys, "values": values,
+            "page_min": page_min, "page_max": page_max, "slots": slots,
+            "num_heads": heads, "head_size": size, "capacity": capacity,
+            "num_pages": page_min.shape[2], "page_size": page_size,
+            "row_stride": new_keys.stride(0), "head_stride": new_keys.stride(1),
+        },
+        {"HEAD": max(64, next_power_of_2(size))},
+        {"num_warps": 1, "num_stages": 1},
+    )  # fmt: skip
+
+
+@store_rows.register_fake
+def _store_rows_shape(
+    new_keys: Tensor,
+    new_values: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    page_min: Tensor,
+    page_max: Tensor,
+    slots: Tensor,
+    page_size: int,
+) -> None:
+    return None
+
+
+def _check(new: Pair, buffers: Pair, bounds: Pair) -> None:
+    keys = buffers[0]
+    if keys.dim() != 4 or keys.dtype not in KERNEL_DTYPES or keys.shape[-1] % 8:
+        raise UnsupportedByKernel(
+            "buffers must be [R, Hkv, S, D] fp32, bf16 or fp16 with D a multiple of 8, "
+            f"got {list(keys.shape)} {keys.dtype}"
+        )
+    if new[0].dtype not in KERNEL_DTYPES:
+        raise UnsupportedByKernel(f"new keys must be fp32, bf16 or fp16, got {new[0].dtype}")
+    rows, heads, _, size = keys.shape
+    for name, tensor in zip(("new keys", "new values"), new, strict=True):
+        check_beside(name, tensor, keys)
+        if tensor.shape != (rows, heads, size) or tensor.dtype != new[0].dtype:
+            raise KernelInputError(
+                f"{name} must be [{rows}, {heads}, {size}] {new[0].dtype}, "
+                f"got {list(tensor.shape)} {tensor.dtype}"
+            )
+    names = ("keys", "values", "page_min", "page_max")
+    for name, tensor in zip(names, (*buffers, *bounds), strict=True):
+        check_beside(name, tensor, keys)
+        fits = tensor.dtype == keys.dtype and tensor.shape[:2] == (rows, heads)
+        if not (fits and tensor.shape[3] == size and tensor.is_contiguous()):
+            raise KernelInputError(
+                f"{name} must be contiguous [{rows}, {heads}, …, {size}] {keys.dtype}, "
+                f"got {list(tensor.shape)} {tensor.dtype}"
+            )

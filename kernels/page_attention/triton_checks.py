@@ -1,0 +1,158 @@
+"""What the Triton kernels of page-sparse attention take, and what they refuse by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.triton_support import (
+    KERNEL_DTYPES,
+    KernelInputError,
+    UnsupportedByKernel,
+    check_beside,
+)
+
+__all__ = ["MAX_PAGES", "MAX_SPLITS", "check_attention", "largest_head"]
+
+HEAD_SIZES = (16, 256)  # smallest and largest; multiples of 8
+PAGE_SIZES = (1, 64)
+MAX_PAGES = 16384  # one program ranks all pages of a head
+MAX_SPLITS = 64
+MAX_OFFSET = 2**31 - 1  # int32 offsets
+
+
+def check_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
+    """Raise what the kernels refuse.
+
+    Raises: UnsupportedByKernel for sizes and dtypes that only the reference takes;
+        KernelInputError for shapes, devices and layouts that are wrong. Both name the argument.
+    """
+    if query.dim() != 3 or query.dtype != torch.float32:
+        raise UnsupportedByKernel(
+            f"query must be [R, H, D] float32, got {list(query.shape)} {query.dtype}"
+        )
+    _check_sizes(query.shape[2], blocks, plan)
+    for number, block in enumerate(blocks):
+        _check_block(f"blocks[{number}]", block, query, plan)
+    tokens = sum(block.keys.shape[2] for block in blocks)
+    num_pages = sum(-(-block.keys.shape[2] // plan.page_size) for block in blocks)
+    _check_extent(query, tokens, num_pages)
+    _check_plan(query, plan, tokens, num_pages)
+
+
+def largest_head(dtype: torch.dtype) -> int:
+    """The largest head size for keys of a dtype; fp32 tiles of larger ones spill registers."""
+    return 128 if dtype == torch.float32 else HEAD_SIZES[1]
+
+
+def _check_sizes(size: int, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
+    if size % 8 or not HEAD_SIZES[0] <= size <= HEAD_SIZES[1]:
+        raise UnsupportedByKernel(
+            f"query's head size must be a multiple of 8 from {HEAD_SIZES[0]} to "
+            f"{HEAD_SIZES[1]}, got {size}"
+        )
+    if not PAGE_SIZES[0] <= plan.page_size <= PAGE_SIZES[1]:
+        raise UnsupportedByKernel(
+            f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[1]}, got {plan.page_size}"
+        )
+    if not 1 <= len(blocks) <= 2:
+        raise UnsupportedByKernel(f"blocks must be one or two, got {len(blocks)}")
+
+
+def _check_extent(query: Tensor, tokens: int, num_pages: int) -> None:
+    if num_pages > MAX_PAGES:
+        raise UnsupportedByKernel(f"pages must be at most {MAX_PAGES} in all, got {num_pages}")
+    rows, heads, size = query.shape
+    scratch = rows * heads * max(num_pages, 2 * MAX_SPLITS * size)
+    largest = max(scratch, rows * tokens, tokens * size)
+    if largest > MAX_OFFSET:
+        raise UnsupportedByKernel(
+            f"query and blocks need offsets of at most {MAX_OFFSET}, got {largest}: "
+            f"{rows} rows of {tokens} tokens"
+        )
+
+
+def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) -> None:
+    keys = block.keys
+    if keys.dtype not in KERNEL_DTYPES:
+        raise UnsupportedByKernel(f"{name}.keys must be fp32, bf16 or fp16, got {keys.dtype}")
+    if query.shape[2] > largest_head(keys.dtype):
+        raise UnsupportedByKernel(
+            f"query's head size must be at most {largest_head(keys.dtype)} for {keys.dtype} keys, "
+            f"got {query.shape[2]}"
+        )
+    if keys.dim() != 4 or keys.shape[3] != query.shape[2] or query.shape[1] % keys.shape[1]:
+        raise KernelInputError(
+            f"{name}.keys must be [N, Hkv, S, {query.shape[2]}] with Hkv dividing "
+            f"{query.shape[1]}, got {list(keys.shape)}"
+        )
+    pages = -(-keys.shape[2] // plan.page_size)
+    bounds = (*keys.shape[:2], pages, keys.shape[3])
+    _check_pair(name, {"keys": keys, "values": block.values}, tuple(keys.shape), query)
+    if plan.valid_pages is not None:
+        pair = {"page_min": block.page_min, "page_max": block.page_max}
+        _check_pair(name, pair, bounds, query, keys.dtype)
+    sources = keys.shape[0]
+    if block.sources is not None:
+        check_beside(f"{name}.sources", block.sources, query)
+        sources = block.sources.shape[0]
+    if query.shape[0] % sources:
+        raise KernelInputError(
+            f"query must have a multiple of {name}'s {sources} groups of rows, "
+            f"got {query.shape[0]} rows"
+        )
+
+
+def _check_pair(
+    name: str,
+    pair: dict[str, Tensor | None],
+    shape: tuple[int, ...],
+    query: Tensor,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Two tensors of one shape, dtype, device and layout; the dtype is the first one's."""
+    strides = set()
+    for part, tensor in pair.items():
+        dtype = dtype or (None if tensor is None else tensor.dtype)
+        if tensor is None or tensor.shape != shape or tensor.dtype != dtype:
+            given = None if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
+            raise KernelInputError(f"{name}.{part} must be {list(shape)} {dtype}, got {given}")
+        check_beside(f"{name}.{part}", tensor, query)
+        if not _is_packed(tensor):
+            raise KernelInputError(
+                f"{name}.{part} must hold the tokens of a head one after another, "
+                f"got strides {tensor.stride()}"
+            )
+        strides.add(tensor.stride())
+    if len(strides) > 1:
+        raise KernelInputError(f"{name}'s {' and '.join(pair)} must have the same strides")
+
+
+def _check_plan(query: Tensor, plan: AttentionPlan, tokens: int, pages: int) -> None:
+    rows = query.shape[0]
+    wanted = {
+        "valid_tokens": ((rows, tokens), torch.bool),
+        "valid_pages": ((rows, pages), torch.bool),
+        "pages_kept": ((rows,), torch.int64),
+        "tokens_per_page": ((rows, pages), torch.int64),
+    }
+    for name, (shape, dtype) in wanted.items():
+        tensor = getattr(plan, name)
+        if tensor is None:
+            continue
+        check_beside(f"plan.{name}", tensor, query)
+        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_contiguous():
+            raise KernelInputError(
+                f"plan.{name} must be contiguous {list(shape)} {dtype}, "
+                f"got {list(tensor.shape)} {tensor.dtype}"
+            )
+
+
+def _is_packed(tensor: Tensor) -> bool:
+    """Tokens one after another within a head, as lines of D numbers."""
+    row, head, token, channel = tensor.stride()
+    size = tensor.shape[3]
+    return channel == 1 and token == size and row % size == 0 and head % size == 0

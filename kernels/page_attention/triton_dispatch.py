@@ -1,0 +1,309 @@
+"""Checks blocks and plan, and launches the Triton kernels of page-sparse attention.
+
+``torch.ops.sol.page_attention`` is the custom operation that ``torch.compile`` and export
+see; its arguments are flat lists, because an operator schema has no records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
+from kernels.triton_support import (
+    KernelInputError,
+    launch,
+    next_power_of_2,
+    runs_triton,
+    supported,
+)
+
+__all__ = ["attend_with_triton", "triton_fits"]
+
+# Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
+# are worth a program of their own.
+TARGET_PROGRAMS = 264
+TOKENS_PER_SPLIT = 256
+_SCORED_AT_ONCE = 32  # pages a scoring program takes
+_LISTED_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiles:
+    """How the queries that read one block are cut into programs.
+
+    Attributes:
+        sources: groups of rows that read one sequence each.
+        rows_per_source, heads_per_group: queries of one KV head and source.
+        block_m: queries in a tile; per_source: tiles for them.
+        pages, first_page, tokens, first_token: of this block, over all blocks' numbering.
+        splits: programs along the sequence.
+    """
+
+    sources: int
+    rows_per_source: int
+    heads_per_group: int
+    block_m: int
+    pages: int
+    first_page: int
+    tokens: int
+    first_token: int
+    splits: int
+
+    @property
+    def per_source(self) -> int:
+        return -(-self.rows_per_source * self.heads_per_group // self.block_m)
+
+    @property
+    def total(self) -> int:
+        return self.sources * self.per_source
+
+
+def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
+    """Whether the kernels run here and take these; what only the reference takes is logged.
+
+    Raises: KernelInputError for arguments that are wrong for both.
+    """
+    return runs_triton(query) and supported(
+        "page_attention", lambda: check_attention(query, blocks, plan)
+    )
+
+
+def attend_with_triton(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+) -> tuple[Tensor, Tensor]:
+    """``decode_attention`` and, for a share above 0, ``mass_outside`` (else undefined)."""
+    flat = [
+        tensor
+        for block in blocks
+        for tensor in (block.keys, block.values, block.page_min, block.page_max, block.sources)
+    ]
+    masks = [plan.valid_tokens, plan.valid_pages, plan.pages_kept, plan.tokens_per_page]
+    mixed, outside = torch.ops.sol.page_attention(query, flat, masks, plan.page_size, share)
+    return mixed, outside
+
+
+@torch.library.custom_op("sol::page_attention", mutates_args=())
+def _page_attention(
+    query: Tensor,
+    blocks: list[Tensor | None],
+    plan: list[Tensor | None],
+    page_size: int,
+    share: float,
+) -> tuple[Tensor, Tensor]:
+    """Args as the fields of KVBlock and AttentionPlan in order, five and four at a time."""
+    grouped = [KVBlock(*blocks[i : i + 5]) for i in range(0, len(blocks), 5)]  # type: ignore[arg-type]  # checked next
+    wanted = AttentionPlan(page_size, *plan)
+    check_attention(query, grouped, wanted)
+    if share > 0 and (wanted.valid_pages is None or wanted.tokens_per_page is None):
+        raise KernelInputError(
+            f"plan.valid_pages and plan.tokens_per_page are needed for a share of {share}, got None"
+        )
+    return _Attention(query.contiguous(), grouped, wanted).run(share)
+
+
+@_page_attention.register_fake
+def _page_attention_shapes(
+    query: Tensor,
+    blocks: list[Tensor | None],
+    plan: list[Tensor | None],
+    page_size: int,
+    share: float,
+) -> tuple[Tensor, Tensor]:
+    outside = query.new_empty(query.shape[:2], dtype=torch.float32)
+    return query.new_empty(query.shape, dtype=torch.float32), outside
+
+
+class _Attention:
+    """One call: buffers between its kernels, and the launches in order."""
+
+    def __init__(self, query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
+        self.query, self.blocks, self.plan = query, blocks, plan
+        self.num_rows, self.num_heads, self.head_size = query.shape
+        self.num_kv_heads = blocks[0].keys.shape[1]
+        self.tiles = self._cut()
+        last = self.tiles[-1]
+        self.num_pages = last.first_page + last.pages
+        self.selecting = plan.pages_kept is not None and plan.valid_pages is not None
+
+    def run(self, share: float) -> tuple[Tensor, Tensor]:
+        from kernels.page_attention import triton_kernel
+
+        new, places = self.query.new_empty, self.query.shape[:2]
+        page_keys = self._scored(triton_kernel) if self.selecting or share > 0 else self._unused()
+        outside = new(places)
+        if share > 0:
+            self._rank(triton_kernel.mass_outside_pages, {
+                "page_keys": page_keys, "tokens_per_page": self.plan.tokens_per_page,
+                "outside": outside,
+            }, {"share": share})  # fmt: skip
+        ranked = (self._unused(), self._unused())
+        if self.selecting:
+            ranked = (new(places, dtype=torch.int32), new(places, dtype=torch.int32))
+            self._rank(triton_kernel.choose_pages, {
+                "page_keys": page_keys, "pages_kept": self.plan.pages_kept,
+                "thresholds": ranked[0], "last_tied": ranked[1],
+            })  # fmt: skip
+        splits = sum(tiles.splits for tiles in self.tiles)
+        parts = new(*places, splits, self.head_size)
+        edges = (new(*places, splits), new(*places, splits))
+        for number in range(len(self.blocks)):
+            self._attend(triton_kernel, number, (page_keys, *ranked), (parts, *edges))
+        if splits == 1:
+            return parts[:, :, 0], outside
+        mixed = torch.empty_like(self.query)
+        launch(
+            triton_kernel.merge_splits,
+            (self.num_rows * self.num_heads,),
+            {"parts": parts, "tops": edges[0], "sums": edges[1], "mixed": mixed,
+             "head_size": self.head_size, "splits": splits},
+            {"SPLITS": 8, "HEAD": self._padded_head()},
+            {"num_warps": 4, "num_stages": 2},
+        )  # fmt: skip
+        return mixed, outside
+
+    def _cut(self) -> list[_Tiles]:
+        cut: list[_Tiles] = []
+        page, token = 0, 0
+        for block in self.blocks:
+            sources = block.keys.shape[0] if block.sources is None else block.sources.shape[0]
+            rows, heads = self.num_rows // sources, self.num_heads // self.num_kv_heads
+            # Larger tiles would spill registers.
+            most = 16 if block.keys.dtype == torch.float32 else min(32, 4096 // self._padded_head())
+            block_m = min(most, max(16, next_power_of_2(rows * heads)))
+            tokens = block.keys.shape[2]
+            pages = -(-tokens // self.plan.page_size)
+            programs = sources * -(-rows * heads // block_m) * self.num_kv_heads
+            splits = min(
+                -(-TARGET_PROGRAMS // programs), tokens // TOKENS_PER_SPLIT, MAX_SPLITS, pages
+            )
+            cut.append(
+                _Tiles(sources, rows, heads, block_m, pages, page, tokens, token, max(1, splits))
+            )
+            page, token = page + pages, token + tokens
+        return cut
+
+    def _scored(self, kernels: Any) -> Tensor:
+        """[R, H, P] int32: every page's score as ordered bits, 0 where not valid."""
+        page_keys = self.query.new_empty(
+            (self.num_rows, self.num_heads, self.num_pages), dtype=torch.int32
+        )
+        assert self.plan.valid_pages is not None
+        for block, tiles in zip(self.blocks, self.tiles, strict=True):
+            low = block.page_min
+            grid = (tiles.total, self.num_kv_heads, -(-tiles.pages // _SCORED_AT_ONCE))
+            launch(
+                kernels.score_pages,
+                grid,
+                {
+                    "query": self.query, "page_min": low, "page_max": block.page_max,
+                    **self._sources(block), "valid_pages": self.plan.valid_pages.view(torch.uint8),
+                    "page_keys": page_keys, **self._queries(tiles), **_lines(low),
+                    "pages": tiles.pages, "first_page": tiles.first_page,
+                    "num_pages": self.num_pages, "head_size": self.head_size,
+                    "has_sources": int(block.sources is not None),
+                },
+                {"BLOCK_M": tiles.block_m, "BLOCK_P": _SCORED_AT_ONCE, "CHANNELS": 64},
+                {"num_warps": 4 if tiles.block_m == 16 else 8, "num_stages": 1},
+            )  # fmt: skip
+        return page_keys
+
+    def _rank(
+        self, kernel: Any, tensors: dict[str, Any], more: dict[str, Any] | None = None
+    ) -> None:
+        """Launch a kernel with one program a query that looks at all of its pages."""
+        warps = {512: 4, 4096: 8, MAX_PAGES: 16}
+        block = next(size for size in warps if size >= self.num_pages)
+        launch(
+            kernel,
+            (self.num_rows * self.num_heads,),
+            {**tensors, "num_heads": self.num_heads, "num_pages": self.num_pages, **(more or {})},
+            {"BLOCK_P": block},
+            {"num_warps": warps[block], "num_stages": 1},
+        )
+
+    def _attend(
+        self,
+        kernels: Any,
+        number: int,
+        ranked: tuple[Tensor, Tensor, Tensor],
+        parts: tuple[Tensor, Tensor, Tensor],
+    ) -> None:
+        block, tiles = self.blocks[number], self.tiles[number]
+        page_keys, thresholds, last_tied = ranked
+        grid = (tiles.total, self.num_kv_heads, tiles.splits)
+        width = -(-tiles.pages // tiles.splits)
+        chosen = {"page_keys": page_keys, "thresholds": thresholds, "last_tied": last_tied}
+        lists = {"page_list": self._unused(), "page_counts": self._unused()}
+        if self.selecting:
+            lists = {
+                "page_list": page_keys.new_empty((*grid, width)),
+                "page_counts": page_keys.new_empty(grid),
+            }
+            launch(
+                kernels.list_pages,
+                grid,
+                {
+                    **chosen, **lists, **self._queries(tiles), "pages": tiles.pages,
+                    "first_page": tiles.first_page, "num_pages": self.num_pages,
+                    "list_width": width, "block_m": tiles.block_m,
+                },
+                {"BLOCK_P": _LISTED_AT_ONCE},
+                {"num_warps": 4, "num_stages": 1},
+            )  # fmt: skip
+        masked = self.plan.valid_tokens is not None
+        mask = self.plan.valid_tokens if masked else self.query
+        assert mask is not None
+        head = self._padded_head()
+        small = head * tiles.block_m <= 1024
+        launch(
+            kernels.attend_pages,
+            grid,
+            {
+                "query": self.query, "keys": block.keys, "values": block.values,
+                **self._sources(block), **chosen, **lists, "valid_tokens": mask.view(torch.uint8),
+                "mixed": parts[0], "tops": parts[1], "sums": parts[2],
+                **self._queries(tiles), **_lines(block.keys),
+                "tokens": tiles.tokens, "page_size": self.plan.page_size,
+                "head_size": self.head_size, "first_page": tiles.first_page,
+                "num_pages": self.num_pages, "first_token": tiles.first_token,
+                "mask_width": mask.shape[1] if masked else 0, "list_width": width,
+                "first_split": 0 if number == 0 else self.tiles[0].splits,
+                "all_splits": parts[1].shape[2], "selecting": int(self.selecting),
+                "masked": int(masked), "has_sources": int(block.sources is not None),
+            },
+            {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head},
+            {"num_warps": 4 if small else 8, "num_stages": 2},
+        )  # fmt: skip
+
+    def _queries(self, tiles: _Tiles) -> dict[str, int]:
+        return {
+            "num_heads": self.num_heads,
+            "heads_per_group": tiles.heads_per_group,
+            "rows_per_source": tiles.rows_per_source,
+            "tiles": tiles.per_source,
+        }
+
+    def _sources(self, block: KVBlock) -> dict[str, Tensor]:
+        unused = self.query.view(torch.int64)
+        return {"sources": unused if block.sources is None else block.sources}
+
+    def _unused(self) -> Tensor:
+        """Stands for an int32 argument that the kernel will not read."""
+        return self.query.view(torch.int32)
+
+    def _padded_head(self) -> int:
+        return max(64, next_power_of_2(self.head_size))
+
+
+def _lines(tensor: Tensor | None) -> dict[str, int]:
+    """Strides of sequences and KV heads in lines of D numbers."""
+    assert tensor is not None
+    row, head, _, _ = tensor.stride()
+    size = tensor.shape[3]
+    return {"row_lines": row // size, "head_lines": head // size}

@@ -1,0 +1,336 @@
+"""Page-sparse attention of one new token per row on CUDA: five small kernels.
+
+``score_pages`` bounds every page's scores, ``choose_pages`` finds each head's best ones
+without leaving the device, ``list_pages`` joins the choices of all queries that share
+keys, ``attend_pages`` reads each listed page once for all of them, and ``merge_splits``
+joins parts of the sequence. A *tile* is up to BLOCK_M queries that read the same keys:
+the heads of one KV head's group, times the rows that share a prefix. A sequence is split
+by taking every ``splits``-th page, so that clusters of chosen pages spread over programs.
+Keys are addressed in lines of ``head_size`` numbers: an int64 offset leads to a sequence,
+int32 offsets within it (64-bit ones for every number of a tile spilled registers). After
+Quest (arXiv:2406.10774) and the split softmax of Flash-Decoding.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.triton_helpers import choose_largest, dot_wide, float_of, ordered_bits
+
+__all__ = [
+    "attend_pages",
+    "choose_pages",
+    "list_pages",
+    "mass_outside_pages",
+    "merge_splits",
+    "score_pages",
+]
+
+INFINITY = tl.constexpr(float("inf"))
+
+
+@triton.jit
+def tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M: tl.constexpr):
+    """(source, row [M], head within the group [M], whether there is such a query [M])."""
+    source = tile // tiles
+    index = (tile % tiles) * BLOCK_M + tl.arange(0, BLOCK_M)
+    used = index < rows_per_source * heads_per_group
+    row = source * rows_per_source + index // heads_per_group
+    return source, row, index % heads_per_group, used
+
+
+@triton.jit
+def finite_or_zero(numbers):
+    """Bounds of empty pages are infinite; 0 · inf would be NaN."""
+    wide = numbers.to(tl.float32)
+    return tl.where(tl.abs(wide) == INFINITY, 0.0, wide).to(numbers.dtype)
+
+
+@triton.jit
+def only_if(flag, mask):
+    """The mask if the flag (a scalar) is not 0, else all false; the interpreter's way of &."""
+    return tl.where(mask, flag, 0) != 0
+
+
+@triton.jit
+def first_line(sources, source, kv_head, row_lines, head_lines, has_sources):
+    """Line of the first token (or page) that a tile's KV head reads, int64."""
+    other = tl.load(sources + source, mask=has_sources != 0, other=0)
+    sequence = tl.where(has_sources != 0, other, source.to(tl.int64))
+    return sequence * row_lines + kv_head.to(tl.int64) * head_lines
+
+
+_SCORE_SCALARS = [
+    "num_heads", "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
+    "pages", "first_page", "num_pages", "head_size", "has_sources",
+]  # fmt: skip
+
+
+@triton.jit(do_not_specialize=_SCORE_SCALARS)
+def score_pages(
+    query, page_min, page_max, sources, valid_pages, page_keys,
+    num_heads, heads_per_group, rows_per_source, tiles, row_lines, head_lines,
+    pages, first_page, num_pages, head_size, has_sources,
+    BLOCK_M: tl.constexpr, BLOCK_P: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    """Quest's bound of every query and page of one block, as ordered bits; 0 if not valid.
+
+    Args:
+        query: [R, H, D] fp32. page_min, page_max: lines of D. sources: [M] int64.
+        valid_pages: [R, num_pages] uint8. page_keys: [R, H, num_pages] int32, written.
+        pages, first_page: of this block, of all ``num_pages``.
+    """
+    tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
+    place = row * num_heads + kv_head * heads_per_group + member
+    line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
+    head_size = tl.multiple_of(head_size, 8)
+    low_bounds, high_bounds = page_min + line * head_size, page_max + line * head_size
+    page = part * BLOCK_P + tl.arange(0, BLOCK_P)
+    scores = tl.zeros([BLOCK_M, BLOCK_P], tl.float32)
+    for first in range(0, head_size, CHANNELS):
+        channel = first + tl.arange(0, CHANNELS)
+        inside = channel < head_size
+        vector = tl.load(
+            query + place[:, None] * head_size + channel[None, :],
+            mask=used[:, None] & inside[None, :],
+            other=0.0,
+        )
+        where = page[:, None] * head_size + channel[None, :]
+        there = (page < pages)[:, None] & inside[None, :]
+        high = finite_or_zero(tl.load(high_bounds + where, mask=there, other=0.0))
+        scores = dot_wide(tl.maximum(vector, 0.0), tl.trans(high), scores)
+        low = finite_or_zero(tl.load(low_bounds + where, mask=there, other=0.0))
+        scores = dot_wide(tl.minimum(vector, 0.0), tl.trans(low), scores)
+    written = used[:, None] & (page < pages)[None, :]
+    at = (first_page + page)[None, :]
+    valid = tl.load(valid_pages + row[:, None] * num_pages + at, mask=written, other=0)
+    keys = tl.where(valid != 0, ordered_bits(scores), 0).to(tl.int32, bitcast=True)
+    tl.store(page_keys + place[:, None] * num_pages + at, keys, mask=written)
+
+
+@triton.jit(do_not_specialize=["num_heads", "num_pages"])
+def choose_pages(
+    page_keys, pages_kept, thresholds, last_tied, num_heads, num_pages, BLOCK_P: tl.constexpr
+):
+    """Each query's best pages, as a threshold and the last page that ties with it.
+
+    Args:
+        page_keys: [R, H, num_pages] int32. pages_kept: [R] int64.
+        thresholds, last_tied: [R, H] int32, written.
+    """
+    place = tl.program_id(0).to(tl.int64)
+    page = tl.arange(0, BLOCK_P)
+    keys = tl.load(page_keys + place * num_pages + page, mask=page < num_pages, other=0)
+    kept = tl.minimum(tl.load(pages_kept + place // num_heads), num_pages).to(tl.int32)
+    _, threshold, last = choose_largest(keys.to(tl.uint32, bitcast=True), kept)
+    tl.store(thresholds + place, threshold.to(tl.int32, bitcast=True))
+    tl.store(last_tied + place, last)
+
+
+@triton.jit(do_not_specialize=["num_heads", "num_pages", "share"])
+def mass_outside_pages(
+    page_keys, tokens_per_page, outside, num_heads, num_pages, share, BLOCK_P: tl.constexpr
+):
+    """Attention mass that the best ``share`` of the pages leaves over, by their bounds.
+
+    Args:
+        tokens_per_page: [R, num_pages] int64. outside: [R, H] fp32, written.
+    """
+    place = tl.program_id(0).to(tl.int64)
+    page = tl.arange(0, BLOCK_P)
+    inside = page < num_pages
+    keys = tl.load(page_keys + place * num_pages + page, mask=inside, other=0)
+    keys = keys.to(tl.uint32, bitcast=True)
+    valid = keys > 0
+    at = place // num_heads * num_pages + page
+    tokens = tl.load(tokens_per_page + at, mask=valid & inside, other=1)
+    weight = tl.where(valid, float_of(keys), 0.0) + tl.log(tokens.to(tl.float32))
+    weight = tl.where(valid, weight, -INFINITY)
+    mass = tl.exp(weight - tl.max(weight, 0))
+    total = tl.sum(mass, 0)
+    best = tl.ceil(tl.sum(valid.to(tl.int32), 0).to(tl.float32) * share - 1e-9).to(tl.int32)
+    # Masses are ≥ 0: their bits are in their order; + 1 keeps a vanished mass above 0.
+    order = tl.where(valid, mass.to(tl.uint32, bitcast=True) + 1, 0)
+    chosen, _, _ = choose_largest(order, tl.maximum(best, 1))
+    # From the order again: keeping the masses beside it would spill registers.
+    left_over = (tl.where(chosen, 1, tl.maximum(order, 1)) - 1).to(tl.uint32)
+    tl.store(outside + place, tl.sum(left_over.to(tl.float32, bitcast=True), 0) / total)
+
+
+@triton.jit
+def is_chosen(keys, threshold, last, page):
+    """Whether each query [M, 1] chose each page [1, P]; keys [M, P] int32."""
+    keys = keys.to(tl.uint32, bitcast=True)
+    above = keys > threshold
+    return above | ((keys == threshold) & (page <= last) & (keys > 0))
+
+
+@triton.jit(
+    do_not_specialize=[
+        "num_heads", "heads_per_group", "rows_per_source", "tiles", "pages", "first_page",
+        "num_pages", "list_width", "block_m",
+    ]
+)  # fmt: skip
+def list_pages(
+    page_keys, thresholds, last_tied, page_list, page_counts,
+    num_heads, heads_per_group, rows_per_source, tiles, pages, first_page, num_pages, list_width,
+    block_m, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """Pages of one block that any query of a tile chose, ascending, for one split of it.
+
+    Args:
+        page_list: [tiles, Hkv, splits, list_width] int32, page_counts: [tiles, Hkv,
+            splits] int32; both written.
+    """
+    tile, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    splits = tl.num_programs(2)
+    entry = (tile * tl.num_programs(1) + kv_head) * splits + split
+    queries = rows_per_source * heads_per_group
+    first = (tile % tiles) * block_m
+    count = 0
+    for start in range(0, tl.cdiv(pages - split, splits), BLOCK_P):
+        page = split + (start + tl.arange(0, BLOCK_P)) * splits
+        listed = tl.zeros([BLOCK_P], tl.int32)
+        for part in range(first, tl.minimum(first + block_m, queries), 16):
+            index = part + tl.arange(0, 16)
+            row = tile // tiles * rows_per_source + index // heads_per_group
+            place = row * num_heads + kv_head * heads_per_group + index % heads_per_group
+            used = index < queries
+            threshold = tl.load(thresholds + place, mask=used, other=0)
+            last = tl.load(last_tied + place, mask=used, other=-1)
+            there = used[:, None] & (page < pages)[None, :]
+            at = place[:, None] * num_pages + (first_page + page)[None, :]
+            keys = tl.load(page_keys + at, mask=there, other=0)
+            chosen = is_chosen(
+                keys,
+                threshold.to(tl.uint32, bitcast=True)[:, None],
+                last[:, None],
+                (first_page + page)[None, :],
+            )
+            listed = tl.maximum(listed, tl.max((chosen & there).to(tl.int32), 0))
+        slot = count + tl.cumsum(listed, 0) - 1
+        tl.store(page_list + entry * list_width + slot, page, mask=listed > 0)
+        count += tl.sum(listed, 0)
+    tl.store(page_counts + entry, count)
+
+
+_ATTEND_SCALARS = [
+    "num_heads", "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
+    "tokens", "page_size", "head_size", "first_page", "num_pages", "first_token", "mask_width",
+    "list_width", "first_split", "all_splits", "selecting", "masked", "has_sources",
+]  # fmt: skip
+
+
+@triton.jit(do_not_specialize=_ATTEND_SCALARS)
+def attend_pages(
+    query, keys, values, sources, page_keys, thresholds, last_tied, page_list, page_counts,
+    valid_tokens, mixed, tops, sums,
+    num_heads, heads_per_group, rows_per_source, tiles, row_lines, head_lines,
+    tokens, page_size, head_size, first_page, num_pages, first_token, mask_width,
+    list_width, first_split, all_splits, selecting, masked, has_sources,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, HEAD: tl.constexpr,
+):  # fmt: skip
+    """Softmax attention of a tile over its listed pages of one block and split.
+
+    Args:
+        query: [R, H, D] fp32, scaled. keys, values: lines of D.
+        valid_tokens: [R, mask_width] uint8, read if ``masked``.
+        mixed: [R, H, all_splits, D] fp32; tops, sums: [R, H, all_splits] fp32; written.
+            ``mixed`` is divided by ``sums`` if there is one split only.
+        selecting: whether pages were chosen and listed; otherwise all are read.
+    """
+    tile, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    splits = tl.num_programs(2)
+    source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
+    place = row * num_heads + kv_head * heads_per_group + member
+    line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
+    head_size = tl.multiple_of(head_size, 8)
+    keys, values = keys + line * head_size, values + line * head_size
+    channel = tl.arange(0, HEAD)
+    inside = channel < head_size
+    vector = tl.load(
+        query + place[:, None] * head_size + channel[None, :],
+        mask=used[:, None] & inside[None, :],
+        other=0.0,
+    )
+    threshold = tl.load(thresholds + place, mask=only_if(selecting, used), other=0)
+    threshold = threshold.to(tl.uint32, bitcast=True)[:, None]
+    last = tl.load(last_tied + place, mask=only_if(selecting, used), other=-1)[:, None]
+    entry = (tile * tl.num_programs(1) + kv_head) * splits + split
+    count = tl.load(page_counts + entry, mask=selecting != 0, other=0)
+    count = tl.where(selecting != 0, count, tl.cdiv(tl.cdiv(tokens, page_size) - split, splits))
+    top = tl.full([BLOCK_M], -INFINITY, tl.float32)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    sum_of_values = tl.zeros([BLOCK_M, HEAD], tl.float32)
+    for start in range(0, count * page_size, BLOCK_N):
+        number = start + tl.arange(0, BLOCK_N)
+        slot = number // page_size
+        listed = slot < count
+        chosen = only_if(selecting, listed)
+        page = tl.load(page_list + entry * list_width + slot, mask=chosen, other=0)
+        page = tl.where(chosen, page, split + slot * splits)
+        token = page * page_size + number % page_size
+        present = listed & (token < tokens)
+        seen = used[:, None] & present[None, :]
+        at = row[:, None] * mask_width + (first_token + token)[None, :]
+        seen &= tl.load(valid_tokens + at, mask=only_if(masked, seen), other=1) != 0
+        # What no query may see is not read: it may hold anything, and 0 · NaN is NaN.
+        needed = (tl.max(seen.to(tl.int32), 0) > 0)[:, None] & inside[None, :]
+        where = token[:, None] * head_size + channel[None, :]
+        key = tl.load(keys + where, mask=needed, other=0.0)
+        at = place[:, None] * num_pages + (first_page + page)[None, :]
+        bound = tl.load(page_keys + at, mask=only_if(selecting, seen), other=0)
+        chose = is_chosen(bound, threshold, last, (first_page + page)[None, :])
+        seen &= tl.where(seen, chose.to(tl.int32), 0) + (1 - selecting) > 0
+        scores = dot_wide(vector, tl.trans(key), tl.zeros([BLOCK_M, BLOCK_N], tl.float32))
+        scores = tl.where(seen, scores, -INFINITY)
+        new_top = tl.maximum(top, tl.max(scores, 1))
+        anchor = tl.where(new_top == -INFINITY, 0.0, new_top)
+        weights = tl.exp(scores - anchor[:, None])
+        shrink = tl.exp(top - anchor)
+        total = total * shrink + tl.sum(weights, 1)
+        value = tl.load(values + where, mask=needed, other=0.0)
+        sum_of_values = dot_wide(weights, value, sum_of_values * shrink[:, None])
+        top = new_top
+    part = place * all_splits + first_split + split
+    alone = tl.where(used, all_splits, 0) == 1
+    divisor = tl.where(alone, total, 1.0)
+    tl.store(
+        mixed + part[:, None] * head_size + channel[None, :],
+        sum_of_values / divisor[:, None],
+        mask=used[:, None] & inside[None, :],
+    )
+    tl.store(tops + part, top, mask=used)
+    tl.store(sums + part, total, mask=used)
+
+
+@triton.jit(do_not_specialize=["head_size", "splits"])
+def merge_splits(
+    parts, tops, sums, mixed, head_size, splits, SPLITS: tl.constexpr, HEAD: tl.constexpr
+):
+    """Join each query's parts: [R, H, splits, D] fp32 → mixed [R, H, D] fp32."""
+    place = tl.program_id(0).to(tl.int64)
+    head_size = tl.multiple_of(head_size, 8)
+    channel = tl.arange(0, HEAD)
+    inside = channel < head_size
+    top = -INFINITY
+    for start in range(0, splits, SPLITS):
+        split = start + tl.arange(0, SPLITS)
+        tops_here = tl.load(tops + place * splits + split, mask=split < splits, other=-INFINITY)
+        top = tl.maximum(top, tl.max(tops_here, 0))
+    total = 0.0
+    joined = tl.zeros([HEAD], tl.float32)
+    for start in range(0, splits, SPLITS):
+        split = start + tl.arange(0, SPLITS)
+        there = split < splits
+        weight = tl.exp(tl.load(tops + place * splits + split, mask=there, other=-INFINITY) - top)
+        total += tl.sum(weight * tl.load(sums + place * splits + split, mask=there, other=0.0), 0)
+        part = tl.load(
+            parts + (place * splits + split)[:, None] * head_size + channel[None, :],
+            mask=there[:, None] & inside[None, :],
+            other=0.0,
+        )
+        joined += tl.sum(weight[:, None] * part, 0)
+    tl.store(mixed + place * head_size + channel, joined / total, mask=inside)

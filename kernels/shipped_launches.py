@@ -1,0 +1,99 @@
+"""Every kernel launch that ships: what ahead-of-time compilation checks.
+
+Each operation is called for every combination of sizes and dtypes that selects other
+code; launches are noted instead of run, so this list cannot drift from what is launched.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from kernels.gated_mlp import MlpPlan, MlpWeights
+from kernels.gated_mlp.triton_dispatch import MAX_ROWS, multiply_with_triton
+from kernels.kv_write.triton_dispatch import store_rows
+from kernels.page_attention import AttentionPlan, KVBlock
+from kernels.page_attention.triton_checks import largest_head
+from kernels.page_attention.triton_dispatch import attend_with_triton
+from kernels.row_operations import MAX_PRUNED, normalise_rows, prune_rows, quantise_rows
+from kernels.triton_support import KERNEL_DTYPES, Launch, recorded_launches
+
+__all__ = ["shipped_launches"]
+
+HEAD_SIZES = (64, 128, 256)  # others run padded to these
+GROUPS = (1, 16)  # rows that share a prefix
+PAGE_COUNTS = (512, 4096, 16384)  # block sizes of the kernels that rank pages
+WIDTHS = (1024, 4096, 8192, 16384)  # block sizes of the kernels with one program a row
+
+
+@cache
+def shipped_launches() -> tuple[Launch, ...]:
+    """Distinct launches of all operations, in a fixed order."""
+    with recorded_launches() as record:
+        for dtype in KERNEL_DTYPES:
+            _attend_and_write(dtype)
+            _multiply(dtype)
+        for pages in PAGE_COUNTS:
+            _attend(torch.bfloat16, 64, 1, pages)
+        for width in WIDTHS:
+            _rows(width)
+    return tuple(dict.fromkeys(record))
+
+
+def _attend_and_write(dtype: torch.dtype) -> None:
+    for head_size in HEAD_SIZES:
+        if head_size > largest_head(dtype):
+            continue
+        for group in GROUPS:
+            _attend(dtype, head_size, group, 128)
+        cached = torch.empty(1, 1, 8, head_size, dtype=dtype)
+        new = torch.empty(1, 1, head_size)
+        store_rows(new, new, cached, cached, cached, cached, _counts(1), 8)
+
+
+def _attend(dtype: torch.dtype, head_size: int, rows: int, pages: int) -> None:
+    """One step of ``rows`` rows with 4 heads each over one sequence of pages of 8 tokens."""
+    keys = torch.empty(1, 1, 8 * pages, head_size, dtype=dtype)
+    bounds = keys[:, :, :pages].contiguous()
+    plan = AttentionPlan(
+        8,
+        torch.empty(rows, 8 * pages, dtype=torch.bool),
+        torch.empty(rows, pages, dtype=torch.bool),
+        _counts(rows),
+        torch.empty(rows, pages, dtype=torch.int64),
+    )
+    block = KVBlock(keys, keys, bounds, bounds)
+    attend_with_triton(torch.empty(rows, 4, head_size), [block], plan, 0.4)
+
+
+def _multiply(dtype: torch.dtype) -> None:
+    """MLPs of few and many rows, narrow (channels are split) and wide (fused activation)."""
+    for rows in (1, MAX_ROWS):
+        for width, inner in ((512, 1024), (64, 16_384)):
+            weights = MlpWeights(
+                torch.empty(width, 2 * inner, dtype=dtype), torch.empty(inner, width, dtype=dtype)
+            )
+            plan = MlpPlan(_counts(rows))
+            multiply_with_triton(torch.empty(rows, width), weights, plan)
+
+
+def _rows(width: int) -> None:
+    """The kernels with one program a row; they compute in fp32 whatever the dtype."""
+    for dtype in KERNEL_DTYPES:
+        rows = torch.empty(1, width, dtype=dtype)
+        quantise_rows(rows, _counts(1))
+        if width <= MAX_PRUNED:
+            prune_rows(rows, _counts(1))
+        outer = min(width, MAX_PRUNED)
+        weights = MlpWeights(
+            torch.empty(outer, 2 * width, dtype=dtype), torch.empty(width, outer, dtype=dtype)
+        )
+        plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True)
+        multiply_with_triton(torch.empty(1, outer), weights, plan)
+    normalise_rows(torch.empty(1, width), torch.empty(width), 1e-5)
+
+
+def _counts(rows: int) -> Tensor:
+    return torch.empty(rows, dtype=torch.int64)

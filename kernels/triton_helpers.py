@@ -1,0 +1,104 @@
+"""Small Triton functions that several kernels are built from."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+__all__ = ["choose_largest", "dot_wide", "float_of", "narrowed", "ordered_bits", "round_half_even"]
+
+# Triton's interpreter keeps bfloat16 as bit patterns: it multiplies those, and drops bits
+# where a GPU rounds. Operands are widened first there, and rounding is spelled out.
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+TO_EVEN = tl.constexpr(12582912.0)  # 1.5 · 2^23: adding and taking it away rounds |x| < 2^22
+
+
+@triton.jit
+def dot_wide(left, right, total):
+    """total + left @ right on tensor cores, as exact as fp32 ``left`` allows.
+
+    A 16-bit ``right`` meets ``left`` as the sum of two 16-bit numbers: 16 significant
+    bits of a bfloat16 pair, 22 of a float16 pair. fp32 operands are three TF32 products.
+    """
+    if right.dtype == tl.float32:
+        total = tl.dot(left, right, total, input_precision="tf32x3")
+    else:
+        high = narrowed(left, right.dtype)
+        low = narrowed(left - high.to(tl.float32), right.dtype)
+        total = dot_narrow(high, right, total)
+        total = dot_narrow(low, right, total)
+    return total
+
+
+@triton.jit
+def dot_narrow(left, right, total):
+    """total + left @ right for operands of one dtype, accumulated in fp32."""
+    if INTERPRETED:
+        left = left.to(tl.float32)
+        right = right.to(tl.float32)
+    return tl.dot(left, right, total, input_precision="tf32x3")
+
+
+@triton.jit
+def narrowed(numbers, dtype: tl.constexpr):
+    """fp32 rounded to the nearest number of a dtype, ties to even."""
+    if INTERPRETED and dtype == tl.bfloat16:
+        bits = numbers.to(tl.uint32, bitcast=True)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        bits = tl.where(numbers == numbers, rounded, bits).to(tl.uint32)
+        numbers = bits.to(tl.float32, bitcast=True)
+    return numbers.to(dtype)
+
+
+@triton.jit
+def ordered_bits(numbers):
+    """fp32 → unsigned integers in the numbers' order: −0 ties with 0, NaN is the largest."""
+    numbers = tl.where(numbers == 0.0, 0.0, numbers)
+    bits = numbers.to(tl.uint32, bitcast=True)
+    bits = tl.where(bits >> 31 != 0, ~bits, bits | 0x80000000)
+    return tl.where(numbers != numbers, 0xFFFFFFFF, bits).to(tl.uint32)
+
+
+@triton.jit
+def float_of(bits):
+    """Inverse of ``ordered_bits``."""
+    bits = tl.where(bits >> 31 != 0, bits & 0x7FFFFFFF, ~bits)
+    return bits.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def choose_largest(keys, rank):
+    """The ``rank`` largest of the keys above 0, ties to the lowest index: a radix search.
+
+    Args:
+        keys: [N] uint32; 0 marks what may not be chosen.
+        rank: how many, at least 1; more than there are means all of them.
+    Returns: (chosen [N] bool, the threshold uint32, index of the last key chosen that
+        equals it, −1 if none). A key is chosen if it is above the threshold, or equal to
+        it at no higher an index.
+    """
+    valid = keys > 0
+    bins = tl.arange(0, 256)
+    room = tl.minimum(rank, tl.sum(valid.to(tl.int32), 0))
+    threshold = room.to(tl.uint32) * 0
+    fixed = threshold
+    for digit in tl.static_range(4):
+        shift = 24 - 8 * digit
+        matching = valid & ((keys & fixed) == threshold)
+        counts = tl.histogram(((keys >> shift) & 255).to(tl.int32), 256, mask=matching)
+        reaching = tl.cumsum(counts, 0, reverse=True)
+        largest = tl.max(tl.where(reaching >= room, bins, 0), 0)
+        room -= tl.sum(tl.where(bins > largest, counts, 0), 0)
+        threshold = threshold | (largest.to(tl.uint32) << shift)
+        fixed = fixed | (255 << shift)
+    tied = valid & (keys == threshold)
+    taken = tied & (tl.cumsum(tied.to(tl.int32), 0) <= room)
+    index = tl.arange(0, keys.shape[0])
+    last = tl.max(tl.where(taken, index, -1), 0)
+    return (valid & (keys > threshold)) | taken, threshold, last
+
+
+@triton.jit
+def round_half_even(numbers):
+    """To the nearest whole number, |x| < 2^22."""
+    return (numbers + TO_EVEN) - TO_EVEN

@@ -1,0 +1,193 @@
+"""When Triton's kernels are used, how they are launched, and what they refuse.
+
+A kernel runs where its tensors are: on a CUDA device, or, for tests without one, on the
+CPU under Triton's interpreter (``TRITON_INTERPRET=1`` before the first import, and inside
+``triton_on_cpu``). What a kernel cannot do goes to the reference, and the log says why
+once. Triton itself is imported by the ``triton_kernel.py`` files only, on first use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "KERNEL_DTYPES",
+    "KernelInputError",
+    "Launch",
+    "UnsupportedByKernel",
+    "check_beside",
+    "launch",
+    "next_power_of_2",
+    "recorded_launches",
+    "row_block",
+    "runs_triton",
+    "supported",
+    "triton_on_cpu",
+]
+
+KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_log = logging.getLogger(__name__)
+
+
+class KernelInputError(ValueError):
+    """An argument that no implementation can work with: wrong shape, device or layout."""
+
+
+class UnsupportedByKernel(KernelInputError):
+    """A legal argument that the Triton kernel does not take; the reference does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One kernel start, as the compiler sees it: what ahead-of-time compilation needs.
+
+    Attributes:
+        kernel: the jitted function.
+        signature: type of each run-time argument ("*bf16", "i32", "fp32"), in order.
+        constants: compile-time arguments.
+        options: num_warps and num_stages.
+    """
+
+    kernel: Any
+    signature: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, Any], ...]
+    options: tuple[tuple[str, int], ...]
+
+
+class _State:
+    """Switches of this process: interpreting on the CPU, and where launches are noted."""
+
+    on_cpu = False
+    record: list[Launch] | None = None
+
+
+def runs_triton(tensor: Tensor) -> bool:
+    """Whether Triton kernels are used for tensors on this one's device."""
+    if tensor.device.type == "cuda":
+        return _triton_starts()
+    return _State.on_cpu and tensor.device.type == "cpu"
+
+
+@contextlib.contextmanager
+def triton_on_cpu() -> Iterator[None]:
+    """Send CPU tensors to the Triton kernels, which the interpreter then runs; for tests.
+
+    Raises: RuntimeError unless the process was started with TRITON_INTERPRET=1.
+    """
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        raise RuntimeError("triton_on_cpu needs TRITON_INTERPRET=1 before Triton is imported")
+    _State.on_cpu = True
+    try:
+        yield
+    finally:
+        _State.on_cpu = False
+
+
+@contextlib.contextmanager
+def recorded_launches() -> Iterator[list[Launch]]:
+    """Note what would be launched, without running it: outputs stay undefined."""
+    _State.record, before = [], _State.record
+    on_cpu, _State.on_cpu = _State.on_cpu, True
+    try:
+        yield _State.record
+    finally:
+        _State.record, _State.on_cpu = before, on_cpu
+
+
+def launch(
+    kernel: Any,
+    grid: tuple[int, ...],
+    arguments: Mapping[str, Any],
+    constants: Mapping[str, Any],
+    options: Mapping[str, int],
+) -> None:
+    """Start a Triton kernel on the device of its tensors.
+
+    Args:
+        grid: number of programs along up to three axes; none may be 0.
+        arguments: run-time arguments by name, in the kernel's order.
+        constants: compile-time arguments by name.
+        options: ``num_warps``, ``num_stages``.
+    """
+    if _State.record is not None:
+        signature = tuple((name, _type_name(value)) for name, value in arguments.items())
+        note = Launch(kernel, signature, tuple(constants.items()), tuple(options.items()))
+        _State.record.append(note)
+        return
+    tensor = next(value for value in arguments.values() if isinstance(value, Tensor))
+    # Stated, not defaulted: Triton 3.9 warns that the default will change.
+    choices = {"enable_fp_fusion": True, **options}
+    with torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext():
+        kernel[grid](*arguments.values(), **constants, **choices)
+
+
+def supported(operation: str, check: Callable[[], None]) -> bool:
+    """Whether ``check`` passes; if it raises ``UnsupportedByKernel``, say so once."""
+    try:
+        check()
+    except UnsupportedByKernel as error:
+        _say_once(operation, str(error))
+        return False
+    return True
+
+
+def check_beside(name: str, tensor: Tensor, other: Tensor) -> None:
+    """Raise unless ``tensor`` is on the other's device."""
+    if tensor.device != other.device:
+        raise KernelInputError(f"{name} must be on {other.device}, got {tensor.device}")
+
+
+def next_power_of_2(number: int) -> int:
+    """The smallest power of two that is at least ``number``."""
+    return 1 << max(0, number - 1).bit_length()
+
+
+def row_block(width: int) -> tuple[int, dict[str, int]]:
+    """Block size and launch options of a kernel with one program a row of ``width`` numbers."""
+    warps = {1024: 4, 4096: 8, 8192: 16, 16384: 32}
+    block = next(size for size in warps if size >= width)
+    return block, {"num_warps": warps[block], "num_stages": 1}
+
+
+@cache
+def _triton_starts() -> bool:
+    try:
+        importlib.import_module("triton")
+    except ImportError as error:
+        _log.warning("Triton kernels are off, torch is used instead: %s", error)
+        return False
+    return True
+
+
+@cache
+def _say_once(operation: str, reason: str) -> None:
+    _log.warning(
+        "%s runs on the PyTorch reference, not on its Triton kernel: %s", operation, reason
+    )
+
+
+_TYPE_NAMES = {
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.int8: "*i8",
+    torch.uint8: "*u8",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+
+
+def _type_name(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return _TYPE_NAMES[value.dtype]
+    return "fp32" if isinstance(value, float) else "i32"

@@ -1,0 +1,228 @@
+"""An estimate of what a decode step would take on a GPU that need not be there.
+
+Per kernel the bytes it must move and the FLOPs it must do give a floor: the larger of
+bytes over memory bandwidth and FLOPs over peak rate (Williams et al., *Roofline*, 2009).
+The floors of all launches add up to a step's. An *estimate*, and an optimistic one: no
+launch overhead, every read at full bandwidth, scratch that stays in the cache counted
+as if it did not. Plain numbers in and out; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sol_core.actions import DENSE, Action, ceil_fraction
+from sol_core.errors import ConfigError
+
+__all__ = [
+    "CARDS",
+    "CONTEXTS",
+    "MODELS",
+    "Card",
+    "KernelCost",
+    "ModelShape",
+    "estimate_table",
+    "kernel_costs",
+    "step_floor_us",
+]
+
+CONTEXTS = (512, 2048, 8192, 32_768, 131_072)
+BUDGETS = (1.0, 0.75, 0.5, 0.3)
+_FLOAT = 4
+_SCRATCH = 4  # bytes of an int32
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A GPU by its data sheet: bytes per second of memory, dense bf16 FLOPs per second."""
+
+    name: str
+    bandwidth: float
+    flops: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What a step's cost depends on."""
+
+    name: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCost:
+    """All launches of one kernel in one decode step.
+
+    Attributes:
+        kernel: a Triton kernel's name, or "library: …" for a product left to cuBLAS.
+        part: attention, mlp, head or rest.
+        launches: per step.
+        bytes_moved, flops: of all launches together.
+    """
+
+    kernel: str
+    part: str
+    launches: int
+    bytes_moved: float
+    flops: float
+
+    def floor_us(self, card: Card) -> float:
+        """Microseconds that all launches together take at least."""
+        return 1e6 * max(self.bytes_moved / card.bandwidth, self.flops / card.flops)
+
+
+CARDS = {
+    card.name: card for card in (Card("H100", 3.35e12, 989e12), Card("A100", 2.039e12, 312e12))
+}
+MODELS = {
+    shape.name: shape
+    for shape in (
+        ModelShape("SmolLM2-135M", 49_152, 576, 1536, 30, 9, 3, 64),
+        ModelShape("Llama-3.2-1B", 128_256, 2048, 8192, 16, 32, 8, 64),
+        ModelShape("Llama-3.1-8B", 128_256, 4096, 14_336, 32, 32, 8, 128),
+    )
+}
+
+
+def kernel_costs(
+    shape: ModelShape,
+    action: Action,
+    cached_tokens: int,
+    *,
+    rows: int = 1,
+    page_size: int = 8,
+    overlap: float = 1.0,
+) -> list[KernelCost]:
+    """Every kernel of one decode step in 16-bit weights and cache.
+
+    Args:
+        cached_tokens: tokens in the cache, the new one included.
+        rows: texts decoded at once, each with a cache of its own.
+        overlap: how much the heads that share a KV head agree on their pages: 1, they
+            choose the same and the floor is reachable; 0, they choose independently and
+            read ``1 − (1 − κ)^g`` of the pages together.
+    Raises: ConfigError for counts below 1 or an overlap outside [0, 1].
+    """
+    for name, value in (
+        ("cached_tokens", cached_tokens), ("rows", rows), ("page_size", page_size)
+    ):  # fmt: skip
+        if value < 1:
+            raise ConfigError(f"{name} must be 1 or more, got {value}")
+    if not 0 <= overlap <= 1:
+        raise ConfigError(f"overlap must be between 0 and 1, got {overlap}")
+    return [
+        *_projections(shape, rows),
+        *_attention(shape, action, cached_tokens, rows, page_size, overlap),
+        *_mlp(shape, action, rows),
+    ]
+
+
+def step_floor_us(costs: Sequence[KernelCost], card: Card) -> dict[str, float]:
+    """Microseconds by part, and "total"."""
+    parts = {part: 0.0 for part in ("attention", "mlp", "head", "rest")}
+    for cost in costs:
+        parts[cost.part] += cost.floor_us(card)
+    return {**parts, "total": sum(parts.values())}
+
+
+def estimate_table(
+    shape: ModelShape, card: Card, contexts: Sequence[int] = CONTEXTS, page_size: int = 8
+) -> list[dict[str, Any]]:
+    """Estimated step times, one record per context and budget (κ = ρ), JSON-ready."""
+    table = []
+    for context in contexts:
+        dense = 0.0
+        for budget in BUDGETS:
+            action = DENSE if budget == 1 else Action(budget, budget)
+            costs = kernel_costs(shape, action, context, page_size=page_size)
+            floor = step_floor_us(costs, card)
+            dense = dense or floor["total"]
+            table.append(
+                {
+                    "context": context,
+                    "budget": budget,
+                    "bytes": sum(cost.bytes_moved for cost in costs),
+                    "flops": sum(cost.flops for cost in costs),
+                    "step_us": floor["total"],
+                    "speedup": dense / floor["total"],
+                }
+            )
+    return table
+
+
+def _projections(shape: ModelShape, rows: int) -> list[KernelCost]:
+    layers, width = shape.num_layers, shape.hidden_size
+    query = shape.num_heads * shape.head_size
+    key_value = 2 * shape.num_kv_heads * shape.head_size
+    norms = 2 * layers + 1
+    return [
+        _product("library: query, key, value", "attention", layers, rows, width, query + key_value),
+        _product("library: attention output", "attention", layers, rows, query, width),
+        _product("library: head", "head", 1, rows, width, shape.vocab_size),
+        KernelCost("rms_norm_rows", "rest", norms, norms * width * _FLOAT * (2 * rows + 1), 0.0),
+    ]
+
+
+def _product(
+    kernel: str, part: str, launches: int, rows: int, inner: int, outer: int
+) -> KernelCost:
+    """A product with an [inner, outer] matrix in 16 bits, read once."""
+    moved = 2 * (inner * outer + rows * (inner + outer))
+    return KernelCost(kernel, part, launches, launches * moved, launches * 2 * rows * inner * outer)
+
+
+def _attention(
+    shape: ModelShape, action: Action, tokens: int, rows: int, page_size: int, overlap: float
+) -> list[KernelCost]:
+    layers, group = shape.num_layers, shape.num_heads // shape.num_kv_heads
+    key_value, query = shape.num_kv_heads * shape.head_size, shape.num_heads * shape.head_size
+    pages = -(-tokens // page_size)
+    kept = -(-ceil_fraction(action.keep_fraction, tokens) // page_size)
+    union = 1 - (1 - kept / pages) ** group
+    listed = overlap * kept + (1 - overlap) * pages * union
+    reads, scored = min(tokens, listed * page_size), rows * shape.num_heads * pages * _SCRATCH
+    costs = [
+        KernelCost("write_rows", "attention", layers, layers * rows * key_value * (8 + 2 * 6), 0.0),
+        KernelCost(
+            "attend_pages", "attention", layers,
+            layers * rows * (4 * key_value * reads + 2 * query * _FLOAT),
+            layers * rows * 4.0 * query * min(tokens, kept * page_size),
+        ),
+    ]  # fmt: skip
+    if kept < pages:
+        costs += [
+            KernelCost(
+                "score_pages", "attention", layers,
+                layers * (rows * 4 * key_value * pages + scored),
+                layers * rows * 4.0 * query * pages,
+            ),
+            KernelCost("choose_pages", "attention", layers, layers * scored, 0.0),
+            KernelCost("list_pages", "attention", layers, layers * scored, 0.0),
+        ]  # fmt: skip
+    return costs
+
+
+def _mlp(shape: ModelShape, action: Action, rows: int) -> list[KernelCost]:
+    layers, width, inner = shape.num_layers, shape.hidden_size, shape.intermediate_size
+    kept = ceil_fraction(action.channel_keep_ratio, width)
+    if kept == width:
+        return [
+            _product("library: gate and up", "mlp", layers, rows, width, 2 * inner),
+            _product("library: down", "mlp", layers, rows, inner, width),
+        ]
+    row = layers * rows * width
+    return [
+        KernelCost("prepare_rows", "mlp", layers, row * (_FLOAT + 2), 0.0),
+        KernelCost("list_channels", "mlp", layers, row * 2 + layers * kept * _SCRATCH, 0.0),
+        _product("gate_up_rows", "mlp", layers, rows, kept, 2 * inner),
+        _product("down_rows", "mlp", layers, rows, inner, width),
+        KernelCost("finish_rows", "mlp", layers, row * (_FLOAT + 2), 0.0),
+    ]

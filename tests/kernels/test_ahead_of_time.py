@@ -1,0 +1,76 @@
+"""Every Triton kernel as it ships, compiled to machine code for GPUs that are not here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from kernels.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, Binary, compile_in_child
+from kernels.triton_support import recorded_launches
+from sol_core.actions import Action
+from sol_core.benchmarks.kernels import KernelBenchOptions, _by_kernel, run_layer
+from sol_core.errors import ConfigError
+from sol_core.roofline import CARDS, MODELS, ModelShape, kernel_costs
+
+KERNELS = {
+    "activate_rows", "attend_pages", "choose_pages", "down_rows", "fake_quantise_rows",
+    "finish_rows", "gate_up_rows", "keep_largest_rows", "list_channels", "list_pages",
+    "mass_outside_pages", "merge_splits", "prepare_rows", "rms_norm_rows", "score_pages",
+    "write_rows",
+}  # fmt: skip
+TINY = ModelShape("tiny", 32, 16, 16, 1, 4, 2, 16)
+
+
+@pytest.fixture(scope="module")
+def binaries(tmp_path_factory: pytest.TempPathFactory) -> list[Binary]:
+    return compile_in_child(cache_dir=tmp_path_factory.mktemp("triton"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_kernel_spills_and_all_fit_their_chip(binaries: list[Binary]) -> None:
+    variants = defaultdict(set)
+    for binary in binaries:
+        name = f"{binary.kernel} {binary.variant} on sm_{binary.architecture}"
+        assert binary.spills == 0, f"{name} spills {binary.spills} bytes a thread"
+        assert 0 < binary.shared_bytes + 1 <= SHARED_LIMIT[binary.architecture], name
+        # A block's threads share 65,536 registers.
+        assert 0 < binary.registers * 32 * binary.num_warps <= 65_536, name
+        variants[binary.kernel].add((binary.variant, binary.architecture))
+    assert set(variants) == KERNELS
+    assert all(len(found) % len(ARCHITECTURES) == 0 for found in variants.values())
+
+
+def test_a_failing_child_says_why() -> None:
+    with pytest.raises(RuntimeError, match=r"failed:\n[\s\S]*must be among"):
+        compile_in_child([7])
+
+
+def test_the_table_has_the_most_over_all_configurations() -> None:
+    made = [Binary("attend_pages", v, 80, r, 0, s, 4) for v, r, s in (("a", 90, 9), ("b", 80, 70))]
+    costs = kernel_costs(MODELS["SmolLM2-135M"], Action(0.5, 0.5), 2048)
+    table = _by_kernel(made, costs, CARDS["H100"], {"attend_pages": 3.5})
+    attend = table["attend_pages"]
+    assert (attend["registers"], attend["spills"], attend["shared_bytes"]) == (90, 0, 70)
+    assert attend["measured_us"] == 3.5
+    floor = next(c for c in costs if c.kernel == "attend_pages").floor_us(CARDS["H100"])
+    assert attend["floor_us"] == pytest.approx(floor / 30)
+    assert table["library: head"]["registers"] is None
+    assert table["gate_up_rows"]["measured_us"] is None
+
+
+def test_every_estimated_kernel_is_measured_where_there_is_a_gpu() -> None:
+    with recorded_launches() as record:
+        run_layer(TINY, Action(0.5, 0.5), 40, "cpu")
+    launched = {launch.kernel.__name__ for launch in record}
+    estimated = {cost.kernel for cost in kernel_costs(TINY, Action(0.5, 0.5), 40)}
+    assert {name for name in estimated if not name.startswith("library")} == launched
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("shape", "GPT-5"), ("card", "T4"), ("context", 0), ("budget", 0.0)]
+)
+def test_bad_options_are_named(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match="keep_fraction" if name == "budget" else name):
+        KernelBenchOptions(**{name: value})  # type: ignore[arg-type]  # wrong on purpose

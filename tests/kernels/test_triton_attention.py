@@ -1,0 +1,279 @@
+"""Page-sparse attention in Triton against its reference, under the interpreter or on a GPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from kernels import page_attention, triton_support
+from kernels.page_attention import AttentionPlan, KVBlock, page_bounds, reference, triton_dispatch
+from kernels.page_attention.triton_dispatch import attend_with_triton
+from kernels.triton_support import KernelInputError
+from tests.kernels.triton_cases import (
+    DEVICE,
+    DTYPES,
+    TOLERANCE,
+    close,
+    make_block,
+    make_plan,
+    triton_here,
+)
+
+SHARE = 0.4
+
+
+@pytest.fixture(autouse=True)
+def _on_triton() -> Iterator[None]:
+    with triton_here():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kernel leaves unwritten is NaN, or a number no page or count can be."""
+    plain = Tensor.new_empty
+
+    def poisoned(self: Tensor, *args: object, **kwargs: object) -> Tensor:
+        made = plain(self, *args, **kwargs)  # type: ignore[arg-type]
+        if made.is_floating_point():
+            return made.fill_(torch.nan)
+        return made.fill_(-(2**30)) if made.dtype == torch.int32 else made
+
+    monkeypatch.setattr(Tensor, "new_empty", poisoned)
+
+
+def _few_programs(patch: pytest.MonkeyPatch, programs: int = 6, tokens: int = 16) -> None:
+    """Splits at sizes that the interpreter can afford."""
+    patch.setattr(triton_dispatch, "TARGET_PROGRAMS", programs)
+    patch.setattr(triton_dispatch, "TOKENS_PER_SPLIT", tokens)
+
+
+def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> Tensor:
+    tolerance = TOLERANCE[blocks[0].keys.dtype]
+    query = query.to(DEVICE)
+    expected = reference.decode_attention(query, blocks, plan)
+    found, outside = page_attention.observed_attention(query, blocks, plan, SHARE)
+    close(found, expected, tolerance)
+    close(outside, reference.mass_outside(query, blocks, plan, SHARE), tolerance)
+    return found
+
+
+def _query(rows: int, heads: int, size: int, generator: torch.Generator) -> Tensor:
+    return torch.randn(rows, heads, size, generator=generator) * size**-0.5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("heads", "size", "tokens", "page_size"),
+    [
+        ((1, 1), 64, 1, 8),  # one token
+        ((3, 1), 64, 8, 8),  # one page
+        ((9, 3), 64, 45, 8),  # short last page
+        ((8, 1), 128, 70, 16),
+        ((4, 4), 96, 65, 64),
+        ((2, 1), 72, 33, 32),
+    ],
+)
+def test_attention_equals_the_reference(
+    dtype: torch.dtype,
+    heads: tuple[int, int],
+    size: int,
+    tokens: int,
+    page_size: int,
+    monkeypatch: pytest.MonkeyPatch,
+    generator: torch.Generator,
+) -> None:
+    _few_programs(monkeypatch)
+    rows, pages = 2, -(-tokens // page_size)
+    block = make_block((rows, heads[1], tokens, size), page_size, dtype, generator)
+    query = _query(rows, heads[0], size, generator)
+    kept = torch.tensor([max(1, pages // 2), pages])
+    _check(query, [block], make_plan([block], rows, page_size, kept))
+
+
+@given(
+    groups=st.integers(1, 2),
+    rows_each=st.sampled_from([1, 2, 5]),
+    heads=st.sampled_from([(3, 1), (2, 2), (8, 1)]),
+    shared_pages=st.integers(0, 4),
+    own=st.integers(1, 19),
+    page_size=st.sampled_from([1, 3, 8]),
+    dtype=st.sampled_from(DTYPES),
+    masked=st.booleans(),
+    sparse=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_shared_prefixes_masks_and_splits(
+    groups: int, rows_each: int, heads: tuple[int, int], shared_pages: int, own: int,
+    page_size: int, dtype: torch.dtype, masked: bool, sparse: bool, seed: int,
+) -> None:  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    rows = groups * rows_each
+    blocks = [make_block((rows, heads[1], own, 16), page_size, dtype, generator)]
+    if shared_pages:
+        shape = (groups, heads[1], shared_pages * page_size, 16)
+        # Groups read the sequences in another order than they lie in memory.
+        order = list(range(groups))[::-1]
+        blocks.insert(0, make_block(shape, page_size, dtype, generator, order))
+    width = own + shared_pages * page_size
+    first = torch.randint(width, (rows, 1), generator=generator)
+    valid = torch.arange(width)[None] >= first if masked else None
+    pages = shared_pages + -(-own // page_size)
+    kept = torch.randint(1, pages + 2, (rows,), generator=generator)
+    plan = make_plan(blocks, rows, page_size, kept if sparse else None, valid)
+    with pytest.MonkeyPatch.context() as patch:
+        _few_programs(patch, programs=groups * 6, tokens=8)
+        _check(_query(rows, heads[0], 16, generator), blocks, plan)
+
+
+def test_tied_pages_go_to_the_lowest() -> None:
+    """All pages alike but for their values: what was read shows which were chosen."""
+    keys = torch.ones(5, 1, 12, 16, device=DEVICE)
+    values = torch.arange(6.0, device=DEVICE).repeat_interleave(2)[None, None, :, None]
+    values = values.expand(5, 1, 12, 16).contiguous()
+    block = KVBlock(keys, values, *page_bounds(keys, None, 2))
+    kept = torch.tensor([1, 2, 3, 5, 6])
+    plan = make_plan([block], 5, 2, kept)
+    for scale in (1.0, 0.0, -0.0, -1.0):  # all scores equal: positive, zero, negative
+        query = torch.ones(5, 2, 16, device=DEVICE) * scale
+        found = page_attention.decode_attention(query, [block], plan)
+        expected = (kept - 1).float()[:, None, None] / 2  # mean of pages 0 … kept − 1
+        close(found.cpu(), expected.expand_as(found), 1e-6)
+
+
+def test_a_dense_row_has_the_same_bits_beside_sparse_ones(generator: torch.Generator) -> None:
+    block = make_block((2, 1, 37, 16), 8, torch.float32, generator)
+    query = _query(2, 3, 16, generator).to(DEVICE)
+    dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
+    plan = make_plan([block], 2, 8, torch.tensor([99, 2]))
+    mixed = page_attention.decode_attention(query, [block], plan)
+    assert torch.equal(mixed[0], dense[0])
+    assert not torch.allclose(mixed[1], dense[1])
+
+
+def test_observing_needs_the_tokens_of_each_page(generator: torch.Generator) -> None:
+    block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
+    query = torch.zeros(1, 2, 16, device=DEVICE)
+    with pytest.raises(KernelInputError, match="tokens_per_page"):
+        page_attention.observed_attention(query, [block], AttentionPlan(8), SHARE)
+
+
+def test_unseen_tokens_may_hold_anything(generator: torch.Generator) -> None:
+    """NaN and infinity in slots that rows have not written yet change nothing."""
+    block = make_block((2, 1, 24, 16), 8, torch.float32, generator)
+    valid = torch.arange(24)[None] < torch.tensor([[24], [11]])
+    query = _query(2, 3, 16, generator).to(DEVICE)
+    plan = make_plan([block], 2, 8, torch.tensor([2, 1]), valid)
+    clean = page_attention.decode_attention(query, [block], plan)
+    keys, values = block.keys.clone(), block.values.clone()
+    keys[1, :, 11:], values[1, :, 11:] = torch.inf, torch.nan
+    dirty = page_attention.decode_attention(query, [replace(block, keys=keys, values=values)], plan)
+    assert torch.equal(dirty, clean)
+    assert clean.isfinite().all()
+
+
+def test_large_scores_do_not_overflow(generator: torch.Generator) -> None:
+    block = make_block((1, 1, 40, 16), 8, torch.float32, generator)
+    query = _query(1, 2, 16, generator).to(DEVICE) * 3e4
+    plan = make_plan([block], 1, 8, torch.tensor([3]))
+    expected = reference.decode_attention(query, [block], plan)
+    close(page_attention.decode_attention(query, [block], plan), expected, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("argument", "change"),
+    [
+        ("head size", {"size": 20}),
+        ("head size", {"size": 264}),
+        ("page_size", {"page_size": 65}),
+        ("keys", {"dtype": torch.float64}),
+        ("torch.float32 keys", {"size": 256}),
+    ],
+)
+def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
+    argument: str,
+    change: dict[str, object],
+    caplog: pytest.LogCaptureFixture,
+    generator: torch.Generator,
+) -> None:
+    case = {"size": 16, "page_size": 8, "dtype": torch.float32} | change
+    size, page_size, dtype = case["size"], case["page_size"], case["dtype"]
+    assert isinstance(size, int)
+    assert isinstance(page_size, int)
+    assert isinstance(dtype, torch.dtype)
+    block = make_block((1, 1, 9, size), page_size, dtype, generator)
+    query = _query(1, 2, size, generator).to(DEVICE)
+    plan = make_plan([block], 1, page_size, torch.tensor([1]))
+    triton_support._say_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            found = page_attention.decode_attention(query, [block], plan)
+    assert torch.equal(found, reference.decode_attention(query, [block], plan))
+    assert caplog.text.count("page_attention runs on the PyTorch reference") == 1
+    assert argument in caplog.text
+    with pytest.raises(KernelInputError, match=argument):
+        attend_with_triton(query, [block], plan, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("argument", "change"),
+    [
+        ("keys", {"keys": torch.zeros(1, 1, 16, 9).mT}),
+        ("values", {"values": torch.zeros(1, 1, 9, 16, dtype=torch.bfloat16)}),
+        ("values", {"values": torch.zeros(1, 1, 9, 16, device="meta")}),
+        ("page_min", {"page_min": None}),
+        ("page_max", {"page_max": torch.zeros(1, 1, 3, 16)}),
+        ("sources", {"sources": torch.zeros(1, dtype=torch.int64, device="meta")}),
+    ],
+)
+def test_wrong_blocks_are_named(
+    argument: str, change: dict[str, Tensor | None], generator: torch.Generator
+) -> None:
+    block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
+    plan = make_plan([block], 1, 8, torch.tensor([1]))
+    query = torch.zeros(1, 2, 16, device=DEVICE)
+    wrong = {
+        name: value.to(DEVICE) if value is not None and value.device.type == "cpu" else value
+        for name, value in change.items()
+    }
+    with pytest.raises(KernelInputError, match=argument):
+        page_attention.decode_attention(query, [replace(block, **wrong)], plan)
+
+
+@pytest.mark.parametrize(
+    ("argument", "change"),
+    [
+        ("pages_kept", {"pages_kept": torch.ones(2, dtype=torch.int64)}),
+        ("valid_pages", {"valid_pages": torch.ones(1, 2)}),
+        ("valid_tokens", {"valid_tokens": torch.ones(1, 8, dtype=torch.bool)}),
+    ],
+)
+def test_wrong_plans_are_named(
+    argument: str, change: dict[str, Tensor], generator: torch.Generator
+) -> None:
+    block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
+    plan = make_plan([block], 1, 8, torch.tensor([1]))
+    query = torch.zeros(1, 2, 16, device=DEVICE)
+    wrong = {name: value.to(DEVICE) for name, value in change.items()}
+    with pytest.raises(KernelInputError, match=argument):
+        page_attention.decode_attention(query, [block], replace(plan, **wrong))
+
+
+def test_the_operation_is_one_that_compilers_see_through(generator: torch.Generator) -> None:
+    block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
+    plan = make_plan([block], 1, 8, torch.tensor([1]))
+    flat = [block.keys, block.values, block.page_min, block.page_max, None]
+    masks = [None, plan.valid_pages, plan.pages_kept, plan.tokens_per_page]
+    arguments = (torch.randn(1, 2, 16, device=DEVICE), flat, masks, 8, SHARE)
+    checks = ("test_schema", "test_faketensor")
+    torch.library.opcheck(torch.ops.sol.page_attention, arguments, test_utils=checks)

@@ -1,0 +1,198 @@
+"""MLP, pruning, quantisation, norm and cache writes in Triton against their references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from kernels import activation_quantisation, channel_pruning, kv_write, rms_norm
+from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp, reference, triton_dispatch
+from kernels.gated_mlp.triton_dispatch import multiply_with_triton
+from kernels.kv_write import reference as writing
+from kernels.page_attention import page_bounds
+from kernels.triton_support import KernelInputError
+from tests.kernels.triton_cases import DEVICE, DTYPES, ROUNDED, close, triton_here
+
+
+@pytest.fixture(autouse=True)
+def _on_triton() -> Iterator[None]:
+    with triton_here():
+        yield
+
+
+def _weights(
+    width: int, inner: int, dtype: torch.dtype, activation: str, *, biased: bool
+) -> MlpWeights:
+    generator = torch.Generator().manual_seed(width)
+
+    def random(*shape: int) -> Tensor:
+        numbers = torch.randn(*shape, generator=generator) * shape[0] ** -0.5
+        return numbers.to(DEVICE, dtype)
+
+    biases = (random(2 * inner), random(width)) if biased else (None, None)
+    return MlpWeights(random(width, 2 * inner), random(inner, width), *biases, activation)  # type: ignore[arg-type]  # a literal at every call
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("rows", "width", "inner", "activation", "biased", "site", "splits"),
+    [
+        (1, 96, 176, "silu", False, None, False),
+        (3, 41, 72, "silu", True, "output", True),
+        (2, 96, 70, "gelu_tanh", False, "inputs", True),
+        (18, 40, 33, "gelu_tanh", True, "inputs", False),
+    ],
+)
+def test_the_mlp_equals_the_reference(
+    dtype: torch.dtype,
+    rows: int,
+    width: int,
+    inner: int,
+    activation: str,
+    biased: bool,
+    site: str | None,
+    splits: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    generator: torch.Generator,
+) -> None:
+    monkeypatch.setattr(triton_dispatch, "TARGET_PROGRAMS", 6 if splits else 1)
+    monkeypatch.setattr(triton_dispatch, "CHANNELS_PER_SPLIT", 32)
+    weights = _weights(width, inner, dtype, activation, biased=biased)
+    hidden = torch.randn(rows, width, generator=generator).to(DEVICE)
+    kept = torch.randint(1, width + 1, (rows,), generator=generator).to(DEVICE)
+    # In 16 bits another order of sums flips roundings: only fine levels stay within tolerance.
+    lowest = 4 if dtype == torch.float32 else 13
+    bits = torch.randint(lowest, 17, (rows,), generator=generator).to(DEVICE)
+    plan = MlpPlan(kept, None if site is None else bits, site == "inputs")
+    found = fused_gated_mlp(hidden, weights, plan)
+    assert found is not None
+    assert found.dtype == dtype
+    close(found, reference.gated_mlp(hidden, weights, plan), ROUNDED[dtype])
+
+
+def test_weights_of_pruned_channels_are_not_read() -> None:
+    """Their rows hold NaN; a product that touched them would show it."""
+    weights = _weights(32, 16, torch.float32, "silu", biased=False)
+    hidden = torch.arange(1.0, 33.0, device=DEVICE)[None]
+    plan = MlpPlan(torch.tensor([8], device=DEVICE))
+    expected = multiply_with_triton(hidden, weights, plan)
+    weights.gate_up[:24] = torch.nan
+    assert torch.equal(multiply_with_triton(hidden, weights, plan), expected)
+    weights.gate_up[24] = torch.nan
+    assert multiply_with_triton(hidden, weights, plan).isnan().all()
+
+
+def test_dense_rows_are_left_to_torch() -> None:
+    weights = _weights(16, 16, torch.float32, "silu", biased=False)
+    assert fused_gated_mlp(torch.randn(1, 16, device=DEVICE), weights, MlpPlan()) is None
+
+
+def test_what_only_the_reference_takes_is_left_and_wrong_arguments_are_named() -> None:
+    weights = _weights(16, 16, torch.float32, "silu", biased=False)
+    plan = MlpPlan(torch.tensor([3], device=DEVICE))
+    hidden = torch.randn(1, 16, device=DEVICE)
+    transposed = MlpWeights(weights.gate_up, weights.down.t().contiguous().t())
+    assert fused_gated_mlp(hidden, transposed, plan) is None
+    with pytest.raises(KernelInputError, match="down must be contiguous"):
+        multiply_with_triton(hidden, transposed, plan)
+    with pytest.raises(KernelInputError, match="down must be"):
+        fused_gated_mlp(hidden, MlpWeights(weights.gate_up, weights.gate_up), plan)
+    with pytest.raises(KernelInputError, match="channels_kept must be"):
+        fused_gated_mlp(hidden, weights, MlpPlan(torch.tensor([3, 3], device=DEVICE)))
+    with pytest.raises(KernelInputError, match="gate_up must be on"):
+        fused_gated_mlp(hidden, MlpWeights(weights.gate_up.to("meta"), weights.down), plan)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pruning_equals_the_reference_bit_for_bit(dtype: torch.dtype) -> None:
+    levels = torch.tensor([-3.5, -2.0, -1.0, -0.0, 0.0, 1e-3, 1.0, 2.0, 7.25])
+    hidden = levels[torch.randint(9, (7, 45), generator=torch.Generator().manual_seed(1))]
+    hidden = hidden.to(DEVICE, dtype)
+    kept = torch.tensor([1, 2, 9, 22, 43, 44, 45], device=DEVICE)
+    found = channel_pruning.keep_largest_channels(hidden, kept)
+    assert torch.equal(found, channel_pruning.reference.keep_largest_channels(hidden, kept))
+    assert torch.equal(found[-1], hidden[-1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [0.0, 1e-12, 1.0, 100.0])
+def test_quantisation_equals_the_reference_bit_for_bit(dtype: torch.dtype, scale: float) -> None:
+    values = torch.randn(15, 70, generator=torch.Generator().manual_seed(2)) * scale
+    values = values.to(DEVICE, dtype)
+    bits = torch.arange(2, 17, device=DEVICE)
+    found = activation_quantisation.fake_quantise(values, bits)
+    expected = activation_quantisation.reference.fake_quantise(values, bits)
+    assert torch.equal(found, expected)
+
+
+def test_quantisation_keeps_nan_visible() -> None:
+    values = torch.ones(1, 8, device=DEVICE)
+    values[0, 3] = torch.nan
+    bits = torch.tensor([8], device=DEVICE)
+    assert activation_quantisation.fake_quantise(values, bits).isnan().all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 3, 96)])
+def test_norm_equals_the_reference(shape: tuple[int, ...], generator: torch.Generator) -> None:
+    hidden = (torch.randn(*shape, generator=generator) * 30).to(DEVICE)
+    weight = torch.randn(shape[-1], generator=generator).to(DEVICE)
+    hidden[0] = 0.0
+    found = rms_norm.rms_norm(hidden, weight, 1e-5)
+    close(found, rms_norm.reference.rms_norm(hidden, weight, 1e-5), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_writes_and_bounds_equal_the_reference(
+    dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    """Rows of different lengths; new keys are strided views, as the decoder makes them."""
+    rows, heads, size, page_size = 3, 2, 24, 4
+    slots = torch.tensor([0, 5, 11])
+    keys = torch.randn(rows, heads, 12, size, generator=generator).to(dtype)
+    values = torch.randn(rows, heads, 12, size, generator=generator).to(dtype)
+    valid = torch.arange(12)[None] < slots[:, None]
+    low, high = (bound.contiguous() for bound in page_bounds(keys, valid, page_size))
+    new = torch.randn(rows, 3 * heads, size, generator=generator)
+    pair = (new[:, :heads], new[:, heads : 2 * heads])
+    expected = [tensor.clone() for tensor in (keys, values, low, high)]
+    writing.write_token(expected[0], pair[0], slots)
+    writing.write_token(expected[1], pair[1], slots)
+    writing.extend_bounds(expected[2], expected[3], expected[0], slots, page_size)
+    found = [tensor.to(DEVICE) for tensor in (keys, values, low, high)]
+    new = new.to(DEVICE)
+    pair = (new[:, :heads], new[:, heads : 2 * heads])
+    kv_write.write_tokens(
+        pair, (found[0], found[1]), (found[2], found[3]), slots.to(DEVICE), page_size
+    )
+    for mine, right in zip(found, expected, strict=True):
+        assert torch.equal(mine.cpu(), right)
+    with pytest.raises(KernelInputError, match="new values must be"):
+        kv_write.write_tokens(
+            (pair[0], new), (found[0], found[1]), None, slots.to(DEVICE), page_size
+        )
+
+
+def test_operations_are_ones_that_compilers_see_through() -> None:
+    hidden = torch.randn(2, 16, device=DEVICE)
+    counts = torch.tensor([3, 9], device=DEVICE)
+    weights = _weights(16, 16, torch.float32, "silu", biased=False)
+    checks = ("test_schema", "test_faketensor")
+    cases = [
+        (torch.ops.sol.fake_quantise, (hidden, counts)),
+        (torch.ops.sol.keep_largest_channels, (hidden, counts)),
+        (torch.ops.sol.rms_norm, (hidden, torch.ones(16, device=DEVICE), 1e-5)),
+        (
+            torch.ops.sol.gated_mlp,
+            (hidden, [weights.gate_up, weights.down, None, None], [counts, None], False, "silu"),
+        ),
+    ]
+    keys, values = torch.zeros(2, 1, 8, 16, device=DEVICE), torch.zeros(2, 1, 8, 16, device=DEVICE)
+    low, high = torch.zeros(2, 1, 2, 16, device=DEVICE), torch.zeros(2, 1, 2, 16, device=DEVICE)
+    new = (torch.ones(2, 1, 16, device=DEVICE), torch.ones(2, 1, 16, device=DEVICE))
+    slots = torch.tensor([1, 5], device=DEVICE)
+    cases.append((torch.ops.sol.store_rows, (*new, keys, values, low, high, slots, 4)))
+    for operation, arguments in cases:
+        torch.library.opcheck(operation, arguments, test_utils=checks)

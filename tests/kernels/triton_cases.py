@@ -1,0 +1,79 @@
+"""Where Triton tests run, how close they must be, and cases of page-sparse attention."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor
+
+from kernels.page_attention import AttentionPlan, KVBlock, page_bounds
+from kernels.triton_support import triton_on_cpu
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# Absolute and relative, for fp32 results over data of a dtype, and results rounded to it.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-4, torch.float16: 1e-5}
+ROUNDED = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
+
+
+def triton_here() -> contextlib.AbstractContextManager[None]:
+    """The interpreter on the CPU, or the real thing where there is a GPU."""
+    return triton_on_cpu() if DEVICE == "cpu" else contextlib.nullcontext()
+
+
+def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(found.float(), expected.float(), rtol=tolerance, atol=tolerance)
+
+
+def make_block(
+    shape: tuple[int, int, int, int],
+    page_size: int,
+    dtype: torch.dtype,
+    generator: torch.Generator,
+    sources: list[int] | None = None,
+) -> KVBlock:
+    """[N, Hkv, S, D] as the cache gives it: a view of a longer buffer whose rest is infinite."""
+    rows, heads, tokens, size = shape
+    capacity = (tokens // page_size + 2) * page_size
+    keys, values = (
+        torch.full((rows, heads, capacity, size), torch.inf, dtype=dtype) for _ in range(2)
+    )
+    for buffer in (keys, values):
+        numbers = torch.randn(*shape, generator=generator)
+        buffer[:, :, :tokens] = numbers.to(dtype)
+    low, high = page_bounds(keys[:, :, :tokens], None, page_size)
+    spare = torch.full((rows, heads, capacity // page_size, size), torch.inf, dtype=dtype)
+    all_low, all_high = spare.clone(), -spare
+    all_low[:, :, : low.shape[2]], all_high[:, :, : low.shape[2]] = low, high
+    keys, values, all_low, all_high = (
+        tensor.to(DEVICE) for tensor in (keys, values, all_low, all_high)
+    )
+    return KVBlock(
+        keys[:, :, :tokens],
+        values[:, :, :tokens],
+        all_low[:, :, : low.shape[2]],
+        all_high[:, :, : low.shape[2]],
+        None if sources is None else torch.tensor(sources, device=DEVICE),
+    )
+
+
+def make_plan(
+    blocks: list[KVBlock],
+    rows: int,
+    page_size: int,
+    kept: Tensor | None,
+    valid: Tensor | None = None,
+) -> AttentionPlan:
+    """A plan that is also observed."""
+    width = sum(block.keys.shape[2] for block in blocks)
+    seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid
+    padded = torch.nn.functional.pad(seen, (0, -width % page_size))
+    tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
+    return AttentionPlan(
+        page_size,
+        None if valid is None else valid.to(DEVICE),
+        (tokens > 0).to(DEVICE),
+        None if kept is None else kept.to(DEVICE),
+        tokens.to(DEVICE),
+    )
