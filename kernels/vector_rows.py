@@ -26,7 +26,7 @@ _CACHE_LINE = 64  # bytes, or a divisor of what it is here
 _FUSED = ("contract",)  # a multiply and an add become one instruction where there is one
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+@intrinsic
 def add_rows(context, matrix, rows, scales, first, out):
     """out[j] += Σ_k scales[first + k] · matrix[rows[first + k], offset + j], k below 8.
 
@@ -68,7 +68,7 @@ def add_rows(context, matrix, rows, scales, first, out):
     return signature, generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+@intrinsic
 def dot_rows(context, matrix, rows, first, vector, out):
     """out[first + k] = Σ_d matrix[rows[first + k], d] · vector[d], k below 8.
 
@@ -113,7 +113,7 @@ def dot_rows(context, matrix, rows, first, vector, out):
     return signature, generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+@intrinsic
 def prefetch_rows(context, matrix, rows, first):
     """Ask for matrix[rows[first + k]], k below 8, to be brought into the cache.
 

@@ -120,7 +120,7 @@ class FewRowStep:
 def _channels_and_bits(spec: ModelSpec, actions: Sequence[Action]) -> tuple[Any, Any]:
     channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in actions]
     bits = [action.bit_width for action in actions]
-    return torch.tensor(channels).numpy(), torch.tensor(bits).numpy()
+    return _int64(channels), _int64(bits)
 
 
 def _plan_rows(
@@ -138,22 +138,21 @@ def _plan_rows(
         else all_pages
         for action, seen in zip(request.actions, visible, strict=True)
     ]
-    own, sources = cache.own_lengths, cache.row_sources()
-    columns = [
-        sources,
-        [length - 1 - mine for length, mine in zip(lengths, own, strict=True)],
-        own,
-        [length - seen for length, seen in zip(lengths, visible, strict=True)],
-        budgets,
-    ]
+    own = cache.own_lengths
+    shared = [length - 1 - mine for length, mine in zip(lengths, own, strict=True)]
+    first_seen = [length - seen for length, seen in zip(lengths, visible, strict=True)]
     rows = StepRows(
-        *torch.tensor(columns).numpy(),
-        cache.page_size,
-        spec.num_kv_heads,
-        _float32(spec.attention_scale),
-        False,
-        BEST_PAGES if request.observe else 0.0,
-        kernel_threads(),
+        sources=_int64(cache.row_sources()),
+        shared_tokens=_int64(shared),
+        own_tokens=_int64(own),
+        first_seen=_int64(first_seen),
+        pages_kept=_int64(budgets),
+        page_size=cache.page_size,
+        num_kv_heads=spec.num_kv_heads,
+        scale=_float32(spec.attention_scale),
+        extend_bounds=False,
+        best_share=BEST_PAGES if request.observe else 0.0,
+        tasks=kernel_threads(),
     )
     return rows, request.observe or min(budgets) < all_pages
 
@@ -220,6 +219,10 @@ def _matrix(linear: Linear) -> tuple[Any, bool]:
 
 def _vector(values: Tensor | None) -> Any:
     return (torch.empty(0) if values is None else values.float().contiguous()).numpy()
+
+
+def _int64(values: list[int]) -> Any:
+    return torch.tensor(values, dtype=torch.int64).numpy()
 
 
 def _float32(value: float) -> Any:
