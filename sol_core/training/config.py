@@ -218,8 +218,8 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
-# How long a preset takes on two CPU cores, minutes; docs/results.md has the measurement.
-NOMINAL_MINUTES = {"quick": 6.0, "standard": 18.0, "paper": 600.0}
+# How long a preset takes on two CPU cores, minutes, by the estimate of app/train/estimate.py.
+NOMINAL_MINUTES = {"quick": 7.0, "standard": 19.0, "paper": 135.0}
 
 
 def for_minutes(config: TrainConfig, preset_name: str, minutes: float) -> TrainConfig:
