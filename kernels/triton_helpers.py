@@ -5,7 +5,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["choose_largest", "dot_wide", "float_of", "narrowed", "ordered_bits", "round_half_even"]
+__all__ = [
+    "choose_largest",
+    "dot_wide",
+    "find_threshold",
+    "float_of",
+    "narrowed",
+    "ordered_bits",
+    "round_half_even",
+]
 
 # Triton's interpreter keeps bfloat16 as bit patterns: it multiplies those, and drops bits
 # where a GPU rounds. Operands are widened first there, and rounding is spelled out.
@@ -67,15 +75,13 @@ def float_of(bits):
 
 
 @triton.jit
-def choose_largest(keys, rank):
-    """The ``rank`` largest of the keys above 0, ties to the lowest index: a radix search.
+def find_threshold(keys, rank):
+    """The ``rank``-th largest of the keys above 0: a radix search, 8 bits a pass.
 
     Args:
-        keys: [N] uint32; 0 marks what may not be chosen.
-        rank: how many, at least 1; more than there are means all of them.
-    Returns: (chosen [N] bool, the threshold uint32, index of the last key chosen that
-        equals it, −1 if none). A key is chosen if it is above the threshold, or equal to
-        it at no higher an index.
+        keys: [N] uint32; 0 marks what does not count.
+        rank: at least 1; more than there are means the smallest.
+    Returns: (threshold uint32, how many keys equal to it belong to the largest ``rank``).
     """
     valid = keys > 0
     bins = tl.arange(0, 256)
@@ -91,11 +97,24 @@ def choose_largest(keys, rank):
         room -= tl.sum(tl.where(bins > largest, counts, 0), 0)
         threshold = threshold | (largest.to(tl.uint32) << shift)
         fixed = fixed | (255 << shift)
-    tied = valid & (keys == threshold)
+    return threshold, room
+
+
+@triton.jit
+def choose_largest(keys, rank):
+    """The ``rank`` largest of the keys above 0, ties to the lowest index.
+
+    Args: as ``find_threshold``.
+    Returns: (chosen [N] bool, the threshold uint32, index of the last key chosen that
+        equals it, −1 if none). A key is chosen if it is above the threshold, or equal to
+        it at no higher an index.
+    """
+    threshold, room = find_threshold(keys, rank)
+    tied = (keys > 0) & (keys == threshold)
     taken = tied & (tl.cumsum(tied.to(tl.int32), 0) <= room)
     index = tl.arange(0, keys.shape[0])
     last = tl.max(tl.where(taken, index, -1), 0)
-    return (valid & (keys > threshold)) | taken, threshold, last
+    return ((keys > 0) & (keys > threshold)) | taken, threshold, last
 
 
 @triton.jit

@@ -138,10 +138,14 @@ class _Attention:
         page_keys = self._scored(triton_kernel) if self.selecting or share > 0 else self._unused()
         outside = new(places)
         if share > 0:
-            self._rank(triton_kernel.mass_outside_pages, {
-                "page_keys": page_keys, "tokens_per_page": self.plan.tokens_per_page,
-                "outside": outside,
-            }, {"share": share})  # fmt: skip
+            assert self.plan.tokens_per_page is not None
+            # int64 counts took so many registers that they spilled.
+            tokens = self.plan.tokens_per_page.to(torch.int32)
+            self._rank(
+                triton_kernel.mass_outside_pages,
+                {"page_keys": page_keys, "tokens_per_page": tokens, "outside": outside},
+                {"share": share},
+            )
         ranked = (self._unused(), self._unused())
         if self.selecting:
             ranked = (new(places, dtype=torch.int32), new(places, dtype=torch.int32))

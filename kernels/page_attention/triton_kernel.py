@@ -16,7 +16,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.triton_helpers import choose_largest, dot_wide, float_of, ordered_bits
+from kernels.triton_helpers import choose_largest, dot_wide, find_threshold, float_of, ordered_bits
 
 __all__ = [
     "attend_pages",
@@ -136,7 +136,7 @@ def mass_outside_pages(
     """Attention mass that the best ``share`` of the pages leaves over, by their bounds.
 
     Args:
-        tokens_per_page: [R, num_pages] int64. outside: [R, H] fp32, written.
+        tokens_per_page: [R, num_pages] int32. outside: [R, H] fp32, written.
     """
     place = tl.program_id(0).to(tl.int64)
     page = tl.arange(0, BLOCK_P)
@@ -153,10 +153,15 @@ def mass_outside_pages(
     best = tl.ceil(tl.sum(valid.to(tl.int32), 0).to(tl.float32) * share - 1e-9).to(tl.int32)
     # Masses are ≥ 0: their bits are in their order; + 1 keeps a vanished mass above 0.
     order = tl.where(valid, mass.to(tl.uint32, bitcast=True) + 1, 0)
-    chosen, _, _ = choose_largest(order, tl.maximum(best, 1))
+    threshold, room = find_threshold(order, tl.maximum(best, 1))
     # From the order again: keeping the masses beside it would spill registers.
-    left_over = (tl.where(chosen, 1, tl.maximum(order, 1)) - 1).to(tl.uint32)
-    tl.store(outside + place, tl.sum(left_over.to(tl.float32, bitcast=True), 0) / total)
+    below = tl.where(order < threshold, tl.maximum(order, 1) - 1, 0).to(tl.uint32)
+    left_over = tl.sum(below.to(tl.float32, bitcast=True), 0)
+    num_tied = tl.sum((order == threshold).to(tl.int32), 0) - room
+    left_over += num_tied.to(tl.float32) * (threshold - 1).to(tl.uint32).to(
+        tl.float32, bitcast=True
+    )
+    tl.store(outside + place, left_over / total)
 
 
 @triton.jit
