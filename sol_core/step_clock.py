@@ -1,8 +1,9 @@
 """Where one decode step's time goes: a clock that whoever runs the step hands to it.
 
-Measured, never computed. A lap is one reading of the clock (on the CPU 0.1 µs, about sixty laps
-a step); on a GPU, which works behind the host's back, it is a CUDA event, and nothing waits
-before the laps are read. Without a clock a step reads none. Training and evaluation give none.
+Measured, never computed. A lap is one reading of the clock: 0.5 µs on a busy CPU, 63 laps in a
+step of SmolLM2-135M, together under 0.1 % of it. On a GPU, which works behind the host's back,
+it is a CUDA event, and nothing waits before the laps are read. Without a clock a step reads
+none; training and evaluation give none.
 """
 
 from __future__ import annotations
