@@ -73,6 +73,10 @@ class ModelLoader:
     def status(self) -> ModelStatus:
         return self._status
 
+    def loaded(self) -> Any:
+        """The model; None while there is none."""
+        return self._model
+
     def wait(self, should_stop: Callable[[], bool]) -> Any:
         """The model once it is loaded; None when ``should_stop`` came first.
 

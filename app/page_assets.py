@@ -21,6 +21,7 @@ _STYLE_SHEETS = (
     ("app.explore", "base.css"),
     ("app.explore", "controls.css"),
     ("app.explore", "stage.css"),
+    ("app.explore", "costs.css"),
     ("app.explore", "tokens.css"),
     ("app.history", "history.css"),
     ("app.train", "jobs.css"),

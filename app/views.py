@@ -68,7 +68,8 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
     top [[id, text, probability]], kl KL to dense, side [{n name, a, s, h, kl}], ms step time, at
     time since the start, f and df computed FLOPs of the step and of a dense one, b and db bytes
     read, n cached tokens, r whether the cache was refreshed, p the policy's probability of every
-    level per axis in whole per mille (None for other schedules and for runs saved without it).
+    level per axis in whole per mille (None for other schedules and for runs saved without it),
+    pm measured ms of attention, MLP, head, policy and rest (None for runs saved without them).
     """
     cost, dense = event["cost"], event["dense_cost"]
     return {
@@ -90,6 +91,7 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
         "n": event["cached_tokens"],
         "r": bool(event["refreshed"]),
         "p": _per_mille(event.get("policy")),
+        "pm": _part_times(event.get("parts_ms")),
     }
 
 
@@ -101,7 +103,11 @@ def page_prefill(event: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of the finish event: why it ended, speed, spend, computed totals."""
+    """What the page shows of the finish event: why it ended, speed, spend, computed totals.
+
+    "saved": computed bytes saved of attention, MLP and head as shares of the dense ones, and the
+    policy's, which come on top, as a negative share of all dense ones.
+    """
     if event is None:
         return None
     spend = event["spend"]
@@ -114,6 +120,7 @@ def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
         "df": finite(event["dense_cost"]["flops"]),
         "b": finite(event["cost"]["bytes_read"]),
         "db": finite(event["dense_cost"]["bytes_read"]),
+        "saved": _saved_by_part(event["cost"], event["dense_cost"]),
     }
 
 
@@ -157,6 +164,20 @@ def _per_mille(policy: list[list[float | None]] | None) -> list[list[int]] | Non
     if policy is None:
         return None
     return [[round(1000 * (value or 0.0)) for value in axis] for axis in policy]
+
+
+def _part_times(parts: dict[str, float] | None) -> list[float] | None:
+    """Whole microseconds: the rest would be noise."""
+    if parts is None:
+        return None
+    return [round(parts[part], 3) for part in ("attention", "mlp", "head", "policy", "rest")]
+
+
+def _saved_by_part(cost: dict[str, Any], dense: dict[str, Any]) -> list[float | None]:
+    keys = ("attention_bytes", "mlp_bytes", "head_bytes")
+    shares = [finite(1 - cost[key] / dense[key]) if dense[key] else None for key in keys]
+    whole = dense["bytes_read"]
+    return [*shares, finite(-cost["policy_bytes"] / whole) if whole else None]
 
 
 def _side_row(side: dict[str, Any]) -> dict[str, Any]:

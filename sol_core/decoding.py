@@ -18,6 +18,7 @@ from sol_core.actions import DENSE, Action, QuantSite
 from sol_core.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.cache import KVCache
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
+from sol_core.step_clock import StepClock
 
 __all__ = [
     "DecodeOptions",
@@ -42,6 +43,7 @@ class DecodeOptions:
             the episode's tokens densely in one pass (SOL, section 4).
         dense_positions: steps at context positions below this one are dense.
         rows_per_sequence: rows (schedules) on each sequence's token path.
+        timed: give every step a clock.
     """
 
     max_steps: int
@@ -50,6 +52,7 @@ class DecodeOptions:
     refresh: bool = False
     dense_positions: int = 0
     rows_per_sequence: int = 1
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class DecodeStep:
         cached_tokens: per row, tokens attended over, this step's input included.
         refreshed_tokens: tokens replayed densely before this step; 0 without a refresh.
         started: ``time.perf_counter()`` before the step (and its refresh) began.
+        clock: the laps of the step; None unless timed.
     """
 
     index: int
@@ -75,6 +79,7 @@ class DecodeStep:
     cached_tokens: tuple[int, ...]
     refreshed_tokens: int
     started: float
+    clock: StepClock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +163,18 @@ def decode(
             cache = prefix.branch(group, room)
             episode = []
         fed = torch.tensor(tokens, device=lm.device).repeat_interleave(group)
+        clock = StepClock(lm.device) if options.timed else None
         chosen_actions = scheduler.next_actions(observer.observe(index, fed, cache))
         actions = _keep_dense(chosen_actions, cache, options.dense_positions)
+        if clock is not None:
+            clock.lap("policy")
         output = lm.decode_step(
-            fed, cache, actions, quant_site=options.quant_site, observe=scheduler.observes
+            fed,
+            cache,
+            actions,
+            quant_site=options.quant_site,
+            observe=scheduler.observes,
+            clock=clock,
         )
         log_probabilities = torch.log_softmax(output.logits, dim=-1)
         step = DecodeStep(
@@ -173,6 +186,7 @@ def decode(
             tuple(cache.lengths),
             refreshed,
             started,
+            clock,
         )
         yield step
         episode.append(tokens)

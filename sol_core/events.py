@@ -16,6 +16,7 @@ __all__ = [
     "Event",
     "FinishEvent",
     "FinishReason",
+    "PartTimes",
     "PrefillEvent",
     "SideEvent",
     "StepCost",
@@ -49,6 +50,24 @@ class StepCost:
 
     def __add__(self, other: StepCost) -> StepCost:
         return StepCost(*(a + b for a, b in zip(_values(self), _values(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class PartTimes:
+    """Measured milliseconds of one decode step, all rows together; they add up to the step.
+
+    Attributes:
+        attention: its norm, projections, cache write and output included.
+        mlp, head: with the MLP's norm; the product with the vocabulary.
+        policy: choosing the actions, under whatever schedule.
+        rest: embedding, sampling, a refresh, comparing rows, and what lies between the parts.
+    """
+
+    attention: float
+    mlp: float
+    head: float
+    policy: float
+    rest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,7 @@ class TokenEvent:
         cached_tokens: KV cache length the step attended over, this token's input included.
         refreshed: a dense cache refresh ran before this step; its cost is in ``cost``.
         policy: the policy's probability of every level, per axis; None for other schedules.
+        parts_ms: ``step_ms`` by part.
     """
 
     index: int
@@ -122,6 +142,7 @@ class TokenEvent:
     cached_tokens: int
     refreshed: bool
     policy: tuple[tuple[float, ...], ...] | None = None
+    parts_ms: PartTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)

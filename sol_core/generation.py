@@ -202,6 +202,7 @@ class _Generation:
             refresh=self.config.refresh,
             dense_positions=self.config.dense_positions,
             rows_per_sequence=1 + len(self.side_rows),
+            timed=True,
         )
 
     def _consume(self, step: DecodeStep, began: float) -> tuple[TokenEvent, FinishReason | None]:
@@ -236,6 +237,7 @@ class _Generation:
         divergences = self._kl_to_dense(log_probabilities)
         best = log_probabilities[0].topk(min(NUM_ALTERNATIVES, log_probabilities.shape[1]))
         probabilities = best.values.exp().tolist()
+        step_ms = _ms_since(step.started)
         return TokenEvent(
             index=step.index,
             token_id=token,
@@ -254,13 +256,14 @@ class _Generation:
                     zip(self.side_rows, divergences[1:], strict=True), start=1
                 )
             ),
-            step_ms=_ms_since(step.started),
+            step_ms=step_ms,
             elapsed_ms=_ms_since(began),
             cost=self._cost(step, step.actions[0]),
             dense_cost=self.cost_model.decode_step(DENSE, step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             refreshed=step.refreshed_tokens > 0,
             policy=self.schedules.distribution(),
+            parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
         )
 
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:

@@ -18,6 +18,7 @@ from sol_core.events import (
     Event,
     FinishEvent,
     FinishReason,
+    PartTimes,
     PrefillEvent,
     SideEvent,
     StepCost,
@@ -27,7 +28,19 @@ from sol_core.events import (
 __all__ = ["FAKE_MODEL", "FakeEngine", "fake_load", "make_token"]
 
 FAKE_MODEL = SimpleNamespace(
-    name="fake-model", dtype_name="float32", device_name="cpu", context_length=2048
+    name="fake-model",
+    dtype_name="float32",
+    device_name="cpu",
+    context_length=2048,
+    spec=SimpleNamespace(
+        vocab_size=49_152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_layers=30,
+        num_heads=9,
+        num_kv_heads=3,
+        head_size=64,
+    ),
 )
 WORDS = (" the", " sea", " was", " calm", " and", " un", "believ", "ably", " blue", ",", " so")
 
@@ -114,6 +127,7 @@ def make_token(
     top = [Alternative(100 + index, text, chosen)] + [
         Alternative(rank, f" word{rank}", (1 - chosen) / (rank + 3)) for rank in range(4)
     ]
+    step_ms = max(step_s * 1000, 0.1)
     return TokenEvent(
         index=index,
         token_id=100 + index,
@@ -124,13 +138,14 @@ def make_token(
         top=tuple(sorted(top, key=lambda one: -one.probability)),
         kl_to_dense=0.04 * wave if has_dense else None,
         side=side,
-        step_ms=max(step_s * 1000, 0.1),
+        step_ms=step_ms,
         elapsed_ms=index * step_s * 1000,
         cost=StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0),
         dense_cost=StepCost(1e8, 1e8, 5e7, 0, 1e8, 1e8, 5e7, 0),
         cached_tokens=20 + index,
         refreshed=index % 16 == 0 and index > 0 and config.refresh,
         policy=_distribution(config, action) if config.schedule.kind == "policy" else None,
+        parts_ms=PartTimes(*(step_ms * share for share in (0.35, 0.35, 0.2, 0.04, 0.06))),
     )
 
 

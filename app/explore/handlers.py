@@ -8,6 +8,8 @@ from typing import Any
 from app.explore.settings import checked_prompt, config_from_settings, settings_from_config
 from app.page_calls import Handler, Request, field, owner_of
 from app.services import Services
+from sol_core.actions import Action
+from sol_core.cost_estimates import estimated_steps, shape_of
 
 __all__ = ["HANDLERS"]
 
@@ -53,6 +55,20 @@ def list_policies(services: Services, request: Request) -> dict[str, Any]:
     return {"policies": services.policies.names()}
 
 
+def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
+    """Estimated ms per token on GPUs: the loaded model and others, dense and at a spend.
+
+    No rows while no model is loaded.
+    """
+    spend = Action(_share(request, "keep"), _share(request, "channels"))
+    context, page_size = (field(request, name, int) for name in ("context", "page_size"))
+    model = services.loader.loaded()
+    if model is None:
+        return {"rows": []}
+    shape = shape_of(model.name, model.spec)
+    return {"rows": estimated_steps(shape, model.context_length, spend, context, page_size)}
+
+
 def retry_model(services: Services, request: Request) -> dict[str, Any]:
     """Load the model again after a failure."""
     services.loader.retry()
@@ -61,5 +77,18 @@ def retry_model(services: Services, request: Request) -> dict[str, Any]:
 
 HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
-    for handler in (home, start_run, poll_run, stop_run, list_policies, retry_model)
+    for handler in (
+        home,
+        start_run,
+        poll_run,
+        stop_run,
+        list_policies,
+        estimate_costs,
+        retry_model,
+    )
 }
+
+
+def _share(request: Request, name: str) -> float:
+    # JSON has one kind of number: a share of 1 arrives as an int.
+    return 1.0 if request.get(name) == 1 else field(request, name, float)

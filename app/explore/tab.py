@@ -18,6 +18,8 @@ from app.page_component import page_component
 from app.services import Services
 from app.theme_colours import NUM_BINS
 from app.views import SCHEDULE_LABELS
+from sol_core.actions import ActionGrid
+from sol_core.cost_estimates import ESTIMATED_CARDS, ESTIMATED_CONTEXTS
 
 __all__ = ["build_tab"]
 
@@ -36,7 +38,9 @@ _SCRIPTS = (
     "series.js",
     "chart.js",
     "charts.js",
+    "parts.js",
     "status.js",
+    "estimate.js",
     "run.js",
     "page_parts.js",
     "explore.js",
@@ -57,4 +61,10 @@ def _constants(services: Services) -> dict[str, Any]:
         "maxNewTokens": MAX_NEW_TOKENS,
         "limits": axis_limits(),
         "plotly": plotly_url(),
+        "estimate": {
+            "cards": ESTIMATED_CARDS,
+            "contexts": ESTIMATED_CONTEXTS,
+            "context": 2048,
+            "page_size": ActionGrid().page_size,
+        },
     }

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sol_core.layer_store import LayerStore
     from sol_core.models.spec import ModelSpec
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
+    from sol_core.step_clock import StepClock
 
 __all__ = ["FewRowStep", "StepRequest"]
 
@@ -43,6 +44,7 @@ class StepRequest(NamedTuple):
     actions: Sequence[Action]
     quant_site: QuantSite
     observe: bool
+    clock: StepClock | None = None
 
 
 class FewRowStep:
@@ -85,7 +87,7 @@ class FewRowStep:
         Returns: attention concentration [R, num_layers] and middle hidden states
             [R, 2, C], or None twice unless the step is observed.
         """
-        spec, num_rows = self._spec, hidden.shape[0]
+        spec, num_rows, clock = self._spec, hidden.shape[0], request.clock
         tasks = kernel_threads()
         kept, bits = _channels_and_bits(spec, request.actions)
         at_input = request.quant_site == "mlp_input"
@@ -93,6 +95,8 @@ class FewRowStep:
         outside = torch.zeros(spec.num_layers, num_rows, spec.num_heads)
         stream, spread = hidden.numpy(), outside.numpy()
         middle: list[Tensor] = []
+        if clock is not None:
+            clock.lap("rest")
         for index, (attention, mlp) in enumerate(self._layers):
             rows, needs_bounds = plans[spec.windows[index]]
             blocks, extend = _blocks(cache, index, needs_bounds)
@@ -101,9 +105,13 @@ class FewRowStep:
                 plans[spec.windows[index]] = (rows, needs_bounds)
             turned = angles[spec.ropes[index]]
             self._kernels.attention(stream, attention, blocks, rows, turned, spread[index])
+            if clock is not None:
+                clock.lap("attention")
             self._kernels.mlp(stream, mlp, kept, bits, at_input, tasks)
             if request.observe:
                 middle += [hidden.clone()] * self._mid_layers.count(index)
+            if clock is not None:
+                clock.lap("mlp")
         if not request.observe:
             return None, None
         return outside.mean(-1).t().contiguous(), torch.stack(middle, 1)

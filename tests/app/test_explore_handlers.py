@@ -154,6 +154,8 @@ def test_a_refusal_comes_back_as_a_sentence(call: Call) -> None:
         ("list_runs", {"query": None, "limit": 10}),
         ("list_runs", {"query": "", "limit": 10, "before": 7}),
         ("delete_run", {}),
+        ("estimate_costs", {"keep": "1", "channels": 1, "context": 512, "page_size": 8}),
+        ("estimate_costs", {"keep": 1, "channels": True, "context": 512.0, "page_size": 8}),
     ],
 )
 def test_malformed_calls_are_refused(call: Call, name: str, request_: dict[str, Any]) -> None:
@@ -190,6 +192,22 @@ def test_the_first_poll_says_what_the_run_is_and_how_to_repeat_it(call: Call) ->
     assert run["settings"]["keep"] == 40
     assert run["settings"]["seed"] == 5
     assert "owner" not in run
+
+
+def test_estimates_are_of_the_loaded_model_at_the_spend_asked_for(call: Call) -> None:
+    finish(call)  # the model is loaded
+    sizes = {"context": 2048, "page_size": 8}
+    dense = call("estimate_costs", keep=1, channels=1, **sizes)["rows"]
+    assert [row["model"] for row in dense] == ["fake-model", "Llama-3.2-1B", "Llama-3.1-8B"]
+    half = call("estimate_costs", keep=0.5, channels=0.5, **sizes)["rows"]
+    for whole, part in zip(dense, half, strict=True):
+        for card, cell in part["cards"].items():
+            assert cell["dense_ms"] == whole["cards"][card]["spend_ms"]
+            assert cell["spend_ms"] < cell["dense_ms"]
+    refused = call("estimate_costs", keep=0.0, channels=0.5, **sizes)["refused"]
+    assert "keep_fraction must be above 0" in refused
+    refused = call("estimate_costs", keep=1, channels=0.5, context=10**400, page_size=8)["refused"]
+    assert "context must be one of" in refused
 
 
 def test_history_lists_searches_pages_and_deletes(call: Call) -> None:

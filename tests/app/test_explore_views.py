@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 
 import pytest
 
 from app.page_assets import page_head, page_script, plotly_path
 from app.theme_colours import DARK, LIGHT, NUM_BINS, Palette, Rgb, cividis, contrast, tint
-from app.views import budget_text, json_safe, page_row, page_summary, run_title
+from app.views import budget_text, finite, json_safe, page_row, page_summary, run_title
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.events import event_to_dict
+from sol_core.events import StepCost, event_to_dict
 from tests.fake_engine import FakeEngine, make_token
 
 PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")
@@ -122,6 +122,27 @@ def test_a_row_carries_the_policy_in_per_mille_and_none_for_what_has_none() -> N
     assert page_row(event | {"policy": None})["p"] is None
     del event["policy"]  # a run saved before it was kept
     assert page_row(event)["p"] is None
+
+
+def test_a_row_carries_the_measured_parts_and_none_for_what_has_none() -> None:
+    event = json.loads(json.dumps(event_to_dict(make_token(7, " sea"))))
+    event["parts_ms"]["attention"] = 7.00049
+    assert page_row(event)["pm"] == [7.0, 7.0, 4.0, 0.8, 1.2]
+    assert page_row(event | {"parts_ms": None})["pm"] is None
+    del event["parts_ms"]  # a run saved before they were kept
+    assert page_row(event)["pm"] is None
+
+
+def test_a_summary_says_what_was_computed_to_be_saved_by_part() -> None:
+    *_, finish = FakeEngine()(None, "prompt", GenerationConfig(max_new_tokens=5), lambda: False)
+    finish = replace(
+        finish,
+        cost=StepCost(1, 1, 1, 1, 30, 60, 50, 5),
+        dense_cost=StepCost(1, 1, 1, 0, 100, 80, 50, 0),
+    )
+    summary = page_summary(event_to_dict(finish))
+    assert summary is not None
+    assert summary["saved"] == [0.7, 0.25, 0.0, finite(-5 / 230)]
 
 
 def test_missing_numbers_become_null_everywhere() -> None:

@@ -134,7 +134,7 @@ function cardTop(row) {
 function cardFoot(row) {
   const saved = (part, whole) => percent(1 - part / whole);
   return h("div", { class: "sol-card-foot" },
-    h("span", {}, `Measured: ${duration(row.ms)}`),
+    h("span", {}, `Measured: ${duration(row.ms)}${row.pm ? ` (${partsLine(row)})` : ""}`),
     h("span", {}, `Computed: saved ${saved(row.f, row.df)} of ${quantity(row.df, "FLOP")}, `
       + `${saved(row.b, row.db)} of ${quantity(row.db, "B")}`),
     h("span", {}, `${count(row.n, "cached token")}${row.r ? ", refreshed before this step" : ""}`));

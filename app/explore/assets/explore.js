@@ -27,6 +27,7 @@ class ExplorePage {
       select: (range) => this.select(this.within(range)),
     });
     this.card.onHide = () => { this.tokens.mark(null); this.charts.mark(null); };
+    this.estimate = new Estimate(api);
     this.legend = new Legend(this.axes, (axis) => this.tokens.setAxis(axis));
     this.follower = new RunFollower(api, {
       begin: (run) => this.begin(run), rows: (rows) => this.rows(rows),
@@ -56,7 +57,8 @@ class ExplorePage {
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.controls.element,
       h("div", { class: "sol-stage" }, this.status.element, tokens,
-        h("div", { class: "sol-charts" }, this.charts.spend.element, this.charts.quality.element)));
+        h("div", { class: "sol-charts" }, this.charts.spend.element, this.charts.quality.element),
+        this.estimate.element));
   }
 
   // --- life of a run ------------------------------------------------------------------------
@@ -147,6 +149,7 @@ class ExplorePage {
     this.tokens.clear();
     this.tokens.lead.replaceChildren();
     this.status.clear();
+    this.estimate.clear();
     this.status.setBar(null);
     this.charts.clear(null);
     show(this.status.retry, false);
@@ -176,6 +179,7 @@ class ExplorePage {
     this.controls.setBusy(view.live);
     if (view.live && view.stopping) this.controls.stop.disabled = true;
     this.status.update(view, run, this.model);
+    this.estimate.follow(this.status.tally, run, view.live);
     show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
     if (!view.live && !view.more) {
       this.charts.finish();
@@ -232,6 +236,7 @@ class ExplorePage {
       await wait(400);
       await this.home();
     }
+    this.estimate.refresh(true);
   }
 
   async retryModel() {

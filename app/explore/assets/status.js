@@ -26,7 +26,8 @@ const REASONS = {
 class Tally {
   // Sums over the rows; the page never goes through all rows again.
   constructor() {
-    Object.assign(this, { rows: 0, ms: 0, f: 0, df: 0, b: 0, db: 0, spend: [0, 0, 0], recent: [] });
+    Object.assign(this, { rows: 0, ms: 0, f: 0, df: 0, b: 0, db: 0, spend: [0, 0, 0], recent: [],
+      timed: 0, sums: PARTS.map(() => 0) });
   }
 
   add(row) {
@@ -34,6 +35,10 @@ class Tally {
     this.ms += row.ms;
     for (const key of ["f", "df", "b", "db"]) this[key] += row[key];
     row.a.forEach((value, at) => { this.spend[at] += value; });
+    if (row.pm) {
+      this.timed += 1;
+      row.pm.forEach((ms, at) => { this.sums[at] += ms; });
+    }
     this.recent.push(row.ms);
     if (this.recent.length > 20) this.recent.shift();
   }
@@ -69,6 +74,7 @@ class Status {
       bytes: tile("Bytes saved", "computed"),
     };
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
+    this.parts = new PartTimes();
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
       this.bar,
       h("div", { class: "sol-status-line" }, this.pill, this.detail, this.back, this.retry,
@@ -78,7 +84,8 @@ class Status {
         h("div", { class: "sol-tile is-spend" }, h("dt", {}, "Spent / asked for"),
           h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
             h("i", { "aria-hidden": "true" }), h("span", { class: "sol-spend-name" }, axis.name),
-            this.spend[at]))))));
+            this.spend[at]))))),
+      this.parts.element);
     this.clear();
   }
 
@@ -87,6 +94,7 @@ class Status {
     this.run = null;
     Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
     this.spend.forEach((value) => setText(value, MISSING));
+    this.parts.clear();
     this.say(null);
   }
 
@@ -186,6 +194,7 @@ class Status {
       const digits = axis.key === "bits" ? fixed(tally.mean(at), 1) : fixed(100 * tally.mean(at), 1);
       setText(this.spend[at], `${digits} / ${axis.show(asked[at])}`);
     });
+    this.parts.update(tally, view, run);
   }
 
   say(text, kind) {

@@ -1,0 +1,68 @@
+"""Where one decode step's time goes: a clock that whoever runs the step hands to it.
+
+Measured, never computed. A lap is one reading of the clock: 0.5 µs on a busy CPU, 63 laps in a
+step of SmolLM2-135M, together under 0.1 % of it. On a GPU, which works behind the host's back,
+it is a CUDA event, and nothing waits before the laps are read. Without a clock a step reads
+none; training and evaluation give none.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+import torch
+
+from sol_core.events import PartTimes
+
+__all__ = ["Part", "StepClock"]
+
+Part = Literal["attention", "mlp", "head", "policy", "rest"]
+
+
+class StepClock:
+    """Laps of one step; made when the step begins.
+
+    Args:
+        device: where the step runs, the CPU or a CUDA device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._times: list[float] = []
+        self._events: list[torch.cuda.Event] = []
+        self._parts: list[Part] = []
+        self._read()
+
+    def lap(self, part: Part) -> None:
+        """What ran since the last lap was ``part``."""
+        self._parts.append(part)
+        self._read()
+
+    def part_times(self, step_ms: float) -> PartTimes:
+        """Milliseconds by part; on a GPU it waits for the last lap.
+
+        Args:
+            step_ms: of the whole step by the host's clock; what no part took is its rest.
+        """
+        sums: dict[Part, float] = dict.fromkeys(("attention", "mlp", "head", "policy"), 0.0)
+        for part, taken in zip(self._parts, self._laps_ms(), strict=True):
+            if part in sums:
+                sums[part] += taken
+        # The events' clock is not the host's: their sum may exceed it by rounding.
+        return PartTimes(**sums, rest=max(0.0, step_ms - sum(sums.values())))
+
+    def _read(self) -> None:
+        if self._on_gpu:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._events.append(event)
+        else:
+            self._times.append(time.perf_counter())
+
+    def _laps_ms(self) -> list[float]:
+        if self._on_gpu:
+            self._events[-1].synchronize()
+            pairs = zip(self._events, self._events[1:], strict=False)
+            return [begin.elapsed_time(end) for begin, end in pairs]
+        return [1000 * (b - a) for a, b in zip(self._times, self._times[1:], strict=False)]

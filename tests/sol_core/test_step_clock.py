@@ -1,0 +1,161 @@
+"""The clock of a decode step: which lap counts for which part, and that the parts are the step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sol_core import step_clock
+from sol_core.actions import Action, Budget
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.decoding import DecodeOptions, decode
+from sol_core.events import PartTimes, TokenEvent
+from sol_core.generation import generate
+from sol_core.models import FrozenLM
+from sol_core.step_clock import Part, StepClock
+from tests.tiny_language_model import make_language_model
+
+CPU = torch.device("cpu")
+SLOW_MS = 40  # well above what a tiny model takes on a busy machine
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is read at 0, 1, 3, 6, 10 … seconds."""
+    times = iter(n * (n + 1) / 2 for n in range(1000))
+    monkeypatch.setattr(step_clock, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_lap_goes_to_its_part_and_what_no_part_took_is_the_rest() -> None:
+    clock = StepClock(CPU)
+    laps: list[Part] = ["policy", "rest", "attention", "mlp", "attention", "mlp", "rest", "head"]
+    for part in laps:
+        clock.lap(part)
+    assert clock.part_times(40_000) == PartTimes(8000, 10_000, 8000, 1000, 13_000)
+    # Reading changes nothing, and a rest is never negative.
+    assert clock.part_times(20_000) == PartTimes(8000, 10_000, 8000, 1000, 0)
+
+
+class _Event:
+    """A CUDA event's methods over a counter that goes on by itself."""
+
+    log: list[str]
+    count: int
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        _Event.count += 1
+        self.at = _Event.count**2
+        self.log.append("record")
+
+    def synchronize(self) -> None:
+        self.log.append(f"wait for {self.at}")
+
+    def elapsed_time(self, end: _Event) -> float:
+        self.log.append("read")
+        return float(end.at - self.at)
+
+
+def test_on_a_gpu_laps_are_events_and_nothing_waits_before_they_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _Event.log, _Event.count = [], 0
+    monkeypatch.setattr(torch.cuda, "Event", _Event)
+    clock = StepClock(torch.device("cuda"))
+    clock.lap("attention")
+    clock.lap("mlp")
+    clock.lap("head")
+    assert _Event.log == ["record"] * 4
+    assert clock.part_times(20.0) == PartTimes(3.0, 5.0, 7.0, 0.0, 5.0)
+    assert _Event.log[4:] == ["wait for 16", "read", "read", "read"]
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_every_part_of_a_step_is_timed_with_few_rows_and_with_many(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part of a step is made slow in turn, in the fast path (1 row) and beside it (5)."""
+    lm = make_language_model().lm
+    _one_step(lm, rows)  # compiles
+    for part, (owner, name) in _places(lm, rows).items():
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, _slowly(getattr(owner, name)))
+            times = asdict(_one_step(lm, rows))
+        assert times[part] >= SLOW_MS, (part, times)
+        del times["rest"]
+        assert max(times, key=times.__getitem__) == part
+
+
+def _places(lm: FrozenLM, rows: int) -> dict[str, tuple[Any, str]]:
+    """What runs each part."""
+    fast = lm._few_rows if rows == 1 else None
+    if fast is None:
+        layers = {"attention": (lm, "_attend"), "mlp": (lm, "_mlp"), "head": (lm, "logits")}
+    else:
+        # Named tuples cannot be patched: a copy that can.
+        kernels: Any = SimpleNamespace(**fast._kernels._asdict())
+        fast._kernels = kernels
+        layers = {
+            "attention": (kernels, "attention"),
+            "mlp": (kernels, "mlp"),
+            "head": (fast, "logits"),
+        }
+    return {**layers, "policy": (_Dense, "next_actions")}
+
+
+def _slowly(function: Any) -> Any:
+    def slow(*arguments: Any, **options: Any) -> Any:
+        time.sleep(SLOW_MS / 1000)
+        return function(*arguments, **options)
+
+    return slow
+
+
+class _Dense:
+    observes = False
+
+    def next_actions(self, observation: Any) -> list[Action]:
+        return [Action()] * observation.tokens.shape[0]
+
+
+def _one_step(lm: FrozenLM, rows: int) -> PartTimes:
+    cache = lm.new_cache(1, 4)
+    lm.prefill(torch.tensor([[1, 2, 3]]), cache)
+    options = DecodeOptions(max_steps=1, rows_per_sequence=rows, timed=True)
+    (step,) = decode(lm, cache, [4], _Dense(), lambda _: [5], options)
+    assert step.clock is not None
+    return step.clock.part_times(1000)
+
+
+def test_a_step_has_no_clock_unless_it_is_asked_for() -> None:
+    lm = make_language_model().lm
+    cache = lm.new_cache(1, 4)
+    lm.prefill(torch.tensor([[1, 2, 3]]), cache)
+    steps = decode(lm, cache, [4], _Dense(), lambda _: [5], DecodeOptions(max_steps=2))
+    assert [step.clock for step in steps] == [None, None]
+
+
+@pytest.mark.parametrize("side", [(), (SideRowConfig("dense", ScheduleConfig("dense")),)])
+def test_a_generated_tokens_parts_add_up_to_its_step(side: tuple[SideRowConfig, ...]) -> None:
+    config = GenerationConfig(
+        ScheduleConfig("static", Budget(0.5, 0.6, 8.0)),
+        max_new_tokens=6,
+        ignore_end_of_text=True,
+        side_rows=side,
+    )
+    events = generate(make_language_model(), "Once upon a time", config)
+    tokens = [event for event in events if isinstance(event, TokenEvent)]
+    assert len(tokens) == 6
+    for token in tokens:
+        assert token.parts_ms is not None
+        parts = asdict(token.parts_ms)
+        assert min(parts.values()) > 0
+        assert sum(parts.values()) == pytest.approx(token.step_ms)
