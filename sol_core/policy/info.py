@@ -46,8 +46,9 @@ class InputLayout:
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[..., width] → hidden and the two middle states [..., 3, C], the rest."""
-        states = 3 * self.hidden_size
-        return rows[..., :states].unflatten(-1, (3, self.hidden_size)), rows[..., states:]
+        size = 3 * self.hidden_size
+        states, rest = rows.split((size, rows.shape[-1] - size), -1)
+        return states.unflatten(-1, (3, self.hidden_size)), rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def observation_row(
     def filled(values: Tensor | None, width: int) -> Tensor:
         if values is None:
             return torch.zeros(num_rows, width, device=device)
-        return values.float().reshape(num_rows, width)
+        return values.reshape(num_rows, width)
 
     has_state = float(observation.hidden is not None)
     known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]

@@ -67,7 +67,7 @@ class StateEncoder(nn.Module):
         self.mlp_in = nn.Linear(width, 2 * width)
         self.mlp_out = nn.Linear(2 * width, width)
         self.final_norm = nn.LayerNorm(width)
-        self.drop = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
         nn.init.zeros_(self.attention_output.weight)
 
     def forward(
@@ -89,11 +89,11 @@ class StateEncoder(nn.Module):
         fed = F.layer_norm(embedding.float(), size)
         scaled = (rest - self.rest_mean) / self.rest_scale
         inputs = torch.cat((hidden, fed, first, second, scaled.clamp(-8, 8)), -1)
-        encoded = F.gelu(self.project(self.drop(inputs)))
+        encoded = F.gelu(self.project(self._drop(inputs)))
         mixed, cache = self._attend(self.attention_norm(encoded), cache)
-        encoded = encoded + self.drop(mixed)
+        encoded = encoded + self._drop(mixed)
         inner = F.gelu(self.mlp_in(self.mlp_norm(encoded)))
-        return self.final_norm(encoded + self.drop(self.mlp_out(inner))), cache
+        return self.final_norm(encoded + self._drop(self.mlp_out(inner))), cache
 
     @torch.no_grad()
     def fit_scales(self, rows: Tensor) -> None:
@@ -102,14 +102,18 @@ class StateEncoder(nn.Module):
         self.rest_mean.copy_(rest.mean(0))
         self.rest_scale.copy_(rest.std(0).clamp(min=1e-3))
 
+    def _drop(self, values: Tensor) -> Tensor:
+        return F.dropout(values, self.dropout) if self.training else values
+
     def _attend(self, normed: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
         rows, steps, width = normed.shape
         shape = (rows, steps, 3, self.num_heads, width // self.num_heads)
         turned = self.query_key_value(normed).view(shape).permute(2, 0, 3, 1, 4)
-        query, seen = turned[0], turned[1:]
+        query, keys, values = turned.unbind()
+        seen = turned[1:]
         if cache is not None:
             seen = torch.cat((cache, seen), 3)
-        keys, values = seen.unbind()
+            keys, values = seen.unbind()
         mask = None
         if steps > 1:
             total = keys.shape[2]
@@ -139,26 +143,29 @@ class DamageNetwork(nn.Module):
         self.encoder = StateEncoder(layout, config)
         self._linears = tuple(nn.Linear(config.width, 2) for _ in range(3))
         self.heads = nn.ModuleList(self._linears)
-        self.base = nn.ParameterList()
+        bases = []
         for axis, values in enumerate(level_values(grid)):
             span = float(values[-1] - values[0]) or 1.0
             rise = (values - values[0]) / span
             start, folds = self.START[axis]
             self.register_buffer(f"place_{axis}", rise - 0.5)
-            self.base.append(nn.Parameter(math.log(start) - folds * rise))
+            bases.append(nn.Parameter(math.log(start) - folds * rise))
+        self.base = nn.ParameterList(bases)
+        self._bases = tuple(bases)  # the same ones; walking a ParameterList takes 30 µs
         self.floor = nn.Parameter(torch.tensor(-5.0))  # log KL of a dense step after others
         self.entropy_head = nn.Linear(config.width, 1)  # auxiliary: the dense step's entropy
         self.log_sharpness = nn.Parameter(torch.full((3,), math.log(20.0)))
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
-        sizes = [len(base) for base in self.base]
+        sizes = [len(base) for base in bases]
         starts = [0, sizes[0], sizes[0] + sizes[1]]
         rows = [
             [start + min(level, size - 1) for level in range(max(sizes))]
             for start, size in zip(starts, sizes, strict=True)
         ]
-        # Where each axis' levels are among all of them; a shorter axis repeats its last one.
-        self.register_buffer("padded", torch.tensor(rows).flatten(), persistent=False)
+        # Where in all axes' bases, then places, each level is; a short axis repeats its last.
+        index = torch.tensor(rows).flatten()
+        self.register_buffer("padded", torch.cat((index, index + sum(sizes))), persistent=False)
 
     def forward(
         self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
@@ -179,10 +186,9 @@ class DamageNetwork(nn.Module):
         bias = torch.cat([head.bias for head in self._linears])
         sensitivity, slope = F.linear(encoded, weight, bias).unflatten(-1, (3, 2, 1)).unbind(-2)
         # Collected anew each time: a copy kept aside would miss what training changes.
-        base = torch.cat(list(self.base)).index_select(0, self.padded)
-        places = torch.cat([self.place_0, self.place_1, self.place_2])
-        place = places.index_select(0, self.padded).view(3, -1)
-        return base.view(3, -1) + sensitivity + slope * place
+        curves = torch.cat([*self._bases, self.place_0, self.place_1, self.place_2])
+        base, place = curves.index_select(0, self.padded).view(2, 3, -1).unbind()
+        return torch.addcmul(base + sensitivity, slope, place)
 
     def total_damage(self, log_damages: list[Tensor], levels: Tensor) -> Tensor:
         """Predicted KL of chosen levels: levels [N, T, 3] int64 → [N, T], nats."""

@@ -45,7 +45,7 @@ class Policy:
         correction: what to aim the prices at for a requested mean.
         embedding: [V, C] of the language model, to look tokens up in.
         levels: of each axis, ascending, shares of dense.
-        ends: [2, 3], each axis' lowest and highest level.
+        ends: [3] each, the axes' lowest and highest levels.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class Policy:
         self.info, self.network, self.embedding = info, network, embedding
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]
-        self.ends = torch.stack([values[[0, -1]] for values in self.levels], 1)
+        low, high = torch.stack([values[[0, -1]] for values in self.levels], 1)
+        self.ends = (low, high)
         self.prices = list(prices)
         self._level_table = padded_levels(self.levels)
         self._axes = torch.arange(3, device=device)

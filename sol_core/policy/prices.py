@@ -78,13 +78,15 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
     return (damages + price[..., None] * levels).argmin(-1)
 
 
-def aim_for(targets: Tensor, excess: Tensor, steps_left: float, ends: Tensor) -> Tensor:
+def aim_for(
+    targets: Tensor, excess: Tensor, steps_left: float, ends: tuple[Tensor, Tensor]
+) -> Tensor:
     """The mean spend to aim for now: the remaining budget per remaining step.
 
     Args:
         targets: [..., 3], requested mean.
         excess: [..., 3], spend so far minus target, summed over the steps.
         steps_left: over how many steps the excess is to be made good, at least 1.
-        ends: [2, 3], each axis' lowest and highest level; the aim is clipped to them.
+        ends: [3] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
-    return (targets - excess / steps_left).clamp(ends[0], ends[1])
+    return torch.sub(targets, excess, alpha=1 / steps_left).clamp(*ends)

@@ -27,18 +27,24 @@ class StepChoice(NamedTuple):
     Attributes:
         inputs: of this step, T = 1.
         choices: [R, num_heads] int64.
-        logits: [R, num_heads, levels], divided by the sampling temperature.
+        logits: [R, num_heads, levels].
+        temperature: of the draws.
     """
 
     inputs: StepInputs
     choices: Tensor
     logits: Tensor
+    temperature: float
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """[R, num_heads, levels]; computed when asked for, which greedy decoding never does."""
+        return (self.logits / self.temperature).log_softmax(-1)
 
     @property
     def log_probability(self) -> Tensor:
-        """[R], of the choices; computed when asked for, which greedy decoding never does."""
-        log_probabilities = self.logits.log_softmax(-1)
-        return log_probabilities.gather(-1, self.choices[..., None])[..., 0].sum(-1)
+        """[R], of the choices."""
+        return self.log_probabilities.gather(-1, self.choices[..., None]).sum((1, 2))
 
 
 class PolicyScheduler:
@@ -72,6 +78,7 @@ class PolicyScheduler:
         self._goals = policy.correction.aims(self._targets)
         self._excess = torch.zeros_like(self._targets)
         self._previous = torch.ones_like(self._targets)
+        self._no_budget = self._targets[:, None, :0]
         self._cache: Tensor | None = None
         self._count = 0
 
@@ -84,7 +91,7 @@ class PolicyScheduler:
             self._previous = torch.ones_like(self._targets)
         inputs = self._inputs(observation, place, episode)
         logits, self._cache = policy.logits(inputs, self._cache)
-        logits = logits[:, 0] / self._temperature
+        logits = logits.squeeze(1)
         choices = self._choose(logits)
         levels = policy.axis_levels(choices)
         self._previous = policy.spends(levels)
@@ -92,7 +99,7 @@ class PolicyScheduler:
         self._count += 1
         if not self._keep_steps:
             self.steps.clear()
-        self.steps.append(StepChoice(inputs, choices, logits))
+        self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
         return policy.actions(levels)
 
     def inputs(self) -> StepInputs:
@@ -106,7 +113,7 @@ class PolicyScheduler:
 
     def distribution(self) -> list[list[list[float]]]:
         """Probability of every level at the last step: [R][3][levels]."""
-        probabilities = self.policy.per_head(self.steps[-1].logits.softmax(-1))
+        probabilities = self.policy.per_head(self.steps[-1].log_probabilities.exp())
         if self.policy.num_heads == 1:
             shape = [len(values) for values in self.policy.levels]
             joint = probabilities[0].unflatten(-1, shape)
@@ -117,18 +124,19 @@ class PolicyScheduler:
     def _inputs(self, observation: StepObservation, place: int, episode: int) -> StepInputs:
         policy = self.policy
         row = observation_row(observation, self._previous, policy.info.layout)
-        targets, count = self._targets, max(self._count, 1)
-        budget = targets[:, :0]
-        if policy.num_heads == 1:
-            flags = targets.new_tensor([[(place + 1) / episode, 1.0]]).expand(targets.shape[0], 2)
-            budget = torch.cat((flags, targets, self._excess / count), 1)
         aims = aim_for(self._goals, self._excess, FEEDBACK_STEPS, policy.ends)
-        return StepInputs(row[:, None], observation.tokens[:, None], budget[:, None], aims[:, None])
+        budget = self._no_budget
+        if policy.num_heads == 1:
+            targets, count = self._targets, max(self._count, 1)
+            flags = targets.new_tensor([[(place + 1) / episode, 1.0]]).expand(targets.shape[0], 2)
+            budget = torch.cat((flags, targets, self._excess / count), 1).unsqueeze(1)
+        tokens = observation.tokens.unsqueeze(1)
+        return StepInputs(row.unsqueeze(1), tokens, budget, aims.unsqueeze(1))
 
     def _choose(self, logits: Tensor) -> Tensor:
         """Logits [R, num_heads, levels] → choices [R, num_heads]."""
         if self._generator is None:
             return logits.argmax(-1)
-        heads = self.policy.per_head(logits.softmax(-1))
+        heads = self.policy.per_head((logits / self._temperature).softmax(-1))
         picks = [torch.multinomial(head, 1, generator=self._generator) for head in heads]
         return torch.cat(picks, 1)
