@@ -46,9 +46,9 @@ class InputLayout:
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[..., width] → hidden and the two middle states [..., 3, C], the rest."""
-        size = 3 * self.hidden_size
-        states, rest = rows.split((size, rows.shape[-1] - size), -1)
-        return states.unflatten(-1, (3, self.hidden_size)), rest
+        size, shape = self.hidden_size, rows.shape
+        states, rest = rows.split_with_sizes((3 * size, shape[-1] - 3 * size), -1)
+        return states.view(*shape[:-1], 3, size), rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,8 @@ class DamageNetwork(nn.Module):
         """Encoded steps [..., width] → log damage [..., 3, levels of the longest axis]."""
         weight = torch.cat([head.weight for head in self._linears])
         bias = torch.cat([head.bias for head in self._linears])
-        sensitivity, slope = F.linear(encoded, weight, bias).unflatten(-1, (3, 2, 1)).unbind(-2)
+        found = F.linear(encoded, weight, bias).view(*encoded.shape[:-1], 3, 2, 1)
+        sensitivity, slope = found.unbind(-2)
         # Collected anew each time: a copy kept aside would miss what training changes.
         curves = torch.cat([*self._bases, self.place_0, self.place_1, self.place_2])
         base, place = curves.index_select(0, self.padded).view(2, 3, -1).unbind()
