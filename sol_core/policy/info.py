@@ -44,11 +44,11 @@ class InputLayout:
         """Numbers per row, without the embedding."""
         return 3 * self.hidden_size + self.num_layers + NUM_SCALARS
 
-    def split(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """[..., width] → hidden and the two middle states [..., C] each, the rest."""
-        size = self.hidden_size
-        hidden, first, second, rest = rows.split((size, size, size, rows.shape[-1] - 3 * size), -1)
-        return hidden, first, second, rest
+    def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """[..., width] → hidden and the two middle states [..., 3, C], the rest."""
+        size, shape = self.hidden_size, rows.shape
+        states, rest = rows.split_with_sizes((3 * size, shape[-1] - 3 * size), -1)
+        return states.view(*shape[:-1], 3, size), rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,10 @@ def observation_row(
     def filled(values: Tensor | None, width: int) -> Tensor:
         if values is None:
             return torch.zeros(num_rows, width, device=device)
-        return values.float().reshape(num_rows, width)
+        return values.reshape(num_rows, width)
 
-    cached = torch.tensor(observation.cached_tokens, device=device, dtype=torch.float32)
-    has_state = torch.full((num_rows, 1), float(observation.hidden is not None), device=device)
+    has_state = float(observation.hidden is not None)
+    known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
     return torch.cat(
         (
             filled(observation.hidden, layout.hidden_size),
@@ -49,8 +49,7 @@ def observation_row(
             filled(observation.concentration, layout.num_layers),
             filled(observation.entropy, 1),
             filled(observation.surprisal, 1).clamp(max=_MAX_NATS),
-            (cached + 1).log()[:, None] / math.log(2),
-            has_state,
+            torch.tensor(known, device=device),
             previous_action.to(device),
         ),
         dim=1,

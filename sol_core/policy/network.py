@@ -13,7 +13,6 @@ joint actions and a budget MLP, kept for comparison.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +24,6 @@ from sol_core.policy.info import InputLayout
 
 __all__ = [
     "NUM_BUDGET_INPUTS",
-    "BlockCache",
     "DamageNetwork",
     "JointNetwork",
     "StateEncoder",
@@ -34,13 +32,6 @@ __all__ = [
 
 NUM_BUDGET_INPUTS = 8  # progress, controllable, targets (3), deviations (3)
 MAX_EPISODE = 4096
-
-
-class BlockCache(NamedTuple):
-    """Keys and values of the steps of an episode so far: [N, heads, t, width / heads] each."""
-
-    keys: Tensor
-    values: Tensor
 
 
 def level_values(grid: ActionGrid) -> list[Tensor]:
@@ -76,53 +67,60 @@ class StateEncoder(nn.Module):
         self.mlp_in = nn.Linear(width, 2 * width)
         self.mlp_out = nn.Linear(2 * width, width)
         self.final_norm = nn.LayerNorm(width)
-        self.drop = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
         nn.init.zeros_(self.attention_output.weight)
 
     def forward(
-        self, rows: Tensor, embedding: Tensor, cache: BlockCache | None = None
-    ) -> tuple[Tensor, BlockCache]:
+        self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Encode T more steps of N episodes.
 
         Args:
             rows: [N, T, layout.width + extra].
             embedding: [N, T, C] of the tokens about to be fed.
-            cache: of the steps before; None at the start.
+            cache: keys and values of the t steps before, [2, N, heads, t, width / heads];
+                None at the start.
         Returns: [N, T, width] and the cache that includes these steps.
         """
-        hidden, first, second, rest = self.layout.split(rows.float())
+        states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
         # Scales differ by 100 between the states: each is normalised on its own.
-        states = [F.layer_norm(x, size) for x in (hidden, embedding.float(), first, second)]
+        hidden, first, second = F.layer_norm(states, size).unbind(-2)
+        fed = F.layer_norm(embedding.float(), size)
         scaled = (rest - self.rest_mean) / self.rest_scale
-        inputs = torch.cat((*states, scaled.clamp(-8, 8)), -1)
-        encoded = F.gelu(self.project(self.drop(inputs)))
+        inputs = torch.cat((hidden, fed, first, second, scaled.clamp(-8, 8)), -1)
+        encoded = F.gelu(self.project(self._drop(inputs)))
         mixed, cache = self._attend(self.attention_norm(encoded), cache)
-        encoded = encoded + self.drop(mixed)
+        encoded = encoded + self._drop(mixed)
         inner = F.gelu(self.mlp_in(self.mlp_norm(encoded)))
-        return self.final_norm(encoded + self.drop(self.mlp_out(inner))), cache
+        return self.final_norm(encoded + self._drop(self.mlp_out(inner))), cache
 
     @torch.no_grad()
     def fit_scales(self, rows: Tensor) -> None:
         """Set mean and deviation of the inputs that are not states from a sample [..., width]."""
-        rest = self.layout.split(rows.float().flatten(0, -2))[3]
+        rest = self.layout.split(rows.float().flatten(0, -2))[1]
         self.rest_mean.copy_(rest.mean(0))
         self.rest_scale.copy_(rest.std(0).clamp(min=1e-3))
 
-    def _attend(self, normed: Tensor, cache: BlockCache | None) -> tuple[Tensor, BlockCache]:
-        steps = normed.shape[1]
-        query, keys, values = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for part in self.query_key_value(normed).chunk(3, -1)
-        )
+    def _drop(self, values: Tensor) -> Tensor:
+        return F.dropout(values, self.dropout) if self.training else values
+
+    def _attend(self, normed: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
+        rows, steps, width = normed.shape
+        shape = (rows, steps, 3, self.num_heads, width // self.num_heads)
+        turned = self.query_key_value(normed).view(shape).permute(2, 0, 3, 1, 4)
+        query, keys, values = turned.unbind()
+        seen = turned[1:]
         if cache is not None:
-            keys = torch.cat((cache.keys, keys), 2)
-            values = torch.cat((cache.values, values), 2)
-        total = keys.shape[2]
-        seen = torch.ones(steps, total, dtype=torch.bool, device=normed.device)
-        mask = seen.tril(total - steps)
+            seen = torch.cat((cache, seen), 3)
+            keys, values = seen.unbind()
+        mask = None
+        if steps > 1:
+            total = keys.shape[2]
+            mask = torch.ones(steps, total, dtype=torch.bool, device=normed.device)
+            mask = mask.tril(total - steps)
         mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-        return self.attention_output(mixed.transpose(1, 2).flatten(2)), BlockCache(keys, values)
+        return self.attention_output(mixed.transpose(1, 2).flatten(2)), seen
 
 
 class DamageNetwork(nn.Module):
@@ -135,38 +133,63 @@ class DamageNetwork(nn.Module):
 
     # nats at the lowest level and e-folds from the lowest to the highest level, per axis
     START = ((0.7, 5.0), (0.8, 6.0), (0.2, 6.0))
+    place_0: Tensor
+    place_1: Tensor
+    place_2: Tensor
+    padded: Tensor
 
     def __init__(self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig) -> None:
         super().__init__()
         self.encoder = StateEncoder(layout, config)
-        self.heads = nn.ModuleList(nn.Linear(config.width, 2) for _ in range(3))
-        self.base = nn.ParameterList()
+        self._linears = tuple(nn.Linear(config.width, 2) for _ in range(3))
+        self.heads = nn.ModuleList(self._linears)
+        bases = []
         for axis, values in enumerate(level_values(grid)):
             span = float(values[-1] - values[0]) or 1.0
             rise = (values - values[0]) / span
             start, folds = self.START[axis]
             self.register_buffer(f"place_{axis}", rise - 0.5)
-            self.base.append(nn.Parameter(math.log(start) - folds * rise))
+            bases.append(nn.Parameter(math.log(start) - folds * rise))
+        self.base = nn.ParameterList(bases)
+        self._bases = tuple(bases)  # the same ones; walking a ParameterList takes 30 µs
         self.floor = nn.Parameter(torch.tensor(-5.0))  # log KL of a dense step after others
         self.entropy_head = nn.Linear(config.width, 1)  # auxiliary: the dense step's entropy
         self.log_sharpness = nn.Parameter(torch.full((3,), math.log(20.0)))
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
+        sizes = [len(base) for base in bases]
+        starts = [0, sizes[0], sizes[0] + sizes[1]]
+        rows = [
+            [start + min(level, size - 1) for level in range(max(sizes))]
+            for start, size in zip(starts, sizes, strict=True)
+        ]
+        # Where in all axes' bases, then places, each level is; a short axis repeats its last.
+        index = torch.tensor(rows).flatten()
+        self.register_buffer("padded", torch.cat((index, index + sum(sizes))), persistent=False)
 
     def forward(
-        self, rows: Tensor, embedding: Tensor, cache: BlockCache | None = None
-    ) -> tuple[list[Tensor], Tensor, BlockCache]:
+        self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
         """Predict T steps of N episodes; see StateEncoder for the arguments.
 
         Returns: log damage [N, T, levels] per axis, nats; log(0.1 + entropy) of the dense
             step [N, T]; the cache.
         """
         encoded, cache = self.encoder(rows, embedding, cache)
-        damages = []
-        for axis, (head, base) in enumerate(zip(self.heads, self.base, strict=True)):
-            sensitivity, slope = head(encoded).split(1, -1)
-            damages.append(base + sensitivity + slope * self.get_buffer(f"place_{axis}"))
+        padded = self.log_damages(encoded)
+        damages = [padded[..., axis, : len(base)] for axis, base in enumerate(self.base)]
         return damages, self.entropy_head(encoded)[..., 0], cache
+
+    def log_damages(self, encoded: Tensor) -> Tensor:
+        """Encoded steps [..., width] → log damage [..., 3, levels of the longest axis]."""
+        weight = torch.cat([head.weight for head in self._linears])
+        bias = torch.cat([head.bias for head in self._linears])
+        found = F.linear(encoded, weight, bias).view(*encoded.shape[:-1], 3, 2, 1)
+        sensitivity, slope = found.unbind(-2)
+        # Collected anew each time: a copy kept aside would miss what training changes.
+        curves = torch.cat([*self._bases, self.place_0, self.place_1, self.place_2])
+        base, place = curves.index_select(0, self.padded).view(2, 3, -1).unbind()
+        return torch.addcmul(base + sensitivity, slope, place)
 
     def total_damage(self, log_damages: list[Tensor], levels: Tensor) -> Tensor:
         """Predicted KL of chosen levels: levels [N, T, 3] int64 → [N, T], nats."""
@@ -189,8 +212,8 @@ class JointNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(
-        self, rows: Tensor, embedding: Tensor, budget: Tensor, cache: BlockCache | None = None
-    ) -> tuple[Tensor, BlockCache]:
+        self, rows: Tensor, embedding: Tensor, budget: Tensor, cache: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Logits [N, T, A], action index = (keep · channels + channel) · bits + bit.
 
         Args:

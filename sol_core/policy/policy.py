@@ -8,19 +8,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.errors import PolicyError
 from sol_core.policy.config import PolicyConfig
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout, PolicyInfo
-from sol_core.policy.network import BlockCache, DamageNetwork, JointNetwork, level_values
-from sol_core.policy.prices import PriceTable, falling
+from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
+from sol_core.policy.price_rule import PriceRule, padded_levels
+from sol_core.policy.prices import PriceTable
 
 __all__ = ["Policy", "StepInputs", "budget_shares", "build_network"]
-
-
-AT_END = 1e-6  # share of dense
-FORCE = 100.0  # unit of cost per unit of spend
 
 
 class StepInputs(NamedTuple):
@@ -29,7 +26,7 @@ class StepInputs(NamedTuple):
     Attributes:
         rows: [N, T, layout.width], see ``inputs.py``.
         tokens: [N, T] int64, about to be fed.
-        budget: [N, T, 8], see ``network.JointNetwork``.
+        budget: [N, T, 8], see ``network.JointNetwork``; [N, T, 0] for a DamageNetwork.
         aims: [N, T, 3], mean spend to aim for at this step, shares of dense.
     """
 
@@ -45,9 +42,10 @@ class Policy:
     Attributes:
         info: what it is.
         network: DamageNetwork or JointNetwork.
-        prices: per axis; unused by the joint network.
         correction: what to aim the prices at for a requested mean.
         embedding: [V, C] of the language model, to look tokens up in.
+        levels: of each axis, ascending, shares of dense.
+        ends: [3] each, the axes' lowest and highest levels.
     """
 
     def __init__(
@@ -60,41 +58,58 @@ class Policy:
     ) -> None:
         self.correction = AimCorrection() if correction is None else correction
         self.info, self.network, self.embedding = info, network, embedding
-        self.prices = list(prices)
         device = embedding.device
         self.levels = [values.to(device) for values in level_values(info.grid)]
+        low, high = torch.stack([values[[0, -1]] for values in self.levels], 1)
+        self.ends = (low, high)
+        self.prices = list(prices)
+        self._level_table = padded_levels(self.levels)
+        self._axes = torch.arange(3, device=device)
+        self._actions: dict[tuple[int, ...], Action] = {}
         network.to(device).eval()
+
+    @property
+    def prices(self) -> list[PriceTable]:
+        """Per axis; none with the joint network."""
+        return self._prices
+
+    @prices.setter
+    def prices(self, tables: Sequence[PriceTable]) -> None:
+        self._prices = list(tables)
+        self._rule = PriceRule(self.levels, self._prices) if self._prices else None
+
+    @property
+    def rule(self) -> PriceRule:
+        """Raises: PolicyError when there are no prices."""
+        if self._rule is None:
+            raise PolicyError(f"policy {self.info.name!r} has no price tables")
+        return self._rule
 
     @property
     def num_heads(self) -> int:
         """Choices per step: three, or one over the joint actions."""
         return 1 if isinstance(self.network, JointNetwork) else 3
 
-    def logits(
-        self, inputs: StepInputs, cache: BlockCache | None = None
-    ) -> tuple[list[Tensor], BlockCache]:
+    def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unnormalised log probabilities of T steps of N episodes.
 
-        Returns: one [N, T, levels] per axis, or a single [N, T, A]; and the step cache. The
-            most probable level is the one the price rule chooses.
+        Returns: [N, T, 3, levels of the longest axis] (what a shorter axis lacks is never
+            chosen), or [N, T, 1, A]; and the step cache. The most probable level is the one
+            the price rule chooses.
         """
         embedded = self.embedding[inputs.tokens]
         if isinstance(self.network, JointNetwork):
             joint, cache = self.network(inputs.rows, embedded, inputs.budget, cache)
-            return [joint], cache
-        log_damages, _, cache = self.network(inputs.rows, embedded, cache)
-        sharpness = self.network.log_sharpness.exp()
-        logits = []
-        for axis, log_damage in enumerate(log_damages):
-            aim, levels = inputs.aims[..., axis, None], self.levels[axis]
-            price = self.prices[axis].price(aim)
-            # In units of spend, so that how sure a choice is does not depend on the budget.
-            cost = falling(log_damage.exp()) / price + levels
-            # An aim at an end of the axis leaves nothing to choose, whatever is predicted.
-            cost = torch.where(aim >= levels[-1] - AT_END, FORCE * (levels[-1] - levels), cost)
-            cost = torch.where(aim <= levels[0] + AT_END, FORCE * (levels - levels[0]), cost)
-            logits.append(-sharpness[axis] * (cost - cost.amin(-1, keepdim=True).detach()))
-        return logits, cache
+            return joint[..., None, :], cache
+        encoded, cache = self.network.encoder(inputs.rows, embedded, cache)
+        damages = self.network.log_damages(encoded).exp()
+        return self.rule.logits(damages, inputs.aims, self.network.log_sharpness.exp()), cache
+
+    def per_head(self, values: Tensor) -> list[Tensor]:
+        """Logits or probabilities [..., heads, levels] → [..., levels] of each head."""
+        if self.num_heads == 1:
+            return [values[..., 0, :]]
+        return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
 
     def axis_levels(self, choices: Tensor) -> Tensor:
         """Choices [..., num_heads] int64 → level index per axis [..., 3]."""
@@ -113,9 +128,17 @@ class Policy:
 
     def spends(self, levels: Tensor) -> Tensor:
         """Level indices [..., 3] → spend as shares of dense [..., 3]."""
-        return torch.stack(
-            [values[levels[..., axis]] for axis, values in enumerate(self.levels)], -1
-        )
+        return self._level_table[self._axes, levels]
+
+    def actions(self, levels: Tensor) -> list[Action]:
+        """Level indices [R, 3] → an action per row; each is made once, for checks take time."""
+        found = []
+        for key in map(tuple, levels.tolist()):
+            if key not in self._actions:
+                values = zip(self.info.grid.levels(), key, strict=True)
+                self._actions[key] = Action(*(axis[level] for axis, level in values))
+            found.append(self._actions[key])
+        return found
 
     def check_model(self, fingerprint: str) -> None:
         """Raises: PolicyError when it was trained for another model."""

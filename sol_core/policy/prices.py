@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -50,27 +49,6 @@ class PriceTable:
         ]
         return PriceTable(tuple(log_prices.tolist()), tuple(spends))
 
-    @cached_property
-    def _rising(self) -> tuple[Tensor, Tensor]:
-        """Spends ascending, and their log prices; made once, for they are read every step."""
-        spends = torch.tensor(self.spends, dtype=torch.float64).flip(0)
-        return spends, torch.tensor(self.log_prices, dtype=torch.float64).flip(0)
-
-    def price(self, aims: Tensor) -> Tensor:
-        """Prices that make the mean spend meet each aim, by interpolation.
-
-        Args:
-            aims: any shape, shares of dense.
-        Returns: the same shape, nats per unit of spend.
-        """
-        spends, log_prices = self._rising
-        flat = aims.detach().double().cpu().flatten()
-        upper = torch.searchsorted(spends, flat).clamp(1, len(spends) - 1)
-        low, high = spends[upper - 1], spends[upper]
-        share = ((flat - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
-        log_price = torch.lerp(log_prices[upper - 1], log_prices[upper], share)
-        return log_price.exp().float().reshape(aims.shape).to(aims.device)
-
     def to_dict(self) -> dict[str, Any]:
         return {
             "log_prices": [round(value, 6) for value in self.log_prices],
@@ -100,13 +78,15 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
     return (damages + price[..., None] * levels).argmin(-1)
 
 
-def aim_for(targets: Tensor, excess: Tensor, steps_left: Tensor | float, levels: Tensor) -> Tensor:
+def aim_for(
+    targets: Tensor, excess: Tensor, steps_left: float, ends: tuple[Tensor, Tensor]
+) -> Tensor:
     """The mean spend to aim for now: the remaining budget per remaining step.
 
     Args:
-        targets: [...], requested mean.
-        excess: [...], spend so far minus target, summed over the steps.
+        targets: [..., 3], requested mean.
+        excess: [..., 3], spend so far minus target, summed over the steps.
         steps_left: over how many steps the excess is to be made good, at least 1.
-        levels: [levels] ascending; the aim is clipped to them.
+        ends: [3] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
-    return (targets - excess / steps_left).clamp(float(levels[0]), float(levels[-1]))
+    return torch.sub(targets, excess, alpha=1 / steps_left).clamp(*ends)

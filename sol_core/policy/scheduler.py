@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch import Tensor
 from sol_core.actions import Action, Budget
 from sol_core.batch_scheduling import StepObservation
 from sol_core.policy.inputs import observation_row
-from sol_core.policy.network import BlockCache
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
 
@@ -21,27 +21,30 @@ __all__ = ["FEEDBACK_STEPS", "PolicyScheduler", "StepChoice"]
 FEEDBACK_STEPS = 64
 
 
-class StepChoice:
+class StepChoice(NamedTuple):
     """What the policy saw and chose at one step, R rows; kept for training and the page.
 
     Attributes:
         inputs: of this step, T = 1.
         choices: [R, num_heads] int64.
-        log_probability: [R] of the choices, at the sampling temperature.
-        probabilities: per head [R, levels].
+        logits: [R, num_heads, levels].
+        temperature: of the draws.
     """
 
-    __slots__ = ("choices", "inputs", "log_probability", "probabilities")
+    inputs: StepInputs
+    choices: Tensor
+    logits: Tensor
+    temperature: float
 
-    def __init__(
-        self,
-        inputs: StepInputs,
-        choices: Tensor,
-        log_probability: Tensor,
-        probabilities: list[Tensor],
-    ) -> None:
-        self.inputs, self.choices = inputs, choices
-        self.log_probability, self.probabilities = log_probability, probabilities
+    @property
+    def log_probabilities(self) -> Tensor:
+        """[R, num_heads, levels]; computed when asked for, which greedy decoding never does."""
+        return (self.logits / self.temperature).log_softmax(-1)
+
+    @property
+    def log_probability(self) -> Tensor:
+        """[R], of the choices."""
+        return self.log_probabilities.gather(-1, self.choices[..., None]).sum((1, 2))
 
 
 class PolicyScheduler:
@@ -75,7 +78,8 @@ class PolicyScheduler:
         self._goals = policy.correction.aims(self._targets)
         self._excess = torch.zeros_like(self._targets)
         self._previous = torch.ones_like(self._targets)
-        self._cache: BlockCache | None = None
+        self._no_budget = self._targets[:, None, :0]
+        self._cache: Tensor | None = None
         self._count = 0
 
     @torch.no_grad()
@@ -87,18 +91,16 @@ class PolicyScheduler:
             self._previous = torch.ones_like(self._targets)
         inputs = self._inputs(observation, place, episode)
         logits, self._cache = policy.logits(inputs, self._cache)
-        choice = self._choose(inputs, [head[:, 0] / self._temperature for head in logits])
-        levels = policy.axis_levels(choice.choices)
-        spend = policy.spends(levels)
-        self._excess += spend - self._targets
-        self._previous = spend
+        logits = logits.squeeze(1)
+        choices = self._choose(logits)
+        levels = policy.axis_levels(choices)
+        self._previous = policy.spends(levels)
+        self._excess += self._previous - self._targets
         self._count += 1
-        self.steps = [*self.steps, choice] if self._keep_steps else [choice]
-        grids = policy.info.grid.levels()
-        return [
-            Action(grids[0][keep], grids[1][channels], grids[2][bits])
-            for keep, channels, bits in levels.tolist()
-        ]
+        if not self._keep_steps:
+            self.steps.clear()
+        self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
+        return policy.actions(levels)
 
     def inputs(self) -> StepInputs:
         """What was seen at the kept steps, as T steps of R episodes."""
@@ -111,7 +113,7 @@ class PolicyScheduler:
 
     def distribution(self) -> list[list[list[float]]]:
         """Probability of every level at the last step: [R][3][levels]."""
-        probabilities = self.steps[-1].probabilities
+        probabilities = self.policy.per_head(self.steps[-1].log_probabilities.exp())
         if self.policy.num_heads == 1:
             shape = [len(values) for values in self.policy.levels]
             joint = probabilities[0].unflatten(-1, shape)
@@ -122,33 +124,19 @@ class PolicyScheduler:
     def _inputs(self, observation: StepObservation, place: int, episode: int) -> StepInputs:
         policy = self.policy
         row = observation_row(observation, self._previous, policy.info.layout)
-        targets, count = self._targets, max(self._count, 1)
-        flags = targets.new_tensor([[(place + 1) / episode, 1.0]]).expand(targets.shape[0], 2)
-        budget = torch.cat((flags, targets, self._excess / count), 1)
-        aims = torch.stack(
-            [
-                aim_for(self._goals[:, axis], self._excess[:, axis], FEEDBACK_STEPS, levels)
-                for axis, levels in enumerate(policy.levels)
-            ],
-            1,
-        )
-        return StepInputs(row[:, None], observation.tokens[:, None], budget[:, None], aims[:, None])
+        aims = aim_for(self._goals, self._excess, FEEDBACK_STEPS, policy.ends)
+        budget = self._no_budget
+        if policy.num_heads == 1:
+            targets, count = self._targets, max(self._count, 1)
+            flags = targets.new_tensor([[(place + 1) / episode, 1.0]]).expand(targets.shape[0], 2)
+            budget = torch.cat((flags, targets, self._excess / count), 1).unsqueeze(1)
+        tokens = observation.tokens.unsqueeze(1)
+        return StepInputs(row.unsqueeze(1), tokens, budget, aims.unsqueeze(1))
 
-    def _choose(self, inputs: StepInputs, logits: list[Tensor]) -> StepChoice:
-        log_probabilities = [torch.log_softmax(head, -1) for head in logits]
-        probabilities = [head.exp() for head in log_probabilities]
+    def _choose(self, logits: Tensor) -> Tensor:
+        """Logits [R, num_heads, levels] → choices [R, num_heads]."""
         if self._generator is None:
-            picks = [head.argmax(-1) for head in logits]
-        else:
-            picks = [
-                torch.multinomial(head, 1, generator=self._generator)[:, 0]
-                for head in probabilities
-            ]
-        chosen = torch.stack(picks, -1)
-        log_probability = torch.stack(
-            [
-                head.gather(-1, pick[:, None])[:, 0]
-                for head, pick in zip(log_probabilities, picks, strict=True)
-            ]
-        ).sum(0)
-        return StepChoice(inputs, chosen, log_probability, probabilities)
+            return logits.argmax(-1)
+        heads = self.policy.per_head((logits / self._temperature).softmax(-1))
+        picks = [torch.multinomial(head, 1, generator=self._generator) for head in heads]
+        return torch.cat(picks, 1)

@@ -91,9 +91,7 @@ def _batch(
     targets = budget_shares(budgets).to(spends.device)
     grouped = -cost.unflatten(0, (len(budgets), -1))
     if config.budget == "price" and policy.prices:
-        prices = torch.stack(
-            [table.price(targets[:, axis]) for axis, table in enumerate(policy.prices)], -1
-        )
+        prices = policy.rule.price(targets)
         grouped = grouped - (prices[:, None, None] * grouped_spends).sum(-1)
     returns = discounted_returns(grouped, config.discount)
     if config.budget == "penalty" or not policy.prices:

@@ -51,7 +51,8 @@ def grpo_update(state: RunState, batch: RolloutBatch) -> dict[str, float]:
     _set_learning_rate(state, config.learning_rate * pace)
     losses = []
     for _ in range(config.epochs):
-        logits, _cache = state.policy.logits(batch.inputs)
+        padded, _cache = state.policy.logits(batch.inputs)
+        logits = state.policy.per_head(padded)
         result = clipped_loss(logits, batch.choices, batch.log_probability, batch.advantage, config)
         loss = result.loss + config.damage_weight * _damage_loss(state.policy, batch)
         state.check_finite({"the loss": loss.detach()})

@@ -27,6 +27,7 @@ from sol_core.policy import (
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
 from sol_core.policy.policy import build_network
+from sol_core.policy.price_rule import PriceRule
 from sol_core.policy.prices import PriceTable, choose_levels
 from tests.tiny_language_model import make_language_model
 
@@ -103,7 +104,7 @@ def test_a_price_meets_its_budget_and_a_higher_one_buys_less(seed: int, aim: flo
     damages = (torch.randn(2000, 1, generator=generator) - slope * levels).exp()
     table = PriceTable.measure(damages, levels)
     assert all(a >= b for a, b in zip(table.spends, table.spends[1:], strict=False))
-    price = float(table.price(torch.tensor(aim)))
+    price = float(PriceRule([levels], [table]).price(torch.tensor([aim])))
     assert levels[choose_levels(damages, levels, price)].mean() == pytest.approx(aim, abs=0.01)
 
 
