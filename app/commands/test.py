@@ -13,6 +13,7 @@ from app.paths import DataDir
 __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "run the tests; other arguments go to pytest"
+WORKERS = 2  # more were not tried: the suite's memory is that of its language models
 FAST = "not model and not browser and not slow"
 
 
@@ -29,4 +30,19 @@ def run(args: argparse.Namespace) -> int:
     environment.prepare(DataDir.resolve(None).root)
     os.chdir(PROJECT_ROOT)
     selection = ["-m", FAST] if args.fast else []
-    replace_process([sys.executable, "-m", "pytest", *selection, *args.rest])
+    # Chosen tests run in one process, so that -s, --pdb and -x mean what they say.
+    parallel = [] if args.rest else _parallel()
+    replace_process([sys.executable, "-m", "pytest", *parallel, *selection, *args.rest])
+
+
+def _parallel() -> list[str]:
+    """pytest-xdist's options for the whole suite: two processes that share the cores.
+
+    Each file's tests stay together, for their module's models and servers. Two processes
+    with a thread per core each would make matrix products ten times slower.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if (cores or 1) < WORKERS:
+        return []
+    os.environ.setdefault("OMP_NUM_THREADS", str((cores or 1) // WORKERS))
+    return ["-n", str(WORKERS), "--dist", "loadfile"]
