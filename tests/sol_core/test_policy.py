@@ -287,7 +287,11 @@ def test_short_axes_and_aims_at_ends_do_not_change_the_rule() -> None:
         ],
         1,
     )
-    together = PriceRule(levels, tables).logits(padded, aims, sharpness)
+    rule = PriceRule(levels, tables)
+    together = rule.logits(padded, aims, sharpness)
+    for row in (0, 1, 2):
+        single = rule.logits(padded[row, None], aims[row, None], sharpness)[0]
+        assert torch.equal(single, together[row])
     for axis, values in enumerate(levels):
         at = slice(axis, axis + 1)
         rule = PriceRule([values], [tables[axis]])
