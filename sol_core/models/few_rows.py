@@ -93,7 +93,7 @@ class FewRowStep:
         outside = torch.zeros(spec.num_layers, num_rows, spec.num_heads)
         stream, spread = hidden.numpy(), outside.numpy()
         # Written through numpy: six torch operations here cost a millisecond, a thirtieth of a
-        # step, between kernels that leave nothing of torch's code in the caches.
+        # step (docs/decisions.md).
         middle = torch.empty(num_rows, 2, spec.hidden_size)
         kept_streams = middle.numpy()
         for index, (attention, mlp) in enumerate(self._layers):
