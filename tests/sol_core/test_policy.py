@@ -264,3 +264,58 @@ def test_a_full_disk_leaves_the_old_policy(
         save_policy(make_policy(model, seed=2), tmp_path / "p")
     assert (tmp_path / "p" / "model.safetensors").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_short_axes_and_aims_at_ends_do_not_change_the_rule() -> None:
+    """All axes at once, padded, equal each axis by itself; the ends leave nothing to choose."""
+    generator = torch.Generator().manual_seed(3)
+    levels = level_values(ActionGrid())
+    damages = [
+        (2 * torch.randn(50, 1, generator=generator) - 6 * values).exp() for values in levels
+    ]
+    tables = [PriceTable.measure(*pair) for pair in zip(damages, levels, strict=True)]
+    tables[1] = PriceTable(tables[1].log_prices[::7], tables[1].spends[::7])
+    low, high = (torch.stack([values[end] for values in levels]) for end in (0, -1))
+    aims = low + torch.rand(50, 3, generator=generator) * (high - low)
+    aims[0], aims[1] = low, high
+    sharpness = torch.tensor([20.0, 30.0, 40.0])
+    longest = max(map(len, levels))
+    padded = torch.stack(
+        [
+            torch.cat((values, values[:, -1:].expand(-1, longest - values.shape[1])), 1)
+            for values in damages
+        ],
+        1,
+    )
+    rule = PriceRule(levels, tables)
+    together = rule.logits(padded, aims, sharpness)
+    for row in (0, 1, 2):
+        single = rule.logits(padded[row, None], aims[row, None], sharpness)[0]
+        assert torch.equal(single, together[row])
+    for axis, values in enumerate(levels):
+        at = slice(axis, axis + 1)
+        rule = PriceRule([values], [tables[axis]])
+        alone = rule.logits(damages[axis][:, None], aims[:, at], sharpness[at])[:, 0]
+        assert torch.allclose(together[:, axis, : len(values)], alone, rtol=1e-5, atol=1e-5)
+        assert together[:, axis, len(values) :].le(-1e6).all()
+        price = rule.price(aims[2:, at])[:, 0]
+        assert torch.equal(alone[2:].argmax(-1), choose_levels(damages[axis][2:], values, price))
+        assert together[0, axis].argmax() == 0
+        assert together[1, axis].argmax() == len(values) - 1
+
+
+def test_a_choice_tells_its_probability_when_asked(model: LanguageModel) -> None:
+    policy = make_policy(model)
+    generator = torch.Generator().manual_seed(0)
+    scheduler = PolicyScheduler(
+        policy, [Budget(0.5, 0.7, 9)] * 5, generator=generator, temperature=2.0, keep_steps=True
+    )
+    for step in range(3):
+        scheduler.next_actions(observe(model, 5, step))
+    whole = policy.per_head(policy.logits(scheduler.inputs())[0])
+    for step, choice in enumerate(scheduler.steps):
+        expected = torch.zeros(5)
+        for head, logits in enumerate(whole):
+            log_probabilities = torch.log_softmax(logits[:, step] / 2.0, -1)
+            expected += log_probabilities.gather(-1, choice.choices[:, head, None])[:, 0]
+        assert torch.allclose(choice.log_probability, expected, rtol=1e-4, atol=1e-4)
