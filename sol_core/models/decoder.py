@@ -27,6 +27,7 @@ from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention
 from kernels.rms_norm import rms_norm
 from kernels.rotary import rotate_first_heads
+from kernels.triton_support import runs_triton
 from sol_core.actions import DENSE, Action, QuantSite
 from sol_core.cache import KVCache
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
@@ -206,7 +207,8 @@ class FrozenLM:
         if quant_site not in ("mlp_output", "mlp_input"):
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
-        if cache.num_rows <= FEW_ROWS and self._few_rows is not None:
+        few = cache.num_rows <= FEW_ROWS and not runs_triton(self.weights.embedding)
+        if few and self._few_rows is not None:
             request = StepRequest(actions, quant_site, observe, clock)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)

@@ -43,7 +43,7 @@ class Finished(SimpleNamespace):
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """A stand-in for the engine, which ``generate`` finds in its place."""
     fake = FakeEngine()
-    model = SimpleNamespace(**vars(FAKE_MODEL), spec=SimpleNamespace(vocab_size=10))
+    model = SimpleNamespace(**(vars(FAKE_MODEL) | {"spec": SimpleNamespace(vocab_size=10)}))
 
     def load(name: str, *, on_progress: Callable[[str, float], None], **_: Any) -> Any:
         on_progress("reading the model", 0.5)

@@ -104,8 +104,8 @@ def test_policy_and_baselines_equal_a_naive_loop(
     for name, actions in schedules.items():
         nll, kl = _naive(model, actions)
         found = record["methods"][name]
-        assert found["nll"] == pytest.approx(nll.mean(), abs=2e-5)
-        assert found["kl"] == pytest.approx(kl.mean(), abs=2e-5)
+        assert found["nll"] == pytest.approx(nll.mean(), abs=5e-5)
+        assert found["kl"] == pytest.approx(kl.mean(), abs=5e-5)
         assert found["perplexity"] == pytest.approx(np.exp(nll.mean()), rel=1e-4)
         assert list(found["spend"].values()) == pytest.approx(_spend(actions).mean((0, 1)).tolist())
     plans = [
@@ -113,15 +113,15 @@ def test_policy_and_baselines_equal_a_naive_loop(
         for scheduler in random
     ]
     naive = [_naive(model, plan) for plan in plans]
-    assert record["random"]["nll"] == pytest.approx([nll.mean() for nll, _ in naive], abs=2e-5)
-    assert record["random"]["kl"] == pytest.approx([kl.mean() for _, kl in naive], abs=2e-5)
+    assert record["random"]["nll"] == pytest.approx([nll.mean() for nll, _ in naive], abs=5e-5)
+    assert record["random"]["kl"] == pytest.approx([kl.mean() for _, kl in naive], abs=5e-5)
     by_text = np.asarray([nll.mean(-1) for nll, _ in naive])
     best = by_text.argmin(0)
     assert len(set(best)) > 1
     found = record["methods"]["random_best"]
-    assert found["nll"] == pytest.approx(by_text.min(0).mean(), abs=2e-5)
+    assert found["nll"] == pytest.approx(by_text.min(0).mean(), abs=5e-5)
     kls = [naive[choice][1][text].mean() for text, choice in enumerate(best)]
-    assert found["kl"] == pytest.approx(np.mean(kls), abs=2e-5)
+    assert found["kl"] == pytest.approx(np.mean(kls), abs=5e-5)
     spends = [_spend(plans[choice])[text].mean(0) for text, choice in enumerate(best)]
     assert list(found["spend"].values()) == pytest.approx(np.mean(spends, 0).tolist())
 
@@ -133,8 +133,8 @@ def test_paired_numbers_follow_from_the_texts(model: LanguageModel, result: Resu
         for schedules in (_policy_schedules(CONFIG.budgets[0]), [[DENSE] * 8] * 7)
     )
     paired = record["paired"]["dense"]
-    assert paired["gain"] == pytest.approx((dense[0] - policy[0]).mean(), abs=2e-5)
-    assert paired["kl_gain"] == pytest.approx(-policy[1].mean(), abs=2e-5)
+    assert paired["gain"] == pytest.approx((dense[0] - policy[0]).mean(), abs=5e-5)
+    assert paired["kl_gain"] == pytest.approx(-policy[1].mean(), abs=5e-5)
     assert paired["win_rate"] == pytest.approx((dense[0] > policy[0]).mean())
     assert paired["low"] <= paired["gain"] <= paired["high"]
     assert paired["kl_low"] < paired["kl_gain"] < paired["kl_high"] < 0
@@ -240,7 +240,7 @@ def test_further_policies_and_sampled_actions_ride_along(model: LanguageModel) -
     nll, _ = _naive(model, _policy_schedules(CONFIG.budgets[0], shift=1))
     # The stand-in's sampled actions are those of the other stand-in.
     for name in ("policy_sampled", "policy:other"):
-        assert methods[name]["nll"] == pytest.approx(nll.mean(), abs=2e-5)
+        assert methods[name]["nll"] == pytest.approx(nll.mean(), abs=5e-5)
     assert "policy:other" in result["win_rate"]
 
 
@@ -269,9 +269,9 @@ def test_many_rows_are_cut_into_pieces(model: LanguageModel, result: Result) -> 
     for index, budget in enumerate(many["budgets"]):
         few = result["budgets"][index]
         assert len(budget["random"]["nll"]) == 40
-        assert budget["random"]["nll"][:3] == pytest.approx(few["random"]["nll"], abs=2e-5)
+        assert budget["random"]["nll"][:3] == pytest.approx(few["random"]["nll"], abs=5e-5)
         static = budget["methods"]["static"]
-        assert static["nll"] == pytest.approx(few["methods"]["static"]["nll"], abs=2e-5)
+        assert static["nll"] == pytest.approx(few["methods"]["static"]["nll"], abs=5e-5)
         assert static["spend"] == few["methods"]["static"]["spend"]
         best = budget["methods"]["random_best"]
         assert best["matched"]
