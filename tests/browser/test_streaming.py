@@ -162,7 +162,7 @@ def test_stop_ends_the_run_at_once_and_keeps_what_there_is(serve: Serve, visit: 
 
 def test_a_reload_takes_up_the_running_generation(serve: Serve, visit: Visit) -> None:
     visitor = visit(serve(FakeEngine(step_s=0.02)))
-    visitor.generate("Keep this prompt", max_new_tokens=200)
+    visitor.generate("Keep this prompt", max_new_tokens=600)
     expect(visitor.tokens.nth(20)).to_be_visible()
     before = visitor.texts()[:20]
     visitor.page.reload()
@@ -173,7 +173,7 @@ def test_a_reload_takes_up_the_running_generation(serve: Serve, visit: Visit) ->
     visitor.open()
     visitor.expect_state("Generating")
     visitor.expect_state("Finished")
-    expect(visitor.tokens).to_have_count(200)
+    expect(visitor.tokens).to_have_count(600)
 
 
 def test_two_visitors_do_not_see_each_others_unfinished_runs(serve: Serve, visit: Visit) -> None:
