@@ -11,7 +11,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-__all__ = ["FAST_SUMS", "exp_nonpositive", "kth_largest", "narrow", "widen"]
+__all__ = ["FAST_SUMS", "exp_nonpositive", "kth_largest", "narrow", "outside_best", "widen"]
 
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
@@ -100,3 +100,24 @@ def kth_largest(keys, rank):
     for i in range(keys.shape[0]):
         above += np.int32(keys[i] > threshold)
     return threshold, above
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def outside_best(weights, share):
+    """Sum of the weights outside the best ``share`` (at least one), ties to the lowest.
+
+    Args:
+        weights: [n] float32, none below 0.
+    """
+    best = max(1, int(np.ceil(share * weights.shape[0] - 1e-9)))
+    bits = weights.view(np.uint32)  # weights are ≥ 0: in the order of their bits
+    threshold, above = kth_largest(bits, best)
+    room = best - above
+    outside = np.float32(0.0)
+    for i in range(weights.shape[0]):
+        if bits[i] < threshold:
+            outside += weights[i]
+        elif bits[i] == threshold:
+            room -= 1
+            outside += weights[i] if room < 0 else np.float32(0.0)
+    return outside

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest
+from kernels.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest, outside_best
 from kernels.vector_rows import ROWS_AT_ONCE, dot_rows
 
 __all__ = ["choose_pages", "mass_outside", "score_pages", "softmax"]
@@ -93,15 +93,4 @@ def mass_outside(scores, first_seen, total, page_size, share):
         tokens = min(total, (first + page + 1) * page_size) - begin
         scores[page] += whole if tokens == page_size else np.float32(np.log(np.float32(tokens)))
     _, mass = softmax(scores)
-    best = max(1, int(np.ceil(share * num_pages - 1e-9)))
-    bits = scores.view(np.uint32)  # weights are ≥ 0: in the order of their bits
-    threshold, above = kth_largest(bits, best)
-    room = best - above
-    outside = np.float32(0.0)
-    for page in range(num_pages):
-        if bits[page] < threshold:
-            outside += scores[page]
-        elif bits[page] == threshold:
-            room -= 1
-            outside += scores[page] if room < 0 else np.float32(0.0)
-    return outside / mass
+    return outside_best(scores, share) / mass

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from kernels.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest, widen
+from kernels.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest, outside_best, widen
 
 __all__ = ["CpuBlock", "CpuPlan", "attend_rows"]
 
@@ -177,18 +177,7 @@ def _mass_outside(scores, valid_pages, tokens_per_page, row, share):
             weights[num_valid] = scores[page] + np.float32(np.log(tokens))
             num_valid += 1
     total = _softmax(weights, num_valid)
-    best = max(1, int(np.ceil(share * num_valid - 1e-9)))
-    bits = weights[:num_valid].view(np.uint32)  # weights are ≥ 0: in the order of their bits
-    threshold, above = kth_largest(bits, best)
-    room = best - above
-    outside = np.float32(0.0)
-    for i in range(num_valid):
-        if bits[i] < threshold:
-            outside += weights[i]
-        elif bits[i] == threshold:
-            room -= 1
-            outside += weights[i] if room < 0 else np.float32(0.0)
-    return outside / total
+    return outside_best(weights[:num_valid], share) / total
 
 
 @_helper
