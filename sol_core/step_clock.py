@@ -9,15 +9,21 @@ none; training and evaluation give none.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 
 from sol_core.events import PartTimes
 
-__all__ = ["Part", "StepClock"]
+__all__ = ["Lap", "Part", "StepClock", "no_lap"]
 
 Part = Literal["attention", "mlp", "head", "policy", "rest"]
+Lap = Callable[[Part], None]
+
+
+def no_lap(part: Part) -> None:
+    """The lap of a step that has no clock."""
 
 
 class StepClock:

@@ -10,10 +10,10 @@ products run in the weights' dtype.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, overload
+from typing import Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -38,9 +38,7 @@ from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step_plan import StepPlan, plan_step
 from sol_core.models.weights import LayerWeights, ModelWeights
-
-if TYPE_CHECKING:
-    from sol_core.step_clock import StepClock
+from sol_core.step_clock import Lap, StepClock, no_lap
 
 __all__ = ["FrozenLM", "StepOutput"]
 
@@ -207,54 +205,42 @@ class FrozenLM:
         if quant_site not in ("mlp_output", "mlp_input"):
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
+        lap = no_lap if clock is None else clock.lap
         few = cache.num_rows <= FEW_ROWS and not runs_triton(self.weights.embedding)
         if few and self._few_rows is not None:
-            request = StepRequest(actions, quant_site, observe, clock)
+            request = StepRequest(actions, quant_site, observe, lap)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
         with step_threads(cache.num_rows, self.weights.head.weight):
             plan = plan_step(self.spec, cache, actions, quant_site, observe=observe)
-            return self._decode(tokens, cache, plan, clock)
+            return self._decode(tokens, cache, plan, lap)
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
         return self.weights.head(hidden).float()
 
-    def _decode(
-        self, tokens: Tensor, cache: KVCache, plan: StepPlan, clock: StepClock | None
-    ) -> StepOutput:
+    def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:
         angles = {rope: rotary_angles(f, plan.positions) for rope, f in self._frequencies.items()}
         hidden = self._embed(tokens)
         signals = Signals(self.spec) if plan.observe else None
-        if clock is not None:
-            clock.lap("rest")
+        lap("rest")
         for index, layer in enumerate(self.weights.layers):
             turned = angles[self.spec.ropes[index]]
             hidden, outside = self._attend(index, layer, hidden, cache, plan, turned)
-            if clock is not None:
-                clock.lap("attention")
+            lap("attention")
             update = self._mlp(layer, self._norm(hidden, layer.mlp_norm), plan)
             hidden = self._add_mlp(layer, hidden, update)
             if signals is not None and outside is not None:
                 signals.add_layer(index, outside, hidden)
-            if clock is not None:
-                clock.lap("mlp")
+            lap("mlp")
         cache.advance(1)
         hidden = self._norm(hidden, self.weights.final_norm)
         observed = (None, None) if signals is None else signals.stacked()
-        return StepOutput(hidden, self._timed_logits(self.logits, hidden, clock), *observed)
-
-    @staticmethod
-    def _timed_logits(
-        head: Callable[[Tensor], Tensor], hidden: Tensor, clock: StepClock | None
-    ) -> Tensor:
-        if clock is None:
-            return head(hidden)
-        clock.lap("rest")
-        logits = head(hidden)
-        clock.lap("head")
-        return logits
+        lap("rest")
+        logits = self.logits(hidden)
+        lap("head")
+        return StepOutput(hidden, logits, *observed)
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
@@ -274,7 +260,9 @@ class FrozenLM:
         observed = few_rows.run(hidden, angles, cache, request)
         cache.advance(1)
         hidden = self._norm(hidden, self.weights.final_norm)
-        logits = self._timed_logits(few_rows.logits, hidden, request.clock)
+        request.lap("rest")
+        logits = few_rows.logits(hidden)
+        request.lap("head")
         return StepOutput(hidden, logits, *observed)
 
     def _embed(self, tokens: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from kernels.decode_layer import (
 from sol_core.actions import Action, QuantSite, ceil_fraction
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step_plan import pages_kept
+from sol_core.step_clock import Lap
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from sol_core.layer_store import LayerStore
     from sol_core.models.spec import ModelSpec
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
-    from sol_core.step_clock import StepClock
 
 __all__ = ["FewRowStep", "StepRequest"]
 
@@ -44,7 +44,7 @@ class StepRequest(NamedTuple):
     actions: Sequence[Action]
     quant_site: QuantSite
     observe: bool
-    clock: StepClock | None = None
+    lap: Lap
 
 
 class FewRowStep:
@@ -87,7 +87,7 @@ class FewRowStep:
         Returns: attention concentration [R, num_layers] and middle hidden states
             [R, 2, C], or None twice unless the step is observed.
         """
-        spec, num_rows, clock = self._spec, hidden.shape[0], request.clock
+        spec, num_rows, lap = self._spec, hidden.shape[0], request.lap
         tasks = kernel_threads()
         kept, bits = _channels_and_bits(spec, request.actions)
         at_input = request.quant_site == "mlp_input"
@@ -98,8 +98,7 @@ class FewRowStep:
         # step (docs/decisions.md).
         middle = torch.empty(num_rows, 2, spec.hidden_size)
         kept_streams = middle.numpy()
-        if clock is not None:
-            clock.lap("rest")
+        lap("rest")
         for index, (attention, mlp) in enumerate(self._layers):
             rows, needs_bounds = plans[spec.windows[index]]
             blocks, extend = _blocks(cache, index, needs_bounds)
@@ -108,14 +107,12 @@ class FewRowStep:
                 plans[spec.windows[index]] = (rows, needs_bounds)
             turned = angles[spec.ropes[index]]
             self._kernels.attention(stream, attention, blocks, rows, turned, spread[index])
-            if clock is not None:
-                clock.lap("attention")
+            lap("attention")
             self._kernels.mlp(stream, mlp, kept, bits, at_input, tasks)
             for place, layer in enumerate(self._mid_layers):
                 if layer == index:
                     kept_streams[:, place] = stream
-            if clock is not None:
-                clock.lap("mlp")
+            lap("mlp")
         if not request.observe:
             return None, None
         return torch.from_numpy(spread.mean(-1).T.copy()), middle
