@@ -102,8 +102,19 @@ class Policy:
             joint, cache = self.network(inputs.rows, embedded, inputs.budget, cache)
             return joint[..., None, :], cache
         encoded, cache = self.network.encoder(inputs.rows, embedded, cache)
-        damages = self.network.log_damages(encoded).exp()
-        return self.rule.logits(damages, inputs.aims, self.network.log_sharpness.exp()), cache
+        return self.priced(self.network.log_damages(encoded), inputs.aims), cache
+
+    def priced(self, log_damages: Tensor, aims: Tensor) -> Tensor:
+        """The logits of a DamageNetwork's predictions.
+
+        Args:
+            log_damages: [..., 3, levels of the longest axis].
+            aims: [..., 3].
+        Returns: like log_damages.
+        """
+        network = self.network
+        assert isinstance(network, DamageNetwork)
+        return self.rule.logits(log_damages.exp(), aims, network.log_sharpness.exp())
 
     def per_head(self, values: Tensor) -> list[Tensor]:
         """Logits or probabilities [..., heads, levels] → [..., levels] of each head."""

@@ -51,10 +51,9 @@ def grpo_update(state: RunState, batch: RolloutBatch) -> dict[str, float]:
     _set_learning_rate(state, config.learning_rate * pace)
     losses = []
     for _ in range(config.epochs):
-        padded, _cache = state.policy.logits(batch.inputs)
-        logits = state.policy.per_head(padded)
+        logits, damage_loss = _logits_and_damage_loss(state.policy, batch)
         result = clipped_loss(logits, batch.choices, batch.log_probability, batch.advantage, config)
-        loss = result.loss + config.damage_weight * _damage_loss(state.policy, batch)
+        loss = result.loss + config.damage_weight * damage_loss
         state.check_finite({"the loss": loss.detach()})
         _descend(state, loss, config.max_gradient_norm)
         losses.append(result)
@@ -88,13 +87,20 @@ def prices_from(
     ]
 
 
-def _damage_loss(policy: Policy, batch: RolloutBatch) -> Tensor | float:
-    """The warm start's loss on the rollouts' own steps: an anchor, on states that matter."""
-    if not isinstance(policy.network, DamageNetwork):
-        return 0.0
-    embedded = policy.embedding[batch.inputs.tokens]
-    log_damages, _, _ = policy.network(batch.inputs.rows, embedded)
-    return gamma_loss(policy.network.total_damage(log_damages, batch.choices), batch.damage)
+def _logits_and_damage_loss(
+    policy: Policy, batch: RolloutBatch
+) -> tuple[list[Tensor], Tensor | float]:
+    """Logits of each head [N, T, levels], and the warm start's loss on the rollouts' own steps:
+    an anchor, on states that matter. One pass through the network gives both.
+    """
+    network, inputs = policy.network, batch.inputs
+    if not isinstance(network, DamageNetwork):
+        return policy.per_head(policy.logits(inputs)[0]), 0.0
+    encoded, _ = network.encoder(inputs.rows, policy.embedding[inputs.tokens])
+    log_damages = network.log_damages(encoded)
+    predicted = network.total_damage(policy.per_head(log_damages), batch.choices)
+    logits = policy.per_head(policy.priced(log_damages, inputs.aims))
+    return logits, gamma_loss(predicted, batch.damage)
 
 
 def _descend(state: RunState, loss: Tensor, max_norm: float) -> None:
