@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from sol_core.evaluation.rollout import Floats
+from sol_core.safetensors_files import read_safetensors
+from sol_core.staging import publish
 
 if TYPE_CHECKING:
     from sol_core.evaluation.contenders import Contender
@@ -77,7 +78,7 @@ class PartialResults:
         if path is None or not path.is_file():
             return False
         try:
-            header, arrays = _read(path)
+            header, arrays = read_safetensors(path, "numpy")
         except (OSError, ValueError) as error:
             _LOG.warning("%s is damaged and passed over: %s", path, error)
             return False
@@ -132,25 +133,10 @@ def evaluation_key(
 def _write(path: Path, arrays: Mapping[str, Floats], header: dict[str, str]) -> None:
     from safetensors.numpy import save
 
-    staging = path.with_suffix(".part")
+    staged = path.with_suffix(".part")
     data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
     try:
-        with staging.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, path)
+        staged.write_bytes(data)
+        publish(staged, path, path.parent)
     finally:
-        staging.unlink(missing_ok=True)
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Floats]]:
-    """Raises: ValueError for a file that is cut or none of ours."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-            return dict(file.metadata() or {}), arrays
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+        staged.unlink(missing_ok=True)

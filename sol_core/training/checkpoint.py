@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sol_core.errors import PolicyError
+from sol_core.safetensors_files import read_safetensors
 
 __all__ = ["Progress", "read_checkpoint", "restore_optimiser", "write_checkpoint"]
 
@@ -94,7 +95,7 @@ def read_checkpoint(
     problems = []
     for path in paths:
         try:
-            header, tensors = _read(path)
+            header, tensors = read_safetensors(path, "pt")
         except (OSError, ValueError, KeyError) as error:
             problems.append(f"{path}: {error}")
             _LOG.warning("checkpoint %s is damaged and passed over: %s", path, error)
@@ -122,14 +123,3 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
             state.setdefault(int(index), {})[key] = value
     record = optimiser.state_dict()
     optimiser.load_state_dict({"state": state, "param_groups": record["param_groups"]})
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-            return dict(file.metadata()), tensors
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
