@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from evaluation_stand_ins import GRID, contender, random_texts, score_alone
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
@@ -32,13 +30,7 @@ TEXTS = random_texts(7, 26 + 8 + 1)
 Result = dict[str, Any]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads only slow a tiny model down, the more so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
