@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sol_core.training.config import TrainConfig
+from sol_core.training.config import PRICED_TEXTS, TrainConfig
 
 __all__ = ["PACES", "Estimate", "Paces", "estimate"]
 
 _BYTES_PER_MB = 1e6
 MEASURED_WINDOWS, MEASURED_ROWS = 6, 3  # of each held-out text, as in training/measure.py
-PRICED_TEXTS = 4  # as in training/phases.py
 
 
 @dataclass(frozen=True, slots=True)

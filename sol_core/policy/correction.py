@@ -73,8 +73,13 @@ class AimCorrection:
         }
 
     @staticmethod
-    def from_dict(record: dict[str, Any]) -> AimCorrection:
-        """Raises: ValueError, TypeError or KeyError when the record is no correction."""
+    def from_dict(record: dict[str, Any] | None) -> AimCorrection:
+        """None is no correction: policies of before it, runs that are not calibrated yet.
+
+        Raises: ValueError, TypeError or KeyError when the record is no correction.
+        """
+        if record is None:
+            return AimCorrection()
         lows, highs = (tuple(float(v) for v in record[name]) for name in ("lows", "highs"))
         weights = tuple(tuple(float(v) for v in axis) for axis in record["weights"])
         if weights and (len(weights), len(lows), len(highs)) != (3, 3, 3):

@@ -73,9 +73,7 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
     network.load_state_dict(_read_weights(folder / _WEIGHTS, network))
     try:
         prices = [PriceTable.from_dict(table) for table in record["prices"]]
-        # Policies of before this field aim at their targets as they are.
-        written = record.get("correction")
-        correction = AimCorrection() if written is None else AimCorrection.from_dict(written)
+        correction = AimCorrection.from_dict(record.get("correction"))
     except (KeyError, TypeError, ValueError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
     if len(prices) != (3 if isinstance(network, DamageNetwork) else 0):

@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 NUM_BUDGET_INPUTS = 8  # progress, controllable, targets (3), deviations (3)
-MAX_EPISODE = 4096
 
 
 def level_values(grid: ActionGrid) -> list[Tensor]:

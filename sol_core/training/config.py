@@ -17,12 +17,15 @@ from sol_core.policy.config import PolicyConfig
 
 __all__ = [
     "PRESETS",
+    "PRICED_TEXTS",
     "GrpoConfig",
     "TrainConfig",
     "WarmStartConfig",
     "for_minutes",
     "preset",
 ]
+
+PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
 
 
 def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
@@ -188,6 +191,11 @@ class TrainConfig:
     def block_len(self) -> int:
         """Tokens of one text: its context, its windows, the last token to be predicted."""
         return self.context + self.windows * self.steps + 1
+
+    @property
+    def starts(self) -> list[int]:
+        """Position of each window's first token to feed."""
+        return [self.context + window * self.steps for window in range(self.windows)]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

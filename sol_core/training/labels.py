@@ -63,7 +63,7 @@ def label_text(
     """
     layout = InputLayout(lm.spec.hidden_size, lm.spec.num_layers)
     text = prefill_text(lm, tokens, config.grid)
-    starts = [config.context + window * config.steps for window in range(config.windows)]
+    starts = config.starts
     group = config.warm_start.schedules
     levels = draw_levels(config.grid, (len(starts) * group, config.steps), generator)
     scheduler = ExplorationScheduler(levels, config.grid, layout)

@@ -43,7 +43,7 @@ def measure_held_out(
     """Greedy policy, then static at its realised mean, on the same windows."""
     count = min(WINDOWS_PER_TEXT, config.windows)
     every = config.windows // count
-    starts = [config.context + number * every * config.steps for number in range(count)]
+    starts = config.starts[: count * every : every]
     budgets = list(MEASURED_BUDGETS) * len(starts)
     played = [_play(text, starts, PolicyScheduler(policy, budgets), config) for text in texts]
     spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, 3]

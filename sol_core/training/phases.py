@@ -16,6 +16,7 @@ from sol_core.policy import PolicyScheduler
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import budget_shares
+from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.events import TrainEvent, TrainSample
 from sol_core.training.labels import join_labels, label_text, read_labels, write_labels
 from sol_core.training.measure import MEASURED_BUDGETS, measure_held_out
@@ -32,7 +33,6 @@ MEASURES_PER_PHASE = 4
 LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9
 CALIBRATE_EVERY = 5  # GRPO updates
 CALIBRATION_EPISODES = 400
-PRICED_TEXTS = 4
 
 
 def label(state: RunState) -> Iterator[TrainEvent]:
@@ -151,7 +151,7 @@ def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, lis
     config = state.config
     tokens = state.texts.rollout(config.grpo.updates + number)
     text = prefill_text(state.model.lm, tokens, config.grid)
-    starts = [config.context + window * config.steps for window in range(config.windows)]
+    starts = config.starts
     generator = state.generator_of("calibrate", number)
     budgets = draw_budgets(rows * len(starts), config.grid, generator)
     scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)

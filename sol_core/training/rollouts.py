@@ -62,7 +62,7 @@ def roll_out(
     """
     grpo = config.grpo
     places = torch.randperm(config.windows, generator=generator)[: grpo.windows]
-    starts = [config.context + int(place) * config.steps for place in places.sort().values]
+    starts = [config.starts[place] for place in places.sort().values.tolist()]
     budgets = draw_budgets(len(starts), config.grid, generator)
     scheduler = PolicyScheduler(
         policy,

@@ -76,9 +76,8 @@ class RunState:
             num_parameters=sum(value.numel() for value in network.parameters()),
         )
         prices = [PriceTable.from_dict(table) for table in self.progress.prices]
-        found_correction = self.progress.correction
-        correction = found_correction and AimCorrection.from_dict(found_correction)
-        self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction or None)
+        correction = AimCorrection.from_dict(self.progress.correction)
+        self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
