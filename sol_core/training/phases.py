@@ -157,6 +157,7 @@ def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, lis
     scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)
     for _scores in text.rollout(starts, rows, scheduler, config.steps, config.grid):
         state.count_decisions(len(budgets))
+    state.calibrated += 1
     return scheduler, budgets
 
 

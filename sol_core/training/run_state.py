@@ -27,7 +27,7 @@ from sol_core.training.checkpoint import (
     restore_optimiser,
     write_checkpoint,
 )
-from sol_core.training.config import TrainConfig
+from sol_core.training.config import PRICED_TEXTS, TrainConfig
 from sol_core.training.events import Phase, TrainCheckpoint, TrainProgress
 from sol_core.training.texts import TextSource
 from sol_core.training.windows import TextPrefill
@@ -82,6 +82,7 @@ class RunState:
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
         self.held_out: list[TextPrefill] = []
+        self.calibrated = 0  # texts; not kept in a checkpoint, for calibrating begins anew
         self._began = time.monotonic()
         self._before_s = self.progress.elapsed_s
         self._decisions, self._decisions_since = 0, self._began
@@ -154,11 +155,13 @@ class RunState:
         update_unit += 0.7 * self.config.block_len
         texts = warm.texts if done.label_limit is None else done.label_limit
         learning = texts * per_text * warm.schedules * warm.epochs / 30
-        calibrating = self.config.calibration_texts * (per_text + 0.7 * self.config.block_len)
+        calibration_unit = per_text + 0.7 * self.config.block_len
+        calibrating = (PRICED_TEXTS + self.config.calibration_texts) * calibration_unit
         total = texts * label_unit + learning + grpo.updates * update_unit + calibrating
         batches = max(1.0, texts * self.config.windows * warm.schedules * warm.epochs / 64)
         worked = min(done.labelled, texts) * label_unit + done.updates * update_unit
         worked += learning * min(1.0, done.warm_steps / batches)
+        worked += self.calibrated * calibration_unit
         share = min(0.999, worked / max(total, 1e-9))
         limit = self.config.time_limit_minutes
         return share if limit is None else min(0.999, max(share, self.elapsed_s / (60 * limit)))

@@ -91,6 +91,8 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
     phases = list(dict.fromkeys(report.phase for report in reports))
     assert phases == ["preparing", "labelling", "measuring", "warm start", "grpo", "calibrating"]
     assert all(0 <= report.fraction <= 1 for report in reports)
+    calibrating = [report.fraction for report in reports if report.phase == "calibrating"]
+    assert calibrating == sorted(set(calibrating))  # the bar moves with every text
     names = {name for report in reports for name in report.metrics}
     assert names == set(METRICS)
     sample = next(event for event in events if isinstance(event, TrainSample))
