@@ -88,7 +88,9 @@ def test_every_part_of_a_step_is_timed_with_few_rows_and_with_many(
     for part, (owner, name) in _places(lm, rows).items():
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, _slowly(getattr(owner, name)))
-            times = asdict(_one_step(lm, rows))
+            # The least of three: on a busy machine any part may be interrupted once.
+            steps = [asdict(_one_step(lm, rows)) for _ in range(3)]
+        times = {name: min(step[name] for step in steps) for name in steps[0]}
         assert times[part] >= SLOW_MS, (part, times)
         del times["rest"]
         assert max(times, key=times.__getitem__) == part
