@@ -1,6 +1,7 @@
-"""Process environment of the libraries: no telemetry, and every cache in the data directory.
+"""Process environment of the libraries: no telemetry, threads that share the cores with other
+programs, and every cache in the data directory.
 
-Must run before gradio, transformers or datasets are imported, since they read these
+Must run before torch, gradio, transformers or datasets are imported, since they read these
 variables at import. A variable that the user has set is left alone.
 """
 
@@ -16,6 +17,11 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
+}
+THREADS = {
+    # Turns that a thread of GNU OpenMP spins for before it sleeps. Its own default spins for
+    # milliseconds: with anything else on the cores, every loop waits for a thread that has none.
+    "GOMP_SPINCOUNT": "1000",
 }
 CACHES = {
     "HF_HOME": "cache/huggingface",
@@ -34,6 +40,8 @@ def prepare(data_dir: Path) -> None:
     """Set the variables of this process and its children; creates no folder."""
     _keep_hub_login()
     keep_local()
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
     for name, folder in CACHES.items():
         os.environ.setdefault(name, str(data_dir / folder))
 

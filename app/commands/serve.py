@@ -38,9 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    # The browser needs the cores too: threads that spin while they wait made a page's tokens
-    # three times slower than threads that sleep. Read by OpenMP when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     data_dir = open_data_dir(args)
     _log_to_file(data_dir)
     # Stopped by a service manager: leave as from Ctrl-C, with runs saved and files closed.

@@ -95,7 +95,7 @@ class SamplePanel {
     const mean = (of) => this.tokens.rows.reduce((sum, row) => sum + of(row), 0) / this.tokens.rows.length;
     const spend = AXES.map((axis, at) => `${axis.name.toLowerCase()} ${axis.show(mean(axis.of))} of `
       + axis.show(sample.budget?.[at])).join(", ");
-    return `Report ${sample.step}: spent ${spend}.`;
+    return `Report ${sample.step}: spent ${spend}. Sample ${this.at + 1} of ${this.samples.length}.`;
   }
 }
 
