@@ -20,7 +20,7 @@ SWITCHES = {
 }
 THREADS = {
     # Turns that a thread of GNU OpenMP spins for before it sleeps. Its own default spins for
-    # milliseconds: with anything else on the cores, every loop waits for a thread that has none.
+    # milliseconds: beside any busy program, every loop then waits for a thread without a core.
     "GOMP_SPINCOUNT": "1000",
 }
 CACHES = {

@@ -10,6 +10,7 @@ held to a single thread.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import logging
 from collections.abc import Callable, Iterator
@@ -78,10 +79,20 @@ def one_pool() -> bool:
     torch.set_num_threads(numba.config.NUMBA_NUM_THREADS + 1)  # type: ignore[attr-defined]
     try:
         parallel._launch_threads()  # type: ignore[no-untyped-call]
+        _forbid_nested_loops()
         count: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
         return torch.get_num_threads() == count
     finally:
         torch.set_num_threads(before)
+
+
+def _forbid_nested_loops() -> None:
+    """Numba lets parallel loops nest, for its whole OpenMP, when it starts; torch does not expect
+    that: its attention calls matrix products inside a loop, and each of them then started threads
+    of its own (one call of the policy's attention took 1,400 ms instead of 4).
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # no OpenMP to be found
+        ctypes.CDLL(None).omp_set_max_active_levels(1)
 
 
 def kernel_threads() -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import DENSE, Action, QuantSite
 from sol_core.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.cache import KVCache
@@ -26,7 +27,6 @@ __all__ = [
     "PrefixState",
     "Windows",
     "decode",
-    "entropy_nats",
     "observed_prefill",
 ]
 
@@ -176,13 +176,13 @@ def decode(
             observe=scheduler.observes,
             clock=clock,
         )
-        log_probabilities = torch.log_softmax(output.logits, dim=-1)
+        log_probabilities, entropy = log_softmax_and_entropy(output.logits)
         step = DecodeStep(
             index,
             actions,
             output,
             log_probabilities,
-            entropy_nats(log_probabilities),
+            entropy,
             tuple(cache.lengths),
             refreshed,
             started,
@@ -195,12 +195,6 @@ def decode(
             return
         tokens = chosen
         observer.saw(step)
-
-
-def entropy_nats(log_probabilities: Tensor) -> Tensor:
-    """Entropy of distributions given by their log probabilities [..., V], nats, fp32."""
-    negative: Tensor = torch.linalg.vecdot(log_probabilities.exp(), log_probabilities)
-    return -negative
 
 
 def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixState:
@@ -240,10 +234,10 @@ class _Observer:
 
         self._hidden = spread(prefix.hidden)
         if observes:
-            log_probabilities = torch.log_softmax(lm.logits(prefix.hidden), dim=-1)
+            log_probabilities, entropy = log_softmax_and_entropy(lm.logits(prefix.hidden))
             self._mid_hidden = spread(prefix.mid_hidden)
             self._concentration = spread(prefix.concentration)
-            self._entropy = spread(entropy_nats(log_probabilities))
+            self._entropy = spread(entropy)
             self._log_probabilities = spread(log_probabilities)
 
     def observe(self, step: int, tokens: Tensor, cache: KVCache) -> StepObservation:

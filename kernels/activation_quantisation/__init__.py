@@ -13,16 +13,17 @@ __all__ = ["fake_quantise"]
 
 
 def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
-    """As ``reference.fake_quantise``, bit for bit; CUDA goes to Triton, fp32 on a CPU to Numba."""
+    """As ``reference.fake_quantise``, bit for bit; CUDA goes to Triton, a CPU to Numba."""
     if fits_rows("fake_quantise", activations):
         quantised: Tensor = quantise_rows(activations, bit_widths)
         return quantised
-    fits = activations.device.type == "cpu" and activations.dtype == torch.float32
+    on_cpu = activations.device.type == "cpu"
     kernel = (
-        cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") if fits else None
+        cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") if on_cpu else None
     )
     if kernel is None:
         return reference.fake_quantise(activations, bit_widths)
-    rounded = torch.empty_like(activations, memory_format=torch.contiguous_format)
-    kernel(activations.contiguous().numpy(), bit_widths.numpy(), rounded.numpy())
-    return rounded
+    values = activations.float().contiguous()
+    rounded = torch.empty_like(values)
+    kernel(values.numpy(), bit_widths.numpy(), rounded.numpy())
+    return rounded.to(activations.dtype)

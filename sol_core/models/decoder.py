@@ -21,7 +21,7 @@ from torch import Tensor
 
 from kernels.activation_quantisation import fake_quantise
 from kernels.channel_pruning import keep_largest_channels
-from kernels.cpu_threads import torch_on_one_thread
+from kernels.cpu_threads import MANY_ROWS, torch_on_one_thread
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention
@@ -37,7 +37,7 @@ from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step_plan import StepPlan, plan_step
-from sol_core.models.weights import LayerWeights, ModelWeights
+from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 from sol_core.step_clock import Lap, StepClock, no_lap
 
 __all__ = ["FrozenLM", "StepOutput"]
@@ -73,6 +73,7 @@ class FrozenLM:
     def __init__(self, spec: ModelSpec, weights: ModelWeights) -> None:
         self.spec = spec
         self.weights = weights
+        self._batch_weights = weights
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
@@ -84,6 +85,15 @@ class FrozenLM:
     @property
     def device(self) -> torch.device:
         return self.weights.embedding.device
+
+    def prepare_for_batches(self) -> None:
+        """Arrange the weights once more, for prefills and for steps of many rows on a CPU.
+
+        Takes their memory again and makes such products a third faster, where the CPU has
+        bf16. Nobody's results change with time: without this call nothing is arranged.
+        """
+        if self._batch_weights is self.weights:
+            self._batch_weights = packed_for_many_rows(self.weights, MANY_ROWS)
 
     def new_cache(self, num_rows: int, capacity: int, *, page_size: int = 8) -> KVCache:
         """An empty KV cache for this model, in its dtype and on its device."""
@@ -144,7 +154,7 @@ class FrozenLM:
         angles = {rope: rotary_angles(f, positions) for rope, f in self._frequencies.items()}
         hidden = self._embed(tokens)
         signals = Signals(self.spec) if observe else None
-        for index, layer in enumerate(self.weights.layers):
+        for index, layer in enumerate(self._batch_weights.layers):
             cosine, sine = angles[self.spec.ropes[index]]
             normed = self._norm(hidden, layer.attention_norm)
             query, key, value = self._project(layer, normed, cosine, sine)
@@ -211,21 +221,24 @@ class FrozenLM:
             request = StepRequest(actions, quant_site, observe, lap)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
+        weights = self._batch_weights if cache.num_rows >= MANY_ROWS else self.weights
         with step_threads(cache.num_rows, self.weights.head.weight):
             plan = plan_step(self.spec, cache, actions, quant_site, observe=observe)
-            return self._decode(tokens, cache, plan, lap)
+            return self._decode(tokens, cache, plan, weights, lap)
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
         return self.weights.head(hidden).float()
 
-    def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:
+    def _decode(
+        self, tokens: Tensor, cache: KVCache, plan: StepPlan, weights: ModelWeights, lap: Lap
+    ) -> StepOutput:
         angles = {rope: rotary_angles(f, plan.positions) for rope, f in self._frequencies.items()}
         hidden = self._embed(tokens)
         signals = Signals(self.spec) if plan.observe else None
         lap("rest")
-        for index, layer in enumerate(self.weights.layers):
+        for index, layer in enumerate(weights.layers):
             turned = angles[self.spec.ropes[index]]
             hidden, outside = self._attend(index, layer, hidden, cache, plan, turned)
             lap("attention")
@@ -238,7 +251,7 @@ class FrozenLM:
         hidden = self._norm(hidden, self.weights.final_norm)
         observed = (None, None) if signals is None else signals.stacked()
         lap("rest")
-        logits = self.logits(hidden)
+        logits = weights.head(hidden).float()
         lap("head")
         return StepOutput(hidden, logits, *observed)
 

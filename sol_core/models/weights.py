@@ -19,21 +19,33 @@ import torch
 from torch import Tensor
 
 from kernels.linear import linear
+from kernels.linear.packed import pack_weight, packed_product
 from sol_core.errors import ModelLoadError
 from sol_core.models.spec import ModelSpec
 
-__all__ = ["LayerWeights", "Linear", "ModelWeights", "arrange_weights", "in_channel_major"]
+__all__ = [
+    "LayerWeights",
+    "Linear",
+    "ModelWeights",
+    "arrange_weights",
+    "in_channel_major",
+    "packed_for_many_rows",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """An affine map: weight [in, out], bias [out] or None."""
+    """An affine map: weight [in, out], bias [out] or None; ``packed``, the weight once more,
+    arranged for products of many rows."""
 
     weight: Tensor
     bias: Tensor | None = None
+    packed: Tensor | None = None
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[..., in] of any float dtype → [..., out] in the weight's dtype or fp32."""
+        if self.packed is not None:
+            return packed_product(inputs, self.packed, self.bias)
         product = linear(inputs, self.weight)
         return product if self.bias is None else product + self.bias
 
@@ -121,6 +133,20 @@ def in_channel_major(linear: Linear) -> Linear:
     return Linear(linear.weight.contiguous(), linear.bias)
 
 
+def packed_for_many_rows(weights: ModelWeights, num_rows: int) -> ModelWeights:
+    """The same weights with a packed copy beside each matrix, where the CPU gains by it.
+
+    Args:
+        num_rows: how many rows a product has.
+    """
+
+    def pack(linear: Linear) -> Linear:
+        return dataclasses.replace(linear, packed=pack_weight(linear.weight, num_rows))
+
+    layers = tuple(_each_linear(layer, pack) for layer in weights.layers)
+    return dataclasses.replace(weights, layers=layers, head=pack(weights.head))
+
+
 def arrange_weights(
     tensors: Mapping[str, Tensor],
     spec: ModelSpec,
@@ -200,6 +226,15 @@ def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> 
         else:
             placed[item.name] = None if value is None else to_device(value)
     return LayerWeights(**placed)
+
+
+def _each_linear(layer: LayerWeights, change: Callable[[Linear], Linear]) -> LayerWeights:
+    linears = {
+        item.name: change(value)
+        for item in dataclasses.fields(layer)
+        if isinstance(value := getattr(layer, item.name), Linear)
+    }
+    return dataclasses.replace(layer, **linears)
 
 
 def _placed(linear: Linear, to_device: Callable[[Tensor], Tensor]) -> Linear:

@@ -97,7 +97,8 @@ class TextPrefill:
 
 
 def prefill_text(lm: FrozenLM, tokens: Sequence[int], grid: ActionGrid) -> TextPrefill:
-    """Prefill all tokens but the last."""
+    """Prefill all tokens but the last, by a model that is prepared for batches."""
+    lm.prepare_for_batches()
     text = torch.tensor(tokens)
     cache = lm.new_cache(1, len(tokens) - 1, page_size=grid.page_size)
     output = lm.prefill(text[None, :-1].to(lm.device), cache, observe=True)

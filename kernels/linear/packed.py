@@ -1,0 +1,46 @@
+"""bf16 weights rearranged once for oneDNN, which otherwise rearranges them in every product.
+
+For a batch of rows that is a third of the product's time (``docs/decisions.md``). The
+operators are those that torch's own compiler uses for frozen weights; where this build of
+torch lacks them, or the CPU lacks bf16, nothing is packed.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+__all__ = ["pack_weight", "packed_product"]
+
+_log = logging.getLogger(__name__)
+
+
+def pack_weight(weight: Tensor, num_rows: int) -> Tensor | None:
+    """A copy of ``weight`` for ``packed_product``, or None where packing is not possible.
+
+    Args:
+        weight: [in, out].
+        num_rows: how many rows the products will have, a hint.
+    Returns: opaque; about as large as the weight.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+        return None
+    try:
+        if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return None
+        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.t(), num_rows)
+        packed_product(torch.zeros(1, weight.shape[0], dtype=weight.dtype), packed, None)
+    except (AttributeError, RuntimeError) as error:
+        _log.warning("weights are not packed, products of many rows take longer: %s", error)
+        return None
+    return packed
+
+
+def packed_product(inputs: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    """``inputs @ weight + bias`` in bf16: inputs [..., in], any float dtype → [..., out]."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(
+        inputs.to(torch.bfloat16), packed, bias, "none", [], ""
+    )
+    return product

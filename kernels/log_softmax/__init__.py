@@ -1,0 +1,32 @@
+"""Log probabilities of the next token, and how uncertain they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.cpu_threads import MANY_ROWS, cpu_kernel, torch_with_numba
+from kernels.log_softmax import reference
+
+__all__ = ["log_softmax_and_entropy"]
+
+
+def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``reference.log_softmax_and_entropy``; many rows on a CPU go to Numba.
+
+    Args:
+        logits: [R, V] fp32.
+    """
+    fits = (
+        logits.shape[0] >= MANY_ROWS
+        and logits.device.type == "cpu"
+        and logits.dtype == torch.float32
+    )
+    kernel = cpu_kernel("kernels.log_softmax.cpu", "log_softmax_rows") if fits else None
+    if kernel is None:
+        return reference.log_softmax_and_entropy(logits)
+    log_probabilities = torch.empty_like(logits, memory_format=torch.contiguous_format)
+    entropy = torch.empty(logits.shape[0])
+    with torch_with_numba():
+        kernel(logits.contiguous().numpy(), log_probabilities.numpy(), entropy.numpy())
+    return log_probabilities, entropy
