@@ -60,13 +60,17 @@ class CpuPlan(NamedTuple):
 
 
 @_fast_helper
-def _score_pages(query, page_min, page_max, line, scores, begin, end):
-    """Quest's bounds into scores[begin : end]; the first page's bounds are at ``line``."""
+def _score_pages(above, below, page_min, page_max, line, scores, begin, end):
+    """Quest's bounds into scores[begin : end]; the first page's bounds are at ``line``.
+
+    Args:
+        above, below: [D], the query's numbers above 0 and below 0; 0 elsewhere.
+    """
     for page in range(begin, end):
         total = np.float32(0.0)
-        for d in range(query.shape[0]):
-            total += max(query[d], np.float32(0.0)) * widen(page_max[line, d])
-            total += min(query[d], np.float32(0.0)) * widen(page_min[line, d])
+        for d in range(above.shape[0]):
+            total += above[d] * widen(page_max[line, d])
+            total += below[d] * widen(page_min[line, d])
         scores[page] = total
         line += 1
 
@@ -167,14 +171,13 @@ def _add_values(weights, slot, values, base, tokens, page_size, page, mixed):
 
 
 @_helper
-def _mass_outside(scores, valid_pages, tokens_per_page, row, share):
-    """``page_mass_outside`` of one row and head."""
+def _mass_outside(scores, valid_pages, tokens_per_page, log_tokens, row, share):
+    """``page_mass_outside`` of one row and head; log_tokens[n] is the logarithm of n."""
     weights = np.empty(scores.shape[0], np.float32)
     num_valid = 0
     for page in range(scores.shape[0]):
         if valid_pages[row, page]:
-            tokens = np.float32(tokens_per_page[row, page])
-            weights[num_valid] = scores[page] + np.float32(np.log(tokens))
+            weights[num_valid] = scores[page] + log_tokens[tokens_per_page[row, page]]
             num_valid += 1
     total = _softmax(weights, num_valid)
     return outside_best(weights[:num_valid], share) / total
@@ -250,6 +253,7 @@ def attend_rows(query, first, second, plan, mixed, outside):
     num_kv_heads, num_pages = plan.num_kv_heads, valid_pages.shape[1]
     per_group = query.shape[1] // num_kv_heads
     pages_1 = (tokens_1 + page_size - 1) // page_size
+    log_tokens = np.log(np.arange(page_size + 1).astype(np.float32))
     in_group = first.rows_per_source if tokens_1 > 0 else 1
     for task in numba.prange(query.shape[0] * num_kv_heads):
         # Rows that read the same keys come one after another: those keys stay in the cache.
@@ -264,16 +268,20 @@ def attend_rows(query, first, second, plan, mixed, outside):
         scores = np.empty(tokens_1 + tokens_2, np.float32)
         page_scores = np.empty(num_pages, np.float32)
         order = np.empty(num_pages, np.uint32)
+        above, below = np.empty(query.shape[2], np.float32), np.empty(query.shape[2], np.float32)
         chosen = np.empty(num_pages + 1, np.int64)
         for h in range(head * per_group, (head + 1) * per_group):
             vector, out = query[row, h], mixed[row, h]
             count = _list_valid(valid_pages, row, chosen)
             if pages_kept[row] < count or share > 0:
-                _score_pages(vector, low_1, high_1, line_1, page_scores, 0, pages_1)
-                _score_pages(vector, low_2, high_2, line_2, page_scores, pages_1, num_pages)
+                for d in range(vector.shape[0]):
+                    above[d] = max(vector[d], np.float32(0.0))
+                    below[d] = min(vector[d], np.float32(0.0))
+                _score_pages(above, below, low_1, high_1, line_1, page_scores, 0, pages_1)
+                _score_pages(above, below, low_2, high_2, line_2, page_scores, pages_1, num_pages)
             if share > 0:
                 outside[row, h] = _mass_outside(
-                    page_scores, valid_pages, tokens_per_page, row, share
+                    page_scores, valid_pages, tokens_per_page, log_tokens, row, share
                 )
             if pages_kept[row] < count:
                 kept = pages_kept[row]

@@ -103,7 +103,7 @@ def test_names_are_made_safe(name: str, safe: str) -> None:
 
 
 @given(st.text(max_size=60))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_name_leaves_the_folder(tmp_path: Path, stem: str) -> None:
     name = safe_name(f"{stem}.txt")
     assert (tmp_path / name).parent == tmp_path

@@ -12,6 +12,7 @@ from kernels import (
     activation_quantisation,
     channel_pruning,
     kv_write,
+    log_softmax,
     page_attention,
     rms_norm,
     rotary,
@@ -42,7 +43,7 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(autouse=True)
 def _any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (dispatch, rms_norm, rotary, kv_write):
+    for module in (dispatch, rms_norm, rotary, kv_write, log_softmax):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
 
 
@@ -53,6 +54,7 @@ def test_the_kernels_run_here() -> None:
     assert cpu_kernel("kernels.rms_norm.cpu", "rms_norm_rows") is not None
     assert cpu_kernel("kernels.rotary.cpu", "rotate_rows") is not None
     assert cpu_kernel("kernels.kv_write.cpu", "write_rows") is not None
+    assert cpu_kernel("kernels.log_softmax.cpu", "log_softmax_rows") is not None
     assert cpu_kernel("kernels.no_such_module", "nothing") is None
 
 
@@ -102,7 +104,7 @@ def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> None:
 
 
 @given(shape=shapes, masked=st.booleans(), sparse=st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_attention_equals_the_reference(shape: dict, masked: bool, sparse: bool) -> None:  # type: ignore[type-arg]
     generator = torch.Generator().manual_seed(shape["seed"])
     query, blocks = _case(shape, generator)
@@ -216,7 +218,6 @@ def test_pruning_of_random_rows(channels: int) -> None:
     scale=st.sampled_from([0.0, 1e-12, 1e-3, 1.0, 1e6]),
     seed=st.integers(0, 1000),
 )
-@settings(deadline=None)
 def test_quantisation_equals_the_reference_bit_for_bit(
     bits: list[int], channels: int, scale: float, seed: int
 ) -> None:
@@ -233,7 +234,7 @@ def test_quantisation_keeps_nan_visible() -> None:
     assert activation_quantisation.fake_quantise(values, torch.tensor([8])).isnan().all()
 
 
-def test_half_precision_goes_to_the_references() -> None:
+def test_half_precision_equals_the_references() -> None:
     values = torch.randn(3, 40).bfloat16()
     kept, bits = torch.tensor([1, 20, 40]), torch.tensor([3, 8, 16])
     pruned = channel_pruning.keep_largest_channels(values, kept)
@@ -284,3 +285,28 @@ def test_writing_tokens_equals_the_reference(dtype: torch.dtype, page_size: int)
         page = first // page_size
         seen = buffers[0][row, :, first : min((page + 1) * page_size, first + 4)]
         assert (bounds[0][row, :, page] <= seen.amin(1)).all()
+
+
+@pytest.mark.parametrize(("rows", "size"), [(1, 1), (3, 7), (5, 49152)])
+@pytest.mark.parametrize("scale", [0.01, 8.0, 1000.0])
+def test_log_softmax_and_entropy_equal_the_reference(rows: int, size: int, scale: float) -> None:
+    logits = torch.randn(rows, size) * scale
+    found = log_softmax.log_softmax_and_entropy(logits)
+    expected = log_softmax.reference.log_softmax_and_entropy(logits.double())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
+
+
+def test_impossible_tokens_have_no_probability_and_nan_stays_visible() -> None:
+    logits = torch.randn(3, 40)
+    logits[0, ::2] = -torch.inf
+    logits[1, 7] = torch.nan
+    log_probabilities, entropy = log_softmax.log_softmax_and_entropy(logits)
+    rest = log_softmax.reference.log_softmax_and_entropy(logits[:1, 1::2])
+    assert log_probabilities[0, ::2].isneginf().all()
+    torch.testing.assert_close(log_probabilities[:1, 1::2], rest[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(entropy[:1], rest[1], rtol=1e-5, atol=1e-5)
+    assert log_probabilities[1].isnan().all()
+    assert entropy[1].isnan()
+    assert log_probabilities[2].isfinite().all()
+    assert entropy[2].isfinite()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 
 import numba
 import pytest
@@ -67,3 +69,13 @@ def test_without_openmp_the_log_says_why_once(
     cpu_threads._numba_starts.cache_clear()
     assert caplog.text.count("CPU kernels are off") == 1
     assert cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds OpenMP as Linux does")
+def test_numbas_start_leaves_nested_loops_forbidden() -> None:
+    """torch's attention multiplies matrices inside a loop: nested threads cost it 300 times."""
+    openmp = ctypes.CDLL(None)
+    openmp.omp_set_max_active_levels(8)
+    one_pool.cache_clear()
+    one_pool()
+    assert openmp.omp_get_max_active_levels() == 1

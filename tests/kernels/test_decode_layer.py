@@ -56,7 +56,7 @@ def _product(inputs: Tensor, weight: Tensor, out_major: bool, tasks: int) -> Ten
     layout=st.tuples(st.booleans(), st.sampled_from(DTYPES), st.integers(1, 5)),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_products_match_torch(
     rows: int,
     sizes: tuple[int, int],
@@ -85,7 +85,7 @@ def test_a_pruned_channel_is_not_read() -> None:
 
 
 @given(pages=st.integers(1, 40), data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_page_choice_matches_the_reference(pages: int, data: st.DataObject) -> None:
     """Exactly k pages, ties to the lowest, signed zeros alike."""
     from kernels.decode_layer.page_choice import choose_pages

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import kernels.linear as linear_kernels
-from kernels.linear import FEW_ROWS, linear, step_threads
+from kernels.linear import FEW_ROWS, linear, packed, step_threads
+from kernels.linear.packed import pack_weight, packed_product
 
 
 @pytest.mark.parametrize("rows", [1, 2, FEW_ROWS])
@@ -51,3 +52,35 @@ def test_thread_count_is_restored() -> None:
     with step_threads(1, weight):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(1, 1), (15, 3), (96, 130), (577, 61)])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_packed_weights_give_the_same_product(inner: int, outer: int, with_bias: bool) -> None:
+    weight = torch.randn(outer, inner).bfloat16().t()
+    bias = torch.randn(outer).bfloat16() if with_bias else None
+    arranged = pack_weight(weight, 16)
+    if arranged is None:
+        pytest.skip("this CPU or torch has no packed bf16 products")
+    for shape in ((16, inner), (1, 5, inner)):
+        inputs = torch.randn(shape)
+        expected = inputs.bfloat16().double() @ weight.double()
+        if bias is not None:
+            expected += bias.double()
+        found = packed_product(inputs, arranged, bias)
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_what_cannot_be_packed_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert pack_weight(torch.ones(4, 4), 16) is None  # fp32: nothing to gain
+
+    def fail(*arguments: object) -> torch.Tensor:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(packed, "packed_product", fail)
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert pack_weight(torch.ones(4, 4).bfloat16(), 16) is None
+        assert "no such operator" in caplog.text

@@ -47,7 +47,7 @@ def _attend_by_hand(
 
 
 @given(shape=shapes, share=st.floats(0.05, 1.0), seed=st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_page_sparse_attention_is_quest(
     shape: tuple[int, tuple[int, int], int, int], share: float, seed: int
 ) -> None:

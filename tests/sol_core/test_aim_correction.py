@@ -58,7 +58,7 @@ def test_the_ends_of_an_axis_are_aimed_at_as_they_are() -> None:
     assert correction.aims(torch.tensor([[0.5, 0.7, 0.6]])).lt(torch.tensor([0.5, 0.7, 0.6])).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.floats(-1, 1))
 def test_aims_stay_on_their_axis_whatever_was_measured(count: int, gap: float) -> None:
     targets = random_targets(count, seed=count)

@@ -44,7 +44,7 @@ def test_dense_action_equals_the_plain_model_bit_for_bit(lm: FrozenLM) -> None:
 
 
 @given(others=st.lists(actions, min_size=2, max_size=2))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_dense_row_does_not_feel_its_neighbours(others: list[Action]) -> None:
     lm = make_tiny_lm()
     prefix = lm.new_cache(1, 21)

@@ -58,7 +58,7 @@ def test_rows_come_budget_after_budget() -> None:
 
 
 @given(budget=budgets, texts=st.integers(1, 12), at_once=st.integers(1, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_baseline_meets_the_spend_over_the_texts(
     budget: Budget, texts: int, at_once: int
 ) -> None:
@@ -150,7 +150,7 @@ def test_rows_are_placed_behind_each_rollout_s_dense_row() -> None:
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_scores_are_the_textbook_s(texts: int, group: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(texts, group, 300, generator=generator) * 6 + 10

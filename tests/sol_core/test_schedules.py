@@ -45,7 +45,7 @@ def _means(actions: list[Action]) -> list[float]:
 
 @pytest.mark.parametrize("kind", ["static", "random", "emc", "dac"])
 @given(budget=budgets, steps=st.integers(1, 70), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_scheduler_meets_any_budget(
     kind: ScheduleKind, budget: Budget, steps: int, seed: int
 ) -> None:

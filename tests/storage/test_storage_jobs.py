@@ -328,7 +328,7 @@ def test_a_metric_row_needs_a_step(jobs: JobStore, make: Make, row: dict[str, An
     assert jobs.metrics(job.id) == [], "all of a batch or nothing"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=6))
 def test_shown_metrics_are_never_lost_or_changed(
     jobs: JobStore, make: Make, batches: list[list[int]]

@@ -75,7 +75,7 @@ def test_awkward_text_round_trips_everywhere(store: Store, text: str) -> None:
     assert [found.id for found in store.runs.list(owner=text, query=text)] == [run.id]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(owner=any_text, prompt=any_text, pieces=st.lists(any_text, max_size=5))
 def test_any_text_round_trips(
     shared_store: Store, owner: str, prompt: str, pieces: list[str]
@@ -88,7 +88,7 @@ def test_any_text_round_trips(
     assert shared_store.runs.events(run.id) == rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(prompt=any_text, data=st.data())
 def test_any_part_of_the_prompt_finds_the_run(
     shared_store: Store, prompt: str, data: st.DataObject
@@ -100,7 +100,7 @@ def test_any_part_of_the_prompt_finds_the_run(
     assert [found.id for found in newest] == [run.id]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(batches=st.lists(st.lists(st.integers(0, 12), max_size=6), max_size=6))
 def test_num_tokens_counts_distinct_indices(shared_store: Store, batches: list[list[int]]) -> None:
     run = new_run(shared_store)
