@@ -249,9 +249,10 @@ class _Bench:
 
     def seconds_of_products(self) -> float:
         """One decode step's products with the weights, and nothing else."""
-        weights = [
-            linear.weight
-            for layer in self._lm.weights.layers
+        weights = self._lm.batch_weights
+        linears = [
+            linear
+            for layer in weights.layers
             for linear in (
                 layer.query_key_value,
                 layer.attention_output,
@@ -259,11 +260,11 @@ class _Bench:
                 layer.down,
             )
         ]
-        weights.append(self._lm.weights.head.weight)
-        for size in {weight.shape[0] for weight in weights} - self._inputs.keys():
+        linears.append(weights.head)
+        for size in {linear.weight.shape[0] for linear in linears} - self._inputs.keys():
             rows = torch.randn(self._options.rows, size, device=self._lm.device)
             self._inputs[size] = rows.to(self._lm.dtype)
         start = time.perf_counter()
-        for weight in weights:
-            torch.mm(self._inputs[weight.shape[0]], weight)
+        for linear in linears:
+            linear(self._inputs[linear.weight.shape[0]])
         return time.perf_counter() - start

@@ -106,6 +106,7 @@ def prefill_texts(
         blocks: [N, ≥ context + windows · T + 1] int64.
         observe: whether a scheduler will read the prefix's signals.
     """
+    lm.prepare_for_batches()
     starts, first, last = layout.starts, layout.starts[0], layout.starts[-1]
     cache = lm.new_cache(blocks.shape[0], last + layout.room, page_size=grid.page_size)
     if first > 1:

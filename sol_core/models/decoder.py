@@ -68,12 +68,13 @@ class FrozenLM:
     Attributes:
         spec: its architecture.
         weights: laid out for decoding.
+        batch_weights: the same, or arranged for batches (see ``prepare_for_batches``).
     """
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights) -> None:
         self.spec = spec
         self.weights = weights
-        self._batch_weights = weights
+        self.batch_weights = weights
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
@@ -92,8 +93,8 @@ class FrozenLM:
         Takes their memory again and makes such products a third faster, where the CPU has
         bf16. Nobody's results change with time: without this call nothing is arranged.
         """
-        if self._batch_weights is self.weights:
-            self._batch_weights = packed_for_many_rows(self.weights, MANY_ROWS)
+        if self.batch_weights is self.weights:
+            self.batch_weights = packed_for_many_rows(self.weights, MANY_ROWS)
 
     def new_cache(self, num_rows: int, capacity: int, *, page_size: int = 8) -> KVCache:
         """An empty KV cache for this model, in its dtype and on its device."""
@@ -154,7 +155,7 @@ class FrozenLM:
         angles = {rope: rotary_angles(f, positions) for rope, f in self._frequencies.items()}
         hidden = self._embed(tokens)
         signals = Signals(self.spec) if observe else None
-        for index, layer in enumerate(self._batch_weights.layers):
+        for index, layer in enumerate(self.batch_weights.layers):
             cosine, sine = angles[self.spec.ropes[index]]
             normed = self._norm(hidden, layer.attention_norm)
             query, key, value = self._project(layer, normed, cosine, sine)
@@ -221,7 +222,7 @@ class FrozenLM:
             request = StepRequest(actions, quant_site, observe, lap)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
-        weights = self._batch_weights if cache.num_rows >= MANY_ROWS else self.weights
+        weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
         with step_threads(cache.num_rows, self.weights.head.weight):
             plan = plan_step(self.spec, cache, actions, quant_site, observe=observe)
             return self._decode(tokens, cache, plan, weights, lap)

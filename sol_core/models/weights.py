@@ -229,7 +229,7 @@ def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> 
 
 
 def _each_linear(layer: LayerWeights, change: Callable[[Linear], Linear]) -> LayerWeights:
-    linears = {
+    linears: dict[str, Any] = {
         item.name: change(value)
         for item in dataclasses.fields(layer)
         if isinstance(value := getattr(layer, item.name), Linear)
