@@ -101,7 +101,6 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
     given = {"context": args.context, "shape": args.shape, "card": args.card}
     options = KernelBenchOptions(
         budget=args.budget,
-        cache_dir=data_dir.root / "triton",
         **{name: value for name, value in given.items() if value is not None},
     )
     return bench_kernels(options, console.progress)
