@@ -94,9 +94,9 @@ def _rows(width: int) -> None:
     normalise_rows(torch.empty(1, width), torch.empty(width), 1e-5)
     if width <= MAX_PRUNED:
         prune_rows(torch.empty(1, width), _counts(1))
-    for rows in (1, MAX_ROWS):
-        integers, scales = torch.empty(width, 64, dtype=torch.int8), torch.empty(64)
-        multiply_integers(torch.empty(rows, width), _counts(rows), integers, scales)
+    integers, scales = torch.empty(width, 64, dtype=torch.int8), torch.empty(64)
+    for count in (1, MAX_ROWS):
+        multiply_integers(torch.empty(count, width), _counts(count), integers, scales)
 
 
 def _counts(rows: int) -> Tensor:

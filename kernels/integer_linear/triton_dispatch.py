@@ -94,7 +94,7 @@ def multiply_integers(
         {"numbers": whole, "channels": used, "counts": counts, "weight": numbers,
          "partial": partial, "num_rows": rows, "num_channels": channels, "width": width},
         {"BLOCK_M": block_m, "BLOCK_N": _COLUMNS, "BLOCK_K": _CHANNELS},
-        {"num_warps": 4, "num_stages": 3},
+        {"num_warps": 4 if block_m == 16 else 8, "num_stages": 3},
     )  # fmt: skip
     output = activations.new_empty((rows, width), dtype=torch.float32)
     launch(

@@ -18,11 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.integer_linear import IntegerMatrix
 from kernels.linear import linear
 from sol_core.errors import ModelLoadError
 from sol_core.models.spec import ModelSpec
 
-__all__ = ["LayerWeights", "Linear", "ModelWeights", "arrange_weights", "in_channel_major"]
+__all__ = [
+    "IntegerMlp",
+    "LayerWeights",
+    "Linear",
+    "ModelWeights",
+    "arrange_weights",
+    "in_channel_major",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,14 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
+class IntegerMlp:
+    """Int8 copies of a layer's MLP matrices; the biases stay the layer's own."""
+
+    gate_up: IntegerMatrix
+    down: IntegerMatrix
+
+
+@dataclass(frozen=True, slots=True)
 class LayerWeights:
     """One transformer layer; norms are [C] (or [D] per head) fp32, offset included."""
 
@@ -52,6 +68,7 @@ class LayerWeights:
     key_norm: Tensor | None = None
     attention_output_norm: Tensor | None = None
     mlp_output_norm: Tensor | None = None
+    integer_mlp: IntegerMlp | None = None  # see ``integer_mlp.py``
 
 
 @dataclass(frozen=True, slots=True)
