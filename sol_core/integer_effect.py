@@ -24,12 +24,13 @@ class IntegerEffect:
         weight_errors: ‖W − Ŵ‖ / ‖W‖ of each int8 matrix, by name ("layers.3.down").
         steps: scored steps of schedules with at least one step in whole numbers.
         nats: their mean NLL minus that of the same schedules without int8 weights, nats;
-            None when there are none.
+            None when there are none. absolute_nats: mean size of that difference.
     """
 
     weight_errors: dict[str, float]
     steps: int
     nats: float | None
+    absolute_nats: float | None
 
 
 def measure_integer_effect(
@@ -57,8 +58,8 @@ def measure_integer_effect(
         for hit, mine, theirs in zip(affected, losses, expected, strict=True):
             if hit:
                 differences += [a - b for a, b in zip(mine, theirs, strict=True)]
-    return IntegerEffect(
-        integer_mlp_errors(model.lm.weights),
-        len(differences),
-        statistics.fmean(differences) if differences else None,
-    )
+    errors = integer_mlp_errors(model.lm.weights)
+    if not differences:
+        return IntegerEffect(errors, 0, None, None)
+    absolute = statistics.fmean(abs(difference) for difference in differences)
+    return IntegerEffect(errors, len(differences), statistics.fmean(differences), absolute)

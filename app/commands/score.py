@@ -119,8 +119,8 @@ def _effect_text(effect: dict[str, Any]) -> str:
     if effect["nats"] is None:
         return text + "no schedule has a step of 8 bits or fewer: nothing used them\n"
     return text + (
-        f"mean NLL {effect['nats']:+.4f} nats against float weights, over the {effect['steps']} "
-        "steps of schedules with 8 bits or fewer somewhere\n"
+        f"mean NLL {effect['nats']:+.4f} nats against float weights, {effect['absolute_nats']:.4f} "
+        f"a step in size, over {effect['steps']} steps of schedules with 8 bits or fewer\n"
     )
 
 
