@@ -83,6 +83,11 @@ class FrozenLM:
     def device(self) -> torch.device:
         return self.weights.embedding.device
 
+    @cached_property
+    def _embedding_scale(self) -> float:
+        """Rounded to the embedding's dtype, as transformers does; so do published numbers."""
+        return torch.tensor(self.spec.embedding_scale, dtype=self.dtype).item()
+
     @property
     def has_integer_mlp(self) -> bool:
         """Whether int8 copies of the MLP's matrices are there for ``mlp_input`` at ≤ 8 bits."""
@@ -275,9 +280,7 @@ class FrozenLM:
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)
         if self.spec.embedding_scale != 1.0:
-            # transformers rounds the scale to the embedding's dtype; so do published numbers.
-            scale = torch.tensor(self.spec.embedding_scale, dtype=self.dtype, device=self.device)
-            embedded = embedded * scale
+            embedded = embedded * self._embedding_scale
         return embedded.float()
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:

@@ -70,6 +70,7 @@ def plan_step(
         integers: there are int8 weights for the rows that take them.
     """
     device = cache.device
+    cache.token_slots()  # here, so that the layers copy nothing from the host
     channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in actions]
     pruned = any(count < spec.hidden_size for count in channels)
     quantised = any(action.bit_width < MAX_BITS for action in actions)
