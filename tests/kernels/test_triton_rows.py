@@ -174,6 +174,39 @@ def test_writes_and_bounds_equal_the_reference(
         )
 
 
+@pytest.mark.skipif(DEVICE == "cuda", reason="layouts would change on the way to a GPU")
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("slots", torch.zeros(2, dtype=torch.int32)),
+        ("slots", torch.zeros(3, dtype=torch.int64)),
+        ("slots", torch.zeros(4, dtype=torch.int64)[::2]),
+        ("new keys", torch.zeros(2, 1, 8)),
+        ("new values", torch.zeros(2, 1, 16, dtype=torch.float16)),
+        ("keys", torch.zeros(2, 1, 16, 8).mT),
+        ("values", torch.zeros(2, 1, 8, 16, dtype=torch.bfloat16)),
+        ("page_min", torch.zeros(2, 1, 2, 16, device="meta")),
+        ("page_max", torch.zeros(2, 1, 16, 2).mT),
+        ("page_size", torch.tensor(3)),
+    ],
+)
+def test_wrong_writes_are_named(name: str, wrong: Tensor) -> None:
+    given = {
+        "new keys": torch.zeros(2, 1, 16),
+        "new values": torch.zeros(2, 1, 16),
+        "keys": torch.zeros(2, 1, 8, 16),
+        "values": torch.zeros(2, 1, 8, 16),
+        "page_min": torch.zeros(2, 1, 2, 16),
+        "page_max": torch.zeros(2, 1, 2, 16),
+        "slots": torch.zeros(2, dtype=torch.int64),
+        "page_size": torch.tensor(4),
+    } | {name: wrong}
+    keys, values, *rest, slots, page_size = given.values()
+    buffers, bounds = (rest[0], rest[1]), (rest[2], rest[3])
+    with pytest.raises(KernelInputError, match=f"^{name} must be"):
+        kv_write.write_tokens((keys, values), buffers, bounds, slots, int(page_size))
+
+
 def test_operations_are_ones_that_compilers_see_through() -> None:
     hidden = torch.randn(2, 16, device=DEVICE)
     counts = torch.tensor([3, 9], device=DEVICE)
