@@ -31,6 +31,7 @@ class Outcome:
     config: GenerationConfig
     model_name: str
     dtype_name: str
+    integer_mlp: bool
     load_ms: float
     prefill: PrefillEvent
     tokens: Sequence[TokenEvent]
@@ -57,6 +58,7 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
         "text": finish.text,
         "model": outcome.model_name,
         "dtype": outcome.dtype_name,
+        "integer_mlp": outcome.integer_mlp,
         "config": outcome.config.to_dict(),
         "events": [event_to_dict(token) for token in outcome.tokens],
         "spend": dict.fromkeys(AXES) if finish.spend is None else asdict(finish.spend),

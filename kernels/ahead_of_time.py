@@ -50,18 +50,15 @@ class Binary:
     num_warps: int
 
 
-def compile_in_child(
-    architectures: Sequence[int] = ARCHITECTURES, cache_dir: Path | None = None
-) -> list[Binary]:
+def compile_in_child(architectures: Sequence[int] = ARCHITECTURES) -> list[Binary]:
     """All binaries, made by a child process so that neither interpreter nor memory leak in.
 
-    Args:
-        cache_dir: where compiled kernels are kept; default Triton's own place.
+    Triton keeps them where ``TRITON_CACHE_DIR`` says, by the kernel's source, its compiler's
+    version and the target: a later call reads what did not change.
+
     Raises: RuntimeError with the child's last words when it fails.
     """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    if cache_dir is not None:
-        environment["TRITON_CACHE_DIR"] = str(cache_dir)
     root = str(Path(__file__).resolve().parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(
         [root, *filter(None, [environment.get("PYTHONPATH")])]

@@ -22,15 +22,30 @@ from kernels.triton_support import (
     supported,
 )
 
-__all__ = ["MAX_PRUNED", "fits_rows", "normalise_rows", "prune_rows", "quantise_rows"]
+__all__ = [
+    "MAX_PRUNED",
+    "fits_pruning",
+    "fits_rows",
+    "normalise_rows",
+    "prune_rows",
+    "quantise_rows",
+]
 
 MAX_WIDTH = 16384
 MAX_PRUNED = 8192  # ranking takes more registers
+_FP32 = (torch.float32,)
 
 
-def fits_rows(operation: str, rows: Tensor, widest: int = MAX_WIDTH) -> bool:
+def fits_rows(operation: str, rows: Tensor) -> bool:
     """Whether Triton runs here and takes these rows; what only torch takes is logged."""
-    return runs_triton(rows) and supported(operation, lambda: _check_rows(rows, widest))
+    return runs_triton(rows) and supported(operation, lambda: _check_rows(rows))
+
+
+def fits_pruning(hidden: Tensor) -> bool:
+    """As ``fits_rows``, for ``prune_rows``: fp32, which is what a decode step prunes."""
+    return runs_triton(hidden) and supported(
+        "keep_largest_channels", lambda: _check_rows(hidden, MAX_PRUNED, _FP32)
+    )
 
 
 @torch.library.custom_op("sol::fake_quantise", mutates_args=())
@@ -48,7 +63,7 @@ def prune_rows(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     """As ``channel_pruning.reference.keep_largest_channels``."""
     from kernels.channel_pruning.triton_kernel import keep_largest_rows
 
-    _check_rows(hidden, MAX_PRUNED)
+    _check_rows(hidden, MAX_PRUNED, _FP32)
     _check_counts("channels_kept", channels_kept, hidden)
     return _run(keep_largest_rows, hidden, "hidden", {"channels_kept": channels_kept})
 
@@ -103,10 +118,13 @@ def _run(
     return output
 
 
-def _check_rows(rows: Tensor, widest: int = MAX_WIDTH) -> None:
-    if rows.dim() != 2 or rows.dtype not in KERNEL_DTYPES or rows.shape[1] > widest:
+def _check_rows(
+    rows: Tensor, widest: int = MAX_WIDTH, dtypes: tuple[torch.dtype, ...] = KERNEL_DTYPES
+) -> None:
+    if rows.dim() != 2 or rows.dtype not in dtypes or rows.shape[1] > widest:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         raise UnsupportedByKernel(
-            f"rows must be [R, C] fp32, bf16 or fp16 with C of at most {widest}, "
+            f"rows must be [R, C] {names} with C of at most {widest}, "
             f"got {list(rows.shape)} {rows.dtype}"
         )
 

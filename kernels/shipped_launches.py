@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kernels.gated_mlp import MlpPlan, MlpWeights
 from kernels.gated_mlp.triton_dispatch import MAX_ROWS, multiply_with_triton
+from kernels.integer_linear.triton_dispatch import multiply_integers
 from kernels.kv_write.triton_dispatch import store_rows
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import largest_head
@@ -84,8 +85,6 @@ def _rows(width: int) -> None:
     for dtype in KERNEL_DTYPES:
         rows = torch.empty(1, width, dtype=dtype)
         quantise_rows(rows, _counts(1))
-        if width <= MAX_PRUNED:
-            prune_rows(rows, _counts(1))
         outer = min(width, MAX_PRUNED)
         weights = MlpWeights(
             torch.empty(outer, 2 * width, dtype=dtype), torch.empty(width, outer, dtype=dtype)
@@ -93,6 +92,11 @@ def _rows(width: int) -> None:
         plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True)
         multiply_with_triton(torch.empty(1, outer), weights, plan)
     normalise_rows(torch.empty(1, width), torch.empty(width), 1e-5)
+    if width <= MAX_PRUNED:
+        prune_rows(torch.empty(1, width), _counts(1))
+    integers, scales = torch.empty(width, 64, dtype=torch.int8), torch.empty(64)
+    for count in (1, MAX_ROWS):
+        multiply_integers(torch.empty(count, width), _counts(count), integers, scales)
 
 
 def _counts(rows: int) -> Tensor:

@@ -75,7 +75,7 @@ def runs_triton(tensor: Tensor) -> bool:
     """Whether Triton kernels are used for tensors on this one's device."""
     if tensor.device.type == "cuda":
         return _triton_starts()
-    return _State.on_cpu and tensor.device.type == "cpu"
+    return _State.on_cpu and tensor.device.type in ("cpu", "meta")
 
 
 @contextlib.contextmanager
@@ -95,7 +95,10 @@ def triton_on_cpu() -> Iterator[None]:
 
 @contextlib.contextmanager
 def recorded_launches() -> Iterator[list[Launch]]:
-    """Note what would be launched, without running it: outputs stay undefined."""
+    """Note what would be launched, without running it: outputs stay undefined.
+
+    Tensors may be on the CPU, or on torch's "meta" device, which has no numbers to wait for.
+    """
     _State.record, before = [], _State.record
     on_cpu, _State.on_cpu = _State.on_cpu, True
     try:

@@ -108,11 +108,16 @@ class KVCache:
         if self._is_uniform() and (count > 1 or not one_launch(store.keys, self.num_rows)):
             store.write_stretch(keys, values, self.own_lengths)
         elif count == 1:
-            if self._slots is None:  # made once per step
-                self._slots = torch.tensor(self.own_lengths, device=self.device)
-            store.write_token(keys[:, :, 0], values[:, :, 0], self.own_lengths, self._slots)
+            slots = self.token_slots()
+            store.write_token(keys[:, :, 0], values[:, :, 0], self.own_lengths, slots)
         else:
             raise ShapeError("rows of different lengths take one token at a time")
+
+    def token_slots(self) -> Tensor:
+        """Where each row's next token goes in its own memory, [R] int64; made once per step."""
+        if self._slots is None:
+            self._slots = torch.tensor(self.own_lengths, device=self.device)
+        return self._slots
 
     def advance(self, counts: int | list[int]) -> None:
         """Count tokens written to every row (or to each row, a list)."""

@@ -19,6 +19,7 @@ from sol_core.assets import ensure_default_model
 from sol_core.devices import pick_device, pick_dtype
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
+from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.weights import arrange_weights
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def load_language_model(
     data_dir: Path,
     dtype: str = "auto",
     device: str = "auto",
+    integer_mlp: bool = False,
     on_progress: Progress | None = None,
 ) -> LanguageModel:
     """Load a model and its tokenizer.
@@ -79,6 +81,9 @@ def load_language_model(
         data_dir: where downloads are kept.
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
+        integer_mlp: keep int8 copies of the MLP's matrices beside the originals, and compute
+            steps with ``quant_site="mlp_input"`` and at most 8 bits with them. Changes such
+            steps' results a little: see ``integer_effect.py``.
         on_progress: called with a message and a fraction in [0, 1].
     Raises: ModelLoadError, UnsupportedModelError, DownloadError, ConfigError.
     """
@@ -92,6 +97,9 @@ def load_language_model(
     tensors = _read_tensors(folder)
     fingerprint = _fingerprint(spec, tensors)
     weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device))
+    if integer_mlp:
+        report("rounding the MLP to int8", 0.5)
+        weights = with_integer_mlp(weights)
     tokenizer = _read_tokenizer(folder)
     report("model ready", 1.0)
     return LanguageModel(

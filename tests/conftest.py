@@ -30,8 +30,9 @@ hypothesis.settings.load_profile("untimed")
 @pytest.fixture(scope="session", autouse=True)
 def _kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compiled kernels are kept out of the source tree, as ``launch.py`` does."""
-    if "NUMBA_CACHE_DIR" not in os.environ:
-        os.environ["NUMBA_CACHE_DIR"] = str(tmp_path_factory.mktemp("numba"))
+    for name in ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"):
+        if name not in os.environ:
+            os.environ[name] = str(tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,6 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
     given = {"context": args.context, "shape": args.shape, "card": args.card}
     options = KernelBenchOptions(
         budget=args.budget,
-        cache_dir=data_dir.root / "triton",
         **{name: value for name, value in given.items() if value is not None},
     )
     return bench_kernels(options, console.progress)
@@ -112,16 +111,17 @@ def _kernels_text(result: dict[str, Any]) -> str:
     lines = [
         f"{result['model']}, {result['context']} tokens, budget {result['budget']:g}; "
         f"floor: estimate for {result['card']}; measured on {result['device'] or 'no GPU'}",
-        f"{'kernel':28} registers spills  shared    floor  measured us",
+        f"{'kernel':28} registers spills  shared  floor us  measured us",
     ]
     for name, needs in result["kernels"].items():
         cells = [needs["registers"], needs["spills"], needs["shared_bytes"]]
         whole = ["-" if cell is None else str(cell) for cell in cells]
         times = [needs["floor_us"], needs["measured_us"]]
-        parts = ["-" if time is None else f"{time:.2f}" for time in times]
+        parts = ["-" if time is None else f"{time:.4f}" for time in times]
         lines.append(
-            f"{name:28} {whole[0]:>9} {whole[1]:>6} {whole[2]:>7} {parts[0]:>8} {parts[1]:>9}"
+            f"{name:28} {whole[0]:>9} {whole[1]:>6} {whole[2]:>7} {parts[0]:>9} {parts[1]:>12}"
         )
+    lines.append("floor -: not a kernel of the estimated step")
     return "\n".join(lines) + "\n"
 
 

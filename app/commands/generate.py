@@ -7,7 +7,13 @@ import json
 import sys
 from typing import get_args
 
-from app.commands.options import add_model, load_model, open_data_dir
+from app.commands.options import (
+    add_integer_mlp,
+    add_model,
+    check_integer_mlp,
+    load_model,
+    open_data_dir,
+)
 from app.console import Console, write_out
 from app.policy_library import PolicyLibrary
 from app.schedule_option import SCHEDULE_HELP, schedule_from_option
@@ -51,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate and show; errors of the engine pass through."""
-    model, load_ms = load_model(args, Console())
+    model, load_ms = load_model(args, Console(), integer_mlp=args.integer_mlp)
     from app.generation_report import Outcome, json_report, legend, summary
     from sol_core.generation import generate
 
@@ -69,7 +75,15 @@ def run(args: argparse.Namespace) -> int:
         else:
             finish = event
     outcome = Outcome(
-        args.prompt, args.config, model.name, model.dtype_name, load_ms, prefill, tokens, finish
+        args.prompt,
+        args.config,
+        model.name,
+        model.dtype_name,
+        args.integer_mlp,
+        load_ms,
+        prefill,
+        tokens,
+        finish,
     )
     if args.json:
         write_out(json.dumps(json_report(outcome), allow_nan=False) + "\n")
@@ -115,6 +129,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         default=config.grid.quant_site,
         help="which MLP activations are quantised (default: %(default)s)",
     )
+    add_integer_mlp(group)
     group.add_argument(
         "--episode-steps",
         type=int,
@@ -186,6 +201,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Build the configuration and read the prompt, before anything heavy is loaded."""
+    check_integer_mlp(args)
     args.config = _config(args)
     if args.prompt == "-":
         args.prompt = _read_prompt(sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1))

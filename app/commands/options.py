@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from app import environment
 from app.console import Console
 from app.paths import DATA_DIR_VARIABLE, DataDir
+from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sol_core.loading import LanguageModel
 
-__all__ = ["LoadedModel", "add_data_dir", "add_model", "load_model", "model_name", "open_data_dir"]
+__all__ = [
+    "LoadedModel",
+    "add_data_dir",
+    "add_integer_mlp",
+    "add_model",
+    "check_integer_mlp",
+    "load_model",
+    "model_name",
+    "open_data_dir",
+]
 
 DTYPES = ("auto", "float32", "bfloat16")
 
@@ -50,6 +60,22 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_data_dir(parser)
 
 
+def add_integer_mlp(parser: argparse._ActionsContainer) -> None:
+    """``--integer-mlp``."""
+    parser.add_argument(
+        "--integer-mlp",
+        action="store_true",
+        help="with --quant-site mlp_input: steps of 8 bits or fewer multiply int8 copies of the "
+        "MLP's weights, which are made when the model is loaded; score reports what that changes",
+    )
+
+
+def check_integer_mlp(args: argparse.Namespace) -> None:
+    """Raise ConfigError for ``--integer-mlp`` where it would do nothing."""
+    if args.integer_mlp and args.quant_site != "mlp_input":
+        raise ConfigError(f"--integer-mlp needs --quant-site mlp_input, got {args.quant_site}")
+
+
 def open_data_dir(args: argparse.Namespace) -> DataDir:
     """The data directory, made and checked, with the libraries pointed into it.
 
@@ -68,7 +94,9 @@ def model_name(args: argparse.Namespace) -> str:
     return str(args.model or DEFAULT_MODEL_ASSET.name)
 
 
-def load_model(args: argparse.Namespace, console: Console) -> LoadedModel:
+def load_model(
+    args: argparse.Namespace, console: Console, *, integer_mlp: bool = False
+) -> LoadedModel:
     """Load the model that the options name, with progress on ``console``.
 
     Raises: SolError when it cannot be fetched, read or run.
@@ -78,7 +106,11 @@ def load_model(args: argparse.Namespace, console: Console) -> LoadedModel:
     from sol_core.loading import load_language_model
 
     model = load_language_model(
-        model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
+        model_name(args),
+        data_dir=data_dir.root,
+        dtype=args.dtype,
+        integer_mlp=integer_mlp,
+        on_progress=console.progress,
     )
     console.clear()
     return LoadedModel(model, 1000 * (time.perf_counter() - began))

@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from app.case_files import read_case_file
-from app.commands.options import add_model, load_model, open_data_dir
+from app.commands.options import (
+    add_integer_mlp,
+    add_model,
+    check_integer_mlp,
+    load_model,
+    open_data_dir,
+)
 from app.console import Console, write_out
 from app.policy_library import PolicyLibrary
 from app.schedule_option import schedule_from_option
@@ -19,6 +25,7 @@ from sol_core.actions import ActionGrid, Budget, QuantSite
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sol_core.loading import LanguageModel
     from sol_core.scoring import ScoreCase
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -34,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help='a list of cases, or an object with "cases": each with input_ids, context_len, '
         "page_size and schedules[n][t] = [keep_fraction, channel_keep_ratio, bit_width]; the "
-        'result has the same frame, with {"nll": [[...]]} for each case, in order',
+        'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
+        "--integer-mlp it is an object with cases and integer_mlp",
     )
     parser.add_argument(
         "--quant-site",
@@ -48,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let a policy (a stored one's name, default, or a folder) choose the actions of as "
         "many steps as the case's schedules have, instead of them; the result also has actions",
     )
+    add_integer_mlp(parser)
     for name, kind in (("keep", float), ("channels", float), ("bits", float)):
         default = dict(zip(("keep", "channels", "bits"), Budget().as_tuple(), strict=True))[name]
         parser.add_argument(
@@ -64,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.scoring import parse_case, score_case
 
     parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
-    model, _ = load_model(args, Console())
+    model, _ = load_model(args, Console(), integer_mlp=args.integer_mlp)
     if args.policy:
         from sol_core.policy import load_policy
         from sol_core.scoring import score_policy
@@ -79,15 +88,44 @@ def run(args: argparse.Namespace) -> int:
         scores = [result.to_dict() for result in results]
     else:
         scores = [{"nll": score_case(model, case, quant_site=args.quant_site)} for case in parsed]
-    if args.json:
-        result = json_safe({"cases": scores} if in_object else scores)
-        write_out(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        write_out(_table(parsed, scores))
+    effect = _integer_effect(model, parsed, scores) if args.integer_mlp else None
+    if not args.json:
+        write_out(_table(parsed, scores) + ("" if effect is None else _effect_text(effect)))
+        return 0
+    framed: Any = {"cases": scores} if in_object or effect is not None else scores
+    if effect is not None:
+        framed["integer_mlp"] = effect
+    write_out(json.dumps(json_safe(framed), allow_nan=False) + "\n")
     return 0
 
 
+def _integer_effect(
+    model: LanguageModel, cases: Sequence[ScoreCase], scores: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    from sol_core.integer_effect import measure_integer_effect
+
+    return asdict(measure_integer_effect(model, cases, [score["nll"] for score in scores]))
+
+
+def _effect_text(effect: dict[str, Any]) -> str:
+    import statistics
+
+    errors = effect["weight_errors"]
+    worst = max(errors, key=errors.__getitem__)
+    text = (
+        f"int8 weights: relative error {statistics.fmean(errors.values()):.4f} on average, "
+        f"at most {errors[worst]:.4f} ({worst})\n"
+    )
+    if effect["nats"] is None:
+        return text + "no schedule has a step of 8 bits or fewer: nothing used them\n"
+    return text + (
+        f"mean NLL {effect['nats']:+.4f} nats against float weights, {effect['absolute_nats']:.4f} "
+        f"a step in size, over {effect['steps']} steps of schedules with 8 bits or fewer\n"
+    )
+
+
 def _check(args: argparse.Namespace) -> None:
+    check_integer_mlp(args)
     args.budget = Budget(args.keep, args.channels, args.bits)
     args.policy = None
     if args.schedule is not None:

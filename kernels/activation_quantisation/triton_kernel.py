@@ -8,10 +8,21 @@ import triton.language as tl
 from kernels.activation_quantisation.reference import SCALE_FLOOR, UNTOUCHED_BITS
 from kernels.triton_helpers import narrowed, round_half_even
 
-__all__ = ["fake_quantise_rows", "quantised"]
+__all__ = ["fake_quantise_rows", "quantised", "token_scale"]
 
 FLOOR = tl.constexpr(SCALE_FLOOR)
 UNTOUCHED = tl.constexpr(UNTOUCHED_BITS)
+
+
+@triton.jit
+def token_scale(numbers, bits):
+    """The scale of one row [N] fp32, 0 where padded, at a number of bits; NaN if one is."""
+    # Without the sign bit, patterns are in the order of the magnitudes, and NaN is largest.
+    patterns = numbers.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+    peak = tl.max(patterns, 0).to(tl.float32, bitcast=True)
+    levels = ((1 << (bits.to(tl.int32) - 1)) - 1).to(tl.float32)
+    scale = tl.div_rn(peak, levels)
+    return tl.where(scale < FLOOR, FLOOR, scale)
 
 
 @triton.jit
@@ -21,12 +32,7 @@ def quantised(numbers, bits):
     Args:
         numbers: [N] fp32, 0 where padded. bits: scalar in [2, 16].
     """
-    # Without the sign bit, patterns are in the order of the magnitudes, and NaN is largest.
-    patterns = numbers.to(tl.int32, bitcast=True) & 0x7FFFFFFF
-    peak = tl.max(patterns, 0).to(tl.float32, bitcast=True)
-    levels = ((1 << (bits.to(tl.int32) - 1)) - 1).to(tl.float32)
-    scale = tl.div_rn(peak, levels)
-    scale = tl.where(scale < FLOOR, FLOOR, scale)
+    scale = token_scale(numbers, bits)
     rounded = round_half_even(tl.div_rn(numbers, scale + tl.zeros_like(numbers))) * scale
     return tl.where(bits < UNTOUCHED, rounded, numbers)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels.channel_pruning import reference
 from kernels.cpu_threads import cpu_kernel
-from kernels.row_operations import MAX_PRUNED, fits_rows, prune_rows
+from kernels.row_operations import fits_pruning, prune_rows
 
 __all__ = ["keep_largest_channels"]
 
@@ -15,9 +15,9 @@ __all__ = ["keep_largest_channels"]
 def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     """As ``reference.keep_largest_channels``, bit for bit.
 
-    CUDA goes to Triton, fp32 on a CPU to Numba.
+    fp32 goes to Triton on CUDA, to Numba on a CPU.
     """
-    if fits_rows("keep_largest_channels", hidden, MAX_PRUNED):
+    if fits_pruning(hidden):
         pruned: Tensor = prune_rows(hidden, channels_kept)
         return pruned
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32

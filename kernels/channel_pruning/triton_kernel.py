@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.triton_helpers import choose_largest, narrowed
+from kernels.triton_helpers import choose_largest
 
 __all__ = ["keep_largest_rows", "largest_only"]
 
@@ -20,11 +20,11 @@ def largest_only(numbers, inside, kept):
 
 @triton.jit(do_not_specialize=["num_channels"])
 def keep_largest_rows(hidden, channels_kept, output, num_channels, BLOCK: tl.constexpr):
-    """hidden [R, C] → output [R, C] of the same dtype; channels_kept [R] int64."""
+    """hidden [R, C] → output [R, C], fp32; channels_kept [R] int64."""
     row = tl.program_id(0)
     channel = tl.arange(0, BLOCK)
     inside = channel < num_channels
     at = row.to(tl.int64) * num_channels + channel
-    numbers = tl.load(hidden + at, mask=inside, other=0.0).to(tl.float32)
+    numbers = tl.load(hidden + at, mask=inside, other=0.0)
     numbers = largest_only(numbers, inside, tl.load(channels_kept + row).to(tl.int32))
-    tl.store(output + at, narrowed(numbers, output.dtype.element_ty), mask=inside)
+    tl.store(output + at, numbers, mask=inside)

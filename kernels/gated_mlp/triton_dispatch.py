@@ -22,7 +22,13 @@ from kernels.triton_support import (
     supported,
 )
 
-__all__ = ["check_mlp", "multiply_with_triton", "triton_fits"]
+__all__ = [
+    "check_mlp",
+    "count_splits",
+    "list_used_channels",
+    "multiply_with_triton",
+    "triton_fits",
+]
 
 MAX_ROWS = 64  # beyond, the rows' kept channels are together nearly all of them
 MAX_WIDTH = 8192  # one program prunes a row
@@ -87,6 +93,34 @@ def triton_fits(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> bool:
     Raises: KernelInputError for arguments that are wrong for both.
     """
     return runs_triton(hidden) and supported("gated_mlp", lambda: check_mlp(hidden, weights, plan))
+
+
+def list_used_channels(prepared: Tensor, rows_at_once: int) -> tuple[Tensor, Tensor]:
+    """Per tile of so many rows of [R, C], the channels that are not 0 in some row.
+
+    Returns: channels [tiles, C] int32, ascending, and how many of them count [tiles] int32.
+    """
+    from kernels.gated_mlp.triton_kernel import list_channels
+
+    rows, width = prepared.shape
+    tiles = -(-rows // rows_at_once)
+    channels = prepared.new_empty((tiles, width), dtype=torch.int32)
+    counts = prepared.new_empty(tiles, dtype=torch.int32)
+    launch(
+        list_channels,
+        (tiles,),
+        {"prepared": prepared, "channels": channels, "counts": counts,
+         "num_rows": rows, "num_channels": width, "rows_at_once": rows_at_once},
+        {"BLOCK": 1024},
+        {"num_warps": 4, "num_stages": 1},
+    )  # fmt: skip
+    return channels, counts
+
+
+def count_splits(programs: int, channels: int) -> int:
+    """Into how many parts to cut a product's channels, where so many programs share one part."""
+    wanted = min(-(-TARGET_PROGRAMS // programs), channels // CHANNELS_PER_SPLIT, MAX_SPLITS)
+    return max(1, wanted)
 
 
 def multiply_with_triton(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
@@ -195,17 +229,7 @@ class _Mlp:
 
     def _inner(self, kernels: Any, prepared: Tensor) -> Tensor:
         """Activations between the projections [R, I] in the weights' dtype."""
-        channels = self.hidden.new_empty((self.tiles, self.width), dtype=torch.int32)
-        counts = self.hidden.new_empty(self.tiles, dtype=torch.int32)
-        launch(
-            kernels.list_channels,
-            (self.tiles,),
-            {"prepared": prepared, "channels": channels, "counts": counts,
-             "num_rows": self.num_rows, "num_channels": self.width,
-             "rows_at_once": self.block_m},
-            {"BLOCK": 1024},
-            {"num_warps": 4, "num_stages": 1},
-        )  # fmt: skip
+        channels, counts = list_used_channels(prepared, self.block_m)
         splits = self._splits(self.inner, self.width)
         quantising = self.plan.quantise_inputs and self.plan.bit_widths is not None
         fused = splits == 1 and not quantising
@@ -241,9 +265,7 @@ class _Mlp:
         return {"num_warps": 4 if self.block_m == 16 else 8, "num_stages": 3}
 
     def _splits(self, columns: int, channels: int) -> int:
-        programs = self.tiles * -(-columns // _COLUMNS)
-        wanted = min(-(-TARGET_PROGRAMS // programs), channels // CHANNELS_PER_SPLIT, MAX_SPLITS)
-        return max(1, wanted)
+        return count_splits(self.tiles * -(-columns // _COLUMNS), channels)
 
     def _bias(self, bias: Tensor | None) -> dict[str, Tensor]:
         return {"bias": self.weights.gate_up if bias is None else bias}

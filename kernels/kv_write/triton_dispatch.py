@@ -46,10 +46,11 @@ def store_rows(
     from kernels.kv_write.triton_kernel import write_rows
 
     _check((new_keys, new_values), (keys, values), (page_min, page_max))
-    check_beside("slots", slots, keys)
-    if slots.shape != keys.shape[:1] or slots.dtype != torch.int64:
+    _check_slots(slots, keys)
+    if page_size and page_min.shape[2] * page_size < keys.shape[2]:
         raise KernelInputError(
-            f"slots must be [{keys.shape[0]}] int64, got {list(slots.shape)} {slots.dtype}"
+            f"page_size must be at least {keys.shape[2]} / {page_min.shape[2]} (slots / pages), "
+            f"got {page_size}"
         )
     if new_keys.stride() != new_values.stride() or new_keys.stride(2) != 1:
         new_keys, new_values = new_keys.contiguous(), new_values.contiguous()
@@ -81,6 +82,15 @@ def _store_rows_shape(
     page_size: int,
 ) -> None:
     return None
+
+
+def _check_slots(slots: Tensor, keys: Tensor) -> None:
+    check_beside("slots", slots, keys)
+    rows = keys.shape[0]
+    if slots.shape != (rows,) or slots.dtype != torch.int64 or not slots.is_contiguous():
+        raise KernelInputError(
+            f"slots must be contiguous [{rows}] int64, got {list(slots.shape)} {slots.dtype}"
+        )
 
 
 def _check(new: Pair, buffers: Pair, bounds: Pair) -> None:

@@ -97,13 +97,22 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
         _check_pair(name, pair, bounds, query, keys.dtype)
     sources = keys.shape[0]
     if block.sources is not None:
-        check_beside(f"{name}.sources", block.sources, query)
-        sources = block.sources.shape[0]
+        sources = _check_sources(f"{name}.sources", block.sources, query)
     if query.shape[0] % sources:
         raise KernelInputError(
             f"query must have a multiple of {name}'s {sources} groups of rows, "
             f"got {query.shape[0]} rows"
         )
+
+
+def _check_sources(name: str, sources: Tensor, query: Tensor) -> int:
+    """How many groups of rows a block has."""
+    check_beside(name, sources, query)
+    if sources.dim() != 1 or sources.dtype != torch.int64 or not sources.is_contiguous():
+        raise KernelInputError(
+            f"{name} must be contiguous [M] int64, got {list(sources.shape)} {sources.dtype}"
+        )
+    return sources.shape[0]
 
 
 def _check_pair(

@@ -11,7 +11,6 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,14 +48,12 @@ class KernelBenchOptions:
         context: cached tokens.
         budget: κ and ρ of the step.
         card: a name in ``roofline.CARDS``; None is the card here, else H100.
-        cache_dir: where compiled kernels are kept; None is Triton's own place.
     """
 
     shape: str = "SmolLM2-135M"
     context: int = 2048
     budget: float = 0.5
     card: str | None = None
-    cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
         for name, value, known in (("shape", self.shape, MODELS), ("card", self.card, CARDS)):
@@ -81,7 +78,7 @@ def bench_kernels(
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     card = CARDS[options.card or _card_named(device)]
     report("compiling the kernels", 0.1)
-    binaries = _binaries(options.cache_dir)
+    binaries = _binaries()
     action = Action(options.budget, options.budget)
     costs = kernel_costs(shape, action, options.context, page_size=PAGE_SIZE)
     measured: dict[str, float] = {}
@@ -153,11 +150,11 @@ def _measure(shape: ModelShape, action: Action, context: int) -> dict[str, float
     return {event.key: event.device_time for event in profiler.key_averages()}
 
 
-def _binaries(cache_dir: Path | None) -> list[Binary]:
+def _binaries() -> list[Binary]:
     if importlib.util.find_spec("triton") is None:
         _log.warning("Triton is not installed: registers, spills and shared memory are left out")
         return []
-    return compile_in_child(cache_dir=cache_dir)
+    return compile_in_child()
 
 
 def _by_kernel(

@@ -19,10 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.activation_quantisation import fake_quantise
-from kernels.channel_pruning import keep_largest_channels
 from kernels.cpu_threads import MANY_ROWS, torch_on_one_thread
-from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention
 from kernels.rms_norm import rms_norm
@@ -36,7 +33,8 @@ from sol_core.models.prefill_attention import causal_attention
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
 from sol_core.models.spec import ModelSpec
-from sol_core.models.step_plan import StepPlan, plan_step
+from sol_core.models.step_mlp import gated, step_mlp
+from sol_core.models.step_plan import StepPlan, plan_step, takes_integers
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 from sol_core.step_clock import Lap, StepClock, no_lap
 
@@ -86,6 +84,16 @@ class FrozenLM:
     @property
     def device(self) -> torch.device:
         return self.weights.embedding.device
+
+    @cached_property
+    def _embedding_scale(self) -> float:
+        """Rounded to the embedding's dtype, as transformers does; so do published numbers."""
+        return torch.tensor(self.spec.embedding_scale, dtype=self.dtype).item()
+
+    @property
+    def has_integer_mlp(self) -> bool:
+        """Whether int8 copies of the MLP's matrices are there for ``mlp_input`` at ≤ 8 bits."""
+        return self.weights.layers[0].integer_mlp is not None
 
     def prepare_for_batches(self) -> None:
         """Arrange the weights once more, for prefills and for steps of many rows on a CPU.
@@ -169,7 +177,8 @@ class FrozenLM:
             )
             hidden = self._add_attention(layer, hidden, mixed.transpose(1, 2).flatten(2))
             normed = self._norm(hidden, layer.mlp_norm)
-            hidden = self._add_mlp(layer, hidden, layer.down(self._gate(layer.gate_up(normed))))
+            update = layer.down(gated(layer.gate_up(normed), self.spec.activation))
+            hidden = self._add_mlp(layer, hidden, update)
             if signals is not None:
                 outside = prefill_concentration(
                     query.transpose(1, 2) * self.spec.attention_scale,
@@ -217,14 +226,17 @@ class FrozenLM:
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
         lap = no_lap if clock is None else clock.lap
+        integers = self.has_integer_mlp and any(takes_integers(a, quant_site) for a in actions)
         few = cache.num_rows <= FEW_ROWS and not runs_triton(self.weights.embedding)
-        if few and self._few_rows is not None:
+        if few and not integers and self._few_rows is not None:
             request = StepRequest(actions, quant_site, observe, lap)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
         weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
         with step_threads(cache.num_rows, self.weights.head.weight):
-            plan = plan_step(self.spec, cache, actions, quant_site, observe=observe)
+            plan = plan_step(
+                self.spec, cache, actions, quant_site, observe=observe, integers=integers
+            )
             return self._decode(tokens, cache, plan, weights, lap)
 
     @torch.no_grad()
@@ -282,9 +294,7 @@ class FrozenLM:
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)
         if self.spec.embedding_scale != 1.0:
-            # transformers rounds the scale to the embedding's dtype; so do published numbers.
-            scale = torch.tensor(self.spec.embedding_scale, dtype=self.dtype, device=self.device)
-            embedded = embedded * scale
+            embedded = embedded * self._embedding_scale
         return embedded.float()
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
@@ -331,39 +341,7 @@ class FrozenLM:
         return self._add_attention(layer, hidden, mixed.flatten(1)), outside
 
     def _mlp(self, layer: LayerWeights, normed: Tensor, plan: StepPlan) -> Tensor:
-        """The MLP of one decode step, pruned and quantised: [R, C] → [R, C]."""
-        if plan.channels_kept is not None:
-            fused = self._fused_mlp(layer, normed, plan)
-            if fused is not None:
-                return fused
-        if plan.channels_kept is not None:
-            normed = keep_largest_channels(normed, plan.channels_kept)
-        at_input = plan.bit_widths is not None and plan.quant_site == "mlp_input"
-        if plan.bit_widths is not None and at_input:
-            normed = fake_quantise(normed, plan.bit_widths)
-        inner = self._gate(layer.gate_up(normed))
-        if plan.bit_widths is not None and at_input:
-            inner = fake_quantise(inner, plan.bit_widths)
-        output = layer.down(inner)
-        if plan.bit_widths is not None and not at_input:
-            output = fake_quantise(output, plan.bit_widths)
-        return output
-
-    def _fused_mlp(self, layer: LayerWeights, normed: Tensor, plan: StepPlan) -> Tensor | None:
-        gate_up, down = layer.gate_up, layer.down
-        weights = MlpWeights(
-            gate_up.weight, down.weight, gate_up.bias, down.bias, self.spec.activation
-        )
-        at_input = plan.quant_site == "mlp_input"
-        return fused_gated_mlp(
-            normed, weights, MlpPlan(plan.channels_kept, plan.bit_widths, at_input)
-        )
-
-    def _gate(self, gate_up: Tensor) -> Tensor:
-        gate, up = gate_up.chunk(2, dim=-1)
-        if self.spec.activation == "silu":
-            return F.silu(gate) * up
-        return F.gelu(gate, approximate="tanh") * up
+        return step_mlp(layer, normed, plan, self.spec.activation)
 
     def _add_attention(self, layer: LayerWeights, hidden: Tensor, mixed: Tensor) -> Tensor:
         update = layer.attention_output(mixed)

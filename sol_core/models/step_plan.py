@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.integer_linear import MAX_INTEGER_BITS
 from kernels.page_attention import AttentionPlan
 from sol_core.actions import MAX_BITS, Action, QuantSite, ceil_fraction
 from sol_core.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
-__all__ = ["StepPlan", "pages_kept", "plan_step"]
+__all__ = ["StepPlan", "pages_kept", "plan_step", "takes_integers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class StepPlan:
         bit_widths: [R] int64, or None when no row is quantised.
         quant_site: where activations are quantised.
         observe: the step also returns its signals.
+        integer_rows: indices [n] int64 of the rows whose MLP is computed in whole numbers,
+            and of the others; None when all are computed in floats.
     """
 
     positions: Tensor
@@ -39,6 +42,12 @@ class StepPlan:
     bit_widths: Tensor | None
     quant_site: QuantSite
     observe: bool
+    integer_rows: tuple[Tensor, Tensor] | None = None
+
+
+def takes_integers(action: Action, quant_site: QuantSite) -> bool:
+    """Whether the MLP of an action can be computed with int8 weights, if there are any."""
+    return quant_site == "mlp_input" and action.bit_width <= MAX_INTEGER_BITS
 
 
 def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
@@ -53,9 +62,15 @@ def plan_step(
     quant_site: QuantSite = "mlp_output",
     *,
     observe: bool = False,
+    integers: bool = False,
 ) -> StepPlan:
-    """Plan one step over the cache's rows, the new token counted as cached."""
+    """Plan one step over the cache's rows, the new token counted as cached.
+
+    Args:
+        integers: there are int8 weights for the rows that take them.
+    """
     device = cache.device
+    cache.token_slots()  # here, so that the layers copy nothing from the host
     channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in actions]
     pruned = any(count < spec.hidden_size for count in channels)
     quantised = any(action.bit_width < MAX_BITS for action in actions)
@@ -70,6 +85,18 @@ def plan_step(
         ),
         quant_site=quant_site,
         observe=observe,
+        integer_rows=_split_rows(actions, quant_site, device) if integers else None,
+    )
+
+
+def _split_rows(
+    actions: Sequence[Action], quant_site: QuantSite, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    mine = [takes_integers(action, quant_site) for action in actions]
+    rows = range(len(actions))
+    return (
+        torch.tensor([row for row in rows if mine[row]], dtype=torch.int64, device=device),
+        torch.tensor([row for row in rows if not mine[row]], dtype=torch.int64, device=device),
     )
 
 

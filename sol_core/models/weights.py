@@ -18,12 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.integer_linear import IntegerMatrix
 from kernels.linear import linear
 from kernels.linear.packed import pack_weight, packed_product
 from sol_core.errors import ModelLoadError
 from sol_core.models.spec import ModelSpec
 
 __all__ = [
+    "IntegerMlp",
     "LayerWeights",
     "Linear",
     "ModelWeights",
@@ -51,6 +53,14 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
+class IntegerMlp:
+    """Int8 copies of a layer's MLP matrices; the biases stay the layer's own."""
+
+    gate_up: IntegerMatrix
+    down: IntegerMatrix
+
+
+@dataclass(frozen=True, slots=True)
 class LayerWeights:
     """One transformer layer; norms are [C] (or [D] per head) fp32, offset included."""
 
@@ -64,6 +74,7 @@ class LayerWeights:
     key_norm: Tensor | None = None
     attention_output_norm: Tensor | None = None
     mlp_output_norm: Tensor | None = None
+    integer_mlp: IntegerMlp | None = None  # see ``integer_mlp.py``
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,16 @@ from sol_core.roofline import CARDS, MODELS, ModelShape, kernel_costs
 
 KERNELS = {
     "activate_rows", "attend_pages", "choose_pages", "down_rows", "fake_quantise_rows",
-    "finish_rows", "gate_up_rows", "keep_largest_rows", "list_channels", "list_pages",
-    "mass_outside_pages", "merge_splits", "prepare_rows", "rms_norm_rows", "score_pages",
-    "write_rows",
+    "finish_rows", "gate_up_rows", "integer_product_rows", "keep_largest_rows", "list_channels",
+    "list_pages", "mass_outside_pages", "merge_splits", "prepare_rows", "quantise_tokens_rows",
+    "rms_norm_rows", "scale_sums_rows", "score_pages", "write_rows",
 }  # fmt: skip
 TINY = ModelShape("tiny", 32, 16, 16, 1, 4, 2, 16)
 
 
 @pytest.fixture(scope="module")
-def binaries(tmp_path_factory: pytest.TempPathFactory) -> list[Binary]:
-    return compile_in_child(cache_dir=tmp_path_factory.mktemp("triton"))
+def binaries() -> list[Binary]:
+    return compile_in_child()
 
 
 @pytest.mark.slow

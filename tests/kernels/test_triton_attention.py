@@ -232,6 +232,8 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
         ("page_min", {"page_min": None}),
         ("page_max", {"page_max": torch.zeros(1, 1, 3, 16)}),
         ("sources", {"sources": torch.zeros(1, dtype=torch.int64, device="meta")}),
+        ("sources", {"sources": torch.zeros(1, dtype=torch.int32)}),
+        ("sources", {"sources": torch.zeros(1, 1, dtype=torch.int64)}),
     ],
 )
 def test_wrong_blocks_are_named(

@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from kernels.integer_linear import IntegerMatrix
 from sol_core.actions import DENSE, Action
 from sol_core.models import FrozenLM
-from sol_core.models.weights import in_channel_major
+from sol_core.models.integer_mlp import with_integer_mlp
+from sol_core.models.weights import IntegerMlp, in_channel_major
 from tests.kernels.triton_cases import DEVICE, triton_here
 from tests.tiny_models import make_tiny_lm
 
@@ -24,11 +26,23 @@ def _laid_out_for_cuda(lm: FrozenLM) -> FrozenLM:
     """On a CUDA device the weights are laid out like this when they are loaded."""
     layers = tuple(
         dataclasses.replace(
-            layer, gate_up=in_channel_major(layer.gate_up), down=in_channel_major(layer.down)
+            layer,
+            gate_up=in_channel_major(layer.gate_up),
+            down=in_channel_major(layer.down),
+            integer_mlp=_integers_for_cuda(layer.integer_mlp),
         )
         for layer in lm.weights.layers
     )
     return FrozenLM(lm.spec, dataclasses.replace(lm.weights, layers=layers))
+
+
+def _integers_for_cuda(copies: IntegerMlp | None) -> IntegerMlp | None:
+    if copies is None:
+        return None
+    matrices = (
+        IntegerMatrix(m.numbers.contiguous(), m.scales) for m in (copies.gate_up, copies.down)
+    )
+    return IntegerMlp(*matrices)
 
 
 def _decode(lm: FrozenLM, site: str, steps: int = 2) -> Iterator[Tensor]:
@@ -62,6 +76,21 @@ def test_decoding_through_triton_equals_the_references(
     with triton_here(), caplog.at_level(logging.WARNING):
         found = list(_decode(lm, site))
     assert caplog.text == ""  # nothing fell back
+    for mine, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, right, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="compares on the CPU under the interpreter")
+def test_int8_weights_go_through_triton_to_the_same_logits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lm = _laid_out_for_cuda(make_tiny_lm("llama3-rope"))
+    lm = FrozenLM(lm.spec, with_integer_mlp(lm.weights))
+    expected = list(_decode(lm, "mlp_input"))
+    lm = _laid_out_for_cuda(lm)
+    with triton_here(), caplog.at_level(logging.WARNING):
+        found = list(_decode(lm, "mlp_input"))
+    assert caplog.text == ""
     for mine, right in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, right, rtol=2e-4, atol=2e-4)
 

@@ -1,0 +1,98 @@
+"""A decode step on a GPU must not wait for it: nothing comes back to the host in between.
+
+Seen without a GPU on torch's "meta" device: its tensors have no numbers, so ``.item()``,
+``.cpu()``, ``.tolist()``, ``nonzero`` or a branch on a value raise there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+from kernels.triton_support import recorded_launches
+from sol_core.actions import DENSE, Action, QuantSite
+from sol_core.cache import KVCache
+from sol_core.models import FrozenLM
+from tests.tiny_models import make_tiny_lm
+
+CASES = {
+    "dense": [DENSE] * 4,
+    "compressed": [Action(0.3, 0.5, 6)] * 4,
+    "mixed": [Action(0.3, 0.5, 6), DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)],
+}
+
+
+class _HostTensors(TorchFunctionMode):
+    """Counts tensors that are made from numbers of the host: each is a copy to the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.count += function in (torch.tensor, torch.as_tensor, torch.from_numpy)
+        return function(*args, **(kwargs or {}))
+
+
+def _on_meta(value: Any) -> Any:
+    """The same weights, without their numbers."""
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    if isinstance(value, tuple):
+        return tuple(_on_meta(part) for part in value)
+    if dataclasses.is_dataclass(value):
+        parts = {f.name: _on_meta(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return dataclasses.replace(value, **parts)  # type: ignore[type-var]  # an instance
+    return value
+
+
+def _decoding(family: str) -> tuple[FrozenLM, KVCache]:
+    """A model and four ragged rows behind shared prefixes, one compressed step in."""
+    lm = make_tiny_lm(family)
+    lm = FrozenLM(lm.spec, _on_meta(lm.weights))
+    cache = lm.new_cache(2, 24, page_size=4)
+    lm.prefill(torch.zeros(2, 13, dtype=torch.int64, device="meta"), cache)
+    rows = cache.branch(2, 6, lengths=[13, 10])
+    _step(lm, rows, CASES["compressed"], "mlp_output")
+    return lm, rows
+
+
+def _step(lm: FrozenLM, rows: KVCache, actions: list[Action], site: QuantSite) -> torch.Tensor:
+    tokens = torch.zeros(4, dtype=torch.int64, device="meta")
+    return lm.decode_step(tokens, rows, actions, quant_site=site, observe=True).logits
+
+
+@pytest.mark.parametrize("family", ["llama3-rope", "mistral-window", "qwen3", "gemma3"])
+@pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
+def test_a_step_brings_nothing_back_to_the_host(family: str, site: QuantSite) -> None:
+    with recorded_launches():
+        lm, rows = _decoding(family)
+        for actions in CASES.values():
+            logits = _step(lm, rows, actions, site)
+            assert (logits.device.type, logits.shape) == ("meta", (4, lm.spec.vocab_size))
+            with pytest.raises(RuntimeError):
+                logits.argmax().item()
+
+
+@pytest.mark.parametrize("family", ["llama3-rope", "gemma3"])
+def test_layers_copy_nothing_from_the_host(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step needs from the host is made with its plan, once for all layers."""
+    watched = _HostTensors()
+    inside = FrozenLM._decode
+
+    def watch(*arguments: Any) -> Any:
+        with watched:
+            return inside(*arguments)
+
+    with recorded_launches():
+        lm, rows = _decoding(family)
+        monkeypatch.setattr(FrozenLM, "_decode", watch)
+        for actions in CASES.values():
+            _step(lm, rows, actions, "mlp_output")
+    assert watched.count == 0
