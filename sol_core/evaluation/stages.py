@@ -33,7 +33,7 @@ from sol_core.schedules import Horizon
 
 __all__ = ["BaselinePass", "PolicyPass", "Setting", "Stage", "assemble", "split_evenly"]
 
-ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
 PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
 
 Part = tuple[list[tuple[int, int]], BatchScheduler]
@@ -153,7 +153,7 @@ class _Pass(ResumableStage):
     def roll_out(
         self, first_text: int, blocks: Tensor, *, observe: bool
     ) -> Iterator[tuple[int, int, Rollout]]:
-        """Roll out all rows of some texts into the table, about 64 rows at a time.
+        """Roll out all rows of some texts into the table, about 128 rows at a time.
 
         Yields: the first rollout's number, the first row's column, and the scores.
         """
