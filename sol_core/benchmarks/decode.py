@@ -9,6 +9,7 @@ Every ratio is of measurements of one round.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -178,8 +179,12 @@ class _Worker:
         policy = "" if options.policy_folder is None else str(options.policy_folder)
         arguments = [side, dtype, str(options.model_folder), policy]
         arguments += [str(options.context), str(options.new_tokens)]
+        environment = dict(os.environ)
+        if side == "transformers":  # each side as it runs by itself
+            environment.pop("GOMP_SPINCOUNT", None)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sol_core.benchmarks.decode_worker", *arguments],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
