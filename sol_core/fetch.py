@@ -7,7 +7,9 @@ wheel put into the folder by hand is taken as it is when its checksum is right.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,10 +188,11 @@ def _with_remedy(problem: str, wheel: PinnedWheel, target: Path, bad_sha256: str
 
 def _fetched_bytes(folder: Path) -> int:
     """Size of the biggest wheel, or part of one, below ``folder``; pip moves it meanwhile."""
-    sizes = [0]
-    for path in folder.rglob("*.whl"):
-        try:
-            sizes.append(path.stat().st_size)
-        except FileNotFoundError:
-            continue
-    return max(sizes)
+    largest = 0
+    # Unlike rglob, os.walk passes over a folder that vanishes under it.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".whl"):
+                with contextlib.suppress(FileNotFoundError):
+                    largest = max(largest, (Path(parent) / name).stat().st_size)
+    return largest

@@ -2,12 +2,15 @@
 
 Prices are read off sample states, but the states that a policy meets depend on what it is
 asked for: little asked of the channels leaves damaged states, on which attention looks more
-urgent and gets more than was asked. The gap is regular in the three targets, so it is fitted
-on the policy's own rollouts and taken off beforehand (docs/results.md has the numbers).
+urgent and gets more than was asked. They depend on the context's length as well: the more
+pages there are, the less dropping a share of them hurts. The gap is regular in the three
+targets and in that length, so it is fitted on the policy's own rollouts and taken off
+beforehand (docs/results.md has the numbers).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +20,7 @@ from torch import Tensor
 
 __all__ = ["AimCorrection"]
 
-NUM_TERMS = 10  # 1, z, z·z of the three targets
+NUM_TERMS = 14  # 1, z, z·z of the three targets; x, x·z of the context's length
 RIDGE = 2.0  # episodes' worth of evidence for no gap at all
 MAX_GAP = 0.15  # share of dense; beyond it something else is wrong than the price
 
@@ -28,40 +31,55 @@ class AimCorrection:
 
     Attributes:
         lows, highs: each axis' first and last level, shares of dense.
-        weights: per axis, of the terms 1, z_i, z_i·z_j with z_i in [−1, 1]; none: no correction.
+        weights: per axis, of the terms 1, z_i, z_i·z_j, x, x·z_i with z_i and x in [−1, 1];
+            none: no correction.
+        contexts: shortest and longest context it was fitted on, tokens; others count as these.
     """
 
     lows: tuple[float, ...] = ()
     highs: tuple[float, ...] = ()
     weights: tuple[tuple[float, ...], ...] = ()
+    contexts: tuple[float, float] = (1.0, 1.0)
 
     @staticmethod
-    def fit(targets: Tensor, spends: Tensor, levels: list[Tensor]) -> AimCorrection:
+    def fit(
+        targets: Tensor, spends: Tensor, contexts: Tensor, levels: list[Tensor]
+    ) -> AimCorrection:
         """Least squares with a pull towards no correction.
 
         Args:
             targets, spends: [M, 3], asked and spent means of M episodes, shares of dense.
+            contexts: [M], tokens before each episode.
             levels: of each axis, ascending.
         """
-        lows = tuple(float(values[0]) for values in levels)
-        highs = tuple(float(values[-1]) for values in levels)
-        places = _places(targets.double().cpu(), lows, highs)
+        empty = AimCorrection(
+            tuple(float(values[0]) for values in levels),
+            tuple(float(values[-1]) for values in levels),
+            contexts=(float(contexts.min()), float(contexts.max())),
+        )
+        places, lengths = empty._places(targets), empty._lengths(contexts)
         gaps = (spends - targets).double().cpu()
         weights = []
         for axis in range(3):
-            terms = _room(places[:, axis])[:, None] * _terms(places)
+            terms = _room(places[:, axis])[:, None] * _terms(places, lengths)
             system = terms.T @ terms + RIDGE * torch.eye(NUM_TERMS, dtype=torch.float64)
             weights.append(tuple(torch.linalg.solve(system, terms.T @ gaps[:, axis]).tolist()))
-        return AimCorrection(lows, highs, tuple(weights))
+        return dataclasses.replace(empty, weights=tuple(weights))
 
-    def aims(self, targets: Tensor) -> Tensor:
-        """Targets [R, 3] → means to aim for [R, 3], within each axis."""
+    def aims(self, targets: Tensor, contexts: Tensor) -> Tensor:
+        """Means to aim for [R, 3], within each axis.
+
+        Args:
+            targets: [R, 3].
+            contexts: [R], tokens before the episode.
+        """
         if not self.weights:
             return targets
         flat = targets.double().cpu()
-        places = _places(flat, self.lows, self.highs)
+        places = self._places(targets)
         weights = torch.tensor(self.weights, dtype=torch.float64)
-        gaps = (_room(places) * (_terms(places) @ weights.T)).clamp(-MAX_GAP, MAX_GAP)
+        terms = _terms(places, self._lengths(contexts))
+        gaps = (_room(places) * (terms @ weights.T)).clamp(-MAX_GAP, MAX_GAP)
         low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
         return (flat - gaps).clamp(low, high).float().to(targets.device)
 
@@ -70,6 +88,7 @@ class AimCorrection:
             "lows": list(self.lows),
             "highs": list(self.highs),
             "weights": [[round(value, 8) for value in axis] for axis in self.weights],
+            "contexts": list(self.contexts),
         }
 
     @staticmethod
@@ -80,21 +99,31 @@ class AimCorrection:
         """
         if record is None:
             return AimCorrection()
-        lows, highs = (tuple(float(v) for v in record[name]) for name in ("lows", "highs"))
+        lows, highs, contexts = (
+            tuple(float(v) for v in record[name]) for name in ("lows", "highs", "contexts")
+        )
         weights = tuple(tuple(float(v) for v in axis) for axis in record["weights"])
         if weights and (len(weights), len(lows), len(highs)) != (3, 3, 3):
             raise ValueError("a correction has three axes")
         if any(len(axis) != NUM_TERMS for axis in weights):
             raise ValueError(f"a correction has {NUM_TERMS} weights per axis")
-        if not all(math.isfinite(v) for axis in (lows, highs, *weights) for v in axis):
+        if not all(math.isfinite(v) for axis in (lows, highs, contexts, *weights) for v in axis):
             raise ValueError("a correction may only hold finite numbers")
-        return AimCorrection(lows, highs, weights)
+        if len(contexts) != 2 or not 1 <= contexts[0] <= contexts[1]:
+            raise ValueError("a correction's contexts are the shortest and the longest, 1 or more")
+        return AimCorrection(lows, highs, weights, (contexts[0], contexts[1]))
 
+    def _places(self, targets: Tensor) -> Tensor:
+        """Each target's place on its axis, −1 to 1; 0 on an axis of a single level."""
+        low, high = torch.tensor(self.lows).double(), torch.tensor(self.highs).double()
+        place = (targets.double().cpu() - low) / (high - low).clamp(min=1e-6)
+        return (2 * place - 1).clamp(-1, 1)
 
-def _places(targets: Tensor, lows: tuple[float, ...], highs: tuple[float, ...]) -> Tensor:
-    """Each target's place on its axis, −1 to 1; 0 on an axis of a single level."""
-    low, high = torch.tensor(lows).double(), torch.tensor(highs).double()
-    return (2 * (targets - low) / (high - low).clamp(min=1e-6) - 1).clamp(-1, 1)
+    def _lengths(self, contexts: Tensor) -> Tensor:
+        """[R]: the logarithm's place between the shortest and the longest context, −1 to 1."""
+        low, high = (math.log(max(1.0, tokens)) for tokens in self.contexts)
+        place = (contexts.double().cpu().clamp(min=1).log() - low) / max(high - low, 1e-6)
+        return (2 * place - 1).clamp(-1, 1)
 
 
 def _room(place: Tensor) -> Tensor:
@@ -102,8 +131,9 @@ def _room(place: Tensor) -> Tensor:
     return 1 - place.square()
 
 
-def _terms(places: Tensor) -> Tensor:
-    """[M, 3] → [M, 10]: 1, z_i, z_i·z_j."""
+def _terms(places: Tensor, lengths: Tensor) -> Tensor:
+    """[M, 3] and [M] → [M, 14]: 1, z_i, z_i·z_j, x, x·z_i."""
     first, second = torch.triu_indices(3, 3)
-    ones = torch.ones_like(places[:, :1])
-    return torch.cat((ones, places, places[:, first] * places[:, second]), 1)
+    ones, length = torch.ones_like(places[:, :1]), lengths[:, None]
+    products = places[:, first] * places[:, second]
+    return torch.cat((ones, places, products, length, length * places), 1)

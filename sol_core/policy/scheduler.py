@@ -75,7 +75,7 @@ class PolicyScheduler:
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
         self._targets = budget_shares(budgets).to(policy.embedding.device)
-        self._goals = policy.correction.aims(self._targets)
+        self._goals = self._targets
         self._excess = torch.zeros_like(self._targets)
         self._previous = torch.ones_like(self._targets)
         self._no_budget = self._targets[:, None, :0]
@@ -89,6 +89,8 @@ class PolicyScheduler:
         if place == 0:
             self._cache = None
             self._previous = torch.ones_like(self._targets)
+            contexts = torch.tensor(observation.cached_tokens)
+            self._goals = policy.correction.aims(self._targets, contexts)
         inputs = self._inputs(observation, place, episode)
         logits, self._cache = policy.logits(inputs, self._cache)
         logits = logits.squeeze(1)

@@ -83,7 +83,6 @@ def warm_start(state: RunState) -> Iterator[TrainEvent]:
         index = batches_of_epoch(episodes, config.seed, epoch)[place]
         torch.manual_seed(state.seed_of("warm", step))
         state.metrics["loss"] = warm_step(state, labels.take(index), step, total)
-        state.count_decisions(index.numel() * config.steps)
         state.progress.warm_steps += 1
         if (step + 1) % every == 0 or step + 1 == total:
             state.set_prices(prices_from(state.policy, [(sample.rows, sample.tokens)]))
@@ -96,6 +95,7 @@ def warm_start(state: RunState) -> Iterator[TrainEvent]:
 def grpo(state: RunState) -> Iterator[TrainEvent]:
     """Rollouts and updates; prices follow the policy's own states."""
     config = state.config
+    state.metrics = {}
     every = max(1, -(-config.grpo.updates // MEASURES_PER_PHASE))
     while state.progress.updates < config.grpo.updates and not state.is_past(GRPO_SHARE):
         number = state.progress.updates
@@ -126,6 +126,7 @@ def calibrate(state: RunState) -> Iterator[TrainEvent]:
     policy, config = state.policy, state.config
     if not policy.prices:
         return
+    state.metrics = {}
     played = []
     for number in range(PRICED_TEXTS):
         scheduler, _ = _play(state, number, 2)
@@ -133,6 +134,7 @@ def calibrate(state: RunState) -> Iterator[TrainEvent]:
         yield state.report("calibrating")
     policy.prices = prices_from(policy, played)
     asked, spent = [], []
+    contexts = torch.tensor(config.starts)
     for number in range(PRICED_TEXTS, PRICED_TEXTS + config.calibration_texts):
         scheduler, budgets = _play(state, number, 1)
         asked.append(budget_shares(budgets))
@@ -140,7 +142,9 @@ def calibrate(state: RunState) -> Iterator[TrainEvent]:
         yield state.report("calibrating")
         if state.is_past(1.0):
             break
-    policy.correction = AimCorrection.fit(torch.cat(asked), torch.cat(spent), policy.levels)
+    policy.correction = AimCorrection.fit(
+        torch.cat(asked), torch.cat(spent), contexts.repeat(len(asked)), policy.levels
+    )
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
     state.set_prices(policy.prices, policy.correction)

@@ -29,21 +29,27 @@ def random_targets(count: int, seed: int = 0) -> Tensor:
     return low + shares * (high - low)
 
 
-def gap_of(aims: Tensor) -> Tensor:
-    """Attention gets more where little is asked of the channels, and less elsewhere."""
+def random_contexts(count: int, seed: int = 0) -> Tensor:
+    return torch.randint(128, 512, (count,), generator=torch.Generator().manual_seed(seed))
+
+
+def gap_of(aims: Tensor, contexts: Tensor) -> Tensor:
+    """Attention gets more where little is asked of the channels and after a short context."""
     keep, channels = aims[:, 0], aims[:, 1]
     room = (keep - 0.1) * (1 - keep) * 4
-    return torch.stack((room * (0.08 - 0.15 * (channels - 0.4)), 0 * keep, 0 * keep), 1)
+    much = 0.08 - 0.15 * (channels - 0.4) - 0.05 * (contexts / 128).log2()
+    return torch.stack((room * much, 0 * keep, 0 * keep), 1)
 
 
 def test_a_regular_gap_is_taken_off() -> None:
-    targets = random_targets(600)
+    targets, contexts = random_targets(600), random_contexts(600)
     noise = 0.03 * torch.randn(600, 3, generator=torch.Generator().manual_seed(1))
-    correction = AimCorrection.fit(targets, targets + gap_of(targets) + noise, LEVELS)
-    fresh = random_targets(200, seed=2)
-    before = gap_of(fresh).abs().mean(0)
-    aims = correction.aims(fresh)
-    after = (aims + gap_of(aims) - fresh).abs().mean(0)
+    spends = targets + gap_of(targets, contexts) + noise
+    correction = AimCorrection.fit(targets, spends, contexts, LEVELS)
+    fresh, lengths = random_targets(200, seed=2), random_contexts(200, seed=3)
+    before = gap_of(fresh, lengths).abs().mean(0)
+    aims = correction.aims(fresh, lengths)
+    after = (aims + gap_of(aims, lengths) - fresh).abs().mean(0)
     assert before[0] > 0.02
     assert after[0] < 0.3 * before[0]
     assert after[1:].max() < 0.006
@@ -51,18 +57,34 @@ def test_a_regular_gap_is_taken_off() -> None:
 
 def test_the_ends_of_an_axis_are_aimed_at_as_they_are() -> None:
     targets = random_targets(300)
-    correction = AimCorrection.fit(targets, targets + 0.1, LEVELS)
+    correction = AimCorrection.fit(targets, targets + 0.1, random_contexts(300), LEVELS)
     ends = torch.tensor([[0.1, 0.4, 5 / 16], [1.0, 1.0, 1.0]])
     ends[0, 2] = LEVELS[2][0]
-    assert torch.allclose(correction.aims(ends), ends, atol=1e-7)
-    assert correction.aims(torch.tensor([[0.5, 0.7, 0.6]])).lt(torch.tensor([0.5, 0.7, 0.6])).all()
+    assert torch.allclose(correction.aims(ends, torch.tensor([200, 300])), ends, atol=1e-7)
+    middle = torch.tensor([[0.5, 0.7, 0.6]])
+    assert correction.aims(middle, torch.tensor([200])).lt(middle).all()
+
+
+def test_other_contexts_count_as_the_nearest_that_was_seen() -> None:
+    targets, contexts = random_targets(600), random_contexts(600)
+    spends = targets + gap_of(targets, contexts)
+    correction = AimCorrection.fit(targets, spends, contexts, LEVELS)
+    middle = torch.tensor([[0.5, 0.7, 0.6]])
+    for far, near in ((0, int(contexts.min())), (8192, int(contexts.max()))):
+        one, other = (correction.aims(middle, torch.tensor([length])) for length in (far, near))
+        assert torch.equal(one, other)
+    assert correction.aims(middle, torch.tensor([128]))[0, 0] < 0.48
+    assert correction.aims(middle, torch.tensor([500]))[0, 0] > 0.5
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 40), st.floats(-1, 1))
-def test_aims_stay_on_their_axis_whatever_was_measured(count: int, gap: float) -> None:
+@given(st.integers(1, 40), st.floats(-1, 1), st.integers(0, 10**6))
+def test_aims_stay_on_their_axis_whatever_was_measured(
+    count: int, gap: float, context: int
+) -> None:
     targets = random_targets(count, seed=count)
-    aims = AimCorrection.fit(targets, targets + gap, LEVELS).aims(random_targets(50))
+    correction = AimCorrection.fit(targets, targets + gap, random_contexts(count), LEVELS)
+    aims = correction.aims(random_targets(50), torch.full((50,), context))
     assert torch.isfinite(aims).all()
     for axis, values in enumerate(LEVELS):
         assert aims[:, axis].min() >= values[0] - 1e-6
@@ -71,29 +93,36 @@ def test_aims_stay_on_their_axis_whatever_was_measured(count: int, gap: float) -
 
 def test_no_correction_leaves_targets_alone() -> None:
     targets = random_targets(5)
-    assert torch.equal(AimCorrection().aims(targets), targets)
+    assert torch.equal(AimCorrection().aims(targets, random_contexts(5)), targets)
 
 
 def test_json_round_trip() -> None:
-    targets = random_targets(100)
-    correction = AimCorrection.fit(targets, targets + gap_of(targets), LEVELS)
+    targets, contexts = random_targets(100), random_contexts(100)
+    spends = targets + gap_of(targets, contexts)
+    correction = AimCorrection.fit(targets, spends, contexts, LEVELS)
     again = AimCorrection.from_dict(correction.to_dict())
-    assert torch.allclose(again.aims(targets), correction.aims(targets), atol=1e-6)
+    assert torch.allclose(
+        again.aims(targets, contexts), correction.aims(targets, contexts), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"weights": [[0.0] * 10] * 2},
-        {"weights": [[0.0] * 9] * 3},
-        {"weights": [[float("nan")] + [0.0] * 9] * 3},
+        {"weights": [[0.0] * 14] * 2},
+        {"weights": [[0.0] * 13] * 3},
+        {"weights": [[float("nan")] + [0.0] * 13] * 3},
+        {"contexts": [128.0]},
+        {"contexts": [512.0, 128.0]},
+        {"contexts": [0.0, 128.0]},
+        {"contexts": [128.0, float("inf")]},
         {"lows": ["much"]},
         {"highs": [1.0]},
     ],
 )
 def test_a_damaged_record_is_refused(change: dict[str, Any]) -> None:
     targets = random_targets(100)
-    record = AimCorrection.fit(targets, targets, LEVELS).to_dict()
+    record = AimCorrection.fit(targets, targets, random_contexts(100), LEVELS).to_dict()
     with pytest.raises((ValueError, TypeError)):
         AimCorrection.from_dict(record | change)
 
@@ -118,10 +147,12 @@ def test_a_policy_that_overspends_is_asked_for_less(
     low, high = (torch.stack([values[end] for values in levels]) for end in (0, -1))
     targets = low + torch.rand(200, 3) * (high - low)
     overspent = targets + torch.tensor([0.12, 0.0, 0.0])
-    corrected.correction = AimCorrection.fit(targets, overspent, levels)
+    contexts = torch.full((200,), 5)
+    corrected.correction = AimCorrection.fit(targets, overspent, contexts, levels)
     assert first_aims(plain, model).tolist() == [0.5, 0.75, 0.5]
     assert first_aims(corrected, model)[0] < 0.42
     folder = tmp_path_factory.mktemp("policy") / "made"
     save_policy(corrected, folder)
     stored = load_policy(folder, model).correction
-    assert torch.allclose(stored.aims(targets), corrected.correction.aims(targets), atol=1e-6)
+    aims = corrected.correction.aims(targets, contexts)
+    assert torch.allclose(stored.aims(targets, contexts), aims, atol=1e-6)

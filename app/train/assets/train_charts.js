@@ -56,11 +56,17 @@ function metricChart(spec) {
   });
 }
 
+const NAMED_FROM = 0.17; // of the chart's width: a shorter phase has no room for its name
+
 function phaseMarks(data) {
-  return data.phases.slice(1).map((phase) => ({ type: "line", xref: "x", yref: "paper", y0: 0, y1: 1,
-    x0: phase.from, x1: phase.from, line: { color: themeColour("edge"), width: 1, dash: "dot" },
-    label: { text: phaseName(phase.name), textposition: "end", textangle: 0, yanchor: "top",
-      xanchor: "left", font: { size: 10, color: themeColour("muted") } } }));
+  const end = data.x.at(-1) ?? 0;
+  return data.phases.slice(1).map((phase, at, phases) => {
+    const share = ((phases[at + 1]?.from ?? end) - phase.from) / (end || 1);
+    return { type: "line", xref: "x", yref: "paper", y0: 0, y1: 1,
+      x0: phase.from, x1: phase.from, line: { color: themeColour("edge"), width: 1, dash: "dot" },
+      label: { text: share < NAMED_FROM ? "" : phaseName(phase.name), textposition: "end", textangle: 0,
+        yanchor: "top", xanchor: "left", font: { size: 10, color: themeColour("muted") } } };
+  });
 }
 
 const metricLine = (data, name, words, options = {}) => ({
