@@ -16,7 +16,7 @@ from tests.tiny_language_model import make_language_model
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),
     baselines=("static", "random:3", "emc", "dac"),
-    texts=9,
+    texts=18,
     context=20,
     steps=8,
     windows=2,

@@ -107,15 +107,12 @@ def test_policy_and_baselines_equal_a_naive_loop(
     naive = [_naive(model, plan) for plan in plans]
     assert record["random"]["nll"] == pytest.approx([nll.mean() for nll, _ in naive], abs=5e-5)
     assert record["random"]["kl"] == pytest.approx([kl.mean() for _, kl in naive], abs=5e-5)
-    by_text = np.asarray([nll.mean(-1) for nll, _ in naive])
-    best = by_text.argmin(0)
-    assert len(set(best)) > 1
+    best = int(np.argmin([nll.mean() for nll, _ in naive]))
     found = record["methods"]["random_best"]
-    assert found["nll"] == pytest.approx(by_text.min(0).mean(), abs=5e-5)
-    kls = [naive[choice][1][text].mean() for text, choice in enumerate(best)]
-    assert found["kl"] == pytest.approx(np.mean(kls), abs=5e-5)
-    spends = [_spend(plans[choice])[text].mean(0) for text, choice in enumerate(best)]
-    assert list(found["spend"].values()) == pytest.approx(np.mean(spends, 0).tolist())
+    assert found["nll"] == pytest.approx(naive[best][0].mean(), abs=5e-5)
+    assert found["kl"] == pytest.approx(naive[best][1].mean(), abs=5e-5)
+    spend = _spend(plans[best]).mean((0, 1))
+    assert list(found["spend"].values()) == pytest.approx(spend.tolist())
 
 
 def test_paired_numbers_follow_from_the_texts(model: LanguageModel, result: Result) -> None:
@@ -153,7 +150,7 @@ def test_every_method_spends_what_the_policy_spends(result: Result) -> None:
             method = budget["methods"][name]
             assert method["matched"]
             for axis, half_level in (("keep", 0.05), ("channels", 0.025), ("bits", 0.5)):
-                # Of 56 steps; random_best picks among texts, steered rows carry per place.
+                # Of 56 steps; steered rows carry per place.
                 assert abs(method["spend"][axis] - wanted[axis]) <= half_level / 8
         assert budget["methods"]["dense"]["spend"] == {"keep": 1.0, "channels": 1.0, "bits": 16.0}
         assert budget["methods"]["dense"]["kl"] == 0
@@ -267,12 +264,13 @@ def test_many_rows_are_cut_into_pieces(model: LanguageModel, result: Result) -> 
         assert static["spend"] == few["methods"]["static"]["spend"]
         best = budget["methods"]["random_best"]
         assert best["matched"]
-        assert best["nll"] < few["methods"]["random_best"]["nll"]
+        assert best["nll"] == min(budget["random"]["nll"])
+        assert best["nll"] <= few["methods"]["random_best"]["nll"]
 
 
 def test_progress_rises_and_shows_means_so_far(model: LanguageModel) -> None:
     config = EvaluationConfig(
-        budgets=CONFIG.budgets, baselines=("random:25",), texts=7, context=26, steps=8
+        budgets=CONFIG.budgets, baselines=("random:60",), texts=7, context=26, steps=8
     )
     *progress, last = evaluate_contenders(model, [contender()[0]], config, TEXTS)
     assert isinstance(last, EvaluationFinished)
@@ -296,7 +294,7 @@ def test_progress_rises_and_shows_means_so_far(model: LanguageModel) -> None:
 
 def test_it_stops_between_batches(model: LanguageModel) -> None:
     config = EvaluationConfig(
-        budgets=CONFIG.budgets, baselines=("random:25",), texts=7, context=26, steps=8
+        budgets=CONFIG.budgets, baselines=("random:60",), texts=7, context=26, steps=8
     )
     asked: list[int] = []
 

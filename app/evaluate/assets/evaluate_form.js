@@ -63,7 +63,7 @@ class EvaluateForm {
     this.policies = new PolicyChoice();
     this.fields = {
       random: numberField({ label: "Random schedules", min: 0, max: 1000,
-        hint: "Per text and budget; the best of them is a baseline. 0: none." }),
+        hint: "Per budget; the one that does best over all texts is a baseline. 0: none." }),
       emc: toggleField({ label: "Uncertainty (EMC)", hint: "Spends more after unsure steps." }),
       dac: toggleField({ label: "Drift (DAC)", hint: "Spends more where the hidden state moves." }),
       budgets: linesField({ label: "Budgets" }),
