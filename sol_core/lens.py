@@ -81,6 +81,10 @@ class LensRow:
     kl: float
     entropy: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
 
 @dataclass(frozen=True, slots=True)
 class LensTrail:

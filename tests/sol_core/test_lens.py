@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import logging
 import math
 import time
 from typing import Any
@@ -24,6 +25,7 @@ from sol_core.scoring import ScoreCase, score_case
 from tests.tiny_language_model import make_language_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+logger = logging.getLogger(__name__)
 PROMPT = "The keeper of the light wrote"
 GRID = ActionGrid(page_size=4)
 STEPS = 24
@@ -207,7 +209,7 @@ def test_bad_runs_are_named(model: LanguageModel) -> None:
 
 @pytest.mark.model
 def test_what_a_look_takes_at_512_tokens(default_model: LanguageModel) -> None:
-    """Prints seconds; the machine decides them, so nothing is asserted about time."""
+    """Seconds, with ``-o log_cli=true -o log_cli_level=info``; the machine decides them."""
     text = " ".join(str(number) for number in range(400))
     ids = default_model.tokenizer(text)["input_ids"][: 512 + FOLLOWING + 1]
     actions = (Action(0.5, 0.7, 8),) * (len(ids) - 448)
@@ -215,5 +217,5 @@ def test_what_a_look_takes_at_512_tokens(default_model: LanguageModel) -> None:
     for name in ("first look, with 64 replayed steps", "second look"):
         began = time.perf_counter()
         view = lens.look(64)
-        print(f"{name}: {time.perf_counter() - began:.2f} s")
+        logger.info("%s: %.2f s", name, time.perf_counter() - began)
     assert view.taken in view.axes[0]
