@@ -150,6 +150,7 @@ class LensPanel {
       : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed.");
     if (this.planeRows) {
       this.plane.replaceChildren(planeTable(this.planeRows, this.measure.value, view.taken));
+      setText(this.planeState, this.measure.value === "kl" ? "KL to dense, nats" : "Surprisal, nats");
     }
   }
 
@@ -164,7 +165,6 @@ class LensPanel {
         index: this.view.i, bits });
       if (turn !== this.turn || bits !== Number(this.bits.value)) return;
       this.planeRows = rows;
-      setText(this.planeState, "");
       this.plane.classList.remove("is-old");
       this.drawTables();
     } catch (error) {

@@ -52,7 +52,7 @@ function planeTable(lines, key, taken) {
     + `KL ${nats(row.kl)}, surprisal ${nats(row.s)}`;
   return h("table", { class: "sol-heat-table is-plane" },
     h("caption", { class: "sol-offscreen" }, "Attention down, channels across, nats"),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Attention ↓ Channels →"),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Attention ↓", h("br"), "channels →"),
       lines[0].map((row) => h("th", { scope: "col" }, percentTight(row.a[1]))))),
     h("tbody", {}, lines.slice().reverse().map((line) => h("tr", {},
       h("th", { scope: "row" }, percentTight(line[0].a[0])),
