@@ -4,7 +4,7 @@
 const MEASURES = [["kl", "KL"], ["s", "Surprisal"]];
 
 class LensPanel {
-  // on: {close()}; rows: the run's rows, which only grow.
+  // on: {close()}
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -54,20 +54,20 @@ class LensPanel {
   }
 
   close() {
-    this.turn = {};
-    this.wanted = null;
-    show(this.element, false);
+    this.clear();
     this.on.close();
   }
 
   clear() {
     this.turn = {};
     this.wanted = null;
+    this.element.removeAttribute("aria-busy");
     show(this.element, false);
   }
 
   // run: what the run is; isLive: it goes on; rows: its tokens.
   open(run, isLive, rows, index) {
+    this.clear();
     this.wanted = { run, rows, index };
     this.levels = gridLevels(run);
     this.view = null;
@@ -77,7 +77,6 @@ class LensPanel {
     show(this.message, false);
     show(this.again, false);
     if (isLive) {
-      this.turn = {};
       show(this.body, false);
       this.say("Choose a token again when the run has ended.");
     } else this.ask();
@@ -96,7 +95,7 @@ class LensPanel {
     this.element.setAttribute("aria-busy", "true");
     this.body.classList.add("is-old");
     this.say("Decoding the alternatives…");
-    await this.asking;
+    await this.asking?.catch(() => {});
     if (turn !== this.turn) return;
     try {
       this.asking = this.api("look_at_token", { run_id: run.id, index });

@@ -92,7 +92,8 @@ class LevelPlot {
     const parts = [`KL ${nats(row.kl)}`, `surprisal ${nats(row.s)}`];
     if (this.shares) parts.push(`policy ${probability(this.shares[at])}`);
     const level = `${levelText(this.axis, this.levels[at])}${at === this.taken ? " (taken)" : ""}`;
-    this.readout.replaceChildren(h("b", {}, level), ` ${parts.join(" · ")}`);
+    this.mark.classList.toggle("is-taken", at === this.taken);
+    this.readout.replaceChildren(h("b", {}, level), ...parts.map((part) => h("span", {}, part)));
     this.plot.setAttribute("aria-valuenow", at + 1);
     this.plot.setAttribute("aria-valuetext", `${level}: ${parts.join(", ")}`);
   }
