@@ -149,8 +149,7 @@ def decode(
     """
     group = options.rows_per_sequence
     room = min(options.max_steps, options.episode_steps) if options.refresh else options.max_steps
-    in_place = options.in_place and isinstance(prefix, KVCache)
-    cache = prefix if in_place else _branch(prefix, group, room)
+    cache = _step_cache(prefix, options, room)
     observer = _Observer(lm, scheduler.observes, prefix_state, group)
     episode: list[Sequence[int]] = []
     tokens: Sequence[int] = list(first_tokens)
@@ -212,9 +211,10 @@ def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixStat
     return PrefixState.at(lm.prefill(tokens[:, -1:], cache, observe=True), -1)
 
 
-def _branch(prefix: KVCache | Windows, group: int, room: int) -> KVCache:
+def _step_cache(prefix: KVCache | Windows, options: DecodeOptions, room: int) -> KVCache:
+    group = options.rows_per_sequence
     if isinstance(prefix, KVCache):
-        return prefix.branch(group, room)
+        return prefix if options.in_place else prefix.branch(group, room)
     return prefix.prefix.branch(
         group, room, lengths=list(prefix.lengths), sources=list(prefix.sources)
     )

@@ -33,6 +33,7 @@ def server(serve: Serve, tmp_path: Path) -> Server:
 def finished(server: Server, visit: Visit, **options: Any) -> Visitor:
     """On a finished run that a tiny random model made."""
     visitor = visit(server, **options)
+    visitor.page.get_by_role("radio", name="Random").check(force=True)
     visitor.set_advanced("Max new tokens", str(TOKENS))
     visitor.page.get_by_label("Ignore end of text").check(force=True)
     visitor.generate("The keeper of the light wrote down")
