@@ -89,7 +89,7 @@ def test_the_panel_is_reached_and_read_with_the_keyboard(server: Server, visit: 
 def test_the_joint_grid_is_computed_when_it_is_opened(server: Server, visit: Visit) -> None:
     visitor = finished(server, visit)
     visitor.tokens.nth(8).click()
-    panel(visitor).get_by_text("Joint grid", exact=True).click()
+    panel(visitor).locator("summary", has_text="Joint grid").click()
     cells = panel(visitor).locator(".is-plane .sol-heat")
     expect(cells).to_have_count(10 * 13)
     expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(1)
