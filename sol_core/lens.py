@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action, ActionGrid
 from sol_core.batch_scheduling import RowSchedulers
 from sol_core.cache import KVCache
@@ -191,10 +192,8 @@ class Lens:
 
     def _rows(self, index: int, actions: Sequence[Action]) -> dict[Action, LensRow]:
         """The step under each of these actions and the dense one."""
-        others = [action for action in dict.fromkeys(actions) if not action.is_dense]
         rows: dict[Action, LensRow] = {}
-        for first in range(0, max(len(others), 1), ROWS_AT_ONCE):
-            batch = [DENSE, *others[first : first + ROWS_AT_ONCE]]
+        for batch in _batches(actions, ROWS_AT_ONCE):
             ((nll, kl, entropy),) = self._steps(index, [[action] for action in batch])
             values = zip(nll.tolist(), kl.tolist(), entropy.tolist(), strict=True)
             rows |= {a: LensRow(a, *scores) for a, scores in zip(batch, values, strict=True)}
@@ -206,16 +205,15 @@ class Lens:
         if run.refresh_steps is not None:
             last = min(last, run.episode_start(index) + run.refresh_steps)
         followed = run.actions[index + 1 : min(last, index + 1 + FOLLOWING)]
-        actions = list(dict.fromkeys([DENSE, *named.values()]))
-        scores = self._steps(index, [[action, *followed] for action in actions])[1:]
-        change = [(nll - nll[0]).tolist() for nll, _, _ in scores]
-        kl = [kl.tolist() for _, kl, _ in scores]
-        trails = []
-        for name, action in named.items():
-            row = actions.index(action)
-            columns = (tuple(step[row] for step in values) for values in (change, kl))
-            trails.append(LensTrail(name, action, *columns))
-        return tuple(trails)
+        change, kl = {}, {}
+        for batch in _batches(list(named.values()), FEW_ROWS):
+            scores = self._steps(index, [[action, *followed] for action in batch])[1:]
+            for row, action in enumerate(batch):
+                change[action] = tuple(float(step[0][row] - step[0][0]) for step in scores)
+                kl[action] = tuple(float(step[1][row]) for step in scores)
+        return tuple(
+            LensTrail(name, action, change[action], kl[action]) for name, action in named.items()
+        )
 
     def _steps(
         self, index: int, schedules: Sequence[Sequence[Action]]
@@ -276,3 +274,10 @@ class Lens:
     def _fed(self, index: int) -> int:
         """The token that step ``index`` feeds; the next step's is what this one generated."""
         return self._run.tokens[self._run.before + index]
+
+
+def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
+    """Different actions in batches of at most ``most`` rows, each behind a dense row."""
+    others = [action for action in dict.fromkeys(actions) if not action.is_dense]
+    for first in range(0, max(len(others), 1), most - 1):
+        yield [DENSE, *others[first : first + most - 1]]

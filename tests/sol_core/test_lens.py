@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import ConfigError, ContextLengthError
@@ -111,8 +112,8 @@ def test_all_levels_are_one_decode_step(
     levels = sum(len(axis) for axis in GRID.levels())
     assert rows[:5] == [1] * 5  # the replay
     assert levels - 2 <= rows[5] <= levels + 1  # less duplicates, with the dense row
-    assert len(rows[6:]) == 1 + FOLLOWING
-    assert max(rows[6:]) <= 5
+    assert len(rows[6:]) in (1 + FOLLOWING, 2 * (1 + FOLLOWING))
+    assert max(rows[6:]) <= FEW_ROWS  # more take three times as long
     del rows[:]
     lens.look(5)
     assert 1 not in rows, "the replay is kept"
