@@ -12,8 +12,9 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from app.errors import AppError
 from app.live_run import EndPhase, LiveRun
@@ -35,6 +36,9 @@ MAX_IN_LINE = 32
 KEEP_ENDED_S = 60.0
 # Rows that the disk refuses are worth keeping longer: they exist nowhere else.
 KEEP_UNSAVED_S = 1800.0
+# A page that asks a question of the model does not wait for a long generation of somebody else.
+QUESTION_PATIENCE_S = 15.0
+AnswerT = TypeVar("AnswerT")
 
 
 class RunNotFoundError(AppError, LookupError):
@@ -47,6 +51,13 @@ class GenerateFunction(Protocol):
     def __call__(
         self, model: Any, prompt: str, config: GenerationConfig, should_stop: Callable[[], bool]
     ) -> Iterator[Event]: ...
+
+
+@dataclass(eq=False, slots=True)
+class _Question:
+    """Something short that waits in line for the model, between runs."""
+
+    owner: str
 
 
 class GenerationRuns:
@@ -71,7 +82,7 @@ class GenerationRuns:
         self._generate = generate
         self._keep_ended_s = keep_ended_s
         self._runs: dict[str, LiveRun] = {}
-        self._line: list[LiveRun] = []
+        self._line: list[LiveRun | _Question] = []
         self._turn = threading.Condition()
         self._saver = RunSaver(store, self._expire)
         self._saver.start()
@@ -123,6 +134,31 @@ class GenerationRuns:
         run.stop_requested.set()
         with self._turn:
             self._turn.notify_all()
+
+    def with_model(self, owner: str, ask: Callable[[Any], AnswerT]) -> AnswerT:
+        """Ask the model something short, in line with the runs; returns what ``ask`` does.
+
+        Raises: AppError while the model is not loaded, or has been busy for too long.
+        """
+        question = _Question(owner)
+        with self._turn:
+            self._check_room(owner)
+            self._line.append(question)
+        try:
+            with self._turn:
+                is_first = self._turn.wait_for(
+                    lambda: self._line[0] is question, QUESTION_PATIENCE_S
+                )
+            model = self._loader.loaded()
+            if model is None:
+                raise AppError("The model is not loaded yet. Try again when it is ready.")
+            if not is_first:
+                raise AppError("The model is busy with a generation. Try again when it has ended.")
+            return ask(model)
+        finally:
+            with self._turn:
+                self._line.remove(question)
+                self._turn.notify_all()
 
     def active(self, owner: str) -> str | None:
         """The id of this visitor's newest run that has not ended."""

@@ -23,6 +23,7 @@ _STYLE_SHEETS = (
     ("app.explore", "stage.css"),
     ("app.explore", "costs.css"),
     ("app.explore", "tokens.css"),
+    ("app.explore", "lens.css"),
     ("app.history", "history.css"),
     ("app.train", "jobs.css"),
     ("app.train", "train.css"),

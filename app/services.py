@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.generation_runs import GenerateFunction, GenerationRuns
+from app.lens_desk import LensDesk
 from app.model_loader import LoadFunction, ModelLoader
 from app.paths import DataDir
 from app.policy_library import PolicyLibrary
@@ -30,6 +31,7 @@ class Services:
     store: Store
     loader: ModelLoader
     runs: GenerationRuns
+    lens: LensDesk
     is_shared: bool
     data_dir: DataDir
     policies: PolicyLibrary
@@ -72,7 +74,8 @@ def build_services(
     runs = GenerationRuns(store.runs, loader, generate)
     loader.start()
     policies = PolicyLibrary(data_dir)
-    return Services(store, loader, runs, is_space(), data_dir, policies, are_jobs_allowed())
+    lens = LensDesk(runs)
+    return Services(store, loader, runs, lens, is_space(), data_dir, policies, are_jobs_allowed())
 
 
 def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:

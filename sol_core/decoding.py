@@ -44,6 +44,8 @@ class DecodeOptions:
         dense_positions: steps at context positions below this one are dense.
         rows_per_sequence: rows (schedules) on each sequence's token path.
         timed: give every step a clock.
+        in_place: steps are cached in the prefix itself, which grows and must have the room;
+            for one row per sequence, without refresh.
     """
 
     max_steps: int
@@ -53,6 +55,7 @@ class DecodeOptions:
     dense_positions: int = 0
     rows_per_sequence: int = 1
     timed: bool = False
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def decode(
     """
     group = options.rows_per_sequence
     room = min(options.max_steps, options.episode_steps) if options.refresh else options.max_steps
-    cache = _branch(prefix, group, room)
+    cache = _step_cache(prefix, options, room)
     observer = _Observer(lm, scheduler.observes, prefix_state, group)
     episode: list[Sequence[int]] = []
     tokens: Sequence[int] = list(first_tokens)
@@ -208,9 +211,10 @@ def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixStat
     return PrefixState.at(lm.prefill(tokens[:, -1:], cache, observe=True), -1)
 
 
-def _branch(prefix: KVCache | Windows, group: int, room: int) -> KVCache:
+def _step_cache(prefix: KVCache | Windows, options: DecodeOptions, room: int) -> KVCache:
+    group = options.rows_per_sequence
     if isinstance(prefix, KVCache):
-        return prefix.branch(group, room)
+        return prefix if options.in_place else prefix.branch(group, room)
     return prefix.prefix.branch(
         group, room, lengths=list(prefix.lengths), sources=list(prefix.sources)
     )

@@ -50,6 +50,19 @@ def stop_run(services: Services, request: Request) -> dict[str, Any]:
     return {}
 
 
+def look_at_token(services: Services, request: Request) -> dict[str, Any]:
+    """One token of an ended run under every level of every axis, and what it did to the next."""
+    run_id, index = field(request, "run_id", str), field(request, "index", int)
+    return services.lens.look(owner_of(request), run_id, index)
+
+
+def look_at_plane(services: Services, request: Request) -> dict[str, Any]:
+    """The joint grid of attention and channels of one token, at one bit width."""
+    run_id, index = field(request, "run_id", str), field(request, "index", int)
+    bits = field(request, "bits", int)
+    return services.lens.plane(owner_of(request), run_id, index, bits)
+
+
 def list_policies(services: Services, request: Request) -> dict[str, Any]:
     """Names of the stored policies, the shipped one first."""
     return {"policies": services.policies.names()}
@@ -82,6 +95,8 @@ HANDLERS: dict[str, Handler] = {
         start_run,
         poll_run,
         stop_run,
+        look_at_token,
+        look_at_plane,
         list_policies,
         estimate_costs,
         retry_model,

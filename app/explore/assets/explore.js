@@ -1,6 +1,7 @@
 // Puts the page together and ties its parts: form, status, tokens, card, charts, address bar.
 
-const HINT = "Hover a token, or focus the text and use the arrow keys. Drag over a chart to select.";
+const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
+  + "Drag over a chart to select.";
 
 class ExplorePage {
   constructor(root, api, showTab) {
@@ -20,7 +21,9 @@ class ExplorePage {
       enter: (index, token) => this.enter(index, token),
       leave: () => this.card.hideSoon(),
       select: (range) => this.select(range),
+      pick: (index) => this.pick(index),
     });
+    this.lens = new LensPanel(api, { close: () => this.tokens.pick(null) });
     this.charts = new Charts({
       hover: (index) => this.tokens.mark(index, true) ?? this.charts.mark(index),
       leave: () => { this.tokens.mark(null); this.charts.mark(null); },
@@ -56,7 +59,7 @@ class ExplorePage {
       h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, this.tools));
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.controls.element,
-      h("div", { class: "sol-stage" }, this.status.element, tokens,
+      h("div", { class: "sol-stage" }, this.status.element, tokens, this.lens.element,
         h("div", { class: "sol-charts" }, this.charts.spend.element, this.charts.quality.element),
         this.estimate.element));
   }
@@ -147,6 +150,7 @@ class ExplorePage {
   clear() {
     this.card.hide();
     this.tokens.clear();
+    this.lens.clear();
     this.tokens.lead.replaceChildren();
     this.status.clear();
     this.estimate.clear();
@@ -256,6 +260,13 @@ class ExplorePage {
     this.card.show(this.tokens.rows[index], token);
     this.tokens.mark(index);
     this.charts.mark(index);
+  }
+
+  pick(index) {
+    const { run } = this.follower;
+    if (!run || !gridLevels(run)) return;
+    this.tokens.pick(index);
+    this.lens.open(run, this.liveId === run.id, this.tokens.rows, index);
   }
 
   within(range) {

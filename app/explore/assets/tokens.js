@@ -33,7 +33,7 @@ function tokenLabel(row) {
 }
 
 class TokenView {
-  // on: {enter(index, element), leave(), select(range)}
+  // on: {enter(index, element), leave(), select(range), pick(index)}
   constructor(axes, on) {
     this.on = on;
     this.rows = [];
@@ -55,6 +55,7 @@ class TokenView {
     this.elements = [];
     this.current = 0;
     this.range = null;
+    this.picked = null;
     this.list.replaceChildren();
     this.line = null;
     this.element.scrollTop = 0;
@@ -113,6 +114,13 @@ class TokenView {
     if (bringIntoView) this.reveal(this.marked);
   }
 
+  // The token that the lens looks at; null: none.
+  pick(index) {
+    this.picked?.classList.remove("is-picked");
+    this.picked = index === null ? null : this.elements[index];
+    this.picked?.classList.add("is-picked");
+  }
+
   // Scrolls the token list only: the page itself stays where it is.
   reveal(token) {
     const box = this.element.getBoundingClientRect();
@@ -151,7 +159,11 @@ class TokenView {
     });
     this.list.addEventListener("focusout", () => this.on.leave());
     this.list.addEventListener("keydown", (event) => this.onKey(event));
-    this.list.addEventListener("click", (event) => tokenOf(event)?.focus({ preventScroll: true }));
+    this.list.addEventListener("click", (event) => {
+      const token = tokenOf(event);
+      token?.focus({ preventScroll: true });
+      if (token && getSelection().isCollapsed) this.on.pick(token.solIndex);
+    });
     this.list.addEventListener("copy", (event) => this.onCopy(event));
   }
 
@@ -171,7 +183,11 @@ class TokenView {
     else if (event.key === "End") goal = this.elements.length - 1;
     else if (event.key === "ArrowDown") goal = this.beside(1);
     else if (event.key === "ArrowUp") goal = this.beside(-1);
-    else if (event.key === " " || event.key === "Enter") this.toggle(event);
+    else if (event.key === " ") this.toggle(event);
+    else if (event.key === "Enter") {
+      event.preventDefault();
+      this.on.pick(this.current);
+    }
     if (goal === null) return;
     event.preventDefault();
     const from = this.current;

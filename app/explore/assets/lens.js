@@ -1,0 +1,174 @@
+// "What if?": the chosen token under every level of every axis, decoded anew from the run's own
+// cache, and what the lowest levels would have done to the tokens that followed.
+
+const MEASURES = [["kl", "KL"], ["s", "Surprisal"]];
+
+class LensPanel {
+  // on: {close()}
+  constructor(api, on) {
+    this.api = api;
+    this.on = on;
+    this.token = h("span", { class: "sol-lens-token" });
+    this.state = h("span", { class: "sol-muted", role: "status" });
+    this.again = h("button", { type: "button", class: "sol-button is-small", hidden: true,
+      onclick: () => this.ask() }, "Try again");
+    this.message = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
+    this.curves = h("div", { class: "sol-lens-axes" });
+    this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
+      "aria-label": "The tokens that followed" });
+    this.trailNote = h("p", { class: "sol-hint" });
+    this.measure = this.choice("Cells show", MEASURES, () => this.drawTables());
+    this.joint = this.jointPart();
+    this.body = h("div", { class: "sol-lens-body", hidden: true }, this.curves,
+      h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
+        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"),
+          this.measure.element), this.trails, this.trailNote), this.joint);
+    this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
+      h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
+        h("button", { type: "button", class: "sol-chip", onclick: () => this.close() }, "Close")),
+      this.message, this.body);
+  }
+
+  choice(legend, options, onChange) {
+    const name = uniqueId("lens");
+    const inputs = options.map(([value], at) => h("input", { type: "radio", name, value,
+      checked: at === 0, onchange: onChange }));
+    return {
+      get value() { return inputs.find((input) => input.checked).value; },
+      element: h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, legend),
+        h("div", { class: "sol-pills is-small" }, options.map(([, text], at) =>
+          h("label", { class: "sol-pill" }, inputs[at], h("span", {}, text))))),
+    };
+  }
+
+  jointPart() {
+    this.bits = h("select", { class: "sol-input", id: uniqueId("field"),
+      onchange: () => this.askPlane() });
+    this.planeState = h("span", { class: "sol-muted", role: "status" });
+    this.plane = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
+      "aria-label": "Joint grid" });
+    return h("details", { class: "sol-lens-joint", ontoggle: () => this.askPlane() },
+      h("summary", {}, "Joint grid", h("small", {}, "attention × channels, computed when opened")),
+      h("div", { class: "sol-lens-part-head" },
+        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState), this.plane);
+  }
+
+  close() {
+    this.clear();
+    this.on.close();
+  }
+
+  clear() {
+    this.turn = {};
+    this.wanted = null;
+    this.element.removeAttribute("aria-busy");
+    show(this.element, false);
+  }
+
+  // run: what the run is; isLive: it goes on; rows: its tokens.
+  open(run, isLive, rows, index) {
+    this.clear();
+    this.wanted = { run, rows, index };
+    this.levels = gridLevels(run);
+    this.view = null;
+    this.planeRows = null;
+    this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].t)), ` token ${index + 1}`);
+    show(this.element, true);
+    show(this.message, false);
+    show(this.again, false);
+    if (isLive) {
+      show(this.body, false);
+      this.say("Choose a token again when the run has ended.");
+    } else this.ask();
+  }
+
+  say(text) {
+    setText(this.state, text);
+  }
+
+  // One question at a time: whoever walks through the tokens gets the last one's answer.
+  async ask() {
+    const turn = this.turn = {};
+    const { run, index, rows } = this.wanted;
+    show(this.message, false);
+    show(this.again, false);
+    this.element.setAttribute("aria-busy", "true");
+    this.body.classList.add("is-old");
+    this.say("Decoding the alternatives…");
+    await this.asking?.catch(() => {});
+    if (turn !== this.turn) return;
+    try {
+      this.asking = this.api("look_at_token", { run_id: run.id, index });
+      const view = await this.asking;
+      if (turn === this.turn) this.draw(view, rows);
+    } catch (error) {
+      if (turn === this.turn) this.fail(error);
+    } finally {
+      this.asking = null;
+      if (turn === this.turn) this.element.removeAttribute("aria-busy");
+    }
+  }
+
+  fail(error) {
+    this.say("");
+    setText(this.message, error.refused ? error.message
+      : "The server did not answer. Nothing is lost; try again in a moment.");
+    show(this.message, true);
+    show(this.again, true);
+    show(this.body, false);
+  }
+
+  draw(view, rows) {
+    this.view = view;
+    const row = rows[view.i];
+    const shares = row.p?.map((axis) => axis.map((value) => value / PER_MILLE)) ?? null;
+    const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
+      top: Math.max(...(shares ?? [[]]).flat(), 1 / PER_MILLE) };
+    this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
+      view.axes[at], shares?.[at] ?? null, shared).element));
+    const away = isNumber(row.s) ? Math.abs(row.s - view.taken.s) : 0;
+    this.say(away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
+      + "the device or the precision has changed since." : "Every level of one axis, the others as taken. Dashed: this step dense.");
+    this.bits.replaceChildren(...this.levels[2].map((bits) => h("option", { value: bits },
+      count(bits, "bit"))));
+    this.bits.value = this.levels[2][nearest(this.levels[2], view.taken.a[2])];
+    this.drawTables();
+    show(this.body, true);
+    this.body.classList.remove("is-old");
+    this.askPlane();
+  }
+
+  drawTables() {
+    const { view, wanted } = this;
+    if (!view || !wanted) return;
+    const followed = view.trails[0].kl.length;
+    show(this.trails, followed > 0);
+    this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.value) : "");
+    setText(this.trailNote, followed ? "How each of these steps, against a dense one, changes the tokens "
+      + "after it through the keys and values it leaves in the cache. In nats; a dot is less than 0.005."
+      : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed.");
+    if (this.planeRows) {
+      this.plane.replaceChildren(planeTable(this.planeRows, this.measure.value, view.taken));
+      setText(this.planeState, this.measure.value === "kl" ? "KL to dense, nats" : "Surprisal, nats");
+    }
+  }
+
+  async askPlane() {
+    if (!this.joint.open || !this.view) return;
+    const { turn } = this;
+    const bits = Number(this.bits.value);
+    setText(this.planeState, "Decoding…");
+    this.plane.classList.add("is-old");
+    try {
+      const { rows } = await this.api("look_at_plane", { run_id: this.wanted.run.id,
+        index: this.view.i, bits });
+      if (turn !== this.turn || bits !== Number(this.bits.value)) return;
+      this.planeRows = rows;
+      this.plane.classList.remove("is-old");
+      this.drawTables();
+    } catch (error) {
+      if (turn !== this.turn) return;
+      setText(this.planeState, error.refused ? error.message : "The server did not answer.");
+    }
+  }
+}
