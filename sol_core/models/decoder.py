@@ -242,7 +242,8 @@ class FrozenLM:
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
-        return self.weights.head(hidden).float()
+        weights = self.batch_weights if hidden.shape[0] >= MANY_ROWS else self.weights
+        return weights.head(hidden).float()
 
     def _decode(
         self, tokens: Tensor, cache: KVCache, plan: StepPlan, weights: ModelWeights, lap: Lap
@@ -264,7 +265,7 @@ class FrozenLM:
         hidden = self._norm(hidden, self.weights.final_norm)
         observed = (None, None) if signals is None else signals.stacked()
         lap("rest")
-        logits = weights.head(hidden).float()
+        logits = self.logits(hidden)
         lap("head")
         return StepOutput(hidden, logits, *observed)
 
