@@ -26,6 +26,7 @@ __all__ = [
     "Launch",
     "UnsupportedByKernel",
     "check_beside",
+    "check_operands",
     "launch",
     "next_power_of_2",
     "recorded_launches",
@@ -148,6 +149,30 @@ def check_beside(name: str, tensor: Tensor, other: Tensor) -> None:
     """Raise unless ``tensor`` is on the other's device."""
     if tensor.device != other.device:
         raise KernelInputError(f"{name} must be on {other.device}, got {tensor.device}")
+
+
+def check_operands(
+    wanted: Mapping[str, tuple[Tensor | None, tuple[int, ...], torch.dtype]], beside: Tensor
+) -> None:
+    """Raise unless each tensor has its shape and dtype, lies beside another and is contiguous.
+
+    Args:
+        wanted: by argument name, the tensor (None passes), its shape and its dtype.
+    Raises: KernelInputError for what is wrong; UnsupportedByKernel for strides.
+    """
+    for name, (tensor, shape, dtype) in wanted.items():
+        if tensor is None:
+            continue
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise KernelInputError(
+                f"{name} must be {list(shape)} {dtype}, got {list(tensor.shape)} {tensor.dtype}"
+            )
+        check_beside(name, tensor, beside)
+        if not tensor.is_contiguous():
+            raise UnsupportedByKernel(
+                f"{name} must be contiguous (a channel's weights one after another), "
+                f"got strides {tensor.stride()}"
+            )
 
 
 def next_power_of_2(number: int) -> int:

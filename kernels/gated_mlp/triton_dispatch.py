@@ -15,7 +15,7 @@ from kernels.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
     UnsupportedByKernel,
-    check_beside,
+    check_operands,
     launch,
     row_block,
     runs_triton,
@@ -64,27 +64,17 @@ def check_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> None:
     if gate_up.dtype not in KERNEL_DTYPES:
         raise UnsupportedByKernel(f"gate_up must be fp32, bf16 or fp16, got {gate_up.dtype}")
     dtype = gate_up.dtype
-    wanted: list[tuple[str, Tensor | None, tuple[int, ...], torch.dtype]] = [
-        ("gate_up", gate_up, (width, 2 * inner), dtype),
-        ("down", down, (inner, width), dtype),
-        ("gate_up_bias", weights.gate_up_bias, (2 * inner,), dtype),
-        ("down_bias", weights.down_bias, (width,), dtype),
-        ("channels_kept", plan.channels_kept, (rows,), torch.int64),
-        ("bit_widths", plan.bit_widths, (rows,), torch.int64),
-    ]
-    for name, tensor, shape, kind in wanted:
-        if tensor is None:
-            continue
-        if tensor.shape != shape or tensor.dtype != kind:
-            raise KernelInputError(
-                f"{name} must be {list(shape)} {kind}, got {list(tensor.shape)} {tensor.dtype}"
-            )
-        check_beside(name, tensor, hidden)
-        if not tensor.is_contiguous():
-            raise UnsupportedByKernel(
-                f"{name} must be contiguous (a channel's weights one after another), "
-                f"got strides {tensor.stride()}"
-            )
+    check_operands(
+        {
+            "gate_up": (gate_up, (width, 2 * inner), dtype),
+            "down": (down, (inner, width), dtype),
+            "gate_up_bias": (weights.gate_up_bias, (2 * inner,), dtype),
+            "down_bias": (weights.down_bias, (width,), dtype),
+            "channels_kept": (plan.channels_kept, (rows,), torch.int64),
+            "bit_widths": (plan.bit_widths, (rows,), torch.int64),
+        },
+        hidden,
+    )
 
 
 def triton_fits(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "gate_up_rows",
     "list_channels",
     "prepare_rows",
+    "split_range",
 ]
 
 

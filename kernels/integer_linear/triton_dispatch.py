@@ -12,9 +12,8 @@ from kernels.gated_mlp.triton_dispatch import count_splits, list_used_channels
 from kernels.integer_linear.reference import IntegerMatrix
 from kernels.row_operations import MAX_WIDTH
 from kernels.triton_support import (
-    KernelInputError,
     UnsupportedByKernel,
-    check_beside,
+    check_operands,
     launch,
     row_block,
     runs_triton,
@@ -44,22 +43,14 @@ def check_integer_linear(activations: Tensor, bit_widths: Tensor, matrix: Intege
     rows, channels = activations.shape
     numbers = matrix.numbers
     width = numbers.shape[-1]
-    wanted: dict[str, tuple[Tensor, tuple[int, ...], torch.dtype]] = {
-        "numbers": (numbers, (channels, width), torch.int8),
-        "scales": (matrix.scales, (width,), torch.float32),
-        "bit_widths": (bit_widths, (rows,), torch.int64),
-    }
-    for name, (tensor, shape, dtype) in wanted.items():
-        if tensor.shape != shape or tensor.dtype != dtype:
-            raise KernelInputError(
-                f"{name} must be {list(shape)} {dtype}, got {list(tensor.shape)} {tensor.dtype}"
-            )
-        check_beside(name, tensor, activations)
-        if not tensor.is_contiguous():
-            raise UnsupportedByKernel(
-                f"{name} must be contiguous (a channel's weights one after another), "
-                f"got strides {tensor.stride()}"
-            )
+    check_operands(
+        {
+            "numbers": (numbers, (channels, width), torch.int8),
+            "scales": (matrix.scales, (width,), torch.float32),
+            "bit_widths": (bit_widths, (rows,), torch.int64),
+        },
+        activations,
+    )
 
 
 def triton_fits(activations: Tensor, bit_widths: Tensor, matrix: IntegerMatrix) -> bool:

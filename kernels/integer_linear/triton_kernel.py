@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from kernels.activation_quantisation.triton_kernel import token_scale
+from kernels.gated_mlp.triton_kernel import split_range
 from kernels.triton_helpers import round_half_even
 
 __all__ = ["integer_product_rows", "quantise_tokens_rows", "scale_sums_rows"]
@@ -47,11 +48,10 @@ def integer_product_rows(
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     column = part * BLOCK_N + tl.arange(0, BLOCK_N)
     count = tl.load(counts + tile)
-    share = tl.cdiv(tl.cdiv(count, tl.num_programs(2)), BLOCK_K) * BLOCK_K
-    last = tl.minimum((split + 1) * share, count)
+    first, last = split_range(count, split, tl.num_programs(2), BLOCK_K)
     channels += tile * num_channels
     total = tl.zeros([BLOCK_M, BLOCK_N], tl.int32)
-    for start in range(split * share, last, BLOCK_K):
+    for start in range(first, last, BLOCK_K):
         slot = start + tl.arange(0, BLOCK_K)
         inside = slot < last
         channel = tl.load(channels + slot, mask=inside, other=0)
