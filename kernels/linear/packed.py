@@ -8,6 +8,7 @@ torch lacks them, or the CPU lacks bf16, nothing is packed.
 from __future__ import annotations
 
 import logging
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -25,16 +26,26 @@ def pack_weight(weight: Tensor, num_rows: int) -> Tensor | None:
         num_rows: how many rows the products will have, a hint.
     Returns: opaque; about as large as the weight.
     """
-    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
-        return None
+    fits = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    return _rearranged(weight, num_rows) if fits and _packs() else None
+
+
+@cache
+def _packs() -> bool:
+    """Whether this CPU and this torch can; tried once, and said once where they cannot."""
     try:
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            return None
-        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.t(), num_rows)
-        packed_product(torch.zeros(1, weight.shape[0], dtype=weight.dtype), packed, None)
+            return False
+        probe = torch.ones(4, 4, dtype=torch.bfloat16)
+        packed_product(probe, _rearranged(probe, 4), None)
     except (AttributeError, RuntimeError) as error:
         _log.warning("weights are not packed, products of many rows take longer: %s", error)
-        return None
+        return False
+    return True
+
+
+def _rearranged(weight: Tensor, num_rows: int) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.t(), num_rows)
     return packed
 
 
