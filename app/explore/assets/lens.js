@@ -128,7 +128,7 @@ class LensPanel {
       view.axes[at], shares?.[at] ?? null, shared).element));
     const away = isNumber(row.s) ? Math.abs(row.s - view.taken.s) : 0;
     this.say(away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
-      + "the device or the precision has changed since." : "Every level of one axis, the others as taken. Dashed: this step dense.");
+      + "sums in another order, or of another precision, chose other pages or channels." : "Every level of one axis, the others as taken. Dashed: this step dense.");
     this.bits.replaceChildren(...this.levels[2].map((bits) => h("option", { value: bits },
       count(bits, "bit"))));
     this.bits.value = this.levels[2][nearest(this.levels[2], view.taken.a[2])];
