@@ -135,20 +135,23 @@ class GenerationRuns:
         with self._turn:
             self._turn.notify_all()
 
-    def with_model(self, owner: str, ask: Callable[[Any], AnswerT]) -> AnswerT:
+    def with_model(
+        self, owner: str, ask: Callable[[Any], AnswerT], patience_s: float | None = None
+    ) -> AnswerT:
         """Ask the model something short, in line with the runs; returns what ``ask`` does.
 
+        Args:
+            patience_s: how long it waits in line; by default ``QUESTION_PATIENCE_S``.
         Raises: AppError while the model is not loaded, or has been busy for too long.
         """
+        patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
         question = _Question(owner)
         with self._turn:
             self._check_room(owner)
             self._line.append(question)
         try:
             with self._turn:
-                is_first = self._turn.wait_for(
-                    lambda: self._line[0] is question, QUESTION_PATIENCE_S
-                )
+                is_first = self._turn.wait_for(lambda: self._line[0] is question, patience_s)
             model = self._loader.loaded()
             if model is None:
                 raise AppError("The model is not loaded yet. Try again when it is ready.")
@@ -159,6 +162,12 @@ class GenerationRuns:
             with self._turn:
                 self._line.remove(question)
                 self._turn.notify_all()
+
+    def before(self, owner: str) -> int:
+        """How many stand in line for the model before this owner's first, else in all."""
+        with self._turn:
+            owners = [one.owner for one in self._line]
+        return owners.index(owner) if owner in owners else len(owners)
 
     def active(self, owner: str) -> str | None:
         """The id of this visitor's newest run that has not ended."""

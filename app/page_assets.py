@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from app.glossary import glossary_head
 from app.theme import colour_css
 from sol_core.actions import ActionGrid
 
@@ -28,6 +29,8 @@ _STYLE_SHEETS = (
     ("app.train", "jobs.css"),
     ("app.train", "train.css"),
     ("app.evaluate", "evaluate.css"),
+    ("app.learn", "learn.css"),
+    ("app.glossary", "glossary.css"),
 )
 # Where a page's scripts are looked for after its own folder.
 _SHARED = ("app.explore", "app.train")
@@ -46,12 +49,12 @@ def page_script(package: str, names: tuple[str, ...], constants: dict[str, Any])
 
 
 def page_head() -> str:
-    """The style sheet of all pages, for ``launch(head=…)``.
+    """The style sheet and the glossary of all pages, for ``launch(head=…)``.
 
     ``launch(css=…)`` rewrites selectors, and does not get ``:is()`` and ``@media`` right.
     """
     sheets = [colour_css(), *(_asset(package, name) for package, name in _STYLE_SHEETS)]
-    return "<style>\n" + "\n".join(sheets) + "\n</style>"
+    return "<style>\n" + "\n".join(sheets) + "\n</style>\n" + glossary_head()
 
 
 @cache

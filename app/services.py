@@ -6,8 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from app.experiment_desk import ExperimentDesk
 from app.generation_runs import GenerateFunction, GenerationRuns
 from app.lens_desk import LensDesk
+from app.lesson_experiments import lesson_experiments
 from app.model_loader import LoadFunction, ModelLoader
 from app.paths import DataDir
 from app.policy_library import PolicyLibrary
@@ -32,13 +34,15 @@ class Services:
     loader: ModelLoader
     runs: GenerationRuns
     lens: LensDesk
+    experiments: ExperimentDesk
     is_shared: bool
     data_dir: DataDir
     policies: PolicyLibrary
     jobs_allowed: bool
 
     def close(self) -> None:
-        """Stop generations, save what there is, close the database."""
+        """Stop generations and experiments, save what there is, close the database."""
+        self.experiments.close()
         self.runs.close()
         self.store.close()
 
@@ -74,8 +78,18 @@ def build_services(
     runs = GenerationRuns(store.runs, loader, generate)
     loader.start()
     policies = PolicyLibrary(data_dir)
-    lens = LensDesk(runs)
-    return Services(store, loader, runs, lens, is_space(), data_dir, policies, are_jobs_allowed())
+    experiments = ExperimentDesk(runs, loader, lesson_experiments(policies))
+    return Services(
+        store=store,
+        loader=loader,
+        runs=runs,
+        lens=LensDesk(runs),
+        experiments=experiments,
+        is_shared=is_space(),
+        data_dir=data_dir,
+        policies=policies,
+        jobs_allowed=are_jobs_allowed(),
+    )
 
 
 def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:

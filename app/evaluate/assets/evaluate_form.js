@@ -63,20 +63,20 @@ class EvaluateForm {
     this.policies = new PolicyChoice();
     this.fields = {
       random: numberField({ label: "Random schedules", min: 0, max: 1000,
-        hint: "Per budget; the one that does best over all texts is a baseline. 0: none." }),
-      emc: toggleField({ label: "Uncertainty (EMC)", hint: "Spends more after unsure steps." }),
-      dac: toggleField({ label: "Drift (DAC)", hint: "Spends more where the hidden state moves." }),
+        hint: "Per budget; the [[random|one]] that does best over all texts is a [[baseline]]. 0: none." }),
+      emc: toggleField({ label: "Uncertainty (EMC)", hint: "[[emc|Spends more]] after unsure steps." }),
+      dac: toggleField({ label: "Drift (DAC)", hint: "[[dac|Spends more]] where the hidden state moves." }),
       budgets: linesField({ label: "Budgets" }),
       texts: numberField({ label: "Texts", min: 2 }),
       windows: numberField({ label: "Windows per text", min: 1,
-        hint: "Rollouts one after another; they share the text's one dense reading." }),
+        hint: "[[rollout|Rollouts]] one after another; they share the text's one dense reading." }),
       steps: numberField({ label: "Steps per window", min: 1 }),
-      context: numberField({ label: "Context", min: 1, hint: "Tokens read densely before." }),
+      context: numberField({ label: "Context", min: 1, hint: "Tokens read densely before ([[prefill]])." }),
       seed: numberField({ label: "Seed", min: 0 }),
       sampled: toggleField({ label: "Also with sampled actions", hint: "Beside the greedy ones." }),
       pollution: toggleField({ label: "KV pollution probe",
-        hint: "How long compressed keys and values do harm." }),
-      refresh: toggleField({ label: "Cache refresh", hint: "What it gives, and what it costs." }),
+        hint: "How long compressed keys and values [[kv pollution|do harm]]." }),
+      refresh: toggleField({ label: "Cache refresh", hint: "What a [[refresh]] gives, and what it costs." }),
     };
     this.corpus = new CorpusPicker(api);
     this.element = this.build();
@@ -101,7 +101,7 @@ class EvaluateForm {
       onsubmit: (event) => this.submit(event) },
     this.policies.element,
     h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Baselines"),
-      h("p", { class: "sol-hint" }, "Dense and static always run, at the policy's own spend."),
+      h("p", { class: "sol-hint" }, glossed("[[dense|Dense]] and [[static]] always run, at the policy's own [[spend]].")),
       fields.random.element, fields.emc.element, fields.dac.element),
     budgets, this.corpus.element,
     h("div", { class: "sol-advanced-grid is-flush" }, fields.texts.element, fields.windows.element,

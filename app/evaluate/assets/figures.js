@@ -43,7 +43,7 @@ function paretoFigure(data) {
   const styles = data.methods.map((one, place) => methodStyle(one.name, place));
   return figure({
     data, title: "Pareto front", tools: measure.element,
-    aid: "Each mark is a budget; lines join what no other budget of the same method beats. Lower and further left is better.",
+    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label,
       colour: styles[place].colour, dash: styles[place].dash })),
     layout: () => ({ hovermode: "closest", uirevision: measure.get(), datarevision: Math.random(),
@@ -113,7 +113,7 @@ function adherenceFigure(data) {
   const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
   return figure({
     data, title: "Budget adherence", keys: AXIS_KEYS,
-    aid: "On the line a budget is met exactly. Bars: how far a single text is off, on average.",
+    aid: "On the line a [[budget]] is met exactly ([[adherence]]). Bars: how far a single text is off, on average.",
     layout: () => ({ hovermode: "closest", uirevision: 1, datarevision: Math.random(),
       xaxis: { ...pointAxis("requested"), range: [low, high] },
       yaxis: { ...pointAxis("spent"), range: [low, high] },
@@ -135,7 +135,7 @@ function variabilityFigure(data) {
   budget.value = Math.floor(data.budgets.length / 2);
   return figure({
     data, title: "Spend over the steps", tools: budget, keys: AXIS_KEYS,
-    aid: "Line: the policy's mean at each step of an episode. Shade: one standard deviation over texts. Dotted: the budget.",
+    aid: "Line: the policy's mean at each step of an [[episode]]. Shade: one standard deviation over texts. Dotted: the budget.",
     layout: () => ({ uirevision: 1, datarevision: Math.random(),
       xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
       yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
@@ -203,7 +203,7 @@ function pollutionFigure(data) {
   const measured = AXES.filter((axis) => data.axes[axis.limits]?.length);
   return figure({
     data, title: "KV pollution", keys: AXIS_KEYS,
-    aid: "Perplexity of dense steps right after a compressed region, against a run that was dense throughout. 0: compression leaves no trace.",
+    aid: "[[perplexity|Perplexity]] of dense steps right after a compressed region, against a run that was dense throughout. 0: compression leaves no trace.",
     layout: () => ({ hovermode: "closest", uirevision: 1, datarevision: Math.random(),
       xaxis: pointAxis("level of the region (bits of 16)"),
       yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
@@ -228,7 +228,7 @@ function refreshFigure(data) {
     data: { rows: data }, title: "Cache refresh",
     keys: [{ id: "without", name: "Without", colour: "channels" },
       { id: "with", name: "With refresh", colour: "accent" }],
-    aid: "KL to dense over several episodes. Refresh replays each finished episode densely; hover for what it costs.",
+    aid: "[[kl|KL]] to dense over several episodes. [[refresh|Refresh]] replays each finished episode densely; hover for what it costs.",
     layout: () => ({ hovermode: "closest", barmode: "group", bargap: 0.35, uirevision: 1,
       datarevision: Math.random(), margin: { l: 46, r: 14, t: 8, b: 74 },
       xaxis: { showgrid: false, tickangle: 0, tickvals: data.map((one) => one.label), tickfont: { size: 10, color: themeColour("muted") },

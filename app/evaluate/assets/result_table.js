@@ -22,7 +22,7 @@ function headlineTiles(line, baseline) {
   const gap = Object.values(line.gap).filter(isNumber);
   const tiles = [better("kl"), better("nll"),
     ["Mean gain, NLL", gainText(line.nll.mean_gain), "nats per token"],
-    ["Gap recovered", `${percent(line.nll.recovered)} · ${percent(line.kl.recovered)}`,
+    ["Gap [[recovered]]", `${percent(line.nll.recovered)} · ${percent(line.kl.recovered)}`,
       "of static to dense: NLL · KL"],
     ["Off budget", gap.length ? `${(100 * Math.max(...gap)).toFixed(2)}` : MISSING,
       "points, worst axis, mean of texts"]];
@@ -46,8 +46,8 @@ class ResultTable {
       h("header", {}, h("h2", {}, "Every budget"), this.tools),
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Table" },
         h("table", { class: "sol-table" }, this.caption, this.head, this.body)),
-      h("p", { class: "sol-chart-note" }, "Gain: baseline minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-        + "over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01."));
+      h("p", { class: "sol-chart-note" }, glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
+        + "[[interval]] over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01.")));
     this.measure.element.addEventListener("change", () => this.render());
   }
 

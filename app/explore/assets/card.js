@@ -98,20 +98,20 @@ function cardSpend(row) {
   const lanes = AXES.map((axis) => {
     const value = axis.of(row);
     return h("div", { class: "sol-card-lane" },
-      h("span", { class: "sol-name" }, axis.name),
+      h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
       h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(value) }),
       h("span", { class: "sol-value" }, axis.show(value)));
   });
   const facts = [
-    ["Surprisal", `${nats(row.s)} nats`, `p = ${probability(Math.exp(-row.s))}`],
-    ["Entropy", `${nats(row.h)} nats`, ""],
-    ["KL to dense", isNumber(row.kl) ? `${nats(row.kl)} nats` : "not measured", ""],
+    ["[[surprisal|Surprisal]]", `${nats(row.s)} nats`, `p = ${probability(Math.exp(-row.s))}`],
+    ["[[entropy|Entropy]]", `${nats(row.h)} nats`, ""],
+    ["[[kl|KL]] to [[dense]]", isNumber(row.kl) ? `${nats(row.kl)} nats` : "not measured", ""],
   ];
   for (const side of row.side) {
     facts.push([`In the ${side.n} row`, `${nats(side.s)} nats`, `here ${signed(row.s - side.s)}`]);
   }
   return h("div", { class: "sol-card-spend" }, lanes, h("dl", { class: "sol-card-facts" },
-    facts.map(([name, value, more]) => [h("dt", {}, name), h("dd", {}, value),
+    facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value),
       h("dd", { class: "sol-muted" }, more)])));
 }
 

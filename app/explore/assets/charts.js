@@ -55,8 +55,9 @@ class Charts {
   explain() {
     const { isDense, hasKl } = this.data;
     const missing = this.data.x.length > 0 && !hasKl && !isDense;
-    setText(this.quality.note, isDense ? "A dense run is its own reference: KL to dense is zero."
-      : "Turn on “Measure quality against dense” to measure KL.");
+    const text = isDense ? "A dense run is its own reference: [[kl|KL]] to dense is zero."
+      : "Turn on “Measure quality against dense” to measure [[kl|KL]].";
+    if (this.explained !== text) this.quality.note.replaceChildren(...glossed(this.explained = text));
     show(this.quality.note, missing || (isDense && this.data.x.length > 0));
   }
 

@@ -5,12 +5,12 @@ function budgetFields() {
   const [keep, channels, bits] = ["keep", "channels", "bits"].map((name) => PAGE.limits[name]);
   return {
     keep: sliderField({ label: "Attention kept", unit: "%", axis: "attention", min: keep[0],
-      max: keep[1], step: 1, hint: "Share of the cached tokens a step may read." }),
+      max: keep[1], step: 1, hint: "Share of the cached tokens a [[decode step|step]] may read: its best [[page|pages]]." }),
     channels: sliderField({ label: "Channels kept", unit: "%", axis: "channels",
       min: channels[0], max: channels[1], step: 1,
-      hint: "Share of the MLP's input channels; the rest of the weights is not read." }),
+      hint: "Share of the [[mlp|MLP]]'s input [[channel|channels]]; the rest of the weights is not read." }),
     bits: sliderField({ label: "Bits", unit: "bit", axis: "bits", min: bits[0], max: bits[1],
-      step: 0.5, hint: "Width of the MLP's activations; 16 leaves them as they are." }),
+      step: 0.5, hint: "Width of the MLP's [[activation|activations]]; 16 leaves them as they are." }),
   };
 }
 
@@ -18,19 +18,19 @@ function advancedFields() {
   return {
     max_new_tokens: numberField({ label: "Max new tokens", min: 1, max: PAGE.maxNewTokens }),
     temperature: numberField({ label: "Temperature", min: 0, max: 100, step: "any",
-      hint: "0 always takes the most probable token." }),
+      hint: "Of the [[temperature|draw]]: 0 always takes the most probable token." }),
     top_k: numberField({ label: "Top-k", min: 0, hint: "0 keeps all." }),
     top_p: numberField({ label: "Top-p", min: 0, max: 1, step: "any", hint: "1 keeps all." }),
     repetition_penalty: numberField({ label: "Repetition penalty", min: 0, step: "any",
       hint: "1 is off." }),
     seed: numberField({ label: "Seed", hint: "Of sampling and of the random schedule." }),
     episode_steps: numberField({ label: "Episode length", min: 1,
-      hint: "Steps after which schedules start again." }),
+      hint: "Steps of an [[episode]]; then schedules start again." }),
     quant_site: choiceField({ label: "Quantisation site",
       choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
-      hint: "The output is what papers report." }),
+      hint: "[[quantisation site|Where]] activations are rounded; papers report the output." }),
     refresh: toggleField({ label: "Refresh the cache after each episode",
-      hint: "Replays it densely; the cost is counted." }),
+      hint: "[[refresh|Replays]] it densely; the cost is counted." }),
     ignore_end_of_text: toggleField({ label: "Ignore end of text",
       hint: "Go on to the token limit." }),
     stop: linesField({ label: "Stop strings",
@@ -49,9 +49,9 @@ class Controls {
         hint: "Wrap the prompt as a message; off continues the text." }),
       schedule: scheduleField(on.policies),
       shadow: toggleField({ label: "Measure quality against dense",
-        hint: "Adds a shadow row to every step: KL to dense, at the price of a wider batch." }),
+        hint: "Adds a [[shadow row]] to every step: [[kl|KL]] to [[dense]], at the price of a wider batch." }),
       static_row: toggleField({ label: "Compare with static",
-        hint: "Adds a row that spends the same budget evenly." }),
+        hint: "Adds a row that spends the same [[budget]] evenly." }),
       ...this.budget,
       ...this.advanced,
     };

@@ -28,6 +28,13 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// Text whose terms, [[TERM]] or [[TERM|as shown]], explain themselves; see app/glossary.
+// Hovered only, without a place in the tab order, where `isPassive`: inside what itself is a tip.
+function glossed(text, isPassive = false) {
+  return window.solGlossary ? window.solGlossary.glossed(text, isPassive)
+    : [String(text).replace(/\[\[(?:[^\]|]+\|)?([^\]]+)\]\]/g, "$1")];
+}
+
 function show(node, visible) {
   node.hidden = !visible;
 }
@@ -101,9 +108,9 @@ async function copyText(text) {
   area.remove();
 }
 
-// The address of what is on show: a "run", a "train" job or an "evaluation". Other parameters
-// (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "train", "evaluation"];
+// The address of what is on show: a "run", a "train" job, an "evaluation" or a "lesson". Other
+// parameters (the theme, a Space's) stay as they are.
+const SHOWN = ["run", "train", "evaluation", "lesson"];
 
 function addressOf(name, id) {
   const url = new URL(window.location.href);

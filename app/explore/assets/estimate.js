@@ -25,7 +25,7 @@ class Estimate {
         h("div", { class: "sol-field" }, h("label", { for: this.context.id }, "Context"), this.context),
         this.spend),
       this.table,
-      h("p", { class: "sol-hint" }, h("b", {}, "Estimate, memory- and compute-bound floor, not measured."),
+      h("p", { class: "sol-hint" }, h("b", {}, "Estimate, memory- and compute-bound floor (", glossed("[[roofline]]"), "), not measured."),
         " Milliseconds per token of one text in 16 bits, at full bandwidth and without launch "
         + "overhead. Bits of the activations change nothing here."));
     this.clear();

@@ -89,7 +89,7 @@ class ExplorePage {
   }
 
   route() {
-    if (askedFor("train") || askedFor("evaluation")) return;
+    if (SHOWN.some((name) => name !== "run" && askedFor(name))) return;
     const asked = askedFor("run");
     if (asked === this.follower.runId) return;
     if (asked) this.open(asked, null);

@@ -7,7 +7,7 @@ function labelled(label, hint, input, className) {
   if (hintId) input.setAttribute("aria-describedby", hintId);
   return h("div", { class: `sol-field ${className || ""}` },
     h("label", { for: input.id }, label), input,
-    hint && h("p", { class: "sol-hint", id: hintId }, hint));
+    hint && h("p", { class: "sol-hint", id: hintId }, glossed(hint)));
 }
 
 function toggleField({ label, hint }) {
@@ -17,7 +17,7 @@ function toggleField({ label, hint }) {
   if (hint) input.setAttribute("aria-describedby", hintId);
   const element = h("div", { class: "sol-toggle" }, input,
     h("div", {}, h("label", { for: input.id }, label),
-      hint && h("p", { class: "sol-hint", id: hintId }, hint)));
+      hint && h("p", { class: "sol-hint", id: hintId }, glossed(hint))));
   return { element, input, get: () => input.checked, set: (value) => { input.checked = value; } };
 }
 
@@ -36,7 +36,7 @@ function sliderField({ label, hint, unit, axis, min, max, step }) {
   const element = h("div", { class: "sol-slider", "data-axis": axis },
     h("div", { class: "sol-slider-head" },
       h("label", { for: range.id }, label), number, h("span", { class: "sol-unit" }, unit)),
-    range, h("p", { class: "sol-hint", id: hintId }, hint));
+    range, h("p", { class: "sol-hint", id: hintId }, glossed(hint)));
   return {
     element, input: range,
     get: () => number.valueAsNumber,
@@ -81,7 +81,11 @@ function pillsField({ legend, choices, meanings }) {
   const element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, legend),
     h("div", { class: "sol-pills" }, pills), meanings && meaning);
   const get = () => Object.keys(inputs).find((value) => inputs[value].checked);
-  const refresh = () => meanings && setText(meaning, meanings[get()] || "");
+  let told = null;
+  const refresh = () => {
+    const text = meanings?.[get()] || "";
+    if (text !== told) meaning.replaceChildren(...glossed(told = text));
+  };
   element.addEventListener("change", refresh);
   return {
     element, get,

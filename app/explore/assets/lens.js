@@ -144,9 +144,9 @@ class LensPanel {
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
     this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.value) : "");
-    setText(this.trailNote, followed ? "How each of these steps, against a dense one, changes the tokens "
-      + "after it through the keys and values it leaves in the cache. In nats; a dot is less than 0.005."
-      : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed.");
+    this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a dense one, changes the tokens "
+      + "after it through the keys and values it leaves in the cache ([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
+      : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed."));
     if (this.planeRows) {
       this.plane.replaceChildren(planeTable(this.planeRows, this.measure.value, view.taken));
       setText(this.planeState, this.measure.value === "kl" ? "KL to dense, nats" : "Surprisal, nats");

@@ -12,7 +12,7 @@ function flash(button, text) {
 function tile(name, note) {
   const value = h("dd", {}, MISSING);
   const small = h("small", {}, note);
-  return { value, note: small, element: h("div", { class: "sol-tile" }, h("dt", {}, name), value,
+  return { value, note: small, element: h("div", { class: "sol-tile" }, h("dt", {}, glossed(name)), value,
     h("dd", {}, small)) };
 }
 
@@ -51,8 +51,8 @@ function emptyState() {
         tokenNodes(text)))),
     h("h2", {}, "Every token will show what it cost"),
     h("ol", {},
-      h("li", {}, "Its colour is the axis you choose: dark blue for little, yellow for much."),
-      h("li", {}, "Three lanes under it: attention, channels and bits. A full lane is dense."),
+      h("li", {}, glossed("Its colour is the [[axis]] you choose: dark blue for little, yellow for much.")),
+      h("li", {}, glossed("Three lanes under it: attention, channels and bits. A full lane is [[dense]].")),
       h("li", {}, "Its card says what else the model considered, and what compression changed.")),
     h("p", { class: "sol-muted" }, "The sample is an illustration. Press Generate for real tokens."));
 }

@@ -3,12 +3,12 @@
 
 const POLICY_PREFIX = "policy:";
 const SCHEDULE_MEANINGS = {
-  policy: "A trained policy looks at the model's state and decides each step.",
-  dense: "Every step spends everything: the plain model.",
-  static: "Every step spends the same, mixed evenly to meet the budget.",
-  random: "Steps differ at random around the budget; same seed, same steps.",
-  emc: "Spends more where the previous step was unsure, and still meets the budget.",
-  dac: "Spends more where the hidden state moves fast, and still meets the budget.",
+  policy: "A trained [[policy]] looks at the model's state and decides each step.",
+  dense: "[[dense|Every step]] spends everything: the plain model.",
+  static: "[[static|Every step]] spends the same, mixed evenly to meet the budget.",
+  random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
+  emc: "[[emc|Spends more]] where the previous step was unsure, and still meets the budget.",
+  dac: "[[dac|Spends more]] where the hidden state moves fast, and still meets the budget.",
 };
 
 // askNames: a call that gives the names of the stored policies.

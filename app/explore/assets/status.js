@@ -67,10 +67,10 @@ class Status {
       onclick: on.backToLive }, "Show the running generation");
     this.message = h("p", { class: "sol-message", hidden: true });
     this.tiles = {
-      tokens: tile("Tokens", "generated"),
+      tokens: tile("[[token|Tokens]]", "generated"),
       speed: tile("Tokens/s", "measured"),
       step: tile("Per token", "measured"),
-      flops: tile("FLOPs saved", "computed"),
+      flops: tile("[[flop|FLOPs]] saved", "computed"),
       bytes: tile("Bytes saved", "computed"),
     };
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
@@ -81,7 +81,7 @@ class Status {
         this.announce),
       this.message,
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
-        h("div", { class: "sol-tile is-spend" }, h("dt", {}, "Spent / asked for"),
+        h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget|asked for]]")),
           h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
             h("i", { "aria-hidden": "true" }), h("span", { class: "sol-spend-name" }, axis.name),
             this.spend[at]))))),

@@ -11,7 +11,7 @@ class Figure extends Chart {
       ...spec.layout(data) }) }, {});
     this.element.classList.add("sol-figure");
     if (spec.tools) this.legend.before(spec.tools);
-    setText(this.note, spec.aid);
+    this.note.replaceChildren(...glossed(spec.aid));
     show(this.note, true);
   }
 

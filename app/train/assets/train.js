@@ -1,8 +1,8 @@
 // Puts the Train page together: form, job on show with its charts and sample, list of jobs.
 
 const TILES = {
-  kl: ["KL, held out", "nats per token"],
-  nll: ["NLL, held out", "nats per token"],
+  kl: ["[[kl|KL]], [[held out]]", "nats per token"],
+  nll: ["[[nll|NLL]], held out", "nats per token"],
   gap: ["Largest gap", "points off the budget"],
   speed: ["Decisions/s", "measured"],
   phase: ["Phase", "of this run"],

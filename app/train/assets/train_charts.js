@@ -85,7 +85,7 @@ function trainCharts() {
   return [
     metricChart({
       title: "Held-out KL to dense", keys: QUALITY_KEYS("kl"), uses: ["kl", "kl_static"],
-      aid: "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than static does for the same spend.",
+      aid: "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than [[static]] does for the same [[spend]].",
       layout: () => ({ yaxis: { title: smallTitle("nats per token") } }),
       traces: (data) => [
         metricLine(data, "kl_static", "Static %{y:.4f} nats", { colour: "channels", dash: "dash" }),
@@ -95,7 +95,7 @@ function trainCharts() {
     metricChart({
       title: "Held-out NLL", uses: ["nll", "nll_static", "nll_dense"],
       keys: [...QUALITY_KEYS("nll"), { id: "nll_dense", name: "Dense", colour: "muted", dash: "faint" }],
-      aid: "How surprised the model is by unseen text. Dense is the floor; what lies between static and dense can be recovered.",
+      aid: "How surprised the model is by unseen text. [[dense|Dense]] is the floor; what lies between static and dense can be [[recovered]].",
       layout: () => ({ yaxis: { title: smallTitle("nats per token") } }),
       traces: (data) => [
         metricLine(data, "nll_dense", "Dense %{y:.4f} nats", { colour: "muted", width: 1, dash: "dot" }),
@@ -107,7 +107,7 @@ function trainCharts() {
       title: "Reward and loss", isTwoScaled: true, uses: ["reward", "loss"],
       keys: [{ id: "reward", name: "Reward", colour: "good" },
         { id: "loss", name: "Loss", colour: "surprisal" }],
-      aid: "Reward of the sampled schedules should rise; the loss belongs to the phase that is running.",
+      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise; the loss belongs to the phase that is running: [[warm start]] or [[grpo|GRPO]].",
       layout: () => ({ yaxis: { title: smallTitle("reward, nats per token") },
         yaxis2: { title: smallTitle("loss"), nticks: 5 } }),
       traces: (data) => [
@@ -118,7 +118,7 @@ function trainCharts() {
     metricChart({
       title: "Budget gap", uses: ["gap_keep", "gap_channels", "gap_bits"],
       keys: AXES.map((axis) => ({ id: `gap_${axis.limits}`, name: axis.name, colour: axis.key })),
-      aid: "Mean spend minus budget, in points of the axis (bits of 16). Inside the band of ±2 points it is on budget.",
+      aid: "Mean spend minus [[budget]], in points of the axis (bits of 16). Inside the band of ±2 points it is on budget.",
       layout: (data) => ({ yaxis: { title: smallTitle("points"), zeroline: true,
         zerolinecolor: themeColour("edge") },
       shapes: [...phaseMarks(data), { type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
@@ -130,7 +130,7 @@ function trainCharts() {
       title: "Exploration", isTwoScaled: true, uses: ["entropy", "clip_fraction"],
       keys: [{ id: "entropy", name: "Entropy", colour: "kl" },
         { id: "clip_fraction", name: "Clipped", colour: "surprisal" }],
-      aid: "Entropy: how undecided the policy is, per axis. Clipped: actions whose change was cut; steadily above 30 % means too large steps.",
+      aid: "[[entropy|Entropy]]: how undecided the policy is, per axis. Clipped: actions whose change was cut; steadily above 30 % means too large steps.",
       layout: () => ({ yaxis: { title: smallTitle("nats"), rangemode: "tozero" },
         yaxis2: { title: smallTitle("clipped, %"), rangemode: "tozero", nticks: 5 } }),
       traces: (data) => [

@@ -1,0 +1,1 @@
+"""Small measurements on the loaded model, each about a second: what the lessons show live."""

@@ -1,0 +1,165 @@
+"""Single steps of a text, each compressed alone: what a step loses when only it is cheap.
+
+The text is prefilled densely once. Every chosen step branches off that cache under every
+action, as rows of one batch, so no step sees what another one's compression left behind:
+the parallel counterfactuals of a policy's damage labels, for a page to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.batch_scheduling import RowSchedulers
+from sol_core.cache import KVCache
+from sol_core.decoding import DecodeOptions, Windows, decode
+from sol_core.divergence import kl_to_dense
+from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.evaluation.rollout import score_step
+from sol_core.events import Alternative
+from sol_core.loading import LanguageModel
+from sol_core.schedules import FixedScheduler
+
+__all__ = ["Choices", "StepLoss", "check_tokens", "losses_alone", "next_choices"]
+
+ROWS_AT_ONCE = 128
+NUM_ALTERNATIVES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StepLoss:
+    """One step under one action, its past dense.
+
+    Attributes:
+        nll: of the text's next token, nats.
+        kl: KL(dense ‖ this) of the step, nats.
+    """
+
+    nll: float
+    kl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What may come next, after one step.
+
+    Attributes:
+        kl: KL(dense ‖ this) of the step, nats; entropy: of this, nats.
+        top: the most probable tokens.
+    """
+
+    kl: float
+    entropy: float
+    top: tuple[Alternative, ...]
+
+
+def check_tokens(model: LanguageModel, tokens: Sequence[int], least: int = 2) -> None:
+    """Raises: ConfigError, ContextLengthError for a text that the model cannot be asked about."""
+    if len(tokens) < least:
+        raise ConfigError(f"the text has {len(tokens)} tokens; at least {least} are needed")
+    if len(tokens) > model.context_length:
+        raise ContextLengthError(
+            f"{len(tokens)} tokens exceed the context of {model.name}, {model.context_length}"
+        )
+
+
+@torch.no_grad()
+def losses_alone(
+    model: LanguageModel,
+    tokens: Sequence[int],
+    first: int,
+    actions: Sequence[Action],
+    grid: ActionGrid,
+) -> list[list[StepLoss]]:
+    """The loss of every step from ``first`` on, under every action.
+
+    Args:
+        first: 1 or more: the first token that is scored.
+    Returns: per action, a StepLoss per token ``first`` … last.
+    Raises: ConfigError, ContextLengthError.
+    """
+    check_tokens(model, tokens, first + 1)
+    if first < 1:
+        raise ConfigError(f"the first scored token is number 1 or later, got {first}")
+    table: list[list[StepLoss]] = [[] for _ in actions]
+    for fed, log_probabilities in _steps(
+        model, tokens, range(first - 1, len(tokens) - 1), actions, grid
+    ):
+        targets = torch.tensor([tokens[at + 1] for at in fed], device=model.lm.device)
+        nll, kl = (scores.T.tolist() for scores in score_step(log_probabilities, targets))
+        for action, row, row_nll, row_kl in zip(actions, table, nll[1:], kl[1:], strict=True):
+            row += map(StepLoss, row_nll, [0.0] * len(fed) if action.is_dense else row_kl)
+    return table
+
+
+@torch.no_grad()
+def next_choices(
+    model: LanguageModel, tokens: Sequence[int], actions: Sequence[Action]
+) -> list[Choices]:
+    """What may follow a text whose last step is dense, then under each action.
+
+    Raises: ConfigError, ContextLengthError.
+    """
+    check_tokens(model, tokens, 1)
+    ((_, log_probabilities),) = _steps(model, tokens, [len(tokens) - 1], actions, ActionGrid())
+    rows = log_probabilities[0]
+    kl, _ = kl_to_dense(rows[:1], rows[None])
+    best = rows.topk(min(NUM_ALTERNATIVES, rows.shape[1]))
+    entropy = -(rows.exp() * rows).sum(-1)
+    return [
+        Choices(
+            0.0 if action.is_dense else float(kl[0, at]),
+            float(entropy[at]),
+            tuple(
+                Alternative(token, _piece(model, token), probability)
+                for token, probability in zip(
+                    best.indices[at].tolist(), best.values[at].exp().tolist(), strict=True
+                )
+            ),
+        )
+        for at, action in enumerate((DENSE, *actions))
+    ]
+
+
+def _steps(
+    model: LanguageModel,
+    tokens: Sequence[int],
+    fed: Sequence[int],
+    actions: Sequence[Action],
+    grid: ActionGrid,
+) -> Iterator[tuple[Sequence[int], Tensor]]:
+    """Decode the steps that feed these tokens, under a dense action and the given ones.
+
+    Args:
+        fed: places in ``tokens``, ascending.
+    Yields: some of the places, and log probabilities [places, 1 + actions, V], dense first.
+    """
+    group = 1 + len(actions)
+    options = DecodeOptions(1, quant_site=grid.quant_site, rows_per_sequence=group)
+    cache = _prefilled(model, tokens[: fed[-1]], grid)
+    at_once = max(1, ROWS_AT_ONCE // group)
+    for start in range(0, len(fed), at_once):
+        part = fed[start : start + at_once]
+        windows = Windows(cache, (0,) * len(part), tuple(part))
+        rows = RowSchedulers(
+            [FixedScheduler([action]) for _ in part for action in (DENSE, *actions)]
+        )
+        for step in decode(
+            model.lm, windows, [tokens[at] for at in part], rows, lambda _: None, options
+        ):
+            yield part, step.log_probabilities.unflatten(0, (-1, group))
+
+
+def _piece(model: LanguageModel, token: int) -> str:
+    return str(model.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
+
+def _prefilled(model: LanguageModel, tokens: Sequence[int], grid: ActionGrid) -> KVCache:
+    cache = model.lm.new_cache(1, max(len(tokens), 1), page_size=grid.page_size)
+    if tokens:
+        model.lm.prefill(torch.tensor([list(tokens)], device=model.lm.device), cache)
+    return cache

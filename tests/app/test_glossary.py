@@ -1,0 +1,41 @@
+"""The glossary: every term that a page uses is explained, and every one explained is used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from app.glossary import glossary_head, terms
+
+APP = Path(__file__).resolve().parents[2] / "app"
+TERM = re.compile(r"\[\[([a-z][a-z -]*)(?:\|[^\]\[]+)?\]\]")
+
+
+def used() -> set[str]:
+    scripts = [*APP.glob("*/assets/*.js")]
+    assert len(scripts) > 40
+    return {key for path in scripts for key in TERM.findall(path.read_text("utf-8"))}
+
+
+def test_every_term_used_is_explained() -> None:
+    assert used() - set(terms()) == set()
+
+
+def test_every_explained_term_is_used_somewhere() -> None:
+    assert set(terms()) - used() == set()
+
+
+def test_explanations_are_short_sentences() -> None:
+    for key, entry in terms().items():
+        assert key == key.lower()
+        assert set(entry) == {"name", "text"}
+        assert 30 <= len(entry["text"]) <= 220, key
+        assert entry["text"].endswith("."), key
+        assert "!" not in entry["text"]
+
+
+def test_the_head_cannot_be_left_by_a_term() -> None:
+    head = glossary_head()
+    table = head.split("</script>", 1)[0]
+    assert "<" not in table.removeprefix('<script type="application/json" id="sol-terms">')
+    assert head.count("</script>") == 2
