@@ -32,7 +32,7 @@ KEEP_LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 BIT_LEVELS = (5, 6, 7, 8, 10, 12)
 BIT_STEPS = 12
 SPEND_STEPS = 24
-BUDGETS = (0.5, 0.6, 0.7)
+SPEND_BUDGET = 0.5  # of the channels
 SITES: tuple[QuantSite, ...] = ("mlp_output", "mlp_input")
 
 
@@ -150,7 +150,7 @@ def spenders(
         policy = load_policy(policy_folder(), model, grid=ActionGrid())
     except SolError as error:
         problem = str(error)
-    found, table = compare_spenders(model, tokens, first, _budget(parameters), policy)
+    found, table = compare_spenders(model, tokens, first, SPEND_BUDGET, policy)
     return {
         "tokens": _texts(model, tokens),
         "first": first,
@@ -206,10 +206,3 @@ def _picks(value: Any, vocabulary: int) -> list[int]:
     if not all(type(pick) is int and 0 <= pick < vocabulary for pick in value):
         raise AppError(f"picks must be token ids from 0 to {vocabulary - 1}. Reload the page.")
     return value
-
-
-def _budget(parameters: Parameters) -> float:
-    budget = parameters.get("budget")
-    if budget not in BUDGETS:
-        raise AppError(f"budget must be one of {BUDGETS}, got {budget!r}. Reload the page.")
-    return float(budget)

@@ -13,7 +13,7 @@ class PagesPicture {
   draw(result) {
     this.result = result;
     const levels = result.levels.slice(0, -1);
-    this.view = new PassageView(result.tokens, result.first, "The passage, coloured by what each step loses");
+    this.view = new PassageView(result.tokens, result.first, "The passage, coloured by what each step loses", result.page_size);
     this.note = h("p", { class: "sol-learn-state" });
     const slider = levelSlider({ label: "Attention kept", axis: "attention", levels,
       text: percent, at: 0, show: (at) => this.show(at) });
@@ -35,7 +35,7 @@ class PagesPicture {
     this.view.paint(losses, LOSS_TOP, (place) => `${text(place).trim()}: ${signed(losses[place])} nats`);
     const cached = result.first + losses.length;
     const pages = Math.ceil(cached / result.page_size);
-    setText(this.note, `${Math.ceil(Math.ceil(result.levels[at] * cached) / result.page_size)} of ${pages} pages read at the end; `
+    setText(this.note, `Thin marks: pages. ${Math.ceil(Math.ceil(result.levels[at] * cached) / result.page_size)} of ${pages} pages read at the end; `
       + `on average ${signed(mean(losses))} nats`);
     const order = losses.map((_, place) => place).sort((one, other) => losses[other] - losses[one]).slice(0, 5);
     this.worst.replaceChildren(...order.map((place) => barRow(pickedText(text(place)), losses[place] / Math.max(losses[order[0]], LOSS_TOP),

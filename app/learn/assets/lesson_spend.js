@@ -19,7 +19,7 @@ class SpendPicture {
     this.choice.element.addEventListener("change", () => this.paint());
     this.choice.set("hindsight");
     this.note = h("span", { class: "sol-hint" });
-    this.element.replaceChildren(
+    this.element.replaceChildren(...[
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Spenders" }, h("table", { class: "sol-table sol-learn-table" },
         h("thead", {}, h("tr", {}, ["Spent", "Channels kept", "KL to dense", "Of the even loss"].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.n]),
@@ -27,7 +27,8 @@ class SpendPicture {
           h("td", {}, percent(mean(one.kl) / loss))))))),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       this.choice.element, this.view.element,
-      h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note));
+      h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note),
+    ].filter(Boolean));
     this.paint();
   }
 
@@ -47,11 +48,11 @@ const savedShare = ({ spenders }, name) => {
 };
 
 const LESSON_SPEND = {
-  key: "spend", title: "Why spend unevenly?", experiment: "spenders", parameters: { budget: 0.6 },
-  texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
+  key: "spend", title: "Why spend unevenly?", experiment: "spenders", parameters: {},
+  texts: { comet: "Comet", recipe: "Recipe", lighthouse: "Lighthouse" },
   intro: [
-    "The steps differ in what they need, as you have seen. Suppose a [[budget]] of 60 % of the channels, on average over 24 steps. The simplest "
-      + "[[schedule]] is [[static]]: 60 % at every step.",
+    "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on average over 24 steps. The simplest "
+      + "[[schedule]] is [[static]]: half at every step.",
     "Now suppose somebody knew beforehand what every step loses at every level. With the same total they would buy channels where "
       + "they save most and take them where they are not missed. Nobody can know this; it shows how much there is to win.",
   ],
@@ -72,7 +73,7 @@ const LESSON_SPEND = {
     "Loss is unevenly spread: a few steps lose most of it. Even spending is a good schedule when you know nothing, because loss "
       + "grows faster the more one step is cut. It leaves a lot to whoever knows where the need is.",
     "A [[policy]] predicts the [[damage]] of each [[level]] from the model's own state, and pays a [[price]] per channel; the budget sets the "
-      + "price. What comes out is the step's [[action]]. It cannot foresee everything: 24 steps are few, and luck decides much. "
-      + "Evaluate measures it over thousands.",
+      + "price. What comes out is the step's [[action]]. It cannot foresee everything. Try the other texts: 24 steps are few, "
+      + "and on some of them it does no better than even spending. Evaluate measures it over thousands.",
   ],
 };

@@ -30,12 +30,14 @@ function pickedText(text) {
   return h("b", { class: "sol-learn-word", dir: "auto" }, tokenNodes(text));
 }
 
-// A passage, token by token; those from `first` on can be coloured by a value.
+// A passage, token by token; those from `first` on can be coloured by a value. With a page size,
+// marks show where the pages of the cache begin.
 class PassageView {
-  constructor(texts, first, label) {
+  constructor(texts, first, label, pageSize = Infinity) {
     this.first = first;
     this.tokens = texts.map((text, at) => h("span", {
-      class: at < first ? "sol-learn-past" : "sol-token sol-learn-token" }, text));
+      class: `${at < first ? "sol-learn-past" : "sol-token sol-learn-token"}${at % pageSize === 0 ? " is-page" : ""}`,
+    }, text));
     this.element = h("p", { class: "sol-learn-passage", role: "group", "aria-label": label,
       dir: "auto" }, this.tokens);
   }

@@ -1,0 +1,114 @@
+"""axe over every tab with something on it, in both themes and on a narrow screen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+import sol_core.policy
+from app.paths import DataDir
+from app.services import engine_generate
+from sol_core.actions import Budget
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.training.config import PRESETS
+from tests.browser.conftest import Server, Visitor
+from tests.job_samples import (
+    evaluation_result,
+    metric_row,
+    read_stand_in,
+    store_policy,
+    train_sample,
+)
+from tests.tiny_language_model import make_language_model
+from tests.tiny_models import FAMILIES
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+OWNER = "c" * 32
+TABS = ("Explore", "Train", "Evaluate", "History", "Learn")
+
+# Faults of Gradio's own page, by axe rule and the start of the selector, each with its report.
+UPSTREAM: tuple[tuple[str, str, str], ...] = ()
+
+
+@pytest.fixture
+def server(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A tiny model, a training that goes on and an evaluation that has ended."""
+    monkeypatch.setattr("app.policy_library.SHIPPED_FOLDER", tmp_path / "none")
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
+    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
+    model = dataclasses.replace(make_language_model(family), name="fake-model")
+    made = serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
+    jobs = made.services.store.jobs
+    store_policy(made.services.data_dir.policies, "mine")
+    config = EvaluationConfig(budgets=(Budget(0.3, 0.5, 7.0), Budget(0.5, 0.6, 8.0)))
+    params: dict[str, Any] = {"config": config.to_dict(), "policies": ["mine"]}
+    record = jobs.create("evaluate", OWNER, "mine", params | {"model": "fake-model"})
+    jobs.claim("w")
+    jobs.finish(record.id, "w", "succeeded", evaluation_result(("mine",)))
+    params = {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": "mine"}
+    training = jobs.create("train", OWNER, "mine", params)
+    jobs.claim("w")
+    jobs.append_metrics(training.id, [metric_row(step) for step in range(20)])
+    jobs.set_sample(training.id, train_sample(4))
+    jobs.heartbeat(training.id, "w", 0.5, "grpo", 300.0)
+    return made
+
+
+def fill_explore(visitor: Visitor) -> None:
+    visitor.page.get_by_role("radio", name="Random").check(force=True)
+    visitor.set_advanced("Max new tokens", "24")
+    visitor.page.get_by_label("Ignore end of text").check(force=True)
+    visitor.generate("The keeper of the light wrote down")
+    visitor.expect_state("Finished")
+    visitor.tokens.nth(3).click()
+    expect(visitor.page.locator(".sol-lens-line").first).to_be_attached()
+    visitor.page.locator("summary", has_text="Joint grid").click()
+    expect(visitor.page.locator(".is-plane .sol-heat").first).to_be_attached()
+
+
+def fill_learn(visitor: Visitor) -> None:
+    lesson = visitor.page.locator(".sol-lesson:visible")
+    lesson.get_by_role("radio").first.check()
+    lesson.get_by_role("button", name="Commit and measure").click()
+    expect(lesson.locator(".sol-learn-choice").first).to_be_visible()
+
+
+FILL: dict[str, Callable[[Visitor], None]] = {"Explore": fill_explore, "Learn": fill_learn}
+
+
+def violations(page: Page) -> Iterator[str]:
+    """What axe finds and no report explains, one line each."""
+    for found in Axe().run(page).response["violations"]:
+        for node in found["nodes"]:
+            selector = str(node["target"][0])
+            if not any(
+                found["id"] == rule and selector.startswith(start) for rule, start, _ in UPSTREAM
+            ):
+                yield f"{found['id']}: {selector}: {node['failureSummary']}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"color_scheme": "light"},
+        {"color_scheme": "dark", "viewport": {"width": 360, "height": 740}},
+    ],
+    ids=["light", "dark and narrow"],
+)
+def test_axe_finds_nothing_on_any_tab(server: Server, visit: Visit, options: Any) -> None:
+    visitor = visit(server, reduced_motion="reduce", **options)
+    found: list[str] = []
+    for tab in TABS:
+        visitor.tab(tab)
+        FILL.get(tab, lambda visitor: None)(visitor)
+        visitor.page.wait_for_timeout(400)
+        found += [f"{tab}: {line}" for line in violations(visitor.page)]
+    assert found == [], "\n".join(found)
