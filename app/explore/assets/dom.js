@@ -89,6 +89,20 @@ function makeApi(server) {
   };
 }
 
+// A text that is cut off and scrolls can be reached by the keyboard, and only then.
+function reachWhenScrolling(node, label) {
+  new ResizeObserver(() => {
+    if (node.scrollHeight <= node.clientHeight + 1) {
+      ["tabindex", "role", "aria-label"].forEach((name) => node.removeAttribute(name));
+      return;
+    }
+    node.tabIndex = 0;
+    node.setAttribute("role", "group");
+    node.setAttribute("aria-label", label);
+  }).observe(node);
+  return node;
+}
+
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

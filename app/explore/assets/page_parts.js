@@ -23,7 +23,7 @@ function noticeLine(text) {
 }
 
 function leadParts(run) {
-  const text = h("p", { class: "sol-lead-text", dir: "auto" }, run.prompt);
+  const text = reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, run.prompt), "The whole prompt");
   return [h("span", { class: "sol-lead-name" }, run.config.chat ? "You asked" : "Prompt"), text];
 }
 

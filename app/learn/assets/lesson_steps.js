@@ -81,7 +81,7 @@ const LESSON_STEPS = {
     "A language model writes one [[token]] at a time. For each it does one [[decode step]]: it takes the "
       + "text so far, runs it through all of its layers, and gives every token it knows a [[probability]]. "
       + "One is taken, and the next step begins.",
-    "Some tokens are easy: after “New” and “Yor” there is little doubt. Others could be anything. How unexpected a "
+    "Some tokens are easy: after “once upon a” there is little doubt. Others could be anything. How unexpected a "
       + "token was is its [[surprisal]]: 0 [[nats]] if the model was certain, more the less it expected it.",
   ],
   question: "The model will write twelve tokens, some easy, some hard. Which steps will read the most data from memory?",

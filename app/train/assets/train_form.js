@@ -36,7 +36,7 @@ class EstimateView {
       h("p", { class: "sol-hint" }, "Estimate for the default model on two CPU cores. A running "
         + "job reports its own time left."));
     this.element = h("section", { class: "sol-estimate", "aria-label": "Estimate" },
-      h("h3", {}, "Estimate"), this.problem, this.body);
+      h("h2", {}, "Estimate"), this.problem, this.body);
   }
 
   show(answer) {

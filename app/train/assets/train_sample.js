@@ -85,7 +85,8 @@ class SamplePanel {
     setText(this.about, "");
     if (!sample) return;
     this.tokens.lead.replaceChildren(h("span", { class: "sol-lead-name" }, "Read densely before"),
-      h("p", { class: "sol-lead-text", dir: "auto" }, tail(String(sample.context ?? ""))));
+      reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, tail(String(sample.context ?? ""))),
+        "What was read before"));
     this.tokens.append(sample.tokens.filter((one) => one.action?.length === 3).map(sampleRow));
     this.element.querySelector(".sol-scroll").scrollTop = 0;
     setText(this.about, this.sentence(sample));
