@@ -4,21 +4,29 @@ const LESSONS = [LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_BITS, LESSO
 const GLOSSARY = "glossary";
 
 class LearnPage {
-  constructor(root, api) {
+  constructor(root, api, showTab) {
+    this.api = api;
     this.answers = this.restore();
-    this.parts = new Map(LESSONS.map((spec, at) => [spec.key, new Lesson(spec, at + 1, api, {
-      answered: (key, choice) => this.answered(key, choice),
-      next: LESSONS[at + 1] && (() => this.go(LESSONS[at + 1].key)),
-    })]));
+    this.parts = new Map(LESSONS.map((spec, at) => [spec.key, this.makeLesson(spec, at)]));
     this.parts.set(GLOSSARY, new GlossaryList());
     this.links = new Map();
     root.append(h("div", { class: "sol-learn-grid" }, this.buildList(),
       h("div", { class: "sol-learn-stage" }, [...this.parts.values()].map((part) => part.element))));
     for (const [key, choice] of Object.entries(this.answers)) this.parts.get(key)?.restore?.(choice);
-    this.showProgress();
-    addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
+    addEventListener("popstate", () => {
+      if (!askedFor("lesson")) return;
+      this.open(askedFor("lesson"));
+      showTab();
+    });
     // Nothing is measured for a tab that nobody looks at.
     new IntersectionObserver((entries) => this.seen(entries.at(-1).isIntersecting)).observe(root);
+  }
+
+  makeLesson(spec, at) {
+    return new Lesson(spec, at + 1, this.api, {
+      answered: (key, choice) => this.answered(key, choice),
+      next: LESSONS[at + 1] && (() => this.go(LESSONS[at + 1].key)),
+    });
   }
 
   buildList() {
@@ -56,8 +64,17 @@ class LearnPage {
   }
 
   startAgain() {
+    this.answers = {};
     memory.set("lessons", "{}");
-    location.reload();
+    LESSONS.forEach((spec, at) => {
+      const [old, fresh] = [this.parts.get(spec.key), this.makeLesson(spec, at)];
+      old.leave();
+      old.element.replaceWith(fresh.element);
+      this.parts.set(spec.key, fresh);
+    });
+    this.showProgress();
+    this.parts.get(this.key).enter();
+    this.parts.get(this.key).heading.focus();
   }
 
   showProgress() {
@@ -91,5 +108,6 @@ class LearnPage {
 
 {
   const root = element.querySelector(".sol-learn");
-  window.solLearn = new LearnPage(root, makeApi(server));
+  const page = new LearnPage(root, makeApi(server), () => showTab(trigger, "learn"));
+  page.showProgress();
 }

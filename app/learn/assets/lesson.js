@@ -47,12 +47,12 @@ class Lesson {
     this.error = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
     this.again = h("button", { type: "button", class: "sol-button is-small", hidden: true,
       onclick: () => this.measure() }, "Try again");
-    this.verdict = h("p", { class: "sol-verdict" });
+    this.verdict = h("p", { class: "sol-verdict", role: "status" });
     this.text = textChoice(this.spec.texts, () => this.measure());
     this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.picture.element);
     this.source = h("p", { class: "sol-hint" });
-    return h("section", { class: "sol-after", hidden: true, "aria-label": "Measured" },
-      this.verdict, this.text.element, this.state, this.error, this.again, this.figure, this.source,
+    return h("section", { class: "sol-after", hidden: true, tabindex: "-1", "aria-label": "Measured" },
+      this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state), this.error, this.again, this.figure, this.source,
       h("div", { class: "sol-remember" }, h("h3", {}, "What to keep"),
         this.spec.remember.map((text) => h("p", {}, glossed(text)))),
       this.on.next && h("button", { type: "button", class: "sol-button", onclick: this.on.next }, "Next lesson"));
@@ -70,6 +70,7 @@ class Lesson {
     this.on.answered(this.spec.key, choice);
     this.reveal(choice);
     this.measure();
+    this.after.focus({ preventScroll: true }); // the button that had the focus is gone
     this.after.scrollIntoView({ block: "nearest", behavior: isCalm() ? "auto" : "smooth" });
   }
 
