@@ -10,7 +10,7 @@ from importlib.resources import files
 import pytest
 
 from app.page_assets import page_head, page_script, plotly_path
-from app.theme_colours import DARK, LIGHT, NUM_BINS, Palette, Rgb, cividis, contrast, tint
+from app.theme_colours import DARK, LIGHT, NUM_BINS, Palette, Rgb, cividis, contrast, mix, tint
 from app.views import budget_text, finite, json_safe, page_row, page_summary, run_title
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import StepCost, event_to_dict
@@ -34,6 +34,35 @@ def test_text_colours_are_readable_where_they_are_used(palette: Palette) -> None
             assert ratio >= 4.5, (text, ground, ratio)
     assert contrast(Rgb.parse(palette.on_accent), Rgb.parse(palette.accent)) >= 4.5
     assert contrast(Rgb.parse(palette.panel), Rgb.parse(palette.bad)) >= 4.5
+
+
+@THEMES
+@pytest.mark.parametrize("bin_index", range(NUM_BINS))
+def test_glyphs_of_hidden_characters_are_readable_on_every_tint(
+    palette: Palette, bin_index: int
+) -> None:
+    ground = tint(bin_index, palette)
+    for name in ("sol-glyph", "sol-part"):
+        style = re.search(rf"\.{name} {{[^}}]*opacity: ([\d.]+)", page_head())
+        assert style is not None
+        assert contrast(mix(Rgb.parse(palette.text), ground, float(style[1])), ground) >= 4.5
+
+
+@THEMES
+@pytest.mark.parametrize("share", [step / 10 for step in range(11)])
+def test_numbers_are_readable_in_every_cell_of_a_heat_map(palette: Palette, share: float) -> None:
+    for heat in ("kl", "attention"):
+        cell = mix(Rgb.parse(getattr(palette, heat)), Rgb.parse(palette.sunken), 0.46 * share)
+        assert contrast(Rgb.parse(palette.text), cell) >= 4.5, heat
+
+
+@THEMES
+def test_the_ring_of_the_focus_and_errors_stand_out(palette: Palette) -> None:
+    for ground in ("page", "panel", "sunken"):
+        ring, under = Rgb.parse(palette.accent), Rgb.parse(getattr(palette, ground))
+        assert contrast(ring, under) >= 3.0, ground
+    bad, panel = Rgb.parse(palette.bad), Rgb.parse(palette.panel)
+    assert contrast(bad, mix(bad, panel, 0.07)) >= 4.5
 
 
 @THEMES
