@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.benchmark_report import benchmark_table
@@ -58,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     data_dir = open_data_dir(args)
     folder = PolicyLibrary(data_dir).resolve(args.policy)
+    _check_budgets(folder, config)
     model, _ = load_model(args, console)
     from sol_core.downstream import BenchmarkFinished, run_benchmark
 
@@ -84,6 +86,15 @@ def run(args: argparse.Namespace) -> int:
         raise AppError("the benchmark ended without a result")
     write_out(json.dumps(result, allow_nan=False) + "\n" if args.json else benchmark_table(result))
     return 0
+
+
+def _check_budgets(folder: Path, config: BenchmarkConfig) -> None:
+    """Before the model is loaded. Raises: ConfigError, PolicyError."""
+    from sol_core.policy import read_policy_info
+
+    grid = read_policy_info(folder).grid
+    for budget in config.budgets:
+        grid.check_budget(budget)
 
 
 def _config(args: argparse.Namespace) -> BenchmarkConfig:
