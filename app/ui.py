@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app import evaluate, explore, history, learn, train
+from app import benchmark, evaluate, explore, history, learn, train
 from app.services import Services
 
 __all__ = ["TITLE", "build_app"]
@@ -44,7 +44,7 @@ _SHOW_TAB = "() => ({ __type__: 'update', selected: window.solTab ?? 'explore' }
 # The address names what is on show; a reload opens its tab.
 _SHOW_ASKED = """() => {
   const asked = new URL(location.href).searchParams;
-  const tabs = { train: "train", evaluation: "evaluate", lesson: "learn" };
+  const tabs = { train: "train", evaluation: "evaluate", benchmark: "benchmark", lesson: "learn" };
   const name = Object.keys(tabs).find((one) => asked.has(one));
   const selected = tabs[name] ?? "explore";
   return { __type__: "update", selected };
@@ -63,11 +63,21 @@ def build_app(services: Services) -> gr.Blocks:
                 train_page = train.build_tab(services)
             with gr.Tab("Evaluate", id="evaluate"):
                 evaluate_page = evaluate.build_tab(services)
+            with gr.Tab("Benchmark", id="benchmark"):
+                benchmark_page = benchmark.build_tab(services)
             with gr.Tab("History", id="history"):
                 history_page = history.build_tab(services)
             with gr.Tab("Learn", id="learn"):
                 learn_page = learn.build_tab(services)
-        for page in (explore_page, train_page, evaluate_page, history_page, learn_page):
+        pages = (
+            explore_page,
+            train_page,
+            evaluate_page,
+            benchmark_page,
+            history_page,
+            learn_page,
+        )
+        for page in pages:
             page.select(fn=None, js=_SHOW_TAB, outputs=tabs)
         app.load(fn=None, js=_SHOW_ASKED, outputs=tabs)
     return app

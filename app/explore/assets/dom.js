@@ -122,9 +122,9 @@ async function copyText(text) {
   area.remove();
 }
 
-// The address of what is on show: a "run", a "train" job, an "evaluation" or a "lesson". Other
-// parameters (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "train", "evaluation", "lesson"];
+// The address of what is on show: a "run", a "train" job, an "evaluation", a "benchmark" or a
+// "lesson". Other parameters (the theme, a Space's) stay as they are.
+const SHOWN = ["run", "train", "evaluation", "benchmark", "lesson"];
 
 function addressOf(name, id) {
   const url = new URL(window.location.href);
