@@ -13,7 +13,7 @@ function taskFigure(task) {
     arrayminus: list.map((one) => 100 * (one.mean - one.low)) });
   const made = new Figure({
     empty: "Not measured.", title: task.label,
-    aid: `${count(task.questions, "question")}. Bars are 95 % intervals.`,
+    aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[net keep rate]].`,
     keys: [...Object.entries(BENCHMARK_STYLE).map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Dense", colour: "text", dash: "faint" },
       { id: "chance", name: "Chance", colour: "muted", dash: "dots" }],
@@ -70,7 +70,7 @@ function benchmarkTable(tasks) {
         h("thead", {}, h("tr", {}, ["Task", "Asked", "Gain, points", "Policy", "Static", "Spends"]
           .map((name) => h("th", { scope: "col" }, name)))),
         tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at)))))),
-    h("p", { class: "sol-hint sol-chart-note" }, "Gain: policy minus static in points of accuracy, "
+    h("p", { class: "sol-hint sol-chart-note" }, ...glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
       + "95 % paired bootstrap over questions. Spends: keep · channels · bits of the policy, and "
-      + "below it of static. Short answers are few steps, so spend and budget may differ."));
+      + "below it of static. Short answers are few steps, so [[spend]] and [[budget]] may differ.")));
 }

@@ -49,9 +49,9 @@ class BenchmarkForm {
     labelled("Policy", "Dense and static are always beside it, static at the policy's own spend.",
       this.policy),
     this.tasks.element, fields.limit.element, fields.budgets.element, fields.seed.element,
-    h("p", { class: "sol-hint" }, "Questions are read densely; every token of every answer is one "
+    h("p", { class: "sol-hint" }, glossed("Questions are [[dense|read densely]]; every token of every answer is one "
       + "compressed step. Six tasks of 500 questions at three budgets take about half an hour on "
-      + "two CPU cores (estimate for the default model)."),
+      + "two CPU cores (estimate for the default model).")),
     this.refused, h("div", { class: "sol-actions is-single" }, this.start), this.error);
   }
 
