@@ -68,7 +68,7 @@ const LESSON_PAGES = {
     "It need not read everything. The cache is cut into [[page|pages]] of eight tokens. For each page the smallest and the "
       + "largest key are known, which bounds how well any of its tokens can fit. A step may read only the most "
       + "promising pages: that share is [[attention kept]].",
-    "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” A hundred tokens later a fisherman calls across the "
+    "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” Near its end a fisherman calls across the "
       + "water, and she answers that her name is Mira Okafor.",
   ],
   question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end of the passage?",
