@@ -18,11 +18,11 @@ from sol_core.batch_scheduling import BatchScheduler
 from sol_core.config import ScheduleConfig
 from sol_core.decoding import DecodeOptions, observed_prefill
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
+from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.methods import PlannedRows, derive_seed
 from sol_core.evaluation.rollout import Prefix, Rollout, roll_out
 from sol_core.evaluation.stages import assemble
 from sol_core.loading import LanguageModel
-from sol_core.policy import Policy, PolicyScheduler
 from sol_core.schedules import Horizon, Observation, build_scheduler
 
 __all__ = [
@@ -110,20 +110,19 @@ class Arena:
         self._lm, self._passage, self._grid = model.lm, passage, grid
         self._prefix = self._prefill()
 
-    def play(self, policy: Policy, budget: Budget) -> tuple[Action, ...]:
+    def play(self, contender: Contender, budget: Budget) -> tuple[Action, ...]:
         """What a policy, greedy, does at a budget.
 
         Raises: PolicyError for a policy of another grid; ConfigError for a budget outside it.
         """
-        if policy.info.grid != self._grid:
+        if contender.grid != self._grid:
             raise PolicyError(
-                f"policy {policy.info.name!r} was trained for another grid of levels, page size "
+                f"policy {contender.name!r} was trained for another grid of levels, page size "
                 "or quantisation site"
             )
-        scheduler = PolicyScheduler(policy, [budget])
-        parts = assemble([([(0, 0)], scheduler)], 1, 2, self._passage.steps)
-        rollout = self._roll_out(parts, 2, policy.info.episode_steps)
-        return _actions(rollout, 1)
+        scheduler = contender.policy.scheduler([budget], seed=None)
+        rows = assemble([([(0, 0)], scheduler)], 1, 2, self._passage.steps)
+        return _actions(self._roll_out(rows, 2, contender.episode_steps), 1)
 
     def score(self, schedules: Mapping[str, Sequence[Action]]) -> dict[str, ScheduleScore]:
         """Every schedule by its name, and the dense one first; one batch.
