@@ -22,7 +22,6 @@ from sqlalchemy import (
     String,
     Table,
     delete,
-    func,
     select,
 )
 from sqlalchemy.dialects.sqlite import insert
@@ -202,16 +201,6 @@ class ChallengeStore:
         )
         with self._database.read() as connection:
             return [_attempt_of(row) for row in connection.execute(query).all()]
-
-    def count(self, challenge_id: str) -> int:
-        """How many attempts are kept."""
-        query = (
-            select(func.count())
-            .select_from(attempts_table)
-            .where(attempts_table.c.challenge_id == challenge_id)
-        )
-        with self._database.read() as connection:
-            return int(connection.execute(query).scalar_one())
 
     def delete_attempt(self, attempt_id: int, owner: str | None = None) -> None:
         """Delete an attempt for good; with ``owner``, only that owner's.

@@ -104,9 +104,7 @@ def _numbers(values: Any) -> tuple[float, float, float]:
         return type(value) in (int, float) and math.isfinite(value)
 
     if not isinstance(values, list) or len(values) != 3 or not all(map(is_number, values)):
-        raise RequestError(
-            "an action is three numbers: attention, channels, bits"
-        )
+        raise RequestError("an action is three numbers: attention, channels, bits")
     keep, channels, bits = values
     return float(keep), float(channels), float(bits)
 

@@ -39,7 +39,7 @@ class ChallengePage {
       h("p", {}, "The policy reads the model's state and decides what each token gets. Take its "
         + "budget, paint your own schedule over the same tokens, and see whose stays closer to "
         + "the dense model."),
-      h("ol", {}, h("li", {}, "Choose a text, or paste one, and press Set up: the policy plays first."),
+      h("ol", {}, h("li", {}, "Choose a text, or paste one, and press Begin: the policy plays first."),
         h("li", {}, "Paint: more for the tokens that need it, less for the rest. The meters show what is left."),
         h("li", {}, "Score it. Your best attempts stay on the scoreboard of this text.")));
     this.stage = h("div", { class: "sol-stage" }, this.message, this.empty,
@@ -105,31 +105,35 @@ class ChallengePage {
     this.form.setBusy(true);
     this.say("The policy plays first, then static and ten random schedules at its spend. "
       + "This takes some seconds.", "warn");
+    let challenge = null;
     try {
-      this.take(await this.api("set_up_challenge", request), "push");
+      challenge = await this.api("set_up_challenge", request);
     } catch (error) {
-      this.say(null);
       this.form.fail(error.refused ? error.message
         : "The server does not answer. Nothing you typed is lost; try again in a moment.");
     }
     this.form.setBusy(false);
+    this.say(null);
+    if (challenge) this.take(challenge, "push");
   }
 
   async open(id, history) {
     if (this.challenge?.id === id) return this.show("compare");
     this.show("compare");
+    let challenge = null;
     try {
-      this.take(await this.api("open_challenge", { challenge: id }), history);
+      challenge = await this.api("open_challenge", { challenge: id });
     } catch (error) {
       this.close();
       this.say(error.refused ? error.message : "The server does not answer. Reload to try again.", "bad");
     }
+    if (challenge) this.take(challenge, history);
   }
 
   take(challenge, history) {
     if (history === "push") window.history.pushState(null, "", addressOf("challenge", challenge.id));
     this.challenge = challenge;
-    this.form.set(challenge);
+    this.form.set({ ...challenge, budget: challenge.asked });
     this.painting = new Painting(challenge);
     this.scored(challenge.scores, challenge.board, null);
     setText(this.heading, `${count(challenge.steps, "token")} at the policy's spend`);
@@ -266,22 +270,24 @@ class ChallengePage {
     this.scoring = true;
     this.score.disabled = true;
     setText(this.score, "Scoring…");
-    const actions = this.painting.actions;
+    const { actions } = this.painting;
+    let answer = null;
     try {
-      const answer = await this.api("score_attempt", { challenge: challenge.id, actions,
+      answer = await this.api("score_attempt", { challenge: challenge.id, actions,
         name: this.name.value });
-      if (challenge === this.challenge) {
-        this.scored(answer.scores, answer.board, answer.id);
-        this.say(answer.id === null ? "Scored. The scoreboard keeps your ten best attempts, and this "
-          + "is not among them." : null, "warn");
-      }
     } catch (error) {
       this.say(error.refused ? error.message : "The server did not answer. Your schedule is still here; "
         + "try again in a moment.", "bad");
     }
     this.scoring = false;
     setText(this.score, "Score it");
-    this.refresh([0, this.challenge.steps - 1]);
+    if (challenge !== this.challenge) return;
+    if (answer) {
+      this.scored(answer.scores, answer.board, answer.id);
+      this.say(answer.id === null ? "Scored. The scoreboard keeps your ten best attempts, and this "
+        + "is not among them." : null, "warn");
+    }
+    this.refresh([0, challenge.steps - 1]);
   }
 
   scored(scores, board, latest) {

@@ -18,7 +18,7 @@ class ChallengeForm {
     this.policy = h("select", { class: "sol-input" });
     this.policy.addEventListener("pointerdown", () => this.update());
     this.budget = budgetFields();
-    this.go = h("button", { type: "submit", class: "sol-button is-primary" }, "Set up");
+    this.go = h("button", { type: "submit", class: "sol-button is-primary" }, "Begin");
     this.error = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
     this.element = h("form", { class: "sol-panel sol-controls", novalidate: true,
       autocomplete: "off", onsubmit: (event) => this.submit(event) },
@@ -77,7 +77,7 @@ class ChallengeForm {
 
   setBusy(busy) {
     this.go.disabled = busy;
-    setText(this.go, busy ? "The policy plays…" : "Set up");
+    setText(this.go, busy ? "The policy plays…" : "Begin");
   }
 
   fail(message) {
