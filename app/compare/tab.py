@@ -34,6 +34,7 @@ _SCRIPTS = (
     "status.js",
     "run.js",
     "page_parts.js",
+    "question.js",
     "pair_form.js",
     "pair_table.js",
     "pair.js",

@@ -9,8 +9,8 @@ class ChallengePage {
   constructor(root, api, show) {
     this.api = api;
     this.show = show;
-    this.axes = [...colourAxes(PAGE.limits), { key: "kl", name: "Your KL", of: (row) => row.kl, low: 0,
-      high: 0.5, show: (value) => `${+fixed(value, 2)} nats`, isOpen: true }];
+    this.axes = [this.paintedAxis(), colourAxes(PAGE.limits).at(-1), { key: "kl", name: "Your KL",
+      of: (row) => row.kl, low: 0, high: 1, show: (value) => `${+fixed(value, 1)} nats`, isOpen: true }];
     this.form = new ChallengeForm({ begin: (request) => this.begin(request),
       policies: () => api("list_policies", {}) });
     this.card = new TokenCard(root, (row) => challengeCard(row, this.scores));
@@ -23,10 +23,12 @@ class ChallengePage {
     });
     this.view.list.setAttribute("aria-label", "Tokens to paint");
     this.view.list.classList.add("sol-paintable");
-    this.legend = new Legend(this.axes, (axis) => this.view.setAxis(axis));
+    this.legend = new Legend(this.axes, (axis) => this.view.setAxis(axis), "paintColour");
+    this.question = new Question("Delete this attempt for good?", "Delete");
     this.table = new ScoreTable();
     this.board = new ScoreBoard({ take: (entry) => this.load(entry.actions),
-      remove: (entry) => this.remove(entry) });
+      remove: (entry) => this.question.ask("Its schedule is lost with it.",
+        () => this.remove(entry)) });
     this.element = this.build();
     this.listen();
     this.close();
@@ -43,8 +45,20 @@ class ChallengePage {
         h("li", {}, "Paint: more for the tokens that need it, less for the rest. The meters show what is left."),
         h("li", {}, "Score it. Your best attempts stay on the scoreboard of this text.")));
     this.stage = h("div", { class: "sol-stage" }, this.message, this.empty,
-      this.buildBoard(), this.table.element, this.board.element);
+      this.buildBoard(), this.table.element, this.board.element, this.question.element);
     return h("div", { class: "sol-grid" }, this.form.element, this.stage);
+  }
+
+  // The axis under the brush, as a colour.
+  paintedAxis() {
+    const limits = spendAxes(PAGE.limits);
+    const now = () => limits[this.axis ?? 0];
+    return { key: "painted", name: "Level", of: (row) => now().of(row), show: (value) => now().show(value),
+      get low() { return now().low; }, get high() { return now().high; } };
+  }
+
+  get address() {
+    return this.challenge?.id ?? null;
   }
 
   buildBoard() {
@@ -82,10 +96,10 @@ class ChallengePage {
         chip("Nothing", () => this.load(null)), this.back));
     this.paper = h("section", { class: "sol-panel sol-painting", "aria-label": "Your schedule" },
       h("header", { class: "sol-challenge-head" }, this.heading, this.link),
-      this.tools, this.legend.element,
-      h("div", { class: "sol-paint-place" }, this.lead, this.view.list),
-      h("p", { class: "sol-hint sol-paint-hint" }, PAINT_HINT),
-      h("div", { class: "sol-meters" }, this.meters.map((one) => one.element)),
+      this.tools, h("div", { class: "sol-meters" }, this.meters.map((one) => one.element)),
+      this.legend.element,
+      h("div", { class: "sol-paint-place" }, this.lead, this.view.list,
+        h("p", { class: "sol-hint" }, PAINT_HINT)),
       h("footer", { class: "sol-submit" }, labelled("Name", null, this.name), this.score, this.note));
     return this.paper;
   }
@@ -166,8 +180,8 @@ class ChallengePage {
     this.tools.dataset.axis = AXES[at].key;
     this.level.max = levels.length - 1;
     this.chooseLevel(levels.length - 1);
-    this.legend.inputs[at].checked = true;
-    this.legend.choose(this.axes[at], (axis) => this.view.setAxis(axis));
+    this.legend.inputs[0].checked = true;
+    this.legend.choose(this.axes[0], (axis) => this.view.setAxis(axis));
   }
 
   chooseLevel(place) {
@@ -187,6 +201,7 @@ class ChallengePage {
   }
 
   load(actions) {
+    this.view.select(null);
     this.painting.load(actions);
     this.refresh([0, this.challenge.steps - 1]);
   }
@@ -218,6 +233,7 @@ class ChallengePage {
       last = indexAt(event);
       if (last === null) return;
       this.card.hide();
+      this.view.select(null);
       this.stroke = true;
       this.painting.remember();
       this.paint([last, last], () => this.brush, true);
@@ -244,6 +260,7 @@ class ChallengePage {
     const chosen = range && current >= range[0] && current <= range[1] ? range : [current, current];
     const last = this.challenge.levels[this.axis].length - 1;
     if (isUndo) this.undo();
+    else if (key === "escape" && range) this.view.select(null);
     else if (key === "+" || key === "=") this.paint(chosen, (place) => place + 1);
     else if (key === "-" || key === "−" || key === "_") this.paint(chosen, (place) => place - 1);
     else if (/^[0-9]$/.test(key)) {
@@ -288,6 +305,7 @@ class ChallengePage {
         + "is not among them." : null, "warn");
     }
     this.refresh([0, challenge.steps - 1]);
+    if (answer) setText(this.note, this.table.verdict.textContent);
   }
 
   scored(scores, board, latest) {

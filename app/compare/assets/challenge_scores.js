@@ -12,11 +12,13 @@ class ScoreTable {
     this.element = h("section", { class: "sol-panel sol-results", "aria-label": "Scores" },
       h("header", {}, h("h2", {}, "Scores"), this.verdict),
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Scores of all schedules" },
-        h("table", { class: "sol-table" }, h("thead", {}, h("tr", {},
-          ["", "KL to dense", "", "NLL", "Attention", "Channels", "Bits"].map((text) =>
+        h("table", { class: "sol-table sol-score-table" }, h("thead", {}, h("tr", {},
+          h("th", { scope: "col" }, "Schedule"), h("th", { scope: "col" }, "KL to dense"),
+          h("td", { class: "sol-score-bar" }), ["NLL", "Attention", "Channels", "Bits"].map((text) =>
             h("th", { scope: "col" }, text)))), this.body)),
       h("p", { class: "sol-chart-note" }, "Means over the painted tokens, in nats per token, measured in one batch on the same dense "
-        + "context. Less KL is closer to the dense model, and decides. Attention, channels and bits are what each really spent."));
+        + "context. Less KL is closer to the dense model, and decides; on so few tokens luck counts, and one level elsewhere can change it. "
+        + "Attention, channels and bits are what each really spent."));
   }
 
   render(scores) {

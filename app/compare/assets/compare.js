@@ -16,7 +16,11 @@ class ComparePage {
     };
     this.choice = pillsField({ legend: "Compare", choices: PARTS_OF_PAGE });
     this.choice.element.classList.add("sol-compare-choice");
-    this.choice.element.addEventListener("change", () => this.showPart());
+    this.choice.element.addEventListener("change", () => {
+      this.showPart();
+      const part = this.choice.get();
+      window.history.pushState(null, "", addressOf(part, this.parts[part].address));
+    });
     root.append(this.choice.element, ...Object.values(this.parts).map((part) => part.element));
     this.choose(memory.get("comparePart") ?? "compare");
   }
@@ -34,6 +38,10 @@ class ComparePage {
 
   start() {
     addEventListener("popstate", () => this.route());
+    addEventListener("sol:compare-run", (event) => {
+      this.choose("compare");
+      this.parts.compare.form.choose(event.detail);
+    });
     this.route();
   }
 

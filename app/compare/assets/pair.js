@@ -103,6 +103,7 @@ class PairPage {
     this.form.setBusy(true);
     try {
       const { runs } = await this.api("start_pair", { prompt, a, b });
+      this.form.setBusy(false);
       this.open(runs, "push");
     } catch (error) {
       this.form.setBusy(false);
@@ -118,8 +119,13 @@ class PairPage {
     }
   }
 
+  get address() {
+    return this.ids?.join(",") ?? null;
+  }
+
   // history: "push" changes the address; null when the address asked for it.
   open(runs, history) {
+    if (this.address === runs.join(",")) return this.show("compare");
     this.ids = runs;
     if (history === "push") window.history.pushState(null, "", addressOf("compare", runs.join(",")));
     this.clear();

@@ -103,22 +103,34 @@ class PairForm {
     this.open = h("button", { type: "button", class: "sol-button", disabled: true,
       onclick: () => this.on.saved(this.saved.a.value, this.saved.b.value) }, "Compare these runs");
     this.saved.a.addEventListener("change", () => this.offerSaved());
-    return h("details", { class: "sol-advanced", ontoggle: (event) => event.target.open && this.list() },
+    this.details = h("details", { class: "sol-advanced",
+      ontoggle: (event) => event.target.open && this.list() },
       h("summary", {}, "Two runs of History instead"),
       h("div", { class: "sol-side-body" },
         SIDES.map((side) => labelled(`Run ${sideName(side)}`, null, this.saved[side])),
         this.savedNote, this.open));
+    return this.details;
+  }
+
+  // One run is chosen elsewhere; the other one is chosen here.
+  choose(runId) {
+    this.wanted = runId;
+    if (this.details.open) this.list();
+    this.details.open = true;
+    this.saved.b.focus();
   }
 
   async list() {
     try {
-      this.runs = (await this.on.runs()).filter((run) => run.tokens > 0);
+      this.runs = (await this.on.runs())
+        .filter((run) => run.tokens > 0 && run.status !== "running");
     } catch {
       setText(this.savedNote, "The server does not answer. Close and open this to try again.");
       return;
     }
     const options = this.runs.map(runOption);
     this.saved.a.replaceChildren(...options);
+    if (this.runs.some((run) => run.id === this.wanted)) this.saved.a.value = this.wanted;
     this.open.disabled = this.runs.length < 2;
     this.offerSaved();
     if (this.runs.length < 2) setText(this.savedNote, "Fewer than two runs are saved yet.");

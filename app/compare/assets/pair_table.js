@@ -44,7 +44,7 @@ class PairTable {
       h("header", {}, h("h2", {}, "In numbers")),
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "A and B in numbers" },
         h("table", { class: "sol-table sol-pair-table" }, h("thead", {}, h("tr", {},
-          ["", "A", "B", "B against A"].map((text) => h("th", { scope: "col" }, text)))), this.body)),
+          ["Measure", "A", "B", "B against A"].map((text) => h("th", { scope: "col" }, text)))), this.body)),
       this.note);
   }
 
