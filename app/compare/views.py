@@ -90,7 +90,7 @@ def board_view(attempts: Sequence[AttemptRecord], owner: str, *, all_mine: bool)
 
 
 def _scores(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """In the order of ``LABELS``: name, label, mean spend, actions, means and every step's NLL and KL."""
+    """In the order of ``LABELS``: mean spend, actions, means and every step's NLL and KL."""
     return [
         {
             "name": name,

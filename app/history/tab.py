@@ -14,5 +14,5 @@ _SCRIPTS = ("dom.js", "format.js", "form_parts.js", "question.js", "history.js")
 
 
 def build_tab(services: Services) -> gr.HTML:
-    """The tab's component; its ``select`` event asks to show Explore or Compare (a run was opened)."""
+    """The tab's component; its ``select`` event asks to show another tab (a run was opened)."""
     return page_component(services, "history", _SCRIPTS, {"isShared": services.is_shared}, HANDLERS)
