@@ -33,6 +33,10 @@ __all__ = [
     "Attempt",
     "ChallengeDesk",
     "ChallengeRequest",
+    "actions_of",
+    "grid_of",
+    "mean",
+    "pieces_of",
 ]
 
 MIN_STEPS, MAX_STEPS = 16, 64  # tokens to paint
@@ -157,7 +161,7 @@ class ChallengeDesk:
         record = about | {
             "text": request.text,
             "lead": str(model.tokenizer.decode(tokens[:before], skip_special_tokens=True)),
-            "pieces": _pieces(model, tokens, before),
+            "pieces": pieces_of(model, tokens, before),
             "scores": scores,
         }
         return self._challenges.save(challenge_id, record)
@@ -202,6 +206,7 @@ def grid_of(record: Mapping[str, Any]) -> ActionGrid:
 
 
 def mean(values: Sequence[float]) -> float:
+    """Over a text's tokens."""
     return sum(values) / len(values)
 
 
@@ -227,7 +232,7 @@ def _record(score: ScheduleScore) -> dict[str, Any]:
     }
 
 
-def _pieces(model: Any, tokens: Sequence[int], before: int) -> list[str]:
+def pieces_of(model: Any, tokens: Sequence[int], before: int) -> list[str]:
     """What each painted token adds to the text."""
     from sol_core.text_stream import TextStream
 

@@ -41,6 +41,7 @@ _SCRIPTS = (
     "painting.js",
     "challenge_form.js",
     "challenge_scores.js",
+    "token_duel.js",
     "challenge.js",
     "compare.js",
 )

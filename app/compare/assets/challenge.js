@@ -14,7 +14,7 @@ class ChallengePage {
     this.form = new ChallengeForm({ begin: (request) => this.begin(request),
       policies: () => api("list_policies", {}) });
     this.card = new TokenCard(root, (row) => challengeCard(row, this.scores));
-    this.card.onHide = () => this.view.mark(null);
+    this.card.onHide = () => this.mark(null);
     this.view = new TokenView(this.axes, {
       enter: (index, token) => this.enter(index, token),
       leave: () => this.card.hideSoon(),
@@ -26,9 +26,11 @@ class ChallengePage {
     this.legend = new Legend(this.axes, (axis) => this.view.setAxis(axis), "paintColour");
     this.question = new Question("Delete this attempt for good?", "Delete");
     this.table = new ScoreTable();
+    this.duel = new TokenDuel({ enter: (index) => this.mark(index), leave: () => this.mark(null) });
     this.board = new ScoreBoard({ take: (entry) => this.load(entry.actions),
       remove: (entry) => this.question.ask("Its schedule is lost with it.",
         () => this.remove(entry)) });
+    this.results = [this.table.element, this.duel.element, this.board.element];
     this.element = this.build();
     this.listen();
     this.close();
@@ -45,7 +47,7 @@ class ChallengePage {
         h("li", {}, "Paint: more for the tokens that need it, less for the rest. The meters show what is left."),
         h("li", {}, "Score it. Your best attempts stay on the scoreboard of this text.")));
     this.stage = h("div", { class: "sol-stage" }, this.message, this.empty,
-      this.buildBoard(), this.table.element, this.board.element, this.question.element);
+      this.buildPaper(), ...this.results, this.question.element);
     return h("div", { class: "sol-grid" }, this.form.element, this.stage);
   }
 
@@ -61,7 +63,7 @@ class ChallengePage {
     return this.challenge?.id ?? null;
   }
 
-  buildBoard() {
+  buildPaper() {
     const name = uniqueId("brush");
     this.axisInputs = AXES.map((axis, at) => h("input", { type: "radio", name, value: axis.key,
       onchange: () => this.chooseAxis(at) }));
@@ -109,7 +111,7 @@ class ChallengePage {
     this.challenge = null;
     this.scores = [];
     show(this.empty, true);
-    for (const one of [this.paper, this.table.element, this.board.element]) show(one, false);
+    for (const one of [this.paper, ...this.results]) show(one, false);
     this.say(null);
   }
 
@@ -160,7 +162,7 @@ class ChallengePage {
     this.view.append(challenge.tokens.map((token, at) => this.row(token, at)));
     this.say(null);
     show(this.empty, false);
-    for (const one of [this.paper, this.table.element, this.board.element]) show(one, true);
+    for (const one of [this.paper, ...this.results]) show(one, true);
     this.brush = null;
     this.chooseAxis(0);
     this.refresh([0, challenge.steps - 1]);
@@ -257,6 +259,7 @@ class ChallengePage {
     const isUndo = key === "z" && (event.ctrlKey || event.metaKey);
     if (!isUndo && (event.ctrlKey || event.metaKey || event.altKey)) return;
     const { current, range } = this.view;
+    if (/^(arrow|home|end)/.test(key)) this.view.elements[current].scrollIntoView({ block: "nearest" });
     const chosen = range && current >= range[0] && current <= range[1] ? range : [current, current];
     const last = this.challenge.levels[this.axis].length - 1;
     if (isUndo) this.undo();
@@ -276,7 +279,12 @@ class ChallengePage {
   enter(index, token) {
     if (this.stroke) return;
     this.card.show(this.view.rows[index], token);
+    this.mark(index);
+  }
+
+  mark(index) {
     this.view.mark(index);
+    this.duel.mark(index);
   }
 
   // --- scoring ----------------------------------------------------------------------------
@@ -312,6 +320,7 @@ class ChallengePage {
     this.scores = scores;
     this.mine = scores.find((one) => one.name === "you") ?? null;
     this.table.render(scores);
+    this.duel.render(scores, this.challenge.tokens);
     this.board.render(board, latest);
   }
 
