@@ -14,7 +14,7 @@ class PairPage {
       policies: async () => (await api("list_policies", {})).policies,
       runs: async () => (await api("list_runs", { query: "", before: null, limit: 100 })).runs,
     });
-    this.card = new TokenCard(root, (row) => cardParts(row, this.sides[row.side]?.levels));
+    this.card = new TokenCard(root, (row) => cardParts(row, this.sides[row.column]?.levels));
     this.sides = SIDES.map((side, at) => this.buildSide(side, at));
     this.card.onHide = () => this.mark(0, null);
     this.legend = new Legend(this.axes, (axis) => this.sides.forEach((one) => one.view.setAxis(axis)));
@@ -151,7 +151,7 @@ class PairPage {
   rows(at, rows) {
     const side = this.sides[at];
     for (const row of rows) {
-      row.side = at;
+      row.column = at;
       side.rows.push(row);
       side.tally.add(row);
     }
