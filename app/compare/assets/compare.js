@@ -38,11 +38,17 @@ class ComparePage {
 
   start() {
     addEventListener("popstate", () => this.route());
-    addEventListener("sol:compare-run", (event) => {
-      this.choose("compare");
-      this.parts.compare.form.choose(event.detail);
-    });
+    addEventListener("sol:compare-run", () => this.takeRun());
     this.route();
+    this.takeRun();
+  }
+
+  // A run was chosen in History: the other one is chosen here.
+  takeRun() {
+    if (!window.solCompareRun) return;
+    this.choose("compare");
+    this.parts.compare.form.choose(window.solCompareRun);
+    window.solCompareRun = null;
   }
 
   route() {

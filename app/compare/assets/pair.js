@@ -34,10 +34,8 @@ class PairPage {
     const made = { view, tally: new Tally(), rows: [], run: null, nll: null, ended: false };
     made.state = h("span", { class: "sol-state", "data-kind": "idle" }, "Nothing yet");
     made.detail = h("span", { class: "sol-detail" });
-    made.link = h("button", { type: "button", class: "sol-chip", hidden: true, onclick: () => {
-      dispatchEvent(new CustomEvent("sol:open-run", { detail: made.run.id }));
-      this.show("explore");
-    } }, "Open in Explore");
+    made.link = h("button", { type: "button", class: "sol-chip", hidden: true, onclick: () =>
+      openInExplore(made.run.id, this.show) }, "Open in Explore");
     made.head = h("header", { class: "sol-pair-head", "data-side": side },
       h("b", { class: "sol-side-letter" }, sideName(side)), made.state, made.detail, made.link);
     made.follower = new RunFollower(this.api, {

@@ -116,6 +116,13 @@ const runUrl = (runId) => addressOf("run", runId);
 const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
 const asksForOther = (name) => SHOWN.some((one) => one !== name && askedFor(one));
 
+// Opens a run in Explore, which may not be there yet: tabs are made when they are first shown.
+function openInExplore(runId, show) {
+  if (askedFor("run") !== runId) window.history.pushState(null, "", runUrl(runId));
+  dispatchEvent(new CustomEvent("sol:open-run", { detail: runId }));
+  show("explore");
+}
+
 // Asks Python's layout to bring a tab to the front; `trigger` is Gradio's.
 function showTab(trigger, name) {
   window.solTab = name;

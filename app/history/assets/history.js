@@ -57,8 +57,7 @@ class HistoryPage {
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      dispatchEvent(new CustomEvent("sol:open-run", { detail: run.id }));
-      this.showTab("explore");
+      openInExplore(run.id, this.showTab);
     };
     const copy = h("button", { type: "button", class: "sol-chip",
       "aria-label": `Copy link: ${run.title}`,
@@ -87,7 +86,8 @@ class HistoryPage {
   }
 
   compare(run) {
-    dispatchEvent(new CustomEvent("sol:compare-run", { detail: run.id }));
+    window.solCompareRun = run.id; // for a tab that is not there yet
+    dispatchEvent(new CustomEvent("sol:compare-run"));
     this.showTab("compare");
   }
 
