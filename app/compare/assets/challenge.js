@@ -21,7 +21,7 @@ class ChallengePage {
       select: (range) => this.view.select(range),
       pick: (index) => this.paint([index, index], () => this.brush),
     });
-    this.view.list.setAttribute("aria-label", "Tokens to paint");
+    this.view.list.setAttribute("aria-label", "Painted tokens");
     this.view.list.classList.add("sol-paintable");
     this.legend = new Legend(this.axes, (axis) => this.view.setAxis(axis), "paintColour");
     this.question = new Question("Delete this attempt for good?", "Delete");
