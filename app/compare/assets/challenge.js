@@ -130,7 +130,9 @@ class ChallengePage {
     }
     this.form.setBusy(false);
     this.say(null);
-    if (challenge) this.take(challenge, "push");
+    if (!challenge) return;
+    this.take(challenge, "push");
+    bringIntoView(this.paper);
   }
 
   async open(id, history) {

@@ -103,6 +103,7 @@ class PairPage {
       const { runs } = await this.api("start_pair", { prompt, a, b });
       this.form.setBusy(false);
       this.open(runs, "push");
+      bringIntoView(this.stage);
     } catch (error) {
       this.form.setBusy(false);
       this.form.fail(error.refused ? error.message
@@ -144,6 +145,8 @@ class PairPage {
     setText(side.detail, kind === "dense" ? name
       : `${name} · ${AXES.map((axis, n) => axis.show(asked[n])).join(" · ")} bits`);
     if (at === 0) this.lead.replaceChildren(...leadParts(run));
+    const [one, other] = this.sides.map((each) => each.run);
+    if (one && other) this.form.take(one.prompt, [one.settings, other.settings]);
   }
 
   rows(at, rows) {

@@ -150,6 +150,16 @@ class PairForm {
     setText(this.savedNote, "");
   }
 
+  // What two runs were made with; null for one that this release cannot read.
+  take(prompt, settings) {
+    this.prompt.value = prompt;
+    SIDES.forEach((side, at) => settings[at] && this.sides[side].set(settings[at]));
+    for (const [name, field] of Object.entries(this.shared)) {
+      if (settings[0]) field.set(settings[0][name] ?? PAGE.defaults[name]);
+    }
+    this.remember();
+  }
+
   // The settings of one side as Explore's form would have them.
   settings(side) {
     const values = Object.fromEntries(

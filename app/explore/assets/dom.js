@@ -86,6 +86,11 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms
 const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+// Where form and result stand one below the other, the result is brought to the eye.
+function bringIntoView(element) {
+  if (innerWidth < 900) element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
+}
+
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

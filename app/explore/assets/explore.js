@@ -103,9 +103,7 @@ class ExplorePage {
       const { run_id: runId } = await this.api("start_run", { prompt, settings });
       this.liveId = runId;
       this.open(runId, "push");
-      if (innerWidth < 900) {
-        this.status.element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
-      }
+      bringIntoView(this.status.element);
     } catch (error) {
       this.controls.setBusy(false);
       this.controls.fail(error.refused ? error.message
