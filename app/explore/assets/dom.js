@@ -106,9 +106,9 @@ async function copyText(text) {
   area.remove();
 }
 
-// The address of what is on show: a "run", a "train" job, an "evaluation", a "compare" pair of runs
-// or a "challenge". Other parameters (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "train", "evaluation", "compare", "challenge"];
+// The address of what is on show: a "run", a "train" job, an "evaluation", a "benchmark", a "compare"
+// pair of runs or a "challenge". Other parameters (the theme, a Space's) stay as they are.
+const SHOWN = ["run", "train", "evaluation", "benchmark", "compare", "challenge"];
 
 function addressOf(name, id) {
   const url = new URL(window.location.href);
