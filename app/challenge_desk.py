@@ -22,7 +22,7 @@ from sol_core.errors import ConfigError
 from storage import ChallengeRecord, ChallengeStore
 
 if TYPE_CHECKING:
-    from sol_core.arena import Arena, ScheduleScore
+    from sol_core.arena import Arena, Passage, ScheduleScore
 
 __all__ = [
     "MAX_STEPS",
@@ -129,7 +129,7 @@ class ChallengeDesk:
         return Attempt(scores, attempt_id)
 
     def _set_up(self, model: Any, request: ChallengeRequest) -> ChallengeRecord:
-        from sol_core.arena import Arena, Passage
+        from sol_core.arena import DENSE_NAME, Passage
         from sol_core.evaluation.contenders import load_contenders
         from sol_core.generation import encode_prompt
 
@@ -142,6 +142,7 @@ class ChallengeDesk:
         about = {
             "model": model.name,
             "fingerprint": model.fingerprint,
+            "dtype": model.dtype_name,
             "policy": request.policy,
             "policy_fingerprint": contender.fingerprint,
             "asked": list(request.budget.as_tuple()),
@@ -153,46 +154,45 @@ class ChallengeDesk:
         challenge_id = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
         if (known := self._challenges.find(challenge_id)) is not None:
             return known
-        arena = self._keep(challenge_id, model, Arena(model, Passage(tokens, request.steps), grid))
+        arena = self._arena(challenge_id, model, Passage(tokens, request.steps), grid)
         played = arena.play(contender, request.budget)
-        scores = _house_scores(arena, played, played, grid)
-        del scores[YOU]
+        scores = _scored(arena, played, played, grid)
+        entropy = scores[DENSE_NAME].entropy
         before = len(tokens) - request.steps
         record = about | {
             "text": request.text,
             "lead": str(model.tokenizer.decode(tokens[:before], skip_special_tokens=True)),
             "pieces": pieces_of(model, tokens, before),
-            "scores": scores,
+            "entropy": list(entropy),
+            "scores": {name: _record(score) for name, score in scores.items() if name != YOU},
         }
         return self._challenges.save(challenge_id, record)
 
     def _score(
         self, model: Any, challenge: ChallengeRecord, schedule: Sequence[Action]
     ) -> dict[str, dict[str, Any]]:
-        from sol_core.arena import Arena, Passage
+        from sol_core.arena import Passage
 
         record = challenge.record
-        if model.fingerprint != record["fingerprint"]:
+        if (model.fingerprint, model.dtype_name) != (record["fingerprint"], record["dtype"]):
             raise AppError(
-                f"{record['model']} was loaded when this challenge was set up, {model.name} is "
-                "loaded now: scores need the same model. Begin the challenge anew from its text."
+                f"{record['model']} ({record['dtype']}) was loaded when this challenge was set up, "
+                f"{model.name} ({model.dtype_name}) is loaded now: scores need the same model and "
+                "precision. Begin the challenge anew from its text."
             )
         grid = grid_of(record)
-        arena = self._arena(challenge.id, model)
-        if arena is None:
-            passage = Passage(tuple(record["tokens"]), record["steps"])
-            arena = self._keep(challenge.id, model, Arena(model, passage, grid))
-        return _house_scores(arena, schedule, actions_of(record["scores"][POLICY]), grid)
+        passage = Passage(tuple(record["tokens"]), record["steps"])
+        arena = self._arena(challenge.id, model, passage, grid)
+        scores = _scored(arena, schedule, actions_of(record["scores"][POLICY]), grid)
+        return {name: _record(score) for name, score in scores.items()}
 
-    def _arena(self, challenge_id: str, model: Any) -> Arena | None:
-        if self._kept is not None and self._kept[0] == challenge_id and self._kept[1] is model:
-            return self._kept[2]
-        self._kept = None  # the old cache goes before the new one is made
-        return None
+    def _arena(self, challenge_id: str, model: Any, passage: Passage, grid: ActionGrid) -> Arena:
+        from sol_core.arena import Arena
 
-    def _keep(self, challenge_id: str, model: Any, arena: Arena) -> Arena:
-        self._kept = (challenge_id, model, arena)
-        return arena
+        if self._kept is None or self._kept[0] != challenge_id or self._kept[1] is not model:
+            self._kept = None  # the old cache goes before the new one is made
+            self._kept = (challenge_id, model, Arena(model, passage, grid))
+        return self._kept[2]
 
 
 def actions_of(score: Mapping[str, Any]) -> tuple[Action, ...]:
@@ -210,9 +210,9 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _house_scores(
+def _scored(
     arena: Arena, schedule: Sequence[Action], policy: Sequence[Action], grid: ActionGrid
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, ScheduleScore]:
     """One batch: the schedule beside policy, static and the best random one."""
     from sol_core.arena import DENSE_NAME, best_of, rivals
 
@@ -220,7 +220,7 @@ def _house_scores(
     scores = arena.score({YOU: schedule, POLICY: policy, **others})
     best = best_of({name: scores[name] for name in others if name != STATIC})
     shown = {name: scores[name] for name in (DENSE_NAME, YOU, POLICY, STATIC)}
-    return {name: _record(score) for name, score in (shown | {RANDOM: scores[best]}).items()}
+    return shown | {RANDOM: scores[best]}
 
 
 def _record(score: ScheduleScore) -> dict[str, Any]:
@@ -228,7 +228,6 @@ def _record(score: ScheduleScore) -> dict[str, Any]:
         "actions": [list(action.as_tuple()) for action in score.actions],
         "nll": list(score.nll),
         "kl": list(score.kl),
-        "entropy": list(score.entropy),
     }
 
 

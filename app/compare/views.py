@@ -50,7 +50,7 @@ def challenge_view(challenge: ChallengeRecord, best: Sequence[dict[str, Any]]) -
                     record["tokens"][before:],
                     record["pieces"],
                     dense["nll"],
-                    dense["entropy"],
+                    record["entropy"],
                     strict=True,
                 )
             )

@@ -17,6 +17,7 @@ from app.generation_runs import MAX_PER_OWNER
 from app.page_calls import server_functions
 from app.paths import DataDir
 from app.services import Services, build_services, engine_generate
+from sol_core.arena import Arena, Passage
 from sol_core.loading import LanguageModel
 from tests.app.waiting import wait_until
 from tests.fake_engine import FakeEngine, fake_load
@@ -120,6 +121,26 @@ def test_an_attempt_is_scored_beside_the_others_and_kept(call: Call, services: S
     assert sorted(mine.values()) == [False, True]
 
 
+def test_the_dense_context_is_read_once_per_challenge(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Passage] = []
+    begin_arena = Arena.__init__
+
+    def counted(self: Arena, model: Any, passage: Passage, grid: Any) -> None:
+        made.append(passage)
+        begin_arena(self, model, passage, grid)
+
+    monkeypatch.setattr(Arena, "__init__", counted)
+    view = call("set_up_challenge", **REQUEST)
+    for plan in view["plans"].values():
+        call("score_attempt", challenge=view["id"], actions=plan, name="")
+    assert len(made) == 1
+    call("set_up_challenge", **REQUEST | {"text": TEXT + "!"})
+    call("score_attempt", challenge=view["id"], actions=view["plans"]["static"], name="")
+    assert len(made) == 3
+
+
 def test_who_is_under_the_policys_kl_beats_it(call: Call, services: Services) -> None:
     view = call("set_up_challenge", **REQUEST)
     for kl in (0.1, 0.5):
@@ -196,7 +217,7 @@ def test_the_scoreboard_survives_a_restart_and_another_model_is_refused(
     call = caller(services)
     assert call("open_challenge", challenge=view["id"])["board"] == board
     refused = call("score_attempt", challenge=view["id"], actions=plan, name="")["refused"]
-    assert "larger is loaded now" in refused
+    assert "larger (float32) is loaded now" in refused
     assert "There is no challenge" in call("open_challenge", challenge="none")["refused"]
     services.close()
 
