@@ -128,6 +128,16 @@ def test_a_drag_paints_and_undo_takes_the_stroke_back(server: Server, visit: Vis
     assert schedule(page)[:6] == ["10", "100", "100", "100", "100", "10"]
     page.get_by_role("button", name="Undo").click()
     assert set(schedule(page)) == {"10"}
+    tokens(page).nth(2).click()
+    assert schedule(page)[1:4] == ["10", "100", "10"]
+    page.get_by_role("button", name="Undo").click()
+    assert set(schedule(page)) == {"10"}
+    mouse.move(first["x"] + 4, first["y"] + 8)
+    mouse.down()
+    assert schedule(page)[1] == "100"
+    visitor.page.evaluate("dispatchEvent(new PointerEvent('pointercancel'))")  # it was a scroll
+    assert set(schedule(page)) == {"10"}
+    mouse.up()
     page.get_by_label("Its words").fill("Too short.")
     page.get_by_role("button", name="Begin").click()
     expect(page.get_by_role("alert")).to_contain_text("Paste a longer text")

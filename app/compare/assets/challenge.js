@@ -249,9 +249,12 @@ class ChallengePage {
       this.paint([Math.min(last, index), Math.max(last, index)], () => this.brush, true);
       last = index;
     });
-    for (const name of ["pointerup", "pointercancel"]) {
-      addEventListener(name, () => { this.stroke = false; });
-    }
+    addEventListener("pointerup", () => { this.stroke = false; });
+    // A finger that turns out to scroll the page has painted nothing.
+    addEventListener("pointercancel", () => {
+      if (this.stroke) this.undo();
+      this.stroke = false;
+    });
     list.addEventListener("keydown", (event) => this.onKey(event));
     this.name.addEventListener("input", () => memory.set("player", this.name.value));
   }

@@ -30,10 +30,16 @@ class Painting {
     if (this.past.length > UNDO_STEPS) this.past.shift();
   }
 
+  // Back to what looked different: a click that changed nothing costs no step.
   undo() {
-    if (!this.past.length) return false;
-    this.places = this.past.pop();
-    return true;
+    const now = String(this.places);
+    while (this.past.length) {
+      const before = this.past.pop();
+      if (String(before) === now) continue;
+      this.places = before;
+      return true;
+    }
+    return false;
   }
 
   // choose: from the present place of a level to the wanted one.
