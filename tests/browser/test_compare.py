@@ -103,8 +103,10 @@ def test_a_schedule_is_painted_with_keys_scored_and_found_again(
     expect(board).not_to_contain_text("beats the policy")
     expect(scores).to_contain_text("As good as the policy")
 
+    painted = schedule(page)
     visitor.page.reload()
     expect(tokens(page)).to_have_count(16)
+    assert schedule(page) == painted
     expect(page.get_by_label("Its words")).to_have_value(TEXT)
     expect(board).to_contain_text(HOSTILE)
     board.get_by_role("button", name="Delete").click()

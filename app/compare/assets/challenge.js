@@ -138,14 +138,16 @@ class ChallengePage {
   async open(id, history) {
     if (this.challenge?.id === id) return this.show("compare");
     this.show("compare");
+    const turn = this.turn = {};
     let challenge = null;
     try {
       challenge = await this.api("open_challenge", { challenge: id });
     } catch (error) {
+      if (turn !== this.turn) return;
       this.close();
       this.say(error.refused ? error.message : "The server does not answer. Reload to try again.", "bad");
     }
-    if (challenge) this.take(challenge, history);
+    if (challenge && turn === this.turn) this.take(challenge, history);
   }
 
   take(challenge, history) {
@@ -158,8 +160,10 @@ class ChallengePage {
     this.lead.replaceChildren(
       h("span", { class: "sol-lead-name" }, `${count(challenge.context, "token")} before, dense`),
       h("p", { class: "sol-lead-text", dir: "auto" }, challenge.lead));
-    this.painting.load(challenge.plans.static);
-    this.painting.past = [];
+    if (!this.painting.restore(keptPlaces(challenge.id))) {
+      this.painting.load(challenge.plans.static);
+      this.painting.past = [];
+    }
     this.view.clear();
     this.view.append(challenge.tokens.map((token, at) => this.row(token, at)));
     this.say(null);
@@ -225,6 +229,7 @@ class ChallengePage {
       : "Within the budget.");
     this.note.classList.toggle("is-over", over.length > 0);
     this.score.disabled = over.length > 0 || Boolean(this.scoring);
+    memory.set("painting", JSON.stringify({ id: this.challenge.id, places: this.painting.places }));
   }
 
   listen() {
@@ -343,6 +348,16 @@ class ChallengePage {
     this.message.className = `sol-message is-${kind}`;
     this.message.setAttribute("role", kind === "bad" ? "alert" : "status");
     show(this.message, Boolean(text));
+  }
+}
+
+// What was painted here before a reload; null when something else was, or nothing.
+function keptPlaces(id) {
+  try {
+    const kept = JSON.parse(memory.get("painting"));
+    return kept?.id === id ? kept.places : null;
+  } catch {
+    return null; // of an older release
   }
 }
 

@@ -24,6 +24,15 @@ class Painting {
       (actions ? nearest(levels, actions[step][axis]) : 0)));
   }
 
+  // Takes places that the browser kept, if they are of this challenge; says whether it did.
+  restore(places) {
+    const fits = Array.isArray(places) && places.length === this.steps && places.every((one) =>
+      Array.isArray(one) && one.length === this.levels.length
+      && one.every((place, axis) => this.levels[axis][place] !== undefined));
+    if (fits) this.places = places;
+    return fits;
+  }
+
   // One entry of the way back: what a whole stroke changes comes back at once.
   remember() {
     this.past.push(this.places.map((places) => [...places]));
