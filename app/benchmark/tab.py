@@ -25,6 +25,7 @@ _SCRIPTS = (
     "figure.js",
     "page_parts.js",
     "job_follower.js",
+    "question.js",
     "job_list.js",
     "job_panel.js",
     "benchmark_form.js",
