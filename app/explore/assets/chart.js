@@ -100,17 +100,23 @@ class Chart {
       this.range ? this.range[1] + 1.5 : null);
   }
 
+  // Where the plotted area lies, and how a token's number becomes a distance from its left edge.
+  frame() {
+    const { xaxis, _size: size } = this.plot._fullLayout ?? {};
+    return xaxis && size ? { left: size.l, top: size.t, width: size.w, height: size.h,
+      x: (value) => xaxis.l2p(value) } : null;
+  }
+
   lay(mark, from, to) {
-    const axis = this.plot._fullLayout?.xaxis;
-    const size = this.plot._fullLayout?._size;
-    const left = axis && from !== null ? Math.max(axis.l2p(from), 0) : 0;
-    const right = axis && from !== null ? Math.min(axis.l2p(to), size.w) : -1;
+    const frame = from === null ? null : this.frame();
+    const left = frame ? Math.max(frame.x(from), 0) : 0;
+    const right = frame ? Math.min(frame.x(to), frame.width) : -1;
     show(mark, right >= left);
     if (right < left) return;
-    mark.style.left = `${size.l + left}px`;
+    mark.style.left = `${frame.left + left}px`;
     mark.style.width = `${right - left}px`;
-    mark.style.top = `${size.t}px`;
-    mark.style.height = `${size.h}px`;
+    mark.style.top = `${frame.top}px`;
+    mark.style.height = `${frame.height}px`;
   }
 
   // Shows a selection as a band of our own; the box that the pointer drew goes away.
