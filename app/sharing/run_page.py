@@ -25,6 +25,7 @@ __all__ = ["page_of_run"]
 _SCRIPTS = (
     "dom.js",
     "format.js",
+    "download.js",
     "token_text.js",
     "tokens.js",
     "card.js",
@@ -52,7 +53,7 @@ _PAGE = """<!DOCTYPE html>
 </style>
 </head>
 <body>
-<main class="sol-explore sol-shared"></main>
+<main class="sol-page sol-shared"></main>
 <noscript>This page draws itself with JavaScript, which is turned off.</noscript>
 <script type="application/json" id="sol-data">{data}</script>
 <script>{script}</script>

@@ -100,23 +100,3 @@ async function copyText(text) {
   document.execCommand("copy");
   area.remove();
 }
-
-// The address of what is on show: a "run", a "train" job or an "evaluation". Other parameters
-// (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "train", "evaluation"];
-
-function addressOf(name, id) {
-  const url = new URL(window.location.href);
-  SHOWN.forEach((one) => url.searchParams.delete(one));
-  if (id) url.searchParams.set(name, id);
-  return url.toString();
-}
-
-const runUrl = (runId) => addressOf("run", runId);
-const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
-
-// Asks Python's layout to bring a tab to the front; `trigger` is Gradio's.
-function showTab(trigger, name) {
-  window.solTab = name;
-  trigger("select", {});
-}

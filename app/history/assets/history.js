@@ -1,4 +1,4 @@
-// The History tab: what was generated, newest first; open, copy the link, delete after asking.
+// The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
 const PAGE_SIZE = 30;
 
@@ -21,6 +21,7 @@ class HistoryPage {
     this.dialog = this.buildDialog();
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
+        filePicker("Import a run", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, PAGE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
@@ -47,9 +48,33 @@ class HistoryPage {
         : "Nothing yet. Generate something in Explore, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
-      if (turn !== this.turn) return;
-      setText(this.error, error.refused ? error.message : "The server does not answer. Try again.");
-      show(this.error, true);
+      if (turn === this.turn) this.failed(error);
+    }
+  }
+
+  fail(message) {
+    setText(this.error, message);
+    show(this.error, true);
+  }
+
+  failed(error) {
+    this.fail(error.refused ? error.message : "The server does not answer. Try again.");
+  }
+
+  open(runId) {
+    dispatchEvent(new CustomEvent("sol:open-run", { detail: runId }));
+    this.showExplore();
+  }
+
+  async import(file) {
+    show(this.error, false);
+    try {
+      const made = await sendFile(this.api, { begin: "begin_import", piece: "import_piece" }, file,
+        () => {});
+      this.load();
+      this.open(made.id);
+    } catch (error) {
+      this.failed(error);
     }
   }
 
@@ -57,8 +82,7 @@ class HistoryPage {
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      dispatchEvent(new CustomEvent("sol:open-run", { detail: run.id }));
-      this.showExplore();
+      this.open(run.id);
     };
     const copy = h("button", { type: "button", class: "sol-chip",
       "aria-label": `Copy link: ${run.title}`,
@@ -78,8 +102,10 @@ class HistoryPage {
           h("span", {}, run.schedule_label), h("span", {}, run.budget),
           h("span", {}, count(run.tokens, "token")),
           h("time", { datetime: run.created_at }, whenText(run.created_at)),
-          h("span", {}, modelName(run.model)))),
+          h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id))),
       h("div", { class: "sol-history-tools" }, copy,
+        run.status !== "running" && exportMenu(this.api, () => ({ kind: "run", id: run.id }),
+          (message) => this.fail(message), `Export: ${run.title}`),
         run.can_delete && h("button", { type: "button", class: "sol-chip",
           "aria-label": `Delete: ${run.title}`, onclick: () => this.ask(run) }, "Delete")));
   }
@@ -108,8 +134,7 @@ class HistoryPage {
       dispatchEvent(new CustomEvent("sol:run-deleted", { detail: run.id }));
       this.load();
     } catch (error) {
-      setText(this.error, error.refused ? error.message : "The server does not answer. Try again.");
-      show(this.error, true);
+      this.failed(error);
     }
   }
 }

@@ -1,0 +1,59 @@
+// Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
+
+function saveFile(name, blob) {
+  const address = URL.createObjectURL(blob);
+  h("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+// The file behind a data URL; fetching one is not allowed everywhere.
+function blobOf(dataUrl) {
+  const [head, data] = dataUrl.split(/,(.*)/s);
+  const isBase64 = head.endsWith(";base64");
+  const text = isBase64 ? atob(data) : decodeURIComponent(data);
+  const parts = isBase64 ? Uint8Array.from(text, (one) => one.charCodeAt(0)) : text;
+  return new Blob([parts], { type: head.slice(5).split(";")[0] });
+}
+
+// A small menu under a chip. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
+// close it; the keyboard needs no more than Tab and Enter.
+function menu(label, items, spoken = label) {
+  const close = () => { element.open = false; };
+  const summary = h("summary", { class: "sol-chip", "aria-label": spoken }, label);
+  const element = h("details", { class: "sol-menu" }, summary,
+    h("div", { class: "sol-menu-list" }, items.map((item) => h("button", { type: "button",
+      onclick: () => { close(); summary.focus(); item.run(); } }, item.label,
+    item.hint && h("small", {}, item.hint)))));
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !element.open) return;
+    event.stopPropagation();
+    close();
+    summary.focus();
+  });
+  element.addEventListener("focusout", (event) => {
+    if (event.relatedTarget && !element.contains(event.relatedTarget)) close();
+  });
+  return element;
+}
+
+document.addEventListener("pointerdown", (event) => document.querySelectorAll(".sol-menu[open]")
+  .forEach((one) => { one.open = one.contains(event.target); }));
+
+const EXPORT_FORMS = [
+  { form: "html", label: "Web page", hint: "to look at anywhere, offline" },
+  { form: "json", label: "JSON", hint: "everything; can be imported" },
+  { form: "csv", label: "CSV", hint: "a row per token" },
+];
+
+// what: () => ({kind, id}) of the thing on show; fail(message) shows why there is no file.
+function exportMenu(api, what, fail, spoken) {
+  const run = (form) => async () => {
+    try {
+      const file = await api("export_file", { ...what(), form });
+      saveFile(file.name, new Blob([file.text], { type: file.type }));
+    } catch (error) {
+      fail(error.refused ? error.message : "The server does not answer. Try again.");
+    }
+  };
+  return menu("Export", EXPORT_FORMS.map(({ form, ...words }) => ({ ...words, run: run(form) })), spoken);
+}
