@@ -201,6 +201,18 @@ class RunStore:
             rows = connection.execute(statement).all()
         return [run_record_of(row) for row in rows]
 
+    def count_naming(self, policy: str) -> int:
+        """How many runs' configurations name this policy, for themselves or a row beside them."""
+        # As ``encode_json`` writes it; a quotation mark inside a text would be escaped.
+        needle = encode_json("policy", {"policy": policy})[1:-1]
+        statement = (
+            select(func.count())
+            .select_from(runs_table)
+            .where(func.instr(runs_table.c.config, needle) > 0)
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(statement).scalar_one())
+
     def delete(self, run_id: str) -> None:
         """Delete the run and its events for good. Raises: NotFoundError."""
         with self._database.write() as connection:

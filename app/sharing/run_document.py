@@ -12,7 +12,8 @@ from typing import Any
 
 from app.errors import AppError, DocumentError
 from app.sharing.typed_json import Rules, restored, restored_list
-from sol_core.config import GenerationConfig
+from sol_core.actions import ActionGrid
+from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, StepCost, TokenEvent
 from storage import RunRecord, RunStatus, Store
 
@@ -28,6 +29,7 @@ _RULES = Rules(
         FinishEvent: _TYPE,
         StepCost: {"flops": float, "bytes_read": float},
     },
+    partial=frozenset({GenerationConfig, ScheduleConfig, SamplingConfig, ActionGrid, TokenEvent}),
     nullable=frozenset({"surprisal", "entropy", "kl_to_dense", "probability", "policy"}),
 )
 

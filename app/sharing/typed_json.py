@@ -1,7 +1,7 @@
 """Checks JSON that came from elsewhere against the dataclasses that it claims to be.
 
-Every field must be there, unless it has a default, and of the annotated type; nothing else may
-be. The dataclass is made, so that its own checks run too.
+Every field must be there and of the annotated type, and nothing else may be; ``Rules`` says what
+is excepted. The dataclass is made, so that its own checks run too.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ class Rules:
 
     Attributes:
         derived: fields, with their types, that the JSON of a dataclass carries on top.
+        partial: dataclasses whose fields with defaults may be missing: older releases lacked them.
         nullable: names of float fields that may be null: JSON has no word for NaN.
     """
 
     derived: Mapping[type, Mapping[str, type]] = field(default_factory=dict)
+    partial: frozenset[type] = frozenset()
     nullable: frozenset[str] = frozenset()
 
 
@@ -59,7 +61,7 @@ def restored(kind: type[RecordT], value: Any, where: str, rules: Rules) -> Recor
         if name in value:
             may_be_null = name in rules.nullable
             made[name] = _value(hints[name], value[name], f"{where}.{name}", rules, may_be_null)
-        elif item.default is item.default_factory is dataclasses.MISSING:
+        elif kind not in rules.partial or not _has_default(item):
             raise DocumentError(f"{where} lacks the field {name!r}")
     try:
         return kind(**made)
@@ -105,6 +107,10 @@ _WANTED = {
     str: f"text of at most {MAX_TEXT:,} characters",
     bool: "true or false",
 }
+
+
+def _has_default(item: dataclasses.Field[Any]) -> bool:
+    return not item.default is item.default_factory is dataclasses.MISSING
 
 
 def _fits(kind: type, value: Any) -> bool:
