@@ -35,6 +35,7 @@ _STYLE_SHEETS = (
     ("app.train", "jobs.css"),
     ("app.train", "train.css"),
     ("app.evaluate", "evaluate.css"),
+    ("app.policies", "policies.css"),
 )
 # Where a page's scripts are looked for after its own folder.
 _SHARED = ("app.explore", "app.train")
