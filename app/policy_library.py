@@ -171,14 +171,14 @@ class PolicyLibrary:
             that no folder could bear.
         """
         folder = self._own(name, "renamed")
-        target = self._folder / wanted
-        if self.unique_name(wanted) != wanted:
-            if target.exists() or wanted.lower() == DEFAULT_POLICY:
-                raise AppError(f"the name {wanted[:80]!r} is taken: choose another one")
+        if not _NAME.fullmatch(wanted) or wanted != wanted.strip(" ."):
             raise AppError(
                 f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
                 f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
             )
+        target = self._folder / wanted
+        if target.exists() or wanted.lower() == DEFAULT_POLICY:
+            raise AppError(f"the name {wanted!r} is taken: choose another one")
         notes = read_notes(folder)
         others = [one for one in notes.former_names if one.name not in (name, wanted)]
         former = (FormerName(name, _now()), *others)
