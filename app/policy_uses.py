@@ -7,9 +7,8 @@ before the policy was made or imported means another one that had the name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from app.policy_library import StoredPolicy
+from app.policy_library import PolicyLibrary, StoredPolicy
 from storage import JobRecord, Store
 
 __all__ = ["PolicyUses", "uses_of"]
@@ -43,23 +42,31 @@ class PolicyUses:
         return ", ".join(part for part in parts if part) or "nothing"
 
 
-def uses_of(store: Store, policy: StoredPolicy) -> PolicyUses:
+def uses_of(store: Store, library: PolicyLibrary, policy: StoredPolicy) -> PolicyUses:
     """Look through the newest jobs and all runs. Raises: StorageError."""
+    in_use = set(library.names()) - {policy.name}
     jobs = store.jobs.list(limit=MAX_JOBS)
-    evaluations = [job for job in jobs if job.kind == "evaluate" and _evaluates(job, policy)]
+    evaluations = [job for job in jobs if job.kind == "evaluate"]
     return PolicyUses(
         training=next((job for job in jobs if _made(job, policy)), None),
-        evaluations=[job for job in evaluations if job.status == "succeeded"],
-        waiting=[job for job in evaluations if not job.has_ended],
+        evaluations=[
+            job
+            for job in evaluations
+            if job.status == "succeeded"
+            and any(policy.was_called(name, job.created_at) for name in _named(job))
+        ],
+        # These look the name up when they start: what it means today counts.
+        waiting=[
+            job
+            for job in evaluations
+            if not job.has_ended and _named(job) & (set(policy.all_names) - in_use)
+        ],
         num_runs=sum(map(store.runs.count_naming, policy.all_names)),
     )
 
 
-def _evaluates(job: JobRecord, policy: StoredPolicy) -> bool:
-    # A job that has not ended will look the name up when it starts: today's counts.
-    moment = job.created_at if job.has_ended else datetime.now(UTC)
-    names = map(str, job.params.get("policies", ()))
-    return any(policy.was_called(name, moment) for name in names)
+def _named(job: JobRecord) -> set[str]:
+    return set(map(str, job.params.get("policies", ())))
 
 
 def _made(job: JobRecord, policy: StoredPolicy) -> bool:

@@ -171,7 +171,7 @@ class _Desk:
 
     def _policy(self) -> tuple[StoredPolicy, PolicyUses]:
         policy = self._library.get(self._args.name)
-        return policy, uses_of(self._store, policy)
+        return policy, uses_of(self._store, self._library, policy)
 
     def _model(self) -> ModelInUse | None:
         if self._args.any_model:

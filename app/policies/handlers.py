@@ -141,7 +141,7 @@ def push_policy(services: Services, request: Request) -> dict[str, Any]:
 
 def _policy(services: Services, request: Request) -> tuple[StoredPolicy, PolicyUses]:
     policy = services.policies.get(field(request, "name", str))
-    return policy, uses_of(services.store, policy)
+    return policy, uses_of(services.store, services.policies, policy)
 
 
 def _check_own(services: Services) -> None:

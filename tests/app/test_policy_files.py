@@ -348,18 +348,23 @@ def test_what_names_a_policy(
     store.runs.create("o", "x", "m", "static", {"side_rows": [{"name": "x", "schedule": schedule}]})
     store.runs.create("o", '"policy":"mine"', "m", "static", {"stop_strings": ['"policy":"mine"']})
     library.rename("mine", "yours")
-    waiting = store.jobs.create("evaluate", "o", "t", {"policies": ["mine"]})
-    uses = uses_of(store, library.get("yours"))
+    uses = uses_of(store, library, library.get("yours"))
     assert uses.training is not None
     assert uses.training.id == training.id
     assert [job.id for job in uses.evaluations] == [done]
     assert uses.num_runs == 2
     assert uses.sentence() == "2 saved runs, 1 evaluation"
+    # A job that waits will look the name up when it starts; a former one still finds the policy.
+    waiting = store.jobs.create("evaluate", "o", "t", {"policies": ["mine"]})
+    uses = uses_of(store, library, library.get("yours"))
+    assert [job.id for job in uses.waiting] == [waiting.id]
     # Another one takes the name: from now on the name means that one.
     shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
     later = evaluation(store, "mine")
-    assert [job.id for job in uses_of(store, library.get("yours")).evaluations] == [done]
-    found = uses_of(store, library.get("mine"))
+    uses = uses_of(store, library, library.get("yours"))
+    assert [job.id for job in uses.evaluations] == [done]
+    assert uses.waiting == []
+    found = uses_of(store, library, library.get("mine"))
     assert [job.id for job in found.waiting] == [waiting.id]
     assert later in [job.id for job in found.evaluations]
 
@@ -370,7 +375,7 @@ def test_an_imported_policy_has_no_past(
     evaluation(store, "a")
     files.read(write_zip(tmp_path / "a.zip", FILES), "a", MODEL)
     policy = library.get("a")
-    assert uses_of(store, policy).sentence() == "nothing"
+    assert uses_of(store, library, policy).sentence() == "nothing"
     assert not policy.was_called("a", datetime.now(UTC) - timedelta(hours=1))
     assert policy.was_called("a", datetime.now(UTC) + timedelta(hours=1))
 

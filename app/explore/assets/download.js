@@ -18,26 +18,27 @@ function blobOf(dataUrl) {
 // A small menu under a chip. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
 // close it; the keyboard needs no more than Tab and Enter.
 function menu(label, items, spoken = label) {
-  const close = () => { element.open = false; };
-  const summary = h("summary", { class: "sol-chip", "aria-label": spoken }, label);
-  const element = h("details", { class: "sol-menu" }, summary,
-    h("div", { class: "sol-menu-list" }, items.map((item) => h("button", { type: "button",
-      onclick: () => { close(); summary.focus(); item.run(); } }, item.label,
-    item.hint && h("small", {}, item.hint)))));
-  element.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !element.open) return;
-    event.stopPropagation();
-    close();
-    summary.focus();
-  });
-  element.addEventListener("focusout", (event) => {
-    if (event.relatedTarget && !element.contains(event.relatedTarget)) close();
-  });
-  return element;
+  const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), hidden: true },
+    items.map((item) => h("button", { type: "button", onclick: () => { set(false); chip.focus(); item.run(); } },
+      item.label, item.hint && h("small", {}, item.hint))));
+  const chip = h("button", { type: "button", class: "sol-chip", "aria-expanded": "false",
+    "aria-controls": list.id, "aria-label": spoken, onclick: () => { chip.focus(); set(list.hidden); } }, label);
+  const set = (isOpen) => {
+    show(list, isOpen);
+    chip.setAttribute("aria-expanded", String(isOpen));
+  };
+  // Some browsers focus no button that is clicked: the focus stays, and with it the list.
+  list.addEventListener("pointerdown", (event) => event.preventDefault());
+  return h("div", { class: "sol-menu",
+    onkeydown: (event) => {
+      if (event.key !== "Escape" || list.hidden) return;
+      event.stopPropagation();
+      set(false);
+      chip.focus();
+    },
+    onfocusout: (event) => event.currentTarget.contains(event.relatedTarget) || set(false) },
+  chip, list);
 }
-
-document.addEventListener("pointerdown", (event) => document.querySelectorAll(".sol-menu[open]")
-  .forEach((one) => { one.open = one.contains(event.target); }));
 
 const EXPORT_FORMS = [
   { form: "html", label: "Web page", hint: "to look at anywhere, offline" },
