@@ -16,7 +16,8 @@ class Chart {
     this.legend = h("div", { class: "sol-chart-legend", role: "group",
       "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
     this.element = h("section", { class: "sol-panel sol-chart" },
-      h("header", {}, h("h2", {}, spec.title), this.legend, this.saveMenu()),
+      h("header", {}, h("div", { class: "sol-chart-title" }, h("h2", {}, spec.title), this.saveMenu()),
+        this.legend),
       h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
         this.empty), this.note);
     new ResizeObserver(() => this.resize()).observe(this.plot);
@@ -35,7 +36,7 @@ class Chart {
   saveMenu() {
     const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(),
       run: () => this.save(form).catch((error) => this.fail(error.message)) }));
-    return menu("Save", items, `${this.spec.title}: save as an image`);
+    return menu(downloadIcon(), items, `${this.spec.title}: save as an image`);
   }
 
   async save(form) {

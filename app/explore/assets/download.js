@@ -15,9 +15,13 @@ function blobOf(dataUrl) {
   return new Blob([parts], { type: head.slice(5).split(";")[0] });
 }
 
-// A small menu under a chip. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
+const downloadIcon = () => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true",
+  fill: "none", stroke: "currentcolor", "stroke-width": 1.6, "stroke-linecap": "round", "stroke-linejoin": "round" },
+svg("path", { d: "M8 2v8M4.8 7.2 8 10.4l3.2-3.2M2.5 13.2h11" }));
+
+// A small menu under a chip; its label is text or an icon. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
 // close it; the keyboard needs no more than Tab and Enter.
-function menu(label, items, spoken = label) {
+function menu(label, items, spoken) {
   const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), hidden: true },
     items.map((item) => h("button", { type: "button", onclick: () => { set(false); chip.focus(); item.run(); } },
       item.label, item.hint && h("small", {}, item.hint))));

@@ -3,6 +3,7 @@
 
 const themeColour = (name) => `var(--sol-${name})`;
 const DASHES = { dash: "6 4", dot: "2 3" };
+const HEAD = 54; // of a saved image, px
 const MARGIN = { left: 46, right: 14, second: 48, top: 8, bottom: 34 };
 
 // Four to six round numbers from low to high.
@@ -28,6 +29,15 @@ function pointText(trace, at) {
   const values = { y: trace.y[at], customdata: trace.customdata?.[at] };
   return trace.hovertemplate.replace("<extra></extra>", "")
     .replace(/%\{(y|customdata):\.(\d)f\}/g, (_, name, digits) => fixed(values[name], Number(digits)));
+}
+
+async function pngOf(address, width, height) {
+  const picture = new Image();
+  picture.src = address;
+  await picture.decode();
+  const canvas = h("canvas", { width: 2 * width, height: 2 * height });
+  canvas.getContext("2d").drawImage(picture, 0, 0, 2 * width, 2 * height);
+  return canvas.toDataURL("image/png");
 }
 
 class SvgChart extends Chart {
@@ -58,6 +68,31 @@ class SvgChart extends Chart {
       "aria-hidden": "true" }, this.grid(scales), this.tokenTicks(from, to),
     this.traces.map((trace) => this.line(trace, scales[trace.yaxis ?? "y"]))));
     this.placeMarker();
+  }
+
+  // As on the page: title and legend above the chart. Variables become the colours that they are now.
+  async image(form) {
+    const shown = this.plot.querySelector("svg");
+    const [width, height] = [shown.clientWidth, shown.clientHeight + HEAD];
+    const root = getComputedStyle(this.plot);
+    const plain = (name) => root.getPropertyValue(`--sol-${name}`).trim();
+    const text = (x, y, words, size, fill) => svg("text", { x, y, "font-size": size, fill }, words);
+    let x = 12;
+    const legend = this.spec.keys.filter((key) => !this.hidden.has(key.id)).map((key) => {
+      const one = text(x, 42, key.name, 12, plain(key.colour));
+      x += 9 * key.name.length + 18;
+      return one;
+    });
+    const copy = shown.cloneNode(true);
+    const originals = shown.querySelectorAll("*");
+    copy.querySelectorAll("*").forEach((node, at) => ["fill", "stroke", "font-size"].forEach((name) =>
+      node.setAttribute(name, getComputedStyle(originals[at]).getPropertyValue(name))));
+    copy.setAttribute("y", HEAD);
+    const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": root.fontFamily },
+      svg("rect", { width, height, fill: plain("panel") }),
+      text(12, 22, this.spec.title, 15, plain("text")), legend, copy);
+    const address = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(whole))}`;
+    return form === "svg" ? address : pngOf(address, width, height);
   }
 
   frame() {
