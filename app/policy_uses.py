@@ -22,13 +22,14 @@ class PolicyUses:
 
     Attributes:
         training: the job that made it, if it is still listed.
-        evaluations: finished evaluations of it.
+        evaluations, benchmarks: finished ones of it.
         waiting: jobs that have not ended and need it.
         num_runs: saved runs that were made under it, or had a row under it.
     """
 
     training: JobRecord | None
     evaluations: list[JobRecord]
+    benchmarks: list[JobRecord]
     waiting: list[JobRecord]
     num_runs: int
 
@@ -37,6 +38,7 @@ class PolicyUses:
         parts = [
             _count(self.num_runs, "saved run"),
             _count(len(self.evaluations), "evaluation"),
+            _count(len(self.benchmarks), "benchmark"),
             _count(len(self.waiting), "job that has not ended", "jobs that have not ended"),
         ]
         return ", ".join(part for part in parts if part) or "nothing"
@@ -46,19 +48,20 @@ def uses_of(store: Store, library: PolicyLibrary, policy: StoredPolicy) -> Polic
     """Look through the newest jobs and all runs. Raises: StorageError."""
     in_use = set(library.names()) - {policy.name}
     jobs = store.jobs.list(limit=MAX_JOBS)
-    evaluations = [job for job in jobs if job.kind == "evaluate"]
+    done = [
+        job
+        for job in jobs
+        if job.status == "succeeded"
+        and any(policy.was_called(name, job.created_at) for name in _named(job))
+    ]
     return PolicyUses(
         training=next((job for job in jobs if _made(job, policy)), None),
-        evaluations=[
-            job
-            for job in evaluations
-            if job.status == "succeeded"
-            and any(policy.was_called(name, job.created_at) for name in _named(job))
-        ],
+        evaluations=[job for job in done if job.kind == "evaluate"],
+        benchmarks=[job for job in done if job.kind == "benchmark"],
         # These look the name up when they start: what it means today counts.
         waiting=[
             job
-            for job in evaluations
+            for job in jobs
             if not job.has_ended and _named(job) & (set(policy.all_names) - in_use)
         ],
         num_runs=sum(map(store.runs.count_naming, policy.all_names)),
@@ -66,7 +69,9 @@ def uses_of(store: Store, library: PolicyLibrary, policy: StoredPolicy) -> Polic
 
 
 def _named(job: JobRecord) -> set[str]:
-    return set(map(str, job.params.get("policies", ())))
+    """The policies that an evaluation ("policies") or a benchmark ("policy") asks for."""
+    named = [*job.params.get("policies", ()), job.params.get("policy")]
+    return {name for name in named if isinstance(name, str)}
 
 
 def _made(job: JobRecord, policy: StoredPolicy) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app import evaluate, explore, history, policies, train
+from app import benchmark, evaluate, explore, history, policies, train
 from app.page_assets import page_script
 from app.services import Services
 
@@ -26,6 +26,7 @@ _TABS = {
     "explore": ("Explore", explore.build_tab),
     "train": ("Train", train.build_tab),
     "evaluate": ("Evaluate", evaluate.build_tab),
+    "benchmark": ("Benchmark", benchmark.build_tab),
     "policies": ("Policies", policies.build_tab),
     "history": ("History", history.build_tab),
 }

@@ -2,7 +2,8 @@
 // its token and colours, a job, a policy). A reload, and anyone who gets the address, sees the same.
 // Parameters that are not in this table (the theme, a Space's) stay as they are.
 
-const TAB_OF = { run: "explore", train: "train", evaluation: "evaluate", policy: "policies" };
+const TAB_OF = { run: "explore", train: "train", evaluation: "evaluate", benchmark: "benchmark",
+  policy: "policies" };
 const OURS = ["tab", ...Object.keys(TAB_OF), "token", "colour"];
 
 const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
