@@ -26,7 +26,7 @@ async function sendFile(api, calls, file, onProgress) {
 
 // A button that asks for a file and rests until `take`, which reports its own failures, is done.
 function filePicker(label, accept, take) {
-  const input = h("input", { type: "file", hidden: true, accept, onchange: async () => {
+  const input = h("input", { type: "file", hidden: true, accept, "aria-label": label, onchange: async () => {
     const [file] = input.files;
     if (!file) return;
     button.disabled = true;
