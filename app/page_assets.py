@@ -15,7 +15,14 @@ from typing import Any
 from app.theme import colour_css
 from sol_core.actions import ActionGrid
 
-__all__ = ["axis_limits", "page_head", "page_script", "plotly_path", "plotly_url"]
+__all__ = [
+    "axis_limits",
+    "page_head",
+    "page_script",
+    "plotly_path",
+    "plotly_url",
+    "style_sheet",
+]
 
 _STYLE_SHEETS = (
     ("app.explore", "base.css"),
@@ -29,6 +36,7 @@ _STYLE_SHEETS = (
     ("app.train", "jobs.css"),
     ("app.train", "train.css"),
     ("app.evaluate", "evaluate.css"),
+    ("app.policies", "policies.css"),
 )
 # Where a page's scripts are looked for after its own folder.
 _SHARED = ("app.explore", "app.train")
@@ -44,6 +52,11 @@ def page_script(package: str, names: tuple[str, ...], constants: dict[str, Any])
     page = json.dumps(constants, ensure_ascii=True).replace("</", "<\\/")
     sources = "\n".join(_asset(package, name) for name in names)
     return f'"use strict";\nconst PAGE = {page};\n{sources}'
+
+
+def style_sheet(package: str, names: tuple[str, ...]) -> str:
+    """The named style sheets one after another, found as ``page_script`` finds scripts."""
+    return "\n".join(_asset(package, name) for name in names)
 
 
 def page_head() -> str:

@@ -17,8 +17,6 @@ from app.services import Services
 __all__ = ["build_tab"]
 
 _SCRIPTS = (
-    "dom.js",
-    "format.js",
     "form_parts.js",
     "plotly.js",
     "chart.js",

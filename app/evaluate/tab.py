@@ -18,13 +18,12 @@ from app.train.estimate import PACES
 __all__ = ["build_tab"]
 
 _SCRIPTS = (
-    "dom.js",
-    "format.js",
     "form_parts.js",
     "plotly.js",
     "chart.js",
     "figure.js",
     "page_parts.js",
+    "upload.js",
     "corpus_picker.js",
     "job_follower.js",
     "question.js",

@@ -19,8 +19,6 @@ from sol_core.training.config import PRESETS
 __all__ = ["build_tab"]
 
 _SCRIPTS = (
-    "dom.js",
-    "format.js",
     "form_parts.js",
     "token_text.js",
     "tokens.js",
@@ -30,6 +28,7 @@ _SCRIPTS = (
     "chart.js",
     "figure.js",
     "page_parts.js",
+    "upload.js",
     "corpus_picker.js",
     "job_follower.js",
     "question.js",

@@ -151,7 +151,7 @@ class ChallengePage {
   }
 
   take(challenge, history) {
-    if (history === "push") window.history.pushState(null, "", addressOf("challenge", challenge.id));
+    if (history === "push") setAddress({ compare: null, challenge: challenge.id }, true);
     this.challenge = challenge;
     this.form.set({ ...challenge, budget: challenge.asked });
     this.painting = new Painting(challenge);
@@ -188,8 +188,7 @@ class ChallengePage {
     this.tools.dataset.axis = AXES[at].key;
     this.level.max = levels.length - 1;
     this.chooseLevel(levels.length - 1);
-    this.legend.inputs[0].checked = true;
-    this.legend.choose(this.axes[0], (axis) => this.view.setAxis(axis));
+    this.legend.set(this.axes[0].key);
   }
 
   chooseLevel(place) {

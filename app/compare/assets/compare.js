@@ -19,7 +19,7 @@ class ComparePage {
     this.choice.element.addEventListener("change", () => {
       this.showPart();
       const part = this.choice.get();
-      window.history.pushState(null, "", addressOf(part, this.parts[part].address));
+      setAddress({ compare: null, challenge: null, [part]: this.parts[part].address }, true);
     });
     root.append(this.choice.element, ...Object.values(this.parts).map((part) => part.element));
     this.choose(memory.get("comparePart") ?? "compare");

@@ -126,7 +126,7 @@ class PairPage {
   open(runs, history) {
     if (this.address === runs.join(",")) return this.show("compare");
     this.ids = runs;
-    if (history === "push") window.history.pushState(null, "", addressOf("compare", runs.join(",")));
+    if (history === "push") setAddress({ challenge: null, compare: runs.join(",") }, true);
     this.clear();
     show(this.empty, false);
     show(this.place, true);

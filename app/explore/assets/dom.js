@@ -105,31 +105,3 @@ async function copyText(text) {
   document.execCommand("copy");
   area.remove();
 }
-
-// The address of what is on show: a "run", a "train" job, an "evaluation", a "benchmark", a "compare"
-// pair of runs or a "challenge". Other parameters (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "train", "evaluation", "benchmark", "compare", "challenge"];
-
-function addressOf(name, id) {
-  const url = new URL(window.location.href);
-  SHOWN.forEach((one) => url.searchParams.delete(one));
-  if (id) url.searchParams.set(name, id);
-  return url.toString();
-}
-
-const runUrl = (runId) => addressOf("run", runId);
-const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
-const asksForOther = (name) => SHOWN.some((one) => one !== name && askedFor(one));
-
-// Opens a run in Explore, which may not be there yet: tabs are made when they are first shown.
-function openInExplore(runId, show) {
-  if (askedFor("run") !== runId) window.history.pushState(null, "", runUrl(runId));
-  dispatchEvent(new CustomEvent("sol:open-run", { detail: runId }));
-  show("explore");
-}
-
-// Asks Python's layout to bring a tab to the front; `trigger` is Gradio's.
-function showTab(trigger, name) {
-  window.solTab = name;
-  trigger("select", {});
-}

@@ -19,6 +19,7 @@ function laneLegend() {
     h("span", { class: "sol-muted" }, "full = dense"));
 }
 
+// onAxis(axis, isChosen): what the colour shows; isChosen: somebody chose it just now.
 class Legend {
   // key: under which the browser remembers the choice.
   constructor(axes, onAxis, key = "axis") {
@@ -26,24 +27,32 @@ class Legend {
     const name = uniqueId("axis");
     this.scale = h("div", { class: "sol-scale-place" });
     this.inputs = axes.map((axis) => h("input", { type: "radio", name, value: axis.key,
-      onchange: () => this.choose(axis, onAxis) }));
+      onchange: () => this.choose(axis) }));
     this.element = h("div", { class: "sol-legend" },
       h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, "Colour"),
         h("div", { class: "sol-pills is-small" }, axes.map((axis, at) =>
           h("label", { class: "sol-pill" }, this.inputs[at], h("span", {}, axis.name))))),
       this.scale, laneLegend());
-    const saved = Math.max(axes.findIndex((axis) => axis.key === memory.get(key)), 0);
-    this.inputs[saved].checked = true;
-    this.choose(axes[saved], onAxis);
+    this.axes = axes;
+    this.onAxis = onAxis;
+    this.set(memory.get(key));
   }
 
-  choose(axis, onAxis) {
+  // The axis of this key, or the first; nothing is remembered.
+  set(key) {
+    const at = Math.max(this.axes.findIndex((axis) => axis.key === key), 0);
+    this.inputs[at].checked = true;
+    this.show(this.axes[at]);
+  }
+
+  choose(axis) {
     memory.set(this.key, axis.key);
-    this.show(axis);
-    onAxis(axis);
+    this.show(axis, true);
   }
 
-  show(axis) {
+  show(axis, isChosen = false) {
+    this.axis = axis;
     this.scale.replaceChildren(colourScale(axis));
+    this.onAxis(axis, isChosen);
   }
 }

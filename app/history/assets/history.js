@@ -1,4 +1,4 @@
-// The History tab: what was generated, newest first; open, copy the link, delete after asking.
+// The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
 const PAGE_SIZE = 30;
 
@@ -21,6 +21,7 @@ class HistoryPage {
     this.question = new Question("Delete this run for good?", "Delete");
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
+        filePicker("Import a run", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, PAGE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
@@ -47,9 +48,32 @@ class HistoryPage {
         : "Nothing yet. Generate something in Explore, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
-      if (turn !== this.turn) return;
-      setText(this.error, error.refused ? error.message : "The server does not answer. Try again.");
-      show(this.error, true);
+      if (turn === this.turn) this.failed(error);
+    }
+  }
+
+  fail(message) {
+    setText(this.error, message);
+    show(this.error, true);
+  }
+
+  failed(error) {
+    this.fail(error.refused ? error.message : "The server does not answer. Try again.");
+  }
+
+  open(runId) {
+    openInExplore(runId, this.showTab);
+  }
+
+  async import(file) {
+    show(this.error, false);
+    try {
+      const made = await sendFile(this.api, { begin: "begin_import", piece: "import_piece" }, file,
+        () => {});
+      this.load();
+      this.open(made.id);
+    } catch (error) {
+      this.failed(error);
     }
   }
 
@@ -57,7 +81,7 @@ class HistoryPage {
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      openInExplore(run.id, this.showTab);
+      this.open(run.id);
     };
     const copy = h("button", { type: "button", class: "sol-chip",
       "aria-label": `Copy link: ${run.title}`,
@@ -77,10 +101,12 @@ class HistoryPage {
           h("span", {}, run.schedule_label), h("span", {}, run.budget),
           h("span", {}, count(run.tokens, "token")),
           h("time", { datetime: run.created_at }, whenText(run.created_at)),
-          h("span", {}, modelName(run.model)))),
+          h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id))),
       h("div", { class: "sol-history-tools" }, copy,
         run.tokens > 0 && run.status !== "running" && h("button", { type: "button", class: "sol-chip",
           "aria-label": `Compare: ${run.title}`, onclick: () => this.compare(run) }, "Compare"),
+        run.status !== "running" && exportMenu(this.api, () => ({ kind: "run", id: run.id }),
+          (message) => this.fail(message), `Export: ${run.title}`),
         run.can_delete && h("button", { type: "button", class: "sol-chip",
           "aria-label": `Delete: ${run.title}`, onclick: () => this.ask(run) }, "Delete")));
   }
@@ -102,8 +128,7 @@ class HistoryPage {
       dispatchEvent(new CustomEvent("sol:run-deleted", { detail: run.id }));
       this.load();
     } catch (error) {
-      setText(this.error, error.refused ? error.message : "The server does not answer. Try again.");
-      show(this.error, true);
+      this.failed(error);
     }
   }
 }
