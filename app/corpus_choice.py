@@ -6,14 +6,14 @@ the Hub.
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from app.corpus_files import CorpusFiles
+from app.corpus_files import CorpusFiles, safe_name
 from app.job_calls import check_jobs_allowed
-from app.page_calls import Handler, Request, RequestError, field, owner_of
+from app.page_calls import Handler, Request, field, owner_of
 from app.services import Services
+from app.uploads import begin_file, take_piece
 from sol_core.corpus import BUILTIN
 from sol_core.corpus.hub import looks_like_hub_id
 from sol_core.errors import ConfigError
@@ -71,23 +71,17 @@ def list_corpora(services: Services, request: Request) -> dict[str, Any]:
 def begin_upload(services: Services, request: Request) -> dict[str, Any]:
     """Announce a file; the answer names the upload."""
     check_jobs_allowed(services)
-    files = corpus_files(services, owner_of(request))
-    return {"upload_id": files.begin(field(request, "name", str), field(request, "size", int))}
+    safe_name(field(request, "name", str))
+    return begin_file(corpus_files(services, owner_of(request)).uploads, request)
 
 
 def upload_piece(services: Services, request: Request) -> dict[str, Any]:
     """One piece as base64; after the last one the file has its name."""
     check_jobs_allowed(services)
     files = corpus_files(services, owner_of(request))
-    upload_id, size = field(request, "upload_id", str), field(request, "size", int)
-    try:
-        data = base64.b64decode(field(request, "data", str), validate=True)
-    except ValueError as error:
-        raise RequestError("data must be base64. Upload the file again.") from error
-    have = files.append(upload_id, field(request, "offset", int), data, size)
-    if have < size:
-        return {"have": have, "name": None}
-    return {"have": have, "name": files.finish(upload_id, field(request, "name", str))}
+    have, part = take_piece(files.uploads, request)
+    name = None if part is None else files.finish(part, field(request, "name", str))
+    return {"have": have, "name": name}
 
 
 def delete_corpus(services: Services, request: Request) -> dict[str, Any]:

@@ -5,6 +5,7 @@ AppError (SolError)
 ├── DataDirError (OSError)              the data directory cannot be used
 ├── AlreadyRunningError (RuntimeError)  another launch serves this data directory
 ├── InputFileError (ValueError)         a file given on the command line that cannot be used
+├── DocumentError (ValueError)          an exported file that cannot be imported
 └── PolicyNotFoundError (LookupError)   no stored policy has this name, no folder holds one
 
 Standard library only: this is imported before any package is installed.
@@ -17,6 +18,7 @@ __all__ = [
     "AppError",
     "BootstrapError",
     "DataDirError",
+    "DocumentError",
     "InputFileError",
     "PolicyNotFoundError",
 ]
@@ -40,6 +42,10 @@ class AlreadyRunningError(AppError, RuntimeError):
 
 class InputFileError(AppError, ValueError):
     """A file named on the command line that is missing or malformed."""
+
+
+class DocumentError(AppError, ValueError):
+    """An exported file of another kind or version, or one that is damaged."""
 
 
 class PolicyNotFoundError(AppError, LookupError):

@@ -7,6 +7,8 @@ import io
 import json
 from typing import Any
 
+from app.csv_cells import plain_cell
+
 __all__ = ["csv_text", "json_text"]
 
 _AXES = ("keep", "channels", "bits")
@@ -21,7 +23,6 @@ _COLUMNS = (
     *(f"spend_{axis}" for axis in _AXES),
     *_PAIRED,
 )
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def json_text(result: dict[str, Any]) -> str:
@@ -43,14 +44,9 @@ def csv_text(result: dict[str, Any]) -> str:
             paired = budget.get("paired", {}).get(name, {})
             writer.writerow(
                 requested
-                | {"method": _plain(name)}
+                | {"method": plain_cell(name)}
                 | {key: method.get(key) for key in ("nll", "kl", "perplexity", "net_keep_rate")}
                 | {f"spend_{axis}": spend.get(axis) for axis in _AXES}
                 | {key: paired.get(key, "") for key in _PAIRED}
             )
     return out.getvalue()
-
-
-def _plain(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text

@@ -16,7 +16,14 @@ from app.glossary import glossary_head
 from app.theme import colour_css
 from sol_core.actions import ActionGrid
 
-__all__ = ["axis_limits", "page_head", "page_script", "plotly_path", "plotly_url"]
+__all__ = [
+    "axis_limits",
+    "page_head",
+    "page_script",
+    "plotly_path",
+    "plotly_url",
+    "style_sheet",
+]
 
 _STYLE_SHEETS = (
     ("app.explore", "base.css"),
@@ -25,10 +32,12 @@ _STYLE_SHEETS = (
     ("app.explore", "costs.css"),
     ("app.explore", "tokens.css"),
     ("app.explore", "lens.css"),
+    ("app.compare", "compare.css"),
     ("app.history", "history.css"),
     ("app.train", "jobs.css"),
     ("app.train", "train.css"),
     ("app.evaluate", "evaluate.css"),
+    ("app.policies", "policies.css"),
     ("app.learn", "learn.css"),
     ("app.glossary", "glossary.css"),
 )
@@ -46,6 +55,11 @@ def page_script(package: str, names: tuple[str, ...], constants: dict[str, Any])
     page = json.dumps(constants, ensure_ascii=True).replace("</", "<\\/")
     sources = "\n".join(_asset(package, name) for name in names)
     return f'"use strict";\nconst PAGE = {page};\n{sources}'
+
+
+def style_sheet(package: str, names: tuple[str, ...]) -> str:
+    """The named style sheets one after another, found as ``page_script`` finds scripts."""
+    return "\n".join(_asset(package, name) for name in names)
 
 
 def page_head() -> str:

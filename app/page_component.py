@@ -13,6 +13,9 @@ from app.services import Services
 
 __all__ = ["page_component"]
 
+# What the scripts of every page build on.
+_EVERYWHERE = ("dom.js", "address.js", "format.js", "download.js")
+
 
 def page_component(
     services: Services,
@@ -24,15 +27,17 @@ def page_component(
     """The component of the tab ``app.<name>``.
 
     Args:
-        scripts: files of its assets, or of Explore's, in the order they are read.
+        scripts: files of its assets, or of Explore's, in the order they are read, after those
+            that every page has.
         constants: what the scripts find in ``PAGE``.
         handlers: what they may call.
     """
     gr.set_static_paths([plotly_path()])
+    ordered = tuple(dict.fromkeys((*_EVERYWHERE, *scripts)))
     return gr.HTML(
         value="",
         html_template=f'<div class="sol-page sol-{name}"></div>',
-        js_on_load=page_script(f"app.{name}", scripts, constants),
+        js_on_load=page_script(f"app.{name}", ordered, constants),
         server_functions=server_functions(services, handlers),
         apply_default_css=False,
         elem_id=f"{name}-page",

@@ -68,6 +68,11 @@ class DataDir:
         return self.root / "jobs"
 
     @property
+    def uploads(self) -> Path:
+        """What browsers are sending, other than corpora; made when it is needed."""
+        return self.root / "uploads"
+
+    @property
     def lock_file(self) -> Path:
         return self.root / "serve.lock"
 

@@ -1,21 +1,23 @@
 """The policies that can be used by name: the shipped one, and those in the data directory.
 
 A policy is a folder of config.json, model.safetensors and README.md; its name here is the
-folder's. The shipped one is called "default" and cannot be deleted.
+folder's. The shipped one is called "default" and stays as it is. A former name of a renamed policy
+still finds it, as long as no other policy has taken that name.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import AppError, PolicyNotFoundError
 from app.paths import DataDir
+from app.policy_notes import FormerName, PolicyNotes, checked_tags, read_notes, write_notes
 from sol_core.errors import SolError
 from sol_core.places import SHIPPED_POLICY
 
@@ -42,12 +44,28 @@ class StoredPolicy:
         name: what it is asked for by.
         is_shipped: it came with the program.
         info: what its config.json says.
+        notes: what the library knows besides.
     """
 
     name: str
     folder: Path
     is_shipped: bool
     info: PolicyInfo
+    notes: PolicyNotes = field(default_factory=PolicyNotes)
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Every name that runs may know it by, today's first."""
+        return (self.name, *(former.name for former in self.notes.former_names))
+
+    def was_called(self, name: str, moment: datetime) -> bool:
+        """Whether the name meant this policy then: others may have had it before or since."""
+        if name == self.name:
+            marks = [self.notes.added or self.info.created]
+            marks += [former.until for former in self.notes.former_names]
+            return all(_moment(mark) <= moment for mark in marks)
+        former = next((one for one in self.notes.former_names if one.name == name), None)
+        return former is not None and moment <= _moment(former.until)
 
 
 # PolicyLibrary has a method called ``list``, which hides the built-in from its annotations.
@@ -74,8 +92,24 @@ class PolicyLibrary:
             except SolError as error:
                 logger.info("the policy in %s is left out: %s", folder, error)
                 continue
-            found.append(StoredPolicy(name, folder, name == DEFAULT_POLICY, info))
+            is_shipped = name == DEFAULT_POLICY
+            notes = PolicyNotes() if is_shipped else read_notes(folder)
+            found.append(StoredPolicy(name, folder, is_shipped, info, notes))
         return found
+
+    def get(self, name: str) -> StoredPolicy:
+        """The policy of this name.
+
+        Raises: PolicyNotFoundError; PolicyError when it cannot be read.
+        """
+        from sol_core.policy import read_policy_info
+
+        folder = self.resolve_name(name)
+        is_shipped = folder == self._shipped
+        info = read_policy_info(folder)
+        if is_shipped:
+            return StoredPolicy(DEFAULT_POLICY, folder, True, info)
+        return StoredPolicy(folder.name, folder, False, info, read_notes(folder))
 
     def names(self) -> _Names:
         """The names alone, in the same order, without reading the files."""
@@ -95,8 +129,8 @@ class PolicyLibrary:
                     f"({self._shipped} is missing): train one first, or name a folder"
                 )
             return self._shipped
-        if _NAME.fullmatch(name) and _holds_policy(self._folder / name):
-            return self._folder / name
+        if folder := self._stored(name):
+            return folder
         try:
             folder = Path(name).expanduser().absolute()
         except RuntimeError:  # "~nobody/x": no such user
@@ -112,24 +146,54 @@ class PolicyLibrary:
 
         Raises: PolicyNotFoundError naming what there is.
         """
-        if name not in self.names():
-            raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
-        return self.resolve(name)
+        if name == DEFAULT_POLICY:
+            return self.resolve(name)
+        if folder := self._stored(name):
+            return folder
+        raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
 
     def delete(self, name: str) -> None:
         """Delete a stored policy for good.
 
         Raises: PolicyNotFoundError; AppError for the shipped one.
         """
-        if name == DEFAULT_POLICY:
-            raise AppError("the policy that came with the program cannot be deleted")
-        if not _NAME.fullmatch(name) or not _holds_policy(self._folder / name):
-            raise PolicyNotFoundError(f"no stored policy {name!r}: {self._choices()}")
+        folder = self._own(name, "deleted")
         # Out of sight in one step, so that nobody finds half a policy.
         with tempfile.TemporaryDirectory(
             prefix=".deleted-", dir=self._folder, ignore_cleanup_errors=True
         ) as grave:
-            (self._folder / name).rename(Path(grave) / name)
+            folder.rename(Path(grave) / name)
+
+    def rename(self, name: str, wanted: str) -> None:
+        """Give a stored policy another name; its former one still finds it.
+
+        Raises: PolicyNotFoundError; AppError for the shipped one, a name that is taken, or one
+            that no folder could bear.
+        """
+        folder = self._own(name, "renamed")
+        if not _NAME.fullmatch(wanted) or wanted != wanted.strip(" ."):
+            raise AppError(
+                f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
+                f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
+            )
+        target = self._folder / wanted
+        if target.exists() or wanted.lower() == DEFAULT_POLICY:
+            raise AppError(f"the name {wanted!r} is taken: choose another one")
+        notes = read_notes(folder)
+        others = [one for one in notes.former_names if one.name not in (name, wanted)]
+        former = (FormerName(name, _now()), *others)
+        write_notes(folder, replace(notes, former_names=former))
+        folder.rename(target)
+
+    def tag(self, name: str, tags: _Names) -> tuple[str, ...]:
+        """Replace a stored policy's tags; returns them as they are now.
+
+        Raises: PolicyNotFoundError; AppError for the shipped one, or what is no tag.
+        """
+        folder = self._own(name, "tagged")
+        made = checked_tags(tags)
+        write_notes(folder, replace(read_notes(folder), tags=made))
+        return made
 
     def unique_name(self, wanted: str) -> str:
         """A free name like ``wanted``: characters that no folder name takes become "-", and
@@ -158,17 +222,50 @@ class PolicyLibrary:
                 raise
             return name
 
+    def take_in(self, folder: Path, wanted: str) -> str:
+        """As ``adopt``, for a policy that was made elsewhere and has been checked."""
+        write_notes(folder, PolicyNotes(added=_now()))
+        return self.adopt(folder, wanted)
+
     def copy_out(self, name: str, target: Path) -> None:
         """Copy a policy to an empty or new folder, complete or not at all."""
+        from sol_core.policy.archive import copy_policy
+
         source = self.resolve(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             prefix=f".{target.name}.partial-", dir=target.parent, ignore_cleanup_errors=True
         ) as staging:
-            staged = Path(shutil.copytree(source, Path(staging) / "policy"))
+            staged = Path(staging) / "policy"
+            staged.mkdir()
+            copy_policy(source, staged)
             if target.is_dir():
                 target.rmdir()  # refuses a folder that is not empty
             staged.rename(target)
+
+    def _own(self, name: str, changed: str) -> Path:
+        """The folder of a policy that may be changed, by its name of today."""
+        if name == DEFAULT_POLICY:
+            raise AppError(f"the policy that came with the program cannot be {changed}")
+        if not _NAME.fullmatch(name) or not _holds_policy(self._folder / name):
+            raise PolicyNotFoundError(f"no stored policy {name!r}: {self._choices()}")
+        return self._folder / name
+
+    def _stored(self, name: str) -> Path | None:
+        """The folder of a stored policy, by its name or else by a former one."""
+        if not _NAME.fullmatch(name):
+            return None
+        if _holds_policy(self._folder / name):
+            return self._folder / name
+        folders = (folder for known, folder in self._folders() if known != DEFAULT_POLICY)
+        return next(
+            (
+                folder
+                for folder in folders
+                if any(former.name == name for former in read_notes(folder).former_names)
+            ),
+            None,
+        )
 
     def _folders(self) -> _Folders:
         shipped = [(DEFAULT_POLICY, self._shipped)] if _holds_policy(self._shipped) else []
@@ -182,6 +279,19 @@ class PolicyLibrary:
         if not names:
             return "none is stored yet, train one"
         return f"stored are {', '.join(names[:12])}" + (" …" if len(names) > 12 else "")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _moment(text: str) -> datetime:
+    """A moment that a policy's files tell; the beginning of time for what is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _holds_policy(folder: Path) -> bool:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from app.challenge_desk import ChallengeDesk
 from app.experiment_desk import ExperimentDesk
 from app.generation_runs import GenerateFunction, GenerationRuns
 from app.lens_desk import LensDesk
@@ -35,6 +36,7 @@ class Services:
     runs: GenerationRuns
     lens: LensDesk
     experiments: ExperimentDesk
+    challenges: ChallengeDesk
     is_shared: bool
     data_dir: DataDir
     policies: PolicyLibrary
@@ -85,6 +87,7 @@ def build_services(
         runs=runs,
         lens=LensDesk(runs),
         experiments=experiments,
+        challenges=ChallengeDesk(runs, store.challenges, policies),
         is_shared=is_space(),
         data_dir=data_dir,
         policies=policies,

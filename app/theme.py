@@ -13,7 +13,7 @@ from app.theme_colours import DARK, LIGHT, NUM_BINS, Palette, tint
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["build_theme", "colour_css"]
+__all__ = ["build_theme", "colour_css", "follow_system_css"]
 
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
@@ -58,15 +58,29 @@ _THEME_COLOURS = {
 
 def colour_css() -> str:
     """CSS custom properties ``--sol-…`` for both themes, and one rule for each tint."""
+    rules = [f":root {{ {_variables(LIGHT)} }}", f".dark {{ {_variables(DARK)} }}"]
+    return "\n".join(rules + _tint_rules())
+
+
+def follow_system_css() -> str:
+    """As ``colour_css``, for a document outside Gradio: the theme and fonts are the system's."""
+    fonts = f"--font: {_font_list(_SANS, 'sans-serif')}; --font-mono: {_font_list(_MONO)};"
     rules = [
-        f":root {{ {_variables(LIGHT)} }}",
-        f".dark {{ {_variables(DARK)} }}",
+        f":root {{ color-scheme: light dark; {fonts} {_variables(LIGHT)} }}",
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}",
     ]
-    rules += [
+    return "\n".join(rules + _tint_rules())
+
+
+def _tint_rules() -> list[str]:
+    return [
         f'.sol-token[data-bin="{index}"] {{ --tint: var(--sol-tint-{index}); }}'
         for index in range(NUM_BINS)
     ]
-    return "\n".join(rules)
+
+
+def _font_list(names: list[str], *generic: str) -> str:
+    return ", ".join([*(f'"{name}"' if " " in name else name for name in names), *generic])
 
 
 def _variables(palette: Palette) -> str:

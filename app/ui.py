@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app import benchmark, evaluate, explore, history, learn, train
+from app import benchmark, compare, evaluate, explore, history, learn, policies, train
+from app.page_assets import page_script
 from app.services import Services
 
 __all__ = ["TITLE", "build_app"]
@@ -20,64 +21,37 @@ _HEADER = f"""
 </header>
 """
 
-# The choice of theme is kept in the browser; without one, the system's is followed.
-_THEME_SCRIPT = """
-const button = element.querySelector("button");
-const read = () => { try { return localStorage.getItem("sol.theme"); } catch { return null; } };
-const isDark = () => document.body.classList.contains("dark");
-const label = () => { button.textContent = isDark() ? "Light" : "Dark";
-  button.setAttribute("aria-label", `Switch to the ${isDark() ? "light" : "dark"} theme`); };
-const asked = new URL(location.href).searchParams.get("__theme");
-const chosen = ["light", "dark"].includes(asked) ? asked : read();
-if (chosen) document.body.classList.toggle("dark", chosen === "dark");
-label();
-new MutationObserver(label).observe(document.body, { attributes: true });
-button.addEventListener("click", () => {
-  const dark = !isDark();
-  document.body.classList.toggle("dark", dark);
-  try { localStorage.setItem("sol.theme", dark ? "dark" : "light"); } catch { /* forgets */ }
-});
-"""
+# Name in the address, label, and what lays it out.
+_TABS = {
+    "explore": ("Explore", explore.build_tab),
+    "compare": ("Compare", compare.build_tab),
+    "train": ("Train", train.build_tab),
+    "evaluate": ("Evaluate", evaluate.build_tab),
+    "benchmark": ("Benchmark", benchmark.build_tab),
+    "policies": ("Policies", policies.build_tab),
+    "history": ("History", history.build_tab),
+    "learn": ("Learn", learn.build_tab),
+}
+_HEADER_SCRIPTS = ("dom.js", "address.js", "header.js")
 
 # Runs in the browser: something was opened, so its tab comes to the front.
 _SHOW_TAB = "() => ({ __type__: 'update', selected: window.solTab ?? 'explore' })"
-# The address names what is on show; a reload opens its tab.
-_SHOW_ASKED = """() => {
-  const asked = new URL(location.href).searchParams;
-  const tabs = { train: "train", evaluation: "evaluate", benchmark: "benchmark", lesson: "learn" };
-  const name = Object.keys(tabs).find((one) => asked.has(one));
-  const selected = tabs[name] ?? "explore";
-  return { __type__: "update", selected };
-}"""
 
 
 def build_app(services: Services) -> gr.Blocks:
     """The whole page, not launched. Theme and style sheet are given to ``launch``."""
     app = gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False)
     with app:
-        gr.HTML(_HEADER, js_on_load=_THEME_SCRIPT, apply_default_css=False)
-        with gr.Tabs() as tabs:
-            with gr.Tab("Explore", id="explore"):
-                explore_page = explore.build_tab(services)
-            with gr.Tab("Train", id="train"):
-                train_page = train.build_tab(services)
-            with gr.Tab("Evaluate", id="evaluate"):
-                evaluate_page = evaluate.build_tab(services)
-            with gr.Tab("Benchmark", id="benchmark"):
-                benchmark_page = benchmark.build_tab(services)
-            with gr.Tab("History", id="history"):
-                history_page = history.build_tab(services)
-            with gr.Tab("Learn", id="learn"):
-                learn_page = learn.build_tab(services)
-        pages = (
-            explore_page,
-            train_page,
-            evaluate_page,
-            benchmark_page,
-            history_page,
-            learn_page,
+        head = gr.HTML(
+            _HEADER,
+            js_on_load=page_script("app.explore", _HEADER_SCRIPTS, {"tabs": list(_TABS)}),
+            apply_default_css=False,
         )
-        for page in pages:
-            page.select(fn=None, js=_SHOW_TAB, outputs=tabs)
-        app.load(fn=None, js=_SHOW_ASKED, outputs=tabs)
+        with gr.Tabs() as tabs:
+            for name, (label, build_tab) in _TABS.items():
+                with gr.Tab(label, id=name) as tab:
+                    page = build_tab(services)
+                tab.select(fn=None, js=f"() => window.solTabShown?.('{name}')")
+                page.select(fn=None, js=_SHOW_TAB, outputs=tabs)
+        head.select(fn=None, js=_SHOW_TAB, outputs=tabs)
     return app

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["ROWS_AT_ONCE", "add_rows", "dot_rows", "prefetch_rows"]
+__all__ = ["ROWS_AT_ONCE", "add_rows", "dot_rows", "prefetch_row", "prefetch_rows", "stream_rows"]
 
 ROWS_AT_ONCE = 8  # of add_rows
 _LANES = 8
@@ -37,35 +37,58 @@ def add_rows(context, matrix, rows, scales, first, out):
         first: int64, at most n − 8.
         out: [J] float32, J ≤ Y − offset, changed.
     """
-    signature = types.void(matrix, rows, scales, types.int64, out)
+    return types.void(matrix, rows, scales, types.int64, out), _add_rows(prefetch=False)
 
+
+@intrinsic
+def stream_rows(context, matrix, rows, scales, first, out):
+    """``add_rows`` that asks for the next eight rows meanwhile, for rows that lie in memory.
+
+    The hardware does not foresee them, for each is short: two cores of an AVX-512 machine
+    read 20 to 30 GB/s of a model's weights without asking, and 46 with it.
+    """
+    return types.void(matrix, rows, scales, types.int64, out), _add_rows(prefetch=True)
+
+
+def _add_rows(*, prefetch: bool) -> Any:
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         array, offset = cgutils.unpack_tuple(builder, args[0])
         weights = _Matrix(target, builder, sig.args[0][0], array, offset)
-        row_data, _ = _line(target, builder, sig.args[1], args[1])
+        row_data, num_rows = _line(target, builder, sig.args[1], args[1])
         scale_data, _ = _line(target, builder, sig.args[2], args[2])
         out_data, length = _line(target, builder, sig.args[4], args[4])
-        starts, factors = [], []
-        for k in range(ROWS_AT_ONCE):
-            place = builder.add(args[3], _INDEX(k))
-            starts.append(weights.row(builder.load(builder.gep(row_data, [place]))))
-            factors.append(builder.load(builder.gep(scale_data, [place])))
+        places = [builder.add(args[3], _INDEX(k)) for k in range(ROWS_AT_ONCE)]
 
-        def add(begin: Any, end: Any, lanes: int) -> None:
+        def starts_at(places: list[Any]) -> list[Any]:
+            return [weights.row(builder.load(builder.gep(row_data, [place]))) for place in places]
+
+        starts, following = starts_at(places), []
+        factors = [builder.load(builder.gep(scale_data, [place])) for place in places]
+        if prefetch:
+            last = builder.sub(num_rows, _INDEX(1))
+            later = [builder.add(place, _INDEX(ROWS_AT_ONCE)) for place in places]
+            following = starts_at([_smaller(builder, place, last) for place in later])
+
+        def add(begin: Any, end: Any, step: int, lanes: int) -> None:
             spread = [_splat(builder, factor, lanes) for factor in factors]
-            with cgutils.for_range_slice(builder, begin, end, _INDEX(lanes)) as (j, _):
-                # One chain in the rows' order: rows that are added times 0 change no bit.
-                total = _load(builder, out_data, j, lanes)
-                for start, factor in zip(starts, spread, strict=True):
-                    total = _fused(builder, factor, weights.load(start, j, lanes), total)
-                _store(builder, total, out_data, j, lanes)
+            with cgutils.for_range_slice(builder, begin, end, _INDEX(step)) as (block, _):
+                for start in following:
+                    _prefetch(builder, builder.gep(start, [block]))
+                for place in range(0, step, lanes):
+                    j = builder.add(block, _INDEX(place))
+                    # One chain in the rows' order: rows that are added times 0 change no bit.
+                    total = _load(builder, out_data, j, lanes)
+                    for start, factor in zip(starts, spread, strict=True):
+                        total = _fused(builder, factor, weights.load(start, j, lanes), total)
+                    _store(builder, total, out_data, j, lanes)
 
-        whole = builder.and_(length, _INDEX(-_LANES))
-        add(_INDEX(0), whole, _LANES)
-        add(whole, length, 1)
+        line = weights.per_line
+        whole = builder.and_(length, _INDEX(-line))
+        add(_INDEX(0), whole, line, _LANES)
+        add(whole, length, 1, 1)
         return target.get_dummy_value()
 
-    return signature, generate
+    return generate
 
 
 @intrinsic
@@ -122,25 +145,27 @@ def prefetch_rows(context, matrix, rows, first):
         rows: [n] int64.
         first: int64, at most n − 8.
     """
-    signature = types.void(matrix, rows, types.int64)
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         weights = _Matrix(target, builder, sig.args[0], args[0], _INDEX(0))
         row_data, _ = _line(target, builder, sig.args[1], args[1])
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        name = "llvm.prefetch.p0i8" if "*" in str(pointer) else "llvm.prefetch.p0"
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, name)
-        step = _INDEX(_CACHE_LINE * 8 // sig.args[0].dtype.bitwidth)
         for k in range(ROWS_AT_ONCE):
             place = builder.add(args[2], _INDEX(k))
-            start = weights.row(builder.load(builder.gep(row_data, [place])))
-            with cgutils.for_range_slice(builder, _INDEX(0), weights.width, step) as (d, _):
-                address = builder.bitcast(builder.gep(start, [d]), pointer)
-                builder.call(prefetch, [address, number(0), number(3), number(1)])
+            weights.prefetch(builder.load(builder.gep(row_data, [place])))
         return target.get_dummy_value()
 
-    return signature, generate
+    return types.void(matrix, rows, types.int64), generate
+
+
+@intrinsic
+def prefetch_row(context, matrix, row):
+    """Ask for matrix[row] to be brought into the cache; matrix [X, D], row int64."""
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _Matrix(target, builder, sig.args[0], args[0], _INDEX(0)).prefetch(args[1])
+        return target.get_dummy_value()
+
+    return types.void(matrix, types.int64), generate
 
 
 class _Matrix:
@@ -151,10 +176,17 @@ class _Matrix:
         self._builder, self._data, self._offset = builder, values.data, offset
         self.width = cgutils.unpack_tuple(builder, values.shape)[1]
         self._narrow = isinstance(kind.dtype, types.Integer)
+        self.per_line = _CACHE_LINE * 8 // kind.dtype.bitwidth
 
     def row(self, index: Any) -> Any:
         place = self._builder.add(self._builder.mul(index, self.width), self._offset)
         return self._builder.gep(self._data, [place])
+
+    def prefetch(self, index: Any) -> None:
+        builder, start = self._builder, self.row(index)
+        step = _INDEX(self.per_line)
+        with cgutils.for_range_slice(builder, _INDEX(0), self.width, step) as (place, _):
+            _prefetch(builder, builder.gep(start, [place]))
 
     def load(self, start: Any, column: Any, lanes: int) -> Any:
         builder = self._builder
@@ -184,6 +216,20 @@ def _load(builder: Any, data: Any, index: Any, lanes: int, kind: Any = _FLOAT) -
 def _store(builder: Any, value: Any, data: Any, index: Any, lanes: int) -> None:
     pointer = builder.bitcast(builder.gep(data, [index]), _vector(_FLOAT, lanes).as_pointer())
     builder.store(value, pointer, align=4)
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    """Ask for the cache line of an address, to be read soon."""
+    pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+    name = "llvm.prefetch.p0i8" if "*" in str(pointer) else "llvm.prefetch.p0"
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, name)
+    place = builder.bitcast(address, pointer)
+    builder.call(prefetch, [place, number(0), number(3), number(1)])
+
+
+def _smaller(builder: Any, one: Any, two: Any) -> Any:
+    return builder.select(builder.icmp_signed("<", one, two), one, two)
 
 
 def _splat(builder: Any, scalar: Any, lanes: int) -> Any:

@@ -148,26 +148,37 @@ class KVCache:
         blocks.append(self._block(layer, max(ends), ends, with_bounds))
         return blocks
 
-    def stores(
-        self, layer: int, *, with_bounds: bool
-    ) -> tuple[LayerStore, LayerStore | None, bool]:
-        """The layer's memory, for a kernel that writes one token per row itself.
+    def step_places(
+        self, *, with_bounds: bool
+    ) -> tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], list[bool]]:
+        """The layers' memory, for a kernel that writes one token per row itself.
 
         Args:
             with_bounds: the page bounds will be read: bring them up to date.
-        Returns: the rows' own store, the shared one, and whether the kernel must take the
-            new keys into the own store's bounds.
+        Returns: per layer, where the rows' own keys, values and page bounds and the shared
+            ones are (the own ones again where nothing is shared), see ``LayerStore.places``;
+            and whether the kernel must take the new keys into the layer's own bounds.
         Raises: ContextLengthError when the token does not fit.
         """
         self._check_room(1)
-        own, shared = self._layers[layer], None
-        if with_bounds:
-            own.bounds(self.own_lengths)
-        if self._shared is not None:
-            shared = self._shared._layers[layer]
+        ends, shared = self.own_lengths, self._shared
+        places: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        extend = []
+        for layer, own in enumerate(self._layers):
             if with_bounds:
-                shared.bounds(self._shared.own_lengths)
-        return own, shared, own.take_token(self.own_lengths)
+                own.bounds(ends)
+            extend.append(own.take_token(ends))
+            before = own if shared is None else shared._layers[layer]
+            if with_bounds and shared is not None:
+                before.bounds(shared.own_lengths)
+            places.append((own.places(), before.places()))
+        return places, extend
+
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Sequences and capacity of the rows' own memory, and of the shared one (the own one
+        again where nothing is shared)."""
+        other = self if self._shared is None else self._shared
+        return (self.num_rows, self.capacity), (other.num_rows, other.capacity)
 
     def row_sources(self) -> list[int]:
         """Per row, the shared prefix's sequence that it continues; 0 without one."""

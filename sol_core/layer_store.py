@@ -7,9 +7,6 @@ bounds) are recomputed when they are next asked for, and only those.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -34,8 +31,7 @@ class LayerStore:
         self._bounds: tuple[Tensor, Tensor] | None = None
         self._clean_tokens = 0  # the bounds of whole pages below it are current
         self._bounded_ends: tuple[int, ...] = ()  # tokens per row when the bounds were current
-        self._arrays: tuple[Any, Any, Any, Any] | None = None
-        self._arrays_bounded = False
+        self._places: tuple[int, int, int, int] | None = None
 
     def write_stretch(self, keys: Tensor, values: Tensor, ends: list[int]) -> None:
         """Store [R, Hkv, T, D] after rows that all end at the same place."""
@@ -75,11 +71,12 @@ class LayerStore:
             shape[2] //= self.page_size
             low = torch.full(shape, torch.inf, dtype=self.keys.dtype, device=self.keys.device)
             self._bounds = (low, -low)
+            self._places = None
         low, high = self._bounds
-        first, used = self._clean_tokens // self.page_size, max(ends)
-        start = first * self.page_size
         if tuple(ends) == self._bounded_ends:
             return low, high
+        first, used = self._clean_tokens // self.page_size, max(ends)
+        start = first * self.page_size
         if used > start:
             valid = None
             if min(ends) < used:
@@ -102,17 +99,17 @@ class LayerStore:
         """
         return self._current_bounds(ends, 1) is not None
 
-    def arrays(self, as_lines: Callable[[Tensor], Any]) -> tuple[Any, Any, Any, Any]:
-        """Keys, values, page minima and maxima, each seen through ``as_lines``.
+    def places(self) -> tuple[int, int, int, int]:
+        """Addresses of keys, values, page minima and maxima.
 
-        Made once, and once more when there are bounds; until then keys stand in for them.
+        Found once, and once more when there are bounds; until then keys stand in for them.
         """
-        if self._arrays is None or self._arrays_bounded != (self._bounds is not None):
+        if self._places is None:
             low, high = (self.keys, self.keys) if self._bounds is None else self._bounds
-            keys, values = as_lines(self.keys), as_lines(self.values)
-            self._arrays = (keys, values, as_lines(low), as_lines(high))
-            self._arrays_bounded = self._bounds is not None
-        return self._arrays
+            buffers = (self.keys, self.values, low, high)
+            keys, values, lowest, highest = (buffer.data_ptr() for buffer in buffers)
+            self._places = (keys, values, lowest, highest)
+        return self._places
 
     def _current_bounds(self, ends: list[int], count: int) -> tuple[Tensor, Tensor] | None:
         """The bounds, if they are current and can take the ``count`` new tokens in."""

@@ -98,6 +98,13 @@ class SolLM(TemplateLM):
         return int(self.tokenizer.eos_token_id)
 
     @property
+    def prefix_token_id(self) -> int:
+        """What comes before a text that has no context: as ``--model hf``, the beginning of text
+        where the tokenizer has one."""
+        bos = self.tokenizer.bos_token_id
+        return self.eot_token_id if bos is None else int(bos)
+
+    @property
     def max_length(self) -> int:
         """Tokens that fit."""
         return self.model.context_length

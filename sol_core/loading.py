@@ -25,7 +25,13 @@ from sol_core.models.weights import arrange_weights
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["DEFAULT_MODEL", "LanguageModel", "load_language_model", "locate_model"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "LanguageModel",
+    "load_language_model",
+    "locate_model",
+    "model_fingerprint",
+]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
@@ -105,6 +111,15 @@ def load_language_model(
     return LanguageModel(
         name, fingerprint, FrozenLM(spec, weights), tokenizer, _end_ids(folder, config, tokenizer)
     )
+
+
+def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None = None) -> str:
+    """The fingerprint that a loaded model of this name has, without arranging its weights.
+
+    Raises: as ``load_language_model``.
+    """
+    folder = locate_model(name, data_dir, on_progress or (lambda message, fraction: None))
+    return _fingerprint(spec_from_config(_read_config(folder)), _read_tensors(folder))
 
 
 def locate_model(name: str, data_dir: Path, report: Progress) -> Path:

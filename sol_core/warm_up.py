@@ -17,13 +17,17 @@ import torch
 from torch import Tensor
 
 from kernels.cpu_threads import MANY_ROWS
-from sol_core.actions import DENSE, Action, QuantSite
-from sol_core.batch_scheduling import StepObservation
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, QuantSite
+from sol_core.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding import DecodeOptions, decode, observed_prefill
 from sol_core.devices import pick_device, pick_dtype
 from sol_core.models import FrozenLM, ModelSpec
 from sol_core.models.spec import RopeSpec
 from sol_core.models.weights import arrange_weights
+from sol_core.policy import Policy, PolicyConfig, PolicyInfo, PolicyScheduler
+from sol_core.policy.info import InputLayout
+from sol_core.policy.policy import build_network
+from sol_core.policy.prices import PriceTable
 
 if TYPE_CHECKING:
     from sol_core.loading import LanguageModel
@@ -103,13 +107,26 @@ def warm_up_kernels(dtype: torch.dtype) -> None:
     lm = FrozenLM(_SPEC, arrange_weights(_tensors(), _SPEC, dtype))
     for rows in (1, MANY_ROWS):
         for site in get_args(QuantSite):
-            cache = lm.new_cache(1, _CONTEXT)
-            lm.prefill(torch.zeros(1, _CONTEXT - 1, dtype=torch.int64), cache)
-            state = observed_prefill(lm, torch.zeros(1, 1, dtype=torch.int64), cache)
-            options = DecodeOptions(2 * len(_ACTIONS), quant_site=site, rows_per_sequence=rows)
-            steps = decode(lm, cache, [0], _Rows(rows), lambda step: [0], options, state)
-            for _ in steps:
-                pass
+            _decode(lm, _Rows(rows), DecodeOptions(2 * len(_ACTIONS), site, rows_per_sequence=rows))
+    _decode(lm, _policy(lm), DecodeOptions(2))
+
+
+def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> None:
+    cache = lm.new_cache(1, _CONTEXT)
+    lm.prefill(torch.zeros(1, _CONTEXT - 1, dtype=torch.int64), cache)
+    state = observed_prefill(lm, torch.zeros(1, 1, dtype=torch.int64), cache)
+    for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
+        pass
+
+
+def _policy(lm: FrozenLM) -> PolicyScheduler:
+    """An untrained policy with one row."""
+    grid, config = ActionGrid(), PolicyConfig(width=8, num_heads=1)
+    layout = InputLayout(lm.spec.hidden_size, lm.spec.num_layers)
+    info = PolicyInfo("warm-up", "", "", grid, config, layout)
+    prices = [PriceTable((0.0, 1.0), (1.0, 0.0))] * 3
+    network = build_network(layout, grid, config)
+    return PolicyScheduler(Policy(info, network, prices, lm.weights.embedding), [Budget()])
 
 
 class _Rows:

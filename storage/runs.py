@@ -58,15 +58,8 @@ class RunStore:
         """
         now_us = _now_us()
         values = {
-            "id": secrets.token_urlsafe(_ID_BYTES),
-            "owner": encode_text("owner", owner),
+            **_naming_columns(owner, prompt, title_of(prompt), model, schedule),
             "status": "running",
-            "prompt": encode_text("prompt", prompt),
-            "title": encode_text("title", title_of(prompt)),
-            # Case-folded here because SQLite folds ASCII letters only.
-            "search_text": encode_text("prompt", prompt.casefold()),
-            "model": encode_text("model", model),
-            "schedule": encode_text("schedule", schedule),
             "config": encode_json("config", config),
             "num_tokens": 0,
             "created_us": now_us,
@@ -75,6 +68,35 @@ class RunStore:
         with self._database.write() as connection:
             connection.execute(insert(runs_table), values)
             return _require_run(connection, str(values["id"]))
+
+    def restore(self, run: RunRecord, rows: Sequence[Record]) -> RunRecord:
+        """Save a run that has ended and was made elsewhere, whole or not at all, as the newest.
+
+        Args:
+            run: all of it is kept but its id, which is made anew.
+            rows: its token events, as for ``append_events``.
+
+        Raises: InvalidRecordError for a status that is not final or a part that is not JSON.
+        """
+        _check_final(run.status)
+        values = {
+            **_naming_columns(run.owner, run.prompt, run.title, run.model, run.schedule),
+            "status": run.status,
+            "config": encode_json("config", run.config),
+            "prefill": _json_or_none("prefill", run.prefill),
+            "summary": _json_or_none("summary", run.summary),
+            "error": None if run.error is None else encode_text("error", run.error),
+            "num_tokens": len(rows),
+            "created_us": encode_time(run.created_at),
+            "updated_us": encode_time(run.updated_at),
+        }
+        run_id = str(values["id"])
+        events = _event_values(run_id, rows)
+        with self._database.write() as connection:
+            connection.execute(insert(runs_table), values)
+            if events:
+                connection.execute(insert(events_table), events)
+            return _require_run(connection, run_id)
 
     def append_events(self, run_id: str, rows: Sequence[Record]) -> int:
         """Save token events; return how many were new.
@@ -86,10 +108,7 @@ class RunStore:
         Raises: NotFoundError when the run is gone; InvalidRecordError when a row is not JSON
             or has no valid index. Then no row of the batch is saved.
         """
-        values = [
-            {"run_id": run_id, "idx": _index_of(row), "record": encode_json("token event", row)}
-            for row in rows
-        ]
+        values = _event_values(run_id, rows)
         with self._database.write() as connection:
             _require_id(connection, run_id)
             if not values:
@@ -119,13 +138,10 @@ class RunStore:
         Raises: NotFoundError; InvalidRecordError for a status that is not final or a summary
             that is not JSON.
         """
-        if status not in FINAL_STATUSES:
-            raise InvalidRecordError(
-                f"A run cannot finish as {status!r}; allowed: {', '.join(FINAL_STATUSES)}."
-            )
+        _check_final(status)
         values = {
             "status": status,
-            "summary": None if summary is None else encode_json("summary", summary),
+            "summary": _json_or_none("summary", summary),
             "error": None if error is None else encode_text("error", error),
         }
         with self._database.write() as connection:
@@ -185,6 +201,18 @@ class RunStore:
             rows = connection.execute(statement).all()
         return [run_record_of(row) for row in rows]
 
+    def count_naming(self, policy: str) -> int:
+        """How many runs' configurations name this policy, for themselves or a row beside them."""
+        # As ``encode_json`` writes it; a quotation mark inside a text would be escaped.
+        needle = encode_json("policy", {"policy": policy})[1:-1]
+        statement = (
+            select(func.count())
+            .select_from(runs_table)
+            .where(func.instr(runs_table.c.config, needle) > 0)
+        )
+        with self._database.read() as connection:
+            return int(connection.execute(statement).scalar_one())
+
     def delete(self, run_id: str) -> None:
         """Delete the run and its events for good. Raises: NotFoundError."""
         with self._database.write() as connection:
@@ -209,6 +237,41 @@ class RunStore:
             for run_id in lost:
                 _change(connection, run_id, status="interrupted")
         return len(lost)
+
+
+def _naming_columns(
+    owner: str, prompt: str, title: str, model: str, schedule: str
+) -> dict[str, Any]:
+    """A new id, and the columns of text that every run is created with."""
+    return {
+        # No dash: a command line takes what begins with one for an option.
+        "id": secrets.token_urlsafe(_ID_BYTES).replace("-", "_"),
+        "owner": encode_text("owner", owner),
+        "prompt": encode_text("prompt", prompt),
+        "title": encode_text("title", title),
+        # Case-folded here because SQLite folds ASCII letters only.
+        "search_text": encode_text("prompt", prompt.casefold()),
+        "model": encode_text("model", model),
+        "schedule": encode_text("schedule", schedule),
+    }
+
+
+def _event_values(run_id: str, rows: Sequence[Record]) -> _Records:
+    return [
+        {"run_id": run_id, "idx": _index_of(row), "record": encode_json("token event", row)}
+        for row in rows
+    ]
+
+
+def _json_or_none(name: str, value: Record | None) -> bytes | None:
+    return None if value is None else encode_json(name, value)
+
+
+def _check_final(status: str) -> None:
+    if status not in FINAL_STATUSES:
+        raise InvalidRecordError(
+            f"A run cannot finish as {status!r}; allowed: {', '.join(FINAL_STATUSES)}."
+        )
 
 
 def _change(connection: Connection, run_id: str, **values: Any) -> None:

@@ -29,6 +29,7 @@ __all__ = ["FAKE_MODEL", "FakeEngine", "fake_load", "make_token"]
 
 FAKE_MODEL = SimpleNamespace(
     name="fake-model",
+    fingerprint="59bc67149cc45deb72540bafc014dfdc",  # as the shipped policy's model
     dtype_name="float32",
     device_name="cpu",
     context_length=2048,

@@ -17,14 +17,13 @@ from app.services import Services
 __all__ = ["build_tab"]
 
 _SCRIPTS = (
-    "dom.js",
-    "format.js",
     "form_parts.js",
     "plotly.js",
     "chart.js",
     "figure.js",
     "page_parts.js",
     "job_follower.js",
+    "question.js",
     "job_list.js",
     "job_panel.js",
     "benchmark_form.js",

@@ -18,15 +18,15 @@ from app.train.estimate import PACES
 __all__ = ["build_tab"]
 
 _SCRIPTS = (
-    "dom.js",
-    "format.js",
     "form_parts.js",
     "plotly.js",
     "chart.js",
     "figure.js",
     "page_parts.js",
+    "upload.js",
     "corpus_picker.js",
     "job_follower.js",
+    "question.js",
     "job_list.js",
     "job_panel.js",
     "evaluate_form.js",

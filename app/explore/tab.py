@@ -16,6 +16,7 @@ from app.explore.settings import MAX_NEW_TOKENS, default_settings
 from app.page_assets import axis_limits, plotly_url
 from app.page_component import page_component
 from app.services import Services
+from app.sharing.handlers import EXPORT_HANDLERS
 from app.theme_colours import NUM_BINS
 from app.views import SCHEDULE_LABELS
 from sol_core.actions import ActionGrid
@@ -24,8 +25,6 @@ from sol_core.cost_estimates import ESTIMATED_CARDS, ESTIMATED_CONTEXTS
 __all__ = ["build_tab"]
 
 _SCRIPTS = (
-    "dom.js",
-    "format.js",
     "form_parts.js",
     "schedule_field.js",
     "controls.js",
@@ -52,7 +51,8 @@ _SCRIPTS = (
 
 def build_tab(services: Services) -> gr.HTML:
     """The tab's component; its ``select`` event asks to show the tab (a run was opened)."""
-    return page_component(services, "explore", _SCRIPTS, _constants(services), HANDLERS)
+    handlers = HANDLERS | EXPORT_HANDLERS
+    return page_component(services, "explore", _SCRIPTS, _constants(services), handlers)
 
 
 def _constants(services: Services) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import gradio as gr
 from app.history.handlers import HANDLERS
 from app.page_component import page_component
 from app.services import Services
+from app.sharing.handlers import EXPORT_HANDLERS, IMPORT_HANDLERS
 
 __all__ = ["build_tab"]
 
-_SCRIPTS = ("dom.js", "format.js", "form_parts.js", "history.js")
+_SCRIPTS = ("form_parts.js", "upload.js", "question.js", "history.js")
 
 
 def build_tab(services: Services) -> gr.HTML:
-    """The tab's component; its ``select`` event asks to show Explore (a run was opened)."""
-    return page_component(services, "history", _SCRIPTS, {"isShared": services.is_shared}, HANDLERS)
+    """The tab's component; its ``select`` event asks to show another tab (a run was opened)."""
+    handlers = HANDLERS | EXPORT_HANDLERS | IMPORT_HANDLERS
+    return page_component(services, "history", _SCRIPTS, {"isShared": services.is_shared}, handlers)

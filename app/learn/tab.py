@@ -14,8 +14,6 @@ from app.theme_colours import NUM_BINS
 __all__ = ["build_tab"]
 
 _SCRIPTS = (
-    "dom.js",
-    "format.js",
     "form_parts.js",
     "token_text.js",
     "experiment.js",

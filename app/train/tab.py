@@ -19,8 +19,6 @@ from sol_core.training.config import PRESETS
 __all__ = ["build_tab"]
 
 _SCRIPTS = (
-    "dom.js",
-    "format.js",
     "form_parts.js",
     "token_text.js",
     "tokens.js",
@@ -30,8 +28,10 @@ _SCRIPTS = (
     "chart.js",
     "figure.js",
     "page_parts.js",
+    "upload.js",
     "corpus_picker.js",
     "job_follower.js",
+    "question.js",
     "job_list.js",
     "job_panel.js",
     "train_form.js",

@@ -1,9 +1,9 @@
-"""A decode step of a few rows on the CPU: a layer is two compiled calls that skip what is dropped.
+"""A decode step of a few rows on the CPU: one compiled call that skips what is dropped.
 
-Each call does everything of its half of a layer between two readings of the residual
-stream, so that little besides reading weights and keys is left. The definition is the
-composition of the other folders' references, as ``sol_core/models/decoder.py`` runs it;
-``tests/kernels/test_decode_layer.py`` compares the two.
+Little besides reading weights and keys is left: ``step.py`` runs the layers, each as two
+halves between two readings of the residual stream (``attention.py``, ``mlp.py``). The
+definition is the composition of the other folders' references, as
+``sol_core/models/decoder.py`` runs it; ``tests/kernels/test_decode_layer.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -17,41 +17,34 @@ from torch import Tensor
 
 from kernels.cpu_threads import cpu_kernel
 
-__all__ = ["DTYPES", "Kernels", "as_array", "as_lines", "few_row_kernels", "lies_out_major"]
+__all__ = ["DTYPES", "Kernels", "as_array", "few_row_kernels", "lies_out_major"]
 
 DTYPES = (torch.float32, torch.bfloat16)
 
 
 class Kernels(NamedTuple):
-    """The compiled functions: see ``attention.py``, ``mlp.py`` and ``products.py``."""
+    """The compiled functions: see ``step.py`` and ``products.py``."""
 
-    attention: Callable[..., None]
-    mlp: Callable[..., None]
+    layers: Callable[..., None]
     product: Callable[..., None]
 
 
 @cache
 def few_row_kernels() -> Kernels | None:
     """The functions, or None where Numba cannot run or a probe fails; the log says why."""
-    names = {"attention": "attention_rows", "mlp": "mlp_rows", "products": "product"}
-    found = [cpu_kernel(f"kernels.decode_layer.{module}", name) for module, name in names.items()]
-    attention, mlp, product = found
-    if attention is None or mlp is None or product is None:
+    layers = cpu_kernel("kernels.decode_layer.step", "run_halves")
+    product = cpu_kernel("kernels.decode_layer.products", "product")
+    if layers is None or product is None:
         return None
     probe, result = torch.ones(1, 16), torch.empty(1, 1)
     product(probe.numpy(), torch.ones(16, 1).numpy(), False, result.numpy(), 1)
-    return Kernels(attention, mlp, product) if result.item() == 16.0 else None
+    return Kernels(layers, product) if result.item() == 16.0 else None
 
 
 def as_array(tensor: Tensor) -> Any:
     """The tensor's memory as numpy; bfloat16 as uint16 bit patterns."""
     tensor = tensor.detach()
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def as_lines(buffer: Tensor) -> Any:
-    """A contiguous [R, Hkv, X, D] as numpy [R·Hkv·X, D]."""
-    return as_array(buffer.view(-1, buffer.shape[-1]))
 
 
 def lies_out_major(weight: Tensor) -> bool | None:

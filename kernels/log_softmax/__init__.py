@@ -10,15 +10,17 @@ from kernels.log_softmax import reference
 
 __all__ = ["log_softmax_and_entropy"]
 
+_MANY_NUMBERS = 2**15  # a vocabulary: worth a call even for one row
+
 
 def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """As ``reference.log_softmax_and_entropy``; many rows on a CPU go to Numba.
+    """As ``reference.log_softmax_and_entropy``; many rows or numbers on a CPU go to Numba.
 
     Args:
         logits: [R, V] fp32.
     """
     fits = (
-        logits.shape[0] >= MANY_ROWS
+        (logits.shape[0] >= MANY_ROWS or logits.numel() >= _MANY_NUMBERS)
         and logits.device.type == "cpu"
         and logits.dtype == torch.float32
     )

@@ -1,7 +1,7 @@
 """One decode step of up to four rows on the CPU, through kernels that skip what is dropped.
 
-The same step as ``FrozenLM`` runs from the reference operations: two compiled calls per
-layer and one for the head, on arrays that are prepared once per model. A pruned channel's
+The same step as ``FrozenLM`` runs from the reference operations: one compiled call for the
+layers and one for the head, on arrays that are prepared once per model. A pruned channel's
 gate and up weights and an unselected page's keys and values are not read.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,20 +19,18 @@ from kernels.decode_layer import (
     DTYPES,
     Kernels,
     as_array,
-    as_lines,
     few_row_kernels,
     lies_out_major,
 )
 from sol_core.actions import Action, QuantSite, ceil_fraction
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step_plan import pages_kept
-from sol_core.step_clock import Lap
+from sol_core.step_clock import Lap, no_lap
 
 if TYPE_CHECKING:
-    from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows
-    from kernels.decode_layer.mlp import MlpWeights
+    from kernels.decode_layer.attention import StepRows
+    from kernels.decode_layer.step import CacheTable, ModelTable
     from sol_core.cache import KVCache
-    from sol_core.layer_store import LayerStore
     from sol_core.models.spec import ModelSpec
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
 
@@ -52,12 +51,13 @@ class FewRowStep:
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights, kernels: Kernels) -> None:
         self._spec, self._kernels = spec, kernels
-        self._layers = [
-            (_attention_weights(layer, spec), _mlp_weights(layer, spec)) for layer in weights.layers
-        ]
+        # The table holds addresses: these arrays must outlive it.
+        self._arrays = [_layer_arrays(layer) for layer in weights.layers]
+        self._windows = list(dict.fromkeys(spec.windows))
+        self._ropes = list(dict.fromkeys(spec.ropes))
         self._head = _matrix(weights.head)
         self._vocab_size = weights.head.weight.shape[1]
-        self._mid_layers = (spec.num_layers // 3, 2 * spec.num_layers // 3)
+        self._table = self._model_table(weights)
 
     @staticmethod
     def make(spec: ModelSpec, weights: ModelWeights) -> FewRowStep | None:
@@ -87,35 +87,22 @@ class FewRowStep:
         Returns: attention concentration [R, num_layers] and middle hidden states
             [R, 2, C], or None twice unless the step is observed.
         """
-        spec, num_rows, lap = self._spec, hidden.shape[0], request.lap
-        tasks = kernel_threads()
-        kept, bits = _channels_and_bits(spec, request.actions)
-        at_input = request.quant_site == "mlp_input"
-        plans = {window: _plan_rows(spec, cache, window, request) for window in set(spec.windows)}
-        outside = torch.zeros(spec.num_layers, num_rows, spec.num_heads)
-        stream, spread = hidden.numpy(), outside.numpy()
-        # Written through numpy: six torch operations here cost a millisecond, a thirtieth of a
-        # step (docs/decisions.md).
-        middle = torch.empty(num_rows, 2, spec.hidden_size)
-        kept_streams = middle.numpy()
-        lap("rest")
-        for index, (attention, mlp) in enumerate(self._layers):
-            rows, needs_bounds = plans[spec.windows[index]]
-            blocks, extend = _blocks(cache, index, needs_bounds)
-            if extend != rows.extend_bounds:
-                rows = rows._replace(extend_bounds=extend)
-                plans[spec.windows[index]] = (rows, needs_bounds)
-            turned = angles[spec.ropes[index]]
-            self._kernels.attention(stream, attention, blocks, rows, turned, spread[index])
-            lap("attention")
-            self._kernels.mlp(stream, mlp, kept, bits, at_input, tasks)
-            for place, layer in enumerate(self._mid_layers):
-                if layer == index:
-                    kept_streams[:, place] = stream
-            lap("mlp")
+        spec, num_rows = self._spec, hidden.shape[0]
+        rows, memory = self._plan(cache, request)
+        channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in request.actions]
+        bits = [action.bit_width for action in request.actions]
+        mlp = (_int64(channels), _int64(bits), request.quant_site == "mlp_input")
+        middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
+        streams = (hidden.numpy(), middle)
+        turned = np.stack([angles[rope] for rope in self._ropes])
+        outside = np.zeros((spec.num_layers, num_rows, spec.num_heads), np.float32)
+        request.lap("rest")
+        for halves in _calls(2 * spec.num_layers, request.lap):
+            self._kernels.layers(halves, streams, self._table, memory, rows, mlp, turned, outside)
+            request.lap("mlp" if halves[0] % 2 else "attention")
         if not request.observe:
             return None, None
-        return torch.from_numpy(spread.mean(-1).T.copy()), middle
+        return torch.from_numpy(outside.mean(-1).T.copy()), torch.from_numpy(middle)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[R, C] fp32 after the final norm → [R, V] fp32."""
@@ -125,99 +112,90 @@ class FewRowStep:
         self._kernels.product(inputs, weight, out_major, logits.numpy(), kernel_threads())
         return logits
 
+    def _model_table(self, weights: ModelWeights) -> ModelTable:
+        from kernels.decode_layer.step import ModelTable
 
-def _channels_and_bits(spec: ModelSpec, actions: Sequence[Action]) -> tuple[Any, Any]:
-    channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in actions]
-    bits = [action.bit_width for action in actions]
-    return _int64(channels), _int64(bits)
+        spec = self._spec
+        return ModelTable(
+            places=_int64([[_place(array) for array in arrays] for arrays in self._arrays]),
+            number=self._head[0][0],
+            out_major=_matrix(weights.layers[0].down)[1],
+            gelu=spec.activation == "gelu_tanh",
+            epsilon=np.float32(spec.norm_eps),
+            windows=_int64([self._windows.index(window) for window in spec.windows]),
+            ropes=_int64([self._ropes.index(rope) for rope in spec.ropes]),
+            middle=_int64([spec.num_layers // 3, 2 * spec.num_layers // 3]),
+        )
 
+    def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, CacheTable]:
+        """What each row may read, per window of the model, and where it is."""
+        from kernels.decode_layer.attention import StepRows
+        from kernels.decode_layer.step import CacheTable
 
-def _plan_rows(
-    spec: ModelSpec, cache: KVCache, window: int | None, request: StepRequest
-) -> tuple[StepRows, bool]:
-    """What each row may read with a window, and whether page bounds are needed for it."""
-    from kernels.decode_layer.attention import StepRows
-
-    lengths = [length + 1 for length in cache.lengths]
-    visible = [min(length, window or length) for length in lengths]
-    all_pages = cache.capacity + cache.shared_width + 1  # more pages than there are
-    budgets = [
-        pages_kept(action.keep_fraction, seen, cache.page_size)
-        if action.keep_fraction < 1
-        else all_pages
-        for action, seen in zip(request.actions, visible, strict=True)
-    ]
-    own = cache.own_lengths
-    shared = [length - 1 - mine for length, mine in zip(lengths, own, strict=True)]
-    first_seen = [length - seen for length, seen in zip(lengths, visible, strict=True)]
-    rows = StepRows(
-        sources=_int64(cache.row_sources()),
-        shared_tokens=_int64(shared),
-        own_tokens=_int64(own),
-        first_seen=_int64(first_seen),
-        pages_kept=_int64(budgets),
-        page_size=cache.page_size,
-        num_kv_heads=spec.num_kv_heads,
-        scale=_float32(spec.attention_scale),
-        extend_bounds=False,
-        best_share=BEST_PAGES if request.observe else 0.0,
-        tasks=kernel_threads(),
-    )
-    return rows, request.observe or min(budgets) < all_pages
-
-
-def _blocks(
-    cache: KVCache, layer: int, needs_bounds: bool
-) -> tuple[tuple[CacheBlock, CacheBlock], bool]:
-    """The layer's own and shared memory (the own twice where nothing is shared)."""
-    own, shared, extend = cache.stores(layer, with_bounds=needs_bounds)
-    block = _block(own)
-    return (block, block if shared is None else _block(shared)), extend
-
-
-def _block(store: LayerStore) -> CacheBlock:
-    from kernels.decode_layer.attention import CacheBlock
-
-    keys, values, low, high = store.arrays(as_lines)
-    capacity = store.keys.shape[2]
-    return CacheBlock(keys, values, low, high, capacity, capacity // store.page_size)
+        lengths = [length + 1 for length in cache.lengths]
+        all_pages = cache.capacity + cache.shared_width + 1  # more pages than there are
+        visible = [
+            [min(length, window or length) for length in lengths] for window in self._windows
+        ]
+        budgets = [
+            [
+                pages_kept(action.keep_fraction, tokens, cache.page_size)
+                if action.keep_fraction < 1
+                else all_pages
+                for action, tokens in zip(request.actions, seen, strict=True)
+            ]
+            for seen in visible
+        ]
+        first_seen = _int64(lengths) - _int64(visible)
+        own = _int64(cache.own_lengths)
+        rows = StepRows(
+            sources=_int64(cache.row_sources()),
+            shared_tokens=_int64(cache.lengths) - own,
+            own_tokens=own,
+            first_seen=first_seen,
+            pages_kept=_int64(budgets),
+            page_size=cache.page_size,
+            num_kv_heads=self._spec.num_kv_heads,
+            scale=np.float32(self._spec.attention_scale),
+            extend_bounds=False,
+            best_share=BEST_PAGES if request.observe else 0.0,
+            tasks=kernel_threads(),
+        )
+        sparse = any(action.keep_fraction < 1 for action in request.actions)
+        places, extend = cache.step_places(with_bounds=request.observe or sparse)
+        return rows, CacheTable(_int64(places), np.array(extend), cache.sizes())
 
 
-def _attention_weights(layer: LayerWeights, spec: ModelSpec) -> AttentionWeights:
-    from kernels.decode_layer.attention import AttentionWeights
-
-    query_key_value, out_major = _matrix(layer.query_key_value)
-    output, _ = _matrix(layer.attention_output)
-    return AttentionWeights(
-        as_array(layer.attention_norm),
-        query_key_value,
-        _vector(layer.query_key_value.bias),
-        _vector(layer.query_norm),
-        _vector(layer.key_norm),
-        output,
-        _vector(layer.attention_output.bias),
-        _vector(layer.attention_output_norm),
-        out_major,
-        _float32(spec.norm_eps),
-    )
+def _calls(halves: int, lap: Lap) -> list[tuple[int, int]]:
+    """The halves of layers that each call runs: all at once, or one by one for a clock."""
+    return [(0, halves)] if lap is no_lap else [(half, half + 1) for half in range(halves)]
 
 
-def _mlp_weights(layer: LayerWeights, spec: ModelSpec) -> MlpWeights:
-    from kernels.decode_layer.mlp import MlpWeights
-
-    down, out_major = _matrix(layer.down)
+def _layer_arrays(layer: LayerWeights) -> list[Any]:
+    """The arrays of AttentionWeights, then of MlpWeights, in their order."""
     # A pruned channel must be one row. 16-bit weights lie the other way, for the products of
     # many rows, so their gate and up are copied once a few rows are first decoded.
     gate_up = layer.gate_up.weight.contiguous()
-    return MlpWeights(
+    return [
+        as_array(layer.attention_norm),
+        _matrix(layer.query_key_value)[0],
+        _vector(layer.query_key_value.bias),
+        _vector(layer.query_norm),
+        _vector(layer.key_norm),
+        _matrix(layer.attention_output)[0],
+        _vector(layer.attention_output.bias),
+        _vector(layer.attention_output_norm),
         as_array(layer.mlp_norm),
         as_array(gate_up),
-        down,
-        out_major,
+        _matrix(layer.down)[0],
         _vector(layer.mlp_output_norm),
-        spec.activation == "gelu_tanh",
-        _float32(spec.norm_eps),
-    )
+    ]
+
+
+def _place(array: Any) -> tuple[int, int, int]:
+    """Address, rows and columns; a vector is one row."""
+    rows = array.shape[0] if array.ndim == 2 else 1
+    return array.__array_interface__["data"][0], rows, array.shape[-1]
 
 
 def _matrix(linear: Linear) -> tuple[Any, bool]:
@@ -230,9 +208,5 @@ def _vector(values: Tensor | None) -> Any:
     return (torch.empty(0) if values is None else values.float().contiguous()).numpy()
 
 
-def _int64(values: list[int]) -> Any:
-    return torch.tensor(values, dtype=torch.int64).numpy()
-
-
-def _float32(value: float) -> Any:
-    return torch.tensor(value, dtype=torch.float32).numpy()[()]
+def _int64(values: Any) -> Any:
+    return np.array(values, np.int64)

@@ -9,7 +9,7 @@ from sol_core.policy.config import PolicyConfig
 from sol_core.policy.info import PolicyInfo, read_policy_info
 
 if TYPE_CHECKING:
-    from sol_core.policy.folder import load_policy, save_policy
+    from sol_core.policy.folder import check_policy, load_policy, save_policy
     from sol_core.policy.policy import Policy
     from sol_core.policy.scheduler import PolicyScheduler
 
@@ -18,6 +18,7 @@ __all__ = [
     "PolicyConfig",
     "PolicyInfo",
     "PolicyScheduler",
+    "check_policy",
     "load_policy",
     "read_policy_info",
     "save_policy",
@@ -25,7 +26,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load_policy", "save_policy"):
+    if name in ("check_policy", "load_policy", "save_policy"):
         from sol_core.policy import folder
 
         return getattr(folder, name)

@@ -7,9 +7,11 @@ version, tensor names and shapes, finite numbers, the model it was trained for.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import uuid
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,15 +21,21 @@ from sol_core.errors import PolicyError
 from sol_core.loading import LanguageModel
 from sol_core.policy.card import model_card
 from sol_core.policy.correction import AimCorrection
-from sol_core.policy.info import CONFIG_FILE, SCHEMA, info_from_record, read_config
+from sol_core.policy.info import (
+    CARD_FILE,
+    CONFIG_FILE,
+    MAX_WEIGHT_BYTES,
+    SCHEMA,
+    WEIGHTS_FILE,
+    PolicyInfo,
+    info_from_record,
+    read_config,
+)
 from sol_core.policy.network import DamageNetwork, JointNetwork
 from sol_core.policy.policy import Policy, build_network
 from sol_core.policy.prices import PriceTable
 
-__all__ = ["load_policy", "save_policy"]
-
-MAX_WEIGHT_BYTES = 200_000_000
-_WEIGHTS, _CARD = "model.safetensors", "README.md"
+__all__ = ["check_policy", "load_policy", "save_policy"]
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
@@ -45,7 +53,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
             name: value.half().contiguous().cpu()
             for name, value in policy.network.state_dict().items()
         }
-        save_file(tensors, staging / _WEIGHTS)
+        save_file(tensors, staging / WEIGHTS_FILE)
         record = {
             "schema": SCHEMA,
             **policy.info.to_dict(),
@@ -54,7 +62,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
         }
         text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
         (staging / CONFIG_FILE).write_text(text + "\n", "utf-8")
-        (staging / _CARD).write_text(model_card(policy.info), "utf-8")
+        (staging / CARD_FILE).write_text(model_card(policy.info), "utf-8")
         _replace(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -70,14 +78,8 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
     record = read_config(folder)
     info = info_from_record(record, folder)
     network = build_network(info.layout, info.grid, info.config)
-    network.load_state_dict(_read_weights(folder / _WEIGHTS, network))
-    try:
-        prices = [PriceTable.from_dict(table) for table in record["prices"]]
-        correction = AimCorrection.from_dict(record.get("correction"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
-    if len(prices) != (3 if isinstance(network, DamageNetwork) else 0):
-        raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
+    network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network))
+    prices, correction = _read_prices(record, folder, network)
     policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
     policy.check_model(model.fingerprint)
     if grid is not None and grid != info.grid:
@@ -87,6 +89,46 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
             f"page size {grid.page_size}): use the policy's own, or train one for this grid"
         )
     return policy
+
+
+def check_policy(folder: Path) -> PolicyInfo:
+    """Read everything of a policy folder that comes from elsewhere, and say what it is.
+
+    Raises: PolicyError naming the file and what is wrong with it.
+    """
+    record = read_config(folder)
+    info = info_from_record(record, folder)
+    _check_size(info, folder)
+    network = build_network(info.layout, info.grid, info.config)
+    _read_weights(folder / WEIGHTS_FILE, network)
+    _read_prices(record, folder, network)
+    return info
+
+
+def _check_size(info: PolicyInfo, folder: Path) -> None:
+    """A configuration of absurd sizes must not take the memory that it asks for: the weights of
+    the largest matrices, in 16 bits, must fit into the file that is there.
+    """
+    layout, width = info.layout, info.config.width
+    actions = math.prod(map(len, info.grid.levels())) if info.config.network == "joint" else 0
+    path = folder / WEIGHTS_FILE
+    if layout.hidden_size < 1 or layout.num_layers < 1:
+        raise PolicyError(f"{folder / CONFIG_FILE} has an empty layout: {layout}")
+    if not path.is_file() or 2 * width * (layout.width + actions) > path.stat().st_size:
+        raise PolicyError(f"{path} is missing, or too small for the network in {CONFIG_FILE}")
+
+
+def _read_prices(
+    record: dict[str, Any], folder: Path, network: DamageNetwork | JointNetwork
+) -> tuple[list[PriceTable], AimCorrection]:
+    try:
+        prices = [PriceTable.from_dict(table) for table in record["prices"]]
+        correction = AimCorrection.from_dict(record.get("correction"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
+    if len(prices) != (3 if isinstance(network, DamageNetwork) else 0):
+        raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
+    return prices, correction
 
 
 def _read_weights(path: Path, network: DamageNetwork | JointNetwork) -> dict[str, Tensor]:

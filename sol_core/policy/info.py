@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "CARD_FILE",
     "CONFIG_FILE",
+    "MAX_BYTES",
+    "MAX_WEIGHT_BYTES",
     "NUM_SCALARS",
     "SCHEMA",
+    "WEIGHTS_FILE",
     "InputLayout",
     "PolicyInfo",
     "info_from_record",
@@ -27,8 +31,14 @@ __all__ = [
 ]
 
 SCHEMA = 1
-CONFIG_FILE = "config.json"
-MAX_CONFIG_BYTES = 4_000_000
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES, MAX_CARD_BYTES = 4_000_000, 200_000_000, 1_000_000
+# The files of a policy folder, and how large each may be.
+MAX_BYTES = {
+    CONFIG_FILE: MAX_CONFIG_BYTES,
+    WEIGHTS_FILE: MAX_WEIGHT_BYTES,
+    CARD_FILE: MAX_CARD_BYTES,
+}
 NUM_SCALARS = 7  # entropy, surprisal, log cached tokens, whether there is a state, action (3)
 
 

@@ -140,8 +140,8 @@ class DamageNetwork(nn.Module):
     def __init__(self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig) -> None:
         super().__init__()
         self.encoder = StateEncoder(layout, config)
-        self._linears = tuple(nn.Linear(config.width, 2) for _ in range(3))
-        self.heads = nn.ModuleList(self._linears)
+        self.linears = tuple(nn.Linear(config.width, 2) for _ in range(3))
+        self.heads = nn.ModuleList(self.linears)
         bases = []
         for axis, values in enumerate(level_values(grid)):
             span = float(values[-1] - values[0]) or 1.0
@@ -181,8 +181,8 @@ class DamageNetwork(nn.Module):
 
     def log_damages(self, encoded: Tensor) -> Tensor:
         """Encoded steps [..., width] → log damage [..., 3, levels of the longest axis]."""
-        weight = torch.cat([head.weight for head in self._linears])
-        bias = torch.cat([head.bias for head in self._linears])
+        weight = torch.cat([head.weight for head in self.linears])
+        bias = torch.cat([head.bias for head in self.linears])
         found = F.linear(encoded, weight, bias).view(*encoded.shape[:-1], 3, 2, 1)
         sensitivity, slope = found.unbind(-2)
         # Collected anew each time: a copy kept aside would miss what training changes.

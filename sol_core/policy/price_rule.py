@@ -7,6 +7,7 @@ work on a hundred rows would; so the axes share operations, a shorter one padded
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,6 +69,12 @@ class PriceRule:
         places = self._starts - aims.detach().cpu().numpy()
         log_prices = np.interp(places, self._places, self._log_prices)
         return torch.from_numpy(np.exp(log_prices).astype(np.float32)).to(aims.device)
+
+    def arrays(self) -> tuple[Any, ...]:
+        """Everything it knows as numpy, in the order of ``kernels.policy_step``'s Prices."""
+        tensors = (self._levels, self._cost_at_low, self._cost_at_high)
+        costs = [tensor.cpu().numpy() for tensor in tensors]
+        return (*costs, *self._ends, self._starts, self._places, self._log_prices)
 
     def logits(self, damages: Tensor, aims: Tensor, sharpness: Tensor) -> Tensor:
         """Unnormalised log probabilities; the greatest is the choice at the aims' prices.

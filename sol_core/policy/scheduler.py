@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sol_core.actions import Action, Budget
 from sol_core.batch_scheduling import StepObservation
+from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.inputs import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
@@ -80,6 +81,7 @@ class PolicyScheduler:
         self._previous = torch.ones_like(self._targets)
         self._no_budget = self._targets[:, None, :0]
         self._cache: Tensor | None = None
+        self._few_rows = FewRowPolicy.make(policy, len(budgets))
         self._count = 0
 
     @torch.no_grad()
@@ -92,8 +94,7 @@ class PolicyScheduler:
             contexts = torch.tensor(observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
         inputs = self._inputs(observation, place, episode)
-        logits, self._cache = policy.logits(inputs, self._cache)
-        logits = logits.squeeze(1)
+        logits = self._logits(inputs, place)
         choices = self._choose(logits)
         levels = policy.axis_levels(choices)
         self._previous = policy.spends(levels)
@@ -134,6 +135,13 @@ class PolicyScheduler:
             budget = torch.cat((flags, targets, self._excess / count), 1).unsqueeze(1)
         tokens = observation.tokens.unsqueeze(1)
         return StepInputs(row.unsqueeze(1), tokens, budget, aims.unsqueeze(1))
+
+    def _logits(self, inputs: StepInputs, place: int) -> Tensor:
+        """[R, num_heads, levels] of the episode's step ``place``."""
+        if self._few_rows is not None:
+            return self._few_rows.logits(inputs, place)
+        logits, self._cache = self.policy.logits(inputs, self._cache)
+        return logits.squeeze(1)
 
     def _choose(self, logits: Tensor) -> Tensor:
         """Logits [R, num_heads, levels] → choices [R, num_heads]."""

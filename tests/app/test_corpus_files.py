@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
+from app.uploads import UploadError
 
 
 @pytest.fixture
@@ -19,10 +20,10 @@ def files(tmp_path: Path) -> CorpusFiles:
 
 
 def put(files: CorpusFiles, name: str, data: bytes, piece: int = 4) -> str:
-    upload = files.begin(name, len(data))
+    upload = files.uploads.begin(len(data))
     for offset in range(0, len(data), piece):
-        files.append(upload, offset, data[offset : offset + piece], len(data))
-    return files.finish(upload, name)
+        files.uploads.append(upload, offset, data[offset : offset + piece], len(data))
+    return files.finish(files.uploads.part(upload), name)
 
 
 def test_a_file_arrives_in_pieces_under_its_name(files: CorpusFiles) -> None:
@@ -37,46 +38,46 @@ def test_a_name_that_is_taken_gets_a_number(files: CorpusFiles) -> None:
 
 
 def test_a_half_upload_is_no_corpus(files: CorpusFiles) -> None:
-    upload = files.begin("a.txt", 8)
-    files.append(upload, 0, b"1234", 8)
+    upload = files.uploads.begin(8)
+    files.uploads.append(upload, 0, b"1234", 8)
     assert files.list() == []
 
 
 @pytest.mark.parametrize("offset", [0, 3, 5])
 def test_a_piece_out_of_place_is_refused(files: CorpusFiles, offset: int) -> None:
-    upload = files.begin("a.txt", 8)
-    files.append(upload, 0, b"1234", 8)
-    with pytest.raises(CorpusFileError, match="does not fit"):
-        files.append(upload, offset, b"12", 8)
+    upload = files.uploads.begin(8)
+    files.uploads.append(upload, 0, b"1234", 8)
+    with pytest.raises(UploadError, match="does not fit"):
+        files.uploads.append(upload, offset, b"12", 8)
 
 
 def test_more_than_was_announced_is_refused(files: CorpusFiles) -> None:
-    upload = files.begin("a.txt", 4)
-    with pytest.raises(CorpusFileError, match="does not fit"):
-        files.append(upload, 0, b"12345", 4)
-    with pytest.raises(CorpusFileError, match="does not fit"):
-        files.append(upload, 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
+    upload = files.uploads.begin(4)
+    with pytest.raises(UploadError, match="does not fit"):
+        files.uploads.append(upload, 0, b"12345", 4)
+    with pytest.raises(UploadError, match="does not fit"):
+        files.uploads.append(upload, 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
 
 
 @pytest.mark.parametrize("size", [0, -1, MAX_UPLOAD_BYTES + 1])
 def test_sizes_have_a_limit(files: CorpusFiles, size: int) -> None:
-    with pytest.raises(CorpusFileError, match="256 MB"):
-        files.begin("a.txt", size)
+    with pytest.raises(UploadError, match="256 MB"):
+        files.uploads.begin(size)
 
 
 def test_unknown_uploads_are_refused(files: CorpusFiles) -> None:
-    with pytest.raises(CorpusFileError, match="gone"):
-        files.append("0" * 32, 0, b"x", 1)
-    with pytest.raises(CorpusFileError, match="hexadecimal"):
-        files.append("../../etc/passwd", 0, b"x", 1)
+    with pytest.raises(UploadError, match="gone"):
+        files.uploads.append("0" * 32, 0, b"x", 1)
+    with pytest.raises(UploadError, match="hexadecimal"):
+        files.uploads.append("../../etc/passwd", 0, b"x", 1)
 
 
 def test_forgotten_pieces_go_after_a_day(files: CorpusFiles) -> None:
-    upload = files.begin("a.txt", 4)
+    upload = files.uploads.begin(4)
     part = files.folder / f".part-{upload}"
     old = time.time() - 2 * 24 * 3600
     os.utime(part, (old, old))
-    files.begin("b.txt", 4)
+    files.uploads.begin(4)
     assert not part.exists()
 
 

@@ -44,6 +44,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[JobTask]
         folder = data_dir.policies / str(task.job.params["name"])
         folder.mkdir()
         (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"weights")
         yield JobFinished({"policy": folder.name, "folder": str(folder), "summary": SUMMARY})
 
     monkeypatch.setitem(ENGINES, "train", train)  # type: ignore[arg-type]  # it is a dict
@@ -63,7 +64,7 @@ def test_train_prints_one_json_and_leaves_a_job(
     assert report["status"] == "succeeded"
     assert (report["policy"], report["out"]) == ("mine", str(out))
     assert report["summary"] == SUMMARY
-    assert {path.name for path in out.iterdir()} == {"config.json"}
+    assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors"}
     config = config_from_dict(TrainConfig, report["params"]["config"])
     assert (config.seed, config.time_limit_minutes, config.grpo.updates) == (7, 2.5, 5)
     assert config.warm_start == PRESETS["quick"].warm_start

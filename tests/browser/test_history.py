@@ -64,8 +64,10 @@ def test_back_and_forward_walk_through_runs_and_tabs(serve: Serve, visit: Visit)
     expect(lead).to_contain_text("Second prompt")
     assert visitor.run_id() == two
     visitor.tab("History")
-    visitor.page.go_back()
+    visitor.page.go_back()  # a tab is a step of its own
     expect(lead).to_be_visible()
+    expect(lead).to_contain_text("Second prompt")
+    visitor.page.go_back()
     expect(lead).to_contain_text("First prompt")
     # The form is the visitor's own: opening a run does not overwrite what they typed.
     expect(visitor.prompt).to_have_value("Second prompt")

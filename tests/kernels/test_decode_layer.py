@@ -211,7 +211,7 @@ def test_page_bounds_stay_current_through_dense_and_compressed_steps() -> None:
     lm.prefill(_tokens(1, 11, 7), cache)
     for step in range(30):
         lm.decode_step(torch.tensor([step + 3]), cache, ACTIONS[step % 2])
-    store, _, _ = cache.stores(0, with_bounds=True)
+    store = cache._layers[0]
     low, high = store.bounds(cache.own_lengths)
     used = cache.own_lengths[0]
     fresh = attention_reference.page_bounds(store.keys[:, :, :used], None, cache.page_size)
@@ -227,7 +227,7 @@ def test_unselected_pages_are_not_read() -> None:
     lm.prefill(_tokens(1, 200, 8), cache)
     action, fed = Action(0.05, 1.0), torch.tensor([5])
     expected = lm.decode_step(fed, cache, action).logits
-    store, _, _ = cache.stores(0, with_bounds=True)
+    store = cache._layers[0]
     felt = 0
     for page in range(25):
         cache.own_lengths = [200]

@@ -32,7 +32,10 @@ class BenchmarkPage {
   async begin() {
     addEventListener("sol:job-deleted", (event) => event.detail === this.follower.jobId && this.reset());
     addEventListener("sol:policies-changed", () => this.home());
-    addEventListener("popstate", () => askedFor("benchmark") && this.open(askedFor("benchmark")));
+    addEventListener("popstate", () => {
+      const asked = askedFor("benchmark");
+      if (asked && asked !== this.follower.jobId) this.open(asked);
+    });
     const home = await this.home();
     const asked = askedFor("benchmark") ?? home?.newest_job;
     if (asked && !this.follower.jobId) this.open(asked);
@@ -59,7 +62,7 @@ class BenchmarkPage {
   }
 
   address(jobId) {
-    window.history.replaceState(window.history.state, "", addressOf("benchmark", jobId));
+    setAddress({ benchmark: jobId, tab: "benchmark" }, jobId !== null);
   }
 
   open(jobId) {

@@ -38,7 +38,10 @@ class EvaluatePage {
     addEventListener("sol:clone-evaluation", (event) => this.clone(event.detail));
     addEventListener("sol:evaluate-policy", (event) => this.choose(event.detail));
     addEventListener("sol:policies-changed", () => this.home());
-    addEventListener("popstate", () => askedFor("evaluation") && this.open(askedFor("evaluation")));
+    addEventListener("popstate", () => {
+      const asked = askedFor("evaluation");
+      if (asked && asked !== this.follower.jobId) this.open(asked);
+    });
     const home = await this.home();
     if (window.solPolicy) this.choose(window.solPolicy);
     if (window.solClone) this.clone(window.solClone);
@@ -77,7 +80,7 @@ class EvaluatePage {
   }
 
   address(jobId) {
-    window.history.replaceState(window.history.state, "", addressOf("evaluation", jobId));
+    setAddress({ evaluation: jobId, tab: "evaluate" }, jobId !== null);
   }
 
   open(jobId) {
@@ -156,9 +159,7 @@ class EvaluatePage {
     try {
       const file = await this.api("export_evaluation", { job_id: this.panel.job.id, form });
       const type = form === "json" ? "application/json" : "text/csv";
-      const address = URL.createObjectURL(new Blob([file.text], { type }));
-      h("a", { href: address, download: file.name }).click();
-      setTimeout(() => URL.revokeObjectURL(address), 10_000);
+      saveFile(file.name, new Blob([file.text], { type }));
     } catch (error) {
       this.panel.say(error.refused ? error.message : "The server does not answer. Try again.");
     }

@@ -16,7 +16,8 @@ class Chart {
     this.legend = h("div", { class: "sol-chart-legend", role: "group",
       "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
     this.element = h("section", { class: "sol-panel sol-chart" },
-      h("header", {}, h("h2", {}, spec.title), this.legend),
+      h("header", {}, h("div", { class: "sol-chart-title" }, h("h2", {}, spec.title), this.saveMenu()),
+        this.legend),
       h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
         this.empty), this.note);
     new ResizeObserver(() => this.resize()).observe(this.plot);
@@ -30,6 +31,34 @@ class Chart {
         event.currentTarget.setAttribute("aria-pressed", String(!this.hidden.has(key.id)));
         this.redraw();
       } }, h("i", { "aria-hidden": "true" }), key.name);
+  }
+
+  saveMenu() {
+    const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(),
+      run: () => this.save(form).catch((error) => this.fail(error.message)) }));
+    return menu(downloadIcon(), items, `${this.spec.title}: save as an image`);
+  }
+
+  async save(form) {
+    const stem = this.spec.title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+    saveFile(`${stem}.${form}`, blobOf(await this.image(form)));
+  }
+
+  // The chart as a data URL, with its title and a legend that the page has around it.
+  async image(form) {
+    if (!this.data?.x.length) throw new Error("There is nothing to save yet.");
+    const plotly = await loadPlotly();
+    const names = Object.fromEntries(this.spec.keys.map((key) => [key.id, key.name]));
+    const named = new Set();
+    const data = this.plot.data.map((trace) => {
+      const isFirst = names[trace.meta] && !named.has(trace.meta);
+      named.add(trace.meta);
+      return { ...trace, name: names[trace.meta] ?? "", showlegend: Boolean(isFirst) };
+    });
+    const layout = { ...this.plot.layout, paper_bgcolor: themeColour("panel"), showlegend: true,
+      legend: { orientation: "h", y: -0.18 }, margin: { ...this.plot.layout.margin, t: 44, b: 72 },
+      title: { text: this.spec.title, font: { size: 15 }, x: 0.02 } };
+    return plotly.toImage({ data, layout }, { format: form, width: 900, height: 420, scale: 2 });
   }
 
   async draw(data) {
@@ -100,17 +129,23 @@ class Chart {
       this.range ? this.range[1] + 1.5 : null);
   }
 
+  // Where the plotted area lies, and how a token's number becomes a distance from its left edge.
+  frame() {
+    const { xaxis, _size: size } = this.plot._fullLayout ?? {};
+    return xaxis && size ? { left: size.l, top: size.t, width: size.w, height: size.h,
+      x: (value) => xaxis.l2p(value) } : null;
+  }
+
   lay(mark, from, to) {
-    const axis = this.plot._fullLayout?.xaxis;
-    const size = this.plot._fullLayout?._size;
-    const left = axis && from !== null ? Math.max(axis.l2p(from), 0) : 0;
-    const right = axis && from !== null ? Math.min(axis.l2p(to), size.w) : -1;
+    const frame = from === null ? null : this.frame();
+    const left = frame ? Math.max(frame.x(from), 0) : 0;
+    const right = frame ? Math.min(frame.x(to), frame.width) : -1;
     show(mark, right >= left);
     if (right < left) return;
-    mark.style.left = `${size.l + left}px`;
+    mark.style.left = `${frame.left + left}px`;
     mark.style.width = `${right - left}px`;
-    mark.style.top = `${size.t}px`;
-    mark.style.height = `${size.h}px`;
+    mark.style.top = `${frame.top}px`;
+    mark.style.height = `${frame.height}px`;
   }
 
   // Shows a selection as a band of our own; the box that the pointer drew goes away.

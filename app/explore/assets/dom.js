@@ -107,6 +107,11 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms
 const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+// Where form and result stand one below the other, the result is brought to the eye.
+function bringIntoView(element) {
+  if (innerWidth < 900) element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
+}
+
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -120,24 +125,4 @@ async function copyText(text) {
   area.select();
   document.execCommand("copy");
   area.remove();
-}
-
-// The address of what is on show: a "run", a "train" job, an "evaluation", a "benchmark" or a
-// "lesson". Other parameters (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "train", "evaluation", "benchmark", "lesson"];
-
-function addressOf(name, id) {
-  const url = new URL(window.location.href);
-  SHOWN.forEach((one) => url.searchParams.delete(one));
-  if (id) url.searchParams.set(name, id);
-  return url.toString();
-}
-
-const runUrl = (runId) => addressOf("run", runId);
-const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
-
-// Asks Python's layout to bring a tab to the front; `trigger` is Gradio's.
-function showTab(trigger, name) {
-  window.solTab = name;
-  trigger("select", {});
 }

@@ -23,7 +23,7 @@ class ExplorePage {
       select: (range) => this.select(range),
       pick: (index) => this.pick(index),
     });
-    this.lens = new LensPanel(api, { close: () => this.tokens.pick(null) });
+    this.lens = new LensPanel(api, { close: () => this.unpick() });
     this.charts = new Charts({
       hover: (index) => this.tokens.mark(index, true) ?? this.charts.mark(index),
       leave: () => { this.tokens.mark(null); this.charts.mark(null); },
@@ -31,7 +31,10 @@ class ExplorePage {
     });
     this.card.onHide = () => { this.tokens.mark(null); this.charts.mark(null); };
     this.estimate = new Estimate(api);
-    this.legend = new Legend(this.axes, (axis) => this.tokens.setAxis(axis));
+    this.legend = new Legend(this.axes, (axis, isChosen) => {
+      this.tokens.setAxis(axis);
+      if (isChosen) setAddress({ colour: axis.key });
+    });
     this.follower = new RunFollower(api, {
       begin: (run) => this.begin(run), rows: (rows) => this.rows(rows),
       view: (view, run) => this.view(view, run), lost: () => this.lost(),
@@ -51,7 +54,9 @@ class ExplorePage {
       "Copy text");
     this.reuse = h("button", { type: "button", class: "sol-chip", onclick: () => this.reuseRun() },
       "Use its settings");
-    this.tools = h("div", { class: "sol-tools" }, this.link, this.text, this.reuse);
+    this.export = exportMenu(this.api, () => ({ kind: "run", id: this.follower.runId }),
+      (message) => this.status.say(message, "bad"));
+    this.tools = h("div", { class: "sol-tools" }, this.link, this.text, this.reuse, this.export);
     this.empty = emptyState();
     const tokens = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" },
       this.legend.element,
@@ -82,19 +87,25 @@ class ExplorePage {
       }
     });
     this.watchModel();
+    this.showColour();
     const asked = askedFor("run");
-    if (asked) return this.open(asked, null);
+    if (asked) return this.open(asked);
     const home = await this.home();
     if (home?.active && !this.follower.runId) this.open(home.active, "replace");
   }
 
+  // Back or forward: the address names another run, token or colour.
   route() {
-    if (SHOWN.some((name) => name !== "run" && askedFor(name))) return;
+    this.showColour();
     const asked = askedFor("run");
     if (asked === this.follower.runId) return;
-    if (asked) this.open(asked, null);
+    if (asked) this.open(asked);
     else this.reset();
-    this.showTab();
+  }
+
+  showColour() {
+    const asked = askedFor("colour");
+    if (asked && asked !== this.legend.axis.key) this.legend.set(asked);
   }
 
   async generate(prompt, settings) {
@@ -103,9 +114,7 @@ class ExplorePage {
       const { run_id: runId } = await this.api("start_run", { prompt, settings });
       this.liveId = runId;
       this.open(runId, "push");
-      if (innerWidth < 900) {
-        this.status.element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
-      }
+      bringIntoView(this.status.element);
     } catch (error) {
       this.controls.setBusy(false);
       this.controls.fail(error.refused ? error.message
@@ -127,15 +136,18 @@ class ExplorePage {
     });
   }
 
+  // As a step of the browser's history the run comes to the front; otherwise nothing moves.
   open(runId, history) {
-    if (history === "push" && runId !== askedFor("run")) {
-      window.history.pushState(null, "", runUrl(runId));
-    } else if (history === "replace") window.history.replaceState(null, "", runUrl(runId));
+    if (history === "push") {
+      const isNew = runId !== askedFor("run");
+      setAddress({ run: runId, tab: "explore", ...(isNew && { token: null }) }, isNew);
+      this.showTab();
+    } else if (history === "replace") setAddress({ run: runId });
     this.clear();
     show(this.empty, false);
     this.status.setState("opening", "");
+    this.wantsToken = true;
     this.follower.follow(runId);
-    this.showTab();
   }
 
   reset() {
@@ -188,6 +200,7 @@ class ExplorePage {
     if (!view.live && !view.more) {
       this.charts.finish();
       dispatchEvent(new CustomEvent("sol:runs-changed"));
+      this.pickAsked();
     }
     this.offerLive();
   }
@@ -207,7 +220,7 @@ class ExplorePage {
 
   deleted(runId) {
     if (runId !== this.follower.runId) return;
-    window.history.replaceState(null, "", runUrl(null));
+    setAddress({ run: null, token: null });
     this.reset();
   }
 
@@ -266,7 +279,24 @@ class ExplorePage {
     const { run } = this.follower;
     if (!run || !gridLevels(run)) return;
     this.tokens.pick(index);
+    setAddress({ token: index + 1 });
     this.lens.open(run, this.liveId === run.id, this.tokens.rows, index);
+  }
+
+  unpick() {
+    this.tokens.pick(null);
+    setAddress({ token: null });
+  }
+
+  // The run is here: so is the token that the address names, once.
+  pickAsked() {
+    const index = Number(askedFor("token")) - 1;
+    const isWanted = this.wantsToken;
+    this.wantsToken = false;
+    if (!isWanted || !this.tokens.elements[index]) return;
+    this.tokens.makeCurrent(index);
+    this.tokens.reveal(this.tokens.elements[index]);
+    this.pick(index);
   }
 
   within(range) {
@@ -285,7 +315,8 @@ class ExplorePage {
   }
 
   async copyLink() {
-    await copyText(runUrl(this.follower.runId));
+    const colour = this.legend.axis.key;
+    await copyText(linkTo({ run: this.follower.runId, token: askedFor("token"), colour }));
     flash(this.link, "Copied");
   }
 

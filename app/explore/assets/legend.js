@@ -19,29 +19,40 @@ function laneLegend() {
     h("span", { class: "sol-muted" }, "full = dense"));
 }
 
+// onAxis(axis, isChosen): what the colour shows; isChosen: somebody chose it just now.
 class Legend {
-  constructor(axes, onAxis) {
+  // key: under which the browser remembers the choice.
+  constructor(axes, onAxis, key = "axis") {
+    this.key = key;
     const name = uniqueId("axis");
     this.scale = h("div", { class: "sol-scale-place" });
     this.inputs = axes.map((axis) => h("input", { type: "radio", name, value: axis.key,
-      onchange: () => this.choose(axis, onAxis) }));
+      onchange: () => this.choose(axis) }));
     this.element = h("div", { class: "sol-legend" },
       h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, "Colour"),
         h("div", { class: "sol-pills is-small" }, axes.map((axis, at) =>
           h("label", { class: "sol-pill" }, this.inputs[at], h("span", {}, axis.name))))),
       this.scale, laneLegend());
-    const saved = Math.max(axes.findIndex((axis) => axis.key === memory.get("axis")), 0);
-    this.inputs[saved].checked = true;
-    this.choose(axes[saved], onAxis);
+    this.axes = axes;
+    this.onAxis = onAxis;
+    this.set(memory.get(key));
   }
 
-  choose(axis, onAxis) {
-    memory.set("axis", axis.key);
-    this.show(axis);
-    onAxis(axis);
+  // The axis of this key, or the first; nothing is remembered.
+  set(key) {
+    const at = Math.max(this.axes.findIndex((axis) => axis.key === key), 0);
+    this.inputs[at].checked = true;
+    this.show(this.axes[at]);
   }
 
-  show(axis) {
+  choose(axis) {
+    memory.set(this.key, axis.key);
+    this.show(axis, true);
+  }
+
+  show(axis, isChosen = false) {
+    this.axis = axis;
     this.scale.replaceChildren(colourScale(axis));
+    this.onAxis(axis, isChosen);
   }
 }

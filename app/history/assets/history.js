@@ -1,11 +1,11 @@
-// The History tab: what was generated, newest first; open, copy the link, delete after asking.
+// The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
 const PAGE_SIZE = 30;
 
 class HistoryPage {
-  constructor(root, api, showExplore) {
+  constructor(root, api, showTab) {
     this.api = api;
-    this.showExplore = showExplore;
+    this.showTab = showTab;
     this.turn = 0;
     this.search = h("input", { type: "search", class: "sol-input",
       placeholder: "Words of the prompt" });
@@ -18,13 +18,14 @@ class HistoryPage {
     this.error = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
     this.more = h("button", { type: "button", class: "sol-button sol-history-more", hidden: true,
       onclick: () => this.load(this.last) }, "Show more");
-    this.dialog = this.buildDialog();
+    this.question = new Question("Delete this run for good?", "Delete");
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
+        filePicker("Import a run", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, PAGE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
-      this.more, this.dialog);
+      this.more, this.question.element);
     addEventListener("sol:runs-changed", () => this.load());
     // The tab comes into view: what ended meanwhile shows.
     new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.load())
@@ -47,9 +48,32 @@ class HistoryPage {
         : "Nothing yet. Generate something in Explore, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
-      if (turn !== this.turn) return;
-      setText(this.error, error.refused ? error.message : "The server does not answer. Try again.");
-      show(this.error, true);
+      if (turn === this.turn) this.failed(error);
+    }
+  }
+
+  fail(message) {
+    setText(this.error, message);
+    show(this.error, true);
+  }
+
+  failed(error) {
+    this.fail(error.refused ? error.message : "The server does not answer. Try again.");
+  }
+
+  open(runId) {
+    openInExplore(runId, this.showTab);
+  }
+
+  async import(file) {
+    show(this.error, false);
+    try {
+      const made = await sendFile(this.api, { begin: "begin_import", piece: "import_piece" }, file,
+        () => {});
+      this.load();
+      this.open(made.id);
+    } catch (error) {
+      this.failed(error);
     }
   }
 
@@ -57,8 +81,7 @@ class HistoryPage {
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      dispatchEvent(new CustomEvent("sol:open-run", { detail: run.id }));
-      this.showExplore();
+      this.open(run.id);
     };
     const copy = h("button", { type: "button", class: "sol-chip",
       "aria-label": `Copy link: ${run.title}`,
@@ -78,28 +101,25 @@ class HistoryPage {
           h("span", {}, run.schedule_label), h("span", {}, run.budget),
           h("span", {}, count(run.tokens, "token")),
           h("time", { datetime: run.created_at }, whenText(run.created_at)),
-          h("span", {}, modelName(run.model)))),
+          h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id))),
       h("div", { class: "sol-history-tools" }, copy,
+        run.tokens > 0 && run.status !== "running" && h("button", { type: "button", class: "sol-chip",
+          "aria-label": `Compare: ${run.title}`, onclick: () => this.compare(run) }, "Compare"),
+        run.status !== "running" && exportMenu(this.api, () => ({ kind: "run", id: run.id }),
+          (message) => this.fail(message), `Export: ${run.title}`),
         run.can_delete && h("button", { type: "button", class: "sol-chip",
           "aria-label": `Delete: ${run.title}`, onclick: () => this.ask(run) }, "Delete")));
   }
 
-  buildDialog() {
-    this.question = h("p", {});
-    return h("dialog", { class: "sol-dialog", "aria-label": "Delete a run" },
-      h("p", {}, h("strong", {}, "Delete this run for good?")), this.question,
-      h("form", { method: "dialog", class: "sol-actions" },
-        h("button", { class: "sol-button", value: "keep", autofocus: true }, "Keep it"),
-        h("button", { class: "sol-button is-danger", value: "delete" }, "Delete")));
+  compare(run) {
+    window.solCompareRun = run.id; // for a tab that is not there yet
+    dispatchEvent(new CustomEvent("sol:compare-run"));
+    this.showTab("compare");
   }
 
   ask(run) {
-    setText(this.question, `“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`);
-    this.dialog.returnValue = "";
-    this.dialog.onclose = () => {
-      if (this.dialog.returnValue === "delete") this.remove(run);
-    };
-    this.dialog.showModal();
+    this.question.ask(`“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`,
+      () => this.remove(run));
   }
 
   async remove(run) {
@@ -108,14 +128,13 @@ class HistoryPage {
       dispatchEvent(new CustomEvent("sol:run-deleted", { detail: run.id }));
       this.load();
     } catch (error) {
-      setText(this.error, error.refused ? error.message : "The server does not answer. Try again.");
-      show(this.error, true);
+      this.failed(error);
     }
   }
 }
 
 {
   const root = element.querySelector(".sol-history");
-  const page = new HistoryPage(root, makeApi(server), () => showTab(trigger, "explore"));
+  const page = new HistoryPage(root, makeApi(server), (tab) => showTab(trigger, tab));
   page.load();
 }

@@ -4,7 +4,7 @@ const LESSONS = [LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_BITS, LESSO
 const GLOSSARY = "glossary";
 
 class LearnPage {
-  constructor(root, api, showTab) {
+  constructor(root, api) {
     this.api = api;
     this.answers = this.restore();
     this.parts = new Map(LESSONS.map((spec, at) => [spec.key, this.makeLesson(spec, at)]));
@@ -13,11 +13,7 @@ class LearnPage {
     root.append(h("div", { class: "sol-learn-grid" }, this.buildList(),
       h("div", { class: "sol-learn-stage" }, [...this.parts.values()].map((part) => part.element))));
     for (const [key, choice] of Object.entries(this.answers)) this.parts.get(key)?.restore?.(choice);
-    addEventListener("popstate", () => {
-      if (!askedFor("lesson")) return;
-      this.open(askedFor("lesson"));
-      showTab();
-    });
+    addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
     // Nothing is measured for a tab that nobody looks at.
     new IntersectionObserver((entries) => this.seen(entries.at(-1).isIntersecting)).observe(root);
   }
@@ -32,7 +28,7 @@ class LearnPage {
   buildList() {
     const link = (key, number, title) => {
       const done = h("span", { class: "sol-learn-done" });
-      const element = h("a", { class: "sol-learn-link", href: addressOf("lesson", key), onclick: (event) => {
+      const element = h("a", { class: "sol-learn-link", href: linkTo({ lesson: key }), onclick: (event) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey) return;
         event.preventDefault();
         this.go(key);
@@ -87,7 +83,7 @@ class LearnPage {
   }
 
   go(key) {
-    if (askedFor("lesson") !== key) window.history.pushState(null, "", addressOf("lesson", key));
+    setAddress({ lesson: key, tab: "learn" }, true);
     this.open(key);
     this.parts.get(this.key).heading.focus();
   }
@@ -108,6 +104,6 @@ class LearnPage {
 
 {
   const root = element.querySelector(".sol-learn");
-  const page = new LearnPage(root, makeApi(server), () => showTab(trigger, "learn"));
+  const page = new LearnPage(root, makeApi(server));
   page.showProgress();
 }

@@ -1,7 +1,6 @@
 // The corpus picker: built-in text, an uploaded file, a Hub data set, and a path where the server
-// is one's own machine. A file goes up in pieces, so that its progress shows and a limit holds.
+// is one's own machine.
 
-const PIECE_BYTES = 512 * 1024;
 const CORPUS_KINDS = {
   builtin: "Built-in", upload: "Your file", hub: "Hub", ...(!PAGE.isShared && { path: "Path" }),
 };
@@ -14,15 +13,6 @@ const CORPUS_MEANINGS = {
 
 function megabytes(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
-}
-
-function toBase64(buffer) {
-  const bytes = new Uint8Array(buffer);
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 8192) {
-    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
-  }
-  return btoa(text);
 }
 
 class CorpusPicker {
@@ -102,15 +92,9 @@ class CorpusPicker {
     this.add.disabled = true;
     show(this.bar, true);
     try {
-      const about = { name: file.name, size: file.size };
-      const { upload_id: uploadId } = await this.api("begin_upload", about);
-      for (let offset = 0; offset < file.size; offset += PIECE_BYTES) {
-        const piece = await file.slice(offset, offset + PIECE_BYTES).arrayBuffer();
-        const answer = await this.api("upload_piece",
-          { ...about, upload_id: uploadId, offset, data: toBase64(piece) });
-        this.bar.value = answer.have / file.size;
-        if (answer.name) this.wanted = answer.name;
-      }
+      const calls = { begin: "begin_upload", piece: "upload_piece" };
+      const { name } = await sendFile(this.api, calls, file, (share) => { this.bar.value = share; });
+      this.wanted = name;
       await this.refresh();
       this.element.dispatchEvent(new Event("change", { bubbles: true }));
     } catch (error) {

@@ -1,7 +1,7 @@
 // A figure: a chart with a one-line reading aid, redrawn when the theme changes. Unlike the live
 // charts of Explore it selects nothing; dragging zooms.
 
-const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]] };
+const FIGURE_CONFIG = { ...CHART_CONFIG, modeBarButtons: [["zoom2d", "resetScale2d"]] };
 const smallTitle = (text, standoff = 6) => ({ text, font: { size: 11 }, standoff });
 
 class Figure extends Chart {

@@ -37,7 +37,10 @@ class TrainPage {
   async begin() {
     addEventListener("sol:job-deleted", (event) => event.detail === this.follower.jobId && this.reset());
     addEventListener("sol:open-training", (event) => this.open(event.detail));
-    addEventListener("popstate", () => askedFor("train") && this.open(askedFor("train")));
+    addEventListener("popstate", () => {
+      const asked = askedFor("train");
+      if (asked && asked !== this.follower.jobId) this.open(asked);
+    });
     const home = await this.home();
     const asked = askedFor("train") ?? home?.newest_job;
     if (asked && !this.follower.jobId) this.open(asked);
@@ -66,7 +69,7 @@ class TrainPage {
   }
 
   address(jobId) {
-    window.history.replaceState(window.history.state, "", addressOf("train", jobId));
+    setAddress({ train: jobId, tab: "train" }, jobId !== null);
   }
 
   open(jobId) {
@@ -78,7 +81,7 @@ class TrainPage {
 
   openFromList(job) {
     if (job.kind === "evaluate") {
-      window.history.replaceState(window.history.state, "", addressOf("evaluation", job.id));
+      setAddress({ evaluation: job.id, tab: "evaluate" }, true);
       dispatchEvent(new CustomEvent("sol:open-evaluation", { detail: job.id }));
       this.openTab("evaluate");
       return;

@@ -1,0 +1,64 @@
+// Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
+
+function saveFile(name, blob) {
+  const address = URL.createObjectURL(blob);
+  h("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+// The file behind a data URL; fetching one is not allowed everywhere.
+function blobOf(dataUrl) {
+  const [head, data] = dataUrl.split(/,(.*)/s);
+  const isBase64 = head.endsWith(";base64");
+  const text = isBase64 ? atob(data) : decodeURIComponent(data);
+  const parts = isBase64 ? Uint8Array.from(text, (one) => one.charCodeAt(0)) : text;
+  return new Blob([parts], { type: head.slice(5).split(";")[0] });
+}
+
+const downloadIcon = () => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true",
+  fill: "none", stroke: "currentcolor", "stroke-width": 1.6, "stroke-linecap": "round", "stroke-linejoin": "round" },
+svg("path", { d: "M8 2v8M4.8 7.2 8 10.4l3.2-3.2M2.5 13.2h11" }));
+
+// A small menu under a chip; its label is text or an icon. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
+// close it; the keyboard needs no more than Tab and Enter.
+function menu(label, items, spoken) {
+  const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), hidden: true },
+    items.map((item) => h("button", { type: "button", onclick: () => { set(false); chip.focus(); item.run(); } },
+      item.label, item.hint && h("small", {}, item.hint))));
+  const chip = h("button", { type: "button", class: "sol-chip", "aria-expanded": "false",
+    "aria-controls": list.id, "aria-label": spoken, onclick: () => { chip.focus(); set(list.hidden); } }, label);
+  const set = (isOpen) => {
+    show(list, isOpen);
+    chip.setAttribute("aria-expanded", String(isOpen));
+  };
+  // Some browsers focus no button that is clicked: the focus stays, and with it the list.
+  list.addEventListener("pointerdown", (event) => event.preventDefault());
+  return h("div", { class: "sol-menu",
+    onkeydown: (event) => {
+      if (event.key !== "Escape" || list.hidden) return;
+      event.stopPropagation();
+      set(false);
+      chip.focus();
+    },
+    onfocusout: (event) => event.currentTarget.contains(event.relatedTarget) || set(false) },
+  chip, list);
+}
+
+const EXPORT_FORMS = [
+  { form: "html", label: "Web page", hint: "to look at anywhere, offline" },
+  { form: "json", label: "JSON", hint: "everything; can be imported" },
+  { form: "csv", label: "CSV", hint: "a row per token" },
+];
+
+// what: () => ({kind, id}) of the thing on show; fail(message) shows why there is no file.
+function exportMenu(api, what, fail, spoken) {
+  const run = (form) => async () => {
+    try {
+      const file = await api("export_file", { ...what(), form });
+      saveFile(file.name, new Blob([file.text], { type: file.type }));
+    } catch (error) {
+      fail(error.refused ? error.message : "The server does not answer. Try again.");
+    }
+  };
+  return menu("Export", EXPORT_FORMS.map(({ form, ...words }) => ({ ...words, run: run(form) })), spoken);
+}

@@ -1,0 +1,84 @@
+"""What the library knows about a stored policy beyond its own files: tags, and former names.
+
+Kept as notes.json in the policy's folder, so that it moves and goes with the policy. It is not
+exported. Without the file, or with a damaged one, a policy simply has no notes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from app.errors import AppError
+
+__all__ = ["MAX_TAGS", "FormerName", "PolicyNotes", "checked_tags", "read_notes", "write_notes"]
+
+NOTES_FILE = "notes.json"
+MAX_TAGS, TAG_LENGTH = 12, 30
+_TAG = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{TAG_LENGTH - 1}}}")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FormerName:
+    """What a policy was called here, until a moment (ISO 8601)."""
+
+    name: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyNotes:
+    """Notes on one policy.
+
+    Attributes:
+        tags: the user's own, sorted.
+        former_names: newest first; jobs and runs may still name these.
+        added: when it was imported, ISO 8601; "" for one that was trained here.
+    """
+
+    tags: tuple[str, ...] = ()
+    former_names: tuple[FormerName, ...] = ()
+    added: str = ""
+
+
+def read_notes(folder: Path) -> PolicyNotes:
+    """The notes of a policy folder."""
+    try:
+        record = json.loads((folder / NOTES_FILE).read_text("utf-8"))
+        former = tuple(FormerName(**one) for one in record["former_names"])
+        return PolicyNotes(tuple(map(str, record["tags"])), former, str(record["added"]))
+    except FileNotFoundError:
+        return PolicyNotes()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        logger.warning("the notes in %s are left out: %s", folder, error)
+        return PolicyNotes()
+
+
+def write_notes(folder: Path, notes: PolicyNotes) -> None:
+    """Replace the notes in one rename. Raises: OSError."""
+    staged = folder / f".{NOTES_FILE}.new"
+    staged.write_text(json.dumps(asdict(notes), indent=1) + "\n", "utf-8")
+    os.replace(staged, folder / NOTES_FILE)
+
+
+def checked_tags(tags: list[str]) -> tuple[str, ...]:
+    """Tags in lower case, each once, sorted.
+
+    Raises: AppError for one that is none, or for too many.
+    """
+    made = sorted({tag.strip().lower() for tag in tags} - {""})
+    for tag in made:
+        if not _TAG.fullmatch(tag):
+            raise AppError(
+                f"{tag[:60]!r} is no tag: letters, digits, dots, - and _, beginning with a letter "
+                f"or digit, at most {TAG_LENGTH} characters"
+            )
+    if len(made) > MAX_TAGS:
+        raise AppError(f"a policy takes at most {MAX_TAGS} tags, got {len(made)}")
+    return tuple(made)

@@ -1,0 +1,9 @@
+"""What can be taken out of SOL Explorer as a file, and brought back.
+
+``kinds.py`` is the table of what can be shared and in which forms; ``docs/formats.md`` describes
+the files. To share something new, write its writers and its reader and add one entry there.
+"""
+
+from app.sharing.kinds import FORMS, KINDS, Export, export, import_document
+
+__all__ = ["FORMS", "KINDS", "Export", "export", "import_document"]

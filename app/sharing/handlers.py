@@ -1,0 +1,54 @@
+"""What pages ask of Python to take things out as files and to bring them back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.page_calls import Handler, Request, field, owner_of
+from app.services import Services
+from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document
+from app.uploads import Uploads, begin_file, take_piece
+
+__all__ = ["EXPORT_HANDLERS", "IMPORT_HANDLERS"]
+
+
+def export_file(services: Services, request: Request) -> dict[str, Any]:
+    """One thing as a file: "kind", "id" and "form" in; name, media type and text out.
+
+    Whoever knows the id may see the thing, and so may take it.
+    """
+    kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
+    made = export(services.store, kind, thing_id, form)
+    return {"name": made.name, "type": made.media_type, "text": made.text}
+
+
+def begin_import(services: Services, request: Request) -> dict[str, Any]:
+    """Announce a file; the answer names the upload."""
+    return begin_file(_uploads(services), request)
+
+
+def import_piece(services: Services, request: Request) -> dict[str, Any]:
+    """One piece as base64; after the last one the file's content is checked and saved.
+
+    Raises: UploadError, DocumentError.
+    """
+    have, part = take_piece(_uploads(services), request)
+    if part is None:
+        return {"have": have}
+    try:
+        kind, new_id = import_document(services.store, owner_of(request), part.read_bytes())
+    finally:
+        part.unlink(missing_ok=True)
+    return {"have": have, "kind": kind, "id": new_id}
+
+
+def _uploads(services: Services) -> Uploads:
+    advice = "Import it on the command line of your own machine: python launch.py import."
+    limit = MAX_DOCUMENT_BYTES // 4 if services.is_shared else MAX_DOCUMENT_BYTES
+    return Uploads(services.data_dir.uploads, limit, "A file to import", advice)
+
+
+EXPORT_HANDLERS: dict[str, Handler] = {"export_file": export_file}
+IMPORT_HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler for handler in (begin_import, import_piece)
+}

@@ -1,0 +1,21 @@
+"""A policy's step for a few rows on the CPU: one compiled call from observation to logits.
+
+For a single row nearly all of a torch step is the calling of operations on a few hundred
+numbers. The definition is ``sol_core/policy/network.py`` and ``price_rule.py``, which
+training uses; ``tests/sol_core/test_policy_step.py`` compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from kernels.cpu_threads import cpu_kernel
+
+__all__ = ["policy_step_kernel"]
+
+
+@cache
+def policy_step_kernel() -> Callable[..., None] | None:
+    """``cpu.policy_logits``, or None where Numba cannot run."""
+    return cpu_kernel("kernels.policy_step.cpu", "policy_logits")

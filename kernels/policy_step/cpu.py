@@ -1,0 +1,222 @@
+"""The default policy's network and price rule for one step of a few rows, in Numba.
+
+Nothing is prepared: the arrays are the network's own memory, so that what training
+changes in place is seen.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from kernels.decode_layer.products import product
+from kernels.numba_helpers import FAST_SUMS
+
+__all__ = ["DamageHeads", "Encoder", "Prices", "policy_logits"]
+
+_helper = numba.njit(nogil=True, error_model="numpy")
+_EPSILON = np.float32(1e-5)  # of torch's layer norm
+_REST_LIMIT = np.float32(8.0)
+
+
+class Encoder(NamedTuple):
+    """``StateEncoder``; a linear map or norm is a pair of weight ([out, in] or [out]) and bias."""
+
+    rest_mean: Any
+    rest_scale: Any
+    project: Any
+    attention_norm: Any
+    query_key_value: Any
+    attention_output: Any
+    mlp_norm: Any
+    mlp_in: Any
+    mlp_out: Any
+    final_norm: Any
+    num_heads: int
+
+
+class DamageHeads(NamedTuple):
+    """``DamageNetwork``'s heads, bases, places (three each, one per axis) and log sharpness [3]."""
+
+    heads: Any
+    bases: Any
+    places: Any
+    log_sharpness: Any
+
+
+class Prices(NamedTuple):
+    """``PriceRule``: levels and their costs at the ends [3, L], ends [3], one table."""
+
+    levels: Any
+    cost_at_low: Any
+    cost_at_high: Any
+    low: Any
+    high: Any
+    starts: Any
+    places: Any
+    log_prices: Any
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+def _layer_norm(values, out):
+    """Of one row, without weights; ``out`` may be the same array."""
+    size = np.float32(values.shape[0])
+    total = np.float32(0.0)
+    for i in range(values.shape[0]):
+        total += values[i]
+    mean = total / size
+    squares = np.float32(0.0)
+    for i in range(values.shape[0]):
+        squares += (values[i] - mean) * (values[i] - mean)
+    scale = np.float32(1.0) / np.sqrt(squares / size + _EPSILON)
+    for i in range(values.shape[0]):
+        out[i] = (values[i] - mean) * scale
+
+
+@_helper
+def _norm(rows, norm):
+    """Layer norm of [R, W] with weight and bias."""
+    out = np.empty_like(rows)
+    for row in range(rows.shape[0]):
+        _layer_norm(rows[row], out[row])
+        for i in range(rows.shape[1]):
+            out[row, i] = out[row, i] * norm[0][i] + norm[1][i]
+    return out
+
+
+@_helper
+def _linear(rows, linear, tasks):
+    """[R, in] → [R, out]."""
+    out = np.empty((rows.shape[0], linear[0].shape[0]), np.float32)
+    product(rows, linear[0], True, out, tasks)
+    for row in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            out[row, i] += linear[1][i]
+    return out
+
+
+@_helper
+def _gelu(rows):
+    """In place."""
+    for row in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            x = rows[row, i]
+            half = np.float32(0.5) * x
+            rows[row, i] = half * (np.float32(1.0) + math.erf(x * np.float32(0.7071067811865476)))
+
+
+@_helper
+def _inputs(rows, fed, encoder):
+    """What the first linear map takes [R, 4 C + rest]: states and token normed, the rest scaled."""
+    size = fed.shape[1]
+    num_rest = rows.shape[1] - 3 * size
+    out = np.empty((rows.shape[0], 4 * size + num_rest), np.float32)
+    for row in range(rows.shape[0]):
+        _layer_norm(rows[row, :size], out[row, :size])
+        _layer_norm(fed[row], out[row, size : 2 * size])
+        _layer_norm(rows[row, size : 2 * size], out[row, 2 * size : 3 * size])
+        _layer_norm(rows[row, 2 * size : 3 * size], out[row, 3 * size : 4 * size])
+        for i in range(num_rest):
+            scaled = (rows[row, 3 * size + i] - encoder.rest_mean[i]) / encoder.rest_scale[i]
+            out[row, 4 * size + i] = min(max(scaled, -_REST_LIMIT), _REST_LIMIT)
+    return out
+
+
+@_helper
+def _attend(turned, memory, step, num_heads):
+    """Attention of each row's step to the episode's steps so far, itself included.
+
+    Args:
+        turned: [R, 3 W], query, key and value; the latter two go into ``memory``.
+        memory: [2, R, T, W].
+    Returns: [R, W].
+    """
+    num_rows, width = turned.shape[0], turned.shape[1] // 3
+    size = width // num_heads
+    scale = np.float32(1.0) / np.sqrt(np.float32(size))
+    out = np.zeros((num_rows, width), np.float32)
+    scores = np.empty(step + 1, np.float32)
+    for row in range(num_rows):
+        memory[0, row, step] = turned[row, width : 2 * width]
+        memory[1, row, step] = turned[row, 2 * width :]
+        for head in range(num_heads):
+            begin, end = head * size, (head + 1) * size
+            top = np.float32(-np.inf)
+            for t in range(step + 1):
+                total = np.float32(0.0)
+                for i in range(begin, end):
+                    total += turned[row, i] * memory[0, row, t, i]
+                scores[t] = total * scale
+                top = max(top, scores[t])
+            total = np.float32(0.0)
+            for t in range(step + 1):
+                scores[t] = np.exp(scores[t] - top)
+                total += scores[t]
+            for t in range(step + 1):
+                share = scores[t] / total
+                for i in range(begin, end):
+                    out[row, i] += share * memory[1, row, t, i]
+    return out
+
+
+@_helper
+def _encode(inputs, encoder, memory, step, tasks):
+    """``StateEncoder`` of one step, [R, in] → [R, W]."""
+    encoded = _linear(inputs, encoder.project, tasks)
+    _gelu(encoded)
+    turned = _linear(_norm(encoded, encoder.attention_norm), encoder.query_key_value, tasks)
+    mixed = _attend(turned, memory, step, encoder.num_heads)
+    encoded += _linear(mixed, encoder.attention_output, tasks)
+    inner = _linear(_norm(encoded, encoder.mlp_norm), encoder.mlp_in, tasks)
+    _gelu(inner)
+    encoded += _linear(inner, encoder.mlp_out, tasks)
+    return _norm(encoded, encoder.final_norm)
+
+
+@_helper
+def _price(damages, aim, axis, prices, sharpness, logits):
+    """``PriceRule.logits`` of one row and axis: damages [levels of the axis], logits [L]."""
+    place = prices.starts[axis] - np.float64(aim)
+    price = np.float32(np.exp(np.interp(place, prices.places, prices.log_prices)))
+    levels = logits.shape[0]
+    least, damage = np.float32(np.inf), np.float32(np.inf)
+    for level in range(levels):
+        damage = min(damage, damages[min(level, damages.shape[0] - 1)])
+        cost = damage / price + prices.levels[axis, level]
+        if aim <= prices.low[axis]:
+            cost = prices.cost_at_low[axis, level]
+        elif aim >= prices.high[axis]:
+            cost = prices.cost_at_high[axis, level]
+        logits[level] = cost
+        least = min(least, cost)
+    for level in range(levels):
+        logits[level] = (least - logits[level]) * sharpness
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def policy_logits(seen, encoder, heads, prices, memory, step, logits, tasks):
+    """``Policy.logits`` of one step.
+
+    Args:
+        seen: rows [R, layout.width], the tokens' embedding [R, C], aims [R, 3]; all float32.
+        memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.
+        step: of the episode.
+        logits: [R, 3, L], overwritten.
+        tasks: parts that each product is cut into; the result does not depend on it.
+    """
+    rows, fed, aims = seen
+    inputs = _inputs(rows, fed, encoder)
+    encoded = _encode(inputs, encoder, memory, step, tasks)
+    for axis in range(3):
+        found = _linear(encoded, heads.heads[axis], 1)
+        base, place = heads.bases[axis], heads.places[axis]
+        sharpness = np.exp(heads.log_sharpness[axis])
+        damages = np.empty_like(base)
+        for row in range(rows.shape[0]):
+            for level in range(base.shape[0]):
+                log_damage = base[level] + found[row, 0] + found[row, 1] * place[level]
+                damages[level] = np.exp(log_damage)
+            _price(damages, aims[row, axis], axis, prices, sharpness, logits[row, axis])

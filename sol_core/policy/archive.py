@@ -1,0 +1,120 @@
+"""A policy folder as a zip, and back. What comes from elsewhere is read file by file, never
+unpacked: only the three files of a policy are looked for, under fixed names and sizes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from sol_core.errors import PolicyError
+from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, WEIGHTS_FILE
+
+__all__ = ["MAX_ZIP_BYTES", "copy_policy", "pack_policy", "unpack_policy"]
+
+MAX_ZIP_BYTES = sum(MAX_BYTES.values())
+_MAX_ENTRIES = 64
+_CHUNK = 1 << 20
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: the same policy gives the same bytes
+_ENCRYPTED, _SYMLINK = 0x1, 0o120000
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_KINDS = f"{CONFIG_FILE}, {WEIGHTS_FILE} and {CARD_FILE}"
+
+
+def pack_policy(folder: Path, target: Path) -> None:
+    """Write the policy's files into a new zip. Raises: OSError."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in MAX_BYTES:
+            if (folder / name).is_file():
+                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(entry, (folder / name).read_bytes())
+
+
+def copy_policy(source: Path, target: Path) -> None:
+    """Copy the policy's files, and no others, into the existing folder ``target``.
+
+    Raises: PolicyError for a file that is missing, too large, or no plain file.
+    """
+    for name, limit in MAX_BYTES.items():
+        path = source / name
+        if name == CARD_FILE and not path.exists():
+            continue
+        if path.is_symlink() or not path.is_file():
+            raise PolicyError(f"{source} holds no {name}: a policy folder has {_KINDS}")
+        if path.stat().st_size > limit:
+            raise _too_large(str(path), limit)
+        shutil.copyfile(path, target / name)
+
+
+def unpack_policy(source: Path, target: Path) -> None:
+    """Read a zip's policy into the existing folder ``target``.
+
+    The files may lie in one folder inside; whatever else is there makes the zip no policy.
+    Raises: PolicyError naming the entry and what is wrong with it.
+    """
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for name, entry in _entries(archive, source).items():
+                _extract(archive, entry, target / name, MAX_BYTES[name])
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        raise PolicyError(f"{source.name} is no zip, or is damaged: {error}") from error
+
+
+def _entries(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:
+    """The entry of each of a policy's files; all must lie in the same place."""
+    listed = [entry for entry in archive.infolist() if not _is_clutter(entry)]
+    if len(listed) > _MAX_ENTRIES:
+        raise PolicyError(f"{source.name} holds {len(listed)} files: a policy has {_KINDS}")
+    found: dict[str, zipfile.ZipInfo] = {}
+    places = set()
+    for entry in listed:
+        path = PurePosixPath(entry.filename)
+        name = path.name
+        is_plain = name in MAX_BYTES and len(path.parts) <= 2 and ".." not in path.parts
+        if not is_plain or path.is_absolute() or "\\" in entry.filename:
+            raise PolicyError(
+                f"{source.name} holds {entry.filename[:80]!r}: only {_KINDS} are read, at the top "
+                "or in one folder; pickles and other files are refused"
+            )
+        if name in found:
+            raise PolicyError(f"{source.name} holds {name} twice")
+        if entry.flag_bits & _ENCRYPTED or (entry.external_attr >> 16) & 0o170000 == _SYMLINK:
+            raise PolicyError(f"{source.name}: {name} is encrypted or a link")
+        if entry.compress_type not in _COMPRESSIONS:
+            raise PolicyError(f"{source.name}: {name} is compressed in a way that is not read")
+        found[name] = entry
+        places.add(path.parent)
+    missing = {CONFIG_FILE, WEIGHTS_FILE} - found.keys()
+    if missing or len(places) > 1:
+        lacking = f"lacks {min(missing)}" if missing else "spreads its files over two folders"
+        raise PolicyError(f"{source.name} {lacking}: a policy has {_KINDS}")
+    return found
+
+
+def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, limit: int) -> None:
+    """Read one entry, counting what really comes out: its header may lie about the size."""
+    if entry.file_size > limit:
+        raise _too_large(entry.filename, limit)
+    read = 0
+    with archive.open(entry) as packed, target.open("wb") as file:
+        while chunk := packed.read(_CHUNK):
+            read += len(chunk)
+            if read > limit:
+                raise _too_large(entry.filename, limit)
+            file.write(chunk)
+
+
+def _is_clutter(entry: zipfile.ZipInfo) -> bool:
+    """Folders, and what a Mac adds to every zip."""
+    return (
+        entry.is_dir()
+        or entry.filename.startswith("__MACOSX/")
+        or PurePosixPath(entry.filename).name == ".DS_Store"
+    )
+
+
+def _too_large(name: str, limit: int) -> PolicyError:
+    return PolicyError(f"{name} has more than {limit / 1e6:g} MB, the most that is read")
