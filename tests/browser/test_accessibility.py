@@ -72,7 +72,9 @@ def fill_explore(visitor: Visitor) -> None:
     visitor.set_advanced("Max new tokens", "24")
     visitor.page.get_by_label("Ignore end of text").check(force=True)
     visitor.generate("The keeper of the light wrote down")
-    visitor.expect_state("Finished")
+    # Kernels may have to be compiled first, on a busy machine.
+    state = visitor.page.locator(".sol-status .sol-state")
+    expect(state).to_have_text("Finished", timeout=120_000)
     visitor.tokens.nth(3).click()
     expect(visitor.page.locator(".sol-lens-line").first).to_be_attached()
     visitor.page.locator("summary", has_text="Joint grid").click()
