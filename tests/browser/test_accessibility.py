@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 OWNER = "c" * 32
-TABS = ("Explore", "Train", "Evaluate", "Benchmark", "History", "Learn")
+TABS = ("Explore", "Compare", "Train", "Evaluate", "Benchmark", "Policies", "History", "Learn")
 
 # Faults of Gradio's own page, by axe rule and the start of the selector, each with its report.
 # None in 6.31 with axe-core 4.12; add (rule, selector, link to the report) when one appears.
