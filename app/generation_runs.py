@@ -121,6 +121,24 @@ class GenerationRuns:
         events = self._store.events(record.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
         return stored_view(record, events, cursor)
 
+    def ended(self, owner: str, run_id: str) -> dict[str, Any]:
+        """The first view of a run that has ended.
+
+        Raises: as ``poll``; AppError while the run goes on.
+        """
+        view = self.poll(owner, run_id, 0)
+        if view["live"]:
+            raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
+        return view
+
+    def all_rows(self, owner: str, view: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every row of an ended run; ``view`` is its first one. Raises: as ``poll``."""
+        run_id, rows = view["run"]["id"], list(view["rows"])
+        while view["more"]:
+            view = self.poll(owner, run_id, view["cursor"])
+            rows += view["rows"]
+        return rows
+
     def stop(self, owner: str, run_id: str) -> None:
         """Ask a run to end after its current token; nothing happens if it has ended.
 

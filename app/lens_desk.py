@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.errors import AppError
 from app.generation_runs import GenerationRuns
+from app.run_prompt import prompt_of_run
 from app.views import page_lens, page_lens_row
 from sol_core.actions import Action
 from sol_core.config import GenerationConfig, config_from_dict
@@ -51,9 +51,7 @@ class LensDesk:
 
     def _ask(self, owner: str, run_id: str, ask: Callable[[Lens], AnswerT]) -> AnswerT:
         # Refuses, before it waits, what this visitor may not see.
-        view = self._runs.poll(owner, run_id, 0)
-        if view["live"]:
-            raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
+        view = self._runs.ended(owner, run_id)
         return self._runs.with_model(
             owner, lambda model: ask(self._lens(model, owner, run_id, view))
         )
@@ -62,35 +60,19 @@ class LensDesk:
         if self._kept is not None and self._kept[0] == run_id and self._kept[1] is model:
             return self._kept[2]
         self._kept = None  # the old cache goes before the new one is made
-        lens = _make_lens(model, view["run"], view["prefill"], self._rows(owner, run_id, view))
+        rows = self._runs.all_rows(owner, view)
+        lens = _make_lens(model, view["run"], view["prefill"], rows)
         self._kept = (run_id, model, lens)
         return lens
-
-    def _rows(self, owner: str, run_id: str, view: dict[str, Any]) -> list[dict[str, Any]]:
-        rows = list(view["rows"])
-        while view["more"]:
-            view = self._runs.poll(owner, run_id, view["cursor"])
-            rows += view["rows"]
-        return rows
 
 
 def _make_lens(
     model: Any, run: dict[str, Any], prefill: dict[str, Any] | None, rows: list[dict[str, Any]]
 ) -> Lens:
-    from sol_core.generation import encode_prompt
     from sol_core.lens import Lens, LensRun
 
-    if run["model"] != model.name:
-        raise AppError(
-            f"{run['model']} made this run, {model.name} is loaded: what-ifs need the same model."
-        )
     config = config_from_dict(GenerationConfig, run["config"])
-    prompt = encode_prompt(model, run["prompt"], chat=config.chat)
-    if prefill is not None and prefill["tokens"] != len(prompt):
-        raise AppError(
-            f"The prompt has {len(prompt)} tokens now and had {prefill['tokens']} when the run was "
-            "made: the model's tokenizer has changed, so the run cannot be replayed."
-        )
+    prompt = prompt_of_run(model, run, prefill)
     actions = tuple(Action(keep, ratio, int(bits)) for keep, ratio, bits in (r["a"] for r in rows))
     tokens = (*prompt, *(row["id"] for row in rows))
     refresh = config.episode_steps if config.refresh else None

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from app.challenge_desk import ChallengeDesk
 from app.generation_runs import GenerateFunction, GenerationRuns
 from app.lens_desk import LensDesk
 from app.model_loader import LoadFunction, ModelLoader
@@ -32,6 +33,7 @@ class Services:
     loader: ModelLoader
     runs: GenerationRuns
     lens: LensDesk
+    challenges: ChallengeDesk
     is_shared: bool
     data_dir: DataDir
     policies: PolicyLibrary
@@ -74,8 +76,17 @@ def build_services(
     runs = GenerationRuns(store.runs, loader, generate)
     loader.start()
     policies = PolicyLibrary(data_dir)
-    lens = LensDesk(runs)
-    return Services(store, loader, runs, lens, is_space(), data_dir, policies, are_jobs_allowed())
+    return Services(
+        store=store,
+        loader=loader,
+        runs=runs,
+        lens=LensDesk(runs),
+        challenges=ChallengeDesk(runs, store.challenges, policies),
+        is_shared=is_space(),
+        data_dir=data_dir,
+        policies=policies,
+        jobs_allowed=are_jobs_allowed(),
+    )
 
 
 def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:

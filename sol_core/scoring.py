@@ -10,6 +10,7 @@ batch that shares the prefix.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,14 @@ from sol_core.schedules import FixedScheduler
 __all__ = [
     "PolicyScore",
     "ScoreCase",
+    "dense_nll",
     "parse_case",
     "score_case",
     "score_cases",
     "score_policy",
 ]
+
+DENSE_CHUNK = 256  # tokens whose logits are held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,31 @@ def score_case(
     return nll
 
 
+@torch.no_grad()
+def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[float]:
+    """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps.
+
+    Raises: ConfigError, ContextLengthError.
+    """
+    if not 1 <= first < len(tokens):
+        raise ConfigError(f"first must be between 1 and {len(tokens) - 1}, got {first}")
+    _check_tokens(model, tokens, len(tokens) - 1)
+    lm = model.lm
+    cache = lm.new_cache(1, len(tokens) - 1)
+    ids = torch.tensor([tokens], device=lm.device)
+    columns = []
+    for start in range(0, len(tokens) - 1, DENSE_CHUNK):
+        fed = ids[:, start : min(start + DENSE_CHUNK, len(tokens) - 1)]
+        hidden = lm.prefill(fed, cache)[0, max(first - 1 - start, 0) :]
+        if hidden.shape[0]:
+            stop = start + fed.shape[1] + 1
+            targets = ids[0, stop - hidden.shape[0] : stop]
+            log_probabilities = lm.logits(hidden).log_softmax(-1)
+            columns.append(-log_probabilities.gather(-1, targets[:, None])[:, 0])
+    nll: list[float] = torch.cat(columns).tolist()
+    return nll
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyScore:
     """What a policy chose for a text, and the NLL of each step, nats."""
@@ -141,7 +170,7 @@ def _score(
     model: LanguageModel, case: ScoreCase, scheduler: BatchScheduler, options: DecodeOptions
 ) -> tuple[Tensor, list[Action]]:
     """NLL [rows, steps] and the first row's actions."""
-    _check_case(model, case)
+    _check_tokens(model, case.input_ids, case.context_len + case.num_steps)
     lm, start = model.lm, case.context_len
     prefix = lm.new_cache(1, max(start, 1), page_size=case.page_size)
     state = None
@@ -163,16 +192,15 @@ def _score(
     return torch.stack(columns, dim=1), actions
 
 
-def _check_case(model: LanguageModel, case: ScoreCase) -> None:
-    if max(case.input_ids) >= model.spec.vocab_size:
+def _check_tokens(model: LanguageModel, tokens: Sequence[int], fed: int) -> None:
+    if max(tokens) >= model.spec.vocab_size:
         raise ConfigError(
-            f"token id {max(case.input_ids)} is outside the vocabulary of {model.name} "
+            f"token id {max(tokens)} is outside the vocabulary of {model.name} "
             f"(0 to {model.spec.vocab_size - 1})"
         )
-    if case.context_len + case.num_steps > model.context_length:
+    if fed > model.context_length:
         raise ContextLengthError(
-            f"{case.context_len + case.num_steps} tokens exceed the context of {model.name}, "
-            f"{model.context_length}"
+            f"{fed} tokens exceed the context of {model.name}, {model.context_length}"
         )
 
 

@@ -1,10 +1,11 @@
-"""Runs and jobs in SQLite. Knows SQLAlchemy and the standard library only.
+"""Runs, jobs and challenges in SQLite. Knows SQLAlchemy and the standard library only.
 
 ``open_store(path)`` gives a ``Store``; ``Store.runs`` keeps generation runs and their token
-events, ``Store.jobs`` background jobs. Every error is a ``StorageError``; see
-``storage.errors`` for the leaves.
+events, ``Store.jobs`` background jobs, ``Store.challenges`` texts scheduled by hand. Every
+error is a ``StorageError``; see ``storage.errors`` for the leaves.
 """
 
+from storage.challenges import AttemptRecord, ChallengeRecord, ChallengeStore
 from storage.errors import (
     DatabaseCorruptError,
     DatabaseLockedError,
@@ -22,6 +23,9 @@ from storage.runs import RunStore
 from storage.store import Store, open_store
 
 __all__ = [
+    "AttemptRecord",
+    "ChallengeRecord",
+    "ChallengeStore",
     "DatabaseCorruptError",
     "DatabaseLockedError",
     "DatabaseVersionError",

@@ -123,6 +123,35 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(
+        3,
+        "challenges and the attempts at them",
+        (
+            """
+            CREATE TABLE challenges (
+                seq INTEGER PRIMARY KEY,
+                id TEXT NOT NULL UNIQUE,
+                record BLOB NOT NULL,
+                created_us INTEGER NOT NULL
+            )
+            """,
+            """
+            CREATE TABLE attempts (
+                seq INTEGER PRIMARY KEY AUTOINCREMENT,
+                challenge_id TEXT NOT NULL REFERENCES challenges (id) ON DELETE CASCADE,
+                owner BLOB NOT NULL,
+                name BLOB NOT NULL,
+                kl REAL NOT NULL,
+                nll REAL NOT NULL,
+                schedule BLOB NOT NULL,
+                record BLOB NOT NULL,
+                created_us INTEGER NOT NULL,
+                UNIQUE (challenge_id, owner, schedule)
+            )
+            """,
+            "CREATE INDEX attempts_by_kl ON attempts (challenge_id, kl, seq)",
+        ),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number

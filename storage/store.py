@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from storage.challenges import ChallengeStore
 from storage.database import BUSY_TIMEOUT_S, Database
 from storage.errors import DatabaseWriteError
 from storage.inspection import set_aside_if_corrupt
@@ -28,6 +29,7 @@ class Store:
         notices: sentences that the user should see, such as that a damaged file was kept aside.
         runs: the generation runs.
         jobs: training and evaluation in the background.
+        challenges: texts scheduled by hand, and their scoreboards.
     """
 
     def __init__(self, database: Database, notices: tuple[str, ...]) -> None:
@@ -35,6 +37,7 @@ class Store:
         self.notices: tuple[str, ...] = notices
         self.runs = RunStore(database)
         self.jobs = JobStore(database)
+        self.challenges = ChallengeStore(database)
         self._database = database
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ _SCRIPTS = (
     "page_parts.js",
     "corpus_picker.js",
     "job_follower.js",
+    "question.js",
     "job_list.js",
     "job_panel.js",
     "evaluate_form.js",

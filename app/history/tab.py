@@ -10,9 +10,9 @@ from app.services import Services
 
 __all__ = ["build_tab"]
 
-_SCRIPTS = ("dom.js", "format.js", "form_parts.js", "history.js")
+_SCRIPTS = ("dom.js", "format.js", "form_parts.js", "question.js", "history.js")
 
 
 def build_tab(services: Services) -> gr.HTML:
-    """The tab's component; its ``select`` event asks to show Explore (a run was opened)."""
+    """The tab's component; its ``select`` event asks to show another tab (a run was opened)."""
     return page_component(services, "history", _SCRIPTS, {"isShared": services.is_shared}, HANDLERS)

@@ -32,6 +32,7 @@ _SCRIPTS = (
     "page_parts.js",
     "corpus_picker.js",
     "job_follower.js",
+    "question.js",
     "job_list.js",
     "job_panel.js",
     "train_form.js",

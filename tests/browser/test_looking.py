@@ -311,7 +311,7 @@ def test_lines_of_a_chart_can_be_hidden(serve: Serve, visit: Visit) -> None:
 @pytest.mark.parametrize("width", [360, 600, 899, 1024, 1440, 3840])
 def test_nothing_overflows_sideways(serve: Serve, visit: Visit, width: int) -> None:
     visitor = finished(serve, visit, viewport={"width": width, "height": 900})
-    for tab in ("Explore", "History"):
+    for tab in ("Explore", "Compare", "History"):
         visitor.tab(tab)
         wide = visitor.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, tab
@@ -372,11 +372,11 @@ def test_reduced_motion_stops_every_animation(serve: Serve, visit: Visit) -> Non
 def test_every_control_has_a_name_and_ids_are_unique(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit)
     visitor.page.get_by_text("Advanced", exact=True).click()
-    visitor.tab("History")
-    visitor.tab("Explore")
+    for tab in ("Compare", "History", "Explore"):
+        visitor.tab(tab)
     nameless = visitor.page.evaluate(
         """() => [...document.querySelectorAll(
-        ":is(.sol-explore, .sol-history) :is(button, input, select, textarea)")]
+        ".sol-page :is(button, input, select, textarea)")]
         .filter((one) => !(one.labels?.length || one.textContent.trim()
           || one.getAttribute("aria-label"))).map((one) => one.outerHTML)"""
     )

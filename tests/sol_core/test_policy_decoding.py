@@ -15,14 +15,11 @@ from sol_core.errors import ConfigError, PolicyError, ShapeError
 from sol_core.events import PrefillEvent, TokenEvent
 from sol_core.generation import generate
 from sol_core.loading import LanguageModel
-from sol_core.policy import Policy, PolicyConfig, PolicyInfo, load_policy, save_policy
-from sol_core.policy.info import InputLayout
-from sol_core.policy.network import DamageNetwork, level_values
-from sol_core.policy.policy import build_network
-from sol_core.policy.prices import PriceTable
+from sol_core.policy import load_policy
 from sol_core.schedules import FixedScheduler
 from sol_core.scoring import ScoreCase, score_case, score_policy
 from tests.tiny_language_model import make_language_model
+from tests.tiny_policies import save_tiny_policy
 
 CHEAP, DEAR = Action(0.5, 0.5, 6), Action(1.0, 1.0, 16)
 
@@ -34,23 +31,7 @@ def model() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def folder(model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy with random weights over the full grid."""
-    torch.manual_seed(0)
-    grid, config = ActionGrid(), PolicyConfig(width=16, num_heads=2)
-    layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
-    network = build_network(layout, grid, config)
-    assert isinstance(network, DamageNetwork)
-    for head in network.heads.parameters():
-        torch.nn.init.normal_(head, std=0.3)
-    spread = torch.randn(400, 1)
-    prices = [
-        PriceTable.measure((base.detach() + spread).exp(), levels)
-        for base, levels in zip(network.base, level_values(grid), strict=True)
-    ]
-    info = PolicyInfo("tiny", model.name, model.fingerprint, grid, config, layout)
-    made = tmp_path_factory.mktemp("policies") / "tiny"
-    save_policy(Policy(info, network, prices, model.lm.weights.embedding), made)
-    return made
+    return save_tiny_policy(model, tmp_path_factory.mktemp("policies") / "tiny")
 
 
 class Recording:

@@ -9,15 +9,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from released_schemas import JOB_ID, RELEASED_SCHEMAS, RUN_ID, write_released_database
+from released_schemas import CHALLENGE_ID, JOB_ID, RELEASED_SCHEMAS, RUN_ID, write_released_database
 
 from storage import DatabaseVersionError, StorageError, Store, open_store
+from storage.challenges import attempts_table, challenges_table
 from storage.database import Database
 from storage.job_records import job_metrics_table, job_samples_table, jobs_table
 from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration, migrate
 from storage.records import events_table, runs_table
 
-TABLES = (runs_table, events_table, jobs_table, job_metrics_table, job_samples_table)
+TABLES = (
+    runs_table,
+    events_table,
+    jobs_table,
+    job_metrics_table,
+    job_samples_table,
+    challenges_table,
+    attempts_table,
+)
 
 
 @pytest.fixture
@@ -87,6 +96,15 @@ def test_jobs_of_version_2_are_read(database_path: Path) -> None:
         assert store.jobs.samples(JOB_ID) == [{"step": 3}]
         assert store.jobs.append_metrics(JOB_ID, [{"step": 3}, {"step": 4}]) == 1
         assert store.jobs.resume(JOB_ID).status == "queued"
+
+
+def test_challenges_of_version_3_are_read(database_path: Path) -> None:
+    write_released_database(database_path, 3)
+    with open_store(database_path) as store:
+        assert store.challenges.get(CHALLENGE_ID).record == {"steps": 2}
+        (attempt,) = store.challenges.best(CHALLENGE_ID, 10)
+        assert (attempt.owner, attempt.name, attempt.kl, attempt.nll) == ("alice", "Ada", 0.25, 3.5)
+        assert attempt.record == {"policy": {"kl": 0.5}}
 
 
 def test_queries_name_the_columns_that_exist(store: Store) -> None:

@@ -86,6 +86,11 @@ const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms
 const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
 const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+// Where form and result stand one below the other, the result is brought to the eye.
+function bringIntoView(element) {
+  if (innerWidth < 900) element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
+}
+
 async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -101,9 +106,9 @@ async function copyText(text) {
   area.remove();
 }
 
-// The address of what is on show: a "run", a "train" job or an "evaluation". Other parameters
-// (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "train", "evaluation"];
+// The address of what is on show: a "run", a "train" job, an "evaluation", a "benchmark", a "compare"
+// pair of runs or a "challenge". Other parameters (the theme, a Space's) stay as they are.
+const SHOWN = ["run", "train", "evaluation", "benchmark", "compare", "challenge"];
 
 function addressOf(name, id) {
   const url = new URL(window.location.href);
@@ -114,6 +119,14 @@ function addressOf(name, id) {
 
 const runUrl = (runId) => addressOf("run", runId);
 const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
+const asksForOther = (name) => SHOWN.some((one) => one !== name && askedFor(one));
+
+// Opens a run in Explore, which may not be there yet: tabs are made when they are first shown.
+function openInExplore(runId, show) {
+  if (askedFor("run") !== runId) window.history.pushState(null, "", runUrl(runId));
+  dispatchEvent(new CustomEvent("sol:open-run", { detail: runId }));
+  show("explore");
+}
 
 // Asks Python's layout to bring a tab to the front; `trigger` is Gradio's.
 function showTab(trigger, name) {

@@ -85,11 +85,11 @@ class ExplorePage {
     const asked = askedFor("run");
     if (asked) return this.open(asked, null);
     const home = await this.home();
-    if (home?.active && !this.follower.runId) this.open(home.active, "replace");
+    if (home?.active && !this.follower.runId && !asksForOther("run")) this.open(home.active, "replace");
   }
 
   route() {
-    if (askedFor("train") || askedFor("evaluation")) return;
+    if (asksForOther("run")) return;
     const asked = askedFor("run");
     if (asked === this.follower.runId) return;
     if (asked) this.open(asked, null);
@@ -103,9 +103,7 @@ class ExplorePage {
       const { run_id: runId } = await this.api("start_run", { prompt, settings });
       this.liveId = runId;
       this.open(runId, "push");
-      if (innerWidth < 900) {
-        this.status.element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
-      }
+      bringIntoView(this.status.element);
     } catch (error) {
       this.controls.setBusy(false);
       this.controls.fail(error.refused ? error.message

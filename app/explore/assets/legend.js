@@ -20,7 +20,9 @@ function laneLegend() {
 }
 
 class Legend {
-  constructor(axes, onAxis) {
+  // key: under which the browser remembers the choice.
+  constructor(axes, onAxis, key = "axis") {
+    this.key = key;
     const name = uniqueId("axis");
     this.scale = h("div", { class: "sol-scale-place" });
     this.inputs = axes.map((axis) => h("input", { type: "radio", name, value: axis.key,
@@ -30,13 +32,13 @@ class Legend {
         h("div", { class: "sol-pills is-small" }, axes.map((axis, at) =>
           h("label", { class: "sol-pill" }, this.inputs[at], h("span", {}, axis.name))))),
       this.scale, laneLegend());
-    const saved = Math.max(axes.findIndex((axis) => axis.key === memory.get("axis")), 0);
+    const saved = Math.max(axes.findIndex((axis) => axis.key === memory.get(key)), 0);
     this.inputs[saved].checked = true;
     this.choose(axes[saved], onAxis);
   }
 
   choose(axis, onAxis) {
-    memory.set("axis", axis.key);
+    memory.set(this.key, axis.key);
     this.show(axis);
     onAxis(axis);
   }

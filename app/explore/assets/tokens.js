@@ -45,6 +45,7 @@ class TokenView {
       class: "sol-lines", role: "listbox", "aria-label": "Generated tokens",
       "aria-multiselectable": "true", "aria-orientation": "horizontal",
     });
+    this.place = this.list;
     this.lead = h("div", { class: "sol-lead" });
     this.element = h("div", { class: "sol-scroll" }, this.lead, this.list);
     this.listen();
@@ -57,6 +58,7 @@ class TokenView {
     this.range = null;
     this.picked = null;
     this.list.replaceChildren();
+    this.place = this.list;
     this.line = null;
     this.element.scrollTop = 0;
   }
@@ -91,7 +93,24 @@ class TokenView {
 
   startLine() {
     this.line = h("div", { class: "sol-line", role: "presentation" });
-    this.list.append(this.line);
+    this.place.append(this.line);
+  }
+
+  // From here on tokens stand in a block of their own, with these attributes.
+  startBlock(attributes) {
+    this.place = h("div", { role: "presentation", ...attributes });
+    this.list.append(this.place);
+    this.line = null;
+    return this.place;
+  }
+
+  // The row of a token that is there already has changed.
+  update(index, row) {
+    const [keep, channels, bits] = row.a;
+    const token = this.elements[index];
+    this.rows[index] = row;
+    fill(token, { "--a": keep, "--c": channels, "--b": bits / 16, "aria-label": tokenLabel(row) }, []);
+    this.paint(token, row);
   }
 
   paint(token, row) {

@@ -3,9 +3,9 @@
 const PAGE_SIZE = 30;
 
 class HistoryPage {
-  constructor(root, api, showExplore) {
+  constructor(root, api, showTab) {
     this.api = api;
-    this.showExplore = showExplore;
+    this.showTab = showTab;
     this.turn = 0;
     this.search = h("input", { type: "search", class: "sol-input",
       placeholder: "Words of the prompt" });
@@ -18,13 +18,13 @@ class HistoryPage {
     this.error = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
     this.more = h("button", { type: "button", class: "sol-button sol-history-more", hidden: true,
       onclick: () => this.load(this.last) }, "Show more");
-    this.dialog = this.buildDialog();
+    this.question = new Question("Delete this run for good?", "Delete");
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
         h("p", { class: "sol-muted" }, PAGE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
-      this.more, this.dialog);
+      this.more, this.question.element);
     addEventListener("sol:runs-changed", () => this.load());
     // The tab comes into view: what ended meanwhile shows.
     new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.load())
@@ -57,8 +57,7 @@ class HistoryPage {
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      dispatchEvent(new CustomEvent("sol:open-run", { detail: run.id }));
-      this.showExplore();
+      openInExplore(run.id, this.showTab);
     };
     const copy = h("button", { type: "button", class: "sol-chip",
       "aria-label": `Copy link: ${run.title}`,
@@ -80,26 +79,21 @@ class HistoryPage {
           h("time", { datetime: run.created_at }, whenText(run.created_at)),
           h("span", {}, modelName(run.model)))),
       h("div", { class: "sol-history-tools" }, copy,
+        run.tokens > 0 && run.status !== "running" && h("button", { type: "button", class: "sol-chip",
+          "aria-label": `Compare: ${run.title}`, onclick: () => this.compare(run) }, "Compare"),
         run.can_delete && h("button", { type: "button", class: "sol-chip",
           "aria-label": `Delete: ${run.title}`, onclick: () => this.ask(run) }, "Delete")));
   }
 
-  buildDialog() {
-    this.question = h("p", {});
-    return h("dialog", { class: "sol-dialog", "aria-label": "Delete a run" },
-      h("p", {}, h("strong", {}, "Delete this run for good?")), this.question,
-      h("form", { method: "dialog", class: "sol-actions" },
-        h("button", { class: "sol-button", value: "keep", autofocus: true }, "Keep it"),
-        h("button", { class: "sol-button is-danger", value: "delete" }, "Delete")));
+  compare(run) {
+    window.solCompareRun = run.id; // for a tab that is not there yet
+    dispatchEvent(new CustomEvent("sol:compare-run"));
+    this.showTab("compare");
   }
 
   ask(run) {
-    setText(this.question, `“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`);
-    this.dialog.returnValue = "";
-    this.dialog.onclose = () => {
-      if (this.dialog.returnValue === "delete") this.remove(run);
-    };
-    this.dialog.showModal();
+    this.question.ask(`“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`,
+      () => this.remove(run));
   }
 
   async remove(run) {
@@ -116,6 +110,6 @@ class HistoryPage {
 
 {
   const root = element.querySelector(".sol-history");
-  const page = new HistoryPage(root, makeApi(server), () => showTab(trigger, "explore"));
+  const page = new HistoryPage(root, makeApi(server), (tab) => showTab(trigger, tab));
   page.load();
 }

@@ -78,10 +78,10 @@ class JobList {
     const filters = h("div", { class: "sol-job-filters" },
       options.kind ? null : this.kind.element, this.group.element);
     filters.addEventListener("change", () => { this.pages = 1; this.load(); });
-    this.dialog = this.buildDialog();
+    this.question = new Question("Delete this job for good?", "Delete");
     this.element = h("section", { class: "sol-panel sol-jobs", "aria-label": options.heading },
       h("header", {}, h("h2", {}, options.heading), filters), this.error, this.list, this.empty,
-      this.more, this.dialog);
+      this.more, this.question.element);
     addEventListener("sol:jobs-changed", () => this.load());
     new IntersectionObserver((entries) => {
       this.isSeen = entries.at(-1).isIntersecting;
@@ -125,23 +125,9 @@ class JobList {
     show(this.empty, jobs.length === 0);
   }
 
-  buildDialog() {
-    this.question = h("p", {});
-    return h("dialog", { class: "sol-dialog", "aria-label": "Delete a job" },
-      h("p", {}, h("strong", {}, "Delete this job for good?")), this.question,
-      h("form", { method: "dialog", class: "sol-actions" },
-        h("button", { class: "sol-button", value: "keep", autofocus: true }, "Keep it"),
-        h("button", { class: "sol-button is-danger", value: "delete" }, "Delete")));
-  }
-
   ask(job) {
-    setText(this.question, `“${job.title}”: its charts, samples and checkpoint go. `
-      + "A policy that it finished stays.");
-    this.dialog.returnValue = "";
-    this.dialog.onclose = () => {
-      if (this.dialog.returnValue === "delete") this.remove(job);
-    };
-    this.dialog.showModal();
+    this.question.ask(`“${job.title}”: its charts, samples and checkpoint go. `
+      + "A policy that it finished stays.", () => this.remove(job));
   }
 
   async remove(job) {

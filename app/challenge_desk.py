@@ -1,0 +1,253 @@
+"""Challenges for the pages: texts in, scored schedules out, kept in the database.
+
+A challenge is set up once: the policy plays, static and random schedules follow at its spend, and
+their scores are saved. Every attempt is scored in the same batch as all of them again, so that
+nobody gains by sums in another order. Torch is imported with the first challenge, not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app.errors import AppError
+from app.generation_runs import GenerationRuns
+from app.policy_library import PolicyLibrary
+from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.config import config_from_dict
+from sol_core.errors import ConfigError
+from storage import ChallengeRecord, ChallengeStore
+
+if TYPE_CHECKING:
+    from sol_core.arena import Arena, Passage, ScheduleScore
+
+__all__ = [
+    "MAX_STEPS",
+    "MAX_TOKENS",
+    "MIN_CONTEXT",
+    "MIN_STEPS",
+    "NUM_RANDOM",
+    "Attempt",
+    "ChallengeDesk",
+    "ChallengeRequest",
+    "actions_of",
+    "grid_of",
+    "mean",
+    "pieces_of",
+]
+
+MIN_STEPS, MAX_STEPS = 16, 64  # tokens to paint
+MIN_CONTEXT = 8  # tokens before them
+MAX_TOKENS = 512
+NUM_RANDOM = 10
+SEED = 0
+YOU, POLICY, STATIC, RANDOM = "you", "policy", "static", "random"
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeRequest:
+    """What a visitor asks for.
+
+    Attributes:
+        text: its last ``steps`` tokens are painted, the others are dense context.
+        policy: a stored policy's name.
+        budget: asked of the policy; what it really spends is everybody's.
+    """
+
+    text: str
+    steps: int
+    policy: str
+    budget: Budget
+
+    def __post_init__(self) -> None:
+        if not MIN_STEPS <= self.steps <= MAX_STEPS:
+            raise ConfigError(
+                f"the number of tokens to paint must be {MIN_STEPS} to {MAX_STEPS}, "
+                f"got {self.steps}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A scored schedule.
+
+    Attributes:
+        scores: JSON forms by "dense", "you", "policy", "static" and "random", all of one batch.
+        id: in the scoreboard; None when the visitor has better ones.
+    """
+
+    scores: dict[str, dict[str, Any]]
+    id: int | None
+
+
+class ChallengeDesk:
+    """Sets challenges up and scores attempts, one at a time on the model."""
+
+    def __init__(
+        self, runs: GenerationRuns, challenges: ChallengeStore, policies: PolicyLibrary
+    ) -> None:
+        self._runs, self._challenges, self._policies = runs, challenges, policies
+        self._kept: tuple[str, Any, Arena] | None = None  # challenge id, model, arena
+
+    def set_up(self, owner: str, request: ChallengeRequest) -> ChallengeRecord:
+        """The challenge that was asked for; the one that is there already, where it is.
+
+        Raises: SolError for a text, policy or budget that does not fit; AppError while the
+            model is busy.
+        """
+        return self._runs.with_model(owner, lambda model: self._set_up(model, request))
+
+    def attempt(
+        self, owner: str, challenge: ChallengeRecord, schedule: Sequence[Action], name: str
+    ) -> Attempt:
+        """Score a schedule and put it on the scoreboard.
+
+        Raises: ConfigError for a schedule over budget or off the grid; AppError while the model
+            is busy or another one is loaded.
+        """
+        from sol_core.arena import check_schedule, mean_spend
+
+        record = challenge.record
+        if len(schedule) != record["steps"]:
+            raise ConfigError(f"the schedule needs {record['steps']} steps, got {len(schedule)}")
+        policy = actions_of(record["scores"][POLICY])
+        check_schedule(schedule, mean_spend(policy), grid_of(record))
+        scores = self._runs.with_model(owner, lambda model: self._score(model, challenge, schedule))
+        you, house = scores[YOU], scores[POLICY]
+        attempt_id = self._challenges.add_attempt(
+            challenge.id,
+            owner,
+            name=name,
+            kl=mean(you["kl"]),
+            nll=mean(you["nll"]),
+            schedule={"actions": you["actions"]},
+            record={"policy": {"kl": mean(house["kl"]), "nll": mean(house["nll"])}},
+        )
+        return Attempt(scores, attempt_id)
+
+    def _set_up(self, model: Any, request: ChallengeRequest) -> ChallengeRecord:
+        from sol_core.arena import DENSE_NAME, Passage
+        from sol_core.evaluation.contenders import load_contenders
+        from sol_core.generation import encode_prompt
+
+        tokens = tuple(encode_prompt(model, request.text, chat=False))
+        _check_length(len(tokens), request.steps)
+        folder = self._policies.resolve_name(request.policy)
+        (contender,) = load_contenders(model, {request.policy: folder})
+        grid = contender.grid
+        grid.check_budget(request.budget)
+        about = {
+            "model": model.name,
+            "fingerprint": model.fingerprint,
+            "dtype": model.dtype_name,
+            "policy": request.policy,
+            "policy_fingerprint": contender.fingerprint,
+            "asked": list(request.budget.as_tuple()),
+            "tokens": list(tokens),
+            "steps": request.steps,
+            "grid": grid.to_dict(),
+            "num_random": NUM_RANDOM,
+        }
+        challenge_id = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
+        if (known := self._challenges.find(challenge_id)) is not None:
+            return known
+        arena = self._arena(challenge_id, model, Passage(tokens, request.steps), grid)
+        played = arena.play(contender, request.budget)
+        scores = _scored(arena, played, played, grid)
+        entropy = scores[DENSE_NAME].entropy
+        before = len(tokens) - request.steps
+        record = about | {
+            "text": request.text,
+            "lead": str(model.tokenizer.decode(tokens[:before], skip_special_tokens=True)),
+            "pieces": pieces_of(model, tokens, before),
+            "entropy": list(entropy),
+            "scores": {name: _record(score) for name, score in scores.items() if name != YOU},
+        }
+        return self._challenges.save(challenge_id, record)
+
+    def _score(
+        self, model: Any, challenge: ChallengeRecord, schedule: Sequence[Action]
+    ) -> dict[str, dict[str, Any]]:
+        from sol_core.arena import Passage
+
+        record = challenge.record
+        if (model.fingerprint, model.dtype_name) != (record["fingerprint"], record["dtype"]):
+            raise AppError(
+                f"{record['model']} ({record['dtype']}) was loaded when this challenge was set up, "
+                f"{model.name} ({model.dtype_name}) is loaded now: scores need the same model and "
+                "precision. Begin the challenge anew from its text."
+            )
+        grid = grid_of(record)
+        passage = Passage(tuple(record["tokens"]), record["steps"])
+        arena = self._arena(challenge.id, model, passage, grid)
+        scores = _scored(arena, schedule, actions_of(record["scores"][POLICY]), grid)
+        return {name: _record(score) for name, score in scores.items()}
+
+    def _arena(self, challenge_id: str, model: Any, passage: Passage, grid: ActionGrid) -> Arena:
+        from sol_core.arena import Arena
+
+        if self._kept is None or self._kept[0] != challenge_id or self._kept[1] is not model:
+            self._kept = None  # the old cache goes before the new one is made
+            self._kept = (challenge_id, model, Arena(model, passage, grid))
+        return self._kept[2]
+
+
+def actions_of(score: Mapping[str, Any]) -> tuple[Action, ...]:
+    """The actions of a score's JSON form."""
+    return tuple(Action(keep, channels, int(bits)) for keep, channels, bits in score["actions"])
+
+
+def grid_of(record: Mapping[str, Any]) -> ActionGrid:
+    """The action grid of a challenge."""
+    return config_from_dict(ActionGrid, record["grid"])
+
+
+def mean(values: Sequence[float]) -> float:
+    """Over a text's tokens."""
+    return sum(values) / len(values)
+
+
+def _scored(
+    arena: Arena, schedule: Sequence[Action], policy: Sequence[Action], grid: ActionGrid
+) -> dict[str, ScheduleScore]:
+    """One batch: the schedule beside policy, static and the best random one."""
+    from sol_core.arena import DENSE_NAME, best_of, rivals
+
+    others = rivals(policy, grid, num_random=NUM_RANDOM, seed=SEED)
+    scores = arena.score({YOU: schedule, POLICY: policy, **others})
+    best = best_of({name: scores[name] for name in others if name != STATIC})
+    shown = {name: scores[name] for name in (DENSE_NAME, YOU, POLICY, STATIC)}
+    return shown | {RANDOM: scores[best]}
+
+
+def _record(score: ScheduleScore) -> dict[str, Any]:
+    return {
+        "actions": [list(action.as_tuple()) for action in score.actions],
+        "nll": list(score.nll),
+        "kl": list(score.kl),
+    }
+
+
+def pieces_of(model: Any, tokens: Sequence[int], before: int) -> list[str]:
+    """What each painted token adds to the text."""
+    from sol_core.text_stream import TextStream
+
+    stream = TextStream(model.tokenizer, list(tokens[:before]))
+    pieces = [stream.push(token) for token in tokens[before:]]
+    pieces[-1] += stream.flush()
+    return pieces
+
+
+def _check_length(count: int, steps: int) -> None:
+    if count < steps + MIN_CONTEXT:
+        raise ConfigError(
+            f"the text has {count} tokens; {steps} to paint after a context of at least "
+            f"{MIN_CONTEXT} need {steps + MIN_CONTEXT}. Paste a longer text, or paint fewer tokens."
+        )
+    if count > MAX_TOKENS:
+        raise ConfigError(
+            f"the text has {count:,} tokens; at most {MAX_TOKENS} are taken. Paste a shorter one."
+        )

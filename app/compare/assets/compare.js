@@ -1,0 +1,65 @@
+// The Compare tab: two parts behind a switch. The address names what is on show: "compare" with two
+// runs, "challenge" with a challenge's id.
+
+const PARTS_OF_PAGE = { compare: "Two runs", challenge: "Beat the policy" };
+
+class ComparePage {
+  constructor(root, api, showTab) {
+    this.showTab = showTab;
+    const open = (part) => (tab) => {
+      if (tab === "compare") this.choose(part);
+      showTab(tab);
+    };
+    this.parts = {
+      compare: new PairPage(root, api, open("compare")),
+      challenge: new ChallengePage(root, api, open("challenge")),
+    };
+    this.choice = pillsField({ legend: "Compare", choices: PARTS_OF_PAGE });
+    this.choice.element.classList.add("sol-compare-choice");
+    this.choice.element.addEventListener("change", () => {
+      this.showPart();
+      const part = this.choice.get();
+      window.history.pushState(null, "", addressOf(part, this.parts[part].address));
+    });
+    root.append(this.choice.element, ...Object.values(this.parts).map((part) => part.element));
+    this.choose(memory.get("comparePart") ?? "compare");
+  }
+
+  choose(part) {
+    this.choice.set(part in PARTS_OF_PAGE ? part : "compare");
+    this.showPart();
+  }
+
+  showPart() {
+    const chosen = this.choice.get();
+    memory.set("comparePart", chosen);
+    for (const [name, part] of Object.entries(this.parts)) show(part.element, name === chosen);
+  }
+
+  start() {
+    addEventListener("popstate", () => this.route());
+    addEventListener("sol:compare-run", () => this.takeRun());
+    this.route();
+    this.takeRun();
+  }
+
+  // A run was chosen in History: the other one is chosen here.
+  takeRun() {
+    if (!window.solCompareRun) return;
+    this.choose("compare");
+    this.parts.compare.form.choose(window.solCompareRun);
+    window.solCompareRun = null;
+  }
+
+  route() {
+    const runs = askedFor("compare")?.split(",") ?? [];
+    if (runs.length === 2) return this.parts.compare.open(runs, null);
+    if (askedFor("challenge")) this.parts.challenge.open(askedFor("challenge"), null);
+  }
+}
+
+{
+  const root = element.querySelector(".sol-compare");
+  const page = new ComparePage(root, makeApi(server), (tab) => showTab(trigger, tab));
+  page.start();
+}

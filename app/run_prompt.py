@@ -1,0 +1,33 @@
+"""The tokens that a finished run began with, encoded again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.errors import AppError
+from sol_core.config import GenerationConfig, config_from_dict
+
+__all__ = ["prompt_of_run"]
+
+
+def prompt_of_run(model: Any, run: dict[str, Any], prefill: dict[str, Any] | None) -> list[int]:
+    """Token ids of a run's prompt.
+
+    Args:
+        run, prefill: as a poll of the run tells them.
+    Raises: AppError when another model made the run, or its tokenizer has changed since.
+    """
+    from sol_core.generation import encode_prompt
+
+    if run["model"] != model.name:
+        raise AppError(
+            f"{run['model']} made this run, {model.name} is loaded: what-ifs need the same model."
+        )
+    config = config_from_dict(GenerationConfig, run["config"])
+    prompt = encode_prompt(model, run["prompt"], chat=config.chat)
+    if prefill is not None and prefill["tokens"] != len(prompt):
+        raise AppError(
+            f"The prompt has {len(prompt)} tokens now and had {prefill['tokens']} when the run was "
+            "made: the model's tokenizer has changed, so the run cannot be replayed."
+        )
+    return prompt

@@ -1,0 +1,256 @@
+"""Texts that visitors schedule by hand, and the best attempts at each.
+
+A challenge is named by a digest of everything that decides its numbers, so that the same text,
+model, policy and budget are one challenge with one scoreboard. An attempt's place is decided by
+its KL to dense, the earlier one first among equals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    String,
+    Table,
+    delete,
+    select,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from storage.codec import (
+    decode_json,
+    decode_text,
+    decode_time,
+    encode_json,
+    encode_text,
+    encode_time,
+)
+from storage.database import Database
+from storage.errors import InvalidRecordError, NotFoundError
+from storage.records import Record
+
+__all__ = [
+    "MAX_KEPT",
+    "AttemptRecord",
+    "ChallengeRecord",
+    "ChallengeStore",
+    "attempts_table",
+    "challenges_table",
+]
+
+MAX_KEPT = 10  # attempts of one visitor at one challenge; the best stay
+
+_metadata = MetaData()
+# The migrations create these tables; here are only the columns that the queries name.
+challenges_table = Table(
+    "challenges",
+    _metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("created_us", Integer, nullable=False),
+)
+attempts_table = Table(
+    "attempts",
+    _metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("challenge_id", String, nullable=False),
+    Column("owner", LargeBinary, nullable=False),
+    Column("name", LargeBinary, nullable=False),
+    Column("kl", Float, nullable=False),
+    Column("nll", Float, nullable=False),
+    Column("schedule", LargeBinary, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    Column("created_us", Integer, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeRecord:
+    """One challenge.
+
+    Attributes:
+        record: what the app needs to show and to score it, as JSON.
+        created_at: aware, UTC.
+    """
+
+    id: str
+    record: Record
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One scored schedule.
+
+    Attributes:
+        id: of the attempt, counting up over all challenges.
+        owner: who made it; name: what they call themselves, "" for nobody in particular.
+        kl, nll: means over the text's tokens, nats.
+        schedule, record: what was painted, and what else was measured with it, as JSON.
+        created_at: aware, UTC.
+    """
+
+    id: int
+    challenge_id: str
+    owner: str
+    name: str
+    kl: float
+    nll: float
+    schedule: Record
+    record: Record
+    created_at: datetime
+
+
+class ChallengeStore:
+    """The challenges of one database. Safe to call from any thread of its process.
+
+    Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
+    DatabaseCorruptError when the file gives trouble, and then has changed nothing.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, challenge_id: str, record: Record) -> ChallengeRecord:
+        """Keep a challenge; one that is there already stays as it is. Returns what is kept.
+
+        Raises: InvalidRecordError when ``record`` is not JSON.
+        """
+        values = {
+            "id": challenge_id,
+            "record": encode_json("challenge", record),
+            "created_us": _now_us(),
+        }
+        with self._database.write() as connection:
+            connection.execute(insert(challenges_table).on_conflict_do_nothing(), values)
+            return _require(connection, challenge_id)
+
+    def find(self, challenge_id: str) -> ChallengeRecord | None:
+        """The challenge; None where there is none."""
+        with self._database.read() as connection:
+            return _find(connection, challenge_id)
+
+    def get(self, challenge_id: str) -> ChallengeRecord:
+        """The challenge. Raises: NotFoundError."""
+        with self._database.read() as connection:
+            return _require(connection, challenge_id)
+
+    def add_attempt(
+        self,
+        challenge_id: str,
+        owner: str,
+        *,
+        name: str,
+        kl: float,
+        nll: float,
+        schedule: Record,
+        record: Record,
+    ) -> int | None:
+        """Keep an attempt if it is among the owner's ``MAX_KEPT`` best; return its id then.
+
+        The same schedule of the same owner counts once: it keeps its time and its place, and
+        takes the new name.
+
+        Raises: NotFoundError when the challenge is gone; InvalidRecordError for what is no JSON.
+        """
+        table = attempts_table
+        values = {
+            "challenge_id": challenge_id,
+            "owner": encode_text("owner", owner),
+            "name": encode_text("name", name),
+            "kl": _finite("kl", kl),
+            "nll": _finite("nll", nll),
+            "schedule": encode_json("schedule", schedule),
+            "record": encode_json("attempt", record),
+            "created_us": _now_us(),
+        }
+        statement = insert(table)
+        statement = statement.on_conflict_do_update(
+            index_elements=["challenge_id", "owner", "schedule"],
+            set_={"name": statement.excluded.name},
+        )
+        mine = (table.c.challenge_id == challenge_id, table.c.owner == values["owner"])
+        with self._database.write() as connection:
+            _require(connection, challenge_id)
+            connection.execute(statement, values)
+            query = select(table.c.seq).where(*mine, table.c.schedule == values["schedule"])
+            attempt_id = int(connection.execute(query).scalar_one())
+            best = select(table.c.seq).where(*mine).order_by(table.c.kl, table.c.seq)
+            kept = connection.execute(best.limit(MAX_KEPT)).scalars().all()
+            connection.execute(delete(table).where(*mine, table.c.seq.not_in(kept)))
+        return attempt_id if attempt_id in kept else None
+
+    def best(self, challenge_id: str, limit: int) -> list[AttemptRecord]:
+        """The attempts with the least KL, best first."""
+        table = attempts_table
+        query = (
+            select(table)
+            .where(table.c.challenge_id == challenge_id)
+            .order_by(table.c.kl, table.c.seq)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [_attempt_of(row) for row in connection.execute(query).all()]
+
+    def delete_attempt(self, attempt_id: int, owner: str | None = None) -> None:
+        """Delete an attempt for good; with ``owner``, only that owner's.
+
+        Raises: NotFoundError.
+        """
+        query = delete(attempts_table).where(attempts_table.c.seq == attempt_id)
+        if owner is not None:
+            query = query.where(attempts_table.c.owner == encode_text("owner", owner))
+        with self._database.write() as connection:
+            if connection.execute(query).rowcount == 0:
+                raise NotFoundError(f"There is no attempt {attempt_id} of yours.")
+
+
+def _find(connection: Connection, challenge_id: str) -> ChallengeRecord | None:
+    query = select(challenges_table).where(challenges_table.c.id == challenge_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    return ChallengeRecord(row.id, decode_json(row.record), decode_time(row.created_us))
+
+
+def _require(connection: Connection, challenge_id: str) -> ChallengeRecord:
+    found = _find(connection, challenge_id)
+    if found is None:
+        raise NotFoundError(
+            f"There is no challenge {challenge_id!r} in this database. Set it up from its text."
+        )
+    return found
+
+
+def _attempt_of(row: Row[Any]) -> AttemptRecord:
+    return AttemptRecord(
+        id=row.seq,
+        challenge_id=row.challenge_id,
+        owner=decode_text(row.owner),
+        name=decode_text(row.name),
+        kl=row.kl,
+        nll=row.nll,
+        schedule=decode_json(row.schedule),
+        record=decode_json(row.record),
+        created_at=decode_time(row.created_us),
+    )
+
+
+def _finite(name: str, value: float) -> float:
+    if not isinstance(value, float) or value != value or abs(value) == float("inf"):
+        raise InvalidRecordError(f"{name} must be a finite number, not {value!r}.")
+    return value
+
+
+def _now_us() -> int:
+    return encode_time(datetime.now(UTC))
