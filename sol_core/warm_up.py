@@ -125,7 +125,8 @@ def _policy(lm: FrozenLM) -> PolicyScheduler:
     layout = InputLayout(lm.spec.hidden_size, lm.spec.num_layers)
     info = PolicyInfo("warm-up", "", "", grid, config, layout)
     prices = [PriceTable((0.0, 1.0), (1.0, 0.0))] * 3
-    network = build_network(layout, grid, config)
+    with torch.random.fork_rng(devices=()):  # initial weights are drawn from everybody's numbers
+        network = build_network(layout, grid, config)
     return PolicyScheduler(Policy(info, network, prices, lm.weights.embedding), [Budget()])
 
 
