@@ -120,7 +120,7 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     is_dense = config.schedule.kind == "dense"
     return {
         "chat": config.chat,
-        "schedule": _schedule_text(config.schedule),
+        "schedule": config.schedule.name,
         "keep": DEFAULT_SETTINGS["keep"] if is_dense else round(budget.keep_fraction * 100, 2),
         "channels": (
             DEFAULT_SETTINGS["channels"] if is_dense else round(budget.channel_keep_ratio * 100, 2)
@@ -161,10 +161,6 @@ def _schedule(values: dict[str, Any]) -> ScheduleConfig:
         budget=budget,
         seed=_integer(values, "seed"),
     )
-
-
-def _schedule_text(schedule: ScheduleConfig) -> str:
-    return POLICY_PREFIX + str(schedule.policy) if schedule.kind == "policy" else schedule.kind
 
 
 def _side_rows(values: dict[str, Any], schedule: ScheduleConfig) -> tuple[SideRowConfig, ...]:
