@@ -1,7 +1,8 @@
 """The counterfactual lens for the pages: a run's id in, plain records out.
 
 What a run did comes from the same polls that the page reads, so whoever may see a run may
-look into it. Torch is imported with the first look, not before.
+look into it. A run is a generation, or one row of an inspection. Torch is imported with the
+first look, not before.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from app.generation_runs import GenerationRuns
 from app.views import page_lens, page_lens_row
 from sol_core.actions import Action
 from sol_core.config import GenerationConfig, config_from_dict
+from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.lens import Lens
+    from storage import RunKind
 
 __all__ = ["LensDesk"]
 
@@ -28,16 +31,21 @@ class LensDesk:
 
     def __init__(self, runs: GenerationRuns) -> None:
         self._runs = runs
-        self._kept: tuple[str, Any, Lens] | None = None  # run id, model, lens
+        # Run id and row, model, lens.
+        self._kept: tuple[tuple[str, int | None], Any, Lens] | None = None
 
-    def look(self, owner: str, run_id: str, index: int) -> dict[str, Any]:
+    def look(self, owner: str, run_id: str, index: int, row: int | None = None) -> dict[str, Any]:
         """One token under every level of every axis; see ``views.page_lens``.
 
+        Args:
+            row: of an inspection; None for a generation.
         Raises: AppError for a run that goes on, or that another model made; SolError.
         """
-        return self._ask(owner, run_id, lambda lens: page_lens(lens.look(index).to_dict()))
+        return self._ask(owner, run_id, row, lambda lens: page_lens(lens.look(index).to_dict()))
 
-    def plane(self, owner: str, run_id: str, index: int, bit_width: int) -> dict[str, Any]:
+    def plane(
+        self, owner: str, run_id: str, index: int, bit_width: int, row: int | None = None
+    ) -> dict[str, Any]:
         """The joint grid of attention and channels at one bit width, rows as in ``look``.
 
         Raises: as ``look``.
@@ -47,43 +55,45 @@ class LensDesk:
             plane = lens.plane(index, bit_width)
             return {"rows": [[page_lens_row(row.to_dict()) for row in line] for line in plane]}
 
-        return self._ask(owner, run_id, rows)
+        return self._ask(owner, run_id, row, rows)
 
-    def _ask(self, owner: str, run_id: str, ask: Callable[[Lens], AnswerT]) -> AnswerT:
+    def _ask(
+        self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens], AnswerT]
+    ) -> AnswerT:
         # Refuses, before it waits, what this visitor may not see.
-        view = self._runs.poll(owner, run_id, 0)
-        if view["live"]:
-            raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
+        kind: RunKind = "generation" if row is None else "inspection"
+        view = self._runs.ended(owner, run_id, kind)
         return self._runs.with_model(
-            owner, lambda model: ask(self._lens(model, owner, run_id, view))
+            owner, lambda model: ask(self._lens(model, owner, run_id, row, view))
         )
 
-    def _lens(self, model: Any, owner: str, run_id: str, view: dict[str, Any]) -> Lens:
-        if self._kept is not None and self._kept[0] == run_id and self._kept[1] is model:
+    def _lens(
+        self, model: Any, owner: str, run_id: str, row: int | None, view: dict[str, Any]
+    ) -> Lens:
+        wanted = (run_id, row)
+        if self._kept is not None and self._kept[0] == wanted and self._kept[1] is model:
             return self._kept[2]
         self._kept = None  # the old cache goes before the new one is made
-        lens = _make_lens(model, view["run"], view["prefill"], self._rows(owner, run_id, view))
-        self._kept = (run_id, model, lens)
+        if view["run"]["model"] != model.name:
+            raise AppError(
+                f"{view['run']['model']} made this run, {model.name} is loaded: what-ifs need the "
+                "same model."
+            )
+        rows = self._runs.all_rows(owner, view)
+        if row is None:
+            lens = _lens_of_generation(model, view["run"], view["prefill"], rows)
+        else:
+            lens = _lens_of_inspection(model, view["run"], view["prefill"], rows, row)
+        self._kept = (wanted, model, lens)
         return lens
 
-    def _rows(self, owner: str, run_id: str, view: dict[str, Any]) -> list[dict[str, Any]]:
-        rows = list(view["rows"])
-        while view["more"]:
-            view = self._runs.poll(owner, run_id, view["cursor"])
-            rows += view["rows"]
-        return rows
 
-
-def _make_lens(
+def _lens_of_generation(
     model: Any, run: dict[str, Any], prefill: dict[str, Any] | None, rows: list[dict[str, Any]]
 ) -> Lens:
     from sol_core.generation import encode_prompt
     from sol_core.lens import Lens, LensRun
 
-    if run["model"] != model.name:
-        raise AppError(
-            f"{run['model']} made this run, {model.name} is loaded: what-ifs need the same model."
-        )
     config = config_from_dict(GenerationConfig, run["config"])
     prompt = encode_prompt(model, run["prompt"], chat=config.chat)
     if prefill is not None and prefill["tokens"] != len(prompt):
@@ -91,7 +101,23 @@ def _make_lens(
             f"The prompt has {len(prompt)} tokens now and had {prefill['tokens']} when the run was "
             "made: the model's tokenizer has changed, so the run cannot be replayed."
         )
-    actions = tuple(Action(keep, ratio, int(bits)) for keep, ratio, bits in (r["a"] for r in rows))
+    actions = _actions(rows)
     tokens = (*prompt, *(row["id"] for row in rows))
     refresh = config.episode_steps if config.refresh else None
     return Lens(model, LensRun(tokens, actions, config.grid, refresh))
+
+
+def _lens_of_inspection(
+    model: Any, run: dict[str, Any], start: dict[str, Any], rows: list[dict[str, Any]], row: int
+) -> Lens:
+    from sol_core.lens import Lens, LensRun
+
+    config = config_from_dict(InspectionConfig, run["config"])
+    if not 0 <= row < len(config.rows):
+        raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
+    tokens = (*start["ids"], *(token["id"] for token in rows))
+    return Lens(model, LensRun(tokens, _actions([one["rows"][row] for one in rows]), config.grid))
+
+
+def _actions(rows: list[dict[str, Any]]) -> tuple[Action, ...]:
+    return tuple(Action(keep, ratio, int(bits)) for keep, ratio, bits in (r["a"] for r in rows))

@@ -24,6 +24,7 @@ _STYLE_SHEETS = (
     ("app.explore", "costs.css"),
     ("app.explore", "tokens.css"),
     ("app.explore", "lens.css"),
+    ("app.inspect", "inspect.css"),
     ("app.history", "history.css"),
     ("app.train", "jobs.css"),
     ("app.train", "train.css"),

@@ -123,6 +123,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(
+        3,
+        "kinds of runs",
+        ("ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT 'generation'",),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number

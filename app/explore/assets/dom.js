@@ -101,9 +101,9 @@ async function copyText(text) {
   area.remove();
 }
 
-// The address of what is on show: a "run", a "train" job or an "evaluation". Other parameters
-// (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "train", "evaluation"];
+// The address of what is on show: a "run", an "inspection", a "train" job or an "evaluation". Other
+// parameters (the theme, a Space's) stay as they are.
+const SHOWN = ["run", "inspection", "train", "evaluation"];
 
 function addressOf(name, id) {
   const url = new URL(window.location.href);
@@ -114,6 +114,7 @@ function addressOf(name, id) {
 
 const runUrl = (runId) => addressOf("run", runId);
 const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
+const asksForOther = (name) => SHOWN.some((one) => one !== name && askedFor(one));
 
 // Asks Python's layout to bring a tab to the front; `trigger` is Gradio's.
 function showTab(trigger, name) {

@@ -85,11 +85,11 @@ class ExplorePage {
     const asked = askedFor("run");
     if (asked) return this.open(asked, null);
     const home = await this.home();
-    if (home?.active && !this.follower.runId) this.open(home.active, "replace");
+    if (home?.active && !this.follower.runId && !asksForOther("run")) this.open(home.active, "replace");
   }
 
   route() {
-    if (askedFor("train") || askedFor("evaluation")) return;
+    if (asksForOther("run")) return;
     const asked = askedFor("run");
     if (asked === this.follower.runId) return;
     if (asked) this.open(asked, null);

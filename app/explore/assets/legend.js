@@ -2,8 +2,8 @@
 // what the three lanes mean.
 
 function colourScale(axis) {
-  const steps = Array.from({ length: PAGE.numBins }, (_, bin) =>
-    h("span", { class: "sol-token sol-swatch", "data-bin": bin }));
+  const steps = Array.from({ length: axis.bins ?? PAGE.numBins }, (_, bin) =>
+    h("span", { class: "sol-token sol-swatch", [axis.attribute ?? BIN]: bin }));
   const top = axis.isOpen ? "≥ " : "";
   return h("span", { class: "sol-scale" },
     h("span", { class: "sol-value" }, axis.show(axis.low)),
@@ -30,6 +30,7 @@ class Legend {
         h("div", { class: "sol-pills is-small" }, axes.map((axis, at) =>
           h("label", { class: "sol-pill" }, this.inputs[at], h("span", {}, axis.name))))),
       this.scale, laneLegend());
+    this.axes = axes;
     const saved = Math.max(axes.findIndex((axis) => axis.key === memory.get("axis")), 0);
     this.inputs[saved].checked = true;
     this.choose(axes[saved], onAxis);
@@ -42,6 +43,15 @@ class Legend {
   }
 
   show(axis) {
+    this.axis = axis;
     this.scale.replaceChildren(colourScale(axis));
+  }
+
+  // Whether an axis can be chosen; where it is chosen and cannot, the first one is.
+  allow(key, isAllowed, why) {
+    const at = this.axes.findIndex((axis) => axis.key === key);
+    this.inputs[at].disabled = !isAllowed;
+    this.inputs[at].parentElement.title = isAllowed ? "" : why;
+    if (!isAllowed && this.axis.key === key) this.inputs[0].click();
   }
 }

@@ -1,7 +1,7 @@
 // Plotly from the server's own copy. Gradio brings one too and overwrites window.Plotly, so this
 // keeps its own reference and puts the global back as it was.
 
-const PAGES = ":is(.sol-explore, .sol-train, .sol-evaluate)";
+const PAGES = ":is(.sol-explore, .sol-inspect, .sol-train, .sol-evaluate)";
 let plotlyPromise = null;
 
 function loadPlotly() {

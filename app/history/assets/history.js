@@ -3,9 +3,10 @@
 const PAGE_SIZE = 30;
 
 class HistoryPage {
-  constructor(root, api, showExplore) {
+  constructor(root, api, showTabOf) {
     this.api = api;
-    this.showExplore = showExplore;
+    this.showTab = showTabOf;
+    this.showExplore = () => showTabOf("explore");
     this.turn = 0;
     this.search = h("input", { type: "search", class: "sol-input",
       placeholder: "Words of the prompt" });
@@ -44,7 +45,7 @@ class HistoryPage {
       show(this.more, answer.next !== null);
       show(this.error, false);
       setText(this.empty, this.search.value ? "No run's prompt has these words."
-        : "Nothing yet. Generate something in Explore, and it will be listed here.");
+        : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
       if (turn !== this.turn) return;
@@ -54,23 +55,26 @@ class HistoryPage {
   }
 
   row(run) {
+    const isInspection = run.kind === "inspection";
+    const link = addressOf(isInspection ? "inspection" : "run", run.id);
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
+      if (isInspection) return this.showInspection(run.id);
       dispatchEvent(new CustomEvent("sol:open-run", { detail: run.id }));
       this.showExplore();
     };
     const copy = h("button", { type: "button", class: "sol-chip",
       "aria-label": `Copy link: ${run.title}`,
       onclick: async () => {
-        await copyText(runUrl(run.id));
+        await copyText(link);
         setText(copy, "Copied");
         setTimeout(() => setText(copy, "Copy link"), 1600);
       } }, "Copy link");
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", running: "busy" };
     return h("li", { class: "sol-history-row" },
       h("div", {},
-        h("a", { class: "sol-history-title", href: runUrl(run.id), dir: "auto", onclick: open },
+        h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: open },
           run.title),
         h("div", { class: "sol-history-facts" },
           h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
@@ -79,9 +83,26 @@ class HistoryPage {
           h("span", {}, count(run.tokens, "token")),
           h("time", { datetime: run.created_at }, whenText(run.created_at)),
           h("span", {}, modelName(run.model)))),
-      h("div", { class: "sol-history-tools" }, copy,
+      h("div", { class: "sol-history-tools" },
+        !isInspection && run.tokens > 0 && run.status !== "running"
+          && h("button", { type: "button", class: "sol-chip", "aria-label": `Inspect: ${run.title}`,
+            onclick: () => this.inspect(run.id) }, "Inspect"),
+        copy,
         run.can_delete && h("button", { type: "button", class: "sol-chip",
           "aria-label": `Delete: ${run.title}`, onclick: () => this.ask(run) }, "Delete")));
+  }
+
+  // Inspect may not have been on the screen yet; it then looks at the address when it is.
+  showInspection(id) {
+    window.history.pushState(null, "", addressOf("inspection", id));
+    dispatchEvent(new CustomEvent("sol:open-inspection", { detail: id }));
+    this.showTab("inspect");
+  }
+
+  inspect(runId) {
+    window.solInspectRun = runId;
+    dispatchEvent(new CustomEvent("sol:inspect-run", { detail: runId }));
+    this.showTab("inspect");
   }
 
   buildDialog() {
@@ -116,6 +137,6 @@ class HistoryPage {
 
 {
   const root = element.querySelector(".sol-history");
-  const page = new HistoryPage(root, makeApi(server), () => showTab(trigger, "explore"));
+  const page = new HistoryPage(root, makeApi(server), (name) => showTab(trigger, name));
   page.load();
 }
