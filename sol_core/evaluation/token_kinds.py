@@ -20,7 +20,7 @@ _FENCE = re.compile(r"\s*(```|~~~)")
 # What makes a line one of code: signs that prose does not use, an assignment, a call, a keyword
 # in the form that only code gives it.
 _CODE_LINE = re.compile(
-    r"[{}]\s*$|->|=>|[=!<>+*/-]=|::|&&|\|\||</\w|/>|\w\(\)|\w\.\w+\(|\);?\s*$(?<=\);)"
+    r"[{}]\s*$|->|=>|[=!<>+*/-]=|::|&&|\|\||</\w|/>|\w\(\)|\w\.\w+\(|\w\(.*\);\s*$"
     r"|^\s*[\w.]+(\[[^\]]*\])?\s*=\s*\S"
     r"|^\s*(#include|@\w+|//|/\*)"
     r"|^\s*(def|class|fn|func|function|struct)\s+\w+\s*[(:{]"

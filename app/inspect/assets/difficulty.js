@@ -30,8 +30,8 @@ class Difficulty {
     this.place.replaceChildren(...[
       row && this.kinds(row), row && this.correlation(row),
       this.list("Least confident", "Dense gave these tokens the least probability.",
-        report.least_confident, (one) => `p = ${probability(Math.exp(-one.nll))}`,
-        (one) => `entropy ${nats(one.entropy)} nats`),
+        report.least_confident, (one) => `surprisal ${fixed(one.nll, 1)} nats`,
+        (one) => `entropy ${fixed(one.entropy, 1)} nats`),
       row && this.list("Under-served", "Lost most against dense, at less than everything.",
         row.under_served, (one) => `lost ${fixed(one.loss, 2)} nats`,
         (one) => `spent ${net(one.spend)}, KL ${nats(one.kl)}`, "No token lost anything to speak of."),

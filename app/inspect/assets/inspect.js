@@ -2,6 +2,7 @@
 // difficulty report, address bar.
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if.";
+const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
 const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"] };
 const inspectionUrl = (id) => addressOf("inspection", id);
 
@@ -64,8 +65,9 @@ class InspectPage {
       h("div", { class: "sol-token-place" }, this.panes.element, this.empty),
       h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, this.tools));
     return h("div", { class: "sol-grid" }, this.form.element,
-      h("div", { class: "sol-stage" }, status, tokens, this.lens.element, this.difficulty.element,
-        h("div", { class: "sol-charts" }, this.charts.spend.element, this.charts.quality.element)));
+      h("div", { class: "sol-stage" }, status, tokens, this.lens.element,
+        h("div", { class: "sol-charts" }, this.charts.spend.element, this.charts.quality.element),
+        this.difficulty.element));
   }
 
   // --- life of an inspection ------------------------------------------------------------------
@@ -103,7 +105,7 @@ class InspectPage {
     this.form.setBusy(true);
     try {
       const { run_id: id } = await this.api("start_inspection", request);
-      this.liveId = id;
+      this.liveId = this.startedId = id;
       this.open(id, "push");
     } catch (error) {
       this.form.setBusy(false);
@@ -132,6 +134,7 @@ class InspectPage {
     this.clear();
     show(this.empty, false);
     this.status.setState("opening", "");
+    this.openedId = id;
     this.follower.follow(id);
     this.showTab();
   }
@@ -153,9 +156,11 @@ class InspectPage {
     this.difficulty.clear();
     this.charts.clear(null);
     this.report = null;
+    this.isOver = false;
+    this.scored = null;
     this.status.say(null);
     this.status.setBar(null);
-    setText(this.speed, "");
+    show(this.speed, false);
     show(this.status.retry, false);
     this.tools.classList.add("is-idle");
     this.select(null);
@@ -165,6 +170,8 @@ class InspectPage {
     this.levels = gridLevels(run);
     this.names = rowNames(run);
     this.totals.clear(this.names);
+    setText(this.speed, TABLE_NOTE);
+    show(this.speed, true);
     this.legend.allow("difference", this.names.includes(STATIC),
       "Needs static among the schedules");
     this.tools.classList.remove("is-idle");
@@ -184,7 +191,11 @@ class InspectPage {
     this.form.setBusy(view.live);
     if (view.live && view.stopping) this.form.stopButton.disabled = true;
     this.panes.setLive(view.live && view.status === "running");
-    if (view.prefill && !this.panes.lead.length) this.panes.setLead(inspectionLead(view.prefill, run));
+    if (view.prefill && !this.panes.lead.length) {
+      this.scored = view.prefill.scored;
+      this.charts.data.limit = this.scored;
+      this.panes.setLead(inspectionLead(view.prefill, run));
+    }
     this.showStatus(view);
     show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
     if (!view.live && !view.more) this.finish(view);
@@ -203,13 +214,14 @@ class InspectPage {
   }
 
   finish(view) {
+    this.isOver = true;
     this.charts.finish();
+    if (this.openedId !== this.startedId) this.panes.toTop();
     this.report = view.summary?.report ?? null;
     this.difficulty.draw(this.report, this.names, this.panes.at);
     if (view.summary) {
-      setText(this.speed, `Measured: ${fixed(view.summary.tokens_per_s, 1)} tokens/s with `
-        + `${count(this.names.length, "row")} in each step. NLL and KL in nats per token, spend as `
-        + "means, bytes computed.");
+      setText(this.speed, `${TABLE_NOTE} Measured: ${fixed(view.summary.tokens_per_s, 1)} tokens/s, `
+        + `${count(this.names.length, "row")} in each step.`);
     }
     dispatchEvent(new CustomEvent("sol:runs-changed"));
   }
@@ -283,7 +295,8 @@ class InspectPage {
     this.charts.clear(runOfRow(run, at));
     this.charts.data.id = `${run.id}-${at}`;
     if (this.panes.tokens.length) this.charts.append(this.panes.rows(at));
-    if (!this.panes.isLive) this.charts.finish();
+    if (this.scored) this.charts.data.limit = this.scored;
+    if (this.isOver) this.charts.finish();
     this.difficulty.draw(this.report, this.names, at);
   }
 

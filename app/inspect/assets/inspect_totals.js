@@ -16,7 +16,8 @@ class Totals {
     this.names = names;
     this.count = 0;
     this.sums = names.map(() => ({ s: 0, kl: 0, b: 0, a: [0, 0, 0] }));
-    show(this.element, false);
+    show(this.element, names.length > 0);
+    if (names.length) this.draw();
   }
 
   add(tokens) {
@@ -33,7 +34,6 @@ class Totals {
   }
 
   draw() {
-    if (!this.count) return;
     const mean = (value) => value / this.count;
     const even = this.sums[this.names.indexOf(STATIC)];
     const dense = this.sums[0];

@@ -18,6 +18,7 @@ class TokenPanes {
 
   clear() {
     this.tokens = [];
+    this.isLive = false;
     this.names = [];
     this.panes = [];
     this.range = null;
@@ -26,7 +27,7 @@ class TokenPanes {
     this.element.replaceChildren();
   }
 
-  // names: of the rows, dense first; lead: what stands before the text, as a function.
+  // names: of the rows, dense first; at: the row on show.
   begin(names, at) {
     this.clear();
     this.names = names;
@@ -89,12 +90,16 @@ class TokenPanes {
     if (!isKnown) this.tokens.push(...tokens);
     this.panes.forEach((pane) => pane.view.append(
       tokens.map((token) => rowOf(token, this.names, pane.at))));
-    if (isKnown) this.panes.forEach((pane) => { pane.view.element.scrollTop = 0; });
+    if (isKnown && !this.isLive) this.toTop();
   }
 
   rows(at = this.at) {
     return this.panes.find((pane) => pane.at === at)?.view.rows
       ?? this.tokens.map((token) => rowOf(token, this.names, at));
+  }
+
+  toTop() {
+    this.panes.forEach((pane) => { pane.view.element.scrollTop = 0; });
   }
 
   setAxis(axis) {
