@@ -18,7 +18,7 @@ from tests.tiny_language_model import make_language_model
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
-TEXT = "Two ships <img src=x onerror=alert(1)> ${7*7}\nwent out, 12 came."
+TEXT = "A <img src=x onerror=alert(1)>\nat ${7*7}."
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def tokens(page: Page) -> Locator:
 
 
 def finished(page: Page) -> None:
-    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished")
+    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=90_000)
 
 
 def inspected(server: Server, visit: Visit) -> Page:
@@ -75,7 +75,7 @@ def test_a_text_is_scored_and_every_list_leads_to_its_token(server: Server, visi
 
     page.keyboard.press("Enter")
     lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
-    expect(lens.get_by_role("slider")).to_have_count(3)
+    expect(lens.get_by_role("slider")).to_have_count(3, timeout=90_000)
 
     page.get_by_role("radio", name="Side by side").check(force=True)
     expect(page.locator(".sol-inspect").get_by_role("listbox")).to_have_count(3)
