@@ -27,7 +27,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
 COMMANDS = (
     *("serve", "generate", "inspect", "lens", "score"),
-    *("train", "evaluate", "jobs", "worker"),
+    *("train", "evaluate", "benchmark", "jobs", "worker"),
     *("bench", "doctor", "test"),
 )
 

@@ -10,7 +10,7 @@ from storage import JobRecord, JobStatus
 
 __all__ = ["JOB_GROUPS", "JOB_KINDS", "JOB_STATUSES", "job_row", "job_view", "metric_row"]
 
-JOB_KINDS = {"train": "Training", "evaluate": "Evaluation"}
+JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", "benchmark": "Benchmark"}
 JOB_STATUSES = {
     "queued": "Queued",
     "running": "Running",

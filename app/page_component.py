@@ -31,7 +31,7 @@ def page_component(
     gr.set_static_paths([plotly_path()])
     return gr.HTML(
         value="",
-        html_template=f'<div class="sol-{name}"></div>',
+        html_template=f'<div class="sol-page sol-{name}"></div>',
         js_on_load=page_script(f"app.{name}", scripts, constants),
         server_functions=server_functions(services, handlers),
         apply_default_css=False,

@@ -6,18 +6,17 @@ Standard library, plus platformdirs when neither is given.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import DataDirError
+from sol_core.errors import ConfigError
+from sol_core.places import DATA_DIR_VARIABLE, default_data_dir
 
 __all__ = ["DataDir"]
 
-DATA_DIR_VARIABLE = "SOL_DATA_DIR"
-APP_NAME = "sol-explorer"
 # Below this SQLite and the logs fail in odd places; downloads check their own need.
 MIN_FREE_BYTES = 100 * 1024**2
 
@@ -36,15 +35,12 @@ class DataDir:
         """
         if argument is not None and not argument.strip():
             raise DataDirError("--data-dir is empty: name a folder, or leave the option out")
-        chosen = argument or os.environ.get(DATA_DIR_VARIABLE, "").strip()
-        if not chosen:
-            import platformdirs
-
-            chosen = platformdirs.user_data_dir(APP_NAME, appauthor=False)
         try:
-            return cls(Path(chosen).expanduser().absolute())
-        except RuntimeError as error:  # "~nobody/x": no such user
-            raise DataDirError(f"cannot use {chosen!r} as data directory: {error}") from error
+            if argument is None:
+                return cls(default_data_dir())
+            return cls(Path(argument).expanduser().absolute())
+        except (ConfigError, RuntimeError) as error:  # "~nobody/x": no such user
+            raise DataDirError(f"cannot use {argument!r} as data directory: {error}") from error
 
     @property
     def models(self) -> Path:

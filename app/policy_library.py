@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.bootstrap import PROJECT_ROOT
 from app.errors import AppError, PolicyNotFoundError
 from app.paths import DataDir
 from sol_core.errors import SolError
+from sol_core.places import SHIPPED_POLICY
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_POLICY", "SHIPPED_FOLDER", "PolicyLibrary", "StoredPolicy"]
 
 DEFAULT_POLICY = "default"
-SHIPPED_FOLDER = PROJECT_ROOT / "sol_core" / "policy" / "shipped" / "smollm2-135m-instruct"
+SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
 NAME_LENGTH = 60
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")

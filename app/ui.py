@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app import evaluate, explore, history, inspect, train
+from app import benchmark, evaluate, explore, history, inspect, train
 from app.services import Services
 
 __all__ = ["TITLE", "build_app"]
@@ -44,7 +44,8 @@ _SHOW_TAB = "() => ({ __type__: 'update', selected: window.solTab ?? 'explore' }
 # The address names what is on show; a reload opens its tab.
 _SHOW_ASKED = """() => {
   const asked = new URL(location.href).searchParams;
-  const tabs = { train: "train", evaluation: "evaluate", inspection: "inspect" };
+  const tabs = { train: "train", evaluation: "evaluate", benchmark: "benchmark",
+    inspection: "inspect" };
   const shown = Object.keys(tabs).find((name) => asked.has(name));
   const selected = shown ? tabs[shown] : "explore";
   return { __type__: "update", selected };
@@ -65,9 +66,12 @@ def build_app(services: Services) -> gr.Blocks:
                 train_page = train.build_tab(services)
             with gr.Tab("Evaluate", id="evaluate"):
                 evaluate_page = evaluate.build_tab(services)
+            with gr.Tab("Benchmark", id="benchmark"):
+                benchmark_page = benchmark.build_tab(services)
             with gr.Tab("History", id="history"):
                 history_page = history.build_tab(services)
-        for page in (explore_page, inspect_page, train_page, evaluate_page, history_page):
+        pages = (explore_page, inspect_page, train_page, evaluate_page, benchmark_page)
+        for page in (*pages, history_page):
             page.select(fn=None, js=_SHOW_TAB, outputs=tabs)
         app.load(fn=None, js=_SHOW_ASKED, outputs=tabs)
     return app

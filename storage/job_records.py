@@ -30,7 +30,7 @@ __all__ = [
     "jobs_table",
 ]
 
-JobKind = Literal["train", "evaluate"]
+JobKind = Literal["train", "evaluate", "benchmark"]
 # paused: checkpointed and released at the user's wish; abandoned: its worker died.
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled", "abandoned"]
 # What the user wishes of a running job; its worker reads it with every heartbeat.

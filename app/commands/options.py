@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from app import environment
 from app.console import Console
-from app.paths import DATA_DIR_VARIABLE, DataDir
+from app.paths import DataDir
 from sol_core.actions import ActionGrid, Budget, QuantSite
 from sol_core.errors import ConfigError
+from sol_core.places import DATA_DIR_VARIABLE
 
 if TYPE_CHECKING:
     from sol_core.loading import LanguageModel

@@ -1,4 +1,4 @@
-"""The real job functions: the engine's train and evaluate, as updates of a job.
+"""The real job functions: the engine's train, evaluate and benchmark, as updates of a job.
 
 The engine is imported when a job starts, not before: an idle worker stays small.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sol_core.loading import LanguageModel
     from sol_core.training.events import TrainEvent
 
-__all__ = ["ENGINES", "evaluate_job", "train_job"]
+__all__ = ["ENGINES", "benchmark_job", "evaluate_job", "train_job"]
 
 Updates = Generator[JobUpdate, None, None]
 _ADOPTED_FILE = "adopted.json"
@@ -87,7 +87,40 @@ def evaluate_job(task: JobTask) -> Updates:
     yield JobStopped()
 
 
-ENGINES: JobFunctions = {"train": train_job, "evaluate": evaluate_job}
+def benchmark_job(task: JobTask) -> Updates:
+    """Measure a policy's accuracy on downstream tasks.
+
+    Params: "config" (BenchmarkConfig), "policy" (a name or folder), "model"; "dtype". Finished
+    batches are kept in the job's folder.
+    """
+    from sol_core.downstream import BenchmarkConfig, BenchmarkFinished, run_benchmark
+
+    config = config_from_dict(BenchmarkConfig, _param(task, "config", dict))
+    name = _param(task, "policy", str)
+    folder = PolicyLibrary(task.data_dir).resolve(name)
+    model = _load_model(task)
+    events = run_benchmark(
+        model,
+        name,
+        folder,
+        config,
+        data_dir=task.data_dir.root,
+        should_stop=task.should_stop,
+        partial=task.folder / _PARTIAL_FOLDER,
+    )
+    for event in events:
+        if isinstance(event, BenchmarkFinished):
+            yield JobFinished(event.result)
+            return
+        yield JobProgress(event.fraction, event.message, event.eta_s)
+    yield JobStopped()
+
+
+ENGINES: JobFunctions = {
+    "train": train_job,
+    "evaluate": evaluate_job,
+    "benchmark": benchmark_job,
+}
 
 
 def _train_updates(task: JobTask, name: str, event: TrainEvent) -> Updates:

@@ -101,9 +101,9 @@ async function copyText(text) {
   area.remove();
 }
 
-// The address of what is on show: a "run", an "inspection", a "train" job or an "evaluation". Other
-// parameters (the theme, a Space's) stay as they are.
-const SHOWN = ["run", "inspection", "train", "evaluation"];
+// The address of what is on show: a "run", an "inspection", a "train" job, an "evaluation" or a
+// "benchmark". Other parameters (the theme, a Space's) stay as they are.
+const SHOWN = ["run", "inspection", "train", "evaluation", "benchmark"];
 
 function addressOf(name, id) {
   const url = new URL(window.location.href);

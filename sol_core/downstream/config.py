@@ -1,0 +1,83 @@
+"""What a benchmark runs: frozen, validated, stored with its result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sol_core.actions import Budget
+from sol_core.config import config_from_dict
+from sol_core.errors import ConfigError
+
+__all__ = ["TASK_NAMES", "BenchmarkConfig", "parse_tasks"]
+
+TASK_NAMES = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
+MAX_BUDGETS = 16
+
+# From mild to harsh, as net keep rates of 0.83, 0.67 and 0.52.
+DEFAULT_BUDGETS = (Budget(0.7, 0.8, 16.0), Budget(0.5, 0.7, 12.8), Budget(0.4, 0.6, 9.0))
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkConfig:
+    """Everything that decides a benchmark besides the model, the policy and the machine.
+
+    Attributes: see each field's help.
+    """
+
+    tasks: tuple[str, ...] = field(
+        default=TASK_NAMES, metadata={"help": "downstream tasks, by name"}
+    )
+    limit: int = field(default=500, metadata={"help": "questions of each task, at most"})
+    budgets: tuple[Budget, ...] = field(
+        default=DEFAULT_BUDGETS,
+        metadata={"help": "mean spends to ask for: keep, channels, bits"},
+    )
+    seed: int = field(default=0, metadata={"help": "decides which questions, and intervals"})
+
+    def __post_init__(self) -> None:
+        check_tasks(self.tasks)
+        if type(self.limit) is not int or self.limit < 2:
+            raise ConfigError(f"limit must be a whole number, 2 or more, got {self.limit!r}")
+        if not self.budgets or not all(isinstance(b, Budget) for b in self.budgets):
+            raise ConfigError("budgets must name at least one budget: keep, channels, bits")
+        if len(self.budgets) > MAX_BUDGETS:
+            raise ConfigError(f"at most {MAX_BUDGETS} budgets, got {len(self.budgets)}")
+        if len(set(self.budgets)) != len(self.budgets):
+            raise ConfigError("budgets must differ from one another; one is there twice")
+        if type(self.seed) is not int or self.seed < 0:
+            raise ConfigError(f"seed must be a whole number, 0 or more, got {self.seed!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; ``from_dict`` reads it back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> BenchmarkConfig:
+        """Rebuild a configuration from its JSON form.
+
+        Raises: ConfigError for unknown keys and values that are not allowed.
+        """
+        return config_from_dict(BenchmarkConfig, record)
+
+
+def parse_tasks(text: str) -> tuple[str, ...]:
+    """Read ``"arc_easy,piqa"``.
+
+    Raises: ConfigError that names the unknown one.
+    """
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    check_tasks(names)
+    return names
+
+
+def check_tasks(names: tuple[str, ...]) -> None:
+    """Raises: ConfigError for no task, an unknown one, or one that is there twice."""
+    allowed = ", ".join(TASK_NAMES)
+    if not isinstance(names, tuple) or not names:
+        raise ConfigError(f"no task given; allowed: {allowed}")
+    for name in names:
+        if name not in TASK_NAMES:
+            raise ConfigError(f"unknown task {name!r}; allowed: {allowed}")
+    if len(set(names)) != len(names):
+        raise ConfigError("a task is there twice")

@@ -1,0 +1,155 @@
+"""The two passes over a task: the policy beside the dense model, then static at its spend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.batch_scheduling import SplitScheduler
+from sol_core.downstream.encoding import Continuation, batches
+from sol_core.downstream.scoring import score_continuations
+from sol_core.evaluation.contenders import Contender
+from sol_core.evaluation.methods import PlannedRows
+from sol_core.evaluation.partial import ResumableStage
+from sol_core.evaluation.rollout import Floats
+from sol_core.models import FrozenLM
+from sol_core.schedules import Observation, StaticScheduler
+
+__all__ = ["PolicyTaskPass", "StaticTaskPass", "TaskPass", "TaskSetting"]
+
+ROWS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSetting:
+    """What both passes share.
+
+    Attributes:
+        continuations: of all questions.
+        budgets: asked for.
+    """
+
+    lm: FrozenLM
+    contender: Contender
+    task: str
+    continuations: Sequence[Continuation]
+    budgets: tuple[Budget, ...]
+
+    @property
+    def grid(self) -> ActionGrid:
+        return self.contender.grid
+
+
+class TaskPass(ResumableStage):
+    """Scores of every continuation under ``group`` rows; filled batch after batch.
+
+    Attributes:
+        batches: numbers of continuations that run together.
+        log_likelihood, greedy: [continuations, group], see ``BatchScores``.
+        spend: [continuations, group, 3], summed over steps.
+    """
+
+    name, message = "", ""
+
+    def __init__(self, setting: TaskSetting, group: int) -> None:
+        self.setting, self.group = setting, group
+        self.batches = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
+        count = len(setting.continuations)
+        self.log_likelihood = np.zeros((count, group))
+        self.greedy = np.zeros((count, group))
+        self.spend = np.zeros((count, group, 3))
+        self.lengths = np.asarray([len(one.tokens) for one in setting.continuations])
+
+    def work(self, batch: int) -> int:
+        """Steps of rows, and prefilled tokens at half of one."""
+        ones = [self.setting.continuations[index] for index in self.batches[batch]]
+        steps = len(ones) * self.group * max(len(one.tokens) for one in ones)
+        return steps + sum(len(context) for context in {one.context for one in ones}) // 2
+
+    def run(self, batch: int) -> None:
+        """Score one batch."""
+        indices = self.batches[batch]
+        scores = score_continuations(
+            self.setting.lm,
+            [self.setting.continuations[index] for index in indices],
+            self._scheduler(indices),
+            self.setting.grid,
+            group=self.group,
+            episode_steps=self.setting.contender.episode_steps,
+        )
+        self.log_likelihood[indices] = scores.log_likelihood
+        self.greedy[indices] = scores.greedy
+        self.spend[indices] = scores.spend
+
+    def mean_spend(self, row: int) -> Budget:
+        """Of one row, over all steps of all continuations."""
+        return Budget(*(self.spend[:, row].sum(0) / self.lengths.sum()).tolist())
+
+    def saved(self, first_text: int, count: int) -> dict[str, Floats]:
+        indices = self.batches[first_text]
+        return {
+            "log_likelihood": self.log_likelihood[indices],
+            "greedy": self.greedy[indices],
+            "spend": self.spend[indices],
+        }
+
+    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
+        indices = self.batches[first_text]
+        self.log_likelihood[indices] = arrays["log_likelihood"]
+        self.greedy[indices] = arrays["greedy"]
+        self.spend[indices] = arrays["spend"]
+
+    def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
+        raise NotImplementedError
+
+
+class PolicyTaskPass(TaskPass):
+    """Row 0 is dense, row 1 + n the policy at budget n."""
+
+    message = "running the policy"
+
+    def __init__(self, setting: TaskSetting) -> None:
+        super().__init__(setting, 1 + len(setting.budgets))
+        self.name = f"{setting.task}-policy"
+
+    def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
+        setting, group = self.setting, self.group
+        longest = int(self.lengths[indices].max())
+        first_rows = [place * group for place in range(len(indices))]
+        others = [row + 1 + n for row in first_rows for n in range(group - 1)]
+        budgets = list(setting.budgets) * len(indices)
+        return SplitScheduler(
+            [
+                (first_rows, PlannedRows([[DENSE] * longest] * len(indices))),
+                (others, setting.contender.policy.scheduler(budgets, seed=None)),
+            ]
+        )
+
+
+class StaticTaskPass(TaskPass):
+    """Row n is static at exactly what the policy spent at budget n.
+
+    One static schedule runs on from continuation to continuation, so that its mean over the
+    task is the policy's as closely as the levels allow.
+    """
+
+    message = "running static at the same spend"
+
+    def __init__(self, setting: TaskSetting, spends: Sequence[Budget]) -> None:
+        super().__init__(setting, len(spends))
+        self.name = f"{setting.task}-static"
+        self._spends = spends
+        self._starts = np.concatenate(([0], np.cumsum(self.lengths)[:-1]))
+
+    def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
+        longest = int(self.lengths[indices].max())
+        plans = [self._plan(index, spend, longest) for index in indices for spend in self._spends]
+        return SplitScheduler([(list(range(len(plans))), PlannedRows(plans))])
+
+    def _plan(self, index: int, spend: Budget, steps: int) -> list[Action]:
+        grid = self.setting.grid
+        scheduler = StaticScheduler(spend, grid, first_step=int(self._starts[index]))
+        return [scheduler.next_action(Observation(step)) for step in range(steps)]

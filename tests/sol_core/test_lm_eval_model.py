@@ -1,0 +1,92 @@
+"""The adapter for lm-eval, on a tiny model; skipped where that extra is not installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sol_core.actions import Budget
+from sol_core.downstream.dense import score_densely
+from sol_core.downstream.encoding import Continuation
+from sol_core.places import DATA_DIR_VARIABLE, default_data_dir
+from tests.tiny_language_model import make_language_model
+
+TEXT = "Once upon a time there was a fox"
+
+
+def test_dense_scores_are_the_sums_of_the_whole_texts_log_probabilities() -> None:
+    model = make_language_model()
+    ids = tuple(model.tokenizer(TEXT)["input_ids"])
+    ones = [Continuation(0, 0, ids[:10], ids[10:14], 1), Continuation(1, 0, ids[:1], ids[1:3], 1)]
+    cache = model.lm.new_cache(1, len(ids))
+    hidden = model.lm.prefill(torch.tensor([ids]), cache)[0]
+    whole = model.lm.logits(hidden).log_softmax(-1)
+    for (likelihood, greedy), one in zip(score_densely(model.lm, ones), ones, strict=True):
+        start = len(one.context) - 1
+        rows = whole[start : start + len(one.tokens)]
+        wanted = torch.tensor(one.tokens)
+        assert likelihood == pytest.approx(float(rows.gather(-1, wanted[:, None]).sum()), abs=1e-4)
+        assert greedy == bool((rows.argmax(-1) == wanted).all())
+
+
+def test_the_data_directory_is_the_variables_or_the_platforms(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
+    assert default_data_dir() == tmp_path
+    monkeypatch.setenv(DATA_DIR_VARIABLE, " ")
+    assert default_data_dir().name == "sol-explorer"
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Any:
+    pytest.importorskip("lm_eval")
+    from sol_core import lm_eval_model
+
+    monkeypatch.setattr(
+        lm_eval_model, "load_language_model", lambda name, **options: make_language_model()
+    )
+    return lm_eval_model.SolLM
+
+
+def _requests(*arguments: tuple[Any, ...]) -> list[Any]:
+    return [SimpleNamespace(args=one) for one in arguments]
+
+
+def test_a_budget_of_everything_is_dense_and_rolls_over_the_whole_text(make: Any) -> None:
+    lm = make()
+    assert lm.schedule.kind == "dense"
+    pairs = [(TEXT[:20], TEXT[20:]), (TEXT[:8], TEXT[8:12]), ("", "Once")]
+    scores = lm.loglikelihood(_requests(*pairs), disable_tqdm=True)
+    assert [type(score) for score, _ in scores] == [float] * 3
+    (rolling,) = lm.loglikelihood_rolling(_requests((TEXT,)))
+    ids = lm.tok_encode(TEXT)
+    one = Continuation(0, 0, (lm.eot_token_id,), tuple(ids), 1)
+    assert rolling == pytest.approx(score_densely(lm.model.lm, [one])[0][0], abs=1e-4)
+
+
+def test_static_with_everything_kept_scores_as_dense_and_a_budget_does_not(make: Any) -> None:
+    pairs = _requests((TEXT[:20], TEXT[20:]), (TEXT[:8], TEXT[8:12]))
+    dense = make().loglikelihood(pairs, disable_tqdm=True)
+    kept = make(schedule="static").loglikelihood(pairs, disable_tqdm=True)
+    for (mine, greedy), (theirs, same) in zip(kept, dense, strict=True):
+        assert mine == pytest.approx(theirs, abs=2e-4)
+        assert greedy == same
+    small = make(keep="0.3", channels="0.5", bits="6")
+    assert small.schedule.budget == Budget(0.3, 0.5, 6.0)
+    assert small.loglikelihood(pairs, disable_tqdm=True) != dense
+    *spend, steps = small.spend
+    assert steps == len(TEXT) - 20 + 4
+    assert spend[2] / steps == pytest.approx(6.0)
+
+
+def test_a_text_is_generated_until_a_stop(make: Any) -> None:
+    options = {"until": ["\x00never"], "max_gen_toks": 4}
+    (text,) = make().generate_until(_requests((TEXT, options)))
+    assert text
+    (short,) = make().generate_until(_requests((TEXT, options | {"until": text[1:]})))
+    assert len(short) < len(text) or not text[1:]
