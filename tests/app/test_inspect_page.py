@@ -82,7 +82,7 @@ def finish(call: Call, services: Services, **request: Any) -> str:
     answer = call("start_inspection", **({"text": TEXT, "settings": SETTINGS} | request))
     assert "refused" not in answer, answer
     run_id = str(answer["run_id"])
-    wait_until(lambda: services.store.runs.get(run_id).status == "finished")
+    wait_until(lambda: services.store.runs.get(run_id).status == "finished", 90)
     return run_id
 
 
@@ -124,7 +124,7 @@ def test_history_lists_it_and_says_what_it_is(call: Call, services: Services) ->
 def test_a_saved_run_is_inspected_token_by_token(call: Call, services: Services) -> None:
     asked = {"max_new_tokens": 8, "ignore_end_of_text": True, "chat": True}
     made = str(call("start_run", prompt="Hi", settings=asked)["run_id"])
-    wait_until(lambda: services.store.runs.get(made).status == "finished")
+    wait_until(lambda: services.store.runs.get(made).status == "finished", 90)
     assert [run["id"] for run in call("saved_runs")["runs"]] == [made]
     run_id = finish(call, services, run_id=made, text="ignored")
     view = call("poll_run", run_id=run_id, cursor=0)

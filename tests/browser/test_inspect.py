@@ -77,6 +77,8 @@ def test_a_text_is_scored_and_every_list_leads_to_its_token(server: Server, visi
     lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
     expect(lens.get_by_role("slider")).to_have_count(3, timeout=90_000)
 
+    page.keyboard.press("Escape")  # the card would lie over the choice
+    expect(card).to_be_hidden()
     page.get_by_role("radio", name="Side by side").check(force=True)
     expect(page.locator(".sol-inspect").get_by_role("listbox")).to_have_count(3)
     expect(tokens(page)).to_have_count(3 * (len(TEXT) - 1))

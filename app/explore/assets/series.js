@@ -112,11 +112,11 @@ const spendChart = {
 };
 
 // The mean of the first few tokens jumps about; it does not set the scale of all that follows.
-const UNSETTLED = 16;
+const UNSETTLED = 64;
 
 function perplexityTop(data) {
   const lines = [data.perplexity, ...Object.values(data.sides).map((side) => side.perplexity)];
-  const from = Math.min(UNSETTLED, data.x.length >> 1);
+  const from = Math.min(UNSETTLED, data.x.length >> 2);
   let top = 1;
   lines.forEach((line) => {
     for (let at = from; at < line.length; at += 1) if (line[at] > top) top = line[at];
