@@ -26,7 +26,8 @@ __all__ = ["main"]
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
 COMMANDS = (
-    *("serve", "generate", "score", "train", "evaluate", "benchmark", "jobs", "worker"),
+    *("serve", "generate", "inspect", "lens", "score"),
+    *("train", "evaluate", "benchmark", "jobs", "worker"),
     *("export", "import", "policies", "bench", "doctor", "test"),
 )
 

@@ -1,8 +1,9 @@
-"""Generations in the background: started, polled and stopped by id, one at a time on the model.
+"""Runs in the background: started, polled and stopped by id, one at a time on the model.
 
-Each run has a thread that waits in line (first come, first served), generates, and hands every
-event to the page (in memory) and to the database (``RunSaver``). A page that was reloaded asks
-again with its visitor id and gets everything from the start.
+A run is a generation or an inspection (``run_kinds.py``). Each has a thread that waits in line
+(first come, first served), works, and hands every event to the page (in memory) and to the
+database (``RunSaver``). A page that was reloaded asks again with its visitor id and gets
+everything from the start.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ from typing import Any, Protocol, TypeVar
 from app.errors import AppError
 from app.live_run import EndPhase, LiveRun
 from app.model_loader import ModelLoader
+from app.run_kinds import RunConfig, kind_of
 from app.run_saver import RunSaver, SavedRun
 from app.run_views import ROWS_PER_POLL, live_view, stored_view
-from app.views import json_safe, page_row, run_title
+from app.views import json_safe, run_title
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
-from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent, event_to_dict
-from storage import NotFoundError, RunRecord, RunStore, StorageError
+from sol_core.events import Event
+from sol_core.inspection import InspectionConfig, InspectionEvent
+from storage import NotFoundError, RunKind, RunRecord, RunStore, StorageError
 
-__all__ = ["GenerateFunction", "GenerationRuns", "RunNotFoundError"]
+__all__ = ["GenerateFunction", "GenerationRuns", "InspectFunction", "RunNotFoundError"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,14 @@ class GenerateFunction(Protocol):
     ) -> Iterator[Event]: ...
 
 
+class InspectFunction(Protocol):
+    """``sol_core.inspection.engine.inspect_text``."""
+
+    def __call__(
+        self, model: Any, text: str, config: InspectionConfig, should_stop: Callable[[], bool]
+    ) -> Iterator[InspectionEvent]: ...
+
+
 @dataclass(eq=False, slots=True)
 class _Question:
     """Something short that waits in line for the model, between runs."""
@@ -68,6 +79,7 @@ class GenerationRuns:
         loader: gives the model; runs that start before it is loaded wait for it.
         generate: the engine.
         keep_ended_s: how long an ended run stays in memory once it is saved.
+        inspect: the engine of inspections; without it there are none.
     """
 
     def __init__(
@@ -76,10 +88,11 @@ class GenerationRuns:
         loader: ModelLoader,
         generate: GenerateFunction,
         keep_ended_s: float = KEEP_ENDED_S,
+        inspect: InspectFunction | None = None,
     ) -> None:
         self._store = store
         self._loader = loader
-        self._generate = generate
+        self._engines: dict[RunKind, Any] = {"generation": generate, "inspection": inspect}
         self._keep_ended_s = keep_ended_s
         self._runs: dict[str, LiveRun] = {}
         self._line: list[LiveRun | _Question] = []
@@ -87,13 +100,13 @@ class GenerationRuns:
         self._saver = RunSaver(store, self._expire)
         self._saver.start()
 
-    def start(self, owner: str, prompt: str, config: GenerationConfig) -> str:
-        """Put a generation in line and return its id.
+    def start(self, owner: str, prompt: str, config: RunConfig) -> str:
+        """Put a run in line, of the kind that its configuration is of, and return its id.
 
         Raises: ConfigError for an empty prompt; AppError when too many runs are waiting.
         """
         if not prompt.strip():
-            raise ConfigError("The prompt is empty. Type something for the model to continue.")
+            raise ConfigError(kind_of(config).empty)
         with self._turn:
             self._check_room(owner)
             run = self._create(owner, prompt, config)
@@ -103,14 +116,17 @@ class GenerationRuns:
         run.thread.start()
         return run.run_id
 
-    def poll(self, owner: str, run_id: str, cursor: int) -> dict[str, Any]:
+    def poll(
+        self, owner: str, run_id: str, cursor: int, kind: RunKind = "generation"
+    ) -> dict[str, Any]:
         """The run's state and its rows from number ``cursor`` on, at most ``ROWS_PER_POLL``.
 
-        Raises: RunNotFoundError when there is no such run or it is another visitor's and
-            has not ended; StorageError when the database cannot be read.
+        Raises: RunNotFoundError when there is no such run of this kind, or it is another
+            visitor's and has not ended; StorageError when the database cannot be read.
         """
         live = self._runs.get(run_id)
         if live is not None and (live.owner == owner or live.has_ended):
+            _check_kind(live.kind.name, kind)
             return live_view(live, self._place(live), cursor)
         record = self._visible_record(run_id) if live is None else None
         if record is None:
@@ -118,24 +134,25 @@ class GenerationRuns:
                 "This run does not exist: it was deleted, never saved, or belongs to someone else "
                 "and has not finished. Choose another one in History."
             )
+        _check_kind(record.kind, kind)
         events = self._store.events(record.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
         return stored_view(record, events, cursor)
 
-    def ended(self, owner: str, run_id: str) -> dict[str, Any]:
+    def ended(self, owner: str, run_id: str, kind: RunKind = "generation") -> dict[str, Any]:
         """The first view of a run that has ended.
 
         Raises: as ``poll``; AppError while the run goes on.
         """
-        view = self.poll(owner, run_id, 0)
+        view = self.poll(owner, run_id, 0, kind)
         if view["live"]:
             raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
         return view
 
     def all_rows(self, owner: str, view: dict[str, Any]) -> list[dict[str, Any]]:
         """Every row of an ended run; ``view`` is its first one. Raises: as ``poll``."""
-        run_id, rows = view["run"]["id"], list(view["rows"])
+        run_id, kind, rows = view["run"]["id"], view["run"]["kind"], list(view["rows"])
         while view["more"]:
-            view = self.poll(owner, run_id, view["cursor"])
+            view = self.poll(owner, run_id, view["cursor"], kind)
             rows += view["rows"]
         return rows
 
@@ -187,9 +204,13 @@ class GenerationRuns:
             owners = [one.owner for one in self._line]
         return owners.index(owner) if owner in owners else len(owners)
 
-    def active(self, owner: str) -> str | None:
-        """The id of this visitor's newest run that has not ended."""
-        mine = [run for run in self._runs.values() if run.owner == owner and not run.has_ended]
+    def active(self, owner: str, kind: RunKind = "generation") -> str | None:
+        """The id of this visitor's newest run of a kind that has not ended."""
+        mine = [
+            run
+            for run in self._runs.values()
+            if run.owner == owner and run.kind.name == kind and not run.has_ended
+        ]
         return mine[-1].run_id if mine else None
 
     def is_live(self, run_id: str) -> bool:
@@ -229,12 +250,17 @@ class GenerationRuns:
                 "Try again in a minute."
             )
 
-    def _create(self, owner: str, prompt: str, config: GenerationConfig) -> LiveRun:
+    def _create(self, owner: str, prompt: str, config: RunConfig) -> LiveRun:
         run_id, created_at, problem = secrets.token_urlsafe(9), datetime.now(UTC), None
-        model = self._loader.status().name
+        model, kind = self._loader.status().name, kind_of(config)
         try:
             record = self._store.create(
-                owner, prompt, model, config.schedule.kind, json_safe(config.to_dict())
+                owner,
+                prompt,
+                model,
+                kind.schedule(config),
+                json_safe(config.to_dict()),
+                kind.name,
             )
             run_id, created_at = record.id, record.created_at
         except StorageError as error:
@@ -258,7 +284,7 @@ class GenerationRuns:
             error = str(reason)
         except Exception as reason:  # a worker's last line of defence: shown, not swallowed
             logger.exception("run %s failed", run.run_id)
-            error = f"The generation failed: {type(reason).__name__}: {reason}"
+            error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
         with self._turn:
             self._line.remove(run)
             self._turn.notify_all()
@@ -278,7 +304,8 @@ class GenerationRuns:
             return "stopped"
         run.model = model.name
         run.phase = "prefill"
-        for event in self._generate(model, run.prompt, run.config, run.stop_requested.is_set):
+        engine = self._engines[run.kind.name]
+        for event in engine(model, run.prompt, run.config, run.stop_requested.is_set):
             self._take(run, event)
         stopped = run.stop_requested.is_set() and (run.summary or {}).get("reason") in (
             None,
@@ -286,19 +313,19 @@ class GenerationRuns:
         )
         return "stopped" if stopped else "finished"
 
-    def _take(self, run: LiveRun, event: Event) -> None:
-        record = json_safe(event_to_dict(event))
-        if isinstance(event, TokenEvent):
+    def _take(self, run: LiveRun, event: Event | InspectionEvent) -> None:
+        record = json_safe(run.kind.record(event))
+        if record["type"] == "token":
             # "w": wall-clock ms when the token was made; not saved, the page measures its lag.
-            run.rows.append(page_row(record) | {"w": round(time.time() * 1000)})
+            run.rows.append(run.kind.row(record) | {"w": round(time.time() * 1000)})
             if run.saved is not None:
                 self._saver.add_rows(run.saved, [record])
-        elif isinstance(event, PrefillEvent):
+        elif record["type"] == "prefill":
             run.prefill = record
             run.phase = "running"
             if run.saved is not None:
                 run.saved.prefill = record
-        elif isinstance(event, FinishEvent):
+        else:
             run.summary = record
 
     # --- reading --------------------------------------------------------------------------
@@ -324,3 +351,9 @@ class GenerationRuns:
             is_saved = run.saved is not None and run.saved.done
             if now - run.ended_at > (self._keep_ended_s if is_saved else KEEP_UNSAVED_S):
                 self.forget(run.run_id)
+
+
+def _check_kind(found: RunKind, asked: RunKind) -> None:
+    if found != asked:
+        tab = "Inspect" if found == "inspection" else "Explore"
+        raise RunNotFoundError(f"This is a run of the {tab} tab. Open it there, or from History.")

@@ -1,7 +1,8 @@
 """The counterfactual lens for the pages: a run's id in, plain records out.
 
 What a run did comes from the same polls that the page reads, so whoever may see a run may
-look into it. Torch is imported with the first look, not before.
+look into it. A run is a generation, or one row of an inspection. Torch is imported with the
+first look, not before.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from app.errors import AppError
 from app.generation_runs import GenerationRuns
-from app.run_prompt import prompt_of_run
+from app.run_prompt import check_same_model, prompt_of_run
 from app.views import page_lens, page_lens_row
 from sol_core.actions import Action
 from sol_core.config import GenerationConfig, config_from_dict
+from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.lens import Lens
+    from storage import RunKind
 
 __all__ = ["LensDesk"]
 
@@ -28,16 +32,21 @@ class LensDesk:
 
     def __init__(self, runs: GenerationRuns) -> None:
         self._runs = runs
-        self._kept: tuple[str, Any, Lens] | None = None  # run id, model, lens
+        # Run id and row, model, lens.
+        self._kept: tuple[tuple[str, int | None], Any, Lens] | None = None
 
-    def look(self, owner: str, run_id: str, index: int) -> dict[str, Any]:
+    def look(self, owner: str, run_id: str, index: int, row: int | None = None) -> dict[str, Any]:
         """One token under every level of every axis; see ``views.page_lens``.
 
+        Args:
+            row: of an inspection; None for a generation.
         Raises: AppError for a run that goes on, or that another model made; SolError.
         """
-        return self._ask(owner, run_id, lambda lens: page_lens(lens.look(index).to_dict()))
+        return self._ask(owner, run_id, row, lambda lens: page_lens(lens.look(index).to_dict()))
 
-    def plane(self, owner: str, run_id: str, index: int, bit_width: int) -> dict[str, Any]:
+    def plane(
+        self, owner: str, run_id: str, index: int, bit_width: int, row: int | None = None
+    ) -> dict[str, Any]:
         """The joint grid of attention and channels at one bit width, rows as in ``look``.
 
         Raises: as ``look``.
@@ -47,33 +56,59 @@ class LensDesk:
             plane = lens.plane(index, bit_width)
             return {"rows": [[page_lens_row(row.to_dict()) for row in line] for line in plane]}
 
-        return self._ask(owner, run_id, rows)
+        return self._ask(owner, run_id, row, rows)
 
-    def _ask(self, owner: str, run_id: str, ask: Callable[[Lens], AnswerT]) -> AnswerT:
+    def _ask(
+        self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens], AnswerT]
+    ) -> AnswerT:
         # Refuses, before it waits, what this visitor may not see.
-        view = self._runs.ended(owner, run_id)
+        kind: RunKind = "generation" if row is None else "inspection"
+        view = self._runs.ended(owner, run_id, kind)
         return self._runs.with_model(
-            owner, lambda model: ask(self._lens(model, owner, run_id, view))
+            owner, lambda model: ask(self._lens(model, owner, run_id, row, view))
         )
 
-    def _lens(self, model: Any, owner: str, run_id: str, view: dict[str, Any]) -> Lens:
-        if self._kept is not None and self._kept[0] == run_id and self._kept[1] is model:
+    def _lens(
+        self, model: Any, owner: str, run_id: str, row: int | None, view: dict[str, Any]
+    ) -> Lens:
+        wanted = (run_id, row)
+        if self._kept is not None and self._kept[0] == wanted and self._kept[1] is model:
             return self._kept[2]
         self._kept = None  # the old cache goes before the new one is made
         rows = self._runs.all_rows(owner, view)
-        lens = _make_lens(model, view["run"], view["prefill"], rows)
-        self._kept = (run_id, model, lens)
+        if row is None:
+            lens = _lens_of_generation(model, view["run"], view["prefill"], rows)
+        else:
+            lens = _lens_of_inspection(model, view["run"], view["prefill"], rows, row)
+        self._kept = (wanted, model, lens)
         return lens
 
 
-def _make_lens(
+def _lens_of_generation(
     model: Any, run: dict[str, Any], prefill: dict[str, Any] | None, rows: list[dict[str, Any]]
 ) -> Lens:
     from sol_core.lens import Lens, LensRun
 
     config = config_from_dict(GenerationConfig, run["config"])
     prompt = prompt_of_run(model, run, prefill)
-    actions = tuple(Action(keep, ratio, int(bits)) for keep, ratio, bits in (r["a"] for r in rows))
+    actions = _actions(rows)
     tokens = (*prompt, *(row["id"] for row in rows))
     refresh = config.episode_steps if config.refresh else None
     return Lens(model, LensRun(tokens, actions, config.grid, refresh))
+
+
+def _lens_of_inspection(
+    model: Any, run: dict[str, Any], start: dict[str, Any], rows: list[dict[str, Any]], row: int
+) -> Lens:
+    from sol_core.lens import Lens, LensRun
+
+    check_same_model(model, run)
+    config = config_from_dict(InspectionConfig, run["config"])
+    if not 0 <= row < len(config.rows):
+        raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
+    tokens = (*start["ids"], *(token["id"] for token in rows))
+    return Lens(model, LensRun(tokens, _actions([one["rows"][row] for one in rows]), config.grid))
+
+
+def _actions(rows: list[dict[str, Any]]) -> tuple[Action, ...]:
+    return tuple(Action(keep, ratio, int(bits)) for keep, ratio, bits in (r["a"] for r in rows))

@@ -1,4 +1,4 @@
-"""One generation that is queued, running or has just ended: what the threads share about it."""
+"""One run that is queued, running or has just ended: what the threads share about it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from app.run_kinds import KindOfRun, RunConfig, kind_of
 from app.run_saver import SavedRun
-from sol_core.config import GenerationConfig
 
 __all__ = ["ENDED", "EndPhase", "LiveRun", "Phase"]
 
@@ -35,7 +35,7 @@ class LiveRun:
     prompt: str
     title: str
     model: str
-    config: GenerationConfig
+    config: RunConfig
     created_at: datetime
     saved: SavedRun | None = None
     save_problem: str | None = None
@@ -47,6 +47,10 @@ class LiveRun:
     ended_at: float | None = None
     stop_requested: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
+
+    @property
+    def kind(self) -> KindOfRun:
+        return kind_of(self.config)
 
     @property
     def has_ended(self) -> bool:

@@ -33,6 +33,7 @@ _STYLE_SHEETS = (
     ("app.explore", "tokens.css"),
     ("app.explore", "lens.css"),
     ("app.compare", "compare.css"),
+    ("app.inspect", "inspect.css"),
     ("app.history", "history.css"),
     ("app.train", "jobs.css"),
     ("app.train", "train.css"),

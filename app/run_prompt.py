@@ -7,7 +7,15 @@ from typing import Any
 from app.errors import AppError
 from sol_core.config import GenerationConfig, config_from_dict
 
-__all__ = ["prompt_of_run"]
+__all__ = ["check_same_model", "prompt_of_run"]
+
+
+def check_same_model(model: Any, run: dict[str, Any]) -> None:
+    """Raises: AppError when another model made the run than the loaded one."""
+    if run["model"] != model.name:
+        raise AppError(
+            f"{run['model']} made this run, {model.name} is loaded: what-ifs need the same model."
+        )
 
 
 def prompt_of_run(model: Any, run: dict[str, Any], prefill: dict[str, Any] | None) -> list[int]:
@@ -19,10 +27,7 @@ def prompt_of_run(model: Any, run: dict[str, Any], prefill: dict[str, Any] | Non
     """
     from sol_core.generation import encode_prompt
 
-    if run["model"] != model.name:
-        raise AppError(
-            f"{run['model']} made this run, {model.name} is loaded: what-ifs need the same model."
-        )
+    check_same_model(model, run)
     config = config_from_dict(GenerationConfig, run["config"])
     prompt = encode_prompt(model, run["prompt"], chat=config.chat)
     if prefill is not None and prefill["tokens"] != len(prompt):

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from app.live_run import ENDED, LiveRun
-from app.views import iso, json_safe, page_prefill, page_row, page_summary, run_title
+from app.run_kinds import KINDS
+from app.views import iso, json_safe, run_title
 from storage import RunRecord
 
 __all__ = ["ROWS_PER_POLL", "live_view", "stored_view"]
@@ -30,14 +31,15 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
         "rows": rows,
         "cursor": cursor + len(rows),
         "more": cursor + len(rows) < len(run.rows),
-        "prefill": page_prefill(run.prefill),
-        "summary": page_summary(run.summary),
+        "prefill": run.kind.prefill(run.prefill),
+        "summary": run.kind.summary(run.summary),
         "error": run.error,
         "warning": run.warning(),
     }
     if cursor == 0:
         view["run"] = _about(
             run.run_id,
+            run.kind.name,
             run.prompt,
             run.title,
             run.model,
@@ -54,7 +56,8 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
         events: token events from number ``cursor`` on, one more than ``ROWS_PER_POLL`` if
             there are that many.
     """
-    rows = [page_row(event) for event in events[:ROWS_PER_POLL]]
+    kind = KINDS[record.kind]
+    rows = [kind.row(event) for event in events[:ROWS_PER_POLL]]
     view = {
         "status": record.status,
         "live": False,
@@ -63,24 +66,37 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
         "rows": rows,
         "cursor": rows[-1]["i"] + 1 if rows else cursor,
         "more": len(events) > ROWS_PER_POLL,
-        "prefill": page_prefill(record.prefill),
-        "summary": page_summary(record.summary),
+        "prefill": kind.prefill(record.prefill),
+        "summary": kind.summary(record.summary),
         "error": record.error,
         "warning": None,
     }
     if cursor == 0:
         title = record.title or run_title(record.prompt)
         view["run"] = _about(
-            record.id, record.prompt, title, record.model, record.config, record.created_at
+            record.id,
+            record.kind,
+            record.prompt,
+            title,
+            record.model,
+            record.config,
+            record.created_at,
         )
     return view
 
 
 def _about(
-    run_id: str, prompt: str, title: str, model: str, config: dict[str, Any], created_at: datetime
+    run_id: str,
+    kind: str,
+    prompt: str,
+    title: str,
+    model: str,
+    config: dict[str, Any],
+    created_at: datetime,
 ) -> dict[str, Any]:
     return {
         "id": run_id,
+        "kind": kind,
         "prompt": prompt,
         "title": title,
         "model": model,

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.challenge_desk import ChallengeDesk
 from app.experiment_desk import ExperimentDesk
-from app.generation_runs import GenerateFunction, GenerationRuns
+from app.generation_runs import GenerateFunction, GenerationRuns, InspectFunction
 from app.lens_desk import LensDesk
 from app.lesson_experiments import lesson_experiments
 from app.model_loader import LoadFunction, ModelLoader
@@ -65,19 +65,25 @@ def are_jobs_allowed() -> bool:
 
 
 def build_services(
-    data_dir: DataDir, model_name: str, load: LoadFunction, generate: GenerateFunction
+    data_dir: DataDir,
+    model_name: str,
+    load: LoadFunction,
+    generate: GenerateFunction,
+    inspect: InspectFunction | None = None,
 ) -> Services:
     """Open the database, close the books on runs that a dead process left, begin to load.
 
     Args:
-        load, generate: the engine; tests hand in small stand-ins.
+        load, generate, inspect: the engine; tests hand in small stand-ins. The real one
+            inspects where none is given.
 
     Raises: StorageError when the database cannot be used.
     """
     store = open_store(data_dir.database)
     store.runs.mark_interrupted()
     loader = ModelLoader(model_name, load)
-    runs = GenerationRuns(store.runs, loader, generate)
+    inspect = inspect or engine_inspect(data_dir)
+    runs = GenerationRuns(store.runs, loader, generate, inspect=inspect)
     loader.start()
     policies = PolicyLibrary(data_dir)
     experiments = ExperimentDesk(runs, loader, lesson_experiments(policies))
@@ -116,3 +122,15 @@ def engine_generate(data_dir: DataDir) -> GenerateFunction:
         return engine(model, prompt, config, should_stop, library.resolve_name)
 
     return generate
+
+
+def engine_inspect(data_dir: DataDir) -> InspectFunction:
+    """The real engine's ``inspect_text``; imported on its first use. Policies by their names."""
+    library = PolicyLibrary(data_dir)
+
+    def inspect(model: Any, text: str, config: Any, should_stop: Any) -> Any:
+        from sol_core.inspection.engine import inspect_text
+
+        return inspect_text(model, text, config, should_stop, library.resolve_name)
+
+    return inspect

@@ -8,7 +8,15 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from app.theme_colours import DARK, LIGHT, NUM_BINS, Palette, tint
+from app.theme_colours import (
+    DARK,
+    DIFFERENCE_BINS,
+    LIGHT,
+    NUM_BINS,
+    Palette,
+    difference_tint,
+    tint,
+)
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -73,10 +81,15 @@ def follow_system_css() -> str:
 
 
 def _tint_rules() -> list[str]:
-    return [
+    rules = [
         f'.sol-token[data-bin="{index}"] {{ --tint: var(--sol-tint-{index}); }}'
         for index in range(NUM_BINS)
     ]
+    rules += [
+        f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
+        for index in range(DIFFERENCE_BINS)
+    ]
+    return rules
 
 
 def _font_list(names: list[str], *generic: str) -> str:
@@ -89,4 +102,9 @@ def _variables(palette: Palette) -> str:
         for field in fields(palette)
     }
     tints = {f"--sol-tint-{index}": tint(index, palette).hex() for index in range(NUM_BINS)}
-    return " ".join(f"{name}: {value};" for name, value in (colours | tints).items())
+    differences = {
+        f"--sol-difference-{index}": difference_tint(index, palette).hex()
+        for index in range(DIFFERENCE_BINS)
+    }
+    every = colours | tints | differences
+    return " ".join(f"{name}: {value};" for name, value in every.items())

@@ -2,7 +2,9 @@
 
 The tint of a token is cividis (Nuñez, Anderton, Renslow 2018, doi:10.1371/journal.pone.0199239),
 mixed at 35 % into the panel: at 50 % the text's contrast drops below 4.5:1 in the dark theme. The
-lanes are Okabe and Ito's blue, vermilion and green, which stay apart under deuteranopia.
+lanes are Okabe and Ito's blue, vermilion and green, which stay apart under deuteranopia. A
+difference goes from orange over nothing to blue, the pair that every kind of colour vision tells
+apart.
 """
 
 from __future__ import annotations
@@ -10,10 +12,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["DARK", "LIGHT", "NUM_BINS", "Palette", "Rgb", "cividis", "contrast", "mix", "tint"]
+__all__ = [
+    "DARK",
+    "DIFFERENCE_BINS",
+    "LIGHT",
+    "NUM_BINS",
+    "Palette",
+    "Rgb",
+    "cividis",
+    "contrast",
+    "difference_tint",
+    "mix",
+    "tint",
+]
 
 NUM_BINS = 16
+DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
 TINT_SHARE = 0.35
+DIFFERENCE_SHARE = 0.5
 
 
 class Rgb(NamedTuple):
@@ -45,6 +61,7 @@ class Palette:
         track: the unfilled part of a lane.
         kl, surprisal, perplexity: lines of the quality chart.
         good, bad: success and error.
+        worse, better: the ends of a difference, as they are tinted into the panel.
     """
 
     page: str
@@ -65,6 +82,8 @@ class Palette:
     perplexity: str
     good: str
     bad: str
+    worse: str
+    better: str
 
 
 LIGHT = Palette(
@@ -86,6 +105,8 @@ LIGHT = Palette(
     perplexity="#16191d",
     good="#0b6b4c",
     bad="#b3261e",
+    worse="#e08a00",
+    better="#1f6fd0",
 )
 
 DARK = Palette(
@@ -107,6 +128,8 @@ DARK = Palette(
     perplexity="#f1f3f5",
     good="#4fd1a1",
     bad="#ff8a80",
+    worse="#d97a00",
+    better="#2f86f0",
 )
 
 _CIVIDIS = tuple(
@@ -142,6 +165,14 @@ def tint(bin_index: int, palette: Palette) -> Rgb:
     """The background of a token whose value falls in bin ``bin_index``."""
     value = bin_index / (NUM_BINS - 1)
     return mix(cividis(value), Rgb.parse(palette.panel), TINT_SHARE)
+
+
+def difference_tint(bin_index: int, palette: Palette) -> Rgb:
+    """The background of a token in bin ``bin_index`` of ``DIFFERENCE_BINS``: worse to better."""
+    middle = DIFFERENCE_BINS // 2
+    end = palette.better if bin_index > middle else palette.worse
+    share = DIFFERENCE_SHARE * abs(bin_index - middle) / middle
+    return mix(Rgb.parse(end), Rgb.parse(palette.panel), share)
 
 
 def contrast(one: Rgb, other: Rgb) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app import benchmark, compare, evaluate, explore, history, learn, policies, train
+from app import benchmark, compare, evaluate, explore, history, inspect, learn, policies, train
 from app.page_assets import page_script
 from app.services import Services
 
@@ -24,6 +24,7 @@ _HEADER = f"""
 # Name in the address, label, and what lays it out.
 _TABS = {
     "explore": ("Explore", explore.build_tab),
+    "inspect": ("Inspect", inspect.build_tab),
     "compare": ("Compare", compare.build_tab),
     "train": ("Train", train.build_tab),
     "evaluate": ("Evaluate", evaluate.build_tab),

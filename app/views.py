@@ -13,6 +13,7 @@ from typing import Any
 __all__ = [
     "SCHEDULE_LABELS",
     "STATUS_LABELS",
+    "action_values",
     "budget_text",
     "finite",
     "iso",
@@ -22,6 +23,7 @@ __all__ = [
     "page_prefill",
     "page_row",
     "page_summary",
+    "per_mille",
     "run_title",
     "schedule_label",
 ]
@@ -78,7 +80,7 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
         "i": event["index"],
         "id": event["token_id"],
         "t": event["text"],
-        "a": _action(event["action"]),
+        "a": action_values(event["action"]),
         "s": finite(event["surprisal"]),
         "h": finite(event["entropy"]),
         "top": [[top["token_id"], top["text"], finite(top["probability"])] for top in event["top"]],
@@ -92,7 +94,7 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
         "db": finite(dense["bytes_read"]),
         "n": event["cached_tokens"],
         "r": bool(event["refreshed"]),
-        "p": _per_mille(event.get("policy")),
+        "p": per_mille(event.get("policy")),
         "pm": _part_times(event.get("parts_ms")),
     }
 
@@ -117,7 +119,7 @@ def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
         "reason": event["reason"],
         "tokens": event["num_tokens"],
         "tokens_per_s": finite(event["tokens_per_s"]),
-        "spend": None if spend is None else _action(spend),
+        "spend": None if spend is None else action_values(spend),
         "f": finite(event["cost"]["flops"]),
         "df": finite(event["dense_cost"]["flops"]),
         "b": finite(event["cost"]["bytes_read"]),
@@ -140,7 +142,7 @@ def page_lens(view: dict[str, Any]) -> dict[str, Any]:
         "trails": [
             {
                 "n": trail["name"],
-                "a": _action(trail["action"]),
+                "a": action_values(trail["action"]),
                 "s": [finite(value) for value in trail["nll_change"]],
                 "kl": [finite(value) for value in trail["kl"]],
             }
@@ -152,7 +154,7 @@ def page_lens(view: dict[str, Any]) -> dict[str, Any]:
 def page_lens_row(row: dict[str, Any]) -> dict[str, Any]:
     """The step under one action; keys as in ``page_row``."""
     return {
-        "a": _action(row["action"]),
+        "a": action_values(row["action"]),
         "s": finite(row["nll"]),
         "h": finite(row["entropy"]),
         "kl": finite(row["kl"]),
@@ -166,8 +168,15 @@ def run_title(prompt: str) -> str:
 
 
 def budget_text(config: dict[str, Any]) -> str:
-    """What a run asked for, on one line: "attention 50 %, channels 70 %, 10 bits"."""
-    schedule = config.get("schedule", {})
+    """What a run asked for, on one line: "attention 50 %, channels 70 %, 10 bits".
+
+    The schedules of an inspection share one budget.
+    """
+    schedules = config.get("schedules")
+    if schedules is not None:
+        schedule = schedules[0] if schedules else {"kind": "dense"}
+    else:
+        schedule = config.get("schedule", {})
     budget = schedule.get("budget")
     if schedule.get("kind") == "dense" or not isinstance(budget, dict):
         return "everything"
@@ -178,10 +187,19 @@ def budget_text(config: dict[str, Any]) -> str:
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:
-    """A run's schedule in words; of a policy with its name, of a folder with its last part."""
-    name = config.get("schedule", {}).get("policy")
-    if kind == "policy" and name:
-        return f"Policy {str(name).rstrip('/').rpartition('/')[2]}"
+    """A run's schedule in words; of a policy with its name, of a folder with its last part.
+
+    Of an inspection all of its schedules.
+    """
+    if (schedules := config.get("schedules")) is not None:
+        others = [_schedule_words(one.get("kind", ""), one.get("policy")) for one in schedules]
+        return "Inspected: " + ", ".join(["Dense", *others])
+    return _schedule_words(kind, config.get("schedule", {}).get("policy"))
+
+
+def _schedule_words(kind: str, policy: str | None) -> str:
+    if kind == "policy" and policy:
+        return f"Policy {str(policy).rstrip('/').rpartition('/')[2]}"
     return SCHEDULE_LABELS.get(kind, kind)
 
 
@@ -190,11 +208,12 @@ def iso(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def _action(action: dict[str, Any]) -> list[float | None]:
+def action_values(action: dict[str, Any]) -> list[float | None]:
+    """[attention, channels, bits] of an action's or a budget's JSON."""
     return [finite(action[axis]) for axis in ("keep_fraction", "channel_keep_ratio", "bit_width")]
 
 
-def _per_mille(policy: list[list[float | None]] | None) -> list[list[int]] | None:
+def per_mille(policy: list[list[float | None]] | None) -> list[list[int]] | None:
     """35 numbers a row at a third of the bytes; the page shows no more digits."""
     if policy is None:
         return None
@@ -218,7 +237,7 @@ def _saved_by_part(cost: dict[str, Any], dense: dict[str, Any]) -> list[float | 
 def _side_row(side: dict[str, Any]) -> dict[str, Any]:
     return {
         "n": side["name"],
-        "a": _action(side["action"]),
+        "a": action_values(side["action"]),
         "s": finite(side["surprisal"]),
         "h": finite(side["entropy"]),
         "kl": finite(side["kl_to_dense"]),

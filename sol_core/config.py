@@ -56,6 +56,11 @@ class ScheduleConfig:
                 f"{self.kind} with {self.policy!r}"
             )
 
+    @property
+    def name(self) -> str:
+        """The kind, or "policy:NAME"."""
+        return f"policy:{self.policy}" if self.kind == "policy" else self.kind
+
 
 @dataclass(frozen=True, slots=True)
 class SideRowConfig:

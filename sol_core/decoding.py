@@ -28,6 +28,7 @@ __all__ = [
     "Windows",
     "decode",
     "observed_prefill",
+    "prefill_in_chunks",
 ]
 
 
@@ -124,6 +125,7 @@ class Windows:
 
 
 ChooseToken = Callable[[DecodeStep], Sequence[int] | None]
+PREFILL_CHUNK = 512  # tokens between two looks at should_stop
 
 
 def decode(
@@ -209,6 +211,32 @@ def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixStat
     if tokens.shape[1] > 1:
         lm.prefill(tokens[:, :-1], cache)
     return PrefixState.at(lm.prefill(tokens[:, -1:], cache, observe=True), -1)
+
+
+def prefill_in_chunks(
+    lm: FrozenLM,
+    tokens: Sequence[int],
+    cache: KVCache,
+    *,
+    observe: bool,
+    should_stop: Callable[[], bool],
+) -> PrefixState | None:
+    """Prefill one sequence densely; give up between two chunks when asked to stop.
+
+    Args:
+        observe: whether a policy will read more of the last position than its hidden state.
+    Returns: the state of the last token; None without tokens.
+    """
+    fed = torch.tensor([list(tokens)], device=lm.device)
+    if fed.shape[1] == 0:
+        return None
+    observed = 1 if observe else 0
+    state = None
+    for chunk in fed[:, : fed.shape[1] - observed].split(PREFILL_CHUNK, dim=1):
+        if chunk.shape[1] == 0 or should_stop():
+            break
+        state = PrefixState(lm.prefill(chunk, cache)[:, -1])
+    return observed_prefill(lm, fed[:, -1:], cache) if observe else state
 
 
 def _step_cache(prefix: KVCache | Windows, options: DecodeOptions, room: int) -> KVCache:

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action, Budget
-from sol_core.cache import KVCache
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.cost import CostModel
-from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
+from sol_core.decoding import DecodeOptions, DecodeStep, decode, prefill_in_chunks
 from sol_core.divergence import kl_to_dense
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import (
@@ -40,7 +38,6 @@ from sol_core.text_stream import TextStream
 __all__ = ["DENSE_ROW", "encode_prompt", "generate"]
 
 DENSE_ROW = "dense"  # a side row of this name is the reference for KL
-PREFILL_CHUNK = 512  # tokens between two looks at should_stop
 NUM_ALTERNATIVES = 5
 
 
@@ -147,7 +144,13 @@ class _Generation:
             len(self.tokens) + (self.max_steps if self.config.refresh else 0),
             page_size=self.config.grid.page_size,
         )
-        state = self._prefill(prefix)
+        state = prefill_in_chunks(
+            self.model.lm,
+            self.tokens[:-1],
+            prefix,
+            observe=self.schedules.observes,
+            should_stop=self.should_stop,
+        )
         prefill_ms = _ms_since(began)
         yield PrefillEvent(
             len(self.tokens),
@@ -178,21 +181,6 @@ class _Generation:
                     break
         self._extend(self.stream.flush())
         yield self._finish(reason, prefill_ms, _ms_since(decode_began))
-
-    def _prefill(self, prefix: KVCache) -> PrefixState | None:
-        """Dense pass over all but the last prompt token; None when there is no other."""
-        lm = self.model.lm
-        tokens = torch.tensor([self.tokens[:-1]], device=lm.device)
-        if tokens.shape[1] == 0:
-            return None
-        # A policy wants more of the last position than its hidden state.
-        observed = 1 if self.schedules.observes else 0
-        state = None
-        for chunk in tokens[:, : tokens.shape[1] - observed].split(PREFILL_CHUNK, dim=1):
-            if chunk.shape[1] == 0 or self.should_stop():
-                break
-            state = PrefixState(lm.prefill(chunk, prefix)[:, -1])
-        return observed_prefill(lm, tokens[:, -1:], prefix) if observed else state
 
     def _options(self) -> DecodeOptions:
         return DecodeOptions(

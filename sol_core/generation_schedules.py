@@ -32,7 +32,7 @@ class GenerationSchedules:
         self._policies: dict[str, Policy] = {
             name: load_policy(policies(name), model, grid=config.grid) for name in names
         }
-        self._main: PolicyScheduler | None = None
+        self._policy_rows: dict[int, PolicyScheduler] = {}
 
     @property
     def observes(self) -> bool:
@@ -45,24 +45,29 @@ class GenerationSchedules:
         for number, row in enumerate(self._rows):
             if row.policy:
                 scheduler = self._policy_scheduler(row, self._policies[row.policy])
-                self._main = scheduler if number == 0 else self._main
+                self._policy_rows[number] = scheduler
                 parts.append(([number], scheduler))
             else:
                 single = build_scheduler(row, self._config.grid, horizon=horizon)
                 parts.append(([number], RowSchedulers([single])))
         return SplitScheduler(parts)
 
-    def distribution(self) -> tuple[tuple[float, ...], ...] | None:
-        """The main row's policy at the last step: probability of every level, per axis."""
-        if self._main is None:
-            return None
-        return tuple(tuple(axis) for axis in self._main.distribution()[0])
+    def distribution(self, row: int = 0) -> tuple[tuple[float, ...], ...] | None:
+        """A row's policy at the last step: probability of every level, per axis.
 
-    def policy_cost(self) -> StepCost:
-        """Computed cost of the main row's policy per step: each weight read and used once."""
-        if self._main is None:
+        None for a row without a policy. Row 0 is the main row.
+        """
+        scheduler = self._policy_rows.get(row)
+        if scheduler is None:
+            return None
+        return tuple(tuple(axis) for axis in scheduler.distribution()[0])
+
+    def policy_cost(self, row: int = 0) -> StepCost:
+        """Computed cost of a row's policy per step: each weight read and used once."""
+        scheduler = self._policy_rows.get(row)
+        if scheduler is None:
             return StepCost()
-        network = self._main.policy.network
+        network = scheduler.policy.network
         weights = sum(value.numel() for value in network.parameters())
         read = sum(value.nbytes for value in network.parameters())
         return StepCost(policy_flops=2.0 * weights, policy_bytes=float(read))

@@ -18,7 +18,7 @@ from storage.errors import (
 )
 from storage.job_records import JobControl, JobKind, JobRecord, JobStatus
 from storage.jobs import JobStore
-from storage.records import RunRecord, RunStatus
+from storage.records import RunKind, RunRecord, RunStatus
 from storage.runs import RunStore
 from storage.store import Store, open_store
 
@@ -38,6 +38,7 @@ __all__ = [
     "JobStatus",
     "JobStore",
     "NotFoundError",
+    "RunKind",
     "RunRecord",
     "RunStatus",
     "RunStore",

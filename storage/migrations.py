@@ -152,6 +152,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX attempts_by_kl ON attempts (challenge_id, kl, seq)",
         ),
     ),
+    Migration(
+        4,
+        "kinds of runs",
+        ("ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT 'generation'",),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number

@@ -17,6 +17,7 @@ __all__ = [
     "FINAL_STATUSES",
     "TITLE_LENGTH",
     "Record",
+    "RunKind",
     "RunRecord",
     "RunStatus",
     "events_table",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 RunStatus = Literal["running", "finished", "stopped", "failed", "interrupted"]
+RunKind = Literal["generation", "inspection"]
 FINAL_STATUSES = tuple(status for status in get_args(RunStatus) if status != "running")
 
 Record = dict[str, Any]
@@ -54,6 +56,7 @@ runs_table = Table(
     Column("num_tokens", Integer, nullable=False),
     Column("created_us", Integer, nullable=False),
     Column("updated_us", Integer, nullable=False),
+    Column("kind", String, nullable=False),
 )
 events_table = Table(
     "events",
@@ -70,7 +73,9 @@ class RunRecord:
 
     Attributes:
         id: url-safe, random.
+        kind: whether its tokens were generated, or those of a given text inspected.
         title: first line of the prompt, at most ``TITLE_LENGTH`` characters.
+        prompt: the text that was continued, or inspected.
         schedule: label of the schedule's kind, such as "static".
         config: what the run was asked to do, as JSON.
         created_at, updated_at: aware, UTC; updated_at moves with every change of the run.
@@ -93,6 +98,7 @@ class RunRecord:
     prefill: Record | None
     summary: Record | None
     error: str | None
+    kind: RunKind = "generation"
 
 
 def title_of(prompt: str) -> str:
@@ -120,4 +126,5 @@ def run_record_of(row: Row[Any]) -> RunRecord:
         prefill=None if row.prefill is None else decode_json(row.prefill),
         summary=None if row.summary is None else decode_json(row.summary),
         error=None if row.error is None else decode_text(row.error),
+        kind=row.kind,
     )

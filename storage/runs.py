@@ -21,6 +21,7 @@ from storage.errors import InvalidRecordError, NotFoundError
 from storage.records import (
     FINAL_STATUSES,
     Record,
+    RunKind,
     RunRecord,
     RunStatus,
     events_table,
@@ -50,7 +51,13 @@ class RunStore:
         self._database = database
 
     def create(
-        self, owner: str, prompt: str, model: str, schedule: str, config: Record
+        self,
+        owner: str,
+        prompt: str,
+        model: str,
+        schedule: str,
+        config: Record,
+        kind: RunKind = "generation",
     ) -> RunRecord:
         """Save a new run with status "running" and return it.
 
@@ -61,6 +68,7 @@ class RunStore:
             **_naming_columns(owner, prompt, title_of(prompt), model, schedule),
             "status": "running",
             "config": encode_json("config", config),
+            "kind": kind,
             "num_tokens": 0,
             "created_us": now_us,
             "updated_us": now_us,
@@ -171,7 +179,12 @@ class RunStore:
         return [decode_json(blob) for blob in blobs]
 
     def list(
-        self, owner: str | None = None, limit: int = 50, before: str | None = None, query: str = ""
+        self,
+        owner: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+        query: str = "",
+        kind: RunKind | None = None,
     ) -> _RunRecords:
         """Runs, newest first.
 
@@ -182,6 +195,7 @@ class RunStore:
                 that were created or deleted meanwhile shift nothing.
             query: text that the prompt must contain, upper and lower case alike; every
                 character stands for itself.
+            kind: only runs of this kind; None for all.
 
         Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
             InvalidRecordError for a limit below 1.
@@ -191,6 +205,8 @@ class RunStore:
         )
         if owner is not None:
             statement = statement.where(runs_table.c.owner == encode_text("owner", owner))
+        if kind is not None:
+            statement = statement.where(runs_table.c.kind == kind)
         if query:
             needle = encode_text("query", query.casefold())
             # instr on BLOBs has no wildcards to escape and does not stop at a NUL.

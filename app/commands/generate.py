@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import get_args
 
 from app.commands.options import (
+    add_budget,
     add_integer_mlp,
     add_model,
+    add_quant_site,
     check_integer_mlp,
     load_model,
     open_data_dir,
@@ -18,7 +19,7 @@ from app.console import Console, write_out
 from app.policy_library import PolicyLibrary
 from app.schedule_option import SCHEDULE_HELP, schedule_from_option
 from app.terminal import COLOUR_AXES, colour_depth, paint, share
-from sol_core.actions import ActionGrid, Budget, QuantSite
+from sol_core.actions import ActionGrid, Budget
 from sol_core.config import (
     GenerationConfig,
     SamplingConfig,
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
-    config, budget = GenerationConfig(), Budget()
+    config = GenerationConfig()
     group = parser.add_argument_group("compute schedule")
     group.add_argument(
         "--schedule",
@@ -103,32 +104,8 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         default=config.schedule.kind,
         help=f"{SCHEDULE_HELP} (default: %(default)s)",
     )
-    group.add_argument(
-        "--keep",
-        type=float,
-        default=budget.keep_fraction,
-        metavar="SHARE",
-        help="mean share of cached tokens that attention may read (default: %(default)s)",
-    )
-    group.add_argument(
-        "--channels",
-        type=float,
-        default=budget.channel_keep_ratio,
-        metavar="SHARE",
-        help="mean share of MLP input channels kept (default: %(default)s)",
-    )
-    group.add_argument(
-        "--bits",
-        type=float,
-        default=budget.bit_width,
-        help="mean bits of the MLP activations, 16 leaves them alone (default: %(default)g)",
-    )
-    group.add_argument(
-        "--quant-site",
-        choices=get_args(QuantSite),
-        default=config.grid.quant_site,
-        help="which MLP activations are quantised (default: %(default)s)",
-    )
+    add_budget(group, Budget())
+    add_quant_site(group)
     add_integer_mlp(group)
     group.add_argument(
         "--episode-steps",

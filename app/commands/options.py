@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from app import environment
 from app.console import Console
 from app.paths import DataDir
+from sol_core.actions import ActionGrid, Budget, QuantSite
 from sol_core.errors import ConfigError
 from sol_core.places import DATA_DIR_VARIABLE
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LoadedModel",
+    "add_budget",
     "add_data_dir",
     "add_integer_mlp",
     "add_model",
+    "add_quant_site",
     "check_integer_mlp",
     "load_model",
     "model_name",
@@ -59,6 +62,40 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="number format of the weights (default: auto, the machine's fastest)",
     )
     add_data_dir(parser)
+
+
+def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
+    """``--keep``, ``--channels`` and ``--bits``."""
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=default.keep_fraction,
+        metavar="SHARE",
+        help="mean share of cached tokens that attention may read (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--channels",
+        type=float,
+        default=default.channel_keep_ratio,
+        metavar="SHARE",
+        help="mean share of MLP input channels kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bits",
+        type=float,
+        default=default.bit_width,
+        help="mean bits of the MLP activations, 16 leaves them alone (default: %(default)g)",
+    )
+
+
+def add_quant_site(parser: argparse._ActionsContainer) -> None:
+    """``--quant-site``."""
+    parser.add_argument(
+        "--quant-site",
+        choices=get_args(QuantSite),
+        default=ActionGrid().quant_site,
+        help="which MLP activations are quantised (default: %(default)s)",
+    )
 
 
 def add_integer_mlp(parser: argparse._ActionsContainer) -> None:

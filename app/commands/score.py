@@ -7,12 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from app.case_files import read_case_file
 from app.commands.options import (
     add_integer_mlp,
     add_model,
+    add_quant_site,
     check_integer_mlp,
     load_model,
     open_data_dir,
@@ -21,7 +22,7 @@ from app.console import Console, write_out
 from app.policy_library import PolicyLibrary
 from app.schedule_option import schedule_from_option
 from app.views import json_safe
-from sol_core.actions import ActionGrid, Budget, QuantSite
+from sol_core.actions import ActionGrid, Budget
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,12 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
         "--integer-mlp it is an object with cases and integer_mlp",
     )
-    parser.add_argument(
-        "--quant-site",
-        choices=get_args(QuantSite),
-        default=ActionGrid().quant_site,
-        help="which MLP activations are quantised (default: %(default)s)",
-    )
+    add_quant_site(parser)
     parser.add_argument(
         "--schedule",
         metavar="policy:NAME",

@@ -24,10 +24,16 @@ __all__ = [
     "DEFAULT_SETTINGS",
     "MAX_NEW_TOKENS",
     "MAX_PROMPT_CHARACTERS",
+    "POLICY_PREFIX",
+    "budget_from",
     "checked_prompt",
     "config_from_settings",
     "default_settings",
+    "number_of",
+    "schedule_from",
     "settings_from_config",
+    "text_of",
+    "whole_of",
 ]
 
 POLICY_PREFIX = "policy:"  # the schedule "policy:NAME"
@@ -85,26 +91,28 @@ def config_from_settings(settings: dict[str, Any]) -> GenerationConfig:
     if unknown := sorted(set(settings) - set(DEFAULT_SETTINGS)):
         raise ConfigError(f"unknown setting {', '.join(unknown)}")
     values = DEFAULT_SETTINGS | settings
-    schedule = _schedule(values)
-    tokens = _integer(values, "max_new_tokens")
+    kind = text_of(values, "schedule")
+    budget = Budget() if kind == "dense" else budget_from(values)
+    schedule = schedule_from(kind, budget, whole_of(values, "seed"))
+    tokens = whole_of(values, "max_new_tokens")
     if tokens > MAX_NEW_TOKENS:
         raise ConfigError(f"max_new_tokens must be at most {MAX_NEW_TOKENS}, got {tokens}")
     return GenerationConfig(
         schedule=schedule,
         side_rows=_side_rows(values, schedule),
         sampling=SamplingConfig(
-            temperature=_number(values, "temperature"),
-            top_k=_integer(values, "top_k"),
-            top_p=_number(values, "top_p"),
-            repetition_penalty=_number(values, "repetition_penalty"),
-            seed=_integer(values, "seed"),
+            temperature=number_of(values, "temperature"),
+            top_k=whole_of(values, "top_k"),
+            top_p=number_of(values, "top_p"),
+            repetition_penalty=number_of(values, "repetition_penalty"),
+            seed=whole_of(values, "seed"),
         ),
-        grid=ActionGrid(quant_site=_text(values, "quant_site")),  # type: ignore[arg-type]  # checked by ActionGrid
+        grid=ActionGrid(quant_site=text_of(values, "quant_site")),  # type: ignore[arg-type]  # checked by ActionGrid
         max_new_tokens=tokens,
         chat=_flag(values, "chat"),
-        stop_strings=_stop_strings(_text(values, "stop")),
+        stop_strings=_stop_strings(text_of(values, "stop")),
         ignore_end_of_text=_flag(values, "ignore_end_of_text"),
-        episode_steps=_integer(values, "episode_steps"),
+        episode_steps=whole_of(values, "episode_steps"),
         refresh=_flag(values, "refresh"),
     )
 
@@ -120,7 +128,7 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     is_dense = config.schedule.kind == "dense"
     return {
         "chat": config.chat,
-        "schedule": _schedule_text(config.schedule),
+        "schedule": config.schedule.name,
         "keep": DEFAULT_SETTINGS["keep"] if is_dense else round(budget.keep_fraction * 100, 2),
         "channels": (
             DEFAULT_SETTINGS["channels"] if is_dense else round(budget.channel_keep_ratio * 100, 2)
@@ -142,29 +150,25 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _schedule(values: dict[str, Any]) -> ScheduleConfig:
-    kind = _text(values, "schedule")
-    if kind == "dense":
-        return ScheduleConfig(kind="dense")
-    budget = Budget(
-        keep_fraction=_number(values, "keep") / 100,
-        channel_keep_ratio=_number(values, "channels") / 100,
-        bit_width=_number(values, "bits"),
+def budget_from(values: dict[str, Any]) -> Budget:
+    """The mean spend that the form's percents and bits ask for."""
+    return Budget(
+        keep_fraction=number_of(values, "keep") / 100,
+        channel_keep_ratio=number_of(values, "channels") / 100,
+        bit_width=number_of(values, "bits"),
     )
-    if kind.startswith(POLICY_PREFIX):
-        policy = kind.removeprefix(POLICY_PREFIX).strip()
+
+
+def schedule_from(name: str, budget: Budget, seed: int) -> ScheduleConfig:
+    """The schedule of a kind's name, or of "policy:NAME"."""
+    if name == "dense":
+        return ScheduleConfig(kind="dense")
+    if name.startswith(POLICY_PREFIX):
+        policy = name.removeprefix(POLICY_PREFIX).strip()
         if not policy:
             raise ConfigError("Choose a policy. Where none is stored, train one in the Train tab.")
         return ScheduleConfig(kind="policy", budget=budget, policy=policy)
-    return ScheduleConfig(
-        kind=kind,  # type: ignore[arg-type]  # checked by ScheduleConfig
-        budget=budget,
-        seed=_integer(values, "seed"),
-    )
-
-
-def _schedule_text(schedule: ScheduleConfig) -> str:
-    return POLICY_PREFIX + str(schedule.policy) if schedule.kind == "policy" else schedule.kind
+    return ScheduleConfig(kind=name, budget=budget, seed=seed)  # type: ignore[arg-type]  # checked by ScheduleConfig
 
 
 def _side_rows(values: dict[str, Any], schedule: ScheduleConfig) -> tuple[SideRowConfig, ...]:
@@ -183,15 +187,17 @@ def _stop_strings(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for line in lines if line))
 
 
-def _number(values: dict[str, Any], name: str) -> float:
+def number_of(values: dict[str, Any], name: str) -> float:
+    """A finite or infinite number of the form; ConfigError for anything else."""
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigError(f"{name} must be a number, got {value!r}")
     return float(value)
 
 
-def _integer(values: dict[str, Any], name: str) -> int:
-    value = _number(values, name)
+def whole_of(values: dict[str, Any], name: str) -> int:
+    """A whole number of the form; ConfigError for anything else."""
+    value = number_of(values, name)
     if not math.isfinite(value) or value != int(value):
         raise ConfigError(f"{name} must be a whole number, got {values[name]!r}")
     return int(value)
@@ -203,7 +209,8 @@ def _flag(values: dict[str, Any], name: str) -> bool:
     return bool(values[name])
 
 
-def _text(values: dict[str, Any], name: str) -> str:
+def text_of(values: dict[str, Any], name: str) -> str:
+    """A text of the form; ConfigError for anything else."""
     if not isinstance(values[name], str):
         raise ConfigError(f"{name} must be text, got {values[name]!r}")
     return str(values[name])

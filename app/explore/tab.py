@@ -26,6 +26,7 @@ __all__ = ["build_tab"]
 
 _SCRIPTS = (
     "form_parts.js",
+    "budget_fields.js",
     "schedule_field.js",
     "controls.js",
     "token_text.js",
@@ -41,6 +42,7 @@ _SCRIPTS = (
     "chart.js",
     "charts.js",
     "parts.js",
+    "status_line.js",
     "status.js",
     "estimate.js",
     "run.js",

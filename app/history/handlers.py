@@ -63,6 +63,7 @@ def _may_delete(services: Services, record: RunRecord, owner: str) -> bool:
 def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
     return {
         "id": record.id,
+        "kind": record.kind,
         "title": record.title or run_title(record.prompt),
         "status": record.status,
         "status_label": STATUS_LABELS.get(record.status, record.status),

@@ -36,6 +36,7 @@ _SCRIPTS = (
     "svg_chart.js",
     "parts.js",
     "page_parts.js",
+    "status_line.js",
     "status.js",
     "shared_run.js",
 )

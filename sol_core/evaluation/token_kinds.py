@@ -1,7 +1,8 @@
-"""What kind of token a token is, decided from its text and the text before it."""
+"""What kind of token a token is, decided from its text, the text before it and its line."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -11,10 +12,23 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "predicted_kinds", "token_kind", "token_texts"]
 
-KINDS = ("word start", "continuation", "number", "punctuation", "name", "other")
+KINDS = ("word start", "continuation", "number", "punctuation", "name", "code", "other")
 _SPACE_MARKS = ("Ġ", "▁")  # how byte-level and SentencePiece vocabularies write a space
 _QUOTES = "\"'“”\u2018’«»"
 _SENTENCE_ENDS = ".!?:;\n([*#" + _QUOTES
+_FENCE = re.compile(r"\s*(```|~~~)")
+# What makes a line one of code: signs that prose does not use, an assignment, a call, a keyword
+# in the form that only code gives it.
+_CODE_LINE = re.compile(
+    r"[{}]\s*$|->|=>|[=!<>+*/-]=|::|&&|\|\||</\w|/>|\w\(\)|\w\.\w+\(|\w\(.*\);\s*$"
+    r"|^\s*[\w.]+(\[[^\]]*\])?\s*=\s*\S"
+    r"|^\s*(#include|@\w+|//|/\*)"
+    r"|^\s*(def|class|fn|func|function|struct)\s+\w+\s*[(:{]"
+    r"|^\s*(import [\w.]+(\s+as\s+\w+)?|from [\w.]+ import .+)\s*$"
+    r"|^\s*(else|try|finally)\s*:\s*$"
+    r"|^\s*(if|elif|for|while|switch|with|except|return)\b.*[()\[\]._].*[:{]\s*$"
+    r"|^(\s{4,}|\t)(return|yield|raise|pass|break|continue)\b"
+)
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> list[str]:
@@ -30,12 +44,20 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> li
 
 
 def predicted_kinds(tokenizer: PreTrainedTokenizerBase, path: Sequence[int]) -> list[str]:
-    """The kind of every token of a path but its first, which is fed and not predicted."""
-    return [token_kind(text, before) for before, text in pairwise(token_texts(tokenizer, path))]
+    """The kind of every token of a path but its first, which is fed and not predicted.
+
+    Tokens of a line that looks like code, or between two fences of Markdown, are "code" whatever
+    they would be in prose. That is a rule of thumb, and it needs the line: a path that begins
+    inside a fence does not know of it.
+    """
+    texts = token_texts(tokenizer, path)
+    in_code = _in_code(texts)[1:]
+    pairs = zip(pairwise(texts), in_code, strict=True)
+    return ["code" if code else token_kind(text, before) for (before, text), code in pairs]
 
 
 def token_kind(text: str, before: str = "") -> str:
-    """One of ``KINDS``.
+    """One of ``KINDS`` but "code", which a token alone does not tell.
 
     A name is a capitalised word in the middle of a sentence: at a sentence's start every
     word is capitalised, so there it counts as a word start.
@@ -57,6 +79,24 @@ def token_kind(text: str, before: str = "") -> str:
     if word[0].isupper() and word != "I" and not _ends_sentence(before):
         return "name"
     return "word start" if word[0].isalpha() else "other"
+
+
+def _in_code(texts: Sequence[str]) -> list[bool]:
+    """Per token, whether it stands in a line of code; a token with several lines, its first."""
+    is_code = []
+    fenced = False
+    for line in "".join(texts).splitlines(keepends=True):
+        is_fence = bool(_FENCE.match(line))
+        is_code += [fenced or is_fence or bool(_CODE_LINE.search(line))] * len(line)
+        fenced ^= is_fence
+    found, start = [], 0
+    for text in texts:
+        at = start + len(text) - len(text.lstrip())
+        start += len(text)
+        # White space belongs to the line that it begins in.
+        place = at if at < start else start - len(text)
+        found.append(bool(text) and is_code[place])
+    return found
 
 
 def _joins(character: str) -> bool:

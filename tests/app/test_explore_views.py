@@ -10,7 +10,19 @@ from importlib.resources import files
 import pytest
 
 from app.page_assets import page_head, page_script, plotly_path
-from app.theme_colours import DARK, LIGHT, NUM_BINS, Palette, Rgb, cividis, contrast, mix, tint
+from app.theme_colours import (
+    DARK,
+    DIFFERENCE_BINS,
+    LIGHT,
+    NUM_BINS,
+    Palette,
+    Rgb,
+    cividis,
+    contrast,
+    difference_tint,
+    mix,
+    tint,
+)
 from app.views import budget_text, finite, json_safe, page_row, page_summary, run_title
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import StepCost, event_to_dict
@@ -24,6 +36,26 @@ THEMES = pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"]
 @pytest.mark.parametrize("bin_index", range(NUM_BINS))
 def test_token_text_is_readable_on_every_tint(palette: Palette, bin_index: int) -> None:
     assert contrast(Rgb.parse(palette.text), tint(bin_index, palette)) >= 4.5
+
+
+@THEMES
+@pytest.mark.parametrize("bin_index", range(DIFFERENCE_BINS))
+def test_token_text_is_readable_on_every_difference(palette: Palette, bin_index: int) -> None:
+    assert contrast(Rgb.parse(palette.text), difference_tint(bin_index, palette)) >= 4.5
+
+
+@THEMES
+def test_a_difference_has_two_sides_also_without_green_cones(palette: Palette) -> None:
+    tints = [difference_tint(index, palette) for index in range(DIFFERENCE_BINS)]
+    worst, middle, best = tints[0], tints[DIFFERENCE_BINS // 2], tints[-1]
+    assert middle == Rgb.parse(palette.panel)
+    for see in (deuteranope, lambda colour: colour):
+        assert colour_distance(see(worst), see(best)) >= 50
+        assert min(colour_distance(see(end), see(middle)) for end in (worst, best)) >= 25
+        # Each side only grows away from the middle.
+        steps = [colour_distance(see(one), see(middle)) for one in tints]
+        assert steps[: DIFFERENCE_BINS // 2] == sorted(steps[: DIFFERENCE_BINS // 2], reverse=True)
+        assert steps[DIFFERENCE_BINS // 2 :] == sorted(steps[DIFFERENCE_BINS // 2 :])
 
 
 @THEMES

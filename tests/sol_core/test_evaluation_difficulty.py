@@ -44,6 +44,48 @@ def test_the_kind_of_a_token(before: str, text: str, kind: str) -> None:
     assert kind in KINDS
 
 
+PROSE = [
+    "The captain said: wait for example: here (see note 3);",
+    "If you return (and you will) before five, import duty is due.",
+    "For the class of 1951 – a fine one – he paid $3.50 and more!",
+    "| a | table | of 3 |",
+]
+CODE = [
+    "def f(x):",
+    "    return x",
+    "value = 3",
+    "items[0] = other",
+    "import numpy as np",
+    "from a.b import c",
+    "if (a) {",
+    "}",
+    "else:",
+    "x -> y",
+    "call(me);",
+    "print()",
+    "self.run(3)",
+    "a += 1",
+    "#include <stdio.h>",
+    "// a remark",
+    "<p>text</p>",
+]
+
+
+@pytest.mark.parametrize("line", PROSE + CODE)
+def test_lines_of_code_are_told_from_prose(line: str) -> None:
+    tokenizer = byte_tokenizer()
+    kinds = predicted_kinds(tokenizer, tokenizer(f"\n{line}\nEnd")["input_ids"])
+    assert (set(kinds[: len(line)]) == {"code"}) == (line in CODE)
+    assert ("code" in kinds) == (line in CODE)
+    assert "code" not in kinds[-3:]
+
+
+def test_between_fences_everything_is_code() -> None:
+    tokenizer = byte_tokenizer()
+    kinds = predicted_kinds(tokenizer, tokenizer("a\n```\njust words\n```\nb")["input_ids"])
+    assert [kind == "code" for kind in kinds] == [False] + [True] * 19 + [False]
+
+
 def test_token_texts_of_a_byte_vocabulary() -> None:
     tokenizer = byte_tokenizer()
     tokens = tokenizer("a b\né")["input_ids"]

@@ -294,3 +294,12 @@ def test_titles_are_one_short_line(prompt: str) -> None:
     title = title_of(prompt)
     assert 1 <= len(title) <= TITLE_LENGTH
     assert title.splitlines() == [title]
+
+
+def test_a_run_has_a_kind_and_is_found_by_it(store: Store) -> None:
+    made = store.runs.create("alice", "a text", "model", "static", {})
+    read = store.runs.create("alice", "a text", "model", "static", {}, "inspection")
+    assert (made.kind, read.kind) == ("generation", "inspection")
+    assert [run.id for run in store.runs.list()] == [read.id, made.id]
+    assert [run.id for run in store.runs.list(kind="generation")] == [made.id]
+    assert [run.id for run in store.runs.list(kind="inspection", query="TEXT")] == [read.id]

@@ -38,17 +38,17 @@ class ComparePage {
 
   start() {
     addEventListener("popstate", () => this.route());
-    addEventListener("sol:compare-run", () => this.takeRun());
+    addEventListener("sol:hand-run", () => this.takeRun());
     this.route();
     this.takeRun();
   }
 
   // A run was chosen in History: the other one is chosen here.
   takeRun() {
-    if (!window.solCompareRun) return;
+    const runId = takeHandedRun("compare");
+    if (!runId) return;
     this.choose("compare");
-    this.parts.compare.form.choose(window.solCompareRun);
-    window.solCompareRun = null;
+    this.parts.compare.form.choose(runId);
   }
 
   route() {

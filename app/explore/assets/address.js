@@ -2,7 +2,7 @@
 // its token and colours, a job, a policy). A reload, and anyone who gets the address, sees the same.
 // Parameters that are not in this table (the theme, a Space's) stay as they are.
 
-const TAB_OF = { run: "explore", compare: "compare", challenge: "compare", train: "train",
+const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", challenge: "compare", train: "train",
   evaluation: "evaluate", benchmark: "benchmark", policy: "policies",
   lesson: "learn" };
 const OURS = ["tab", ...Object.keys(TAB_OF), "token", "colour"];
@@ -50,9 +50,19 @@ function showTab(trigger, name) {
   trigger("select", {});
 }
 
-// Opens a run in Explore, which may not be there yet: tabs are made when they are first shown.
-function openInExplore(runId, show) {
-  setAddress({ run: runId, tab: "explore" }, true);
-  dispatchEvent(new CustomEvent("sol:open-run", { detail: runId }));
-  show("explore");
+// Opens a thing in its tab, which may not be there yet: tabs are made when they are first shown.
+function openInTab(part, id, show) {
+  setAddress({ [part]: id, tab: TAB_OF[part] }, true);
+  dispatchEvent(new CustomEvent(`sol:open-${part}`, { detail: id }));
+  show(TAB_OF[part]);
+}
+
+const openInExplore = (runId, show) => openInTab("run", runId, show);
+const openInInspect = (id, show) => openInTab("inspection", id, show);
+
+// The run that History handed to a tab, once.
+function takeHandedRun(tab) {
+  const runId = window.solHandedRun?.[tab];
+  if (runId) window.solHandedRun = null;
+  return runId;
 }

@@ -91,7 +91,8 @@ function cardParts(row, levels) {
 function cardHead(row) {
   return h("div", { class: "sol-card-head" },
     h("span", { class: "sol-card-token" }, tokenNodes(row.t)),
-    h("span", { class: "sol-card-id" }, `token ${row.i + 1} · id ${row.id}`));
+    h("span", { class: "sol-card-id" },
+      [`token ${row.i + 1}`, row.k, `id ${row.id}`].filter(Boolean).join(" · ")));
 }
 
 function cardSpend(row) {
@@ -115,18 +116,20 @@ function cardSpend(row) {
       h("dd", { class: "sol-muted" }, more)])));
 }
 
+// Of an inspected text the alternatives are the dense row's, whose surprisal is `ds`.
 function cardTop(row) {
+  const isGiven = row.ds !== undefined;
   const alternatives = row.top.map(([id, text, share]) => ({ id, text, share }));
   if (!alternatives.some((one) => one.id === row.id)) {
-    alternatives.push({ id: row.id, text: row.t, share: Math.exp(-row.s), below: true });
+    alternatives.push({ id: row.id, text: row.t, share: Math.exp(-(row.ds ?? row.s)), below: true });
   }
   return h("div", { class: "sol-card-top" },
-    h("div", { class: "sol-card-caption" }, "Most probable here"),
+    h("div", { class: "sol-card-caption" }, isGiven ? "Most probable to dense" : "Most probable here"),
     alternatives.map((one) => h("div", {
       class: "sol-choice" + (one.id === row.id ? " is-chosen" : ""),
     },
     h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
-      one.id === row.id && h("small", { class: "sol-muted" }, " ← taken")),
+      one.id === row.id && h("small", { class: "sol-muted" }, isGiven ? " ← text" : " ← taken")),
     h("span", { class: "sol-meter", "--v": one.share }),
     h("span", { class: "sol-value" }, probability(one.share)))));
 }

@@ -1,19 +1,6 @@
 // The form at the side: prompt, schedule, budget, quality, advanced. What is typed is kept in
 // the browser, so that nothing is lost by a reload or an error.
 
-function budgetFields() {
-  const [keep, channels, bits] = ["keep", "channels", "bits"].map((name) => PAGE.limits[name]);
-  return {
-    keep: sliderField({ label: "Attention kept", unit: "%", axis: "attention", min: keep[0],
-      max: keep[1], step: 1, hint: "Share of the cached tokens a [[decode step|step]] may read: its best [[page|pages]]." }),
-    channels: sliderField({ label: "Channels kept", unit: "%", axis: "channels",
-      min: channels[0], max: channels[1], step: 1,
-      hint: "Share of the [[mlp|MLP]]'s input [[channel|channels]]; the rest of the weights is not read." }),
-    bits: sliderField({ label: "Bits", unit: "bit", axis: "bits", min: bits[0], max: bits[1],
-      step: 0.5, hint: "Width of the MLP's [[activation|activations]]; 16 leaves them as they are." }),
-  };
-}
-
 function advancedFields() {
   return {
     max_new_tokens: numberField({ label: "Max new tokens", min: 1, max: PAGE.maxNewTokens }),

@@ -2,8 +2,8 @@
 // what the three lanes mean.
 
 function colourScale(axis) {
-  const steps = Array.from({ length: PAGE.numBins }, (_, bin) =>
-    h("span", { class: "sol-token sol-swatch", "data-bin": bin }));
+  const steps = Array.from({ length: axis.bins ?? PAGE.numBins }, (_, bin) =>
+    h("span", { class: "sol-token sol-swatch", [axis.attribute ?? BIN]: bin }));
   const top = axis.isOpen ? "≥ " : "";
   return h("span", { class: "sol-scale" },
     h("span", { class: "sol-value" }, axis.show(axis.low)),
@@ -54,5 +54,13 @@ class Legend {
     this.axis = axis;
     this.scale.replaceChildren(colourScale(axis));
     this.onAxis(axis, isChosen);
+  }
+
+  // Whether an axis can be chosen; where it is chosen and cannot, the first one is.
+  allow(key, isAllowed, why) {
+    const at = this.axes.findIndex((axis) => axis.key === key);
+    this.inputs[at].disabled = !isAllowed;
+    this.inputs[at].parentElement.title = isAllowed ? "" : why;
+    if (!isAllowed && this.axis.key === key) this.inputs[0].click();
   }
 }

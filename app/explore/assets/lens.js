@@ -65,10 +65,11 @@ class LensPanel {
     show(this.element, false);
   }
 
-  // run: what the run is; isLive: it goes on; rows: its tokens.
-  open(run, isLive, rows, index) {
+  // run: what the run is; isLive: it goes on; rows: its tokens; which: more that names them to
+  // Python, such as the row of an inspection.
+  open(run, isLive, rows, index, which = {}) {
     this.clear();
-    this.wanted = { run, rows, index };
+    this.wanted = { run, rows, index, which };
     this.levels = gridLevels(run);
     this.view = null;
     this.planeRows = null;
@@ -89,7 +90,7 @@ class LensPanel {
   // One question at a time: whoever walks through the tokens gets the last one's answer.
   async ask() {
     const turn = this.turn = {};
-    const { run, index, rows } = this.wanted;
+    const { run, index, rows, which } = this.wanted;
     show(this.message, false);
     show(this.again, false);
     this.element.setAttribute("aria-busy", "true");
@@ -98,7 +99,7 @@ class LensPanel {
     await this.asking?.catch(() => {});
     if (turn !== this.turn) return;
     try {
-      this.asking = this.api("look_at_token", { run_id: run.id, index });
+      this.asking = this.api("look_at_token", { run_id: run.id, index, ...which });
       const view = await this.asking;
       if (turn === this.turn) this.draw(view, rows);
     } catch (error) {
@@ -161,7 +162,7 @@ class LensPanel {
     this.plane.classList.add("is-old");
     try {
       const { rows } = await this.api("look_at_plane", { run_id: this.wanted.run.id,
-        index: this.view.i, bits });
+        index: this.view.i, bits, ...this.wanted.which });
       if (turn !== this.turn || bits !== Number(this.bits.value)) return;
       this.planeRows = rows;
       this.plane.classList.remove("is-old");

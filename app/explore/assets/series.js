@@ -111,6 +111,19 @@ const spendChart = {
   ],
 };
 
+// The mean of the first few tokens jumps about; it does not set the scale of all that follows.
+const UNSETTLED = 64;
+
+function perplexityTop(data) {
+  const lines = [data.perplexity, ...Object.values(data.sides).map((side) => side.perplexity)];
+  const from = Math.min(UNSETTLED, data.x.length >> 2);
+  let top = 1;
+  lines.forEach((line) => {
+    for (let at = from; at < line.length; at += 1) if (line[at] > top) top = line[at];
+  });
+  return 1.08 * top;
+}
+
 const qualityChart = {
   title: "Quality",
   empty: "Surprisal, running perplexity and KL to dense appear here.",
@@ -118,14 +131,14 @@ const qualityChart = {
     { id: "surprisal", name: "Surprisal", colour: "surprisal", dash: "faint" },
     { id: "kl", name: "KL to dense", colour: "kl", dash: "bars" },
     { id: "perplexity", name: "Perplexity", colour: "perplexity" },
-    { id: "side", name: "of shadow rows", colour: "perplexity", dash: "dash" },
+    { id: "side", name: "of other rows", colour: "perplexity", dash: "dash" },
   ],
   layout: (data) => ({
     uirevision: data.id ?? "quality",
     datarevision: data.x.length,
     xaxis: tokenAxis(data),
     yaxis: { rangemode: "tozero", title: { text: "nats", font: { size: 11 }, standoff: 4 } },
-    yaxis2: { rangemode: "tozero", nticks: 5,
+    yaxis2: { range: [0, perplexityTop(data)], nticks: 5,
       title: { text: "perplexity", font: { size: 11 }, standoff: 6 } },
   }),
   traces: (data) => [

@@ -1,20 +1,6 @@
 // The status panel: what is going on, how fast it was measured to be, what it is computed to
 // save, and what was spent against what was asked for.
 
-const STATES = {
-  idle: ["Ready", "idle"],
-  opening: ["Opening", "wait"],
-  queued: ["Waiting", "wait"],
-  loading: ["Waiting for the model", "wait"],
-  prefill: ["Reading the prompt", "busy"],
-  running: ["Generating", "busy"],
-  stopping: ["Stopping", "busy"],
-  finished: ["Finished", "good"],
-  stopped: ["Stopped", "idle"],
-  failed: ["Failed", "bad"],
-  interrupted: ["Interrupted", "bad"],
-};
-
 const REASONS = {
   length: "reached the token limit",
   end_of_text: "the model ended its text",
@@ -54,18 +40,10 @@ class Tally {
   }
 }
 
-class Status {
+class Status extends StatusLine {
   // on: {retry(), backToLive()}
   constructor(on) {
-    this.pill = h("span", { class: "sol-state", "data-kind": "idle" }, "Ready");
-    this.detail = h("span", { class: "sol-detail" });
-    this.announce = h("span", { class: "sol-offscreen", role: "status", "aria-live": "polite" });
-    this.bar = h("div", { class: "sol-bar", role: "progressbar", "aria-label": "Progress" });
-    this.retry = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: on.retry }, "Try again");
-    this.back = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: on.backToLive }, "Show the running generation");
-    this.message = h("p", { class: "sol-message", hidden: true });
+    super(on);
     this.tiles = {
       tokens: tile("[[token|Tokens]]", "generated"),
       speed: tile("Tokens/s", "measured"),
@@ -76,10 +54,7 @@ class Status {
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
     this.parts = new PartTimes();
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
-      this.bar,
-      h("div", { class: "sol-status-line" }, this.pill, this.detail, this.back, this.retry,
-        this.announce),
-      this.message,
+      this.head,
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
         h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget|asked for]]")),
           h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
@@ -107,20 +82,8 @@ class Status {
     const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
     this.setState(state, this.detailOf(state, view, run, model));
     this.showProgress(view, run, model);
-    if (view.status === "failed") this.say(view.error, "bad");
-    else if (view.warning) this.say(view.warning, "warn");
-    else if (view.status === "interrupted") {
-      this.say("The server ended before this run did. This is what had been saved.", "warn");
-    } else this.say(null);
+    this.explain(view);
     this.showNumbers(view, run);
-  }
-
-  setState(state, detail) {
-    const [name, kind] = STATES[state] || [state, "idle"];
-    if (this.pill.textContent !== name) setText(this.announce, `${name}. ${detail}`);
-    setText(this.pill, name);
-    this.pill.dataset.kind = kind;
-    setText(this.detail, detail);
   }
 
   detailOf(state, view, run, model) {
@@ -140,26 +103,6 @@ class Status {
     return parts.join(" · ");
   }
 
-  showModel(model) {
-    const ready = model.state === "ready";
-    if (ready) this.setState("idle", modelText(model));
-    else if (model.state === "loading") {
-      setText(this.pill, "Loading the model");
-      this.pill.dataset.kind = "wait";
-      setText(this.detail, modelText(model));
-    } else {
-      setText(this.pill, "No model");
-      this.pill.dataset.kind = "bad";
-      setText(this.detail, modelName(model.name));
-      this.say(model.message, "bad");
-    }
-    show(this.retry, model.state === "failed");
-    // Takes away only what it said itself: a run that could not be opened stays explained.
-    if (model.state !== "failed" && this.modelFailed) this.say(null);
-    this.modelFailed = model.state === "failed";
-    this.setBar(model.state === "loading" ? model.fraction : null);
-  }
-
   showProgress(view, run, model) {
     const loading = view.status === "loading" && (view.model || model);
     if (loading) return this.setBar(loading.fraction);
@@ -167,12 +110,6 @@ class Status {
       return this.setBar(this.tally.rows / run.config.max_new_tokens);
     }
     return this.setBar(view.live ? 0 : null);
-  }
-
-  setBar(fraction) {
-    this.bar.classList.toggle("is-on", fraction !== null);
-    this.bar.style.setProperty("--v", fraction ?? 0);
-    this.bar.setAttribute("aria-valuenow", Math.round(100 * (fraction ?? 0)));
   }
 
   showNumbers(view, run) {
@@ -196,19 +133,4 @@ class Status {
     });
     this.parts.update(tally, view, run);
   }
-
-  say(text, kind) {
-    setText(this.message, text || "");
-    this.message.className = `sol-message is-${kind}`;
-    this.message.setAttribute("role", kind === "bad" ? "alert" : "status");
-    show(this.message, Boolean(text));
-  }
-}
-
-function modelText(model) {
-  if (!model) return "";
-  if (model.state === "loading") return `${model.message} · ${percent(model.fraction)}`;
-  if (model.state === "failed") return model.message;
-  const { name, dtype, device, context_length: room } = model.facts;
-  return `${modelName(name)} · ${dtype} · ${device} · context ${room.toLocaleString("en")} tokens`;
 }

@@ -18,11 +18,14 @@ function colourAxes(limits) {
   }];
 }
 
+// The colour's number goes into this attribute of a token; an axis may have its own scale.
+const BIN = "data-bin";
+
 function binOf(axis, row) {
   const value = axis.of(row);
   if (!isNumber(value)) return null;
   const share = (value - axis.low) / (axis.high - axis.low || 1);
-  return Math.round(Math.min(Math.max(share, 0), 1) * (PAGE.numBins - 1));
+  return Math.round(Math.min(Math.max(share, 0), 1) * ((axis.bins ?? PAGE.numBins) - 1));
 }
 
 function tokenLabel(row) {
@@ -34,7 +37,7 @@ function tokenLabel(row) {
 
 class TokenView {
   // on: {enter(index, element), leave(), select(range), pick(index)}
-  constructor(axes, on) {
+  constructor(axes, on, label = "Generated tokens") {
     this.on = on;
     this.rows = [];
     this.elements = [];
@@ -42,7 +45,7 @@ class TokenView {
     this.current = 0;
     this.range = null;
     this.list = h("div", {
-      class: "sol-lines", role: "listbox", "aria-label": "Generated tokens",
+      class: "sol-lines", role: "listbox", "aria-label": label,
       "aria-multiselectable": "true", "aria-orientation": "horizontal",
     });
     this.place = this.list;
@@ -115,8 +118,12 @@ class TokenView {
 
   paint(token, row) {
     const bin = binOf(this.axis, row);
-    if (bin === null) token.removeAttribute("data-bin");
-    else token.setAttribute("data-bin", bin);
+    const attribute = this.axis.attribute ?? BIN;
+    if (token.solAttribute !== attribute || bin === null) {
+      token.removeAttribute(token.solAttribute ?? attribute);
+    }
+    token.solAttribute = attribute;
+    if (bin !== null) token.setAttribute(attribute, bin);
   }
 
   setAxis(axis) {

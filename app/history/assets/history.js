@@ -45,7 +45,7 @@ class HistoryPage {
       show(this.more, answer.next !== null);
       show(this.error, false);
       setText(this.empty, this.search.value ? "No run's prompt has these words."
-        : "Nothing yet. Generate something in Explore, and it will be listed here.");
+        : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
       if (turn === this.turn) this.failed(error);
@@ -61,8 +61,9 @@ class HistoryPage {
     this.fail(error.refused ? error.message : "The server does not answer. Try again.");
   }
 
-  open(runId) {
-    openInExplore(runId, this.showTab);
+  open(id, kind) {
+    if (kind === "inspection") openInInspect(id, this.showTab);
+    else openInExplore(id, this.showTab);
   }
 
   async import(file) {
@@ -78,22 +79,27 @@ class HistoryPage {
   }
 
   row(run) {
+    const isInspection = run.kind === "inspection";
+    const link = linkTo({ [isInspection ? "inspection" : "run"]: run.id });
+    const tool = (label, action) => h("button", { type: "button", class: "sol-chip",
+      "aria-label": `${label}: ${run.title}`, onclick: () => action(run) }, label);
+    const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running";
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      this.open(run.id);
+      this.open(run.id, run.kind);
     };
     const copy = h("button", { type: "button", class: "sol-chip",
       "aria-label": `Copy link: ${run.title}`,
       onclick: async () => {
-        await copyText(runUrl(run.id));
+        await copyText(link);
         setText(copy, "Copied");
         setTimeout(() => setText(copy, "Copy link"), 1600);
       } }, "Copy link");
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", running: "busy" };
     return h("li", { class: "sol-history-row" },
       h("div", {},
-        h("a", { class: "sol-history-title", href: runUrl(run.id), dir: "auto", onclick: open },
+        h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: open },
           run.title),
         h("div", { class: "sol-history-facts" },
           h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
@@ -102,19 +108,20 @@ class HistoryPage {
           h("span", {}, count(run.tokens, "token")),
           h("time", { datetime: run.created_at }, whenText(run.created_at)),
           h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id))),
-      h("div", { class: "sol-history-tools" }, copy,
-        run.tokens > 0 && run.status !== "running" && h("button", { type: "button", class: "sol-chip",
-          "aria-label": `Compare: ${run.title}`, onclick: () => this.compare(run) }, "Compare"),
-        run.status !== "running" && exportMenu(this.api, () => ({ kind: "run", id: run.id }),
+      h("div", { class: "sol-history-tools" },
+        hasTokens && tool("Inspect", () => this.handTo("inspect", run)),
+        hasTokens && tool("Compare", () => this.handTo("compare", run)),
+        copy,
+        !isInspection && run.status !== "running" && exportMenu(this.api, () => ({ kind: "run", id: run.id }),
           (message) => this.fail(message), `Export: ${run.title}`),
-        run.can_delete && h("button", { type: "button", class: "sol-chip",
-          "aria-label": `Delete: ${run.title}`, onclick: () => this.ask(run) }, "Delete")));
+        run.can_delete && tool("Delete", () => this.ask(run))));
   }
 
-  compare(run) {
-    window.solCompareRun = run.id; // for a tab that is not there yet
-    dispatchEvent(new CustomEvent("sol:compare-run"));
-    this.showTab("compare");
+  // A tab may not be there yet; it then takes the run from the window.
+  handTo(tab, run) {
+    window.solHandedRun = { [tab]: run.id };
+    dispatchEvent(new CustomEvent("sol:hand-run"));
+    this.showTab(tab);
   }
 
   ask(run) {

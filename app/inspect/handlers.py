@@ -1,0 +1,124 @@
+"""What the Inspect page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from app.errors import AppError
+from app.explore.handlers import list_policies, stop_run
+from app.explore.settings import checked_prompt
+from app.inspect.settings import config_from_settings, settings_from_config
+from app.page_calls import Handler, Request, field, owner_of
+from app.services import Services
+from app.views import iso, run_title
+from sol_core.config import GenerationConfig, config_from_dict
+from sol_core.inspection import InspectionConfig
+from storage import RunKind
+
+__all__ = ["HANDLERS"]
+
+KIND: RunKind = "inspection"
+NUM_SAVED = 50
+
+
+def home(services: Services, request: Request) -> dict[str, Any]:
+    """State of the model, and this visitor's unfinished inspection, which a reload takes up."""
+    return {
+        "model": asdict(services.loader.status()),
+        "active": services.runs.active(owner_of(request), KIND),
+    }
+
+
+def retry_model(services: Services, request: Request) -> dict[str, Any]:
+    """Load the model again after a failure."""
+    services.loader.retry()
+    return home(services, request)
+
+
+def saved_runs(services: Services, request: Request) -> dict[str, Any]:
+    """The newest generations that have ended, to choose one from."""
+    owner = owner_of(request)
+    records = services.store.runs.list(
+        owner=owner if services.is_shared else None, limit=NUM_SAVED, kind="generation"
+    )
+    return {
+        "runs": [
+            {
+                "id": record.id,
+                "title": record.title or run_title(record.prompt),
+                "tokens": record.num_tokens,
+                "created_at": iso(record.created_at),
+            }
+            for record in records
+            if record.status != "running" and record.num_tokens > 0
+        ]
+    }
+
+
+def start_inspection(services: Services, request: Request) -> dict[str, Any]:
+    """Check the settings, put the inspection in line, answer with its id.
+
+    ``run_id`` names a saved run, whose generated tokens are then inspected instead of ``text``.
+    """
+    owner, config = owner_of(request), config_from_settings(field(request, "settings", dict))
+    if request.get("run_id") is None:
+        text = checked_prompt(field(request, "text", str))
+    else:
+        text, config = _of_run(services, owner, field(request, "run_id", str), config)
+    return {"run_id": services.runs.start(owner, text, config)}
+
+
+def poll_run(services: Services, request: Request) -> dict[str, Any]:
+    """Rows from the cursor on; the first answer also says what the inspection is."""
+    cursor, run_id = max(0, field(request, "cursor", int)), field(request, "run_id", str)
+    view = services.runs.poll(owner_of(request), run_id, cursor, KIND)
+    if view["status"] == "loading":
+        view["model"] = asdict(services.loader.status())
+    if run := view.get("run"):
+        run["settings"] = settings_from_config(run["config"])
+    return view
+
+
+def look_at_token(services: Services, request: Request) -> dict[str, Any]:
+    """One token of a row under every level of every axis, and what it did to the next."""
+    run_id, index = field(request, "run_id", str), field(request, "index", int)
+    return services.lens.look(owner_of(request), run_id, index, field(request, "row", int))
+
+
+def look_at_plane(services: Services, request: Request) -> dict[str, Any]:
+    """The joint grid of attention and channels of one token, at one bit width."""
+    run_id, index = field(request, "run_id", str), field(request, "index", int)
+    bits, row = field(request, "bits", int), field(request, "row", int)
+    return services.lens.plane(owner_of(request), run_id, index, bits, row)
+
+
+HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler
+    for handler in (
+        home,
+        retry_model,
+        saved_runs,
+        start_inspection,
+        poll_run,
+        stop_run,
+        look_at_token,
+        look_at_plane,
+        list_policies,
+    )
+}
+
+
+def _of_run(
+    services: Services, owner: str, run_id: str, config: InspectionConfig
+) -> tuple[str, InspectionConfig]:
+    """A saved run's prompt, and the configuration that inspects what was generated after it."""
+    view = services.runs.ended(owner, run_id)
+    rows = services.runs.all_rows(owner, view)
+    if not rows:
+        raise AppError("This run has no generated tokens: there is nothing to inspect.")
+    chat = config_from_dict(GenerationConfig, view["run"]["config"]).chat
+    tokens = tuple(row["id"] for row in rows)
+    # The limit is for texts; a run is never cut.
+    whole = replace(config, generated=tokens, chat=chat, max_tokens=None)
+    return str(view["run"]["prompt"]), whole

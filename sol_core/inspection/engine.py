@@ -1,0 +1,242 @@
+"""Scores a text token by token under several schedules, as rows of one batch.
+
+Teacher forcing on the one decode loop (``decoding.py``): the step that feeds a token is scored
+on the one after it. All rows share the densely read prefix and the text's token path; each has
+its own schedule and its own KV cache from there on, so what a compressed step left in its
+cache stays with it (SOL, arXiv:2605.10875, "KV pollution"). Row 0 is dense and the reference.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from sol_core.actions import Budget
+from sol_core.cost import CostModel
+from sol_core.decoding import DecodeOptions, DecodeStep, decode, prefill_in_chunks
+from sol_core.errors import ConfigError
+from sol_core.evaluation.rollout import score_step
+from sol_core.evaluation.token_kinds import predicted_kinds
+from sol_core.events import Alternative, StepCost
+from sol_core.generation import NUM_ALTERNATIVES, encode_prompt, never
+from sol_core.generation_schedules import GenerationSchedules
+from sol_core.inspection.config import InspectionConfig
+from sol_core.inspection.records import (
+    InspectedRow,
+    InspectedToken,
+    InspectionEnd,
+    InspectionEvent,
+    InspectionStart,
+    RowTotals,
+)
+from sol_core.inspection.report import difficulty
+from sol_core.loading import LanguageModel
+from sol_core.text_stream import TextStream
+
+__all__ = ["cut", "inspect_text", "text_tokens"]
+
+
+def inspect_text(
+    model: LanguageModel,
+    text: str,
+    config: InspectionConfig,
+    should_stop: Callable[[], bool] = never,
+    policies: Callable[[str], Path] = Path,
+) -> Iterator[InspectionEvent]:
+    """Score a text under ``config.rows``.
+
+    Args:
+        should_stop: asked before every step and every prefill chunk.
+        policies: finds the folder of a policy by its name; by default the name is a folder.
+    Yields: one InspectionStart, an InspectedToken per scored token, one InspectionEnd.
+    Raises: SolError for a text or configuration that cannot be run, before any event.
+    """
+    tokens, prefix = text_tokens(model, text, config)
+    schedules = GenerationSchedules(model, config.as_generation(), policies)
+    return _Inspection(model, tokens, prefix, config, schedules, should_stop).run()
+
+
+def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tuple[list[int], int]:
+    """All tokens of a text, and how many of them are the prefix; it may need cutting yet.
+
+    Raises: ConfigError, ContextLengthError.
+    """
+    if config.generated:
+        if not all(0 <= token < model.spec.vocab_size for token in config.generated):
+            raise ConfigError(
+                f"generated has tokens outside the vocabulary of {model.name} "
+                f"(0 to {model.spec.vocab_size - 1})"
+            )
+        prompt = encode_prompt(model, text, chat=config.chat)
+        return [*prompt, *config.generated], len(prompt)
+    if not text.strip():
+        raise ConfigError("the text is empty: there is nothing to score")
+    # Lone surrogates cannot be encoded; they would crash the tokenizer.
+    tokens = list(model.tokenizer(text.encode("utf-8", "replace").decode())["input_ids"])
+    if len(tokens) <= config.prefix_tokens:
+        raise ConfigError(
+            f"the text has {len(tokens)} token{'s' * (len(tokens) != 1)} for {model.name}, of "
+            f"which the first {config.prefix_tokens} cannot be scored: give a longer text"
+        )
+    return tokens, config.prefix_tokens
+
+
+def cut(model: LanguageModel, tokens: list[int], config: InspectionConfig) -> list[int]:
+    """The tokens that are looked at: up to ``max_tokens`` and the end of the context.
+
+    The last one is scored and not fed, so it needs no room in the context.
+    """
+    room = model.context_length + 1
+    return tokens[: min(room, config.max_tokens or room)]
+
+
+class _Inspection:
+    """State of one inspection while it runs."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokens: list[int],
+        prefix: int,
+        config: InspectionConfig,
+        schedules: GenerationSchedules,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.model, self.config, self.prefix = model, config, prefix
+        self.schedules, self.should_stop = schedules, should_stop
+        self.text_tokens = len(tokens)
+        self.tokens = cut(model, tokens, config)
+        self.kinds = predicted_kinds(model.tokenizer, self.tokens)
+        self.stream = TextStream(model.tokenizer, self.tokens[:prefix])
+        self.specials = set(model.tokenizer.all_special_ids)
+        self.costs = CostModel(
+            model.spec, model.lm.dtype.itemsize, model.lm.dtype.itemsize, config.grid.page_size
+        )
+        self.made: list[InspectedToken] = []
+
+    @torch.no_grad()
+    def run(self) -> Iterator[InspectionEvent]:
+        began = time.perf_counter()
+        lm, first = self.model.lm, self.prefix - 1
+        cache = lm.new_cache(1, self.prefix, page_size=self.config.grid.page_size)
+        state = prefill_in_chunks(
+            lm,
+            self.tokens[:first],
+            cache,
+            observe=self.schedules.observes,
+            should_stop=self.should_stop,
+        )
+        steps = len(self.tokens) - self.prefix
+        yield InspectionStart(
+            rows=self.config.rows,
+            prefix=tuple(self.tokens[: self.prefix]),
+            prefix_text=self._spelled(self.tokens[: self.prefix]),
+            text_tokens=self.text_tokens,
+            scored_tokens=steps,
+            elapsed_ms=_ms_since(began),
+        )
+        options = DecodeOptions(
+            max_steps=steps,
+            quant_site=self.config.grid.quant_site,
+            episode_steps=self.config.episode_steps,
+            rows_per_sequence=len(self.config.rows),
+        )
+        decode_began = time.perf_counter()
+        stopped = self.should_stop()
+        if not stopped:
+            for step in decode(
+                lm,
+                cache,
+                [self.tokens[first]],
+                self.schedules.build(steps),
+                lambda step: [self._target(step)],
+                options,
+                state,
+            ):
+                self.made.append(self._scored(step, began))
+                yield self.made[-1]
+                stopped = len(self.made) < steps and self.should_stop()
+                if stopped:
+                    break
+        yield self._end(stopped, _ms_since(decode_began))
+
+    def _target(self, step: DecodeStep) -> int:
+        """The token that a step is scored on, and that the next one feeds."""
+        return self.tokens[self.prefix + step.index]
+
+    def _scored(self, step: DecodeStep, began: float) -> InspectedToken:
+        token, cached = self._target(step), step.cached_tokens[0]
+        target = torch.tensor([token], device=self.model.lm.device)
+        nll, kl = score_step(step.log_probabilities[None], target)
+        scores = zip(
+            self.config.rows,
+            step.actions,
+            nll[0].tolist(),
+            kl[0].tolist(),
+            step.entropy.tolist(),
+            strict=True,
+        )
+        rows = tuple(
+            InspectedRow(
+                *score,
+                cost=self.costs.decode_step(step.actions[row], cached)
+                + self.schedules.policy_cost(row),
+                policy=self.schedules.distribution(row),
+            )
+            for row, score in enumerate(scores)
+        )
+        shown = self.stream.push(token)
+        return InspectedToken(
+            index=step.index,
+            token_id=token,
+            text=self._spelled([token]) if token in self.specials else shown,
+            kind=self.kinds[self.prefix + step.index - 1],
+            top=self._alternatives(step),
+            rows=rows,
+            cached_tokens=cached,
+            step_ms=_ms_since(step.started),
+            elapsed_ms=_ms_since(began),
+        )
+
+    def _alternatives(self, step: DecodeStep) -> tuple[Alternative, ...]:
+        dense = step.log_probabilities[0]
+        best = dense.topk(min(NUM_ALTERNATIVES, dense.shape[0]))
+        probabilities = best.values.exp().tolist()
+        return tuple(
+            Alternative(token, self._spelled([token]), probability)
+            for token, probability in zip(best.indices.tolist(), probabilities, strict=True)
+        )
+
+    def _spelled(self, tokens: list[int]) -> str:
+        return str(self.model.tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
+
+    def _end(self, stopped: bool, decode_ms: float) -> InspectionEnd:
+        count = len(self.made)
+        totals = tuple(self._totals(row, name) for row, name in enumerate(self.config.rows))
+        return InspectionEnd(
+            reason="stopped" if stopped else "finished",
+            num_tokens=count,
+            decode_ms=decode_ms,
+            tokens_per_s=1000 * count / decode_ms if decode_ms > 0 else 0.0,
+            rows=totals if count else (),
+            report=difficulty(self.config.rows, self.made) if count else None,
+        )
+
+    def _totals(self, row: int, name: str) -> RowTotals:
+        count = max(len(self.made), 1)
+        steps = [token.rows[row] for token in self.made]
+        axes = zip(*(step.action.as_tuple() for step in steps), strict=True)
+        return RowTotals(
+            name=name,
+            nll=sum(step.nll for step in steps) / count,
+            kl=sum(step.kl for step in steps) / count,
+            spend=Budget(*(sum(axis) / count for axis in axes)),
+            cost=sum((step.cost for step in steps), StepCost()),
+        )
+
+
+def _ms_since(start: float) -> float:
+    return (time.perf_counter() - start) * 1000

@@ -1,0 +1,267 @@
+"""Frozen records of an inspection: what streams while it runs, and what it adds up to.
+
+Information is in nats, times are milliseconds and measured, costs are computed (``cost.py``).
+Every record's ``to_dict`` is plain JSON; ``inspection_json`` puts a whole one together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sol_core.actions import Action, Budget
+from sol_core.events import Alternative, StepCost
+
+__all__ = [
+    "INSPECTION_VERSION",
+    "DifficultyReport",
+    "InspectedRow",
+    "InspectedToken",
+    "InspectionEnd",
+    "InspectionEvent",
+    "InspectionStart",
+    "KindSpend",
+    "RowReport",
+    "RowTotals",
+    "TokenPlace",
+    "inspection_json",
+]
+
+INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionStart:
+    """The prefix has been read densely; scoring starts.
+
+    Attributes:
+        rows: names of the rows, "dense" first: "static", "policy:NAME", … Every token's
+            ``rows`` and every list of rows elsewhere is in this order.
+        prefix: token ids that were read and are not scored.
+        prefix_text: the same as text, special tokens spelled out.
+        text_tokens: tokens of the whole text.
+        scored_tokens: those that will be scored; fewer than the rest of the text where it was
+            cut at ``max_tokens`` or at the end of the model's context.
+        elapsed_ms: of the dense pass.
+    """
+
+    rows: tuple[str, ...]
+    prefix: tuple[int, ...]
+    prefix_text: str
+    text_tokens: int
+    scored_tokens: int
+    elapsed_ms: float
+
+    @property
+    def tokens_left_out(self) -> int:
+        """Tokens at the text's end that are not scored."""
+        return self.text_tokens - len(self.prefix) - self.scored_tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "prefill", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedRow:
+    """The step that foretold a token, as one schedule took it, on its own KV cache.
+
+    Attributes:
+        name: of the row, as in ``InspectionStart.rows``.
+        action: what the step was allowed to spend.
+        nll: −log p(token), nats.
+        kl: KL(dense ‖ row) of the step's distribution, nats; 0 for the dense row.
+        entropy: of the row's distribution, nats.
+        cost: computed cost of the step at its action, the policy's network included.
+        policy: a policy's probability of every level, per axis; None for other schedules.
+    """
+
+    name: str
+    action: Action
+    nll: float
+    kl: float
+    entropy: float
+    cost: StepCost
+    policy: tuple[tuple[float, ...], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedToken:
+    """One token of the text under every schedule.
+
+    Attributes:
+        index: 0-based number among the scored tokens.
+        token_id: id in the tokenizer's vocabulary.
+        text: what the token adds to the visible text; "" while a character is incomplete.
+        kind: word start, continuation, number, punctuation, name, code or other.
+        top: the dense row's five most probable tokens, best first.
+        rows: in the order of ``InspectionStart.rows``; the dense row first.
+        cached_tokens: KV cache length that the step attended over, its own input included.
+        step_ms: measured wall time of the step, all rows together.
+        elapsed_ms: measured wall time since the inspection began.
+    """
+
+    index: int
+    token_id: int
+    text: str
+    kind: str
+    top: tuple[Alternative, ...]
+    rows: tuple[InspectedRow, ...]
+    cached_tokens: int
+    step_ms: float
+    elapsed_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "token", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class RowTotals:
+    """A schedule over all scored tokens.
+
+    Attributes:
+        nll, kl: means per token, nats.
+        spend: achieved mean per axis.
+        cost: computed, summed.
+    """
+
+    name: str
+    nll: float
+    kl: float
+    spend: Budget
+    cost: StepCost
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPlace:
+    """An entry of a list: a token, and the numbers that put it there.
+
+    Attributes:
+        index: of the token, as in ``InspectedToken``.
+        nll, kl: of the list's row, nats.
+        loss: NLL of the row less that of the dense row, nats; negative where it was lucky.
+        entropy: of the dense row, nats.
+        spend: net keep rate of the row's action: mean of attention, channels and bits / 16.
+        cheaper: of an over-served token, the row that spent less at no harm; "" elsewhere.
+        cheaper_spend, cheaper_kl: that row's net keep rate and KL.
+    """
+
+    index: int
+    text: str
+    nll: float
+    kl: float
+    loss: float
+    entropy: float
+    spend: float
+    cheaper: str = ""
+    cheaper_spend: float | None = None
+    cheaper_kl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpend:
+    """Tokens of one kind under one schedule.
+
+    Attributes:
+        tokens: how many there are.
+        share: of all scored tokens.
+        keep, channels, bits: mean spend per axis.
+        kl: mean KL to dense, nats.
+        loss: mean NLL less that of the dense row, nats.
+    """
+
+    kind: str
+    tokens: int
+    share: float
+    keep: float
+    channels: float
+    bits: float
+    kl: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowReport:
+    """Where one schedule spent, and whether that was where it was needed.
+
+    Attributes:
+        correlation: Spearman's, per axis (keep, channels, bits) with the dense row's surprisal
+            and entropy; 0 where an axis never varies.
+        kinds: spend by kind of token; kinds that do not occur are left out.
+        under_served: tokens that lost most against dense although less than everything was
+            spent, the largest ``loss`` first.
+        over_served: tokens at which another row that spent less stayed within
+            ``HARMLESS_KL`` of dense, the largest difference of spends first.
+    """
+
+    name: str
+    correlation: dict[str, dict[str, float]]
+    kinds: tuple[KindSpend, ...]
+    under_served: tuple[TokenPlace, ...]
+    over_served: tuple[TokenPlace, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DifficultyReport:
+    """Spend against difficulty.
+
+    Attributes:
+        least_confident: tokens to which the dense row gave the least probability.
+        rows: one report per schedule, the dense row left out: it spends the same everywhere.
+    """
+
+    least_confident: tuple[TokenPlace, ...]
+    rows: tuple[RowReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionEnd:
+    """The inspection ended.
+
+    Attributes:
+        reason: "finished", or "stopped" before its end.
+        decode_ms: measured, the prefix not counted.
+        rows: totals per row; empty without tokens.
+        report: None without tokens.
+    """
+
+    reason: Literal["finished", "stopped"]
+    num_tokens: int
+    decode_ms: float
+    tokens_per_s: float
+    rows: tuple[RowTotals, ...]
+    report: DifficultyReport | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "finish", **asdict(self)}
+
+
+InspectionEvent = InspectionStart | InspectedToken | InspectionEnd
+
+
+def inspection_json(
+    text: str,
+    model: str,
+    config: dict[str, Any],
+    start: dict[str, Any] | None,
+    tokens: Sequence[dict[str, Any]],
+    end: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """A whole inspection as one JSON object, from its records' JSON.
+
+    Args:
+        text: what was inspected; of a saved run, its prompt.
+        model: name of the model.
+        config: of ``InspectionConfig``.
+        start, end: None where the inspection did not get there.
+    """
+    return {
+        "kind": "inspection",
+        "version": INSPECTION_VERSION,
+        "model": model,
+        "text": text,
+        "config": config,
+        "start": start,
+        "tokens": list(tokens),
+        "end": end,
+    }
