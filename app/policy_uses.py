@@ -7,9 +7,12 @@ before the policy was made or imported means another one that had the name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from app.policy_library import PolicyLibrary, StoredPolicy
-from storage import JobRecord, Store
+
+if TYPE_CHECKING:
+    from storage import JobRecord, Store
 
 __all__ = ["PolicyUses", "uses_of"]
 

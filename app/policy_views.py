@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.evaluate.figures import method_label, result_view
+from app.evaluation_figures import method_label, result_view
 from app.policy_library import StoredPolicy
 from app.views import iso
-from storage import JobRecord
+
+if TYPE_CHECKING:
+    from storage import JobRecord
 
 __all__ = ["headline_of", "policy_row"]
 

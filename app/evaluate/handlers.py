@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from app.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
-from app.evaluate.figures import result_view
 from app.evaluate.request import checked_policies, config_of, values_of
+from app.evaluation_figures import result_view
 from app.evaluation_files import csv_text, json_text
 from app.job_calls import JOB_HANDLERS, check_jobs_allowed, check_room, refusal, visible_job
 from app.page_calls import Handler, Request, RequestError, field, owner_of

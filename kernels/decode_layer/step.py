@@ -29,7 +29,7 @@ class ModelTable(NamedTuple):
     Attributes:
         places: [L, 12, 3] int64, per layer the address, rows and columns of the arrays of
             AttentionWeights, then of MlpWeights, in their order; vectors have one row.
-        number: [1], of the matrices' type.
+        number: [1], of the matrices' type: float32, or bfloat16 as uint16 bit patterns.
         out_major, gelu, epsilon: as in the two.
         windows, ropes: [L] int64, which of the step's windows and ropes is the layer's.
         middle: [2] int64, layers after which the residual stream is kept.
@@ -51,11 +51,13 @@ class CacheTable(NamedTuple):
     Attributes:
         places: [L, 2, 4] int64, per layer the addresses of keys, values, page minima and
             maxima of the rows' own block, then of the shared one.
+        number: [1], of their type, which need not be the weights'.
         extend_bounds: [L] bool, whether to take the new keys into their pages' bounds.
         sizes: of each of the two blocks, sequences and tokens each of them holds.
     """
 
     places: Any
+    number: Any
     extend_bounds: Any
     sizes: Any
 
@@ -166,8 +168,8 @@ def run_halves(halves, streams, model, cache, rows, mlp, angles, outside):
             turned = angles[model.ropes[layer]]
             size = turned.shape[2]
             weights = _attention_weights(places, model, hidden)
-            own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, model.number)
-            shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, model.number)
+            own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
+            shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
             seen = _rows_of(rows, model.windows[layer], cache.extend_bounds[layer])
             attention_rows(hidden, weights, (own, shared), seen, turned, outside[layer])
         else:

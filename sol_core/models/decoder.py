@@ -228,7 +228,7 @@ class FrozenLM:
         lap = no_lap if clock is None else clock.lap
         integers = self.has_integer_mlp and any(takes_integers(a, quant_site) for a in actions)
         few = cache.num_rows <= FEW_ROWS and not runs_triton(self.weights.embedding)
-        if few and not integers and self._few_rows is not None:
+        if few and not integers and self._few_rows and self._few_rows.takes(cache):
             request = StepRequest(actions, quant_site, observe, lap)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)

@@ -71,10 +71,14 @@ class FewRowStep:
                 for linear in (layer.query_key_value, layer.attention_output, layer.down)
             }
             biased = layer.gate_up.bias is not None or layer.down.bias is not None
-            if biased or None in layouts or len(layouts) > 1:
+            if biased or None in layouts or len(layouts) > 1 or not _has_types(layer, head.dtype):
                 return None
         kernels = None if lies_out_major(head) is None else few_row_kernels()
         return None if kernels is None else FewRowStep(spec, weights, kernels)
+
+    def takes(self, cache: KVCache) -> bool:
+        """Whether the kernels can read and write this cache."""
+        return cache.dtype in DTYPES
 
     def run(
         self, hidden: Tensor, angles: dict[Any, Any], cache: KVCache, request: StepRequest
@@ -163,12 +167,22 @@ class FewRowStep:
         )
         sparse = any(action.keep_fraction < 1 for action in request.actions)
         places, extend = cache.step_places(with_bounds=request.observe or sparse)
-        return rows, CacheTable(_int64(places), np.array(extend), cache.sizes())
+        number = as_array(torch.empty(1, dtype=cache.dtype))
+        return rows, CacheTable(_int64(places), number, np.array(extend), cache.sizes())
 
 
 def _calls(halves: int, lap: Lap) -> list[tuple[int, int]]:
     """The halves of layers that each call runs: all at once, or one by one for a clock."""
     return [(0, halves)] if lap is no_lap else [(half, half + 1) for half in range(halves)]
+
+
+def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
+    """Whether the arrays have the types under which the kernels address them."""
+    matrices = (layer.query_key_value, layer.attention_output, layer.gate_up, layer.down)
+    norms = (layer.attention_norm, layer.mlp_norm)
+    return {linear.weight.dtype for linear in matrices} == {dtype} and {
+        norm.dtype for norm in norms
+    } == {torch.float32}
 
 
 def _layer_arrays(layer: LayerWeights) -> list[Any]:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.evaluate.figures import bit_share, figures_of, pareto_front, result_view
 from app.evaluate.request import (
     DEFAULT_VALUES,
     MAX_POLICIES,
@@ -20,6 +19,7 @@ from app.evaluate.request import (
     config_of,
     values_of,
 )
+from app.evaluation_figures import bit_share, figures_of, pareto_front, result_view
 from app.evaluation_files import csv_text, json_text
 from sol_core.errors import ConfigError
 from tests.job_samples import RANDOM_SCHEDULES, evaluation_result
