@@ -27,7 +27,14 @@ from sol_core.events import (
 
 __all__ = ["FAKE_MODEL", "FakeEngine", "fake_load", "make_token"]
 
-FAKE_MODEL = SimpleNamespace(
+
+class _FakeModel(SimpleNamespace):
+    @property
+    def tokenizer(self) -> Any:
+        raise SolError("The stand-in model has no tokenizer.")
+
+
+FAKE_MODEL = _FakeModel(
     name="fake-model",
     fingerprint="59bc67149cc45deb72540bafc014dfdc",  # as the shipped policy's model
     dtype_name="float32",

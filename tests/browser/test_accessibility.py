@@ -33,7 +33,17 @@ pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 OWNER = "c" * 32
-TABS = ("Explore", "Compare", "Train", "Evaluate", "Benchmark", "Policies", "History", "Learn")
+TABS = (
+    "Explore",
+    "Inspect",
+    "Compare",
+    "Train",
+    "Evaluate",
+    "Benchmark",
+    "Policies",
+    "History",
+    "Learn",
+)
 
 # Faults of Gradio's own page, by axe rule and the start of the selector, each with its report.
 # None in 6.31 with axe-core 4.12; add (rule, selector, link to the report) when one appears.
@@ -76,9 +86,21 @@ def fill_explore(visitor: Visitor) -> None:
     state = visitor.page.locator(".sol-status .sol-state")
     expect(state).to_have_text("Finished", timeout=120_000)
     visitor.tokens.nth(3).click()
-    expect(visitor.page.locator(".sol-lens-line").first).to_be_attached()
+    expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=120_000)
     visitor.page.locator("summary", has_text="Joint grid").click()
     expect(visitor.page.locator(".is-plane .sol-heat").first).to_be_attached()
+
+
+def fill_inspect(visitor: Visitor) -> None:
+    form = visitor.page.locator(".sol-inspect form")
+    form.get_by_label("Text", exact=True).fill("The keeper wrote: 12 boats came home. " * 2)
+    form.get_by_role("button", name="Inspect", exact=True).click()
+    state = visitor.page.locator(".sol-inspect .sol-state").first
+    expect(state).to_have_text("Finished", timeout=120_000)
+    visitor.page.locator(".sol-inspect .sol-lines .sol-token").nth(3).click()
+    expect(visitor.page.locator(".sol-inspect .sol-lens-line").first).to_be_attached(
+        timeout=120_000
+    )
 
 
 def fill_learn(visitor: Visitor) -> None:
@@ -88,7 +110,11 @@ def fill_learn(visitor: Visitor) -> None:
     expect(lesson.locator(".sol-learn-choice").first).to_be_visible()
 
 
-FILL: dict[str, Callable[[Visitor], None]] = {"Explore": fill_explore, "Learn": fill_learn}
+FILL: dict[str, Callable[[Visitor], None]] = {
+    "Explore": fill_explore,
+    "Inspect": fill_inspect,
+    "Learn": fill_learn,
+}
 
 
 def violations(page: Page) -> Iterator[str]:
