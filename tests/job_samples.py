@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sol_core.actions import Budget
+from sol_core.actions import ActionGrid, Budget
 from sol_core.evaluation.config import REFERENCE_BUDGETS
 
 __all__ = ["evaluation_result", "metric_row", "read_stand_in", "store_policy", "train_sample"]
@@ -165,4 +165,6 @@ def store_policy(policies: Path, name: str) -> None:
 
 def read_stand_in(folder: Path) -> Any:
     """In place of ``read_policy_info``: what ``store_policy`` wrote."""
-    return SimpleNamespace(**json.loads((folder / "config.json").read_text("utf-8")))
+    saved = json.loads((folder / "config.json").read_text("utf-8"))
+    network = SimpleNamespace(network="factored")
+    return SimpleNamespace(**saved, fingerprint="", config=network, grid=ActionGrid(), summary={})

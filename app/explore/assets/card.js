@@ -39,7 +39,8 @@ class TokenCard {
   hideSoon(then) {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      if (this.token && this.token === document.activeElement) return;
+      const focused = document.activeElement;
+      if (this.token && (focused === this.token || focused === this.element)) return;
       this.hide();
       then?.();
     }, LEAVE_DELAY_MS);
@@ -75,6 +76,7 @@ class TokenCard {
     const goesBelow = below >= wanted || below >= above;
     const tall = Math.max(Math.min(wanted, goesBelow ? below : above), 60);
     card.style.maxHeight = `${tall}px`;
+    card.tabIndex = tall < wanted ? 0 : -1; // what scrolls can be focused
     const left = Math.min(Math.max(at.left - 16, CARD_MARGIN),
       width - card.offsetWidth - CARD_MARGIN);
     card.style.left = `${Math.max(left, CARD_MARGIN)}px`;

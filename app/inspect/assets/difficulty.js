@@ -62,7 +62,7 @@ class Difficulty {
     return h("section", { class: "sol-difficulty-correlation" },
       h("h3", {}, "Spend goes along with"),
       h("table", { class: "sol-inspect-table" },
-        h("thead", {}, h("tr", {}, ["", "Surprisal", "Entropy"].map((name) =>
+        h("thead", {}, h("tr", {}, h("td"), ["Surprisal", "Entropy"].map((name) =>
           h("th", { scope: "col" }, name)))),
         h("tbody", {}, CORRELATED.map(([key, name]) => h("tr", {}, h("th", { scope: "row" }, name),
           ["surprisal", "entropy"].map((of) => h("td", {}, signed(row.correlation[key][of], 2))))))),
