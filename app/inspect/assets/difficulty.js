@@ -43,12 +43,13 @@ class Difficulty {
   }
 
   kinds(row) {
-    const columns = ["Kind of token", "Tokens", "Attention", "Channels", "Bits", "KL", "Lost vs dense"];
+    const columns = ["Kind of [[token]]", "Tokens", "[[attention kept|Attention]]", "[[channels kept|Channels]]",
+      "[[bits|Bits]]", "[[kl|KL]]", "Lost vs [[dense]]"];
     return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, "Spend by kind of token"),
       h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
         "aria-label": "Spend by kind of token" },
       h("table", { class: "sol-inspect-table" },
-        h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))),
+        h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, glossed(name))))),
         h("tbody", {}, row.kinds.map((kind) => h("tr", {}, h("th", { scope: "row" }, kind.kind),
           h("td", {}, kind.tokens.toLocaleString("en")),
           [["attention", kind.keep], ["channels", kind.channels], ["bits", kind.bits / 16]]
@@ -62,8 +63,8 @@ class Difficulty {
     return h("section", { class: "sol-difficulty-correlation" },
       h("h3", {}, "Spend goes along with"),
       h("table", { class: "sol-inspect-table" },
-        h("thead", {}, h("tr", {}, h("td"), ["Surprisal", "Entropy"].map((name) =>
-          h("th", { scope: "col" }, name)))),
+        h("thead", {}, h("tr", {}, h("td"), ["[[surprisal|Surprisal]]", "[[entropy|Entropy]]"].map((name) =>
+          h("th", { scope: "col" }, glossed(name))))),
         h("tbody", {}, CORRELATED.map(([key, name]) => h("tr", {}, h("th", { scope: "row" }, name),
           ["surprisal", "entropy"].map((of) => h("td", {}, signed(row.correlation[key][of], 2))))))),
       h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the dense model's "

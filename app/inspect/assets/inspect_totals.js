@@ -4,12 +4,12 @@
 class Totals {
   constructor() {
     this.body = h("tbody", {});
-    this.columns = ["Schedule", "NLL", "Perplexity", "vs dense", "vs static", "KL", "Attention",
-      "Channels", "Bits", "Bytes saved"];
+    this.columns = ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense]]", "vs [[static]]",
+      "[[kl|KL]]", "[[attention kept|Attention]]", "[[channels kept|Channels]]", "[[bits|Bits]]", "Bytes saved"];
     this.element = h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
       "aria-label": "Schedules compared", hidden: true },
     h("table", { class: "sol-inspect-table" }, h("thead", {}, h("tr", {},
-      this.columns.map((name) => h("th", { scope: "col" }, name)))), this.body));
+      this.columns.map((name) => h("th", { scope: "col" }, glossed(name))))), this.body));
   }
 
   clear(names = []) {
