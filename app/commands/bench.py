@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rollout: schedules per window, which share its prefix (16)",
     )
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (5)")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="decode: also measure transformers under torch.compile (where there is a compiler)",
+    )
     parser.add_argument("--shape", help="kernels: SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B")
     parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
     parser.add_argument("--budget", type=float, default=0.5, help="kernels: κ and ρ (0.5)")
@@ -53,10 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; takes a minute or two."""
+    """Measure and print; takes some minutes."""
     console = Console()
     data_dir = open_data_dir(args)
-    console.say("measuring; leave the machine alone for a minute or two")
+    console.say("measuring; leave the machine alone for some minutes")
     measure = {"decode": _decode, "rollout": _rollout, "kernels": _kernels}[args.what]
     result = json_safe(measure(args, data_dir, console))
     console.clear()
@@ -80,7 +85,9 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     folder = locate_model(model_name(args), data_dir.root, console.progress)
     # The shipped policy belongs to the default model.
     policy = SHIPPED_FOLDER if model_name(args) == DEFAULT_MODEL else None
-    options = BenchOptions(folder, args.dtype, _context(args), args.new_tokens, args.rounds, policy)
+    options = BenchOptions(
+        folder, args.dtype, _context(args), args.new_tokens, args.rounds, policy, args.compile
+    )
     return bench_decode(options, console.progress)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,9 +28,11 @@ __all__ = ["BenchOptions", "bench_decode"]
 
 BUDGETS = (0.75, 0.5, 0.3)
 LONG_CONTEXTS = (2048, 8192)  # where the half budget is measured against dense
+THEIRS = "transformers"
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 Report = Callable[[str, float], None]
 Rates = dict[str, list[float]]
+COMPILERS = ("g++", "clang++")  # what torch.compile needs on a CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class BenchOptions:
         new_tokens: tokens per round and contestant.
         rounds: alternating rounds.
         policy_folder: of a policy whose own cost is measured; None for none.
+        compiled: also measure transformers under ``torch.compile`` with its static cache;
+            None: where there is a C++ compiler. Compiling takes a minute or two a dtype.
     """
 
     model_folder: Path
@@ -51,6 +56,7 @@ class BenchOptions:
     new_tokens: int = 48
     rounds: int = 5
     policy_folder: Path | None = None
+    compiled: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("context", "new_tokens", "rounds"):
@@ -59,7 +65,11 @@ class BenchOptions:
 
 
 class _Contestant(NamedTuple):
-    """Who runs, and what: ``kind`` is "fixed" (a budget), "policy" or "replay" (its actions)."""
+    """Who runs, and what.
+
+    ``side`` is "ours", "transformers" or "compiled" (transformers, compiled); ``kind`` is "fixed"
+    (a budget), "policy" or "replay" (its actions).
+    """
 
     side: str
     dtype: str
@@ -72,22 +82,23 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     """Measure and return a JSON-ready record.
 
     Keys: ``tokens_per_s`` by contestant (dense, budget_…, dense_2048, half_2048 and so on,
-    policy, replay, transformers by dtype), ``ratio_to_transformers`` (dense over its best
-    dtype), ``half_budget_speedup`` and ``half_budget_speedup_8192`` (keep and channel
-    budget 0.5 over dense at 2,048 and 8,192 tokens; null where the model's context is
-    shorter), ``policy_overhead`` (share of a step with the policy that the same actions
-    without it save, observing included; null without a policy), ``bandwidth_gb_s``
-    (measured read), ``floor_tokens_per_s`` (that bandwidth over the dense step's bytes),
-    ``bandwidth_share`` (dense over that floor) and ``overhead_ms`` (dense step minus the
-    floor's time). Ratios are medians of per-round ratios.
+    policy, replay, transformers and transformers_compiled by dtype),
+    ``ratio_to_transformers`` (dense over its best dtype, compiled or not),
+    ``half_budget_speedup`` and ``half_budget_speedup_8192`` (keep and channel budget 0.5 over
+    dense at 2,048 and 8,192 tokens; null where the model's context is shorter),
+    ``policy_overhead`` (share of a step with the policy that the same actions without it save,
+    observing included; null without a policy), ``bandwidth_gb_s`` (measured read),
+    ``floor_tokens_per_s`` (that bandwidth over the dense step's bytes), ``bandwidth_share``
+    (dense over that floor) and ``overhead_ms`` (dense step minus the floor's time). Ratios are
+    medians of per-round ratios.
     """
     bandwidth = measure_read_bandwidth()
     ours = _Worker("ours", options.dtype, options, on_progress)
     workers = {("ours", options.dtype): ours}
     try:
-        for dtype in TRANSFORMERS_DTYPES:
-            theirs = _Worker("transformers", dtype, options, on_progress)
-            workers["transformers", dtype] = theirs
+        for side in _their_sides(options):
+            for dtype in TRANSFORMERS_DTYPES:
+                workers[side, dtype] = _Worker(side, dtype, options, on_progress)
         contestants = _contestants(options, int(ours.ready["max_context"]))
         rates: Rates = {name: [] for name in contestants}
         total = options.rounds * len(contestants)
@@ -121,20 +132,24 @@ def _contestants(options: BenchOptions, max_context: int) -> dict[str, _Contesta
     if options.policy_folder is not None:
         found["policy"] = ours("policy", 0.5, options.context)
         found["replay"] = ours("replay", 0.5, options.context)
-    for dtype in TRANSFORMERS_DTYPES:
-        found[f"transformers_{dtype}"] = _Contestant(
-            "transformers", dtype, "fixed", 1.0, options.context
-        )
+    for side in _their_sides(options):
+        for dtype in TRANSFORMERS_DTYPES:
+            prefix = THEIRS if side == THEIRS else f"{THEIRS}_{side}"
+            found[f"{prefix}_{dtype}"] = _Contestant(side, dtype, "fixed", 1.0, options.context)
     return found
+
+
+def _their_sides(options: BenchOptions) -> tuple[str, ...]:
+    is_possible = any(shutil.which(compiler) for compiler in COMPILERS)
+    wanted = is_possible if options.compiled is None else options.compiled
+    return (THEIRS, "compiled") if wanted else (THEIRS,)
 
 
 def _summary(
     rates: Rates, bandwidth: float, ready: dict[str, Any], options: BenchOptions
 ) -> dict[str, Any]:
-    best_of_theirs = [
-        max(values)
-        for values in zip(*(rates[f"transformers_{d}"] for d in TRANSFORMERS_DTYPES), strict=True)
-    ]
+    theirs = [values for name, values in rates.items() if name.startswith(THEIRS)]
+    best_of_theirs = [max(values) for values in zip(*theirs, strict=True)]
     medians = {name: statistics.median(values) for name, values in rates.items()}
     floor = bandwidth * 1e9 / ready["dense_bytes"]
     slower = _ratio(rates, "policy", "replay")
@@ -142,7 +157,7 @@ def _summary(
         "tokens_per_s": medians,
         "tokens_per_s_rounds": rates,
         "ratio_to_transformers": statistics.median(
-            ours / theirs for ours, theirs in zip(rates["dense"], best_of_theirs, strict=True)
+            mine / best for mine, best in zip(rates["dense"], best_of_theirs, strict=True)
         ),
         "half_budget_speedup": _ratio(rates, "half_2048", "dense_2048"),
         "half_budget_speedup_8192": _ratio(rates, "half_8192", "dense_8192"),
@@ -180,7 +195,7 @@ class _Worker:
         arguments = [side, dtype, str(options.model_folder), policy]
         arguments += [str(options.context), str(options.new_tokens)]
         environment = dict(os.environ)
-        if side == "transformers":  # each side as it runs by itself
+        if side != "ours":  # each side as it runs by itself
             environment.pop("GOMP_SPINCOUNT", None)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sol_core.benchmarks.decode_worker", *arguments],

@@ -14,7 +14,7 @@ from sol_core.benchmarks.decode_worker import _Ours, _Replay
 from sol_core.loading import LanguageModel
 from tests.tiny_models import make_tiny_lm
 
-OPTIONS = BenchOptions(Path("model"), rounds=3, policy_folder=Path("policy"))
+OPTIONS = BenchOptions(Path("model"), rounds=3, policy_folder=Path("policy"), compiled=True)
 
 
 def test_ratios_are_medians_within_rounds() -> None:
@@ -24,13 +24,29 @@ def test_ratios_are_medians_within_rounds() -> None:
     rates["half_8192"] = [15.0, 20.0, 60.0]
     rates["policy"] = [9.0, 19.0, 39.0]
     rates["transformers_float32"] = [5.0, 5.0, 5.0]
-    rates["transformers_bfloat16"] = [4.0, 8.0, 4.0]
+    rates["transformers_bfloat16"] = [4.0, 4.0, 4.0]
+    rates["transformers_compiled_float32"] = [3.0, 3.0, 3.0]
+    rates["transformers_compiled_bfloat16"] = [4.0, 8.0, 4.0]
     found = _summary(rates, 1.0, {"dense_bytes": 5e7, "dtype": "float32"}, OPTIONS)
     assert found["half_budget_speedup"] == pytest.approx(1.2)
     assert found["half_budget_speedup_8192"] == pytest.approx(1.5)
     assert found["policy_overhead"] == pytest.approx(0.05)
     assert found["ratio_to_transformers"] == pytest.approx(2.5)
     assert found["bandwidth_share"] == pytest.approx(1.0)
+
+
+def test_transformers_is_compiled_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(options: BenchOptions) -> set[str]:
+        return {name for name in _contestants(options, 2048) if "compiled" in name}
+
+    monkeypatch.setenv("PATH", "")
+    assert compiled(BenchOptions(Path("model"))) == set()
+    both = {"transformers_compiled_float32", "transformers_compiled_bfloat16"}
+    assert compiled(BenchOptions(Path("model"), compiled=True)) == both
+    monkeypatch.undo()
+    monkeypatch.setattr("shutil.which", lambda name: name if name == "clang++" else None)
+    assert compiled(BenchOptions(Path("model"))) == both
+    assert compiled(BenchOptions(Path("model"), compiled=False)) == set()
 
 
 def test_contexts_beyond_the_model_and_absent_policies_are_null() -> None:
