@@ -167,4 +167,5 @@ def read_stand_in(folder: Path) -> Any:
     """In place of ``read_policy_info``: what ``store_policy`` wrote."""
     saved = json.loads((folder / "config.json").read_text("utf-8"))
     network = SimpleNamespace(network="factored")
-    return SimpleNamespace(**saved, fingerprint="", config=network, grid=ActionGrid(), summary={})
+    others = {"fingerprint": "", "config": network, "grid": ActionGrid(), "summary": {}}
+    return SimpleNamespace(**others | saved)
