@@ -19,7 +19,7 @@ from app.policy_library import SHIPPED_FOLDER
 from app.services import Services, build_services
 from app.sharing.handlers import EXPORT_HANDLERS, IMPORT_HANDLERS
 from tests.app.test_policy_files import FILES, evaluation, write_zip
-from tests.app.test_sharing import as_json, contents, save_run
+from tests.app.test_run_documents import as_json, contents, save_run
 from tests.fake_engine import FakeEngine, fake_load
 from tests.job_samples import metric_row
 
