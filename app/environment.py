@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from app.kernel_cache import kernel_cache_folder, remove_unused_caches
+
 __all__ = ["keep_local", "prepare"]
 
 SWITCHES = {
@@ -28,11 +30,11 @@ CACHES = {
     "HF_DATASETS_CACHE": "corpora/datasets",
     "GRADIO_TEMP_DIR": "cache/gradio",
     "MPLCONFIGDIR": "cache/matplotlib",
-    "NUMBA_CACHE_DIR": "cache/numba",
     "TORCH_HOME": "cache/torch",
     "TORCHINDUCTOR_CACHE_DIR": "cache/torchinductor",
     "TRITON_CACHE_DIR": "cache/triton",
 }
+KERNELS = "cache/numba"
 LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -44,6 +46,10 @@ def prepare(data_dir: Path) -> None:
         os.environ.setdefault(name, value)
     for name, folder in CACHES.items():
         os.environ.setdefault(name, str(data_dir / folder))
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        kernels = kernel_cache_folder(data_dir / KERNELS)
+        os.environ["NUMBA_CACHE_DIR"] = str(kernels)
+        remove_unused_caches(kernels)
 
 
 def keep_local() -> None:

@@ -11,7 +11,15 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-__all__ = ["FAST_SUMS", "exp_nonpositive", "kth_largest", "narrow", "outside_best", "widen"]
+__all__ = [
+    "FAST_SUMS",
+    "count_reaching",
+    "exp_nonpositive",
+    "kth_largest",
+    "narrow",
+    "outside_best",
+    "widen",
+]
 
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
@@ -77,29 +85,36 @@ def kth_largest(keys, rank):
     Returns: (threshold, how many keys above it). Where exactly ``rank`` keys reach the
         threshold the search stops early: the threshold need not be a key then.
     """
+    # Everything is cast back to 32 bits: Numba computes in 64, half as many at once.
     low, high = keys[0], keys[0]
     for i in range(keys.shape[0]):
         low, high = min(low, keys[i]), max(high, keys[i])
     threshold = np.uint32(0)
     bit = np.uint32(0x80000000)
-    differing = low ^ high
+    differing = np.uint32(low ^ high)
     while bit > differing:  # bits that all keys have in common
-        threshold |= bit & low
-        bit >>= np.uint32(1)
+        threshold = np.uint32(threshold | (bit & low))
+        bit = np.uint32(bit >> np.uint32(1))
     while bit > np.uint32(0):
-        trial = threshold | bit
-        reached = np.int32(0)
-        for i in range(keys.shape[0]):
-            reached += np.int32(keys[i] >= trial)
+        trial = np.uint32(threshold | bit)
+        reached = count_reaching(keys, trial)
         if reached >= rank:
             threshold = trial
             if reached == rank:
                 break
-        bit >>= np.uint32(1)
-    above = np.int32(0)
+        bit = np.uint32(bit >> np.uint32(1))
+    if threshold == np.uint32(0xFFFFFFFF):
+        return threshold, np.int32(0)
+    return threshold, count_reaching(keys, np.uint32(threshold + np.uint32(1)))
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def count_reaching(keys, threshold):
+    """How many of keys [n] uint32 are not below the threshold, uint32."""
+    reached = np.int32(0)
     for i in range(keys.shape[0]):
-        above += np.int32(keys[i] > threshold)
-    return threshold, above
+        reached = np.int32(reached + np.int32(keys[i] >= threshold))
+    return reached
 
 
 @numba.njit(nogil=True, error_model="numpy")

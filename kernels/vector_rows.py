@@ -5,21 +5,27 @@ in-channel-major and cached values are rows to add up, weights that lie out-chan
 and cached keys are rows to multiply. They are written as LLVM vectors of eight numbers
 because LLVM's own vectoriser gives up on eight rows of bfloat16: one core of an AVX2
 machine read 4 GB/s then, and 18 with these; of fp32 15, and 24. A machine with narrower
-or wider vectors gets the same loop split or joined.
+or wider vectors gets the same loop split or joined. Cached rows are read by several heads
+at once: a number is widened once for all of them, which is half of the work on it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 __all__ = ["ROWS_AT_ONCE", "add_rows", "dot_rows", "prefetch_row", "prefetch_rows", "stream_rows"]
 
-ROWS_AT_ONCE = 8  # of add_rows
-_LANES = 8
+ROWS_AT_ONCE = 8
+_STREAM_LANES = 8  # sixteen read no faster
 _INDEX = ir.IntType(64)
 _FLOAT = ir.FloatType()
 _CACHE_LINE = 64  # bytes, or a divisor of what it is here
@@ -27,8 +33,12 @@ _FUSED = ("contract",)  # a multiply and an add become one instruction where the
 
 
 @intrinsic
-def add_rows(context, matrix, rows, scales, first, out):
+def stream_rows(context, matrix, rows, scales, first, out):
     """out[j] += Σ_k scales[first + k] · matrix[rows[first + k], offset + j], k below 8.
+
+    Asks for the next eight rows meanwhile. The hardware does not foresee them, for each is
+    short: two cores of an AVX-512 machine read 20 to 30 GB/s of a model's weights without
+    asking, and 46 with it.
 
     Args:
         matrix: (array, offset): [X, Y] float32, or bfloat16 as uint16 bit patterns.
@@ -37,37 +47,23 @@ def add_rows(context, matrix, rows, scales, first, out):
         first: int64, at most n − 8.
         out: [J] float32, J ≤ Y − offset, changed.
     """
-    return types.void(matrix, rows, scales, types.int64, out), _add_rows(prefetch=False)
 
-
-@intrinsic
-def stream_rows(context, matrix, rows, scales, first, out):
-    """``add_rows`` that asks for the next eight rows meanwhile, for rows that lie in memory.
-
-    The hardware does not foresee them, for each is short: two cores of an AVX-512 machine
-    read 20 to 30 GB/s of a model's weights without asking, and 46 with it.
-    """
-    return types.void(matrix, rows, scales, types.int64, out), _add_rows(prefetch=True)
-
-
-def _add_rows(*, prefetch: bool) -> Any:
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         array, offset = cgutils.unpack_tuple(builder, args[0])
         weights = _Matrix(target, builder, sig.args[0][0], array, offset)
         row_data, num_rows = _line(target, builder, sig.args[1], args[1])
         scale_data, _ = _line(target, builder, sig.args[2], args[2])
         out_data, length = _line(target, builder, sig.args[4], args[4])
-        places = [builder.add(args[3], _INDEX(k)) for k in range(ROWS_AT_ONCE)]
+        places = _places(builder, args[3])
 
         def starts_at(places: list[Any]) -> list[Any]:
-            return [weights.row(builder.load(builder.gep(row_data, [place]))) for place in places]
+            return weights.starts([builder.load(builder.gep(row_data, [at])) for at in places])
 
-        starts, following = starts_at(places), []
+        starts = starts_at(places)
+        last = builder.sub(num_rows, _INDEX(1))
+        later = [builder.add(place, _INDEX(ROWS_AT_ONCE)) for place in places]
+        following = starts_at([_smaller(builder, place, last) for place in later])
         factors = [builder.load(builder.gep(scale_data, [place])) for place in places]
-        if prefetch:
-            last = builder.sub(num_rows, _INDEX(1))
-            later = [builder.add(place, _INDEX(ROWS_AT_ONCE)) for place in places]
-            following = starts_at([_smaller(builder, place, last) for place in later])
 
         def add(begin: Any, end: Any, step: int, lanes: int) -> None:
             spread = [_splat(builder, factor, lanes) for factor in factors]
@@ -84,77 +80,133 @@ def _add_rows(*, prefetch: bool) -> Any:
 
         line = weights.per_line
         whole = builder.and_(length, _INDEX(-line))
-        add(_INDEX(0), whole, line, _LANES)
+        add(_INDEX(0), whole, line, _STREAM_LANES)
         add(whole, length, 1, 1)
         return target.get_dummy_value()
 
-    return generate
+    return types.void(matrix, rows, scales, types.int64, out), generate
 
 
 @intrinsic
-def dot_rows(context, matrix, rows, first, vector, out):
-    """out[first + k] = Σ_d matrix[rows[first + k], d] · vector[d], k below 8.
+def add_rows(context, matrix, line, count, scales, first, out):
+    """out[v, j] += Σ_k scales[v, first + k] · matrix[line + min(k, count − 1), j], k below 8.
 
     Args:
         matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        rows: [n] int64.
+        line, count: int64, count in 1 to 8.
+        scales: [V, n] float32.
         first: int64, at most n − 8.
-        vector: [D] float32.
-        out: [n] float32.
+        out: [V, D] float32, changed.
     """
-    signature = types.void(matrix, rows, types.int64, vector, out)
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights = _Matrix(target, builder, sig.args[0], args[0], _INDEX(0))
-        row_data, _ = _line(target, builder, sig.args[1], args[1])
-        vector_data, length = _line(target, builder, sig.args[3], args[3])
-        out_data, _ = _line(target, builder, sig.args[4], args[4])
-        places = [builder.add(args[2], _INDEX(k)) for k in range(ROWS_AT_ONCE)]
-        starts = [weights.row(builder.load(builder.gep(row_data, [place]))) for place in places]
+        weights, scales, out = (_Matrix.argument(target, builder, sig, args, k) for k in (0, 3, 5))
+        starts = weights.starts(_neighbours(builder, args[1], args[2]))
+        places = _places(builder, args[4])
 
-        def multiply(begin: Any, end: Any, lanes: int) -> list[Any]:
-            zero = ir.Constant(_vector(_FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
-            sums = [cgutils.alloca_once_value(builder, zero) for _ in starts]
-            for total in sums:
-                builder.store(zero, total)
-            with cgutils.for_range_slice(builder, begin, end, _INDEX(lanes)) as (d, _):
-                factor = _load(builder, vector_data, d, lanes)
-                for start, total in zip(starts, sums, strict=True):
-                    product = weights.load(start, d, lanes)
-                    builder.store(_fused(builder, factor, product, builder.load(total)), total)
-            return [builder.load(total) for total in sums]
+        def together(v: Any, number: int) -> None:
+            indices = [builder.add(v, _INDEX(k)) for k in range(number)]
+            lines = [out.row(index) for index in indices]
+            factors = [
+                [builder.load(builder.gep(scales.row(index), [place])) for place in places]
+                for index in indices
+            ]
 
-        whole = builder.and_(length, _INDEX(-_LANES))
-        totals = _sum_each(builder, multiply(_INDEX(0), whole, _LANES))
-        _store(builder, totals, out_data, args[2], _LANES)
-        with builder.if_then(builder.icmp_signed("<", whole, length), likely=False):
-            for place, rest in zip(places, multiply(whole, length, 1), strict=True):
-                total = builder.fadd(_load(builder, out_data, place, 1), rest)
-                _store(builder, total, out_data, place, 1)
+            def add(begin: Any, end: Any, lanes: int) -> None:
+                spread = [[_splat(builder, one, lanes) for one in some] for some in factors]
+                with cgutils.for_range_slice(builder, begin, end, _INDEX(lanes)) as (j, _):
+                    totals = [_load(builder, line, j, lanes) for line in lines]
+                    for k, start in enumerate(starts):
+                        read = weights.load(start, j, lanes)
+                        totals = [
+                            _fused(builder, some[k], read, total)
+                            for some, total in zip(spread, totals, strict=True)
+                        ]
+                    for line, total in zip(lines, totals, strict=True):
+                        _store(builder, total, line, j, lanes)
+
+            lanes = _registers().lanes
+            whole = builder.and_(out.width, _INDEX(-lanes))
+            add(_INDEX(0), whole, lanes)
+            add(whole, out.width, 1)
+
+        _in_turns(builder, out.height, together)
+        return target.get_dummy_value()
+
+    return types.void(matrix, types.int64, types.int64, scales, types.int64, out), generate
+
+
+@intrinsic
+def dot_rows(context, matrix, line, count, wanted, vectors, first, out):
+    """out[v, first + k] = Σ_d matrix[line + k, d] · vectors[v, d], k below 8.
+
+    −inf from ``count`` on, whose rows are not read, and for vectors that are not wanted.
+
+    Args:
+        matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
+        line, count: int64, count in 1 to 8.
+        wanted: int64, bit v for vector v.
+        vectors: [V, D] float32, V ≤ 64.
+        first: int64, at most n − 8.
+        out: [V, n] float32, changed.
+    """
+    number = types.int64
+    signature = types.void(matrix, number, number, number, vectors, number, out)
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        weights, vectors, out = (_Matrix.argument(target, builder, sig, args, k) for k in (0, 4, 6))
+        starts = weights.starts(_neighbours(builder, args[1], args[2]))
+        whole = builder.and_(vectors.width, _INDEX(-_registers().lanes))
+        rest = builder.icmp_signed("<", whole, vectors.width)
+        there = _first_lanes(builder, args[2])
+
+        def together(v: Any, number: int) -> None:
+            indices = [builder.add(v, _INDEX(k)) for k in range(number)]
+            lines = [vectors.row(index) for index in indices]
+
+            def multiply(begin: Any, end: Any, lanes: int) -> list[list[Any]]:
+                return _products(builder, (weights, starts), lines, (begin, end), lanes)
+
+            def keep(index: Any, totals: Any) -> None:
+                is_wanted = builder.trunc(builder.lshr(args[3], index), ir.IntType(1))
+                seen = builder.and_(there, _splat(builder, is_wanted, ROWS_AT_ONCE))
+                nothing = ir.Constant(totals.type, [-math.inf] * ROWS_AT_ONCE)
+                totals = builder.select(seen, totals, nothing)
+                _store(builder, totals, out.row(index), args[5], ROWS_AT_ONCE)
+
+            sums = multiply(_INDEX(0), whole, _registers().lanes)
+            eight = _vector(_FLOAT, ROWS_AT_ONCE)
+            totals = [cgutils.alloca_once(builder, eight) for _ in sums]
+            for total, some in zip(totals, sums, strict=True):
+                builder.store(_sum_each(builder, some), total)
+            with builder.if_then(rest, likely=False):
+                for total, some in zip(totals, multiply(whole, vectors.width, 1), strict=True):
+                    more = builder.fadd(builder.load(total), _joined(builder, some))
+                    builder.store(more, total)
+            for index, total in zip(indices, totals, strict=True):
+                keep(index, builder.load(total))
+
+        _in_turns(builder, vectors.height, together)
         return target.get_dummy_value()
 
     return signature, generate
 
 
 @intrinsic
-def prefetch_rows(context, matrix, rows, first):
-    """Ask for matrix[rows[first + k]], k below 8, to be brought into the cache.
+def prefetch_rows(context, matrix, line):
+    """Ask for eight rows from ``line`` on to be brought into the cache.
 
     Args:
-        matrix: [X, D].
-        rows: [n] int64.
-        first: int64, at most n − 8.
+        matrix: [X, D], rows next to each other; the rows need not all be there.
+        line: int64.
     """
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights = _Matrix(target, builder, sig.args[0], args[0], _INDEX(0))
-        row_data, _ = _line(target, builder, sig.args[1], args[1])
-        for k in range(ROWS_AT_ONCE):
-            place = builder.add(args[2], _INDEX(k))
-            weights.prefetch(builder.load(builder.gep(row_data, [place])))
+        weights = _Matrix.argument(target, builder, sig, args, 0)
+        weights.prefetch(args[1], builder.mul(weights.width, _INDEX(ROWS_AT_ONCE)))
         return target.get_dummy_value()
 
-    return types.void(matrix, rows, types.int64), generate
+    return types.void(matrix, types.int64), generate
 
 
 @intrinsic
@@ -162,10 +214,29 @@ def prefetch_row(context, matrix, row):
     """Ask for matrix[row] to be brought into the cache; matrix [X, D], row int64."""
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _Matrix(target, builder, sig.args[0], args[0], _INDEX(0)).prefetch(args[1])
+        weights = _Matrix.argument(target, builder, sig, args, 0)
+        weights.prefetch(args[1], weights.width)
         return target.get_dummy_value()
 
     return types.void(matrix, types.int64), generate
+
+
+class _Registers(NamedTuple):
+    """How many numbers a vector holds, and how many vectors are multiplied with eight rows at
+    once, so that no sum leaves its register."""
+
+    lanes: int
+    vectors: int
+
+
+@cache
+def _registers() -> _Registers:
+    """32 registers of sixteen numbers hold 24 sums; 16 registers of eight hold eight."""
+    try:
+        wide = get_host_cpu_features().get("avx512f", False)
+    except RuntimeError:  # LLVM does not know this machine
+        wide = False
+    return _Registers(16, 3) if wide else _Registers(8, 1)
 
 
 class _Matrix:
@@ -174,18 +245,29 @@ class _Matrix:
     def __init__(self, target: Any, builder: Any, kind: Any, array: Any, offset: Any) -> None:
         values = target.make_array(kind)(target, builder, array)
         self._builder, self._data, self._offset = builder, values.data, offset
-        self.width = cgutils.unpack_tuple(builder, values.shape)[1]
+        self.height, self.width = cgutils.unpack_tuple(builder, values.shape)
+        # Rows of a part of a matrix are further apart than they are wide.
+        stride = cgutils.unpack_tuple(builder, values.strides)[0]
+        self._stride = builder.sdiv(stride, _INDEX(kind.dtype.bitwidth // 8))
         self._narrow = isinstance(kind.dtype, types.Integer)
         self.per_line = _CACHE_LINE * 8 // kind.dtype.bitwidth
 
+    @staticmethod
+    def argument(target: Any, builder: Any, sig: Any, args: Any, place: int) -> _Matrix:
+        return _Matrix(target, builder, sig.args[place], args[place], _INDEX(0))
+
     def row(self, index: Any) -> Any:
-        place = self._builder.add(self._builder.mul(index, self.width), self._offset)
+        place = self._builder.add(self._builder.mul(index, self._stride), self._offset)
         return self._builder.gep(self._data, [place])
 
-    def prefetch(self, index: Any) -> None:
+    def starts(self, indices: list[Any]) -> list[Any]:
+        return [self.row(index) for index in indices]
+
+    def prefetch(self, index: Any, count: Any) -> None:
+        """Ask for ``count`` numbers from the beginning of a row on."""
         builder, start = self._builder, self.row(index)
         step = _INDEX(self.per_line)
-        with cgutils.for_range_slice(builder, _INDEX(0), self.width, step) as (place, _):
+        with cgutils.for_range_slice(builder, _INDEX(0), count, step) as (place, _):
             _prefetch(builder, builder.gep(start, [place]))
 
     def load(self, start: Any, column: Any, lanes: int) -> Any:
@@ -235,7 +317,7 @@ def _smaller(builder: Any, one: Any, two: Any) -> Any:
 def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
     if lanes == 1:
         return scalar
-    undefined = ir.Constant(_vector(_FLOAT, lanes), ir.Undefined)
+    undefined = ir.Constant(_vector(scalar.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
     return builder.shuffle_vector(
         first, undefined, ir.Constant(_vector(ir.IntType(32), lanes), [0] * lanes)
@@ -248,24 +330,87 @@ def _fused(builder: Any, one: Any, two: Any, total: Any) -> Any:
 
 
 def _sum_each(builder: Any, vectors: list[Any]) -> Any:
-    """Eight vectors of eight numbers → the vector of their sums, by adding them crosswise."""
-    width = _LANES // 2
-    while len(vectors) > 1:
-        # Lane l of a pair's result adds lanes ``width`` apart of its first or second vector.
-        even, odd = [], []
-        for lane in range(_LANES):
-            group, place = divmod(lane, 2 * width)
-            start = group * 2 * width + place % width + (_LANES if place >= width else 0)
-            even.append(start)
-            odd.append(start + width)
-        vectors = [
-            builder.fadd(_shuffle(builder, one, two, even), _shuffle(builder, one, two, odd))
-            for one, two in zip(
-                vectors[: len(vectors) // 2], vectors[len(vectors) // 2 :], strict=True
-            )
-        ]
-        width //= 2
-    return vectors[0]
+    """Eight vectors of eight or sixteen numbers → the vector of their sums, in fixed order."""
+    lanes = vectors[0].type.count
+    blocks = range(0, lanes, 4)
+    # Neighbours are interleaved and halves added, within each four lanes, which is cheap.
+    for picks in ((0, lanes, 1, lanes + 1), (0, 1, lanes, lanes + 1)):
+        low = [block + pick for block in blocks for pick in picks]
+        vectors = _folded(builder, vectors, low, [lane + 2 for lane in low])
+    half = list(range(lanes // 2))
+    low = half + [lanes + lane for lane in half]
+    (joined,) = _folded(builder, vectors, low, [lane + lanes // 2 for lane in low])
+    if lanes == ROWS_AT_ONCE:
+        return joined
+    low = [0, 1, 2, 3, 8, 9, 10, 11]
+    return _folded(builder, [joined, joined], low, [lane + 4 for lane in low])[0]
+
+
+def _folded(builder: Any, vectors: list[Any], low: list[int], high: list[int]) -> list[Any]:
+    """Of each two neighbours, some lanes plus others."""
+    return [
+        builder.fadd(_shuffle(builder, one, two, low), _shuffle(builder, one, two, high))
+        for one, two in zip(vectors[::2], vectors[1::2], strict=True)
+    ]
+
+
+def _joined(builder: Any, numbers: list[Any]) -> Any:
+    """Eight numbers → a vector."""
+    joined = ir.Constant(_vector(_FLOAT, len(numbers)), ir.Undefined)
+    for lane, number in enumerate(numbers):
+        joined = builder.insert_element(joined, number, ir.IntType(32)(lane))
+    return joined
+
+
+def _products(
+    builder: Any, rows: tuple[_Matrix, list[Any]], lines: list[Any], span: Any, lanes: int
+) -> list[list[Any]]:
+    """Of each line and each of a matrix' rows, summed per lane over the columns of a span."""
+    weights, starts = rows
+    zero = ir.Constant(_vector(_FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
+    sums = [[cgutils.alloca_once(builder, zero.type) for _ in starts] for _ in lines]
+    for total in itertools.chain(*sums):
+        builder.store(zero, total)
+    with cgutils.for_range_slice(builder, *span, _INDEX(lanes)) as (d, _):
+        factors = [_load(builder, line, d, lanes) for line in lines]
+        for k, start in enumerate(starts):
+            read = weights.load(start, d, lanes)
+            for factor, totals in zip(factors, sums, strict=True):
+                total = _fused(builder, factor, read, builder.load(totals[k]))
+                builder.store(total, totals[k])
+    return [[builder.load(total) for total in totals] for totals in sums]
+
+
+def _in_turns(builder: Any, total: Any, emit: Callable[[Any, int], None]) -> None:
+    """``emit(first, count)`` for all of ``total`` vectors, as many together as registers hold."""
+    most = _registers().vectors
+    whole = builder.sub(total, builder.srem(total, _INDEX(most)))
+    with cgutils.for_range_slice(builder, _INDEX(0), whole, _INDEX(most)) as (first, _):
+        emit(first, most)
+    for count in range(1, most):
+        left = builder.icmp_signed("==", builder.sub(total, whole), _INDEX(count))
+        with builder.if_then(left):
+            emit(whole, count)
+
+
+def _neighbours(builder: Any, line: Any, count: Any) -> list[Any]:
+    """Eight rows from ``line`` on, of which there are ``count``; the last one is repeated."""
+    last = builder.sub(count, _INDEX(1))
+    return [
+        builder.add(line, _smaller(builder, _INDEX(k), last) if k else _INDEX(0))
+        for k in range(ROWS_AT_ONCE)
+    ]
+
+
+def _first_lanes(builder: Any, count: Any) -> Any:
+    """Which of eight lanes lie below ``count``."""
+    numbers = _vector(_INDEX, ROWS_AT_ONCE)
+    order = ir.Constant(numbers, list(range(ROWS_AT_ONCE)))
+    return builder.icmp_signed("<", order, _splat(builder, count, ROWS_AT_ONCE))
+
+
+def _places(builder: Any, first: Any) -> list[Any]:
+    return [builder.add(first, _INDEX(k)) for k in range(ROWS_AT_ONCE)]
 
 
 def _shuffle(builder: Any, one: Any, two: Any, lanes: list[int]) -> Any:

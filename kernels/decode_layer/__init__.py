@@ -17,9 +17,10 @@ from torch import Tensor
 
 from kernels.cpu_threads import cpu_kernel
 
-__all__ = ["DTYPES", "Kernels", "as_array", "few_row_kernels", "lies_out_major"]
+__all__ = ["DTYPES", "MOST_HEADS", "Kernels", "as_array", "few_row_kernels", "lies_out_major"]
 
 DTYPES = (torch.float32, torch.bfloat16)
+MOST_HEADS = 64  # of a group: each has a bit that says which pages it chose
 
 
 class Kernels(NamedTuple):

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from kernels.decode_layer.page_choice import choose_pages, mass_outside, score_pages, softmax
+from kernels.decode_layer.page_choice import (
+    LEAST,
+    choose_pages,
+    largest,
+    mass_outside,
+    score_pages,
+    weigh,
+)
 from kernels.decode_layer.products import product
 from kernels.numba_helpers import exp_nonpositive, narrow, widen
 from kernels.numba_rows import norm_row
@@ -24,9 +31,9 @@ __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
 _helper = numba.njit(nogil=True, error_model="numpy")
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of threads decides, so that results do not depend on it.
-_PART_TOKENS = 128
-_AHEAD = 32  # tokens
-_MOST_PARTS = 32  # about; merging them takes one thread's time
+_PART_TOKENS = 256
+_MOST_PARTS = 16  # merging them takes one thread's time
+_OCTETS = 8  # whose keys and values stay in the first cache
 
 
 class AttentionWeights(NamedTuple):
@@ -155,33 +162,6 @@ def _write(keys_values, own, own_tokens, page_size, extend_bounds):
 
 
 @_helper
-def _choose(query, bounds, lines, row_info, chosen):
-    """Score one head's pages, choose among them; returns the mass outside the best.
-
-    Args:
-        bounds: shared minima and maxima, own minima and maxima.
-        lines: bounds of the row's page 0 in the shared block, and in its own.
-        row_info: shared tokens, first token seen, end of the tokens, pages kept, page
-            size, share of the best pages.
-        chosen: [P] uint8, from the first page seen; overwritten unless all are kept.
-    """
-    shared_tokens, first_seen, total, kept, page_size, share = row_info
-    first, end = first_seen // page_size, (total + page_size - 1) // page_size
-    middle = min(max(shared_tokens // page_size, first), end)
-    scores = np.empty(end - first, np.float32)
-    if middle > first:
-        score_pages(query, bounds[0], bounds[1], lines[0] + first, scores[: middle - first])
-    if end > middle:
-        own_first = middle - shared_tokens // page_size
-        score_pages(query, bounds[2], bounds[3], lines[1] + own_first, scores[middle - first :])
-    if kept < end - first:
-        choose_pages(scores, kept, chosen[: end - first])
-    if share > 0:
-        return mass_outside(scores, first_seen, total, page_size, share)
-    return np.float32(0.0)
-
-
-@_helper
 def _parts_for(num_pages, page_size):
     """Into how many parts a row's pages are cut."""
     wanted = (num_pages * page_size + _PART_TOKENS - 1) // _PART_TOKENS
@@ -189,73 +169,99 @@ def _parts_for(num_pages, page_size):
 
 
 @_helper
-def _list_lines(chosen, pages, tokens, base, page_size, lines):
-    """Lines of the visible tokens of a head's chosen pages; returns how many.
+def _list_octets(wanted, pages, tokens, base, page_size, listed):
+    """Visible tokens of the pages that any of a group's heads chose, up to eight in a row.
 
     Args:
-        chosen: [P] uint8 from page ``pages[2]`` on, or empty when all are.
+        wanted: [P] int64, a bit per head, from page ``pages[2]`` on; [0] when all are chosen.
         pages: [begin, end) to look at, and the first page seen.
         tokens: [begin, end) that are visible.
         base: line of token 0.
+        listed: [3, n] int64, overwritten: lines of the first tokens, how many there are, and
+            which heads want them.
+    Returns: the length of the list.
     """
-    count = 0
+    length = 0
     for page in range(pages[0], pages[1]):
-        if chosen.shape[0] == 0 or chosen[page - pages[2]]:
-            begin = max(tokens[0], page * page_size)
-            for token in range(begin, min(tokens[1], (page + 1) * page_size)):
-                lines[count] = base + token
-                count += 1
-    return count
+        some = np.int64(-1) if wanted.shape[0] == 0 else wanted[page - pages[2]]
+        begin = max(tokens[0], page * page_size)
+        end = min(tokens[1], (page + 1) * page_size)
+        for token in range(begin, end, ROWS_AT_ONCE):
+            listed[0, length] = base + token
+            listed[1, length] = min(end - token, ROWS_AT_ONCE)
+            listed[2, length] = some
+            length += some != 0  # else it is overwritten
+    return length
 
 
 @_helper
-def _attend(query, block, lines, count, scores, mixed):
-    """Attend one head to listed tokens; returns the largest score and the sum of weights.
+def _attend(query, keys, values, listed, length, scores, out):
+    """Attend a group's heads to listed tokens, some at a time.
 
     Args:
-        block: its keys and values.
-        lines: [n] int64 with room for 7 more than ``count``; the room is overwritten.
-        scores: [n] float32, overwritten.
-        mixed: [D] float32, overwritten; not yet divided by the sum.
+        query: [heads, D] float32.
+        keys, values: [X, D] of a block.
+        listed, length: as ``_list_octets`` leaves them.
+        scores: [heads, 8 n] float32, overwritten.
+        out: largest scores and sums of weights [heads], and mixed values [heads, D], not yet
+            divided by the sums; overwritten.
     """
-    keys, values = block
+    lines, counts, heads = listed[0], listed[1], listed[2]
+    tops, totals, mixed = out
+    tops[:] = LEAST
     mixed[:] = np.float32(0.0)
-    padded = (count + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * ROWS_AT_ONCE
-    for i in range(count, padded):
-        lines[i] = lines[count - 1]
-    # Chosen pages are too short for the hardware to foresee; the values' turn comes last.
-    for first in range(0, min(padded, _AHEAD), ROWS_AT_ONCE):
-        prefetch_rows(keys, lines, first)
-    for first in range(0, padded, ROWS_AT_ONCE):
-        if first + _AHEAD < padded:
-            prefetch_rows(keys, lines, first + _AHEAD)
-        prefetch_rows(values, lines, first)
-        dot_rows(keys, lines, first, query, scores)
-    top, total = softmax(scores[:count])
-    for i in range(count, padded):
-        scores[i] = np.float32(0.0)
-    for first in range(0, padded, ROWS_AT_ONCE):
-        add_rows((values, 0), lines, scores, first, mixed)
-    return top, total
+    # Chosen pages are too short for the hardware to foresee. Values are asked for while their
+    # keys are read, and the next keys while values are.
+    for i in range(min(length, _OCTETS)):
+        prefetch_rows(keys, lines[i])
+    for begin in range(0, length, _OCTETS):
+        end = min(begin + _OCTETS, length)
+        for i in range(begin, end):
+            prefetch_rows(values, lines[i])
+            dot_rows(keys, lines[i], counts[i], heads[i], query, ROWS_AT_ONCE * i, scores)
+        first, last = ROWS_AT_ONCE * begin, ROWS_AT_ONCE * end
+        for head in range(query.shape[0]):
+            top = largest(scores, head, first, last)
+            if top > tops[head]:
+                fade = exp_nonpositive(tops[head] - top)
+                totals[head] *= fade
+                for d in range(mixed.shape[1]):
+                    mixed[head, d] *= fade
+                tops[head] = top
+            totals[head] += weigh(scores, head, first, last, tops[head])
+        for i in range(begin, end):
+            if i + _OCTETS < length:
+                prefetch_rows(keys, lines[i + _OCTETS])
+            add_rows(values, lines[i], counts[i], scores, ROWS_AT_ONCE * i, mixed)
 
 
 @_helper
-def _merge(tops, totals, parts, mixed):
-    """One head's parts [N, D] into the softmax over all of them [D]."""
-    top = np.float32(-np.inf)
-    for part in range(parts.shape[0]):
-        if totals[part] > 0:
-            top = max(top, tops[part])
-    total = np.float32(0.0)
+def _merge(partial, mixed):
+    """The parts of every row and head into the softmax over all of them.
+
+    Args:
+        partial: as ``_attend_parts`` leaves it.
+        mixed: [R, H, D] float32, overwritten.
+    """
+    tops, totals, sums = partial
     mixed[:] = np.float32(0.0)
-    for part in range(parts.shape[0]):
-        if totals[part] > 0:
-            share = exp_nonpositive(tops[part] - top)
-            total += share * totals[part]
-            for d in range(mixed.shape[0]):
-                mixed[d] += share * parts[part, d]
-    for d in range(mixed.shape[0]):
-        mixed[d] /= total
+    num_parts, num_rows, num_heads = tops.shape
+    for row in range(num_rows):
+        for head in range(num_heads):
+            top, total = LEAST, np.float32(0.0)
+            for part in range(num_parts):
+                if totals[part, row, head] > 0:
+                    top = max(top, tops[part, row, head])
+            line = mixed[row, head]
+            for part in range(num_parts):
+                if totals[part, row, head] > 0:
+                    share = exp_nonpositive(tops[part, row, head] - top)
+                    total += share * totals[part, row, head]
+                    some = sums[part, row, head]
+                    for d in range(line.shape[0]):
+                        line[d] += share * some[d]
+            for d in range(line.shape[0]):
+                line[d] /= total
 
 
 @_helper
@@ -272,105 +278,145 @@ def _add_update(hidden, update, weights):
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _choose_heads(query, blocks, rows, chosen, outside):
-    """``_choose`` of every row and head: query [R, H, D], chosen [R, H, P], outside [R, H]."""
+def _score_heads(query, blocks, rows, scores):
+    """Scores [R, H, P] of every row's pages, from the first one seen; query [R, H, D]."""
     num_rows, num_heads, _ = query.shape
     own, shared = blocks
-    num_kv_heads, page_size = rows.num_kv_heads, rows.page_size
-    per_group, share = num_heads // num_kv_heads, rows.best_share
-    shared_tokens, own_tokens, sources = rows.shared_tokens, rows.own_tokens, rows.sources
-    first_seen, kept = rows.first_seen, rows.pages_kept
-    bounds = (shared.page_min, shared.page_max, own.page_min, own.page_max)
+    num_kv_heads, page_size, tasks = rows.num_kv_heads, rows.page_size, rows.tasks
+    per_group = num_heads // num_kv_heads
+    all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
+    all_first = rows.first_seen
+    shared_bounds, own_bounds = (shared.page_max, shared.page_min), (own.page_max, own.page_min)
     shared_pages, own_pages = shared.page_capacity, own.page_capacity
-    for task in numba.prange(num_rows * num_heads):
-        row, head = task // num_heads, task % num_heads
-        group = head // per_group
-        lines = (
-            (sources[row] * num_kv_heads + group) * shared_pages,
-            (row * num_kv_heads + group) * own_pages,
-        )
-        total = shared_tokens[row] + own_tokens[row] + 1
-        info = (shared_tokens[row], first_seen[row], total, kept[row], page_size, share)
-        outside[row, head] = _choose(query[row, head], bounds, lines, info, chosen[row, head])
+    positive, negative = np.empty_like(query), np.empty_like(query)
+    for row in range(num_rows):
+        for head in range(num_heads):
+            for d in range(query.shape[2]):
+                number = query[row, head, d]
+                positive[row, head, d] = max(number, np.float32(0.0))
+                negative[row, head, d] = min(number, np.float32(0.0))
+    pairs = num_rows * num_kv_heads
+    for job in numba.prange(pairs * tasks):
+        # Each thread takes a stretch of every pair's pages.
+        pair, task = job % pairs, job // pairs
+        row, group = pair // num_kv_heads, pair % num_kv_heads
+        low, high = group * per_group, (group + 1) * per_group
+        signed = (positive[row, low:high], negative[row, low:high])
+        before = all_shared[row] // page_size  # pages
+        first = all_first[row] // page_size
+        last = (all_shared[row] + all_own[row] + page_size) // page_size
+        begin = first + (last - first) * task // tasks
+        end = first + (last - first) * (task + 1) // tasks
+        middle = min(max(before, begin), end)
+        if middle > begin:
+            line = (sources[row] * num_kv_heads + group) * shared_pages + begin
+            found = scores[row, low:high, begin - first : middle - first]
+            score_pages(signed, shared_bounds, line, found)
+        if end > middle:
+            line = pair * own_pages + middle - before
+            found = scores[row, low:high, middle - first : end - first]
+            score_pages(signed, own_bounds, line, found)
 
 
 @_helper
-def _attend_part(query, block, span, marks, out):
-    """``_attend`` of a group's heads to one part's pages, in one block.
+def _choose(scores, rows, chosen, outside):
+    """Choose every row's and head's pages by their scores.
 
     Args:
-        query: [heads, D] float32.
-        block: its keys and values.
-        span: pages [begin, end) and the first one seen; tokens [begin, end) that are
-            visible; line of token 0; tokens per page.
-        marks: [heads, P] uint8 from the first page seen on; [heads, 0] when all are chosen.
-        out: tops and totals [heads], and sums [heads, D] where totals is not 0; float32,
-            overwritten.
+        scores: [R, H, P] float32, changed.
+        chosen: [R, Hkv, P] int64, overwritten: a bit per head of the group.
+        outside: as of ``attention_rows``.
     """
-    tops, totals, sums = out
-    begin, end, first, first_seen, total, base, page_size = span
-    room = max(end - begin, 0) * page_size + ROWS_AT_ONCE
-    lines, scores = np.empty(room, np.int64), np.empty(room, np.float32)
-    pages, tokens = (begin, end, first), (first_seen, total)
-    count = 0
-    for head in range(query.shape[0]):
-        if head == 0 or marks.shape[1] > 0:
-            count = _list_lines(marks[head], pages, tokens, base, page_size, lines)
-        totals[head] = np.float32(0.0)
-        if count > 0:
-            tops[head], totals[head] = _attend(query[head], block, lines, count, scores, sums[head])
+    chosen[:] = 0
+    per_group = scores.shape[1] // chosen.shape[1]
+    for row in range(scores.shape[0]):
+        page_size = rows.page_size
+        first_seen = rows.first_seen[row]
+        total = rows.shared_tokens[row] + rows.own_tokens[row] + 1
+        pages = (total + page_size - 1) // page_size - first_seen // page_size
+        for head in range(scores.shape[1]):
+            some = scores[row, head : head + 1, :pages]
+            if rows.pages_kept[row] < pages:
+                group, place = head // per_group, head % per_group
+                mark = np.int64(1) << np.int64(place)
+                choose_pages(some[0], rows.pages_kept[row], mark, chosen[row, group, :pages])
+            if rows.best_share > 0:
+                share = rows.best_share
+                outside[row, head] = mass_outside(some, first_seen, total, page_size, share)
+
+
+@_helper
+def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
+    """``_attend_parts``' parts that one thread takes, every n-th: late tokens are chosen more
+    often than early ones."""
+    num_rows, num_heads, _ = query.shape
+    tops, totals, sums = partial
+    own_keys, own_values, shared_keys, shared_values = memory
+    all_shared, all_own, all_first, all_kept, sources = numbers
+    page_size, num_kv_heads, tasks, own_capacity, shared_capacity = sizes
+    per_group, num_parts = num_heads // num_kv_heads, tops.shape[0] // 2
+    # Room for the largest part; a new array for each one took as long as 100 tokens.
+    most_pages = chosen.shape[2] // _parts_for(chosen.shape[2], page_size) + 1
+    room = most_pages * ((page_size + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE) + 1
+    listed = np.empty((3, room), np.int64)
+    scores = np.empty((per_group, ROWS_AT_ONCE * room), np.float32)
+    for job in range(task, num_rows * num_kv_heads * num_parts, tasks):
+        pair, part = job // num_parts, job % num_parts
+        row, group = pair // num_kv_heads, pair % num_kv_heads
+        shared_tokens, first_seen = all_shared[row], all_first[row]
+        total = shared_tokens + all_own[row] + 1
+        first, last = first_seen // page_size, (total + page_size - 1) // page_size
+        parts = _parts_for(last - first, page_size)
+        begin = first + (last - first) * min(part, parts) // parts
+        end = first + (last - first) * min(part + 1, parts) // parts
+        middle = min(max(shared_tokens // page_size, begin), end)
+        low, high = group * per_group, (group + 1) * per_group
+        wanted = chosen[row, group, : last - first if all_kept[row] < last - first else 0]
+        line = (sources[row] * num_kv_heads + group) * shared_capacity
+        tokens = (first_seen, total)
+        for block in range(2):
+            slot = 2 * part + block
+            totals[slot, row, low:high] = np.float32(0.0)
+            if block == 0 and middle > begin:
+                pages = (begin, middle, first)
+                length = _list_octets(wanted, pages, tokens, line, page_size, listed)
+                out = (tops[slot, row, low:high], totals[slot, row, low:high])
+                mixed = sums[slot, row, low:high]
+                vectors = query[row, low:high]
+                _attend(vectors, shared_keys, shared_values, listed, length, scores, (*out, mixed))
+            if block == 1 and end > middle:
+                pages, line = (middle, end, first), pair * own_capacity - shared_tokens
+                length = _list_octets(wanted, pages, tokens, line, page_size, listed)
+                out = (tops[slot, row, low:high], totals[slot, row, low:high])
+                mixed = sums[slot, row, low:high]
+                vectors = query[row, low:high]
+                _attend(vectors, own_keys, own_values, listed, length, scores, (*out, mixed))
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def _attend_parts(query, blocks, rows, chosen, partial):
-    """``_attend_part`` of every row, key-value head, part and block.
+    """``_attend`` of every row, key-value head, part and block.
 
     Args:
-        chosen: [R, H, P] uint8, meaningful for rows that do not keep all pages.
-        partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, overwritten;
-            part n's shared tokens are at 2 n, its own ones at 2 n + 1.
+        chosen: [R, Hkv, P] int64, see ``_choose``; for rows that do not keep all pages.
+        partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, overwritten, but
+            for tops and sums where the total is 0; part n's shared tokens are at 2 n, its own
+            ones at 2 n + 1.
     """
-    num_rows, num_heads, _ = query.shape
-    tops, totals, sums = partial
     own, shared = blocks
-    tasks = rows.tasks
-    num_kv_heads, page_size = rows.num_kv_heads, rows.page_size
-    per_group, num_parts = num_heads // num_kv_heads, tops.shape[0] // 2
-    all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
-    all_first, all_kept = rows.first_seen, rows.pages_kept
-    shared_data, own_data = (shared.keys, shared.values), (own.keys, own.values)
-    shared_capacity, own_capacity = shared.capacity, own.capacity
-    jobs = num_rows * num_kv_heads * num_parts
-    turns = (jobs + tasks - 1) // tasks
-    for turn in numba.prange(turns * tasks):
-        # Each thread takes every n-th part: late tokens are chosen more often than early ones.
-        job = turn % turns * tasks + turn // turns
-        if job < jobs:
-            pair, part = job // num_parts, job % num_parts
-            row, group = pair // num_kv_heads, pair % num_kv_heads
-            shared_tokens, first_seen = all_shared[row], all_first[row]
-            total = shared_tokens + all_own[row] + 1
-            first, last = first_seen // page_size, (total + page_size - 1) // page_size
-            parts = _parts_for(last - first, page_size)
-            begin = first + (last - first) * min(part, parts) // parts
-            end = first + (last - first) * min(part + 1, parts) // parts
-            middle = min(max(shared_tokens // page_size, begin), end)
-            low, high = group * per_group, (group + 1) * per_group
-            marks = chosen[row, low:high, : last - first]
-            if all_kept[row] >= last - first:
-                marks = chosen[row, low:high, :0]
-            line = (sources[row] * num_kv_heads + group) * shared_capacity
-            vectors, slot = query[row, low:high], 2 * part
-            for block in range(2):
-                at = (slot + block, row)
-                out = (tops[at][low:high], totals[at][low:high], sums[at][low:high])
-                if block == 0:
-                    span = (begin, middle, first, first_seen, total, line, page_size)
-                    _attend_part(vectors, shared_data, span, marks, out)
-                else:
-                    line = pair * own_capacity - shared_tokens
-                    span = (middle, end, first, first_seen, total, line, page_size)
-                    _attend_part(vectors, own_data, span, marks, out)
+    own_keys, own_values = own.keys, own.values
+    shared_keys, shared_values = shared.keys, shared.values
+    all_shared, all_own, all_first = rows.shared_tokens, rows.own_tokens, rows.first_seen
+    all_kept, sources = rows.pages_kept, rows.sources
+    tops, totals, sums = partial
+    page_size, num_kv_heads, tasks = rows.page_size, rows.num_kv_heads, rows.tasks
+    own_capacity, shared_capacity = own.capacity, shared.capacity
+    # Loops on all threads take arrays and numbers, no tuples.
+    for task in numba.prange(tasks):
+        memory = (own_keys, own_values, shared_keys, shared_values)
+        numbers = (all_shared, all_own, all_first, all_kept, sources)
+        sizes = (page_size, num_kv_heads, tasks, own_capacity, shared_capacity)
+        _attend_share(task, query, memory, numbers, sizes, chosen, (tops, totals, sums))
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -406,18 +452,18 @@ def attention_rows(hidden, weights, blocks, rows, angles, outside):
         pages = (total + rows.page_size - 1) // rows.page_size
         pages -= rows.first_seen[row] // rows.page_size
         most, sparse = max(most, pages), sparse or rows.pages_kept[row] < pages
-    chosen = np.empty((num_rows, num_heads, most), np.uint8)
+    chosen = np.empty((num_rows, num_kv_heads, most), np.int64)
     if sparse or rows.best_share > 0:
-        _choose_heads(query, blocks, rows, chosen, outside)
+        scores = np.empty((num_rows, num_heads, most), np.float32)
+        _score_heads(query, blocks, rows, scores)
+        _choose(scores, rows, chosen, outside)
     slots = 2 * _parts_for(most, rows.page_size)
     tops = np.empty((slots, num_rows, num_heads), np.float32)
     totals = np.empty((slots, num_rows, num_heads), np.float32)
     sums = np.empty((slots, num_rows, num_heads, size), np.float32)
     _attend_parts(query, blocks, rows, chosen, (tops, totals, sums))
     mixed = np.empty((num_rows, num_heads, size), np.float32)
-    for row in range(num_rows):
-        for head in range(num_heads):
-            _merge(tops[:, row, head], totals[:, row, head], sums[:, row, head], mixed[row, head])
+    _merge((tops, totals, sums), mixed)
     attended = mixed.reshape(num_rows, num_heads * size)
     product(attended, weights.output, weights.out_major, update, tasks)
     _add_update(hidden, update, weights)

@@ -8,45 +8,54 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest, outside_best
-from kernels.vector_rows import ROWS_AT_ONCE, dot_rows
+from kernels.numba_helpers import (
+    FAST_SUMS,
+    count_reaching,
+    exp_nonpositive,
+    kth_largest,
+    outside_best,
+)
+from kernels.vector_rows import ROWS_AT_ONCE, dot_rows, prefetch_rows
 
-__all__ = ["choose_pages", "mass_outside", "score_pages", "softmax"]
+__all__ = ["LEAST", "choose_pages", "largest", "mass_outside", "score_pages", "weigh"]
+
+_AHEAD = 32  # pages whose bounds are asked for beforehand
+LEAST = np.float32(-3e38)  # stands for no score at all
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 
 
 @_helper
-def score_pages(query, page_min, page_max, line, scores):
-    """Quest's bounds of consecutive pages, the first at ``line``, into ``scores`` [P].
+def score_pages(signed, bounds, line, scores):
+    """Quest's bounds of consecutive pages, the first at ``line``.
 
     Args:
-        query: [D] float32.
-        page_min, page_max: [Y, D] float32, or bfloat16 as uint16 bit patterns.
+        signed: two [H, D] float32, the positive and the negative part of the heads' queries.
+        bounds: pages' maxima and minima [Y, D] float32, or bfloat16 as uint16 bit patterns.
+        scores: [H, P] float32, overwritten.
     """
-    up, down = np.empty_like(query), np.empty_like(query)
-    for d in range(query.shape[0]):
-        up[d], down[d] = max(query[d], np.float32(0.0)), min(query[d], np.float32(0.0))
-    last = scores.shape[0] - 1
-    lines = np.empty(ROWS_AT_ONCE, np.int64)
-    high, low = np.empty(ROWS_AT_ONCE, np.float32), np.empty(ROWS_AT_ONCE, np.float32)
-    for page in range(0, scores.shape[0], ROWS_AT_ONCE):
-        for k in range(ROWS_AT_ONCE):
-            lines[k] = line + min(page + k, last)
-        dot_rows(page_max, lines, 0, up, high)
-        dot_rows(page_min, lines, 0, down, low)
-        for k in range(min(ROWS_AT_ONCE, scores.shape[0] - page)):
-            scores[page + k] = high[k] + low[k]
+    num_pages = scores.shape[1]
+    num_heads = scores.shape[0]
+    few = np.empty((2, num_heads, ROWS_AT_ONCE), np.float32)
+    for page in range(0, num_pages, ROWS_AT_ONCE):
+        count = min(num_pages - page, ROWS_AT_ONCE)
+        for side in range(2):
+            prefetch_rows(bounds[side], line + page + _AHEAD)
+            dot_rows(bounds[side], line + page, count, -1, signed[side], 0, few[side])
+        for head in range(num_heads):
+            for k in range(count):
+                scores[head, page + k] = few[0, head, k] + few[1, head, k]
 
 
 @_helper
-def choose_pages(scores, kept, chosen):
+def choose_pages(scores, kept, mark, chosen):
     """Mark the ``kept`` best pages, ties to the lowest.
 
     Args:
         scores: [P] float32.
         kept: in [1, P].
-        chosen: [P] uint8, overwritten.
+        mark: int64, added where a page is chosen.
+        chosen: [P] int64, changed.
     """
     keys = np.empty(scores.shape[0], np.uint32)
     bits = scores.view(np.uint32)
@@ -57,40 +66,55 @@ def choose_pages(scores, kept, chosen):
         # Unsigned integers in the order of the scores.
         keys[page] = ~value if value >> np.uint32(31) else value | np.uint32(0x80000000)
     threshold, above = kth_largest(keys, kept)
+    if count_reaching(keys, threshold) == kept:  # nobody ties for the last place
+        for page in range(scores.shape[0]):
+            chosen[page] += mark if keys[page] >= threshold else 0
+        return
     room = kept - above
     for page in range(scores.shape[0]):
         tied = keys[page] == threshold and room > 0
         room -= tied
-        chosen[page] = np.uint8(tied or keys[page] > threshold)
+        chosen[page] += mark if tied or keys[page] > threshold else 0
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+def largest(scores, head, begin, end):
+    """Of scores [H, n] of one head, at least ``LEAST``. Compared without regard to NaN, as
+    vectors are; ``weigh`` hands it on."""
+    top = LEAST
+    for i in range(np.uint64(begin), np.uint64(end)):
+        top = max(top, scores[head, i])
+    return top
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
-def softmax(scores):
-    """Of [n], in place, not yet divided; returns the largest score and the sum."""
-    top = np.float32(-np.inf)
-    for i in range(scores.shape[0]):
-        top = max(top, scores[i])
+def weigh(scores, head, begin, end, top):
+    """e^(score − top) of one head's scores [H, n], in place; returns the sum.
+
+    Indices instead of slices: a slice counts references, which took longer than the sum.
+    Unsigned, for Numba counts negative ones from the end, which no vector can.
+    """
     total = np.float32(0.0)
-    for i in range(scores.shape[0]):
-        weight = exp_nonpositive(scores[i] - top)
-        scores[i] = weight
+    for i in range(np.uint64(begin), np.uint64(end)):
+        weight = exp_nonpositive(scores[head, i] - top)
+        scores[head, i] = weight
         total += weight
-    return top, total
+    return total
 
 
 @_helper
 def mass_outside(scores, first_seen, total, page_size, share):
-    """``page_mass_outside`` of one row and head; ``scores`` [P] are changed.
+    """``page_mass_outside`` of one row and head; ``scores`` [1, P] are changed.
 
     Args:
         scores: of the pages that hold tokens ``first_seen`` to ``total − 1``.
     """
-    num_pages = scores.shape[0]
+    num_pages = scores.shape[1]
     first = first_seen // page_size
     whole = np.float32(np.log(np.float32(page_size)))
     for page in range(num_pages):
         begin = max(first_seen, (first + page) * page_size)
         tokens = min(total, (first + page + 1) * page_size) - begin
-        scores[page] += whole if tokens == page_size else np.float32(np.log(np.float32(tokens)))
-    _, mass = softmax(scores)
-    return outside_best(scores, share) / mass
+        scores[0, page] += whole if tokens == page_size else np.float32(np.log(np.float32(tokens)))
+    mass = weigh(scores, 0, 0, num_pages, largest(scores, 0, 0, num_pages))
+    return outside_best(scores[0], share) / mass

@@ -17,5 +17,5 @@ __all__ = ["policy_step_kernel"]
 
 @cache
 def policy_step_kernel() -> Callable[..., None] | None:
-    """``cpu.policy_logits``, or None where Numba cannot run."""
-    return cpu_kernel("kernels.policy_step.cpu", "policy_logits")
+    """``cpu.policy_step``, or None where Numba cannot run."""
+    return cpu_kernel("kernels.policy_step.cpu", "policy_step")

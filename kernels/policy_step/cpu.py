@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from numba import literal_unroll
 
-from kernels.decode_layer.products import product
-from kernels.numba_helpers import FAST_SUMS
+from kernels.decode_layer.products import dot_columns, product
+from kernels.numba_helpers import FAST_SUMS, widen
 
-__all__ = ["DamageHeads", "Encoder", "Prices", "policy_logits"]
+__all__ = ["DamageHeads", "Encoder", "Prices", "policy_step"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
 _REST_LIMIT = np.float32(8.0)
+_MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/inputs.py
 
 
 class Encoder(NamedTuple):
@@ -109,14 +111,17 @@ def _gelu(rows):
 
 
 @_helper
-def _inputs(rows, fed, encoder):
+def _inputs(rows, tokens, embedding, encoder):
     """What the first linear map takes [R, 4 C + rest]: states and token normed, the rest scaled."""
-    size = fed.shape[1]
+    size = embedding.shape[1]
+    fed = np.empty(size, np.float32)
     num_rest = rows.shape[1] - 3 * size
     out = np.empty((rows.shape[0], 4 * size + num_rest), np.float32)
     for row in range(rows.shape[0]):
         _layer_norm(rows[row, :size], out[row, :size])
-        _layer_norm(fed[row], out[row, size : 2 * size])
+        for i in range(size):
+            fed[i] = widen(embedding[tokens[row], i])
+        _layer_norm(fed, out[row, size : 2 * size])
         _layer_norm(rows[row, size : 2 * size], out[row, 2 * size : 3 * size])
         _layer_norm(rows[row, 2 * size : 3 * size], out[row, 3 * size : 4 * size])
         for i in range(num_rest):
@@ -125,7 +130,7 @@ def _inputs(rows, fed, encoder):
     return out
 
 
-@_helper
+@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
 def _attend(turned, memory, step, num_heads):
     """Attention of each row's step to the episode's steps so far, itself included.
 
@@ -143,7 +148,7 @@ def _attend(turned, memory, step, num_heads):
         memory[0, row, step] = turned[row, width : 2 * width]
         memory[1, row, step] = turned[row, 2 * width :]
         for head in range(num_heads):
-            begin, end = head * size, (head + 1) * size
+            begin, end = np.uint64(head * size), np.uint64((head + 1) * size)
             top = np.float32(-np.inf)
             for t in range(step + 1):
                 total = np.float32(0.0)
@@ -196,27 +201,69 @@ def _price(damages, aim, axis, prices, sharpness, logits):
         logits[level] = (least - logits[level]) * sharpness
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def policy_logits(seen, encoder, heads, prices, memory, step, logits, tasks):
-    """``Policy.logits`` of one step.
+@_helper
+def _observe(seen, state, rows, aims):
+    """What ``sol_core/policy/inputs.py`` and ``prices.aim_for`` make of an observation.
 
     Args:
-        seen: rows [R, layout.width], the tokens' embedding [R, C], aims [R, 3]; all float32.
+        seen, state: as of ``policy_step``.
+        rows: [R, layout.width] float32, overwritten.
+        aims: [R, 3] float32, overwritten.
+    """
+    goals, _, excess, previous, low, high, share, _ = state
+    for row in range(rows.shape[0]):
+        end = 0
+        for part in literal_unroll(seen):
+            width = part.shape[1]
+            for i in range(width):
+                rows[row, end + i] = part[row, i]
+            end += width
+        place = end - 3  # of the surprisal: the tokens and whether there is a state come last
+        rows[row, place] = min(rows[row, place], _MOST_NATS)
+        for axis in range(3):
+            rows[row, end + axis] = previous[row, axis]
+            aim = goals[row, axis] - excess[row, axis] * share
+            aims[row, axis] = min(max(aim, low[axis]), high[axis])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def policy_step(seen, fed, state, network, memory, step, found, tasks):
+    """``Policy.logits`` of one step, from what was observed.
+
+    Args:
+        seen: the parts of an observation's row but for the previous action, [R, …] float32:
+            hidden, middle hidden states, concentration, entropy, surprisal, what is known.
+        fed: tokens [R] int64, and the language model's embedding [V, C] float32, or bfloat16
+            as uint16 bit patterns.
+        state: goals, targets, excess and previous spends [R, 3], ends of the axes [3] each, and
+            the share of the excess that is made good in a step, all float32; and whether the
+            most probable levels are taken: excess and previous spends are theirs then.
+        network: Encoder, DamageHeads and Prices.
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.
         step: of the episode.
-        logits: [R, 3, L], overwritten.
+        found: rows [R, layout.width], aims [R, 3], logits [R, 3, L] float32 and the most
+            probable levels [R, 3] int64; overwritten.
         tasks: parts that each product is cut into; the result does not depend on it.
     """
-    rows, fed, aims = seen
-    inputs = _inputs(rows, fed, encoder)
+    rows, aims, logits, choices = found
+    encoder, heads, prices = network
+    _observe(seen, state, rows, aims)
+    inputs = _inputs(rows, fed[0], fed[1], encoder)
     encoded = _encode(inputs, encoder, memory, step, tasks)
     for axis in range(3):
-        found = _linear(encoded, heads.heads[axis], 1)
+        weight, bias = heads.heads[axis]
+        shape = np.empty((rows.shape[0], 2), np.float32)
+        dot_columns(encoded, weight, 0, 2, shape)
         base, place = heads.bases[axis], heads.places[axis]
         sharpness = np.exp(heads.log_sharpness[axis])
         damages = np.empty_like(base)
         for row in range(rows.shape[0]):
+            sensitivity, slope = shape[row, 0] + bias[0], shape[row, 1] + bias[1]
             for level in range(base.shape[0]):
-                log_damage = base[level] + found[row, 0] + found[row, 1] * place[level]
-                damages[level] = np.exp(log_damage)
+                damages[level] = np.exp(base[level] + sensitivity + slope * place[level])
             _price(damages, aims[row, axis], axis, prices, sharpness, logits[row, axis])
+            choice = np.argmax(logits[row, axis])
+            choices[row, axis] = choice
+            if state[7]:
+                state[3][row, axis] = prices.levels[axis, choice]
+                state[2][row, axis] += prices.levels[axis, choice] - state[1][row, axis]

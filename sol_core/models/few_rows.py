@@ -17,6 +17,7 @@ from torch import Tensor
 from kernels.cpu_threads import kernel_threads
 from kernels.decode_layer import (
     DTYPES,
+    MOST_HEADS,
     Kernels,
     as_array,
     few_row_kernels,
@@ -64,6 +65,8 @@ class FewRowStep:
         """For a model whose weights the kernels can take, where they can run; else None."""
         head = weights.head.weight
         if head.device.type != "cpu" or head.dtype not in DTYPES or weights.head.bias is not None:
+            return None
+        if spec.num_heads // spec.num_kv_heads > MOST_HEADS:
             return None
         for layer in weights.layers:
             layouts = {

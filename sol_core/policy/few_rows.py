@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kernels.cpu_threads import kernel_threads
-from kernels.decode_layer import as_array
+from kernels.decode_layer import DTYPES, as_array
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import policy_step_kernel
+from sol_core.batch_scheduling import StepObservation
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import Policy, StepInputs
 from sol_core.policy.price_rule import PriceRule
 
-__all__ = ["FewRowPolicy"]
+__all__ = ["FewRowPolicy", "StepState"]
+
+
+class StepState(NamedTuple):
+    """What an episode came to so far: [R, 3] each, shares of dense.
+
+    Attributes:
+        goals: what to aim at but for the excess.
+        targets: requested means.
+        excess: spent beyond the targets.
+        previous: spends of the step before.
+        share: of the excess that is made good in a step.
+        greedy: take the most probable levels; excess and previous become theirs, in place.
+    """
+
+    goals: Tensor
+    targets: Tensor
+    excess: Tensor
+    previous: Tensor
+    share: float
+    greedy: bool
 
 
 class FewRowPolicy:
@@ -31,46 +53,95 @@ class FewRowPolicy:
         self, policy: Policy, network: DamageNetwork, kernel: Callable[..., None], num_rows: int
     ) -> None:
         self._policy, self._kernel = policy, kernel
-        self._encoder, self._heads = _encoder(network), _heads(network)
+        self._embedding = as_array(policy.embedding)
+        self._ends = tuple(as_array(end) for end in policy.ends)
+        self._network: tuple[Any, ...] = (_encoder(network), _heads(network), None)
         steps, width = policy.info.episode_steps, network.encoder.project.out_features
         self._memory = np.empty((2, num_rows, steps, width), np.float32)
         self._rule: PriceRule | None = None
-        self._prices: Any = None
         self._levels = max(len(levels) for levels in policy.levels)
 
     @staticmethod
     def make(policy: Policy, num_rows: int) -> FewRowPolicy | None:
         """For a policy and a number of rows that the kernel takes, where it can run; else None."""
-        network, on_cpu = policy.network, policy.embedding.device.type == "cpu"
-        if num_rows > FEW_ROWS or not on_cpu or not isinstance(network, DamageNetwork):
+        network, embedding = policy.network, policy.embedding
+        fits = embedding.device.type == "cpu" and embedding.dtype in DTYPES
+        if num_rows > FEW_ROWS or not fits or not isinstance(network, DamageNetwork):
             return None
         kernel = policy_step_kernel()
         return None if kernel is None else FewRowPolicy(policy, network, kernel, num_rows)
 
-    def logits(self, inputs: StepInputs, step: int) -> Tensor:
-        """Logits [R, 3, levels of the longest axis] of an episode's step; steps come in order.
+    def step(
+        self, observation: StepObservation, state: StepState, step: int
+    ) -> tuple[StepInputs, Tensor, Tensor]:
+        """An episode's step; steps come in order.
 
-        Args:
-            inputs: T = 1.
+        Returns: what was seen, T = 1; logits [R, 3, levels of the longest axis]; the most
+            probable levels [R, 3].
         """
+        layout, num_rows = self._policy.info.layout, observation.tokens.shape[0]
+
+        def part(values: Tensor | None, width: int) -> Any:
+            if values is None:
+                return np.zeros((num_rows, width), np.float32)
+            return values.numpy().reshape(num_rows, width)
+
+        has_state = float(observation.hidden is not None)
+        known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
+        seen = (
+            part(observation.hidden, layout.hidden_size),
+            part(observation.mid_hidden, 2 * layout.hidden_size),
+            part(observation.concentration, layout.num_layers),
+            part(observation.entropy, 1),
+            part(observation.surprisal, 1),
+            np.array(known, np.float32),
+        )
+        return self._run(seen, observation.tokens, state, step)
+
+    def logits(self, inputs: StepInputs, step: int) -> Tensor:
+        """Logits as of ``step``, for what was seen before; inputs: T = 1."""
+        layout = self._policy.info.layout
+        widths = (layout.hidden_size, 2 * layout.hidden_size, layout.num_layers, 1, 1, 2, 3)
+        parts = inputs.rows[:, 0].split(widths, 1)
+        seen = tuple(np.ascontiguousarray(part.numpy()) for part in parts[:-1])
+        aims, previous = inputs.aims[:, 0].contiguous(), parts[-1].contiguous()
+        state = StepState(aims, aims, torch.zeros_like(aims), previous, 0.0, greedy=False)
+        return self._run(seen, inputs.tokens[:, 0].contiguous(), state, step)[1]
+
+    def _run(
+        self, seen: tuple[Any, ...], tokens: Tensor, state: StepState, step: int
+    ) -> tuple[StepInputs, Tensor, Tensor]:
         if self._policy.rule is not self._rule:
             self._rule = self._policy.rule
-            self._prices = _prices(self._rule)
-        rows = inputs.rows.shape[0]
-        logits = torch.empty(rows, 3, self._levels)
-        fed = self._policy.embedding[inputs.tokens].float()
-        seen = tuple(as_array(part.flatten(1)) for part in (inputs.rows, fed, inputs.aims))
+            self._network = (*self._network[:2], _prices(self._rule))
+        rows = tokens.shape[0]
+        found = (
+            np.empty((rows, self._policy.info.layout.width), np.float32),
+            np.empty((rows, 3), np.float32),
+            np.empty((rows, 3, self._levels), np.float32),
+            np.empty((rows, 3), np.int64),
+        )
         self._kernel(
             seen,
-            self._encoder,
-            self._heads,
-            self._prices,
+            (tokens.numpy(), self._embedding),
+            (
+                state.goals.numpy(),
+                state.targets.numpy(),
+                state.excess.numpy(),
+                state.previous.numpy(),
+                *self._ends,
+                np.float32(state.share),
+                state.greedy,
+            ),
+            self._network,
             self._memory,
             step,
-            logits.numpy(),
+            found,
             kernel_threads(),
         )
-        return logits
+        row, aims, logits, choices = map(torch.from_numpy, found)
+        inputs = StepInputs(row[:, None], tokens[:, None], aims[:, None, :0], aims[:, None])
+        return inputs, logits, choices
 
 
 def _pair(module: nn.Linear | nn.LayerNorm) -> tuple[Any, Any]:

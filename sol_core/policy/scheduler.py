@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sol_core.actions import Action, Budget
 from sol_core.batch_scheduling import StepObservation
-from sol_core.policy.few_rows import FewRowPolicy
+from sol_core.policy.few_rows import FewRowPolicy, StepState
 from sol_core.policy.inputs import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
@@ -20,6 +20,7 @@ __all__ = ["FEEDBACK_STEPS", "PolicyScheduler", "StepChoice"]
 # Overspending is made good over this many steps. Sixteen, an episode, halved the gain: the
 # point of a price is to spend unevenly (docs/results.md).
 FEEDBACK_STEPS = 64
+_GOOD_SHARE = 1 / FEEDBACK_STEPS
 
 
 class StepChoice(NamedTuple):
@@ -93,17 +94,26 @@ class PolicyScheduler:
             self._previous = torch.ones_like(self._targets)
             contexts = torch.tensor(observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
-        inputs = self._inputs(observation, place, episode)
-        logits = self._logits(inputs, place)
-        choices = self._choose(logits)
-        levels = policy.axis_levels(choices)
-        self._previous = policy.spends(levels)
-        self._excess += self._previous - self._targets
+        if self._few_rows is None:
+            inputs = self._inputs(observation, place, episode)
+            logits, self._cache = policy.logits(inputs, self._cache)
+            logits = logits.squeeze(1)
+            choices = self._choose(logits)
+            self._account(choices)
+        else:
+            greedy = self._generator is None
+            state = StepState(
+                self._goals, self._targets, self._excess, self._previous, _GOOD_SHARE, greedy
+            )
+            inputs, logits, choices = self._few_rows.step(observation, state, place)
+            if not greedy:
+                choices = self._choose(logits)
+                self._account(choices)
         self._count += 1
         if not self._keep_steps:
             self.steps.clear()
         self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
-        return policy.actions(levels)
+        return policy.actions(policy.axis_levels(choices))
 
     def inputs(self) -> StepInputs:
         """What was seen at the kept steps, as T steps of R episodes."""
@@ -136,12 +146,9 @@ class PolicyScheduler:
         tokens = observation.tokens.unsqueeze(1)
         return StepInputs(row.unsqueeze(1), tokens, budget, aims.unsqueeze(1))
 
-    def _logits(self, inputs: StepInputs, place: int) -> Tensor:
-        """[R, num_heads, levels] of the episode's step ``place``."""
-        if self._few_rows is not None:
-            return self._few_rows.logits(inputs, place)
-        logits, self._cache = self.policy.logits(inputs, self._cache)
-        return logits.squeeze(1)
+    def _account(self, choices: Tensor) -> None:
+        self._previous = self.policy.spends(self.policy.axis_levels(choices))
+        self._excess += self._previous - self._targets
 
     def _choose(self, logits: Tensor) -> Tensor:
         """Logits [R, num_heads, levels] → choices [R, num_heads]."""

@@ -93,27 +93,30 @@ def test_page_choice_matches_the_reference(pages: int, data: st.DataObject) -> N
     values = st.sampled_from([-2.0, -0.0, 0.0, 1.0, 1.5])
     scores = torch.tensor(data.draw(st.lists(values, min_size=pages, max_size=pages)))
     kept = data.draw(st.integers(1, pages))
-    chosen = np.full(pages, 7, np.uint8)
-    choose_pages(scores.numpy(), kept, chosen)
+    chosen = np.zeros(pages, np.int64)
+    choose_pages(scores.numpy(), kept, 4, chosen)
     expected = attention_reference.select_pages(
         scores[None, None], torch.ones(1, pages, dtype=torch.bool), torch.tensor([kept])
     )
-    assert chosen.tolist() == expected[0, 0].int().tolist()
+    assert chosen.tolist() == (4 * expected[0, 0].int()).tolist()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [5, 8, 64])
-@pytest.mark.parametrize("pages", [1, 7, 8, 17])
-def test_page_scores_match_the_reference(dtype: torch.dtype, size: int, pages: int) -> None:
+@pytest.mark.parametrize("size", [5, 8, 16, 64, 72])
+@pytest.mark.parametrize(("pages", "heads"), [(1, 1), (7, 2), (8, 3), (17, 4), (16, 7)])
+def test_page_scores_match_the_reference(
+    dtype: torch.dtype, size: int, pages: int, heads: int
+) -> None:
     from kernels.decode_layer.page_choice import score_pages
 
     low = torch.randn(1, 1, pages, size).to(dtype)
     high = low + torch.rand(1, 1, pages, size).to(dtype)
-    query = torch.randn(1, 1, size)
-    scores = torch.full((pages,), torch.nan)
-    score_pages(query[0, 0].numpy(), as_array(low[0, 0]), as_array(high[0, 0]), 0, scores.numpy())
+    query = torch.randn(1, heads, size)
+    scores = torch.full((heads, pages), torch.nan)
+    signed = (query[0].clamp(min=0).numpy(), query[0].clamp(max=0).numpy())
+    score_pages(signed, (as_array(high[0, 0]), as_array(low[0, 0])), 0, scores.numpy())
     block = attention_reference.KVBlock(low, low, low, high)
-    torch.testing.assert_close(scores, attention_reference.page_scores(query, block)[0, 0])
+    torch.testing.assert_close(scores, attention_reference.page_scores(query, block)[0])
 
 
 @pytest.mark.parametrize("page_size", [1, 4, 8])
@@ -128,7 +131,7 @@ def test_mass_outside_matches_the_reference(page_size: int, first: int, total: i
     expected = attention_reference.page_mass_outside(
         scores[None], torch.ones(per_page.shape[0], dtype=torch.bool), per_page, 0.4
     )
-    found = mass_outside(scores.clone().numpy(), first, total, page_size, 0.4)
+    found = mass_outside(scores[None].clone().numpy(), first, total, page_size, 0.4)
     assert found == pytest.approx(expected.item(), abs=1e-6)
 
 
