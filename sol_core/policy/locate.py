@@ -43,6 +43,8 @@ def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
     """
     root = data_dir or default_data_dir()
     policies, text = root / "policies", str(name)
+    if not text.strip():
+        raise PolicyError(f"the policy's name is empty: {_choices(policies)}")
     if text == DEFAULT_POLICY:
         return SHIPPED_POLICY
     if folder := find_stored(policies, text):
@@ -59,10 +61,7 @@ def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
         from sol_core.policy.hub import fetch_policy
 
         return fetch_policy(text, cache_dir=root / "models" / "hub")
-    raise PolicyError(
-        f"no policy {text[:200]!r}: give {DEFAULT_POLICY!r}, {_stored_names(policies)}"
-        "a policy folder, or a Hugging Face Hub id owner/name"
-    )
+    raise PolicyError(f"no policy {text[:200]!r}: {_choices(policies)}")
 
 
 def is_hub_id(text: str) -> bool:
@@ -111,7 +110,8 @@ def _made_at(folder: Path) -> float:
         return 0.0
 
 
-def _stored_names(policies: Path) -> str:
+def _choices(policies: Path) -> str:
     names = [folder.name for folder in stored_folders(policies)]
     listed = ", ".join(names[:_LISTED]) + (" …" if len(names) > _LISTED else "")
-    return f"a stored one ({listed}), " if names else ""
+    stored = f"a stored one ({listed}), " if names else ""
+    return f"give {DEFAULT_POLICY!r}, {stored}a policy folder, or a Hugging Face Hub id owner/name"

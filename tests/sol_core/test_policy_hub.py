@@ -223,6 +223,8 @@ def test_a_policy_that_is_nowhere_is_named_with_what_there_is(folder: Path, tmp_
         PolicyError, match=r"no policy 'other': give 'default', a stored one \(mine"
     ):
         locate_policy("other", data_dir)
+    with pytest.raises(PolicyError, match="name is empty"):
+        locate_policy(" ", data_dir)
     (tmp_path / "empty").mkdir()
     with pytest.raises(PolicyError, match=r"holds no policy: it has no config\.json"):
         locate_policy(tmp_path / "empty", data_dir)
