@@ -1,9 +1,9 @@
 """Make sure that the process runs where the packages are, before anything imports them.
 
 The running interpreter is used when it has them, and nothing is installed. On a Space the
-packages are the platform's business. Otherwise ``.venv`` beside ``launch.py`` is made or
-reused, and the process starts over in it. Standard library only; a complete ``.venv``
-costs a few milliseconds and no network.
+packages are the platform's business, for an installed copy they are pip's. Otherwise ``.venv``
+beside ``launch.py`` is made or reused, and the process starts over in it. Standard library only; a
+complete ``.venv`` costs a few milliseconds and no network.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import NoReturn
 from app.console import Console
 from app.errors import BootstrapError
 from app.file_lock import FileLock
+from app.program import LAUNCHER, PROJECT_ROOT, is_checkout
 from app.provision.requirements import BASE, read_requirements, unmet
 from app.provision.virtual_environment import VENV_VARIABLE, Groups, VirtualEnvironment
 
 __all__ = ["PROJECT_ROOT", "ensure_environment", "replace_process"]
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
 SPACE_VARIABLE = "SPACE_ID"  # set by Hugging Face Spaces
 RESTARTED_VARIABLE = "SOL_RESTARTED_IN"
 # torch for Linux brings NVIDIA's libraries along: 6.1 GB unpacked in all, 2 GB elsewhere.
@@ -46,6 +46,12 @@ def ensure_environment(
         install: False never creates or installs; the caller copes with missing packages.
     Raises: BootstrapError, one sentence that says what to do.
     """
+    if not is_checkout(project_root):
+        if extras:
+            raise BootstrapError(
+                f"this needs the project's repository: clone it and use its {LAUNCHER}"
+            )
+        return
     console = console or Console()
     groups = read_requirements(project_root / "pyproject.toml", extras)
     environment = VirtualEnvironment.locate(project_root)

@@ -19,12 +19,15 @@ from typing import NoReturn
 
 from app.bootstrap import ensure_environment
 from app.console import Console
+from app.program import program_name
+from sol_core import __version__
 from sol_core.errors import ConfigError, SolError
 
 __all__ = ["main"]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
+TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
 COMMANDS = (
     *("serve", "generate", "inspect", "lens", "score"),
     *("train", "evaluate", "benchmark", "jobs", "worker"),
@@ -70,7 +73,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Leaves the program on ``--help`` and, with status 2 and one line, on bad arguments.
     """
     arguments = list(argv)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in TOP_OPTIONS):
         arguments.insert(0, COMMANDS[0])
     # Only the chosen command is imported: a start from a bare Python does this twice.
     parser = _build_parser([arguments[0]] if arguments[0] in COMMANDS else COMMANDS)
@@ -89,12 +92,14 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    name = program_name().removeprefix("python ")
     parser = _Parser(
-        prog="launch.py",
+        prog=name,
         description="See and steer where a language model spends its compute, token by token.",
-        epilog="Without a command the page is served: launch.py takes the options of serve.",
+        epilog=f"Without a command the page is served: {name} takes the options of serve.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )

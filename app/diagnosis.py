@@ -15,9 +15,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from app.bootstrap import PROJECT_ROOT, SPACE_VARIABLE
+from app.bootstrap import SPACE_VARIABLE
 from app.paths import MIN_FREE_BYTES, DataDir
-from app.provision.requirements import BASE, read_requirements, requirement_name, unmet
+from app.program import PROJECT_ROOT, is_checkout
+from app.provision.requirements import BASE, project_requirements, requirement_name, unmet
 from sol_core.errors import SolError
 
 __all__ = ["diagnose"]
@@ -37,13 +38,15 @@ def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[st
         dtype: as for loading, "auto" or a name.
     """
     missing: list[str] = []
-    groups = read_requirements(PROJECT_ROOT / "pyproject.toml", (TEST_EXTRA,))
+    groups = project_requirements(PROJECT_ROOT, (TEST_EXTRA,))
     lacking = unmet(groups[BASE])
     if lacking:
-        missing.append(
-            f"packages {', '.join(map(requirement_name, lacking))}: start launch.py once "
-            "without a command and it installs them"
+        remedy = (
+            "start launch.py once without a command and it installs them"
+            if is_checkout()
+            else f"install them with {sys.executable} -m pip"
         )
+        missing.append(f"packages {', '.join(map(requirement_name, lacking))}: {remedy}")
     findings: dict[str, Any] = {
         "python": _python(groups[TEST_EXTRA]),
         "packages": _packages(groups[BASE]),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from app.errors import AppError, InputFileError
 from app.paths import DataDir
 from app.policy_library import PolicyLibrary
+from app.program import program_name
 from sol_core.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class PolicyFiles:
             if (staging / "policy.zip").stat().st_size > limit:
                 raise AppError(
                     f"this policy is larger than {limit / 1e6:.0f} MB: export it with "
-                    "python launch.py policies export"
+                    f"{program_name()} policies export"
                 )
             return (staging / "policy.zip").read_bytes()
 

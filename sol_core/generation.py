@@ -30,7 +30,7 @@ from sol_core.events import (
     StepCost,
     TokenEvent,
 )
-from sol_core.generation_schedules import GenerationSchedules
+from sol_core.generation_schedules import GenerationSchedules, PolicyFinder
 from sol_core.loading import LanguageModel
 from sol_core.sampling import TokenSampler
 from sol_core.text_stream import TextStream
@@ -81,13 +81,13 @@ def generate(
     prompt: str,
     config: GenerationConfig,
     should_stop: Callable[[], bool] = never,
-    policies: Callable[[str], Path] = Path,
+    policies: PolicyFinder = Path,
 ) -> Iterator[Event]:
     """Generate from a prompt.
 
     Args:
         should_stop: asked before every step and every prefill chunk.
-        policies: finds the folder of a policy by its name; by default the name is a folder.
+        policies: finds a policy, or its folder, by its name; by default the name is a folder.
     Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """

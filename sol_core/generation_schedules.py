@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from sol_core.actions import ActionGrid
 from sol_core.batch_scheduling import BatchScheduler, RowSchedulers, SplitScheduler
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import StepCost
@@ -14,7 +15,9 @@ from sol_core.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 from sol_core.schedules import Horizon, build_scheduler
 
-__all__ = ["GenerationSchedules"]
+__all__ = ["GenerationSchedules", "PolicyFinder"]
+
+PolicyFinder = Callable[[str], "Path | Policy"]  # a policy's folder, or itself, by its name
 
 
 class GenerationSchedules:
@@ -24,13 +27,13 @@ class GenerationSchedules:
     """
 
     def __init__(
-        self, model: LanguageModel, config: GenerationConfig, policies: Callable[[str], Path]
+        self, model: LanguageModel, config: GenerationConfig, policies: PolicyFinder
     ) -> None:
         self._config = config
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
         names = {row.policy for row in self._rows if row.policy}
         self._policies: dict[str, Policy] = {
-            name: load_policy(policies(name), model, grid=config.grid) for name in names
+            name: _usable(policies(name), model, config.grid) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler] = {}
 
@@ -76,3 +79,12 @@ class GenerationSchedules:
     def _policy_scheduler(row: ScheduleConfig, policy: Policy) -> PolicyScheduler:
         generator = torch.Generator().manual_seed(row.seed) if row.sampled else None
         return PolicyScheduler(policy, [row.budget], generator=generator)
+
+
+def _usable(found: Path | Policy, model: LanguageModel, grid: ActionGrid) -> Policy:
+    """Raises: PolicyError when it is made for another model or grid."""
+    if isinstance(found, Path):
+        return load_policy(found, model, grid=grid)
+    found.check_model(model.fingerprint)
+    found.check_grid(grid)
+    return found

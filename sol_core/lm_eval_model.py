@@ -8,31 +8,33 @@ and hands everything on::
         --tasks arc_easy --limit 200
 
 A context is read densely; every token of a continuation is one decode step under the schedule.
-With everything kept (the default) a continuation is scored in one dense pass.
+With everything kept (the default) a continuation is scored in one dense pass. The run ends with
+the mean spend over all tokens, which is in lm-eval's results as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lm_eval import utils
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import DENSE, ActionGrid, Budget
+from sol_core.api import generate, load_policy
 from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.downstream.dense import score_densely
 from sol_core.downstream.encoding import Continuation
 from sol_core.downstream.scoring import score_continuations
-from sol_core.events import FinishEvent
-from sol_core.generation import generate
 from sol_core.loading import DEFAULT_MODEL, load_language_model
-from sol_core.places import SHIPPED_POLICY, default_data_dir
-from sol_core.policy import Policy, PolicyScheduler, load_policy
+from sol_core.places import default_data_dir
+from sol_core.policy import Policy, PolicyScheduler
 from sol_core.schedules import Horizon, build_scheduler
 
 __all__ = ["SolLM"]
@@ -47,7 +49,8 @@ class SolLM(TemplateLM):
 
     Args:
         pretrained: smollm2-135m-instruct, a local folder or a Hub id.
-        policy: a policy's folder, or "default" for the shipped one; "" for none.
+        policy: "default" for the shipped one, a stored policy's name, a policy folder or a Hub id;
+            "" for none.
         schedule: without a policy: dense, static, random, emc or dac; "" is static where a
             budget is given, else dense.
         keep, channels, bits: the budget, a mean per axis.
@@ -56,6 +59,8 @@ class SolLM(TemplateLM):
         data_dir: where models are kept.
     Raises: SolError for what cannot be loaded or does not fit together.
     """
+
+    on_made: ClassVar[Callable[[SolLM], None] | None] = None  # main's: lm-eval keeps its models
 
     def __init__(
         self,
@@ -81,17 +86,38 @@ class SolLM(TemplateLM):
         self.batch_size = int(size) if size.isdigit() else 64
         budget = Budget(float(keep), float(channels), float(bits))
         self.policy: Policy | None = None
-        self._policy_folder = ""
+        self._policy_name = ""
         kind = schedule or ("dense" if budget == Budget() else "static")
         if policy:
             kind = "policy"
-            found = SHIPPED_POLICY if policy == "default" else Path(policy)
-            self.policy, self._policy_folder = load_policy(found, self.model), str(found)
+            self.policy, self._policy_name = (
+                load_policy(policy, self.model, data_dir=folder),
+                policy,
+            )
         self.grid = self.policy.info.grid if self.policy else ActionGrid()
-        self.schedule = ScheduleConfig(kind, budget, policy=self._policy_folder or None)  # type: ignore[arg-type]  # checked by it
+        self.schedule = ScheduleConfig(kind, budget, policy=self._policy_name or None)  # type: ignore[arg-type]  # checked by it
         if kind != "dense":
             self.grid.check_budget(budget)
-        self.spend = [0.0, 0.0, 0.0, 0.0]  # keep, channels, bits, steps of all that was scored
+        self._sums = [0.0, 0.0, 0.0]  # keep, channels, bits of all tokens
+        self.num_tokens = 0  # that were scored or generated
+        if SolLM.on_made is not None:
+            SolLM.on_made(self)
+
+    @property
+    def mean_spend(self) -> Budget | None:
+        """Achieved mean per axis over all tokens so far; None before the first."""
+        if not self.num_tokens:
+            return None
+        return Budget(*(total / self.num_tokens for total in self._sums))
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What lm-eval adds to the configuration in its results: the run's mean spend."""
+        spend = self.mean_spend
+        return {
+            "schedule": self.schedule.kind,
+            "mean_spend": None if spend is None else asdict(spend),
+            "num_tokens": self.num_tokens,
+        }
 
     @property
     def eot_token_id(self) -> int:
@@ -182,17 +208,21 @@ class SolLM(TemplateLM):
         return Continuation(number, 0, tuple(before), tuple(tokens), 1)
 
     def _score(self, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
+        steps = sum(len(one.tokens) for one in ones)
         if self.schedule.kind == "dense":
+            self._count(steps, [value * steps for value in DENSE.as_tuple()])
             return score_densely(self.model.lm, ones)
         scheduler = self._scheduler(len(ones), max(len(one.tokens) for one in ones))
         scores = score_continuations(
             self.model.lm, ones, scheduler, self.grid, group=1, episode_steps=EPISODE_STEPS
         )
-        sums = scores.spend.sum((0, 1)).tolist()
-        steps = float(sum(len(one.tokens) for one in ones))
-        self.spend = [a + b for a, b in zip(self.spend, [*sums, steps], strict=True)]
+        self._count(steps, scores.spend.sum((0, 1)).tolist())
         likelihoods, greedy = scores.log_likelihood[:, 0], scores.greedy[:, 0]
         return [(float(a), bool(b)) for a, b in zip(likelihoods, greedy, strict=True)]
+
+    def _count(self, tokens: int, sums: Sequence[float]) -> None:
+        self.num_tokens += tokens
+        self._sums = [total + more for total, more in zip(self._sums, sums, strict=True)]
 
     def _scheduler(self, rows: int, steps: int) -> BatchScheduler:
         if self.policy is not None:
@@ -217,18 +247,32 @@ class SolLM(TemplateLM):
             max_new_tokens=int(options.get("max_gen_toks", DEFAULT_TOKENS)),
             stop_strings=tuple(text for text in stops if text),
         )
-        for event in generate(self.model, context, config):
-            if isinstance(event, FinishEvent):
-                return event.text
-        return ""
+        made = generate(self.model, context, self.policy, self._policy_budget, config=config)
+        if made.spend is not None:
+            sums = [value * len(made.tokens) for value in made.spend.as_tuple()]
+            self._count(len(made.tokens), sums)
+        return made.text
+
+    @property
+    def _policy_budget(self) -> Budget | None:
+        return None if self.policy is None else self.schedule.budget
 
 
 def main() -> None:
-    """lm-eval's own command line."""
+    """lm-eval's own command line; ends with what the run spent."""
     from lm_eval.__main__ import cli_evaluate
 
     torch.set_grad_enabled(False)
+    made: list[SolLM] = []
+    SolLM.on_made = made.append
     cli_evaluate()
+    for lm in made:
+        if spend := lm.mean_spend:
+            sys.stdout.write(
+                f"mean spend over {lm.num_tokens} tokens ({lm.schedule.kind}): attention "
+                f"{spend.keep_fraction:.3f}, channels {spend.channel_keep_ratio:.3f}, bits "
+                f"{spend.bit_width:.2f}\n"
+            )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
 from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.weights import arrange_weights
+from sol_core.places import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +34,6 @@ __all__ = [
     "model_fingerprint",
 ]
 
-DEFAULT_MODEL = "smollm2-135m-instruct"
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
 Progress = Callable[[str, float], None]
 

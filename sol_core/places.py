@@ -1,4 +1,4 @@
-"""Where things are: data when nobody says otherwise, and the policy that ships."""
+"""Where things are: data when nobody says otherwise, the default model, and its shipped policy."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 from sol_core.errors import ConfigError
 
-__all__ = ["DATA_DIR_VARIABLE", "SHIPPED_POLICY", "default_data_dir"]
+__all__ = ["DATA_DIR_VARIABLE", "DEFAULT_MODEL", "SHIPPED_POLICY", "default_data_dir"]
 
 DATA_DIR_VARIABLE = "SOL_DATA_DIR"
 APP_NAME = "sol-explorer"
+DEFAULT_MODEL = "smollm2-135m-instruct"
 # For the default model; trained by this project's own trainer.
 SHIPPED_POLICY = Path(__file__).parent / "policy" / "shipped" / "smollm2-135m-instruct"
 

@@ -11,16 +11,19 @@ batch that shares the prefix.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sol_core.actions import Action, ActionGrid, Budget, QuantSite
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, QuantSite
 from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.config import GenerationConfig
 from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
+from sol_core.generation_schedules import GenerationSchedules, PolicyFinder
 from sol_core.loading import LanguageModel
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler
@@ -30,10 +33,12 @@ __all__ = [
     "PolicyScore",
     "ScoreCase",
     "dense_nll",
+    "encode_text",
     "parse_case",
     "score_case",
     "score_cases",
     "score_policy",
+    "score_text",
 ]
 
 DENSE_CHUNK = 256  # tokens whose logits are held at once
@@ -164,6 +169,52 @@ def score_policy(
     options = DecodeOptions(max_steps=case.num_steps, quant_site=grid.quant_site)
     nll, actions = _score(model, case, PolicyScheduler(policy, [budget]), options)
     return PolicyScore(tuple(actions), tuple(nll[0].tolist()))
+
+
+def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:
+    """Token ids of context and text, and the number of the first one to score.
+
+    The two are encoded as one and parted where the context alone ends, so that a word's leading
+    space falls to the text.
+    Raises: ConfigError when nothing is left to score.
+    """
+    # Lone surrogates cannot be encoded; they would crash the tokenizer.
+    context, text = (part.encode("utf-8", "replace").decode("utf-8") for part in (context, text))
+    before = list(model.tokenizer(context)["input_ids"]) if context else []
+    ids = [int(token) for token in model.tokenizer(context + text)["input_ids"]]
+    first = min(max(len(before), 1), len(ids) - 1)
+    if not text or first < 1:
+        raise ConfigError("the text has no token that others come before: give more, or a context")
+    return ids, first
+
+
+def score_text(
+    model: LanguageModel,
+    tokens: Sequence[int],
+    first: int,
+    config: GenerationConfig,
+    policies: PolicyFinder = Path,
+) -> tuple[tuple[Action, ...], tuple[float, ...]]:
+    """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats.
+
+    Args:
+        policies: as for ``generate``.
+    Raises: ConfigError, ContextLengthError; PolicyError for a policy that does not fit.
+    """
+    steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
+    case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
+    options = DecodeOptions(
+        max_steps=case.num_steps,
+        quant_site=config.grid.quant_site,
+        episode_steps=config.episode_steps,
+        refresh=config.refresh,
+        dense_positions=config.dense_positions,
+    )
+    scheduler = GenerationSchedules(model, replace(config, side_rows=()), policies).build(
+        case.num_steps
+    )
+    nll, actions = _score(model, case, scheduler, options)
+    return tuple(actions), tuple(nll[0].tolist())
 
 
 def _score(

@@ -58,7 +58,12 @@ _ACTIONS = (DENSE, Action(0.3, 0.5, 6), Action(0.5, 1.0, 16), Action(1.0, 0.5, 8
 
 
 def load_warm(
-    name: str, *, data_dir: Path, dtype: str, on_progress: Callable[[str, float], None]
+    name: str,
+    *,
+    data_dir: Path,
+    dtype: str,
+    device: str = "auto",
+    on_progress: Callable[[str, float], None],
 ) -> LanguageModel:
     """``load_language_model``, with the kernels compiled meanwhile.
 
@@ -66,8 +71,10 @@ def load_warm(
     """
     from sol_core.loading import load_language_model
 
-    warm_up = KernelWarmUp(dtype)
-    model = load_language_model(name, data_dir=data_dir, dtype=dtype, on_progress=on_progress)
+    warm_up = KernelWarmUp(dtype, device)
+    model = load_language_model(
+        name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
+    )
     warm_up.wait(on_progress)
     return model
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.commands.job_options import job_as_json, open_jobs, time_left
 from app.commands.options import add_data_dir
 from app.console import Console, write_out
+from app.program import program_name
 from app.terminal import escape
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
     else:
         write_out(_details(job, latest))
         if job.status == "queued":
-            Console().say("a running page continues it, or: python launch.py worker")
+            Console().say(f"a running page continues it, or: {program_name()} worker")
 
 
 def _latest_metrics(store: Store, job_id: str) -> dict[str, Any]:

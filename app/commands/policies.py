@@ -13,12 +13,11 @@ from app.console import Console, write_out
 from app.errors import AppError
 from app.policy_files import ModelInUse, PolicyFiles
 from app.policy_library import PolicyLibrary, StoredPolicy
-from app.policy_uses import PolicyUses, uses_of
-from app.policy_views import headline_of, policy_row
 from app.terminal import escape
 
 if TYPE_CHECKING:
     from app.paths import DataDir
+    from app.policy_uses import PolicyUses
     from storage import Store
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -95,12 +94,16 @@ class _Desk:
         self._files = PolicyFiles(self._library, data_dir)
 
     def do_list(self) -> _Answer:
+        from app.policy_views import policy_row
+
         policies = self._library.list()
         rows = [policy_row(policy) for policy in policies]
         lines = [_HEADER, *map(_line, rows)] if rows else ["There are no policies."]
         return {"policies": rows}, "".join(f"{line}\n" for line in lines)
 
     def do_show(self) -> _Answer:
+        from app.policy_views import headline_of, policy_row
+
         policy, uses = self._policy()
         row = policy_row(policy)
         evaluations = [headline_of(job, policy.all_names) for job in uses.evaluations]
@@ -166,10 +169,14 @@ class _Desk:
         return {"name": name, "address": address}, f"{name} is at {address}\n"
 
     def _taken(self, name: str) -> _Answer:
+        from app.policy_views import policy_row
+
         row = policy_row(self._library.get(name))
         return row, f"took in {name}: for {row['model']}, {row['parameters']:,} parameters\n"
 
     def _policy(self) -> tuple[StoredPolicy, PolicyUses]:
+        from app.policy_uses import uses_of
+
         policy = self._library.get(self._args.name)
         return policy, uses_of(self._store, self._library, policy)
 

@@ -19,7 +19,7 @@ from app.paths import DataDir
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "open the page in the browser (this is what launch.py does without a command)"
+HELP = "open the page in the browser (what happens without a command)"
 MAX_PORT = 65_535
 LOG_BYTES, LOG_FILES = 2_000_000, 3
 _UNSTOPPABLE = ("model-loader", "kernel-warm-up")  # threads inside torch or a compiler

@@ -7,8 +7,9 @@ import os
 import sys
 
 from app import environment
-from app.bootstrap import PROJECT_ROOT, replace_process
+from app.bootstrap import replace_process
 from app.paths import DataDir
+from app.program import PROJECT_ROOT
 
 __all__ = ["HELP", "add_arguments", "run"]
 

@@ -12,6 +12,7 @@ from app.commands.job_options import corpus_source, open_jobs, progress_text
 from app.commands.options import add_model, model_name
 from app.console import Console, write_out
 from app.errors import AppError, InputFileError
+from app.program import program_name
 from app.views import json_safe
 from sol_core.errors import ConfigError, SolError
 
@@ -119,7 +120,7 @@ def _report(
             raise outcome.reason
         raise AppError(outcome.error or "the training failed")
     if outcome.status is None:
-        raise AppError(f"another process took the job {job.id}; see: python launch.py jobs list")
+        raise AppError(f"another process took the job {job.id}; see: {program_name()} jobs list")
     result = outcome.result or {}
     if outcome.status == "succeeded" and args.out is not None:
         from app.policy_library import PolicyLibrary
@@ -140,8 +141,8 @@ def _report(
     if outcome.status == "succeeded":
         return 0
     console.say(
-        f"{outcome.status}, with a checkpoint; go on here with: python launch.py train "
-        f"--resume {job.id}, or in the background with: python launch.py jobs resume {job.id}"
+        f"{outcome.status}, with a checkpoint; go on here with: {program_name()} train "
+        f"--resume {job.id}, or in the background with: {program_name()} jobs resume {job.id}"
     )
     return EXIT_INTERRUPTED
 

@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.bootstrap import PROJECT_ROOT
 from app.file_lock import FileLock
 from app.jobs.process_identity import is_worker_alive, process_id_of
 from app.jobs.worker import EXIT_NOT_NEEDED, read_holder
 from app.paths import DataDir
+from app.program import program_command
 
 __all__ = ["WorkerSupervisor", "worker_command"]
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 def worker_command(data_dir: DataDir, dtype: str) -> list[str]:
     """The command line of a supervised worker."""
     options = ["--supervised", "--data-dir", str(data_dir.root), "--dtype", dtype]
-    return [sys.executable, str(PROJECT_ROOT / "launch.py"), "worker", *options]
+    return [*program_command(), "worker", *options]
 
 
 class WorkerSupervisor:

@@ -16,10 +16,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.errors import BootstrapError
+from app.program import is_checkout
 
-__all__ = ["BASE", "digest", "read_requirements", "requirement_name", "unmet"]
+__all__ = [
+    "BASE",
+    "digest",
+    "project_requirements",
+    "read_requirements",
+    "requirement_name",
+    "unmet",
+]
 
 BASE = "base"  # the group of the project's own dependencies, beside the extras
+DISTRIBUTION = "sol-explorer"  # pyproject.toml's name
 NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
@@ -38,6 +47,32 @@ def read_requirements(pyproject: Path, extras: Sequence[str] = ()) -> Mapping[st
             f"cannot read the dependencies from {pyproject} ({error}): "
             "restore the file from the repository"
         ) from error
+
+
+def project_requirements(root: Path, extras: Sequence[str] = ()) -> Mapping[str, tuple[str, ...]]:
+    """As ``read_requirements``, of the checkout in ``root`` or else of the installed package."""
+    if is_checkout(root):
+        return read_requirements(root / "pyproject.toml", extras)
+    from importlib.metadata import PackageNotFoundError, requires
+
+    from packaging.requirements import Requirement
+
+    try:
+        found = [Requirement(text) for text in requires(DISTRIBUTION) or []]
+    except PackageNotFoundError as error:
+        raise BootstrapError(
+            f"{root} is neither a checkout nor an installed package: install {DISTRIBUTION} again"
+        ) from error
+    groups = {}
+    for group in (BASE, *extras):
+        texts = []
+        for one in found:
+            belongs = one.marker is None or one.marker.evaluate({"extra": group})
+            is_extra = one.marker is not None and "extra" in str(one.marker)
+            if belongs and is_extra == (group != BASE):
+                texts.append(f"{one.name}{one.specifier}")
+        groups[group] = tuple(texts)
+    return groups
 
 
 def digest(requirements: Sequence[str]) -> str:

@@ -59,15 +59,16 @@ class _TrainedPolicy:
         return PolicyScheduler(self._policy, budgets, generator=generator)
 
 
-def load_contenders(model: LanguageModel, folders: Mapping[str, Path]) -> list[Contender]:
-    """Load the policies, in the order given.
+def load_contenders(model: LanguageModel, policies: Mapping[str, Path | Policy]) -> list[Contender]:
+    """Load the policies that are folders, in the order given.
 
     Raises: ConfigError without a policy or for policies of different grids; PolicyError
         for a folder that holds no policy of this model.
     """
     contenders = []
-    for name, folder in folders.items():
-        policy = load_policy(folder, model)
+    for name, given in policies.items():
+        policy = load_policy(given, model) if isinstance(given, Path) else given
+        policy.check_model(model.fingerprint)
         info = policy.info
         contenders.append(
             Contender(
@@ -76,7 +77,7 @@ def load_contenders(model: LanguageModel, folders: Mapping[str, Path]) -> list[C
                 info.grid,
                 info.episode_steps,
                 info.corpus_fingerprint,
-                _fingerprint(folder),
+                _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
             )
         )
     shared_grid(contenders)
@@ -89,6 +90,15 @@ def _fingerprint(folder: Path) -> str:
     for path in sorted(folder.iterdir()):
         if path.suffix in (".json", ".safetensors"):
             digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _content_fingerprint(policy: Policy) -> str:
+    """SHA-256 of what decides a loaded policy's choices."""
+    digest = hashlib.sha256(repr((policy.info, policy.prices, policy.correction)).encode())
+    for name, value in sorted(policy.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

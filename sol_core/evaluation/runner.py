@@ -37,13 +37,14 @@ from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
 from sol_core.evaluation.token_kinds import predicted_kinds
 from sol_core.generation import never
 from sol_core.loading import LanguageModel
+from sol_core.policy import Policy
 
 __all__ = ["evaluate", "evaluate_contenders"]
 
 
 def evaluate(
     model: LanguageModel,
-    policy_folders: Mapping[str, Path],
+    policies: Mapping[str, Path | Policy],
     config: EvaluationConfig,
     *,
     data_dir: Path,
@@ -53,14 +54,14 @@ def evaluate(
     """Measure policies against the baselines at matched spend.
 
     Args:
-        policy_folders: name → folder; the baselines match the first one's spend.
+        policies: name → folder or policy; the baselines match the first one's spend.
         data_dir: where corpora are kept.
         partial: folder in which finished texts are kept and, after an interruption, found.
     Yields: EvaluationProgress, and one EvaluationFinished unless it was stopped.
     Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
-    contenders = load_contenders(model, policy_folders)
+    contenders = load_contenders(model, policies)
     _check(model, contenders, config)
     return _read_and_run(_Task(model, contenders, config, should_stop, partial), data_dir)
 

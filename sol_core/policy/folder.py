@@ -1,7 +1,7 @@
 """A policy on disk: config.json, model.safetensors, README.md. Never pickle.
 
-The layout is that of ``PyTorchModelHubMixin`` folders. Whatever is read is checked: schema
-version, tensor names and shapes, finite numbers, the model it was trained for.
+``Policy.from_pretrained`` and ``save_pretrained`` go through here too. Whatever is read is checked:
+schema version, tensor names and shapes, finite numbers, the model it was trained for.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import math
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from sol_core.policy.network import DamageNetwork, JointNetwork
 from sol_core.policy.policy import Policy, build_network
 from sol_core.policy.prices import PriceTable
 
-__all__ = ["check_policy", "load_policy", "save_policy"]
+__all__ = ["check_policy", "load_policy", "save_policy", "write_policy_files"]
 
 
 def save_policy(policy: Policy, folder: Path) -> None:
@@ -44,28 +45,45 @@ def save_policy(policy: Policy, folder: Path) -> None:
     Weights are stored in 16 bits, which changes no choice that matters and halves the size.
     Raises: OSError when the disk is full or not writable; the old folder is then intact.
     """
-    from safetensors.torch import save_file
-
     staging = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
     staging.mkdir(parents=True)
     try:
-        tensors = {
-            name: value.half().contiguous().cpu()
-            for name, value in policy.network.state_dict().items()
-        }
-        save_file(tensors, staging / WEIGHTS_FILE)
-        record = {
-            "schema": SCHEMA,
-            **policy.info.to_dict(),
-            "prices": [table.to_dict() for table in policy.prices],
-            "correction": policy.correction.to_dict(),
-        }
-        text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
-        (staging / CONFIG_FILE).write_text(text + "\n", "utf-8")
-        (staging / CARD_FILE).write_text(model_card(policy.info), "utf-8")
+        write_policy_files(policy, staging)
         _replace(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_policy_files(policy: Policy, folder: Path) -> None:
+    """Write the three files into an existing folder, each in one rename; others stay.
+
+    The configuration comes last: a folder without it is no policy.
+    Raises: OSError when the disk is full or not writable.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
+    }
+    record = {
+        "schema": SCHEMA,
+        **policy.info.to_dict(),
+        "prices": [table.to_dict() for table in policy.prices],
+        "correction": policy.correction.to_dict(),
+    }
+    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
+    _put(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+    _put(folder / CARD_FILE, lambda path: path.write_text(model_card(policy.info), "utf-8"))
+    _put(folder / CONFIG_FILE, lambda path: path.write_text(text + "\n", "utf-8"))
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    staged = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        write(staged)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
@@ -82,12 +100,8 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
     prices, correction = _read_prices(record, folder, network)
     policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
     policy.check_model(model.fingerprint)
-    if grid is not None and grid != info.grid:
-        raise PolicyError(
-            f"policy {info.name!r} chooses from another grid (site {info.grid.quant_site}, "
-            f"page size {info.grid.page_size}) than the one in use (site {grid.quant_site}, "
-            f"page size {grid.page_size}): use the policy's own, or train one for this grid"
-        )
+    if grid is not None:
+        policy.check_grid(grid)
     return policy
 
 

@@ -6,6 +6,7 @@ the Hub's own client, kept nowhere and shown nowhere.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,10 +16,13 @@ from sol_core.policy.info import CARD_FILE, MAX_BYTES
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import ModelInfo
 
-__all__ = ["pull_policy", "push_policy"]
+__all__ = ["fetch_policy", "pull_policy", "push_policy"]
 
 AnswerT = TypeVar("AnswerT")
+
+logger = logging.getLogger(__name__)
 
 
 def push_policy(
@@ -63,36 +67,104 @@ def pull_policy(
 
     def pull(api: HfApi) -> None:
         about = api.model_info(repository, revision=revision, files_metadata=True)
-        sizes = {file.rfilename: file.size for file in about.siblings or []}
-        for name, limit in MAX_BYTES.items():
-            if name not in sizes:
-                if name == CARD_FILE:
-                    continue
-                raise PolicyError(f"{repository} on the Hub holds no {name}: it is no policy")
-            if (sizes[name] or 0) > limit:
-                raise PolicyError(f"{repository} on the Hub: {name} is too large for a policy")
+        for name in _checked_names(repository, about):
             # The commit that was looked at, even if the branch moves on meanwhile.
             api.hf_hub_download(repository, name, revision=about.sha, local_dir=target)
 
     _ask(repository, pull, token, endpoint)
 
 
-def _ask(
-    repository: str, ask: Callable[[Any], AnswerT], token: str | None, endpoint: str | None
-) -> AnswerT:
-    from huggingface_hub import HfApi
+def fetch_policy(
+    repository: str,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
+    token: str | bool | None = None,
+) -> Path:
+    """The folder of a policy in the Hub's own cache, fetched first where it must be.
+
+    Without a connection, what the cache has is used and the log says so. Arguments are those of
+    ``huggingface_hub.snapshot_download``.
+    Raises: DownloadError; PolicyError when the repository holds no policy.
+    """
+
+    def cached(api: HfApi) -> Path:
+        return Path(
+            api.snapshot_download(
+                repository, revision=revision, cache_dir=cache_dir, local_files_only=True
+            )
+        )
+
+    def fetch(api: HfApi) -> Path:
+        from huggingface_hub.errors import HfHubHTTPError
+
+        if local_files_only:
+            return cached(api)
+        try:
+            about = api.model_info(repository, revision=revision, files_metadata=True)
+        except HfHubHTTPError:
+            raise  # the Hub answered: no such repository, or not for this token
+        except _refusals() as error:
+            try:
+                folder = cached(api)
+            except OSError:
+                raise error from None
+            logger.warning("the Hub is not reached; %s is taken from %s", repository, folder)
+            return folder
+        path = ""
+        for name in _checked_names(repository, about):
+            path = api.hf_hub_download(
+                repository,
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+            )
+        return Path(path).parent
+
+    return _ask(repository, fetch, token, None)
+
+
+def _checked_names(repository: str, about: ModelInfo) -> list[str]:
+    """A policy's files in a repository.
+
+    Raises: PolicyError when one is missing or too large.
+    """
+    sizes = {file.rfilename: file.size for file in about.siblings or []}
+    for name, limit in MAX_BYTES.items():
+        if name not in sizes and name != CARD_FILE:
+            raise PolicyError(f"{repository} on the Hub holds no {name}: it is no policy")
+        if (sizes.get(name) or 0) > limit:
+            raise PolicyError(f"{repository} on the Hub: {name} is too large for a policy")
+    return [name for name in MAX_BYTES if name in sizes]
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What the Hub's client raises when the Hub refuses or is not reached."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # The client changes its HTTP library between releases; its own error inherits that one's root.
-    refusals: tuple[Any, ...] = (*HfHubHTTPError.__bases__, HFValidationError, OSError)
+    roots = [kind for kind in HfHubHTTPError.__bases__ if issubclass(kind, Exception)]
+    return (*roots, HFValidationError, OSError)
+
+
+def _ask(
+    repository: str,
+    ask: Callable[[Any], AnswerT],
+    token: str | bool | None,
+    endpoint: str | None,
+) -> AnswerT:
+    from huggingface_hub import HfApi
 
     if repository.count("/") != 1:
         raise DownloadError(f"a Hub repository is named OWNER/NAME, got {repository[:80]!r}")
     try:
         return ask(HfApi(endpoint=endpoint, token=token))
-    except refusals as error:
+    except _refusals() as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        if token:
+        if isinstance(token, str) and token:
             reason = reason.replace(token, "…")
         raise DownloadError(
             f"the Hub did not give or take {repository} ({type(error).__name__}: {reason}). Check "

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.errors import PolicyError
 from sol_core.policy.config import PolicyConfig
 from sol_core.policy.correction import AimCorrection
-from sol_core.policy.info import InputLayout, PolicyInfo
+from sol_core.policy.hub import fetch_policy
+from sol_core.policy.info import InputLayout, PolicyInfo, read_config
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
 from sol_core.policy.price_rule import PriceRule, padded_levels
 from sol_core.policy.prices import PriceTable
+
+if TYPE_CHECKING:
+    from sol_core.loading import LanguageModel
 
 __all__ = ["Policy", "StepInputs", "budget_shares", "build_network"]
 
@@ -36,8 +42,16 @@ class StepInputs(NamedTuple):
     aims: Tensor
 
 
-class Policy:
+class Policy(
+    PyTorchModelHubMixin,
+    library_name="sol-explorer",
+    paper_url="https://arxiv.org/abs/2605.10875",
+    tags=["per-token-compute", "policy"],
+):
     """Network and prices; chooses among the grid's levels.
+
+    ``from_pretrained``, ``save_pretrained`` and ``push_to_hub`` are those of the Hub's mixin, over
+    the same folder that ``folder.py`` reads and writes, with the same refusals.
 
     Attributes:
         info: what it is.
@@ -150,6 +164,83 @@ class Policy:
                 self._actions[key] = Action(*(axis[level] for axis, level in values))
             found.append(self._actions[key])
         return found
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        model: LanguageModel | None = None,
+        grid: ActionGrid | None = None,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        **unknown: Any,
+    ) -> Self:
+        """Load a policy from a folder or from the Hub's repository "owner/name".
+
+        Args:
+            model: the language model it is for.
+            grid: the levels and site in use; None accepts the policy's own.
+            force_download, token, cache_dir, local_files_only, revision: as for every model of
+                the Hub.
+        Raises: PolicyError when it is damaged, or made for another model or grid; DownloadError
+            when the Hub does not give it; TypeError for an argument that is none.
+        """
+        if unknown:
+            raise TypeError(f"from_pretrained() takes no argument {min(unknown)!r}")
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            folder = fetch_policy(
+                str(pretrained_model_name_or_path),
+                revision=revision,
+                cache_dir=cache_dir,
+                force_download=force_download,
+                local_files_only=local_files_only,
+                token=token,
+            )
+        read_config(folder)  # the mixin reads it too, and would take anything
+        return super().from_pretrained(folder, model=model, grid=grid)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        model: LanguageModel | None = None,
+        grid: ActionGrid | None = None,
+        **fields: Any,
+    ) -> Self:
+        """The mixin's hook.
+
+        Args:
+            fields: what else it found in config.json, which is read here anew, with checks.
+        """
+        from sol_core.policy.folder import load_policy
+
+        if model is None:
+            raise PolicyError(
+                "a policy is loaded for a language model: give model=…, as load_model() returns it"
+            )
+        return cast(Self, load_policy(Path(model_id), model, grid=grid))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """The mixin's hook."""
+        from sol_core.policy.folder import write_policy_files
+
+        write_policy_files(self, save_directory)
+
+    def check_grid(self, grid: ActionGrid) -> None:
+        """Raises: PolicyError when it chooses from other levels than those in use."""
+        own = self.info.grid
+        if grid != own:
+            raise PolicyError(
+                f"policy {self.info.name!r} chooses from another grid (site {own.quant_site}, "
+                f"page size {own.page_size}) than the one in use (site {grid.quant_site}, "
+                f"page size {grid.page_size}): use the policy's own, or train one for this grid"
+            )
 
     def check_model(self, fingerprint: str) -> None:
         """Raises: PolicyError when it was trained for another model."""

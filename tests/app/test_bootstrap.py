@@ -111,7 +111,15 @@ def test_first_start_builds_and_starts_over_with_the_same_arguments(
     left = {path.name for path in ready_template.venv.iterdir()}
     assert not left & {"tmp", "pip-cache"}
     outside = {path.name for path in ready_template.root.iterdir()}
-    assert outside == {".venv", "app", "first.json", "launch.py", "pyproject.toml", "sol_core"}
+    assert outside == {
+        ".venv",
+        "app",
+        "first.json",
+        "kernels",
+        "launch.py",
+        "pyproject.toml",
+        "sol_core",
+    }
 
 
 def test_second_start_is_quiet_and_starts_no_pip(ready: TinyProject) -> None:

@@ -17,11 +17,11 @@ from app.errors import AppError, InputFileError, PolicyNotFoundError
 from app.paths import DataDir
 from app.policy_files import ModelInUse, PolicyFiles
 from app.policy_library import SHIPPED_FOLDER, PolicyLibrary
-from app.policy_notes import FormerName, PolicyNotes, read_notes, write_notes
 from app.policy_uses import uses_of
 from sol_core.errors import DownloadError, PolicyError
 from sol_core.policy import check_policy
 from sol_core.policy.info import MAX_BYTES
+from sol_core.policy.notes import FormerName, PolicyNotes, read_notes, write_notes
 from storage import Store
 from tests.app.command_line import RunCommand, one_line
 from tests.hub_stand_in import HubStandIn, hub_stand_in

@@ -49,7 +49,7 @@ class TinyProject:
     def make(cls, folder: Path) -> TinyProject:
         project = cls(folder / "project", folder / "wheels")
         project.wheels.mkdir(parents=True)
-        for package in ("app", "sol_core"):
+        for package in ("app", "sol_core", "kernels"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(PROJECT / package, project.root / package, ignore=ignored)
         shutil.copy(PROJECT / "launch.py", project.root)

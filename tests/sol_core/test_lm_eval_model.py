@@ -14,6 +14,7 @@ from sol_core.downstream.dense import score_densely
 from sol_core.downstream.encoding import Continuation
 from sol_core.places import DATA_DIR_VARIABLE, default_data_dir
 from tests.tiny_language_model import make_language_model
+from tests.tiny_policies import save_tiny_policy
 
 TEXT = "Once upon a time there was a fox"
 
@@ -79,14 +80,41 @@ def test_static_with_everything_kept_scores_as_dense_and_a_budget_does_not(make:
     small = make(keep="0.3", channels="0.5", bits="6")
     assert small.schedule.budget == Budget(0.3, 0.5, 6.0)
     assert small.loglikelihood(pairs, disable_tqdm=True) != dense
-    *spend, steps = small.spend
-    assert steps == len(TEXT) - 20 + 4
-    assert spend[2] / steps == pytest.approx(6.0)
+    assert small.num_tokens == len(TEXT) - 20 + 4
+    assert small.mean_spend.bit_width == pytest.approx(6.0)
+    info = small.get_model_info()
+    assert info["schedule"] == "static"
+    assert info["mean_spend"]["bit_width"] == pytest.approx(6.0)
 
 
 def test_a_text_is_generated_until_a_stop(make: Any) -> None:
     options = {"until": ["\x00never"], "max_gen_toks": 4}
     (text,) = make().generate_until(_requests((TEXT, options)))
     assert text
+    lm = make(keep="0.5", channels="0.7", bits="8")
+    assert lm.mean_spend is None
+    lm.generate_until(_requests((TEXT, options)))
+    assert lm.num_tokens == 4
+    assert lm.mean_spend.channel_keep_ratio == pytest.approx(0.7, abs=0.05)
     (short,) = make().generate_until(_requests((TEXT, options | {"until": text[1:]})))
     assert len(short) < len(text) or not text[1:]
+
+
+def test_a_run_of_lm_eval_ends_with_the_mean_spend(
+    make: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from sol_core import lm_eval_model
+
+    policy = save_tiny_policy(make_language_model(), tmp_path / "tiny")
+
+    def run() -> None:
+        lm = make(policy=str(policy), keep="0.5", channels="0.7", bits="8")
+        lm.loglikelihood(_requests((TEXT[:20], TEXT[20:])), disable_tqdm=True)
+        lm.generate_until(_requests((TEXT, {"until": ["\x00never"], "max_gen_toks": 4})))
+
+    monkeypatch.setattr("lm_eval.__main__.cli_evaluate", run)
+    monkeypatch.setattr(make, "on_made", None)
+    lm_eval_model.main()
+    torch.set_grad_enabled(True)
+    said = capsys.readouterr().out
+    assert said.startswith(f"mean spend over {len(TEXT) - 20 + 4} tokens (policy): attention 0.")

@@ -1,4 +1,4 @@
-"""What the library knows about a stored policy beyond its own files: tags, and former names.
+"""What is known about a stored policy beyond its own files: tags, and former names.
 
 Kept as notes.json in the policy's folder, so that it moves and goes with the policy. It is not
 exported. Without the file, or with a damaged one, a policy simply has no notes.
@@ -9,17 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from app.errors import AppError
-
-__all__ = ["MAX_TAGS", "FormerName", "PolicyNotes", "checked_tags", "read_notes", "write_notes"]
+__all__ = ["FormerName", "PolicyNotes", "read_notes", "write_notes"]
 
 NOTES_FILE = "notes.json"
-MAX_TAGS, TAG_LENGTH = 12, 30
-_TAG = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{TAG_LENGTH - 1}}}")
 
 logger = logging.getLogger(__name__)
 
@@ -65,20 +60,3 @@ def write_notes(folder: Path, notes: PolicyNotes) -> None:
     staged = folder / f".{NOTES_FILE}.new"
     staged.write_text(json.dumps(asdict(notes), indent=1) + "\n", "utf-8")
     os.replace(staged, folder / NOTES_FILE)
-
-
-def checked_tags(tags: list[str]) -> tuple[str, ...]:
-    """Tags in lower case, each once, sorted.
-
-    Raises: AppError for one that is none, or for too many.
-    """
-    made = sorted({tag.strip().lower() for tag in tags} - {""})
-    for tag in made:
-        if not _TAG.fullmatch(tag):
-            raise AppError(
-                f"{tag[:60]!r} is no tag: letters, digits, dots, - and _, beginning with a letter "
-                f"or digit, at most {TAG_LENGTH} characters"
-            )
-    if len(made) > MAX_TAGS:
-        raise AppError(f"a policy takes at most {MAX_TAGS} tags, got {len(made)}")
-    return tuple(made)

@@ -1,0 +1,16 @@
+"""``sol-explorer``, and ``python -m app``: the command line of an installed copy."""
+
+import sys
+
+from app.cli import main as run_command_line
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Run the command line; returns the exit status."""
+    return run_command_line(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

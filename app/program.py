@@ -1,0 +1,32 @@
+"""How this copy of the program is started: by ``launch.py`` in a checkout, or as an installed
+package. Standard library only.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+__all__ = ["LAUNCHER", "PROJECT_ROOT", "is_checkout", "program_command", "program_name"]
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+LAUNCHER = "launch.py"
+SCRIPT = "sol-explorer"  # pyproject.toml's console script
+
+
+def is_checkout(root: Path = PROJECT_ROOT) -> bool:
+    """Whether the packages lie beside ``launch.py``, not among an interpreter's packages."""
+    return (root / LAUNCHER).is_file()
+
+
+def program_name() -> str:
+    """What a user types to start it."""
+    return f"python {LAUNCHER}" if is_checkout() else SCRIPT
+
+
+def program_command() -> list[str]:
+    """The same as a command for a child process."""
+    if is_checkout():
+        return [sys.executable, str(PROJECT_ROOT / LAUNCHER)]
+    # -P: a folder called "app" in the current directory is not meant.
+    return [sys.executable, "-P", "-m", "app"]

@@ -1,0 +1,305 @@
+"""The engine as a library: load, generate, score, train, evaluate, in a line each.
+
+Everything here is a short name for what the engine does elsewhere, with the command line's
+defaults: one data directory, one decode loop. ``import sol_core`` costs nothing; torch comes in
+with the first call. Progress is a bar on stderr unless ``on_progress`` takes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sol_core.actions import Action, Budget
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.errors import ConfigError
+from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
+from sol_core.places import DEFAULT_MODEL, default_data_dir
+from sol_core.progress import Progress, shown_progress
+
+if TYPE_CHECKING:
+    from sol_core.evaluation import EvaluationConfig
+    from sol_core.loading import LanguageModel
+    from sol_core.policy import Policy
+    from sol_core.training import TrainConfig, TrainEvent
+
+__all__ = [
+    "Generation",
+    "Score",
+    "evaluate",
+    "generate",
+    "load_model",
+    "load_policy",
+    "score",
+    "stream_generate",
+    "train",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A finished generation.
+
+    Attributes:
+        text: what was generated, the prompt left out.
+        tokens: one event per token: its action, surprisal, entropy, cost, time.
+        finish: why it ended, totals, tokens per second.
+    """
+
+    text: str
+    tokens: tuple[TokenEvent, ...]
+    finish: FinishEvent
+
+    @property
+    def spend(self) -> Budget | None:
+        """Achieved mean per axis; None without tokens."""
+        return self.finish.spend
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A text's tokens, what was spent on each, and their negative log-likelihood.
+
+    Attributes:
+        token_ids: the scored ones.
+        actions: of the decode step that predicted each.
+        nll: of each, nats.
+    """
+
+    token_ids: tuple[int, ...]
+    actions: tuple[Action, ...]
+    nll: tuple[float, ...]
+
+    @property
+    def mean_nll(self) -> float:
+        """Nats per token."""
+        return math.fsum(self.nll) / len(self.nll)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.mean_nll)
+
+    @property
+    def spend(self) -> Budget:
+        """Achieved mean per axis."""
+        axes = zip(*(action.as_tuple() for action in self.actions), strict=True)
+        return Budget(*(math.fsum(axis) / len(self.actions) for axis in axes))
+
+
+def load_model(
+    name: str | Path = DEFAULT_MODEL,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    data_dir: str | Path | None = None,
+    on_progress: Progress | None = None,
+) -> LanguageModel:
+    """Load a language model; the default one is fetched and converted the first time.
+
+    A CPU's kernels are compiled meanwhile, once (a minute or two); their code is cached.
+
+    Args:
+        name: "smollm2-135m-instruct", a local folder, or the Hugging Face Hub's "owner/name".
+        dtype: auto, float32, bfloat16 or float16.
+        device: auto, cpu, cuda, cuda:1 …
+        data_dir: where downloads are kept; None is ``SOL_DATA_DIR``, else the platform's place.
+    Raises: SolError that says what to do.
+    """
+    from sol_core.warm_up import load_warm
+
+    with shown_progress(on_progress) as report:
+        return load_warm(
+            str(name), data_dir=_root(data_dir), dtype=dtype, device=device, on_progress=report
+        )
+
+
+def load_policy(
+    name: str | Path, model: LanguageModel, *, data_dir: str | Path | None = None
+) -> Policy:
+    """Load a policy for a model.
+
+    Args:
+        name: "default" (the shipped one, for the default model), a stored policy's name, a policy
+            folder, or the Hub's "owner/name".
+    Raises: PolicyError when there is none, or it is damaged or made for another model;
+        DownloadError when the Hub does not give it.
+    """
+    from sol_core.policy import load_policy as load
+    from sol_core.policy.locate import locate_policy
+
+    return load(locate_policy(name, _root(data_dir)), model)
+
+
+def generate(
+    model: LanguageModel,
+    prompt: str,
+    policy: Policy | None = None,
+    budget: Budget | None = None,
+    *,
+    max_new_tokens: int | None = None,
+    config: GenerationConfig | None = None,
+) -> Generation:
+    """Generate to the end; see ``stream_generate`` for the arguments."""
+    tokens: list[TokenEvent] = []
+    events = stream_generate(
+        model, prompt, policy, budget, max_new_tokens=max_new_tokens, config=config
+    )
+    for event in events:
+        if isinstance(event, TokenEvent):
+            tokens.append(event)
+        elif not isinstance(event, PrefillEvent):
+            finish = event
+    return Generation(finish.text, tuple(tokens), finish)
+
+
+def stream_generate(
+    model: LanguageModel,
+    prompt: str,
+    policy: Policy | None = None,
+    budget: Budget | None = None,
+    *,
+    max_new_tokens: int | None = None,
+    config: GenerationConfig | None = None,
+) -> Iterator[Event]:
+    """Generate token by token.
+
+    Args:
+        policy: decides what each token may spend; it needs a budget.
+        budget: requested mean spend. Without a policy every token gets it ("static"); without
+            either, decoding is dense.
+        max_new_tokens: at most this many; None is the configuration's.
+        config: everything else: sampling, chat template, stop strings, side rows. Its schedule is
+            used where neither policy nor budget is given.
+    Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
+    Raises: SolError for what cannot be run, before any event.
+    """
+    from sol_core.generation import generate as engine
+
+    chosen = _with_schedule(config, policy, budget)
+    if max_new_tokens is not None:
+        chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
+    return engine(model, prompt, chosen, policies=lambda name: _found(name, policy))
+
+
+def score(
+    model: LanguageModel,
+    text: str,
+    policy: Policy | None = None,
+    budget: Budget | None = None,
+    *,
+    context: str = "",
+    config: GenerationConfig | None = None,
+) -> Score:
+    """Score a text, token by token, as ``generate`` would spend on it (teacher forcing).
+
+    Args:
+        policy, budget, config: as for ``stream_generate``.
+        context: text before it, read densely and not scored. Without one the text's first token
+            is not scored, since nothing predicts it.
+    Raises: SolError for what cannot be scored.
+    """
+    from sol_core.scoring import encode_text, score_text
+
+    chosen = _with_schedule(config, policy, budget)
+    ids, first = encode_text(model, context, text)
+    actions, nll = score_text(model, ids, first, chosen, lambda name: _found(name, policy))
+    return Score(tuple(ids[first:]), actions, nll)
+
+
+def train(
+    model: LanguageModel,
+    folder: str | Path,
+    config: TrainConfig | str = "quick",
+    *,
+    on_event: Callable[[TrainEvent], None] | None = None,
+    data_dir: str | Path | None = None,
+    on_progress: Progress | None = None,
+) -> Policy:
+    """Train a policy for a model, to the end.
+
+    Args:
+        folder: the run's own; a run that was cut off there goes on. The policy's files are in
+            ``folder / "policy"``.
+        config: a preset (quick, standard or paper), or a TrainConfig.
+        on_event: gets every event of the run: metrics, samples, checkpoints.
+        data_dir: where text is kept.
+    Raises: SolError for what cannot be trained; OSError when the disk is full.
+    """
+    from sol_core.policy import load_policy as load
+    from sol_core.training import TrainFinished, TrainProgress, preset
+    from sol_core.training import train as engine
+
+    chosen = preset(config) if isinstance(config, str) else config
+    with shown_progress(on_progress) as report:
+        for event in engine(model, chosen, Path(folder), data_dir=_root(data_dir)):
+            if on_event is not None:
+                on_event(event)
+            if isinstance(event, TrainProgress):
+                report(event.phase, event.fraction)
+            elif isinstance(event, TrainFinished):
+                made = Path(event.folder)
+    return load(made, model)
+
+
+def evaluate(
+    model: LanguageModel,
+    policy: Policy,
+    config: EvaluationConfig | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure a policy against static, random and dense decoding at the same spend.
+
+    Args:
+        config: text, budgets, baselines, counts; None is the command line's (minutes).
+        data_dir: where text is kept.
+    Returns: the JSON that docs/formats.md describes.
+    Raises: SolError for what cannot be evaluated.
+    """
+    from sol_core.evaluation import EvaluationConfig, EvaluationFinished
+    from sol_core.evaluation import evaluate as engine
+
+    named = {policy.info.name or "policy": policy}
+    chosen = config or EvaluationConfig()
+    with shown_progress(on_progress) as report:
+        for event in engine(model, named, chosen, data_dir=_root(data_dir)):
+            if isinstance(event, EvaluationFinished):
+                result = event.result
+            else:
+                report(event.message, event.fraction)
+    return result
+
+
+def _with_schedule(
+    config: GenerationConfig | None, policy: Policy | None, budget: Budget | None
+) -> GenerationConfig:
+    """The configuration with the schedule that policy and budget ask for."""
+    if policy is not None and budget is None:
+        raise ConfigError("a policy needs a budget: give Budget(keep, channels, bits)")
+    if budget is not None and not isinstance(budget, Budget):
+        raise ConfigError(f"budget must be a Budget(keep, channels, bits), got {budget!r}")
+    chosen = config or GenerationConfig(ScheduleConfig("dense"))
+    if budget is None:
+        return chosen
+    if policy is None:
+        return dataclasses.replace(chosen, schedule=ScheduleConfig("static", budget))
+    schedule = ScheduleConfig("policy", budget, policy=policy.info.name or "policy")
+    return dataclasses.replace(chosen, schedule=schedule, grid=policy.info.grid)
+
+
+def _found(name: str, policy: Policy | None) -> Path | Policy:
+    """The policy in hand; side rows and schedules of a configuration name others."""
+    if policy is not None and name == (policy.info.name or "policy"):
+        return policy
+    from sol_core.policy.locate import locate_policy
+
+    return locate_policy(name)
+
+
+def _root(data_dir: str | Path | None) -> Path:
+    return default_data_dir() if data_dir is None else Path(data_dir).expanduser().absolute()

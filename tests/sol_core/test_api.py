@@ -1,0 +1,215 @@
+"""The library's names, on a tiny model: the same decode loop, the same numbers as the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+import sol_core
+from sol_core import (
+    Budget,
+    EvaluationConfig,
+    FinishEvent,
+    GenerationConfig,
+    Policy,
+    PrefillEvent,
+    SamplingConfig,
+    ScheduleConfig,
+    TokenEvent,
+    TrainConfig,
+    evaluate,
+    generate,
+    load_model,
+    load_policy,
+    score,
+    stream_generate,
+    train,
+)
+from sol_core.errors import ConfigError, ContextLengthError, ModelLoadError, PolicyError
+from sol_core.generation import generate as engine_generate
+from sol_core.loading import LanguageModel
+from sol_core.places import DATA_DIR_VARIABLE
+from sol_core.progress import shown_progress
+from sol_core.scoring import dense_nll
+from sol_core.training import GrpoConfig, WarmStartConfig
+from tests.tiny_language_model import make_language_model
+from tests.tiny_policies import save_tiny_policy
+
+BUDGET = Budget(0.5, 0.7, 8)
+TEXT = "Once upon a time there was a fox who lived in a wood and ate berries all day long. "
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture
+def policy(model: LanguageModel, tmp_path: Path) -> Policy:
+    return load_policy(save_tiny_policy(model, tmp_path / "tiny"), model)
+
+
+def test_without_a_budget_decoding_is_dense(model: LanguageModel) -> None:
+    made = generate(model, TEXT, max_new_tokens=5)
+    assert len(made.tokens) == 5
+    assert made.spend == Budget()
+    config = GenerationConfig(ScheduleConfig("dense"), max_new_tokens=5)
+    *_, last = engine_generate(model, TEXT, config)
+    assert isinstance(last, FinishEvent)
+    assert made.text == last.text
+
+
+def test_a_budget_alone_is_static(model: LanguageModel) -> None:
+    made = generate(model, TEXT, budget=BUDGET, max_new_tokens=16)
+    assert made.spend is not None
+    assert made.spend.as_tuple() == pytest.approx(BUDGET.as_tuple(), abs=0.05)
+
+
+def test_a_policy_in_hand_is_the_policy_of_its_folder(
+    model: LanguageModel, policy: Policy, tmp_path: Path
+) -> None:
+    made = generate(model, TEXT, policy, BUDGET, max_new_tokens=8)
+    schedule = ScheduleConfig("policy", BUDGET, policy=str(tmp_path / "tiny"))
+    events = list(engine_generate(model, TEXT, GenerationConfig(schedule, max_new_tokens=8)))
+    tokens = [event for event in events if isinstance(event, TokenEvent)]
+    assert [t.action for t in made.tokens] == [t.action for t in tokens]
+    assert [t.token_id for t in made.tokens] == [t.token_id for t in tokens]
+    assert made.tokens[0].policy is not None
+
+
+def test_the_configuration_decides_the_rest(model: LanguageModel, policy: Policy) -> None:
+    config = GenerationConfig(sampling=SamplingConfig(temperature=1.0, seed=3), max_new_tokens=6)
+    first = generate(model, TEXT, policy, BUDGET, config=config)
+    assert len(first.tokens) == 6
+    assert generate(model, TEXT, policy, BUDGET, config=config).text == first.text
+    scheduled = dataclasses.replace(config, schedule=ScheduleConfig("random", BUDGET))
+    assert generate(model, TEXT, config=scheduled).spend != Budget()
+    assert len(generate(model, TEXT, config=config, max_new_tokens=2).tokens) == 2
+
+
+def test_tokens_come_one_by_one(model: LanguageModel) -> None:
+    events = list(stream_generate(model, TEXT, budget=BUDGET, max_new_tokens=3))
+    kinds = [PrefillEvent, TokenEvent, TokenEvent, TokenEvent, FinishEvent]
+    assert [type(event) for event in events] == kinds
+
+
+def test_what_cannot_be_generated_is_said_before_the_first_event(
+    model: LanguageModel, policy: Policy
+) -> None:
+    with pytest.raises(ConfigError, match="a policy needs a budget"):
+        stream_generate(model, TEXT, policy)
+    with pytest.raises(ConfigError, match="budget must be a Budget"):
+        stream_generate(model, TEXT, policy, (0.5, 0.7, 8))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="outside the grid"):
+        stream_generate(model, TEXT, policy, Budget(0.01, 0.7, 8))
+    with pytest.raises(ConfigError, match="prompt is empty"):
+        stream_generate(model, " ")
+    with pytest.raises(ContextLengthError):
+        stream_generate(model, "x" * 300)
+    other = dataclasses.replace(model, fingerprint="f" * 32)
+    with pytest.raises(PolicyError, match="not for this model"):
+        stream_generate(other, TEXT, policy, BUDGET)
+
+
+def test_a_dense_score_is_the_model_s_own(model: LanguageModel) -> None:
+    ids = model.tokenizer(TEXT)["input_ids"]
+    whole = score(model, TEXT)
+    assert list(whole.token_ids) == ids[1:], "nothing predicts the first token"
+    assert whole.nll == pytest.approx(dense_nll(model, ids, 1), abs=1e-4)
+    assert whole.mean_nll == pytest.approx(sum(whole.nll) / len(whole.nll))
+    assert whole.perplexity > 1
+    assert whole.spend == Budget()
+    rest = score(model, TEXT[20:], context=TEXT[:20])
+    assert rest.nll == pytest.approx(whole.nll[19:], abs=1e-4)
+
+
+def test_a_score_costs_what_was_asked(model: LanguageModel, policy: Policy) -> None:
+    static = score(model, TEXT[16:], budget=BUDGET, context=TEXT[:16])
+    assert static.spend.as_tuple() == pytest.approx(BUDGET.as_tuple(), abs=0.05)
+    chosen = score(model, TEXT[16:], policy, BUDGET, context=TEXT[:16])
+    assert len(chosen.actions) == len(chosen.nll) == len(chosen.token_ids) == len(TEXT) - 16
+    assert len(set(chosen.actions)) > 1
+    assert chosen.nll != static.nll
+
+
+def test_what_cannot_be_scored(model: LanguageModel) -> None:
+    for text, context in (("", ""), ("x", ""), ("", "context")):
+        with pytest.raises(ConfigError, match="no token that others come before"):
+            score(model, text, context=context)
+    assert len(score(model, "x", context="y").nll) == 1
+    assert len(score(model, "a\ud800b").nll) > 1
+    with pytest.raises(ContextLengthError):
+        score(model, "x" * 300)
+
+
+def test_a_policy_is_trained_evaluated_and_used(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "data"))
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{TEXT}{number}\n\n" for number in range(400)))
+    config = TrainConfig(
+        corpus=str(text),
+        context=16,
+        windows=2,
+        steps=4,
+        warm_start=WarmStartConfig(texts=2),
+        grpo=GrpoConfig(updates=1, rollouts=2, windows=1),
+        held_out_texts=1,
+        calibration_texts=1,
+    )
+    events: list[object] = []
+    shown: list[tuple[str, float]] = []
+    policy = train(
+        model,
+        tmp_path / "run",
+        config,
+        on_event=events.append,
+        on_progress=lambda *told: shown.append(told),
+    )
+    assert isinstance(policy, Policy)
+    assert type(events[-1]).__name__ == "TrainFinished"
+    assert {message for message, _ in shown} >= {"labelling", "calibrating"}
+    assert load_policy(tmp_path / "run" / "policy", model).info == policy.info
+    measured = evaluate(
+        model,
+        policy,
+        EvaluationConfig(
+            corpus=str(text), budgets=(BUDGET,), baselines=("static",), texts=2, context=16, steps=4
+        ),
+        on_progress=lambda *told: shown.append(told),
+    )
+    assert measured["policy"] == (policy.info.name or "policy")
+    assert {"policy", "static", "dense"} <= set(measured["budgets"][0]["methods"])
+    with pytest.raises(ConfigError, match="preset must be one of"):
+        train(model, tmp_path / "other", "no such preset")
+
+
+def test_a_model_that_is_nowhere_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="it is not a folder"):
+        load_model(tmp_path / "nothing", data_dir=tmp_path, on_progress=lambda *_: None)
+
+
+def test_progress_is_a_bar_unless_somebody_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown_progress(None) as report:
+        report("halfway", 0.5)
+        report("beyond", 7.0)
+    assert "100 %" in capsys.readouterr().err
+    disable_progress_bars()
+    try:
+        with shown_progress(None) as report:
+            report("halfway", 0.5)
+    finally:
+        enable_progress_bars()
+    assert capsys.readouterr().err == ""
+
+
+def test_the_version_is_the_projects_and_in_the_changelog() -> None:
+    root = Path(__file__).resolve().parents[2]
+    assert f"## [{sol_core.__version__}]" in (root / "CHANGELOG.md").read_text("utf-8")
+    assert 'version = { attr = "kernels.__version__" }' in (root / "pyproject.toml").read_text()

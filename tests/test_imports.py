@@ -1,0 +1,68 @@
+"""What is imported when: ``--help`` and ``import sol_core`` must not wait for the big libraries."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sol_core
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"torch", "transformers", "gradio", "pandas", "numpy", "sqlalchemy", "datasets", "plotly"}
+# Runs the rest of its arguments as a program and prints which modules that left behind.
+SHOW = "import json, sys; exec(sys.argv.pop(1)); print(json.dumps(sorted(sys.modules)))"
+HELP = """
+import contextlib, io, sys
+from app.cli import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main(sys.argv[1:])
+"""
+
+
+def _modules(code: str, *arguments: str) -> set[str]:
+    """The top-level packages that some code imports in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW, code, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("command", ["", "serve", "train", "policies", "evaluate"])
+def test_help_imports_nothing_heavy(command: str) -> None:
+    imported = _modules(HELP, *filter(None, [command]), "--help")
+    assert "app" in imported
+    assert not imported & HEAVY
+
+
+def test_the_library_imports_nothing_heavy() -> None:
+    assert not _modules("import sol_core") & HEAVY
+    light = ("Budget", "GenerationConfig", "TrainConfig", "EvaluationConfig", "load_model", "train")
+    assert not _modules(f"from sol_core import {', '.join(light)}") & HEAVY
+
+
+def test_the_library_never_imports_the_interface() -> None:
+    imported = _modules("from sol_core import *; import sol_core.api, sol_core.warm_up")
+    assert "torch" in imported
+    assert not imported & {"gradio", "plotly", "pandas", "sqlalchemy", "app", "storage"}
+
+
+def test_every_public_name_is_there_and_unknown_ones_are_refused() -> None:
+    assert set(sol_core.__all__) <= set(dir(sol_core))
+    for name in sol_core.__all__:
+        assert getattr(sol_core, name) is not None
+    homes = sol_core._HOMES
+    assert set(homes) == set(sol_core.__all__) - {"__version__"}
+    for name, home in homes.items():
+        module = importlib.import_module(f"sol_core.{home}")
+        assert name in module.__all__, f"{home} does not export {name}"
+    with pytest.raises(AttributeError, match="no attribute 'bogus'"):
+        sol_core.bogus  # noqa: B018  # looking it up is the test
