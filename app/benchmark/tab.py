@@ -26,6 +26,7 @@ _SCRIPTS = (
     "question.js",
     "job_list.js",
     "job_panel.js",
+    "job_page.js",
     "benchmark_form.js",
     "benchmark_figures.js",
     "benchmark.js",

@@ -29,6 +29,7 @@ _SCRIPTS = (
     "question.js",
     "job_list.js",
     "job_panel.js",
+    "job_page.js",
     "evaluate_form.js",
     "result_table.js",
     "figures.js",

@@ -34,6 +34,7 @@ _SCRIPTS = (
     "question.js",
     "job_list.js",
     "job_panel.js",
+    "job_page.js",
     "train_form.js",
     "train_charts.js",
     "train_sample.js",

@@ -8,132 +8,60 @@ const TILES = {
   phase: ["Phase", "of this run"],
 };
 
-// Jobs with a page of their own: the name in the address and in events, and the tab.
-const JOB_PAGES = {
-  evaluate: { shown: "evaluation", tab: "evaluate" },
-  benchmark: { shown: "benchmark", tab: "benchmark" },
-};
+// Jobs with a page of their own: their part of the address, and of events.
+const JOB_PAGES = { evaluate: "evaluation", benchmark: "benchmark" };
 
-class TrainPage {
+class TrainPage extends JobPage {
   constructor(root, api, openTab) {
-    this.api = api;
-    this.openTab = openTab;
+    super(root, api, openTab, { kind: "train", part: "train", tab: "train", noun: "training",
+      wrong: "This job is no training. Open it in the list.",
+      calls: { home: "train_home", start: "start_training", settings: "job_settings" } });
     this.form = new TrainForm(api, { start: (request) => this.start(request) });
     this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
     this.made = h("div", { class: "sol-made", hidden: true });
     this.tileList = h("dl", { class: "sol-tiles is-job" }, Object.values(this.tiles).map((one) => one.element));
-    this.panel = new JobPanel({ idle: ["Ready", "no training on show"], message: phaseName,
-      body: [this.tileList, this.made] },
-    { act: (name) => this.act(name), clone: () => this.clone(this.panel.job) });
+    this.panel = this.makePanel({ message: phaseName, body: [this.tileList, this.made] });
     this.charts = new TrainCharts();
     this.sample = new SamplePanel(root);
-    this.list = new JobList(api, { heading: "Jobs", kind: null,
-      empty: "Nothing yet. Choose a preset and press Start training." },
-    { open: (job) => this.openFromList(job), clone: (job) => this.clone(job) });
-    this.follower = new JobFollower(api, { view: (answer) => this.view(answer),
-      lost: () => this.panel.say("The server does not answer; trying again. The training itself goes on."),
-      gone: (error) => { this.reset(); this.panel.say(error.message); } });
+    this.list = this.makeList({ heading: "Jobs", kind: null,
+      empty: "Nothing yet. Choose a preset and press Start training." });
     this.empty = trainEmptyState();
-    root.append(h("div", { class: "sol-grid" }, this.form.element,
-      h("div", { class: "sol-stage" }, this.panel.element, this.empty, this.charts.element,
-        this.sample.element, this.list.element)));
-    this.rest();
-  }
-
-  async begin() {
-    addEventListener("sol:job-deleted", (event) => event.detail === this.follower.jobId && this.reset());
-    addEventListener("sol:open-training", (event) => this.open(event.detail));
-    addEventListener("popstate", () => {
-      const asked = askedFor("train");
-      if (asked && asked !== this.follower.jobId) this.open(asked);
-    });
-    const home = await this.home();
-    const asked = askedFor("train") ?? home?.newest_job;
-    if (asked && !this.follower.jobId) this.open(asked);
-  }
-
-  async home() {
-    try {
-      const home = await this.api("train_home", {});
-      this.form.home(home);
-      return home;
-    } catch {
-      this.panel.say("The server does not answer. Reload the page in a moment.");
-      return null;
-    }
-  }
-
-  async start(request) {
-    const { job_id: jobId } = await this.api("start_training", request);
-    this.address(jobId);
-    this.open(jobId);
-    dispatchEvent(new CustomEvent("sol:jobs-changed"));
-    this.home();
-    if (innerWidth < 900) {
-      this.panel.element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
-    }
-  }
-
-  address(jobId) {
-    setAddress({ train: jobId, tab: "train" }, jobId !== null);
+    this.lay(this.charts.element, this.sample.element);
   }
 
   open(jobId) {
-    this.rest();
-    show(this.empty, false);
+    super.open(jobId);
     this.charts.clear(jobId);
-    this.follower.follow(jobId);
   }
 
   openFromList(job) {
     const page = JOB_PAGES[job.kind];
-    if (page) {
-      setAddress({ [page.shown]: job.id, tab: page.tab }, true);
-      dispatchEvent(new CustomEvent(`sol:open-${page.shown}`, { detail: job.id }));
-      this.openTab(page.tab);
-      return;
-    }
-    this.address(job.id);
-    this.open(job.id);
-    this.panel.element.scrollIntoView({ block: "nearest", behavior: isCalm() ? "auto" : "smooth" });
+    if (!page) return super.openFromList(job);
+    return openInTab(page, job.id, this.openTab);
   }
 
-  // Nothing is on show.
   rest() {
-    this.panel.clear();
+    super.rest();
     this.charts.clear(null);
     this.sample.clear();
-    show(this.empty, true);
     [this.charts.element, this.sample.element, this.tileList, this.made]
       .forEach((part) => show(part, false));
     Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
   }
 
-  // The job on show is gone.
-  reset() {
-    this.follower.leave();
-    this.rest();
-    if (askedFor("train")) this.address(null);
-  }
-
   // --- the job on show ------------------------------------------------------------------------
 
   view({ job, metrics, samples }) {
-    if (job.kind !== "train") {
-      this.reset();
-      return this.panel.say("This job is no training. Open it in the list.");
-    }
-    const before = this.panel.job?.status;
-    this.panel.update(job);
+    if (!this.update(job)) return;
     if (metrics.length) this.reveal();
     this.charts.append(metrics);
     if (samples) this.sample.take(samples);
     this.showNumbers();
     this.showMade(job);
-    if (before && before !== job.status) {
-      dispatchEvent(new CustomEvent("sol:jobs-changed"));
-      if (job.status === "succeeded") dispatchEvent(new CustomEvent("sol:policies-changed"));
-    }
+  }
+
+  statusChanged(job) {
+    if (job.status === "succeeded") dispatchEvent(new CustomEvent("sol:policies-changed"));
   }
 
   // Charts come with the first report: until then there is nothing to look at.
@@ -170,32 +98,12 @@ class TrainPage {
       use("Evaluate it", "sol:evaluate-policy", "evaluate")] : []));
   }
 
-  async act(name) {
-    const { id } = this.panel.job;
-    try {
-      await this.api(name, { job_id: id });
-    } catch (error) {
-      this.panel.say(error.refused ? error.message : "The server does not answer. Try again.");
-    }
-    this.follower.kick();
-    dispatchEvent(new CustomEvent("sol:jobs-changed"));
-  }
-
   async clone(job) {
     const page = JOB_PAGES[job.kind];
-    if (page) {
-      window.solClone = { [page.shown]: job.id }; // for a tab that is not there yet
-      dispatchEvent(new CustomEvent(`sol:clone-${page.shown}`, { detail: job.id }));
-      return this.openTab(page.tab);
-    }
-    try {
-      const settings = await this.api("job_settings", { job_id: job.id });
-      this.form.use({ ...settings, name: this.form.suggested ?? settings.name });
-      this.form.fail(null);
-      this.form.element.scrollIntoView({ block: "start", behavior: isCalm() ? "auto" : "smooth" });
-    } catch (error) {
-      this.form.fail(error.refused ? error.message : "The server does not answer. Try again.");
-    }
+    if (!page) return super.clone(job);
+    window.solClone = { [page]: job.id }; // for a tab that is not there yet
+    dispatchEvent(new CustomEvent(`sol:clone-${page}`, { detail: job.id }));
+    return this.openTab(TAB_OF[page]);
   }
 }
 

@@ -117,7 +117,7 @@ class TrainForm {
   use({ values, corpus, name }) {
     this.setValues(values);
     this.corpus.set(corpus);
-    this.name.value = name;
+    this.name.value = this.suggested ?? name;
     this.changed();
   }
 
