@@ -26,12 +26,12 @@ _helper = numba.njit(nogil=True, error_model="numpy")
 
 
 @_helper
-def score_pages(signed, bounds, line, scores):
+def score_pages(signed, page_max, page_min, line, scores):
     """Quest's bounds of consecutive pages, the first at ``line``.
 
     Args:
         signed: two [H, D] float32, the positive and the negative part of the heads' queries.
-        bounds: pages' maxima and minima [Y, D] float32, or bfloat16 as uint16 bit patterns.
+        page_max, page_min: [Y, D] float32, or bfloat16 as uint16 bit patterns.
         scores: [H, P] float32, overwritten.
     """
     num_pages = scores.shape[1]
@@ -40,8 +40,10 @@ def score_pages(signed, bounds, line, scores):
     for page in range(0, num_pages, ROWS_AT_ONCE):
         count = min(num_pages - page, ROWS_AT_ONCE)
         for side in range(2):
-            prefetch_rows(bounds[side], line + page + _AHEAD)
-            dot_rows(bounds[side], line + page, count, -1, signed[side], 0, few[side])
+            bounds = page_max if side == 0 else page_min
+            vectors = signed[0] if side == 0 else signed[1]
+            prefetch_rows(bounds, line + page + _AHEAD)
+            dot_rows(bounds, line + page, count, -1, vectors, 0, few[side])
         for head in range(num_heads):
             for k in range(count):
                 scores[head, page + k] = few[0, head, k] + few[1, head, k]

@@ -1,0 +1,202 @@
+"""Attention of a group's heads to the pages that each of them chose; in Numba.
+
+The tokens of each row and key-value head are cut into parts that run side by side and are
+merged (FlashDecoding), because one row of a small model has fewer heads than it needs tasks.
+A part reads the pages that any of the group's heads chose, once for
+all of them; a head that did not choose a page gives it no weight.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from kernels.decode_layer.page_choice import LEAST, largest, weigh
+from kernels.numba_helpers import exp_nonpositive
+from kernels.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
+
+__all__ = ["attend_parts", "merge", "parts_for"]
+
+_helper = numba.njit(nogil=True, error_model="numpy")
+# Tokens per part: its keys stay in the first cache while a group's heads read them. Not
+# the number of threads decides, so that results do not depend on it.
+_PART_TOKENS = 256
+_MOST_PARTS = 16  # merging them takes one thread's time
+_OCTETS = 8  # whose keys and values stay in the first cache
+
+
+@_helper
+def parts_for(num_pages, page_size):
+    """Into how many parts a row's pages are cut."""
+    wanted = (num_pages * page_size + _PART_TOKENS - 1) // _PART_TOKENS
+    return max(1, min(wanted, _MOST_PARTS))
+
+
+@_helper
+def _list_octets(wanted, pages, tokens, base, page_size, listed):
+    """Visible tokens of the pages that any of a group's heads chose, up to eight in a row.
+
+    Args:
+        wanted: [P] int64, a bit per head, from page ``pages[2]`` on; [0] when all are chosen.
+        pages: [begin, end) to look at, and the first page seen.
+        tokens: [begin, end) that are visible.
+        base: line of token 0.
+        listed: [3, n] int64, overwritten: lines of the first tokens, how many there are, and
+            which heads want them.
+    Returns: the length of the list.
+    """
+    length = 0
+    for page in range(pages[0], pages[1]):
+        some = np.int64(-1) if wanted.shape[0] == 0 else wanted[page - pages[2]]
+        begin = max(tokens[0], page * page_size)
+        end = min(tokens[1], (page + 1) * page_size)
+        for token in range(begin, end, ROWS_AT_ONCE):
+            listed[0, length] = base + token
+            listed[1, length] = min(end - token, ROWS_AT_ONCE)
+            listed[2, length] = some
+            length += some != 0  # else it is overwritten
+    return length
+
+
+@_helper
+def _attend(query, keys, values, listed, length, scores, out):
+    """Attend a group's heads to listed tokens, some at a time.
+
+    Args:
+        query: [heads, D] float32.
+        keys, values: [X, D] of a block.
+        listed, length: as ``_list_octets`` leaves them.
+        scores: [heads, 8 n] float32, overwritten.
+        out: largest scores and sums of weights [heads], and mixed values [heads, D], not yet
+            divided by the sums; overwritten.
+    """
+    lines, counts, heads = listed[0], listed[1], listed[2]
+    tops, totals, mixed = out
+    tops[:] = LEAST
+    mixed[:] = np.float32(0.0)
+    # Chosen pages are too short for the hardware to foresee. Values are asked for while their
+    # keys are read, and the next keys while values are.
+    for i in range(min(length, _OCTETS)):
+        prefetch_rows(keys, lines[i])
+    for begin in range(0, length, _OCTETS):
+        end = min(begin + _OCTETS, length)
+        for i in range(begin, end):
+            prefetch_rows(values, lines[i])
+            dot_rows(keys, lines[i], counts[i], heads[i], query, ROWS_AT_ONCE * i, scores)
+        first, last = ROWS_AT_ONCE * begin, ROWS_AT_ONCE * end
+        for head in range(query.shape[0]):
+            top = largest(scores, head, first, last)
+            if top > tops[head]:
+                fade = exp_nonpositive(tops[head] - top)
+                totals[head] *= fade
+                for d in range(mixed.shape[1]):
+                    mixed[head, d] *= fade
+                tops[head] = top
+            totals[head] += weigh(scores, head, first, last, tops[head])
+        for i in range(begin, end):
+            if i + _OCTETS < length:
+                prefetch_rows(keys, lines[i + _OCTETS])
+            add_rows(values, lines[i], counts[i], scores, ROWS_AT_ONCE * i, mixed)
+
+
+@_helper
+def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
+    """``attend_parts``' parts that one thread takes, every n-th: late tokens are chosen more
+    often than early ones."""
+    num_rows, num_heads, _ = query.shape
+    tops, totals, sums = partial
+    own_keys, own_values, shared_keys, shared_values = memory
+    all_shared, all_own, all_first, all_kept, sources = numbers
+    page_size, num_kv_heads, tasks, own_capacity, shared_capacity = sizes
+    per_group, num_parts = num_heads // num_kv_heads, tops.shape[0] // 2
+    # Room for the largest part; a new array for each one took as long as 100 tokens.
+    most_pages = chosen.shape[2] // parts_for(chosen.shape[2], page_size) + 1
+    room = most_pages * ((page_size + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE) + 1
+    listed = np.empty((3, room), np.int64)
+    scores = np.empty((per_group, ROWS_AT_ONCE * room), np.float32)
+    for job in range(task, num_rows * num_kv_heads * num_parts, tasks):
+        pair, part = job // num_parts, job % num_parts
+        row, group = pair // num_kv_heads, pair % num_kv_heads
+        shared_tokens, first_seen = all_shared[row], all_first[row]
+        total = shared_tokens + all_own[row] + 1
+        first, last = first_seen // page_size, (total + page_size - 1) // page_size
+        parts = parts_for(last - first, page_size)
+        begin = first + (last - first) * min(part, parts) // parts
+        end = first + (last - first) * min(part + 1, parts) // parts
+        middle = min(max(shared_tokens // page_size, begin), end)
+        low, high = group * per_group, (group + 1) * per_group
+        wanted = chosen[row, group, : last - first if all_kept[row] < last - first else 0]
+        line = (sources[row] * num_kv_heads + group) * shared_capacity
+        tokens = (first_seen, total)
+        for block in range(2):
+            slot = 2 * part + block
+            totals[slot, row, low:high] = np.float32(0.0)
+            pages = (begin, middle, first) if block == 0 else (middle, end, first)
+            if pages[1] == pages[0]:
+                continue
+            # One call for both blocks: code, too, comes through the caches.
+            keys = shared_keys if block == 0 else own_keys
+            values = shared_values if block == 0 else own_values
+            base = line if block == 0 else pair * own_capacity - shared_tokens
+            length = _list_octets(wanted, pages, tokens, base, page_size, listed)
+            out = (
+                tops[slot, row, low:high],
+                totals[slot, row, low:high],
+                sums[slot, row, low:high],
+            )
+            _attend(query[row, low:high], keys, values, listed, length, scores, out)
+
+
+@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+def attend_parts(query, blocks, rows, chosen, partial):
+    """``_attend`` of every row, key-value head, part and block.
+
+    Args:
+        chosen: [R, Hkv, P] int64, see ``_choose``; for rows that do not keep all pages.
+        partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, overwritten, but
+            for tops and sums where the total is 0; part n's shared tokens are at 2 n, its own
+            ones at 2 n + 1.
+    """
+    own, shared = blocks
+    own_keys, own_values = own.keys, own.values
+    shared_keys, shared_values = shared.keys, shared.values
+    all_shared, all_own, all_first = rows.shared_tokens, rows.own_tokens, rows.first_seen
+    all_kept, sources = rows.pages_kept, rows.sources
+    tops, totals, sums = partial
+    page_size, num_kv_heads, tasks = rows.page_size, rows.num_kv_heads, rows.tasks
+    own_capacity, shared_capacity = own.capacity, shared.capacity
+    # Loops on all threads take arrays and numbers, no tuples.
+    for task in numba.prange(tasks):
+        memory = (own_keys, own_values, shared_keys, shared_values)
+        numbers = (all_shared, all_own, all_first, all_kept, sources)
+        sizes = (page_size, num_kv_heads, tasks, own_capacity, shared_capacity)
+        _attend_share(task, query, memory, numbers, sizes, chosen, (tops, totals, sums))
+
+
+@_helper
+def merge(partial, mixed):
+    """The parts of every row and head into the softmax over all of them.
+
+    Args:
+        partial: as ``attend_parts`` leaves it.
+        mixed: [R, H, D] float32, overwritten.
+    """
+    tops, totals, sums = partial
+    mixed[:] = np.float32(0.0)
+    num_parts, num_rows, num_heads = tops.shape
+    for row in range(num_rows):
+        for head in range(num_heads):
+            top, total = LEAST, np.float32(0.0)
+            for part in range(num_parts):
+                if totals[part, row, head] > 0:
+                    top = max(top, tops[part, row, head])
+            line = mixed[row, head]
+            for part in range(num_parts):
+                if totals[part, row, head] > 0:
+                    share = exp_nonpositive(tops[part, row, head] - top)
+                    total += share * totals[part, row, head]
+                    some = sums[part, row, head]
+                    for d in range(line.shape[0]):
+                        line[d] += share * some[d]
+            for d in range(line.shape[0]):
+                line[d] /= total
