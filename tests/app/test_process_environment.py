@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from app import environment
+from sol_core.threads import SPIN_VARIABLE
 
 
 def test_threads_and_caches_are_set_unless_the_user_set_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in (*environment.THREADS, *environment.CACHES):
+    for name in (SPIN_VARIABLE, *environment.CACHES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", "/mine")
     monkeypatch.setattr(environment.os, "environ", dict(environment.os.environ))
