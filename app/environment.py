@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from app.kernel_cache import kernel_cache_folder, remove_unused_caches
+from sol_core.threads import share_cores
 
 __all__ = ["keep_local", "prepare"]
 
@@ -19,11 +20,6 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
-}
-THREADS = {
-    # Turns that a thread of GNU OpenMP spins for before it sleeps. Its own default spins for
-    # milliseconds: beside any busy program, every loop then waits for a thread without a core.
-    "GOMP_SPINCOUNT": "1000",
 }
 CACHES = {
     "HF_HOME": "cache/huggingface",
@@ -42,8 +38,7 @@ def prepare(data_dir: Path) -> None:
     """Set the variables of this process and its children; creates no folder."""
     _keep_hub_login()
     keep_local()
-    for name, value in THREADS.items():
-        os.environ.setdefault(name, value)
+    share_cores()
     for name, folder in CACHES.items():
         os.environ.setdefault(name, str(data_dir / folder))
     if "NUMBA_CACHE_DIR" not in os.environ:

@@ -8,13 +8,15 @@ Knows no UI and no database: it returns frozen records and yields frozen events.
     policy = load_policy("default", model)
     print(generate(model, "Why is the sky blue?", policy, Budget(0.5, 0.7, 8)).text)
 
-Names are looked up when they are first asked for: importing this imports nothing heavy.
+Names are looked up when they are first asked for: importing this imports nothing heavy. Before the
+first of them brings torch in, OpenMP's threads are told not to spin (``threads.py``).
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kernels import __version__
+from sol_core.threads import share_cores
 
 if TYPE_CHECKING:
     from sol_core.actions import Action, ActionGrid, Budget
@@ -98,6 +100,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    share_cores()
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

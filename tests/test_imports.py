@@ -49,6 +49,22 @@ def test_the_library_imports_nothing_heavy() -> None:
     assert not _modules(f"from sol_core import {', '.join(light)}") & HEAVY
 
 
+def test_threads_are_told_not_to_spin_before_torch_comes_in() -> None:
+    code = """
+import os, sys
+os.environ.pop("GOMP_SPINCOUNT", None)
+import sol_core
+assert "GOMP_SPINCOUNT" not in os.environ
+sys.meta_path.insert(0, type("Finder", (), {"find_spec": staticmethod(
+    lambda name, *rest: seen.append(os.environ.get("GOMP_SPINCOUNT")) if name == "torch" else None
+)}))
+seen = []
+sol_core.Policy
+assert seen == ["1000"], seen
+"""
+    assert "torch" in _modules(code)
+
+
 def test_the_library_never_imports_the_interface() -> None:
     imported = _modules("from sol_core import *; import sol_core.api, sol_core.warm_up")
     assert "torch" in imported

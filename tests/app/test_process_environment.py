@@ -10,12 +10,13 @@ import pytest
 
 from app import environment
 from app.kernel_cache import KEPT_DAYS, kernel_cache_folder, remove_unused_caches
+from sol_core.threads import SPIN_VARIABLE
 
 
 def test_threads_and_caches_are_set_unless_the_user_set_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in (*environment.THREADS, *environment.CACHES, "NUMBA_CACHE_DIR"):
+    for name in (SPIN_VARIABLE, *environment.CACHES, "NUMBA_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", "/mine")
     monkeypatch.setattr(environment.os, "environ", dict(environment.os.environ))
