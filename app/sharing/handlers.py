@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from app.lens_report import Look
 from app.page_calls import Handler, Request, field, owner_of
 from app.pair_comparison import compare_pair
 from app.services import Services
@@ -35,6 +36,9 @@ class _LoadedModel:
     def dense_nll(self, run_ids: tuple[str, str]) -> list[list[float | None] | None]:
         sides = compare_pair(self.services, self.owner, run_ids)["sides"]
         return [side["nll"] for side in sides]
+
+    def look(self, run_id: str, index: int, row: int | None, bit_width: int | None) -> Look:
+        return self.services.lens.record(self.owner, run_id, index, row, bit_width)
 
 
 def begin_import(services: Services, request: Request) -> dict[str, Any]:

@@ -26,6 +26,15 @@ from app.sharing.generation_csv import csv_of_generation
 from app.sharing.generation_document import GENERATION, RUN_FORMAT, RUN_VERSION
 from app.sharing.inspection_csv import csv_of_inspection
 from app.sharing.inspection_document import INSPECTION, INSPECTION_FORMAT, INSPECTION_VERSION
+from app.sharing.lens_export import (
+    LENS_FORMAT,
+    LENS_VERSION,
+    csv_of_lens,
+    document_of_lens,
+    is_lens_id,
+    page_of_lens,
+    title_of_lens,
+)
 from app.sharing.run_document import RunDocument, ended_run
 from app.sharing.run_pages import page_of_generation, page_of_inspection
 from app.sharing.source import ModelCalls, Source
@@ -60,22 +69,24 @@ class Kind:
     Attributes:
         format, version: in its JSON documents; the version rises with every change that an older
             release would misread.
-        address: parameter that names it in a link, and the tab that shows it.
+        address: parameter that names it in a link, and the tab that shows it; None where a link
+            names none.
         owns: whether an id is that of one of this kind.
         title: what to call the thing with this id.
         write: its document, without the envelope.
         texts: its further forms, such as "csv", as text.
-        read: check a document, save it for an owner, return the new id.
+        read: check a document, save it for an owner, return the new id; or, of what cannot be
+            imported, a sentence that says why.
     """
 
     format: str
     version: int
-    address: tuple[str, str]
+    address: tuple[str, str] | None
     owns: Callable[[Store, str], bool]
     title: Callable[[Store, str], str]
     write: Callable[[Source, str], Document]
     texts: Mapping[str, Callable[[Source, str], str]]
-    read: Callable[[Store, str, Document], str]
+    read: Callable[[Store, str, Document], str] | str
 
 
 def _kind_of_run(
@@ -130,6 +141,16 @@ KINDS: dict[str, Kind] = {
         texts={"csv": csv_of_comparison, "html": page_of_comparison},
         read=import_comparison,
     ),
+    "lens": Kind(
+        LENS_FORMAT,
+        LENS_VERSION,
+        address=None,
+        owns=lambda store, thing_id: is_lens_id(thing_id),
+        title=title_of_lens,
+        write=document_of_lens,
+        texts={"csv": csv_of_lens, "html": page_of_lens},
+        read="a lens is not imported but made again from its run: open that and choose the token",
+    ),
 }
 
 
@@ -151,7 +172,8 @@ def thing_in_link(text: str) -> str:
     """
     asked = parse_qs(urlsplit(text).query)
     tab = asked.get("tab", [""])[0]
-    found = [kind.address for kind in KINDS.values() if kind.address[0] in asked]
+    addresses = [kind.address for kind in KINDS.values() if kind.address]
+    found = [address for address in addresses if address[0] in asked]
     if not found:
         return text
     name, _ = next((one for one in found if one[1] == tab), found[0])
@@ -207,9 +229,11 @@ def import_document(store: Store, owner: str, data: bytes) -> tuple[str, str]:
     for name, kind in KINDS.items():
         if kind.format == found:
             _check_version(document, kind)
+            if isinstance(kind.read, str):
+                raise DocumentError(kind.read)
             return name, kind.read(store, owner, document)
     shown = repr(found)[:60]
-    known = ", ".join(kind.format for kind in KINDS.values())
+    known = ", ".join(kind.format for kind in KINDS.values() if callable(kind.read))
     raise DocumentError(f"the file's format is {shown}; this release reads {known}. {_ADVICE}")
 
 

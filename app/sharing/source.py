@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.lens_report import Look
 from storage import Store
 
 __all__ = ["ModelCalls", "Source"]
@@ -17,6 +18,15 @@ class ModelCalls(Protocol):
         """Of two generations, every token's NLL under the dense model, nats; None where not known.
 
         Raises: SolError while the model is busy.
+        """
+
+    def look(self, run_id: str, index: int, row: int | None, bit_width: int | None) -> Look:
+        """One token of a run under every level of every axis.
+
+        Args:
+            row: of an inspection; None for a generation.
+            bit_width: of the joint grid; None for none.
+        Raises: SolError while the model is busy, or where another one made the run.
         """
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from app.errors import AppError, DocumentError
 from app.sharing import KINDS, export, import_document
+from app.sharing.generation_document import GENERATION
 from app.views import json_safe
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
@@ -362,5 +363,5 @@ def test_ids_are_no_options(store: Store) -> None:
 def test_documents_are_not_changed_by_reading_them(store: Store) -> None:
     document = json.loads(as_json(store, save_run(store)))
     before = copy.deepcopy(document)
-    KINDS["run"].read(store, "b" * 32, document)
+    GENERATION.read(store, "b" * 32, document)
     assert document == before

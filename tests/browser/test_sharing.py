@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from app.errors import AppError
 from app.lens_desk import LensDesk
 from tests.browser.conftest import Server, Visitor
+from tests.browser.exported import offline
 from tests.comparison_samples import save_pair
 from tests.fake_engine import FakeEngine
 from tests.inspection_samples import save_inspection
@@ -34,16 +34,6 @@ def saved(page: Page, press: Callable[[], None], folder: Path) -> Path:
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
     return path
-
-
-def offline(chromium: Browser, file: Path, **options: Any) -> tuple[Page, list[str]]:
-    """An exported page opened from its file without a network, and what its console says."""
-    page = chromium.new_context(offline=True, **options).new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda line: problems.append(line.text))
-    page.goto(file.as_uri())
-    return page, problems
 
 
 def import_file(page: Page, file: Path) -> None:

@@ -48,7 +48,8 @@ const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json:
   csv: ["CSV", "a row per token"] };
 // Where a kind's forms differ from those words.
 const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
-  comparison: { json: "both runs; can be imported", csv: "a row per pair of tokens" } };
+  comparison: { json: "both runs; can be imported", csv: "a row per pair of tokens" },
+  lens: { json: "every number", csv: "a row per level" } };
 
 // kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
 function exportMenu(api, kind, id, fail, spoken) {
