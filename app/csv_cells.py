@@ -1,8 +1,13 @@
-"""Cells of CSV files that are safe to open in a spreadsheet."""
+"""CSV files whose cells are safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
-__all__ = ["plain_cell"]
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = ["csv_text", "plain_cell"]
 
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -10,3 +15,16 @@ _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 def plain_cell(text: str) -> str:
     """A cell that no spreadsheet takes for a formula: such text gets an apostrophe in front."""
     return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    """A header and the rows, RFC 4180; a column that a row lacks is an empty cell.
+
+    Raises: ValueError for a row with a column that is not named.
+    """
+    out = io.StringIO()
+    # RFC 4180's line ends, so that a carriage return in a token's text is quoted as well.
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from app.errors import AppError
 from app.generation_runs import GenerationRuns
+from app.lens_report import Look
 from app.run_prompt import check_same_model, prompt_of_run
 from app.views import page_lens, page_lens_row
 from sol_core.actions import Action
@@ -42,7 +43,7 @@ class LensDesk:
             row: of an inspection; None for a generation.
         Raises: AppError for a run that goes on, or that another model made; SolError.
         """
-        return self._ask(owner, run_id, row, lambda lens: page_lens(lens.look(index).to_dict()))
+        return page_lens(self.record(owner, run_id, index, row).view)
 
     def plane(
         self, owner: str, run_id: str, index: int, bit_width: int, row: int | None = None
@@ -52,20 +53,36 @@ class LensDesk:
         Raises: as ``look``.
         """
 
-        def rows(lens: Lens) -> dict[str, Any]:
-            plane = lens.plane(index, bit_width)
-            return {"rows": [[page_lens_row(row.to_dict()) for row in line] for line in plane]}
+        lines = self._ask(owner, run_id, row, lambda lens, _: _plane(lens, index, bit_width))
+        return {"rows": [[page_lens_row(one) for one in line] for line in lines]}
 
-        return self._ask(owner, run_id, row, rows)
+    def record(
+        self,
+        owner: str,
+        run_id: str,
+        index: int,
+        row: int | None = None,
+        bit_width: int | None = None,
+    ) -> Look:
+        """The look in full, with the joint grid of a bit width where one is named.
+
+        Raises: as ``look``.
+        """
+
+        def ask(lens: Lens, model: Any) -> Look:
+            plane = None if bit_width is None else _plane(lens, index, bit_width)
+            return Look(model.dtype_name, lens.look(index).to_dict(), plane)
+
+        return self._ask(owner, run_id, row, ask)
 
     def _ask(
-        self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens], AnswerT]
+        self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens, Any], AnswerT]
     ) -> AnswerT:
         # Refuses, before it waits, what this visitor may not see.
         kind: RunKind = "generation" if row is None else "inspection"
         view = self._runs.ended(owner, run_id, kind)
         return self._runs.with_model(
-            owner, lambda model: ask(self._lens(model, owner, run_id, row, view))
+            owner, lambda model: ask(self._lens(model, owner, run_id, row, view), model)
         )
 
     def _lens(
@@ -82,6 +99,10 @@ class LensDesk:
             lens = _lens_of_inspection(model, view["run"], view["prefill"], rows, row)
         self._kept = (wanted, model, lens)
         return lens
+
+
+def _plane(lens: Lens, index: int, bit_width: int) -> list[list[dict[str, Any]]]:
+    return [[row.to_dict() for row in line] for line in lens.plane(index, bit_width)]
 
 
 def _lens_of_generation(

@@ -43,7 +43,7 @@ _STYLE_SHEETS = (
     ("app.glossary", "glossary.css"),
 )
 # Where a page's scripts are looked for after its own folder.
-_SHARED = ("app.explore", "app.train")
+_SHARED = ("app.explore", "app.train", "app.inspect", "app.compare", "app.evaluate")
 
 
 def page_script(package: str, names: tuple[str, ...], constants: dict[str, Any]) -> str:
@@ -51,7 +51,8 @@ def page_script(package: str, names: tuple[str, ...], constants: dict[str, Any])
 
     Args:
         package: its ``assets`` folder is read first, then those of ``app.explore`` (parts of
-            every page) and ``app.train`` (parts of the pages with jobs).
+            every page), ``app.train`` (of the pages with jobs), ``app.inspect``,
+            ``app.compare`` and ``app.evaluate`` (of exported pages).
     """
     page = json.dumps(constants, ensure_ascii=True).replace("</", "<\\/")
     sources = "\n".join(_asset(package, name) for name in names)

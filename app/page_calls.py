@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from app.errors import AppError
 from app.services import Services
+from app.views import whole_characters
 from sol_core.errors import SolError
 from storage import StorageError
 
@@ -63,9 +64,20 @@ def _server_function(
         try:
             if not isinstance(request, dict):
                 raise RequestError("a call takes one object. Reload the page.")
-            return handler(services, request)
+            return dict(_sendable(handler(services, request)))
         except (SolError, StorageError) as error:
             return {"refused": str(error)}
 
     call.__name__ = name
     return call
+
+
+def _sendable(value: Any) -> Any:
+    """The same nested value without halves of characters, which imported text may hold."""
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, dict):
+        return {key: _sendable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_sendable(item) for item in value]
+    return value

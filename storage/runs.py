@@ -90,6 +90,7 @@ class RunStore:
         values = {
             **_naming_columns(run.owner, run.prompt, run.title, run.model, run.schedule),
             "status": run.status,
+            "kind": run.kind,
             "config": encode_json("config", run.config),
             "prefill": _json_or_none("prefill", run.prefill),
             "summary": _json_or_none("summary", run.summary),

@@ -1,9 +1,8 @@
-"""``launch.py export RUN``: a saved run as one HTML page, as JSON or as CSV."""
+"""``launch.py export RUN``: what was saved as one HTML page, as JSON or as CSV."""
 
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,23 +16,25 @@ if TYPE_CHECKING:
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "write a saved run as one HTML page, as JSON or as CSV"
+HELP = "write a saved run or a comparison of two as one HTML page, as JSON or as CSV"
 FORMS = ("html", "json", "csv")
 NEWEST_SHOWN = 5
-_LINK = re.compile(r"[?&]run=([\w-]+)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, in which form, where to."""
     parser.add_argument(
-        "run_id", metavar="RUN", help="the run's id as History shows it, or its link"
+        "thing",
+        metavar="RUN",
+        help="id of a generation or an inspection as History shows it, two ids of generations "
+        "with a comma (ID1,ID2) to compare them, or a link to any of them",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help='file to write; "-" is stdout')
     parser.add_argument(
         "--format",
         dest="form",
         choices=FORMS,
-        help="html is a page to look at offline, json can be imported, csv has a row per token "
+        help="html is a page to look at offline, json can be imported, csv is for spreadsheets "
         "(default: by OUT's ending)",
     )
     add_data_dir(parser)
@@ -43,14 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the file and say where it is."""
     with open_jobs(args) as (_, store):
-        from app.sharing import export
+        from app.sharing import export, kind_of, thing_in_link
         from storage import NotFoundError
 
-        link = _LINK.search(args.run_id)
+        thing = thing_in_link(args.thing)
         try:
-            made = export(store, "run", link[1] if link else args.run_id, args.form)
+            made = export(store, kind_of(store, thing), thing, args.form)
         except NotFoundError as error:
-            raise AppError(f"no run {args.run_id!r}: {_newest(store)}") from error
+            raise AppError(f"no run {thing!r}: {_newest(store)}") from error
     if str(args.out) == "-":
         write_out(made.text)
         return 0

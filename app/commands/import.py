@@ -13,7 +13,7 @@ from app.errors import InputFileError
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "bring back a run that was exported as JSON"
+HELP = "bring back what was exported as JSON"
 OWNER = "command line"
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from app.commands.inspect import INSPECTED_BUDGET
 from app.commands.options import (
@@ -16,11 +15,11 @@ from app.commands.options import (
     open_data_dir,
 )
 from app.console import Console, write_out
+from app.lens_report import LENS_VERSION, lens_json
 from app.policy_library import PolicyLibrary
 from app.schedule_option import SCHEDULE_HELP, schedule_from_option
 from app.terminal import escape
 from app.text_files import read_text
-from app.views import json_safe
 from sol_core.actions import AXES, ActionGrid, Budget
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "what one token of a text costs under every level of attention, channels and bits"
-LENS_VERSION = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,37 +76,15 @@ def run(args: argparse.Namespace) -> int:
     view, token_id = look_at_text(model, args.text, args.token, args.config, library.resolve)
     token = str(model.tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
     if args.json:
-        report = {
-            "kind": "lens",
-            "version": LENS_VERSION,
-            "model": model.name,
-            "dtype": model.dtype_name,
-            "config": args.config.to_dict(),
-            "token": {"index": view.index, "token_id": token_id, "text": token},
-            "taken": view.taken.to_dict(),
-            "dense": view.dense.to_dict(),
-            "rows": _rows(view),
-            "trails": [asdict(trail) for trail in view.trails],
-        }
-        write_out(json.dumps(json_safe(report), allow_nan=False) + "\n")
+        named = {"index": view.index, "token_id": token_id, "text": token}
+        looked = lens_json(
+            model.name, model.dtype_name, args.config.to_dict(), named, view.to_dict()
+        )
+        report = {"kind": "lens", "version": LENS_VERSION} | looked
+        write_out(json.dumps(report, allow_nan=False) + "\n")
     else:
         write_out(_table(view, token, args.schedule))
     return 0
-
-
-def _rows(view: LensView) -> list[dict[str, Any]]:
-    """A row per level of every axis."""
-    return [
-        {
-            "axis": axis,
-            "level": getattr(row.action, axis),
-            "nll": row.nll,
-            "kl": row.kl,
-            "entropy": row.entropy,
-        }
-        for axis, rows in zip(AXES, view.axes, strict=True)
-        for row in rows
-    ]
 
 
 def _table(view: LensView, token: str, schedule: str) -> str:

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from app.challenge_desk import ChallengeRequest
-from app.compare.pairs import compare_pair
 from app.compare.views import attempt_view, board_view, challenge_view
 from app.explore.handlers import HANDLERS as EXPLORE_HANDLERS
 from app.explore.settings import checked_prompt, config_from_settings
 from app.history.handlers import HANDLERS as HISTORY_HANDLERS
 from app.page_calls import Handler, Request, RequestError, field, owner_of
+from app.pair_comparison import compare_pair
 from app.services import Services
 from sol_core.actions import Action, Budget
 from sol_core.errors import ConfigError

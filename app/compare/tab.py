@@ -14,6 +14,7 @@ from app.explore.settings import MAX_NEW_TOKENS, default_settings
 from app.page_assets import axis_limits
 from app.page_component import page_component
 from app.services import Services
+from app.sharing.handlers import EXPORT_HANDLERS
 from app.theme_colours import NUM_BINS
 from app.views import SCHEDULE_LABELS
 
@@ -39,6 +40,7 @@ _SCRIPTS = (
     "question.js",
     "pair_form.js",
     "pair_table.js",
+    "pair_stage.js",
     "pair.js",
     "painting.js",
     "challenge_form.js",
@@ -51,7 +53,9 @@ _SCRIPTS = (
 
 def build_tab(services: Services) -> gr.HTML:
     """The tab's component; its ``select`` event asks to show the tab (a link was opened)."""
-    return page_component(services, "compare", _SCRIPTS, _constants(services), HANDLERS)
+    return page_component(
+        services, "compare", _SCRIPTS, _constants(services), HANDLERS | EXPORT_HANDLERS
+    )
 
 
 def _constants(services: Services) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from app.inspect.settings import MAX_TOKENS, default_settings
 from app.page_assets import axis_limits, plotly_url
 from app.page_component import page_component
 from app.services import Services
+from app.sharing.handlers import EXPORT_HANDLERS
 from app.theme_colours import DIFFERENCE_BINS, NUM_BINS
 from app.views import SCHEDULE_LABELS
 
@@ -41,13 +42,16 @@ _SCRIPTS = (
     "token_panes.js",
     "inspect_totals.js",
     "difficulty.js",
+    "inspect_stage.js",
     "inspect.js",
 )
 
 
 def build_tab(services: Services) -> gr.HTML:
     """The tab's component; its ``select`` event asks for the tab named in ``solTab``."""
-    return page_component(services, "inspect", _SCRIPTS, _constants(services), HANDLERS)
+    return page_component(
+        services, "inspect", _SCRIPTS, _constants(services), HANDLERS | EXPORT_HANDLERS
+    )
 
 
 def _constants(services: Services) -> dict[str, Any]:

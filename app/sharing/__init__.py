@@ -4,6 +4,22 @@
 the files. To share something new, write its writers and its reader and add one entry there.
 """
 
-from app.sharing.kinds import FORMS, KINDS, Export, export, import_document
+from app.sharing.kinds import (
+    FORMS,
+    KINDS,
+    Export,
+    export,
+    import_document,
+    kind_of,
+    thing_in_link,
+)
 
-__all__ = ["FORMS", "KINDS", "Export", "export", "import_document"]
+__all__ = [
+    "FORMS",
+    "KINDS",
+    "Export",
+    "export",
+    "import_document",
+    "kind_of",
+    "thing_in_link",
+]

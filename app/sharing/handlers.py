@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from app.lens_report import Look
 from app.page_calls import Handler, Request, field, owner_of
+from app.pair_comparison import compare_pair
 from app.services import Services
 from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document
 from app.uploads import Uploads, begin_file, take_piece
@@ -18,8 +21,24 @@ def export_file(services: Services, request: Request) -> dict[str, Any]:
     Whoever knows the id may see the thing, and so may take it.
     """
     kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
-    made = export(services.store, kind, thing_id, form)
+    model = _LoadedModel(services, owner_of(request))
+    made = export(services.store, kind, thing_id, form, model)
     return {"name": made.name, "type": made.media_type, "text": made.text}
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedModel:
+    """``ModelCalls`` of this server's model, in the name of a visitor."""
+
+    services: Services
+    owner: str
+
+    def dense_nll(self, run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+        sides = compare_pair(self.services, self.owner, run_ids)["sides"]
+        return [side["nll"] for side in sides]
+
+    def look(self, run_id: str, index: int, row: int | None, bit_width: int | None) -> Look:
+        return self.services.lens.record(self.owner, run_id, index, row, bit_width)
 
 
 def begin_import(services: Services, request: Request) -> dict[str, Any]:

@@ -10,20 +10,48 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from urllib.parse import parse_qs, urlsplit
 
 from app.errors import DocumentError
-from app.sharing.run_csv import csv_of_run
-from app.sharing.run_document import (
-    RUN_FORMAT,
-    RUN_VERSION,
-    document_of_run,
-    ended_run,
-    import_run,
+from app.sharing.comparison import (
+    COMPARISON_FORMAT,
+    COMPARISON_VERSION,
+    csv_of_comparison,
+    document_of_comparison,
+    import_comparison,
+    page_of_comparison,
+    split_pair,
 )
-from app.sharing.run_page import page_of_run
-from storage import Store
+from app.sharing.generation_csv import csv_of_generation
+from app.sharing.generation_document import GENERATION, RUN_FORMAT, RUN_VERSION
+from app.sharing.inspection_csv import csv_of_inspection
+from app.sharing.inspection_document import INSPECTION, INSPECTION_FORMAT, INSPECTION_VERSION
+from app.sharing.lens_export import (
+    LENS_FORMAT,
+    LENS_VERSION,
+    csv_of_lens,
+    document_of_lens,
+    is_lens_id,
+    page_of_lens,
+    title_of_lens,
+)
+from app.sharing.run_document import RunDocument, ended_run
+from app.sharing.run_pages import page_of_generation, page_of_inspection
+from app.sharing.source import ModelCalls, Source
+from app.views import whole_characters
+from storage import NotFoundError, RunRecord, Store
 
-__all__ = ["FORMS", "KINDS", "MAX_DOCUMENT_BYTES", "Export", "Kind", "export", "import_document"]
+__all__ = [
+    "FORMS",
+    "KINDS",
+    "MAX_DOCUMENT_BYTES",
+    "Export",
+    "Kind",
+    "export",
+    "import_document",
+    "kind_of",
+    "thing_in_link",
+]
 
 FORMS = ("html", "json", "csv")
 MAX_DOCUMENT_BYTES = 128 * 1024**2
@@ -41,33 +69,115 @@ class Kind:
     Attributes:
         format, version: in its JSON documents; the version rises with every change that an older
             release would misread.
+        address: parameter that names it in a link, and the tab that shows it; None where a link
+            names none.
+        owns: whether an id is that of one of this kind.
         title: what to call the thing with this id.
         write: its document, without the envelope.
         texts: its further forms, such as "csv", as text.
-        read: check a document, save it for an owner, return the new id.
+        read: check a document, save it for an owner, return the new id; or, of what cannot be
+            imported, a sentence that says why.
     """
 
     format: str
     version: int
+    address: tuple[str, str] | None
+    owns: Callable[[Store, str], bool]
     title: Callable[[Store, str], str]
-    write: Callable[[Store, str], Document]
-    texts: Mapping[str, Callable[[Store, str], str]]
-    read: Callable[[Store, str, Document], str]
+    write: Callable[[Source, str], Document]
+    texts: Mapping[str, Callable[[Source, str], str]]
+    read: Callable[[Store, str, Document], str] | str
+
+
+def _kind_of_run(
+    head: tuple[str, int],
+    address: tuple[str, str],
+    document: RunDocument,
+    csv: Callable[[list[Document]], str],
+    page: Callable[[RunRecord, list[Document]], str],
+) -> Kind:
+    def owns(store: Store, run_id: str) -> bool:
+        try:
+            return store.runs.get(run_id).kind == document.kind
+        except NotFoundError:
+            return False
+
+    return Kind(
+        *head,
+        address=address,
+        owns=owns,
+        title=lambda store, run_id: store.runs.get(run_id).title,
+        write=lambda source, run_id: document.write(source.store, run_id),
+        texts={
+            "csv": lambda source, run_id: csv(ended_run(source.store, run_id, document.kind)[1]),
+            "html": lambda source, run_id: page(*ended_run(source.store, run_id, document.kind)),
+        },
+        read=document.read,
+    )
 
 
 KINDS: dict[str, Kind] = {
-    "run": Kind(
-        format=RUN_FORMAT,
-        version=RUN_VERSION,
-        title=lambda store, run_id: store.runs.get(run_id).title,
-        write=document_of_run,
-        texts={
-            "csv": lambda store, run_id: csv_of_run(ended_run(store, run_id)[1]),
-            "html": lambda store, run_id: page_of_run(*ended_run(store, run_id)),
-        },
-        read=import_run,
-    )
+    "run": _kind_of_run(
+        (RUN_FORMAT, RUN_VERSION),
+        ("run", "explore"),
+        GENERATION,
+        csv_of_generation,
+        page_of_generation,
+    ),
+    "inspection": _kind_of_run(
+        (INSPECTION_FORMAT, INSPECTION_VERSION),
+        ("inspection", "inspect"),
+        INSPECTION,
+        csv_of_inspection,
+        page_of_inspection,
+    ),
+    "comparison": Kind(
+        COMPARISON_FORMAT,
+        COMPARISON_VERSION,
+        address=("compare", "compare"),
+        owns=lambda store, thing_id: split_pair(thing_id) is not None,
+        title=lambda store, thing_id: store.runs.get(thing_id.partition(",")[0]).title,
+        write=document_of_comparison,
+        texts={"csv": csv_of_comparison, "html": page_of_comparison},
+        read=import_comparison,
+    ),
+    "lens": Kind(
+        LENS_FORMAT,
+        LENS_VERSION,
+        address=None,
+        owns=lambda store, thing_id: is_lens_id(thing_id),
+        title=title_of_lens,
+        write=document_of_lens,
+        texts={"csv": csv_of_lens, "html": page_of_lens},
+        read="a lens is not imported but made again from its run: open that and choose the token",
+    ),
 }
+
+
+def kind_of(store: Store, thing_id: str) -> str:
+    """The kind of the thing with this id.
+
+    Raises: NotFoundError.
+    """
+    for name, kind in KINDS.items():
+        if kind.owns(store, thing_id):
+            return name
+    raise NotFoundError(f"There is no run {thing_id!r}. It may have been deleted.")
+
+
+def thing_in_link(text: str) -> str:
+    """The id in a link to a thing, or the text itself where it is no link.
+
+    A link that opens several things means the one of its tab, else the first of ``KINDS``.
+    """
+    asked = parse_qs(urlsplit(text).query)
+    tab = asked.get("tab", [""])[0]
+    addresses = [kind.address for kind in KINDS.values() if kind.address]
+    found = [address for address in addresses if address[0] in asked]
+    if not found:
+        return text
+    name, _ = next((one for one in found if one[1] == tab), found[0])
+    return asked[name][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +192,13 @@ class Export:
 _MEDIA_TYPES = {"html": "text/html", "json": "application/json", "csv": "text/csv"}
 
 
-def export(store: Store, kind: str, thing_id: str, form: str) -> Export:
+def export(
+    store: Store, kind: str, thing_id: str, form: str, model: ModelCalls | None = None
+) -> Export:
     """One thing in one form.
 
+    Args:
+        model: what a loaded model can add; None where there is none.
     Raises: DocumentError for a kind or form that there is not; NotFoundError; AppError for a
         thing that is not finished.
     """
@@ -93,15 +207,14 @@ def export(store: Store, kind: str, thing_id: str, form: str) -> Export:
             f"a {kind} cannot be exported as {form}: kinds are {', '.join(KINDS)}, "
             f"forms are {', '.join(FORMS)}"
         )
-    chosen = KINDS[kind]
+    chosen, source = KINDS[kind], Source(store, model)
     if form == "json":
         head = {"format": chosen.format, "version": chosen.version}
         # ASCII only: text that no UTF-8 can hold (half characters) survives as well.
-        text = json.dumps(head | chosen.write(store, thing_id), allow_nan=False) + "\n"
+        text = json.dumps(head | chosen.write(source, thing_id), allow_nan=False) + "\n"
     else:
         # CSV and HTML have no escape for half characters: they become U+FFFD.
-        text = chosen.texts[form](store, thing_id)
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = whole_characters(chosen.texts[form](source, thing_id))
     name = _file_stem(kind, chosen.title(store, thing_id))
     return Export(f"{name}.{form}", _MEDIA_TYPES[form], text)
 
@@ -116,9 +229,11 @@ def import_document(store: Store, owner: str, data: bytes) -> tuple[str, str]:
     for name, kind in KINDS.items():
         if kind.format == found:
             _check_version(document, kind)
+            if isinstance(kind.read, str):
+                raise DocumentError(kind.read)
             return name, kind.read(store, owner, document)
     shown = repr(found)[:60]
-    known = ", ".join(kind.format for kind in KINDS.values())
+    known = ", ".join(kind.format for kind in KINDS.values() if callable(kind.read))
     raise DocumentError(f"the file's format is {shown}; this release reads {known}. {_ADVICE}")
 
 

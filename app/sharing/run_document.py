@@ -1,42 +1,31 @@
-"""A run as a JSON document, and back: everything that the database holds of it.
+"""A saved run as a JSON document, and back: everything that the database holds of it.
 
 The records inside are the engine's events, field by field; they are checked against its own
-dataclasses, so that there is no second description of them to keep in step.
+dataclasses, so that there is no second description of them to keep in step. What differs between
+kinds of runs stands in ``generation_document.py`` and ``inspection_document.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from app.errors import AppError, DocumentError
 from app.sharing.typed_json import Rules, restored, restored_list
-from sol_core.actions import ActionGrid
-from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
-from sol_core.events import FinishEvent, PrefillEvent, StepCost, TokenEvent
-from storage import RunRecord, RunStatus, Store
+from storage import RunKind, RunRecord, RunStatus, Store
 
-__all__ = ["RUN_FORMAT", "RUN_VERSION", "document_of_run", "ended_run", "import_run"]
+__all__ = ["RunDocument", "SavedHead", "ended_run"]
 
-RUN_FORMAT, RUN_VERSION = "sol-explorer-run", 1
 MAX_TOKENS = 20_000
-_TYPE = {"type": str}
-_RULES = Rules(
-    derived={
-        PrefillEvent: _TYPE,
-        TokenEvent: _TYPE,
-        FinishEvent: _TYPE,
-        StepCost: {"flops": float, "bytes_read": float},
-    },
-    partial=frozenset({GenerationConfig, ScheduleConfig, SamplingConfig, ActionGrid, TokenEvent}),
-    nullable=frozenset({"surprisal", "entropy", "kl_to_dense", "probability", "policy"}),
-)
+# Of the document's part without tokens, what every kind of run has, by the record's own names.
+_SHARED = ("id", "status", "title", "model", "config", "error")
 
 
-@dataclass(frozen=True, slots=True)
-class _SharedRun:
-    """The part "run" of the document: a run without its token events.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedHead:
+    """What the part without tokens holds of every kind of run.
 
     Attributes:
         id: where it was exported; an import gets an id of its own.
@@ -46,103 +35,109 @@ class _SharedRun:
     id: str
     status: RunStatus
     title: str
-    prompt: str
     model: str
-    schedule: str
     created_at: str
-    config: GenerationConfig
-    prefill: PrefillEvent | None
-    summary: FinishEvent | None
     error: str | None
 
 
-def ended_run(store: Store, run_id: str) -> tuple[RunRecord, list[dict[str, Any]]]:
-    """A run and its token events.
+@dataclass(frozen=True, slots=True)
+class RunDocument:
+    """How one kind of run is written down.
 
-    Raises: AppError while it goes on; NotFoundError.
+    Attributes:
+        kind: of the record in the database.
+        part: name of the part without tokens.
+        tokens: name of the list of tokens.
+        names: further fields of the part, each with the record's attribute.
+        head, token: dataclasses of the part and of a token.
+        check: raises DocumentError for what types alone do not say, given part and tokens.
+        schedule: the database's label, of the part.
+    """
+
+    kind: RunKind
+    part: str
+    tokens: str
+    names: Mapping[str, str]
+    head: type[Any]
+    token: type[Any]
+    rules: Rules
+    check: Callable[[Any, list[Any]], None]
+    schedule: Callable[[Any], str]
+
+    def write(self, store: Store, run_id: str) -> dict[str, Any]:
+        """The document of a run.
+
+        Raises: as ``ended_run``.
+        """
+        record, events = ended_run(store, run_id, self.kind)
+        part = {name: getattr(record, name) for name in _SHARED}
+        part |= {name: getattr(record, attribute) for name, attribute in self.names.items()}
+        return {
+            self.part: part | {"created_at": record.created_at.isoformat()},
+            self.tokens: events,
+        }
+
+    def checked(self, document: dict[str, Any], owner: str, where: str = "") -> RunRecord:
+        """The record that a document describes, checked and not saved; its id is empty.
+
+        Args:
+            where: what stands before the names of the document's parts in messages.
+        Raises: DocumentError naming the first thing that is wrong.
+        """
+        part, tokens = f"{where}{self.part}", f"{where}{self.tokens}"
+        head = restored(self.head, document.get(self.part), part, self.rules)
+        events = document.get(self.tokens)
+        if isinstance(events, list) and len(events) > MAX_TOKENS:
+            raise DocumentError(
+                f"{tokens} holds {len(events):,} tokens; at most {MAX_TOKENS:,} are read"
+            )
+        made = restored_list(self.token, events, tokens, self.rules)
+        if head.status == "running":
+            raise DocumentError(
+                f"{part}.status must be that of a run that has ended, got 'running'"
+            )
+        for at, token in enumerate(made):
+            if token.index != at:
+                raise DocumentError(f"{tokens}[{at}].index must be {at}, got {token.index}")
+        self.check(head, made)
+        raw = document[self.part]
+        saved = {name: raw[name] for name in _SHARED}
+        saved |= {attribute: raw[name] for name, attribute in self.names.items()}
+        saved |= {"id": "", "owner": owner, "kind": self.kind, "num_tokens": len(made)}
+        return RunRecord(
+            **saved | {"schedule": self.schedule(head)},
+            created_at=_moment(head.created_at, part),
+            updated_at=datetime.now(UTC),
+        )
+
+    def read(self, store: Store, owner: str, document: dict[str, Any]) -> str:
+        """Check the document and save its run for ``owner``; returns the new run's id.
+
+        Raises: as ``checked``.
+        """
+        return store.runs.restore(self.checked(document, owner), document[self.tokens]).id
+
+
+def ended_run(store: Store, run_id: str, kind: RunKind) -> tuple[RunRecord, list[dict[str, Any]]]:
+    """A run of a kind and its tokens' records.
+
+    Raises: AppError while it goes on, and for a run of another kind; NotFoundError.
     """
     record = store.runs.get(run_id)
+    if record.kind != kind:
+        raise AppError(f"{run_id} is of the kind {record.kind}, not {kind}.")
     if record.status == "running":
         raise AppError("This run is still going on. Wait until it has ended, or stop it.")
     return record, store.runs.events(run_id)
 
 
-def document_of_run(store: Store, run_id: str) -> dict[str, Any]:
-    """The document; its "run" and "events" hold what the database holds.
-
-    Raises: as ``ended_run``.
-    """
-    record, events = ended_run(store, run_id)
-    return {
-        "run": {
-            "id": record.id,
-            "status": record.status,
-            "title": record.title,
-            "prompt": record.prompt,
-            "model": record.model,
-            "schedule": record.schedule,
-            "created_at": record.created_at.isoformat(),
-            "config": record.config,
-            "prefill": record.prefill,
-            "summary": record.summary,
-            "error": record.error,
-        },
-        "events": events,
-    }
-
-
-def import_run(store: Store, owner: str, document: dict[str, Any]) -> str:
-    """Check the document and save its run for ``owner``; returns the new run's id.
-
-    Raises: DocumentError naming the first thing that is wrong.
-    """
-    run = restored(_SharedRun, document.get("run"), "run", _RULES)
-    events = document.get("events")
-    if isinstance(events, list) and len(events) > MAX_TOKENS:
-        raise DocumentError(f"events holds {len(events):,} tokens; at most {MAX_TOKENS:,} are read")
-    tokens = restored_list(TokenEvent, events, "events", _RULES)
-    _check_run(run, tokens)
-    raw = document["run"]
-    record = RunRecord(
-        id="",
-        owner=owner,
-        status=run.status,
-        title=run.title,
-        prompt=run.prompt,
-        model=run.model,
-        schedule=run.schedule,
-        config=raw["config"],
-        created_at=_moment(run.created_at),
-        updated_at=datetime.now(UTC),
-        num_tokens=len(tokens),
-        prefill=raw["prefill"],
-        summary=raw["summary"],
-        error=run.error,
-    )
-    return store.runs.restore(record, document["events"]).id
-
-
-def _check_run(run: _SharedRun, tokens: list[TokenEvent]) -> None:
-    """What types alone do not say."""
-    if run.status == "running":
-        raise DocumentError("run.status must be that of a run that has ended, got 'running'")
-    if run.schedule != run.config.schedule.kind:
-        raise DocumentError(
-            f"run.schedule is {run.schedule[:40]!r}, but run.config says "
-            f"{run.config.schedule.kind!r}"
-        )
-    for at, token in enumerate(tokens):
-        if token.index != at:
-            raise DocumentError(f"events[{at}].index must be {at}, got {token.index}")
-
-
-def _moment(text: str) -> datetime:
+def _moment(text: str, part: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise DocumentError(
-            f"run.created_at must be an ISO 8601 time, got {text[:40]!r}"
+            f"{part}.created_at must be an ISO 8601 time, got {text[:40]!r}"
         ) from error
     if moment.tzinfo is None:
-        raise DocumentError(f"run.created_at must have an offset from UTC, got {text[:40]!r}")
+        raise DocumentError(f"{part}.created_at must have an offset from UTC, got {text[:40]!r}")
     return moment

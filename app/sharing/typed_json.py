@@ -90,6 +90,8 @@ def _value(hint: Any, value: Any, where: str, rules: Rules, may_be_null: bool) -
         return tuple(
             _value(item, one, f"{where}[{at}]", rules, may_be_null) for at, one in enumerate(value)
         )
+    if origin is dict:
+        return _mapping(get_args(hint)[1], value, where, rules, may_be_null)
     if origin is Literal:
         if not isinstance(value, str) or value not in get_args(hint):
             raise _wrong(where, value, f"one of {', '.join(get_args(hint))}")
@@ -99,6 +101,15 @@ def _value(hint: Any, value: Any, where: str, rules: Rules, may_be_null: bool) -
     if not _fits(hint, value):
         raise _wrong(where, value, _WANTED[hint])
     return value
+
+
+def _mapping(item: Any, value: Any, where: str, rules: Rules, may_be_null: bool) -> dict[str, Any]:
+    if not isinstance(value, dict) or len(value) > MAX_ITEMS:
+        raise _wrong(where, value, f"an object of at most {MAX_ITEMS:,} values")
+    return {
+        key: _value(item, one, f"{where}.{_short(key)}", rules, may_be_null)
+        for key, one in value.items()
+    }
 
 
 _WANTED = {

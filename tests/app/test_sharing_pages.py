@@ -46,7 +46,8 @@ def call(services: Services) -> Call:
 
     def invoke(name: str, /, **request: Any) -> dict[str, Any]:
         answer = by_name[name]([{"owner": ANNA, **request}])
-        return dict(json.loads(json.dumps(answer, allow_nan=False)))
+        sent = json.dumps(answer, allow_nan=False, ensure_ascii=False).encode("utf-8")
+        return dict(json.loads(sent))
 
     return invoke
 

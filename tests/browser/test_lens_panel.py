@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from app.errors import AppError
 from app.paths import DataDir
 from app.services import engine_generate
 from tests.browser.conftest import Server, Visitor
+from tests.browser.exported import offline
 from tests.fake_engine import FakeEngine
 from tests.tiny_language_model import make_language_model
 
@@ -40,6 +41,15 @@ def finished(server: Server, visit: Visit, **options: Any) -> Visitor:
     visitor.expect_state("Finished")
     expect(visitor.tokens).to_have_count(TOKENS)
     return visitor
+
+
+def tab_to(page: Page, goal: Locator) -> None:
+    """Press Tab until the goal has the focus, as somebody without a pointer does."""
+    for _ in range(60):
+        if goal.evaluate("(node) => node === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("not reached by Tab")
 
 
 def panel(visitor: Visitor) -> Locator:
@@ -95,6 +105,83 @@ def test_the_joint_grid_is_computed_when_it_is_opened(server: Server, visit: Vis
     expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(1)
     panel(visitor).get_by_label("At", exact=True).select_option("5")
     expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(0)
+
+
+def test_generate_look_at_a_token_ask_what_if_and_export_by_keyboard_alone(
+    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
+) -> None:
+    visitor = visit(server)
+    page, press = visitor.page, visitor.page.keyboard.press
+    visitor.prompt.focus()
+    page.keyboard.type("The keeper of the light")
+    tab_to(page, page.get_by_role("button", name="Generate"))
+    press("Enter")
+    visitor.expect_state("Finished")
+    tab_to(page, visitor.tokens.first)
+    press("ArrowRight")
+    press("ArrowRight")
+    expect(visitor.card).to_contain_text("token 3")
+    press("Enter")
+    expect(panel(visitor).get_by_role("slider")).to_have_count(3)
+    press("Escape")
+    expect(visitor.card).to_be_hidden()
+    export = panel(visitor).get_by_role("button", name="Export this what if")
+    tab_to(page, export)
+    press("Enter")
+    press("Tab")
+    with page.expect_download() as download:
+        press("Enter")
+    expect(export).to_be_focused()
+    html = tmp_path / download.value.suggested_filename
+    assert html.name == "lens-token-3-of-the-keeper-of-the-light.html"
+    download.value.save_as(html)
+
+    alone, problems = offline(chromium, html, viewport={"width": 360, "height": 800})
+    expect(alone.locator(".sol-token.is-picked")).to_have_text(visitor.tokens.nth(2).inner_text())
+    plots = alone.get_by_role("slider")
+    expect(plots).to_have_count(3)
+    tab_to(alone, plots.first)
+    alone.keyboard.press("Home")
+    expect(plots.first).to_have_attribute("aria-valuetext", re.compile("^10 %"))
+    expect(alone.locator(".is-plane")).to_have_count(0)
+    assert alone.evaluate("document.documentElement.scrollWidth") == 360
+    assert problems == []
+    alone.context.close()
+
+
+def test_an_inspections_lens_is_exported_with_its_joint_grid(
+    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
+) -> None:
+    page = visit(server).page
+    page.get_by_role("tab", name="Inspect").click()
+    form = page.get_by_role("form", name="Inspection")
+    form.get_by_label("Text", exact=True).fill("A </script><script>window.bad=1</script> ${7*7}")
+    form.get_by_label("Schedule 2").select_option("random")
+    form.get_by_role("button", name="Inspect").click()
+    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=90_000)
+    page.locator(".sol-inspect .sol-token").nth(4).click()
+    lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
+    expect(lens.get_by_role("slider")).to_have_count(3, timeout=90_000)
+    page.keyboard.press("Escape")
+    lens.locator("summary", has_text="Joint grid").click()
+    expect(lens.locator(".is-plane .sol-heat")).to_have_count(130, timeout=90_000)
+    lens.get_by_role("button", name="Export this what if").click()
+    with page.expect_download() as download:
+        lens.get_by_role("button", name="Web page").click()
+    html = tmp_path / "lens.html"
+    download.value.save_as(html)
+
+    alone, problems = offline(chromium, html, color_scheme="dark")
+    expect(alone.locator(".is-plane .sol-heat")).to_have_count(130)
+    expect(alone.locator(".sol-lens-line")).to_have_count(6)
+    expect(alone.locator(".sol-token-foot")).to_contain_text("Token 5 under Random")
+    alone.locator(".sol-lens").get_by_text("Surprisal", exact=True).last.click()
+    expect(alone.locator(".sol-lens-joint")).to_contain_text("Surprisal, nats")
+    alone.locator(".sol-token.is-picked").focus()
+    expect(alone.locator(".sol-card")).to_contain_text("In the Static row")
+    assert alone.evaluate("window.bad") is None
+    assert problems == []
+    alone.context.close()
 
 
 def test_what_cannot_be_looked_into_says_why(

@@ -13,7 +13,10 @@ from playwright.sync_api import Browser, Page, expect
 from app.errors import AppError
 from app.lens_desk import LensDesk
 from tests.browser.conftest import Server, Visitor
+from tests.browser.exported import offline
+from tests.comparison_samples import save_pair
 from tests.fake_engine import FakeEngine
+from tests.inspection_samples import save_inspection
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
@@ -31,6 +34,12 @@ def saved(page: Page, press: Callable[[], None], folder: Path) -> Path:
     path = folder / download.value.suggested_filename
     download.value.save_as(path)
     return path
+
+
+def import_file(page: Page, file: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Import a file").click()
+    chooser.value.set_files(file)
 
 
 def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
@@ -52,12 +61,7 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     assert saved(page, item.click, tmp_path).read_text().startswith("<svg")
 
     # The page explains itself without server and network, and runs nothing but its own script.
-    context = chromium.new_context(offline=True, color_scheme="dark")
-    alone = context.new_page()
-    problems: list[str] = []
-    alone.on("pageerror", lambda error: problems.append(str(error)))
-    alone.on("console", lambda line: problems.append(line.text))
-    alone.goto(html.as_uri())
+    alone, problems = offline(chromium, html, color_scheme="dark")
     tokens = alone.locator(".sol-lines .sol-token")
     expect(tokens).to_have_count(30)
     expect(tokens.first).to_have_text(HOSTILE[0])
@@ -75,24 +79,119 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
         item = alone.locator(".sol-menu-list:visible").get_by_role("button", name=form)
         assert saved(alone, item.click, tmp_path).read_bytes().startswith(begins)
     assert problems == []
-    context.close()
+    alone.context.close()
 
     visitor.tab("History")
     expect(page.get_by_role("listitem")).to_have_count(1)
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Import a run").click()
-    chooser.value.set_files(document)
+    import_file(page, document)
     expect(page.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
     expect(visitor.tokens).to_have_count(30)
     assert visitor.run_id() != json.loads(document.read_text())["run"]["id"]
     visitor.tab("History")
     expect(page.get_by_role("listitem")).to_have_count(2)
     document.write_text(document.read_text().replace('"version": 1', '"version": 9'))
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Import a run").click()
-    chooser.value.set_files(document)
+    import_file(page, document)
     expect(page.get_by_role("alert")).to_contain_text("update SOL Explorer")
     expect(page.get_by_role("listitem")).to_have_count(2)
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_an_inspection_goes_out_is_looked_at_offline_and_comes_back(
+    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path, width: int
+) -> None:
+    server = serve()
+    inspection_id = save_inspection(server.services.store, HOSTILE * 4, "".join(HOSTILE))
+    visitor = visit(server)
+    page = visitor.page
+    page.goto(f"{server.url}?inspection={inspection_id}")
+    shown = page.locator(".sol-inspect .sol-lines .sol-token")
+    expect(shown).to_have_count(28)
+    page.locator(".sol-inspect").get_by_role("button", name="Export").click()
+    document = saved(page, page.get_by_role("button", name="JSON").click, tmp_path)
+    assert document.name == "inspection-script-script-window-bad-1-script-img-src-x-onerro.json"
+    visitor.tab("History")
+    row = page.get_by_role("listitem")
+    row.get_by_role("button", name="Export").click()
+    expect(row.get_by_role("button", name="CSV")).to_contain_text("a row per token and schedule")
+    html = saved(page, row.get_by_role("button", name="Web page").click, tmp_path)
+
+    alone, problems = offline(chromium, html, viewport={"width": width, "height": 800})
+    tokens = alone.locator(".sol-lines .sol-token")
+    expect(tokens).to_have_count(28)
+    table = alone.get_by_role("group", name="Schedules compared")
+    names = ["Dense", "Static", "Policy default", "Uncertainty (EMC)"]
+    expect(table.get_by_role("rowheader")).to_have_text(names)
+    alone.get_by_role("radio", name="vs static").check(force=True)
+    expect(alone.locator(".sol-lines [data-difference]")).to_have_count(28)
+    alone.get_by_role("radio", name="Policy default").check(force=True)
+    report = alone.get_by_role("region", name="Difficulty report")
+    expect(report).to_contain_text("Of Policy default")
+    report.get_by_role("button", name=re.compile(r"^Token \d+: .*surprisal")).first.click()
+    card = alone.locator(".sol-card")
+    expect(card).to_contain_text("The policy's probabilities")
+    alone.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+    alone.get_by_role("radio", name="Side by side").check(force=True)
+    expect(tokens).to_have_count(4 * 28)
+    expect(alone.locator(".sol-plot svg")).to_have_count(2)
+    assert alone.evaluate("document.documentElement.scrollWidth") == width
+    assert alone.evaluate("window.bad") is None
+    assert problems == []
+    alone.context.close()
+
+    import_file(page, document)
+    expect(page.get_by_role("tab", name="Inspect")).to_have_attribute("aria-selected", "true")
+    expect(page).to_have_url(re.compile(r"inspection=(?!" + inspection_id + ")"))
+    expect(shown).to_have_count(28)
+    expect(page.get_by_role("region", name="Difficulty report")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_comparison_goes_out_is_looked_at_offline_and_comes_back(
+    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path, width: int
+) -> None:
+    server = serve()
+    other = (*HOSTILE[:3], " another", *HOSTILE[3:])
+    pair = save_pair(server.services.store, HOSTILE, other, ("${7*7}</script>",) * 2)
+    visitor = visit(server)
+    page = visitor.page
+    page.goto(f"{server.url}?compare={pair}")
+    shown = page.locator(".sol-compare .sol-pair-grid .sol-token")
+    expect(page.locator(".sol-pair-parted")).to_contain_text("First difference at token 4")
+    page.locator(".sol-compare").get_by_role("button", name="Export").click()
+    html = saved(page, page.get_by_role("button", name="Web page").click, tmp_path)
+    page.locator(".sol-compare").get_by_role("button", name="Export").click()
+    document = saved(page, page.get_by_role("button", name="JSON").click, tmp_path)
+    assert document.name == "comparison-7-7-script.json"
+
+    options = {"viewport": {"width": width, "height": 800}, "color_scheme": "dark"}
+    alone, problems = offline(chromium, html, **options)
+    tokens = alone.locator(".sol-pair-grid .sol-token")
+    expect(tokens).to_have_count(15)
+    expect(alone.locator(".sol-pair-block.is-apart")).to_have_count(2)
+    expect(alone.locator(".sol-pair-parted")).to_contain_text("7 tokens of 8 agree")
+    table = alone.get_by_role("region", name="A and B in numbers")
+    expect(table.get_by_role("row", name=re.compile("^NLL under the dense"))).to_contain_text(".")
+    tokens.first.focus()
+    alone.keyboard.press("ArrowRight")
+    expect(alone.locator(".sol-card")).to_contain_text("token 2")
+    expect(alone.locator(".sol-token.is-marked")).to_have_count(2)
+    alone.keyboard.press("Escape")  # on a narrow screen the card lies over the choice
+    alone.get_by_role("radio", name="Bits").check(force=True)
+    assert alone.evaluate("document.documentElement.scrollWidth") == width
+    assert alone.evaluate("window.bad") is None
+    assert problems == []
+    alone.context.close()
+
+    visitor.tab("History")
+    expect(page.get_by_role("listitem")).to_have_count(2)
+    import_file(page, document)
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
+    expect(shown).to_have_count(15)
+    expect(page).to_have_url(re.compile(r"compare=[\w-]+%2C[\w-]+"))
+    assert pair.split(",")[0] not in page.url
+    visitor.tab("History")
+    expect(page.get_by_role("listitem")).to_have_count(4)
 
 
 def test_a_link_opens_tab_run_token_and_colour_and_a_reload_stays(

@@ -38,6 +38,7 @@ class ComparePage {
 
   start() {
     addEventListener("popstate", () => this.route());
+    addEventListener("sol:open-compare", () => this.route());
     addEventListener("sol:hand-run", () => this.takeRun());
     this.route();
     this.takeRun();

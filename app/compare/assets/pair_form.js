@@ -1,8 +1,5 @@
 // The form of an A/B comparison: one prompt and seed, two schedules; or two runs of History.
 
-const SIDES = ["a", "b"];
-const sideName = (side) => side.toUpperCase();
-
 // One side's schedule and budget, folded behind a line that says what they are.
 class SideFields {
   constructor(side, askPolicies) {

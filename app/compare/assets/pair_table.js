@@ -1,6 +1,9 @@
 // The two runs in numbers. Each line says what it is and how it was got: measured while the run
 // went on, computed from what it spent, or scored now by the dense model.
 
+const SIDES = ["a", "b"];
+const sideName = (side) => side.toUpperCase();
+
 const meanOf = (values) => {
   const known = (values ?? []).filter(isNumber);
   return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
@@ -64,14 +67,15 @@ class PairTable {
       const both = values.every(isNumber);
       const gap = both ? values[1] - values[0] : 0;
       const alike = !line.isTime || rowsOf(sides[0]) === rowsOf(sides[1]);
-      const verdict = line.less === null || !both || !alike || gap === 0 ? "open"
+      const text = both ? differenceText(line, ...values) : MISSING;
+      // Without a sign it rounds to nothing.
+      const verdict = line.less === null || !alike || !/^[+−]/.test(text) ? "open"
         : (gap < 0) === line.less ? "good" : "bad";
       return h("tr", {},
         h("th", { scope: "row" }, line.axis && h("i", { class: "sol-axis-dot", "data-axis": line.axis.key }),
           line.name, h("small", {}, line.how(sides))),
         values.map((value) => h("td", {}, isNumber(value) ? line.text(value) : MISSING)),
-        h("td", { class: "sol-gain", "data-verdict": verdict },
-          both ? differenceText(line, ...values) : MISSING));
+        h("td", { class: "sol-gain", "data-verdict": verdict }, text));
     }));
     setText(this.note, ["Two runs of one seed, measured one after the other on this machine; "
       + "a difference in text can outweigh one in quality. A dense NLL says how likely the dense "

@@ -7,9 +7,11 @@ const REST = 16; // how many times longer than a redraw the pause after it is
 
 // Both charts over one set of arrays, redrawn together and not more often than is affordable.
 class Charts {
-  constructor(on) {
-    this.spend = new Chart(spendChart, on);
-    this.quality = new Chart(qualityChart, on);
+  // Kind: the class that draws one; missing: what is said where KL was not measured.
+  constructor(on, Kind = Chart, missing = "Turn on “Measure quality against dense” to measure [[kl|KL]].") {
+    this.missing = missing;
+    this.spend = new Kind(spendChart, on);
+    this.quality = new Kind(qualityChart, on);
     this.all = [this.spend, this.quality];
     this.clear(null);
     new MutationObserver(() => this.all.forEach((chart) => chart.redraw()))
@@ -56,7 +58,7 @@ class Charts {
     const { isDense, hasKl } = this.data;
     const missing = this.data.x.length > 0 && !hasKl && !isDense;
     const text = isDense ? "A dense run is its own reference: [[kl|KL]] to dense is zero."
-      : "Turn on “Measure quality against dense” to measure [[kl|KL]].";
+      : this.missing;
     if (this.explained !== text) this.quality.note.replaceChildren(...glossed(this.explained = text));
     show(this.quality.note, missing || (isDense && this.data.x.length > 0));
   }

@@ -44,21 +44,23 @@ function menu(label, items, spoken) {
   chip, list);
 }
 
-const EXPORT_FORMS = [
-  { form: "html", label: "Web page", hint: "to look at anywhere, offline" },
-  { form: "json", label: "JSON", hint: "everything; can be imported" },
-  { form: "csv", label: "CSV", hint: "a row per token" },
-];
+const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json: ["JSON", "everything; can be imported"],
+  csv: ["CSV", "a row per token"] };
+// Where a kind's forms differ from those words.
+const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
+  comparison: { json: "both runs; can be imported", csv: "a row per pair of tokens" },
+  lens: { json: "every number", csv: "a row per level" } };
 
-// what: () => ({kind, id}) of the thing on show; fail(message) shows why there is no file.
-function exportMenu(api, what, fail, spoken) {
+// kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
+function exportMenu(api, kind, id, fail, spoken) {
   const run = (form) => async () => {
     try {
-      const file = await api("export_file", { ...what(), form });
+      const file = await api("export_file", { kind, id: id(), form });
       saveFile(file.name, new Blob([file.text], { type: file.type }));
     } catch (error) {
       fail(error.refused ? error.message : "The server does not answer. Try again.");
     }
   };
-  return menu("Export", EXPORT_FORMS.map(({ form, ...words }) => ({ ...words, run: run(form) })), spoken);
+  return menu("Export", Object.entries(EXPORT_FORMS).map(([form, [label, hint]]) =>
+    ({ label, hint: EXPORT_HINTS[kind]?.[form] ?? hint, run: run(form) })), spoken);
 }

@@ -54,7 +54,7 @@ class ExplorePage {
       "Copy text");
     this.reuse = h("button", { type: "button", class: "sol-chip", onclick: () => this.reuseRun() },
       "Use its settings");
-    this.export = exportMenu(this.api, () => ({ kind: "run", id: this.follower.runId }),
+    this.export = exportMenu(this.api, "run", () => this.follower.runId,
       (message) => this.status.say(message, "bad"));
     this.tools = h("div", { class: "sol-tools" }, this.link, this.text, this.reuse, this.export);
     this.empty = emptyState();

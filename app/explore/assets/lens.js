@@ -19,13 +19,15 @@ class LensPanel {
     this.trailNote = h("p", { class: "sol-hint" });
     this.measure = this.choice("Cells show", MEASURES, () => this.drawTables());
     this.joint = this.jointPart();
+    this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
+    this.tools = h("div", { class: "sol-tools" }, this.export,
+      h("button", { type: "button", class: "sol-chip", onclick: () => this.close() }, "Close"));
     this.body = h("div", { class: "sol-lens-body", hidden: true }, this.curves,
       h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
         h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"),
           this.measure.element), this.trails, this.trailNote), this.joint);
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
-      h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again,
-        h("button", { type: "button", class: "sol-chip", onclick: () => this.close() }, "Close")),
+      h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again, this.tools),
       this.message, this.body);
   }
 
@@ -77,10 +79,23 @@ class LensPanel {
     show(this.element, true);
     show(this.message, false);
     show(this.again, false);
+    show(this.export, false);
     if (isLive) {
       show(this.body, false);
       this.say("Choose a token again when the run has ended.");
     } else this.ask();
+  }
+
+  // As Python's export knows it: with the joint grid where it is on show.
+  get address() {
+    const { run, index, which } = this.wanted;
+    const bits = this.joint.open && this.planeRows ? this.bits.value : "";
+    return `${run.id}:${index}:${which.row ?? ""}:${bits}`;
+  }
+
+  // Bit widths that there is a joint grid of.
+  bitChoices() {
+    return this.levels[2];
   }
 
   say(text) {
@@ -130,9 +145,10 @@ class LensPanel {
     const away = isNumber(row.s) ? Math.abs(row.s - view.taken.s) : 0;
     this.say(away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
       + "sums in another order, or of another precision, chose other pages or channels." : "Every level of one axis, the others as taken. Dashed: this step dense.");
-    this.bits.replaceChildren(...this.levels[2].map((bits) => h("option", { value: bits },
-      count(bits, "bit"))));
-    this.bits.value = this.levels[2][nearest(this.levels[2], view.taken.a[2])];
+    const choices = this.bitChoices();
+    this.bits.replaceChildren(...choices.map((bits) => h("option", { value: bits }, count(bits, "bit"))));
+    this.bits.value = choices[nearest(choices, view.taken.a[2])];
+    show(this.export, true);
     this.drawTables();
     show(this.body, true);
     this.body.classList.remove("is-old");

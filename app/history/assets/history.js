@@ -1,6 +1,8 @@
 // The History tab: what was generated, newest first; open, copy the link, export, import, delete.
 
 const PAGE_SIZE = 30;
+// How the address names a thing of a kind; what is not here is a run.
+const IN_ADDRESS = { inspection: "inspection", comparison: "compare" };
 
 class HistoryPage {
   constructor(root, api, showTab) {
@@ -21,7 +23,7 @@ class HistoryPage {
     this.question = new Question("Delete this run for good?", "Delete");
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
-        filePicker("Import a run", ".json,application/json", (file) => this.import(file)),
+        filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, PAGE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
@@ -62,8 +64,7 @@ class HistoryPage {
   }
 
   open(id, kind) {
-    if (kind === "inspection") openInInspect(id, this.showTab);
-    else openInExplore(id, this.showTab);
+    openInTab(IN_ADDRESS[kind] ?? "run", id, this.showTab);
   }
 
   async import(file) {
@@ -72,7 +73,7 @@ class HistoryPage {
       const made = await sendFile(this.api, { begin: "begin_import", piece: "import_piece" }, file,
         () => {});
       this.load();
-      this.open(made.id);
+      this.open(made.id, made.kind);
     } catch (error) {
       this.failed(error);
     }
@@ -112,7 +113,7 @@ class HistoryPage {
         hasTokens && tool("Inspect", () => this.handTo("inspect", run)),
         hasTokens && tool("Compare", () => this.handTo("compare", run)),
         copy,
-        !isInspection && run.status !== "running" && exportMenu(this.api, () => ({ kind: "run", id: run.id }),
+        run.status !== "running" && exportMenu(this.api, isInspection ? "inspection" : "run", () => run.id,
           (message) => this.fail(message), `Export: ${run.title}`),
         run.can_delete && tool("Delete", () => this.ask(run))));
   }

@@ -1,6 +1,8 @@
 // A chart of the same specification as on the page, drawn as SVG: lines over the tokens, a second
 // scale at the right, values under the pointer. Colours are variables, so the theme needs no redraw.
+// Takes the place of plotly.js, so there is nothing to load.
 
+const loadPlotly = async () => null;
 const themeColour = (name) => `var(--sol-${name})`;
 const DASHES = { dash: "6 4", dot: "2 3" };
 const HEAD = 54; // of a saved image, px
@@ -43,6 +45,7 @@ async function pngOf(address, width, height) {
 class SvgChart extends Chart {
   constructor(spec, on) {
     super(spec, on);
+    this.clip = uniqueId("clip");
     this.readout = h("div", { class: "sol-readout", "aria-hidden": "true", hidden: true });
     this.plot.parentElement.append(this.readout);
     this.plot.addEventListener("pointermove", (event) => this.point(event));
@@ -66,7 +69,11 @@ class SvgChart extends Chart {
     this.area.token = (x) => Math.round(from + (x * (to - from)) / this.area.width);
     this.plot.replaceChildren(svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`,
       "aria-hidden": "true" }, this.grid(scales), this.tokenTicks(from, to),
-    this.traces.map((trace) => this.line(trace, scales[trace.yaxis ?? "y"]))));
+    // A scale may leave out a line's first jumps.
+    svg("clipPath", { id: this.clip }, svg("rect", { x: this.area.left, y: this.area.top - 2,
+      width: this.area.width, height: this.area.height + 3 })),
+    svg("g", { "clip-path": `url(#${this.clip})` },
+      this.traces.map((trace) => this.line(trace, scales[trace.yaxis ?? "y"])))));
     this.placeMarker();
   }
 

@@ -1,15 +1,13 @@
-"""A run as CSV: one row per token, for spreadsheets and data frames."""
+"""A generation as CSV: one row per token, for spreadsheets and data frames."""
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
-from app.csv_cells import plain_cell
+from app.csv_cells import csv_text, plain_cell
 from sol_core.actions import AXES
 
-__all__ = ["csv_of_run"]
+__all__ = ["csv_of_generation"]
 
 _PARTS = ("attention", "mlp", "head", "policy", "rest")
 _OF_SIDE = ("surprisal", "entropy", "kl_to_dense")
@@ -21,16 +19,11 @@ _COLUMNS = (
 )
 
 
-def csv_of_run(events: list[dict[str, Any]]) -> str:
+def csv_of_generation(events: list[dict[str, Any]]) -> str:
     """Columns as in ``docs/formats.md``; what was not measured is an empty cell."""
     sides = dict.fromkeys(side["name"] for event in events for side in event["side"])
     columns = [*_COLUMNS, *(_side_column(name, value) for name in sides for value in _OF_SIDE)]
-    out = io.StringIO()
-    # RFC 4180's line ends, so that a carriage return in a token's text is quoted as well.
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows(map(_row, events))
-    return out.getvalue()
+    return csv_text(columns, map(_row, events))
 
 
 def _row(event: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.errors import AppError
+from app.run_pairs import align_tokens
 from app.run_prompt import prompt_of_run
 from app.services import Services
 from app.views import finite
@@ -16,21 +17,14 @@ __all__ = ["compare_pair"]
 def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> dict[str, Any]:
     """What the page cannot know from the two runs' own rows.
 
-    Returns: "same_prompt"; "parted", the first token that differs (None where none does), and
-        "stretches" [same, first start, stop, second start, stop], both None for different
-        prompts; "sides" [{"nll" per token under the dense model, or None and a "problem"}].
+    Returns: as ``align_tokens``, and "sides" [{"nll" per token under the dense model, or None and
+        a "problem"}].
     Raises: as ``GenerationRuns.ended``; AppError while the model is busy.
     """
-    from sol_core.alignment import align, first_divergence
-
     views = [services.runs.ended(owner, run_id) for run_id in run_ids]
     rows = [services.runs.all_rows(owner, view) for view in views]
     ids = [[row["id"] for row in side] for side in rows]
-    same_prompt = _asked(views[0]) == _asked(views[1])
-    answer: dict[str, Any] = {"same_prompt": same_prompt, "parted": None, "stretches": None}
-    if same_prompt:
-        answer["parted"] = first_divergence(*ids)
-        answer["stretches"] = [[one.same, *one.first, *one.second] for one in align(ids[0], ids[1])]
+    answer = align_tokens(*ids, same_prompt=_asked(views[0]) == _asked(views[1]))
     answer["sides"] = services.runs.with_model(
         owner,
         lambda model: [_dense(model, view, side) for view, side in zip(views, ids, strict=True)],

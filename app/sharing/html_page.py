@@ -1,6 +1,6 @@
-"""A run as one HTML file that explains itself: the page's own token view, offline.
+"""An HTML file that explains itself: the pages' own parts, offline.
 
-Scripts and style sheets are the very files of the page, put into the document; charts are drawn
+Scripts and style sheets are the very files of the pages, put into the document; charts are drawn
 as SVG by a class of its own, because plotly alone would be ten times the file. A content
 security policy names the one script by its hash, so that nothing else can run.
 """
@@ -14,14 +14,13 @@ import json
 from typing import Any
 
 from app.page_assets import axis_limits, page_script, style_sheet
-from app.run_views import stored_view
 from app.theme import follow_system_css
-from app.theme_colours import NUM_BINS
-from app.views import SCHEDULE_LABELS, page_row
-from storage import RunRecord
+from app.theme_colours import DIFFERENCE_BINS, NUM_BINS
+from app.views import SCHEDULE_LABELS
 
-__all__ = ["page_of_run"]
+__all__ = ["html_page"]
 
+# What every exported page builds on.
 _SCRIPTS = (
     "dom.js",
     "format.js",
@@ -33,14 +32,13 @@ _SCRIPTS = (
     "legend.js",
     "series.js",
     "chart.js",
+    "charts.js",
     "svg_chart.js",
-    "parts.js",
-    "page_parts.js",
     "status_line.js",
-    "status.js",
-    "shared_run.js",
+    "page_parts.js",
+    "shared_parts.js",
 )
-_STYLES = ("base.css", "stage.css", "costs.css", "controls.css", "tokens.css", "shared.css")
+_STYLES = ("base.css", "stage.css", "controls.css", "tokens.css")
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -63,15 +61,30 @@ _PAGE = """<!DOCTYPE html>
 """
 
 
-def page_of_run(record: RunRecord, events: list[dict[str, Any]]) -> str:
-    """The document; no byte of it is fetched from elsewhere."""
-    view = stored_view(record, [], 0) | {"rows": [page_row(event) for event in events]}
-    constants = {"numBins": NUM_BINS, "limits": axis_limits(), "schedules": SCHEDULE_LABELS}
-    script = f"(() => {{\n{page_script('app.sharing', _SCRIPTS, constants)}\n}})();"
+def html_page(
+    title: str, view: dict[str, Any], scripts: tuple[str, ...], styles: tuple[str, ...] = ()
+) -> str:
+    """The document; no byte of it is fetched from elsewhere.
+
+    Args:
+        title: of the thing; it may hold anything.
+        view: what the scripts find by ``sharedView()``; JSON without NaN.
+        scripts: read after those that every page has; the last one draws the page.
+        styles: style sheets besides those that every page has.
+    """
+    constants = {
+        "numBins": NUM_BINS,
+        "differenceBins": DIFFERENCE_BINS,
+        "limits": axis_limits(),
+        "schedules": SCHEDULE_LABELS,
+    }
+    source = page_script("app.sharing", (*_SCRIPTS, *scripts), constants)
+    script = f"(() => {{\n{source}\n}})();"
+    sheets = style_sheet("app.sharing", (*_STYLES, *styles, "shared.css"))
     return _PAGE.format(
         policy=_security_policy(script),
-        title=html.escape(f"{record.title} · SOL Explorer"),
-        style=follow_system_css() + "\n" + style_sheet("app.sharing", _STYLES),
+        title=html.escape(f"{title} · SOL Explorer"),
+        style=follow_system_css() + "\n" + sheets,
         data=_embedded(view),
         script=script,
     )

@@ -1,0 +1,53 @@
+"""One look through the lens as JSON, for the command line and for exported files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.views import json_safe
+from sol_core.actions import AXES
+
+__all__ = ["LENS_VERSION", "Look", "lens_json"]
+
+LENS_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look into a run, in full.
+
+    Attributes:
+        dtype: of the model that looked.
+        view: JSON form of ``LensView``.
+        plane: joint grid at one bit width, [keep fractions][channel keep ratios] of the JSON form
+            of ``LensRow``; None where none was asked for.
+    """
+
+    dtype: str
+    view: dict[str, Any]
+    plane: list[list[dict[str, Any]]] | None
+
+
+def lens_json(
+    model: str, dtype: str, config: dict[str, Any], token: dict[str, Any], view: dict[str, Any]
+) -> dict[str, Any]:
+    """What a look found.
+
+    Args:
+        model, dtype: what looked.
+        config: JSON of the run's or the text's configuration.
+        token: "index", "token_id" and "text" of the token that was looked at.
+        view: JSON form of ``LensView``.
+    Returns: "rows" has one object per level of every axis, the other axes as taken: axis, level,
+        nll, kl and entropy in nats; JSON without NaN.
+    """
+    rows = [
+        {"axis": axis, "level": row["action"][axis]}
+        | {name: row[name] for name in ("nll", "kl", "entropy")}
+        for axis, levels in zip(AXES, view["axes"], strict=True)
+        for row in levels
+    ]
+    report = {"model": model, "dtype": dtype, "config": config, "token": token}
+    report |= {name: view[name] for name in ("taken", "dense")}
+    return dict(json_safe(report | {"rows": rows, "trails": view["trails"]}))

@@ -1,0 +1,20 @@
+// The exported inspection: the text under every schedule, with the page's own parts.
+
+class SharedInspection {
+  constructor(root, view) {
+    const { run, rows } = view;
+    const status = new StatusLine({ retry() {}, backToLive() {} }, INSPECT_STATES);
+    const stage = new InspectionStage(root, status, { pick() {} }, SHARED_HINT, SvgChart);
+    const place = stage.build();
+    place.append(sharedSettings(run, "Settings of this inspection"));
+    root.append(sharedHead(run), place);
+    stage.clear();
+    stage.begin(run);
+    stage.append(rows);
+    stage.panes.toTop();
+    stage.update(view, view.status);
+    stage.finish(view);
+  }
+}
+
+new SharedInspection(document.querySelector("main"), sharedView());
