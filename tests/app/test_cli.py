@@ -391,7 +391,7 @@ def launch(*arguments: str, data_dir: Path, **options: Any) -> Any:
 def test_generate_on_the_real_model(model_data_dir: Path) -> None:
     arguments = ["generate", "The capital of France is", *BUDGET, "--max-new-tokens", "8"]
     with launch(*arguments, "--shadow", "--json", data_dir=model_data_dir) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     report = json.loads(out)
     assert report["totals"]["tokens"] == len(report["events"])

@@ -123,7 +123,8 @@ def test_training_becomes_updates_and_a_stored_policy(
     ]
     assert (data_dir.policies / "my policy" / "config.json").exists()
     assert trainings == [(CONFIG, task.folder, data_dir.root)], "read back from JSON unchanged"
-    assert loaded == [{"name": "m", "data_dir": data_dir.root, "dtype": "float32"}]
+    asked = {"name": "m", "data_dir": data_dir.root, "dtype": "float32", "device": "auto"}
+    assert loaded == [asked]
     assert said[0] == "reading the model"
 
 
