@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from app.evaluate.request import budgets_text
+from app.evaluate.request import budgets_text, whole_number
 from sol_core.downstream.config import BenchmarkConfig
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import parse_budgets
@@ -35,9 +34,9 @@ def config_of(values: dict[str, Any]) -> BenchmarkConfig:
         raise ConfigError(f"tasks must be a list of names, got {values['tasks']!r}")
     return BenchmarkConfig(
         tuple(values["tasks"]),
-        _count("limit", values["limit"]),
+        whole_number("limit", values["limit"]),
         parse_budgets(values["budgets"].replace("\n", ";")),
-        _count("seed", values["seed"]),
+        whole_number("seed", values["seed"]),
     )
 
 
@@ -53,10 +52,3 @@ def values_of(record: dict[str, Any]) -> dict[str, Any]:
         "budgets": budgets_text(config.budgets),
         "seed": config.seed,
     }
-
-
-def _count(name: str, value: Any) -> int:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value != int(value):
-        raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    return int(value)

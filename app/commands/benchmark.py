@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.benchmark_report import benchmark_table
-from app.commands.job_options import progress_text
+from app.commands.job_options import ProgressLine, add_policy, check_budgets, policy_name
 from app.commands.options import add_model, load_model, open_data_dir
 from app.console import Console, write_out
 from app.errors import AppError
@@ -26,9 +25,7 @@ BASELINES = ("dense", "static")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The policy, the tasks, how many questions, the budgets."""
-    parser.add_argument(
-        "policy", metavar="POLICY", help="a stored policy's name, a policy's folder, or default"
-    )
+    add_policy(parser)
     parser.add_argument(
         "--tasks",
         metavar="LIST",
@@ -59,16 +56,15 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     data_dir = open_data_dir(args)
     folder = PolicyLibrary(data_dir).resolve(args.policy)
-    _check_budgets(folder, config)
+    check_budgets(folder, config.budgets)
     model, _ = load_model(args, console)
     from sol_core.downstream import BenchmarkFinished, run_benchmark
 
-    name = folder.name if "/" in args.policy or "\\" in args.policy else args.policy
     result: dict[str, Any] | None = None
-    shown = ""
+    progress = ProgressLine(console)
     for event in run_benchmark(
         model,
-        name,
+        policy_name(args.policy, folder),
         folder,
         config,
         data_dir=data_dir.root,
@@ -77,24 +73,12 @@ def run(args: argparse.Namespace) -> int:
         if isinstance(event, BenchmarkFinished):
             result = json_safe(event.result)
             continue
-        console.status(progress_text(event.fraction, event.message, event.eta_s))
-        if not console.is_terminal and event.message != shown:
-            console.say(event.message)
-        shown = event.message
+        progress.show(event.fraction, event.message, event.eta_s)
     console.clear()
     if result is None:
         raise AppError("the benchmark ended without a result")
     write_out(json.dumps(result, allow_nan=False) + "\n" if args.json else benchmark_table(result))
     return 0
-
-
-def _check_budgets(folder: Path, config: BenchmarkConfig) -> None:
-    """Before the model is loaded. Raises: ConfigError, PolicyError."""
-    from sol_core.policy import read_policy_info
-
-    grid = read_policy_info(folder).grid
-    for budget in config.budgets:
-        grid.check_budget(budget)
 
 
 def _config(args: argparse.Namespace) -> BenchmarkConfig:

@@ -7,7 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.commands.job_options import corpus_source, progress_text
+from app.commands.job_options import (
+    ProgressLine,
+    add_policy,
+    check_budgets,
+    corpus_source,
+    policy_name,
+)
 from app.commands.options import add_model, load_model, open_data_dir
 from app.console import Console, write_out
 from app.errors import AppError, InputFileError
@@ -26,9 +32,7 @@ HELP = "measure a policy against static, random and other schedules at the same 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The policy, the text, the budgets, the baselines."""
-    parser.add_argument(
-        "policy", metavar="POLICY", help="a stored policy's name, a policy's folder, or default"
-    )
+    add_policy(parser)
     parser.add_argument(
         "--corpus",
         default="builtin",
@@ -77,25 +81,22 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     data_dir = open_data_dir(args)
     folder = PolicyLibrary(data_dir).resolve(args.policy)
-    _check_budgets(folder, config)
+    check_budgets(folder, config.budgets)
     model, _ = load_model(args, console)
     from sol_core.evaluation import EvaluationProgress, evaluate
 
     result: dict[str, Any] | None = None
-    shown = ""
+    progress = ProgressLine(console)
     events = evaluate(
         model,
-        {_name_of(args.policy, folder): folder},
+        {policy_name(args.policy, folder): folder},
         config,
         data_dir=data_dir.root,
         should_stop=lambda: False,
     )
     for event in events:
         if isinstance(event, EvaluationProgress):
-            console.status(progress_text(event.fraction, event.message, event.eta_s))
-            if not console.is_terminal and event.message != shown:
-                console.say(event.message)
-            shown = event.message
+            progress.show(event.fraction, event.message, event.eta_s)
         else:
             result = json_safe(event.result)
     console.clear()
@@ -123,20 +124,6 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     if args.budgets is not None:
         options["budgets"] = parse_budgets(args.budgets)
     return EvaluationConfig(baselines=parse_baselines(args.baselines), **options)
-
-
-def _check_budgets(folder: Path, config: EvaluationConfig) -> None:
-    """Before the model is loaded. Raises: ConfigError, PolicyError."""
-    from sol_core.policy import read_policy_info
-
-    grid = read_policy_info(folder).grid
-    for budget in config.budgets:
-        grid.check_budget(budget)
-
-
-def _name_of(policy: str, folder: Path) -> str:
-    """What the result calls it: the name that it was asked for by, or its folder's."""
-    return folder.name if "/" in policy or "\\" in policy else policy
 
 
 def _write(folder: Path, result: dict[str, Any]) -> None:

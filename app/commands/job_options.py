@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,9 +14,21 @@ from app.errors import AppError, InputFileError
 from app.paths import DataDir
 
 if TYPE_CHECKING:
+    from app.console import Console
+    from sol_core.actions import Budget
     from storage import JobRecord, Store
 
-__all__ = ["corpus_source", "job_as_json", "open_jobs", "progress_text", "time_left"]
+__all__ = [
+    "ProgressLine",
+    "add_policy",
+    "check_budgets",
+    "corpus_source",
+    "job_as_json",
+    "open_jobs",
+    "policy_name",
+    "progress_text",
+    "time_left",
+]
 
 BUILTIN_CORPUS = "builtin"
 BAR_WIDTH = 24
@@ -57,6 +69,40 @@ def corpus_source(text: str) -> str:
             f"or .parquet file, a folder of them, {BUILTIN_CORPUS!r} or a Hub data set owner/name"
         )
     return text
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """The policy that a command is about."""
+    parser.add_argument(
+        "policy", metavar="POLICY", help="a stored policy's name, a policy's folder, or default"
+    )
+
+
+def policy_name(policy: str, folder: Path) -> str:
+    """What a result calls it: the name that it was asked for by, or its folder's."""
+    return folder.name if "/" in policy or "\\" in policy else policy
+
+
+def check_budgets(folder: Path, budgets: Iterable[Budget]) -> None:
+    """Before the model is loaded. Raises: ConfigError, PolicyError."""
+    from sol_core.policy import read_policy_info
+
+    grid = read_policy_info(folder).grid
+    for budget in budgets:
+        grid.check_budget(budget)
+
+
+class ProgressLine:
+    """A bar that moves on a terminal; elsewhere each new message once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._said = console, ""
+
+    def show(self, fraction: float, message: str, eta_s: float | None) -> None:
+        self._console.status(progress_text(fraction, message, eta_s))
+        if not self._console.is_terminal and message != self._said:
+            self._console.say(message)
+        self._said = message
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:

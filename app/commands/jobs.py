@@ -26,7 +26,7 @@ ACTIONS = {
     "resume": "put a paused, failed, cancelled or abandoned job back in line",
     "delete": "delete a job that does not run, with its checkpoints and log; its policy stays",
 }
-KINDS = ("train", "evaluate")
+KINDS = ("train", "evaluate", "benchmark")
 STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled", "abandoned")
 
 

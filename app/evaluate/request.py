@@ -9,7 +9,14 @@ from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, parse_budgets
 
-__all__ = ["DEFAULT_VALUES", "MAX_POLICIES", "budgets_text", "checked_policies", "config_of"]
+__all__ = [
+    "DEFAULT_VALUES",
+    "MAX_POLICIES",
+    "budgets_text",
+    "checked_policies",
+    "config_of",
+    "whole_number",
+]
 
 MAX_POLICIES = 6
 _COUNTS = ("texts", "windows", "context", "steps", "seed")
@@ -41,7 +48,7 @@ def config_of(values: dict[str, Any], corpus: str) -> EvaluationConfig:
     values = DEFAULT_VALUES | values
     if not isinstance(values["budgets"], str):
         raise ConfigError(f"budgets must be text, got {values['budgets']!r}")
-    numbers: dict[str, Any] = {name: _count(name, values[name]) for name in _COUNTS}
+    numbers: dict[str, Any] = {name: whole_number(name, values[name]) for name in _COUNTS}
     numbers |= {name: values[name] for name in _FLAGS}
     return EvaluationConfig(
         corpus=corpus,
@@ -84,14 +91,15 @@ def checked_policies(chosen: list[Any], known: list[str]) -> list[str]:
 
 def _baselines(values: dict[str, Any]) -> tuple[str, ...]:
     names = ["static"]
-    number = _count("random", values["random"])
+    number = whole_number("random", values["random"])
     if number:
         names.append(f"random:{number}")
     names += [name for name in ("emc", "dac") if values[name] is True]
     return tuple(names)
 
 
-def _count(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any) -> int:
+    """A number from a form. Raises: ConfigError naming what is no whole number."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or value != int(value):
         raise ConfigError(f"{name} must be a whole number, got {value!r}")

@@ -8,6 +8,7 @@ from typing import Any
 from sol_core.actions import Budget
 from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError
+from sol_core.evaluation.config import check_budgets, check_count
 
 __all__ = ["TASK_NAMES", "BenchmarkConfig", "parse_tasks"]
 
@@ -37,16 +38,9 @@ class BenchmarkConfig:
 
     def __post_init__(self) -> None:
         check_tasks(self.tasks)
-        if type(self.limit) is not int or self.limit < 2:
-            raise ConfigError(f"limit must be a whole number, 2 or more, got {self.limit!r}")
-        if not self.budgets or not all(isinstance(b, Budget) for b in self.budgets):
-            raise ConfigError("budgets must name at least one budget: keep, channels, bits")
-        if len(self.budgets) > MAX_BUDGETS:
-            raise ConfigError(f"at most {MAX_BUDGETS} budgets, got {len(self.budgets)}")
-        if len(set(self.budgets)) != len(self.budgets):
-            raise ConfigError("budgets must differ from one another; one is there twice")
-        if type(self.seed) is not int or self.seed < 0:
-            raise ConfigError(f"seed must be a whole number, 0 or more, got {self.seed!r}")
+        check_count("limit", self.limit, 2)
+        check_budgets(self.budgets, MAX_BUDGETS)
+        check_count("seed", self.seed, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``from_dict`` reads it back."""

@@ -13,7 +13,6 @@ from sol_core.downstream.encoding import Continuation, batches
 from sol_core.downstream.scoring import score_continuations
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.methods import PlannedRows
-from sol_core.evaluation.partial import ResumableStage
 from sol_core.evaluation.rollout import Floats
 from sol_core.models import FrozenLM
 from sol_core.schedules import Observation, StaticScheduler
@@ -43,7 +42,7 @@ class TaskSetting:
         return self.contender.grid
 
 
-class TaskPass(ResumableStage):
+class TaskPass:
     """Scores of every continuation under ``group`` rows; filled batch after batch.
 
     Attributes:
@@ -89,6 +88,7 @@ class TaskPass(ResumableStage):
         return Budget(*(self.spend[:, row].sum(0) / self.lengths.sum()).tolist())
 
     def saved(self, first_text: int, count: int) -> dict[str, Floats]:
+        """For ``PartialResults``: what is known of batch ``first_text``."""
         indices = self.batches[first_text]
         return {
             "log_likelihood": self.log_likelihood[indices],
@@ -97,6 +97,7 @@ class TaskPass(ResumableStage):
         }
 
     def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
+        """Take a batch as run."""
         indices = self.batches[first_text]
         self.log_likelihood[indices] = arrays["log_likelihood"]
         self.greedy[indices] = arrays["greedy"]

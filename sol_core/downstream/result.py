@@ -18,6 +18,7 @@ from sol_core.actions import DENSE, Budget
 from sol_core.downstream.encoding import Continuation
 from sol_core.downstream.passes import PolicyTaskPass, StaticTaskPass
 from sol_core.downstream.tasks import Question
+from sol_core.evaluation.result import axes_record
 from sol_core.evaluation.rollout import Floats
 from sol_core.evaluation.statistics import Interval, PairedBootstrap
 
@@ -25,7 +26,6 @@ __all__ = ["SCHEMA", "right_answers", "summary_record", "task_record"]
 
 SCHEMA = 1
 _PER_CHARACTER = ("hellaswag", "piqa")
-_AXES = ("keep", "channels", "bits")
 
 
 def right_answers(
@@ -70,7 +70,10 @@ def task_record(
     for index, requested in enumerate(policies.setting.budgets):
         policy = correct(policies, 1 + index)
         methods = {"policy": _method(policy, policies.mean_spend(1 + index), bootstrap)}
-        record: dict[str, Any] = {"requested": _axes(requested), "methods": methods}
+        record: dict[str, Any] = {
+            "requested": axes_record(requested.as_tuple()),
+            "methods": methods,
+        }
         if statics is not None:
             static = correct(statics, index)
             methods["static"] = _method(static, statics.mean_spend(index), bootstrap)
@@ -105,14 +108,10 @@ def summary_record(tasks: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def _method(correct: Floats, spend: Budget, bootstrap: PairedBootstrap) -> dict[str, Any]:
     return {
         "accuracy": _interval(bootstrap.interval(correct)),
-        "spend": _axes(spend),
+        "spend": axes_record(spend.as_tuple()),
         "net_keep_rate": spend.net_keep_rate,
     }
 
 
 def _interval(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
-
-
-def _axes(budget: Budget) -> dict[str, float]:
-    return dict(zip(_AXES, budget.as_tuple(), strict=True))

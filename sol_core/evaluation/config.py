@@ -17,6 +17,8 @@ from sol_core.errors import ConfigError
 __all__ = [
     "REFERENCE_BUDGETS",
     "EvaluationConfig",
+    "check_budgets",
+    "check_count",
     "parse_baselines",
     "parse_budgets",
 ]
@@ -77,18 +79,13 @@ class EvaluationConfig:
             raise ConfigError(
                 f"corpus must be builtin, a path or a Hub data set, got {self.corpus!r}"
             )
-        if not self.budgets or not all(isinstance(b, Budget) for b in self.budgets):
-            raise ConfigError("budgets must name at least one budget: keep, channels, bits")
-        if len(self.budgets) > MAX_BUDGETS:
-            raise ConfigError(f"at most {MAX_BUDGETS} budgets, got {len(self.budgets)}")
-        if len(set(self.budgets)) != len(self.budgets):
-            raise ConfigError("budgets must differ from one another; one is there twice")
+        check_budgets(self.budgets, MAX_BUDGETS)
         _check_baselines(self.baselines)
-        _check_count("texts", self.texts, 2)
-        _check_count("context", self.context, 1)
-        _check_count("steps", self.steps, 1)
-        _check_count("windows", self.windows, 1)
-        _check_count("seed", self.seed, 0)
+        check_count("texts", self.texts, 2)
+        check_count("context", self.context, 1)
+        check_count("steps", self.steps, 1)
+        check_count("windows", self.windows, 1)
+        check_count("seed", self.seed, 0)
         for name in ("sampled", "pollution", "refresh"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")
@@ -199,6 +196,17 @@ def _number(name: str) -> int:
     return int(count)
 
 
-def _check_count(name: str, value: int, low: int) -> None:
+def check_budgets(budgets: tuple[Budget, ...], most: int) -> None:
+    """Raises: ConfigError for no budget, something else, too many, or one that is there twice."""
+    if not budgets or not all(isinstance(b, Budget) for b in budgets):
+        raise ConfigError("budgets must name at least one budget: keep, channels, bits")
+    if len(budgets) > most:
+        raise ConfigError(f"at most {most} budgets, got {len(budgets)}")
+    if len(set(budgets)) != len(budgets):
+        raise ConfigError("budgets must differ from one another; one is there twice")
+
+
+def check_count(name: str, value: int, low: int) -> None:
+    """Raises: ConfigError for anything but a whole number of at least ``low``."""
     if type(value) is not int or value < low:
         raise ConfigError(f"{name} must be a whole number, {low} or more, got {value!r}")

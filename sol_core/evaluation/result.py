@@ -26,6 +26,7 @@ __all__ = [
     "SCHEMA",
     "SPEND_TOLERANCE",
     "MethodScores",
+    "axes_record",
     "budget_record",
     "method_scores",
     "overall_win_rates",
@@ -98,7 +99,7 @@ def budget_record(
     policy = scores["policy"]
     table, index = tokens
     return {
-        "requested": _axes(requested.as_tuple()),
+        "requested": axes_record(requested.as_tuple()),
         "methods": {name: _method_record(method, policy) for name, method in scores.items()},
         "paired": {
             name: _paired_record(method, policy, bootstrap)
@@ -148,7 +149,7 @@ def _method_record(method: MethodScores, policy: MethodScores) -> dict[str, Any]
         "kl": float(method.kl.mean()),
         "perplexity": math.exp(min(nll, 700.0)),
         "net_keep_rate": Budget(*spend.tolist()).net_keep_rate,
-        "spend": _axes(spend.tolist()),
+        "spend": axes_record(spend.tolist()),
         "matched": bool((gaps <= np.asarray(SPEND_TOLERANCE) + 1e-9).all()),
     }
 
@@ -180,8 +181,8 @@ def _adherence(spend: Floats, requested: Budget) -> dict[str, dict[str, float]]:
     scale = np.asarray((1.0, 1.0, 1.0 / MAX_BITS))
     gaps = (spend - np.asarray(requested.as_tuple())) * scale
     return {
-        "gap": _axes(gaps.mean(axis=0).tolist()),
-        "episode": _axes(np.abs(gaps).mean(axis=0).tolist()),
+        "gap": axes_record(gaps.mean(axis=0).tolist()),
+        "episode": axes_record(np.abs(gaps).mean(axis=0).tolist()),
     }
 
 
@@ -195,5 +196,6 @@ def _by_step(spend: Floats) -> dict[str, list[float]]:
     return record
 
 
-def _axes(values: Sequence[float]) -> dict[str, float]:
+def axes_record(values: Sequence[float]) -> dict[str, float]:
+    """Three numbers as ``{"keep", "channels", "bits"}``."""
     return dict(zip(AXIS_NAMES, values, strict=True))

@@ -24,19 +24,21 @@ from sol_core.evaluation.methods import derive_seed
 from sol_core.evaluation.partial import PartialResults, evaluation_key
 from sol_core.evaluation.pollution import PollutionProbe
 from sol_core.evaluation.refresh import RefreshProbe
-from sol_core.evaluation.result import SCHEMA, budget_record, method_scores, overall_win_rates
+from sol_core.evaluation.result import (
+    SCHEMA,
+    axes_record,
+    budget_record,
+    method_scores,
+    overall_win_rates,
+)
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, Setting, Stage
 from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
 from sol_core.evaluation.token_kinds import predicted_kinds
+from sol_core.generation import never
 from sol_core.loading import LanguageModel
 
 __all__ = ["evaluate", "evaluate_contenders"]
-
-
-def never() -> bool:
-    """The default ``should_stop``."""
-    return False
 
 
 def evaluate(
@@ -197,7 +199,7 @@ class _Run:
             "texts": count,
             "budgets": [
                 {
-                    "requested": _axes(budget.as_tuple()),
+                    "requested": axes_record(budget.as_tuple()),
                     "methods": {
                         name: {
                             "nll": float(scores.nll[:count].mean()),
@@ -265,7 +267,3 @@ class _Run:
                 tokens.kl.reshape(num_budgets, -1),
             )
         )
-
-
-def _axes(values: Sequence[float]) -> dict[str, float]:
-    return dict(zip(("keep", "channels", "bits"), values, strict=True))

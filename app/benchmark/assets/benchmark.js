@@ -12,7 +12,7 @@ class BenchmarkPage {
     this.panel = new JobPanel({ idle: ["Ready", "no benchmark on show"], tools: this.save,
       body: [this.about, this.headline] },
     { act: (name) => this.act(name), clone: () => this.clone(this.panel.job.id) });
-    this.table = h("div", { class: "sol-stage-part" });
+    this.table = h("div");
     this.figures = h("div", { class: "sol-figures" });
     this.drawn = [];
     redrawOnTheme({ forEach: (task) => this.drawn.forEach(task) });
@@ -31,9 +31,12 @@ class BenchmarkPage {
 
   async begin() {
     addEventListener("sol:job-deleted", (event) => event.detail === this.follower.jobId && this.reset());
+    addEventListener("sol:open-benchmark", (event) => this.open(event.detail));
+    addEventListener("sol:clone-benchmark", (event) => this.clone(event.detail));
     addEventListener("sol:policies-changed", () => this.home());
     addEventListener("popstate", () => askedFor("benchmark") && this.open(askedFor("benchmark")));
     const home = await this.home();
+    if (window.solClone?.benchmark) this.clone(window.solClone.benchmark);
     const asked = askedFor("benchmark") ?? home?.newest_job;
     if (asked && !this.follower.jobId) this.open(asked);
     new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.home())
@@ -95,7 +98,7 @@ class BenchmarkPage {
   view({ job }) {
     if (job.kind !== "benchmark") {
       this.reset();
-      return this.panel.say("This job is of another kind. Open it in its own tab.");
+      return this.panel.say("This job is no benchmark. Open it in the Train tab.");
     }
     const before = this.panel.job?.status;
     this.panel.update(job);
@@ -148,6 +151,7 @@ class BenchmarkPage {
   }
 
   async clone(jobId) {
+    window.solClone = null;
     try {
       this.form.use(await this.api("benchmark_settings", { job_id: jobId }));
       this.form.fail(null);

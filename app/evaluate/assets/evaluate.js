@@ -41,7 +41,7 @@ class EvaluatePage {
     addEventListener("popstate", () => askedFor("evaluation") && this.open(askedFor("evaluation")));
     const home = await this.home();
     if (window.solPolicy) this.choose(window.solPolicy);
-    if (window.solClone) this.clone(window.solClone);
+    if (window.solClone?.evaluation) this.clone(window.solClone.evaluation);
     const asked = askedFor("evaluation") ?? home?.newest_job;
     if (asked && !this.follower.jobId) this.open(asked);
     new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.home())
@@ -113,7 +113,7 @@ class EvaluatePage {
   view({ job, partial }) {
     if (job.kind !== "evaluate") {
       this.reset();
-      return this.panel.say("This job is a training. Open it in the Train tab.");
+      return this.panel.say("This job is no evaluation. Open it in the Train tab.");
     }
     const before = this.panel.job?.status;
     this.panel.update(job);

@@ -89,7 +89,7 @@ class ExplorePage {
   }
 
   route() {
-    if (askedFor("train") || askedFor("evaluation")) return;
+    if (SHOWN.some((one) => one !== "run" && askedFor(one))) return;
     const asked = askedFor("run");
     if (asked === this.follower.runId) return;
     if (asked) this.open(asked, null);

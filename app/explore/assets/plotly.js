@@ -1,7 +1,6 @@
 // Plotly from the server's own copy. Gradio brings one too and overwrites window.Plotly, so this
 // keeps its own reference and puts the global back as it was.
 
-const PAGES = ":is(.sol-explore, .sol-train, .sol-evaluate)";
 let plotlyPromise = null;
 
 function loadPlotly() {
@@ -39,7 +38,7 @@ function chartLayout(extra) {
     autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(document.querySelector(PAGES)).fontFamily, color: themeColour("text"),
+    font: { family: getComputedStyle(document.querySelector(".sol-page")).fontFamily, color: themeColour("text"),
       size: 12 },
     margin: { l: 46, r: yaxis2 ? 46 : 14, t: 8, b: 36 },
     showlegend: false,

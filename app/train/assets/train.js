@@ -8,6 +8,12 @@ const TILES = {
   phase: ["Phase", "of this run"],
 };
 
+// Jobs with a page of their own: the name in the address and in events, and the tab.
+const JOB_PAGES = {
+  evaluate: { shown: "evaluation", tab: "evaluate" },
+  benchmark: { shown: "benchmark", tab: "benchmark" },
+};
+
 class TrainPage {
   constructor(root, api, openTab) {
     this.api = api;
@@ -77,10 +83,11 @@ class TrainPage {
   }
 
   openFromList(job) {
-    if (job.kind === "evaluate") {
-      window.history.replaceState(window.history.state, "", addressOf("evaluation", job.id));
-      dispatchEvent(new CustomEvent("sol:open-evaluation", { detail: job.id }));
-      this.openTab("evaluate");
+    const page = JOB_PAGES[job.kind];
+    if (page) {
+      window.history.replaceState(window.history.state, "", addressOf(page.shown, job.id));
+      dispatchEvent(new CustomEvent(`sol:open-${page.shown}`, { detail: job.id }));
+      this.openTab(page.tab);
       return;
     }
     this.address(job.id);
@@ -111,7 +118,7 @@ class TrainPage {
   view({ job, metrics, samples }) {
     if (job.kind !== "train") {
       this.reset();
-      return this.panel.say("This job is an evaluation. Open it in the list.");
+      return this.panel.say("This job is no training. Open it in the list.");
     }
     const before = this.panel.job?.status;
     this.panel.update(job);
@@ -172,10 +179,11 @@ class TrainPage {
   }
 
   async clone(job) {
-    if (job.kind === "evaluate") {
-      window.solClone = job.id;
-      dispatchEvent(new CustomEvent("sol:clone-evaluation", { detail: job.id }));
-      return this.openTab("evaluate");
+    const page = JOB_PAGES[job.kind];
+    if (page) {
+      window.solClone = { [page.shown]: job.id }; // for a tab that is not there yet
+      dispatchEvent(new CustomEvent(`sol:clone-${page.shown}`, { detail: job.id }));
+      return this.openTab(page.tab);
     }
     try {
       const settings = await this.api("job_settings", { job_id: job.id });
