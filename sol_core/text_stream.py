@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["TextStream"]
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-_LONGEST_CHARACTER = 8  # tokens held back before a broken character is shown as such
+_MOST_HELD_BACK = 8  # tokens, before a broken character is shown as such
+_UNFINISHED = 3  # tokens at most that are the beginning of one character, of four bytes
 _CONTEXT = 6  # neighbours decoded with a token
 
 
@@ -35,22 +36,26 @@ class TextStream:
         if token in self._specials:
             return ""
         self._pending.append(token)
-        text = self._added()
-        if text.endswith(_INCOMPLETE) and len(self._pending) < _LONGEST_CHARACTER:
+        if not self._added(len(self._pending)).endswith(_INCOMPLETE):
+            return self._show(len(self._pending))
+        if len(self._pending) < _MOST_HELD_BACK:
             return ""
-        return self._show(text)
+        # Broken, but its last tokens may be a whole character's first.
+        return self._show(len(self._pending) - _UNFINISHED)
 
     def flush(self) -> str:
         """What is still held back, broken characters as U+FFFD."""
-        return self._show(self._added()) if self._pending else ""
+        return self._show(len(self._pending)) if self._pending else ""
 
-    def _added(self) -> str:
+    def _added(self, count: int) -> str:
+        """What the first ``count`` tokens held back add to the text."""
         before = self._decode(self._shown)
-        return self._decode(self._shown + self._pending)[len(before) :]
+        return self._decode(self._shown + self._pending[:count])[len(before) :]
 
-    def _show(self, text: str) -> str:
-        self._shown = (self._shown + self._pending)[-_CONTEXT:]
-        self._pending = []
+    def _show(self, count: int) -> str:
+        text = self._added(count)
+        self._shown = (self._shown + self._pending[:count])[-_CONTEXT:]
+        self._pending = self._pending[count:]
         return text
 
     def _decode(self, tokens: list[int]) -> str:

@@ -39,6 +39,13 @@ def test_broken_bytes_are_not_held_back_for_ever() -> None:
     assert any(stream.push(first) for _ in range(10))
 
 
+def test_a_whole_character_after_broken_ones_is_shown_whole() -> None:
+    stream = TextStream(TOKENIZER)
+    broken = TOKENIZER("\U00040000")["input_ids"][0]
+    pieces = [stream.push(token) for token in [broken] * 6 + TOKENIZER("🦊")["input_ids"]]
+    assert "".join(pieces) + stream.flush() == "\N{REPLACEMENT CHARACTER}" * 6 + "🦊"
+
+
 def test_special_tokens_are_invisible() -> None:
     stream = TextStream(TOKENIZER)
     assert stream.push(TOKENIZER.convert_tokens_to_ids(END)) == ""
