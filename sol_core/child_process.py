@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ChildResult", "last_progress", "report_progress", "run_module"]
+__all__ = ["ChildResult", "report_progress", "reported_progress", "run_module"]
 
 POLL_SECONDS = 0.2
 OUTPUT_NAME = "output.log"
@@ -54,8 +54,8 @@ def run_module(
     Args:
         folder: where the child's output file is kept; it must exist.
         environment: variables set on top of this process's own.
-        on_poll: called about five times a second with the output so far; when it
-            raises, the child is killed and the exception goes on.
+        on_poll: called about five times a second with the output so far, and once when the
+            child has ended; when it raises, the child is killed and the exception goes on.
     Raises: OSError when the child cannot be started.
     """
     output_path = folder / OUTPUT_NAME
@@ -71,6 +71,7 @@ def run_module(
         try:
             while (status := _wait(process)) is None:
                 on_poll(_read(output_path))
+            on_poll(_read(output_path))
         except BaseException:
             process.kill()
             raise
@@ -78,15 +79,14 @@ def run_module(
 
 
 def report_progress(message: str, fraction: float) -> None:
-    """In the child: write a line that ``last_progress`` finds in its output."""
+    """In the child: write a line that ``reported_progress`` finds in its output."""
     sys.stdout.write(f"PROGRESS {fraction:.3f} {message}\n")
     sys.stdout.flush()
 
 
-def last_progress(output: str) -> tuple[str, float] | None:
-    """In the parent: the latest message and fraction the child reported."""
-    lines = _PROGRESS_LINE.findall(output)
-    return (lines[-1][1], float(lines[-1][0])) if lines else None
+def reported_progress(output: str) -> list[tuple[str, float]]:
+    """In the parent: every message and fraction the child has reported, in order."""
+    return [(message, float(fraction)) for fraction, message in _PROGRESS_LINE.findall(output)]
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int | None:

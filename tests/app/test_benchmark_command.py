@@ -12,6 +12,8 @@ import pytest
 
 import sol_core.downstream
 import sol_core.policy
+from app.commands.jobs import KINDS
+from app.job_views import JOB_KINDS
 from app.jobs.engines import ENGINES
 from app.jobs.updates import JobFinished, JobProgress, JobStopped, JobTask
 from app.paths import DataDir
@@ -130,6 +132,10 @@ def test_benchmark_refuses(
     assert named in one_line(done)
     assert done.status == status
     assert benchmarked == []
+
+
+def test_every_kind_of_job_can_be_listed_by_kind() -> None:
+    assert set(KINDS) == set(JOB_KINDS) == set(ENGINES)
 
 
 @pytest.mark.parametrize("stops", [False, True])

