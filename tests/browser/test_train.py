@@ -276,14 +276,19 @@ def test_the_list_is_filtered_and_asks_before_deleting(serve: Serve, visit: Visi
     visitor.tab("Train")
     rows = page.locator(".sol-train").get_by_role("listitem").filter(has=page.get_by_role("link"))
     expect(rows).to_have_count(3)
-    page.get_by_role("radio", name="Active").check(force=True)
+
+    def pill(name: str) -> Locator:
+        filters = page.locator(".sol-train .sol-job-filters")
+        return filters.locator("label").filter(has=page.get_by_text(name, exact=True))
+
+    pill("Active").click()
     expect(rows).to_have_count(2)
-    page.get_by_role("radio", name="Training", exact=True).check(force=True)
+    pill("Training").click()
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("live-one")
-    page.get_by_role("radio", name="Stopped").check(force=True)
+    pill("Stopped").click()
     expect(page.get_by_text("No job of this kind and status.")).to_be_visible()
-    page.get_by_role("radio", name="All", exact=True).check(force=True)
+    pill("All").click()
     rows.filter(has_text="done-one").get_by_role("link").click()
     expect(state(visitor)).to_have_text("Finished")
     page.get_by_role("button", name="Delete: done-one").click()
