@@ -113,6 +113,7 @@ def _set_up(environment: VirtualEnvironment, groups: Groups, console: Console) -
     )
     try:
         with lock:
+            environment.check_is_ours()
             if not environment.is_ready(groups):
                 _build(environment, groups, console, lock)
     except OSError as error:

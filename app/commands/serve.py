@@ -8,6 +8,8 @@ import logging
 import logging.handlers
 import os
 import signal
+import sys
+import threading
 
 from app.bootstrap import SPACE_VARIABLE
 from app.commands.options import add_model, model_name, open_data_dir
@@ -20,6 +22,7 @@ __all__ = ["HELP", "add_arguments", "run"]
 HELP = "open the page in the browser (this is what launch.py does without a command)"
 MAX_PORT = 65_535
 LOG_BYTES, LOG_FILES = 2_000_000, 3
+_UNSTOPPABLE = ("model-loader", "kernel-warm-up")  # threads inside torch or a compiler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +62,22 @@ def run(args: argparse.Namespace) -> int:
             )
         except StorageError as error:
             raise AppError(str(error)) from error
+    _leave_compilers_behind()
     return 0
+
+
+def _leave_compilers_behind() -> None:
+    """End here and now while the model is being loaded or kernels are being compiled.
+
+    Such a thread cannot be stopped; when the interpreter ends around it, the process aborts.
+    Everything of ours is saved and closed by now.
+    """
+    if not any(thread.name in _UNSTOPPABLE for thread in threading.enumerate()):
+        return
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _log_to_file(data_dir: DataDir) -> None:

@@ -96,16 +96,22 @@ class VirtualEnvironment:
         return state is not None and "installed" not in state
 
     def claim(self) -> None:
-        """Create the folder. Raises BootstrapError when it is not ours to fill or not writable."""
+        """Create the folder and its lock file. Raises BootstrapError when it is not writable."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            foreign = [entry.name for entry in self.root.iterdir() if entry.name != LOCK_FILE]
             self.lock_file.touch()
         except OSError as error:
             raise BootstrapError(
                 f"cannot write to {self.root} ({error.strerror or error}): make the folder "
                 f"writable, or set {VENV_VARIABLE} to a folder that is"
             ) from error
+
+    def check_is_ours(self) -> None:
+        """To be asked under the lock: another launch may be in the middle of its first file.
+
+        Raises: BootstrapError when the folder holds something that we may not empty.
+        """
+        foreign = [entry.name for entry in self.root.iterdir() if entry.name != LOCK_FILE]
         if foreign and self._read_state() is None and not self._is_virtual_environment():
             raise BootstrapError(
                 f"{self.root} holds something else than a virtual environment: move it away, "
