@@ -129,6 +129,7 @@ def page_of_lens(source: Source, thing_id: str) -> str:
     }
     scripts = (
         "inspect_rows.js",
+        "parts.js",
         "lens_plot.js",
         "lens_tables.js",
         "lens.js",

@@ -43,13 +43,13 @@ def finished(server: Server, visit: Visit, **options: Any) -> Visitor:
     return visitor
 
 
-def tab_to(page: Page, goal: Locator) -> None:
-    """Press Tab until the goal has the focus, as somebody without a pointer does."""
+def tab_to(page: Page, goal: Locator, key: str = "Tab") -> None:
+    """Press the key until the goal has the focus, as somebody without a pointer does."""
     for _ in range(60):
         if goal.evaluate("(node) => node === document.activeElement"):
             return
-        page.keyboard.press("Tab")
-    raise AssertionError("not reached by Tab")
+        page.keyboard.press(key)
+    raise AssertionError(f"not reached by {key}")
 
 
 def panel(visitor: Visitor) -> Locator:
@@ -113,10 +113,23 @@ def test_generate_look_at_a_token_ask_what_if_and_export_by_keyboard_alone(
     visitor = visit(server)
     page, press = visitor.page, visitor.page.keyboard.press
     visitor.prompt.focus()
+    press("ControlOrMeta+a")
     page.keyboard.type("The keeper of the light")
-    tab_to(page, page.get_by_role("button", name="Generate"))
+    tab_to(page, page.get_by_role("radio", name="Policy", exact=True))  # it is another model's
+    random = page.get_by_role("radio", name="Random", exact=True)
+    for _ in range(6):
+        if random.is_checked():
+            break
+        press("ArrowRight")
+    expect(random).to_be_checked()
+    tab_to(page, page.get_by_text("Advanced", exact=True))
     press("Enter")
-    visitor.expect_state("Finished")
+    tab_to(page, page.get_by_label("Max new tokens", exact=True))
+    press("ControlOrMeta+a")
+    page.keyboard.type(str(TOKENS))
+    tab_to(page, page.get_by_role("button", name="Generate"), "Shift+Tab")
+    press("Enter")
+    expect(page.locator(".sol-status .sol-state")).to_have_text("Finished", timeout=90_000)
     tab_to(page, visitor.tokens.first)
     press("ArrowRight")
     press("ArrowRight")
@@ -159,7 +172,7 @@ def test_an_inspections_lens_is_exported_with_its_joint_grid(
     form.get_by_label("Schedule 2").select_option("random")
     form.get_by_role("button", name="Inspect").click()
     expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=90_000)
-    page.locator(".sol-inspect .sol-token").nth(4).click()
+    page.locator(".sol-inspect .sol-lines .sol-token").nth(4).click()
     lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
     expect(lens.get_by_role("slider")).to_have_count(3, timeout=90_000)
     page.keyboard.press("Escape")
@@ -175,7 +188,7 @@ def test_an_inspections_lens_is_exported_with_its_joint_grid(
     expect(alone.locator(".is-plane .sol-heat")).to_have_count(130)
     expect(alone.locator(".sol-lens-line")).to_have_count(6)
     expect(alone.locator(".sol-token-foot")).to_contain_text("Token 5 under Random")
-    alone.locator(".sol-lens").get_by_text("Surprisal", exact=True).last.click()
+    alone.locator(".sol-lens").get_by_role("radio", name="Surprisal").check(force=True)
     expect(alone.locator(".sol-lens-joint")).to_contain_text("Surprisal, nats")
     alone.locator(".sol-token.is-picked").focus()
     expect(alone.locator(".sol-card")).to_contain_text("In the Static row")
