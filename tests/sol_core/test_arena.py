@@ -86,8 +86,10 @@ def test_scores_are_those_of_each_schedule_alone(
     for name, score in arena.score(others).items():
         actions = others.get(name, (DENSE,) * STEPS)
         nll, kl = score_alone(model.lm, TOKENS, PASSAGE.before - 1, actions)
-        assert list(score.nll) == pytest.approx(nll, abs=1e-4)
-        assert list(score.kl) == pytest.approx(kl, abs=1e-4)
+        # Sums have another order: of quantised activations, one may be rounded the other way.
+        apart = 1e-4 if name == DENSE_NAME else 5e-3
+        assert list(score.nll) == pytest.approx(nll, abs=apart)
+        assert list(score.kl) == pytest.approx(kl, abs=apart)
 
 
 def test_the_same_schedule_twice_in_a_batch_is_a_draw(
