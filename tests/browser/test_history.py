@@ -48,6 +48,20 @@ def test_runs_are_listed_searched_and_opened_as_they_were(serve: Serve, visit: V
     )
 
 
+def test_hostile_prompts_and_searches_stay_text(serve: Serve, visit: Visit) -> None:
+    hostile = "<img src=x onerror=alert(1)> ${7*7} %_ '\";--"
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    generate(visitor, hostile)
+    visitor.tab("History")
+    link = visitor.page.get_by_role("link", name=hostile)
+    expect(link).to_be_visible()
+    search = visitor.page.get_by_label("Search")
+    for text, rows in (("img SRC=x", 1), ("%_", 1), ("7%7", 0), (hostile, 1), ("' or 1=1 --", 0)):
+        search.fill(text)
+        expect(visitor.page.locator(".sol-history-row")).to_have_count(rows)
+    assert visitor.page.locator(".sol-history img").count() == 0
+
+
 def test_back_and_forward_walk_through_runs_and_tabs(serve: Serve, visit: Visit) -> None:
     visitor = visit(serve(FakeEngine(step_s=0.001)))
     lead = visitor.page.locator(".sol-lead")
