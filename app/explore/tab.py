@@ -46,6 +46,7 @@ _SCRIPTS = (
     "status.js",
     "estimate.js",
     "run.js",
+    "run_page.js",
     "page_parts.js",
     "explore.js",
 )

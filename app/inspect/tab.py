@@ -36,6 +36,7 @@ _SCRIPTS = (
     "parts.js",
     "status_line.js",
     "run.js",
+    "run_page.js",
     "page_parts.js",
     "inspect_rows.js",
     "inspect_form.js",

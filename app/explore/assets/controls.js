@@ -56,7 +56,7 @@ class Controls {
     });
     this.generate = h("button", { type: "submit", class: "sol-button is-primary",
       title: "Ctrl + Enter in the prompt" }, "Generate");
-    this.stop = h("button", { type: "button", class: "sol-button", disabled: true,
+    this.stopButton = h("button", { type: "button", class: "sol-button", disabled: true,
       onclick: () => this.on.stop() }, "Stop");
     this.error = h("p", { class: "sol-message is-bad", role: "alert", hidden: true });
     this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"),
@@ -66,7 +66,7 @@ class Controls {
     labelled("Prompt", null, this.prompt),
     this.buildExamples(),
     this.fields.chat.element,
-    h("div", { class: "sol-actions" }, this.generate, this.stop),
+    h("div", { class: "sol-actions" }, this.generate, this.stopButton),
     this.error,
     this.fields.schedule.element,
     this.budgetSet,
@@ -138,7 +138,7 @@ class Controls {
 
   setBusy(busy) {
     this.generate.disabled = busy;
-    this.stop.disabled = !busy;
+    this.stopButton.disabled = !busy;
   }
 
   fail(message) {

@@ -3,13 +3,11 @@
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
   + "Drag over a chart to select.";
 
-class ExplorePage {
+class ExplorePage extends RunPage {
   constructor(root, api, showTab) {
-    this.root = root;
-    this.api = api;
-    this.showTab = showTab;
+    super(root, api, showTab, "run", { token: null });
     this.axes = colourAxes(PAGE.limits);
-    this.controls = new Controls({
+    this.form = new Controls({
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
       policies: async () => (await api("list_policies", {})).policies,
     });
@@ -35,11 +33,7 @@ class ExplorePage {
       this.tokens.setAxis(axis);
       if (isChosen) setAddress({ colour: axis.key });
     });
-    this.follower = new RunFollower(api, {
-      begin: (run) => this.begin(run), rows: (rows) => this.rows(rows),
-      view: (view, run) => this.view(view, run), lost: () => this.lost(),
-      gone: (error) => this.gone(error),
-    });
+    this.follower = this.follow({ begin: (run) => this.begin(run), rows: (rows) => this.rows(rows) });
     root.append(this.build());
     this.reset();
   }
@@ -63,7 +57,7 @@ class ExplorePage {
       h("div", { class: "sol-token-place" }, this.tokens.element, this.empty),
       h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, this.tools));
     this.notices = h("div", { class: "sol-notices" });
-    return h("div", { class: "sol-grid" }, this.notices, this.controls.element,
+    return h("div", { class: "sol-grid" }, this.notices, this.form.element,
       h("div", { class: "sol-stage" }, this.status.element, tokens, this.lens.element,
         h("div", { class: "sol-charts" }, this.charts.spend.element, this.charts.quality.element),
         this.estimate.element));
@@ -71,36 +65,27 @@ class ExplorePage {
 
   // --- life of a run ------------------------------------------------------------------------
 
-  async start() {
-    addEventListener("popstate", () => this.route());
+  start() {
     addEventListener("sol:open-run", (event) => this.open(event.detail, "push"));
     addEventListener("sol:use-policy", (event) => this.usePolicy(event.detail));
-    addEventListener("sol:policies-changed", () => this.controls.fields.schedule.update());
+    addEventListener("sol:policies-changed", () => this.form.fields.schedule.update());
     // The tab comes into view: a policy that was trained meanwhile is there.
     new IntersectionObserver((entries) => entries.at(-1).isIntersecting
-      && this.controls.fields.schedule.update()).observe(this.root);
+      && this.form.fields.schedule.update()).observe(this.root);
     if (window.solPolicy) this.usePolicy(window.solPolicy);
-    addEventListener("sol:run-deleted", (event) => this.deleted(event.detail));
     addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.card.element.hidden && this.tokens.range) {
         this.select(null);
       }
     });
-    this.watchModel();
     this.showColour();
-    const asked = askedFor("run");
-    if (asked) return this.open(asked);
-    const home = await this.home();
-    if (home?.active && !this.follower.runId) this.open(home.active, "replace");
+    this.takeUp();
   }
 
   // Back or forward: the address names another run, token or colour.
   route() {
     this.showColour();
-    const asked = askedFor("run");
-    if (asked === this.follower.runId) return;
-    if (asked) this.open(asked);
-    else this.reset();
+    super.route();
   }
 
   showColour() {
@@ -109,54 +94,18 @@ class ExplorePage {
   }
 
   async generate(prompt, settings) {
-    this.controls.setBusy(true);
-    try {
-      const { run_id: runId } = await this.api("start_run", { prompt, settings });
-      this.liveId = runId;
-      this.open(runId, "push");
-      bringIntoView(this.status.element);
-    } catch (error) {
-      this.controls.setBusy(false);
-      this.controls.fail(error.refused ? error.message
-        : "The server does not answer. Nothing you typed is lost; try again in a moment.");
-    }
+    if (await this.ask("start_run", { prompt, settings })) bringIntoView(this.status.element);
   }
 
   usePolicy(name) {
     window.solPolicy = null;
-    this.controls.fields.schedule.set(POLICY_PREFIX + name);
-    this.controls.changed();
+    this.form.fields.schedule.set(POLICY_PREFIX + name);
+    this.form.changed();
   }
 
-  stop() {
-    if (!this.liveId) return;
-    this.controls.stop.disabled = true;
-    this.api("stop_run", { run_id: this.liveId }).catch(() => {
-      this.controls.stop.disabled = false;
-    });
-  }
-
-  // As a step of the browser's history the run comes to the front; otherwise nothing moves.
   open(runId, history) {
-    if (history === "push") {
-      const isNew = runId !== askedFor("run");
-      setAddress({ run: runId, tab: "explore", ...(isNew && { token: null }) }, isNew);
-      this.showTab();
-    } else if (history === "replace") setAddress({ run: runId });
-    this.clear();
-    show(this.empty, false);
-    this.status.setState("opening", "");
     this.wantsToken = true;
-    this.follower.follow(runId);
-  }
-
-  reset() {
-    this.follower.leave();
-    this.clear();
-    show(this.empty, true);
-    this.status.setState("idle", "");
-    if (this.model) this.status.showModel(this.model);
-    this.offerLive();
+    super.open(runId, history);
   }
 
   clear() {
@@ -188,83 +137,29 @@ class ExplorePage {
     this.charts.append(rows);
   }
 
-  view(view, run) {
-    if (view.live) this.liveId = run.id;
-    else if (run.id === this.liveId) this.liveId = null;
+  draw(view, run) {
     this.tokens.element.classList.toggle("is-live", view.live && view.status === "running");
-    this.controls.setBusy(view.live);
-    if (view.live && view.stopping) this.controls.stop.disabled = true;
     this.status.update(view, run, this.model);
     this.estimate.follow(this.status.tally, run, view.live);
-    show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
-    if (!view.live && !view.more) {
-      this.charts.finish();
-      dispatchEvent(new CustomEvent("sol:runs-changed"));
-      this.pickAsked();
-    }
-    this.offerLive();
   }
 
-  lost() {
-    this.status.say("The server does not answer; trying again. What is shown stays.", "warn");
+  finish() {
+    this.charts.finish();
+    this.pickAsked();
   }
-
-  gone(error) {
-    if (this.liveId === this.follower.runId) this.liveId = null;
-    this.follower.leave();
-    this.controls.setBusy(false);
-    show(this.empty, true);
-    this.status.setState("idle", "");
-    this.status.say(error.message, "bad");
-  }
-
-  deleted(runId) {
-    if (runId !== this.follower.runId) return;
-    setAddress({ run: null, token: null });
-    this.reset();
-  }
-
-  // Another run is on show while one of this visitor's is going on: offer the way back.
-  offerLive() {
-    const elsewhere = Boolean(this.liveId) && this.liveId !== this.follower.runId;
-    show(this.status.back, elsewhere);
-    if (elsewhere || !this.follower.runId) this.controls.setBusy(elsewhere);
-  }
-
-  // --- the model ----------------------------------------------------------------------------
 
   async home() {
-    try {
-      const home = await this.api("home", {});
-      this.model = home.model;
-      if (!this.noticed) this.notices.append(...home.notices.map(noticeLine));
+    const home = await super.home();
+    if (home && !this.noticed) {
+      this.notices.append(...home.notices.map(noticeLine));
       this.noticed = true;
-      if (!this.follower.runId) this.status.showModel(home.model);
-      return home;
-    } catch {
-      if (!this.follower.runId) this.lost();
-      return null;
     }
+    return home;
   }
 
   async watchModel() {
-    await this.home();
-    while (this.model?.state !== "ready" && this.model?.state !== "failed") {
-      await wait(400);
-      await this.home();
-    }
+    await super.watchModel();
     this.estimate.refresh(true);
-  }
-
-  async retryModel() {
-    try {
-      await this.api("retry_model", {});
-    } catch {
-      return this.lost();
-    }
-    this.model = null;
-    show(this.status.retry, false);
-    this.watchModel();
   }
 
   // --- looking ------------------------------------------------------------------------------
@@ -327,7 +222,7 @@ class ExplorePage {
 
   reuseRun() {
     const { run } = this.follower;
-    this.controls.set(run.prompt, run.settings);
+    this.form.set(run.prompt, run.settings);
     flash(this.reuse, "In the form");
   }
 }
