@@ -26,15 +26,25 @@ FAST_SUMS = {"reassoc", "contract", "nsz"}
 
 
 def widen(value):
-    """A float32, or a bfloat16 given as its uint16 bit pattern, as float32."""
+    """A float32, or the bit pattern of a bfloat16 (as uint16) or of a finite float16 (as int16),
+    as float32."""
     raise NotImplementedError("for compiled code only")
 
 
 @overload(widen)
 def _widen(value):
-    if isinstance(value, types.Integer):
+    if not isinstance(value, types.Integer):
+        return lambda value: value
+    if value != types.int16:
         return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
-    return lambda value: value
+
+    def widened(value):
+        # Exponent and fraction in float32's places, where the exponent counts from 112 lower.
+        pattern = np.uint32(np.uint32(np.uint16(value) & np.uint16(0x7FFF)) << np.uint32(13))
+        size = pattern.view(np.float32) * np.float32(2.0**112)
+        return -size if value < 0 else size
+
+    return widened
 
 
 def narrow(value, array):
@@ -117,22 +127,19 @@ def count_reaching(keys, threshold):
     return reached
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
 def outside_best(weights, share):
-    """Sum of the weights outside the best ``share`` (at least one), ties to the lowest.
+    """Sum of the weights outside the best ``share`` (at least one).
 
     Args:
         weights: [n] float32, none below 0.
     """
     best = max(1, int(np.ceil(share * weights.shape[0] - 1e-9)))
     bits = weights.view(np.uint32)  # weights are ≥ 0: in the order of their bits
-    threshold, above = kth_largest(bits, best)
-    room = best - above
+    threshold, _ = kth_largest(bits, best)
     outside = np.float32(0.0)
     for i in range(weights.shape[0]):
-        if bits[i] < threshold:
-            outside += weights[i]
-        elif bits[i] == threshold:
-            room -= 1
-            outside += weights[i] if room < 0 else np.float32(0.0)
-    return outside
+        outside += weights[i] if bits[i] < threshold else np.float32(0.0)
+    # Of those that tie for the last place, all weigh the same.
+    tied = np.int32(count_reaching(bits, threshold)) - np.int32(best)
+    return outside + np.float32(tied) * np.uint32(threshold).view(np.float32)

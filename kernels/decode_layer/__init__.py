@@ -10,42 +10,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from kernels.cpu_threads import cpu_kernel
 
-__all__ = ["DTYPES", "MOST_HEADS", "Kernels", "as_array", "few_row_kernels", "lies_out_major"]
+__all__ = ["DTYPES", "MOST_HEADS", "as_array", "few_row_kernel", "lies_out_major"]
 
 DTYPES = (torch.float32, torch.bfloat16)
 MOST_HEADS = 64  # of a group: each has a bit that says which pages it chose
 
 
-class Kernels(NamedTuple):
-    """The compiled functions: see ``step.py`` and ``products.py``."""
-
-    layers: Callable[..., None]
-    product: Callable[..., None]
-
-
 @cache
-def few_row_kernels() -> Kernels | None:
-    """The functions, or None where Numba cannot run or a probe fails; the log says why."""
-    layers = cpu_kernel("kernels.decode_layer.step", "run_halves")
+def few_row_kernel() -> Callable[..., None] | None:
+    """``step.run_parts``, or None where Numba cannot run or a probe fails; the log says why."""
+    step = cpu_kernel("kernels.decode_layer.step", "run_parts")
     product = cpu_kernel("kernels.decode_layer.products", "product")
-    if layers is None or product is None:
+    if step is None or product is None:
         return None
     probe, result = torch.ones(1, 16), torch.empty(1, 1)
     product(probe.numpy(), torch.ones(16, 1).numpy(), False, result.numpy(), 1)
-    return Kernels(layers, product) if result.item() == 16.0 else None
+    return step if result.item() == 16.0 else None
 
 
 def as_array(tensor: Tensor) -> Any:
-    """The tensor's memory as numpy; bfloat16 as uint16 bit patterns."""
-    tensor = tensor.detach()
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    """The tensor's memory as numpy; bfloat16 as uint16 bit patterns and float16 as int16 ones."""
+    patterns = {torch.bfloat16: torch.uint16, torch.float16: torch.int16}
+    return tensor.detach().view(patterns.get(tensor.dtype, tensor.dtype)).numpy()
 
 
 def lies_out_major(weight: Tensor) -> bool | None:

@@ -204,35 +204,35 @@ def _score_heads(query, blocks, rows, scores):
                 score_pages(signed, highest, lowest, line, found)
 
 
-@_helper
+@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def _choose(scores, rows, chosen, outside):
     """Choose every row's and head's pages by their scores.
 
     Args:
         scores: [R, H, P] float32, changed.
-        chosen: [R, Hkv, P] int64, overwritten: a bit per head of the group.
-        outside: as of ``attention_rows``.
+        chosen: [R, H, P] uint8, overwritten for rows that do not keep all pages: whether the
+            head reads the page.
+        outside: [R, H] float32, overwritten with the mass outside the best pages if
+            ``rows.best_share`` is above 0.
     """
-    chosen[:] = 0
-    per_group = scores.shape[1] // chosen.shape[1]
-    for row in range(scores.shape[0]):
-        page_size = rows.page_size
-        first_seen = rows.first_seen[row]
-        total = rows.shared_tokens[row] + rows.own_tokens[row] + 1
-        pages = (total + page_size - 1) // page_size - first_seen // page_size
-        for head in range(scores.shape[1]):
-            some = scores[row, head : head + 1, :pages]
-            if rows.pages_kept[row] < pages:
-                group, place = head // per_group, head % per_group
-                mark = np.int64(1) << np.int64(place)
-                choose_pages(some[0], rows.pages_kept[row], mark, chosen[row, group, :pages])
-            if rows.best_share > 0:
-                share = rows.best_share
-                outside[row, head] = mass_outside(some, first_seen, total, page_size, share)
+    num_rows, num_heads, _ = scores.shape
+    all_shared, all_own, all_first = rows.shared_tokens, rows.own_tokens, rows.first_seen
+    all_kept, page_size = rows.pages_kept, rows.page_size
+    share, tasks = rows.best_share, rows.tasks
+    for task in numba.prange(tasks):
+        for job in range(task, num_rows * num_heads, tasks):
+            row, head = job // num_heads, job % num_heads
+            total = all_shared[row] + all_own[row] + 1
+            pages = (total + page_size - 1) // page_size - all_first[row] // page_size
+            some = scores[row, head, :pages]
+            if all_kept[row] < pages:
+                choose_pages(some, all_kept[row], chosen[row, head, :pages])
+            if share > 0:
+                outside[row, head] = mass_outside(some, all_first[row], total, page_size, share)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def attention_rows(hidden, weights, blocks, rows, angles, outside):
+def attention_rows(hidden, weights, blocks, rows, angles, concentration):
     """Add the attention of one decode step to the residual stream, and write the cache.
 
     Args:
@@ -242,7 +242,8 @@ def attention_rows(hidden, weights, blocks, rows, angles, outside):
             shared one (the own one again where nothing is shared).
         rows: StepRows.
         angles: [2, R, D] float32, cosine and sine of each row's position.
-        outside: [R, H] float32, overwritten if ``rows.best_share`` is above 0.
+        concentration: [R] float32, overwritten with the heads' mean of the mass outside the
+            best pages if ``rows.best_share`` is above 0.
     """
     own, tasks = blocks[0], rows.tasks
     num_rows, size = hidden.shape[0], own.keys.shape[1]
@@ -264,11 +265,15 @@ def attention_rows(hidden, weights, blocks, rows, angles, outside):
         pages = (total + rows.page_size - 1) // rows.page_size
         pages -= rows.first_seen[row] // rows.page_size
         most, sparse = max(most, pages), sparse or rows.pages_kept[row] < pages
-    chosen = np.empty((num_rows, num_kv_heads, most), np.int64)
+    chosen = np.empty((num_rows, num_heads, most), np.uint8)
     if sparse or rows.best_share > 0:
         scores = np.empty((num_rows, num_heads, most), np.float32)
         _score_heads(query, blocks, rows, scores)
+        outside = np.zeros((num_rows, num_heads), np.float32)
         _choose(scores, rows, chosen, outside)
+        if rows.best_share > 0:
+            for row in range(num_rows):
+                concentration[row] = outside[row].sum() / np.float32(num_heads)
     slots = 2 * parts_for(most, rows.page_size)
     tops = np.empty((slots, num_rows, num_heads), np.float32)
     totals = np.empty((slots, num_rows, num_heads), np.float32)

@@ -33,11 +33,24 @@ def parts_for(num_pages, page_size):
 
 
 @_helper
+def _who_wants(wanted, pages):
+    """A bit per head that wants the page, [n] int64; arguments as of ``_list_octets``."""
+    begin, end, first = pages
+    who = np.full(end - begin, np.int64(-1 if wanted.shape[1] == 0 else 0))
+    if wanted.shape[1] > 0:
+        for head in range(wanted.shape[0]):
+            for k in range(np.uint64(end - begin)):
+                who[k] |= np.int64(wanted[head, np.uint64(begin - first) + k]) << head
+    return who
+
+
+@_helper
 def _list_octets(wanted, pages, tokens, base, page_size, listed):
     """Visible tokens of the pages that any of a group's heads chose, up to eight in a row.
 
     Args:
-        wanted: [P] int64, a bit per head, from page ``pages[2]`` on; [0] when all are chosen.
+        wanted: [heads, P] uint8, 1 where a head chose a page, from page ``pages[2]`` on;
+            [heads, 0] when all are chosen.
         pages: [begin, end) to look at, and the first page seen.
         tokens: [begin, end) that are visible.
         base: line of token 0.
@@ -46,8 +59,9 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed):
     Returns: the length of the list.
     """
     length = 0
+    who = _who_wants(wanted, pages)
     for page in range(pages[0], pages[1]):
-        some = np.int64(-1) if wanted.shape[0] == 0 else wanted[page - pages[2]]
+        some = who[page - pages[0]]
         begin = max(tokens[0], page * page_size)
         end = min(tokens[1], (page + 1) * page_size)
         for token in range(begin, end, ROWS_AT_ONCE):
@@ -125,7 +139,7 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
         end = first + (last - first) * min(part + 1, parts) // parts
         middle = min(max(shared_tokens // page_size, begin), end)
         low, high = group * per_group, (group + 1) * per_group
-        wanted = chosen[row, group, : last - first if all_kept[row] < last - first else 0]
+        wanted = chosen[row, low:high, : last - first if all_kept[row] < last - first else 0]
         line = (sources[row] * num_kv_heads + group) * shared_capacity
         tokens = (first_seen, total)
         for block in range(2):
@@ -152,7 +166,7 @@ def attend_parts(query, blocks, rows, chosen, partial):
     """``_attend`` of every row, key-value head, part and block.
 
     Args:
-        chosen: [R, Hkv, P] int64, see ``_choose``; for rows that do not keep all pages.
+        chosen: [R, H, P] uint8, see ``_choose``; for rows that do not keep all pages.
         partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, overwritten, but
             for tops and sums where the total is 0; part n's shared tokens are at 2 n, its own
             ones at 2 n + 1.

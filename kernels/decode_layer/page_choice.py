@@ -50,14 +50,13 @@ def score_pages(signed, page_max, page_min, line, scores):
 
 
 @_helper
-def choose_pages(scores, kept, mark, chosen):
-    """Mark the ``kept`` best pages, ties to the lowest.
+def choose_pages(scores, kept, chosen):
+    """The ``kept`` best pages, ties to the lowest.
 
     Args:
         scores: [P] float32.
         kept: in [1, P].
-        mark: int64, added where a page is chosen.
-        chosen: [P] int64, changed.
+        chosen: [P] uint8, overwritten: 1 for a page that is chosen, else 0.
     """
     keys = np.empty(scores.shape[0], np.uint32)
     bits = scores.view(np.uint32)
@@ -68,15 +67,15 @@ def choose_pages(scores, kept, mark, chosen):
         # Unsigned integers in the order of the scores.
         keys[page] = ~value if value >> np.uint32(31) else value | np.uint32(0x80000000)
     threshold, above = kth_largest(keys, kept)
+    for page in range(scores.shape[0]):
+        chosen[page] = keys[page] >= threshold
     if count_reaching(keys, threshold) == kept:  # nobody ties for the last place
-        for page in range(scores.shape[0]):
-            chosen[page] += mark if keys[page] >= threshold else 0
         return
     room = kept - above
     for page in range(scores.shape[0]):
-        tied = keys[page] == threshold and room > 0
-        room -= tied
-        chosen[page] += mark if tied or keys[page] > threshold else 0
+        if keys[page] == threshold:
+            chosen[page] = room > 0
+            room -= 1
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
@@ -106,17 +105,20 @@ def weigh(scores, head, begin, end, top):
 
 @_helper
 def mass_outside(scores, first_seen, total, page_size, share):
-    """``page_mass_outside`` of one row and head; ``scores`` [1, P] are changed.
+    """``page_mass_outside`` of one row and head; ``scores`` [P] are changed.
 
     Args:
         scores: of the pages that hold tokens ``first_seen`` to ``total − 1``.
     """
-    num_pages = scores.shape[1]
+    num_pages = scores.shape[0]
     first = first_seen // page_size
-    whole = np.float32(np.log(np.float32(page_size)))
-    for page in range(num_pages):
+    # A page weighs as many times as it has tokens; all but the two ends have as many.
+    for page in (0, num_pages - 1):
         begin = max(first_seen, (first + page) * page_size)
         tokens = min(total, (first + page + 1) * page_size) - begin
-        scores[0, page] += whole if tokens == page_size else np.float32(np.log(np.float32(tokens)))
-    mass = weigh(scores, 0, 0, num_pages, largest(scores, 0, 0, num_pages))
-    return outside_best(scores[0], share) / mass
+        scores[page] += np.float32(np.log(np.float32(tokens) / np.float32(page_size)))
+        if num_pages == 1:
+            break
+    lines = scores.reshape(1, num_pages)
+    mass = weigh(lines, 0, 0, num_pages, largest(lines, 0, 0, num_pages))
+    return outside_best(scores, share) / mass

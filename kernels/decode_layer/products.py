@@ -85,7 +85,7 @@ def dot_columns(inputs, weight, begin, end, outputs):
 
     Args:
         inputs: [R, in] float32.
-        weight: [out, in] float32, or bfloat16 as uint16 bit patterns.
+        weight: [out, in] float32, or 16-bit patterns as ``widen`` takes them.
         outputs: [R, out] float32.
     """
     for out in range(begin, end):
@@ -104,7 +104,8 @@ def product(inputs, weight, out_major, outputs, tasks):
 
     Args:
         inputs: [R, in] float32, contiguous.
-        weight: [out, in] if ``out_major``, else [in, out]; float32, or bfloat16 as uint16.
+        weight: [out, in] if ``out_major``, else [in, out]; float32, or bfloat16 as uint16, or,
+            if ``out_major``, finite float16 as int16.
         outputs: [R, out] float32, contiguous, overwritten.
         tasks: into how many parts the outputs are cut; the result does not depend on it.
     """

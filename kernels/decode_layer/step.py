@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numba
-from numba.core import cgutils, types
-from numba.extending import intrinsic
-from numba.np.numpy_support import carray
 
+from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows, attention_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
+from kernels.decode_layer.products import product
+from kernels.numba_rows import norm_row
 
-__all__ = ["CacheTable", "ModelTable", "run_halves"]
+__all__ = ["CacheTable", "ModelTable", "run_parts"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 
@@ -29,14 +29,18 @@ class ModelTable(NamedTuple):
     Attributes:
         places: [L, 12, 3] int64, per layer the address, rows and columns of the arrays of
             AttentionWeights, then of MlpWeights, in their order; vectors have one row.
-        number: [1], of the matrices' type: float32, or bfloat16 as uint16 bit patterns.
+        final_norm: [C] float32.
+        head: [V, C] if ``head_out_major``, else [C, V]; of the matrices' type: float32, or
+            bfloat16 as uint16 bit patterns.
         out_major, gelu, epsilon: as in the two.
         windows, ropes: [L] int64, which of the step's windows and ropes is the layer's.
         middle: [2] int64, layers after which the residual stream is kept.
     """
 
     places: Any
-    number: Any
+    final_norm: Any
+    head: Any
+    head_out_major: bool
     out_major: bool
     gelu: bool
     epsilon: Any
@@ -62,37 +66,17 @@ class CacheTable(NamedTuple):
     sizes: Any
 
 
-@intrinsic
-def _pointer(context, address):
-    """An address as a pointer to nothing in particular."""
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), generate
-
-
-@_helper
-def _matrix(place, number):
-    return carray(_pointer(place[0]), (place[1], place[2]), number.dtype)
-
-
-@_helper
-def _vector(place, number):
-    return carray(_pointer(place[0]), (place[2],), number.dtype)
-
-
 @_helper
 def _attention_weights(places, model, single):
     return AttentionWeights(
-        _vector(places[0], single),
-        _matrix(places[1], model.number),
-        _vector(places[2], single),
-        _vector(places[3], single),
-        _vector(places[4], single),
-        _matrix(places[5], model.number),
-        _vector(places[6], single),
-        _vector(places[7], single),
+        vector_at(places[0], single),
+        matrix_at(places[1], model.head),
+        vector_at(places[2], single),
+        vector_at(places[3], single),
+        vector_at(places[4], single),
+        matrix_at(places[5], model.head),
+        vector_at(places[6], single),
+        vector_at(places[7], single),
         model.out_major,
         model.epsilon,
     )
@@ -101,11 +85,11 @@ def _attention_weights(places, model, single):
 @_helper
 def _mlp_weights(places, model, single):
     return MlpWeights(
-        _vector(places[8], single),
-        _matrix(places[9], model.number),
-        _matrix(places[10], model.number),
+        vector_at(places[8], single),
+        matrix_at(places[9], model.head),
+        matrix_at(places[10], model.head),
         model.out_major,
-        _vector(places[11], single),
+        vector_at(places[11], single),
         model.gelu,
         model.epsilon,
     )
@@ -117,10 +101,10 @@ def _block(places, sizes, rows, head_size, number):
     tokens = sequences * rows.num_kv_heads * capacity
     pages = tokens // rows.page_size
     return CacheBlock(
-        carray(_pointer(places[0]), (tokens, head_size), number.dtype),
-        carray(_pointer(places[1]), (tokens, head_size), number.dtype),
-        carray(_pointer(places[2]), (pages, head_size), number.dtype),
-        carray(_pointer(places[3]), (pages, head_size), number.dtype),
+        block_at(places[0], tokens, head_size, number),
+        block_at(places[1], tokens, head_size, number),
+        block_at(places[2], pages, head_size, number),
+        block_at(places[3], pages, head_size, number),
         capacity,
         capacity // rows.page_size,
     )
@@ -145,11 +129,13 @@ def _rows_of(rows, window, extend_bounds):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def run_halves(halves, streams, model, cache, rows, mlp, angles, outside):
-    """Halves [begin, end) of the layers: 2 n is layer n's attention, 2 n + 1 its MLP.
+def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration):
+    """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
+    the last layer's come the final norm and the head.
 
     Args:
-        streams: hidden [R, C] float32, changed, and the kept ones [R, 2, C], overwritten.
+        streams: hidden [R, C] float32, changed, normed at the end; the kept ones [R, 2, C]
+            and logits [R, V], overwritten.
         model: ModelTable.
         cache: CacheTable.
         rows: StepRows, but ``first_seen`` and ``pages_kept`` are [windows, R], and
@@ -157,21 +143,26 @@ def run_halves(halves, streams, model, cache, rows, mlp, angles, outside):
         mlp: channels kept and bit widths [R] int64, and whether the MLP's inputs are
             quantised.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
-        outside: [L, R, H] float32, see ``attention_rows``.
+        concentration: [R, L] float32, see ``attention_rows``.
     """
-    hidden, kept = streams
+    hidden, kept, logits = streams
     channels_kept, bit_widths, at_input = mlp
-    for half in range(halves[0], halves[1]):
-        layer = half // 2
+    for part in range(parts[0], parts[1]):
+        layer = part // 2
+        if layer == model.places.shape[0]:
+            for row in range(hidden.shape[0]):
+                norm_row(hidden[row], model.final_norm, model.epsilon, hidden[row])
+            product(hidden, model.head, model.head_out_major, logits, rows.tasks)
+            return
         places = model.places[layer]
-        if half % 2 == 0:
+        if part % 2 == 0:
             turned = angles[model.ropes[layer]]
             size = turned.shape[2]
             weights = _attention_weights(places, model, hidden)
             own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
             shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
             seen = _rows_of(rows, model.windows[layer], cache.extend_bounds[layer])
-            attention_rows(hidden, weights, (own, shared), seen, turned, outside[layer])
+            attention_rows(hidden, weights, (own, shared), seen, turned, concentration[:, layer])
         else:
             weights = _mlp_weights(places, model, hidden)
             mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, rows.tasks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from kernels.log_softmax import reference
 __all__ = ["log_softmax_and_entropy"]
 
 _MANY_NUMBERS = 2**15  # a vocabulary: worth a call even for one row
+_FEW_ROWS = 2
 
 
 def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,11 +27,13 @@ def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
         and logits.device.type == "cpu"
         and logits.dtype == torch.float32
     )
-    kernel = cpu_kernel("kernels.log_softmax.cpu", "log_softmax_rows") if fits else None
+    few = logits.shape[0] <= _FEW_ROWS
+    name = "log_softmax_few_rows" if few else "log_softmax_rows"
+    kernel = cpu_kernel("kernels.log_softmax.cpu", name) if fits else None
     if kernel is None:
         return reference.log_softmax_and_entropy(logits)
     log_probabilities = torch.empty_like(logits, memory_format=torch.contiguous_format)
     entropy = torch.empty(logits.shape[0])
-    with torch_with_numba():
+    with contextlib.nullcontext() if few else torch_with_numba():
         kernel(logits.contiguous().numpy(), log_probabilities.numpy(), entropy.numpy())
     return log_probabilities, entropy

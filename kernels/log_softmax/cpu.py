@@ -12,7 +12,7 @@ import numpy as np
 
 from kernels.numba_helpers import exp_nonpositive
 
-__all__ = ["log_softmax_rows"]
+__all__ = ["log_softmax_few_rows", "log_softmax_rows"]
 
 
 LANES = 32  # sums side by side, so that their order is written down and they still vectorise
@@ -28,6 +28,26 @@ def _sum_exponentials(values, top, totals, weighted):
         weighted[k] += weight * max(below, np.float32(-88.0))
 
 
+@numba.njit(nogil=True, error_model="numpy")
+def _log_softmax(values, result):
+    """Of one row [V]; returns the entropy."""
+    size = values.shape[0]
+    top = np.float32(-np.inf)
+    for i in range(size):
+        top = max(top, values[i])
+    totals, weighted = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
+    for begin in range(0, size, LANES):
+        _sum_exponentials(values[begin : begin + LANES], top, totals, weighted)
+    total, weight = np.float32(0.0), np.float32(0.0)
+    for k in range(LANES):
+        total += totals[k]
+        weight += weighted[k]
+    log_total = np.log(total)
+    for i in range(size):
+        result[i] = values[i] - top - log_total
+    return log_total - weight / total
+
+
 @numba.njit(
     "void(float32[:, ::1], float32[:, ::1], float32[::1])",
     parallel=True,
@@ -37,20 +57,17 @@ def _sum_exponentials(values, top, totals, weighted):
 )
 def log_softmax_rows(logits, log_probabilities, entropy):
     """``log_softmax_and_entropy`` of [R, V] into the other two; −inf is a probability of 0."""
-    size = logits.shape[1]
     for row in numba.prange(logits.shape[0]):
-        values, result = logits[row], log_probabilities[row]
-        top = np.float32(-np.inf)
-        for i in range(size):
-            top = max(top, values[i])
-        totals, weighted = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
-        for begin in range(0, size, LANES):
-            _sum_exponentials(values[begin : begin + LANES], top, totals, weighted)
-        total, weight = np.float32(0.0), np.float32(0.0)
-        for k in range(LANES):
-            total += totals[k]
-            weight += weighted[k]
-        log_total = np.log(total)
-        for i in range(size):
-            result[i] = values[i] - top - log_total
-        entropy[row] = log_total - weight / total
+        entropy[row] = _log_softmax(logits[row], log_probabilities[row])
+
+
+@numba.njit(
+    "void(float32[:, ::1], float32[:, ::1], float32[::1])",
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def log_softmax_few_rows(logits, log_probabilities, entropy):
+    """The same on one thread: waking the others takes longer than a row."""
+    for row in range(logits.shape[0]):
+        entropy[row] = _log_softmax(logits[row], log_probabilities[row])

@@ -1,7 +1,8 @@
 """The default policy's network and price rule for one step of a few rows, in Numba.
 
-Nothing is prepared: the arrays are the network's own memory, so that what training
-changes in place is seen.
+Like the language model's own step it is bound by reading weights, which pass through the
+caches once a step: matrices may be float16, as they are stored. It keeps to one thread: the
+others sleep when it starts, and waking them takes longer (50 µs) than what they would save.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numba
 import numpy as np
 from numba import literal_unroll
 
-from kernels.decode_layer.products import dot_columns, product
+from kernels.decode_layer.addresses import matrix_at, vector_at
+from kernels.decode_layer.products import dot_columns
 from kernels.numba_helpers import FAST_SUMS, widen
 
 __all__ = ["DamageHeads", "Encoder", "Prices", "policy_step"]
@@ -25,18 +27,18 @@ _MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/inputs.py
 
 
 class Encoder(NamedTuple):
-    """``StateEncoder``; a linear map or norm is a pair of weight ([out, in] or [out]) and bias."""
+    """``StateEncoder``.
 
-    rest_mean: Any
-    rest_scale: Any
-    project: Any
-    attention_norm: Any
-    query_key_value: Any
-    attention_output: Any
-    mlp_norm: Any
-    mlp_in: Any
-    mlp_out: Any
-    final_norm: Any
+    Attributes:
+        places: [18, 3] int64, see ``addresses.py``: means and scales of the inputs' rest; then
+            weight ([out, in] or [out]) and bias of each map and norm, in order of use. All are
+            float32, but for the maps' weights.
+        number: [1], of the type of the maps' weights, one that ``widen`` takes.
+        num_heads: of its attention.
+    """
+
+    places: Any
+    number: Any
     num_heads: int
 
 
@@ -80,23 +82,25 @@ def _layer_norm(values, out):
 
 @_helper
 def _norm(rows, norm):
-    """Layer norm of [R, W] with weight and bias."""
+    """Layer norm of [R, W] with weight and bias; norm: their places [2, 3]."""
+    weight, bias = vector_at(norm[0], rows), vector_at(norm[1], rows)
     out = np.empty_like(rows)
     for row in range(rows.shape[0]):
         _layer_norm(rows[row], out[row])
         for i in range(rows.shape[1]):
-            out[row, i] = out[row, i] * norm[0][i] + norm[1][i]
+            out[row, i] = out[row, i] * weight[i] + bias[i]
     return out
 
 
 @_helper
-def _linear(rows, linear, tasks):
-    """[R, in] → [R, out]."""
-    out = np.empty((rows.shape[0], linear[0].shape[0]), np.float32)
-    product(rows, linear[0], True, out, tasks)
+def _linear(rows, linear, number):
+    """[R, in] → [R, out]; linear: places [2, 3] of weight, of the type of ``number``, and bias."""
+    weight, bias = matrix_at(linear[0], number), vector_at(linear[1], rows)
+    out = np.empty((rows.shape[0], weight.shape[0]), np.float32)
+    dot_columns(rows, weight, 0, weight.shape[0], out)
     for row in range(out.shape[0]):
         for i in range(out.shape[1]):
-            out[row, i] += linear[1][i]
+            out[row, i] += bias[i]
     return out
 
 
@@ -114,6 +118,7 @@ def _gelu(rows):
 def _inputs(rows, tokens, embedding, encoder):
     """What the first linear map takes [R, 4 C + rest]: states and token normed, the rest scaled."""
     size = embedding.shape[1]
+    mean, scale = vector_at(encoder.places[0], rows), vector_at(encoder.places[1], rows)
     fed = np.empty(size, np.float32)
     num_rest = rows.shape[1] - 3 * size
     out = np.empty((rows.shape[0], 4 * size + num_rest), np.float32)
@@ -125,7 +130,7 @@ def _inputs(rows, tokens, embedding, encoder):
         _layer_norm(rows[row, size : 2 * size], out[row, 2 * size : 3 * size])
         _layer_norm(rows[row, 2 * size : 3 * size], out[row, 3 * size : 4 * size])
         for i in range(num_rest):
-            scaled = (rows[row, 3 * size + i] - encoder.rest_mean[i]) / encoder.rest_scale[i]
+            scaled = (rows[row, 3 * size + i] - mean[i]) / scale[i]
             out[row, 4 * size + i] = min(max(scaled, -_REST_LIMIT), _REST_LIMIT)
     return out
 
@@ -168,17 +173,18 @@ def _attend(turned, memory, step, num_heads):
 
 
 @_helper
-def _encode(inputs, encoder, memory, step, tasks):
+def _encode(inputs, encoder, memory, step):
     """``StateEncoder`` of one step, [R, in] → [R, W]."""
-    encoded = _linear(inputs, encoder.project, tasks)
+    places, number = encoder.places, encoder.number
+    encoded = _linear(inputs, places[2:4], number)
     _gelu(encoded)
-    turned = _linear(_norm(encoded, encoder.attention_norm), encoder.query_key_value, tasks)
+    turned = _linear(_norm(encoded, places[4:6]), places[6:8], number)
     mixed = _attend(turned, memory, step, encoder.num_heads)
-    encoded += _linear(mixed, encoder.attention_output, tasks)
-    inner = _linear(_norm(encoded, encoder.mlp_norm), encoder.mlp_in, tasks)
+    encoded += _linear(mixed, places[8:10], number)
+    inner = _linear(_norm(encoded, places[10:12]), places[12:14], number)
     _gelu(inner)
-    encoded += _linear(inner, encoder.mlp_out, tasks)
-    return _norm(encoded, encoder.final_norm)
+    encoded += _linear(inner, places[14:16], number)
+    return _norm(encoded, places[16:18])
 
 
 @_helper
@@ -227,7 +233,7 @@ def _observe(seen, state, rows, aims):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def policy_step(seen, fed, state, network, memory, step, found, tasks):
+def policy_step(seen, fed, state, network, memory, step, found):
     """``Policy.logits`` of one step, from what was observed.
 
     Args:
@@ -243,13 +249,12 @@ def policy_step(seen, fed, state, network, memory, step, found, tasks):
         step: of the episode.
         found: rows [R, layout.width], aims [R, 3], logits [R, 3, L] float32 and the most
             probable levels [R, 3] int64; overwritten.
-        tasks: parts that each product is cut into; the result does not depend on it.
     """
     rows, aims, logits, choices = found
     encoder, heads, prices = network
     _observe(seen, state, rows, aims)
     inputs = _inputs(rows, fed[0], fed[1], encoder)
-    encoded = _encode(inputs, encoder, memory, step, tasks)
+    encoded = _encode(inputs, encoder, memory, step)
     for axis in range(3):
         weight, bias = heads.heads[axis]
         shape = np.empty((rows.shape[0], 2), np.float32)

@@ -32,6 +32,7 @@ THEIRS = "transformers"
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 Report = Callable[[str, float], None]
 Rates = dict[str, list[float]]
+POLICY_PAIRS = 4  # a round: a few percent of a step are told from noise by more pairs
 COMPILERS = ("g++", "clang++")  # what torch.compile needs on a CPU
 
 
@@ -101,11 +102,11 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
                 workers[side, dtype] = _Worker(side, dtype, options, on_progress)
         contestants = _contestants(options, int(ours.ready["max_context"]))
         rates: Rates = {name: [] for name in contestants}
-        total = options.rounds * len(contestants)
+        order = _order(contestants)
+        total = options.rounds * len(order)
         for done in range(total):
-            turn, place = divmod(done, len(contestants))
-            names = list(contestants) if turn % 2 == 0 else list(contestants)[::-1]
-            name = names[place]
+            turn, place = divmod(done, len(order))
+            name = order[place] if turn % 2 == 0 else order[-1 - place]
             contestant = contestants[name]
             worker = workers[contestant.side, contestant.dtype]
             rates[name].append(worker.measure(contestant))
@@ -137,6 +138,12 @@ def _contestants(options: BenchOptions, max_context: int) -> dict[str, _Contesta
             prefix = THEIRS if side == THEIRS else f"{THEIRS}_{side}"
             found[f"{prefix}_{dtype}"] = _Contestant(side, dtype, "fixed", 1.0, options.context)
     return found
+
+
+def _order(contestants: dict[str, _Contestant]) -> list[str]:
+    """A round's names; every other round is run from its end."""
+    pair = [name for name in ("policy", "replay") if name in contestants]
+    return [*contestants, *pair * (POLICY_PAIRS - 1)]
 
 
 def _their_sides(options: BenchOptions) -> tuple[str, ...]:

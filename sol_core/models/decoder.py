@@ -277,20 +277,10 @@ class FrozenLM:
     def _decode_few(
         self, tokens: Tensor, cache: KVCache, request: StepRequest, few_rows: FewRowStep
     ) -> StepOutput:
-        """``_decode`` through the few-row kernels."""
-        positions = torch.tensor(cache.lengths)
-        angles = {
-            rope: torch.stack(rotary_angles(f, positions)).numpy()
-            for rope, f in self._frequencies.items()
-        }
-        hidden = self._embed(tokens).contiguous()
-        observed = few_rows.run(hidden, angles, cache, request)
+        """``_decode`` through the few-row kernel."""
+        output = few_rows.run(self._embed(tokens).contiguous(), cache, request)
         cache.advance(1)
-        hidden = self._norm(hidden, self.weights.final_norm)
-        request.lap("rest")
-        logits = few_rows.logits(hidden)
-        request.lap("head")
-        return StepOutput(hidden, logits, *observed)
+        return StepOutput(*output)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)

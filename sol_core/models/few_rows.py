@@ -1,13 +1,14 @@
 """One decode step of up to four rows on the CPU, through kernels that skip what is dropped.
 
-The same step as ``FrozenLM`` runs from the reference operations: one compiled call for the
-layers and one for the head, on arrays that are prepared once per model. A pruned channel's
-gate and up weights and an unselected page's keys and values are not read.
+The same step as ``FrozenLM`` runs from the reference operations: one compiled call from the
+embedded tokens to the logits, on arrays that are prepared once per model. A pruned channel's
+gate and up weights and an unselected page's keys and values are not read. Whatever Python does
+between two steps finds its own data gone from the caches, so little is left to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,15 +19,15 @@ from kernels.cpu_threads import kernel_threads
 from kernels.decode_layer import (
     DTYPES,
     MOST_HEADS,
-    Kernels,
     as_array,
-    few_row_kernels,
+    few_row_kernel,
     lies_out_major,
 )
 from sol_core.actions import Action, QuantSite, ceil_fraction
+from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step_plan import pages_kept
-from sol_core.step_clock import Lap, no_lap
+from sol_core.step_clock import Lap, Part, no_lap
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import StepRows
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
 
-__all__ = ["FewRowStep", "StepRequest"]
+__all__ = ["FewRowOutput", "FewRowStep", "StepRequest"]
 
 
 class StepRequest(NamedTuple):
@@ -47,18 +48,28 @@ class StepRequest(NamedTuple):
     lap: Lap
 
 
-class FewRowStep:
-    """A model's weights as the kernels take them."""
+class FewRowOutput(NamedTuple):
+    """The fields of ``StepOutput``."""
 
-    def __init__(self, spec: ModelSpec, weights: ModelWeights, kernels: Kernels) -> None:
-        self._spec, self._kernels = spec, kernels
+    hidden: Tensor
+    logits: Tensor
+    attention_concentration: Tensor | None
+    mid_hidden: Tensor | None
+
+
+class FewRowStep:
+    """A model's weights as the kernel takes them."""
+
+    def __init__(self, spec: ModelSpec, weights: ModelWeights, kernel: Callable[..., None]) -> None:
+        self._spec, self._kernel = spec, kernel
         # The table holds addresses: these arrays must outlive it.
         self._arrays = [_layer_arrays(layer) for layer in weights.layers]
         self._windows = list(dict.fromkeys(spec.windows))
-        self._ropes = list(dict.fromkeys(spec.ropes))
-        self._head = _matrix(weights.head)
+        ropes = list(dict.fromkeys(spec.ropes))
+        self._angles = RotaryTable(ropes, spec.head_size)
         self._vocab_size = weights.head.weight.shape[1]
-        self._table = self._model_table(weights)
+        self._table = self._model_table(weights, [ropes.index(rope) for rope in spec.ropes])
+        self._places: tuple[Any, Any] = (None, None)  # a cache's as a list, and as an array
 
     @staticmethod
     def make(spec: ModelSpec, weights: ModelWeights) -> FewRowStep | None:
@@ -76,61 +87,56 @@ class FewRowStep:
             biased = layer.gate_up.bias is not None or layer.down.bias is not None
             if biased or None in layouts or len(layouts) > 1 or not _has_types(layer, head.dtype):
                 return None
-        kernels = None if lies_out_major(head) is None else few_row_kernels()
-        return None if kernels is None else FewRowStep(spec, weights, kernels)
+        kernel = None if lies_out_major(head) is None else few_row_kernel()
+        return None if kernel is None else FewRowStep(spec, weights, kernel)
 
     def takes(self, cache: KVCache) -> bool:
         """Whether the kernels can read and write this cache."""
         return cache.dtype in DTYPES
 
-    def run(
-        self, hidden: Tensor, angles: dict[Any, Any], cache: KVCache, request: StepRequest
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """All layers of one step; the cache is written but not advanced.
+    def run(self, hidden: Tensor, cache: KVCache, request: StepRequest) -> FewRowOutput:
+        """One step; the cache is written but not advanced.
 
         Args:
-            hidden: [R, C] fp32, contiguous, embedded tokens; becomes the residual stream.
-            angles: per rope [2, R, D] float32 numpy, cosine and sine.
-        Returns: attention concentration [R, num_layers] and middle hidden states
-            [R, 2, C], or None twice unless the step is observed.
+            hidden: [R, C] fp32, contiguous, embedded tokens; becomes the last hidden state.
         """
         spec, num_rows = self._spec, hidden.shape[0]
         rows, memory = self._plan(cache, request)
         channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in request.actions]
-        bits = [action.bit_width for action in request.actions]
-        mlp = (_int64(channels), _int64(bits), request.quant_site == "mlp_input")
+        kept = _int64([channels, [action.bit_width for action in request.actions]])
+        mlp = (kept[0], kept[1], request.quant_site == "mlp_input")
         middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
-        streams = (hidden.numpy(), middle)
-        turned = np.stack([angles[rope] for rope in self._ropes])
-        outside = np.zeros((spec.num_layers, num_rows, spec.num_heads), np.float32)
+        logits = np.empty((num_rows, self._vocab_size), np.float32)
+        streams = (hidden.numpy(), middle, logits)
+        angles = self._angles.at(cache.lengths)
+        concentration = np.zeros((num_rows, spec.num_layers), np.float32)
         request.lap("rest")
-        for halves in _calls(2 * spec.num_layers, request.lap):
-            self._kernels.layers(halves, streams, self._table, memory, rows, mlp, turned, outside)
-            request.lap("mlp" if halves[0] % 2 else "attention")
+        for begin, end, part in _calls(2 * spec.num_layers, request.lap):
+            parts = (begin, end)
+            self._kernel(parts, streams, self._table, memory, rows, mlp, angles, concentration)
+            request.lap(part)
+        found = torch.from_numpy(logits)
         if not request.observe:
-            return None, None
-        return torch.from_numpy(outside.mean(-1).T.copy()), torch.from_numpy(middle)
+            return FewRowOutput(hidden, found, None, None)
+        seen = torch.from_numpy(concentration), torch.from_numpy(middle)
+        return FewRowOutput(hidden, found, *seen)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """[R, C] fp32 after the final norm → [R, V] fp32."""
-        weight, out_major = self._head
-        logits = torch.empty(hidden.shape[0], self._vocab_size)
-        inputs = hidden.contiguous().numpy()
-        self._kernels.product(inputs, weight, out_major, logits.numpy(), kernel_threads())
-        return logits
-
-    def _model_table(self, weights: ModelWeights) -> ModelTable:
+    def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
+        from kernels.decode_layer.addresses import table_of
         from kernels.decode_layer.step import ModelTable
 
         spec = self._spec
+        head, head_out_major = _matrix(weights.head)
         return ModelTable(
-            places=_int64([[_place(array) for array in arrays] for arrays in self._arrays]),
-            number=self._head[0][0],
+            places=table_of(self._arrays),
+            final_norm=as_array(weights.final_norm),
+            head=head,
+            head_out_major=head_out_major,
             out_major=_matrix(weights.layers[0].down)[1],
             gelu=spec.activation == "gelu_tanh",
             epsilon=np.float32(spec.norm_eps),
             windows=_int64([self._windows.index(window) for window in spec.windows]),
-            ropes=_int64([self._ropes.index(rope) for rope in spec.ropes]),
+            ropes=_int64(ropes),
             middle=_int64([spec.num_layers // 3, 2 * spec.num_layers // 3]),
         )
 
@@ -154,11 +160,11 @@ class FewRowStep:
             for seen in visible
         ]
         first_seen = _int64(lengths) - _int64(visible)
-        own = _int64(cache.own_lengths)
+        lines = _int64([cache.row_sources(), cache.lengths, cache.own_lengths])
         rows = StepRows(
-            sources=_int64(cache.row_sources()),
-            shared_tokens=_int64(cache.lengths) - own,
-            own_tokens=own,
+            sources=lines[0],
+            shared_tokens=lines[1] - lines[2],
+            own_tokens=lines[2],
             first_seen=first_seen,
             pages_kept=_int64(budgets),
             page_size=cache.page_size,
@@ -170,13 +176,25 @@ class FewRowStep:
         )
         sparse = any(action.keep_fraction < 1 for action in request.actions)
         places, extend = cache.step_places(with_bounds=request.observe or sparse)
-        number = as_array(torch.empty(1, dtype=cache.dtype))
-        return rows, CacheTable(_int64(places), number, np.array(extend), cache.sizes())
+        known, table = self._places
+        if places != known:
+            table = _int64(places)
+            self._places = places, table
+        return rows, CacheTable(table, _ONE[cache.dtype], np.array(extend), cache.sizes())
 
 
-def _calls(halves: int, lap: Lap) -> list[tuple[int, int]]:
-    """The halves of layers that each call runs: all at once, or one by one for a clock."""
-    return [(0, halves)] if lap is no_lap else [(half, half + 1) for half in range(halves)]
+_ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
+
+
+def _calls(halves: int, lap: Lap) -> Iterator[tuple[int, int, Part]]:
+    """The parts of the step that each call runs, and what the clock calls them: all at once, or
+    for a clock one by one."""
+    if lap is no_lap:
+        yield 0, halves + 1, "rest"
+        return
+    for half in range(halves):
+        yield half, half + 1, "mlp" if half % 2 else "attention"
+    yield halves, halves + 1, "head"
 
 
 def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
@@ -207,12 +225,6 @@ def _layer_arrays(layer: LayerWeights) -> list[Any]:
         _matrix(layer.down)[0],
         _vector(layer.mlp_output_norm),
     ]
-
-
-def _place(array: Any) -> tuple[int, int, int]:
-    """Address, rows and columns; a vector is one row."""
-    rows = array.shape[0] if array.ndim == 2 else 1
-    return array.__array_interface__["data"][0], rows, array.shape[-1]
 
 
 def _matrix(linear: Linear) -> tuple[Any, bool]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sol_core.models.spec import RopeSpec
 
-__all__ = ["inverse_frequencies", "rotary_angles"]
+__all__ = ["RotaryTable", "inverse_frequencies", "rotary_angles"]
+
+_STRETCH, _MOST_STRETCHES = 256, 64  # positions; of each a quarter of a megabyte at D = 64
 
 
 def inverse_frequencies(rope: RopeSpec, head_size: int, device: torch.device) -> Tensor:
@@ -34,6 +39,34 @@ def rotary_angles(frequencies: Tensor, positions: Tensor) -> tuple[Tensor, Tenso
     angles = positions[..., None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
+
+
+class RotaryTable:
+    """Angles that are looked up, for steps of a few rows: computed for stretches of positions.
+
+    Args:
+        ropes: N of them.
+        head_size: D.
+    """
+
+    def __init__(self, ropes: Sequence[RopeSpec], head_size: int) -> None:
+        device = torch.device("cpu")
+        self._frequencies = [inverse_frequencies(rope, head_size, device) for rope in ropes]
+        self._stretches: dict[int, Any] = {}
+
+    def at(self, positions: Sequence[int]) -> Any:
+        """[N, 2, R, D] float32 numpy: per rope cosine and sine of R positions."""
+        angles = [self._stretch(place // _STRETCH)[:, :, place % _STRETCH] for place in positions]
+        return np.stack(angles, axis=2)
+
+    def _stretch(self, index: int) -> Any:
+        if index not in self._stretches:
+            if len(self._stretches) == _MOST_STRETCHES:
+                self._stretches = {}
+            positions = torch.arange(index * _STRETCH, (index + 1) * _STRETCH)
+            angles = [rotary_angles(some, positions) for some in self._frequencies]
+            self._stretches[index] = torch.stack([torch.stack(pair) for pair in angles]).numpy()
+        return self._stretches[index]
 
 
 def _llama3_frequencies(rope: RopeSpec, frequencies: Tensor) -> Tensor:

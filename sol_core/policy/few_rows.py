@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kernels.cpu_threads import kernel_threads
 from kernels.decode_layer import DTYPES, as_array
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import policy_step_kernel
@@ -18,6 +17,9 @@ from sol_core.batch_scheduling import StepObservation
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import Policy, StepInputs
 from sol_core.policy.price_rule import PriceRule
+
+if TYPE_CHECKING:
+    from kernels.policy_step.cpu import DamageHeads, Encoder, Prices
 
 __all__ = ["FewRowPolicy", "StepState"]
 
@@ -45,20 +47,24 @@ class StepState(NamedTuple):
 class FewRowPolicy:
     """``Policy.logits`` step by step for R rows, with the episode's memory inside.
 
-    The kernel reads the network's own memory: weights that training changes in place and
-    prices that are measured anew count from the next step on.
+    Weights that training changes in place and prices that are measured anew count from the
+    next episode on.
     """
 
     def __init__(
         self, policy: Policy, network: DamageNetwork, kernel: Callable[..., None], num_rows: int
     ) -> None:
-        self._policy, self._kernel = policy, kernel
+        self._policy, self._kernel, self._source = policy, kernel, network
         self._embedding = as_array(policy.embedding)
         self._ends = tuple(as_array(end) for end in policy.ends)
-        self._network: tuple[Any, ...] = (_encoder(network), _heads(network), None)
+        self._parameters = list(network.parameters())
+        self._version = -1
+        self._network: tuple[Any, ...] = ()
+        self._arrays: list[Any] = []  # that the network's table of addresses is of
         steps, width = policy.info.episode_steps, network.encoder.project.out_features
         self._memory = np.empty((2, num_rows, steps, width), np.float32)
         self._rule: PriceRule | None = None
+        self._no_budget = torch.empty(num_rows, 1, 0)
         self._levels = max(len(levels) for levels in policy.levels)
 
     @staticmethod
@@ -111,16 +117,13 @@ class FewRowPolicy:
     def _run(
         self, seen: tuple[Any, ...], tokens: Tensor, state: StepState, step: int
     ) -> tuple[StepInputs, Tensor, Tensor]:
-        if self._policy.rule is not self._rule:
-            self._rule = self._policy.rule
-            self._network = (*self._network[:2], _prices(self._rule))
-        rows = tokens.shape[0]
-        found = (
-            np.empty((rows, self._policy.info.layout.width), np.float32),
-            np.empty((rows, 3), np.float32),
-            np.empty((rows, 3, self._levels), np.float32),
-            np.empty((rows, 3), np.int64),
-        )
+        if step == 0:
+            self._take_over()
+        num_rows, policy = tokens.shape[0], self._policy
+        row = np.empty((num_rows, 1, policy.info.layout.width), np.float32)
+        aims = np.empty((num_rows, 1, 3), np.float32)
+        logits = np.empty((num_rows, 3, self._levels), np.float32)
+        choices = np.empty((num_rows, 3), np.int64)
         self._kernel(
             seen,
             (tokens.numpy(), self._embedding),
@@ -136,38 +139,63 @@ class FewRowPolicy:
             self._network,
             self._memory,
             step,
-            found,
-            kernel_threads(),
+            (row[:, 0], aims[:, 0], logits, choices),
         )
-        row, aims, logits, choices = map(torch.from_numpy, found)
-        inputs = StepInputs(row[:, None], tokens[:, None], aims[:, None, :0], aims[:, None])
-        return inputs, logits, choices
+        inputs = StepInputs(
+            torch.from_numpy(row), tokens[:, None], self._no_budget, torch.from_numpy(aims)
+        )
+        return inputs, torch.from_numpy(logits), torch.from_numpy(choices)
+
+    def _take_over(self) -> None:
+        """Encoder, heads and prices as the kernel takes them, as they are now."""
+        version = sum(parameter._version for parameter in self._parameters)
+        if version != self._version or self._policy.rule is not self._rule:
+            self._version, self._rule = version, self._policy.rule
+            encoder, self._arrays = _encoder(self._source)
+            self._network = encoder, _heads(self._source), _prices(self._rule)
 
 
-def _pair(module: nn.Linear | nn.LayerNorm) -> tuple[Any, Any]:
-    return as_array(module.weight), as_array(module.bias)
-
-
-def _encoder(network: DamageNetwork) -> Any:
+def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
+    """And the arrays that it finds by their addresses."""
+    from kernels.decode_layer.addresses import table_of
     from kernels.policy_step.cpu import Encoder
 
     encoder = network.encoder
-    return Encoder(
-        as_array(encoder.rest_mean),
-        as_array(encoder.rest_scale),
-        _pair(encoder.project),
-        _pair(encoder.attention_norm),
-        _pair(encoder.query_key_value),
-        _pair(encoder.attention_output),
-        _pair(encoder.mlp_norm),
-        _pair(encoder.mlp_in),
-        _pair(encoder.mlp_out),
-        _pair(encoder.final_norm),
-        encoder.num_heads,
+    modules = (
+        encoder.project,
+        encoder.attention_norm,
+        encoder.query_key_value,
+        encoder.attention_output,
+        encoder.mlp_norm,
+        encoder.mlp_in,
+        encoder.mlp_out,
+        encoder.final_norm,
     )
+    maps = [module for module in modules if isinstance(module, nn.Linear)]
+    narrow = dict(zip(maps, _narrowed([module.weight for module in maps]), strict=True))
+    arrays = [as_array(encoder.rest_mean), as_array(encoder.rest_scale)]
+    for module in modules:
+        weight = narrow[module] if isinstance(module, nn.Linear) else module.weight
+        arrays += [as_array(weight), as_array(module.bias)]
+    number = as_array(torch.empty(1, dtype=narrow[maps[0]].dtype))
+    return Encoder(table_of(arrays), number, encoder.num_heads), arrays
 
 
-def _heads(network: DamageNetwork) -> Any:
+def _narrowed(weights: Sequence[Tensor]) -> list[Tensor]:
+    """In float16, as a policy's folder holds them, if that loses nothing; half as much to read."""
+    narrow = [weight.detach().half() for weight in weights]
+    exact = all(
+        bool(half.isfinite().all()) and torch.equal(half.float(), weight)
+        for half, weight in zip(narrow, weights, strict=True)
+    )
+    return narrow if exact else list(weights)
+
+
+def _pair(module: nn.Linear) -> tuple[Any, Any]:
+    return as_array(module.weight), as_array(module.bias)
+
+
+def _heads(network: DamageNetwork) -> DamageHeads:
     from kernels.policy_step.cpu import DamageHeads
 
     return DamageHeads(
@@ -178,7 +206,7 @@ def _heads(network: DamageNetwork) -> Any:
     )
 
 
-def _prices(rule: PriceRule) -> Any:
+def _prices(rule: PriceRule) -> Prices:
     from kernels.policy_step.cpu import Prices
 
     return Prices(*rule.arrays())

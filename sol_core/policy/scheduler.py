@@ -85,7 +85,6 @@ class PolicyScheduler:
         self._few_rows = FewRowPolicy.make(policy, len(budgets))
         self._count = 0
 
-    @torch.no_grad()
     def next_actions(self, observation: StepObservation) -> list[Action]:
         policy, episode = self.policy, self.policy.info.episode_steps
         place = self._count % episode
@@ -96,7 +95,8 @@ class PolicyScheduler:
             self._goals = policy.correction.aims(self._targets, contexts)
         if self._few_rows is None:
             inputs = self._inputs(observation, place, episode)
-            logits, self._cache = policy.logits(inputs, self._cache)
+            with torch.no_grad():
+                logits, self._cache = policy.logits(inputs, self._cache)
             logits = logits.squeeze(1)
             choices = self._choose(logits)
             self._account(choices)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from kernels.decode_layer import few_row_kernels
+from kernels.decode_layer import few_row_kernel
 from sol_core.actions import DENSE, Action
 from sol_core.loading import LanguageModel, load_language_model
 from sol_core.models import FrozenLM
 
 pytestmark = [
     pytest.mark.model,
-    pytest.mark.skipif(few_row_kernels() is None, reason="Numba cannot run here"),
+    pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here"),
 ]
 
 _TEXT = "The lighthouse keeper climbed the stairs every evening before the sun went down. "

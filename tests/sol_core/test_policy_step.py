@@ -69,7 +69,7 @@ def test_steps_equal_the_whole_sequence(
 
 
 @torch.no_grad()
-def test_changed_weights_and_prices_count_from_the_next_step(model: LanguageModel) -> None:
+def test_changed_weights_and_prices_count_from_the_next_episode(model: LanguageModel) -> None:
     policy, other = make_policy(model, seed=1), make_policy(model, seed=2)
     inputs = _inputs(policy, 2, 1)
     fast = FewRowPolicy.make(policy, 2)
@@ -98,3 +98,37 @@ def test_other_policies_and_many_rows_stay_with_torch(model: LanguageModel) -> N
     joint = make_policy(model, PolicyConfig(network="joint", width=16, num_heads=2))
     assert FewRowPolicy.make(joint, 1) is None
     assert FewRowPolicy.make(make_policy(model), 5) is None
+
+
+@torch.no_grad()
+def test_weights_that_float16_holds_are_read_in_float16(model: LanguageModel) -> None:
+    """As a folder stores them; and again in float32 once training has moved them."""
+    policy = make_policy(model)
+    for parameter in policy.network.parameters():
+        parameter.copy_(parameter.half())
+    inputs = _inputs(policy, 2, 1)
+    fast = FewRowPolicy.make(policy, 2)
+    assert fast is not None
+    torch.testing.assert_close(fast.logits(inputs, 0), policy.logits(inputs)[0][:, 0])
+    assert fast._network[0].number.dtype == "int16"
+    policy.network.encoder.project.weight.add_(1e-5)
+    torch.testing.assert_close(fast.logits(inputs, 0), policy.logits(inputs)[0][:, 0])
+    assert fast._network[0].number.dtype == "float32"
+
+
+def test_every_float16_is_widened_exactly() -> None:
+    """Subnormal, negative and largest numbers; infinities are never handed over."""
+    import numba
+
+    from kernels.numba_helpers import widen
+
+    @numba.njit
+    def widened(patterns, numbers):  # type: ignore[no-untyped-def]
+        for i in range(patterns.shape[0]):
+            numbers[i] = widen(patterns[i])
+
+    halves = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    finite = halves[halves.isfinite()]
+    found = torch.empty(finite.shape[0])
+    widened(finite.view(torch.int16).numpy(), found.numpy())
+    assert torch.equal(found, finite.float())

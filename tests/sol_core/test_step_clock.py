@@ -99,27 +99,25 @@ def _places(lm: FrozenLM, rows: int) -> dict[str, tuple[Any, str]]:
     if fast is None:
         layers = {"attention": (lm, "_attend"), "mlp": (lm, "_mlp"), "head": (lm, "logits")}
     else:
-        # Named tuples cannot be patched: a copy that can.
-        kernels: Any = SimpleNamespace(**fast._kernels._asdict())
-        fast._kernels = kernels
-        layers = {
-            "attention": (kernels, "layers"),
-            "mlp": (kernels, "layers"),
-            "head": (fast, "logits"),
-        }
+        layers = dict.fromkeys(("attention", "mlp", "head"), (fast, "_kernel"))
     return {**layers, "policy": (_Dense, "next_actions")}
 
 
 def _slowly(function: Any, part: str, now: list[float]) -> Any:
-    """The function made slow; of the layers' one, only the halves that are this part."""
+    """The function made slow; of the few-row kernel, only what it runs of this part."""
 
     def slow(*arguments: Any, **options: Any) -> Any:
-        halves = arguments[0] if arguments else None
-        if not isinstance(halves, tuple) or ("attention", "mlp")[halves[0] % 2] == part:
+        parts = arguments[0] if arguments else None
+        if not isinstance(parts, tuple) or _part_of(parts[0], arguments[2]) == part:
             now[0] += 1.0
         return function(*arguments, **options)
 
     return slow
+
+
+def _part_of(place: int, model: Any) -> str:
+    layers = model.places.shape[0]
+    return "head" if place == 2 * layers else ("attention", "mlp")[place % 2]
 
 
 class _Dense:

@@ -1,0 +1,60 @@
+"""Arrays that compiled code finds by their addresses; in Numba.
+
+Taking an array apart costs a call from Python about a microsecond once its data has left the
+caches, so many of them come as one table. Whoever makes a table keeps the arrays alive.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+from numba.np.numpy_support import carray
+
+__all__ = ["block_at", "matrix_at", "place_of", "table_of", "vector_at"]
+
+_helper = numba.njit(nogil=True, error_model="numpy")
+
+
+def place_of(array: Any) -> tuple[int, int, int]:
+    """Address, rows and columns; a vector is one row."""
+    rows = array.shape[0] if array.ndim == 2 else 1
+    return array.__array_interface__["data"][0], rows, array.shape[-1]
+
+
+def table_of(arrays: Any) -> Any:
+    """[…, n, 3] int64: ``place_of`` of n arrays, or of nested lists of them."""
+    if isinstance(arrays, np.ndarray):
+        return np.array(place_of(arrays), np.int64)
+    return np.stack([table_of(some) for some in arrays])
+
+
+@intrinsic
+def _pointer(context, address):
+    """An address as a pointer to nothing in particular."""
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), generate
+
+
+@_helper
+def block_at(address, rows, columns, like):
+    """[rows, columns] of the type of the array ``like``."""
+    return carray(_pointer(address), (rows, columns), like.dtype)
+
+
+@_helper
+def matrix_at(place, like):
+    """The array of a ``place_of``."""
+    return block_at(place[0], place[1], place[2], like)
+
+
+@_helper
+def vector_at(place, like):
+    """The vector of a ``place_of``."""
+    return carray(_pointer(place[0]), (place[2],), like.dtype)
