@@ -18,7 +18,7 @@ from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.training.config import PRESETS
 from tests.benchmark_samples import benchmark_result
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.job_samples import (
     evaluation_result,
     metric_row,
@@ -82,11 +82,10 @@ def fill_explore(visitor: Visitor) -> None:
     visitor.set_advanced("Max new tokens", "24")
     visitor.page.get_by_label("Ignore end of text").check(force=True)
     visitor.generate("The keeper of the light wrote down")
-    # Kernels may have to be compiled first, on a busy machine.
     state = visitor.page.locator(".sol-status .sol-state")
-    expect(state).to_have_text("Finished", timeout=120_000)
+    expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
     visitor.tokens.nth(3).click()
-    expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=120_000)
+    expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=WARM_UP_MS)
     visitor.page.locator("summary", has_text="Joint grid").click()
     expect(visitor.page.locator(".is-plane .sol-heat").first).to_be_attached()
 
@@ -96,10 +95,10 @@ def fill_inspect(visitor: Visitor) -> None:
     form.get_by_label("Text", exact=True).fill("The keeper wrote: 12 boats came home. " * 2)
     form.get_by_role("button", name="Inspect", exact=True).click()
     state = visitor.page.locator(".sol-inspect .sol-state").first
-    expect(state).to_have_text("Finished", timeout=120_000)
+    expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
     visitor.page.locator(".sol-inspect .sol-lines .sol-token").nth(3).click()
     expect(visitor.page.locator(".sol-inspect .sol-lens-line").first).to_be_attached(
-        timeout=120_000
+        timeout=WARM_UP_MS
     )
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from app.paths import DataDir
 from app.services import engine_generate, engine_load
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.slow]
 
@@ -33,7 +33,7 @@ def test_the_real_model_answers_and_every_number_is_real(
     visitor.expect_state("Ready")
     visitor.page.get_by_role("radio", name="Dense").check(force=True)
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
-    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=120_000)
+    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
     assert "Paris" in "".join(visitor.texts())
     assert "0.0 %" in visitor.page.locator(".sol-status").inner_text()
 
@@ -42,7 +42,7 @@ def test_the_real_model_answers_and_every_number_is_real(
     first = visitor.run_id()
     visitor.generate(max_new_tokens=24)
     visitor.page.wait_for_url(lambda url: f"run={first}" not in url)
-    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=120_000)
+    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
     expect(visitor.tokens.first).to_be_visible()
     visitor.tokens.nth(2).hover()
     expect(visitor.card).to_contain_text("In the dense row")
@@ -63,7 +63,7 @@ def test_a_real_generation_stops_at_once(
 ) -> None:
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     visitor.generate("Count from one to a thousand:", max_new_tokens=4000)
-    expect(visitor.tokens.nth(5)).to_be_visible(timeout=60_000)
+    expect(visitor.tokens.nth(5)).to_be_visible(timeout=WARM_UP_MS)
     # Counted as it is pressed: on a busy machine the test's own way to the button takes seconds.
     before = visitor.page.get_by_role("button", name="Stop").evaluate(
         """(stop) => {

@@ -4,7 +4,7 @@
 const MEASURES = [["kl", "KL"], ["s", "Surprisal"]];
 
 class LensPanel {
-  // on: {close()}
+  // on: {close(), show()}: closed; something else of it is on show
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -17,7 +17,10 @@ class LensPanel {
     this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "The tokens that followed" });
     this.trailNote = h("p", { class: "sol-hint" });
-    this.measure = this.choice("Cells show", MEASURES, () => this.drawTables());
+    this.measure = this.choice("Cells show", MEASURES, () => {
+      this.drawTables();
+      this.changed();
+    });
     this.joint = this.jointPart();
     this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
     this.tools = h("div", { class: "sol-tools" }, this.export,
@@ -37,6 +40,7 @@ class LensPanel {
       checked: at === 0, onchange: onChange }));
     return {
       get value() { return inputs.find((input) => input.checked).value; },
+      set value(wanted) { inputs.forEach((input) => { input.checked = input.value === wanted; }); },
       element: h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, legend),
         h("div", { class: "sol-pills is-small" }, options.map(([, text], at) =>
           h("label", { class: "sol-pill" }, inputs[at], h("span", {}, text))))),
@@ -45,11 +49,11 @@ class LensPanel {
 
   jointPart() {
     this.bits = h("select", { class: "sol-input", id: uniqueId("field"),
-      onchange: () => this.askPlane() });
+      onchange: () => { this.askPlane(); this.changed(); } });
     this.planeState = h("span", { class: "sol-muted", role: "status" });
     this.plane = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "Joint grid" });
-    return h("details", { class: "sol-lens-joint", ontoggle: () => this.askPlane() },
+    return h("details", { class: "sol-lens-joint", ontoggle: () => { this.askPlane(); this.changed(); } },
       h("summary", {}, "Joint grid", h("small", {}, "attention × channels, computed when opened")),
       h("div", { class: "sol-lens-part-head" },
         h("label", { for: this.bits.id }, "At"), this.bits, this.planeState), this.plane);
@@ -91,6 +95,24 @@ class LensPanel {
     const { run, index, which } = this.wanted;
     const bits = this.joint.open && this.planeRows ? this.bits.value : "";
     return `${run.id}:${index}:${which.row ?? ""}:${bits}`;
+  }
+
+  // What of it is on show, as the address says it: what cells show, and an open joint grid's bits.
+  // null: as it opens.
+  get shown() {
+    const parts = [this.measure.value, this.joint.open && this.bits.value].filter(Boolean);
+    return String(parts) === MEASURES[0][0] ? null : parts.join(".");
+  }
+
+  set shown(text) {
+    const [measure, bits] = (text ?? "").split(".");
+    this.measure.value = MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0];
+    this.joint.open = Boolean(bits);
+    this.wantedBits = Number(bits);
+  }
+
+  changed() {
+    if (this.view) this.on.show?.();
   }
 
   // Bit widths that there is a joint grid of.
@@ -147,12 +169,14 @@ class LensPanel {
       + "sums in another order, or of another precision, chose other pages or channels." : "Every level of one axis, the others as taken. Dashed: this step dense.");
     const choices = this.bitChoices();
     this.bits.replaceChildren(...choices.map((bits) => h("option", { value: bits }, count(bits, "bit"))));
-    this.bits.value = choices[nearest(choices, view.taken.a[2])];
+    this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.a[2])];
+    this.wantedBits = null;
     show(this.export, true);
     this.drawTables();
     show(this.body, true);
     this.body.classList.remove("is-old");
     this.askPlane();
+    this.changed();
   }
 
   drawTables() {
