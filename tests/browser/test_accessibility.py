@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 import sol_core.policy
 from app.paths import DataDir
@@ -18,6 +17,7 @@ from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.training.config import PRESETS
 from tests.benchmark_samples import benchmark_result
+from tests.browser.axe import violations
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.job_samples import (
     evaluation_result,
@@ -44,10 +44,6 @@ TABS = (
     "History",
     "Learn",
 )
-
-# Faults of Gradio's own page, by axe rule and the start of the selector, each with its report.
-# None in 6.31 with axe-core 4.12; add (rule, selector, link to the report) when one appears.
-UPSTREAM: tuple[tuple[str, str, str], ...] = ()
 
 
 @pytest.fixture
@@ -114,17 +110,6 @@ FILL: dict[str, Callable[[Visitor], None]] = {
     "Inspect": fill_inspect,
     "Learn": fill_learn,
 }
-
-
-def violations(page: Page) -> Iterator[str]:
-    """What axe finds and no report explains, one line each."""
-    for found in Axe().run(page).response["violations"]:
-        for node in found["nodes"]:
-            selector = str(node["target"][0])
-            if not any(
-                found["id"] == rule and selector.startswith(start) for rule, start, _ in UPSTREAM
-            ):
-                yield f"{found['id']}: {selector}: {node['failureSummary']}"
 
 
 @pytest.mark.parametrize(

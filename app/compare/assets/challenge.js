@@ -29,7 +29,8 @@ class ChallengePage {
     this.duel = new TokenDuel({ enter: (index) => this.mark(index), leave: () => this.mark(null) });
     this.board = new ScoreBoard({ take: (entry) => this.load(entry.actions),
       remove: (entry) => this.question.ask("Its schedule is lost with it.",
-        () => this.remove(entry)) });
+        () => this.remove(entry)) },
+    exportMenu(api, "scoreboard", () => this.challenge.id, (message) => this.say(message, "bad"), "Export the scoreboard"));
     this.results = [this.table.element, this.duel.element, this.board.element];
     this.element = this.build();
     this.listen();

@@ -72,8 +72,9 @@ function showTab(trigger, name) {
 }
 
 // Opens a thing in its tab, which may not be there yet: tabs are made when they are first shown.
-function openInTab(part, id, show) {
-  setAddress({ ...(id !== askedFor(part) && noPlace(part)), [part]: id, tab: TAB_OF[part] }, true);
+// places: of a run, where to look in it.
+function openInTab(part, id, show, places = {}) {
+  setAddress({ ...(id !== askedFor(part) && noPlace(part)), [part]: id, ...places, tab: TAB_OF[part] }, true);
   dispatchEvent(new CustomEvent(`sol:open-${part}`, { detail: id }));
   show(TAB_OF[part]);
 }

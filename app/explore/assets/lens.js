@@ -25,13 +25,33 @@ class LensPanel {
     this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
     this.tools = h("div", { class: "sol-tools" }, this.export,
       h("button", { type: "button", class: "sol-chip", onclick: () => this.close() }, "Close"));
-    this.body = h("div", { class: "sol-lens-body", hidden: true }, this.curves,
+    this.body = h("div", { class: "sol-lens-body", hidden: true },
+      h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
+        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "Every level"), this.saveMenu("Every level", this.curves)),
+        this.curves),
       h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
         h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"),
-          this.measure.element), this.trails, this.trailNote), this.joint);
+          this.saveMenu("The next tokens", this.trails), this.measure.element), this.trails, this.trailNote), this.joint);
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again, this.tools),
       this.message, this.body);
+  }
+
+  // holder: of the drawing or the table.
+  saveMenu(title, holder) {
+    return imageMenu(title, (form) => {
+      const about = `${this.token.textContent}${this.measured(holder)}`;
+      return pictureOf(holder.querySelector("table") ?? holder, `${title}: ${about}`, form);
+    }, (message) => this.say(message));
+  }
+
+  // What a table's cells are, for its picture's title.
+  measured(holder) {
+    if (holder === this.curves) return "";
+    const { measure } = this;
+    const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
+    const isChange = holder === this.trails && measure.value === "s";
+    return `${bits}, ${isChange ? "change of surprisal" : measure.value === "s" ? "surprisal" : "KL to dense"}, nats`;
   }
 
   choice(legend, options, onChange) {
@@ -56,7 +76,8 @@ class LensPanel {
     return h("details", { class: "sol-lens-joint", ontoggle: () => { this.askPlane(); this.changed(); } },
       h("summary", {}, "Joint grid", h("small", {}, "attention × channels, computed when opened")),
       h("div", { class: "sol-lens-part-head" },
-        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState), this.plane);
+        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState,
+        this.saveMenu("Joint grid", this.plane)), this.plane);
   }
 
   close() {
@@ -117,7 +138,7 @@ class LensPanel {
 
   // Bit widths that there is a joint grid of.
   bitChoices() {
-    return this.levels[2];
+    return this.view.imported?.bits ?? this.levels[2];
   }
 
   say(text) {
@@ -165,9 +186,12 @@ class LensPanel {
     this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
       view.axes[at], shares?.[at] ?? null, shared).element));
     const away = isNumber(row.s) ? Math.abs(row.s - view.taken.s) : 0;
-    this.say(away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
+    const { imported } = view;
+    this.say(imported ? `Imported: ${modelName(imported.model)} in ${imported.dtype} found this elsewhere.`
+      : away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
       + "sums in another order, or of another precision, chose other pages or channels." : "Every level of one axis, the others as taken. Dashed: this step dense.");
     const choices = this.bitChoices();
+    show(this.joint, choices.length > 0);
     this.bits.replaceChildren(...choices.map((bits) => h("option", { value: bits }, count(bits, "bit"))));
     this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.a[2])];
     this.wantedBits = null;
@@ -195,7 +219,7 @@ class LensPanel {
   }
 
   async askPlane() {
-    if (!this.joint.open || !this.view) return;
+    if (!this.joint.open || this.joint.hidden || !this.view) return;
     const { turn } = this;
     const bits = Number(this.bits.value);
     setText(this.planeState, "Decoding…");

@@ -76,7 +76,20 @@ class HistoryPage {
   }
 
   open(id, kind) {
+    if (kind === "lens") return this.openLens(id);
     openInTab(IN_ADDRESS[kind] ?? "run", id, this.showTab);
+  }
+
+  // id: RUN:TOKEN:ROW:BITS, as in Python; the token counts from 0 there.
+  openLens(id) {
+    const [run, index, row, bits] = id.split(":");
+    const part = row === "" ? "run" : "inspection";
+    const names = LOOK_NAMES[part];
+    openInTab(part, run, this.showTab, {
+      [names.token]: [Number(index) + 1, row].filter((one) => one !== "").join("."),
+      [names.lens]: bits && `kl.${bits}`,
+      ...(row && { [names.row]: row }),
+    });
   }
 
   async import(file) {
