@@ -1,14 +1,14 @@
-"""axe over every tab with something on it, in both themes and on a narrow screen."""
+"""axe over every tab with something on it, in both themes, and every width from a phone's to 4k."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 import sol_core.policy
 from app.paths import DataDir
@@ -112,6 +112,19 @@ FILL: dict[str, Callable[[Visitor], None]] = {
 }
 
 
+def overflows(page: Page) -> Iterator[str]:
+    """The widths, from a phone's to 4k, at which the page scrolls sideways."""
+    before = page.viewport_size
+    for width in (360, 768, 1280, 2560, 3840):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(200)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > width:
+            yield f"{wide} px at a width of {width}"
+    if before is not None:
+        page.set_viewport_size(before)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -120,7 +133,9 @@ FILL: dict[str, Callable[[Visitor], None]] = {
     ],
     ids=["light", "dark and narrow"],
 )
-def test_axe_finds_nothing_on_any_tab(server: Server, visit: Visit, options: Any) -> None:
+def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(
+    server: Server, visit: Visit, options: Any
+) -> None:
     visitor = visit(server, reduced_motion="reduce", **options)
     found: list[str] = []
     for tab in TABS:
@@ -128,4 +143,5 @@ def test_axe_finds_nothing_on_any_tab(server: Server, visit: Visit, options: Any
         FILL.get(tab, lambda visitor: None)(visitor)
         visitor.page.wait_for_timeout(400)
         found += [f"{tab}: {line}" for line in violations(visitor.page)]
+        found += [f"{tab}: {line}" for line in overflows(visitor.page)]
     assert found == [], "\n".join(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,14 @@ def test_a_schedule_is_painted_with_keys_scored_and_found_again(
     expect(board).to_contain_text(HOSTILE)
     expect(board).not_to_contain_text("beats the policy")
     expect(scores).to_contain_text("As good as the policy")
+
+    page.get_by_role("button", name="Export the scoreboard").click()
+    assert page.get_by_role("button", name="Web page").locator("visible=true").count() == 0
+    with visitor.page.expect_download() as download:
+        page.get_by_role("button", name="JSON").locator("visible=true").click()
+    document = json.loads(download.value.path().read_text("utf-8"))
+    assert document["format"] == "sol-explorer-scoreboard"
+    assert [one["name"] for one in document["attempts"]] == [HOSTILE]
 
     painted = schedule(page)
     visitor.page.reload()

@@ -198,6 +198,47 @@ def test_an_inspections_lens_is_exported_with_its_joint_grid(
     alone.context.close()
 
 
+def test_a_lens_is_imported_where_another_model_is_and_saved_as_pictures(
+    serve: Serve, server: Server, visit: Visit, tmp_path: Path
+) -> None:
+    made = finished(server, visit)
+    made.tokens.nth(5).click()
+    panel(made).locator("summary", has_text="Joint grid").click()
+    expect(panel(made).locator(".is-plane .sol-heat")).to_have_count(130, timeout=WARM_UP_MS)
+    said = panel(made).get_by_role("slider").first.get_attribute("aria-valuetext")
+    file = tmp_path / "lens.json"
+    made.page.keyboard.press("Escape")
+    for title in ("Every level", "The next tokens", "Joint grid"):
+        for form, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+            panel(made).get_by_role("button", name=f"{title}: save as an image").click()
+            with made.page.expect_download() as download:
+                panel(made).get_by_role("button", name=form, exact=True).click()
+            data = download.value.path().read_bytes()
+            assert data.startswith(begins)
+            if form == "SVG":
+                assert b"token 6" in data
+                assert b"var(" not in data  # it stands alone
+                assert b"color-mix" not in data
+    panel(made).get_by_role("button", name="Export this what if").click()
+    with made.page.expect_download() as download:
+        panel(made).get_by_role("button", name="JSON").click()
+    download.value.save_as(file)
+
+    other = visit(serve(FakeEngine(step_s=0.001), folder="elsewhere"))
+    other.tab("History")
+    with other.page.expect_file_chooser() as chooser:
+        other.page.get_by_role("button", name="Import a file").click()
+    chooser.value.set_files(file)
+    expect(other.tokens).to_have_count(TOKENS)
+    for _ in range(2):  # and after a reload
+        expect(panel(other)).to_contain_text("Imported: fake-model in float32")
+        expect(panel(other).get_by_role("slider").first).to_have_attribute("aria-valuetext", said)
+        expect(panel(other).locator(".is-plane .sol-heat")).to_have_count(130)
+        expect(panel(other).get_by_label("At", exact=True).locator("option")).to_have_count(1)
+        expect(other.tokens.nth(5)).to_have_class(re.compile("is-picked"))
+        other.page.reload()
+
+
 def test_what_cannot_be_looked_into_says_why(
     server: Server, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

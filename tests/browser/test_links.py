@@ -237,3 +237,14 @@ def test_a_search_of_the_history_is_in_the_address(serve: Serve, visit: Visit) -
     search.fill("")
     expect(rows).to_have_count(2)
     assert "search" not in query_of(visitor.page)
+
+
+def test_a_start_asks_for_its_home_once(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine()))
+    visitor.expect_state("Ready")
+    asked: list[str] = []
+    visitor.page.on("request", lambda request: asked.append(request.post_data or ""))
+    visitor.page.reload()
+    visitor.expect_state("Ready")
+    visitor.page.wait_for_timeout(600)
+    assert sum('"fn_name":"home"' in one for one in asked) == 1

@@ -38,7 +38,7 @@ function imageMenu(title, image, fail) {
       fail(error.message);
     }
   } }));
-  return menu(downloadIcon(), items, `${title}: save as an image`);
+  return fill(menu(downloadIcon(), items, `${title}: save as an image`), { class: "sol-menu sol-image-menu" }, []);
 }
 
 const downloadIcon = () => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true",

@@ -41,7 +41,11 @@ class LensPanel {
   saveMenu(title, holder) {
     return imageMenu(title, (form) => {
       const about = `${this.token.textContent}${this.measured(holder)}`;
-      return pictureOf(holder.querySelector("table") ?? holder, `${title}: ${about}`, form);
+      const { scrollLeft } = holder;
+      holder.scrollLeft = 0; // the first column lies over others where a table is scrolled
+      const image = pictureOf(holder.querySelector("table") ?? holder, `${title}: ${about}`, form);
+      holder.scrollLeft = scrollLeft;
+      return image;
     }, (message) => this.say(message));
   }
 
