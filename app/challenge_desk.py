@@ -19,7 +19,7 @@ from app.policy_library import PolicyLibrary
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError
-from storage import ChallengeRecord, ChallengeStore
+from storage import AttemptRecord, ChallengeRecord, ChallengeStore
 
 if TYPE_CHECKING:
     from sol_core.arena import Arena, Passage, ScheduleScore
@@ -34,6 +34,7 @@ __all__ = [
     "ChallengeDesk",
     "ChallengeRequest",
     "actions_of",
+    "beats_policy",
     "grid_of",
     "mean",
     "pieces_of",
@@ -43,6 +44,7 @@ MIN_STEPS, MAX_STEPS = 16, 64  # tokens to paint
 MIN_CONTEXT = 8  # tokens before them
 MAX_TOKENS = 512
 NUM_RANDOM = 10
+_TIE = 1e-9  # nats; the same schedule in the same batch has the same numbers
 SEED = 0
 YOU, POLICY, STATIC, RANDOM = "you", "policy", "static", "random"
 
@@ -203,6 +205,12 @@ def actions_of(score: Mapping[str, Any]) -> tuple[Action, ...]:
 def grid_of(record: Mapping[str, Any]) -> ActionGrid:
     """The action grid of a challenge."""
     return config_from_dict(ActionGrid, record["grid"])
+
+
+def beats_policy(attempt: AttemptRecord, measure: str) -> bool:
+    """Whether the policy of the same batch did worse; measure: "kl" or "nll"."""
+    mine: float = getattr(attempt, measure)
+    return bool(mine < attempt.record[POLICY][measure] - _TIE)
 
 
 def mean(values: Sequence[float]) -> float:

@@ -21,7 +21,7 @@ from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.lens import Lens
-    from storage import RunKind
+    from storage import LookStore, RunKind
 
 __all__ = ["LensDesk"]
 
@@ -29,10 +29,14 @@ AnswerT = TypeVar("AnswerT")
 
 
 class LensDesk:
-    """Looks into runs, one at a time on the model; keeps the lens of the run last looked into."""
+    """Looks into runs, one at a time on the model; keeps the lens of the run last looked into.
 
-    def __init__(self, runs: GenerationRuns) -> None:
+    A look that came in a file is shown as it came, whichever model is loaded.
+    """
+
+    def __init__(self, runs: GenerationRuns, imported: LookStore) -> None:
         self._runs = runs
+        self._imported = imported
         # Run id and row, model, lens.
         self._kept: tuple[tuple[str, int | None], Any, Lens] | None = None
 
@@ -41,19 +45,29 @@ class LensDesk:
 
         Args:
             row: of an inspection; None for a generation.
+        Returns: with "imported": {"model", "dtype", "bits" of the joint grids that there are} of
+            a look that came in a file, else None.
         Raises: AppError for a run that goes on, or that another model made; SolError.
         """
-        return page_lens(self.record(owner, run_id, index, row).view)
+        found = self._found(owner, run_id, index, row)
+        if found is None:
+            return page_lens(self.record(owner, run_id, index, row).view) | {"imported": None}
+        bits = [] if found.bit_width is None else [found.bit_width]
+        about = {"model": found.model, "dtype": found.dtype, "bits": bits}
+        return page_lens(found.view) | {"imported": about}
 
     def plane(
         self, owner: str, run_id: str, index: int, bit_width: int, row: int | None = None
     ) -> dict[str, Any]:
         """The joint grid of attention and channels at one bit width, rows as in ``look``.
 
-        Raises: as ``look``.
+        Raises: as ``look``; AppError for a look that came in a file without this joint grid.
         """
-
-        lines = self._ask(owner, run_id, row, lambda lens, _: _plane(lens, index, bit_width))
+        found = self._found(owner, run_id, index, row)
+        if found is None:
+            lines = self._ask(owner, run_id, row, lambda lens, _: _plane(lens, index, bit_width))
+        else:
+            lines = found.at(bit_width).plane or []
         return {"rows": [[page_lens_row(one) for one in line] for line in lines]}
 
     def record(
@@ -64,23 +78,30 @@ class LensDesk:
         row: int | None = None,
         bit_width: int | None = None,
     ) -> Look:
-        """The look in full, with the joint grid of a bit width where one is named.
+        """What the loaded model sees, with the joint grid of a bit width where one is named.
 
         Raises: as ``look``.
         """
 
         def ask(lens: Lens, model: Any) -> Look:
             plane = None if bit_width is None else _plane(lens, index, bit_width)
-            return Look(model.dtype_name, lens.look(index).to_dict(), plane)
+            view = lens.look(index).to_dict()
+            return Look(model.name, model.dtype_name, view, bit_width, plane)
 
         return self._ask(owner, run_id, row, ask)
+
+    def _found(self, owner: str, run_id: str, index: int, row: int | None) -> Look | None:
+        record = self._imported.find(run_id, index, row)
+        if record is None:
+            return None
+        self._runs.ended(owner, run_id, _kind(row))  # refuses what this visitor may not see
+        return Look.from_dict(record)
 
     def _ask(
         self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens, Any], AnswerT]
     ) -> AnswerT:
         # Refuses, before it waits, what this visitor may not see.
-        kind: RunKind = "generation" if row is None else "inspection"
-        view = self._runs.ended(owner, run_id, kind)
+        view = self._runs.ended(owner, run_id, _kind(row))
         return self._runs.with_model(
             owner, lambda model: ask(self._lens(model, owner, run_id, row, view), model)
         )
@@ -99,6 +120,10 @@ class LensDesk:
             lens = _lens_of_inspection(model, view["run"], view["prefill"], rows, row)
         self._kept = (wanted, model, lens)
         return lens
+
+
+def _kind(row: int | None) -> RunKind:
+    return "generation" if row is None else "inspection"
 
 
 def _plane(lens: Lens, index: int, bit_width: int) -> list[list[dict[str, Any]]]:

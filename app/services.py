@@ -91,7 +91,7 @@ def build_services(
         store=store,
         loader=loader,
         runs=runs,
-        lens=LensDesk(runs),
+        lens=LensDesk(runs, store.looks),
         experiments=experiments,
         challenges=ChallengeDesk(runs, store.challenges, policies),
         is_shared=is_space(),

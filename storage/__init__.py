@@ -1,8 +1,9 @@
 """Runs, jobs and challenges in SQLite. Knows SQLAlchemy and the standard library only.
 
 ``open_store(path)`` gives a ``Store``; ``Store.runs`` keeps generation runs and their token
-events, ``Store.jobs`` background jobs, ``Store.challenges`` texts scheduled by hand. Every
-error is a ``StorageError``; see ``storage.errors`` for the leaves.
+events, ``Store.jobs`` background jobs, ``Store.challenges`` texts scheduled by hand,
+``Store.looks`` imported looks at a token. Every error is a ``StorageError``; see
+``storage.errors`` for the leaves.
 """
 
 from storage.challenges import AttemptRecord, ChallengeRecord, ChallengeStore
@@ -18,6 +19,7 @@ from storage.errors import (
 )
 from storage.job_records import JobControl, JobKind, JobRecord, JobStatus
 from storage.jobs import JobStore
+from storage.looks import LookStore
 from storage.records import RunKind, RunRecord, RunStatus
 from storage.runs import RunStore
 from storage.store import Store, open_store
@@ -37,6 +39,7 @@ __all__ = [
     "JobStateError",
     "JobStatus",
     "JobStore",
+    "LookStore",
     "NotFoundError",
     "RunKind",
     "RunRecord",

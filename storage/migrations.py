@@ -157,6 +157,22 @@ MIGRATIONS: tuple[Migration, ...] = (
         "kinds of runs",
         ("ALTER TABLE runs ADD COLUMN kind TEXT NOT NULL DEFAULT 'generation'",),
     ),
+    Migration(
+        5,
+        "looks through the lens that came in a file",
+        (
+            # row is -1 for a generation.
+            """
+            CREATE TABLE looks (
+                run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+                idx INTEGER NOT NULL,
+                row INTEGER NOT NULL,
+                record BLOB NOT NULL,
+                PRIMARY KEY (run_id, idx, row)
+            )
+            """,
+        ),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number

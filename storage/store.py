@@ -12,6 +12,7 @@ from storage.database import BUSY_TIMEOUT_S, Database
 from storage.errors import DatabaseWriteError
 from storage.inspection import set_aside_if_corrupt
 from storage.jobs import JobStore
+from storage.looks import LookStore
 from storage.migrations import migrate
 from storage.mounts import network_notice
 from storage.runs import RunStore
@@ -30,6 +31,7 @@ class Store:
         runs: the generation runs.
         jobs: training and evaluation in the background.
         challenges: texts scheduled by hand, and their scoreboards.
+        looks: what came in a file of a look into a run's token.
     """
 
     def __init__(self, database: Database, notices: tuple[str, ...]) -> None:
@@ -38,6 +40,7 @@ class Store:
         self.runs = RunStore(database)
         self.jobs = JobStore(database)
         self.challenges = ChallengeStore(database)
+        self.looks = LookStore(database)
         self._database = database
 
     def close(self) -> None:

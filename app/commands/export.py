@@ -1,4 +1,4 @@
-"""``launch.py export RUN``: what was saved as one HTML page, as JSON or as CSV."""
+"""``launch.py export THING``: what was saved as one HTML page, as JSON or as CSV."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "write a saved run or a comparison of two as one HTML page, as JSON or as CSV"
+HELP = "write a saved run, a comparison of two or a scoreboard as HTML page, JSON or CSV"
 FORMS = ("html", "json", "csv")
 NEWEST_SHOWN = 5
 
@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "thing",
         metavar="RUN",
         help="id of a generation or an inspection as History shows it, two ids of generations "
-        "with a comma (ID1,ID2) to compare them, or a link to any of them",
+        "with a comma (ID1,ID2) to compare them, id of an imported lens, id of a challenge for its "
+        "scoreboard (json or csv), or a link to any of them",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help='file to write; "-" is stdout')
     parser.add_argument(

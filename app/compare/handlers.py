@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import Any
 
 from app.challenge_desk import ChallengeRequest
@@ -21,12 +20,6 @@ __all__ = ["HANDLERS"]
 
 MAX_NAME = 40  # characters
 BOARD_LENGTH = 20
-
-
-def compare_home(services: Services, request: Request) -> dict[str, Any]:
-    """State of the model."""
-    owner_of(request)
-    return {"model": asdict(services.loader.status())}
 
 
 def start_pair(services: Services, request: Request) -> dict[str, Any]:
@@ -116,7 +109,6 @@ _BORROWED = {
 HANDLERS: dict[str, Handler] = _BORROWED | {
     handler.__name__: handler
     for handler in (
-        compare_home,
         start_pair,
         compare_runs,
         set_up_challenge,

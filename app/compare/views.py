@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.challenge_desk import NUM_RANDOM, Attempt, actions_of, grid_of, mean
+from app.challenge_desk import NUM_RANDOM, Attempt, actions_of, beats_policy, grid_of, mean
 from app.views import finite, iso
 from storage import AttemptRecord, ChallengeRecord
 
@@ -18,7 +18,6 @@ LABELS = {
     "static": "Static",
     "random": f"Best of {NUM_RANDOM} random",
 }
-_TIE = 1e-9  # nats; the same schedule in the same batch has the same numbers
 
 
 def challenge_view(challenge: ChallengeRecord, best: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -78,8 +77,8 @@ def board_view(attempts: Sequence[AttemptRecord], owner: str, *, all_mine: bool)
             "name": attempt.name,
             "kl": finite(attempt.kl),
             "nll": finite(attempt.nll),
-            "beats": attempt.kl < attempt.record["policy"]["kl"] - _TIE,
-            "beats_nll": attempt.nll < attempt.record["policy"]["nll"] - _TIE,
+            "beats": beats_policy(attempt, "kl"),
+            "beats_nll": beats_policy(attempt, "nll"),
             "actions": attempt.schedule["actions"],
             "created_at": iso(attempt.created_at),
             "mine": attempt.owner == owner,

@@ -33,6 +33,7 @@ _SCRIPTS = (
     "tokens.js",
     "card.js",
     "card_policy.js",
+    "picture.js",
     "lens_plot.js",
     "lens_tables.js",
     "lens.js",

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from app.errors import AppError
-from app.explore.handlers import list_policies, stop_run
 from app.explore.settings import checked_prompt
 from app.inspect.settings import config_from_settings, settings_from_config
 from app.page_calls import Handler, Request, field, owner_of
+from app.run_calls import RunCalls
 from app.services import Services
 from app.views import iso, run_title
 from sol_core.config import GenerationConfig, config_from_dict
 from sol_core.inspection import InspectionConfig
-from storage import RunKind
 
 __all__ = ["HANDLERS"]
 
-KIND: RunKind = "inspection"
 NUM_SAVED = 50
-
-
-def home(services: Services, request: Request) -> dict[str, Any]:
-    """State of the model, and this visitor's unfinished inspection, which a reload takes up."""
-    return {
-        "model": asdict(services.loader.status()),
-        "active": services.runs.active(owner_of(request), KIND),
-    }
-
-
-def retry_model(services: Services, request: Request) -> dict[str, Any]:
-    """Load the model again after a failure."""
-    services.loader.retry()
-    return home(services, request)
 
 
 def saved_runs(services: Services, request: Request) -> dict[str, Any]:
@@ -69,43 +53,8 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     return {"run_id": services.runs.start(owner, text, config)}
 
 
-def poll_run(services: Services, request: Request) -> dict[str, Any]:
-    """Rows from the cursor on; the first answer also says what the inspection is."""
-    cursor, run_id = max(0, field(request, "cursor", int)), field(request, "run_id", str)
-    view = services.runs.poll(owner_of(request), run_id, cursor, KIND)
-    if view["status"] == "loading":
-        view["model"] = asdict(services.loader.status())
-    if run := view.get("run"):
-        run["settings"] = settings_from_config(run["config"])
-    return view
-
-
-def look_at_token(services: Services, request: Request) -> dict[str, Any]:
-    """One token of a row under every level of every axis, and what it did to the next."""
-    run_id, index = field(request, "run_id", str), field(request, "index", int)
-    return services.lens.look(owner_of(request), run_id, index, field(request, "row", int))
-
-
-def look_at_plane(services: Services, request: Request) -> dict[str, Any]:
-    """The joint grid of attention and channels of one token, at one bit width."""
-    run_id, index = field(request, "run_id", str), field(request, "index", int)
-    bits, row = field(request, "bits", int), field(request, "row", int)
-    return services.lens.plane(owner_of(request), run_id, index, bits, row)
-
-
-HANDLERS: dict[str, Handler] = {
-    handler.__name__: handler
-    for handler in (
-        home,
-        retry_model,
-        saved_runs,
-        start_inspection,
-        poll_run,
-        stop_run,
-        look_at_token,
-        look_at_plane,
-        list_policies,
-    )
+HANDLERS: dict[str, Handler] = RunCalls("inspection", settings_from_config).handlers() | {
+    handler.__name__: handler for handler in (saved_runs, start_inspection)
 }
 
 

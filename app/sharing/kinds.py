@@ -26,17 +26,25 @@ from app.sharing.generation_csv import csv_of_generation
 from app.sharing.generation_document import GENERATION, RUN_FORMAT, RUN_VERSION
 from app.sharing.inspection_csv import csv_of_inspection
 from app.sharing.inspection_document import INSPECTION, INSPECTION_FORMAT, INSPECTION_VERSION
-from app.sharing.lens_export import (
+from app.sharing.lens_document import (
     LENS_FORMAT,
-    LENS_VERSION,
-    csv_of_lens,
+    LENS_FORMAT_VERSION,
     document_of_lens,
-    is_lens_id,
-    page_of_lens,
-    title_of_lens,
+    import_lens,
 )
+from app.sharing.lens_export import csv_of_lens, page_of_lens
+from app.sharing.lens_source import is_lens_id, looked_at, title_of_lens
 from app.sharing.run_document import RunDocument, ended_run
 from app.sharing.run_pages import page_of_generation, page_of_inspection
+from app.sharing.scoreboard import (
+    NO_IMPORT,
+    SCOREBOARD_FORMAT,
+    SCOREBOARD_VERSION,
+    csv_of_scoreboard,
+    document_of_scoreboard,
+    is_challenge_id,
+    title_of_scoreboard,
+)
 from app.sharing.source import ModelCalls, Source
 from app.views import whole_characters
 from storage import NotFoundError, RunRecord, Store
@@ -74,7 +82,7 @@ class Kind:
         owns: whether an id is that of one of this kind.
         title: what to call the thing with this id.
         write: its document, without the envelope.
-        texts: its further forms, such as "csv", as text.
+        texts: its further forms, such as "csv", as text; some kinds have no page.
         read: check a document, save it for an owner, return the new id; or, of what cannot be
             imported, a sentence that says why.
     """
@@ -143,13 +151,23 @@ KINDS: dict[str, Kind] = {
     ),
     "lens": Kind(
         LENS_FORMAT,
-        LENS_VERSION,
+        LENS_FORMAT_VERSION,
         address=None,
         owns=lambda store, thing_id: is_lens_id(thing_id),
         title=title_of_lens,
-        write=document_of_lens,
+        write=lambda source, thing_id: document_of_lens(looked_at(source, thing_id), source.store),
         texts={"csv": csv_of_lens, "html": page_of_lens},
-        read="a lens is not imported but made again from its run: open that and choose the token",
+        read=import_lens,
+    ),
+    "scoreboard": Kind(
+        SCOREBOARD_FORMAT,
+        SCOREBOARD_VERSION,
+        address=("challenge", "compare"),
+        owns=is_challenge_id,
+        title=title_of_scoreboard,
+        write=document_of_scoreboard,
+        texts={"csv": csv_of_scoreboard},
+        read=NO_IMPORT,
     ),
 }
 
@@ -202,12 +220,14 @@ def export(
     Raises: DocumentError for a kind or form that there is not; NotFoundError; AppError for a
         thing that is not finished.
     """
-    if kind not in KINDS or form not in FORMS:
+    chosen = KINDS.get(kind)
+    forms = FORMS if chosen is None else ("json", *chosen.texts)
+    if chosen is None or form not in forms:
         raise DocumentError(
             f"a {kind} cannot be exported as {form}: kinds are {', '.join(KINDS)}, "
-            f"forms are {', '.join(FORMS)}"
+            f"forms are {', '.join(forms)}"
         )
-    chosen, source = KINDS[kind], Source(store, model)
+    source = Source(store, model)
     if form == "json":
         head = {"format": chosen.format, "version": chosen.version}
         # ASCII only: text that no UTF-8 can hold (half characters) survives as well.

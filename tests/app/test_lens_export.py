@@ -21,6 +21,7 @@ from app.paths import DataDir
 from app.services import Services, build_services, engine_generate
 from app.sharing import export, import_document, kind_of
 from app.sharing.handlers import EXPORT_HANDLERS
+from storage import NotFoundError, open_store
 from tests.app.waiting import wait_until
 from tests.tiny_language_model import make_language_model
 
@@ -86,7 +87,7 @@ def exported(call: Call, thing: str, form: str) -> str:
 
 def test_json_is_the_look_in_full(call: Call, run_id: str) -> None:
     document = json.loads(exported(call, f"{run_id}:2::", "json"))
-    assert (document["format"], document["version"]) == ("sol-explorer-lens", 1)
+    assert (document["format"], document["version"]) == ("sol-explorer-lens", 2)
     lens = document["lens"]
     shown = call("look_at_token", run_id=run_id, index=2)
     assert (lens["run_id"], lens["run_kind"], lens["row"]) == (run_id, "generation", None)
@@ -151,7 +152,110 @@ def test_what_is_no_lens(call: Call, services: Services, run_id: str, inspection
     assert kind_of(services.store, f"{run_id}:2::") == "lens"
 
 
-def test_a_lens_is_made_again_and_not_imported(call: Call, services: Services, run_id: str) -> None:
+@pytest.mark.parametrize("kind", ["generation", "inspection"])
+def test_an_imported_lens_is_what_was_exported_whatever_model_is_here(
+    call: Call, services: Services, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    run_id = request.getfixturevalue("run_id" if kind == "generation" else "inspection_id")
+    rest = "2::8" if kind == "generation" else "2:1:8"
+    look = "look_at_token" if kind == "generation" else "look_at_inspected"
+    row = {} if kind == "generation" else {"row": 1}
+    data = exported(call, f"{run_id}:{rest}", "json").encode()
+    shown = call(look, run_id=run_id, index=2, **row)
+
+    kind_made, made = import_document(services.store, "b" * 32, data)
+    new_run = made.split(":")[0]
+    assert (kind_made, made) == ("lens", f"{new_run}:{rest}")
+    assert services.store.runs.get(new_run).owner == "b" * 32
+    again = call(look, run_id=new_run, index=2, **row)
+    about = {"model": "tiny", "dtype": "float32", "bits": [8]}
+    assert again == shown | {"imported": about}
+    assert call(look, run_id=new_run, index=3, **row)["imported"] is None  # seen here
+    # Another machine, without a model: every form of the file is there, the JSON to the digit.
+    with open_store(tmp_path / "other.sqlite3") as other:
+        _, elsewhere = import_document(other, ANNA, data)
+        document = json.loads(export(other, "lens", elsewhere, "json").text)
+        kept = json.loads(data)
+        part = "run" if kind == "generation" else "inspection"
+        for one in (document, kept):
+            one["lens"].pop("run_id")
+            one[part].pop("id")
+        assert document == kept
+        for form in ("csv", "html"):
+            assert export(other, "lens", elsewhere, form).text
+        with pytest.raises(AppError, match="holds that of 8 bits, not that of 5"):
+            export(other, "lens", elsewhere.replace(":8", ":5"), "csv")
+        other.runs.delete(elsewhere.split(":")[0])
+        with pytest.raises(NotFoundError):
+            export(other, "lens", elsewhere, "csv")
+
+
+def test_an_imported_look_without_a_joint_grid_says_so(
+    call: Call, services: Services, run_id: str
+) -> None:
     data = exported(call, f"{run_id}:2::", "json").encode()
-    with pytest.raises(DocumentError, match="made again from its run"):
-        import_document(services.store, ANNA, data)
+    _, made = import_document(services.store, ANNA, data)
+    new_run = made.split(":")[0]
+    assert call("look_at_token", run_id=new_run, index=2)["imported"]["bits"] == []
+    assert (
+        "holds no joint grid" in call("look_at_plane", run_id=new_run, index=2, bits=8)["refused"]
+    )
+
+
+def test_a_lens_of_version_1_is_read_where_its_run_is(
+    call: Call, services: Services, run_id: str, tmp_path: Path
+) -> None:
+    document = json.loads(exported(call, f"{run_id}:2::8", "json"))
+    old = json.dumps({"format": document["format"], "version": 1, "lens": document["lens"]})
+    _, made = import_document(services.store, ANNA, old.encode())
+    new_run = made.split(":")[0]
+    assert new_run != run_id  # a copy: nobody's run changes for others
+    again = json.loads(exported(call, made, "json"))
+    assert again["lens"] == document["lens"] | {"run_id": new_run}
+    with (
+        open_store(tmp_path / "other.sqlite3") as other,
+        pytest.raises(DocumentError, match="does not hold the run itself"),
+    ):
+        import_document(other, ANNA, old.encode())
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("lens", None, "lens must be an object"),
+        ("lens.token", {"index": 0, "token_id": 1, "text": "x"}, "lens.token must be that of the"),
+        ("lens.token.index", 8, "there are tokens 0 to 7"),
+        ("lens.token.index", -1, "there are tokens 0 to 7"),
+        ("lens.row", 0, "lens.row must be null for a generation"),
+        ("lens.run_kind", "inspection", "inspection must be an object"),
+        ("lens.config", {}, "lens.config must be that of run.config"),
+        ("lens.rows", [], "every level of every axis"),
+        ("lens.rows.0.level", 0.15, "every level of every axis"),
+        ("lens.rows.0.kl", "1", "lens.rows[0].kl must be a finite number"),
+        ("lens.taken.action.bit_width", 17, "lens.taken.action is not allowed"),
+        ("lens.taken.action.keep_fraction", 0.9999, "lens.taken.action must be that of the run"),
+        ("lens.trails", [], "lens.following must be that of the run"),
+        ("lens.trails.1.name", "<img>", "lens.trails must be those of taken"),
+        ("lens.trails.1.kl", [0.0], "as long as lens.following"),
+        ("lens.following", [], "lens.following must be that of the run"),
+        ("lens.policy", [[1.0]], "lens.policy must be that of the run"),
+        ("lens.joint.bit_width", 3, "a level of the run's grid"),
+        ("lens.joint.rows", [], "the grid's levels, attention first"),
+        ("lens.more", 1, "lens has an unknown field 'more'"),
+        ("run", None, "run must be an object"),
+        ("events", [], "there are tokens 0 to -1"),
+    ],
+)
+def test_a_lens_that_does_not_fit_its_run_is_refused_and_nothing_is_saved(
+    call: Call, services: Services, run_id: str, place: str, value: Any, said: str
+) -> None:
+    document = json.loads(exported(call, f"{run_id}:2::8", "json"))
+    *way, last = place.split(".")
+    part: Any = document
+    for step in way:
+        part = part[int(step)] if step.isdigit() else part[step]
+    part[last] = value
+    with pytest.raises(DocumentError) as refused:
+        import_document(services.store, ANNA, json.dumps(document).encode())
+    assert said in str(refused.value)
+    assert [run.id for run in services.store.runs.list()] == [run_id]

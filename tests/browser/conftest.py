@@ -27,6 +27,8 @@ from tests.gradio_leftovers import closing_gradio_leftovers
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 expect.set_options(timeout=15_000)
+# For the first answer of the real engine: its kernels may have to be compiled, on a busy machine.
+WARM_UP_MS = 120_000
 
 
 @dataclass
@@ -77,8 +79,9 @@ class Visitor:
             self.page.get_by_text("Advanced", exact=True).click()
         field_.fill(value)
 
-    def expect_state(self, name: str) -> None:
-        expect(self.page.locator(".sol-status .sol-state")).to_have_text(name)
+    def expect_state(self, name: str, timeout: float | None = None) -> None:
+        state = self.page.locator(".sol-status .sol-state").first
+        expect(state).to_have_text(name, timeout=timeout)
 
     def texts(self) -> list[str]:
         return self.tokens.all_text_contents()

@@ -1,4 +1,4 @@
-"""axe over every tab with something on it, in both themes and on a narrow screen."""
+"""axe over every tab with something on it, in both themes, and every width from a phone's to 4k."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 import sol_core.policy
@@ -18,7 +17,8 @@ from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.training.config import PRESETS
 from tests.benchmark_samples import benchmark_result
-from tests.browser.conftest import Server, Visitor
+from tests.browser.axe import violations
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.job_samples import (
     evaluation_result,
     metric_row,
@@ -44,10 +44,6 @@ TABS = (
     "History",
     "Learn",
 )
-
-# Faults of Gradio's own page, by axe rule and the start of the selector, each with its report.
-# None in 6.31 with axe-core 4.12; add (rule, selector, link to the report) when one appears.
-UPSTREAM: tuple[tuple[str, str, str], ...] = ()
 
 
 @pytest.fixture
@@ -82,11 +78,10 @@ def fill_explore(visitor: Visitor) -> None:
     visitor.set_advanced("Max new tokens", "24")
     visitor.page.get_by_label("Ignore end of text").check(force=True)
     visitor.generate("The keeper of the light wrote down")
-    # Kernels may have to be compiled first, on a busy machine.
     state = visitor.page.locator(".sol-status .sol-state")
-    expect(state).to_have_text("Finished", timeout=120_000)
+    expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
     visitor.tokens.nth(3).click()
-    expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=120_000)
+    expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=WARM_UP_MS)
     visitor.page.locator("summary", has_text="Joint grid").click()
     expect(visitor.page.locator(".is-plane .sol-heat").first).to_be_attached()
 
@@ -96,10 +91,10 @@ def fill_inspect(visitor: Visitor) -> None:
     form.get_by_label("Text", exact=True).fill("The keeper wrote: 12 boats came home. " * 2)
     form.get_by_role("button", name="Inspect", exact=True).click()
     state = visitor.page.locator(".sol-inspect .sol-state").first
-    expect(state).to_have_text("Finished", timeout=120_000)
+    expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
     visitor.page.locator(".sol-inspect .sol-lines .sol-token").nth(3).click()
     expect(visitor.page.locator(".sol-inspect .sol-lens-line").first).to_be_attached(
-        timeout=120_000
+        timeout=WARM_UP_MS
     )
 
 
@@ -117,15 +112,17 @@ FILL: dict[str, Callable[[Visitor], None]] = {
 }
 
 
-def violations(page: Page) -> Iterator[str]:
-    """What axe finds and no report explains, one line each."""
-    for found in Axe().run(page).response["violations"]:
-        for node in found["nodes"]:
-            selector = str(node["target"][0])
-            if not any(
-                found["id"] == rule and selector.startswith(start) for rule, start, _ in UPSTREAM
-            ):
-                yield f"{found['id']}: {selector}: {node['failureSummary']}"
+def overflows(page: Page) -> Iterator[str]:
+    """The widths, from a phone's to 4k, at which the page scrolls sideways."""
+    before = page.viewport_size
+    for width in (360, 768, 1280, 2560, 3840):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(200)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > width:
+            yield f"{wide} px at a width of {width}"
+    if before is not None:
+        page.set_viewport_size(before)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +133,9 @@ def violations(page: Page) -> Iterator[str]:
     ],
     ids=["light", "dark and narrow"],
 )
-def test_axe_finds_nothing_on_any_tab(server: Server, visit: Visit, options: Any) -> None:
+def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(
+    server: Server, visit: Visit, options: Any
+) -> None:
     visitor = visit(server, reduced_motion="reduce", **options)
     found: list[str] = []
     for tab in TABS:
@@ -144,4 +143,5 @@ def test_axe_finds_nothing_on_any_tab(server: Server, visit: Visit, options: Any
         FILL.get(tab, lambda visitor: None)(visitor)
         visitor.page.wait_for_timeout(400)
         found += [f"{tab}: {line}" for line in violations(visitor.page)]
+        found += [f"{tab}: {line}" for line in overflows(visitor.page)]
     assert found == [], "\n".join(found)

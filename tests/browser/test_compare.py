@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from playwright.sync_api import Locator, expect
 
 from app.paths import DataDir
 from app.services import engine_generate
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.tiny_language_model import make_language_model
 from tests.tiny_policies import save_tiny_policy
 
@@ -53,7 +54,7 @@ def set_up(page: Locator) -> None:
     page.get_by_label("Tokens to paint", exact=True).fill("16")
     page.get_by_label("Policy to beat").select_option("tiny")
     page.get_by_role("button", name="Begin").click()
-    expect(tokens(page)).to_have_count(16, timeout=120_000)
+    expect(tokens(page)).to_have_count(16, timeout=WARM_UP_MS)
 
 
 def test_a_schedule_is_painted_with_keys_scored_and_found_again(
@@ -102,6 +103,14 @@ def test_a_schedule_is_painted_with_keys_scored_and_found_again(
     expect(board).to_contain_text(HOSTILE)
     expect(board).not_to_contain_text("beats the policy")
     expect(scores).to_contain_text("As good as the policy")
+
+    page.get_by_role("button", name="Export the scoreboard").click()
+    assert page.get_by_role("button", name="Web page").locator("visible=true").count() == 0
+    with visitor.page.expect_download() as download:
+        page.get_by_role("button", name="JSON").locator("visible=true").click()
+    document = json.loads(download.value.path().read_text("utf-8"))
+    assert document["format"] == "sol-explorer-scoreboard"
+    assert [one["name"] for one in document["attempts"]] == [HOSTILE]
 
     painted = schedule(page)
     visitor.page.reload()
@@ -154,7 +163,8 @@ def test_two_texts_are_aligned_and_come_back_by_their_link(server: Server, visit
     page.get_by_role("radio", name="Dense").first.check(force=True)
     page.get_by_role("button", name="Generate both").click()
     note = page.locator(".sol-pair-parted")
-    expect(note).to_have_text(re.compile("First difference at token|wrote the same 12 tokens"))
+    told = re.compile("First difference at token|wrote the same 12 tokens")
+    expect(note).to_have_text(told, timeout=WARM_UP_MS)
     rows = page.locator(".sol-pair-table tbody tr")
     expect(rows.filter(has_text="NLL under the dense model")).to_have_text(
         re.compile(r"\d\.\d{3}.*\d\.\d{3}")
@@ -164,10 +174,10 @@ def test_two_texts_are_aligned_and_come_back_by_their_link(server: Server, visit
     )
     texts = page.locator(".sol-pair-grid .sol-token").all_text_contents()
     assert len(texts) == 24
-    told = note.inner_text()
+    found = note.inner_text()
 
     visitor.page.reload()
-    expect(note).to_have_text(told)
+    expect(note).to_have_text(found)
     assert page.locator(".sol-pair-grid .sol-token").all_text_contents() == texts
     # From History: the chosen run is A, the other one follows.
     visitor.tab("History")

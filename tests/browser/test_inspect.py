@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.paths import DataDir
 from app.services import engine_generate
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.tiny_language_model import make_language_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
@@ -32,7 +32,7 @@ def tokens(page: Page) -> Locator:
 
 
 def finished(page: Page) -> None:
-    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=90_000)
+    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
 
 
 def inspected(server: Server, visit: Visit) -> Page:
@@ -75,7 +75,7 @@ def test_a_text_is_scored_and_every_list_leads_to_its_token(server: Server, visi
 
     page.keyboard.press("Enter")
     lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
-    expect(lens.get_by_role("slider")).to_have_count(3, timeout=90_000)
+    expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
 
     page.keyboard.press("Escape")  # the card would lie over the choice
     expect(card).to_be_hidden()

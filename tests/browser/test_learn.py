@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, expect
 from app.glossary import terms
 from app.paths import DataDir
 from app.services import engine_generate
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.tiny_language_model import make_language_model
 from tests.tiny_models import FAMILIES
 
@@ -85,7 +85,7 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
     expect(lesson(visitor)).to_contain_text("The model is still loading (40 %)")
     go.set()
     slider = lesson(visitor).get_by_role("slider", name="Attention kept")
-    expect(slider).to_have_attribute("aria-valuetext", "10 %")
+    expect(slider).to_have_attribute("aria-valuetext", "10 %", timeout=WARM_UP_MS)
     expect(lesson(visitor)).to_contain_text(re.compile("(As|Not as) you guessed"))
     expect(lesson(visitor)).to_contain_text("Measured on fake-model")
     tab_to(visitor, slider)

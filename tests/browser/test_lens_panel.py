@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from app.errors import AppError
 from app.paths import DataDir
 from app.services import engine_generate
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.browser.exported import offline
 from tests.fake_engine import FakeEngine
 from tests.tiny_language_model import make_language_model
@@ -38,7 +38,7 @@ def finished(server: Server, visit: Visit, **options: Any) -> Visitor:
     visitor.set_advanced("Max new tokens", str(TOKENS))
     visitor.page.get_by_label("Ignore end of text").check(force=True)
     visitor.generate("The keeper of the light wrote down")
-    visitor.expect_state("Finished")
+    visitor.expect_state("Finished", WARM_UP_MS)
     expect(visitor.tokens).to_have_count(TOKENS)
     return visitor
 
@@ -62,7 +62,7 @@ def test_a_click_shows_three_curves_and_what_followed(server: Server, visit: Vis
     visitor.tokens.nth(5).click()
     expect(panel(visitor)).to_contain_text("token 6")
     plots = panel(visitor).get_by_role("slider")
-    expect(plots).to_have_count(3)
+    expect(plots).to_have_count(3, timeout=WARM_UP_MS)
     assert [plot.get_attribute("aria-valuemax") for plot in plots.all()] == ["10", "13", "12"]
     for plot in plots.all():
         expect(plot).to_have_attribute(
@@ -88,6 +88,7 @@ def test_the_panel_is_reached_and_read_with_the_keyboard(server: Server, visit: 
     visitor.page.keyboard.press("Enter")
     expect(panel(visitor)).to_contain_text("token 2")
     plot = panel(visitor).get_by_role("slider").first
+    expect(plot).to_be_visible(timeout=WARM_UP_MS)
     plot.focus()
     visitor.page.keyboard.press("Home")
     expect(plot).to_have_attribute("aria-valuetext", re.compile("^10 %"))
@@ -101,7 +102,7 @@ def test_the_joint_grid_is_computed_when_it_is_opened(server: Server, visit: Vis
     visitor.tokens.nth(8).click()
     panel(visitor).locator("summary", has_text="Joint grid").click()
     cells = panel(visitor).locator(".is-plane .sol-heat")
-    expect(cells).to_have_count(10 * 13)
+    expect(cells).to_have_count(10 * 13, timeout=WARM_UP_MS)
     expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(1)
     panel(visitor).get_by_label("At", exact=True).select_option("5")
     expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(0)
@@ -129,13 +130,13 @@ def test_generate_look_at_a_token_ask_what_if_and_export_by_keyboard_alone(
     page.keyboard.type(str(TOKENS))
     tab_to(page, page.get_by_role("button", name="Generate"), "Shift+Tab")
     press("Enter")
-    expect(page.locator(".sol-status .sol-state")).to_have_text("Finished", timeout=90_000)
+    expect(page.locator(".sol-status .sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
     tab_to(page, visitor.tokens.first)
     press("ArrowRight")
     press("ArrowRight")
     expect(visitor.card).to_contain_text("token 3")
     press("Enter")
-    expect(panel(visitor).get_by_role("slider")).to_have_count(3)
+    expect(panel(visitor).get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
     press("Escape")
     expect(visitor.card).to_be_hidden()
     export = panel(visitor).get_by_role("button", name="Export this what if")
@@ -171,13 +172,13 @@ def test_an_inspections_lens_is_exported_with_its_joint_grid(
     form.get_by_label("Text", exact=True).fill("A </script><script>window.bad=1</script> ${7*7}")
     form.get_by_label("Schedule 2").select_option("random")
     form.get_by_role("button", name="Inspect").click()
-    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=90_000)
+    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
     page.locator(".sol-inspect .sol-lines .sol-token").nth(4).click()
     lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
-    expect(lens.get_by_role("slider")).to_have_count(3, timeout=90_000)
+    expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
     page.keyboard.press("Escape")
     lens.locator("summary", has_text="Joint grid").click()
-    expect(lens.locator(".is-plane .sol-heat")).to_have_count(130, timeout=90_000)
+    expect(lens.locator(".is-plane .sol-heat")).to_have_count(130, timeout=WARM_UP_MS)
     lens.get_by_role("button", name="Export this what if").click()
     with page.expect_download() as download:
         lens.get_by_role("button", name="Web page").click()
@@ -197,6 +198,47 @@ def test_an_inspections_lens_is_exported_with_its_joint_grid(
     alone.context.close()
 
 
+def test_a_lens_is_imported_where_another_model_is_and_saved_as_pictures(
+    serve: Serve, server: Server, visit: Visit, tmp_path: Path
+) -> None:
+    made = finished(server, visit)
+    made.tokens.nth(5).click()
+    panel(made).locator("summary", has_text="Joint grid").click()
+    expect(panel(made).locator(".is-plane .sol-heat")).to_have_count(130, timeout=WARM_UP_MS)
+    said = panel(made).get_by_role("slider").first.get_attribute("aria-valuetext")
+    file = tmp_path / "lens.json"
+    made.page.keyboard.press("Escape")
+    for title in ("Every level", "The next tokens", "Joint grid"):
+        for form, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+            panel(made).get_by_role("button", name=f"{title}: save as an image").click()
+            with made.page.expect_download() as download:
+                panel(made).get_by_role("button", name=form, exact=True).click()
+            data = download.value.path().read_bytes()
+            assert data.startswith(begins)
+            if form == "SVG":
+                assert b"token 6" in data
+                assert b"var(" not in data  # it stands alone
+                assert b"color-mix" not in data
+    panel(made).get_by_role("button", name="Export this what if").click()
+    with made.page.expect_download() as download:
+        panel(made).get_by_role("button", name="JSON").click()
+    download.value.save_as(file)
+
+    other = visit(serve(FakeEngine(step_s=0.001), folder="elsewhere"))
+    other.tab("History")
+    with other.page.expect_file_chooser() as chooser:
+        other.page.get_by_role("button", name="Import a file").click()
+    chooser.value.set_files(file)
+    expect(other.tokens).to_have_count(TOKENS)
+    for _ in range(2):  # and after a reload
+        expect(panel(other)).to_contain_text("Imported: fake-model in float32")
+        expect(panel(other).get_by_role("slider").first).to_have_attribute("aria-valuetext", said)
+        expect(panel(other).locator(".is-plane .sol-heat")).to_have_count(130)
+        expect(panel(other).get_by_label("At", exact=True).locator("option")).to_have_count(1)
+        expect(other.tokens.nth(5)).to_have_class(re.compile("is-picked"))
+        other.page.reload()
+
+
 def test_what_cannot_be_looked_into_says_why(
     server: Server, visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +252,7 @@ def test_what_cannot_be_looked_into_says_why(
         visitor.tokens.nth(3).click()
         expect(panel(visitor).get_by_role("alert")).to_have_text("Not now.")
     panel(visitor).get_by_role("button", name="Try again").click()
-    expect(panel(visitor).get_by_role("slider")).to_have_count(3)
+    expect(panel(visitor).get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
 
 
 def test_a_run_that_goes_on_asks_for_patience(serve: Serve, visit: Visit) -> None:

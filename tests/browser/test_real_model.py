@@ -1,8 +1,9 @@
-"""The default model on the page: real tokens, stopped and read to the end, reopened as shown."""
+"""The default model on every page: real tokens and numbers, reopened as shown."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from playwright.sync_api import expect
 
 from app.paths import DataDir
 from app.services import engine_generate, engine_load
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 
 pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.slow]
 
@@ -33,7 +34,7 @@ def test_the_real_model_answers_and_every_number_is_real(
     visitor.expect_state("Ready")
     visitor.page.get_by_role("radio", name="Dense").check(force=True)
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
-    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=120_000)
+    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
     assert "Paris" in "".join(visitor.texts())
     assert "0.0 %" in visitor.page.locator(".sol-status").inner_text()
 
@@ -42,7 +43,7 @@ def test_the_real_model_answers_and_every_number_is_real(
     first = visitor.run_id()
     visitor.generate(max_new_tokens=24)
     visitor.page.wait_for_url(lambda url: f"run={first}" not in url)
-    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=120_000)
+    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
     expect(visitor.tokens.first).to_be_visible()
     visitor.tokens.nth(2).hover()
     expect(visitor.card).to_contain_text("In the dense row")
@@ -63,7 +64,7 @@ def test_a_real_generation_stops_at_once(
 ) -> None:
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     visitor.generate("Count from one to a thousand:", max_new_tokens=4000)
-    expect(visitor.tokens.nth(5)).to_be_visible(timeout=60_000)
+    expect(visitor.tokens.nth(5)).to_be_visible(timeout=WARM_UP_MS)
     # Counted as it is pressed: on a busy machine the test's own way to the button takes seconds.
     before = visitor.page.get_by_role("button", name="Stop").evaluate(
         """(stop) => {
@@ -74,3 +75,63 @@ def test_a_real_generation_stops_at_once(
     )
     visitor.expect_state("Stopped")
     assert before <= visitor.tokens.count() <= before + 200  # about a second of tokens
+
+
+def test_the_main_path_of_every_page_of_the_model(
+    load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    """Inspect, Compare, Learn, Policies and History; jobs have tests of their own."""
+    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
+    page = visitor.page
+    visitor.expect_state("Ready", WARM_UP_MS)
+
+    visitor.tab("Inspect")
+    inspect = page.locator(".sol-inspect")
+    form = inspect.get_by_role("form", name="Inspection")
+    form.get_by_label("Text", exact=True).fill("The capital of France is Paris. 12 boats came.")
+    form.get_by_role("button", name="Inspect").click()
+    expect(inspect.locator(".sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
+    token = inspect.locator(".sol-lines .sol-token", has_text="Paris")
+    token.click()
+    lens = inspect.get_by_role("region", name="What if?")
+    expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
+    expect(lens).not_to_contain_text("Replayed with")
+    page.keyboard.press("Escape")
+    expect(inspect.get_by_role("region", name="Difficulty report")).to_contain_text("number")
+
+    visitor.tab("Compare")
+    compare = page.locator(".sol-compare")
+    compare.get_by_label("Max new tokens").first.fill("12")
+    compare.get_by_role("button", name="Generate both").click()
+    note = compare.locator(".sol-pair-parted")
+    told = re.compile("First difference at token|wrote the same")
+    expect(note).to_have_text(told, timeout=WARM_UP_MS)
+    compare.get_by_role("radio", name="Beat the policy").check(force=True)
+    compare.get_by_label("Tokens to paint", exact=True).fill("16")
+    compare.get_by_role("button", name="Begin").click()
+    painted = compare.locator(".sol-paintable .sol-token")
+    expect(painted).to_have_count(16, timeout=WARM_UP_MS)
+    compare.get_by_role("button", name="Score it").click()
+    board = compare.locator(".sol-board-row")
+    expect(board).to_have_count(1, timeout=WARM_UP_MS)
+    compare.get_by_role("button", name="Export the scoreboard").click()
+    with page.expect_download() as download:
+        compare.get_by_role("button", name="CSV").click()
+    assert download.value.path().read_text("utf-8").startswith("schedule,place,name,kl,nll")
+
+    visitor.tab("Learn")
+    for _ in range(5):
+        lesson = page.locator(".sol-lesson:visible")
+        lesson.get_by_role("radio").first.check()
+        lesson.get_by_role("button", name="Commit and measure").click()
+        expect(lesson.locator(".sol-learn-figure")).to_be_visible(timeout=WARM_UP_MS)
+        expect(lesson).to_contain_text(re.compile("(As|Not as) you guessed"))
+        following = lesson.get_by_role("button", name="Next lesson")
+        if following.count():
+            following.click()
+    expect(lesson.get_by_role("heading", level=2)).to_contain_text("5. ")
+
+    visitor.tab("Policies")
+    expect(page.locator(".sol-policies").get_by_role("heading", name="default")).to_be_visible()
+    visitor.tab("History")
+    expect(page.locator(".sol-history-row")).to_have_count(3)

@@ -15,6 +15,7 @@ from storage import DatabaseVersionError, StorageError, Store, open_store
 from storage.challenges import attempts_table, challenges_table
 from storage.database import Database
 from storage.job_records import job_metrics_table, job_samples_table, jobs_table
+from storage.looks import looks_table
 from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration, migrate
 from storage.records import events_table, runs_table
 
@@ -26,6 +27,7 @@ TABLES = (
     job_samples_table,
     challenges_table,
     attempts_table,
+    looks_table,
 )
 
 
@@ -105,6 +107,14 @@ def test_challenges_of_version_3_are_read(database_path: Path) -> None:
         (attempt,) = store.challenges.best(CHALLENGE_ID, 10)
         assert (attempt.owner, attempt.name, attempt.kl, attempt.nll) == ("alice", "Ada", 0.25, 3.5)
         assert attempt.record == {"policy": {"kl": 0.5}}
+
+
+def test_looks_of_version_5_are_read_and_go_with_their_run(database_path: Path) -> None:
+    write_released_database(database_path, 5)
+    with open_store(database_path) as store:
+        assert store.looks.find(RUN_ID, 1, None) == {"dtype": "float32"}
+        store.runs.delete(RUN_ID)
+        assert store.looks.find(RUN_ID, 1, None) is None
 
 
 def test_queries_name_the_columns_that_exist(store: Store) -> None:

@@ -29,7 +29,8 @@ class ChallengePage {
     this.duel = new TokenDuel({ enter: (index) => this.mark(index), leave: () => this.mark(null) });
     this.board = new ScoreBoard({ take: (entry) => this.load(entry.actions),
       remove: (entry) => this.question.ask("Its schedule is lost with it.",
-        () => this.remove(entry)) });
+        () => this.remove(entry)) },
+    exportMenu(api, "scoreboard", () => this.challenge.id, (message) => this.say(message, "bad"), "Export the scoreboard"));
     this.results = [this.table.element, this.duel.element, this.board.element];
     this.element = this.build();
     this.listen();
@@ -80,7 +81,7 @@ class ChallengePage {
       "Score it");
     this.note = h("p", { class: "sol-budget-note", role: "status" });
     this.link = chip("Copy link", async () => {
-      await copyText(location.href);
+      await copyText(linkTo({ challenge: this.challenge.id, paint: this.painting.letters }));
       flash(this.link, "Copied");
     });
     this.lead = h("div", { class: "sol-lead" });
@@ -107,6 +108,7 @@ class ChallengePage {
   }
 
   close() {
+    this.turn = {};
     this.card.hide();
     this.challenge = null;
     this.scores = [];
@@ -160,10 +162,9 @@ class ChallengePage {
     this.lead.replaceChildren(
       h("span", { class: "sol-lead-name" }, `${count(challenge.context, "token")} before, dense`),
       h("p", { class: "sol-lead-text", dir: "auto" }, challenge.lead));
-    if (!this.painting.restore(keptPlaces(challenge.id))) {
-      this.painting.load(challenge.plans.static);
-      this.painting.past = [];
-    }
+    if (!this.painting.restore(keptPlaces(challenge.id))) this.painting.load(challenge.plans.static);
+    this.painting.past = [];
+    this.takePainted();
     this.view.clear();
     this.view.append(challenge.tokens.map((token, at) => this.row(token, at)));
     this.say(null);
@@ -173,6 +174,15 @@ class ChallengePage {
     this.chooseAxis(0);
     this.refresh([0, challenge.steps - 1]);
     this.show("compare");
+  }
+
+  // A link's schedule, once; what was painted here before comes back with Undo.
+  takePainted() {
+    const places = Painting.placesOf(askedFor("paint"));
+    setAddress({ paint: null });
+    if (!places.length) return;
+    this.painting.remember();
+    if (!this.painting.restore(places)) this.painting.past = [];
   }
 
   row(token, at) {

@@ -48,14 +48,14 @@ function verdictText(you, policy, even) {
 }
 
 class ScoreBoard {
-  // on: {take(entry), remove(entry)}
-  constructor(on) {
+  // on: {take(entry), remove(entry)}; menu: stands in the head
+  constructor(on, menu) {
     this.on = on;
     this.list = h("ol", { class: "sol-board-list" });
     this.empty = h("p", { class: "sol-history-empty" }, "Nobody has tried this text at this budget yet.");
     this.element = h("section", { class: "sol-panel sol-board", "aria-label": "Scoreboard" },
       h("header", {}, h("h2", {}, "Scoreboard"),
-        h("span", { class: "sol-muted" }, "of this text at this budget; kept in the database")),
+        h("span", { class: "sol-muted" }, "of this text at this budget; kept in the database"), menu),
       this.list, this.empty);
   }
 

@@ -1,5 +1,5 @@
 // The Compare tab: two parts behind a switch. The address names what is on show: "compare" with two
-// runs, "challenge" with a challenge's id.
+// runs, "challenge" with a challenge's id, or one of them without anything.
 
 const PARTS_OF_PAGE = { compare: "Two runs", challenge: "Beat the policy" };
 
@@ -19,7 +19,7 @@ class ComparePage {
     this.choice.element.addEventListener("change", () => {
       this.showPart();
       const part = this.choice.get();
-      setAddress({ compare: null, challenge: null, [part]: this.parts[part].address }, true);
+      setAddress({ compare: null, challenge: null, [part]: this.parts[part].address ?? "" }, true);
     });
     root.append(this.choice.element, ...Object.values(this.parts).map((part) => part.element));
     this.choose(memory.get("comparePart") ?? "compare");
@@ -53,9 +53,16 @@ class ComparePage {
   }
 
   route() {
+    const { compare, challenge } = this.parts;
     const runs = askedFor("compare")?.split(",") ?? [];
-    if (runs.length === 2) return this.parts.compare.open(runs, null);
-    if (askedFor("challenge")) this.parts.challenge.open(askedFor("challenge"), null);
+    compare.showColour();
+    if (runs.length === 2) return compare.open(runs, null);
+    if (askedFor("challenge")) return challenge.open(askedFor("challenge"), null);
+    // A part with nothing open in it, or back to before there was anything.
+    const empty = Object.keys(PARTS_OF_PAGE).find((part) => askedFor(part) !== null);
+    if (empty) this.choose(empty);
+    const part = this.parts[this.choice.get()];
+    if (part.address) part.close();
   }
 }
 

@@ -33,6 +33,16 @@ class Painting {
     return fits;
   }
 
+  // Of a link: a letter per token and axis.
+  get letters() {
+    return this.places.flat().map((place) => place.toString(36)).join("");
+  }
+
+  static placesOf(letters) {
+    const steps = letters?.match(/[0-9a-z]{3}/g) ?? [];
+    return steps.map((step) => Array.from(step, (letter) => parseInt(letter, 36)));
+  }
+
   // One entry of the way back: what a whole stroke changes comes back at once.
   remember() {
     this.past.push(this.places.map((places) => [...places]));

@@ -14,7 +14,8 @@ class PairPage {
     });
     this.links = SIDES.map((_, at) => h("button", { type: "button", class: "sol-chip", hidden: true,
       onclick: () => openInExplore(this.ids[at], this.show) }, "Open in Explore"));
-    this.stage = new PairStage(root, PAIR_HINT, (at) => this.links[at]);
+    this.stage = new PairStage(root, PAIR_HINT, (at) => this.links[at],
+      (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }));
     this.followers = SIDES.map((_, at) => new RunFollower(api, {
       begin: (run) => this.begin(at, run), rows: (rows) => this.stage.append(at, rows),
       view: (state) => this.view(at, state), lost: () => this.say("The server does not answer; "
@@ -27,7 +28,7 @@ class PairPage {
 
   build() {
     this.link = h("button", { type: "button", class: "sol-chip", onclick: async () => {
-      await copyText(location.href);
+      await copyText(linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
       flash(this.link, "Copied");
     } }, "Copy link");
     this.message = h("p", { class: "sol-message", hidden: true });
@@ -80,6 +81,18 @@ class PairPage {
 
   get address() {
     return this.ids?.join(",") ?? null;
+  }
+
+  // Nothing is on show.
+  close() {
+    this.ids = null;
+    this.clear();
+    this.form.setBusy(false);
+  }
+
+  showColour() {
+    const asked = askedFor(LOOK_NAMES.compare.colour);
+    if (asked) this.stage.legend.set(asked);
   }
 
   // history: "push" changes the address; null when the address asked for it.

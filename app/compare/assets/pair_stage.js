@@ -3,14 +3,18 @@
 // exported file.
 
 class PairStage {
-  // hint: what the foot says before both are compared; tail(at): what a side's head ends with.
-  constructor(root, hint, tail = () => null) {
+  // hint: what the foot says before both are compared; tail(at): what a side's head ends with;
+  // colour(key): somebody chose a colour.
+  constructor(root, hint, tail = () => null, colour = () => {}) {
     this.hint = hint;
     this.axes = colourAxes(PAGE.limits);
     this.card = new TokenCard(root, (row) => cardParts(row, this.sides[row.column]?.levels));
     this.sides = SIDES.map((side, at) => this.buildSide(side, at, tail(at)));
     this.card.onHide = () => this.mark(0, null);
-    this.legend = new Legend(this.axes, (axis) => this.sides.forEach((one) => one.view.setAxis(axis)));
+    this.legend = new Legend(this.axes, (axis, isChosen) => {
+      this.sides.forEach((one) => one.view.setAxis(axis));
+      if (isChosen) colour(axis.key);
+    });
     this.table = new PairTable();
     this.parted = h("p", { class: "sol-pair-parted", role: "status" }, hint);
     this.grid = h("div", { class: "sol-pair-grid sol-lines" }, this.sides.map((one) => one.head),

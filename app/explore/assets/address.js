@@ -1,11 +1,19 @@
 // The address says what is on show: the tab in front, and of each tab what is open in it (a run with
 // its token and colours, a job, a policy). A reload, and anyone who gets the address, sees the same.
+// All tabs share one address, so each has its own names.
 // Parameters that are not in this table (the theme, a Space's) stay as they are.
 
 const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", challenge: "compare", train: "train",
   evaluation: "evaluate", benchmark: "benchmark", policy: "policies",
   lesson: "learn" };
-const OURS = ["tab", ...Object.keys(TAB_OF), "token", "colour"];
+// What is looked at in a run. A place (token under the lens, row, what the lens shows) means something
+// in that run only; colours stay from run to run.
+const LOOK_NAMES = {
+  run: { token: "token", lens: "lens", colour: "colour" },
+  inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
+  compare: { colour: "compare-colour" },
+};
+const OURS = ["tab", "search", "paint", ...Object.keys(TAB_OF), ...Object.values(LOOK_NAMES).flatMap(Object.values)];
 
 const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
 
@@ -34,6 +42,15 @@ function setAddress(parts, isStep = false) {
   window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);
 }
 
+// What a tab shows unasked, its newest job or first lesson, is named as well once the tab is in front:
+// whoever gets the address sees the same, not what is newest then. parts(): as setAddress takes them.
+// Returns what names it now.
+function nameInFront(tab, parts) {
+  const name = () => tabOf() === tab && setAddress(parts());
+  addEventListener("sol:tab-shown", name);
+  return name;
+}
+
 // A link to one thing, without whatever else is open here.
 function linkTo(parts) {
   const url = new URL(window.location.href);
@@ -41,7 +58,11 @@ function linkTo(parts) {
   return put(url, parts).href;
 }
 
-const runUrl = (runId) => linkTo({ run: runId });
+// The parts that are left behind with a run, for setAddress.
+function noPlace(part) {
+  const { colour, ...places } = LOOK_NAMES[part] ?? {};
+  return Object.fromEntries(Object.values(places).map((name) => [name, null]));
+}
 
 // Asks Python's layout to bring a tab to the front; `trigger` is Gradio's.
 function showTab(trigger, name) {
@@ -51,8 +72,9 @@ function showTab(trigger, name) {
 }
 
 // Opens a thing in its tab, which may not be there yet: tabs are made when they are first shown.
-function openInTab(part, id, show) {
-  setAddress({ [part]: id, tab: TAB_OF[part] }, true);
+// places: of a run, where to look in it.
+function openInTab(part, id, show, places = {}) {
+  setAddress({ ...(id !== askedFor(part) && noPlace(part)), [part]: id, ...places, tab: TAB_OF[part] }, true);
   dispatchEvent(new CustomEvent(`sol:open-${part}`, { detail: id }));
   show(TAB_OF[part]);
 }

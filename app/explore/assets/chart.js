@@ -16,7 +16,8 @@ class Chart {
     this.legend = h("div", { class: "sol-chart-legend", role: "group",
       "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
     this.element = h("section", { class: "sol-panel sol-chart" },
-      h("header", {}, h("div", { class: "sol-chart-title" }, h("h2", {}, spec.title), this.saveMenu()),
+      h("header", {}, h("div", { class: "sol-chart-title" }, h("h2", {}, spec.title),
+        imageMenu(spec.title, (form) => this.image(form), (message) => this.fail(message))),
         this.legend),
       h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
         this.empty), this.note);
@@ -31,17 +32,6 @@ class Chart {
         event.currentTarget.setAttribute("aria-pressed", String(!this.hidden.has(key.id)));
         this.redraw();
       } }, h("i", { "aria-hidden": "true" }), key.name);
-  }
-
-  saveMenu() {
-    const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(),
-      run: () => this.save(form).catch((error) => this.fail(error.message)) }));
-    return menu(downloadIcon(), items, `${this.spec.title}: save as an image`);
-  }
-
-  async save(form) {
-    const stem = this.spec.title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
-    saveFile(`${stem}.${form}`, blobOf(await this.image(form)));
   }
 
   // The chart as a data URL, with its title and a legend that the page has around it.

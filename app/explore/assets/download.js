@@ -15,6 +15,32 @@ function blobOf(dataUrl) {
   return new Blob([parts], { type: head.slice(5).split(";")[0] });
 }
 
+// A drawing as a data URL, the PNG at twice its size; form: "png" or "svg".
+async function imageOf(drawing, form) {
+  const address = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(drawing))}`;
+  if (form === "svg") return address;
+  const picture = new Image();
+  picture.src = address;
+  await picture.decode();
+  const size = { width: 2 * drawing.getAttribute("width"), height: 2 * drawing.getAttribute("height") };
+  const canvas = h("canvas", size);
+  canvas.getContext("2d").drawImage(picture, 0, 0, size.width, size.height);
+  return canvas.toDataURL("image/png");
+}
+
+// Saves what has a title as an image: image(form) gives the data URL.
+function imageMenu(title, image, fail) {
+  const stem = title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(), run: async () => {
+    try {
+      saveFile(`${stem}.${form}`, blobOf(await image(form)));
+    } catch (error) {
+      fail(error.message);
+    }
+  } }));
+  return fill(menu(downloadIcon(), items, `${title}: save as an image`), { class: "sol-menu sol-image-menu" }, []);
+}
+
 const downloadIcon = () => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true",
   fill: "none", stroke: "currentcolor", "stroke-width": 1.6, "stroke-linecap": "round", "stroke-linejoin": "round" },
 svg("path", { d: "M8 2v8M4.8 7.2 8 10.4l3.2-3.2M2.5 13.2h11" }));
@@ -46,10 +72,11 @@ function menu(label, items, spoken) {
 
 const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json: ["JSON", "everything; can be imported"],
   csv: ["CSV", "a row per token"] };
-// Where a kind's forms differ from those words.
+// Where a kind's forms differ from those words; null: it has no such form.
 const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
   comparison: { json: "both runs; can be imported", csv: "a row per pair of tokens" },
-  lens: { json: "every number", csv: "a row per level" } };
+  lens: { json: "every number; can be imported", csv: "a row per level" },
+  scoreboard: { html: null, json: "with every schedule", csv: "a row per attempt" } };
 
 // kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
 function exportMenu(api, kind, id, fail, spoken) {
@@ -61,6 +88,7 @@ function exportMenu(api, kind, id, fail, spoken) {
       fail(error.refused ? error.message : "The server does not answer. Try again.");
     }
   };
-  return menu("Export", Object.entries(EXPORT_FORMS).map(([form, [label, hint]]) =>
-    ({ label, hint: EXPORT_HINTS[kind]?.[form] ?? hint, run: run(form) })), spoken);
+  const hints = EXPORT_HINTS[kind] ?? {};
+  return menu("Export", Object.entries(EXPORT_FORMS).filter(([form]) => hints[form] !== null)
+    .map(([form, [label, hint]]) => ({ label, hint: hints[form] ?? hint, run: run(form) })), spoken);
 }

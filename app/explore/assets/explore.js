@@ -5,7 +5,7 @@ const HINT = "Hover a token, or focus the text and use the arrow keys. Click one
 
 class ExplorePage extends RunPage {
   constructor(root, api, showTab) {
-    super(root, api, showTab, "run", { token: null });
+    super(root, api, showTab, "run");
     this.axes = colourAxes(PAGE.limits);
     this.form = new Controls({
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
@@ -21,7 +21,8 @@ class ExplorePage extends RunPage {
       select: (range) => this.select(range),
       pick: (index) => this.pick(index),
     });
-    this.lens = new LensPanel(api, { close: () => this.unpick() });
+    this.lens = new LensPanel(api, { close: () => this.unpick(),
+      show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
     this.charts = new Charts({
       hover: (index) => this.tokens.mark(index, true) ?? this.charts.mark(index),
       leave: () => { this.tokens.mark(null); this.charts.mark(null); },
@@ -31,7 +32,7 @@ class ExplorePage extends RunPage {
     this.estimate = new Estimate(api);
     this.legend = new Legend(this.axes, (axis, isChosen) => {
       this.tokens.setAxis(axis);
-      if (isChosen) setAddress({ colour: axis.key });
+      if (isChosen) setAddress({ [this.names.colour]: axis.key });
     });
     this.follower = this.follow({ begin: (run) => this.begin(run), rows: (rows) => this.rows(rows) });
     root.append(this.build());
@@ -78,19 +79,7 @@ class ExplorePage extends RunPage {
         this.select(null);
       }
     });
-    this.showColour();
     this.takeUp();
-  }
-
-  // Back or forward: the address names another run, token or colour.
-  route() {
-    this.showColour();
-    super.route();
-  }
-
-  showColour() {
-    const asked = askedFor("colour");
-    if (asked && asked !== this.legend.axis.key) this.legend.set(asked);
   }
 
   async generate(prompt, settings) {
@@ -101,11 +90,6 @@ class ExplorePage extends RunPage {
     window.solPolicy = null;
     this.form.fields.schedule.set(POLICY_PREFIX + name);
     this.form.changed();
-  }
-
-  open(runId, history) {
-    this.wantsToken = true;
-    super.open(runId, history);
   }
 
   clear() {
@@ -145,11 +129,10 @@ class ExplorePage extends RunPage {
 
   finish() {
     this.charts.finish();
-    this.pickAsked();
   }
 
-  async home() {
-    const home = await super.home();
+  async home(call) {
+    const home = await super.home(call);
     if (home && !this.noticed) {
       this.notices.append(...home.notices.map(noticeLine));
       this.noticed = true;
@@ -174,21 +157,20 @@ class ExplorePage extends RunPage {
     const { run } = this.follower;
     if (!run || !gridLevels(run)) return;
     this.tokens.pick(index);
-    setAddress({ token: index + 1 });
+    this.picked(String(index + 1));
     this.lens.open(run, this.liveId === run.id, this.tokens.rows, index);
   }
 
-  unpick() {
+  markNone() {
     this.tokens.pick(null);
-    setAddress({ token: null });
   }
 
-  // The run is here: so is the token that the address names, once.
-  pickAsked() {
-    const index = Number(askedFor("token")) - 1;
-    const isWanted = this.wantsToken;
-    this.wantsToken = false;
-    if (!isWanted || !this.tokens.elements[index]) return;
+  placeOf(text) {
+    const index = Number(text) - 1;
+    return this.tokens.elements[index] ? [index] : null;
+  }
+
+  pickAt([index]) {
     this.tokens.makeCurrent(index);
     this.tokens.reveal(this.tokens.elements[index]);
     this.pick(index);
@@ -207,12 +189,6 @@ class ExplorePage extends RunPage {
     this.selected = range;
     setText(this.summary, range ? selectionText(this.tokens.rows, range) : HINT);
     show(this.unselect, range !== null);
-  }
-
-  async copyLink() {
-    const colour = this.legend.axis.key;
-    await copyText(linkTo({ run: this.follower.runId, token: askedFor("token"), colour }));
-    flash(this.link, "Copied");
   }
 
   async copyRun() {

@@ -26,5 +26,8 @@ function showAsked() {
   trigger("select", {});
 }
 addEventListener("popstate", showAsked);
-window.solTabShown = (name) => setAddress({ tab: name }, true);
+window.solTabShown = (name) => {
+  setAddress({ tab: name }, true);
+  dispatchEvent(new CustomEvent("sol:tab-shown"));
+};
 if (tabOf() !== PAGE.tabs[0]) showAsked();

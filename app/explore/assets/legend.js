@@ -38,9 +38,9 @@ class Legend {
     this.set(memory.get(key));
   }
 
-  // The axis of this key, or the first; nothing is remembered.
+  // The axis of this key, or the first where it cannot be chosen; nothing is remembered.
   set(key) {
-    const at = Math.max(this.axes.findIndex((axis) => axis.key === key), 0);
+    const at = Math.max(this.axes.findIndex((axis, one) => axis.key === key && !this.inputs[one].disabled), 0);
     this.inputs[at].checked = true;
     this.show(this.axes[at]);
   }

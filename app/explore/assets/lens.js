@@ -4,7 +4,7 @@
 const MEASURES = [["kl", "KL"], ["s", "Surprisal"]];
 
 class LensPanel {
-  // on: {close()}
+  // on: {close(), show()}: closed; something else of it is on show
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -17,18 +17,45 @@ class LensPanel {
     this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "The tokens that followed" });
     this.trailNote = h("p", { class: "sol-hint" });
-    this.measure = this.choice("Cells show", MEASURES, () => this.drawTables());
+    this.measure = this.choice("Cells show", MEASURES, () => {
+      this.drawTables();
+      this.changed();
+    });
     this.joint = this.jointPart();
     this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
     this.tools = h("div", { class: "sol-tools" }, this.export,
       h("button", { type: "button", class: "sol-chip", onclick: () => this.close() }, "Close"));
-    this.body = h("div", { class: "sol-lens-body", hidden: true }, this.curves,
+    this.body = h("div", { class: "sol-lens-body", hidden: true },
+      h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
+        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "Every level"), this.saveMenu("Every level", this.curves)),
+        this.curves),
       h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
         h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"),
-          this.measure.element), this.trails, this.trailNote), this.joint);
+          this.saveMenu("The next tokens", this.trails), this.measure.element), this.trails, this.trailNote), this.joint);
     this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
       h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again, this.tools),
       this.message, this.body);
+  }
+
+  // holder: of the drawing or the table.
+  saveMenu(title, holder) {
+    return imageMenu(title, (form) => {
+      const about = `${this.token.textContent}${this.measured(holder)}`;
+      const { scrollLeft } = holder;
+      holder.scrollLeft = 0; // the first column lies over others where a table is scrolled
+      const image = pictureOf(holder.querySelector("table") ?? holder, `${title}: ${about}`, form);
+      holder.scrollLeft = scrollLeft;
+      return image;
+    }, (message) => this.say(message));
+  }
+
+  // What a table's cells are, for its picture's title.
+  measured(holder) {
+    if (holder === this.curves) return "";
+    const { measure } = this;
+    const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
+    const isChange = holder === this.trails && measure.value === "s";
+    return `${bits}, ${isChange ? "change of surprisal" : measure.value === "s" ? "surprisal" : "KL to dense"}, nats`;
   }
 
   choice(legend, options, onChange) {
@@ -37,6 +64,7 @@ class LensPanel {
       checked: at === 0, onchange: onChange }));
     return {
       get value() { return inputs.find((input) => input.checked).value; },
+      set value(wanted) { inputs.forEach((input) => { input.checked = input.value === wanted; }); },
       element: h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, legend),
         h("div", { class: "sol-pills is-small" }, options.map(([, text], at) =>
           h("label", { class: "sol-pill" }, inputs[at], h("span", {}, text))))),
@@ -45,14 +73,15 @@ class LensPanel {
 
   jointPart() {
     this.bits = h("select", { class: "sol-input", id: uniqueId("field"),
-      onchange: () => this.askPlane() });
+      onchange: () => { this.askPlane(); this.changed(); } });
     this.planeState = h("span", { class: "sol-muted", role: "status" });
     this.plane = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "Joint grid" });
-    return h("details", { class: "sol-lens-joint", ontoggle: () => this.askPlane() },
+    return h("details", { class: "sol-lens-joint", ontoggle: () => { this.askPlane(); this.changed(); } },
       h("summary", {}, "Joint grid", h("small", {}, "attention × channels, computed when opened")),
       h("div", { class: "sol-lens-part-head" },
-        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState), this.plane);
+        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState,
+        this.saveMenu("Joint grid", this.plane)), this.plane);
   }
 
   close() {
@@ -93,9 +122,27 @@ class LensPanel {
     return `${run.id}:${index}:${which.row ?? ""}:${bits}`;
   }
 
+  // What of it is on show, as the address says it: what cells show, and an open joint grid's bits.
+  // null: as it opens.
+  get shown() {
+    const parts = [this.measure.value, this.joint.open && this.bits.value].filter(Boolean);
+    return String(parts) === MEASURES[0][0] ? null : parts.join(".");
+  }
+
+  set shown(text) {
+    const [measure, bits] = (text ?? "").split(".");
+    this.measure.value = MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0];
+    this.joint.open = Boolean(bits);
+    this.wantedBits = Number(bits);
+  }
+
+  changed() {
+    if (this.view) this.on.show?.();
+  }
+
   // Bit widths that there is a joint grid of.
   bitChoices() {
-    return this.levels[2];
+    return this.view.imported?.bits ?? this.levels[2];
   }
 
   say(text) {
@@ -143,16 +190,21 @@ class LensPanel {
     this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
       view.axes[at], shares?.[at] ?? null, shared).element));
     const away = isNumber(row.s) ? Math.abs(row.s - view.taken.s) : 0;
-    this.say(away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
+    const { imported } = view;
+    this.say(imported ? `Imported: ${modelName(imported.model)} in ${imported.dtype} found this elsewhere.`
+      : away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
       + "sums in another order, or of another precision, chose other pages or channels." : "Every level of one axis, the others as taken. Dashed: this step dense.");
     const choices = this.bitChoices();
+    show(this.joint, choices.length > 0);
     this.bits.replaceChildren(...choices.map((bits) => h("option", { value: bits }, count(bits, "bit"))));
-    this.bits.value = choices[nearest(choices, view.taken.a[2])];
+    this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.a[2])];
+    this.wantedBits = null;
     show(this.export, true);
     this.drawTables();
     show(this.body, true);
     this.body.classList.remove("is-old");
     this.askPlane();
+    this.changed();
   }
 
   drawTables() {
@@ -171,7 +223,7 @@ class LensPanel {
   }
 
   async askPlane() {
-    if (!this.joint.open || !this.view) return;
+    if (!this.joint.open || this.joint.hidden || !this.view) return;
     const { turn } = this;
     const bits = Number(this.bits.value);
     setText(this.planeState, "Decoding…");

@@ -1,11 +1,12 @@
 // What pages that run something on the model do alike: start and stop it, show the run that the
-// address names, find this visitor's live one again, and wait for the model. A page draws the rest.
+// address names and what of it, find this visitor's live one again, and wait for the model. A page
+// draws the rest.
 
 class RunPage {
-  // part: the run's name in the address; ofRun: parts of the address that mean something in one
-  // run only, as setAddress takes them. A page has form, status, follower, empty and tools.
-  constructor(root, api, showTab, part, ofRun = {}) {
-    Object.assign(this, { root, api, showTab, part, ofRun });
+  // part: the run's name in the address. A page has form, status, follower, empty, tools, legend, lens
+  // and link; placeOf(text), a token's place from the address or null, pickAt(place) and markNone().
+  constructor(root, api, showTab, part) {
+    Object.assign(this, { root, api, showTab, part, names: LOOK_NAMES[part] });
   }
 
   follow(on) {
@@ -17,19 +18,21 @@ class RunPage {
   async takeUp() {
     addEventListener("popstate", () => this.route());
     addEventListener("sol:run-deleted", (event) => this.deleted(event.detail));
-    this.watchModel();
+    this.showColour();
     const asked = askedFor(this.part);
-    if (asked) return this.open(asked);
+    if (asked) this.open(asked);
     const home = await this.home();
     if (home?.active && !this.follower.runId) this.open(home.active, "replace");
+    this.watchModel();
   }
 
-  // Back or forward: the address names another run.
+  // Back or forward: the address names another run, token or colour.
   route() {
+    this.showColour();
     const asked = askedFor(this.part);
-    if (asked === this.follower.runId) return;
-    if (asked) this.open(asked);
-    else this.reset();
+    if (asked !== this.follower.runId) return asked ? this.open(asked) : this.reset();
+    // While its tokens still come, the place is shown at their end.
+    if (asked && !this.wantsPlace && askedFor(this.names.token) !== this.place) this.showPlace();
   }
 
   // Starts a run by a function of Python; the id, or null where it was refused.
@@ -61,9 +64,11 @@ class RunPage {
   open(id, history) {
     if (history === "push") {
       const isNew = id !== askedFor(this.part);
-      setAddress({ [this.part]: id, tab: TAB_OF[this.part], ...(isNew && this.ofRun) }, isNew);
+      setAddress({ ...(isNew && noPlace(this.part)), [this.part]: id, tab: TAB_OF[this.part] }, isNew);
       this.showTab();
     } else if (history === "replace") setAddress({ [this.part]: id });
+    this.wantsPlace = true;
+    this.place = null;
     this.clear();
     show(this.empty, false);
     this.status.setState("opening", "");
@@ -88,6 +93,7 @@ class RunPage {
     show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
     if (!view.live && !view.more) {
       this.finish(view);
+      if (this.wantsPlace) this.showPlace();
       dispatchEvent(new CustomEvent("sol:runs-changed"));
     }
     this.offerLive();
@@ -108,7 +114,7 @@ class RunPage {
 
   deleted(id) {
     if (id !== this.follower.runId) return;
-    setAddress({ [this.part]: null, ...this.ofRun });
+    setAddress({ [this.part]: null, ...noPlace(this.part) });
     this.reset();
   }
 
@@ -119,11 +125,47 @@ class RunPage {
     if (elsewhere || !this.follower.runId) this.form.setBusy(elsewhere);
   }
 
+  // --- what of the run is looked at -------------------------------------------------------------
+
+  showColour() {
+    const asked = askedFor(this.names.colour);
+    if (asked && asked !== this.legend.axis.key) this.legend.set(asked);
+  }
+
+  // Looks at the token that the address names, or at none.
+  showPlace() {
+    this.wantsPlace = false;
+    const place = this.placeOf(askedFor(this.names.token) ?? "");
+    if (!place) return this.lens.close();
+    this.lens.shown = askedFor(this.names.lens);
+    this.pickAt(place);
+  }
+
+  // text: the token's place as the address names it.
+  picked(text) {
+    this.place = text;
+    setAddress({ [this.names.token]: text });
+  }
+
+  unpick() {
+    this.place = null;
+    this.markNone();
+    setAddress({ [this.names.token]: null, [this.names.lens]: null });
+  }
+
+  async copyLink() {
+    const parts = [...Object.values(this.names)].map((name) => [name, askedFor(name)]);
+    await copyText(linkTo({ [this.part]: this.follower.runId, ...Object.fromEntries(parts),
+      [this.names.colour]: this.legend.axis.key }));
+    flash(this.link, "Copied");
+  }
+
   // --- the model ------------------------------------------------------------------------------
 
-  async home() {
+  // call: "home", or what answers alike.
+  async home(call = "home") {
     try {
-      const home = await this.api("home", {});
+      const home = await this.api(call, {});
       this.model = home.model;
       if (!this.follower.runId) this.status.showModel(home.model);
       return home;
@@ -134,7 +176,6 @@ class RunPage {
   }
 
   async watchModel() {
-    await this.home();
     while (this.model?.state !== "ready" && this.model?.state !== "failed") {
       await wait(400);
       await this.home();
@@ -142,12 +183,7 @@ class RunPage {
   }
 
   async retryModel() {
-    try {
-      await this.api("retry_model", {});
-    } catch {
-      return this.lost();
-    }
-    this.model = null;
+    if (!await this.home("retry_model")) return;
     show(this.status.retry, false);
     this.watchModel();
   }

@@ -13,7 +13,14 @@ class HistoryPage {
       placeholder: "Words of the prompt" });
     this.search.addEventListener("input", () => {
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.load(), 200);
+      this.timer = setTimeout(() => this.searchFor(this.search.value), 200);
+    });
+    this.search.value = askedFor("search") ?? "";
+    addEventListener("popstate", () => {
+      const asked = askedFor("search") ?? "";
+      if (asked === this.search.value) return;
+      this.search.value = asked;
+      this.load();
     });
     this.list = h("ol", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true });
@@ -32,6 +39,11 @@ class HistoryPage {
     // The tab comes into view: what ended meanwhile shows.
     new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.load())
       .observe(root);
+  }
+
+  searchFor(words) {
+    setAddress({ search: words || null });
+    this.load();
   }
 
   async load(before = null) {
@@ -64,7 +76,20 @@ class HistoryPage {
   }
 
   open(id, kind) {
+    if (kind === "lens") return this.openLens(id);
     openInTab(IN_ADDRESS[kind] ?? "run", id, this.showTab);
+  }
+
+  // id: RUN:TOKEN:ROW:BITS, as in Python; the token counts from 0 there.
+  openLens(id) {
+    const [run, index, row, bits] = id.split(":");
+    const part = row === "" ? "run" : "inspection";
+    const names = LOOK_NAMES[part];
+    openInTab(part, run, this.showTab, {
+      [names.token]: [Number(index) + 1, row].filter((one) => one !== "").join("."),
+      [names.lens]: bits && `kl.${bits}`,
+      ...(row && { [names.row]: row }),
+    });
   }
 
   async import(file) {

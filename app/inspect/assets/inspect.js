@@ -13,9 +13,15 @@ class InspectPage extends RunPage {
     this.status = new StatusLine({
       retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push"),
     }, INSPECT_STATES, "Show the running inspection");
-    this.stage = new InspectionStage(root, this.status, { pick: (index, at) => this.pick(index, at) }, HINT);
+    this.stage = new InspectionStage(root, this.status, {
+      pick: (index, at) => this.pick(index, at),
+      colour: (key) => setAddress({ [this.names.colour]: key }),
+      row: (value) => setAddress({ [this.names.row]: value }),
+    }, HINT);
     this.panes = this.stage.panes;
-    this.lens = new LensPanel(api, { close: () => this.panes.pick(null) });
+    this.legend = this.stage.legend;
+    this.lens = new LensPanel(api, { close: () => this.unpick(),
+      show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
     this.follower = this.follow({ begin: (run) => this.began(run),
       rows: (rows) => this.stage.append(rows) });
     root.append(this.build());
@@ -73,6 +79,7 @@ class InspectPage extends RunPage {
 
   began(run) {
     this.stage.begin(run);
+    this.showRow();
     this.tools.classList.remove("is-idle");
     this.reuse.disabled = run.settings === null;
   }
@@ -94,12 +101,34 @@ class InspectPage extends RunPage {
     const { run } = this.follower;
     if (!run || !gridLevels(run)) return;
     this.panes.pick(index, at);
+    this.picked(`${index + 1}.${at}`);
     this.lens.open(run, this.liveId === run.id, this.panes.rows(at), index, { row: at });
   }
 
-  async copyLink() {
-    await copyText(linkTo({ inspection: this.follower.runId }));
-    flash(this.link, "Copied");
+  markNone() {
+    this.panes.pick(null);
+  }
+
+  // "5.2": the fifth token under the row of number 2.
+  placeOf(text) {
+    const [index, at] = text.split(".").map((part, place) => Number(part) - (place ? 0 : 1));
+    return this.panes.tokens[index] && this.panes.names[at] ? [index, at] : null;
+  }
+
+  pickAt([index, at]) {
+    this.panes.reveal(index);
+    this.pick(index, at);
+  }
+
+  route() {
+    super.route();
+    if (askedFor(this.part) === this.follower.run?.id) this.showRow();
+  }
+
+  // The row that the address names, or as an inspection opens.
+  showRow() {
+    const asked = askedFor(this.names.row) ?? String(this.panes.names.length - 1);
+    if (this.panes.has(asked) && asked !== this.panes.value) this.panes.show(asked);
   }
 
   reuseText() {

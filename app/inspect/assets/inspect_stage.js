@@ -5,7 +5,7 @@ const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes compute
 const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"] };
 
 class InspectionStage {
-  // on: {pick(index, at)}; hint: what the foot says while nothing is selected; ChartKind: the class
+  // on: {pick(index, at)}, and where it is kept colour(key) and row(value); hint: what the foot says while nothing is selected; ChartKind: the class
   // that draws a chart.
   constructor(root, status, on, hint, ChartKind = Chart) {
     this.status = status;
@@ -19,6 +19,7 @@ class InspectionStage {
       select: (range) => this.select(range),
       pick: (index, at) => on.pick(index, at),
       show: (at) => this.showRow(at),
+      choose: (value) => on.row?.(value),
     });
     this.charts = new Charts({
       hover: (index) => { this.panes.mark(index, true); this.charts.mark(index); },
@@ -27,7 +28,10 @@ class InspectionStage {
     }, ChartKind);
     this.card.onHide = () => { this.panes.mark(null); this.charts.mark(null); };
     this.difficulty = new Difficulty((index) => this.panes.focus(index));
-    this.legend = new Legend(axes, (axis) => this.panes.setAxis(axis), "inspectAxis");
+    this.legend = new Legend(axes, (axis, isChosen) => {
+      this.panes.setAxis(axis);
+      if (isChosen) on.colour?.(axis.key);
+    }, "inspectAxis");
     this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
     this.unselect = h("button", { type: "button", class: "sol-chip", hidden: true,
       onclick: () => this.select(null) }, "Clear selection");

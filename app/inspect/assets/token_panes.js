@@ -4,7 +4,7 @@
 const ALL = "all";
 
 class TokenPanes {
-  // on: {enter(index, element, at), leave(), select(range), pick(index, at), show(at)}
+  // on: {enter(index, element, at), leave(), select(range), pick(index, at), show(at), choose(value)}
   constructor(axes, on) {
     this.axes = axes;
     this.on = on;
@@ -22,6 +22,7 @@ class TokenPanes {
     this.names = [];
     this.panes = [];
     this.range = null;
+    this.picked = [null, null];
     this.lead = [];
     show(this.choice, false);
     this.element.replaceChildren();
@@ -36,14 +37,19 @@ class TokenPanes {
       [ALL, "Side by side"]];
     this.choices.replaceChildren(...options.map(([value, text]) => h("label", { class: "sol-pill" },
       h("input", { type: "radio", name: group, value, checked: value === String(at),
-        onchange: () => this.show(value) }), h("span", {}, text))));
+        onchange: () => { this.show(value); this.on.choose(value); } }), h("span", {}, text))));
     show(this.choice, true);
     this.at = at;
     this.show(String(at));
   }
 
+  has(value) {
+    return value === ALL || this.names[value] !== undefined;
+  }
+
   // One row's number, or ALL.
   show(value) {
+    this.value = value;
     const places = value === ALL ? this.names.map((_, at) => at) : [Number(value)];
     if (value !== ALL) this.at = Number(value);
     this.choices.querySelectorAll("input").forEach((input) => { input.checked = input.value === value; });
@@ -52,6 +58,7 @@ class TokenPanes {
     this.element.replaceChildren(...this.panes.map((pane) => pane.element));
     this.append(this.tokens, true);
     if (this.range) this.select(this.range);
+    this.pick(...this.picked);
     this.setLive(this.isLive);
     this.on.show(this.at);
   }
@@ -117,12 +124,21 @@ class TokenPanes {
   }
 
   pick(index, at = this.at) {
+    this.picked = [index, at];
     this.panes.forEach((pane) => pane.view.pick(pane.at === at ? index : null));
   }
 
   select(range) {
     this.range = range;
     this.panes.forEach((pane) => pane.view.select(range));
+  }
+
+  // Brings a token into view and to the keyboard's place.
+  reveal(index) {
+    this.panes.forEach(({ view }) => {
+      view.makeCurrent(index);
+      view.reveal(view.elements[index]);
+    });
   }
 
   // Focuses a token; its card comes with the focus.

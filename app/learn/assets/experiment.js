@@ -18,6 +18,7 @@ class Experiment {
   async ask(parameters) {
     const turn = ++this.turn;
     let failures = 0;
+    let asked = 0;
     while (turn === this.turn) {
       let answer = null;
       try {
@@ -37,7 +38,9 @@ class Experiment {
         return this.on.failed(answer.model.message);
       }
       this.on.waiting(waitingText(answer));
-      await wait(Math.min(ASK_MS * (1 + (answer.before ?? 1)), LONGEST_ASK_MS));
+      // Less and less often: a class asks from thirty pages at once.
+      asked += 1;
+      await wait(Math.min(ASK_MS * (1 + Math.max(answer.before ?? 1, asked / 4)), LONGEST_ASK_MS));
     }
   }
 }

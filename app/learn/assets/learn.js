@@ -79,7 +79,9 @@ class LearnPage {
   }
 
   seen(isSeen) {
-    if (isSeen && !this.key) this.open(askedFor("lesson") ?? memory.get("lesson") ?? LESSONS[0].key);
+    if (!isSeen || this.key) return;
+    this.open(askedFor("lesson") ?? memory.get("lesson") ?? LESSONS[0].key);
+    nameInFront("learn", () => ({ lesson: this.key }))();
   }
 
   go(key) {

@@ -25,6 +25,7 @@ class PoliciesPage {
   async begin() {
     addEventListener("sol:policies-changed", () => this.isOwn || this.load());
     addEventListener("popstate", () => askedFor("policy") && this.open(askedFor("policy")));
+    this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
     await this.load();
     new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.load())
       .observe(this.root);
@@ -39,6 +40,7 @@ class PoliciesPage {
       if (refusal) this.say(refusal);
       this.drawList();
       await this.open(askedFor("policy") ?? policies[0]?.name);
+      this.name();
     });
   }
 

@@ -5,7 +5,6 @@ class SharedLens extends LensPanel {
     super(async (name) => (name === "look_at_token" ? view.lens : { rows: view.plane.rows }), { close() {} });
     this.grid = view.plane;
     this.tools.remove();
-    show(this.joint, Boolean(view.plane));
     setText(this.joint.querySelector("summary small"), "attention × channels");
     this.joint.open = Boolean(view.plane);
   }

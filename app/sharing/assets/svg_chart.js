@@ -33,15 +33,6 @@ function pointText(trace, at) {
     .replace(/%\{(y|customdata):\.(\d)f\}/g, (_, name, digits) => fixed(values[name], Number(digits)));
 }
 
-async function pngOf(address, width, height) {
-  const picture = new Image();
-  picture.src = address;
-  await picture.decode();
-  const canvas = h("canvas", { width: 2 * width, height: 2 * height });
-  canvas.getContext("2d").drawImage(picture, 0, 0, 2 * width, 2 * height);
-  return canvas.toDataURL("image/png");
-}
-
 class SvgChart extends Chart {
   constructor(spec, on) {
     super(spec, on);
@@ -98,8 +89,7 @@ class SvgChart extends Chart {
     const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": root.fontFamily },
       svg("rect", { width, height, fill: plain("panel") }),
       text(12, 22, this.spec.title, 15, plain("text")), legend, copy);
-    const address = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(whole))}`;
-    return form === "svg" ? address : pngOf(address, width, height);
+    return imageOf(whole, form);
   }
 
   frame() {

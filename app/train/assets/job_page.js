@@ -39,12 +39,16 @@ class JobPage {
     addEventListener("sol:policies-changed", () => this.home());
     addEventListener("popstate", () => {
       const asked = askedFor(part);
-      if (asked && asked !== this.follower.jobId) this.open(asked);
+      if (asked === this.follower.jobId) return;
+      if (asked) this.open(asked);
+      else if (tabOf() === this.what.tab) this.reset();
     });
+    const name = nameInFront(this.what.tab, () => (askedFor(part) ? {} : { [part]: this.follower.jobId }));
     const home = await this.home();
     this.takeHanded();
     const asked = askedFor(part) ?? home?.newest_job;
     if (asked && !this.follower.jobId) this.open(asked);
+    name();
     // The tab comes into view: a policy that was trained meanwhile is there.
     new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.home())
       .observe(this.root);

@@ -1,0 +1,106 @@
+"""The scoreboard of *Beat the policy* as a document and as rows: who painted what, and how close
+to the dense model it came, beside policy, static, random and dense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.challenge_desk import actions_of, beats_policy, mean
+from app.csv_cells import csv_text, plain_cell
+from app.sharing.source import Source
+from app.views import iso, json_safe, run_title
+from sol_core.actions import AXES
+from storage import AttemptRecord, Store
+
+__all__ = [
+    "NO_IMPORT",
+    "SCOREBOARD_FORMAT",
+    "SCOREBOARD_VERSION",
+    "csv_of_scoreboard",
+    "document_of_scoreboard",
+    "is_challenge_id",
+    "title_of_scoreboard",
+]
+
+SCOREBOARD_FORMAT, SCOREBOARD_VERSION = "sol-explorer-scoreboard", 1
+NO_IMPORT = "a scoreboard is not imported: set its text up on Compare, and score schedules there"
+MOST_ATTEMPTS = 10_000
+_OF_CHALLENGE = ("text", "model", "dtype", "policy", "steps", "num_random", "grid")
+_COLUMNS = ("schedule", "place", "name", "kl", "nll", "beats_policy", *AXES, "created_at")
+
+
+def is_challenge_id(store: Store, thing_id: str) -> bool:
+    """Whether a challenge has this id."""
+    return store.challenges.find(thing_id) is not None
+
+
+def title_of_scoreboard(store: Store, thing_id: str) -> str:
+    """The beginning of the challenge's text. Raises: NotFoundError."""
+    return run_title(str(store.challenges.get(thing_id).record["text"]))
+
+
+def document_of_scoreboard(source: Source, thing_id: str) -> dict[str, Any]:
+    """The document, without the envelope. Raises: NotFoundError."""
+    challenge = source.store.challenges.get(thing_id)
+    record = challenge.record
+    about: dict[str, Any] = {"id": challenge.id}
+    about |= {"created_at": challenge.created_at.isoformat()}
+    about |= {name: record[name] for name in _OF_CHALLENGE}
+    about |= {"budget": dict(zip(AXES, record["asked"], strict=True))}
+    scores = {name: _score(score) for name, score in record["scores"].items()}
+    attempts = [
+        _attempt(place, one) | {"actions": _named(one.schedule)}
+        for place, one in enumerate(_attempts(source.store, thing_id), start=1)
+    ]
+    return dict(json_safe({"challenge": about | {"scores": scores}, "attempts": attempts}))
+
+
+def csv_of_scoreboard(source: Source, thing_id: str) -> str:
+    """A row per attempt, best first, then one per other schedule; see ``docs/formats.md``.
+
+    Raises: NotFoundError.
+    """
+    return csv_text(_COLUMNS, map(json_safe, _rows(source.store, thing_id)))
+
+
+def _rows(store: Store, thing_id: str) -> Iterator[dict[str, Any]]:
+    scores = store.challenges.get(thing_id).record["scores"]
+    for place, attempt in enumerate(_attempts(store, thing_id), start=1):
+        row = _attempt(place, attempt)
+        yield row | {"schedule": "painted", "name": plain_cell(attempt.name)}
+    for name, score in scores.items():
+        yield {"schedule": name} | {
+            key: value for key, value in _score(score).items() if key in _COLUMNS
+        }
+
+
+def _attempts(store: Store, thing_id: str) -> list[AttemptRecord]:
+    return store.challenges.best(thing_id, MOST_ATTEMPTS)
+
+
+def _attempt(place: int, attempt: AttemptRecord) -> dict[str, Any]:
+    return {
+        "place": place,
+        "name": attempt.name,
+        "kl": attempt.kl,
+        "nll": attempt.nll,
+        "beats_policy": beats_policy(attempt, "kl"),
+        **_spend(attempt.schedule),
+        "created_at": iso(attempt.created_at),
+    }
+
+
+def _score(score: Mapping[str, Any]) -> dict[str, Any]:
+    means = {name: mean(score[name]) for name in ("kl", "nll")}
+    return means | _spend(score) | {"actions": _named(score)}
+
+
+def _spend(schedule: Mapping[str, Any]) -> dict[str, float]:
+    """Mean over the tokens, by axis."""
+    columns = zip(*(action.as_tuple() for action in actions_of(schedule)), strict=True)
+    return {axis: mean(column) for axis, column in zip(AXES, columns, strict=True)}
+
+
+def _named(schedule: Mapping[str, Any]) -> list[dict[str, float]]:
+    return [dict(zip(AXES, action, strict=True)) for action in schedule["actions"]]

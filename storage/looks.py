@@ -1,0 +1,71 @@
+"""Looks through the lens that came in a file: what another machine's model found in a run's token.
+
+A look of one's own is made again in a second and not kept.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, select
+from sqlalchemy.dialects.sqlite import insert
+
+from storage.codec import decode_json, encode_json
+from storage.database import Database
+from storage.errors import NotFoundError
+from storage.records import Record, runs_table
+
+__all__ = ["LookStore", "looks_table"]
+
+_NO_ROW = -1  # of a generation
+
+# The migrations create this table; here are only the columns that the queries name.
+looks_table = Table(
+    "looks",
+    MetaData(),
+    Column("run_id", String, primary_key=True),
+    Column("idx", Integer, primary_key=True),
+    Column("row", Integer, primary_key=True),
+    Column("record", LargeBinary, nullable=False),
+)
+
+
+class LookStore:
+    """The looks of one database. Safe to call from any thread of its process.
+
+    Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
+    DatabaseCorruptError when the file gives trouble, and then has changed nothing.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def save(self, run_id: str, index: int, row: int | None, record: Record) -> None:
+        """Keep a look; it takes the place of an earlier one, and goes with its run.
+
+        Args:
+            index: of the token in the run, from 0.
+            row: of an inspection; None for a generation.
+            record: what was found, as JSON.
+        Raises: NotFoundError when the run is gone; InvalidRecordError when ``record`` is no JSON.
+        """
+        key = {"run_id": run_id, "idx": index, "row": _NO_ROW if row is None else row}
+        made = insert(looks_table).values(**key, record=encode_json("look", record))
+        statement = made.on_conflict_do_update(
+            index_elements=list(key), set_={"record": made.excluded.record}
+        )
+        with self._database.write() as connection:
+            found = connection.execute(select(runs_table.c.id).where(runs_table.c.id == run_id))
+            if found.one_or_none() is None:
+                raise NotFoundError(f"There is no run {run_id!r}. It may have been deleted.")
+            connection.execute(statement)
+
+    def find(self, run_id: str, index: int, row: int | None) -> Record | None:
+        """The look at a token; None where none came in."""
+        columns = looks_table.c
+        query = select(columns.record).where(
+            columns.run_id == run_id,
+            columns.idx == index,
+            columns.row == (_NO_ROW if row is None else row),
+        )
+        with self._database.read() as connection:
+            data = connection.execute(query).scalar_one_or_none()
+        return None if data is None else decode_json(data)
