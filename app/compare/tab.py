@@ -44,6 +44,7 @@ _SCRIPTS = (
     "pair.js",
     "painting.js",
     "challenge_form.js",
+    "challenge_meter.js",
     "challenge_scores.js",
     "token_duel.js",
     "challenge.js",

@@ -359,36 +359,3 @@ class ChallengePage {
     show(this.message, Boolean(text));
   }
 }
-
-// What was painted here before a reload; null when something else was, or nothing.
-function keptPlaces(id) {
-  try {
-    const kept = JSON.parse(memory.get("painting"));
-    return kept?.id === id ? kept.places : null;
-  } catch {
-    return null; // of an older release
-  }
-}
-
-// One axis' budget: how much of it the schedule takes, and what is left in levels.
-function meter(axis) {
-  const bar = h("span", { class: "sol-meter" });
-  const spent = h("span", { class: "sol-value" });
-  const rest = h("span", { class: "sol-meter-rest" });
-  const made = { over: null, element: h("div", { class: "sol-budget", "data-axis": axis.key },
-    h("span", { class: "sol-name" }, axis.name), bar, spent, rest) };
-  made.update = (painting, at) => {
-    const left = painting.left(at);
-    const { steps, levels, limit } = painting;
-    const unit = levels[at][1] - levels[at][0];
-    const share = painting.used(at) / limit[at];
-    bar.style.setProperty("--v", Math.min(share, 1));
-    const mean = (value) => (axis.key === "bits" ? fixed(value / steps, 2) : percent(value / steps, 1));
-    setText(spent, `${mean(painting.used(at))} of ${mean(limit[at])}`);
-    const moves = count(Math.round(Math.abs(left) / unit), "level");
-    setText(rest, left < 0 ? `${moves} over` : left === 0 ? "all spent" : `${moves} left`);
-    made.element.classList.toggle("is-over", left < 0);
-    made.over = left < 0 ? `${axis.name.toLowerCase()} by ${moves} (${axis.show(-left / steps)} on average)` : null;
-  };
-  return made;
-}

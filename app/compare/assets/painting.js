@@ -83,3 +83,13 @@ class Painting {
     return this.levels.some((_, axis) => this.left(axis) < 0);
   }
 }
+
+// What was painted here before a reload; null when something else was, or nothing.
+function keptPlaces(id) {
+  try {
+    const kept = JSON.parse(memory.get("painting"));
+    return kept?.id === id ? kept.places : null;
+  } catch {
+    return null; // of an older release
+  }
+}

@@ -17,7 +17,9 @@ function blobOf(dataUrl) {
 
 // A drawing as a data URL, the PNG at twice its size; form: "png" or "svg".
 async function imageOf(drawing, form) {
-  const address = `data:image/svg+xml,${encodeURIComponent(new XMLSerializer().serializeToString(drawing))}`;
+  // A token may hold characters that no XML may.
+  const text = new XMLSerializer().serializeToString(drawing).replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, "\ufffd");
+  const address = `data:image/svg+xml,${encodeURIComponent(text)}`;
   if (form === "svg") return address;
   const picture = new Image();
   picture.src = address;

@@ -40,7 +40,7 @@ class LensPanel {
   // holder: of the drawing or the table.
   saveMenu(title, holder) {
     return imageMenu(title, (form) => {
-      const about = `${this.token.textContent}${this.measured(holder)}`;
+      const about = `${this.token.textContent.trim().replace(/\s+/g, " ")}${this.measured(holder)}`;
       const { scrollLeft } = holder;
       holder.scrollLeft = 0; // the first column lies over others where a table is scrolled
       const image = pictureOf(holder.querySelector("table") ?? holder, `${title}: ${about}`, form);
