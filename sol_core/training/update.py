@@ -37,7 +37,7 @@ def warm_step(state: RunState, batch: LabelledSteps, step: int, num_steps: int) 
     parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
 
     def loss_of(number: int) -> Tensor:
-        torch.manual_seed(state.seed_of("warm", step * len(parts) + number))  # for dropout
+        torch.manual_seed(state.seed_of(f"warm {step}", number))  # for dropout
         part = batch.take(parts[number]).to(state.policy.embedding.device)
         share = len(parts[number]) / batch.damage.shape[0]
         return share * damage_loss(network, part, state.policy.embedding)
