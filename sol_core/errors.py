@@ -9,6 +9,7 @@ SolError
 ├── CorpusError (ValueError)      text that yields nothing to work on
 ├── PolicyError (ValueError)      a policy folder that is damaged or made for something else
 ├── TrainingDivergedError (ArithmeticError)  training met NaN or infinity
+├── RankLostError (ConnectionError)  another process of a training is gone
 └── ContextLengthError (ValueError)
 
 Messages name the value, what is allowed, and what to do. ``app`` shows them as they are.
@@ -21,6 +22,7 @@ __all__ = [
     "DownloadError",
     "ModelLoadError",
     "PolicyError",
+    "RankLostError",
     "ShapeError",
     "SolError",
     "TrainingDivergedError",
@@ -62,6 +64,10 @@ class PolicyError(SolError, ValueError):
 
 class TrainingDivergedError(SolError, ArithmeticError):
     """Training met a number that is not finite; the last good checkpoint is kept."""
+
+
+class RankLostError(SolError, ConnectionError):
+    """Another process of the same training was killed, failed, or is silent for too long."""
 
 
 class ContextLengthError(SolError, ValueError):

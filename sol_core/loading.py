@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from sol_core.assets import ensure_default_model
@@ -102,7 +103,10 @@ def load_language_model(
     spec = spec_from_config(config)
     tensors = _read_tensors(folder)
     fingerprint = _fingerprint(spec, tensors)
-    weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device))
+    try:
+        weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device))
+    except torch.OutOfMemoryError as error:
+        raise _too_large(name, tensors, torch_dtype, torch_device) from error
     if integer_mlp:
         report("rounding the MLP to int8", 0.5)
         weights = with_integer_mlp(weights)
@@ -214,6 +218,17 @@ def _weight_files(folder: Path) -> list[Path]:
         if Path(name).name != name or not (folder / name).is_file():
             raise ModelLoadError(f"{index} names {name!r}, which is not in {folder}")
     return [folder / name for name in names]
+
+
+def _too_large(
+    name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+) -> ModelLoadError:
+    size = sum(tensor.numel() for tensor in tensors.values()) * dtype.itemsize
+    return ModelLoadError(
+        f"{name} takes {size / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')}, more than "
+        f"{device} has free: choose bfloat16, a smaller model or a larger device. A model is not "
+        "spread over several devices"
+    )
 
 
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

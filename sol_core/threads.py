@@ -1,4 +1,4 @@
-"""Threads that share the cores with other programs."""
+"""Threads that share the cores with other programs, and with other processes of a training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,25 @@ __all__ = ["SPIN_VARIABLE", "share_cores"]
 # Turns that a thread of GNU OpenMP spins for before it sleeps. Its own default spins for
 # milliseconds: beside any busy program, every loop then waits for a thread without a core.
 SPIN_VARIABLE, SPIN_COUNT = "GOMP_SPINCOUNT", "1000"
+_PROCESSES_HERE = "LOCAL_WORLD_SIZE"  # torchrun and accelerate set it for the processes they start
 
 
 def share_cores() -> None:
-    """Let waiting threads sleep soon, unless the user has set how long they spin.
+    """Let waiting threads sleep soon, and divide the cores among processes started together.
 
-    Works before torch is imported, which reads it; afterwards it changes nothing.
+    What the user (or torchrun) has set stays. Works before torch and Numba are imported, which
+    read it; afterwards it changes nothing.
     """
     os.environ.setdefault(SPIN_VARIABLE, SPIN_COUNT)
+    processes = os.environ.get(_PROCESSES_HERE, "")
+    if processes.isdecimal() and int(processes) > 1:
+        threads = max(1, _num_cores() // int(processes))
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        # Numba has a count of its own, which does not follow OpenMP's.
+        os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"].split(",")[0])
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,26 +1,33 @@
-"""``launch.py train``: train a policy here and now, as a job that the page shows too."""
+"""``launch.py train``: train a policy here and now, as a job that the page shows too.
+
+Started by torchrun or accelerate, several processes share the work. The lead, rank 0, runs the
+job and says everything that is said; the others follow its events.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.commands.job_options import corpus_source, open_jobs, progress_text
-from app.commands.options import add_model, model_name
+from app.commands.options import add_model, model_name, open_data_dir
 from app.console import Console, write_out
 from app.errors import AppError, InputFileError
 from app.program import program_name
 from app.views import json_safe
-from sol_core.errors import ConfigError, SolError
+from sol_core.errors import ConfigError, RankLostError, SolError
 
 if TYPE_CHECKING:
     from app.jobs.runner import JobOutcome
     from app.jobs.updates import JobUpdate
     from app.paths import DataDir
     from sol_core.training.config import TrainConfig
+    from sol_core.training.ranks import Ranks
     from storage import JobRecord, JobStore
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -29,7 +36,7 @@ HELP = "train a policy in the foreground; the page shows it as a job"
 PRESETS = ("quick", "standard", "paper")
 DEFAULT_PRESET = "standard"
 OWNER = "command line"
-EXIT_INTERRUPTED = 130
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,25 +81,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train to the end, or to Ctrl-C."""
-    params = None if args.resume else _params(args)
+    data_dir = open_data_dir(args)  # before torch comes in: it sets the libraries up
+    from sol_core.training.ranks import join_ranks
+
+    with join_ranks() as ranks:
+        if ranks.is_lead:
+            return _lead(args, ranks)
+        from app.jobs.follower import follow_training
+
+        ending = follow_training(data_dir, ranks)
+        return {"succeeded": 0, "failed": EXIT_FAILED, "paused": EXIT_INTERRUPTED}[ending]
+
+
+def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
     console = Console()
     with open_jobs(args) as (data_dir, store):
-        from app.jobs.process_identity import own_worker_id
-        from app.jobs.reaper import reap
-
-        worker = own_worker_id()
-        if params is None:
-            reap(store.jobs)
-            job = _resume(store.jobs, args.resume, worker)
-        else:
-            title = str(params["name"])
-            job = store.jobs.create("train", OWNER, title, params, worker=worker)
-        outcome = _run_here(job, store.jobs, data_dir, console)
+        job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
+        outcome = _run_here(job, store.jobs, data_dir, console, ranks)
         return _report(args, job, outcome, data_dir, console)
 
 
-def _run_here(job: JobRecord, jobs: JobStore, data_dir: DataDir, console: Console) -> JobOutcome:
-    from app.jobs.engines import ENGINES
+def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
+    """A new job, or the one to resume, as this process's.
+
+    Raises: AppError, ConfigError.
+    """
+    from app.jobs.process_identity import own_worker_id
+    from app.jobs.reaper import reap
+    from storage import StorageError
+
+    worker = own_worker_id()
+    try:
+        if args.resume:
+            reap(jobs)
+            return _resume(jobs, args.resume, worker)
+        params = _params(args, num_ranks)
+        return jobs.create("train", OWNER, str(params["name"]), params, worker=worker)
+    except StorageError as error:
+        raise AppError(str(error)) from error
+
+
+def _run_here(
+    job: JobRecord, jobs: JobStore, data_dir: DataDir, console: Console, ranks: Ranks
+) -> JobOutcome:
+    from app.jobs.engines import ENGINES, train_job
     from app.jobs.runner import Workplace, run_job
     from app.jobs.stop_flag import StopFlag, set_by_signals
 
@@ -101,8 +133,9 @@ def _run_here(job: JobRecord, jobs: JobStore, data_dir: DataDir, console: Consol
     place = Workplace(
         jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show.take
     )
+    engine = ENGINES[job.kind] if ranks.size == 1 else partial(train_job, ranks=ranks)
     with set_by_signals(stop):
-        outcome = run_job(job, ENGINES[job.kind], place)
+        outcome = run_job(job, engine, place)
     console.clear()
     return outcome
 
@@ -116,6 +149,8 @@ def _report(
 ) -> int:
     """Say how it ended; returns the exit status. Raises: what the engine raised."""
     if outcome.status == "failed":
+        if isinstance(outcome.reason, RankLostError):
+            raise AppError(f"{outcome.reason}; go on with: {_resume_command(job)}")
         if isinstance(outcome.reason, SolError):
             raise outcome.reason
         raise AppError(outcome.error or "the training failed")
@@ -141,10 +176,14 @@ def _report(
     if outcome.status == "succeeded":
         return 0
     console.say(
-        f"{outcome.status}, with a checkpoint; go on here with: {program_name()} train "
-        f"--resume {job.id}, or in the background with: {program_name()} jobs resume {job.id}"
+        f"{outcome.status}, with a checkpoint; go on here with: {_resume_command(job)}, or in the "
+        f"background with: {program_name()} jobs resume {job.id}"
     )
     return EXIT_INTERRUPTED
+
+
+def _resume_command(job: JobRecord) -> str:
+    return f"{program_name()} train --resume {job.id}"
 
 
 class _Progress:
@@ -189,9 +228,9 @@ def _check_out(folder: Path) -> None:
         raise InputFileError(f"--out {folder} is not empty: name a new or an empty folder")
 
 
-def _params(args: argparse.Namespace) -> dict[str, Any]:
+def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
     """The job's parameters. Raises: ConfigError for settings that are not allowed."""
-    config = _config(args)
+    config = _config(args, num_ranks)
     model = model_name(args)
     if Path(model).expanduser().is_dir():
         model = str(Path(model).expanduser().absolute())
@@ -200,7 +239,8 @@ def _params(args: argparse.Namespace) -> dict[str, Any]:
     return params if args.dtype == "auto" else params | {"dtype": args.dtype}
 
 
-def _config(args: argparse.Namespace) -> TrainConfig:
+def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
+    """The settings asked for; where they say nothing of it, every rank rolls out one text."""
     from app.jobs.settings import apply_settings
     from sol_core.training.config import for_minutes, preset
 
@@ -210,6 +250,7 @@ def _config(args: argparse.Namespace) -> TrainConfig:
     config = preset(name, **changes)
     if args.minutes is not None:
         config = for_minutes(config, name, args.minutes)
+    config = replace(config, grpo=replace(config.grpo, texts=num_ranks))
     return apply_settings(config, args.settings)
 
 

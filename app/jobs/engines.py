@@ -26,33 +26,51 @@ from sol_core.config import config_from_dict
 if TYPE_CHECKING:
     from sol_core.loading import LanguageModel
     from sol_core.training.events import TrainEvent
+    from sol_core.training.ranks import Ranks
 
-__all__ = ["ENGINES", "benchmark_job", "evaluate_job", "train_job"]
+__all__ = ["ENGINES", "benchmark_job", "evaluate_job", "train_events", "train_job"]
 
 Updates = Generator[JobUpdate, None, None]
 _ADOPTED_FILE = "adopted.json"
 _PARTIAL_FOLDER = "partial"
 
 
-def train_job(task: JobTask) -> Updates:
+def train_job(task: JobTask, ranks: Ranks | None = None) -> Updates:
     """Train a policy; it ends up in the library under the job's name or one like it.
 
     Params: "config" (TrainConfig), "model", "name"; "dtype" where it matters.
-    """
-    from sol_core.training.config import TrainConfig
 
-    config = config_from_dict(TrainConfig, _param(task, "config", dict))
+    Args:
+        ranks: the processes that share the work, of which this one is the lead.
+    """
     name = _param(task, "name", str)
-    model = _load_model(task)
-    if task.should_stop():
-        yield JobStopped()
+    for event in train_events(task, ranks):
+        yield from _train_updates(task, name, event)
+
+
+def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[TrainEvent, None, None]:
+    """The training of ``train_job``, as every rank goes through it."""
+    from sol_core.training.config import TrainConfig
+    from sol_core.training.events import TrainStopped
+    from sol_core.training.ranks import Ranks
+
+    together = ranks or Ranks()
+    config = config_from_dict(TrainConfig, _param(task, "config", dict))
+    model = together.each(lambda: _load_model(task, together.device))
+    if together.any(task.should_stop()):
+        yield TrainStopped(0, 0.0)
         return
     from sol_core.training import train
 
     task.say("Reading the text")
-    root = task.data_dir.root
-    for event in train(model, config, task.folder, data_dir=root, should_stop=task.should_stop):
-        yield from _train_updates(task, name, event)
+    yield from train(
+        model,
+        config,
+        task.folder,
+        data_dir=task.data_dir.root,
+        should_stop=task.should_stop,
+        ranks=together,
+    )
 
 
 def evaluate_job(task: JobTask) -> Updates:
@@ -165,13 +183,14 @@ def _adopt(task: JobTask, folder: Path, wanted: str) -> str:
     return name
 
 
-def _load_model(task: JobTask) -> LanguageModel:
+def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:
     from sol_core.warm_up import load_warm
 
     return load_warm(
         _param(task, "model", str),
         data_dir=task.data_dir.root,
         dtype=str(task.job.params.get("dtype", task.dtype)),
+        device=device,
         on_progress=lambda message, fraction: task.say(message),
     )
 

@@ -32,6 +32,7 @@ from sol_core.errors import ConfigError
 from sol_core.loading import LanguageModel
 from sol_core.models import FrozenLM
 from sol_core.training.config import GrpoConfig, TrainConfig
+from sol_core.training.ranks import Ranks
 from sol_core.training.rollouts import roll_out
 from sol_core.training.run_state import RunState
 from sol_core.training.update import grpo_update
@@ -113,7 +114,7 @@ def bench_rollout(
             f"{config.block_len - 1} tokens, {model.name} has {model.context_length}"
         )
     with tempfile.TemporaryDirectory() as folder:
-        bench = _Bench(model, options, RunState(model, config, Path(folder), Path(folder)))
+        bench = _Bench(model, options, RunState(model, config, Path(folder), Path(folder), Ranks()))
     on_progress("warming up", 0.0)
     bench.update()
     bench.seconds_of_products()
@@ -243,7 +244,7 @@ class _Bench:
         with clock.of("rollout"):
             batch = roll_out(state.policy, timed, state.config, generator)
         with clock.of("update"):
-            grpo_update(state, batch)
+            grpo_update(state, [batch])
         clock.seconds["rollout"] -= clock.seconds["policy"] + clock.seconds["dense_reference"]
         return {phase: clock.seconds[phase] for phase in PHASES}
 

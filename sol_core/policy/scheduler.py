@@ -154,6 +154,7 @@ class PolicyScheduler:
         """Logits [R, num_heads, levels] → choices [R, num_heads]."""
         if self._generator is None:
             return logits.argmax(-1)
-        heads = self.policy.per_head((logits / self._temperature).softmax(-1))
+        probabilities = (logits / self._temperature).softmax(-1).to(self._generator.device)
+        heads = self.policy.per_head(probabilities)
         picks = [torch.multinomial(head, 1, generator=self._generator) for head in heads]
-        return torch.cat(picks, 1)
+        return torch.cat(picks, 1).to(logits.device)

@@ -80,8 +80,12 @@ class GrpoConfig:
     updates: int = field(
         default=60, metadata={"help": "policy updates; 0 skips GRPO (warm start alone)"}
     )
+    texts: int = field(
+        default=1,
+        metadata={"help": "texts per update, their gradients averaged; processes share them out"},
+    )
     windows: int = field(
-        default=4, metadata={"help": "starting points per update; one text's prefill serves all"}
+        default=4, metadata={"help": "starting points in each; one text's prefill serves all"}
     )
     rollouts: int = field(default=16, metadata={"help": "schedules compared on each text (G)"})
     reward: str = field(
@@ -114,6 +118,7 @@ class GrpoConfig:
 
     def __post_init__(self) -> None:
         _check_count("grpo.updates", self.updates, 0)
+        _check_count("grpo.texts", self.texts, 1)
         _check_count("grpo.windows", self.windows, 1)
         _check_count("grpo.rollouts", self.rollouts, 2)
         _check_count("grpo.epochs", self.epochs, 1)

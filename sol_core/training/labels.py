@@ -52,6 +52,16 @@ class LabelledSteps:
             self.entropy[index],
         )
 
+    def to(self, device: torch.device) -> LabelledSteps:
+        """The same on another device."""
+        return LabelledSteps(
+            self.rows.to(device),
+            self.tokens.to(device),
+            self.levels.to(device),
+            self.damage.to(device),
+            self.entropy.to(device),
+        )
+
 
 def label_text(
     lm: FrozenLM, tokens: Sequence[int], config: TrainConfig, generator: torch.Generator

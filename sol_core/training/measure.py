@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from sol_core.actions import Budget
+from sol_core.actions import ActionGrid, Budget
 from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.models import FrozenLM
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.policy import budget_shares
 from sol_core.schedules import StaticScheduler
 from sol_core.training.config import TrainConfig
-from sol_core.training.windows import TextPrefill
+from sol_core.training.ranks import Ranks
+from sol_core.training.windows import TextPrefill, prefill_text
 
-__all__ = ["MEASURED_BUDGETS", "HeldOutResult", "measure_held_out"]
+__all__ = ["MEASURED_BUDGETS", "HeldOut", "HeldOutResult", "measure_held_out"]
 
 # As shares of dense: bits 8, 16 (untouched) and 7.
 MEASURED_BUDGETS = (Budget(0.5, 0.6, 8), Budget(0.4, 0.7, 16), Budget(0.3, 0.5, 7))
 WINDOWS_PER_TEXT = 6
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Texts that training never sees; each is prefilled once, by the rank that plays it."""
+
+    lm: FrozenLM
+    texts: Sequence[Sequence[int]]
+    _prefilled: dict[int, TextPrefill] = field(default_factory=dict)
+
+    def prefill(self, number: int, grid: ActionGrid) -> TextPrefill:
+        if number not in self._prefilled:
+            self._prefilled[number] = prefill_text(self.lm, self.texts[number], grid)
+        return self._prefilled[number]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +54,23 @@ class HeldOutResult:
 
 
 def measure_held_out(
-    policy: Policy, texts: Sequence[TextPrefill], config: TrainConfig
+    policy: Policy, held_out: HeldOut, config: TrainConfig, ranks: Ranks
 ) -> HeldOutResult:
-    """Greedy policy, then static at its realised mean, on the same windows."""
+    """Greedy policy, then static at its realised mean, on the same windows; on every rank."""
     count = min(WINDOWS_PER_TEXT, config.windows)
     every = config.windows // count
     starts = config.starts[: count * every : every]
     budgets = list(MEASURED_BUDGETS) * len(starts)
-    played = [_play(text, starts, PolicyScheduler(policy, budgets), config) for text in texts]
+    numbers = range(len(held_out.texts))
+
+    def play(number: int, scheduler: BatchScheduler) -> _Played:
+        return _play(held_out.prefill(number, config.grid), starts, scheduler, config)
+
+    played = ranks.split(numbers, lambda n: play(n, PolicyScheduler(policy, budgets)))
     spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, 3]
     grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, 3]
     realised = [Budget(keep, channels, bits * 16) for keep, channels, bits in grouped.tolist()]
-    static = [
-        _play(text, starts, _static(realised, number, len(starts), config), config)
-        for number, text in enumerate(texts)
-    ]
+    static = ranks.split(numbers, lambda n: play(n, _static(realised, n, len(starts), config)))
     gap = (grouped - budget_shares(MEASURED_BUDGETS)).mean(0).tolist()
     metrics = {
         "kl": _mean(played, "kl"),
@@ -64,10 +82,11 @@ def measure_held_out(
         "gap_channels": gap[1],
         "gap_bits": gap[2],
     }
-    place = torch.arange(config.steps) + starts[0]
+    place = range(starts[0], starts[0] + config.steps)
     actions = [(k, c, round(b * 16)) for k, c, b in played[0].spends[0].tolist()]
     return HeldOutResult(
-        metrics, (texts[0].tokens[place].tolist(), actions, played[0].kl[0].tolist())
+        metrics,
+        ([held_out.texts[0][n] for n in place], actions, played[0].kl[0].tolist()),
     )
 
 
@@ -85,9 +104,9 @@ def _play(
     kl, nll, dense, spends = [], [], [], []
     rows = len(MEASURED_BUDGETS)
     for scores in text.rollout(starts, rows, scheduler, config.steps, config.grid):
-        kl.append(scores.kl)
-        nll.append(scores.nll)
-        dense.append(scores.dense_nll)
+        kl.append(scores.kl.cpu())
+        nll.append(scores.nll.cpu())
+        dense.append(scores.dense_nll.cpu())
         actions = [(*a.as_tuple()[:2], a.bit_width / 16) for a in scores.step.actions]
         spends.append(torch.tensor(actions))
     return _Played(

@@ -1,28 +1,37 @@
 """The phases of a run: label, warm start, GRPO, calibrate, measure. Each is a list of small units.
 
 A unit (a text, a batch, an update) seeds its own random numbers, so a run can stop after any
-of them and go on later as if it had not.
+of them and go on later as if it had not. Ranks work on one text each at a time; every rank goes
+through the same phases and makes the same reports.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sol_core.actions import Budget
 from sol_core.policy import PolicyScheduler
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
-from sol_core.policy.policy import budget_shares
+from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.events import TrainEvent, TrainSample
-from sol_core.training.labels import join_labels, label_text, read_labels, write_labels
-from sol_core.training.measure import MEASURED_BUDGETS, measure_held_out
-from sol_core.training.rollouts import draw_budgets, roll_out
+from sol_core.training.labels import (
+    LabelledSteps,
+    join_labels,
+    label_text,
+    read_labels,
+    write_labels,
+)
+from sol_core.training.measure import MEASURED_BUDGETS, HeldOut, measure_held_out
+from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
 from sol_core.training.run_state import RunState
-from sol_core.training.update import grpo_update, prices_from, warm_step
+from sol_core.training.update import damages_at, grpo_update, prices_from, warm_step
 from sol_core.training.warm_start import batches_of_epoch
 from sol_core.training.windows import prefill_text
 
@@ -37,36 +46,51 @@ CALIBRATION_EPISODES = 400
 
 def label(state: RunState) -> Iterator[TrainEvent]:
     """Label texts under random schedules; every text is a file of its own."""
+    ranks, progress = state.ranks, state.progress
     store = state.folder / "labels"
-    store.mkdir(exist_ok=True)
+    ranks.lead(lambda: store.mkdir(exist_ok=True))
     limit = state.config.warm_start.texts
     share = LABEL_SHARE if state.config.grpo.updates else GRPO_SHARE * LABEL_SHARE / WARM_SHARE
-    while state.progress.labelled < limit:
-        if state.progress.labelled and state.is_past(share):
+    while progress.labelled < limit:
+        if progress.labelled and state.is_past(share):
             break
-        number = state.progress.labelled
-        path = store / f"{number:05d}.safetensors"
-        if not path.exists():
-            labels = label_text(
-                state.model.lm,
-                state.texts.labelling(number),
-                state.config,
-                state.generator_of("label", number),
-            )
-            state.check_finite({"a label": labels.damage, "an input": labels.rows})
-            write_labels(labels, path)
-            state.metrics["loss"] = float(labels.damage.mean())
-            state.count_decisions(labels.damage.numel())
-        state.progress.labelled += 1
+        numbers = range(progress.labelled, min(progress.labelled + ranks.size, limit))
+        _label_texts(state, store, numbers)
+        progress.labelled = numbers.stop
         yield state.report("labelling")
-    state.progress.label_limit = state.progress.labelled
+    progress.label_limit = progress.labelled
+
+
+def _label_texts(state: RunState, store: Path, numbers: range) -> None:
+    """Each rank labels its share of those texts that have no file; the lead writes all files."""
+    ranks = state.ranks
+    missing = ranks.lead(lambda: [n for n in numbers if not _label_file(store, n).exists()])
+    made = ranks.collect(missing, lambda number: _label(state, number))
+
+    def keep() -> None:
+        for number, labels in zip(missing, made, strict=True):
+            write_labels(labels, _label_file(store, number))
+
+    ranks.lead(keep)
+    if made:
+        state.metrics["loss"] = float(torch.stack([part.damage for part in made]).mean())
+        state.count_decisions(sum(part.damage.numel() for part in made))
+
+
+def _label(state: RunState, number: int) -> LabelledSteps:
+    tokens, generator = state.texts.labelling(number), state.generator_of("label", number)
+    labels = label_text(state.model.lm, tokens, state.config, generator)
+    state.check_finite({"a label": labels.damage, "an input": labels.rows})
+    return labels
+
+
+def _label_file(store: Path, number: int) -> Path:
+    return store / f"{number:05d}.safetensors"
 
 
 def warm_start(state: RunState) -> Iterator[TrainEvent]:
     """Gradient steps on the labels, prices and held-out quality along the way."""
-    store = state.folder / "labels"
-    count = state.progress.label_limit or 0
-    labels = join_labels([read_labels(store / f"{n:05d}.safetensors") for n in range(count)])
+    labels = _all_labels(state)
     network, config = state.policy.network, state.config
     assert isinstance(network, DamageNetwork)
     episodes = labels.damage.shape[0]
@@ -81,39 +105,59 @@ def warm_start(state: RunState) -> Iterator[TrainEvent]:
         step = state.progress.warm_steps
         epoch, place = divmod(step, per_epoch)
         index = batches_of_epoch(episodes, config.seed, epoch)[place]
-        torch.manual_seed(state.seed_of("warm", step))
         state.metrics["loss"] = warm_step(state, labels.take(index), step, total)
         state.progress.warm_steps += 1
         if (step + 1) % every == 0 or step + 1 == total:
-            state.set_prices(prices_from(state.policy, [(sample.rows, sample.tokens)]))
+            _set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
             yield from measure(state)
         yield state.report("warm start")
-    state.set_prices(prices_from(state.policy, [(sample.rows, sample.tokens)]))
+    _set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
     state.optimiser.state.clear()  # GRPO starts with moments of its own
+
+
+def _all_labels(state: RunState) -> LabelledSteps:
+    """The labels of all texts; the lead has the files and hands them out one by one."""
+    store = state.folder / "labels"
+
+    def read(number: int) -> LabelledSteps:
+        return state.ranks.lead(lambda: read_labels(_label_file(store, number)))
+
+    return join_labels([read(number) for number in range(state.progress.label_limit or 0)])
 
 
 def grpo(state: RunState) -> Iterator[TrainEvent]:
     """Rollouts and updates; prices follow the policy's own states."""
-    config = state.config
+    updates = state.config.grpo.updates
     state.metrics = {}
-    every = max(1, -(-config.grpo.updates // MEASURES_PER_PHASE))
-    while state.progress.updates < config.grpo.updates and not state.is_past(GRPO_SHARE):
-        number = state.progress.updates
-        tokens = state.texts.rollout(number)
-        text = prefill_text(state.model.lm, tokens, config.grid)
-        batch = roll_out(state.policy, text, config, state.generator_of("grpo", number))
-        state.metrics |= grpo_update(state, batch)
-        state.metrics["reward"] = batch.reward
-        names = ("gap_keep", "gap_channels", "gap_bits")
-        state.metrics |= dict(zip(names, batch.gap, strict=True))
-        state.count_decisions(batch.advantage.numel())
-        state.progress.updates += 1
-        if state.policy.prices and (number + 1) % CALIBRATE_EVERY == 0:
-            # From this update alone: what a resumed run no longer has must not decide.
-            state.set_prices(prices_from(state.policy, [batch.inputs]))
-        if (number + 1) % every == 0 or number + 1 == config.grpo.updates:
+    every = max(1, -(-updates // MEASURES_PER_PHASE))
+    while state.progress.updates < updates and not state.is_past(GRPO_SHARE):
+        _update(state)
+        if state.progress.updates % every == 0 or state.progress.updates == updates:
             yield from measure(state)
         yield state.report("grpo")
+
+
+def _update(state: RunState) -> None:
+    """Each rank rolls out its share of an update's texts; gradients are averaged over all."""
+    config, ranks = state.config, state.ranks
+    first = state.progress.updates * config.grpo.texts
+    numbers = range(first, first + config.grpo.texts)
+    batches = ranks.each(lambda: {n: _roll_out(state, n) for n in ranks.share(numbers)})
+    state.metrics |= grpo_update(state, list(batches.values()))
+    rows = min(config.grpo.windows, config.windows) * config.grpo.rollouts
+    state.count_decisions(len(numbers) * rows * config.steps)
+    state.progress.updates += 1
+    if state.policy.prices and state.progress.updates % CALIBRATE_EVERY == 0:
+        # From this update alone: what a resumed run no longer has must not decide.
+        _set_prices(state, ranks.collect(numbers, lambda n: _damages_in(state, batches[n].inputs)))
+
+
+def _roll_out(state: RunState, number: int) -> RolloutBatch:
+    tokens, generator = state.texts.rollout(number), state.generator_of("grpo", number)
+    text = prefill_text(state.model.lm, tokens, state.config.grid)
+    batch = roll_out(state.policy, text, state.config, generator)
+    state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
+    return batch
 
 
 def calibrate(state: RunState) -> Iterator[TrainEvent]:
@@ -123,71 +167,99 @@ def calibrate(state: RunState) -> Iterator[TrainEvent]:
     spent 0.05 less than asked (docs/results.md). Texts are fresh ones: on texts that it
     learnt from, a network is surer of itself than elsewhere.
     """
-    policy, config = state.policy, state.config
+    policy, config, ranks = state.policy, state.config, state.ranks
     if not policy.prices:
         return
     state.metrics = {}
-    played = []
-    for number in range(PRICED_TEXTS):
-        scheduler, _ = _play(state, number, 2)
-        played.append(scheduler.inputs())
-        yield state.report("calibrating")
-    policy.prices = prices_from(policy, played)
-    asked, spent = [], []
-    contexts = torch.tensor(config.starts)
-    for number in range(PRICED_TEXTS, PRICED_TEXTS + config.calibration_texts):
-        scheduler, budgets = _play(state, number, 1)
-        asked.append(budget_shares(budgets))
-        spent.append(scheduler.mean_spends().cpu())
-        yield state.report("calibrating")
+    seen: list[list[Tensor]] = []
+    for numbers in _rounds(0, PRICED_TEXTS, ranks.size):
+        seen += ranks.collect(numbers, lambda n: _damages_in(state, _play(state, n, 2)[0].inputs()))
+        yield _calibrated(state, numbers, 2)
+    policy.prices = ranks.lead(lambda: prices_from(policy, seen))
+    played: list[tuple[Tensor, Tensor]] = []
+    for numbers in _rounds(PRICED_TEXTS, config.calibration_texts, ranks.size):
+        played += ranks.collect(numbers, lambda n: _asked_and_spent(state, n))
+        yield _calibrated(state, numbers, 1)
         if state.is_past(1.0):
             break
-    policy.correction = AimCorrection.fit(
-        torch.cat(asked), torch.cat(spent), contexts.repeat(len(asked)), policy.levels
-    )
+    policy.correction = ranks.lead(lambda: _correction(state, played))
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
     state.set_prices(policy.prices, policy.correction)
 
 
+def _rounds(first: int, count: int, size: int) -> Iterator[range]:
+    """``count`` numbers from ``first`` on, as many at a time as there are ranks."""
+    for start in range(first, first + count, size):
+        yield range(start, min(start + size, first + count))
+
+
+def _calibrated(state: RunState, numbers: range, rows: int) -> TrainEvent:
+    """The report on some texts that were played with ``rows`` budgets a window."""
+    state.calibrated += len(numbers)
+    state.count_decisions(len(numbers) * rows * state.config.windows * state.config.steps)
+    return state.report("calibrating")
+
+
 def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, list[Budget]]:
     """Greedy episodes at random budgets from every window of a text not yet used by GRPO."""
     config = state.config
-    tokens = state.texts.rollout(config.grpo.updates + number)
+    tokens = state.texts.rollout(config.grpo.updates * config.grpo.texts + number)
     text = prefill_text(state.model.lm, tokens, config.grid)
     starts = config.starts
     generator = state.generator_of("calibrate", number)
     budgets = draw_budgets(rows * len(starts), config.grid, generator)
     scheduler = PolicyScheduler(state.policy, budgets, keep_steps=True)
     for _scores in text.rollout(starts, rows, scheduler, config.steps, config.grid):
-        state.count_decisions(len(budgets))
-    state.calibrated += 1
+        pass
     return scheduler, budgets
+
+
+def _asked_and_spent(state: RunState, number: int) -> tuple[Tensor, Tensor]:
+    scheduler, budgets = _play(state, number, 1)
+    return budget_shares(budgets), scheduler.mean_spends().cpu()
+
+
+def _correction(state: RunState, played: Sequence[tuple[Tensor, Tensor]]) -> AimCorrection:
+    asked, spent = (torch.cat(column) for column in zip(*played, strict=True))
+    contexts = torch.tensor(state.config.starts).repeat(len(played))
+    return AimCorrection.fit(asked, spent, contexts, state.policy.levels)
+
+
+def _set_prices(state: RunState, seen: Sequence[Sequence[Tensor]]) -> None:
+    """Prices from states that the lead has."""
+    state.set_prices(state.ranks.lead(lambda: prices_from(state.policy, seen)))
+
+
+def _damages_in(state: RunState, inputs: StepInputs) -> list[Tensor]:
+    return damages_at(state.policy, inputs.rows, inputs.tokens)
 
 
 def measure(state: RunState) -> Iterator[TrainEvent]:
     """Held-out quality now, and a sample text."""
     yield state.report("measuring")
-    if not state.held_out:
-        state.held_out = [
-            prefill_text(state.model.lm, tokens, state.config.grid)
-            for tokens in state.texts.held_out(state.config.held_out_texts)
-        ]
-    result = measure_held_out(state.policy, state.held_out, state.config)
+    if state.held_out is None:
+        texts = state.ranks.each(lambda: state.texts.held_out(state.config.held_out_texts))
+        state.held_out = HeldOut(state.model.lm, texts)
+    result = measure_held_out(state.policy, state.held_out, state.config, state.ranks)
     state.check_finite(result.metrics)
     state.progress.measured = dict(result.metrics)
     before = dict(state.metrics)
     state.metrics |= result.metrics
     yield state.report("measuring")
     state.metrics = before
-    yield _sample(state, *result.first)
+    yield _sample(state, state.held_out.texts[0], *result.first)
 
 
 def _sample(
-    state: RunState, tokens: list[int], actions: list[Any], damages: list[float]
+    state: RunState,
+    text: Sequence[int],
+    tokens: list[int],
+    actions: list[Any],
+    damages: list[float],
 ) -> TrainSample:
     tokenizer = state.model.tokenizer
-    context = state.held_out[0].tokens[: state.config.context].tolist()
+    context = list(text[: state.config.context])
     return TrainSample(
         state.progress.reports,
         str(tokenizer.decode(context[-40:])),

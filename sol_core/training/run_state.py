@@ -29,8 +29,9 @@ from sol_core.training.checkpoint import (
 )
 from sol_core.training.config import PRICED_TEXTS, TrainConfig
 from sol_core.training.events import Phase, TrainCheckpoint, TrainProgress
+from sol_core.training.measure import HeldOut
+from sol_core.training.ranks import Ranks
 from sol_core.training.texts import TextSource
-from sol_core.training.windows import TextPrefill
 
 __all__ = ["RunState"]
 
@@ -38,18 +39,24 @@ __all__ = ["RunState"]
 class RunState:
     """Model, policy, optimiser and place in the run; reports and checkpoints.
 
-    A checkpoint in ``folder`` is continued.
+    The same on every rank; ``folder``, made if need be, is the lead's. A checkpoint in it is
+    continued.
     Raises: PolicyError when it cannot be.
     """
 
     def __init__(
-        self, model: LanguageModel, config: TrainConfig, folder: Path, data_dir: Path
+        self,
+        model: LanguageModel,
+        config: TrainConfig,
+        folder: Path,
+        data_dir: Path,
+        ranks: Ranks,
     ) -> None:
-        self.model, self.config, self.folder = model, config, folder
+        self.model, self.config, self.folder, self.ranks = model, config, folder, ranks
         self.texts = TextSource(model, config, data_dir)
         layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
         torch.manual_seed(config.seed)
-        network = build_network(layout, config.grid, config.policy)
+        network = build_network(layout, config.grid, config.policy).to(model.lm.device)
         self.optimiser = torch.optim.AdamW(
             network.parameters(),
             lr=config.warm_start.learning_rate,
@@ -57,7 +64,8 @@ class RunState:
             betas=(0.9, 0.98),
         )
         self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
-        found = read_checkpoint(folder, config.to_dict())
+        ranks.lead(lambda: folder.mkdir(parents=True, exist_ok=True))
+        found = ranks.lead(lambda: read_checkpoint(folder, config.to_dict()))
         if found is not None:
             self.progress, tensors = found
             prefix = "network."
@@ -81,7 +89,7 @@ class RunState:
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
-        self.held_out: list[TextPrefill] = []
+        self.held_out: HeldOut | None = None
         self.calibrated = 0  # texts; not kept in a checkpoint, for calibrating begins anew
         self._began = time.monotonic()
         self._before_s = self.progress.elapsed_s
@@ -94,9 +102,11 @@ class RunState:
         return self._before_s + time.monotonic() - self._began
 
     def is_past(self, share: float) -> bool:
-        """Whether a share of the time limit is used up; never without a limit."""
+        """Whether a share of the time limit is used up by the lead's clock; never without one."""
         limit = self.config.time_limit_minutes
-        return limit is not None and self.elapsed_s > 60 * limit * share
+        if limit is None:
+            return False
+        return self.ranks.lead(lambda: self.elapsed_s > 60 * limit * share)
 
     def seed_of(self, unit: str, number: int) -> int:
         """A seed for one unit of work, from the run's seed and the unit's place."""
@@ -150,12 +160,15 @@ class RunState:
         per_text = self.config.windows * self.config.steps
         # In decode steps: the prefill of a text costs about two thirds of a step per token;
         # a gradient step on labelled steps about a thirtieth.
-        label_unit = per_text * warm.schedules + 0.7 * self.config.block_len
+        # Ranks work side by side on texts, and alike on gradient steps.
+        side_by_side = self.ranks.size
+        label_unit = (per_text * warm.schedules + 0.7 * self.config.block_len) / side_by_side
         update_unit = grpo.windows * grpo.rollouts * self.config.steps * 1.2
         update_unit += 0.7 * self.config.block_len
+        update_unit *= math.ceil(grpo.texts / side_by_side)
         texts = warm.texts if done.label_limit is None else done.label_limit
         learning = texts * per_text * warm.schedules * warm.epochs / 30
-        calibration_unit = per_text + 0.7 * self.config.block_len
+        calibration_unit = (per_text + 0.7 * self.config.block_len) / side_by_side
         calibrating = (PRICED_TEXTS + self.config.calibration_texts) * calibration_unit
         total = texts * label_unit + learning + grpo.updates * update_unit + calibrating
         batches = max(1.0, texts * self.config.windows * warm.schedules * warm.epochs / 64)
@@ -167,20 +180,23 @@ class RunState:
         return share if limit is None else min(0.999, max(share, self.elapsed_s / (60 * limit)))
 
     def is_checkpoint_due(self) -> bool:
-        return time.monotonic() - self._last_checkpoint >= self.config.checkpoint_seconds
+        due_at = self._last_checkpoint + self.config.checkpoint_seconds
+        return self.ranks.lead(lambda: time.monotonic() >= due_at)
 
     def checkpoint(self) -> TrainCheckpoint:
-        """Write one now.
+        """The lead writes one now.
 
         Raises: OSError when the disk is full; the one before is then intact.
         """
         self.progress.elapsed_s = self.elapsed_s
-        write_checkpoint(
-            self.folder,
-            self.config.to_dict(),
-            self.progress,
-            self.policy.network,
-            self.optimiser,
+        self.ranks.lead(
+            lambda: write_checkpoint(
+                self.folder,
+                self.config.to_dict(),
+                self.progress,
+                self.policy.network,
+                self.optimiser,
+            )
         )
         self._last_checkpoint = time.monotonic()
         return TrainCheckpoint(self.progress.reports, self.progress.elapsed_s)

@@ -13,6 +13,7 @@ from sol_core.policy import save_policy
 from sol_core.training.config import TrainConfig
 from sol_core.training.events import TrainEvent, TrainFinished, TrainStopped
 from sol_core.training.phases import calibrate, grpo, label, warm_start
+from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
 
 __all__ = ["train"]
@@ -33,17 +34,22 @@ def train(
     *,
     data_dir: Path,
     should_stop: Callable[[], bool] = never,
+    ranks: Ranks | None = None,
 ) -> Iterator[TrainEvent]:
     """Train a policy for a model.
 
     Args:
         folder: the run's own; a checkpoint in it is continued. The policy is written to
-            ``folder / "policy"``.
+            ``folder / "policy"``. Only the lead's is used.
         data_dir: where corpora are kept.
-        should_stop: asked after every unit of work.
+        should_stop: asked after every unit of work; any rank's wish stops all.
+        ranks: the processes that share this run; each calls this with the same model and
+            configuration and gets the same events. None is this process alone. How many there
+            are may change between the starts of a run.
     Yields: events; the last is TrainFinished or TrainStopped.
     Raises: ConfigError, CorpusError, PolicyError (a checkpoint that cannot be continued),
-        TrainingDivergedError (the last good checkpoint is kept), OSError (disk full).
+        TrainingDivergedError (the last good checkpoint is kept), OSError (disk full), on every
+        rank alike; RankLostError when another rank is gone.
     """
     if config.policy.network == "joint" and config.warm_start.texts:
         raise ConfigError(
@@ -54,20 +60,20 @@ def train(
             f"context + windows · steps = {config.block_len - 1} tokens do not fit the context of "
             f"{model.name} ({model.context_length}): use fewer windows or a shorter context"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    return _events(RunState(model, config, folder, data_dir), should_stop)
+    return _events(RunState(model, config, folder, data_dir, ranks or Ranks()), should_stop)
 
 
 def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[TrainEvent]:
     yield state.report("preparing")
-    state.texts.open()
+    state.ranks.each(state.texts.open)
+    _check_alike(state)
     state.describe(corpus_fingerprint=state.texts.fingerprint)
     for name, work in _PHASES:
         if state.progress.phase != name:
             continue
         for event in work(state):
             yield event
-            if should_stop():
+            if state.ranks.any(should_stop()):
                 yield state.checkpoint()
                 yield TrainStopped(state.progress.reports, state.fraction())
                 return
@@ -88,5 +94,22 @@ def _finish(state: RunState) -> TrainFinished:
         "train_config": state.config.to_dict(),
     }
     state.describe(summary=summary, created=datetime.now(UTC).isoformat(timespec="seconds"))
-    save_policy(state.policy, state.folder / "policy")
+    state.ranks.lead(lambda: save_policy(state.policy, state.folder / "policy"))
     return TrainFinished(str(state.folder / "policy"), summary)
+
+
+def _check_alike(state: RunState) -> None:
+    """Raises: ConfigError when the ranks do not have the same model, format and text."""
+
+    def own(rank: int) -> tuple[str, str, str]:
+        return state.model.fingerprint, state.model.dtype_name, state.texts.fingerprint
+
+    found = state.ranks.split(range(state.ranks.size), own)
+    names = ("model", "number format", "text")
+    for name, *values in zip(names, *found, strict=True):
+        others = [rank for rank, value in enumerate(values) if value != values[0]]
+        if others:
+            raise ConfigError(
+                f"process {others[0]} has another {name} ({values[others[0]]}) than process 0 "
+                f"({values[0]}): give all of them the same model, dtype and corpus"
+            )

@@ -2,88 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from sol_core.policy import Policy
 from sol_core.policy.network import DamageNetwork
-from sol_core.policy.policy import StepInputs
 from sol_core.policy.prices import PriceTable
-from sol_core.training.grpo import clipped_loss
+from sol_core.training.grpo import GrpoLoss, clipped_loss
 from sol_core.training.labels import LabelledSteps
 from sol_core.training.rollouts import RolloutBatch
 from sol_core.training.run_state import RunState
 from sol_core.training.warm_start import damage_loss, gamma_loss, learning_rate_at
 
-__all__ = ["grpo_update", "prices_from", "warm_step"]
+__all__ = ["damages_at", "grpo_update", "prices_from", "warm_step"]
 
+# Ranks take such parts of a batch of labels: each draws its own dropout.
+EPISODES_PER_PART = 16
+UPDATE_METRICS = (
+    *("loss", "entropy", "clip_fraction", "reward"),
+    *("gap_keep", "gap_channels", "gap_bits"),
+)
 WARM_UP_UPDATES = 5  # Adam's first step without moments would move half of all choices
 
 
 def warm_step(state: RunState, batch: LabelledSteps, step: int, num_steps: int) -> float:
-    """One gradient step on labelled episodes; returns the loss.
+    """One gradient step on labelled episodes, shared out in parts; returns the loss.
 
     Raises: TrainingDivergedError.
     """
     network = state.policy.network
     assert isinstance(network, DamageNetwork)
+    parts = torch.arange(batch.damage.shape[0]).split(EPISODES_PER_PART)
+
+    def loss_of(number: int) -> Tensor:
+        torch.manual_seed(state.seed_of(f"warm {step}", number))  # for dropout
+        part = batch.take(parts[number]).to(state.policy.embedding.device)
+        share = len(parts[number]) / batch.damage.shape[0]
+        return share * damage_loss(network, part, state.policy.embedding)
+
     network.train()
-    loss = damage_loss(network, batch, state.policy.embedding)
-    state.check_finite({"the loss": loss.detach()})
     _set_learning_rate(state, learning_rate_at(step, num_steps, state.config.warm_start))
-    _descend(state, loss, 1.0)
+    losses = (loss_of(number) for number in state.ranks.share(range(len(parts))))
+    loss = _descend(state, losses, 1.0)
     network.eval()
-    return float(loss.detach())
+    return loss
 
 
-def grpo_update(state: RunState, batch: RolloutBatch) -> dict[str, float]:
-    """Some gradient passes over one batch of rollouts; returns metrics.
+def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, float]:
+    """Some gradient passes over one update's rollouts; returns metrics.
 
+    Args:
+        batches: of this rank's texts; gradients are averaged over all texts of all ranks.
     Raises: TrainingDivergedError before a parameter is touched by a bad number.
     """
     config = state.config.grpo
-    state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
     # Falling to zero: constant steps wandered off after some 25 updates (docs/results.md).
     done = state.progress.updates
     pace = min((done + 1) / WARM_UP_UPDATES, 1 - done / max(1, config.updates))
     _set_learning_rate(state, config.learning_rate * pace)
-    losses = []
     for _ in range(config.epochs):
-        logits, damage_loss = _logits_and_damage_loss(state.policy, batch)
-        result = clipped_loss(logits, batch.choices, batch.log_probability, batch.advantage, config)
-        loss = result.loss + config.damage_weight * damage_loss
-        state.check_finite({"the loss": loss.detach()})
-        _descend(state, loss, config.max_gradient_norm)
-        losses.append(result)
-    return {
-        "loss": float(losses[-1].loss.detach()),
-        "entropy": losses[-1].entropy,
-        "clip_fraction": losses[-1].clip_fraction,
-    }
+        results: list[GrpoLoss] = []
+        losses = (_grpo_loss(state, batch, results) for batch in batches)
+        _descend(state, losses, config.max_gradient_norm)
+    rows = [
+        (
+            float(result.loss.detach()),
+            result.entropy,
+            result.clip_fraction,
+            batch.reward,
+            *batch.gap,
+        )
+        for result, batch in zip(results, batches, strict=True)
+    ]
+    sums = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(UPDATE_METRICS)).sum(0)
+    state.ranks.add(sums)
+    return dict(zip(UPDATE_METRICS, (sums / config.texts).tolist(), strict=True))
+
+
+def _grpo_loss(state: RunState, batch: RolloutBatch, results: list[GrpoLoss]) -> Tensor:
+    """One text's part of the update's loss; what it is made of is added to ``results``."""
+    config = state.config.grpo
+    logits, damage_loss = _logits_and_damage_loss(state.policy, batch)
+    result = clipped_loss(logits, batch.choices, batch.log_probability, batch.advantage, config)
+    results.append(result)
+    return (result.loss + config.damage_weight * damage_loss) / config.texts
 
 
 @torch.no_grad()
-def prices_from(
-    policy: Policy, inputs: Sequence[tuple[Tensor, Tensor]] | Sequence[StepInputs]
-) -> list[PriceTable]:
-    """Price tables from the states that episodes went through.
+def damages_at(policy: Policy, rows: Tensor, tokens: Tensor) -> list[Tensor]:
+    """Predicted damage per axis, [M, levels] each on the CPU, in states of some episodes.
 
     Args:
-        inputs: rows [N, T, width] and tokens [N, T] of some episodes.
+        rows, tokens: [N, T, width] and [N, T]; M = N · T.
     """
     network = policy.network
     assert isinstance(network, DamageNetwork)
     network.eval()
-    parts: list[list[Tensor]] = [[], [], []]
-    for item in inputs:
-        log_damages, _, _ = network(item[0], policy.embedding[item[1]])
-        for axis, log_damage in enumerate(log_damages):
-            parts[axis].append(log_damage.flatten(0, 1).exp())
+    log_damages, _, _ = network(rows.to(policy.embedding.device), policy.embedding[tokens])
+    return [log_damage.flatten(0, 1).exp().cpu() for log_damage in log_damages]
+
+
+def prices_from(policy: Policy, seen: Sequence[Sequence[Tensor]]) -> list[PriceTable]:
+    """Price tables from the damages of several groups of states (``damages_at``)."""
     return [
-        PriceTable.measure(torch.cat(damages), levels)
-        for damages, levels in zip(parts, policy.levels, strict=True)
+        PriceTable.measure(torch.cat(damages), levels.cpu())
+        for damages, levels in zip(zip(*seen, strict=True), policy.levels, strict=True)
     ]
 
 
@@ -103,12 +128,24 @@ def _logits_and_damage_loss(
     return logits, gamma_loss(predicted, batch.damage)
 
 
-def _descend(state: RunState, loss: Tensor, max_norm: float) -> None:
+def _descend(state: RunState, losses: Iterable[Tensor], max_norm: float) -> float:
+    """One step down the sum of all ranks' losses; returns that sum.
+
+    Args:
+        losses: this rank's; each is made when the one before has given its gradient.
+    """
     state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(state.policy.network.parameters(), max_norm)
-    state.check_finite({"the gradient": norm})
+    total = torch.zeros(())
+    for loss in losses:
+        loss.backward()
+        total += loss.detach().cpu()
+    parameters = list(state.policy.network.parameters())
+    state.ranks.add(total)
+    state.ranks.add_gradients(parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    state.check_finite({"the loss": total, "the gradient": norm})
     state.optimiser.step()
+    return float(total)
 
 
 def _set_learning_rate(state: RunState, rate: float) -> None:

@@ -120,3 +120,14 @@ def test_devices_and_dtypes_are_checked() -> None:
         pick_dtype("int8", torch.device("cpu"))
     with pytest.raises(ConfigError, match="float16"):
         pick_dtype("float16", torch.device("cpu"))
+
+
+def test_a_model_that_a_device_cannot_hold_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("sol_core.loading.arrange_weights", full)
+    with pytest.raises(ModelLoadError, match=r"GB in float32, more than cpu has free: choose bf"):
+        _load(folder)

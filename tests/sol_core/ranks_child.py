@@ -1,0 +1,128 @@
+"""One rank of a training on the tiny model: run by torchrun, or with its variables set by hand.
+
+Usage: ranks_child.py SCENARIO FOLDER CORPUS. What happened is written to FOLDER/rank-N.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sol_core.errors import SolError
+from sol_core.loading import LanguageModel
+from sol_core.policy import PolicyConfig
+from sol_core.training import (
+    GrpoConfig,
+    TrainConfig,
+    TrainProgress,
+    TrainStopped,
+    WarmStartConfig,
+    train,
+    train_event_to_dict,
+)
+from sol_core.training import phases as phases_module
+from sol_core.training.ranks import Ranks, join_ranks
+
+PATIENCE = {"impatient": timedelta(seconds=20)}
+
+
+def tiny_config(corpus: Path) -> TrainConfig:
+    """Uneven on purpose: 3 texts to label, 3 a GRPO update, 5 to calibrate, 2 ranks."""
+    return TrainConfig(
+        corpus=str(corpus),
+        context=16,
+        windows=2,
+        steps=4,
+        policy=PolicyConfig(width=16, num_heads=2),
+        warm_start=WarmStartConfig(texts=11, epochs=2),
+        grpo=GrpoConfig(texts=3, updates=6, windows=2, rollouts=2),
+        held_out_texts=2,
+        calibration_texts=5,
+        checkpoint_seconds=0.0,
+    )
+
+
+def run(
+    model: LanguageModel,
+    config: TrainConfig,
+    folder: Path,
+    ranks: Ranks,
+    stop_in: str | None = None,
+) -> list[dict[str, Any]]:
+    """All events; ``stop_in`` is a phase in which the last rank alone wishes to stop."""
+    seen: list[dict[str, Any]] = []
+
+    def should_stop() -> bool:
+        last = ranks.rank == ranks.size - 1
+        return last and stop_in in [event.get("phase", "none") for event in seen]
+
+    events = train(
+        model,
+        config,
+        folder,
+        data_dir=folder.parent / "data",
+        should_stop=should_stop,
+        ranks=ranks,
+    )
+    for event in events:
+        seen.append(train_event_to_dict(event))
+        if isinstance(event, TrainProgress | TrainStopped) and stop_in is None and ranks.is_lead:
+            (folder / "alive").write_text(str(len(seen)))
+    return seen
+
+
+def agree(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """A whole run; one that the last rank stops; one in which its labels are NaN."""
+    torch.manual_seed(ranks.rank)  # what the process did before must not matter
+    whole = run(model, config, folder / "whole", ranks)
+    stopped = run(model, config, folder / "stopped", ranks, stop_in="grpo")
+    label_text = phases_module.label_text
+
+    def poisoned(*arguments: Any) -> Any:
+        labels = label_text(*arguments)
+        damage = labels.damage * (torch.nan if ranks.rank == ranks.size - 1 else 1.0)
+        return dataclasses.replace(labels, damage=damage)
+
+    phases_module.label_text = poisoned
+    try:
+        run(model, config, folder / "poisoned", ranks)
+        error = ""
+    except SolError as caught:
+        error = f"{type(caught).__name__}: {caught}"
+    phases_module.label_text = label_text
+    return {"whole": whole, "stopped": stopped, "poisoned": error}
+
+
+def endless(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Ranks) -> None:
+    """A run long enough to be killed in."""
+    longer = dataclasses.replace(config, grpo=dataclasses.replace(config.grpo, updates=100_000))
+    run(model, longer, folder / "run", ranks)
+
+
+def main() -> int:
+    scenario, folder, corpus = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    from tests.tiny_language_model import make_language_model
+
+    with join_ranks(PATIENCE.get(scenario, timedelta(minutes=3))) as ranks:
+        report = folder / f"rank-{ranks.rank}.json"
+        model, config = make_language_model(), tiny_config(corpus)
+        if scenario == "agree":
+            made = agree(model, config, folder, ranks)
+            report.write_text(json.dumps(made))
+            return 0
+        try:
+            endless(model, config, folder, ranks)
+        except SolError as error:
+            report.write_text(json.dumps(f"{type(error).__name__}: {error}"))
+            raise
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
