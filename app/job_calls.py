@@ -17,6 +17,7 @@ from storage import JobRecord, NotFoundError
 
 __all__ = [
     "JOB_HANDLERS",
+    "MAX_UNFINISHED",
     "JobsRefusedError",
     "check_jobs_allowed",
     "check_room",

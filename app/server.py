@@ -24,7 +24,7 @@ from app.services import Services, build_services, engine_generate, engine_load
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["PortError", "launch_app", "serve"]
+__all__ = ["SESSIONS", "PortError", "launch_app", "serve"]
 
 # Gradio keeps 35 KB of every visitor, of 10,000 unless told otherwise; no page here needs it.
 SESSIONS = 200

@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
     )
     parser.add_argument(
-        "--new-tokens", type=int, default=48, help="decode: tokens per round and contestant (48)"
+        "--new-tokens",
+        type=int,
+        default=48,
+        help="decode: tokens per round and contestant; load: per visitor (48)",
     )
     parser.add_argument(
         "--rows", type=int, default=64, help="rollout: schedules decoded at once (64)"

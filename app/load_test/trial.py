@@ -12,17 +12,20 @@ from statistics import quantiles
 from typing import Any
 
 from app.database import database_location, open_database
+from app.generation_runs import MAX_IN_LINE
+from app.job_calls import MAX_UNFINISHED
 from app.load_test.job_queue import job_problems, queue_jobs, wait_for_jobs
 from app.load_test.page_client import PageClient
 from app.load_test.processes import Processes, address_of, running
 from app.load_test.visitors import Visit, run_visitors, visit_problems, wait_for_model
 from app.paths import DataDir
+from sol_core.errors import ConfigError
 from storage import JobRecord
 
 __all__ = ["LoadOptions", "run_trial"]
 
 MODEL_S, JOBS_S = 300.0, 3600.0
-OWNERS = 5  # of the jobs; a page lets each queue 20
+OWNERS = 5  # of the jobs; each may queue some
 _COMPLAINT = re.compile(r"locked|Traceback|could not be saved|WARNING|ERROR|CRITICAL")
 _SENTENCE = "In winter number {n} the sea was grey, and the boats of the village stayed ashore. "
 
@@ -40,8 +43,13 @@ class LoadOptions:
 
     clients: int = 20
     jobs: int = 50
-    new_tokens: int = 64
+    new_tokens: int = 48
     schedule: str = "policy:default"
+
+    def __post_init__(self) -> None:
+        for name, most in (("clients", MAX_IN_LINE), ("jobs", OWNERS * MAX_UNFINISHED)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} must be 1 to {most}, got {getattr(self, name)}")
 
 
 def run_trial(

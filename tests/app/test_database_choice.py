@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from app.database import DATABASE_VARIABLE, database_location, open_database
-from app.jobs.reaper import REAP_S, STALE_S
+from app.job_views import job_view
+from app.jobs.reaper import REAP_S, STALE_S, Reaper
 from app.paths import DataDir
-from storage import Store
+from storage import DatabaseWriteError, Store
 from tests.app.command_line import RunCommand, one_line
 from tests.app.job_stand_in import worked_steps
 from tests.app.waiting import StartWorker, wait_until
@@ -96,6 +98,31 @@ def test_a_worker_leaves_jobs_alone_whose_files_it_does_not_see(
     worker.terminate()
     output, _ = worker.communicate(timeout=15)
     assert output.count("1 queued jobs have their files in other data directories") == 1
+
+
+@on_postgres
+def test_the_page_says_where_a_jobs_files_are(store: Store) -> None:
+    job = store.jobs.create("train", "a", "t", {})
+    assert job_view(job, is_at_hand=True)["advice"] is None
+    assert job.data_dir_id in job_view(job, is_at_hand=False)["advice"]
+
+
+def test_a_reaper_lets_workers_speak_first_when_the_database_is_back() -> None:
+    looks: list[float] = []
+
+    class Jobs:
+        def abandon_stale(self, seconds: float, is_alive: object) -> tuple[()]:
+            looks.append(time.monotonic())
+            if len(looks) == 1:
+                raise DatabaseWriteError("the server is away")
+            return ()
+
+    reaper = Reaper(Jobs(), interval_s=0.01, silence_s=0.5)  # type: ignore[arg-type]  # enough of it
+    reaper.start()
+    wait_until(lambda: len(looks) > 4)
+    reaper.stop()
+    assert looks[1] - looks[0] >= 0.5
+    assert looks[2] - looks[1] < looks[1] - looks[0]
 
 
 def test_a_dead_worker_of_another_machine_is_noticed_in_half_a_minute() -> None:

@@ -15,6 +15,7 @@ import pytest
 from app.load_test import LoadOptions, run_trial
 from app.load_test.job_queue import job_problems
 from app.load_test.visitors import Visit, visit_problems
+from sol_core.errors import ConfigError
 from storage import JobRecord, Store
 from tests.app.load_stand_in import NUM_WORKERS, stand_in_processes
 
@@ -35,6 +36,12 @@ def test_visitors_and_jobs_at_once(tmp_path: Path, database_url: str | None) -> 
     memory = report["memory_mb"]
     if memory["before"] is not None:  # a system that tells
         assert memory["peak"] - memory["before"] < GROWTH_MB
+
+
+@pytest.mark.parametrize("counts", [{"clients": 0}, {"clients": 33}, {"jobs": 0}, {"jobs": 101}])
+def test_more_than_a_page_takes_is_refused(counts: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(counts))} must be 1 to"):
+        LoadOptions(**counts)
 
 
 @pytest.fixture
