@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from storage import (
     DatabaseLockedError,
     DatabaseVersionError,
     DatabaseWriteError,
+    JobStateError,
     StorageError,
     Store,
     database_facts,
@@ -231,6 +233,35 @@ def test_a_locked_row_is_reported_and_stops_nobody_else(
             change()
     assert store.jobs.heartbeat(free.id, "w", 0.5, "x") == "run"
     assert store.jobs.get(held.id) == held
+
+
+@pytest.mark.parametrize("word", ["heartbeat", "finish"])
+def test_a_worker_hears_of_an_ending_that_it_waited_for(
+    url: str, other: psycopg.Connection[Any], word: str
+) -> None:
+    """What was read before the wait does not count."""
+    with open_store(url) as store, ThreadPoolExecutor(1) as pool:
+        job = store.jobs.create("train", "a", "t", {}, worker="w")
+        other.execute("UPDATE jobs SET status = 'abandoned' WHERE id = %s", (job.id,))
+        last = {"heartbeat": (0.5, "x"), "finish": ("succeeded", {})}[word]
+        waiting = pool.submit(getattr(store.jobs, word), job.id, "w", *last)
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with psycopg.connect(url, autocommit=True) as watcher:
+            while watcher.execute(blocked).fetchone() == (0,):
+                time.sleep(0.01)
+        other.commit()
+        with pytest.raises(JobStateError, match="not this worker's"):
+            waiting.result(20)
+        assert store.jobs.get(job.id).status == "abandoned"
+
+
+def test_a_restart_between_two_calls_goes_unnoticed(
+    store: Store, postgres_server: PostgresServer
+) -> None:
+    job = store.jobs.create("train", "a", "t", {})
+    postgres_server.stop()
+    postgres_server.start()
+    assert store.jobs.get(job.id) == job
 
 
 def test_times_are_the_servers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
