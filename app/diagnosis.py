@@ -9,9 +9,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import sqlite3
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -172,20 +170,18 @@ def _foreign_model(data_dir: DataDir, name: str, missing: list[str]) -> str:
 
 
 def _database(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
-    from storage import StorageError
-    from storage.inspection import inspect_database
+    from app.database import database_location
+    from storage import StorageError, database_facts
 
-    path = data_dir.database
-    facts: dict[str, Any] = {"file": str(path)}
-    if not path.exists():
-        return {**facts, "state": "not there yet, made at the first start"}
+    location = database_location(data_dir)
+    facts = {"file": str(location)} if isinstance(location, Path) else {}
     try:
-        inspect_database(path, busy_timeout_s=2.0)
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=2.0)) as connection:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            num_runs = connection.execute("SELECT count(*) FROM runs").fetchone()[0]
-    except (StorageError, sqlite3.Error) as error:
+        found = database_facts(location)
+    except StorageError as error:
         missing.append(str(error))
         return {**facts, "state": "cannot be used"}
-    return {**facts, "state": "ready", "version": version, "runs": num_runs}
+    if not facts:
+        facts = {"server": found.shown}
+    if found.version is None:
+        return {**facts, "state": "not there yet, made at the first start"}
+    return {**facts, "state": "ready", "version": found.version, "runs": found.num_runs}

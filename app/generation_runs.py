@@ -30,7 +30,13 @@ from sol_core.events import Event
 from sol_core.inspection import InspectionConfig, InspectionEvent
 from storage import NotFoundError, RunKind, RunRecord, RunStore, StorageError
 
-__all__ = ["GenerateFunction", "GenerationRuns", "InspectFunction", "RunNotFoundError"]
+__all__ = [
+    "MAX_IN_LINE",
+    "GenerateFunction",
+    "GenerationRuns",
+    "InspectFunction",
+    "RunNotFoundError",
+]
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from storage import JobRecord, NotFoundError
 
 __all__ = [
     "JOB_HANDLERS",
+    "MAX_UNFINISHED",
     "JobsRefusedError",
     "check_jobs_allowed",
     "check_room",
@@ -121,7 +122,7 @@ def poll_job(services: Services, request: Request) -> dict[str, Any]:
     is_train = record.kind == "train"
     is_news = is_train and bool(samples) and samples[-1].get("step") != request.get("sample_step")
     return {
-        "job": job_view(record),
+        "job": job_view(record, services.store.jobs.is_at_hand(record)),
         "metrics": [metric_row(row) for row in page],
         "cursor": page[-1]["seq"] if page else cursor,
         "more": len(rows) > METRICS_PER_POLL,

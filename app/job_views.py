@@ -56,8 +56,11 @@ def job_row(record: JobRecord) -> dict[str, Any]:
     }
 
 
-def job_view(record: JobRecord) -> dict[str, Any]:
+def job_view(record: JobRecord, is_at_hand: bool = True) -> dict[str, Any]:
     """Everything that the page of one job shows besides its metrics and its result.
+
+    Args:
+        is_at_hand: whether its files are in this data directory.
 
     ``live`` means that it can change without the user: its page keeps polling.
     """
@@ -65,7 +68,7 @@ def job_view(record: JobRecord) -> dict[str, Any]:
         "live": record.status in _LIVE,
         "message": record.message,
         "error": record.error,
-        "advice": _ADVICE.get(record.status),
+        "advice": _ADVICE.get(record.status) if is_at_hand else _elsewhere(record),
         "log_file": record.log_file,
         "model": str(record.params.get("model", "")),
         "params": json_safe(record.params),
@@ -107,6 +110,13 @@ def _status_label(record: JobRecord) -> str:
     if record.status == "running" and record.control in ("pause", "cancel"):
         return "Pausing" if record.control == "pause" else "Cancelling"
     return JOB_STATUSES.get(record.status, record.status)
+
+
+def _elsewhere(record: JobRecord) -> str:
+    return (
+        f"Its files are in another data directory, {record.data_dir_id}: workers there run it, "
+        "its policy appears there, and it is deleted there."
+    )
 
 
 def _moment(moment: datetime | None) -> str | None:

@@ -51,6 +51,11 @@ class DataDir:
         return self.root / "sol.sqlite3"
 
     @property
+    def id_file(self) -> Path:
+        """What names this directory among others that share a database server."""
+        return self.root / "data-dir-id"
+
+    @property
     def policies(self) -> Path:
         return self.root / "policies"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.challenge_desk import ChallengeDesk
+from app.database import open_database
 from app.experiment_desk import ExperimentDesk
 from app.generation_runs import GenerateFunction, GenerationRuns, InspectFunction
 from app.lens_desk import LensDesk
@@ -14,7 +15,7 @@ from app.lesson_experiments import lesson_experiments
 from app.model_loader import LoadFunction, ModelLoader
 from app.paths import DataDir
 from app.policy_library import PolicyLibrary
-from storage import Store, open_store
+from storage import Store
 
 __all__ = ["Services", "are_jobs_allowed", "build_services", "has_worker_place", "is_space"]
 
@@ -79,7 +80,7 @@ def build_services(
 
     Raises: StorageError when the database cannot be used.
     """
-    store = open_store(data_dir.database)
+    store = open_database(data_dir)
     store.runs.mark_interrupted()
     loader = ModelLoader(model_name, load)
     inspect = inspect or engine_inspect(data_dir)

@@ -1,6 +1,6 @@
-"""Runs, jobs and challenges in SQLite. Knows SQLAlchemy and the standard library only.
+"""Runs, jobs and challenges in SQLite or PostgreSQL. Knows SQLAlchemy and the standard library.
 
-``open_store(path)`` gives a ``Store``; ``Store.runs`` keeps generation runs and their token
+``open_store(location)`` gives a ``Store``; ``Store.runs`` keeps generation runs and their token
 events, ``Store.jobs`` background jobs, ``Store.challenges`` texts scheduled by hand,
 ``Store.looks`` imported looks at a token. Every error is a ``StorageError``; see
 ``storage.errors`` for the leaves.
@@ -8,6 +8,7 @@ events, ``Store.jobs`` background jobs, ``Store.challenges`` texts scheduled by 
 
 from storage.challenges import AttemptRecord, ChallengeRecord, ChallengeStore
 from storage.errors import (
+    DatabaseConnectionError,
     DatabaseCorruptError,
     DatabaseLockedError,
     DatabaseVersionError,
@@ -22,13 +23,15 @@ from storage.jobs import JobStore
 from storage.looks import LookStore
 from storage.records import RunKind, RunRecord, RunStatus
 from storage.runs import RunStore
-from storage.store import Store, open_store
+from storage.store import DatabaseFacts, Store, database_facts, open_store
 
 __all__ = [
     "AttemptRecord",
     "ChallengeRecord",
     "ChallengeStore",
+    "DatabaseConnectionError",
     "DatabaseCorruptError",
+    "DatabaseFacts",
     "DatabaseLockedError",
     "DatabaseVersionError",
     "DatabaseWriteError",
@@ -47,5 +50,6 @@ __all__ = [
     "RunStore",
     "StorageError",
     "Store",
+    "database_facts",
     "open_store",
 ]

@@ -8,14 +8,14 @@ its KL to dense, the earlier one first among equals.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Float,
-    Integer,
     LargeBinary,
     MetaData,
     Row,
@@ -24,7 +24,6 @@ from sqlalchemy import (
     delete,
     select,
 )
-from sqlalchemy.dialects.sqlite import insert
 
 from storage.codec import (
     decode_json,
@@ -32,9 +31,9 @@ from storage.codec import (
     decode_time,
     encode_json,
     encode_text,
-    encode_time,
 )
 from storage.database import Database
+from storage.dialects import insert_into, now_us
 from storage.errors import InvalidRecordError, NotFoundError
 from storage.records import Record
 
@@ -54,15 +53,15 @@ _metadata = MetaData()
 challenges_table = Table(
     "challenges",
     _metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
     Column("id", String, nullable=False),
     Column("record", LargeBinary, nullable=False),
-    Column("created_us", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
 )
 attempts_table = Table(
     "attempts",
     _metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
     Column("challenge_id", String, nullable=False),
     Column("owner", LargeBinary, nullable=False),
     Column("name", LargeBinary, nullable=False),
@@ -70,7 +69,7 @@ attempts_table = Table(
     Column("nll", Float, nullable=False),
     Column("schedule", LargeBinary, nullable=False),
     Column("record", LargeBinary, nullable=False),
-    Column("created_us", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
 )
 
 
@@ -126,13 +125,11 @@ class ChallengeStore:
 
         Raises: InvalidRecordError when ``record`` is not JSON.
         """
-        values = {
-            "id": challenge_id,
-            "record": encode_json("challenge", record),
-            "created_us": _now_us(),
-        }
+        values: dict[str, Any] = {"id": challenge_id, "record": encode_json("challenge", record)}
         with self._database.write() as connection:
-            connection.execute(insert(challenges_table).on_conflict_do_nothing(), values)
+            values["created_us"] = now_us(connection)
+            statement = insert_into(connection, challenges_table).on_conflict_do_nothing()
+            connection.execute(statement, values)
             return _require(connection, challenge_id)
 
     def find(self, challenge_id: str) -> ChallengeRecord | None:
@@ -164,7 +161,7 @@ class ChallengeStore:
         Raises: NotFoundError when the challenge is gone; InvalidRecordError for what is no JSON.
         """
         table = attempts_table
-        values = {
+        values: dict[str, Any] = {
             "challenge_id": challenge_id,
             "owner": encode_text("owner", owner),
             "name": encode_text("name", name),
@@ -172,16 +169,16 @@ class ChallengeStore:
             "nll": _finite("nll", nll),
             "schedule": encode_json("schedule", schedule),
             "record": encode_json("attempt", record),
-            "created_us": _now_us(),
         }
-        statement = insert(table)
-        statement = statement.on_conflict_do_update(
-            index_elements=["challenge_id", "owner", "schedule"],
-            set_={"name": statement.excluded.name},
-        )
         mine = (table.c.challenge_id == challenge_id, table.c.owner == values["owner"])
         with self._database.write() as connection:
-            _require(connection, challenge_id)
+            _require(connection, challenge_id, lock=True)
+            values["created_us"] = now_us(connection)
+            statement = insert_into(connection, table)
+            statement = statement.on_conflict_do_update(
+                index_elements=["challenge_id", "owner", "schedule"],
+                set_={"name": statement.excluded.name},
+            )
             connection.execute(statement, values)
             query = select(table.c.seq).where(*mine, table.c.schedule == values["schedule"])
             attempt_id = int(connection.execute(query).scalar_one())
@@ -215,16 +212,18 @@ class ChallengeStore:
                 raise NotFoundError(f"There is no attempt {attempt_id} of yours.")
 
 
-def _find(connection: Connection, challenge_id: str) -> ChallengeRecord | None:
+def _find(connection: Connection, challenge_id: str, lock: bool = False) -> ChallengeRecord | None:
     query = select(challenges_table).where(challenges_table.c.id == challenge_id)
+    if lock:
+        query = query.with_for_update()
     row = connection.execute(query).one_or_none()
     if row is None:
         return None
     return ChallengeRecord(row.id, decode_json(row.record), decode_time(row.created_us))
 
 
-def _require(connection: Connection, challenge_id: str) -> ChallengeRecord:
-    found = _find(connection, challenge_id)
+def _require(connection: Connection, challenge_id: str, lock: bool = False) -> ChallengeRecord:
+    found = _find(connection, challenge_id, lock)
     if found is None:
         raise NotFoundError(
             f"There is no challenge {challenge_id!r} in this database. Set it up from its text."
@@ -250,7 +249,3 @@ def _finite(name: str, value: float) -> float:
     if not isinstance(value, float) or value != value or abs(value) == float("inf"):
         raise InvalidRecordError(f"{name} must be a finite number, not {value!r}.")
     return value
-
-
-def _now_us() -> int:
-    return encode_time(datetime.now(UTC))

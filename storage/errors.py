@@ -5,6 +5,7 @@ StorageError
 ├── JobStateError (RuntimeError)            a job in a state that does not allow this
 ├── InvalidRecordError (ValueError)         a value that cannot be stored, such as NaN in JSON
 ├── DatabaseVersionError (RuntimeError)     written by a newer release, or by another program
+├── DatabaseConnectionError (ConnectionError)  a server that cannot be reached or lets nobody in
 ├── DatabaseCorruptError (RuntimeError)     damage found in the file
 ├── DatabaseLockedError (TimeoutError)      another process held it longer than the timeout
 └── DatabaseWriteError (OSError)            read-only, full, missing or unreadable place
@@ -14,10 +15,8 @@ Messages name the file or value, what is allowed, and what to do. ``app`` shows 
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-
 __all__ = [
+    "DatabaseConnectionError",
     "DatabaseCorruptError",
     "DatabaseLockedError",
     "DatabaseVersionError",
@@ -26,8 +25,6 @@ __all__ = [
     "JobStateError",
     "NotFoundError",
     "StorageError",
-    "sqlite_primary_code",
-    "storage_error_from_sqlite",
 ]
 
 
@@ -48,59 +45,20 @@ class InvalidRecordError(StorageError, ValueError):
 
 
 class DatabaseVersionError(StorageError, RuntimeError):
-    """The file holds a schema that this release does not know. It is left as it is."""
+    """It holds a schema that this release does not know. It is left as it is."""
+
+
+class DatabaseConnectionError(StorageError, ConnectionError):
+    """A database server that was not reached when the program started, or let nobody in."""
 
 
 class DatabaseCorruptError(StorageError, RuntimeError):
-    """The file is damaged, or is no SQLite database."""
+    """Damage was found, or the file is no SQLite database."""
 
 
 class DatabaseLockedError(StorageError, TimeoutError):
-    """Another process kept the database locked for longer than the busy timeout."""
+    """Others kept the database, or a row of it, locked for longer than the busy timeout."""
 
 
 class DatabaseWriteError(StorageError, OSError):
-    """The database cannot be opened, read or written where it lies."""
-
-
-# Primary result codes of SQLite; extended codes carry them in the low 8 bits.
-_LOCKED_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
-_CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_WRITE_CODES = frozenset(
-    {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
-    }
-)
-
-
-def sqlite_primary_code(error: BaseException | None) -> int:
-    """SQLite's primary result code of ``error``; 0 when SQLite itself raised none."""
-    # The sqlite3 module sets the attribute only on errors that come out of the SQLite library.
-    code = getattr(error, "sqlite_errorcode", 0)
-    return int(code) & 0xFF
-
-
-def storage_error_from_sqlite(path: Path, error: BaseException | None) -> StorageError:
-    """The storage error that says what ``error`` means for the user and what to do about it."""
-    code = sqlite_primary_code(error)
-    if code in _LOCKED_CODES:
-        return DatabaseLockedError(
-            f"The database {path} is locked by another process ({error}). "
-            "Close the other program that uses it, or choose another data directory."
-        )
-    if code in _CORRUPT_CODES:
-        return DatabaseCorruptError(
-            f"The database {path} is damaged ({error}). Stop the program and start it again: "
-            "a damaged file is kept aside and a new database is made. "
-            "If the error comes back, move the file away yourself."
-        )
-    if code in _WRITE_CODES:
-        return DatabaseWriteError(
-            f"The database {path} cannot be opened or written ({error}). Check that its folder "
-            "exists, is writable and has free space, or choose another data directory."
-        )
-    return StorageError(f"The database {path} refused the operation: {error}")
+    """The database cannot be opened, read or written where it lies, or its server went away."""

@@ -1,4 +1,4 @@
-"""Look at a database file before it is used, and keep a damaged one aside.
+"""Look at an SQLite file before it is used, and keep a damaged one aside.
 
 The look is read-only, so that a database of a newer release stays as it is. A damaged file is
 renamed with its -wal, -shm and -journal, never deleted.
@@ -16,13 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from storage.database import translate_errors
+from storage.dialects.sqlite_errors import sqlite_primary_code, translate_sqlite_errors
 from storage.errors import (
     DatabaseCorruptError,
     DatabaseVersionError,
     DatabaseWriteError,
     StorageError,
-    sqlite_primary_code,
 )
 from storage.migrations import APPLICATION_ID, check_version
 
@@ -65,7 +64,7 @@ def inspect_database(path: Path, busy_timeout_s: float) -> None:
     """
     if not os.path.exists(path):  # Path.exists raises where a folder may not be searched
         return
-    with translate_errors(path):
+    with translate_sqlite_errors(path):
         try:
             _inspect(path, path, "ro", busy_timeout_s)
         except sqlite3.OperationalError as error:
@@ -103,7 +102,7 @@ def _inspect(path: Path, opened: Path, mode: str, busy_timeout_s: float) -> None
         with closing(sqlite3.connect(uri, uri=True, timeout=busy_timeout_s)) as connection:
             # One snapshot: another process may be making the tables between two questions.
             connection.execute("BEGIN")
-            check_version(path, _scalar(connection, "PRAGMA user_version"))
+            check_version(str(path), _scalar(connection, "PRAGMA user_version"))
             application_id = _scalar(connection, "PRAGMA application_id")
             num_tables = _scalar(connection, "SELECT count(*) FROM sqlite_master")
             if num_tables and application_id != APPLICATION_ID:

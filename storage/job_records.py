@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, Row, String, Table
+from sqlalchemy import BigInteger, Column, Float, LargeBinary, MetaData, Row, String, Table
 
 from storage.codec import decode_json, decode_text, decode_time
 from storage.records import Record
@@ -47,7 +47,7 @@ _metadata = MetaData()
 jobs_table = Table(
     "jobs",
     _metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
     Column("id", String, nullable=False),
     Column("kind", String, nullable=False),
     Column("owner", LargeBinary, nullable=False),
@@ -62,25 +62,27 @@ jobs_table = Table(
     Column("error", LargeBinary),
     Column("log_file", LargeBinary),
     Column("worker", String),
-    Column("created_us", Integer, nullable=False),
-    Column("started_us", Integer),
-    Column("heartbeat_us", Integer),
-    Column("finished_us", Integer),
-    Column("updated_us", Integer, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("started_us", BigInteger),
+    Column("heartbeat_us", BigInteger),
+    Column("finished_us", BigInteger),
+    Column("updated_us", BigInteger, nullable=False),
+    Column("data_dir_id", String, nullable=False),
+    Column("claimed_us", BigInteger),
 )
 job_metrics_table = Table(
     "job_metrics",
     _metadata,
     Column("job_id", String, primary_key=True),
-    Column("seq", Integer, primary_key=True),
-    Column("step", Integer, nullable=False),
+    Column("seq", BigInteger, primary_key=True),
+    Column("step", BigInteger, nullable=False),
     Column("record", LargeBinary, nullable=False),
 )
 job_samples_table = Table(
     "job_samples",
     _metadata,
     Column("job_id", String, primary_key=True),
-    Column("seq", Integer, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
     Column("record", LargeBinary, nullable=False),
 )
 
@@ -103,6 +105,7 @@ class JobRecord:
         created_at, started_at, heartbeat_at, finished_at, updated_at: aware, UTC; started_at is
             the first start, finished_at the end, and None when it goes on again.
         seq: order of creation.
+        data_dir_id: of the folder where its files are; "" for jobs that are older than such ids.
     """
 
     id: str
@@ -125,6 +128,7 @@ class JobRecord:
     finished_at: datetime | None
     updated_at: datetime
     seq: int
+    data_dir_id: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -154,6 +158,7 @@ def job_record_of(row: Row[Any]) -> JobRecord:
         finished_at=_time_or_none(row.finished_us),
         updated_at=decode_time(row.updated_us),
         seq=row.seq,
+        data_dir_id=row.data_dir_id,
     )
 
 

@@ -1,8 +1,9 @@
 """Background jobs: a queue, who works on what, how far it is, and what came out.
 
 A job is created ``queued``; a worker claims it by one conditional UPDATE, sends heartbeats and
-finishes it. Heartbeats and endings count only while the job is still that worker's, so a worker
-that was thought dead cannot disturb its successor. Each call is one short transaction.
+finishes it. Only workers of the job's data directory, where its files are, claim it. Heartbeats
+and endings count only while the job is still that worker's, so a worker that was thought dead
+cannot disturb its successor. Each call is one short transaction.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import delete, insert, select
 
 from storage.codec import encode_json, encode_text
 from storage.database import Database
+from storage.dialects import now_us
 from storage.errors import InvalidRecordError, JobStateError
 from storage.job_records import (
     JOB_KINDS,
@@ -33,12 +34,13 @@ from storage.job_rows import (
     IsAlive,
     abandon_jobs,
     change_job,
-    claim_oldest,
+    claim_next,
     end_job,
     give_to,
     has_queued,
+    is_at_hand,
     jobs_of_the_dead,
-    now_us,
+    num_queued_elsewhere,
     require_held,
     require_job,
     status_wished,
@@ -64,8 +66,9 @@ class JobStore:
     DatabaseCorruptError when the file gives trouble, and then has changed nothing.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, data_dir_id: str = "") -> None:
         self._database = database
+        self._data_dir_id = data_dir_id
 
     def create(
         self, kind: JobKind, owner: str, title: str, params: Record, worker: str | None = None
@@ -75,7 +78,6 @@ class JobStore:
         Raises: InvalidRecordError for an unknown kind or ``params`` that are not JSON.
         """
         _check_choice("kind", kind, JOB_KINDS)
-        now = now_us()
         values: _Columns = {
             "id": secrets.token_hex(_ID_BYTES),
             "kind": kind,
@@ -86,23 +88,37 @@ class JobStore:
             "params": encode_json("params", params),
             "progress": 0.0,
             "message": b"",
-            "created_us": now,
-            "updated_us": now,
+            "data_dir_id": self._data_dir_id,
         }
         if worker is not None:
             values |= {"status": "running", "worker": worker}
-            values |= {"started_us": now, "heartbeat_us": now}
         with self._database.write() as connection:
+            now = now_us(connection)
+            values |= {"created_us": now, "updated_us": now}
+            if worker is not None:
+                values |= {"started_us": now, "heartbeat_us": now, "claimed_us": now}
             connection.execute(insert(jobs_table), values)
             return require_job(connection, str(values["id"]))
 
     def claim(self, worker: str) -> JobRecord | None:
-        """Make the oldest queued job this worker's; None when nothing is queued."""
+        """Make the next queued job of this data directory this worker's; None without one.
+
+        Owners take turns, and each owner's jobs go oldest first.
+        """
         with self._database.read() as connection:  # an idle worker must not lock writers out
-            if not has_queued(connection):
+            if not has_queued(connection, self._data_dir_id):
                 return None
         with self._database.write() as connection:
-            return claim_oldest(connection, worker)
+            return claim_next(connection, worker, self._data_dir_id)
+
+    def num_queued_elsewhere(self) -> int:
+        """How many queued jobs no worker of this data directory will ever claim."""
+        with self._database.read() as connection:
+            return num_queued_elsewhere(connection, self._data_dir_id)
+
+    def is_at_hand(self, job: JobRecord) -> bool:
+        """Whether the job's files are in this data directory."""
+        return is_at_hand(self._data_dir_id, job.data_dir_id)
 
     def heartbeat(
         self, job_id: str, worker: str, progress: float, message: str, eta_s: float | None = None
@@ -119,7 +135,7 @@ class JobStore:
         }
         with self._database.write() as connection:
             job = require_held(connection, job_id, worker)
-            change_job(connection, job_id, heartbeat_us=now_us(), **values)
+            change_job(connection, job_id, heartbeat_us=now_us(connection), **values)
         return job.control
 
     def set_log_file(self, job_id: str, log_file: str) -> None:
@@ -138,7 +154,7 @@ class JobStore:
         Raises: NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
         """
         with self._database.write() as connection:
-            require_job(connection, job_id)
+            require_job(connection, job_id, lock=True)
             return insert_metrics(connection, job_id, rows)
 
     def metrics(self, job_id: str, after: int = -1, limit: int | None = None) -> _Records:
@@ -154,7 +170,7 @@ class JobStore:
     def set_sample(self, job_id: str, sample: Record) -> None:
         """Save a sample; only the last few are kept. Raises: NotFoundError, InvalidRecordError."""
         with self._database.write() as connection:
-            require_job(connection, job_id)
+            require_job(connection, job_id, lock=True)
             insert_sample(connection, job_id, sample)
 
     def samples(self, job_id: str) -> _Records:
@@ -237,7 +253,7 @@ class JobStore:
         A job that has ended otherwise stays as it is. Raises: NotFoundError.
         """
         with self._database.write() as connection:
-            status = require_job(connection, job_id).status
+            status = require_job(connection, job_id, lock=True).status
             if status == "running":
                 change_job(connection, job_id, control="cancel")
             elif status in ("queued", "paused", "abandoned"):
@@ -250,7 +266,7 @@ class JobStore:
         A job that is being cancelled or has ended stays as it is. Raises: NotFoundError.
         """
         with self._database.write() as connection:
-            job = require_job(connection, job_id)
+            job = require_job(connection, job_id, lock=True)
             if job.status == "running" and job.control == "run":
                 change_job(connection, job_id, control="pause")
             elif job.status == "queued":
@@ -264,10 +280,12 @@ class JobStore:
             worker: goes on with the job itself, at once, instead of queueing it.
 
         Raises: NotFoundError; JobStateError for a job that succeeded, is being cancelled, or
-            (with ``worker``) is running.
+            (with ``worker``) is running or has its files elsewhere.
         """
         with self._database.write() as connection:
-            job = require_job(connection, job_id)
+            job = require_job(connection, job_id, lock=True)
+            if worker is not None:
+                self._require_at_hand(job)
             if job.status in ("queued", *RESUMABLE_STATUSES):
                 end_job(connection, job_id, "queued", error=None)
                 if worker is not None:
@@ -281,10 +299,12 @@ class JobStore:
     def delete(self, job_id: str) -> None:
         """Delete the job, its metrics and samples for good; its files are the caller's.
 
-        Raises: NotFoundError; JobStateError while it runs.
+        Raises: NotFoundError; JobStateError while it runs, or when its files are elsewhere.
         """
         with self._database.write() as connection:
-            if require_job(connection, job_id).status == "running":
+            job = require_job(connection, job_id, lock=True)
+            self._require_at_hand(job)
+            if job.status == "running":
                 raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
             connection.execute(delete(jobs_table).where(jobs_table.c.id == job_id))
 
@@ -305,6 +325,13 @@ class JobStore:
             return ()
         with self._database.write() as connection:
             return abandon_jobs(connection, dead)
+
+    def _require_at_hand(self, job: JobRecord) -> None:
+        if not self.is_at_hand(job):
+            raise JobStateError(
+                f"The job {job.id!r} has its files in another data directory, "
+                f"{job.data_dir_id!r}; this one is {self._data_dir_id!r}. Do it there."
+            )
 
 
 def _why_not_resumed(job: JobRecord) -> str:

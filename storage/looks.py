@@ -5,11 +5,11 @@ A look of one's own is made again in a second and not kept.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, select
 
 from storage.codec import decode_json, encode_json
 from storage.database import Database
+from storage.dialects import insert_into
 from storage.errors import NotFoundError
 from storage.records import Record, runs_table
 
@@ -22,8 +22,8 @@ looks_table = Table(
     "looks",
     MetaData(),
     Column("run_id", String, primary_key=True),
-    Column("idx", Integer, primary_key=True),
-    Column("row", Integer, primary_key=True),
+    Column("idx", BigInteger, primary_key=True),
+    Column("row", BigInteger, primary_key=True),
     Column("record", LargeBinary, nullable=False),
 )
 
@@ -48,15 +48,16 @@ class LookStore:
         Raises: NotFoundError when the run is gone; InvalidRecordError when ``record`` is no JSON.
         """
         key = {"run_id": run_id, "idx": index, "row": _NO_ROW if row is None else row}
-        made = insert(looks_table).values(**key, record=encode_json("look", record))
-        statement = made.on_conflict_do_update(
-            index_elements=list(key), set_={"record": made.excluded.record}
-        )
+        values = {**key, "record": encode_json("look", record)}
         with self._database.write() as connection:
             found = connection.execute(select(runs_table.c.id).where(runs_table.c.id == run_id))
             if found.one_or_none() is None:
                 raise NotFoundError(f"There is no run {run_id!r}. It may have been deleted.")
-            connection.execute(statement)
+            made = insert_into(connection, looks_table)
+            statement = made.on_conflict_do_update(
+                index_elements=list(key), set_={"record": made.excluded.record}
+            )
+            connection.execute(statement, values)
 
     def find(self, run_id: str, index: int, row: int | None) -> Record | None:
         """The look at a token; None where none came in."""

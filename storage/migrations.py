@@ -1,15 +1,15 @@
 """The schema, as numbered steps from a blank file to today's.
 
 A step that has been released is never edited: change the schema with a new step. Each step
-runs in one BEGIN IMMEDIATE transaction that also raises ``PRAGMA user_version``, and reads the
-version again inside it. So two processes that open a blank file at once take turns, and a
-process killed half way leaves the version it started from.
+runs in one transaction that keeps other processes from migrating, reads the version again and
+raises it. So two processes that open a blank database at once take turns, and a process killed
+half way leaves the version it started from. Statements are written in SQLite's words, of which
+``Backend.create`` makes PostgreSQL's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from storage.database import Database
@@ -173,6 +173,15 @@ MIGRATIONS: tuple[Migration, ...] = (
             """,
         ),
     ),
+    Migration(
+        6,
+        "many data directories on one database, and turns in the queue",
+        (
+            "ALTER TABLE runs ADD COLUMN data_dir_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE jobs ADD COLUMN data_dir_id TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE jobs ADD COLUMN claimed_us INTEGER",
+        ),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number
@@ -188,26 +197,28 @@ def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) ->
         DatabaseWriteError, DatabaseCorruptError as ``Database.write``.
     """
     first_version: int | None = None
+    backend = database.backend
     for migration in migrations:
         with database.write() as connection:
-            version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
-            check_version(database.path, version, migrations[-1].number)
+            backend.lock_schema(connection)
+            version = backend.schema_version(connection)
+            check_version(database.shown, version, migrations[-1].number)
             if first_version is None:
                 first_version = version
             if version >= migration.number:
                 continue
             for statement in migration.statements:
-                connection.exec_driver_sql(statement)
-            connection.exec_driver_sql(f"PRAGMA user_version = {migration.number}")
+                backend.create(connection, statement)
+            backend.set_schema_version(connection, migration.number)
     return first_version or 0
 
 
-def check_version(path: Path, version: int, latest: int = LATEST_VERSION) -> None:
+def check_version(shown: str, version: int, latest: int = LATEST_VERSION) -> None:
     """Raise DatabaseVersionError when ``version`` is not one that this release can read."""
     if 0 <= version <= latest:
         return
     raise DatabaseVersionError(
-        f"The database {path} has schema version {version}, written by a newer release; this "
-        f"release reads versions up to {latest}. The file was left unchanged. "
-        "Update the program, or choose another data directory."
+        f"The database {shown} has schema version {version}, written by a newer release; this "
+        f"release reads versions up to {latest}. It was left unchanged. "
+        "Update the program, or choose another data directory or database."
     )

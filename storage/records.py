@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import Column, Integer, LargeBinary, MetaData, Row, String, Table
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row, String, Table
 
 from storage.codec import decode_json, decode_text, decode_time
 
@@ -40,7 +40,7 @@ _metadata = MetaData()
 runs_table = Table(
     "runs",
     _metadata,
-    Column("seq", Integer, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
     Column("id", String, nullable=False),
     Column("owner", LargeBinary, nullable=False),
     Column("status", String, nullable=False),
@@ -53,16 +53,17 @@ runs_table = Table(
     Column("prefill", LargeBinary),
     Column("summary", LargeBinary),
     Column("error", LargeBinary),
-    Column("num_tokens", Integer, nullable=False),
-    Column("created_us", Integer, nullable=False),
-    Column("updated_us", Integer, nullable=False),
+    Column("num_tokens", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("updated_us", BigInteger, nullable=False),
     Column("kind", String, nullable=False),
+    Column("data_dir_id", String, nullable=False),
 )
 events_table = Table(
     "events",
     _metadata,
     Column("run_id", String, primary_key=True),
-    Column("idx", Integer, primary_key=True),
+    Column("idx", BigInteger, primary_key=True),
     Column("record", LargeBinary, nullable=False),
 )
 

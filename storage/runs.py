@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from storage.codec import decode_json, encode_json, encode_text, encode_time
 from storage.database import Database
+from storage.dialects import contains, insert_into, now_us
 from storage.errors import InvalidRecordError, NotFoundError
 from storage.records import (
     FINAL_STATUSES,
@@ -47,8 +46,9 @@ class RunStore:
     DatabaseCorruptError when the file gives trouble, and then has changed nothing.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, data_dir_id: str = "") -> None:
         self._database = database
+        self._data_dir_id = data_dir_id
 
     def create(
         self,
@@ -63,17 +63,16 @@ class RunStore:
 
         Raises: InvalidRecordError when ``config`` is not JSON (NaN and infinity are not).
         """
-        now_us = _now_us()
         values = {
             **_naming_columns(owner, prompt, title_of(prompt), model, schedule),
             "status": "running",
             "config": encode_json("config", config),
             "kind": kind,
             "num_tokens": 0,
-            "created_us": now_us,
-            "updated_us": now_us,
+            "data_dir_id": self._data_dir_id,
         }
         with self._database.write() as connection:
+            values["created_us"] = values["updated_us"] = now_us(connection)
             connection.execute(insert(runs_table), values)
             return _require_run(connection, str(values["id"]))
 
@@ -96,6 +95,7 @@ class RunStore:
             "summary": _json_or_none("summary", run.summary),
             "error": None if run.error is None else encode_text("error", run.error),
             "num_tokens": len(rows),
+            "data_dir_id": self._data_dir_id,
             "created_us": encode_time(run.created_at),
             "updated_us": encode_time(run.updated_at),
         }
@@ -119,12 +119,12 @@ class RunStore:
         """
         values = _event_values(run_id, rows)
         with self._database.write() as connection:
-            _require_id(connection, run_id)
+            _require_id(connection, run_id, lock=True)
             if not values:
                 return 0
-            num_new = connection.execute(
-                insert(events_table).on_conflict_do_nothing(), values
-            ).rowcount
+            statement = insert_into(connection, events_table).on_conflict_do_nothing()
+            counting = statement.execution_options(preserve_rowcount=True)
+            num_new = connection.execute(counting, values).rowcount
             if num_new:
                 _change(connection, run_id, num_tokens=runs_table.c.num_tokens + num_new)
             return num_new
@@ -210,8 +210,7 @@ class RunStore:
             statement = statement.where(runs_table.c.kind == kind)
         if query:
             needle = encode_text("query", query.casefold())
-            # instr on BLOBs has no wildcards to escape and does not stop at a NUL.
-            statement = statement.where(func.instr(runs_table.c.search_text, needle) > 0)
+            statement = statement.where(contains(runs_table.c.search_text, needle))
         with self._database.read() as connection:
             if before is not None:
                 statement = statement.where(runs_table.c.seq < _require_id(connection, before))
@@ -225,7 +224,7 @@ class RunStore:
         statement = (
             select(func.count())
             .select_from(runs_table)
-            .where(func.instr(runs_table.c.config, needle) > 0)
+            .where(contains(runs_table.c.config, needle))
         )
         with self._database.read() as connection:
             return int(connection.execute(statement).scalar_one())
@@ -238,22 +237,22 @@ class RunStore:
                 raise _not_found(run_id)
 
     def mark_interrupted(self, except_ids: Iterable[str] = ()) -> int:
-        """Turn running runs into interrupted ones; return how many.
+        """Turn running runs of this data directory into interrupted ones; return how many.
 
-        Call it at start, when no other process generates into this database.
+        Call it at start, when no other process generates for this data directory.
 
         Args:
             except_ids: runs that are really still running.
         """
-        kept = set(except_ids)
+        columns = runs_table.c
+        statement = update(runs_table).where(
+            columns.status == "running",
+            columns.data_dir_id.in_(("", self._data_dir_id)),
+            columns.id.not_in(tuple(except_ids)),
+        )
         with self._database.write() as connection:
-            running = select(runs_table.c.id).where(runs_table.c.status == "running")
-            lost = [
-                run_id for run_id in connection.execute(running).scalars() if run_id not in kept
-            ]
-            for run_id in lost:
-                _change(connection, run_id, status="interrupted")
-        return len(lost)
+            values = {"status": "interrupted", "updated_us": now_us(connection)}
+            return connection.execute(statement, values).rowcount
 
 
 def _naming_columns(
@@ -292,15 +291,15 @@ def _check_final(status: str) -> None:
 
 
 def _change(connection: Connection, run_id: str, **values: Any) -> None:
-    statement = (
-        update(runs_table).where(runs_table.c.id == run_id).values(updated_us=_now_us(), **values)
-    )
+    values["updated_us"] = now_us(connection)
+    statement = update(runs_table).where(runs_table.c.id == run_id).values(**values)
     if connection.execute(statement).rowcount == 0:
         raise _not_found(run_id)
 
 
-def _require_id(connection: Connection, run_id: str) -> int:
-    seq = connection.execute(select(runs_table.c.seq).where(runs_table.c.id == run_id)).scalar()
+def _require_id(connection: Connection, run_id: str, lock: bool = False) -> int:
+    query = select(runs_table.c.seq).where(runs_table.c.id == run_id)
+    seq = connection.execute(query.with_for_update() if lock else query).scalar()
     if seq is None:
         raise _not_found(run_id)
     return int(seq)
@@ -331,7 +330,3 @@ def _checked_limit(limit: int) -> int:
     if not 1 <= limit <= _MAX_INDEX:
         raise InvalidRecordError(f"limit must be a whole number of at least 1, not {limit!r}.")
     return limit
-
-
-def _now_us() -> int:
-    return encode_time(datetime.now(UTC))

@@ -1,23 +1,23 @@
-"""Open the database file: the one entry point of the package."""
+"""Open the database: the one entry point of the package."""
 
 from __future__ import annotations
 
 import logging
-import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from storage.challenges import ChallengeStore
 from storage.database import BUSY_TIMEOUT_S, Database
-from storage.errors import DatabaseWriteError
-from storage.inspection import set_aside_if_corrupt
+from storage.dialects import Backend
+from storage.dialects.postgres import PostgresBackend
+from storage.dialects.sqlite import SqliteBackend
 from storage.jobs import JobStore
 from storage.looks import LookStore
-from storage.migrations import migrate
-from storage.mounts import network_notice
+from storage.migrations import check_version, migrate
 from storage.runs import RunStore
 
-__all__ = ["Store", "open_store"]
+__all__ = ["DatabaseFacts", "Store", "database_facts", "open_store"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class Store:
     """An open database. Close it, or use it in a ``with`` block.
 
     Attributes:
-        path: the file, symbolic links resolved.
+        shown: its path, or its URL without password, for messages.
+        path: the file, symbolic links resolved; None on a server.
         notices: sentences that the user should see, such as that a damaged file was kept aside.
         runs: the generation runs.
         jobs: training and evaluation in the background.
@@ -34,11 +35,14 @@ class Store:
         looks: what came in a file of a look into a run's token.
     """
 
-    def __init__(self, database: Database, notices: tuple[str, ...]) -> None:
-        self.path: Path = database.path
+    def __init__(
+        self, database: Database, notices: tuple[str, ...] = (), data_dir_id: str = ""
+    ) -> None:
+        self.shown: str = database.shown
+        self.path: Path | None = database.backend.path
         self.notices: tuple[str, ...] = notices
-        self.runs = RunStore(database)
-        self.jobs = JobStore(database)
+        self.runs = RunStore(database, data_dir_id)
+        self.jobs = JobStore(database, data_dir_id)
         self.challenges = ChallengeStore(database)
         self.looks = LookStore(database)
         self._database = database
@@ -59,41 +63,66 @@ class Store:
         self.close()
 
 
-def open_store(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Store:
+@dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """What a look at a database finds.
+
+    Attributes:
+        shown: its path, or its URL without password.
+        version: of the schema; None while it is missing or blank.
+    """
+
+    shown: str
+    version: int | None
+    num_runs: int
+
+
+def database_facts(location: Path | str, busy_timeout_s: float = 2.0) -> DatabaseFacts:
+    """Look without making or changing anything.
+
+    Raises: as ``open_store``.
+    """
+    backend = _backend(location)
+    found = backend.look(busy_timeout_s)
+    if found is not None:
+        check_version(backend.shown, found[0])
+    return DatabaseFacts(backend.shown, *(found or (None, 0)))
+
+
+def open_store(
+    location: Path | str, *, data_dir_id: str = "", busy_timeout_s: float = BUSY_TIMEOUT_S
+) -> Store:
     """Open the database, made or brought up to date as needed.
 
-    A damaged file is renamed to ``<name>.corrupt-YYYYmmdd-HHMMSS`` (UTC) with its companions,
-    a new database takes its place, and ``Store.notices`` says so.
+    A damaged SQLite file is renamed to ``<name>.corrupt-YYYYmmdd-HHMMSS`` (UTC) with its
+    companions, a new database takes its place, and ``Store.notices`` says so.
 
     Args:
-        path: the SQLite file; it and its folders are made when missing.
+        location: an SQLite file, made with its folders when missing; or the URL of a PostgreSQL
+            database.
+        data_dir_id: names the folder where files of runs and jobs lie, among all that share the
+            database.
         busy_timeout_s: how long this and later calls wait for other processes, seconds.
 
     Raises:
-        DatabaseVersionError: a newer release or another program made the file; left unchanged.
+        DatabaseVersionError: a newer release or another program made it; left unchanged.
         DatabaseLockedError: another process held it for longer than ``busy_timeout_s``.
         DatabaseWriteError: the place is read-only, full or no folder.
+        DatabaseConnectionError: a URL that is none, a server that was not reached or lets
+            nobody in, a driver that is missing.
     """
-    path = Path(os.path.realpath(path))
-    _make_directory(path.parent)
-    found = (network_notice(path), set_aside_if_corrupt(path, busy_timeout_s))
-    notices = tuple(notice for notice in found if notice is not None)
+    backend = _backend(location)
+    notices = backend.prepare(busy_timeout_s)
     for notice in notices:
         _LOG.warning(notice)
-    database = Database(path, busy_timeout_s)
+    database = Database(backend, busy_timeout_s)
     try:
         migrate(database)
     except BaseException:
         database.close()
         raise
-    return Store(database, notices)
+    return Store(database, notices, data_dir_id)
 
 
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseWriteError(
-            f"The folder {directory} for the database cannot be made ({error}). "
-            "Choose another data directory."
-        ) from error
+def _backend(location: Path | str) -> Backend:
+    return SqliteBackend(location) if isinstance(location, Path) else PostgresBackend(location)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from sol_core.loading import LanguageModel
+    from tests.postgres_server import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"
 
+
+os.environ.pop("SOL_DATABASE_URL", None)  # tests make databases of their own
 
 # How long an example takes says something about the machine, not about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -33,6 +36,17 @@ def _kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"):
         if name not in os.environ:
             os.environ[name] = str(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, one per test process."""
+    from tests.postgres_server import running_postgres, why_no_postgres
+
+    if reason := why_no_postgres():
+        pytest.skip(reason)
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

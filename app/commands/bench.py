@@ -1,4 +1,4 @@
-"""``launch.py bench``: how fast decoding, batched rollouts and GPU kernels are, measured."""
+"""``launch.py bench``: decoding, batched rollouts, GPU kernels and a page under load, measured."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from app.views import json_safe
 __all__ = ["HELP", "NAME", "add_arguments", "run"]
 
 NAME = "bench"
-HELP = "measure decoding, batched rollouts or GPU kernels against what the machine allows"
+HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to measure, on which model, for how long."""
     parser.add_argument(
         "what",
-        choices=("decode", "rollout", "kernels"),
+        choices=("decode", "rollout", "kernels", "load"),
         help="decode: one text, against transformers and the memory bandwidth; "
         "rollout: an update of the trainer, against the rate of matrix products; "
         "kernels: registers, spills and estimated floors of the Triton kernels, and their "
-        "times where there is a GPU",
+        "times where there is a GPU; load: a page with many visitors and queued jobs, whether "
+        "anything is lost, stuck or unfair",
     )
     parser.add_argument(
         "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
     )
     parser.add_argument(
-        "--new-tokens", type=int, default=48, help="decode: tokens per round and contestant (48)"
+        "--new-tokens",
+        type=int,
+        default=48,
+        help="decode: tokens per round and contestant; load: per visitor (48)",
     )
     parser.add_argument(
         "--rows", type=int, default=64, help="rollout: schedules decoded at once (64)"
@@ -53,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", help="kernels: SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B")
     parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
     parser.add_argument("--budget", type=float, default=0.5, help="kernels: κ and ρ (0.5)")
+    parser.add_argument("--clients", type=int, default=20, help="load: visitors (20)")
+    parser.add_argument("--jobs", type=int, default=50, help="load: queued jobs (50)")
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
 
@@ -62,16 +68,16 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     data_dir = open_data_dir(args)
     console.say("measuring; leave the machine alone for some minutes")
-    measure = {"decode": _decode, "rollout": _rollout, "kernels": _kernels}[args.what]
-    result = json_safe(measure(args, data_dir, console))
+    measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels, "load": _load}
+    result = json_safe(measures[args.what](args, data_dir, console))
     console.clear()
     texts = {"rollout": _rollout_text, "kernels": _kernels_text}
     if args.what in texts and not args.json:
         write_out(texts[args.what](result))
-        return 0
-    indent = None if args.json else 2
-    write_out(json.dumps(result, allow_nan=False, indent=indent) + "\n")
-    return 0
+    else:
+        indent = None if args.json else 2
+        write_out(json.dumps(result, allow_nan=False, indent=indent) + "\n")
+    return 1 if result.get("problems") else 0
 
 
 def _context(args: argparse.Namespace) -> int:
@@ -111,6 +117,14 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
         **{name: value for name, value in given.items() if value is not None},
     )
     return bench_kernels(options, console.progress)
+
+
+def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from app.load_test import LoadOptions, launched, run_trial
+
+    options = LoadOptions(args.clients, args.jobs, args.new_tokens)
+    with launched(data_dir, model_name(args), args.dtype) as processes:
+        return run_trial(processes, options, console.say)
 
 
 def _kernels_text(result: dict[str, Any]) -> str:

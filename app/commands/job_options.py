@@ -41,10 +41,11 @@ def open_jobs(args: argparse.Namespace) -> Iterator[tuple[DataDir, Store]]:
     Raises: AppError, DataDirError.
     """
     data_dir = open_data_dir(args)
-    from storage import StorageError, open_store
+    from app.database import open_database
+    from storage import StorageError
 
     try:
-        with open_store(data_dir.database) as store:
+        with open_database(data_dir) as store:
             yield data_dir, store
     except StorageError as error:
         raise AppError(str(error)) from error

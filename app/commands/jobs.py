@@ -67,7 +67,7 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
     if args.json:
         write_out(json.dumps({"jobs": [job_as_json(job) for job in found]}) + "\n")
         return
-    lines = [_HEADER, *map(_line, found)] if found else ["There are no jobs."]
+    lines = [_HEADER, *(_line(job, store) for job in found)] if found else ["There are no jobs."]
     write_out("".join(f"{line}\n" for line in lines))
 
 
@@ -94,7 +94,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
     if args.json:
         write_out(json.dumps(job_as_json(job) | {"latest_metrics": latest}) + "\n")
     else:
-        write_out(_details(job, latest))
+        write_out(_details(job, latest, store))
         if job.status == "queued":
             Console().say(f"a running page continues it, or: {program_name()} worker")
 
@@ -110,15 +110,16 @@ def _latest_metrics(store: Store, job_id: str) -> dict[str, Any]:
 _HEADER = f"{'ID':12}  {'kind':8}  {'status':10}  {'done':>5}  {'left':>7}  title"
 
 
-def _line(job: JobRecord) -> str:
+def _line(job: JobRecord, store: Store) -> str:
+    place = "" if store.jobs.is_at_hand(job) else f"  (files in {job.data_dir_id})"
     left = "" if job.eta_s is None else time_left(job.eta_s)
     return (
         f"{job.id:12}  {job.kind:8}  {_status(job):10}  {job.progress:5.0%}  {left:>7}  "
-        f"{escape(job.title)}"
+        f"{escape(job.title)}{escape(place)}"
     )
 
 
-def _details(job: JobRecord, latest: dict[str, Any]) -> str:
+def _details(job: JobRecord, latest: dict[str, Any], store: Store) -> str:
     fields = {
         "job": job.id,
         "kind": job.kind,
@@ -130,6 +131,7 @@ def _details(job: JobRecord, latest: dict[str, Any]) -> str:
         "error": job.error,
         "policy": (job.result or {}).get("policy"),
         "log": job.log_file,
+        "files in": None if store.jobs.is_at_hand(job) else job.data_dir_id,
         "created": job.created_at.astimezone().isoformat(timespec="seconds"),
     }
     fields |= {name: f"{value:.5g}" for name, value in latest.items() if _is_number(value)}

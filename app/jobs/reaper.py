@@ -29,10 +29,16 @@ def reap(jobs: JobStore) -> list[JobRecord]:
 
 
 class Reaper:
-    """Reaps every few seconds, from ``start`` to ``stop``."""
+    """Reaps every few seconds, from ``start`` to ``stop``.
 
-    def __init__(self, jobs: JobStore, interval_s: float = REAP_S) -> None:
-        self._jobs, self._interval_s = jobs, interval_s
+    Args:
+        silence_s: how long it leaves everybody alone after the database was out of reach.
+    """
+
+    def __init__(
+        self, jobs: JobStore, interval_s: float = REAP_S, silence_s: float = STALE_S / 2
+    ) -> None:
+        self._jobs, self._interval_s, self._silence_s = jobs, interval_s, silence_s
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="job-reaper", daemon=True)
 
@@ -48,8 +54,11 @@ class Reaper:
 
     def _work(self) -> None:
         while not self._ending.is_set():
+            wait_s = self._interval_s
             try:
                 reap(self._jobs)
             except StorageError as error:  # the next look may work
                 logger.info("no look at the workers: %s", error)
-            self._ending.wait(self._interval_s)
+                # A server that comes back has heard of nobody: let every worker speak first.
+                wait_s = max(wait_s, self._silence_s)
+            self._ending.wait(wait_s)

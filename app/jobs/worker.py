@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.database import open_database
 from app.file_lock import FileLock
 from app.instance_lock import is_held_by_living_process
 from app.jobs.engines import ENGINES
@@ -24,7 +25,7 @@ from app.jobs.runner import Workplace, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.jobs.updates import JobFunctions
 from app.paths import DataDir
-from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore, open_store
+from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore
 
 __all__ = ["EXIT_NOT_NEEDED", "WorkerOptions", "read_holder", "run_worker"]
 
@@ -58,7 +59,8 @@ def run_worker(
 ) -> int:
     """Work until a signal says to end; returns the exit status. Call it in the main thread.
 
-    Raises: StorageError when the database cannot be used, other than for a while.
+    Raises: StorageError when the database cannot be used, other than for a while; a server that
+        cannot be reached at the start is no such case.
     """
     options = options or WorkerOptions()
     stop = StopFlag()
@@ -68,7 +70,7 @@ def run_worker(
             return EXIT_NOT_NEEDED
         store = opened.enter_context(
             patiently(
-                lambda: open_store(data_dir.database, busy_timeout_s=options.busy_timeout_s),
+                lambda: open_database(data_dir, busy_timeout_s=options.busy_timeout_s),
                 stop.is_set,
             )
         )
@@ -92,12 +94,14 @@ def read_holder(lock_file: Path) -> str | None:
 
 def _serve_the_line(place: Workplace, engines: JobFunctions, options: WorkerOptions) -> None:
     alone_since: float | None = None
+    num_elsewhere = 0
     while not place.stop.is_set():
         job = _claim(place.jobs, place.worker)
         if job is not None:
             run_job(job, engines.get(job.kind), place)
             alone_since = None
             continue
+        num_elsewhere = _tell_of_others(place.jobs, num_elsewhere)
         if options.is_supervised:
             is_served = is_held_by_living_process(place.data_dir.lock_file)
             alone_since = None if is_served else alone_since or time.monotonic()
@@ -113,6 +117,21 @@ def _claim(jobs: JobStore, worker: str) -> JobRecord | None:
     except (DatabaseLockedError, DatabaseWriteError) as error:
         logger.warning("no look at the line: %s", error)
         return None
+
+
+def _tell_of_others(jobs: JobStore, told: int) -> int:
+    """Say once that jobs wait whose files are out of reach; returns how many they are."""
+    try:
+        found = jobs.num_queued_elsewhere()
+    except (DatabaseLockedError, DatabaseWriteError):
+        return told
+    if found and not told:
+        logger.warning(
+            "%d queued jobs have their files in other data directories, where this worker does "
+            "not see them: start a worker there, or one with that folder as --data-dir",
+            found,
+        )
+    return found
 
 
 def _hold_lock(path: Path, opened: ExitStack) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from app import cli
+from app.database import DATABASE_VARIABLE, open_database
 from app.paths import DataDir
-from storage import Store, open_store
+from storage import Store
 from tests.app.command_line import Finished, RunCommand
 from tests.app.waiting import StartWorker
 
@@ -29,8 +30,21 @@ def data_dir(tmp_path: Path) -> DataDir:
 
 
 @pytest.fixture
-def store(data_dir: DataDir) -> Iterator[Store]:
-    with open_store(data_dir.database) as opened:
+def database_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str | None:
+    """None for SQLite in the data directory; with the parameter "postgresql" a server's.
+
+    Children see it in their environment.
+    """
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    url: str = request.getfixturevalue("postgres_server").emptied()
+    monkeypatch.setenv(DATABASE_VARIABLE, url)
+    return url
+
+
+@pytest.fixture
+def store(data_dir: DataDir, database_url: str | None) -> Iterator[Store]:
+    with open_database(data_dir) as opened:
         yield opened
 
 

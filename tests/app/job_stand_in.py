@@ -54,7 +54,7 @@ def count(task: JobTask) -> Generator[JobUpdate, None, None]:
     yield JobFinished({"policy": "counted", "pid": os.getpid()})
 
 
-STAND_INS = {"train": count}
+STAND_INS = {"train": count, "evaluate": count}
 
 
 def worked_steps(data_dir: DataDir, job_id: str) -> list[tuple[int, int]]:

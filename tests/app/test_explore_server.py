@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.paths import DataDir
-from app.server import PortError, check_port, launch_app
+from app.server import SESSIONS, PortError, check_port, launch_app
 from app.services import build_services
 from tests.fake_engine import FakeEngine, fake_load
 from tests.gradio_leftovers import closing_gradio_leftovers
@@ -57,6 +57,7 @@ def test_port_0_takes_any_free_one(tmp_path: Path) -> None:
         app = launch_app(services, host=None, port=0)
         opened.callback(app.close, verbose=False)
         assert app.server_port > 0
+        assert app.state_session_capacity == SESSIONS, "memory of visitors is bounded"
 
 
 def test_the_page_is_built_without_torch() -> None:

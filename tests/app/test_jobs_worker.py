@@ -19,6 +19,8 @@ from storage import JobRecord, Store
 from tests.app.job_stand_in import worked_steps
 from tests.app.waiting import StartWorker, wait_until
 
+on_both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
 
 def queue(store: Store, **params: Any) -> JobRecord:
     return store.jobs.create("train", "alice", "count", params)
@@ -37,6 +39,7 @@ def steps_shown(store: Store, job_id: str) -> list[int]:
     return [row["step"] for row in store.jobs.metrics(job_id)]
 
 
+@on_both
 def test_a_job_is_done_and_leaves_everything_in_its_row(
     store: Store, data_dir: DataDir, start_worker: StartWorker
 ) -> None:
@@ -54,6 +57,7 @@ def test_a_job_is_done_and_leaves_everything_in_its_row(
     assert is_worker_alive(str(done.worker)) is True
 
 
+@on_both
 def test_kill_9_abandons_and_resume_goes_on_from_the_checkpoint(
     store: Store, data_dir: DataDir, start_worker: StartWorker
 ) -> None:
@@ -84,6 +88,7 @@ def test_kill_9_abandons_and_resume_goes_on_from_the_checkpoint(
     assert len(lost) <= 5, "at most the work since the checkpoint"
 
 
+@on_both
 def test_a_signal_checkpoints_and_the_next_worker_goes_on(
     store: Store, data_dir: DataDir, start_worker: StartWorker
 ) -> None:
@@ -110,6 +115,7 @@ def test_an_idle_worker_ends_at_once(start_worker: StartWorker, store: Store) ->
     assert worker.returncode in (0, -signal.SIGTERM)  # the latter before it had begun
 
 
+@on_both
 @pytest.mark.parametrize(("wish", "status"), [("cancel", "cancelled"), ("pause", "paused")])
 def test_wishes_are_obeyed_at_the_next_step_and_the_worker_lives_on(
     store: Store, data_dir: DataDir, start_worker: StartWorker, wish: str, status: str
@@ -127,6 +133,7 @@ def test_wishes_are_obeyed_at_the_next_step_and_the_worker_lives_on(
     }
 
 
+@on_both
 def test_two_workers_never_run_one_job(
     store: Store, data_dir: DataDir, start_worker: StartWorker
 ) -> None:
@@ -186,7 +193,7 @@ def test_errors_are_kept_and_the_worker_lives_on(
     told, crashed, unknown, fine = (
         queue(store, fail_at=2),
         queue(store, crash_at=2),
-        store.jobs.create("evaluate", "alice", "no engine for it", {}),
+        store.jobs.create("benchmark", "alice", "no engine for it", {}),
         queue(store, steps=1),
     )
     worker = start_worker()
@@ -195,7 +202,7 @@ def test_errors_are_kept_and_the_worker_lives_on(
     assert {job.status for job in (first, second, third)} == {"failed"}
     assert first.error == "the corpus is too small: give a longer text"
     assert "ZeroDivisionError: a mistake in the engine" in str(second.error)
-    assert "cannot run a job of kind 'evaluate'" in str(third.error)
+    assert "cannot run a job of kind 'benchmark'" in str(third.error)
     for job in (first, second):
         log = (data_dir.logs / f"job-{job.id}.log").read_text()
         assert "Traceback" in log
@@ -220,6 +227,7 @@ def test_a_long_step_does_not_look_dead(store: Store, start_worker: StartWorker)
         running = store.jobs.get(job.id)
 
 
+@on_both
 def test_a_worker_taken_for_dead_lets_go(
     store: Store, data_dir: DataDir, start_worker: StartWorker
 ) -> None:

@@ -1,4 +1,4 @@
-"""Real SQLite files and real child processes; nothing is mocked."""
+"""Real SQLite files, a real PostgreSQL and real child processes; nothing is mocked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from child_python import StartPython, start_child
+from child_python import ENGINES, StartPython, start_child
 
 from storage import Store, open_store
 
@@ -18,8 +18,24 @@ def database_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(database_path: Path) -> Iterator[Store]:
-    with open_store(database_path) as opened:
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A blank database on the tests' server."""
+    with request.getfixturevalue("postgres_server").database() as url:
+        yield url
+
+
+@pytest.fixture(params=ENGINES)
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A place for a database without rows; whoever uses it is tested on both engines."""
+    if request.param == "sqlite":
+        return tmp_path / "sol.sqlite3"
+    url: str = request.getfixturevalue("postgres_server").emptied()
+    return url
+
+
+@pytest.fixture
+def store(location: Path | str) -> Iterator[Store]:
+    with open_store(location) as opened:
         yield opened
 
 

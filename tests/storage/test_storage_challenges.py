@@ -29,24 +29,24 @@ def challenge(store: Store) -> Store:
     return store
 
 
-def test_a_challenge_is_kept_as_it_was_first_saved(store: Store, database_path: Path) -> None:
+def test_a_challenge_is_kept_as_it_was_first_saved(store: Store, location: Path | str) -> None:
     assert store.challenges.find("c") is None
     with pytest.raises(NotFoundError, match="Set it up"):
         store.challenges.get("c")
     first = store.challenges.save("c", {"text": HOSTILE})
     assert store.challenges.save("c", {"text": "other"}) == first
     assert store.challenges.find("c") == first
-    with open_store(database_path) as again:
+    with open_store(location) as again:
         assert again.challenges.get("c").record == {"text": HOSTILE}
 
 
 def test_attempts_are_best_first_and_survive_a_restart(
-    challenge: Store, database_path: Path
+    challenge: Store, location: Path | str
 ) -> None:
     for kl in (0.3, 0.1, 0.2):
         attempt(challenge, kl, name=HOSTILE)
     attempt(challenge, 0.1, owner="ben", name="")
-    with open_store(database_path) as again:
+    with open_store(location) as again:
         found = again.challenges.best("c", 3)
     assert [(one.kl, one.owner, one.name) for one in found] == [
         (0.1, "ann", HOSTILE),

@@ -13,9 +13,7 @@ from storage import open_store
 
 CLAIM_ALL = """
 import sys
-from pathlib import Path
-from storage import open_store
-with open_store(Path(sys.argv[1]), busy_timeout_s=60) as store:
+with open_at(sys.argv[1], busy_timeout_s=60) as store:
     print("ready", flush=True)
     sys.stdin.readline()
     while (job := store.jobs.claim(sys.argv[2])) is not None:
@@ -26,9 +24,7 @@ with open_store(Path(sys.argv[1]), busy_timeout_s=60) as store:
 
 REPORT_FOREVER = """
 import sys
-from pathlib import Path
-from storage import open_store
-store = open_store(Path(sys.argv[1]))
+store = open_at(sys.argv[1])
 job = store.jobs.claim("w")
 step = 0
 while True:
@@ -38,11 +34,11 @@ while True:
 """
 
 
-def test_no_two_processes_get_one_job(database_path: Path, start_python: StartPython) -> None:
+def test_no_two_processes_get_one_job(location: Path | str, start_python: StartPython) -> None:
     num_jobs, num_processes = 60, 6
-    with open_store(database_path) as store:
+    with open_store(location) as store:
         made = [store.jobs.create("train", "a", str(n), {}).id for n in range(num_jobs)]
-        children = [start_python(CLAIM_ALL, database_path, f"w{n}") for n in range(num_processes)]
+        children = [start_python(CLAIM_ALL, location, f"w{n}") for n in range(num_processes)]
         for child in children:
             assert child.stdout is not None
             assert child.stdout.readline() == "ready\n"
@@ -59,10 +55,10 @@ def test_no_two_processes_get_one_job(database_path: Path, start_python: StartPy
                 assert store.jobs.get(job_id).result == {"by": f"w{number}"}
 
 
-def test_reported_metrics_survive_kill_9(database_path: Path, start_python: StartPython) -> None:
-    with open_store(database_path) as store:
+def test_reported_metrics_survive_kill_9(location: Path | str, start_python: StartPython) -> None:
+    with open_store(location) as store:
         job = store.jobs.create("train", "a", "t", {})
-        child = start_python(REPORT_FOREVER, database_path)
+        child = start_python(REPORT_FOREVER, location)
         assert child.stdout is not None
         for _ in range(40):
             child.stdout.readline()
@@ -82,8 +78,8 @@ def test_an_idle_claim_waits_for_no_writer(database_path: Path) -> None:
         assert store.jobs.claim("w") is None
 
 
-def test_threads_of_one_process_share_the_line(database_path: Path) -> None:
-    with open_store(database_path) as store:
+def test_threads_of_one_process_share_the_line(location: Path | str) -> None:
+    with open_store(location) as store:
         made = {store.jobs.create("train", "a", "t", {}).id for _ in range(30)}
         claimed: list[str] = []
 

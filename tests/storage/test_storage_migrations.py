@@ -9,11 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from child_python import ENGINES
 from released_schemas import CHALLENGE_ID, JOB_ID, RELEASED_SCHEMAS, RUN_ID, write_released_database
+from sqlalchemy import inspect
 
 from storage import DatabaseVersionError, StorageError, Store, open_store
 from storage.challenges import attempts_table, challenges_table
 from storage.database import Database
+from storage.dialects.postgres import PostgresBackend
+from storage.dialects.sqlite import SqliteBackend
 from storage.job_records import job_metrics_table, job_samples_table, jobs_table
 from storage.looks import looks_table
 from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration, migrate
@@ -31,9 +35,15 @@ TABLES = (
 )
 
 
-@pytest.fixture
-def database(database_path: Path) -> Iterator[Database]:
-    opened = Database(database_path, busy_timeout_s=1.0)
+@pytest.fixture(params=ENGINES)
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A blank one on each engine."""
+    backend = (
+        SqliteBackend(request.getfixturevalue("database_path"))
+        if request.param == "sqlite"
+        else PostgresBackend(request.getfixturevalue("postgres_url"))
+    )
+    opened = Database(backend, busy_timeout_s=1.0)
     yield opened
     opened.close()
 
@@ -43,6 +53,21 @@ def schema_of(path: Path) -> dict[str, str]:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         return {name: " ".join(sql.split()) for name, sql in rows}
+
+
+def columns_of(database: Database) -> dict[str, list[str]]:
+    """Each table's columns in order."""
+    with database.read() as connection:
+        found = inspect(connection)
+        return {
+            table: [column["name"] for column in found.get_columns(table)]
+            for table in found.get_table_names()
+        }
+
+
+def saved_version(database: Database) -> int:
+    with database.write() as connection:
+        return database.backend.schema_version(connection)
 
 
 def version_of(path: Path) -> int:
@@ -61,13 +86,15 @@ def test_every_version_has_a_frozen_copy() -> None:
 
 @pytest.mark.parametrize("version", RELEASED_SCHEMAS)
 def test_the_first_steps_still_make_each_released_schema(
-    tmp_path: Path, database: Database, version: int
+    tmp_path: Path, database_path: Path, version: int
 ) -> None:
     """Fails when a released step was edited."""
     write_released_database(tmp_path / "released.sqlite3", version)
+    database = Database(SqliteBackend(database_path))
     assert migrate(database, MIGRATIONS[:version]) == 0
-    assert schema_of(database.path) == schema_of(tmp_path / "released.sqlite3")
-    assert version_of(database.path) == version
+    database.close()
+    assert schema_of(database_path) == schema_of(tmp_path / "released.sqlite3")
+    assert version_of(database_path) == version
 
 
 @pytest.mark.parametrize("version", RELEASED_SCHEMAS)
@@ -117,14 +144,39 @@ def test_looks_of_version_5_are_read_and_go_with_their_run(database_path: Path) 
         assert store.looks.find(RUN_ID, 1, None) is None
 
 
-def test_queries_name_the_columns_that_exist(store: Store) -> None:
-    with closing(sqlite3.connect(store.path)) as connection:
-        for table in TABLES:
-            info = connection.execute(f"PRAGMA table_info({table.name})").fetchall()
-            assert [row[1] for row in info] == list(table.columns.keys())
+def test_queries_name_the_columns_that_exist(database: Database) -> None:
+    migrate(database)
+    found = columns_of(database)
+    assert {table.name: list(table.columns.keys()) for table in TABLES}.items() <= found.items()
 
 
-def test_connections_have_the_pragmas(store: Store) -> None:
+def test_indexes_and_foreign_keys_are_the_same_on_both_engines(database: Database) -> None:
+    migrate(database)
+    with database.read() as connection:
+        found = inspect(connection)
+        indexes = {
+            index["name"]: index["column_names"]
+            for table in TABLES
+            for index in found.get_indexes(table.name)
+            if not index.get("duplicates_constraint")
+        }
+        foreign_keys = {table.name: found.get_foreign_keys(table.name) for table in TABLES}
+    assert indexes == {
+        "runs_by_owner": ["owner", "seq"],
+        "jobs_by_status": ["status", "seq"],
+        "jobs_by_owner": ["owner", "seq"],
+        "attempts_by_kl": ["challenge_id", "kl", "seq"],
+    }
+    referring = {"events", "looks", "job_metrics", "job_samples", "attempts"}
+    assert {name for name, keys in foreign_keys.items() if keys} == referring
+
+
+def test_connections_have_the_pragmas(database_path: Path) -> None:
+    with open_store(database_path) as store:
+        check_pragmas(store)
+
+
+def check_pragmas(store: Store) -> None:
     wanted = {"journal_mode": "wal", "busy_timeout": 10_000, "foreign_keys": 1, "synchronous": 1}
     for transaction in (store._database.read, store._database.write):
         with transaction() as connection:
@@ -136,28 +188,31 @@ def test_connections_have_the_pragmas(store: Store) -> None:
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     assert migrate(database) == 0
-    schema = schema_of(database.path)
+    schema = columns_of(database)
     assert migrate(database) == LATEST_VERSION
-    assert schema_of(database.path) == schema
+    assert columns_of(database) == schema
 
 
 def test_a_failing_step_leaves_the_version_before_it(database: Database) -> None:
     number = LATEST_VERSION + 1
-    good = Migration(number, "good", ("CREATE TABLE extra (x)",))
-    bad = Migration(number + 1, "bad", ("CREATE TABLE half (x)", "CREATE TABLE extra (x)"))
-    with pytest.raises(StorageError, match="table extra already exists"):
+    good = Migration(number, "good", ("CREATE TABLE extra (x INTEGER)",))
+    bad = Migration(
+        number + 1, "bad", ("CREATE TABLE half (x BLOB)", "CREATE TABLE extra (x REAL)")
+    )
+    with pytest.raises(StorageError, match=r'extra"? already exists'):
         migrate(database, (*MIGRATIONS, good, bad))
-    assert version_of(database.path) == number
-    assert "extra" in schema_of(database.path)
-    assert "half" not in schema_of(database.path)
-    repaired = Migration(number + 1, "repaired", ("CREATE TABLE half (x)",))
+    assert saved_version(database) == number
+    assert "extra" in columns_of(database)
+    assert "half" not in columns_of(database)
+    repaired = Migration(number + 1, "repaired", ("CREATE TABLE half (x INTEGER)",))
     assert migrate(database, (*MIGRATIONS, good, repaired)) == number
-    assert "half" in schema_of(database.path)
+    assert "half" in columns_of(database)
 
 
 def test_a_newer_version_stops_the_migration(database: Database) -> None:
     migrate(
-        database, (*MIGRATIONS, Migration(LATEST_VERSION + 1, "later", ("CREATE TABLE t (x)",)))
+        database,
+        (*MIGRATIONS, Migration(LATEST_VERSION + 1, "later", ("CREATE TABLE t (x INTEGER)",))),
     )
     with pytest.raises(DatabaseVersionError, match=f"version {LATEST_VERSION + 1}"):
         migrate(database)

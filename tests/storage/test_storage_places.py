@@ -14,7 +14,7 @@ import pytest
 from child_python import StartPython
 
 from storage import DatabaseWriteError, open_store
-from storage.errors import storage_error_from_sqlite
+from storage.dialects.sqlite_errors import storage_error_from_sqlite
 
 PAGE = 4096
 
@@ -22,6 +22,7 @@ PAGE = 4096
 def test_folders_are_made(tmp_path: Path) -> None:
     with open_store(tmp_path / "a" / "b c" / "ü#?%20.sqlite3") as store:
         store.runs.create("alice", "prompt", "model", "dense", {})
+        assert store.path is not None
         assert store.path.exists()
 
 

@@ -15,13 +15,12 @@ from child_python import StartPython
 
 from storage import Store, open_store
 from storage.database import Database
+from storage.dialects.sqlite import SqliteBackend
 from storage.migrations import LATEST_VERSION, migrate
 
 APPEND_FOREVER = """
 import sys
-from pathlib import Path
-from storage import open_store
-store = open_store(Path(sys.argv[1]))
+store = open_at(sys.argv[1])
 run = store.runs.create("alice", "prompt", "model", "dense", {})
 print(run.id, flush=True)
 index = 0
@@ -34,8 +33,6 @@ while True:
 
 OPEN_MANY = """
 import sys
-from pathlib import Path
-from storage import open_store
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(int(sys.argv[2])):
@@ -47,9 +44,7 @@ for number in range(int(sys.argv[2])):
 
 APPEND_SOME = """
 import sys
-from pathlib import Path
-from storage import open_store
-with open_store(Path(sys.argv[1])) as store:
+with open_at(sys.argv[1]) as store:
     print("ready", flush=True)
     sys.stdin.readline()
     for index in range(int(sys.argv[3]), int(sys.argv[4])):
@@ -59,9 +54,8 @@ print("done")
 
 USE_AFTER_FORK = """
 import os, sys
-from pathlib import Path
-from storage import StorageError, open_store
-with open_store(Path(sys.argv[1])) as store:
+from storage import StorageError
+with open_at(sys.argv[1]) as store:
     run = store.runs.create("alice", "prompt", "model", "dense", {})
     child = os.fork()
     if child == 0:
@@ -70,7 +64,7 @@ with open_store(Path(sys.argv[1])) as store:
         except StorageError as error:
             print(error, flush=True)
         store.close()
-        with open_store(Path(sys.argv[1])) as own:
+        with open_at(sys.argv[1]) as own:
             own.runs.append_events(run.id, [{"index": 0}])
         os._exit(0)
     os.waitpid(child, 0)
@@ -93,9 +87,9 @@ def start_all(children: list) -> list[str]:  # type: ignore[type-arg]
 
 @pytest.mark.parametrize("num_batches", [1, 25, 400])
 def test_what_append_returned_survives_kill_9(
-    database_path: Path, start_python: StartPython, num_batches: int
+    location: Path | str, start_python: StartPython, num_batches: int
 ) -> None:
-    child = start_python(APPEND_FOREVER, database_path)
+    child = start_python(APPEND_FOREVER, location)
     assert child.stdout is not None
     run_id = child.stdout.readline().strip()
     promised = 0
@@ -104,7 +98,7 @@ def test_what_append_returned_survives_kill_9(
     child.kill()
     rest = child.stdout.read().split()
     promised = max([promised, *map(int, rest)])
-    with open_store(database_path) as store:
+    with open_store(location) as store:
         assert store.notices == ()
         run = store.runs.get(run_id)
         indices = [row["index"] for row in store.runs.events(run_id)]
@@ -155,17 +149,17 @@ def test_processes_that_open_a_file_at_once(
             assert len(store.runs.list()) == num_processes
 
 
-def test_processes_append_to_one_run(database_path: Path, start_python: StartPython) -> None:
-    with open_store(database_path) as store:
+def test_processes_append_to_one_run(location: Path | str, start_python: StartPython) -> None:
+    with open_store(location) as store:
         run = store.runs.create("alice", "prompt", "model", "dense", {})
         ranges = [(0, 150), (100, 250), (200, 300)]
-        start_all([start_python(APPEND_SOME, database_path, run.id, *ends) for ends in ranges])
+        start_all([start_python(APPEND_SOME, location, run.id, *ends) for ends in ranges])
         assert store.runs.get(run.id).num_tokens == 300
         assert [row["index"] for row in store.runs.events(run.id)] == list(range(300))
 
 
 def test_threads_that_migrate_a_blank_file_at_once(database_path: Path) -> None:
-    databases = [Database(database_path) for _ in range(6)]
+    databases = [Database(SqliteBackend(database_path)) for _ in range(6)]
     with ThreadPoolExecutor(len(databases)) as pool:
         versions = list(pool.map(migrate, databases))
     for database in databases:
@@ -229,8 +223,8 @@ def test_closing_leaves_nothing_open(database_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 def test_a_forked_child_is_told_to_open_its_own(
-    database_path: Path, start_python: StartPython
+    location: Path | str, start_python: StartPython
 ) -> None:
-    output, _ = start_python(USE_AFTER_FORK, database_path).communicate(timeout=60)
+    output, _ = start_python(USE_AFTER_FORK, location).communicate(timeout=60)
     assert "Call open_store in the child" in output, output
     assert output.splitlines()[-1] == "1"

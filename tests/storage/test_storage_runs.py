@@ -6,11 +6,13 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from child_python import ENGINES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,11 +32,17 @@ AWKWARD_TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+@pytest.fixture(scope="module", params=ENGINES)
+def shared_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
     """One store for hypothesis, which runs a test many times within one fixture."""
-    with open_store(tmp_path_factory.mktemp("shared") / "sol.sqlite3") as opened:
-        yield opened
+    with ExitStack() as opened:
+        place: Path | str = tmp_path_factory.mktemp("shared") / "sol.sqlite3"
+        if request.param == "postgresql":
+            server = request.getfixturevalue("postgres_server")
+            place = opened.enter_context(server.database())
+        yield opened.enter_context(open_store(place))
 
 
 def new_run(store: Store, prompt: str = "Once upon a time", owner: str = "alice") -> RunRecord:
@@ -262,13 +270,13 @@ def test_mark_interrupted_spares_what_is_alive_or_over(store: Store) -> None:
     assert store.runs.mark_interrupted() == 0
 
 
-def test_everything_is_there_after_reopening(database_path: Path) -> None:
-    with open_store(database_path) as first:
+def test_everything_is_there_after_reopening(location: Path | str) -> None:
+    with open_store(location) as first:
         run = new_run(first)
         first.runs.append_events(run.id, token_rows(*range(50)))
         first.runs.finish(run.id, "stopped", {"reason": "stopped"})
         saved = first.runs.get(run.id)
-    with open_store(database_path) as second:
+    with open_store(location) as second:
         assert second.notices == ()
         assert second.runs.list() == [saved]
         assert second.runs.events(run.id) == token_rows(*range(50))

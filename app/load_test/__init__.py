@@ -1,0 +1,11 @@
+"""Many browsers and many jobs at once, against a running server: ``bench load``.
+
+``page_client`` asks as a page asks, ``visitors`` generate and check what they are given,
+``job_queue`` queues jobs and checks their order, ``processes`` are what is started, ``trial``
+measures.
+"""
+
+from app.load_test.processes import Processes, launched
+from app.load_test.trial import LoadOptions, run_trial
+
+__all__ = ["LoadOptions", "Processes", "launched", "run_trial"]

@@ -1,0 +1,72 @@
+"""Jobs of several owners, queued at once as the Evaluate page queues them, and their order."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+
+from app.load_test.page_client import PageClient, RefusedError
+from storage import JobRecord
+
+__all__ = ["job_problems", "queue_jobs", "wait_for_jobs"]
+
+LOOK_S = 0.5
+# The least that an evaluation may be: one budget, two texts, four steps.
+SMALLEST = {"budgets": "0.5,0.6,8", "random": 0, "texts": 2, "windows": 1, "steps": 4}
+
+
+def queue_jobs(
+    clients: Sequence[PageClient], count: int, corpus: Mapping[str, str]
+) -> list[tuple[PageClient, str]]:
+    """Queue ``count`` jobs, the first client's first; returns each with who owns it."""
+    values = {**SMALLEST, "context": 32}
+    made = []
+    for number in range(count):
+        client = clients[number * len(clients) // count]  # one owner's all before the next one's
+        request = {"policies": ["default"], "values": values, "corpus": dict(corpus)}
+        answer = client.ask("evaluate", "start_evaluation", **request)
+        made.append((client, str(answer["job_id"])))
+    return made
+
+
+def wait_for_jobs(made: Sequence[tuple[PageClient, str]], seconds: float) -> None:
+    """Poll as the page does until every job has ended. Raises: RefusedError after ``seconds``."""
+    gives_up_at = time.monotonic() + seconds
+    waiting = list(made)
+    while waiting:
+        if time.monotonic() > gives_up_at:
+            raise RefusedError(f"{len(waiting)} jobs did not end in {seconds:.0f} s")
+        time.sleep(LOOK_S)
+        waiting = [(client, job_id) for client, job_id in waiting if _is_live(client, job_id)]
+
+
+def job_problems(jobs: Sequence[JobRecord], num_workers: int) -> list[str]:
+    """A sentence for every job that failed or began out of turn.
+
+    An owner's jobs begin in the order of the queue. While an owner has jobs waiting, nobody
+    else begins more than ``num_workers`` jobs between two of theirs: one is the other's turn,
+    and the rest are claims at the same moment, which do not see each other.
+    """
+    found = [
+        f"job {job.id} ended as {job.status}: {job.error}"
+        for job in jobs
+        if job.status != "succeeded"
+    ]
+    begun = sorted((job for job in jobs if job.started_at), key=lambda job: job.started_at)  # type: ignore[arg-type, return-value]  # not None, as just asked
+    for owner in dict.fromkeys(job.owner for job in jobs):
+        places = [place for place, job in enumerate(begun) if job.owner == owner]
+        order = [begun[place].seq for place in places]
+        if order != sorted(order):
+            found.append(f"owner {owner}: jobs began in the order {order}")
+        for earlier, later in itertools.pairwise(places):
+            between = [job.owner for job in begun[earlier + 1 : later]]
+            most = max(map(between.count, between), default=0)
+            if most > num_workers:
+                found.append(f"owner {owner}: passed {most} times after place {earlier}")
+    return found
+
+
+def _is_live(client: PageClient, job_id: str) -> bool:
+    view = client.ask("evaluate", "poll_job", job_id=job_id, cursor=-1, sample_step=None)
+    return bool(view["job"]["live"])

@@ -1,0 +1,78 @@
+"""Asks the server what a page of ours asks, over HTTP, without a browser."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from app.errors import AppError
+
+__all__ = ["PageClient", "RefusedError"]
+
+TIMEOUT_S = 60.0
+
+
+class RefusedError(AppError, RuntimeError):
+    """The server said no, or did not answer as it should."""
+
+
+class PageClient:
+    """One visitor: the page, its settings, then its calls.
+
+    Attributes:
+        owner: the random id that a browser would keep.
+        waits_ms: how long each call took.
+    """
+
+    def __init__(self, url: str, owner: str | None = None) -> None:
+        self.owner = owner or secrets.token_hex(16)
+        self.waits_ms: list[float] = []
+        # The proxy of the environment is not for this machine's own addresses.
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        self._session = secrets.token_hex(6)
+        self._components: dict[str, int] = {}
+
+    def open(self) -> None:
+        """Load the page and what it is made of."""
+        self._http.get("/").raise_for_status()
+        config = self._http.get("/config").raise_for_status().json()
+        for component in config["components"]:
+            name = str(component["props"].get("elem_id") or "")
+            if name.endswith("-page"):
+                self._components[name.removesuffix("-page")] = component["id"]
+
+    def ask(self, tab: str, function: str, **request: Any) -> dict[str, Any]:
+        """Call a handler of a tab. Raises: RefusedError."""
+        body = {
+            "session_hash": self._session,
+            "component_id": self._components[tab],
+            "fn_name": function,
+            "data": [{"owner": self.owner, **request}],
+        }
+        began = time.perf_counter()
+        answer = self._http.post("/gradio_api/component_server", json=body)
+        self.waits_ms.append(1000 * (time.perf_counter() - began))
+        if answer.status_code != httpx.codes.OK:
+            raise RefusedError(f"{function} was answered with status {answer.status_code}")
+        content: dict[str, Any] = answer.json()
+        if "refused" in content:
+            raise RefusedError(f"{function}: {content['refused']}")
+        return content
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> PageClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,137 @@
+"""SQLite: one file, write-ahead logging, one writer at a time.
+
+The connect hook is the only place that sets pragmas. Writers begin with BEGIN IMMEDIATE, so
+they wait for their turn at the start instead of failing half way.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
+
+from storage.dialects.backend import Backend
+from storage.dialects.sqlite_errors import (
+    sqlite_primary_code,
+    storage_error_from_sqlite,
+    translate_sqlite_errors,
+)
+from storage.errors import DatabaseWriteError, StorageError
+from storage.inspection import inspect_database, set_aside_if_corrupt
+from storage.mounts import network_notice
+
+__all__ = ["SqliteBackend", "enable_wal"]
+
+# Connections kept open; more are opened when more threads work at once, and closed afterwards.
+_POOL_SIZE = 4
+_WAL_RETRY_S = 0.02
+
+
+class SqliteBackend(Backend):
+    """The file at ``path``; it and its folders are made when missing."""
+
+    path: Path
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.realpath(path))
+        self.shown = str(self.path)
+
+    def prepare(self, busy_timeout_s: float) -> tuple[str, ...]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseWriteError(
+                f"The folder {self.path.parent} for the database cannot be made ({error}). "
+                "Choose another data directory."
+            ) from error
+        found = (network_notice(self.path), set_aside_if_corrupt(self.path, busy_timeout_s))
+        return tuple(notice for notice in found if notice is not None)
+
+    def look(self, busy_timeout_s: float) -> tuple[int, int] | None:
+        if not self.path.exists():
+            return None
+        inspect_database(self.path, busy_timeout_s)
+        uri = f"{self.path.as_uri()}?mode=ro"
+        with (
+            translate_sqlite_errors(self.path),
+            closing(sqlite3.connect(uri, uri=True, timeout=busy_timeout_s)) as connection,
+        ):
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version == 0:
+                return None
+            return version, int(connection.execute("SELECT count(*) FROM runs").fetchone()[0])
+
+    def open(self, busy_timeout_s: float) -> tuple[Engine, Engine]:
+        reader = _make_engine(self.path, busy_timeout_s)
+        return reader, reader.execution_options(begin_statement="BEGIN IMMEDIATE")
+
+    def storage_error(self, error: BaseException | None) -> StorageError:
+        return storage_error_from_sqlite(self.path, error)
+
+    def lock_schema(self, connection: Connection) -> None:
+        """BEGIN IMMEDIATE has locked everything."""
+
+    def schema_version(self, connection: Connection) -> int:
+        return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+    def set_schema_version(self, connection: Connection, number: int) -> None:
+        connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+
+    def create(self, connection: Connection, statement: str) -> None:
+        connection.exec_driver_sql(statement)
+
+
+def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """Switch to write-ahead logging, so that readers and one writer do not block each other.
+
+    A file system that cannot (shared memory missing) keeps its journal mode; all else works.
+
+    Raises: sqlite3.OperationalError when other processes hold the file beyond the timeout.
+    """
+    deadline = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            # Two processes that switch a blank file at once would deadlock, so SQLite reports
+            # "locked" to one of them without waiting for the busy timeout.
+            is_busy = sqlite_primary_code(error) == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= deadline:
+                raise
+            time.sleep(_WAL_RETRY_S)
+        else:
+            return
+
+
+def _make_engine(path: Path, busy_timeout_s: float) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=QueuePool,
+        pool_size=_POOL_SIZE,
+        max_overflow=-1,
+        # isolation_level None: sqlite3 begins nothing by itself, the begin hook does.
+        connect_args={
+            "timeout": busy_timeout_s,
+            "isolation_level": None,
+            "check_same_thread": False,
+        },
+    )
+
+    def set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
+        enable_wal(connection, busy_timeout_s)
+        connection.execute(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    def begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        connection.exec_driver_sql(options.get("begin_statement", "BEGIN"))
+
+    event.listen(engine, "connect", set_pragmas)
+    event.listen(engine, "begin", begin)
+    return engine

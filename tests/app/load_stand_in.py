@@ -1,0 +1,71 @@
+"""A page and workers on a stand-in engine, for the load test: run it as a script.
+
+``load_stand_in.py [CLIENTS [JOBS]]`` puts them under load and prints the report as JSON, on
+SQLite or on the database that SOL_DATABASE_URL names; ``load_stand_in.py serve FOLDER`` is the
+page of such a trial.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from app.instance_lock import hold_instance_lock, publish_url
+from app.load_test import LoadOptions, Processes
+from app.paths import DataDir
+from app.server import launch_app
+from app.services import build_services
+from tests.app import job_stand_in
+from tests.fake_engine import FakeEngine, fake_load
+
+__all__ = ["stand_in_processes"]
+
+STEP_S = 0.004  # 250 tokens a second
+NUM_WORKERS = 2
+
+
+def stand_in_processes(folder: Path, num_workers: int = NUM_WORKERS) -> Processes:
+    """A page on the stand-in engine and workers whose engine counts."""
+    python = [sys.executable, "-W", "error"]
+    worker = [*python, str(job_stand_in.__file__), str(folder), json.dumps({"poll_s": 0.05})]
+    server = [sys.executable, str(Path(__file__).resolve()), "serve", str(folder)]
+    return Processes(DataDir(folder), server, [worker] * num_workers)
+
+
+def _serve(folder: Path) -> None:
+    data_dir = DataDir(folder)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with hold_instance_lock(data_dir.lock_file):
+        services = build_services(data_dir, "fake-model", fake_load, FakeEngine(step_s=STEP_S))
+        app = launch_app(services, host="127.0.0.1", port=0)
+        try:
+            publish_url(data_dir.lock_file, str(app.local_url))
+            app.block_thread()
+        except KeyboardInterrupt:
+            app.close(verbose=False)
+        finally:
+            services.close()
+
+
+def main(argv: list[str]) -> int:
+    """See the module's text."""
+    if argv[:1] == ["serve"]:
+        _serve(Path(argv[1]))
+        return 0
+    from app.load_test import run_trial
+
+    counts = dict(zip(("clients", "jobs"), map(int, argv), strict=False))
+    with tempfile.TemporaryDirectory() as folder:
+        report = run_trial(stand_in_processes(Path(folder)), LoadOptions(**counts))
+    sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    return 1 if report["problems"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
