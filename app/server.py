@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PortError", "launch_app", "serve"]
 
+# The page sends its files in calls of its own; Gradio's door for files stays shut.
+MAX_GRADIO_UPLOAD = 1  # byte
 logger = logging.getLogger(__name__)
 
 
@@ -115,6 +117,7 @@ def launch_app(
         "share": False,
         "footer_links": [],
         "run_history": False,
+        "max_file_size": MAX_GRADIO_UPLOAD,
         "server_name": host,
         "server_port": port,
     }

@@ -79,6 +79,15 @@ class Database:
         finally:
             self._write_lock.release()
 
+    def used_bytes(self) -> int:
+        """What the file holds, without the room that deletions left in it for later."""
+        with self.read() as connection:
+            pages, free, size = (
+                int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * size
+
     def close(self) -> None:
         """Close the connections that are not in use; those in use close when they come back."""
         if os.getpid() == self._process_id:
