@@ -7,12 +7,15 @@ nobody gains by sums in another order. Torch is imported with the first challeng
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.compute import Workbench
 from app.errors import AppError
 from app.generation_runs import GenerationRuns
 from app.policy_library import PolicyLibrary
@@ -22,7 +25,7 @@ from sol_core.errors import ConfigError
 from storage import AttemptRecord, ChallengeRecord, ChallengeStore
 
 if TYPE_CHECKING:
-    from sol_core.arena import Arena, Passage, ScheduleScore
+    from sol_core.arena import Arena, ScheduleScore
 
 __all__ = [
     "MAX_STEPS",
@@ -92,7 +95,6 @@ class ChallengeDesk:
         self, runs: GenerationRuns, challenges: ChallengeStore, policies: PolicyLibrary
     ) -> None:
         self._runs, self._challenges, self._policies = runs, challenges, policies
-        self._kept: tuple[str, Any, Arena] | None = None  # challenge id, model, arena
 
     def set_up(self, owner: str, request: ChallengeRequest) -> ChallengeRecord:
         """The challenge that was asked for; the one that is there already, where it is.
@@ -100,7 +102,15 @@ class ChallengeDesk:
         Raises: SolError for a text, policy or budget that does not fit; AppError while the
             model is busy.
         """
-        return self._runs.with_model(owner, lambda model: self._set_up(model, request))
+        folder = self._policies.resolve_name(request.policy)
+        describe = functools.partial(_about, request=request, folder=folder)
+        about = self._runs.with_model(owner, describe)
+        challenge_id = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
+        if (known := self._challenges.find(challenge_id)) is not None:
+            return known
+        play = functools.partial(_played, challenge_id=challenge_id, about=about, folder=folder)
+        played = self._runs.with_model(owner, play)
+        return self._challenges.save(challenge_id, about | {"text": request.text} | played)
 
     def attempt(
         self, owner: str, challenge: ChallengeRecord, schedule: Sequence[Action], name: str
@@ -117,7 +127,8 @@ class ChallengeDesk:
             raise ConfigError(f"the schedule needs {record['steps']} steps, got {len(schedule)}")
         policy = actions_of(record["scores"][POLICY])
         check_schedule(schedule, mean_spend(policy), grid_of(record))
-        scores = self._runs.with_model(owner, lambda model: self._score(model, challenge, schedule))
+        score = functools.partial(_score, challenge=challenge, schedule=tuple(schedule))
+        scores = self._runs.with_model(owner, score)
         you, house = scores[YOU], scores[POLICY]
         attempt_id = self._challenges.add_attempt(
             challenge.id,
@@ -130,71 +141,72 @@ class ChallengeDesk:
         )
         return Attempt(scores, attempt_id)
 
-    def _set_up(self, model: Any, request: ChallengeRequest) -> ChallengeRecord:
-        from sol_core.arena import DENSE_NAME, Passage
-        from sol_core.evaluation.contenders import load_contenders
-        from sol_core.generation import encode_prompt
 
-        tokens = tuple(encode_prompt(model, request.text, chat=False))
-        _check_length(len(tokens), request.steps)
-        folder = self._policies.resolve_name(request.policy)
-        (contender,) = load_contenders(model, {request.policy: folder})
-        grid = contender.grid
-        grid.check_budget(request.budget)
-        about = {
-            "model": model.name,
-            "fingerprint": model.fingerprint,
-            "dtype": model.dtype_name,
-            "policy": request.policy,
-            "policy_fingerprint": contender.fingerprint,
-            "asked": list(request.budget.as_tuple()),
-            "tokens": list(tokens),
-            "steps": request.steps,
-            "grid": grid.to_dict(),
-            "num_random": NUM_RANDOM,
-        }
-        challenge_id = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
-        if (known := self._challenges.find(challenge_id)) is not None:
-            return known
-        arena = self._arena(challenge_id, model, Passage(tokens, request.steps), grid)
-        played = arena.play(contender, request.budget)
-        scores = _scored(arena, played, played, grid)
-        entropy = scores[DENSE_NAME].entropy
-        before = len(tokens) - request.steps
-        record = about | {
-            "text": request.text,
-            "lead": str(model.tokenizer.decode(tokens[:before], skip_special_tokens=True)),
-            "pieces": pieces_of(model, tokens, before),
-            "entropy": list(entropy),
-            "scores": {name: _record(score) for name, score in scores.items() if name != YOU},
-        }
-        return self._challenges.save(challenge_id, record)
+def _about(bench: Workbench, request: ChallengeRequest, folder: Path) -> dict[str, Any]:
+    """Everything that decides a challenge's numbers; like all that is asked, it may travel."""
+    from sol_core.evaluation.contenders import load_contenders
+    from sol_core.generation import encode_prompt
 
-    def _score(
-        self, model: Any, challenge: ChallengeRecord, schedule: Sequence[Action]
-    ) -> dict[str, dict[str, Any]]:
-        from sol_core.arena import Passage
+    model = bench.model
+    tokens = encode_prompt(model, request.text, chat=False)
+    _check_length(len(tokens), request.steps)
+    (contender,) = load_contenders(model, {request.policy: folder})
+    contender.grid.check_budget(request.budget)
+    return {
+        "model": model.name,
+        "fingerprint": model.fingerprint,
+        "dtype": model.dtype_name,
+        "policy": request.policy,
+        "policy_fingerprint": contender.fingerprint,
+        "asked": list(request.budget.as_tuple()),
+        "tokens": list(tokens),
+        "steps": request.steps,
+        "grid": contender.grid.to_dict(),
+        "num_random": NUM_RANDOM,
+    }
 
-        record = challenge.record
-        if (model.fingerprint, model.dtype_name) != (record["fingerprint"], record["dtype"]):
-            raise AppError(
-                f"{record['model']} ({record['dtype']}) was loaded when this challenge was set up, "
-                f"{model.name} ({model.dtype_name}) is loaded now: scores need the same model and "
-                "precision. Begin the challenge anew from its text."
-            )
-        grid = grid_of(record)
-        passage = Passage(tuple(record["tokens"]), record["steps"])
-        arena = self._arena(challenge.id, model, passage, grid)
-        scores = _scored(arena, schedule, actions_of(record["scores"][POLICY]), grid)
-        return {name: _record(score) for name, score in scores.items()}
 
-    def _arena(self, challenge_id: str, model: Any, passage: Passage, grid: ActionGrid) -> Arena:
-        from sol_core.arena import Arena
+def _played(
+    bench: Workbench, challenge_id: str, about: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """What the challenge's record has besides: the policy's game, and everybody's scores."""
+    from sol_core.arena import DENSE_NAME
+    from sol_core.evaluation.contenders import load_contenders
 
-        if self._kept is None or self._kept[0] != challenge_id or self._kept[1] is not model:
-            self._kept = None  # the old cache goes before the new one is made
-            self._kept = (challenge_id, model, Arena(model, passage, grid))
-        return self._kept[2]
+    model, tokens, grid = bench.model, about["tokens"], grid_of(about)
+    (contender,) = load_contenders(model, {about["policy"]: folder})
+    arena = _arena(bench, challenge_id, about)
+    played = arena.play(contender, Budget(*about["asked"]))
+    scores = _scored(arena, played, played, grid)
+    before = len(tokens) - about["steps"]
+    return {
+        "lead": str(model.tokenizer.decode(tokens[:before], skip_special_tokens=True)),
+        "pieces": pieces_of(model, tokens, before),
+        "entropy": list(scores[DENSE_NAME].entropy),
+        "scores": {name: _record(score) for name, score in scores.items() if name != YOU},
+    }
+
+
+def _score(
+    bench: Workbench, challenge: ChallengeRecord, schedule: tuple[Action, ...]
+) -> dict[str, dict[str, Any]]:
+    record, model = challenge.record, bench.model
+    if (model.fingerprint, model.dtype_name) != (record["fingerprint"], record["dtype"]):
+        raise AppError(
+            f"{record['model']} ({record['dtype']}) was loaded when this challenge was set up, "
+            f"{model.name} ({model.dtype_name}) is loaded now: scores need the same model and "
+            "precision. Begin the challenge anew from its text."
+        )
+    arena = _arena(bench, challenge.id, record)
+    scores = _scored(arena, schedule, actions_of(record["scores"][POLICY]), grid_of(record))
+    return {name: _record(score) for name, score in scores.items()}
+
+
+def _arena(bench: Workbench, challenge_id: str, record: Mapping[str, Any]) -> Arena:
+    from sol_core.arena import Arena, Passage
+
+    passage = Passage(tuple(record["tokens"]), record["steps"])
+    return bench.kept("arena", challenge_id, lambda: Arena(bench.model, passage, grid_of(record)))
 
 
 def actions_of(score: Mapping[str, Any]) -> tuple[Action, ...]:

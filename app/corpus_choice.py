@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.corpus_files import CorpusFiles, safe_name
+from app.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
 from app.job_calls import check_jobs_allowed
+from app.limits import UNLIMITED
 from app.page_calls import Handler, Request, field, owner_of
 from app.services import Services
 from app.uploads import begin_file, take_piece
@@ -23,8 +24,9 @@ __all__ = ["CORPUS_HANDLERS", "corpus_choice", "corpus_files", "corpus_source"]
 
 def corpus_files(services: Services, owner: str) -> CorpusFiles:
     """The uploads that this visitor sees."""
-    folder = services.data_dir.corpora / "uploads"
-    return CorpusFiles(folder / owner if services.is_shared else folder)
+    folder = _uploads_folder(services)
+    max_bytes = min(MAX_UPLOAD_BYTES, services.limits.upload_mb * 1024**2)
+    return CorpusFiles(folder / owner if services.is_shared else folder, max_bytes)
 
 
 def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str:
@@ -41,6 +43,11 @@ def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str
     if kind == "upload":
         return str(corpus_files(services, owner).path(name))
     if kind == "hub":
+        if not services.limits.hub:
+            raise ConfigError(
+                "This server reads no data sets from the Hub: choose the built-in text or upload a "
+                "file. Its owner can allow it with SOL_ALLOW_HUB=1."
+            )
         if not looks_like_hub_id(name.strip()):
             raise ConfigError(
                 f"A Hub data set is owner/name or owner/name:config, got {name[:120]!r}."
@@ -72,6 +79,7 @@ def begin_upload(services: Services, request: Request) -> dict[str, Any]:
     """Announce a file; the answer names the upload."""
     check_jobs_allowed(services)
     safe_name(field(request, "name", str))
+    _check_total(services, field(request, "size", int))
     return begin_file(corpus_files(services, owner_of(request)).uploads, request)
 
 
@@ -88,6 +96,23 @@ def delete_corpus(services: Services, request: Request) -> dict[str, Any]:
     """Delete an uploaded file for good."""
     corpus_files(services, owner_of(request)).delete(field(request, "name", str))
     return list_corpora(services, request)
+
+
+def _uploads_folder(services: Services) -> Path:
+    return services.data_dir.corpora / "uploads"
+
+
+def _check_total(services: Services, size: int) -> None:
+    """Raises: CorpusFileError when all visitors' files together would be too large."""
+    most = services.limits.kept_mb * 1024**2
+    if most == UNLIMITED:
+        return
+    files = [path for path in _uploads_folder(services).rglob("*") if path.is_file()]
+    if sum(path.stat().st_size for path in files) + size > most:
+        raise CorpusFileError(
+            f"The uploaded texts on this server fill the {services.limits.kept_mb:,} MB that they "
+            "may take. Delete some of yours, or choose the built-in text."
+        )
 
 
 def _existing(name: str) -> str:

@@ -28,9 +28,14 @@ class CorpusFileError(AppError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CorpusFiles:
-    """The files of one visitor, or of everyone on a server that is not shared."""
+    """The files of one visitor, or of everyone on a server that is not shared.
+
+    Attributes:
+        max_bytes: of one file.
+    """
 
     folder: Path
+    max_bytes: int = MAX_UPLOAD_BYTES
 
     def list(self) -> list[dict[str, int | str]]:
         """Name and size in bytes of every file, by name."""
@@ -61,7 +66,7 @@ class CorpusFiles:
     def uploads(self) -> Uploads:
         """Files that are on their way."""
         advice = "Give the path of a larger one instead, or cut it."
-        return Uploads(self.folder, MAX_UPLOAD_BYTES, "A corpus file", advice)
+        return Uploads(self.folder, self.max_bytes, "A corpus file", advice)
 
     def finish(self, part: Path, name: str) -> str:
         """Give a whole upload its name, with a number when that is taken; the answer is the name.

@@ -8,6 +8,7 @@ more leaves the line, so nothing piles up.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import threading
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from app.compute import Workbench
 from app.errors import AppError
 from app.generation_runs import GenerationRuns
 from app.model_loader import ModelLoader
@@ -148,20 +150,23 @@ class ExperimentDesk:
 
     def _measured(self, ticket: _Ticket) -> tuple[dict[str, Any] | None, str | None]:
         """The result, or why there is none."""
-
-        def measure(model: Any) -> dict[str, Any]:
-            began = time.perf_counter()
-            result = self._measures[ticket.name](model, ticket.parameters)
-            return result | {
-                "model": model.name,
-                "took_ms": round(1000 * (time.perf_counter() - began)),
-                "measured_at": iso(datetime.now(UTC)),
-            }
-
+        measure = self._measures[ticket.name]
+        question = functools.partial(_timed, measure=measure, parameters=ticket.parameters)
         try:
-            return self._runs.with_model(OWNER, measure, PATIENCE_S), None
+            return self._runs.with_model(OWNER, question, PATIENCE_S), None
         except SolError as error:
             return None, str(error)
         except Exception as error:  # the thread's last line of defence: shown, not swallowed
             logger.exception("the experiment %s failed", ticket.name)
             return None, f"The experiment failed: {type(error).__name__}: {error}"
+
+
+def _timed(bench: Workbench, measure: Measure, parameters: dict[str, Any]) -> dict[str, Any]:
+    """A result and how it came about; a function of the module, because it may travel."""
+    began = time.perf_counter()
+    result = measure(bench.model, parameters)
+    return result | {
+        "model": bench.model.name,
+        "took_ms": round(1000 * (time.perf_counter() - began)),
+        "measured_at": iso(datetime.now(UTC)),
+    }

@@ -1,13 +1,15 @@
 """Runs in the background: started, polled and stopped by id, one at a time on the model.
 
 A run is a generation or an inspection (``run_kinds.py``). Each has a thread that waits in line
-(first come, first served), works, and hands every event to the page (in memory) and to the
-database (``RunSaver``). A page that was reloaded asks again with its visitor id and gets
-everything from the start.
+(first come, first served), has the model's work done (``compute.py``), and hands every event to
+the page (in memory) and to the database (``RunSaver``). A page that was reloaded asks again with
+its visitor id and gets everything from the start.
 """
 
 from __future__ import annotations
 
+import contextvars
+import functools
 import logging
 import secrets
 import threading
@@ -17,13 +19,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
+from app.compute import Compute, InProcess, Question, ShouldStop
 from app.errors import AppError
+from app.limits import Limits
 from app.live_run import EndPhase, LiveRun
 from app.model_loader import ModelLoader
 from app.run_kinds import RunConfig, kind_of
 from app.run_saver import RunSaver, SavedRun
 from app.run_views import ROWS_PER_POLL, live_view, stored_view
 from app.views import json_safe, run_title
+from app.visitor import address
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
 from sol_core.events import Event
@@ -40,8 +45,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-MAX_PER_OWNER = 3
-MAX_IN_LINE = 32
 KEEP_ENDED_S = 60.0
 # Rows that the disk refuses are worth keeping longer: they exist nowhere else.
 KEEP_UNSAVED_S = 1800.0
@@ -71,10 +74,11 @@ class InspectFunction(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class _Question:
-    """Something short that waits in line for the model, between runs."""
+class _Place:
+    """Of something short that waits in line for the model, between runs."""
 
     owner: str
+    address: str | None
 
 
 class GenerationRuns:
@@ -86,6 +90,9 @@ class GenerationRuns:
         generate: the engine.
         keep_ended_s: how long an ended run stays in memory once it is saved.
         inspect: the engine of inspections; without it there are none.
+        compute: does the model's work; by default in this process.
+        limits: of the line and of what visitors may ask for.
+        on_tick: called about twice a second, off the runs' threads.
     """
 
     def __init__(
@@ -95,30 +102,41 @@ class GenerationRuns:
         generate: GenerateFunction,
         keep_ended_s: float = KEEP_ENDED_S,
         inspect: InspectFunction | None = None,
+        *,
+        compute: Compute | None = None,
+        limits: Limits | None = None,
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._loader = loader
+        self._compute = compute or InProcess(loader)
+        self._limits = limits or Limits()
+        self._on_tick = on_tick
         self._engines: dict[RunKind, Any] = {"generation": generate, "inspection": inspect}
         self._keep_ended_s = keep_ended_s
         self._runs: dict[str, LiveRun] = {}
-        self._line: list[LiveRun | _Question] = []
+        self._line: list[LiveRun | _Place] = []
         self._turn = threading.Condition()
-        self._saver = RunSaver(store, self._expire)
+        self._saver = RunSaver(store, self._tick)
         self._saver.start()
 
     def start(self, owner: str, prompt: str, config: RunConfig) -> str:
         """Put a run in line, of the kind that its configuration is of, and return its id.
 
-        Raises: ConfigError for an empty prompt; AppError when too many runs are waiting.
+        Raises: ConfigError for an empty prompt or beyond a limit; AppError when too many runs
+            are waiting.
         """
         if not prompt.strip():
             raise ConfigError(kind_of(config).empty)
+        self._check_size(prompt, config)
         with self._turn:
             self._check_room(owner)
             run = self._create(owner, prompt, config)
             self._runs[run.run_id] = run
             self._line.append(run)
-        run.thread = threading.Thread(target=self._work, args=(run,), daemon=True)
+        # The visitor's context goes along: whoever asked is whose GPU quota is used.
+        context = contextvars.copy_context()
+        run.thread = threading.Thread(target=context.run, args=(self._work, run), daemon=True)
         run.thread.start()
         return run.run_id
 
@@ -128,21 +146,20 @@ class GenerationRuns:
         """The run's state and its rows from number ``cursor`` on, at most ``ROWS_PER_POLL``.
 
         Raises: RunNotFoundError when there is no such run of this kind, or it is another
-            visitor's and has not ended; StorageError when the database cannot be read.
+            visitor's and has not ended, or links are not shared; StorageError when the database
+            cannot be read.
         """
-        live = self._runs.get(run_id)
-        if live is not None and (live.owner == owner or live.has_ended):
-            _check_kind(live.kind.name, kind)
-            return live_view(live, self._place(live), cursor)
-        record = self._visible_record(run_id) if live is None else None
-        if record is None:
-            raise RunNotFoundError(
-                "This run does not exist: it was deleted, never saved, or belongs to someone else "
-                "and has not finished. Choose another one in History."
-            )
-        _check_kind(record.kind, kind)
-        events = self._store.events(record.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
-        return stored_view(record, events, cursor)
+        run = self._visible(owner, run_id)
+        if isinstance(run, LiveRun):
+            _check_kind(run.kind.name, kind)
+            return live_view(run, self._place(run), cursor)
+        _check_kind(run.kind, kind)
+        events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
+        return stored_view(run, events, cursor)
+
+    def check_visible(self, owner: str, run_id: str) -> None:
+        """Raises: RunNotFoundError when there is no such run for this visitor."""
+        self._visible(owner, run_id)
 
     def ended(self, owner: str, run_id: str, kind: RunKind = "generation") -> dict[str, Any]:
         """The first view of a run that has ended.
@@ -177,31 +194,30 @@ class GenerationRuns:
             self._turn.notify_all()
 
     def with_model(
-        self, owner: str, ask: Callable[[Any], AnswerT], patience_s: float | None = None
+        self, owner: str, question: Question[AnswerT], patience_s: float | None = None
     ) -> AnswerT:
-        """Ask the model something short, in line with the runs; returns what ``ask`` does.
+        """Ask the model something short, in line with the runs; returns the answer.
 
         Args:
             patience_s: how long it waits in line; by default ``QUESTION_PATIENCE_S``.
         Raises: AppError while the model is not loaded, or has been busy for too long.
         """
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
-        question = _Question(owner)
+        place = _Place(owner, address())
         with self._turn:
             self._check_room(owner)
-            self._line.append(question)
+            self._line.append(place)
         try:
             with self._turn:
-                is_first = self._turn.wait_for(lambda: self._line[0] is question, patience_s)
-            model = self._loader.loaded()
-            if model is None:
+                is_its_turn = self._turn.wait_for(lambda: self._has_turn(place), patience_s)
+            if self._loader.loaded() is None:
                 raise AppError("The model is not loaded yet. Try again when it is ready.")
-            if not is_first:
+            if not is_its_turn:
                 raise AppError("The model is busy with a generation. Try again when it has ended.")
-            return ask(model)
+            return self._compute.ask(question)
         finally:
             with self._turn:
-                self._line.remove(question)
+                self._line.remove(place)
                 self._turn.notify_all()
 
     def before(self, owner: str) -> int:
@@ -243,14 +259,35 @@ class GenerationRuns:
 
     # --- starting -------------------------------------------------------------------------
 
-    def _check_room(self, owner: str) -> None:
-        mine = sum(run.owner == owner for run in self._line)
-        if mine >= MAX_PER_OWNER:
-            raise AppError(
-                f"You already have {mine} runs running or waiting; at most {MAX_PER_OWNER} are "
-                "allowed. Stop one or wait for it to end."
+    def _check_size(self, prompt: str, config: RunConfig) -> None:
+        """Raises: ConfigError for more than one run may read or make."""
+        limits = self._limits
+        if len(prompt) > limits.characters:
+            raise ConfigError(
+                f"The text has {len(prompt):,} characters; at most {limits.characters:,} are "
+                "read. Shorten it."
             )
-        if len(self._line) >= MAX_IN_LINE:
+        if isinstance(config, GenerationConfig) and config.max_new_tokens > limits.new_tokens:
+            raise ConfigError(
+                f"A run on this server makes at most {limits.new_tokens:,} tokens, "
+                f"{config.max_new_tokens:,} were asked for."
+            )
+
+    def _check_room(self, owner: str) -> None:
+        limits, here = self._limits, address()
+        mine = sum(one.owner == owner for one in self._line)
+        if mine >= limits.runs_per_visitor:
+            raise AppError(
+                f"You already have {mine} runs running or waiting; at most "
+                f"{limits.runs_per_visitor} are allowed. Stop one or wait for it to end."
+            )
+        near = sum(one.address == here for one in self._line) if here else 0
+        if 0 < limits.runs_per_address <= near:
+            raise AppError(
+                f"{near} runs from your network are running or waiting, the most that are "
+                "allowed. Try again when one has ended."
+            )
+        if len(self._line) >= limits.line:
             raise AppError(
                 f"{len(self._line)} runs are waiting for the model, the most that are allowed. "
                 "Try again in a minute."
@@ -273,6 +310,7 @@ class GenerationRuns:
             logger.warning("a run could not be created in the database: %s", error)
             problem = str(error)
         run = LiveRun(run_id, owner, prompt, run_title(prompt), model, config, created_at)
+        run.address = address()
         run.save_problem = problem
         if problem is None:
             run.saved = SavedRun(run_id)
@@ -301,7 +339,7 @@ class GenerationRuns:
 
     def _take_turn_and_generate(self, run: LiveRun) -> EndPhase:
         with self._turn:
-            self._turn.wait_for(lambda: self._line[0] is run or run.stop_requested.is_set())
+            self._turn.wait_for(lambda: self._has_turn(run) or run.stop_requested.is_set())
         run.phase = "loading"
         model = None
         if not run.stop_requested.is_set():
@@ -310,8 +348,9 @@ class GenerationRuns:
             return "stopped"
         run.model = model.name
         run.phase = "prefill"
-        engine = self._engines[run.kind.name]
-        for event in engine(model, run.prompt, run.config, run.stop_requested.is_set):
+        work = functools.partial(_events, self._engines[run.kind.name], run.prompt, run.config)
+        steps = run.kind.steps(run.config)
+        for event in self._compute.stream(work, run.stop_requested.is_set, steps):
             self._take(run, event)
         stopped = run.stop_requested.is_set() and (run.summary or {}).get("reason") in (
             None,
@@ -336,7 +375,18 @@ class GenerationRuns:
 
     # --- reading --------------------------------------------------------------------------
 
-    def _visible_record(self, run_id: str) -> RunRecord | None:
+    def _visible(self, owner: str, run_id: str) -> LiveRun | RunRecord:
+        run = self._runs.get(run_id) or self._record(run_id)
+        if run is not None:
+            shares = self._limits.share_runs and (isinstance(run, RunRecord) or run.has_ended)
+            if run.owner == owner or shares:
+                return run
+        raise RunNotFoundError(
+            "This run does not exist: it was deleted, never saved, or belongs to someone else and "
+            "is not to be seen. Choose another one in History."
+        )
+
+    def _record(self, run_id: str) -> RunRecord | None:
         try:
             record = self._store.get(run_id)
         except NotFoundError:
@@ -344,9 +394,16 @@ class GenerationRuns:
         # "running" here belongs to another process: it cannot be shown live.
         return None if record.status == "running" else record
 
+    def _has_turn(self, one: LiveRun | _Place) -> bool:
+        return one in self._line[: self._limits.concurrent]
+
     def _place(self, run: LiveRun) -> int | None:
         with self._turn:
             return self._line.index(run) if run in self._line else None
+
+    def _tick(self) -> None:
+        self._expire()
+        self._on_tick()
 
     def _expire(self) -> None:
         """Forget ended runs that are saved, and after a longer while those that never were."""
@@ -357,6 +414,14 @@ class GenerationRuns:
             is_saved = run.saved is not None and run.saved.done
             if now - run.ended_at > (self._keep_ended_s if is_saved else KEEP_UNSAVED_S):
                 self.forget(run.run_id)
+
+
+def _events(
+    engine: Any, prompt: str, config: RunConfig, model: Any, should_stop: ShouldStop
+) -> Iterator[Any]:
+    """A run's work; a function of the module, because it may travel."""
+    events: Iterator[Any] = engine(model, prompt, config, should_stop)
+    return events
 
 
 def _check_kind(found: RunKind, asked: RunKind) -> None:

@@ -9,6 +9,7 @@ import shutil
 from typing import Any
 
 from app.errors import AppError
+from app.hosting import is_zero_gpu
 from app.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view, metric_row
 from app.page_calls import Handler, Request, RequestError, field, owner_of
 from app.services import Services
@@ -40,9 +41,21 @@ _REFUSAL = (
 )
 
 
+_ZERO_GPU_REFUSAL = (
+    "This Space runs on ZeroGPU, which lends a GPU to single calls of at most {seconds} s and none "
+    "to a background worker: training, evaluation and benchmarks cannot run here. Run SOL Explorer "
+    "on your own machine (python launch.py), or duplicate the Space onto GPU or CPU hardware and "
+    "set SOL_ALLOW_JOBS=1 in its settings."
+)
+
+
 def refusal(services: Services) -> str | None:
     """Why this server starts no jobs; None where it does."""
-    return None if services.jobs_allowed else _REFUSAL
+    if services.jobs_allowed:
+        return None
+    if is_zero_gpu():
+        return _ZERO_GPU_REFUSAL.format(seconds=services.limits.gpu_seconds)
+    return _REFUSAL
 
 
 def check_jobs_allowed(services: Services) -> None:

@@ -1,15 +1,17 @@
 """The counterfactual lens for the pages: a run's id in, plain records out.
 
 What a run did comes from the same polls that the page reads, so whoever may see a run may
-look into it. A run is a generation, or one row of an inspection. Torch is imported with the
-first look, not before.
+look into it. A run is a generation, or one row of an inspection. Where the model's work is done,
+the lens of the run last looked into is kept. Torch is imported with the first look, not before.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from app.compute import Workbench
 from app.errors import AppError
 from app.generation_runs import GenerationRuns
 from app.lens_report import Look
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["LensDesk"]
 
 AnswerT = TypeVar("AnswerT")
+_Done = list[tuple[int, tuple[float, float, float]]]  # token ids, and the actions of their steps
 
 
 class LensDesk:
-    """Looks into runs, one at a time on the model; keeps the lens of the run last looked into.
+    """Looks into runs, in line for the model.
 
     A look that came in a file is shown as it came, whichever model is loaded.
     """
@@ -37,8 +40,6 @@ class LensDesk:
     def __init__(self, runs: GenerationRuns, imported: LookStore) -> None:
         self._runs = runs
         self._imported = imported
-        # Run id and row, model, lens.
-        self._kept: tuple[tuple[str, int | None], Any, Lens] | None = None
 
     def look(self, owner: str, run_id: str, index: int, row: int | None = None) -> dict[str, Any]:
         """One token under every level of every axis; see ``views.page_lens``.
@@ -65,7 +66,8 @@ class LensDesk:
         """
         found = self._found(owner, run_id, index, row)
         if found is None:
-            lines = self._ask(owner, run_id, row, lambda lens, _: _plane(lens, index, bit_width))
+            ask = functools.partial(_plane_of, index=index, bit_width=bit_width)
+            lines = self._ask(owner, run_id, row, ask)
         else:
             lines = found.at(bit_width).plane or []
         return {"rows": [[page_lens_row(one) for one in line] for line in lines]}
@@ -82,12 +84,7 @@ class LensDesk:
 
         Raises: as ``look``.
         """
-
-        def ask(lens: Lens, model: Any) -> Look:
-            plane = None if bit_width is None else _plane(lens, index, bit_width)
-            view = lens.look(index).to_dict()
-            return Look(model.name, model.dtype_name, view, bit_width, plane)
-
+        ask = functools.partial(_look, index=index, bit_width=bit_width)
         return self._ask(owner, run_id, row, ask)
 
     def _found(self, owner: str, run_id: str, index: int, row: int | None) -> Look | None:
@@ -102,24 +99,38 @@ class LensDesk:
     ) -> AnswerT:
         # Refuses, before it waits, what this visitor may not see.
         view = self._runs.ended(owner, run_id, _kind(row))
-        return self._runs.with_model(
-            owner, lambda model: ask(self._lens(model, owner, run_id, row, view), model)
-        )
-
-    def _lens(
-        self, model: Any, owner: str, run_id: str, row: int | None, view: dict[str, Any]
-    ) -> Lens:
-        wanted = (run_id, row)
-        if self._kept is not None and self._kept[0] == wanted and self._kept[1] is model:
-            return self._kept[2]
-        self._kept = None  # the old cache goes before the new one is made
         rows = self._runs.all_rows(owner, view)
         if row is None:
-            lens = _lens_of_generation(model, view["run"], view["prefill"], rows)
+            make = functools.partial(_lens_of_generation, view["run"], view["prefill"], _done(rows))
         else:
-            lens = _lens_of_inspection(model, view["run"], view["prefill"], rows, row)
-        self._kept = (wanted, model, lens)
-        return lens
+            config = config_from_dict(InspectionConfig, view["run"]["config"])
+            if not 0 <= row < len(config.rows):
+                raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
+            done = [(one["id"], one["rows"][row]["a"]) for one in rows]
+            make = functools.partial(_lens_of_inspection, view["run"], view["prefill"], done)
+        question = functools.partial(_answer, key=(run_id, row), make=make, ask=ask)
+        return self._runs.with_model(owner, question)
+
+
+def _answer(
+    bench: Workbench,
+    key: tuple[str, int | None],
+    make: Callable[[Any], Lens],
+    ask: Callable[[Lens, Any], AnswerT],
+) -> AnswerT:
+    """What is asked of a run's lens; like all of the following, it may travel."""
+    lens = bench.kept("lens", key, lambda: make(bench.model))
+    return ask(lens, bench.model)
+
+
+def _look(lens: Lens, model: Any, index: int, bit_width: int | None) -> Look:
+    plane = None if bit_width is None else _plane(lens, index, bit_width)
+    view = lens.look(index).to_dict()
+    return Look(model.name, model.dtype_name, view, bit_width, plane)
+
+
+def _plane_of(lens: Lens, model: Any, index: int, bit_width: int) -> list[list[dict[str, Any]]]:
+    return _plane(lens, index, bit_width)
 
 
 def _kind(row: int | None) -> RunKind:
@@ -131,30 +142,30 @@ def _plane(lens: Lens, index: int, bit_width: int) -> list[list[dict[str, Any]]]
 
 
 def _lens_of_generation(
-    model: Any, run: dict[str, Any], prefill: dict[str, Any] | None, rows: list[dict[str, Any]]
+    run: dict[str, Any], prefill: dict[str, Any] | None, done: _Done, model: Any
 ) -> Lens:
     from sol_core.lens import Lens, LensRun
 
     config = config_from_dict(GenerationConfig, run["config"])
-    prompt = prompt_of_run(model, run, prefill)
-    actions = _actions(rows)
-    tokens = (*prompt, *(row["id"] for row in rows))
+    tokens = (*prompt_of_run(model, run, prefill), *(token for token, _ in done))
     refresh = config.episode_steps if config.refresh else None
-    return Lens(model, LensRun(tokens, actions, config.grid, refresh))
+    return Lens(model, LensRun(tokens, _actions(done), config.grid, refresh))
 
 
 def _lens_of_inspection(
-    model: Any, run: dict[str, Any], start: dict[str, Any], rows: list[dict[str, Any]], row: int
+    run: dict[str, Any], start: dict[str, Any], done: _Done, model: Any
 ) -> Lens:
     from sol_core.lens import Lens, LensRun
 
     check_same_model(model, run)
     config = config_from_dict(InspectionConfig, run["config"])
-    if not 0 <= row < len(config.rows):
-        raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
-    tokens = (*start["ids"], *(token["id"] for token in rows))
-    return Lens(model, LensRun(tokens, _actions([one["rows"][row] for one in rows]), config.grid))
+    tokens = (*start["ids"], *(token for token, _ in done))
+    return Lens(model, LensRun(tokens, _actions(done), config.grid))
 
 
-def _actions(rows: list[dict[str, Any]]) -> tuple[Action, ...]:
-    return tuple(Action(keep, ratio, int(bits)) for keep, ratio, bits in (r["a"] for r in rows))
+def _done(rows: list[dict[str, Any]]) -> _Done:
+    return [(row["id"], row["a"]) for row in rows]
+
+
+def _actions(done: _Done) -> tuple[Action, ...]:
+    return tuple(Action(keep, ratio, int(bits)) for _, (keep, ratio, bits) in done)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from app.errors import AppError
@@ -133,9 +132,7 @@ def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
     }
 
 
-def spenders(
-    model: Any, parameters: Parameters, policy_folder: Callable[[], Path]
-) -> dict[str, Any]:
+def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dict[str, Any]:
     """The same channels in total, spent evenly, by the shipped policy, and in hindsight.
 
     ``policy`` is why there is none, where it is not for this model.
@@ -147,7 +144,7 @@ def spenders(
     first = max(2, len(tokens) - SPEND_STEPS)
     policy, problem = None, None
     try:
-        policy = load_policy(policy_folder(), model, grid=ActionGrid())
+        policy = load_policy(policies.resolve_name(DEFAULT_POLICY), model, grid=ActionGrid())
     except SolError as error:
         problem = str(error)
     found, table = compare_spenders(model, tokens, first, SPEND_BUDGET, policy)
@@ -171,9 +168,7 @@ def spenders(
 
 def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
     """All experiments by name; the shipped policy is looked up when it is asked for."""
-    own_policy = functools.partial(
-        spenders, policy_folder=lambda: policies.resolve_name(DEFAULT_POLICY)
-    )
+    own_policy = functools.partial(spenders, policies=policies)
     own = (steps, choices, pages, channels, bits)
     return {experiment.__name__: experiment for experiment in own} | {"spenders": own_policy}
 

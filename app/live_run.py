@@ -18,7 +18,7 @@ Phase = Literal["queued", "loading", "prefill", "running", EndPhase]
 ENDED: frozenset[Phase] = frozenset({"finished", "stopped", "failed"})
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class LiveRun:
     """Written by the run's own thread, read by polls.
 
@@ -28,6 +28,7 @@ class LiveRun:
         saved: what the database has not got yet; None when the run could not be created there.
         save_problem: why the run could not be created in the database.
         ended_at: ``time.monotonic()`` of the end.
+        address: of the visitor's network; None where that is not known.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class LiveRun:
     summary: dict[str, Any] | None = None
     error: str | None = None
     ended_at: float | None = None
+    address: str | None = None
     stop_requested: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 

@@ -48,24 +48,37 @@ class ModelLoader:
     Args:
         name: shown while the model is not there yet.
         load: makes the model; is given ``on_progress(message, fraction)``.
+        in_background: False loads in the thread that calls ``start``, and only once: on ZeroGPU
+            the emulated GPU is that of the main thread.
     """
 
-    def __init__(self, name: str, load: LoadFunction) -> None:
+    def __init__(self, name: str, load: LoadFunction, *, in_background: bool = True) -> None:
         self._load = load
+        self._in_background = in_background
         self._lock = threading.Lock()
         self._settled = threading.Event()
         self._model: Any = None
         self._status = ModelStatus(name, "loading", "Starting", 0.0, {})
 
     def start(self) -> None:
-        """Begin to load; returns at once."""
+        """Begin to load; returns at once, or loaded where that is not done in the background."""
+        if not self._in_background:
+            return self._work()
         threading.Thread(target=self._work, name="model-loader", daemon=True).start()
 
     def retry(self) -> None:
-        """Load again after a failure; does nothing in any other state."""
+        """Load again after a failure; does nothing in any other state.
+
+        Raises: ModelLoadError where a model is loaded only at the start.
+        """
         with self._lock:
             if self._status.state != "failed":
                 return
+            if not self._in_background:
+                raise ModelLoadError(
+                    "On ZeroGPU the model is loaded when the Space starts: its owner can restart "
+                    "it in the Space's settings."
+                )
             self._settled.clear()
             self._set("loading", "Starting again", 0.0)
         self.start()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from app.errors import AppError
 from app.services import Services
 from app.views import whole_characters
+from app.visitor import take_ticket
 from sol_core.errors import SolError
 from storage import StorageError
 
@@ -64,6 +65,7 @@ def _server_function(
         try:
             if not isinstance(request, dict):
                 raise RequestError("a call takes one object. Reload the page.")
+            take_ticket(request)
             return dict(_sendable(handler(services, request)))
         except (SolError, StorageError) as error:
             return {"refused": str(error)}

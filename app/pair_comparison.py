@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+from app.compute import Workbench
 from app.errors import AppError
 from app.run_pairs import align_tokens
 from app.run_prompt import prompt_of_run
@@ -25,11 +27,17 @@ def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> di
     rows = [services.runs.all_rows(owner, view) for view in views]
     ids = [[row["id"] for row in side] for side in rows]
     answer = align_tokens(*ids, same_prompt=_asked(views[0]) == _asked(views[1]))
-    answer["sides"] = services.runs.with_model(
-        owner,
-        lambda model: [_dense(model, view, side) for view, side in zip(views, ids, strict=True)],
-    )
+    runs = [(view["run"], view["prefill"]) for view in views]
+    question = functools.partial(_both, runs=runs, ids=ids)
+    answer["sides"] = services.runs.with_model(owner, question)
     return answer
+
+
+_Run = tuple[dict[str, Any], dict[str, Any] | None]  # what a poll says of it, and of its prefill
+
+
+def _both(bench: Workbench, runs: list[_Run], ids: list[list[int]]) -> list[dict[str, Any]]:
+    return [_dense(bench.model, run, side) for run, side in zip(runs, ids, strict=True)]
 
 
 def _asked(view: dict[str, Any]) -> tuple[str, bool]:
@@ -37,14 +45,14 @@ def _asked(view: dict[str, Any]) -> tuple[str, bool]:
     return run["prompt"], bool(run["config"].get("chat"))
 
 
-def _dense(model: Any, view: dict[str, Any], ids: list[int]) -> dict[str, Any]:
+def _dense(model: Any, run: _Run, ids: list[int]) -> dict[str, Any]:
     """One side under the dense model; a side that cannot be scored says why."""
     from sol_core.scoring import dense_nll
 
     if not ids:
         return {"nll": None, "problem": "Nothing was generated."}
     try:
-        prompt = prompt_of_run(model, view["run"], view["prefill"])
+        prompt = prompt_of_run(model, *run)
         nll = dense_nll(model, [*prompt, *ids], len(prompt))
     except (SolError, AppError) as error:
         return {"nll": None, "problem": str(error)}

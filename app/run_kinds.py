@@ -19,6 +19,7 @@ from storage import RunKind
 
 __all__ = ["KINDS", "KindOfRun", "RunConfig", "kind_of"]
 
+UNKNOWN_STEPS = 10_000  # of a text that is read to its end
 RunConfig = GenerationConfig | InspectionConfig
 _Page = Callable[[dict[str, Any] | None], dict[str, Any] | None]
 
@@ -32,6 +33,7 @@ class KindOfRun:
         schedule: label for the database.
         row, prefill, summary: what the page gets of a token's record, the prefix's, the end's.
         empty: what a visitor is told who starts one without text.
+        steps: decode steps that it takes at most.
     """
 
     name: RunKind
@@ -41,6 +43,7 @@ class KindOfRun:
     prefill: _Page
     summary: _Page
     empty: str
+    steps: Callable[[Any], int]
 
 
 KINDS: dict[str, KindOfRun] = {
@@ -54,6 +57,7 @@ KINDS: dict[str, KindOfRun] = {
             page_prefill,
             page_summary,
             "The prompt is empty. Type something for the model to continue.",
+            lambda config: int(config.max_new_tokens),
         ),
         KindOfRun(
             "inspection",
@@ -63,6 +67,7 @@ KINDS: dict[str, KindOfRun] = {
             page_inspection_start,
             page_inspection_summary,
             "The text is empty. Paste one, or choose a file or a saved run.",
+            lambda config: len(config.generated) or config.max_tokens or UNKNOWN_STEPS,
         ),
     )
 }

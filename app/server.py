@@ -29,6 +29,8 @@ __all__ = ["SESSIONS", "PortError", "launch_app", "serve"]
 # Gradio keeps 35 KB of every visitor, of 10,000 unless told otherwise; no page here needs it.
 SESSIONS = 200
 
+# The page sends its files in calls of its own; Gradio's door for files stays shut.
+MAX_GRADIO_UPLOAD = 1  # byte
 logger = logging.getLogger(__name__)
 
 
@@ -119,6 +121,7 @@ def launch_app(
         "footer_links": [],
         "run_history": False,
         "state_session_capacity": SESSIONS,
+        "max_file_size": MAX_GRADIO_UPLOAD,
         "server_name": host,
         "server_port": port,
     }

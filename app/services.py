@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
 from app.challenge_desk import ChallengeDesk
+from app.compute import Compute, InProcess
 from app.database import open_database
 from app.experiment_desk import ExperimentDesk
 from app.generation_runs import GenerateFunction, GenerationRuns, InspectFunction
+from app.hosting import is_public, is_zero_gpu
 from app.lens_desk import LensDesk
 from app.lesson_experiments import lesson_experiments
+from app.limits import Limits
 from app.model_loader import LoadFunction, ModelLoader
 from app.paths import DataDir
 from app.policy_library import PolicyLibrary
+from app.storage_cap import StorageCap
 from storage import Store
 
-__all__ = ["Services", "are_jobs_allowed", "build_services", "has_worker_place", "is_space"]
-
-ZERO_GPU_VARIABLE = "SPACES_ZERO_GPU"  # set by Hugging Face on ZeroGPU Spaces
-ALLOW_JOBS_VARIABLE = "SOL_ALLOW_JOBS"
+__all__ = ["Services", "build_services"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,11 @@ class Services:
     """The long-lived objects behind the pages.
 
     Attributes:
-        is_shared: many visitors use this server (a Space): each sees only their own history.
-        jobs_allowed: whether visitors may start training and evaluation here.
+        is_shared: strangers use this server: each sees only their own history.
+        jobs_allowed: whether visitors may start training and evaluation here; never on ZeroGPU,
+            which lends no GPU to a background process.
+        limits: what visitors may do.
+        storage_cap: keeps the saved runs within them.
     """
 
     store: Store
@@ -42,27 +46,14 @@ class Services:
     data_dir: DataDir
     policies: PolicyLibrary
     jobs_allowed: bool
+    limits: Limits
+    storage_cap: StorageCap
 
     def close(self) -> None:
         """Stop generations and experiments, save what there is, close the database."""
         self.experiments.close()
         self.runs.close()
         self.store.close()
-
-
-def is_space() -> bool:
-    """Whether this process serves a Hugging Face Space."""
-    return bool(os.environ.get("SPACE_ID"))
-
-
-def has_worker_place() -> bool:
-    """Whether a background process can work here: on ZeroGPU only clicks get the GPU."""
-    return not os.environ.get(ZERO_GPU_VARIABLE)
-
-
-def are_jobs_allowed() -> bool:
-    """Whether visitors may start jobs: not on a Space, unless its owner says so."""
-    return has_worker_place() and (not is_space() or os.environ.get(ALLOW_JOBS_VARIABLE) == "1")
 
 
 def build_services(
@@ -78,13 +69,23 @@ def build_services(
         load, generate, inspect: the engine; tests hand in small stand-ins. The real one
             inspects where none is given.
 
-    Raises: StorageError when the database cannot be used.
+    Raises: StorageError when the database cannot be used; ConfigError for a variable that
+        cannot be read.
     """
+    limits, on_zero_gpu = Limits.from_environment(), is_zero_gpu()
     store = open_database(data_dir)
     store.runs.mark_interrupted()
-    loader = ModelLoader(model_name, load)
-    inspect = inspect or engine_inspect(data_dir)
-    runs = GenerationRuns(store.runs, loader, generate, inspect=inspect)
+    loader = ModelLoader(model_name, load, in_background=not on_zero_gpu)
+    cap = StorageCap(store, limits)
+    runs = GenerationRuns(
+        store.runs,
+        loader,
+        generate,
+        inspect=inspect or engine_inspect(data_dir),
+        compute=_compute(loader, limits),
+        limits=limits,
+        on_tick=cap.enforce_now_and_then,
+    )
     loader.start()
     policies = PolicyLibrary(data_dir)
     experiments = ExperimentDesk(runs, loader, lesson_experiments(policies))
@@ -95,11 +96,23 @@ def build_services(
         lens=LensDesk(runs, store.looks),
         experiments=experiments,
         challenges=ChallengeDesk(runs, store.challenges, policies),
-        is_shared=is_space(),
+        is_shared=is_public(),
         data_dir=data_dir,
         policies=policies,
-        jobs_allowed=are_jobs_allowed(),
+        jobs_allowed=bool(limits.jobs) and not on_zero_gpu,
+        limits=limits,
+        storage_cap=cap,
     )
+
+
+def _compute(loader: ModelLoader, limits: Limits) -> Compute:
+    if not is_zero_gpu():
+        return InProcess(loader)
+    from app.zero_gpu import ZeroGpu
+
+    # Imported first of all (``commands/serve.py``); the package exists on Spaces only.
+    gpu = importlib.import_module("spaces").GPU
+    return ZeroGpu(loader, gpu, limits.gpu_seconds, limits.concurrent)
 
 
 def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
@@ -113,25 +126,37 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     return load
 
 
-def engine_generate(data_dir: DataDir) -> GenerateFunction:
+@dataclass(frozen=True, slots=True)
+class EngineGenerate:
     """The real engine's ``generate``; imported on its first use. Policies by their names."""
-    library = PolicyLibrary(data_dir)
 
-    def generate(model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
-        from sol_core.generation import generate as engine
+    data_dir: DataDir
 
-        return engine(model, prompt, config, should_stop, library.resolve_name)
+    def __call__(self, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
+        from sol_core.generation import generate
 
-    return generate
+        library = PolicyLibrary(self.data_dir)
+        return generate(model, prompt, config, should_stop, library.resolve_name)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInspect:
+    """The real engine's ``inspect_text``; imported on its first use. Policies by their names."""
+
+    data_dir: DataDir
+
+    def __call__(self, model: Any, text: str, config: Any, should_stop: Any) -> Any:
+        from sol_core.inspection.engine import inspect_text
+
+        library = PolicyLibrary(self.data_dir)
+        return inspect_text(model, text, config, should_stop, library.resolve_name)
+
+
+def engine_generate(data_dir: DataDir) -> GenerateFunction:
+    """The real engine for generations; it can be pickled."""
+    return EngineGenerate(data_dir)
 
 
 def engine_inspect(data_dir: DataDir) -> InspectFunction:
-    """The real engine's ``inspect_text``; imported on its first use. Policies by their names."""
-    library = PolicyLibrary(data_dir)
-
-    def inspect(model: Any, text: str, config: Any, should_stop: Any) -> Any:
-        from sol_core.inspection.engine import inspect_text
-
-        return inspect_text(model, text, config, should_stop, library.resolve_name)
-
-    return inspect
+    """The real engine for inspections; it can be pickled."""
+    return EngineInspect(data_dir)

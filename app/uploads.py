@@ -22,6 +22,8 @@ __all__ = ["UploadError", "Uploads", "begin_file", "take_piece"]
 
 _KEEP_FREE_BYTES = 500 * 1024**2
 _KEEP_PARTIAL_S = 24 * 3600
+MAX_PARTIAL = 16  # unfinished uploads in one folder
+_IDLE_S = 600.0  # when there are so many, those that nothing was added to for so long go
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -55,9 +57,13 @@ class Uploads:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._drop_old_parts()
-            if shutil.disk_usage(self.folder).free < size + _KEEP_FREE_BYTES:
-                raise UploadError("The disk of the data directory is full: free some space.")
+            if (
+                self._drop_old_parts(_KEEP_PARTIAL_S)
+                >= MAX_PARTIAL
+                <= self._drop_old_parts(_IDLE_S)
+            ):
+                raise UploadError("Many files are being uploaded. Try again in ten minutes.")
+            self._check_disk(size)
             upload_id = secrets.token_hex(16)
             self.part(upload_id).touch()
         except OSError as error:
@@ -75,6 +81,7 @@ class Uploads:
             if offset != have or have + len(data) > min(size, self.max_bytes):
                 raise UploadError(f"The upload has {have} bytes; a piece at {offset} does not "
                                   "fit. Upload the file again.")  # fmt: skip
+            self._check_disk(len(data))
             with part.open("ab") as file:
                 file.write(data)
         except FileNotFoundError as error:
@@ -89,10 +96,19 @@ class Uploads:
             raise UploadError("upload_id must be 32 hexadecimal digits. Reload the page.")
         return self.folder / f".part-{upload_id}"
 
-    def _drop_old_parts(self) -> None:
+    def _check_disk(self, size: int) -> None:
+        if shutil.disk_usage(self.folder).free < size + _KEEP_FREE_BYTES:
+            raise UploadError("The disk of the data directory is full: free some space.")
+
+    def _drop_old_parts(self, age_s: float) -> int:
+        """Delete what nothing was added to for so long; how many there are left."""
+        left = 0
         for part in self.folder.glob(".part-*"):
-            if time.time() - part.stat().st_mtime > _KEEP_PARTIAL_S:
+            if time.time() - part.stat().st_mtime > age_s:
                 part.unlink(missing_ok=True)
+            else:
+                left += 1
+        return left
 
 
 def begin_file(uploads: Uploads, request: Request) -> dict[str, Any]:

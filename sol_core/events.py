@@ -24,7 +24,10 @@ __all__ = [
     "event_to_dict",
 ]
 
-FinishReason = Literal["length", "end_of_text", "stop_string", "context_full", "stopped"]
+# "time_limit": whoever runs the generation had no more time for it.
+FinishReason = Literal[
+    "length", "end_of_text", "stop_string", "context_full", "stopped", "time_limit"
+]
 
 
 @dataclass(frozen=True, slots=True)

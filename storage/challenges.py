@@ -142,6 +142,13 @@ class ChallengeStore:
         with self._database.read() as connection:
             return _require(connection, challenge_id)
 
+    def delete_oldest(self, count: int) -> int:
+        """Delete the oldest challenges with their attempts, at most ``count``; return how many."""
+        table = challenges_table
+        oldest = select(table.c.seq).order_by(table.c.seq).limit(count)
+        with self._database.write() as connection:
+            return connection.execute(delete(table).where(table.c.seq.in_(oldest))).rowcount
+
     def add_attempt(
         self,
         challenge_id: str,

@@ -70,6 +70,11 @@ class Database:
         finally:
             self._write_lock.release()
 
+    def used_bytes(self) -> int | None:
+        """What is stored, without the room that deletions left for later; None if not known."""
+        with self.read() as connection:
+            return self.backend.used_bytes(connection)
+
     def close(self) -> None:
         """Close the connections that are not in use; those in use close when they come back."""
         if os.getpid() == self._process_id:

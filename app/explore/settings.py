@@ -63,11 +63,13 @@ DEFAULT_SETTINGS: dict[str, Any] = {
 }
 
 
-def default_settings(policies: list[str]) -> dict[str, Any]:
+def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
     """What the form begins with: the shipped policy's schedule where it is among ``policies``."""
+    tokens = min(DEFAULT_SETTINGS["max_new_tokens"], max_tokens)
+    settings = DEFAULT_SETTINGS | {"max_new_tokens": tokens}
     if DEFAULT_POLICY in policies:
-        return DEFAULT_SETTINGS | {"schedule": POLICY_PREFIX + DEFAULT_POLICY}
-    return DEFAULT_SETTINGS
+        settings["schedule"] = POLICY_PREFIX + DEFAULT_POLICY
+    return settings
 
 
 def checked_prompt(prompt: str) -> str:

@@ -12,7 +12,7 @@ import gradio as gr
 
 from app.explore.examples import EXAMPLES
 from app.explore.handlers import HANDLERS
-from app.explore.settings import MAX_NEW_TOKENS, default_settings
+from app.explore.settings import default_settings
 from app.page_assets import axis_limits, plotly_url
 from app.page_component import page_component
 from app.services import Services
@@ -61,11 +61,11 @@ def build_tab(services: Services) -> gr.HTML:
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_settings(services.policies.names()),
+        "defaults": default_settings(services.policies.names(), services.limits.new_tokens),
         "examples": EXAMPLES,
         "schedules": SCHEDULE_LABELS,
         "numBins": NUM_BINS,
-        "maxNewTokens": MAX_NEW_TOKENS,
+        "maxNewTokens": services.limits.new_tokens,
         "limits": axis_limits(),
         "plotly": plotly_url(),
         "estimate": {

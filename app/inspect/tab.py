@@ -6,7 +6,6 @@ from typing import Any
 
 import gradio as gr
 
-from app.explore.settings import MAX_PROMPT_CHARACTERS
 from app.inspect.handlers import HANDLERS
 from app.inspect.settings import MAX_TOKENS, default_settings
 from app.page_assets import axis_limits, plotly_url
@@ -63,7 +62,7 @@ def _constants(services: Services) -> dict[str, Any]:
         "numBins": NUM_BINS,
         "differenceBins": DIFFERENCE_BINS,
         "maxTokens": MAX_TOKENS,
-        "maxCharacters": MAX_PROMPT_CHARACTERS,
+        "maxCharacters": services.limits.characters,
         "limits": axis_limits(),
         "plotly": plotly_url(),
     }

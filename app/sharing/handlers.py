@@ -9,7 +9,7 @@ from app.lens_report import Look
 from app.page_calls import Handler, Request, field, owner_of
 from app.pair_comparison import compare_pair
 from app.services import Services
-from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document
+from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document, runs_of
 from app.uploads import Uploads, begin_file, take_piece
 
 __all__ = ["EXPORT_HANDLERS", "IMPORT_HANDLERS"]
@@ -18,10 +18,14 @@ __all__ = ["EXPORT_HANDLERS", "IMPORT_HANDLERS"]
 def export_file(services: Services, request: Request) -> dict[str, Any]:
     """One thing as a file: "kind", "id" and "form" in; name, media type and text out.
 
-    Whoever knows the id may see the thing, and so may take it.
+    Who may see the runs behind it may take it.
     """
     kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
-    model = _LoadedModel(services, owner_of(request))
+    owner = owner_of(request)
+    if not services.limits.share_runs:
+        for run_id in runs_of(thing_id):
+            services.runs.check_visible(owner, run_id)
+    model = _LoadedModel(services, owner)
     made = export(services.store, kind, thing_id, form, model)
     return {"name": made.name, "type": made.media_type, "text": made.text}
 
@@ -58,12 +62,13 @@ def import_piece(services: Services, request: Request) -> dict[str, Any]:
         kind, new_id = import_document(services.store, owner_of(request), part.read_bytes())
     finally:
         part.unlink(missing_ok=True)
+    services.storage_cap.enforce()
     return {"have": have, "kind": kind, "id": new_id}
 
 
 def _uploads(services: Services) -> Uploads:
     advice = "Import it on the command line of your own machine: python launch.py import."
-    limit = MAX_DOCUMENT_BYTES // 4 if services.is_shared else MAX_DOCUMENT_BYTES
+    limit = min(MAX_DOCUMENT_BYTES, services.limits.upload_mb * 1024**2)
     return Uploads(services.data_dir.uploads, limit, "A file to import", advice)
 
 

@@ -58,6 +58,7 @@ __all__ = [
     "export",
     "import_document",
     "kind_of",
+    "runs_of",
     "thing_in_link",
 ]
 
@@ -181,6 +182,11 @@ def kind_of(store: Store, thing_id: str) -> str:
         if kind.owns(store, thing_id):
             return name
     raise NotFoundError(f"There is no run {thing_id!r}. It may have been deleted.")
+
+
+def runs_of(thing_id: str) -> tuple[str, ...]:
+    """Ids of the runs that a thing's id names: RUN, RUN,RUN or RUN:TOKEN:ROW:BITS."""
+    return tuple(part.partition(":")[0] for part in thing_id.split(","))
 
 
 def thing_in_link(text: str) -> str:

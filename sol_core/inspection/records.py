@@ -219,13 +219,14 @@ class InspectionEnd:
     """The inspection ended.
 
     Attributes:
-        reason: "finished", or "stopped" before its end.
+        reason: "finished", or "stopped" before its end; "time_limit" when whoever runs it had no
+            more time for it.
         decode_ms: measured, the prefix not counted.
         rows: totals per row; empty without tokens.
         report: None without tokens.
     """
 
-    reason: Literal["finished", "stopped"]
+    reason: Literal["finished", "stopped", "time_limit"]
     num_tokens: int
     decode_ms: float
     tokens_per_s: float

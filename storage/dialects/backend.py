@@ -68,3 +68,7 @@ class Backend(ABC):
     @abstractmethod
     def create(self, connection: Connection, statement: str) -> None:
         """Run a migration's statement, which is written in SQLite's words."""
+
+    @abstractmethod
+    def used_bytes(self, connection: Connection) -> int | None:
+        """What is stored, without the room that deletions left for later; None if not known."""

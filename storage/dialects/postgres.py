@@ -143,6 +143,9 @@ class PostgresBackend(Backend):
             statement = re.sub(pattern, replacement, statement)
         connection.execute(text(statement))
 
+    def used_bytes(self, connection: Connection) -> int | None:
+        return None  # it shrinks long after deletions; whoever runs the server bounds it
+
     @contextmanager
     def _probing(self) -> Iterator[Connection]:
         """A connection of its own, whose failures say how to put things right."""

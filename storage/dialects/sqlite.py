@@ -85,6 +85,13 @@ class SqliteBackend(Backend):
     def create(self, connection: Connection, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
+    def used_bytes(self, connection: Connection) -> int | None:
+        pages, free, size = (
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+
 
 def enable_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
     """Switch to write-ahead logging, so that readers and one writer do not block each other.

@@ -13,7 +13,7 @@ import pytest
 
 from app.compare import handlers
 from app.compare.handlers import BOARD_LENGTH, HANDLERS, MAX_NAME
-from app.generation_runs import MAX_PER_OWNER
+from app.limits import Limits
 from app.page_calls import server_functions
 from app.paths import DataDir
 from app.services import Services, build_services, engine_generate
@@ -285,7 +285,7 @@ def test_a_pair_that_cannot_begin_leaves_no_half(tmp_path: Path) -> None:
     bad = call("start_pair", prompt="x", a=SETTINGS, b=SETTINGS | {"keep": 0})
     assert "refused" in bad
     assert services.runs.active(ANNA) is None
-    for _ in range(MAX_PER_OWNER - 1):
+    for _ in range(Limits().runs_per_visitor - 1):
         services.runs.start(ANNA, "x", handlers.config_from_settings(SETTINGS))
     before = services.runs.active(ANNA)
     assert "at most 3" in call("start_pair", prompt="x", a=SETTINGS, b=SETTINGS)["refused"]

@@ -105,16 +105,16 @@ def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(
     wait_until(lambda: call("poll_run", run_id=run_id, cursor=0)["cursor"] == 2)
     assert "has ended" in call("look_at_token", run_id=run_id, index=0)["refused"]
     with pytest.raises(AppError, match="busy with a generation"):
-        services.runs.with_model(BEN, lambda model: None)
+        services.runs.with_model(BEN, lambda bench: None)
     monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 30)
     threading.Timer(0.05, engine.resume.set).start()
-    assert services.runs.with_model(BEN, lambda model: model.name) == "fake-model"
+    assert services.runs.with_model(BEN, lambda bench: bench.model.name) == "fake-model"
     assert not call("poll_run", run_id=run_id, cursor=0)["live"]
     services.close()
 
 
 def test_a_question_that_fails_leaves_the_line(call: Call, services: Services) -> None:
-    def fail(model: Any) -> None:
+    def fail(bench: Any) -> None:
         raise ValueError("no")
 
     wait_until(lambda: services.loader.loaded() is not None)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from app.errors import AppError
-from app.generation_runs import MAX_PER_OWNER, GenerationRuns, RunNotFoundError
+from app.generation_runs import GenerationRuns, RunNotFoundError
+from app.limits import Limits
 from app.model_loader import ModelLoader
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
@@ -26,7 +27,7 @@ TEN = GenerationConfig(
     side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),),
     max_new_tokens=10,
 )
-LONG = GenerationConfig(max_new_tokens=100_000)
+LONG = GenerationConfig(max_new_tokens=4096)
 
 
 class Bench:
@@ -194,7 +195,7 @@ def test_a_queued_run_can_be_stopped_and_leaves_the_line(bench: Callable[..., Be
 
 def test_one_visitor_cannot_fill_the_line(bench: Callable[..., Bench]) -> None:
     service = bench(FakeEngine(step_s=0.01))
-    mine = [service.runs.start(ANNA, "prompt", LONG) for _ in range(MAX_PER_OWNER)]
+    mine = [service.runs.start(ANNA, "prompt", LONG) for _ in range(Limits().runs_per_visitor)]
     with pytest.raises(AppError, match="at most"):
         service.runs.start(ANNA, "prompt", LONG)
     other = service.runs.start(BEN, "prompt", TEN)

@@ -11,17 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from app.job_calls import refusal
 from app.jobs.process_identity import own_worker_id
 from app.jobs.supervisor import WorkerSupervisor, worker_command
 from app.jobs.worker import EXIT_NOT_NEEDED, read_holder
 from app.paths import DataDir
+from app.services import build_services
 from storage import Store
 from tests.app.job_stand_in import worked_steps
 from tests.app.tiny_project import PROJECT
 from tests.app.waiting import StartWorker, wait_until
+from tests.fake_engine import FakeEngine, fake_load
 
 Supervise = Callable[..., WorkerSupervisor]
 
@@ -245,15 +249,17 @@ def test_interrupting_the_page_leaves_nothing_running(data_dir: DataDir) -> None
     ],
 )
 def test_where_jobs_are_allowed(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], allowed: bool
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], allowed: bool, tmp_path: Path
 ) -> None:
-    from app.services import are_jobs_allowed
-
+    monkeypatch.setitem(sys.modules, "spaces", SimpleNamespace(GPU=lambda task, duration: task))
     for name in ("SPACE_ID", "SOL_ALLOW_JOBS", "SPACES_ZERO_GPU"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert are_jobs_allowed() is allowed
+    services = build_services(DataDir(tmp_path), "fake-model", fake_load, FakeEngine())
+    services.close()
+    assert services.jobs_allowed is allowed
+    assert (refusal(services) is None) is allowed
 
 
 def _serve(data_dir: DataDir) -> subprocess.Popen[str]:

@@ -7,6 +7,7 @@ const REASONS = {
   stop_string: "met a stop string",
   context_full: "the model's context is full",
   stopped: "stopped by you",
+  time_limit: "the GPU's time for one run was used up: the text ends here",
 };
 
 class Tally {

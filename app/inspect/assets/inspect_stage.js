@@ -109,7 +109,9 @@ class InspectionStage {
     this.report = view.summary?.report ?? null;
     this.difficulty.draw(this.report, this.names, this.panes.at);
     if (!view.summary) return;
-    setText(this.speed, `${TABLE_NOTE} Measured: ${fixed(view.summary.tokens_per_s, 1)} tokens/s, `
+    const cut = view.summary.reason === "time_limit"
+      ? "The GPU's time for one run was used up: the rest of the text was not inspected. " : "";
+    setText(this.speed, `${cut}${TABLE_NOTE} Measured: ${fixed(view.summary.tokens_per_s, 1)} tokens/s, `
       + `${count(this.names.length, "row")} in each step.`);
   }
 

@@ -1,0 +1,39 @@
+"""Where this server runs and for whom: one person's machine, a Hugging Face Space, ZeroGPU.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+
+from app.bootstrap import SPACE_VARIABLE
+from sol_core.errors import ConfigError
+
+__all__ = ["PUBLIC_VARIABLE", "ZERO_GPU_VARIABLE", "is_public", "is_space", "is_zero_gpu"]
+
+ZERO_GPU_VARIABLE = "SPACES_ZERO_GPU"  # set by Hugging Face on ZeroGPU Spaces
+PUBLIC_VARIABLE = "SOL_PUBLIC"
+
+
+def is_space() -> bool:
+    """Whether this process serves a Hugging Face Space."""
+    return bool(os.environ.get(SPACE_VARIABLE))
+
+
+def is_zero_gpu() -> bool:
+    """Whether a GPU is lent to single calls only; read as the package ``spaces`` reads it."""
+    return os.environ.get(ZERO_GPU_VARIABLE, "").lower() in ("1", "t", "true")
+
+
+def is_public() -> bool:
+    """Whether strangers use this server: on a Space, unless ``SOL_PUBLIC`` says otherwise.
+
+    Raises: ConfigError when the variable is neither 0 nor 1.
+    """
+    chosen = os.environ.get(PUBLIC_VARIABLE, "").strip()
+    if chosen not in ("", "0", "1"):
+        raise ConfigError(
+            f"{PUBLIC_VARIABLE} must be 1 (strangers use this server) or 0, got {chosen!r}"
+        )
+    return chosen == "1" if chosen else is_space()

@@ -1,0 +1,168 @@
+"""A stand-in for the package ``spaces`` on ZeroGPU: its documented contract, without a GPU.
+
+As ``spaces`` 0.51 does it:
+
+- every call runs in a process forked from this one, in a thread of it; a process that has ended a
+  call may be used again for the next (``REUSE``), and then knows nothing newer than its fork;
+- arguments, yields and results are pickled; an exception arrives as ``gradio.Error`` with the
+  name of its class, and so does the end of the process ("GPU task aborted");
+- closing a decorated generator ends the call after what it is yielding;
+- a call is killed when the duration that it asked for is over;
+- CUDA must not be initialised here, and ``refuse`` is what the scheduler answers.
+
+``CALLS`` has one entry per call. Nothing here knows the project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import torch
+from gradio.context import LocalContext
+
+__all__ = ["CALLS", "GPU", "REUSE", "Call", "refusals"]
+
+_fork = multiprocessing.get_context("fork")
+REUSE = [False]
+CALLS: list[Call] = []
+refusals: list[tuple[str, str]] = []  # (title, message) of the next calls
+_workers: dict[Any, list[_Worker]] = {}
+
+
+@dataclass
+class Call:
+    """One decorated call: what it asked for, whose quota it takes, and where it ran."""
+
+    name: str
+    duration: float
+    ticket: str | None
+    pid: int = 0
+    ended: bool = False
+
+
+class _Worker:
+    """A forked process that does the calls of one function, one after another."""
+
+    def __init__(self, task: Callable[..., Any]) -> None:
+        self.requests, there = _fork.Pipe()
+        self.stop = _fork.Event()
+        self.process = _fork.Process(target=self._serve, args=(task, there), daemon=True)
+        self.process.start()
+        there.close()
+
+    def _serve(self, task: Callable[..., Any], there: Any) -> None:
+        while True:
+            try:
+                arguments = pickle.loads(there.recv_bytes())
+            except EOFError:
+                return
+            self.stop.clear()
+            # Not in the thread that forked: OpenMP's pool of that one is gone.
+            thread = threading.Thread(target=self._answer, args=(task, there, arguments))
+            thread.start()
+            thread.join()
+
+    def _answer(self, task: Callable[..., Any], there: Any, arguments: tuple[Any, ...]) -> None:
+        try:
+            if inspect.isgeneratorfunction(task):
+                events = task(*arguments)
+                for event in events:
+                    if self.stop.is_set():
+                        events.close()
+                        break
+                    there.send_bytes(pickle.dumps(("value", event)))
+                there.send_bytes(pickle.dumps(("end", None)))
+            else:
+                there.send_bytes(pickle.dumps(("end", task(*arguments))))
+        except Exception as error:
+            there.send_bytes(pickle.dumps(("error", type(error).__name__)))
+
+
+def GPU(task: Callable[..., Any], *, duration: Any = 60) -> Callable[..., Any]:
+    """The decorator."""
+
+    def begin(arguments: tuple[Any, ...]) -> tuple[_Worker, Call, threading.Timer]:
+        assert not torch.cuda.is_initialized(), "CUDA was initialised before the fork"
+        request = LocalContext.request.get(None)
+        seconds = duration(*arguments) if callable(duration) else duration
+        ticket = None if request is None else request.headers.get("x-ip-token")
+        call = Call(task.__name__, seconds, ticket)
+        CALLS.append(call)
+        if refusals:
+            title, message = refusals.pop(0)
+            raise gr.Error(message, title=title, print_exception=False)
+        idle = _workers.get(task, [])
+        worker = idle.pop() if idle else _Worker(task)
+        assert worker.process.pid is not None
+        call.pid = worker.process.pid
+        worker.requests.send_bytes(pickle.dumps(arguments))
+        kill = functools.partial(os.kill, call.pid, signal.SIGKILL)
+        timer = threading.Timer(seconds, kill)
+        timer.daemon = True
+        timer.start()
+        return worker, call, timer
+
+    def end(worker: _Worker, call: Call, timer: threading.Timer, is_whole: bool) -> None:
+        timer.cancel()
+        call.ended = True
+        if REUSE[0] and is_whole and worker.process.is_alive():
+            _workers.setdefault(task, []).append(worker)
+            return
+        worker.requests.close()
+        worker.process.join(10)
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
+
+    def receive(worker: _Worker) -> tuple[str, Any]:
+        try:
+            kind, value = pickle.loads(worker.requests.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            raise _error("GPU task aborted") from None
+        if kind == "error":
+            raise _error(value)
+        return kind, value
+
+    @functools.wraps(task)
+    def generator(*arguments: Any) -> Iterator[Any]:
+        worker, call, timer = begin(arguments)
+        is_whole = False
+        try:
+            while (answer := receive(worker))[0] == "value":
+                yield answer[1]
+            is_whole = True
+        except GeneratorExit:
+            worker.stop.set()
+            with contextlib.suppress(gr.Error):
+                while receive(worker)[0] == "value":
+                    pass
+            raise
+        finally:
+            end(worker, call, timer, is_whole)
+
+    @functools.wraps(task)
+    def function(*arguments: Any) -> Any:
+        worker, call, timer = begin(arguments)
+        is_whole = False
+        try:
+            value = receive(worker)[1]
+            is_whole = True
+            return value
+        finally:
+            end(worker, call, timer, is_whole)
+
+    return generator if inspect.isgeneratorfunction(task) else function
+
+
+def _error(message: str) -> gr.Error:
+    return gr.Error(message, title="ZeroGPU worker error", print_exception=False)
