@@ -38,6 +38,12 @@ sol_core.warm_up.warm_up_kernels = lambda dtype: None
 from app import cli
 sys.exit(cli.main(sys.argv[1:]))
 """
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+ACCELERATE = (
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--main_process_port", "0"),
+)
+ALONE: tuple[str, ...] = ()
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -56,14 +62,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def start(data_dir: DataDir, tmp_path: Path) -> Iterator[Start]:
-    """Starts the program as some processes, under torchrun; kills what is left at the end."""
+    """Starts the program as two processes, under a launcher; kills what is left at the end."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*arguments: str, processes: int = 2, script: Path = program) -> subprocess.Popen[str]:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-        launcher = [] if processes == 1 else [*torchrun, str(processes)]
+    def begin(
+        *arguments: str, launcher: tuple[str, ...] = TORCHRUN, script: Path = program
+    ) -> subprocess.Popen[str]:
         variables = {"SOL_DATA_DIR": str(data_dir.root), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             [sys.executable, *launcher, str(script), *arguments],
@@ -154,22 +160,25 @@ def test_ctrl_c_and_a_killed_rank_leave_a_job_that_one_process_finishes(
     assert error.endswith(f"go on with: python launch.py train --resume {job.id}")
     assert store.jobs.get(job.id).status == "failed"
 
-    alone = start("train", "--resume", job.id, processes=1)
+    alone = start("train", "--resume", job.id, launcher=ALONE)
     out, err = alone.communicate(timeout=150)
     assert alone.returncode == 0, err
     job = store.jobs.get(job.id)
     assert (job.status, job.params["config"]["grpo"]["texts"]) == ("succeeded", 2)
-    whole = start(*inputs, "--set", "grpo.texts=2", "--json", processes=1)
+    whole = start(*inputs, "--set", "grpo.texts=2", "--json", launcher=ALONE)
     out, err = whole.communicate(timeout=150)
     other = store.jobs.get(json.loads(out)["job"])
     for name, value in _network(data_dir, job).items():
         torch.testing.assert_close(value, _network(data_dir, other)[name], rtol=0, atol=2e-5)
 
 
-def test_an_error_is_said_once_and_ends_all(start: Start) -> None:
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE])
+def test_an_error_is_said_once_and_ends_all(start: Start, launcher: tuple[str, ...]) -> None:
     """The launcher itself, as a user types it."""
-    process = start("train", "--resume", "0123456789ab", script=PROJECT / "launch.py")
+    resume = ("train", "--resume", "0123456789ab")
+    process = start(*resume, launcher=launcher, script=PROJECT / "launch.py")
     out, err = process.communicate(timeout=100)
     assert process.returncode == 1
     assert out == ""
-    assert len(re.findall(r"^error: no job", err, re.MULTILINE)) == 1
+    assert len(re.findall(r"^error: There is no job", err, re.MULTILINE)) == 1
+    assert re.search(r"rank +: 1 ", err)  # the second process's end, in the launcher's report
