@@ -16,31 +16,40 @@ def benchmark_table(result: dict[str, Any]) -> str:
             "",
             f"{task['task']}: {task['questions']} questions, chance {100 * task['chance']:.1f}, "
             f"dense {_percent(dense)}",
-            f"  {'asked':>15} {'spent':>18}  {'policy':>19}  {'static':>19}  gain, points",
+            f"  {'asked':>15} {'spent':>18}  {'policy':>19}  {'static':>19}  "
+            f"{'gain, points':>21}  gain, NLL",
         ]
         lines += [_line(budget) for budget in task["budgets"]]
     summary = result["summary"]
-    if summary is not None:
-        best = summary["best"]
-        lines += [
-            "",
-            f"mean gain over static {100 * summary['mean_gain']:+.2f} points over "
-            f"{summary['pairs']} pairs of task and budget, better on {summary['better']}; best "
-            f"{100 * best['gain']['mean']:+.1f} ({best['task']}, {_axes(best['requested'])})",
-        ]
+    mean, nll, best = summary["mean_gain"], summary["mean_nll_gain"], summary["best"]
+    lines += [
+        "",
+        f"mean gain over static {_points(mean)} points of accuracy over {summary['pairs']} pairs "
+        f"of task and budget: better on {summary['better']}, interval above 0 on "
+        f"{summary['above']}, below on {summary['below']}",
+        f"best gain {_points(best['gain'])} points ({best['task']}, {_axes(best['requested'])}), "
+        f"chosen among {summary['pairs']}",
+        f"mean gain in the right answers' NLL {_nats(nll)} nats per token",
+    ]
     return "".join(f"{line}\n" for line in lines)
 
 
 def _line(budget: dict[str, Any]) -> str:
-    methods, gain = budget["methods"], budget.get("gain")
-    text = (
-        f"  {_axes(budget['requested']):>15} {_axes(methods['policy']['spend']):>18}  "
-        f"{_percent(methods['policy']['accuracy']):>19}"
+    policy, static = budget["methods"]["policy"], budget["methods"]["static"]
+    return (
+        f"  {_axes(budget['requested']):>15} {_axes(policy['spend']):>18}  "
+        f"{_percent(policy['accuracy']):>19}  {_percent(static['accuracy']):>19}  "
+        f"{_points(budget['gain']):>21}  {_nats(budget['nll_gain'])}"
     )
-    if gain is None:
-        return text
-    change = f"{100 * gain['mean']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
-    return f"{text}  {_percent(methods['static']['accuracy']):>19}  {change}"
+
+
+def _points(gain: dict[str, float]) -> str:
+    low, high = 100 * gain["low"], 100 * gain["high"]
+    return f"{100 * gain['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def _nats(gain: dict[str, float]) -> str:
+    return f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
 
 
 def _percent(interval: dict[str, float]) -> str:

@@ -11,11 +11,11 @@ _TASKS = (("arc_easy", 0.25, 0.55), ("piqa", 0.5, 0.68), ("mmlu", 0.25, 0.27))
 
 
 def benchmark_result(policy: str = "default") -> dict[str, Any]:
-    """A result of schema 1 in which the policy is ahead by more the harsher the budget is."""
+    """A result of schema 2 in which the policy is ahead by more the harsher the budget is."""
     tasks = [_task(name, chance, dense) for name, chance, dense in _TASKS]
     gains = [budget["gain"]["mean"] for task in tasks for budget in task["budgets"]]
     return {
-        "schema": 1,
+        "schema": 2,
         "policy": policy,
         "model": "fake-model",
         "fingerprint": "0" * 16,
@@ -24,9 +24,12 @@ def benchmark_result(policy: str = "default") -> dict[str, Any]:
         "elapsed_s": 1800.0,
         "tasks": tasks,
         "summary": {
-            "mean_gain": sum(gains) / len(gains),
+            "mean_gain": {"mean": sum(gains) / len(gains), "low": 0.004, "high": 0.025},
+            "mean_nll_gain": {"mean": 0.061, "low": 0.052, "high": 0.07},
             "pairs": len(gains),
             "better": sum(gain > 0 for gain in gains),
+            "above": 3,
+            "below": 0,
             "best": {
                 "task": "arc_easy",
                 "requested": tasks[0]["budgets"][-1]["requested"],
@@ -49,6 +52,7 @@ def _task(name: str, chance: float, dense: float) -> dict[str, Any]:
                     "static": _method(dense - lost, spend),
                 },
                 "gain": {"mean": gain, "low": gain - 0.02, "high": gain + 0.02},
+                "nll_gain": {"mean": gain * 4, "low": gain * 4 - 0.03, "high": gain * 4 + 0.03},
             }
         )
     return {
@@ -64,6 +68,7 @@ def _task(name: str, chance: float, dense: float) -> dict[str, Any]:
 def _method(accuracy: float, spend: tuple[float, ...]) -> dict[str, Any]:
     return {
         "accuracy": {"mean": accuracy, "low": accuracy - 0.04, "high": accuracy + 0.04},
+        "answer_nll": 3.0 - accuracy,
         "spend": _axes(spend),
         "net_keep_rate": (spend[0] + spend[1] + spend[2] / 16) / 3,
     }

@@ -29,8 +29,8 @@ def benchmark_view(result: dict[str, Any]) -> dict[str, Any]:
     names = ("policy", "model", "limit", "seed", "elapsed_s")
     return {
         "about": {name: result.get(name) for name in names},
-        "tasks": [_task(task) for task in result.get("tasks", [])],
-        "summary": _summary(result.get("summary")),
+        "tasks": [_task(task) for task in result["tasks"]],
+        "summary": _summary(result["summary"]),
     }
 
 
@@ -40,12 +40,12 @@ def _task(task: dict[str, Any]) -> dict[str, Any]:
     for budget in task["budgets"]:
         label = _budget_label(budget["requested"])
         for name, points in methods.items():
-            if name in budget["methods"]:
-                points.append(_point(budget["methods"][name]) | {"label": label})
+            points.append(_point(budget["methods"][name]) | {"label": label})
         rows.append(
             {
                 "label": label,
-                "gain": budget.get("gain"),
+                "gain": budget["gain"],
+                "nll_gain": budget.get("nll_gain"),  # none in schema 1
                 **{name: _point(method) for name, method in budget["methods"].items()},
             }
         )
@@ -68,16 +68,15 @@ def _point(method: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _summary(summary: dict[str, Any] | None) -> dict[str, Any] | None:
-    if summary is None:
-        return None
-    best = summary["best"]
+def _summary(summary: dict[str, Any]) -> dict[str, Any]:
+    best, mean = summary["best"], summary["mean_gain"]
     return summary | {
+        "mean_gain": mean if isinstance(mean, dict) else {"mean": mean},  # a number in schema 1
         "best": {
             "task": TASK_LABELS.get(best["task"], best["task"]),
             "label": _budget_label(best["requested"]),
             **best["gain"],
-        }
+        },
     }
 
 

@@ -70,7 +70,7 @@ def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
 def _blocks(
     documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, block_len: int, name: str
 ) -> Iterator[list[int]]:
-    start = _start_of_text(tokenizer)
+    start = start_of_text(tokenizer)
     wanted = block_len - len(start)
     pending: list[int] = []
     num_tokens = num_blocks = 0
@@ -113,7 +113,7 @@ def _pieces(documents: Iterable[str]) -> Iterator[tuple[str, bool]]:
         yield document[start:], True
 
 
-def _start_of_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def start_of_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """What the tokenizer puts before every text: [beginning-of-text] or nothing."""
     added: list[int] = tokenizer("")["input_ids"]
     return added if added == [tokenizer.bos_token_id] else []

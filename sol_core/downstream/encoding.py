@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sol_core.corpus.blocks import start_of_text
 from sol_core.downstream.tasks import Question
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def encode_questions(
 
     The two are encoded as one text and parted where the context alone ends, so that a word's
     leading space falls to the choice. A text longer than ``max_tokens`` loses its beginning.
+    Every context starts with the token that the model's texts start with, where it has one.
     """
+    start = start_of_text(tokenizer)
     found = []
     for number, question in enumerate(questions):
         for choice, (context, text) in enumerate(
@@ -47,8 +50,9 @@ def encode_questions(
         ):
             before = _encode(tokenizer, context)
             whole = _encode(tokenizer, context + text)
-            tokens = whole[len(before) :] or whole[-1:]
-            before = whole[: len(whole) - len(tokens)][-(max_tokens - len(tokens)) :]
+            tokens = (whole[len(before) :] or whole[-1:])[-(max_tokens - 2) :]
+            room = max_tokens - len(start) - len(tokens)
+            before = start + whole[: len(whole) - len(tokens)][-room:]
             if len(before) < 2:  # something must be there to be read before the first step
                 before = [int(tokenizer.eos_token_id or 0)] * (2 - len(before)) + before
             found.append(

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.batch_scheduling import SplitScheduler
 from sol_core.downstream.encoding import Continuation, batches
 from sol_core.downstream.scoring import score_continuations
+from sol_core.downstream.static_plan import StaticPlan
 from sol_core.evaluation.contenders import Contender
 from sol_core.evaluation.methods import PlannedRows
 from sol_core.evaluation.rollout import Floats
 from sol_core.models import FrozenLM
-from sol_core.schedules import Observation, StaticScheduler
 
 __all__ = ["PolicyTaskPass", "StaticTaskPass", "TaskPass", "TaskSetting"]
 
@@ -131,26 +131,21 @@ class PolicyTaskPass(TaskPass):
 
 
 class StaticTaskPass(TaskPass):
-    """Row n is static at exactly what the policy spent at budget n.
-
-    One static schedule runs on from continuation to continuation, so that its mean over the
-    task is the policy's as closely as the levels allow.
-    """
+    """Row n is static at exactly what the policy spent at budget n, see ``StaticPlan``."""
 
     message = "running static at the same spend"
 
     def __init__(self, setting: TaskSetting, spends: Sequence[Budget]) -> None:
         super().__init__(setting, len(spends))
         self.name = f"{setting.task}-static"
-        self._spends = spends
-        self._starts = np.concatenate(([0], np.cumsum(self.lengths)[:-1]))
+        lengths: dict[int, list[int]] = {}
+        for one in setting.continuations:
+            lengths.setdefault(one.question, []).append(len(one.tokens))
+        by_question = [lengths[question] for question in sorted(lengths)]
+        self._plans = [StaticPlan(spend, setting.grid, by_question) for spend in spends]
 
     def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
         longest = int(self.lengths[indices].max())
-        plans = [self._plan(index, spend, longest) for index in indices for spend in self._spends]
+        questions = [self.setting.continuations[index].question for index in indices]
+        plans = [plan.actions(number, longest) for number in questions for plan in self._plans]
         return SplitScheduler([(list(range(len(plans))), PlannedRows(plans))])
-
-    def _plan(self, index: int, spend: Budget, steps: int) -> list[Action]:
-        grid = self.setting.grid
-        scheduler = StaticScheduler(spend, grid, first_step=int(self._starts[index]))
-        return [scheduler.next_action(Observation(step)) for step in range(steps)]

@@ -18,7 +18,7 @@ from sol_core.downstream.config import BenchmarkConfig
 from sol_core.downstream.encoding import encode_questions
 from sol_core.downstream.events import BenchmarkEvent, BenchmarkFinished, BenchmarkProgress
 from sol_core.downstream.passes import PolicyTaskPass, StaticTaskPass, TaskPass, TaskSetting
-from sol_core.downstream.result import SCHEMA, summary_record, task_record
+from sol_core.downstream.result import SCHEMA, TaskScores, summary_record
 from sol_core.downstream.tasks import Question, read_questions
 from sol_core.evaluation.contenders import Contender, load_contenders
 from sol_core.evaluation.methods import derive_seed
@@ -106,7 +106,7 @@ class _Run:
         self.stopped = False
 
     def events(self) -> Iterator[BenchmarkEvent]:
-        tasks: list[dict[str, Any]] = []
+        scores: list[TaskScores] = []
         for task, policies in self.passes.items():
             yield from self._go_over(task, policies)
             if self.stopped:
@@ -117,8 +117,8 @@ class _Run:
             if self.stopped:
                 return
             seed = derive_seed(self.config.seed, "benchmark", task)
-            tasks.append(task_record(task, self.questions[task], policies, statics, seed))
-        yield BenchmarkFinished(self._result(tasks))
+            scores.append(TaskScores(task, self.questions[task], policies, statics, seed))
+        yield BenchmarkFinished(self._result(scores))
 
     def _key(self) -> str:
         """What partial results are valid for."""
@@ -128,7 +128,7 @@ class _Run:
             for run in self.passes.values()
             for one in run.setting.continuations
         ]
-        name = f"{model.fingerprint} {model.dtype_name} {model.device_name}"
+        name = f"{model.fingerprint} {model.dtype_name} {model.device_name} benchmark {SCHEMA}"
         return evaluation_key(self.config.to_dict(), name, [self.contender], texts)
 
     def _setting(self, task: str) -> TaskSetting:
@@ -160,7 +160,8 @@ class _Run:
     def _elapsed_s(self) -> float:
         return self.kept.seconds + time.perf_counter() - self.began
 
-    def _result(self, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    def _result(self, scores: Sequence[TaskScores]) -> dict[str, Any]:
+        tasks = [one.record() for one in scores]
         return {
             "schema": SCHEMA,
             "policy": self.contender.name,
@@ -170,7 +171,7 @@ class _Run:
             "seed": self.config.seed,
             "elapsed_s": self._elapsed_s(),
             "tasks": tasks,
-            "summary": summary_record(tasks),
+            "summary": summary_record(scores, tasks),
         }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "PairedBootstrap", "rank_correlation", "win_rate"]
+__all__ = ["Interval", "PairedBootstrap", "mean_interval", "rank_correlation", "win_rate"]
 
 Values = NDArray[np.float64]
 NUM_RESAMPLES = 2000
@@ -49,12 +49,13 @@ class PairedBootstrap:
         Args:
             values: [N], one per text.
         """
+        return mean_interval(float(values.mean()), self.resampled(values))
+
+    def resampled(self, values: Values) -> Values:
+        """[resamples] the mean of ``values``, one per text, in each of the resamples."""
         mean = float(values.mean())
         # Resample deviations, which are small, so that fp32 weights lose nothing.
-        means = mean + (self._weights @ (values - mean).astype(np.float32)).astype(np.float64)
-        tail = (1.0 - CONFIDENCE) / 2
-        low, high = np.quantile(means, [tail, 1.0 - tail])
-        return Interval(mean, min(float(low), mean), max(float(high), mean))
+        return mean + (self._weights @ (values - mean).astype(np.float32)).astype(np.float64)
 
     def gain(self, baseline: Values, method: Values) -> Interval:
         """How much lower (better) a method's loss is than the baseline's: baseline − method.
@@ -63,6 +64,13 @@ class PairedBootstrap:
             baseline, method: [N] mean loss per text, same texts, nats.
         """
         return self.interval(baseline - method)
+
+
+def mean_interval(mean: float, resampled: Values) -> Interval:
+    """A mean with the 95 % interval of its resamples."""
+    tail = (1.0 - CONFIDENCE) / 2
+    low, high = np.quantile(resampled, [tail, 1.0 - tail])
+    return Interval(mean, min(float(low), mean), max(float(high), mean))
 
 
 def win_rate(baseline: Values, method: Values) -> float:

@@ -43,14 +43,18 @@ RESULT: dict[str, Any] = {
                     "requested": {"keep": 0.5, "channels": 0.6, "bits": 8.0},
                     "methods": {"policy": _accuracy(0.65), "static": _accuracy(0.6)},
                     "gain": {"mean": 0.05, "low": -0.01, "high": 0.11},
+                    "nll_gain": {"mean": 0.072, "low": 0.061, "high": 0.083},
                 }
             ],
         }
     ],
     "summary": {
-        "mean_gain": 0.05,
+        "mean_gain": {"mean": 0.05, "low": -0.01, "high": 0.11},
+        "mean_nll_gain": {"mean": 0.072, "low": 0.061, "high": 0.083},
         "pairs": 1,
         "better": 1,
+        "above": 0,
+        "below": 0,
         "best": {
             "task": "piqa",
             "requested": {"keep": 0.5, "channels": 0.6, "bits": 8.0},
@@ -108,7 +112,9 @@ def test_benchmark_for_people(run: RunCommand, benchmarked: list[Any]) -> None:
     assert "piqa: 20 questions, chance 50.0, dense 70.0 (60.0 to 80.0)" in done.out
     assert "65.0 (55.0 to 75.0)" in done.out
     assert "+5.0 (-1.0 to +11.0)" in done.out
-    assert "mean gain over static +5.00 points over 1 pairs" in done.out
+    assert "mean gain over static +5.0 (-1.0 to +11.0) points of accuracy over 1 pairs" in done.out
+    assert "better on 1, interval above 0 on 0, below on 0" in done.out
+    assert "NLL +0.072 (+0.061 to +0.083) nats per token" in done.out
     assert "running the policy" in done.err
 
 

@@ -96,8 +96,25 @@ def test_a_finished_benchmark_is_shown(call: Call, services: Services) -> None:
         budget["methods"]["static"]["accuracy"]["mean"] for budget in asked["budgets"]
     ]
     assert first["rows"][2]["gain"] == asked["budgets"][2]["gain"]
+    assert first["rows"][2]["nll_gain"] == asked["budgets"][2]["nll_gain"]
     assert first["rows"][2]["label"] == "κ 0.4 · ρ 0.6 · 9 bit"
     assert "another release" in call("benchmark_settings", job_id=job.id)["refused"]
+
+
+def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services) -> None:
+    result = benchmark_result("mine") | {"schema": 1}
+    for task in result["tasks"]:
+        for budget in task["budgets"]:
+            del budget["nll_gain"]
+    del result["summary"]["mean_nll_gain"], result["summary"]["above"], result["summary"]["below"]
+    result["summary"]["mean_gain"] = 0.015
+    jobs = services.store.jobs
+    job = jobs.create("benchmark", ANNA, "mine", {"config": {}, "policy": "mine", "model": "m"})
+    jobs.claim("w")
+    jobs.finish(job.id, "w", "succeeded", result)
+    view = call("benchmark_result", job_id=job.id)["view"]
+    assert view["summary"]["mean_gain"] == {"mean": 0.015}
+    assert view["tasks"][0]["rows"][0]["nll_gain"] is None
 
 
 def test_the_forms_defaults_are_the_engines() -> None:

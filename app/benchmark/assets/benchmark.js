@@ -42,8 +42,8 @@ class BenchmarkPage extends ResultPage {
       isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`].filter(Boolean).join(" · "));
     show(this.about, true);
     show(this.save, true);
-    show(this.headline, Boolean(summary));
-    if (summary) this.headline.replaceChildren(...headline(summary));
+    show(this.headline, true);
+    this.headline.replaceChildren(...headline(summary));
     this.table.replaceChildren(benchmarkTable(tasks));
     this.drawn = tasks.map(taskFigure);
     this.figures.replaceChildren(...this.drawn.map((one) => one.element));
@@ -56,17 +56,28 @@ class BenchmarkPage extends ResultPage {
 }
 
 function headline(summary) {
+  const { mean_gain: mean, mean_nll_gain: nll, best, pairs } = summary;
+  const sure = isNumber(summary.above)
+    ? `pairs of task and budget; interval above 0 on ${summary.above}, below on ${summary.below}`
+    : "pairs of task and budget";
   const made = [
-    ["Mean gain over static", `${points(summary.mean_gain)}`, `points of accuracy, ${summary.pairs} pairs of task and budget`],
-    ["Better than static", `${summary.better} of ${summary.pairs}`, "pairs of task and budget"],
-    ["Best gain", points(summary.best.mean),
-      `points: ${summary.best.task}, ${summary.best.label}; chosen among ${summary.pairs}, so it flatters`],
+    ["Mean gain over static", points(mean.mean),
+      `points of accuracy, ${pairs} pairs of task and budget${between(mean, points)}`],
+    ["Better than static", `${summary.better} of ${pairs}`, sure],
+    ["Best gain", points(best.mean),
+      `points: ${best.task}, ${best.label}${between(best, points)}; chosen among ${pairs}, so it flatters`],
+    nll && ["Right answers' NLL", signed(nll.mean, 3),
+      `nats per token below static's, mean of ${pairs} pairs${between(nll, (one) => signed(one, 3))}`],
   ];
-  return made.map(([name, value, note]) => {
+  return made.filter(Boolean).map(([name, value, note]) => {
     const one = tile(name, note);
     setText(one.value, value);
     return one.element;
   });
+}
+
+function between({ low, high }, format) {
+  return isNumber(low) ? ` (${format(low)} to ${format(high)})` : "";
 }
 
 function benchmarkEmptyState() {

@@ -58,8 +58,9 @@ function benchmarkTable(tasks) {
       h("small", {}, `dense ${percent(task.dense.mean, 1)}, chance ${percent(task.chance, 0)}`)) : null,
     h("td", {}, one.label),
     h("td", { class: "sol-gain", "data-verdict": verdict(one.gain) },
-      one.gain ? points(one.gain.mean) : MISSING,
-      h("small", {}, one.gain ? `${points(one.gain.low)} to ${points(one.gain.high)}` : "")),
+      points(one.gain.mean), h("small", {}, `${points(one.gain.low)} to ${points(one.gain.high)}`)),
+    h("td", { class: "sol-gain", "data-verdict": verdict(one.nll_gain) }, signed(one.nll_gain?.mean, 3),
+      h("small", {}, one.nll_gain ? `${signed(one.nll_gain.low, 3)} to ${signed(one.nll_gain.high, 3)}` : "")),
     h("td", { class: "sol-spends" }, accuracyText(one.policy)),
     h("td", { class: "sol-spends" }, accuracyText(one.static)),
     h("td", { class: "sol-spends" }, spendText(one.policy), h("small", {}, spendText(one.static))));
@@ -67,10 +68,11 @@ function benchmarkTable(tasks) {
     h("header", {}, h("h2", {}, "Every task and budget")),
     h("div", { class: "sol-table-place", tabindex: 0, role: "region", "aria-label": "Table" },
       h("table", { class: "sol-table sol-task-table" },
-        h("thead", {}, h("tr", {}, ["Task", "Asked", "Gain, points", "Policy", "Static", "Spends"]
+        h("thead", {}, h("tr", {}, ["Task", "Asked", "Gain, points", "NLL gain", "Policy", "Static", "Spends"]
           .map((name) => h("th", { scope: "col" }, name)))),
         tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at)))))),
     h("p", { class: "sol-hint sol-chart-note" }, ...glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
-      + "95 % paired bootstrap over questions. Spends: keep · channels · bits of the policy, and "
+      + "95 % paired bootstrap over questions. NLL gain: what static's [[NLL]] of the right answer is above "
+      + "the policy's, nats per token. Spends: keep · channels · bits of the policy, and "
       + "below it of static. Short answers are few steps, so [[spend]] and [[budget]] may differ.")));
 }
