@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sol_core.actions import DENSE, Budget
+from sol_core.actions import Budget
 from sol_core.downstream.encoding import Continuation
 from sol_core.downstream.passes import PolicyTaskPass, StaticTaskPass, TaskPass
 from sol_core.downstream.tasks import Question

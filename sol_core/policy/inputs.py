@@ -16,9 +16,10 @@ from torch import Tensor
 from sol_core.batch_scheduling import StepObservation
 from sol_core.policy.info import InputLayout
 
-__all__ = ["observation_row"]
+__all__ = ["kept_rows", "observation_row"]
 
 _MAX_NATS = 15.0
+_MAX_KEPT = 2.0**15  # fp16 ends just below 2**16
 
 
 def observation_row(
@@ -54,3 +55,18 @@ def observation_row(
         ),
         dim=1,
     )
+
+
+def kept_rows(rows: Tensor, layout: InputLayout) -> Tensor:
+    """Rows in fp16, to be kept.
+
+    A state that goes beyond fp16 (Gemma 3's middle states reach 100,000) is halved until it does
+    not: networks normalise every state, and do not see it.
+
+    Args:
+        rows: [..., layout.width] fp32.
+    """
+    states, rest = layout.split(rows)
+    largest = states.abs().amax(-1, keepdim=True)
+    halvings = (largest / _MAX_KEPT).clamp(min=1.0).log2().ceil()
+    return torch.cat(((states / halvings.exp2()).flatten(-2), rest), -1).half()

@@ -14,7 +14,7 @@ from torch import Tensor
 from sol_core.actions import Action, ActionGrid
 from sol_core.batch_scheduling import StepObservation
 from sol_core.policy.info import InputLayout
-from sol_core.policy.inputs import observation_row
+from sol_core.policy.inputs import kept_rows, observation_row
 from sol_core.policy.network import level_values
 
 __all__ = ["ExplorationScheduler", "draw_levels"]
@@ -61,6 +61,7 @@ class ExplorationScheduler:
             previous = torch.stack(
                 [self._values[axis][self._levels[:, step - 1, axis]] for axis in range(3)], -1
             )
-        self.rows.append(observation_row(observation, previous, self._layout).half().cpu())
+        seen = observation_row(observation, previous, self._layout)
+        self.rows.append(kept_rows(seen, self._layout).cpu())
         keep, channels, bits = self._grid.levels()
         return [Action(keep[k], channels[c], bits[b]) for k, c, b in self._levels[:, step].tolist()]

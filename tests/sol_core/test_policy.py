@@ -25,6 +25,7 @@ from sol_core.policy import (
     save_policy,
 )
 from sol_core.policy.info import InputLayout
+from sol_core.policy.inputs import kept_rows
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
 from sol_core.policy.policy import build_network
 from sol_core.policy.price_rule import PriceRule
@@ -93,6 +94,27 @@ def test_later_steps_do_not_reach_back(model: LanguageModel, kind: str) -> None:
     second = encode(torch.cat((changed, extra), -1), embedding)[0]
     assert torch.equal(first[:, :3], second[:, :3])
     assert not torch.allclose(first[:, 3:], second[:, 3:])
+
+
+@pytest.mark.parametrize("size", [1.0, 3e4, 7e4, 1e5, 1e9])
+def test_states_beyond_fp16_are_kept_as_the_network_sees_them(
+    model: LanguageModel, size: float
+) -> None:
+    torch.manual_seed(3)
+    layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
+    encoder = make_policy(model).network.encoder
+    rows = torch.randn(2, 5, layout.width)
+    states = rows[..., : 3 * layout.hidden_size].unflatten(-1, (3, -1))
+    states[:, :, 1] *= size / states[:, :, 1].abs().amax(-1, keepdim=True)
+    kept = kept_rows(rows, layout)
+    assert kept.dtype == torch.float16
+    assert kept.isfinite().all()
+    embedding = torch.randn(2, 5, layout.hidden_size)
+    torch.testing.assert_close(
+        encoder(kept, embedding)[0], encoder(rows, embedding)[0], atol=5e-3, rtol=1e-2
+    )
+    if size < 6e4:
+        assert (kept == rows.half())[..., layout.hidden_size * 2 :].all()
 
 
 @settings(max_examples=40)

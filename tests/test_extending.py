@@ -1,0 +1,62 @@
+"""The diffs of ``docs/extending.md`` apply to the tree as it is, and do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+DOCUMENT = PROJECT / "docs" / "extending.md"
+# The tests that the diffs bring along, and those that they must not break.
+SELECTED = (
+    ["tests/sol_core/test_families.py", "-k", "phi3"],
+    ["tests/sol_core/test_schedules.py", "-k", "pulse or every_scheduler"],
+    ["tests/sol_core/test_decode_step.py", "-k", "inner or bit_for_bit or no_trace"],
+    ["tests/kernels/test_soft_cap.py"],
+)
+
+
+@pytest.fixture
+def extended(tmp_path: Path) -> Path:
+    """A copy of the tree with every diff applied."""
+    if shutil.which("git") is None:
+        pytest.skip("no git here")
+    ignored = shutil.ignore_patterns("__pycache__", ".*", "golden")
+    for folder in ("app", "sol_core", "kernels", "tests"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=ignored)
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    for diff in re.findall(r"^```diff\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S):
+        done = subprocess.run(
+            ["git", "apply", "--verbose", "-"],
+            cwd=tmp_path,
+            input=diff,
+            env=os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "skipped" not in done.stderr.casefold(), done.stderr
+    return tmp_path
+
+
+def test_every_worked_diff_applies_and_passes_its_tests(extended: Path) -> None:
+    for selection in SELECTED:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *selection],
+            cwd=extended,
+            env=os.environ | {"PYTHONPATH": str(extended)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+        passed = re.search(r"(\d+) passed", done.stdout)
+        assert passed is not None, done.stdout
+        assert int(passed[1]) >= 2
