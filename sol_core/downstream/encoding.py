@@ -39,25 +39,28 @@ def encode_questions(
     """Encode every choice after its context, choices of a question side by side.
 
     The two are encoded as one text and parted where the context alone ends, so that a word's
-    leading space falls to the choice. A text longer than ``max_tokens`` loses its beginning.
+    leading space falls to the choice. A text longer than ``max_tokens`` loses its beginning; rows
+    take as many steps as the longest one beside them, so every context leaves room for that.
     Every context starts with the token that the model's texts start with, where it has one.
     """
     start = start_of_text(tokenizer)
-    found = []
+    parted = []
     for number, question in enumerate(questions):
-        for choice, (context, text) in enumerate(
-            zip(question.contexts, question.choices, strict=True)
-        ):
+        pairs = zip(question.contexts, question.choices, strict=True)
+        for choice, (context, text) in enumerate(pairs):
             before = _encode(tokenizer, context)
             whole = _encode(tokenizer, context + text)
             tokens = (whole[len(before) :] or whole[-1:])[-(max_tokens - 2) :]
-            room = max_tokens - len(start) - len(tokens)
-            before = start + whole[: len(whole) - len(tokens)][-room:]
-            if len(before) < 2:  # something must be there to be read before the first step
-                before = [int(tokenizer.eos_token_id or 0)] * (2 - len(before)) + before
-            found.append(
-                Continuation(number, choice, tuple(before), tuple(tokens), len(text.strip()))
-            )
+            before = whole[: len(whole) - len(tokens)]
+            parted.append((number, choice, before, tokens, len(text.strip())))
+    longest = max((len(tokens) for _, _, _, tokens, _ in parted), default=0)
+    room = max_tokens - len(start) - longest
+    found = []
+    for number, choice, before, tokens, characters in parted:
+        before = start + before[-room:]
+        if len(before) < 2:  # something must be there to be read before the first step
+            before = [int(tokenizer.eos_token_id or 0)] * (2 - len(before)) + before
+        found.append(Continuation(number, choice, tuple(before), tuple(tokens), characters))
     return found
 
 

@@ -113,6 +113,8 @@ def test_a_choice_is_what_its_context_does_not_have() -> None:
     assert len(long.context) == 2
     (short,) = encode_questions(tokenizer, [Question(("abcdef",), (" xyz",), 0)], 7)
     assert tokenizer.decode(short.context) == "def"
+    long_and_short = [Question(("abcdefgh",) * 2, (" x", " vwxyz"), 0)]
+    assert {len(one.context) for one in encode_questions(tokenizer, long_and_short, 12)} == {6}
     (padded,) = encode_questions(tokenizer, [Question(("a",), (" x",), 0)], 64)
     assert padded.context == (tokenizer.eos_token_id, *tokenizer("a")["input_ids"])
 

@@ -13,7 +13,7 @@ from sol_core.actions import Budget
 from sol_core.downstream.dense import score_densely
 from sol_core.downstream.encoding import Continuation
 from sol_core.places import DATA_DIR_VARIABLE, default_data_dir
-from tests.tiny_language_model import make_language_model
+from tests.tiny_language_model import CONTEXT_LENGTH, make_language_model, save_model_folder
 from tests.tiny_policies import save_tiny_policy
 
 TEXT = "Once upon a time there was a fox"
@@ -118,3 +118,70 @@ def test_a_run_of_lm_eval_ends_with_the_mean_spend(
     torch.set_grad_enabled(True)
     said = capsys.readouterr().out
     assert said.startswith(f"mean spend over {len(TEXT) - 20 + 4} tokens (policy): attention 0.")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what --model hf imports
+@pytest.mark.parametrize(("name", "starts"), [("llama-gqa-tied", False), ("gemma3", True)])
+def test_dense_is_what_model_hf_is(tmp_path: Path, name: str, starts: bool) -> None:
+    """Texts that fit, texts that are longer than the context, and prompts that are."""
+    pytest.importorskip("lm_eval")
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    from sol_core.lm_eval_model import SolLM
+
+    folder = str(save_model_folder(tmp_path / "model", name, starts=starts))
+    mine = SolLM(pretrained=folder, dtype="float32", device="cpu", batch_size=3)
+    theirs = HFLM(pretrained=folder, dtype="float32", device="cpu", batch_size=3)
+
+    def both(kind: str, arguments: list[tuple[Any, ...]]) -> tuple[list[Any], list[Any]]:
+        asked = [Instance(kind, {}, one, n) for n, one in enumerate(arguments)]  # type: ignore[arg-type]  # a Literal
+        found = [getattr(lm, kind)(asked, disable_tqdm=True) for lm in (mine, theirs)]
+        return found[0], found[1]
+
+    long = " ".join(f"{n} foxes" for n in range(CONTEXT_LENGTH // 8))
+    assert len(mine.tok_encode(long)) > CONTEXT_LENGTH
+    pairs = [
+        (TEXT[:20], TEXT[20:]),
+        ("", TEXT),
+        (long, " ran."),
+        (long[:100] + " ", "hid"),
+        ("a", "b"),
+    ]
+    for (likelihood, greedy), (other, same) in zip(*both("loglikelihood", pairs), strict=True):
+        assert likelihood == pytest.approx(other, abs=5e-4)
+        assert greedy == same
+    texts = [(TEXT,), (long,), (long * 2,), ("a",)]
+    found, expected = both("loglikelihood_rolling", texts)
+    assert found == pytest.approx(expected, abs=2e-3)
+    options = {"until": ["\n"], "max_gen_toks": 6, "do_sample": False}
+    prompts = [
+        (TEXT, options),
+        (long, options),
+        ("a", options),
+        (TEXT[:9], options | {"until": []}),
+    ]
+    found, expected = both("generate_until", prompts)
+    assert found == expected
+
+
+def test_a_prompt_that_has_its_beginning_already_gets_no_second(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    from sol_core.lm_eval_model import SolLM
+
+    folder = save_model_folder(tmp_path / "model", "gemma3", starts=True)
+    lm = SolLM(pretrained=str(folder), dtype="float32", device="cpu")
+    assert lm.tok_encode("<|end|>" + TEXT) == lm.tok_encode(TEXT)
+    assert lm.tok_encode(TEXT)[0] == lm.prefix_token_id != lm.tok_encode(TEXT)[1]
+
+
+def test_a_schedule_takes_texts_beyond_the_context(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    from sol_core.lm_eval_model import SolLM
+
+    folder = str(save_model_folder(tmp_path / "model", "qwen3", starts=False))
+    lm = SolLM(pretrained=folder, keep=0.5, channels=0.6, bits=8, device="cpu")
+    pairs = [("x" * 2 * CONTEXT_LENGTH, " a"), (TEXT, " and a hound" * 8), ("b", "y" * 400)]
+    scores = lm.loglikelihood(_requests(*pairs), disable_tqdm=True)
+    assert all(score < 0 for score, _ in scores)
+    assert lm.num_tokens == 2 + 96 + CONTEXT_LENGTH - 2
