@@ -36,7 +36,6 @@ from sol_core.inspection import InspectionConfig, InspectionEvent
 from storage import NotFoundError, RunKind, RunRecord, RunStore, StorageError
 
 __all__ = [
-    "MAX_IN_LINE",
     "GenerateFunction",
     "GenerationRuns",
     "InspectFunction",

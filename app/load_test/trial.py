@@ -12,8 +12,8 @@ from statistics import quantiles
 from typing import Any
 
 from app.database import database_location, open_database
-from app.generation_runs import MAX_IN_LINE
 from app.job_calls import MAX_UNFINISHED
+from app.limits import Limits
 from app.load_test.job_queue import job_problems, queue_jobs, wait_for_jobs
 from app.load_test.page_client import PageClient
 from app.load_test.processes import Processes, address_of, running
@@ -47,7 +47,8 @@ class LoadOptions:
     schedule: str = "policy:default"
 
     def __post_init__(self) -> None:
-        for name, most in (("clients", MAX_IN_LINE), ("jobs", OWNERS * MAX_UNFINISHED)):
+        in_line = Limits.from_environment().line
+        for name, most in (("clients", in_line), ("jobs", OWNERS * MAX_UNFINISHED)):
             if not 1 <= getattr(self, name) <= most:
                 raise ConfigError(f"{name} must be 1 to {most}, got {getattr(self, name)}")
 
