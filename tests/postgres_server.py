@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
 }
 START_S = 60.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class PostgresServer:
@@ -61,7 +64,12 @@ class PostgresServer:
             command += ["-c", f"{name}={value}"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_account()
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_end_with_parent,
+                **_account(),
             )
         gives_up_at = time.monotonic() + START_S
         while subprocess.run(self._ready(), capture_output=True, check=False).returncode != 0:
@@ -161,6 +169,12 @@ def _binaries() -> Path | None:
     if found:
         return found[-1].parent
     return Path(os.path.realpath(on_path)).parent if on_path else None
+
+
+def _end_with_parent() -> None:
+    """A test process that is killed leaves no server behind; Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _is_root() -> bool:
