@@ -50,6 +50,10 @@ KEEP_UNSAVED_S = 1800.0
 # A page that asks a question of the model does not wait for a long generation of somebody else.
 QUESTION_PATIENCE_S = 15.0
 AnswerT = TypeVar("AnswerT")
+_NOT_FOUND = (
+    "This run does not exist: it was deleted, never saved, or belongs to someone else and is not "
+    "to be seen. Choose another one in History."
+)
 
 
 class RunNotFoundError(AppError, LookupError):
@@ -157,8 +161,10 @@ class GenerationRuns:
         return stored_view(run, events, cursor)
 
     def check_visible(self, owner: str, run_id: str) -> None:
-        """Raises: RunNotFoundError when there is no such run for this visitor."""
-        self._visible(owner, run_id)
+        """Raises: RunNotFoundError for a run that this visitor may not see."""
+        run = self._run(run_id)
+        if run is not None and not self._may_see(owner, run):
+            raise RunNotFoundError(_NOT_FOUND)
 
     def ended(self, owner: str, run_id: str, kind: RunKind = "generation") -> dict[str, Any]:
         """The first view of a run that has ended.
@@ -375,17 +381,19 @@ class GenerationRuns:
     # --- reading --------------------------------------------------------------------------
 
     def _visible(self, owner: str, run_id: str) -> LiveRun | RunRecord:
-        run = self._runs.get(run_id) or self._record(run_id)
-        if run is not None:
-            shares = self._limits.share_runs and (isinstance(run, RunRecord) or run.has_ended)
-            if run.owner == owner or shares:
-                return run
-        raise RunNotFoundError(
-            "This run does not exist: it was deleted, never saved, or belongs to someone else and "
-            "is not to be seen. Choose another one in History."
-        )
+        run = self._run(run_id)
+        if run is None or not self._may_see(owner, run):
+            raise RunNotFoundError(_NOT_FOUND)
+        return run
 
-    def _record(self, run_id: str) -> RunRecord | None:
+    def _may_see(self, owner: str, run: LiveRun | RunRecord) -> bool:
+        if run.owner == owner:
+            return True
+        return bool(self._limits.share_runs) and (isinstance(run, RunRecord) or run.has_ended)
+
+    def _run(self, run_id: str) -> LiveRun | RunRecord | None:
+        if (live := self._runs.get(run_id)) is not None:
+            return live
         try:
             record = self._store.get(run_id)
         except NotFoundError:

@@ -62,6 +62,7 @@ class _Worker:
         there.close()
 
     def _serve(self, task: Callable[..., Any], there: Any) -> None:
+        self.requests.close()  # the parent's end
         while True:
             try:
                 arguments = pickle.loads(there.recv_bytes())
@@ -92,76 +93,72 @@ class _Worker:
 def GPU(task: Callable[..., Any], *, duration: Any = 60) -> Callable[..., Any]:
     """The decorator."""
 
-    def begin(arguments: tuple[Any, ...]) -> tuple[_Worker, Call, threading.Timer]:
-        assert not torch.cuda.is_initialized(), "CUDA was initialised before the fork"
-        request = LocalContext.request.get(None)
-        seconds = duration(*arguments) if callable(duration) else duration
-        ticket = None if request is None else request.headers.get("x-ip-token")
-        call = Call(task.__name__, seconds, ticket)
-        CALLS.append(call)
-        if refusals:
-            title, message = refusals.pop(0)
-            raise gr.Error(message, title=title, print_exception=False)
-        idle = _workers.get(task, [])
-        worker = idle.pop() if idle else _Worker(task)
-        assert worker.process.pid is not None
-        call.pid = worker.process.pid
-        worker.requests.send_bytes(pickle.dumps(arguments))
-        kill = functools.partial(os.kill, call.pid, signal.SIGKILL)
-        timer = threading.Timer(seconds, kill)
-        timer.daemon = True
-        timer.start()
-        return worker, call, timer
+    @functools.wraps(task)
+    def generator(*arguments: Any) -> Iterator[Any]:
+        with _running(task, duration, arguments) as worker:
+            try:
+                while (answer := _receive(worker))[0] == "value":
+                    yield answer[1]
+            except GeneratorExit:
+                worker.stop.set()
+                with contextlib.suppress(gr.Error):
+                    while _receive(worker)[0] == "value":
+                        pass
+                raise
 
-    def end(worker: _Worker, call: Call, timer: threading.Timer, is_whole: bool) -> None:
+    @functools.wraps(task)
+    def function(*arguments: Any) -> Any:
+        with _running(task, duration, arguments) as worker:
+            return _receive(worker)[1]
+
+    return generator if inspect.isgeneratorfunction(task) else function
+
+
+@contextlib.contextmanager
+def _running(
+    task: Callable[..., Any], duration: Any, arguments: tuple[Any, ...]
+) -> Iterator[_Worker]:
+    """A process that has begun the call, and is killed when its time is over."""
+    assert not torch.cuda.is_initialized(), "CUDA was initialised before the fork"
+    request = LocalContext.request.get(None)
+    ticket = None if request is None else request.headers.get("x-ip-token")
+    seconds = duration(*arguments) if callable(duration) else duration
+    call = Call(task.__name__, seconds, ticket)
+    CALLS.append(call)
+    if refusals:
+        title, message = refusals.pop(0)
+        raise gr.Error(message, title=title, print_exception=False)
+    idle = _workers.get(task, [])
+    worker = idle.pop() if idle else _Worker(task)
+    assert worker.process.pid is not None
+    call.pid = worker.process.pid
+    worker.requests.send_bytes(pickle.dumps(arguments))
+    timer = threading.Timer(seconds, functools.partial(os.kill, call.pid, signal.SIGKILL))
+    timer.daemon = True
+    timer.start()
+    is_whole = False
+    try:
+        yield worker
+        is_whole = True
+    finally:
         timer.cancel()
         call.ended = True
         if REUSE[0] and is_whole and worker.process.is_alive():
             _workers.setdefault(task, []).append(worker)
-            return
-        worker.requests.close()
-        worker.process.join(10)
-        with contextlib.suppress(ProcessLookupError):
+        else:
             worker.process.kill()
+            worker.process.join()
+            worker.requests.close()
 
-    def receive(worker: _Worker) -> tuple[str, Any]:
-        try:
-            kind, value = pickle.loads(worker.requests.recv_bytes())
-        except (EOFError, ConnectionResetError):
-            raise _error("GPU task aborted") from None
-        if kind == "error":
-            raise _error(value)
-        return kind, value
 
-    @functools.wraps(task)
-    def generator(*arguments: Any) -> Iterator[Any]:
-        worker, call, timer = begin(arguments)
-        is_whole = False
-        try:
-            while (answer := receive(worker))[0] == "value":
-                yield answer[1]
-            is_whole = True
-        except GeneratorExit:
-            worker.stop.set()
-            with contextlib.suppress(gr.Error):
-                while receive(worker)[0] == "value":
-                    pass
-            raise
-        finally:
-            end(worker, call, timer, is_whole)
-
-    @functools.wraps(task)
-    def function(*arguments: Any) -> Any:
-        worker, call, timer = begin(arguments)
-        is_whole = False
-        try:
-            value = receive(worker)[1]
-            is_whole = True
-            return value
-        finally:
-            end(worker, call, timer, is_whole)
-
-    return generator if inspect.isgeneratorfunction(task) else function
+def _receive(worker: _Worker) -> tuple[str, Any]:
+    try:
+        kind, value = pickle.loads(worker.requests.recv_bytes())
+    except (EOFError, ConnectionResetError):
+        raise _error("GPU task aborted") from None
+    if kind == "error":
+        raise _error(value)
+    return kind, value
 
 
 def _error(message: str) -> gr.Error:

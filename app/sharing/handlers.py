@@ -22,9 +22,8 @@ def export_file(services: Services, request: Request) -> dict[str, Any]:
     """
     kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
     owner = owner_of(request)
-    if not services.limits.share_runs:
-        for run_id in runs_of(thing_id):
-            services.runs.check_visible(owner, run_id)
+    for run_id in runs_of(thing_id):
+        services.runs.check_visible(owner, run_id)
     model = _LoadedModel(services, owner)
     made = export(services.store, kind, thing_id, form, model)
     return {"name": made.name, "type": made.media_type, "text": made.text}

@@ -185,7 +185,7 @@ def kind_of(store: Store, thing_id: str) -> str:
 
 
 def runs_of(thing_id: str) -> tuple[str, ...]:
-    """Ids of the runs that a thing's id names: RUN, RUN,RUN or RUN:TOKEN:ROW:BITS."""
+    """Ids of what may be runs in a thing's id: RUN, RUN,RUN or RUN:TOKEN:ROW:BITS."""
     return tuple(part.partition(":")[0] for part in thing_id.split(","))
 
 

@@ -31,11 +31,11 @@ class HttpPage:
             components = json.load(answer)["components"]
         self._ids = {one["props"].get("elem_id"): one["id"] for one in components}
 
-    def call(self, tab: str, name: str, **request: Any) -> Answer:
+    def call(self, tab: str, function: str, /, **request: Any) -> Answer:
         """A server function's answer."""
         body = {
             "data": {"owner": self.owner, **request},
-            "fn_name": name,
+            "fn_name": function,
             "component_id": self._ids[f"{tab}-page"],
             "session_hash": "test",
         }

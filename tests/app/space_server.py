@@ -75,7 +75,8 @@ def main() -> None:
     )
     app = launch_app(services, host="127.0.0.1", port=0)
     say({"url": app.local_url, "pid": os.getpid()})
-    for line in sys.stdin:
+    # Not sys.stdin: a forked process closes its own, and would wait for this thread's lock on it.
+    for line in os.fdopen(os.dup(0)):
         command = json.loads(line)
         if command["do"] == "refuse":
             spaces_stand_in.refusals.append((command["title"], command["message"]))

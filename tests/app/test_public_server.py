@@ -255,7 +255,7 @@ def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
     ],
 )
 def test_a_wrong_variable_is_named(variables: dict[str, str], said: str) -> None:
-    with pytest.raises(ConfigError, match=r"correct or remove it|remove the variable") as caught:
+    with pytest.raises(ConfigError, match="remove") as caught:
         Limits.from_environment(variables, public=True, zero_gpu=False)
     assert said in str(caught.value)
 
