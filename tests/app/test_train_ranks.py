@@ -44,6 +44,7 @@ ACCELERATE = (
     *("--main_process_port", "0"),
 )
 ALONE: tuple[str, ...] = ()
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # kernels are compiled first
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -102,7 +103,7 @@ def _wait_for_work(process: subprocess.Popen[str], store: Store, data_dir: DataD
         found = [path.stat().st_mtime_ns for path in data_dir.jobs.glob("*/checkpoint.safetensors")]
         return bool(found) and found != known
 
-    wait_until(is_working, 150)
+    wait_until(is_working, 300)
     (job,) = store.jobs.list()
     return job
 
@@ -161,12 +162,12 @@ def test_ctrl_c_and_a_killed_rank_leave_a_job_that_one_process_finishes(
     assert store.jobs.get(job.id).status == "failed"
 
     alone = start("train", "--resume", job.id, launcher=ALONE)
-    out, err = alone.communicate(timeout=150)
+    out, err = alone.communicate(timeout=300)
     assert alone.returncode == 0, err
     job = store.jobs.get(job.id)
     assert (job.status, job.params["config"]["grpo"]["texts"]) == ("succeeded", 2)
     whole = start(*inputs, "--set", "grpo.texts=2", "--json", launcher=ALONE)
-    out, err = whole.communicate(timeout=150)
+    out, err = whole.communicate(timeout=300)
     other = store.jobs.get(json.loads(out)["job"])
     for name, value in _network(data_dir, job).items():
         torch.testing.assert_close(value, _network(data_dir, other)[name], rtol=0, atol=2e-5)

@@ -31,7 +31,8 @@ PROJECT = CHILD.parents[2]
 # moves weights by 1e-3 (the step size) and more.
 WEIGHTS_ATOL, METRICS_RTOL = 2e-5, 1e-3
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-pytestmark = pytest.mark.usefixtures("one_thread")
+# Kernels may have to be compiled first, by two processes at a time.
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def two(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=500,
     )
     assert done.returncode == 0, done.stderr
     return folder
