@@ -53,7 +53,7 @@ VARIABLES = (
     Variable("SOL_KEEP_RUNS_PER_VISITOR", "kept_runs", 1, 1_000_000, UNLIMITED, 100,
              "saved runs of one visitor; older ones are deleted"),
     Variable("SOL_KEEP_MB", "kept_mb", 10, 1_000_000, UNLIMITED, 1000,
-             "size of the database, and of all uploaded texts; the oldest runs are deleted"),
+             "size of the SQLite database, and of all uploaded texts; the oldest runs are deleted"),
     Variable("SOL_MAX_UPLOAD_MB", "upload_mb", 1, 256, 256, 8,
              "size of one uploaded file"),
     Variable("SOL_ZERO_GPU_SECONDS", "gpu_seconds", 10, 120, 30, 30,

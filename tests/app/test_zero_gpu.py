@@ -167,7 +167,6 @@ def test_a_run_that_takes_too_long_ends_in_time_and_says_so(space: Space, anna: 
     view = anna.wait(anna.start("slow words", max_new_tokens=500))
     assert (view["status"], view["summary"]["reason"]) == ("finished", "time_limit")
     assert 3 < len(view["rows"]) < 200
-    assert view["summary"]["text"]
     assert space.ask("calls")[0]["ended"]
 
 
