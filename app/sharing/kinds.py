@@ -227,7 +227,7 @@ def export(
         thing that is not finished.
     """
     chosen = KINDS.get(kind)
-    forms = FORMS if chosen is None else ("json", *chosen.texts)
+    forms = [one for one in FORMS if chosen is None or one in ("json", *chosen.texts)]
     if chosen is None or form not in forms:
         raise DocumentError(
             f"a {kind} cannot be exported as {form}: kinds are {', '.join(KINDS)}, "

@@ -28,6 +28,7 @@ from sol_core.training.events import (
     TrainSample,
     TrainStopped,
 )
+from sol_core.training.ranks import Ranks
 from sol_core.warm_up import COMPILING
 from storage import Store
 from tests.app.waiting import wait_until
@@ -82,7 +83,9 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, Path, 
         *,
         data_dir: Path,
         should_stop: Callable[[], bool],
+        ranks: Ranks,
     ) -> Iterator[TrainEvent]:
+        assert ranks.size == 1
         calls.append((config, folder, data_dir))
         yield TrainProgress("grpo", 1, 0.5, 2.0, 2.5, {"kl": 0.1})
         yield TrainCheckpoint(1, 2.0)
