@@ -28,7 +28,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 expect.set_options(timeout=15_000)
 # For the first answer of the real engine: its kernels may have to be compiled, on a busy machine.
-WARM_UP_MS = 120_000
+WARM_UP_MS = 240_000
 
 
 @dataclass

@@ -102,7 +102,7 @@ def fill_learn(visitor: Visitor) -> None:
     lesson = visitor.page.locator(".sol-lesson:visible")
     lesson.get_by_role("radio").first.check()
     lesson.get_by_role("button", name="Commit and measure").click()
-    expect(lesson.locator(".sol-learn-choice").first).to_be_visible()
+    expect(lesson.locator(".sol-learn-choice").first).to_be_visible(timeout=WARM_UP_MS)
 
 
 FILL: dict[str, Callable[[Visitor], None]] = {

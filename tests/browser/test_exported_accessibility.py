@@ -2,66 +2,74 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.explore.handlers import HANDLERS as EXPLORE
-from app.inspect.handlers import HANDLERS as INSPECT
-from app.paths import DataDir
-from app.services import Services, build_services, engine_generate
-from app.sharing.handlers import EXPORT_HANDLERS
-from tests.app.waiting import wait_until
+from app.lens_report import Look
+from app.sharing import export
+from sol_core.actions import AXES, DENSE, Action, ActionGrid
+from storage import open_store
 from tests.browser.axe import violations
 from tests.browser.exported import offline
-from tests.tiny_language_model import make_language_model
+from tests.comparison_samples import save_pair
+from tests.inspection_samples import save_inspection
 
-pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
-OWNER = "c" * 32
-TEXT = "The keeper <b> of the light wrote: 12 boats came home. " * 3
-RUN = {"max_new_tokens": 32, "ignore_end_of_text": True, "schedule": "random", "shadow": True}
+pytestmark = pytest.mark.browser
+WORDS = tuple(
+    ["The", "keeper", "<b>", "of", "the", "light", "wrote:", "12", "boats", "came", "home", "."]
+)
+AT, BITS = 5, 8  # the token that the lens looks at; of the joint grid
+
+
+def row(action: Action, of_dense: float) -> dict[str, Any]:
+    """A lens row that is the worse the less of dense it spends."""
+    return {"action": asdict(action), "nll": 3 - of_dense, "kl": 1 - of_dense, "entropy": 2.0}
+
+
+def look_into(event: dict[str, Any]) -> dict[str, Any]:
+    """What a model might have seen in a token, with a joint grid."""
+    grid, taken = ActionGrid(), Action(**event["action"])
+    axes = [
+        [row(Action(**asdict(taken) | {axis: level}), level / levels[-1]) for level in levels]
+        for axis, levels in zip(AXES, grid.levels(), strict=True)
+    ]
+    following = len(WORDS) - AT - 1
+    change = {"nll_change": [0.01, -0.4, 0.3, *[0.0] * (following - 3)]}
+    trails = [
+        {"name": name, "action": asdict(taken), "kl": [0.5] * following, **change}
+        for name in ("taken", *AXES)
+    ]
+    view = {"index": AT, "taken": row(taken, 0.5), "dense": row(DENSE, 1.0)}
+    plane = [
+        [row(Action(keep, ratio, BITS), keep * ratio) for ratio in grid.channel_keep_ratios]
+        for keep in grid.keep_fractions
+    ]
+    view |= {"axes": axes, "trails": trails}
+    return Look("fake-model", "float32", view, BITS, plane).to_dict()
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    data_dir = DataDir(tmp_path_factory.mktemp("data"))
-    data_dir.prepare()
-    model = dataclasses.replace(make_language_model(), name="tiny")
-    made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def files(services: Services, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An exported page of every kind."""
-
-    def ended(handlers: Any, name: str, **request: Any) -> str:
-        made = handlers[name](services, {"owner": OWNER, **request})
-        run_id = str(made["run_id"])
-        wait_until(lambda: services.store.runs.get(run_id).status == "finished", 120)
-        return run_id
-
-    first = ended(EXPLORE, "start_run", prompt=TEXT, settings=RUN)
-    second = ended(EXPLORE, "start_run", prompt=TEXT, settings=RUN | {"schedule": "static"})
-    schedules = {"schedules": ["static", "random", "emc"], "max_tokens": 100}
-    inspected = ended(INSPECT, "start_inspection", text=TEXT, settings=schedules)
     folder = tmp_path_factory.mktemp("pages")
-    made = {}
-    for kind, thing in (
-        ("run", first),
-        ("comparison", f"{first},{second}"),
-        ("inspection", inspected),
-        ("lens", f"{first}:5::8"),
-    ):
-        request = {"owner": OWNER, "kind": kind, "id": thing, "form": "html"}
-        made[kind] = folder / f"{kind}.html"
-        made[kind].write_text(EXPORT_HANDLERS["export_file"](services, request)["text"], "utf-8")
-    return made
+    with open_store(folder / "sol.sqlite3") as store:
+        pair = save_pair(store, WORDS, (*WORDS[:4], "a", *WORDS[5:]))
+        first = pair.split(",")[0]
+        store.looks.save(first, AT, None, look_into(store.runs.events(first)[AT]))
+        things = {
+            "run": first,
+            "comparison": pair,
+            "inspection": save_inspection(store, WORDS),
+            "lens": f"{first}:{AT}::{BITS}",
+        }
+        for kind, thing in things.items():
+            page = export(store, kind, thing, "html").text
+            (folder / f"{kind}.html").write_text(page, encoding="utf-8")
+    return {kind: folder / f"{kind}.html" for kind in things}
 
 
 def open_everything(page: Page) -> None:
