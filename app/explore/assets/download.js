@@ -57,6 +57,7 @@ function menu(label, items, spoken) {
     "aria-controls": list.id, "aria-label": spoken, onclick: () => { chip.focus(); set(list.hidden); } }, label);
   const set = (isOpen) => {
     show(list, isOpen);
+    if (isOpen) list.scrollIntoView({ block: "nearest" });
     chip.setAttribute("aria-expanded", String(isOpen));
   };
   // Some browsers focus no button that is clicked: the focus stays, and with it the list.
