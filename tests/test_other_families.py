@@ -82,6 +82,7 @@ def _run(data_dir: Path, wheel: PinnedWheel, *commands: list[str]) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.timeout(900)  # kernels are compiled first
 @pytest.mark.parametrize(("name", "starts"), [("qwen3", False), ("gemma3", True)])
 def test_a_model_of_another_family_goes_all_the_way(
     tmp_path: Path, name: str, starts: bool

@@ -120,6 +120,7 @@ def test_a_run_of_lm_eval_ends_with_the_mean_spend(
     assert said.startswith(f"mean spend over {len(TEXT) - 20 + 4} tokens (policy): attention 0.")
 
 
+@pytest.mark.timeout(900)  # kernels are compiled first
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what --model hf imports
 @pytest.mark.parametrize(("name", "starts"), [("llama-gqa-tied", False), ("gemma3", True)])
 def test_dense_is_what_model_hf_is(tmp_path: Path, name: str, starts: bool) -> None:
@@ -141,9 +142,10 @@ def test_dense_is_what_model_hf_is(tmp_path: Path, name: str, starts: bool) -> N
 
     long = " ".join(f"{n} foxes" for n in range(CONTEXT_LENGTH // 8))
     assert len(mine.tok_encode(long)) > CONTEXT_LENGTH
+    # Never the same tokens parted in two ways: lm-eval's own cache takes those for one request.
     pairs = [
         (TEXT[:20], TEXT[20:]),
-        ("", TEXT),
+        ("", "An owl."),
         (long, " ran."),
         (long[:100] + " ", "hid"),
         ("a", "b"),
