@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from dataclasses import dataclass
 from typing import Any
@@ -126,37 +127,25 @@ def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
     return load
 
 
-@dataclass(frozen=True, slots=True)
-class EngineGenerate:
-    """The real engine's ``generate``; imported on its first use. Policies by their names."""
-
-    data_dir: DataDir
-
-    def __call__(self, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
-        from sol_core.generation import generate
-
-        library = PolicyLibrary(self.data_dir)
-        return generate(model, prompt, config, should_stop, library.resolve_name)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInspect:
-    """The real engine's ``inspect_text``; imported on its first use. Policies by their names."""
-
-    data_dir: DataDir
-
-    def __call__(self, model: Any, text: str, config: Any, should_stop: Any) -> Any:
-        from sol_core.inspection.engine import inspect_text
-
-        library = PolicyLibrary(self.data_dir)
-        return inspect_text(model, text, config, should_stop, library.resolve_name)
-
-
 def engine_generate(data_dir: DataDir) -> GenerateFunction:
-    """The real engine for generations; it can be pickled."""
-    return EngineGenerate(data_dir)
+    """The real engine for generations, with policies by their names; it can be pickled."""
+    return functools.partial(_generate, data_dir)
 
 
 def engine_inspect(data_dir: DataDir) -> InspectFunction:
-    """The real engine for inspections; it can be pickled."""
-    return EngineInspect(data_dir)
+    """The real engine for inspections, likewise."""
+    return functools.partial(_inspect, data_dir)
+
+
+def _generate(data_dir: DataDir, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
+    from sol_core.generation import generate
+
+    library = PolicyLibrary(data_dir)
+    return generate(model, prompt, config, should_stop, library.resolve_name)
+
+
+def _inspect(data_dir: DataDir, model: Any, text: str, config: Any, should_stop: Any) -> Any:
+    from sol_core.inspection.engine import inspect_text
+
+    library = PolicyLibrary(data_dir)
+    return inspect_text(model, text, config, should_stop, library.resolve_name)

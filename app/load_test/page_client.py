@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -28,11 +29,13 @@ class PageClient:
         waits_ms: how long each call took.
     """
 
-    def __init__(self, url: str, owner: str | None = None) -> None:
+    def __init__(
+        self, url: str, owner: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.owner = owner or secrets.token_hex(16)
         self.waits_ms: list[float] = []
         # The proxy of the environment is not for this machine's own addresses.
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
         self._session = secrets.token_hex(6)
         self._components: dict[str, int] = {}
 
@@ -47,6 +50,13 @@ class PageClient:
 
     def ask(self, tab: str, function: str, **request: Any) -> dict[str, Any]:
         """Call a handler of a tab. Raises: RefusedError."""
+        content = self.call(tab, function, **request)
+        if "refused" in content:
+            raise RefusedError(f"{function}: {content['refused']}")
+        return content
+
+    def call(self, tab: str, function: str, /, **request: Any) -> dict[str, Any]:
+        """A handler's answer, be it a refusal. Raises: RefusedError when there is no answer."""
         body = {
             "session_hash": self._session,
             "component_id": self._components[tab],
@@ -59,14 +69,12 @@ class PageClient:
         if answer.status_code != httpx.codes.OK:
             raise RefusedError(f"{function} was answered with status {answer.status_code}")
         content: dict[str, Any] = answer.json()
-        if "refused" in content:
-            raise RefusedError(f"{function}: {content['refused']}")
         return content
 
     def close(self) -> None:
         self._http.close()
 
-    def __enter__(self) -> PageClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from app.load_test.page_client import PageClient
 
 __all__ = ["HttpPage"]
 
 Answer = dict[str, Any]
 
 
-@dataclass
-class HttpPage:
-    """One visitor of a server.
+class HttpPage(PageClient):
+    """One visitor of a server, who has opened the page; ``headers`` are sent with every call."""
 
-    Attributes:
-        headers: sent with every call.
-    """
-
-    url: str
-    owner: str
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        with urllib.request.urlopen(f"{self.url}config", timeout=30) as answer:
-            components = json.load(answer)["components"]
-        self._ids = {one["props"].get("elem_id"): one["id"] for one in components}
-
-    def call(self, tab: str, function: str, /, **request: Any) -> Answer:
-        """A server function's answer."""
-        body = {
-            "data": {"owner": self.owner, **request},
-            "fn_name": function,
-            "component_id": self._ids[f"{tab}-page"],
-            "session_hash": "test",
-        }
-        sent = urllib.request.Request(
-            f"{self.url}gradio_api/component_server",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json", **self.headers},
-        )
-        with urllib.request.urlopen(sent, timeout=60) as answer:
-            return dict(json.load(answer))
+    def __init__(self, url: str, owner: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(url, owner, headers)
+        self.open()
 
     def start(self, prompt: str, **settings: Any) -> str:
         """Begin a generation; returns its id."""

@@ -21,7 +21,7 @@ sys.modules["spaces"] = spaces_stand_in
 
 from app.paths import DataDir  # noqa: E402  # as on ZeroGPU, spaces comes first
 from app.server import launch_app  # noqa: E402
-from app.services import EngineGenerate, EngineInspect, build_services  # noqa: E402
+from app.services import build_services, engine_generate, engine_inspect  # noqa: E402
 from kernels import cpu_threads  # noqa: E402
 from sol_core.models import FrozenLM  # noqa: E402
 from tests.tiny_language_model import make_language_model  # noqa: E402
@@ -70,8 +70,8 @@ def main() -> None:
         data_dir,
         "tiny",
         lambda report: model,
-        Paced(EngineGenerate(data_dir)),
-        Paced(EngineInspect(data_dir)),
+        Paced(engine_generate(data_dir)),
+        Paced(engine_inspect(data_dir)),
     )
     app = launch_app(services, host="127.0.0.1", port=0)
     say({"url": app.local_url, "pid": os.getpid()})

@@ -34,9 +34,10 @@ class Server(NamedTuple):
     url: str
     services: Services
     engine: FakeEngine
+    opened: ExitStack
 
     def visitor(self, owner: str, **headers: str) -> HttpPage:
-        return HttpPage(self.url, owner, headers)
+        return self.opened.enter_context(HttpPage(self.url, owner, headers))
 
 
 Serve = Callable[..., Server]
@@ -58,7 +59,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             opened.callback(services.close)
             app = launch_app(services, host="127.0.0.1", port=0)
             opened.callback(app.close, verbose=False)
-            return Server(str(app.local_url), services, engine)
+            return Server(str(app.local_url), services, engine, opened)
 
         yield start
 

@@ -77,10 +77,17 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
 
 
 @pytest.fixture
-def anna(space: Space) -> HttpPage:
+def anna(space: Space) -> Iterator[HttpPage]:
     space.ask("reuse", on=False)
     space.ask("forget")
-    return HttpPage(space.url, ANNA)
+    with HttpPage(space.url, ANNA) as page:
+        yield page
+
+
+@pytest.fixture
+def ben(space: Space) -> Iterator[HttpPage]:
+    with HttpPage(space.url, BEN) as page:
+        yield page
 
 
 def names(space: Space) -> list[str]:
@@ -211,8 +218,7 @@ def test_the_visitors_quota_is_used(space: Space, anna: HttpPage) -> None:
     assert [call["ticket"] for call in space.ask("calls")] == ["annas", "annas", None]
 
 
-def test_two_runs_have_a_gpu_each_where_the_owner_allows_it(space: Space, anna: HttpPage) -> None:
-    ben = HttpPage(space.url, BEN)
+def test_two_runs_have_a_gpu_each_where_the_owner_allows_it(anna: HttpPage, ben: HttpPage) -> None:
     mine = anna.start("slow words", max_new_tokens=500)
     his = ben.start("slow words", max_new_tokens=500)
     third = anna.start("Third", max_new_tokens=2)
