@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from app.load_test.page_client import PageClient
 from app.paths import DataDir
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]
@@ -45,35 +45,24 @@ class Pupil:
 
     number: int
     url: str
-    component: int
     places: list[int] = field(default_factory=list)
     waited_s: float = 0.0
     result: dict[str, Any] = field(default_factory=dict)
 
-    def ask(self, client: httpx.Client, name: str, **request: Any) -> dict[str, Any]:
-        """One call of the page's script."""
-        body = {
-            "component_id": self.component,
-            "fn_name": name,
-            "session_hash": f"pupil{self.number}",
-            "data": {"owner": f"{self.number:032x}", **request},
-        }
-        answer = client.post(f"{self.url}/gradio_api/component_server", json=body)
-        answer.raise_for_status()
-        view: dict[str, Any] = answer.json()
-        assert "refused" not in view, view
-        return view
+    def client(self) -> PageClient:
+        return PageClient(self.url, f"{self.number:032x}")
 
     def measure(
         self, experiment: str, parameters: dict[str, Any], together: threading.Barrier
     ) -> None:
         """Ask for an experiment as the lesson does, until it is there."""
-        with httpx.Client(timeout=60, trust_env=False) as client:
+        with self.client() as client:
+            client.open()
             together.wait(60)
             began = time.monotonic()
             while time.monotonic() - began < PATIENCE_S:
-                answer = self.ask(
-                    client, "ask_experiment", experiment=experiment, parameters=parameters
+                answer = client.ask(
+                    "learn", "ask_experiment", experiment=experiment, parameters=parameters
                 )
                 if answer["state"] == "done":
                     self.waited_s = time.monotonic() - began
@@ -96,12 +85,6 @@ class Running:
         """Resident memory of the server."""
         status = Path(f"/proc/{self.process_id}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
-
-    def component(self, name: str) -> int:
-        """Gradio's number of a tab's component."""
-        config = httpx.get(f"{self.url}/config", trust_env=False, timeout=60).json()
-        parts = {part["props"].get("elem_id"): part["id"] for part in config["components"]}
-        return int(parts[f"{name}-page"])
 
 
 @pytest.fixture
@@ -126,11 +109,9 @@ def server(tmp_path: Path, default_model_dir: Path) -> Iterator[Running]:
             process.wait(60)
 
 
-def lesson(
-    server: Running, component: int, experiment: str, asked: list[dict[str, Any]]
-) -> list[Pupil]:
+def lesson(server: Running, experiment: str, asked: list[dict[str, Any]]) -> list[Pupil]:
     """The whole class asks at the same moment, each for their own parameters."""
-    pupils = [Pupil(number, server.url, component) for number in range(CLASS)]
+    pupils = [Pupil(number, server.url) for number in range(CLASS)]
     together = threading.Barrier(CLASS)
     with ThreadPoolExecutor(CLASS) as pool:
         tasks = [
@@ -156,13 +137,12 @@ def test_thirty_pupils_get_their_own_answers_in_turn(
 ) -> None:
     caplog.set_level(logging.WARNING, logger="httpx")  # which logs every call
     # The teacher tries it before the class: the model is loaded, its kernels are compiled.
-    component = server.component("learn")
-    teacher = Pupil(CLASS, server.url, component)
+    teacher = Pupil(CLASS, server.url)
     teacher.measure("pages", {"text": "recipe"}, threading.Barrier(1))
     teacher.measure("choices", {"text": "door", "picks": []}, threading.Barrier(1))
 
     # Everybody at the same lesson: one measurement for all.
-    same = lesson(server, component, "pages", [{"text": "comet"}] * CLASS)
+    same = lesson(server, "pages", [{"text": "comet"}] * CLASS)
     assert len({pupil.result["measured_at"] for pupil in same}) == 1
     assert "".join(same[0].result["tokens"]).startswith("The comet Zelinka")
     before_mb = server.memory_mb()
@@ -170,11 +150,12 @@ def test_thirty_pupils_get_their_own_answers_in_turn(
     # Everybody their own question: a token of their own after the same beginning.
     tokens = [1000 + 7 * number for number in range(CLASS)]
     asked = [{"text": "capital", "picks": [token]} for token in tokens]
-    pupils = lesson(server, component, "choices", asked)
-    with httpx.Client(timeout=60, trust_env=False) as client:
+    pupils = lesson(server, "choices", asked)
+    with teacher.client() as client:
+        client.open()
         for pupil, parameters in zip(pupils, asked, strict=True):
             wanted = {"experiment": "choices", "parameters": parameters}
-            again = teacher.ask(client, "ask_experiment", **wanted)
+            again = client.ask("learn", "ask_experiment", **wanted)
             assert again["result"] == pupil.result  # theirs, and nobody else's
     assert len({"".join(pupil.result["picked"]) for pupil in pupils}) > 0.8 * CLASS
 
