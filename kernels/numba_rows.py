@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from kernels.activation_quantisation.reference import SCALE_FLOOR, UNTOUCHED_BITS
-from kernels.numba_helpers import FAST_SUMS, kth_largest
+from kernels.numba_helpers import FAST_SUMS, count_reaching, kth_largest
 
 __all__ = ["keep_largest_row", "norm_row", "quantise_row"]
 
@@ -30,14 +30,15 @@ def keep_largest_row(hidden, count, kept):
         # Without the sign bit, the patterns are in the order of the magnitudes.
         magnitudes[channel] = bits[channel] & np.uint32(0x7FFFFFFF)
     threshold, above = kth_largest(magnitudes, count)
+    for channel in range(num_channels):
+        kept[channel] = hidden[channel] if magnitudes[channel] >= threshold else np.float32(0.0)
+    if count_reaching(magnitudes, threshold) == count:  # nobody ties for the last place
+        return
     room = count - above
     for channel in range(num_channels):
         if magnitudes[channel] == threshold:
+            kept[channel] = hidden[channel] if room > 0 else np.float32(0.0)
             room -= 1
-            kept[channel] = hidden[channel] if room >= 0 else np.float32(0.0)
-        else:
-            above_it = magnitudes[channel] > threshold
-            kept[channel] = hidden[channel] if above_it else np.float32(0.0)
 
 
 @numba.njit(nogil=True)

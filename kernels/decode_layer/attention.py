@@ -12,10 +12,16 @@ import numba
 import numpy as np
 
 from kernels.decode_layer.group_attention import attend_parts, merge, parts_for
-from kernels.decode_layer.page_choice import choose_pages, mass_outside, score_pages
+from kernels.decode_layer.page_choice import (
+    ask_for_bounds,
+    choose_pages,
+    mass_outside,
+    score_pages,
+)
 from kernels.decode_layer.products import product
 from kernels.numba_helpers import narrow, widen
 from kernels.numba_rows import norm_row
+from kernels.vector_rows import ROWS_AT_ONCE
 
 __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
 
@@ -160,48 +166,81 @@ def _add_update(hidden, update, weights):
             hidden[row, channel] += update[row, channel]
 
 
+@_helper
+def _signed(query):
+    """The positive and the negative part of [R, H, D], in one array."""
+    signed = np.empty((2, *query.shape), np.float32)
+    flat, parts = query.reshape(query.size), signed.reshape(2, query.size)
+    for i in range(flat.shape[0]):
+        parts[0, i] = max(flat[i], np.float32(0.0))
+        parts[1, i] = min(flat[i], np.float32(0.0))
+    return signed
+
+
+@_helper
+def _stretch(pair, block, task, rows, capacities):
+    """The pages of a row and key-value head in a block that a thread scores: the line of the
+    first, how many, and how many seen pages are before them.
+
+    Args:
+        pair: row · Hkv + head.
+        block: 0 for the shared one, 1 for the row's own.
+        task: the thread's number, and how many threads there are.
+        rows: shared and own tokens, first one seen and source [R], page size, Hkv.
+        capacities: pages per sequence of the shared block and of the own one.
+    """
+    all_shared, all_own, all_first, sources, page_size, num_kv_heads = rows
+    row, group = pair // num_kv_heads, pair % num_kv_heads
+    before = all_shared[row] // page_size
+    first = all_first[row] // page_size
+    last = (all_shared[row] + all_own[row] + page_size) // page_size
+    begin = first + (last - first) * task[0] // task[1]
+    end = first + (last - first) * (task[0] + 1) // task[1]
+    middle = min(max(before, begin), end)
+    if block == 0:
+        line = (sources[row] * num_kv_heads + group) * capacities[0] + begin
+        return line, middle - begin, begin - first
+    return pair * capacities[1] + middle - before, end - middle, middle - first
+
+
+@_helper
+def _score_share(task, signed, bounds, rows, capacities, scores):
+    """The pages that one thread scores: a stretch of every row's and head's, in one stream."""
+    num_rows, num_heads, _ = scores.shape
+    num_kv_heads = rows[5]
+    per_group, pairs = num_heads // num_kv_heads, num_rows * num_kv_heads
+    few = np.empty((per_group, ROWS_AT_ONCE), np.float32)
+    for block in range(2):
+        highest, lowest = bounds[2 * block], bounds[2 * block + 1]
+        line, count, place = _stretch(0, block, task, rows, capacities)
+        ask_for_bounds(highest, lowest, (line, count))
+        for pair in range(pairs):
+            following = (0, 0, 0)
+            if pair + 1 < pairs:
+                following = _stretch(pair + 1, block, task, rows, capacities)
+            row, low = pair // num_kv_heads, pair % num_kv_heads * per_group
+            mine = (signed[0, row, low : low + per_group], signed[1, row, low : low + per_group])
+            found = scores[row, low : low + per_group, place : place + count]
+            score_pages(mine, highest, lowest, (line, count), following[:2], found, few)
+            line, count, place = following
+
+
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def _score_heads(query, blocks, rows, scores):
     """Scores [R, H, P] of every row's pages, from the first one seen; query [R, H, D]."""
-    num_rows, num_heads, _ = query.shape
     own, shared = blocks
     num_kv_heads, page_size, tasks = rows.num_kv_heads, rows.page_size, rows.tasks
-    per_group = num_heads // num_kv_heads
     all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
     all_first = rows.first_seen
     shared_max, shared_min = shared.page_max, shared.page_min
     own_max, own_min = own.page_max, own.page_min
     shared_pages, own_pages = shared.page_capacity, own.page_capacity
-    positive, negative = np.empty_like(query), np.empty_like(query)
-    for row in range(num_rows):
-        for head in range(num_heads):
-            for d in range(query.shape[2]):
-                number = query[row, head, d]
-                positive[row, head, d] = max(number, np.float32(0.0))
-                negative[row, head, d] = min(number, np.float32(0.0))
-    pairs = num_rows * num_kv_heads
-    for job in numba.prange(pairs * tasks):
-        # Each thread takes a stretch of every pair's pages.
-        pair, task = job % pairs, job // pairs
-        row, group = pair // num_kv_heads, pair % num_kv_heads
-        low, high = group * per_group, (group + 1) * per_group
-        signed = (positive[row, low:high], negative[row, low:high])
-        before = all_shared[row] // page_size  # pages
-        first = all_first[row] // page_size
-        last = (all_shared[row] + all_own[row] + page_size) // page_size
-        begin = first + (last - first) * task // tasks
-        end = first + (last - first) * (task + 1) // tasks
-        middle = min(max(before, begin), end)
-        for block in range(2):
-            start, stop = (begin, middle) if block == 0 else (middle, end)
-            if stop > start:
-                line = (sources[row] * num_kv_heads + group) * shared_pages + start
-                if block == 1:
-                    line = pair * own_pages + start - before
-                highest = shared_max if block == 0 else own_max
-                lowest = shared_min if block == 0 else own_min
-                found = scores[row, low:high, start - first : stop - first]
-                score_pages(signed, highest, lowest, line, found)
+    signed = _signed(query)
+    # Loops on all threads take arrays and numbers, no tuples.
+    for task in numba.prange(tasks):
+        bounds = (shared_max, shared_min, own_max, own_min)
+        places = (all_shared, all_own, all_first, sources, page_size, num_kv_heads)
+        _score_share((task, tasks), signed, bounds, places, (shared_pages, own_pages), scores)
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")

@@ -20,7 +20,7 @@ __all__ = ["attend_parts", "merge", "parts_for"]
 _helper = numba.njit(nogil=True, error_model="numpy")
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of threads decides, so that results do not depend on it.
-_PART_TOKENS = 256
+_PART_TOKENS = 512
 _MOST_PARTS = 16  # merging them takes one thread's time
 _OCTETS = 8  # whose keys and values stay in the first cache
 
@@ -45,8 +45,8 @@ def _who_wants(wanted, pages):
 
 
 @_helper
-def _list_octets(wanted, pages, tokens, base, page_size, listed):
-    """Visible tokens of the pages that any of a group's heads chose, up to eight in a row.
+def _list_octets(wanted, pages, tokens, base, page_size, listed, length):
+    """List the visible tokens of pages that any of a group's heads chose, up to eight in a row.
 
     Args:
         wanted: [heads, P] uint8, 1 where a head chose a page, from page ``pages[2]`` on;
@@ -54,11 +54,11 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed):
         pages: [begin, end) to look at, and the first page seen.
         tokens: [begin, end) that are visible.
         base: line of token 0.
-        listed: [3, n] int64, overwritten: lines of the first tokens, how many there are, and
+        listed: [3, n] int64, extended: lines of the first tokens, how many there are, and
             which heads want them.
-    Returns: the length of the list.
+        length: of the list so far.
+    Returns: its length now.
     """
-    length = 0
     who = _who_wants(wanted, pages)
     for page in range(pages[0], pages[1]):
         some = who[page - pages[0]]
@@ -73,14 +73,16 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed):
 
 
 @_helper
-def _attend(query, keys, values, listed, length, scores, out):
+def _attend(query, keys, values, listed, places, scores, out):
     """Attend a group's heads to listed tokens, some at a time.
 
     Args:
         query: [heads, D] float32.
         keys, values: [X, D] of a block.
-        listed, length: as ``_list_octets`` leaves them.
-        scores: [heads, 8 n] float32, overwritten.
+        listed: as ``_list_octets`` leaves it.
+        places: [begin, end) of the list to attend to, and the list's length; the keys of the
+            first octets were asked for.
+        scores: [heads, 64] float32, overwritten.
         out: largest scores and sums of weights [heads], and mixed values [heads, D], not yet
             divided by the sums; overwritten.
     """
@@ -89,28 +91,44 @@ def _attend(query, keys, values, listed, length, scores, out):
     tops[:] = LEAST
     mixed[:] = np.float32(0.0)
     # Chosen pages are too short for the hardware to foresee. Values are asked for while their
-    # keys are read, and the next keys while values are.
-    for i in range(min(length, _OCTETS)):
-        prefetch_rows(keys, lines[i])
-    for begin in range(0, length, _OCTETS):
-        end = min(begin + _OCTETS, length)
+    # keys are read, and the next keys, be they another part's, while values are.
+    for begin in range(places[0], places[1], _OCTETS):
+        end = min(begin + _OCTETS, places[1])
         for i in range(begin, end):
             prefetch_rows(values, lines[i])
-            dot_rows(keys, lines[i], counts[i], heads[i], query, ROWS_AT_ONCE * i, scores)
-        first, last = ROWS_AT_ONCE * begin, ROWS_AT_ONCE * end
+            place = ROWS_AT_ONCE * (i - begin)
+            dot_rows(keys, lines[i], counts[i], heads[i], query, place, scores)
+        last = ROWS_AT_ONCE * (end - begin)
         for head in range(query.shape[0]):
-            top = largest(scores, head, first, last)
+            top = largest(scores, head, 0, last)
             if top > tops[head]:
                 fade = exp_nonpositive(tops[head] - top)
                 totals[head] *= fade
                 for d in range(mixed.shape[1]):
                     mixed[head, d] *= fade
                 tops[head] = top
-            totals[head] += weigh(scores, head, first, last, tops[head])
+            totals[head] += weigh(scores, head, 0, last, tops[head])
         for i in range(begin, end):
-            if i + _OCTETS < length:
+            if i + _OCTETS < places[2]:
                 prefetch_rows(keys, lines[i + _OCTETS])
-            add_rows(values, lines[i], counts[i], scores, ROWS_AT_ONCE * i, mixed)
+            add_rows(values, lines[i], counts[i], scores, ROWS_AT_ONCE * (i - begin), mixed)
+
+
+@_helper
+def _place_of(job, numbers, sizes, num_parts):
+    """Where a job's tokens are: row, group and part, its pages [begin, middle, end) in the two
+    blocks, and the first and last page seen."""
+    all_shared, all_own, all_first = numbers[0], numbers[1], numbers[2]
+    page_size, num_kv_heads = sizes[0], sizes[1]
+    pair, part = job // num_parts, job % num_parts
+    row, group = pair // num_kv_heads, pair % num_kv_heads
+    total = all_shared[row] + all_own[row] + 1
+    first, last = all_first[row] // page_size, (total + page_size - 1) // page_size
+    parts = parts_for(last - first, page_size)
+    begin = first + (last - first) * min(part, parts) // parts
+    end = first + (last - first) * min(part + 1, parts) // parts
+    middle = min(max(all_shared[row] // page_size, begin), end)
+    return (row, group, part), (begin, middle, end), (first, last)
 
 
 @_helper
@@ -123,42 +141,49 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
     all_shared, all_own, all_first, all_kept, sources = numbers
     page_size, num_kv_heads, tasks, own_capacity, shared_capacity = sizes
     per_group, num_parts = num_heads // num_kv_heads, tops.shape[0] // 2
-    # Room for the largest part; a new array for each one took as long as 100 tokens.
+    jobs = num_rows * num_kv_heads * num_parts
+    # One list for all parts, so that memory never waits for the next part to be listed.
     most_pages = chosen.shape[2] // parts_for(chosen.shape[2], page_size) + 1
-    room = most_pages * ((page_size + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE) + 1
-    listed = np.empty((3, room), np.int64)
-    scores = np.empty((per_group, ROWS_AT_ONCE * room), np.float32)
-    for job in range(task, num_rows * num_kv_heads * num_parts, tasks):
-        pair, part = job // num_parts, job % num_parts
-        row, group = pair // num_kv_heads, pair % num_kv_heads
-        shared_tokens, first_seen = all_shared[row], all_first[row]
-        total = shared_tokens + all_own[row] + 1
-        first, last = first_seen // page_size, (total + page_size - 1) // page_size
-        parts = parts_for(last - first, page_size)
-        begin = first + (last - first) * min(part, parts) // parts
-        end = first + (last - first) * min(part + 1, parts) // parts
-        middle = min(max(shared_tokens // page_size, begin), end)
-        low, high = group * per_group, (group + 1) * per_group
-        wanted = chosen[row, low:high, : last - first if all_kept[row] < last - first else 0]
-        line = (sources[row] * num_kv_heads + group) * shared_capacity
-        tokens = (first_seen, total)
-        for block in range(2):
-            slot = 2 * part + block
-            totals[slot, row, low:high] = np.float32(0.0)
+    most = most_pages * ((page_size + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE)
+    listed = np.empty((3, (jobs // tasks + 1) * most + 1), np.int64)
+    ends = np.empty(jobs // tasks + 1, np.int64)
+    scores = np.empty((per_group, ROWS_AT_ONCE * _OCTETS), np.float32)
+    for block in range(2):
+        # One call for both blocks: code, too, comes through the caches.
+        keys = shared_keys if block == 0 else own_keys
+        values = shared_values if block == 0 else own_values
+        length = 0
+        for job in range(task, jobs, tasks):
+            (row, group, _), (begin, middle, end), (first, last) = _place_of(
+                job, numbers, sizes, num_parts
+            )
+            seen = last - first if all_kept[row] < last - first else 0
+            wanted = chosen[row, group * per_group : (group + 1) * per_group, :seen]
+            tokens = (all_first[row], all_shared[row] + all_own[row] + 1)
             pages = (begin, middle, first) if block == 0 else (middle, end, first)
-            if pages[1] == pages[0]:
-                continue
-            # One call for both blocks: code, too, comes through the caches.
-            keys = shared_keys if block == 0 else own_keys
-            values = shared_values if block == 0 else own_values
-            base = line if block == 0 else pair * own_capacity - shared_tokens
-            length = _list_octets(wanted, pages, tokens, base, page_size, listed)
+            line = (sources[row] * num_kv_heads + group) * shared_capacity
+            if block == 1:
+                line = (row * num_kv_heads + group) * own_capacity - all_shared[row]
+            if pages[1] > pages[0]:
+                length = _list_octets(wanted, pages, tokens, line, page_size, listed, length)
+            ends[job // tasks] = length
+        for i in range(min(length, _OCTETS)):
+            prefetch_rows(keys, listed[0, i])
+        start = 0
+        for job in range(task, jobs, tasks):
+            (row, group, part), _, _ = _place_of(job, numbers, sizes, num_parts)
+            low, high, slot = group * per_group, (group + 1) * per_group, 2 * part + block
             out = (
                 tops[slot, row, low:high],
                 totals[slot, row, low:high],
                 sums[slot, row, low:high],
             )
-            _attend(query[row, low:high], keys, values, listed, length, scores, out)
+            out[1][:] = np.float32(0.0)
+            stop = ends[job // tasks]
+            if stop > start:
+                places = (start, stop, length)
+                _attend(query[row, low:high], keys, values, listed, places, scores, out)
+            start = stop
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")

@@ -15,9 +15,17 @@ from kernels.numba_helpers import (
     kth_largest,
     outside_best,
 )
-from kernels.vector_rows import ROWS_AT_ONCE, dot_rows, prefetch_rows
+from kernels.vector_rows import ROWS_AT_ONCE, dot_row_pairs, prefetch_rows
 
-__all__ = ["LEAST", "choose_pages", "largest", "mass_outside", "score_pages", "weigh"]
+__all__ = [
+    "LEAST",
+    "ask_for_bounds",
+    "choose_pages",
+    "largest",
+    "mass_outside",
+    "score_pages",
+    "weigh",
+]
 
 _AHEAD = 32  # pages whose bounds are asked for beforehand
 LEAST = np.float32(-3e38)  # stands for no score at all
@@ -26,27 +34,40 @@ _helper = numba.njit(nogil=True, error_model="numpy")
 
 
 @_helper
-def score_pages(signed, page_max, page_min, line, scores):
-    """Quest's bounds of consecutive pages, the first at ``line``.
+def ask_for_bounds(page_max, page_min, stretch):
+    """Ask for the bounds of a stretch's first pages to be brought into the cache; arguments as
+    of ``score_pages``."""
+    line, num_pages = stretch
+    for page in range(0, min(num_pages, _AHEAD), ROWS_AT_ONCE):
+        prefetch_rows(page_max, line + page)
+        prefetch_rows(page_min, line + page)
+
+
+@_helper
+def score_pages(signed, page_max, page_min, stretch, following, scores, few):
+    """Quest's bounds of consecutive pages.
 
     Args:
         signed: two [H, D] float32, the positive and the negative part of the heads' queries.
         page_max, page_min: [Y, D] float32, or bfloat16 as uint16 bit patterns.
+        stretch: line of the first page, and how many there are; the first ones were asked for.
+        following: the same of the pages that are scored next, to be asked for.
         scores: [H, P] float32, overwritten.
+        few: [H, 8] float32, overwritten.
     """
-    num_pages = scores.shape[1]
-    num_heads = scores.shape[0]
-    few = np.empty((2, num_heads, ROWS_AT_ONCE), np.float32)
+    line, num_pages = stretch
+    last = max(num_pages - _AHEAD, 0)
     for page in range(0, num_pages, ROWS_AT_ONCE):
+        if page < last:
+            prefetch_rows(page_max, line + page + _AHEAD)
+            prefetch_rows(page_min, line + page + _AHEAD)
+        elif page < last + ROWS_AT_ONCE:
+            ask_for_bounds(page_max, page_min, following)
         count = min(num_pages - page, ROWS_AT_ONCE)
-        for side in range(2):
-            bounds = page_max if side == 0 else page_min
-            vectors = signed[0] if side == 0 else signed[1]
-            prefetch_rows(bounds, line + page + _AHEAD)
-            dot_rows(bounds, line + page, count, -1, vectors, 0, few[side])
-        for head in range(num_heads):
+        dot_row_pairs((page_max, page_min), line + page, count, signed, few)
+        for head in range(scores.shape[0]):
             for k in range(count):
-                scores[head, page + k] = few[0, head, k] + few[1, head, k]
+                scores[head, page + k] = few[head, k]
 
 
 @_helper

@@ -41,21 +41,22 @@ def list_channels(inputs):
     """
     num_rows, width = inputs.shape
     channels = np.empty(width + ROWS_AT_ONCE, np.int64)
+    scales = np.zeros((num_rows, width + ROWS_AT_ONCE), np.float32)
     count = 0
     for channel in range(width):
-        used = False
-        for row in range(num_rows):
+        # Written whether or not it is used: a guess that fails takes as long as ten channels.
+        used = inputs[0, channel] != np.float32(0.0)
+        for row in range(1, num_rows):
             used |= inputs[row, channel] != np.float32(0.0)
         channels[count] = channel
+        for row in range(num_rows):
+            scales[row, count] = inputs[row, channel]
         count += used
     padded = (count + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * ROWS_AT_ONCE
-    scales = np.zeros((num_rows, padded), np.float32)
-    for row in range(num_rows):
-        for i in range(count):
-            scales[row, i] = inputs[row, channels[i]]
     for i in range(count, padded):
         channels[i] = channels[count - 1]
-    return channels[:padded], scales
+        scales[:, i] = np.float32(0.0)
+    return channels[:padded], scales[:, :padded]
 
 
 @_helper

@@ -114,7 +114,9 @@ def test_page_scores_match_the_reference(
     query = torch.randn(1, heads, size)
     scores = torch.full((heads, pages), torch.nan)
     signed = (query[0].clamp(min=0).numpy(), query[0].clamp(max=0).numpy())
-    score_pages(signed, as_array(high[0, 0]), as_array(low[0, 0]), 0, scores.numpy())
+    few = np.empty((heads, 8), np.float32)
+    bounds = (as_array(high[0, 0]), as_array(low[0, 0]))
+    score_pages(signed, *bounds, (0, pages), (0, pages), scores.numpy(), few)
     block = attention_reference.KVBlock(low, low, low, high)
     torch.testing.assert_close(scores, attention_reference.page_scores(query, block)[0])
 
