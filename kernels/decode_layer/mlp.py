@@ -2,6 +2,8 @@
 
 A pruned channel's weights are not read. Two parallel regions: gate and up with their
 activation, then down; what lies between takes a few microseconds and runs on one thread.
+A thread reads memory fastest where it lies together, so a copy of gate and up may be cut into
+blocks of outputs, one for each thread (``in_blocks``).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from kernels.decode_layer.products import add_columns, list_channels, product, s
 from kernels.numba_helpers import FAST_SUMS, exp_nonpositive
 from kernels.numba_rows import keep_largest_row, norm_row, quantise_row
 
-__all__ = ["MlpWeights", "mlp_rows"]
+__all__ = ["MlpWeights", "in_blocks", "mlp_rows"]
 
 
 class MlpWeights(NamedTuple):
@@ -24,7 +26,8 @@ class MlpWeights(NamedTuple):
 
     Attributes:
         norm: [C] float32.
-        gate_up: [C, 2·I], gate first.
+        gate_up: [C, 2·I], contiguous: gate, then up; if ``blocks`` is above 0, that many
+            blocks of outputs one after another, each of them so.
         down: [C, I] if ``down_out_major``, else [I, C].
         output_norm: [C] float32, of the MLP's output; empty for none.
         gelu: tanh-approximated GELU instead of SiLU.
@@ -32,11 +35,24 @@ class MlpWeights(NamedTuple):
 
     norm: Any
     gate_up: Any
+    blocks: int
     down: Any
     down_out_major: bool
     output_norm: Any
     gelu: bool
     epsilon: Any
+
+
+def in_blocks(gate_up: Any, blocks: int) -> Any:
+    """[C, 2·I], gate first, as MlpWeights' ``gate_up`` of so many blocks: a contiguous copy."""
+    width = gate_up.shape[1] // 2
+    parts = []
+    for block in range(blocks):
+        begin, end = share_of.py_func(block, blocks, width)
+        for first in (begin, width + begin):
+            parts.append(gate_up[:, first : first + end - begin])
+    pairs = [np.concatenate(pair, axis=1).reshape(-1) for pair in zip(parts[::2], parts[1::2])]
+    return np.concatenate(pairs).reshape(gate_up.shape)
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
@@ -63,6 +79,34 @@ def _add_output(hidden, output, bit_width, weights):
         hidden[channel] += output[channel]
 
 
+@numba.njit(nogil=True, error_model="numpy")
+def _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, inner):
+    """Gate, up and activation of the outputs that one thread computes.
+
+    Args:
+        channels, scales: as ``list_channels`` returns them.
+        gate_up, blocks: as of MlpWeights.
+        both: [R, 2·I] float32, scratch.
+        inner: [R, I] float32, overwritten.
+    """
+    num_rows, width = inner.shape
+    pieces = blocks if blocks > 0 else tasks
+    flat = gate_up.reshape(gate_up.size)
+    for piece in range(task, pieces, tasks):
+        begin, end = share_of(piece, pieces, width)
+        middle = begin + end
+        if blocks > 0:
+            height = gate_up.shape[0]
+            some = flat[2 * height * begin : 2 * height * end].reshape(height, 2 * (end - begin))
+            add_columns(channels, scales, some, 0, both[:, 2 * begin : 2 * end])
+        else:
+            add_columns(channels, scales, gate_up, begin, both[:, 2 * begin : middle])
+            add_columns(channels, scales, gate_up, width + begin, both[:, middle : 2 * end])
+        for row in range(num_rows):
+            gate, up = both[row, 2 * begin : middle], both[row, middle : 2 * end]
+            _gate(gate, up, gelu, inner[row, begin:end])
+
+
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, tasks):
     """Add the MLP of one decode step to the residual stream.
@@ -75,7 +119,7 @@ def mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, tasks):
         at_input: quantise the pruned input and down's input, not the output.
         tasks: parts that each product is cut into; the result does not depend on it.
     """
-    gate_up, gelu, width = weights.gate_up, weights.gelu, weights.gate_up.shape[1] // 2
+    gate_up, blocks, gelu = weights.gate_up, weights.blocks, weights.gelu
     num_rows = hidden.shape[0]
     normed, kept = np.empty_like(hidden), np.empty_like(hidden)
     for row in range(num_rows):
@@ -84,17 +128,14 @@ def mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, tasks):
         if at_input:
             quantise_row(kept[row], bit_widths[row], kept[row])
     channels, scales = list_channels(kept)
-    gate, up = np.empty((num_rows, width), np.float32), np.empty((num_rows, width), np.float32)
+    both = np.empty((num_rows, gate_up.shape[1]), np.float32)
+    inner = np.empty((num_rows, gate_up.shape[1] // 2), np.float32)
     for task in numba.prange(tasks):
-        begin, end = share_of(task, tasks, width)
-        add_columns(channels, scales, gate_up, begin, gate[:, begin:end])
-        add_columns(channels, scales, gate_up, width + begin, up[:, begin:end])
-        for row in range(num_rows):
-            _gate(gate[row, begin:end], up[row, begin:end], gelu, gate[row, begin:end])
+        _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, inner)
     if at_input:
         for row in range(num_rows):
-            quantise_row(gate[row], bit_widths[row], gate[row])
-    product(gate, weights.down, weights.down_out_major, kept, tasks)
+            quantise_row(inner[row], bit_widths[row], inner[row])
+    product(inner, weights.down, weights.down_out_major, kept, tasks)
     for row in range(num_rows):
         bits = np.int64(UNTOUCHED_BITS) if at_input else bit_widths[row]
         _add_output(hidden[row], kept[row], bits, weights)

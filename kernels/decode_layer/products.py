@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from kernels.numba_helpers import FAST_SUMS, widen
-from kernels.vector_rows import ROWS_AT_ONCE, prefetch_row, stream_rows
+from kernels.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
 
 __all__ = ["add_columns", "dot_columns", "list_channels", "product", "share_of"]
 
@@ -36,12 +36,12 @@ def list_channels(inputs):
 
     Args:
         inputs: [R, in] float32.
-    Returns: channels [n] int64 and their numbers [R, n] float32; n is a multiple of 8,
+    Returns: channels [n] int64 and their numbers [R, n] float32; n is a multiple of 2,
         filled up with a listed channel times 0.
     """
     num_rows, width = inputs.shape
-    channels = np.empty(width + ROWS_AT_ONCE, np.int64)
-    scales = np.zeros((num_rows, width + ROWS_AT_ONCE), np.float32)
+    channels = np.empty(width + STREAM_ROWS, np.int64)
+    scales = np.zeros((num_rows, width + STREAM_ROWS), np.float32)
     count = 0
     for channel in range(width):
         # Written whether or not it is used: a guess that fails takes as long as ten channels.
@@ -52,7 +52,7 @@ def list_channels(inputs):
         for row in range(num_rows):
             scales[row, count] = inputs[row, channel]
         count += used
-    padded = (count + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE * ROWS_AT_ONCE
+    padded = (count + STREAM_ROWS - 1) // STREAM_ROWS * STREAM_ROWS
     for i in range(count, padded):
         channels[i] = channels[count - 1]
         scales[:, i] = np.float32(0.0)
@@ -72,7 +72,7 @@ def add_columns(channels, scales, weight, begin, outputs):
         stop = min(start + _TILE, outputs.shape[1])
         for row in range(outputs.shape[0]):
             outputs[row, start:stop] = np.float32(0.0)
-        for first in range(0, channels.shape[0], ROWS_AT_ONCE):
+        for first in range(0, channels.shape[0], STREAM_ROWS):
             for row in range(outputs.shape[0]):
                 place = (weight, begin + start)
                 stream_rows(place, channels, scales[row], first, outputs[row, start:stop])

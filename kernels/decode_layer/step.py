@@ -32,7 +32,7 @@ class ModelTable(NamedTuple):
         final_norm: [C] float32.
         head: [V, C] if ``head_out_major``, else [C, V]; of the matrices' type: float32, or
             bfloat16 as uint16 bit patterns.
-        out_major, gelu, epsilon: as in the two.
+        out_major, gelu, epsilon, blocks: as in the two.
         windows, ropes: [L] int64, which of the step's windows and ropes is the layer's.
         middle: [2] int64, layers after which the residual stream is kept.
     """
@@ -44,6 +44,7 @@ class ModelTable(NamedTuple):
     out_major: bool
     gelu: bool
     epsilon: Any
+    blocks: int
     windows: Any
     ropes: Any
     middle: Any
@@ -87,6 +88,7 @@ def _mlp_weights(places, model, single):
     return MlpWeights(
         vector_at(places[8], single),
         matrix_at(places[9], model.head),
+        model.blocks,
         matrix_at(places[10], model.head),
         model.out_major,
         vector_at(places[11], single),

@@ -63,7 +63,11 @@ class FewRowStep:
     def __init__(self, spec: ModelSpec, weights: ModelWeights, kernel: Callable[..., None]) -> None:
         self._spec, self._kernel = spec, kernel
         # The table holds addresses: these arrays must outlive it.
-        self._arrays = [_layer_arrays(layer) for layer in weights.layers]
+        # A pruned channel must be one row. 16-bit weights lie the other way, for the products of
+        # many rows, so their gate and up are copied once a few rows are first decoded.
+        in_major = all(layer.gate_up.weight.is_contiguous() for layer in weights.layers)
+        self._blocks = 0 if in_major else kernel_threads()
+        self._arrays = [_layer_arrays(layer, self._blocks) for layer in weights.layers]
         self._windows = list(dict.fromkeys(spec.windows))
         ropes = list(dict.fromkeys(spec.ropes))
         self._angles = RotaryTable(ropes, spec.head_size)
@@ -135,6 +139,7 @@ class FewRowStep:
             out_major=_matrix(weights.layers[0].down)[1],
             gelu=spec.activation == "gelu_tanh",
             epsilon=np.float32(spec.norm_eps),
+            blocks=self._blocks,
             windows=_int64([self._windows.index(window) for window in spec.windows]),
             ropes=_int64(ropes),
             middle=_int64([spec.num_layers // 3, 2 * spec.num_layers // 3]),
@@ -206,11 +211,11 @@ def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
     } == {torch.float32}
 
 
-def _layer_arrays(layer: LayerWeights) -> list[Any]:
+def _layer_arrays(layer: LayerWeights, blocks: int) -> list[Any]:
     """The arrays of AttentionWeights, then of MlpWeights, in their order."""
-    # A pruned channel must be one row. 16-bit weights lie the other way, for the products of
-    # many rows, so their gate and up are copied once a few rows are first decoded.
-    gate_up = layer.gate_up.weight.contiguous()
+    from kernels.decode_layer.mlp import in_blocks
+
+    gate_up = as_array(layer.gate_up.weight)
     return [
         as_array(layer.attention_norm),
         _matrix(layer.query_key_value)[0],
@@ -221,7 +226,7 @@ def _layer_arrays(layer: LayerWeights) -> list[Any]:
         _vector(layer.attention_output.bias),
         _vector(layer.attention_output_norm),
         as_array(layer.mlp_norm),
-        as_array(gate_up),
+        in_blocks(gate_up, blocks) if blocks else gate_up,
         _matrix(layer.down)[0],
         _vector(layer.mlp_output_norm),
     ]
