@@ -45,8 +45,8 @@ def _who_wants(wanted, pages):
 
 
 @_helper
-def _list_octets(wanted, pages, tokens, base, page_size, listed, length):
-    """List the visible tokens of pages that any of a group's heads chose, up to eight in a row.
+def _list_octets(wanted, pages, tokens, base, page_size, listed):
+    """Visible tokens of the pages that any of a group's heads chose, up to eight in a row.
 
     Args:
         wanted: [heads, P] uint8, 1 where a head chose a page, from page ``pages[2]`` on;
@@ -54,46 +54,51 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed, length):
         pages: [begin, end) to look at, and the first page seen.
         tokens: [begin, end) that are visible.
         base: line of token 0.
-        listed: [3, n] int64, extended: lines of the first tokens, how many there are, and
+        listed: [3, n] int64, overwritten: lines of the first tokens, how many there are, and
             which heads want them.
-        length: of the list so far.
-    Returns: its length now.
+    Returns: the length of the list.
     """
+    length = 0
     who = _who_wants(wanted, pages)
-    for page in range(pages[0], pages[1]):
-        some = who[page - pages[0]]
-        begin = max(tokens[0], page * page_size)
-        end = min(tokens[1], (page + 1) * page_size)
-        for token in range(begin, end, ROWS_AT_ONCE):
-            listed[0, length] = base + token
-            listed[1, length] = min(end - token, ROWS_AT_ONCE)
-            listed[2, length] = some
+    lines, counts, heads = listed[0], listed[1], listed[2]
+    token = max(tokens[0], pages[0] * page_size)
+    for place in range(np.uint64(pages[1] - pages[0])):
+        some = who[place]
+        end = min(tokens[1], (pages[0] + np.int64(place) + 1) * page_size)
+        while token < end:
+            at = np.uint64(length)
+            lines[at] = base + token
+            counts[at] = min(end - token, ROWS_AT_ONCE)
+            heads[at] = some
             length += some != 0  # else it is overwritten
+            token += ROWS_AT_ONCE
+        token = end
     return length
 
 
 @_helper
-def _attend(query, keys, values, listed, places, scores, out):
+def _attend(query, keys, values, listed, lengths, scores, out):
     """Attend a group's heads to listed tokens, some at a time.
 
     Args:
         query: [heads, D] float32.
         keys, values: [X, D] of a block.
-        listed: as ``_list_octets`` leaves it.
-        places: [begin, end) of the list to attend to, and the list's length; the keys of the
-            first octets were asked for.
+        listed: two as ``_list_octets`` leaves them: this part's, the keys of whose first octets
+            were asked for, and the next part's, whose keys are.
+        lengths: of the two.
         scores: [heads, 64] float32, overwritten.
         out: largest scores and sums of weights [heads], and mixed values [heads, D], not yet
             divided by the sums; overwritten.
     """
-    lines, counts, heads = listed[0], listed[1], listed[2]
+    lines, counts, heads = listed[0][0], listed[0][1], listed[0][2]
+    later, length = listed[1][0], lengths[0]
     tops, totals, mixed = out
     tops[:] = LEAST
     mixed[:] = np.float32(0.0)
     # Chosen pages are too short for the hardware to foresee. Values are asked for while their
-    # keys are read, and the next keys, be they another part's, while values are.
-    for begin in range(places[0], places[1], _OCTETS):
-        end = min(begin + _OCTETS, places[1])
+    # keys are read, and the next keys while values are.
+    for begin in range(0, length, _OCTETS):
+        end = min(begin + _OCTETS, length)
         for i in range(begin, end):
             prefetch_rows(values, lines[i])
             place = ROWS_AT_ONCE * (i - begin)
@@ -109,26 +114,38 @@ def _attend(query, keys, values, listed, places, scores, out):
                 tops[head] = top
             totals[head] += weigh(scores, head, 0, last, tops[head])
         for i in range(begin, end):
-            if i + _OCTETS < places[2]:
+            if i + _OCTETS < length:
                 prefetch_rows(keys, lines[i + _OCTETS])
+            elif i + _OCTETS - length < lengths[1]:
+                prefetch_rows(keys, later[i + _OCTETS - length])
             add_rows(values, lines[i], counts[i], scores, ROWS_AT_ONCE * (i - begin), mixed)
 
 
 @_helper
-def _place_of(job, numbers, sizes, num_parts):
-    """Where a job's tokens are: row, group and part, its pages [begin, middle, end) in the two
-    blocks, and the first and last page seen."""
-    all_shared, all_own, all_first = numbers[0], numbers[1], numbers[2]
-    page_size, num_kv_heads = sizes[0], sizes[1]
+def _list_part(job, block, chosen, numbers, sizes, listed):
+    """``_list_octets`` of one block's tokens of a part; arguments as ``_attend_share`` has them.
+    Returns: row, key-value head, part, and the length of the list."""
+    all_shared, all_own, all_first, all_kept, sources = numbers
+    page_size, num_kv_heads, _, own_capacity, shared_capacity, num_parts = sizes
     pair, part = job // num_parts, job % num_parts
     row, group = pair // num_kv_heads, pair % num_kv_heads
+    per_group = chosen.shape[1] // num_kv_heads
     total = all_shared[row] + all_own[row] + 1
     first, last = all_first[row] // page_size, (total + page_size - 1) // page_size
     parts = parts_for(last - first, page_size)
     begin = first + (last - first) * min(part, parts) // parts
     end = first + (last - first) * min(part + 1, parts) // parts
     middle = min(max(all_shared[row] // page_size, begin), end)
-    return (row, group, part), (begin, middle, end), (first, last)
+    line = (sources[row] * num_kv_heads + group) * shared_capacity
+    pages = (begin, middle, first)
+    if block == 1:
+        line, pages = pair * own_capacity - all_shared[row], (middle, end, first)
+    if pages[1] == pages[0]:
+        return row, group, part, 0
+    seen = last - first if all_kept[row] < last - first else 0
+    wanted = chosen[row, group * per_group : (group + 1) * per_group, :seen]
+    length = _list_octets(wanted, pages, (all_first[row], total), line, page_size, listed)
+    return row, group, part, length
 
 
 @_helper
@@ -138,40 +155,29 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
     num_rows, num_heads, _ = query.shape
     tops, totals, sums = partial
     own_keys, own_values, shared_keys, shared_values = memory
-    all_shared, all_own, all_first, all_kept, sources = numbers
-    page_size, num_kv_heads, tasks, own_capacity, shared_capacity = sizes
-    per_group, num_parts = num_heads // num_kv_heads, tops.shape[0] // 2
-    jobs = num_rows * num_kv_heads * num_parts
-    # One list for all parts, so that memory never waits for the next part to be listed.
+    page_size, num_kv_heads, tasks, _, _, num_parts = sizes
+    per_group, jobs = num_heads // num_kv_heads, num_rows * num_kv_heads * num_parts
+    # Room for the largest part; a new array for each one took as long as 100 tokens.
     most_pages = chosen.shape[2] // parts_for(chosen.shape[2], page_size) + 1
-    most = most_pages * ((page_size + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE)
-    listed = np.empty((3, (jobs // tasks + 1) * most + 1), np.int64)
-    ends = np.empty(jobs // tasks + 1, np.int64)
+    room = most_pages * ((page_size + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE) + 1
+    listed = np.empty((2, 3, room), np.int64)
     scores = np.empty((per_group, ROWS_AT_ONCE * _OCTETS), np.float32)
     for block in range(2):
         # One call for both blocks: code, too, comes through the caches.
         keys = shared_keys if block == 0 else own_keys
         values = shared_values if block == 0 else own_values
-        length = 0
+        if task < jobs:
+            found = _list_part(task, block, chosen, numbers, sizes, listed[0])
+            for i in range(min(found[3], _OCTETS)):
+                prefetch_rows(keys, listed[0, 0, i])
+        side = 0
         for job in range(task, jobs, tasks):
-            (row, group, _), (begin, middle, end), (first, last) = _place_of(
-                job, numbers, sizes, num_parts
-            )
-            seen = last - first if all_kept[row] < last - first else 0
-            wanted = chosen[row, group * per_group : (group + 1) * per_group, :seen]
-            tokens = (all_first[row], all_shared[row] + all_own[row] + 1)
-            pages = (begin, middle, first) if block == 0 else (middle, end, first)
-            line = (sources[row] * num_kv_heads + group) * shared_capacity
-            if block == 1:
-                line = (row * num_kv_heads + group) * own_capacity - all_shared[row]
-            if pages[1] > pages[0]:
-                length = _list_octets(wanted, pages, tokens, line, page_size, listed, length)
-            ends[job // tasks] = length
-        for i in range(min(length, _OCTETS)):
-            prefetch_rows(keys, listed[0, i])
-        start = 0
-        for job in range(task, jobs, tasks):
-            (row, group, part), _, _ = _place_of(job, numbers, sizes, num_parts)
+            row, group, part, length = found
+            lists = (listed[side], listed[1 - side])
+            # Listed while this part's first keys are on their way.
+            found = (row, group, part, 0)
+            if job + tasks < jobs:
+                found = _list_part(job + tasks, block, chosen, numbers, sizes, lists[1])
             low, high, slot = group * per_group, (group + 1) * per_group, 2 * part + block
             out = (
                 tops[slot, row, low:high],
@@ -179,11 +185,10 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
                 sums[slot, row, low:high],
             )
             out[1][:] = np.float32(0.0)
-            stop = ends[job // tasks]
-            if stop > start:
-                places = (start, stop, length)
-                _attend(query[row, low:high], keys, values, listed, places, scores, out)
-            start = stop
+            if length > 0:
+                lengths = (length, found[3])
+                _attend(query[row, low:high], keys, values, lists, lengths, scores, out)
+            side = 1 - side
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
@@ -208,7 +213,8 @@ def attend_parts(query, blocks, rows, chosen, partial):
     for task in numba.prange(tasks):
         memory = (own_keys, own_values, shared_keys, shared_values)
         numbers = (all_shared, all_own, all_first, all_kept, sources)
-        sizes = (page_size, num_kv_heads, tasks, own_capacity, shared_capacity)
+        parts = tops.shape[0] // 2
+        sizes = (page_size, num_kv_heads, tasks, own_capacity, shared_capacity, parts)
         _attend_share(task, query, memory, numbers, sizes, chosen, (tops, totals, sums))
 
 
