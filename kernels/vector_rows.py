@@ -376,7 +376,9 @@ def _joined(builder: Any, numbers: list[Any]) -> Any:
     return joined
 
 
-def _dot(builder: Any, pairs: list[tuple[_Matrix, _Matrix]], rows: Any, out: _Matrix, first: Any) -> None:
+def _dot(
+    builder: Any, pairs: list[tuple[_Matrix, _Matrix]], rows: Any, out: _Matrix, first: Any
+) -> None:
     """Write the sum over pairs of a matrix' rows times vectors; ``rows`` are as ``dot_rows``'
     line, count and wanted."""
     line, count, wanted = rows

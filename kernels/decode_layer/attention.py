@@ -26,6 +26,7 @@ from kernels.vector_rows import ROWS_AT_ONCE
 __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
+_ALONE = 1024  # scores that one thread finds sooner than two wake up
 
 
 class AttentionWeights(NamedTuple):
@@ -225,49 +226,63 @@ def _score_share(task, signed, bounds, rows, capacities, scores):
             line, count, place = following
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _score_heads(query, blocks, rows, scores):
-    """Scores [R, H, P] of every row's pages, from the first one seen; query [R, H, D]."""
-    own, shared = blocks
-    num_kv_heads, page_size, tasks = rows.num_kv_heads, rows.page_size, rows.tasks
-    all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
-    all_first = rows.first_seen
-    shared_max, shared_min = shared.page_max, shared.page_min
-    own_max, own_min = own.page_max, own.page_min
-    shared_pages, own_pages = shared.page_capacity, own.page_capacity
-    signed = _signed(query)
-    # Loops on all threads take arrays and numbers, no tuples.
-    for task in numba.prange(tasks):
-        bounds = (shared_max, shared_min, own_max, own_min)
-        places = (all_shared, all_own, all_first, sources, page_size, num_kv_heads)
-        _score_share((task, tasks), signed, bounds, places, (shared_pages, own_pages), scores)
-
-
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _choose(scores, rows, chosen, outside):
-    """Choose every row's and head's pages by their scores.
+@_helper
+def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
+    """The rows' heads whose pages one thread chooses; arguments as of ``_choose_pages``.
 
     Args:
-        scores: [R, H, P] float32, changed.
+        numbers: shared and own tokens, first one seen and pages kept [R].
+        sizes: page size and best share.
+    """
+    all_shared, all_own, all_first, all_kept = numbers
+    page_size, share = sizes
+    num_rows, num_heads, _ = scores.shape
+    for job in range(task, num_rows * num_heads, tasks):
+        row, head = job // num_heads, job % num_heads
+        total = all_shared[row] + all_own[row] + 1
+        pages = (total + page_size - 1) // page_size - all_first[row] // page_size
+        some = scores[row, head, :pages]
+        if all_kept[row] < pages:
+            choose_pages(some, all_kept[row], chosen[row, head, :pages])
+        if share > 0:
+            outside[row, head] = mass_outside(some, all_first[row], total, page_size, share)
+
+
+@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+def _choose_pages(query, blocks, rows, scores, chosen, outside):
+    """Score every row's pages for each head, and choose.
+
+    Args:
+        query: [R, H, D] float32.
+        scores: [R, H, P] float32, from the first page seen; scratch.
         chosen: [R, H, P] uint8, overwritten for rows that do not keep all pages: whether the
             head reads the page.
         outside: [R, H] float32, overwritten with the mass outside the best pages if
             ``rows.best_share`` is above 0.
     """
-    num_rows, num_heads, _ = scores.shape
-    all_shared, all_own, all_first = rows.shared_tokens, rows.own_tokens, rows.first_seen
-    all_kept, page_size = rows.pages_kept, rows.page_size
-    share, tasks = rows.best_share, rows.tasks
+    own, shared = blocks
+    num_kv_heads, page_size, tasks = rows.num_kv_heads, rows.page_size, rows.tasks
+    all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
+    all_first, all_kept, share = rows.first_seen, rows.pages_kept, rows.best_share
+    shared_max, shared_min = shared.page_max, shared.page_min
+    own_max, own_min = own.page_max, own.page_min
+    shared_pages, own_pages = shared.page_capacity, own.page_capacity
+    signed = _signed(query)
+    if scores.size <= _ALONE:
+        bounds = (shared_max, shared_min, own_max, own_min)
+        places = (all_shared, all_own, all_first, sources, page_size, num_kv_heads)
+        _score_share((0, 1), signed, bounds, places, (shared_pages, own_pages), scores)
+        numbers = (all_shared, all_own, all_first, all_kept)
+        _choose_share(0, 1, scores, numbers, (page_size, share), chosen, outside)
+        return
+    # Loops on all threads take arrays and numbers, no tuples.
     for task in numba.prange(tasks):
-        for job in range(task, num_rows * num_heads, tasks):
-            row, head = job // num_heads, job % num_heads
-            total = all_shared[row] + all_own[row] + 1
-            pages = (total + page_size - 1) // page_size - all_first[row] // page_size
-            some = scores[row, head, :pages]
-            if all_kept[row] < pages:
-                choose_pages(some, all_kept[row], chosen[row, head, :pages])
-            if share > 0:
-                outside[row, head] = mass_outside(some, all_first[row], total, page_size, share)
+        bounds = (shared_max, shared_min, own_max, own_min)
+        places = (all_shared, all_own, all_first, sources, page_size, num_kv_heads)
+        _score_share((task, tasks), signed, bounds, places, (shared_pages, own_pages), scores)
+    for task in numba.prange(tasks):
+        numbers = (all_shared, all_own, all_first, all_kept)
+        _choose_share(task, tasks, scores, numbers, (page_size, share), chosen, outside)
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -307,9 +322,8 @@ def attention_rows(hidden, weights, blocks, rows, angles, concentration):
     chosen = np.empty((num_rows, num_heads, most), np.uint8)
     if sparse or rows.best_share > 0:
         scores = np.empty((num_rows, num_heads, most), np.float32)
-        _score_heads(query, blocks, rows, scores)
         outside = np.zeros((num_rows, num_heads), np.float32)
-        _choose(scores, rows, chosen, outside)
+        _choose_pages(query, blocks, rows, scores, chosen, outside)
         if rows.best_share > 0:
             for row in range(num_rows):
                 concentration[row] = outside[row].sum() / np.float32(num_heads)

@@ -45,14 +45,10 @@ class MlpWeights(NamedTuple):
 
 def in_blocks(gate_up: Any, blocks: int) -> Any:
     """[C, 2·I], gate first, as MlpWeights' ``gate_up`` of so many blocks: a contiguous copy."""
-    width = gate_up.shape[1] // 2
-    parts = []
-    for block in range(blocks):
-        begin, end = share_of.py_func(block, blocks, width)
-        for first in (begin, width + begin):
-            parts.append(gate_up[:, first : first + end - begin])
-    pairs = [np.concatenate(pair, axis=1).reshape(-1) for pair in zip(parts[::2], parts[1::2])]
-    return np.concatenate(pairs).reshape(gate_up.shape)
+    gate, up = np.split(gate_up, 2, axis=1)
+    spans = [slice(*share_of.py_func(block, blocks, gate.shape[1])) for block in range(blocks)]
+    pairs = [np.concatenate((gate[:, span], up[:, span]), axis=1) for span in spans]
+    return np.concatenate([pair.ravel() for pair in pairs]).reshape(gate_up.shape)
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)

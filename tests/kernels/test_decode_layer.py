@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,13 @@ def test_mass_outside_matches_the_reference(page_size: int, first: int, total: i
     assert found == pytest.approx(expected.item(), abs=1e-6)
 
 
+def _long_lm() -> FrozenLM:
+    """One whose context needs several parts, and pages that more than one thread scores."""
+    lm = make_tiny_lm()
+    lm.spec = dataclasses.replace(lm.spec, max_positions=2048)
+    return lm
+
+
 def _compare(found: StepOutput, expected: StepOutput, tolerance: float) -> None:
     torch.testing.assert_close(found.logits, expected.logits, atol=tolerance, rtol=0)
     for name in ("attention_concentration", "mid_hidden"):
@@ -170,11 +178,12 @@ def test_steps_of_every_family_match_the_reference(family: Family) -> None:
             _both(lm, prefix, [action], "mlp_output", observe=True)
 
 
-@pytest.mark.parametrize("length", [1, 7, 8, 9, 240])
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 240, 1300])
 @pytest.mark.parametrize("rows", [1, 3, 4])
 def test_rows_with_their_own_actions_match_the_reference(length: int, rows: int) -> None:
-    """Short and whole last pages, one and several parts, alone and behind a shared prefix."""
-    lm = make_tiny_lm()
+    """Short and whole last pages, one and several parts, alone and behind a shared prefix; pages
+    chosen by one thread and by all."""
+    lm = _long_lm()
     prefix = lm.new_cache(1, length)
     lm.prefill(_tokens(1, length, 4), prefix)
     _both(lm, prefix, list(ACTIONS[:rows]), "mlp_output", observe=False)
@@ -194,13 +203,14 @@ def test_quantised_steps_match_the_reference(site: str) -> None:
         _compare(found, expected, 1e-4)
 
 
-def test_ragged_windows_of_one_text_match_the_reference() -> None:
+@pytest.mark.parametrize("lengths", [[5, 17, 48], [700, 5, 1290]])
+def test_ragged_windows_of_one_text_match_the_reference(lengths: list[int]) -> None:
     """Rows of different lengths that read repeated sources of one prefix."""
-    lm = make_tiny_lm()
+    lm = _long_lm()
     plain = _reference(lm)
-    prefix = lm.new_cache(2, 50)
-    lm.prefill(_tokens(2, 50, 6), prefix)
-    caches = [prefix.branch(1, 9, lengths=[5, 17, 48], sources=[1, 0, 1]) for _ in range(2)]
+    prefix = lm.new_cache(2, 1300)
+    lm.prefill(_tokens(2, 1300, 6), prefix)
+    caches = [prefix.branch(1, 9, lengths=lengths, sources=[1, 0, 1]) for _ in range(2)]
     for step in range(9):
         fed = _tokens(3, 1, step)[:, 0]
         actions = [ACTIONS[(step + row) % 4] for row in range(3)]
@@ -256,6 +266,33 @@ def test_bf16_steps_are_close_to_the_fp32_model(family: Family) -> None:
     for rows in (1, 2):
         _both(lm, prefix, [Action(0.5, 0.5)] * rows, "mlp_output", observe=True)
         _both(lm, prefix, [DENSE] * rows, "mlp_output", observe=False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("width", "gelu"), [(32, False), (70, True), (200, False)])
+def test_gate_and_up_in_blocks_give_the_same_bits(
+    dtype: torch.dtype, width: int, gelu: bool
+) -> None:
+    """However many blocks the copy is cut into, more or fewer than there are threads."""
+    from kernels.decode_layer.mlp import MlpWeights, in_blocks, mlp_rows
+
+    norm, none = np.ones(24, np.float32), np.empty(0, np.float32)
+    gate_up = as_array(torch.randn(24, 2 * width).to(dtype))
+    down = as_array(torch.randn(24, width).to(dtype))
+    hidden = torch.randn(3, 24)
+    counts, bits = np.array([24, 12, 5]), np.array([16, 16, 8])
+
+    def run(weights: Any, blocks: int, tasks: int) -> torch.Tensor:
+        result = hidden.clone()
+        layer = MlpWeights(norm, weights, blocks, down, True, none, gelu, np.float32(1e-5))
+        mlp_rows(result.numpy(), layer, counts, bits, False, tasks)
+        return result
+
+    plain = run(gate_up, 0, 1)
+    assert not torch.equal(plain, hidden)
+    for blocks in (1, 2, 3, 5):
+        for tasks in (1, 2, 4):
+            assert torch.equal(run(in_blocks(gate_up, blocks), blocks, tasks), plain)
 
 
 def test_pruning_keeps_the_reference_channels() -> None:
