@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,20 @@ os.environ.pop("SOL_DATABASE_URL", None)  # tests make databases of their own
 # How long an example takes says something about the machine, not about the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# What a test of this kind takes, about: only for the order of files among parallel processes.
+SECONDS = {"slow": 40.0, "browser": 5.0, "model": 5.0}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first: at the end, no process waits for another one's last file."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    lengths = Counter[Path]()
+    for item in items:
+        marks = (SECONDS.get(mark.name, 0.0) for mark in item.iter_markers())
+        lengths[item.path] += max(0.1, *marks)
+    items.sort(key=lambda item: -lengths[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,11 +39,12 @@ def run(args: argparse.Namespace) -> int:
 def _parallel() -> list[str]:
     """pytest-xdist's options for the whole suite: two processes that share the cores.
 
-    Each file's tests stay together, for their module's models and servers. Two processes
-    with a thread per core each would make matrix products ten times slower.
+    Each file's tests stay together, for their module's models and servers, and files come in
+    the order of ``tests/conftest.py``, not those with most tests first: the longest have few.
+    Two processes with a thread per core each would make matrix products ten times slower.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if (cores or 1) < WORKERS:
         return []
     os.environ.setdefault("OMP_NUM_THREADS", str((cores or 1) // WORKERS))
-    return ["-n", str(WORKERS), "--dist", "loadfile"]
+    return ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"]
