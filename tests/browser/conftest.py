@@ -90,6 +90,19 @@ class Visitor:
         found = re.search(r"[?&]run=([\w-]+)", self.page.url)
         return found.group(1) if found else None
 
+    def overflows(self, *widths: int) -> list[str]:
+        """Where the page scrolls sideways, of these widths; it is resized, not loaded again."""
+        before, found = self.page.viewport_size, []
+        for width in widths:
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.page.wait_for_timeout(200)
+            wide = self.page.evaluate("document.documentElement.scrollWidth")
+            if wide > width:
+                found.append(f"{wide} px at a width of {width}")
+        if before is not None:
+            self.page.set_viewport_size(before)
+        return found
+
     def tab(self, name: str) -> None:
         """Show a tab; on a narrow screen the last ones are behind Gradio's button with dots."""
         tab = self.page.get_by_role("tab", name=name).locator("visible=true")

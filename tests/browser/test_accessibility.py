@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 import sol_core.policy
 from app.paths import DataDir
@@ -44,6 +44,7 @@ TABS = (
     "History",
     "Learn",
 )
+WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
 
 
 @pytest.fixture
@@ -112,19 +113,6 @@ FILL: dict[str, Callable[[Visitor], None]] = {
 }
 
 
-def overflows(page: Page) -> Iterator[str]:
-    """The widths, from a phone's to 4k, at which the page scrolls sideways."""
-    before = page.viewport_size
-    for width in (360, 768, 1280, 2560, 3840):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(200)
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        if wide > width:
-            yield f"{wide} px at a width of {width}"
-    if before is not None:
-        page.set_viewport_size(before)
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -143,5 +131,5 @@ def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(
         FILL.get(tab, lambda visitor: None)(visitor)
         visitor.page.wait_for_timeout(400)
         found += [f"{tab}: {line}" for line in violations(visitor.page)]
-        found += [f"{tab}: {line}" for line in overflows(visitor.page)]
+        found += [f"{tab}: {line}" for line in visitor.overflows(*WIDTHS)]
     assert found == [], "\n".join(found)

@@ -20,6 +20,9 @@ pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 NARROW = {"width": 360, "height": 740}
+looks = pytest.mark.parametrize(
+    ("scheme", "viewport"), [("light", {"width": 1280, "height": 900}), ("dark", NARROW)], ids=str
+)
 NAMES = ("Attention", "MLP", "Head", "Policy", "Rest")
 SHARES = (0.35, 0.35, 0.20, 0.04, 0.06)  # of the stand-in engine
 
@@ -36,8 +39,7 @@ def estimate(visitor: Visitor) -> Locator:
     return visitor.page.locator(".sol-estimate")
 
 
-@pytest.mark.parametrize("viewport", [NARROW, {"width": 1280, "height": 900}], ids=str)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@looks
 def test_the_measured_parts_add_up_beside_what_was_computed(
     serve: Serve, visit: Visit, viewport: dict[str, int], scheme: str
 ) -> None:
@@ -91,8 +93,7 @@ def test_a_run_saved_without_parts_still_opens_and_says_so(serve: Serve, visit: 
     expect(visitor.card).not_to_contain_text("attention 7")
 
 
-@pytest.mark.parametrize("viewport", [NARROW, {"width": 1280, "height": 900}], ids=str)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@looks
 def test_the_estimates_are_the_engines_and_follow_context_and_run(
     serve: Serve, visit: Visit, viewport: dict[str, int], scheme: str
 ) -> None:

@@ -1,0 +1,31 @@
+"""The CPU's kernels on two threads: the processes of the whole suite have one each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TWO = {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
+FILES = (
+    "tests/kernels/test_cpu_kernels.py",
+    "tests/kernels/test_cpu_threads.py",
+    "tests/kernels/test_decode_layer.py",
+    "tests/kernels/test_integer_linear.py",
+    "tests/kernels/test_linear.py",
+    "tests/sol_core/test_policy_step.py",
+)
+
+
+def test_kernels_pass_their_tests_on_two_threads() -> None:
+    """A loop whose threads get in each other's way passes on one."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *FILES],
+        cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | TWO,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
