@@ -30,18 +30,20 @@ os.environ.pop("SOL_DATABASE_URL", None)  # tests make databases of their own
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# What a test of this kind takes, about: only for the order of files among parallel processes.
-SECONDS = {"slow": 40.0, "browser": 5.0, "model": 5.0}
+# What a test with such a mark takes, about: only for the order of files among parallel processes.
+SECONDS = {"slow": 40.0, "timeout": 20.0, "browser": 5.0, "model": 5.0}
+PROCESSES_SECONDS, OTHER_SECONDS = 2.0, 0.1  # of one in a module that starts programs, or not
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Long files come first: at the end, no process waits for another one's last file."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     lengths = Counter[Path]()
     for item in items:
-        marks = (SECONDS.get(mark.name, 0.0) for mark in item.iter_markers())
-        lengths[item.path] += max(0.1, *marks)
+        starts_programs = "subprocess" in vars(item.module)
+        base = PROCESSES_SECONDS if starts_programs else OTHER_SECONDS
+        lengths[item.path] += max([base, *(SECONDS.get(m.name, 0.0) for m in item.iter_markers())])
     items.sort(key=lambda item: -lengths[item.path])
 
 

@@ -12,9 +12,7 @@ FILES = (
     "tests/kernels/test_cpu_kernels.py",
     "tests/kernels/test_cpu_threads.py",
     "tests/kernels/test_decode_layer.py",
-    "tests/kernels/test_integer_linear.py",
     "tests/kernels/test_linear.py",
-    "tests/sol_core/test_policy_step.py",
 )
 
 
