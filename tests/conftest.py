@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+from app.kernel_cache import kernel_cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 if not Path("/dev/nvidiactl").exists():
     os.environ["TRITON_INTERPRET"] = "1"
 
+
+# Compiled kernels are kept out of the source tree, as ``launch.py`` does, and never stale. Numba
+# reads the place when a test's module imports it.
+KERNELS = Path(tempfile.gettempdir()) / "sol-test-kernels"
+os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache_folder(KERNELS)))
+os.environ.setdefault("TRITON_CACHE_DIR", str(KERNELS / "triton"))
 
 os.environ.pop("SOL_DATABASE_URL", None)  # tests make databases of their own
 
@@ -45,14 +54,6 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         base = PROCESSES_SECONDS if starts_programs else OTHER_SECONDS
         lengths[item.path] += max([base, *(SECONDS.get(m.name, 0.0) for m in item.iter_markers())])
     items.sort(key=lambda item: -lengths[item.path])
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled kernels are kept out of the source tree, as ``launch.py`` does."""
-    for name in ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"):
-        if name not in os.environ:
-            os.environ[name] = str(tmp_path_factory.mktemp("kernels"))
 
 
 @pytest.fixture(scope="session")
