@@ -11,6 +11,7 @@ and those of a prefix serve everything that branches from it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import torch
@@ -134,10 +135,19 @@ class KVCache:
         for store in self._layers:
             store.truncate(length)
 
-    def blocks(self, layer: int, pending: int, *, with_bounds: bool) -> list[KVBlock]:
+    def write_at(
+        self, layer: int, keys: Tensor, values: Tensor, slots: Tensor, *, extend: bool
+    ) -> None:
+        """Store [R, Hkv, D] at slots [R] that only the device knows; see ``take_token``."""
+        self._layers[layer].write_at(keys, values, slots, extend=extend)
+
+    def blocks(
+        self, layer: int, pending: int, *, with_bounds: bool, width: int | None = None
+    ) -> list[KVBlock]:
         """The layer's keys in order, ``pending`` just-written tokens included.
 
-        The last block is cut at the longest row; shorter rows are masked by the caller.
+        The last block is cut at ``width`` tokens, or at the longest row; what a row has not
+        written is masked by the caller.
         """
         blocks = []
         if self._shared is not None:
@@ -145,34 +155,41 @@ class KVCache:
             block = self._shared._block(layer, used, self._shared.own_lengths, with_bounds)
             blocks.append(dataclasses.replace(block, sources=self._sources))
         ends = [own + pending for own in self.own_lengths]
-        blocks.append(self._block(layer, max(ends), ends, with_bounds))
+        blocks.append(self._block(layer, width or max(ends), ends, with_bounds))
         return blocks
 
-    def step_places(
-        self, *, with_bounds: bool
-    ) -> tuple[list[tuple[tuple[int, ...], tuple[int, ...]]], list[bool]]:
-        """The layers' memory, for a kernel that writes one token per row itself.
+    def take_token(self, *, with_bounds: bool) -> list[bool]:
+        """Before a kernel writes one token per row itself: count it in the page bounds.
 
         Args:
             with_bounds: the page bounds will be read: bring them up to date.
-        Returns: per layer, where the rows' own keys, values and page bounds and the shared
-            ones are (the own ones again where nothing is shared), see ``LayerStore.places``;
-            and whether the kernel must take the new keys into the layer's own bounds.
+        Returns: per layer, whether the writer must take the new keys into the bounds.
         Raises: ContextLengthError when the token does not fit.
         """
         self._check_room(1)
-        ends, shared = self.own_lengths, self._shared
-        places: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
         extend = []
         for layer, own in enumerate(self._layers):
             if with_bounds:
-                own.bounds(ends)
-            extend.append(own.take_token(ends))
-            before = own if shared is None else shared._layers[layer]
-            if with_bounds and shared is not None:
-                before.bounds(shared.own_lengths)
-            places.append((own.places(), before.places()))
-        return places, extend
+                own.bounds(self.own_lengths)
+                if self._shared is not None:
+                    self._shared._layers[layer].bounds(self._shared.own_lengths)
+            extend.append(own.take_token(self.own_lengths))
+        return extend
+
+    def places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Per layer, where the rows' own keys, values and page bounds and the shared ones are
+        (the own ones again where nothing is shared), see ``LayerStore.places``."""
+        others = self._layers if self._shared is None else self._shared._layers
+        return [
+            (own.places(), before.places())
+            for own, before in zip(self._layers, others, strict=True)
+        ]
+
+    def layout(self) -> Hashable:
+        """Equal for two caches whose steps read and write the same memory in the same way."""
+        sources = None if self._sources is None else self._sources.data_ptr()
+        groups = len(self.shared_lengths)
+        return self.dtype, self.page_size, self.sizes(), groups, sources, tuple(self.places())
 
     def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Sequences and capacity of the rows' own memory, and of the shared one (the own one
@@ -274,7 +291,7 @@ class KVCache:
             )
 
     def _block(self, layer: int, used: int, ends: list[int], with_bounds: bool) -> KVBlock:
-        """The first ``used`` tokens of every row; row r has written ``ends[r]``."""
+        """``used`` tokens of every row; row r has written ``ends[r]``."""
         store = self._layers[layer]
         keys, values = store.keys[:, :, :used], store.values[:, :, :used]
         if not with_bounds:

@@ -47,7 +47,11 @@ class LayerStore:
 
     def write_token(self, keys: Tensor, values: Tensor, ends: list[int], slots: Tensor) -> None:
         """Store [R, Hkv, D] at each row's slot; ``slots`` are ``ends`` as a tensor."""
-        bounds = self._current_bounds(ends, 1)
+        self.write_at(keys, values, slots, extend=self.take_token(ends))
+
+    def write_at(self, keys: Tensor, values: Tensor, slots: Tensor, *, extend: bool) -> None:
+        """Store [R, Hkv, D] at slots [R] int64; ``extend`` is what ``take_token`` returned."""
+        bounds = self._bounds if extend else None
         write_tokens((keys, values), (self.keys, self.values), bounds, slots, self.page_size)
 
     def truncate(self, length: int) -> None:

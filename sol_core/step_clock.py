@@ -16,7 +16,7 @@ import torch
 
 from sol_core.events import PartTimes
 
-__all__ = ["Lap", "Part", "StepClock", "no_lap"]
+__all__ = ["GraphLaps", "Lap", "Part", "StepClock", "no_lap"]
 
 Part = Literal["attention", "mlp", "head", "policy", "rest"]
 Lap = Callable[[Part], None]
@@ -26,8 +26,27 @@ def no_lap(part: Part) -> None:
     """The lap of a step that has no clock."""
 
 
+class GraphLaps:
+    """Laps within a CUDA graph: events that every replay records anew.
+
+    Attributes:
+        parts: of the laps, in order; events: their ends.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.events: list[torch.cuda.Event] = []
+
+    def lap(self, part: Part) -> None:
+        """While a graph is captured: what was captured since the last lap is ``part``."""
+        event = torch.cuda.Event(enable_timing=True, external=True)
+        event.record()
+        self.parts.append(part)
+        self.events.append(event)
+
+
 class StepClock:
-    """Laps of one step; made when the step begins.
+    """Laps of one step; made when the step begins and read before the next one.
 
     Args:
         device: where the step runs, the CPU or a CUDA device.
@@ -44,6 +63,11 @@ class StepClock:
         """What ran since the last lap was ``part``."""
         self._parts.append(part)
         self._read()
+
+    def replayed(self, laps: GraphLaps) -> None:
+        """A graph that was captured with these laps has been started."""
+        self._parts += laps.parts
+        self._events += laps.events
 
     def part_times(self, step_ms: float) -> PartTimes:
         """Milliseconds by part; on a GPU it waits for the last lap.

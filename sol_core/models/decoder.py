@@ -11,7 +11,6 @@ products run in the weights' dtype.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, overload
 
@@ -33,31 +32,20 @@ from sol_core.models.prefill_attention import causal_attention
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
 from sol_core.models.spec import ModelSpec
+from sol_core.models.step_graph import StepGraphs, run_alone
 from sol_core.models.step_mlp import gated, step_mlp
-from sol_core.models.step_plan import StepPlan, plan_step, takes_integers
+from sol_core.models.step_output import StepOutput
+from sol_core.models.step_plan import (
+    StepPlan,
+    plan_step,
+    step_numbers,
+    step_shape,
+    takes_integers,
+)
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 from sol_core.step_clock import Lap, StepClock, no_lap
 
 __all__ = ["FrozenLM", "StepOutput"]
-
-
-@dataclass(frozen=True, slots=True)
-class StepOutput:
-    """What one decode step returns.
-
-    Attributes:
-        hidden: [R, C] fp32, last hidden state after the final norm.
-        logits: [R, V] fp32.
-        attention_concentration: [R, num_layers] fp32, mean over heads of the attention
-            mass outside the best 40 % of pages, by page bounds; None unless observed.
-        mid_hidden: [R, 2, C] fp32, residual stream after the layers with index
-            ``num_layers // 3`` and ``2 · num_layers // 3``; None unless observed.
-    """
-
-    hidden: Tensor
-    logits: Tensor
-    attention_concentration: Tensor | None = None
-    mid_hidden: Tensor | None = None
 
 
 class FrozenLM:
@@ -225,19 +213,36 @@ class FrozenLM:
         if quant_site not in ("mlp_output", "mlp_input"):
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
-        lap = no_lap if clock is None else clock.lap
+        on_gpu = self.device.type == "cuda" or runs_triton(self.weights.embedding)
+        in_buckets = on_gpu or self._graphs is not None
         integers = self.has_integer_mlp and any(takes_integers(a, quant_site) for a in actions)
-        few = cache.num_rows <= FEW_ROWS and not runs_triton(self.weights.embedding)
+        few = cache.num_rows <= FEW_ROWS and not in_buckets
         if few and not integers and self._few_rows and self._few_rows.takes(cache):
+            lap = no_lap if clock is None else clock.lap
             request = StepRequest(actions, quant_site, observe, lap)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
-        weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
+        numbers = step_numbers(self.spec, cache, actions, quant_site)
+        shape = step_shape(
+            self.spec,
+            cache,
+            actions,
+            quant_site,
+            observe=observe,
+            integers=integers,
+            in_buckets=in_buckets,
+        )
+
+        def step(tokens: Tensor, numbers: Tensor, lap: Lap) -> StepOutput:
+            return self._decode(tokens, cache, plan_step(self.spec, shape, numbers), lap)
+
         with step_threads(cache.num_rows, self.weights.head.weight):
-            plan = plan_step(
-                self.spec, cache, actions, quant_site, observe=observe, integers=integers
-            )
-            return self._decode(tokens, cache, plan, weights, lap)
+            if self._graphs is None:
+                output = run_alone(step, tokens, numbers, clock)
+            else:
+                output = self._graphs.run((shape, cache.layout()), step, tokens, numbers, clock)
+        cache.advance(1)
+        return output
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
@@ -245,12 +250,17 @@ class FrozenLM:
         weights = self.batch_weights if hidden.shape[0] >= MANY_ROWS else self.weights
         return weights.head(hidden).float()
 
-    def _decode(
-        self, tokens: Tensor, cache: KVCache, plan: StepPlan, weights: ModelWeights, lap: Lap
-    ) -> StepOutput:
+    @cached_property
+    def _graphs(self) -> StepGraphs | None:
+        """Steps on a CUDA device that are started at once; None where there are none."""
+        return StepGraphs.make(self.device)
+
+    def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:
+        """One step; the cache is written but not advanced."""
+        weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
         angles = {rope: rotary_angles(f, plan.positions) for rope, f in self._frequencies.items()}
         hidden = self._embed(tokens)
-        signals = Signals(self.spec) if plan.observe else None
+        signals = Signals(self.spec) if plan.shape.observe else None
         lap("rest")
         for index, layer in enumerate(weights.layers):
             turned = angles[self.spec.ropes[index]]
@@ -261,7 +271,6 @@ class FrozenLM:
             if signals is not None and outside is not None:
                 signals.add_layer(index, outside, hidden)
             lap("mlp")
-        cache.advance(1)
         hidden = self._norm(hidden, self.weights.final_norm)
         observed = (None, None) if signals is None else signals.stacked()
         lap("rest")
@@ -280,7 +289,7 @@ class FrozenLM:
         """``_decode`` through the few-row kernel."""
         output = few_rows.run(self._embed(tokens).contiguous(), cache, request)
         cache.advance(1)
-        return StepOutput(*output)
+        return output
 
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)
@@ -320,12 +329,16 @@ class FrozenLM:
         """Residual stream after the attention of one decode step [R, C], and what it observed."""
         normed = self._norm(hidden, layer.attention_norm)
         query, key, value = self._project(layer, normed, *angles)
-        cache.write(index, key[:, :, None], value[:, :, None])
-        attention = plan.attention[self.spec.windows[index]]
-        blocks = cache.blocks(index, 1, with_bounds=attention.valid_pages is not None)
+        attention, shape = plan.attention[self.spec.windows[index]], plan.shape
+        if shape.extend is None:
+            cache.write(index, key[:, :, None], value[:, :, None])
+        else:
+            cache.write_at(index, key, value, plan.slots, extend=shape.extend[index])
+        with_bounds = attention.valid_pages is not None
+        blocks = cache.blocks(index, 1, with_bounds=with_bounds, width=shape.own_width)
         query = query * self.spec.attention_scale
         outside = None
-        if plan.observe:
+        if shape.observe:
             mixed, outside = observed_attention(query, blocks, attention, BEST_PAGES)
         else:
             mixed = decode_attention(query, blocks, attention)

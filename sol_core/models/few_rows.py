@@ -26,6 +26,7 @@ from kernels.decode_layer import (
 from sol_core.actions import Action, QuantSite, ceil_fraction
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
+from sol_core.models.step_output import StepOutput
 from sol_core.models.step_plan import pages_kept
 from sol_core.step_clock import Lap, Part, no_lap
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
 
-__all__ = ["FewRowOutput", "FewRowStep", "StepRequest"]
+__all__ = ["FewRowStep", "StepRequest"]
 
 
 class StepRequest(NamedTuple):
@@ -46,15 +47,6 @@ class StepRequest(NamedTuple):
     quant_site: QuantSite
     observe: bool
     lap: Lap
-
-
-class FewRowOutput(NamedTuple):
-    """The fields of ``StepOutput``."""
-
-    hidden: Tensor
-    logits: Tensor
-    attention_concentration: Tensor | None
-    mid_hidden: Tensor | None
 
 
 class FewRowStep:
@@ -98,7 +90,7 @@ class FewRowStep:
         """Whether the kernels can read and write this cache."""
         return cache.dtype in DTYPES
 
-    def run(self, hidden: Tensor, cache: KVCache, request: StepRequest) -> FewRowOutput:
+    def run(self, hidden: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """One step; the cache is written but not advanced.
 
         Args:
@@ -121,9 +113,9 @@ class FewRowStep:
             request.lap(part)
         found = torch.from_numpy(logits)
         if not request.observe:
-            return FewRowOutput(hidden, found, None, None)
+            return StepOutput(hidden, found)
         seen = torch.from_numpy(concentration), torch.from_numpy(middle)
-        return FewRowOutput(hidden, found, *seen)
+        return StepOutput(hidden, found, *seen)
 
     def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
         from kernels.decode_layer.addresses import table_of
@@ -180,7 +172,8 @@ class FewRowStep:
             tasks=kernel_threads(),
         )
         sparse = any(action.keep_fraction < 1 for action in request.actions)
-        places, extend = cache.step_places(with_bounds=request.observe or sparse)
+        extend = cache.take_token(with_bounds=request.observe or sparse)
+        places = cache.places()
         known, table = self._places
         if places != known:
             table = _int64(places)

@@ -76,7 +76,7 @@ def _integer_mlp(
 def _float_mlp(
     layer: LayerWeights, normed: Tensor, plan: StepPlan, activation: Activation
 ) -> Tensor:
-    at_input = plan.quant_site == "mlp_input"
+    at_input = plan.shape.quant_site == "mlp_input"
     if plan.channels_kept is not None:
         fused = fused_gated_mlp(
             normed,

@@ -1,7 +1,12 @@
-"""Turns the rows' actions into the counts and masks that a decode step works with.
+"""Turns the rows' actions into the numbers and masks that a decode step works with.
 
-Planned once per step and shared by all layers; an axis on which every row is dense
-is None, so that the dense step runs exactly the plain model's operations.
+In two halves. On the host a ``StepShape`` says what decides which operations run and how
+large their tensors are, and ``step_numbers`` is all that changes from token to token. On the
+device ``plan_step`` makes positions, masks and budgets from those numbers and reads nothing
+else, so that steps of one shape are the same operations over the same buffers: a CUDA graph.
+
+Planned once per step and shared by all layers. An axis on which every row is dense is None,
+so that a dense step on a CPU runs exactly the plain model's operations.
 """
 
 from __future__ import annotations
@@ -18,7 +23,51 @@ from sol_core.actions import MAX_BITS, Action, QuantSite, ceil_fraction
 from sol_core.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
-__all__ = ["StepPlan", "pages_kept", "plan_step", "takes_integers"]
+__all__ = [
+    "BUCKET_TOKENS",
+    "StepPlan",
+    "StepShape",
+    "pages_kept",
+    "plan_step",
+    "step_numbers",
+    "step_shape",
+    "takes_integers",
+]
+
+# Own tokens are rounded up to a multiple of this where a step must not depend on their number:
+# as many as one program of the attention kernel is given, so no more than one idles.
+BUCKET_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """What decides a step's operations and the sizes of their tensors; hashable.
+
+    Attributes:
+        page_size: tokens per page.
+        own_width, shared_width: tokens of the rows' own memory and of a shared prefix that
+            are looked at; which of them a row sees is masked.
+        masked: per attention window of the model (sorted, None last), whether some row sees
+            fewer tokens than that.
+        sparse, pruned, quantised: whether some row drops pages, channels, bits.
+        observe: the step also returns its signals.
+        quant_site: where activations are quantised.
+        integer_rows: how many rows' MLPs are computed in whole numbers; None without any.
+        extend: per layer, whether page bounds must take the new token in; None where the
+            cache decides that itself, from its lengths on the host.
+    """
+
+    page_size: int
+    own_width: int
+    shared_width: int
+    masked: tuple[bool, ...]
+    sparse: bool
+    pruned: bool
+    quantised: bool
+    observe: bool
+    quant_site: QuantSite
+    integer_rows: int | None
+    extend: tuple[bool, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +75,22 @@ class StepPlan:
     """What each row's action means for this step.
 
     Attributes:
+        shape: of the step.
         positions: [R] int64, position of the new token.
+        slots: [R] int64, where it goes in the row's own memory.
         attention: plan per attention window that occurs in the model.
         channels_kept: [R] int64, or None when every row keeps all.
         bit_widths: [R] int64, or None when no row is quantised.
-        quant_site: where activations are quantised.
-        observe: the step also returns its signals.
         integer_rows: indices [n] int64 of the rows whose MLP is computed in whole numbers,
             and of the others; None when all are computed in floats.
     """
 
+    shape: StepShape
     positions: Tensor
+    slots: Tensor
     attention: dict[int | None, AttentionPlan]
     channels_kept: Tensor | None
     bit_widths: Tensor | None
-    quant_site: QuantSite
-    observe: bool
     integer_rows: tuple[Tensor, Tensor] | None = None
 
 
@@ -55,7 +104,7 @@ def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int
     return -(-ceil_fraction(keep_fraction, visible_tokens) // page_size)
 
 
-def plan_step(
+def step_shape(
     spec: ModelSpec,
     cache: KVCache,
     actions: Sequence[Action],
@@ -63,85 +112,142 @@ def plan_step(
     *,
     observe: bool = False,
     integers: bool = False,
-) -> StepPlan:
-    """Plan one step over the cache's rows, the new token counted as cached.
+    in_buckets: bool = False,
+) -> StepShape:
+    """The shape of a step over the cache's rows, the new token counted as cached.
 
     Args:
         integers: there are int8 weights for the rows that take them.
+        in_buckets: the next token must find the same shape: own tokens in whole buckets, all
+            masked, and the page bounds brought up to date here (see ``KVCache.take_token``).
     """
-    device = cache.device
-    cache.token_slots()  # here, so that the layers copy nothing from the host
-    channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in actions]
-    pruned = any(count < spec.hidden_size for count in channels)
-    quantised = any(action.bit_width < MAX_BITS for action in actions)
-    return StepPlan(
-        positions=torch.tensor(cache.lengths, device=device),
-        attention={
-            window: _plan_attention(cache, actions, window, observe) for window in set(spec.windows)
-        },
-        channels_kept=torch.tensor(channels, device=device) if pruned else None,
-        bit_widths=(
-            torch.tensor([a.bit_width for a in actions], device=device) if quantised else None
+    sparse = any(action.keep_fraction < 1 for action in actions)
+    width = max(cache.own_lengths) + 1
+    if in_buckets:
+        # Bucket and capacity in whole pages, so that the mask needs no padding.
+        bucket = -(-BUCKET_TOKENS // cache.page_size) * cache.page_size
+        width = min(-(-width // bucket) * bucket, cache.capacity)
+    ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
+    longest = max(cache.lengths) + 1
+    return StepShape(
+        page_size=cache.page_size,
+        own_width=width,
+        shared_width=cache.shared_width,
+        masked=tuple(
+            in_buckets or ragged or (window is not None and window < longest)
+            for window in _windows(spec)
         ),
-        quant_site=quant_site,
+        sparse=sparse,
+        pruned=any(_channels(action, spec) < spec.hidden_size for action in actions),
+        quantised=any(action.bit_width < MAX_BITS for action in actions),
         observe=observe,
-        integer_rows=_split_rows(actions, quant_site, device) if integers else None,
+        quant_site=quant_site,
+        integer_rows=sum(takes_integers(a, quant_site) for a in actions) if integers else None,
+        extend=tuple(cache.take_token(with_bounds=sparse or observe)) if in_buckets else None,
     )
 
 
-def _split_rows(
-    actions: Sequence[Action], quant_site: QuantSite, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    mine = [takes_integers(action, quant_site) for action in actions]
-    rows = range(len(actions))
-    return (
-        torch.tensor([row for row in rows if mine[row]], dtype=torch.int64, device=device),
-        torch.tensor([row for row in rows if not mine[row]], dtype=torch.int64, device=device),
+def step_numbers(
+    spec: ModelSpec, cache: KVCache, actions: Sequence[Action], quant_site: QuantSite
+) -> list[list[int]]:
+    """All that tells one step from another of its shape, [N, R]; see ``plan_step``."""
+    lengths = cache.lengths
+    all_pages = cache.capacity + cache.shared_width  # more pages than there are
+    budgets = [
+        [
+            pages_kept(action.keep_fraction, min(length + 1, window or length + 1), cache.page_size)
+            if action.keep_fraction < 1
+            else all_pages
+            for action, length in zip(actions, lengths, strict=True)
+        ]
+        for window in _windows(spec)
+    ]
+    integers_first = sorted(
+        range(len(actions)), key=lambda row: not takes_integers(actions[row], quant_site)
     )
+    return [
+        cache.own_lengths,
+        lengths,
+        [_channels(action, spec) for action in actions],
+        [action.bit_width for action in actions],
+        integers_first,
+        *budgets,
+    ]
+
+
+def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
+    """The plan of a step, on the numbers' device and without a look at the host.
+
+    Args:
+        numbers: [N, R] int64, what ``step_numbers`` returns.
+    """
+    slots, positions, channels, bits, order, *budgets = numbers.unbind()
+    split = None
+    if shape.integer_rows is not None:
+        split = order[: shape.integer_rows], order[shape.integer_rows :]
+    windows = zip(_windows(spec), shape.masked, budgets, strict=True)
+    return StepPlan(
+        shape=shape,
+        positions=positions,
+        slots=slots,
+        attention={
+            window: _plan_attention(shape, masked, slots, positions, window, budget)
+            for window, masked, budget in windows
+        },
+        channels_kept=channels if shape.pruned else None,
+        bit_widths=bits if shape.quantised else None,
+        integer_rows=split,
+    )
+
+
+def _windows(spec: ModelSpec) -> list[int | None]:
+    """The attention windows that occur in a model, the narrowest first."""
+    return sorted(set(spec.windows), key=lambda window: (window is None, window))
+
+
+def _channels(action: Action, spec: ModelSpec) -> int:
+    return ceil_fraction(action.channel_keep_ratio, spec.hidden_size)
 
 
 def _plan_attention(
-    cache: KVCache, actions: Sequence[Action], window: int | None, observe: bool
+    shape: StepShape,
+    masked: bool,
+    slots: Tensor,
+    positions: Tensor,
+    window: int | None,
+    budget: Tensor,
 ) -> AttentionPlan:
-    lengths = [length + 1 for length in cache.lengths]
-    visible = [min(length, window or length) for length in lengths]
-    ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
-    sparse = any(action.keep_fraction < 1 for action in actions)
-    masked = ragged or visible != lengths
-    if not (masked or sparse or observe):
-        return AttentionPlan(cache.page_size)
-    valid = _visible_tokens(cache, lengths, visible)
-    if not (sparse or observe):
-        return AttentionPlan(cache.page_size, valid)
-    padding = -valid.shape[1] % cache.page_size
-    paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, cache.page_size))
+    if not (masked or shape.sparse or shape.observe):
+        return AttentionPlan(shape.page_size)
+    valid = _visible_tokens(shape, slots, positions, window)
+    if not (shape.sparse or shape.observe):
+        return AttentionPlan(shape.page_size, valid)
+    padding = -valid.shape[1] % shape.page_size
+    paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))
     tokens = paged.sum(-1)
-    budgets = [
-        pages_kept(action.keep_fraction, seen, cache.page_size)
-        if action.keep_fraction < 1
-        else cache.capacity + cache.shared_width  # more pages than there are: all
-        for action, seen in zip(actions, visible, strict=True)
-    ]
     return AttentionPlan(
-        cache.page_size,
+        shape.page_size,
         valid if masked else None,
         tokens > 0,
-        torch.tensor(budgets, device=cache.device) if sparse else None,
-        tokens if observe else None,
+        budget if shape.sparse else None,
+        tokens if shape.observe else None,
     )
 
 
-def _visible_tokens(cache: KVCache, lengths: list[int], visible: list[int]) -> Tensor:
+def _visible_tokens(
+    shape: StepShape, slots: Tensor, positions: Tensor, window: int | None
+) -> Tensor:
     """[R, S] bool over the shared block's tokens, then the rows' own."""
-    device = cache.device
-    own = torch.tensor([n + 1 for n in cache.own_lengths], device=device)[:, None]
-    total = torch.tensor(lengths, device=device)[:, None]
-    first_seen = total - torch.tensor(visible, device=device)[:, None]
-    own_slots = torch.arange(max(cache.own_lengths) + 1, device=device)[None]
-    own_seen = (own_slots < own) & (own_slots + (total - own) >= first_seen)
-    if not cache.shared_lengths:
+    own, shared = slots[:, None], (positions - slots)[:, None]
+    own_places = torch.arange(shape.own_width, device=slots.device)[None]
+    own_seen = own_places <= own
+    first_seen = None if window is None else positions[:, None] + 1 - window
+    if first_seen is not None:
+        own_seen &= own_places + shared >= first_seen
+    if not shape.shared_width:
         return own_seen
-    shared = total - own
-    shared_slots = torch.arange(cache.shared_width, device=device)[None]
-    shared_seen = (shared_slots < shared) & (shared_slots >= first_seen)
+    shared_places = torch.arange(shape.shared_width, device=slots.device)[None]
+    shared_seen = shared_places < shared
+    if first_seen is not None:
+        shared_seen &= shared_places >= first_seen
     return torch.cat((shared_seen, own_seen), dim=1)
