@@ -18,6 +18,7 @@ from kernels.log_softmax import log_softmax_and_entropy
 from sol_core.actions import DENSE, Action, QuantSite
 from sol_core.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.cache import KVCache
+from sol_core.devices import from_host
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 from sol_core.step_clock import StepClock
 
@@ -167,7 +168,7 @@ def decode(
             lm.prefill(torch.tensor(episode, device=lm.device).T.contiguous(), prefix)
             cache = prefix.branch(group, room)
             episode = []
-        fed = torch.tensor(tokens, device=lm.device).repeat_interleave(group)
+        fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock(lm.device) if options.timed else None
         chosen_actions = scheduler.next_actions(observer.observe(index, fed, cache))
         actions = _keep_dense(chosen_actions, cache, options.dense_positions)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from sol_core.errors import ConfigError
 
-__all__ = ["DTYPES", "cpu_has_bf16", "pick_device", "pick_dtype"]
+__all__ = ["DTYPES", "cpu_has_bf16", "from_host", "pick_device", "pick_dtype"]
 
 DTYPES = {
     "float32": torch.float32,
@@ -48,6 +52,16 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise ConfigError("dtype float16 needs a CUDA device; use float32 or bfloat16 on a CPU")
     return DTYPES[name]
+
+
+def from_host(numbers: Sequence[Any], device: torch.device) -> Tensor:
+    """Whole numbers (in lists or not) as int64 on a device.
+
+    A GPU copies them from pinned memory in its own time. ``torch.tensor(…, device="cuda")`` would
+    wait until everything that was started before is done.
+    """
+    pinned = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
+    return pinned.to(device, non_blocking=True)
 
 
 def cpu_has_bf16() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +22,11 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from kernels.integer_linear import IntegerMatrix
 from sol_core.models import FrozenLM, spec_from_config
-from sol_core.models.weights import arrange_weights
+from sol_core.models.weights import IntegerMlp, arrange_weights, in_channel_major
 
-__all__ = ["FAMILIES", "Family", "make_pair", "make_tiny_lm"]
+__all__ = ["FAMILIES", "Family", "laid_out_for_cuda", "make_pair", "make_tiny_lm", "moved"]
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -108,3 +110,43 @@ def make_tiny_lm(name: str = "llama-gqa-tied", seed: int = 0) -> FrozenLM:
     """Our decoder over random weights."""
     family = next(family for family in FAMILIES if family.name == name)
     return make_pair(family, seed)[1]
+
+
+def moved(lm: FrozenLM, device: str) -> FrozenLM:
+    """The same model on another device; on "meta" it has shapes but no numbers."""
+    return FrozenLM(lm.spec, _moved(lm.weights, device))
+
+
+def _moved(value: Any, device: str) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_moved(part, device) for part in value)
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        parts = {part.name: _moved(getattr(value, part.name), device) for part in fields}
+        return dataclasses.replace(value, **parts)  # type: ignore[type-var]  # an instance
+    return value
+
+
+def laid_out_for_cuda(lm: FrozenLM) -> FrozenLM:
+    """With the weights as they are laid out when they are loaded for a CUDA device."""
+    layers = tuple(
+        dataclasses.replace(
+            layer,
+            gate_up=in_channel_major(layer.gate_up),
+            down=in_channel_major(layer.down),
+            integer_mlp=_integers_for_cuda(layer.integer_mlp),
+        )
+        for layer in lm.weights.layers
+    )
+    return FrozenLM(lm.spec, dataclasses.replace(lm.weights, layers=layers))
+
+
+def _integers_for_cuda(copies: IntegerMlp | None) -> IntegerMlp | None:
+    if copies is None:
+        return None
+    matrices = (
+        IntegerMatrix(m.numbers.contiguous(), m.scales) for m in (copies.gate_up, copies.down)
+    )
+    return IntegerMlp(*matrices)

@@ -143,6 +143,13 @@ def _kernels_text(result: dict[str, Any]) -> str:
             f"{name:28} {whole[0]:>9} {whole[1]:>6} {whole[2]:>7} {parts[0]:>9} {parts[1]:>12}"
         )
     lines.append("floor -: not a kernel of the estimated step")
+    for kind, count in result["launches"].items():
+        times = result["step_ms"]
+        took = "not measured: no GPU"
+        if times is not None:
+            alone, graph = times[kind]["alone"], times[kind]["graph"]
+            took = f"{alone:.3f} ms, in a CUDA graph {graph:.3f} ms"
+        lines.append(f"{kind} step of one row: {count} launches; {took}")
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,7 @@ from kernels.kv_write import write_tokens
 from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, page_bounds
 from kernels.rms_norm import rms_norm
 from sol_core.actions import Action, ceil_fraction
+from sol_core.benchmarks.gpu_step import count_launches, measure_steps
 from sol_core.errors import ConfigError
 from sol_core.roofline import (
     CARDS,
@@ -72,7 +73,9 @@ def bench_kernels(
     Keys: ``card`` (of the floor), ``device`` (the card here, or null), ``kernels`` (by
     name: registers, spills and shared_bytes, the most over all shipped configurations;
     floor_us, one launch's estimate; measured_us, or null), ``binaries`` (every
-    configuration; empty where Triton is not installed), ``steps`` (estimated step times).
+    configuration; empty where Triton is not installed), ``launches`` (kernels that a whole
+    dense and a whole compressed step start), ``step_ms`` (of each, measured ``alone``, kernel
+    by kernel, and in a ``graph``; or null), ``steps`` (estimated step times).
     """
     shape = MODELS[options.shape]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -81,10 +84,14 @@ def bench_kernels(
     binaries = _binaries()
     action = Action(options.budget, options.budget)
     costs = kernel_costs(shape, action, options.context, page_size=PAGE_SIZE)
+    report("counting a step's launches", 0.7)
+    launches = count_launches(shape, action, options.context)
     measured: dict[str, float] = {}
+    step_ms = None
     if device is not None:
         report(f"measuring on {device}", 0.8)
         measured = _measure(shape, action, options.context)
+        step_ms = measure_steps(shape, action, options.context)
     return {
         "note": "floor_us and steps are estimates from data sheets; measured_us is measured",
         "model": shape.name,
@@ -93,6 +100,8 @@ def bench_kernels(
         "card": card.name,
         "device": device,
         "kernels": _by_kernel(binaries, costs, card, measured),
+        "launches": launches,
+        "step_ms": step_ms,
         "shared_limit": {f"sm_{arch}": limit for arch, limit in SHARED_LIMIT.items()},
         "binaries": [
             {name: getattr(binary, name) for name in Binary.__dataclass_fields__}

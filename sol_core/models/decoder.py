@@ -214,7 +214,7 @@ class FrozenLM:
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
         on_gpu = self.device.type == "cuda" or runs_triton(self.weights.embedding)
-        in_buckets = on_gpu or self._graphs is not None
+        in_buckets = on_gpu or self.graphs is not None
         integers = self.has_integer_mlp and any(takes_integers(a, quant_site) for a in actions)
         few = cache.num_rows <= FEW_ROWS and not in_buckets
         if few and not integers and self._few_rows and self._few_rows.takes(cache):
@@ -237,10 +237,10 @@ class FrozenLM:
             return self._decode(tokens, cache, plan_step(self.spec, shape, numbers), lap)
 
         with step_threads(cache.num_rows, self.weights.head.weight):
-            if self._graphs is None:
+            if self.graphs is None:
                 output = run_alone(step, tokens, numbers, clock)
             else:
-                output = self._graphs.run((shape, cache.layout()), step, tokens, numbers, clock)
+                output = self.graphs.run((shape, cache.layout()), step, tokens, numbers, clock)
         cache.advance(1)
         return output
 
@@ -251,7 +251,7 @@ class FrozenLM:
         return weights.head(hidden).float()
 
     @cached_property
-    def _graphs(self) -> StepGraphs | None:
+    def graphs(self) -> StepGraphs | None:
         """Steps on a CUDA device that are started at once; None where there are none."""
         return StepGraphs.make(self.device)
 

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sol_core.devices import from_host
 from sol_core.errors import ConfigError
 from sol_core.models.step_output import StepOutput
 from sol_core.step_clock import GraphLaps, Lap, StepClock, no_lap
@@ -132,7 +133,7 @@ class StepGraphs:
                 return run_alone(step, tokens, numbers, clock)
             self._graphs.move_to_end(key)
             found.tokens.copy_(tokens)
-            found.numbers.copy_(_from_host(numbers, tokens.device), non_blocking=True)
+            found.numbers.copy_(from_host(numbers, tokens.device))
             found.graph.replay()
             if clock is not None and found.laps is not None:
                 clock.replayed(found.laps)
@@ -158,7 +159,7 @@ class StepGraphs:
     ) -> _Captured | None:
         """A new graph; None, and a line in the log, where the step cannot be captured."""
         fed = tokens.clone()
-        given = _from_host(numbers, tokens.device).to(tokens.device)
+        given = from_host(numbers, tokens.device)
         laps = GraphLaps() if timed else None
         beside = next((other.graph for other in self._graphs.values()), None)
         try:
@@ -178,8 +179,8 @@ def run_alone(
     step: Step, tokens: Tensor, numbers: list[list[int]], clock: StepClock | None = None
 ) -> StepOutput:
     """Run one step without a graph; arguments as ``StepGraphs.run``."""
-    given = _from_host(numbers, tokens.device).to(tokens.device, non_blocking=True)
-    return step(tokens, given, no_lap if clock is None else clock.lap)
+    lap = no_lap if clock is None else clock.lap
+    return step(tokens, from_host(numbers, tokens.device), lap)
 
 
 class _CudaCapture:
@@ -206,11 +207,6 @@ class _CudaCapture:
                 output = step(lap)
         before.wait_stream(self._stream)
         return graph, output
-
-
-def _from_host(numbers: list[list[int]], device: torch.device) -> Tensor:
-    """[N, R] int64 in memory from which a GPU copies without anybody waiting."""
-    return torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
 
 
 def _drop_oldest(entries: OrderedDict[Hashable, Any], most: int) -> None:

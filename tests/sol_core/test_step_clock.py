@@ -16,7 +16,9 @@ from sol_core.decoding import DecodeOptions, decode
 from sol_core.events import PartTimes, TokenEvent
 from sol_core.generation import generate
 from sol_core.models import FrozenLM
+from sol_core.models.step_graph import StepGraphs
 from sol_core.step_clock import Part, StepClock
+from tests.sol_core.tape import tape_capture
 from tests.tiny_language_model import make_language_model
 
 CPU = torch.device("cpu")
@@ -46,8 +48,9 @@ class _Event:
     log: list[str]
     count: int
 
-    def __init__(self, enable_timing: bool) -> None:
+    def __init__(self, enable_timing: bool, external: bool = False) -> None:
         assert enable_timing
+        self.external = external
 
     def record(self) -> None:
         _Event.count += 1
@@ -74,6 +77,39 @@ def test_on_a_gpu_laps_are_events_and_nothing_waits_before_they_are_read(
     assert _Event.log == ["record"] * 4
     assert clock.part_times(20.0) == PartTimes(3.0, 5.0, 7.0, 0.0, 5.0)
     assert _Event.log[4:] == ["wait for 16", "read", "read", "read"]
+
+
+def test_a_graph_keeps_its_laps_and_every_replay_gives_them_to_its_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _Event.log, _Event.count = [], 0
+    monkeypatch.setattr(torch.cuda, "Event", _Event)
+    monkeypatch.setattr(StepClock, "__init__", _as_on_a_gpu(StepClock.__init__))
+    lm, graphs = make_language_model().lm, StepGraphs(tape_capture)
+    lm.graphs = graphs
+    cache = lm.new_cache(1, 8, page_size=4)
+    clocks = []
+    for step in range(4):
+        clocks.append(StepClock(CPU))
+        clocks[-1].lap("policy")
+        lm.decode_step(torch.tensor([3 + step]), cache, clock=clocks[-1])
+    (graph,) = graphs._graphs.values()
+    assert graph.laps is not None
+    assert all(event.external for event in graph.laps.events)  # type: ignore[attr-defined]
+    for clock in clocks:
+        layers = ["attention", "mlp"] * lm.spec.num_layers
+        assert clock._parts == ["policy", "rest", *layers, "rest", "head"]
+        assert clock._events[-1].external == (clock in clocks[2:])  # type: ignore[attr-defined]
+    assert clocks[3]._events[2:] == graph.laps.events
+    lm.decode_step(torch.tensor([9]), cache)
+    assert list(graphs._graphs.values()) == [graph]  # a step without a clock is another graph
+
+
+def _as_on_a_gpu(begin: Any) -> Any:
+    def begin_there(clock: StepClock, device: torch.device) -> None:
+        begin(clock, torch.device("cuda"))
+
+    return begin_there
 
 
 @pytest.mark.parametrize("rows", [1, 5])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Iterator
 
@@ -10,39 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.integer_linear import IntegerMatrix
 from sol_core.actions import DENSE, Action
 from sol_core.models import FrozenLM
 from sol_core.models.integer_mlp import with_integer_mlp
-from sol_core.models.weights import IntegerMlp, in_channel_major
 from tests.kernels.triton_cases import DEVICE, triton_here
-from tests.tiny_models import make_tiny_lm
+from tests.tiny_models import laid_out_for_cuda, make_tiny_lm
 
 # Every axis, dense beside compressed, several ratios in one step.
 ACTIONS = [Action(0.3, 0.5, 6), DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)]
-
-
-def _laid_out_for_cuda(lm: FrozenLM) -> FrozenLM:
-    """On a CUDA device the weights are laid out like this when they are loaded."""
-    layers = tuple(
-        dataclasses.replace(
-            layer,
-            gate_up=in_channel_major(layer.gate_up),
-            down=in_channel_major(layer.down),
-            integer_mlp=_integers_for_cuda(layer.integer_mlp),
-        )
-        for layer in lm.weights.layers
-    )
-    return FrozenLM(lm.spec, dataclasses.replace(lm.weights, layers=layers))
-
-
-def _integers_for_cuda(copies: IntegerMlp | None) -> IntegerMlp | None:
-    if copies is None:
-        return None
-    matrices = (
-        IntegerMatrix(m.numbers.contiguous(), m.scales) for m in (copies.gate_up, copies.down)
-    )
-    return IntegerMlp(*matrices)
 
 
 def _decode(lm: FrozenLM, site: str, steps: int = 2) -> Iterator[Tensor]:
@@ -71,7 +45,7 @@ def _decode(lm: FrozenLM, site: str, steps: int = 2) -> Iterator[Tensor]:
 def test_decoding_through_triton_equals_the_references(
     family: str, site: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lm = _laid_out_for_cuda(make_tiny_lm(family))
+    lm = laid_out_for_cuda(make_tiny_lm(family))
     expected = list(_decode(lm, site))
     with triton_here(), caplog.at_level(logging.WARNING):
         found = list(_decode(lm, site))
@@ -84,10 +58,10 @@ def test_decoding_through_triton_equals_the_references(
 def test_int8_weights_go_through_triton_to_the_same_logits(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    lm = _laid_out_for_cuda(make_tiny_lm("llama3-rope"))
+    lm = laid_out_for_cuda(make_tiny_lm("llama3-rope"))
     lm = FrozenLM(lm.spec, with_integer_mlp(lm.weights))
     expected = list(_decode(lm, "mlp_input"))
-    lm = _laid_out_for_cuda(lm)
+    lm = laid_out_for_cuda(lm)
     with triton_here(), caplog.at_level(logging.WARNING):
         found = list(_decode(lm, "mlp_input"))
     assert caplog.text == ""
@@ -99,7 +73,7 @@ def test_int8_weights_go_through_triton_to_the_same_logits(
 def test_a_step_uses_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     from kernels.triton_support import recorded_launches
 
-    lm = _laid_out_for_cuda(make_tiny_lm("llama3-rope"))
+    lm = laid_out_for_cuda(make_tiny_lm("llama3-rope"))
     cache = lm.new_cache(2, 24, page_size=4)
     lm.prefill(torch.arange(3, 29).reshape(2, 13), cache)
     with recorded_launches() as record:
