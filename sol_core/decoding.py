@@ -73,7 +73,7 @@ class DecodeStep:
         cached_tokens: per row, tokens attended over, this step's input included.
         refreshed_tokens: tokens replayed densely before this step; 0 without a refresh.
         started: ``time.perf_counter()`` before the step (and its refresh) began.
-        clock: the laps of the step; None unless timed.
+        clock: the laps of the step, to be read before the next one; None unless timed.
     """
 
     index: int

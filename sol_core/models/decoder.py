@@ -222,16 +222,11 @@ class FrozenLM:
             request = StepRequest(actions, quant_site, observe, lap)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
-        numbers = step_numbers(self.spec, cache, actions, quant_site)
         shape = step_shape(
-            self.spec,
-            cache,
-            actions,
-            quant_site,
-            observe=observe,
-            integers=integers,
-            in_buckets=in_buckets,
-        )
+            self.spec, cache, actions, quant_site,
+            observe=observe, integers=integers, in_buckets=in_buckets,
+        )  # fmt: skip
+        numbers = step_numbers(self.spec, cache, actions, quant_site)
 
         def step(tokens: Tensor, numbers: Tensor, lap: Lap) -> StepOutput:
             return self._decode(tokens, cache, plan_step(self.spec, shape, numbers), lap)
@@ -252,7 +247,7 @@ class FrozenLM:
 
     @cached_property
     def graphs(self) -> StepGraphs | None:
-        """Steps on a CUDA device that are started at once; None where there are none."""
+        """Steps that are started at once, on a CUDA device; None, and every step runs alone."""
         return StepGraphs.make(self.device)
 
     def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:

@@ -124,10 +124,12 @@ class StepGraphs:
             tokens: [R] int64 on the model's device.
             numbers: [N, R], see ``step_numbers``.
         """
+        if _on_other_stream(tokens.device):
+            return run_alone(step, tokens, numbers, clock)
         key = (key, clock is not None)
         with self._lock:
             found = self._graphs.get(key)
-            if found is None and self._is_due(key, tokens.device):
+            if found is None and self._is_due(key):
                 found = self._captured(key, step, tokens, numbers, clock is not None)
             if found is None:
                 return run_alone(step, tokens, numbers, clock)
@@ -139,13 +141,9 @@ class StepGraphs:
                 clock.replayed(found.laps)
             return found.output.clone()
 
-    def _is_due(self, key: Hashable, device: torch.device) -> bool:
-        """Whether so many steps of this key ran one by one that it is worth a graph."""
-        # Graphs share memory, so they must run one after another: on one stream.
-        elsewhere = device.type == "cuda" and (
-            torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
-        )
-        if self._failed or elsewhere:
+    def _is_due(self, key: Hashable) -> bool:
+        """Whether so many steps of this key ran alone that it is worth a graph."""
+        if self._failed:
             return False
         seen = self._seen.pop(key, 0)
         if seen == STEPS_BEFORE_CAPTURE:
@@ -207,6 +205,14 @@ class _CudaCapture:
                 output = step(lap)
         before.wait_stream(self._stream)
         return graph, output
+
+
+def _on_other_stream(device: torch.device) -> bool:
+    """Whether work would go to a stream of the caller's: graphs share memory, so they must run
+    one after another on one stream, the default one."""
+    return device.type == "cuda" and (
+        torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
+    )
 
 
 def _drop_oldest(entries: OrderedDict[Hashable, Any], most: int) -> None:

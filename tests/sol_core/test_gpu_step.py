@@ -13,6 +13,7 @@ from app.commands.bench import _kernels_text
 from sol_core.actions import DENSE, Action
 from sol_core.benchmarks import gpu_step
 from sol_core.roofline import ModelShape
+from sol_core.step_clock import no_lap
 
 TINY = ModelShape("tiny", 40, 64, 96, 3, 4, 2, 16)
 HALF = Action(0.5, 0.5)
@@ -32,24 +33,19 @@ def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one()
 
 
 def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[Any] = []
-    model = gpu_step._random_model
-
-    def on_cpu(shape: ModelShape, positions: int, device: str, dtype: torch.dtype) -> Any:
-        assert (device, dtype) == ("cuda", torch.bfloat16)
-        lm = model(shape, positions, "cpu", torch.float32)
-        lm.graphs = SimpleNamespace(run=lambda *call: (ran.append("graph"), run(*call))[1])  # type: ignore[assignment]  # a stand-in
-        return lm
+    ran: list[str] = []
 
     def run(key: Any, step: Any, tokens: Any, numbers: Any, clock: Any) -> Any:
-        return step(tokens, torch.tensor(numbers), lambda part: None)
+        ran.append("graph")
+        return step(tokens, torch.tensor(numbers), no_lap)
 
     def decoding(shape: ModelShape, context: int, device: str, dtype: torch.dtype) -> Any:
-        lm = on_cpu(shape, context + 72, device, dtype)
-        cache = lm.new_cache(1, context + 72)
-        cache.advance(context)
+        assert (device, dtype) == ("cuda", torch.bfloat16)
+        lm, cache = made(shape, context, "cpu", torch.float32)
+        lm.graphs = SimpleNamespace(run=run)  # type: ignore[assignment]  # a stand-in
         return lm, cache
 
+    made = gpu_step._decoding
     monkeypatch.setattr(gpu_step, "_decoding", decoding)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     times = gpu_step.measure_steps(TINY, HALF, 24)

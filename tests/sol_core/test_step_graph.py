@@ -153,8 +153,11 @@ def test_ragged_rows_behind_shared_prefixes_with_an_action_each(
 @pytest.mark.parametrize(
     ("family", "site"), [("llama3-rope", "mlp_output"), ("gemma3", "mlp_input")]
 )
-def test_triton_kernels_in_a_graph(family: str, site: QuantSite) -> None:
+def test_triton_kernels_in_a_graph(
+    family: str, site: QuantSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Dense without page bounds, then an action for each row, with them."""
+    monkeypatch.setattr(step_plan, "BUCKET_TOKENS", 16)
     actions = [MIXED, MIXED[::-1], [FULL] * 4]
     calls = [Call([DENSE] * 4, site)] * 3
     calls += [Call(actions[step % 3], site, observe=True) for step in range(4)]
@@ -170,6 +173,25 @@ def test_dense_and_compressed_steps_take_turns(new_cache: Callable[[FrozenLM], K
     calls = [Call(DENSE)] * 4 + varied + [Call(DENSE)] * 8 + varied
     graphs = _compare(_model("gemma3"), new_cache, calls)
     assert {_shape(key).sparse for key in graphs._graphs} == {False, True}
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="on a GPU every step is in buckets")
+@pytest.mark.parametrize("family", ["llama3-rope", "mistral-window", "gemma3"])
+@pytest.mark.parametrize("new_cache", [_one_row, _ragged_rows])
+def test_steps_in_buckets_are_those_of_exact_lengths(
+    family: str, new_cache: Callable[[FrozenLM], KVCache]
+) -> None:
+    lm = _model(family)
+    _, in_buckets = _twins(lm, _new_graphs())
+    rows = new_cache(lm).num_rows
+    calls = [Call(DENSE)] * 5 + [Call(MIXED[:rows], observe=True)] * 5
+    found, expected = (_run(each, new_cache(each), calls) for each in (in_buckets, lm))
+    for mine, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine.logits, right.logits, rtol=2e-4, atol=2e-4)
+        if right.attention_concentration is not None:
+            torch.testing.assert_close(
+                mine.attention_concentration, right.attention_concentration, rtol=2e-4, atol=2e-4
+            )
 
 
 def test_bounds_that_a_prefill_left_behind_are_made_current_outside_the_graph() -> None:
