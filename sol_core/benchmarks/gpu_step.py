@@ -136,9 +136,7 @@ def _random_model(
 class _TorchKernels(TorchDispatchMode):
     """Counts torch's own operations that compute or copy: no views, no allocations."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
+    count: int = 0
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
