@@ -68,8 +68,8 @@ def _count(shape: ModelShape, action: Action, context: int) -> int:
         # In fp16, whose products a CPU leaves to torch as a GPU does those of bf16.
         lm, cache = _decoding(shape, context, "cpu", torch.float16)
         _step(lm, cache, action)  # makes the page bounds, once
-        before = len(record)
-        with _TorchKernels() as torch_kernels:
+        before, torch_kernels = len(record), _TorchKernels()
+        with torch_kernels:
             _step(lm, cache, action)
         return len(record) - before + torch_kernels.count
 
@@ -136,7 +136,9 @@ def _random_model(
 class _TorchKernels(TorchDispatchMode):
     """Counts torch's own operations that compute or copy: no views, no allocations."""
 
-    count: int = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's has no annotations
+        self.count = 0
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None

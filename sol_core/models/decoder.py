@@ -213,29 +213,15 @@ class FrozenLM:
         if quant_site not in ("mlp_output", "mlp_input"):
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
-        on_gpu = self.device.type == "cuda" or runs_triton(self.weights.embedding)
-        in_buckets = on_gpu or self.graphs is not None
+        lap = no_lap if clock is None else clock.lap
+        request = StepRequest(actions, quant_site, observe, lap)
         integers = self.has_integer_mlp and any(takes_integers(a, quant_site) for a in actions)
-        few = cache.num_rows <= FEW_ROWS and not in_buckets
+        few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and not integers and self._few_rows and self._few_rows.takes(cache):
-            lap = no_lap if clock is None else clock.lap
-            request = StepRequest(actions, quant_site, observe, lap)
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
-        shape = step_shape(
-            self.spec, cache, actions, quant_site,
-            observe=observe, integers=integers, in_buckets=in_buckets,
-        )  # fmt: skip
-        numbers = step_numbers(self.spec, cache, actions, quant_site)
-
-        def step(tokens: Tensor, numbers: Tensor, lap: Lap) -> StepOutput:
-            return self._decode(tokens, cache, plan_step(self.spec, shape, numbers), lap)
-
         with step_threads(cache.num_rows, self.weights.head.weight):
-            if self.graphs is None:
-                output = run_alone(step, tokens, numbers, clock)
-            else:
-                output = self.graphs.run((shape, cache.layout()), step, tokens, numbers, clock)
+            output = self._decode_planned(tokens, cache, request, clock, integers=integers)
         cache.advance(1)
         return output
 
@@ -249,6 +235,36 @@ class FrozenLM:
     def graphs(self) -> StepGraphs | None:
         """Steps that are started at once, on a CUDA device; None, and every step runs alone."""
         return StepGraphs.make(self.device)
+
+    @property
+    def _in_buckets(self) -> bool:
+        """Whether steps must be alike whatever their lengths, as they are on a GPU."""
+        on_gpu = self.device.type == "cuda" or runs_triton(self.weights.embedding)
+        return on_gpu or self.graphs is not None
+
+    def _decode_planned(
+        self,
+        tokens: Tensor,
+        cache: KVCache,
+        request: StepRequest,
+        clock: StepClock | None,
+        *,
+        integers: bool,
+    ) -> StepOutput:
+        """``_decode`` by a plan that is made on the device; in a graph where there are some."""
+        spec, actions, site = self.spec, request.actions, request.quant_site
+        observe, in_buckets = request.observe, self._in_buckets
+        shape = step_shape(
+            spec, cache, actions, site, observe=observe, integers=integers, in_buckets=in_buckets
+        )
+        numbers = step_numbers(spec, cache, actions, site)
+
+        def step(tokens: Tensor, numbers: Tensor, lap: Lap) -> StepOutput:
+            return self._decode(tokens, cache, plan_step(spec, shape, numbers), lap)
+
+        if self.graphs is None:
+            return run_alone(step, tokens, numbers, clock)
+        return self.graphs.run((shape, cache.layout()), step, tokens, numbers, clock)
 
     def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:
         """One step; the cache is written but not advanced."""
