@@ -69,7 +69,7 @@ class _Captured:
     """A graph with the memory that it reads and writes.
 
     Attributes:
-        tokens: [R] int64; numbers: [N, R] int64; set before a replay.
+        tokens: [R] int64; numbers: [N, …] int64; set before a replay.
         output: set by a replay, overwritten by the next one.
         laps: of a step with a clock.
     """
@@ -122,7 +122,7 @@ class StepGraphs:
             step: of tokens, numbers and a lap; what it starts must depend on nothing else,
                 and running it twice must be the same as running it once.
             tokens: [R] int64 on the model's device.
-            numbers: [N, R], see ``step_numbers``.
+            numbers: see ``step_numbers``.
         """
         if _on_other_stream(tokens.device):
             return run_alone(step, tokens, numbers, clock)

@@ -44,6 +44,7 @@ class StepShape:
     """What decides a step's operations and the sizes of their tensors; hashable.
 
     Attributes:
+        num_rows: R.
         page_size: tokens per page.
         own_width, shared_width: tokens of the rows' own memory and of a shared prefix that
             are looked at; which of them a row sees is masked.
@@ -57,6 +58,7 @@ class StepShape:
             cache decides that itself, from its lengths on the host.
     """
 
+    num_rows: int
     page_size: int
     own_width: int
     shared_width: int
@@ -130,6 +132,7 @@ def step_shape(
     ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
     longest = max(cache.lengths) + 1
     return StepShape(
+        num_rows=cache.num_rows,
         page_size=cache.page_size,
         own_width=width,
         shared_width=cache.shared_width,
@@ -150,7 +153,11 @@ def step_shape(
 def step_numbers(
     spec: ModelSpec, cache: KVCache, actions: Sequence[Action], quant_site: QuantSite
 ) -> list[list[int]]:
-    """All that tells one step from another of its shape, [N, R]; see ``plan_step``."""
+    """All that tells one step from another of its shape, N lines of R; see ``plan_step``.
+
+    Lines of an odd R end with a 0: every line then starts at 16 bytes, as a tensor of its own
+    does, and Triton compiles no other variant of the kernels.
+    """
     lengths = cache.lengths
     all_pages = cache.capacity + cache.shared_width  # more pages than there are
     budgets = [
@@ -165,7 +172,7 @@ def step_numbers(
     integers_first = sorted(
         range(len(actions)), key=lambda row: not takes_integers(actions[row], quant_site)
     )
-    return [
+    lines = [
         cache.own_lengths,
         lengths,
         [_channels(action, spec) for action in actions],
@@ -173,15 +180,16 @@ def step_numbers(
         integers_first,
         *budgets,
     ]
+    return [line + [0] * (len(line) % 2) for line in lines]
 
 
 def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
     """The plan of a step, on the numbers' device and without a look at the host.
 
     Args:
-        numbers: [N, R] int64, what ``step_numbers`` returns.
+        numbers: [N, R or R + 1] int64, what ``step_numbers`` returns.
     """
-    slots, positions, channels, bits, order, *budgets = numbers.unbind()
+    slots, positions, channels, bits, order, *budgets = numbers[:, : shape.num_rows].unbind()
     split = None
     if shape.integer_rows is not None:
         split = order[: shape.integer_rows], order[shape.integer_rows :]

@@ -175,6 +175,20 @@ def test_dense_and_compressed_steps_take_turns(new_cache: Callable[[FrozenLM], K
     assert {_shape(key).sparse for key in graphs._graphs} == {False, True}
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_every_array_of_a_plan_is_aligned_as_kernels_are_compiled_for(rows: int) -> None:
+    lm = _model()
+    cache = lm.new_cache(rows, 8, page_size=4)
+    shape = step_plan.step_shape(lm.spec, cache, [FULL] * rows, in_buckets=True)
+    numbers = step_plan.step_numbers(lm.spec, cache, [FULL] * rows, "mlp_output")
+    plan = step_plan.plan_step(lm.spec, shape, torch.tensor(numbers, device=DEVICE))
+    kept = [attention.pages_kept for attention in plan.attention.values()]
+    for array in (plan.slots, plan.positions, plan.channels_kept, plan.bit_widths, *kept):
+        assert array is not None
+        assert array.shape == (rows,)
+        assert array.data_ptr() % 16 == 0
+
+
 @pytest.mark.skipif(DEVICE == "cuda", reason="on a GPU every step is in buckets")
 @pytest.mark.parametrize("family", ["llama3-rope", "mistral-window", "gemma3"])
 @pytest.mark.parametrize("new_cache", [_one_row, _ragged_rows])
