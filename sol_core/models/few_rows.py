@@ -63,6 +63,7 @@ class FewRowStep:
         self._windows = list(dict.fromkeys(spec.windows))
         ropes = list(dict.fromkeys(spec.ropes))
         self._angles = RotaryTable(ropes, spec.head_size)
+        self._scale = np.float32(spec.attention_scale)
         self._vocab_size = weights.head.weight.shape[1]
         self._table = self._model_table(weights, [ropes.index(rope) for rope in spec.ropes])
         self._places: tuple[Any, Any] = (None, None)  # a cache's as a list, and as an array
@@ -97,10 +98,7 @@ class FewRowStep:
             hidden: [R, C] fp32, contiguous, embedded tokens; becomes the last hidden state.
         """
         spec, num_rows = self._spec, hidden.shape[0]
-        rows, memory = self._plan(cache, request)
-        channels = [ceil_fraction(a.channel_keep_ratio, spec.hidden_size) for a in request.actions]
-        kept = _int64([channels, [action.bit_width for action in request.actions]])
-        mlp = (kept[0], kept[1], request.quant_site == "mlp_input")
+        rows, mlp, memory = self._plan(cache, request)
         middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
         logits = np.empty((num_rows, self._vocab_size), np.float32)
         streams = (hidden.numpy(), middle, logits)
@@ -137,40 +135,45 @@ class FewRowStep:
             middle=_int64([spec.num_layers // 3, 2 * spec.num_layers // 3]),
         )
 
-    def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, CacheTable]:
-        """What each row may read, per window of the model, and where it is."""
+    def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, Any, CacheTable]:
+        """What each row may read, per window of the model, its MLP, and where the cache is."""
         from kernels.decode_layer.attention import StepRows
         from kernels.decode_layer.step import CacheTable
 
-        lengths = [length + 1 for length in cache.lengths]
+        own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
         all_pages = cache.capacity + cache.shared_width + 1  # more pages than there are
-        visible = [
-            [min(length, window or length) for length in lengths] for window in self._windows
-        ]
-        budgets = [
-            [
-                pages_kept(action.keep_fraction, tokens, cache.page_size)
-                if action.keep_fraction < 1
-                else all_pages
-                for action, tokens in zip(request.actions, seen, strict=True)
-            ]
-            for seen in visible
-        ]
-        first_seen = _int64(lengths) - _int64(visible)
-        lines = _int64([cache.row_sources(), cache.lengths, cache.own_lengths])
+        first_seen, budgets = [], []
+        for window in self._windows:
+            visible = [min(length + 1, window or length + 1) for length in lengths]
+            first_seen.append([n + 1 - seen for n, seen in zip(lengths, visible, strict=True)])
+            budgets.append(
+                [
+                    pages_kept(action.keep_fraction, seen, cache.page_size)
+                    if action.keep_fraction < 1
+                    else all_pages
+                    for action, seen in zip(actions, visible, strict=True)
+                ]
+            )
+        channels = [ceil_fraction(a.channel_keep_ratio, self._spec.hidden_size) for a in actions]
+        shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
+        # One array: making one takes longer than reading all of it.
+        alone = [cache.row_sources(), shared, own, channels, [a.bit_width for a in actions]]
+        numbers = _int64(alone + first_seen + budgets)
+        middle = len(alone) + len(first_seen)
         rows = StepRows(
-            sources=lines[0],
-            shared_tokens=lines[1] - lines[2],
-            own_tokens=lines[2],
-            first_seen=first_seen,
-            pages_kept=_int64(budgets),
+            sources=numbers[0],
+            shared_tokens=numbers[1],
+            own_tokens=numbers[2],
+            first_seen=numbers[len(alone) : middle],
+            pages_kept=numbers[middle:],
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
-            scale=np.float32(self._spec.attention_scale),
+            scale=self._scale,
             extend_bounds=False,
             best_share=BEST_PAGES if request.observe else 0.0,
             tasks=kernel_threads(),
         )
+        mlp = (numbers[3], numbers[4], request.quant_site == "mlp_input")
         sparse = any(action.keep_fraction < 1 for action in request.actions)
         extend = cache.take_token(with_bounds=request.observe or sparse)
         places = cache.places()
@@ -178,7 +181,7 @@ class FewRowStep:
         if places != known:
             table = _int64(places)
             self._places = places, table
-        return rows, CacheTable(table, _ONE[cache.dtype], np.array(extend), cache.sizes())
+        return rows, mlp, CacheTable(table, _ONE[cache.dtype], np.array(extend), cache.sizes())
 
 
 _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
