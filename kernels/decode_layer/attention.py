@@ -12,21 +12,14 @@ import numba
 import numpy as np
 
 from kernels.decode_layer.group_attention import attend_parts, merge, parts_for
-from kernels.decode_layer.page_choice import (
-    ask_for_bounds,
-    choose_pages,
-    mass_outside,
-    score_pages,
-)
+from kernels.decode_layer.page_search import find_pages
 from kernels.decode_layer.products import product
 from kernels.numba_helpers import narrow, widen
 from kernels.numba_rows import norm_row
-from kernels.vector_rows import ROWS_AT_ONCE
 
 __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
-_ALONE = 1024  # scores that one thread finds sooner than two wake up
 
 
 class AttentionWeights(NamedTuple):
@@ -167,124 +160,6 @@ def _add_update(hidden, update, weights):
             hidden[row, channel] += update[row, channel]
 
 
-@_helper
-def _signed(query):
-    """The positive and the negative part of [R, H, D], in one array."""
-    signed = np.empty((2, *query.shape), np.float32)
-    flat, parts = query.reshape(query.size), signed.reshape(2, query.size)
-    for i in range(flat.shape[0]):
-        parts[0, i] = max(flat[i], np.float32(0.0))
-        parts[1, i] = min(flat[i], np.float32(0.0))
-    return signed
-
-
-@_helper
-def _stretch(pair, block, task, rows, capacities):
-    """The pages of a row and key-value head in a block that a thread scores: the line of the
-    first, how many, and how many seen pages are before them.
-
-    Args:
-        pair: row · Hkv + head.
-        block: 0 for the shared one, 1 for the row's own.
-        task: the thread's number, and how many threads there are.
-        rows: shared and own tokens, first one seen and source [R], page size, Hkv.
-        capacities: pages per sequence of the shared block and of the own one.
-    """
-    all_shared, all_own, all_first, sources, page_size, num_kv_heads = rows
-    row, group = pair // num_kv_heads, pair % num_kv_heads
-    before = all_shared[row] // page_size
-    first = all_first[row] // page_size
-    last = (all_shared[row] + all_own[row] + page_size) // page_size
-    begin = first + (last - first) * task[0] // task[1]
-    end = first + (last - first) * (task[0] + 1) // task[1]
-    middle = min(max(before, begin), end)
-    if block == 0:
-        line = (sources[row] * num_kv_heads + group) * capacities[0] + begin
-        return line, middle - begin, begin - first
-    return pair * capacities[1] + middle - before, end - middle, middle - first
-
-
-@_helper
-def _score_share(task, signed, bounds, rows, capacities, scores):
-    """The pages that one thread scores: a stretch of every row's and head's, in one stream."""
-    num_rows, num_heads, _ = scores.shape
-    num_kv_heads = rows[5]
-    per_group, pairs = num_heads // num_kv_heads, num_rows * num_kv_heads
-    few = np.empty((per_group, ROWS_AT_ONCE), np.float32)
-    for block in range(2):
-        highest, lowest = bounds[2 * block], bounds[2 * block + 1]
-        line, count, place = _stretch(0, block, task, rows, capacities)
-        ask_for_bounds(highest, lowest, (line, count))
-        for pair in range(pairs):
-            following = (0, 0, 0)
-            if pair + 1 < pairs:
-                following = _stretch(pair + 1, block, task, rows, capacities)
-            row, low = pair // num_kv_heads, pair % num_kv_heads * per_group
-            mine = (signed[0, row, low : low + per_group], signed[1, row, low : low + per_group])
-            found = scores[row, low : low + per_group, place : place + count]
-            score_pages(mine, highest, lowest, (line, count), following[:2], found, few)
-            line, count, place = following
-
-
-@_helper
-def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
-    """The rows' heads whose pages one thread chooses; arguments as of ``_choose_pages``.
-
-    Args:
-        numbers: shared and own tokens, first one seen and pages kept [R].
-        sizes: page size and best share.
-    """
-    all_shared, all_own, all_first, all_kept = numbers
-    page_size, share = sizes
-    num_rows, num_heads, _ = scores.shape
-    for job in range(task, num_rows * num_heads, tasks):
-        row, head = job // num_heads, job % num_heads
-        total = all_shared[row] + all_own[row] + 1
-        pages = (total + page_size - 1) // page_size - all_first[row] // page_size
-        some = scores[row, head, :pages]
-        if all_kept[row] < pages:
-            choose_pages(some, all_kept[row], chosen[row, head, :pages])
-        if share > 0:
-            outside[row, head] = mass_outside(some, all_first[row], total, page_size, share)
-
-
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def _choose_pages(query, blocks, rows, scores, chosen, outside):
-    """Score every row's pages for each head, and choose.
-
-    Args:
-        query: [R, H, D] float32.
-        scores: [R, H, P] float32, from the first page seen; scratch.
-        chosen: [R, H, P] uint8, overwritten for rows that do not keep all pages: whether the
-            head reads the page.
-        outside: [R, H] float32, overwritten with the mass outside the best pages if
-            ``rows.best_share`` is above 0.
-    """
-    own, shared = blocks
-    num_kv_heads, page_size, tasks = rows.num_kv_heads, rows.page_size, rows.tasks
-    all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
-    all_first, all_kept, share = rows.first_seen, rows.pages_kept, rows.best_share
-    shared_max, shared_min = shared.page_max, shared.page_min
-    own_max, own_min = own.page_max, own.page_min
-    shared_pages, own_pages = shared.page_capacity, own.page_capacity
-    signed = _signed(query)
-    if scores.size <= _ALONE:
-        bounds = (shared_max, shared_min, own_max, own_min)
-        places = (all_shared, all_own, all_first, sources, page_size, num_kv_heads)
-        _score_share((0, 1), signed, bounds, places, (shared_pages, own_pages), scores)
-        numbers = (all_shared, all_own, all_first, all_kept)
-        _choose_share(0, 1, scores, numbers, (page_size, share), chosen, outside)
-        return
-    # Loops on all threads take arrays and numbers, no tuples.
-    for task in numba.prange(tasks):
-        bounds = (shared_max, shared_min, own_max, own_min)
-        places = (all_shared, all_own, all_first, sources, page_size, num_kv_heads)
-        _score_share((task, tasks), signed, bounds, places, (shared_pages, own_pages), scores)
-    for task in numba.prange(tasks):
-        numbers = (all_shared, all_own, all_first, all_kept)
-        _choose_share(task, tasks, scores, numbers, (page_size, share), chosen, outside)
-
-
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def attention_rows(hidden, weights, blocks, rows, angles, concentration):
     """Add the attention of one decode step to the residual stream, and write the cache.
@@ -323,7 +198,7 @@ def attention_rows(hidden, weights, blocks, rows, angles, concentration):
     if sparse or rows.best_share > 0:
         scores = np.empty((num_rows, num_heads, most), np.float32)
         outside = np.zeros((num_rows, num_heads), np.float32)
-        _choose_pages(query, blocks, rows, scores, chosen, outside)
+        find_pages(query, blocks, rows, scores, chosen, outside)
         if rows.best_share > 0:
             for row in range(num_rows):
                 concentration[row] = outside[row].sum() / np.float32(num_heads)

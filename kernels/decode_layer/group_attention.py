@@ -196,7 +196,7 @@ def attend_parts(query, blocks, rows, chosen, partial):
     """``_attend`` of every row, key-value head, part and block.
 
     Args:
-        chosen: [R, H, P] uint8, see ``_choose_pages``; for rows that do not keep all pages.
+        chosen: [R, H, P] uint8, see ``find_pages``; for rows that do not keep all pages.
         partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, overwritten, but
             for tops and sums where the total is 0; part n's shared tokens are at 2 n, its own
             ones at 2 n + 1.

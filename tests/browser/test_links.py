@@ -184,12 +184,13 @@ def test_a_challenge_with_what_is_painted_and_a_pair_with_its_colour(
     part.get_by_role("button", name="Generate both").click()
     note = part.locator(".sol-pair-parted")
     expect(note).to_have_text(re.compile("First diff|wrote the same"), timeout=WARM_UP_MS)
+    found = note.inner_text()  # before the colours are asked for, which the note says meanwhile
     part.locator(".sol-pair .sol-legend").get_by_role("radio", name="Surprisal").check(force=True)
     link = part.locator(".sol-pair .sol-chip", has_text="link")
     for visitor in everywhere(server, visit, anna, link):
         pair = visitor.page.locator(".sol-compare .sol-pair")
         checked(pair, "Surprisal")
-        expect(pair.locator(".sol-pair-parted")).to_have_text(note.inner_text())
+        expect(pair.locator(".sol-pair-parted")).to_have_text(found)
 
 
 def test_what_a_tab_shows_unasked_is_named_and_stays_when_something_newer_comes(
