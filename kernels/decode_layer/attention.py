@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from kernels.decode_layer.group_attention import attend_parts, merge, parts_for
+from kernels.decode_layer.page_choice import seen_pages
 from kernels.decode_layer.page_search import find_pages
 from kernels.decode_layer.products import product
 from kernels.numba_helpers import narrow, widen
@@ -190,9 +191,9 @@ def attention_rows(hidden, weights, blocks, rows, angles, concentration):
     query = np.ascontiguousarray(heads[:, :num_heads])
     most, sparse = 0, False
     for row in range(num_rows):
-        total = rows.shared_tokens[row] + rows.own_tokens[row] + 1
-        pages = (total + rows.page_size - 1) // rows.page_size
-        pages -= rows.first_seen[row] // rows.page_size
+        shared_tokens, own_tokens = rows.shared_tokens[row], rows.own_tokens[row]
+        first, last = seen_pages(shared_tokens, own_tokens, rows.first_seen[row], rows.page_size)
+        pages = last - first
         most, sparse = max(most, pages), sparse or rows.pages_kept[row] < pages
     chosen = np.empty((num_rows, num_heads, most), np.uint8)
     if sparse or rows.best_share > 0:

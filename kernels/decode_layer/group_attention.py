@@ -11,7 +11,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.decode_layer.page_choice import LEAST, largest, weigh
+from kernels.decode_layer.page_choice import LEAST, largest, pages_of_part, seen_pages, weigh
 from kernels.numba_helpers import exp_nonpositive
 from kernels.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
 
@@ -131,11 +131,12 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     row, group = pair // num_kv_heads, pair % num_kv_heads
     per_group = chosen.shape[1] // num_kv_heads
     total = all_shared[row] + all_own[row] + 1
-    first, last = all_first[row] // page_size, (total + page_size - 1) // page_size
+    first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
     parts = parts_for(last - first, page_size)
-    begin = first + (last - first) * min(part, parts) // parts
-    end = first + (last - first) * min(part + 1, parts) // parts
-    middle = min(max(all_shared[row] // page_size, begin), end)
+    if part >= parts:  # another row has more
+        return row, group, part, 0
+    shared_pages = all_shared[row] // page_size
+    begin, middle, end = pages_of_part((first, last), part, parts, shared_pages)
     line = (sources[row] * num_kv_heads + group) * shared_capacity
     pages = (begin, middle, first)
     if block == 1:

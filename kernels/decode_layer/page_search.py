@@ -13,7 +13,9 @@ from kernels.decode_layer.page_choice import (
     ask_for_bounds,
     choose_pages,
     mass_outside,
+    pages_of_part,
     score_pages,
+    seen_pages,
 )
 from kernels.vector_rows import ROWS_AT_ONCE
 
@@ -49,11 +51,8 @@ def _stretch(pair, block, task, rows, capacities):
     all_shared, all_own, all_first, sources, page_size, num_kv_heads = rows
     row, group = pair // num_kv_heads, pair % num_kv_heads
     before = all_shared[row] // page_size
-    first = all_first[row] // page_size
-    last = (all_shared[row] + all_own[row] + page_size) // page_size
-    begin = first + (last - first) * task[0] // task[1]
-    end = first + (last - first) * (task[0] + 1) // task[1]
-    middle = min(max(before, begin), end)
+    first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
+    begin, middle, end = pages_of_part((first, last), task[0], task[1], before)
     if block == 0:
         line = (sources[row] * num_kv_heads + group) * capacities[0] + begin
         return line, middle - begin, begin - first
@@ -96,7 +95,8 @@ def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
     for job in range(task, num_rows * num_heads, tasks):
         row, head = job // num_heads, job % num_heads
         total = all_shared[row] + all_own[row] + 1
-        pages = (total + page_size - 1) // page_size - all_first[row] // page_size
+        first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
+        pages = last - first
         some = scores[row, head, :pages]
         if all_kept[row] < pages:
             choose_pages(some, all_kept[row], chosen[row, head, :pages])
