@@ -173,20 +173,21 @@ def dot_rows(context, matrix, line, count, wanted, vectors, first, out):
 
 
 @intrinsic
-def dot_row_pairs(context, matrices, line, count, vectors, out):
-    """out[v, k] = the sum of two ``dot_rows``, for all vectors; −inf from ``count`` on.
+def dot_row_pairs(context, matrices, line, count, vectors, first, out):
+    """out[v, first + k] = the sum of two ``dot_rows``, for all vectors; −inf from ``count`` on.
 
     Args:
         matrices: two [X, D].
         vectors: two [V, D] float32.
-        out: [V, n] float32, n at least 8, changed.
+        first: int64, at most n − 8.
+        out: [V, n] float32, changed.
     """
-    signature = types.void(matrices, types.int64, types.int64, vectors, out)
+    signature = types.void(matrices, types.int64, types.int64, vectors, types.int64, out)
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         pairs = zip(*(_Matrix.two(target, builder, sig, args, k) for k in (0, 3)), strict=True)
-        out = _Matrix.argument(target, builder, sig, args, 4)
-        _dot(builder, list(pairs), (args[1], args[2], _INDEX(-1)), out, _INDEX(0))
+        out = _Matrix.argument(target, builder, sig, args, 5)
+        _dot(builder, list(pairs), (args[1], args[2], _INDEX(-1)), out, args[4])
         return target.get_dummy_value()
 
     return signature, generate

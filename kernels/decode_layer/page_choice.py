@@ -83,10 +83,12 @@ def score_pages(signed, page_max, page_min, stretch, following, scores, few):
         elif page < last + ROWS_AT_ONCE:
             ask_for_bounds(page_max, page_min, following)
         count = min(num_pages - page, ROWS_AT_ONCE)
-        dot_row_pairs((page_max, page_min), line + page, count, signed, few)
-        for head in range(scores.shape[0]):
-            for k in range(count):
-                scores[head, page + k] = few[head, k]
+        bounds = (page_max, page_min)
+        if count == ROWS_AT_ONCE:
+            dot_row_pairs(bounds, line + page, count, signed, page, scores)
+        else:  # what lies behind may be another thread's
+            dot_row_pairs(bounds, line + page, count, signed, 0, few)
+            scores[:, page : page + count] = few[:, :count]
 
 
 @_helper
@@ -118,14 +120,26 @@ def choose_pages(scores, kept, chosen):
             room -= 1
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+@_helper
 def largest(scores, head, begin, end):
-    """Of scores [H, n] of one head, at least ``LEAST``. Compared without regard to NaN, as
-    vectors are; ``weigh`` hands it on."""
-    top = LEAST
+    """Of scores [H, n] of one head, at least ``LEAST``. Positive NaN is above all and ``weigh``
+    hands it on.
+
+    Compared as integers in the order of the scores: LLVM makes no vectors of the maximum of
+    floats that Numba writes, and took five times as long.
+    """
+    top = _in_order(LEAST)
     for i in range(np.uint64(begin), np.uint64(end)):
-        top = max(top, scores[head, i])
-    return top
+        top = max(top, _in_order(scores[head, i]))
+    mask = np.int32(np.int32(top >> np.int32(31)) & np.int32(0x7FFFFFFF))
+    return np.int32(top ^ mask).view(np.float32)
+
+
+@_helper
+def _in_order(score):
+    """A float32's bits as an int32 that compares as it does."""
+    bits = np.float32(score).view(np.int32)
+    return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
@@ -156,7 +170,8 @@ def mass_outside(scores, first_seen, total, page_size, share):
     for page in (0, num_pages - 1):
         begin = max(first_seen, (first + page) * page_size)
         tokens = min(total, (first + page + 1) * page_size) - begin
-        scores[page] += np.float32(np.log(np.float32(tokens) / np.float32(page_size)))
+        if tokens != page_size:
+            scores[page] += np.float32(np.log(np.float32(tokens) / np.float32(page_size)))
         if num_pages == 1:
             break
     lines = scores.reshape(1, num_pages)
