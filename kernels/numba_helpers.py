@@ -1,7 +1,6 @@
 """Small Numba functions that several CPU kernels are built from.
 
-Only this file and the ``cpu.py`` files import Numba; ``cpu_threads.numba_works`` says
-whether it can be used at all.
+``cpu_threads.cpu_kernel`` says whether Numba can be used at all: import what imports it there.
 """
 
 from __future__ import annotations

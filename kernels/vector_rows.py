@@ -14,13 +14,27 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from kernels.vector_code import (
+    FLOAT,
+    INDEX,
+    Matrix,
+    fused,
+    line_of,
+    load,
+    prefetch,
+    registers,
+    shuffle,
+    smaller,
+    splat,
+    store,
+    vector,
+)
 
 __all__ = [
     "ROWS_AT_ONCE",
@@ -36,10 +50,6 @@ __all__ = [
 ROWS_AT_ONCE = 8
 STREAM_ROWS = 2
 _STREAM_LANES = 16
-_INDEX = ir.IntType(64)
-_FLOAT = ir.FloatType()
-_CACHE_LINE = 64  # bytes, or a divisor of what it is here
-_FUSED = ("contract",)  # a multiply and an add become one instruction where there is one
 
 
 @intrinsic
@@ -61,37 +71,37 @@ def stream_rows(context, matrix, rows, scales, first, out):
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         array, offset = cgutils.unpack_tuple(builder, args[0])
-        weights = _Matrix(target, builder, sig.args[0][0], array, offset)
-        row_data, num_rows = _line(target, builder, sig.args[1], args[1])
-        scale_data, _ = _line(target, builder, sig.args[2], args[2])
-        out_data, length = _line(target, builder, sig.args[4], args[4])
+        weights = Matrix(target, builder, sig.args[0][0], array, offset)
+        row_data, num_rows = line_of(target, builder, sig.args[1], args[1])
+        scale_data, _ = line_of(target, builder, sig.args[2], args[2])
+        out_data, length = line_of(target, builder, sig.args[4], args[4])
         places = _places(builder, args[3], STREAM_ROWS)
 
         def starts_at(places: list[Any]) -> list[Any]:
             return weights.starts([builder.load(builder.gep(row_data, [at])) for at in places])
 
         starts = starts_at(places)
-        last = builder.sub(num_rows, _INDEX(1))
-        later = [builder.add(place, _INDEX(2 * STREAM_ROWS)) for place in places]
-        following = starts_at([_smaller(builder, place, last) for place in later])
+        last = builder.sub(num_rows, INDEX(1))
+        later = [builder.add(place, INDEX(2 * STREAM_ROWS)) for place in places]
+        following = starts_at([smaller(builder, place, last) for place in later])
         factors = [builder.load(builder.gep(scale_data, [place])) for place in places]
 
         def add(begin: Any, end: Any, step: int, lanes: int) -> None:
-            spread = [_splat(builder, factor, lanes) for factor in factors]
-            with cgutils.for_range_slice(builder, begin, end, _INDEX(step)) as (block, _):
+            spread = [splat(builder, factor, lanes) for factor in factors]
+            with cgutils.for_range_slice(builder, begin, end, INDEX(step)) as (block, _):
                 for start in following:
-                    _prefetch(builder, builder.gep(start, [block]))
+                    prefetch(builder, builder.gep(start, [block]))
                 for place in range(0, step, lanes):
-                    j = builder.add(block, _INDEX(place))
+                    j = builder.add(block, INDEX(place))
                     # One chain in the rows' order: rows that are added times 0 change no bit.
-                    total = _load(builder, out_data, j, lanes)
+                    total = load(builder, out_data, j, lanes)
                     for start, factor in zip(starts, spread, strict=True):
-                        total = _fused(builder, factor, weights.load(start, j, lanes), total)
-                    _store(builder, total, out_data, j, lanes)
+                        total = fused(builder, factor, weights.load(start, j, lanes), total)
+                    store(builder, total, out_data, j, lanes)
 
         line = weights.per_line
-        whole = builder.and_(length, _INDEX(-line))
-        add(_INDEX(0), whole, line, _STREAM_LANES)
+        whole = builder.and_(length, INDEX(-line))
+        add(INDEX(0), whole, line, _STREAM_LANES)
         add(whole, length, 1, 1)
         return target.get_dummy_value()
 
@@ -111,12 +121,12 @@ def add_rows(context, matrix, line, count, scales, first, out):
     """
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights, scales, out = (_Matrix.argument(target, builder, sig, args, k) for k in (0, 3, 5))
+        weights, scales, out = (Matrix.argument(target, builder, sig, args, k) for k in (0, 3, 5))
         starts = weights.starts(_neighbours(builder, args[1], args[2]))
         places = _places(builder, args[4])
 
         def together(v: Any, number: int) -> None:
-            indices = [builder.add(v, _INDEX(k)) for k in range(number)]
+            indices = [builder.add(v, INDEX(k)) for k in range(number)]
             lines = [out.row(index) for index in indices]
             factors = [
                 [builder.load(builder.gep(scales.row(index), [place])) for place in places]
@@ -124,21 +134,21 @@ def add_rows(context, matrix, line, count, scales, first, out):
             ]
 
             def add(begin: Any, end: Any, lanes: int) -> None:
-                spread = [[_splat(builder, one, lanes) for one in some] for some in factors]
-                with cgutils.for_range_slice(builder, begin, end, _INDEX(lanes)) as (j, _):
-                    totals = [_load(builder, line, j, lanes) for line in lines]
+                spread = [[splat(builder, one, lanes) for one in some] for some in factors]
+                with cgutils.for_range_slice(builder, begin, end, INDEX(lanes)) as (j, _):
+                    totals = [load(builder, line, j, lanes) for line in lines]
                     for k, start in enumerate(starts):
                         read = weights.load(start, j, lanes)
                         totals = [
-                            _fused(builder, some[k], read, total)
+                            fused(builder, some[k], read, total)
                             for some, total in zip(spread, totals, strict=True)
                         ]
                     for line, total in zip(lines, totals, strict=True):
-                        _store(builder, total, line, j, lanes)
+                        store(builder, total, line, j, lanes)
 
-            lanes = _registers().lanes
-            whole = builder.and_(out.width, _INDEX(-lanes))
-            add(_INDEX(0), whole, lanes)
+            lanes = registers().lanes
+            whole = builder.and_(out.width, INDEX(-lanes))
+            add(INDEX(0), whole, lanes)
             add(whole, out.width, 1)
 
         _in_turns(builder, out.height, together)
@@ -165,7 +175,7 @@ def dot_rows(context, matrix, line, count, wanted, vectors, first, out):
     signature = types.void(matrix, number, number, number, vectors, number, out)
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights, vectors, out = (_Matrix.argument(target, builder, sig, args, k) for k in (0, 4, 6))
+        weights, vectors, out = (Matrix.argument(target, builder, sig, args, k) for k in (0, 4, 6))
         _dot(builder, [(weights, vectors)], args[1:4], out, args[5])
         return target.get_dummy_value()
 
@@ -185,9 +195,9 @@ def dot_row_pairs(context, matrices, line, count, vectors, first, out):
     signature = types.void(matrices, types.int64, types.int64, vectors, types.int64, out)
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pairs = zip(*(_Matrix.two(target, builder, sig, args, k) for k in (0, 3)), strict=True)
-        out = _Matrix.argument(target, builder, sig, args, 5)
-        _dot(builder, list(pairs), (args[1], args[2], _INDEX(-1)), out, args[4])
+        pairs = zip(*(Matrix.two(target, builder, sig, args, k) for k in (0, 3)), strict=True)
+        out = Matrix.argument(target, builder, sig, args, 5)
+        _dot(builder, list(pairs), (args[1], args[2], INDEX(-1)), out, args[4])
         return target.get_dummy_value()
 
     return signature, generate
@@ -203,8 +213,8 @@ def prefetch_rows(context, matrix, line):
     """
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights = _Matrix.argument(target, builder, sig, args, 0)
-        weights.prefetch(args[1], builder.mul(weights.width, _INDEX(ROWS_AT_ONCE)))
+        weights = Matrix.argument(target, builder, sig, args, 0)
+        weights.prefetch(args[1], builder.mul(weights.width, INDEX(ROWS_AT_ONCE)))
         return target.get_dummy_value()
 
     return types.void(matrix, types.int64), generate
@@ -215,133 +225,112 @@ def prefetch_row(context, matrix, row):
     """Ask for matrix[row] to be brought into the cache; matrix [X, D], row int64."""
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights = _Matrix.argument(target, builder, sig, args, 0)
+        weights = Matrix.argument(target, builder, sig, args, 0)
         weights.prefetch(args[1], weights.width)
         return target.get_dummy_value()
 
     return types.void(matrix, types.int64), generate
 
 
-class _Registers(NamedTuple):
-    """How many numbers a vector holds, and how many vectors are multiplied with eight rows at
-    once, so that no sum leaves its register."""
+def _dot(
+    builder: Any, pairs: list[tuple[Matrix, Matrix]], rows: Any, out: Matrix, first: Any
+) -> None:
+    """Write the sum over pairs of a matrix' rows times vectors; ``rows`` are as ``dot_rows``'
+    line, count and wanted."""
+    line, count, wanted = rows
+    neighbours = _neighbours(builder, line, count)
+    factors = [(weights, weights.starts(neighbours), vectors) for weights, vectors in pairs]
+    _, vectors = pairs[0]
+    whole = builder.and_(vectors.width, INDEX(-registers().lanes))
+    rest = builder.icmp_signed("<", whole, vectors.width)
+    there = _first_lanes(builder, count)
 
-    lanes: int
-    vectors: int
+    def together(v: Any, number: int) -> None:
+        indices = [builder.add(v, INDEX(k)) for k in range(number)]
 
+        def multiply(begin: Any, end: Any, lanes: int) -> list[list[Any]]:
+            return _products(builder, factors, indices, (begin, end), lanes)
 
-@cache
-def _registers() -> _Registers:
-    """32 registers of sixteen numbers hold 24 sums; 16 registers of eight hold eight."""
-    try:
-        wide = get_host_cpu_features().get("avx512f", False)
-    except RuntimeError:  # LLVM does not know this machine
-        wide = False
-    return _Registers(16, 3) if wide else _Registers(8, 1)
+        def keep(index: Any, totals: Any) -> None:
+            is_wanted = builder.trunc(builder.lshr(wanted, index), ir.IntType(1))
+            seen = builder.and_(there, splat(builder, is_wanted, ROWS_AT_ONCE))
+            nothing = ir.Constant(totals.type, [-math.inf] * ROWS_AT_ONCE)
+            totals = builder.select(seen, totals, nothing)
+            store(builder, totals, out.row(index), first, ROWS_AT_ONCE)
 
+        sums = multiply(INDEX(0), whole, registers().lanes)
+        eight = vector(FLOAT, ROWS_AT_ONCE)
+        totals = [cgutils.alloca_once(builder, eight) for _ in sums]
+        for total, some in zip(totals, sums, strict=True):
+            builder.store(_sum_each(builder, some), total)
+        with builder.if_then(rest, likely=False):
+            for total, some in zip(totals, multiply(whole, vectors.width, 1), strict=True):
+                more = builder.fadd(builder.load(total), _joined(builder, some))
+                builder.store(more, total)
+        for index, total in zip(indices, totals, strict=True):
+            keep(index, builder.load(total))
 
-class _Matrix:
-    """Rows of a 2-d array in generated code, widened to float32 as they are read."""
-
-    def __init__(self, target: Any, builder: Any, kind: Any, array: Any, offset: Any) -> None:
-        values = target.make_array(kind)(target, builder, array)
-        self._builder, self._data, self._offset = builder, values.data, offset
-        self.height, self.width = cgutils.unpack_tuple(builder, values.shape)
-        # Rows of a part of a matrix are further apart than they are wide.
-        stride = cgutils.unpack_tuple(builder, values.strides)[0]
-        self._stride = builder.sdiv(stride, _INDEX(kind.dtype.bitwidth // 8))
-        self._narrow = isinstance(kind.dtype, types.Integer)
-        self.per_line = _CACHE_LINE * 8 // kind.dtype.bitwidth
-
-    @staticmethod
-    def argument(target: Any, builder: Any, sig: Any, args: Any, place: int) -> _Matrix:
-        return _Matrix(target, builder, sig.args[place], args[place], _INDEX(0))
-
-    @staticmethod
-    def two(target: Any, builder: Any, sig: Any, args: Any, place: int) -> list[_Matrix]:
-        """Of an argument that is a pair of arrays."""
-        arrays = cgutils.unpack_tuple(builder, args[place])
-        kinds = (sig.args[place][0], sig.args[place][1])
-        return [
-            _Matrix(target, builder, kind, array, _INDEX(0))
-            for kind, array in zip(kinds, arrays, strict=True)
-        ]
-
-    def row(self, index: Any) -> Any:
-        place = self._builder.add(self._builder.mul(index, self._stride), self._offset)
-        return self._builder.gep(self._data, [place])
-
-    def starts(self, indices: list[Any]) -> list[Any]:
-        return [self.row(index) for index in indices]
-
-    def prefetch(self, index: Any, count: Any) -> None:
-        """Ask for ``count`` numbers from the beginning of a row on."""
-        builder, start = self._builder, self.row(index)
-        step = _INDEX(self.per_line)
-        with cgutils.for_range_slice(builder, _INDEX(0), count, step) as (place, _):
-            _prefetch(builder, builder.gep(start, [place]))
-
-    def load(self, start: Any, column: Any, lanes: int) -> Any:
-        builder = self._builder
-        if not self._narrow:
-            return _load(builder, start, column, lanes)
-        wide = _vector(ir.IntType(32), lanes)
-        pattern = builder.zext(_load(builder, start, column, lanes, ir.IntType(16)), wide)
-        sixteen = ir.Constant(wide, [16] * lanes if lanes > 1 else 16)
-        return builder.bitcast(builder.shl(pattern, sixteen), _vector(_FLOAT, lanes))
+    _in_turns(builder, vectors.height, together)
 
 
-def _line(target: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
-    """Pointer to the first number of a 1-d array, and its length."""
-    array = target.make_array(kind)(target, builder, value)
-    return array.data, cgutils.unpack_tuple(builder, array.shape)[0]
+def _products(
+    builder: Any,
+    factors: list[tuple[Matrix, list[Any], Matrix]],
+    indices: list[Any],
+    span: Any,
+    lanes: int,
+) -> list[list[Any]]:
+    """Of each vector and each of the matrices' rows, summed per lane over the columns of a span.
 
-
-def _vector(kind: Any, lanes: int) -> Any:
-    return kind if lanes == 1 else ir.VectorType(kind, lanes)
-
-
-def _load(builder: Any, data: Any, index: Any, lanes: int, kind: Any = _FLOAT) -> Any:
-    pointer = builder.bitcast(builder.gep(data, [index]), _vector(kind, lanes).as_pointer())
-    return builder.load(pointer, align=kind.width // 8 if kind is not _FLOAT else 4)
-
-
-def _store(builder: Any, value: Any, data: Any, index: Any, lanes: int) -> None:
-    pointer = builder.bitcast(builder.gep(data, [index]), _vector(_FLOAT, lanes).as_pointer())
-    builder.store(value, pointer, align=4)
-
-
-def _prefetch(builder: Any, address: Any) -> None:
-    """Ask for the cache line of an address, to be read soon and only once in this step: it is kept
-    out of the larger caches, which then still hold the step's code and own arrays. With it a
-    135M model's step took 0.95 of the time.
+    Args:
+        factors: matrices, where their rows start, and the vectors that they are multiplied with.
+        indices: of the vectors.
     """
-    pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-    name = "llvm.prefetch.p0i8" if "*" in str(pointer) else "llvm.prefetch.p0"
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, name)
-    place = builder.bitcast(address, pointer)
-    reading, once, data = number(0), number(0), number(1)
-    builder.call(prefetch, [place, reading, once, data])
+    zero = ir.Constant(vector(FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
+    sums = [[cgutils.alloca_once(builder, zero.type) for _ in range(ROWS_AT_ONCE)] for _ in indices]
+    for total in itertools.chain(*sums):
+        builder.store(zero, total)
+    with cgutils.for_range_slice(builder, *span, INDEX(lanes)) as (d, _):
+        for weights, starts, vectors in factors:
+            numbers = [load(builder, vectors.row(index), d, lanes) for index in indices]
+            for k, start in enumerate(starts):
+                read = weights.load(start, d, lanes)
+                for number, totals in zip(numbers, sums, strict=True):
+                    total = fused(builder, number, read, builder.load(totals[k]))
+                    builder.store(total, totals[k])
+    return [[builder.load(total) for total in totals] for totals in sums]
 
 
-def _smaller(builder: Any, one: Any, two: Any) -> Any:
-    return builder.select(builder.icmp_signed("<", one, two), one, two)
+def _in_turns(builder: Any, total: Any, emit: Callable[[Any, int], None]) -> None:
+    """``emit(first, count)`` for all of ``total`` vectors, as many together as registers hold."""
+    most = registers().vectors
+    whole = builder.sub(total, builder.srem(total, INDEX(most)))
+    with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(most)) as (first, _):
+        emit(first, most)
+    for count in range(1, most):
+        left = builder.icmp_signed("==", builder.sub(total, whole), INDEX(count))
+        with builder.if_then(left):
+            emit(whole, count)
 
 
-def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
-    if lanes == 1:
-        return scalar
-    undefined = ir.Constant(_vector(scalar.type, lanes), ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        first, undefined, ir.Constant(_vector(ir.IntType(32), lanes), [0] * lanes)
-    )
+def _neighbours(builder: Any, line: Any, count: Any) -> list[Any]:
+    """Eight rows from ``line`` on, of which there are ``count``; the last one is repeated."""
+    last = builder.sub(count, INDEX(1))
+    return [
+        builder.add(line, smaller(builder, INDEX(k), last) if k else INDEX(0))
+        for k in range(ROWS_AT_ONCE)
+    ]
 
 
-def _fused(builder: Any, one: Any, two: Any, total: Any) -> Any:
-    product = builder.fmul(one, two, flags=_FUSED)
-    return builder.fadd(product, total, flags=_FUSED)
+def _first_lanes(builder: Any, count: Any) -> Any:
+    """Which of eight lanes lie below ``count``."""
+    numbers = vector(INDEX, ROWS_AT_ONCE)
+    order = ir.Constant(numbers, list(range(ROWS_AT_ONCE)))
+    return builder.icmp_signed("<", order, splat(builder, count, ROWS_AT_ONCE))
+
+
+def _places(builder: Any, first: Any, count: int = ROWS_AT_ONCE) -> list[Any]:
+    return [builder.add(first, INDEX(k)) for k in range(count)]
 
 
 def _sum_each(builder: Any, vectors: list[Any]) -> Any:
@@ -364,120 +353,14 @@ def _sum_each(builder: Any, vectors: list[Any]) -> Any:
 def _folded(builder: Any, vectors: list[Any], low: list[int], high: list[int]) -> list[Any]:
     """Of each two neighbours, some lanes plus others."""
     return [
-        builder.fadd(_shuffle(builder, one, two, low), _shuffle(builder, one, two, high))
+        builder.fadd(shuffle(builder, one, two, low), shuffle(builder, one, two, high))
         for one, two in zip(vectors[::2], vectors[1::2], strict=True)
     ]
 
 
 def _joined(builder: Any, numbers: list[Any]) -> Any:
     """Eight numbers → a vector."""
-    joined = ir.Constant(_vector(_FLOAT, len(numbers)), ir.Undefined)
+    joined = ir.Constant(vector(FLOAT, len(numbers)), ir.Undefined)
     for lane, number in enumerate(numbers):
         joined = builder.insert_element(joined, number, ir.IntType(32)(lane))
     return joined
-
-
-def _dot(
-    builder: Any, pairs: list[tuple[_Matrix, _Matrix]], rows: Any, out: _Matrix, first: Any
-) -> None:
-    """Write the sum over pairs of a matrix' rows times vectors; ``rows`` are as ``dot_rows``'
-    line, count and wanted."""
-    line, count, wanted = rows
-    neighbours = _neighbours(builder, line, count)
-    factors = [(weights, weights.starts(neighbours), vectors) for weights, vectors in pairs]
-    _, vectors = pairs[0]
-    whole = builder.and_(vectors.width, _INDEX(-_registers().lanes))
-    rest = builder.icmp_signed("<", whole, vectors.width)
-    there = _first_lanes(builder, count)
-
-    def together(v: Any, number: int) -> None:
-        indices = [builder.add(v, _INDEX(k)) for k in range(number)]
-
-        def multiply(begin: Any, end: Any, lanes: int) -> list[list[Any]]:
-            return _products(builder, factors, indices, (begin, end), lanes)
-
-        def keep(index: Any, totals: Any) -> None:
-            is_wanted = builder.trunc(builder.lshr(wanted, index), ir.IntType(1))
-            seen = builder.and_(there, _splat(builder, is_wanted, ROWS_AT_ONCE))
-            nothing = ir.Constant(totals.type, [-math.inf] * ROWS_AT_ONCE)
-            totals = builder.select(seen, totals, nothing)
-            _store(builder, totals, out.row(index), first, ROWS_AT_ONCE)
-
-        sums = multiply(_INDEX(0), whole, _registers().lanes)
-        eight = _vector(_FLOAT, ROWS_AT_ONCE)
-        totals = [cgutils.alloca_once(builder, eight) for _ in sums]
-        for total, some in zip(totals, sums, strict=True):
-            builder.store(_sum_each(builder, some), total)
-        with builder.if_then(rest, likely=False):
-            for total, some in zip(totals, multiply(whole, vectors.width, 1), strict=True):
-                more = builder.fadd(builder.load(total), _joined(builder, some))
-                builder.store(more, total)
-        for index, total in zip(indices, totals, strict=True):
-            keep(index, builder.load(total))
-
-    _in_turns(builder, vectors.height, together)
-
-
-def _products(
-    builder: Any,
-    factors: list[tuple[_Matrix, list[Any], _Matrix]],
-    indices: list[Any],
-    span: Any,
-    lanes: int,
-) -> list[list[Any]]:
-    """Of each vector and each of the matrices' rows, summed per lane over the columns of a span.
-
-    Args:
-        factors: matrices, where their rows start, and the vectors that they are multiplied with.
-        indices: of the vectors.
-    """
-    zero = ir.Constant(_vector(_FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
-    sums = [[cgutils.alloca_once(builder, zero.type) for _ in range(ROWS_AT_ONCE)] for _ in indices]
-    for total in itertools.chain(*sums):
-        builder.store(zero, total)
-    with cgutils.for_range_slice(builder, *span, _INDEX(lanes)) as (d, _):
-        for weights, starts, vectors in factors:
-            numbers = [_load(builder, vectors.row(index), d, lanes) for index in indices]
-            for k, start in enumerate(starts):
-                read = weights.load(start, d, lanes)
-                for number, totals in zip(numbers, sums, strict=True):
-                    total = _fused(builder, number, read, builder.load(totals[k]))
-                    builder.store(total, totals[k])
-    return [[builder.load(total) for total in totals] for totals in sums]
-
-
-def _in_turns(builder: Any, total: Any, emit: Callable[[Any, int], None]) -> None:
-    """``emit(first, count)`` for all of ``total`` vectors, as many together as registers hold."""
-    most = _registers().vectors
-    whole = builder.sub(total, builder.srem(total, _INDEX(most)))
-    with cgutils.for_range_slice(builder, _INDEX(0), whole, _INDEX(most)) as (first, _):
-        emit(first, most)
-    for count in range(1, most):
-        left = builder.icmp_signed("==", builder.sub(total, whole), _INDEX(count))
-        with builder.if_then(left):
-            emit(whole, count)
-
-
-def _neighbours(builder: Any, line: Any, count: Any) -> list[Any]:
-    """Eight rows from ``line`` on, of which there are ``count``; the last one is repeated."""
-    last = builder.sub(count, _INDEX(1))
-    return [
-        builder.add(line, _smaller(builder, _INDEX(k), last) if k else _INDEX(0))
-        for k in range(ROWS_AT_ONCE)
-    ]
-
-
-def _first_lanes(builder: Any, count: Any) -> Any:
-    """Which of eight lanes lie below ``count``."""
-    numbers = _vector(_INDEX, ROWS_AT_ONCE)
-    order = ir.Constant(numbers, list(range(ROWS_AT_ONCE)))
-    return builder.icmp_signed("<", order, _splat(builder, count, ROWS_AT_ONCE))
-
-
-def _places(builder: Any, first: Any, count: int = ROWS_AT_ONCE) -> list[Any]:
-    return [builder.add(first, _INDEX(k)) for k in range(count)]
-
-
-def _shuffle(builder: Any, one: Any, two: Any, lanes: list[int]) -> Any:
-    picks = ir.Constant(_vector(ir.IntType(32), len(lanes)), lanes)
-    return builder.shuffle_vector(one, two, picks)
