@@ -27,7 +27,7 @@ from sol_core.actions import Action, QuantSite, ceil_fraction
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step_output import StepOutput
-from sol_core.models.step_plan import pages_kept
+from sol_core.models.step_plan import page_budgets
 from sol_core.step_clock import Lap, Part, no_lap
 
 if TYPE_CHECKING:
@@ -141,19 +141,11 @@ class FewRowStep:
         from kernels.decode_layer.step import CacheTable
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
-        all_pages = cache.capacity + cache.shared_width + 1  # more pages than there are
-        first_seen, budgets = [], []
-        for window in self._windows:
-            visible = [min(length + 1, window or length + 1) for length in lengths]
-            first_seen.append([n + 1 - seen for n, seen in zip(lengths, visible, strict=True)])
-            budgets.append(
-                [
-                    pages_kept(action.keep_fraction, seen, cache.page_size)
-                    if action.keep_fraction < 1
-                    else all_pages
-                    for action, seen in zip(actions, visible, strict=True)
-                ]
-            )
+        first_seen = [
+            [max(length + 1 - window, 0) if window else 0 for length in lengths]
+            for window in self._windows
+        ]
+        budgets = page_budgets(cache, actions, self._windows)
         channels = [ceil_fraction(a.channel_keep_ratio, self._spec.hidden_size) for a in actions]
         shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
         # One array: making one takes longer than reading all of it.

@@ -27,6 +27,7 @@ __all__ = [
     "BUCKET_TOKENS",
     "StepPlan",
     "StepShape",
+    "page_budgets",
     "pages_kept",
     "plan_step",
     "step_numbers",
@@ -106,6 +107,23 @@ def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int
     return -(-ceil_fraction(keep_fraction, visible_tokens) // page_size)
 
 
+def page_budgets(
+    cache: KVCache, actions: Sequence[Action], windows: Sequence[int | None]
+) -> list[list[int]]:
+    """Pages that each row keeps, per attention window, the new token counted as cached; as many as
+    there can be for a row that keeps all."""
+    all_pages = cache.capacity + cache.shared_width
+    return [
+        [
+            pages_kept(action.keep_fraction, min(length + 1, window or length + 1), cache.page_size)
+            if action.keep_fraction < 1
+            else all_pages
+            for action, length in zip(actions, cache.lengths, strict=True)
+        ]
+        for window in windows
+    ]
+
+
 def step_shape(
     spec: ModelSpec,
     cache: KVCache,
@@ -158,27 +176,16 @@ def step_numbers(
     Lines of an odd R end with a 0: every line then starts at 16 bytes, as a tensor of its own
     does, and Triton compiles no other variant of the kernels.
     """
-    lengths = cache.lengths
-    all_pages = cache.capacity + cache.shared_width  # more pages than there are
-    budgets = [
-        [
-            pages_kept(action.keep_fraction, min(length + 1, window or length + 1), cache.page_size)
-            if action.keep_fraction < 1
-            else all_pages
-            for action, length in zip(actions, lengths, strict=True)
-        ]
-        for window in _windows(spec)
-    ]
     integers_first = sorted(
         range(len(actions)), key=lambda row: not takes_integers(actions[row], quant_site)
     )
     lines = [
         cache.own_lengths,
-        lengths,
+        cache.lengths,
         [_channels(action, spec) for action in actions],
         [action.bit_width for action in actions],
         integers_first,
-        *budgets,
+        *page_budgets(cache, actions, _windows(spec)),
     ]
     return [line + [0] * (len(line) % 2) for line in lines]
 
