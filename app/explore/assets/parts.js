@@ -2,7 +2,8 @@
 
 // The parts in the order of a row's `pm`; `saved` is the place in a summary's `saved`.
 const PARTS = [
-  { key: "attention", name: "Attention", saved: 0 },
+  { key: "attention", name: "Attention", saved: 0,
+    title: "Computed as if heads that share keys chose the same pages; where they differ, more is read" },
   { key: "mlp", name: "MLP", saved: 1 },
   { key: "head", name: "Head", saved: 2 },
   { key: "policy", name: "Policy", saved: 3,
