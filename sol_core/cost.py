@@ -11,6 +11,7 @@ attention three heads together read 62 to 65 % of the pages, measured (docs/deci
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from sol_core.actions import DENSE, Action, ceil_fraction
@@ -42,10 +43,10 @@ class CostModel:
         projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
         attention_flops = 2.0 * spec.num_layers * projections
         attention_bytes = float(spec.num_layers * projections * self.bytes_per_weight)
-        for window in spec.windows:
+        for window, layers in Counter(spec.windows).items():
             flops, read = self._attention(action, min(cached_tokens, window or cached_tokens))
-            attention_flops += flops
-            attention_bytes += read
+            attention_flops += layers * flops
+            attention_bytes += layers * read
         channels = ceil_fraction(action.channel_keep_ratio, spec.hidden_size)
         mlp = spec.num_layers * spec.intermediate_size * (2 * channels + spec.hidden_size)
         head = spec.hidden_size * spec.vocab_size

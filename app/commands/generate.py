@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from dataclasses import replace
 
 from app.commands.options import (
     add_budget,
@@ -58,13 +60,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate and show; errors of the engine pass through."""
-    model, load_ms = load_model(args, Console(), integer_mlp=args.integer_mlp)
+    console = Console()
+    model, load_ms = load_model(args, console, integer_mlp=args.integer_mlp)
     from app.generation_report import Outcome, json_report, legend, summary
     from sol_core.generation import generate
 
     depth = colour_depth(sys.stdout)
     tokens: list[TokenEvent] = []
     library = PolicyLibrary(open_data_dir(args))
+    # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
+    began = time.perf_counter()
+    console.progress("preparing kernels", 1.0)
+    for _ in generate(
+        model, "The", replace(args.config, max_new_tokens=2), policies=library.resolve
+    ):
+        pass
+    console.clear()
+    load_ms += 1000 * (time.perf_counter() - began)
     for event in generate(model, args.prompt, args.config, policies=library.resolve):
         if isinstance(event, PrefillEvent):
             prefill = event

@@ -8,6 +8,7 @@ definition is the composition of the other folders' references, as
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -17,9 +18,11 @@ from torch import Tensor
 
 from kernels.cpu_threads import cpu_kernel
 
-__all__ = ["DTYPES", "MOST_HEADS", "as_array", "few_row_kernel", "lies_out_major"]
+__all__ = ["DTYPES", "HAS_TICKS", "MOST_HEADS", "as_array", "few_row_kernel", "lies_out_major"]
 
 DTYPES = (torch.float32, torch.bfloat16)
+# Whether compiled code can time its own parts; see ``ticks_now``.
+HAS_TICKS = platform.machine().lower() in ("x86_64", "amd64")
 MOST_HEADS = 64  # of a group: each has a bit that says which pages it chose
 
 

@@ -16,6 +16,7 @@ from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows, attention_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
 from kernels.decode_layer.products import product
+from kernels.numba_helpers import ticks_now
 from kernels.numba_rows import norm_row
 
 __all__ = ["CacheTable", "ModelTable", "run_parts"]
@@ -131,7 +132,7 @@ def _rows_of(rows, window, extend_bounds):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration):
+def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration, ticks):
     """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
     the last layer's come the final norm and the head.
 
@@ -146,18 +147,19 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration):
             quantised.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
         concentration: [R, L] float32, see ``attention_rows``.
+        ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
     """
     hidden, kept, logits = streams
     channels_kept, bit_widths, at_input = mlp
+    before = ticks_now() if ticks.shape[0] > 0 else 0
     for part in range(parts[0], parts[1]):
         layer = part // 2
         if layer == model.places.shape[0]:
             for row in range(hidden.shape[0]):
                 norm_row(hidden[row], model.final_norm, model.epsilon, hidden[row])
             product(hidden, model.head, model.head_out_major, logits, rows.tasks)
-            return
-        places = model.places[layer]
-        if part % 2 == 0:
+        elif part % 2 == 0:
+            places = model.places[layer]
             turned = angles[model.ropes[layer]]
             size = turned.shape[2]
             weights = _attention_weights(places, model, hidden)
@@ -166,8 +168,12 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration):
             seen = _rows_of(rows, model.windows[layer], cache.extend_bounds[layer])
             attention_rows(hidden, weights, (own, shared), seen, turned, concentration[:, layer])
         else:
-            weights = _mlp_weights(places, model, hidden)
+            weights = _mlp_weights(model.places[layer], model, hidden)
             mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, rows.tasks)
             for place in range(2):
                 if model.middle[place] == layer:
                     kept[:, place] = hidden
+        if ticks.shape[0] > 0:
+            now: int = ticks_now()
+            ticks[part] = now - before
+            before = now

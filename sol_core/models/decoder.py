@@ -43,7 +43,7 @@ from sol_core.models.step_plan import (
     takes_integers,
 )
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
-from sol_core.step_clock import Lap, StepClock, no_lap
+from sol_core.step_clock import Lap, StepClock
 
 __all__ = ["FrozenLM", "StepOutput"]
 
@@ -213,8 +213,7 @@ class FrozenLM:
         if quant_site not in ("mlp_output", "mlp_input"):
             raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
-        lap = no_lap if clock is None else clock.lap
-        request = StepRequest(actions, quant_site, observe, lap)
+        request = StepRequest(actions, quant_site, observe, clock)
         integers = self.has_integer_mlp and any(takes_integers(a, quant_site) for a in actions)
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and not integers and self._few_rows and self._few_rows.takes(cache):

@@ -8,7 +8,7 @@ between two steps finds its own data gone from the caches, so little is left to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from kernels.cpu_threads import kernel_threads
 from kernels.decode_layer import (
     DTYPES,
+    HAS_TICKS,
     MOST_HEADS,
     as_array,
     few_row_kernel,
@@ -28,7 +29,6 @@ from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step_output import StepOutput
 from sol_core.models.step_plan import page_budgets
-from sol_core.step_clock import Lap, Part, no_lap
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import StepRows
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sol_core.cache import KVCache
     from sol_core.models.spec import ModelSpec
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
+    from sol_core.step_clock import Part, StepClock
 
 __all__ = ["FewRowStep", "StepRequest"]
 
@@ -46,7 +47,7 @@ class StepRequest(NamedTuple):
     actions: Sequence[Action]
     quant_site: QuantSite
     observe: bool
-    lap: Lap
+    clock: StepClock | None
 
 
 class FewRowStep:
@@ -104,16 +105,31 @@ class FewRowStep:
         streams = (hidden.numpy(), middle, logits)
         angles = self._angles.at(cache.lengths)
         concentration = np.zeros((num_rows, spec.num_layers), np.float32)
-        request.lap("rest")
-        for begin, end, part in _calls(2 * spec.num_layers, request.lap):
-            parts = (begin, end)
-            self._kernel(parts, streams, self._table, memory, rows, mlp, angles, concentration)
-            request.lap(part)
+        arguments = (streams, self._table, memory, rows, mlp, angles, concentration)
+        self._run(2 * spec.num_layers + 1, arguments, request.clock)
         found = torch.from_numpy(logits)
         if not request.observe:
             return StepOutput(hidden, found)
         seen = torch.from_numpy(concentration), torch.from_numpy(middle)
         return StepOutput(hidden, found, *seen)
+
+    def _run(self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None) -> None:
+        """All parts in one call. A clock is told what attention, MLP and head took; where compiled
+        code cannot tell, each part is a call, which takes a seventh longer."""
+        if clock is None:
+            self._kernel((0, parts), *arguments, _NO_TICKS)
+            return
+        clock.lap("rest")
+        if HAS_TICKS:
+            ticks = np.empty(parts, np.int64)
+            self._kernel((0, parts), *arguments, ticks)
+            attention, mlp, head = ticks[0:-1:2].sum(), ticks[1::2].sum(), ticks[-1]
+            clock.shared_lap({"attention": int(attention), "mlp": int(mlp), "head": int(head)})
+            return
+        for part in range(parts):
+            self._kernel((part, part + 1), *arguments, _NO_TICKS)
+            half: Part = "mlp" if part % 2 else "attention"
+            clock.lap("head" if part == parts - 1 else half)
 
     def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
         from kernels.decode_layer.addresses import table_of
@@ -176,18 +192,8 @@ class FewRowStep:
         return rows, mlp, CacheTable(table, _ONE[cache.dtype], np.array(extend), cache.sizes())
 
 
+_NO_TICKS = np.empty(0, np.int64)
 _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
-
-
-def _calls(halves: int, lap: Lap) -> Iterator[tuple[int, int, Part]]:
-    """The parts of the step that each call runs, and what the clock calls them: all at once, or
-    for a clock one by one."""
-    if lap is no_lap:
-        yield 0, halves + 1, "rest"
-        return
-    for half in range(halves):
-        yield half, half + 1, "mlp" if half % 2 else "attention"
-    yield halves, halves + 1, "head"
 
 
 def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:

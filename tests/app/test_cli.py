@@ -100,7 +100,7 @@ def test_generate_json_has_the_contracts_keys(run: Run) -> None:
     )
     assert done.status == 0
     report = json.loads(done.out)  # nothing but the JSON
-    assert done.err == "reading the model\n"
+    assert done.err == "reading the model\npreparing kernels\n"
     assert report["prompt"] == "The sea"
     assert report["text"] == "".join(event["text"] for event in report["events"])
     assert report["model"] == "fake-model"

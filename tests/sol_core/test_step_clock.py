@@ -15,7 +15,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding import DecodeOptions, decode
 from sol_core.events import PartTimes, TokenEvent
 from sol_core.generation import generate
-from sol_core.models import FrozenLM
+from sol_core.models import FrozenLM, few_rows
 from sol_core.models.step_graph import StepGraphs
 from sol_core.step_clock import Part, StepClock
 from tests.sol_core.tape import tape_capture
@@ -40,6 +40,22 @@ def test_a_lap_goes_to_its_part_and_what_no_part_took_is_the_rest() -> None:
     assert clock.part_times(40_000) == PartTimes(8000, 10_000, 8000, 1000, 13_000)
     # Reading changes nothing, and a rest is never negative.
     assert clock.part_times(20_000) == PartTimes(8000, 10_000, 8000, 1000, 0)
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_lap_of_several_parts_is_cut_by_their_ticks() -> None:
+    clock = StepClock(CPU)
+    clock.lap("policy")  # 0 to 1
+    clock.shared_lap({"attention": 30, "mlp": 10, "head": 0})  # 1 to 3
+    clock.lap("head")  # 3 to 6
+    assert clock.part_times(7000) == PartTimes(1500, 500, 3000, 1000, 1000)
+
+
+@pytest.mark.usefixtures("ticking")
+def test_parts_whose_ticks_stand_still_are_rest() -> None:
+    clock = StepClock(CPU)
+    clock.shared_lap({"attention": 0, "mlp": 0, "head": 0})
+    assert clock.part_times(1000) == PartTimes(0, 0, 0, 0, 1000)
 
 
 class _Event:
@@ -112,11 +128,12 @@ def _as_on_a_gpu(begin: Any) -> Any:
     return begin_there
 
 
-@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize(("rows", "has_ticks"), [(1, True), (1, False), (5, True)])
 def test_every_part_of_a_step_is_timed_with_few_rows_and_with_many(
-    rows: int, monkeypatch: pytest.MonkeyPatch
+    rows: int, has_ticks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each part alone takes time in turn, in the fast path (1 row) and beside it (5)."""
+    monkeypatch.setattr(few_rows, "HAS_TICKS", has_ticks and few_rows.HAS_TICKS)
     lm = make_language_model().lm
     for part, (owner, name) in _places(lm, rows).items():
         now = [0.0]  # seconds; nothing but the part moves this clock
@@ -143,10 +160,17 @@ def _slowly(function: Any, part: str, now: list[float]) -> Any:
     """The function made slow; of the few-row kernel, only what it runs of this part."""
 
     def slow(*arguments: Any, **options: Any) -> Any:
-        parts = arguments[0] if arguments else None
-        if not isinstance(parts, tuple) or _part_of(parts[0], arguments[2]) == part:
+        found = function(*arguments, **options)
+        if not (arguments and isinstance(arguments[0], tuple)):
             now[0] += 1.0
-        return function(*arguments, **options)
+            return found
+        places, model, ticks = range(*arguments[0]), arguments[2], arguments[-1]
+        mine = [_part_of(place, model) == part for place in places]
+        now[0] += any(mine)
+        if ticks.size:
+            assert (ticks > 0).all()
+            ticks[:] = mine
+        return found
 
     return slow
 
