@@ -18,6 +18,7 @@ from numba.extending import intrinsic, overload
 __all__ = [
     "FAST_SUMS",
     "count_reaching",
+    "cpu_has",
     "exp_nonpositive",
     "kth_largest",
     "narrow",
@@ -42,7 +43,7 @@ def _widen(value):
         return lambda value: value
     if value != types.int16:
         return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
-    if _reads_float16():
+    if cpu_has("f16c"):  # a policy's step took 0.6 of the time with it
         return lambda value: _from_float16(value)
 
     def widened(value):
@@ -55,10 +56,10 @@ def _widen(value):
 
 
 @cache
-def _reads_float16() -> bool:
-    """Whether the CPU has an instruction for it: a policy's step took 0.6 of the time with it."""
+def cpu_has(feature: str) -> bool:
+    """Whether this CPU has what LLVM calls so, "avx512f" for example."""
     try:
-        return bool(get_host_cpu_features().get("f16c", False))
+        return bool(get_host_cpu_features().get(feature, False))
     except RuntimeError:  # LLVM does not know this machine
         return False
 

@@ -7,12 +7,12 @@ kernels apart by CPU.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
+
+from kernels.numba_helpers import cpu_has
 
 __all__ = [
     "FLOAT",
@@ -44,14 +44,9 @@ class _Registers(NamedTuple):
     vectors: int
 
 
-@cache
 def registers() -> _Registers:
     """32 registers of sixteen numbers hold 24 sums; 16 registers of eight hold eight."""
-    try:
-        wide = get_host_cpu_features().get("avx512f", False)
-    except RuntimeError:  # LLVM does not know this machine
-        wide = False
-    return _Registers(16, 3) if wide else _Registers(8, 1)
+    return _Registers(16, 3) if cpu_has("avx512f") else _Registers(8, 1)
 
 
 class Matrix:

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     library = PolicyLibrary(open_data_dir(args))
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
-    console.progress("preparing kernels", 1.0)
+    console.progress("preparing kernels", 0.0)
     for _ in generate(
         model, "The", replace(args.config, max_new_tokens=2), policies=library.resolve
     ):

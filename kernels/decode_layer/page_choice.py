@@ -75,7 +75,7 @@ def score_pages(signed, page_max, page_min, stretch, following, scores, few):
         few: [H, 8] float32, overwritten.
     """
     line, num_pages = stretch
-    last = max(num_pages - _AHEAD, 0)
+    bounds, last = (page_max, page_min), max(num_pages - _AHEAD, 0)
     for page in range(0, num_pages, ROWS_AT_ONCE):
         if page < last:
             prefetch_rows(page_max, line + page + _AHEAD)
@@ -83,7 +83,6 @@ def score_pages(signed, page_max, page_min, stretch, following, scores, few):
         elif page < last + ROWS_AT_ONCE:
             ask_for_bounds(page_max, page_min, following)
         count = min(num_pages - page, ROWS_AT_ONCE)
-        bounds = (page_max, page_min)
         if count == ROWS_AT_ONCE:
             dot_row_pairs(bounds, line + page, count, signed, page, scores)
         else:  # what lies behind may be another thread's
@@ -128,17 +127,15 @@ def largest(scores, head, begin, end):
     Compared as integers in the order of the scores: LLVM makes no vectors of the maximum of
     floats that Numba writes, and took five times as long.
     """
-    top = _in_order(LEAST)
+    top = _in_order(np.float32(LEAST).view(np.int32))
     for i in range(np.uint64(begin), np.uint64(end)):
-        top = max(top, _in_order(scores[head, i]))
-    mask = np.int32(np.int32(top >> np.int32(31)) & np.int32(0x7FFFFFFF))
-    return np.int32(top ^ mask).view(np.float32)
+        top = max(top, _in_order(np.float32(scores[head, i]).view(np.int32)))
+    return np.int32(_in_order(top)).view(np.float32)
 
 
 @_helper
-def _in_order(score):
-    """A float32's bits as an int32 that compares as it does."""
-    bits = np.float32(score).view(np.int32)
+def _in_order(bits):
+    """A float32's bits, int32, as an int32 that compares as it does; and back again."""
     return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 

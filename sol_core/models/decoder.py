@@ -220,7 +220,7 @@ class FrozenLM:
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
         with step_threads(cache.num_rows, self.weights.head.weight):
-            output = self._decode_planned(tokens, cache, request, clock, integers=integers)
+            output = self._decode_planned(tokens, cache, request, integers=integers)
         cache.advance(1)
         return output
 
@@ -242,13 +242,7 @@ class FrozenLM:
         return on_gpu or self.graphs is not None
 
     def _decode_planned(
-        self,
-        tokens: Tensor,
-        cache: KVCache,
-        request: StepRequest,
-        clock: StepClock | None,
-        *,
-        integers: bool,
+        self, tokens: Tensor, cache: KVCache, request: StepRequest, *, integers: bool
     ) -> StepOutput:
         """``_decode`` by a plan that is made on the device; in a graph where there are some."""
         spec, actions, site = self.spec, request.actions, request.quant_site
@@ -262,8 +256,8 @@ class FrozenLM:
             return self._decode(tokens, cache, plan_step(spec, shape, numbers), lap)
 
         if self.graphs is None:
-            return run_alone(step, tokens, numbers, clock)
-        return self.graphs.run((shape, cache.layout()), step, tokens, numbers, clock)
+            return run_alone(step, tokens, numbers, request.clock)
+        return self.graphs.run((shape, cache.layout()), step, tokens, numbers, request.clock)
 
     def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:
         """One step; the cache is written but not advanced."""

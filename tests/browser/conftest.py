@@ -106,14 +106,19 @@ class Visitor:
 
     def tab(self, name: str) -> None:
         """Show a tab; on a narrow screen the last ones are behind Gradio's button with dots."""
+        with contextlib.suppress(TimeoutError):  # moved there while it was clicked: look again
+            return self._click_tab(name, 5000)
+        self._click_tab(name, 30_000)
+
+    def _click_tab(self, name: str, timeout: float) -> None:
         tab = self.page.get_by_role("tab", name=name).locator("visible=true")
         more = self.page.locator(".overflow-menu")
         expect(tab.or_(more.locator("visible=true")).first).to_be_visible()
-        with contextlib.suppress(TimeoutError):  # Gradio just moved it behind the dots
-            if tab.count() > 0:
-                return tab.click(timeout=5000)
-        more.locator("> button").click()
-        more.locator(".overflow-dropdown button", has_text=name).click()
+        if tab.count() == 0:
+            more.locator("> button").click(timeout=timeout)
+            more.locator(".overflow-dropdown button", has_text=name).click(timeout=timeout)
+        else:
+            tab.click(timeout=timeout)
 
 
 def free_port() -> int:

@@ -18,9 +18,9 @@ def test_every_finite_float16_is_widened_exactly(
 ) -> None:
     from kernels import numba_helpers
 
-    if instruction and not numba_helpers._reads_float16():
+    if instruction and not numba_helpers.cpu_has("f16c"):
         pytest.skip("the CPU has no instruction for it")
-    monkeypatch.setattr(numba_helpers, "_reads_float16", lambda: instruction)
+    monkeypatch.setattr(numba_helpers, "cpu_has", lambda feature: instruction)
     widened = numba.njit(numba_helpers._widen(numba.types.int16))
 
     @numba.njit
