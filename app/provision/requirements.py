@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -86,32 +85,27 @@ def requirement_name(text: str) -> str:
     return match[1] if match else text
 
 
-def unmet(requirements: Sequence[str], search_path: Sequence[str] | None = None) -> list[str]:
-    """The requirements that are not installed in a fitting version, in their order.
-
-    Args:
-        search_path: site-packages folders to look in; None is the running interpreter's.
-    """
-    return [text for text in requirements if not _is_met(text, search_path)]
+def unmet(requirements: Sequence[str]) -> list[str]:
+    """The requirements that this interpreter lacks in a fitting version, in their order."""
+    return [text for text in requirements if not _is_met(text)]
 
 
-def _is_met(text: str, search_path: Sequence[str] | None) -> bool:
+def _is_met(text: str) -> bool:
     try:
         from packaging.requirements import Requirement
     except ImportError:
-        return _installed_version(requirement_name(text), search_path) is not None
+        return _installed_version(requirement_name(text)) is not None
     requirement = Requirement(text)
     if requirement.marker is not None and not requirement.marker.evaluate():
         return True
-    version = _installed_version(requirement.name, search_path)
+    version = _installed_version(requirement.name)
     return version is not None and requirement.specifier.contains(version, prereleases=True)
 
 
-def _installed_version(name: str, search_path: Sequence[str] | None) -> str | None:
+def _installed_version(name: str) -> str | None:
     import importlib.metadata  # 15 ms, which a complete .venv never pays
 
-    path = sys.path if search_path is None else list(search_path)
-    for found in importlib.metadata.Distribution.discover(name=name, path=path):
+    for found in importlib.metadata.distributions(name=name):
         # A half-removed package leaves a folder whose metadata has no version.
         if version := found.metadata["Version"]:
             return str(version)

@@ -1,4 +1,4 @@
-"""The ``.venv`` folder: is it complete, may it be rebuilt, how is it created.
+"""The ``.venv`` folder: whether it is complete, and how it is made, completed and healed.
 
 A state file lies inside from the first moment and lists what is installed after the last, so
 a killed set-up is seen as such: pip takes a package whose files were cut off half-way
@@ -7,17 +7,20 @@ for installed, hence a half-made folder is emptied and built again, never patche
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.console import Console
 from app.errors import BootstrapError
+from app.provision.pip_install import last_line, run, run_pip
 from app.provision.requirements import digest, unmet
 
 __all__ = ["VENV_VARIABLE", "VirtualEnvironment"]
@@ -26,8 +29,9 @@ VENV_VARIABLE = "SOL_VENV"
 STATE_FILE = "sol-environment.json"
 LOCK_FILE = "sol-environment.lock"
 DOWNLOADS = "pip-cache"  # kept when a half-made folder is emptied: nothing is fetched twice
-TEMPORARY = "tmp"
-KEPT_WHEN_EMPTIED = frozenset({STATE_FILE, LOCK_FILE, DOWNLOADS})
+TEMPORARY = "tmp"  # the system's own is often too small for torch
+# torch for Linux brings NVIDIA's libraries along: 6.1 GB unpacked in all, 2 GB elsewhere.
+NEEDED_BYTES = (7 if sys.platform == "linux" else 3) * 1000**3
 
 Groups = Mapping[str, tuple[str, ...]]
 
@@ -51,18 +55,6 @@ class VirtualEnvironment:
         return self.root / "bin" / "python"
 
     @property
-    def lock_file(self) -> Path:
-        return self.root / LOCK_FILE
-
-    @property
-    def downloads(self) -> Path:
-        return self.root / DOWNLOADS
-
-    @property
-    def temporary(self) -> Path:
-        return self.root / TEMPORARY
-
-    @property
     def is_running(self) -> bool:
         """Whether this process runs in it."""
         return Path(sys.prefix).resolve() == self.root.resolve()
@@ -72,45 +64,63 @@ class VirtualEnvironment:
         if not self.python.exists():  # also: a link to a Python that has been removed
             return False
         state = self._read_state()
-        if state is None:
-            return self._is_virtual_environment() and not self._unmet(groups)
+        if state is None:  # the user made it
+            return self.is_running and not unmet(_flat(groups))
         installed = state.get("installed", {})
         return not self._python_changed(state) and all(
             installed.get(group) == digest(requirements) for group, requirements in groups.items()
         )
 
-    def needs_rebuild(self) -> bool:
-        """Whether it must be made from nothing: absent, half-made, or its Python is gone."""
-        state = self._read_state()
-        if not self.python.exists():
-            return True
-        if state is None:
-            return not self._is_virtual_environment()
-        return state.get("made_here", True) and (
-            "installed" not in state or self._python_changed(state)
-        )
+    def set_up(self, groups: Groups, console: Console) -> None:
+        """Create or complete it, alone: a second launch waits and then finds it ready.
 
-    def is_interrupted(self) -> bool:
-        """Whether a set-up of an environment that the user made was killed: packages may be cut."""
-        state = self._read_state()
-        return state is not None and "installed" not in state
-
-    def claim(self) -> None:
-        """Create the folder and its lock file. Raises BootstrapError when it is not writable."""
+        Raises: BootstrapError, one sentence that says what to do.
+        """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self.lock_file.touch()
+            with _lock(self.root / LOCK_FILE, console) as descriptor:
+                self._check_is_ours()
+                if not self.is_ready(groups):
+                    self._build(groups, console, descriptor)
         except OSError as error:
             raise BootstrapError(
-                f"cannot write to {self.root} ({error.strerror or error}): make the folder "
-                f"writable, or set {VENV_VARIABLE} to a folder that is"
+                f"cannot write to {self.root} ({error.strerror or error}): mend that, or set "
+                f"{VENV_VARIABLE} to another folder"
             ) from error
 
-    def check_is_ours(self) -> None:
-        """To be asked under the lock: another launch may be in the middle of its first file.
+    def _build(self, groups: Groups, console: Console, lock: int) -> None:
+        state = self._read_state()
+        is_half_made = state is not None and "installed" not in state
+        if state is None:  # a folder that the user filled is completed, but never emptied
+            state = {"made_here": not self._is_virtual_environment()}
+        state.pop("installed", None)  # from here on the folder counts as half-made
+        is_outdated = is_half_made or self._python_changed(state)
+        free = shutil.disk_usage(self.root).free
+        if not self.python.exists() or (state.get("made_here", True) and is_outdated):
+            self._check_disk(free)
+            console.say(
+                f"Setting up the Python packages in {self.root} (once; 1 to 3 GB to fetch, "
+                f"up to {NEEDED_BYTES / 1e9:.0f} GB on disk, usually 2 to 10 minutes)"
+            )
+            self._write_state({"made_here": True})
+            self._create(lock)
+            state = {"made_here": True, "python": _python_version()}
+            is_half_made = False
+        else:
+            console.say(f"Updating the Python packages in {self.root}")
+        self._write_state(state)
+        # What seems to be installed in a half-made folder is not trusted.
+        options = ["--ignore-installed"] if is_half_made else []
+        variables = self._pip_variables(keep_downloads=free > 2 * NEEDED_BYTES)
+        run_pip(self.python, [*options, *_flat(groups)], variables, console, lock)
+        for leftover in (DOWNLOADS, TEMPORARY):
+            shutil.rmtree(self.root / leftover, ignore_errors=True)
+        installed = {group: digest(requirements) for group, requirements in groups.items()}
+        self._write_state({**state, "installed": installed})
+        console.say("The packages are ready.")
 
-        Raises: BootstrapError when the folder holds something that we may not empty.
-        """
+    def _check_is_ours(self) -> None:
+        """Raise BootstrapError when the folder holds something that we may not empty."""
         foreign = [entry.name for entry in self.root.iterdir() if entry.name != LOCK_FILE]
         if foreign and self._read_state() is None and not self._is_virtual_environment():
             raise BootstrapError(
@@ -118,48 +128,46 @@ class VirtualEnvironment:
                 f"or set {VENV_VARIABLE} to an empty folder"
             )
 
-    def mark_building(self) -> None:
-        """From here on the folder counts as half-made."""
-        state = self._read_state()
-        if state is None:  # a folder that the user filled is completed, but never emptied
-            state = {"made_here": not self._is_virtual_environment()}
-        self._write_state({name: state[name] for name in ("made_here", "python") if name in state})
+    def _check_disk(self, free_bytes: int) -> None:
+        if free_bytes < NEEDED_BYTES:
+            raise BootstrapError(
+                f"only {free_bytes / 1e9:.1f} GB are free for the packages in {self.root}, they "
+                f"need {NEEDED_BYTES / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
+                "folder on another disk"
+            )
 
-    def mark_ready(self, groups: Groups) -> None:
-        """The folder is complete; the state is on disk before this returns."""
-        installed = {group: digest(requirements) for group, requirements in groups.items()}
-        self._write_state({**(self._read_state() or {}), "installed": installed})
-
-    def create(self, inherited: Sequence[int] = ()) -> None:
-        """Empty the folder and make a fresh environment with pip in it.
-
-        Args:
-            inherited: file descriptors that the child processes keep open.
-        Raises: BootstrapError when ``venv`` fails.
-        """
+    def _create(self, lock: int) -> None:
+        """Empty the folder and make a fresh environment with pip in it."""
         for entry in self.root.iterdir():
-            if entry.name in KEPT_WHEN_EMPTIED:
+            if entry.name in (STATE_FILE, LOCK_FILE, DOWNLOADS):
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
-        done = subprocess.run(
-            [_base_python(), "-I", "-m", "venv", str(self.root)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            pass_fds=tuple(inherited),
-            check=False,
-        )
+        done = run([_base_python(), "-I", "-m", "venv", str(self.root)], lock)
         if done.returncode != 0:
-            reason = (done.stderr.strip() or done.stdout.strip() or "no reason given").splitlines()
             raise BootstrapError(
-                f"could not create the virtual environment {self.root}: {reason[-1]}; "
-                "mend that and start again"
+                f"could not create the virtual environment {self.root} with {_base_python()}: "
+                f"{last_line(done.stderr)}; mend that (Debian, Ubuntu: sudo apt install "
+                f"python{_python_version()}-venv) and start again"
             )
-        self._write_state({"made_here": True, "python": _python_version()})
+
+    def _pip_variables(self, keep_downloads: bool) -> dict[str, str]:
+        """Pip's settings for its cache and temporary files: nothing is written elsewhere.
+
+        Args:
+            keep_downloads: keep what is fetched until the end, so that a killed set-up resumes;
+                needs the disk space twice.
+        """
+        temporary = self.root / TEMPORARY
+        temporary.mkdir(exist_ok=True)
+        variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+        if "PIP_CACHE_DIR" in os.environ or "PIP_NO_CACHE_DIR" in os.environ:
+            return variables
+        if keep_downloads:
+            return variables | {"PIP_CACHE_DIR": str(self.root / DOWNLOADS)}
+        return variables | {"PIP_NO_CACHE_DIR": "1"}
 
     def _python_changed(self, state: dict[str, Any]) -> bool:
         """The system's Python was upgraded under the environment; only visible from within."""
@@ -167,12 +175,6 @@ class VirtualEnvironment:
 
     def _is_virtual_environment(self) -> bool:
         return (self.root / "pyvenv.cfg").is_file()
-
-    def _unmet(self, groups: Groups) -> list[str]:
-        """For an environment that the user made: it has no state file, so look inside."""
-        pattern = "Lib/site-packages" if sys.platform == "win32" else "lib/python*/site-packages"
-        folders = [str(folder) for folder in self.root.glob(pattern)]
-        return unmet([text for group in groups.values() for text in group], folders)
 
     def _read_state(self) -> dict[str, Any] | None:
         """None without a state file; an unreadable one counts as half-made."""
@@ -182,20 +184,50 @@ class VirtualEnvironment:
             return None
         except (OSError, ValueError):
             return {}
-        return (
-            state
-            if isinstance(state, dict) and isinstance(state.get("installed", {}), dict)
-            else {}
-        )
+        is_valid = isinstance(state, dict) and isinstance(state.get("installed", {}), dict)
+        return state if is_valid else {}
 
     def _write_state(self, state: dict[str, Any]) -> None:
-        path = self.root / STATE_FILE
-        draft = path.with_suffix(".draft")
+        """Replace the state file; it is on disk before this returns."""
+        draft = self.root / f"{STATE_FILE}.draft"
         with draft.open("w", encoding="utf-8") as file:
             json.dump(state, file)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(path)
+        draft.replace(self.root / STATE_FILE)
+
+
+@contextlib.contextmanager
+def _lock(path: Path, console: Console) -> Iterator[int]:
+    """Hold a lock that the system drops when its last holder dies; yields its descriptor.
+
+    filelock is one of the packages that are not there yet.
+    """
+    with path.open("ab") as file:
+        if not _try_lock(file.fileno()):
+            console.say("Another launch is setting up the packages; waiting for it.")
+            while not _try_lock(file.fileno()):
+                time.sleep(0.2)
+        yield file.fileno()
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _flat(groups: Groups) -> list[str]:
+    return [text for group in groups.values() for text in group]
 
 
 def _python_version() -> str:

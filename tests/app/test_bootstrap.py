@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +21,8 @@ import pytest
 
 from app import bootstrap
 from app.bootstrap import ensure_environment
-from app.console import Console
 from app.errors import BootstrapError
+from app.provision import pip_install, virtual_environment
 from app.provision.virtual_environment import VirtualEnvironment
 from tests.app.tiny_project import PROJECT, TinyProject, make_wheel
 
@@ -106,7 +109,9 @@ def test_first_start_builds_and_starts_over_with_the_same_arguments(
     assert Path(said["prefix"]) == ready_template.venv
     assert said["port"] == 7
     assert said["utf8"] == 1, "the interpreter's own options are lost"
-    assert "Setting up the Python packages" in first["err"]
+    assert re.fullmatch(  # not on a terminal: nothing of pip's
+        r"Setting up the Python packages in .*\nThe packages are ready\.\n", first["err"]
+    )
     assert set(ready_template.state()["installed"]) == {"base"}
     left = {path.name for path in ready_template.venv.iterdir()}
     assert not left & {"tmp", "pip-cache"}
@@ -178,6 +183,35 @@ def test_killed_set_up_is_finished_by_the_next_launch(project: TinyProject) -> N
     assert json.loads(done.stdout)["version"] == "1.0"
 
 
+@pytest.mark.parametrize("is_the_users", [False, True])
+def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(
+    project: TinyProject, is_the_users: bool
+) -> None:
+    """pip takes what it had begun to unpack for installed, and cannot uninstall it."""
+    if is_the_users:
+        subprocess.run([sys.executable, "-m", "venv", str(project.venv)], check=True)
+    make_wheel(project.wheels, "tiny_extra", "1.0", num_modules=3000)
+    project.depend_on(["tiny-dep", "tiny-extra"])
+    with project.start() as killed:
+        wait_for(lambda: any(project.venv.glob("lib/*/site-packages/tiny_extra/*")))
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+    (site,) = project.venv.glob("lib/*/site-packages")
+    assert len(list((site / "tiny_extra").glob("*.py"))) < 3000, "it was killed too late"
+    done = project.launch()
+    assert done.returncode == 0, done.stderr
+    assert len(list((site / "tiny_extra").glob("*.py"))) == 3000
+
+
+def test_nobody_empties_the_folder_under_a_child_of_a_killed_launch(project: TinyProject) -> None:
+    with project.start() as killed:
+        wait_for((project.venv / "pyvenv.cfg").exists)
+        killed.kill()  # alone: its child goes on and holds the lock
+        done = project.launch()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("Another launch is setting up the packages; waiting for it.\n")
+
+
 def test_interrupt_during_set_up_exits_130_without_a_traceback(project: TinyProject) -> None:
     process = project.start()
     with process:
@@ -211,9 +245,9 @@ def test_no_network_is_one_line_and_the_next_launch_goes_on(project: TinyProject
 
 def test_a_package_that_does_not_exist_for_this_python(project: TinyProject) -> None:
     project.depend_on(["tiny-dep>=9"])
-    message = one_error(project.launch())
-    assert "no version for this Python" in message
-    assert str(project.venv / "pip.log") in message
+    done = project.launch()
+    assert "no version for this Python" in one_error(done)
+    assert "No matching distribution found for tiny-dep>=9" in done.stderr, "pip's own words"
 
 
 def test_venv_elsewhere(ready: TinyProject, tmp_path: Path) -> None:
@@ -311,14 +345,16 @@ def test_a_space_never_gets_an_environment(
     assert not project.venv.exists()
 
 
-def test_no_venv_module(in_process: Decide, monkeypatch: pytest.MonkeyPatch) -> None:
-    find_spec = bootstrap.importlib.util.find_spec
-    monkeypatch.setattr(
-        bootstrap.importlib.util,
-        "find_spec",
-        lambda name: None if name == "ensurepip" else find_spec(name),
-    )
-    with pytest.raises(BootstrapError, match=r"apt install python3\.\d+-venv"):
+def test_no_venv_module(
+    in_process: Decide, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"  # as Debian's, without python3-venv
+    python.write_text("#!/bin/sh\necho $0: No module named venv >&2; exit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(virtual_environment, "_base_python", lambda: str(python))
+    with pytest.raises(
+        BootstrapError, match=r"No module named venv; .*apt install python3\.\d+-venv"
+    ):
         in_process()
 
 
@@ -326,7 +362,7 @@ def test_no_disk_space(
     in_process: Decide, project: TinyProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = SimpleNamespace(free=int(1.2e9))
-    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda path: free)
+    monkeypatch.setattr(virtual_environment.shutil, "disk_usage", lambda path: free)
     with pytest.raises(BootstrapError, match=r"only 1\.2 GB are free .* free some space"):
         in_process()
     assert not (project.venv / "pyvenv.cfg").exists()
@@ -343,22 +379,34 @@ def test_an_environment_that_does_not_start_as_one_is_no_endless_loop(
         in_process()
 
 
-def test_progress_of_pip_on_a_terminal_is_one_line(
-    project: TinyProject, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The condensed form, on a stream that says it is a terminal."""
-    from app.provision import pip_install
+def test_a_terminal_sees_the_progress_of_pip(project: TinyProject) -> None:
+    reader, writer = pty.openpty()
+    with os.fdopen(reader, "rb") as terminal, project.start(stderr=writer) as process:
+        os.close(writer)
+        out, _ = process.communicate(timeout=120)
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while chunk := terminal.read1():
+                said += chunk
+    assert process.returncode == 0, said
+    assert b"Successfully installed tiny-dep-1.0" in said
+    assert json.loads(out)["version"] == "1.0", "nothing of pip on stdout"
 
-    written: list[str] = []
-    stream = SimpleNamespace(isatty=lambda: True, write=written.append, flush=lambda: None)
-    with pip_install._Progress(Console(stream)) as progress:  # type: ignore[arg-type]
-        progress.take("Collecting torch>=2.8\n")
-        progress.take("  Downloading https://x/torch-2.9.0-cp311-linux.whl (531.2 MB)\n")
-        progress.take("Installing collected packages: a, b, c\n")
-    text = "".join(written)
-    assert "fetching torch-2.9.0 (531 MB)\n" in text
-    assert "unpacking 3 packages\n" in text
-    assert text.endswith("\r\x1b[2K")
+
+@pytest.mark.parametrize(
+    ("errors", "advice"),
+    [
+        ("ERROR: Could not install: [Errno 28] No space left on device: 'x'", "the disk is full"),
+        (
+            "WARNING: Retrying after ReadTimeoutError\nERROR: No matching distribution",
+            "the network",
+        ),
+        ("note: nothing\nERROR: Package 'a' is broken", "Package 'a' is broken; mend that"),
+        ("", "no reason given"),
+    ],
+)
+def test_what_pip_says_becomes_one_sentence(errors: str, advice: str) -> None:
+    assert advice in pip_install._diagnose(errors)
 
 
 def test_the_command_line_needs_no_package_to_be_imported() -> None:

@@ -78,13 +78,18 @@ class TinyProject:
             encoding="utf-8",
         )
 
-    def start(self, *arguments: str, python: Sequence[str] = (sys.executable,)) -> Any:
+    def start(
+        self,
+        *arguments: str,
+        python: Sequence[str] = (sys.executable,),
+        stderr: int = subprocess.PIPE,
+    ) -> Any:
         """Start ``launch.py`` in a process group of its own; the caller waits for it."""
         return subprocess.Popen(
             [*python, str(self.root / "launch.py"), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             env=self._environment(),
             start_new_session=True,
@@ -113,8 +118,12 @@ class TinyProject:
         return kept | local | self.variables
 
 
-def make_wheel(folder: Path, name: str, version: str) -> Path:
-    """A pure-Python wheel with one module that knows its ``VERSION``."""
+def make_wheel(folder: Path, name: str, version: str, num_modules: int = 0) -> Path:
+    """A pure-Python wheel with one module that knows its ``VERSION``.
+
+    Args:
+        num_modules: make it a package too, with as many empty modules; they come last.
+    """
     path = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     files = {
@@ -122,6 +131,7 @@ def make_wheel(folder: Path, name: str, version: str) -> Path:
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
+    files |= {f"{name}/m{number}.py": "" for number in range(num_modules)}
     record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
     with zipfile.ZipFile(path, "w") as archive:
         for file, content in (files | {f"{info}/RECORD": record}).items():
