@@ -14,7 +14,6 @@ import threading
 from app.bootstrap import SPACE_VARIABLE
 from app.commands.options import add_model, model_name, open_data_dir
 from app.errors import AppError
-from app.instance_lock import hold_instance_lock
 from app.paths import DataDir
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -47,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if os.environ.get(SPACE_VARIABLE):
         _import_spaces()
+    from app.instance_lock import hold_instance_lock
+
     with hold_instance_lock(data_dir.lock_file):
         from app.server import serve
         from storage import StorageError

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import FileLock, Timeout
+
 from app.errors import AppError
-from app.file_lock import FileLock
 from app.jobs.patience import patiently
 from app.jobs.reporter import JobReporter
 from app.jobs.stop_flag import StopFlag
@@ -34,7 +35,7 @@ __all__ = ["JobOutcome", "Workplace", "log_path", "run_job"]
 
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
 LAST_WORD_S = 20.0  # how long a worker that is to end waits for the database
-_LOCK_POLL_S = 0.2
+_LOCK_WAIT_S = 0.2
 _LOGGED_PACKAGES = ("app.jobs", "sol_core")
 
 logger = logging.getLogger(__name__)
@@ -190,16 +191,18 @@ def _lock_folder(folder: Path, should_stop: Callable[[], bool]) -> FileLock | No
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     gives_up_at = time.monotonic() + FOLDER_WAIT_S
-    while not lock.try_acquire():
-        if should_stop():
-            return None
-        if time.monotonic() > gives_up_at:
-            raise AppError(
-                f"another process still works in {folder}: end it, or wait until it has ended, "
-                "and resume"
-            )
-        time.sleep(_LOCK_POLL_S)
-    return lock
+    while True:
+        try:
+            lock.acquire(timeout=_LOCK_WAIT_S)
+            return lock
+        except Timeout as error:
+            if should_stop():
+                return None
+            if time.monotonic() > gives_up_at:
+                raise AppError(
+                    f"another process still works in {folder}: end it, or wait until it has "
+                    "ended, and resume"
+                ) from error
 
 
 @contextmanager

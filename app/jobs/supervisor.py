@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from app.file_lock import FileLock
+from filelock import FileLock, Timeout
+
 from app.jobs.process_identity import is_worker_alive, process_id_of
 from app.jobs.worker import EXIT_NOT_NEEDED, read_holder
 from app.paths import DataDir
@@ -160,15 +161,14 @@ class WorkerSupervisor:
 
 def _is_held(lock_file: Path) -> bool:
     """Whether a supervised worker lives. Looking takes the lock for an instant."""
-    lock = FileLock(lock_file)
     try:
-        if not lock.try_acquire():
-            return True
+        with FileLock(lock_file, timeout=0):
+            return False
+    except Timeout:
+        return True
     except OSError as error:
         logger.warning("no look at %s: %s", lock_file, error)
         return True
-    lock.release()
-    return False
 
 
 def _signal(pid: int, number: int) -> None:

@@ -7,16 +7,16 @@ itself when the page that started it was killed and nothing is left to do.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from app.database import open_database
-from app.file_lock import FileLock
-from app.instance_lock import is_held_by_living_process
+from app.instance_lock import is_held_by_living_process, read_note, write_note
 from app.jobs.engines import ENGINES
 from app.jobs.patience import patiently
 from app.jobs.process_identity import own_worker_id
@@ -84,11 +84,7 @@ def run_worker(
 
 def read_holder(lock_file: Path) -> str | None:
     """The id of the worker that took the lock last; it may be dead."""
-    try:
-        content = json.loads(lock_file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    worker = content.get("worker") if isinstance(content, dict) else None
+    worker = read_note(lock_file).get("worker")
     return worker if isinstance(worker, str) else None
 
 
@@ -136,11 +132,10 @@ def _tell_of_others(jobs: JobStore, told: int) -> int:
 
 def _hold_lock(path: Path, opened: ExitStack) -> bool:
     lock = FileLock(path)
-    gives_up_at = time.monotonic() + LOCK_WAIT_S
-    while not lock.try_acquire():
-        if time.monotonic() > gives_up_at:
-            return False
-        time.sleep(0.1)
+    try:
+        lock.acquire(timeout=LOCK_WAIT_S, poll_interval=0.1)
+    except Timeout:
+        return False
     opened.callback(lock.release)
-    path.write_text(json.dumps({"worker": own_worker_id()}), "utf-8")
+    write_note(path, {"worker": own_worker_id()})
     return True

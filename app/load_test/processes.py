@@ -6,7 +6,6 @@ the trial deletes its runs and jobs again.
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import AppError
+from app.instance_lock import read_note
 from app.paths import DataDir
 from app.program import program_command
 
@@ -76,11 +76,7 @@ def address_of(data_dir: DataDir, server: subprocess.Popen[bytes]) -> str:
     """Where the page is, once it listens. Raises: AppError when it ends, or takes too long."""
     gives_up_at = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < gives_up_at:
-        try:
-            url = json.loads(data_dir.lock_file.read_text("utf-8"))["url"]
-        except (OSError, ValueError, KeyError):  # not written yet
-            url = None
-        if url:
+        if url := read_note(data_dir.lock_file).get("url"):
             return str(url)
         time.sleep(0.1)
     said = (data_dir.logs / "server.out").read_text("utf-8", "replace").strip()

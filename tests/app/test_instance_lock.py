@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import AlreadyRunningError, DataDirError
-from app.file_lock import FileLock
-from app.instance_lock import hold_instance_lock, publish_url
+from app.instance_lock import hold_instance_lock, publish_url, read_note
 from tests.app.tiny_project import PROJECT
 
 HOLD = """
@@ -56,7 +56,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
 def test_unreadable_content_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "serve.lock"
     with hold_instance_lock(path):
-        path.write_text("[half", encoding="utf-8")
+        path.with_suffix(".json").write_text("[half", encoding="utf-8")
         with pytest.raises(AlreadyRunningError, match="another launch"):
             hold_instance_lock(path).__enter__()
 
@@ -66,10 +66,13 @@ def test_a_place_that_cannot_be_locked(tmp_path: Path) -> None:
         hold_instance_lock(tmp_path).__enter__()  # a folder
 
 
-def test_the_descriptor_exists_only_while_held(tmp_path: Path) -> None:
-    lock = FileLock(tmp_path / "lock")
-    with pytest.raises(ValueError, match="not held"):
-        _ = lock.descriptor
-    with lock:
-        assert lock.descriptor >= 0
-    lock.release()
+def test_a_look_at_the_lock_leaves_the_holders_note(tmp_path: Path) -> None:
+    """As filelock 3 does it."""
+    path = tmp_path / "serve.lock"
+    with hold_instance_lock(path):
+        publish_url(path, "http://127.0.0.1:7861")
+        os.close(os.open(path, os.O_RDWR | os.O_TRUNC))
+        with pytest.raises(AlreadyRunningError, match=r"at http://127\.0\.0\.1:7861"):
+            hold_instance_lock(path).__enter__()
+    assert read_note(path) == {}
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"serve.lock"}

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
-from app.file_lock import FileLock
 from app.jobs import process_identity, runner
 from app.jobs.files import delete_job
 from app.jobs.patience import patiently

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from app.instance_lock import write_note
 from app.job_calls import refusal
 from app.jobs.process_identity import own_worker_id
 from app.jobs.supervisor import WorkerSupervisor, worker_command
@@ -194,14 +195,14 @@ def test_a_second_interrupt_does_not_wait(supervise: Supervise, store: Store) ->
 def test_an_idle_worker_does_not_outlive_a_dead_page(
     start_worker: StartWorker, data_dir: DataDir, store: Store
 ) -> None:
-    data_dir.lock_file.write_text(f'{{"pid": {os.getpid()}, "url": null}}')
+    write_note(data_dir.lock_file, {"pid": os.getpid()})
     worker = start_worker(is_supervised=True, lonely_s=0.3)
     wait_until(lambda: read_holder(data_dir.worker_lock_file))
     time.sleep(1.2)
     assert worker.poll() is None, "the page lives"
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    data_dir.lock_file.write_text(f'{{"pid": {dead.pid}, "url": null}}')
+    write_note(data_dir.lock_file, {"pid": dead.pid})
     assert worker.wait(10) == 0
 
 
