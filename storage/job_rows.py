@@ -25,7 +25,6 @@ __all__ = [
     "abandon_jobs",
     "change_job",
     "claim_next",
-    "end_job",
     "give_to",
     "has_queued",
     "is_at_hand",
@@ -33,6 +32,7 @@ __all__ = [
     "num_queued_elsewhere",
     "require_held",
     "require_job",
+    "set_status",
     "status_wished",
 ]
 
@@ -130,10 +130,10 @@ def abandon_jobs(connection: Connection, dead: Sequence[JobRecord]) -> list[JobR
         if now is None or now.status != "running" or now.heartbeat_at != job.heartbeat_at:
             continue
         if now.control == "cancel":
-            end_job(connection, job.id, "cancelled")
+            set_status(connection, job.id, "cancelled")
         else:
             error = encode_text("error", ABANDONED_ERROR)
-            end_job(connection, job.id, "abandoned", error=error)
+            set_status(connection, job.id, "abandoned", error=error)
         taken.append(require_job(connection, job.id))
     return taken
 
@@ -151,7 +151,7 @@ def status_wished(job: JobRecord, otherwise: JobStatus) -> JobStatus:
     return wished.get(job.control, otherwise)
 
 
-def end_job(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:
+def set_status(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:
     """Give the job a status in which nobody works on it."""
     finished_us = now_us(connection) if status in ENDED_STATUSES else None
     change_job(

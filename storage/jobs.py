@@ -35,7 +35,6 @@ from storage.job_rows import (
     abandon_jobs,
     change_job,
     claim_next,
-    end_job,
     give_to,
     has_queued,
     is_at_hand,
@@ -43,6 +42,7 @@ from storage.job_rows import (
     num_queued_elsewhere,
     require_held,
     require_job,
+    set_status,
     status_wished,
 )
 from storage.job_series import insert_metrics, insert_sample, select_metrics, select_samples
@@ -206,7 +206,7 @@ class JobStore:
                 status = status_wished(job, status)
             if status == "succeeded":
                 values["progress"] = 1.0
-            end_job(connection, job_id, status, **values)
+            set_status(connection, job_id, status, **values)
             return require_job(connection, job_id)
 
     def get(self, job_id: str) -> JobRecord:
@@ -257,7 +257,7 @@ class JobStore:
             if status == "running":
                 change_job(connection, job_id, control="cancel")
             elif status in ("queued", "paused", "abandoned"):
-                end_job(connection, job_id, "cancelled")
+                set_status(connection, job_id, "cancelled")
             return require_job(connection, job_id)
 
     def request_pause(self, job_id: str) -> JobRecord:
@@ -270,7 +270,7 @@ class JobStore:
             if job.status == "running" and job.control == "run":
                 change_job(connection, job_id, control="pause")
             elif job.status == "queued":
-                end_job(connection, job_id, "paused")
+                set_status(connection, job_id, "paused")
             return require_job(connection, job_id)
 
     def resume(self, job_id: str, worker: str | None = None) -> JobRecord:
@@ -287,7 +287,7 @@ class JobStore:
             if worker is not None:
                 self._require_at_hand(job)
             if job.status in ("queued", *RESUMABLE_STATUSES):
-                end_job(connection, job_id, "queued", error=None)
+                set_status(connection, job_id, "queued", error=None)
                 if worker is not None:
                     give_to(connection, job_id, worker)
             elif worker is None and job.status == "running" and job.control != "cancel":
