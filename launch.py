@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# PYTHON_ARGCOMPLETE_OK: the shell may ask this script for completions
 """Start the explorer: ``python launch.py`` opens the page, ``--help`` lists the rest.
 
 Only the version check happens here, in a syntax that every Python reads, so that an

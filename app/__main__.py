@@ -1,5 +1,7 @@
 """``sol-explorer``, and ``python -m app``: the command line of an installed copy."""
 
+# PYTHON_ARGCOMPLETE_OK: the shell may ask for completions
+
 import sys
 
 from app.cli import main as run_command_line

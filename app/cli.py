@@ -27,6 +27,7 @@ __all__ = ["main"]
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
+COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next
 TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
 COMMANDS = (
     *("serve", "generate", "inspect", "lens", "score"),
@@ -42,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its code
             stream.reconfigure(errors="backslashreplace")
     try:
+        if COMPLETION_VARIABLE in os.environ:
+            return _complete()
         args = parse(argv)
         args.check(args)
         ensure_environment(extras=args.extras, install=args.install)
@@ -82,6 +85,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.error(f"unknown argument {rest[0]!r} (see --help)")
     args.rest = rest
     return args
+
+
+def _complete() -> int:
+    """Answer the shell; without the packages there is no answer, nothing is installed for one."""
+    ensure_environment(install=False)
+    try:
+        import argcomplete
+    except ModuleNotFoundError:
+        return EXIT_FAILED
+    argcomplete.autocomplete(_build_parser(COMMANDS))  # leaves the program
+    return EXIT_FAILED
 
 
 class _Parser(argparse.ArgumentParser):
