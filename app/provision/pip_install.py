@@ -83,7 +83,7 @@ def run(
 
 def last_line(errors: str) -> str:
     """The reason at the end of a command's errors."""
-    return (errors.strip().splitlines() or ["no reason given"])[-1].removeprefix("ERROR: ")
+    return (errors.strip().splitlines() or ["the reason is above"])[-1].removeprefix("ERROR: ")
 
 
 def _diagnose(errors: str) -> str:

@@ -27,6 +27,7 @@ __all__ = ["VENV_VARIABLE", "VirtualEnvironment"]
 
 VENV_VARIABLE = "SOL_VENV"
 STATE_FILE = "sol-environment.json"
+DRAFT_FILE = f"{STATE_FILE}.draft"  # a full disk or a kill may leave it
 LOCK_FILE = "sol-environment.lock"
 DOWNLOADS = "pip-cache"  # kept when a half-made folder is emptied: nothing is fetched twice
 TEMPORARY = "tmp"  # the system's own is often too small for torch
@@ -121,8 +122,9 @@ class VirtualEnvironment:
 
     def _check_is_ours(self) -> None:
         """Raise BootstrapError when the folder holds something that we may not empty."""
-        foreign = [entry.name for entry in self.root.iterdir() if entry.name != LOCK_FILE]
-        if foreign and self._read_state() is None and not self._is_virtual_environment():
+        if self._read_state() is not None or self._is_virtual_environment():
+            return
+        if {entry.name for entry in self.root.iterdir()} - {LOCK_FILE, DRAFT_FILE}:
             raise BootstrapError(
                 f"{self.root} holds something else than a virtual environment: move it away, "
                 f"or set {VENV_VARIABLE} to an empty folder"
@@ -189,7 +191,7 @@ class VirtualEnvironment:
 
     def _write_state(self, state: dict[str, Any]) -> None:
         """Replace the state file; it is on disk before this returns."""
-        draft = self.root / f"{STATE_FILE}.draft"
+        draft = self.root / DRAFT_FILE
         with draft.open("w", encoding="utf-8") as file:
             json.dump(state, file)
             file.flush()
