@@ -6,6 +6,7 @@ pip shows its own progress on a terminal. What it reads from pip.conf and ``PIP_
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -13,7 +14,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from app.console import Console
 from app.errors import BootstrapError
 
 __all__ = ["last_line", "run", "run_pip"]
@@ -38,7 +38,7 @@ def run_pip(
     python: Path,
     arguments: Sequence[str],
     variables: Mapping[str, str],
-    console: Console,
+    log: Path,
     lock: int,
 ) -> None:
     """Install into the environment of ``python``.
@@ -46,17 +46,19 @@ def run_pip(
     Args:
         arguments: options and requirements.
         variables: set for pip, beside the process's own.
+        log: gets everything that a failing pip says.
         lock: as for ``run``.
     Raises: BootstrapError with one sentence: what failed and what to do.
     """
     inherited = {k: v for k, v in os.environ.items() if k not in UNWANTED_VARIABLES}
     command = [str(python), "-I", "-m", "pip", "install", "--no-input"]
     command += ["--disable-pip-version-check", "--no-warn-script-location"]
-    command += [] if console.is_terminal else ["--quiet"]
     done = run([*command, *arguments], lock, {**inherited, **variables})
     if done.returncode != 0:
-        console.say(done.stderr.strip())
-        raise BootstrapError(f"could not install the packages: {_diagnose(done.stderr)}")
+        with contextlib.suppress(OSError):  # the disk may be full
+            log.write_text(done.stderr, encoding="utf-8")
+        advice = _diagnose(done.stderr)
+        raise BootstrapError(f"could not install the packages: {advice} (pip's output: {log})")
 
 
 def run(

@@ -30,6 +30,7 @@ STATE_FILE = "sol-environment.json"
 DRAFT_FILE = f"{STATE_FILE}.draft"  # a full disk or a kill may leave it
 LOCK_FILE = "sol-environment.lock"
 DOWNLOADS = "pip-cache"  # kept when a half-made folder is emptied: nothing is fetched twice
+LOG_FILE = "pip.log"
 TEMPORARY = "tmp"  # the system's own is often too small for torch
 # torch for Linux brings NVIDIA's libraries along: 6.1 GB unpacked in all, 2 GB elsewhere.
 NEEDED_BYTES = (7 if sys.platform == "linux" else 3) * 1000**3
@@ -112,8 +113,9 @@ class VirtualEnvironment:
         self._write_state(state)
         # What seems to be installed in a half-made folder is not trusted.
         options = ["--ignore-installed"] if is_half_made else []
+        options += [] if console.is_terminal else ["--quiet"]
         variables = self._pip_variables(keep_downloads=free > 2 * NEEDED_BYTES)
-        run_pip(self.python, [*options, *_flat(groups)], variables, console, lock)
+        run_pip(self.python, [*options, *_flat(groups)], variables, self.root / LOG_FILE, lock)
         for leftover in (DOWNLOADS, TEMPORARY):
             shutil.rmtree(self.root / leftover, ignore_errors=True)
         installed = {group: digest(requirements) for group, requirements in groups.items()}
