@@ -17,13 +17,13 @@ from typing import NoReturn
 
 from app.console import Console
 from app.errors import BootstrapError
+from app.hosting import is_space
 from app.program import LAUNCHER, PROJECT_ROOT, is_checkout
 from app.provision.requirements import BASE, read_requirements, unmet
 from app.provision.virtual_environment import Groups, VirtualEnvironment
 
 __all__ = ["PROJECT_ROOT", "ensure_environment", "replace_process"]
 
-SPACE_VARIABLE = "SPACE_ID"  # set by Hugging Face Spaces
 RESTARTED_VARIABLE = "SOL_RESTARTED_IN"
 
 
@@ -89,7 +89,7 @@ def _interpreter_suffices(groups: Groups, install: bool) -> bool:
     Raises: BootstrapError when it is that interpreter's environment, but incomplete.
     """
     missing = unmet(groups[BASE])
-    on_space = bool(os.environ.get(SPACE_VARIABLE))
+    on_space = is_space()
     if missing and not on_space:
         return False
     missing += [text for group, texts in groups.items() if group != BASE for text in unmet(texts)]

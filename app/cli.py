@@ -14,7 +14,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from app.bootstrap import ensure_environment
@@ -29,11 +29,25 @@ EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
 COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next
 TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
-COMMANDS = (
-    *("serve", "generate", "inspect", "lens", "score"),
-    *("train", "evaluate", "benchmark", "jobs", "worker"),
-    *("export", "import", "policies", "bench", "doctor", "test"),
-)
+DEFAULT_COMMAND = "serve"
+COMMANDS = {
+    "serve": "app.commands.serve",
+    "generate": "app.commands.generate",
+    "inspect": "app.commands.inspect",
+    "lens": "app.commands.lens",
+    "score": "app.commands.score",
+    "train": "app.commands.train",
+    "evaluate": "app.commands.evaluate",
+    "benchmark": "app.commands.benchmark",
+    "jobs": "app.commands.jobs",
+    "worker": "app.commands.worker",
+    "export": "app.commands.export",
+    "import": "app.commands.import",
+    "policies": "app.commands.policies",
+    "bench": "app.commands.bench",
+    "doctor": "app.commands.doctor",
+    "test": "app.commands.test",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -77,7 +91,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     arguments = list(argv)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in TOP_OPTIONS):
-        arguments.insert(0, COMMANDS[0])
+        arguments.insert(0, DEFAULT_COMMAND)
     # Only the chosen command is imported: a start from a bare Python does this twice.
     parser = _build_parser([arguments[0]] if arguments[0] in COMMANDS else COMMANDS)
     args, rest = parser.parse_known_args(arguments)
@@ -105,7 +119,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"error: {' '.join(message.split())}\n")
 
 
-def _build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
+def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
     name = program_name().removeprefix("python ")
     parser = _Parser(
         prog=name,
@@ -118,7 +132,7 @@ def _build_parser(names: Sequence[str]) -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True
     )
     for name in names:
-        command = importlib.import_module(f"app.commands.{name}")
+        command = importlib.import_module(COMMANDS[name])
         sub = commands.add_parser(
             name, help=command.HELP, description=command.HELP, allow_abbrev=False
         )

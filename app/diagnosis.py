@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.bootstrap import SPACE_VARIABLE
+from app.hosting import is_space
 from app.paths import MIN_FREE_BYTES, DataDir
 from app.program import PROJECT_ROOT, is_checkout
 from app.provision.requirements import BASE, project_requirements, requirement_name, unmet
@@ -65,7 +65,7 @@ def _python(test_requirements: tuple[str, ...]) -> dict[str, Any]:
         "version": platform.python_version(),
         "executable": sys.executable,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "on a Space": bool(os.environ.get(SPACE_VARIABLE)),
+        "on a Space": is_space(),
         "for tests": f"lacks {', '.join(lacking)}" if lacking else "complete",
     }
 

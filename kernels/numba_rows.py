@@ -8,8 +8,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.activation_quantisation.reference import SCALE_FLOOR, UNTOUCHED_BITS
 from kernels.numba_helpers import FAST_SUMS, count_reaching, kth_largest
+from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
 __all__ = ["keep_largest_row", "norm_row", "quantise_row"]
 

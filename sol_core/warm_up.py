@@ -26,7 +26,7 @@ from sol_core.models.spec import RopeSpec
 from sol_core.models.weights import arrange_weights
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, PolicyScheduler
 from sol_core.policy.info import InputLayout
-from sol_core.policy.policy import build_network
+from sol_core.policy.network import build_network
 from sol_core.policy.prices import PriceTable
 
 if TYPE_CHECKING:

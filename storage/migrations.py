@@ -9,10 +9,8 @@ half way leaves the version it started from. Statements are written in SQLite's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from storage.database import Database
 from storage.errors import DatabaseVersionError
 
 __all__ = [
@@ -21,7 +19,6 @@ __all__ = [
     "MIGRATIONS",
     "Migration",
     "check_version",
-    "migrate",
 ]
 
 # Marks the file as ours in its header ("SOLx" in ASCII), so that another program's is refused.
@@ -185,32 +182,6 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number
-
-
-def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> int:
-    """Bring the database to the last of ``migrations``; return the version it had before.
-
-    At least one write transaction is begun even when nothing is to do, so that a read-only
-    file is found now and not at the first run.
-
-    Raises: DatabaseVersionError for a version beyond the last step; DatabaseLockedError,
-        DatabaseWriteError, DatabaseCorruptError as ``Database.write``.
-    """
-    first_version: int | None = None
-    backend = database.backend
-    for migration in migrations:
-        with database.write() as connection:
-            backend.lock_schema(connection)
-            version = backend.schema_version(connection)
-            check_version(database.shown, version, migrations[-1].number)
-            if first_version is None:
-                first_version = version
-            if version >= migration.number:
-                continue
-            for statement in migration.statements:
-                backend.create(connection, statement)
-            backend.set_schema_version(connection, migration.number)
-    return first_version or 0
 
 
 def check_version(shown: str, version: int, latest: int = LATEST_VERSION) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +15,10 @@ from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend
 from storage.jobs import JobStore
 from storage.looks import LookStore
-from storage.migrations import check_version, migrate
+from storage.migrations import MIGRATIONS, Migration, check_version
 from storage.runs import RunStore
 
-__all__ = ["DatabaseFacts", "Store", "database_facts", "open_store"]
+__all__ = ["DatabaseFacts", "Store", "database_facts", "migrate", "open_store"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -126,6 +127,32 @@ def open_store(
         database.close()
         raise
     return Store(database, notices, data_dir_id)
+
+
+def migrate(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """Bring the database to the last of ``migrations``; return the version it had before.
+
+    At least one write transaction is begun even when nothing is to do, so that a read-only
+    file is found now and not at the first run.
+
+    Raises: DatabaseVersionError for a version beyond the last step; DatabaseLockedError,
+        DatabaseWriteError, DatabaseCorruptError as ``Database.write``.
+    """
+    first_version: int | None = None
+    backend = database.backend
+    for migration in migrations:
+        with database.write() as connection:
+            backend.lock_schema(connection)
+            version = backend.schema_version(connection)
+            check_version(database.shown, version, migrations[-1].number)
+            if first_version is None:
+                first_version = version
+            if version >= migration.number:
+                continue
+            for statement in migration.statements:
+                backend.create(connection, statement)
+            backend.set_schema_version(connection, migration.number)
+    return first_version or 0
 
 
 def _backend(location: Path | str) -> Backend:

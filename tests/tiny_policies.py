@@ -10,8 +10,7 @@ from sol_core.actions import ActionGrid
 from sol_core.loading import LanguageModel
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
 from sol_core.policy.info import InputLayout
-from sol_core.policy.network import DamageNetwork
-from sol_core.policy.policy import build_network, level_values
+from sol_core.policy.network import DamageNetwork, build_network, level_values
 from sol_core.policy.prices import PriceTable
 
 __all__ = ["save_tiny_policy"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import sys
 from typing import Any
 
 from app.commands.options import add_model, model_name, open_data_dir
 from app.console import Console, write_out
+from app.errors import AppError
 from app.paths import DataDir
 from app.policy_library import SHIPPED_FOLDER
+from app.program import LAUNCHER, PROJECT_ROOT, is_checkout
 from app.views import json_safe
 
 __all__ = ["HELP", "NAME", "add_arguments", "run"]
@@ -120,11 +124,20 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
 
 
 def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
-    from app.load_test import LoadOptions, launched, run_trial
+    """The trial is one of the project's tests, which an installed copy does not carry.
 
-    options = LoadOptions(args.clients, args.jobs, args.new_tokens)
-    with launched(data_dir, model_name(args), args.dtype) as processes:
-        return run_trial(processes, options, console.say)
+    Raises: AppError in an installed copy.
+    """
+    if not is_checkout():
+        raise AppError(
+            f"bench load needs the project's repository: clone it and use its {LAUNCHER}"
+        )
+    sys.path.insert(0, str(PROJECT_ROOT))  # not there when an editable install's command started
+    load: Any = importlib.import_module("tests.load")
+    options = load.LoadOptions(args.clients, args.jobs, args.new_tokens)
+    with load.launched(data_dir, model_name(args), args.dtype) as processes:
+        report: dict[str, Any] = load.run_trial(processes, options, console.say)
+    return report
 
 
 def _kernels_text(result: dict[str, Any]) -> str:

@@ -11,9 +11,9 @@ import signal
 import sys
 import threading
 
-from app.bootstrap import SPACE_VARIABLE
 from app.commands.options import add_model, model_name, open_data_dir
 from app.errors import AppError
+from app.hosting import is_space
 from app.paths import DataDir
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     _log_to_file(data_dir)
     # Stopped by a service manager: leave as from Ctrl-C, with runs saved and files closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if os.environ.get(SPACE_VARIABLE):
+    if is_space():
         _import_spaces()
     from app.instance_lock import hold_instance_lock
 

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from kernels.activation_quantisation import reference
+from kernels.activation_quantisation.triton_dispatch import quantise_rows
 from kernels.cpu_threads import cpu_kernel
-from kernels.row_operations import fits_rows, quantise_rows
+from kernels.row_operations import fits_rows
 
 __all__ = ["fake_quantise"]
 

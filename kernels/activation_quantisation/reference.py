@@ -10,10 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["SCALE_FLOOR", "UNTOUCHED_BITS", "fake_quantise"]
+from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
-SCALE_FLOOR = 1e-8
-UNTOUCHED_BITS = 16
+__all__ = ["fake_quantise"]
 
 
 def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:

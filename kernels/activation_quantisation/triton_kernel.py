@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.activation_quantisation.reference import SCALE_FLOOR, UNTOUCHED_BITS
+from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 from kernels.triton_helpers import narrowed, round_half_even
 
 __all__ = ["fake_quantise_rows", "quantised", "token_scale"]

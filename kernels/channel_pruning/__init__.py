@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from kernels.channel_pruning import reference
+from kernels.channel_pruning.triton_dispatch import fits_pruning, prune_rows
 from kernels.cpu_threads import cpu_kernel
-from kernels.row_operations import fits_pruning, prune_rows
 
 __all__ = ["keep_largest_channels"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kernels.activation_quantisation.reference import SCALE_FLOOR
+from kernels.quantisation_levels import SCALE_FLOOR
 
 __all__ = [
     "MAX_INTEGER_BITS",

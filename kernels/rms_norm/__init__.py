@@ -7,7 +7,8 @@ from torch import Tensor
 
 from kernels.cpu_threads import MANY_ROWS, cpu_kernel
 from kernels.rms_norm import reference
-from kernels.row_operations import fits_rows, normalise_rows
+from kernels.rms_norm.triton_dispatch import normalise_rows
+from kernels.row_operations import fits_rows
 from kernels.triton_support import runs_triton
 
 __all__ = ["rms_norm"]

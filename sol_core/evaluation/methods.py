@@ -18,7 +18,6 @@ import numpy as np
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.batch_scheduling import BatchScheduler, RowSchedulers, StepObservation
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.rollout import Floats
 from sol_core.schedules import (
     Horizon,
@@ -53,15 +52,15 @@ class Row:
     index: int = 0
 
 
-def baseline_rows(config: EvaluationConfig) -> list[Row]:
+def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> list[Row]:
     """Every baseline row of a rollout, dense aside, budget after budget."""
     return [
         Row(method, budget, index)
-        for budget in range(len(config.budgets))
+        for budget in range(num_budgets)
         for method, count in (
             ("static", 1),
-            ("random", config.num_random),
-            *((signal, 1) for signal in config.signals),
+            ("random", num_random),
+            *((signal, 1) for signal in signals),
         )
         for index in range(count)
     ]

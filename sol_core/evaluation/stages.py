@@ -264,7 +264,9 @@ class BaselinePass(_Pass):
     name, message = "baselines", "Running the baselines at the same spend"
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
-        super().__init__(setting, baseline_rows(setting.config))
+        config = setting.config
+        rows = baseline_rows(len(config.budgets), config.num_random, config.signals)
+        super().__init__(setting, rows)
         self._policies = policies
         self._built: BaselineRows | None = None
 

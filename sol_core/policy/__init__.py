@@ -9,8 +9,8 @@ from sol_core.policy.config import PolicyConfig
 from sol_core.policy.info import PolicyInfo, read_policy_info
 
 if TYPE_CHECKING:
-    from sol_core.policy.folder import check_policy, load_policy, save_policy
-    from sol_core.policy.policy import Policy
+    from sol_core.policy.folder import check_policy
+    from sol_core.policy.policy import Policy, load_policy, save_policy
     from sol_core.policy.scheduler import PolicyScheduler
 
 __all__ = [
@@ -26,14 +26,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("check_policy", "load_policy", "save_policy"):
-        from sol_core.policy import folder
+    if name == "check_policy":
+        from sol_core.policy.folder import check_policy
 
-        return getattr(folder, name)
-    if name == "Policy":
-        from sol_core.policy.policy import Policy
+        return check_policy
+    if name in ("Policy", "load_policy", "save_policy"):
+        from sol_core.policy import policy
 
-        return Policy
+        return getattr(policy, name)
     if name == "PolicyScheduler":
         from sol_core.policy.scheduler import PolicyScheduler
 

@@ -12,14 +12,12 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sol_core.actions import ActionGrid
 from sol_core.errors import PolicyError
-from sol_core.loading import LanguageModel
 from sol_core.policy.card import model_card
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import (
@@ -32,14 +30,31 @@ from sol_core.policy.info import (
     info_from_record,
     read_config,
 )
-from sol_core.policy.network import DamageNetwork, JointNetwork
-from sol_core.policy.policy import Policy, build_network
+from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
 from sol_core.policy.prices import PriceTable
 
-__all__ = ["check_policy", "load_policy", "save_policy", "write_policy_files"]
+__all__ = [
+    "PolicyParts",
+    "check_policy",
+    "read_policy_folder",
+    "write_policy_files",
+    "write_policy_folder",
+]
 
 
-def save_policy(policy: Policy, folder: Path) -> None:
+class PolicyParts(NamedTuple):
+    """What a folder holds of a policy: all but the language model's embedding.
+
+    Attributes: as of ``Policy``.
+    """
+
+    info: PolicyInfo
+    network: DamageNetwork | JointNetwork
+    prices: list[PriceTable]
+    correction: AimCorrection
+
+
+def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
     """Write a policy folder in one rename; an existing one is replaced.
 
     Weights are stored in 16 bits, which changes no choice that matters and halves the size.
@@ -54,7 +69,7 @@ def save_policy(policy: Policy, folder: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_policy_files(policy: Policy, folder: Path) -> None:
+def write_policy_files(policy: PolicyParts, folder: Path) -> None:
     """Write the three files into an existing folder, each in one rename; others stay.
 
     The configuration comes last: a folder without it is no policy.
@@ -86,23 +101,13 @@ def _put(path: Path, write: Callable[[Path], object]) -> None:
         staged.unlink(missing_ok=True)
 
 
-def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
-    """Load a policy for a model.
-
-    Args:
-        grid: the levels and site in use; None accepts the policy's own.
-    Raises: PolicyError when the folder is damaged, or made for another model or grid.
-    """
+def read_policy_folder(folder: Path) -> PolicyParts:
+    """Raises: PolicyError naming the file that is missing or damaged, and what is wrong with it."""
     record = read_config(folder)
     info = info_from_record(record, folder)
     network = build_network(info.layout, info.grid, info.config)
     network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network))
-    prices, correction = _read_prices(record, folder, network)
-    policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
-    policy.check_model(model.fingerprint)
-    if grid is not None:
-        policy.check_grid(grid)
-    return policy
+    return PolicyParts(info, network, *_read_prices(record, folder, network))
 
 
 def check_policy(folder: Path) -> PolicyInfo:

@@ -27,6 +27,7 @@ __all__ = [
     "DamageNetwork",
     "JointNetwork",
     "StateEncoder",
+    "build_network",
     "level_values",
 ]
 
@@ -221,3 +222,12 @@ class JointNetwork(nn.Module):
         encoded, cache = self.encoder(torch.cat((rows, budget), -1), embedding, cache)
         logits: Tensor = self.head(encoded) + self.budget(budget[..., 2:5])
         return logits, cache
+
+
+def build_network(
+    layout: InputLayout, grid: ActionGrid, config: PolicyConfig
+) -> DamageNetwork | JointNetwork:
+    """A fresh network; its weights come from torch's global random state."""
+    if config.network == "joint":
+        return JointNetwork(layout, grid, config)
+    return DamageNetwork(layout, grid, config)

@@ -12,10 +12,15 @@ from torch import Tensor
 
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.errors import PolicyError
-from sol_core.policy.config import PolicyConfig
 from sol_core.policy.correction import AimCorrection
+from sol_core.policy.folder import (
+    PolicyParts,
+    read_policy_folder,
+    write_policy_files,
+    write_policy_folder,
+)
 from sol_core.policy.hub import fetch_policy
-from sol_core.policy.info import InputLayout, PolicyInfo, read_config
+from sol_core.policy.info import PolicyInfo, read_config
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
 from sol_core.policy.price_rule import PriceRule, padded_levels
 from sol_core.policy.prices import PriceTable
@@ -23,7 +28,7 @@ from sol_core.policy.prices import PriceTable
 if TYPE_CHECKING:
     from sol_core.loading import LanguageModel
 
-__all__ = ["Policy", "StepInputs", "budget_shares", "build_network"]
+__all__ = ["Policy", "StepInputs", "budget_shares", "load_policy", "save_policy"]
 
 
 class StepInputs(NamedTuple):
@@ -98,6 +103,11 @@ class Policy(
         if self._rule is None:
             raise PolicyError(f"policy {self.info.name!r} has no price tables")
         return self._rule
+
+    @property
+    def parts(self) -> PolicyParts:
+        """What is stored of it."""
+        return PolicyParts(self.info, self.network, self.prices, self.correction)
 
     @property
     def num_heads(self) -> int:
@@ -218,8 +228,6 @@ class Policy(
         Args:
             fields: what else it found in config.json, which is read here anew, with checks.
         """
-        from sol_core.policy.folder import load_policy
-
         if model is None:
             raise PolicyError(
                 "a policy is loaded for a language model: give model=…, as load_model() returns it"
@@ -228,9 +236,7 @@ class Policy(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """The mixin's hook."""
-        from sol_core.policy.folder import write_policy_files
-
-        write_policy_files(self, save_directory)
+        write_policy_files(self.parts, save_directory)
 
     def check_grid(self, grid: ActionGrid) -> None:
         """Raises: PolicyError when it chooses from other levels than those in use."""
@@ -252,17 +258,28 @@ class Policy(
             )
 
 
-def build_network(
-    layout: InputLayout, grid: ActionGrid, config: PolicyConfig
-) -> DamageNetwork | JointNetwork:
-    """A fresh network; its weights come from torch's global random state."""
-    if config.network == "joint":
-        return JointNetwork(layout, grid, config)
-    return DamageNetwork(layout, grid, config)
-
-
 def budget_shares(budgets: Sequence[Budget]) -> Tensor:
     """Requested means as shares of dense: [R, 3]."""
     return torch.tensor(
         [[b.keep_fraction, b.channel_keep_ratio, b.bit_width / 16] for b in budgets]
     )
+
+
+def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:
+    """Load a policy for a model.
+
+    Args:
+        grid: the levels and site in use; None accepts the policy's own.
+    Raises: PolicyError when the folder is damaged, or made for another model or grid.
+    """
+    info, network, prices, correction = read_policy_folder(folder)
+    policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
+    policy.check_model(model.fingerprint)
+    if grid is not None:
+        policy.check_grid(grid)
+    return policy
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write a policy folder in one rename, as ``write_policy_folder``."""
+    write_policy_folder(policy.parts, folder)

@@ -18,8 +18,7 @@ from sol_core.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout
-from sol_core.policy.network import DamageNetwork
-from sol_core.policy.policy import build_network
+from sol_core.policy.network import DamageNetwork, build_network
 from sol_core.policy.prices import PriceTable
 from sol_core.training.checkpoint import (
     Progress,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from app.load_test.page_client import PageClient
+from tests.load.page_client import PageClient
 
 __all__ = ["HttpPage"]
 

@@ -17,12 +17,12 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.instance_lock import hold_instance_lock, publish_url
-from app.load_test import LoadOptions, Processes
 from app.paths import DataDir
 from app.server import launch_app
 from app.services import build_services
 from tests.app import job_stand_in
 from tests.fake_engine import FakeEngine, fake_load
+from tests.load import LoadOptions, Processes
 
 __all__ = ["stand_in_processes"]
 
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     if argv[:1] == ["serve"]:
         _serve(Path(argv[1]))
         return 0
-    from app.load_test import run_trial
+    from tests.load import run_trial
 
     counts = dict(zip(("clients", "jobs"), map(int, argv), strict=False))
     with tempfile.TemporaryDirectory() as folder:

@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from app.load_test.page_client import PageClient
 from app.paths import DataDir
+from tests.load.page_client import PageClient
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]
 logger = logging.getLogger(__name__)

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from app.load_test import LoadOptions, run_trial
-from app.load_test.job_queue import job_problems
-from app.load_test.visitors import Visit, visit_problems
+from app import cli
+from app.commands import bench
+from app.errors import AppError
 from sol_core.errors import ConfigError
 from storage import JobRecord, Store
 from tests.app.load_stand_in import NUM_WORKERS, stand_in_processes
+from tests.load import LoadOptions, run_trial
+from tests.load.job_queue import job_problems
+from tests.load.visitors import Visit, visit_problems
 
 logger = logging.getLogger(__name__)
 OPTIONS = LoadOptions(clients=8, jobs=20, new_tokens=48)
@@ -42,6 +45,15 @@ def test_visitors_and_jobs_at_once(tmp_path: Path, database_url: str | None) -> 
 def test_more_than_a_page_takes_is_refused(counts: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(counts))} must be 1 to"):
         LoadOptions(**counts)
+
+
+def test_an_installed_copy_is_told_where_the_trial_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "is_checkout", lambda: False)
+    args = cli.parse(["bench", "load", "--data-dir", str(tmp_path)])
+    with pytest.raises(AppError, match="needs the project's repository"):
+        args.run(args)
 
 
 @pytest.fixture

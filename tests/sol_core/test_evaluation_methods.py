@@ -50,7 +50,8 @@ def test_rows_come_budget_after_budget() -> None:
     config = EvaluationConfig(
         budgets=(Budget(0.5, 0.6, 8), Budget(0.3, 0.5, 7)), baselines=("random:2", "dac")
     )
-    assert baseline_rows(config) == [
+    rows = baseline_rows(len(config.budgets), config.num_random, config.signals)
+    assert rows == [
         Row(method, budget, index)
         for budget in (0, 1)
         for method, index in (("static", 0), ("random", 0), ("random", 1), ("dac", 0))

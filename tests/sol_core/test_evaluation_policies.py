@@ -16,7 +16,7 @@ from sol_core.evaluation.contenders import load_contenders
 from sol_core.loading import LanguageModel
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
 from sol_core.policy.inputs import InputLayout
-from sol_core.policy.policy import build_network
+from sol_core.policy.network import build_network
 from tests.tiny_language_model import make_language_model
 
 GRID = ActionGrid(page_size=4)

@@ -26,8 +26,7 @@ from sol_core.policy import (
 )
 from sol_core.policy.info import InputLayout
 from sol_core.policy.inputs import kept_rows
-from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
-from sol_core.policy.policy import build_network
+from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, level_values
 from sol_core.policy.price_rule import PriceRule
 from sol_core.policy.prices import PriceTable, choose_levels
 from tests.tiny_language_model import make_language_model

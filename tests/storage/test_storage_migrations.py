@@ -20,8 +20,9 @@ from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend
 from storage.job_records import job_metrics_table, job_samples_table, jobs_table
 from storage.looks import looks_table
-from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration, migrate
+from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration
 from storage.records import events_table, runs_table
+from storage.store import migrate
 
 TABLES = (
     runs_table,

@@ -13,7 +13,7 @@ from storage import StorageError
 
 MODULES = [
     "storage",
-    *(f"storage.{module.name}" for module in pkgutil.iter_modules(storage.__path__)),
+    *(module.name for module in pkgutil.walk_packages(storage.__path__, "storage.")),
 ]
 BUILT_INS = {
     "NotFoundError": LookupError,

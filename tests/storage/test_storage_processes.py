@@ -16,7 +16,8 @@ from child_python import StartPython
 from storage import Store, open_store
 from storage.database import Database
 from storage.dialects.sqlite import SqliteBackend
-from storage.migrations import LATEST_VERSION, migrate
+from storage.migrations import LATEST_VERSION
+from storage.store import migrate
 
 APPEND_FOREVER = """
 import sys

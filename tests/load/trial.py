@@ -14,13 +14,13 @@ from typing import Any
 from app.database import database_location, open_database
 from app.job_calls import MAX_UNFINISHED
 from app.limits import Limits
-from app.load_test.job_queue import job_problems, queue_jobs, wait_for_jobs
-from app.load_test.page_client import PageClient
-from app.load_test.processes import Processes, address_of, running
-from app.load_test.visitors import Visit, run_visitors, visit_problems, wait_for_model
 from app.paths import DataDir
 from sol_core.errors import ConfigError
 from storage import JobRecord
+from tests.load.job_queue import job_problems, queue_jobs, wait_for_jobs
+from tests.load.page_client import PageClient
+from tests.load.processes import Processes, address_of, running
+from tests.load.visitors import Visit, run_visitors, visit_problems, wait_for_model
 
 __all__ = ["LoadOptions", "run_trial"]
 

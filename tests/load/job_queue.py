@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from app.load_test.page_client import PageClient, RefusedError
 from storage import JobRecord
+from tests.load.page_client import PageClient, RefusedError
 
 __all__ = ["job_problems", "queue_jobs", "wait_for_jobs"]
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from app.load_test.page_client import PageClient, RefusedError
+from tests.load.page_client import PageClient, RefusedError
 
 __all__ = ["Visit", "run_visitors", "visit_problems", "wait_for_model"]
 

@@ -5,7 +5,7 @@
 measures.
 """
 
-from app.load_test.processes import Processes, launched
-from app.load_test.trial import LoadOptions, run_trial
+from tests.load.processes import Processes, launched
+from tests.load.trial import LoadOptions, run_trial
 
 __all__ = ["LoadOptions", "Processes", "launched", "run_trial"]
