@@ -1,7 +1,7 @@
 """What a server lets its visitors do, set by environment variables.
 
 One table: every limit has a variable, a range, a default on one's own machine and another on a
-public server. README lists it (a test compares them).
+public server. docs/deployment.md lists it (a test compares them).
 """
 
 from __future__ import annotations
