@@ -12,7 +12,7 @@ import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -24,7 +24,7 @@ JS = Path(str(files("app.web") / "js"))
 _IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[^"]+)";\n', re.MULTILINE)
 # Under Gradio's own prefix, which proxies pass on.
 _PLACE = "gradio_api/sol-modules"
-_FOR_GOOD = "public, max-age=31536000, immutable"
+_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
 
 
 @cache
@@ -42,17 +42,20 @@ def module_url(name: str) -> str:
 
 def module_route() -> BaseRoute:
     """Return the route that serves all modules, for ``launch(app_kwargs={"routes": […]})``."""
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Mount
-    from starlette.staticfiles import StaticFiles
+    from starlette.routing import Route
 
-    class Modules(StaticFiles):
-        def file_response(self, *args: Any, **kwargs: Any) -> Response:
-            response = super().file_response(*args, **kwargs)
-            response.headers["Cache-Control"] = _FOR_GOOD
-            return response
+    sources = {path.relative_to(JS).as_posix(): path.read_bytes() for path in JS.rglob("*.js")}
 
-    return Mount(f"/{_PLACE}/{_hash()}", app=Modules(directory=JS))
+    async def module(request: Request) -> Response:
+        source = sources.get(request.path_params["name"])
+        if source is None:
+            raise HTTPException(404)
+        return Response(source, headers=_HEADERS, media_type="text/javascript")
+
+    return Route(f"/{module_url('{name:path}')}", module)
 
 
 def dependencies(name: str) -> list[str]:

@@ -29,7 +29,8 @@ export class BenchmarkForm extends JobForm {
   // on: {start(request)}
   constructor(on, page) {
     super();
-    Object.assign(this, { on, page });
+    this.on = on;
+    this.page = page;
     this.tasks = new TaskChoice(page.tasks);
     this.policy = h("select", { class: "sol-input" });
     this.fields = {

@@ -26,10 +26,10 @@ const PAINT_HINT = "Drag over tokens to paint. Keys: arrows move, Shift + arrows
   + "1 … 9, 0 set lowest to highest, A C B choose the axis, Enter paints the brush, Ctrl + Z undoes.";
 
 export class ChallengePage {
-  constructor(root, api, show, page) {
+  constructor(root, api, toFront, page) {
     this.api = api;
     this.page = page;
-    this.show = show;
+    this.toFront = toFront;
     this.axes = [this.paintedAxis(), colourAxes().at(-1), { key: "kl", name: "Your KL",
       of: (row) => row.kl, low: 0, high: 1, show: (value) => `${+fixed(value, 1)} nats`, isOpen: true }];
     this.form = new ChallengeForm(page, { begin: (request) => this.begin(request),
@@ -158,8 +158,8 @@ export class ChallengePage {
   }
 
   async open(id, history) {
-    if (this.challenge?.id === id) return this.show();
-    this.show();
+    if (this.challenge?.id === id) return this.toFront();
+    this.toFront();
     const turn = this.turn = {};
     let challenge = null;
     try {
@@ -193,7 +193,7 @@ export class ChallengePage {
     this.brush = null;
     this.chooseAxis(0);
     this.refresh([0, challenge.steps - 1]);
-    this.show();
+    this.toFront();
   }
 
   // A link's schedule, once; what was painted here before comes back with Undo.

@@ -13,7 +13,8 @@ export class ChallengeForm extends Form {
   // on: {begin(request), policies() → names}
   constructor(page, on) {
     super();
-    Object.assign(this, { page, on });
+    this.page = page;
+    this.on = on;
     const choices = Object.fromEntries(this.page.texts.map((one, at) => [at, one.label]));
     this.choice = pillsField({ legend: "Text", choices: { ...choices, [OWN_TEXT]: "Your own" } });
     this.text = h("textarea", { class: "sol-input", rows: 6, placeholder: "Paste a text of a few "
@@ -61,7 +62,7 @@ export class ChallengeForm extends Form {
     }
   }
 
-  set({ text, steps, budget, policy }) {
+  set({ text, steps, budget, policy = null }) {
     const known = this.page.texts.findIndex((one) => one.text === text);
     this.choice.set(known < 0 ? OWN_TEXT : String(known));
     this.text.value = text;

@@ -10,7 +10,9 @@ const UNDO_STEPS = 200;
 export class Painting {
   // challenge: {levels per axis, limit per axis (summed over the tokens), steps}
   constructor({ levels, limit, steps }) {
-    Object.assign(this, { levels, limit, steps });
+    this.levels = levels;
+    this.limit = limit;
+    this.steps = steps;
     this.past = [];
     this.places = Array.from({ length: steps }, () => [0, 0, 0]);
   }

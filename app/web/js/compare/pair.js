@@ -15,9 +15,9 @@ import { sideName, SIDES } from "./pair_table.js";
 const PAIR_HINT = "Both sides take their turns on the model, A first. Hover or focus a token for its card.";
 
 export class PairPage {
-  constructor(root, api, show, page) {
+  constructor(root, api, toFront, page) {
     this.api = api;
-    this.show = show;
+    this.toFront = toFront;
     this.form = new PairForm(page, {
       generate: (prompt, a, b) => this.generate(prompt, a, b), stop: () => this.stop(),
       saved: (a, b) => this.open([a, b], "push"),
@@ -108,7 +108,7 @@ export class PairPage {
 
   // history: "push" changes the address; null when the address asked for it.
   open(runs, history) {
-    if (this.address === runs.join(",")) return this.show();
+    if (this.address === runs.join(",")) return this.toFront();
     this.ids = runs;
     if (history === "push") setAddress({ challenge: null, compare: runs.join(",") }, true);
     this.clear();
@@ -117,7 +117,7 @@ export class PairPage {
     show(this.link, true);
     this.form.setBusy(true);
     this.followers.forEach((follower, at) => follower.follow(runs[at]));
-    this.show();
+    this.toFront();
   }
 
   begin(at, run) {

@@ -57,7 +57,8 @@ export class PairForm extends RunForm {
   // on: {generate(prompt, a, b), stop(), saved(a, b), policies() → names, runs() → saved runs}
   constructor(page, on) {
     super();
-    Object.assign(this, { page, on });
+    this.page = page;
+    this.on = on;
     this.sides = Object.fromEntries(SIDES.map((side) => [side, new SideFields(side, page.defaults, on.policies)]));
     const { stop, ...advanced } = advancedFields(page.maxNewTokens);
     this.shared = {

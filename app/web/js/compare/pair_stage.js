@@ -17,7 +17,7 @@ import { PairTable, sideName, SIDES } from "./pair_table.js";
 export class PairStage {
   // hint: what the foot says before both are compared; tail(at): what a side's head ends with;
   // colour(key): somebody chose a colour.
-  constructor(root, hint, tail = () => null, colour = () => {}) {
+  constructor(root, hint, tail = (at) => null, colour = (key) => {}) {
     this.hint = hint;
     this.axes = colourAxes();
     this.card = new TokenCard(root, (row) => cardParts(row, this.sides[row.column]?.levels));

@@ -15,6 +15,8 @@ const meanOf = (values) => {
 };
 
 // less: whether less is better; null where neither is.
+/** @type {{name: string, how: (sides: any[]) => string, of: (side: any) => number | null,
+ *   text: (value: number) => string, less: boolean | null, axis?: Axis, isTime?: boolean}[]} */
 const PAIR_LINES = [
   { name: "Tokens", how: () => "generated", of: (side) => side.rows.length,
     text: (value) => value.toLocaleString("en"), less: null },

@@ -69,7 +69,9 @@ export class EvaluateForm extends JobForm {
   // on: {start(request)}
   constructor(api, on, page) {
     super();
-    Object.assign(this, { api, on, page });
+    this.api = api;
+    this.on = on;
+    this.page = page;
     this.policies = new PolicyChoice();
     this.fields = {
       random: numberField({ label: "Random schedules", min: 0, max: 1000,

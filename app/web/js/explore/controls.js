@@ -37,7 +37,8 @@ export class Controls extends RunForm {
   // on: {generate(prompt, settings), stop(), policies() → names}
   constructor(page, on) {
     super();
-    Object.assign(this, { page, on });
+    this.page = page;
+    this.on = on;
     this.budget = budgetFields();
     this.advanced = advancedFields(page.maxNewTokens);
     this.fields = {

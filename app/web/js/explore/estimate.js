@@ -11,7 +11,8 @@ const ESTIMATE_EVERY_MS = 1000;
 export class Estimate {
   // known: the contexts and cards to choose from, and what is chosen at first
   constructor(api, known) {
-    Object.assign(this, { api, known });
+    this.api = api;
+    this.known = known;
     this.context = h("select", { class: "sol-input", onchange: () => this.refresh(true) },
       this.known.contexts.map((tokens) => h("option", { value: tokens },
         `${tokens.toLocaleString("en")} tokens`)));

@@ -174,6 +174,6 @@ class HistoryPage {
   }
 }
 
-export function mount(root, server, page) {
-  new HistoryPage(root, makeApi(server), page).load();
+export function mount(root, server) {
+  new HistoryPage(root, makeApi(server)).load();
 }

@@ -19,7 +19,8 @@ export class InspectForm extends RunForm {
   // on: {start(request), stop(), policies() → names, runs() → saved runs}
   constructor(page, on) {
     super();
-    Object.assign(this, { page, on });
+    this.page = page;
+    this.on = on;
     this.budget = budgetFields();
     this.source = pillsField({ legend: "What to inspect", choices: SOURCES });
     this.schedules = this.page.defaults.schedules.map((_, at) => h("select", { class: "sol-input",

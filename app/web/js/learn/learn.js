@@ -17,8 +17,10 @@ const GLOSSARY = "glossary";
 
 class LearnPage {
   constructor(root, api, page) {
-    Object.assign(this, { api, page });
+    this.api = api;
+    this.page = page;
     this.answers = this.restore();
+    /** @type {Map<string, any>} */
     this.parts = new Map(LESSONS.map((spec, at) => [spec.key, this.makeLesson(spec, at)]));
     this.parts.set(GLOSSARY, new GlossaryList());
     this.links = new Map();

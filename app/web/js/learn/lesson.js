@@ -11,7 +11,9 @@ import { Experiment } from "./experiment.js";
 export class Lesson {
   // spec: see lesson_*.js. on: {answered(key, choice), next()}
   constructor(spec, number, { api, page }, on) {
-    Object.assign(this, { spec, number, on });
+    this.spec = spec;
+    this.number = number;
+    this.on = on;
     this.picture = spec.picture(api, page);
     this.experiment = new Experiment(api, spec.experiment, {
       result: (result) => this.showResult(result), waiting: (text) => this.say(text),

@@ -43,6 +43,7 @@ export class Dialog {
   }
 }
 
+/** @param {FieldWords} words */
 export function textField({ label, hint, value, isSecret, placeholder, isRequired }) {
   const input = h("input", { type: isSecret ? "password" : "text", class: "sol-input", value,
     placeholder, autocomplete: isSecret ? "off" : null, spellcheck: "false", required: isRequired });

@@ -13,7 +13,8 @@ import { PolicyView, tagList } from "./policy_view.js";
 
 class PoliciesPage {
   constructor(root, api) {
-    Object.assign(this, { root, api });
+    this.root = root;
+    this.api = api;
     this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name),
       said: (text) => this.say(text) });
     this.view = new PolicyView(api, { act: (name, policy) => this.act(name, policy),
@@ -126,6 +127,6 @@ class PoliciesPage {
   }
 }
 
-export function mount(root, server, page) {
-  new PoliciesPage(root, makeApi(server), page).begin();
+export function mount(root, server) {
+  new PoliciesPage(root, makeApi(server)).begin();
 }

@@ -11,7 +11,9 @@ const TOKEN_HINT = "Only for what is private or yours. Used for this once and ke
 export class PolicyActions {
   // on: {changed(name): the library is another, and this policy is on show (null: the first)}
   constructor(root, api, on) {
-    Object.assign(this, { root, api, on });
+    this.root = root;
+    this.api = api;
+    this.on = on;
   }
 
   ask(words, answer) {

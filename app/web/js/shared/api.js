@@ -32,12 +32,14 @@ function zeroGpuHeaders() {
 }
 
 // A call to Python: one object in, one object out; what Python refuses arrives as an Error.
+/** @param {Server} server @returns {Api} */
 export function makeApi(server) {
   const owner = visitorId();
   return async (name, request) => {
     const ticket = name.startsWith("poll_") ? null : await zeroGpuHeaders();
     const answer = await server[name]({ owner, zero_gpu_headers: ticket, ...request });
     if (answer.refused) {
+      /** @type {Refusal} */
       const refusal = new Error(answer.refused);
       refusal.refused = true;
       throw refusal;

@@ -4,9 +4,8 @@
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 export class Follower {
-  // on: {lost(error), gone(error): Python refused to answer}. A kind of follower has `ask(id)`, a call
-  // to Python, and `take(answer, ms)`, which takes what came after so many ms and says how long to rest
-  // before the next poll: null ends it.
+  // on: {lost(error), gone(error): Python refused to answer}, and what a kind of follower adds
+  /** @param {Api} api @param {any} on */
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -30,6 +29,17 @@ export class Follower {
       const timer = setTimeout(resolve, ms);
       this.wake = () => { clearTimeout(timer); resolve(null); };
     });
+  }
+
+  // A call to Python.
+  async ask(id) {}
+
+  /**
+   * Takes what came after so many ms.
+   * @returns {number | null} how long to rest before the next poll; null ends it
+   */
+  take(answer, ms) {
+    return null;
   }
 
   async follow(id) {

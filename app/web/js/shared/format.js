@@ -41,6 +41,7 @@ export function probability(value) {
 
 export function quantity(value, unit) {
   if (!isNumber(value)) return MISSING;
+  /** @type {[number, string][]} */
   const steps = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
   for (const [size, letter] of steps) {
     if (value >= size) return `${(value / size).toPrecision(3)} ${letter}${unit}`;
@@ -85,6 +86,7 @@ export function scheduleOf(run) {
 }
 
 // What each axis is called, its colour variable, and how an action's value becomes a share.
+/** @type {Axis[]} */
 export const AXES = [
   { key: "attention", name: "Attention", term: "attention kept", of: (row) => row.a[0], share: (value) => value,
     show: percentTight, limits: "keep" },

@@ -46,6 +46,7 @@ export function selectionText(rows, [from, to]) {
 }
 
 export function emptyState() {
+  /** @type {[string, number, number, number, number][]} */
   const sample = [
     ["The", 1, 1, 16, 15], [" cat", 0.7, 0.8, 12, 11], [" sat", 0.4, 0.6, 8, 6],
     [" on", 0.2, 0.5, 6, 3], [" the", 0.2, 0.4, 5, 1], [" mat", 0.8, 0.9, 14, 13], [".", 0.3, 0.5, 8, 4],

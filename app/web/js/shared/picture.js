@@ -10,6 +10,7 @@ const PICTURE_HEAD = 34; // of the title, px
 const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
 
 // [#rrggbb, opacity] of any CSS colour; other programs do not know the newer ways to write one.
+/** @returns {[string, number]} */
 function plainColour(css) {
   brush.canvas.width = brush.canvas.height = 1;
   brush.fillStyle = css;
@@ -19,8 +20,8 @@ function plainColour(css) {
 }
 
 function pictureBox(box, style) {
-  const [fill, opacity] = plainColour(style.backgroundColor);
-  return opacity > 0 && box.width > 0 && svg("rect", { ...box, rx: parseFloat(style.borderTopLeftRadius) || 0, fill,
+  const [colour, opacity] = plainColour(style.backgroundColor);
+  return opacity > 0 && box.width > 0 && svg("rect", { ...box, rx: parseFloat(style.borderTopLeftRadius) || 0, fill: colour,
     "fill-opacity": opacity < 1 && opacity.toFixed(2) });
 }
 

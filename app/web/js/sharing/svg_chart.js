@@ -95,11 +95,12 @@ export class SvgChart extends Chart {
     return imageOf(whole, form);
   }
 
+  /** @returns {any} */
   frame() {
     return this.area ?? null;
   }
 
-  resize() {
+  async resize() {
     this.redraw();
   }
 

@@ -66,7 +66,9 @@ export class TrainForm extends JobForm {
   // on: {start(request)}
   constructor(api, on, page) {
     super();
-    Object.assign(this, { api, on, page });
+    this.api = api;
+    this.on = on;
+    this.page = page;
     this.fields = {};
     for (const group of this.page.groups) {
       for (const spec of group.fields) this.fields[spec.name] = anyField(spec);

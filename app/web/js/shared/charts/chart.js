@@ -1,6 +1,6 @@
 // One live chart: title, a legend that hides lines, a plot over arrays that somebody else keeps. How it
-// is plotted is a kind's own: draw(data), resize(), image(form) → data URL, and frame(), where the plotted
-// area lies and how a token's number becomes a distance from its left edge; null before there is one.
+// is plotted is a kind's own. Its frame is where the plotted area lies, and how a token's number becomes a
+// distance from its left edge; null before there is one.
 
 import { h, setText, show, whenIdle } from "../dom.js";
 import { imageMenu } from "../download.js";
@@ -41,6 +41,20 @@ export class Chart {
 
   // Before the first drawing.
   async ready() {}
+
+  async draw(data) {}
+
+  async resize() {}
+
+  /** A data URL; form: "png" or "svg". @returns {Promise<string>} */
+  async image(form) {
+    return "";
+  }
+
+  /** @returns {{left: number, top: number, width: number, height: number, x(value: number): number} | null} */
+  frame() {
+    return null;
+  }
 
   redraw() {
     if (this.data) this.draw(this.data).catch((error) => this.fail(error.message));

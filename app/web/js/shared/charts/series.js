@@ -103,7 +103,7 @@ export const spendChart = {
       y: [100 * data.target[at], 100 * data.target[at]], mode: "lines", hoverinfo: "skip",
       line: { color: colour(axis.key), width: 1.5, dash: "dash" },
     })),
-    ...AXES.map((axis, at) => [axis, thinned(data, data.mean[at])]).map(([axis, line]) => ({
+    ...AXES.map((axis, at) => ({ axis, line: thinned(data, data.mean[at]) })).map(({ axis, line }) => ({
       meta: axis.key, ...line, mode: "lines",
       line: { color: colour(axis.key), width: 2.5 },
       customdata: line.y.map((share) => (axis.key === "bits" ? share * 0.16 : share)),

@@ -4,7 +4,13 @@ import { NOTHING_LOST, reasonOf } from "../api.js";
 import { showText } from "../message.js";
 
 export class Form {
-  // A form has `go`, its button, `error`, a line for what went wrong, and send().
+  /** The button that sends it. @type {HTMLButtonElement} */
+  go;
+  /** The line that says what went wrong. @type {HTMLElement} */
+  error;
+
+  send() {}
+
   submit(event) {
     event.preventDefault();
     if (this.go.disabled) return;
@@ -19,14 +25,29 @@ export class Form {
 
 // The form of something that runs on the model: it may be stopped.
 export class RunForm extends Form {
+  /** @type {HTMLButtonElement} */
+  stopButton;
+
   setBusy(busy) {
     this.go.disabled = busy;
     this.stopButton.disabled = !busy;
   }
 }
 
-// The form of a job. It has `refused`, a line that says why no job may be started, and request().
+// The form of a job.
 export class JobForm extends Form {
+  /** @type {{start(request: object): Promise<void>}} */
+  on;
+  /** @type {Record<string, Pick<Field, "get" | "set">>} */
+  fields;
+  /** The line that says why no job may be started. @type {HTMLElement} */
+  refused;
+
+  /** What is sent. @returns {object} */
+  request() {
+    return {};
+  }
+
   // Without a number in its box a field's value is null.
   values() {
     return Object.fromEntries(Object.entries(this.fields).map(([name, one]) => {

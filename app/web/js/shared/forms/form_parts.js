@@ -4,15 +4,16 @@
 import { h, uniqueId } from "../dom.js";
 import { glossed } from "../glossary.js";
 
-export function labelled(label, hint, input, className) {
+export function labelled(label, hint, input, className = "") {
   input.id = uniqueId("field");
   const hintId = hint ? uniqueId("hint") : null;
   if (hintId) input.setAttribute("aria-describedby", hintId);
-  return h("div", { class: `sol-field ${className || ""}` },
+  return h("div", { class: `sol-field ${className}` },
     h("label", { for: input.id }, label), input,
     hint && h("p", { class: "sol-hint", id: hintId }, glossed(hint)));
 }
 
+/** @param {FieldWords} words @returns {Field} */
 export function toggleField({ label, hint }) {
   const input = h("input", { type: "checkbox", role: "switch", class: "sol-switch" });
   input.id = uniqueId("field");
@@ -25,6 +26,7 @@ export function toggleField({ label, hint }) {
 }
 
 // A slider and a number box that follow each other.
+/** @param {FieldWords} words @returns {Field} */
 export function sliderField({ label, hint, unit, axis, min, max, step }) {
   const attributes = { min, max, step };
   const range = h("input", { type: "range", ...attributes, class: "sol-range" });
@@ -47,6 +49,7 @@ export function sliderField({ label, hint, unit, axis, min, max, step }) {
   };
 }
 
+/** @param {FieldWords} words @returns {Field} */
 export function numberField({ label, hint, min, max, step }) {
   const input = h("input", { type: "number", min, max, step: step || 1, class: "sol-input" });
   return {
@@ -55,6 +58,7 @@ export function numberField({ label, hint, min, max, step }) {
   };
 }
 
+/** @param {FieldWords} words @returns {Field} */
 export function choiceField({ label, hint, choices }) {
   const input = h("select", { class: "sol-input" },
     Object.entries(choices).map(([value, text]) => h("option", { value }, text)));
@@ -64,6 +68,7 @@ export function choiceField({ label, hint, choices }) {
   };
 }
 
+/** @param {FieldWords} words @returns {Field} */
 export function linesField({ label, hint }) {
   const input = h("textarea", { class: "sol-input", rows: 2, spellcheck: "false" });
   return {
@@ -73,6 +78,7 @@ export function linesField({ label, hint }) {
 }
 
 // Radio buttons drawn as pills; the chosen one's meaning is written below.
+/** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>}} words @returns {Field} */
 export function pillsField({ legend, choices, meanings }) {
   const name = uniqueId("pills");
   const inputs = {};

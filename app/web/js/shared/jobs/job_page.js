@@ -10,11 +10,24 @@ import { JobList } from "./job_list.js";
 import { JobPanel } from "./job_panel.js";
 
 export class JobPage {
+  /** @type {any} */
+  form;
+  /** @type {JobPanel} */
+  panel;
+  /** @type {JobList} */
+  list;
+  /** What is shown while there is no job. @type {HTMLElement} */
+  empty;
+
+  view(answer) {}
+
   // kind: of the jobs; part: the job's name in the address and in events; tab; noun: what a
   // sentence calls the job; calls: {home, start, settings}, functions of Python; wrong: what to
   // say of another kind's job.
   constructor(root, api, what) {
-    Object.assign(this, { root, api, what });
+    this.root = root;
+    this.api = api;
+    this.what = what;
     this.follower = new JobFollower(api, { view: (answer) => this.view(answer),
       lost: () => this.panel.say(`The server does not answer; trying again. The ${what.noun} itself goes on.`),
       gone: (error) => { this.reset(); this.panel.say(error.message); } });
@@ -130,7 +143,7 @@ export class JobPage {
     return true;
   }
 
-  statusChanged() {}
+  statusChanged(job) {}
 
   async act(name) {
     try {
@@ -155,6 +168,8 @@ export class JobPage {
 
 // A page whose jobs end with a result that is fetched once and drawn.
 export class ResultPage extends JobPage {
+  draw(answer) {}
+
   rest() {
     super.rest();
     this.shown = null;

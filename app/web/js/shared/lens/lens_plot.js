@@ -25,7 +25,11 @@ export function lensScale(view) {
 export class LevelPlot {
   // levels: of the grid; rows: one per level; shares: the policy's probabilities or null.
   constructor(axis, levels, rows, shares, { taken, dense, scale, top }) {
-    Object.assign(this, { axis, levels, rows, shares, dense });
+    this.axis = axis;
+    this.levels = levels;
+    this.rows = rows;
+    this.shares = shares;
+    this.dense = dense;
     this.taken = nearest(levels, axis.of(taken));
     this.mark = h("i", { class: "sol-lens-mark", "aria-hidden": "true" });
     this.readout = h("p", { class: "sol-lens-readout" });

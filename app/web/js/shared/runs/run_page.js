@@ -10,10 +10,42 @@ import { flash } from "../page_parts.js";
 import { RunFollower } from "./run_follower.js";
 
 export class RunPage {
-  // part: the run's name in the address. A page has form, status, follower, empty, tools, legend, lens
-  // and link; placeOf(text), a token's place from the address or null, pickAt(place) and markNone().
+  /** @type {import("../forms/form.js").RunForm} */
+  form;
+  /** @type {import("./status_line.js").StatusLine} */
+  status;
+  /** @type {RunFollower} */
+  follower;
+  /** What is shown while there is no run. @type {HTMLElement} */
+  empty;
+  /** @type {import("../tokens/legend.js").Legend} */
+  legend;
+  /** @type {import("../lens/lens.js").LensPanel} */
+  lens;
+  /** @type {HTMLElement} */
+  link;
+
+  /** A token's place, as the address has it. @returns {number[] | null} */
+  placeOf(text) {
+    return null;
+  }
+
+  pickAt(place) {}
+
+  markNone() {}
+
+  clear() {}
+
+  draw(view, run) {}
+
+  finish(view) {}
+
+  // part: the run's name in the address
   constructor(root, api, part) {
-    Object.assign(this, { root, api, part, names: LOOK_NAMES[part] });
+    this.root = root;
+    this.api = api;
+    this.part = part;
+    this.names = LOOK_NAMES[part];
   }
 
   follow(on) {

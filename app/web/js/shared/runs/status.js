@@ -21,8 +21,16 @@ const REASONS = {
 export class Tally {
   // Sums over the rows; the page never goes through all rows again.
   constructor() {
-    Object.assign(this, { rows: 0, ms: 0, f: 0, df: 0, b: 0, db: 0, spend: [0, 0, 0], recent: [],
-      timed: 0, sums: PARTS.map(() => 0) });
+    this.rows = 0;
+    this.ms = 0;
+    this.f = 0;
+    this.df = 0;
+    this.b = 0;
+    this.db = 0;
+    this.spend = [0, 0, 0];
+    this.recent = [];
+    this.timed = 0;
+    this.sums = PARTS.map(() => 0);
   }
 
   add(row) {

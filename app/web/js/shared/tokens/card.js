@@ -12,6 +12,9 @@ const CARD_MARGIN = 8;
 const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
 
 export class TokenCard {
+  /** @type {(() => void) | undefined} */
+  onHide;
+
   constructor(root, parts) {
     this.parts = parts;
     this.id = uniqueId("card");
