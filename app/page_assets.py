@@ -45,7 +45,6 @@ _STYLE_SHEETS = (
     "evaluate",
     "policies",
     "learn",
-    "glossary",
 )
 
 

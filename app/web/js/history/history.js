@@ -8,9 +8,9 @@ import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
 import { labelled } from "../shared/forms/form_parts.js";
 import { Question } from "../shared/forms/question.js";
+import { filePicker, sendFile } from "../shared/forms/upload.js";
 import { errorLine, showText } from "../shared/message.js";
 import { SITE } from "../shared/site.js";
-import { filePicker, sendFile } from "../shared/upload.js";
 
 const PAGE_SIZE = 30;
 // How the address names a thing of a kind; what is not here is a run.

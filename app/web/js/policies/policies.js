@@ -6,8 +6,8 @@ import { h, show } from "../shared/dom.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { MISSING, modelName, percent, whenText } from "../shared/format.js";
 import { labelled } from "../shared/forms/form_parts.js";
+import { filePicker } from "../shared/forms/upload.js";
 import { say } from "../shared/message.js";
-import { filePicker } from "../shared/upload.js";
 import { PolicyActions } from "./policy_actions.js";
 import { PolicyView, tagList } from "./policy_view.js";
 

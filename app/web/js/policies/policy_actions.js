@@ -2,7 +2,7 @@
 
 import { blobOf, saveFile } from "../shared/download.js";
 import { toggleField } from "../shared/forms/form_parts.js";
-import { sendFile } from "../shared/upload.js";
+import { sendFile } from "../shared/forms/upload.js";
 import { Dialog, textField } from "./dialog.js";
 
 const TOKEN_HINT = "Only for what is private or yours. Used for this once and kept nowhere; empty: the "

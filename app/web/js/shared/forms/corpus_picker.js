@@ -5,8 +5,8 @@ import { reasonOf } from "../api.js";
 import { h, show } from "../dom.js";
 import { errorLine, showText } from "../message.js";
 import { SITE } from "../site.js";
-import { sendFile } from "../upload.js";
 import { pillsField } from "./form_parts.js";
+import { sendFile } from "./upload.js";
 
 const CORPUS_KINDS = {
   builtin: "Built-in", upload: "Your file", hub: "Hub", ...(!SITE.isShared && { path: "Path" }),

@@ -1,6 +1,6 @@
 // Sends a file to Python in pieces, so that its progress shows and a limit holds.
 
-import { h } from "./dom.js";
+import { h } from "../dom.js";
 
 const PIECE_BYTES = 512 * 1024;
 
