@@ -1,8 +1,4 @@
-"""Scripts and style sheets of the pages, read from the package and put together.
-
-There is no build step: the files of a page are plain scripts that share one function's scope,
-in the order given here.
-"""
+"""What stands in the head of the page: style sheets, constants of the whole site, the glossary."""
 
 from __future__ import annotations
 
@@ -10,67 +6,86 @@ import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from app.glossary import glossary_head
+from app.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
+from app.glossary import terms
+from app.job_views import JOB_KINDS
 from app.theme import colour_css
+from app.theme_colours import DIFFERENCE_BINS, NUM_BINS
+from app.views import SCHEDULE_LABELS
+from app.web.modules import in_order, module_url
 from sol_core.actions import ActionGrid
+
+if TYPE_CHECKING:
+    from app.services import Services
 
 __all__ = [
     "axis_limits",
     "page_head",
-    "page_script",
     "plotly_path",
     "plotly_url",
+    "site_data",
     "style_sheet",
 ]
 
+_CSS = Path(str(files("app.web") / "css"))
 _STYLE_SHEETS = (
-    ("app.explore", "base.css"),
-    ("app.explore", "controls.css"),
-    ("app.explore", "stage.css"),
-    ("app.explore", "costs.css"),
-    ("app.explore", "tokens.css"),
-    ("app.explore", "lens.css"),
-    ("app.compare", "compare.css"),
-    ("app.inspect", "inspect.css"),
-    ("app.history", "history.css"),
-    ("app.train", "jobs.css"),
-    ("app.train", "train.css"),
-    ("app.evaluate", "evaluate.css"),
-    ("app.policies", "policies.css"),
-    ("app.learn", "learn.css"),
-    ("app.glossary", "glossary.css"),
+    "base",
+    "controls",
+    "stage",
+    "costs",
+    "tokens",
+    "lens",
+    "compare",
+    "inspect",
+    "history",
+    "jobs",
+    "train",
+    "evaluate",
+    "policies",
+    "learn",
 )
-# Where a page's scripts are looked for after its own folder.
-_SHARED = ("app.explore", "app.train", "app.inspect", "app.compare", "app.evaluate")
 
 
-def page_script(package: str, names: tuple[str, ...], constants: dict[str, Any]) -> str:
-    """The body for ``js_on_load``: ``const PAGE = …`` and the named files of ``package``.
-
-    Args:
-        package: its ``assets`` folder is read first, then those of ``app.explore`` (parts of
-            every page), ``app.train`` (of the pages with jobs), ``app.inspect``,
-            ``app.compare`` and ``app.evaluate`` (of exported pages).
-    """
-    page = json.dumps(constants, ensure_ascii=True).replace("</", "<\\/")
-    sources = "\n".join(_asset(package, name) for name in names)
-    return f'"use strict";\nconst PAGE = {page};\n{sources}'
+def style_sheet(*names: str) -> str:
+    """Return the named style sheets one after another."""
+    return "\n".join((_CSS / f"{name}.css").read_text(encoding="utf-8") for name in names)
 
 
-def style_sheet(package: str, names: tuple[str, ...]) -> str:
-    """The named style sheets one after another, found as ``page_script`` finds scripts."""
-    return "\n".join(_asset(package, name) for name in names)
+def site_data(constants: dict[str, Any]) -> str:
+    """Return the element that ``js/shared/site.js`` reads: what does not depend on the page."""
+    shared = {
+        "numBins": NUM_BINS,
+        "differenceBins": DIFFERENCE_BINS,
+        "limits": axis_limits(),
+        "schedules": SCHEDULE_LABELS,
+    }
+    return _data_element("sol-site", shared | constants)
 
 
-def page_head() -> str:
-    """The style sheet and the glossary of all pages, for ``launch(head=…)``.
+def page_head(services: Services) -> str:
+    """Style sheets, constants and glossary of all pages, for ``launch(head=…)``.
 
+    The modules of the first tab are announced, so that they come while Gradio's own load.
     ``launch(css=…)`` rewrites selectors, and does not get ``:is()`` and ``@media`` right.
     """
-    sheets = [colour_css(), *(_asset(package, name) for package, name in _STYLE_SHEETS)]
-    return "<style>\n" + "\n".join(sheets) + "\n</style>\n" + glossary_head()
+    first = in_order("header.js", "explore/explore.js")
+    constants = {
+        "isShared": services.is_shared,
+        "jobKinds": JOB_KINDS,
+        "maxUploadBytes": MAX_UPLOAD_BYTES,
+        "plotly": plotly_url(),
+        "suffixes": SUFFIXES,
+    }
+    return "\n".join(
+        [
+            f"<style>\n{colour_css()}\n{style_sheet(*_STYLE_SHEETS)}\n</style>",
+            site_data(constants),
+            _data_element("sol-terms", terms()),
+            *(f'<link rel="modulepreload" href="{module_url(name)}">' for name in first),
+        ]
+    )
 
 
 @cache
@@ -94,7 +109,7 @@ def axis_limits() -> dict[str, list[float]]:
     }
 
 
-def _asset(package: str, name: str) -> str:
-    places = [files(home) / "assets" / name for home in (package, *_SHARED)]
-    source = next((place for place in places if place.is_file()), places[0])
-    return source.read_text(encoding="utf-8")
+def _data_element(name: str, value: Any) -> str:
+    """Return JSON in a script element that nothing in it can end."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{text}</script>'

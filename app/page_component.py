@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
-from app.page_assets import page_script, plotly_path
+from app.page_assets import plotly_path
 from app.page_calls import Handler, server_functions
 from app.services import Services
+from app.web.modules import module_url
 
-__all__ = ["page_component"]
+__all__ = ["mount_script", "page_component"]
 
-# What the scripts of every page build on.
-_EVERYWHERE = ("dom.js", "address.js", "format.js", "download.js")
+_STALE = "This page is of an older release, or the server does not answer. Reload it."
 
 
 def page_component(
-    services: Services,
-    name: str,
-    scripts: tuple[str, ...],
-    constants: dict[str, Any],
-    handlers: Mapping[str, Handler],
+    services: Services, name: str, constants: dict[str, Any], handlers: Mapping[str, Handler]
 ) -> gr.HTML:
-    """The component of the tab ``app.<name>``.
+    """Return the component of a tab, which the module ``js/<name>/<name>.js`` mounts.
 
     Args:
-        scripts: files of its assets, or of Explore's, in the order they are read, after those
-            that every page has.
-        constants: what the scripts find in ``PAGE``.
-        handlers: what they may call.
+        constants: its third argument, ``page``.
+        handlers: what it may call, by ``server``.
     """
     gr.set_static_paths([plotly_path()])
-    ordered = tuple(dict.fromkeys((*_EVERYWHERE, *scripts)))
     return gr.HTML(
         value="",
         html_template=f'<div class="sol-page sol-{name}"></div>',
-        js_on_load=page_script(f"app.{name}", ordered, constants),
+        js_on_load=mount_script(f"{name}/{name}.js", "server", constants),
         server_functions=server_functions(services, handlers),
         apply_default_css=False,
         elem_id=f"{name}-page",
+    )
+
+
+def mount_script(module: str, tool: str, constants: dict[str, Any]) -> str:
+    """Return the body for ``js_on_load``: import a module and mount it in the element.
+
+    Args:
+        tool: what Gradio's script hands on, "server" or "trigger".
+        constants: JSON without NaN.
+    """
+    page = json.dumps(constants, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+    return (
+        "const root = element.firstElementChild;\n"
+        f'import(new URL("{module_url(module)}", document.baseURI))\n'
+        f"  .then((module) => module.mount(root, {tool}, {page}))\n"
+        f"  .catch((error) => {{ console.error(error); root.append({json.dumps(_STALE)}); }});"
     )

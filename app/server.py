@@ -106,13 +106,14 @@ def launch_app(
     from app.page_assets import page_head
     from app.theme import build_theme
     from app.ui import build_app
+    from app.web.modules import module_route
 
     if port == 0:
         port = _free_port(host or "127.0.0.1")
     app = build_app(services)
     options: dict[str, Any] = {
         "theme": build_theme(),
-        "head": page_head(),
+        "head": page_head(services),
         "inbrowser": open_browser,
         "prevent_thread_lock": True,
         "show_error": True,
@@ -124,6 +125,7 @@ def launch_app(
         "max_file_size": MAX_GRADIO_UPLOAD,
         "server_name": host,
         "server_port": port,
+        "app_kwargs": {"routes": [module_route()]},
     }
     try:
         # Older releases of Gradio lack some options; none of them changes what the page does.

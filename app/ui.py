@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from app import benchmark, compare, evaluate, explore, history, inspect, learn, policies, train
-from app.page_assets import page_script
+from app.page_component import mount_script
 from app.services import Services
 
 __all__ = ["TITLE", "build_app"]
@@ -33,10 +33,15 @@ _TABS = {
     "history": ("History", history.build_tab),
     "learn": ("Learn", learn.build_tab),
 }
-_HEADER_SCRIPTS = ("dom.js", "address.js", "header.js")
 
-# Runs in the browser: something was opened, so its tab comes to the front.
-_SHOW_TAB = "() => ({ __type__: 'update', selected: window.solTab ?? 'explore' })"
+# Both run in the browser, see js/header.js: the header names the tab that comes to the front, and
+# hears which one did.
+_SHOW_TAB = """() => ({
+  __type__: 'update', selected: document.querySelector('.sol-header').dataset.tab
+})"""
+_TAB_SHOWN = """() => {{
+  document.dispatchEvent(new CustomEvent('sol-tab-shown', {{ detail: '{name}' }}));
+}}"""
 
 
 def build_app(services: Services) -> gr.Blocks:
@@ -45,14 +50,13 @@ def build_app(services: Services) -> gr.Blocks:
     with app:
         head = gr.HTML(
             _HEADER,
-            js_on_load=page_script("app.explore", _HEADER_SCRIPTS, {"tabs": list(_TABS)}),
+            js_on_load=mount_script("header.js", "trigger", {"tabs": list(_TABS)}),
             apply_default_css=False,
         )
         with gr.Tabs() as tabs:
             for name, (label, build_tab) in _TABS.items():
                 with gr.Tab(label, id=name) as tab:
-                    page = build_tab(services)
-                tab.select(fn=None, js=f"() => window.solTabShown?.('{name}')")
-                page.select(fn=None, js=_SHOW_TAB, outputs=tabs)
+                    build_tab(services)
+                tab.select(fn=None, js=_TAB_SHOWN.format(name=name))
         head.select(fn=None, js=_SHOW_TAB, outputs=tabs)
     return app

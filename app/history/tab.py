@@ -11,10 +11,8 @@ from app.sharing.handlers import EXPORT_HANDLERS, IMPORT_HANDLERS
 
 __all__ = ["build_tab"]
 
-_SCRIPTS = ("form_parts.js", "upload.js", "question.js", "history.js")
-
 
 def build_tab(services: Services) -> gr.HTML:
-    """The tab's component; its ``select`` event asks to show another tab (a run was opened)."""
+    """Return the tab's component."""
     handlers = HANDLERS | EXPORT_HANDLERS | IMPORT_HANDLERS
-    return page_component(services, "history", _SCRIPTS, {"isShared": services.is_shared}, handlers)
+    return page_component(services, "history", {}, handlers)

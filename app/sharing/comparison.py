@@ -117,15 +117,8 @@ def page_of_comparison(source: Source, thing_id: str) -> str:
     ]
     compared = _aligned(sides) | {"sides": scored}
     views = [whole_view(side.record, side.events) for side in sides]
-    scripts = (
-        "parts.js",
-        "status.js",
-        "pair_table.js",
-        "pair_stage.js",
-        "shared_comparison.js",
-    )
     view = {"views": views, "compared": compared}
-    return html_page(views[0]["run"]["title"], view, scripts, ("evaluate.css", "compare.css"))
+    return html_page(views[0]["run"]["title"], view, "shared_comparison", ("evaluate", "compare"))
 
 
 def import_comparison(store: Store, owner: str, document: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """An HTML file that explains itself: the pages' own parts, offline.
 
-Scripts and style sheets are the very files of the pages, put into the document; charts are drawn
+Modules and style sheets are the very files of the pages, put into the document; charts are drawn
 as SVG by a class of its own, because plotly alone would be ten times the file. A content
 security policy names the one script by its hash, so that nothing else can run.
 """
@@ -13,32 +13,13 @@ import html
 import json
 from typing import Any
 
-from app.page_assets import axis_limits, page_script, style_sheet
+from app.page_assets import site_data, style_sheet
 from app.theme import follow_system_css
-from app.theme_colours import DIFFERENCE_BINS, NUM_BINS
-from app.views import SCHEDULE_LABELS
+from app.web.bundle import bundle
 
 __all__ = ["html_page"]
 
-# What every exported page builds on.
-_SCRIPTS = (
-    "dom.js",
-    "format.js",
-    "download.js",
-    "token_text.js",
-    "tokens.js",
-    "card.js",
-    "card_policy.js",
-    "legend.js",
-    "series.js",
-    "chart.js",
-    "charts.js",
-    "svg_chart.js",
-    "status_line.js",
-    "page_parts.js",
-    "shared_parts.js",
-)
-_STYLES = ("base.css", "stage.css", "controls.css", "tokens.css")
+_STYLES = ("base", "stage", "controls", "tokens")
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -54,37 +35,29 @@ _PAGE = """<!DOCTYPE html>
 <body>
 <main class="sol-page sol-shared"></main>
 <noscript>This page draws itself with JavaScript, which is turned off.</noscript>
+{site}
 <script type="application/json" id="sol-data">{data}</script>
-<script>{script}</script>
+<script type="module">{script}</script>
 </body>
 </html>
 """
 
 
-def html_page(
-    title: str, view: dict[str, Any], scripts: tuple[str, ...], styles: tuple[str, ...] = ()
-) -> str:
-    """The document; no byte of it is fetched from elsewhere.
+def html_page(title: str, view: dict[str, Any], entry: str, styles: tuple[str, ...] = ()) -> str:
+    """Return the document; no byte of it is fetched from elsewhere.
 
     Args:
         title: of the thing; it may hold anything.
-        view: what the scripts find by ``sharedView()``; JSON without NaN.
-        scripts: read after those that every page has; the last one draws the page.
+        view: what ``sharedView()`` finds; JSON without NaN.
+        entry: module of ``js/sharing`` that draws the page.
         styles: style sheets besides those that every page has.
     """
-    constants = {
-        "numBins": NUM_BINS,
-        "differenceBins": DIFFERENCE_BINS,
-        "limits": axis_limits(),
-        "schedules": SCHEDULE_LABELS,
-    }
-    source = page_script("app.sharing", (*_SCRIPTS, *scripts), constants)
-    script = f"(() => {{\n{source}\n}})();"
-    sheets = style_sheet("app.sharing", (*_STYLES, *styles, "shared.css"))
+    script = f"\n{bundle(f'sharing/{entry}.js')}"
     return _PAGE.format(
         policy=_security_policy(script),
         title=html.escape(f"{title} · SOL Explorer"),
-        style=follow_system_css() + "\n" + sheets,
+        style=f"{follow_system_css()}\n{style_sheet(*_STYLES, *styles, 'shared')}",
+        site=site_data({}),
         data=_embedded(view),
         script=script,
     )

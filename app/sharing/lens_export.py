@@ -43,16 +43,7 @@ def page_of_lens(source: Source, thing_id: str) -> str:
         "lens": page_lens(lens.look.view),
         "plane": plane,
     }
-    scripts = (
-        "inspect_rows.js",
-        "parts.js",
-        "picture.js",
-        "lens_plot.js",
-        "lens_tables.js",
-        "lens.js",
-        "shared_lens.js",
-    )
-    return html_page(f"What if? {view['run']['title']}", shown, scripts, ("lens.css",))
+    return html_page(f"What if? {view['run']['title']}", shown, "shared_lens", ("lens",))
 
 
 def _rows(lens: LookedAt) -> Iterator[dict[str, Any]]:

@@ -13,20 +13,11 @@ __all__ = ["page_of_generation", "page_of_inspection"]
 
 def page_of_generation(record: RunRecord, events: list[dict[str, Any]]) -> str:
     """What Explore shows of a generation."""
-    scripts = ("parts.js", "status.js", "shared_run.js")
     view = whole_view(record, events)
-    return html_page(view["run"]["title"], view, scripts, ("costs.css",))
+    return html_page(view["run"]["title"], view, "shared_run", ("costs",))
 
 
 def page_of_inspection(record: RunRecord, tokens: list[dict[str, Any]]) -> str:
     """What Inspect shows of an inspection, its report included."""
-    scripts = (
-        "inspect_rows.js",
-        "token_panes.js",
-        "inspect_totals.js",
-        "difficulty.js",
-        "inspect_stage.js",
-        "shared_inspection.js",
-    )
     view = whole_view(record, tokens)
-    return html_page(view["run"]["title"], view, scripts, ("costs.css", "inspect.css"))
+    return html_page(view["run"]["title"], view, "shared_inspection", ("costs", "inspect"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, replace
-from importlib.resources import files
 
 import pytest
 
-from app.page_assets import page_head, page_script, plotly_path
+from app.page_assets import plotly_path, site_data, style_sheet
+from app.page_component import mount_script
+from app.theme import colour_css
 from app.theme_colours import (
     DARK,
     DIFFERENCE_BINS,
@@ -24,10 +25,12 @@ from app.theme_colours import (
     tint,
 )
 from app.views import budget_text, finite, json_safe, page_row, page_summary, run_title
+from app.web.modules import JS
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import StepCost, event_to_dict
 from tests.fake_engine import FakeEngine, make_token
 
+MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
 PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")
 THEMES = pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
 
@@ -75,7 +78,7 @@ def test_glyphs_of_hidden_characters_are_readable_on_every_tint(
 ) -> None:
     ground = tint(bin_index, palette)
     for name in ("sol-glyph", "sol-part"):
-        style = re.search(rf"\.{name} {{[^}}]*opacity: ([\d.]+)", page_head())
+        style = re.search(rf"\.{name} {{[^}}]*opacity: ([\d.]+)", style_sheet("tokens"))
         assert style is not None
         assert contrast(mix(Rgb.parse(palette.text), ground, float(style[1])), ground) >= 4.5
 
@@ -228,9 +231,9 @@ def test_titles_and_budgets_fit_on_one_line() -> None:
 
 def test_the_pages_load_nothing_from_elsewhere() -> None:
     assert plotly_path().is_file()
-    sources = page_head() + page_script("app.history", ("dom.js", "history.js"), {})
-    for name in sorted(entry.name for entry in (files("app.explore") / "assets").iterdir()):
-        sources += (files("app.explore") / "assets" / name).read_text(encoding="utf-8")
+    sheets = [path.read_text("utf-8") for path in (JS.parent / "css").iterdir()]
+    sources = "\n".join([*MODULES.values(), *sheets])
+    assert len(sheets) > 10
     links = set(re.findall(r"https?://[^\s\"'`)]+", sources))
     # The second is the frame around a Space, which is spoken to; nothing is read from it.
     assert links <= {"http://www.w3.org/2000/svg", "https://huggingface.co"}
@@ -238,19 +241,21 @@ def test_the_pages_load_nothing_from_elsewhere() -> None:
 
 
 def test_no_script_parses_text_as_html() -> None:
-    for package in ("app.explore", "app.history"):
-        for entry in (files(package) / "assets").iterdir():
-            if entry.name.endswith(".js"):
-                assert not PARSES_HTML.search(entry.read_text(encoding="utf-8")), entry.name
+    assert len(MODULES) > 80
+    for name, source in MODULES.items():
+        assert not PARSES_HTML.search(source), name
 
 
 def test_constants_cannot_end_the_script_they_are_in() -> None:
-    script = page_script("app.explore", (), {"label": "</script>\u2028"})
-    assert "</script>" not in script
-    assert "\u2028" not in script
+    for script in (
+        mount_script("explore/explore.js", "server", {"label": "</script>\u2028"}),
+        site_data({"label": "</script>\u2028"}).removesuffix("</script>"),
+    ):
+        assert "</script>" not in script
+        assert "\u2028" not in script
 
 
 def test_every_colour_of_both_themes_is_a_variable() -> None:
-    head = page_head()
+    css = colour_css()
     for name in asdict(LIGHT):
-        assert head.count(f"--sol-{name.replace('_', '-')}: ") == 2
+        assert css.count(f"--sol-{name.replace('_', '-')}: ") == 2

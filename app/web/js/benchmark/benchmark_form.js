@@ -1,0 +1,97 @@
+// The benchmark form: which policy, which tasks, how many questions, at which budgets.
+
+import { h } from "../shared/dom.js";
+import { JobForm } from "../shared/forms/form.js";
+import { labelled, linesField, numberField } from "../shared/forms/form_parts.js";
+import { glossed } from "../shared/glossary.js";
+import { recall, remember } from "../shared/memory.js";
+import { errorLine } from "../shared/message.js";
+
+class TaskChoice {
+  constructor(tasks) {
+    this.inputs = tasks.map((one) => h("input", { type: "checkbox", value: one.name }));
+    this.element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Tasks"),
+      h("div", { class: "sol-checks" }, tasks.map((one, at) =>
+        h("label", { class: "sol-check" }, this.inputs[at],
+          h("span", {}, one.label, h("small", { class: "sol-muted" }, ` ${one.meaning}`))))));
+  }
+
+  get() {
+    return this.inputs.filter((one) => one.checked).map((one) => one.value);
+  }
+
+  set(names) {
+    this.inputs.forEach((one) => { one.checked = names.includes(one.value); });
+  }
+}
+
+export class BenchmarkForm extends JobForm {
+  // on: {start(request)}
+  constructor(on, page) {
+    super();
+    this.on = on;
+    this.page = page;
+    this.tasks = new TaskChoice(page.tasks);
+    this.policy = h("select", { class: "sol-input" });
+    this.fields = {
+      tasks: this.tasks,
+      limit: numberField({ label: "Questions of each task", min: 2,
+        hint: "At most; drawn by the seed. An accuracy of 500 questions is known to about 4 points." }),
+      budgets: linesField({ label: "Budgets",
+        hint: "keep, channels, bits; one budget after another with “;” between them." }),
+      seed: numberField({ label: "Seed", min: 0 }),
+    };
+    this.element = this.build();
+    this.restore();
+    this.element.addEventListener("input", () => this.remember());
+    this.element.addEventListener("change", () => this.remember());
+  }
+
+  build() {
+    const { fields } = this;
+    this.go = h("button", { type: "submit", class: "sol-button is-primary", disabled: true },
+      "Start benchmark");
+    this.error = errorLine();
+    this.refused = h("p", { class: "sol-message is-warn", hidden: true });
+    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
+      onsubmit: (event) => this.submit(event) },
+    labelled("Policy", "Dense and static are always beside it, static at the policy's own spend.",
+      this.policy),
+    this.tasks.element, fields.limit.element, fields.budgets.element, fields.seed.element,
+    h("p", { class: "sol-hint" }, glossed("Questions are [[dense|read densely]]; every token of every answer is one "
+      + "compressed step. Six tasks of 500 questions at three budgets take about half an hour on "
+      + "two CPU cores (estimate for the default model).")),
+    this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error);
+  }
+
+  use({ values, policy }) {
+    this.setValues(values);
+    if (policy) this.wanted = policy;
+    if ([...this.policy.options].some((one) => one.value === policy)) this.policy.value = policy;
+    this.remember();
+  }
+
+  remember() {
+    remember("benchmark", { values: this.values(),
+      policy: this.policy.value || this.wanted });
+  }
+
+  restore() {
+    const saved = recall("benchmark");
+    this.use({ values: { ...this.page.defaults, ...saved.values }, policy: saved.policy });
+  }
+
+  home(home) {
+    const chosen = this.policy.value || this.wanted;
+    this.policy.replaceChildren(...home.policies.map((one) =>
+      h("option", { value: one.name }, one.name)));
+    if (home.policies.some((one) => one.name === chosen)) this.policy.value = chosen;
+    const isEmpty = home.policies.length === 0;
+    this.allow(home.jobs_allowed && !isEmpty,
+      home.refusal || (isEmpty && "No policy is stored yet. Train one in the Train tab."));
+  }
+
+  request() {
+    return { values: this.values(), policy: this.policy.value };
+  }
+}

@@ -1,0 +1,87 @@
+// The form of a challenge: a text, how many of its tokens to paint, the policy, the budget it is
+// asked for.
+
+import { h, setText } from "../shared/dom.js";
+import { budgetFields } from "../shared/forms/budget_fields.js";
+import { Form } from "../shared/forms/form.js";
+import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { errorLine } from "../shared/message.js";
+
+const OWN_TEXT = "own";
+
+export class ChallengeForm extends Form {
+  // on: {begin(request), policies() → names}
+  constructor(page, on) {
+    super();
+    this.page = page;
+    this.on = on;
+    const choices = Object.fromEntries(this.page.texts.map((one, at) => [at, one.label]));
+    this.choice = pillsField({ legend: "Text", choices: { ...choices, [OWN_TEXT]: "Your own" } });
+    this.text = h("textarea", { class: "sol-input", rows: 6, placeholder: "Paste a text of a few "
+      + "sentences. Its last tokens are painted, the ones before are read densely." });
+    this.text.addEventListener("input", () => this.choice.set(OWN_TEXT));
+    const [least, most] = this.page.steps;
+    this.steps = numberField({ label: "Tokens to paint", min: least, max: most,
+      hint: `The last ${least} to ${most} of the text.` });
+    this.policy = h("select", { class: "sol-input" });
+    this.policy.addEventListener("pointerdown", () => this.update());
+    this.budget = budgetFields();
+    this.go = h("button", { type: "submit", class: "sol-button is-primary" }, "Begin");
+    this.error = errorLine();
+    this.element = h("form", { class: "sol-panel sol-controls", novalidate: true,
+      autocomplete: "off", onsubmit: (event) => this.submit(event) },
+    this.choice.element, labelled("Its words", null, this.text), this.steps.element,
+    h("div", { class: "sol-actions is-single" }, this.go), this.error,
+    labelled("Policy to beat", null, this.policy),
+    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget asked of the policy"),
+      h("p", { class: "sol-hint" }, "What it then really spends is your budget, and everybody else's."),
+      Object.values(this.budget).map((field) => field.element)));
+    this.choice.element.addEventListener("change", () => this.fill());
+    this.set({ text: this.page.texts[0].text, steps: 32, budget: [0.5, 0.6, 8] });
+    this.update();
+  }
+
+  async update() {
+    try {
+      const { policies } = await this.on.policies();
+      const chosen = this.wanted ?? this.policy.value;
+      const names = this.wanted && !policies.includes(chosen) ? [...policies, chosen] : policies;
+      this.policy.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+      if (names.includes(chosen)) this.policy.value = chosen;
+    } catch {
+      // The names stay as they were; setting up says what is wrong.
+    }
+  }
+
+  fill() {
+    const chosen = this.choice.get();
+    if (chosen !== OWN_TEXT) this.text.value = this.page.texts[chosen].text;
+    else {
+      this.text.focus();
+      this.text.select();
+    }
+  }
+
+  set({ text, steps, budget, policy = null }) {
+    const known = this.page.texts.findIndex((one) => one.text === text);
+    this.choice.set(known < 0 ? OWN_TEXT : String(known));
+    this.text.value = text;
+    this.steps.set(steps);
+    const [keep, channels, bits] = budget;
+    const values = { keep: 100 * keep, channels: 100 * channels, bits };
+    for (const [name, field] of Object.entries(this.budget)) field.set(+values[name].toFixed(2));
+    this.wanted = policy ?? this.wanted;
+    if (policy) this.update();
+  }
+
+  send() {
+    const { keep, channels, bits } = this.budget;
+    this.on.begin({ text: this.text.value, steps: this.steps.get(), policy: this.policy.value,
+      budget: [keep.get() / 100, channels.get() / 100, bits.get()] });
+  }
+
+  setBusy(busy) {
+    this.go.disabled = busy;
+    setText(this.go, busy ? "The policy plays…" : "Begin");
+  }
+}

@@ -1,0 +1,114 @@
+// Puts the Evaluate page together: form, the evaluation on show with table and figures, the list.
+
+import { makeApi, reasonOf } from "../shared/api.js";
+import { redrawOnTheme } from "../shared/charts/figure.js";
+import { h, setText, show } from "../shared/dom.js";
+import { saveFile } from "../shared/download.js";
+import { takeOver } from "../shared/events.js";
+import { count, isNumber, modelName } from "../shared/format.js";
+import { roughly } from "../shared/jobs/job_list.js";
+import { ResultPage } from "../shared/jobs/job_page.js";
+import { EvaluateForm } from "./evaluate_form.js";
+import { FIGURES } from "./figures.js";
+import { headlineTiles, partialTable, ResultTable } from "./result_table.js";
+
+class EvaluatePage extends ResultPage {
+  constructor(root, api, page) {
+    super(root, api, { kind: "evaluate", part: "evaluation", tab: "evaluate",
+      noun: "evaluation", wrong: "This job is no evaluation. Open it in the Train tab.",
+      calls: { home: "evaluate_home", start: "start_evaluation", settings: "evaluation_settings",
+        result: "evaluation_result" } });
+    this.form = new EvaluateForm(api, { start: (request) => this.start(request) }, page);
+    this.about = h("p", { class: "sol-hint" });
+    this.partial = h("div", { class: "sol-partial" });
+    this.exports = h("span", { class: "sol-job-tools", hidden: true },
+      ["json", "csv"].map((form) => h("button", { type: "button", class: "sol-button is-small",
+        onclick: () => this.download(form) }, form.toUpperCase())));
+    this.headline = h("dl", { class: "sol-tiles is-job" });
+    this.panel = this.makePanel({ tools: this.exports, body: [this.about, this.headline, this.partial] });
+    this.table = new ResultTable();
+    this.figures = h("div", { class: "sol-figures" });
+    this.drawn = [];
+    redrawOnTheme({ forEach: (task) => this.drawn.forEach(task) });
+    this.list = this.makeList({ heading: "Evaluations", kind: "evaluate",
+      empty: "Nothing yet. Choose a policy and press Start evaluation." });
+    this.empty = evaluateEmptyState();
+    this.lay(this.table.element, this.figures);
+  }
+
+  takeHanded() {
+    takeOver("evaluate-policy", (name) => this.choose(name));
+    super.takeHanded();
+  }
+
+  async choose(name) {
+    await this.home();
+    this.form.policies.set([name]);
+    this.form.changed();
+  }
+
+  rest() {
+    super.rest();
+    this.drawn = [];
+    this.figures.replaceChildren();
+    this.partial.replaceChildren();
+    [this.table.element, this.headline, this.exports, this.about].forEach((one) => show(one, false));
+  }
+
+  view({ job, partial }) {
+    if (!this.update(job)) return;
+    const soFar = partial && job.status !== "succeeded" ? partialTable(partial) : null;
+    this.partial.replaceChildren(...(soFar ? [soFar] : []));
+    this.showResultOf(job);
+  }
+
+  draw({ view }) {
+    setText(this.about, aboutText(view.about));
+    show(this.about, true);
+    show(this.exports, true);
+    const hasTable = view.baselines.length > 0;
+    show(this.headline, hasTable);
+    show(this.table.element, hasTable);
+    if (hasTable) {
+      this.table.take(view, (baseline) => this.headline.replaceChildren(
+        ...headlineTiles(view.headline[baseline.name], baseline.label)));
+    } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
+    this.drawn = Object.entries(FIGURES).flatMap(([name, make]) =>
+      (view.figures[name] ? make(view.figures[name]) : []));
+    this.figures.replaceChildren(...this.drawn.map((one) => one.element));
+    this.drawn.forEach((one) => one.redraw());
+  }
+
+  async download(form) {
+    try {
+      const file = await this.api("export_evaluation", { job_id: this.panel.job.id, form });
+      const type = form === "json" ? "application/json" : "text/csv";
+      saveFile(file.name, new Blob([file.text], { type }));
+    } catch (error) {
+      this.panel.say(reasonOf(error));
+    }
+  }
+
+}
+
+function aboutText(about) {
+  const parts = [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
+    about.corpus && `text ${modelName(about.corpus)}`,
+    isNumber(about.scored_tokens) && count(about.scored_tokens, "scored token"),
+    about.texts && `${about.texts} texts × ${about.steps} steps after ${about.context} tokens`,
+    isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];
+  return parts.filter(Boolean).join(" · ");
+}
+
+function evaluateEmptyState() {
+  return h("section", { class: "sol-panel sol-train-empty" },
+    h("h2", {}, "Does the policy earn its keep?"),
+    h("ol", {},
+      h("li", {}, h("strong", {}, "At the same spend."), " Every method gets the policy's own mean on each axis, on the same texts."),
+      h("li", {}, h("strong", {}, "With intervals."), " Paired bootstrap over texts: a gain counts when its interval is above 0."),
+      h("li", {}, h("strong", {}, "With figures."), " Pareto front, random schedules, adherence, variability, difficulty.")));
+}
+
+export function mount(root, server, page) {
+  new EvaluatePage(root, makeApi(server), page).begin();
+}

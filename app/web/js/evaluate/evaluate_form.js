@@ -1,0 +1,161 @@
+// The evaluation form: which policies, against what, at which budgets, on which text.
+
+import { h, setText } from "../shared/dom.js";
+import { count, modelName, whenText } from "../shared/format.js";
+import { CorpusPicker } from "../shared/forms/corpus_picker.js";
+import { JobForm } from "../shared/forms/form.js";
+import { linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
+import { glossed } from "../shared/glossary.js";
+import { roughly } from "../shared/jobs/job_list.js";
+import { recall, remember } from "../shared/memory.js";
+import { errorLine } from "../shared/message.js";
+
+class PolicyChoice {
+  constructor() {
+    this.list = h("div", { class: "sol-checks" });
+    this.element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Policies"), this.list,
+      h("p", { class: "sol-hint" }, "The figures are about the first one chosen; the others join as lines of their own."));
+    this.wanted = null;
+    this.inputs = [];
+  }
+
+  show(policies) {
+    const chosen = this.wanted ?? this.get();
+    this.inputs = policies.map((one) => h("input", { type: "checkbox", value: one.name }));
+    this.list.replaceChildren(...policies.map((one, at) =>
+      h("label", { class: "sol-check" }, this.inputs[at],
+        h("span", {}, one.name, h("small", { class: "sol-muted" }, ` ${policyNote(one)}`)))));
+    if (!policies.length) {
+      this.list.append(h("p", { class: "sol-muted" }, "No policy is stored yet. Train one in the Train tab."));
+    }
+    this.set(chosen.length ? chosen : policies.slice(0, 1).map((one) => one.name));
+  }
+
+  get() {
+    const chosen = this.inputs.filter((one) => one.checked).map((one) => one.value);
+    // The order of choosing counts: the first is the one that the figures are about.
+    return [...(this.order ?? []).filter((name) => chosen.includes(name)),
+      ...chosen.filter((name) => !(this.order ?? []).includes(name))];
+  }
+
+  set(names) {
+    this.wanted = this.inputs.length ? null : names;
+    this.order = names;
+    this.inputs.forEach((one) => { one.checked = names.includes(one.value); });
+  }
+}
+
+function policyNote(policy) {
+  if (policy.shipped) return "comes with the program";
+  return [policy.model && modelName(policy.model), policy.created && whenText(policy.created)]
+    .filter(Boolean).join(", ");
+}
+
+// What the form asks for: scored tokens, decisions of all methods, and the time they should take.
+// Both passes (policies, then baselines) read every text densely once, for all of its windows.
+function evaluationSize(values, numPolicies, paces) {
+  const { texts, windows, steps, context } = values;
+  const tokens = (texts ?? 0) * (windows ?? 0) * (steps ?? 0);
+  const budgets = String(values.budgets).split(/[;\n]/).filter((part) => part.trim()).length;
+  const methods = numPolicies * (values.sampled ? 2 : 1) + 2 + (values.random ?? 0)
+    + Number(values.emc) + Number(values.dac);
+  const decisions = tokens * budgets * methods;
+  const read = 2 * (texts ?? 0) * ((context ?? 0) + ((windows ?? 1) - 1) * (steps ?? 0));
+  const seconds = paces.start + decisions / paces.decisions + read / paces.prefillTokens;
+  return { tokens, decisions, seconds };
+}
+
+export class EvaluateForm extends JobForm {
+  // on: {start(request)}
+  constructor(api, on, page) {
+    super();
+    this.api = api;
+    this.on = on;
+    this.page = page;
+    this.policies = new PolicyChoice();
+    this.fields = {
+      random: numberField({ label: "Random schedules", min: 0, max: 1000,
+        hint: "Per budget; the [[random|one]] that does best over all texts is a [[baseline]]. 0: none." }),
+      emc: toggleField({ label: "Uncertainty (EMC)", hint: "[[emc|Spends more]] after unsure steps." }),
+      dac: toggleField({ label: "Drift (DAC)", hint: "[[dac|Spends more]] where the hidden state moves." }),
+      budgets: linesField({ label: "Budgets" }),
+      texts: numberField({ label: "Texts", min: 2 }),
+      windows: numberField({ label: "Windows per text", min: 1,
+        hint: "[[rollout|Rollouts]] one after another; they share the text's one dense reading." }),
+      steps: numberField({ label: "Steps per window", min: 1 }),
+      context: numberField({ label: "Context", min: 1, hint: "Tokens read densely before ([[prefill]])." }),
+      seed: numberField({ label: "Seed", min: 0 }),
+      sampled: toggleField({ label: "Also with sampled actions", hint: "Beside the greedy ones." }),
+      pollution: toggleField({ label: "KV pollution probe",
+        hint: "How long compressed keys and values [[kv pollution|do harm]]." }),
+      refresh: toggleField({ label: "Cache refresh", hint: "What a [[refresh]] gives, and what it costs." }),
+    };
+    this.corpus = new CorpusPicker(api);
+    this.element = this.build();
+    this.restore();
+    this.element.addEventListener("input", () => this.changed());
+    this.element.addEventListener("change", () => this.changed());
+  }
+
+  build() {
+    const { fields } = this;
+    fields.budgets.input.rows = 3;
+    this.go = h("button", { type: "submit", class: "sol-button is-primary", disabled: true },
+      "Start evaluation");
+    this.error = errorLine();
+    this.refused = h("p", { class: "sol-message is-warn", hidden: true });
+    this.size = h("p", { class: "sol-hint" });
+    const budgets = h("div", { class: "sol-field" }, fields.budgets.element,
+      h("p", { class: "sol-hint" }, "keep, channels, bits; one budget after another with “;” between them."),
+      h("button", { type: "button", class: "sol-chip is-start", onclick: () => {
+        fields.budgets.set(this.page.defaults.budgets); this.changed(); } }, "Nine across the range"));
+    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
+      onsubmit: (event) => this.submit(event) },
+    this.policies.element,
+    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Baselines"),
+      h("p", { class: "sol-hint" }, glossed("[[dense|Dense]] and [[static]] always run, at the policy's own [[spend]].")),
+      fields.random.element, fields.emc.element, fields.dac.element),
+    budgets, this.corpus.element,
+    h("div", { class: "sol-advanced-grid is-flush" }, fields.texts.element, fields.windows.element,
+      fields.steps.element, fields.context.element, fields.seed.element),
+    this.size, this.refused,
+    h("div", { class: "sol-actions is-single" }, this.go), this.error,
+    h("details", { class: "sol-advanced" }, h("summary", {}, "More measurements"),
+      h("div", { class: "sol-advanced-grid" }, fields.sampled.element, fields.pollution.element,
+        fields.refresh.element)));
+  }
+
+  use({ values, corpus, policies }) {
+    this.setValues(values);
+    this.corpus.set(corpus);
+    if (policies) this.policies.set(policies);
+    this.changed();
+  }
+
+  changed() {
+    const now = this.values();
+    this.policies.order = this.policies.get();
+    const { tokens, decisions, seconds } = evaluationSize(now, this.policies.get().length, this.page.paces);
+    setText(this.size, `${count(tokens, "scored token")} for every method and budget, `
+      + `${count(decisions, "decision")} in all: about ${roughly(seconds)} `
+      + "(estimate for the default model on two CPU cores). Gains of 0.01 nats need about 20,000 tokens.");
+    remember("evaluate", { values: now, corpus: this.corpus.get(),
+      policies: this.policies.get() });
+  }
+
+  restore() {
+    const saved = recall("evaluate");
+    this.use({ values: { ...this.page.defaults, ...saved.values },
+      corpus: saved.corpus ?? { kind: "builtin", name: "" }, policies: saved.policies });
+  }
+
+  home(home) {
+    this.policies.show(home.policies);
+    this.allow(home.jobs_allowed && home.policies.length > 0, home.refusal);
+    this.changed();
+  }
+
+  request() {
+    return { values: this.values(), policies: this.policies.get(), corpus: this.corpus.get() };
+  }
+}

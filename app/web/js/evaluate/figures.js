@@ -1,0 +1,256 @@
+// The figures of a result. Python shapes the data; here it gets colours, axes and words.
+
+import { Figure, smallTitle } from "../shared/charts/figure.js";
+import { themeColour } from "../shared/charts/plotly.js";
+import { h } from "../shared/dom.js";
+import { AXES, isNumber, percent } from "../shared/format.js";
+import { pillsField } from "../shared/forms/form_parts.js";
+import { MEASURE_NAMES } from "./result_table.js";
+
+const METHOD_STYLE = {
+  policy: { colour: "accent", symbol: "circle", size: 9 },
+  static: { colour: "channels", symbol: "square", size: 7, dash: "dash" },
+  dense: { colour: "text", symbol: "star", size: 10 },
+  random_best: { colour: "kl", symbol: "x", size: 7 },
+  emc: { colour: "attention", symbol: "triangle-up", size: 8 },
+  dac: { colour: "bits", symbol: "triangle-down", size: 8 },
+};
+const OTHER_COLOURS = ["surprisal", "good", "muted", "kl", "bits"];
+const AXIS_KEYS = AXES.map((axis) => ({ id: axis.limits, name: axis.name, colour: axis.key }));
+const pointAxis = (title) => ({ title: smallTitle(title), ticksuffix: " %" });
+
+function methodStyle(name, at) {
+  return METHOD_STYLE[name] ?? { colour: OTHER_COLOURS[at % OTHER_COLOURS.length], symbol: "diamond",
+    size: 8, dash: "dot" };
+}
+
+// A head control of a figure; choosing redraws it.
+function headPills(label, choices, first) {
+  const field = pillsField({ legend: label, choices });
+  field.element.classList.add("is-head");
+  field.set(first);
+  return field;
+}
+
+function headSelect(label, texts) {
+  return h("select", { class: "sol-input is-head", "aria-label": label },
+    texts.map((text, at) => h("option", { value: at }, text)));
+}
+
+function figure(spec) {
+  const made = new Figure({ empty: "Not measured.", ...spec });
+  made.data = { ...spec.data, x: [0] };
+  spec.tools?.addEventListener("change", () => made.redraw());
+  return made;
+}
+
+function paretoFigure(data) {
+  const measure = headPills("Quality", MEASURE_NAMES, "nll");
+  const at = () => (measure.get() === "kl" ? 2 : 1);
+  const styles = data.methods.map((one, place) => methodStyle(one.name, place));
+  return figure({
+    data, title: "Pareto front", tools: measure.element,
+    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better.",
+    keys: data.methods.map((one, place) => ({ id: one.name, name: one.label,
+      colour: styles[place].colour, dash: styles[place].dash })),
+    layout: () => ({ hovermode: "closest", uirevision: measure.get(), datarevision: Math.random(),
+      margin: { l: 52, r: 14, t: 8, b: 38 }, xaxis: pointAxis("net keep rate: mean of the three axes"),
+      yaxis: { title: smallTitle(`${MEASURE_NAMES[measure.get()]}, nats per token`) } }),
+    traces: () => data.methods.flatMap((one, place) => {
+      const { colour, symbol, size, dash } = styles[place];
+      const front = one.front[measure.get()] ?? [];
+      const points = one.points.filter((point) => isNumber(point[at()]));
+      return [
+        { meta: one.name, x: front.map((point) => 100 * point[0]), y: front.map((point) => point[1]),
+          mode: "lines", hoverinfo: "skip", line: { color: themeColour(colour), width: 2, dash } },
+        { meta: one.name, x: points.map((point) => 100 * point[0]), y: points.map((point) => point[at()]),
+          mode: "markers", text: points.map((point) => point[3]),
+          marker: { color: themeColour(colour), symbol, size },
+          hovertemplate: `${plain(one.label)}<br>%{text}<br>%{y:.4f} nats at %{x:.1f} %<extra></extra>` },
+      ];
+    }),
+  });
+}
+
+// Plotly reads a little HTML in its texts; a name is never meant as any.
+const plain = (text) => text.replace(/[<>&%{}]/g, (sign) => `&#${sign.codePointAt(0)};`);
+
+function violinFigure(data) {
+  const measure = headPills("Quality", MEASURE_NAMES, "nll");
+  const x = data.budgets.map((_, at) => at + 1);
+  const marks = (name, label, options) => ({
+    meta: name, x, y: data.budgets.map((one) => one[measure.get()][name]), mode: "markers",
+    text: data.budgets.map((one) => one.label), hovertemplate: `${label} %{y:.4f} nats<br>%{text}<extra></extra>`,
+    ...options,
+  });
+  const dash = (colour, width) => ({ symbol: "line-ew-open", size: 24,
+    color: themeColour(colour), line: { color: themeColour(colour), width } });
+  return figure({
+    data, title: "Random schedules", tools: measure.element, tall: true,
+    aid: "Each shape is the spread of random schedules with the same mean spend; a policy earns its keep below all of them.",
+    keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
+      { id: "static", name: "Static", colour: "channels" },
+      { id: "dense", name: "Dense", colour: "text", dash: "faint" },
+      { id: "random", name: "Random", colour: "kl", dash: "bars" }],
+    layout: () => ({ hovermode: "closest", uirevision: measure.get(), datarevision: Math.random(),
+      violingap: 0.25, margin: { l: 52, r: 14, t: 8, b: 74 },
+      xaxis: { range: [0.4, x.length + 0.6], tickvals: x, showgrid: false, tickangle: 0,
+        tickfont: { size: innerWidth < 520 ? 8 : 10, color: themeColour("muted") },
+        ticktext: data.budgets.map((one) => one.label.split(" · ").join("<br>")) },
+      yaxis: { title: smallTitle(`${MEASURE_NAMES[measure.get()]}, nats per token`) } }),
+    traces: () => [
+      ...data.budgets.map((one, at) => ({
+        type: "violin", meta: "random", x0: at + 1, y: one[measure.get()].random, width: 0.8,
+        points: one[measure.get()].random.length < 40 ? "all" : false, pointpos: 0, jitter: 0.35,
+        line: { color: themeColour("kl"), width: 1 }, spanmode: "soft",
+        fillcolor: `${themeColour("kl")}33`, marker: { size: 3, opacity: 0.5, color: themeColour("kl") },
+        hoveron: "points", hovertemplate: "Random schedule %{y:.4f} nats<extra></extra>",
+      })),
+      marks("dense", "Dense", { marker: dash("text", 1) }),
+      marks("static", "Static", { marker: dash("channels", 3) }),
+      marks("policy", "Policy", { marker: { symbol: "circle", size: 9, color: themeColour("accent"),
+        line: { color: themeColour("panel"), width: 1.5 } } }),
+    ],
+  });
+}
+
+function adherenceFigure(data) {
+  const rows = AXES.map((axis) => data[axis.limits] ?? []);
+  const values = rows.flat().flatMap((row) => [row[0], row[1]]).filter(isNumber);
+  const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
+  return figure({
+    data, title: "Budget adherence", keys: AXIS_KEYS,
+    aid: "On the line a [[budget]] is met exactly ([[adherence]]). Bars: how far a single text is off, on average.",
+    layout: () => ({ hovermode: "closest", uirevision: 1, datarevision: Math.random(),
+      xaxis: { ...pointAxis("requested"), range: [low, high] },
+      yaxis: { ...pointAxis("spent"), range: [low, high] },
+      shapes: [{ type: "line", x0: low, y0: low, x1: high, y1: high,
+        line: { color: themeColour("edge"), width: 1, dash: "dot" } }] }),
+    traces: () => AXES.map((axis, at) => ({
+      meta: axis.limits, mode: "markers", x: rows[at].map((row) => 100 * row[0]),
+      y: rows[at].map((row) => 100 * row[1]), text: rows[at].map((row) => row[3]),
+      marker: { color: themeColour(axis.key), size: 8, symbol: ["circle", "square", "diamond"][at] },
+      error_y: { type: "data", array: rows[at].map((row) => 100 * (row[2] ?? 0)), thickness: 1.2,
+        width: 3, color: themeColour(axis.key) },
+      hovertemplate: `${axis.name}: asked %{x:.1f} %, spent %{y:.2f} %<br>%{text}<extra></extra>`,
+    })),
+  });
+}
+
+function variabilityFigure(data) {
+  const budget = headSelect("Budget", data.budgets.map((one) => one.label));
+  budget.value = Math.floor(data.budgets.length / 2);
+  return figure({
+    data, title: "Spend over the steps", tools: budget, keys: AXIS_KEYS,
+    aid: "Line: the policy's mean at each step of an [[episode]]. Shade: one standard deviation over texts. Dotted: the budget.",
+    layout: () => ({ uirevision: 1, datarevision: Math.random(),
+      xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
+      yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
+      shapes: AXES.map((axis) => ({ type: "line", xref: "paper", x0: 0, x1: 1,
+        y0: 100 * data.budgets[budget.value][axis.limits].asked,
+        y1: 100 * data.budgets[budget.value][axis.limits].asked,
+        line: { color: themeColour(axis.key), width: 1, dash: "dot" } })) }),
+    traces: () => AXES.flatMap((axis) => {
+      const { mean, sd } = data.budgets[budget.value][axis.limits];
+      const x = mean.map((_, at) => at + 1);
+      const edge = (sign) => mean.map((value, at) => Math.min(Math.max(100 * (value + sign * (sd[at] ?? 0)), 0), 100));
+      return [
+        { meta: axis.limits, x: [...x, ...[...x].reverse()], y: [...edge(1), ...edge(-1).reverse()],
+          fill: "toself", fillcolor: `${themeColour(axis.key)}22`, line: { width: 0 }, mode: "lines",
+          hoverinfo: "skip" },
+        { meta: axis.limits, x, y: mean.map((value) => 100 * value), mode: "lines+markers",
+          customdata: sd.map((value) => 100 * value), marker: { size: 4 },
+          line: { color: themeColour(axis.key), width: 2.2 },
+          hovertemplate: `${axis.name} %{y:.1f} ± %{customdata:.1f} %<extra></extra>` },
+      ];
+    }),
+  });
+}
+
+function difficultyFigure(data) {
+  const labels = data.kinds.map((kind) => `${plain(kind.label)}<br>${percent(kind.share)}`);
+  const isNarrow = innerWidth < 520;
+  return figure({
+    data, title: "Spend by kind of token", keys: AXIS_KEYS,
+    aid: "What the policy spends on the step that predicts such a token; below each kind, its share of all tokens.",
+    layout: () => ({ hovermode: "closest", barmode: "group", bargap: 0.3, uirevision: 1,
+      datarevision: Math.random(), margin: { l: 50, r: 14, t: 8, b: isNarrow ? 74 : 62 },
+      xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
+        tickfont: { size: 10.5, color: themeColour("muted") } },
+      yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
+    traces: () => AXES.map((axis) => ({
+      type: "bar", meta: axis.limits, x: labels, y: data.kinds.map((kind) => 100 * kind[axis.limits]),
+      marker: { color: themeColour(axis.key) },
+      hovertemplate: `${axis.name} %{y:.1f} %<extra></extra>`,
+    })),
+  });
+}
+
+function correlationFigure(data) {
+  const names = { surprisal: "Surprisal", entropy: "Entropy" };
+  const axes = AXES.filter((axis) => data.correlation[axis.limits]);
+  return figure({
+    data, title: "Spend and difficulty",
+    keys: [{ id: "surprisal", name: "with surprisal", colour: "accent" },
+      { id: "entropy", name: "with entropy", colour: "surprisal" }],
+    aid: "Rank correlation of what a step spends with how hard the dense model finds its token: above 0, hard tokens get more.",
+    layout: () => ({ hovermode: "closest", barmode: "group", bargap: 0.35, uirevision: 1,
+      datarevision: Math.random(), xaxis: { showgrid: false },
+      yaxis: { title: smallTitle("Spearman's ρ"), zeroline: true, zerolinecolor: themeColour("edge") } }),
+    traces: () => Object.entries(names).map(([key, name], at) => ({
+      type: "bar", meta: key, x: axes.map((axis) => axis.name),
+      y: axes.map((axis) => data.correlation[axis.limits][key]),
+      marker: { color: themeColour(at ? "surprisal" : "accent") },
+      hovertemplate: `%{x} with ${name.toLowerCase()} %{y:.3f}<extra></extra>`,
+    })),
+  });
+}
+
+function pollutionFigure(data) {
+  const measured = AXES.filter((axis) => data.axes[axis.limits]?.length);
+  return figure({
+    data, title: "KV pollution", keys: AXIS_KEYS,
+    aid: "[[perplexity|Perplexity]] of dense steps right after a compressed region, against a run that was dense throughout. 0: compression leaves no trace.",
+    layout: () => ({ hovermode: "closest", uirevision: 1, datarevision: Math.random(),
+      xaxis: pointAxis("level of the region (bits of 16)"),
+      yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
+        zerolinecolor: themeColour("edge") } }),
+    traces: () => measured.map((axis) => {
+      const rows = data.axes[axis.limits];
+      return { meta: axis.limits, mode: "lines+markers", x: rows.map((row) => 100 * row.level),
+        y: rows.map((row) => 100 * row.change), line: { color: themeColour(axis.key), width: 1.5 },
+        error_y: { type: "data", symmetric: false, array: rows.map((row) => 100 * (row.high - row.change)),
+          arrayminus: rows.map((row) => 100 * (row.change - row.low)), thickness: 1.2, width: 3 },
+        hovertemplate: `${axis.name} at %{x:.0f} %: %{y:+.2f} %<extra></extra>` };
+    }),
+  });
+}
+
+function refreshFigure(data) {
+  const bars = (key, label, colour) => ({ type: "bar", meta: key, x: data.map((one) => one.label),
+    y: data.map((one) => one[key]), marker: { color: themeColour(colour) },
+    customdata: data.map((one) => 100 * one[`${key}_flops`]),
+    hovertemplate: `${label}: KL %{y:.4f} nats, computed %{customdata:.0f} % of dense FLOPs<extra></extra>` });
+  return figure({
+    data: { rows: data }, title: "Cache refresh",
+    keys: [{ id: "without", name: "Without", colour: "channels" },
+      { id: "with", name: "With refresh", colour: "accent" }],
+    aid: "[[kl|KL]] to dense over several episodes. [[refresh|Refresh]] replays each finished episode densely; hover for what it costs.",
+    layout: () => ({ hovermode: "closest", barmode: "group", bargap: 0.35, uirevision: 1,
+      datarevision: Math.random(), margin: { l: 46, r: 14, t: 8, b: 74 },
+      xaxis: { showgrid: false, tickangle: 0, tickvals: data.map((one) => one.label), tickfont: { size: 10, color: themeColour("muted") },
+        ticktext: data.map((one) => one.label.split(" · ").join("<br>")) },
+      yaxis: { title: smallTitle("KL to dense, nats per token"), rangemode: "tozero" } }),
+    traces: () => [bars("without", "Without", "channels"), bars("with", "With refresh", "accent")],
+  });
+}
+
+export const FIGURES = {
+  pareto: (data) => [paretoFigure(data)],
+  violin: (data) => [violinFigure(data)],
+  adherence: (data) => [adherenceFigure(data)],
+  variability: (data) => [variabilityFigure(data)],
+  difficulty: (data) => [difficultyFigure(data), correlationFigure(data)],
+  pollution: (data) => [pollutionFigure(data)],
+  refresh: (data) => [refreshFigure(data)],
+};

@@ -1,0 +1,50 @@
+// The head of the page: the choice of theme, and the tabs' tie to the address.
+
+import { askedFor, setAddress, tabOf } from "./shared/address.js";
+import { setText } from "./shared/dom.js";
+import { emit, listen } from "./shared/events.js";
+import { memory } from "./shared/memory.js";
+import { explainTerms } from "./shared/tips.js";
+
+const THEMES = ["light", "dark"];
+
+// trigger: Gradio's; it lets Python's layout bring the tab in `data-tab` to the front.
+export function mount(root, trigger, { tabs }) {
+  explainTerms();
+  tieTheme(root.querySelector("button"));
+  tieTabs(tabs, (name) => {
+    root.dataset.tab = name;
+    trigger("select", {});
+  });
+}
+
+// The choice of theme is kept in the browser; without one, the system's is followed.
+function tieTheme(button) {
+  const isDark = () => document.body.classList.contains("dark");
+  const label = () => {
+    setText(button, isDark() ? "Light" : "Dark");
+    button.setAttribute("aria-label", `Switch to the ${isDark() ? "light" : "dark"} theme`);
+  };
+  const chosen = [askedFor("__theme"), memory.get("theme")].find((name) => THEMES.includes(name));
+  if (chosen) document.body.classList.toggle("dark", chosen === "dark");
+  label();
+  new MutationObserver(label).observe(document.body, { attributes: true });
+  button.addEventListener("click", () => {
+    const dark = !isDark();
+    document.body.classList.toggle("dark", dark);
+    memory.set("theme", dark ? "dark" : "light");
+  });
+}
+
+// The address's tab comes to the front, now and whenever somebody goes back or forward; whoever
+// changes the tab makes a step.
+function tieTabs(tabs, bring) {
+  const asked = () => (tabs.includes(tabOf()) ? tabOf() : tabs[0]);
+  addEventListener("popstate", () => bring(asked()));
+  listen("show-tab", bring);
+  document.addEventListener("sol-tab-shown", (event) => {
+    setAddress({ tab: /** @type {CustomEvent} */ (event).detail }, true);
+    emit("tab-shown");
+  });
+  if (tabOf() !== tabs[0]) bring(asked());
+}

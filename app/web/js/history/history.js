@@ -1,0 +1,179 @@
+// The History tab: what was generated, newest first; open, copy the link, export, import, delete.
+
+import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress, showTab } from "../shared/address.js";
+import { makeApi, reasonOf } from "../shared/api.js";
+import { copyText, h, setText, show } from "../shared/dom.js";
+import { exportMenu } from "../shared/download.js";
+import { emit, handOver, listen } from "../shared/events.js";
+import { count, modelName, whenText } from "../shared/format.js";
+import { labelled } from "../shared/forms/form_parts.js";
+import { Question } from "../shared/forms/question.js";
+import { filePicker, sendFile } from "../shared/forms/upload.js";
+import { errorLine, showText } from "../shared/message.js";
+import { SITE } from "../shared/site.js";
+
+const PAGE_SIZE = 30;
+// How the address names a thing of a kind; what is not here is a run.
+const IN_ADDRESS = { inspection: "inspection", comparison: "compare" };
+
+class HistoryPage {
+  constructor(root, api) {
+    this.api = api;
+    this.turn = 0;
+    this.search = h("input", { type: "search", class: "sol-input",
+      placeholder: "Words of the prompt" });
+    this.search.addEventListener("input", () => {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.searchFor(this.search.value), 200);
+    });
+    this.search.value = askedFor("search") ?? "";
+    addEventListener("popstate", () => {
+      const asked = askedFor("search") ?? "";
+      if (asked === this.search.value) return;
+      this.search.value = asked;
+      this.load();
+    });
+    this.list = h("ol", { class: "sol-history-list" });
+    this.empty = h("p", { class: "sol-history-empty", hidden: true });
+    this.error = errorLine();
+    this.more = h("button", { type: "button", class: "sol-button sol-history-more", hidden: true,
+      onclick: () => this.load(this.last) }, "Show more");
+    this.question = new Question("Delete this run for good?", "Delete");
+    root.append(
+      h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
+        filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
+        h("p", { class: "sol-muted" }, SITE.isShared ? "Only you see this list; anyone you give a link sees that run."
+          : "All runs in this data directory.")),
+      this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
+      this.more, this.question.element);
+    listen("runs-changed", () => this.load());
+    // The tab comes into view: what ended meanwhile shows.
+    new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.load())
+      .observe(root);
+  }
+
+  searchFor(words) {
+    setAddress({ search: words || null });
+    this.load();
+  }
+
+  async load(before = null) {
+    const turn = ++this.turn;
+    try {
+      const answer = await this.api("list_runs",
+        { query: this.search.value, before, limit: PAGE_SIZE });
+      if (turn !== this.turn) return;
+      const rows = answer.runs.map((run) => this.row(run));
+      if (before === null) this.list.replaceChildren(...rows);
+      else this.list.append(...rows);
+      this.last = answer.next;
+      show(this.more, answer.next !== null);
+      show(this.error, false);
+      setText(this.empty, this.search.value ? "No run's prompt has these words."
+        : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
+      show(this.empty, this.list.children.length === 0);
+    } catch (error) {
+      if (turn === this.turn) this.failed(error);
+    }
+  }
+
+  fail(message) {
+    showText(this.error, message);
+  }
+
+  failed(error) {
+    this.fail(reasonOf(error));
+  }
+
+  open(id, kind) {
+    if (kind === "lens") return this.openLens(id);
+    openInTab(IN_ADDRESS[kind] ?? "run", id);
+  }
+
+  // id: RUN:TOKEN:ROW:BITS, as in Python; the token counts from 0 there.
+  openLens(id) {
+    const [run, index, row, bits] = id.split(":");
+    const part = row === "" ? "run" : "inspection";
+    const names = LOOK_NAMES[part];
+    openInTab(part, run, {
+      [names.token]: [Number(index) + 1, row].filter((one) => one !== "").join("."),
+      [names.lens]: bits && `kl.${bits}`,
+      ...(row && { [names.row]: row }),
+    });
+  }
+
+  async import(file) {
+    show(this.error, false);
+    try {
+      const made = await sendFile(this.api, { begin: "begin_import", piece: "import_piece" }, file,
+        () => {});
+      this.load();
+      this.open(made.id, made.kind);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  row(run) {
+    const isInspection = run.kind === "inspection";
+    const link = linkTo({ [isInspection ? "inspection" : "run"]: run.id });
+    const tool = (label, action) => h("button", { type: "button", class: "sol-chip",
+      "aria-label": `${label}: ${run.title}`, onclick: () => action(run) }, label);
+    const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running";
+    const open = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      this.open(run.id, run.kind);
+    };
+    const copy = h("button", { type: "button", class: "sol-chip",
+      "aria-label": `Copy link: ${run.title}`,
+      onclick: async () => {
+        await copyText(link);
+        setText(copy, "Copied");
+        setTimeout(() => setText(copy, "Copy link"), 1600);
+      } }, "Copy link");
+    const kinds = { finished: "good", failed: "bad", interrupted: "bad", running: "busy" };
+    return h("li", { class: "sol-history-row" },
+      h("div", {},
+        h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: open },
+          run.title),
+        h("div", { class: "sol-history-facts" },
+          h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
+            run.status_label),
+          h("span", {}, run.schedule_label), h("span", {}, run.budget),
+          h("span", {}, count(run.tokens, "token")),
+          h("time", { datetime: run.created_at }, whenText(run.created_at)),
+          h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id))),
+      h("div", { class: "sol-history-tools" },
+        hasTokens && tool("Inspect", () => this.handTo("inspect", run)),
+        hasTokens && tool("Compare", () => this.handTo("compare", run)),
+        copy,
+        run.status !== "running" && exportMenu(this.api, isInspection ? "inspection" : "run", () => run.id,
+          (message) => this.fail(message), `Export: ${run.title}`),
+        run.can_delete && tool("Delete", () => this.ask(run))));
+  }
+
+  handTo(tab, run) {
+    handOver(`run-for-${tab}`, run.id);
+    showTab(tab);
+  }
+
+  ask(run) {
+    this.question.ask(`“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`,
+      () => this.remove(run));
+  }
+
+  async remove(run) {
+    try {
+      await this.api("delete_run", { run_id: run.id });
+      emit("run-deleted", run.id);
+      this.load();
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+}
+
+export function mount(root, server) {
+  new HistoryPage(root, makeApi(server)).load();
+}

@@ -1,0 +1,90 @@
+// The difficulty report: spend by kind of token, what spend goes along with, and the tokens that
+// stand out. Every entry of a list leads to its token.
+
+import { h, setText, show } from "../shared/dom.js";
+import { fixed, nats, percent, signed } from "../shared/format.js";
+import { glossed } from "../shared/glossary.js";
+import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
+import { rowName } from "./inspect_rows.js";
+
+const CORRELATED = [["keep", "Attention"], ["channels", "Channels"], ["bits", "Bits"]];
+const net = (value) => percent(value, 0);
+
+export class Difficulty {
+  // go: leads to a token, by its index.
+  constructor(go) {
+    this.go = go;
+    this.place = h("div", { class: "sol-difficulty-parts" });
+    this.head = h("span", { class: "sol-muted" });
+    this.element = h("section", { class: "sol-panel sol-difficulty", hidden: true,
+      "aria-label": "Difficulty report" },
+    h("header", {}, h("h2", {}, "Difficulty report"), this.head), this.place);
+  }
+
+  clear() {
+    this.report = null;
+    show(this.element, false);
+  }
+
+  // report: as Python gives it at the end; at: the row on show, 0 for dense.
+  draw(report, names, at) {
+    show(this.element, Boolean(report));
+    if (!report) return;
+    const row = report.rows[at - 1];
+    setText(this.head, row ? `Of ${rowName(names[at])}. Measured; losses hold what earlier compressed `
+      + "steps left in the cache." : "Dense spends the same everywhere. Choose another schedule above.");
+    this.place.replaceChildren(...[
+      row && this.kinds(row), row && this.correlation(row),
+      this.list("Least confident", "Dense gave these tokens the least probability.",
+        report.least_confident, (one) => `surprisal ${fixed(one.nll, 1)} nats`,
+        (one) => `entropy ${fixed(one.entropy, 1)} nats`),
+      row && this.list("Under-served", "Lost most against dense, at less than everything.",
+        row.under_served, (one) => `lost ${fixed(one.loss, 2)} nats`,
+        (one) => `spent ${net(one.spend)}, KL ${nats(one.kl)}`, "No token lost anything to speak of."),
+      row && this.list("Over-served", "Another schedule spent less here and stayed at dense.",
+        row.over_served, (one) => `${net(one.spend)} against ${net(one.cheaper_spend)}`,
+        (one) => `${rowName(one.cheaper)}, KL ${nats(one.cheaper_kl)}`,
+        "No other schedule spent less at no harm. Set another one beside it to find out."),
+    ].filter(Boolean));
+  }
+
+  kinds(row) {
+    const columns = ["Kind of [[token]]", "Tokens", "[[attention kept|Attention]]", "[[channels kept|Channels]]",
+      "[[bits|Bits]]", "[[kl|KL]]", "Lost vs [[dense]]"];
+    return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, "Spend by kind of token"),
+      h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
+        "aria-label": "Spend by kind of token" },
+      h("table", { class: "sol-inspect-table" },
+        h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, glossed(name))))),
+        h("tbody", {}, row.kinds.map((kind) => h("tr", {}, h("th", { scope: "row" }, kind.kind),
+          h("td", {}, kind.tokens.toLocaleString("en")),
+          [["attention", kind.keep], ["channels", kind.channels], ["bits", kind.bits / 16]]
+            .map(([axis, share]) => h("td", { "data-axis": axis }, h("span", { class: "sol-meter",
+              "--v": share, "aria-hidden": "true" }),
+            axis === "bits" ? fixed(kind.bits, 1) : percent(share, 0))),
+          h("td", {}, nats(kind.kl)), h("td", {}, signed(kind.loss))))))));
+  }
+
+  correlation(row) {
+    return h("section", { class: "sol-difficulty-correlation" },
+      h("h3", {}, "Spend goes along with"),
+      h("table", { class: "sol-inspect-table" },
+        h("thead", {}, h("tr", {}, h("td"), ["[[surprisal|Surprisal]]", "[[entropy|Entropy]]"].map((name) =>
+          h("th", { scope: "col" }, glossed(name))))),
+        h("tbody", {}, CORRELATED.map(([key, name]) => h("tr", {}, h("th", { scope: "row" }, name),
+          ["surprisal", "entropy"].map((of) => h("td", {}, signed(row.correlation[key][of], 2))))))),
+      h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the dense model's "
+        + "surprisal and entropy: 1 is always together, 0 not at all."));
+  }
+
+  list(title, meaning, entries, first, second, none) {
+    return h("section", { class: "sol-difficulty-list" }, h("h3", {}, title),
+      h("p", { class: "sol-hint" }, entries.length ? meaning : none),
+      h("ol", {}, entries.map((one) => h("li", {}, h("button", { type: "button",
+        class: "sol-difficulty-entry", onclick: () => this.go(one.index),
+        "aria-label": `Token ${one.index + 1}: ${spokenText(one.text)}. ${first(one)}, ${second(one)}` },
+      h("span", { class: "sol-difficulty-token" }, tokenNodes(one.text)),
+      h("span", {}, first(one)), h("span", { class: "sol-muted" }, `token ${one.index + 1}`),
+      h("span", { class: "sol-muted" }, second(one)))))));
+  }
+}

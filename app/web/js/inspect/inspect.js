@@ -1,0 +1,165 @@
+// Puts the Inspect page together: form, stage, lens, the life of an inspection, address bar.
+
+import { askedFor, setAddress } from "../shared/address.js";
+import { makeApi } from "../shared/api.js";
+import { PlotlyChart } from "../shared/charts/plotly_chart.js";
+import { h, show } from "../shared/dom.js";
+import { exportMenu } from "../shared/download.js";
+import { listen, takeOver } from "../shared/events.js";
+import { LensPanel } from "../shared/lens/lens.js";
+import { flash } from "../shared/page_parts.js";
+import { RunPage } from "../shared/runs/run_page.js";
+import { StatusLine } from "../shared/runs/status_line.js";
+import { gridLevels } from "../shared/tokens/card_policy.js";
+import { InspectForm } from "./inspect_form.js";
+import { INSPECT_STATES, InspectionStage } from "./inspect_stage.js";
+
+const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if.";
+
+class InspectPage extends RunPage {
+  constructor(root, api, page) {
+    super(root, api, "inspection");
+    this.form = new InspectForm(page, {
+      start: (request) => this.begin(request), stop: () => this.stop(),
+      policies: async () => (await api("list_policies", {})).policies,
+      runs: async () => (await api("saved_runs", {})).runs,
+    });
+    this.status = new StatusLine({
+      retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push"),
+    }, INSPECT_STATES, "Show the running inspection");
+    this.stage = new InspectionStage(root, this.status, {
+      pick: (index, at) => this.pick(index, at),
+      colour: (key) => setAddress({ [this.names.colour]: key }),
+      row: (value) => setAddress({ [this.names.row]: value }),
+    }, HINT, PlotlyChart);
+    this.panes = this.stage.panes;
+    this.legend = this.stage.legend;
+    this.lens = new LensPanel(api, { close: () => this.unpick(),
+      show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
+    this.follower = this.follow({ begin: (run) => this.began(run),
+      rows: (rows) => this.stage.append(rows) });
+    root.append(this.build());
+    this.reset();
+  }
+
+  build() {
+    this.link = h("button", { type: "button", class: "sol-chip", onclick: () => this.copyLink() },
+      "Copy link");
+    this.reuse = h("button", { type: "button", class: "sol-chip", onclick: () => this.reuseText() },
+      "Use its settings");
+    this.export = exportMenu(this.api, "inspection", () => this.follower.id,
+      (message) => this.status.say(message, "bad"));
+    this.tools = h("div", { class: "sol-tools" }, this.link, this.reuse, this.export);
+    this.empty = emptyInspection();
+    return h("div", { class: "sol-grid" }, this.form.element,
+      this.stage.build({ over: this.empty, tools: this.tools, below: this.lens.element }));
+  }
+
+  // --- life of an inspection ------------------------------------------------------------------
+
+  start() {
+    listen("open-inspection", (detail) => this.open(detail));
+    listen("policies-changed", () => this.form.update());
+    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.form.update())
+      .observe(this.root);
+    takeOver("run-for-inspect", (id) => this.form.useRun(id)); // chosen in History
+    this.takeUp();
+  }
+
+  async begin(request) {
+    this.startedId = await this.ask("start_inspection", request) ?? this.startedId;
+  }
+
+  open(id, history) {
+    this.openedId = id;
+    super.open(id, history);
+  }
+
+  clear() {
+    this.stage.clear();
+    this.lens.clear();
+    this.status.say(null);
+    this.status.setBar(null);
+    show(this.status.retry, false);
+    this.tools.classList.add("is-idle");
+  }
+
+  began(run) {
+    this.stage.begin(run);
+    this.showRow();
+    this.tools.classList.remove("is-idle");
+    this.reuse.disabled = run.settings === null;
+  }
+
+  draw(view) {
+    this.panes.setLive(view.live && view.status === "running");
+    const isStopping = view.stopping && view.status !== "queued";
+    this.stage.update(view, isStopping ? "stopping" : view.status, this.model);
+  }
+
+  finish(view) {
+    if (this.openedId !== this.startedId) this.panes.toTop();
+    this.stage.finish(view);
+  }
+
+  // --- looking --------------------------------------------------------------------------------
+
+  pick(index, at) {
+    const { run } = this.follower;
+    if (!run || !gridLevels(run)) return;
+    this.panes.pick(index, at);
+    this.picked(`${index + 1}.${at}`);
+    this.lens.open(run, this.liveId === run.id, this.panes.rows(at), index, { row: at });
+  }
+
+  markNone() {
+    this.panes.pick(null);
+  }
+
+  // "5.2": the fifth token under the row of number 2.
+  placeOf(text) {
+    const [index, at] = text.split(".").map((part, place) => Number(part) - (place ? 0 : 1));
+    return this.panes.tokens[index] && this.panes.names[at] ? [index, at] : null;
+  }
+
+  pickAt([index, at]) {
+    this.panes.reveal(index);
+    this.pick(index, at);
+  }
+
+  route() {
+    super.route();
+    if (askedFor(this.part) === this.follower.run?.id) this.showRow();
+  }
+
+  // The row that the address names, or as an inspection opens.
+  showRow() {
+    const asked = askedFor(this.names.row) ?? String(this.panes.names.length - 1);
+    if (this.panes.has(asked) && asked !== this.panes.value) this.panes.show(asked);
+  }
+
+  reuseText() {
+    const { run } = this.follower;
+    if (!run.config.generated.length) {
+      this.form.text.value = run.prompt;
+      this.form.source.set("text");
+    }
+    this.form.set(run.settings);
+    this.form.changed();
+    flash(this.reuse, "In the form");
+  }
+}
+
+function emptyInspection() {
+  return h("div", { class: "sol-empty" },
+    h("h2", {}, "Where would the compute go on your text?"),
+    h("ol", {},
+      h("li", {}, "Paste a text, choose a file, or take a saved run. Nothing is generated."),
+      h("li", {}, "Every token is scored under each schedule at once, at the same budget."),
+      h("li", {}, "See what each one spent where, what that cost against dense, and which tokens "
+        + "it served too well or too badly.")));
+}
+
+export function mount(root, server, page) {
+  new InspectPage(root, makeApi(server), page).start();
+}

@@ -1,0 +1,187 @@
+// The form at the side: which text, which schedules at which budget. What is typed is kept in the
+// browser, so that nothing is lost by a reload or an error.
+
+import { h, setText, show } from "../shared/dom.js";
+import { count, quantity, whenText } from "../shared/format.js";
+import { budgetFields } from "../shared/forms/budget_fields.js";
+import { RunForm } from "../shared/forms/form.js";
+import { choiceField, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { glossed } from "../shared/glossary.js";
+import { recall, remember } from "../shared/memory.js";
+import { errorLine } from "../shared/message.js";
+import { rowName } from "./inspect_rows.js";
+
+const SOURCES = { text: "A text", run: "A saved run" };
+const FIXED = ["static", "random", "emc", "dac"];
+const TEXT_FILES = ".txt,.md,.csv,.json,.py,.js,.html,.xml,.tex,.log,text/*";
+
+export class InspectForm extends RunForm {
+  // on: {start(request), stop(), policies() → names, runs() → saved runs}
+  constructor(page, on) {
+    super();
+    this.page = page;
+    this.on = on;
+    this.budget = budgetFields();
+    this.source = pillsField({ legend: "What to inspect", choices: SOURCES });
+    this.schedules = this.page.defaults.schedules.map((_, at) => h("select", { class: "sol-input",
+      "aria-label": `Schedule ${at + 1}` }));
+    this.advanced = {
+      max_tokens: numberField({ label: "Tokens at most", min: 2, max: this.page.maxTokens,
+        hint: "What comes later in the text is left out." }),
+      seed: numberField({ label: "Seed", hint: "Of the random schedule." }),
+      episode_steps: numberField({ label: "Episode length", min: 1,
+        hint: "Steps after which [[schedule|schedules]] start again; an [[episode]]." }),
+      quant_site: choiceField({ label: "Quantisation site",
+        choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
+        hint: "The output is what papers report." }),
+    };
+    this.policies = [];
+    this.runs = [];
+    this.element = this.build();
+    this.restore();
+    this.element.addEventListener("input", () => this.changed());
+    this.element.addEventListener("change", () => this.changed());
+  }
+
+  build() {
+    this.text = h("textarea", { class: "sol-input sol-prompt", rows: 9, spellcheck: "false",
+      placeholder: "Paste any text: prose, code, a table. Or drop a file here." });
+    this.file = h("input", { type: "file", class: "sol-offscreen", tabindex: "-1",
+      accept: TEXT_FILES, "aria-label": "Text file", onchange: () => this.readFile(this.file.files[0]) });
+    this.counted = h("span", { class: "sol-hint" });
+    this.text.addEventListener("dragover", (event) => event.preventDefault());
+    this.text.addEventListener("drop", (event) => {
+      if (!event.dataTransfer.files.length) return;
+      event.preventDefault();
+      this.readFile(event.dataTransfer.files[0]);
+    });
+    this.textPart = h("div", { class: "sol-inspect-source" }, labelled("Text", null, this.text),
+      h("div", { class: "sol-inspect-file" }, h("button", { type: "button", class: "sol-chip",
+        onclick: () => this.file.click() }, "Choose a file…"), this.file, this.counted));
+    this.run = h("select", { class: "sol-input" });
+    this.noRun = h("p", { class: "sol-hint", hidden: true },
+      "No run is saved yet. Generate something in Explore.");
+    this.runPart = h("div", { class: "sol-inspect-source" },
+      labelled("Saved run", "Its generated tokens are scored; its prompt is read densely.", this.run),
+      this.noRun);
+    this.go = h("button", { type: "submit", class: "sol-button is-primary" }, "Inspect");
+    this.stopButton = h("button", { type: "button", class: "sol-button", disabled: true,
+      onclick: () => this.on.stop() }, "Stop");
+    this.error = errorLine();
+    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
+      "aria-label": "Inspection", onsubmit: (event) => this.submit(event) },
+    this.source.element, this.textPart, this.runPart,
+    h("div", { class: "sol-actions" }, this.go, this.stopButton), this.error,
+    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
+      h("p", { class: "sol-hint" }, glossed("A [[dense]] row always rides along as the reference.")),
+      this.schedules),
+    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "One budget for all, on average"),
+      Object.values(this.budget).map((field) => field.element)),
+    h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
+      h("div", { class: "sol-advanced-grid" },
+        Object.values(this.advanced).map((field) => field.element))));
+  }
+
+  // --- values ---------------------------------------------------------------------------------
+
+  settings() {
+    const values = { schedules: this.schedules.map((select) => select.value) };
+    for (const [name, field] of Object.entries({ ...this.budget, ...this.advanced })) {
+      values[name] = field.get();
+    }
+    return values;
+  }
+
+  set(settings) {
+    for (const [name, field] of Object.entries({ ...this.budget, ...this.advanced })) {
+      field.set(settings[name] ?? this.page.defaults[name]);
+    }
+    const chosen = Array.isArray(settings.schedules) ? settings.schedules : this.page.defaults.schedules;
+    this.schedules.forEach((select, at) => this.offer(select, String(chosen[at] ?? "")));
+  }
+
+  // The choices of one schedule, the chosen one kept even if its policy is not stored any more.
+  offer(select, chosen) {
+    const policies = this.policies.map((name) => `policy:${name}`);
+    const names = [...FIXED, ...policies];
+    if (chosen && !names.includes(chosen)) names.push(chosen);
+    const isFirst = select === this.schedules[0];
+    select.replaceChildren(...(isFirst ? [] : [h("option", { value: "" }, "None")]),
+      ...names.map((name) => h("option", { value: name }, rowName(name))));
+    select.value = chosen || (isFirst ? FIXED[0] : "");
+  }
+
+  offerAgain() {
+    this.schedules.forEach((select) => this.offer(select, select.value));
+  }
+
+  changed() {
+    const isRun = this.source.get() === "run";
+    show(this.textPart, !isRun);
+    show(this.runPart, isRun);
+    setText(this.counted, this.text.value ? count(Array.from(this.text.value).length, "character") : "");
+    remember("inspect", { source: this.source.get(), text: this.text.value,
+      ...this.settings() });
+  }
+
+  restore() {
+    const saved = recall("inspect");
+    const { source, text, ...settings } = saved;
+    this.source.set(source in SOURCES ? source : "text");
+    this.text.value = typeof text === "string" ? text : "";
+    this.set({ ...this.page.defaults, ...settings });
+    this.changed();
+  }
+
+  async update() {
+    try {
+      [this.policies, this.runs] = await Promise.all([this.on.policies(), this.on.runs()]);
+    } catch {
+      return; // The choices stay as they were; starting says what is wrong.
+    }
+    this.offerAgain();
+    const chosen = this.wantedRun ?? this.run.value;
+    this.run.replaceChildren(...this.runs.map((run) => h("option", { value: run.id },
+      `${run.title} (${count(run.tokens, "token")}, ${whenText(run.created_at)})`)));
+    if (this.runs.some((run) => run.id === chosen)) this.run.value = chosen;
+    show(this.noRun, this.runs.length === 0);
+    show(this.run.parentElement, this.runs.length > 0);
+    this.wantedRun = null;
+  }
+
+  useRun(runId) {
+    this.wantedRun = runId;
+    this.source.set("run");
+    this.changed();
+    return this.update();
+  }
+
+  // --- files ----------------------------------------------------------------------------------
+
+  async readFile(file) {
+    this.file.value = "";
+    if (!file) return;
+    this.fail(null);
+    if (file.size > 4 * this.page.maxCharacters) {
+      return this.fail(`${file.name} is larger than ${quantity(4 * this.page.maxCharacters, "B")}.`);
+    }
+    try {
+      const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+      if (text.includes("\0")) throw new TypeError("binary");
+      this.text.value = text;
+      this.source.set("text");
+      this.changed();
+    } catch {
+      this.fail(`${file.name} is not UTF-8 text.`);
+    }
+  }
+
+  // --- starting -------------------------------------------------------------------------------
+
+  send() {
+    const isRun = this.source.get() === "run";
+    if (isRun && !this.run.value) return this.fail("Choose a saved run.");
+    this.on.start({ settings: this.settings(),
+      ...(isRun ? { run_id: this.run.value } : { text: this.text.value }) });
+  }
+}

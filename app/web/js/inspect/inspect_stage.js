@@ -1,0 +1,181 @@
+// What an inspection shows: the schedules compared in numbers, the tokens, charts, difficulty report,
+// and what ties them together. Whoever has its rows feeds it: the Inspect page, an exported file.
+
+import { Charts } from "../shared/charts/charts.js";
+import { h, setText, show } from "../shared/dom.js";
+import { count, fixed, ordinal } from "../shared/format.js";
+import { selectionText } from "../shared/page_parts.js";
+import { modelText } from "../shared/runs/status_line.js";
+import { cardParts, TokenCard } from "../shared/tokens/card.js";
+import { gridLevels } from "../shared/tokens/card_policy.js";
+import { Legend } from "../shared/tokens/legend.js";
+import { colourAxes } from "../shared/tokens/tokens.js";
+import { Difficulty } from "./difficulty.js";
+import { differenceAxis, rowNames, rowOf, runOfRow, STATIC } from "./inspect_rows.js";
+import { Totals } from "./inspect_totals.js";
+import { TokenPanes } from "./token_panes.js";
+
+const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
+export const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"] };
+
+export class InspectionStage {
+  // on: {pick(index, at)}, and where it is kept colour(key) and row(value); hint: what the foot says while nothing is selected; ChartKind: the class
+  // that draws a chart.
+  constructor(root, status, on, hint, ChartKind) {
+    this.status = status;
+    this.hint = hint;
+    this.totals = new Totals();
+    this.card = new TokenCard(root, (row) => cardParts(row, this.levels));
+    const axes = [...colourAxes(), differenceAxis];
+    this.panes = new TokenPanes(axes, {
+      enter: (index, token, at) => this.enter(index, token, at),
+      leave: () => this.card.hideSoon(),
+      select: (range) => this.select(range),
+      pick: (index, at) => on.pick(index, at),
+      show: (at) => this.showRow(at),
+      choose: (value) => on.row?.(value),
+    });
+    this.charts = new Charts(ChartKind, {
+      hover: (index) => { this.panes.mark(index, true); this.charts.mark(index); },
+      leave: () => { this.panes.mark(null); this.charts.mark(null); },
+      select: (range) => this.select(this.within(range)),
+    });
+    this.card.onHide = () => { this.panes.mark(null); this.charts.mark(null); };
+    this.difficulty = new Difficulty((index) => this.panes.focus(index));
+    this.legend = new Legend(axes, (axis, isChosen) => {
+      this.panes.setAxis(axis);
+      if (isChosen) on.colour?.(axis.key);
+    }, "inspectAxis");
+    this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
+    this.unselect = h("button", { type: "button", class: "sol-chip", hidden: true,
+      onclick: () => this.select(null) }, "Clear selection");
+    this.speed = h("p", { class: "sol-hint" });
+    addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.card.element.hidden && this.panes.range) this.select(null);
+    });
+  }
+
+  // Panels in their order; over: lies over the tokens; tools: for the foot; below: under the tokens.
+  build({ over = null, tools = null, below = null } = {}) {
+    return h("div", { class: "sol-stage" },
+      h("section", { class: "sol-panel sol-status", "aria-label": "Inspection's status" },
+        this.status.head, this.totals.element, this.speed),
+      h("section", { class: "sol-panel sol-tokens", "aria-label": "Inspected tokens" },
+        h("div", { class: "sol-inspect-head" }, this.panes.choice, this.legend.element),
+        h("div", { class: "sol-token-place" }, this.panes.element, over),
+        h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, tools)),
+      below,
+      h("div", { class: "sol-charts" }, this.charts.all.map((chart) => chart.element)),
+      this.difficulty.element);
+  }
+
+  clear() {
+    this.run = null;
+    this.card.hide();
+    this.panes.clear();
+    this.totals.clear();
+    this.difficulty.clear();
+    this.charts.clear(null);
+    this.report = null;
+    this.isOver = false;
+    this.scored = null;
+    show(this.speed, false);
+    this.select(null);
+  }
+
+  begin(run) {
+    this.run = run;
+    this.levels = gridLevels(run);
+    this.names = rowNames(run);
+    this.totals.clear(this.names);
+    setText(this.speed, TABLE_NOTE);
+    show(this.speed, true);
+    this.legend.allow("difference", this.names.includes(STATIC),
+      "Needs static among the schedules");
+    this.panes.begin(this.names, this.names.length - 1);
+  }
+
+  append(tokens) {
+    this.panes.append(tokens);
+    this.totals.add(tokens);
+    this.charts.append(tokens.map((token) => rowOf(token, this.names, this.panes.at)));
+  }
+
+  // What a poll says besides rows; model: what is loaded, where there is one.
+  update(view, state, model = null) {
+    if (view.prefill && !this.panes.lead.length) {
+      this.scored = view.prefill.scored;
+      this.charts.data.limit = this.scored;
+      this.panes.setLead(inspectionLead(view.prefill, this.run));
+    }
+    const done = this.panes.tokens.length;
+    const loading = view.status === "loading" && (view.model || model);
+    this.status.setState(state, inspectionDetail(state, view, done, model));
+    if (loading) this.status.setBar(loading.fraction);
+    else this.status.setBar(view.live ? done / (view.prefill?.scored || 1) : null);
+    this.status.explain(view);
+    this.totals.draw();
+  }
+
+  finish(view) {
+    this.isOver = true;
+    this.charts.finish();
+    this.report = view.summary?.report ?? null;
+    this.difficulty.draw(this.report, this.names, this.panes.at);
+    if (!view.summary) return;
+    const cut = view.summary.reason === "time_limit"
+      ? "The GPU's time for one run was used up: the rest of the text was not inspected. " : "";
+    setText(this.speed, `${cut}${TABLE_NOTE} Measured: ${fixed(view.summary.tokens_per_s, 1)} tokens/s, `
+      + `${count(this.names.length, "row")} in each step.`);
+  }
+
+  // The charts, the card and the report follow the schedule on show.
+  showRow(at) {
+    if (!this.run) return;
+    this.card.hide();
+    this.charts.clear(runOfRow(this.run, at));
+    this.charts.data.id = `${this.run.id}-${at}`;
+    if (this.panes.tokens.length) this.charts.append(this.panes.rows(at));
+    if (this.scored) this.charts.data.limit = this.scored;
+    if (this.isOver) this.charts.finish();
+    this.difficulty.draw(this.report, this.names, at);
+  }
+
+  enter(index, token, at) {
+    this.card.show(this.panes.rows(at)[index], token);
+    this.panes.mark(index);
+    this.charts.mark(index);
+  }
+
+  within(range) {
+    if (range === null) return null;
+    const clipped = [Math.max(range[0], 0), Math.min(range[1], this.panes.tokens.length - 1)];
+    return clipped[0] <= clipped[1] ? clipped : null;
+  }
+
+  select(range) {
+    this.panes.select(range);
+    if (String(range) !== String(this.selected ?? null)) this.charts.setSelection(range);
+    this.selected = range;
+    setText(this.summary, range ? selectionText(this.panes.rows(), range) : this.hint);
+    show(this.unselect, range !== null);
+  }
+}
+
+function inspectionDetail(state, view, done, model) {
+  if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in line` : "";
+  if (state === "loading") return modelText(view.model || model);
+  if (!view.prefill) return "";
+  const { scored, tokens, text_tokens: whole } = view.prefill;
+  const left = whole - tokens - scored;
+  const parts = [`${done.toLocaleString("en")} of ${count(scored, "token")} scored`];
+  if (left > 0) parts.push(`the last ${count(left, "token")} of the text left out`);
+  return parts.join(" · ");
+}
+
+// What stands before the scored tokens: they were read densely and have no score.
+function inspectionLead(prefill, run) {
+  const name = run.config.generated.length ? "Prompt, read densely" : "Read first, not scored";
+  return [h("span", { class: "sol-lead-name" }, name),
+    h("p", { class: "sol-lead-text", dir: "auto" }, prefill.text)];
+}

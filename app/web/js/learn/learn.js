@@ -1,0 +1,123 @@
+// Puts the Learn page together: the list of lessons, the one on show, and the glossary.
+
+import { askedFor, linkTo, nameInFront, setAddress } from "../shared/address.js";
+import { makeApi } from "../shared/api.js";
+import { h, setText, show } from "../shared/dom.js";
+import { memory } from "../shared/memory.js";
+import { GlossaryList } from "./glossary_list.js";
+import { Lesson } from "./lesson.js";
+import { LESSON_BITS } from "./lesson_bits.js";
+import { LESSON_CHANNELS } from "./lesson_channels.js";
+import { LESSON_PAGES } from "./lesson_pages.js";
+import { LESSON_SPEND } from "./lesson_spend.js";
+import { LESSON_STEPS } from "./lesson_steps.js";
+
+const LESSONS = [LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_BITS, LESSON_SPEND];
+const GLOSSARY = "glossary";
+
+class LearnPage {
+  constructor(root, api, page) {
+    this.api = api;
+    this.page = page;
+    this.answers = this.restore();
+    /** @type {Map<string, any>} */
+    this.parts = new Map(LESSONS.map((spec, at) => [spec.key, this.makeLesson(spec, at)]));
+    this.parts.set(GLOSSARY, new GlossaryList());
+    this.links = new Map();
+    root.append(h("div", { class: "sol-learn-grid" }, this.buildList(),
+      h("div", { class: "sol-learn-stage" }, [...this.parts.values()].map((part) => part.element))));
+    for (const [key, choice] of Object.entries(this.answers)) this.parts.get(key)?.restore?.(choice);
+    addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
+    // Nothing is measured for a tab that nobody looks at.
+    new IntersectionObserver((entries) => this.seen(entries.at(-1).isIntersecting)).observe(root);
+  }
+
+  makeLesson(spec, at) {
+    return new Lesson(spec, at + 1, this, {
+      answered: (key, choice) => this.answered(key, choice),
+      next: LESSONS[at + 1] && (() => this.go(LESSONS[at + 1].key)),
+    });
+  }
+
+  buildList() {
+    const link = (key, number, title) => {
+      const done = h("span", { class: "sol-learn-done" });
+      const element = h("a", { class: "sol-learn-link", href: linkTo({ lesson: key }), onclick: (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+        event.preventDefault();
+        this.go(key);
+      } }, h("span", { class: "sol-learn-number", "aria-hidden": "true" }, number), h("span", {}, title), done);
+      this.links.set(key, { element, done });
+      return h("li", {}, element);
+    };
+    this.forget = h("button", { type: "button", class: "sol-chip", onclick: () => this.startAgain() }, "Forget my answers");
+    return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Lessons" },
+      h("h2", {}, "Five short lessons"),
+      h("p", { class: "sol-hint" }, "A guess first, then a measurement on the model that is loaded here, now."),
+      h("ol", {}, LESSONS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")),
+      this.forget);
+  }
+
+  restore() {
+    try {
+      const saved = JSON.parse(memory.get("lessons")) ?? {};
+      return Object.fromEntries(Object.entries(saved).filter(([, choice]) => Number.isInteger(choice)));
+    } catch {
+      return {}; // unreadable answers of another release
+    }
+  }
+
+  answered(key, choice) {
+    this.answers[key] = choice;
+    memory.set("lessons", JSON.stringify(this.answers));
+    this.showProgress();
+  }
+
+  startAgain() {
+    this.answers = {};
+    memory.set("lessons", "{}");
+    LESSONS.forEach((spec, at) => {
+      const [old, fresh] = [this.parts.get(spec.key), this.makeLesson(spec, at)];
+      old.leave();
+      old.element.replaceWith(fresh.element);
+      this.parts.set(spec.key, fresh);
+    });
+    this.showProgress();
+    this.parts.get(this.key).enter();
+    this.parts.get(this.key).heading.focus();
+  }
+
+  showProgress() {
+    for (const [key, { done }] of this.links) setText(done, key in this.answers ? "done" : "");
+    show(this.forget, Object.keys(this.answers).length > 0);
+  }
+
+  seen(isSeen) {
+    if (!isSeen || this.key) return;
+    this.open(askedFor("lesson") ?? memory.get("lesson") ?? LESSONS[0].key);
+    nameInFront("learn", () => ({ lesson: this.key }))();
+  }
+
+  go(key) {
+    setAddress({ lesson: key, tab: "learn" }, true);
+    this.open(key);
+    this.parts.get(this.key).heading.focus();
+  }
+
+  open(key) {
+    const wanted = this.parts.has(key) ? key : LESSONS[0].key;
+    if (wanted === this.key) return;
+    if (this.key) this.parts.get(this.key).leave();
+    this.key = wanted;
+    memory.set("lesson", wanted);
+    for (const [name, { element }] of this.links) {
+      if (name === wanted) element.setAttribute("aria-current", "page");
+      else element.removeAttribute("aria-current");
+    }
+    this.parts.get(wanted).enter();
+  }
+}
+
+export function mount(root, server, page) {
+  new LearnPage(root, makeApi(server), page).showProgress();
+}

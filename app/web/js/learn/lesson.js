@@ -1,0 +1,159 @@
+// One lesson: a text, a question that is answered before anything is shown, then the measurement
+// and what to make of it. The answer is kept in this browser.
+
+import { h, isCalm, setText, show, uniqueId } from "../shared/dom.js";
+import { duration, modelName } from "../shared/format.js";
+import { pillsField } from "../shared/forms/form_parts.js";
+import { glossed } from "../shared/glossary.js";
+import { errorLine, showText } from "../shared/message.js";
+import { Experiment } from "./experiment.js";
+
+export class Lesson {
+  // spec: see lesson_*.js. on: {answered(key, choice), next()}
+  constructor(spec, number, { api, page }, on) {
+    this.spec = spec;
+    this.number = number;
+    this.on = on;
+    this.picture = spec.picture(api, page);
+    this.experiment = new Experiment(api, spec.experiment, {
+      result: (result) => this.showResult(result), waiting: (text) => this.say(text),
+      failed: (message) => this.fail(message),
+    });
+    this.element = this.build();
+  }
+
+  build() {
+    const { spec } = this;
+    this.heading = h("h2", { tabindex: "-1" }, `${this.number}. ${spec.title}`);
+    this.after = this.buildAfter();
+    return h("article", { class: "sol-panel sol-lesson", hidden: true },
+      h("header", {}, this.heading),
+      spec.intro.map((text) => h("p", { class: "sol-lesson-text" }, glossed(text))),
+      this.buildQuestion(), this.after);
+  }
+
+  buildQuestion() {
+    const name = uniqueId("answer");
+    this.options = this.spec.options.map((text, value) => {
+      const input = h("input", { type: "radio", name, value, onchange: () => { this.commit.disabled = false; } });
+      const mark = h("small", {});
+      return { input, mark, element: h("label", { class: "sol-option" }, input, h("span", {}, text), mark) };
+    });
+    this.commit = h("button", { type: "submit", class: "sol-button is-primary", disabled: true }, "Commit and measure");
+    this.hint = h("span", { class: "sol-hint" }, "A guess is enough; it stays in this browser.");
+    return h("form", { class: "sol-question", onsubmit: (event) => {
+      event.preventDefault();
+      this.answer(this.options.findIndex((one) => one.input.checked));
+    } },
+    h("fieldset", {}, h("legend", {}, h("span", { class: "sol-question-name" }, "First, your guess"),
+      h("span", {}, this.spec.question)),
+    this.options.map((one) => one.element)),
+    h("div", { class: "sol-question-foot" }, this.commit, this.hint));
+  }
+
+  buildAfter() {
+    this.state = h("p", { class: "sol-learn-state", role: "status" });
+    this.error = errorLine();
+    this.again = h("button", { type: "button", class: "sol-button is-small", hidden: true,
+      onclick: () => this.measure() }, "Try again");
+    this.verdict = h("p", { class: "sol-verdict", role: "status" });
+    this.text = textChoice(this.spec.texts, () => this.measure());
+    this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.picture.element);
+    this.source = h("p", { class: "sol-hint" });
+    return h("section", { class: "sol-after", hidden: true, tabindex: "-1", "aria-label": "Measured" },
+      this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state), this.error, this.again, this.figure, this.source,
+      h("div", { class: "sol-remember" }, h("h3", {}, "What to keep"),
+        this.spec.remember.map((text) => h("p", {}, glossed(text)))),
+      this.on.next && h("button", { type: "button", class: "sol-button", onclick: this.on.next }, "Next lesson"));
+  }
+
+  // choice: of an earlier visit, or null.
+  restore(choice) {
+    if (choice === null || !(choice in this.options)) return;
+    this.options[choice].input.checked = true;
+    this.reveal(choice);
+  }
+
+  answer(choice) {
+    if (choice < 0) return;
+    this.on.answered(this.spec.key, choice);
+    this.reveal(choice);
+    this.measure();
+    this.after.focus({ preventScroll: true }); // the button that had the focus is gone
+    this.after.scrollIntoView({ block: "nearest", behavior: isCalm() ? "auto" : "smooth" });
+  }
+
+  reveal(choice) {
+    this.choice = choice;
+    this.options.forEach((one) => { one.input.disabled = true; });
+    this.options[choice].element.classList.add("is-chosen");
+    setText(this.options[choice].mark, "your guess");
+    show(this.commit, false);
+    setText(this.hint, "");
+    show(this.after, true);
+  }
+
+  // The lesson comes into view: what was revealed before is measured again.
+  enter() {
+    show(this.element, true);
+    if (this.choice !== undefined && !this.result) this.measure();
+  }
+
+  leave() {
+    show(this.element, false);
+    this.experiment.leave();
+  }
+
+  measure() {
+    show(this.error, false);
+    show(this.again, false);
+    this.say("Measuring…");
+    this.figure.classList.add("is-old");
+    this.experiment.follow({ text: this.text.get(), ...this.spec.parameters });
+  }
+
+  showResult(result) {
+    this.result = result;
+    this.say("");
+    show(this.figure, true);
+    this.figure.classList.remove("is-old");
+    this.picture.draw(result, this.text.get());
+    if (this.text.isFirst()) this.judge(result);
+    setText(this.source, `Measured on ${modelName(result.model)} at ${timeText(result.measured_at)}, `
+      + `in ${duration(result.took_ms)}. ${this.spec.how}`);
+  }
+
+  // What the model did, beside what was guessed.
+  judge(result) {
+    const right = this.spec.answer(result);
+    this.options.forEach((one, at) => {
+      one.element.classList.toggle("is-right", at === right);
+      setText(one.mark, [at === this.choice && "your guess", at === right && "measured"]
+        .filter(Boolean).join(", "));
+    });
+    this.verdict.replaceChildren(h("b", {}, right === this.choice ? "As you guessed. " : "Not as you guessed. "),
+      ...glossed(this.spec.said(result)));
+  }
+
+  say(text) {
+    setText(this.state, text);
+  }
+
+  fail(message) {
+    this.say("");
+    showText(this.error, message);
+    show(this.again, true);
+  }
+}
+
+// Which text is measured; the question is about the first.
+function textChoice(texts, changed) {
+  const choice = pillsField({ legend: "Text", choices: texts });
+  const [first] = Object.keys(texts);
+  choice.set(first);
+  choice.element.addEventListener("change", changed);
+  choice.element.classList.add("sol-learn-texts");
+  return { element: choice.element, get: choice.get, isFirst: () => choice.get() === first };
+}
+
+const timeText = (iso) => new Date(iso).toLocaleTimeString([], { timeStyle: "medium" });

@@ -1,0 +1,67 @@
+// Lesson 3: the MLP's channels; one step's probabilities while channels are left out.
+
+import { h, setText } from "../shared/dom.js";
+import { nats, percent, probability } from "../shared/format.js";
+import { barRow, curve, ends, levelSlider, pickedText } from "./pictures.js";
+
+class ChannelsPicture {
+  constructor() {
+    this.element = h("div", { class: "sol-learn-parts" });
+  }
+
+  draw(result) {
+    this.result = result;
+    this.bars = h("div", { class: "sol-learn-bars" });
+    this.numbers = h("p", { class: "sol-learn-state" });
+    this.line = h("div", {});
+    const slider = levelSlider({ label: "Channels kept", axis: "channels", levels: result.levels,
+      text: percent, at: 0, show: (at) => this.show(at) });
+    this.element.replaceChildren(h("p", { class: "sol-learn-passage" }, result.prompt, " ", h("span", { class: "sol-learn-gap" }, "?")),
+      slider.element, this.numbers,
+      h("div", { class: "sol-learn-columns" },
+        h("section", {}, h("h3", {}, "Most probable next tokens"), this.bars),
+        h("section", {}, h("h3", {}, "KL to dense, by channels kept"), this.line)));
+    slider.update();
+  }
+
+  show(at) {
+    const { rows, levels, width } = this.result;
+    const row = rows[at];
+    const dense = new Map(rows.at(-1).top.map(([id, , share]) => [id, share]));
+    setText(this.numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(row.kl)} nats, entropy ${nats(row.h)} nats`);
+    this.bars.replaceChildren(...row.top.map(([id, text, share]) => barRow(pickedText(text), share,
+      `${probability(share)} (dense ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
+    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels"), ends(percent(levels[0]), percent(levels.at(-1))));
+  }
+}
+
+export const LESSON_CHANNELS = {
+  key: "channels", title: "Channels", experiment: "channels", parameters: {},
+  texts: { capital: "Paris", keeper: "Lighthouse", count: "Counting", door: "A door" },
+  intro: [
+    "After attention, every layer passes the token through an [[mlp|MLP]], where most of the weights are. Inside, a token is a "
+      + "list of numbers, its [[channel|channels]]. Each channel is multiplied with a row of weights of its own.",
+    "Many channels are close to 0 at any moment, and what is multiplied with almost nothing gives almost nothing. So a step can keep "
+      + "only the largest: [[channels kept]]. The rows of the others need not be read.",
+  ],
+  question: "After “The capital of France is” the model's first guess should be Paris. Now only the largest 40 % of the channels are kept, in every layer. What becomes of that guess?",
+  options: ["It stays first, about as sure as before", "It stays first, but the model is far less sure", "Another token takes its place"],
+  picture: () => new ChannelsPicture(),
+  answer: ({ rows }) => {
+    const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
+    if (now[0] !== dense[0]) return 2;
+    return now[2] > 0.75 * dense[2] ? 0 : 1;
+  },
+  said: ({ rows }) => {
+    const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
+    return `Dense, “${dense[1].trim()}” has ${probability(dense[2])}. With 40 % of the channels “${now[1].trim()}” is first, with `
+      + `${probability(now[2])}; the [[kl|KL]] between the two steps is ${nats(rows[0].kl)} nats.`;
+  },
+  how: "One step under thirteen levels, decoded side by side.",
+  remember: [
+    "[[kl|KL]] says how far a step's probabilities have moved from the [[dense]] step's. It sees all tokens, not only the first guess, "
+      + "and it does not depend on which token is taken.",
+    "Try the other beginnings: where the model knows, it can do without many channels; where several words are about equally likely, a "
+      + "few channels decide between them. Loss grows slowly at first, then fast.",
+  ],
+};

@@ -1,0 +1,94 @@
+// Lesson 2: attention reads pages of the cache; which steps suffer when it reads few.
+
+import { h, setText } from "../shared/dom.js";
+import { percent, signed } from "../shared/format.js";
+import { barRow, levelSlider, mean, paintScale, PassageView, pickedText, sum } from "./pictures.js";
+
+const LOSS_TOP = 3; // nats; from here on the colour is at its strongest
+
+class PagesPicture {
+  constructor() {
+    this.place = h("div", {});
+    this.worst = h("div", { class: "sol-learn-bars" });
+    this.element = h("div", { class: "sol-learn-parts" }, this.place,
+      h("section", { class: "sol-learn-part" }, h("h3", {}, "Who loses most"), this.worst));
+  }
+
+  draw(result) {
+    this.result = result;
+    const levels = result.levels.slice(0, -1);
+    this.view = new PassageView(result.tokens, result.first, "The passage, coloured by what each step loses", result.page_size);
+    this.note = h("p", { class: "sol-learn-state" });
+    const slider = levelSlider({ label: "Attention kept", axis: "attention", levels,
+      text: percent, at: 0, show: (at) => this.show(at) });
+    this.place.replaceChildren(slider.element, this.view.element,
+      h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${LOSS_TOP} nats`), this.note));
+    slider.update();
+  }
+
+  // What the steps lose at a level: surprisal there less surprisal when dense.
+  losses(at) {
+    const dense = this.result.s.at(-1);
+    return this.result.s[at].map((value, place) => value - dense[place]);
+  }
+
+  show(at) {
+    const { result } = this;
+    const losses = this.losses(at);
+    const text = (place) => result.tokens[result.first + place];
+    this.view.paint(losses, LOSS_TOP, (place) => `${text(place).trim()}: ${signed(losses[place])} nats`);
+    const cached = result.first + losses.length;
+    const pages = Math.ceil(cached / result.page_size);
+    setText(this.note, `Thin marks: pages. ${Math.ceil(Math.ceil(result.levels[at] * cached) / result.page_size)} of ${pages} pages read at the end; `
+      + `on average ${signed(mean(losses))} nats`);
+    const order = losses.map((_, place) => place).sort((one, other) => losses[other] - losses[one]).slice(0, 5);
+    this.worst.replaceChildren(...order.map((place) => barRow(pickedText(text(place)), losses[place] / Math.max(losses[order[0]], LOSS_TOP),
+      `${signed(losses[place])} nats`)));
+  }
+}
+
+// The loss of a word of several tokens at a level, of its last occurrence; null when it is not there.
+function wordLoss(result, word, at) {
+  const scored = result.tokens.slice(result.first);
+  const starts = [];
+  let text = "";
+  for (const token of scored) { starts.push(text.length); text += token; }
+  const from = text.lastIndexOf(word);
+  if (from < 0) return null;
+  const dense = result.s.at(-1);
+  return sum(starts.map((start, place) => (start + scored[place].length > from && start < from + word.length
+    ? result.s[at][place] - dense[place] : 0)));
+}
+
+const LOST_WORDS = ["Okafor", "answered", "water"];
+
+export const LESSON_PAGES = {
+  key: "pages", title: "Attention pages", experiment: "pages", parameters: {},
+  texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
+  intro: [
+    "[[attention|Attention]] is how a step looks back. Every earlier token has left a key and a value in the "
+      + "[[kv cache|KV cache]]; the step compares what it needs with all keys and fetches the values that fit. The longer the "
+      + "text, the more there is to read.",
+    "It need not read everything. The cache is cut into [[page|pages]] of eight tokens. For each page the smallest and the "
+      + "largest key are known, which bounds how well any of its tokens can fit. A step may read only the most "
+      + "promising pages: that share is [[attention kept]].",
+    "The passage begins: “Mira Okafor keeps the lighthouse at Port Selwyn.” Near its end a fisherman calls across the "
+      + "water, and she answers that her name is Mira Okafor.",
+  ],
+  question: "Attention may now read only the best page in ten. Which word's steps lose most, near the end of the passage?",
+  options: ["“Okafor”, the name from the beginning", "“answered”", "“water”"],
+  picture: () => new PagesPicture(),
+  answer: (result) => {
+    const losses = LOST_WORDS.map((word) => wordLoss(result, word, 0) ?? -Infinity);
+    return losses.indexOf(Math.max(...losses));
+  },
+  said: (result) => `At ${percent(result.levels[0])} of the attention, ${LOST_WORDS.map((word) =>
+    `“${word}” changed by ${signed(wordLoss(result, word, 0))} nats`).join(", ")}.`,
+  how: "Each step is compressed alone: the steps before it are dense.",
+  remember: [
+    "Most steps lose little: few pages hold what they need. A few lose a lot, and they are hard to guess: a name that must be "
+      + "fetched from far back, but also a plain word when the page that decided it was left out. No page is safe, not even the newest.",
+    "Move the slider: with more pages the losses melt away, at some steps sooner than at others. One setting for all "
+      + "steps is either wasteful or harmful.",
+  ],
+};

@@ -1,0 +1,84 @@
+// Lesson 5: why spend unevenly. The same channels in total, spent in different ways.
+
+import { h, setText } from "../shared/dom.js";
+import { nats, percent } from "../shared/format.js";
+import { pillsField } from "../shared/forms/form_parts.js";
+import { mean, paintScale, PassageView } from "./pictures.js";
+
+const SPENDERS = {
+  even: "Evenly", policy: "By a policy", hindsight: "In hindsight",
+};
+
+class SpendPicture {
+  constructor() {
+    this.element = h("div", { class: "sol-learn-parts" });
+  }
+
+  draw(result) {
+    this.result = result;
+    const even = result.spenders.find((one) => one.n === "even");
+    const loss = mean(even.kl);
+    const order = Object.keys(SPENDERS).map((name) => result.spenders.find((one) => one.n === name)).filter(Boolean);
+    this.view = new PassageView(result.tokens, result.first, "The passage, coloured by the channels each step kept");
+    this.choice = pillsField({ legend: "Show the channels kept", choices: Object.fromEntries(order.map((one) => [one.n, SPENDERS[one.n]])) });
+    this.choice.element.addEventListener("change", () => this.paint());
+    this.choice.set("hindsight");
+    this.note = h("span", { class: "sol-hint" });
+    this.element.replaceChildren(...[
+      h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Spenders" }, h("table", { class: "sol-table sol-learn-table" },
+        h("thead", {}, h("tr", {}, ["Spent", "Channels kept", "KL to dense", "Of the even loss"].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.n]),
+          h("td", {}, percent(mean(one.a), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
+          h("td", {}, percent(mean(one.kl) / loss))))))),
+      result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
+      this.choice.element, this.view.element,
+      h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note),
+    ].filter(Boolean));
+    this.paint();
+  }
+
+  paint() {
+    const { result } = this;
+    const chosen = result.spenders.find((one) => one.n === this.choice.get());
+    const low = result.levels[0];
+    this.view.paint(chosen.a.map((value) => value - low), 1 - low, (at) => `${percent(chosen.a[at])} of the channels, KL ${nats(chosen.kl[at])}`);
+    const worst = chosen.kl.indexOf(Math.max(...chosen.kl));
+    setText(this.note, `Loses most at “${result.tokens[result.first + worst].trim()}”: ${nats(chosen.kl[worst])} nats at ${percent(chosen.a[worst])}`);
+  }
+}
+
+const savedShare = ({ spenders }, name) => {
+  const [even, other] = ["even", name].map((one) => spenders.find((spender) => spender.n === one));
+  return other ? 1 - mean(other.kl) / mean(even.kl) : null;
+};
+
+export const LESSON_SPEND = {
+  key: "spend", title: "Why spend unevenly?", experiment: "spenders", parameters: {},
+  texts: { comet: "Comet", recipe: "Recipe", lighthouse: "Lighthouse" },
+  intro: [
+    "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on average over 24 steps. The simplest "
+      + "[[schedule]] is [[static]]: half at every step.",
+    "Now suppose somebody knew beforehand what every step loses at every level. With the same total they would buy channels where "
+      + "they save most and take them where they are not missed. Nobody can know this; it shows how much there is to win.",
+  ],
+  question: "How much of the even spender's loss would that person save, at the same total?",
+  options: ["Less than a fifth", "Between a fifth and a half", "More than half"],
+  picture: () => new SpendPicture(),
+  answer: (result) => {
+    const saved = savedShare(result, "hindsight");
+    return saved < 0.2 ? 0 : saved <= 0.5 ? 1 : 2;
+  },
+  said: (result) => {
+    const policy = savedShare(result, "policy");
+    return `Hindsight saves ${percent(savedShare(result, "hindsight"))} of the loss.` + (policy === null ? ""
+      : ` A trained [[policy]], which must decide before each step, ${policy >= 0 ? "saves" : "loses"} ${percent(Math.abs(policy))} ${policy >= 0 ? "" : "more "}on these 24 steps.`);
+  },
+  how: "Losses are KL of each step compressed alone; the policy decided while watching its own compressed steps.",
+  remember: [
+    "Loss is unevenly spread: a few steps lose most of it. Even spending is a good schedule when you know nothing, because loss "
+      + "grows faster the more one step is cut. It leaves a lot to whoever knows where the need is.",
+    "A [[policy]] predicts the [[damage]] of each [[level]] from the model's own state, and pays a [[price]] per channel; the budget sets the "
+      + "price. What comes out is the step's [[action]]. It cannot foresee everything. Try the other texts: 24 steps are few, "
+      + "and on some of them it does no better than even spending. Evaluate measures it over thousands.",
+  ],
+};

@@ -1,0 +1,132 @@
+// Puts the Policies page together: the library at the side, the policy on show beside it.
+
+import { askedFor, linkTo, nameInFront, openInTab, setAddress, showTab } from "../shared/address.js";
+import { makeApi, reasonOf } from "../shared/api.js";
+import { h, show } from "../shared/dom.js";
+import { emit, handOver, listen } from "../shared/events.js";
+import { MISSING, modelName, percent, whenText } from "../shared/format.js";
+import { labelled } from "../shared/forms/form_parts.js";
+import { filePicker } from "../shared/forms/upload.js";
+import { say } from "../shared/message.js";
+import { PolicyActions } from "./policy_actions.js";
+import { PolicyView, tagList } from "./policy_view.js";
+
+class PoliciesPage {
+  constructor(root, api) {
+    this.root = root;
+    this.api = api;
+    this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name),
+      said: (text) => this.say(text) });
+    this.view = new PolicyView(api, { act: (name, policy) => this.act(name, policy),
+      open: (one) => this.openEvaluation(one) });
+    this.message = h("p", { class: "sol-message", hidden: true });
+    this.list = h("ul", { class: "sol-history-list" });
+    this.empty = h("p", { class: "sol-history-empty", hidden: true },
+      "No policies yet. Train one, or import one.");
+    this.filter = h("input", { type: "search", class: "sol-input", placeholder: "Name, tag or model",
+      oninput: () => this.drawList() });
+    this.into = h("div", { class: "sol-policy-into" },
+      filePicker("Import a zip", ".zip,application/zip", (file) => this.attempt(() => this.actions.upload(file))),
+      h("button", { type: "button", class: "sol-chip", onclick: () => this.actions.pull() }, "From the Hub"));
+    root.append(h("div", { class: "sol-grid" },
+      h("section", { class: "sol-panel sol-library", "aria-label": "Library" },
+        h("header", {}, labelled("Policies", null, this.filter), this.into, this.message),
+        this.list, this.empty), this.view.element));
+  }
+
+  async begin() {
+    listen("policies-changed", () => this.isOwn || this.load());
+    addEventListener("popstate", () => askedFor("policy") && this.open(askedFor("policy")));
+    this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
+    await this.load();
+    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.load())
+      .observe(this.root);
+  }
+
+  async load() {
+    await this.attempt(async () => {
+      const { policies, refusal } = await this.api("all_policies", {});
+      this.policies = policies;
+      this.isFixed = refusal !== null;
+      show(this.into, !this.isFixed);
+      if (refusal) this.say(refusal);
+      this.drawList();
+      await this.open(askedFor("policy") ?? policies[0]?.name);
+      this.name();
+    });
+  }
+
+  drawList() {
+    const words = this.filter.value.trim().toLowerCase();
+    const shown = this.policies.filter((one) => !words
+      || [one.name, one.model, ...one.tags].some((text) => text.toLowerCase().includes(words)));
+    this.list.replaceChildren(...shown.map((policy) => this.row(policy)));
+    show(this.empty, shown.length === 0);
+  }
+
+  row(policy) {
+    const open = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      setAddress({ policy: policy.name, tab: "policies" }, true);
+      this.open(policy.name);
+    };
+    const { kl, kl_static: klStatic } = policy.measured;
+    const recovered = percent(1 - kl / klStatic);
+    return h("li", { class: "sol-history-row sol-policy-row" }, h("div", {},
+      h("a", { class: "sol-history-title", href: linkTo({ policy: policy.name }), onclick: open,
+        "aria-current": policy.name === this.shown && "true" }, policy.name),
+      h("div", { class: "sol-history-facts" }, h("span", {}, modelName(policy.model)),
+        recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
+        policy.created && h("time", { datetime: policy.created }, whenText(policy.created)), tagList(policy))));
+  }
+
+  async open(name) {
+    if (!name) return show(this.view.element, false);
+    await this.attempt(async () => {
+      const policy = await this.api("policy_details", { name });
+      const isSame = JSON.stringify(policy) === this.drawn;
+      this.drawn = JSON.stringify(policy);
+      this.shown = policy.name;
+      this.drawList();
+      if (!isSame) this.view.show(policy, this.isFixed);
+    });
+  }
+
+  // The library is another: here, and wherever else policies are chosen.
+  async changed(name) {
+    setAddress({ policy: name });
+    this.say(null);
+    await this.load();
+    this.isOwn = true;
+    emit("policies-changed");
+    this.isOwn = false;
+  }
+
+  act(name, policy) {
+    if (name === "use" || name === "evaluate") {
+      handOver(`${name}-policy`, policy.name);
+      showTab(name === "use" ? "explore" : "evaluate");
+    } else this.attempt(() => this.actions[name](policy));
+  }
+
+  openEvaluation(one) {
+    openInTab("evaluation", one.id);
+  }
+
+  async attempt(work) {
+    try {
+      await work();
+    } catch (error) {
+      this.say(reasonOf(error), "bad");
+    }
+  }
+
+  say(text, kind = "warn") {
+    say(this.message, text, kind);
+  }
+}
+
+export function mount(root, server) {
+  new PoliciesPage(root, makeApi(server)).begin();
+}

@@ -1,0 +1,137 @@
+// The policy on show: what it is, what was measured, how it was trained, its card.
+
+import { linkTo } from "../shared/address.js";
+import { reasonOf } from "../shared/api.js";
+import { TrainCharts } from "../shared/charts/train_charts.js";
+import { h, setText, show } from "../shared/dom.js";
+import { menu } from "../shared/download.js";
+import {
+  count, fixed, isNumber, MISSING, modelName, nats, percent, quantity, whenText,
+} from "../shared/format.js";
+import { tile } from "../shared/page_parts.js";
+
+export class PolicyView {
+  // on: {act(name, policy), open(evaluation)}
+  constructor(api, on) {
+    this.api = api;
+    this.on = on;
+    this.charts = new TrainCharts();
+    this.charts.element.setAttribute("aria-label", "Training");
+    this.head = h("section", { class: "sol-panel sol-status", "aria-label": "Policy" });
+    this.evaluations = h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" });
+    this.card = h("pre", { class: "sol-model-card", tabindex: "0", dir: "auto" });
+    this.cardPlace = h("details", { class: "sol-panel sol-card-place", open: true },
+      h("summary", {}, "Model card"), this.card);
+    this.trainNote = h("p", { class: "sol-muted sol-train-note" });
+    this.element = h("div", { class: "sol-stage" }, this.head, this.evaluations, this.trainNote,
+      this.charts.element, this.cardPlace);
+    show(this.element, false);
+  }
+
+  show(policy, isFixed) {
+    this.policy = policy;
+    this.head.replaceChildren(...this.headParts(policy, isFixed));
+    this.showEvaluations(policy);
+    setText(this.card, policy.card || "This policy has no model card.");
+    this.charts.clear(policy.training_job);
+    show(this.charts.element, false);
+    setText(this.trainNote, policy.training_job ? ""
+      : `No training curves: ${whyNoCurves(policy)}.`);
+    show(this.trainNote, !policy.training_job);
+    show(this.element, true);
+    if (policy.training_job) this.showTraining(policy);
+  }
+
+  headParts(policy, isFixed) {
+    const act = (label, name) => h("button", { type: "button", class: "sol-button is-small",
+      onclick: () => this.on.act(name, policy) }, label);
+    const out = [{ label: "Zip", hint: "config, weights, model card", run: () => this.on.act("download", policy) }];
+    if (!isFixed) out.push({ label: "To the Hub", hint: "a model repository", run: () => this.on.act("push", policy) });
+    const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Tags", "tag"), act("Delete", "remove")];
+    return [
+      h("div", { class: "sol-status-line" }, h("h2", { class: "sol-policy-name" }, policy.name),
+        policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"), tagList(policy),
+        h("div", { class: "sol-job-tools" }, act("Use in Explore", "use"), act("Evaluate", "evaluate"), ...own,
+          menu("Export", out, `Export ${policy.name}`))),
+      h("dl", { class: "sol-tiles is-job" }, policyTiles(policy).map(([name, value, note]) => {
+        const one = tile(name, note);
+        setText(one.value, value);
+        return one.element;
+      })),
+      h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)))];
+  }
+
+  showEvaluations(policy) {
+    const rows = policy.evaluations.map((one) => h("li", { class: "sol-history-row" }, h("div", {},
+      h("a", { class: "sol-history-title", href: linkTo({ evaluation: one.id }), dir: "auto",
+        onclick: (event) => {
+          if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+          event.preventDefault();
+          this.on.open(one);
+        } }, evaluationTitle(one)),
+      h("div", { class: "sol-history-facts" }, evaluationFacts(one).map((fact) => h("span", {}, fact)),
+        h("time", { datetime: one.created_at }, whenText(one.created_at))))));
+    this.evaluations.replaceChildren(h("header", {}, h("h2", {}, "Evaluations")),
+      rows.length ? h("ol", { class: "sol-history-list" }, rows)
+        : h("p", { class: "sol-history-empty" }, "Not evaluated here yet. Evaluate compares it with static at the same spend."));
+  }
+
+  // All reports of the training that made it; another policy may be on show before they are here.
+  async showTraining(policy) {
+    let cursor = -1;
+    let answer = null;
+    try {
+      do {
+        answer = await this.api("poll_job", { job_id: policy.training_job, cursor, sample_step: null });
+        if (policy !== this.policy) return;
+        cursor = answer.cursor;
+        show(this.charts.element, true);
+        this.charts.append(answer.metrics);
+      } while (answer.more);
+    } catch (error) {
+      if (policy !== this.policy) return;
+      setText(this.trainNote, reasonOf(error, "The training's reports could not be loaded."));
+      show(this.trainNote, true);
+    }
+  }
+}
+
+function whyNoCurves(policy) {
+  if (policy.is_shipped) return "it was trained before it came here";
+  return policy.added ? "it was imported" : "the job that made it was deleted";
+}
+
+export const tagList = (policy) => policy.tags.length > 0 && h("span", { class: "sol-tags", "aria-label": "Tags" },
+  policy.tags.map((tag) => h("span", { class: "sol-tag" }, tag)));
+
+// Held-out numbers of its training; a dash for what was not measured.
+function policyTiles({ measured, parameters, network }) {
+  const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: nllDense } = measured;
+  const gaps = [measured.gap_keep, measured.gap_channels, measured.gap_bits].filter(isNumber);
+  const than = (value) => (isNumber(value) ? `static ${nats(value)}` : "nats per token");
+  return [
+    ["KL, held out", nats(kl), than(klStatic)],
+    ["NLL, held out", nats(nll), isNumber(nllDense) ? `${than(nllStatic)}, dense ${nats(nllDense)}` : than(nllStatic)],
+    ["Recovered", percent(1 - kl / klStatic), "of static's loss in KL"],
+    ["Largest gap", gaps.length ? fixed(100 * Math.max(...gaps.map(Math.abs)), 2) : MISSING, "points off the budget"],
+    ["Parameters", quantity(parameters, "").trim(), `${network} network`],
+  ];
+}
+
+function policyFacts(policy) {
+  return [`For ${modelName(policy.model)} (fingerprint ${policy.fingerprint.slice(0, 8)})`,
+    `quantised at the ${policy.quant_site === "mlp_input" ? "MLP's input" : "MLP's output"}`,
+    `pages of ${policy.page_size} tokens`, policy.created && `made ${whenText(policy.created)}`,
+    policy.added && `imported ${whenText(policy.added)}`, "numbers measured in training, on held-out text"].filter(Boolean);
+}
+
+function evaluationTitle(one) {
+  if (one.budgets === null) return `${one.title}: no comparison with static for this policy`;
+  return `Better than static on ${one.better} of ${count(one.budgets, "budget")}`
+    + (isNumber(one.recovered) ? `, recovers ${percent(one.recovered)} of its loss in KL` : "");
+}
+
+function evaluationFacts(one) {
+  return [isNumber(one.surely) && `interval above 0 on ${one.surely}`, one.corpus && `text ${one.corpus}`,
+    isNumber(one.tokens) && count(one.tokens, "scored token")].filter(Boolean);
+}

@@ -1,0 +1,81 @@
+// The address says what is on show: the tab in front, and of each tab what is open in it (a run with
+// its token and colours, a job, a policy). A reload, and anyone who gets the address, sees the same.
+// All tabs share one address, so each has its own names.
+// Parameters that are not in this table (the theme, a Space's) stay as they are.
+
+import { emit, listen } from "./events.js";
+
+export const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", challenge: "compare", train: "train",
+  evaluation: "evaluate", benchmark: "benchmark", policy: "policies",
+  lesson: "learn" };
+// What is looked at in a run. A place (token under the lens, row, what the lens shows) means something
+// in that run only; colours stay from run to run.
+export const LOOK_NAMES = {
+  run: { token: "token", lens: "lens", colour: "colour" },
+  inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
+  compare: { colour: "compare-colour" },
+};
+const OURS = ["tab", "search", "paint", ...Object.keys(TAB_OF), ...Object.values(LOOK_NAMES).flatMap(Object.values)];
+
+export const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
+
+// The tab of an address: the one it names, else that of the first thing that it opens.
+export function tabOf(url = new URL(window.location.href)) {
+  const opened = Object.keys(TAB_OF).find((name) => url.searchParams.has(name));
+  return url.searchParams.get("tab") ?? TAB_OF[opened] ?? "explore";
+}
+
+function put(url, parts) {
+  for (const [name, value] of Object.entries(parts)) {
+    if (value === null) url.searchParams.delete(name);
+    else url.searchParams.set(name, value);
+  }
+  return url;
+}
+
+// Changes parts of the address (null takes one away): in place, or as a step that Back undoes. The
+// tab stays in front unless another is named, and stands in the address only where it must.
+export function setAddress(parts, isStep = false) {
+  const url = new URL(window.location.href);
+  const tab = parts.tab ?? tabOf(url);
+  put(url, { ...parts, tab: null });
+  if (tabOf(url) !== tab) url.searchParams.set("tab", tab);
+  if (url.href === window.location.href) return;
+  window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);
+}
+
+// What a tab shows unasked, its newest job or first lesson, is named as well once the tab is in front:
+// whoever gets the address sees the same, not what is newest then. parts(): as setAddress takes them.
+// Returns what names it now.
+export function nameInFront(tab, parts) {
+  const name = () => tabOf() === tab && setAddress(parts());
+  listen("tab-shown", name);
+  return name;
+}
+
+// A link to one thing, without whatever else is open here.
+export function linkTo(parts) {
+  const url = new URL(window.location.href);
+  OURS.forEach((name) => url.searchParams.delete(name));
+  return put(url, parts).href;
+}
+
+// The parts that are left behind with a run, for setAddress.
+export function noPlace(part) {
+  const { colour, ...places } = LOOK_NAMES[part] ?? {};
+  return Object.fromEntries(Object.values(places).map((name) => [name, null]));
+}
+
+// Brings a tab to the front.
+export function showTab(name) {
+  setAddress({ tab: name }, true);
+  emit("show-tab", name);
+}
+
+// Opens a thing in its tab, which may not be there yet: tabs are made when they are first shown.
+// places: of a run, where to look in it.
+export function openInTab(part, id, places = {}) {
+  setAddress({ ...(id !== askedFor(part) && noPlace(part)), [part]: id, ...places, tab: TAB_OF[part] }, true);
+  emit(`open-${part}`, id);
+  showTab(TAB_OF[part]);
+}

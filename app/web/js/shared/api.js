@@ -1,0 +1,49 @@
+// Calls to Python, in the name of this visitor.
+
+import { memory } from "./memory.js";
+
+const NO_ANSWER = "The server does not answer. Try again.";
+export const NOTHING_LOST = "The server does not answer. Nothing you typed is lost; try again in a moment.";
+
+// What to say of a failed call: Python's own words where it refused.
+export const reasonOf = (error, otherwise = NO_ANSWER) => (error.refused ? error.message : otherwise);
+
+function visitorId() {
+  const known = memory.get("visitor");
+  if (known && /^[0-9a-f]{32}$/.test(known)) return known;
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const made = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  memory.set("visitor", made);
+  return made;
+}
+
+// On ZeroGPU Hugging Face's page around this one gives a ticket to whoever asks, so that the GPU's
+// time is taken from the visitor's quota. Gradio listens for the offer and asks for its own events.
+const TICKET_MS = 2000;
+
+function zeroGpuHeaders() {
+  if (!window.supports_zerogpu_headers || window.parent === window) return null;
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = ({ data }) => resolve(data);
+    setTimeout(() => resolve(null), TICKET_MS);
+    window.parent.postMessage("zerogpu-headers", "https://huggingface.co", [port2]);
+  });
+}
+
+// A call to Python: one object in, one object out; what Python refuses arrives as an Error.
+/** @param {Server} server @returns {Api} */
+export function makeApi(server) {
+  const owner = visitorId();
+  return async (name, request) => {
+    const ticket = name.startsWith("poll_") ? null : await zeroGpuHeaders();
+    const answer = await server[name]({ owner, zero_gpu_headers: ticket, ...request });
+    if (answer.refused) {
+      /** @type {Refusal} */
+      const refusal = new Error(answer.refused);
+      refusal.refused = true;
+      throw refusal;
+    }
+    return answer;
+  };
+}

@@ -1,0 +1,108 @@
+// One live chart: title, a legend that hides lines, a plot over arrays that somebody else keeps. How it
+// is plotted is a kind's own. Its frame is where the plotted area lies, and how a token's number becomes a
+// distance from its left edge; null before there is one.
+
+import { h, setText, show, whenIdle } from "../dom.js";
+import { imageMenu } from "../download.js";
+import { isNumber } from "../format.js";
+
+export class Chart {
+  // spec: {title, empty, keys, layout(data), traces(data, colour), config}; colour: of a name in the theme; on: {hover, leave, select}
+  constructor(spec, on) {
+    this.spec = spec;
+    this.on = on;
+    this.hidden = new Set();
+    this.plot = h("div", { class: "sol-plot", role: "group",
+      "aria-label": `${spec.title}: chart` });
+    this.marker = h("div", { class: "sol-marker", "aria-hidden": "true", hidden: true });
+    this.band = h("div", { class: "sol-band", "aria-hidden": "true", hidden: true });
+    this.empty = h("p", { class: "sol-empty-chart" }, spec.empty);
+    this.note = h("p", { class: "sol-chart-note", hidden: true });
+    this.legend = h("div", { class: "sol-chart-legend", role: "group",
+      "aria-label": `${spec.title}: lines` }, spec.keys.map((key) => this.legendKey(key)));
+    this.element = h("section", { class: "sol-panel sol-chart" },
+      h("header", {}, h("div", { class: "sol-chart-title" }, h("h2", {}, spec.title),
+        imageMenu(spec.title, (form) => this.image(form), (message) => this.fail(message))),
+        this.legend),
+      h("div", { class: "sol-plot-place" }, this.plot, this.band, this.marker,
+        this.empty), this.note);
+    new ResizeObserver(() => this.resize()).observe(this.plot);
+  }
+
+  legendKey(key) {
+    return h("button", { type: "button", class: "sol-key", "aria-pressed": "true",
+      "data-colour": key.colour, "data-dash": key.dash, "--key": `var(--sol-${key.colour})`,
+      onclick: (event) => {
+        if (!this.hidden.delete(key.id)) this.hidden.add(key.id);
+        event.currentTarget.setAttribute("aria-pressed", String(!this.hidden.has(key.id)));
+        this.redraw();
+      } }, h("i", { "aria-hidden": "true" }), key.name);
+  }
+
+  // Before the first drawing.
+  async ready() {}
+
+  async draw(data) {}
+
+  async resize() {}
+
+  /** A data URL; form: "png" or "svg". @returns {Promise<string>} */
+  async image(form) {
+    return "";
+  }
+
+  /** @returns {{left: number, top: number, width: number, height: number, x(value: number): number} | null} */
+  frame() {
+    return null;
+  }
+
+  redraw() {
+    if (this.data) this.draw(this.data).catch((error) => this.fail(error.message));
+  }
+
+  fail(message) {
+    setText(this.empty, message);
+    show(this.empty, true);
+  }
+
+  // Nothing to show yet. The empty axes are drawn behind the words, when the browser has time,
+  // so that the first tokens need not wait for that.
+  reset(data) {
+    this.data = data;
+    setText(this.empty, this.spec.empty);
+    show(this.empty, true);
+    this.mark(null);
+    whenIdle(() => data === this.data && this.redraw());
+  }
+
+  mark(index) {
+    this.index = index;
+    this.placeMarker();
+  }
+
+  // A line and a band of our own over the plot: moving them redraws nothing.
+  placeMarker() {
+    const at = isNumber(this.index) ? this.index + 1 : null;
+    this.lay(this.marker, at, at);
+    this.lay(this.band, this.range ? this.range[0] + 0.5 : null,
+      this.range ? this.range[1] + 1.5 : null);
+  }
+
+  lay(mark, from, to) {
+    const frame = from === null ? null : this.frame();
+    const left = frame ? Math.max(frame.x(from), 0) : 0;
+    const right = frame ? Math.min(frame.x(to), frame.width) : -1;
+    show(mark, right >= left);
+    if (right < left) return;
+    mark.style.left = `${frame.left + left}px`;
+    mark.style.width = `${right - left}px`;
+    mark.style.top = `${frame.top}px`;
+    mark.style.height = `${frame.height}px`;
+  }
+
+  // Shows a selection as a band.
+  async setSelection(range) {
+    this.range = range;
+    this.placeMarker();
+  }
+}

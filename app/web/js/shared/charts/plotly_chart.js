@@ -1,0 +1,83 @@
+// A chart drawn by plotly: a redraw is one Plotly.react.
+
+import { show } from "../dom.js";
+import { Chart } from "./chart.js";
+import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
+
+export class PlotlyChart extends Chart {
+  ready() {
+    return loadPlotly();
+  }
+
+  // The chart as a data URL, with its title and a legend that the page has around it.
+  async image(form) {
+    if (!this.data?.x.length) throw new Error("There is nothing to save yet.");
+    const plotly = await loadPlotly();
+    const names = Object.fromEntries(this.spec.keys.map((key) => [key.id, key.name]));
+    const named = new Set();
+    const data = this.plot.data.map((trace) => {
+      const isFirst = names[trace.meta] && !named.has(trace.meta);
+      named.add(trace.meta);
+      return { ...trace, name: names[trace.meta] ?? "", showlegend: Boolean(isFirst) };
+    });
+    const layout = { ...this.plot.layout, paper_bgcolor: themeColour("panel"), showlegend: true,
+      legend: { orientation: "h", y: -0.18 }, margin: { ...this.plot.layout.margin, t: 44, b: 72 },
+      title: { text: this.spec.title, font: { size: 15 }, x: 0.02 } };
+    return plotly.toImage({ data, layout }, { format: form, width: 900, height: 420, scale: 2 });
+  }
+
+  async draw(data) {
+    this.data = data;
+    const plotly = await loadPlotly();
+    if (!this.element.isConnected || !this.plot.offsetWidth || data !== this.data) return;
+    show(this.empty, data.x.length === 0);
+    const layout = chartLayout(this.spec.layout(data));
+    const traces = this.spec.traces(data, themeColour).map((trace) => ({
+      type: "scatter", ...trace,
+      visible: !this.hidden.has(trace.meta),
+    }));
+    await plotly.react(this.plot, traces, layout, this.spec.config || CHART_CONFIG);
+    if (!this.listening) this.listen();
+    this.placeMarker();
+  }
+
+  listen() {
+    this.listening = true;
+    this.plot.on("plotly_hover", (event) => this.on.hover(Math.round(event.points[0].x) - 1));
+    this.plot.on("plotly_unhover", () => this.on.leave());
+    this.plot.on("plotly_relayout", () => this.placeMarker());
+    this.plot.on("plotly_selected", (event) => {
+      if (this.settling) return;
+      const ends = event?.range?.x;
+      this.on.select(ends ? [Math.ceil(Math.min(...ends)) - 1, Math.floor(Math.max(...ends)) - 1]
+        : null);
+    });
+    this.plot.on("plotly_deselect", () => this.settling || this.on.select(null));
+  }
+
+  async resize() {
+    if (!this.plot.offsetWidth) return;
+    if (!this.listening) return this.redraw();
+    const plotly = await loadPlotly();
+    plotly.Plots.resize(this.plot).then(() => this.placeMarker());
+  }
+
+  frame() {
+    const { xaxis, _size: size } = this.plot._fullLayout ?? {};
+    return xaxis && size ? { left: size.l, top: size.t, width: size.w, height: size.h,
+      x: (value) => xaxis.l2p(value) } : null;
+  }
+
+  // The band is our own; the box that the pointer drew goes away.
+  async setSelection(range) {
+    super.setSelection(range);
+    if (!this.plot.layout?.selections?.length) return;
+    const plotly = await loadPlotly();
+    this.settling = true; // what plotly reports meanwhile is only the box that goes
+    try {
+      await plotly.relayout(this.plot, { selections: [] });
+    } finally {
+      this.settling = false;
+    }
+  }
+}

@@ -1,0 +1,77 @@
+// Small helpers for building the page. Text always goes in as text nodes: what a model writes
+// is hostile, and no string here is ever parsed as HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function h(tag, attributes, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+export function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name.startsWith("--")) node.style.setProperty(name, value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  for (const child of children.flat(Infinity)) {
+    if (child !== null && child !== undefined && child !== false) node.append(child);
+  }
+  return node;
+}
+
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function show(node, visible) {
+  node.hidden = !visible;
+}
+
+let lastId = 0;
+export function uniqueId(prefix) {
+  lastId += 1;
+  return `sol-${prefix}-${lastId}`;
+}
+
+// A text that is cut off and scrolls can be reached by the keyboard, and only then.
+export function reachWhenScrolling(node, label) {
+  new ResizeObserver(() => {
+    if (node.scrollHeight <= node.clientHeight + 1) {
+      ["tabindex", "role", "aria-label"].forEach((name) => node.removeAttribute(name));
+      return;
+    }
+    node.tabIndex = 0;
+    node.setAttribute("role", "group");
+    node.setAttribute("aria-label", label);
+  }).observe(node);
+  return node;
+}
+
+export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
+export const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
+export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+// Where form and result stand one below the other, the result is brought to the eye.
+export function bringIntoView(element) {
+  if (innerWidth < 900) element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
+}
+
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return;
+  } catch {
+    // Plain http and old browsers have no clipboard: go through a selection.
+  }
+  const area = h("textarea", { class: "sol-offscreen", readonly: true });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}

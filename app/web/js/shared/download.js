@@ -1,0 +1,100 @@
+// Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
+
+import { reasonOf } from "./api.js";
+import { fill, h, show, svg, uniqueId } from "./dom.js";
+
+export function saveFile(name, blob) {
+  const address = URL.createObjectURL(blob);
+  h("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+// The file behind a data URL; fetching one is not allowed everywhere.
+export function blobOf(dataUrl) {
+  const [head, data] = dataUrl.split(/,(.*)/s);
+  const isBase64 = head.endsWith(";base64");
+  const text = isBase64 ? atob(data) : decodeURIComponent(data);
+  const parts = isBase64 ? Uint8Array.from(text, (one) => one.charCodeAt(0)) : text;
+  return new Blob([parts], { type: head.slice(5).split(";")[0] });
+}
+
+// A drawing as a data URL, the PNG at twice its size; form: "png" or "svg".
+export async function imageOf(drawing, form) {
+  // A token may hold characters that no XML may.
+  const text = new XMLSerializer().serializeToString(drawing).replace(/[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]/g, "\ufffd");
+  const address = `data:image/svg+xml,${encodeURIComponent(text)}`;
+  if (form === "svg") return address;
+  const picture = new Image();
+  picture.src = address;
+  await picture.decode();
+  const size = { width: 2 * drawing.getAttribute("width"), height: 2 * drawing.getAttribute("height") };
+  const canvas = h("canvas", size);
+  canvas.getContext("2d").drawImage(picture, 0, 0, size.width, size.height);
+  return canvas.toDataURL("image/png");
+}
+
+// Saves what has a title as an image: image(form) gives the data URL.
+export function imageMenu(title, image, fail) {
+  const stem = title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  const items = ["png", "svg"].map((form) => ({ label: form.toUpperCase(), run: async () => {
+    try {
+      saveFile(`${stem}.${form}`, blobOf(await image(form)));
+    } catch (error) {
+      fail(error.message);
+    }
+  } }));
+  return fill(menu(downloadIcon(), items, `${title}: save as an image`), { class: "sol-menu sol-image-menu" }, []);
+}
+
+const downloadIcon = () => svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true",
+  fill: "none", stroke: "currentcolor", "stroke-width": 1.6, "stroke-linecap": "round", "stroke-linejoin": "round" },
+svg("path", { d: "M8 2v8M4.8 7.2 8 10.4l3.2-3.2M2.5 13.2h11" }));
+
+// A small menu under a chip; its label is text or an icon. items: [{label, hint, run()}]. Escape, a choice and a click elsewhere
+// close it; the keyboard needs no more than Tab and Enter.
+export function menu(label, items, spoken) {
+  const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), hidden: true },
+    items.map((item) => h("button", { type: "button", onclick: () => { set(false); chip.focus(); item.run(); } },
+      item.label, item.hint && h("small", {}, item.hint))));
+  const chip = h("button", { type: "button", class: "sol-chip", "aria-expanded": "false",
+    "aria-controls": list.id, "aria-label": spoken, onclick: () => { chip.focus(); set(list.hidden); } }, label);
+  const set = (isOpen) => {
+    show(list, isOpen);
+    if (isOpen) list.scrollIntoView({ block: "nearest" });
+    chip.setAttribute("aria-expanded", String(isOpen));
+  };
+  // Some browsers focus no button that is clicked: the focus stays, and with it the list.
+  list.addEventListener("pointerdown", (event) => event.preventDefault());
+  return h("div", { class: "sol-menu",
+    onkeydown: (event) => {
+      if (event.key !== "Escape" || list.hidden) return;
+      event.stopPropagation();
+      set(false);
+      chip.focus();
+    },
+    onfocusout: (event) => event.currentTarget.contains(event.relatedTarget) || set(false) },
+  chip, list);
+}
+
+const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json: ["JSON", "everything; can be imported"],
+  csv: ["CSV", "a row per token"] };
+// Where a kind's forms differ from those words; null: it has no such form.
+const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
+  comparison: { json: "both runs; can be imported", csv: "a row per pair of tokens" },
+  lens: { json: "every number; can be imported", csv: "a row per level" },
+  scoreboard: { html: null, json: "with every schedule", csv: "a row per attempt" } };
+
+// kind: as Python knows it; id(): of the thing on show; fail(message) shows why there is no file.
+export function exportMenu(api, kind, id, fail, spoken) {
+  const run = (form) => async () => {
+    try {
+      const file = await api("export_file", { kind, id: id(), form });
+      saveFile(file.name, new Blob([file.text], { type: file.type }));
+    } catch (error) {
+      fail(reasonOf(error));
+    }
+  };
+  const hints = EXPORT_HINTS[kind] ?? {};
+  return menu("Export", Object.entries(EXPORT_FORMS).filter(([form]) => hints[form] !== null)
+    .map(([form, [label, hint]]) => ({ label, hint: hints[form] ?? hint, run: run(form) })), spoken);
+}

@@ -1,0 +1,70 @@
+// Follows something that goes on in Python: polls, hands answers on, and survives a server that is gone
+// for a while. Following another one ends the first quietly.
+
+const RETRY_MS = [500, 1000, 2000, 4000];
+
+export class Follower {
+  // on: {lost(error), gone(error): Python refused to answer}, and what a kind of follower adds
+  /** @param {Api} api @param {any} on */
+  constructor(api, on) {
+    this.api = api;
+    this.on = on;
+    this.turn = 0;
+    this.id = null;
+  }
+
+  leave() {
+    this.turn += 1;
+    this.id = null;
+    this.kick();
+  }
+
+  // Polls at once: something was asked for.
+  kick() {
+    this.wake?.();
+  }
+
+  rest(ms) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.wake = () => { clearTimeout(timer); resolve(null); };
+    });
+  }
+
+  // A call to Python.
+  async ask(id) {}
+
+  /**
+   * Takes what came after so many ms.
+   * @returns {number | null} how long to rest before the next poll; null ends it
+   */
+  take(answer, ms) {
+    return null;
+  }
+
+  async follow(id) {
+    this.leave();
+    const { turn } = this;
+    this.id = id;
+    let failures = 0;
+    while (turn === this.turn) {
+      const begin = performance.now();
+      let answer = null;
+      try {
+        answer = await this.ask(id);
+        failures = 0;
+      } catch (error) {
+        if (turn !== this.turn) return;
+        if (error.refused) return this.on.gone(error);
+        this.on.lost(error);
+        await this.rest(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
+        failures += 1;
+        continue;
+      }
+      if (turn !== this.turn) return;
+      const ms = this.take(answer, performance.now() - begin);
+      if (ms === null || turn !== this.turn) return;
+      if (ms > 0) await this.rest(ms);
+    }
+  }
+}

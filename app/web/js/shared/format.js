@@ -1,0 +1,97 @@
+// Numbers as people read them. A missing number is an en dash.
+
+export const MISSING = "–";
+
+export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+
+export function fixed(value, digits) {
+  return isNumber(value) ? value.toFixed(digits) : MISSING;
+}
+
+export function percent(share, digits = 0) {
+  return isNumber(share) ? `${(100 * share).toFixed(digits).replace("-", "−")} %` : MISSING;
+}
+
+export function percentTight(share) {
+  if (!isNumber(share)) return MISSING;
+  return `${+(100 * share).toFixed(1)} %`;
+}
+
+export function bitsText(bits) {
+  return isNumber(bits) ? `${+bits.toFixed(2)}` : MISSING;
+}
+
+export function nats(value) {
+  if (!isNumber(value)) return MISSING;
+  if (value !== 0 && Math.abs(value) < 0.0005) return value < 0 ? "−<0.001" : "<0.001";
+  return value.toFixed(3).replace("-", "−");
+}
+
+export function signed(value, digits = 3) {
+  if (!isNumber(value)) return MISSING;
+  const text = Math.abs(value).toFixed(digits);
+  return Number(text) === 0 ? text : `${value < 0 ? "−" : "+"}${text}`;
+}
+
+export function probability(value) {
+  if (!isNumber(value)) return MISSING;
+  if (value > 0 && value < 0.001) return "<0.1 %";
+  return `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
+}
+
+export function quantity(value, unit) {
+  if (!isNumber(value)) return MISSING;
+  /** @type {[number, string][]} */
+  const steps = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  for (const [size, letter] of steps) {
+    if (value >= size) return `${(value / size).toPrecision(3)} ${letter}${unit}`;
+  }
+  return `${value.toPrecision(3)} ${unit}`;
+}
+
+export function duration(ms) {
+  if (!isNumber(ms)) return MISSING;
+  return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+export function count(value, word) {
+  return `${value.toLocaleString("en")} ${word}${value === 1 ? "" : "s"}`;
+}
+
+export function ordinal(place) {
+  const endings = { 1: "st", 2: "nd", 3: "rd" };
+  const teen = place % 100 >= 11 && place % 100 <= 13;
+  return `${place}${(!teen && endings[place % 10]) || "th"}`;
+}
+
+// The time of day, with the date unless it is today.
+export function whenText(iso) {
+  const moment = new Date(iso);
+  const today = new Date().toDateString() === moment.toDateString();
+  return moment.toLocaleString([], today ? { timeStyle: "short" }
+    : { dateStyle: "medium", timeStyle: "short" });
+}
+
+// A local folder is shown by its last part; a Hub id or a built-in name as it is.
+export function modelName(name) {
+  return /^([/~.]|[A-Za-z]:[\\/])/.test(name) ? name.split(/[\\/]/).filter(Boolean).pop() : name;
+}
+
+// Kind and budget of a run; an unreadable configuration counts as static without a budget.
+export function scheduleOf(run) {
+  const { kind, budget } = run?.config?.schedule ?? {};
+  const shares = kind === "dense" ? [1, 1, 16]
+    : [budget?.keep_fraction, budget?.channel_keep_ratio, budget?.bit_width];
+  return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked: shares.map((value) => value ?? NaN) };
+}
+
+// What each axis is called, its colour variable, and how an action's value becomes a share.
+/** @type {Axis[]} */
+export const AXES = [
+  { key: "attention", name: "Attention", term: "attention kept", of: (row) => row.a[0], share: (value) => value,
+    show: percentTight, limits: "keep" },
+  { key: "channels", name: "Channels", term: "channels kept", of: (row) => row.a[1], share: (value) => value,
+    show: percentTight, limits: "channels" },
+  { key: "bits", name: "Bits", term: "bits", of: (row) => row.a[2], share: (value) => value / 16,
+    show: bitsText, limits: "bits" },
+];

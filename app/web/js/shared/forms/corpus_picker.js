@@ -1,0 +1,127 @@
+// The corpus picker: built-in text, an uploaded file, a Hub data set, and a path where the server
+// is one's own machine.
+
+import { reasonOf } from "../api.js";
+import { h, show } from "../dom.js";
+import { errorLine, showText } from "../message.js";
+import { SITE } from "../site.js";
+import { pillsField } from "./form_parts.js";
+import { sendFile } from "./upload.js";
+
+const CORPUS_KINDS = {
+  builtin: "Built-in", upload: "Your file", hub: "Hub", ...(!SITE.isShared && { path: "Path" }),
+};
+const CORPUS_MEANINGS = {
+  builtin: "English prose from reading-comprehension sets; works without a network.",
+  upload: "Plain text, or a table with a text column. One document in ten is held out.",
+  hub: "A data set of huggingface.co, streamed while it is read: needs the network.",
+  path: "A file or folder on this computer, by its full path; it is read where it lies.",
+};
+
+function megabytes(bytes) {
+  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+export class CorpusPicker {
+  constructor(api) {
+    this.api = api;
+    this.kind = pillsField({ legend: "Text", choices: CORPUS_KINDS, meanings: CORPUS_MEANINGS });
+    this.files = h("select", { class: "sol-input", "aria-label": "Uploaded file" });
+    this.chooser = h("input", { type: "file", class: "sol-offscreen", tabindex: "-1",
+      accept: SITE.suffixes.join(","), "aria-label": "File to upload",
+      onchange: () => this.upload(this.chooser.files[0]) });
+    this.add = h("button", { type: "button", class: "sol-chip",
+      onclick: () => this.chooser.click() }, "Upload a file");
+    this.drop = h("button", { type: "button", class: "sol-chip", "aria-label": "Delete this file",
+      onclick: () => this.remove() }, "Delete");
+    this.bar = h("progress", { class: "sol-progress", max: 1, value: 0, hidden: true,
+      "aria-label": "Upload" });
+    this.message = errorLine();
+    this.names = {
+      hub: h("input", { type: "text", class: "sol-input", spellcheck: "false",
+        placeholder: "owner/name or owner/name:config", "aria-label": "Hub data set" }),
+      path: h("input", { type: "text", class: "sol-input", spellcheck: "false",
+        placeholder: "/home/you/texts", "aria-label": "Path of the text" }),
+    };
+    this.upRow = h("div", { class: "sol-upload" }, this.files,
+      h("div", { class: "sol-upload-tools" }, this.add, this.drop,
+        h("span", { class: "sol-hint" }, `${SITE.suffixes.join(" ")}, up to `
+          + `${SITE.maxUploadBytes / 1024 ** 2} MB`)), this.chooser, this.bar);
+    this.element = h("div", { class: "sol-corpus" }, this.kind.element, this.upRow,
+      Object.values(this.names), this.message);
+    this.element.addEventListener("change", () => this.changed());
+    this.wanted = "";
+    this.set({ kind: "builtin", name: "" });
+  }
+
+  get() {
+    const kind = this.kind.get();
+    const name = kind === "upload" ? this.files.value : this.names[kind]?.value ?? "";
+    return { kind, name };
+  }
+
+  set({ kind, name }) {
+    this.kind.set(kind in CORPUS_KINDS ? kind : "builtin");
+    if (kind in this.names) this.names[kind].value = name;
+    if (kind === "upload") this.wanted = name;
+    this.changed();
+    this.refresh();
+  }
+
+  changed() {
+    const kind = this.kind.get();
+    show(this.upRow, kind === "upload");
+    Object.entries(this.names).forEach(([name, input]) => show(input, name === kind));
+    if (this.files.value) this.wanted = this.files.value;
+  }
+
+  async refresh() {
+    try {
+      this.list((await this.api("list_corpora", {})).files);
+    } catch {
+      // The list stays as it was; starting will say what is wrong.
+    }
+  }
+
+  list(files) {
+    const options = files.map((file) =>
+      h("option", { value: file.name }, `${file.name} (${megabytes(file.bytes)})`));
+    this.files.replaceChildren(...(options.length ? options
+      : [h("option", { value: "" }, "No file yet")]));
+    if (files.some((file) => file.name === this.wanted)) this.files.value = this.wanted;
+    this.drop.disabled = files.length === 0;
+    this.files.disabled = files.length === 0;
+  }
+
+  async upload(file) {
+    if (!file) return;
+    this.fail(null);
+    this.add.disabled = true;
+    show(this.bar, true);
+    try {
+      const calls = { begin: "begin_upload", piece: "upload_piece" };
+      const { name } = await sendFile(this.api, calls, file, (share) => { this.bar.value = share; });
+      this.wanted = name;
+      await this.refresh();
+      this.element.dispatchEvent(new Event("change", { bubbles: true }));
+    } catch (error) {
+      this.fail(reasonOf(error, "The upload broke off. Try it again."));
+    }
+    this.add.disabled = false;
+    this.chooser.value = "";
+    show(this.bar, false);
+  }
+
+  async remove() {
+    if (!this.files.value) return;
+    try {
+      this.list((await this.api("delete_corpus", { name: this.files.value })).files);
+    } catch (error) {
+      this.fail(reasonOf(error));
+    }
+  }
+
+  fail(message) {
+    showText(this.message, message);
+  }
+}

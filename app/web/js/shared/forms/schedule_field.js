@@ -1,0 +1,66 @@
+// The schedule control: the fixed schedules as pills, and one for trained policies, which are
+// chosen by name. Its value is a kind, or "policy:NAME".
+
+import { h, show } from "../dom.js";
+import { SITE } from "../site.js";
+import { pillsField } from "./form_parts.js";
+
+export const POLICY_PREFIX = "policy:";
+const SCHEDULE_MEANINGS = {
+  policy: "A trained [[policy]] looks at the model's state and decides each step.",
+  dense: "[[dense|Every step]] spends everything: the plain model.",
+  static: "[[static|Every step]] spends the same, mixed evenly to meet the budget.",
+  random: "[[random|Steps differ]] at random around the [[budget]]; same seed, same steps.",
+  emc: "[[emc|Spends more]] where the previous step was unsure, and still meets the budget.",
+  dac: "[[dac|Spends more]] where the hidden state moves fast, and still meets the budget.",
+};
+
+// askNames: a call that gives the names of the stored policies.
+export function scheduleField(askNames) {
+  const pills = pillsField({ legend: "How compute is spent", choices: SITE.schedules,
+    meanings: SCHEDULE_MEANINGS });
+  const select = h("select", { class: "sol-input", "aria-label": "Policy" });
+  const none = h("p", { class: "sol-hint", hidden: true },
+    "No policy is stored yet. Train one in the Train tab.");
+  pills.element.append(select, none);
+  let names = [];
+  let wanted = "";
+
+  function refresh() {
+    const missing = wanted && !names.includes(wanted) ? [wanted] : [];
+    const options = [...names, ...missing];
+    select.replaceChildren(...options.map((name) => h("option", { value: name },
+      missing.includes(name) && asked ? `${name} (not stored)` : name)));
+    select.value = options.includes(wanted) ? wanted : options[0] ?? "";
+    const isPolicy = pills.get() === "policy";
+    show(select, isPolicy && options.length > 0);
+    show(none, isPolicy && options.length === 0);
+  }
+
+  let asked = false;
+  async function update() {
+    try {
+      names = await askNames();
+      asked = true;
+      refresh();
+    } catch {
+      // The names stay as they were; starting says what is wrong.
+    }
+  }
+
+  pills.element.addEventListener("change", (event) => {
+    if (event.target === select) wanted = select.value;
+    refresh();
+  });
+  select.addEventListener("pointerdown", update);
+  return {
+    element: pills.element, update,
+    get: () => (pills.get() === "policy" ? POLICY_PREFIX + select.value : pills.get()),
+    set: (chosen) => {
+      const value = String(chosen);
+      if (value.startsWith(POLICY_PREFIX)) wanted = value.slice(POLICY_PREFIX.length);
+      pills.set(value.startsWith(POLICY_PREFIX) ? "policy" : value);
+      refresh();
+    },
+  };
+}

@@ -1,0 +1,28 @@
+// Words that explain themselves: a term in a text is a button, whose explanation tips.js shows. An
+// exported page has no table of terms, and shows them as plain words.
+
+import { h } from "./dom.js";
+
+const table = document.getElementById("sol-terms");
+
+/** @type {Record<string, {name: string, text: string}>} */
+export const TERMS = table ? JSON.parse(table.textContent) : {};
+
+export const idOf = (key) => `sol-term-${key.replace(/\s+/g, "-")}`;
+
+// A term's button; `shown` is the word as the text has it. Passive ones are only hovered.
+function term(key, shown, isPassive) {
+  if (!(key in TERMS)) return document.createTextNode(shown);
+  if (isPassive) return h("span", { class: "sol-term is-passive", "data-term": key }, shown);
+  return h("button", { type: "button", class: "sol-term", "data-term": key,
+    "aria-describedby": idOf(key) }, shown);
+}
+
+// Text with terms as [[TERM]] or [[TERM|as shown]] → nodes.
+export function glossed(text, isPassive = false) {
+  return String(text).split(/\[\[([^\]]+)\]\]/).map((part, at) => {
+    if (at % 2 === 0) return document.createTextNode(part);
+    const [key, shown] = part.split("|");
+    return term(key.toLowerCase(), shown ?? key, isPassive);
+  });
+}

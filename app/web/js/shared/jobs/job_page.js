@@ -1,0 +1,192 @@
+// What all pages of jobs do alike: a form that starts a job, one job on show, which the address
+// names, and a list of the others. A page adds what it draws of its job.
+
+import { askedFor, nameInFront, setAddress, tabOf } from "../address.js";
+import { reasonOf } from "../api.js";
+import { h, isCalm, show } from "../dom.js";
+import { emit, listen, takeOver } from "../events.js";
+import { JobFollower } from "./job_follower.js";
+import { JobList } from "./job_list.js";
+import { JobPanel } from "./job_panel.js";
+
+export class JobPage {
+  /** @type {any} */
+  form;
+  /** @type {JobPanel} */
+  panel;
+  /** @type {JobList} */
+  list;
+  /** What is shown while there is no job. @type {HTMLElement} */
+  empty;
+
+  view(answer) {}
+
+  // kind: of the jobs; part: the job's name in the address and in events; tab; noun: what a
+  // sentence calls the job; calls: {home, start, settings}, functions of Python; wrong: what to
+  // say of another kind's job.
+  constructor(root, api, what) {
+    this.root = root;
+    this.api = api;
+    this.what = what;
+    this.follower = new JobFollower(api, { view: (answer) => this.view(answer),
+      lost: () => this.panel.say(`The server does not answer; trying again. The ${what.noun} itself goes on.`),
+      gone: (error) => { this.reset(); this.panel.say(error.message); } });
+  }
+
+  makePanel(parts) {
+    return new JobPanel({ idle: ["Ready", `no ${this.what.noun} on show`], ...parts },
+      { act: (name) => this.act(name), clone: () => this.clone(this.panel.job) });
+  }
+
+  makeList(words) {
+    return new JobList(this.api, words,
+      { open: (job) => this.openFromList(job), clone: (job) => this.clone(job) });
+  }
+
+  lay(...stage) {
+    this.root.append(h("div", { class: "sol-grid" }, this.form.element,
+      h("div", { class: "sol-stage" }, this.panel.element, this.empty, stage, this.list.element)));
+    this.rest();
+  }
+
+  async begin() {
+    const { part } = this.what;
+    listen("job-deleted", (detail) => detail === this.follower.id && this.reset());
+    listen(`open-${part}`, (detail) => this.open(detail));
+    listen("policies-changed", () => this.home());
+    addEventListener("popstate", () => {
+      const asked = askedFor(part);
+      if (asked === this.follower.id) return;
+      if (asked) this.open(asked);
+      else if (tabOf() === this.what.tab) this.reset();
+    });
+    const name = nameInFront(this.what.tab, () => (askedFor(part) ? {} : { [part]: this.follower.id }));
+    const home = await this.home();
+    this.takeHanded();
+    const asked = askedFor(part) ?? home?.newest_job;
+    if (asked && !this.follower.id) this.open(asked);
+    name();
+    // The tab comes into view: a policy that was trained meanwhile is there.
+    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.home())
+      .observe(this.root);
+  }
+
+  // What is asked of this tab elsewhere, perhaps before it was there.
+  takeHanded() {
+    takeOver(`clone-${this.what.part}`, (id) => this.clone({ id, kind: this.what.kind }));
+  }
+
+  async home() {
+    try {
+      const home = await this.api(this.what.calls.home, {});
+      this.form.home(home);
+      return home;
+    } catch {
+      this.panel.say("The server does not answer. Reload the page in a moment.");
+      return null;
+    }
+  }
+
+  async start(request) {
+    const { job_id: jobId } = await this.api(this.what.calls.start, request);
+    this.address(jobId);
+    this.open(jobId);
+    emit("jobs-changed");
+    this.home();
+    if (innerWidth < 900) {
+      this.panel.element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
+    }
+  }
+
+  address(jobId) {
+    setAddress({ [this.what.part]: jobId, tab: this.what.tab }, jobId !== null);
+  }
+
+  open(jobId) {
+    this.rest();
+    show(this.empty, false);
+    this.follower.follow(jobId);
+  }
+
+  openFromList(job) {
+    this.address(job.id);
+    this.open(job.id);
+    this.panel.element.scrollIntoView({ block: "nearest", behavior: isCalm() ? "auto" : "smooth" });
+  }
+
+  // Nothing is on show. A page takes its own drawings away as well.
+  rest() {
+    this.panel.clear();
+    show(this.empty, true);
+  }
+
+  // The job on show is gone.
+  reset() {
+    this.follower.leave();
+    this.rest();
+    if (askedFor(this.what.part)) this.address(null);
+  }
+
+  // Takes in the job of a view: false for another kind's. A page draws the rest.
+  update(job) {
+    if (job.kind !== this.what.kind) {
+      this.reset();
+      this.panel.say(this.what.wrong);
+      return false;
+    }
+    const before = this.panel.job?.status;
+    this.panel.update(job);
+    if (before && before !== job.status) {
+      emit("jobs-changed");
+      this.statusChanged(job);
+    }
+    return true;
+  }
+
+  statusChanged(job) {}
+
+  async act(name) {
+    try {
+      await this.api(name, { job_id: this.panel.job.id });
+    } catch (error) {
+      this.panel.say(reasonOf(error));
+    }
+    this.follower.kick();
+    emit("jobs-changed");
+  }
+
+  async clone(job) {
+    try {
+      this.form.use(await this.api(this.what.calls.settings, { job_id: job.id }));
+      this.form.fail(null);
+      this.form.element.scrollIntoView({ block: "start", behavior: isCalm() ? "auto" : "smooth" });
+    } catch (error) {
+      this.form.fail(reasonOf(error));
+    }
+  }
+}
+
+// A page whose jobs end with a result that is fetched once and drawn.
+export class ResultPage extends JobPage {
+  draw(answer) {}
+
+  rest() {
+    super.rest();
+    this.shown = null;
+  }
+
+  showResultOf(job) {
+    if (job.status === "succeeded" && this.shown !== job.id) this.showResult(job.id);
+  }
+
+  async showResult(jobId) {
+    this.shown = jobId;
+    try {
+      const answer = await this.api(this.what.calls.result, { job_id: jobId });
+      if (this.follower.id === jobId) this.draw(answer);
+    } catch (error) {
+      this.shown = null;
+      this.panel.say(reasonOf(error, "The result could not be loaded; trying again."));
+    }
+  }
+}

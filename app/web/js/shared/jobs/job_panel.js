@@ -1,0 +1,95 @@
+// The head of a job's page: what it is, how far it is, what may be done about it, what went wrong.
+
+import { h, setText, show } from "../dom.js";
+import { isNumber, modelName, percent, whenText } from "../format.js";
+import { showText } from "../message.js";
+import { JOB_DOTS, roughly } from "./job_list.js";
+
+export class JobPanel {
+  // options: {idle: [state, detail], message(text), body, tools: nodes}; on: {act(name), clone()}
+  constructor(options, on) {
+    this.options = options;
+    this.pill = h("span", { class: "sol-state", "data-kind": "idle" });
+    this.title = h("strong", { class: "sol-job-title", dir: "auto" });
+    this.detail = h("span", { class: "sol-detail" });
+    this.announce = h("span", { class: "sol-offscreen", role: "status", "aria-live": "polite" });
+    this.bar = h("div", { class: "sol-bar", role: "progressbar", "aria-label": "Progress" });
+    const act = (name, label) => h("button", { type: "button", class: "sol-button is-small",
+      hidden: true, onclick: () => on.act(name) }, label);
+    this.buttons = { pause: act("pause_job", "Pause"), resume: act("resume_job", "Resume"),
+      cancel: act("cancel_job", "Cancel") };
+    this.clone = h("button", { type: "button", class: "sol-button is-small", hidden: true,
+      onclick: on.clone }, "Clone settings");
+    this.error = h("pre", { class: "sol-message is-bad sol-job-error", role: "alert", hidden: true });
+    this.advice = h("p", { class: "sol-hint", hidden: true });
+    this.trouble = h("p", { class: "sol-message is-warn", role: "status", hidden: true });
+    this.facts = h("p", { class: "sol-job-facts sol-hint", hidden: true });
+    this.tools = h("div", { class: "sol-job-tools" }, Object.values(this.buttons), this.clone,
+      options.tools);
+    this.element = h("section", { class: "sol-panel sol-status sol-job", "aria-label": "Job" },
+      this.bar, h("div", { class: "sol-status-line" }, this.pill, this.title, this.detail,
+        this.tools, this.announce),
+      this.error, this.advice, this.trouble, options.body, this.facts);
+    this.clear();
+  }
+
+  clear() {
+    this.job = null;
+    setText(this.pill, this.options.idle[0]);
+    this.pill.dataset.kind = "idle";
+    setText(this.title, "");
+    setText(this.detail, this.options.idle[1]);
+    this.setBar(null);
+    [...Object.values(this.buttons), this.clone, this.error, this.advice, this.trouble, this.facts]
+      .forEach((one) => show(one, false));
+  }
+
+  update(job) {
+    if (job.status_label !== this.job?.status_label) {
+      setText(this.announce, `${job.title}: ${job.status_label}.`);
+    }
+    this.job = job;
+    setText(this.pill, job.status_label);
+    this.pill.dataset.kind = JOB_DOTS[job.status] || "idle";
+    setText(this.title, job.title || "Untitled");
+    setText(this.detail, this.detailOf(job));
+    this.setBar(job.live || job.status === "paused" ? job.progress ?? 0 : null);
+    show(this.buttons.pause, job.can_pause);
+    show(this.buttons.resume, job.can_resume);
+    show(this.buttons.cancel, job.can_cancel);
+    show(this.clone, true);
+    showText(this.error, job.error);
+    showText(this.advice, job.advice);
+    show(this.trouble, false);
+    this.showFacts(job);
+  }
+
+  detailOf(job) {
+    const parts = [];
+    if (job.status === "queued") parts.push("waits for a worker");
+    if (job.status === "running" && job.message) parts.push(this.options.message?.(job.message) ?? job.message);
+    if (job.status === "running" || job.status === "paused") parts.push(percent(job.progress));
+    if (job.status === "running" && isNumber(job.eta_s)) parts.push(`about ${roughly(job.eta_s)} left`);
+    return parts.join(" · ");
+  }
+
+  showFacts(job) {
+    const parts = [["Begun", job.started_at && whenText(job.started_at)],
+      ["Ended", job.finished_at && whenText(job.finished_at)],
+      ["Model", job.model && modelName(job.model)]].filter(([, value]) => value);
+    this.facts.replaceChildren(...parts.map(([name, value]) => h("span", {}, `${name} ${value}`)),
+      ...(job.log_file ? [h("span", { class: "sol-log" }, "Log ", h("code", {}, job.log_file))] : []));
+    show(this.facts, this.facts.childElementCount > 0);
+  }
+
+  // Something that the user should know besides the job's own state.
+  say(text) {
+    showText(this.trouble, text);
+  }
+
+  setBar(fraction) {
+    this.bar.classList.toggle("is-on", fraction !== null);
+    this.bar.style.setProperty("--v", fraction ?? 0);
+    this.bar.setAttribute("aria-valuenow", Math.round(100 * (fraction ?? 0)));
+  }
+}

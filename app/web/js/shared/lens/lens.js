@@ -1,0 +1,254 @@
+// "What if?": the chosen token under every level of every axis, decoded anew from the run's own
+// cache, and what the lowest levels would have done to the tokens that followed.
+
+import { reasonOf } from "../api.js";
+import { h, setText, show, uniqueId } from "../dom.js";
+import { exportMenu, imageMenu } from "../download.js";
+import { AXES, count, isNumber, modelName, nats } from "../format.js";
+import { glossed } from "../glossary.js";
+import { errorLine } from "../message.js";
+import { pictureOf } from "../picture.js";
+import { gridLevels, nearest, PER_MILLE } from "../tokens/card_policy.js";
+import { tokenNodes } from "../tokens/token_text.js";
+import { lensScale, LevelPlot } from "./lens_plot.js";
+import { planeTable, trailTable } from "./lens_tables.js";
+
+const MEASURES = [["kl", "KL"], ["s", "Surprisal"]];
+
+export class LensPanel {
+  // on: {close(), show()}: closed; something else of it is on show
+  constructor(api, on) {
+    this.api = api;
+    this.on = on;
+    this.token = h("span", { class: "sol-lens-token" });
+    this.state = h("span", { class: "sol-muted", role: "status" });
+    this.again = h("button", { type: "button", class: "sol-button is-small", hidden: true,
+      onclick: () => this.ask() }, "Try again");
+    this.message = errorLine();
+    this.curves = h("div", { class: "sol-lens-axes" });
+    this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
+      "aria-label": "The tokens that followed" });
+    this.trailNote = h("p", { class: "sol-hint" });
+    this.measure = this.choice("Cells show", MEASURES, () => {
+      this.drawTables();
+      this.changed();
+    });
+    this.joint = this.jointPart();
+    this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
+    this.tools = h("div", { class: "sol-tools" }, this.export,
+      h("button", { type: "button", class: "sol-chip", onclick: () => this.close() }, "Close"));
+    this.body = h("div", { class: "sol-lens-body", hidden: true },
+      h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
+        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "Every level"), this.saveMenu("Every level", this.curves)),
+        this.curves),
+      h("section", { class: "sol-lens-part", "aria-label": "The next tokens" },
+        h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The next tokens"),
+          this.saveMenu("The next tokens", this.trails), this.measure.element), this.trails, this.trailNote), this.joint);
+    this.element = h("section", { class: "sol-panel sol-lens", "aria-label": "What if?", hidden: true },
+      h("header", {}, h("h2", {}, "What if?"), this.token, this.state, this.again, this.tools),
+      this.message, this.body);
+  }
+
+  // holder: of the drawing or the table.
+  saveMenu(title, holder) {
+    return imageMenu(title, (form) => {
+      const about = `${this.token.textContent.trim().replace(/\s+/g, " ")}${this.measured(holder)}`;
+      const { scrollLeft } = holder;
+      holder.scrollLeft = 0; // the first column lies over others where a table is scrolled
+      const image = pictureOf(holder.querySelector("table") ?? holder, `${title}: ${about}`, form);
+      holder.scrollLeft = scrollLeft;
+      return image;
+    }, (message) => this.say(message));
+  }
+
+  // What a table's cells are, for its picture's title.
+  measured(holder) {
+    if (holder === this.curves) return "";
+    const { measure } = this;
+    const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
+    const isChange = holder === this.trails && measure.value === "s";
+    return `${bits}, ${isChange ? "change of surprisal" : measure.value === "s" ? "surprisal" : "KL to dense"}, nats`;
+  }
+
+  choice(legend, options, onChange) {
+    const name = uniqueId("lens");
+    const inputs = options.map(([value], at) => h("input", { type: "radio", name, value,
+      checked: at === 0, onchange: onChange }));
+    return {
+      get value() { return inputs.find((input) => input.checked).value; },
+      set value(wanted) { inputs.forEach((input) => { input.checked = input.value === wanted; }); },
+      element: h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, legend),
+        h("div", { class: "sol-pills is-small" }, options.map(([, text], at) =>
+          h("label", { class: "sol-pill" }, inputs[at], h("span", {}, text))))),
+    };
+  }
+
+  jointPart() {
+    this.bits = h("select", { class: "sol-input", id: uniqueId("field"),
+      onchange: () => { this.askPlane(); this.changed(); } });
+    this.planeState = h("span", { class: "sol-muted", role: "status" });
+    this.plane = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
+      "aria-label": "Joint grid" });
+    return h("details", { class: "sol-lens-joint", ontoggle: () => { this.askPlane(); this.changed(); } },
+      h("summary", {}, "Joint grid", h("small", {}, "attention × channels, computed when opened")),
+      h("div", { class: "sol-lens-part-head" },
+        h("label", { for: this.bits.id }, "At"), this.bits, this.planeState,
+        this.saveMenu("Joint grid", this.plane)), this.plane);
+  }
+
+  close() {
+    this.clear();
+    this.on.close();
+  }
+
+  clear() {
+    this.turn = {};
+    this.wanted = null;
+    this.element.removeAttribute("aria-busy");
+    show(this.element, false);
+  }
+
+  // run: what the run is; isLive: it goes on; rows: its tokens; which: more that names them to
+  // Python, such as the row of an inspection.
+  open(run, isLive, rows, index, which = {}) {
+    this.clear();
+    this.wanted = { run, rows, index, which };
+    this.levels = gridLevels(run);
+    this.view = null;
+    this.planeRows = null;
+    this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].t)), ` token ${index + 1}`);
+    show(this.element, true);
+    show(this.message, false);
+    show(this.again, false);
+    show(this.export, false);
+    if (isLive) {
+      show(this.body, false);
+      this.say("Choose a token again when the run has ended.");
+    } else this.ask();
+  }
+
+  // As Python's export knows it: with the joint grid where it is on show.
+  get address() {
+    const { run, index, which } = this.wanted;
+    const bits = this.joint.open && this.planeRows ? this.bits.value : "";
+    return `${run.id}:${index}:${which.row ?? ""}:${bits}`;
+  }
+
+  // What of it is on show, as the address says it: what cells show, and an open joint grid's bits.
+  // null: as it opens.
+  get shown() {
+    const parts = [this.measure.value, this.joint.open && this.bits.value].filter(Boolean);
+    return String(parts) === MEASURES[0][0] ? null : parts.join(".");
+  }
+
+  set shown(text) {
+    const [measure, bits] = (text ?? "").split(".");
+    this.measure.value = MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0];
+    this.joint.open = Boolean(bits);
+    this.wantedBits = Number(bits);
+  }
+
+  changed() {
+    if (this.view) this.on.show?.();
+  }
+
+  // Bit widths that there is a joint grid of.
+  bitChoices() {
+    return this.view.imported?.bits ?? this.levels[2];
+  }
+
+  say(text) {
+    setText(this.state, text);
+  }
+
+  // One question at a time: whoever walks through the tokens gets the last one's answer.
+  async ask() {
+    const turn = this.turn = {};
+    const { run, index, rows, which } = this.wanted;
+    show(this.message, false);
+    show(this.again, false);
+    this.element.setAttribute("aria-busy", "true");
+    this.body.classList.add("is-old");
+    this.say("Decoding the alternatives…");
+    await this.asking?.catch(() => {});
+    if (turn !== this.turn) return;
+    try {
+      this.asking = this.api("look_at_token", { run_id: run.id, index, ...which });
+      const view = await this.asking;
+      if (turn === this.turn) this.draw(view, rows);
+    } catch (error) {
+      if (turn === this.turn) this.fail(error);
+    } finally {
+      this.asking = null;
+      if (turn === this.turn) this.element.removeAttribute("aria-busy");
+    }
+  }
+
+  fail(error) {
+    this.say("");
+    setText(this.message, reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
+    show(this.message, true);
+    show(this.again, true);
+    show(this.body, false);
+  }
+
+  draw(view, rows) {
+    this.view = view;
+    const row = rows[view.i];
+    const shares = row.p?.map((axis) => axis.map((value) => value / PER_MILLE)) ?? null;
+    const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
+      top: Math.max(...(shares ?? [[]]).flat(), 1 / PER_MILLE) };
+    this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
+      view.axes[at], shares?.[at] ?? null, shared).element));
+    const away = isNumber(row.s) ? Math.abs(row.s - view.taken.s) : 0;
+    const { imported } = view;
+    this.say(imported ? `Imported: ${modelName(imported.model)} in ${imported.dtype} found this elsewhere.`
+      : away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
+      + "sums in another order, or of another precision, chose other pages or channels." : "Every level of one axis, the others as taken. Dashed: this step dense.");
+    const choices = this.bitChoices();
+    show(this.joint, choices.length > 0);
+    this.bits.replaceChildren(...choices.map((bits) => h("option", { value: bits }, count(bits, "bit"))));
+    this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.a[2])];
+    this.wantedBits = null;
+    show(this.export, true);
+    this.drawTables();
+    show(this.body, true);
+    this.body.classList.remove("is-old");
+    this.askPlane();
+    this.changed();
+  }
+
+  drawTables() {
+    const { view, wanted } = this;
+    if (!view || !wanted) return;
+    const followed = view.trails[0].kl.length;
+    show(this.trails, followed > 0);
+    this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.value) : "");
+    this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a dense one, changes the tokens "
+      + "after it through the keys and values it leaves in the cache ([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
+      : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed."));
+    if (this.planeRows) {
+      this.plane.replaceChildren(planeTable(this.planeRows, this.measure.value, view.taken));
+      setText(this.planeState, this.measure.value === "kl" ? "KL to dense, nats" : "Surprisal, nats");
+    }
+  }
+
+  async askPlane() {
+    if (!this.joint.open || this.joint.hidden || !this.view) return;
+    const { turn } = this;
+    const bits = Number(this.bits.value);
+    setText(this.planeState, "Decoding…");
+    this.plane.classList.add("is-old");
+    try {
+      const { rows } = await this.api("look_at_plane", { run_id: this.wanted.run.id,
+        index: this.view.i, bits, ...this.wanted.which });
+      if (turn !== this.turn || bits !== Number(this.bits.value)) return;
+      this.planeRows = rows;
+      this.plane.classList.remove("is-old");
+      this.drawTables();
+    } catch (error) {
+      if (turn !== this.turn) return;
+      setText(this.planeState, reasonOf(error, "The server did not answer."));
+    }
+  }
+}

@@ -1,0 +1,108 @@
+// One axis of the lens: what every level would have done to this token. Two lanes with lines (KL
+// to dense, surprisal), under them the policy's probabilities. One stop in the tab order: the
+// arrow keys walk the levels, as the pointer does.
+
+import { h, svg } from "../dom.js";
+import { isNumber, nats, probability } from "../format.js";
+import { levelText, nearest } from "../tokens/card_policy.js";
+
+const LANES = [
+  { key: "kl", name: "KL to dense", of: (row) => row.kl },
+  { key: "surprisal", name: "Surprisal", of: (row) => row.s },
+];
+
+// The scale that the three plots share, so that their curves compare: lowest and highest per lane.
+export function lensScale(view) {
+  const rows = [view.dense, ...view.axes.flat()];
+  const scale = Object.fromEntries(LANES.map((lane) => {
+    const values = rows.map(lane.of).filter(isNumber);
+    return [lane.key, [Math.min(...values), Math.max(...values, 1e-3)]];
+  }));
+  scale.kl[0] = 0;
+  return scale;
+}
+
+export class LevelPlot {
+  // levels: of the grid; rows: one per level; shares: the policy's probabilities or null.
+  constructor(axis, levels, rows, shares, { taken, dense, scale, top }) {
+    this.axis = axis;
+    this.levels = levels;
+    this.rows = rows;
+    this.shares = shares;
+    this.dense = dense;
+    this.taken = nearest(levels, axis.of(taken));
+    this.mark = h("i", { class: "sol-lens-mark", "aria-hidden": "true" });
+    this.readout = h("p", { class: "sol-lens-readout" });
+    const at = `${(100 * (this.taken + 0.5)) / levels.length}%`;
+    this.plot = h("div", { class: "sol-lens-plot", tabindex: "0", role: "slider",
+      "aria-label": `${axis.name}: every level at this step`, "aria-valuemin": 1,
+      "aria-valuemax": levels.length,
+      onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
+      onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
+    h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
+    LANES.map((lane) => this.lane(lane, scale[lane.key])), shares && this.bars(top));
+    this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
+      h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
+      this.plot,
+      h("div", { class: "sol-level-ends", "aria-hidden": "true" },
+        h("span", {}, levelText(axis, levels[0])), h("span", {}, levelText(axis, levels.at(-1)))),
+      this.readout);
+    this.show(this.taken);
+  }
+
+  lane(lane, [low, high]) {
+    const y = (value) => 92 - (84 * (value - low)) / (high - low || 1);
+    const x = (place) => (100 * (place + 0.5)) / this.levels.length;
+    const points = this.rows.map((row, place) => [x(place), y(lane.of(row))]);
+    const line = points.map((point) => point.map((value) => value.toFixed(2)).join(" ")).join("L");
+    const dot = (place) => `M${points[place].map((value) => value.toFixed(2)).join(" ")}h0`;
+    const base = y(lane.of(this.dense)).toFixed(2);
+    const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none",
+      "aria-hidden": "true" },
+    svg("path", { class: "sol-lens-dense", d: `M0 ${base}H100` }),
+    lane.key === "kl" && svg("path", { class: "sol-lens-fill",
+      d: `M${points[0][0]} ${y(low)}L${line}L${points.at(-1)[0]} ${y(low)}Z` }),
+    svg("path", { class: "sol-lens-line", d: `M${line}` }),
+    svg("path", { class: "sol-lens-dots", d: points.map((_, place) => dot(place)).join("") }),
+    svg("path", { class: "sol-lens-dot", d: dot(this.taken) }));
+    return h("div", { class: "sol-lens-lane", "data-lane": lane.key },
+      h("span", {}, lane.name),
+      h("span", {}, `${lane.key === "kl" ? "" : `${nats(low)} to `}${nats(high)} nats`), drawing);
+  }
+
+  // top: the most probable level of all axes fills the height.
+  bars(top) {
+    return h("div", { class: "sol-lens-lane is-bars", "data-lane": "policy" },
+      h("span", {}, "Policy"), h("span", {}, `up to ${probability(top)}`),
+      h("div", { class: "sol-lens-bars", "aria-hidden": "true" }, this.shares.map((share, at) =>
+        h("i", { class: at === this.taken && "is-chosen", "--v": share / top }))));
+  }
+
+  point(event) {
+    const box = this.plot.getBoundingClientRect();
+    const place = Math.floor((this.levels.length * (event.clientX - box.left)) / box.width);
+    this.show(Math.min(Math.max(place, 0), this.levels.length - 1));
+  }
+
+  onKey(event) {
+    const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
+    const goal = { Home: 0, End: this.levels.length - 1 }[event.key]
+      ?? (event.key in steps ? this.at + steps[event.key] : null);
+    if (goal === null) return;
+    event.preventDefault();
+    this.show(Math.min(Math.max(goal, 0), this.levels.length - 1));
+  }
+
+  show(at) {
+    this.at = at;
+    const row = this.rows[at];
+    this.mark.style.setProperty("--x", `${(100 * (at + 0.5)) / this.levels.length}%`);
+    const parts = [`KL ${nats(row.kl)}`, `surprisal ${nats(row.s)}`];
+    if (this.shares) parts.push(`policy ${probability(this.shares[at])}`);
+    const level = `${levelText(this.axis, this.levels[at])}${at === this.taken ? " (taken)" : ""}`;
+    this.mark.classList.toggle("is-taken", at === this.taken);
+    this.readout.replaceChildren(h("b", {}, level), ...parts.map((part) => h("span", {}, part)));
+    this.plot.setAttribute("aria-valuenow", at + 1);
+    this.plot.setAttribute("aria-valuetext", `${level}: ${parts.join(", ")}`);
+  }
+}

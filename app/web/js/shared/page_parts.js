@@ -1,0 +1,64 @@
+// Pieces of the page that hold no state: what a run began with, the empty state, sentences.
+
+import { h, reachWhenScrolling, setText } from "./dom.js";
+import { AXES, isNumber, MISSING, nats } from "./format.js";
+import { glossed } from "./glossary.js";
+import { tokenNodes } from "./tokens/token_text.js";
+
+export function flash(button, text) {
+  const before = button.dataset.label || button.textContent;
+  button.dataset.label = before;
+  setText(button, text);
+  clearTimeout(button.solTimer);
+  button.solTimer = setTimeout(() => setText(button, before), 1600);
+}
+
+// A number with its name above and a note below; the note can be changed.
+export function tile(name, note) {
+  const value = h("dd", {}, MISSING);
+  const small = h("small", {}, note);
+  return { value, note: small, element: h("div", { class: "sol-tile" }, h("dt", {}, glossed(name)), value,
+    h("dd", {}, small)) };
+}
+
+export function noticeLine(text) {
+  const line = h("p", { class: "sol-message is-warn", role: "status" }, text,
+    h("button", { type: "button", class: "sol-chip", onclick: () => line.remove() }, "Dismiss"));
+  return line;
+}
+
+export function leadParts(run) {
+  const text = reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, run.prompt), "The whole prompt");
+  return [h("span", { class: "sol-lead-name" }, run.config.chat ? "You asked" : "Prompt"), text];
+}
+
+export function selectionText(rows, [from, to]) {
+  const chosen = rows.slice(from, to + 1);
+  const mean = (values) => {
+    const known = values.filter(isNumber);
+    return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : NaN;
+  };
+  const spend = AXES.map((axis) => `${axis.name.toLowerCase()} `
+    + axis.show(mean(chosen.map(axis.of)))).join(", ");
+  const kl = mean(chosen.map((row) => row.kl));
+  return `Tokens ${from + 1}–${to + 1}: on average ${spend}, surprisal `
+    + `${nats(mean(chosen.map((row) => row.s)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;
+}
+
+export function emptyState() {
+  /** @type {[string, number, number, number, number][]} */
+  const sample = [
+    ["The", 1, 1, 16, 15], [" cat", 0.7, 0.8, 12, 11], [" sat", 0.4, 0.6, 8, 6],
+    [" on", 0.2, 0.5, 6, 3], [" the", 0.2, 0.4, 5, 1], [" mat", 0.8, 0.9, 14, 13], [".", 0.3, 0.5, 8, 4],
+  ];
+  return h("div", { class: "sol-empty" },
+    h("p", { class: "sol-empty-sample", "aria-hidden": "true" }, sample.map(([text, a, c, b, bin]) =>
+      h("span", { class: "sol-token", "data-bin": bin, "--a": a, "--c": c, "--b": b / 16 },
+        tokenNodes(text)))),
+    h("h2", {}, "Every token will show what it cost"),
+    h("ol", {},
+      h("li", {}, glossed("Its colour is the [[axis]] you choose: dark blue for little, yellow for much.")),
+      h("li", {}, glossed("Three lanes under it: attention, channels and bits. A full lane is [[dense]].")),
+      h("li", {}, "Its card says what else the model considered, and what compression changed.")),
+    h("p", { class: "sol-muted" }, "The sample is an illustration. Press Generate for real tokens."));
+}

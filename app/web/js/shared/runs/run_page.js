@@ -1,0 +1,228 @@
+// What pages that run something on the model do alike: start and stop it, show the run that the
+// address names and what of it, find this visitor's live one again, and wait for the model. A page
+// draws the rest.
+
+import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
+import { NOTHING_LOST, reasonOf } from "../api.js";
+import { copyText, show, wait } from "../dom.js";
+import { emit, listen } from "../events.js";
+import { flash } from "../page_parts.js";
+import { RunFollower } from "./run_follower.js";
+
+export class RunPage {
+  /** @type {import("../forms/form.js").RunForm} */
+  form;
+  /** @type {import("./status_line.js").StatusLine} */
+  status;
+  /** @type {RunFollower} */
+  follower;
+  /** What is shown while there is no run. @type {HTMLElement} */
+  empty;
+  /** @type {import("../tokens/legend.js").Legend} */
+  legend;
+  /** @type {import("../lens/lens.js").LensPanel} */
+  lens;
+  /** @type {HTMLElement} */
+  link;
+
+  /** A token's place, as the address has it. @returns {number[] | null} */
+  placeOf(text) {
+    return null;
+  }
+
+  pickAt(place) {}
+
+  markNone() {}
+
+  clear() {}
+
+  draw(view, run) {}
+
+  finish(view) {}
+
+  // part: the run's name in the address
+  constructor(root, api, part) {
+    this.root = root;
+    this.api = api;
+    this.part = part;
+    this.names = LOOK_NAMES[part];
+  }
+
+  follow(on) {
+    return new RunFollower(this.api, { ...on, view: (view, run) => this.view(view, run),
+      lost: () => this.lost(), gone: (error) => this.gone(error) });
+  }
+
+  // Opens what the address names, else what is going on; from then on follows the address.
+  async takeUp() {
+    addEventListener("popstate", () => this.route());
+    listen("run-deleted", (detail) => this.deleted(detail));
+    this.showColour();
+    const asked = askedFor(this.part);
+    if (asked) this.open(asked);
+    const home = await this.home();
+    if (home?.active && !this.follower.id) this.open(home.active, "replace");
+    this.watchModel();
+  }
+
+  // Back or forward: the address names another run, token or colour.
+  route() {
+    this.showColour();
+    const asked = askedFor(this.part);
+    if (asked !== this.follower.id) return asked ? this.open(asked) : this.reset();
+    // While its tokens still come, the place is shown at their end.
+    if (asked && !this.wantsPlace && askedFor(this.names.token) !== this.place) this.showPlace();
+  }
+
+  // Starts a run by a function of Python; the id, or null where it was refused.
+  async ask(call, request) {
+    this.form.setBusy(true);
+    try {
+      const { run_id: id } = await this.api(call, request);
+      this.liveId = id;
+      this.open(id, "push");
+      return id;
+    } catch (error) {
+      this.form.setBusy(false);
+      this.form.fail(reasonOf(error, NOTHING_LOST));
+      return null;
+    }
+  }
+
+  stop() {
+    if (!this.liveId) return;
+    this.form.stopButton.disabled = true;
+    this.api("stop_run", { run_id: this.liveId }).catch(() => {
+      this.form.stopButton.disabled = false;
+    });
+  }
+
+  // history: "push" when somebody asked for it here, which brings the tab to the front, "replace"
+  // when it was found; else the address names it already.
+  open(id, history) {
+    if (history === "push") {
+      const isNew = id !== askedFor(this.part);
+      setAddress({ ...(isNew && noPlace(this.part)), [this.part]: id, tab: TAB_OF[this.part] }, isNew);
+      showTab(TAB_OF[this.part]);
+    } else if (history === "replace") setAddress({ [this.part]: id });
+    this.wantsPlace = true;
+    this.place = null;
+    this.clear();
+    show(this.empty, false);
+    this.status.setState("opening", "");
+    this.follower.follow(id);
+  }
+
+  reset() {
+    this.follower.leave();
+    this.clear();
+    show(this.empty, true);
+    this.status.setState("idle", "");
+    if (this.model) this.status.showModel(this.model);
+    this.offerLive();
+  }
+
+  view(view, run) {
+    if (view.live) this.liveId = run.id;
+    else if (run.id === this.liveId) this.liveId = null;
+    this.form.setBusy(view.live);
+    if (view.live && view.stopping) this.form.stopButton.disabled = true;
+    this.draw(view, run);
+    show(this.status.retry, view.status === "failed" && this.model?.state === "failed");
+    if (!view.live && !view.more) {
+      this.finish(view);
+      if (this.wantsPlace) this.showPlace();
+      emit("runs-changed");
+    }
+    this.offerLive();
+  }
+
+  lost() {
+    this.status.say("The server does not answer; trying again. What is shown stays.", "warn");
+  }
+
+  gone(error) {
+    if (this.liveId === this.follower.id) this.liveId = null;
+    this.follower.leave();
+    this.form.setBusy(false);
+    show(this.empty, true);
+    this.status.setState("idle", "");
+    this.status.say(error.message, "bad");
+  }
+
+  deleted(id) {
+    if (id !== this.follower.id) return;
+    setAddress({ [this.part]: null, ...noPlace(this.part) });
+    this.reset();
+  }
+
+  // Another run is on show while one of this visitor's is going on: offer the way back.
+  offerLive() {
+    const elsewhere = Boolean(this.liveId) && this.liveId !== this.follower.id;
+    show(this.status.back, elsewhere);
+    if (elsewhere || !this.follower.id) this.form.setBusy(elsewhere);
+  }
+
+  // --- what of the run is looked at -------------------------------------------------------------
+
+  showColour() {
+    const asked = askedFor(this.names.colour);
+    if (asked && asked !== this.legend.axis.key) this.legend.set(asked);
+  }
+
+  // Looks at the token that the address names, or at none.
+  showPlace() {
+    this.wantsPlace = false;
+    const place = this.placeOf(askedFor(this.names.token) ?? "");
+    if (!place) return this.lens.close();
+    this.lens.shown = askedFor(this.names.lens);
+    this.pickAt(place);
+  }
+
+  // text: the token's place as the address names it.
+  picked(text) {
+    this.place = text;
+    setAddress({ [this.names.token]: text });
+  }
+
+  unpick() {
+    this.place = null;
+    this.markNone();
+    setAddress({ [this.names.token]: null, [this.names.lens]: null });
+  }
+
+  async copyLink() {
+    const parts = [...Object.values(this.names)].map((name) => [name, askedFor(name)]);
+    await copyText(linkTo({ [this.part]: this.follower.id, ...Object.fromEntries(parts),
+      [this.names.colour]: this.legend.axis.key }));
+    flash(this.link, "Copied");
+  }
+
+  // --- the model ------------------------------------------------------------------------------
+
+  // call: "home", or what answers alike.
+  async home(call = "home") {
+    try {
+      const home = await this.api(call, {});
+      this.model = home.model;
+      if (!this.follower.id) this.status.showModel(home.model);
+      return home;
+    } catch {
+      if (!this.follower.id) this.lost();
+      return null;
+    }
+  }
+
+  async watchModel() {
+    while (this.model?.state !== "ready" && this.model?.state !== "failed") {
+      await wait(400);
+      await this.home();
+    }
+  }
+
+  async retryModel() {
+    if (!await this.home("retry_model")) return;
+    show(this.status.retry, false);
+    this.watchModel();
+  }
+}

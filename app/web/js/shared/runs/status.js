@@ -1,0 +1,153 @@
+// The status panel: what is going on, how fast it was measured to be, what it is computed to
+// save, and what was spent against what was asked for.
+
+import { h, setText } from "../dom.js";
+import { AXES, count, duration, fixed, MISSING, modelName, ordinal, percent, scheduleOf } from "../format.js";
+import { glossed } from "../glossary.js";
+import { tile } from "../page_parts.js";
+import { SITE } from "../site.js";
+import { PARTS, PartTimes } from "./parts.js";
+import { modelText, StatusLine } from "./status_line.js";
+
+const REASONS = {
+  length: "reached the token limit",
+  end_of_text: "the model ended its text",
+  stop_string: "met a stop string",
+  context_full: "the model's context is full",
+  stopped: "stopped by you",
+  time_limit: "the GPU's time for one run was used up: the text ends here",
+};
+
+export class Tally {
+  // Sums over the rows; the page never goes through all rows again.
+  constructor() {
+    this.rows = 0;
+    this.ms = 0;
+    this.f = 0;
+    this.df = 0;
+    this.b = 0;
+    this.db = 0;
+    this.spend = [0, 0, 0];
+    this.recent = [];
+    this.timed = 0;
+    this.sums = PARTS.map(() => 0);
+  }
+
+  add(row) {
+    this.rows += 1;
+    this.ms += row.ms;
+    for (const key of ["f", "df", "b", "db"]) this[key] += row[key];
+    row.a.forEach((value, at) => { this.spend[at] += value; });
+    if (row.pm) {
+      this.timed += 1;
+      row.pm.forEach((ms, at) => { this.sums[at] += ms; });
+    }
+    this.recent.push(row.ms);
+    if (this.recent.length > 20) this.recent.shift();
+  }
+
+  mean(at) {
+    return this.rows ? this.spend[at] / this.rows : NaN;
+  }
+
+  // Milliseconds per token: of the last 20 steps while running, of the whole run afterwards.
+  pace(isLive) {
+    if (!isLive) return this.ms / this.rows;
+    return this.recent.reduce((sum, ms) => sum + ms, 0) / this.recent.length;
+  }
+}
+
+export class Status extends StatusLine {
+  // on: {retry(), backToLive()}
+  constructor(on) {
+    super(on);
+    this.tiles = {
+      tokens: tile("[[token|Tokens]]", "generated"),
+      speed: tile("Tokens/s", "measured"),
+      step: tile("Per token", "measured"),
+      flops: tile("[[flop|FLOPs]] saved", "computed"),
+      bytes: tile("Bytes saved", "computed"),
+    };
+    this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
+    this.parts = new PartTimes();
+    this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
+      this.head,
+      h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
+        h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget|asked for]]")),
+          h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
+            h("i", { "aria-hidden": "true" }), h("span", { class: "sol-spend-name" }, axis.name),
+            this.spend[at]))))),
+      this.parts.element);
+    this.clear();
+  }
+
+  clear() {
+    this.tally = new Tally();
+    this.run = null;
+    Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
+    this.spend.forEach((value) => setText(value, MISSING));
+    this.parts.clear();
+    this.say(null);
+  }
+
+  add(rows) {
+    rows.forEach((row) => this.tally.add(row));
+  }
+
+  // view: the last poll's answer; run: what the run is; model: the loader's state.
+  update(view, run, model) {
+    const state = view.stopping && view.status !== "queued" ? "stopping" : view.status;
+    this.setState(state, this.detailOf(state, view, run, model));
+    this.showProgress(view, run, model);
+    this.explain(view);
+    this.showNumbers(view, run);
+  }
+
+  detailOf(state, view, run, model) {
+    if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in line` : "";
+    if (state === "loading") return modelText(view.model || model);
+    const parts = [];
+    if (run) {
+      const { kind, policy } = scheduleOf(run);
+      const name = SITE.schedules[kind] || kind;
+      parts.push(policy ? `${name} ${modelName(policy)}` : name);
+    }
+    if (view.prefill) {
+      parts.push(`${count(view.prefill.tokens, "prompt token")} read densely in ` +
+        duration(view.prefill.ms));
+    }
+    if (view.summary && REASONS[view.summary.reason]) parts.push(REASONS[view.summary.reason]);
+    return parts.join(" · ");
+  }
+
+  showProgress(view, run, model) {
+    const loading = view.status === "loading" && (view.model || model);
+    if (loading) return this.setBar(loading.fraction);
+    if (view.status === "running" && run) {
+      return this.setBar(this.tally.rows / run.config.max_new_tokens);
+    }
+    return this.setBar(view.live ? 0 : null);
+  }
+
+  showNumbers(view, run) {
+    const { tally } = this;
+    if (!run || tally.rows === 0) return;
+    const pace = tally.pace(view.live);
+    const values = {
+      tokens: tally.rows.toLocaleString("en"),
+      speed: fixed(view.summary?.tokens_per_s ?? 1000 / pace, 1),
+      step: duration(pace),
+      flops: percent(1 - tally.f / tally.df, 1),
+      bytes: percent(1 - tally.b / tally.db, 1),
+    };
+    for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
+    setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}`
+      : "generated");
+    const { asked } = scheduleOf(run);
+    AXES.forEach((axis, at) => {
+      const digits = axis.key === "bits" ? fixed(tally.mean(at), 1) : fixed(100 * tally.mean(at), 1);
+      setText(this.spend[at], `${digits} / ${axis.show(asked[at])}`);
+    });
+    this.parts.update(tally, view, run);
+  }
+}

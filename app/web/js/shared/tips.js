@@ -1,0 +1,96 @@
+// The explanations of terms, once for all tabs: shown when a term is hovered, focused or tapped; one stays
+// while the pointer is on it, and goes with Escape.
+
+import { h } from "./dom.js";
+import { idOf, TERMS } from "./glossary.js";
+
+const SHOW_AFTER_MS = 130;
+const HIDE_AFTER_MS = 160; // time to move the pointer onto the explanation
+const GAP = 7;
+const MARGIN = 8;
+const tips = new Map();
+let opened = null; // {term, tip, byClick}
+let timer = 0;
+
+// Explanations wait in the page, hidden: that is what aria-describedby reads.
+function build() {
+  const place = h("div", { class: "sol-tips" });
+  for (const [key, { name, text }] of Object.entries(TERMS)) {
+    const tip = h("div", { id: idOf(key), role: "tooltip", class: "sol-tip", hidden: true },
+      h("b", {}, name), h("span", {}, `: ${text}`));
+    tips.set(key, tip);
+    place.append(tip);
+  }
+  document.body.append(place);
+}
+
+function open(button, byClick) {
+  clearTimeout(timer);
+  if (opened?.term === button) return;
+  close();
+  const tip = tips.get(button.dataset.term);
+  if (!tip) return;
+  opened = { term: button, tip, byClick };
+  tip.hidden = false;
+  // A passive word's tip lets the pointer through to what the word stands in.
+  tip.classList.toggle("is-passive", button.classList.contains("is-passive"));
+  position();
+}
+
+function close() {
+  clearTimeout(timer);
+  if (opened) opened.tip.hidden = true;
+  opened = null;
+}
+
+// Above the word, or below it where there is no room.
+function position() {
+  if (!opened) return;
+  const at = opened.term.getClientRects()[0];
+  if (!at || at.bottom < 0 || at.top > innerHeight) return close();
+  const { tip } = opened;
+  const left = Math.min(at.left, document.documentElement.clientWidth - tip.offsetWidth - MARGIN);
+  const above = at.top - GAP - tip.offsetHeight;
+  tip.style.left = `${Math.max(left, MARGIN)}px`;
+  tip.style.top = `${above >= MARGIN ? above : at.bottom + GAP}px`;
+}
+
+const termOf = (event) => event.target.closest?.(".sol-term");
+const isInside = (event) => Boolean(opened && (termOf(event) === opened.term
+  || opened.tip.contains(event.target)));
+const leave = () => { timer = setTimeout(close, HIDE_AFTER_MS); };
+
+export function explainTerms() {
+  build();
+  document.addEventListener("pointerover", (event) => {
+    if (event.pointerType === "touch") return;
+    const button = termOf(event);
+    if (isInside(event)) return clearTimeout(timer);
+    if (button) {
+      clearTimeout(timer);
+      timer = setTimeout(() => open(button, false), SHOW_AFTER_MS);
+    } else if (opened && opened.term !== document.activeElement) leave();
+    else if (!opened) clearTimeout(timer);
+  });
+  document.addEventListener("focusin", (event) => {
+    const button = termOf(event);
+    if (button) open(button, false);
+    else if (opened && !opened.tip.contains(event.target)) close();
+  });
+  document.addEventListener("focusout", (event) => termOf(event) && opened && leave());
+  document.addEventListener("click", (event) => {
+    const button = termOf(event);
+    if (!button) return isInside(event) ? undefined : close();
+    event.preventDefault();
+    if (opened?.term === button && opened.byClick) return close();
+    open(button, true);
+    if (opened) opened.byClick = true;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !opened) return;
+    event.stopPropagation();
+    close();
+  }, true);
+  addEventListener("scroll", position, { capture: true, passive: true });
+  addEventListener("resize", position, { passive: true });
+}

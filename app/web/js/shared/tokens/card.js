@@ -1,0 +1,156 @@
+// The card that explains one token. It never covers its token and never leaves the window.
+
+import { h, uniqueId } from "../dom.js";
+import { AXES, count, duration, isNumber, nats, percent, probability, quantity, signed } from "../format.js";
+import { glossed } from "../glossary.js";
+import { partsLine } from "../runs/parts.js";
+import { cardPolicy } from "./card_policy.js";
+import { tokenNodes } from "./token_text.js";
+
+const CARD_GAP = 10;
+const CARD_MARGIN = 8;
+const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
+
+export class TokenCard {
+  /** @type {(() => void) | undefined} */
+  onHide;
+
+  constructor(root, parts) {
+    this.parts = parts;
+    this.id = uniqueId("card");
+    this.element = h("div", { class: "sol-card", id: this.id, role: "tooltip", hidden: true });
+    this.element.addEventListener("pointerenter", () => clearTimeout(this.timer));
+    this.element.addEventListener("pointerleave", () => this.hideSoon());
+    root.append(this.element);
+    // Not for the card's own scrolling: placing measures the card unscrolled.
+    this.onScroll = (event) => event.target !== this.element && this.place();
+    this.onKey = (event) => {
+      if (event.key === "Escape") this.hide();
+      const step = { PageDown: 1, PageUp: -1 }[event.key];
+      if (!step || this.element.scrollHeight <= this.element.clientHeight) return;
+      event.preventDefault();
+      this.element.scrollBy(0, step * 0.8 * this.element.clientHeight);
+    };
+  }
+
+  show(row, token) {
+    clearTimeout(this.timer);
+    this.release();
+    this.token = token;
+    token.setAttribute("aria-describedby", this.id);
+    this.element.replaceChildren(...this.parts(row));
+    this.element.hidden = false;
+    this.place();
+    addEventListener("scroll", this.onScroll, { capture: true, passive: true });
+    addEventListener("resize", this.onScroll, { passive: true });
+    document.addEventListener("keydown", this.onKey);
+  }
+
+  hideSoon(then) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      const focused = document.activeElement;
+      if (this.token && (focused === this.token || focused === this.element)) return;
+      this.hide();
+      then?.();
+    }, LEAVE_DELAY_MS);
+  }
+
+  hide() {
+    clearTimeout(this.timer);
+    this.release();
+    this.element.hidden = true;
+    this.onHide?.();
+  }
+
+  release() {
+    this.token?.removeAttribute("aria-describedby");
+    this.token = null;
+    removeEventListener("scroll", this.onScroll, { capture: true });
+    removeEventListener("resize", this.onScroll);
+    document.removeEventListener("keydown", this.onKey);
+  }
+
+  // Above or below, where there is more room; as tall as that room at most.
+  place() {
+    if (!this.token) return;
+    const at = this.token.getBoundingClientRect();
+    const width = document.documentElement.clientWidth;
+    const height = innerHeight;
+    if (at.bottom < 0 || at.top > height) return this.hide();
+    const card = this.element;
+    card.style.maxHeight = "none";
+    const wanted = card.scrollHeight + 2;
+    const below = height - at.bottom - CARD_GAP - CARD_MARGIN;
+    const above = at.top - CARD_GAP - CARD_MARGIN;
+    const goesBelow = below >= wanted || below >= above;
+    const tall = Math.max(Math.min(wanted, goesBelow ? below : above), 60);
+    card.style.maxHeight = `${tall}px`;
+    card.tabIndex = tall < wanted ? 0 : -1; // what scrolls can be focused
+    const left = Math.min(Math.max(at.left - 16, CARD_MARGIN),
+      width - card.offsetWidth - CARD_MARGIN);
+    card.style.left = `${Math.max(left, CARD_MARGIN)}px`;
+    card.style.top = `${goesBelow ? at.bottom + CARD_GAP : at.top - CARD_GAP - tall}px`;
+  }
+}
+
+// levels: of the run's grid, for the policy's part.
+export function cardParts(row, levels) {
+  return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row)),
+    cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
+}
+
+export function cardHead(row) {
+  return h("div", { class: "sol-card-head" },
+    h("span", { class: "sol-card-token" }, tokenNodes(row.t)),
+    h("span", { class: "sol-card-id" },
+      [`token ${row.i + 1}`, row.k, `id ${row.id}`].filter(Boolean).join(" · ")));
+}
+
+function cardSpend(row) {
+  const lanes = AXES.map((axis) => {
+    const value = axis.of(row);
+    return h("div", { class: "sol-card-lane" },
+      h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
+      h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(value) }),
+      h("span", { class: "sol-value" }, axis.show(value)));
+  });
+  const facts = [
+    ["[[surprisal|Surprisal]]", `${nats(row.s)} nats`, `p = ${probability(Math.exp(-row.s))}`],
+    ["[[entropy|Entropy]]", `${nats(row.h)} nats`, ""],
+    ["[[kl|KL]] to [[dense]]", isNumber(row.kl) ? `${nats(row.kl)} nats` : "not measured", ""],
+  ];
+  for (const side of row.side) {
+    facts.push([`In the ${side.n} row`, `${nats(side.s)} nats`, `here ${signed(row.s - side.s)}`]);
+  }
+  return h("div", { class: "sol-card-spend" }, lanes, h("dl", { class: "sol-card-facts" },
+    facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value),
+      h("dd", { class: "sol-muted" }, more)])));
+}
+
+// Of an inspected text the alternatives are the dense row's, whose surprisal is `ds`.
+function cardTop(row) {
+  const isGiven = row.ds !== undefined;
+  const alternatives = row.top.map(([id, text, share]) => ({ id, text, share }));
+  if (!alternatives.some((one) => one.id === row.id)) {
+    alternatives.push({ id: row.id, text: row.t, share: Math.exp(-(row.ds ?? row.s)), below: true });
+  }
+  return h("div", { class: "sol-card-top" },
+    h("div", { class: "sol-card-caption" }, isGiven ? "Most probable to dense" : "Most probable here"),
+    alternatives.map((one) => h("div", {
+      class: "sol-choice" + (one.id === row.id ? " is-chosen" : ""),
+    },
+    h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
+      one.id === row.id && h("small", { class: "sol-muted" }, isGiven ? " ← text" : " ← taken")),
+    h("span", { class: "sol-meter", "--v": one.share }),
+    h("span", { class: "sol-value" }, probability(one.share)))));
+}
+
+function cardFoot(row) {
+  const saved = (part, whole) => percent(1 - part / whole);
+  return h("div", { class: "sol-card-foot" },
+    h("span", {}, `Measured: ${duration(row.ms)}${row.pm ? ` (${partsLine(row)})` : ""}`),
+    h("span", {}, `Computed: saved ${saved(row.f, row.df)} of ${quantity(row.df, "FLOP")}, `
+      + `${saved(row.b, row.db)} of ${quantity(row.db, "B")}`),
+    h("span", {}, `${count(row.n, "cached token")}${row.r ? ", refreshed before this step" : ""}`));
+}

@@ -1,0 +1,66 @@
+// Visible forms of what a token's text hides: spaces, line breaks, control and bidi characters.
+
+import { h } from "../dom.js";
+
+const INVISIBLE = /[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ufe00-\ufe0f\ufeff\ufff9-\ufffb]/;
+const RTL = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+const LTR = /[A-Za-z\u00c0-\u024f\u0370-\u058f\u0900-\u1fff\u3040-\ud7ff]/;
+
+// Joiners and variation selectors inside a word or an emoji do their work; elsewhere they show.
+const JOINING = /[\u200c\u200d\ufe00-\ufe0f]/;
+
+function glyphOf(character) {
+  if (character === "\n") return "↵";
+  if (character === "\t") return "⇥";
+  if (character === "\r") return "␍";
+  const code = character.codePointAt(0);
+  if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+  if (code === 0x7f) return "␡";
+  if (code === 0xa0) return "⍽";
+  return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
+// Nodes that show `text`; a space is a real no-break space with a dot painted behind it.
+export function tokenNodes(text) {
+  if (text === "") return [h("span", { class: "sol-part" }, "◌")];
+  const nodes = [];
+  let plain = "";
+  const flush = () => {
+    if (plain) nodes.push(document.createTextNode(plain));
+    plain = "";
+  };
+  const characters = Array.from(text);
+  characters.forEach((character, at) => {
+    const joins = JOINING.test(character) && at > 0 && at < characters.length;
+    if (character !== " " && (joins || !INVISIBLE.test(character))) {
+      plain += character;
+      return;
+    }
+    flush();
+    if (character === " ") nodes.push(h("span", { class: "sol-space" }, "\u00a0"));
+    else nodes.push(h("span", { class: "sol-glyph" }, glyphOf(character)));
+  });
+  flush();
+  return nodes;
+}
+
+// The token in words, for screen readers and labels.
+export function spokenText(text) {
+  if (text === "") return "part of a character";
+  const spoken = Array.from(text, (character) => {
+    if (character === " ") return " ";
+    if (character === "\n") return " line break ";
+    if (character === "\t") return " tab ";
+    return INVISIBLE.test(character) ? ` ${glyphOf(character)} ` : character;
+  }).join("");
+  return spoken.trim() ? spoken : "space";
+}
+
+// "rtl" or "ltr" by the first strong character; null when there is none.
+export function directionOf(text) {
+  for (const character of text) {
+    if (RTL.test(character)) return "rtl";
+    if (LTR.test(character)) return "ltr";
+  }
+  return null;
+}

@@ -1,0 +1,273 @@
+// The token view: one element per token, its values in custom properties that the style sheet
+// turns into a tint and three lanes. Appending is O(new tokens); lines end at line breaks.
+
+import { fill, h } from "../dom.js";
+import { AXES, bitsText, fixed, isNumber, nats, percentTight } from "../format.js";
+import { SITE } from "../site.js";
+import { directionOf, spokenText, tokenNodes } from "./token_text.js";
+
+const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
+
+export function spendAxes() {
+  return AXES.map((axis) => {
+    const [low, high] = SITE.limits[axis.limits];
+    const scale = axis.key === "bits" ? 1 : 100;
+    return { ...axis, low: low / scale, high: high / scale };
+  });
+}
+
+export function colourAxes() {
+  return [...spendAxes(), {
+    key: "surprisal", name: "Surprisal", of: (row) => row.s, low: 0, high: SURPRISAL_TOP,
+    show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
+  }];
+}
+
+// The colour's number goes into this attribute of a token; an axis may have its own scale.
+export const BIN = "data-bin";
+
+function binOf(axis, row) {
+  const value = axis.of(row);
+  if (!isNumber(value)) return null;
+  const share = (value - axis.low) / (axis.high - axis.low || 1);
+  return Math.round(Math.min(Math.max(share, 0), 1) * ((axis.bins ?? SITE.numBins) - 1));
+}
+
+function tokenLabel(row) {
+  const [keep, channels, bits] = row.a;
+  return `Token ${row.i + 1}: ${spokenText(row.t)}. Attention ${percentTight(keep)}, channels ` +
+    `${percentTight(channels)}, ${bitsText(bits)} bits, `
+    + (isNumber(row.s) ? `surprisal ${nats(row.s)} nats` : `KL to dense ${nats(row.kl)} nats`);
+}
+
+export class TokenView {
+  // on: {enter(index, element), leave(), select(range), pick(index)}
+  constructor(axes, on, label = "Generated tokens") {
+    this.on = on;
+    this.rows = [];
+    this.elements = [];
+    this.axis = axes[0];
+    this.current = 0;
+    this.range = null;
+    this.list = h("div", {
+      class: "sol-lines", role: "listbox", "aria-label": label,
+      "aria-multiselectable": "true", "aria-orientation": "horizontal",
+    });
+    this.place = this.list;
+    this.lead = h("div", { class: "sol-lead" });
+    this.element = h("div", { class: "sol-scroll" }, this.lead, this.list);
+    this.listen();
+  }
+
+  clear() {
+    this.rows = [];
+    this.elements = [];
+    this.current = 0;
+    this.range = null;
+    this.picked = null;
+    this.list.replaceChildren();
+    this.place = this.list;
+    this.line = null;
+    this.element.scrollTop = 0;
+  }
+
+  append(rows) {
+    const atEnd = this.element.scrollHeight - this.element.scrollTop
+      - this.element.clientHeight < 80;
+    for (const row of rows) this.addToken(row);
+    if (atEnd) this.element.scrollTop = this.element.scrollHeight;
+  }
+
+  addToken(row) {
+    if (!this.line) this.startLine();
+    const [keep, channels, bits] = row.a;
+    const token = h("span", {
+      class: "sol-token", role: "option", "aria-selected": "false",
+      "aria-label": tokenLabel(row), tabindex: this.rows.length ? "-1" : "0",
+      "--a": keep, "--c": channels, "--b": bits / 16,
+    }, tokenNodes(row.t));
+    token.solIndex = this.rows.length;
+    this.paint(token, row);
+    if (/^\s/.test(row.t)) this.line.append(h("wbr"));
+    this.line.append(token);
+    if (!this.line.dir) {
+      const direction = directionOf(row.t);
+      if (direction) this.line.dir = direction;
+    }
+    this.rows.push(row);
+    this.elements.push(token);
+    if (row.t.includes("\n")) this.line = null;
+  }
+
+  startLine() {
+    this.line = h("div", { class: "sol-line", role: "presentation" });
+    this.place.append(this.line);
+  }
+
+  // From here on tokens stand in a block of their own, with these attributes.
+  startBlock(attributes) {
+    this.place = h("div", { role: "presentation", ...attributes });
+    this.list.append(this.place);
+    this.line = null;
+    return this.place;
+  }
+
+  // The row of a token that is there already has changed.
+  update(index, row) {
+    const [keep, channels, bits] = row.a;
+    const token = this.elements[index];
+    this.rows[index] = row;
+    fill(token, { "--a": keep, "--c": channels, "--b": bits / 16, "aria-label": tokenLabel(row) }, []);
+    this.paint(token, row);
+  }
+
+  paint(token, row) {
+    const bin = binOf(this.axis, row);
+    const attribute = this.axis.attribute ?? BIN;
+    if (token.solAttribute !== attribute || bin === null) {
+      token.removeAttribute(token.solAttribute ?? attribute);
+    }
+    token.solAttribute = attribute;
+    if (bin !== null) token.setAttribute(attribute, bin);
+  }
+
+  setAxis(axis) {
+    this.axis = axis;
+    this.elements.forEach((token, at) => this.paint(token, this.rows[at]));
+  }
+
+  // Marks one token (null: none); from a chart, the token is also brought into view.
+  mark(index, bringIntoView = false) {
+    this.marked?.classList.remove("is-marked");
+    this.marked = index === null ? null : this.elements[index];
+    if (!this.marked) return;
+    this.marked.classList.add("is-marked");
+    if (bringIntoView) this.reveal(this.marked);
+  }
+
+  // The token that the lens looks at; null: none.
+  pick(index) {
+    this.picked?.classList.remove("is-picked");
+    this.picked = index === null ? null : this.elements[index];
+    this.picked?.classList.add("is-picked");
+  }
+
+  // Scrolls the token list only: the page itself stays where it is.
+  reveal(token) {
+    const box = this.element.getBoundingClientRect();
+    const place = token.getBoundingClientRect();
+    if (place.top < box.top + 8) this.element.scrollTop -= box.top + 24 - place.top;
+    else if (place.bottom > box.bottom - 8) {
+      this.element.scrollTop += place.bottom - box.bottom + 24;
+    }
+  }
+
+  select(range) {
+    this.range = range;
+    this.elements.forEach((token, at) => {
+      const inside = range !== null && at >= range[0] && at <= range[1];
+      token.setAttribute("aria-selected", inside ? "true" : "false");
+    });
+    this.list.classList.toggle("has-selection", range !== null);
+    if (range !== null && this.elements[range[0]]) this.reveal(this.elements[range[0]]);
+  }
+
+  // --- pointer and keyboard ---------------------------------------------------------------
+
+  listen() {
+    const tokenOf = (event) => event.target.closest?.(".sol-token");
+    this.list.addEventListener("pointerover", (event) => {
+      const token = tokenOf(event);
+      if (token) this.on.enter(token.solIndex, token);
+      else this.on.leave();
+    });
+    this.list.addEventListener("pointerleave", () => this.on.leave());
+    this.list.addEventListener("focusin", (event) => {
+      const token = tokenOf(event);
+      if (!token) return;
+      this.makeCurrent(token.solIndex);
+      this.on.enter(token.solIndex, token);
+    });
+    this.list.addEventListener("focusout", () => this.on.leave());
+    this.list.addEventListener("keydown", (event) => this.onKey(event));
+    this.list.addEventListener("click", (event) => {
+      const token = tokenOf(event);
+      token?.focus({ preventScroll: true });
+      if (token && getSelection().isCollapsed) this.on.pick(token.solIndex);
+    });
+    this.list.addEventListener("copy", (event) => this.onCopy(event));
+  }
+
+  makeCurrent(index) {
+    this.elements[this.current]?.setAttribute("tabindex", "-1");
+    this.current = index;
+    this.elements[index]?.setAttribute("tabindex", "0");
+  }
+
+  onKey(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const rtl = this.elements[this.current]?.parentElement.dir === "rtl";
+    const steps = { ArrowRight: rtl ? -1 : 1, ArrowLeft: rtl ? 1 : -1 };
+    let goal = null;
+    if (event.key in steps) goal = this.current + steps[event.key];
+    else if (event.key === "Home") goal = 0;
+    else if (event.key === "End") goal = this.elements.length - 1;
+    else if (event.key === "ArrowDown") goal = this.beside(1);
+    else if (event.key === "ArrowUp") goal = this.beside(-1);
+    else if (event.key === " ") this.toggle(event);
+    else if (event.key === "Enter") {
+      event.preventDefault();
+      this.on.pick(this.current);
+    }
+    if (goal === null) return;
+    event.preventDefault();
+    const from = this.current;
+    goal = Math.min(Math.max(goal, 0), this.elements.length - 1);
+    this.elements[goal]?.focus({ preventScroll: true });
+    this.reveal(this.elements[goal]);
+    if (event.shiftKey) this.extend(from, goal);
+  }
+
+  toggle(event) {
+    event.preventDefault();
+    const range = this.range && this.range[0] === this.range[1] && this.range[0] === this.current
+      ? null : [this.current, this.current];
+    this.anchor = this.current;
+    this.on.select(range);
+  }
+
+  extend(from, goal) {
+    if (!this.range) this.anchor = from;
+    this.on.select([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);
+  }
+
+  // The token above or below: nearest in x on the next row of text.
+  beside(step) {
+    const here = this.elements[this.current].getClientRects()[0];
+    const middle = (here.left + here.right) / 2;
+    let best = this.current;
+    let bestRow = null;
+    let bestGap = Infinity;
+    for (let at = this.current + step; at >= 0 && at < this.elements.length; at += step) {
+      const place = this.elements[at].getClientRects()[0];
+      if (Math.abs(place.top - here.top) < 4) continue;
+      if (bestRow !== null && Math.abs(place.top - bestRow) > 4) break;
+      bestRow = place.top;
+      const gap = Math.abs((place.left + place.right) / 2 - middle);
+      if (gap < bestGap) [best, bestGap] = [at, gap];
+    }
+    return best;
+  }
+
+  // Copying gives the model's text, not the glyphs that show it.
+  onCopy(event) {
+    const selection = getSelection();
+    if (selection.isCollapsed) return;
+    const text = this.elements
+      .filter((token) => selection.containsNode(token, true))
+      .map((token) => this.rows[token.solIndex].t)
+      .join("");
+    event.clipboardData.setData("text/plain", text);
+    event.preventDefault();
+  }
+}

@@ -1,0 +1,25 @@
+// The exported inspection: the text under every schedule, with the page's own parts.
+
+import { INSPECT_STATES, InspectionStage } from "../inspect/inspect_stage.js";
+import { StatusLine } from "../shared/runs/status_line.js";
+import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
+import { SvgChart } from "./svg_chart.js";
+
+class SharedInspection {
+  constructor(root, view) {
+    const { run, rows } = view;
+    const status = new StatusLine({ retry() {}, backToLive() {} }, INSPECT_STATES);
+    const stage = new InspectionStage(root, status, { pick() {} }, SHARED_HINT, SvgChart);
+    const place = stage.build();
+    place.append(sharedSettings(run, "Settings of this inspection"));
+    root.append(sharedHead(run), place);
+    stage.clear();
+    stage.begin(run);
+    stage.append(rows);
+    stage.panes.toTop();
+    stage.update(view, view.status);
+    stage.finish(view);
+  }
+}
+
+new SharedInspection(document.querySelector("main"), sharedView());

@@ -1,0 +1,35 @@
+// What every exported page has: its data, its head, the settings of what it shows.
+
+import { h } from "../shared/dom.js";
+import { count, isNumber, MISSING, modelName } from "../shared/format.js";
+
+export const SHARED_HINT = "Hover a token, or focus the text and use the arrow keys. Shift and an arrow selects; "
+  + "Escape clears.";
+
+export const sharedView = () => JSON.parse(document.getElementById("sol-data").textContent);
+
+export function sharedHead(run) {
+  return h("header", { class: "sol-header" },
+    h("span", { class: "sol-mark", "aria-hidden": "true" }, h("i"), h("i"), h("i")),
+    h("div", {}, h("h1", { dir: "auto" }, run.title),
+      h("p", {}, `${modelName(run.model)}, ${new Date(run.created_at).toLocaleString([],
+        { dateStyle: "long", timeStyle: "short" })}. Exported from SOL Explorer; everything is in this file.`)));
+}
+
+const isRising = (values) => values.every((value, at) => isNumber(value) && !(value <= values[at - 1]));
+
+// Every setting by its path; levels of the grid are shortened to their ends, token ids counted.
+function settingRows(value, path = "") {
+  const isList = Array.isArray(value);
+  if (isList && value.length && value.every(isNumber)) {
+    return [[path, isRising(value) ? `${value[0]} to ${value.at(-1)}` : count(value.length, "value")]];
+  }
+  if (value === null || typeof value !== "object") return [[path, String(value ?? MISSING)]];
+  return Object.entries(value).flatMap(([key, item]) => settingRows(item, path ? `${path}.${key}` : key));
+}
+
+export function sharedSettings(run, title = "Settings of this run") {
+  return h("details", { class: "sol-panel sol-shared-settings" }, h("summary", {}, title),
+    h("dl", {}, settingRows(run.config).map(([name, value]) =>
+      [h("dt", {}, name), h("dd", { dir: "auto" }, value)])));
+}

@@ -1,0 +1,166 @@
+// A chart of the same specification as on the page, drawn as SVG: lines over the tokens, a second
+// scale at the right, values under the pointer. Colours are variables, so the theme needs no redraw.
+
+import { Chart } from "../shared/charts/chart.js";
+import { h, show, svg, uniqueId } from "../shared/dom.js";
+import { imageOf } from "../shared/download.js";
+import { fixed, isNumber } from "../shared/format.js";
+
+const variable = (name) => `var(--sol-${name})`;
+const DASHES = { dash: "6 4", dot: "2 3" };
+const HEAD = 54; // of a saved image, px
+const MARGIN = { left: 46, right: 14, second: 48, top: 8, bottom: 34 };
+
+// Four to six round numbers from low to high.
+function niceTicks(low, high) {
+  const rough = (high - low) / 4 || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough);
+  const ticks = [];
+  for (let at = Math.ceil(low / step); at * step <= high + step * 1e-6; at += 1) ticks.push(at * step);
+  return ticks;
+}
+
+function valueScale(axis, traces) {
+  const known = traces.flatMap((trace) => trace.y).filter(isNumber);
+  const [low, high] = axis.range ?? [0, 1.06 * Math.max(...known, 1e-3)];
+  const ticks = axis.tickvals ?? niceTicks(low, high);
+  const texts = axis.ticktext ?? ticks.map((tick) => String(+tick.toPrecision(6)));
+  return { low, high, ticks, texts, title: axis.title?.text };
+}
+
+// "%{y:.3f}" and "%{customdata:.1f}" of a Plotly template, for one point.
+function pointText(trace, at) {
+  const values = { y: trace.y[at], customdata: trace.customdata?.[at] };
+  return trace.hovertemplate.replace("<extra></extra>", "")
+    .replace(/%\{(y|customdata):\.(\d)f\}/g, (_, name, digits) => fixed(values[name], Number(digits)));
+}
+
+export class SvgChart extends Chart {
+  constructor(spec, on) {
+    super(spec, on);
+    this.clip = uniqueId("clip");
+    this.readout = h("div", { class: "sol-readout", "aria-hidden": "true", hidden: true });
+    this.plot.parentElement.append(this.readout);
+    this.plot.addEventListener("pointermove", (event) => this.point(event));
+    this.plot.addEventListener("pointerleave", () => { show(this.readout, false); this.on.leave(); });
+  }
+
+  async draw(data) {
+    this.data = data;
+    const { offsetWidth: width, offsetHeight: height } = this.plot;
+    if (!width) return;
+    show(this.empty, data.x.length === 0);
+    const layout = this.spec.layout(data);
+    this.traces = this.spec.traces(data, variable).filter((trace) => !this.hidden.has(trace.meta));
+    const scales = { y: valueScale(layout.yaxis, this.traces.filter((trace) => trace.yaxis !== "y2")),
+      y2: layout.yaxis2 && valueScale(layout.yaxis2, this.traces.filter((trace) => trace.yaxis === "y2")) };
+    const right = scales.y2 ? MARGIN.second : MARGIN.right;
+    const [from, to] = layout.xaxis.range;
+    this.area = { left: MARGIN.left, top: MARGIN.top, width: width - MARGIN.left - right,
+      height: height - MARGIN.top - MARGIN.bottom };
+    this.area.x = (value) => (this.area.width * (value - from)) / (to - from);
+    this.area.token = (x) => Math.round(from + (x * (to - from)) / this.area.width);
+    this.plot.replaceChildren(svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`,
+      "aria-hidden": "true" }, this.grid(scales), this.tokenTicks(from, to),
+    // A scale may leave out a line's first jumps.
+    svg("clipPath", { id: this.clip }, svg("rect", { x: this.area.left, y: this.area.top - 2,
+      width: this.area.width, height: this.area.height + 3 })),
+    svg("g", { "clip-path": `url(#${this.clip})` },
+      this.traces.map((trace) => this.line(trace, scales[trace.yaxis ?? "y"])))));
+    this.placeMarker();
+  }
+
+  // As on the page: title and legend above the chart. Variables become the colours that they are now.
+  async image(form) {
+    const shown = this.plot.querySelector("svg");
+    const [width, height] = [shown.clientWidth, shown.clientHeight + HEAD];
+    const root = getComputedStyle(this.plot);
+    const plain = (name) => root.getPropertyValue(`--sol-${name}`).trim();
+    const text = (x, y, words, size, fill) => svg("text", { x, y, "font-size": size, fill }, words);
+    let x = 12;
+    const legend = this.spec.keys.filter((key) => !this.hidden.has(key.id)).map((key) => {
+      const one = text(x, 42, key.name, 12, plain(key.colour));
+      x += 9 * key.name.length + 18;
+      return one;
+    });
+    const copy = shown.cloneNode(true);
+    const originals = shown.querySelectorAll("*");
+    copy.querySelectorAll("*").forEach((node, at) => ["fill", "stroke", "font-size"].forEach((name) =>
+      node.setAttribute(name, getComputedStyle(originals[at]).getPropertyValue(name))));
+    copy.setAttribute("y", HEAD);
+    const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": root.fontFamily },
+      svg("rect", { width, height, fill: plain("panel") }),
+      text(12, 22, this.spec.title, 15, plain("text")), legend, copy);
+    return imageOf(whole, form);
+  }
+
+  /** @returns {any} */
+  frame() {
+    return this.area ?? null;
+  }
+
+  async resize() {
+    this.redraw();
+  }
+
+  y(scale, value) {
+    return this.area.top + this.area.height * (1 - (value - scale.low) / (scale.high - scale.low));
+  }
+
+  grid(scales) {
+    const { left, width, top, height } = this.area;
+    const edge = left + width;
+    return Object.entries(scales).filter(([, scale]) => scale).map(([name, scale]) => {
+      const isSecond = name === "y2";
+      return svg("g", { class: "sol-chart-scale" }, scale.ticks.map((tick, at) => [
+        !isSecond && svg("path", { d: `M${left} ${this.y(scale, tick).toFixed(1)}H${edge}` }),
+        svg("text", { x: isSecond ? edge + 7 : left - 7, y: this.y(scale, tick) + 4,
+          "text-anchor": isSecond ? "start" : "end" }, scale.texts[at])]),
+      scale.title && svg("text", { "text-anchor": "middle",
+        transform: `translate(${isSecond ? edge + 42 : 10} ${top + height / 2}) rotate(-90)` }, scale.title));
+    });
+  }
+
+  tokenTicks(from, to) {
+    const { left, top, width, height } = this.area;
+    const base = top + height;
+    return svg("g", { class: "sol-chart-scale" },
+      niceTicks(Math.max(from, 1), to).filter((tick) => tick % 1 === 0).map((tick) =>
+        svg("text", { x: left + this.area.x(tick), y: base + 15, "text-anchor": "middle" }, tick)),
+      svg("text", { x: left + width / 2, y: base + 30, "text-anchor": "middle" }, "token"));
+  }
+
+  line(trace, scale) {
+    const { left, top, height } = this.area;
+    let path = "";
+    let last = null;
+    trace.x.forEach((x, at) => {
+      if (!isNumber(trace.y[at])) { last = null; return; }
+      const here = [left + this.area.x(x), this.y(scale, trace.y[at])].map((one) => one.toFixed(1));
+      if (last === null) path += `M${here.join(" ")}`;
+      else if (trace.line.shape === "hvh") path += `H${((+last + +here[0]) / 2).toFixed(1)}V${here[1]}H${here[0]}`;
+      else path += `L${here.join(" ")}`;
+      [last] = here;
+    });
+    const ends = [trace.x[0], trace.x.at(-1)].map((x) => (left + this.area.x(x)).toFixed(1));
+    return [trace.fill && path && svg("path", { d: `${path}L${ends[1]} ${top + height}H${ends[0]}Z`,
+      fill: trace.line.color, "fill-opacity": 0.35 }),
+    svg("path", { d: path, fill: "none", stroke: trace.line.color, "stroke-width": trace.line.width,
+      "stroke-dasharray": DASHES[trace.line.dash], "stroke-linejoin": "round", opacity: trace.opacity })];
+  }
+
+  point(event) {
+    if (!this.area || !this.data.x.length) return;
+    const x = event.clientX - this.plot.getBoundingClientRect().left - this.area.left;
+    const token = Math.min(Math.max(this.area.token(x), 1), this.data.x.length);
+    this.on.hover(token - 1);
+    const lines = this.traces.filter((trace) => trace.hovertemplate).map((trace) => {
+      const at = trace.x.indexOf(token);
+      return at >= 0 && isNumber(trace.y[at]) && h("span", {}, pointText(trace, at));
+    });
+    this.readout.replaceChildren(h("b", {}, `Token ${token}`), ...lines.filter(Boolean));
+    this.readout.classList.toggle("is-left", x > this.area.width / 2);
+    show(this.readout, true);
+  }
+}

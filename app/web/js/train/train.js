@@ -1,0 +1,130 @@
+// Puts the Train page together: form, job on show with its charts and sample, list of jobs.
+
+import { openInTab, showTab, TAB_OF } from "../shared/address.js";
+import { makeApi } from "../shared/api.js";
+import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
+import { h, setText, show } from "../shared/dom.js";
+import { emit, handOver } from "../shared/events.js";
+import { fixed, isNumber, MISSING, nats } from "../shared/format.js";
+import { JobPage } from "../shared/jobs/job_page.js";
+import { tile } from "../shared/page_parts.js";
+import { TrainForm } from "./train_form.js";
+import { SamplePanel } from "./train_sample.js";
+
+const TILES = {
+  kl: ["[[kl|KL]], [[held out]]", "nats per token"],
+  nll: ["[[nll|NLL]], held out", "nats per token"],
+  gap: ["Largest gap", "points off the budget"],
+  speed: ["Decisions/s", "measured"],
+  phase: ["Phase", "of this run"],
+};
+
+// Jobs with a page of their own: their part of the address, and of events.
+const JOB_PAGES = { evaluate: "evaluation", benchmark: "benchmark" };
+
+class TrainPage extends JobPage {
+  constructor(root, api, page) {
+    super(root, api, { kind: "train", part: "train", tab: "train", noun: "training",
+      wrong: "This job is no training. Open it in the list.",
+      calls: { home: "train_home", start: "start_training", settings: "job_settings" } });
+    this.form = new TrainForm(api, { start: (request) => this.start(request) }, page);
+    this.tiles = Object.fromEntries(Object.entries(TILES).map(([name, words]) => [name, tile(...words)]));
+    this.made = h("div", { class: "sol-made", hidden: true });
+    this.tileList = h("dl", { class: "sol-tiles is-job" }, Object.values(this.tiles).map((one) => one.element));
+    this.panel = this.makePanel({ message: phaseName, body: [this.tileList, this.made] });
+    this.charts = new TrainCharts();
+    this.sample = new SamplePanel(root);
+    this.list = this.makeList({ heading: "Jobs", kind: null,
+      empty: "Nothing yet. Choose a preset and press Start training." });
+    this.empty = trainEmptyState();
+    this.lay(this.charts.element, this.sample.element);
+  }
+
+  open(jobId) {
+    super.open(jobId);
+    this.charts.clear(jobId);
+  }
+
+  openFromList(job) {
+    const page = JOB_PAGES[job.kind];
+    if (!page) return super.openFromList(job);
+    return openInTab(page, job.id);
+  }
+
+  rest() {
+    super.rest();
+    this.charts.clear(null);
+    this.sample.clear();
+    [this.charts.element, this.sample.element, this.tileList, this.made]
+      .forEach((part) => show(part, false));
+    Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
+  }
+
+  // --- the job on show ------------------------------------------------------------------------
+
+  view({ job, metrics, samples }) {
+    if (!this.update(job)) return;
+    if (metrics.length) this.reveal();
+    this.charts.append(metrics);
+    if (samples) this.sample.take(samples);
+    this.showNumbers();
+    this.showMade(job);
+  }
+
+  statusChanged(job) {
+    if (job.status === "succeeded") emit("policies-changed");
+  }
+
+  // Charts come with the first report: until then there is nothing to look at.
+  reveal() {
+    [this.charts.element, this.sample.element, this.tileList].forEach((part) => show(part, true));
+  }
+
+  showNumbers() {
+    const { last, phase } = this.charts.data;
+    const gaps = ["gap_keep", "gap_channels", "gap_bits"].map((name) => last[name]).filter(isNumber);
+    const against = (name) => (isNumber(last[`${name}_static`]) ? `static ${nats(last[`${name}_static`])}`
+      : "nats per token");
+    const texts = {
+      kl: nats(last.kl), nll: nats(last.nll),
+      gap: gaps.length ? fixed(100 * Math.max(...gaps.map(Math.abs)), 2) : MISSING,
+      speed: fixed(last.decisions_per_s, 0), phase: phase ? phaseName(phase) : MISSING,
+    };
+    for (const [name, text] of Object.entries(texts)) setText(this.tiles[name].value, text);
+    setText(this.tiles.kl.note, against("kl"));
+    setText(this.tiles.nll.note, against("nll"));
+  }
+
+  // What came of it, and where it can be used.
+  showMade(job) {
+    const name = job.result?.policy ?? job.result?.name;
+    show(this.made, job.status === "succeeded");
+    if (job.status !== "succeeded" || this.made.dataset.job === job.id) return;
+    this.made.dataset.job = job.id;
+    const use = (label, order, tab) => h("button", { type: "button", class: "sol-button is-small",
+      onclick: () => { handOver(order, name); showTab(tab); } }, label);
+    this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title),
+      " is stored."), ...(name ? [use("Use it in Explore", "use-policy", "explore"),
+      use("Evaluate it", "evaluate-policy", "evaluate")] : []));
+  }
+
+  async clone(job) {
+    const page = JOB_PAGES[job.kind];
+    if (!page) return super.clone(job);
+    handOver(`clone-${page}`, job.id);
+    return showTab(TAB_OF[page]);
+  }
+}
+
+function trainEmptyState() {
+  return h("section", { class: "sol-panel sol-train-empty" },
+    h("h2", {}, "Train a policy of your own"),
+    h("ol", {},
+      h("li", {}, h("strong", {}, "Press Start training."), " A worker process does the work; you may close this page."),
+      h("li", {}, h("strong", {}, "Watch it learn."), " Quality on text it never saw, beside static allocation at the same spend."),
+      h("li", {}, h("strong", {}, "Use it."), " It appears in Explore as a schedule, and in Evaluate against every baseline.")));
+}
+
+export function mount(root, server, page) {
+  new TrainPage(root, makeApi(server), page).begin();
+}

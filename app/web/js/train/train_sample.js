@@ -1,0 +1,113 @@
+// A held-out text as the policy spends on it: the tokens of Explore, coloured and laned alike,
+// with the older samples one step back, so that what was learnt can be seen.
+
+import { h, reachWhenScrolling, setText, show } from "../shared/dom.js";
+import { AXES, fixed, isNumber, nats } from "../shared/format.js";
+import { TokenCard } from "../shared/tokens/card.js";
+import { Legend } from "../shared/tokens/legend.js";
+import { tokenNodes } from "../shared/tokens/token_text.js";
+import { spendAxes, TokenView } from "../shared/tokens/tokens.js";
+
+const KL_TOP = 1; // nats; above it the colour stays at its strongest
+
+function sampleAxes() {
+  return [...spendAxes(), {
+    key: "kl", name: "KL", of: (row) => row.kl, low: 0, high: KL_TOP,
+    show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
+  }];
+}
+
+const sampleRow = (token, at) => ({ i: at, t: String(token.text ?? ""), a: token.action,
+  kl: token.kl ?? null, side: [] });
+
+function sampleCard(row) {
+  return [
+    h("div", { class: "sol-card-head" },
+      h("span", { class: "sol-card-token" }, tokenNodes(row.t)),
+      h("span", { class: "sol-card-id" }, `step ${row.i + 1}`)),
+    h("div", { class: "sol-card-spend" }, AXES.map((axis) => h("div", { class: "sol-card-lane" },
+      h("span", { class: "sol-name" }, axis.name),
+      h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
+      h("span", { class: "sol-value" }, axis.show(axis.of(row))))),
+    h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to dense"),
+      h("dd", {}, isNumber(row.kl) ? `${nats(row.kl)} nats` : "not measured"))),
+  ];
+}
+
+export class SamplePanel {
+  constructor(root) {
+    const axes = sampleAxes();
+    this.card = new TokenCard(root, sampleCard);
+    this.tokens = new TokenView(axes, {
+      enter: (index, token) => { this.card.show(this.tokens.rows[index], token); this.tokens.mark(index); },
+      leave: () => this.card.hideSoon(),
+      select: () => {},
+    });
+    this.tokens.list.setAttribute("aria-label", "Tokens of a held-out text");
+    this.card.onHide = () => this.tokens.mark(null);
+    this.legend = new Legend(axes, (axis) => this.tokens.setAxis(axis));
+    this.about = h("p", { class: "sol-hint" });
+    this.older = h("button", { type: "button", class: "sol-chip", "aria-label": "Older sample",
+      onclick: () => this.go(-1) }, "‹ Older");
+    this.newer = h("button", { type: "button", class: "sol-chip", "aria-label": "Newer sample",
+      onclick: () => this.go(1) }, "Newer ›");
+    this.empty = h("p", { class: "sol-empty-chart" },
+      "A held-out text, coloured by what the policy spends on each token, appears here.");
+    this.element = h("section", { class: "sol-panel sol-tokens sol-sample", "aria-label": "Sample" },
+      this.legend.element,
+      h("div", { class: "sol-token-place" }, this.tokens.element, this.empty),
+      h("footer", { class: "sol-token-foot" }, this.about, this.older, this.newer));
+    this.clear();
+  }
+
+  clear() {
+    this.samples = [];
+    this.at = -1;
+    this.render();
+  }
+
+  // Stays at an older sample that is being looked at; otherwise shows the newest.
+  take(samples) {
+    const atEnd = this.at === this.samples.length - 1;
+    const step = this.samples[this.at]?.step;
+    this.samples = samples.filter((one) => Array.isArray(one.tokens));
+    const kept = this.samples.findIndex((one) => one.step === step);
+    this.at = atEnd || kept < 0 ? this.samples.length - 1 : kept;
+    this.render();
+  }
+
+  go(by) {
+    this.at = Math.min(Math.max(this.at + by, 0), this.samples.length - 1);
+    this.render();
+  }
+
+  render() {
+    const sample = this.samples[this.at];
+    show(this.empty, !sample);
+    this.older.disabled = this.at <= 0;
+    this.newer.disabled = this.at >= this.samples.length - 1;
+    this.card.hide();
+    this.tokens.clear();
+    this.tokens.lead.replaceChildren();
+    setText(this.about, "");
+    if (!sample) return;
+    this.tokens.lead.replaceChildren(h("span", { class: "sol-lead-name" }, "Read densely before"),
+      reachWhenScrolling(h("p", { class: "sol-lead-text", dir: "auto" }, tail(String(sample.context ?? ""))),
+        "What was read before"));
+    this.tokens.append(sample.tokens.filter((one) => one.action?.length === 3).map(sampleRow));
+    this.element.querySelector(".sol-scroll").scrollTop = 0;
+    setText(this.about, this.sentence(sample));
+  }
+
+  sentence(sample) {
+    const mean = (of) => this.tokens.rows.reduce((sum, row) => sum + of(row), 0) / this.tokens.rows.length;
+    const spend = AXES.map((axis, at) => `${axis.name.toLowerCase()} ${axis.show(mean(axis.of))} of `
+      + axis.show(sample.budget?.[at])).join(", ");
+    return `Report ${sample.step}: spent ${spend}. Sample ${this.at + 1} of ${this.samples.length}.`;
+  }
+}
+
+// The end of a long context: what the first decode step continues.
+function tail(text, length = 360) {
+  return text.length > length ? `… ${text.slice(-length)}` : text;
+}

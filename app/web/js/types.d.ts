@@ -1,0 +1,170 @@
+// What the modules are handed: by Python, by Gradio and by each other. Names of fields are Python's.
+
+/** Constants of the whole site: app/page_assets.py. The first four are also in exported pages. */
+interface Site {
+  numBins: number;
+  differenceBins: number;
+  limits: Record<"keep" | "channels" | "bits", [number, number]>;
+  schedules: Record<string, string>;
+  isShared?: boolean;
+  jobKinds?: Record<string, string>;
+  maxUploadBytes?: number;
+  plotly?: string;
+  suffixes?: string[];
+}
+
+/** Gradio's handle on the handlers of a tab, by their names. */
+type Server = Record<string, (request: object) => Promise<any>>;
+
+/** A call to Python: app/page_calls.py. What Python refuses rejects with a Refusal. */
+type Api = (name: string, request: object) => Promise<any>;
+
+interface Refusal extends Error {
+  refused?: boolean;
+}
+
+/** Attention kept, channels kept, bits. */
+type Action = [number, number, number];
+
+/** One token: page_row of app/views.py. */
+interface Row {
+  i: number;
+  id: number;
+  t: string;
+  a: Action;
+  s: number | null;
+  h: number | null;
+  top: [number, string, number][];
+  kl: number | null;
+  side: { n: string; s: number }[];
+  ms: number;
+  at: number;
+  f: number;
+  df: number;
+  b: number;
+  db: number;
+  n: number;
+  r: boolean;
+  p: number[][] | null;
+  pm: number[] | null;
+  /** Surprisal under the dense row; of inspected texts only. */
+  ds?: number | null;
+  /** What the row is a part of, where several stand side by side. */
+  column?: number;
+  k?: string;
+}
+
+interface Run {
+  id: string;
+  kind: string;
+  prompt: string;
+  title: string;
+  model: string;
+  config: any;
+  settings: any;
+  created_at: string;
+}
+
+/** The state of a run: app/run_views.py. `run` comes with the first poll. */
+interface View {
+  status: string;
+  live: boolean;
+  stopping: boolean;
+  place: number | null;
+  rows: Row[];
+  cursor: number;
+  more: boolean;
+  prefill: any;
+  summary: any;
+  error: string | null;
+  warning: string | null;
+  run?: Run;
+}
+
+/** The loading of the model: app/model_loader.py. */
+interface Model {
+  state: "loading" | "ready" | "failed";
+  message: string;
+  fraction: number;
+  name: string;
+  facts: any;
+}
+
+/** A job as lists and its own page have it: app/job_views.py. */
+interface Job {
+  id: string;
+  kind: string;
+  kind_label: string;
+  title: string;
+  status: string;
+  status_label: string;
+  progress: number | null;
+  eta_s: number | null;
+  created_at: string;
+  can_pause: boolean;
+  can_resume: boolean;
+  can_cancel: boolean;
+  can_delete: boolean;
+  live?: boolean;
+  message?: string;
+  error?: string | null;
+  advice?: string | null;
+  log_file?: string | null;
+  model?: string;
+  result?: any;
+  started_at?: string | null;
+  finished_at?: string | null;
+}
+
+/** One of a token's numbers as a lane or a colour. */
+interface Axis {
+  key: string;
+  name: string;
+  of(row: Row): number | null;
+  show(value: number): string;
+  term?: string;
+  limits?: "keep" | "channels" | "bits";
+  share?(value: number): number;
+  low?: number;
+  high?: number;
+  bins?: number;
+  attribute?: string;
+  isOpen?: boolean;
+}
+
+/** What a field of a form is made of, and what is made. */
+interface FieldWords {
+  label: string;
+  hint?: string;
+  min?: number;
+  max?: number;
+  step?: number | "any";
+  unit?: string;
+  axis?: string;
+  choices?: Record<string, string>;
+  value?: string;
+  placeholder?: string;
+  isSecret?: boolean;
+  isRequired?: boolean;
+}
+
+interface Field {
+  element: HTMLElement;
+  get(): any;
+  set(value: any): void;
+  input?: any;
+  update?(): void;
+}
+
+interface Window {
+  Plotly?: any;
+  /** Set by the frame of a Space on ZeroGPU. */
+  supports_zerogpu_headers?: string;
+}
+
+/** Marks that modules keep on elements of their own. */
+interface Element {
+  solIndex?: number;
+  solAttribute?: string;
+  solTimer?: ReturnType<typeof setTimeout>;
+}

@@ -1,0 +1,90 @@
+"""JavaScript modules of the pages: their graph, and their addresses on this server.
+
+There is no build step: the files are native modules, served as they are. One hash over all of
+them is part of every address, so that a browser keeps them for good, relative imports stay
+within one release, and an update is never half cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
+__all__ = ["JS", "dependencies", "in_order", "module_route", "module_url", "without_imports"]
+
+JS = Path(str(files("app.web") / "js"))
+# The only form of import in these files; a test holds them to it.
+_IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[^"]+)";\n', re.MULTILINE)
+# Under Gradio's own prefix, which proxies pass on.
+_PLACE = "gradio_api/sol-modules"
+_HEADERS = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+
+@cache
+def _hash() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(JS.rglob("*.js")):
+        digest.update(path.relative_to(JS).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def module_url(name: str) -> str:
+    """Return the address of a module, ``"explore/explore.js"``, relative to the page's."""
+    return f"{_PLACE}/{_hash()}/{name}"
+
+
+def module_route() -> BaseRoute:
+    """Return the route that serves all modules, for ``launch(app_kwargs={"routes": […]})``."""
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    sources = {path.relative_to(JS).as_posix(): path.read_bytes() for path in JS.rglob("*.js")}
+
+    async def module(request: Request) -> Response:
+        source = sources.get(request.path_params["name"])
+        if source is None:
+            raise HTTPException(404)
+        return Response(source, headers=_HEADERS, media_type="text/javascript")
+
+    return Route(f"/{module_url('{name:path}')}", module)
+
+
+def dependencies(name: str) -> list[str]:
+    """Return the modules that a module imports itself, in the order it names them."""
+    folder = (JS / name).parent
+    paths = [(folder / found).resolve() for found in _IMPORT.findall(_read(name))]
+    return [path.relative_to(JS.resolve()).as_posix() for path in paths]
+
+
+def in_order(*entries: str) -> list[str]:
+    """Return the entries and all that they import, every module after those it imports."""
+    ordered: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name not in ordered:
+            for needed in dependencies(name):
+                visit(needed)
+            ordered[name] = None
+
+    for entry in entries:
+        visit(entry)
+    return list(ordered)
+
+
+def without_imports(name: str) -> str:
+    """Return a module's source without its import statements."""
+    return _IMPORT.sub("", _read(name))
+
+
+@cache
+def _read(name: str) -> str:
+    return (JS / name).read_text(encoding="utf-8")

@@ -1,0 +1,118 @@
+"""The pages' modules: their imports hold, they are served for good, and they become one script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app.web import modules
+from app.web.bundle import bundle
+from app.web.modules import JS, dependencies, in_order, module_route, module_url, without_imports
+
+ALL = sorted(path.relative_to(JS).as_posix() for path in JS.rglob("*.js"))
+EXPORTED_PAGES = [name for name in ALL if re.search(r"sharing/shared_(?!parts)", name)]
+IMPORTED = re.compile(r'^import \{([^}]*)\} from "([^"]+)";$', re.MULTILINE)
+EXPORTED = re.compile(r"^export (?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A tree of modules for a test to write, instead of the page's."""
+    monkeypatch.setattr(modules, "JS", tmp_path)
+    caches = (modules._hash, modules._read)
+    for cached in caches:
+        cached.cache_clear()
+    yield tmp_path
+    for cached in caches:
+        cached.cache_clear()
+
+
+def client() -> TestClient:
+    return TestClient(Starlette(routes=[module_route()]))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_name_imported_is_exported_there(name: str) -> None:
+    source = (JS / name).read_text("utf-8")
+    for names, target in IMPORTED.findall(source):
+        exported = EXPORTED.findall(((JS / name).parent / target).read_text("utf-8"))
+        assert set(re.findall(r"\w+", names)) <= set(exported), (name, target)
+    assert len(IMPORTED.findall(source)) == len(dependencies(name))
+    assert not re.search(r"^(import|export (default|\{|\*))", without_imports(name), re.MULTILINE)
+
+
+def test_no_module_reaches_itself() -> None:
+    for name in ALL:
+        before = in_order(*dependencies(name))
+        assert name not in before
+
+
+def test_folders_can_be_looked_over() -> None:
+    for folder in (JS.parent, *(path for path in JS.parent.rglob("*") if path.is_dir())):
+        if "node_modules" not in folder.parts:
+            assert sum(path.is_file() for path in folder.iterdir()) <= 15, folder
+
+
+def test_no_module_leaves_anything_on_the_window() -> None:
+    for name in ALL:
+        assert not re.search(r"\bwindow\.\w*[sS]ol\w*|globalThis", (JS / name).read_text("utf-8"))
+
+
+def test_modules_come_after_what_they_import() -> None:
+    ordered = in_order("explore/explore.js")
+    assert ordered[-1] == "explore/explore.js"
+    assert len(ordered) == len(set(ordered))
+    for place, name in enumerate(ordered):
+        assert set(dependencies(name)) <= set(ordered[:place])
+
+
+def test_a_module_is_served_for_good() -> None:
+    answer = client().get(f"/{module_url('shared/dom.js')}")
+    assert answer.status_code == 200
+    assert answer.content == (JS / "shared" / "dom.js").read_bytes()
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert "immutable" in answer.headers["cache-control"]
+
+
+def test_another_release_and_other_files_are_not_served() -> None:
+    here = module_url("shared/dom.js")
+    for path in (
+        here.replace("/shared", "0/shared"),
+        module_url("../css/base.css"),
+        module_url("%2e%2e/modules.py"),
+        module_url("shared"),
+        module_url(""),
+    ):
+        answer = client().get(f"/{path}")
+        assert answer.status_code == 404, path
+        assert "immutable" not in answer.headers.get("cache-control", "")
+
+
+def test_a_changed_module_changes_every_address(tree: Path) -> None:
+    (tree / "a.js").write_text("export const A = 1;\n")
+    (tree / "b.js").write_text("export const B = 1;\n")
+    before = module_url("a.js")
+    (tree / "b.js").write_text("export const B = 2;\n")
+    modules._hash.cache_clear()
+    assert module_url("a.js") != before
+
+
+@pytest.mark.parametrize("entry", EXPORTED_PAGES)
+def test_an_exported_page_is_one_script(entry: str) -> None:
+    script = bundle(entry)
+    assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+    assert script.index("class TokenView") < script.index('querySelector("main")')
+    assert "</script" not in script
+    assert "loadPlotly" not in script, "a file has no server to load plotly from"
+
+
+def test_two_modules_of_one_script_have_no_name_in_common(tree: Path) -> None:
+    (tree / "a.js").write_text("const same = 1;\nexport const A = same;\n")
+    (tree / "b.js").write_text('import { A } from "./a.js";\n\nconst same = A;\n')
+    with pytest.raises(ValueError, match=r"a\.js and b\.js both have same"):
+        bundle("b.js")
