@@ -20,8 +20,8 @@ from app.errors import AppError
 from app.generation_runs import GenerationRuns
 from app.policy_library import PolicyLibrary
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError
+from sol_core.fields import config_from_dict
 from storage import AttemptRecord, ChallengeRecord, ChallengeStore
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from app.lens_report import Look
 from app.run_prompt import check_same_model, prompt_of_run
 from app.views import page_lens, page_lens_row
 from sol_core.actions import Action
-from sol_core.config import GenerationConfig, config_from_dict
+from sol_core.config import GenerationConfig
+from sol_core.fields import config_from_dict
 from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:

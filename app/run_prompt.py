@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from app.errors import AppError
-from sol_core.config import GenerationConfig, config_from_dict
+from sol_core.config import GenerationConfig
+from sol_core.fields import config_from_dict
 
 __all__ = ["check_same_model", "prompt_of_run"]
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from sol_core.errors import ConfigError
+from sol_core.fields import Range, check_fields
 
 __all__ = [
     "AXES",
@@ -41,8 +42,13 @@ def ceil_fraction(fraction: float, count: int) -> int:
 
 
 def _check_share(name: str, value: float) -> None:
-    if not (isinstance(value, (int, float)) and math.isfinite(value) and 0 < value <= 1):
+    if not (isinstance(value, (int, float)) and 0 < value <= 1):  # NaN is neither
         raise ConfigError(f"{name} must be above 0 and at most 1, got {value!r}")
+
+
+def _check_bits(value: float) -> None:
+    if not (isinstance(value, (int, float)) and MIN_BITS <= value <= MAX_BITS):
+        raise ConfigError(f"bit_width must be between {MIN_BITS} and {MAX_BITS}, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +68,9 @@ class Action:
     def __post_init__(self) -> None:
         _check_share("keep_fraction", self.keep_fraction)
         _check_share("channel_keep_ratio", self.channel_keep_ratio)
+        _check_bits(self.bit_width)
         if isinstance(self.bit_width, bool) or self.bit_width != int(self.bit_width):
             raise ConfigError(f"bit_width must be a whole number, got {self.bit_width!r}")
-        if not MIN_BITS <= self.bit_width <= MAX_BITS:
-            raise ConfigError(
-                f"bit_width must be between {MIN_BITS} and {MAX_BITS}, got {self.bit_width!r}"
-            )
 
     @property
     def is_dense(self) -> bool:
@@ -96,10 +99,7 @@ class Budget:
     def __post_init__(self) -> None:
         _check_share("keep_fraction", self.keep_fraction)
         _check_share("channel_keep_ratio", self.channel_keep_ratio)
-        if not (math.isfinite(self.bit_width) and MIN_BITS <= self.bit_width <= MAX_BITS):
-            raise ConfigError(
-                f"bit_width must be between {MIN_BITS} and {MAX_BITS}, got {self.bit_width!r}"
-            )
+        _check_bits(self.bit_width)
 
     @property
     def net_keep_rate(self) -> float:
@@ -131,18 +131,10 @@ class ActionGrid:
     channel_keep_ratios: tuple[float, ...] = field(default_factory=_twentieths)
     bit_widths: tuple[int, ...] = tuple(range(5, 17))
     quant_site: QuantSite = "mlp_output"
-    page_size: int = 8
+    page_size: Annotated[int, Range(1, 256)] = 8
 
     def __post_init__(self) -> None:
-        if self.quant_site not in get_args(QuantSite):
-            raise ConfigError(
-                f"quant_site must be one of {', '.join(get_args(QuantSite))}, "
-                f"got {self.quant_site!r}"
-            )
-        if type(self.page_size) is not int or not 1 <= self.page_size <= 256:
-            raise ConfigError(
-                f"page_size must be a whole number from 1 to 256, got {self.page_size!r}"
-            )
+        check_fields(self)
         for axis, levels in zip(AXES, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
                 raise ConfigError(f"levels of {axis} must be distinct and ascending, got {levels}")

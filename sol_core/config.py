@@ -1,20 +1,17 @@
 """Configuration of a generation: frozen dataclasses, each default written once.
 
-``from_dict`` rejects unknown keys; the JSON of the whole configuration is stored
-with the run so that it can be repeated.
+What the fields may hold is in their annotations (``fields.py``); the JSON of the whole
+configuration is stored with the run so that it can be repeated.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import types
-import typing
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 from sol_core.actions import ActionGrid, Budget
 from sol_core.errors import ConfigError
+from sol_core.fields import Positive, Range, check_fields
 
 __all__ = [
     "GenerationConfig",
@@ -22,12 +19,13 @@ __all__ = [
     "ScheduleConfig",
     "ScheduleKind",
     "SideRowConfig",
-    "config_from_dict",
 ]
 
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy"]
 MAX_SIDE_ROWS = 6
-ConfigT = TypeVar("ConfigT")
+MAX_EPISODE_STEPS = 1_000_000
+# Negative seeds are allowed: torch takes them, and saved runs may have them.
+AnySeed = Annotated[int, Range(-(2**63), 2**63 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +42,12 @@ class ScheduleConfig:
 
     kind: ScheduleKind = "static"
     budget: Budget = field(default_factory=Budget)
-    seed: int = 0
+    seed: AnySeed = 0
     policy: str | None = None
     sampled: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("schedule", self.kind, get_args(ScheduleKind))
+        check_fields(self, "schedule")
         if (self.kind == "policy") != bool(self.policy):
             raise ConfigError(
                 "the schedule policy needs a policy's name or folder, and only it takes one; got "
@@ -83,20 +81,17 @@ class SamplingConfig:
         seed: the same seed gives the same tokens.
     """
 
-    temperature: float = 0.0
-    top_k: int = 0
+    temperature: Annotated[float, Range(0, 100)] = 0.0
+    top_k: Annotated[int, Range(0, 2**31 - 1)] = 0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
-    seed: int = 0
+    seed: AnySeed = 0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and 0 <= self.temperature <= 100):
-            raise ConfigError(f"temperature must be between 0 and 100, got {self.temperature!r}")
-        if self.top_k < 0:
-            raise ConfigError(f"top_k must be 0 (off) or more, got {self.top_k!r}")
+        check_fields(self)
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p!r}")
-        if not (math.isfinite(self.repetition_penalty) and self.repetition_penalty > 0):
+        if self.repetition_penalty <= 0:
             raise ConfigError(
                 f"repetition_penalty must be above 0, got {self.repetition_penalty!r}"
             )
@@ -125,21 +120,16 @@ class GenerationConfig:
     side_rows: tuple[SideRowConfig, ...] = ()
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     grid: ActionGrid = field(default_factory=ActionGrid)
-    max_new_tokens: int = 64
+    max_new_tokens: Positive = 64
     chat: bool = False
     stop_strings: tuple[str, ...] = ()
     ignore_end_of_text: bool = False
-    episode_steps: int = 16
+    episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     refresh: bool = False
-    dense_positions: int = 0
+    dense_positions: Annotated[int, Range(0, 2**31 - 1)] = 0
 
     def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ConfigError(f"max_new_tokens must be 1 or more, got {self.max_new_tokens!r}")
-        if self.episode_steps < 1:
-            raise ConfigError(f"episode_steps must be 1 or more, got {self.episode_steps!r}")
-        if self.dense_positions < 0:
-            raise ConfigError(f"dense_positions must be 0 or more, got {self.dense_positions!r}")
+        check_fields(self)
         if len(self.side_rows) > MAX_SIDE_ROWS:
             raise ConfigError(f"at most {MAX_SIDE_ROWS} side rows, got {len(self.side_rows)}")
         names = [row.name for row in self.side_rows]
@@ -153,34 +143,3 @@ class GenerationConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def config_from_dict(kind: type[ConfigT], record: dict[str, Any]) -> ConfigT:
-    """Rebuild a configuration dataclass from its JSON form; unknown keys are refused."""
-    if not isinstance(record, dict):
-        raise ConfigError(f"{kind.__name__} must be an object, got {type(record).__name__}")
-    hints = typing.get_type_hints(kind)
-    known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]  # is one
-    if unknown := sorted(set(record) - known):
-        raise ConfigError(
-            f"unknown key {', '.join(unknown)} in {kind.__name__}; "
-            f"allowed: {', '.join(sorted(known))}"
-        )
-    return kind(**{name: _restore(hints[name], value) for name, value in record.items()})
-
-
-def _restore(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return config_from_dict(hint, value)
-    origin = typing.get_origin(hint)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        item = get_args(hint)[0]
-        return tuple(_restore(item, entry) for entry in value)
-    if origin in (types.UnionType, typing.Union) and value is not None:
-        return _restore(next(arg for arg in get_args(hint) if arg is not type(None)), value)
-    return value
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

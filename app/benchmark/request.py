@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.evaluate.request import budgets_text, whole_number
+from app.evaluate.request import budgets_text
 from sol_core.downstream.config import BenchmarkConfig
-from sol_core.errors import ConfigError
 from sol_core.evaluation.config import parse_budgets
+from sol_core.fields import from_json
 
 __all__ = ["DEFAULT_VALUES", "config_of", "values_of"]
 
 _DEFAULT = BenchmarkConfig()
-DEFAULT_VALUES: dict[str, Any] = {
-    "tasks": list(_DEFAULT.tasks),
-    "limit": _DEFAULT.limit,
-    "budgets": budgets_text(_DEFAULT.budgets),
-    "seed": _DEFAULT.seed,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkForm:
+    """The form's values as the page sends them; what they mean is checked by the engine."""
+
+    tasks: tuple[str, ...] = _DEFAULT.tasks
+    limit: int = _DEFAULT.limit
+    budgets: str = budgets_text(_DEFAULT.budgets)
+    seed: int = _DEFAULT.seed
+
+
+DEFAULT_VALUES: dict[str, Any] = asdict(BenchmarkForm()) | {"tasks": list(_DEFAULT.tasks)}
 
 
 def config_of(values: dict[str, Any]) -> BenchmarkConfig:
@@ -25,19 +33,9 @@ def config_of(values: dict[str, Any]) -> BenchmarkConfig:
 
     Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
     """
-    if unknown := sorted(set(values) - set(DEFAULT_VALUES)):
-        raise ConfigError(f"unknown setting {', '.join(unknown)}. Reload the page.")
-    values = DEFAULT_VALUES | values
-    if not isinstance(values["budgets"], str):
-        raise ConfigError(f"budgets must be text, got {values['budgets']!r}")
-    if not isinstance(values["tasks"], list):
-        raise ConfigError(f"tasks must be a list of names, got {values['tasks']!r}")
-    return BenchmarkConfig(
-        tuple(values["tasks"]),
-        whole_number("limit", values["limit"]),
-        parse_budgets(values["budgets"].replace("\n", ";")),
-        whole_number("seed", values["seed"]),
-    )
+    form = from_json(BenchmarkForm, values)
+    budgets = parse_budgets(form.budgets.replace("\n", ";"))
+    return BenchmarkConfig(form.tasks, form.limit, budgets, form.seed)
 
 
 def values_of(record: dict[str, Any]) -> dict[str, Any]:

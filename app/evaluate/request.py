@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, parse_budgets
+from sol_core.fields import from_json
 
 __all__ = [
     "DEFAULT_VALUES",
@@ -15,12 +16,9 @@ __all__ = [
     "budgets_text",
     "checked_policies",
     "config_of",
-    "whole_number",
 ]
 
 MAX_POLICIES = 6
-_COUNTS = ("texts", "windows", "context", "steps", "seed")
-_FLAGS = ("sampled", "pollution", "refresh")
 
 
 def budgets_text(budgets: tuple[Budget, ...] | list[Any]) -> str:
@@ -29,13 +27,29 @@ def budgets_text(budgets: tuple[Budget, ...] | list[Any]) -> str:
     return "; ".join(",".join(f"{value:g}" for value in row) for row in rows)
 
 
-DEFAULT_VALUES: dict[str, Any] = {
-    "budgets": budgets_text(REFERENCE_BUDGETS),
-    "random": 10,
-    "emc": False,
-    "dac": False,
-    **{name: getattr(EvaluationConfig(), name) for name in (*_COUNTS, *_FLAGS)},
-}
+_DEFAULT = EvaluationConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateForm:
+    """The form's values as the page sends them; what they mean is checked by the engine."""
+
+    budgets: str = budgets_text(REFERENCE_BUDGETS)
+    random: int = 10
+    emc: bool = False
+    dac: bool = False
+    texts: int = _DEFAULT.texts
+    windows: int = _DEFAULT.windows
+    context: int = _DEFAULT.context
+    steps: int = _DEFAULT.steps
+    seed: int = _DEFAULT.seed
+    sampled: bool = _DEFAULT.sampled
+    pollution: bool = _DEFAULT.pollution
+    refresh: bool = _DEFAULT.refresh
+
+
+DEFAULT_VALUES: dict[str, Any] = asdict(EvaluateForm())
+_SAME = tuple(name for name in DEFAULT_VALUES if hasattr(_DEFAULT, name) and name != "budgets")
 
 
 def config_of(values: dict[str, Any], corpus: str) -> EvaluationConfig:
@@ -43,18 +57,12 @@ def config_of(values: dict[str, Any], corpus: str) -> EvaluationConfig:
 
     Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
     """
-    if unknown := sorted(set(values) - set(DEFAULT_VALUES)):
-        raise ConfigError(f"unknown setting {', '.join(unknown)}. Reload the page.")
-    values = DEFAULT_VALUES | values
-    if not isinstance(values["budgets"], str):
-        raise ConfigError(f"budgets must be text, got {values['budgets']!r}")
-    numbers: dict[str, Any] = {name: whole_number(name, values[name]) for name in _COUNTS}
-    numbers |= {name: values[name] for name in _FLAGS}
+    form = from_json(EvaluateForm, values)
     return EvaluationConfig(
         corpus=corpus,
-        budgets=parse_budgets(values["budgets"].replace("\n", ";")),
-        baselines=_baselines(values),
-        **numbers,
+        budgets=parse_budgets(form.budgets.replace("\n", ";")),
+        baselines=_baselines(form),
+        **{name: getattr(form, name) for name in _SAME},
     )
 
 
@@ -70,7 +78,7 @@ def values_of(record: dict[str, Any]) -> dict[str, Any]:
         "random": config.num_random,
         "emc": "emc" in names,
         "dac": "dac" in names,
-        **{name: getattr(config, name) for name in (*_COUNTS, *_FLAGS)},
+        **{name: getattr(config, name) for name in _SAME},
     }
 
 
@@ -89,18 +97,6 @@ def checked_policies(chosen: list[Any], known: list[str]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _baselines(values: dict[str, Any]) -> tuple[str, ...]:
-    names = ["static"]
-    number = whole_number("random", values["random"])
-    if number:
-        names.append(f"random:{number}")
-    names += [name for name in ("emc", "dac") if values[name] is True]
-    return tuple(names)
-
-
-def whole_number(name: str, value: Any) -> int:
-    """A number from a form. Raises: ConfigError naming what is no whole number."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value != int(value):
-        raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    return int(value)
+def _baselines(form: EvaluateForm) -> tuple[str, ...]:
+    wanted = {f"random:{form.random}": form.random != 0, "emc": form.emc, "dac": form.dac}
+    return ("static", *(name for name, is_wanted in wanted.items() if is_wanted))

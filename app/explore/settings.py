@@ -6,19 +6,14 @@ the engine's configuration, ``settings_from_config`` goes back for a run that is
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Protocol
 
 from app.policy_library import DEFAULT_POLICY
-from sol_core.actions import ActionGrid, Budget
-from sol_core.config import (
-    GenerationConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    SideRowConfig,
-    config_from_dict,
-)
+from sol_core.actions import ActionGrid, Budget, QuantSite
+from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, SolError
+from sol_core.fields import Range, config_from_dict, from_json
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -29,11 +24,8 @@ __all__ = [
     "checked_prompt",
     "config_from_settings",
     "default_settings",
-    "number_of",
     "schedule_from",
     "settings_from_config",
-    "text_of",
-    "whole_of",
 ]
 
 POLICY_PREFIX = "policy:"  # the schedule "policy:NAME"
@@ -41,26 +33,32 @@ MAX_NEW_TOKENS = 4096
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000
 
-DEFAULT_SETTINGS: dict[str, Any] = {
-    "chat": True,
-    "schedule": "emc",
-    "keep": 70,
-    "channels": 85,
-    "bits": 10,
-    "shadow": True,
-    "static_row": False,
-    "max_new_tokens": 128,
-    "temperature": 0,
-    "top_k": 0,
-    "top_p": 1,
-    "repetition_penalty": 1.1,
-    "seed": 0,
-    "stop": "",
-    "quant_site": "mlp_output",
-    "episode_steps": 16,
-    "refresh": False,
-    "ignore_end_of_text": False,
-}
+
+@dataclass(frozen=True, slots=True)
+class ExploreForm:
+    """The form's values as the page sends them; what they mean is checked by the engine."""
+
+    chat: bool = True
+    schedule: str = "emc"
+    keep: float = 70
+    channels: float = 85
+    bits: float = 10
+    shadow: bool = True
+    static_row: bool = False
+    max_new_tokens: Annotated[int, Range(1, MAX_NEW_TOKENS)] = 128
+    temperature: float = 0
+    top_k: int = 0
+    top_p: float = 1
+    repetition_penalty: float = 1.1
+    seed: int = 0
+    stop: str = ""
+    quant_site: QuantSite = "mlp_output"
+    episode_steps: int = 16
+    refresh: bool = False
+    ignore_end_of_text: bool = False
+
+
+DEFAULT_SETTINGS: dict[str, Any] = asdict(ExploreForm())
 
 
 def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
@@ -90,32 +88,26 @@ def config_from_settings(settings: dict[str, Any]) -> GenerationConfig:
 
     Raises: ConfigError naming the value that is missing, unknown or out of range.
     """
-    if unknown := sorted(set(settings) - set(DEFAULT_SETTINGS)):
-        raise ConfigError(f"unknown setting {', '.join(unknown)}")
-    values = DEFAULT_SETTINGS | settings
-    kind = text_of(values, "schedule")
-    budget = Budget() if kind == "dense" else budget_from(values)
-    schedule = schedule_from(kind, budget, whole_of(values, "seed"))
-    tokens = whole_of(values, "max_new_tokens")
-    if tokens > MAX_NEW_TOKENS:
-        raise ConfigError(f"max_new_tokens must be at most {MAX_NEW_TOKENS}, got {tokens}")
+    form = from_json(ExploreForm, settings)
+    budget = Budget() if form.schedule == "dense" else budget_from(form)
+    schedule = schedule_from(form.schedule, budget, form.seed)
     return GenerationConfig(
         schedule=schedule,
-        side_rows=_side_rows(values, schedule),
+        side_rows=_side_rows(form, schedule),
         sampling=SamplingConfig(
-            temperature=number_of(values, "temperature"),
-            top_k=whole_of(values, "top_k"),
-            top_p=number_of(values, "top_p"),
-            repetition_penalty=number_of(values, "repetition_penalty"),
-            seed=whole_of(values, "seed"),
+            temperature=form.temperature,
+            top_k=form.top_k,
+            top_p=form.top_p,
+            repetition_penalty=form.repetition_penalty,
+            seed=form.seed,
         ),
-        grid=ActionGrid(quant_site=text_of(values, "quant_site")),  # type: ignore[arg-type]  # checked by ActionGrid
-        max_new_tokens=tokens,
-        chat=_flag(values, "chat"),
-        stop_strings=_stop_strings(text_of(values, "stop")),
-        ignore_end_of_text=_flag(values, "ignore_end_of_text"),
-        episode_steps=whole_of(values, "episode_steps"),
-        refresh=_flag(values, "refresh"),
+        grid=ActionGrid(quant_site=form.quant_site),
+        max_new_tokens=form.max_new_tokens,
+        chat=form.chat,
+        stop_strings=_stop_strings(form.stop),
+        ignore_end_of_text=form.ignore_end_of_text,
+        episode_steps=form.episode_steps,
+        refresh=form.refresh,
     )
 
 
@@ -123,7 +115,7 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     """The page's settings of a saved run; None when this release cannot read them."""
     try:
         config = config_from_dict(GenerationConfig, record)
-    except (SolError, TypeError):
+    except SolError:
         return None
     budget, sampling = config.schedule.budget, config.sampling
     side = {row.name for row in config.side_rows}
@@ -152,13 +144,20 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def budget_from(values: dict[str, Any]) -> Budget:
+class BudgetFields(Protocol):
+    """The part of a form that asks for a mean spend: percent, percent, bits."""
+
+    @property
+    def keep(self) -> float: ...
+    @property
+    def channels(self) -> float: ...
+    @property
+    def bits(self) -> float: ...
+
+
+def budget_from(form: BudgetFields) -> Budget:
     """The mean spend that the form's percents and bits ask for."""
-    return Budget(
-        keep_fraction=number_of(values, "keep") / 100,
-        channel_keep_ratio=number_of(values, "channels") / 100,
-        bit_width=number_of(values, "bits"),
-    )
+    return Budget(form.keep / 100, form.channels / 100, form.bits)
 
 
 def schedule_from(name: str, budget: Budget, seed: int) -> ScheduleConfig:
@@ -173,12 +172,12 @@ def schedule_from(name: str, budget: Budget, seed: int) -> ScheduleConfig:
     return ScheduleConfig(kind=name, budget=budget, seed=seed)  # type: ignore[arg-type]  # checked by ScheduleConfig
 
 
-def _side_rows(values: dict[str, Any], schedule: ScheduleConfig) -> tuple[SideRowConfig, ...]:
+def _side_rows(form: ExploreForm, schedule: ScheduleConfig) -> tuple[SideRowConfig, ...]:
     """Shadows that are asked for and would differ from the run itself."""
     rows = []
-    if _flag(values, "shadow") and schedule.kind != "dense":
+    if form.shadow and schedule.kind != "dense":
         rows.append(SideRowConfig("dense", ScheduleConfig(kind="dense")))
-    if _flag(values, "static_row") and schedule.kind not in ("dense", "static"):
+    if form.static_row and schedule.kind not in ("dense", "static"):
         rows.append(SideRowConfig("static", ScheduleConfig("static", schedule.budget)))
     return tuple(rows)
 
@@ -187,32 +186,3 @@ def _stop_strings(text: str) -> tuple[str, ...]:
     """One per line; ``\\n`` stands for a line break."""
     lines = (line.replace("\\n", "\n") for line in text.splitlines())
     return tuple(dict.fromkeys(line for line in lines if line))
-
-
-def number_of(values: dict[str, Any], name: str) -> float:
-    """A finite or infinite number of the form; ConfigError for anything else."""
-    value = values[name]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigError(f"{name} must be a number, got {value!r}")
-    return float(value)
-
-
-def whole_of(values: dict[str, Any], name: str) -> int:
-    """A whole number of the form; ConfigError for anything else."""
-    value = number_of(values, name)
-    if not math.isfinite(value) or value != int(value):
-        raise ConfigError(f"{name} must be a whole number, got {values[name]!r}")
-    return int(value)
-
-
-def _flag(values: dict[str, Any], name: str) -> bool:
-    if not isinstance(values[name], bool):
-        raise ConfigError(f"{name} must be true or false, got {values[name]!r}")
-    return bool(values[name])
-
-
-def text_of(values: dict[str, Any], name: str) -> str:
-    """A text of the form; ConfigError for anything else."""
-    if not isinstance(values[name], str):
-        raise ConfigError(f"{name} must be text, got {values[name]!r}")
-    return str(values[name])

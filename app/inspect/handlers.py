@@ -12,7 +12,8 @@ from app.page_calls import Handler, Request, field, owner_of
 from app.run_calls import RunCalls
 from app.services import Services
 from app.views import iso, run_title
-from sol_core.config import GenerationConfig, config_from_dict
+from sol_core.config import GenerationConfig
+from sol_core.fields import config_from_dict
 from sol_core.inspection import InspectionConfig
 
 __all__ = ["HANDLERS"]

@@ -5,13 +5,14 @@ The page speaks percent and plain words, as Explore does; both directions are he
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
-from app.explore.settings import POLICY_PREFIX, budget_from, schedule_from, text_of, whole_of
+from app.explore.settings import POLICY_PREFIX, budget_from, schedule_from
 from app.policy_library import DEFAULT_POLICY
-from sol_core.actions import ActionGrid
-from sol_core.config import ScheduleConfig, config_from_dict
+from sol_core.actions import ActionGrid, QuantSite
 from sol_core.errors import ConfigError, SolError
+from sol_core.fields import Range, config_from_dict, from_json
 from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
 
 __all__ = [
@@ -25,15 +26,23 @@ __all__ = [
 MAX_TOKENS = 4096  # of a text; as many as a generation may have
 NO_SCHEDULE = ""
 
-DEFAULT_SETTINGS: dict[str, Any] = {
-    "schedules": ["static", "emc", NO_SCHEDULE],
-    "keep": 50,
-    "channels": 60,
-    "bits": 8,
-    "max_tokens": 1024,
-    "seed": 0,
-    "quant_site": "mlp_output",
-    "episode_steps": 16,
+
+@dataclass(frozen=True, slots=True)
+class InspectForm:
+    """The form's values as the page sends them; what they mean is checked by the engine."""
+
+    schedules: tuple[str, ...] = ("static", "emc", NO_SCHEDULE)
+    keep: float = 50
+    channels: float = 60
+    bits: float = 8
+    max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
+    seed: int = 0
+    quant_site: QuantSite = "mlp_output"
+    episode_steps: int = 16
+
+
+DEFAULT_SETTINGS: dict[str, Any] = asdict(InspectForm()) | {
+    "schedules": list(InspectForm().schedules)
 }
 
 
@@ -50,17 +59,16 @@ def config_from_settings(settings: dict[str, Any]) -> InspectionConfig:
 
     Raises: ConfigError naming the value that is missing, unknown or out of range.
     """
-    if unknown := sorted(set(settings) - set(DEFAULT_SETTINGS)):
-        raise ConfigError(f"unknown setting {', '.join(unknown)}")
-    values = DEFAULT_SETTINGS | settings
-    tokens = whole_of(values, "max_tokens")
-    if not 2 <= tokens <= MAX_TOKENS:
-        raise ConfigError(f"max_tokens must be 2 to {MAX_TOKENS}, got {tokens}")
+    form = from_json(InspectForm, settings)
+    budget = budget_from(form)
+    chosen = [name for name in form.schedules if name != NO_SCHEDULE]
+    if not chosen:
+        raise ConfigError("Choose at least one schedule to set beside dense.")
     return InspectionConfig(
-        schedules=_schedules(values),
-        grid=ActionGrid(quant_site=text_of(values, "quant_site")),  # type: ignore[arg-type]  # checked by ActionGrid
-        episode_steps=whole_of(values, "episode_steps"),
-        max_tokens=tokens,
+        schedules=tuple(schedule_from(name, budget, form.seed) for name in chosen),
+        grid=ActionGrid(quant_site=form.quant_site),
+        episode_steps=form.episode_steps,
+        max_tokens=form.max_tokens,
     )
 
 
@@ -68,7 +76,7 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     """The page's settings of a saved inspection; None when this release cannot read them."""
     try:
         config = config_from_dict(InspectionConfig, record)
-    except (SolError, TypeError):
+    except SolError:
         return None
     settings = dict(DEFAULT_SETTINGS)
     names = [schedule.name for schedule in config.schedules]
@@ -86,14 +94,3 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
         "quant_site": config.grid.quant_site,
         "episode_steps": config.episode_steps,
     }
-
-
-def _schedules(values: dict[str, Any]) -> tuple[ScheduleConfig, ...]:
-    names = values["schedules"]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"schedules must be a list of names, got {names!r}")
-    budget, seed = budget_from(values), whole_of(values, "seed")
-    chosen = [name for name in names if name != NO_SCHEDULE]
-    if not chosen:
-        raise ConfigError("Choose at least one schedule to set beside dense.")
-    return tuple(schedule_from(name, budget, seed) for name in chosen)

@@ -21,7 +21,7 @@ from app.jobs.updates import (
     JobUpdate,
 )
 from app.policy_library import PolicyLibrary
-from sol_core.config import config_from_dict
+from sol_core.fields import config_from_dict
 
 if TYPE_CHECKING:
     from sol_core.loading import LanguageModel

@@ -8,8 +8,8 @@ import typing
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError
+from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
 __all__ = ["apply_settings", "setting_names"]
@@ -41,10 +41,7 @@ def apply_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
         for group in groups:
             target = target[group]
         target[name] = _value(key, known[key], text.strip())
-    try:
-        return config_from_dict(TrainConfig, record)
-    except TypeError as error:  # a value of a type that a check cannot compare
-        raise ConfigError(f"--set {' '.join(settings)}: {error}") from error
+    return config_from_dict(TrainConfig, record)
 
 
 def _leaves(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

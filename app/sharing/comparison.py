@@ -18,13 +18,13 @@ from app.run_pairs import align_tokens, recorded_dense_nll
 from app.run_views import whole_view
 from app.sharing.generation_document import GENERATION
 from app.sharing.html_page import html_page
-from app.sharing.run_document import ended_run
+from app.sharing.run_document import ended_run, restored
 from app.sharing.source import Source
-from app.sharing.typed_json import Rules, restored
 from app.views import finite
 from sol_core.actions import AXES
 from sol_core.alignment import Stretch
 from sol_core.errors import SolError
+from sol_core.fields import Rules
 from storage import RunRecord, Store
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 
 COMPARISON_FORMAT, COMPARISON_VERSION = "sol-explorer-comparison", 1
 SEPARATOR = ","
-_RULES = Rules(nullable=frozenset({"dense_nll"}))
+_RULES = Rules(partial=frozenset(), nullable=frozenset({"dense_nll"}))
 _SIDE = (GENERATION.part, GENERATION.tokens, "dense_nll")
 _OF_TOKEN = ("index", "token_id", "text", *AXES, "surprisal", "entropy", "kl_to_dense", "dense_nll")
 _COLUMNS = ("stretch", "same", *(f"{side}_{name}" for side in "ab" for name in _OF_TOKEN))

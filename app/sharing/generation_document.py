@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from app.errors import DocumentError
 from app.sharing.run_document import RunDocument, SavedHead
-from app.sharing.typed_json import Rules
 from sol_core.actions import ActionGrid
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, StepCost, TokenEvent
+from sol_core.fields import Rules
 
 __all__ = ["GENERATION", "RUN_FORMAT", "RUN_VERSION"]
 

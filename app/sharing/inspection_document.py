@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.errors import DocumentError
 from app.sharing.run_document import RunDocument, SavedHead
-from app.sharing.typed_json import Rules
+from sol_core.fields import Rules
 from sol_core.inspection import (
     DifficultyReport,
     InspectedToken,
@@ -95,6 +95,7 @@ INSPECTION = RunDocument(
     head=_SharedInspection,
     token=InspectedToken,
     rules=Rules(
+        partial=frozenset(),
         derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},
         nullable=frozenset({"nll", "kl", "entropy", "loss", "probability", "policy"}),
     ),

@@ -16,11 +16,11 @@ from app.lens_report import Look, lens_json
 from app.sharing.generation_document import GENERATION
 from app.sharing.inspection_document import INSPECTION
 from app.sharing.lens_source import LookedAt, lens_id
-from app.sharing.run_document import RunDocument
-from app.sharing.typed_json import Rules, restored
+from app.sharing.run_document import RunDocument, restored
 from app.views import action_values, json_safe
 from sol_core.actions import AXES, Action, ActionGrid
-from sol_core.config import GenerationConfig, config_from_dict
+from sol_core.config import GenerationConfig
+from sol_core.fields import Rules, config_from_dict
 from sol_core.inspection import InspectionConfig
 from storage import NotFoundError, RunKind, RunRecord, Store
 
@@ -29,7 +29,7 @@ __all__ = ["LENS_FORMAT", "LENS_FORMAT_VERSION", "document_of_lens", "import_len
 LENS_FORMAT, LENS_FORMAT_VERSION = "sol-explorer-lens", 2
 _NUMBERS = ("nll", "kl", "entropy")
 _TRAILS = ("taken", *AXES)
-_RULES = Rules(nullable=frozenset({*_NUMBERS, "nll_change", "policy"}))
+_RULES = Rules(partial=frozenset(), nullable=frozenset({*_NUMBERS, "nll_change", "policy"}))
 _RUNS: dict[RunKind, RunDocument] = {"generation": GENERATION, "inspection": INSPECTION}
 
 

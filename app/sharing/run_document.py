@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from app.errors import AppError, DocumentError
-from app.sharing.typed_json import Rules, restored, restored_list
+from sol_core.errors import ConfigError
+from sol_core.fields import Rules, from_json
 from storage import RunKind, RunRecord, RunStatus, Store
 
-__all__ = ["RunDocument", "SavedHead", "ended_run"]
+__all__ = ["RunDocument", "SavedHead", "ended_run", "restored"]
 
+RecordT = TypeVar("RecordT")
 MAX_TOKENS = 20_000
 # Of the document's part without tokens, what every kind of run has, by the record's own names.
 _SHARED = ("id", "status", "title", "model", "config", "error")
@@ -91,7 +93,12 @@ class RunDocument:
             raise DocumentError(
                 f"{tokens} holds {len(events):,} tokens; at most {MAX_TOKENS:,} are read"
             )
-        made = restored_list(self.token, events, tokens, self.rules)
+        if not isinstance(events, list):
+            raise DocumentError(f"{tokens} must be a list, got a {type(events).__name__}")
+        made = [
+            restored(self.token, event, f"{tokens}[{at}]", self.rules)
+            for at, event in enumerate(events)
+        ]
         if head.status == "running":
             raise DocumentError(
                 f"{part}.status must be that of a run that has ended, got 'running'"
@@ -116,6 +123,17 @@ class RunDocument:
         Raises: as ``checked``.
         """
         return store.runs.restore(self.checked(document, owner), document[self.tokens]).id
+
+
+def restored(kind: type[RecordT], value: Any, where: str, rules: Rules) -> RecordT:
+    """``from_json`` for a part of a document.
+
+    Raises: DocumentError naming the first thing that is wrong.
+    """
+    try:
+        return from_json(kind, value, where, rules)
+    except ConfigError as error:
+        raise DocumentError(str(error)) from error
 
 
 def ended_run(store: Store, run_id: str, kind: RunKind) -> tuple[RunRecord, list[dict[str, Any]]]:

@@ -7,21 +7,18 @@ them and makes the configuration, ``values_from_config`` goes back.
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from typing import Any, Literal, get_args
 
-from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError
+from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
-__all__ = ["CHOICES", "GRID_HELP", "config_from_values", "form_groups", "values_from_config"]
+__all__ = ["GRID_HELP", "config_from_values", "form_groups", "values_from_config"]
 
 # The corpus has a picker of its own.
 _ELSEWHERE = ("corpus",)
-# Fields typed ``str`` that take one of a few words.
-CHOICES = {"grpo.reward": ("kl", "nll"), "grpo.budget": ("price", "penalty")}
 GRID_HELP = {
     "keep_fractions": "shares of the cached tokens that attention may read",
     "channel_keep_ratios": "shares of the MLP's channels that may be kept",
@@ -112,7 +109,7 @@ def config_from_values(values: dict[str, Any], corpus: str) -> TrainConfig:
     for name, kind in kinds.items():
         if name not in values:
             continue
-        value = _READERS[kind](name, values[name])
+        value = _levels(name, values[name]) if kind == "levels" else values[name]
         group, _, part = name.rpartition(".")
         (record.setdefault(group, {}) if group else record)[part] = value
     return config_from_dict(TrainConfig, record)
@@ -120,7 +117,7 @@ def config_from_values(values: dict[str, Any], corpus: str) -> TrainConfig:
 
 def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     short = name.rpartition(".")[2]
-    words = CHOICES.get(name) or (get_args(hint) if typing.get_origin(hint) is Literal else ())
+    words = get_args(hint) if typing.get_origin(hint) is Literal else ()
     field: dict[str, Any] = {
         "name": name,
         "label": _label(short),
@@ -158,51 +155,13 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def _number(name: str, value: Any) -> float | int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        given = "nothing" if value is None else repr(value)
-        raise ConfigError(f"{name} must be a number, got {given}")
-    return value
-
-
-def _integer(name: str, value: Any) -> int:
-    number = _number(name, value)
-    if number != int(number):
-        raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    return int(number)
-
-
-def _optional(name: str, value: Any) -> float | None:
-    return None if value is None else float(_number(name, value))
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{name} must be text, got {value!r}")
-    return value
-
-
 def _levels(name: str, value: Any) -> list[float | int]:
     """Numbers from text such as "0.2, 0.4, 1"."""
-    parts = [part for part in _text(name, value).replace(";", ",").split(",") if part.strip()]
+    text = value if isinstance(value, str) else ""
+    parts = [part.strip() for part in text.replace(";", ",").split(",") if part.strip()]
     try:
-        numbers = [float(part) for part in parts]
+        return [int(part) if part.isdecimal() else float(part) for part in parts]
     except ValueError as error:
         raise ConfigError(
-            f"{name} must be numbers with commas between them, got {value!r}"
+            f"{name} must be numbers with commas between them, got {str(value)[:60]!r}"
         ) from error
-    if not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{name} must be finite numbers, got {value!r}")
-    if name == "grid.bit_widths":
-        return [_integer(name, number) for number in numbers]
-    return list(numbers)
-
-
-_READERS: dict[str, Any] = {
-    "integer": _integer,
-    "number": _number,
-    "optional": _optional,
-    "text": _text,
-    "choice": _text,
-    "levels": _levels,
-}

@@ -14,8 +14,8 @@ from app.services import Services
 from app.train.estimate import estimate
 from app.train.form import config_from_values, values_from_config
 from app.views import finite
-from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError, SolError
+from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 from storage import JobRecord
 

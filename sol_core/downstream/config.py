@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from sol_core.actions import Budget
-from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError
-from sol_core.evaluation.config import check_budgets, check_count
+from sol_core.evaluation.config import check_budgets
+from sol_core.fields import Range, Seed, check_fields, config_from_dict
 
 __all__ = ["TASK_NAMES", "BenchmarkConfig", "parse_tasks"]
 
@@ -29,18 +29,19 @@ class BenchmarkConfig:
     tasks: tuple[str, ...] = field(
         default=TASK_NAMES, metadata={"help": "downstream tasks, by name"}
     )
-    limit: int = field(default=500, metadata={"help": "questions of each task, at most"})
+    limit: Annotated[int, Range(2, 1_000_000)] = field(
+        default=500, metadata={"help": "questions of each task, at most"}
+    )
     budgets: tuple[Budget, ...] = field(
         default=DEFAULT_BUDGETS,
         metadata={"help": "mean spends to ask for: keep, channels, bits"},
     )
-    seed: int = field(default=0, metadata={"help": "decides which questions, and intervals"})
+    seed: Seed = field(default=0, metadata={"help": "decides which questions, and intervals"})
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_tasks(self.tasks)
-        check_count("limit", self.limit, 2)
         check_budgets(self.budgets, MAX_BUDGETS)
-        check_count("seed", self.seed, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``from_dict`` reads it back."""

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from sol_core.actions import Budget
-from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError
+from sol_core.fields import Positive, Range, Seed, check_fields, config_from_dict
 
 __all__ = [
     "REFERENCE_BUDGETS",
     "EvaluationConfig",
     "check_budgets",
-    "check_count",
     "parse_baselines",
     "parse_budgets",
 ]
@@ -54,16 +53,20 @@ class EvaluationConfig:
         default=("static", "random:10"),
         metadata={"help": "static and dense always run; also random:N, emc, dac"},
     )
-    texts: int = field(
+    texts: Annotated[int, Range(2, 1_000_000)] = field(
         default=128, metadata={"help": "texts; texts × windows × steps tokens are scored"}
     )
-    context: int = field(default=256, metadata={"help": "dense tokens before the first step"})
-    steps: int = field(default=16, metadata={"help": "scored decode steps of a rollout"})
-    windows: int = field(
+    context: Annotated[int, Range(1, 1_000_000)] = field(
+        default=256, metadata={"help": "dense tokens before the first step"}
+    )
+    steps: Annotated[int, Range(1, 1_000_000)] = field(
+        default=16, metadata={"help": "scored decode steps of a rollout"}
+    )
+    windows: Positive = field(
         default=1,
         metadata={"help": "rollouts per text, one after another; they share its dense prefill"},
     )
-    seed: int = field(default=0, metadata={"help": "decides texts, random schedules, intervals"})
+    seed: Seed = field(default=0, metadata={"help": "decides texts, random schedules, intervals"})
     sampled: bool = field(
         default=False, metadata={"help": "also run the policy with sampled actions"}
     )
@@ -75,20 +78,13 @@ class EvaluationConfig:
     )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.corpus, str) or not self.corpus.strip():
+        check_fields(self)
+        if not self.corpus.strip():
             raise ConfigError(
                 f"corpus must be builtin, a path or a Hub data set, got {self.corpus!r}"
             )
         check_budgets(self.budgets, MAX_BUDGETS)
         _check_baselines(self.baselines)
-        check_count("texts", self.texts, 2)
-        check_count("context", self.context, 1)
-        check_count("steps", self.steps, 1)
-        check_count("windows", self.windows, 1)
-        check_count("seed", self.seed, 0)
-        for name in ("sampled", "pollution", "refresh"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}")
         for name in ("pollution", "refresh"):
             if getattr(self, name) and self.context <= self.steps:
                 raise ConfigError(
@@ -173,8 +169,6 @@ def _parse_budget(part: str) -> Budget:
 
 
 def _check_baselines(names: tuple[str, ...]) -> None:
-    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"baselines must be a list of names, got {names!r}")
     kinds = []
     for name in names:
         if name not in PLAIN_BASELINES:
@@ -204,9 +198,3 @@ def check_budgets(budgets: tuple[Budget, ...], most: int) -> None:
         raise ConfigError(f"at most {most} budgets, got {len(budgets)}")
     if len(set(budgets)) != len(budgets):
         raise ConfigError("budgets must differ from one another; one is there twice")
-
-
-def check_count(name: str, value: int, low: int) -> None:
-    """Raises: ConfigError for anything but a whole number of at least ``low``."""
-    if type(value) is not int or value < low:
-        raise ConfigError(f"{name} must be a whole number, {low} or more, got {value!r}")

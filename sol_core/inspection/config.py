@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from sol_core.actions import ActionGrid
-from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
+from sol_core.fields import Positive, Range, check_fields
 
 __all__ = ["MAX_SCHEDULES", "InspectionConfig"]
 
@@ -33,13 +34,14 @@ class InspectionConfig:
 
     schedules: tuple[ScheduleConfig, ...]
     grid: ActionGrid = field(default_factory=ActionGrid)
-    episode_steps: int = 16
-    prefix_tokens: int = 1
-    max_tokens: int | None = None
+    episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
+    prefix_tokens: Positive = 1
+    max_tokens: Positive | None = None
     chat: bool = False
     generated: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if any(schedule.kind == "dense" for schedule in self.schedules):
             raise ConfigError("the dense row is always there: leave dense out of the schedules")
         if not 0 <= len(self.schedules) <= MAX_SCHEDULES:
@@ -48,8 +50,6 @@ class InspectionConfig:
             )
         if len(set(self.rows)) != len(self.rows):
             raise ConfigError(f"schedules must differ, got {', '.join(self.rows[1:])}")
-        if self.prefix_tokens < 1:
-            raise ConfigError(f"prefix_tokens must be 1 or more, got {self.prefix_tokens!r}")
         if self.max_tokens is not None and self.max_tokens <= self.prefix_tokens:
             raise ConfigError(
                 f"max_tokens must be above the {self.prefix_tokens} that are not scored, "
@@ -57,7 +57,7 @@ class InspectionConfig:
             )
         if self.chat and not self.generated:
             raise ConfigError("chat is for a prompt with generated tokens after it")
-        self.as_generation()  # checks budgets and episode_steps
+        self.as_generation()  # checks budgets
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ comparison.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from sol_core.errors import ConfigError
+from sol_core.fields import Range, check_fields
 
-__all__ = ["NetworkKind", "PolicyConfig"]
+__all__ = ["MAX_POLICY_STEPS", "NetworkKind", "PolicyConfig"]
 
+MAX_POLICY_STEPS = 4096  # of an episode: the network keeps a state for every one
 NetworkKind = Literal["factored", "joint"]
 
 
@@ -33,22 +35,21 @@ class PolicyConfig:
         default="factored",
         metadata={"help": "factored: damage per axis (ours); joint: the paper's single head"},
     )
-    width: int = field(default=256, metadata={"help": "hidden width of the network"})
-    num_heads: int = field(default=4, metadata={"help": "attention heads over past steps"})
-    dropout: float = field(
+    width: Annotated[int, Range(8, 4096)] = field(
+        default=256, metadata={"help": "hidden width of the network"}
+    )
+    num_heads: Annotated[int, Range(1, 4096)] = field(
+        default=4, metadata={"help": "attention heads over past steps"}
+    )
+    dropout: Annotated[float, Range(0, 1)] = field(
         default=0.3, metadata={"help": "share of units dropped while training, against overfitting"}
     )
 
     def __post_init__(self) -> None:
-        if self.network not in get_args(NetworkKind):
-            raise ConfigError(
-                f"network must be one of {', '.join(get_args(NetworkKind))}, got {self.network!r}"
-            )
-        if type(self.width) is not int or not 8 <= self.width <= 4096:
-            raise ConfigError(f"width must be a whole number from 8 to 4096, got {self.width!r}")
-        if type(self.num_heads) is not int or self.num_heads < 1 or self.width % self.num_heads:
+        check_fields(self)
+        if self.width % self.num_heads:
             raise ConfigError(
                 f"num_heads must divide the width {self.width}, got {self.num_heads!r}"
             )
-        if not 0 <= self.dropout < 1:
+        if self.dropout == 1:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")

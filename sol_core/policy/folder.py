@@ -131,8 +131,6 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
     layout, width = info.layout, info.config.width
     actions = math.prod(map(len, info.grid.levels())) if info.config.network == "joint" else 0
     path = folder / WEIGHTS_FILE
-    if layout.hidden_size < 1 or layout.num_layers < 1:
-        raise PolicyError(f"{folder / CONFIG_FILE} has an empty layout: {layout}")
     if not path.is_file() or 2 * width * (layout.width + actions) > path.stat().st_size:
         raise PolicyError(f"{path} is missing, or too small for the network in {CONFIG_FILE}")
 
@@ -143,7 +141,7 @@ def _read_prices(
     try:
         prices = [PriceTable.from_dict(table) for table in record["prices"]]
         correction = AimCorrection.from_dict(record.get("correction"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
     if len(prices) != (3 if isinstance(network, DamageNetwork) else 0):
         raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")

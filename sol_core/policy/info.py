@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from sol_core.actions import ActionGrid
-from sol_core.config import config_from_dict
-from sol_core.errors import PolicyError, SolError
-from sol_core.policy.config import PolicyConfig
+from sol_core.errors import ConfigError, PolicyError
+from sol_core.fields import MAX_WHOLE, Range, Rules, from_json
+from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +39,9 @@ MAX_BYTES = {
     WEIGHTS_FILE: MAX_WEIGHT_BYTES,
     CARD_FILE: MAX_CARD_BYTES,
 }
+# Parts of config.json that are not PolicyInfo's.
+_BESIDE = ("schema", "prices", "correction")
+_RULES = Rules(partial=frozenset({ActionGrid, PolicyConfig}))
 NUM_SCALARS = 7  # entropy, surprisal, log cached tokens, whether there is a state, action (3)
 
 
@@ -46,8 +49,8 @@ NUM_SCALARS = 7  # entropy, surprisal, log cached tokens, whether there is a sta
 class InputLayout:
     """Sizes of the groups of an input row: hidden, middle × 2, concentration, scalars."""
 
-    hidden_size: int
-    num_layers: int
+    hidden_size: Annotated[int, Range(1, 1_000_000)]
+    num_layers: Annotated[int, Range(1, 10_000)]
 
     @property
     def width(self) -> int:
@@ -82,11 +85,11 @@ class PolicyInfo:
     grid: ActionGrid
     config: PolicyConfig
     layout: InputLayout
-    episode_steps: int = 16
+    episode_steps: Annotated[int, Range(1, MAX_POLICY_STEPS)] = 16
     corpus_fingerprint: str = ""
     created: str = ""
     summary: dict[str, Any] = field(default_factory=dict)
-    num_parameters: int = 0
+    num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -128,22 +131,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def info_from_record(record: dict[str, Any], folder: Path) -> PolicyInfo:
     """Raises: PolicyError when a field is missing or of the wrong kind."""
+    own = {name: value for name, value in record.items() if name not in _BESIDE}
     try:
-        layout = record["layout"]
-        return PolicyInfo(
-            name=str(record["name"]),
-            model=str(record["model"]),
-            fingerprint=str(record["fingerprint"]),
-            grid=config_from_dict(ActionGrid, record["grid"]),
-            config=config_from_dict(PolicyConfig, record["config"]),
-            layout=InputLayout(int(layout["hidden_size"]), int(layout["num_layers"])),
-            episode_steps=int(record["episode_steps"]),
-            corpus_fingerprint=str(record["corpus_fingerprint"]),
-            created=str(record["created"]),
-            summary=dict(record["summary"]),
-            num_parameters=int(record["num_parameters"]),
-        )
-    except (KeyError, TypeError, ValueError, SolError) as error:
-        raise PolicyError(
-            f"{folder / CONFIG_FILE} is damaged ({type(error).__name__}: {error})"
-        ) from error
+        return from_json(PolicyInfo, own, rules=_RULES)
+    except ConfigError as error:
+        raise PolicyError(f"{folder / CONFIG_FILE} is damaged: {error}") from error

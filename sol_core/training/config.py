@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError
-from sol_core.policy.config import PolicyConfig
+from sol_core.fields import Range, Seed, check_fields
+from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 __all__ = [
     "PRESETS",
@@ -28,17 +29,10 @@ __all__ = [
 PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
 
 
-def _check(name: str, value: float, low: float, high: float = math.inf) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high:
-        limit = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-        raise ConfigError(f"{name} must be {limit}, got {value!r}")
-
-
-def _check_count(name: str, value: int, low: int) -> None:
-    if type(value) is not int:
-        raise ConfigError(f"{name} must be a whole number, got {value!r}")
-    _check(name, value, low)
+# Far above any use, so that a number typed wrongly cannot queue a job that never ends.
+MAX_ROUNDS = 10_000_000  # texts of the warm start, updates of GRPO
+MAX_MINUTES = 525_600.0  # a year
+Count = Annotated[int, Range(1, 10_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +43,25 @@ class WarmStartConfig:
     Attributes: see each field's help.
     """
 
-    texts: int = field(
+    texts: Annotated[int, Range(0, MAX_ROUNDS)] = field(
         default=90, metadata={"help": "texts to label; 0 skips the warm start (GRPO alone)"}
     )
-    schedules: int = field(
+    schedules: Count = field(
         default=2, metadata={"help": "random schedules tried on every window of a text"}
     )
-    epochs: int = field(
+    epochs: Count = field(
         default=2,
         metadata={"help": "passes over the labelled tokens; more make it too sure of itself"},
     )
-    learning_rate: float = field(default=1e-3, metadata={"help": "peak step size of AdamW"})
-    weight_decay: float = field(default=0.1, metadata={"help": "AdamW's weight decay"})
+    learning_rate: Annotated[float, Range(1e-7, 1.0)] = field(
+        default=1e-3, metadata={"help": "peak step size of AdamW"}
+    )
+    weight_decay: Annotated[float, Range(0.0, 10.0)] = field(
+        default=0.1, metadata={"help": "AdamW's weight decay"}
+    )
 
     def __post_init__(self) -> None:
-        _check_count("warm_start.texts", self.texts, 0)
-        _check_count("warm_start.schedules", self.schedules, 1)
-        _check_count("warm_start.epochs", self.epochs, 1)
-        _check("warm_start.learning_rate", self.learning_rate, 1e-7, 1.0)
-        _check("warm_start.weight_decay", self.weight_decay, 0.0, 10.0)
+        check_fields(self, "warm_start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,64 +71,61 @@ class GrpoConfig:
     Attributes: see each field's help.
     """
 
-    updates: int = field(
+    updates: Annotated[int, Range(0, MAX_ROUNDS)] = field(
         default=60, metadata={"help": "policy updates; 0 skips GRPO (warm start alone)"}
     )
-    texts: int = field(
+    texts: Count = field(
         default=1,
         metadata={"help": "texts per update, their gradients averaged; processes share them out"},
     )
-    windows: int = field(
+    windows: Count = field(
         default=4, metadata={"help": "starting points in each; one text's prefill serves all"}
     )
-    rollouts: int = field(default=16, metadata={"help": "schedules compared on each text (G)"})
-    reward: str = field(
+    rollouts: Annotated[int, Range(2, 10_000)] = field(
+        default=16, metadata={"help": "schedules compared on each text (G)"}
+    )
+    reward: Literal["kl", "nll"] = field(
         default="kl",
         metadata={"help": "kl: minus KL to the dense step (low noise); nll: log-likelihood"},
     )
-    discount: float = field(
+    discount: Annotated[float, Range(0.0, 1.0)] = field(
         default=0.85, metadata={"help": "how far a step answers for later ones"}
     )
-    clip: float = field(default=0.2, metadata={"help": "limit on the probability ratio"})
-    epochs: int = field(default=2, metadata={"help": "gradient passes over each batch of rollouts"})
-    entropy_bonus: float = field(default=0.003, metadata={"help": "reward for staying random"})
-    temperature: float = field(default=1.0, metadata={"help": "sampling temperature of actions"})
-    learning_rate: float = field(
+    clip: Annotated[float, Range(0.01, 10.0)] = field(
+        default=0.2, metadata={"help": "limit on the probability ratio"}
+    )
+    epochs: Count = field(
+        default=2, metadata={"help": "gradient passes over each batch of rollouts"}
+    )
+    entropy_bonus: Annotated[float, Range(0.0, 10.0)] = field(
+        default=0.003, metadata={"help": "reward for staying random"}
+    )
+    temperature: Annotated[float, Range(0.01, 100.0)] = field(
+        default=1.0, metadata={"help": "sampling temperature of actions"}
+    )
+    learning_rate: Annotated[float, Range(1e-8, 1.0)] = field(
         default=1e-4, metadata={"help": "step size of AdamW, falling to zero over the updates"}
     )
-    damage_weight: float = field(
+    damage_weight: Annotated[float, Range(0.0, 1000.0)] = field(
         default=1.0,
         metadata={"help": "how much the damage seen in the rollouts is also learnt; 0: not at all"},
     )
-    max_gradient_norm: float = field(default=1.0, metadata={"help": "gradients are cut to this"})
-    budget: str = field(
+    max_gradient_norm: Annotated[float, Range(1e-3, 1e9)] = field(
+        default=1.0, metadata={"help": "gradients are cut to this"}
+    )
+    budget: Literal["price", "penalty"] = field(
         default="price",
         metadata={"help": "price: spending costs its price; penalty: the paper's squared gap"},
     )
-    penalty: float = field(
+    penalty: Annotated[float, Range(0.0, 1e9)] = field(
         default=100.0, metadata={"help": "weight of the squared budget gap (alpha of the paper)"}
     )
-    tolerance: float = field(default=0.02, metadata={"help": "budget gap that costs nothing"})
+    tolerance: Annotated[float, Range(0.0, 1.0)] = field(
+        default=0.02, metadata={"help": "budget gap that costs nothing"}
+    )
 
     def __post_init__(self) -> None:
-        _check_count("grpo.updates", self.updates, 0)
-        _check_count("grpo.texts", self.texts, 1)
-        _check_count("grpo.windows", self.windows, 1)
-        _check_count("grpo.rollouts", self.rollouts, 2)
-        _check_count("grpo.epochs", self.epochs, 1)
-        if self.reward not in ("kl", "nll"):
-            raise ConfigError(f"grpo.reward must be kl or nll, got {self.reward!r}")
-        if self.budget not in ("price", "penalty"):
-            raise ConfigError(f"grpo.budget must be price or penalty, got {self.budget!r}")
-        _check("grpo.discount", self.discount, 0.0, 1.0)
-        _check("grpo.clip", self.clip, 0.01, 10.0)
-        _check("grpo.entropy_bonus", self.entropy_bonus, 0.0, 10.0)
-        _check("grpo.temperature", self.temperature, 0.01, 100.0)
-        _check("grpo.learning_rate", self.learning_rate, 1e-8, 1.0)
-        _check("grpo.damage_weight", self.damage_weight, 0.0, 1000.0)
-        _check("grpo.max_gradient_norm", self.max_gradient_norm, 1e-3)
-        _check("grpo.penalty", self.penalty, 0.0)
-        _check("grpo.tolerance", self.tolerance, 0.0, 1.0)
+        check_fields(self, "grpo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +139,16 @@ class TrainConfig:
         default="builtin",
         metadata={"help": "builtin, a text file or folder, or a Hub data set owner/name"},
     )
-    seed: int = field(default=0, metadata={"help": "same seed, machine and threads: same policy"})
-    context: int = field(
+    seed: Seed = field(default=0, metadata={"help": "same seed, machine and threads: same policy"})
+    context: Annotated[int, Range(16, 1_000_000)] = field(
         default=128, metadata={"help": "dense tokens before a text's first decode step"}
     )
-    windows: int = field(
+    windows: Count = field(
         default=24, metadata={"help": "episodes cut from each text, all on one dense prefill"}
     )
-    steps: int = field(default=16, metadata={"help": "decode steps of an episode (T)"})
+    steps: Annotated[int, Range(2, MAX_POLICY_STEPS)] = field(
+        default=16, metadata={"help": "decode steps of an episode (T)"}
+    )
     grid: ActionGrid = field(
         default_factory=ActionGrid, metadata={"help": "levels each axis may take"}
     )
@@ -166,29 +159,21 @@ class TrainConfig:
         default_factory=WarmStartConfig, metadata={"help": "damage learnt from counterfactuals"}
     )
     grpo: GrpoConfig = field(default_factory=GrpoConfig, metadata={"help": "GRPO on rollouts"})
-    held_out_texts: int = field(
+    held_out_texts: Count = field(
         default=6, metadata={"help": "unseen texts for the quality shown while training"}
     )
-    calibration_texts: int = field(
+    calibration_texts: Count = field(
         default=24, metadata={"help": "texts to measure on how far spend and budget are apart"}
     )
-    checkpoint_seconds: float = field(
+    checkpoint_seconds: Annotated[float, Range(0.0, 86_400.0)] = field(
         default=20.0, metadata={"help": "at most this much work is lost when the worker dies"}
     )
-    time_limit_minutes: float | None = field(
+    time_limit_minutes: Annotated[float, Range(0.01, MAX_MINUTES)] | None = field(
         default=None, metadata={"help": "end early after this time; empty: run all updates"}
     )
 
     def __post_init__(self) -> None:
-        _check_count("seed", self.seed, 0)
-        _check_count("context", self.context, 16)
-        _check_count("windows", self.windows, 1)
-        _check_count("steps", self.steps, 2)
-        _check_count("held_out_texts", self.held_out_texts, 1)
-        _check_count("calibration_texts", self.calibration_texts, 1)
-        _check("checkpoint_seconds", self.checkpoint_seconds, 0.0)
-        if self.time_limit_minutes is not None:
-            _check("time_limit_minutes", self.time_limit_minutes, 0.01)
+        check_fields(self)
         if self.warm_start.texts == 0 and self.grpo.updates == 0:
             raise ConfigError("nothing to do: warm_start.texts and grpo.updates are both 0")
 
@@ -240,7 +225,8 @@ def for_minutes(config: TrainConfig, preset_name: str, minutes: float) -> TrainC
 
     Raises: ConfigError for a time that is not above 0.
     """
-    _check("minutes", minutes, 0.01)
+    if not 0.01 <= minutes <= MAX_MINUTES:
+        raise ConfigError(f"minutes must be between 0.01 and {MAX_MINUTES:,.0f}, got {minutes!r}")
     factor = max(1.0, minutes / NOMINAL_MINUTES[preset_name])
     return dataclasses.replace(
         config,

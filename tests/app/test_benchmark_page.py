@@ -67,7 +67,7 @@ def test_a_benchmark_is_queued_and_its_settings_come_back(call: Call, services: 
         ({"values": {"limit": None}}, "limit must be a whole number"),
         ({"values": {"budgets": "0.5"}}, "three numbers"),
         ({"values": {"budgets": 3}}, "budgets must be text"),
-        ({"values": {"new": 1}}, "unknown setting new"),
+        ({"values": {"new": 1}}, "unknown field 'new'"),
         ({"values": None}, "Reload the page"),
     ],
 )

@@ -20,9 +20,10 @@ import pytest
 
 from app import cli
 from sol_core.actions import AXES
-from sol_core.config import GenerationConfig, config_from_dict
+from sol_core.config import GenerationConfig
 from sol_core.errors import ModelLoadError
 from sol_core.events import TokenEvent
+from sol_core.fields import config_from_dict
 from tests.app.tiny_project import PROJECT
 from tests.fake_engine import FAKE_MODEL, FakeEngine
 

@@ -163,10 +163,10 @@ def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
         ({"random": None}, "random must be a whole number"),
         ({"texts": 1}, "texts must be"),
         ({"steps": 1.5}, "steps must be a whole number"),
-        ({"windows": 0}, "windows must be a whole number, 1 or more, got 0"),
-        ({"windows": None}, "windows must be a whole number, got None"),
+        ({"windows": 0}, "windows must be a whole number from 1 to 1,000,000, got 0"),
+        ({"windows": None}, "windows must be a whole number of at most 64 bits, got nothing"),
         ({"sampled": "yes"}, "sampled must be true or false"),
-        ({"surprise": 1}, "unknown setting surprise"),
+        ({"surprise": 1}, "unknown field 'surprise'"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, Any], words: str) -> None:

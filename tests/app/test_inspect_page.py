@@ -183,12 +183,12 @@ def test_a_row_that_is_not_there_is_refused(call: Call, services: Services) -> N
         ({"settings": {"schedules": ["", "", ""]}}, "Choose at least one schedule"),
         ({"settings": {"schedules": ["static", "static"]}}, "schedules must differ"),
         ({"settings": {"schedules": ["dense"]}}, "dense row is always there"),
-        ({"settings": {"schedules": "static"}}, "must be a list of names"),
-        ({"settings": {"schedules": ["best"]}}, "schedule must be one of"),
+        ({"settings": {"schedules": "static"}}, "schedules must be a list"),
+        ({"settings": {"schedules": ["best"]}}, "schedule.kind must be one of"),
         ({"settings": {"schedules": ["policy:"]}}, "Choose a policy"),
         ({"settings": {"keep": 5}}, "outside the grid's levels"),
-        ({"settings": {"max_tokens": 5000}}, "max_tokens must be 2 to 4096"),
-        ({"settings": {"speed": 1}}, "unknown setting speed"),
+        ({"settings": {"max_tokens": 5000}}, "max_tokens must be a whole number from 2 to 4,096"),
+        ({"settings": {"speed": 1}}, "unknown field 'speed'"),
     ],
 )
 def test_bad_requests_are_refused_in_words(

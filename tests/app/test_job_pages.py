@@ -128,7 +128,8 @@ def test_a_training_that_cannot_be_is_refused(
 def test_the_estimate_says_what_is_wrong(call: Call) -> None:
     assert call("estimate_training", values={})["seconds"] > 60
     bad = call("estimate_training", values={"grpo.updates": None})
-    assert bad == {"problem": "grpo.updates must be a number, got nothing"}
+    wanted = "a whole number from 0 to 10,000,000"
+    assert bad == {"problem": f"grpo.updates must be {wanted}, got nothing"}
 
 
 def test_free_names_are_suggested(call: Call, services: Services) -> None:

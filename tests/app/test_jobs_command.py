@@ -93,4 +93,4 @@ def test_the_worker_command_ends_cleanly(data_dir: DataDir, store: Store) -> Non
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
     assert err.splitlines() == [f"Waiting for jobs in {data_dir.root} (Ctrl+C ends it)"]
-    assert "unknown key bogus" in str(store.jobs.get(job.id).error)
+    assert "unknown field 'bogus'" in str(store.jobs.get(job.id).error)

@@ -20,8 +20,8 @@ from app.jobs.settings import apply_settings, setting_names
 from app.jobs.updates import JobFinished, JobProgress, JobStopped, JobTask, JobUpdate
 from app.paths import DataDir
 from sol_core.actions import ActionGrid
-from sol_core.config import config_from_dict
 from sol_core.errors import ConfigError, CorpusError
+from sol_core.fields import config_from_dict
 from sol_core.training.config import PRESETS, TrainConfig, preset
 from storage import Store
 from tests.app.command_line import RunCommand, one_line
@@ -118,7 +118,7 @@ def test_models_and_corpora_are_found_from_everywhere(
         (["--set", "grpo.updates=1.5"], 2, "whole number"),
         (["--set", "grpo.updates=true"], 2, "whole number"),
         (["--set", "grpo.discount=[1]"], 2, "grpo.discount"),
-        (["--set", "grpo.discount=2"], 2, "between 0 and 1"),
+        (["--set", "grpo.discount=2"], 2, "from 0.0 to 1.0, got 2"),
         (["--set", "grid.bit_widths=[8,4]"], 2, "ascending"),
         (["--set", "grid.bit_widths=8"], 2, "bit_widths"),
         (["--set", "policy.network=big"], 2, "network"),

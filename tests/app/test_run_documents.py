@@ -177,12 +177,12 @@ def drop(path: str) -> Change:
 
 WRONG: list[tuple[Change, str]] = [
     (put("format", "sol-explorer-policy"), "format is 'sol-explorer-policy'; this release"),
-    (put("format", "sol-explorer-inspection"), "inspection must be an object, got None"),
+    (put("format", "sol-explorer-inspection"), "inspection must be an object, got nothing"),
     (drop("format"), "format is None"),
     (put("version", 2), "version 2 of sol-explorer-run, this release reads up to 1: update"),
     (put("version", True), "version must be a whole number, got True"),
     (put("version", 0), "version must be a whole number"),
-    (drop("run"), "run must be an object, got None"),
+    (drop("run"), "run must be an object, got nothing"),
     (put("run.extra", 1), "run has an unknown field 'extra'"),
     (drop("run.prompt"), "run lacks the field 'prompt'"),
     (put("run.prompt", 5), "run.prompt must be text"),
@@ -195,9 +195,15 @@ WRONG: list[tuple[Change, str]] = [
     (put("run.schedule", "static"), "run.config says 'policy'"),
     (put("run.config", None), "run.config must be an object"),
     (put("run.config.seeds", 1), "run.config has an unknown field"),
-    (put("run.config.max_new_tokens", "9"), "max_new_tokens must be a whole number, got '9'"),
+    (
+        put("run.config.max_new_tokens", "9"),
+        "max_new_tokens must be a whole number .*got '9'",
+    ),
     (put("run.config.chat", 1), "chat must be true or false, got 1"),
-    (put("run.config.max_new_tokens", 0), "run.config is not allowed: max_new_tokens must be 1"),
+    (
+        put("run.config.max_new_tokens", 0),
+        "config.max_new_tokens must be .* from 1 to 1,000,000, got 0",
+    ),
     (put("run.config.side_rows.0.name", 1), r"run.config.side_rows\[0\].name must be text"),
     (put("run.config.schedule.budget.keep_fraction", 2), "keep_fraction must be above 0"),
     (put("run.config.grid.bit_widths", [5, 5]), "levels of bit_width must be distinct"),
@@ -207,16 +213,28 @@ WRONG: list[tuple[Change, str]] = [
     (put("events.1", 3), r"events\[1\] must be an object, got 3"),
     (put("events.1.index", 7), r"events\[1\].index must be 1, got 7"),
     (put("events.1.text", None), r"events\[1\].text must be text"),
-    (put("events.0.action.keep_fraction", None), "keep_fraction must be a finite number, got None"),
+    (
+        put("events.0.action.keep_fraction", None),
+        "keep_fraction must be a finite number .*got nothing",
+    ),
     (put("events.0.action.bit_width", 99), "bit_width must be between 2 and 16"),
     (put("events.0.step_ms", None), "step_ms must be a finite number"),
-    (put("events.0.surprisal", "0.5"), "surprisal must be a finite number, got '0.5'"),
-    (put("events.0.surprisal", True), "surprisal must be a finite number, got True"),
+    (
+        put("events.0.surprisal", "0.5"),
+        "surprisal must be a finite number .*got '0.5'",
+    ),
+    (
+        put("events.0.surprisal", True),
+        "surprisal must be a finite number .*got True",
+    ),
     (put("events.0.surprisal", 10**40), "surprisal must be a finite number"),
     (put("events.0.token_id", 2**70), "token_id must be a whole number"),
     (put("events.0.policy", [[0.1], "x"]), r"policy\[1\] must be a list"),
     (put("events.0.parts_ms.rest", None), "rest must be a finite number"),
-    (drop("events.0.cost.bytes_read"), "bytes_read must be a finite number, got None"),
+    (
+        drop("events.0.cost.bytes_read"),
+        "bytes_read must be a finite number .*got nothing",
+    ),
     (put("events.0.top.0.probability", []), r"top\[0\].probability must be a finite number"),
 ]
 

@@ -106,7 +106,8 @@ def test_bad_values_are_refused_in_words(serve: Serve, visit: Visit) -> None:
     windows = page.locator(".sol-evaluate").get_by_label("Windows per text")
     windows.fill("0")
     page.get_by_role("button", name="Start evaluation").click()
-    expect(page.get_by_text("windows must be a whole number, 1 or more, got 0")).to_be_visible()
+    refusal = "windows must be a whole number from 1 to 1,000,000, got 0"
+    expect(page.get_by_text(refusal)).to_be_visible()
     windows.fill("1")
     page.locator(".sol-evaluate").get_by_role("checkbox", name="mine").uncheck()
     page.get_by_role("button", name="Start evaluation").click()

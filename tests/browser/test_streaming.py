@@ -208,7 +208,7 @@ def test_a_refused_setting_is_named_and_nothing_typed_is_lost(serve: Serve, visi
     expect(visitor.prompt).to_have_value("A long thought")
     visitor.set_advanced("Top-p", "")
     visitor.page.get_by_role("button", name="Generate").click()
-    expect(visitor.page.get_by_text("top_p must be a number")).to_be_visible()
+    expect(visitor.page.get_by_text("top_p must be a finite number")).to_be_visible()
     visitor.set_advanced("Top-p", "0.9")
     visitor.generate("   ")
     expect(visitor.page.get_by_text("The prompt is empty")).to_be_visible()

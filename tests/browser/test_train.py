@@ -107,7 +107,7 @@ def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(serve: Serve, visi
     updates = page.locator(".sol-train").get_by_label("Updates", exact=True)
     updates.fill("-3")
     problem = page.locator(".sol-estimate .sol-message")
-    expect(problem).to_have_text("grpo.updates must be at least 0, got -3")
+    expect(problem).to_have_text("grpo.updates must be a whole number from 0 to 10,000,000, got -3")
     page.get_by_role("button", name="Start training").click()
     expect(page.locator(".sol-train .sol-controls > .sol-message.is-bad")).to_contain_text("-3")
     expect(updates).to_have_value("-3")

@@ -329,7 +329,7 @@ def test_the_mean_gains_interval_is_that_of_all_questions() -> None:
         ({"tasks": ()}, "no task"),
         ({"tasks": ("piqa", "piqa")}, "twice"),
         ({"tasks": ("poetry",)}, "unknown task 'poetry'; allowed: arc_easy"),
-        ({"limit": 1}, "limit must be a whole number, 2 or more"),
+        ({"limit": 1}, "limit must be a whole number from 2 to 1,000,000, got 1"),
         ({"budgets": ()}, "at least one budget"),
         ({"budgets": (BUDGETS[0], BUDGETS[0])}, "differ"),
         ({"seed": -1}, "seed"),

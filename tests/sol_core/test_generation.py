@@ -10,15 +10,10 @@ import pytest
 import torch
 
 from sol_core.actions import DENSE, Action, Budget
-from sol_core.config import (
-    GenerationConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    SideRowConfig,
-    config_from_dict,
-)
+from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
+from sol_core.fields import config_from_dict
 from sol_core.generation import generate
 from sol_core.loading import LanguageModel
 from tests.tiny_language_model import END, make_language_model
@@ -214,7 +209,7 @@ def test_configuration_survives_json() -> None:
         sampling=SamplingConfig(temperature=0.7, top_k=5), stop_strings=("a", "b"), chat=True,
     )  # fmt: skip
     assert config_from_dict(GenerationConfig, json.loads(json.dumps(config.to_dict()))) == config
-    with pytest.raises(ConfigError, match="unknown key colour"):
+    with pytest.raises(ConfigError, match="unknown field 'colour'"):
         config_from_dict(GenerationConfig, {"colour": 1})
 
 

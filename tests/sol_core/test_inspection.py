@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
-from sol_core.config import GenerationConfig, ScheduleConfig, config_from_dict
+from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost, TokenEvent
+from sol_core.fields import config_from_dict
 from sol_core.generation import encode_prompt, generate
 from sol_core.inspection import (
     InspectedRow,
@@ -167,7 +168,7 @@ def test_texts_that_cannot_be_scored_are_refused_before_any_event(
             "at most 3 schedules",
         ),
         ({"schedules": (ScheduleConfig("static", Budget(0.05)),)}, "outside the grid's levels"),
-        ({"prefix_tokens": 0}, "prefix_tokens must be 1 or more"),
+        ({"prefix_tokens": 0}, "prefix_tokens must be a whole number from 1"),
         ({"prefix_tokens": 5, "max_tokens": 5}, "above the 5 that are not scored"),
         ({"chat": True}, "chat is for a prompt"),
     ],

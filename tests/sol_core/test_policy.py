@@ -252,7 +252,7 @@ def test_what_was_made_for_something_else_is_refused(model: LanguageModel, tmp_p
         load_policy(folder, model, grid=ActionGrid(quant_site="mlp_input"))
     with pytest.raises(PolicyError, match="schema 2"):
         load_policy(edited(folder, schema=2), model)
-    with pytest.raises(PolicyError, match="unknown key evil"):
+    with pytest.raises(PolicyError, match="config has an unknown field 'evil'"):
         load_policy(edited(folder, config={"evil": 1}), model)
     with pytest.raises(PolicyError, match="price"):
         load_policy(edited(folder, prices=[]), model)

@@ -1,0 +1,238 @@
+"""What the fields of configurations, forms and documents may hold, and the one reader of them.
+
+A dataclass says it in its annotations, as in ``updates: Annotated[int, Range(0, 1000)]``.
+``check_fields`` holds an object to them when it is made, ``from_json`` makes one from JSON that
+came from anywhere. Numbers without a ``Range`` have at most 64 bits: that is what SQLite, JSON and
+the browser can carry on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
+
+from sol_core.errors import ConfigError, SolError
+
+__all__ = [
+    "MAX_WHOLE",
+    "Positive",
+    "Range",
+    "Rules",
+    "Seed",
+    "check_fields",
+    "config_from_dict",
+    "from_json",
+    "is_servable",
+]
+
+RecordT = TypeVar("RecordT")
+MAX_WHOLE = 2**63 - 1
+MAX_TEXT = 1_000_000  # characters of one text
+MAX_ITEMS = 10_000  # of one list
+MAX_DEPTH = 40  # of JSON inside JSON that no dataclass describes
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The smallest and the largest number that a field may hold."""
+
+    low: float
+    high: float
+
+
+Seed = Annotated[int, Range(0, MAX_WHOLE)]
+Positive = Annotated[int, Range(1, 1_000_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How JSON may differ from the dataclasses.
+
+    Attributes:
+        derived: fields, with their types, that the JSON of a dataclass carries on top.
+        partial: dataclasses whose fields with defaults may be missing; None: all of them.
+        nullable: names of float fields that may be null: JSON has no word for NaN.
+    """
+
+    derived: Mapping[type, Mapping[str, type]] = field(default_factory=dict)
+    partial: frozenset[type] | None = None
+    nullable: frozenset[str] = frozenset()
+
+
+def config_from_dict(kind: type[RecordT], record: dict[str, Any]) -> RecordT:
+    """Rebuild a configuration from its JSON form; what is missing takes its default.
+
+    Raises: ConfigError naming what is unknown, of the wrong kind or out of range.
+    """
+    return from_json(kind, record)
+
+
+def from_json(
+    kind: type[RecordT], value: Any, where: str = "", rules: Rules | None = None
+) -> RecordT:
+    """The dataclass ``kind`` that ``value`` describes.
+
+    Args:
+        where: what the value is called in messages.
+    Raises: ConfigError naming the place, what is there and what belongs there.
+    """
+    rules, name = rules or Rules(), where or kind.__name__
+    if not isinstance(value, dict):
+        raise _wrong(name, value, "an object")
+    hints, derived = _hints(cast(Any, kind)), rules.derived.get(kind, {})
+    if unknown := sorted(map(str, value.keys() - hints.keys() - derived.keys())):
+        allowed = ", ".join(sorted(hints))
+        raise ConfigError(f"{name} has an unknown field {_short(unknown[0])}; allowed: {allowed}")
+    for part, hint in derived.items():
+        _checked(hint, value.get(part), _place(where, part), rules)
+    made = {}
+    for item in dataclasses.fields(kind):  # type: ignore[arg-type]  # is one
+        if item.name in value:
+            hint = hints[item.name]
+            if item.name in rules.nullable:
+                hint = _nullable(hint)
+            made[item.name] = _checked(hint, value[item.name], _place(where, item.name), rules)
+        elif not _may_be_missing(kind, item, rules):
+            raise ConfigError(f"{name} lacks the field {item.name!r}")
+    try:
+        return kind(**made)
+    except (SolError, ValueError) as error:
+        raise ConfigError(f"{where} is not allowed: {error}" if where else str(error)) from error
+
+
+def check_fields(record: Any, where: str = "") -> None:
+    """Hold an object to its class's annotations; for ``__post_init__``.
+
+    Args:
+        where: what the object is called in messages; its fields are then "where.field".
+    Raises: ConfigError naming the field, what it holds and what it may hold.
+    """
+    for name, hint in _hints(cast(Any, type(record))).items():
+        _checked(hint, getattr(record, name), _place(where, name), None)
+
+
+def is_servable(value: Any, depth: int = 0) -> bool:
+    """Whether a nested value is plain JSON with finite numbers of at most 64 bits."""
+    if depth > MAX_DEPTH:
+        return False
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value) and all(
+            is_servable(item, depth + 1) for item in value.values()
+        )
+    if isinstance(value, (list, tuple)):
+        return all(is_servable(item, depth + 1) for item in value)
+    if isinstance(value, int):
+        return abs(value) <= MAX_WHOLE
+    if isinstance(value, float):
+        return abs(value) < float("inf")
+    return value is None or isinstance(value, str)
+
+
+def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
+    """The value that the hint asks for.
+
+    Args:
+        rules: how JSON may differ; None for a value that is made already, with tuples and objects.
+    """
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _object(hint, value, where, rules)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _number(inner[0], value, where, inner[1])
+    if origin in (types.UnionType, typing.Union):
+        some = next(arg for arg in inner if arg is not type(None))
+        return None if value is None else _checked(some, value, where, rules)
+    if origin is tuple:
+        return _items(inner, value, where, rules)
+    if origin is dict:
+        if not isinstance(value, dict) or len(value) > MAX_ITEMS:
+            raise _wrong(where, value, f"an object of at most {MAX_ITEMS:,} values")
+        pairs = value.items()
+        return {key: _checked(inner[1], one, _place(where, key), rules) for key, one in pairs}
+    if origin is Literal:
+        if not isinstance(value, str) or value not in inner:
+            raise _wrong(where, value, f"one of {', '.join(inner)}")
+        return value
+    return _plain(hint, value, where)
+
+
+def _object(kind: Any, value: Any, where: str, rules: Rules | None) -> Any:
+    if rules is not None:
+        return from_json(kind, value, where, rules)
+    if not isinstance(value, kind):
+        raise _wrong(where, value, f"a {kind.__name__}")
+    return value
+
+
+def _items(hints: tuple[Any, ...], value: Any, where: str, rules: Rules | None) -> tuple[Any, ...]:
+    kinds = tuple if rules is None else (list, tuple)
+    if not isinstance(value, kinds) or len(value) > MAX_ITEMS:
+        raise _wrong(where, value, f"a list of at most {MAX_ITEMS:,} values")
+    return tuple(_checked(hints[0], one, f"{where}[{at}]", rules) for at, one in enumerate(value))
+
+
+def _plain(kind: Any, value: Any, where: str) -> Any:
+    if kind in (int, float):
+        return _number(kind, value, where, None)
+    if kind is Any:
+        if not is_servable(value):
+            raise _wrong(where, value, "plain JSON with finite numbers of at most 64 bits")
+    elif kind is bool:
+        if not isinstance(value, bool):
+            raise _wrong(where, value, "true or false")
+    elif not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise _wrong(where, value, f"text of at most {MAX_TEXT:,} characters")
+    return value
+
+
+def _number(kind: type, value: Any, where: str, within: Range | None) -> Any:
+    low, high = (within.low, within.high) if within else (-MAX_WHOLE, MAX_WHOLE)
+    kinds = int if kind is int else (int, float)
+    # Comparisons alone: NaN fails them, and a number that no float can hold does not overflow.
+    if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+        word = "whole number" if kind is int else "number" if within else "finite number"
+        bounds = f"from {low:,} to {high:,}" if within else "of at most 64 bits"
+        raise _wrong(where, value, f"a {word} {bounds}")
+    return value
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
+
+
+@functools.cache
+def _nullable(hint: Any) -> Any:
+    """The hint with ``float | None`` for every float inside."""
+    origin, inner = get_origin(hint), tuple(map(_nullable, get_args(hint)))
+    if hint is float:
+        return float | None
+    if origin in (tuple, dict):
+        return origin[inner]
+    return typing.Union[inner] if origin in (types.UnionType, typing.Union) else hint  # noqa: UP007
+
+
+def _may_be_missing(kind: type, item: dataclasses.Field[Any], rules: Rules) -> bool:
+    is_required = item.default is item.default_factory is dataclasses.MISSING
+    return not is_required and (rules.partial is None or kind in rules.partial)
+
+
+def _place(where: str, name: Any) -> str:
+    shown = name if isinstance(name, str) and name.isidentifier() else _short(name)
+    return f"{where}.{shown}" if where else str(shown)
+
+
+def _wrong(where: str, value: Any, wanted: str) -> ConfigError:
+    given = "nothing" if value is None else _short(value)
+    return ConfigError(f"{where} must be {wanted}, got {given}")
+
+
+def _short(value: Any) -> str:
+    text = f"a {type(value).__name__}" if isinstance(value, (dict, list, tuple)) else repr(value)
+    return text if len(text) <= 60 else text[:59] + "…"
