@@ -93,7 +93,7 @@ class ExperimentDesk:
             self._tell_failure(key)
             self._enter(key, name, parameters)
             place = list(self._line).index(key)
-        return {"state": "waiting", "before": place + self._runs.before(OWNER)}
+        return {"state": "waiting", "before": place + self._runs.line.before(OWNER)}
 
     def close(self) -> None:
         """Forget what waits; the thread ends after its current measurement."""
