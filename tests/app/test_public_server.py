@@ -6,62 +6,20 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from app.limits import VARIABLES, Limits
-from app.paths import DataDir
-from app.server import launch_app
-from app.services import Services, build_services
+from app.limits import Limits
 from sol_core.errors import ConfigError
 from storage import open_store
-from tests.app.http_page import HttpPage
+from tests.app.public_server import ANNA, BEN, Serve
 from tests.app.waiting import wait_until
-from tests.fake_engine import FakeEngine, fake_load
-from tests.gradio_leftovers import closing_gradio_leftovers
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-ANNA, BEN = "a" * 32, "b" * 32
 KB = 1024
-
-
-class Server(NamedTuple):
-    url: str
-    services: Services
-    engine: FakeEngine
-    opened: ExitStack
-
-    def visitor(self, owner: str, **headers: str) -> HttpPage:
-        return self.opened.enter_context(HttpPage(self.url, owner, headers))
-
-
-Serve = Callable[..., Server]
-
-
-@pytest.fixture
-def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    with closing_gradio_leftovers(), ExitStack() as opened:
-
-        def start(step_s: float = 0.0, **variables: str) -> Server:
-            for variable in VARIABLES:
-                monkeypatch.delenv(variable.name, raising=False)
-            for name, value in ({"SOL_PUBLIC": "1"} | variables).items():
-                monkeypatch.setenv(name, value)
-            data_dir = DataDir(tmp_path / "data")
-            data_dir.prepare()
-            engine = FakeEngine(step_s=step_s)
-            services = build_services(data_dir, "fake-model", fake_load, engine)
-            opened.callback(services.close)
-            app = launch_app(services, host="127.0.0.1", port=0)
-            opened.callback(app.close, verbose=False)
-            return Server(str(app.local_url), services, engine, opened)
-
-        yield start
 
 
 def test_nobody_reads_stops_deletes_or_exports_another_visitors_run(serve: Serve) -> None:
