@@ -171,7 +171,7 @@ class ExperimentDesk:
     def _forget_older(self, owner: str) -> None:
         """Make room for a visitor's new question: the oldest ones beyond their share go."""
         mine = [(one.asked_at[owner], k) for k, one in self._line.items() if owner in one.asked_at]
-        for _, key in sorted(mine)[: len(mine) - MAX_PER_VISITOR + 1]:
+        for _, key in sorted(mine)[: max(0, len(mine) - MAX_PER_VISITOR + 1)]:
             del self._line[key].asked_at[owner]
             self._drop_unwanted(key)
 
