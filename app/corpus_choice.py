@@ -80,14 +80,16 @@ def begin_upload(services: Services, request: Request) -> dict[str, Any]:
     check_jobs_allowed(services)
     safe_name(field(request, "name", str))
     _check_total(services, field(request, "size", int))
-    return begin_file(corpus_files(services, owner_of(request)).uploads, request)
+    owner = owner_of(request)
+    return begin_file(corpus_files(services, owner).uploads(owner), request)
 
 
 def upload_piece(services: Services, request: Request) -> dict[str, Any]:
     """One piece as base64; after the last one the file has its name."""
     check_jobs_allowed(services)
-    files = corpus_files(services, owner_of(request))
-    have, part = take_piece(files.uploads, request)
+    owner = owner_of(request)
+    files = corpus_files(services, owner)
+    have, part = take_piece(files.uploads(owner), request)
     name = None if part is None else files.finish(part, field(request, "name", str))
     return {"have": have, "name": name}
 

@@ -62,11 +62,10 @@ class CorpusFiles:
         """Raises: CorpusFileError when there is no such file."""
         self.path(name).unlink(missing_ok=True)
 
-    @property
-    def uploads(self) -> Uploads:
-        """Files that are on their way."""
+    def uploads(self, owner: str) -> Uploads:
+        """A visitor's files that are on their way."""
         advice = "Give the path of a larger one instead, or cut it."
-        return Uploads(self.folder, self.max_bytes, "A corpus file", advice)
+        return Uploads(self.folder, owner, self.max_bytes, "A corpus file", advice)
 
     def finish(self, part: Path, name: str) -> str:
         """Give a whole upload its name, with a number when that is taken; the answer is the name.

@@ -1,7 +1,7 @@
 """Runs in the background: started, polled and stopped by id, one at a time on the model.
 
 A run is a generation or an inspection (``run_kinds.py``). Each has a thread that waits in line
-(first come, first served), has the model's work done (``compute.py``), and hands every event to
+(``model_line.py``), has the model's work done (``compute.py``), and hands every event to
 the page (in memory) and to the database (``RunSaver``). A page that was reloaded asks again with
 its visitor id and gets everything from the start.
 """
@@ -15,7 +15,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
@@ -23,12 +22,12 @@ from app.compute import Compute, InProcess, Question, ShouldStop
 from app.errors import AppError
 from app.limits import Limits
 from app.live_run import EndPhase, LiveRun
+from app.model_line import ModelLine, Place
 from app.model_loader import ModelLoader
 from app.run_kinds import RunConfig, kind_of
 from app.run_saver import RunSaver, SavedRun
 from app.run_views import ROWS_PER_POLL, live_view, stored_view
 from app.views import json_safe, run_title
-from app.visitor import address
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
 from sol_core.events import Event
@@ -76,16 +75,11 @@ class InspectFunction(Protocol):
     ) -> Iterator[InspectionEvent]: ...
 
 
-@dataclass(eq=False, slots=True)
-class _Place:
-    """Of something short that waits in line for the model, between runs."""
-
-    owner: str
-    address: str | None
-
-
 class GenerationRuns:
     """The live runs of this process, and the way to those that ended.
+
+    Attributes:
+        line: of runs and questions for the model.
 
     Args:
         store: where runs are kept.
@@ -118,8 +112,8 @@ class GenerationRuns:
         self._engines: dict[RunKind, Any] = {"generation": generate, "inspection": inspect}
         self._keep_ended_s = keep_ended_s
         self._runs: dict[str, LiveRun] = {}
-        self._line: list[LiveRun | _Place] = []
-        self._turn = threading.Condition()
+        self.line = ModelLine(self._limits)
+        self._starting = threading.Lock()  # runs are in the line as they are in the database
         self._saver = RunSaver(store, self._tick)
         self._saver.start()
 
@@ -132,11 +126,14 @@ class GenerationRuns:
         if not prompt.strip():
             raise ConfigError(kind_of(config).empty)
         self._check_size(prompt, config)
-        with self._turn:
-            self._check_room(owner)
-            run = self._create(owner, prompt, config)
+        with self._starting:
+            place = self.line.enter(owner)
+            try:
+                run = self._create(place, prompt, config)
+            except BaseException:
+                self.line.leave(place)
+                raise
             self._runs[run.run_id] = run
-            self._line.append(run)
         # The visitor's context goes along: whoever asked is whose GPU quota is used.
         context = contextvars.copy_context()
         run.thread = threading.Thread(target=context.run, args=(self._work, run), daemon=True)
@@ -155,7 +152,7 @@ class GenerationRuns:
         run = self._visible(owner, run_id)
         if isinstance(run, LiveRun):
             _check_kind(run.kind.name, kind)
-            return live_view(run, self._place(run), cursor)
+            return live_view(run, self.line.number(run.place), cursor)
         _check_kind(run.kind, kind)
         events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
         return stored_view(run, events, cursor)
@@ -195,8 +192,7 @@ class GenerationRuns:
         if run.owner != owner:
             raise RunNotFoundError("Only the visitor who started a run can stop it.")
         run.stop_requested.set()
-        with self._turn:
-            self._turn.notify_all()
+        self.line.wake()
 
     def with_model(
         self, owner: str, question: Question[AnswerT], patience_s: float | None = None
@@ -205,31 +201,25 @@ class GenerationRuns:
 
         Args:
             patience_s: how long it waits in line; by default ``QUESTION_PATIENCE_S``.
+        Raises: as ``ModelLine.enter`` and ``ask``.
+        """
+        with self.line.held(owner) as place:
+            return self.ask(place, question, patience_s)
+
+    def ask(
+        self, place: Place, question: Question[AnswerT], patience_s: float | None = None
+    ) -> AnswerT:
+        """Wait for the turn of a place and ask; returns the answer.
+
         Raises: AppError while the model is not loaded, or has been busy for too long.
         """
         patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
-        place = _Place(owner, address())
-        with self._turn:
-            self._check_room(owner)
-            self._line.append(place)
-        try:
-            with self._turn:
-                is_its_turn = self._turn.wait_for(lambda: self._has_turn(place), patience_s)
-            if self._loader.loaded() is None:
-                raise AppError("The model is not loaded yet. Try again when it is ready.")
-            if not is_its_turn:
-                raise AppError("The model is busy with a generation. Try again when it has ended.")
-            return self._compute.ask(question)
-        finally:
-            with self._turn:
-                self._line.remove(place)
-                self._turn.notify_all()
-
-    def before(self, owner: str) -> int:
-        """How many stand in line for the model before this owner's first, else in all."""
-        with self._turn:
-            owners = [one.owner for one in self._line]
-        return owners.index(owner) if owner in owners else len(owners)
+        is_its_turn = self.line.wait(place, timeout_s=patience_s)
+        if self._loader.loaded() is None:
+            raise AppError("The model is not loaded yet. Try again when it is ready.")
+        if not is_its_turn:
+            raise AppError("The model is busy with a generation. Try again when it has ended.")
+        return self._compute.ask(question)
 
     def active(self, owner: str, kind: RunKind = "generation") -> str | None:
         """The id of this visitor's newest run of a kind that has not ended."""
@@ -255,8 +245,7 @@ class GenerationRuns:
         deadline = time.monotonic() + timeout_s
         for run in list(self._runs.values()):
             run.stop_requested.set()
-        with self._turn:
-            self._turn.notify_all()
+        self.line.wake()
         for run in list(self._runs.values()):
             if run.thread is not None:
                 run.thread.join(max(0.0, deadline - time.monotonic()))
@@ -278,32 +267,12 @@ class GenerationRuns:
                 f"{config.max_new_tokens:,} were asked for."
             )
 
-    def _check_room(self, owner: str) -> None:
-        limits, here = self._limits, address()
-        mine = sum(one.owner == owner for one in self._line)
-        if mine >= limits.runs_per_visitor:
-            raise AppError(
-                f"You already have {mine} runs running or waiting; at most "
-                f"{limits.runs_per_visitor} are allowed. Stop one or wait for it to end."
-            )
-        near = sum(one.address == here for one in self._line) if here else 0
-        if 0 < limits.runs_per_address <= near:
-            raise AppError(
-                f"{near} runs from your network are running or waiting, the most that are "
-                "allowed. Try again when one has ended."
-            )
-        if len(self._line) >= limits.line:
-            raise AppError(
-                f"{len(self._line)} runs are waiting for the model, the most that are allowed. "
-                "Try again in a minute."
-            )
-
-    def _create(self, owner: str, prompt: str, config: RunConfig) -> LiveRun:
+    def _create(self, place: Place, prompt: str, config: RunConfig) -> LiveRun:
         run_id, created_at, problem = secrets.token_urlsafe(9), datetime.now(UTC), None
         model, kind = self._loader.status().name, kind_of(config)
         try:
             record = self._store.create(
-                owner,
+                place.owner,
                 prompt,
                 model,
                 kind.schedule(config),
@@ -314,8 +283,7 @@ class GenerationRuns:
         except StorageError as error:
             logger.warning("a run could not be created in the database: %s", error)
             problem = str(error)
-        run = LiveRun(run_id, owner, prompt, run_title(prompt), model, config, created_at)
-        run.address = address()
+        run = LiveRun(run_id, place, prompt, run_title(prompt), model, config, created_at)
         run.save_problem = problem
         if problem is None:
             run.saved = SavedRun(run_id)
@@ -334,17 +302,14 @@ class GenerationRuns:
         except Exception as reason:  # a worker's last line of defence: shown, not swallowed
             logger.exception("run %s failed", run.run_id)
             error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
-        with self._turn:
-            self._line.remove(run)
-            self._turn.notify_all()
+        self.line.leave(run.place)
         if run.saved is not None:
             run.saved.ending = (phase, run.summary, error)
         run.end(phase, error)
         self._saver.wake()
 
     def _take_turn_and_generate(self, run: LiveRun) -> EndPhase:
-        with self._turn:
-            self._turn.wait_for(lambda: self._has_turn(run) or run.stop_requested.is_set())
+        self.line.wait(run.place, run.stop_requested.is_set)
         run.phase = "loading"
         model = None
         if not run.stop_requested.is_set():
@@ -400,13 +365,6 @@ class GenerationRuns:
             return None
         # "running" here belongs to another process: it cannot be shown live.
         return None if record.status == "running" else record
-
-    def _has_turn(self, one: LiveRun | _Place) -> bool:
-        return one in self._line[: self._limits.concurrent]
-
-    def _place(self, run: LiveRun) -> int | None:
-        with self._turn:
-            return self._line.index(run) if run in self._line else None
 
     def _tick(self) -> None:
         self._expire()

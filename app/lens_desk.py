@@ -98,19 +98,26 @@ class LensDesk:
     def _ask(
         self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens, Any], AnswerT]
     ) -> AnswerT:
-        # Refuses, before it waits, what this visitor may not see.
-        view = self._runs.ended(owner, run_id, _kind(row))
-        rows = self._runs.all_rows(owner, view)
-        if row is None:
-            make = functools.partial(_lens_of_generation, view["run"], view["prefill"], _done(rows))
-        else:
-            config = config_from_dict(InspectionConfig, view["run"]["config"])
-            if not 0 <= row < len(config.rows):
-                raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
-            done = [(one["id"], one["rows"][row]["a"]) for one in rows]
-            make = functools.partial(_lens_of_inspection, view["run"], view["prefill"], done)
-        question = functools.partial(_answer, key=(run_id, row), make=make, ask=ask)
-        return self._runs.with_model(owner, question)
+        # Reading a long run is work too: the place in line bounds how often it is done. What this
+        # visitor may not see is refused before the place has its turn.
+        with self._runs.line.held(owner) as place:
+            view = self._runs.ended(owner, run_id, _kind(row))
+            make = _lens_maker(view, self._runs.all_rows(owner, view), row)
+            question = functools.partial(_answer, key=(run_id, row), make=make, ask=ask)
+            return self._runs.ask(place, question)
+
+
+def _lens_maker(
+    view: dict[str, Any], rows: list[dict[str, Any]], row: int | None
+) -> Callable[[Any], Lens]:
+    """The function of the model that makes a run's lens. Raises: AppError for an unknown row."""
+    if row is None:
+        return functools.partial(_lens_of_generation, view["run"], view["prefill"], _done(rows))
+    config = config_from_dict(InspectionConfig, view["run"]["config"])
+    if not 0 <= row < len(config.rows):
+        raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
+    done = [(one["id"], one["rows"][row]["a"]) for one in rows]
+    return functools.partial(_lens_of_inspection, view["run"], view["prefill"], done)
 
 
 def _answer(

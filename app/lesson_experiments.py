@@ -7,11 +7,11 @@ imported with the first one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 from app.errors import AppError
-from app.lesson_texts import BEGINNINGS, PASSAGES, named
+from app.experiment_desk import Experiment, Parameters
+from app.lesson_texts import BEGINNINGS, PASSAGES, checked_name
 from app.policy_library import DEFAULT_POLICY, PolicyLibrary
 from app.views import finite
 from sol_core.actions import Action, ActionGrid, QuantSite
@@ -19,10 +19,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent
 
-__all__ = ["MOST_PICKS", "Experiment", "Parameters", "lesson_experiments"]
-
-Parameters = dict[str, Any]
-Experiment = Callable[[Any, Parameters], dict[str, Any]]
+__all__ = ["MOST_PICKS", "lesson_experiments"]
 
 CONTINUED = 12  # tokens
 MOST_PICKS = 24
@@ -39,7 +36,7 @@ def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
     """A beginning continued densely: what each step found hard, and what it cost."""
     from sol_core.generation import generate
 
-    text = named(BEGINNINGS, parameters.get("text"))
+    text = BEGINNINGS[parameters["text"]]
     config = GenerationConfig(
         ScheduleConfig("dense"), max_new_tokens=CONTINUED, ignore_end_of_text=True
     )
@@ -63,8 +60,8 @@ def choices(model: Any, parameters: Parameters) -> dict[str, Any]:
     from sol_core.experiments.alone import next_choices
     from sol_core.generation import encode_prompt
 
-    text = named(BEGINNINGS, parameters.get("text"))
-    picks = _picks(parameters.get("picks"), model.spec.vocab_size)
+    text = BEGINNINGS[parameters["text"]]
+    picks = parameters["picks"]
     tokens = encode_prompt(model, text, chat=False) + picks
     (row,) = next_choices(model, tokens, [])
     return {"picked": _texts(model, tokens)[len(tokens) - len(picks) :], **_choice_row(row)}
@@ -74,7 +71,7 @@ def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
     """The passage's last tokens: what each would lose if its step read fewer pages."""
     from sol_core.experiments.alone import losses_alone
 
-    tokens = _tokens(model, named(PASSAGES, parameters.get("text")))
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
     first = max(1, len(tokens) - SCORED)
     grid = ActionGrid()
     actions = [Action(keep_fraction=keep) for keep in KEEP_LEVELS]
@@ -93,7 +90,7 @@ def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
     """One step under every share of the MLP's channels: KL and the five most probable tokens."""
     from sol_core.experiments.alone import next_choices
 
-    text = named(BEGINNINGS, parameters.get("text"))
+    text = BEGINNINGS[parameters["text"]]
     levels = ActionGrid().channel_keep_ratios
     actions = [Action(channel_keep_ratio=level) for level in levels]
     _, *rows = next_choices(model, _tokens(model, text), actions)
@@ -110,7 +107,7 @@ def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
     from sol_core.experiments.activations import most_massive_output
     from sol_core.experiments.alone import losses_alone
 
-    tokens = _tokens(model, named(PASSAGES, parameters.get("text")))
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
     first = max(1, len(tokens) - BIT_STEPS)
     actions = [Action(bit_width=width) for width in BIT_LEVELS]
     kl = {}
@@ -140,7 +137,7 @@ def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dic
     from sol_core.experiments.spenders import compare_spenders
     from sol_core.policy import load_policy
 
-    tokens = _tokens(model, named(PASSAGES, parameters.get("text")))
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
     first = max(2, len(tokens) - SPEND_STEPS)
     policy, problem = None, None
     try:
@@ -168,9 +165,32 @@ def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dic
 
 def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
     """All experiments by name; the shipped policy is looked up when it is asked for."""
-    own_policy = functools.partial(spenders, policies=policies)
-    own = (steps, choices, pages, channels, bits)
-    return {experiment.__name__: experiment for experiment in own} | {"spenders": own_policy}
+    beginning = functools.partial(_checked, texts=BEGINNINGS)
+    passage = functools.partial(_checked, texts=PASSAGES)
+    return {
+        "steps": Experiment(steps, beginning),
+        "choices": Experiment(choices, functools.partial(beginning, picks=True)),
+        "pages": Experiment(pages, passage),
+        "channels": Experiment(channels, beginning),
+        "bits": Experiment(bits, passage),
+        "spenders": Experiment(functools.partial(spenders, policies=policies), passage),
+    }
+
+
+def _checked(
+    model: Any, asked: Parameters, texts: dict[str, str], picks: bool = False
+) -> Parameters:
+    """The name of a text and, where they are taken, the picked tokens; nothing else is allowed."""
+    allowed = ("text", "picks") if picks else ("text",)
+    if unknown := sorted(asked.keys() - set(allowed)):
+        raise AppError(
+            f"{unknown[0][:40]!r} is no parameter of this experiment; it takes "
+            f"{' and '.join(allowed)}. Reload the page."
+        )
+    taken: Parameters = {"text": checked_name(texts, asked.get("text"))}
+    if picks:
+        taken["picks"] = _picks(asked.get("picks"), model.spec.vocab_size)
+    return taken
 
 
 def _tokens(model: Any, text: str) -> list[int]:

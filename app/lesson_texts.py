@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.errors import AppError
 
-__all__ = ["BEGINNINGS", "PASSAGES", "named"]
+__all__ = ["BEGINNINGS", "PASSAGES", "checked_name"]
 
 # Long enough for attention to have something to leave out; each comes back to a name or a
 # number from its beginning.
@@ -45,8 +45,8 @@ BEGINNINGS: dict[str, str] = {
 }
 
 
-def named(texts: dict[str, str], name: object) -> str:
-    """Raises: AppError naming the texts that there are."""
+def checked_name(texts: dict[str, str], name: object) -> str:
+    """The name of one of the texts. Raises: AppError naming those that there are."""
     if not isinstance(name, str) or name not in texts:
-        raise AppError(f"no text is called {name!r}; there are {', '.join(texts)}")
-    return texts[name]
+        raise AppError(f"no text is called {str(name)[:40]!r}; there are {', '.join(texts)}")
+    return name

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from app.model_line import Place
 from app.run_kinds import KindOfRun, RunConfig, kind_of
 from app.run_saver import SavedRun
 
@@ -23,16 +24,15 @@ class LiveRun:
     """Written by the run's own thread, read by polls.
 
     Attributes:
-        owner: random visitor id; only this visitor sees the run before it has ended.
+        place: in line for the model; only its owner sees the run before it has ended.
         rows: the page's rows so far; only ever appended to.
         saved: what the database has not got yet; None when the run could not be created there.
         save_problem: why the run could not be created in the database.
         ended_at: ``time.monotonic()`` of the end.
-        address: of the visitor's network; None where that is not known.
     """
 
     run_id: str
-    owner: str
+    place: Place
     prompt: str
     title: str
     model: str
@@ -46,9 +46,12 @@ class LiveRun:
     summary: dict[str, Any] | None = None
     error: str | None = None
     ended_at: float | None = None
-    address: str | None = None
     stop_requested: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
+
+    @property
+    def owner(self) -> str:
+        return self.place.owner
 
     @property
     def kind(self) -> KindOfRun:

@@ -21,15 +21,17 @@ def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> di
 
     Returns: as ``align_tokens``, and "sides" [{"nll" per token under the dense model, or None and
         a "problem"}].
-    Raises: as ``GenerationRuns.ended``; AppError while the model is busy.
+    Raises: as ``GenerationRuns.ended``; AppError while the model is busy, or beyond a limit.
     """
-    views = [services.runs.ended(owner, run_id) for run_id in run_ids]
-    rows = [services.runs.all_rows(owner, view) for view in views]
-    ids = [[row["id"] for row in side] for side in rows]
-    answer = align_tokens(*ids, same_prompt=_asked(views[0]) == _asked(views[1]))
-    runs = [(view["run"], view["prefill"]) for view in views]
-    question = functools.partial(_both, runs=runs, ids=ids)
-    answer["sides"] = services.runs.with_model(owner, question)
+    # Reading and aligning long runs is work too: the place in line bounds how often it is done.
+    with services.runs.line.held(owner) as place:
+        views = [services.runs.ended(owner, run_id) for run_id in run_ids]
+        rows = [services.runs.all_rows(owner, view) for view in views]
+        ids = [[row["id"] for row in side] for side in rows]
+        answer = align_tokens(*ids, same_prompt=_asked(views[0]) == _asked(views[1]))
+        runs = [(view["run"], view["prefill"]) for view in views]
+        question = functools.partial(_both, runs=runs, ids=ids)
+        answer["sides"] = services.runs.ask(place, question)
     return answer
 
 

@@ -47,10 +47,12 @@ class PolicyUses:
         return ", ".join(part for part in parts if part) or "nothing"
 
 
-def uses_of(store: Store, library: PolicyLibrary, policy: StoredPolicy) -> PolicyUses:
-    """Look through the newest jobs and all runs. Raises: StorageError."""
+def uses_of(
+    store: Store, library: PolicyLibrary, policy: StoredPolicy, owner: str | None = None
+) -> PolicyUses:
+    """Look through the newest jobs and all runs, or only an owner's. Raises: StorageError."""
     in_use = set(library.names()) - {policy.name}
-    jobs = store.jobs.list(limit=MAX_JOBS)
+    jobs = store.jobs.list(owner=owner, limit=MAX_JOBS)
     done = [
         job
         for job in jobs
@@ -67,7 +69,7 @@ def uses_of(store: Store, library: PolicyLibrary, policy: StoredPolicy) -> Polic
             for job in jobs
             if not job.has_ended and _named(job) & (set(policy.all_names) - in_use)
         ],
-        num_runs=sum(map(store.runs.count_naming, policy.all_names)),
+        num_runs=sum(store.runs.count_naming(name, owner) for name in policy.all_names),
     )
 
 

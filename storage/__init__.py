@@ -22,7 +22,7 @@ from storage.job_records import JobControl, JobKind, JobRecord, JobStatus
 from storage.jobs import JobStore
 from storage.looks import LookStore
 from storage.records import RunKind, RunRecord, RunStatus
-from storage.runs import RunStore
+from storage.runs import RunSize, RunStore
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "NotFoundError",
     "RunKind",
     "RunRecord",
+    "RunSize",
     "RunStatus",
     "RunStore",
     "StorageError",

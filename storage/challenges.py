@@ -22,6 +22,7 @@ from sqlalchemy import (
     String,
     Table,
     delete,
+    func,
     select,
 )
 
@@ -141,6 +142,15 @@ class ChallengeStore:
         """The challenge. Raises: NotFoundError."""
         with self._database.read() as connection:
             return _require(connection, challenge_id)
+
+    def used_bytes(self) -> int:
+        """What all challenges take with their attempts, indices not counted."""
+        of_challenges = select(func.sum(func.length(challenges_table.c.record)))
+        attempt = attempts_table.c
+        of_attempts = select(func.sum(func.length(attempt.schedule) + func.length(attempt.record)))
+        with self._database.read() as connection:
+            sums = [connection.execute(query).scalar() for query in (of_challenges, of_attempts)]
+        return sum(int(one or 0) for one in sums)
 
     def delete_oldest(self, count: int) -> int:
         """Delete the oldest challenges with their attempts, at most ``count``; return how many."""

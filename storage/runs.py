@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from storage.codec import decode_json, encode_json, encode_text, encode_time
 from storage.database import Database
 from storage.dialects import contains, insert_into, now_us
 from storage.errors import InvalidRecordError, NotFoundError
+from storage.looks import looks_table
 from storage.records import (
     FINAL_STATUSES,
     Record,
@@ -29,14 +40,27 @@ from storage.records import (
     title_of,
 )
 
-__all__ = ["RunStore"]
+__all__ = ["RunSize", "RunStore"]
 
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
 
+
+class RunSize(NamedTuple):
+    """Bytes that a run takes with everything that goes with it, indices not counted.
+
+    ``owner`` is as stored: one that is damaged is an owner too.
+    """
+
+    id: str
+    owner: bytes
+    num_bytes: int
+
+
 # RunStore has a method called ``list``, which hides the built-in from its annotations.
 _Records = list[Record]
 _RunRecords = list[RunRecord]
+_RunSizes = list[RunSize]
 
 
 class RunStore:
@@ -217,8 +241,12 @@ class RunStore:
             rows = connection.execute(statement).all()
         return [run_record_of(row) for row in rows]
 
-    def count_naming(self, policy: str) -> int:
-        """How many runs' configurations name this policy, for themselves or a row beside them."""
+    def count_naming(self, policy: str, owner: str | None = None) -> int:
+        """Number of runs whose configurations name this policy, for themselves or a row beside.
+
+        Args:
+            owner: count only this owner's runs; None for everybody's.
+        """
         # As ``encode_json`` writes it; a quotation mark inside a text would be escaped.
         needle = encode_json("policy", {"policy": policy})[1:-1]
         statement = (
@@ -226,6 +254,8 @@ class RunStore:
             .select_from(runs_table)
             .where(contains(runs_table.c.config, needle))
         )
+        if owner is not None:
+            statement = statement.where(runs_table.c.owner == encode_text("owner", owner))
         with self._database.read() as connection:
             return int(connection.execute(statement).scalar_one())
 
@@ -245,11 +275,24 @@ class RunStore:
         old = select(ranked.c.seq).where(ranked.c.rank > kept)
         return self._delete_ended(runs_table.c.seq.in_(old))
 
-    def delete_oldest(self, count: int) -> int:
-        """Delete the oldest ended runs, at most ``count``, whoever made them; return how many."""
-        ended = runs_table.c.status != "running"
-        oldest = select(runs_table.c.seq).where(ended).order_by(runs_table.c.seq).limit(count)
-        return self._delete_ended(runs_table.c.seq.in_(oldest))
+    def sizes(self) -> _RunSizes:
+        """What every ended run takes, oldest first. Reads through the whole database."""
+        run = runs_table.c
+        columns = (run.prompt, run.search_text, run.config, run.prefill, run.summary, run.error)
+        size = sum((_length(column) for column in columns), literal(0))
+        for table in (events_table, looks_table):
+            whole = func.sum(func.length(table.c.record))
+            size += func.coalesce(
+                select(whole).where(table.c.run_id == run.id).scalar_subquery(), 0
+            )
+        query = select(run.id, run.owner, size).where(run.status != "running").order_by(run.seq)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return [RunSize(row[0], row[1], int(row[2])) for row in rows]
+
+    def delete_ended(self, run_ids: Sequence[str]) -> int:
+        """Delete those of the runs that have ended; return how many."""
+        return self._delete_ended(runs_table.c.id.in_(run_ids))
 
     def _delete_ended(self, which: ColumnElement[bool]) -> int:
         ended = runs_table.c.status != "running"
@@ -297,6 +340,10 @@ def _event_values(run_id: str, rows: Sequence[Record]) -> _Records:
         {"run_id": run_id, "idx": _index_of(row), "record": encode_json("token event", row)}
         for row in rows
     ]
+
+
+def _length(column: Column[Any]) -> ColumnElement[int]:
+    return func.coalesce(func.length(column), 0)
 
 
 def _json_or_none(name: str, value: Record | None) -> bytes | None:

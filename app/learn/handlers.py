@@ -13,9 +13,9 @@ __all__ = ["HANDLERS"]
 
 def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
     """A lesson's experiment: its result, or how many come first; see ``ExperimentDesk.ask``."""
-    owner_of(request)
+    owner = owner_of(request)
     name, parameters = field(request, "experiment", str), field(request, "parameters", dict)
-    answer = services.experiments.ask(name, parameters)
+    answer = services.experiments.ask(owner, name, parameters)
     if answer["state"] == "loading":
         answer["model"] = asdict(services.loader.status())
     return answer

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.errors import AppError
 from app.job_calls import JOB_HANDLERS
-from app.page_calls import Handler, Request, RequestError, field
+from app.page_calls import Handler, Request, RequestError, field, owner_of
 from app.policy_files import ModelInUse, PolicyFiles
 from app.policy_library import StoredPolicy
 from app.policy_uses import PolicyUses, uses_of
@@ -37,7 +37,10 @@ def all_policies(services: Services, request: Request) -> dict[str, Any]:
 
 
 def policy_details(services: Services, request: Request) -> dict[str, Any]:
-    """Everything that is shown of one policy; its training's reports come from ``poll_job``."""
+    """Everything that is shown of one policy; its training's reports come from ``poll_job``.
+
+    Of the jobs and runs that name it, a shared server counts and shows the visitor's own.
+    """
     policy, uses = _policy(services, request)
     return policy_row(policy) | {
         "card": _card(policy.folder),
@@ -92,7 +95,7 @@ def export_policy(services: Services, request: Request) -> dict[str, Any]:
 def begin_policy_import(services: Services, request: Request) -> dict[str, Any]:
     """Announce a zip; the answer names the upload."""
     _check_own(services)
-    return begin_file(_uploads(services), request)
+    return begin_file(_uploads(services, request), request)
 
 
 def policy_import_piece(services: Services, request: Request) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def policy_import_piece(services: Services, request: Request) -> dict[str, Any]:
     Raises: UploadError, PolicyError, InputFileError.
     """
     _check_own(services)
-    have, part = take_piece(_uploads(services), request)
+    have, part = take_piece(_uploads(services, request), request)
     if part is None:
         return {"have": have}
     wanted = Path(field(request, "name", str)).name.removesuffix(".zip")
@@ -141,7 +144,8 @@ def push_policy(services: Services, request: Request) -> dict[str, Any]:
 
 def _policy(services: Services, request: Request) -> tuple[StoredPolicy, PolicyUses]:
     policy = services.policies.get(field(request, "name", str))
-    return policy, uses_of(services.store, services.policies, policy)
+    owner = owner_of(request) if services.is_shared else None
+    return policy, uses_of(services.store, services.policies, policy, owner)
 
 
 def _check_own(services: Services) -> None:
@@ -160,9 +164,10 @@ def _files(services: Services) -> PolicyFiles:
     return PolicyFiles(services.policies, services.data_dir)
 
 
-def _uploads(services: Services) -> Uploads:
+def _uploads(services: Services, request: Request) -> Uploads:
     advice = "A policy's zip has config.json, model.safetensors and README.md."
-    return Uploads(services.data_dir.uploads, MAX_ZIP_BYTES, "A policy's zip", advice)
+    folder, owner = services.data_dir.uploads, owner_of(request)
+    return Uploads(folder, owner, MAX_ZIP_BYTES, "A policy's zip", advice)
 
 
 def _card(folder: Path) -> str:

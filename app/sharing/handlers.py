@@ -46,7 +46,7 @@ class _LoadedModel:
 
 def begin_import(services: Services, request: Request) -> dict[str, Any]:
     """Announce a file; the answer names the upload."""
-    return begin_file(_uploads(services), request)
+    return begin_file(_uploads(services, request), request)
 
 
 def import_piece(services: Services, request: Request) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def import_piece(services: Services, request: Request) -> dict[str, Any]:
 
     Raises: UploadError, DocumentError.
     """
-    have, part = take_piece(_uploads(services), request)
+    have, part = take_piece(_uploads(services, request), request)
     if part is None:
         return {"have": have}
     try:
@@ -65,10 +65,11 @@ def import_piece(services: Services, request: Request) -> dict[str, Any]:
     return {"have": have, "kind": kind, "id": new_id}
 
 
-def _uploads(services: Services) -> Uploads:
+def _uploads(services: Services, request: Request) -> Uploads:
     advice = "Import it on the command line of your own machine: python launch.py import."
     limit = min(MAX_DOCUMENT_BYTES, services.limits.upload_mb * 1024**2)
-    return Uploads(services.data_dir.uploads, limit, "A file to import", advice)
+    folder, owner = services.data_dir.uploads, owner_of(request)
+    return Uploads(folder, owner, limit, "A file to import", advice)
 
 
 EXPORT_HANDLERS: dict[str, Handler] = {"export_file": export_file}

@@ -17,6 +17,7 @@ from app.database import DATABASE_VARIABLE, open_database
 from app.paths import DataDir
 from storage import Store
 from tests.app.command_line import Finished, RunCommand
+from tests.app.public_server import Serve, serving
 from tests.app.waiting import StartWorker
 
 STAND_IN = Path(__file__).with_name("job_stand_in.py")
@@ -46,6 +47,12 @@ def database_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def store(data_dir: DataDir, database_url: str | None) -> Iterator[Store]:
     with open_database(data_dir) as opened:
         yield opened
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    with serving(tmp_path, monkeypatch) as start:
+        yield start
 
 
 @pytest.fixture

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app import uploads
 from app.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
-from app.uploads import UploadError
+from app.uploads import IDLE_S, MAX_PARTIAL, MAX_PER_NETWORK, MAX_PER_VISITOR, UploadError
+
+ANNA, BEN = "a" * 32, "b" * 32
 
 
 @pytest.fixture
@@ -20,10 +25,10 @@ def files(tmp_path: Path) -> CorpusFiles:
 
 
 def put(files: CorpusFiles, name: str, data: bytes, piece: int = 4) -> str:
-    upload = files.uploads.begin(len(data))
+    upload = files.uploads(ANNA).begin(len(data))
     for offset in range(0, len(data), piece):
-        files.uploads.append(upload, offset, data[offset : offset + piece], len(data))
-    return files.finish(files.uploads.part(upload), name)
+        files.uploads(ANNA).append(upload, offset, data[offset : offset + piece], len(data))
+    return files.finish(files.uploads(ANNA).part(upload), name)
 
 
 def test_a_file_arrives_in_pieces_under_its_name(files: CorpusFiles) -> None:
@@ -38,47 +43,119 @@ def test_a_name_that_is_taken_gets_a_number(files: CorpusFiles) -> None:
 
 
 def test_a_half_upload_is_no_corpus(files: CorpusFiles) -> None:
-    upload = files.uploads.begin(8)
-    files.uploads.append(upload, 0, b"1234", 8)
+    upload = files.uploads(ANNA).begin(8)
+    files.uploads(ANNA).append(upload, 0, b"1234", 8)
     assert files.list() == []
 
 
 @pytest.mark.parametrize("offset", [0, 3, 5])
 def test_a_piece_out_of_place_is_refused(files: CorpusFiles, offset: int) -> None:
-    upload = files.uploads.begin(8)
-    files.uploads.append(upload, 0, b"1234", 8)
+    upload = files.uploads(ANNA).begin(8)
+    files.uploads(ANNA).append(upload, 0, b"1234", 8)
     with pytest.raises(UploadError, match="does not fit"):
-        files.uploads.append(upload, offset, b"12", 8)
+        files.uploads(ANNA).append(upload, offset, b"12", 8)
 
 
 def test_more_than_was_announced_is_refused(files: CorpusFiles) -> None:
-    upload = files.uploads.begin(4)
+    upload = files.uploads(ANNA).begin(4)
     with pytest.raises(UploadError, match="does not fit"):
-        files.uploads.append(upload, 0, b"12345", 4)
+        files.uploads(ANNA).append(upload, 0, b"12345", 4)
     with pytest.raises(UploadError, match="does not fit"):
-        files.uploads.append(upload, 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
+        files.uploads(ANNA).append(upload, 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
 
 
 @pytest.mark.parametrize("size", [0, -1, MAX_UPLOAD_BYTES + 1])
 def test_sizes_have_a_limit(files: CorpusFiles, size: int) -> None:
     with pytest.raises(UploadError, match="256 MB"):
-        files.uploads.begin(size)
+        files.uploads(ANNA).begin(size)
 
 
 def test_unknown_uploads_are_refused(files: CorpusFiles) -> None:
     with pytest.raises(UploadError, match="gone"):
-        files.uploads.append("0" * 32, 0, b"x", 1)
+        files.uploads(ANNA).append("0" * 40, 0, b"x", 1)
     with pytest.raises(UploadError, match="hexadecimal"):
-        files.uploads.append("../../etc/passwd", 0, b"x", 1)
+        files.uploads(ANNA).append("../../etc/passwd", 0, b"x", 1)
 
 
 def test_forgotten_pieces_go_after_a_day(files: CorpusFiles) -> None:
-    upload = files.uploads.begin(4)
-    part = files.folder / f".part-{upload}"
+    upload = files.uploads(ANNA).begin(4)
+    part = files.uploads(ANNA).part(upload)
     old = time.time() - 2 * 24 * 3600
     os.utime(part, (old, old))
-    files.uploads.begin(4)
+    files.uploads(ANNA).begin(4)
     assert not part.exists()
+
+
+def age(upload: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(upload, (then, then))
+
+
+def test_a_visitor_has_few_uploads_that_go_on_and_the_others_have_room(files: CorpusFiles) -> None:
+    anna, ben = files.uploads(ANNA), files.uploads(BEN)
+    begun = [anna.begin(4) for _ in range(MAX_PER_VISITOR)]
+    with pytest.raises(UploadError, match="You are uploading many files already"):
+        anna.begin(4)
+    his = ben.begin(4)
+    # What stands still goes when room is needed, what stands still longest first.
+    age(anna.part(begun[1]), IDLE_S + 5)
+    age(anna.part(begun[2]), IDLE_S + 9)
+    age(ben.part(his), IDLE_S + 20)
+    anna.begin(4)
+    assert [anna.part(upload).exists() for upload in begun] == [True, True, False, True]
+    assert ben.part(his).exists()
+
+
+def test_one_network_does_not_take_all_places(
+    files: CorpusFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ["192.0.2.1"]
+    monkeypatch.setattr(uploads, "address", lambda: here[0])
+    for number in range(MAX_PER_NETWORK):
+        files.uploads(f"{number:032x}").begin(4)
+    with pytest.raises(UploadError, match="Your network is uploading many files"):
+        files.uploads(ANNA).begin(4)
+    here[0] = "192.0.2.2"
+    first = files.uploads(ANNA).begin(4)
+    for number in range(MAX_PARTIAL - MAX_PER_NETWORK - 1):
+        files.uploads(f"{number:031x}f").begin(4)
+    here[0] = "192.0.2.3"
+    with pytest.raises(UploadError, match="Many files are being uploaded already"):
+        files.uploads(BEN).begin(4)
+    age(files.uploads(ANNA).part(first), IDLE_S + 1)
+    files.uploads(BEN).begin(4)
+    assert not files.uploads(ANNA).part(first).exists()
+
+
+def test_nobody_adds_to_anothers_upload(files: CorpusFiles) -> None:
+    upload = files.uploads(ANNA).begin(4)
+    with pytest.raises(UploadError, match="gone"):
+        files.uploads(BEN).append(upload, 0, b"1234", 4)
+    assert files.uploads(ANNA).append(upload, 0, b"1234", 4) == 4
+
+
+def test_equal_pieces_at_the_same_time_are_added_once(files: CorpusFiles) -> None:
+    data = bytes(range(256)) * 1000
+    size, num_threads = 4 * len(data), 8
+    mine = files.uploads(ANNA)
+    upload = mine.begin(size)
+    together = threading.Barrier(num_threads)
+
+    def send(offset: int) -> int | None:
+        together.wait(20)
+        try:
+            return mine.append(upload, offset, data, size)
+        except UploadError:
+            return None
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        for offset in range(0, size, len(data)):
+            answers = list(pool.map(send, [offset] * num_threads))
+            assert sorted(answers, key=str) == [offset + len(data)] + [None] * (num_threads - 1)
+    assert mine.part(upload).read_bytes() == data * 4
+    # Nothing makes a whole file whole once more.
+    with pytest.raises(UploadError, match="at least 1 byte"):
+        mine.append(upload, size, b"", size)
 
 
 @pytest.mark.parametrize("name", ["a", "a.exe", "a.txt.sh", "", ".txt/..", "a.pkl"])

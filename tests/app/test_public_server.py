@@ -4,64 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from app.limits import VARIABLES, Limits
-from app.paths import DataDir
-from app.server import launch_app
-from app.services import Services, build_services
+from app.limits import Limits
+from app.policy_library import SHIPPED_FOLDER
 from sol_core.errors import ConfigError
-from storage import open_store
-from tests.app.http_page import HttpPage
+from storage import JobKind, open_store
+from tests.app.public_server import ANNA, BEN, Serve
 from tests.app.waiting import wait_until
-from tests.fake_engine import FakeEngine, fake_load
-from tests.gradio_leftovers import closing_gradio_leftovers
+from tests.job_samples import evaluation_result
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-ANNA, BEN = "a" * 32, "b" * 32
 KB = 1024
-
-
-class Server(NamedTuple):
-    url: str
-    services: Services
-    engine: FakeEngine
-    opened: ExitStack
-
-    def visitor(self, owner: str, **headers: str) -> HttpPage:
-        return self.opened.enter_context(HttpPage(self.url, owner, headers))
-
-
-Serve = Callable[..., Server]
-
-
-@pytest.fixture
-def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    with closing_gradio_leftovers(), ExitStack() as opened:
-
-        def start(step_s: float = 0.0, **variables: str) -> Server:
-            for variable in VARIABLES:
-                monkeypatch.delenv(variable.name, raising=False)
-            for name, value in ({"SOL_PUBLIC": "1"} | variables).items():
-                monkeypatch.setenv(name, value)
-            data_dir = DataDir(tmp_path / "data")
-            data_dir.prepare()
-            engine = FakeEngine(step_s=step_s)
-            services = build_services(data_dir, "fake-model", fake_load, engine)
-            opened.callback(services.close)
-            app = launch_app(services, host="127.0.0.1", port=0)
-            opened.callback(app.close, verbose=False)
-            return Server(str(app.local_url), services, engine, opened)
-
-        yield start
 
 
 def test_nobody_reads_stops_deletes_or_exports_another_visitors_run(serve: Serve) -> None:
@@ -209,9 +170,10 @@ def test_uploads_are_small_and_few(serve: Serve) -> None:
     server = serve(SOL_MAX_UPLOAD_MB="1")
     anna = server.visitor(ANNA)
     assert "1 MB" in anna.call("history", "begin_import", size=1024**2 + 1)["refused"]
-    begun = [anna.call("history", "begin_import", size=1000) for _ in range(17)]
-    assert all("upload_id" in answer for answer in begun[:16])
-    assert "Many files are being uploaded" in begun[16]["refused"]
+    begun = [anna.call("history", "begin_import", size=1000) for _ in range(5)]
+    assert all("upload_id" in answer for answer in begun[:4])
+    assert "You are uploading many files" in begun[4]["refused"]
+    assert "upload_id" in server.visitor(BEN).call("history", "begin_import", size=1000)
     piece = {"upload_id": begun[0]["upload_id"], "size": 10**9, "offset": 0}
     data = base64.b64encode(b"x" * (1024**2 + 1)).decode()
     assert "does not fit" in anna.call("history", "import_piece", **piece, data=data)["refused"]
@@ -243,6 +205,71 @@ def test_allowed_jobs_read_no_hub_and_fill_no_disk(serve: Serve) -> None:
     (folder / "big.txt").write_bytes(b"x" * 9 * 1024**2)
     begun = server.visitor(ANNA).call("train", "begin_upload", name="a.txt", size=2 * 1024**2)
     assert "fill the 10 MB" in begun["refused"]
+
+
+def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> None:
+    server = serve(SOL_ALLOW_JOBS="1")
+    store, data_dir = server.services.store, server.services.data_dir
+    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    upload = data_dir.corpora / "uploads" / BEN / "secret.txt"
+    upload.parent.mkdir(parents=True)
+    upload.write_text("secret words")
+    params = {"policies": ["mine"], "policy": "mine", "config": {"corpus": str(upload)}}
+    made: dict[JobKind, str] = {}
+    for kind, result in (
+        ("train", {"policy": "mine"}),
+        ("evaluate", evaluation_result(("mine",)) | {"corpus": str(upload)}),
+        ("benchmark", {}),
+    ):
+        job = store.jobs.create(kind, BEN, f"secret {kind}", params, worker="w")
+        store.jobs.finish(job.id, "w", "succeeded", result=result)
+        made[kind] = job.id
+    waiting = store.jobs.create("evaluate", BEN, "secret waiting", params).id
+    schedule = {"kind": "policy", "policy": "mine"}
+    store.runs.create(BEN, "secret prompt", "m", "policy", {"schedule": schedule})
+
+    anna = server.visitor(ANNA)
+    every = {"before": None, "kind": None, "group": "all", "limit": 99}
+    asked: list[tuple[str, str, dict[str, Any]]] = [
+        ("policies", "policy_details", {"name": "mine"}),
+        ("policies", "all_policies", {}),
+        ("train", "train_home", {}),
+        ("evaluate", "evaluate_home", {}),
+        ("benchmark", "benchmark_home", {}),
+        ("train", "list_jobs", every),
+        ("train", "list_corpora", {}),
+        ("history", "list_runs", {"query": "", "limit": 99}),
+    ]
+    own: list[tuple[JobKind, str, dict[str, Any]]] = [
+        ("train", "poll_job", {"cursor": -1}),
+        ("train", "job_settings", {}),
+        ("train", "pause_job", {}),
+        ("train", "cancel_job", {}),
+        ("train", "resume_job", {}),
+        ("train", "delete_job", {}),
+        ("evaluate", "evaluation_result", {}),
+        ("evaluate", "evaluation_settings", {}),
+        ("evaluate", "export_evaluation", {"form": "csv"}),
+        ("benchmark", "benchmark_result", {}),
+        ("benchmark", "benchmark_settings", {}),
+    ]
+    for kind, name, request in own:
+        answer = anna.call(kind, name, job_id=made[kind], **request)
+        assert "This job does not exist" in answer["refused"]
+    answers = [anna.call(tab, name, **request) for tab, name, request in asked]
+    told = json.dumps(answers)
+    assert all("refused" not in answer for answer in answers)
+    for hidden in ("secret", BEN, waiting, *made.values()):
+        assert hidden not in told
+    details = answers[0]
+    assert (details["training_job"], details["evaluations"]) == (None, [])
+    assert (details["uses"], details["num_waiting"]) == ("nothing", 0)
+
+    details = server.visitor(BEN).call("policies", "policy_details", name="mine")
+    assert details["training_job"] == made["train"]
+    assert [line["id"] for line in details["evaluations"]] == [made["evaluate"]]
+    assert details["uses"].startswith("1 saved run, 1 evaluation, 1 benchmark, 1 job that")
+    assert upload.exists()
 
 
 @pytest.mark.parametrize(
