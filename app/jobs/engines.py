@@ -157,7 +157,8 @@ def _train_updates(task: JobTask, name: str, event: TrainEvent) -> Updates:
             "elapsed_s": event.elapsed_s,
             "metrics": event.metrics,
         }
-        yield JobProgress(event.fraction, event.phase, event.eta_s, row)
+        is_counted = event.phase != "preparing"  # every start does that: no row of the series
+        yield JobProgress(event.fraction, event.phase, event.eta_s, row if is_counted else None)
     elif isinstance(event, TrainSample):
         yield JobSample(train_event_to_dict(event))
     elif isinstance(event, TrainStopped):
