@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +150,65 @@ def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_one(
     run.start()
     assert run.series == whole.series
     assert run.state() == whole.state()
+
+
+CHILD = """
+import dataclasses, json, os, signal, sys
+from pathlib import Path
+from sol_core.assets import DEFAULT_MODEL
+from sol_core.config import config_from_dict
+from sol_core.loading import load_language_model
+from sol_core.training import TrainConfig, TrainProgress, train
+
+record, folder, data_dir, killed_at = sys.argv[1:]
+config = config_from_dict(TrainConfig, json.loads(record))
+model = load_language_model(DEFAULT_MODEL, data_dir=Path(data_dir))
+for event in train(model, config, Path(folder), data_dir=Path(folder).parent):
+    if isinstance(event, TrainProgress):
+        print(json.dumps(dataclasses.asdict(event)), flush=True)
+        if str(event.step) == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.model
+def test_a_killed_process_with_the_real_model_is_no_exception(
+    config: TrainConfig, model_data_dir: Path, tmp_path: Path
+) -> None:
+    short = dataclasses.replace(
+        config,
+        policy=PolicyConfig(),
+        warm_start=WarmStartConfig(texts=2, epochs=3),
+        grpo=GrpoConfig(updates=3, windows=1, rollouts=4),
+        calibration_texts=1,
+    )
+
+    def start(name: str, killed_at: str = "never") -> Series:
+        folder = tmp_path / name / "run"
+        texts = [json.dumps(short.to_dict()), str(folder), str(model_data_dir), killed_at]
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, *texts], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (0 if killed_at == "never" else -signal.SIGKILL), done.stderr
+        reports = [json.loads(line) for line in done.stdout.splitlines()]
+        return {
+            report["step"]: (report["phase"], _repeatable(report["metrics"]))
+            for report in reports
+            if report["phase"] != "preparing"
+        }
+
+    whole = start("whole")
+    phases = {step: phase for step, (phase, _) in whole.items()}
+    warm, updated = (
+        next(step for step, name in phases.items() if name == phase)
+        for phase in ("warm start", "grpo")
+    )
+    parts = [start("parts", str(warm + 1)), start("parts", str(updated + 1)), start("parts")]
+    for part in parts:
+        assert part == {step: whole[step] for step in part}
+    assert set().union(*parts) == set(whole)
+    ends = [
+        Run(None, short, tmp_path / name / "run").state()  # type: ignore[arg-type]  # only read
+        for name in ("whole", "parts")
+    ]
+    assert ends[0] == ends[1]
