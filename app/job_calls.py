@@ -5,12 +5,12 @@ The database is the only memory: a worker process writes there, these calls read
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 from app.errors import AppError
 from app.hosting import is_zero_gpu
 from app.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view, metric_row
+from app.jobs import files
 from app.page_calls import Handler, Request, RequestError, field, owner_of
 from app.services import Services
 from app.views import json_safe
@@ -164,15 +164,14 @@ def resume_job(services: Services, request: Request) -> dict[str, Any]:
 
 
 def delete_job(services: Services, request: Request) -> dict[str, Any]:
-    """Delete a job, its reports and its folder for good; a policy that it made stays.
+    """Delete a job, its reports, folder and log for good; a policy that it made stays.
 
     Raises: RequestError while it is queued or running.
     """
     record = visible_job(services, request)
     if not job_row(record)["can_delete"]:
         raise RequestError("This job is still queued or running. Cancel it first, then delete it.")
-    services.store.jobs.delete(record.id)
-    shutil.rmtree(services.data_dir.jobs / record.id, ignore_errors=True)
+    files.delete_job(services.store.jobs, services.data_dir, record.id)
     return {}
 
 

@@ -29,6 +29,7 @@ from sol_core.policy.locate import (
     stored_folders,
 )
 from sol_core.policy.notes import FormerName, PolicyNotes, read_notes, write_notes
+from sol_core.staging import flush_to_disk
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
@@ -212,12 +213,32 @@ class PolicyLibrary:
             name = base[: NAME_LENGTH - len(ending)] + ending
         return name
 
-    def adopt(self, folder: Path, wanted: str) -> str:
-        """Move a finished policy's folder into the library; return the name that it got.
+    def adopt(self, folder: Path, wanted: str, job_id: str) -> str:
+        """Move the policy that a job has finished into the library, once; return its name.
 
-        ``folder`` must lie on the data directory's disk: it arrives in one rename.
+        The job's id goes with it, in the one rename that moves it: a worker that dies before
+        finds no policy of this job's afterwards, and one that dies later the whole of it, by
+        whatever name it goes by then. ``folder`` must lie on the data directory's disk.
         """
+        if name := self._name_of_job(job_id):
+            return name
+        write_notes(folder, PolicyNotes(job=job_id))
+        return self._move_in(folder, wanted)
+
+    def take_in(self, folder: Path, wanted: str) -> str:
+        """Move a policy that was made elsewhere and has been checked into the library, likewise."""
+        write_notes(folder, PolicyNotes(added=_now()))
+        return self._move_in(folder, wanted)
+
+    def _name_of_job(self, job_id: str) -> str | None:
+        stored = stored_folders(self._folder)
+        return next((path.name for path in stored if read_notes(path).job == job_id), None)
+
+    def _move_in(self, folder: Path, wanted: str) -> str:
+        """Move a complete policy in one rename that a power cut leaves whole."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        for path in (*folder.iterdir(), folder):
+            flush_to_disk(path)
         while True:
             name = self.unique_name(wanted)
             try:
@@ -226,12 +247,8 @@ class PolicyLibrary:
                 if (self._folder / name).exists():  # another process was faster
                     continue
                 raise
+            flush_to_disk(self._folder)
             return name
-
-    def take_in(self, folder: Path, wanted: str) -> str:
-        """As ``adopt``, for a policy that was made elsewhere and has been checked."""
-        write_notes(folder, PolicyNotes(added=_now()))
-        return self.adopt(folder, wanted)
 
     def copy_out(self, name: str, target: Path) -> None:
         """Copy a policy to an empty or new folder, complete or not at all."""

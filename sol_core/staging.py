@@ -24,6 +24,7 @@ __all__ = [
     "check_free_space",
     "exclusive",
     "explain_os_error",
+    "flush_to_disk",
     "has_leftovers",
     "publish",
     "sha256_of",
@@ -84,11 +85,22 @@ def publish(staged: Path, target: Path, staging: Path) -> None:
     between the two renames leaves no target, never half of one.
     """
     for path in [staged, *staged.rglob("*")] if staged.is_dir() else [staged]:
-        _flush(path)
+        flush_to_disk(path)
     if target.is_dir():
         target.rename(staging / "replaced")
     os.replace(staged, target)
-    _flush(target.parent)
+    flush_to_disk(target.parent)
+
+
+def flush_to_disk(path: Path) -> None:
+    """fsync a file or a folder (folders cannot be opened on Windows, and need not be)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:
@@ -121,14 +133,3 @@ def _prefix(target: Path) -> str:
 
 def _leftovers(target: Path) -> Iterator[Path]:
     return target.parent.glob(f"{glob.escape(_prefix(target))}*")
-
-
-def _flush(path: Path) -> None:
-    """fsync a file or a folder (folders cannot be opened on Windows, and need not be)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,6 @@ The engine is imported when a job starts, not before: an idle worker stays small
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "benchmark_job", "evaluate_job", "train_events", "train_job"]
 
 Updates = Generator[JobUpdate, None, None]
-_ADOPTED_FILE = "adopted.json"
 _PARTIAL_FOLDER = "partial"
 
 
@@ -157,30 +155,16 @@ def _train_updates(task: JobTask, name: str, event: TrainEvent) -> Updates:
             "elapsed_s": event.elapsed_s,
             "metrics": event.metrics,
         }
-        yield JobProgress(event.fraction, event.phase, event.eta_s, row)
+        is_counted = event.phase != "preparing"  # every start does that: no row of the series
+        yield JobProgress(event.fraction, event.phase, event.eta_s, row if is_counted else None)
     elif isinstance(event, TrainSample):
         yield JobSample(train_event_to_dict(event))
     elif isinstance(event, TrainStopped):
         yield JobStopped()
     elif isinstance(event, TrainFinished):
-        stored = _adopt(task, Path(event.folder), name)
+        stored = PolicyLibrary(task.data_dir).adopt(Path(event.folder), name, task.job.id)
         folder = task.data_dir.policies / stored
         yield JobFinished({"policy": stored, "folder": str(folder), "summary": event.summary})
-
-
-def _adopt(task: JobTask, folder: Path, wanted: str) -> str:
-    """Move the finished policy into the library, once: a worker that died right after the move
-    finds it there at its next start."""
-    library = PolicyLibrary(task.data_dir)
-    note = task.folder / _ADOPTED_FILE
-    if note.is_file():
-        name = str(json.loads(note.read_text("utf-8"))["policy"])
-        if name in library.names():
-            return name
-    note.write_text(json.dumps({"policy": library.unique_name(wanted)}), "utf-8")
-    name = library.adopt(folder, wanted)
-    note.write_text(json.dumps({"policy": name}), "utf-8")
-    return name
 
 
 def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:

@@ -63,7 +63,8 @@ class AimCorrection:
         for axis in range(3):
             terms = _room(places[:, axis])[:, None] * _terms(places, lengths)
             system = terms.T @ terms + RIDGE * torch.eye(NUM_TERMS, dtype=torch.float64)
-            weights.append(tuple(torch.linalg.solve(system, terms.T @ gaps[:, axis]).tolist()))
+            found = torch.linalg.solve(system, terms.T @ gaps[:, axis]).tolist()
+            weights.append(tuple(round(value, 8) for value in found))  # as its JSON has them
         return dataclasses.replace(empty, weights=tuple(weights))
 
     def aims(self, targets: Tensor, contexts: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class AimCorrection:
         return {
             "lows": list(self.lows),
             "highs": list(self.highs),
-            "weights": [[round(value, 8) for value in axis] for axis in self.weights],
+            "weights": [list(axis) for axis in self.weights],
             "contexts": list(self.contexts),
         }
 

@@ -12,6 +12,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sol_core.staging import flush_to_disk
+
 __all__ = ["FormerName", "PolicyNotes", "read_notes", "write_notes"]
 
 NOTES_FILE = "notes.json"
@@ -35,11 +37,13 @@ class PolicyNotes:
         tags: the user's own, sorted.
         former_names: newest first; jobs and runs may still name these.
         added: when it was imported, ISO 8601; "" for one that was trained here.
+        job: the training job that made it here, by its id; "" for any other.
     """
 
     tags: tuple[str, ...] = ()
     former_names: tuple[FormerName, ...] = ()
     added: str = ""
+    job: str = ""
 
 
 def read_notes(folder: Path) -> PolicyNotes:
@@ -47,7 +51,8 @@ def read_notes(folder: Path) -> PolicyNotes:
     try:
         record = json.loads((folder / NOTES_FILE).read_text("utf-8"))
         former = tuple(FormerName(**one) for one in record["former_names"])
-        return PolicyNotes(tuple(map(str, record["tags"])), former, str(record["added"]))
+        added, job = str(record["added"]), str(record.get("job", ""))
+        return PolicyNotes(tuple(map(str, record["tags"])), former, added, job)
     except FileNotFoundError:
         return PolicyNotes()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -56,7 +61,9 @@ def read_notes(folder: Path) -> PolicyNotes:
 
 
 def write_notes(folder: Path, notes: PolicyNotes) -> None:
-    """Replace the notes in one rename. Raises: OSError."""
+    """Replace the notes in one rename that a power cut leaves whole. Raises: OSError."""
     staged = folder / f".{NOTES_FILE}.new"
     staged.write_text(json.dumps(asdict(notes), indent=1) + "\n", "utf-8")
+    flush_to_disk(staged)
     os.replace(staged, folder / NOTES_FILE)
+    flush_to_disk(folder)

@@ -28,6 +28,9 @@ class PriceTable:
     Attributes:
         log_prices: ascending.
         spends: falling, as long.
+
+    A measured table holds what its JSON holds: training that goes on from a checkpoint, and
+    whoever loads the policy, then choose by the same prices to the last bit.
     """
 
     log_prices: tuple[float, ...]
@@ -44,15 +47,15 @@ class PriceTable:
         log_prices = torch.linspace(*LOG_PRICE_RANGE, NUM_PRICES, dtype=torch.float64)
         damages, levels = falling(damages).double(), levels.double()
         spends = [
-            float(levels[choose_levels(damages, levels, price)].mean())
+            round(float(levels[choose_levels(damages, levels, price)].mean()), 8)
             for price in log_prices.exp()
         ]
-        return PriceTable(tuple(log_prices.tolist()), tuple(spends))
+        return PriceTable(tuple(round(value, 6) for value in log_prices.tolist()), tuple(spends))
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "log_prices": [round(value, 6) for value in self.log_prices],
-            "spends": [round(value, 8) for value in self.spends],
+            "log_prices": list(self.log_prices),
+            "spends": list(self.spends),
         }
 
     @staticmethod

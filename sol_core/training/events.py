@@ -42,7 +42,9 @@ class TrainProgress:
 
     Attributes:
         phase: what is being done.
-        step: number of reports so far; continues after a resume.
+        step: number of reports so far, without those that say "preparing", which every start
+            does. A run that goes on repeats the reports since its last checkpoint, number and
+            metrics alike.
         fraction: of the whole run, in [0, 1].
         eta_s: estimate of the seconds left; None while unknown.
         metrics: numbers by their names in ``METRICS``; finite.

@@ -1,7 +1,8 @@
 """The phases of a run: label, warm start, GRPO, calibrate, measure. Each is a list of small units.
 
 A unit (a text, a batch, an update) seeds its own random numbers, so a run can stop after any
-of them and go on later as if it had not. Ranks work on one text each at a time; every rank goes
+of them and go on later as if it had not. Its last event is a report in the phase's own name:
+what is measured between, belongs to the unit. Ranks work on one text each at a time; every rank goes
 through the same phases and makes the same reports.
 """
 
@@ -62,19 +63,22 @@ def label(state: RunState) -> Iterator[TrainEvent]:
 
 
 def _label_texts(state: RunState, store: Path, numbers: range) -> None:
-    """Each rank labels its share of those texts that have no file; the lead writes all files."""
+    """Each rank labels its share of those texts that have no file; the lead writes all files.
+
+    The loss is read from the files: a run that died after writing one reports what it would have.
+    """
     ranks = state.ranks
     missing = ranks.lead(lambda: [n for n in numbers if not _label_file(store, n).exists()])
     made = ranks.collect(missing, lambda number: _label(state, number))
 
-    def keep() -> None:
+    def keep() -> float:
         for number, labels in zip(missing, made, strict=True):
             write_labels(labels, _label_file(store, number))
+        kept = [read_labels(_label_file(store, number)).damage for number in numbers]
+        return float(torch.stack(kept).mean())
 
-    ranks.lead(keep)
-    if made:
-        state.metrics["loss"] = float(torch.stack([part.damage for part in made]).mean())
-        state.count_decisions(sum(part.damage.numel() for part in made))
+    state.metrics["loss"] = ranks.lead(keep)
+    state.count_decisions(sum(part.damage.numel() for part in made))
 
 
 def _label(state: RunState, number: int) -> LabelledSteps:
@@ -186,6 +190,7 @@ def calibrate(state: RunState) -> Iterator[TrainEvent]:
     yield from measure(state)
     # Saved only now: a run that is cut off here calibrates again from where it began.
     state.set_prices(policy.prices, policy.correction)
+    state.begun_anew = 0
 
 
 def _rounds(first: int, count: int, size: int) -> Iterator[range]:
@@ -197,6 +202,7 @@ def _rounds(first: int, count: int, size: int) -> Iterator[range]:
 def _calibrated(state: RunState, numbers: range, rows: int) -> TrainEvent:
     """The report on some texts that were played with ``rows`` budgets a window."""
     state.calibrated += len(numbers)
+    state.begun_anew += 1
     state.count_decisions(len(numbers) * rows * state.config.windows * state.config.steps)
     return state.report("calibrating")
 

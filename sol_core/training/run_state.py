@@ -89,7 +89,8 @@ class RunState:
             self._price_untrained(network)
         self.metrics: dict[str, float] = {}
         self.held_out: HeldOut | None = None
-        self.calibrated = 0  # texts; not kept in a checkpoint, for calibrating begins anew
+        # Texts, and reports on them; neither is kept in a checkpoint: calibrating begins anew.
+        self.calibrated, self.begun_anew = 0, 0
         self._began = time.monotonic()
         self._before_s = self.progress.elapsed_s
         self._decisions, self._decisions_since = 0, self._began
@@ -140,13 +141,17 @@ class RunState:
                 )
 
     def report(self, phase: Phase) -> TrainProgress:
-        """The state as an event; clears the decision counter."""
+        """The state as an event; clears the decision counter.
+
+        Every start prepares, so that is not counted: the series goes on where it was cut off.
+        """
         now = time.monotonic()
         metrics = dict(self.metrics)
         if self._decisions:
             metrics["decisions_per_s"] = self._decisions / max(1e-6, now - self._decisions_since)
         self._decisions, self._decisions_since = 0, now
-        self.progress.reports += 1
+        if phase != "preparing":
+            self.progress.reports += 1
         fraction = self.fraction()
         eta = self.elapsed_s * (1 - fraction) / fraction if fraction > 0.01 else None
         return TrainProgress(phase, self.progress.reports, fraction, self.elapsed_s, eta, metrics)
@@ -188,17 +193,14 @@ class RunState:
         Raises: OSError when the disk is full; the one before is then intact.
         """
         self.progress.elapsed_s = self.elapsed_s
+        kept = replace(self.progress, reports=self.progress.reports - self.begun_anew)
         self.ranks.lead(
             lambda: write_checkpoint(
-                self.folder,
-                self.config.to_dict(),
-                self.progress,
-                self.policy.network,
-                self.optimiser,
+                self.folder, self.config.to_dict(), kept, self.policy.network, self.optimiser
             )
         )
         self._last_checkpoint = time.monotonic()
-        return TrainCheckpoint(self.progress.reports, self.progress.elapsed_s)
+        return TrainCheckpoint(kept.reports, kept.elapsed_s)
 
     def describe(self, **changes: Any) -> None:
         """Replace fields of the policy's info."""

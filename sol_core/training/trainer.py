@@ -11,7 +11,7 @@ from sol_core.generation import never
 from sol_core.loading import LanguageModel
 from sol_core.policy import save_policy
 from sol_core.training.config import TrainConfig
-from sol_core.training.events import TrainEvent, TrainFinished, TrainStopped
+from sol_core.training.events import TrainEvent, TrainFinished, TrainProgress, TrainStopped
 from sol_core.training.phases import calibrate, grpo, label, warm_start
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
@@ -73,6 +73,8 @@ def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[TrainE
             continue
         for event in work(state):
             yield event
+            if not (isinstance(event, TrainProgress) and event.phase == name):
+                continue  # inside a unit of work, which nobody could go on with
             if state.ranks.any(should_stop()):
                 yield state.checkpoint()
                 yield TrainStopped(state.progress.reports, state.fraction())

@@ -1,0 +1,214 @@
+"""A training run that is killed anywhere is the uninterrupted one: its weights and its series."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sol_core.loading import LanguageModel
+from sol_core.policy import PolicyConfig
+from sol_core.safetensors_files import read_safetensors
+from sol_core.training import (
+    GrpoConfig,
+    TrainConfig,
+    TrainEvent,
+    TrainFinished,
+    TrainProgress,
+    WarmStartConfig,
+    train,
+)
+from tests.tiny_language_model import make_language_model
+
+Series = dict[int, tuple[str, dict[str, float]]]
+PHASES = ("labelling", "warm start", "grpo", "calibrating", "measuring")
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    text = tmp_path_factory.mktemp("corpus") / "text.txt"
+    words = ("the", "sea", "was", "calm", "and", "light", "of", "lamp", "went", "over", "water")
+    lines = [" ".join(words[(i * k) % len(words)] for k in range(1, 40)) for i in range(1, 80)]
+    text.write_text("\n\n".join(lines), "utf-8")
+    return TrainConfig(
+        corpus=str(text),
+        context=16,
+        windows=2,
+        steps=4,
+        policy=PolicyConfig(width=16, num_heads=2),
+        warm_start=WarmStartConfig(texts=4, epochs=5),
+        grpo=GrpoConfig(updates=6, windows=2, rollouts=2),
+        held_out_texts=1,
+        calibration_texts=2,
+        checkpoint_seconds=0.0,
+    )
+
+
+@dataclasses.dataclass
+class Run:
+    """A run in one folder, as often as it is started; what its starts reported, by step."""
+
+    model: LanguageModel
+    config: TrainConfig
+    folder: Path
+    series: Series = dataclasses.field(default_factory=dict)
+    events: list[TrainEvent] = dataclasses.field(default_factory=list)
+
+    def start(self, killed_at: int | None = None, events_later: int = 0) -> bool:
+        """Go on up to a step, and some events more; false once it has finished.
+
+        What was reported before must be reported alike: it stands in the database.
+        """
+        torch.manual_seed(len(self.events))  # whatever another process has done before
+        events = train(self.model, self.config, self.folder, data_dir=self.folder.parent / "data")
+        for event in events:
+            self.events.append(event)
+            if isinstance(event, TrainProgress) and event.phase != "preparing":
+                row = (event.phase, _repeatable(event.metrics))
+                assert self.series.setdefault(event.step, row) == row
+                if event.step == killed_at:
+                    self.events += itertools.islice(events, events_later)
+                    events.close()  # type: ignore[attr-defined]  # it is a generator
+                    return True
+        assert isinstance(self.events[-1], TrainFinished)
+        return False
+
+    def state(self) -> dict[str, Any]:
+        """Every number that the run ended with: network in fp32, prices, correction."""
+        header, tensors = read_safetensors(self.folder / "checkpoint.safetensors", "pt")
+        numbers = {name: value.tolist() for name, value in tensors.items()}
+        policy = (self.folder / "policy" / "model.safetensors").read_bytes()
+        progress = json.loads(header["progress"])
+        return numbers | {
+            "policy": policy,
+            "prices": progress["prices"],
+            "correction": progress["correction"],
+            "measured": progress["measured"],
+        }
+
+
+def _repeatable(metrics: dict[str, float]) -> dict[str, float]:
+    """All but the speed."""
+    return {name: value for name, value in metrics.items() if name != "decisions_per_s"}
+
+
+@pytest.fixture(scope="module")
+def whole(
+    model: LanguageModel, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    run = Run(model, config, tmp_path_factory.mktemp("whole") / "run")
+    run.start()
+    return run
+
+
+def steps_of(run: Run, phase: str) -> list[int]:
+    """The phase's first and last steps, and some between."""
+    steps = [step for step, (name, _) in run.series.items() if name == phase]
+    return sorted({steps[0], *steps[1 :: len(steps) // 3], steps[-1]})
+
+
+def test_steps_are_counted_without_gaps(whole: Run) -> None:
+    assert list(whole.series) == list(range(1, len(whole.series) + 1))
+    assert set(PHASES) == {phase for phase, _ in whole.series.values()}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1000.0])
+def test_a_run_that_was_killed_is_the_uninterrupted_one(
+    whole: Run, tmp_path: Path, phase: str, checkpoint_seconds: float
+) -> None:
+    """With a checkpoint after every unit, and with one after every phase only."""
+    config = dataclasses.replace(whole.config, checkpoint_seconds=checkpoint_seconds)
+    for step in steps_of(whole, phase):
+        for later in (0, 1):  # before and after the checkpoint, or the sample, that follows
+            run = Run(whole.model, config, tmp_path / f"{step}-{later}" / "run")
+            assert run.start(step, later)
+            run.start()
+            assert run.series == whole.series
+            assert run.state() == whole.state()
+
+
+def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_one(
+    whole: Run, tmp_path: Path
+) -> None:
+    run = Run(whole.model, whole.config, tmp_path / "run")
+    for step in range(3, len(whole.series), 3):  # a unit is three reports at most
+        assert run.start(step)
+    run.start()
+    assert run.series == whole.series
+    assert run.state() == whole.state()
+
+
+CHILD = """
+import dataclasses, json, os, signal, sys
+from pathlib import Path
+from sol_core.assets import DEFAULT_MODEL
+from sol_core.config import config_from_dict
+from sol_core.loading import load_language_model
+from sol_core.training import TrainConfig, TrainProgress, train
+
+record, folder, data_dir, killed_at = sys.argv[1:]
+config = config_from_dict(TrainConfig, json.loads(record))
+model = load_language_model(DEFAULT_MODEL, data_dir=Path(data_dir))
+for event in train(model, config, Path(folder), data_dir=Path(folder).parent):
+    if isinstance(event, TrainProgress):
+        print(json.dumps(dataclasses.asdict(event)), flush=True)
+        if str(event.step) == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.model
+def test_a_killed_process_with_the_real_model_is_no_exception(
+    config: TrainConfig, model_data_dir: Path, tmp_path: Path
+) -> None:
+    short = dataclasses.replace(
+        config,
+        policy=PolicyConfig(),
+        warm_start=WarmStartConfig(texts=2, epochs=3),
+        grpo=GrpoConfig(updates=3, windows=1, rollouts=4),
+        calibration_texts=1,
+    )
+
+    def start(name: str, killed_at: str = "never") -> Series:
+        folder = tmp_path / name / "run"
+        texts = [json.dumps(short.to_dict()), str(folder), str(model_data_dir), killed_at]
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD, *texts], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (0 if killed_at == "never" else -signal.SIGKILL), done.stderr
+        reports = [json.loads(line) for line in done.stdout.splitlines()]
+        return {
+            report["step"]: (report["phase"], _repeatable(report["metrics"]))
+            for report in reports
+            if report["phase"] != "preparing"
+        }
+
+    whole = start("whole")
+    phases = {step: phase for step, (phase, _) in whole.items()}
+    warm, updated = (
+        next(step for step, name in phases.items() if name == phase)
+        for phase in ("warm start", "grpo")
+    )
+    parts = [start("parts", str(warm + 1)), start("parts", str(updated + 1)), start("parts")]
+    for part in parts:
+        assert part == {step: whole[step] for step in part}
+    assert set().union(*parts) == set(whole)
+    ends = [
+        Run(None, short, tmp_path / name / "run").state()  # type: ignore[arg-type]  # only read
+        for name in ("whole", "parts")
+    ]
+    assert ends[0] == ends[1]
