@@ -165,7 +165,12 @@ def test_200_random_bytes_are_named_with_the_command_that_heals(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The default model's own way, on the small stand-in."""
+    """The default model's own way, on the small stand-in, whose conversion is tested above."""
+    whole = shutil.copytree(model_folder, tmp_path / "whole")
+    monkeypatch.setattr(
+        "sol_core.assets._convert",
+        lambda asset, gguf, made, on_progress: shutil.copytree(whole, made, dirs_exist_ok=True),
+    )
     stand_in = dataclasses.replace(asset, name=DEFAULT_MODEL_ASSET.name)
     monkeypatch.setattr("sol_core.assets.DEFAULT_MODEL_ASSET", stand_in)
     folder = model_folder.rename(model_folder.parent / stand_in.name)
