@@ -164,7 +164,6 @@ def locate_model(name: str, data_dir: Path, report: Progress, *, check: bool = T
     else:
         folder = _fetched(name, data_dir, report)
     if check:
-        report("checking the model's files", 0.0)
         check_model_files(name, folder, data_dir)
     return folder
 
