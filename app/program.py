@@ -7,21 +7,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from sol_core.places import LAUNCHER, program_name
+
 __all__ = ["LAUNCHER", "PROJECT_ROOT", "is_checkout", "program_command", "program_name"]
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-LAUNCHER = "launch.py"
-SCRIPT = "sol-explorer"  # pyproject.toml's console script
 
 
 def is_checkout(root: Path = PROJECT_ROOT) -> bool:
     """Whether the packages lie beside ``launch.py``, not among an interpreter's packages."""
     return (root / LAUNCHER).is_file()
-
-
-def program_name() -> str:
-    """What a user types to start it."""
-    return f"python {LAUNCHER}" if is_checkout() else SCRIPT
 
 
 def program_command() -> list[str]:

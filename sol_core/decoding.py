@@ -19,6 +19,7 @@ from sol_core.actions import DENSE, Action, QuantSite
 from sol_core.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.cache import KVCache
 from sol_core.devices import from_host
+from sol_core.finite import FiniteSteps
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
 from sol_core.step_clock import StepClock
 
@@ -149,12 +150,14 @@ def decode(
         choose: called after each step is consumed; the B next tokens, or None to end.
         prefix_state: for step 0's observation.
     Yields: a DecodeStep per step; its tensors are not overwritten later.
+    Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step late.
     """
     group = options.rows_per_sequence
     room = min(options.max_steps, options.episode_steps) if options.refresh else options.max_steps
     cache = _step_cache(prefix, options, room)
     observer = _Observer(lm, scheduler.observes, prefix_state, group)
     episode: list[Sequence[int]] = []
+    finite = FiniteSteps(lm.device)
     tokens: Sequence[int] = list(first_tokens)
     for index in range(options.max_steps):
         started = time.perf_counter()
@@ -183,6 +186,7 @@ def decode(
             clock=clock,
         )
         log_probabilities, entropy = log_softmax_and_entropy(output.logits)
+        finite.add(index, entropy)
         step = DecodeStep(
             index,
             actions,
@@ -198,9 +202,10 @@ def decode(
         episode.append(tokens)
         chosen = choose(step)
         if chosen is None:
-            return
+            break
         tokens = chosen
         observer.saw(step)
+    finite.finish()
 
 
 def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixState:

@@ -9,6 +9,7 @@ SolError
 ├── CorpusError (ValueError)      text that yields nothing to work on
 ├── PolicyError (ValueError)      a policy folder that is damaged or made for something else
 ├── TrainingDivergedError (ArithmeticError)  training met NaN or infinity
+├── NotFiniteError (ArithmeticError)  a model computed NaN or infinity
 ├── RankLostError (ConnectionError)  another process of a training is gone
 └── ContextLengthError (ValueError)
 
@@ -21,6 +22,7 @@ __all__ = [
     "CorpusError",
     "DownloadError",
     "ModelLoadError",
+    "NotFiniteError",
     "PolicyError",
     "RankLostError",
     "ShapeError",
@@ -64,6 +66,10 @@ class PolicyError(SolError, ValueError):
 
 class TrainingDivergedError(SolError, ArithmeticError):
     """Training met a number that is not finite; the last good checkpoint is kept."""
+
+
+class NotFiniteError(SolError, ArithmeticError):
+    """A model's own numbers are NaN or infinite: damaged weights, or too narrow a format."""
 
 
 class RankLostError(SolError, ConnectionError):

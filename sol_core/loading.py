@@ -18,7 +18,12 @@ from torch import Tensor
 
 from sol_core.assets import ensure_default_model
 from sol_core.devices import pick_device, pick_dtype
-from sol_core.errors import ModelLoadError, UnsupportedModelError
+from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
+from sol_core.model_files import (
+    check_model_files,
+    discard_damaged_downloads,
+    make_default_model_whole,
+)
 from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
 from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.weights import arrange_weights
@@ -33,6 +38,7 @@ __all__ = [
     "load_language_model",
     "locate_model",
     "model_fingerprint",
+    "repair_model",
 ]
 
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
@@ -126,16 +132,44 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None
     return _fingerprint(spec_from_config(_read_config(folder)), _read_tensors(folder))
 
 
-def locate_model(name: str, data_dir: Path, report: Progress) -> Path:
-    """The local folder of a model, fetched first where it must be.
+def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
+    """The local folder of a model, its damaged files fetched anew.
 
-    Raises: ModelLoadError, DownloadError.
+    Raises: ModelLoadError, DownloadError; ConfigError for a folder, whose files have no
+        known checksum and no known source.
     """
     if name == DEFAULT_MODEL:
-        return ensure_default_model(data_dir, report)
+        return make_default_model_whole(data_dir, report)
+    if Path(name).expanduser().is_dir():
+        raise ConfigError(
+            f"{name} is a folder of your own, and nothing here knows what its files should be: "
+            "copy them again from where they came"
+        )
+    discard_damaged_downloads(locate_model(name, data_dir, report, check=False))
+    return locate_model(name, data_dir, report)
+
+
+def locate_model(name: str, data_dir: Path, report: Progress, *, check: bool = True) -> Path:
+    """The local folder of a model, fetched first where it must be.
+
+    Args:
+        check: compare its files with the checksums that are known for them.
+    Raises: ModelLoadError, DownloadError.
+    """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name != DEFAULT_MODEL and folder.is_dir():
         return folder
+    if name == DEFAULT_MODEL:
+        folder = ensure_default_model(data_dir, report)
+    else:
+        folder = _fetched(name, data_dir, report)
+    if check:
+        check_model_files(name, folder, data_dir)
+    return folder
+
+
+def _fetched(name: str, data_dir: Path, report: Progress) -> Path:
+    folder = Path(name).expanduser()
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise ModelLoadError(
             f"no model {name!r}: it is not a folder. Give {DEFAULT_MODEL!r}, a folder with "
@@ -196,7 +230,8 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
             tensors |= load_file(path)
         except (SafetensorError, OSError) as error:
             raise ModelLoadError(
-                f"{path} is corrupt or truncated ({_first_line(error)}); fetch the model again"
+                f"{path} is corrupt or truncated ({_first_line(error)}); copy it again from where "
+                "it came"
             ) from error
     return tensors
 

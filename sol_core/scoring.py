@@ -23,6 +23,7 @@ from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.config import GenerationConfig
 from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
+from sol_core.finite import require_finite
 from sol_core.generation_schedules import GenerationSchedules, PolicyFinder
 from sol_core.loading import LanguageModel
 from sol_core.policy.policy import Policy
@@ -117,7 +118,7 @@ def score_case(
 def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[float]:
     """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps.
 
-    Raises: ConfigError, ContextLengthError.
+    Raises: ConfigError, ContextLengthError, NotFiniteError.
     """
     if not 1 <= first < len(tokens):
         raise ConfigError(f"first must be between 1 and {len(tokens) - 1}, got {first}")
@@ -134,7 +135,9 @@ def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[f
             targets = ids[0, stop - hidden.shape[0] : stop]
             log_probabilities = lm.logits(hidden).log_softmax(-1)
             columns.append(-log_probabilities.gather(-1, targets[:, None])[:, 0])
-    nll: list[float] = torch.cat(columns).tolist()
+    found = torch.cat(columns)
+    require_finite(found, "the dense pass over the text")
+    nll: list[float] = found.tolist()
     return nll
 
 

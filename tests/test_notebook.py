@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,11 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# Of the training in a notebook; how long it goes on is no business of these tests.
-LIMIT, SHORTER = re.compile(r"time_limit_minutes=[\d.]+"), "time_limit_minutes=0.02"
+# How long a notebook trains and on how much it evaluates is no business of these tests.
+SHORTER = {
+    "time_limit_minutes=0.5,": "time_limit_minutes=0.01, context=32, windows=2,",
+    "texts=4, context=128": "texts=2, context=32",
+}
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
@@ -29,7 +31,6 @@ def test_a_notebook_is_committed_without_outputs(path: Path) -> None:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == []
             assert cell["execution_count"] is None
-    assert path.stat().st_size < 20_000
 
 
 @pytest.mark.model
@@ -47,8 +48,9 @@ def test_a_notebook_runs(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        cell.source = LIMIT.sub(SHORTER, cell.source)
+    for long, short in SHORTER.items():
+        (cell,) = [cell for cell in notebook.cells if long in cell.source]
+        cell.source = cell.source.replace(long, short)
     client = nbclient.NotebookClient(
         notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
     )
@@ -61,10 +63,3 @@ def test_a_notebook_runs(
     assert "background: rgba" in shown
     assert "KL to dense" in shown
     logging.getLogger(__name__).info("%s took %.0f s", path.name, took_s)
-
-
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_code_that_the_linter_reads(path: Path) -> None:
-    for cell in _read(path)["cells"]:
-        if cell["cell_type"] == "code":
-            compile("".join(cell["source"]), path.name, "exec")

@@ -1,7 +1,7 @@
 """``launch.py doctor``: versions, device, model, disk and database; what is missing.
 
-Creates and downloads nothing, and works without the packages, so that it can say which
-ones are missing.
+Creates and downloads nothing unless asked to ``--repair`` the model, and works without the
+packages, so that it can say which ones are missing.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 from typing import Any
 
 from app import environment
-from app.commands.options import add_model
-from app.console import write_out
+from app.commands.options import add_model, model_name, open_data_dir
+from app.console import Console, write_out
 from app.paths import DataDir
 from app.terminal import escape
 
@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model and the data directory to look at."""
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="first read every byte of the model; fetch it again where it is damaged or missing",
+    )
     parser.set_defaults(install=False)
 
 
@@ -32,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the findings; 1 when something that is needed is missing."""
     from app.diagnosis import diagnose
 
+    if args.repair:
+        _repair(args)
     data_dir: DataDir | None
     try:
         data_dir = DataDir.resolve(args.data_dir)
@@ -44,6 +51,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         write_out(_as_text(findings))
     return 1 if findings["missing"] else 0
+
+
+def _repair(args: argparse.Namespace) -> None:
+    """Raise SolError when the model cannot be made whole."""
+    from sol_core.loading import repair_model
+
+    console = Console()
+    repair_model(model_name(args), open_data_dir(args).root, console.progress)
+    console.clear()
 
 
 def _as_text(findings: dict[str, Any]) -> str:

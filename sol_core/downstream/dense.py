@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from sol_core.downstream.encoding import Continuation
+from sol_core.finite import require_finite
 from sol_core.models import FrozenLM
 
 __all__ = ["score_densely"]
@@ -18,7 +19,10 @@ __all__ = ["score_densely"]
 @torch.no_grad()
 def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
     """Per continuation, the log-likelihood of its tokens together, nats, and whether each was
-    the most probable one."""
+    the most probable one.
+
+    Raises: NotFiniteError.
+    """
     texts = [(one.context + one.tokens)[:-1] for one in ones]
     lengths = [len(text) for text in texts]
     padded = [text + (0,) * (max(lengths) - len(text)) for text in texts]
@@ -31,6 +35,7 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
         log_probabilities = lm.logits(last).log_softmax(-1)
         wanted = torch.tensor(one.tokens, device=lm.device)
         likelihood = log_probabilities.gather(-1, wanted[:, None]).sum()
+        require_finite(likelihood, "the dense pass over a continuation")
         greedy = bool((log_probabilities.argmax(-1) == wanted).all())
         found.append((float(likelihood), greedy))
     return found

@@ -6,6 +6,7 @@ schema version, tensor names and shapes, finite numbers, the model it was traine
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -32,6 +33,7 @@ from sol_core.policy.info import (
 )
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
 from sol_core.policy.prices import PriceTable
+from sol_core.staging import sha256_of
 
 __all__ = [
     "PolicyParts",
@@ -80,14 +82,15 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
     tensors = {
         name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
     }
+    _put(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
     record = {
         "schema": SCHEMA,
         **policy.info.to_dict(),
+        "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
         "prices": [table.to_dict() for table in policy.prices],
         "correction": policy.correction.to_dict(),
     }
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
-    _put(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
     _put(folder / CARD_FILE, lambda path: path.write_text(model_card(policy.info), "utf-8"))
     _put(folder / CONFIG_FILE, lambda path: path.write_text(text + "\n", "utf-8"))
 
@@ -106,7 +109,7 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     record = read_config(folder)
     info = info_from_record(record, folder)
     network = build_network(info.layout, info.grid, info.config)
-    network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network))
+    network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
     return PolicyParts(info, network, *_read_prices(record, folder, network))
 
 
@@ -119,7 +122,7 @@ def check_policy(folder: Path) -> PolicyInfo:
     info = info_from_record(record, folder)
     _check_size(info, folder)
     network = build_network(info.layout, info.grid, info.config)
-    _read_weights(folder / WEIGHTS_FILE, network)
+    _read_weights(folder / WEIGHTS_FILE, network, record)
     _read_prices(record, folder, network)
     return info
 
@@ -148,16 +151,26 @@ def _read_prices(
     return prices, correction
 
 
-def _read_weights(path: Path, network: DamageNetwork | JointNetwork) -> dict[str, Tensor]:
+def _read_weights(
+    path: Path, network: DamageNetwork | JointNetwork, record: dict[str, Any]
+) -> dict[str, Tensor]:
+    """The weights, checked; their checksum too where the configuration has it."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
         if path.stat().st_size > MAX_WEIGHT_BYTES:
             raise PolicyError(f"{path} is too large for a policy's weights")
-        tensors = load_file(path)
+        content = path.read_bytes()
+        tensors = load(content)
     except (OSError, SafetensorError, ValueError) as error:
         raise PolicyError(f"{path} is missing, truncated or damaged: {error}") from error
+    found_sha256 = hashlib.sha256(content).hexdigest()
+    if record.get("weights_sha256", found_sha256) != found_sha256:
+        raise PolicyError(
+            f"{path} is damaged: its SHA-256 is {found_sha256}, {CONFIG_FILE} expects "
+            f"{record['weights_sha256']}. Copy the policy again from where it came"
+        )
     expected = {name: value.shape for name, value in network.state_dict().items()}
     found = {name: value.shape for name, value in tensors.items()}
     if expected != found:

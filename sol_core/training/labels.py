@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sol_core.errors import PolicyError
 from sol_core.models import FrozenLM
 from sol_core.policy.info import InputLayout
+from sol_core.safetensors_files import read_safetensors
 from sol_core.training.config import TrainConfig
 from sol_core.training.exploration import ExplorationScheduler, draw_levels
 from sol_core.training.windows import prefill_text
@@ -105,9 +107,13 @@ def write_labels(labels: LabelledSteps, path: Path) -> None:
 
 
 def read_labels(path: Path) -> LabelledSteps:
-    from safetensors.torch import load_file
-
-    return LabelledSteps(**load_file(path))
+    """Raises: PolicyError for a file that is missing or damaged."""
+    try:
+        return LabelledSteps(**read_safetensors(path, "pt")[1])
+    except (OSError, ValueError, TypeError) as error:
+        raise PolicyError(
+            f"the labels {path} are missing or damaged ({error}): start the training anew"
+        ) from error
 
 
 def join_labels(parts: Sequence[LabelledSteps]) -> LabelledSteps:

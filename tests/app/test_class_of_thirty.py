@@ -6,6 +6,7 @@ is there. What was measured is logged; ``--log-cli-level=INFO`` shows it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -36,7 +37,7 @@ LAUNCHER = Path(__file__).resolve().parents[2] / "launch.py"
 
 @dataclass
 class Pupil:
-    """One client, and what happened to them.
+    """One client with the page open, and what happened to them.
 
     Attributes:
         places: how many the server said came first, answer by answer.
@@ -44,33 +45,29 @@ class Pupil:
     """
 
     number: int
-    url: str
+    client: PageClient
     places: list[int] = field(default_factory=list)
     waited_s: float = 0.0
     result: dict[str, Any] = field(default_factory=dict)
-
-    def client(self) -> PageClient:
-        return PageClient(self.url, f"{self.number:032x}")
 
     def measure(
         self, experiment: str, parameters: dict[str, Any], together: threading.Barrier
     ) -> None:
         """Ask for an experiment as the lesson does, until it is there."""
-        with self.client() as client:
-            client.open()
-            together.wait(60)
-            began = time.monotonic()
-            while time.monotonic() - began < PATIENCE_S:
-                answer = client.ask(
-                    "learn", "ask_experiment", experiment=experiment, parameters=parameters
-                )
-                if answer["state"] == "done":
-                    self.waited_s = time.monotonic() - began
-                    self.result = answer["result"]
-                    return
-                before = answer.get("before", 0)
-                self.places.append(before)
-                time.sleep(min(0.25 * (1 + max(before, len(self.places) / 4)), 1.0))
+        self.places.clear()
+        together.wait(60)
+        began = time.monotonic()
+        while time.monotonic() - began < PATIENCE_S:
+            answer = self.client.ask(
+                "learn", "ask_experiment", experiment=experiment, parameters=parameters
+            )
+            if answer["state"] == "done":
+                self.waited_s = time.monotonic() - began
+                self.result = answer["result"]
+                return
+            before = answer.get("before", 0)
+            self.places.append(before)
+            time.sleep(min(0.25 * (1 + max(before, len(self.places) / 4)), 1.0))
         raise AssertionError(f"pupil {self.number} has waited {PATIENCE_S:.0f} s, {self.places}")
 
 
@@ -109,9 +106,22 @@ def server(tmp_path: Path, default_model_dir: Path) -> Iterator[Running]:
             process.wait(60)
 
 
-def lesson(server: Running, experiment: str, asked: list[dict[str, Any]]) -> list[Pupil]:
+@pytest.fixture
+def pupils(server: Running) -> Iterator[list[Pupil]]:
+    """The class, and its teacher at the end."""
+    with contextlib.ExitStack() as opened:
+        made = []
+        for number in range(CLASS + 1):
+            client = opened.enter_context(PageClient(server.url, f"{number:032x}"))
+            client.open()
+            made.append(Pupil(number, client))
+        yield made
+
+
+def lesson(
+    server: Running, pupils: list[Pupil], experiment: str, asked: list[dict[str, Any]]
+) -> None:
     """The whole class asks at the same moment, each for their own parameters."""
-    pupils = [Pupil(number, server.url) for number in range(CLASS)]
     together = threading.Barrier(CLASS)
     with ThreadPoolExecutor(CLASS) as pool:
         tasks = [
@@ -128,35 +138,32 @@ def lesson(server: Running, experiment: str, asked: list[dict[str, Any]]) -> lis
         *(statistics.median(waits), waits[int(0.95 * (CLASS - 1))], waits[-1]),
         *(max([0, *(place for pupil in pupils for place in pupil.places)]), server.memory_mb()),
     )
-    return pupils
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_thirty_pupils_get_their_own_answers_in_turn(
-    server: Running, caplog: pytest.LogCaptureFixture
+    server: Running, pupils: list[Pupil], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="httpx")  # which logs every call
     # The teacher tries it before the class: the model is loaded, its kernels are compiled.
-    teacher = Pupil(CLASS, server.url)
+    *pupils, teacher = pupils
     teacher.measure("pages", {"text": "recipe"}, threading.Barrier(1))
     teacher.measure("choices", {"text": "door", "picks": []}, threading.Barrier(1))
 
     # Everybody at the same lesson: one measurement for all.
-    same = lesson(server, "pages", [{"text": "comet"}] * CLASS)
-    assert len({pupil.result["measured_at"] for pupil in same}) == 1
-    assert "".join(same[0].result["tokens"]).startswith("The comet Zelinka")
+    lesson(server, pupils, "pages", [{"text": "comet"}] * CLASS)
+    assert len({pupil.result["measured_at"] for pupil in pupils}) == 1
+    assert "".join(pupils[0].result["tokens"]).startswith("The comet Zelinka")
     before_mb = server.memory_mb()
 
     # Everybody their own question: a token of their own after the same beginning.
     tokens = [1000 + 7 * number for number in range(CLASS)]
     asked = [{"text": "capital", "picks": [token]} for token in tokens]
-    pupils = lesson(server, "choices", asked)
-    with teacher.client() as client:
-        client.open()
-        for pupil, parameters in zip(pupils, asked, strict=True):
-            wanted = {"experiment": "choices", "parameters": parameters}
-            again = client.ask("learn", "ask_experiment", **wanted)
-            assert again["result"] == pupil.result  # theirs, and nobody else's
+    lesson(server, pupils, "choices", asked)
+    for pupil, parameters in zip(pupils, asked, strict=True):
+        wanted = {"experiment": "choices", "parameters": parameters}
+        again = teacher.client.ask("learn", "ask_experiment", **wanted)
+        assert again["result"] == pupil.result  # theirs, and nobody else's
     assert len({"".join(pupil.result["picked"]) for pupil in pupils}) > 0.8 * CLASS
 
     for pupil in pupils:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -95,7 +96,7 @@ def _ranks_of(torchrun: subprocess.Popen[str]) -> list[int]:
 
 
 def _wait_for_work(process: subprocess.Popen[str], store: Store, data_dir: DataDir) -> JobRecord:
-    """Until the one job there is works under this process and has a new checkpoint."""
+    """Until the newest job works under this process and has a new checkpoint."""
     known = [path.stat().st_mtime_ns for path in data_dir.jobs.glob("*/checkpoint.safetensors")]
 
     def is_working() -> bool:
@@ -104,8 +105,7 @@ def _wait_for_work(process: subprocess.Popen[str], store: Store, data_dir: DataD
         return bool(found) and found != known
 
     wait_until(is_working, 300)
-    (job,) = store.jobs.list()
-    return job
+    return store.jobs.list()[0]
 
 
 def _network(data_dir: DataDir, job: JobRecord) -> dict[str, torch.Tensor]:
@@ -115,38 +115,28 @@ def _network(data_dir: DataDir, job: JobRecord) -> dict[str, torch.Tensor]:
     return {name: value for name, value in found[1].items() if name.startswith("network.")}
 
 
-def test_two_processes_are_one_job_with_one_output(
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
+def test_two_processes_are_one_job_and_what_stops_them_changes_nothing(
     start: Start, inputs: list[str], store: Store, data_dir: DataDir, tmp_path: Path
 ) -> None:
+    """A whole run, and one that Ctrl-C and a killed rank leave to one process: the same policy."""
     out, err = start(
         *inputs, "--name", "pair", "--json", "--out", str(tmp_path / "out")
     ).communicate()
     report = json.loads(out)
     assert report["status"] == "succeeded", err
-    (job,) = store.jobs.list()
-    assert (job.id, job.status) == (report["job"], "succeeded")
-    assert job.params["config"]["grpo"]["texts"] == 2  # one of each process
-    assert report["summary"]["train_config"] == job.params["config"]
+    (whole,) = store.jobs.list()
+    _check_one_job(whole, store, report, err)
     assert (tmp_path / "out" / "model.safetensors").is_file()
-    assert err.count("labelling\n") == 1
-    steps = [row["step"] for row in store.jobs.metrics(job.id)]
-    assert steps == sorted(set(steps))
 
-
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
-def test_ctrl_c_and_a_killed_rank_leave_a_job_that_one_process_finishes(
-    start: Start, inputs: list[str], store: Store, data_dir: DataDir
-) -> None:
-    process = start(*inputs, "--set", "grpo.texts=2")
+    process = start(*inputs)
     job = _wait_for_work(process, store, data_dir)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode != 0
     assert out == ""
-    assert (
-        f"paused, with a checkpoint; go on here with: python launch.py train --resume {job.id}"
-        in err
-    )
+    paused = "paused, with a checkpoint; go on here with: python launch.py train --resume "
+    assert paused + job.id in err
     assert store.jobs.get(job.id).status == "paused"
 
     process = start("train", "--resume", job.id)
@@ -156,7 +146,7 @@ def test_ctrl_c_and_a_killed_rank_leave_a_job_that_one_process_finishes(
     out, err = process.communicate(timeout=60)
     assert process.returncode != 0
     assert out == ""
-    error = next(line for line in err.splitlines() if line.startswith("error: "))
+    (error,) = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "another process of this training has ended" in error
     assert error.endswith(f"go on with: python launch.py train --resume {job.id}")
     assert store.jobs.get(job.id).status == "failed"
@@ -166,18 +156,23 @@ def test_ctrl_c_and_a_killed_rank_leave_a_job_that_one_process_finishes(
     assert alone.returncode == 0, err
     job = store.jobs.get(job.id)
     assert (job.status, job.params["config"]["grpo"]["texts"]) == ("succeeded", 2)
-    whole = start(*inputs, "--set", "grpo.texts=2", "--json", launcher=ALONE)
-    out, err = whole.communicate(timeout=300)
-    other = store.jobs.get(json.loads(out)["job"])
     for name, value in _network(data_dir, job).items():
-        torch.testing.assert_close(value, _network(data_dir, other)[name], rtol=0, atol=2e-5)
+        torch.testing.assert_close(value, _network(data_dir, whole)[name], rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE])
-def test_an_error_is_said_once_and_ends_all(start: Start, launcher: tuple[str, ...]) -> None:
-    """The launcher itself, as a user types it."""
+def _check_one_job(job: JobRecord, store: Store, report: dict[str, Any], err: str) -> None:
+    assert (job.id, job.status) == (report["job"], "succeeded")
+    assert job.params["config"]["grpo"]["texts"] == 2  # one of each process
+    assert report["summary"]["train_config"] == job.params["config"]
+    assert err.count("labelling\n") == 1
+    steps = [row["step"] for row in store.jobs.metrics(job.id)]
+    assert steps == sorted(set(steps))
+
+
+def test_an_error_is_said_once_and_ends_all(start: Start) -> None:
+    """accelerate's launcher, and ``launch.py`` itself, as a user types it."""
     resume = ("train", "--resume", "0123456789ab")
-    process = start(*resume, launcher=launcher, script=PROJECT / "launch.py")
+    process = start(*resume, launcher=ACCELERATE, script=PROJECT / "launch.py")
     out, err = process.communicate(timeout=100)
     assert process.returncode == 1
     assert out == ""

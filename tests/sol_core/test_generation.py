@@ -14,7 +14,7 @@ from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, Si
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
 from sol_core.fields import config_from_dict
-from sol_core.generation import generate
+from sol_core.generation import encode_prompt, generate
 from sol_core.loading import LanguageModel
 from tests.tiny_language_model import END, make_language_model
 
@@ -191,8 +191,10 @@ def test_long_prompt_is_refused(model: LanguageModel) -> None:
         generate(model, "x" * 300, GenerationConfig())
 
 
-def test_lone_surrogates_do_not_crash(model: LanguageModel) -> None:
-    _run(model, "bad \ud800 text", max_new_tokens=2)
+def test_a_lone_surrogate_is_read_as_a_question_mark(model: LanguageModel) -> None:
+    assert encode_prompt(model, "bad \ud800 text", chat=False) == encode_prompt(
+        model, "bad ? text", chat=False
+    )
 
 
 def test_events_are_plain_json(model: LanguageModel) -> None:

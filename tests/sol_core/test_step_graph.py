@@ -154,16 +154,33 @@ def test_ragged_rows_behind_shared_prefixes_with_an_action_each(
     ("family", "site"), [("llama3-rope", "mlp_output"), ("gemma3", "mlp_input")]
 )
 def test_triton_kernels_in_a_graph(
-    family: str, site: QuantSite, monkeypatch: pytest.MonkeyPatch
+    family: str,
+    site: QuantSite,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Dense without page bounds, then an action for each row, with them."""
+    """Dense without page bounds, then an action for each row, with them: bit for bit in a graph,
+    and, as these are two layers of everything, the references' numbers.
+    """
     monkeypatch.setattr(step_plan, "BUCKET_TOKENS", 16)
-    actions = [MIXED, MIXED[::-1], [FULL] * 4]
-    calls = [Call([DENSE] * 4, site)] * 3
-    calls += [Call(actions[step % 3], site, observe=True) for step in range(4)]
-    with triton_here():
-        graphs = _compare(_model(family), _ragged_rows, calls)
+    monkeypatch.setattr(step_graph, "STEPS_BEFORE_CAPTURE", 1)  # the interpreter takes seconds
+    calls = [Call([DENSE] * 4, site)] * 2
+    calls += [Call(actions, site, observe=True) for actions in (MIXED, MIXED[::-1], [FULL] * 4)]
+    lm, graphs = _model(family), _new_graphs()
+    graphed, alone = _twins(lm, graphs)
+    references = _run(lm, _ragged_rows(lm), calls)
+    with triton_here(), caplog.at_level(logging.WARNING):
+        found = _run(graphed, _ragged_rows(graphed), calls)
+        expected = _run(alone, _ragged_rows(alone), calls)
+    assert caplog.text == "", "nothing fell back"
+    _check_same(found, expected)
     assert [_shape(key).sparse for key in graphs._graphs] == [False, True]
+    for mine, right in zip(expected, references, strict=True):
+        torch.testing.assert_close(mine.logits, right.logits, rtol=2e-4, atol=2e-4)
+        if right.attention_concentration is not None:
+            torch.testing.assert_close(
+                mine.attention_concentration, right.attention_concentration, rtol=2e-4, atol=2e-4
+            )
 
 
 @pytest.mark.parametrize("new_cache", [_one_row, _windows_of_one_text])

@@ -1,9 +1,11 @@
-"""The decode step through the Triton kernels, end to end, against the references."""
+"""The decode step through the Triton kernels, end to end, against the references.
+
+``test_step_graph.test_triton_kernels_in_a_graph`` does it for weights in floating point.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,39 +21,17 @@ from tests.tiny_models import laid_out_for_cuda, make_tiny_lm
 ACTIONS = [Action(0.3, 0.5, 6), DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)]
 
 
-def _decode(lm: FrozenLM, site: str, steps: int = 2) -> Iterator[Tensor]:
-    """Logits of the steps after a prefill that two groups of two rows share."""
+def _decode(lm: FrozenLM) -> tuple[Tensor, Tensor]:
+    """Logits and attention of a step after a prefill that two groups of two rows share."""
     tokens = torch.arange(3, 29).reshape(2, 13)
     cache = lm.new_cache(2, 24, page_size=4)
     lm.prefill(tokens, cache)
     rows = cache.branch(2, 6, lengths=[13, 10])
-    for step in range(steps):
-        output = lm.decode_step(
-            torch.tensor([7, 8, 9, 10]) + step,
-            rows,
-            ACTIONS,
-            quant_site=site,
-            observe=True,  # type: ignore[arg-type]  # both sites
-        )
-        yield output.logits
-        assert output.attention_concentration is not None
-        yield output.attention_concentration
-
-
-@pytest.mark.skipif(DEVICE == "cuda", reason="compares on the CPU under the interpreter")
-@pytest.mark.parametrize(
-    ("family", "site"), [("llama3-rope", "mlp_output"), ("gemma3", "mlp_input")]
-)
-def test_decoding_through_triton_equals_the_references(
-    family: str, site: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    lm = laid_out_for_cuda(make_tiny_lm(family))
-    expected = list(_decode(lm, site))
-    with triton_here(), caplog.at_level(logging.WARNING):
-        found = list(_decode(lm, site))
-    assert caplog.text == ""  # nothing fell back
-    for mine, right in zip(found, expected, strict=True):
-        torch.testing.assert_close(mine, right, rtol=2e-4, atol=2e-4)
+    output = lm.decode_step(
+        torch.tensor([7, 8, 9, 10]), rows, ACTIONS, quant_site="mlp_input", observe=True
+    )
+    assert output.attention_concentration is not None
+    return output.logits, output.attention_concentration
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="compares on the CPU under the interpreter")
@@ -60,10 +40,10 @@ def test_int8_weights_go_through_triton_to_the_same_logits(
 ) -> None:
     lm = laid_out_for_cuda(make_tiny_lm("llama3-rope"))
     lm = FrozenLM(lm.spec, with_integer_mlp(lm.weights))
-    expected = list(_decode(lm, "mlp_input"))
+    expected = _decode(lm)
     lm = laid_out_for_cuda(lm)
     with triton_here(), caplog.at_level(logging.WARNING):
-        found = list(_decode(lm, "mlp_input"))
+        found = _decode(lm)
     assert caplog.text == ""
     for mine, right in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, right, rtol=2e-4, atol=2e-4)

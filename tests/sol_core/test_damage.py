@@ -1,0 +1,267 @@
+"""Damaged files and numbers that are not finite: a sentence each, and never a NaN in a result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from app import cli
+from kernels.log_softmax import log_softmax_and_entropy, reference
+from sol_core import checksums, loading
+from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.batch_scheduling import RowSchedulers
+from sol_core.checksums import first_damaged
+from sol_core.config import GenerationConfig
+from sol_core.decoding import DecodeOptions
+from sol_core.downstream.dense import score_densely
+from sol_core.downstream.encoding import Continuation
+from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
+from sol_core.evaluation.rollout import Layout, prefill_texts, roll_out
+from sol_core.finite import FiniteSteps
+from sol_core.generation import generate
+from sol_core.inspection import InspectionConfig
+from sol_core.inspection.engine import inspect_text
+from sol_core.loading import LanguageModel, load_language_model, repair_model
+from sol_core.models.weights import Linear
+from sol_core.policy import check_policy
+from sol_core.schedules import FixedScheduler
+from sol_core.scoring import ScoreCase, dense_nll, score_case
+from sol_core.staging import sha256_of
+from sol_core.training.config import TrainConfig
+from sol_core.training.labels import label_text, read_labels
+from tests.tiny_language_model import make_language_model, save_model_folder
+from tests.tiny_policies import save_tiny_policy
+
+TOKENS = list(b"The sea was calm, and the light of the lamp went over the water.")
+
+
+@pytest.fixture(scope="module")
+def healthy() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture(scope="module")
+def model(healthy: LanguageModel) -> LanguageModel:
+    """One weight of one word's column is NaN: every other logit is a number."""
+    weights = healthy.lm.weights
+    matrix = weights.head.weight.clone()
+    matrix[3, 7] = torch.nan
+    head = Linear(matrix)
+    lm = type(healthy.lm)(healthy.lm.spec, dataclasses.replace(weights, head=head))
+    return dataclasses.replace(healthy, lm=lm)
+
+
+def _generated(model: LanguageModel) -> None:
+    list(generate(model, "The sea", GenerationConfig(max_new_tokens=3)))
+
+
+def _scored(model: LanguageModel) -> None:
+    score_case(model, ScoreCase(tuple(TOKENS), 8, ((DENSE, Action(0.5, 0.5, 8)),)))
+
+
+def _evaluated(model: LanguageModel) -> None:
+    blocks = torch.tensor([TOKENS])
+    prefix = prefill_texts(model.lm, blocks, Layout(8, 4), ActionGrid(), observe=False)
+    rows = RowSchedulers([FixedScheduler([DENSE] * 4), FixedScheduler([Action(0.5, 0.5, 8)] * 4)])
+    roll_out(model.lm, prefix, rows, DecodeOptions(4, rows_per_sequence=2))
+
+
+def _labelled(model: LanguageModel) -> None:
+    config = TrainConfig(corpus="builtin", context=16, windows=2, steps=4)
+    label_text(model.lm, TOKENS[: config.block_len], config, torch.Generator().manual_seed(0))
+
+
+USES: dict[str, Callable[[LanguageModel], object]] = {
+    "generate": _generated,
+    "score": _scored,
+    "score densely": lambda model: dense_nll(model, TOKENS, 8),
+    "evaluate": _evaluated,
+    "inspect": lambda model: list(
+        inspect_text(model, bytes(TOKENS).decode(), InspectionConfig(()))
+    ),
+    "label for training": _labelled,
+    "multiple choice": lambda model: score_densely(
+        model.lm, [Continuation(0, 0, tuple(TOKENS[:8]), tuple(TOKENS[8:12]), 4)]
+    ),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_step_that_is_not_finite_ends_every_run(
+    use: str, model: LanguageModel, healthy: LanguageModel
+) -> None:
+    with pytest.raises(NotFiniteError, match=r"NaN or infinity.*doctor --repair"):
+        USES[use](model)
+    USES[use](healthy)
+
+
+def test_the_command_line_says_it_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_model_folder(tmp_path / "model", "llama-mha-untied", starts=False)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"][7, 3] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    options = ["--model", str(folder), "--data-dir", str(tmp_path / "data"), "--dtype", "float32"]
+    capsys.readouterr()
+    assert cli.main(["generate", "The sea", *options, "--max-new-tokens", "2"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "error: decode step 0: the model computed numbers that are not finite" in said.err
+
+
+def test_a_gpu_is_asked_one_step_late_and_in_the_end() -> None:
+    fine, bad = torch.zeros(2), torch.tensor([0.0, torch.nan])
+    steps = FiniteSteps(torch.device("cuda"))
+    steps.add(0, fine)
+    steps.add(1, bad)
+    with pytest.raises(NotFiniteError, match="step 1"):
+        steps.add(2, fine)
+    steps = FiniteSteps(torch.device("cuda"))
+    steps.add(0, bad)
+    with pytest.raises(NotFiniteError, match="step 0"):
+        steps.finish()
+    with pytest.raises(NotFiniteError, match="step 4"):
+        FiniteSteps(torch.device("cpu")).add(4, bad)
+
+
+@pytest.mark.parametrize("rows", [1, 24])
+@pytest.mark.parametrize("width", [199, 2**15 + 5])  # plain torch, and the kernels
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_one_bad_logit_anywhere_shows_in_the_entropy(rows: int, width: int, value: float) -> None:
+    for place in (0, 31, 32, width // 2, width - 1):
+        logits = torch.randn(rows, width, generator=torch.Generator().manual_seed(place))
+        logits[rows - 1, place] = value
+        assert not log_softmax_and_entropy(logits)[1].sum().isfinite()
+        assert not reference.log_softmax_and_entropy(logits)[1].sum().isfinite()
+
+
+def test_a_file_is_read_once_per_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(checksums, "sha256_of", lambda path: read.append(path) or sha256_of(path))
+    file, stamps = tmp_path / "weights", tmp_path / "cache" / "stamps.json"
+    file.write_bytes(b"good")
+    expected = {file: hashlib.sha256(b"good").hexdigest()}
+    assert first_damaged(expected, stamps) is None
+    assert first_damaged(expected, stamps) is None
+    assert len(read) == 1
+    os.utime(file, ns=(0, 0))
+    assert first_damaged(expected, stamps) is None
+    assert len(read) == 2
+    file.write_bytes(b"evil")  # the same size
+    assert first_damaged(expected, stamps) == (file, hashlib.sha256(b"evil").hexdigest())
+    assert first_damaged(expected, stamps) is not None  # remembered, and still damaged
+    assert len(read) == 3
+    assert first_damaged({file: hashlib.sha256(b"evil").hexdigest()}, None) is None
+    assert len(read) == 4  # without stamps every byte is read
+    stamps.write_text("[" * 9)
+    assert first_damaged(expected, stamps) is not None
+    assert [path.name for path in stamps.parent.iterdir()] == ["stamps.json"]
+
+
+def test_a_place_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(b"good")
+    expected = {file: hashlib.sha256(b"good").hexdigest()}
+    assert first_damaged(expected, file / "no-folder" / "stamps.json") is None
+
+
+def test_any_header_loads_or_gives_a_sentence(tmp_path: Path) -> None:
+    folder = save_model_folder(tmp_path / "model", "llama-gqa-tied", starts=False)
+    weights, draw = folder / "model.safetensors", random.Random(0)
+    good = weights.read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    refused = 0
+    for _ in range(80):
+        content = bytearray(good)
+        for _ in range(draw.choice([1, 2, 5])):
+            content[draw.randrange(header)] = draw.choice([*b'0123456789"{}[],:FBUI', 0, 0xFF])
+        weights.write_bytes(content)
+        try:
+            load_language_model(str(folder), data_dir=tmp_path, dtype="float32", device="cpu")
+        except SolError:
+            refused += 1
+    assert refused > 40
+
+
+def test_a_damaged_file_of_a_hub_model_is_named_and_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The Hub's cache: snapshots of links to files that are named by their SHA-256."""
+    snapshot = save_model_folder(tmp_path / "hub" / "snapshots", "llama-gqa-tied", starts=False)
+    content = (snapshot / "model.safetensors").read_bytes()
+    blob = tmp_path / "hub" / "blobs" / hashlib.sha256(content).hexdigest()
+    blob.parent.mkdir()
+    (snapshot / "model.safetensors").unlink()
+    (snapshot / "model.safetensors").symlink_to(blob)
+
+    def download(name: str, data_dir: Path, report: object) -> Path:
+        if not blob.exists():
+            blob.write_bytes(content)
+        return snapshot
+
+    def load() -> LanguageModel:
+        return load_language_model("me/tiny", data_dir=tmp_path, device="cpu")
+
+    monkeypatch.setattr(loading, "_download_from_hub", download)
+    sound = load().fingerprint
+    _damage(blob)
+    with pytest.raises(ModelLoadError) as caught:
+        load()
+    assert f"{blob} is damaged: its SHA-256 is {sha256_of(blob)}, expected {blob.name}" in str(
+        caught.value
+    )
+    command = f"doctor --repair --model me/tiny --data-dir {tmp_path}"
+    assert str(caught.value).endswith(command)
+    assert cli.main(command.split()) == 0
+    capsys.readouterr()
+    assert load().fingerprint == sound
+
+
+def test_a_folder_of_ones_own_is_not_repaired(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="copy them again"):
+        repair_model(str(tmp_path), tmp_path, lambda message, fraction: None)
+
+
+def test_a_damaged_policy_is_named(healthy: LanguageModel, tmp_path: Path) -> None:
+    folder = save_tiny_policy(healthy, tmp_path / "policy")
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    check_policy(folder)
+    good = weights.read_bytes()
+    _damage(weights)
+    with pytest.raises(PolicyError, match=r"model\.safetensors is damaged: its SHA-256 is"):
+        check_policy(folder)
+    for size in (0, 7, 100, len(good) - 1):
+        weights.write_bytes(good[:size])
+        with pytest.raises(PolicyError, match=r"model\.safetensors is missing"):
+            check_policy(folder)
+    weights.write_bytes(good)
+    record = json.loads(config.read_text())
+    del record["weights_sha256"]  # as releases before this one wrote it
+    config.write_text(json.dumps(record))
+    check_policy(folder)
+
+
+def test_damaged_labels_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "00000.safetensors"
+    for content in (None, b"", b"\xff" * 300):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(PolicyError, match=r"00000\.safetensors are missing or damaged"):
+            read_labels(path)
+
+
+def _damage(path: Path) -> None:
+    """One bit of the last byte."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
