@@ -18,6 +18,7 @@ __all__ = ["MAX_UPLOAD_BYTES", "SUFFIXES", "CorpusFileError", "CorpusFiles", "sa
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 MAX_UPLOAD_BYTES = 256 * 1024**2
 MAX_NAME_LENGTH = 80
+MAX_NAME_BYTES = 140  # a file system's name has 255 bytes, an encrypted folder's 143
 _PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
 _RESERVED = {"con", "prn", "aux", "nul"} | _PORTS  # names that Windows keeps for itself
 
@@ -93,7 +94,8 @@ def safe_name(name: str) -> str:
         raise CorpusFileError(
             f"A corpus is a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file, got {last[:80]!r}."
         )
-    stem = re.sub(r"[^\w.-]+", "_", stem).strip("._-")[: MAX_NAME_LENGTH - len(suffix)] or "corpus"
+    stem = re.sub(r"[^\w.-]+", "_", stem).strip("._-")[: MAX_NAME_LENGTH - len(suffix)]
+    stem = stem.encode()[: MAX_NAME_BYTES - len(suffix)].decode(errors="ignore") or "corpus"
     if stem.lower() in _RESERVED:
         stem += "_"
     return stem + suffix

@@ -20,6 +20,8 @@ SWITCHES = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # Uvicorn believes the X-Forwarded-For of these; of its own accord, of every local program.
+    "FORWARDED_ALLOW_IPS": "",
 }
 CACHES = {
     "HF_HOME": "cache/huggingface",

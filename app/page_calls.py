@@ -23,6 +23,8 @@ Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
 ValueT = TypeVar("ValueT")
 _OWNER = re.compile(r"[0-9a-f]{32}")
+MAX_DEPTH = 32  # of objects and lists in each other; a page's have four
+MAX_WHOLE = 2**63  # beyond it, no database has a whole number
 
 
 class RequestError(AppError, ValueError):
@@ -39,13 +41,15 @@ def server_functions(
 def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
     """A named value of the request.
 
-    Raises: RequestError when it is missing or of another type.
+    Raises: RequestError when it is missing, of another type, or a whole number beyond 64 bits.
     """
     value = request.get(name)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise RequestError(
             f"{name} must be {kind.__name__}, got {type(value).__name__}. Reload the page."
         )
+    if isinstance(value, int) and not -MAX_WHOLE <= value < MAX_WHOLE:
+        raise RequestError(f"{name} must be a whole number of at most 64 bits. Reload the page.")
     return value
 
 
@@ -66,7 +70,7 @@ def _server_function(
             if not isinstance(request, dict):
                 raise RequestError("a call takes one object. Reload the page.")
             take_ticket(request)
-            return dict(_sendable(handler(services, request)))
+            return dict(_whole(handler(services, _whole(_shallow(request)))))
         except (SolError, StorageError) as error:
             return {"refused": str(error)}
 
@@ -74,12 +78,23 @@ def _server_function(
     return call
 
 
-def _sendable(value: Any) -> Any:
-    """The same nested value without halves of characters, which imported text may hold."""
+def _whole(value: Any) -> Any:
+    """The same nested value without halves of characters, which no database and no answer holds."""
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, dict):
-        return {key: _sendable(item) for key, item in value.items()}
+        return {_whole(key): _whole(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_sendable(item) for item in value]
+        return [_whole(item) for item in value]
     return value
+
+
+def _shallow(request: Request) -> Request:
+    """The request itself. Raises: RequestError when its objects and lists are in too many others."""
+    layer: list[Any] = [request]
+    for _ in range(MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in layer]
+        layer = [item for items in inner for item in items if isinstance(item, (dict, list))]
+        if not layer:
+            return request
+    raise RequestError(f"a call is nested at most {MAX_DEPTH} deep. Reload the page.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from app import environment
 from app.console import Console
 from app.errors import AppError
+from app.host_guard import GatePolicy, HostGuard
 from app.instance_lock import publish_url
 from app.jobs.reaper import Reaper
 from app.jobs.supervisor import WorkerSupervisor, worker_command
@@ -29,8 +31,6 @@ __all__ = ["SESSIONS", "PortError", "launch_app", "serve"]
 # Gradio keeps 35 KB of every visitor, of 10,000 unless told otherwise; no page here needs it.
 SESSIONS = 200
 
-# The page sends its files in calls of its own; Gradio's door for files stays shut.
-MAX_GRADIO_UPLOAD = 1  # byte
 logger = logging.getLogger(__name__)
 
 
@@ -100,9 +100,11 @@ def launch_app(
 ) -> gr.Blocks:
     """Build and launch without blocking; say where the page is.
 
-    Raises: PortError when no port can be had.
+    Raises: PortError when no port can be had; ConfigError for SOL_ALLOWED_HOSTS.
     """
     environment.keep_local()  # before Gradio is imported
+    from starlette.middleware import Middleware
+
     from app.page_assets import page_head
     from app.theme import build_theme
     from app.ui import build_app
@@ -110,6 +112,9 @@ def launch_app(
 
     if port == 0:
         port = _free_port(host or "127.0.0.1")
+    bound = host or os.environ.get("GRADIO_SERVER_NAME")
+    policy = GatePolicy.of_server(bound, services.limits.characters)
+    guard: Any = HostGuard  # starlette's types are its own
     app = build_app(services)
     options: dict[str, Any] = {
         "theme": build_theme(),
@@ -122,7 +127,7 @@ def launch_app(
         "footer_links": [],
         "run_history": False,
         "state_session_capacity": SESSIONS,
-        "max_file_size": MAX_GRADIO_UPLOAD,
+        "ssr_mode": False,  # else a Node process would serve before the guard
         "server_name": host,
         "server_port": port,
         "app_kwargs": {"routes": [module_route()]},
@@ -130,7 +135,8 @@ def launch_app(
     try:
         # Older releases of Gradio lack some options; none of them changes what the page does.
         known = inspect.signature(app.launch).parameters
-        app.launch(**{name: value for name, value in options.items() if name in known})
+        options = {name: value for name, value in options.items() if name in known}
+        app.launch(**options, app_kwargs={"middleware": [Middleware(guard, policy=policy)]})
     except OSError as error:
         raise PortError(f"No port could be opened: {error}. Choose one with --port.") from error
     return app

@@ -26,6 +26,8 @@ MAX_SIDE_ROWS = 6
 MAX_EPISODE_STEPS = 1_000_000
 # Negative seeds are allowed: torch takes them, and saved runs may have them.
 AnySeed = Annotated[int, Range(-(2**63), 2**63 - 1)]
+# Every new token is searched for all of them.
+MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,15 @@ class GenerationConfig:
         names = [row.name for row in self.side_rows]
         if len(set(names)) != len(names):
             raise ConfigError(f"side rows need distinct names, got {names}")
-        if any(not text for text in self.stop_strings):
-            raise ConfigError("a stop string may not be empty")
+        if len(self.stop_strings) > MAX_STOP_STRINGS:
+            raise ConfigError(
+                f"at most {MAX_STOP_STRINGS} stop strings, got {len(self.stop_strings):,}"
+            )
+        for text in self.stop_strings:
+            if not (isinstance(text, str) and 0 < len(text) <= MAX_STOP_CHARACTERS):
+                raise ConfigError(
+                    f"a stop string has 1 to {MAX_STOP_CHARACTERS} characters, got {text!r:.60}"
+                )
         for schedule in (self.schedule, *(row.schedule for row in self.side_rows)):
             if schedule.kind != "dense":
                 self.grid.check_budget(schedule.budget)

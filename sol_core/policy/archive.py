@@ -20,6 +20,9 @@ _CHUNK = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip's earliest time: the same policy gives the same bytes
 _ENCRYPTED, _SYMLINK = 0x1, 0o120000
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# The last one: an entry's name that says it is UTF-8 and is not.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError,
+               UnicodeDecodeError)  # fmt: skip
 _KINDS = f"{CONFIG_FILE}, {WEIGHTS_FILE} and {CARD_FILE}"
 
 
@@ -59,7 +62,7 @@ def unpack_policy(source: Path, target: Path) -> None:
         with zipfile.ZipFile(source) as archive:
             for name, entry in _entries(archive, source).items():
                 _extract(archive, entry, target / name, MAX_BYTES[name])
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise PolicyError(f"{source.name} is no zip, or is damaged: {error}") from error
 
 

@@ -160,34 +160,23 @@ def test_a_changed_dependency_list_is_installed_into_the_same_environment(
     assert json.loads(ready.launch().stdout)["version"] == "2.0"
 
 
-def test_half_made_environment_is_built_again(ready: TinyProject) -> None:
+@pytest.mark.parametrize("damage", ["half-made", "unreadable state", "python gone"])
+def test_half_made_environment_is_built_again(ready: TinyProject, damage: str) -> None:
     make_wheel(ready.wheels, "tiny_dep", "1.0")
-    ready.state_file.write_text('{"made_here": true}', "utf-8")
-    next(ready.venv.glob("lib/*/site-packages/tiny_dep.py")).unlink()  # pip takes it for installed
+    if damage == "half-made":  # pip would take the package for installed
+        ready.state_file.write_text('{"made_here": true}', "utf-8")
+        next(ready.venv.glob("lib/*/site-packages/tiny_dep.py")).unlink()
+    elif damage == "unreadable state":
+        ready.state_file.write_text("{", "utf-8")
+    else:
+        for link in (ready.venv / "bin").glob("python*"):
+            link.unlink()
     stale = ready.venv / "lib" / "stale"
     stale.touch()
     done = ready.launch()
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["version"] == "1.0"
     assert not stale.exists()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="lays out an environment as POSIX has it")
-@pytest.mark.parametrize("damage", [None, "half-made", "unreadable state", "python gone"])
-def test_what_counts_as_half_made(tmp_path: Path, damage: str | None) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "pyvenv.cfg").touch()
-    environment, state = VirtualEnvironment(tmp_path), tmp_path / "sol-environment.json"
-    environment.python.touch()
-    environment.mark_ready({"base": ()})
-    if damage == "half-made":
-        state.write_text('{"made_here": true}', "utf-8")
-    elif damage == "unreadable state":
-        state.write_text("{", "utf-8")
-    elif damage == "python gone":
-        environment.python.unlink()
-    assert environment.needs_rebuild() == (damage is not None)
-    assert environment.is_ready({"base": ()}) == (damage is None)
 
 
 def test_killed_set_up_is_finished_by_the_next_launch(project: TinyProject) -> None:
@@ -309,25 +298,14 @@ def test_unwritable_place(project: TinyProject, tmp_path: Path) -> None:
     assert "SOL_VENV" in message
 
 
-def test_what_pip_cannot_do_is_one_line_and_a_users_environment_is_kept(
-    project: TinyProject,
-) -> None:
-    """It is completed in the end, and never emptied."""
+def test_an_environment_the_user_made_is_completed_but_not_emptied(project: TinyProject) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(project.venv)], check=True)
     own = project.venv / "own.txt"
     own.touch()
-    project.variables = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": CLOSED_PORT}
-    project.variables |= {"PIP_RETRIES": "1"}
-    message = one_error(project.launch())
-    assert "the package index cannot be reached" in message
-    assert "start again" in message
-    project.variables = {}
-    project.depend_on(["tiny-dep>=9"])
-    message = one_error(project.launch())
-    assert "no version for this Python" in message
-    assert str(project.venv / "pip.log") in message
+    project.variables = {"PIP_FIND_LINKS": "nowhere"}
+    one_error(project.launch())
     assert own.exists()
-    project.depend_on(["tiny-dep>=1"])
+    project.variables = {}
     done = project.launch()
     assert done.returncode == 0, done.stderr
     assert own.exists()

@@ -175,6 +175,15 @@ def test_a_bomb_that_lies_about_its_size(
     assert leftovers(data_dir) == []
 
 
+def test_a_name_that_says_it_is_utf_8_and_is_not(files: PolicyFiles, tmp_path: Path) -> None:
+    made = write_zip(tmp_path / "a.zip", {**FILES, "\u00e9.txt": b""})
+    data = made.read_bytes()
+    assert data.count(b"\xc3\xa9.txt") == 2  # in the entry's head and in the directory
+    made.write_bytes(data.replace(b"\xc3\xa9.txt", b"\xff\xfe.txt"))
+    with pytest.raises(PolicyError, match=r"a\.zip is no zip, or is damaged: 'utf-8' codec"):
+        files.read(made, "a", MODEL)
+
+
 def test_damaged_zips(files: PolicyFiles, tmp_path: Path) -> None:
     made = write_zip(tmp_path / "a.zip", FILES)
     data = bytearray(made.read_bytes())

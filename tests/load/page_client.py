@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from app.errors import AppError
 __all__ = ["PageClient", "RefusedError"]
 
 TIMEOUT_S = 60.0
+_JSON = {"Content-Type": "application/json"}
 
 
 class RefusedError(AppError, RuntimeError):
@@ -64,7 +66,9 @@ class PageClient:
             "data": [{"owner": self.owner, **request}],
         }
         began = time.perf_counter()
-        answer = self._http.post("/gradio_api/component_server", json=body)
+        answer = self._http.post(
+            "/gradio_api/component_server", content=json.dumps(body), headers=_JSON
+        )
         self.waits_ms.append(1000 * (time.perf_counter() - began))
         if answer.status_code != httpx.codes.OK:
             raise RefusedError(f"{function} was answered with status {answer.status_code}")
