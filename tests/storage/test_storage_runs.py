@@ -311,3 +311,25 @@ def test_a_run_has_a_kind_and_is_found_by_it(store: Store) -> None:
     assert [run.id for run in store.runs.list()] == [read.id, made.id]
     assert [run.id for run in store.runs.list(kind="generation")] == [made.id]
     assert [run.id for run in store.runs.list(kind="inspection", query="TEXT")] == [read.id]
+
+
+def test_sizes_are_of_ended_runs_with_all_that_goes_with_them(store: Store) -> None:
+    old, bare, going = (new_run(store, "é" * size) for size in (500, 10, 10))
+    store.runs.append_events(old.id, [{"index": 0, "text": "x" * 3000}, {"index": 1}])
+    store.runs.finish(old.id, "failed", {"reason": "y" * 700}, "z" * 900)
+    store.runs.finish(bare.id, "finished")
+    store.looks.save(bare.id, 0, None, {"look": "x" * 5000})
+    first, second = store.runs.sizes()
+    assert (first.id, second.id) == (old.id, bare.id)
+    assert first.owner == second.owner
+    assert 2 * 1000 + 3000 + 700 + 900 < first.num_bytes < 2 * 1000 + 3000 + 700 + 900 + 200
+    assert 5000 < second.num_bytes < 5200
+    assert store.runs.delete_ended([old.id, going.id, "nobody"]) == 1
+    assert [run.id for run in store.runs.list()] == [going.id, bare.id]
+
+
+def test_runs_that_name_a_policy_are_counted_of_all_or_of_an_owner(store: Store) -> None:
+    for owner, policy in (("alice", "p"), ("bob", "p"), ("bob", "p"), ("bob", "q")):
+        store.runs.create(owner, "x", "m", "policy", {"schedule": {"policy": policy}})
+    counts = [store.runs.count_naming("p", owner) for owner in (None, "alice", "bob", "carol")]
+    assert counts == [3, 1, 2, 0]
