@@ -122,7 +122,9 @@ def test_a_link_opens_the_page_only(server: FakeServer) -> None:
     assert Asked(server.url, "POST", "/", OPENED | form, "a=1").status == 403
 
 
-def call(server: FakeServer, headers: dict[str, str], size: int = 0, chunked: bool = False) -> Asked:
+def call(
+    server: FakeServer, headers: dict[str, str], size: int = 0, chunked: bool = False
+) -> Asked:
     components = json.loads(Asked(server.url, "GET", "/config", {}).text)["components"]
     page = next(one["id"] for one in components if one["props"].get("elem_id") == "explore-page")
     owner = {"owner": "a" * 32, "junk": "x" * size}
@@ -168,7 +170,9 @@ def test_a_size_that_is_announced_is_not_waited_for(server: FakeServer) -> None:
         with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=20) as line:
             line.sendall(
                 b"POST /gradio_api/component_server HTTP/1.1\r\nHost: localhost\r\n"
-                b"Content-Type: application/json\r\nContent-Length: " + length.encode() + b"\r\n\r\n"
+                b"Content-Type: application/json\r\nContent-Length: "
+                + length.encode()
+                + b"\r\n\r\n"
             )
             assert b" 413 " in line.recv(100)
 
@@ -282,8 +286,8 @@ def test_a_body_is_counted_whatever_its_head_says() -> None:
     guard = HostGuard(inner, GatePolicy(max_body=10))
     piece = {"type": "http.request", "body": b"123456", "more_body": True}
     last = piece | {"more_body": False}  # read and dropped
-    sent = ask(guard, "http", [piece, piece, piece, last], host="localhost", content_type="application/json",
-               content_length="2")  # fmt: skip
+    headers = {"host": "localhost", "content_type": "application/json", "content_length": "2"}
+    sent = ask(guard, "http", [piece, piece, piece, last], **headers)
     assert sent[0]["status"] == 413
     assert inner.received == []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,9 +75,7 @@ def test_a_name_of_four_byte_letters_is_cut_to_what_a_file_may_have(page: HttpPa
     upload_id = page.call("train", "begin_upload", **about)["upload_id"]
     made = page.call("train", "upload_piece", **about, upload_id=upload_id, offset=0, data=data)
     assert made["name"] == "\U00020000" * 34 + ".txt"
-    assert made["name"] in [
-        one["name"] for one in page.call("train", "list_corpora")["files"]
-    ]
+    assert made["name"] in [one["name"] for one in page.call("train", "list_corpora")["files"]]
 
 
 @pytest.mark.parametrize(
