@@ -5,8 +5,8 @@ with text/plain needs nobody's leave, and a name that its owner points at 127.0.
 behind it look like ours. So a request is served when all of this holds:
 
 - ``Host`` is a name that this server has, or an address (an address cannot be pointed elsewhere);
-- ``Origin``, when there is one, is the same host and port, or a host of ``SOL_ALLOWED_HOSTS`` or the
-  Space's (whose proxy may rewrite ``Host``);
+- ``Origin``, when there is one, is the same host and port, or a host of ``SOL_ALLOWED_HOSTS`` or of
+  the Space (a proxy may rewrite ``Host``);
 - ``Sec-Fetch-Site``, when there is one, says that the request comes from this page or from the
   address bar; the page itself may be opened by a link;
 - what changes something is application/json, and small enough (counted while it is read).
@@ -158,10 +158,7 @@ class HostGuard:
         if scope["type"] == "websocket" or scope["method"] in _SAFE_METHODS:
             return None
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return (
-                415,
-                "Send Content-Type: application/json. Files go in pieces, within such calls.",
-            )
+            return 415, "Send Content-Type: application/json; files go in pieces in such calls."
         length = headers.get("content-length", "0")
         if len(length) > 15 or (length.isdecimal() and int(length) > self._policy.max_body):
             return self._too_large()

@@ -90,7 +90,7 @@ def _whole(value: Any) -> Any:
 
 
 def _shallow(request: Request) -> Request:
-    """The request itself. Raises: RequestError when its objects and lists are in too many others."""
+    """The request itself. Raises: RequestError when it is nested too deep."""
     layer: list[Any] = [request]
     for _ in range(MAX_DEPTH):
         inner = [item.values() if isinstance(item, dict) else item for item in layer]

@@ -137,18 +137,20 @@ class GenerationConfig:
         names = [row.name for row in self.side_rows]
         if len(set(names)) != len(names):
             raise ConfigError(f"side rows need distinct names, got {names}")
-        if len(self.stop_strings) > MAX_STOP_STRINGS:
-            raise ConfigError(
-                f"at most {MAX_STOP_STRINGS} stop strings, got {len(self.stop_strings):,}"
-            )
-        for text in self.stop_strings:
-            if not (isinstance(text, str) and 0 < len(text) <= MAX_STOP_CHARACTERS):
-                raise ConfigError(
-                    f"a stop string has 1 to {MAX_STOP_CHARACTERS} characters, got {text!r:.60}"
-                )
+        _check_stop_strings(self.stop_strings)
         for schedule in (self.schedule, *(row.schedule for row in self.side_rows)):
             if schedule.kind != "dense":
                 self.grid.check_budget(schedule.budget)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _check_stop_strings(texts: tuple[str, ...]) -> None:
+    if len(texts) > MAX_STOP_STRINGS:
+        raise ConfigError(f"at most {MAX_STOP_STRINGS} stop strings, got {len(texts):,}")
+    for text in texts:
+        if not (isinstance(text, str) and 0 < len(text) <= MAX_STOP_CHARACTERS):
+            raise ConfigError(
+                f"a stop string has 1 to {MAX_STOP_CHARACTERS} characters, got {text!r:.60}"
+            )

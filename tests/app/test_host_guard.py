@@ -286,8 +286,8 @@ def test_a_body_is_counted_whatever_its_head_says() -> None:
     guard = HostGuard(inner, GatePolicy(max_body=10))
     piece = {"type": "http.request", "body": b"123456", "more_body": True}
     last = piece | {"more_body": False}  # read and dropped
-    sent = ask(guard, "http", [piece, piece, piece, last], host="localhost", content_type="application/json",
-               content_length="2")  # fmt: skip
+    headers = {"host": "localhost", "content_type": "application/json", "content_length": "2"}
+    sent = ask(guard, "http", [piece, piece, piece, last], **headers)
     assert sent[0]["status"] == 413
     assert inner.received == []
 

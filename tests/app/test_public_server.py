@@ -130,6 +130,26 @@ def test_behind_a_spaces_proxy_addresses_are_those_it_names(serve: Serve) -> Non
     ben.call("explore", "stop_run", run_id=second)
 
 
+@pytest.mark.parametrize("believed", [False, True])
+def test_forwarded_addresses_are_those_of_named_proxies(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, believed: bool
+) -> None:
+    if believed:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", "127.0.0.1")
+    else:
+        monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    server = serve(step_s=0.05, SOL_MAX_RUNS_PER_ADDRESS="1")
+    anna = server.visitor(ANNA, **{"X-Forwarded-For": "203.0.113.1"})
+    ben = server.visitor(BEN, **{"X-Forwarded-For": "203.0.113.2"})
+    first = anna.start("x", max_new_tokens=400)
+    about = {"prompt": "x", "settings": {"max_new_tokens": 400}}
+    answer = ben.call("explore", "start_run", **about)
+    assert ("from your network" in answer.get("refused", "")) is not believed
+    anna.call("explore", "stop_run", run_id=first)
+    if believed:
+        ben.call("explore", "stop_run", run_id=answer["run_id"])
+
+
 def test_a_visitor_keeps_the_newest_runs(serve: Serve) -> None:
     server = serve(SOL_KEEP_RUNS_PER_VISITOR="3")
     anna, ben = server.visitor(ANNA), server.visitor(BEN)

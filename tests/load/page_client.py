@@ -59,21 +59,26 @@ class PageClient:
 
     def call(self, tab: str, function: str, /, **request: Any) -> dict[str, Any]:
         """A handler's answer, be it a refusal. Raises: RefusedError when there is no answer."""
+        status, text = self.raw(tab, function, {"owner": self.owner, **request})
+        if status != httpx.codes.OK:
+            raise RefusedError(f"{function} was answered with status {status}")
+        content: dict[str, Any] = json.loads(text)
+        return content
+
+    def raw(self, tab: str, function: str, request: dict[str, Any]) -> tuple[int, str]:
+        """Status and text of the answer to exactly this request."""
         body = {
             "session_hash": self._session,
             "component_id": self._components[tab],
             "fn_name": function,
-            "data": [{"owner": self.owner, **request}],
+            "data": [request],
         }
         began = time.perf_counter()
         answer = self._http.post(
             "/gradio_api/component_server", content=json.dumps(body), headers=_JSON
         )
         self.waits_ms.append(1000 * (time.perf_counter() - began))
-        if answer.status_code != httpx.codes.OK:
-            raise RefusedError(f"{function} was answered with status {answer.status_code}")
-        content: dict[str, Any] = answer.json()
-        return content
+        return answer.status_code, answer.text
 
     def close(self) -> None:
         self._http.close()
