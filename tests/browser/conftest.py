@@ -17,11 +17,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    TimeoutError,
+    expect,
+    sync_playwright,
+)
 
 from app.paths import DataDir
 from app.server import launch_app
 from app.services import Services, build_services
+from tests.browser.shared_pages import SharedPages
 from tests.fake_engine import FakeEngine, fake_load
 from tests.gradio_leftovers import closing_gradio_leftovers
 
@@ -121,6 +130,21 @@ class Visitor:
             tab.click(timeout=timeout)
 
 
+def _new_profile(chromium: Browser, **options: Any) -> BrowserContext:
+    options.setdefault("viewport", {"width": 1280, "height": 900})
+    context = chromium.new_context(**options)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    return context
+
+
+def _forget(page: Page, url: str) -> None:
+    """Delete what pages of this address have stored in the profile, but not their files."""
+    session = page.context.new_cdp_session(page)
+    stored = {"origin": url.rstrip("/"), "storageTypes": "cookies,local_storage,indexeddb"}
+    session.send("Storage.clearDataForOrigin", stored)
+    session.detach()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -138,10 +162,33 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def profile(chromium: Browser) -> Iterator[BrowserContext]:
+    """The browser profile of all tests that ask for nothing special, one after another.
+
+    What it keeps from test to test is the page's files, half of a test's work; see ``visit``.
+    """
+    context = _new_profile(chromium)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="session")
+def shared_pages() -> Iterator[SharedPages]:
+    pages = SharedPages()
+    yield pages
+    pages.close()
+
+
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts the app on a stand-in engine; a second call with the same folder is a restart."""
+def serve(tmp_path: Path, shared_pages: SharedPages) -> Iterator[Callable[..., Server]]:
+    """The app on a stand-in engine and a data directory of the test.
+
+    With a port, or beside another one, it is started for the test alone; a second call with the
+    same folder is then a restart. Otherwise a page that is up already gets the test's services.
+    """
     running: list[Server] = []
+    own = contextlib.ExitStack()
 
     def start(
         engine: Any = None, load: Any = fake_load, folder: str = "data", port: int | None = None
@@ -150,32 +197,48 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         data_dir = DataDir(tmp_path / folder)
         data_dir.prepare()
         services = build_services(data_dir, "fake-model", load, engine)
-        app = launch_app(services, host=None, port=port or free_port())
+        lent = None if port else shared_pages.lend(services)
+        url, end = lent or start_alone(services, port)
 
         def close() -> None:
-            app.close(verbose=False)
+            end()
             services.close()
 
-        server = Server(app.local_url, services, engine, close)
+        server = Server(url, services, engine, close)
         running.append(server)
         return server
 
-    with closing_gradio_leftovers():
+    def start_alone(services: Services, port: int | None) -> tuple[str, Callable[[], None]]:
+        if not own_apps:
+            own.enter_context(closing_gradio_leftovers())
+        app = launch_app(services, host=None, port=port or free_port())
+        own_apps.append(app)
+        return app.local_url, lambda: app.close(verbose=False)
+
+    own_apps: list[Any] = []
+    with own:
         yield start
         for server in running:
             server.close()
 
 
 @pytest.fixture
-def visit(chromium: Browser) -> Iterator[Callable[..., Visitor]]:
-    """Opens a page in a browser profile of its own; checks at the end that it stayed local."""
+def visit(
+    chromium: Browser, profile: BrowserContext, serve: object
+) -> Iterator[Callable[..., Visitor]]:
+    """Opens a page as somebody who was never there; checks at the end that it stayed local.
+
+    A test's first visitor has the shared profile, without what other tests stored in it; further
+    ones, and those with options, have a profile of their own. All have left when their server ends.
+    """
     visitors: list[Visitor] = []
 
     def start(server: Server, query: str = "", **options: Any) -> Visitor:
-        options.setdefault("viewport", {"width": 1280, "height": 900})
-        context = chromium.new_context(**options)
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        shared = not (options or visitors)
+        context = profile if shared else _new_profile(chromium, **options)
         page = context.new_page()
+        if shared:
+            _forget(page, server.url)
         visitor = Visitor(page, server.url)
         host = urlsplit(server.url).netloc
 
@@ -197,6 +260,10 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visitor]]:
 
     yield start
     for visitor in visitors:
-        visitor.page.context.close()
+        context = visitor.page.context
+        for page in context.pages:
+            page.close()
+        if context is not profile:
+            context.close()
         assert visitor.outside == []
         assert visitor.problems == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import Server, Visitor, free_port
 from tests.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.browser
@@ -54,7 +54,7 @@ def test_no_request_leaves_the_machine(
     connections: list[str], serve: Callable[..., Server], visit: Callable[..., Visitor]
 ) -> None:
     # ``visit`` fails the test for any request of the browser to another host.
-    visitor = visit(serve(FakeEngine(step_s=0.002)))
+    visitor = visit(serve(FakeEngine(step_s=0.002), port=free_port()))  # started here, watched
     visitor.generate(max_new_tokens=30)
     visitor.expect_state("Finished")
     visitor.tokens.nth(3).hover()
