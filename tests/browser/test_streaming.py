@@ -161,8 +161,9 @@ def test_stop_ends_the_run_at_once_and_keeps_what_there_is(serve: Serve, visit: 
 
 
 def test_a_reload_takes_up_the_running_generation(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve(FakeEngine(step_s=0.02)))
-    visitor.generate("Keep this prompt", max_new_tokens=600)
+    engine = FakeEngine(step_s=0.02, pause_at=60)
+    visitor = visit(serve(engine))
+    visitor.generate("Keep this prompt", max_new_tokens=120)
     expect(visitor.tokens.nth(20)).to_be_visible()
     before = visitor.texts()[:20]
     visitor.page.reload()
@@ -172,8 +173,9 @@ def test_a_reload_takes_up_the_running_generation(serve: Serve, visit: Visit) ->
     # Also from the bare address: the server knows which run is this visitor's.
     visitor.open()
     visitor.expect_state("Generating")
+    engine.resume.set()
     visitor.expect_state("Finished")
-    expect(visitor.tokens).to_have_count(600)
+    expect(visitor.tokens).to_have_count(120)
 
 
 def test_two_visitors_do_not_see_each_others_unfinished_runs(serve: Serve, visit: Visit) -> None:
