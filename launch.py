@@ -3,7 +3,7 @@
 """Start the explorer: ``python launch.py`` opens the page, ``--help`` lists the rest.
 
 Only the version check happens here, in a syntax that every Python reads, so that an
-old one gets a sentence instead of a SyntaxError. ``app.cli`` does everything else.
+old one gets a sentence instead of a SyntaxError. ``app.cli.main`` does everything else.
 """
 
 import sys
@@ -21,7 +21,7 @@ def main():
             )
         )
         return 1
-    from app.cli import main as run_command_line
+    from app.cli.main import main as run_command_line
 
     return run_command_line(sys.argv[1:])
 

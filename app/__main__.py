@@ -4,7 +4,7 @@
 
 import sys
 
-from app.cli import main as run_command_line
+from app.cli.main import main as run_command_line
 
 __all__ = ["main"]
 

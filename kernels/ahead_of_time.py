@@ -20,8 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kernels.gpu.triton_support import Launch
 from kernels.shipped_launches import shipped_launches
-from kernels.triton_support import Launch
 
 __all__ = ["ARCHITECTURES", "SHARED_LIMIT", "Binary", "compile_in_child", "main"]
 

@@ -15,13 +15,13 @@ from kernels.activation_quantisation.triton_dispatch import quantise_rows
 from kernels.channel_pruning.triton_dispatch import MAX_PRUNED, prune_rows
 from kernels.gated_mlp import MlpPlan, MlpWeights
 from kernels.gated_mlp.triton_dispatch import MAX_ROWS, multiply_with_triton
+from kernels.gpu.triton_support import KERNEL_DTYPES, Launch, recorded_launches
 from kernels.integer_linear.triton_dispatch import multiply_integers
 from kernels.kv_write.triton_dispatch import store_rows
 from kernels.page_attention import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import largest_head
 from kernels.page_attention.triton_dispatch import attend_with_triton
 from kernels.rms_norm.triton_dispatch import normalise_rows
-from kernels.triton_support import KERNEL_DTYPES, Launch, recorded_launches
 
 __all__ = ["shipped_launches"]
 

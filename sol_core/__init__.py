@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sol_core.errors import SolError
     from sol_core.evaluation import EvaluationConfig
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
-    from sol_core.loading import LanguageModel
+    from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
     from sol_core.training import TrainConfig, preset
 
@@ -76,7 +76,7 @@ _HOMES = {
     "FinishEvent": "events",
     "Generation": "api",
     "GenerationConfig": "config",
-    "LanguageModel": "loading",
+    "LanguageModel": "models.loading",
     "Policy": "policy",
     "PrefillEvent": "events",
     "SamplingConfig": "config",

@@ -18,12 +18,12 @@ from sol_core.actions import Action, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
-from sol_core.places import DEFAULT_MODEL, default_data_dir
+from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.progress import Progress, shown_progress
 
 if TYPE_CHECKING:
     from sol_core.evaluation import EvaluationConfig
-    from sol_core.loading import LanguageModel
+    from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
     from sol_core.training import TrainConfig, TrainEvent
 
@@ -109,7 +109,7 @@ def load_model(
         data_dir: where downloads are kept; None is ``SOL_DATA_DIR``, else the platform's place.
     Raises: SolError that says what to do.
     """
-    from sol_core.warm_up import load_warm
+    from sol_core.generation.warm_up import load_warm
 
     with shown_progress(on_progress) as report:
         return load_warm(
@@ -129,7 +129,7 @@ def load_policy(
         DownloadError when the Hub does not give it.
     """
     from sol_core.policy import load_policy as load
-    from sol_core.policy.locate import locate_policy
+    from sol_core.policy.files.locate import locate_policy
 
     return load(locate_policy(name, _root(data_dir)), model)
 
@@ -177,7 +177,7 @@ def stream_generate(
     Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
     Raises: SolError for what cannot be run, before any event.
     """
-    from sol_core.generation import generate as engine
+    from sol_core.generation.engine import generate as engine
 
     chosen = _with_schedule(config, policy, budget)
     if max_new_tokens is not None:
@@ -202,7 +202,7 @@ def score(
             is not scored, since nothing predicts it.
     Raises: SolError for what cannot be scored.
     """
-    from sol_core.scoring import encode_text, score_text
+    from sol_core.comparing.scoring import encode_text, score_text
 
     chosen = _with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
@@ -296,7 +296,7 @@ def _found(name: str, policy: Policy | None) -> Path | Policy:
     """The policy in hand; side rows and schedules of a configuration name others."""
     if policy is not None and name == (policy.info.name or "policy"):
         return policy
-    from sol_core.policy.locate import locate_policy
+    from sol_core.policy.files.locate import locate_policy
 
     return locate_policy(name)
 

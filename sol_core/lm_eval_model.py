@@ -27,18 +27,18 @@ from lm_eval.api.registry import register_model
 
 from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.api import load_policy
-from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
-from sol_core.downstream.dense import score_densely
-from sol_core.downstream.encoding import Continuation
-from sol_core.downstream.scoring import score_continuations
+from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding.schedules import Horizon, build_scheduler
 from sol_core.errors import PolicyError
 from sol_core.events import FinishEvent, TokenEvent
-from sol_core.generation import generate
-from sol_core.loading import DEFAULT_MODEL, load_language_model
-from sol_core.places import default_data_dir
+from sol_core.files.places import default_data_dir
+from sol_core.generation.engine import generate
+from sol_core.models.loading import DEFAULT_MODEL, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
-from sol_core.schedules import Horizon, build_scheduler
+from sol_core.tasks.dense import score_densely
+from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.scoring import score_continuations
 
 __all__ = ["SolLM"]
 

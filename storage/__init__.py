@@ -1,5 +1,7 @@
 """Runs, jobs and challenges in SQLite or PostgreSQL. Knows SQLAlchemy and the standard library.
 
+What a saved thing means is decided in ``app``; here are rows, JSON and transactions.
+
 ``open_store(location)`` gives a ``Store``; ``Store.runs`` keeps generation runs and their token
 events, ``Store.jobs`` background jobs, ``Store.challenges`` texts scheduled by hand,
 ``Store.looks`` imported looks at a token. Every error is a ``StorageError``; see
@@ -18,9 +20,9 @@ from storage.errors import (
     NotFoundError,
     StorageError,
 )
-from storage.job_records import JobControl, JobKind, JobRecord, JobStatus
-from storage.jobs import JobStore
-from storage.looks import LookStore
+from storage.jobs.queue import JobStore
+from storage.jobs.records import JobControl, JobKind, JobRecord, JobStatus
+from storage.lens_results import LookStore
 from storage.records import RunKind, RunRecord, RunStatus
 from storage.runs import RunSize, RunStore
 from storage.store import DatabaseFacts, Store, database_facts, open_store

@@ -27,7 +27,7 @@ from storage.codec import decode_json, encode_json, encode_text, encode_time
 from storage.database import Database
 from storage.dialects import contains, insert_into, now_us
 from storage.errors import InvalidRecordError, NotFoundError
-from storage.looks import looks_table
+from storage.lens_results import looks_table
 from storage.records import (
     FINAL_STATUSES,
     Record,

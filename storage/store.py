@@ -13,8 +13,8 @@ from storage.database import BUSY_TIMEOUT_S, Database
 from storage.dialects import Backend
 from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend
-from storage.jobs import JobStore
-from storage.looks import LookStore
+from storage.jobs.queue import JobStore
+from storage.lens_results import LookStore
 from storage.migrations import MIGRATIONS, Migration, check_version
 from storage.runs import RunStore
 

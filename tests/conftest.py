@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from app.kernel_cache import kernel_cache_folder
+from app.host.kernel_cache import kernel_cache_folder
 
 if TYPE_CHECKING:
     import torch
 
-    from sol_core.loading import LanguageModel
-    from tests.postgres_server import PostgresServer
+    from sol_core.models.loading import LanguageModel
+    from tests.support.postgres_server import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A real PostgreSQL, one per test process."""
-    from tests.postgres_server import running_postgres, why_no_postgres
+    from tests.support.postgres_server import running_postgres, why_no_postgres
 
     if reason := why_no_postgres():
         pytest.skip(reason)
@@ -70,8 +70,8 @@ def postgres_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def model_data_dir() -> Path:
     """The user's data directory, with the default model in it (fetched when missing)."""
-    from app.paths import DataDir
-    from sol_core.assets import ensure_default_model
+    from app.host.paths import DataDir
+    from sol_core.files.assets import ensure_default_model
 
     data_dir = DataDir.resolve(None)
     data_dir.prepare()
@@ -82,7 +82,7 @@ def model_data_dir() -> Path:
 @pytest.fixture(scope="session")
 def default_model_dir(model_data_dir: Path) -> Path:
     """Folder of the default model's safetensors."""
-    from sol_core.assets import ensure_default_model
+    from sol_core.files.assets import ensure_default_model
 
     return ensure_default_model(model_data_dir)
 
@@ -90,7 +90,7 @@ def default_model_dir(model_data_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def default_model(model_data_dir: Path) -> LanguageModel:
     """SmolLM2-135M-Instruct in fp32 on the CPU."""
-    from sol_core.loading import load_language_model
+    from sol_core.models.loading import load_language_model
 
     return load_language_model(data_dir=model_data_dir, dtype="float32", device="cpu")
 

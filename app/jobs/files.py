@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
+from app.host.paths import DataDir
 from app.jobs.runner import log_path
-from app.paths import DataDir
 from storage import JobStore
 
 __all__ = ["delete_job"]

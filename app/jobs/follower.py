@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
+from app.host.paths import DataDir
 from app.jobs.engines import train_events
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.jobs.updates import JobTask
-from app.paths import DataDir
 from sol_core.errors import RankLostError, SolError
 
 if TYPE_CHECKING:

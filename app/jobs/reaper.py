@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from app.jobs.process_identity import is_worker_alive
+from app.host.process_identity import is_worker_alive
 from storage import JobRecord, JobStore, StorageError
 
 __all__ = ["REAP_S", "STALE_S", "Reaper", "reap"]

@@ -11,7 +11,7 @@ import logging
 import threading
 from typing import Any
 
-from app.views import json_safe
+from app.formats.plain_json import json_safe
 from storage import (
     InvalidRecordError,
     JobControl,

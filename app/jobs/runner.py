@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from app.errors import AppError
+from app.formats.plain_json import json_safe
+from app.host.errors import AppError
+from app.host.paths import DataDir
 from app.jobs.patience import patiently
 from app.jobs.reporter import JobReporter
 from app.jobs.stop_flag import StopFlag
@@ -26,8 +28,6 @@ from app.jobs.updates import (
     JobTask,
     JobUpdate,
 )
-from app.paths import DataDir
-from app.views import json_safe
 from sol_core.errors import SolError
 from storage import JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
 

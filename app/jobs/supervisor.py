@@ -19,10 +19,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from app.jobs.process_identity import is_worker_alive, process_id_of
+from app.host.paths import DataDir
+from app.host.process_identity import is_worker_alive, process_id_of
+from app.host.program import program_command
 from app.jobs.worker import EXIT_NOT_NEEDED, read_holder
-from app.paths import DataDir
-from app.program import program_command
 
 __all__ = ["WorkerSupervisor", "worker_command"]
 

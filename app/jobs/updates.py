@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.paths import DataDir
+from app.host.paths import DataDir
 from storage import JobRecord
 
 __all__ = [

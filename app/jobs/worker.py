@@ -15,16 +15,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from app.database import open_database
-from app.instance_lock import is_held_by_living_process, read_note, write_note
+from app.host.database import open_database
+from app.host.instance_lock import is_held_by_living_process, read_note, write_note
+from app.host.paths import DataDir
+from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES
 from app.jobs.patience import patiently
-from app.jobs.process_identity import own_worker_id
 from app.jobs.reaper import Reaper
 from app.jobs.runner import Workplace, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.jobs.updates import JobFunctions
-from app.paths import DataDir
 from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore
 
 __all__ = ["EXIT_NOT_NEEDED", "WorkerOptions", "read_holder", "run_worker"]

@@ -1,5 +1,5 @@
-"""The Policies page: the library, what each policy measured, and its ways in and out."""
+"""The library of policies: names, files in and out, tags, uses, measured figures.
 
-from app.policies.tab import build_tab
-
-__all__ = ["build_tab"]
+A policy's network and its folder format are in ``sol_core.policy``. The page is
+``app.pages.policies``, and training is a job.
+"""

@@ -1,7 +1,8 @@
-"""What can be taken out of SOL Explorer as a file, and brought back.
+"""Results as files, and files back into results: JSON, CSV and HTML pages.
 
 ``kinds.py`` is the table of what can be shared and in which forms; ``docs/formats.md`` describes
-the files. To share something new, write its writers and its reader and add one entry there.
+the files. To share something new, write its writers and its reader and add one entry there. Calls
+of the pages are in ``app.pages.shared.sharing_calls``.
 """
 
 from app.sharing.kinds import (

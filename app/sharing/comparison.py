@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from app.csv_cells import csv_text, plain_cell
-from app.errors import DocumentError
-from app.run_pairs import align_tokens, recorded_dense_nll
-from app.run_views import whole_view
-from app.sharing.generation_document import GENERATION
+from app.formats.csv_cells import csv_text, plain_cell
+from app.formats.plain_json import finite
+from app.host.errors import DocumentError
+from app.runs.pairs import align_tokens, recorded_dense_nll
+from app.runs.views import whole_view
 from app.sharing.html_page import html_page
-from app.sharing.run_document import ended_run, restored
+from app.sharing.runs.generation_document import GENERATION
+from app.sharing.runs.run_document import ended_run, restored
 from app.sharing.source import Source
-from app.views import finite
 from sol_core.actions import AXES
-from sol_core.alignment import Stretch
+from sol_core.comparing.alignment import Stretch
 from sol_core.errors import SolError
 from sol_core.fields import Rules
 from storage import RunRecord, Store
@@ -47,7 +47,7 @@ _COLUMNS = ("stretch", "same", *(f"{side}_{name}" for side in "ab" for name in _
 
 @dataclass(frozen=True, slots=True)
 class _Alignment:
-    """As ``sol_core.alignment`` found it; the last two are None for different prompts."""
+    """As ``sol_core.comparing.alignment`` found it; the last two are None for different prompts."""
 
     same_prompt: bool
     first_divergence: int | None

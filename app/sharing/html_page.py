@@ -13,9 +13,9 @@ import html
 import json
 from typing import Any
 
-from app.page_assets import site_data, style_sheet
-from app.theme import follow_system_css
+from app.web.assets import site_data, style_sheet
 from app.web.bundle import bundle
+from app.web.theme import follow_system_css
 
 __all__ = ["html_page"]
 

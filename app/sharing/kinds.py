@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
-from app.errors import DocumentError
+from app.formats.plain_json import whole_characters
+from app.host.errors import DocumentError
 from app.sharing.comparison import (
     COMPARISON_FORMAT,
     COMPARISON_VERSION,
@@ -22,20 +23,20 @@ from app.sharing.comparison import (
     page_of_comparison,
     split_pair,
 )
-from app.sharing.generation_csv import csv_of_generation
-from app.sharing.generation_document import GENERATION, RUN_FORMAT, RUN_VERSION
-from app.sharing.inspection_csv import csv_of_inspection
-from app.sharing.inspection_document import INSPECTION, INSPECTION_FORMAT, INSPECTION_VERSION
-from app.sharing.lens_document import (
+from app.sharing.lens.lens_document import (
     LENS_FORMAT,
     LENS_FORMAT_VERSION,
     document_of_lens,
     import_lens,
 )
-from app.sharing.lens_export import csv_of_lens, page_of_lens
-from app.sharing.lens_source import is_lens_id, looked_at, title_of_lens
-from app.sharing.run_document import RunDocument, ended_run
-from app.sharing.run_pages import page_of_generation, page_of_inspection
+from app.sharing.lens.lens_export import csv_of_lens, page_of_lens
+from app.sharing.lens.lens_source import is_lens_id, looked_at, title_of_lens
+from app.sharing.runs.generation_csv import csv_of_generation
+from app.sharing.runs.generation_document import GENERATION, RUN_FORMAT, RUN_VERSION
+from app.sharing.runs.inspection_csv import csv_of_inspection
+from app.sharing.runs.inspection_document import INSPECTION, INSPECTION_FORMAT, INSPECTION_VERSION
+from app.sharing.runs.run_document import RunDocument, ended_run
+from app.sharing.runs.run_pages import page_of_generation, page_of_inspection
 from app.sharing.scoreboard import (
     NO_IMPORT,
     SCOREBOARD_FORMAT,
@@ -46,7 +47,6 @@ from app.sharing.scoreboard import (
     title_of_scoreboard,
 )
 from app.sharing.source import ModelCalls, Source
-from app.views import whole_characters
 from storage import NotFoundError, RunRecord, Store
 
 __all__ = [

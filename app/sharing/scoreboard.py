@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.challenge_desk import actions_of, beats_policy, mean
-from app.csv_cells import csv_text, plain_cell
+from app.challenges.desk import actions_of, beats_policy, mean
+from app.formats.csv_cells import csv_text, plain_cell
+from app.formats.plain_json import iso, json_safe, run_title
 from app.sharing.source import Source
-from app.views import iso, json_safe, run_title
 from sol_core.actions import AXES
 from storage import AttemptRecord, Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.lens_report import Look
+from app.lens.report import Look
 from storage import Store
 
 __all__ = ["ModelCalls", "Source"]

@@ -1,4 +1,5 @@
-"""The page's own files: modules in ``js/``, style sheets in ``css/``; serving and exporting them.
+"""What every page is made of: assets, the component, calls into Python, services.
 
-What a page asks Python, and Python's answers, are not here.
+Scripts, style sheets, colours and the glossary are here, for all pages and for exported ones.
+No page and no handler is here.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numba
 
-from kernels.numba_rows import quantise_row
+from kernels.cpu.numba_rows import quantise_row
 
 __all__ = ["fake_quantise_rows"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.row_operations import check_counts, check_rows, run_rows
+from kernels.gpu.row_operations import check_counts, check_rows, run_rows
 
 __all__ = ["quantise_rows"]
 

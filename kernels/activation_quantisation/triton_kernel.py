@@ -5,8 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.gpu.triton_helpers import narrowed, round_half_even
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
-from kernels.triton_helpers import narrowed, round_half_even
 
 __all__ = ["fake_quantise_rows", "quantised", "token_scale"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels.channel_pruning import reference
 from kernels.channel_pruning.triton_dispatch import fits_pruning, prune_rows
-from kernels.cpu_threads import cpu_kernel
+from kernels.cpu.threads import cpu_kernel
 
 __all__ = ["keep_largest_channels"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numba
 
-from kernels.numba_rows import keep_largest_row
+from kernels.cpu.numba_rows import keep_largest_row
 
 __all__ = ["keep_largest_rows"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.triton_helpers import choose_largest
+from kernels.gpu.triton_helpers import choose_largest
 
 __all__ = ["keep_largest_rows", "largest_only"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.cpu_threads import cpu_kernel
+from kernels.cpu.threads import cpu_kernel
 
 __all__ = ["DTYPES", "HAS_TICKS", "MOST_HEADS", "as_array", "few_row_kernel", "lies_out_major"]
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from kernels.cpu.numba_helpers import narrow, widen
+from kernels.cpu.numba_rows import norm_row
 from kernels.decode_layer.group_attention import attend_parts, merge, parts_for
 from kernels.decode_layer.page_choice import seen_pages
 from kernels.decode_layer.page_search import find_pages
 from kernels.decode_layer.products import product
-from kernels.numba_helpers import narrow, widen
-from kernels.numba_rows import norm_row
 
 __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
 

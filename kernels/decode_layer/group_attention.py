@@ -11,9 +11,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kernels.cpu.numba_helpers import exp_nonpositive
+from kernels.cpu.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
 from kernels.decode_layer.page_choice import LEAST, largest, pages_of_part, seen_pages, weigh
-from kernels.numba_helpers import exp_nonpositive
-from kernels.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
 
 __all__ = ["attend_parts", "merge", "parts_for"]
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive
+from kernels.cpu.numba_rows import keep_largest_row, norm_row, quantise_row
 from kernels.decode_layer.products import add_columns, list_channels, product, share_of
-from kernels.numba_helpers import FAST_SUMS, exp_nonpositive
-from kernels.numba_rows import keep_largest_row, norm_row, quantise_row
 from kernels.quantisation_levels import UNTOUCHED_BITS
 
 __all__ = ["MlpWeights", "in_blocks", "mlp_rows"]

@@ -8,14 +8,14 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.numba_helpers import (
+from kernels.cpu.numba_helpers import (
     FAST_SUMS,
     count_reaching,
     exp_nonpositive,
     kth_largest,
     outside_best,
 )
-from kernels.vector_rows import ROWS_AT_ONCE, dot_row_pairs, prefetch_rows
+from kernels.cpu.vector_rows import ROWS_AT_ONCE, dot_row_pairs, prefetch_rows
 
 __all__ = [
     "LEAST",

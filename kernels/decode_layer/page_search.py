@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kernels.cpu.vector_rows import ROWS_AT_ONCE
 from kernels.decode_layer.page_choice import (
     ask_for_bounds,
     choose_pages,
@@ -17,7 +18,6 @@ from kernels.decode_layer.page_choice import (
     score_pages,
     seen_pages,
 )
-from kernels.vector_rows import ROWS_AT_ONCE
 
 __all__ = ["find_pages"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.numba_helpers import FAST_SUMS, widen
-from kernels.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
+from kernels.cpu.numba_helpers import FAST_SUMS, widen
+from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
 
 __all__ = ["add_columns", "dot_columns", "list_channels", "product", "share_of"]
 

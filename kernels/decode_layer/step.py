@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numba
 
+from kernels.cpu.numba_helpers import ticks_now
+from kernels.cpu.numba_rows import norm_row
 from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows, attention_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
 from kernels.decode_layer.products import product
-from kernels.numba_helpers import ticks_now
-from kernels.numba_rows import norm_row
 
 __all__ = ["CacheTable", "ModelTable", "run_parts"]
 

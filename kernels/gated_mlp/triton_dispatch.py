@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
-from kernels.triton_support import (
+from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
     UnsupportedByKernel,

@@ -14,7 +14,7 @@ import triton.language as tl
 
 from kernels.activation_quantisation.triton_kernel import quantised
 from kernels.channel_pruning.triton_kernel import largest_only
-from kernels.triton_helpers import dot_narrow, narrowed
+from kernels.gpu.triton_helpers import dot_narrow, narrowed
 
 __all__ = [
     "activate_rows",

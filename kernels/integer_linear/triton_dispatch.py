@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from kernels.gated_mlp.triton_dispatch import count_splits, list_used_channels
-from kernels.integer_linear.reference import IntegerMatrix
-from kernels.row_operations import MAX_WIDTH
-from kernels.triton_support import (
+from kernels.gpu.row_operations import MAX_WIDTH
+from kernels.gpu.triton_support import (
     UnsupportedByKernel,
     check_operands,
     launch,
@@ -19,6 +18,7 @@ from kernels.triton_support import (
     runs_triton,
     supported,
 )
+from kernels.integer_linear.reference import IntegerMatrix
 
 __all__ = ["check_integer_linear", "multiply_integers", "triton_fits"]
 

@@ -12,7 +12,7 @@ import triton.language as tl
 
 from kernels.activation_quantisation.triton_kernel import token_scale
 from kernels.gated_mlp.triton_kernel import split_range
-from kernels.triton_helpers import round_half_even
+from kernels.gpu.triton_helpers import round_half_even
 
 __all__ = ["integer_product_rows", "quantise_tokens_rows", "scale_sums_rows"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.cpu_threads import MANY_ROWS, cpu_kernel
+from kernels.cpu.threads import MANY_ROWS, cpu_kernel
+from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import reference
 from kernels.kv_write.triton_dispatch import store_rows, triton_fits
-from kernels.triton_support import runs_triton
 
 __all__ = ["one_launch", "write_tokens"]
 

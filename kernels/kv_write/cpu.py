@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numba
 
-from kernels.numba_helpers import widen
+from kernels.cpu.numba_helpers import widen
 
 __all__ = ["write_rows"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.triton_support import (
+from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
     UnsupportedByKernel,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.triton_helpers import narrowed
+from kernels.gpu.triton_helpers import narrowed
 
 __all__ = ["write_rows"]
 

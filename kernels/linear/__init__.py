@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.cpu_threads import cpu_kernel, torch_on_one_thread, torch_with_numba
+from kernels.cpu.threads import cpu_kernel, torch_on_one_thread, torch_with_numba
 
 __all__ = ["FEW_ROWS", "linear", "step_threads"]
 

@@ -7,7 +7,7 @@ import contextlib
 import torch
 from torch import Tensor
 
-from kernels.cpu_threads import MANY_ROWS, cpu_kernel, torch_with_numba
+from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
 from kernels.log_softmax import reference
 
 __all__ = ["log_softmax_and_entropy"]

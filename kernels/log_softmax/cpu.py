@@ -10,7 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.numba_helpers import exp_nonpositive
+from kernels.cpu.numba_helpers import exp_nonpositive
 
 __all__ = ["log_softmax_few_rows", "log_softmax_rows"]
 

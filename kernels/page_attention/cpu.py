@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from kernels.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest, outside_best, widen
+from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest, outside_best, widen
 
 __all__ = ["CpuBlock", "CpuPlan", "attend_rows"]
 

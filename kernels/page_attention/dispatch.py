@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kernels.cpu_threads import MANY_ROWS, cpu_kernel
+from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.page_attention.reference import AttentionPlan, KVBlock
 
 if TYPE_CHECKING:

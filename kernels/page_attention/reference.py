@@ -6,7 +6,7 @@ elementwise minimum and maximum key, the largest score any of its tokens can rea
 
 Keys of a row may lie in two blocks: a prefix that several rows share, and the
 row's own continuation. Their tokens and pages are numbered through, the prefix
-first; who owns what is decided in ``sol_core/cache.py``. This file reads every key
+first; who owns what is decided in ``sol_core/models/cache.py``. This file reads every key
 and masks: it defines the result and saves nothing.
 """
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kernels.page_attention.reference import AttentionPlan, KVBlock
-from kernels.triton_support import (
+from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
     KernelInputError,
     UnsupportedByKernel,
     check_beside,
 )
+from kernels.page_attention.reference import AttentionPlan, KVBlock
 
 __all__ = ["MAX_PAGES", "MAX_SPLITS", "check_attention", "largest_head"]
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.page_attention.reference import AttentionPlan, KVBlock
-from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
-from kernels.triton_support import (
+from kernels.gpu.triton_support import (
     KernelInputError,
     launch,
     next_power_of_2,
     runs_triton,
     supported,
 )
+from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 
 __all__ = ["attend_with_triton", "triton_fits"]
 

@@ -16,7 +16,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.triton_helpers import choose_largest, dot_wide, find_threshold, float_of, ordered_bits
+from kernels.gpu.triton_helpers import (
+    choose_largest,
+    dot_wide,
+    find_threshold,
+    float_of,
+    ordered_bits,
+)
 
 __all__ = [
     "attend_pages",

@@ -2,7 +2,7 @@
 
 For a single row nearly all of a torch step is the calling of operations on a few hundred
 numbers. The definition is ``sol_core/policy/network.py`` and ``price_rule.py``, which
-training uses; ``tests/sol_core/test_policy_step.py`` compares the two.
+training uses; ``tests/sol_core/policy/test_policy_step.py`` compares the two.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from kernels.cpu_threads import cpu_kernel
+from kernels.cpu.threads import cpu_kernel
 
 __all__ = ["policy_step_kernel"]
 

@@ -14,9 +14,9 @@ import numba
 import numpy as np
 from numba import literal_unroll
 
+from kernels.cpu.numba_helpers import FAST_SUMS, widen
 from kernels.decode_layer.addresses import matrix_at, vector_at
 from kernels.decode_layer.products import dot_columns
-from kernels.numba_helpers import FAST_SUMS, widen
 
 __all__ = ["DamageHeads", "Encoder", "Prices", "policy_step"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.cpu_threads import MANY_ROWS, cpu_kernel
+from kernels.cpu.threads import MANY_ROWS, cpu_kernel
+from kernels.gpu.row_operations import fits_rows
+from kernels.gpu.triton_support import runs_triton
 from kernels.rms_norm import reference
 from kernels.rms_norm.triton_dispatch import normalise_rows
-from kernels.row_operations import fits_rows
-from kernels.triton_support import runs_triton
 
 __all__ = ["rms_norm"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.row_operations import check_rows, run_rows
-from kernels.triton_support import KernelInputError, UnsupportedByKernel, check_beside
+from kernels.gpu.row_operations import check_rows, run_rows
+from kernels.gpu.triton_support import KernelInputError, UnsupportedByKernel, check_beside
 
 __all__ = ["normalise_rows"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.cpu_threads import MANY_ROWS, cpu_kernel
+from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.rotary import reference
 
 __all__ = ["rotate_first_heads"]

@@ -1,4 +1,7 @@
-"""Text to train and evaluate on: documents, split into train and held-out, cut into blocks."""
+"""Text to train and evaluate on: documents, split into train and held-out, cut into blocks.
+
+Documents in, blocks of tokens out; files of visitors are kept by the app.
+"""
 
 from sol_core.corpus.blocks import token_blocks
 from sol_core.corpus.documents import HELD_OUT_SHARE, Split

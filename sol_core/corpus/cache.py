@@ -21,8 +21,8 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from sol_core.corpus.documents import SPLITS, Document, Split
 from sol_core.errors import CorpusError
+from sol_core.files.staging import exclusive, has_leftovers, publish, staged_folder
 from sol_core.progress import Progress
-from sol_core.staging import exclusive, has_leftovers, publish, staged_folder
 
 __all__ = ["CorpusManifest", "ensure_cached", "read_split"]
 

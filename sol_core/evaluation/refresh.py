@@ -14,18 +14,18 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action
-from sol_core.cost import CostModel
-from sol_core.decoding import DecodeOptions
+from sol_core.comparing.partial import ResumableStage
+from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
+from sol_core.comparing.statistics import PairedBootstrap
+from sol_core.decoding.cost import CostModel
+from sol_core.decoding.loop import DecodeOptions
 from sol_core.errors import ConfigError
-from sol_core.evaluation.partial import ResumableStage
-from sol_core.evaluation.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
     ROWS_AT_ONCE,
     Setting,
     assemble,
 )
-from sol_core.evaluation.statistics import PairedBootstrap
 
 __all__ = ["RefreshProbe"]
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from sol_core.actions import DENSE, MAX_BITS, Budget
-from sol_core.evaluation.rollout import Floats
-from sol_core.evaluation.statistics import PairedBootstrap, win_rate
+from sol_core.comparing.rollout import Floats
+from sol_core.comparing.statistics import PairedBootstrap, win_rate
 from sol_core.evaluation.tables import ScoreTable, TokenTable
 
 __all__ = [

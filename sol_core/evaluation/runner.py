@@ -15,13 +15,15 @@ from typing import Any
 
 import torch
 
+from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
+from sol_core.comparing.methods import derive_seed
+from sol_core.comparing.partial import PartialResults, evaluation_key
+from sol_core.comparing.statistics import PairedBootstrap
+from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.contenders import Contender, load_contenders, shared_grid
 from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
 from sol_core.evaluation.events import EvaluationEvent, EvaluationFinished, EvaluationProgress
-from sol_core.evaluation.methods import derive_seed
-from sol_core.evaluation.partial import PartialResults, evaluation_key
 from sol_core.evaluation.pollution import PollutionProbe
 from sol_core.evaluation.refresh import RefreshProbe
 from sol_core.evaluation.result import (
@@ -32,11 +34,9 @@ from sol_core.evaluation.result import (
     overall_win_rates,
 )
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, Setting, Stage
-from sol_core.evaluation.statistics import PairedBootstrap
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
-from sol_core.evaluation.token_kinds import predicted_kinds
-from sol_core.generation import never
-from sol_core.loading import LanguageModel
+from sol_core.generation.engine import never
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy
 
 __all__ = ["evaluate", "evaluate_contenders"]

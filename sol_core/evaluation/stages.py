@@ -14,22 +14,16 @@ from typing import Protocol
 from torch import Tensor
 
 from sol_core.actions import DENSE, ActionGrid, Budget
-from sol_core.batch_scheduling import BatchScheduler, SplitScheduler
-from sol_core.decoding import DecodeOptions
+from sol_core.comparing.contenders import Contender, shared_grid
+from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
+from sol_core.comparing.partial import ResumableStage
+from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
+from sol_core.decoding.batch_scheduling import BatchScheduler, SplitScheduler
+from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.schedules import Horizon
 from sol_core.evaluation.config import EvaluationConfig
-from sol_core.evaluation.contenders import Contender, shared_grid
-from sol_core.evaluation.methods import (
-    BaselineRows,
-    PlannedRows,
-    Row,
-    baseline_rows,
-    derive_seed,
-)
-from sol_core.evaluation.partial import ResumableStage
-from sol_core.evaluation.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
 from sol_core.evaluation.tables import ScoreTable, TokenTable
 from sol_core.models import FrozenLM
-from sol_core.schedules import Horizon
 
 __all__ = ["BaselinePass", "PolicyPass", "Setting", "Stage", "assemble", "split_evenly"]
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sol_core.evaluation.methods import Row
-from sol_core.evaluation.rollout import Rollout
+from sol_core.comparing.methods import Row
+from sol_core.comparing.rollout import Rollout
 
 __all__ = ["ScoreTable", "TokenTable"]
 

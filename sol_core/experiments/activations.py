@@ -15,8 +15,8 @@ from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
 from sol_core.experiments.alone import check_tokens
-from sol_core.loading import LanguageModel
 from sol_core.models import FrozenLM
+from sol_core.models.loading import LanguageModel
 from sol_core.models.weights import LayerWeights
 
 __all__ = ["MlpOutput", "most_massive_output"]

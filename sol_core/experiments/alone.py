@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.batch_scheduling import RowSchedulers
-from sol_core.cache import KVCache
-from sol_core.decoding import DecodeOptions, Windows, decode
-from sol_core.divergence import kl_to_dense
+from sol_core.comparing.rollout import score_step
+from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.loop import DecodeOptions, Windows, decode
+from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
-from sol_core.evaluation.rollout import score_step
 from sol_core.events import Alternative
-from sol_core.loading import LanguageModel
-from sol_core.schedules import FixedScheduler
+from sol_core.models.cache import KVCache
+from sol_core.models.loading import LanguageModel
 
 __all__ = ["Choices", "StepLoss", "check_tokens", "losses_alone", "next_choices"]
 

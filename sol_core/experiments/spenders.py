@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 
 from sol_core.actions import Action, ActionGrid, Budget
-from sol_core.decoding import DecodeOptions, DecodeStep, decode, observed_prefill
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, observed_prefill
+from sol_core.decoding.schedules import Observation, StaticScheduler
 from sol_core.experiments.alone import StepLoss, losses_alone
-from sol_core.loading import LanguageModel
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler
-from sol_core.schedules import Observation, StaticScheduler
 
 __all__ = ["Spender", "compare_spenders", "hindsight"]
 

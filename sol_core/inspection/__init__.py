@@ -1,5 +1,7 @@
 """Any text, token by token, under several schedules at once; nothing is generated.
 
+One token under all levels is in ``sol_core.lens``.
+
 Here are what is asked for and what comes back, plain and free of torch. The engine is
 ``sol_core.inspection.engine.inspect_text``.
 """

@@ -1,6 +1,6 @@
 """Scores a text token by token under several schedules, as rows of one batch.
 
-Teacher forcing on the one decode loop (``decoding.py``): the step that feeds a token is scored
+Teacher forcing on the one decode loop (``loop.py``): the step that feeds a token is scored
 on the one after it. All rows share the densely read prefix and the text's token path; each has
 its own schedule and its own KV cache from there on, so what a compressed step left in its
 cache stays with it (SOL, arXiv:2605.10875, "KV pollution"). Row 0 is dense and the reference.
@@ -15,14 +15,15 @@ from pathlib import Path
 import torch
 
 from sol_core.actions import Budget
-from sol_core.cost import CostModel
-from sol_core.decoding import DecodeOptions, DecodeStep, decode, prefill_in_chunks
+from sol_core.comparing.rollout import score_step
+from sol_core.comparing.token_kinds import predicted_kinds
+from sol_core.decoding.cost import CostModel
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
 from sol_core.errors import ConfigError
-from sol_core.evaluation.rollout import score_step
-from sol_core.evaluation.token_kinds import predicted_kinds
 from sol_core.events import Alternative, StepCost
-from sol_core.generation import NUM_ALTERNATIVES, encode_prompt, never
-from sol_core.generation_schedules import GenerationSchedules
+from sol_core.generation.engine import NUM_ALTERNATIVES, encode_prompt, never
+from sol_core.generation.schedules import GenerationSchedules
+from sol_core.generation.text_stream import TextStream
 from sol_core.inspection.config import InspectionConfig
 from sol_core.inspection.records import (
     InspectedRow,
@@ -33,8 +34,7 @@ from sol_core.inspection.records import (
     RowTotals,
 )
 from sol_core.inspection.report import difficulty
-from sol_core.loading import LanguageModel
-from sol_core.text_stream import TextStream
+from sol_core.models.loading import LanguageModel
 
 __all__ = ["cut", "inspect_text", "text_tokens"]
 

@@ -1,4 +1,8 @@
-"""The decoder: reads Hugging Face weights of the supported families, owns no cache."""
+"""The decoder: reads Hugging Face weights of the supported families, is handed its cache.
+
+Architectures, weights, loading, and the KV cache that steps pass in and out. Which action a
+step takes is decided in ``sol_core.decoding`` and ``sol_core.policy``.
+"""
 
 from sol_core.models.decoder import FrozenLM, StepOutput
 from sol_core.models.signals import PrefillOutput

@@ -18,32 +18,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.cpu_threads import MANY_ROWS, torch_on_one_thread
+from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
+from kernels.gpu.triton_support import runs_triton
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention
 from kernels.rms_norm import rms_norm
 from kernels.rotary import rotate_first_heads
-from kernels.triton_support import runs_triton
 from sol_core.actions import DENSE, Action, QuantSite
-from sol_core.cache import KVCache
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
-from sol_core.models.few_rows import FewRowStep, StepRequest
+from sol_core.models.cache import KVCache
 from sol_core.models.prefill_attention import causal_attention
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
 from sol_core.models.spec import ModelSpec
-from sol_core.models.step_graph import StepGraphs, run_alone
-from sol_core.models.step_mlp import gated, step_mlp
-from sol_core.models.step_output import StepOutput
-from sol_core.models.step_plan import (
-    StepPlan,
-    plan_step,
-    step_numbers,
-    step_shape,
-    takes_integers,
-)
+from sol_core.models.step.clock import Lap, StepClock
+from sol_core.models.step.few_rows import FewRowStep, StepRequest
+from sol_core.models.step.graph import StepGraphs, run_alone
+from sol_core.models.step.mlp import gated, step_mlp
+from sol_core.models.step.output import StepOutput
+from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape, takes_integers
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
-from sol_core.step_clock import Lap, StepClock
 
 __all__ = ["FrozenLM", "StepOutput"]
 

@@ -1,6 +1,8 @@
-"""Policies: the network that picks each step's action, its prices, its folder on disk.
+"""Policies: the network that picks each step's action, its prices, its scheduler.
 
 What needs torch is looked up when it is first asked for: the page lists policies without it.
+Folders, archives and the Hub are in ``sol_core.policy.files``; training is in
+``sol_core.training``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from sol_core.policy.config import PolicyConfig
 from sol_core.policy.info import PolicyInfo, read_policy_info
 
 if TYPE_CHECKING:
-    from sol_core.policy.folder import check_policy
+    from sol_core.policy.files.folder import check_policy
     from sol_core.policy.policy import Policy, load_policy, save_policy
     from sol_core.policy.scheduler import PolicyScheduler
 
@@ -27,7 +29,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "check_policy":
-        from sol_core.policy.folder import check_policy
+        from sol_core.policy.files.folder import check_policy
 
         return check_policy
     if name in ("Policy", "load_policy", "save_policy"):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kernels.decode_layer import DTYPES, as_array
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import policy_step_kernel
-from sol_core.batch_scheduling import StepObservation
+from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import Policy, StepInputs
 from sol_core.policy.price_rule import PriceRule

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from sol_core.batch_scheduling import StepObservation
+from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.info import InputLayout
 
 __all__ = ["kept_rows", "observation_row"]

@@ -13,20 +13,20 @@ from torch import Tensor
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.errors import PolicyError
 from sol_core.policy.correction import AimCorrection
-from sol_core.policy.folder import (
+from sol_core.policy.files.folder import (
     PolicyParts,
     read_policy_folder,
     write_policy_files,
     write_policy_folder,
 )
-from sol_core.policy.hub import fetch_policy
+from sol_core.policy.files.hub import fetch_policy
 from sol_core.policy.info import PolicyInfo, read_config
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
 from sol_core.policy.price_rule import PriceRule, padded_levels
 from sol_core.policy.prices import PriceTable
 
 if TYPE_CHECKING:
-    from sol_core.loading import LanguageModel
+    from sol_core.models.loading import LanguageModel
 
 __all__ = ["Policy", "StepInputs", "budget_shares", "load_policy", "save_policy"]
 

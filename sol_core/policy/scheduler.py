@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import Action, Budget
-from sol_core.batch_scheduling import StepObservation
+from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.few_rows import FewRowPolicy, StepState
 from sol_core.policy.inputs import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares

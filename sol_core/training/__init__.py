@@ -1,5 +1,7 @@
 """Training: damage labels, a warm start on them, GRPO on rollouts, checkpoints.
 
+A trained policy's own code is in ``sol_core.policy``, the texts in ``sol_core.corpus``.
+
 ``train`` is looked up when it is first asked for: the page reads configurations and must not
 import torch.
 """

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sol_core.errors import PolicyError
-from sol_core.safetensors_files import read_safetensors
+from sol_core.files.safetensors_files import read_safetensors
 
 __all__ = ["Progress", "read_checkpoint", "restore_optimiser", "write_checkpoint"]
 

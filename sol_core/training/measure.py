@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import ActionGrid, Budget
-from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding.schedules import StaticScheduler
 from sol_core.models import FrozenLM
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.policy import budget_shares
-from sol_core.schedules import StaticScheduler
 from sol_core.training.config import TrainConfig
 from sol_core.training.ranks import Ranks
 from sol_core.training.windows import TextPrefill, prefill_text

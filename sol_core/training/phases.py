@@ -2,8 +2,8 @@
 
 A unit (a text, a batch, an update) seeds its own random numbers, so a run can stop after any
 of them and go on later as if it had not. Its last event is a report in the phase's own name:
-what is measured between, belongs to the unit. Ranks work on one text each at a time; every rank goes
-through the same phases and makes the same reports.
+what is measured between, belongs to the unit. Ranks work on one text each at a time; every rank
+goes through the same phases and makes the same reports.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.training.config import PRICED_TEXTS
 from sol_core.training.events import TrainEvent, TrainSample
-from sol_core.training.labels import (
+from sol_core.training.measure import MEASURED_BUDGETS, HeldOut, measure_held_out
+from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
+from sol_core.training.run_state import RunState
+from sol_core.training.update import damages_at, grpo_update, prices_from, warm_step
+from sol_core.training.warm_start.fit import batches_of_epoch
+from sol_core.training.warm_start.labels import (
     LabelledSteps,
     join_labels,
     label_text,
     read_labels,
     write_labels,
 )
-from sol_core.training.measure import MEASURED_BUDGETS, HeldOut, measure_held_out
-from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
-from sol_core.training.run_state import RunState
-from sol_core.training.update import damages_at, grpo_update, prices_from, warm_step
-from sol_core.training.warm_start import batches_of_epoch
 from sol_core.training.windows import prefill_text
 
 __all__ = ["calibrate", "grpo", "label", "measure", "warm_start"]

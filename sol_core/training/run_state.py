@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sol_core.errors import TrainingDivergedError
-from sol_core.loading import LanguageModel
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyInfo
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sol_core.corpus import Corpus, load_corpus, token_blocks
-from sol_core.loading import LanguageModel
+from sol_core.models.loading import LanguageModel
 from sol_core.training.config import TrainConfig
 
 __all__ = ["TextSource"]

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sol_core.errors import ConfigError
-from sol_core.generation import never
-from sol_core.loading import LanguageModel
+from sol_core.generation.engine import never
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import save_policy
 from sol_core.training.config import TrainConfig
 from sol_core.training.events import TrainEvent, TrainFinished, TrainProgress, TrainStopped

@@ -11,10 +11,10 @@ from sol_core.policy import Policy
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.prices import PriceTable
 from sol_core.training.grpo import GrpoLoss, clipped_loss
-from sol_core.training.labels import LabelledSteps
 from sol_core.training.rollouts import RolloutBatch
 from sol_core.training.run_state import RunState
-from sol_core.training.warm_start import damage_loss, gamma_loss, learning_rate_at
+from sol_core.training.warm_start.fit import damage_loss, gamma_loss, learning_rate_at
+from sol_core.training.warm_start.labels import LabelledSteps
 
 __all__ = ["damages_at", "grpo_update", "prices_from", "warm_step"]
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import ActionGrid
-from sol_core.batch_scheduling import BatchScheduler
-from sol_core.cache import KVCache
-from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, Windows, decode
-from sol_core.divergence import kl_to_dense
+from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
 from sol_core.models import FrozenLM, PrefillOutput
+from sol_core.models.cache import KVCache
 
 __all__ = ["StepScores", "TextPrefill", "prefill_text"]
 

@@ -16,14 +16,14 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event
 
 from storage.dialects.backend import Backend
+from storage.dialects.mounts import network_notice
 from storage.dialects.sqlite_errors import (
     sqlite_primary_code,
     storage_error_from_sqlite,
     translate_sqlite_errors,
 )
+from storage.dialects.sqlite_health import inspect_database, set_aside_if_corrupt
 from storage.errors import DatabaseWriteError, StorageError
-from storage.inspection import inspect_database, set_aside_if_corrupt
-from storage.mounts import network_notice
 
 __all__ = ["SqliteBackend", "enable_wal"]
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from app import page_component
-from app.page_calls import Handler
-from app.ui import _TABS
+from app.site.ui import _TABS
+from app.web import component as page_component
+from app.web.calls import Handler
 
 __all__ = ["Call", "all_calls", "recording_handlers"]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from app import cli
-from app.database import DATABASE_VARIABLE, open_database
-from app.paths import DataDir
+from app.cli import main as cli
+from app.host.database import DATABASE_VARIABLE, open_database
+from app.host.paths import DataDir
 from storage import Store
 from tests.app.command_line import Finished, RunCommand
 from tests.app.public_server import Serve, serving

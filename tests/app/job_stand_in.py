@@ -17,9 +17,9 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from app.host.paths import DataDir
 from app.jobs.updates import JobFinished, JobProgress, JobSample, JobStopped, JobTask, JobUpdate
 from app.jobs.worker import WorkerOptions, run_worker
-from app.paths import DataDir
 from sol_core.errors import SolError
 
 __all__ = ["STAND_INS", "count", "worked_steps"]

@@ -16,13 +16,13 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from app.instance_lock import hold_instance_lock, publish_url
-from app.paths import DataDir
-from app.server import launch_app
-from app.services import build_services
+from app.host.instance_lock import hold_instance_lock, publish_url
+from app.host.paths import DataDir
+from app.site.server import launch_app
+from app.web.services import build_services
 from tests.app import job_stand_in
-from tests.fake_engine import FakeEngine, fake_load
 from tests.load import LoadOptions, Processes
+from tests.support.fake_engine import FakeEngine, fake_load
 
 __all__ = ["stand_in_processes"]
 

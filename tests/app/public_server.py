@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-from app.limits import VARIABLES
-from app.paths import DataDir
-from app.server import launch_app
-from app.services import Services, build_services
+from app.host.limits import VARIABLES
+from app.host.paths import DataDir
+from app.site.server import launch_app
+from app.web.services import Services, build_services
 from tests.app.http_page import HttpPage
-from tests.fake_engine import FakeEngine, fake_load
-from tests.gradio_leftovers import closing_gradio_leftovers
+from tests.support.fake_engine import FakeEngine, fake_load
+from tests.support.gradio_leftovers import closing_gradio_leftovers
 
 __all__ = ["ANNA", "BEN", "Serve", "Server", "serving"]
 

@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests import spaces_stand_in
+from tests.support import spaces_stand_in
 
 sys.modules["spaces"] = spaces_stand_in
 
-from app.paths import DataDir  # noqa: E402  # as on ZeroGPU, spaces comes first
-from app.server import launch_app  # noqa: E402
-from app.services import build_services, engine_generate, engine_inspect  # noqa: E402
-from kernels import cpu_threads  # noqa: E402
+from app.host.paths import DataDir  # noqa: E402  # as on ZeroGPU, spaces comes first
+from app.site.server import launch_app  # noqa: E402
+from app.web.services import build_services, engine_generate, engine_inspect  # noqa: E402
+from kernels.cpu import threads as cpu_threads  # noqa: E402
 from sol_core.models import FrozenLM  # noqa: E402
-from tests.tiny_language_model import make_language_model  # noqa: E402
-from tests.tiny_models import FAMILIES  # noqa: E402
+from tests.support.tiny_language_model import make_language_model  # noqa: E402
+from tests.support.tiny_models import FAMILIES  # noqa: E402
 
 STEP_S = 0.1
 

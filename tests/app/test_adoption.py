@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.paths import DataDir
-from app.policy_library import PolicyLibrary
+from app.host.paths import DataDir
+from app.policies.library import PolicyLibrary
 from tests.conftest import ROOT
 
 # What a resumed job does: the trainer writes the policy anew, then the library adopts it. The
@@ -18,8 +18,8 @@ from tests.conftest import ROOT
 CHILD = """
 import json, os, sys
 from pathlib import Path
-from app.paths import DataDir
-from app.policy_library import PolicyLibrary
+from app.host.paths import DataDir
+from app.policies.library import PolicyLibrary
 
 root, job, wanted, killed_before = sys.argv[1:]
 data_dir = DataDir(Path(root))

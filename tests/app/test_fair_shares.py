@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import generation_runs, pair_comparison
-from app.limits import Limits
-from app.run_pairs import align_tokens
-from app.storage_cap import StorageCap, fair_choice
-from app.views import json_safe
+from app.formats.plain_json import json_safe
+from app.host.limits import Limits
+from app.pages.shared import pair_comparison
+from app.runs import queue as generation_runs
+from app.runs.pairs import align_tokens
+from app.runs.storage_cap import StorageCap, fair_choice
 from sol_core.config import GenerationConfig
 from sol_core.events import event_to_dict
 from storage import RunSize, Store, open_store
 from tests.app.public_server import ANNA, BEN, Serve
 from tests.app.waiting import wait_until
-from tests.fake_engine import make_token
+from tests.support.fake_engine import make_token
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -53,7 +53,9 @@ class TinyProject:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(PROJECT / package, project.root / package, ignore=ignored)
         shutil.copy(PROJECT / "launch.py", project.root)
-        (project.root / "app" / "commands" / "serve.py").write_text(SERVE_STUB, encoding="utf-8")
+        (project.root / "app" / "cli" / "program" / "serve.py").write_text(
+            SERVE_STUB, encoding="utf-8"
+        )
         project.depend_on(["tiny-dep>=1.0"])
         make_wheel(project.wheels, "tiny_dep", "1.0")
         make_wheel(project.wheels, "tiny_extra", "1.0")

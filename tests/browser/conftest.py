@@ -27,12 +27,12 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from app.paths import DataDir
-from app.server import launch_app
-from app.services import Services, build_services
+from app.host.paths import DataDir
+from app.site.server import launch_app
+from app.web.services import Services, build_services
 from tests.browser.shared_pages import SharedPages
-from tests.fake_engine import FakeEngine, fake_load
-from tests.gradio_leftovers import closing_gradio_leftovers
+from tests.support.fake_engine import FakeEngine, fake_load
+from tests.support.gradio_leftovers import closing_gradio_leftovers
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.server import launch_app
-from app.services import Services
-from tests.gradio_leftovers import closing_gradio_leftovers
+from app.site.server import launch_app
+from app.web.services import Services
+from tests.support.gradio_leftovers import closing_gradio_leftovers
 
 __all__ = ["SharedPages"]
 

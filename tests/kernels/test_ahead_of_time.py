@@ -7,11 +7,11 @@ from collections import defaultdict
 import pytest
 
 from kernels.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, Binary, compile_in_child
-from kernels.triton_support import recorded_launches
+from kernels.gpu.triton_support import recorded_launches
 from sol_core.actions import Action
-from sol_core.benchmarks.kernels import KernelBenchOptions, _by_kernel, run_layer
 from sol_core.errors import ConfigError
-from sol_core.roofline import CARDS, MODELS, ModelShape, kernel_costs
+from sol_core.speed.kernels import KernelBenchOptions, _by_kernel, run_layer
+from sol_core.speed.roofline import CARDS, MODELS, ModelShape, kernel_costs
 
 KERNELS = {
     "activate_rows", "attend_pages", "choose_pages", "down_rows", "fake_quantise_rows",

@@ -19,7 +19,7 @@ from kernels import (
 )
 from kernels.activation_quantisation import reference as quantisation
 from kernels.channel_pruning import reference as pruning
-from kernels.cpu_threads import cpu_kernel
+from kernels.cpu.threads import cpu_kernel
 from kernels.page_attention import AttentionPlan, KVBlock, dispatch, page_bounds
 from kernels.page_attention import reference as attention
 

@@ -10,8 +10,8 @@ import numba
 import pytest
 import torch
 
-from kernels import cpu_threads
-from kernels.cpu_threads import cpu_kernel, one_pool, torch_on_one_thread, torch_with_numba
+from kernels.cpu import threads as cpu_threads
+from kernels.cpu.threads import cpu_kernel, one_pool, torch_on_one_thread, torch_with_numba
 
 
 @pytest.fixture

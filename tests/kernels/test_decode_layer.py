@@ -16,10 +16,10 @@ from kernels.channel_pruning import reference as pruning_reference
 from kernels.decode_layer import as_array, few_row_kernel
 from kernels.page_attention import reference as attention_reference
 from sol_core.actions import DENSE, Action
-from sol_core.cache import KVCache
 from sol_core.models import FrozenLM, StepOutput, spec_from_config
+from sol_core.models.cache import KVCache
 from sol_core.models.weights import arrange_weights
-from tests.tiny_models import FAMILIES, Family, make_pair, make_tiny_lm
+from tests.support.tiny_models import FAMILIES, Family, make_pair, make_tiny_lm
 
 pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")
 
@@ -297,7 +297,7 @@ def test_gate_and_up_in_blocks_give_the_same_bits(
 
 def test_pruning_keeps_the_reference_channels() -> None:
     """The row function behind the kernels: ties to the lowest, exactly k."""
-    from kernels.numba_rows import keep_largest_row
+    from kernels.cpu.numba_rows import keep_largest_row
 
     hidden = torch.tensor([1.0, -2.0, 2.0, 0.0, 2.0, -0.0, 1.0])
     for count in range(1, 8):

@@ -7,6 +7,7 @@ import torch
 
 from kernels.activation_quantisation.reference import fake_quantise
 from kernels.gated_mlp import triton_dispatch as splitting
+from kernels.gpu.triton_support import KernelInputError
 from kernels.integer_linear import (
     IntegerMatrix,
     integer_linear,
@@ -15,7 +16,6 @@ from kernels.integer_linear import (
     relative_error,
 )
 from kernels.integer_linear.triton_dispatch import check_integer_linear
-from kernels.triton_support import KernelInputError
 from tests.kernels.triton_cases import DEVICE, DTYPES, triton_here
 
 CASES = [(1, 96, 176, False), (3, 41, 7, True), (18, 200, 33, True), (65, 40, 72, False)]

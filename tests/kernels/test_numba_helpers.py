@@ -16,7 +16,7 @@ SCORES = st.floats(width=32, allow_nan=False)
 def test_every_finite_float16_is_widened_exactly(
     instruction: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kernels import numba_helpers
+    from kernels.cpu import numba_helpers
 
     if instruction and not numba_helpers.cpu_has("f16c"):
         pytest.skip("the CPU has no instruction for it")
@@ -60,7 +60,7 @@ def test_a_nan_among_the_scores_is_not_lost() -> None:
 def test_what_the_best_leave_over_is_the_sum_of_the_others(
     weights: list[float], share: float
 ) -> None:
-    from kernels.numba_helpers import outside_best
+    from kernels.cpu.numba_helpers import outside_best
 
     best = max(1, int(np.ceil(share * len(weights) - 1e-9)))
     expected = sum(sorted(weights, reverse=True)[best:])

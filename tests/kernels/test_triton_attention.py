@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kernels import page_attention, triton_support
+from kernels import page_attention
+from kernels.gpu import triton_support
+from kernels.gpu.triton_support import KernelInputError
 from kernels.page_attention import AttentionPlan, KVBlock, page_bounds, reference, triton_dispatch
 from kernels.page_attention.triton_dispatch import attend_with_triton
-from kernels.triton_support import KernelInputError
 from tests.kernels.triton_cases import (
     DEVICE,
     DTYPES,

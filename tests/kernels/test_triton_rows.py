@@ -11,9 +11,9 @@ from torch import Tensor
 from kernels import activation_quantisation, channel_pruning, kv_write, rms_norm
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp, reference, triton_dispatch
 from kernels.gated_mlp.triton_dispatch import multiply_with_triton
+from kernels.gpu.triton_support import KernelInputError
 from kernels.kv_write import reference as writing
 from kernels.page_attention import page_bounds
-from kernels.triton_support import KernelInputError
 from tests.kernels.triton_cases import DEVICE, DTYPES, ROUNDED, close, triton_here
 
 

@@ -7,8 +7,8 @@ import contextlib
 import torch
 from torch import Tensor
 
+from kernels.gpu.triton_support import triton_on_cpu
 from kernels.page_attention import AttentionPlan, KVBlock, page_bounds
-from kernels.triton_support import triton_on_cpu
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import httpx
 
-from app.errors import AppError
+from app.host.errors import AppError
 
 __all__ = ["PageClient", "RefusedError"]
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import AppError
-from app.instance_lock import read_note
-from app.paths import DataDir
-from app.program import program_command
+from app.host.errors import AppError
+from app.host.instance_lock import read_note
+from app.host.paths import DataDir
+from app.host.program import program_command
 
 __all__ = ["Processes", "address_of", "launched", "running"]
 

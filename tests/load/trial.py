@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from app.database import database_location, open_database
-from app.job_calls import MAX_UNFINISHED
-from app.limits import Limits
-from app.paths import DataDir
+from app.host.database import database_location, open_database
+from app.host.limits import Limits
+from app.host.paths import DataDir
+from app.pages.shared.job_calls import MAX_UNFINISHED
 from sol_core.errors import ConfigError
 from storage import JobRecord
 from tests.load.job_queue import job_problems, queue_jobs, wait_for_jobs

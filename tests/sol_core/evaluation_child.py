@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import torch
-from evaluation_stand_ins import contender, random_texts
 
 from sol_core.actions import Budget
 from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
-from tests.tiny_language_model import make_language_model
+from tests.sol_core.evaluation_stand_ins import contender, random_texts
+from tests.support.tiny_language_model import make_language_model
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),

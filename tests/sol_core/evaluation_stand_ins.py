@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
-from sol_core.batch_scheduling import BatchScheduler, StepObservation
-from sol_core.evaluation.contenders import Contender
+from sol_core.comparing.contenders import Contender
+from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.evaluation.texts import EvaluationTexts
 from sol_core.models import FrozenLM
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from sol_core.errors import SolError
-from sol_core.loading import LanguageModel
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig
 from sol_core.training import (
     GrpoConfig,
@@ -107,7 +107,7 @@ def endless(model: LanguageModel, config: TrainConfig, folder: Path, ranks: Rank
 
 def main() -> int:
     scenario, folder, corpus = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    from tests.tiny_language_model import make_language_model
+    from tests.support.tiny_language_model import make_language_model
 
     with join_ranks(PATIENCE.get(scenario, timedelta(minutes=3))) as ranks:
         report = folder / f"rank-{ranks.rank}.json"

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sol_core.models import StepOutput
-from sol_core.step_clock import Lap, no_lap
+from sol_core.models.step.clock import Lap, no_lap
 
 __all__ = ["Tape", "tape_capture"]
 

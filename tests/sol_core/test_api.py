@@ -28,15 +28,15 @@ from sol_core import (
     stream_generate,
     train,
 )
+from sol_core.comparing.scoring import dense_nll
 from sol_core.errors import ConfigError, ContextLengthError, ModelLoadError, PolicyError
-from sol_core.generation import generate as engine_generate
-from sol_core.loading import LanguageModel
-from sol_core.places import DATA_DIR_VARIABLE
+from sol_core.files.places import DATA_DIR_VARIABLE
+from sol_core.generation.engine import generate as engine_generate
+from sol_core.models.loading import LanguageModel
 from sol_core.progress import shown_progress
-from sol_core.scoring import dense_nll
 from sol_core.training import GrpoConfig, WarmStartConfig
-from tests.tiny_language_model import make_language_model
-from tests.tiny_policies import save_tiny_policy
+from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_policies import save_tiny_policy
 
 BUDGET = Budget(0.5, 0.7, 8)
 TEXT = "Once upon a time there was a fox who lived in a wood and ate berries all day long. "

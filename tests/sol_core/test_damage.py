@@ -14,32 +14,33 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from app import cli
+from app.cli import main as cli
 from kernels.log_softmax import log_softmax_and_entropy, reference
-from sol_core import checksums, loading
 from sol_core.actions import DENSE, Action, ActionGrid
-from sol_core.batch_scheduling import RowSchedulers
-from sol_core.checksums import first_damaged
+from sol_core.comparing.rollout import Layout, prefill_texts, roll_out
+from sol_core.comparing.scoring import ScoreCase, dense_nll, score_case
 from sol_core.config import GenerationConfig
-from sol_core.decoding import DecodeOptions
-from sol_core.downstream.dense import score_densely
-from sol_core.downstream.encoding import Continuation
+from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.finite import FiniteSteps
+from sol_core.decoding.loop import DecodeOptions
+from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ModelLoadError, NotFiniteError, PolicyError, SolError
-from sol_core.evaluation.rollout import Layout, prefill_texts, roll_out
-from sol_core.finite import FiniteSteps
-from sol_core.generation import generate
+from sol_core.files import checksums
+from sol_core.files.checksums import first_damaged
+from sol_core.files.staging import sha256_of
+from sol_core.generation.engine import generate
 from sol_core.inspection import InspectionConfig
 from sol_core.inspection.engine import inspect_text
-from sol_core.loading import LanguageModel, load_language_model, repair_model
+from sol_core.models import loading
+from sol_core.models.loading import LanguageModel, load_language_model, repair_model
 from sol_core.models.weights import Linear
 from sol_core.policy import check_policy
-from sol_core.schedules import FixedScheduler
-from sol_core.scoring import ScoreCase, dense_nll, score_case
-from sol_core.staging import sha256_of
+from sol_core.tasks.dense import score_densely
+from sol_core.tasks.encoding import Continuation
 from sol_core.training.config import TrainConfig
-from sol_core.training.labels import label_text, read_labels
-from tests.tiny_language_model import make_language_model, save_model_folder
-from tests.tiny_policies import save_tiny_policy
+from sol_core.training.warm_start.labels import label_text, read_labels
+from tests.support.tiny_language_model import make_language_model, save_model_folder
+from tests.support.tiny_policies import save_tiny_policy
 
 TOKENS = list(b"The sea was calm, and the light of the lamp went over the water.")
 

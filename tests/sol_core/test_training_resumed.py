@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from sol_core.loading import LanguageModel
+from sol_core.files.safetensors_files import read_safetensors
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig
-from sol_core.safetensors_files import read_safetensors
 from sol_core.training import (
     GrpoConfig,
     TrainConfig,
@@ -26,7 +26,7 @@ from sol_core.training import (
     WarmStartConfig,
     train,
 )
-from tests.tiny_language_model import make_language_model
+from tests.support.tiny_language_model import make_language_model
 
 Series = dict[int, tuple[str, dict[str, float]]]
 PHASES = ("labelling", "warm start", "grpo", "calibrating", "measuring")
@@ -155,9 +155,9 @@ def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_one(
 CHILD = """
 import dataclasses, json, os, signal, sys
 from pathlib import Path
-from sol_core.assets import DEFAULT_MODEL
+from sol_core.files.assets import DEFAULT_MODEL
 from sol_core.config import config_from_dict
-from sol_core.loading import load_language_model
+from sol_core.models.loading import load_language_model
 from sol_core.training import TrainConfig, TrainProgress, train
 
 record, folder, data_dir, killed_at = sys.argv[1:]

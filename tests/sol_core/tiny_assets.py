@@ -14,9 +14,9 @@ from gguf import GGUFWriter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from sol_core.assets import ModelAsset
-from sol_core.fetch import PinnedWheel
-from sol_core.staging import sha256_of
+from sol_core.files.assets import ModelAsset
+from sol_core.files.fetch import PinnedWheel
+from sol_core.files.staging import sha256_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

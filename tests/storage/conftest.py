@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from child_python import ENGINES, StartPython, start_child
 
 from storage import Store, open_store
+from tests.storage.child_python import ENGINES, StartPython, start_child
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from child_python import ENGINES
-from released_schemas import CHALLENGE_ID, JOB_ID, RELEASED_SCHEMAS, RUN_ID, write_released_database
 from sqlalchemy import inspect
 
 from storage import DatabaseVersionError, StorageError, Store, open_store
@@ -18,11 +16,19 @@ from storage.challenges import attempts_table, challenges_table
 from storage.database import Database
 from storage.dialects.postgres import PostgresBackend
 from storage.dialects.sqlite import SqliteBackend
-from storage.job_records import job_metrics_table, job_samples_table, jobs_table
-from storage.looks import looks_table
+from storage.jobs.records import job_metrics_table, job_samples_table, jobs_table
+from storage.lens_results import looks_table
 from storage.migrations import LATEST_VERSION, MIGRATIONS, Migration
 from storage.records import events_table, runs_table
 from storage.store import migrate
+from tests.storage.child_python import ENGINES
+from tests.storage.released_schemas import (
+    CHALLENGE_ID,
+    JOB_ID,
+    RELEASED_SCHEMAS,
+    RUN_ID,
+    write_released_database,
+)
 
 TABLES = (
     runs_table,

@@ -6,10 +6,10 @@ import importlib
 import pkgutil
 
 import pytest
-from child_python import StartPython
 
 import storage
 from storage import StorageError
+from tests.storage.child_python import StartPython
 
 MODULES = [
     "storage",

@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from child_python import StartPython
 
 from storage import DatabaseWriteError, open_store
 from storage.dialects.sqlite_errors import storage_error_from_sqlite
+from tests.storage.child_python import StartPython
 
 PAGE = 4096
 

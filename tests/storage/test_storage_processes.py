@@ -11,13 +11,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from child_python import StartPython
 
 from storage import Store, open_store
 from storage.database import Database
 from storage.dialects.sqlite import SqliteBackend
 from storage.migrations import LATEST_VERSION
 from storage.store import migrate
+from tests.storage.child_python import StartPython
 
 APPEND_FOREVER = """
 import sys

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from child_python import ENGINES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import InvalidRecordError, NotFoundError, RunRecord, Store, open_store
 from storage.records import FINAL_STATUSES, TITLE_LENGTH, title_of
+from tests.storage.child_python import ENGINES
 
 any_text = st.text(st.characters())
 AWKWARD_TEXTS = [

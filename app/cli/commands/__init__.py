@@ -1,0 +1,5 @@
+"""Commands that work with models, runs, jobs and policies, one file each.
+
+A module has ``HELP``, ``add_arguments`` and ``run``, and imports the engine when it runs.
+Commands that start or check the program itself are in ``app.cli.program``.
+"""

@@ -1,0 +1,187 @@
+"""``launch.py bench``: decoding, batched rollouts, GPU kernels and a page under load, measured."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from typing import Any
+
+from app.cli.options import add_model, model_name, open_data_dir
+from app.formats.plain_json import json_safe
+from app.host.console import Console, write_out
+from app.host.errors import AppError
+from app.host.paths import DataDir
+from app.host.program import LAUNCHER, PROJECT_ROOT, is_checkout
+from app.policies.library import SHIPPED_FOLDER
+
+__all__ = ["HELP", "NAME", "add_arguments", "run"]
+
+NAME = "bench"
+HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to measure, on which model, for how long."""
+    parser.add_argument(
+        "what",
+        choices=("decode", "rollout", "kernels", "load"),
+        help="decode: one text, against transformers and the memory bandwidth; "
+        "rollout: an update of the trainer, against the rate of matrix products; "
+        "kernels: registers, spills and estimated floors of the Triton kernels, and their "
+        "times where there is a GPU; load: a page with many visitors and queued jobs, whether "
+        "anything is lost, stuck or unfair",
+    )
+    parser.add_argument(
+        "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
+    )
+    parser.add_argument(
+        "--new-tokens",
+        type=int,
+        default=48,
+        help="decode: tokens per round and contestant; load: per visitor (48)",
+    )
+    parser.add_argument(
+        "--rows", type=int, default=64, help="rollout: schedules decoded at once (64)"
+    )
+    parser.add_argument("--steps", type=int, default=16, help="rollout: decode steps (16)")
+    parser.add_argument(
+        "--group",
+        type=int,
+        default=16,
+        help="rollout: schedules per window, which share its prefix (16)",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (5)")
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="decode: also measure transformers under torch.compile (where there is a compiler)",
+    )
+    parser.add_argument("--shape", help="kernels: SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B")
+    parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
+    parser.add_argument("--budget", type=float, default=0.5, help="kernels: κ and ρ (0.5)")
+    parser.add_argument("--clients", type=int, default=20, help="load: visitors (20)")
+    parser.add_argument("--jobs", type=int, default=50, help="load: queued jobs (50)")
+    add_model(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print; takes some minutes."""
+    console = Console()
+    data_dir = open_data_dir(args)
+    console.say("measuring; leave the machine alone for some minutes")
+    measures = {"decode": _decode, "rollout": _rollout, "kernels": _kernels, "load": _load}
+    result = json_safe(measures[args.what](args, data_dir, console))
+    console.clear()
+    texts = {"rollout": _rollout_text, "kernels": _kernels_text}
+    if args.what in texts and not args.json:
+        write_out(texts[args.what](result))
+    else:
+        indent = None if args.json else 2
+        write_out(json.dumps(result, allow_nan=False, indent=indent) + "\n")
+    return 1 if result.get("problems") else 0
+
+
+def _context(args: argparse.Namespace) -> int:
+    return 256 if args.context is None else args.context
+
+
+def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from sol_core.models.loading import DEFAULT_MODEL, locate_model
+    from sol_core.speed.decode import BenchOptions, bench_decode
+
+    folder = locate_model(model_name(args), data_dir.root, console.progress)
+    # The shipped policy belongs to the default model.
+    policy = SHIPPED_FOLDER if model_name(args) == DEFAULT_MODEL else None
+    options = BenchOptions(
+        folder, args.dtype, _context(args), args.new_tokens, args.rounds, policy, args.compile
+    )
+    return bench_decode(options, console.progress)
+
+
+def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from sol_core.models.loading import load_language_model
+    from sol_core.speed.rollout import RolloutOptions, bench_rollout
+
+    options = RolloutOptions(_context(args), args.rows, args.steps, args.group, args.rounds)
+    model = load_language_model(
+        model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
+    )
+    return bench_rollout(model, options, console.progress)
+
+
+def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from sol_core.speed.kernels import KernelBenchOptions, bench_kernels
+
+    given = {"context": args.context, "shape": args.shape, "card": args.card}
+    options = KernelBenchOptions(
+        budget=args.budget,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    return bench_kernels(options, console.progress)
+
+
+def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    """The trial is one of the project's tests, which an installed copy does not carry.
+
+    Raises: AppError in an installed copy.
+    """
+    if not is_checkout():
+        raise AppError(
+            f"bench load needs the project's repository: clone it and use its {LAUNCHER}"
+        )
+    sys.path.insert(0, str(PROJECT_ROOT))  # not there when an editable install's command started
+    load: Any = importlib.import_module("tests.load")
+    options = load.LoadOptions(args.clients, args.jobs, args.new_tokens)
+    with load.launched(data_dir, model_name(args), args.dtype) as processes:
+        report: dict[str, Any] = load.run_trial(processes, options, console.say)
+    return report
+
+
+def _kernels_text(result: dict[str, Any]) -> str:
+    """The record as a table, one kernel a line."""
+    lines = [
+        f"{result['model']}, {result['context']} tokens, budget {result['budget']:g}; "
+        f"floor: estimate for {result['card']}; measured on {result['device'] or 'no GPU'}",
+        f"{'kernel':28} registers spills  shared  floor us  measured us",
+    ]
+    for name, needs in result["kernels"].items():
+        cells = [needs["registers"], needs["spills"], needs["shared_bytes"]]
+        whole = ["-" if cell is None else str(cell) for cell in cells]
+        times = [needs["floor_us"], needs["measured_us"]]
+        parts = ["-" if time is None else f"{time:.4f}" for time in times]
+        lines.append(
+            f"{name:28} {whole[0]:>9} {whole[1]:>6} {whole[2]:>7} {parts[0]:>9} {parts[1]:>12}"
+        )
+    lines.append("floor -: not a kernel of the estimated step")
+    for kind, count in result["launches"].items():
+        times = result["step_ms"]
+        took = "not measured: no GPU"
+        if times is not None:
+            alone, graph = times[kind]["alone"], times[kind]["graph"]
+            took = f"{alone:.3f} ms, in a CUDA graph {graph:.3f} ms"
+        lines.append(f"{kind} step of one row: {count} launches; {took}")
+    return "\n".join(lines) + "\n"
+
+
+def _rollout_text(result: dict[str, Any]) -> str:
+    """The record as a few lines."""
+    seconds = result["seconds"]
+    lines = [
+        f"{result['rows']} rows x {result['steps']} steps as the trainer runs them: one text of "
+        f"{result['text_tokens']} tokens, prefilled once,",
+        f"{result['windows']} windows after its first {result['context']}, "
+        f"{result['group']} schedules each; {result['dtype']}, {result['threads']} threads",
+        f"rollout          {result['decisions_per_s']:8.0f} decisions/s",
+        f"  in all         {result['decisions_per_s_total']:8.0f} with prefill, policy, dense "
+        "reference and update",
+        f"compute floor    {result['floor_decisions_per_s']:8.0f} decisions/s "
+        f"({result['gflop_per_decision']:.3f} GFLOP at {result['gemm_gflops']:.0f} GFLOP/s)",
+        f"ratio to floor   {result['ratio_to_floor']:8.2f}",
+        f"policy's share   {100 * result['policy_share']:8.1f} % of the decode steps it decides",
+        "seconds          "
+        + ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in seconds.items()),
+    ]
+    return "\n".join(lines) + "\n"

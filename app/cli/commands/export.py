@@ -1,0 +1,83 @@
+"""``launch.py export THING``: what was saved as one HTML page, as JSON or as CSV."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.cli.job_options import open_jobs
+from app.cli.options import add_data_dir
+from app.host.console import Console, write_out
+from app.host.errors import AppError, InputFileError
+
+if TYPE_CHECKING:
+    from storage import Store
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "write a saved run, a comparison of two or a scoreboard as HTML page, JSON or CSV"
+FORMS = ("html", "json", "csv")
+NEWEST_SHOWN = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What, in which form, where to."""
+    parser.add_argument(
+        "thing",
+        metavar="RUN",
+        help="id of a generation or an inspection as History shows it, two ids of generations "
+        "with a comma (ID1,ID2) to compare them, id of an imported lens, id of a challenge for its "
+        "scoreboard (json or csv), or a link to any of them",
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help='file to write; "-" is stdout')
+    parser.add_argument(
+        "--format",
+        dest="form",
+        choices=FORMS,
+        help="html is a page to look at offline, json can be imported, csv is for spreadsheets "
+        "(default: by OUT's ending)",
+    )
+    add_data_dir(parser)
+    parser.set_defaults(check=_check)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the file and say where it is."""
+    with open_jobs(args) as (_, store):
+        from app.sharing import export, kind_of, thing_in_link
+        from storage import NotFoundError
+
+        thing = thing_in_link(args.thing)
+        try:
+            made = export(store, kind_of(store, thing), thing, args.form)
+        except NotFoundError as error:
+            raise AppError(f"no run {thing!r}: {_newest(store)}") from error
+    if str(args.out) == "-":
+        write_out(made.text)
+        return 0
+    data = made.text.encode("utf-8")
+    try:
+        args.out.write_bytes(data)
+    except OSError as error:
+        raise AppError(f"cannot write {args.out}: {error.strerror or error}") from error
+    Console().say(f"wrote {args.out} ({len(data) / 1000:,.0f} kB)")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.form is None:
+        args.form = args.out.suffix.removeprefix(".").lower()
+        if args.form not in FORMS:
+            raise InputFileError(
+                f"cannot tell the form from {str(args.out)!r}: give --format {', '.join(FORMS)}"
+            )
+    if args.out.is_dir():
+        raise InputFileError(f"{args.out} is a folder: name a file")
+
+
+def _newest(store: Store) -> str:
+    found = store.runs.list(limit=NEWEST_SHOWN)
+    if not found:
+        return "none is saved yet; the page saves every run that it makes"
+    return "the newest are " + ", ".join(f"{run.id} ({run.title[:30]})" for run in found)

@@ -1,0 +1,43 @@
+"""``launch.py import FILE``: bring back what ``export --format json`` wrote."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from app.cli.job_options import open_jobs
+from app.cli.options import add_data_dir
+from app.host.console import write_out
+from app.host.errors import InputFileError
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "bring back what was exported as JSON"
+OWNER = "command line"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The file."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="a JSON file that export wrote")
+    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    add_data_dir(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the file, save what it holds, print the new id."""
+    from app.sharing import import_document
+    from app.sharing.kinds import MAX_DOCUMENT_BYTES
+
+    try:
+        with args.file.open("rb") as file:
+            data = file.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        raise InputFileError(f"cannot read {args.file}: {error.strerror or error}") from error
+    with open_jobs(args) as (_, store):
+        kind, new_id = import_document(store, OWNER, data)
+    if args.json:
+        write_out(json.dumps({"kind": kind, "id": new_id}) + "\n")
+    else:
+        write_out(f"imported as {kind} {new_id}; History lists it\n")
+    return 0

@@ -1,0 +1,147 @@
+"""``launch.py inspect FILE``: any text scored token by token under several schedules."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from app.cli.options import add_budget, add_model, add_quant_site, load_model, open_data_dir
+from app.cli.schedule_option import POLICY_PREFIX, SCHEDULE_HELP, schedule_from_option
+from app.cli.terminal import COLOUR_AXES, colour_depth
+from app.cli.text_files import read_text
+from app.formats.plain_json import json_safe
+from app.host.console import Console, write_out
+from app.policies.library import DEFAULT_POLICY, PolicyLibrary
+from sol_core.actions import ActionGrid, Budget
+from sol_core.inspection import (
+    MAX_SCHEDULES,
+    InspectedToken,
+    InspectionConfig,
+    InspectionEnd,
+    InspectionStart,
+    inspection_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sol_core.inspection import InspectionEvent
+
+__all__ = ["HELP", "INSPECTED_BUDGET", "add_arguments", "run"]
+
+HELP = "score a text token by token under several schedules; nothing is generated"
+INSPECTED_BUDGET = Budget(0.5, 0.6, 8.0)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The text, the schedules and their one budget, the model."""
+    parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
+    parser.add_argument(
+        "--schedules",
+        metavar="LIST",
+        default=f"dense,static,{POLICY_PREFIX}{DEFAULT_POLICY}",
+        help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
+        f"each is {SCHEDULE_HELP} (default: %(default)s)",
+    )
+    add_budget(parser, INSPECTED_BUDGET)
+    add_quant_site(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of random (default: %(default)s)")
+    parser.add_argument(
+        "--prefix",
+        type=int,
+        default=1,
+        metavar="N",
+        help="tokens read densely first and not scored, at least 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        help="leave out what comes after N tokens (default: the model's context)",
+    )
+    add_model(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    parser.add_argument(
+        "--color-by",
+        "--colour-by",
+        choices=COLOUR_AXES,
+        default="spend",
+        help="what a token's colour says, of the last schedule: blue is little, yellow is much "
+        "(default: %(default)s)",
+    )
+    parser.set_defaults(check=_check)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Inspect and show; errors of the engine pass through."""
+    library = PolicyLibrary(open_data_dir(args))
+    for schedule in args.config.schedules:
+        if schedule.policy:
+            library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
+    console = Console()
+    model, _ = load_model(args, console)
+    from sol_core.inspection.engine import inspect_text
+
+    events = inspect_text(model, args.text, args.config, policies=library.resolve)
+    start, tokens, end = _collect(events, console)
+    if start.tokens_left_out:
+        console.say(
+            f"note: the text has {start.text_tokens:,} tokens; the last "
+            f"{start.tokens_left_out:,} were left out ({_limit(args, model.context_length)})"
+        )
+    if args.json:
+        report = inspection_json(
+            args.text,
+            model.name,
+            args.config.to_dict(),
+            start.to_dict(),
+            [token.to_dict() for token in tokens],
+            end.to_dict(),
+        )
+        report["dtype"] = model.dtype_name
+        write_out(json.dumps(json_safe(report), allow_nan=False) + "\n")
+        return 0
+    from app.cli.reports.inspection import coloured_text, report_text
+
+    write_out(coloured_text(start, tokens, args.color_by, colour_depth(sys.stdout)))
+    write_out(report_text(start, end))
+    return 0
+
+
+def _collect(
+    events: Iterable[InspectionEvent], console: Console
+) -> tuple[InspectionStart, list[InspectedToken], InspectionEnd]:
+    tokens: list[InspectedToken] = []
+    for event in events:
+        if isinstance(event, InspectionStart):
+            start = event
+        elif isinstance(event, InspectedToken):
+            tokens.append(event)
+            console.progress("Scoring", len(tokens) / start.scored_tokens)
+        else:
+            end = event
+    console.clear()
+    return start, tokens, end
+
+
+def _limit(args: argparse.Namespace, context: int) -> str:
+    asked = args.config.max_tokens
+    if asked is not None and asked <= context:
+        return f"--max-tokens {asked}"
+    return f"the model's context holds {context:,}"
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Build the configuration and read the text, before anything heavy is loaded."""
+    budget = Budget(args.keep, args.channels, args.bits)
+    asked = [name.strip() for name in args.schedules.split(",")]
+    schedules = [schedule_from_option(name, budget, args.seed) for name in asked]
+    args.config = InspectionConfig(
+        schedules=tuple(one for one in schedules if one.kind != "dense"),
+        grid=ActionGrid(quant_site=args.quant_site),
+        prefix_tokens=args.prefix,
+        max_tokens=args.max_tokens,
+    )
+    args.text = read_text(args.file)

@@ -1,0 +1,155 @@
+"""``launch.py jobs``: look at background jobs, and pause, resume, cancel or delete them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from app.cli.job_options import job_as_json, open_jobs, time_left
+from app.cli.options import add_data_dir
+from app.cli.terminal import escape
+from app.host.console import Console, write_out
+from app.host.program import program_name
+
+if TYPE_CHECKING:
+    from app.host.paths import DataDir
+    from storage import JobRecord, Store
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "list, show, pause, resume, cancel or delete background jobs"
+ACTIONS = {
+    "list": "the newest jobs",
+    "show": "one job, with its newest metrics",
+    "cancel": "end a job at its next step; its checkpoint is kept",
+    "pause": "checkpoint a job and put it aside",
+    "resume": "put a paused, failed, cancelled or abandoned job back in line",
+    "delete": "delete a job that does not run, with its checkpoints and log; its policy stays",
+}
+KINDS = ("train", "evaluate", "benchmark")
+STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled", "abandoned")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One action, and the job's id where it takes one."""
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    for name, text in ACTIONS.items():
+        action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        if name == "list":
+            action.add_argument("--kind", choices=KINDS, help="only jobs of this kind")
+            action.add_argument("--status", choices=STATUSES, help="only jobs that stand like this")
+            action.add_argument(
+                "--limit", type=_count, default=50, help="at most this many (default: %(default)s)"
+            )
+        else:
+            action.add_argument("job", metavar="ID", help="the job's id, as list shows it")
+        action.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+        add_data_dir(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it and print how the job or the list is now."""
+    with open_jobs(args) as (data_dir, store):
+        from app.jobs.reaper import reap
+
+        reap(store.jobs)  # so that nothing is called running whose worker died
+        if args.action == "list":
+            _print_list(args, store)
+        else:
+            _print_job(args, data_dir, store)
+    return 0
+
+
+def _print_list(args: argparse.Namespace, store: Store) -> None:
+    statuses = None if args.status is None else [args.status]
+    found = store.jobs.list(kind=args.kind, statuses=statuses, limit=args.limit)
+    if args.json:
+        write_out(json.dumps({"jobs": [job_as_json(job) for job in found]}) + "\n")
+        return
+    lines = [_HEADER, *(_line(job, store) for job in found)] if found else ["There are no jobs."]
+    write_out("".join(f"{line}\n" for line in lines))
+
+
+def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
+    jobs = store.jobs
+    if args.action == "delete":
+        from app.jobs.files import delete_job
+
+        job = jobs.get(args.job)
+        delete_job(jobs, data_dir, args.job)
+        if args.json:
+            write_out(json.dumps({"deleted": job.id}) + "\n")
+        else:
+            Console().say(f"deleted {job.kind} job {job.id}")
+        return
+    act = {
+        "show": jobs.get,
+        "cancel": jobs.request_cancel,
+        "pause": jobs.request_pause,
+        "resume": jobs.resume,
+    }
+    job = act[args.action](args.job)
+    latest = _latest_metrics(store, job.id)
+    if args.json:
+        write_out(json.dumps(job_as_json(job) | {"latest_metrics": latest}) + "\n")
+    else:
+        write_out(_details(job, latest, store))
+        if job.status == "queued":
+            Console().say(f"a running page continues it, or: {program_name()} worker")
+
+
+def _latest_metrics(store: Store, job_id: str) -> dict[str, Any]:
+    """The newest value of every metric."""
+    latest: dict[str, Any] = {}
+    for row in store.jobs.metrics(job_id):
+        latest |= row.get("metrics") or {}
+    return latest
+
+
+_HEADER = f"{'ID':12}  {'kind':8}  {'status':10}  {'done':>5}  {'left':>7}  title"
+
+
+def _line(job: JobRecord, store: Store) -> str:
+    place = "" if store.jobs.is_at_hand(job) else f"  (files in {job.data_dir_id})"
+    left = "" if job.eta_s is None else time_left(job.eta_s)
+    return (
+        f"{job.id:12}  {job.kind:8}  {_status(job):10}  {job.progress:5.0%}  {left:>7}  "
+        f"{escape(job.title)}{escape(place)}"
+    )
+
+
+def _details(job: JobRecord, latest: dict[str, Any], store: Store) -> str:
+    fields = {
+        "job": job.id,
+        "kind": job.kind,
+        "title": job.title,
+        "status": _status(job),
+        "done": f"{job.progress:.0%}",
+        "doing": job.message,
+        "left": None if job.eta_s is None else time_left(job.eta_s),
+        "error": job.error,
+        "policy": (job.result or {}).get("policy"),
+        "log": job.log_file,
+        "files in": None if store.jobs.is_at_hand(job) else job.data_dir_id,
+        "created": job.created_at.astimezone().isoformat(timespec="seconds"),
+    }
+    fields |= {name: f"{value:.5g}" for name, value in latest.items() if _is_number(value)}
+    return "".join(f"{name:16} {escape(str(value))}\n" for name, value in fields.items() if value)
+
+
+def _status(job: JobRecord) -> str:
+    if job.status == "running" and job.control != "run":
+        return "pausing" if job.control == "pause" else "cancelling"
+    return job.status
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _count(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdigit() else 0
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return count

@@ -1,0 +1,116 @@
+"""``launch.py lens FILE --token I``: one token under every level of every axis."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from app.cli.commands.inspect import INSPECTED_BUDGET
+from app.cli.options import add_budget, add_model, add_quant_site, load_model, open_data_dir
+from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
+from app.cli.terminal import escape
+from app.cli.text_files import read_text
+from app.host.console import Console, write_out
+from app.lens.report import LENS_VERSION, lens_json
+from app.policies.library import PolicyLibrary
+from sol_core.actions import AXES, ActionGrid, Budget
+from sol_core.errors import ConfigError
+from sol_core.inspection import InspectionConfig
+
+if TYPE_CHECKING:
+    from sol_core.lens.engine import LensRow, LensView
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "what one token of a text costs under every level of attention, channels and bits"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The text and the token, what the other steps and axes are, the model."""
+    parser.add_argument("file", metavar="FILE", help='a UTF-8 text file; "-" reads stdin')
+    parser.add_argument(
+        "--token",
+        type=int,
+        required=True,
+        metavar="I",
+        help="which token, counted as inspect --json does: 0 is the first one that is scored",
+    )
+    parser.add_argument(
+        "--schedule",
+        metavar="KIND",
+        default="dense",
+        help="what all other steps, and the other two axes of this one, spend: "
+        f"{SCHEDULE_HELP} (default: %(default)s)",
+    )
+    add_budget(parser, INSPECTED_BUDGET)
+    add_quant_site(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of random (default: %(default)s)")
+    parser.add_argument(
+        "--prefix",
+        type=int,
+        default=1,
+        metavar="N",
+        help="tokens read densely first and not scored, at least 1 (default: %(default)s)",
+    )
+    add_model(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    parser.set_defaults(check=_check)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look and print."""
+    library = PolicyLibrary(open_data_dir(args))
+    for schedule in args.config.schedules:
+        if schedule.policy:
+            library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
+    model, _ = load_model(args, Console())
+    from sol_core.lens.fixed_text import look_at_text
+
+    view, token_id = look_at_text(model, args.text, args.token, args.config, library.resolve)
+    token = str(model.tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
+    if args.json:
+        named = {"index": view.index, "token_id": token_id, "text": token}
+        looked = lens_json(
+            model.name, model.dtype_name, args.config.to_dict(), named, view.to_dict()
+        )
+        report = {"kind": "lens", "version": LENS_VERSION} | looked
+        write_out(json.dumps(report, allow_nan=False) + "\n")
+    else:
+        write_out(_table(view, token, args.schedule))
+    return 0
+
+
+def _table(view: LensView, token: str, schedule: str) -> str:
+    taken, dense = view.taken, view.dense
+    keep, channels, bits = taken.action.as_tuple()
+    lines = [
+        f"token {view.index} {escape(token)!r}: dense NLL {dense.nll:.4f} nats, entropy "
+        f"{dense.entropy:.4f}",
+        f"all else as {schedule} took it: here {keep:g}, {channels:g}, {bits} bits",
+        f"{'axis':20}  level      NLL       KL  entropy",
+    ]
+    for axis, rows in zip(AXES, view.axes, strict=True):
+        lines += [
+            f"{axis:20}  {getattr(row.action, axis):5g}  {_numbers(row)}"
+            + ("  taken" if row.action == taken.action else "")
+            for row in rows
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(row: LensRow) -> str:
+    return f"{row.nll:7.4f}  {row.kl:7.4f}  {row.entropy:7.4f}"
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.token < 0:
+        raise ConfigError(f"--token must be 0 or more, got {args.token}")
+    budget = Budget(args.keep, args.channels, args.bits)
+    schedule = schedule_from_option(args.schedule, budget, args.seed)
+    args.config = InspectionConfig(
+        schedules=() if schedule.kind == "dense" else (schedule,),
+        grid=ActionGrid(quant_site=args.quant_site),
+        prefix_tokens=args.prefix,
+    )
+    args.text = read_text(args.file)

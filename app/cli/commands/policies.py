@@ -1,0 +1,227 @@
+"""``launch.py policies``: the library of policies, and its ways in and out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cli.job_options import open_jobs
+from app.cli.options import add_data_dir, add_model, model_name
+from app.cli.terminal import escape
+from app.host.console import Console, write_out
+from app.host.errors import AppError
+from app.policies.files import ModelInUse, PolicyFiles
+from app.policies.library import PolicyLibrary, StoredPolicy
+
+if TYPE_CHECKING:
+    from app.host.paths import DataDir
+    from app.policies.uses import PolicyUses
+    from storage import Store
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "list, show, rename, tag, delete, export, import, push or pull policies"
+ACTIONS = {
+    "list": "every policy, the shipped one first",
+    "show": "one policy, what it measured, and what depends on it",
+    "rename": "give a policy another name; jobs and runs still find it",
+    "tag": "replace a policy's tags; without TAGs it has none",
+    "delete": "delete a policy for good, after saying what depends on it",
+    "export": "write a policy as a folder, or as a zip when OUT ends in .zip",
+    "import": "check a policy's folder or zip and take it in",
+    "push": "put a policy on the Hugging Face Hub",
+    "pull": "take a policy in from the Hugging Face Hub, checked as import does",
+}
+_REPOSITORY = "repository on the Hub, OWNER/NAME"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One action and what it needs."""
+    actions = parser.add_subparsers(title="actions", dest="action", metavar="ACTION", required=True)
+    made = {
+        name: actions.add_parser(name, help=text, description=text, allow_abbrev=False)
+        for name, text in ACTIONS.items()
+    }
+    for name in ("show", "rename", "tag", "delete", "export", "push"):
+        made[name].add_argument("name", metavar="NAME", help="the policy's name")
+    made["rename"].add_argument("new_name", metavar="NEW", help="its name from now on")
+    made["tag"].add_argument("tags", metavar="TAG", nargs="*", help="a word")
+    made["delete"].add_argument(
+        "--force", action="store_true", help="even if a job that has not ended needs it"
+    )
+    made["export"].add_argument("out", type=Path, metavar="OUT", help="a zip, or a new folder")
+    made["import"].add_argument("source", type=Path, metavar="FILE", help="a folder or a zip")
+    for name in ("push", "pull"):
+        made[name].add_argument("repository", metavar="REPO", help=_REPOSITORY)
+    made["push"].add_argument("--private", action="store_true", help="make a private repository")
+    made["pull"].add_argument("--revision", help="branch, tag or commit (default: main)")
+    for name, action in made.items():
+        if name in ("import", "pull"):
+            action.add_argument("--name", dest="as_name", help="what to call it here")
+            action.add_argument(
+                "--any-model",
+                action="store_true",
+                help="do not check that it was trained for --model",
+            )
+            add_model(action)
+        else:
+            add_data_dir(action)
+        action.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it and say what came of it."""
+    with open_jobs(args) as (data_dir, store):
+        desk = _Desk(args, data_dir, store)
+        record, text = getattr(desk, f"do_{args.action}")()
+    write_out(json.dumps(record) + "\n" if args.json else escape(text))
+    return 0
+
+
+_Answer = tuple[dict[str, Any], str]
+
+
+class _Desk:
+    """One action each; an answer is its JSON and its words."""
+
+    def __init__(self, args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
+        self._args = args
+        self._data_dir = data_dir
+        self._store = store
+        self._library = PolicyLibrary(data_dir)
+        self._files = PolicyFiles(self._library, data_dir)
+
+    def do_list(self) -> _Answer:
+        from app.policies.views import policy_row
+
+        policies = self._library.list()
+        rows = [policy_row(policy) for policy in policies]
+        lines = [_HEADER, *map(_line, rows)] if rows else ["There are no policies."]
+        return {"policies": rows}, "".join(f"{line}\n" for line in lines)
+
+    def do_show(self) -> _Answer:
+        from app.policies.views import headline_of, policy_row
+
+        policy, uses = self._policy()
+        row = policy_row(policy)
+        evaluations = [headline_of(job, policy.all_names) for job in uses.evaluations]
+        record = row | {
+            "folder": str(policy.folder),
+            "former_names": list(policy.all_names[1:]),
+            "summary": policy.info.summary,
+            "training_job": None if uses.training is None else uses.training.id,
+            "evaluations": evaluations,
+            "jobs_waiting": [job.id for job in uses.waiting],
+            "runs": uses.num_runs,
+        }
+        return record, _details(row, policy, uses, evaluations)
+
+    def do_rename(self) -> _Answer:
+        name, new_name = self._args.name, self._args.new_name
+        self._library.rename(name, new_name)
+        return {"name": new_name, "former": name}, f"{name} is now {new_name}\n"
+
+    def do_tag(self) -> _Answer:
+        tags = self._library.tag(self._args.name, self._args.tags)
+        return (
+            {"name": self._args.name, "tags": list(tags)},
+            f"{self._args.name} has {', '.join(tags) if tags else 'no tags'}\n",
+        )
+
+    def do_delete(self) -> _Answer:
+        policy, uses = self._policy()
+        if uses.waiting and not self._args.force:
+            waiting = ", ".join(job.id for job in uses.waiting)
+            raise AppError(
+                f"{policy.name} is needed by jobs that have not ended ({waiting}): cancel them, or "
+                "give --force"
+            )
+        self._library.delete(self._args.name)  # by its name of today only
+        record = {
+            "deleted": policy.name,
+            "runs": uses.num_runs,
+            "evaluations": len(uses.evaluations),
+            "jobs_waiting": len(uses.waiting),
+        }
+        return record, f"deleted {policy.name}; what named it: {uses.sentence()}\n"
+
+    def do_export(self) -> _Answer:
+        self._files.write(self._args.name, self._args.out)
+        out = str(self._args.out)
+        return {"name": self._args.name, "out": out}, f"wrote {self._args.name} to {out}\n"
+
+    def do_import(self) -> _Answer:
+        source = self._args.source
+        wanted = self._args.as_name or source.resolve().name.removesuffix(".zip")
+        return self._taken(self._files.read(source, wanted, self._model()))
+
+    def do_pull(self) -> _Answer:
+        repository = self._args.repository
+        wanted = self._args.as_name or repository.rpartition("/")[2]
+        name = self._files.pull(repository, wanted, self._model(), revision=self._args.revision)
+        return self._taken(name)
+
+    def do_push(self) -> _Answer:
+        name, repository = self._args.name, self._args.repository
+        address = self._files.push(name, repository, private=self._args.private)
+        return {"name": name, "address": address}, f"{name} is at {address}\n"
+
+    def _taken(self, name: str) -> _Answer:
+        from app.policies.views import policy_row
+
+        row = policy_row(self._library.get(name))
+        return row, f"took in {name}: for {row['model']}, {row['parameters']:,} parameters\n"
+
+    def _policy(self) -> tuple[StoredPolicy, PolicyUses]:
+        from app.policies.uses import uses_of
+
+        policy = self._library.get(self._args.name)
+        return policy, uses_of(self._store, self._library, policy)
+
+    def _model(self) -> ModelInUse | None:
+        if self._args.any_model:
+            return None
+        from sol_core.models.loading import model_fingerprint
+
+        console, name = Console(), model_name(self._args)
+        fingerprint = model_fingerprint(
+            name, data_dir=self._data_dir.root, on_progress=console.progress
+        )
+        console.clear()
+        return ModelInUse(name, fingerprint)
+
+
+_HEADER = f"{'name':24}  {'model':24}  {'parameters':>10}  {'made':16}  tags"
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['name']:24}  {row['model'][-24:]:24}  {row['parameters']:10,}  "
+        f"{row['created'][:16]:16}  {', '.join(row['tags'])}"
+    ).rstrip()
+
+
+def _details(
+    row: dict[str, Any],
+    policy: StoredPolicy,
+    uses: PolicyUses,
+    evaluations: list[dict[str, Any]],
+) -> str:
+    fields = {
+        "policy": row["name"],
+        "tags": ", ".join(row["tags"]),
+        "formerly": ", ".join(policy.all_names[1:]),
+        "model": f"{row['model']} (fingerprint {row['fingerprint'][:8]})",
+        "network": f"{row['network']}, {row['parameters']:,} parameters",
+        "site": f"{row['quant_site']}, pages of {row['page_size']} tokens",
+        "made": row["created"],
+        "folder": str(policy.folder),
+        "training job": "" if uses.training is None else uses.training.id,
+        "named by": uses.sentence(),
+    }
+    lines = [f"{name:16} {value}" for name, value in fields.items() if value]
+    lines += [f"{name:16} {value:.4f}" for name, value in row["measured"].items()]
+    lines += [f"{'evaluation':16} {one['words']}" for one in evaluations]
+    return "".join(f"{line}\n" for line in lines)

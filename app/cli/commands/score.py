@@ -1,0 +1,150 @@
+"""``launch.py score CASES.json``: negative log-likelihoods under given schedules."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cli.case_files import read_case_file
+from app.cli.options import (
+    add_integer_mlp,
+    add_model,
+    add_quant_site,
+    check_integer_mlp,
+    load_model,
+    open_data_dir,
+)
+from app.cli.schedule_option import schedule_from_option
+from app.formats.plain_json import json_safe
+from app.host.console import Console, write_out
+from app.policies.library import PolicyLibrary
+from sol_core.actions import ActionGrid, Budget
+from sol_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sol_core.comparing.scoring import ScoreCase
+    from sol_core.models.loading import LanguageModel
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "negative log-likelihoods of given tokens under given schedules"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The case file, the quantisation site, the model."""
+    parser.add_argument(
+        "cases",
+        metavar="CASES.json",
+        type=Path,
+        help='a list of cases, or an object with "cases": each with input_ids, context_len, '
+        "page_size and schedules[n][t] = [keep_fraction, channel_keep_ratio, bit_width]; the "
+        'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
+        "--integer-mlp it is an object with cases and integer_mlp",
+    )
+    add_quant_site(parser)
+    parser.add_argument(
+        "--schedule",
+        metavar="policy:NAME",
+        help="let a policy (a stored one's name, default, or a folder) choose the actions of as "
+        "many steps as the case's schedules have, instead of them; the result also has actions",
+    )
+    add_integer_mlp(parser)
+    for name, kind in (("keep", float), ("channels", float), ("bits", float)):
+        default = dict(zip(("keep", "channels", "bits"), Budget().as_tuple(), strict=True))[name]
+        parser.add_argument(
+            f"--{name}", type=kind, default=default, help="the policy's budget (%(default)g)"
+        )
+    add_model(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    parser.set_defaults(check=_check)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score and print, in the file's order."""
+    cases, in_object = args.case_file
+    from sol_core.comparing.scoring import parse_case, score_case
+
+    parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
+    model, _ = load_model(args, Console(), integer_mlp=args.integer_mlp)
+    if args.policy:
+        from sol_core.comparing.scoring import score_policy
+        from sol_core.policy import load_policy
+
+        folder = PolicyLibrary(open_data_dir(args)).resolve(args.policy)
+        policy = load_policy(folder, model, grid=ActionGrid(quant_site=args.quant_site))
+        results = [score_policy(model, case, policy, args.budget) for case in parsed]
+        parsed = [
+            replace(case, schedules=(result.actions,))
+            for case, result in zip(parsed, results, strict=True)
+        ]
+        scores = [result.to_dict() for result in results]
+    else:
+        scores = [{"nll": score_case(model, case, quant_site=args.quant_site)} for case in parsed]
+    effect = _integer_effect(model, parsed, scores) if args.integer_mlp else None
+    if not args.json:
+        write_out(_table(parsed, scores) + ("" if effect is None else _effect_text(effect)))
+        return 0
+    framed: Any = {"cases": scores} if in_object or effect is not None else scores
+    if effect is not None:
+        framed["integer_mlp"] = effect
+    write_out(json.dumps(json_safe(framed), allow_nan=False) + "\n")
+    return 0
+
+
+def _integer_effect(
+    model: LanguageModel, cases: Sequence[ScoreCase], scores: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    from sol_core.comparing.integer_effect import measure_integer_effect
+
+    return asdict(measure_integer_effect(model, cases, [score["nll"] for score in scores]))
+
+
+def _effect_text(effect: dict[str, Any]) -> str:
+    import statistics
+
+    errors = effect["weight_errors"]
+    worst = max(errors, key=errors.__getitem__)
+    text = (
+        f"int8 weights: relative error {statistics.fmean(errors.values()):.4f} on average, "
+        f"at most {errors[worst]:.4f} ({worst})\n"
+    )
+    if effect["nats"] is None:
+        return text + "no schedule has a step of 8 bits or fewer: nothing used them\n"
+    return text + (
+        f"mean NLL {effect['nats']:+.4f} nats against float weights, {effect['absolute_nats']:.4f} "
+        f"a step in size, over {effect['steps']} steps of schedules with 8 bits or fewer\n"
+    )
+
+
+def _check(args: argparse.Namespace) -> None:
+    check_integer_mlp(args)
+    args.budget = Budget(args.keep, args.channels, args.bits)
+    args.policy = None
+    if args.schedule is not None:
+        args.policy = schedule_from_option(args.schedule, args.budget).policy
+        if args.policy is None:
+            raise ConfigError(
+                f"--schedule takes policy:NAME_OR_FOLDER here, got {args.schedule!r}: other "
+                "schedules stand in the case file"
+            )
+    args.case_file = read_case_file(args.cases)
+
+
+def _table(cases: Sequence[ScoreCase], scores: Sequence[dict[str, Any]]) -> str:
+    import statistics
+
+    lines = ["case  schedule  steps   keep  channels   bits   mean NLL (nats)"]
+    for number, (case, score) in enumerate(zip(cases, scores, strict=True), 1):
+        rows = zip(case.schedules, score["nll"], strict=True)
+        for row, (schedule, losses) in enumerate(rows, 1):
+            axes = zip(*(action.as_tuple() for action in schedule), strict=True)
+            keep, channels, bits = (statistics.fmean(axis) for axis in axes)
+            lines.append(
+                f"{number:4}  {row:8}  {len(losses):5}  {keep:5.2f}  {channels:8.2f}  {bits:5.2f}"
+                f"  {statistics.fmean(losses):16.4f}"
+            )
+    return "\n".join(lines) + "\n"

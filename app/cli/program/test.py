@@ -1,0 +1,68 @@
+"""``launch.py test``: the test suite, in an environment that has the ``test`` extra."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+from app.host import environment
+from app.host.paths import DataDir
+from app.host.program import PROJECT_ROOT
+from app.setup.bootstrap import replace_process
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "run the tests; other arguments go to pytest"
+WORKERS = 2  # more were not tried: the suite's memory is that of its language models
+FAST = "not model and not browser and not slow"
+WARM_UP = """
+import sys
+from sol_core.generation.warm_up import KernelWarmUp
+KernelWarmUp(sys.argv[1], "cpu").wait(lambda message, fraction: None)
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--fast``; everything unknown is pytest's."""
+    parser.add_argument(
+        "--fast", action="store_true", help=f"leave out what takes long: pytest -m '{FAST}'"
+    )
+    parser.set_defaults(extras=("test",), passes_rest_on=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Become pytest, in the project's folder, with the libraries set up as for the page."""
+    environment.prepare(DataDir.resolve(None).root)
+    os.chdir(PROJECT_ROOT)
+    selection = ["-m", FAST] if args.fast else []
+    # Chosen tests run in one process, so that -s, --pdb and -x mean what they say.
+    parallel = [] if args.rest else _parallel()
+    if parallel:
+        _compile_kernels()
+    replace_process([sys.executable, "-m", "pytest", *parallel, *selection, *args.rest])
+
+
+def _parallel() -> list[str]:
+    """pytest-xdist's options for the whole suite: two processes that share the cores.
+
+    Each file's tests stay together, for their module's models and servers, and files come in
+    the order of ``tests/conftest.py``, not those with most tests first: the longest have few.
+    Two processes with a thread per core each would make matrix products ten times slower, and
+    a step of Numba's kernels eight times.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if (cores or 1) < WORKERS:
+        return []
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, str((cores or 1) // WORKERS))
+    return ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"]
+
+
+def _compile_kernels() -> None:
+    """Once, before each process of the suite would; a format in each of two processes."""
+    command = [sys.executable, "-c", WARM_UP]
+    started = [subprocess.Popen([*command, dtype]) for dtype in ("float32", "bfloat16")]
+    for process in started:
+        process.wait()

@@ -1,0 +1,48 @@
+"""``launch.py worker``: one more process that runs background jobs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+
+from app.cli.options import DTYPES, add_data_dir, open_data_dir
+from app.host.console import Console
+from app.host.errors import AppError
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "run background jobs (training, evaluation) until interrupted; the page has one already"
+NICENESS = 5  # the page's own generation comes first on a busy machine
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the jobs are, and the weights' number format."""
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="auto",
+        help="number format of the weights, where a job does not say (default: auto)",
+    )
+    # Given by the page to its own worker: one per data directory, ends when it is not needed.
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    add_data_dir(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work until interrupted."""
+    data_dir = open_data_dir(args)
+    from app.jobs.worker import WorkerOptions, run_worker
+    from storage import StorageError
+
+    if args.supervised:
+        logging.getLogger("app.jobs").setLevel(logging.INFO)
+        with contextlib.suppress(OSError, AttributeError):  # Windows has no os.nice
+            os.nice(NICENESS)
+    else:
+        Console().say(f"Waiting for jobs in {data_dir.root} (Ctrl+C ends it)")
+    try:
+        return run_worker(data_dir, options=WorkerOptions(args.dtype, args.supervised))
+    except StorageError as error:
+        raise AppError(str(error)) from error

@@ -1,0 +1,135 @@
+"""What ``generate`` tells at the end: one JSON, or one screen of text.
+
+FLOPs and bytes are computed by the engine's cost model and labelled so; times are measured.
+Standard library only; no tensor comes here.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.cli.terminal import ColourAxis, ColourDepth, paint
+from app.formats.plain_json import json_safe
+from sol_core.actions import AXES, Budget
+from sol_core.config import GenerationConfig
+from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
+
+__all__ = ["Outcome", "json_report", "legend", "summary"]
+
+LEGEND_STEPS = 16
+AXIS_LABELS = ("attention, share of cached tokens", "channels, share of MLP inputs", "bits")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished generation and what was asked for."""
+
+    prompt: str
+    config: GenerationConfig
+    model_name: str
+    dtype_name: str
+    integer_mlp: bool
+    load_ms: float
+    prefill: PrefillEvent
+    tokens: Sequence[TokenEvent]
+    finish: FinishEvent
+
+    @property
+    def requested(self) -> Budget:
+        """The budget that the schedule had to meet; ``dense`` ignores the one it is given."""
+        schedule = self.config.schedule
+        return Budget() if schedule.kind == "dense" else schedule.budget
+
+    @property
+    def ms_per_token(self) -> float | None:
+        """Measured decode time per token; None without tokens."""
+        num_tokens = self.finish.num_tokens
+        return self.finish.decode_ms / num_tokens if num_tokens else None
+
+
+def json_report(outcome: Outcome) -> dict[str, Any]:
+    """The JSON of ``generate --json``; NaN and infinities become null."""
+    finish = outcome.finish
+    report = {
+        "prompt": outcome.prompt,
+        "text": finish.text,
+        "model": outcome.model_name,
+        "dtype": outcome.dtype_name,
+        "integer_mlp": outcome.integer_mlp,
+        "config": outcome.config.to_dict(),
+        "events": [event_to_dict(token) for token in outcome.tokens],
+        "spend": dict.fromkeys(AXES) if finish.spend is None else asdict(finish.spend),
+        "requested": asdict(outcome.requested),
+        "totals": {
+            "flops": finish.cost.flops,
+            "bytes_read": finish.cost.bytes_read,
+            "dense_flops": finish.dense_cost.flops,
+            "dense_bytes_read": finish.dense_cost.bytes_read,
+            "prompt_tokens": outcome.prefill.prompt_tokens,
+            "tokens": finish.num_tokens,
+            "finish_reason": finish.reason,
+        },
+        "timings": {
+            "load_ms": outcome.load_ms,
+            "prefill_ms": finish.prefill_ms,
+            "decode_ms": finish.decode_ms,
+            "tokens_per_s": finish.tokens_per_s,
+            "ms_per_token": outcome.ms_per_token,
+        },
+    }
+    return dict(json_safe(report))
+
+
+def summary(outcome: Outcome) -> str:
+    """Spend against budget, speed, computed savings and quality, a line each."""
+    finish, schedule = outcome.finish, outcome.config.schedule.kind
+    per_token = outcome.ms_per_token
+    speed = "" if per_token is None else f", {per_token:.1f} ms/token"
+    lines = [
+        f"{outcome.model_name}, {outcome.dtype_name}, schedule {schedule}: "
+        f"{finish.num_tokens} tokens ({finish.reason.replace('_', ' ')})",
+        f"measured  {finish.tokens_per_s:.1f} tokens/s{speed}, prefill {finish.prefill_ms:.0f} ms "
+        f"for {outcome.prefill.prompt_tokens} tokens, load {outcome.load_ms / 1000:.1f} s",
+    ]
+    if finish.spend is not None:
+        lines.append(f"{'':36}spent   budget")
+        for label, spent, asked in zip(
+            AXIS_LABELS, finish.spend.as_tuple(), outcome.requested.as_tuple(), strict=True
+        ):
+            lines.append(f"  {label:34}{spent:5.2f}   {asked:6.2f}")
+        lines.append(
+            f"computed  FLOPs {_saved(finish.cost.flops, finish.dense_cost.flops)}; "
+            f"bytes read {_saved(finish.cost.bytes_read, finish.dense_cost.bytes_read)}"
+        )
+        lines.append(_quality(outcome.tokens))
+    return "\n".join(lines) + "\n"
+
+
+def legend(axis: ColourAxis, depth: ColourDepth) -> str:
+    """The colour scale, from little to much."""
+    scale = "".join(paint(" ", step / (LEGEND_STEPS - 1), depth) for step in range(LEGEND_STEPS))
+    return f"colour    {axis}: little {scale} much\n"
+
+
+def _quality(tokens: Sequence[TokenEvent]) -> str:
+    text = f"quality   mean surprisal {statistics.fmean(t.surprisal for t in tokens):.3f} nats"
+    divergences = [token.kl_to_dense for token in tokens if token.kl_to_dense is not None]
+    if divergences:
+        text += f", mean KL to dense {statistics.fmean(divergences):.4f} nats"
+    return text
+
+
+def _saved(spent: float, dense: float) -> str:
+    if not dense:
+        return "none"
+    return f"{_short(spent)} of {_short(dense)} ({100 * (1 - spent / dense):.0f} % saved)"
+
+
+def _short(number: float) -> str:
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if number >= limit:
+            return f"{number / limit:.2f} {unit}"
+    return f"{number:.0f}"

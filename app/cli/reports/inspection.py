@@ -1,0 +1,113 @@
+"""What ``inspect`` tells on a terminal: the coloured text, the schedules side by side, lists.
+
+Standard library only; no tensor comes here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from app.cli.reports.generation import legend
+from app.cli.terminal import ColourAxis, ColourDepth, escape, paint, share
+from sol_core.inspection import (
+    InspectedToken,
+    InspectionEnd,
+    InspectionStart,
+    RowReport,
+    RowTotals,
+    TokenPlace,
+)
+
+__all__ = ["coloured_text", "report_text"]
+
+LISTED = 5
+
+
+def coloured_text(
+    start: InspectionStart,
+    tokens: Sequence[InspectedToken],
+    axis: ColourAxis,
+    depth: ColourDepth,
+) -> str:
+    """The scored text coloured by the last schedule; nothing where there are no colours."""
+    if depth == "none":
+        return ""
+    painted = [
+        paint(token.text, share(axis, token.rows[-1].action, token.rows[-1].nll), depth)
+        for token in tokens
+    ]
+    scale = legend(axis, depth).rstrip()
+    return escape(start.prefix_text) + "".join(painted) + f"\n\n{scale} ({start.rows[-1]})\n\n"
+
+
+def report_text(start: InspectionStart, end: InspectionEnd) -> str:
+    """Totals per schedule, spend by kind of token, and the lists."""
+    lines = [
+        f"{end.num_tokens:,} tokens scored after {len(start.prefix):,} read densely; measured "
+        f"{end.tokens_per_s:.1f} tokens/s, {len(start.rows)} rows a step",
+        *_totals(end.rows),
+    ]
+    if end.report is not None:
+        lines += ["", "least confident: the tokens to which dense gave the least probability"]
+        lines += [
+            f"  {_token(place)}  p = {100 * math.exp(-place.nll):.2g} %, "
+            f"entropy {place.entropy:.2f} nats"
+            for place in end.report.least_confident[:LISTED]
+        ]
+        for row in end.report.rows:
+            lines += ["", *_row(row)]
+    return "\n".join(lines) + "\n"
+
+
+def _totals(rows: Sequence[RowTotals]) -> list[str]:
+    width = max(len(row.name) for row in rows)
+    lines = [
+        f"{'':{width}}    NLL  perplexity  vs dense  vs static     KL   keep  channels   bits  "
+        "bytes saved (computed)"
+    ]
+    dense = rows[0]
+    static = next((row for row in rows if row.name == "static"), None)
+    for row in rows:
+        spend = row.spend
+        beside = "" if static is None else f"{row.nll - static.nll:+.4f}"
+        saved = 1 - row.cost.bytes_read / dense.cost.bytes_read
+        lines.append(
+            f"{row.name:{width}}  {row.nll:5.3f}  {math.exp(row.nll):10.2f}  "
+            f"{row.nll - dense.nll:+8.4f}  {beside:>9}  {row.kl:5.3f}  {spend.keep_fraction:5.3f}  "
+            f"{spend.channel_keep_ratio:8.3f}  {spend.bit_width:5.2f}  {100 * saved:.0f} %"
+        )
+    return lines
+
+
+def _row(row: RowReport) -> list[str]:
+    lines = [f"{row.name}: spend by kind of token"]
+    lines.append("                 tokens   keep  channels   bits     KL  lost vs dense")
+    lines += [
+        f"  {kind.kind:13}  {kind.tokens:6,}  {kind.keep:5.3f}  {kind.channels:8.3f}  "
+        f"{kind.bits:5.2f}  {kind.kl:5.3f}  {kind.loss:+.4f}"
+        for kind in row.kinds
+    ]
+    pairs = ", ".join(
+        f"{axis} {values['surprisal']:+.2f} and {values['entropy']:+.2f}"
+        for axis, values in row.correlation.items()
+    )
+    lines.append(f"  rank correlation of spend with dense surprisal and entropy: {pairs}")
+    lines.append("  under-served: lost most against dense")
+    lines += [
+        f"    {_token(place)}  lost {place.loss:.2f} nats (KL {place.kl:.2f}) at a net keep rate "
+        f"of {place.spend:.2f}"
+        for place in row.under_served[:LISTED]
+    ] or ["    none"]
+    lines.append("  over-served: another schedule spent less here and stayed at dense")
+    lines += [
+        f"    {_token(place)}  {place.spend:.2f} against {place.cheaper_spend:.2f} of "
+        f"{place.cheaper} (KL {place.cheaper_kl:.3f})"
+        for place in row.over_served[:LISTED]
+    ] or ["    none"]
+    return lines
+
+
+def _token(place: TokenPlace) -> str:
+    shown = escape(place.text).replace("\n", "\\n").replace("\t", "\\t")
+    return f"{place.index:5}  {shown!r:16}"

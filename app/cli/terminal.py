@@ -1,0 +1,89 @@
+"""Tokens on a terminal: a background that says what each one cost, and no way out of it.
+
+Model text is hostile: control characters and bidirectional overrides are shown as escapes,
+so that no token can drive the terminal. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Mapping
+from typing import Literal, TextIO, get_args
+
+from app.web.theme_colours import cividis
+from sol_core.actions import MAX_BITS, Action
+
+__all__ = ["COLOUR_AXES", "ColourAxis", "ColourDepth", "colour_depth", "escape", "paint", "share"]
+
+ColourDepth = Literal["none", "256", "24bit"]
+ColourAxis = Literal["spend", "keep", "channels", "bits", "surprisal"]
+COLOUR_AXES: tuple[ColourAxis, ...] = get_args(ColourAxis)
+
+RESET = "\x1b[0m"
+SURPRISAL_RANGE = 8.0  # nats; beyond this the colour stays at its end
+HALF_LUMINANCE = 128.0
+# Characters that reorder or end lines without being in Unicode's control category.
+LAYOUT_CHARACTERS = frozenset(
+    "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+
+def colour_depth(stream: TextIO, variables: Mapping[str, str] = os.environ) -> ColourDepth:
+    """How many colours the stream shows; none for files, pipes and under NO_COLOR."""
+    terminal = variables.get("TERM", "")
+    if variables.get("NO_COLOR") or not stream.isatty() or terminal in ("", "dumb"):
+        return "none"
+    if variables.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
+        return "24bit"
+    return "256" if "256color" in terminal else "none"
+
+
+def escape(text: str) -> str:
+    """Visible form of everything that could drive a terminal; newline and tab stay."""
+    return "".join(
+        char if char in "\n\t" or not _is_unsafe(char) else ascii(char)[1:-1] for char in text
+    )
+
+
+def paint(text: str, value: float, depth: ColourDepth) -> str:
+    """Escaped ``text`` on the background for ``value`` in [0, 1]; plain at depth "none".
+
+    A newline is never painted: the terminal would fill the rest of its line.
+    """
+    safe = escape(text)
+    if depth == "none":
+        return safe
+    red, green, blue = (round(channel) for channel in cividis(value))
+    dark = 0.299 * red + 0.587 * green + 0.114 * blue < HALF_LUMINANCE
+    if depth == "24bit":
+        style = f"\x1b[48;2;{red};{green};{blue};38;2;{'255;255;255' if dark else '0;0;0'}m"
+    else:
+        cube = 16 + 36 * _sixth(red) + 6 * _sixth(green) + _sixth(blue)
+        style = f"\x1b[48;5;{cube};38;5;{231 if dark else 16}m"
+    return "\n".join(f"{style}{line}{RESET}" if line else "" for line in safe.split("\n"))
+
+
+def share(axis: ColourAxis, action: Action, surprisal: float) -> float:
+    """The value in [0, 1] that colours a token: what it was allowed to spend, or its surprisal.
+
+    Args:
+        surprisal: nats.
+    """
+    shares: dict[ColourAxis, float] = {
+        "spend": action.net_keep_rate,
+        "keep": action.keep_fraction,
+        "channels": action.channel_keep_ratio,
+        "bits": action.bit_width / MAX_BITS,
+        "surprisal": surprisal / SURPRISAL_RANGE,
+    }
+    return min(max(shares[axis], 0.0), 1.0)
+
+
+def _is_unsafe(char: str) -> bool:
+    return char in LAYOUT_CHARACTERS or unicodedata.category(char) in ("Cc", "Cs")
+
+
+def _sixth(channel: int) -> int:
+    """0 to 255 → a step of the colour cube of 256-colour terminals."""
+    return round(channel / 255 * 5)

@@ -1,0 +1,42 @@
+"""Reads a text given on the command line: a file's path, or "-" for stdin."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from app.host.errors import InputFileError
+
+__all__ = ["MAX_TEXT_BYTES", "read_text"]
+
+MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
+
+
+def read_text(source: str, what: str = "text") -> str:
+    """The text, as it stands in the file; of stdin without the one newline that ``echo`` adds.
+
+    Raises: InputFileError naming the source and what is wrong with it.
+    """
+    name = "stdin" if source == "-" else source
+    try:
+        if source == "-":
+            content = sys.stdin.buffer.read(MAX_TEXT_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                content = file.read(MAX_TEXT_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise InputFileError(f"cannot read {name}: {reason or error}") from error
+    if len(content) > MAX_TEXT_BYTES:
+        raise InputFileError(f"the {what} in {name} is larger than {MAX_TEXT_BYTES / 1e6:.0f} MB")
+    if b"\0" in content:
+        raise InputFileError(f"{name} is not text: byte {content.index(0)} is zero")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputFileError(
+            f"{name} is not UTF-8 text (byte {error.start}): convert it first"
+        ) from error
+    if not text.strip():
+        raise InputFileError(f"{name} is empty: there is no {what} in it")
+    return text.removesuffix("\n").removesuffix("\r") if source == "-" else text

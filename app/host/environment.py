@@ -1,0 +1,68 @@
+"""Process environment of the libraries: no telemetry, threads that share the cores with other
+programs, and every cache in the data directory.
+
+Must run before torch, gradio, transformers or datasets are imported, since they read these
+variables at import. A variable that the user has set is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from app.host.kernel_cache import kernel_cache_folder, remove_unused_caches
+from sol_core.threads import share_cores
+
+__all__ = ["keep_local", "prepare"]
+
+SWITCHES = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Uvicorn believes the X-Forwarded-For of these; of its own accord, of every local program.
+    "FORWARDED_ALLOW_IPS": "",
+}
+CACHES = {
+    "HF_HOME": "cache/huggingface",
+    "HF_DATASETS_CACHE": "corpora/datasets",
+    "GRADIO_TEMP_DIR": "cache/gradio",
+    "MPLCONFIGDIR": "cache/matplotlib",
+    "TORCH_HOME": "cache/torch",
+    "TORCHINDUCTOR_CACHE_DIR": "cache/torchinductor",
+    "TRITON_CACHE_DIR": "cache/triton",
+}
+KERNELS = "cache/numba"
+LOOPBACK = ("localhost", "127.0.0.1")
+
+
+def prepare(data_dir: Path) -> None:
+    """Set the variables of this process and its children; creates no folder."""
+    _keep_hub_login()
+    keep_local()
+    share_cores()
+    for name, folder in CACHES.items():
+        os.environ.setdefault(name, str(data_dir / folder))
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        kernels = kernel_cache_folder(data_dir / KERNELS)
+        os.environ["NUMBA_CACHE_DIR"] = str(kernels)
+        remove_unused_caches(kernels)
+
+
+def keep_local() -> None:
+    """No telemetry, and no proxy between this machine and itself."""
+    for name, value in SWITCHES.items():
+        os.environ.setdefault(name, value)
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = [host.strip() for host in os.environ.get(name, "").split(",") if host.strip()]
+        os.environ[name] = ",".join([*hosts, *(host for host in LOOPBACK if host not in hosts)])
+
+
+def _keep_hub_login() -> None:
+    """Moving HF_HOME must not log the user out: the token is still read from its usual place."""
+    if "HF_HOME" in os.environ:
+        return
+    cache = os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache"
+    home = Path(cache).expanduser() / "huggingface"
+    os.environ.setdefault("HF_TOKEN_PATH", str(home / "token"))
+    os.environ.setdefault("HF_STORED_TOKENS_PATH", str(home / "stored_tokens"))

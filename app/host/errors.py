@@ -1,0 +1,52 @@
+"""Errors of the app layer; ``app.cli.main`` shows them as one line.
+
+AppError (SolError)
+├── BootstrapError (RuntimeError)       the Python environment cannot be set up
+├── DataDirError (OSError)              the data directory cannot be used
+├── AlreadyRunningError (RuntimeError)  another launch serves this data directory
+├── InputFileError (ValueError)         a file given on the command line that cannot be used
+├── DocumentError (ValueError)          an exported file that cannot be imported
+└── PolicyNotFoundError (LookupError)   no stored policy has this name, no folder holds one
+
+Standard library only: this is imported before any package is installed.
+"""
+
+from sol_core.errors import SolError
+
+__all__ = [
+    "AlreadyRunningError",
+    "AppError",
+    "BootstrapError",
+    "DataDirError",
+    "DocumentError",
+    "InputFileError",
+    "PolicyNotFoundError",
+]
+
+
+class AppError(SolError):
+    """Root of the app's own errors."""
+
+
+class BootstrapError(AppError, RuntimeError):
+    """The Python environment is incomplete and cannot be completed here."""
+
+
+class DataDirError(AppError, OSError):
+    """A data directory that cannot be created, written or filled."""
+
+
+class AlreadyRunningError(AppError, RuntimeError):
+    """Another launch holds the data directory."""
+
+
+class InputFileError(AppError, ValueError):
+    """A file named on the command line that is missing or malformed."""
+
+
+class DocumentError(AppError, ValueError):
+    """An exported file of another kind or version, or one that is damaged."""
+
+
+class PolicyNotFoundError(AppError, LookupError):
+    """A policy that is neither stored under this name nor a folder."""

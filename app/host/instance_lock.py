@@ -1,0 +1,97 @@
+"""One ``serve`` per data directory: a second launch is told where the first one runs.
+
+A note beside the lock file has the holder's process id and, once the page is up, its address;
+filelock before 4.0 empties the lock file when it looks whether it is free. Commands that only
+read the model (generate, score, bench) do not take this lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from app.host.errors import AlreadyRunningError, DataDirError
+from app.host.process_identity import process_exists
+
+__all__ = [
+    "hold_instance_lock",
+    "is_held_by_living_process",
+    "publish_url",
+    "read_note",
+    "write_note",
+]
+
+
+@contextlib.contextmanager
+def hold_instance_lock(path: Path) -> Iterator[None]:
+    """Keep the data directory to this process while the block runs.
+
+    Raises:
+        AlreadyRunningError: another process holds it; the message says where it runs.
+        DataDirError: the file system offers no locks or the file cannot be written.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise AlreadyRunningError(_describe_holder(path)) from error
+    except (OSError, NotImplementedError) as error:
+        raise DataDirError(
+            f"cannot lock {path}: {error}; choose another folder with --data-dir"
+        ) from error
+    try:
+        write_note(path, {"pid": os.getpid(), "url": None})
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            _note_of(path).unlink()
+        lock.release()
+
+
+def publish_url(path: Path, url: str) -> None:
+    """Record where the page is; called by the holder once the server listens."""
+    write_note(path, {"pid": os.getpid(), "url": url})
+
+
+def is_held_by_living_process(path: Path) -> bool:
+    """Whether the process that took the lock last still exists; yes when that is unknown.
+
+    Unlike an attempt to take the lock this is in nobody's way.
+    """
+    pid = read_note(path).get("pid")
+    return isinstance(pid, int) and process_exists(pid) is not False
+
+
+def write_note(path: Path, note: dict[str, Any]) -> None:
+    """Say who holds the lock; called by the holder."""
+    _note_of(path).write_text(json.dumps(note), encoding="utf-8")
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """The note of the process that took the lock last, which may be dead; empty without one."""
+    try:
+        content = json.loads(_note_of(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # being rewritten at this moment, or not ours
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _note_of(lock_file: Path) -> Path:
+    return lock_file.with_suffix(".json")
+
+
+def _describe_holder(path: Path) -> str:
+    holder = read_note(path)
+    url, pid = holder.get("url"), holder.get("pid")
+    where = f"at {url}" if url else "and is still starting"
+    who = f" (process {pid})" if pid else ""
+    return (
+        f"another launch already uses the data directory {path.parent} {where}{who}: "
+        "use that one, stop it, or start with --data-dir and another folder"
+    )

@@ -1,0 +1,27 @@
+"""How this copy of the program is started: by ``launch.py`` in a checkout, or as an installed
+package. Standard library only.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sol_core.files.places import LAUNCHER, program_name
+
+__all__ = ["LAUNCHER", "PROJECT_ROOT", "is_checkout", "program_command", "program_name"]
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def is_checkout(root: Path = PROJECT_ROOT) -> bool:
+    """Whether the packages lie beside ``launch.py``, not among an interpreter's packages."""
+    return (root / LAUNCHER).is_file()
+
+
+def program_command() -> list[str]:
+    """The same as a command for a child process."""
+    if is_checkout():
+        return [sys.executable, str(PROJECT_ROOT / LAUNCHER)]
+    # -P: a folder called "app" in the current directory is not meant.
+    return [sys.executable, "-P", "-m", "app"]

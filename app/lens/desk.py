@@ -1,0 +1,179 @@
+"""The counterfactual lens for the pages: a run's id in, plain records out.
+
+What a run did comes from the same polls that the page reads, so whoever may see a run may
+look into it. A run is a generation, or one row of an inspection. Where the model's work is done,
+the lens of the run last looked into is kept. Torch is imported with the first look, not before.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from app.formats.plain_json import page_lens, page_lens_row
+from app.host.errors import AppError
+from app.lens.report import Look
+from app.model.compute import Workbench
+from app.runs.prompt import check_same_model, prompt_of_run
+from app.runs.queue import GenerationRuns
+from sol_core.actions import Action
+from sol_core.config import GenerationConfig
+from sol_core.fields import config_from_dict
+from sol_core.inspection import InspectionConfig
+
+if TYPE_CHECKING:
+    from sol_core.lens.engine import Lens
+    from storage import LookStore, RunKind
+
+__all__ = ["LensDesk"]
+
+AnswerT = TypeVar("AnswerT")
+_Done = list[tuple[int, tuple[float, float, float]]]  # token ids, and the actions of their steps
+
+
+class LensDesk:
+    """Looks into runs, in line for the model.
+
+    A look that came in a file is shown as it came, whichever model is loaded.
+    """
+
+    def __init__(self, runs: GenerationRuns, imported: LookStore) -> None:
+        self._runs = runs
+        self._imported = imported
+
+    def look(self, owner: str, run_id: str, index: int, row: int | None = None) -> dict[str, Any]:
+        """One token under every level of every axis; see ``views.page_lens``.
+
+        Args:
+            row: of an inspection; None for a generation.
+        Returns: with "imported": {"model", "dtype", "bits" of the joint grids that there are} of
+            a look that came in a file, else None.
+        Raises: AppError for a run that goes on, or that another model made; SolError.
+        """
+        found = self._found(owner, run_id, index, row)
+        if found is None:
+            return page_lens(self.record(owner, run_id, index, row).view) | {"imported": None}
+        bits = [] if found.bit_width is None else [found.bit_width]
+        about = {"model": found.model, "dtype": found.dtype, "bits": bits}
+        return page_lens(found.view) | {"imported": about}
+
+    def plane(
+        self, owner: str, run_id: str, index: int, bit_width: int, row: int | None = None
+    ) -> dict[str, Any]:
+        """The joint grid of attention and channels at one bit width, rows as in ``look``.
+
+        Raises: as ``look``; AppError for a look that came in a file without this joint grid.
+        """
+        found = self._found(owner, run_id, index, row)
+        if found is None:
+            ask = functools.partial(_plane_of, index=index, bit_width=bit_width)
+            lines = self._ask(owner, run_id, row, ask)
+        else:
+            lines = found.at(bit_width).plane or []
+        return {"rows": [[page_lens_row(one) for one in line] for line in lines]}
+
+    def record(
+        self,
+        owner: str,
+        run_id: str,
+        index: int,
+        row: int | None = None,
+        bit_width: int | None = None,
+    ) -> Look:
+        """What the loaded model sees, with the joint grid of a bit width where one is named.
+
+        Raises: as ``look``.
+        """
+        ask = functools.partial(_look, index=index, bit_width=bit_width)
+        return self._ask(owner, run_id, row, ask)
+
+    def _found(self, owner: str, run_id: str, index: int, row: int | None) -> Look | None:
+        record = self._imported.find(run_id, index, row)
+        if record is None:
+            return None
+        self._runs.ended(owner, run_id, _kind(row))  # refuses what this visitor may not see
+        return Look.from_dict(record)
+
+    def _ask(
+        self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens, Any], AnswerT]
+    ) -> AnswerT:
+        # Reading a long run is work too: the place in line bounds how often it is done. What this
+        # visitor may not see is refused before the place has its turn.
+        with self._runs.line.held(owner) as place:
+            view = self._runs.ended(owner, run_id, _kind(row))
+            make = _lens_maker(view, self._runs.all_rows(owner, view), row)
+            question = functools.partial(_answer, key=(run_id, row), make=make, ask=ask)
+            return self._runs.ask(place, question)
+
+
+def _lens_maker(
+    view: dict[str, Any], rows: list[dict[str, Any]], row: int | None
+) -> Callable[[Any], Lens]:
+    """The function of the model that makes a run's lens. Raises: AppError for an unknown row."""
+    if row is None:
+        return functools.partial(_lens_of_generation, view["run"], view["prefill"], _done(rows))
+    config = config_from_dict(InspectionConfig, view["run"]["config"])
+    if not 0 <= row < len(config.rows):
+        raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
+    done = [(one["id"], one["rows"][row]["a"]) for one in rows]
+    return functools.partial(_lens_of_inspection, view["run"], view["prefill"], done)
+
+
+def _answer(
+    bench: Workbench,
+    key: tuple[str, int | None],
+    make: Callable[[Any], Lens],
+    ask: Callable[[Lens, Any], AnswerT],
+) -> AnswerT:
+    """What is asked of a run's lens; like all of the following, it may travel."""
+    lens = bench.kept("lens", key, lambda: make(bench.model))
+    return ask(lens, bench.model)
+
+
+def _look(lens: Lens, model: Any, index: int, bit_width: int | None) -> Look:
+    plane = None if bit_width is None else _plane(lens, index, bit_width)
+    view = lens.look(index).to_dict()
+    return Look(model.name, model.dtype_name, view, bit_width, plane)
+
+
+def _plane_of(lens: Lens, model: Any, index: int, bit_width: int) -> list[list[dict[str, Any]]]:
+    return _plane(lens, index, bit_width)
+
+
+def _kind(row: int | None) -> RunKind:
+    return "generation" if row is None else "inspection"
+
+
+def _plane(lens: Lens, index: int, bit_width: int) -> list[list[dict[str, Any]]]:
+    return [[row.to_dict() for row in line] for line in lens.plane(index, bit_width)]
+
+
+def _lens_of_generation(
+    run: dict[str, Any], prefill: dict[str, Any] | None, done: _Done, model: Any
+) -> Lens:
+    from sol_core.lens.engine import Lens, LensRun
+
+    config = config_from_dict(GenerationConfig, run["config"])
+    tokens = (*prompt_of_run(model, run, prefill), *(token for token, _ in done))
+    refresh = config.episode_steps if config.refresh else None
+    return Lens(model, LensRun(tokens, _actions(done), config.grid, refresh))
+
+
+def _lens_of_inspection(
+    run: dict[str, Any], start: dict[str, Any], done: _Done, model: Any
+) -> Lens:
+    from sol_core.lens.engine import Lens, LensRun
+
+    check_same_model(model, run)
+    config = config_from_dict(InspectionConfig, run["config"])
+    tokens = (*start["ids"], *(token for token, _ in done))
+    return Lens(model, LensRun(tokens, _actions(done), config.grid))
+
+
+def _done(rows: list[dict[str, Any]]) -> _Done:
+    return [(row["id"], row["a"]) for row in rows]
+
+
+def _actions(done: _Done) -> tuple[Action, ...]:
+    return tuple(Action(keep, ratio, int(bits)) for _, (keep, ratio, bits) in done)

@@ -1,0 +1,4 @@
+"""The lessons' texts and their live experiments, measured once and shared.
+
+What is measured is in ``sol_core.experiments``. The page is ``app.pages.learn``.
+"""

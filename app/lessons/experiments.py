@@ -1,0 +1,223 @@
+"""The lessons' experiments: a model and a few plain parameters in, one JSON object out.
+
+Each takes about a second on two CPU cores and touches nothing but the model. Torch is
+imported with the first one.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from app.formats.plain_json import finite
+from app.host.errors import AppError
+from app.lessons.desk import Experiment, Parameters
+from app.lessons.texts import BEGINNINGS, PASSAGES, checked_name
+from app.policies.library import DEFAULT_POLICY, PolicyLibrary
+from sol_core.actions import Action, ActionGrid, QuantSite
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.errors import SolError
+from sol_core.events import TokenEvent
+
+__all__ = ["MOST_PICKS", "lesson_experiments"]
+
+CONTINUED = 12  # tokens
+MOST_PICKS = 24
+SCORED = 32  # the passage's last tokens, whose steps are compressed
+KEEP_LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+BIT_LEVELS = (5, 6, 7, 8, 10, 12)
+BIT_STEPS = 12
+SPEND_STEPS = 24
+SPEND_BUDGET = 0.5  # of the channels
+SITES: tuple[QuantSite, ...] = ("mlp_output", "mlp_input")
+
+
+def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """A beginning continued densely: what each step found hard, and what it cost."""
+    from sol_core.generation.engine import generate
+
+    text = BEGINNINGS[parameters["text"]]
+    config = GenerationConfig(
+        ScheduleConfig("dense"), max_new_tokens=CONTINUED, ignore_end_of_text=True
+    )
+    rows = [
+        {
+            "t": event.text,
+            "s": finite(event.surprisal),
+            "ms": finite(event.step_ms),
+            "b": event.cost.bytes_read,
+            "f": event.cost.flops,
+            "n": event.cached_tokens,
+        }
+        for event in generate(model, text, config)
+        if isinstance(event, TokenEvent)
+    ]
+    return {"prompt": text, "rows": rows}
+
+
+def choices(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """One dense step after a beginning and the tokens that were picked: the five most probable."""
+    from sol_core.experiments.alone import next_choices
+    from sol_core.generation.engine import encode_prompt
+
+    text = BEGINNINGS[parameters["text"]]
+    picks = parameters["picks"]
+    tokens = encode_prompt(model, text, chat=False) + picks
+    (row,) = next_choices(model, tokens, [])
+    return {"picked": _texts(model, tokens)[len(tokens) - len(picks) :], **_choice_row(row)}
+
+
+def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """The passage's last tokens: what each would lose if its step read fewer pages."""
+    from sol_core.experiments.alone import losses_alone
+
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    first = max(1, len(tokens) - SCORED)
+    grid = ActionGrid()
+    actions = [Action(keep_fraction=keep) for keep in KEEP_LEVELS]
+    table = losses_alone(model, tokens, first, actions, grid)
+    return {
+        "tokens": _texts(model, tokens),
+        "first": first,
+        "page_size": grid.page_size,
+        "levels": KEEP_LEVELS,
+        "s": [[finite(loss.nll) for loss in row] for row in table],
+        "kl": [[finite(loss.kl) for loss in row] for row in table],
+    }
+
+
+def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """One step under every share of the MLP's channels: KL and the five most probable tokens."""
+    from sol_core.experiments.alone import next_choices
+
+    text = BEGINNINGS[parameters["text"]]
+    levels = ActionGrid().channel_keep_ratios
+    actions = [Action(channel_keep_ratio=level) for level in levels]
+    _, *rows = next_choices(model, _tokens(model, text), actions)
+    return {
+        "prompt": text,
+        "width": model.spec.hidden_size,
+        "levels": levels,
+        "rows": [_choice_row(row) for row in rows],
+    }
+
+
+def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """What rounding the MLP's activations does: to one output's numbers, and to the steps."""
+    from sol_core.experiments.activations import most_massive_output
+    from sol_core.experiments.alone import losses_alone
+
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    first = max(1, len(tokens) - BIT_STEPS)
+    actions = [Action(bit_width=width) for width in BIT_LEVELS]
+    kl = {}
+    for site in SITES:
+        table = losses_alone(model, tokens, first, actions, ActionGrid(quant_site=site))
+        kl[site] = [finite(sum(loss.kl for loss in row) / len(row)) for row in table]
+    output = most_massive_output(model, tokens, first, ActionGrid().bit_widths)
+    return {
+        "steps": len(tokens) - first,
+        "levels": BIT_LEVELS,
+        "kl": kl,
+        "token": _texts(model, tokens)[output.token],
+        "layer": output.layer,
+        "layers": output.layers,
+        "magnitudes": [finite(value) for value in output.magnitudes],
+        "median": finite(output.median),
+        "bits": output.bits,
+        "zeros": output.zeros,
+    }
+
+
+def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dict[str, Any]:
+    """The same channels in total, spent evenly, by the shipped policy, and in hindsight.
+
+    ``policy`` is why there is none, where it is not for this model.
+    """
+    from sol_core.experiments.spenders import compare_spenders
+    from sol_core.policy import load_policy
+
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    first = max(2, len(tokens) - SPEND_STEPS)
+    policy, problem = None, None
+    try:
+        policy = load_policy(policies.resolve_name(DEFAULT_POLICY), model, grid=ActionGrid())
+    except SolError as error:
+        problem = str(error)
+    found, table = compare_spenders(model, tokens, first, SPEND_BUDGET, policy)
+    return {
+        "tokens": _texts(model, tokens),
+        "first": first,
+        "policy": problem,
+        "spend": found[0].spend,
+        "levels": ActionGrid().channel_keep_ratios,
+        "kl": [[finite(loss.kl) for loss in row] for row in table],
+        "spenders": [
+            {
+                "n": one.name,
+                "a": one.channels,
+                "kl": [finite(loss.kl) for loss in one.losses],
+            }
+            for one in found
+        ],
+    }
+
+
+def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
+    """All experiments by name; the shipped policy is looked up when it is asked for."""
+    beginning = functools.partial(_checked, texts=BEGINNINGS)
+    passage = functools.partial(_checked, texts=PASSAGES)
+    return {
+        "steps": Experiment(steps, beginning),
+        "choices": Experiment(choices, functools.partial(beginning, picks=True)),
+        "pages": Experiment(pages, passage),
+        "channels": Experiment(channels, beginning),
+        "bits": Experiment(bits, passage),
+        "spenders": Experiment(functools.partial(spenders, policies=policies), passage),
+    }
+
+
+def _checked(
+    model: Any, asked: Parameters, texts: dict[str, str], picks: bool = False
+) -> Parameters:
+    """The name of a text and, where they are taken, the picked tokens; nothing else is allowed."""
+    allowed = ("text", "picks") if picks else ("text",)
+    if unknown := sorted(asked.keys() - set(allowed)):
+        raise AppError(
+            f"{unknown[0][:40]!r} is no parameter of this experiment; it takes "
+            f"{' and '.join(allowed)}. Reload the page."
+        )
+    taken: Parameters = {"text": checked_name(texts, asked.get("text"))}
+    if picks:
+        taken["picks"] = _picks(asked.get("picks"), model.spec.vocab_size)
+    return taken
+
+
+def _tokens(model: Any, text: str) -> list[int]:
+    from sol_core.generation.engine import encode_prompt
+
+    return encode_prompt(model, text, chat=False)
+
+
+def _texts(model: Any, tokens: list[int]) -> list[str]:
+    """The visible text of every token, one each."""
+    from sol_core.generation.text_stream import TextStream
+
+    stream = TextStream(model.tokenizer)
+    return [stream.push(token) for token in tokens]
+
+
+def _choice_row(row: Any) -> dict[str, Any]:
+    return {
+        "kl": finite(row.kl),
+        "h": finite(row.entropy),
+        "top": [[one.token_id, one.text, finite(one.probability)] for one in row.top],
+    }
+
+
+def _picks(value: Any, vocabulary: int) -> list[int]:
+    if not isinstance(value, list) or len(value) > MOST_PICKS:
+        raise AppError(f"picks must be a list of at most {MOST_PICKS} token ids. Reload the page.")
+    if not all(type(pick) is int and 0 <= pick < vocabulary for pick in value):
+        raise AppError(f"picks must be token ids from 0 to {vocabulary - 1}. Reload the page.")
+    return value

@@ -1,0 +1,81 @@
+"""Where the model's work is done: in this process, or (``zero_gpu.py``) in calls elsewhere.
+
+Work and questions are callables of a workbench. Where they travel to another process they are
+pickled, and so is what they yield and return: a frozen dataclass, or ``functools.partial`` of a
+function of a module, with plain arguments. They must not touch the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from app.model.loader import ModelLoader
+
+__all__ = ["Compute", "InProcess", "Question", "ShouldStop", "Work", "Workbench"]
+
+AnswerT = TypeVar("AnswerT")
+ThingT = TypeVar("ThingT")
+ShouldStop = Callable[[], bool]
+
+
+@dataclass(slots=True)
+class Workbench:
+    """The loaded model, and what questions left beside it for the next ones.
+
+    What lies here may be gone at any time: another process has another bench.
+    """
+
+    model: Any
+    _things: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
+
+    def kept(self, name: str, key: Hashable, make: Callable[[], ThingT]) -> ThingT:
+        """The thing of this name if it is the one of ``key``; else it is made in its place."""
+        found = self._things.get(name)
+        if found is not None and found[0] == key:
+            thing: ThingT = found[1]
+            return thing
+        self._things.pop(name, None)  # the old one's memory goes before the new one is made
+        made = make()
+        self._things[name] = (key, made)
+        return made
+
+
+Work = Callable[[Any, ShouldStop], Iterator[Any]]  # of the model
+Question = Callable[[Workbench], AnswerT]
+
+
+class Compute(Protocol):
+    """Runs work on the loaded model."""
+
+    def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
+        """What the work yields, as it comes.
+
+        Args:
+            should_stop: the work asks before each of its steps.
+            steps: decode steps that it takes at most.
+        Raises: SolError.
+        """
+        ...
+
+    def ask(self, question: Question[AnswerT]) -> AnswerT:
+        """The question's answer. Raises: SolError."""
+        ...
+
+
+class InProcess:
+    """On the model in this process's memory, in the thread that asks."""
+
+    def __init__(self, loader: ModelLoader) -> None:
+        self._loader = loader
+        self._bench: Workbench | None = None
+
+    def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
+        return work(self._loader.loaded(), should_stop)
+
+    def ask(self, question: Question[AnswerT]) -> AnswerT:
+        model = self._loader.loaded()
+        if self._bench is None or self._bench.model is not model:
+            self._bench = Workbench(model)
+        return question(self._bench)

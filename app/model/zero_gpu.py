@@ -1,0 +1,185 @@
+"""The model's work on ZeroGPU: in decorated calls of a few seconds, each in a forked process.
+
+The contract of the package ``spaces`` (0.51), which only such a Space has:
+
+- A decorated function runs in a process forked from this one, or in one forked for an earlier
+  call: what has changed here since is not seen there, and what changes there is lost.
+- Arguments, yields and results are pickled. An exception arrives as its class's name only.
+- This process has no GPU: ``.to("cuda")`` is recorded, in the thread that imported ``spaces``
+  only, and done in the fork. So the model is loaded in the main thread before the page starts.
+- A call asks for a duration and may be killed after it. Whose quota it takes is read from the
+  request that the calling thread's context holds (``visitor.py``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import mmap
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from app.host.errors import AppError
+from app.model.compute import Question, ShouldStop, Work, Workbench
+from app.model.loader import ModelLoader
+from sol_core.errors import SolError
+
+__all__ = ["ZeroGpu", "ZeroGpuError"]
+
+logger = logging.getLogger(__name__)
+AnswerT = TypeVar("AnswerT")
+
+# No GPU was at hand to measure these: generous, so that a slow start cuts no run short.
+START_S = 10.0  # of a call: fork, weights to the GPU, kernels from the cache on disk
+STEPS_PER_S = 10.0
+QUESTION_S = 20.0
+RESERVE_S = 5.0  # before the end of a call, for what it has to say at last
+WATCH_S = 0.1
+
+_ELSEWHERE = "or run SOL Explorer on your own machine (python launch.py)"
+_ADVICE = {
+    "ZeroGPU quota exceeded": f"Log in to Hugging Face for a larger quota, wait, {_ELSEWHERE}.",
+    "ZeroGPU pending credits exceeded": "Wait until your other calls have ended.",
+    "ZeroGPU illegal duration": "The Space's owner can lower SOL_ZERO_GPU_SECONDS.",
+    "ZeroGPU queue timeout": f"All GPUs are busy: try again in a minute, {_ELSEWHERE}.",
+    "ZeroGPU client error": f"Reload the page and try again, {_ELSEWHERE}.",
+    "ZeroGPU worker error": "The call's time was used up, or it crashed: ask for fewer tokens or "
+    "a shorter text, and try again.",
+}
+
+
+class ZeroGpuError(AppError, RuntimeError):
+    """ZeroGPU gave no GPU, or took it back."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Failure:
+    """An error of the other process, in words."""
+
+    message: str
+
+
+class ZeroGpu:
+    """``Compute`` in decorated calls.
+
+    Args:
+        gpu: ``spaces.GPU``.
+        seconds: that one call asks for at most.
+        concurrent: streams at once.
+    """
+
+    def __init__(
+        self, loader: ModelLoader, gpu: Callable[..., Any], seconds: int, concurrent: int = 1
+    ) -> None:
+        self._loader, self._seconds = loader, seconds
+        self._flags = _StopFlags(concurrent)
+        self._bench: Workbench | None = None  # of a forked process
+        self._stream_there = gpu(self._stream_here, duration=lambda work, asked, flag: asked)
+        self._ask_there = gpu(self._ask_here, duration=min(math.ceil(QUESTION_S), seconds))
+
+    def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
+        """See ``Compute``. A stop while no GPU is there yet takes effect when one is.
+
+        Raises: ZeroGpuError; SolError of the work.
+        """
+        asked = math.ceil(min(self._seconds, START_S + steps / STEPS_PER_S))
+        with (
+            self._flags.following(should_stop) as flag,
+            _in_words(),
+            contextlib.closing(self._stream_there(work, asked, flag)) as answers,
+        ):
+            for answer in answers:
+                yield _unless_failed(answer)
+
+    def ask(self, question: Question[AnswerT]) -> AnswerT:
+        """See ``Compute``. Raises: ZeroGpuError; SolError of the question."""
+        with _in_words():
+            answer: AnswerT = _unless_failed(self._ask_there(question))
+        return answer
+
+    # --- in the forked process ------------------------------------------------------------
+
+    def _stream_here(self, work: Work, asked: int, flag: int) -> Iterator[Any]:
+        ends_at = time.monotonic() + asked - RESERVE_S
+
+        def should_stop() -> bool:
+            return self._flags.is_set(flag) or time.monotonic() > ends_at
+
+        try:
+            for event in work(self._loader.loaded(), should_stop):
+                is_cut = getattr(event, "reason", "") == "stopped" and not self._flags.is_set(flag)
+                yield dataclasses.replace(event, reason="time_limit") if is_cut else event
+        except Exception as error:  # would arrive as its class's name
+            yield _failure(error)
+
+    def _ask_here(self, question: Question[Any]) -> Any:
+        if self._bench is None:
+            self._bench = Workbench(self._loader.loaded())
+        try:
+            return question(self._bench)
+        except Exception as error:  # would arrive as its class's name
+            return _failure(error)
+
+
+class _StopFlags:
+    """Bytes that this process and all that are forked from it see alike."""
+
+    def __init__(self, count: int) -> None:
+        self._bytes = mmap.mmap(-1, count)
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for number in range(count):
+            self._free.put(number)
+
+    def is_set(self, number: int) -> bool:
+        return self._bytes[number] != 0
+
+    @contextlib.contextmanager
+    def following(self, should_stop: ShouldStop) -> Iterator[int]:
+        """A flag that is set soon after ``should_stop`` says so, while the block runs."""
+        number, is_over = self._free.get(), threading.Event()
+        self._bytes[number] = should_stop()
+
+        def watch() -> None:
+            while not is_over.wait(WATCH_S):
+                self._bytes[number] = should_stop()
+
+        watcher = threading.Thread(target=watch, name="stop-flag", daemon=True)
+        watcher.start()
+        try:
+            yield number
+        finally:
+            is_over.set()
+            watcher.join()
+            self._free.put(number)
+
+
+def _failure(error: Exception) -> _Failure:
+    if isinstance(error, SolError):
+        return _Failure(str(error))
+    logger.error("a call on ZeroGPU failed", exc_info=error)
+    return _Failure(f"The call on ZeroGPU failed: {type(error).__name__}: {error}")
+
+
+def _unless_failed(answer: Any) -> Any:
+    if isinstance(answer, _Failure):
+        raise AppError(answer.message)
+    return answer
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """What ``spaces`` raises as ZeroGpuError. It knows ``gradio.Error``, with a title."""
+    try:
+        yield
+    except SolError:
+        raise
+    except Exception as error:
+        title = str(getattr(error, "title", type(error).__name__))
+        reason = str(getattr(error, "message", error)).strip().rstrip(".")
+        advice = _ADVICE.get(title, f"Try again in a minute, {_ELSEWHERE}.")
+        raise ZeroGpuError(f"{title}: {reason}. {advice}") from error

@@ -1,0 +1,52 @@
+"""The benchmark form's values and what they mean to the engine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.pages.evaluate.form import budgets_text
+from sol_core.evaluation.config import parse_budgets
+from sol_core.fields import from_json
+from sol_core.tasks.config import BenchmarkConfig
+
+__all__ = ["DEFAULT_VALUES", "config_of", "values_of"]
+
+_DEFAULT = BenchmarkConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkForm:
+    """The form's values as the page sends them; what they mean is checked by the engine."""
+
+    tasks: tuple[str, ...] = _DEFAULT.tasks
+    limit: int = _DEFAULT.limit
+    budgets: str = budgets_text(_DEFAULT.budgets)
+    seed: int = _DEFAULT.seed
+
+
+DEFAULT_VALUES: dict[str, Any] = asdict(BenchmarkForm()) | {"tasks": list(_DEFAULT.tasks)}
+
+
+def config_of(values: dict[str, Any]) -> BenchmarkConfig:
+    """The engine's configuration for the form's values.
+
+    Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
+    """
+    form = from_json(BenchmarkForm, values)
+    budgets = parse_budgets(form.budgets.replace("\n", ";"))
+    return BenchmarkConfig(form.tasks, form.limit, budgets, form.seed)
+
+
+def values_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The form's values of a saved configuration.
+
+    Raises: ConfigError when this release cannot read it.
+    """
+    config = BenchmarkConfig.from_dict(record)
+    return {
+        "tasks": list(config.tasks),
+        "limit": config.limit,
+        "budgets": budgets_text(config.budgets),
+        "seed": config.seed,
+    }

@@ -1,0 +1,119 @@
+"""What the Compare page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from app.challenges.desk import ChallengeRequest
+from app.pages.compare.views import attempt_view, board_view, challenge_view
+from app.pages.explore.form import checked_prompt, config_from_settings
+from app.pages.explore.handlers import HANDLERS as EXPLORE_HANDLERS
+from app.pages.history.handlers import HANDLERS as HISTORY_HANDLERS
+from app.pages.shared.pair_comparison import compare_pair
+from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.services import Services
+from sol_core.actions import Action, Budget
+from sol_core.errors import ConfigError
+
+__all__ = ["HANDLERS"]
+
+MAX_NAME = 40  # characters
+BOARD_LENGTH = 20
+
+
+def start_pair(services: Services, request: Request) -> dict[str, Any]:
+    """Put two runs of one prompt in line, one after the other; answers with their ids."""
+    owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
+    # Both are checked before the first one starts.
+    first, second = (config_from_settings(field(request, side, dict)) for side in ("a", "b"))
+    run_id = services.runs.start(owner, prompt, first)
+    try:
+        return {"runs": [run_id, services.runs.start(owner, prompt, second)]}
+    except Exception:
+        services.runs.stop(owner, run_id)
+        raise
+
+
+def compare_runs(services: Services, request: Request) -> dict[str, Any]:
+    """Two ended runs: alignment, first divergence, and each text under the dense model."""
+    run_ids = field(request, "a", str), field(request, "b", str)
+    return compare_pair(services, owner_of(request), run_ids)
+
+
+def set_up_challenge(services: Services, request: Request) -> dict[str, Any]:
+    """The challenge of a text, made when it is new: the policy plays first."""
+    owner = owner_of(request)
+    keep, channels, bits = _numbers(field(request, "budget", list))
+    wanted = ChallengeRequest(
+        text=checked_prompt(field(request, "text", str)),
+        steps=field(request, "steps", int),
+        policy=field(request, "policy", str),
+        budget=Budget(keep, channels, bits),
+    )
+    challenge = services.challenges.set_up(owner, wanted)
+    return challenge_view(challenge, _board(services, challenge.id, owner))
+
+
+def open_challenge(services: Services, request: Request) -> dict[str, Any]:
+    """A challenge by its id, from the database."""
+    owner, challenge_id = owner_of(request), field(request, "challenge", str)
+    challenge = services.store.challenges.get(challenge_id)
+    return challenge_view(challenge, _board(services, challenge_id, owner))
+
+
+def score_attempt(services: Services, request: Request) -> dict[str, Any]:
+    """Score a painted schedule beside the others and put it on the scoreboard."""
+    owner, challenge_id = owner_of(request), field(request, "challenge", str)
+    name = " ".join(checked_prompt(field(request, "name", str)).split())[:MAX_NAME]
+    schedule = [_action(step) for step in field(request, "actions", list)]
+    challenge = services.store.challenges.get(challenge_id)
+    attempt = services.challenges.attempt(owner, challenge, schedule, name)
+    return attempt_view(attempt, _board(services, challenge_id, owner))
+
+
+def delete_attempt(services: Services, request: Request) -> dict[str, Any]:
+    """Take an attempt off its scoreboard; on a shared server only the visitor's own."""
+    owner, challenge_id = owner_of(request), field(request, "challenge", str)
+    only = owner if services.is_shared else None
+    services.store.challenges.delete_attempt(field(request, "id", int), only)
+    return {"board": _board(services, challenge_id, owner)}
+
+
+def _board(services: Services, challenge_id: str, owner: str) -> list[dict[str, Any]]:
+    attempts = services.store.challenges.best(challenge_id, BOARD_LENGTH)
+    return board_view(attempts, owner, all_mine=not services.is_shared)
+
+
+def _action(values: Any) -> Action:
+    keep, channels, bits = _numbers(values)
+    if bits != int(bits):
+        raise ConfigError(f"bits must be a whole number, got {bits:g}")
+    return Action(keep, channels, int(bits))
+
+
+def _numbers(values: Any) -> tuple[float, float, float]:
+    def is_number(value: Any) -> bool:
+        return type(value) in (int, float) and math.isfinite(value)
+
+    if not isinstance(values, list) or len(values) != 3 or not all(map(is_number, values)):
+        raise RequestError("an action is three numbers: attention, channels, bits")
+    keep, channels, bits = values
+    return float(keep), float(channels), float(bits)
+
+
+_BORROWED = {
+    name: (EXPLORE_HANDLERS | HISTORY_HANDLERS)[name]
+    for name in ("poll_run", "stop_run", "list_policies", "list_runs")
+}
+HANDLERS: dict[str, Handler] = _BORROWED | {
+    handler.__name__: handler
+    for handler in (
+        start_pair,
+        compare_runs,
+        set_up_challenge,
+        open_challenge,
+        score_attempt,
+        delete_attempt,
+    )
+}

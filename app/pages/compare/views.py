@@ -1,0 +1,111 @@
+"""Challenges, attempts and pairs of runs as the page wants them: plain, small, finite JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.challenges.desk import NUM_RANDOM, Attempt, actions_of, beats_policy, grid_of, mean
+from app.formats.plain_json import finite, iso
+from storage import AttemptRecord, ChallengeRecord
+
+__all__ = ["attempt_view", "board_view", "challenge_view"]
+
+LABELS = {
+    "dense": "Dense",
+    "you": "You",
+    "policy": "Policy",
+    "static": "Static",
+    "random": f"Best of {NUM_RANDOM} random",
+}
+
+
+def challenge_view(challenge: ChallengeRecord, best: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A challenge to paint.
+
+    Keys: levels per axis; limit, the total that each axis may spend over the tokens; tokens
+    [{i, id, t, s dense surprisal, h dense entropy}]; plans of policy and static; scores; board.
+    """
+    record = challenge.record
+    scores = record["scores"]
+    plans = {name: scores[name]["actions"] for name in ("policy", "static")}
+    before = len(record["tokens"]) - record["steps"]
+    dense = scores["dense"]
+    return {
+        "id": challenge.id,
+        "text": record["text"],
+        "lead": record["lead"],
+        "context": before,
+        "steps": record["steps"],
+        "model": record["model"],
+        "policy": record["policy"],
+        "asked": record["asked"],
+        "levels": [list(levels) for levels in grid_of(record).levels()],
+        "limit": [finite(sum(column)) for column in zip(*plans["policy"], strict=True)],
+        "tokens": [
+            {"i": i, "id": token, "t": text, "s": finite(nll), "h": finite(entropy)}
+            for i, (token, text, nll, entropy) in enumerate(
+                zip(
+                    record["tokens"][before:],
+                    record["pieces"],
+                    dense["nll"],
+                    record["entropy"],
+                    strict=True,
+                )
+            )
+        ],
+        "plans": plans,
+        "scores": _scores(scores),
+        "board": list(best),
+    }
+
+
+def attempt_view(attempt: Attempt, best: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A scored attempt: scores of its own batch, its place's id, the scoreboard."""
+    return {"scores": _scores(attempt.scores), "id": attempt.id, "board": list(best)}
+
+
+def board_view(attempts: Sequence[AttemptRecord], owner: str, *, all_mine: bool) -> list[Any]:
+    """The scoreboard's rows, best first; "beats" is whether the policy of its batch was worse.
+
+    Args:
+        all_mine: whether this visitor may delete everybody's attempts.
+    """
+    return [
+        {
+            "id": attempt.id,
+            "name": attempt.name,
+            "kl": finite(attempt.kl),
+            "nll": finite(attempt.nll),
+            "beats": beats_policy(attempt, "kl"),
+            "beats_nll": beats_policy(attempt, "nll"),
+            "actions": attempt.schedule["actions"],
+            "created_at": iso(attempt.created_at),
+            "mine": attempt.owner == owner,
+            "can_delete": all_mine or attempt.owner == owner,
+        }
+        for attempt in attempts
+    ]
+
+
+def _scores(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """In the order of ``LABELS``: mean spend, actions, means and every step's NLL and KL."""
+    return [
+        {
+            "name": name,
+            "label": label,
+            "spend": [
+                finite(mean(column))
+                for column in zip(
+                    *(action.as_tuple() for action in actions_of(scores[name])), strict=True
+                )
+            ],
+            "actions": scores[name]["actions"],
+            "nll": finite(mean(scores[name]["nll"])),
+            "kl": finite(mean(scores[name]["kl"])),
+            "nlls": [finite(value) for value in scores[name]["nll"]],
+            "kls": [finite(value) for value in scores[name]["kl"]],
+        }
+        for name, label in LABELS.items()
+        if name in scores
+    ]

@@ -1,0 +1,118 @@
+"""What the Evaluate page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from app.formats.plain_json import json_safe
+from app.pages.evaluate.form import checked_policies, config_of, values_of
+from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
+from app.pages.shared.job_calls import (
+    JOB_HANDLERS,
+    check_jobs_allowed,
+    check_room,
+    refusal,
+    visible_job,
+)
+from app.pages.shared.policy_choices import policy_choices
+from app.results.figures import result_view
+from app.results.files import csv_text, json_text
+from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.services import Services
+from sol_core.errors import SolError
+from storage import JobRecord
+
+__all__ = ["HANDLERS"]
+
+
+def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
+    """What the page begins with: policies, whether jobs are allowed, the newest own evaluation."""
+    owner = owner_of(request) if services.is_shared else None
+    found = services.store.jobs.list(owner=owner, kind="evaluate", limit=1)
+    return {
+        "jobs_allowed": services.jobs_allowed,
+        "refusal": refusal(services),
+        "model": services.loader.status().name,
+        "policies": policy_choices(services),
+        "newest_job": found[0].id if found else None,
+    }
+
+
+def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
+    """Check everything, queue the job, answer with its id.
+
+    Raises: JobsRefusedError, ConfigError, CorpusFileError; RequestError when this visitor has
+        too many jobs waiting.
+    """
+    owner = owner_of(request)
+    check_jobs_allowed(services)
+    policies = checked_policies(field(request, "policies", list), services.policies.names())
+    corpus = corpus_source(services, owner, field(request, "corpus", dict))
+    config = config_of(field(request, "values", dict), corpus)
+    check_room(services, owner)
+    params = {
+        "config": config.to_dict(),
+        "policies": policies,
+        "model": services.loader.status().name,
+    }
+    title = ", ".join(policies)
+    return {"job_id": services.store.jobs.create("evaluate", owner, title, params).id}
+
+
+def evaluation_result(services: Services, request: Request) -> dict[str, Any]:
+    """Figures and table of a finished evaluation."""
+    return {"view": json_safe(result_view(_result(services, request)))}
+
+
+def export_evaluation(services: Services, request: Request) -> dict[str, Any]:
+    """A file's name and text, as "json" or "csv"."""
+    form = field(request, "form", str)
+    if form not in ("json", "csv"):
+        raise RequestError("form must be json or csv. Reload the page.")
+    record = visible_job(services, request)
+    result = _result(services, request)
+    text = json_text(result) if form == "json" else csv_text(result)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", record.title).strip("-.")[:60] or "evaluation"
+    return {"name": f"evaluation-{stem}.{form}", "text": text}
+
+
+def evaluation_settings(services: Services, request: Request) -> dict[str, Any]:
+    """The form's values of an evaluation, to be used again.
+
+    Raises: RequestError for a job of another kind, or settings of another release.
+    """
+    record = visible_job(services, request)
+    try:
+        config = dict(record.params["config"])
+        values = values_of(config)
+        corpus = corpus_choice(services, owner_of(request), str(config["corpus"]))
+    except (SolError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"The settings of this evaluation cannot be used here ({error}). It was made by "
+            "another release."
+        ) from error
+    return {"values": values, "corpus": corpus, "policies": record.params.get("policies", [])}
+
+
+def _result(services: Services, request: Request) -> dict[str, Any]:
+    record: JobRecord = visible_job(services, request)
+    if record.kind != "evaluate" or record.result is None:
+        raise RequestError("This job has no evaluation result. Choose a finished evaluation.")
+    return record.result
+
+
+HANDLERS: dict[str, Handler] = {
+    **JOB_HANDLERS,
+    **CORPUS_HANDLERS,
+    **{
+        handler.__name__: handler
+        for handler in (
+            evaluate_home,
+            start_evaluation,
+            evaluation_result,
+            export_evaluation,
+            evaluation_settings,
+        )
+    },
+}

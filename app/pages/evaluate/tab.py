@@ -1,0 +1,31 @@
+"""Lays out the Evaluate tab: one component with the form, the result on show and the list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from app.pages.evaluate.form import DEFAULT_VALUES
+from app.pages.evaluate.handlers import HANDLERS
+from app.pages.train.estimate import PACES
+from app.web.component import page_component
+from app.web.services import Services
+
+__all__ = ["build_tab"]
+
+
+def build_tab(services: Services) -> gr.HTML:
+    """Return the tab's component."""
+    return page_component(services, "evaluate", _constants(services), HANDLERS)
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {
+        "defaults": DEFAULT_VALUES,
+        "paces": {
+            "decisions": PACES.decisions_per_s,
+            "prefillTokens": PACES.prefill_tokens_per_s,
+            "start": PACES.start_s,
+        },
+    }

@@ -1,0 +1,45 @@
+"""What the Explore page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.pages.explore.form import checked_prompt, config_from_settings, settings_from_config
+from app.pages.shared.run_calls import RunCalls
+from app.web.calls import Handler, Request, field, owner_of
+from app.web.services import Services
+from sol_core.actions import Action
+from sol_core.speed.cost_estimates import estimated_steps, shape_of
+
+__all__ = ["HANDLERS"]
+
+
+def start_run(services: Services, request: Request) -> dict[str, Any]:
+    """Check the settings, put the run in line, answer with its id."""
+    owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
+    config = config_from_settings(field(request, "settings", dict))
+    return {"run_id": services.runs.start(owner, prompt, config)}
+
+
+def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
+    """Estimated ms per token on GPUs: the loaded model and others, dense and at a spend.
+
+    No rows while no model is loaded.
+    """
+    spend = Action(_share(request, "keep"), _share(request, "channels"))
+    context, page_size = (field(request, name, int) for name in ("context", "page_size"))
+    model = services.loader.loaded()
+    if model is None:
+        return {"rows": []}
+    shape = shape_of(model.name, model.spec)
+    return {"rows": estimated_steps(shape, model.context_length, spend, context, page_size)}
+
+
+HANDLERS: dict[str, Handler] = RunCalls("generation", settings_from_config).handlers() | {
+    handler.__name__: handler for handler in (start_run, estimate_costs)
+}
+
+
+def _share(request: Request, name: str) -> float:
+    # JSON has one kind of number: a share of 1 arrives as an int.
+    return 1.0 if request.get(name) == 1 else field(request, name, float)

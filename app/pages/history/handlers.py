@@ -1,0 +1,79 @@
+"""What the History page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.formats.plain_json import STATUS_LABELS, budget_text, iso, run_title, schedule_label
+from app.runs.queue import RunNotFoundError
+from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.services import Services
+from storage import RunRecord
+
+__all__ = ["HANDLERS"]
+
+MAX_LIMIT = 200
+
+
+def list_runs(services: Services, request: Request) -> dict[str, Any]:
+    """One page of runs, newest first; on a shared server only the visitor's own.
+
+    ``next`` is the id to hand in as ``before`` for the following page, None at the end.
+    """
+    owner, before = owner_of(request), request.get("before")
+    if before is not None and not isinstance(before, str):
+        raise RequestError("before must be a run's id or null. Reload the page.")
+    limit = min(max(field(request, "limit", int), 1), MAX_LIMIT)
+    records = services.store.runs.list(
+        owner=owner if services.is_shared else None,
+        limit=limit + 1,
+        before=before,
+        query=field(request, "query", str).strip(),
+    )
+    page = records[:limit]
+    shown = [record for record in page if record.status != "running" or record.owner == owner]
+    return {
+        "runs": [_row(record, _may_delete(services, record, owner)) for record in shown],
+        "next": page[-1].id if len(records) > limit else None,
+    }
+
+
+def delete_run(services: Services, request: Request) -> dict[str, Any]:
+    """Delete a run for good.
+
+    Raises: RunNotFoundError when it is not there or not this visitor's; RequestError while it
+        is going on.
+    """
+    owner, run_id = owner_of(request), field(request, "run_id", str)
+    record = services.store.runs.get(run_id)
+    if services.is_shared and record.owner != owner:
+        raise RunNotFoundError("Only the visitor who made a run can delete it.")
+    if services.runs.is_live(run_id):
+        raise RequestError("This run is still going on. Stop it first, then delete it.")
+    services.store.runs.delete(run_id)
+    services.runs.forget(run_id)
+    return {}
+
+
+def _may_delete(services: Services, record: RunRecord, owner: str) -> bool:
+    is_mine = record.owner == owner or not services.is_shared
+    return is_mine and record.status != "running"
+
+
+def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "title": record.title or run_title(record.prompt),
+        "status": record.status,
+        "status_label": STATUS_LABELS.get(record.status, record.status),
+        "schedule_label": schedule_label(record.schedule, record.config),
+        "budget": budget_text(record.config),
+        "tokens": record.num_tokens,
+        "created_at": iso(record.created_at),
+        "model": record.model,
+        "can_delete": can_delete,
+    }
+
+
+HANDLERS: dict[str, Handler] = {handler.__name__: handler for handler in (list_runs, delete_run)}

@@ -1,0 +1,96 @@
+"""The Inspect page's settings and what they mean to the engine.
+
+The page speaks percent and plain words, as Explore does; both directions are here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+from app.pages.explore.form import POLICY_PREFIX, budget_from, schedule_from
+from app.policies.library import DEFAULT_POLICY
+from sol_core.actions import ActionGrid, QuantSite
+from sol_core.errors import ConfigError, SolError
+from sol_core.fields import Range, config_from_dict, from_json
+from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
+
+__all__ = [
+    "DEFAULT_SETTINGS",
+    "MAX_TOKENS",
+    "config_from_settings",
+    "default_settings",
+    "settings_from_config",
+]
+
+MAX_TOKENS = 4096  # of a text; as many as a generation may have
+NO_SCHEDULE = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InspectForm:
+    """The form's values as the page sends them; what they mean is checked by the engine."""
+
+    schedules: tuple[str, ...] = ("static", "emc", NO_SCHEDULE)
+    keep: float = 50
+    channels: float = 60
+    bits: float = 8
+    max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
+    seed: int = 0
+    quant_site: QuantSite = "mlp_output"
+    episode_steps: int = 16
+
+
+DEFAULT_SETTINGS: dict[str, Any] = asdict(InspectForm()) | {
+    "schedules": list(InspectForm().schedules)
+}
+
+
+def default_settings(policies: list[str]) -> dict[str, Any]:
+    """What the form begins with: the shipped policy beside static where there is one."""
+    if DEFAULT_POLICY in policies:
+        first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
+        return DEFAULT_SETTINGS | {"schedules": first}
+    return DEFAULT_SETTINGS
+
+
+def config_from_settings(settings: dict[str, Any]) -> InspectionConfig:
+    """The engine's configuration for the page's settings.
+
+    Raises: ConfigError naming the value that is missing, unknown or out of range.
+    """
+    form = from_json(InspectForm, settings)
+    budget = budget_from(form)
+    chosen = [name for name in form.schedules if name != NO_SCHEDULE]
+    if not chosen:
+        raise ConfigError("Choose at least one schedule to set beside dense.")
+    return InspectionConfig(
+        schedules=tuple(schedule_from(name, budget, form.seed) for name in chosen),
+        grid=ActionGrid(quant_site=form.quant_site),
+        episode_steps=form.episode_steps,
+        max_tokens=form.max_tokens,
+    )
+
+
+def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The page's settings of a saved inspection; None when this release cannot read them."""
+    try:
+        config = config_from_dict(InspectionConfig, record)
+    except SolError:
+        return None
+    settings = dict(DEFAULT_SETTINGS)
+    names = [schedule.name for schedule in config.schedules]
+    settings["schedules"] = [*names, *[NO_SCHEDULE] * (MAX_SCHEDULES - len(names))]
+    if config.schedules:
+        budget = config.schedules[0].budget
+        settings |= {
+            "keep": round(budget.keep_fraction * 100, 2),
+            "channels": round(budget.channel_keep_ratio * 100, 2),
+            "bits": budget.bit_width,
+            "seed": config.schedules[0].seed,
+        }
+    return settings | {
+        "max_tokens": min(config.max_tokens or MAX_TOKENS, MAX_TOKENS),
+        "quant_site": config.grid.quant_site,
+        "episode_steps": config.episode_steps,
+    }

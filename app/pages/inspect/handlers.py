@@ -1,0 +1,74 @@
+"""What the Inspect page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from app.formats.plain_json import iso, run_title
+from app.host.errors import AppError
+from app.pages.explore.form import checked_prompt
+from app.pages.inspect.form import config_from_settings, settings_from_config
+from app.pages.shared.run_calls import RunCalls
+from app.web.calls import Handler, Request, field, owner_of
+from app.web.services import Services
+from sol_core.config import GenerationConfig
+from sol_core.fields import config_from_dict
+from sol_core.inspection import InspectionConfig
+
+__all__ = ["HANDLERS"]
+
+NUM_SAVED = 50
+
+
+def saved_runs(services: Services, request: Request) -> dict[str, Any]:
+    """The newest generations that have ended, to choose one from."""
+    owner = owner_of(request)
+    records = services.store.runs.list(
+        owner=owner if services.is_shared else None, limit=NUM_SAVED, kind="generation"
+    )
+    return {
+        "runs": [
+            {
+                "id": record.id,
+                "title": record.title or run_title(record.prompt),
+                "tokens": record.num_tokens,
+                "created_at": iso(record.created_at),
+            }
+            for record in records
+            if record.status != "running" and record.num_tokens > 0
+        ]
+    }
+
+
+def start_inspection(services: Services, request: Request) -> dict[str, Any]:
+    """Check the settings, put the inspection in line, answer with its id.
+
+    ``run_id`` names a saved run, whose generated tokens are then inspected instead of ``text``.
+    """
+    owner, config = owner_of(request), config_from_settings(field(request, "settings", dict))
+    if request.get("run_id") is None:
+        text = checked_prompt(field(request, "text", str))
+    else:
+        text, config = _of_run(services, owner, field(request, "run_id", str), config)
+    return {"run_id": services.runs.start(owner, text, config)}
+
+
+HANDLERS: dict[str, Handler] = RunCalls("inspection", settings_from_config).handlers() | {
+    handler.__name__: handler for handler in (saved_runs, start_inspection)
+}
+
+
+def _of_run(
+    services: Services, owner: str, run_id: str, config: InspectionConfig
+) -> tuple[str, InspectionConfig]:
+    """A saved run's prompt, and the configuration that inspects what was generated after it."""
+    view = services.runs.ended(owner, run_id)
+    rows = services.runs.all_rows(owner, view)
+    if not rows:
+        raise AppError("This run has no generated tokens: there is nothing to inspect.")
+    chat = config_from_dict(GenerationConfig, view["run"]["config"]).chat
+    tokens = tuple(row["id"] for row in rows)
+    # The limit is for texts; a run is never cut.
+    whole = replace(config, generated=tokens, chat=chat, max_tokens=None)
+    return str(view["run"]["prompt"]), whole

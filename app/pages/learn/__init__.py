@@ -1,0 +1,8 @@
+"""The Learn page: five short lessons, each with a live experiment, and the glossary.
+
+Layout and calls only. Texts and experiments are in ``app.lessons``.
+"""
+
+from app.pages.learn.tab import build_tab
+
+__all__ = ["build_tab"]

@@ -1,0 +1,24 @@
+"""What the Learn page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from app.web.calls import Handler, Request, field, owner_of
+from app.web.services import Services
+
+__all__ = ["HANDLERS"]
+
+
+def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
+    """A lesson's experiment: its result, or how many come first; see ``ExperimentDesk.ask``."""
+    owner = owner_of(request)
+    name, parameters = field(request, "experiment", str), field(request, "parameters", dict)
+    answer = services.experiments.ask(owner, name, parameters)
+    if answer["state"] == "loading":
+        answer["model"] = asdict(services.loader.status())
+    return answer
+
+
+HANDLERS: dict[str, Handler] = {"ask_experiment": ask_experiment}

@@ -1,0 +1,8 @@
+"""The Policies page: the library, what each policy measured, and its ways in and out.
+
+Layout and calls only. The library, its files and its tags are in ``app.policies``.
+"""
+
+from app.pages.policies.tab import build_tab
+
+__all__ = ["build_tab"]

@@ -1,0 +1,198 @@
+"""What the Policies page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from app.host.errors import AppError
+from app.pages.shared.job_calls import JOB_HANDLERS
+from app.pages.shared.uploads import Uploads, begin_file, take_piece
+from app.policies.files import ModelInUse, PolicyFiles
+from app.policies.library import StoredPolicy
+from app.policies.uses import PolicyUses, uses_of
+from app.policies.views import headline_of, policy_row
+from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.services import Services
+from sol_core.policy.files.archive import MAX_ZIP_BYTES
+from sol_core.policy.info import CARD_FILE
+
+__all__ = ["HANDLERS"]
+
+MAX_CARD_SHOWN = 64_000  # characters
+MAX_DOWNLOAD_BYTES = 64_000_000
+_SHARED = (
+    "This is a shared server: its policies belong to its owner. Run SOL Explorer on your own "
+    "machine (python launch.py) to change or add policies."
+)
+
+
+def all_policies(services: Services, request: Request) -> dict[str, Any]:
+    """The library, and why it cannot be changed here, where it cannot."""
+    return {
+        "policies": [policy_row(policy) for policy in services.policies.list()],
+        "refusal": _SHARED if services.is_shared else None,
+    }
+
+
+def policy_details(services: Services, request: Request) -> dict[str, Any]:
+    """Everything that is shown of one policy; its training's reports come from ``poll_job``.
+
+    Of the jobs and runs that name it, a shared server counts and shows the visitor's own.
+    """
+    policy, uses = _policy(services, request)
+    return policy_row(policy) | {
+        "card": _card(policy.folder),
+        "training_job": None if uses.training is None else uses.training.id,
+        "evaluations": [headline_of(job, policy.all_names) for job in uses.evaluations],
+        "uses": uses.sentence(),
+        "num_waiting": len(uses.waiting),
+    }
+
+
+def rename_policy(services: Services, request: Request) -> dict[str, Any]:
+    """Give a policy another name; what names the former one still finds it."""
+    _check_own(services)
+    name, new_name = field(request, "name", str), field(request, "new_name", str).strip()
+    services.policies.rename(name, new_name)
+    return {"name": new_name}
+
+
+def tag_policy(services: Services, request: Request) -> dict[str, Any]:
+    """Replace a policy's tags."""
+    _check_own(services)
+    tags = field(request, "tags", list)
+    if not all(isinstance(tag, str) for tag in tags):
+        raise RequestError("tags must be a list of texts. Reload the page.")
+    return {"tags": list(services.policies.tag(field(request, "name", str), tags))}
+
+
+def delete_policy(services: Services, request: Request) -> dict[str, Any]:
+    """Delete a policy for good.
+
+    Raises: RequestError while a job that has not ended needs it.
+    """
+    _check_own(services)
+    _, uses = _policy(services, request)
+    if uses.waiting:
+        titles = ", ".join(job.title[:40] for job in uses.waiting[:3])
+        raise RequestError(
+            f"Jobs that have not ended need this policy: {titles}. Cancel them first."
+        )
+    services.policies.delete(field(request, "name", str))
+    return {}
+
+
+def export_policy(services: Services, request: Request) -> dict[str, Any]:
+    """The policy as a zip, in base64: whoever may use a policy here may take it."""
+    name = field(request, "name", str)
+    services.policies.resolve_name(name)
+    data = _files(services).zip_bytes(name, MAX_DOWNLOAD_BYTES)
+    return {"name": f"{name}.zip", "data": base64.b64encode(data).decode("ascii")}
+
+
+def begin_policy_import(services: Services, request: Request) -> dict[str, Any]:
+    """Announce a zip; the answer names the upload."""
+    _check_own(services)
+    return begin_file(_uploads(services, request), request)
+
+
+def policy_import_piece(services: Services, request: Request) -> dict[str, Any]:
+    """One piece as base64; after the last one the zip is checked and its policy taken in.
+
+    Raises: UploadError, PolicyError, InputFileError.
+    """
+    _check_own(services)
+    have, part = take_piece(_uploads(services, request), request)
+    if part is None:
+        return {"have": have}
+    wanted = Path(field(request, "name", str)).name.removesuffix(".zip")
+    try:
+        return {"have": have, "name": _files(services).read(part, wanted, _model(services))}
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def pull_policy(services: Services, request: Request) -> dict[str, Any]:
+    """Take a policy in from the Hub. The token is used for this call and forgotten."""
+    _check_own(services)
+    repository = field(request, "repository", str).strip()
+    name = _files(services).pull(
+        repository,
+        repository.rpartition("/")[2],
+        _model(services),
+        revision=field(request, "revision", str).strip() or None,
+        token=field(request, "token", str).strip() or None,
+    )
+    return {"name": name}
+
+
+def push_policy(services: Services, request: Request) -> dict[str, Any]:
+    """Put a policy on the Hub. The token is used for this call and forgotten."""
+    _check_own(services)
+    name = field(request, "name", str)
+    services.policies.resolve_name(name)
+    address = _files(services).push(
+        name,
+        field(request, "repository", str).strip(),
+        private=field(request, "private", bool),
+        token=field(request, "token", str).strip() or None,
+    )
+    return {"address": address}
+
+
+def _policy(services: Services, request: Request) -> tuple[StoredPolicy, PolicyUses]:
+    policy = services.policies.get(field(request, "name", str))
+    owner = owner_of(request) if services.is_shared else None
+    return policy, uses_of(services.store, services.policies, policy, owner)
+
+
+def _check_own(services: Services) -> None:
+    if services.is_shared:
+        raise AppError(_SHARED)
+
+
+def _model(services: Services) -> ModelInUse:
+    model = services.loader.loaded()
+    if model is None:
+        raise AppError("The model is not loaded yet. Try again when it is ready.")
+    return ModelInUse(model.name, model.fingerprint)
+
+
+def _files(services: Services) -> PolicyFiles:
+    return PolicyFiles(services.policies, services.data_dir)
+
+
+def _uploads(services: Services, request: Request) -> Uploads:
+    advice = "A policy's zip has config.json, model.safetensors and README.md."
+    folder, owner = services.data_dir.uploads, owner_of(request)
+    return Uploads(folder, owner, MAX_ZIP_BYTES, "A policy's zip", advice)
+
+
+def _card(folder: Path) -> str:
+    try:
+        text = (folder / CARD_FILE).read_text("utf-8", errors="replace")
+    except OSError:
+        return ""
+    return text if len(text) <= MAX_CARD_SHOWN else text[:MAX_CARD_SHOWN] + "\n…"
+
+
+HANDLERS: dict[str, Handler] = {
+    "poll_job": JOB_HANDLERS["poll_job"],
+    **{
+        handler.__name__: handler
+        for handler in (
+            all_policies,
+            policy_details,
+            rename_policy,
+            tag_policy,
+            delete_policy,
+            export_policy,
+            begin_policy_import,
+            policy_import_piece,
+            pull_policy,
+            push_policy,
+        )
+    },
+}

@@ -1,0 +1,181 @@
+"""What every page with jobs asks of Python: lists, one job with its reports, pause and cancel.
+
+The database is the only memory: a worker process writes there, these calls read there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.formats.plain_json import json_safe
+from app.host.errors import AppError
+from app.host.hosting import is_zero_gpu
+from app.jobs import files
+from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view, metric_row
+from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.services import Services
+from storage import JobRecord, NotFoundError
+
+__all__ = [
+    "JOB_HANDLERS",
+    "MAX_UNFINISHED",
+    "JobsRefusedError",
+    "check_jobs_allowed",
+    "check_room",
+    "refusal",
+    "visible_job",
+]
+
+METRICS_PER_POLL = 500
+MAX_LIMIT = 100
+MAX_UNFINISHED = 20
+
+
+class JobsRefusedError(AppError, RuntimeError):
+    """This server starts no jobs for its visitors."""
+
+
+_REFUSAL = (
+    "This is a shared server, and long jobs are turned off on it. Run SOL Explorer on your own "
+    "machine (python launch.py), or duplicate the Space and set SOL_ALLOW_JOBS=1 in its settings."
+)
+
+
+_ZERO_GPU_REFUSAL = (
+    "This Space runs on ZeroGPU, which lends a GPU to single calls of at most {seconds} s and none "
+    "to a background worker: training, evaluation and benchmarks cannot run here. Run SOL Explorer "
+    "on your own machine (python launch.py), or duplicate the Space onto GPU or CPU hardware and "
+    "set SOL_ALLOW_JOBS=1 in its settings."
+)
+
+
+def refusal(services: Services) -> str | None:
+    """Why this server starts no jobs; None where it does."""
+    if services.jobs_allowed:
+        return None
+    if is_zero_gpu():
+        return _ZERO_GPU_REFUSAL.format(seconds=services.limits.gpu_seconds)
+    return _REFUSAL
+
+
+def check_jobs_allowed(services: Services) -> None:
+    """Raises: JobsRefusedError on a shared server whose owner has not allowed jobs."""
+    if reason := refusal(services):
+        raise JobsRefusedError(reason)
+
+
+def check_room(services: Services, owner: str) -> None:
+    """Raises: RequestError when this visitor already has very many jobs waiting."""
+    waiting = services.store.jobs.list(
+        owner=owner, statuses=("queued", "running"), limit=MAX_UNFINISHED
+    )
+    if len(waiting) >= MAX_UNFINISHED:
+        raise RequestError(
+            f"You already have {len(waiting)} jobs queued or running. Cancel some, or wait."
+        )
+
+
+def visible_job(services: Services, request: Request) -> JobRecord:
+    """The job that the request names.
+
+    Raises: RequestError when it does not exist, or a shared server keeps it from this visitor.
+    """
+    owner, job_id = owner_of(request), field(request, "job_id", str)
+    try:
+        record = services.store.jobs.get(job_id)
+    except NotFoundError:
+        record = None
+    if record is None or (services.is_shared and record.owner != owner):
+        raise RequestError(
+            "This job does not exist: it was deleted, or belongs to someone else. Choose another "
+            "one in the list."
+        )
+    return record
+
+
+def list_jobs(services: Services, request: Request) -> dict[str, Any]:
+    """One page of jobs, newest first; on a shared server only the visitor's own.
+
+    ``next`` is the id to hand in as ``before`` for the following page, None at the end.
+    """
+    owner, before = owner_of(request), request.get("before")
+    kind, group = request.get("kind"), field(request, "group", str)
+    if before is not None and not isinstance(before, str):
+        raise RequestError("before must be a job's id or null. Reload the page.")
+    if kind is not None and not (isinstance(kind, str) and kind in JOB_KINDS):
+        raise RequestError(f"kind must be one of {', '.join(JOB_KINDS)} or null. Reload the page.")
+    if group not in JOB_GROUPS:
+        raise RequestError(f"group must be one of {', '.join(JOB_GROUPS)}. Reload the page.")
+    limit = min(max(field(request, "limit", int), 1), MAX_LIMIT)
+    records = services.store.jobs.list(
+        owner=owner if services.is_shared else None,
+        kind=kind,  # type: ignore[arg-type]  # checked above
+        statuses=JOB_GROUPS[group] or None,
+        limit=limit + 1,
+        before=before,
+    )
+    page = records[:limit]
+    return {
+        "jobs": [job_row(record) for record in page],
+        "next": page[-1].id if len(records) > limit else None,
+    }
+
+
+def poll_job(services: Services, request: Request) -> dict[str, Any]:
+    """The job, its reports after number ``cursor`` (−1: all), its newest samples.
+
+    The request's ``sample_step`` is the step of the newest sample that the page has, or null.
+    Of an evaluation, ``partial`` is what is known so far.
+    """
+    record = visible_job(services, request)
+    cursor = field(request, "cursor", int)
+    rows = services.store.jobs.metrics(record.id, after=cursor, limit=METRICS_PER_POLL + 1)
+    page = rows[:METRICS_PER_POLL]
+    samples = services.store.jobs.samples(record.id)
+    is_train = record.kind == "train"
+    is_news = is_train and bool(samples) and samples[-1].get("step") != request.get("sample_step")
+    return {
+        "job": job_view(record, services.store.jobs.is_at_hand(record)),
+        "metrics": [metric_row(row) for row in page],
+        "cursor": page[-1]["seq"] if page else cursor,
+        "more": len(rows) > METRICS_PER_POLL,
+        "samples": json_safe(samples) if is_news else None,
+        "partial": json_safe(samples[-1]) if samples and not is_train else None,
+    }
+
+
+def pause_job(services: Services, request: Request) -> dict[str, Any]:
+    """Ask for a checkpoint and release of the worker."""
+    services.store.jobs.request_pause(visible_job(services, request).id)
+    return {}
+
+
+def cancel_job(services: Services, request: Request) -> dict[str, Any]:
+    """Ask for the job's end; its last checkpoint is kept."""
+    services.store.jobs.request_cancel(visible_job(services, request).id)
+    return {}
+
+
+def resume_job(services: Services, request: Request) -> dict[str, Any]:
+    """Put a job back in line; it goes on from its last checkpoint."""
+    check_jobs_allowed(services)
+    services.store.jobs.resume(visible_job(services, request).id)
+    return {}
+
+
+def delete_job(services: Services, request: Request) -> dict[str, Any]:
+    """Delete a job, its reports, folder and log for good; a policy that it made stays.
+
+    Raises: RequestError while it is queued or running.
+    """
+    record = visible_job(services, request)
+    if not job_row(record)["can_delete"]:
+        raise RequestError("This job is still queued or running. Cancel it first, then delete it.")
+    files.delete_job(services.store.jobs, services.data_dir, record.id)
+    return {}
+
+
+JOB_HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler
+    for handler in (list_jobs, poll_job, pause_job, cancel_job, resume_job, delete_job)
+}

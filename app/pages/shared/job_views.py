@@ -1,0 +1,123 @@
+"""Jobs as the pages want them: plain JSON with what may be done about each. No state here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from app.formats.plain_json import finite, iso, json_safe
+from storage import JobRecord, JobStatus
+
+__all__ = ["JOB_GROUPS", "JOB_KINDS", "JOB_STATUSES", "job_row", "job_view", "metric_row"]
+
+JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", "benchmark": "Benchmark"}
+JOB_STATUSES = {
+    "queued": "Queued",
+    "running": "Running",
+    "paused": "Paused",
+    "succeeded": "Finished",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+    "abandoned": "Abandoned",
+}
+# What the list's filter offers, and the statuses behind each choice; none: all.
+JOB_GROUPS: dict[str, tuple[JobStatus, ...]] = {
+    "all": (),
+    "active": ("queued", "running", "paused"),
+    "finished": ("succeeded",),
+    "stopped": ("failed", "cancelled", "abandoned"),
+}
+_LIVE = ("queued", "running")
+_RESUMABLE = ("paused", "failed", "cancelled", "abandoned")
+
+_ADVICE = {
+    "failed": "Put right what the message names. Then resume from the last checkpoint, or clone "
+    "the settings into the form and change them.",
+    "abandoned": "The process that worked on it is gone: it was killed, or the machine went down. "
+    "Resume goes on from the last checkpoint.",
+    "cancelled": "Resume takes it up again from its last checkpoint.",
+    "paused": "It is saved in a checkpoint and holds no processor. Resume puts it back in line.",
+}
+
+
+def job_row(record: JobRecord) -> dict[str, Any]:
+    """What a list shows of a job."""
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "kind_label": JOB_KINDS.get(record.kind, record.kind),
+        "title": record.title,
+        "status": record.status,
+        "status_label": _status_label(record),
+        "progress": finite(record.progress),
+        "eta_s": finite(record.eta_s),
+        "created_at": iso(record.created_at),
+        **_permissions(record),
+    }
+
+
+def job_view(record: JobRecord, is_at_hand: bool = True) -> dict[str, Any]:
+    """Everything that the page of one job shows besides its metrics and its result.
+
+    Args:
+        is_at_hand: whether its files are in this data directory.
+
+    ``live`` means that it can change without the user: its page keeps polling.
+    """
+    return job_row(record) | {
+        "live": record.status in _LIVE,
+        "message": record.message,
+        "error": record.error,
+        "advice": _ADVICE.get(record.status) if is_at_hand else _elsewhere(record),
+        "log_file": record.log_file,
+        "model": str(record.params.get("model", "")),
+        "params": json_safe(record.params),
+        "result": json_safe(record.result) if record.kind == "train" else None,
+        "started_at": _moment(record.started_at),
+        "finished_at": _moment(record.finished_at),
+        "heartbeat_at": _moment(record.heartbeat_at),
+    }
+
+
+def metric_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A report with its numbers rounded; what is not a finite number is left out."""
+    metrics = row.get("metrics")
+    numbers = {
+        str(name): number
+        for name, value in (metrics.items() if isinstance(metrics, dict) else ())
+        if (number := finite(value)) is not None
+    }
+    return {
+        "seq": row["seq"],
+        "step": row.get("step"),
+        "phase": row.get("phase"),
+        "elapsed_s": finite(row.get("elapsed_s")),
+        "metrics": numbers,
+    }
+
+
+def _permissions(record: JobRecord) -> dict[str, bool]:
+    stops = record.status == "running" and record.control != "run"
+    return {
+        "can_pause": record.status in _LIVE and not stops,
+        "can_resume": record.status in _RESUMABLE or (stops and record.control == "pause"),
+        "can_cancel": record.status in (*_LIVE, "paused") and record.control != "cancel",
+        "can_delete": record.status not in _LIVE,
+    }
+
+
+def _status_label(record: JobRecord) -> str:
+    if record.status == "running" and record.control in ("pause", "cancel"):
+        return "Pausing" if record.control == "pause" else "Cancelling"
+    return JOB_STATUSES.get(record.status, record.status)
+
+
+def _elsewhere(record: JobRecord) -> str:
+    return (
+        f"Its files are in another data directory, {record.data_dir_id}: workers there run it, "
+        "its policy appears there, and it is deleted there."
+    )
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else iso(moment)

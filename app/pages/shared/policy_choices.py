@@ -1,0 +1,25 @@
+"""The stored policies as the pages offer them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.formats.plain_json import finite
+from app.policies.library import DEFAULT_POLICY
+from app.web.services import Services
+
+__all__ = ["policy_choices"]
+
+
+def policy_choices(services: Services) -> list[dict[str, Any]]:
+    """Every policy that can be used, the shipped one first: name, model, size, date."""
+    return [
+        {
+            "name": policy.name,
+            "model": policy.info.model,
+            "created": str(policy.info.created),
+            "parameters": finite(policy.info.num_parameters),
+            "shipped": policy.name == DEFAULT_POLICY,
+        }
+        for policy in services.policies.list()
+    ]

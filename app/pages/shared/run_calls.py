@@ -1,0 +1,89 @@
+"""What Explore and Inspect ask of Python alike: a run's life, its lens, and the model's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.web.calls import Handler, Request, field, owner_of
+from app.web.services import Services
+from storage import RunKind
+
+__all__ = ["RunCalls"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunCalls:
+    """The calls of a page whose runs are of one kind.
+
+    Attributes:
+        settings_of: from the JSON of a run's configuration to the form's settings; None where the
+            form cannot say it.
+    """
+
+    kind: RunKind
+    settings_of: Callable[[dict[str, Any]], dict[str, Any] | None]
+
+    def home(self, services: Services, request: Request) -> dict[str, Any]:
+        """State of the model, and this visitor's unfinished run, which a reload takes up again.
+
+        Notices of the start (a database kept aside, say) are for whoever runs the server.
+        """
+        return {
+            "model": asdict(services.loader.status()),
+            "active": services.runs.active(owner_of(request), self.kind),
+            "notices": [] if services.is_shared else list(services.store.notices),
+        }
+
+    def retry_model(self, services: Services, request: Request) -> dict[str, Any]:
+        """Load the model again after a failure; answers as ``home``."""
+        services.loader.retry()
+        return self.home(services, request)
+
+    def poll_run(self, services: Services, request: Request) -> dict[str, Any]:
+        """Rows from the cursor on; the first answer also says what the run is."""
+        cursor, run_id = max(0, field(request, "cursor", int)), field(request, "run_id", str)
+        view = services.runs.poll(owner_of(request), run_id, cursor, self.kind)
+        if view["status"] == "loading":
+            view["model"] = asdict(services.loader.status())
+        if run := view.get("run"):
+            run["settings"] = self.settings_of(run["config"])
+        return view
+
+    def stop_run(self, services: Services, request: Request) -> dict[str, Any]:
+        """Ask the run to end after its current token."""
+        services.runs.stop(owner_of(request), field(request, "run_id", str))
+        return {}
+
+    def look_at_token(self, services: Services, request: Request) -> dict[str, Any]:
+        """One token under every level of every axis, and what it did to the next ones."""
+        run_id, index = field(request, "run_id", str), field(request, "index", int)
+        return services.lens.look(owner_of(request), run_id, index, self._row(request))
+
+    def look_at_plane(self, services: Services, request: Request) -> dict[str, Any]:
+        """The joint grid of attention and channels of one token, at one bit width."""
+        run_id, index = field(request, "run_id", str), field(request, "index", int)
+        bits, row = field(request, "bits", int), self._row(request)
+        return services.lens.plane(owner_of(request), run_id, index, bits, row)
+
+    def list_policies(self, services: Services, request: Request) -> dict[str, Any]:
+        """Names of the stored policies, the shipped one first."""
+        return {"policies": services.policies.names()}
+
+    def handlers(self) -> dict[str, Handler]:
+        """All of them by name."""
+        calls: tuple[Handler, ...] = (
+            self.home,
+            self.retry_model,
+            self.poll_run,
+            self.stop_run,
+            self.look_at_token,
+            self.look_at_plane,
+            self.list_policies,
+        )
+        return {call.__name__: call for call in calls}
+
+    def _row(self, request: Request) -> int | None:
+        """Which row of an inspection; a generation has one only."""
+        return field(request, "row", int) if self.kind == "inspection" else None

@@ -1,0 +1,78 @@
+"""What pages ask of Python to take things out as files and to bring them back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from app.lens.report import Look
+from app.pages.shared.pair_comparison import compare_pair
+from app.pages.shared.uploads import Uploads, begin_file, take_piece
+from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document, runs_of
+from app.web.calls import Handler, Request, field, owner_of
+from app.web.services import Services
+
+__all__ = ["EXPORT_HANDLERS", "IMPORT_HANDLERS"]
+
+
+def export_file(services: Services, request: Request) -> dict[str, Any]:
+    """One thing as a file: "kind", "id" and "form" in; name, media type and text out.
+
+    Who may see the runs behind it may take it.
+    """
+    kind, thing_id, form = (field(request, name, str) for name in ("kind", "id", "form"))
+    owner = owner_of(request)
+    for run_id in runs_of(thing_id):
+        services.runs.check_visible(owner, run_id)
+    model = _LoadedModel(services, owner)
+    made = export(services.store, kind, thing_id, form, model)
+    return {"name": made.name, "type": made.media_type, "text": made.text}
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedModel:
+    """``ModelCalls`` of this server's model, in the name of a visitor."""
+
+    services: Services
+    owner: str
+
+    def dense_nll(self, run_ids: tuple[str, str]) -> list[list[float | None] | None]:
+        sides = compare_pair(self.services, self.owner, run_ids)["sides"]
+        return [side["nll"] for side in sides]
+
+    def look(self, run_id: str, index: int, row: int | None, bit_width: int | None) -> Look:
+        return self.services.lens.record(self.owner, run_id, index, row, bit_width)
+
+
+def begin_import(services: Services, request: Request) -> dict[str, Any]:
+    """Announce a file; the answer names the upload."""
+    return begin_file(_uploads(services, request), request)
+
+
+def import_piece(services: Services, request: Request) -> dict[str, Any]:
+    """One piece as base64; after the last one the file's content is checked and saved.
+
+    Raises: UploadError, DocumentError.
+    """
+    have, part = take_piece(_uploads(services, request), request)
+    if part is None:
+        return {"have": have}
+    try:
+        kind, new_id = import_document(services.store, owner_of(request), part.read_bytes())
+    finally:
+        part.unlink(missing_ok=True)
+    services.storage_cap.enforce()
+    return {"have": have, "kind": kind, "id": new_id}
+
+
+def _uploads(services: Services, request: Request) -> Uploads:
+    advice = "Import it on the command line of your own machine: python launch.py import."
+    limit = min(MAX_DOCUMENT_BYTES, services.limits.upload_mb * 1024**2)
+    folder, owner = services.data_dir.uploads, owner_of(request)
+    return Uploads(folder, owner, limit, "A file to import", advice)
+
+
+EXPORT_HANDLERS: dict[str, Handler] = {"export_file": export_file}
+IMPORT_HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler for handler in (begin_import, import_piece)
+}

@@ -1,0 +1,149 @@
+"""What the Train page asks of Python. Each handler takes the services and one JSON object."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from app.formats.plain_json import finite
+from app.host.errors import AppError
+from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
+from app.pages.shared.job_calls import (
+    JOB_HANDLERS,
+    check_jobs_allowed,
+    check_room,
+    refusal,
+    visible_job,
+)
+from app.pages.train.estimate import estimate
+from app.pages.train.form import config_from_values, values_from_config
+from app.policies.library import DEFAULT_POLICY, NAME_LENGTH
+from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.services import Services
+from sol_core.errors import ConfigError, SolError
+from sol_core.fields import config_from_dict
+from sol_core.training.config import TrainConfig
+from storage import JobRecord
+
+__all__ = ["HANDLERS", "MAX_NAME_LENGTH", "PolicyNameError", "checked_name"]
+
+MAX_NAME_LENGTH = NAME_LENGTH
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class PolicyNameError(AppError, ValueError):
+    """A name that no policy can have."""
+
+
+def train_home(services: Services, request: Request) -> dict[str, Any]:
+    """What the page begins with: whether jobs are allowed, a free name, the newest own job."""
+    owner = owner_of(request)
+    newest = _newest_training(services, owner)
+    return {
+        "jobs_allowed": services.jobs_allowed,
+        "refusal": refusal(services),
+        "model": services.loader.status().name,
+        "suggested_name": _free_name(services),
+        "newest_job": newest.id if newest else None,
+    }
+
+
+def estimate_training(services: Services, request: Request) -> dict[str, Any]:
+    """Seconds and memory for the form's values, or what is wrong with them."""
+    try:
+        config = config_from_values(field(request, "values", dict), "builtin")
+    except (ConfigError, TypeError) as error:
+        return {"problem": str(error)}
+    guess = estimate(config)
+    return {
+        "seconds": finite(guess.seconds),
+        "memory_mb": finite(guess.memory_mb),
+        "phases": [[name, finite(seconds)] for name, seconds in guess.phases.items()],
+        "limited": guess.limited,
+    }
+
+
+def start_training(services: Services, request: Request) -> dict[str, Any]:
+    """Check everything, queue the job, answer with its id.
+
+    Raises: JobsRefusedError, PolicyNameError, ConfigError, CorpusFileError; RequestError when
+        this visitor has too many jobs waiting.
+    """
+    owner = owner_of(request)
+    check_jobs_allowed(services)
+    name = checked_name(field(request, "name", str))
+    corpus = corpus_source(services, owner, field(request, "corpus", dict))
+    config = config_from_values(field(request, "values", dict), corpus)
+    check_room(services, owner)
+    params = {
+        "config": config.to_dict(),
+        "model": services.loader.status().name,
+        "name": name,
+    }
+    return {"job_id": services.store.jobs.create("train", owner, name, params).id}
+
+
+def job_settings(services: Services, request: Request) -> dict[str, Any]:
+    """The form's values of a training job, to be used again.
+
+    Raises: RequestError for a job of another kind, or settings of another release.
+    """
+    record = visible_job(services, request)
+    try:
+        if record.kind != "train":
+            raise ConfigError("it is not a training")
+        config = config_from_dict(TrainConfig, dict(record.params["config"]))
+    except (SolError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"The settings of this job cannot be used here ({error}). It was made by another "
+            "release."
+        ) from error
+    return {
+        "values": values_from_config(config),
+        "corpus": corpus_choice(services, owner_of(request), config.corpus),
+        "name": str(record.params.get("name", "")),
+    }
+
+
+def checked_name(name: str) -> str:
+    """A policy's name without surrounding space.
+
+    Raises: PolicyNameError when no folder could bear it, or it is the shipped policy's.
+    """
+    name = name.strip()
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH or name.endswith("."):
+        raise PolicyNameError(
+            "A policy's name has letters, digits, dots, - and _, begins with a letter or digit and "
+            f"is at most {MAX_NAME_LENGTH} long; got {name[:80]!r}."
+        )
+    if name.lower() == DEFAULT_POLICY:
+        raise PolicyNameError(
+            f"The name {DEFAULT_POLICY!r} belongs to the policy that came with the program. "
+            "Choose another one."
+        )
+    return name
+
+
+def _newest_training(services: Services, owner: str) -> JobRecord | None:
+    owned = owner if services.is_shared else None
+    found = services.store.jobs.list(owner=owned, kind="train", limit=1)
+    return found[0] if found else None
+
+
+def _free_name(services: Services) -> str:
+    taken = set(services.policies.names())
+    taken |= {record.title for record in services.store.jobs.list(kind="train", limit=100)}
+    number = 1
+    while f"policy-{number}" in taken:
+        number += 1
+    return f"policy-{number}"
+
+
+HANDLERS: dict[str, Handler] = {
+    **JOB_HANDLERS,
+    **CORPUS_HANDLERS,
+    **{
+        handler.__name__: handler
+        for handler in (train_home, estimate_training, start_training, job_settings)
+    },
+}

@@ -1,0 +1,165 @@
+"""Policies in and out of the library as folders, zips and Hub repositories.
+
+Everything that comes in is staged beside the library, checked there, and moved in with one
+rename; nothing of it is ever run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.host.errors import AppError, InputFileError
+from app.host.paths import DataDir
+from app.host.program import program_name
+from app.policies.library import PolicyLibrary
+from sol_core.errors import PolicyError
+
+if TYPE_CHECKING:
+    from sol_core.policy import PolicyInfo
+
+__all__ = ["ModelInUse", "PolicyFiles"]
+
+ZIP = ".zip"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInUse:
+    """The language model that a policy must have been trained for."""
+
+    name: str
+    fingerprint: str
+
+    def check(self, info: PolicyInfo) -> None:
+        """Raises: PolicyError naming both models."""
+        if info.fingerprint != self.fingerprint:
+            raise PolicyError(
+                f"this policy was trained for {info.model} (fingerprint {info.fingerprint[:8]}), "
+                f"not for {self.name} ({self.fingerprint[:8]}): it would be refused there"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFiles:
+    """The library's gate."""
+
+    library: PolicyLibrary
+    data_dir: DataDir
+
+    def write(self, name: str, target: Path) -> None:
+        """Export to ``target``: a zip if it ends so, else a new or empty folder.
+
+        Raises: PolicyNotFoundError; InputFileError when it cannot be put there.
+        """
+        from sol_core.policy.files.archive import pack_policy
+
+        try:
+            if target.suffix.lower() != ZIP:
+                self.library.copy_out(name, target)
+                return
+            folder = self.library.resolve(name)
+            staged = target.with_name(f".{target.name}.partial")
+            pack_policy(folder, staged)
+            staged.replace(target)
+        except OSError as error:
+            raise InputFileError(
+                f"cannot write the policy to {target}: {error.strerror or error}; name a new zip, "
+                "or a new or empty folder"
+            ) from error
+
+    def zip_bytes(self, name: str, limit: int) -> bytes:
+        """The policy as a zip in memory.
+
+        Raises: PolicyNotFoundError; AppError when it would be larger than ``limit`` bytes.
+        """
+        with self._staging() as staging:
+            self.write(name, staging / "policy.zip")
+            if (staging / "policy.zip").stat().st_size > limit:
+                raise AppError(
+                    f"this policy is larger than {limit / 1e6:.0f} MB: export it with "
+                    f"{program_name()} policies export"
+                )
+            return (staging / "policy.zip").read_bytes()
+
+    def read(self, source: Path, wanted: str, model: ModelInUse | None) -> str:
+        """Import a folder or a zip; returns the name that it got.
+
+        Args:
+            wanted: name to give it, or one like it.
+            model: whose policies are welcome; None for any model's.
+        Raises: InputFileError when nothing is there; PolicyError naming what is wrong with it.
+        """
+        from sol_core.policy.files.archive import copy_policy, unpack_policy
+
+        try:
+            if source.is_dir():
+                return self._take_in(lambda folder: copy_policy(source, folder), wanted, model)
+            if zipfile.is_zipfile(source):
+                return self._take_in(lambda folder: unpack_policy(source, folder), wanted, model)
+            exists = source.exists()
+        except OSError as error:
+            raise InputFileError(f"cannot read {source}: {error.strerror or error}") from error
+        what = "is no policy's folder and no zip" if exists else "does not exist"
+        raise InputFileError(f"{source} {what}: name what policies export wrote")
+
+    def pull(
+        self,
+        repository: str,
+        wanted: str,
+        model: ModelInUse | None,
+        *,
+        revision: str | None = None,
+        token: str | None = None,
+        endpoint: str | None = None,
+    ) -> str:
+        """As ``read``, from the Hub's repository "owner/name". Raises: DownloadError also."""
+        from sol_core.policy.files.archive import copy_policy
+        from sol_core.policy.files.hub import pull_policy
+
+        with self._staging() as fetched:
+            pull_policy(repository, fetched, revision=revision, token=token, endpoint=endpoint)
+            return self._take_in(lambda folder: copy_policy(fetched, folder), wanted, model)
+
+    def push(
+        self,
+        name: str,
+        repository: str,
+        *,
+        private: bool,
+        token: str | None = None,
+        endpoint: str | None = None,
+    ) -> str:
+        """Put a policy on the Hub; returns its address there.
+
+        Raises: PolicyNotFoundError; DownloadError when the Hub refuses or is not reached.
+        """
+        from sol_core.policy.files.hub import push_policy
+
+        folder = self.library.resolve(name)
+        return push_policy(folder, repository, private=private, token=token, endpoint=endpoint)
+
+    def _take_in(self, fill: Callable[[Path], None], wanted: str, model: ModelInUse | None) -> str:
+        from sol_core.policy import check_policy
+
+        with self._staging() as staging:
+            folder = staging / "policy"
+            folder.mkdir()
+            fill(folder)
+            info = check_policy(folder)
+            if model is not None:
+                model.check(info)
+            return self.library.take_in(folder, wanted)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """A folder on the library's disk that goes in the end, whatever happened."""
+        self.data_dir.policies.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=".incoming-", dir=self.data_dir.policies, ignore_cleanup_errors=True
+        ) as staging:
+            yield Path(staging)

@@ -1,0 +1,301 @@
+"""The policies that can be used by name: the shipped one, and those in the data directory.
+
+A policy is a folder of config.json, model.safetensors and README.md; its name here is the
+folder's. The shipped one is called "default" and stays as it is. A former name of a renamed policy
+still finds it, as long as no other policy has taken that name.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.host.errors import AppError, PolicyNotFoundError
+from app.host.paths import DataDir
+from app.policies.tags import checked_tags
+from sol_core.errors import SolError
+from sol_core.files.places import SHIPPED_POLICY
+from sol_core.files.staging import flush_to_disk
+from sol_core.policy.files.locate import (
+    DEFAULT_POLICY,
+    NAME_LENGTH,
+    find_stored,
+    holds_policy,
+    is_policy_name,
+    stored_folders,
+)
+from sol_core.policy.files.notes import FormerName, PolicyNotes, read_notes, write_notes
+
+if TYPE_CHECKING:
+    from sol_core.policy import PolicyInfo
+
+__all__ = ["DEFAULT_POLICY", "NAME_LENGTH", "SHIPPED_FOLDER", "PolicyLibrary", "StoredPolicy"]
+
+SHIPPED_FOLDER = SHIPPED_POLICY
+CONFIG_FILE = "config.json"
+_NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """A policy that the library can read.
+
+    Attributes:
+        name: what it is asked for by.
+        is_shipped: it came with the program.
+        info: what its config.json says.
+        notes: what the library knows besides.
+    """
+
+    name: str
+    folder: Path
+    is_shipped: bool
+    info: PolicyInfo
+    notes: PolicyNotes = field(default_factory=PolicyNotes)
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Every name that runs may know it by, today's first."""
+        return (self.name, *(former.name for former in self.notes.former_names))
+
+    def was_called(self, name: str, moment: datetime) -> bool:
+        """Whether the name meant this policy then: others may have had it before or since."""
+        if name == self.name:
+            marks = [self.notes.added or self.info.created]
+            marks += [former.until for former in self.notes.former_names]
+            return all(_moment(mark) <= moment for mark in marks)
+        former = next((one for one in self.notes.former_names if one.name == name), None)
+        return former is not None and moment <= _moment(former.until)
+
+
+# PolicyLibrary has a method called ``list``, which hides the built-in from its annotations.
+_Policies = list[StoredPolicy]
+_Names = list[str]
+_Folders = list[tuple[str, Path]]
+
+
+class PolicyLibrary:
+    """Names of policies and the folders behind them. Holds no state: folders may come and go."""
+
+    def __init__(self, data_dir: DataDir, shipped: Path | None = None) -> None:
+        self._folder = data_dir.policies
+        self._shipped = shipped or SHIPPED_FOLDER
+
+    def list(self) -> _Policies:
+        """Every readable policy: the shipped one first, the others newest first."""
+        from sol_core.policy import read_policy_info
+
+        found: _Policies = []
+        for name, folder in self._folders():
+            try:
+                info = read_policy_info(folder)
+            except SolError as error:
+                logger.info("the policy in %s is left out: %s", folder, error)
+                continue
+            is_shipped = name == DEFAULT_POLICY
+            notes = PolicyNotes() if is_shipped else read_notes(folder)
+            found.append(StoredPolicy(name, folder, is_shipped, info, notes))
+        return found
+
+    def get(self, name: str) -> StoredPolicy:
+        """The policy of this name.
+
+        Raises: PolicyNotFoundError; PolicyError when it cannot be read.
+        """
+        from sol_core.policy import read_policy_info
+
+        folder = self.resolve_name(name)
+        is_shipped = folder == self._shipped
+        info = read_policy_info(folder)
+        if is_shipped:
+            return StoredPolicy(DEFAULT_POLICY, folder, True, info)
+        return StoredPolicy(folder.name, folder, False, info, read_notes(folder))
+
+    def names(self) -> _Names:
+        """The names alone, in the same order, without reading the files."""
+        return [name for name, _ in self._folders()]
+
+    def resolve(self, name: str) -> Path:
+        """The folder of a policy, by its name or by the folder's own path.
+
+        Raises: PolicyNotFoundError naming what there is.
+        """
+        if not name.strip():
+            raise PolicyNotFoundError(f"the policy's name is empty: {self._choices()}")
+        if name == DEFAULT_POLICY:
+            if not holds_policy(self._shipped):
+                raise PolicyNotFoundError(
+                    "no policy is shipped with this copy of the program "
+                    f"({self._shipped} is missing): train one first, or name a folder"
+                )
+            return self._shipped
+        if folder := self._stored(name):
+            return folder
+        try:
+            folder = Path(name).expanduser().absolute()
+        except RuntimeError:  # "~nobody/x": no such user
+            folder = Path(name).absolute()
+        if holds_policy(folder):
+            return folder
+        if folder.is_dir():
+            raise PolicyNotFoundError(f"the folder {name} holds no policy: it has no {CONFIG_FILE}")
+        raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}, or the path of a folder")
+
+    def resolve_name(self, name: str) -> Path:
+        """As ``resolve``, for what comes from a browser: names only, no path of the server's.
+
+        Raises: PolicyNotFoundError naming what there is.
+        """
+        if name == DEFAULT_POLICY:
+            return self.resolve(name)
+        if folder := self._stored(name):
+            return folder
+        raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
+
+    def delete(self, name: str) -> None:
+        """Delete a stored policy for good.
+
+        Raises: PolicyNotFoundError; AppError for the shipped one.
+        """
+        folder = self._own(name, "deleted")
+        # Out of sight in one step, so that nobody finds half a policy.
+        with tempfile.TemporaryDirectory(
+            prefix=".deleted-", dir=self._folder, ignore_cleanup_errors=True
+        ) as grave:
+            folder.rename(Path(grave) / name)
+
+    def rename(self, name: str, wanted: str) -> None:
+        """Give a stored policy another name; its former one still finds it.
+
+        Raises: PolicyNotFoundError; AppError for the shipped one, a name that is taken, or one
+            that no folder could bear.
+        """
+        folder = self._own(name, "renamed")
+        if not is_policy_name(wanted) or wanted != wanted.strip(" ."):
+            raise AppError(
+                f"{wanted[:80]!r} is no policy's name: letters, digits, spaces, dots, - and _, "
+                f"beginning with a letter or digit, at most {NAME_LENGTH} characters"
+            )
+        target = self._folder / wanted
+        if target.exists() or wanted.lower() == DEFAULT_POLICY:
+            raise AppError(f"the name {wanted!r} is taken: choose another one")
+        notes = read_notes(folder)
+        others = [one for one in notes.former_names if one.name not in (name, wanted)]
+        former = (FormerName(name, _now()), *others)
+        write_notes(folder, replace(notes, former_names=former))
+        folder.rename(target)
+
+    def tag(self, name: str, tags: _Names) -> tuple[str, ...]:
+        """Replace a stored policy's tags; returns them as they are now.
+
+        Raises: PolicyNotFoundError; AppError for the shipped one, or what is no tag.
+        """
+        folder = self._own(name, "tagged")
+        made = checked_tags(tags)
+        write_notes(folder, replace(read_notes(folder), tags=made))
+        return made
+
+    def unique_name(self, wanted: str) -> str:
+        """A free name like ``wanted``: characters that no folder name takes become "-", and
+        "-2", "-3" … is added to one that is taken."""
+        base = _NO_FOLDER_NAME.sub("-", wanted)[:NAME_LENGTH].strip(" -._") or "policy"
+        name, number = base, 1
+        while name.lower() == DEFAULT_POLICY or (self._folder / name).exists():
+            number += 1
+            ending = f"-{number}"
+            name = base[: NAME_LENGTH - len(ending)] + ending
+        return name
+
+    def adopt(self, folder: Path, wanted: str, job_id: str) -> str:
+        """Move the policy that a job has finished into the library, once; return its name.
+
+        The job's id goes with it, in the one rename that moves it: a worker that dies before
+        finds no policy of this job's afterwards, and one that dies later the whole of it, by
+        whatever name it goes by then. ``folder`` must lie on the data directory's disk.
+        """
+        if name := self._name_of_job(job_id):
+            return name
+        write_notes(folder, PolicyNotes(job=job_id))
+        return self._move_in(folder, wanted)
+
+    def take_in(self, folder: Path, wanted: str) -> str:
+        """Move a policy that was made elsewhere and has been checked into the library, likewise."""
+        write_notes(folder, PolicyNotes(added=_now()))
+        return self._move_in(folder, wanted)
+
+    def _name_of_job(self, job_id: str) -> str | None:
+        stored = stored_folders(self._folder)
+        return next((path.name for path in stored if read_notes(path).job == job_id), None)
+
+    def _move_in(self, folder: Path, wanted: str) -> str:
+        """Move a complete policy in one rename that a power cut leaves whole."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in (*folder.iterdir(), folder):
+            flush_to_disk(path)
+        while True:
+            name = self.unique_name(wanted)
+            try:
+                folder.rename(self._folder / name)
+            except OSError:
+                if (self._folder / name).exists():  # another process was faster
+                    continue
+                raise
+            flush_to_disk(self._folder)
+            return name
+
+    def copy_out(self, name: str, target: Path) -> None:
+        """Copy a policy to an empty or new folder, complete or not at all."""
+        from sol_core.policy.files.archive import copy_policy
+
+        source = self.resolve(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.partial-", dir=target.parent, ignore_cleanup_errors=True
+        ) as staging:
+            staged = Path(staging) / "policy"
+            staged.mkdir()
+            copy_policy(source, staged)
+            if target.is_dir():
+                target.rmdir()  # refuses a folder that is not empty
+            staged.rename(target)
+
+    def _own(self, name: str, changed: str) -> Path:
+        """The folder of a policy that may be changed, by its name of today."""
+        if name == DEFAULT_POLICY:
+            raise AppError(f"the policy that came with the program cannot be {changed}")
+        if not is_policy_name(name) or not holds_policy(self._folder / name):
+            raise PolicyNotFoundError(f"no stored policy {name!r}: {self._choices()}")
+        return self._folder / name
+
+    def _stored(self, name: str) -> Path | None:
+        return find_stored(self._folder, name)
+
+    def _folders(self) -> _Folders:
+        shipped = [(DEFAULT_POLICY, self._shipped)] if holds_policy(self._shipped) else []
+        return shipped + [(path.name, path) for path in stored_folders(self._folder)]
+
+    def _choices(self) -> str:
+        names = self.names()
+        if not names:
+            return "none is stored yet, train one"
+        return f"stored are {', '.join(names[:12])}" + (" …" if len(names) > 12 else "")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _moment(text: str) -> datetime:
+    """A moment that a policy's files tell; the beginning of time for what is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,91 @@
+"""What names a policy: the training that made it, evaluations of it, runs under it.
+
+Jobs and runs know policies by name. A policy is found under its former names too; a job from
+before the policy was made or imported means another one that had the name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.policies.library import PolicyLibrary, StoredPolicy
+
+if TYPE_CHECKING:
+    from storage import JobRecord, Store
+
+__all__ = ["PolicyUses", "uses_of"]
+
+MAX_JOBS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyUses:
+    """Everything that names a policy, jobs newest first.
+
+    Attributes:
+        training: the job that made it, if it is still listed.
+        evaluations, benchmarks: finished ones of it.
+        waiting: jobs that have not ended and need it.
+        num_runs: saved runs that were made under it, or had a row under it.
+    """
+
+    training: JobRecord | None
+    evaluations: list[JobRecord]
+    benchmarks: list[JobRecord]
+    waiting: list[JobRecord]
+    num_runs: int
+
+    def sentence(self) -> str:
+        """What depends on the policy, in words."""
+        parts = [
+            _count(self.num_runs, "saved run"),
+            _count(len(self.evaluations), "evaluation"),
+            _count(len(self.benchmarks), "benchmark"),
+            _count(len(self.waiting), "job that has not ended", "jobs that have not ended"),
+        ]
+        return ", ".join(part for part in parts if part) or "nothing"
+
+
+def uses_of(
+    store: Store, library: PolicyLibrary, policy: StoredPolicy, owner: str | None = None
+) -> PolicyUses:
+    """Look through the newest jobs and all runs, or only an owner's. Raises: StorageError."""
+    in_use = set(library.names()) - {policy.name}
+    jobs = store.jobs.list(owner=owner, limit=MAX_JOBS)
+    done = [
+        job
+        for job in jobs
+        if job.status == "succeeded"
+        and any(policy.was_called(name, job.created_at) for name in _named(job))
+    ]
+    return PolicyUses(
+        training=next((job for job in jobs if _made(job, policy)), None),
+        evaluations=[job for job in done if job.kind == "evaluate"],
+        benchmarks=[job for job in done if job.kind == "benchmark"],
+        # These look the name up when they start: what it means today counts.
+        waiting=[
+            job
+            for job in jobs
+            if not job.has_ended and _named(job) & (set(policy.all_names) - in_use)
+        ],
+        num_runs=sum(store.runs.count_naming(name, owner) for name in policy.all_names),
+    )
+
+
+def _named(job: JobRecord) -> set[str]:
+    """The policies that an evaluation ("policies") or a benchmark ("policy") asks for."""
+    named = [*job.params.get("policies", ()), job.params.get("policy")]
+    return {name for name in named if isinstance(name, str)}
+
+
+def _made(job: JobRecord, policy: StoredPolicy) -> bool:
+    name = str((job.result or {}).get("policy", ""))
+    is_own = job.kind == "train" and not policy.is_shipped and not policy.notes.added
+    return is_own and job.finished_at is not None and policy.was_called(name, job.finished_at)
+
+
+def _count(number: int, word: str, words: str | None = None) -> str:
+    if not number:
+        return ""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"

@@ -1,0 +1,86 @@
+"""Policies as the page and the command line show them: plain, finite JSON. No state here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from app.formats.plain_json import iso
+from app.policies.library import StoredPolicy
+from app.results.figures import method_label, result_view
+
+if TYPE_CHECKING:
+    from storage import JobRecord
+
+__all__ = ["headline_of", "policy_row"]
+
+BASELINE = "static"
+
+
+def policy_row(policy: StoredPolicy) -> dict[str, Any]:
+    """What a list shows of a policy. "measured": held-out numbers of its training, by name."""
+    info = policy.info
+    return {
+        "name": policy.name,
+        "is_shipped": policy.is_shipped,
+        "tags": list(policy.notes.tags),
+        "added": policy.notes.added,
+        "created": info.created,
+        "model": info.model,
+        "fingerprint": info.fingerprint,
+        "network": info.config.network,
+        "parameters": info.num_parameters,
+        "quant_site": info.grid.quant_site,
+        "page_size": info.grid.page_size,
+        "measured": _measured(info.summary.get("held_out")),
+    }
+
+
+def headline_of(job: JobRecord, names: Iterable[str]) -> dict[str, Any]:
+    """A finished evaluation on one line, against static at the same spend.
+
+    "better" of "budgets", "recovered" share of what static loses in KL, "tokens" scored: None
+    where the evaluation has no such comparison for this policy.
+    """
+    result = job.result or {}
+    first = str(next(iter(job.params.get("policies", ())), ""))
+    view = result_view(result)
+    line: dict[str, Any] = {
+        "id": job.id,
+        "title": job.title,
+        "created_at": iso(job.created_at),
+        "corpus": str(result.get("corpus", "")).rsplit("/", 1)[-1],
+        "tokens": view["about"]["scored_tokens"],
+        "budgets": None,
+        "better": None,
+        "surely": None,
+        "recovered": None,
+    }
+    # A result compares its first policy; others only have their own numbers in it.
+    headline = view["headline"].get(BASELINE) if first in set(names) else None
+    if headline is not None:
+        kl = headline["kl"]
+        line |= {"budgets": headline["budgets"], "better": kl["better"], "surely": kl["surely"]}
+        line["recovered"] = kl["recovered"]
+    return line | {"words": _words(line)}
+
+
+def _words(line: dict[str, Any]) -> str:
+    tokens = "" if line["tokens"] is None else f", {line['tokens']:,.0f} tokens"
+    where = f"{line['corpus'] or 'text'}{tokens}"
+    if line["budgets"] is None:
+        return f"{where}: no comparison with {method_label(BASELINE).lower()}"
+    recovered = line["recovered"]
+    share = "" if recovered is None else f", recovers {100 * recovered:.0f} % of its loss in KL"
+    return f"{where}: better than static on {line['better']} of {line['budgets']} budgets{share}"
+
+
+def _measured(held_out: Any) -> dict[str, float]:
+    if not isinstance(held_out, dict):
+        return {}
+    return {
+        str(name): float(value)
+        for name, value in sorted(held_out.items())
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }

@@ -1,0 +1,283 @@
+"""A result as figures and a table: plain data that the page draws. No Plotly, no colours here.
+
+A result that lacks a part (another release made it) lacks the figure, never the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+from typing import Any
+
+from app.formats.plain_json import finite
+
+__all__ = ["MEASURES", "figures_of", "method_label", "pareto_front", "result_view"]
+
+Result = dict[str, Any]
+AXES = ("keep", "channels", "bits")
+MEASURES = ("nll", "kl")
+_LABELS = {
+    "policy": "Policy",
+    "policy_sampled": "Policy, sampled",
+    "static": "Static",
+    "dense": "Dense",
+    "random_best": "Random, best",
+    "emc": "Uncertainty (EMC)",
+    "dac": "Drift (DAC)",
+}
+_GAIN_KEYS = {"nll": ("gain", "low", "high"), "kl": ("kl_gain", "kl_low", "kl_high")}
+
+
+def method_label(name: str) -> str:
+    """A method's name for people; further policies carry their own."""
+    return _LABELS.get(name) or name.removeprefix("policy:")
+
+
+def result_view(result: Result) -> dict[str, Any]:
+    """Everything that the page shows of a result."""
+    budgets = _budgets(result)
+    baselines = list(dict.fromkeys(name for one in budgets for name in one.get("paired", {})))
+    return {
+        "about": _about(result),
+        "methods": [{"name": name, "label": method_label(name)} for name in _methods(budgets)],
+        "baselines": [{"name": name, "label": method_label(name)} for name in baselines],
+        "headline": {name: _headline(budgets, name) for name in baselines},
+        "rows": {name: [_row(one, name) for one in budgets] for name in baselines},
+        "figures": figures_of(result),
+    }
+
+
+def figures_of(result: Result) -> dict[str, Any]:
+    """Data of each figure by name; a figure without data is left out."""
+    budgets = _budgets(result)
+    made = {
+        "pareto": _pareto(budgets),
+        "violin": _violin(budgets),
+        "adherence": _adherence(budgets),
+        "variability": _variability(budgets),
+        "difficulty": _difficulty(result.get("difficulty")),
+        "pollution": _pollution(result.get("pollution")),
+        "refresh": _refresh(result.get("refresh")),
+    }
+    return {name: data for name, data in made.items() if data}
+
+
+def pareto_front(points: Iterable[Sequence[float]]) -> list[list[float]]:
+    """The points (x spend, y loss) that no other beats in both, by rising spend."""
+    front: list[list[float]] = []
+    for x, y in sorted((point[0], point[1]) for point in points):
+        if not front or y < front[-1][1]:
+            front.append([x, y])
+    return front
+
+
+def budget_label(requested: dict[str, Any]) -> str:
+    """A budget on one line: "κ 0.5 · ρ 0.6 · 8 bit"."""
+    return f"κ {requested['keep']:g} · ρ {requested['channels']:g} · {requested['bits']:g} bit"
+
+
+def bit_share(value: float) -> float:
+    """Bits as a share of 16; a value of at most 1 is one already (no width is below 2 bits)."""
+    return value / 16 if value > 1 else value
+
+
+def _budgets(result: Result) -> list[dict[str, Any]]:
+    return [one for one in result.get("budgets") or [] if "requested" in one and "methods" in one]
+
+
+def _about(result: Result) -> dict[str, Any]:
+    names = ("policy", "policies", "model", "corpus", "texts", "context", "steps", "seed")
+    about = {name: result.get(name) for name in names}
+    about["scored_tokens"] = finite(result.get("scored_tokens"))
+    about["elapsed_s"] = finite(result.get("elapsed_s"))
+    return about
+
+
+def _methods(budgets: list[dict[str, Any]]) -> list[str]:
+    """Every method's name, the policy first."""
+    found = dict.fromkeys(name for one in budgets for name in one["methods"])
+    return sorted(found, key=lambda name: name != "policy")
+
+
+def _headline(budgets: list[dict[str, Any]], baseline: str) -> dict[str, Any]:
+    """Over all budgets: how many the policy wins, how many surely, what it recovers."""
+    paired = [one["paired"][baseline] for one in budgets if baseline in one.get("paired", {})]
+    line: dict[str, Any] = {"budgets": len(paired)}
+    for measure in MEASURES:
+        gain, low, _ = _GAIN_KEYS[measure]
+        line[measure] = {
+            "better": sum(one.get(gain, 0) > 0 for one in paired),
+            "surely": sum(one.get(low, 0) > 0 for one in paired),
+            "mean_gain": _mean(one.get(gain) for one in paired),
+            "recovered": _mean(one.get("recovered", {}).get(measure) for one in budgets),
+        }
+    episodes = [one.get("adherence", {}).get("episode", {}) for one in budgets]
+    line["gap"] = {axis: _mean(one.get(axis) for one in episodes) for axis in AXES}
+    return line
+
+
+def _row(one: dict[str, Any], baseline: str) -> dict[str, Any]:
+    """One budget of the table, the policy against one baseline."""
+    methods, paired = one["methods"], one.get("paired", {}).get(baseline, {})
+    policy, other = methods.get("policy", {}), methods.get(baseline, {})
+    row: dict[str, Any] = {
+        "budget": [finite(one["requested"].get(axis)) for axis in AXES],
+        "win_rate": finite(paired.get("win_rate")),
+        "spend": _spend(policy),
+        "other_spend": _spend(other),
+    }
+    for measure, keys in _GAIN_KEYS.items():
+        row[measure] = {
+            "policy": finite(policy.get(measure)),
+            "other": finite(other.get(measure)),
+            "dense": finite(methods.get("dense", {}).get(measure)),
+            "gain": [finite(paired.get(key)) for key in keys],
+            "recovered": finite(one.get("recovered", {}).get(measure)),
+        }
+    return row
+
+
+def _spend(method: dict[str, Any]) -> list[float | None]:
+    return [finite(method.get("spend", {}).get(axis)) for axis in AXES]
+
+
+def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Per method its points [net keep rate, nll, kl, budget] and its front in both measures."""
+    methods = []
+    for name in _methods(budgets):
+        points = [
+            (one["methods"][name], budget_label(one["requested"]))
+            for one in budgets
+            if name in one["methods"]
+        ]
+        rows = [
+            [finite(method.get(key)) for key in ("net_keep_rate", *MEASURES)] + [budget]
+            for method, budget in points
+        ]
+        rows = [row for row in rows if row[0] is not None]
+        if rows:
+            front = {measure: _front(rows, at + 1) for at, measure in enumerate(MEASURES)}
+            label = method_label(name)
+            methods.append({"name": name, "label": label, "points": rows, "front": front})
+    return {"methods": methods} if methods else None
+
+
+def _front(rows: list[list[Any]], at: int) -> list[list[float]]:
+    return pareto_front([row[0], row[at]] for row in rows if row[at] is not None)
+
+
+def _violin(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Per budget the means of each random schedule, with policy, static and dense beside them."""
+    rows = []
+    for one in budgets:
+        spread = one.get("random") or {}
+        if not any(spread.get(measure) for measure in MEASURES):
+            continue
+        row: dict[str, Any] = {"label": budget_label(one["requested"])}
+        for measure in MEASURES:
+            values = [finite(value) for value in spread.get(measure) or []]
+            row[measure] = {
+                "random": [value for value in values if value is not None],
+                **{
+                    name: finite(one["methods"].get(name, {}).get(measure))
+                    for name in ("policy", "static", "dense")
+                },
+            }
+        rows.append(row)
+    return {"budgets": rows} if rows else None
+
+
+def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Per axis [requested, achieved, mean deviation of a text, budget], all as shares."""
+    axes: dict[str, list[list[Any]]] = {axis: [] for axis in AXES}
+    for one in budgets:
+        spend = one["methods"].get("policy", {}).get("spend")
+        if not spend:
+            continue
+        episode = one.get("adherence", {}).get("episode", {})
+        for axis in AXES:
+            pair = [one["requested"][axis], spend[axis]]
+            if axis == "bits":
+                pair = [bit_share(value) for value in pair]
+            label = budget_label(one["requested"])
+            axes[axis].append([*map(finite, pair), finite(episode.get(axis)), label])
+    return axes if axes["keep"] else None
+
+
+def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Per budget the policy's mean and deviation at every step, as shares."""
+    rows = []
+    for one in budgets:
+        steps = one.get("by_step") or {}
+        if not all(steps.get(axis) for axis in AXES):
+            continue
+        row: dict[str, Any] = {"label": budget_label(one["requested"])}
+        for axis in AXES:
+            scale = 1 / 16 if axis == "bits" and max(steps[axis]) > 1 else 1.0
+            asked = one["requested"][axis]
+            row[axis] = {
+                "mean": [finite(value * scale) for value in steps[axis]],
+                "sd": [finite(value * scale) for value in steps.get(f"{axis}_sd") or []],
+                "asked": finite(bit_share(asked) if axis == "bits" else asked),
+            }
+        rows.append(row)
+    return {"budgets": rows} if rows else None
+
+
+def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Spend by kind of token, the most frequent kind first, and correlations per axis."""
+    if not difficulty or not difficulty.get("kinds"):
+        return None
+    kinds = [
+        {
+            "label": str(name),
+            "share": finite(kind.get("share")),
+            "kl": finite(kind.get("kl")),
+            **{
+                axis: finite(bit_share(kind[axis]) if axis == "bits" else kind[axis])
+                for axis in AXES
+                if isinstance(kind.get(axis), (int, float))
+            },
+        }
+        for name, kind in difficulty["kinds"].items()
+    ]
+    correlation = difficulty.get("correlation", {})
+    return {
+        "kinds": sorted(kinds, key=lambda kind: -(kind["share"] or 0)),
+        "correlation": {
+            axis: {name: finite(value) for name, value in correlation[axis].items()}
+            for axis in AXES
+            if axis in correlation
+        },
+    }
+
+
+def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Per axis the change of the tail's perplexity and its interval, levels as shares."""
+    axes = {}
+    for axis, levels in ((probe or {}).get("axes") or {}).items():
+        axes[str(axis)] = [
+            {"level": finite(bit_share(one["level"]) if axis == "bits" else one["level"])}
+            | {name: finite(one.get(name)) for name in ("change", "low", "high")}
+            for one in levels
+        ]
+    return {"axes": axes} if any(axes.values()) else None
+
+
+def _refresh(probe: dict[str, Any] | None) -> list[dict[str, Any]] | None:
+    """Per budget the KL without and with refresh, and each one's share of dense FLOPs."""
+    rows = []
+    for one in (probe or {}).get("budgets") or []:
+        dense = one.get("dense_flops_per_token") or math.nan
+        row: dict[str, Any] = {"label": budget_label(one["requested"])}
+        for name in ("without", "with"):
+            row[name] = finite(one[name].get("kl"))
+            row[f"{name}_flops"] = finite(one[name].get("flops_per_token", math.nan) / dense)
+        rows.append(row)
+    return rows or None
+
+
+def _mean(values: Iterable[Any]) -> float | None:
+    known = [v for v in values if isinstance(v, (int, float)) and math.isfinite(v)]
+    return finite(fmean(known)) if known else None

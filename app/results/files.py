@@ -1,0 +1,52 @@
+"""A result as files to keep: the JSON as it is, and one CSV row per budget and method."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from app.formats.csv_cells import plain_cell
+
+__all__ = ["csv_text", "json_text"]
+
+_AXES = ("keep", "channels", "bits")
+_PAIRED = ("gain", "low", "high", "kl_gain", "kl_low", "kl_high", "win_rate")
+_COLUMNS = (
+    *(f"requested_{axis}" for axis in _AXES),
+    "method",
+    "nll",
+    "kl",
+    "perplexity",
+    "net_keep_rate",
+    *(f"spend_{axis}" for axis in _AXES),
+    *_PAIRED,
+)
+
+
+def json_text(result: dict[str, Any]) -> str:
+    """The result as JSON, indented, non-ASCII kept."""
+    return json.dumps(result, ensure_ascii=False, indent=1)
+
+
+def csv_text(result: dict[str, Any]) -> str:
+    """One row per budget and method. The paired columns are the policy's gain over that method:
+    its value minus the policy's, with a 95 % interval; empty for the policies themselves.
+    """
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for budget in result.get("budgets", []):
+        requested = {f"requested_{axis}": budget["requested"].get(axis) for axis in _AXES}
+        for name, method in budget["methods"].items():
+            spend = method.get("spend", {})
+            paired = budget.get("paired", {}).get(name, {})
+            writer.writerow(
+                requested
+                | {"method": plain_cell(name)}
+                | {key: method.get(key) for key in ("nll", "kl", "perplexity", "net_keep_rate")}
+                | {f"spend_{axis}": spend.get(axis) for axis in _AXES}
+                | {key: paired.get(key, "") for key in _PAIRED}
+            )
+    return out.getvalue()

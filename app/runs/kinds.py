@@ -1,0 +1,78 @@
+"""What differs between a generation and an inspection once they run, are saved and are shown.
+
+Both are a stream of events: the prefix is read, tokens come one by one, and there is an end.
+The engines' records say which by ``type``: "prefill", "token" or "finish".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.formats.plain_json import page_prefill, page_row, page_summary
+from app.runs.inspection_views import page_inspected, page_inspection_start, page_inspection_summary
+from sol_core.config import GenerationConfig
+from sol_core.events import event_to_dict
+from sol_core.inspection import InspectionConfig
+from storage import RunKind
+
+__all__ = ["KINDS", "KindOfRun", "RunConfig", "kind_of"]
+
+UNKNOWN_STEPS = 10_000  # of a text that is read to its end
+RunConfig = GenerationConfig | InspectionConfig
+_Page = Callable[[dict[str, Any] | None], dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class KindOfRun:
+    """How one kind of run is written down and shown.
+
+    Attributes:
+        record: JSON form of an engine's event.
+        schedule: label for the database.
+        row, prefill, summary: what the page gets of a token's record, the prefix's, the end's.
+        empty: what a visitor is told who starts one without text.
+        steps: decode steps that it takes at most.
+    """
+
+    name: RunKind
+    record: Callable[[Any], dict[str, Any]]
+    schedule: Callable[[Any], str]
+    row: Callable[[dict[str, Any]], dict[str, Any]]
+    prefill: _Page
+    summary: _Page
+    empty: str
+    steps: Callable[[Any], int]
+
+
+KINDS: dict[str, KindOfRun] = {
+    kind.name: kind
+    for kind in (
+        KindOfRun(
+            "generation",
+            event_to_dict,
+            lambda config: str(config.schedule.kind),
+            page_row,
+            page_prefill,
+            page_summary,
+            "The prompt is empty. Type something for the model to continue.",
+            lambda config: int(config.max_new_tokens),
+        ),
+        KindOfRun(
+            "inspection",
+            lambda event: dict(event.to_dict()),
+            lambda config: ", ".join(config.rows),
+            page_inspected,
+            page_inspection_start,
+            page_inspection_summary,
+            "The text is empty. Paste one, or choose a file or a saved run.",
+            lambda config: len(config.generated) or config.max_tokens or UNKNOWN_STEPS,
+        ),
+    )
+}
+
+
+def kind_of(config: RunConfig) -> KindOfRun:
+    """The kind of run that a configuration asks for."""
+    return KINDS["inspection" if isinstance(config, InspectionConfig) else "generation"]

@@ -1,0 +1,76 @@
+"""One run that is queued, running or has just ended: what the threads share about it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from app.model.model_line import Place
+from app.runs.kinds import KindOfRun, RunConfig, kind_of
+from app.runs.saver import SavedRun
+
+__all__ = ["ENDED", "EndPhase", "LiveRun", "Phase"]
+
+EndPhase = Literal["finished", "stopped", "failed"]
+Phase = Literal["queued", "loading", "prefill", "running", EndPhase]
+ENDED: frozenset[Phase] = frozenset({"finished", "stopped", "failed"})
+
+
+@dataclass(eq=False, slots=True)
+class LiveRun:
+    """Written by the run's own thread, read by polls.
+
+    Attributes:
+        place: in line for the model; only its owner sees the run before it has ended.
+        rows: the page's rows so far; only ever appended to.
+        saved: what the database has not got yet; None when the run could not be created there.
+        save_problem: why the run could not be created in the database.
+        ended_at: ``time.monotonic()`` of the end.
+    """
+
+    run_id: str
+    place: Place
+    prompt: str
+    title: str
+    model: str
+    config: RunConfig
+    created_at: datetime
+    saved: SavedRun | None = None
+    save_problem: str | None = None
+    phase: Phase = "queued"
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    prefill: dict[str, Any] | None = None
+    summary: dict[str, Any] | None = None
+    error: str | None = None
+    ended_at: float | None = None
+    stop_requested: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+    @property
+    def owner(self) -> str:
+        return self.place.owner
+
+    @property
+    def kind(self) -> KindOfRun:
+        return kind_of(self.config)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.phase in ENDED
+
+    def end(self, phase: EndPhase, error: str | None = None) -> None:
+        """The last change of a run; what it did up to here stays."""
+        self.error = error
+        self.ended_at = time.monotonic()
+        self.phase = phase
+
+    def warning(self) -> str | None:
+        """A sentence for the user while the run is not saved as it should be."""
+        if self.save_problem is not None:
+            return f"This run is not being saved: {self.save_problem}"
+        if self.saved is not None and self.saved.problem is not None:
+            return f"Saving is failing and will be tried again: {self.saved.problem}"
+        return None

@@ -1,0 +1,395 @@
+"""Runs in the background: started, polled and stopped by id, one at a time on the model.
+
+A run is a generation or an inspection (``kinds.py``). Each has a thread that waits in line
+(``model_line.py``), has the model's work done (``compute.py``), and hands every event to
+the page (in memory) and to the database (``RunSaver``). A page that was reloaded asks again with
+its visitor id and gets everything from the start.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from app.formats.plain_json import json_safe, run_title
+from app.host.errors import AppError
+from app.host.limits import Limits
+from app.model.compute import Compute, InProcess, Question, ShouldStop
+from app.model.loader import ModelLoader
+from app.model.model_line import ModelLine, Place
+from app.runs.kinds import RunConfig, kind_of
+from app.runs.live_run import EndPhase, LiveRun
+from app.runs.saver import RunSaver, SavedRun
+from app.runs.views import ROWS_PER_POLL, live_view, stored_view
+from sol_core.config import GenerationConfig
+from sol_core.errors import ConfigError, SolError
+from sol_core.events import Event
+from sol_core.inspection import InspectionConfig, InspectionEvent
+from storage import NotFoundError, RunKind, RunRecord, RunStore, StorageError
+
+__all__ = [
+    "GenerateFunction",
+    "GenerationRuns",
+    "InspectFunction",
+    "RunNotFoundError",
+]
+
+logger = logging.getLogger(__name__)
+
+KEEP_ENDED_S = 60.0
+# Rows that the disk refuses are worth keeping longer: they exist nowhere else.
+KEEP_UNSAVED_S = 1800.0
+# A page that asks a question of the model does not wait for a long generation of somebody else.
+QUESTION_PATIENCE_S = 15.0
+AnswerT = TypeVar("AnswerT")
+_NOT_FOUND = (
+    "This run does not exist: it was deleted, never saved, or belongs to someone else and is not "
+    "to be seen. Choose another one in History."
+)
+
+
+class RunNotFoundError(AppError, LookupError):
+    """No run has this id, or it is not this visitor's to see."""
+
+
+class GenerateFunction(Protocol):
+    """``sol_core.generation.engine.generate``."""
+
+    def __call__(
+        self, model: Any, prompt: str, config: GenerationConfig, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]: ...
+
+
+class InspectFunction(Protocol):
+    """``sol_core.inspection.engine.inspect_text``."""
+
+    def __call__(
+        self, model: Any, text: str, config: InspectionConfig, should_stop: Callable[[], bool]
+    ) -> Iterator[InspectionEvent]: ...
+
+
+class GenerationRuns:
+    """The live runs of this process, and the way to those that ended.
+
+    Attributes:
+        line: of runs and questions for the model.
+
+    Args:
+        store: where runs are kept.
+        loader: gives the model; runs that start before it is loaded wait for it.
+        generate: the engine.
+        keep_ended_s: how long an ended run stays in memory once it is saved.
+        inspect: the engine of inspections; without it there are none.
+        compute: does the model's work; by default in this process.
+        limits: of the line and of what visitors may ask for.
+        on_tick: called about twice a second, off the runs' threads.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        loader: ModelLoader,
+        generate: GenerateFunction,
+        keep_ended_s: float = KEEP_ENDED_S,
+        inspect: InspectFunction | None = None,
+        *,
+        compute: Compute | None = None,
+        limits: Limits | None = None,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._loader = loader
+        self._compute = compute or InProcess(loader)
+        self._limits = limits or Limits()
+        self._on_tick = on_tick
+        self._engines: dict[RunKind, Any] = {"generation": generate, "inspection": inspect}
+        self._keep_ended_s = keep_ended_s
+        self._runs: dict[str, LiveRun] = {}
+        self.line = ModelLine(self._limits)
+        self._starting = threading.Lock()  # runs are in the line as they are in the database
+        self._saver = RunSaver(store, self._tick)
+        self._saver.start()
+
+    def start(self, owner: str, prompt: str, config: RunConfig) -> str:
+        """Put a run in line, of the kind that its configuration is of, and return its id.
+
+        Raises: ConfigError for an empty prompt or beyond a limit; AppError when too many runs
+            are waiting.
+        """
+        if not prompt.strip():
+            raise ConfigError(kind_of(config).empty)
+        self._check_size(prompt, config)
+        with self._starting:
+            place = self.line.enter(owner)
+            try:
+                run = self._create(place, prompt, config)
+            except BaseException:
+                self.line.leave(place)
+                raise
+            self._runs[run.run_id] = run
+        # The visitor's context goes along: whoever asked is whose GPU quota is used.
+        context = contextvars.copy_context()
+        run.thread = threading.Thread(target=context.run, args=(self._work, run), daemon=True)
+        run.thread.start()
+        return run.run_id
+
+    def poll(
+        self, owner: str, run_id: str, cursor: int, kind: RunKind = "generation"
+    ) -> dict[str, Any]:
+        """The run's state and its rows from number ``cursor`` on, at most ``ROWS_PER_POLL``.
+
+        Raises: RunNotFoundError when there is no such run of this kind, or it is another
+            visitor's and has not ended, or links are not shared; StorageError when the database
+            cannot be read.
+        """
+        run = self._visible(owner, run_id)
+        if isinstance(run, LiveRun):
+            _check_kind(run.kind.name, kind)
+            return live_view(run, self.line.number(run.place), cursor)
+        _check_kind(run.kind, kind)
+        events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
+        return stored_view(run, events, cursor)
+
+    def check_visible(self, owner: str, run_id: str) -> None:
+        """Raises: RunNotFoundError for a run that this visitor may not see."""
+        run = self._run(run_id)
+        if run is not None and not self._may_see(owner, run):
+            raise RunNotFoundError(_NOT_FOUND)
+
+    def ended(self, owner: str, run_id: str, kind: RunKind = "generation") -> dict[str, Any]:
+        """The first view of a run that has ended.
+
+        Raises: as ``poll``; AppError while the run goes on.
+        """
+        view = self.poll(owner, run_id, 0, kind)
+        if view["live"]:
+            raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
+        return view
+
+    def all_rows(self, owner: str, view: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every row of an ended run; ``view`` is its first one. Raises: as ``poll``."""
+        run_id, kind, rows = view["run"]["id"], view["run"]["kind"], list(view["rows"])
+        while view["more"]:
+            view = self.poll(owner, run_id, view["cursor"], kind)
+            rows += view["rows"]
+        return rows
+
+    def stop(self, owner: str, run_id: str) -> None:
+        """Ask a run to end after its current token; nothing happens if it has ended.
+
+        Raises: RunNotFoundError when it is not this visitor's.
+        """
+        run = self._runs.get(run_id)
+        if run is None:
+            return
+        if run.owner != owner:
+            raise RunNotFoundError("Only the visitor who started a run can stop it.")
+        run.stop_requested.set()
+        self.line.wake()
+
+    def with_model(
+        self, owner: str, question: Question[AnswerT], patience_s: float | None = None
+    ) -> AnswerT:
+        """Ask the model something short, in line with the runs; returns the answer.
+
+        Args:
+            patience_s: how long it waits in line; by default ``QUESTION_PATIENCE_S``.
+        Raises: as ``ModelLine.enter`` and ``ask``.
+        """
+        with self.line.held(owner) as place:
+            return self.ask(place, question, patience_s)
+
+    def ask(
+        self, place: Place, question: Question[AnswerT], patience_s: float | None = None
+    ) -> AnswerT:
+        """Wait for the turn of a place and ask; returns the answer.
+
+        Raises: AppError while the model is not loaded, or has been busy for too long.
+        """
+        patience_s = QUESTION_PATIENCE_S if patience_s is None else patience_s
+        is_its_turn = self.line.wait(place, timeout_s=patience_s)
+        if self._loader.loaded() is None:
+            raise AppError("The model is not loaded yet. Try again when it is ready.")
+        if not is_its_turn:
+            raise AppError("The model is busy with a generation. Try again when it has ended.")
+        return self._compute.ask(question)
+
+    def active(self, owner: str, kind: RunKind = "generation") -> str | None:
+        """The id of this visitor's newest run of a kind that has not ended."""
+        mine = [
+            run
+            for run in self._runs.values()
+            if run.owner == owner and run.kind.name == kind and not run.has_ended
+        ]
+        return mine[-1].run_id if mine else None
+
+    def is_live(self, run_id: str) -> bool:
+        """Whether the run is queued or running in this process."""
+        run = self._runs.get(run_id)
+        return run is not None and not run.has_ended
+
+    def forget(self, run_id: str) -> None:
+        """Drop an ended run from memory (it was deleted)."""
+        self._runs.pop(run_id, None)
+        self._saver.drop(run_id)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Stop everything, save what there is, end the threads."""
+        deadline = time.monotonic() + timeout_s
+        for run in list(self._runs.values()):
+            run.stop_requested.set()
+        self.line.wake()
+        for run in list(self._runs.values()):
+            if run.thread is not None:
+                run.thread.join(max(0.0, deadline - time.monotonic()))
+        self._saver.close(timeout_s)
+
+    # --- starting -------------------------------------------------------------------------
+
+    def _check_size(self, prompt: str, config: RunConfig) -> None:
+        """Raises: ConfigError for more than one run may read or make."""
+        limits = self._limits
+        if len(prompt) > limits.characters:
+            raise ConfigError(
+                f"The text has {len(prompt):,} characters; at most {limits.characters:,} are "
+                "read. Shorten it."
+            )
+        if isinstance(config, GenerationConfig) and config.max_new_tokens > limits.new_tokens:
+            raise ConfigError(
+                f"A run on this server makes at most {limits.new_tokens:,} tokens, "
+                f"{config.max_new_tokens:,} were asked for."
+            )
+
+    def _create(self, place: Place, prompt: str, config: RunConfig) -> LiveRun:
+        run_id, created_at, problem = secrets.token_urlsafe(9), datetime.now(UTC), None
+        model, kind = self._loader.status().name, kind_of(config)
+        try:
+            record = self._store.create(
+                place.owner,
+                prompt,
+                model,
+                kind.schedule(config),
+                json_safe(config.to_dict()),
+                kind.name,
+            )
+            run_id, created_at = record.id, record.created_at
+        except StorageError as error:
+            logger.warning("a run could not be created in the database: %s", error)
+            problem = str(error)
+        run = LiveRun(run_id, place, prompt, run_title(prompt), model, config, created_at)
+        run.save_problem = problem
+        if problem is None:
+            run.saved = SavedRun(run_id)
+            self._saver.add(run.saved)
+        return run
+
+    # --- the run's own thread -------------------------------------------------------------
+
+    def _work(self, run: LiveRun) -> None:
+        phase: EndPhase = "failed"
+        error = None
+        try:
+            phase = self._take_turn_and_generate(run)
+        except SolError as reason:
+            error = str(reason)
+        except Exception as reason:  # a worker's last line of defence: shown, not swallowed
+            logger.exception("run %s failed", run.run_id)
+            error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
+        self.line.leave(run.place)
+        if run.saved is not None:
+            run.saved.ending = (phase, run.summary, error)
+        run.end(phase, error)
+        self._saver.wake()
+
+    def _take_turn_and_generate(self, run: LiveRun) -> EndPhase:
+        self.line.wait(run.place, run.stop_requested.is_set)
+        run.phase = "loading"
+        model = None
+        if not run.stop_requested.is_set():
+            model = self._loader.wait(run.stop_requested.is_set)
+        if model is None or run.stop_requested.is_set():
+            return "stopped"
+        run.model = model.name
+        run.phase = "prefill"
+        work = functools.partial(_events, self._engines[run.kind.name], run.prompt, run.config)
+        steps = run.kind.steps(run.config)
+        for event in self._compute.stream(work, run.stop_requested.is_set, steps):
+            self._take(run, event)
+        stopped = run.stop_requested.is_set() and (run.summary or {}).get("reason") in (
+            None,
+            "stopped",
+        )
+        return "stopped" if stopped else "finished"
+
+    def _take(self, run: LiveRun, event: Event | InspectionEvent) -> None:
+        record = json_safe(run.kind.record(event))
+        if record["type"] == "token":
+            # "w": wall-clock ms when the token was made; not saved, the page measures its lag.
+            run.rows.append(run.kind.row(record) | {"w": round(time.time() * 1000)})
+            if run.saved is not None:
+                self._saver.add_rows(run.saved, [record])
+        elif record["type"] == "prefill":
+            run.prefill = record
+            run.phase = "running"
+            if run.saved is not None:
+                run.saved.prefill = record
+        else:
+            run.summary = record
+
+    # --- reading --------------------------------------------------------------------------
+
+    def _visible(self, owner: str, run_id: str) -> LiveRun | RunRecord:
+        run = self._run(run_id)
+        if run is None or not self._may_see(owner, run):
+            raise RunNotFoundError(_NOT_FOUND)
+        return run
+
+    def _may_see(self, owner: str, run: LiveRun | RunRecord) -> bool:
+        if run.owner == owner:
+            return True
+        return bool(self._limits.share_runs) and (isinstance(run, RunRecord) or run.has_ended)
+
+    def _run(self, run_id: str) -> LiveRun | RunRecord | None:
+        if (live := self._runs.get(run_id)) is not None:
+            return live
+        try:
+            record = self._store.get(run_id)
+        except NotFoundError:
+            return None
+        # "running" here belongs to another process: it cannot be shown live.
+        return None if record.status == "running" else record
+
+    def _tick(self) -> None:
+        self._expire()
+        self._on_tick()
+
+    def _expire(self) -> None:
+        """Forget ended runs that are saved, and after a longer while those that never were."""
+        now = time.monotonic()
+        for run in list(self._runs.values()):
+            if run.ended_at is None:
+                continue
+            is_saved = run.saved is not None and run.saved.done
+            if now - run.ended_at > (self._keep_ended_s if is_saved else KEEP_UNSAVED_S):
+                self.forget(run.run_id)
+
+
+def _events(
+    engine: Any, prompt: str, config: RunConfig, model: Any, should_stop: ShouldStop
+) -> Iterator[Any]:
+    """A run's work; a function of the module, because it may travel."""
+    events: Iterator[Any] = engine(model, prompt, config, should_stop)
+    return events
+
+
+def _check_kind(found: RunKind, asked: RunKind) -> None:
+    if found != asked:
+        tab = "Inspect" if found == "inspection" else "Explore"
+        raise RunNotFoundError(f"This is a run of the {tab} tab. Open it there, or from History.")

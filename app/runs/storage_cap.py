@@ -1,0 +1,101 @@
+"""Keeps what visitors save within the limits: the oldest goes first, of whoever has most."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from app.host.limits import UNLIMITED, Limits
+from storage import RunSize, StorageError, Store
+
+__all__ = ["StorageCap", "fair_choice"]
+
+logger = logging.getLogger(__name__)
+EVERY_S = 5.0
+AT_ONCE = 20  # challenges that go in one step
+MOST_AT_ONCE = 500  # runs
+MAX_STEPS = 100
+SHRINK_TO = 0.95  # of the limit: to find who has most, the whole database is read
+
+
+class StorageCap:
+    """Deletes old runs and challenges while there are too many; does nothing without limits."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store, self._limits = store, limits
+        self._lock = threading.Lock()
+        self._next_at = 0.0
+
+    def enforce_now_and_then(self) -> None:
+        """``enforce``, at most every ``EVERY_S``; trouble with the database is for later."""
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + EVERY_S
+        try:
+            self.enforce()
+        except StorageError as error:
+            logger.warning("old runs could not be deleted: %s", error)
+
+    def enforce(self) -> None:
+        """Delete what is beyond the limits. Raises: StorageError."""
+        with self._lock:
+            if self._limits.kept_runs != UNLIMITED:
+                self._store.runs.delete_beyond(self._limits.kept_runs)
+            if self._limits.kept_mb != UNLIMITED:
+                self._shrink_to(self._limits.kept_mb * 1024**2)
+
+    def _shrink_to(self, max_bytes: int) -> None:
+        for _ in range(MAX_STEPS):
+            used = self._store.used_bytes()
+            if used is None or used <= max_bytes:
+                return
+            if self._delete_share(1 - SHRINK_TO * max_bytes / used) == 0:
+                return
+
+    def _delete_share(self, share: float) -> int:
+        """Delete about this share of all from whoever has most; return how many things."""
+        sizes, of_challenges = self._store.runs.sizes(), self._store.challenges.used_bytes()
+        taken: dict[bytes, int] = {}
+        for run in sizes:
+            taken[run.owner] = taken.get(run.owner, 0) + run.num_bytes
+        if of_challenges > max(taken.values(), default=0):
+            return self._store.challenges.delete_oldest(AT_ONCE)
+        # A share, because the database takes half as much again as what is in it.
+        num_bytes = math.ceil(share * (sum(taken.values()) + of_challenges))
+        return self._store.runs.delete_ended(fair_choice(sizes, num_bytes))
+
+
+def fair_choice(sizes: Sequence[RunSize], num_bytes: int) -> list[str]:
+    """The ids of runs to delete, ``num_bytes`` in all or ``MOST_AT_ONCE`` of them.
+
+    One after another, it is the oldest one of the owner who has most at that point; of equals, the
+    older run. So nobody loses a run to somebody who keeps more.
+
+    Args:
+        sizes: of all runs, oldest first.
+    """
+    waiting: dict[bytes, deque[tuple[int, RunSize]]] = {}
+    for age, run in enumerate(sizes):
+        waiting.setdefault(run.owner, deque()).append((age, run))
+    heap = [
+        (-sum(run.num_bytes for _, run in runs), runs[0][0], owner)
+        for owner, runs in waiting.items()
+    ]
+    heapq.heapify(heap)
+    chosen: list[str] = []
+    while heap and num_bytes > 0 and len(chosen) < MOST_AT_ONCE:
+        minus_taken, _, owner = heap[0]
+        _, run = waiting[owner].popleft()
+        chosen.append(run.id)
+        num_bytes -= run.num_bytes
+        if waiting[owner]:
+            left = (minus_taken + run.num_bytes, waiting[owner][0][0], owner)
+            heapq.heapreplace(heap, left)
+        else:
+            heapq.heappop(heap)
+    return chosen

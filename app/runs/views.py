@@ -1,0 +1,111 @@
+"""What a poll answers: the same shape for a run in memory and for one in the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from app.formats.plain_json import iso, json_safe, run_title
+from app.runs.kinds import KINDS
+from app.runs.live_run import ENDED, LiveRun
+from storage import RunRecord
+
+__all__ = ["ROWS_PER_POLL", "live_view", "stored_view", "whole_view"]
+
+ROWS_PER_POLL = 400
+
+
+def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
+    """State of a run in memory, and its rows from number ``cursor`` on.
+
+    Args:
+        place: how many runs are before it in line; None once it has left the line.
+    """
+    status = run.phase  # read before the rows: an ended phase promises that all are there
+    rows = run.rows[cursor : cursor + ROWS_PER_POLL]
+    view = {
+        "status": status,
+        "live": status not in ENDED,
+        "stopping": run.stop_requested.is_set() and not run.has_ended,
+        "place": place,
+        "rows": rows,
+        "cursor": cursor + len(rows),
+        "more": cursor + len(rows) < len(run.rows),
+        "prefill": run.kind.prefill(run.prefill),
+        "summary": run.kind.summary(run.summary),
+        "error": run.error,
+        "warning": run.warning(),
+    }
+    if cursor == 0:
+        view["run"] = _about(
+            run.run_id,
+            run.kind.name,
+            run.prompt,
+            run.title,
+            run.model,
+            json_safe(run.config.to_dict()),
+            run.created_at,
+        )
+    return view
+
+
+def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) -> dict[str, Any]:
+    """State of a run in the database.
+
+    Args:
+        events: token events from number ``cursor`` on, one more than ``ROWS_PER_POLL`` if
+            there are that many.
+    """
+    kind = KINDS[record.kind]
+    rows = [kind.row(event) for event in events[:ROWS_PER_POLL]]
+    view = {
+        "status": record.status,
+        "live": False,
+        "stopping": False,
+        "place": None,
+        "rows": rows,
+        "cursor": rows[-1]["i"] + 1 if rows else cursor,
+        "more": len(events) > ROWS_PER_POLL,
+        "prefill": kind.prefill(record.prefill),
+        "summary": kind.summary(record.summary),
+        "error": record.error,
+        "warning": None,
+    }
+    if cursor == 0:
+        title = record.title or run_title(record.prompt)
+        view["run"] = _about(
+            record.id,
+            record.kind,
+            record.prompt,
+            title,
+            record.model,
+            record.config,
+            record.created_at,
+        )
+    return view
+
+
+def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any]:
+    """As ``stored_view``, with every row at once, for files that nobody polls."""
+    rows = [KINDS[record.kind].row(event) for event in events]
+    return stored_view(record, [], 0) | {"rows": rows, "cursor": len(rows)}
+
+
+def _about(
+    run_id: str,
+    kind: str,
+    prompt: str,
+    title: str,
+    model: str,
+    config: dict[str, Any],
+    created_at: datetime,
+) -> dict[str, Any]:
+    return {
+        "id": run_id,
+        "kind": kind,
+        "prompt": prompt,
+        "title": title,
+        "model": model,
+        "config": config,
+        "created_at": iso(created_at),
+    }

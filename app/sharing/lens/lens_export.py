@@ -1,0 +1,63 @@
+"""An open lens as rows and as a page. It is looked at when it is exported: every number in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.formats.csv_cells import csv_text
+from app.formats.plain_json import json_safe, page_lens, page_lens_row
+from app.runs.views import whole_view
+from app.sharing.html_page import html_page
+from app.sharing.lens.lens_source import LookedAt, looked_at
+from app.sharing.source import Source
+from sol_core.actions import AXES
+
+__all__ = ["csv_of_lens", "page_of_lens"]
+
+SHOWN_BEFORE, SHOWN_AFTER = 80, 16  # tokens around the one that is looked at
+_COLUMNS = ("axis", "level", *AXES, "nll", "kl", "entropy", "taken", "probability")
+
+
+def csv_of_lens(source: Source, thing_id: str) -> str:
+    """A row per level of every axis, then those of the joint grid; see ``docs/formats.md``.
+
+    Raises: as ``looked_at``.
+    """
+    return csv_text(_COLUMNS, map(json_safe, _rows(looked_at(source, thing_id))))
+
+
+def page_of_lens(source: Source, thing_id: str) -> str:
+    """The panel as a page, with the text around the token. Raises: as ``looked_at``."""
+    lens = looked_at(source, thing_id)
+    view = whole_view(lens.record, lens.events)
+    first = max(lens.index - SHOWN_BEFORE, 0)
+    plane = lens.look.plane and {
+        "bits": lens.look.bit_width,
+        "rows": [[page_lens_row(row) for row in line] for line in lens.look.plane],
+    }
+    shown = {
+        "run": view["run"],
+        "rows": view["rows"][first : lens.index + SHOWN_AFTER + 1],
+        "row": lens.row,
+        "lens": page_lens(lens.look.view),
+        "plane": plane,
+    }
+    return html_page(f"What if? {view['run']['title']}", shown, "shared_lens", ("lens",))
+
+
+def _rows(lens: LookedAt) -> Iterator[dict[str, Any]]:
+    taken = lens.look.view["taken"]["action"]
+    for place, axis in enumerate(AXES):
+        for at, row in enumerate(lens.look.view["axes"][place]):
+            named = {"axis": axis, "level": row["action"][axis]}
+            yield _row(row, taken) | named | {"probability": lens.probability(place, at)}
+    for line in lens.look.plane or []:
+        for row in line:
+            yield _row(row, taken) | {"axis": "joint"}
+
+
+def _row(row: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
+    action: dict[str, Any] = row["action"]
+    numbers = {name: row[name] for name in ("nll", "kl", "entropy")}
+    return action | numbers | {"taken": action == taken}

@@ -1,0 +1,104 @@
+"""What the JSON document of an inspection holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.host.errors import DocumentError
+from app.sharing.runs.run_document import RunDocument, SavedHead
+from sol_core.fields import Rules
+from sol_core.inspection import (
+    DifficultyReport,
+    InspectedToken,
+    InspectionConfig,
+    InspectionEnd,
+    InspectionStart,
+    RowReport,
+)
+
+__all__ = ["INSPECTION", "INSPECTION_FORMAT", "INSPECTION_VERSION"]
+
+INSPECTION_FORMAT, INSPECTION_VERSION = "sol-explorer-inspection", 1
+CORRELATED_AXES = ("keep", "channels", "bits")
+CORRELATED_WITH = ("surprisal", "entropy")
+_TYPE = {"type": str}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SharedInspection(SavedHead):
+    """The part "inspection" of the document: an inspection without its tokens."""
+
+    text: str
+    config: InspectionConfig
+    start: InspectionStart | None
+    end: InspectionEnd | None
+
+
+def _check(inspection: _SharedInspection, tokens: list[InspectedToken]) -> None:
+    """Rows are the configuration's everywhere, and whatever names a token names one there is."""
+    rows = inspection.config.rows
+    start, end = inspection.start, inspection.end
+    if start is None:
+        if tokens:
+            raise DocumentError("inspection.start must be an object where there are tokens")
+    else:
+        _check_rows("inspection.start.rows", start.rows, rows)
+        if not start.prefix:
+            raise DocumentError("inspection.start.prefix must hold at least one token")
+    for at, token in enumerate(tokens):
+        _check_rows(f"tokens[{at}].rows", tuple(row.name for row in token.rows), rows)
+    if end is None:
+        return
+    if end.rows:
+        _check_rows("inspection.end.rows", tuple(row.name for row in end.rows), rows)
+    if end.report is not None:
+        _check_report(end.report, rows[1:], len(tokens))
+
+
+def _check_report(report: DifficultyReport, rows: tuple[str, ...], num_tokens: int) -> None:
+    where = "inspection.end.report"
+    _check_rows(f"{where}.rows", tuple(row.name for row in report.rows), rows)
+    for at, row in enumerate(report.rows):
+        _check_correlation(row, f"{where}.rows[{at}].correlation")
+    lists = [report.least_confident]
+    lists += [places for row in report.rows for places in (row.under_served, row.over_served)]
+    for place in (place for places in lists for place in places):
+        if not 0 <= place.index < num_tokens:
+            raise DocumentError(
+                f"{where} names token {place.index}; there are tokens 0 to {num_tokens - 1}"
+            )
+
+
+def _check_correlation(row: RowReport, where: str) -> None:
+    if sorted(row.correlation) != sorted(CORRELATED_AXES) or any(
+        sorted(one) != sorted(CORRELATED_WITH) for one in row.correlation.values()
+    ):
+        raise DocumentError(
+            f"{where} must have {', '.join(CORRELATED_AXES)}, each with "
+            f"{' and '.join(CORRELATED_WITH)}"
+        )
+
+
+def _check_rows(where: str, found: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    if found != wanted:
+        raise DocumentError(
+            f"{where} must be {', '.join(wanted)} as in inspection.config, got "
+            f"{', '.join(found)[:80] or 'none'}"
+        )
+
+
+INSPECTION = RunDocument(
+    kind="inspection",
+    part="inspection",
+    tokens="tokens",
+    names={"text": "prompt", "start": "prefill", "end": "summary"},
+    head=_SharedInspection,
+    token=InspectedToken,
+    rules=Rules(
+        partial=frozenset(),
+        derived={InspectionStart: _TYPE, InspectedToken: _TYPE, InspectionEnd: _TYPE},
+        nullable=frozenset({"nll", "kl", "entropy", "loss", "probability", "policy"}),
+    ),
+    check=_check,
+    schedule=lambda inspection: ", ".join(inspection.config.rows),
+)

@@ -1,0 +1,161 @@
+"""A saved run as a JSON document, and back: everything that the database holds of it.
+
+The records inside are the engine's events, field by field; they are checked against its own
+dataclasses, so that there is no second description of them to keep in step. What differs between
+kinds of runs stands in ``generation_document.py`` and ``inspection_document.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from app.host.errors import AppError, DocumentError
+from sol_core.errors import ConfigError
+from sol_core.fields import Rules, from_json
+from storage import RunKind, RunRecord, RunStatus, Store
+
+__all__ = ["RunDocument", "SavedHead", "ended_run", "restored"]
+
+RecordT = TypeVar("RecordT")
+MAX_TOKENS = 20_000
+# Of the document's part without tokens, what every kind of run has, by the record's own names.
+_SHARED = ("id", "status", "title", "model", "config", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedHead:
+    """What the part without tokens holds of every kind of run.
+
+    Attributes:
+        id: where it was exported; an import gets an id of its own.
+        created_at: ISO 8601 with offset.
+    """
+
+    id: str
+    status: RunStatus
+    title: str
+    model: str
+    created_at: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunDocument:
+    """How one kind of run is written down.
+
+    Attributes:
+        kind: of the record in the database.
+        part: name of the part without tokens.
+        tokens: name of the list of tokens.
+        names: further fields of the part, each with the record's attribute.
+        head, token: dataclasses of the part and of a token.
+        check: raises DocumentError for what types alone do not say, given part and tokens.
+        schedule: the database's label, of the part.
+    """
+
+    kind: RunKind
+    part: str
+    tokens: str
+    names: Mapping[str, str]
+    head: type[Any]
+    token: type[Any]
+    rules: Rules
+    check: Callable[[Any, list[Any]], None]
+    schedule: Callable[[Any], str]
+
+    def write(self, store: Store, run_id: str) -> dict[str, Any]:
+        """The document of a run.
+
+        Raises: as ``ended_run``.
+        """
+        record, events = ended_run(store, run_id, self.kind)
+        part = {name: getattr(record, name) for name in _SHARED}
+        part |= {name: getattr(record, attribute) for name, attribute in self.names.items()}
+        return {
+            self.part: part | {"created_at": record.created_at.isoformat()},
+            self.tokens: events,
+        }
+
+    def checked(self, document: dict[str, Any], owner: str, where: str = "") -> RunRecord:
+        """The record that a document describes, checked and not saved; its id is empty.
+
+        Args:
+            where: what stands before the names of the document's parts in messages.
+        Raises: DocumentError naming the first thing that is wrong.
+        """
+        part, tokens = f"{where}{self.part}", f"{where}{self.tokens}"
+        head = restored(self.head, document.get(self.part), part, self.rules)
+        events = document.get(self.tokens)
+        if isinstance(events, list) and len(events) > MAX_TOKENS:
+            raise DocumentError(
+                f"{tokens} holds {len(events):,} tokens; at most {MAX_TOKENS:,} are read"
+            )
+        if not isinstance(events, list):
+            raise DocumentError(f"{tokens} must be a list, got a {type(events).__name__}")
+        made = [
+            restored(self.token, event, f"{tokens}[{at}]", self.rules)
+            for at, event in enumerate(events)
+        ]
+        if head.status == "running":
+            raise DocumentError(
+                f"{part}.status must be that of a run that has ended, got 'running'"
+            )
+        for at, token in enumerate(made):
+            if token.index != at:
+                raise DocumentError(f"{tokens}[{at}].index must be {at}, got {token.index}")
+        self.check(head, made)
+        raw = document[self.part]
+        saved = {name: raw[name] for name in _SHARED}
+        saved |= {attribute: raw[name] for name, attribute in self.names.items()}
+        saved |= {"id": "", "owner": owner, "kind": self.kind, "num_tokens": len(made)}
+        return RunRecord(
+            **saved | {"schedule": self.schedule(head)},
+            created_at=_moment(head.created_at, part),
+            updated_at=datetime.now(UTC),
+        )
+
+    def read(self, store: Store, owner: str, document: dict[str, Any]) -> str:
+        """Check the document and save its run for ``owner``; returns the new run's id.
+
+        Raises: as ``checked``.
+        """
+        return store.runs.restore(self.checked(document, owner), document[self.tokens]).id
+
+
+def restored(kind: type[RecordT], value: Any, where: str, rules: Rules) -> RecordT:
+    """``from_json`` for a part of a document.
+
+    Raises: DocumentError naming the first thing that is wrong.
+    """
+    try:
+        return from_json(kind, value, where, rules)
+    except ConfigError as error:
+        raise DocumentError(str(error)) from error
+
+
+def ended_run(store: Store, run_id: str, kind: RunKind) -> tuple[RunRecord, list[dict[str, Any]]]:
+    """A run of a kind and its tokens' records.
+
+    Raises: AppError while it goes on, and for a run of another kind; NotFoundError.
+    """
+    record = store.runs.get(run_id)
+    if record.kind != kind:
+        raise AppError(f"{run_id} is of the kind {record.kind}, not {kind}.")
+    if record.status == "running":
+        raise AppError("This run is still going on. Wait until it has ended, or stop it.")
+    return record, store.runs.events(run_id)
+
+
+def _moment(text: str, part: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DocumentError(
+            f"{part}.created_at must be an ISO 8601 time, got {text[:40]!r}"
+        ) from error
+    if moment.tzinfo is None:
+        raise DocumentError(f"{part}.created_at must have an offset from UTC, got {text[:40]!r}")
+    return moment

@@ -1,0 +1,283 @@
+"""The gate before every route of the page's server, Gradio's own included.
+
+A browser sends requests to this server on behalf of any page that it shows: a cross-site ``fetch``
+with text/plain needs nobody's leave, and a name that its owner points at 127.0.0.1 makes the page
+behind it look like ours. So a request is served when all of this holds:
+
+- ``Host`` is a name that this server has, or an address (an address cannot be pointed elsewhere);
+- ``Origin``, when there is one, is the same host and port, or a host of ``SOL_ALLOWED_HOSTS`` or of
+  the Space (a proxy may rewrite ``Host``);
+- ``Sec-Fetch-Site``, when there is one, says that the request comes from this page or from the
+  address bar; the page itself may be opened by a link;
+- what changes something is application/json, and small enough (counted while it is read).
+
+Programs send neither ``Origin`` nor ``Sec-Fetch-Site`` and pass. ``X-Forwarded-Host`` is not read:
+whoever can set it could set ``Host``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.host.hosting import is_space
+from sol_core.errors import ConfigError
+
+__all__ = ["ALLOWED_HOSTS_VARIABLE", "GatePolicy", "HostGuard"]
+
+ALLOWED_HOSTS_VARIABLE = "SOL_ALLOWED_HOSTS"
+SPACE_HOST_VARIABLE = "SPACE_HOST"  # set by Hugging Face
+SPACE_DOMAIN = ".hf.space"
+
+# A piece of an upload is 512 KiB, in base64; a character may be written as "\ud83d\ude00".
+BODY_BYTES, BYTES_PER_CHARACTER = 2 * 1024**2, 12
+# Read and dropped of a body that is too large: a client that is still sending hears no answer.
+DROPPED_BYTES = 64 * 1024**2
+
+_LOOPBACK = frozenset({"localhost"})
+_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
+_NETLOC = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/,\s]+))(?::\d*)?")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_READ = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"content-type",
+         b"content-length", b"expect")  # fmt: skip
+_NO_FRAMES = (b"content-security-policy", b"frame-ancestors 'self'")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class GatePolicy:
+    """What a server lets in.
+
+    Attributes:
+        names: hosts that it is reached by, beside every address.
+        trusted: those of them whose pages may call when a proxy has rewritten ``Host``.
+        domain: end of further names that it is reached by; "" for none.
+        max_body: bytes of a request.
+        may_be_framed: pages of other sites may show it in a frame.
+    """
+
+    names: frozenset[str] = _LOOPBACK
+    trusted: frozenset[str] = frozenset()
+    domain: str = ""
+    max_body: int = BODY_BYTES
+    may_be_framed: bool = False
+
+    @classmethod
+    def of_server(
+        cls,
+        bound: str | None,
+        characters: int,
+        environment: Mapping[str, str] = os.environ,
+    ) -> GatePolicy:
+        """The policy of a server.
+
+        Args:
+            bound: name or address that it listens on; None or a loopback one: this machine only.
+            characters: of the longest text that a call may hold.
+        Raises: ConfigError for a host that is none.
+        """
+        on_space = is_space()
+        trusted = {*_listed(environment, ALLOWED_HOSTS_VARIABLE)}
+        trusted |= {*_listed(environment, SPACE_HOST_VARIABLE)} if on_space else set()
+        return cls(
+            names=_LOOPBACK | trusted | _own_names(bound),
+            trusted=frozenset(trusted),
+            domain=SPACE_DOMAIN if on_space else "",
+            max_body=BODY_BYTES + BYTES_PER_CHARACTER * characters,
+            may_be_framed=on_space,
+        )
+
+    def serves(self, netloc: str) -> bool:
+        """Whether this ``Host`` is one of ours."""
+        name = _name_of(netloc)
+        if name in self.names or _is_address(name):
+            return True
+        return bool(self.domain) and name.endswith(self.domain)
+
+    def trusts(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin may call what it reached as ``host``."""
+        netloc = origin.lower().partition("://")[2]
+        return netloc == host.lower() or _name_of(netloc) in self.trusted
+
+
+class HostGuard:
+    """Pure ASGI middleware: refuses with 403, 413, 415 or 421 and a sentence, before any route."""
+
+    def __init__(self, app: App, policy: GatePolicy) -> None:
+        self._app = app
+        self._policy = policy
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = _headers(scope)
+        refusal = self._refusal(scope, headers)
+        if scope["type"] == "websocket":
+            await (_close(send) if refusal else self._app(scope, receive, send))
+            return
+        if refusal is None and scope["method"] not in _SAFE_METHODS:
+            body = await _whole_body(receive, self._policy.max_body)
+            if body is None:
+                refusal = self._too_large()
+            else:
+                receive = _replaying(body, receive)
+        if refusal is not None:
+            is_sending = refusal[0] == 413 and "expect" not in headers
+            await _refuse(send, *refusal, receive if is_sending else None)
+            return
+        await self._app(scope, receive, send if self._policy.may_be_framed else _unframed(send))
+
+    def _refusal(self, scope: Message, headers: dict[str, str]) -> tuple[int, str] | None:
+        """Status and sentence, as far as the headers say."""
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self._policy.serves(host):
+            return 421, (
+                f"This server does not answer to the name {host[:100]!a}. If it is yours, start "
+                f"the server with {ALLOWED_HOSTS_VARIABLE} set to it (names, separated by commas)."
+            )
+        if origin is not None and not self._policy.trusts(origin, host):
+            return 403, (
+                f"A page of {origin[:100]!a} may not use this server. If a proxy of yours "
+                f"serves it under that name, set {ALLOWED_HOSTS_VARIABLE} to the name."
+            )
+        if not _is_from_here(scope, headers):
+            return 403, (
+                "A page of another site may link to this page, and not use this server. Open the "
+                "page's own address."
+            )
+        if scope["type"] == "websocket" or scope["method"] in _SAFE_METHODS:
+            return None
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return 415, "Send Content-Type: application/json; files go in pieces in such calls."
+        length = headers.get("content-length", "0")
+        if len(length) > 15 or (length.isdecimal() and int(length) > self._policy.max_body):
+            return self._too_large()
+        return None
+
+    def _too_large(self) -> tuple[int, str]:
+        return 413, (
+            f"A call may have {self._policy.max_body / 1024**2:.1f} MiB. Send less at a time; the "
+            "server's owner can change SOL_MAX_PROMPT_CHARACTERS, on which it depends."
+        )
+
+
+def _is_from_here(scope: Message, headers: dict[str, str]) -> bool:
+    """Whether a browser, if it is one, sends this for our page, or to open our page."""
+    if headers.get("sec-fetch-site", "none").lower() in ("same-origin", "none"):
+        return True
+    path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
+    is_opened = headers.get("sec-fetch-mode", "").lower() == "navigate" and path in ("", "/")
+    return is_opened and scope.get("method") in ("GET", "HEAD")
+
+
+def _headers(scope: Message) -> dict[str, str]:
+    """What is read of the headers; one that is sent twice has both values and fits nothing."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in _READ:
+            key, text = name.decode("ascii"), value.decode("latin-1").strip()
+            found[key] = f"{found[key]},{text}" if key in found else text
+    return found
+
+
+def _name_of(netloc: str) -> str:
+    """The host without its port; "" for what is no host."""
+    found = _NETLOC.fullmatch(netloc.lower())
+    return (found[1] or found[2]).removesuffix(".") if found else ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _own_names(bound: str | None) -> frozenset[str]:
+    """Names of this machine, for a server that others can reach."""
+    name = _name_of(bound or "localhost")
+    if name in ("localhost", "127.0.0.1"):
+        return frozenset()
+    machine = socket.gethostname().lower()
+    return frozenset({name, machine, f"{machine.partition('.')[0]}.local"} - {""})
+
+
+def _listed(environment: Mapping[str, str], variable: str) -> list[str]:
+    hosts = [host.strip().lower() for host in environment.get(variable, "").split(",")]
+    for host in filter(None, hosts):
+        if not _NAME.fullmatch(host):
+            raise ConfigError(
+                f"{variable} must be host names without scheme and port, separated by commas "
+                f"(sol.example.org), got {host!r}: correct or remove it where the server's "
+                "variables are set"
+            )
+    return [host for host in hosts if host]
+
+
+async def _whole_body(receive: Receive, limit: int) -> bytes | None:
+    """The body; None as soon as it is longer than ``limit``, whatever the headers said."""
+    chunks: list[bytes] = []
+    left = limit
+    while True:
+        message = await receive()
+        chunk = message.get("body", b"")
+        left -= len(chunk)
+        if left < 0:
+            return None
+        chunks.append(chunk)
+        if not message.get("more_body", False):  # nor has http.disconnect
+            return b"".join(chunks)
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """A ``receive`` that gives the body, then goes on as the original does."""
+    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return first.pop() if first else await receive()
+
+    return replay
+
+
+def _unframed(send: Send) -> Send:
+    """A ``send`` that forbids frames of other sites: what is clicked there is not what is seen."""
+
+    async def with_header(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), _NO_FRAMES]
+        await send(message)
+
+    return with_header
+
+
+async def _refuse(send: Send, status: int, sentence: str, receive: Receive | None) -> None:
+    body = sentence.encode("ascii")
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(body)).encode("ascii")),
+        (b"x-content-type-options", b"nosniff"),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    left, more = DROPPED_BYTES, True
+    while receive is not None and more and left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _close(send: Send) -> None:
+    await send({"type": "websocket.close", "code": 1008})

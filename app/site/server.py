@@ -1,0 +1,163 @@
+"""Starts the web server: services, page, port, the line that says where it is.
+
+The page is up before the model is loaded, and torch is imported by the loading thread only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from app.host import environment
+from app.host.console import Console
+from app.host.errors import AppError
+from app.host.instance_lock import publish_url
+from app.host.paths import DataDir
+from app.jobs.reaper import Reaper
+from app.jobs.supervisor import WorkerSupervisor, worker_command
+from app.site.host_guard import GatePolicy, HostGuard
+from app.web.services import Services, build_services, engine_generate, engine_load
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+__all__ = ["SESSIONS", "PortError", "launch_app", "serve"]
+
+# Gradio keeps 35 KB of every visitor, of 10,000 unless told otherwise; no page here needs it.
+SESSIONS = 200
+
+logger = logging.getLogger(__name__)
+
+
+class PortError(AppError, OSError):
+    """The port that was asked for cannot be had."""
+
+
+def serve(
+    data_dir: DataDir,
+    host: str | None,
+    port: int | None,
+    open_browser: bool,
+    model_name: str,
+    dtype: str,
+) -> None:
+    """Serve the page until it is interrupted.
+
+    Args:
+        host, port: None leaves them to Gradio: this machine only, and the first free port
+            from 7860 on; a Space sets its own. Port 0 takes any free one.
+        model_name: default model, a Hub id or a local folder.
+        dtype: "auto", "float32" or "bfloat16".
+
+    Raises: PortError when ``port`` is taken; StorageError when the database cannot be used.
+    """
+    if port:
+        check_port(host or "127.0.0.1", port)
+    services = build_services(
+        data_dir, model_name, engine_load(data_dir, model_name, dtype), engine_generate(data_dir)
+    )
+    try:
+        with _background_work(services, dtype):
+            _serve_page(services, host, port, open_browser)
+    finally:
+        services.close()
+
+
+def _serve_page(services: Services, host: str | None, port: int | None, open_browser: bool) -> None:
+    try:
+        app = launch_app(services, host=host, port=port, open_browser=open_browser)
+        publish_url(services.data_dir.lock_file, str(app.local_url))
+        Console().say(f"SOL Explorer is at {app.local_url} (Ctrl+C ends it)")
+        app.block_thread()
+    except KeyboardInterrupt:
+        logger.info("interrupted")
+
+
+@contextlib.contextmanager
+def _background_work(services: Services, dtype: str) -> Iterator[None]:
+    """A worker process beside the page, and an eye on every worker; both end with the page."""
+    reaper = Reaper(services.store.jobs)
+    command = worker_command(services.data_dir, dtype)
+    supervisor = WorkerSupervisor(services.data_dir, command)
+    reaper.start()
+    if services.jobs_allowed:
+        supervisor.start()
+    try:
+        yield
+    finally:
+        if services.jobs_allowed:
+            supervisor.stop(lambda: Console().say("Waiting for the worker's checkpoint"))
+        reaper.stop()
+
+
+def launch_app(
+    services: Services, *, host: str | None, port: int | None, open_browser: bool = False
+) -> gr.Blocks:
+    """Build and launch without blocking; say where the page is.
+
+    Raises: PortError when no port can be had; ConfigError for SOL_ALLOWED_HOSTS.
+    """
+    environment.keep_local()  # before Gradio is imported
+    from starlette.middleware import Middleware
+
+    from app.site.ui import build_app, page_constants
+    from app.web.assets import page_head
+    from app.web.modules import module_route
+    from app.web.theme import build_theme
+
+    if port == 0:
+        port = _free_port(host or "127.0.0.1")
+    bound = host or os.environ.get("GRADIO_SERVER_NAME")
+    policy = GatePolicy.of_server(bound, services.limits.characters)
+    guard: Any = HostGuard  # starlette's types are its own
+    app = build_app(services)
+    options: dict[str, Any] = {
+        "theme": build_theme(),
+        "head": page_head(page_constants(services)),
+        "inbrowser": open_browser,
+        "prevent_thread_lock": True,
+        "show_error": True,
+        "quiet": True,
+        "share": False,
+        "footer_links": [],
+        "run_history": False,
+        "state_session_capacity": SESSIONS,
+        "ssr_mode": False,  # else a Node process would serve before the guard
+        "server_name": host,
+        "server_port": port,
+        "app_kwargs": {"routes": [module_route()]},
+    }
+    try:
+        # Older releases of Gradio lack some options; none of them changes what the page does.
+        known = inspect.signature(app.launch).parameters
+        options = {name: value for name, value in options.items() if name in known}
+        app.launch(**options, app_kwargs={"middleware": [Middleware(guard, policy=policy)]})
+    except OSError as error:
+        raise PortError(f"No port could be opened: {error}. Choose one with --port.") from error
+    return app
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises: PortError when something already listens on ``host``:``port``, or it is not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OverflowError as error:
+            raise PortError(f"port must be between 0 and 65535, got {port}") from error
+        except OSError as error:
+            raise PortError(
+                f"port {port} on {host} cannot be used ({error.strerror or error}): choose another "
+                "with --port, or leave --port out to take the next free one"
+            ) from error
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -1,0 +1,106 @@
+"""What stands in the head of the page: style sheets, constants of the whole site, the glossary."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from app.formats.plain_json import SCHEDULE_LABELS
+from app.web.glossary import terms
+from app.web.modules import in_order, module_url
+from app.web.theme import colour_css
+from app.web.theme_colours import DIFFERENCE_BINS, NUM_BINS
+from sol_core.actions import ActionGrid
+
+__all__ = [
+    "axis_limits",
+    "page_head",
+    "plotly_path",
+    "plotly_url",
+    "site_data",
+    "style_sheet",
+]
+
+_CSS = Path(str(files("app.web") / "css"))
+_STYLE_SHEETS = (
+    "base",
+    "controls",
+    "stage",
+    "costs",
+    "tokens",
+    "lens",
+    "compare",
+    "inspect",
+    "history",
+    "jobs",
+    "train",
+    "evaluate",
+    "policies",
+    "learn",
+)
+
+
+def style_sheet(*names: str) -> str:
+    """Return the named style sheets one after another."""
+    return "\n".join((_CSS / f"{name}.css").read_text(encoding="utf-8") for name in names)
+
+
+def site_data(constants: dict[str, Any]) -> str:
+    """Return the element that ``js/shared/site.js`` reads: what does not depend on the page."""
+    shared = {
+        "numBins": NUM_BINS,
+        "differenceBins": DIFFERENCE_BINS,
+        "limits": axis_limits(),
+        "schedules": SCHEDULE_LABELS,
+    }
+    return _data_element("sol-site", shared | constants)
+
+
+def page_head(constants: dict[str, Any]) -> str:
+    """Style sheets, constants and glossary of all pages, for ``launch(head=…)``.
+
+    The modules of the first tab are announced, so that they come while Gradio's own load.
+    ``launch(css=…)`` rewrites selectors, and does not get ``:is()`` and ``@media`` right.
+
+    Args:
+        constants: of the pages, for ``js/shared/site.js``.
+    """
+    first = in_order("header.js", "explore/explore.js")
+    return "\n".join(
+        [
+            f"<style>\n{colour_css()}\n{style_sheet(*_STYLE_SHEETS)}\n</style>",
+            site_data(constants | {"plotly": plotly_url()}),
+            _data_element("sol-terms", terms()),
+            *(f'<link rel="modulepreload" href="{module_url(name)}">' for name in first),
+        ]
+    )
+
+
+@cache
+def plotly_path() -> Path:
+    """plotly.js as the plotly package carries it, so that charts work without a network."""
+    return Path(str(files("plotly") / "package_data" / "plotly.min.js"))
+
+
+def plotly_url() -> str:
+    """Where the page loads plotly.js from: this server."""
+    return f"gradio_api/file={plotly_path().as_posix()}"
+
+
+def axis_limits() -> dict[str, list[float]]:
+    """Lowest and highest budget of each axis of the default grid, as the page shows them."""
+    grid = ActionGrid()
+    return {
+        "keep": [grid.keep_fractions[0] * 100, 100],
+        "channels": [grid.channel_keep_ratios[0] * 100, 100],
+        "bits": [grid.bit_widths[0], grid.bit_widths[-1]],
+    }
+
+
+def _data_element(name: str, value: Any) -> str:
+    """Return JSON in a script element that nothing in it can end."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{text}</script>'

@@ -1,0 +1,100 @@
+"""How the page's scripts call Python: one JSON object in, one JSON object out.
+
+Everything that arrives comes from a browser and is checked here or by the handler; whatever
+this project raises on purpose goes back as ``{"refused": message}`` for the page to show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from app.formats.plain_json import whole_characters
+from app.host.errors import AppError
+from app.host.visitor import take_ticket
+from app.web.services import Services
+from sol_core.errors import SolError
+from storage import StorageError
+
+__all__ = ["Handler", "RequestError", "field", "owner_of", "server_functions"]
+
+Request = dict[str, Any]
+Handler = Callable[[Services, Request], dict[str, Any]]
+ValueT = TypeVar("ValueT")
+_OWNER = re.compile(r"[0-9a-f]{32}")
+MAX_DEPTH = 32  # of objects and lists in each other; a page's have four
+MAX_WHOLE = 2**63  # beyond it, no database has a whole number
+
+
+class RequestError(AppError, ValueError):
+    """A call that no page of ours makes."""
+
+
+def server_functions(
+    services: Services, handlers: Mapping[str, Handler]
+) -> list[Callable[[Any], dict[str, Any]]]:
+    """Functions for ``gr.HTML(server_functions=…)``, one per handler, under the handler's name."""
+    return [_server_function(services, name, handler) for name, handler in handlers.items()]
+
+
+def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
+    """A named value of the request.
+
+    Raises: RequestError when it is missing, of another type, or a whole number beyond 64 bits.
+    """
+    value = request.get(name)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise RequestError(
+            f"{name} must be {kind.__name__}, got {type(value).__name__}. Reload the page."
+        )
+    if isinstance(value, int) and not -MAX_WHOLE <= value < MAX_WHOLE:
+        raise RequestError(f"{name} must be a whole number of at most 64 bits. Reload the page.")
+    return value
+
+
+def owner_of(request: Request) -> str:
+    """The visitor's random id, made and kept by their browser."""
+    owner = field(request, "owner", str)
+    if not _OWNER.fullmatch(owner):
+        raise RequestError("owner must be 32 hexadecimal digits. Reload the page.")
+    return owner
+
+
+def _server_function(
+    services: Services, name: str, handler: Handler
+) -> Callable[[Any], dict[str, Any]]:
+    def call(arguments: Any) -> dict[str, Any]:
+        request = arguments[0] if isinstance(arguments, list) and arguments else arguments
+        try:
+            if not isinstance(request, dict):
+                raise RequestError("a call takes one object. Reload the page.")
+            take_ticket(request)
+            return dict(_whole(handler(services, _whole(_shallow(request)))))
+        except (SolError, StorageError) as error:
+            return {"refused": str(error)}
+
+    call.__name__ = name
+    return call
+
+
+def _whole(value: Any) -> Any:
+    """The same nested value without halves of characters, which no database and no answer holds."""
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_whole(item) for item in value]
+    return value
+
+
+def _shallow(request: Request) -> Request:
+    """The request itself. Raises: RequestError when it is nested too deep."""
+    layer: list[Any] = [request]
+    for _ in range(MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in layer]
+        layer = [item for items in inner for item in items if isinstance(item, (dict, list))]
+        if not layer:
+            return request
+    raise RequestError(f"a call is nested at most {MAX_DEPTH} deep. Reload the page.")

@@ -1,0 +1,151 @@
+"""What the pages work with, built once per process and handed to every tab."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from app.challenges.desk import ChallengeDesk
+from app.host.database import open_database
+from app.host.hosting import is_public, is_zero_gpu
+from app.host.limits import Limits
+from app.host.paths import DataDir
+from app.lens.desk import LensDesk
+from app.lessons.desk import ExperimentDesk
+from app.lessons.experiments import lesson_experiments
+from app.model.compute import Compute, InProcess
+from app.model.loader import LoadFunction, ModelLoader
+from app.policies.library import PolicyLibrary
+from app.runs.queue import GenerateFunction, GenerationRuns, InspectFunction
+from app.runs.storage_cap import StorageCap
+from storage import Store
+
+__all__ = ["Services", "build_services"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The long-lived objects behind the pages.
+
+    Attributes:
+        is_shared: strangers use this server: each sees only their own history.
+        jobs_allowed: whether visitors may start training and evaluation here; never on ZeroGPU,
+            which lends no GPU to a background process.
+        limits: what visitors may do.
+        storage_cap: keeps the saved runs within them.
+    """
+
+    store: Store
+    loader: ModelLoader
+    runs: GenerationRuns
+    lens: LensDesk
+    experiments: ExperimentDesk
+    challenges: ChallengeDesk
+    is_shared: bool
+    data_dir: DataDir
+    policies: PolicyLibrary
+    jobs_allowed: bool
+    limits: Limits
+    storage_cap: StorageCap
+
+    def close(self) -> None:
+        """Stop generations and experiments, save what there is, close the database."""
+        self.experiments.close()
+        self.runs.close()
+        self.store.close()
+
+
+def build_services(
+    data_dir: DataDir,
+    model_name: str,
+    load: LoadFunction,
+    generate: GenerateFunction,
+    inspect: InspectFunction | None = None,
+) -> Services:
+    """Open the database, close the books on runs that a dead process left, begin to load.
+
+    Args:
+        load, generate, inspect: the engine; tests hand in small stand-ins. The real one
+            inspects where none is given.
+
+    Raises: StorageError when the database cannot be used; ConfigError for a variable that
+        cannot be read.
+    """
+    limits, on_zero_gpu = Limits.from_environment(), is_zero_gpu()
+    store = open_database(data_dir)
+    store.runs.mark_interrupted()
+    loader = ModelLoader(model_name, load, in_background=not on_zero_gpu)
+    cap = StorageCap(store, limits)
+    runs = GenerationRuns(
+        store.runs,
+        loader,
+        generate,
+        inspect=inspect or engine_inspect(data_dir),
+        compute=_compute(loader, limits),
+        limits=limits,
+        on_tick=cap.enforce_now_and_then,
+    )
+    loader.start()
+    policies = PolicyLibrary(data_dir)
+    experiments = ExperimentDesk(runs, loader, lesson_experiments(policies))
+    return Services(
+        store=store,
+        loader=loader,
+        runs=runs,
+        lens=LensDesk(runs, store.looks),
+        experiments=experiments,
+        challenges=ChallengeDesk(runs, store.challenges, policies),
+        is_shared=is_public(),
+        data_dir=data_dir,
+        policies=policies,
+        jobs_allowed=bool(limits.jobs) and not on_zero_gpu,
+        limits=limits,
+        storage_cap=cap,
+    )
+
+
+def _compute(loader: ModelLoader, limits: Limits) -> Compute:
+    if not is_zero_gpu():
+        return InProcess(loader)
+    from app.model.zero_gpu import ZeroGpu
+
+    # Imported first of all (``program/serve.py``); the package exists on Spaces only.
+    gpu = importlib.import_module("spaces").GPU
+    return ZeroGpu(loader, gpu, limits.gpu_seconds, limits.concurrent)
+
+
+def engine_load(data_dir: DataDir, model_name: str, dtype: str) -> LoadFunction:
+    """The real engine's loader; torch is imported when it is called, not before."""
+
+    def load(on_progress: Any) -> Any:
+        from sol_core.generation.warm_up import load_warm
+
+        return load_warm(model_name, data_dir=data_dir.root, dtype=dtype, on_progress=on_progress)
+
+    return load
+
+
+def engine_generate(data_dir: DataDir) -> GenerateFunction:
+    """The real engine for generations, with policies by their names; it can be pickled."""
+    return functools.partial(_generate, data_dir)
+
+
+def engine_inspect(data_dir: DataDir) -> InspectFunction:
+    """The real engine for inspections, likewise."""
+    return functools.partial(_inspect, data_dir)
+
+
+def _generate(data_dir: DataDir, model: Any, prompt: str, config: Any, should_stop: Any) -> Any:
+    from sol_core.generation.engine import generate
+
+    library = PolicyLibrary(data_dir)
+    return generate(model, prompt, config, should_stop, library.resolve_name)
+
+
+def _inspect(data_dir: DataDir, model: Any, text: str, config: Any, should_stop: Any) -> Any:
+    from sol_core.inspection.engine import inspect_text
+
+    library = PolicyLibrary(data_dir)
+    return inspect_text(model, text, config, should_stop, library.resolve_name)

@@ -1,0 +1,5 @@
+"""What several CPU kernels share: threads, small Numba functions, explicit vectors.
+
+Operations are in the folders beside this one; each has its Numba code in ``cpu.py``. Nothing
+here knows Triton.
+"""

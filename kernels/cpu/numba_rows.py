@@ -1,0 +1,73 @@
+"""The small operations of one row, as Numba functions that several CPU kernels are built from.
+
+Importing this compiles nothing: they are compiled into the kernels that call them.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from kernels.cpu.numba_helpers import FAST_SUMS, count_reaching, kth_largest
+from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
+
+__all__ = ["keep_largest_row", "norm_row", "quantise_row"]
+
+_FLOOR = np.float32(SCALE_FLOOR)
+_TO_EVEN = np.float32(1.5 * 2**23)  # adding and taking it away rounds |x| < 2^22 half to even
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def keep_largest_row(hidden, count, kept):
+    """``keep_largest_channels`` of one row [C] into ``kept``; NaN counts as largest."""
+    num_channels = hidden.shape[0]
+    if count >= num_channels:
+        kept[:] = hidden
+        return
+    magnitudes = np.empty(num_channels, np.uint32)
+    bits = hidden.view(np.uint32)
+    for channel in range(num_channels):
+        # Without the sign bit, the patterns are in the order of the magnitudes.
+        magnitudes[channel] = bits[channel] & np.uint32(0x7FFFFFFF)
+    threshold, above = kth_largest(magnitudes, count)
+    for channel in range(num_channels):
+        kept[channel] = hidden[channel] if magnitudes[channel] >= threshold else np.float32(0.0)
+    if count_reaching(magnitudes, threshold) == count:  # nobody ties for the last place
+        return
+    room = count - above
+    for channel in range(num_channels):
+        if magnitudes[channel] == threshold:
+            kept[channel] = hidden[channel] if room > 0 else np.float32(0.0)
+            room -= 1
+
+
+@numba.njit(nogil=True)
+def quantise_row(activations, bit_width, rounded):
+    """``fake_quantise`` of one row [C] into ``rounded``, which may be the same array."""
+    num_channels = activations.shape[0]
+    if bit_width >= UNTOUCHED_BITS:
+        rounded[:] = activations
+        return
+    bits = activations.view(np.uint32)
+    largest = np.uint32(0)
+    for channel in range(num_channels):
+        largest = max(largest, bits[channel] & np.uint32(0x7FFFFFFF))
+    peak = np.uint32(largest).view(np.float32)
+    scale = peak / np.float32((1 << (bit_width - 1)) - 1)
+    if scale < _FLOOR:
+        scale = _FLOOR
+    for channel in range(num_channels):
+        level = (activations[channel] / scale + _TO_EVEN) - _TO_EVEN
+        rounded[channel] = level * scale
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+def norm_row(hidden, weight, epsilon, normed):
+    """``rms_norm`` of one row [C] into ``normed``, which may be the same array."""
+    num_channels = hidden.shape[0]
+    total = np.float32(0.0)
+    for channel in range(num_channels):
+        total += hidden[channel] * hidden[channel]
+    scale = np.float32(1.0) / np.sqrt(total / np.float32(num_channels) + epsilon)
+    for channel in range(num_channels):
+        normed[channel] = hidden[channel] * scale * weight[channel]

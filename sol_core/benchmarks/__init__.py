@@ -1,1 +1,0 @@
-"""Benchmarks behind ``python launch.py bench``: measured here and now, ratios within one run."""

@@ -1,0 +1,181 @@
+"""The baselines at matched spend, as rows of a rollout.
+
+Static and random schedules look at nothing, so they are planned before the rollout; one
+schedule runs on through all rollouts, so that what the levels cannot express in one is made
+up for in the next and the mean over the evaluation is exact. The signal-driven ones (EMC,
+DAC) keep their steering and their running statistics from rollout to rollout, one
+scheduler per place in the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.comparing.rollout import Floats
+from sol_core.config import ScheduleConfig, ScheduleKind
+from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers, StepObservation
+from sol_core.decoding.schedules import (
+    Horizon,
+    Observation,
+    Scheduler,
+    SignalScheduler,
+    build_scheduler,
+)
+
+__all__ = ["BaselineRows", "PlannedRows", "Row", "baseline_rows", "derive_seed"]
+
+_KINDS: dict[str, ScheduleKind] = {
+    "static": "static",
+    "random": "random",
+    "emc": "emc",
+    "dac": "dac",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of every rollout's group.
+
+    Attributes:
+        method: policy, policy:NAME, policy_sampled, static, random, emc or dac.
+        budget: index of the requested budget.
+        index: which of the random schedules.
+    """
+
+    method: str
+    budget: int
+    index: int = 0
+
+
+def baseline_rows(num_budgets: int, num_random: int, signals: Sequence[str]) -> list[Row]:
+    """Every baseline row of a rollout, dense aside, budget after budget."""
+    return [
+        Row(method, budget, index)
+        for budget in range(num_budgets)
+        for method, count in (
+            ("static", 1),
+            ("random", num_random),
+            *((signal, 1) for signal in signals),
+        )
+        for index in range(count)
+    ]
+
+
+class PlannedRows:
+    """Rows whose actions are known beforehand."""
+
+    observes = False
+
+    def __init__(self, plans: Sequence[Sequence[Action]]) -> None:
+        self._plans = plans
+
+    def next_actions(self, observation: StepObservation) -> list[Action]:
+        return [plan[observation.step] for plan in self._plans]
+
+
+class BaselineRows:
+    """The schedulers behind baseline rows; they live as long as the evaluation.
+
+    Args:
+        spends: per budget, the mean spend to match.
+        horizon: of one rollout.
+    """
+
+    def __init__(
+        self, spends: Sequence[Budget], grid: ActionGrid, horizon: Horizon, *, seed: int
+    ) -> None:
+        self._spends, self._grid, self._horizon, self._seed = spends, grid, horizon, seed
+        self._planners: dict[Row, _Planner] = {}
+        self._lanes: dict[tuple[Row, int], _Lane] = {}
+
+    def parts(
+        self, rows: Sequence[Row], count: int
+    ) -> list[tuple[list[tuple[int, int]], BatchScheduler]]:
+        """Schedulers for one batch of rollouts; call in the order of the texts.
+
+        Returns: for each scheduler, its rows as (rollout, number in ``rows``).
+        """
+        planned, steered = [], []
+        plans: list[list[Action]] = []
+        lanes: list[Scheduler] = []
+        for rollout in range(count):
+            for number, row in enumerate(rows):
+                if row.method in ("static", "random"):
+                    planned.append((rollout, number))
+                    plans.append(self._plan(row))
+                else:
+                    steered.append((rollout, number))
+                    lanes.append(self._lane(row, rollout))
+        parts: list[tuple[list[tuple[int, int]], BatchScheduler]] = [(planned, PlannedRows(plans))]
+        if steered:
+            parts.append((steered, RowSchedulers(lanes)))
+        return parts
+
+    def steering(self) -> Floats:
+        """[lanes, numbers] fp64: where the signal-driven schedules stand."""
+        states = [lane.scheduler.state() for lane in self._lanes.values()]
+        return np.asarray(states, dtype=np.float64).reshape(len(states), SignalScheduler.STATE_SIZE)
+
+    def steer(self, states: Floats) -> None:
+        """Put them back to where ``steering`` found them, after the same calls of ``parts``."""
+        for lane, state in zip(self._lanes.values(), states.tolist(), strict=True):
+            lane.scheduler.go_on_from(state)
+
+    def _plan(self, row: Row) -> list[Action]:
+        if row not in self._planners:
+            self._planners[row] = _Planner(
+                self._build(row), row.method == "static", self._horizon.total_steps
+            )
+        return self._planners[row].next_rollout()
+
+    def _lane(self, row: Row, place: int) -> _Lane:
+        if (row, place) not in self._lanes:
+            scheduler = self._build(row)
+            assert isinstance(scheduler, SignalScheduler)
+            self._lanes[row, place] = _Lane(scheduler)
+        return self._lanes[row, place]
+
+    def _build(self, row: Row) -> Scheduler:
+        seed = derive_seed(self._seed, "random", row.budget, row.index)
+        config = ScheduleConfig(_KINDS[row.method], self._spends[row.budget], seed)
+        return build_scheduler(config, self._grid, horizon=self._horizon)
+
+
+class _Planner:
+    """Draws one rollout's actions after another from a scheduler that looks at nothing."""
+
+    def __init__(self, scheduler: Scheduler, counts_on: bool, steps: int) -> None:
+        self._scheduler, self._counts_on, self._steps = scheduler, counts_on, steps
+        self._drawn = 0
+
+    def next_rollout(self) -> list[Action]:
+        # Static mixes levels by the number of the step; random plans every rollout alone.
+        first = self._drawn * self._steps if self._counts_on else 0
+        self._drawn += 1
+        return [
+            self._scheduler.next_action(Observation(first + step)) for step in range(self._steps)
+        ]
+
+
+class _Lane:
+    """A signal scheduler that goes on with another rollout at step 0."""
+
+    def __init__(self, scheduler: SignalScheduler) -> None:
+        self.scheduler = scheduler
+
+    def next_action(self, observation: Observation) -> Action:
+        if observation.step == 0:
+            # The hidden state before belongs to another rollout: no drift can be read from it.
+            observation = Observation(0)
+        return self.scheduler.next_action(observation)
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed of its own for everything random, below 2^63."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

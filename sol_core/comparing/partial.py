@@ -1,0 +1,142 @@
+"""What an interrupted evaluation had done: one file per batch of texts, each in one rename.
+
+A batch is as many texts as a stage rolls out at once (one to a few, some seconds of work). A
+resumed evaluation reads the finished batches back and runs the others; its result is the
+uninterrupted one's. Files of other settings, another policy or another text are passed over, and
+so is a damaged one: its batch is run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from sol_core.comparing.rollout import Floats
+from sol_core.files.safetensors_files import read_safetensors
+from sol_core.files.staging import publish
+
+if TYPE_CHECKING:
+    from sol_core.comparing.contenders import Contender
+
+__all__ = ["PartialResults", "ResumableStage", "evaluation_key"]
+
+SCHEMA = 1
+_LOG = logging.getLogger(__name__)
+
+
+class ResumableStage:
+    """A stage whose results are numbers of each text; subclasses say which."""
+
+    def part(self, first_text: int, count: int) -> dict[str, Floats]:
+        """What is known of some texts, as views into the stage's own arrays."""
+        raise NotImplementedError
+
+    def saved(self, first_text: int, count: int) -> dict[str, Floats]:
+        """What ``restore`` needs of a batch that has just run."""
+        return self.part(first_text, count)
+
+    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
+        """Take a batch as run; batches come in order, restored or run."""
+        for name, view in self.part(first_text, count).items():
+            view[...] = arrays[name]
+
+
+class _Stage(Protocol):
+    """What of ``stages.Stage`` is needed here."""
+
+    @property
+    def name(self) -> str: ...
+    def saved(self, first_text: int, count: int) -> dict[str, Floats]: ...
+    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None: ...
+
+
+class PartialResults:
+    """The files of one evaluation.
+
+    Args:
+        folder: made when the first batch is saved; None keeps nothing.
+        key: what decides the numbers besides the machine, as ``evaluation_key`` gives it.
+
+    Attributes:
+        seconds: work that the restored batches stand for.
+    """
+
+    def __init__(self, folder: Path | None, key: str) -> None:
+        self._folder, self._key = folder, key
+        self._is_failing = False
+        self.seconds = 0.0
+
+    def restore(self, stage: _Stage, first_text: int, count: int) -> bool:
+        """Put a finished batch back into its stage; False when there is none."""
+        path = self._path(stage, first_text)
+        if path is None or not path.is_file():
+            return False
+        try:
+            header, arrays = read_safetensors(path, "numpy")
+        except (OSError, ValueError) as error:
+            _LOG.warning("%s is damaged and passed over: %s", path, error)
+            return False
+        if header.get("key") != self._key or header.get("count") != str(count):
+            return False
+        stage.restore(first_text, count, arrays)
+        self.seconds += float(header["seconds"])
+        return True
+
+    def save(self, stage: _Stage, first_text: int, count: int, seconds: float) -> None:
+        """Keep a batch that took ``seconds``. A full disk is logged; the evaluation goes on."""
+        path = self._path(stage, first_text)
+        if path is None:
+            return
+        header = {"key": self._key, "count": str(count), "seconds": repr(seconds)}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, stage.saved(first_text, count), header)
+            self._is_failing = False
+        except OSError as error:
+            if not self._is_failing:
+                _LOG.warning("partial results cannot be kept in %s: %s", path.parent, error)
+            self._is_failing = True
+
+    def _path(self, stage: _Stage, first_text: int) -> Path | None:
+        if self._folder is None:
+            return None
+        return self._folder / f"{stage.name}-{first_text:06}.safetensors"
+
+
+def evaluation_key(
+    config: Mapping[str, Any],
+    fingerprint: str,
+    contenders: Sequence[Contender],
+    blocks: Sequence[Sequence[int]],
+) -> str:
+    """SHA-256 of what decides an evaluation's numbers.
+
+    Args:
+        fingerprint: of the language model and its number format.
+    """
+    record = {
+        "schema": SCHEMA,
+        "config": config,
+        "model": fingerprint,
+        "policies": [[one.name, one.fingerprint] for one in contenders],
+        "texts": [list(block) for block in blocks],
+    }
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, arrays: Mapping[str, Floats], header: dict[str, str]) -> None:
+    from safetensors.numpy import save
+
+    staged = path.with_suffix(".part")
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
+    try:
+        staged.write_bytes(data)
+        publish(staged, path, path.parent)
+    finally:
+        staged.unlink(missing_ok=True)

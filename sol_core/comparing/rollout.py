@@ -1,0 +1,199 @@
+"""Teacher-forced rollouts of several schedules on the same texts, scored as they run.
+
+A text may have several windows: rollouts that start at different places and share the
+text's one dense prefill. All rows of a window share its token path; row 0 is dense and
+the reference for KL. Step t of a window that starts at token s feeds token s + t and is
+scored on token s + t + 1. Logits live for one step only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sol_core.actions import ActionGrid
+from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
+from sol_core.errors import ShapeError
+from sol_core.models import FrozenLM
+from sol_core.models.cache import KVCache
+
+__all__ = ["Floats", "Layout", "Prefix", "Rollout", "prefill_texts", "roll_out", "score_step"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """B windows, prefilled densely up to their first token to feed.
+
+    Attributes:
+        path: [B, ≥ T + 1] int64, the tokens to feed and, shifted by one, to score.
+    """
+
+    cache: KVCache | Windows
+    state: PrefixState
+    path: Tensor
+
+    def parts(self, most: int) -> Iterator[tuple[int, Prefix]]:
+        """Cut into parts of at most ``most`` windows; each with its first window's number.
+
+        Texts of a single window are not cut.
+        """
+        cache, count = self.cache, self.path.shape[0]
+        if count <= most or not isinstance(cache, Windows):
+            yield 0, self
+            return
+        for start in range(0, count, most):
+            part = slice(start, start + most)
+            windows = Windows(cache.prefix, cache.sources[part], cache.lengths[part])
+            yield start, Prefix(windows, _part_of(self.state, part), self.path[part])
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Scores of B windows × G rows × T steps; row 0 of each window is dense.
+
+    Attributes:
+        nll: [B, G, T] nats.
+        kl: [B, G, T] nats, KL(dense ‖ row); 0 for row 0.
+        spend: [B, G, T, 3] keep, channels, bits.
+        dense_entropy: [B, T] nats.
+        refreshed: [T] tokens replayed densely before each step.
+    """
+
+    nll: Floats
+    kl: Floats
+    spend: Floats
+    dense_entropy: Floats
+    refreshed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the windows of every text begin.
+
+    Attributes:
+        context: tokens before the first window, at least 1.
+        steps: T, tokens from one window to the next.
+        windows: per text.
+        room: tokens that a refresh may append to the prefix; needs a single window.
+    """
+
+    context: int
+    steps: int
+    windows: int = 1
+    room: int = 0
+
+    @property
+    def starts(self) -> list[int]:
+        return [self.context + number * self.steps for number in range(self.windows)]
+
+
+@torch.no_grad()
+def prefill_texts(
+    lm: FrozenLM, blocks: Tensor, layout: Layout, grid: ActionGrid, *, observe: bool
+) -> Prefix:
+    """Prefill texts once for all of their windows, window after window, text after text.
+
+    Args:
+        blocks: [N, ≥ context + windows · T + 1] int64.
+        observe: whether a scheduler will read the prefix's signals.
+    """
+    lm.prepare_for_batches()
+    starts, first, last = layout.starts, layout.starts[0], layout.starts[-1]
+    cache = lm.new_cache(blocks.shape[0], last + layout.room, page_size=grid.page_size)
+    if first > 1:
+        lm.prefill(blocks[:, : first - 1], cache)
+    # From the token before the first window on, every window's last token is a multiple of T.
+    tail = blocks[:, first - 1 : last]
+    if observe:
+        output = lm.prefill(tail, cache, observe=True)
+        state = PrefixState(
+            output.hidden[:, :: layout.steps].flatten(0, 1),
+            output.mid_hidden[:, :: layout.steps].flatten(0, 1),
+            output.attention_concentration[:, :: layout.steps].flatten(0, 1),
+        )
+    else:
+        state = PrefixState(lm.prefill(tail, cache)[:, :: layout.steps].flatten(0, 1))
+    if layout.windows == 1:
+        return Prefix(cache, state, blocks[:, first:])
+    sources = [text for text in range(blocks.shape[0]) for _ in starts]
+    path = torch.stack([blocks[:, s : s + layout.steps + 1] for s in starts], 1).flatten(0, 1)
+    return Prefix(Windows(cache, tuple(sources), tuple(starts * blocks.shape[0])), state, path)
+
+
+@torch.no_grad()
+def roll_out(
+    lm: FrozenLM, prefix: Prefix, scheduler: BatchScheduler, options: DecodeOptions
+) -> Rollout:
+    """Run all rows of the windows and score them.
+
+    Args:
+        scheduler: of B · ``options.rows_per_sequence`` rows, window after window; the first
+            row of each must be dense.
+    Raises: ShapeError when it is not.
+    """
+    path, group = prefix.path.tolist(), options.rows_per_sequence
+    nll, kl, entropy = [], [], []
+    spend: list[list[tuple[float, float, int]]] = []
+    refreshed: list[int] = []
+
+    def next_tokens(step: DecodeStep) -> list[int]:
+        return [tokens[step.index + 1] for tokens in path]
+
+    first_tokens = [tokens[0] for tokens in path]
+    for step in decode(
+        lm, prefix.cache, first_tokens, scheduler, next_tokens, options, prefix.state
+    ):
+        if not all(action.is_dense for action in step.actions[::group]):
+            raise ShapeError("row 0 of every window must be dense: it is the reference for KL")
+        targets = prefix.path[:, step.index + 1]
+        scores = score_step(step.log_probabilities.unflatten(0, (-1, group)), targets)
+        nll.append(scores[0])
+        kl.append(scores[1])
+        entropy.append(step.entropy[::group])
+        spend.append([action.as_tuple() for action in step.actions])
+        refreshed.append(step.refreshed_tokens)
+    by_step = np.asarray(spend, dtype=np.float64).reshape(len(spend), -1, group, 3)
+    return Rollout(
+        _stacked(nll),
+        _stacked(kl),
+        by_step.transpose(1, 2, 0, 3),
+        _stacked(entropy),
+        tuple(refreshed),
+    )
+
+
+def score_step(log_probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """NLL and KL(dense ‖ row) of one step.
+
+    Args:
+        log_probabilities: [B, G, V] fp32; row 0 of each window is dense.
+        targets: [B] int64.
+    Returns: two [B, G] fp32, nats; the KL of row 0 is 0.
+    """
+    wanted = targets[:, None, None].expand(-1, log_probabilities.shape[1], 1)
+    nll = -log_probabilities.gather(-1, wanted).squeeze(-1)
+    kl = torch.zeros_like(nll)
+    kl[:, 1:], _ = kl_to_dense(log_probabilities[:, 0], log_probabilities[:, 1:])
+    return nll, kl
+
+
+def _part_of(state: PrefixState, part: slice) -> PrefixState:
+    return PrefixState(
+        state.hidden[part],
+        None if state.mid_hidden is None else state.mid_hidden[part],
+        None if state.concentration is None else state.concentration[part],
+    )
+
+
+def _stacked(columns: list[Tensor]) -> Floats:
+    stacked: Floats = torch.stack(columns, -1).double().cpu().numpy()
+    return stacked

@@ -1,0 +1,285 @@
+"""Teacher-forced scoring: the NLL of given tokens under given schedules.
+
+The format is that of the authors' golden file: a case has ``input_ids``,
+``context_len``, ``page_size`` and ``schedules`` (one list of
+``[keep_fraction, channel_keep_ratio, bit_width]`` per schedule). Step t feeds
+``input_ids[context_len + t]`` after a dense prefill of ``input_ids[:context_len]`` and
+scores ``input_ids[context_len + t + 1]``; all schedules of a case run as rows of one
+batch that shares the prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, QuantSite
+from sol_core.config import GenerationConfig
+from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.decoding.finite import require_finite
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
+from sol_core.decoding.schedules import FixedScheduler
+from sol_core.errors import ConfigError, ContextLengthError, PolicyError
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
+from sol_core.models.loading import LanguageModel
+from sol_core.policy.policy import Policy
+from sol_core.policy.scheduler import PolicyScheduler
+
+__all__ = [
+    "PolicyScore",
+    "ScoreCase",
+    "dense_nll",
+    "encode_text",
+    "parse_case",
+    "score_case",
+    "score_cases",
+    "score_policy",
+    "score_text",
+]
+
+DENSE_CHUNK = 256  # tokens whose logits are held at once
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCase:
+    """One text and the schedules to score it under; see the module's text."""
+
+    input_ids: tuple[int, ...]
+    context_len: int
+    schedules: tuple[tuple[Action, ...], ...]
+    page_size: int = 8
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.schedules[0])
+
+
+def parse_case(record: Any, label: str = "case") -> ScoreCase:
+    """Check one case of the JSON format.
+
+    Raises: ConfigError that names the case and what is wrong with it.
+    """
+    if not isinstance(record, dict):
+        raise ConfigError(f"{label} must be an object, got {type(record).__name__}")
+    missing = [key for key in ("input_ids", "context_len", "schedules") if key not in record]
+    if missing:
+        raise ConfigError(f"{label} lacks {', '.join(missing)}")
+    ids, context_len = record["input_ids"], record["context_len"]
+    if not isinstance(ids, list) or not all(type(i) is int and i >= 0 for i in ids):
+        raise ConfigError(f"{label}: input_ids must be a list of token ids (0 or more)")
+    if type(context_len) is not int or not 0 <= context_len < len(ids):
+        raise ConfigError(
+            f"{label}: context_len must be between 0 and {len(ids) - 1}, got {context_len!r}"
+        )
+    schedules = _parse_schedules(record["schedules"], label)
+    needed = context_len + len(schedules[0]) + 1
+    if len(ids) < needed:
+        raise ConfigError(
+            f"{label}: {len(schedules[0])} steps after {context_len} tokens need "
+            f"{needed} input_ids, got {len(ids)}"
+        )
+    page_size = ActionGrid(page_size=record.get("page_size", 8)).page_size
+    return ScoreCase(tuple(ids), context_len, schedules, page_size)
+
+
+def score_cases(
+    model: LanguageModel, cases: list[Any], *, quant_site: QuantSite = "mlp_output"
+) -> list[dict[str, Any]]:
+    """Score cases given as JSON records.
+
+    Returns: for each case ``{"nll": [[float per step] per schedule]}``, nats.
+    Raises: ConfigError, ContextLengthError.
+    """
+    parsed = [parse_case(record, f"case {number}") for number, record in enumerate(cases)]
+    return [{"nll": score_case(model, case, quant_site=quant_site)} for case in parsed]
+
+
+def score_case(
+    model: LanguageModel, case: ScoreCase, *, quant_site: QuantSite = "mlp_output"
+) -> list[list[float]]:
+    """NLL of each step under each schedule, nats.
+
+    Raises: ConfigError, ContextLengthError.
+    """
+    scheduler = RowSchedulers([FixedScheduler(schedule) for schedule in case.schedules])
+    options = DecodeOptions(
+        max_steps=case.num_steps, quant_site=quant_site, rows_per_sequence=len(case.schedules)
+    )
+    nll: list[list[float]] = _score(model, case, scheduler, options)[0].tolist()
+    return nll
+
+
+@torch.no_grad()
+def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[float]:
+    """NLL of ``tokens[first:]`` under the dense model, nats; one dense pass, no decode steps.
+
+    Raises: ConfigError, ContextLengthError, NotFiniteError.
+    """
+    if not 1 <= first < len(tokens):
+        raise ConfigError(f"first must be between 1 and {len(tokens) - 1}, got {first}")
+    _check_tokens(model, tokens, len(tokens) - 1)
+    lm = model.lm
+    cache = lm.new_cache(1, len(tokens) - 1)
+    ids = torch.tensor([tokens], device=lm.device)
+    columns = []
+    for start in range(0, len(tokens) - 1, DENSE_CHUNK):
+        fed = ids[:, start : min(start + DENSE_CHUNK, len(tokens) - 1)]
+        hidden = lm.prefill(fed, cache)[0, max(first - 1 - start, 0) :]
+        if hidden.shape[0]:
+            stop = start + fed.shape[1] + 1
+            targets = ids[0, stop - hidden.shape[0] : stop]
+            log_probabilities = lm.logits(hidden).log_softmax(-1)
+            columns.append(-log_probabilities.gather(-1, targets[:, None])[:, 0])
+    found = torch.cat(columns)
+    require_finite(found, "the dense pass over the text")
+    nll: list[float] = found.tolist()
+    return nll
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyScore:
+    """What a policy chose for a text, and the NLL of each step, nats."""
+
+    actions: tuple[Action, ...]
+    nll: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a case's result: one schedule."""
+        return {
+            "nll": [list(self.nll)],
+            "actions": [[list(action.as_tuple()) for action in self.actions]],
+        }
+
+
+def score_policy(
+    model: LanguageModel, case: ScoreCase, policy: Policy, budget: Budget
+) -> PolicyScore:
+    """Score the case's text with a policy's own actions in place of its schedules.
+
+    Raises: ConfigError, ContextLengthError; PolicyError for another page size.
+    """
+    grid = policy.info.grid
+    if case.page_size != grid.page_size:
+        raise PolicyError(
+            f"policy {policy.info.name!r} was trained for pages of {grid.page_size} tokens, "
+            f"the case has page_size {case.page_size}"
+        )
+    options = DecodeOptions(max_steps=case.num_steps, quant_site=grid.quant_site)
+    nll, actions = _score(model, case, PolicyScheduler(policy, [budget]), options)
+    return PolicyScore(tuple(actions), tuple(nll[0].tolist()))
+
+
+def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int], int]:
+    """Token ids of context and text, and the number of the first one to score.
+
+    The two are encoded as one and parted where the context alone ends, so that a word's leading
+    space falls to the text.
+    Raises: ConfigError when nothing is left to score.
+    """
+    # Lone surrogates cannot be encoded; they would crash the tokenizer.
+    context, text = (part.encode("utf-8", "replace").decode("utf-8") for part in (context, text))
+    before = list(model.tokenizer(context)["input_ids"]) if context else []
+    ids = [int(token) for token in model.tokenizer(context + text)["input_ids"]]
+    first = min(max(len(before), 1), len(ids) - 1)
+    if not text or first < 1:
+        raise ConfigError("the text has no token that others come before: give more, or a context")
+    return ids, first
+
+
+def score_text(
+    model: LanguageModel,
+    tokens: Sequence[int],
+    first: int,
+    config: GenerationConfig,
+    policies: PolicyFinder = Path,
+) -> tuple[tuple[Action, ...], tuple[float, ...]]:
+    """Actions and NLL of ``tokens[first:]`` under a generation's main schedule, nats.
+
+    Args:
+        policies: as for ``generate``.
+    Raises: ConfigError, ContextLengthError; PolicyError for a policy that does not fit.
+    """
+    steps = (DENSE,) * (len(tokens) - first)  # only their number counts here
+    case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
+    options = DecodeOptions(
+        max_steps=case.num_steps,
+        quant_site=config.grid.quant_site,
+        episode_steps=config.episode_steps,
+        refresh=config.refresh,
+        dense_positions=config.dense_positions,
+    )
+    scheduler = GenerationSchedules(model, replace(config, side_rows=()), policies).build(
+        case.num_steps
+    )
+    nll, actions = _score(model, case, scheduler, options)
+    return tuple(actions), tuple(nll[0].tolist())
+
+
+def _score(
+    model: LanguageModel, case: ScoreCase, scheduler: BatchScheduler, options: DecodeOptions
+) -> tuple[Tensor, list[Action]]:
+    """NLL [rows, steps] and the first row's actions."""
+    _check_tokens(model, case.input_ids, case.context_len + case.num_steps)
+    lm, start = model.lm, case.context_len
+    prefix = lm.new_cache(1, max(start, 1), page_size=case.page_size)
+    state = None
+    if start:
+        context = torch.tensor([case.input_ids[:start]], device=lm.device)
+        if scheduler.observes:
+            state = observed_prefill(lm, context, prefix)
+        else:
+            state = PrefixState(lm.prefill(context, prefix)[:, -1])
+
+    def next_token(step: DecodeStep) -> list[int]:
+        return [case.input_ids[start + step.index + 1]]
+
+    columns, actions = [], []
+    first = [case.input_ids[start]]
+    for step in decode(lm, prefix, first, scheduler, next_token, options, state):
+        columns.append(-step.log_probabilities[:, next_token(step)[0]])
+        actions.append(step.actions[0])
+    return torch.stack(columns, dim=1), actions
+
+
+def _check_tokens(model: LanguageModel, tokens: Sequence[int], fed: int) -> None:
+    if max(tokens) >= model.spec.vocab_size:
+        raise ConfigError(
+            f"token id {max(tokens)} is outside the vocabulary of {model.name} "
+            f"(0 to {model.spec.vocab_size - 1})"
+        )
+    if fed > model.context_length:
+        raise ContextLengthError(
+            f"{fed} tokens exceed the context of {model.name}, {model.context_length}"
+        )
+
+
+def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:
+    if not isinstance(record, list) or not record:
+        raise ConfigError(f"{label}: schedules must be a list with at least one schedule")
+    schedules = []
+    for number, schedule in enumerate(record):
+        where = f"{label}, schedule {number}"
+        if not isinstance(schedule, list) or len(schedule) != len(record[0]) or not schedule:
+            raise ConfigError(f"{where}: every schedule must be a list of the same, nonzero length")
+        schedules.append(tuple(_parse_action(entry, where) for entry in schedule))
+    return tuple(schedules)
+
+
+def _parse_action(entry: Any, where: str) -> Action:
+    numbers = isinstance(entry, list) and len(entry) == 3
+    if not numbers or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in entry):
+        raise ConfigError(
+            f"{where}: an action is [keep_fraction, channel_keep_ratio, bit_width], got {entry!r}"
+        )
+    keep, ratio, bits = entry
+    if bits != bits or bits in (float("inf"), float("-inf")) or bits != int(bits):
+        raise ConfigError(f"{where}: bit_width must be a whole number, got {bits!r}")
+    try:
+        return Action(float(keep), float(ratio), int(bits))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error

@@ -1,0 +1,128 @@
+"""Schedulers of many rows: what the decode loop asks before each step.
+
+A policy decides for all of its rows in one pass; the schedulers of ``schedules.py`` know one
+row each. ``RowSchedulers`` puts the latter side by side, ``SplitScheduler`` gives blocks of
+rows to different batch schedulers, so that all methods of a text run in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from sol_core.actions import Action
+from sol_core.decoding.schedules import Observation, Scheduler
+from sol_core.errors import ShapeError
+
+__all__ = ["BatchScheduler", "RowSchedulers", "SplitScheduler", "StepObservation"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepObservation:
+    """What schedulers may know before a decode step of R rows. Everything is detached.
+
+    What comes from the previous step is, at step 0, of the dense prefix's last token; None
+    after an empty prefix, and for what no scheduler asked for (``observes``).
+
+    Attributes:
+        step: 0-based number of the step within the generation.
+        tokens: [R] int64, about to be fed.
+        cached_tokens: per row, tokens in the KV cache before this step.
+        hidden: [R, C] fp32, last hidden state after the final norm.
+        mid_hidden: [R, 2, C] fp32, residual stream after one and two thirds of the layers.
+        concentration: [R, num_layers] fp32, attention mass outside the best pages.
+        entropy: [R] fp32, of the previous distribution, nats.
+        surprisal: [R] fp32, of ``tokens`` under that distribution, nats.
+    """
+
+    step: int
+    tokens: Tensor
+    cached_tokens: tuple[int, ...]
+    hidden: Tensor | None = None
+    mid_hidden: Tensor | None = None
+    concentration: Tensor | None = None
+    entropy: Tensor | None = None
+    surprisal: Tensor | None = None
+
+    def rows(self, index: Tensor) -> StepObservation:
+        """The observation of some rows; index: [N] int64."""
+
+        def take(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[index]
+
+        return StepObservation(
+            self.step,
+            self.tokens[index],
+            tuple(self.cached_tokens[row] for row in index.tolist()),
+            take(self.hidden),
+            take(self.mid_hidden),
+            take(self.concentration),
+            take(self.entropy),
+            take(self.surprisal),
+        )
+
+
+class BatchScheduler(Protocol):
+    """Picks the actions of all its rows, one call per decode step, in order."""
+
+    @property
+    def observes(self) -> bool:
+        """Whether it reads ``mid_hidden``, ``concentration`` and ``surprisal``."""
+        ...
+
+    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
+        """One action per row of the step about to run."""
+        ...
+
+
+class RowSchedulers:
+    """Schedulers of one row each, side by side."""
+
+    observes = False
+
+    def __init__(self, schedulers: Sequence[Scheduler]) -> None:
+        self._schedulers = list(schedulers)
+
+    def next_actions(self, observation: StepObservation) -> list[Action]:
+        entropy = None if observation.entropy is None else observation.entropy.tolist()
+        hidden = observation.hidden
+        return [
+            scheduler.next_action(
+                Observation(
+                    observation.step,
+                    None if hidden is None else hidden[row],
+                    # A row scheduler never saw the prefix's own distribution.
+                    None if entropy is None or observation.step == 0 else entropy[row],
+                )
+            )
+            for row, scheduler in enumerate(self._schedulers)
+        ]
+
+
+class SplitScheduler:
+    """Gives rows to different batch schedulers.
+
+    Args:
+        parts: row numbers and their scheduler; together the numbers are 0 … R − 1.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Sequence[int], BatchScheduler]]) -> None:
+        rows = sorted(row for numbers, _ in parts for row in numbers)
+        if rows != list(range(len(rows))):
+            raise ShapeError(f"the parts must cover rows 0 to {len(rows) - 1} once, got {rows}")
+        self._parts = [(list(numbers), scheduler) for numbers, scheduler in parts if numbers]
+        self._num_rows = len(rows)
+
+    @property
+    def observes(self) -> bool:
+        return any(scheduler.observes for _, scheduler in self._parts)
+
+    def next_actions(self, observation: StepObservation) -> list[Action]:
+        chosen: dict[int, Action] = {}
+        for rows, scheduler in self._parts:
+            index = observation.tokens.new_tensor(rows)
+            chosen |= zip(rows, scheduler.next_actions(observation.rows(index)), strict=True)
+        return [chosen[row] for row in range(self._num_rows)]

@@ -1,0 +1,311 @@
+"""The decode loop: the only one, for generation, scoring, evaluation and training.
+
+Rows of one sequence share its token path and its prefix; each row has a scheduler and
+a KV cache of its own. Whoever consumes the steps decides the next token, by sampling
+or by reading it from a text (teacher forcing).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels.log_softmax import log_softmax_and_entropy
+from sol_core.actions import DENSE, Action, QuantSite
+from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.finite import FiniteSteps
+from sol_core.models import FrozenLM, PrefillOutput, StepOutput
+from sol_core.models.cache import KVCache
+from sol_core.models.devices import from_host
+from sol_core.models.step.clock import StepClock
+
+__all__ = [
+    "DecodeOptions",
+    "DecodeStep",
+    "PrefixState",
+    "Windows",
+    "decode",
+    "observed_prefill",
+    "prefill_in_chunks",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How the loop runs.
+
+    Attributes:
+        max_steps: at most this many steps.
+        quant_site: where activations are quantised.
+        episode_steps: steps per episode.
+        refresh: at an episode's end, forget the compressed keys and values and replay
+            the episode's tokens densely in one pass (SOL, section 4).
+        dense_positions: steps at context positions below this one are dense.
+        rows_per_sequence: rows (schedules) on each sequence's token path.
+        timed: give every step a clock.
+        in_place: steps are cached in the prefix itself, which grows and must have the room;
+            for one row per sequence, without refresh.
+    """
+
+    max_steps: int
+    quant_site: QuantSite = "mlp_output"
+    episode_steps: int = 16
+    refresh: bool = False
+    dense_positions: int = 0
+    rows_per_sequence: int = 1
+    timed: bool = False
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeStep:
+    """One step of all rows.
+
+    Attributes:
+        index: 0-based.
+        actions: one per row.
+        output: hidden [R, C] and logits [R, V].
+        log_probabilities: [R, V] fp32, log softmax of the logits, nats.
+        entropy: [R] fp32, of that distribution, nats.
+        cached_tokens: per row, tokens attended over, this step's input included.
+        refreshed_tokens: tokens replayed densely before this step; 0 without a refresh.
+        started: ``time.perf_counter()`` before the step (and its refresh) began.
+        clock: the laps of the step, to be read before the next one; None unless timed.
+    """
+
+    index: int
+    actions: tuple[Action, ...]
+    output: StepOutput
+    log_probabilities: Tensor
+    entropy: Tensor
+    cached_tokens: tuple[int, ...]
+    refreshed_tokens: int
+    started: float
+    clock: StepClock | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixState:
+    """What the dense prefix's last token left for step 0's observation, B sequences.
+
+    Attributes:
+        hidden: [B, C] fp32, after the final norm.
+        mid_hidden, concentration: see StepObservation; None when the prefill was not observed.
+    """
+
+    hidden: Tensor
+    mid_hidden: Tensor | None = None
+    concentration: Tensor | None = None
+
+    @staticmethod
+    def at(output: PrefillOutput, position: int) -> PrefixState:
+        """The state after ``position`` (may be negative) of an observed prefill."""
+        return PrefixState(
+            output.hidden[:, position],
+            output.mid_hidden[:, position],
+            output.attention_concentration[:, position],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Sequences that start inside longer prefilled ones, so that one prefill serves many.
+
+    Attributes:
+        prefix: N texts, prefilled densely.
+        sources: per sequence, which text it continues.
+        lengths: per sequence, how many tokens of that text it starts from.
+    """
+
+    prefix: KVCache
+    sources: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+
+ChooseToken = Callable[[DecodeStep], Sequence[int] | None]
+PREFILL_CHUNK = 512  # tokens between two looks at should_stop
+
+
+def decode(
+    lm: FrozenLM,
+    prefix: KVCache | Windows,
+    first_tokens: Sequence[int],
+    scheduler: BatchScheduler,
+    choose: ChooseToken,
+    options: DecodeOptions,
+    prefix_state: PrefixState | None = None,
+) -> Iterator[DecodeStep]:
+    """Decode step by step from a dense prefix.
+
+    Args:
+        prefix: B sequences, prefilled densely up to (not including) their first token
+            to feed; with ``refresh`` it grows, so give it room for ``max_steps`` more.
+            Windows cannot be refreshed.
+        first_tokens: B tokens, the input of step 0.
+        scheduler: of B · ``options.rows_per_sequence`` rows, sequence after sequence.
+        choose: called after each step is consumed; the B next tokens, or None to end.
+        prefix_state: for step 0's observation.
+    Yields: a DecodeStep per step; its tensors are not overwritten later.
+    Raises: NotFiniteError at a step whose logits are not finite; on a GPU one step late.
+    """
+    group = options.rows_per_sequence
+    room = min(options.max_steps, options.episode_steps) if options.refresh else options.max_steps
+    cache = _step_cache(prefix, options, room)
+    observer = _Observer(lm, scheduler.observes, prefix_state, group)
+    episode: list[Sequence[int]] = []
+    finite = FiniteSteps(lm.device)
+    tokens: Sequence[int] = list(first_tokens)
+    for index in range(options.max_steps):
+        started = time.perf_counter()
+        refreshed = 0
+        if (
+            options.refresh
+            and isinstance(prefix, KVCache)
+            and len(episode) == options.episode_steps
+        ):
+            refreshed = len(episode)
+            lm.prefill(torch.tensor(episode, device=lm.device).T.contiguous(), prefix)
+            cache = prefix.branch(group, room)
+            episode = []
+        fed = from_host(tokens, lm.device).repeat_interleave(group)
+        clock = StepClock(lm.device) if options.timed else None
+        chosen_actions = scheduler.next_actions(observer.observe(index, fed, cache))
+        actions = _keep_dense(chosen_actions, cache, options.dense_positions)
+        if clock is not None:
+            clock.lap("policy")
+        output = lm.decode_step(
+            fed,
+            cache,
+            actions,
+            quant_site=options.quant_site,
+            observe=scheduler.observes,
+            clock=clock,
+        )
+        log_probabilities, entropy = log_softmax_and_entropy(output.logits)
+        finite.add(index, entropy)
+        step = DecodeStep(
+            index,
+            actions,
+            output,
+            log_probabilities,
+            entropy,
+            tuple(cache.lengths),
+            refreshed,
+            started,
+            clock,
+        )
+        yield step
+        episode.append(tokens)
+        chosen = choose(step)
+        if chosen is None:
+            break
+        tokens = chosen
+        observer.saw(step)
+    finite.finish()
+
+
+def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixState:
+    """Prefill densely and keep what step 0's observation needs.
+
+    Args:
+        tokens: [B, N] int64, N at least 1.
+    """
+    if tokens.shape[1] > 1:
+        lm.prefill(tokens[:, :-1], cache)
+    return PrefixState.at(lm.prefill(tokens[:, -1:], cache, observe=True), -1)
+
+
+def prefill_in_chunks(
+    lm: FrozenLM,
+    tokens: Sequence[int],
+    cache: KVCache,
+    *,
+    observe: bool,
+    should_stop: Callable[[], bool],
+) -> PrefixState | None:
+    """Prefill one sequence densely; give up between two chunks when asked to stop.
+
+    Args:
+        observe: whether a policy will read more of the last position than its hidden state.
+    Returns: the state of the last token; None without tokens.
+    """
+    fed = torch.tensor([list(tokens)], device=lm.device)
+    if fed.shape[1] == 0:
+        return None
+    observed = 1 if observe else 0
+    state = None
+    for chunk in fed[:, : fed.shape[1] - observed].split(PREFILL_CHUNK, dim=1):
+        if chunk.shape[1] == 0 or should_stop():
+            break
+        state = PrefixState(lm.prefill(chunk, cache)[:, -1])
+    return observed_prefill(lm, fed[:, -1:], cache) if observe else state
+
+
+def _step_cache(prefix: KVCache | Windows, options: DecodeOptions, room: int) -> KVCache:
+    group = options.rows_per_sequence
+    if isinstance(prefix, KVCache):
+        return prefix if options.in_place else prefix.branch(group, room)
+    return prefix.prefix.branch(
+        group, room, lengths=list(prefix.lengths), sources=list(prefix.sources)
+    )
+
+
+class _Observer:
+    """Turns the previous step, or the prefix, into the next step's observation."""
+
+    def __init__(
+        self, lm: FrozenLM, observes: bool, prefix: PrefixState | None, group: int
+    ) -> None:
+        self._observes = observes
+        self._hidden = self._mid_hidden = self._concentration = None
+        self._log_probabilities: Tensor | None = None
+        self._entropy: Tensor | None = None
+        if prefix is None:
+            return
+
+        def spread(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.repeat_interleave(group, 0)
+
+        self._hidden = spread(prefix.hidden)
+        if observes:
+            log_probabilities, entropy = log_softmax_and_entropy(lm.logits(prefix.hidden))
+            self._mid_hidden = spread(prefix.mid_hidden)
+            self._concentration = spread(prefix.concentration)
+            self._entropy = spread(entropy)
+            self._log_probabilities = spread(log_probabilities)
+
+    def observe(self, step: int, tokens: Tensor, cache: KVCache) -> StepObservation:
+        surprisal = None
+        if self._log_probabilities is not None:
+            surprisal = -self._log_probabilities.gather(-1, tokens[:, None])[:, 0]
+        return StepObservation(
+            step,
+            tokens,
+            tuple(cache.lengths),
+            self._hidden,
+            self._mid_hidden,
+            self._concentration,
+            self._entropy,
+            surprisal,
+        )
+
+    def saw(self, step: DecodeStep) -> None:
+        output = step.output
+        self._hidden, self._entropy = output.hidden, step.entropy
+        if self._observes:
+            self._mid_hidden = output.mid_hidden
+            self._concentration = output.attention_concentration
+            self._log_probabilities = step.log_probabilities
+
+
+def _keep_dense(
+    actions: Sequence[Action], cache: KVCache, dense_positions: int
+) -> tuple[Action, ...]:
+    return tuple(
+        DENSE if position < dense_positions else action
+        for action, position in zip(actions, cache.lengths, strict=True)
+    )

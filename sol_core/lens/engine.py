@@ -1,0 +1,283 @@
+"""The counterfactual lens: what one token of a run would have been under other actions.
+
+The run's KV cache is rebuilt as it was at a decode step: the prompt dense, then every step
+replayed under the action that was taken. From there the one step is decoded again, all
+alternatives as rows of one batch that share the cache. Some of them go on for the tokens
+that followed, under the actions taken there, which shows how far their keys and values carry
+the damage (SOL, arXiv:2605.10875, "KV pollution"). Tokens stay as they are throughout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.linear import FEW_ROWS
+from sol_core.actions import AXES, DENSE, Action, ActionGrid
+from sol_core.comparing.rollout import score_step
+from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
+from sol_core.decoding.schedules import FixedScheduler
+from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.models.cache import KVCache
+from sol_core.models.loading import LanguageModel
+
+__all__ = ["FOLLOWING", "Lens", "LensRow", "LensRun", "LensTrail", "LensView"]
+
+FOLLOWING = 16  # tokens that the damage is followed for
+ROWS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class LensRun:
+    """A generation to look into.
+
+    Attributes:
+        tokens: the prompt's, then the generated ones.
+        actions: taken, one per generated token; the step of action t fed the token before
+            generated token t.
+        grid: whose levels are tried; its page size and site are the run's.
+        refresh_steps: steps from one dense cache refresh to the next; None without refreshes.
+    """
+
+    tokens: tuple[int, ...]
+    actions: tuple[Action, ...]
+    grid: ActionGrid
+    refresh_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.actions) < len(self.tokens):
+            raise ConfigError(
+                "a run has at least one prompt token and one generated token, got "
+                f"{len(self.tokens)} tokens and {len(self.actions)} actions"
+            )
+
+    @property
+    def before(self) -> int:
+        """Tokens in the cache before the first step: the prompt without its last one."""
+        return len(self.tokens) - len(self.actions) - 1
+
+    def episode_start(self, index: int) -> int:
+        """The step whose cache was last known to be dense, at or before step ``index``."""
+        return 0 if self.refresh_steps is None else index - index % self.refresh_steps
+
+
+@dataclass(frozen=True, slots=True)
+class LensRow:
+    """The step under one action.
+
+    Attributes:
+        nll: of the token that was generated, nats.
+        kl: KL(dense ‖ row) to the dense step on the same cache, nats.
+        entropy: of the row's distribution, nats.
+    """
+
+    action: Action
+    nll: float
+    kl: float
+    entropy: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class LensTrail:
+    """What a row's keys and values did to the tokens that followed.
+
+    Attributes:
+        name: "taken", or the axis whose lowest level the row is.
+        nll_change: per following token, its NLL less the one after a dense step, nats.
+        kl: per following token, KL(after a dense step ‖ after this row), nats.
+    """
+
+    name: str
+    action: Action
+    nll_change: tuple[float, ...]
+    kl: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LensView:
+    """One token under every level of every axis, the other axes as they were taken.
+
+    Attributes:
+        index: 0-based number of the token within the generation.
+        taken, dense: the step as it was, and everything kept.
+        axes: per axis in the order of ``AXES``, a row per level, ascending.
+        trails: over at most ``FOLLOWING`` tokens, fewer where the run or, with refreshes, the
+            episode ends: a refresh leaves nothing of the step.
+    """
+
+    index: int
+    taken: LensRow
+    dense: LensRow
+    axes: tuple[tuple[LensRow, ...], ...]
+    trails: tuple[LensTrail, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: the attributes as nested objects and lists."""
+        return asdict(self)
+
+
+class Lens:
+    """Looks into one run; keeps the replayed cache for the next look.
+
+    Raises: ConfigError, ContextLengthError for tokens that the model does not have room for.
+    """
+
+    def __init__(self, model: LanguageModel, run: LensRun) -> None:
+        if max(run.tokens) >= model.spec.vocab_size or min(run.tokens) < 0:
+            raise ConfigError(
+                f"the run has tokens outside the vocabulary of {model.name} "
+                f"(0 to {model.spec.vocab_size - 1})"
+            )
+        if len(run.tokens) - 1 > model.context_length:
+            raise ContextLengthError(
+                f"{len(run.tokens)} tokens exceed the context of {model.name}, "
+                f"{model.context_length}"
+            )
+        self._lm, self._run = model.lm, run
+        self._cache: KVCache | None = None
+        self._start = 0  # the step from which the cache holds replayed tokens
+
+    @torch.no_grad()
+    def look(self, index: int) -> LensView:
+        """Every level of every axis, in one batch, and what came of the lowest ones.
+
+        Raises: ConfigError for an index outside the run.
+        """
+        taken = self._taken(index)
+        axes = [
+            [dataclasses.replace(taken, **{axis: level}) for level in levels]  # type: ignore[arg-type]  # one axis
+            for axis, levels in zip(AXES, self._run.grid.levels(), strict=True)
+        ]
+        actions = [taken, *(action for levels in axes for action in levels)]
+        rows = self._rows(index, actions)
+        lowest = {axis: levels[0] for axis, levels in zip(AXES, axes, strict=True)}
+        return LensView(
+            index,
+            rows[taken],
+            rows[DENSE],
+            tuple(tuple(rows[action] for action in levels) for levels in axes),
+            self._trails(index, {"taken": taken} | lowest),
+        )
+
+    @torch.no_grad()
+    def plane(self, index: int, bit_width: int) -> tuple[tuple[LensRow, ...], ...]:
+        """The joint grid at one bit width: rows [keep fractions][channel keep ratios].
+
+        Raises: ConfigError for an index outside the run or a bit width that is not allowed.
+        """
+        self._taken(index)
+        grid = self._run.grid
+        actions = [
+            [Action(keep, ratio, bit_width) for ratio in grid.channel_keep_ratios]
+            for keep in grid.keep_fractions
+        ]
+        rows = self._rows(index, [action for line in actions for action in line])
+        return tuple(tuple(rows[action] for action in line) for line in actions)
+
+    def _taken(self, index: int) -> Action:
+        count = len(self._run.actions)
+        if not 0 <= index < count:
+            raise ConfigError(f"the run has tokens 0 to {count - 1}, got {index!r}")
+        return self._run.actions[index]
+
+    def _rows(self, index: int, actions: Sequence[Action]) -> dict[Action, LensRow]:
+        """The step under each of these actions and the dense one."""
+        rows: dict[Action, LensRow] = {}
+        for batch in _batches(actions, ROWS_AT_ONCE):
+            ((nll, kl, entropy),) = self._steps(index, [[action] for action in batch])
+            values = zip(nll.tolist(), kl.tolist(), entropy.tolist(), strict=True)
+            rows |= {a: LensRow(a, *scores) for a, scores in zip(batch, values, strict=True)}
+        return rows
+
+    def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
+        """What each of these actions at this step did to the following tokens."""
+        run, last = self._run, len(self._run.actions)
+        if run.refresh_steps is not None:
+            last = min(last, run.episode_start(index) + run.refresh_steps)
+        followed = run.actions[index + 1 : min(last, index + 1 + FOLLOWING)]
+        change, kl = {}, {}
+        for batch in _batches(list(named.values()), FEW_ROWS):
+            scores = self._steps(index, [[action, *followed] for action in batch])[1:]
+            for row, action in enumerate(batch):
+                change[action] = tuple(float(step[0][row] - step[0][0]) for step in scores)
+                kl[action] = tuple(float(step[1][row]) for step in scores)
+        return tuple(
+            LensTrail(name, action, change[action], kl[action]) for name, action in named.items()
+        )
+
+    def _steps(
+        self, index: int, schedules: Sequence[Sequence[Action]]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """NLL, KL to the first row and entropy, each [rows], of the steps from ``index`` on."""
+        run = self._run
+        cache = self._replayed(index)
+        prefix = Windows(cache, (0,), (run.before + index,))
+        return [
+            self._score(step, index + step.index)
+            for step in self._decode(prefix, index, schedules, in_place=False)
+        ]
+
+    def _score(self, step: DecodeStep, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        target = torch.tensor([self._fed(index + 1)], device=self._lm.device)
+        nll, kl = score_step(step.log_probabilities[None], target)
+        return nll[0], kl[0], step.entropy
+
+    def _replayed(self, index: int) -> KVCache:
+        """A cache that holds, up to step ``index`` at least, what the run's held."""
+        run, start = self._run, self._run.episode_start(index)
+        if self._cache is None or self._start != start:
+            self._cache = self._lm.new_cache(1, len(run.tokens), page_size=run.grid.page_size)
+            self._start = start
+            dense = torch.tensor([run.tokens[: run.before + start]], device=self._lm.device)
+            if dense.shape[1]:
+                self._lm.prefill(dense, self._cache)
+        first = self._cache.lengths[0] - run.before
+        if first < index:
+            for _ in self._decode(self._cache, first, [run.actions[first:index]], in_place=True):
+                pass
+        return self._cache
+
+    def _decode(
+        self,
+        prefix: KVCache | Windows,
+        first: int,
+        schedules: Sequence[Sequence[Action]],
+        *,
+        in_place: bool,
+    ) -> Iterator[DecodeStep]:
+        """The loop from step ``first`` on along the run's tokens, one row per schedule."""
+        options = DecodeOptions(
+            max_steps=len(schedules[0]),
+            quant_site=self._run.grid.quant_site,
+            rows_per_sequence=len(schedules),
+            in_place=in_place,
+        )
+        return decode(
+            self._lm,
+            prefix,
+            [self._fed(first)],
+            RowSchedulers([FixedScheduler(schedule) for schedule in schedules]),
+            lambda step: [self._fed(first + step.index + 1)],
+            options,
+        )
+
+    def _fed(self, index: int) -> int:
+        """The token that step ``index`` feeds; the next step's is what this one generated."""
+        return self._run.tokens[self._run.before + index]
+
+
+def _batches(actions: Sequence[Action], most: int) -> Iterator[list[Action]]:
+    """Different actions in batches of at most ``most`` rows, each behind a dense row."""
+    others = [action for action in dict.fromkeys(actions) if not action.is_dense]
+    for first in range(0, max(len(others), 1), most - 1):
+        yield [DENSE, *others[first : first + most - 1]]

@@ -1,0 +1,311 @@
+"""The KV cache: an explicit object that steps pass in and out.
+
+Rows may share one prefix. ``branch`` gives G rows per sequence, or per window of a
+sequence, whose cache starts with the sequence's whole pages (stored once) and continues
+in memory of their own; the few tokens past the last whole page are copied to each row,
+so that pages never straddle the two. Page bounds (Quest's minimum and maximum key) are
+kept incrementally: only pages written since the last compressed step are recomputed,
+and those of a prefix serve everything that branches from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from kernels.kv_write import one_launch
+from kernels.page_attention import KVBlock
+from sol_core.errors import ContextLengthError, ShapeError
+from sol_core.models.layer_store import LayerStore
+
+if TYPE_CHECKING:
+    from sol_core.models.spec import ModelSpec
+
+__all__ = ["KVCache"]
+
+
+class KVCache:
+    """Keys and values of R rows, optionally behind prefixes that M groups of rows share.
+
+    Attributes:
+        spec: the model it belongs to.
+        num_rows: R; rows m·R/M … (m+1)·R/M − 1 are group m.
+        page_size: tokens per page.
+        shared_lengths: per group, how many shared tokens (whole pages) its rows read.
+        own_lengths: per row, tokens in its own memory.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        num_rows: int,
+        capacity: int,
+        *,
+        page_size: int = 8,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.spec = spec
+        self.num_rows = num_rows
+        self.page_size = page_size
+        self.capacity = -(-capacity // page_size) * page_size
+        shape = (num_rows, spec.num_kv_heads, self.capacity, spec.head_size)
+        self._layers = [
+            LayerStore(
+                torch.zeros(shape, dtype=dtype, device=device),
+                torch.zeros(shape, dtype=dtype, device=device),
+                page_size,
+            )
+            for _ in range(spec.num_layers)
+        ]
+        self._shared: KVCache | None = None
+        self._sources: Tensor | None = None
+        self._slots: Tensor | None = None
+        self.shared_lengths: list[int] = []
+        self.own_lengths = [0] * num_rows
+
+    @property
+    def lengths(self) -> list[int]:
+        """Cached tokens per row, the shared prefix included."""
+        if self._shared is None:
+            return list(self.own_lengths)
+        per_sequence = self.num_rows // len(self.shared_lengths)
+        return [
+            self.shared_lengths[row // per_sequence] + own
+            for row, own in enumerate(self.own_lengths)
+        ]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._layers[0].keys.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._layers[0].keys.device
+
+    @property
+    def shared_width(self) -> int:
+        """Tokens of the longest shared prefix: where a row's own tokens start in a mask."""
+        return max(self.shared_lengths, default=0)
+
+    def nbytes(self) -> int:
+        """Memory of this cache's own buffers, in bytes."""
+        return sum(store.keys.nbytes + store.values.nbytes for store in self._layers)
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Store new tokens after each row's last, without counting them yet.
+
+        Args:
+            keys, values: [R, Hkv, T, D]; keys rotated. Call ``advance`` after all layers.
+        Raises: ContextLengthError when they do not fit; ShapeError for ragged rows, T > 1.
+        """
+        count = keys.shape[2]
+        self._check_room(count)
+        store = self._layers[layer]
+        if self._is_uniform() and (count > 1 or not one_launch(store.keys, self.num_rows)):
+            store.write_stretch(keys, values, self.own_lengths)
+        elif count == 1:
+            slots = self.token_slots()
+            store.write_token(keys[:, :, 0], values[:, :, 0], self.own_lengths, slots)
+        else:
+            raise ShapeError("rows of different lengths take one token at a time")
+
+    def token_slots(self) -> Tensor:
+        """Where each row's next token goes in its own memory, [R] int64; made once per step."""
+        if self._slots is None:
+            self._slots = torch.tensor(self.own_lengths, device=self.device)
+        return self._slots
+
+    def advance(self, counts: int | list[int]) -> None:
+        """Count tokens written to every row (or to each row, a list)."""
+        steps = [counts] * self.num_rows if isinstance(counts, int) else counts
+        self.own_lengths = [own + n for own, n in zip(self.own_lengths, steps, strict=True)]
+        self._slots = None
+
+    def truncate(self, length: int) -> None:
+        """Forget tokens past ``length`` in every row; the cache must not have a shared prefix."""
+        if self._shared is not None:
+            raise ShapeError("only a cache without a shared prefix can be truncated")
+        self.own_lengths = [min(own, length) for own in self.own_lengths]
+        self._slots = None
+        for store in self._layers:
+            store.truncate(length)
+
+    def write_at(
+        self, layer: int, keys: Tensor, values: Tensor, slots: Tensor, *, extend: bool
+    ) -> None:
+        """Store [R, Hkv, D] at slots [R] that only the device knows; see ``take_token``."""
+        self._layers[layer].write_at(keys, values, slots, extend=extend)
+
+    def blocks(
+        self, layer: int, pending: int, *, with_bounds: bool, width: int | None = None
+    ) -> list[KVBlock]:
+        """The layer's keys in order, ``pending`` just-written tokens included.
+
+        The last block is cut at ``width`` tokens, or at the longest row; what a row has not
+        written is masked by the caller.
+        """
+        blocks = []
+        if self._shared is not None:
+            used = self.shared_width
+            block = self._shared._block(layer, used, self._shared.own_lengths, with_bounds)
+            blocks.append(dataclasses.replace(block, sources=self._sources))
+        ends = [own + pending for own in self.own_lengths]
+        blocks.append(self._block(layer, width or max(ends), ends, with_bounds))
+        return blocks
+
+    def take_token(self, *, with_bounds: bool) -> list[bool]:
+        """Before a kernel writes one token per row itself: count it in the page bounds.
+
+        Args:
+            with_bounds: the page bounds will be read: bring them up to date.
+        Returns: per layer, whether the writer must take the new keys into the bounds.
+        Raises: ContextLengthError when the token does not fit.
+        """
+        self._check_room(1)
+        extend = []
+        for layer, own in enumerate(self._layers):
+            if with_bounds:
+                own.bounds(self.own_lengths)
+                if self._shared is not None:
+                    self._shared._layers[layer].bounds(self._shared.own_lengths)
+            extend.append(own.take_token(self.own_lengths))
+        return extend
+
+    def places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """Per layer, where the rows' own keys, values and page bounds and the shared ones are
+        (the own ones again where nothing is shared), see ``LayerStore.places``."""
+        others = self._layers if self._shared is None else self._shared._layers
+        return [
+            (own.places(), before.places())
+            for own, before in zip(self._layers, others, strict=True)
+        ]
+
+    def layout(self) -> Hashable:
+        """Equal for two caches whose steps read and write the same memory in the same way."""
+        sources = None if self._sources is None else self._sources.data_ptr()
+        groups = len(self.shared_lengths)
+        return self.dtype, self.page_size, self.sizes(), groups, sources, tuple(self.places())
+
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Sequences and capacity of the rows' own memory, and of the shared one (the own one
+        again where nothing is shared)."""
+        other = self if self._shared is None else self._shared
+        return (self.num_rows, self.capacity), (other.num_rows, other.capacity)
+
+    def row_sources(self) -> list[int]:
+        """Per row, the shared prefix's sequence that it continues; 0 without one."""
+        if self._shared is None:
+            return [0] * self.num_rows
+        groups = len(self.shared_lengths)
+        sources = (
+            self._shared._in_order(groups) if self._sources is None else self._sources.tolist()
+        )
+        return [source for source in sources for _ in range(self.num_rows // groups)]
+
+    def branch(
+        self,
+        rows_per_group: int,
+        extra_capacity: int,
+        lengths: list[int] | None = None,
+        sources: list[int] | None = None,
+    ) -> KVCache:
+        """A new cache whose rows continue this one's sequences, one group of rows each.
+
+        Args:
+            rows_per_group: G. With one row per sequence the prefix is copied (nothing is
+                shared, and one block is faster to attend to).
+            extra_capacity: tokens each new row may add.
+            lengths: per group, branch after this many tokens; default all.
+            sources: per group, the sequence it continues; default each one in order.
+                Repeats are free: all windows of a text share its one prefill.
+        Returns: a cache of M·G rows. This cache must outlive it and may only grow meanwhile.
+        Raises: ShapeError for sources or lengths that this cache does not have.
+        """
+        sources = list(range(self.num_rows)) if sources is None else sources
+        lengths = [self.own_lengths[n] for n in sources] if lengths is None else lengths
+        self._check_branch(sources, lengths)
+        page = self.page_size
+        alone = rows_per_group == 1 and len(set(sources)) == len(sources)
+        shared = [0 if alone else n // page * page for n in lengths]
+        tails = [n - s for n, s in zip(lengths, shared, strict=True)]
+        child = KVCache(
+            self.spec,
+            len(sources) * rows_per_group,
+            max(tails) + extra_capacity,
+            page_size=page,
+            dtype=self.dtype,
+            device=self.device,
+        )
+        if max(shared) > 0:
+            child._shared = self
+            child.shared_lengths = shared
+            if sources != self._in_order(len(sources)):
+                child._sources = torch.tensor(sources, device=self.device)
+        child.own_lengths = [tail for tail in tails for _ in range(rows_per_group)]
+        child._copy_tails(self, sources, shared, tails)
+        return child
+
+    def _copy_tails(
+        self, parent: KVCache, sources: list[int], starts: list[int], tails: list[int]
+    ) -> None:
+        """Start each group's rows with the ``tails`` tokens that follow ``starts``."""
+        width, groups = max(tails), len(sources)
+        if width == 0:
+            return
+        which = torch.tensor(sources, device=self.device)[:, None]
+        # Shorter tails take tokens past their end along; they are overwritten or masked.
+        places = torch.tensor(starts, device=self.device)[:, None]
+        places = places + torch.arange(width, device=self.device)
+        places.clamp_(max=parent.capacity - 1)
+        for mine, theirs in zip(self._layers, parent._layers, strict=True):
+            for new, old in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
+                grouped = new.unflatten(0, (groups, -1))[:, :, :, :width]
+                grouped.copy_(old[which, :, places].transpose(1, 2)[:, None])
+
+    def _in_order(self, num_groups: int) -> list[int]:
+        """Sources that are this cache's rows in order, each as often as the others."""
+        repeats = num_groups // self.num_rows
+        return [row for row in range(self.num_rows) for _ in range(repeats)]
+
+    def _check_branch(self, sources: list[int], lengths: list[int]) -> None:
+        if self._shared is not None:
+            raise ShapeError("only a cache without a shared prefix can be branched")
+        if not sources or not all(0 <= n < self.num_rows for n in sources):
+            raise ShapeError(
+                f"sources must name at least one of the cache's {self.num_rows} sequences "
+                f"(0 to {self.num_rows - 1}), got {sources}"
+            )
+        limits = [self.own_lengths[n] for n in sources]
+        fits = len(lengths) == len(limits) and all(
+            0 <= length <= limit for length, limit in zip(lengths, limits, strict=True)
+        )
+        if not fits:
+            raise ShapeError(
+                f"branching needs one length per group, each within its sequence's {limits}, "
+                f"got {lengths}"
+            )
+
+    def _block(self, layer: int, used: int, ends: list[int], with_bounds: bool) -> KVBlock:
+        """``used`` tokens of every row; row r has written ``ends[r]``."""
+        store = self._layers[layer]
+        keys, values = store.keys[:, :, :used], store.values[:, :, :used]
+        if not with_bounds:
+            return KVBlock(keys, values)
+        low, high = store.bounds(ends)
+        pages = -(-used // self.page_size)
+        return KVBlock(keys, values, low[:, :, :pages], high[:, :, :pages])
+
+    def _is_uniform(self) -> bool:
+        return min(self.own_lengths) == max(self.own_lengths)
+
+    def _check_room(self, count: int) -> None:
+        if max(self.own_lengths) + count > self.capacity:
+            raise ContextLengthError(
+                f"the KV cache holds {self.capacity} tokens per row; "
+                f"{max(self.own_lengths)} are used and {count} more do not fit"
+            )

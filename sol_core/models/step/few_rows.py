@@ -1,0 +1,240 @@
+"""One decode step of up to four rows on the CPU, through kernels that skip what is dropped.
+
+The same step as ``FrozenLM`` runs from the reference operations: one compiled call from the
+embedded tokens to the logits, on arrays that are prepared once per model. A pruned channel's
+gate and up weights and an unselected page's keys and values are not read. Whatever Python does
+between two steps finds its own data gone from the caches, so little is left to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kernels.cpu.threads import kernel_threads
+from kernels.decode_layer import (
+    DTYPES,
+    HAS_TICKS,
+    MOST_HEADS,
+    as_array,
+    few_row_kernel,
+    lies_out_major,
+)
+from sol_core.actions import Action, QuantSite, ceil_fraction
+from sol_core.models.rope import RotaryTable
+from sol_core.models.signals import BEST_PAGES
+from sol_core.models.step.output import StepOutput
+from sol_core.models.step.plan import page_budgets
+
+if TYPE_CHECKING:
+    from kernels.decode_layer.attention import StepRows
+    from kernels.decode_layer.step import CacheTable, ModelTable
+    from sol_core.models.cache import KVCache
+    from sol_core.models.spec import ModelSpec
+    from sol_core.models.step.clock import Part, StepClock
+    from sol_core.models.weights import LayerWeights, Linear, ModelWeights
+
+__all__ = ["FewRowStep", "StepRequest"]
+
+
+class StepRequest(NamedTuple):
+    """What a step is asked to do besides feeding its tokens; see ``FrozenLM.decode_step``."""
+
+    actions: Sequence[Action]
+    quant_site: QuantSite
+    observe: bool
+    clock: StepClock | None
+
+
+class FewRowStep:
+    """A model's weights as the kernel takes them."""
+
+    def __init__(self, spec: ModelSpec, weights: ModelWeights, kernel: Callable[..., None]) -> None:
+        self._spec, self._kernel = spec, kernel
+        # The table holds addresses: these arrays must outlive it.
+        # A pruned channel must be one row. 16-bit weights lie the other way, for the products of
+        # many rows, so their gate and up are copied once a few rows are first decoded.
+        in_major = all(layer.gate_up.weight.is_contiguous() for layer in weights.layers)
+        self._blocks = 0 if in_major else kernel_threads()
+        self._arrays = [_layer_arrays(layer, self._blocks) for layer in weights.layers]
+        self._windows = list(dict.fromkeys(spec.windows))
+        ropes = list(dict.fromkeys(spec.ropes))
+        self._angles = RotaryTable(ropes, spec.head_size)
+        self._scale = np.float32(spec.attention_scale)
+        self._vocab_size = weights.head.weight.shape[1]
+        self._table = self._model_table(weights, [ropes.index(rope) for rope in spec.ropes])
+        self._places: tuple[Any, Any] = (None, None)  # a cache's as a list, and as an array
+
+    @staticmethod
+    def make(spec: ModelSpec, weights: ModelWeights) -> FewRowStep | None:
+        """For a model whose weights the kernels can take, where they can run; else None."""
+        head = weights.head.weight
+        if head.device.type != "cpu" or head.dtype not in DTYPES or weights.head.bias is not None:
+            return None
+        if spec.num_heads // spec.num_kv_heads > MOST_HEADS:
+            return None
+        for layer in weights.layers:
+            layouts = {
+                lies_out_major(linear.weight)
+                for linear in (layer.query_key_value, layer.attention_output, layer.down)
+            }
+            biased = layer.gate_up.bias is not None or layer.down.bias is not None
+            if biased or None in layouts or len(layouts) > 1 or not _has_types(layer, head.dtype):
+                return None
+        kernel = None if lies_out_major(head) is None else few_row_kernel()
+        return None if kernel is None else FewRowStep(spec, weights, kernel)
+
+    def takes(self, cache: KVCache) -> bool:
+        """Whether the kernels can read and write this cache."""
+        return cache.dtype in DTYPES
+
+    def run(self, hidden: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
+        """One step; the cache is written but not advanced.
+
+        Args:
+            hidden: [R, C] fp32, contiguous, embedded tokens; becomes the last hidden state.
+        """
+        spec, num_rows = self._spec, hidden.shape[0]
+        rows, mlp, memory = self._plan(cache, request)
+        middle = np.empty((num_rows, 2, spec.hidden_size), np.float32)
+        logits = np.empty((num_rows, self._vocab_size), np.float32)
+        streams = (hidden.numpy(), middle, logits)
+        angles = self._angles.at(cache.lengths)
+        concentration = np.zeros((num_rows, spec.num_layers), np.float32)
+        arguments = (streams, self._table, memory, rows, mlp, angles, concentration)
+        self._run(2 * spec.num_layers + 1, arguments, request.clock)
+        found = torch.from_numpy(logits)
+        if not request.observe:
+            return StepOutput(hidden, found)
+        seen = torch.from_numpy(concentration), torch.from_numpy(middle)
+        return StepOutput(hidden, found, *seen)
+
+    def _run(self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None) -> None:
+        """All parts in one call. A clock is told what attention, MLP and head took; where compiled
+        code cannot tell, each part is a call, which takes a seventh longer."""
+        if clock is None:
+            self._kernel((0, parts), *arguments, _NO_TICKS)
+            return
+        clock.lap("rest")
+        if HAS_TICKS:
+            ticks = np.empty(parts, np.int64)
+            self._kernel((0, parts), *arguments, ticks)
+            attention, mlp, head = ticks[0:-1:2].sum(), ticks[1::2].sum(), ticks[-1]
+            clock.shared_lap({"attention": int(attention), "mlp": int(mlp), "head": int(head)})
+            return
+        for part in range(parts):
+            self._kernel((part, part + 1), *arguments, _NO_TICKS)
+            half: Part = "mlp" if part % 2 else "attention"
+            clock.lap("head" if part == parts - 1 else half)
+
+    def _model_table(self, weights: ModelWeights, ropes: list[int]) -> ModelTable:
+        from kernels.decode_layer.addresses import table_of
+        from kernels.decode_layer.step import ModelTable
+
+        spec = self._spec
+        head, head_out_major = _matrix(weights.head)
+        return ModelTable(
+            places=table_of(self._arrays),
+            final_norm=as_array(weights.final_norm),
+            head=head,
+            head_out_major=head_out_major,
+            out_major=_matrix(weights.layers[0].down)[1],
+            gelu=spec.activation == "gelu_tanh",
+            epsilon=np.float32(spec.norm_eps),
+            blocks=self._blocks,
+            windows=_int64([self._windows.index(window) for window in spec.windows]),
+            ropes=_int64(ropes),
+            middle=_int64([spec.num_layers // 3, 2 * spec.num_layers // 3]),
+        )
+
+    def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, Any, CacheTable]:
+        """What each row may read, per window of the model, its MLP, and where the cache is."""
+        from kernels.decode_layer.attention import StepRows
+        from kernels.decode_layer.step import CacheTable
+
+        own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
+        first_seen = [
+            [max(length + 1 - window, 0) if window else 0 for length in lengths]
+            for window in self._windows
+        ]
+        budgets = page_budgets(cache, actions, self._windows)
+        channels = [ceil_fraction(a.channel_keep_ratio, self._spec.hidden_size) for a in actions]
+        shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
+        # One array: making one takes longer than reading all of it.
+        alone = [cache.row_sources(), shared, own, channels, [a.bit_width for a in actions]]
+        numbers = _int64(alone + first_seen + budgets)
+        middle = len(alone) + len(first_seen)
+        rows = StepRows(
+            sources=numbers[0],
+            shared_tokens=numbers[1],
+            own_tokens=numbers[2],
+            first_seen=numbers[len(alone) : middle],
+            pages_kept=numbers[middle:],
+            page_size=cache.page_size,
+            num_kv_heads=self._spec.num_kv_heads,
+            scale=self._scale,
+            extend_bounds=False,
+            best_share=BEST_PAGES if request.observe else 0.0,
+            tasks=kernel_threads(),
+        )
+        mlp = (numbers[3], numbers[4], request.quant_site == "mlp_input")
+        sparse = any(action.keep_fraction < 1 for action in request.actions)
+        extend = cache.take_token(with_bounds=request.observe or sparse)
+        places = cache.places()
+        known, table = self._places
+        if places != known:
+            table = _int64(places)
+            self._places = places, table
+        return rows, mlp, CacheTable(table, _ONE[cache.dtype], np.array(extend), cache.sizes())
+
+
+_NO_TICKS = np.empty(0, np.int64)
+_ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
+
+
+def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
+    """Whether the arrays have the types under which the kernels address them."""
+    matrices = (layer.query_key_value, layer.attention_output, layer.gate_up, layer.down)
+    norms = (layer.attention_norm, layer.mlp_norm)
+    return {linear.weight.dtype for linear in matrices} == {dtype} and {
+        norm.dtype for norm in norms
+    } == {torch.float32}
+
+
+def _layer_arrays(layer: LayerWeights, blocks: int) -> list[Any]:
+    """The arrays of AttentionWeights, then of MlpWeights, in their order."""
+    from kernels.decode_layer.mlp import in_blocks
+
+    gate_up = as_array(layer.gate_up.weight)
+    return [
+        as_array(layer.attention_norm),
+        _matrix(layer.query_key_value)[0],
+        _vector(layer.query_key_value.bias),
+        _vector(layer.query_norm),
+        _vector(layer.key_norm),
+        _matrix(layer.attention_output)[0],
+        _vector(layer.attention_output.bias),
+        _vector(layer.attention_output_norm),
+        as_array(layer.mlp_norm),
+        in_blocks(gate_up, blocks) if blocks else gate_up,
+        _matrix(layer.down)[0],
+        _vector(layer.mlp_output_norm),
+    ]
+
+
+def _matrix(linear: Linear) -> tuple[Any, bool]:
+    """The weights as they lie in memory, and whether that is [out, in]."""
+    out_major = bool(lies_out_major(linear.weight))
+    return as_array(linear.weight.t() if out_major else linear.weight), out_major
+
+
+def _vector(values: Tensor | None) -> Any:
+    return (torch.empty(0) if values is None else values.float().contiguous()).numpy()
+
+
+def _int64(values: Any) -> Any:
+    return np.array(values, np.int64)

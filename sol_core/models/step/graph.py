@@ -1,0 +1,220 @@
+"""Decode steps as CUDA graphs: a step's hundreds of kernels are started at once.
+
+A small model on a GPU waits for launches: the host starts kernels more slowly than the
+device runs them. A graph records the launches of one step and starts them all in one call.
+What it records is fixed: which kernels, over which memory, with which arguments. So a graph
+serves one *key*: a step's shape and the layout of its cache (see ``StepShape`` and
+``KVCache.layout``), and what changes from token to token reaches it in two buffers that every
+replay reads, the tokens and the step's numbers. The first steps of a key run one by one, so
+that short-lived caches pay for no capture and every kernel is compiled before one.
+
+Results are bit for bit those of the same step without a graph, and are copied out of the
+graph's memory. Without a CUDA device there are no graphs; ``SOL_CUDA_GRAPHS=0`` turns them off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from sol_core.errors import ConfigError
+from sol_core.models.devices import from_host
+from sol_core.models.step.clock import GraphLaps, Lap, StepClock, no_lap
+from sol_core.models.step.output import StepOutput
+
+__all__ = ["SWITCH_VARIABLE", "Graph", "StepGraphs"]
+
+SWITCH_VARIABLE = "SOL_CUDA_GRAPHS"
+# A capture costs about as much as two steps, and an episode's cache lives for sixteen.
+STEPS_BEFORE_CAPTURE = 2
+# One row under a policy meets 8 kinds of steps (each of three knobs dense or not) in each
+# bucket of lengths. A graph of a thousand launches takes the driver a few megabytes.
+MOST_GRAPHS = 16
+_MOST_COUNTS = 256
+_log = logging.getLogger(__name__)
+
+Step = Callable[[Tensor, Tensor, Lap], StepOutput]
+
+
+class Graph(Protocol):
+    """Work that was captured and can be run again over the same memory."""
+
+    def replay(self) -> None: ...
+
+
+class Capture(Protocol):
+    """How steps are captured."""
+
+    def __call__(
+        self, step: Callable[[Lap], StepOutput], lap: Lap, beside: Graph | None
+    ) -> tuple[Graph, StepOutput]:
+        """Record what a step starts, its laps included, and where its output will be.
+
+        Args:
+            beside: a graph whose memory it may share.
+        Raises: RuntimeError where that cannot be done.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class _Captured:
+    """A graph with the memory that it reads and writes.
+
+    Attributes:
+        tokens: [R] int64; numbers: [N, …] int64; set before a replay.
+        output: set by a replay, overwritten by the next one.
+        laps: of a step with a clock.
+    """
+
+    graph: Graph
+    tokens: Tensor
+    numbers: Tensor
+    output: StepOutput
+    laps: GraphLaps | None
+
+
+class StepGraphs:
+    """The graphs of one model, the most recently used ones.
+
+    Args:
+        capture: how steps are captured.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self._graphs: OrderedDict[Hashable, _Captured] = OrderedDict()
+        self._seen: OrderedDict[Hashable, int] = OrderedDict()
+        self._failed = False
+        # A replay's inputs, its work and the copy of its results belong together.
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def make(device: torch.device) -> StepGraphs | None:
+        """For a model on a CUDA device, unless they are turned off.
+
+        Raises: ConfigError for a switch that is neither 0 nor 1.
+        """
+        switch = os.environ.get(SWITCH_VARIABLE, "1")
+        if switch not in ("0", "1"):
+            raise ConfigError(f"{SWITCH_VARIABLE} must be 0 (off) or 1 (on), got {switch!r}")
+        return StepGraphs(_CudaCapture(device)) if switch == "1" and device.type == "cuda" else None
+
+    def run(
+        self,
+        key: Hashable,
+        step: Step,
+        tokens: Tensor,
+        numbers: list[list[int]],
+        clock: StepClock | None = None,
+    ) -> StepOutput:
+        """Run one step, in a graph where there is one.
+
+        Args:
+            key: equal for steps that are the same work over the same memory.
+            step: of tokens, numbers and a lap; what it starts must depend on nothing else,
+                and running it twice must be the same as running it once.
+            tokens: [R] int64 on the model's device.
+            numbers: see ``step_numbers``.
+        """
+        if _on_other_stream(tokens.device):
+            return run_alone(step, tokens, numbers, clock)
+        key = (key, clock is not None)
+        with self._lock:
+            found = self._graphs.get(key)
+            if found is None and self._is_due(key):
+                found = self._captured(key, step, tokens, numbers, clock is not None)
+            if found is None:
+                return run_alone(step, tokens, numbers, clock)
+            self._graphs.move_to_end(key)
+            found.tokens.copy_(tokens)
+            found.numbers.copy_(from_host(numbers, tokens.device))
+            found.graph.replay()
+            if clock is not None and found.laps is not None:
+                clock.replayed(found.laps)
+            return found.output.clone()
+
+    def _is_due(self, key: Hashable) -> bool:
+        """Whether so many steps of this key ran alone that it is worth a graph."""
+        if self._failed:
+            return False
+        seen = self._seen.pop(key, 0)
+        if seen == STEPS_BEFORE_CAPTURE:
+            return True
+        self._seen[key] = seen + 1
+        _drop_oldest(self._seen, _MOST_COUNTS)
+        return False
+
+    def _captured(
+        self, key: Hashable, step: Step, tokens: Tensor, numbers: list[list[int]], timed: bool
+    ) -> _Captured | None:
+        """A new graph; None, and a line in the log, where the step cannot be captured."""
+        fed = tokens.clone()
+        given = from_host(numbers, tokens.device)
+        laps = GraphLaps() if timed else None
+        beside = next((other.graph for other in self._graphs.values()), None)
+        try:
+            graph, output = self._capture(
+                lambda lap: step(fed, given, lap), no_lap if laps is None else laps.lap, beside
+            )
+        except RuntimeError as error:
+            self._failed = True
+            _log.warning("decode steps run without CUDA graphs, one could not be made: %s", error)
+            return None
+        self._graphs[key] = _Captured(graph, fed, given, output, laps)
+        _drop_oldest(self._graphs, MOST_GRAPHS)
+        return self._graphs[key]
+
+
+def run_alone(
+    step: Step, tokens: Tensor, numbers: list[list[int]], clock: StepClock | None = None
+) -> StepOutput:
+    """Run one step without a graph; arguments as ``StepGraphs.run``."""
+    lap = no_lap if clock is None else clock.lap
+    return step(tokens, from_host(numbers, tokens.device), lap)
+
+
+class _CudaCapture:
+    """Captures on a stream of its own, after a warm-up there, as torch's documentation asks."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)
+
+    def __call__(
+        self, step: Callable[[Lap], StepOutput], lap: Lap, beside: Any
+    ) -> tuple[Graph, StepOutput]:
+        before = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(before)
+        # The outer context restores the stream even where ending a capture fails.
+        with torch.cuda.stream(self._stream):
+            step(no_lap)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(
+                graph,
+                pool=None if beside is None else beside.pool(),
+                stream=self._stream,
+                capture_error_mode="thread_local",  # other threads may allocate meanwhile
+            ):
+                output = step(lap)
+        before.wait_stream(self._stream)
+        return graph, output
+
+
+def _on_other_stream(device: torch.device) -> bool:
+    """Whether work would go to a stream of the caller's: graphs share memory, so they must run
+    one after another on one stream, the default one."""
+    return device.type == "cuda" and (
+        torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
+    )
+
+
+def _drop_oldest(entries: OrderedDict[Hashable, Any], most: int) -> None:
+    while len(entries) > most:
+        entries.popitem(last=False)

@@ -1,0 +1,268 @@
+"""Turns the rows' actions into the numbers and masks that a decode step works with.
+
+In two halves. On the host a ``StepShape`` says what decides which operations run and how
+large their tensors are, and ``step_numbers`` is all that changes from token to token. On the
+device ``plan_step`` makes positions, masks and budgets from those numbers and reads nothing
+else, so that steps of one shape are the same operations over the same buffers: a CUDA graph.
+
+Planned once per step and shared by all layers. An axis on which every row is dense is None,
+so that a dense step on a CPU runs exactly the plain model's operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels.integer_linear import MAX_INTEGER_BITS
+from kernels.page_attention import AttentionPlan
+from sol_core.actions import MAX_BITS, Action, QuantSite, ceil_fraction
+from sol_core.models.cache import KVCache
+from sol_core.models.spec import ModelSpec
+
+__all__ = [
+    "BUCKET_TOKENS",
+    "StepPlan",
+    "StepShape",
+    "page_budgets",
+    "pages_kept",
+    "plan_step",
+    "step_numbers",
+    "step_shape",
+    "takes_integers",
+]
+
+# Own tokens are rounded up to a multiple of this where a step must not depend on their number:
+# as many as one program of the attention kernel is given, so no more than one idles.
+BUCKET_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """What decides a step's operations and the sizes of their tensors; hashable.
+
+    Attributes:
+        num_rows: R.
+        page_size: tokens per page.
+        own_width, shared_width: tokens of the rows' own memory and of a shared prefix that
+            are looked at; which of them a row sees is masked.
+        masked: per attention window of the model (sorted, None last), whether some row sees
+            fewer tokens than that.
+        sparse, pruned, quantised: whether some row drops pages, channels, bits.
+        observe: the step also returns its signals.
+        quant_site: where activations are quantised.
+        integer_rows: how many rows' MLPs are computed in whole numbers; None without any.
+        extend: per layer, whether page bounds must take the new token in; None where the
+            cache decides that itself, from its lengths on the host.
+    """
+
+    num_rows: int
+    page_size: int
+    own_width: int
+    shared_width: int
+    masked: tuple[bool, ...]
+    sparse: bool
+    pruned: bool
+    quantised: bool
+    observe: bool
+    quant_site: QuantSite
+    integer_rows: int | None
+    extend: tuple[bool, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What each row's action means for this step.
+
+    Attributes:
+        shape: of the step.
+        positions: [R] int64, position of the new token.
+        slots: [R] int64, where it goes in the row's own memory.
+        attention: plan per attention window that occurs in the model.
+        channels_kept: [R] int64, or None when every row keeps all.
+        bit_widths: [R] int64, or None when no row is quantised.
+        integer_rows: indices [n] int64 of the rows whose MLP is computed in whole numbers,
+            and of the others; None when all are computed in floats.
+    """
+
+    shape: StepShape
+    positions: Tensor
+    slots: Tensor
+    attention: dict[int | None, AttentionPlan]
+    channels_kept: Tensor | None
+    bit_widths: Tensor | None
+    integer_rows: tuple[Tensor, Tensor] | None = None
+
+
+def takes_integers(action: Action, quant_site: QuantSite) -> bool:
+    """Whether the MLP of an action can be computed with int8 weights, if there are any."""
+    return quant_site == "mlp_input" and action.bit_width <= MAX_INTEGER_BITS
+
+
+def pages_kept(keep_fraction: float, visible_tokens: int, page_size: int) -> int:
+    """Quest's page budget: pages that hold ``ceil(κ·L)`` tokens."""
+    return -(-ceil_fraction(keep_fraction, visible_tokens) // page_size)
+
+
+def page_budgets(
+    cache: KVCache, actions: Sequence[Action], windows: Sequence[int | None]
+) -> list[list[int]]:
+    """Pages that each row keeps, per attention window, the new token counted as cached; as many as
+    there can be for a row that keeps all."""
+    all_pages = cache.capacity + cache.shared_width
+    return [
+        [
+            pages_kept(action.keep_fraction, min(length + 1, window or length + 1), cache.page_size)
+            if action.keep_fraction < 1
+            else all_pages
+            for action, length in zip(actions, cache.lengths, strict=True)
+        ]
+        for window in windows
+    ]
+
+
+def step_shape(
+    spec: ModelSpec,
+    cache: KVCache,
+    actions: Sequence[Action],
+    quant_site: QuantSite = "mlp_output",
+    *,
+    observe: bool = False,
+    integers: bool = False,
+    in_buckets: bool = False,
+) -> StepShape:
+    """The shape of a step over the cache's rows, the new token counted as cached.
+
+    Args:
+        integers: there are int8 weights for the rows that take them.
+        in_buckets: the next token must find the same shape: own tokens in whole buckets, all
+            masked, and the page bounds brought up to date here (see ``KVCache.take_token``).
+    """
+    sparse = any(action.keep_fraction < 1 for action in actions)
+    width = max(cache.own_lengths) + 1
+    if in_buckets:
+        # Bucket and capacity in whole pages, so that the mask needs no padding.
+        bucket = -(-BUCKET_TOKENS // cache.page_size) * cache.page_size
+        width = min(-(-width // bucket) * bucket, cache.capacity)
+    ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
+    longest = max(cache.lengths) + 1
+    return StepShape(
+        num_rows=cache.num_rows,
+        page_size=cache.page_size,
+        own_width=width,
+        shared_width=cache.shared_width,
+        masked=tuple(
+            in_buckets or ragged or (window is not None and window < longest)
+            for window in _windows(spec)
+        ),
+        sparse=sparse,
+        pruned=any(_channels(action, spec) < spec.hidden_size for action in actions),
+        quantised=any(action.bit_width < MAX_BITS for action in actions),
+        observe=observe,
+        quant_site=quant_site,
+        integer_rows=sum(takes_integers(a, quant_site) for a in actions) if integers else None,
+        extend=tuple(cache.take_token(with_bounds=sparse or observe)) if in_buckets else None,
+    )
+
+
+def step_numbers(
+    spec: ModelSpec, cache: KVCache, actions: Sequence[Action], quant_site: QuantSite
+) -> list[list[int]]:
+    """All that tells one step from another of its shape, N lines of R; see ``plan_step``.
+
+    Lines of an odd R end with a 0: every line then starts at 16 bytes, as a tensor of its own
+    does, and Triton compiles no other variant of the kernels.
+    """
+    integers_first = sorted(
+        range(len(actions)), key=lambda row: not takes_integers(actions[row], quant_site)
+    )
+    lines = [
+        cache.own_lengths,
+        cache.lengths,
+        [_channels(action, spec) for action in actions],
+        [action.bit_width for action in actions],
+        integers_first,
+        *page_budgets(cache, actions, _windows(spec)),
+    ]
+    return [line + [0] * (len(line) % 2) for line in lines]
+
+
+def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
+    """The plan of a step, on the numbers' device and without a look at the host.
+
+    Args:
+        numbers: [N, R or R + 1] int64, what ``step_numbers`` returns.
+    """
+    slots, positions, channels, bits, order, *budgets = numbers[:, : shape.num_rows].unbind()
+    split = None
+    if shape.integer_rows is not None:
+        split = order[: shape.integer_rows], order[shape.integer_rows :]
+    windows = zip(_windows(spec), shape.masked, budgets, strict=True)
+    return StepPlan(
+        shape=shape,
+        positions=positions,
+        slots=slots,
+        attention={
+            window: _plan_attention(shape, masked, slots, positions, window, budget)
+            for window, masked, budget in windows
+        },
+        channels_kept=channels if shape.pruned else None,
+        bit_widths=bits if shape.quantised else None,
+        integer_rows=split,
+    )
+
+
+def _windows(spec: ModelSpec) -> list[int | None]:
+    """The attention windows that occur in a model, the narrowest first."""
+    return sorted(set(spec.windows), key=lambda window: (window is None, window))
+
+
+def _channels(action: Action, spec: ModelSpec) -> int:
+    return ceil_fraction(action.channel_keep_ratio, spec.hidden_size)
+
+
+def _plan_attention(
+    shape: StepShape,
+    masked: bool,
+    slots: Tensor,
+    positions: Tensor,
+    window: int | None,
+    budget: Tensor,
+) -> AttentionPlan:
+    if not (masked or shape.sparse or shape.observe):
+        return AttentionPlan(shape.page_size)
+    valid = _visible_tokens(shape, slots, positions, window)
+    if not (shape.sparse or shape.observe):
+        return AttentionPlan(shape.page_size, valid)
+    padding = -valid.shape[1] % shape.page_size
+    paged = torch.nn.functional.pad(valid, (0, padding)).unflatten(1, (-1, shape.page_size))
+    tokens = paged.sum(-1)
+    return AttentionPlan(
+        shape.page_size,
+        valid if masked else None,
+        tokens > 0,
+        budget if shape.sparse else None,
+        tokens if shape.observe else None,
+    )
+
+
+def _visible_tokens(
+    shape: StepShape, slots: Tensor, positions: Tensor, window: int | None
+) -> Tensor:
+    """[R, S] bool over the shared block's tokens, then the rows' own."""
+    own, shared = slots[:, None], (positions - slots)[:, None]
+    own_places = torch.arange(shape.own_width, device=slots.device)[None]
+    own_seen = own_places <= own
+    first_seen = None if window is None else positions[:, None] + 1 - window
+    if first_seen is not None:
+        own_seen &= own_places + shared >= first_seen
+    if not shape.shared_width:
+        return own_seen
+    shared_places = torch.arange(shape.shared_width, device=slots.device)[None]
+    shared_seen = shared_places < shared
+    if first_seen is not None:
+        shared_seen &= shared_places >= first_seen
+    return torch.cat((shared_seen, own_seen), dim=1)

@@ -1,0 +1,192 @@
+"""A policy on disk: config.json, model.safetensors, README.md. Never pickle.
+
+``Policy.from_pretrained`` and ``save_pretrained`` go through here too. Whatever is read is checked:
+schema version, tensor names and shapes, finite numbers, the model it was trained for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sol_core.errors import PolicyError
+from sol_core.files.staging import sha256_of
+from sol_core.policy.correction import AimCorrection
+from sol_core.policy.files.card import model_card
+from sol_core.policy.info import (
+    CARD_FILE,
+    CONFIG_FILE,
+    MAX_WEIGHT_BYTES,
+    SCHEMA,
+    WEIGHTS_FILE,
+    PolicyInfo,
+    info_from_record,
+    read_config,
+)
+from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
+from sol_core.policy.prices import PriceTable
+
+__all__ = [
+    "PolicyParts",
+    "check_policy",
+    "read_policy_folder",
+    "write_policy_files",
+    "write_policy_folder",
+]
+
+
+class PolicyParts(NamedTuple):
+    """What a folder holds of a policy: all but the language model's embedding.
+
+    Attributes: as of ``Policy``.
+    """
+
+    info: PolicyInfo
+    network: DamageNetwork | JointNetwork
+    prices: list[PriceTable]
+    correction: AimCorrection
+
+
+def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
+    """Write a policy folder in one rename; an existing one is replaced.
+
+    Weights are stored in 16 bits, which changes no choice that matters and halves the size.
+    Raises: OSError when the disk is full or not writable; the old folder is then intact.
+    """
+    staging = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
+    staging.mkdir(parents=True)
+    try:
+        write_policy_files(policy, staging)
+        _replace(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_policy_files(policy: PolicyParts, folder: Path) -> None:
+    """Write the three files into an existing folder, each in one rename; others stay.
+
+    The configuration comes last: a folder without it is no policy.
+    Raises: OSError when the disk is full or not writable.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
+    }
+    _put(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+    record = {
+        "schema": SCHEMA,
+        **policy.info.to_dict(),
+        "weights_sha256": sha256_of(folder / WEIGHTS_FILE),
+        "prices": [table.to_dict() for table in policy.prices],
+        "correction": policy.correction.to_dict(),
+    }
+    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
+    _put(folder / CARD_FILE, lambda path: path.write_text(model_card(policy.info), "utf-8"))
+    _put(folder / CONFIG_FILE, lambda path: path.write_text(text + "\n", "utf-8"))
+
+
+def _put(path: Path, write: Callable[[Path], object]) -> None:
+    staged = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        write(staged)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def read_policy_folder(folder: Path) -> PolicyParts:
+    """Raises: PolicyError naming the file that is missing or damaged, and what is wrong with it."""
+    record = read_config(folder)
+    info = info_from_record(record, folder)
+    network = build_network(info.layout, info.grid, info.config)
+    network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
+    return PolicyParts(info, network, *_read_prices(record, folder, network))
+
+
+def check_policy(folder: Path) -> PolicyInfo:
+    """Read everything of a policy folder that comes from elsewhere, and say what it is.
+
+    Raises: PolicyError naming the file and what is wrong with it.
+    """
+    record = read_config(folder)
+    info = info_from_record(record, folder)
+    _check_size(info, folder)
+    network = build_network(info.layout, info.grid, info.config)
+    _read_weights(folder / WEIGHTS_FILE, network, record)
+    _read_prices(record, folder, network)
+    return info
+
+
+def _check_size(info: PolicyInfo, folder: Path) -> None:
+    """A configuration of absurd sizes must not take the memory that it asks for: the weights of
+    the largest matrices, in 16 bits, must fit into the file that is there.
+    """
+    layout, width = info.layout, info.config.width
+    actions = math.prod(map(len, info.grid.levels())) if info.config.network == "joint" else 0
+    path = folder / WEIGHTS_FILE
+    if not path.is_file() or 2 * width * (layout.width + actions) > path.stat().st_size:
+        raise PolicyError(f"{path} is missing, or too small for the network in {CONFIG_FILE}")
+
+
+def _read_prices(
+    record: dict[str, Any], folder: Path, network: DamageNetwork | JointNetwork
+) -> tuple[list[PriceTable], AimCorrection]:
+    try:
+        prices = [PriceTable.from_dict(table) for table in record["prices"]]
+        correction = AimCorrection.from_dict(record.get("correction"))
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
+    if len(prices) != (3 if isinstance(network, DamageNetwork) else 0):
+        raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
+    return prices, correction
+
+
+def _read_weights(
+    path: Path, network: DamageNetwork | JointNetwork, record: dict[str, Any]
+) -> dict[str, Tensor]:
+    """The weights, checked; their checksum too where the configuration has it."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        if path.stat().st_size > MAX_WEIGHT_BYTES:
+            raise PolicyError(f"{path} is too large for a policy's weights")
+        content = path.read_bytes()
+        tensors = load(content)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise PolicyError(f"{path} is missing, truncated or damaged: {error}") from error
+    found_sha256 = hashlib.sha256(content).hexdigest()
+    if record.get("weights_sha256", found_sha256) != found_sha256:
+        raise PolicyError(
+            f"{path} is damaged: its SHA-256 is {found_sha256}, {CONFIG_FILE} expects "
+            f"{record['weights_sha256']}. Copy the policy again from where it came"
+        )
+    expected = {name: value.shape for name, value in network.state_dict().items()}
+    found = {name: value.shape for name, value in tensors.items()}
+    if expected != found:
+        odd = sorted(set(expected.items()) ^ set(found.items()), key=str)[0][0]
+        raise PolicyError(f"{path} does not fit its config.json (see {odd!r})")
+    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
+        raise PolicyError(f"{path} holds numbers that are not finite")
+    return {name: value.float() for name, value in tensors.items()}
+
+
+def _replace(staging: Path, folder: Path) -> None:
+    """Rename into place; a folder that was there is moved aside first and then removed."""
+    if not folder.exists():
+        staging.rename(folder)
+        return
+    old = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
+    folder.rename(old)
+    staging.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

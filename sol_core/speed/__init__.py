@@ -1,0 +1,5 @@
+"""Speed: what ``bench`` measures here and now, and estimates for absent GPUs.
+
+Ratios come from one run on one machine. Accuracy is measured in ``sol_core.evaluation`` and
+``sol_core.tasks``.
+"""

@@ -1,0 +1,150 @@
+"""One row's whole decode step on a GPU, with and without a CUDA graph, over random weights.
+
+How many kernels a step starts is counted without a GPU: what Triton would be given is noted
+instead of run, for one and for two layers of the model. Times are measured where there is a
+CUDA device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from kernels.gpu.triton_support import recorded_launches
+from sol_core.actions import DENSE, Action
+from sol_core.models import FrozenLM
+from sol_core.models.cache import KVCache
+from sol_core.models.spec import ModelSpec, RopeSpec
+from sol_core.models.weights import LayerWeights, Linear, ModelWeights
+from sol_core.speed.roofline import ModelShape
+
+__all__ = ["count_launches", "measure_steps"]
+
+_WARM_UP, _STEPS = 8, 64
+
+
+def count_launches(shape: ModelShape, action: Action, context: int) -> dict[str, int]:
+    """Kernels that a dense and a compressed step start one by one, our own and torch's.
+
+    An operation of torch counts as one kernel, which is nearly always so.
+    """
+    counts = {}
+    for name, chosen in (("dense", DENSE), ("compressed", action)):
+        one, two = (
+            _count(dataclasses.replace(shape, num_layers=layers, vocab_size=8), chosen, context)
+            for layers in (1, 2)
+        )
+        counts[name] = one + (shape.num_layers - 1) * (two - one)
+    return counts
+
+
+def measure_steps(shape: ModelShape, action: Action, context: int) -> dict[str, dict[str, float]]:
+    """Mean milliseconds of a step on the CUDA device: ``alone`` and in a ``graph``."""
+    lm, cache = _decoding(shape, context, "cuda", torch.bfloat16)
+    graphs = lm.graphs
+    times: dict[str, dict[str, float]] = {"dense": {}, "compressed": {}}
+    for way, used in (("alone", None), ("graph", graphs)):
+        lm.graphs = used
+        for name, chosen in (("dense", DENSE), ("compressed", action)):
+            cache.truncate(context)
+            for _ in range(_WARM_UP):
+                _step(lm, cache, chosen)
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(_STEPS):
+                _step(lm, cache, chosen)
+            torch.cuda.synchronize()
+            times[name][way] = 1000 * (time.perf_counter() - start) / _STEPS
+    return times
+
+
+def _count(shape: ModelShape, action: Action, context: int) -> int:
+    with recorded_launches() as record:
+        # In fp16, whose products a CPU leaves to torch as a GPU does those of bf16.
+        lm, cache = _decoding(shape, context, "cpu", torch.float16)
+        _step(lm, cache, action)  # makes the page bounds, once
+        before, torch_kernels = len(record), _TorchKernels()
+        with torch_kernels:
+            _step(lm, cache, action)
+        return len(record) - before + torch_kernels.count
+
+
+def _step(lm: FrozenLM, cache: KVCache, action: Action) -> Tensor:
+    token = torch.zeros(1, dtype=torch.int64, device=lm.device)
+    return lm.decode_step(token, cache, action).logits
+
+
+def _decoding(
+    shape: ModelShape, context: int, device: str, dtype: torch.dtype
+) -> tuple[FrozenLM, KVCache]:
+    """A model with random weights, and a cache of random keys."""
+    lm = _random_model(shape, context + _WARM_UP + _STEPS, device, dtype)
+    cache = lm.new_cache(1, context + _WARM_UP + _STEPS)
+    new = torch.empty(1, shape.num_kv_heads, context, shape.head_size, device=device).normal_()
+    for layer in range(shape.num_layers):
+        cache.write(layer, new, new)
+    cache.advance(context)
+    return lm, cache
+
+
+def _random_model(
+    shape: ModelShape, max_positions: int, device: str, dtype: torch.dtype
+) -> FrozenLM:
+    spec = ModelSpec(
+        family="llama",
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_layers=shape.num_layers,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        head_size=shape.head_size,
+        max_positions=max_positions,
+        norm_eps=1e-5,
+        activation="silu",
+        attention_scale=shape.head_size**-0.5,
+        windows=(None,) * shape.num_layers,
+        ropes=(RopeSpec(),) * shape.num_layers,
+        tied_head=True,
+    )
+
+    def random(*dims: int) -> Tensor:
+        return torch.empty(*dims, dtype=dtype, device=device).normal_(std=0.02)
+
+    width, inner = shape.hidden_size, shape.intermediate_size
+    norm = torch.ones(width, device=device)
+    layers = tuple(
+        LayerWeights(
+            attention_norm=norm,
+            query_key_value=Linear(random(spec.query_width + 2 * spec.kv_width, width).t()),
+            attention_output=Linear(random(width, spec.query_width).t()),
+            mlp_norm=norm,
+            gate_up=Linear(random(width, 2 * inner)),
+            down=Linear(random(inner, width)),
+        )
+        for _ in range(shape.num_layers)
+    )
+    embedding = random(shape.vocab_size, width)
+    return FrozenLM(spec, ModelWeights(embedding, layers, norm, Linear(embedding.t())))
+
+
+class _TorchKernels(TorchDispatchMode):
+    """Counts torch's own operations that compute or copy: no views, no allocations."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's has no annotations
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        returns = function._schema.returns
+        view = any(one.alias_info is not None and not one.alias_info.is_write for one in returns)
+        name = str(function)
+        self.count += not (view or name.startswith(("sol.", "aten.empty", "aten.new_empty")))
+        return function(*args, **(kwargs or {}))

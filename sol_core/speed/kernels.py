@@ -1,0 +1,192 @@
+"""``bench kernels``: what each Triton kernel needs, its estimated floor, and its time here.
+
+Registers, spills and shared memory are read from binaries compiled now; the floor is
+``roofline.py``'s estimate for one decode step of a known model; times are measured where
+there is a CUDA device, and null where there is none.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kernels.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
+from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
+from kernels.kv_write import write_tokens
+from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, page_bounds
+from kernels.rms_norm import rms_norm
+from sol_core.actions import Action, ceil_fraction
+from sol_core.errors import ConfigError
+from sol_core.speed.gpu_step import count_launches, measure_steps
+from sol_core.speed.roofline import (
+    CARDS,
+    MODELS,
+    Card,
+    KernelCost,
+    ModelShape,
+    estimate_table,
+    kernel_costs,
+)
+
+__all__ = ["KernelBenchOptions", "bench_kernels", "run_layer"]
+
+PAGE_SIZE = 8
+REPEATS = 50
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelBenchOptions:
+    """What is estimated and measured.
+
+    Attributes:
+        shape: a name in ``roofline.MODELS``.
+        context: cached tokens.
+        budget: κ and ρ of the step.
+        card: a name in ``roofline.CARDS``; None is the card here, else H100.
+    """
+
+    shape: str = "SmolLM2-135M"
+    context: int = 2048
+    budget: float = 0.5
+    card: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("shape", self.shape, MODELS), ("card", self.card, CARDS)):
+            if value is not None and value not in known:
+                raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if self.context < 1:
+            raise ConfigError(f"context must be 1 or more, got {self.context}")
+        Action(self.budget, self.budget)
+
+
+def bench_kernels(
+    options: KernelBenchOptions, report: Callable[[str, float], None]
+) -> dict[str, Any]:
+    """Compile, estimate, measure; JSON-ready.
+
+    Keys: ``card`` (of the floor), ``device`` (the card here, or null), ``kernels`` (by
+    name: registers, spills and shared_bytes, the most over all shipped configurations;
+    floor_us, one launch's estimate; measured_us, or null), ``binaries`` (every
+    configuration; empty where Triton is not installed), ``launches`` (kernels that a whole
+    dense and a whole compressed step start), ``step_ms`` (of each, measured ``alone``, kernel
+    by kernel, and in a ``graph``; or null), ``steps`` (estimated step times).
+    """
+    shape = MODELS[options.shape]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    card = CARDS[options.card or _card_named(device)]
+    report("compiling the kernels", 0.1)
+    binaries = _binaries()
+    action = Action(options.budget, options.budget)
+    costs = kernel_costs(shape, action, options.context, page_size=PAGE_SIZE)
+    report("counting a step's launches", 0.7)
+    launches = count_launches(shape, action, options.context)
+    measured: dict[str, float] = {}
+    step_ms = None
+    if device is not None:
+        report(f"measuring on {device}", 0.8)
+        measured = _measure(shape, action, options.context)
+        step_ms = measure_steps(shape, action, options.context)
+    return {
+        "note": "floor_us and steps are estimates from data sheets; measured_us is measured",
+        "model": shape.name,
+        "context": options.context,
+        "budget": options.budget,
+        "card": card.name,
+        "device": device,
+        "kernels": _by_kernel(binaries, costs, card, measured),
+        "launches": launches,
+        "step_ms": step_ms,
+        "shared_limit": {f"sm_{arch}": limit for arch, limit in SHARED_LIMIT.items()},
+        "binaries": [
+            {name: getattr(binary, name) for name in Binary.__dataclass_fields__}
+            for binary in binaries
+        ],
+        "steps": {
+            name: {each.name: estimate_table(known, each) for each in CARDS.values()}
+            for name, known in MODELS.items()
+        },
+    }
+
+
+def run_layer(shape: ModelShape, action: Action, context: int, device: str) -> None:
+    """The Triton kernels of one layer's decode step, once, on random data.
+
+    Cache and weights are bf16; page bounds are the keys' own.
+    """
+    heads, kv_heads, size = shape.num_heads, shape.num_kv_heads, shape.head_size
+    pages = -(-context // PAGE_SIZE)
+    generator = torch.Generator(device).manual_seed(0)
+
+    def random(*dims: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+        return torch.randn(*dims, generator=generator, device=device, dtype=dtype)
+
+    keys, values = (random(1, kv_heads, pages * PAGE_SIZE, size) for _ in range(2))
+    low, high = page_bounds(keys, None, PAGE_SIZE)
+    hidden = random(1, shape.hidden_size, dtype=torch.float32)
+    norm = torch.ones(shape.hidden_size, device=device)
+    kept = torch.tensor([-(-ceil_fraction(action.keep_fraction, context) // PAGE_SIZE)])
+    valid = torch.ones(1, pages, dtype=torch.bool, device=device)
+    plan = AttentionPlan(PAGE_SIZE, None, valid, kept.to(device))
+    channels = torch.tensor([ceil_fraction(action.channel_keep_ratio, shape.hidden_size)])
+    weights = MlpWeights(
+        random(shape.hidden_size, 2 * shape.intermediate_size),
+        random(shape.intermediate_size, shape.hidden_size),
+    )
+    new = random(1, kv_heads, size, dtype=torch.float32)
+    slot = torch.tensor([context - 1], device=device)
+    query = random(1, heads, size, dtype=torch.float32)
+    for _ in range(REPEATS if device != "cpu" else 1):
+        normed = rms_norm(hidden, norm, 1e-5)
+        write_tokens((new, new), (keys, values), (low, high), slot, PAGE_SIZE)
+        decode_attention(query, [KVBlock(keys, values, low, high)], plan)
+        fused_gated_mlp(normed, weights, MlpPlan(channels.to(device)))
+
+
+def _measure(shape: ModelShape, action: Action, context: int) -> dict[str, float]:
+    """Mean microseconds of a launch, by kernel, after one warm-up round."""
+    from torch.profiler import ProfilerActivity, profile
+
+    run_layer(shape, action, context, "cuda")
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        run_layer(shape, action, context, "cuda")
+        torch.cuda.synchronize()
+    return {event.key: event.device_time for event in profiler.key_averages()}
+
+
+def _binaries() -> list[Binary]:
+    if importlib.util.find_spec("triton") is None:
+        _log.warning("Triton is not installed: registers, spills and shared memory are left out")
+        return []
+    return compile_in_child()
+
+
+def _by_kernel(
+    binaries: Sequence[Binary],
+    costs: Iterable[KernelCost],
+    card: Card,
+    measured: dict[str, float],
+) -> dict[str, dict[str, Any]]:
+    floors = {cost.kernel: cost.floor_us(card) / cost.launches for cost in costs}
+    names = dict.fromkeys([*(binary.kernel for binary in binaries), *floors])
+    table = {}
+    for name in names:
+        mine = [binary for binary in binaries if binary.kernel == name]
+        table[name] = {
+            "registers": max((binary.registers for binary in mine), default=None),
+            "spills": max((binary.spills for binary in mine), default=None),
+            "shared_bytes": max((binary.shared_bytes for binary in mine), default=None),
+            "floor_us": floors.get(name),
+            "measured_us": measured.get(name),
+        }
+    return table
+
+
+def _card_named(device: str | None) -> str:
+    """The known card that a device's name contains, else H100."""
+    return next((name for name in CARDS if device is not None and name in device), "H100")

@@ -1,0 +1,112 @@
+"""Scores of continuations under several schedules: a dense prompt, then compressed steps.
+
+As SOL (arXiv:2605.10875) scores multiple choice: the question is read densely, and every
+token of every choice is predicted by one decode step under the method's schedule. Choices
+of one question share its prefill; methods are rows of each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sol_core.actions import ActionGrid
+from sol_core.comparing.rollout import Floats
+from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
+from sol_core.models import FrozenLM
+from sol_core.models.cache import KVCache
+from sol_core.tasks.encoding import Continuation
+
+__all__ = ["BatchScores", "score_continuations"]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScores:
+    """B continuations × G rows.
+
+    Attributes:
+        log_likelihood: [B, G] of all the continuation's tokens together, nats.
+        greedy: [B, G], 1 where every token was the most probable one.
+        spend: [B, G, 3] keep, channels and bits, summed over the continuation's steps.
+    """
+
+    log_likelihood: Floats
+    greedy: Floats
+    spend: Floats
+
+
+@torch.no_grad()
+def score_continuations(
+    lm: FrozenLM,
+    ones: Sequence[Continuation],
+    scheduler: BatchScheduler,
+    grid: ActionGrid,
+    *,
+    group: int,
+    episode_steps: int,
+) -> BatchScores:
+    """Score continuations under ``group`` schedules each.
+
+    Args:
+        scheduler: of B · group rows, continuation after continuation.
+        episode_steps: steps after which a policy restarts.
+    """
+    windows, state = _prefill(lm, ones, grid, observe=scheduler.observes)
+    longest = max(len(one.tokens) for one in ones)
+    # Shorter ones repeat their last token; those steps are not counted.
+    paths = [one.tokens + one.tokens[-1:] * (longest - len(one.tokens)) for one in ones]
+    lengths = np.asarray([len(one.tokens) for one in ones])
+    targets = torch.tensor(paths, device=lm.device).repeat_interleave(group, 0)
+    options = DecodeOptions(
+        longest, grid.quant_site, episode_steps=episode_steps, rows_per_sequence=group
+    )
+
+    def next_tokens(step: DecodeStep) -> list[int]:
+        return [path[step.index] for path in paths]
+
+    likelihood = np.zeros((len(ones), group))
+    greedy = np.ones((len(ones), group))
+    spend = np.zeros((len(ones), group, 3))
+    first = [one.context[-1] for one in ones]
+    for step in decode(lm, windows, first, scheduler, next_tokens, options, state):
+        counts = (step.index < lengths)[:, None]
+        wanted = targets[:, step.index]
+        found = step.log_probabilities.gather(-1, wanted[:, None])[:, 0]
+        likelihood += counts * _by_continuation(found, group)
+        best = step.log_probabilities.argmax(-1) == wanted
+        greedy *= np.where(counts, _by_continuation(best, group), 1.0)
+        actions = np.asarray([action.as_tuple() for action in step.actions])
+        spend += counts[..., None] * actions.reshape(len(ones), group, 3)
+    return BatchScores(likelihood, greedy, spend)
+
+
+def _prefill(
+    lm: FrozenLM, ones: Sequence[Continuation], grid: ActionGrid, *, observe: bool
+) -> tuple[Windows, PrefixState]:
+    """Read every different context once, all but its last token."""
+    lm.prepare_for_batches()
+    contexts = list(dict.fromkeys(one.context for one in ones))
+    sources = tuple(contexts.index(one.context) for one in ones)
+    lengths = [len(context) - 1 for context in contexts]
+    padded = [context[:-1] + (0,) * (max(lengths) - len(context) + 1) for context in contexts]
+    tokens = torch.tensor(padded, device=lm.device)
+    cache: KVCache = lm.new_cache(len(contexts), max(lengths), page_size=grid.page_size)
+    places = torch.tensor(sources), torch.tensor([lengths[source] - 1 for source in sources])
+    if observe:
+        output = lm.prefill(tokens, cache, lengths, observe=True)
+        state = PrefixState(
+            output.hidden[places], output.mid_hidden[places], output.attention_concentration[places]
+        )
+    else:
+        state = PrefixState(lm.prefill(tokens, cache, lengths)[places])
+    return Windows(cache, sources, tuple(lengths[source] for source in sources)), state
+
+
+def _by_continuation(values: Tensor, group: int) -> Floats:
+    shaped: Floats = values.double().cpu().numpy().reshape(-1, group)
+    return shaped

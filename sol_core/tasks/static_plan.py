@@ -1,0 +1,61 @@
+"""Static's levels for the steps of a task: the same for every choice of a question.
+
+A mean between two levels is met by mixing them over time. Were the mixing to run on from one
+choice to the next, a question's choices would be scored at different levels, and their order by
+likelihood would say as much about the levels as about the choices: answered by letter, half of
+MMLU's questions would have some letters at the upper and some at the lower level.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.decoding.schedules import Observation, StaticScheduler
+
+__all__ = ["StaticPlan"]
+
+CANDIDATES = 16  # places to begin that are tried for each question
+
+
+class StaticPlan:
+    """One run of the mixing, of which every question takes a stretch.
+
+    Where a stretch begins is chosen so that the mean over all questions so far stays the spend;
+    all choices of a question begin there.
+
+    Args:
+        spend: the mean to meet, over all steps of all choices.
+        lengths: per question, the steps of each of its choices.
+    """
+
+    def __init__(self, spend: Budget, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
+        longest = [max(steps) for steps in lengths]
+        ends = list(itertools.accumulate(longest))
+        scheduler = StaticScheduler(spend, grid)
+        self._actions = [
+            scheduler.next_action(Observation(step)) for step in range(ends[-1] + CANDIDATES)
+        ]
+        spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])
+        spends = np.asarray([action.as_tuple() for action in self._actions])
+        # How far above the mean, in parts of the axis, the steps up to each place are.
+        surplus = np.cumsum((spends - spend.as_tuple()) / spread, axis=0)
+        surplus = np.concatenate((np.zeros((1, 3)), surplus))
+        self._starts = []
+        carried = np.zeros(3)
+        for end, most, steps in zip(ends, longest, lengths, strict=True):
+            starts = end - most + np.arange(CANDIDATES)
+            after = carried + sum(surplus[starts + count] - surplus[starts] for count in steps)
+            best = int(np.abs(after).max(-1).argmin())
+            carried = after[best]
+            self._starts.append(int(starts[best]))
+
+    def actions(self, question: int, steps: int) -> list[Action]:
+        """Of a choice's first ``steps`` steps, at most those of the question's longest; padded
+        with the last one."""
+        start = self._starts[question]
+        found = self._actions[start : start + steps]
+        return found + found[-1:] * (steps - len(found))

@@ -1,0 +1,67 @@
+"""Random schedules to learn damage from.
+
+Every window draws a mean per axis and scatters its steps around it; some windows leave an
+axis dense, so that the axes can be told apart. The levels are drawn before the rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import Action, ActionGrid
+from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.policy.info import InputLayout
+from sol_core.policy.inputs import kept_rows, observation_row
+from sol_core.policy.network import level_values
+
+__all__ = ["ExplorationScheduler", "draw_levels"]
+
+# Per axis, shares of dense: lowest and highest window mean, scatter of a step, share of
+# windows left dense. Bits above 12 change nothing, so windows rarely need them.
+DRAWS = ((0.15, 0.95, 0.20, 0.15), (0.40, 0.95, 0.12, 0.15), (5 / 16, 0.75, 1.5 / 16, 0.30))
+
+
+def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Level indices [rows, steps, 3] int64 of random schedules."""
+    rows, steps = shape
+    axes = []
+    for values, (low, high, scatter, dense) in zip(level_values(grid), DRAWS, strict=True):
+        mean = low + (high - low) * torch.rand(rows, 1, generator=generator)
+        wish = mean + scatter * torch.randn(rows, steps, generator=generator)
+        is_dense = torch.rand(rows, 1, generator=generator) < dense
+        wish = torch.where(is_dense, float(values[-1]), wish)
+        axes.append((wish[..., None] - values).abs().argmin(-1))
+    return torch.stack(axes, -1)
+
+
+class ExplorationScheduler:
+    """Plays drawn levels and keeps what a policy would have seen.
+
+    Args:
+        levels: [R, T, 3] int64.
+    Attributes:
+        rows: per step [R, layout.width] fp16.
+    """
+
+    observes = True
+
+    def __init__(self, levels: Tensor, grid: ActionGrid, layout: InputLayout) -> None:
+        self._levels, self._grid, self._layout = levels, grid, layout
+        self._values = level_values(grid)
+        self.rows: list[Tensor] = []
+
+    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
+        step = observation.step
+        if step == 0:
+            previous = torch.ones(self._levels.shape[0], 3)
+        else:
+            previous = torch.stack(
+                [self._values[axis][self._levels[:, step - 1, axis]] for axis in range(3)], -1
+            )
+        seen = observation_row(observation, previous, self._layout)
+        self.rows.append(kept_rows(seen, self._layout).cpu())
+        keep, channels, bits = self._grid.levels()
+        return [Action(keep[k], channels[c], bits[b]) for k, c, b in self._levels[:, step].tolist()]

@@ -1,0 +1,359 @@
+"""Background jobs: a queue, who works on what, how far it is, and what came out.
+
+A job is created ``queued``; a worker claims it by one conditional UPDATE, sends heartbeats and
+finishes it. Only workers of the job's data directory, where its files are, claim it. Heartbeats
+and endings count only while the job is still that worker's, so a worker that was thought dead
+cannot disturb its successor. Each call is one short transaction.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+
+from storage.codec import encode_json, encode_text
+from storage.database import Database
+from storage.dialects import now_us
+from storage.errors import InvalidRecordError, JobStateError
+from storage.jobs.records import (
+    JOB_KINDS,
+    JOB_STATUSES,
+    RESUMABLE_STATUSES,
+    JobControl,
+    JobKind,
+    JobRecord,
+    JobStatus,
+    job_record_of,
+    jobs_table,
+)
+from storage.jobs.rows import (
+    IsAlive,
+    abandon_jobs,
+    change_job,
+    claim_next,
+    give_to,
+    has_queued,
+    is_at_hand,
+    jobs_of_the_dead,
+    num_queued_elsewhere,
+    require_held,
+    require_job,
+    set_status,
+    status_wished,
+)
+from storage.jobs.series import insert_metrics, insert_sample, select_metrics, select_samples
+from storage.records import Record
+
+__all__ = ["JobStore"]
+
+_ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
+_MAX_LIMIT = 2**31 - 1
+_Columns = dict[str, Any]
+
+# JobStore has a method called ``list``, which hides the built-in from its annotations.
+_Records = list[Record]
+_JobRecords = list[JobRecord]
+
+
+class JobStore:
+    """The jobs of one database. Safe to call from any thread of the process that opened it.
+
+    Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
+    DatabaseCorruptError when the file gives trouble, and then has changed nothing.
+    """
+
+    def __init__(self, database: Database, data_dir_id: str = "") -> None:
+        self._database = database
+        self._data_dir_id = data_dir_id
+
+    def create(
+        self, kind: JobKind, owner: str, title: str, params: Record, worker: str | None = None
+    ) -> JobRecord:
+        """Save a new job: queued, or running at once on the ``worker`` that creates it.
+
+        Raises: InvalidRecordError for an unknown kind or ``params`` that are not JSON.
+        """
+        _check_choice("kind", kind, JOB_KINDS)
+        values: _Columns = {
+            "id": secrets.token_hex(_ID_BYTES),
+            "kind": kind,
+            "owner": encode_text("owner", owner),
+            "title": encode_text("title", title),
+            "status": "queued",
+            "control": "run",
+            "params": encode_json("params", params),
+            "progress": 0.0,
+            "message": b"",
+            "data_dir_id": self._data_dir_id,
+        }
+        if worker is not None:
+            values |= {"status": "running", "worker": worker}
+        with self._database.write() as connection:
+            now = now_us(connection)
+            values |= {"created_us": now, "updated_us": now}
+            if worker is not None:
+                values |= {"started_us": now, "heartbeat_us": now, "claimed_us": now}
+            connection.execute(insert(jobs_table), values)
+            return require_job(connection, str(values["id"]))
+
+    def claim(self, worker: str) -> JobRecord | None:
+        """Make the next queued job of this data directory this worker's; None without one.
+
+        Owners take turns, and each owner's jobs go oldest first.
+        """
+        with self._database.read() as connection:  # an idle worker must not lock writers out
+            if not has_queued(connection, self._data_dir_id):
+                return None
+        with self._database.write() as connection:
+            return claim_next(connection, worker, self._data_dir_id)
+
+    def num_queued_elsewhere(self) -> int:
+        """How many queued jobs no worker of this data directory will ever claim."""
+        with self._database.read() as connection:
+            return num_queued_elsewhere(connection, self._data_dir_id)
+
+    def is_at_hand(self, job: JobRecord) -> bool:
+        """Whether the job's files are in this data directory."""
+        return is_at_hand(self._data_dir_id, job.data_dir_id)
+
+    def heartbeat(
+        self, job_id: str, worker: str, progress: float, message: str, eta_s: float | None = None
+    ) -> JobControl:
+        """Say that the job is being worked on and how far it is; return what the user wishes.
+
+        Raises: JobStateError when the job is no longer this worker's: stop working on it;
+            NotFoundError; InvalidRecordError for a number that is not finite.
+        """
+        values = {
+            "progress": min(max(_finite("progress", progress), 0.0), 1.0),
+            "message": encode_text("message", message),
+            "eta_s": None if eta_s is None else max(_finite("eta_s", eta_s), 0.0),
+        }
+        with self._database.write() as connection:
+            job = require_held(connection, job_id, worker)
+            change_job(connection, job_id, heartbeat_us=now_us(connection), **values)
+        return job.control
+
+    def set_log_file(self, job_id: str, log_file: str) -> None:
+        """Save where the job's log is. Raises: NotFoundError."""
+        with self._database.write() as connection:
+            change_job(connection, job_id, log_file=encode_text("log_file", log_file))
+
+    def append_metrics(self, job_id: str, rows: Sequence[Record]) -> int:
+        """Save metric rows; return how many were new.
+
+        Args:
+            rows: dicts with a whole-numbered "step" that counts up. A row whose step is not
+                above the last saved one is left out: a resumed job repeats the steps since its
+                checkpoint, and what was shown stays as it was shown.
+
+        Raises: NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
+        """
+        with self._database.write() as connection:
+            require_job(connection, job_id, lock=True)
+            return insert_metrics(connection, job_id, rows)
+
+    def metrics(self, job_id: str, after: int = -1, limit: int | None = None) -> _Records:
+        """Metric rows in order, those with a "seq" above ``after``, at most ``limit``.
+
+        Raises: NotFoundError; InvalidRecordError for a limit below 1.
+        """
+        checked = None if limit is None else _checked_limit(limit)
+        with self._database.read() as connection:
+            require_job(connection, job_id)
+            return select_metrics(connection, job_id, after, checked)
+
+    def set_sample(self, job_id: str, sample: Record) -> None:
+        """Save a sample; only the last few are kept. Raises: NotFoundError, InvalidRecordError."""
+        with self._database.write() as connection:
+            require_job(connection, job_id, lock=True)
+            insert_sample(connection, job_id, sample)
+
+    def samples(self, job_id: str) -> _Records:
+        """The samples that are kept, oldest first. Raises: NotFoundError."""
+        with self._database.read() as connection:
+            require_job(connection, job_id)
+            return select_samples(connection, job_id)
+
+    def finish(
+        self,
+        job_id: str,
+        worker: str,
+        status: JobStatus,
+        result: Record | None = None,
+        error: str | None = None,
+    ) -> JobRecord:
+        """Let go of a running job with its new status; return it as it is now.
+
+        A job that is let go as queued or paused becomes what the user wished meanwhile.
+
+        Raises: JobStateError when the job is no longer this worker's; NotFoundError;
+            InvalidRecordError for "running" or a result that is not JSON.
+        """
+        allowed = tuple(name for name in JOB_STATUSES if name != "running")
+        _check_choice("status", status, allowed)
+        values: _Columns = {
+            "result": None if result is None else encode_json("result", result),
+            "error": None if error is None else encode_text("error", error),
+        }
+        with self._database.write() as connection:
+            job = require_held(connection, job_id, worker)
+            if status in ("queued", "paused"):
+                status = status_wished(job, status)
+            if status == "succeeded":
+                values["progress"] = 1.0
+            set_status(connection, job_id, status, **values)
+            return require_job(connection, job_id)
+
+    def get(self, job_id: str) -> JobRecord:
+        """The job. Raises: NotFoundError."""
+        with self._database.read() as connection:
+            return require_job(connection, job_id)
+
+    def list(
+        self,
+        owner: str | None = None,
+        kind: JobKind | None = None,
+        statuses: Sequence[JobStatus] | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> _JobRecords:
+        """Jobs, newest first.
+
+        Args:
+            owner, kind, statuses: only these; None for all.
+            limit: at most this many, at least 1.
+            before: id of the last job of the previous page; the page goes on after it.
+
+        Raises: NotFoundError when the job ``before`` was deleted; InvalidRecordError for a
+            limit below 1 or an unknown kind or status.
+        """
+        columns = jobs_table.c
+        query = select(jobs_table).order_by(columns.seq.desc()).limit(_checked_limit(limit))
+        if owner is not None:
+            query = query.where(columns.owner == encode_text("owner", owner))
+        if kind is not None:
+            query = query.where(columns.kind == _check_choice("kind", kind, JOB_KINDS))
+        if statuses is not None:
+            wanted = [_check_choice("status", status, JOB_STATUSES) for status in statuses]
+            query = query.where(columns.status.in_(wanted))
+        with self._database.read() as connection:
+            if before is not None:
+                query = query.where(columns.seq < require_job(connection, before).seq)
+            rows = connection.execute(query).all()
+        return [job_record_of(row) for row in rows]
+
+    def request_cancel(self, job_id: str) -> JobRecord:
+        """End the job: at once where nobody works on it, else at the next step.
+
+        A job that has ended otherwise stays as it is. Raises: NotFoundError.
+        """
+        with self._database.write() as connection:
+            status = require_job(connection, job_id, lock=True).status
+            if status == "running":
+                change_job(connection, job_id, control="cancel")
+            elif status in ("queued", "paused", "abandoned"):
+                set_status(connection, job_id, "cancelled")
+            return require_job(connection, job_id)
+
+    def request_pause(self, job_id: str) -> JobRecord:
+        """Pause the job: at once where it waits, else after a checkpoint at the next step.
+
+        A job that is being cancelled or has ended stays as it is. Raises: NotFoundError.
+        """
+        with self._database.write() as connection:
+            job = require_job(connection, job_id, lock=True)
+            if job.status == "running" and job.control == "run":
+                change_job(connection, job_id, control="pause")
+            elif job.status == "queued":
+                set_status(connection, job_id, "paused")
+            return require_job(connection, job_id)
+
+    def resume(self, job_id: str, worker: str | None = None) -> JobRecord:
+        """Queue a paused, failed, cancelled or abandoned job; take back a pause not yet obeyed.
+
+        Args:
+            worker: goes on with the job itself, at once, instead of queueing it.
+
+        Raises: NotFoundError; JobStateError for a job that succeeded, is being cancelled, or
+            (with ``worker``) is running or has its files elsewhere.
+        """
+        with self._database.write() as connection:
+            job = require_job(connection, job_id, lock=True)
+            if worker is not None:
+                self._require_at_hand(job)
+            if job.status in ("queued", *RESUMABLE_STATUSES):
+                set_status(connection, job_id, "queued", error=None)
+                if worker is not None:
+                    give_to(connection, job_id, worker)
+            elif worker is None and job.status == "running" and job.control != "cancel":
+                change_job(connection, job_id, control="run")
+            else:
+                raise JobStateError(_why_not_resumed(job))
+            return require_job(connection, job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Delete the job, its metrics and samples for good; its files are the caller's.
+
+        Raises: NotFoundError; JobStateError while it runs, or when its files are elsewhere.
+        """
+        with self._database.write() as connection:
+            job = require_job(connection, job_id, lock=True)
+            self._require_at_hand(job)
+            if job.status == "running":
+                raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
+            connection.execute(delete(jobs_table).where(jobs_table.c.id == job_id))
+
+    def abandon_stale(self, seconds: float, is_alive: IsAlive) -> Sequence[JobRecord]:
+        """Take running jobs from workers that died; return them as they are now.
+
+        A job that its user wanted cancelled becomes cancelled, every other one abandoned.
+
+        Args:
+            seconds: a heartbeat older than this counts as death where ``is_alive`` cannot tell.
+            is_alive: given a worker id: True, False, or None when it cannot be known here. A
+                living worker keeps its job however old the heartbeat is: the machine slept, or
+                the database was locked.
+        """
+        with self._database.read() as connection:
+            dead = jobs_of_the_dead(connection, seconds, is_alive)
+        if not dead:
+            return ()
+        with self._database.write() as connection:
+            return abandon_jobs(connection, dead)
+
+    def _require_at_hand(self, job: JobRecord) -> None:
+        if not self.is_at_hand(job):
+            raise JobStateError(
+                f"The job {job.id!r} has its files in another data directory, "
+                f"{job.data_dir_id!r}; this one is {self._data_dir_id!r}. Do it there."
+            )
+
+
+def _why_not_resumed(job: JobRecord) -> str:
+    if job.status == "succeeded":
+        return f"The job {job.id!r} has succeeded: there is nothing to resume."
+    doing = "being cancelled" if job.control == "cancel" else "running"
+    return f"The job {job.id!r} is {doing}. Wait until it has ended, then resume it."
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise InvalidRecordError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    return value
+
+
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise InvalidRecordError(f"{name} must be a finite number, not {value!r}.")
+    return float(value)
+
+
+def _checked_limit(limit: int) -> int:
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise InvalidRecordError(f"limit must be a whole number of at least 1, not {limit!r}.")
+    return limit

@@ -1,0 +1,195 @@
+"""Operations on job rows inside a transaction that the caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select, update
+
+from storage.codec import decode_time, encode_text
+from storage.dialects import now_us
+from storage.errors import JobStateError, NotFoundError
+from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus, job_record_of, jobs_table
+
+__all__ = [
+    "ABANDONED_ERROR",
+    "IsAlive",
+    "abandon_jobs",
+    "change_job",
+    "claim_next",
+    "give_to",
+    "has_queued",
+    "is_at_hand",
+    "jobs_of_the_dead",
+    "num_queued_elsewhere",
+    "require_held",
+    "require_job",
+    "set_status",
+    "status_wished",
+]
+
+ABANDONED_ERROR = (
+    "The process that ran this job ended before the job did. "
+    "Resume continues from the last checkpoint."
+)
+# Given a worker id: does its process live? None when that cannot be known here.
+IsAlive = Callable[[str], bool | None]
+
+
+def is_at_hand(data_dir_id: str, job_data_dir_id: str) -> bool:
+    """Whether a job's files are in this data directory."""
+    return job_data_dir_id in ("", data_dir_id)
+
+
+def has_queued(connection: Connection, data_dir_id: str) -> bool:
+    """Whether a job of this data directory waits for a worker."""
+    return connection.execute(_queued(data_dir_id).limit(1)).first() is not None
+
+
+def num_queued_elsewhere(connection: Connection, data_dir_id: str) -> int:
+    """How many jobs wait whose files are in other data directories."""
+    query = select(func.count()).where(
+        jobs_table.c.status == "queued", jobs_table.c.data_dir_id.not_in(("", data_dir_id))
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def claim_next(connection: Connection, worker: str, data_dir_id: str) -> JobRecord | None:
+    """Make the next queued job this worker's by one conditional UPDATE; None without one.
+
+    Owners take turns: next is the oldest job of the owner whose last turn is longest ago. Rows
+    that another worker is claiming at this moment are passed over.
+    """
+    last = func.max(jobs_table.c.claimed_us).label("last")
+    turns = select(jobs_table.c.owner, last).group_by(jobs_table.c.owner).subquery()
+    query = (
+        _queued(data_dir_id)
+        .join(turns, turns.c.owner == jobs_table.c.owner)
+        .order_by(turns.c.last.nulls_first(), jobs_table.c.seq)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=jobs_table)
+    )
+    job_id = connection.execute(query).scalar()
+    if job_id is None or not give_to(connection, str(job_id), worker):
+        return None
+    return require_job(connection, str(job_id))
+
+
+def _queued(data_dir_id: str) -> Select[tuple[str]]:
+    return select(jobs_table.c.id).where(
+        jobs_table.c.status == "queued", jobs_table.c.data_dir_id.in_(("", data_dir_id))
+    )
+
+
+def give_to(connection: Connection, job_id: str, worker: str) -> bool:
+    """Make a queued job this worker's; False when it is not queued (any more)."""
+    now = now_us(connection)
+    statement = (
+        update(jobs_table)
+        .where(jobs_table.c.id == job_id, jobs_table.c.status == "queued")
+        .values(
+            status="running",
+            control="run",
+            worker=worker,
+            started_us=func.coalesce(jobs_table.c.started_us, now),
+            claimed_us=now,
+            heartbeat_us=now,
+            updated_us=now,
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def jobs_of_the_dead(
+    connection: Connection, seconds: float, is_alive: IsAlive
+) -> Sequence[JobRecord]:
+    """Running jobs whose worker is dead, or silent for ``seconds`` where that is not known."""
+    # In one order, so that two who take jobs at once do not wait for each other.
+    running = select(jobs_table).where(jobs_table.c.status == "running").order_by(jobs_table.c.seq)
+    deadline = decode_time(now_us(connection)) - timedelta(seconds=seconds)
+    found = [job_record_of(row) for row in connection.execute(running)]
+    return [job for job in found if _is_dead(job, deadline, is_alive)]
+
+
+def abandon_jobs(connection: Connection, dead: Sequence[JobRecord]) -> list[JobRecord]:
+    """End jobs as abandoned (cancelled where that was wished); return them as they are now.
+
+    A job that was finished, or showed a sign of life, since ``dead`` was read stays as it is.
+    """
+    taken: list[JobRecord] = []
+    for job in dead:
+        now = _find_job(connection, job.id, lock=True)
+        if now is None or now.status != "running" or now.heartbeat_at != job.heartbeat_at:
+            continue
+        if now.control == "cancel":
+            set_status(connection, job.id, "cancelled")
+        else:
+            error = encode_text("error", ABANDONED_ERROR)
+            set_status(connection, job.id, "abandoned", error=error)
+        taken.append(require_job(connection, job.id))
+    return taken
+
+
+def _is_dead(job: JobRecord, deadline: datetime, is_alive: Callable[[str], bool | None]) -> bool:
+    alive = is_alive(job.worker or "")
+    if alive is None:
+        return job.heartbeat_at is None or job.heartbeat_at < deadline
+    return not alive
+
+
+def status_wished(job: JobRecord, otherwise: JobStatus) -> JobStatus:
+    """How a running job that stopped half way is to stand."""
+    wished: dict[str, JobStatus] = {"pause": "paused", "cancel": "cancelled"}
+    return wished.get(job.control, otherwise)
+
+
+def set_status(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:
+    """Give the job a status in which nobody works on it."""
+    finished_us = now_us(connection) if status in ENDED_STATUSES else None
+    change_job(
+        connection,
+        job_id,
+        status=status,
+        control="run",
+        eta_s=None,
+        finished_us=finished_us,
+        **values,
+    )
+
+
+def change_job(connection: Connection, job_id: str, **values: Any) -> None:
+    values["updated_us"] = now_us(connection)
+    statement = update(jobs_table).where(jobs_table.c.id == job_id).values(**values)
+    if connection.execute(statement).rowcount == 0:
+        raise _not_found(job_id)
+
+
+def _find_job(connection: Connection, job_id: str, lock: bool = False) -> JobRecord | None:
+    query = select(jobs_table).where(jobs_table.c.id == job_id)
+    row = connection.execute(query.with_for_update() if lock else query).first()
+    return None if row is None else job_record_of(row)
+
+
+def require_job(connection: Connection, job_id: str, lock: bool = False) -> JobRecord:
+    """The job; with ``lock`` nobody else changes it in this transaction's time."""
+    job = _find_job(connection, job_id, lock)
+    if job is None:
+        raise _not_found(job_id)
+    return job
+
+
+def require_held(connection: Connection, job_id: str, worker: str) -> JobRecord:
+    """The job, locked, if it is this worker's."""
+    job = require_job(connection, job_id, lock=True)
+    if job.status != "running" or job.worker != worker:
+        raise JobStateError(
+            f"The job {job_id!r} is {job.status} and not this worker's any more: it was taken for "
+            "dead, or deleted and made again."
+        )
+    return job
+
+
+def _not_found(job_id: str) -> NotFoundError:
+    return NotFoundError(f"There is no job {job_id!r}. It may have been deleted.")

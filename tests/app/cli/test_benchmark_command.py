@@ -1,0 +1,162 @@
+"""``benchmark``: its JSON, its table, what it refuses, and the same as a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import sol_core.policy
+import sol_core.tasks
+from app.cli.commands.jobs import KINDS
+from app.host.paths import DataDir
+from app.jobs.engines import ENGINES
+from app.jobs.updates import JobFinished, JobProgress, JobStopped, JobTask
+from app.pages.shared.job_views import JOB_KINDS
+from sol_core.actions import ActionGrid, Budget
+from sol_core.tasks import BenchmarkConfig, BenchmarkFinished, BenchmarkProgress
+from storage import Store
+from tests.app.command_line import RunCommand, one_line
+
+
+def _accuracy(mean: float) -> dict[str, Any]:
+    spend = {"keep": 0.51, "channels": 0.6, "bits": 8.0}
+    return {"accuracy": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}, "spend": spend}
+
+
+RESULT: dict[str, Any] = {
+    "policy": "p",
+    "model": "m",
+    "elapsed_s": float("nan"),
+    "tasks": [
+        {
+            "task": "piqa",
+            "questions": 20,
+            "chance": 0.5,
+            "dense": _accuracy(0.7),
+            "budgets": [
+                {
+                    "requested": {"keep": 0.5, "channels": 0.6, "bits": 8.0},
+                    "methods": {"policy": _accuracy(0.65), "static": _accuracy(0.6)},
+                    "gain": {"mean": 0.05, "low": -0.01, "high": 0.11},
+                    "nll_gain": {"mean": 0.072, "low": 0.061, "high": 0.083},
+                }
+            ],
+        }
+    ],
+    "summary": {
+        "mean_gain": {"mean": 0.05, "low": -0.01, "high": 0.11},
+        "mean_nll_gain": {"mean": 0.072, "low": 0.061, "high": 0.083},
+        "pairs": 1,
+        "better": 1,
+        "above": 0,
+        "below": 0,
+        "best": {
+            "task": "piqa",
+            "requested": {"keep": 0.5, "channels": 0.6, "bits": 8.0},
+            "gain": {"mean": 0.05, "low": -0.01, "high": 0.11},
+        },
+    },
+}
+
+
+@pytest.fixture
+def benchmarked(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[dict[str, Any]]:
+    """A stand-in engine and a stored policy; returns what it was given."""
+    calls: list[dict[str, Any]] = []
+
+    def run_benchmark(
+        model: Any,
+        name: str,
+        policy_folder: Path,
+        config: BenchmarkConfig,
+        *,
+        data_dir: Path,
+        should_stop: Callable[[], bool] = lambda: False,
+        partial: Path | None = None,
+    ) -> Iterator[Any]:
+        calls.append({"name": name, "folder": policy_folder, "config": config, "partial": partial})
+        yield BenchmarkProgress(0.5, "piqa: running the policy", 3.0)
+        if not should_stop():
+            yield BenchmarkFinished(RESULT)
+
+    monkeypatch.setitem(vars(sol_core.tasks), "run_benchmark", run_benchmark)
+    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
+    monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda dtype: None)
+    info = SimpleNamespace(grid=ActionGrid())
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)
+    (data_dir.policies / "p").mkdir()
+    (data_dir.policies / "p" / "config.json").write_text("{}")
+    return calls
+
+
+def test_benchmark_prints_exactly_the_result(
+    run: RunCommand, benchmarked: list[dict[str, Any]], data_dir: DataDir
+) -> None:
+    options = ["--tasks", "piqa, mmlu", "--limit", "20", "--budgets", "0.5,0.6,8", "--seed", "3"]
+    done = run("benchmark", "p", *options, "--baselines", "static", "--json")
+    assert done.status == 0
+    assert json.loads(done.out) == RESULT | {"elapsed_s": None}
+    (call,) = benchmarked
+    assert call["config"] == BenchmarkConfig(("piqa", "mmlu"), 20, (Budget(0.5, 0.6, 8.0),), 3)
+    assert call["folder"] == data_dir.policies / "p"
+    assert call["partial"].is_relative_to(data_dir.root)
+
+
+def test_benchmark_for_people(run: RunCommand, benchmarked: list[Any]) -> None:
+    done = run("benchmark", "p")
+    assert "piqa: 20 questions, chance 50.0, dense 70.0 (60.0 to 80.0)" in done.out
+    assert "65.0 (55.0 to 75.0)" in done.out
+    assert "+5.0 (-1.0 to +11.0)" in done.out
+    assert "mean gain over static +5.0 (-1.0 to +11.0) points of accuracy over 1 pairs" in done.out
+    assert "better on 1, interval above 0 on 0, below on 0" in done.out
+    assert "NLL +0.072 (+0.061 to +0.083) nats per token" in done.out
+    assert "running the policy" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "named"),
+    [
+        (["nobody"], 1, "nobody"),
+        (["p", "--tasks", "poetry"], 2, "allowed: arc_easy, hellaswag"),
+        (["p", "--tasks", ","], 2, "no task"),
+        (["p", "--limit", "1"], 2, "limit"),
+        (["p", "--budgets", "0.5,0.6"], 2, "0.5,0.6"),
+        (["p", "--budgets", "0.01,0.6,8"], 2, "keep"),
+        (["p", "--baselines", "random:3"], 2, "allowed: dense, static"),
+        (["p", "--seed", "-1"], 2, "seed"),
+    ],
+)
+def test_benchmark_refuses(
+    run: RunCommand, benchmarked: list[Any], arguments: list[str], status: int, named: str
+) -> None:
+    done = run("benchmark", *arguments, "--json")
+    assert named in one_line(done)
+    assert done.status == status
+    assert benchmarked == []
+
+
+def test_every_kind_of_job_can_be_listed_by_kind() -> None:
+    assert set(KINDS) == set(JOB_KINDS) == set(ENGINES)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_benchmark_is_a_job(
+    benchmarked: list[dict[str, Any]], store: Store, data_dir: DataDir, stops: bool
+) -> None:
+    config = BenchmarkConfig(("piqa",), 20)
+    params = {"config": json.loads(json.dumps(config.to_dict())), "policy": "p", "model": "m"}
+    job = store.jobs.create("benchmark", "a", "t", params)
+    folder = data_dir.jobs / job.id
+    folder.mkdir()
+    task = JobTask(job, folder, data_dir, "float32", lambda: stops, lambda message: None)
+    first, last = list(ENGINES["benchmark"](task))
+    assert first == JobProgress(0.5, "piqa: running the policy", 3.0)
+    assert last == (JobStopped() if stops else JobFinished(RESULT))
+    (call,) = benchmarked
+    assert call["config"] == config
+    assert call["partial"].is_relative_to(folder)

@@ -1,0 +1,143 @@
+"""``inspect`` and ``lens`` over a tiny model: what is printed, what is refused, exit statuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sol_core.actions import AXES
+from sol_core.models.loading import LanguageModel
+from tests.app.command_line import RunCommand, one_line
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TEXT = "A keeper wrote 12 lines, then slept.\n"
+BUDGET = ["--keep", "0.5", "--channels", "0.6", "--bits", "8"]
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: LanguageModel) -> str:
+    """A text file, and a loader that gives the tiny model at once."""
+    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return str(path)
+
+
+def printed(run: RunCommand, *argv: str) -> dict[str, Any]:
+    done = run(*argv, "--json")
+    assert (done.status, done.err) == (0, "Scoring\n" if argv[0] == "inspect" else "")
+    return dict(json.loads(done.out))
+
+
+def test_an_inspection_is_one_json(run: RunCommand, file: str) -> None:
+    report = printed(run, "inspect", file, "--schedules", "dense,static,random", *BUDGET)
+    assert (report["kind"], report["version"], report["model"]) == ("inspection", 1, "tiny")
+    assert report["start"]["rows"] == ["dense", "static", "random"]
+    assert report["text"] == TEXT
+    assert len(report["tokens"]) == len(TEXT) - 1
+    assert "".join(token["text"] for token in report["tokens"]) == TEXT[1:]
+    for row, totals in enumerate(report["end"]["rows"]):
+        kept = [token["rows"][row]["action"]["keep_fraction"] for token in report["tokens"]]
+        assert totals["spend"]["keep_fraction"] == pytest.approx(sum(kept) / len(kept))
+    kinds = {kind["kind"] for kind in report["end"]["report"]["rows"][0]["kinds"]}
+    assert {"number", "punctuation", "continuation", "word start"} <= kinds
+
+
+def test_an_inspection_is_a_table_and_lists(run: RunCommand, file: str) -> None:
+    done = run("inspect", file, "--schedules", "static", *BUDGET)
+    assert done.status == 0
+    assert "\x1b" not in done.out
+    for expected in (
+        "36 tokens scored after 1 read densely; measured",
+        "bytes saved (computed)",
+        "least confident",
+        "static: spend by kind of token",
+        "under-served",
+        "over-served",
+    ):
+        assert expected in done.out
+
+
+def test_a_cut_is_told(run: RunCommand, file: str) -> None:
+    done = run("inspect", file, "--schedules", "dense", "--max-tokens", "9", "--json")
+    assert "the text has 37 tokens; the last 28 were left out (--max-tokens 9)" in done.err
+    assert len(json.loads(done.out)["tokens"]) == 8
+
+
+def test_stdin_is_read(run: RunCommand, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
+    assert printed(run, "inspect", "-", "--schedules", "static")["text"] == "from a pipe"
+
+
+def test_the_lens_has_a_row_for_every_level_of_every_axis(run: RunCommand, file: str) -> None:
+    inspected = printed(run, "inspect", file, "--schedules", "dense")
+    report = printed(run, "lens", file, "--token", "20")
+    assert (report["kind"], report["version"]) == ("lens", 1)
+    token = inspected["tokens"][20]
+    assert report["token"] == {key: token[key] for key in ("index", "token_id", "text")}
+    rows = report["rows"]
+    assert len(rows) == 35
+    assert [sum(row["axis"] == axis for row in rows) for axis in AXES] == [10, 13, 12]
+    dense = [row for row in rows if row["level"] in (1.0, 16) and row["kl"] == 0]
+    assert len(dense) == 3
+    nll = token["rows"][0]["nll"]
+    assert [row["nll"] for row in dense] == pytest.approx([nll] * 3, abs=1e-4)
+
+
+def test_the_lens_keeps_to_a_schedule(run: RunCommand, file: str) -> None:
+    inspected = printed(run, "inspect", file, "--schedules", "random", *BUDGET)
+    report = printed(run, "lens", file, "--token", "20", "--schedule", "random", *BUDGET)
+    assert report["taken"]["action"] == inspected["tokens"][20]["rows"][1]["action"]
+    done = run("lens", file, "--token", "20", "--schedule", "random", *BUDGET)
+    assert done.out.count("  taken\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "named"),
+    [
+        (["inspect", "{file}", "--keep", "0.05"], 2, "0.05 is outside the grid's levels 0.1 to 1"),
+        (["inspect", "{file}", "--schedules", "static,best"], 2, "must be one of dense, static"),
+        (["inspect", "{file}", "--schedules", "static,static"], 2, "schedules must differ"),
+        (["inspect", "{file}", "--schedules", "policy:"], 2, "needs a name or a folder"),
+        (["inspect", "{file}", "--schedules", "static,random,emc,dac"], 2, "at most 3 schedules"),
+        (
+            ["inspect", "{file}", "--schedules", "policy:nobody"],
+            1,
+            "no policy 'nobody': stored are",
+        ),
+        (["inspect", "{file}", "--max-tokens", "1"], 2, "max_tokens must be above the 1"),
+        (["inspect", "{file}", "--prefix", "0"], 2, "prefix_tokens must be 1 or more"),
+        (["inspect", "{file}", "--prefix", "37"], 2, "give a longer text"),
+        (["inspect", "{file}.gone"], 1, "cannot read"),
+        (["inspect", "{binary}"], 1, "is not text: byte 3 is zero"),
+        (["inspect", "{latin}"], 1, "is not UTF-8 text (byte 1)"),
+        (["inspect", "{empty}"], 1, "is empty"),
+        (["lens", "{file}"], 2, "--token"),
+        (["lens", "{file}", "--token", "36"], 2, "token must be 0 to 35, got 36"),
+        (["lens", "{file}", "--token", "-1"], 2, "--token must be 0 or more, got -1"),
+        (["lens", "{file}", "--token", "0", "--schedule", "policy:nobody"], 1, "no policy"),
+        (["lens", "{empty}", "--token", "0"], 1, "is empty"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    run: RunCommand, file: str, tmp_path: Path, arguments: list[str], status: int, named: str
+) -> None:
+    contents = {"binary": b"abc\0def", "latin": b"a\xe9b", "empty": b" \n"}
+    places = {"file": file}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        places[name] = str(tmp_path / name)
+    done = run(*(argument.format(**places) for argument in arguments))
+    assert done.status == status
+    assert named in one_line(done)

@@ -1,0 +1,161 @@
+"""``evaluate``: its JSON, its files, its table, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import sol_core.evaluation
+import sol_core.policy
+from app.host.paths import DataDir
+from sol_core.actions import ActionGrid, Budget
+from sol_core.errors import SolError
+from sol_core.evaluation import EvaluationFinished, EvaluationProgress
+from tests.app.command_line import RunCommand, one_line
+
+
+def result_of(name: str, budgets: tuple[Budget, ...]) -> dict[str, Any]:
+    """A small result of the contract's shape."""
+
+    def scores(nll: float, budget: Budget) -> dict[str, Any]:
+        axes = dict(zip(("keep", "channels", "bits"), budget.as_tuple(), strict=True))
+        numbers = {"nll": nll, "kl": nll / 10, "perplexity": 2.0, "net_keep_rate": 0.5}
+        return {**numbers, "spend": axes}
+
+    return {
+        "schema": 1,
+        "policy": name,
+        "corpus": "text.txt",
+        "scored_tokens": 64,
+        "elapsed_s": float("nan"),
+        "budgets": [
+            {
+                "requested": scores(0, budget)["spend"],
+                "methods": {
+                    "static": scores(2.5, budget),
+                    "dense": scores(2.0, Budget()),
+                    "policy": scores(2.25, budget),
+                },
+                "paired": {"static": {"gain": 0.25, "low": 0.1, "high": 0.4, "win_rate": 0.75}},
+            }
+            for budget in budgets
+        ],
+    }
+
+
+@pytest.fixture
+def evaluated(
+    monkeypatch: pytest.MonkeyPatch, data_dir: DataDir, tmp_path: Path
+) -> list[dict[str, Any]]:
+    """A stand-in evaluation, two stored policies and a text; returns what it was given."""
+    calls: list[dict[str, Any]] = []
+
+    def evaluate(
+        model: Any, policy_folders: Mapping[str, Path], config: Any, **options: Any
+    ) -> Iterator[Any]:
+        calls.append({"folders": dict(policy_folders), "config": config, **options})
+        yield EvaluationProgress(0.5, "rollouts", 3.0, {})
+        (name,) = policy_folders
+        yield EvaluationFinished(result_of(name, config.budgets))
+
+    monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
+    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
+    info = SimpleNamespace(grid=ActionGrid())
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)
+    for folder in (data_dir.policies / "p", tmp_path / "mine"):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+    (tmp_path / "text.txt").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+def test_evaluate_prints_exactly_the_result(
+    run: RunCommand, evaluated: list[dict[str, Any]], data_dir: DataDir, tmp_path: Path
+) -> None:
+    done = run(
+        *["evaluate", "p", "--corpus", "text.txt", "--budgets", "0.5,0.6,8;0.3,0.5,7"],
+        *["--baselines", "static,random:10", "--texts", "128", "--context", "256"],
+        *["--steps", "16", "--seed", "3", "--json", "--out", "results"],
+    )
+    assert (done.status, done.err) == (0, "rollouts\n")
+    result = json.loads(done.out)
+    assert result["elapsed_s"] is None, "NaN is no JSON"
+    (call,) = evaluated
+    assert call["folders"] == {"p": data_dir.policies / "p"}
+    assert call["data_dir"] == data_dir.root
+    assert call["should_stop"]() is False
+    config = call["config"]
+    assert config.budgets == (Budget(0.5, 0.6, 8.0), Budget(0.3, 0.5, 7.0))
+    assert config.baselines == ("static", "random:10")
+    assert (config.texts, config.context, config.steps, config.seed) == (128, 256, 16, 3)
+    assert (config.sampled, config.pollution, config.refresh) == (False, False, False)
+    assert config.corpus == str(tmp_path / "text.txt")
+    assert json.loads((tmp_path / "results" / "result.json").read_text()) == result
+    with (tmp_path / "results" / "result.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["method"] for row in rows) == sorted(["policy", "dense", "static"] * 2)
+    found = {(row["requested_keep"], row["method"]): row for row in rows}
+    assert (found["0.5", "static"]["nll"], found["0.5", "static"]["gain"]) == ("2.5", "0.25")
+    assert found["0.5", "policy"]["gain"] == ""
+    assert {row["spend_bits"] for row in rows[3:]} >= {"7.0"}
+
+
+def test_evaluate_for_people(
+    run: RunCommand, evaluated: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    done = run("evaluate", "./mine", "--sampled", "--pollution", "--refresh")
+    assert done.status == 0
+    (call,) = evaluated
+    assert call["folders"] == {"mine": tmp_path / "mine"}
+    config = call["config"]
+    assert (config.sampled, config.pollution, config.refresh) == (True, True, True)
+    assert len(config.budgets) == 9
+    assert re.search(r"static +2\.5000 +0\.2500 .* \+0\.2500 \(\+0\.1000 to \+0\.4000\)", done.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "named"),
+    [
+        (["nobody"], 1, "no policy 'nobody'"),
+        (["p", "--budgets", "0.5,0.6"], 2, "three numbers"),
+        (["p", "--budgets", "0.05,0.6,8"], 2, "0.05"),
+        (["p", "--budgets", "0.5,0.6,3"], 2, "bit_width"),
+        (["p", "--budgets", ""], 2, "no budget"),
+        (["p", "--baselines", "magic"], 2, "magic"),
+        (["p", "--baselines", "random:0"], 2, "random:0"),
+        (["p", "--texts", "0"], 2, "texts"),
+        (["p", "--steps", "0"], 2, "steps"),
+        (["p", "--seed", "-1"], 2, "seed"),
+        (["p", "--texts", "few"], 2, "few"),
+        (["p", "--corpus", "none.txt"], 1, "no such file"),
+        (["p", "--corpus", ""], 1, "no such file"),
+        (["p", "--out", "text.txt"], 1, "is a file"),
+        ([], 2, "POLICY"),
+    ],
+)
+def test_evaluate_refuses(
+    run: RunCommand, evaluated: list[Any], arguments: list[str], status: int, named: str
+) -> None:
+    done = run("evaluate", *arguments, "--json")
+    assert named in one_line(done)
+    assert done.status == status
+    assert evaluated == []
+
+
+def test_errors_of_the_evaluation_pass(
+    run: RunCommand, evaluated: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(*_: Any, **__: Any) -> Iterator[Any]:
+        raise SolError("this policy was made for another model")
+        yield
+
+    monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
+    assert "another model" in one_line(run("evaluate", "p", "--json"))

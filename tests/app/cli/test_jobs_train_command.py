@@ -1,0 +1,275 @@
+"""``train``: what it prints, what it refuses, what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from app.cli.commands import train as train_command
+from app.cli.job_options import progress_text
+from app.cli.setting_option import apply_settings, setting_names
+from app.host.paths import DataDir
+from app.host.process_identity import own_worker_id
+from app.jobs.engines import ENGINES
+from app.jobs.updates import JobFinished, JobProgress, JobStopped, JobTask, JobUpdate
+from sol_core.actions import ActionGrid
+from sol_core.errors import ConfigError, CorpusError
+from sol_core.fields import config_from_dict
+from sol_core.training.config import PRESETS, TrainConfig, preset
+from storage import Store
+from tests.app.command_line import RunCommand, one_line
+from tests.app.tiny_project import PROJECT
+from tests.app.waiting import wait_until
+
+SUMMARY = {"held_out": {"kl": 0.123456}, "updates": 5, "train_config": {"seed": 0}}
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[JobTask]:
+    """A training that stores a policy after two steps; returns what it was given."""
+    given: list[JobTask] = []
+
+    def train(task: JobTask) -> Generator[JobUpdate, None, None]:
+        given.append(task)
+        for step in (1, 2):
+            row = {"step": step, "phase": "grpo", "metrics": {"kl": 0.5 / step}}
+            yield JobProgress(step / 2, "grpo", 10.0, row)
+        folder = data_dir.policies / str(task.job.params["name"])
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"weights")
+        yield JobFinished({"policy": folder.name, "folder": str(folder), "summary": SUMMARY})
+
+    monkeypatch.setitem(ENGINES, "train", train)  # type: ignore[arg-type]  # it is a dict
+    return given
+
+
+def test_train_prints_one_json_and_leaves_a_job(
+    run: RunCommand, trainer: list[JobTask], store: Store, tmp_path: Path
+) -> None:
+    out = tmp_path / "made" / "policy"
+    done = run(
+        *["train", "--preset", "quick", "--seed", "7", "--minutes", "2.5", "--name", "mine"],
+        *["--set", "grpo.updates=5", "--out", str(out), "--json"],
+    )
+    assert (done.status, done.err) == (0, "grpo\n")
+    report = json.loads(done.out)
+    assert report["status"] == "succeeded"
+    assert (report["policy"], report["out"]) == ("mine", str(out))
+    assert report["summary"] == SUMMARY
+    assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors"}
+    config = config_from_dict(TrainConfig, report["params"]["config"])
+    assert (config.seed, config.time_limit_minutes, config.grpo.updates) == (7, 2.5, 5)
+    assert config.warm_start == PRESETS["quick"].warm_start
+    job = store.jobs.get(report["job"])
+    assert (job.status, job.title, job.kind) == ("succeeded", "mine", "train")
+    assert job.worker == own_worker_id()
+    assert job.params == report["params"]
+    assert [row["metrics"] for row in store.jobs.metrics(job.id)] == [{"kl": 0.5}, {"kl": 0.25}]
+
+
+def test_train_for_people(run: RunCommand, trainer: list[JobTask], data_dir: DataDir) -> None:
+    done = run("train")
+    assert done.status == 0
+    assert re.findall(r"^(\w+) +(.+)$", done.out, re.MULTILINE) == [
+        ("policy", "standard-seed0"),
+        ("folder", str(data_dir.policies / "standard-seed0")),
+        ("kl", "0.12346"),
+        ("updates", "5"),
+    ]
+    assert trainer[0].job.params["model"] == "smollm2-135m-instruct"
+    assert "dtype" not in trainer[0].job.params
+
+
+def test_models_and_corpora_are_found_from_everywhere(
+    run: RunCommand, trainer: list[JobTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "text.txt").write_text("text")
+    arguments = ["--model", "model", "--dtype", "float32", "--corpus", "text.txt"]
+    assert run("train", *arguments).status == 0
+    params = trainer[0].job.params
+    assert params["model"] == str(tmp_path / "model")
+    assert params["dtype"] == "float32"
+    assert params["config"]["corpus"] == str(tmp_path / "text.txt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "named"),
+    [
+        (["--minutes", "0"], 2, "above 0"),
+        (["--minutes", "-1"], 2, "above 0"),
+        (["--minutes", "nan"], 2, "above 0"),
+        (["--minutes", "soon"], 2, "soon"),
+        (["--preset", "slow"], 2, "slow"),
+        (["--seed", "-1"], 2, "seed"),
+        (["--set", "grpo.updates"], 2, "key=value"),
+        (["--set", "grpo.upates=5"], 2, "grpo.updates"),
+        (["--set", "grpo=5"], 2, "unknown key 'grpo'; allowed: corpus, seed"),
+        (["--set", "grpo.updates=many"], 2, "grpo.updates must be a number"),
+        (["--set", "grpo.updates=1.5"], 2, "whole number"),
+        (["--set", "grpo.updates=true"], 2, "whole number"),
+        (["--set", "grpo.discount=[1]"], 2, "grpo.discount"),
+        (["--set", "grpo.discount=2"], 2, "from 0.0 to 1.0, got 2"),
+        (["--set", "grid.bit_widths=[8,4]"], 2, "ascending"),
+        (["--set", "grid.bit_widths=8"], 2, "bit_widths"),
+        (["--set", "policy.network=big"], 2, "network"),
+        (["--corpus", "none.txt"], 1, "no such file"),
+        (["--corpus", "none"], 1, "no such file"),
+        (["--corpus", "/a/b/c"], 1, "no such file"),
+        (["--out", str(PROJECT)], 1, "not empty"),
+        (["--out", str(PROJECT / "launch.py")], 1, "is a file"),
+        (["--name", " "], 2, "--name"),
+        (["--resume", "x", "--seed", "1"], 2, "--resume"),
+        (["--resume", "0123456789ab"], 1, "no job"),
+    ],
+)
+def test_train_refuses_before_anything_is_loaded(
+    run: RunCommand,
+    trainer: list[JobTask],
+    store: Store,
+    arguments: list[str],
+    status: int,
+    named: str,
+) -> None:
+    done = run("train", *arguments, "--json")
+    assert named in one_line(done)
+    assert done.status == status
+    assert trainer == []
+    assert store.jobs.list() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (CorpusError("the text is too small for one batch"), 1, "too small for one batch"),
+        (ConfigError("steps must be at least 2"), 2, "steps must be"),
+        (ZeroDivisionError("a mistake"), 1, "ZeroDivisionError: a mistake"),
+    ],
+)
+def test_a_training_that_fails_says_why_and_can_be_resumed(
+    run: RunCommand,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+    said: str,
+) -> None:
+    def fail(task: JobTask) -> Generator[JobUpdate, None, None]:
+        if error.args:
+            raise error
+        yield JobFinished({})
+
+    monkeypatch.setitem(ENGINES, "train", fail)  # type: ignore[arg-type]  # it is a dict
+    done = run("train", "--json")
+    assert said in one_line(done)
+    assert done.status == status
+    (job,) = store.jobs.list()
+    assert job.status == "failed"
+    assert said in str(job.error)
+
+    def go_on(task: JobTask) -> Generator[JobUpdate, None, None]:
+        assert task.job.id == job.id
+        yield JobFinished({"policy": "p", "folder": "f"})
+
+    monkeypatch.setitem(ENGINES, "train", go_on)  # type: ignore[arg-type]  # it is a dict
+    done = run("train", "--resume", job.id, "--json")
+    assert json.loads(done.out)["policy"] == "p"
+    assert store.jobs.get(job.id).status == "succeeded"
+    assert "nothing to resume" in one_line(run("train", "--resume", job.id))
+
+
+def test_pausing_on_the_page_ends_the_command(
+    run: RunCommand, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(task: JobTask) -> Generator[JobUpdate, None, None]:
+        store.jobs.request_pause(task.job.id)
+        wait_until(task.should_stop)
+        yield JobStopped()
+
+    monkeypatch.setitem(ENGINES, "train", wait)  # type: ignore[arg-type]  # it is a dict
+    done = run("train", "--json")
+    assert done.status == 130
+    report = json.loads(done.out)
+    assert report["status"] == "paused"
+    assert f"train --resume {report['job']}" in done.err
+
+
+TRAIN_FOR_LONG = """
+import sys, time
+sys.path.insert(0, sys.argv.pop(1))
+from app.cli import main as cli
+from app.jobs.engines import ENGINES
+from tests.app.job_stand_in import count
+def slowly(task):
+    task.job.params.update(steps=1000, step_s=0.02)
+    yield from count(task)
+ENGINES["train"] = slowly
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_checkpoints_and_says_how_to_go_on(data_dir: DataDir, store: Store) -> None:
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-c", TRAIN_FOR_LONG, str(PROJECT)),
+            *("train", "--data-dir", str(data_dir.root)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        wait_until(lambda: store.jobs.list())
+        (job,) = store.jobs.list()
+        assert (job.status, job.worker is not None) == ("running", True)
+        wait_until(lambda: store.jobs.metrics(job.id))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert (
+        f"paused, with a checkpoint; go on here with: python launch.py train --resume {job.id}"
+        in err
+    )
+    assert out == ""
+    assert store.jobs.get(job.id).status == "paused"
+    assert json.loads((data_dir.jobs / job.id / "checkpoint.json").read_text())["step"] > 0
+
+
+def test_the_presets_offered_are_those_that_exist() -> None:
+    assert tuple(PRESETS) == train_command.PRESETS
+
+
+def test_every_field_can_be_set_and_only_those() -> None:
+    names = setting_names()
+    assert {"corpus", "time_limit_minutes", "grpo.updates", "warm_start.texts"} <= set(names)
+    assert {"policy.network", "grid.quant_site", "grid.keep_fractions"} <= set(names)
+    config = apply_settings(
+        preset("standard"),
+        [
+            *("grpo.discount=1", "grpo.reward=nll", "grid.keep_fractions=[0.5, 1.0]"),
+            *("time_limit_minutes=3", "corpus=a=b", "seed= 4", "seed=5", "policy.network=joint"),
+        ],
+    )
+    assert config.grpo.discount == 1.0
+    assert type(config.grpo.discount) is float
+    assert config.grid == ActionGrid(keep_fractions=(0.5, 1.0))
+    assert (config.corpus, config.seed, config.time_limit_minutes) == ("a=b", 5, 3)
+    assert (config.grpo.reward, config.policy.network) == ("nll", "joint")
+    assert apply_settings(config, ["time_limit_minutes=null"]).time_limit_minutes is None
+    assert apply_settings(config, []) == config
+
+
+def test_the_bar_never_leaves_its_frame() -> None:
+    for fraction in (0.0, 0.004, 0.5, 1.0):
+        text = progress_text(fraction, "grpo", 200.0)
+        assert re.fullmatch(r"\[[█ ]{24}\] +\d+ %  grpo, about 3 min left", text)
+    assert progress_text(0.5, "x", None).endswith(" 50 %  x")

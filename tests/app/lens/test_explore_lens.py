@@ -1,0 +1,123 @@
+"""What a page may ask of the lens, over the real engine with a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.host.errors import AppError
+from app.host.paths import DataDir
+from app.pages.explore.handlers import HANDLERS
+from app.runs import queue as generation_runs
+from app.web.calls import server_functions
+from app.web.services import Services, build_services, engine_generate
+from tests.app.waiting import wait_until
+from tests.support.fake_engine import FakeEngine, fake_load
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ANNA, BEN = "a" * 32, "b" * 32
+Call = Callable[..., dict[str, Any]]
+SETTINGS = {"max_new_tokens": 6, "ignore_end_of_text": True, "chat": False}
+
+
+def caller(services: Services) -> Call:
+    functions = {f.__name__: f for f in server_functions(services, HANDLERS)}
+
+    def invoke(name: str, owner: str = ANNA, **request: Any) -> dict[str, Any]:
+        return dict(json.loads(json.dumps(functions[name]([{"owner": owner, **request}]))))
+
+    return invoke
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    data_dir = DataDir(tmp_path)
+    data_dir.prepare()
+    model = dataclasses.replace(make_language_model(), name="tiny")
+    made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def call(services: Services) -> Call:
+    return caller(services)
+
+
+def finish(call: Call, services: Services, **settings: Any) -> str:
+    answer = call("start_run", prompt="The keeper", settings=SETTINGS | settings)
+    run_id = str(answer["run_id"])
+    wait_until(lambda: services.store.runs.get(run_id).status == "finished")
+    return run_id
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["in memory", "from the database"])
+def test_a_look_is_of_the_run_as_it_was(call: Call, services: Services, is_kept: bool) -> None:
+    run_id = finish(call, services)
+    if not is_kept:
+        services.runs.forget(run_id)
+    rows = call("poll_run", run_id=run_id, cursor=0)["rows"]
+    view = call("look_at_token", BEN, run_id=run_id, index=2)
+    assert view["i"] == 2
+    assert view["taken"]["a"] == rows[2]["a"]
+    assert view["taken"]["s"] == pytest.approx(rows[2]["s"], abs=1e-3)
+    assert [len(axis) for axis in view["axes"]] == [10, 13, 12]
+    assert view["dense"]["kl"] == 0
+    assert [len(trail["kl"]) for trail in view["trails"]] == [3] * 4
+    plane = call("look_at_plane", run_id=run_id, index=2, bits=int(rows[2]["a"][2]))["rows"]
+    assert [len(line) for line in plane] == [13] * 10
+    taken = next(row for line in plane for row in line if row["a"] == rows[2]["a"])
+    assert taken["s"] == pytest.approx(view["taken"]["s"], abs=1e-3)
+
+
+def test_what_is_not_there_is_refused(call: Call, services: Services) -> None:
+    run_id = finish(call, services)
+    assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=6)["refused"]
+    assert "tokens 0 to 5" in call("look_at_token", run_id=run_id, index=-1)["refused"]
+    assert "does not exist" in call("look_at_token", run_id="none", index=0)["refused"]
+    assert "bit_width" in call("look_at_plane", run_id=run_id, index=0, bits=1)["refused"]
+    for request in ({"index": 0}, {"run_id": run_id, "index": True}, {"run_id": 3, "index": 0}):
+        assert "Reload the page" in call("look_at_token", **request)["refused"]
+
+
+def test_a_run_of_another_model_is_refused(call: Call, services: Services) -> None:
+    record = services.store.runs.create(ANNA, "x", "larger", "dense", {})
+    services.store.runs.finish(record.id, "finished")
+    refused = call("look_at_token", run_id=record.id, index=0)["refused"]
+    assert refused.startswith("larger made this run, tiny is loaded")
+
+
+def test_a_run_that_goes_on_is_refused_and_another_ones_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 0.05)
+    engine = FakeEngine(pause_at=2)
+    services = build_services(DataDir(tmp_path), "fake-model", fake_load, engine)
+    call = caller(services)
+    run_id = call("start_run", prompt="x", settings={"max_new_tokens": 4})["run_id"]
+    wait_until(lambda: call("poll_run", run_id=run_id, cursor=0)["cursor"] == 2)
+    assert "has ended" in call("look_at_token", run_id=run_id, index=0)["refused"]
+    with pytest.raises(AppError, match="busy with a generation"):
+        services.runs.with_model(BEN, lambda bench: None)
+    monkeypatch.setattr(generation_runs, "QUESTION_PATIENCE_S", 30)
+    threading.Timer(0.05, engine.resume.set).start()
+    assert services.runs.with_model(BEN, lambda bench: bench.model.name) == "fake-model"
+    assert not call("poll_run", run_id=run_id, cursor=0)["live"]
+    services.close()
+
+
+def test_a_question_that_fails_leaves_the_line(call: Call, services: Services) -> None:
+    def fail(bench: Any) -> None:
+        raise ValueError("no")
+
+    wait_until(lambda: services.loader.loaded() is not None)
+    with pytest.raises(ValueError, match="no"):
+        services.runs.with_model(ANNA, fail)
+    finish(call, services)

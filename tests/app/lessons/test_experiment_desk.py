@@ -1,0 +1,271 @@
+"""The desk of the lessons: one measurement for all who ask, a line, and nothing that piles up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.host.errors import AppError
+from app.lessons import desk as experiment_desk
+from app.lessons.desk import Experiment, ExperimentDesk
+from app.model.loader import ModelLoader
+from app.runs.queue import GenerationRuns
+from sol_core.config import GenerationConfig
+from sol_core.errors import ConfigError
+from storage import Store, open_store
+from tests.app.waiting import wait_until
+from tests.support.fake_engine import FakeEngine, fake_load
+
+ANNA, BEN = "a" * 32, "b" * 32
+
+
+class Measures:
+    """Experiments that wait until they are let go, and count."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.calls: list[Any] = []
+
+    def huge(self, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append(parameters)
+        return {"value": "x" * 1000}
+
+    def slow(self, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append(parameters)
+        assert self.go.wait(20)
+        return {"value": parameters.get("n"), "by": model.name}
+
+    def refused(self, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append(parameters)
+        raise ConfigError("not like this")
+
+    def broken(self, model: Any, parameters: dict[str, Any]) -> dict[str, Any]:
+        raise ZeroDivisionError("oh")
+
+
+@pytest.fixture
+def measures() -> Measures:
+    return Measures()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[GenerationRuns]:
+    with open_store(tmp_path / "sol.sqlite3") as store:
+        made = make_runs(store, FakeEngine(pause_at=1))
+        yield made
+        made.close()
+
+
+def make_runs(store: Store, engine: FakeEngine) -> GenerationRuns:
+    loader = ModelLoader("fake-model", fake_load)
+    runs = GenerationRuns(store.runs, loader, engine)
+    loader.start()
+    wait_until(lambda: loader.loaded() is not None)
+    runs.engine, runs.loader = engine, loader  # type: ignore[attr-defined]  # for the tests
+    return runs
+
+
+def one_number(model: Any, asked: dict[str, Any]) -> dict[str, Any]:
+    if asked.keys() - {"n"}:
+        raise AppError("it takes n alone")
+    return {"n": asked.get("n", 0)}
+
+
+@pytest.fixture
+def desk(runs: Any, measures: Measures) -> Iterator[ExperimentDesk]:
+    names = ("slow", "refused", "broken", "huge")
+    taken = {name: Experiment(getattr(measures, name), one_number) for name in names}
+    made = ExperimentDesk(runs, runs.loader, taken)
+    yield made
+    measures.go.set()
+    made.close()
+
+
+def done(desk: ExperimentDesk, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    answers: list[dict[str, Any]] = []
+
+    def has_ended() -> bool:
+        answers.append(desk.ask(ANNA, name, parameters))
+        return bool(answers[-1]["state"] == "done")
+
+    wait_until(has_ended)
+    return dict(answers[-1]["result"])
+
+
+def test_one_measurement_serves_all_who_ask_before_and_after(
+    desk: ExperimentDesk, measures: Measures
+) -> None:
+    answers = [desk.ask(f"pupil {number}", "slow", {"n": 1}) for number in range(30)]
+    assert {answer["state"] for answer in answers} == {"waiting"}
+    wait_until(lambda: len(measures.calls) == 1)
+    assert desk.ask(ANNA, "slow", {"n": 1}) == {"state": "waiting", "before": 0}
+    measures.go.set()
+    result = done(desk, "slow", {"n": 1})
+    assert (result["value"], result["by"], result["model"]) == (1, "fake-model", "fake-model")
+    assert result["took_ms"] >= 0
+    assert result["measured_at"]
+    assert done(desk, "slow", {"n": 1}) == result
+    assert len(measures.calls) == 1
+
+
+def test_the_line_is_first_come_first_served_and_says_how_many_come_first(
+    desk: ExperimentDesk, measures: Measures
+) -> None:
+    for number in range(4):
+        desk.ask(f"pupil {number}", "slow", {"n": number})
+    wait_until(lambda: len(measures.calls) == 1)
+    assert [desk.ask(f"pupil {n}", "slow", {"n": n})["before"] for n in range(4)] == [0, 1, 2, 3]
+    measures.go.set()
+    assert done(desk, "slow", {"n": 3})["value"] == 3
+    assert [call["n"] for call in measures.calls] == [0, 1, 2, 3]
+
+
+def test_what_nobody_asks_about_any_more_is_not_measured(
+    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.ask(ANNA, "slow", {"n": 0})
+    wait_until(lambda: len(measures.calls) == 1)
+    desk.ask(ANNA, "slow", {"n": 1})
+    desk.ask(ANNA, "slow", {"n": 2})
+    monkeypatch.setattr(experiment_desk, "FORGOTTEN_S", -1.0)
+    desk.ask(ANNA, "slow", {"n": 3})  # the only one in line behind the running one now
+    monkeypatch.setattr(experiment_desk, "FORGOTTEN_S", 60.0)
+    assert desk.ask(ANNA, "slow", {"n": 3})["before"] == 1
+    measures.go.set()
+    done(desk, "slow", {"n": 3})
+    assert [call["n"] for call in measures.calls] == [0, 3]
+
+
+def test_results_and_line_are_bounded(
+    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment_desk, "MAX_WAITING", 3)
+    for number in range(3):
+        desk.ask(f"pupil {number}", "slow", {"n": number})
+    with pytest.raises(AppError, match="3 experiments are waiting, the most"):
+        desk.ask(ANNA, "slow", {"n": 9})
+    monkeypatch.setattr(experiment_desk, "MAX_KEPT", 2)
+    measures.go.set()
+    done(desk, "slow", {"n": 2})
+    done(desk, "slow", {"n": 1})  # used: it outlives the other
+    done(desk, "slow", {"n": 5})
+    before = len(measures.calls)
+    done(desk, "slow", {"n": 1})
+    assert len(measures.calls) == before
+    done(desk, "slow", {"n": 2})
+    assert len(measures.calls) == before + 1
+
+
+def test_a_failure_is_told_to_all_who_wait_and_tried_again_later(
+    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reason(name: str) -> str:
+        found: list[str] = []
+
+        def has_failed() -> bool:
+            try:
+                desk.ask(ANNA, name, {})
+            except AppError as error:
+                found.append(str(error))
+            return bool(found)
+
+        wait_until(has_failed)
+        return found[0]
+
+    assert reason("refused") == "not like this"
+    assert reason("refused") == "not like this"
+    assert len(measures.calls) == 1
+    assert reason("broken") == "The experiment failed: ZeroDivisionError: oh"
+    monkeypatch.setattr(experiment_desk, "FAILURE_S", -1.0)
+    assert desk.ask(ANNA, "refused", {})["state"] == "waiting"
+    wait_until(lambda: len(measures.calls) == 2)
+
+
+def test_an_experiment_waits_for_the_generation_before_it(
+    desk: ExperimentDesk, measures: Measures, runs: Any
+) -> None:
+    run_id = runs.start("a" * 32, "x", GenerationConfig(max_new_tokens=3))
+    wait_until(lambda: runs.poll("a" * 32, run_id, 0)["cursor"] == 1)
+    desk.ask(ANNA, "slow", {"n": 1})
+    wait_until(lambda: desk.ask(ANNA, "slow", {"n": 1}) == {"state": "waiting", "before": 1})
+    assert not measures.calls
+    runs.engine.resume.set()
+    measures.go.set()
+    assert done(desk, "slow", {"n": 1})["value"] == 1
+
+
+def test_before_the_model_is_there_the_answer_says_so(measures: Measures, runs: Any) -> None:
+    loader = ModelLoader("later", fake_load)
+    desk = ExperimentDesk(runs, loader, {"slow": Experiment(measures.slow, one_number)})
+    assert desk.ask(ANNA, "slow", {}) == {"state": "loading"}
+    with pytest.raises(AppError, match="no experiment is called 'fast'"):
+        desk.ask(ANNA, "fast", {})
+
+
+def test_a_question_is_known_by_what_the_experiment_takes_of_it(
+    desk: ExperimentDesk, measures: Measures
+) -> None:
+    measures.go.set()
+    done(desk, "slow", {})
+    done(desk, "slow", {"n": 0})
+    assert measures.calls == [{"n": 0}]
+    with pytest.raises(AppError, match="it takes n alone"):
+        desk.ask(ANNA, "slow", {"n": 0, "junk": "x" * 1_000_000})
+    assert measures.calls == [{"n": 0}]
+
+
+def test_a_visitor_waits_for_the_newest_few_questions_and_a_class_for_nobody(
+    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment_desk, "MAX_PER_VISITOR", 3)
+    for number in range(64):
+        assert desk.ask(ANNA, "slow", {"n": number})["before"] <= 3
+        if number == 0:
+            wait_until(lambda: len(measures.calls) == 1)
+    for pupil in range(30):  # more than three are in the line, so the class is not refused
+        assert desk.ask(f"pupil {pupil}", "slow", {"n": 100 + pupil})["before"] == 4 + pupil
+    # A question that somebody else waits for too is not dropped with hers.
+    desk.ask(BEN, "slow", {"n": 63})
+    for number in range(200, 210):
+        desk.ask(ANNA, "slow", {"n": number})
+    assert desk.ask(BEN, "slow", {"n": 63})["before"] == 1
+    measures.go.set()
+    done(desk, "slow", {"n": 209})
+    measured = [call["n"] for call in measures.calls]
+    assert measured == [0, 63, *range(100, 130), 207, 208, 209]
+
+
+def test_one_network_does_not_take_the_whole_line(
+    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment_desk, "MAX_PER_ADDRESS", 5)
+    here = ["192.0.2.1"]
+    monkeypatch.setattr(experiment_desk, "address", lambda: here[0])
+    for number in range(5):
+        desk.ask(f"invented {number}", "slow", {"n": number})
+    with pytest.raises(AppError, match="5 experiments from your network are waiting"):
+        desk.ask("invented 5", "slow", {"n": 5})
+    assert desk.ask("invented 5", "slow", {"n": 4})["state"] == "waiting"
+    here[0] = "192.0.2.2"
+    assert desk.ask(BEN, "slow", {"n": 5})["state"] == "waiting"
+
+
+def test_results_are_bounded_in_bytes_too(
+    desk: ExperimentDesk, measures: Measures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment_desk, "MAX_KEPT_BYTES", 2500)
+    for number in (1, 2, 1, 3, 1, 2):  # 2 was used longest ago when 3 came
+        done(desk, "huge", {"n": number})
+    assert [call["n"] for call in measures.calls] == [1, 2, 3, 2]
+    monkeypatch.setattr(experiment_desk, "MAX_KEPT_BYTES", 10)
+    assert done(desk, "huge", {"n": 4})["value"]  # larger than all room: told all the same
+
+
+def test_nobody_changes_a_result_that_others_get(desk: ExperimentDesk, measures: Measures) -> None:
+    measures.go.set()
+    done(desk, "slow", {"n": 7})["value"] = "changed"
+    assert done(desk, "slow", {"n": 7})["value"] == 7

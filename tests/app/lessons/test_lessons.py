@@ -1,0 +1,165 @@
+"""The lessons' experiments as the page asks for them, over the real engine with a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.host.paths import DataDir
+from app.lessons.experiments import MOST_PICKS
+from app.lessons.texts import BEGINNINGS, PASSAGES
+from app.pages.learn.handlers import HANDLERS
+from app.web.calls import server_functions
+from app.web.services import Services, build_services, engine_generate
+from sol_core.models.loading import LanguageModel
+from tests.app.waiting import wait_until
+from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_models import FAMILIES
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def small_model() -> LanguageModel:
+    """Tiny, with room for the passages, which have a token per byte here."""
+    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
+    return dataclasses.replace(make_language_model(family), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    data_dir = DataDir(Path(tmp_path_factory.mktemp("data")))
+    data_dir.prepare()
+    model = small_model()
+    made = build_services(data_dir, "tiny", lambda report: model, engine_generate(data_dir))
+    wait_until(lambda: made.loader.loaded() is not None)
+    yield made
+    made.close()
+
+
+def ask(services: Services, name: str, **parameters: Any) -> dict[str, Any]:
+    """The answer once it is there, as JSON; a refusal at once."""
+    (function,) = server_functions(services, HANDLERS)
+    request = {"owner": "a" * 32, "experiment": name, "parameters": parameters}
+    answers: list[dict[str, Any]] = []
+
+    def has_ended() -> bool:
+        answers.append(json.loads(json.dumps(function([request]), allow_nan=False)))
+        return answers[-1].get("state") != "waiting"
+
+    wait_until(has_ended, 120)  # the first of a session compiles kernels
+    return answers[-1]
+
+
+def result(services: Services, name: str, **parameters: Any) -> dict[str, Any]:
+    answer = ask(services, name, **parameters)
+    assert answer.get("state") == "done", answer
+    assert answer["result"]["model"] == "tiny"
+    return dict(answer["result"])
+
+
+def test_a_continuation_says_what_each_step_cost(services: Services) -> None:
+    found = result(services, "steps", text="keeper")
+    assert found["prompt"] == BEGINNINGS["keeper"]
+    assert len(found["rows"]) == 12
+    for row in found["rows"]:
+        assert row["b"] > 0
+        assert row["ms"] > 0
+        assert row["s"] >= 0
+
+
+def test_a_picked_token_leads_to_the_next_choices(services: Services) -> None:
+    first = result(services, "choices", text="door", picks=[])
+    assert len(first["top"]) == 5
+    pick = first["top"][1]
+    second = result(services, "choices", text="door", picks=[pick[0]])
+    assert second["picked"] == [pick[1]]
+    assert second["top"] != first["top"]
+
+
+def test_every_scored_token_has_a_loss_at_every_level(services: Services) -> None:
+    found = result(services, "pages", text="comet")
+    assert "".join(found["tokens"]) == PASSAGES["comet"]
+    scored = len(found["tokens"]) - found["first"]
+    assert scored == 32
+    assert [len(row) for row in found["s"]] == [scored] * len(found["levels"])
+    assert found["levels"][-1] == 1
+    assert set(found["kl"][-1]) == {0}
+    assert max(found["kl"][0]) > 0
+
+
+def test_one_step_is_shown_at_every_share_of_channels(services: Services) -> None:
+    found = result(services, "channels", text="capital")
+    assert len(found["rows"]) == len(found["levels"]) == 13
+    assert found["rows"][-1]["kl"] == 0
+    assert found["rows"][0]["kl"] > 0
+    assert all(len(row["top"]) == 5 for row in found["rows"])
+
+
+def test_bits_say_what_becomes_of_the_numbers_and_of_the_steps(services: Services) -> None:
+    found = result(services, "bits", text="recipe")
+    assert len(found["zeros"]) == len(found["bits"]) == 12
+    assert found["zeros"][0] >= found["zeros"][3]
+    assert {len(values) for values in found["kl"].values()} == {len(found["levels"])}
+    assert found["kl"]["mlp_output"][0] > found["kl"]["mlp_output"][-1]
+
+
+def test_spenders_do_without_a_policy_of_another_model_and_say_why(services: Services) -> None:
+    found = result(services, "spenders", text="lighthouse")
+    assert [one["n"] for one in found["spenders"]] == ["even", "hindsight"]
+    assert "was trained for" in found["policy"]
+    even, hindsight = (sum(one["kl"]) for one in found["spenders"])
+    assert hindsight < even
+    assert len(found["kl"]) == len(found["levels"])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "words"),
+    [
+        ("steps", {"text": "lighthouse"}, "no text is called 'lighthouse'"),
+        ("pages", {"text": ["x"] * 1000}, "no text is called"),
+        ("choices", {"text": "door", "picks": [1] * (MOST_PICKS + 1)}, "at most"),
+        ("choices", {"text": "door", "picks": [-1]}, "token ids from 0"),
+        ("choices", {"text": "door", "picks": [True]}, "token ids from 0"),
+        ("choices", {"text": "door"}, "must be a list"),
+        ("choices", {"text": "door", "picks": [], "junk": 1}, "it takes text and picks"),
+        ("steps", {"text": "door", "picks": []}, "'picks' is no parameter of this experiment"),
+        ("nothing", {}, "no experiment is called"),
+    ],
+)
+def test_what_no_page_asks_is_refused(
+    services: Services, name: str, parameters: dict[str, Any], words: str
+) -> None:
+    refused = ask(services, name, **parameters)["refused"]
+    assert words in refused
+    assert len(refused) < 300
+
+
+@pytest.mark.model
+def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir: Path) -> None:
+    """What the questions are about happens: a name is lost, numbers vanish, hindsight saves."""
+    from app.lessons.experiments import bits, channels, pages, spenders
+    from app.policies.library import SHIPPED_FOLDER
+    from sol_core.models.loading import load_language_model
+
+    model = load_language_model(data_dir=model_data_dir)
+    found = pages(model, {"text": "lighthouse"})
+    scored = found["tokens"][found["first"] :]
+    losses = [few - all_ for few, all_ in zip(found["s"][0], found["s"][-1], strict=True)]
+    assert "Okafor" in "".join(scored)
+    assert max(losses) > 1
+    dense = channels(model, {"text": "capital"})["rows"][-1]["top"][0]
+    assert dense[1] == " Paris"
+    rounded = bits(model, {"text": "lighthouse"})
+    assert rounded["zeros"][0] > 0.4 * len(rounded["magnitudes"])
+    spent = spenders(
+        model, {"text": "comet"}, SimpleNamespace(resolve_name=lambda _: SHIPPED_FOLDER)
+    )
+    assert spent["policy"] is None
+    kl = {one["n"]: sum(one["kl"]) for one in spent["spenders"]}
+    assert kl["hindsight"] < 0.8 * kl["even"]

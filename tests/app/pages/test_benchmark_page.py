@@ -1,0 +1,122 @@
+"""What the Benchmark page may ask of Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import sol_core.policy
+from app.host.paths import DataDir
+from app.pages.accuracy.form import DEFAULT_VALUES, config_of, values_of
+from app.pages.accuracy.handlers import HANDLERS
+from app.web.calls import server_functions
+from app.web.services import Services, build_services
+from sol_core.tasks import BenchmarkConfig
+from tests.support.benchmark_samples import benchmark_result
+from tests.support.fake_engine import FakeEngine, fake_load
+from tests.support.job_samples import read_stand_in, store_policy
+
+Call = Callable[..., dict[str, Any]]
+ANNA = "a" * 32
+
+
+@pytest.fixture
+def services(data_dir: DataDir, monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
+    store_policy(data_dir.policies, "mine")
+    made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def call(services: Services) -> Call:
+    by_name = {one.__name__: one for one in server_functions(services, HANDLERS)}
+
+    def invoke(name: str, **request: Any) -> dict[str, Any]:
+        answer = by_name[name]([{"owner": ANNA, **request}])
+        return dict(json.loads(json.dumps(answer, allow_nan=False)))
+
+    return invoke
+
+
+def test_a_benchmark_is_queued_and_its_settings_come_back(call: Call, services: Services) -> None:
+    assert "mine" in [one["name"] for one in call("benchmark_home")["policies"]]
+    values = {"tasks": ["piqa"], "limit": 20, "budgets": "0.5,0.6,8\n0.3,0.5,7", "seed": 2}
+    job_id = call("start_benchmark", policy="mine", values=values)["job_id"]
+    record = services.store.jobs.get(job_id)
+    assert (record.kind, record.status, record.title) == ("benchmark", "queued", "mine")
+    assert record.params["policy"] == "mine"
+    assert BenchmarkConfig.from_dict(record.params["config"]) == config_of(values)
+    settings = call("benchmark_settings", job_id=job_id)
+    assert settings["policy"] == "mine"
+    assert config_of(settings["values"]) == config_of(values)
+    assert call("benchmark_home")["newest_job"] == job_id
+    assert "no benchmark result" in call("benchmark_result", job_id=job_id)["refused"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"policy": "nobody"}, "no policy 'nobody'"),
+        ({"values": {"tasks": []}}, "no task"),
+        ({"values": {"tasks": "piqa"}}, "tasks must be a list"),
+        ({"values": {"limit": None}}, "limit must be a whole number"),
+        ({"values": {"budgets": "0.5"}}, "three numbers"),
+        ({"values": {"budgets": 3}}, "budgets must be text"),
+        ({"values": {"new": 1}}, "unknown field 'new'"),
+        ({"values": None}, "Reload the page"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_is_refused(
+    call: Call, change: dict[str, Any], words: str
+) -> None:
+    request = {"values": {}, "policy": "mine"} | change
+    assert words in call("start_benchmark", **request)["refused"]
+    assert call("list_jobs", kind="benchmark", group="all", limit=10)["jobs"] == []
+
+
+def test_a_finished_benchmark_is_shown(call: Call, services: Services) -> None:
+    jobs = services.store.jobs
+    result = benchmark_result("mine")
+    params = {"config": {"shots": 5}, "policy": "mine", "model": "m"}
+    job = jobs.create("benchmark", ANNA, "mine", params)
+    jobs.claim("w")
+    jobs.finish(job.id, "w", "succeeded", result)
+    answer = call("benchmark_result", job_id=job.id)
+    assert answer["result"] == result
+    view = answer["view"]
+    assert view["summary"]["best"]["task"] == "ARC easy"
+    first, asked = view["tasks"][0], result["tasks"][0]
+    assert first["label"] == "ARC easy"
+    assert [point["mean"] for point in first["points"]["static"]] == [
+        budget["methods"]["static"]["accuracy"]["mean"] for budget in asked["budgets"]
+    ]
+    assert first["rows"][2]["gain"] == asked["budgets"][2]["gain"]
+    assert first["rows"][2]["nll_gain"] == asked["budgets"][2]["nll_gain"]
+    assert first["rows"][2]["label"] == "κ 0.4 · ρ 0.6 · 9 bit"
+    assert "another release" in call("benchmark_settings", job_id=job.id)["refused"]
+
+
+def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services) -> None:
+    result = benchmark_result("mine") | {"schema": 1}
+    for task in result["tasks"]:
+        for budget in task["budgets"]:
+            del budget["nll_gain"]
+    del result["summary"]["mean_nll_gain"], result["summary"]["above"], result["summary"]["below"]
+    result["summary"]["mean_gain"] = 0.015
+    jobs = services.store.jobs
+    job = jobs.create("benchmark", ANNA, "mine", {"config": {}, "policy": "mine", "model": "m"})
+    jobs.claim("w")
+    jobs.finish(job.id, "w", "succeeded", result)
+    view = call("benchmark_result", job_id=job.id)["view"]
+    assert view["summary"]["mean_gain"] == {"mean": 0.015}
+    assert view["tasks"][0]["rows"][0]["nll_gain"] is None
+
+
+def test_the_forms_defaults_are_the_engines() -> None:
+    assert config_of({}) == config_of(DEFAULT_VALUES) == BenchmarkConfig()
+    assert values_of(json.loads(json.dumps(BenchmarkConfig().to_dict()))) == DEFAULT_VALUES

@@ -1,0 +1,206 @@
+"""Uploaded corpora: names made safe, pieces in order, limits held, nothing outside the folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.pages.shared import uploads
+from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
+from app.pages.shared.uploads import (
+    IDLE_S,
+    MAX_PARTIAL,
+    MAX_PER_NETWORK,
+    MAX_PER_VISITOR,
+    UploadError,
+)
+
+ANNA, BEN = "a" * 32, "b" * 32
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> CorpusFiles:
+    return CorpusFiles(tmp_path / "uploads")
+
+
+def put(files: CorpusFiles, name: str, data: bytes, piece: int = 4) -> str:
+    upload = files.uploads(ANNA).begin(len(data))
+    for offset in range(0, len(data), piece):
+        files.uploads(ANNA).append(upload, offset, data[offset : offset + piece], len(data))
+    return files.finish(files.uploads(ANNA).part(upload), name)
+
+
+def test_a_file_arrives_in_pieces_under_its_name(files: CorpusFiles) -> None:
+    assert files.list() == []
+    assert put(files, "My novel.TXT", b"0123456789") == "My_novel.txt"
+    assert files.list() == [{"name": "My_novel.txt", "bytes": 10}]
+    assert files.path("My_novel.txt").read_bytes() == b"0123456789"
+
+
+def test_a_name_that_is_taken_gets_a_number(files: CorpusFiles) -> None:
+    assert [put(files, "a.txt", b"x") for _ in range(3)] == ["a.txt", "a-2.txt", "a-3.txt"]
+
+
+def test_a_half_upload_is_no_corpus(files: CorpusFiles) -> None:
+    upload = files.uploads(ANNA).begin(8)
+    files.uploads(ANNA).append(upload, 0, b"1234", 8)
+    assert files.list() == []
+
+
+@pytest.mark.parametrize("offset", [0, 3, 5])
+def test_a_piece_out_of_place_is_refused(files: CorpusFiles, offset: int) -> None:
+    upload = files.uploads(ANNA).begin(8)
+    files.uploads(ANNA).append(upload, 0, b"1234", 8)
+    with pytest.raises(UploadError, match="does not fit"):
+        files.uploads(ANNA).append(upload, offset, b"12", 8)
+
+
+def test_more_than_was_announced_is_refused(files: CorpusFiles) -> None:
+    upload = files.uploads(ANNA).begin(4)
+    with pytest.raises(UploadError, match="does not fit"):
+        files.uploads(ANNA).append(upload, 0, b"12345", 4)
+    with pytest.raises(UploadError, match="does not fit"):
+        files.uploads(ANNA).append(upload, 0, bytes(MAX_UPLOAD_BYTES + 1), MAX_UPLOAD_BYTES + 1)
+
+
+@pytest.mark.parametrize("size", [0, -1, MAX_UPLOAD_BYTES + 1])
+def test_sizes_have_a_limit(files: CorpusFiles, size: int) -> None:
+    with pytest.raises(UploadError, match="256 MB"):
+        files.uploads(ANNA).begin(size)
+
+
+def test_unknown_uploads_are_refused(files: CorpusFiles) -> None:
+    with pytest.raises(UploadError, match="gone"):
+        files.uploads(ANNA).append("0" * 40, 0, b"x", 1)
+    with pytest.raises(UploadError, match="hexadecimal"):
+        files.uploads(ANNA).append("../../etc/passwd", 0, b"x", 1)
+
+
+def test_forgotten_pieces_go_after_a_day(files: CorpusFiles) -> None:
+    upload = files.uploads(ANNA).begin(4)
+    part = files.uploads(ANNA).part(upload)
+    old = time.time() - 2 * 24 * 3600
+    os.utime(part, (old, old))
+    files.uploads(ANNA).begin(4)
+    assert not part.exists()
+
+
+def age(upload: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(upload, (then, then))
+
+
+def test_a_visitor_has_few_uploads_that_go_on_and_the_others_have_room(files: CorpusFiles) -> None:
+    anna, ben = files.uploads(ANNA), files.uploads(BEN)
+    begun = [anna.begin(4) for _ in range(MAX_PER_VISITOR)]
+    with pytest.raises(UploadError, match="You are uploading many files already"):
+        anna.begin(4)
+    his = ben.begin(4)
+    # What stands still goes when room is needed, what stands still longest first.
+    age(anna.part(begun[1]), IDLE_S + 5)
+    age(anna.part(begun[2]), IDLE_S + 9)
+    age(ben.part(his), IDLE_S + 20)
+    anna.begin(4)
+    assert [anna.part(upload).exists() for upload in begun] == [True, True, False, True]
+    assert ben.part(his).exists()
+
+
+def test_one_network_does_not_take_all_places(
+    files: CorpusFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ["192.0.2.1"]
+    monkeypatch.setattr(uploads, "address", lambda: here[0])
+    for number in range(MAX_PER_NETWORK):
+        files.uploads(f"{number:032x}").begin(4)
+    with pytest.raises(UploadError, match="Your network is uploading many files"):
+        files.uploads(ANNA).begin(4)
+    here[0] = "192.0.2.2"
+    first = files.uploads(ANNA).begin(4)
+    for number in range(MAX_PARTIAL - MAX_PER_NETWORK - 1):
+        files.uploads(f"{number:031x}f").begin(4)
+    here[0] = "192.0.2.3"
+    with pytest.raises(UploadError, match="Many files are being uploaded already"):
+        files.uploads(BEN).begin(4)
+    age(files.uploads(ANNA).part(first), IDLE_S + 1)
+    files.uploads(BEN).begin(4)
+    assert not files.uploads(ANNA).part(first).exists()
+
+
+def test_nobody_adds_to_anothers_upload(files: CorpusFiles) -> None:
+    upload = files.uploads(ANNA).begin(4)
+    with pytest.raises(UploadError, match="gone"):
+        files.uploads(BEN).append(upload, 0, b"1234", 4)
+    assert files.uploads(ANNA).append(upload, 0, b"1234", 4) == 4
+
+
+def test_equal_pieces_at_the_same_time_are_added_once(files: CorpusFiles) -> None:
+    data = bytes(range(256)) * 1000
+    size, num_threads = 4 * len(data), 8
+    mine = files.uploads(ANNA)
+    upload = mine.begin(size)
+    together = threading.Barrier(num_threads)
+
+    def send(offset: int) -> int | None:
+        together.wait(20)
+        try:
+            return mine.append(upload, offset, data, size)
+        except UploadError:
+            return None
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        for offset in range(0, size, len(data)):
+            answers = list(pool.map(send, [offset] * num_threads))
+            assert sorted(answers, key=str) == [offset + len(data)] + [None] * (num_threads - 1)
+    assert mine.part(upload).read_bytes() == data * 4
+    # Nothing makes a whole file whole once more.
+    with pytest.raises(UploadError, match="at least 1 byte"):
+        mine.append(upload, size, b"", size)
+
+
+@pytest.mark.parametrize("name", ["a", "a.exe", "a.txt.sh", "", ".txt/..", "a.pkl"])
+def test_other_kinds_are_refused(name: str) -> None:
+    with pytest.raises(CorpusFileError, match="A corpus is a"):
+        safe_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("../../etc/cron.txt", "cron.txt"),
+        ("C:\\Users\\x\\a b.CSV", "a_b.csv"),
+        (".txt", "corpus.txt"),
+        ("..hidden.txt", "hidden.txt"),
+        ("nul.txt", "nul_.txt"),
+        ("né <b>.jsonl", "né_b.jsonl"),
+        ("x" * 300 + ".txt", "x" * 76 + ".txt"),
+    ],
+)
+def test_names_are_made_safe(name: str, safe: str) -> None:
+    assert safe_name(name) == safe
+
+
+@given(st.text(max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_name_leaves_the_folder(tmp_path: Path, stem: str) -> None:
+    name = safe_name(f"{stem}.txt")
+    assert (tmp_path / name).parent == tmp_path
+    assert "\0" not in name
+    assert not name.startswith(".")
+
+
+def test_only_listed_files_can_be_named(files: CorpusFiles, tmp_path: Path) -> None:
+    put(files, "a.txt", b"x")
+    (tmp_path / "secret.txt").write_text("s")
+    (files.folder / "link.txt").symlink_to(tmp_path / "secret.txt")
+    for name in ("../secret.txt", "link.txt", "b.txt", str(tmp_path / "secret.txt"), ""):
+        with pytest.raises(CorpusFileError, match="no uploaded file"):
+            files.path(name)
+    files.delete("a.txt")
+    assert files.list() == []

@@ -1,0 +1,261 @@
+"""Colours, rows for the page, and the text of the pages' own files."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, replace
+
+import pytest
+
+from app.formats.plain_json import budget_text, finite, json_safe, page_row, page_summary, run_title
+from app.web.assets import plotly_path, site_data, style_sheet
+from app.web.component import mount_script
+from app.web.modules import JS
+from app.web.theme import colour_css
+from app.web.theme_colours import (
+    DARK,
+    DIFFERENCE_BINS,
+    LIGHT,
+    NUM_BINS,
+    Palette,
+    Rgb,
+    cividis,
+    contrast,
+    difference_tint,
+    mix,
+    tint,
+)
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.events import StepCost, event_to_dict
+from tests.support.fake_engine import FakeEngine, make_token
+
+MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
+PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")
+THEMES = pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+
+
+@THEMES
+@pytest.mark.parametrize("bin_index", range(NUM_BINS))
+def test_token_text_is_readable_on_every_tint(palette: Palette, bin_index: int) -> None:
+    assert contrast(Rgb.parse(palette.text), tint(bin_index, palette)) >= 4.5
+
+
+@THEMES
+@pytest.mark.parametrize("bin_index", range(DIFFERENCE_BINS))
+def test_token_text_is_readable_on_every_difference(palette: Palette, bin_index: int) -> None:
+    assert contrast(Rgb.parse(palette.text), difference_tint(bin_index, palette)) >= 4.5
+
+
+@THEMES
+def test_a_difference_has_two_sides_also_without_green_cones(palette: Palette) -> None:
+    tints = [difference_tint(index, palette) for index in range(DIFFERENCE_BINS)]
+    worst, middle, best = tints[0], tints[DIFFERENCE_BINS // 2], tints[-1]
+    assert middle == Rgb.parse(palette.panel)
+    for see in (deuteranope, lambda colour: colour):
+        assert colour_distance(see(worst), see(best)) >= 50
+        assert min(colour_distance(see(end), see(middle)) for end in (worst, best)) >= 25
+        # Each side only grows away from the middle.
+        steps = [colour_distance(see(one), see(middle)) for one in tints]
+        assert steps[: DIFFERENCE_BINS // 2] == sorted(steps[: DIFFERENCE_BINS // 2], reverse=True)
+        assert steps[DIFFERENCE_BINS // 2 :] == sorted(steps[DIFFERENCE_BINS // 2 :])
+
+
+@THEMES
+def test_text_colours_are_readable_where_they_are_used(palette: Palette) -> None:
+    for text in ("text", "muted", "good", "bad"):
+        for ground in ("page", "panel", "sunken"):
+            ratio = contrast(Rgb.parse(getattr(palette, text)), Rgb.parse(getattr(palette, ground)))
+            assert ratio >= 4.5, (text, ground, ratio)
+    assert contrast(Rgb.parse(palette.on_accent), Rgb.parse(palette.accent)) >= 4.5
+    assert contrast(Rgb.parse(palette.panel), Rgb.parse(palette.bad)) >= 4.5
+
+
+@THEMES
+@pytest.mark.parametrize("bin_index", range(NUM_BINS))
+def test_glyphs_of_hidden_characters_are_readable_on_every_tint(
+    palette: Palette, bin_index: int
+) -> None:
+    ground = tint(bin_index, palette)
+    for name in ("sol-glyph", "sol-part"):
+        style = re.search(rf"\.{name} {{[^}}]*opacity: ([\d.]+)", style_sheet("tokens"))
+        assert style is not None
+        assert contrast(mix(Rgb.parse(palette.text), ground, float(style[1])), ground) >= 4.5
+
+
+@THEMES
+@pytest.mark.parametrize("share", [step / 10 for step in range(11)])
+def test_numbers_are_readable_in_every_cell_of_a_heat_map(palette: Palette, share: float) -> None:
+    for heat in ("kl", "attention"):
+        cell = mix(Rgb.parse(getattr(palette, heat)), Rgb.parse(palette.sunken), 0.46 * share)
+        assert contrast(Rgb.parse(palette.text), cell) >= 4.5, heat
+
+
+@THEMES
+def test_the_ring_of_the_focus_and_errors_stand_out(palette: Palette) -> None:
+    for ground in ("page", "panel", "sunken"):
+        ring, under = Rgb.parse(palette.accent), Rgb.parse(getattr(palette, ground))
+        assert contrast(ring, under) >= 3.0, ground
+    bad, panel = Rgb.parse(palette.bad), Rgb.parse(palette.panel)
+    assert contrast(bad, mix(bad, panel, 0.07)) >= 4.5
+
+
+@THEMES
+def test_marks_stand_out_from_their_ground(palette: Palette) -> None:
+    for mark in ("attention", "channels", "bits", "kl", "surprisal", "perplexity", "edge"):
+        assert contrast(Rgb.parse(getattr(palette, mark)), Rgb.parse(palette.panel)) >= 3.0, mark
+
+
+@THEMES
+def test_the_three_lanes_stay_apart_without_green_cones(palette: Palette) -> None:
+    lanes = [deuteranope(Rgb.parse(getattr(palette, axis))) for axis in AXIS_COLOURS]
+    for at, one in enumerate(lanes):
+        for other in lanes[at + 1 :]:
+            assert colour_distance(one, other) >= 25
+
+
+AXIS_COLOURS = ("attention", "channels", "bits")
+
+
+def deuteranope(colour: Rgb) -> Rgb:
+    """Machado, Oliveira, Fernandes 2009 (doi:10.1109/TVCG.2009.113), severity 1."""
+    matrix = (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    )
+    linear = [_linear(channel / 255) for channel in colour]
+    mixed = [sum(weight * part for weight, part in zip(row, linear, strict=True)) for row in matrix]
+    return Rgb(*(255 * _gamma(min(max(part, 0.0), 1.0)) for part in mixed))
+
+
+def colour_distance(one: Rgb, other: Rgb) -> float:
+    """CIE 1976 ΔE."""
+    return sum((a - b) ** 2 for a, b in zip(_lab(one), _lab(other), strict=True)) ** 0.5
+
+
+def _lab(colour: Rgb) -> tuple[float, float, float]:
+    red, green, blue = (_linear(channel / 255) for channel in colour)
+    x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.95047
+    y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    z = (0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.08883
+    cube = [part ** (1 / 3) if part > 0.008856 else 7.787 * part + 16 / 116 for part in (x, y, z)]
+    return (116 * cube[1] - 16, 500 * (cube[0] - cube[1]), 200 * (cube[1] - cube[2]))
+
+
+def _linear(channel: float) -> float:
+    return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)
+
+
+def _gamma(part: float) -> float:
+    return 12.92 * part if part <= 0.0031308 else float(1.055 * part ** (1 / 2.4) - 0.055)
+
+
+def test_cividis_goes_from_dark_blue_to_yellow_and_only_gets_lighter() -> None:
+    assert cividis(0).hex() == "#00224e"
+    assert cividis(1).hex() == "#fee838"
+    light = [contrast(cividis(step / 20), Rgb(0, 0, 0)) for step in range(21)]
+    assert light == sorted(light)
+
+
+def test_a_row_for_the_page_is_small_and_complete() -> None:
+    config = GenerationConfig(
+        schedule=ScheduleConfig("static"),
+        side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),),
+    )
+    event = event_to_dict(make_token(7, " né\n", config))
+    row = page_row(json.loads(json.dumps(event)))
+    assert row["t"] == " né\n"
+    assert row["i"] == 7
+    assert row["a"] == list(event["action"].values())
+    assert row["side"][0]["n"] == "dense"
+    assert len(row["top"]) == 5
+    assert row["df"] == 2.5e8
+    assert len(json.dumps(row)) < 600
+
+
+def test_a_row_carries_the_policy_in_per_mille_and_none_for_what_has_none() -> None:
+    config = GenerationConfig(schedule=ScheduleConfig("policy", policy="any"))
+    event = json.loads(json.dumps(event_to_dict(make_token(7, " sea", config))))
+    row = page_row(event)
+    assert [len(axis) for axis in row["p"]] == [10, 13, 12]
+    for whole, exact in zip(row["p"], event["policy"], strict=True):
+        assert whole == [pytest.approx(1000 * share, abs=0.5) for share in exact]
+    assert all(isinstance(share, int) for axis in row["p"] for share in axis)
+    assert len(json.dumps(row, separators=(",", ":"))) < 700
+    assert page_row(event | {"policy": None})["p"] is None
+    del event["policy"]  # a run saved before it was kept
+    assert page_row(event)["p"] is None
+
+
+def test_a_row_carries_the_measured_parts_and_none_for_what_has_none() -> None:
+    event = json.loads(json.dumps(event_to_dict(make_token(7, " sea"))))
+    event["parts_ms"]["attention"] = 7.00049
+    assert page_row(event)["pm"] == [7.0, 7.0, 4.0, 0.8, 1.2]
+    assert page_row(event | {"parts_ms": None})["pm"] is None
+    del event["parts_ms"]  # a run saved before they were kept
+    assert page_row(event)["pm"] is None
+
+
+def test_a_summary_says_what_was_computed_to_be_saved_by_part() -> None:
+    *_, finish = FakeEngine()(None, "prompt", GenerationConfig(max_new_tokens=5), lambda: False)
+    finish = replace(
+        finish,
+        cost=StepCost(1, 1, 1, 1, 30, 60, 50, 5),
+        dense_cost=StepCost(1, 1, 1, 0, 100, 80, 50, 0),
+    )
+    summary = page_summary(event_to_dict(finish))
+    assert summary is not None
+    assert summary["saved"] == [0.7, 0.25, 0.0, finite(-5 / 230)]
+
+
+def test_missing_numbers_become_null_everywhere() -> None:
+    assert json_safe({"a": [float("nan"), 1.0, (float("inf"),)]}) == {"a": [None, 1.0, [None]]}
+
+
+def test_a_summary_without_tokens_has_no_spend() -> None:
+    *_, finish = FakeEngine()(None, "prompt", GenerationConfig(max_new_tokens=5), lambda: True)
+    summary = page_summary(event_to_dict(finish))
+    assert summary is not None
+    assert summary["spend"] is None
+    assert page_summary(None) is None
+
+
+def test_titles_and_budgets_fit_on_one_line() -> None:
+    assert run_title("a\n b\t c") == "a b c"
+    assert len(run_title("word " * 100)) <= 80
+    config = GenerationConfig(schedule=ScheduleConfig("static")).to_dict()
+    assert budget_text(config) == "attention 100 %, channels 100 %, 16 bits"
+    assert budget_text(GenerationConfig(schedule=ScheduleConfig("dense")).to_dict()) == "everything"
+
+
+def test_the_pages_load_nothing_from_elsewhere() -> None:
+    assert plotly_path().is_file()
+    sheets = [path.read_text("utf-8") for path in (JS.parent / "css").iterdir()]
+    sources = "\n".join([*MODULES.values(), *sheets])
+    assert len(sheets) > 10
+    links = set(re.findall(r"https?://[^\s\"'`)]+", sources))
+    # The second is the frame around a Space, which is spoken to; nothing is read from it.
+    assert links <= {"http://www.w3.org/2000/svg", "https://huggingface.co"}
+    assert "@import" not in sources
+
+
+def test_no_script_parses_text_as_html() -> None:
+    assert len(MODULES) > 80
+    for name, source in MODULES.items():
+        assert not PARSES_HTML.search(source), name
+
+
+def test_constants_cannot_end_the_script_they_are_in() -> None:
+    for script in (
+        mount_script("explore/explore.js", "server", {"label": "</script>\u2028"}),
+        site_data({"label": "</script>\u2028"}).removesuffix("</script>"),
+    ):
+        assert "</script>" not in script
+        assert "\u2028" not in script
+
+
+def test_every_colour_of_both_themes_is_a_variable() -> None:
+    css = colour_css()
+    for name in asdict(LIGHT):
+        assert css.count(f"--sol-{name.replace('_', '-')}: ") == 2

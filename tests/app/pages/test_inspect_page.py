@@ -1,0 +1,226 @@
+"""What the Inspect page may ask of Python, over the real engine with a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.host.paths import DataDir
+from app.pages.explore.handlers import HANDLERS as EXPLORE
+from app.pages.history.handlers import HANDLERS as HISTORY
+from app.pages.inspect.form import (
+    DEFAULT_SETTINGS,
+    config_from_settings,
+    default_settings,
+    settings_from_config,
+)
+from app.pages.inspect.handlers import HANDLERS as INSPECT
+from app.web.calls import server_functions
+from app.web.services import Services, build_services, engine_generate, engine_inspect
+from sol_core.errors import ConfigError
+from sol_core.inspection import InspectedToken, InspectionConfig
+from tests.app.waiting import wait_until
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ANNA, BEN = "a" * 32, "b" * 32
+TEXT = "Two ships <b>went</b> ${7*7} out."
+SETTINGS = {"schedules": ["static", "random", ""], "max_tokens": 200}
+Call = Callable[..., dict[str, Any]]
+
+
+class Gate:
+    """The real engine, held before the token ``hold_at`` until somebody lets it go on."""
+
+    def __init__(self, data_dir: DataDir) -> None:
+        self.hold_at: int | None = None
+        self.engine = engine_inspect(data_dir)
+
+    def __call__(self, model: Any, text: str, config: Any, should_stop: Any) -> Iterator[Any]:
+        for event in self.engine(model, text, config, should_stop):
+            yield event
+            if isinstance(event, InspectedToken) and event.index == self.hold_at:
+                wait_until(lambda: self.hold_at is None or should_stop())
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(DataDir(tmp_path))
+
+
+@pytest.fixture
+def services(tmp_path: Path, gate: Gate) -> Iterator[Services]:
+    data_dir = DataDir(tmp_path)
+    data_dir.prepare()
+    model = dataclasses.replace(make_language_model(), name="tiny")
+    made = build_services(data_dir, "tiny", lambda _: model, engine_generate(data_dir), gate)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def call(services: Services) -> Call:
+    # Both pages have a poll_run; a run of the other's is asked for as "explore_poll".
+    explore = {"start_run": EXPLORE["start_run"], "explore_poll": EXPLORE["poll_run"]}
+    functions = {
+        f.__name__: f for f in server_functions(services, {**explore, **HISTORY, **INSPECT})
+    }
+
+    def invoke(name: str, owner: str = ANNA, **request: Any) -> dict[str, Any]:
+        answer = functions[name]([{"owner": owner, **request}])
+        return dict(json.loads(json.dumps(answer, allow_nan=False)))
+
+    return invoke
+
+
+def finish(call: Call, services: Services, **request: Any) -> str:
+    answer = call("start_inspection", **({"text": TEXT, "settings": SETTINGS} | request))
+    assert "refused" not in answer, answer
+    run_id = str(answer["run_id"])
+    wait_until(lambda: services.store.runs.get(run_id).status == "finished", 90)
+    return run_id
+
+
+def test_an_inspection_is_kept_like_a_run(call: Call, services: Services) -> None:
+    run_id = finish(call, services)
+    live = call("poll_run", run_id=run_id, cursor=0)
+    services.runs.forget(run_id)
+    stored = call("poll_run", BEN, run_id=run_id, cursor=0)
+    for row in live["rows"]:
+        row.pop("w")
+    assert stored == live
+    assert "".join(row["t"] for row in stored["rows"]) == TEXT[1:]
+    assert [len(row["rows"]) for row in stored["rows"]] == [3] * (len(TEXT) - 1)
+    assert stored["prefill"] | {"ms": 0} == {
+        "tokens": 1,
+        "ids": stored["prefill"]["ids"],
+        "text": "T",
+        "text_tokens": len(TEXT),
+        "scored": len(TEXT) - 1,
+        "ms": 0,
+    }
+    assert stored["summary"]["reason"] == "finished"
+    assert [row["name"] for row in stored["summary"]["report"]["rows"]] == ["static", "random"]
+    assert stored["run"]["settings"] == DEFAULT_SETTINGS | SETTINGS
+    assert call("poll_run", run_id=run_id, cursor=len(TEXT) - 2)["rows"] == stored["rows"][-1:]
+
+
+def test_history_lists_it_and_says_what_it_is(call: Call, services: Services) -> None:
+    run_id = finish(call, services)
+    (row,) = call("list_runs", query="ships", limit=10)["runs"]
+    assert (row["id"], row["kind"], row["tokens"]) == (run_id, "inspection", len(TEXT) - 1)
+    assert row["schedule_label"] == "Inspected: Dense, Static, Random"
+    assert row["budget"] == "attention 50 %, channels 60 %, 8 bits"
+    assert call("saved_runs")["runs"] == []
+    assert call("delete_run", run_id=run_id) == {}
+    assert "does not exist" in call("poll_run", run_id=run_id, cursor=0)["refused"]
+
+
+def test_a_saved_run_is_inspected_token_by_token(call: Call, services: Services) -> None:
+    asked = {"max_new_tokens": 8, "ignore_end_of_text": True, "chat": True}
+    made = str(call("start_run", prompt="Hi", settings=asked)["run_id"])
+    wait_until(lambda: services.store.runs.get(made).status == "finished", 90)
+    assert [run["id"] for run in call("saved_runs")["runs"]] == [made]
+    run_id = finish(call, services, run_id=made, text="ignored")
+    view = call("poll_run", run_id=run_id, cursor=0)
+    generated = call("explore_poll", run_id=made, cursor=0)
+    assert [row["id"] for row in view["rows"]] == [row["id"] for row in generated["rows"]]
+    assert view["prefill"]["tokens"] == generated["prefill"]["tokens"]
+    assert view["run"]["prompt"] == "Hi"
+    # Neither page shows the other's runs.
+    assert "run of the Inspect tab" in call("explore_poll", run_id=run_id, cursor=0)["refused"]
+    assert "run of the Explore tab" in call("poll_run", run_id=made, cursor=0)["refused"]
+    services.runs.forget(run_id)
+    assert "run of the Inspect tab" in call("explore_poll", run_id=run_id, cursor=0)["refused"]
+
+
+def test_a_reload_finds_it_running_and_a_stop_keeps_what_there_is(
+    call: Call, services: Services, gate: Gate
+) -> None:
+    gate.hold_at = 5
+    run_id = str(call("start_inspection", text=TEXT, settings=SETTINGS)["run_id"])
+    wait_until(lambda: len(call("poll_run", run_id=run_id, cursor=0)["rows"]) == 6)
+    assert call("home")["active"] == run_id
+    assert call("home", BEN)["active"] is None
+    assert services.runs.active(ANNA) is None  # Explore does not take it up
+    assert "does not exist" in call("poll_run", BEN, run_id=run_id, cursor=0)["refused"]
+    assert "Wait until" in call("look_at_token", run_id=run_id, index=1, row=1)["refused"]
+    call("stop_run", run_id=run_id)
+    wait_until(lambda: services.store.runs.get(run_id).status == "stopped")
+    view = call("poll_run", run_id=run_id, cursor=0)
+    assert (len(view["rows"]), view["summary"]["reason"]) == (6, "stopped")
+    assert view["summary"]["report"]["least_confident"]
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_the_lens_looks_into_a_row(call: Call, services: Services, row: int) -> None:
+    run_id = finish(call, services)
+    token = call("poll_run", run_id=run_id, cursor=0)["rows"][9]
+    view = call("look_at_token", run_id=run_id, index=9, row=row)
+    assert view["taken"]["a"] == token["rows"][row]["a"]
+    assert view["taken"]["s"] == pytest.approx(token["rows"][row]["s"], abs=1e-3)
+    plane = call("look_at_plane", run_id=run_id, index=9, bits=16, row=row)["rows"]
+    assert (len(plane), len(plane[0])) == (10, 13)
+
+
+def test_a_row_that_is_not_there_is_refused(call: Call, services: Services) -> None:
+    run_id = finish(call, services)
+    assert "rows 0 to 2, got 3" in call("look_at_token", run_id=run_id, index=0, row=3)["refused"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"text": " \n "}, "The text is empty"),
+        ({"text": "x" * 1_000_001}, "1,000,001 characters"),
+        ({"text": 3}, "text must be str"),
+        ({"run_id": "nowhere"}, "This run does not exist"),
+        ({"settings": {"schedules": ["", "", ""]}}, "Choose at least one schedule"),
+        ({"settings": {"schedules": ["static", "static"]}}, "schedules must differ"),
+        ({"settings": {"schedules": ["dense"]}}, "dense row is always there"),
+        ({"settings": {"schedules": "static"}}, "schedules must be a list"),
+        ({"settings": {"schedules": ["best"]}}, "schedule.kind must be one of"),
+        ({"settings": {"schedules": ["policy:"]}}, "Choose a policy"),
+        ({"settings": {"keep": 5}}, "outside the grid's levels"),
+        ({"settings": {"max_tokens": 5000}}, "max_tokens must be a whole number from 2 to 4,096"),
+        ({"settings": {"speed": 1}}, "unknown field 'speed'"),
+    ],
+)
+def test_bad_requests_are_refused_in_words(
+    call: Call, request_: dict[str, Any], message: str
+) -> None:
+    answer = call("start_inspection", **({"text": TEXT, "settings": {}} | request_))
+    assert message in answer["refused"]
+
+
+def test_a_policy_that_is_not_stored_fails_the_inspection_in_words(
+    call: Call, services: Services
+) -> None:
+    settings = {"schedules": ["policy:nobody"]}
+    run_id = str(call("start_inspection", text=TEXT, settings=settings)["run_id"])
+    wait_until(lambda: services.store.runs.get(run_id).status == "failed")
+    assert "no policy 'nobody'" in call("poll_run", run_id=run_id, cursor=0)["error"]
+
+
+def test_settings_and_configuration_are_each_others_inverse() -> None:
+    settings = DEFAULT_SETTINGS | {
+        "schedules": ["policy:mine", "dac", ""],
+        "keep": 35.5,
+        "bits": 7.5,
+        "max_tokens": 77,
+        "quant_site": "mlp_input",
+        "episode_steps": 4,
+    }
+    config = config_from_settings(settings)
+    assert settings_from_config(config.to_dict()) == settings
+    assert settings_from_config({"schedules": 3}) is None
+    assert default_settings(["default"])["schedules"] == ["static", "policy:default", ""]
+    assert config_from_settings(default_settings([])).rows == ("dense", "static", "emc")
+    with pytest.raises(ConfigError):
+        config_from_settings({"seed": 0.5})
+    assert isinstance(config, InspectionConfig)

@@ -1,0 +1,521 @@
+"""Policies in and out: zips that attack, folders that lie, the Hub, names, and what depends."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.host.errors import AppError, InputFileError, PolicyNotFoundError
+from app.host.paths import DataDir
+from app.policies.files import ModelInUse, PolicyFiles
+from app.policies.library import SHIPPED_FOLDER, PolicyLibrary
+from app.policies.uses import uses_of
+from sol_core.errors import DownloadError, PolicyError
+from sol_core.policy import check_policy
+from sol_core.policy.files.notes import FormerName, PolicyNotes, read_notes, write_notes
+from sol_core.policy.info import MAX_BYTES
+from storage import Store
+from tests.app.command_line import RunCommand, one_line
+from tests.support.hub_stand_in import HubStandIn, hub_stand_in
+from tests.support.job_samples import evaluation_result
+
+MODEL = ModelInUse("smollm2-135m-instruct", "59bc67149cc45deb72540bafc014dfdc")
+FILES = {name: (SHIPPED_FOLDER / name).read_bytes() for name in MAX_BYTES}
+Contents = dict[str, bytes]
+
+
+@pytest.fixture
+def library(data_dir: DataDir) -> PolicyLibrary:
+    return PolicyLibrary(data_dir)
+
+
+@pytest.fixture
+def files(library: PolicyLibrary, data_dir: DataDir) -> PolicyFiles:
+    return PolicyFiles(library, data_dir)
+
+
+@pytest.fixture
+def stored(library: PolicyLibrary, data_dir: DataDir) -> str:
+    """A policy that was trained here."""
+    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    return "mine"
+
+
+def held(folder: Path) -> Contents:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def write_zip(path: Path, contents: Contents, change: Callable[..., None] | None = None) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            if change is not None:
+                change(entry)
+            archive.writestr(entry, data)
+    return path
+
+
+def leftovers(data_dir: DataDir) -> list[str]:
+    return sorted(path.name for path in data_dir.policies.iterdir())
+
+
+# --- there and back ----------------------------------------------------------------------------
+
+
+def test_folders_and_zips_come_back_as_they_were(
+    files: PolicyFiles, library: PolicyLibrary, data_dir: DataDir, stored: str, tmp_path: Path
+) -> None:
+    library.tag(stored, ["Best"])
+    for target in (tmp_path / "out.zip", tmp_path / "out" / "folder"):
+        files.write(stored, target)
+        name = files.read(target, "copy of it", MODEL)
+        copied = held(data_dir.policies / name)
+        assert copied.pop("notes.json")
+        assert copied == FILES
+    assert library.names()[0] == "default"
+    assert set(library.names()) == {"default", "mine", "copy of it", "copy of it-2"}
+    policy = library.get("copy of it")
+    assert policy.notes.tags == ()  # one's own, so not exported
+    assert policy.notes.added
+    assert held(tmp_path / "out" / "folder") == FILES
+    first = (tmp_path / "out.zip").read_bytes()
+    files.write(stored, tmp_path / "out.zip")  # a zip is replaced
+    assert (tmp_path / "out.zip").read_bytes() == first
+    assert not any(name.startswith(".") for name in leftovers(data_dir))
+
+
+def test_a_zip_may_hold_its_folder_and_what_a_mac_adds(files: PolicyFiles, tmp_path: Path) -> None:
+    inside = {f"my policy/{name}": data for name, data in FILES.items() if name != "README.md"}
+    clutter = {"__MACOSX/my policy/._config.json": b"x", "my policy/.DS_Store": b"x"}
+    made = write_zip(tmp_path / "a.zip", {"my policy/": b"", **inside, **clutter})
+    assert files.read(made, "a", MODEL) == "a"
+
+
+def test_exports_overwrite_no_folder(files: PolicyFiles, stored: str, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(InputFileError, match="name a new zip, or a new or empty folder"):
+        files.write(stored, tmp_path / "full")
+    with pytest.raises(PolicyNotFoundError):
+        files.write("nobody", tmp_path / "x.zip")
+    with pytest.raises(AppError, match="larger than 1 MB"):
+        files.zip_bytes(stored, 1_000_000)
+    assert zipfile.is_zipfile(io.BytesIO(files.zip_bytes(stored, 10_000_000)))
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+WEIGHTS = "model.safetensors"
+
+
+def links(entry: zipfile.ZipInfo) -> None:
+    entry.external_attr = 0o120777 << 16
+
+
+def squeezes(entry: zipfile.ZipInfo) -> None:
+    entry.compress_type = zipfile.ZIP_LZMA
+
+
+ZIPS: list[tuple[Contents, Any, str]] = [
+    ({}, None, "lacks config.json"),
+    ({"config.json": b"{}"}, None, "lacks model.safetensors"),
+    ({**FILES, "../config.json": b"{}"}, None, r"'../config.json': only"),
+    ({**FILES, "../../evil": b"x"}, None, "only config.json"),
+    ({**FILES, "/etc/config.json": b"x"}, None, "only config.json"),
+    ({**FILES, "a/b/config.json": b"x"}, None, "only config.json"),
+    ({**FILES, "a\\config.json": b"x"}, None, "only config.json"),
+    ({**FILES, "pytorch_model.bin": b"\x80\x04."}, None, "pickles and other files are refused"),
+    ({**FILES, "policy.pkl": b"\x80\x04."}, None, "pickles and other files are refused"),
+    ({**FILES, "x/README.md": b"x"}, None, "holds README.md twice"),
+    ({"config.json": b"{}", "x/model.safetensors": b""}, None, "over two folders"),
+    (FILES, links, "encrypted or a link"),
+    (FILES, squeezes, "compressed in a way that is not read"),
+    ({**FILES, "README.md": b"0" * 1_000_001}, None, "README.md has more than 1 MB"),
+    ({**FILES, "config.json": b" " * 4_000_001}, None, "config.json has more than 4 MB"),
+    ({f"f{number}": b"" for number in range(65)}, None, "holds 65 files"),
+]
+
+
+@pytest.mark.parametrize(("contents", "change", "said"), ZIPS, ids=[said for *_, said in ZIPS])
+def test_zips_that_attack(
+    files: PolicyFiles,
+    data_dir: DataDir,
+    tmp_path: Path,
+    contents: Contents,
+    change: Any,
+    said: str,
+) -> None:
+    made = write_zip(tmp_path / "a.zip", contents, change)
+    with pytest.raises(PolicyError, match=said):
+        files.read(made, "a", MODEL)
+    assert leftovers(data_dir) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "data"}
+
+
+def test_a_bomb_that_lies_about_its_size(
+    files: PolicyFiles, data_dir: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MAX_BYTES, WEIGHTS, 50_000)
+    made = write_zip(tmp_path / "a.zip", {"config.json": b"{}", WEIGHTS: bytes(10_000_000)})
+    data = bytearray(made.read_bytes())
+    lied = (10_000_000).to_bytes(4, "little")
+    assert data.count(lied) == 2  # in the entry's head and in the directory
+    made.write_bytes(bytes(data).replace(lied, (100).to_bytes(4, "little")))
+    with pytest.raises(PolicyError, match=r"no zip, or is damaged|more than 0\.05 MB"):
+        files.read(made, "a", MODEL)
+    assert leftovers(data_dir) == []
+
+
+def test_a_name_that_says_it_is_utf_8_and_is_not(files: PolicyFiles, tmp_path: Path) -> None:
+    made = write_zip(tmp_path / "a.zip", {**FILES, "\u00e9.txt": b""})
+    data = made.read_bytes()
+    assert data.count(b"\xc3\xa9.txt") == 2  # in the entry's head and in the directory
+    made.write_bytes(data.replace(b"\xc3\xa9.txt", b"\xff\xfe.txt"))
+    with pytest.raises(PolicyError, match=r"a\.zip is no zip, or is damaged: 'utf-8' codec"):
+        files.read(made, "a", MODEL)
+
+
+def test_damaged_zips(files: PolicyFiles, tmp_path: Path) -> None:
+    made = write_zip(tmp_path / "a.zip", FILES)
+    data = bytearray(made.read_bytes())
+    data[2000:2400] = bytes(400)
+    made.write_bytes(data)
+    with pytest.raises(PolicyError, match=r"a\.zip is no zip, or is damaged"):
+        files.read(made, "a", MODEL)
+    for name, content in (("b.zip", b"no zip"), ("c.safetensors", FILES[WEIGHTS])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputFileError, match="is no policy's folder and no zip"):
+            files.read(tmp_path / name, "a", MODEL)
+    with pytest.raises(InputFileError, match="does not exist"):
+        files.read(tmp_path / "nothing", "a", MODEL)
+
+
+def config(**changes: Any) -> Contents:
+    """The shipped policy's files with a changed config.json."""
+    record = json.loads(FILES["config.json"])
+    for path, value in changes.items():
+        place, *way = record, *path.split("__")
+        for step in way[:-1]:
+            place = place[step]
+        place[way[-1]] = value
+    return FILES | {"config.json": json.dumps(record).encode()}
+
+
+FOLDERS: list[tuple[Contents, str]] = [
+    (FILES | {"config.json": b"{"}, "config.json cannot be read"),
+    (FILES | {"config.json": b"[" * 200_000}, "config.json cannot be read"),
+    (config(schema=2), "policy schema 2; this release reads 1"),
+    (config(grid__quant_site="elsewhere"), "quant_site must be one of mlp_output, mlp_input"),
+    (config(grid__page_size=0), "page_size must be"),
+    (config(grid__bit_widths=[5, 4]), "distinct and ascending"),
+    (config(grid__keep_fractions=[0.5, 1.0]), "does not fit its config.json"),
+    (config(config__width=4096), "too small for the network"),
+    (config(config__width="wide"), "config.json is damaged"),
+    (config(config__network="pickle"), "network must be one of"),
+    (config(layout__hidden_size=10**6), "too small for the network"),
+    (config(layout__hidden_size=10**9), "hidden_size must be a whole number from 1 to 1,000,000"),
+    (config(layout__hidden_size=-1), "hidden_size must be a whole number from 1 to 1,000,000"),
+    (config(episode_steps=0), "episode_steps must be a whole number from 1 to 4,096, got 0"),
+    (config(episode_steps=-3), "episode_steps must be a whole number from 1 to 4,096, got -3"),
+    (config(episode_steps=10**15), "episode_steps must be a whole number from 1 to 4,096"),
+    (config(episode_steps=1e300), "episode_steps must be a whole number from 1 to 4,096"),
+    (config(num_parameters=10**30), "num_parameters must be a whole number"),
+    (config(num_parameters=float("inf")), "num_parameters must be a whole number"),
+    (config(summary__kl=10**30), "summary.kl must be plain JSON with finite numbers"),
+    (config(summary__held_out=float("nan")), "held_out must be plain JSON with finite numbers"),
+    (config(layout__hidden_size=500), "does not fit its config.json"),
+    (config(prices=[]), "holds 0 price tables"),
+    (config(prices=[1, 2, 3]), "prices cannot be read"),
+    (FILES | {WEIGHTS: FILES[WEIGHTS][:-1000]}, "missing, truncated or damaged"),
+    (FILES | {WEIGHTS: b"\x80\x04\x95" + bytes(3_000_000)}, "missing, truncated or damaged"),
+    ({name: data for name, data in FILES.items() if name != WEIGHTS}, "holds no model.safet"),
+]
+
+
+@pytest.mark.parametrize(("contents", "said"), FOLDERS, ids=[said for _, said in FOLDERS])
+def test_folders_that_lie(
+    files: PolicyFiles, data_dir: DataDir, tmp_path: Path, contents: Contents, said: str
+) -> None:
+    (tmp_path / "p").mkdir()
+    for name, data in contents.items():
+        (tmp_path / "p" / name).write_bytes(data)
+    with pytest.raises(PolicyError, match=said):
+        files.read(tmp_path / "p", "p", MODEL)
+    assert leftovers(data_dir) == []
+
+
+def test_only_the_files_of_a_policy_are_copied(
+    files: PolicyFiles, data_dir: DataDir, tmp_path: Path
+) -> None:
+    shutil.copytree(SHIPPED_FOLDER, tmp_path / "p")
+    (tmp_path / "p" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    files.read(tmp_path / "p", "p", MODEL)
+    assert held(data_dir.policies / "p").keys() == {*FILES, "notes.json"}
+    (tmp_path / "p" / "config.json").unlink()
+    (tmp_path / "p" / "config.json").symlink_to(SHIPPED_FOLDER / "config.json")
+    with pytest.raises(PolicyError, match=r"holds no config\.json"):
+        files.read(tmp_path / "p", "p", MODEL)
+
+
+def test_another_models_policy(files: PolicyFiles, tmp_path: Path) -> None:
+    made = write_zip(tmp_path / "a.zip", FILES)
+    with pytest.raises(PolicyError, match=r"trained for smollm2.*not for other-model \(abcdabcd\)"):
+        files.read(made, "a", ModelInUse("other-model", "abcd" * 8))
+    assert files.read(made, "a", None) == "a"
+
+
+def test_what_is_shipped_passes_the_checks() -> None:
+    assert check_policy(SHIPPED_FOLDER).name == "default"
+
+
+# --- names, tags, and what depends ------------------------------------------------------------
+
+
+def test_a_former_name_still_finds_it(
+    library: PolicyLibrary, data_dir: DataDir, stored: str
+) -> None:
+    library.tag(stored, ["a"])
+    library.rename(stored, "better")
+    library.rename("better", "best one")
+    assert library.names() == ["default", "best one"]
+    for name in ("mine", "better", "best one"):
+        assert library.resolve(name) == library.resolve_name(name) == data_dir.policies / "best one"
+    policy = library.get("better")
+    assert policy.all_names == ("best one", "better", "mine")
+    assert policy.notes.tags == ("a",)
+    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    assert library.resolve("mine") == data_dir.policies / "mine"  # a name in use comes first
+    library.rename("best one", "better")
+    assert [one.name for one in library.get("better").notes.former_names] == ["best one", "mine"]
+    # What is changed is named by its name of today.
+    for change in (library.delete, lambda name: library.tag(name, [])):
+        with pytest.raises(PolicyNotFoundError):
+            change("best one")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mine", "is taken"),
+        ("other", "is taken"),
+        ("Default", "is taken"),
+        ("", "is no policy's name"),
+        ("../up", "is no policy's name"),
+        (".hidden", "is no policy's name"),
+        ("a/b", "is no policy's name"),
+        ("x" * 61, "is no policy's name"),
+        ("né", "is no policy's name"),
+    ],
+)
+def test_names_that_cannot_be(
+    library: PolicyLibrary, data_dir: DataDir, stored: str, name: str, said: str
+) -> None:
+    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "other")
+    with pytest.raises(AppError, match=said):
+        library.rename(stored, name)
+    assert set(library.names()) == {"default", "mine", "other"}
+
+
+def test_tags(library: PolicyLibrary, data_dir: DataDir, stored: str) -> None:
+    assert library.tag(stored, [" Novel", "best", "", "BEST"]) == ("best", "novel")
+    assert library.get(stored).notes.tags == ("best", "novel")
+    for tags in (["a b"], ["-x"], ["x" * 31], ["<b>"], [str(number) for number in range(13)]):
+        with pytest.raises(AppError, match=r"is no tag|at most 12 tags"):
+            library.tag(stored, tags)
+    for change in (lambda: library.tag("default", []), lambda: library.rename("default", "x")):
+        with pytest.raises(AppError, match="came with the program cannot be"):
+            change()
+    assert library.tag(stored, []) == ()
+    notes = PolicyNotes(("a",), (FormerName("b", "2026-01-01T00:00:00+00:00"),), "c")
+    write_notes(data_dir.policies / "mine", notes)
+    assert read_notes(data_dir.policies / "mine") == notes
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tags": 5}', '{"tags": [], "former_names": [3]}'])
+def test_damaged_notes_are_no_notes(
+    library: PolicyLibrary, data_dir: DataDir, stored: str, text: str
+) -> None:
+    (data_dir.policies / "mine" / "notes.json").write_text(text)
+    assert library.get(stored).notes == PolicyNotes()
+
+
+def evaluation(store: Store, *policies: str) -> str:
+    job = store.jobs.create("evaluate", "o", "t", {"policies": list(policies)}, worker="w")
+    store.jobs.finish(job.id, "w", "succeeded", result=evaluation_result(policies))
+    return job.id
+
+
+def test_what_names_a_policy(
+    library: PolicyLibrary, data_dir: DataDir, store: Store, stored: str
+) -> None:
+    training = store.jobs.create("train", "o", "mine", {}, worker="w")
+    store.jobs.finish(training.id, "w", "succeeded", result={"policy": "mine"})
+    done = evaluation(store, "default", "mine")
+    evaluation(store, "other")
+    benchmark = store.jobs.create("benchmark", "o", "t", {"policy": "mine"}, worker="w")
+    store.jobs.finish(benchmark.id, "w", "succeeded", result={})
+    schedule = {"kind": "policy", "policy": "mine"}
+    store.runs.create("o", '"policy":"mine"', "m", "policy", {"schedule": schedule})
+    store.runs.create("o", "x", "m", "static", {"side_rows": [{"name": "x", "schedule": schedule}]})
+    store.runs.create("o", '"policy":"mine"', "m", "static", {"stop_strings": ['"policy":"mine"']})
+    library.rename("mine", "yours")
+    uses = uses_of(store, library, library.get("yours"))
+    assert uses.training is not None
+    assert uses.training.id == training.id
+    assert [job.id for job in uses.evaluations] == [done]
+    assert uses.num_runs == 2
+    assert uses.sentence() == "2 saved runs, 1 evaluation, 1 benchmark"
+    # A job that waits will look the name up when it starts; a former one still finds the policy.
+    waiting = store.jobs.create("evaluate", "o", "t", {"policies": ["mine"]})
+    uses = uses_of(store, library, library.get("yours"))
+    assert [job.id for job in uses.waiting] == [waiting.id]
+    # Another one takes the name: from now on the name means that one.
+    shutil.copytree(SHIPPED_FOLDER, data_dir.policies / "mine")
+    later = evaluation(store, "mine")
+    uses = uses_of(store, library, library.get("yours"))
+    assert [job.id for job in uses.evaluations] == [done]
+    assert uses.waiting == []
+    found = uses_of(store, library, library.get("mine"))
+    assert [job.id for job in found.waiting] == [waiting.id]
+    assert later in [job.id for job in found.evaluations]
+
+
+def test_an_imported_policy_has_no_past(
+    library: PolicyLibrary, files: PolicyFiles, store: Store, tmp_path: Path
+) -> None:
+    evaluation(store, "a")
+    files.read(write_zip(tmp_path / "a.zip", FILES), "a", MODEL)
+    policy = library.get("a")
+    assert uses_of(store, library, policy).sentence() == "nothing"
+    assert not policy.was_called("a", datetime.now(UTC) - timedelta(hours=1))
+    assert policy.was_called("a", datetime.now(UTC) + timedelta(hours=1))
+
+
+# --- the Hub -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with hub_stand_in() as stand_in:
+        yield stand_in
+
+
+def test_a_policy_goes_to_the_hub_and_comes_back(
+    files: PolicyFiles,
+    library: PolicyLibrary,
+    data_dir: DataDir,
+    hub: HubStandIn,
+    stored: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    library.tag(stored, ["own"])
+    caplog.set_level("DEBUG")
+    address = files.push(stored, "me/mine", private=True, token="hf_secret", endpoint=hub.url)
+    assert address == f"{hub.url}/me/mine"
+    assert hub.repositories["me/mine"] == FILES  # the notes stay here
+    name = files.pull("me/mine", "pulled", MODEL, token="hf_secret", endpoint=hub.url)
+    assert held(data_dir.policies / name).keys() == {*FILES, "notes.json"}
+    assert (data_dir.policies / name / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    assert hub.tokens == {"hf_secret"}
+    assert "hf_secret" not in caplog.text
+    kept = b"".join(path.read_bytes() for path in data_dir.root.rglob("*") if path.is_file())
+    assert b"hf_secret" not in kept
+    assert not any(path.startswith(".") for path in leftovers(data_dir))
+
+
+def test_what_the_hub_refuses(files: PolicyFiles, hub: HubStandIn, stored: str) -> None:
+    def push(token: str) -> str:
+        return files.push(stored, "me/mine", private=False, token=token, endpoint=hub.url)
+
+    with pytest.raises(DownloadError, match="need a token") as refused:
+        push("hf_wrong")
+    assert "hf_wrong" not in str(refused.value)
+    for name in ("mine", "a/b/c", "../x"):
+        with pytest.raises(DownloadError, match=r"OWNER/NAME|did not give or take"):
+            files.pull(name, "x", MODEL, endpoint=hub.url)
+    with pytest.raises(DownloadError, match="did not give or take me/nothing"):
+        files.pull("me/nothing", "x", MODEL, endpoint=hub.url)
+    with pytest.raises(DownloadError, match="did not give or take me/mine"):
+        files.pull("me/mine", "x", MODEL, endpoint="http://127.0.0.1:9")
+
+
+def test_what_is_pulled_is_checked(
+    files: PolicyFiles, library: PolicyLibrary, hub: HubStandIn
+) -> None:
+    hub.repositories["me/a"] = {"config.json": b"{}", "policy.pkl": b"\x80\x04."}
+    with pytest.raises(PolicyError, match=r"holds no model\.safetensors"):
+        files.pull("me/a", "a", MODEL, endpoint=hub.url)
+    hub.repositories["me/a"] = {**FILES, "evil.pkl": b"\x80\x04."}
+    hub.sizes[WEIGHTS] = 200_000_001
+    with pytest.raises(PolicyError, match="too large for a policy"):
+        files.pull("me/a", "a", MODEL, endpoint=hub.url)
+    assert WEIGHTS not in hub.fetched
+    hub.sizes.clear()
+    with pytest.raises(PolicyError, match="not for other"):
+        files.pull("me/a", "a", ModelInUse("other", "0" * 32), endpoint=hub.url)
+    assert files.pull("me/a", "a", MODEL, endpoint=hub.url) == "a"
+    assert "evil.pkl" not in hub.fetched
+
+
+# --- the command line --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _default_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sol_core.models.loading.model_fingerprint",
+        lambda name, **_: MODEL.fingerprint if name == MODEL.name else "0" * 32,
+    )
+
+
+@pytest.mark.usefixtures("_default_model")
+def test_the_whole_way_on_the_command_line(run: RunCommand, store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "p.zip"
+    assert run("policies", "export", "default", str(out)).out == f"wrote default to {out}\n"
+    done = run("policies", "import", str(out))
+    assert done.out == "took in p: for smollm2-135m-instruct, 1,129,006 parameters\n"
+    made = json.loads(run("policies", "import", str(out), "--name", "q", "--json").out)
+    assert (made["name"], made["quant_site"], made["tags"]) == ("q", "mlp_output", [])
+    assert run("policies", "tag", "q", "B", "a").out == "q has a, b\n"
+    assert run("policies", "rename", "q", "r").out == "q is now r\n"
+    evaluation(store, "r")
+    shown = json.loads(run("policies", "show", "q", "--json").out)
+    assert shown["name"] == "r"
+    assert shown["former_names"] == ["q"]
+    assert shown["evaluations"][0]["better"] == 8
+    assert shown["measured"]["kl_static"] == pytest.approx(0.442, abs=1e-3)
+    text = run("policies", "show", "r").out
+    assert "named by         1 evaluation" in text
+    assert "better than static on 8 of 9 budgets, recovers" in text
+    listed = json.loads(run("policies", "list", "--json").out)["policies"]
+    assert listed[0]["name"] == "default"
+    assert {one["name"] for one in listed} == {"default", "p", "r"}
+    assert "a, b" in run("policies", "list").out
+    job = store.jobs.create("evaluate", "o", "t", {"policies": ["r"]})
+    assert f"({job.id}): cancel them, or give --force" in one_line(run("policies", "delete", "r"))
+    done = run("policies", "delete", "r", "--force")
+    assert done.out == ("deleted r; what named it: 1 evaluation, 1 job that has not ended\n")
+    assert json.loads(run("policies", "delete", "p", "--json").out)["deleted"] == "p"
+    assert "cannot be deleted" in one_line(run("policies", "delete", "default"))
+    assert "no policy 'r'" in one_line(run("policies", "show", "r"))
+
+
+@pytest.mark.usefixtures("_default_model")
+def test_the_model_is_checked_on_the_command_line(run: RunCommand, tmp_path: Path) -> None:
+    out = tmp_path / "folder"
+    run("policies", "export", "default", str(out))
+    refused = one_line(run("policies", "import", str(out), "--model", "other"))
+    assert "not for other (00000000)" in refused
+    assert run("policies", "import", str(out), "--any-model").status == 0
+    assert "OWNER/NAME" in one_line(run("policies", "push", "default", "mine"))

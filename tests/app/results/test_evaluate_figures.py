@@ -1,0 +1,190 @@
+"""A result as figures, table and files: pure functions of the JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.pages.evaluate.form import (
+    DEFAULT_VALUES,
+    MAX_POLICIES,
+    checked_policies,
+    config_of,
+    values_of,
+)
+from app.results.figures import bit_share, figures_of, pareto_front, result_view
+from app.results.files import csv_text, json_text
+from sol_core.errors import ConfigError
+from tests.support.job_samples import RANDOM_SCHEDULES, evaluation_result
+
+POINT = st.tuples(st.floats(0, 1), st.floats(0, 10))
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    return evaluation_result(("mine", "other"))
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    points = [(0.5, 3.0), (0.3, 4.0), (0.6, 3.5), (0.3, 3.9), (0.7, 2.0)]
+    assert pareto_front(points) == [[0.3, 3.9], [0.5, 3.0], [0.7, 2.0]]
+    assert pareto_front([]) == []
+
+
+@given(st.lists(POINT, max_size=30))
+def test_every_point_is_on_the_front_or_beaten_by_it(points: list[tuple[float, float]]) -> None:
+    front = pareto_front(points)
+    assert all([x, y] in front or any(a <= x and b <= y for a, b in front) for x, y in points)
+    spends, losses = [x for x, _ in front], [y for _, y in front]
+    assert spends == sorted(set(spends))
+    assert losses == sorted(set(losses), reverse=True)
+
+
+def test_bits_become_shares_and_shares_stay() -> None:
+    assert bit_share(8) == 0.5
+    assert bit_share(16) == 1
+    assert bit_share(0.5) == 0.5
+
+
+def test_the_headline_counts_wins_and_sure_wins(result: dict[str, Any]) -> None:
+    line = result_view(result)["headline"]["static"]
+    paired = [one["paired"]["static"] for one in result["budgets"]]
+    assert line["budgets"] == 9
+    assert line["nll"]["better"] == sum(one["gain"] > 0 for one in paired) == 8
+    assert line["nll"]["surely"] == sum(one["low"] > 0 for one in paired)
+    assert line["kl"]["surely"] == sum(one["kl_low"] > 0 for one in paired)
+    mean = sum(one["gain"] for one in paired) / 9
+    assert line["nll"]["mean_gain"] == pytest.approx(mean, rel=1e-4)
+    assert line["gap"]["keep"] == 0.012
+
+
+def test_the_table_has_both_measures_against_every_baseline(result: dict[str, Any]) -> None:
+    view = result_view(result)
+    assert view["methods"][0] == {"name": "policy", "label": "Policy"}
+    names = [one["name"] for one in view["baselines"]]
+    assert {"static", "dense", "random_best", "emc", "dac", "policy:other"} == set(names)
+    labels = {one["name"]: one["label"] for one in view["baselines"]}
+    assert labels["policy:other"] == "other"
+    first = view["rows"]["static"][0]
+    raw = result["budgets"][0]
+    assert first["budget"] == [0.3, 0.45, 6]
+    assert first["nll"]["policy"] == pytest.approx(raw["methods"]["policy"]["nll"], rel=1e-4)
+    assert first["kl"]["gain"][1] == pytest.approx(raw["paired"]["static"]["kl_low"], rel=1e-4)
+    assert first["other_spend"] == [0.3, 0.45, 6]
+
+
+def test_every_figure_is_made(result: dict[str, Any]) -> None:
+    figures = figures_of(result)
+    assert list(figures) == ["pareto", "violin", "adherence", "variability", "difficulty"]
+    policy = figures["pareto"]["methods"][0]
+    assert policy["name"] == "policy"
+    assert len(policy["points"]) == 9
+    assert len(policy["front"]["nll"]) < 9
+    assert len(figures["violin"]["budgets"][0]["kl"]["random"]) == RANDOM_SCHEDULES
+    assert figures["adherence"]["bits"][0][:2] == [0.375, 0.375]
+    steps = figures["variability"]["budgets"][0]["bits"]
+    assert steps["asked"] == 0.375
+    assert steps["mean"][0] == pytest.approx(1.15 * 0.375)
+    shares = [kind["share"] for kind in figures["difficulty"]["kinds"]]
+    assert shares == sorted(shares, reverse=True)
+    assert figures["difficulty"]["kinds"][0]["bits"] == pytest.approx(10.5 / 16, rel=1e-4)
+
+
+def test_probes_join_when_they_were_measured(result: dict[str, Any]) -> None:
+    level = {"level": 8.0, "change": 0.02, "low": 0.01, "high": 0.03, "kl": 0.1}
+    result["pollution"] = {"axes": {"keep": [], "channels": [], "bits": [level]}}
+    run = {"kl": 0.2, "flops_per_token": 5.0}
+    requested = {"keep": 0.5, "channels": 0.6, "bits": 8.0}
+    budget = {"requested": requested, "without": run, "with": run | {"kl": 0.1}}
+    result["refresh"] = {"budgets": [budget | {"dense_flops_per_token": 10.0}]}
+    figures = figures_of(result)
+    assert figures["pollution"]["axes"]["bits"][0]["level"] == 0.5
+    assert figures["refresh"][0]["with"] == 0.1
+    assert figures["refresh"][0]["with_flops"] == 0.5
+    assert figures["refresh"][0]["label"] == "κ 0.5 · ρ 0.6 · 8 bit"
+
+
+def test_a_result_without_parts_still_has_a_view(result: dict[str, Any]) -> None:
+    assert result_view({})["figures"] == {}
+    del result["difficulty"]
+    for one in result["budgets"]:
+        del one["paired"], one["random"], one["by_step"], one["adherence"]
+        one["methods"]["policy"]["nll"] = math.nan
+    view = result_view(result)
+    assert set(view["figures"]) == {"pareto", "adherence"}
+    assert view["baselines"] == []
+    json.dumps(view, allow_nan=False)
+
+
+def test_files_hold_every_number(result: dict[str, Any]) -> None:
+    assert json.loads(json_text(result)) == result
+    rows = list(csv.DictReader(io.StringIO(csv_text(result))))
+    assert len(rows) == 9 * 7
+    static = next(row for row in rows if row["method"] == "static")
+    raw = result["budgets"][0]
+    assert float(static["gain"]) == raw["paired"]["static"]["gain"]
+    assert float(static["spend_bits"]) == 6
+    policy = next(row for row in rows if row["method"] == "policy")
+    assert policy["gain"] == ""
+
+
+def test_no_cell_is_a_formula(result: dict[str, Any]) -> None:
+    methods = result["budgets"][0]["methods"]
+    methods["=cmd()"] = methods.pop("emc")
+    assert "\n0.3,0.45,6.0,'=cmd()" in csv_text(result)
+
+
+def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
+    config = config_of(DEFAULT_VALUES, "builtin")
+    assert len(config.budgets) == 9
+    assert config.baselines == ("static", "random:10")
+    assert values_of(config.to_dict()) == DEFAULT_VALUES
+    changed = DEFAULT_VALUES | {"random": 0, "emc": True, "dac": True, "texts": 8, "windows": 3}
+    config = config_of(changed, "x.txt")
+    assert config.baselines == ("static", "emc", "dac")
+    assert config.windows == 3
+    assert values_of(json.loads(json.dumps(config.to_dict()))) == changed
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"budgets": "0.5,0.6"}, "three numbers"),
+        ({"budgets": ""}, "no budget"),
+        ({"budgets": None}, "budgets must be text"),
+        ({"budgets": "0.5,0.6,99"}, "bit_width"),
+        ({"random": None}, "random must be a whole number"),
+        ({"texts": 1}, "texts must be"),
+        ({"steps": 1.5}, "steps must be a whole number"),
+        ({"windows": 0}, "windows must be a whole number from 1 to 1,000,000, got 0"),
+        ({"windows": None}, "windows must be a whole number of at most 64 bits, got nothing"),
+        ({"sampled": "yes"}, "sampled must be true or false"),
+        ({"surprise": 1}, "unknown field 'surprise'"),
+    ],
+)
+def test_bad_values_are_named(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        config_of(values, "builtin")
+
+
+def test_budgets_may_stand_on_lines_of_their_own() -> None:
+    assert len(config_of({"budgets": "0.5,0.6,8\n0.3,0.5,7\n"}, "builtin").budgets) == 2
+
+
+def test_policies_must_be_there() -> None:
+    assert checked_policies(["b", "a", "b"], ["a", "b"]) == ["b", "a"]
+    for chosen, words in (
+        ([], "Choose a policy"),
+        (["c"], "no policy 'c'"),
+        ([7], "no policy"),
+        (["a"] * (MAX_POLICIES + 1), "At most"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            checked_policies(chosen, ["a", "b"])

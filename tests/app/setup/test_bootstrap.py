@@ -1,0 +1,458 @@
+"""Setting up the packages: real interpreters, real venvs, real pip, no network."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.host.errors import BootstrapError
+from app.setup import bootstrap, pip_install, virtual_environment
+from app.setup.bootstrap import ensure_environment
+from app.setup.virtual_environment import VirtualEnvironment
+from tests.app.tiny_project import PROJECT, TinyProject, make_wheel
+
+Decide = Callable[..., list[str] | None]
+
+CLOSED_PORT = "http://127.0.0.1:9/simple"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> TinyProject:
+    return TinyProject.make(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def ready_template(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
+    """A project after its first start; making one costs seconds, so tests copy it."""
+    project = TinyProject.make(tmp_path_factory.mktemp("ready"))
+    done = project.launch("--port", "7", python=(sys.executable, "-X", "utf8"))
+    assert done.returncode == 0, done.stderr
+    (project.root / "first.json").write_text(
+        json.dumps({"out": done.stdout, "err": done.stderr}), encoding="utf-8"
+    )
+    return project
+
+
+def _copied(source: str, target: str) -> None:
+    """Pip's own thousand files, which no test writes to, are linked: copying them took a second."""
+    if f"site-packages{os.sep}pip{os.sep}" in source:
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+@pytest.fixture
+def ready(ready_template: TinyProject, tmp_path: Path) -> TinyProject:
+    """A project whose environment is complete, and whose pip can reach nothing."""
+    copy = TinyProject(tmp_path / "ready" / "project", tmp_path / "ready" / "wheels")
+    shutil.copytree(ready_template.root, copy.root, symlinks=True, copy_function=_copied)
+    copy.wheels.mkdir()
+    return copy
+
+
+@pytest.fixture
+def in_process(project: TinyProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[Decide]:
+    """Decide in this process; returns the command that it would have become, if any."""
+    for name in ("SPACE_ID", "SOL_VENV", "SOL_RESTARTED_IN"):
+        monkeypatch.delenv(name, raising=False)
+
+    class Replaced(Exception):
+        pass
+
+    became: list[list[str]] = []
+
+    def replace(command: list[str]) -> None:
+        became.append(command)
+        raise Replaced
+
+    monkeypatch.setattr(bootstrap, "replace_process", replace)
+
+    def decide(**options: Any) -> list[str] | None:
+        try:
+            ensure_environment(project_root=project.root, **options)
+        except Replaced:
+            return became[-1]
+        return None
+
+    yield decide
+    os.environ.pop("SOL_RESTARTED_IN", None)
+
+
+def one_error(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line that explains a failure."""
+    assert done.returncode not in (0, None)
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_first_start_builds_and_starts_over_with_the_same_arguments(
+    ready_template: TinyProject,
+) -> None:
+    first = json.loads((ready_template.root / "first.json").read_text("utf-8"))
+    said = json.loads(first["out"])  # nothing but the command's own output on stdout
+    assert Path(said["prefix"]) == ready_template.venv
+    assert said["port"] == 7
+    assert said["utf8"] == 1, "the interpreter's own options are lost"
+    assert re.fullmatch(  # not on a terminal: nothing of pip's
+        r"Setting up the Python packages in .*\nThe packages are ready\.\n", first["err"]
+    )
+    assert set(ready_template.state()["installed"]) == {"base"}
+    left = {path.name for path in ready_template.venv.iterdir()}
+    assert not left & {"tmp", "pip-cache"}
+    outside = {path.name for path in ready_template.root.iterdir()}
+    assert outside == {
+        ".venv",
+        "app",
+        "first.json",
+        "kernels",
+        "launch.py",
+        "pyproject.toml",
+        "sol_core",
+    }
+
+
+def test_second_start_is_quiet_and_starts_no_pip(ready: TinyProject) -> None:
+    before = {path: path.stat().st_mtime_ns for path in ready.venv.iterdir()}
+    done = ready.launch("--port", "8")  # pip could find nothing
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["port"] == 8
+    assert done.stderr == ""
+    assert {path: path.stat().st_mtime_ns for path in ready.venv.iterdir()} == before
+
+
+def test_a_changed_dependency_list_is_installed_into_the_same_environment(
+    ready: TinyProject,
+) -> None:
+    installed = next(ready.venv.glob("lib/*/site-packages/tiny_dep.py"))
+    installed.write_text("VERSION = 'as it was'\n", "utf-8")
+    make_wheel(ready.wheels, "tiny_extra", "1.0")
+    ready.depend_on(["tiny-dep>=1", "tiny-extra"])
+    done = ready.launch()
+    assert done.returncode == 0, done.stderr
+    assert "Updating" in done.stderr
+    assert json.loads(done.stdout)["version"] == "as it was", "what fits is not fetched again"
+    make_wheel(ready.wheels, "tiny_dep", "2.0")
+    ready.depend_on(["tiny-dep>=2"])
+    assert json.loads(ready.launch().stdout)["version"] == "2.0"
+
+
+@pytest.mark.parametrize("damage", ["half-made", "unreadable state", "python gone"])
+def test_half_made_environment_is_built_again(ready: TinyProject, damage: str) -> None:
+    make_wheel(ready.wheels, "tiny_dep", "1.0")
+    if damage == "half-made":  # pip would take the package for installed
+        ready.state_file.write_text('{"made_here": true}', "utf-8")
+        next(ready.venv.glob("lib/*/site-packages/tiny_dep.py")).unlink()
+    elif damage == "unreadable state":
+        ready.state_file.write_text("{", "utf-8")
+    else:
+        for link in (ready.venv / "bin").glob("python*"):
+            link.unlink()
+    stale = ready.venv / "lib" / "stale"
+    stale.touch()
+    done = ready.launch()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["version"] == "1.0"
+    assert not stale.exists()
+
+
+def test_killed_set_up_is_finished_by_the_next_launch(project: TinyProject) -> None:
+    killed = project.start()
+    with killed:
+        wait_for((project.venv / "pyvenv.cfg").exists)  # venv is at work, pip is to come
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+    assert "installed" not in project.state()
+    done = project.launch()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["version"] == "1.0"
+
+
+@pytest.mark.parametrize("is_the_users", [False, True])
+def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(
+    project: TinyProject, is_the_users: bool
+) -> None:
+    """pip takes what it had begun to unpack for installed, and cannot uninstall it."""
+    if is_the_users:
+        subprocess.run([sys.executable, "-m", "venv", str(project.venv)], check=True)
+    make_wheel(project.wheels, "tiny_extra", "1.0", num_modules=3000)
+    project.depend_on(["tiny-dep", "tiny-extra"])
+    with project.start() as killed:
+        wait_for(lambda: any(project.venv.glob("lib/*/site-packages/tiny_extra/*")))
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+    (site,) = project.venv.glob("lib/*/site-packages")
+    assert len(list((site / "tiny_extra").glob("*.py"))) < 3000, "it was killed too late"
+    done = project.launch()
+    assert done.returncode == 0, done.stderr
+    assert len(list((site / "tiny_extra").glob("*.py"))) == 3000
+
+
+def test_nobody_empties_the_folder_under_a_child_of_a_killed_launch(project: TinyProject) -> None:
+    with project.start() as killed:
+        wait_for((project.venv / "pyvenv.cfg").exists)
+        killed.kill()  # alone: its child goes on and holds the lock
+        done = project.launch()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("Another launch is setting up the packages; waiting for it.\n")
+
+
+def test_interrupt_during_set_up_exits_130_without_a_traceback(project: TinyProject) -> None:
+    process = project.start()
+    with process:
+        wait_for((project.venv / "pyvenv.cfg").exists)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_of_two_launches_at_once_one_builds_and_the_other_waits(project: TinyProject) -> None:
+    first, second = project.start("--port", "1"), project.start("--port", "2")
+    with first, second:
+        outputs = [process.communicate(timeout=120) for process in (first, second)]
+    assert [json.loads(out)["port"] for out, _ in outputs] == [1, 2]
+    texts = sorted(err for _, err in outputs)
+    assert texts[0].startswith("Another launch is setting up")
+    assert "Setting up the Python packages" not in texts[0]
+    assert "Setting up the Python packages" in texts[1]
+
+
+def test_no_network_is_one_line_and_the_next_launch_goes_on(project: TinyProject) -> None:
+    project.variables = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": CLOSED_PORT}
+    project.variables |= {"PIP_RETRIES": "1"}
+    message = one_error(project.launch())
+    assert "the package index cannot be reached" in message
+    assert "start again" in message
+    project.variables = {}
+    assert project.launch().returncode == 0
+
+
+def test_a_package_that_does_not_exist_for_this_python(project: TinyProject) -> None:
+    project.depend_on(["tiny-dep>=9"])
+    done = project.launch()
+    message = one_error(done)
+    assert "no version for this Python" in message
+    log = project.venv / "pip.log"
+    assert str(log) in message
+    assert "No matching distribution found for tiny-dep>=9" in log.read_text("utf-8")
+    assert len(done.stderr.splitlines()) == 2, "pip's tracebacks are no sight for users"
+
+
+def test_venv_elsewhere(ready: TinyProject, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    ready.venv.rename(elsewhere)
+    ready.variables = {"SOL_VENV": str(elsewhere)}
+    done = ready.launch()
+    assert Path(json.loads(done.stdout)["prefix"]) == elsewhere
+    assert not ready.venv.exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(project: TinyProject, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "letter.txt").write_text("dear", "utf-8")
+    project.variables = {"SOL_VENV": str(home)}
+    assert "holds something else" in one_error(project.launch())
+    assert (home / "letter.txt").read_text("utf-8") == "dear"
+
+
+def test_a_folder_with_our_first_file_half_written_is_ours(
+    in_process: Decide, project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.venv.mkdir()
+    (project.venv / "sol-environment.json.draft").write_text("{", "utf-8")
+    monkeypatch.setattr(virtual_environment.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(BootstrapError, match="GB are free"):  # not "holds something else"
+        in_process()
+
+
+def test_unwritable_place(project: TinyProject, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    project.variables = {"SOL_VENV": str(tmp_path / "file" / "venv")}
+    message = one_error(project.launch())
+    assert "cannot write" in message
+    assert "SOL_VENV" in message
+
+
+def test_an_environment_the_user_made_is_completed_but_not_emptied(project: TinyProject) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(project.venv)], check=True)
+    own = project.venv / "own.txt"
+    own.touch()
+    project.variables = {"PIP_FIND_LINKS": "nowhere"}
+    one_error(project.launch())
+    assert own.exists()
+    project.variables = {}
+    done = project.launch()
+    assert done.returncode == 0, done.stderr
+    assert own.exists()
+
+
+def test_a_complete_environment_of_the_user_needs_no_index(ready: TinyProject) -> None:
+    ready.state_file.unlink()
+    done = ready.launch()  # pip could find nothing
+    assert done.returncode == 0, done.stderr
+    assert ready.launch().stderr == "", "it is known from then on"
+
+
+def test_bad_arguments_and_help_install_nothing(project: TinyProject) -> None:
+    assert project.launch("generate", "hi", "--keep", "nan").returncode == 2
+    assert project.launch("--help").returncode == 0
+    assert project.launch("generate", "--help").returncode == 0
+    assert not project.venv.exists()
+
+
+def test_doctor_without_packages_says_what_is_missing(project: TinyProject, tmp_path: Path) -> None:
+    done = project.launch("doctor", "--json", "--data-dir", str(tmp_path / "data"))
+    assert done.returncode == 1
+    findings = json.loads(done.stdout)
+    assert any("tiny-dep" in sentence for sentence in findings["missing"])
+    assert not project.venv.exists()
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_interpreter_that_has_the_packages_is_used(
+    in_process: Decide, project: TinyProject
+) -> None:
+    project.depend_on(["pytest>=1", "nothing-of-the-kind; sys_platform == 'none'"])
+    assert in_process() is None
+    assert not project.venv.exists()
+
+
+@pytest.mark.parametrize("requirement", ["pytest>=999", "tiny-dep"])
+def test_an_interpreter_without_fitting_packages_is_not_touched(
+    in_process: Decide, project: TinyProject, requirement: str
+) -> None:
+    project.depend_on([requirement])
+    assert in_process(install=False) is None  # nothing ready, and nothing may be made
+    assert not project.venv.exists()
+
+
+def test_missing_test_packages_in_the_users_own_environment(
+    in_process: Decide, project: TinyProject
+) -> None:
+    project.depend_on(["pytest"])
+    with pytest.raises(BootstrapError, match=r'lacks tiny-extra: .* -m pip install "tiny-extra"'):
+        in_process(extras=("test",))
+    assert not project.venv.exists()
+
+
+def test_a_space_never_gets_an_environment(
+    in_process: Decide, project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    with pytest.raises(BootstrapError, match=r"requirements.txt of this Space lacks tiny-dep"):
+        in_process()
+    project.depend_on(["pytest"])
+    assert in_process() is None
+    assert not project.venv.exists()
+
+
+def test_no_venv_module(
+    in_process: Decide, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"  # as Debian's, without python3-venv
+    python.write_text("#!/bin/sh\necho $0: No module named venv >&2; exit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(virtual_environment, "_base_python", lambda: str(python))
+    with pytest.raises(
+        BootstrapError, match=r"No module named venv; .*apt install python3\.\d+-venv"
+    ):
+        in_process()
+
+
+def test_no_disk_space(
+    in_process: Decide, project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = SimpleNamespace(free=int(1.2e9))
+    monkeypatch.setattr(virtual_environment.shutil, "disk_usage", lambda path: free)
+    with pytest.raises(BootstrapError, match=r"only 1\.2 GB are free .* free some space"):
+        in_process()
+    assert not (project.venv / "pyvenv.cfg").exists()
+
+
+def test_an_environment_that_does_not_start_as_one_is_no_endless_loop(
+    in_process: Decide, ready: TinyProject, project: TinyProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOL_VENV", str(ready.venv))
+    command = in_process()
+    assert command is not None
+    assert command[0] == str(ready.venv / "bin" / "python")
+    with pytest.raises(BootstrapError, match="delete that folder"):  # as if that had led here
+        in_process()
+
+
+def test_a_terminal_sees_the_progress_of_pip(project: TinyProject) -> None:
+    reader, writer = pty.openpty()
+    with os.fdopen(reader, "rb") as terminal, project.start(stderr=writer) as process:
+        os.close(writer)
+        out, _ = process.communicate(timeout=120)
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal ends
+            while chunk := terminal.read1():
+                said += chunk
+    assert process.returncode == 0, said
+    assert b"Successfully installed tiny-dep-1.0" in said
+    assert json.loads(out)["version"] == "1.0", "nothing of pip on stdout"
+
+
+@pytest.mark.parametrize(
+    ("errors", "advice"),
+    [
+        ("ERROR: Could not install: [Errno 28] No space left on device: 'x'", "the disk is full"),
+        (
+            "WARNING: Retrying after ReadTimeoutError\nERROR: No matching distribution",
+            "the network",
+        ),
+        ("note: nothing\nERROR: Package 'a' is broken", "Package 'a' is broken; mend that"),
+        ("", "the reason is above"),
+    ],
+)
+def test_what_pip_says_becomes_one_sentence(errors: str, advice: str) -> None:
+    assert advice in pip_install._diagnose(errors)
+
+
+def test_the_command_line_needs_no_package_to_be_imported() -> None:
+    """Without site-packages: an import of anything but the standard library fails."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            "import app.cli.main; app.cli.main._build_parser(app.cli.main.COMMANDS)",
+        ],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_locating_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SOL_VENV", raising=False)
+    assert VirtualEnvironment.locate(tmp_path).root == tmp_path / ".venv"
+    monkeypatch.setenv("SOL_VENV", str(tmp_path / "other"))
+    assert VirtualEnvironment.locate(tmp_path).root == tmp_path / "other"

@@ -1,0 +1,178 @@
+"""What the pages may ask of Python about files and policies: good values, bad ones, others'."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.host.paths import DataDir
+from app.pages.explore.handlers import HANDLERS as EXPLORE
+from app.pages.policies.handlers import HANDLERS as POLICIES
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
+from app.policies.library import SHIPPED_FOLDER
+from app.web.calls import server_functions
+from app.web.services import Services, build_services
+from tests.app.policies.test_policy_files import FILES, evaluation, write_zip
+from tests.app.sharing.test_run_documents import as_json, contents, save_run
+from tests.support.fake_engine import FakeEngine, fake_load
+from tests.support.job_samples import metric_row
+
+ANNA = "a" * 32
+Call = Callable[..., dict[str, Any]]
+RUN_CALLS, POLICY_CALLS = (
+    ("begin_import", "import_piece"),
+    ("begin_policy_import", "policy_import_piece"),
+)
+
+
+@pytest.fixture
+def services(data_dir: DataDir) -> Iterator[Services]:
+    made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
+    made.loader.wait(lambda: False)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def call(services: Services) -> Call:
+    handlers = {**EXPLORE, **POLICIES, **EXPORT_HANDLERS, **IMPORT_HANDLERS}
+    by_name = {made.__name__: made for made in server_functions(services, handlers)}
+
+    def invoke(name: str, /, **request: Any) -> dict[str, Any]:
+        answer = by_name[name]([{"owner": ANNA, **request}])
+        sent = json.dumps(answer, allow_nan=False, ensure_ascii=False).encode("utf-8")
+        return dict(json.loads(sent))
+
+    return invoke
+
+
+def send(call: Call, calls: tuple[str, str], name: str, data: bytes) -> dict[str, Any]:
+    """Upload in three pieces; the last one's answer, or the first refusal."""
+    answer = call(calls[0], name=name, size=len(data))
+    if "refused" in answer:
+        return answer
+    about = {"name": name, "size": len(data), "upload_id": answer["upload_id"]}
+    step = len(data) // 3 + 1
+    for offset in range(0, len(data), step):
+        piece = base64.b64encode(data[offset : offset + step]).decode()
+        answer = call(calls[1], **about, offset=offset, data=piece)
+        if "refused" in answer:
+            return answer
+    return answer
+
+
+def test_a_run_goes_out_and_comes_back(call: Call, services: Services) -> None:
+    run_id = save_run(services.store)
+    for form in ("html", "json", "csv"):
+        made = call("export_file", kind="run", id=run_id, form=form)
+        assert made["name"] == f"run-why-script-is-the-sky-blue.{form}"
+        assert made["text"]
+    answer = send(call, RUN_CALLS, "x.json", as_json(services.store, run_id))
+    assert answer["kind"] == "run"
+    assert contents(services.store, answer["id"]) == contents(services.store, run_id)
+    assert services.store.runs.get(answer["id"]).owner == ANNA
+    shown = call("poll_run", run_id=answer["id"], cursor=0)
+    assert len(shown["rows"]) == 20
+    assert list(services.data_dir.uploads.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"kind": "run", "id": "nobody", "form": "json"}, "There is no run"),
+        ({"kind": "run", "id": 5, "form": "json"}, "id must be"),
+        ({"kind": "job", "id": "x", "form": "json"}, "kinds are run"),
+        ({"kind": "run", "id": "x", "form": "../x"}, "forms are html"),
+    ],
+)
+def test_what_is_not_exported(call: Call, request_: dict[str, Any], said: str) -> None:
+    assert said in call("export_file", **request_)["refused"]
+
+
+def test_what_is_not_imported(call: Call, services: Services) -> None:
+    for calls in (RUN_CALLS, POLICY_CALLS):
+        assert "may have 1 byte to" in call(calls[0], name="x", size=2**40)["refused"]
+        assert (
+            "hexadecimal"
+            in call(calls[1], name="x", size=1, upload_id="../x", offset=0, data="")["refused"]
+        )
+    assert "is not JSON" in send(call, RUN_CALLS, "x.json", b"no")["refused"]
+    assert "no policy's folder and no zip" in send(call, POLICY_CALLS, "x.zip", b"no")["refused"]
+    assert list(services.data_dir.uploads.iterdir()) == []
+    assert services.store.runs.list() == []
+
+
+def test_a_policy_goes_out_and_comes_back(call: Call, services: Services, tmp_path: Path) -> None:
+    made = call("export_policy", name="default")
+    assert made["name"] == "default.zip"
+    answer = send(call, POLICY_CALLS, "../My policy.zip", base64.b64decode(made["data"]))
+    assert answer["name"] == "My policy"
+    services.loader.loaded().fingerprint = "0" * 32
+    try:
+        zipped = write_zip(tmp_path / "a.zip", FILES).read_bytes()
+        refused = send(call, POLICY_CALLS, "a.zip", zipped)["refused"]
+    finally:
+        services.loader.loaded().fingerprint = json.loads(FILES["config.json"])["fingerprint"]
+    assert "not for fake-model (00000000)" in refused
+    assert list(services.data_dir.uploads.iterdir()) == []
+
+
+def test_a_policy_is_shown_renamed_tagged_and_deleted(call: Call, services: Services) -> None:
+    shutil.copytree(SHIPPED_FOLDER, services.data_dir.policies / "mine")
+    jobs = services.store.jobs
+    training = jobs.create("train", ANNA, "mine", {}, worker="w")
+    jobs.append_metrics(training.id, [metric_row(step) for step in range(5)])
+    jobs.finish(training.id, "w", "succeeded", result={"policy": "mine"})
+    done = evaluation(services.store, "mine")
+    assert [one["name"] for one in call("all_policies")["policies"]] == ["default", "mine"]
+    shown = call("policy_details", name="mine")
+    assert shown["training_job"] == training.id
+    assert [one["id"] for one in shown["evaluations"]] == [done]
+    assert shown["evaluations"][0]["budgets"] == 9
+    assert shown["uses"] == "1 evaluation"
+    assert shown["card"].startswith("---\nlibrary_name: sol-explorer")
+    assert shown["measured"]["kl"] == pytest.approx(0.345, abs=1e-3)
+    assert call("tag_policy", name="mine", tags=["B", "a"])["tags"] == ["a", "b"]
+    assert "tags must be" in call("tag_policy", name="mine", tags=[5])["refused"]
+    assert call("rename_policy", name="mine", new_name=" yours ")["name"] == "yours"
+    assert "is taken" in call("rename_policy", name="yours", new_name="default")["refused"]
+    assert call("policy_details", name="mine")["name"] == "yours"
+    waiting = jobs.create("evaluate", ANNA, "waits", {"policies": ["mine"]})
+    assert "need this policy: waits" in call("delete_policy", name="yours")["refused"]
+    jobs.request_cancel(waiting.id)
+    assert call("delete_policy", name="yours") == {}
+    assert "no policy 'yours'" in call("policy_details", name="yours")["refused"]
+    assert "cannot be deleted" in call("delete_policy", name="default")["refused"]
+
+
+@pytest.mark.parametrize("name", ["policy_details", "export_policy", "delete_policy"])
+def test_no_path_of_the_server_is_a_policy(call: Call, name: str) -> None:
+    for policy in (str(SHIPPED_FOLDER), "../policies", "", "~"):
+        assert "no policy" in call(name, name=policy)["refused"]
+
+
+def test_a_cards_text_has_an_end(call: Call, services: Services) -> None:
+    folder = shutil.copytree(SHIPPED_FOLDER, services.data_dir.policies / "mine")
+    (folder / "README.md").write_bytes(b"\xff<script>" + b"x" * 100_000)
+    card = call("policy_details", name="mine")["card"]
+    assert card.startswith("\ufffd<script>")
+    assert len(card) < 64_010
+    (folder / "README.md").unlink()
+    assert call("policy_details", name="mine")["card"] == ""
+
+
+def test_a_shared_servers_policies_are_its_owners(call: Call, services: Services) -> None:
+    object.__setattr__(services, "is_shared", True)
+    assert "shared server" in call("all_policies")["refusal"]
+    for name in (
+        *("rename_policy", "tag_policy", "delete_policy", "begin_policy_import"),
+        *("policy_import_piece", "pull_policy", "push_policy"),
+    ):
+        assert "shared server" in call(name)["refused"]
+    assert call("export_policy", name="default")["name"] == "default.zip"

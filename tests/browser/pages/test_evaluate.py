@@ -1,0 +1,287 @@
+"""The Evaluate page on a real database: the result is the test's, as a worker would save it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+import sol_core.policy
+from sol_core.actions import Budget
+from sol_core.evaluation.config import EvaluationConfig
+from tests.browser.conftest import Server, Visitor
+from tests.support.job_samples import (
+    RANDOM_SCHEDULES,
+    evaluation_result,
+    read_stand_in,
+    store_policy,
+)
+
+pytestmark = pytest.mark.browser
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+OWNER = "c" * 32
+HOSTILE = "<img src=x onerror=alert(1)> ${7*7} %{x} {{1}}"
+FIGURES = (
+    "Pareto front",
+    "Random schedules",
+    "Budget adherence",
+    "Spend over the steps",
+    "Spend by kind of token",
+    "Spend and difficulty",
+)
+
+
+@pytest.fixture(autouse=True)
+def _readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stand-in policies only, and none that ships."""
+    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
+
+
+def finished(server: Server, result: dict[str, Any] | None = None, title: str = "mine") -> str:
+    jobs = server.services.store.jobs
+    config = EvaluationConfig(budgets=(Budget(0.3, 0.5, 7.0), Budget(0.5, 0.6, 8.0)))
+    params = {"config": config.to_dict(), "policies": ["mine"], "model": "fake-model"}
+    record = jobs.create("evaluate", OWNER, title, params)
+    jobs.claim("w")
+    jobs.finish(record.id, "w", "succeeded", result or evaluation_result(("mine",)))
+    return record.id
+
+
+def open_page(visit: Visit, server: Server, **options: Any) -> Visitor:
+    visitor = visit(server, **options)
+    visitor.tab("Evaluate")
+    return visitor
+
+
+def panel(visitor: Visitor, title: str) -> Locator:
+    return visitor.page.locator(".sol-evaluate .sol-figure").filter(
+        has=visitor.page.get_by_role("heading", name=title, exact=True)
+    )
+
+
+def test_an_evaluation_is_started_from_the_form(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    for name in ("first", "second"):
+        store_policy(server.services.data_dir.policies, name)
+    visitor = open_page(visit, server)
+    page = visitor.page
+    expect(page.get_by_text("Does the policy earn its keep?")).to_be_visible()
+    form = page.locator(".sol-evaluate form").first
+    form.get_by_role("checkbox", name="first").check()
+    form.get_by_role("checkbox", name="second").check()
+    form.get_by_role("switch", name="Uncertainty (EMC)").check()
+    form.get_by_label("Budgets").fill("0.5,0.6,8; 0.3,0.5,7")
+    form.get_by_label("Texts", exact=True).fill("20")
+    expect(form).to_contain_text("320 scored tokens for every method and budget")
+    expect(form).to_contain_text("9,600 decisions in all: about 1 min")
+    form.get_by_label("Windows per text").fill("4")
+    # Four times the decisions, but the texts are read once for all of their windows.
+    expect(form).to_contain_text("1,280 scored tokens for every method and budget")
+    expect(form).to_contain_text("38,400 decisions in all: about 4 min")
+    page.get_by_role("button", name="Start evaluation").click()
+    expect(page.locator(".sol-evaluate .sol-job .sol-state")).to_have_text("Queued")
+    (record,) = server.services.store.jobs.list(kind="evaluate")
+    assert set(record.params["policies"]) == {"first", "second"}
+    assert record.params["config"]["baselines"] == ["static", "random:10", "emc"]
+    assert len(record.params["config"]["budgets"]) == 2
+    assert record.params["config"]["texts"] == 20
+    assert record.params["config"]["windows"] == 4
+    page.reload()
+    expect(page.locator(".sol-evaluate .sol-job .sol-state")).to_have_text("Queued")
+
+
+def test_bad_values_are_refused_in_words(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    store_policy(server.services.data_dir.policies, "mine")
+    visitor = open_page(visit, server)
+    page = visitor.page
+    page.locator(".sol-evaluate").get_by_label("Budgets").fill("0.5,0.6")
+    page.get_by_role("button", name="Start evaluation").click()
+    expect(page.locator(".sol-evaluate form > .sol-message.is-bad")).to_contain_text(
+        "must be three numbers"
+    )
+    page.get_by_role("button", name="Nine across the range").click()
+    windows = page.locator(".sol-evaluate").get_by_label("Windows per text")
+    windows.fill("0")
+    page.get_by_role("button", name="Start evaluation").click()
+    refusal = "windows must be a whole number from 1 to 1,000,000, got 0"
+    expect(page.get_by_text(refusal)).to_be_visible()
+    windows.fill("1")
+    page.locator(".sol-evaluate").get_by_role("checkbox", name="mine").uncheck()
+    page.get_by_role("button", name="Start evaluation").click()
+    expect(page.get_by_text("Choose a policy to evaluate.")).to_be_visible()
+    assert server.services.store.jobs.list() == []
+
+
+def test_without_a_policy_the_page_says_where_to_get_one(serve: Serve, visit: Visit) -> None:
+    visitor = open_page(visit, serve())
+    expect(visitor.page.get_by_text("No policy is stored yet.").last).to_be_visible()
+    expect(visitor.page.get_by_role("button", name="Start evaluation")).to_be_disabled()
+
+
+def test_a_running_evaluation_shows_what_is_known_so_far(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    jobs = server.services.store.jobs
+    params = {"config": EvaluationConfig().to_dict(), "policies": ["mine"], "model": "m"}
+    job_id = jobs.create("evaluate", OWNER, "mine", params).id
+    jobs.claim("w")
+    jobs.heartbeat(job_id, "w", 0.25, "Running the policies", 600.0)
+    requested = {"keep": 0.5, "channels": 0.6, "bits": 8.0}
+    budget = {"requested": requested, "methods": {"policy": {"nll": 3.25, "kl": 0.1}}}
+    jobs.set_sample(job_id, {"texts": 32, "budgets": [budget]})
+    visitor = open_page(visit, server)
+    job = visitor.page.locator(".sol-evaluate .sol-job")
+    expect(job).to_contain_text("Running the policies · 25 % · about 10 min left")
+    expect(job).to_contain_text("So far, over 32 texts")
+    expect(job.get_by_role("cell", name="3.2500")).to_be_visible()
+    jobs.finish(job_id, "w", "succeeded", evaluation_result(("mine",)))
+    expect(panel(visitor, "Pareto front")).to_be_visible()
+    expect(job).not_to_contain_text("So far")
+
+
+def test_a_result_is_rendered_whole(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    result = evaluation_result(("mine", "other"))
+    finished(server, result)
+    visitor = open_page(visit, server)
+    page = visitor.page
+    headline = page.locator(".sol-evaluate .sol-job .sol-tiles")
+    expect(headline).to_contain_text("8 of 9")
+    expect(headline).to_contain_text("17 % · 17 %")
+    rows = page.locator(".sol-results tbody tr")
+    expect(rows).to_have_count(9)
+    gain = result["budgets"][0]["paired"]["static"]["gain"]
+    expect(rows.first).to_contain_text("0.3 · 0.45 · 6")
+    expect(rows.first.locator(".sol-gain")).to_contain_text(f"+{gain:.4f}")
+    expect(rows.first.locator(".sol-gain")).to_have_attribute("data-verdict", "good")
+    expect(rows.last.locator(".sol-gain")).to_have_attribute("data-verdict", "open")
+    results = page.locator(".sol-results")
+    results.get_by_role("radio", name="KL to dense").check(force=True)
+    kl = result["budgets"][0]["methods"]["policy"]["kl"]
+    expect(rows.first).to_contain_text(f"{kl:.4f}")
+    results.get_by_role("radio", name="Random, best").check(force=True)
+    expect(page.locator(".sol-results thead")).to_contain_text("Random, best")
+    expect(headline).to_contain_text("against Random, best")
+    for title in FIGURES:
+        figure = panel(visitor, title)
+        figure.scroll_into_view_if_needed()
+        expect(figure.locator(".main-svg").first).to_be_visible()
+        expect(figure.locator(".sol-empty-chart")).to_be_hidden()
+        assert len(figure.locator(".sol-chart-note").inner_text()) > 40
+
+
+def test_figures_hold_the_results_numbers(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    result = evaluation_result(("mine",))
+    finished(server, result)
+    visitor = open_page(visit, server)
+
+    def traces(title: str) -> list[dict[str, Any]]:
+        plot = panel(visitor, title).locator(".sol-plot")
+        expect(plot.locator(".main-svg").first).to_be_attached()
+        found: list[dict[str, Any]] = plot.evaluate(
+            "(one) => one.data.map(({ type, meta, mode, x, y }) => ({ type, meta, mode, x, y }))"
+        )
+        return found
+
+    points = next(one for one in traces("Pareto front") if one["mode"] == "markers")
+    methods = [one["methods"]["policy"] for one in result["budgets"]]
+    assert points["y"] == pytest.approx([one["nll"] for one in methods], rel=1e-4)
+    assert points["x"] == pytest.approx([100 * one["net_keep_rate"] for one in methods], rel=1e-4)
+    panel(visitor, "Pareto front").get_by_role("radio", name="KL to dense").check(force=True)
+    visitor.page.wait_for_timeout(300)
+    points = next(one for one in traces("Pareto front") if one["mode"] == "markers")
+    assert points["y"] == pytest.approx([one["kl"] for one in methods], rel=1e-4)
+    violins = [one for one in traces("Random schedules") if one["type"] == "violin"]
+    assert [len(one["y"]) for one in violins] == [RANDOM_SCHEDULES] * 9
+    panel(visitor, "Spend over the steps").get_by_label("Budget").select_option("0")
+    visitor.page.wait_for_timeout(300)
+    lines = [one for one in traces("Spend over the steps") if one["mode"] == "lines+markers"]
+    steps = result["budgets"][0]["by_step"]
+    assert lines[0]["y"] == pytest.approx([100 * value for value in steps["keep"]], rel=1e-4)
+    assert lines[2]["y"] == pytest.approx([100 * v / 16 for v in steps["bits"]], rel=1e-4)
+
+
+def test_results_are_downloaded(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    server = serve()
+    result = evaluation_result(("mine",))
+    finished(server, result)
+    visitor = open_page(visit, server)
+    for form in ("json", "csv"):
+        with visitor.page.expect_download() as download:
+            visitor.page.get_by_role("button", name=form.upper(), exact=True).click()
+        assert download.value.suggested_filename == f"evaluation-mine.{form}"
+        download.value.save_as(tmp_path / form)
+    assert json.loads((tmp_path / "json").read_text()) == result
+    with (tmp_path / "csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 9 * 6
+
+
+def test_hostile_names_stay_text(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    result = evaluation_result(("mine", HOSTILE))
+    result["policy"] = result["corpus"] = HOSTILE
+    result["difficulty"]["kinds"][HOSTILE] = result["difficulty"]["kinds"].pop("name")
+    finished(server, result, title=HOSTILE)
+    visitor = open_page(visit, server)
+    page = visitor.page
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    expect(page.locator(".sol-evaluate .sol-job-title")).to_have_text(HOSTILE)
+    expect(panel(visitor, "Pareto front").get_by_role("button", name=HOSTILE)).to_be_visible()
+    expect(panel(visitor, "Spend by kind of token").locator(".main-svg").first).to_be_visible()
+    expect(page.locator(".sol-evaluate img")).to_have_count(0)
+    points = panel(visitor, "Pareto front").locator(".scatterlayer .point")
+    for at in range(min(points.count(), 60)):
+        points.nth(at).dispatch_event("pointerover")
+    assert dialogs == []
+
+
+def test_a_failed_evaluation_and_an_empty_result_are_explained(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    finished(server, {"schema": 1, "budgets": []}, title="hollow")
+    visitor = open_page(visit, server)
+    page = visitor.page
+    expect(page.get_by_text("This result has no comparison to show.")).to_be_visible()
+    jobs = server.services.store.jobs
+    bad = jobs.create("evaluate", OWNER, "broken", {"config": {}, "policies": ["mine"]})
+    jobs.claim("w")
+    jobs.finish(bad.id, "w", "failed", None, "the policy belongs to another model")
+    page.locator(".sol-evaluate").get_by_role("link", name="broken").click()
+    expect(page.locator(".sol-evaluate .sol-job-error")).to_have_text(
+        "the policy belongs to another model"
+    )
+    expect(panel(visitor, "Pareto front")).to_have_count(0)
+
+
+def test_the_train_tabs_list_opens_and_clones_evaluations(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    store_policy(server.services.data_dir.policies, "mine")
+    finished(server)
+    visitor = visit(server)
+    page = visitor.page
+    visitor.tab("Train")
+    page.locator(".sol-train").get_by_role("link", name="mine").click()
+    expect(panel(visitor, "Pareto front")).to_be_visible()
+    page.locator(".sol-evaluate .sol-job").get_by_role("button", name="Clone settings").click()
+    budgets = page.locator(".sol-evaluate").get_by_label("Budgets")
+    expect(budgets).to_have_value("0.3,0.5,7; 0.5,0.6,8")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_nothing_overflows_sideways(serve: Serve, visit: Visit, width: int, scheme: str) -> None:
+    server = serve()
+    store_policy(server.services.data_dir.policies, "a-long-name-" + "x" * 40)
+    finished(server, evaluation_result(("mine", "other-" + "y" * 50)))
+    visitor = open_page(
+        visit, server, viewport={"width": width, "height": 900}, color_scheme=scheme
+    )
+    expect(panel(visitor, "Pareto front").locator(".main-svg").first).to_be_visible()
+    assert visitor.overflows(width, 360, 899, 1280, 2560) == []

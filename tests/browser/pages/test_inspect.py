@@ -1,0 +1,108 @@
+"""The Inspect tab's main path, over the real engine with a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from app.host.paths import DataDir
+from app.web.services import engine_generate
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+TEXT = "A <img src=x onerror=alert(1)>\nat ${7*7}."
+
+
+@pytest.fixture
+def server(serve: Serve, tmp_path: Path) -> Server:
+    model = dataclasses.replace(make_language_model(), name="fake-model")
+    return serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
+
+
+def tokens(page: Page) -> Locator:
+    return page.locator(".sol-inspect .sol-lines .sol-token")
+
+
+def finished(page: Page) -> None:
+    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
+
+
+def inspected(server: Server, visit: Visit) -> Page:
+    """A page on a finished inspection under static and random."""
+    page = visit(server).page
+    page.get_by_role("tab", name="Inspect").click()
+    form = page.get_by_role("form", name="Inspection")
+    form.get_by_label("Text", exact=True).fill(TEXT)
+    form.get_by_label("Schedule 1").select_option("static")
+    form.get_by_label("Schedule 2").select_option("random")
+    form.get_by_role("button", name="Inspect").click()
+    finished(page)
+    return page
+
+
+def test_a_text_is_scored_and_every_list_leads_to_its_token(server: Server, visit: Visit) -> None:
+    page = inspected(server, visit)
+    expect(tokens(page)).to_have_count(len(TEXT) - 1)
+    shown = "".join(tokens(page).all_text_contents()).replace("\u00a0", " ").replace("↵", "\n")
+    assert shown == TEXT[1:]
+    table = page.get_by_role("group", name="Schedules compared")
+    expect(table.get_by_role("rowheader")).to_have_text(["Dense", "Static", "Random"])
+
+    page.get_by_role("radio", name="vs static").check(force=True)
+    expect(page.locator(".sol-lines [data-difference]")).to_have_count(len(TEXT) - 1)
+    page.get_by_role("radio", name="Static", exact=True).check(force=True)
+    expect(page.locator(".sol-lines [data-difference]")).to_have_count(0)
+    page.get_by_role("radio", name="Random", exact=True).check(force=True)
+
+    report = page.get_by_role("region", name="Difficulty report")
+    entry = report.get_by_role("button", name=re.compile(r"^Token \d+: .*surprisal")).first
+    number = re.search(r"Token (\d+)", entry.get_attribute("aria-label") or "")
+    assert number
+    entry.click()
+    focused = page.locator(".sol-inspect .sol-token:focus")
+    expect(focused).to_have_attribute("aria-label", re.compile(f"^Token {number.group(1)}:"))
+    card = page.locator(".sol-inspect .sol-card")
+    expect(card).to_contain_text("In the Static row")
+    expect(card).to_contain_text("Most probable to dense")
+
+    page.keyboard.press("Enter")
+    lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
+    expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
+
+    page.keyboard.press("Escape")  # the card would lie over the choice
+    expect(card).to_be_hidden()
+    page.get_by_role("radio", name="Side by side").check(force=True)
+    expect(page.locator(".sol-inspect").get_by_role("listbox")).to_have_count(3)
+    expect(tokens(page)).to_have_count(3 * (len(TEXT) - 1))
+
+
+def test_a_reload_and_history_find_the_inspection_again(server: Server, visit: Visit) -> None:
+    page = inspected(server, visit)
+    assert re.search(r"inspection=[\w-]+", page.url)
+    page.reload()
+    finished(page)
+    expect(tokens(page)).to_have_count(len(TEXT) - 1)
+    expect(page.get_by_role("region", name="Difficulty report")).to_be_visible()
+
+    page.get_by_role("tab", name="History").click()
+    expect(page.locator(".sol-history-row")).to_contain_text("Inspected: Dense, Static, Random")
+    page.locator(".sol-history-title").click()
+    finished(page)
+    page.get_by_role("button", name="Use its settings").last.click()
+    form = page.get_by_role("form", name="Inspection")
+    expect(form.get_by_label("Text", exact=True)).to_have_value(TEXT)
+    page.get_by_role("tab", name="History").click()
+    page.get_by_role("button", name=re.compile("^Delete")).click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator(".sol-history-empty")).to_be_visible()
+    page.get_by_role("tab", name="Inspect").click()
+    expect(tokens(page)).to_have_count(0)
+    assert "inspection=" not in page.url

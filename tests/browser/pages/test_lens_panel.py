@@ -1,0 +1,264 @@
+"""The what-if panel, over the real engine with a tiny model: curves, keyboard, tables, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from app.host.errors import AppError
+from app.host.paths import DataDir
+from app.web.services import engine_generate
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.browser.exported import offline
+from tests.support.fake_engine import FakeEngine
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+TOKENS = 24
+
+
+@pytest.fixture
+def server(serve: Serve, tmp_path: Path) -> Server:
+    model = dataclasses.replace(make_language_model(), name="fake-model")
+    return serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
+
+
+def finished(server: Server, visit: Visit, **options: Any) -> Visitor:
+    """On a finished run that a tiny random model made."""
+    visitor = visit(server, **options)
+    visitor.page.get_by_role("radio", name="Random").check(force=True)
+    visitor.set_advanced("Max new tokens", str(TOKENS))
+    visitor.page.get_by_label("Ignore end of text").check(force=True)
+    visitor.generate("The keeper of the light wrote down")
+    visitor.expect_state("Finished", WARM_UP_MS)
+    expect(visitor.tokens).to_have_count(TOKENS)
+    return visitor
+
+
+def tab_to(page: Page, goal: Locator, key: str = "Tab") -> None:
+    """Press the key until the goal has the focus, as somebody without a pointer does."""
+    for _ in range(60):
+        if goal.evaluate("(node) => node === document.activeElement"):
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"not reached by {key}")
+
+
+def panel(visitor: Visitor) -> Locator:
+    return visitor.page.get_by_role("region", name="What if?")
+
+
+def test_a_click_shows_three_curves_and_what_followed(server: Server, visit: Visit) -> None:
+    visitor = finished(server, visit)
+    expect(panel(visitor)).to_be_hidden()
+    visitor.tokens.nth(5).click()
+    expect(panel(visitor)).to_contain_text("token 6")
+    plots = panel(visitor).get_by_role("slider")
+    expect(plots).to_have_count(3, timeout=WARM_UP_MS)
+    assert [plot.get_attribute("aria-valuemax") for plot in plots.all()] == ["10", "13", "12"]
+    for plot in plots.all():
+        expect(plot).to_have_attribute(
+            "aria-valuetext", re.compile(r"\(taken\): KL .*surprisal \d")
+        )
+        assert plot.locator(".sol-lens-line").count() == 2
+    rows = panel(visitor).locator(".sol-heat-table tbody tr")
+    expect(rows).to_have_count(4)
+    assert rows.first.locator("td").count() == 16 + 1
+    expect(panel(visitor)).not_to_contain_text("Replayed with")
+
+    visitor.tokens.nth(TOKENS - 1).click()
+    expect(panel(visitor)).to_contain_text(f"token {TOKENS}")
+    expect(panel(visitor)).to_contain_text("Nothing of this step reaches a later token")
+    panel(visitor).get_by_role("button", name="Close").click()
+    expect(panel(visitor)).to_be_hidden()
+
+
+def test_the_panel_is_reached_and_read_with_the_keyboard(server: Server, visit: Visit) -> None:
+    visitor = finished(server, visit)
+    visitor.tokens.first.focus()
+    visitor.page.keyboard.press("ArrowRight")
+    visitor.page.keyboard.press("Enter")
+    expect(panel(visitor)).to_contain_text("token 2")
+    plot = panel(visitor).get_by_role("slider").first
+    expect(plot).to_be_visible(timeout=WARM_UP_MS)
+    plot.focus()
+    visitor.page.keyboard.press("Home")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("^10 %"))
+    visitor.page.keyboard.press("ArrowRight")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("^20 %"))
+    expect(panel(visitor).locator(".sol-lens-readout").first).to_contain_text("20 %")
+
+
+def test_the_joint_grid_is_computed_when_it_is_opened(server: Server, visit: Visit) -> None:
+    visitor = finished(server, visit)
+    visitor.tokens.nth(8).click()
+    panel(visitor).locator("summary", has_text="Joint grid").click()
+    cells = panel(visitor).locator(".is-plane .sol-heat")
+    expect(cells).to_have_count(10 * 13, timeout=WARM_UP_MS)
+    expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(1)
+    panel(visitor).get_by_label("At", exact=True).select_option("5")
+    expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(0)
+
+
+def test_generate_look_at_a_token_ask_what_if_and_export_by_keyboard_alone(
+    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
+) -> None:
+    visitor = visit(server)
+    page, press = visitor.page, visitor.page.keyboard.press
+    visitor.prompt.focus()
+    press("ControlOrMeta+a")
+    page.keyboard.type("The keeper of the light")
+    tab_to(page, page.get_by_role("radio", name="Policy", exact=True))  # it is another model's
+    random = page.get_by_role("radio", name="Random", exact=True)
+    for _ in range(6):
+        if random.is_checked():
+            break
+        press("ArrowRight")
+    expect(random).to_be_checked()
+    tab_to(page, page.get_by_text("Advanced", exact=True))
+    press("Enter")
+    tab_to(page, page.get_by_label("Max new tokens", exact=True))
+    press("ControlOrMeta+a")
+    page.keyboard.type(str(TOKENS))
+    tab_to(page, page.get_by_role("button", name="Generate"), "Shift+Tab")
+    press("Enter")
+    expect(page.locator(".sol-status .sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
+    tab_to(page, visitor.tokens.first)
+    press("ArrowRight")
+    press("ArrowRight")
+    expect(visitor.card).to_contain_text("token 3")
+    press("Enter")
+    expect(panel(visitor).get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
+    press("Escape")
+    expect(visitor.card).to_be_hidden()
+    export = panel(visitor).get_by_role("button", name="Export this what if")
+    tab_to(page, export)
+    press("Enter")
+    press("Tab")
+    with page.expect_download() as download:
+        press("Enter")
+    expect(export).to_be_focused()
+    html = tmp_path / download.value.suggested_filename
+    assert html.name == "lens-token-3-of-the-keeper-of-the-light.html"
+    download.value.save_as(html)
+
+    alone, problems = offline(chromium, html, viewport={"width": 360, "height": 800})
+    expect(alone.locator(".sol-token.is-picked")).to_have_text(visitor.tokens.nth(2).inner_text())
+    plots = alone.get_by_role("slider")
+    expect(plots).to_have_count(3)
+    tab_to(alone, plots.first)
+    alone.keyboard.press("Home")
+    expect(plots.first).to_have_attribute("aria-valuetext", re.compile("^10 %"))
+    expect(alone.locator(".is-plane")).to_have_count(0)
+    assert alone.evaluate("document.documentElement.scrollWidth") == 360
+    assert problems == []
+    alone.context.close()
+
+
+def test_an_inspections_lens_is_exported_with_its_joint_grid(
+    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
+) -> None:
+    page = visit(server).page
+    page.get_by_role("tab", name="Inspect").click()
+    form = page.get_by_role("form", name="Inspection")
+    form.get_by_label("Text", exact=True).fill("A </script><script>window.bad=1</script> ${7*7}")
+    form.get_by_label("Schedule 2").select_option("random")
+    form.get_by_role("button", name="Inspect").click()
+    expect(page.locator(".sol-inspect .sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
+    page.locator(".sol-inspect .sol-lines .sol-token").nth(4).click()
+    lens = page.locator(".sol-inspect").get_by_role("region", name="What if?")
+    expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
+    page.keyboard.press("Escape")
+    lens.locator("summary", has_text="Joint grid").click()
+    expect(lens.locator(".is-plane .sol-heat")).to_have_count(130, timeout=WARM_UP_MS)
+    lens.get_by_role("button", name="Export this what if").click()
+    with page.expect_download() as download:
+        lens.get_by_role("button", name="Web page").click()
+    html = tmp_path / "lens.html"
+    download.value.save_as(html)
+
+    alone, problems = offline(chromium, html, color_scheme="dark")
+    expect(alone.locator(".is-plane .sol-heat")).to_have_count(130)
+    expect(alone.locator(".sol-lens-line")).to_have_count(6)
+    expect(alone.locator(".sol-token-foot")).to_contain_text("Token 5 under Random")
+    alone.locator(".sol-lens").get_by_role("radio", name="Surprisal").check(force=True)
+    expect(alone.locator(".sol-lens-joint")).to_contain_text("Surprisal, nats")
+    alone.locator(".sol-token.is-picked").focus()
+    expect(alone.locator(".sol-card")).to_contain_text("In the Static row")
+    assert alone.evaluate("window.bad") is None
+    assert problems == []
+    alone.context.close()
+
+
+def test_a_lens_is_imported_where_another_model_is_and_saved_as_pictures(
+    serve: Serve, server: Server, visit: Visit, tmp_path: Path
+) -> None:
+    made = finished(server, visit)
+    made.tokens.nth(5).click()
+    panel(made).locator("summary", has_text="Joint grid").click()
+    expect(panel(made).locator(".is-plane .sol-heat")).to_have_count(130, timeout=WARM_UP_MS)
+    said = panel(made).get_by_role("slider").first.get_attribute("aria-valuetext")
+    file = tmp_path / "lens.json"
+    made.page.keyboard.press("Escape")
+    for title in ("Every level", "The next tokens", "Joint grid"):
+        for form, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+            panel(made).get_by_role("button", name=f"{title}: save as an image").click()
+            with made.page.expect_download() as download:
+                panel(made).get_by_role("button", name=form, exact=True).click()
+            data = download.value.path().read_bytes()
+            assert data.startswith(begins)
+            if form == "SVG":
+                assert b"token 6" in data
+                assert b"var(" not in data  # it stands alone
+                assert b"color-mix" not in data
+    panel(made).get_by_role("button", name="Export this what if").click()
+    with made.page.expect_download() as download:
+        panel(made).get_by_role("button", name="JSON").click()
+    download.value.save_as(file)
+
+    other = visit(serve(FakeEngine(step_s=0.001), folder="elsewhere"))
+    other.tab("History")
+    with other.page.expect_file_chooser() as chooser:
+        other.page.get_by_role("button", name="Import a file").click()
+    chooser.value.set_files(file)
+    expect(other.tokens).to_have_count(TOKENS)
+    for _ in range(2):  # and after a reload
+        expect(panel(other)).to_contain_text("Imported: fake-model in float32")
+        expect(panel(other).get_by_role("slider").first).to_have_attribute("aria-valuetext", said)
+        expect(panel(other).locator(".is-plane .sol-heat")).to_have_count(130)
+        expect(panel(other).get_by_label("At", exact=True).locator("option")).to_have_count(1)
+        expect(other.tokens.nth(5)).to_have_class(re.compile("is-picked"))
+        other.page.reload()
+
+
+def test_what_cannot_be_looked_into_says_why(
+    server: Server, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = finished(server, visit)
+
+    def refuse(*_: Any) -> None:
+        raise AppError("Not now.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.services.runs, "with_model", refuse)
+        visitor.tokens.nth(3).click()
+        expect(panel(visitor).get_by_role("alert")).to_have_text("Not now.")
+    panel(visitor).get_by_role("button", name="Try again").click()
+    expect(panel(visitor).get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
+
+
+def test_a_run_that_goes_on_asks_for_patience(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001, pause_at=6)))
+    visitor.generate("The lighthouse keeper", max_new_tokens=40)
+    expect(visitor.tokens).to_have_count(6)
+    visitor.tokens.nth(2).click()
+    expect(panel(visitor)).to_contain_text("when the run has ended")
+    visitor.page.get_by_role("button", name="Stop").click()

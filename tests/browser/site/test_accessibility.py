@@ -1,0 +1,135 @@
+"""axe over every tab with something on it, in both themes, and every width from a phone's to 4k."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+import sol_core.policy
+from app.host.paths import DataDir
+from app.web.services import engine_generate
+from sol_core.actions import Budget
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.training.config import PRESETS
+from tests.browser.axe import violations
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.support.benchmark_samples import benchmark_result
+from tests.support.job_samples import (
+    evaluation_result,
+    metric_row,
+    read_stand_in,
+    store_policy,
+    train_sample,
+)
+from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_models import FAMILIES
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+OWNER = "c" * 32
+TABS = (
+    "Explore",
+    "Inspect",
+    "Compare",
+    "Train",
+    "Evaluate",
+    "Benchmark",
+    "Policies",
+    "History",
+    "Learn",
+)
+WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
+
+
+@pytest.fixture
+def server(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A tiny model, a training that goes on and an evaluation that has ended."""
+    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
+    family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
+    model = dataclasses.replace(make_language_model(family), name="fake-model")
+    made = serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)
+    jobs = made.services.store.jobs
+    store_policy(made.services.data_dir.policies, "mine")
+    config = EvaluationConfig(budgets=(Budget(0.3, 0.5, 7.0), Budget(0.5, 0.6, 8.0)))
+    params: dict[str, Any] = {"config": config.to_dict(), "policies": ["mine"]}
+    record = jobs.create("evaluate", OWNER, "mine", params | {"model": "fake-model"})
+    jobs.claim("w")
+    jobs.finish(record.id, "w", "succeeded", evaluation_result(("mine",)))
+    record = jobs.create("benchmark", OWNER, "mine", {"model": "fake-model", "policy": "mine"})
+    jobs.claim("w")
+    jobs.finish(record.id, "w", "succeeded", benchmark_result("mine"))
+    params = {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": "mine"}
+    training = jobs.create("train", OWNER, "mine", params)
+    jobs.claim("w")
+    jobs.append_metrics(training.id, [metric_row(step) for step in range(20)])
+    jobs.set_sample(training.id, train_sample(4))
+    jobs.heartbeat(training.id, "w", 0.5, "grpo", 300.0)
+    return made
+
+
+def fill_explore(visitor: Visitor) -> None:
+    visitor.page.get_by_role("radio", name="Random").check(force=True)
+    visitor.set_advanced("Max new tokens", "24")
+    visitor.page.get_by_label("Ignore end of text").check(force=True)
+    visitor.generate("The keeper of the light wrote down")
+    state = visitor.page.locator(".sol-status .sol-state")
+    expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
+    visitor.tokens.nth(3).click()
+    expect(visitor.page.locator(".sol-lens-line").first).to_be_attached(timeout=WARM_UP_MS)
+    visitor.page.locator("summary", has_text="Joint grid").click()
+    expect(visitor.page.locator(".is-plane .sol-heat").first).to_be_attached()
+
+
+def fill_inspect(visitor: Visitor) -> None:
+    form = visitor.page.locator(".sol-inspect form")
+    form.get_by_label("Text", exact=True).fill("The keeper wrote: 12 boats came home. " * 2)
+    form.get_by_role("button", name="Inspect", exact=True).click()
+    state = visitor.page.locator(".sol-inspect .sol-state").first
+    expect(state).to_have_text("Finished", timeout=WARM_UP_MS)
+    visitor.page.locator(".sol-inspect .sol-lines .sol-token").nth(3).click()
+    expect(visitor.page.locator(".sol-inspect .sol-lens-line").first).to_be_attached(
+        timeout=WARM_UP_MS
+    )
+
+
+def fill_learn(visitor: Visitor) -> None:
+    lesson = visitor.page.locator(".sol-lesson:visible")
+    lesson.get_by_role("radio").first.check()
+    lesson.get_by_role("button", name="Commit and measure").click()
+    expect(lesson.locator(".sol-learn-choice").first).to_be_visible(timeout=WARM_UP_MS)
+
+
+FILL: dict[str, Callable[[Visitor], None]] = {
+    "Explore": fill_explore,
+    "Inspect": fill_inspect,
+    "Learn": fill_learn,
+}
+
+
+LOOKS = {
+    "light": ("light", {"width": 1280, "height": 900}),
+    "dark and narrow": ("dark", {"width": 360, "height": 740}),
+}
+
+
+def test_axe_finds_nothing_on_any_tab_and_nothing_overflows(server: Server, visit: Visit) -> None:
+    """Every tab is filled once; colours and size change under it, as a user's may."""
+    visitor = visit(server, reduced_motion="reduce")
+    page, found = visitor.page, list[str]()
+    for tab in TABS:
+        visitor.tab(tab)
+        FILL.get(tab, lambda visitor: None)(visitor)
+        found += [f"{tab}: {line}" for line in visitor.overflows(*WIDTHS)]
+        for look, (scheme, size) in reversed(LOOKS.items()):  # light last: it fits the next tab
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            page.set_viewport_size(size)
+            page.wait_for_timeout(400)
+            found += [f"{tab}, {look}: {line}" for line in violations(page)]
+    assert found == [], "\n".join(found)

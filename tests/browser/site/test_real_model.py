@@ -1,0 +1,136 @@
+"""The default model on every page: real tokens and numbers, reopened as shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from app.host.paths import DataDir
+from app.web.services import engine_generate, engine_load
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+
+pytestmark = [pytest.mark.browser, pytest.mark.model, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def load() -> Callable[[Any], Any]:
+    """Loads the default model once, or the folder that SOL_TEST_MODEL names."""
+    data_dir = DataDir.resolve(None)
+    data_dir.prepare()
+    name = os.environ.get("SOL_TEST_MODEL", "smollm2-135m-instruct")
+    model = engine_load(data_dir, name, "auto")(lambda message, fraction: None)
+    return lambda on_progress: model
+
+
+def test_the_real_model_answers_and_every_number_is_real(
+    load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
+    visitor.expect_state("Ready")
+    visitor.page.get_by_role("radio", name="Dense").check(force=True)
+    visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
+    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
+    assert "Paris" in "".join(visitor.texts())
+    assert "0.0 %" in visitor.page.locator(".sol-status").inner_text()
+
+    visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
+    visitor.page.get_by_label("Attention kept, value").fill("50")
+    first = visitor.run_id()
+    visitor.generate(max_new_tokens=24)
+    visitor.page.wait_for_url(lambda url: f"run={first}" not in url)
+    expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
+    expect(visitor.tokens.first).to_be_visible()
+    visitor.tokens.nth(2).hover()
+    expect(visitor.card).to_contain_text("In the dense row")
+    expect(visitor.card).not_to_contain_text("not measured")
+    expect(visitor.page.locator(".sol-spend-value").first).to_contain_text("/ 50 %")
+    shown = visitor.texts()
+    labels = [visitor.tokens.nth(at).get_attribute("aria-label") for at in range(len(shown))]
+    visitor.page.reload()
+    expect(visitor.tokens).to_have_count(len(shown))
+    assert visitor.texts() == shown
+    assert labels == [
+        visitor.tokens.nth(at).get_attribute("aria-label") for at in range(len(shown))
+    ]
+
+
+def test_a_real_generation_stops_at_once(
+    load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
+    visitor.generate("Count from one to a thousand:", max_new_tokens=4000)
+    expect(visitor.tokens.nth(5)).to_be_visible(timeout=WARM_UP_MS)
+    # Counted as it is pressed: on a busy machine the test's own way to the button takes seconds.
+    before = visitor.page.get_by_role("button", name="Stop").evaluate(
+        """(stop) => {
+          const shown = document.querySelectorAll(".sol-lines .sol-token").length;
+          stop.click();
+          return shown;
+        }"""
+    )
+    visitor.expect_state("Stopped")
+    assert before <= visitor.tokens.count() <= before + 200  # about a second of tokens
+
+
+def test_the_main_path_of_every_page_of_the_model(
+    load: Callable[[Any], Any], serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    """Inspect, Compare, Learn, Policies and History; jobs have tests of their own."""
+    visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
+    page = visitor.page
+    visitor.expect_state("Ready", WARM_UP_MS)
+
+    visitor.tab("Inspect")
+    inspect = page.locator(".sol-inspect")
+    form = inspect.get_by_role("form", name="Inspection")
+    form.get_by_label("Text", exact=True).fill("The capital of France is Paris. 12 boats came.")
+    form.get_by_role("button", name="Inspect").click()
+    expect(inspect.locator(".sol-state")).to_have_text("Finished", timeout=WARM_UP_MS)
+    token = inspect.locator(".sol-lines .sol-token", has_text="Paris")
+    token.click()
+    lens = inspect.get_by_role("region", name="What if?")
+    expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
+    page.keyboard.press("Escape")
+    expect(inspect.get_by_role("region", name="Difficulty report")).to_contain_text("number")
+
+    visitor.tab("Compare")
+    compare = page.locator(".sol-compare")
+    compare.get_by_label("Max new tokens").first.fill("12")
+    compare.get_by_role("button", name="Generate both").click()
+    note = compare.locator(".sol-pair-parted")
+    told = re.compile("First difference at token|wrote the same")
+    expect(note).to_have_text(told, timeout=WARM_UP_MS)
+    compare.get_by_role("radio", name="Beat the policy").check(force=True)
+    compare.get_by_label("Tokens to paint", exact=True).fill("16")
+    compare.get_by_role("button", name="Begin").click()
+    painted = compare.locator(".sol-paintable .sol-token")
+    expect(painted).to_have_count(16, timeout=WARM_UP_MS)
+    compare.get_by_role("button", name="Score it").click()
+    board = compare.locator(".sol-board-row")
+    expect(board).to_have_count(1, timeout=WARM_UP_MS)
+    compare.get_by_role("button", name="Export the scoreboard").click()
+    with page.expect_download() as download:
+        compare.get_by_role("button", name="CSV").click()
+    assert download.value.path().read_text("utf-8").startswith("schedule,place,name,kl,nll")
+
+    visitor.tab("Learn")
+    for _ in range(5):
+        lesson = page.locator(".sol-lesson:visible")
+        lesson.get_by_role("radio").first.check()
+        lesson.get_by_role("button", name="Commit and measure").click()
+        expect(lesson.locator(".sol-learn-figure")).to_be_visible(timeout=WARM_UP_MS)
+        expect(lesson).to_contain_text(re.compile("(As|Not as) you guessed"))
+        following = lesson.get_by_role("button", name="Next lesson")
+        if following.count():
+            following.click()
+    expect(lesson.get_by_role("heading", level=2)).to_contain_text("5. ")
+
+    visitor.tab("Policies")
+    expect(page.locator(".sol-policies").get_by_role("heading", name="default")).to_be_visible()
+    visitor.tab("History")
+    expect(page.locator(".sol-history-row:visible")).to_have_count(3)

@@ -1,0 +1,125 @@
+"""An evaluation that is killed goes on where it was, to the uninterrupted one's very result."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sol_core.evaluation import EvaluationConfig, EvaluationFinished
+from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.models.loading import LanguageModel
+from tests.sol_core.evaluation_child import CONFIG, TEXTS
+from tests.sol_core.evaluation_stand_ins import contender
+from tests.support.tiny_language_model import make_language_model
+
+CHILD = Path(__file__).parents[1] / "evaluation_child.py"
+ROOT = Path(__file__).resolve().parents[3]
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def evaluate(
+    model: LanguageModel, partial: Path | None, config: EvaluationConfig = CONFIG
+) -> tuple[int, str]:
+    """Batches that were run, and the result as JSON without its time."""
+    events = list(evaluate_contenders(model, [contender()[0]], config, TEXTS, partial=partial))
+    last = events[-1]
+    assert isinstance(last, EvaluationFinished)
+    assert last.result.pop("elapsed_s") > 0
+    return len(events) - 1, json.dumps(last.result, sort_keys=True)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(model: LanguageModel) -> tuple[int, str]:
+    return evaluate(model, None)
+
+
+def run_and_kill(folder: Path, batches: int) -> None:
+    """Start the evaluation in a process of its own and kill -9 it after so many batches."""
+    command = [sys.executable, str(CHILD), str(folder)]
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(CHILD.parent)))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as child:
+        assert child.stdout is not None
+        for _ in range(batches):
+            assert child.stdout.readline() == "EvaluationProgress\n"
+        child.kill()
+
+
+def test_killed_twice_in_the_middle_the_result_is_the_same(
+    model: LanguageModel, uninterrupted: tuple[int, str], tmp_path: Path
+) -> None:
+    total, wanted = uninterrupted
+    names = "policy-*", "baselines-*", "pollution-*", "refresh-*"
+    run_and_kill(tmp_path, 4)
+    count = {name: len(list(tmp_path.glob(name))) for name in names}
+    assert count["policy-*"] == 2
+    assert 2 <= count["baselines-*"] < 5, "killed among the baselines, whose schedules go on"
+    run_and_kill(tmp_path, 4)
+    assert len(list(tmp_path.glob("baselines-*"))) == 5
+    kept = len(list(tmp_path.iterdir()))
+    run, found = evaluate(model, tmp_path)
+    assert found == wanted
+    assert 0 < run <= total - 8
+    assert run >= total - kept
+    assert evaluate(model, tmp_path) == (0, wanted), "everything is there now"
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_damaged_files_and_those_of_other_settings_are_passed_over(
+    model: LanguageModel, uninterrupted: tuple[int, str], tmp_path: Path
+) -> None:
+    total, wanted = uninterrupted
+    assert evaluate(model, tmp_path) == (total, wanted)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == total
+    for path in files[::3]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    files[1].write_bytes(b"")
+    assert evaluate(model, tmp_path) == (len(files[::3]) + 1, wanted)
+    other = dataclasses.replace(CONFIG, seed=4)
+    run, found = evaluate(model, tmp_path, other)
+    assert run == total
+    assert found != wanted
+    assert evaluate(model, tmp_path) == (total, wanted), "the other one's files took their place"
+
+
+def test_a_disk_that_takes_nothing_does_not_end_it(
+    model: LanguageModel,
+    uninterrupted: tuple[int, str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    place = tmp_path / "file"
+    place.write_text("no folder can be made in here")
+    with caplog.at_level(logging.WARNING):
+        assert evaluate(model, place / "partial") == uninterrupted
+    messages = [record.message for record in caplog.records if "cannot be kept" in record.message]
+    assert len(messages) == 1, "said once"
+
+
+def test_a_policy_of_other_weights_is_another_evaluation(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    def first_batch(fingerprint: str) -> Any:
+        policy = dataclasses.replace(contender()[0], fingerprint=fingerprint)
+        stops = iter([False, True])
+        events = evaluate_contenders(
+            model, [policy], CONFIG, TEXTS, lambda: next(stops), partial=tmp_path
+        )
+        return len(list(events))
+
+    assert [first_batch("a"), first_batch("a"), first_batch("b")] == [1, 0, 1]

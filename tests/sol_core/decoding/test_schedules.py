@@ -1,0 +1,113 @@
+"""Schedulers meet their budgets, are reproducible, and follow their signals."""
+
+from __future__ import annotations
+
+import random
+import statistics
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.config import ScheduleConfig, ScheduleKind
+from sol_core.decoding.schedules import FixedScheduler, Horizon, Observation, build_scheduler
+from sol_core.errors import ConfigError
+
+GRID = ActionGrid()
+budgets = st.builds(Budget, st.floats(0.1, 1.0), st.floats(0.4, 1.0), st.floats(5.0, 16.0))
+# One level of each axis: what a mean over n steps may miss by, times n.
+LEVEL_STEPS = (0.1, 0.05, 1.0)
+
+
+def _run(kind: ScheduleKind, budget: Budget, steps: int, seed: int = 0) -> list[Action]:
+    config = ScheduleConfig(kind, budget, seed)
+    scheduler = build_scheduler(config, GRID, horizon=Horizon(16, steps))
+    signal = random.Random(seed)
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        scheduler.next_action(
+            Observation(step, torch.randn(8, generator=generator), signal.gammavariate(1, 2))
+        )
+        for step in range(steps)
+    ]
+
+
+def _means(actions: list[Action]) -> list[float]:
+    return [statistics.fmean(axis) for axis in zip(*(a.as_tuple() for a in actions), strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["static", "random", "emc", "dac"])
+@given(budget=budgets, steps=st.integers(1, 70), seed=st.integers(0, 99))
+@settings(max_examples=40)
+def test_every_scheduler_meets_any_budget(
+    kind: ScheduleKind, budget: Budget, steps: int, seed: int
+) -> None:
+    means = _means(_run(kind, budget, steps, seed))
+    for mean, target, level_step in zip(means, budget.as_tuple(), LEVEL_STEPS, strict=True):
+        assert abs(mean - target) <= 0.5 * level_step / steps + 1e-6
+
+
+@given(budget=budgets)
+@settings(max_examples=40)
+def test_static_is_close_at_every_prefix(budget: Budget) -> None:
+    actions = _run("static", budget, 50)
+    for steps in range(1, 51):
+        means = _means(actions[:steps])
+        for mean, target, level_step in zip(means, budget.as_tuple(), LEVEL_STEPS, strict=True):
+            assert abs(mean - target) <= 0.5 * level_step / steps + 1e-6
+
+
+def test_static_on_a_level_never_leaves_it() -> None:
+    assert set(_run("static", Budget(0.3, 0.65, 8.0), 40)) == {Action(0.3, 0.65, 8)}
+
+
+def test_static_uses_only_the_two_neighbouring_levels() -> None:
+    actions = _run("static", Budget(0.37, 0.62, 7.25), 200)
+    assert {a.keep_fraction for a in actions} == {0.3, 0.4}
+    assert {a.channel_keep_ratio for a in actions} == {0.6, 0.65}
+    assert {a.bit_width for a in actions} == {7, 8}
+
+
+def test_random_is_seeded_and_varied() -> None:
+    budget = Budget(0.5, 0.7, 9.0)
+    assert _run("random", budget, 48, seed=3) == _run("random", budget, 48, seed=3)
+    assert _run("random", budget, 48, seed=3) != _run("random", budget, 48, seed=4)
+    assert len({a.keep_fraction for a in _run("random", budget, 48)}) > 4
+
+
+def test_dense_is_dense() -> None:
+    assert set(_run("dense", Budget(0.5, 0.5, 8.0), 5)) == {DENSE}
+
+
+def test_fixed_repeats_its_last_action() -> None:
+    scheduler = FixedScheduler([Action(0.5), Action(0.2)])
+    assert [scheduler.next_action(Observation(i)).keep_fraction for i in range(4)] == [
+        0.5, 0.2, 0.2, 0.2,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["emc", "dac"])
+def test_spend_follows_the_signal(kind: ScheduleKind) -> None:
+    """Hard steps (high entropy, a jump of the hidden state) get more than easy ones."""
+    budget = Budget(0.5, 0.7, 10.0)
+    scheduler = build_scheduler(ScheduleConfig(kind, budget), GRID, horizon=Horizon(16, 160))
+    easy, hard = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    chooser = random.Random(1)
+    spent: dict[bool, list[float]] = {True: [], False: []}
+    hidden = easy
+    for step in range(160):
+        is_hard = chooser.random() < 0.3
+        if is_hard:
+            hidden = hard if hidden is easy else easy
+        action = scheduler.next_action(Observation(step, hidden, 5.0 if is_hard else 0.5))
+        spent[is_hard].append(action.keep_fraction)
+    assert statistics.fmean(spent[True]) > statistics.fmean(spent[False]) + 0.1
+
+
+def test_budgets_outside_the_grid_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"channel_keep_ratio = 0\.3.*0\.4 to 1"):
+        build_scheduler(
+            ScheduleConfig("static", Budget(0.5, 0.3, 8.0)), GRID, horizon=Horizon(16, 16)
+        )

@@ -1,0 +1,150 @@
+"""Kinds of token, and spend against difficulty on hand-made tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sol_core.comparing.token_kinds import KINDS, predicted_kinds, token_kind, token_texts
+from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
+from tests.support.tiny_language_model import byte_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "kind"),
+    [
+        (" the", " cat", "word start"),
+        (" the", " Cat", "name"),
+        (".", " Cat", "word start"),
+        ("\n", "Cat", "word start"),
+        ("“", "Cat", "word start"),
+        (" and", " I", "word start"),
+        ("", "cat", "word start"),
+        ("", "Cat", "word start"),
+        (" ca", "ts", "continuation"),
+        (" Mc", "Donald", "continuation"),
+        ("'", "t", "continuation"),
+        ("-", "made", "continuation"),
+        (" in", " 1987", "number"),
+        ("3", "7", "number"),
+        (" the", "3rd", "number"),
+        (" the", ",", "punctuation"),
+        (" the", " (", "punctuation"),
+        (" the", " —", "punctuation"),
+        (" the", "”", "punctuation"),
+        (" the", "\n", "other"),
+        (" the", "", "other"),
+        (" the", "\ufffd", "other"),
+        (" the", " 猫", "word start"),
+        (" the", "☃", "other"),
+    ],
+)
+def test_the_kind_of_a_token(before: str, text: str, kind: str) -> None:
+    assert token_kind(text, before) == kind
+    assert kind in KINDS
+
+
+PROSE = [
+    "The captain said: wait for example: here (see note 3);",
+    "If you return (and you will) before five, import duty is due.",
+    "For the class of 1951 – a fine one – he paid $3.50 and more!",
+    "| a | table | of 3 |",
+]
+CODE = [
+    "def f(x):",
+    "    return x",
+    "value = 3",
+    "items[0] = other",
+    "import numpy as np",
+    "from a.b import c",
+    "if (a) {",
+    "}",
+    "else:",
+    "x -> y",
+    "call(me);",
+    "print()",
+    "self.run(3)",
+    "a += 1",
+    "#include <stdio.h>",
+    "// a remark",
+    "<p>text</p>",
+]
+
+
+@pytest.mark.parametrize("line", PROSE + CODE)
+def test_lines_of_code_are_told_from_prose(line: str) -> None:
+    tokenizer = byte_tokenizer()
+    kinds = predicted_kinds(tokenizer, tokenizer(f"\n{line}\nEnd")["input_ids"])
+    assert (set(kinds[: len(line)]) == {"code"}) == (line in CODE)
+    assert ("code" in kinds) == (line in CODE)
+    assert "code" not in kinds[-3:]
+
+
+def test_between_fences_everything_is_code() -> None:
+    tokenizer = byte_tokenizer()
+    kinds = predicted_kinds(tokenizer, tokenizer("a\n```\njust words\n```\nb")["input_ids"])
+    assert [kind == "code" for kind in kinds] == [False] + [True] * 19 + [False]
+
+
+def test_token_texts_of_a_byte_vocabulary() -> None:
+    tokenizer = byte_tokenizer()
+    tokens = tokenizer("a b\né")["input_ids"]
+    texts = token_texts(tokenizer, [*tokens, tokenizer.eos_token_id])
+    assert texts == ["a", " ", "b", "\n", "\ufffd", "\ufffd", ""]
+    assert predicted_kinds(tokenizer, tokens) == [
+        "other",
+        "word start",
+        "other",
+        "other",
+        "other",
+    ]
+
+
+def test_a_space_dropped_in_decoding_is_put_back() -> None:
+    class SentencePiece:
+        all_special_ids = (0,)
+
+        def convert_ids_to_tokens(self, tokens: list[int]) -> list[str]:
+            return ["▁the" if token == 1 else "m" for token in tokens]
+
+        def decode(self, tokens: list[int], **_options: object) -> str:
+            return "the" if tokens == [1] else "m"
+
+    assert token_texts(SentencePiece(), [1, 2]) == [" the", "m"]  # type: ignore[arg-type]
+
+
+def _data(spend: np.ndarray, kl: np.ndarray) -> DifficultyData:
+    return DifficultyData(
+        surprisal=np.asarray([1.0, 2.0, 3.0, 4.0]),
+        entropy=np.asarray([4.0, 3.0, 2.0, 1.0]),
+        kinds=["name", "number", "name", "punctuation"],
+        spend=spend,
+        kl=kl,
+    )
+
+
+def test_spend_that_follows_surprisal() -> None:
+    rising, falling = np.asarray([0.1, 0.2, 0.3, 0.4]), np.asarray([0.9, 0.8, 0.5, 0.4])
+    first = np.stack([rising, falling, np.full(4, 8.0)], -1)
+    second = np.stack([rising * 2, rising, np.full(4, 16.0)], -1)
+    report = difficulty_report(_data(np.stack([first, second]), np.zeros((2, 4))))
+    correlation = report["correlation"]
+    assert correlation["keep"] == pytest.approx({"surprisal": 1.0, "entropy": -1.0})
+    assert correlation["channels"] == pytest.approx({"surprisal": 0.0, "entropy": 0.0})
+    assert correlation["bits"] == {"surprisal": 0.0, "entropy": 0.0}
+
+
+def test_means_by_kind() -> None:
+    spend = np.zeros((2, 4, 3))
+    spend[0, :, 0] = [0.1, 0.2, 0.3, 0.4]
+    spend[1, :, 0] = [0.5, 0.6, 0.7, 0.8]
+    spend[:, :, 2] = 8.0
+    kl = np.asarray([[1.0, 0.0, 3.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
+    kinds = difficulty_report(_data(spend, kl))["kinds"]
+    assert list(kinds) == ["number", "punctuation", "name"]
+    assert kinds["name"] == pytest.approx(
+        {"share": 0.5, "keep": 0.4, "channels": 0.0, "bits": 8.0, "kl": 1.0}
+    )
+    assert kinds["number"] == pytest.approx(
+        {"share": 0.25, "keep": 0.4, "channels": 0.0, "bits": 8.0, "kl": 1.0}
+    )

@@ -1,0 +1,136 @@
+"""The lessons' measurements, against plain scoring and plain arithmetic."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.comparing.scoring import ScoreCase, score_case
+from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.experiments.activations import most_massive_output
+from sol_core.experiments.alone import losses_alone, next_choices
+from sol_core.experiments.spenders import compare_spenders, hindsight
+from sol_core.generation.engine import encode_prompt
+from sol_core.models.loading import LanguageModel
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+GRID = ActionGrid(page_size=4)
+ACTIONS = (Action(keep_fraction=0.2), Action(bit_width=5), DENSE)
+TEXT = "The keeper of the light wrote down the weather."
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture(scope="module")
+def tokens(model: LanguageModel) -> list[int]:
+    return encode_prompt(model, TEXT, chat=False)
+
+
+def test_a_loss_is_that_of_one_compressed_step_in_a_dense_run(
+    model: LanguageModel, tokens: list[int]
+) -> None:
+    first = 5
+    table = losses_alone(model, tokens, first, ACTIONS, GRID)
+    assert [len(row) for row in table] == [len(tokens) - first] * len(ACTIONS)
+    for action, row in zip(ACTIONS, table, strict=True):
+        for place in (0, 3, len(row) - 1):
+            schedule = (*(DENSE,) * place, action)
+            case = ScoreCase(tuple(tokens), first - 1, (schedule,), GRID.page_size)
+            assert row[place].nll == pytest.approx(score_case(model, case)[0][-1], abs=1e-4)
+            assert row[place].kl >= 0
+    assert all(loss.kl == 0 for loss in table[-1])
+    assert max(loss.kl for loss in table[0]) > 1e-4
+
+
+def test_steps_of_many_rows_are_cut_into_batches(
+    model: LanguageModel, tokens: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = losses_alone(model, tokens, 5, ACTIONS, GRID)
+    monkeypatch.setattr("sol_core.experiments.alone.ROWS_AT_ONCE", 9)
+    for row, other in zip(whole, losses_alone(model, tokens, 5, ACTIONS, GRID), strict=True):
+        assert [loss.nll for loss in row] == pytest.approx([one.nll for one in other], abs=1e-4)
+
+
+def test_choices_are_the_best_of_each_row_and_begin_dense(
+    model: LanguageModel, tokens: list[int]
+) -> None:
+    dense, cheap = next_choices(model, tokens, [Action(channel_keep_ratio=0.4)])
+    hidden = model.lm.prefill(torch.tensor([tokens]), model.lm.new_cache(1, len(tokens)))
+    best = model.lm.logits(hidden[0, -1:])[0].softmax(-1).topk(5)
+    assert [one.token_id for one in dense.top] == best.indices.tolist()
+    assert [one.probability for one in dense.top] == pytest.approx(best.values.tolist(), abs=1e-4)
+    assert dense.kl == 0
+    assert cheap.kl > 0
+    assert cheap.entropy != dense.entropy
+
+
+def test_a_text_of_one_token_has_choices(model: LanguageModel) -> None:
+    (row,) = next_choices(model, [7], [])
+    assert sum(one.probability for one in row.top) < 1
+
+
+def test_the_most_massive_output_is_found_and_rounded(
+    model: LanguageModel, tokens: list[int]
+) -> None:
+    output = most_massive_output(model, tokens, 5, (5, 8, 16))
+    assert 5 <= output.token < len(tokens)
+    assert 1 <= output.layer <= output.layers == model.spec.num_layers
+    assert list(output.magnitudes) == sorted(output.magnitudes, reverse=True)
+    assert len(output.magnitudes) == model.spec.hidden_size
+    for bits, zeros in zip(output.bits[:2], output.zeros, strict=False):
+        spacing = output.magnitudes[0] / (2 ** (bits - 1) - 1)
+        assert zeros == sum(value < spacing / 2 for value in output.magnitudes)
+    assert output.zeros[0] > output.zeros[1] >= output.zeros[2] == 0
+
+
+def test_hindsight_finds_the_best_plan_of_convex_losses() -> None:
+    levels = (0.4, 0.6, 0.8, 1.0)
+    damages = [[0.9, 0.4, 0.1, 0.0], [0.2, 0.1, 0.05, 0.0], [2.0, 0.9, 0.3, 0.0]]
+    chosen = hindsight(damages, levels, 0.7)
+    assert sum(levels[at] for at in chosen) <= 3 * 0.7 + 1e-9
+    best = min(
+        sum(row[at] for row, at in zip(damages, plan, strict=True))
+        for plan in itertools.product(range(4), repeat=3)
+        if sum(levels[at] for at in plan) <= 3 * 0.7 + 1e-9
+    )
+    assert sum(row[at] for row, at in zip(damages, chosen, strict=True)) == pytest.approx(best)
+
+
+def test_hindsight_buys_nothing_that_does_not_help_and_jumps_over_a_bump() -> None:
+    assert hindsight([[0.1, 0.2, 0.3]], (0.4, 0.7, 1.0), 1.0) == [0]
+    assert hindsight([[0.5, 0.6, 0.0]], (0.4, 0.7, 1.0), 1.0) == [2]
+
+
+def test_spenders_spend_the_same_and_hindsight_loses_least(
+    model: LanguageModel, tokens: list[int]
+) -> None:
+    found, table = compare_spenders(model, tokens, 20, 0.62, None)
+    by_name = {one.name: one for one in found}
+    even, hind = by_name["even"], by_name["hindsight"]
+    assert even.spend == pytest.approx(0.62, abs=0.01)
+    assert hind.spend == pytest.approx(even.spend, abs=0.02)
+    assert set(even.channels) == {0.6, 0.65}
+    levels = ActionGrid().channel_keep_ratios
+    for step, (level, loss) in enumerate(zip(hind.channels, hind.losses, strict=True)):
+        assert loss == table[levels.index(level)][step]
+    assert sum(loss.kl for loss in hind.losses) < sum(loss.kl for loss in even.losses)
+
+
+def test_texts_that_cannot_be_asked_about_are_named(
+    model: LanguageModel, tokens: list[int]
+) -> None:
+    with pytest.raises(ConfigError, match="at least 9 are needed"):
+        losses_alone(model, tokens[:8], 8, ACTIONS, GRID)
+    with pytest.raises(ConfigError, match="number 1 or later"):
+        losses_alone(model, tokens, 0, ACTIONS, GRID)
+    with pytest.raises(ContextLengthError, match="exceed the context"):
+        next_choices(model, tokens * 20, [])
+    with pytest.raises(ConfigError, match="outside the grid"):
+        compare_spenders(model, tokens, 20, 0.1, None)

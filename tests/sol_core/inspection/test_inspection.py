@@ -1,0 +1,309 @@
+"""Inspection: every row against plain scoring, the report against hand-made tokens, the lens."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.comparing.scoring import ScoreCase, score_case
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.errors import ConfigError
+from sol_core.events import StepCost, TokenEvent
+from sol_core.fields import config_from_dict
+from sol_core.generation.engine import encode_prompt, generate
+from sol_core.inspection import (
+    InspectedRow,
+    InspectedToken,
+    InspectionConfig,
+    InspectionEnd,
+    InspectionStart,
+    inspection_json,
+)
+from sol_core.inspection.engine import inspect_text
+from sol_core.inspection.report import HARMLESS_KL, difficulty
+from sol_core.lens.fixed_text import look_at_text
+from sol_core.models.loading import LanguageModel
+from tests.support.tiny_language_model import END, make_language_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TEXT = "The keeper of the light wrote: 12 ships, Ada's too. def f(): 7\nÉ!"
+BUDGET = Budget(0.4, 0.6, 8.0)
+GRID = ActionGrid(page_size=4)
+Made = tuple[InspectionStart, list[InspectedToken], InspectionEnd]
+STATIC, RANDOM = ScheduleConfig("static", BUDGET), ScheduleConfig("random", BUDGET, seed=3)
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def inspected(model: LanguageModel, text: str = TEXT, **options: Any) -> Made:
+    config = InspectionConfig(**({"schedules": (STATIC, RANDOM), "grid": GRID} | options))
+    start, *tokens, end = inspect_text(model, text, config)
+    assert isinstance(start, InspectionStart)
+    assert isinstance(end, InspectionEnd)
+    return start, [one for one in tokens if isinstance(one, InspectedToken)], end
+
+
+@pytest.fixture(scope="module")
+def made(model: LanguageModel) -> Made:
+    return inspected(model)
+
+
+def test_every_row_scores_as_the_same_actions_alone(model: LanguageModel, made: Made) -> None:
+    start, tokens, _ = made
+    assert start.rows == ("dense", "static", "random")
+    ids = (*start.prefix, *(token.token_id for token in tokens))
+    assert list(ids) == model.tokenizer(TEXT)["input_ids"]
+    schedules = tuple(tuple(token.rows[row].action for token in tokens) for row in range(3))
+    alone = score_case(model, ScoreCase(ids, 0, schedules, GRID.page_size))
+    for row, losses in enumerate(alone):
+        assert [token.rows[row].nll for token in tokens] == pytest.approx(losses, abs=1e-4)
+    assert set(schedules[0]) == {DENSE}
+    assert all(token.rows[0].kl == 0 for token in tokens)
+    assert any(token.rows[2].kl > 1e-3 for token in tokens)
+
+
+def test_tokens_say_what_they_are_and_what_dense_thought(made: Made) -> None:
+    start, tokens, _ = made
+    assert start.prefix_text + "".join(token.text for token in tokens) == TEXT
+    assert [token.index for token in tokens] == list(range(len(tokens)))
+    assert [token.cached_tokens for token in tokens] == list(range(1, len(tokens) + 1))
+    for token in tokens:
+        assert [row.name for row in token.rows] == list(start.rows)
+        probabilities = [one.probability for one in token.top]
+        assert len(probabilities) == 5
+        assert probabilities == sorted(probabilities, reverse=True)
+        listed = {one.token_id: one.probability for one in token.top}
+        if token.token_id in listed:
+            nll = -math.log(listed[token.token_id])
+            assert token.rows[0].nll == pytest.approx(nll, abs=1e-4)
+        assert token.rows[1].cost.bytes_read < token.rows[0].cost.bytes_read
+
+
+def test_budgets_are_met_and_totals_are_means(made: Made) -> None:
+    _, tokens, end = made
+    assert end.reason == "finished"
+    assert end.num_tokens == len(tokens)
+    for row, totals in enumerate(end.rows):
+        nll = [token.rows[row].nll for token in tokens]
+        assert totals.nll == pytest.approx(sum(nll) / len(nll))
+        if row:
+            assert totals.spend.as_tuple() == pytest.approx(BUDGET.as_tuple(), abs=0.02)
+
+
+def test_a_saved_runs_tokens_are_scored_after_its_prompt(model: LanguageModel) -> None:
+    config = GenerationConfig(
+        schedule=STATIC, grid=GRID, chat=True, max_new_tokens=12, ignore_end_of_text=True
+    )
+    made = [one for one in generate(model, "Hello", config) if isinstance(one, TokenEvent)]
+    generated = tuple(one.token_id for one in made)
+    start, tokens, _ = inspected(
+        model, "Hello", schedules=(STATIC,), chat=True, generated=generated
+    )
+    assert list(start.prefix) == encode_prompt(model, "Hello", chat=True)
+    assert [token.rows[1].nll for token in tokens] == pytest.approx(
+        [one.surprisal for one in made], abs=1e-4
+    )
+
+
+def test_long_texts_are_cut_and_it_is_said(model: LanguageModel) -> None:
+    room = model.context_length
+    start, tokens, _ = inspected(model, "ab" * room, schedules=())
+    assert len(tokens) == start.scored_tokens == room
+    assert start.tokens_left_out == room - 1
+    start, tokens, _ = inspected(model, TEXT, prefix_tokens=4, max_tokens=9)
+    assert (len(start.prefix), len(tokens)) == (4, 5)
+    assert start.tokens_left_out == start.text_tokens - 9
+
+
+def test_a_stop_ends_it_with_a_report_of_what_there_is(model: LanguageModel) -> None:
+    config = InspectionConfig((STATIC,), GRID)
+    seen: list[Any] = []
+    for event in inspect_text(model, TEXT, config, should_stop=lambda: len(seen) > 6):
+        seen.append(event)
+    end = seen[-1]
+    assert end.reason == "stopped"
+    assert end.num_tokens == len(seen) - 2 < len(TEXT) - 1
+    assert end.report is not None
+    (_, end) = list(inspect_text(model, TEXT, config, should_stop=lambda: True))
+    assert isinstance(end, InspectionEnd)
+    assert (end.num_tokens, end.rows, end.report) == (0, (), None)
+
+
+def test_special_tokens_are_spelled_out(model: LanguageModel) -> None:
+    _, tokens, _ = inspected(model, f"ab{END}", schedules=())
+    assert tokens[-1].text == END
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("  \n", {}, "the text is empty"),
+        ("a", {}, "has 1 token for tiny"),
+        ("abc", {"prefix_tokens": 3}, "of which the first 3 cannot be scored"),
+        ("abc", {"generated": (4000,)}, "outside the vocabulary"),
+    ],
+)
+def test_texts_that_cannot_be_scored_are_refused_before_any_event(
+    model: LanguageModel, text: str, options: dict[str, Any], message: str
+) -> None:
+    config = InspectionConfig((STATIC,), GRID, **options)
+    with pytest.raises(ConfigError, match=message):
+        inspect_text(model, text, config)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"schedules": (ScheduleConfig("dense"),)}, "dense row is always there"),
+        ({"schedules": (STATIC, STATIC)}, "schedules must differ, got static, static"),
+        (
+            {"schedules": tuple(ScheduleConfig("policy", policy=name) for name in "abcd")},
+            "at most 3 schedules",
+        ),
+        ({"schedules": (ScheduleConfig("static", Budget(0.05)),)}, "outside the grid's levels"),
+        ({"prefix_tokens": 0}, "prefix_tokens must be a whole number from 1"),
+        ({"prefix_tokens": 5, "max_tokens": 5}, "above the 5 that are not scored"),
+        ({"chat": True}, "chat is for a prompt"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        InspectionConfig(**({"schedules": (STATIC,)} | options))
+
+
+def test_records_are_plain_json_and_the_configuration_comes_back(
+    model: LanguageModel, made: Made
+) -> None:
+    start, tokens, end = made
+    config = InspectionConfig((STATIC, RANDOM), GRID)
+    whole = inspection_json(
+        TEXT,
+        model.name,
+        config.to_dict(),
+        start.to_dict(),
+        [token.to_dict() for token in tokens],
+        end.to_dict(),
+    )
+    read = json.loads(json.dumps(whole, allow_nan=False))
+    assert (read["kind"], read["version"]) == ("inspection", 1)
+    assert config_from_dict(InspectionConfig, read["config"]) == config
+    assert read["tokens"][3]["rows"][1]["name"] == "static"
+
+
+# --- the report, on tokens made by hand ---------------------------------------------------------
+
+
+def token(index: int, kind: str, *rows: tuple[Action, float, float]) -> InspectedToken:
+    """A token from (action, nll, kl) of its rows."""
+    names = ("dense", "static", "policy:p")
+    return InspectedToken(
+        index,
+        index,
+        f" {index}",
+        kind,
+        (),
+        tuple(
+            InspectedRow(name, action, nll, kl, 1.0 + index, StepCost())
+            for name, (action, nll, kl) in zip(names, rows, strict=True)
+        ),
+        index + 1,
+        1.0,
+        1.0,
+    )
+
+
+EVEN, LITTLE, MUCH = Action(0.5, 0.6, 8), Action(0.2, 0.5, 6), Action(0.9, 0.9, 12)
+TOKENS = [
+    token(0, "name", (DENSE, 3.0, 0.0), (EVEN, 4.0, 0.5), (MUCH, 3.2, 0.1)),
+    token(1, "word start", (DENSE, 1.0, 0.0), (EVEN, 1.005, HARMLESS_KL), (MUCH, 1.0, 0.0)),
+    token(2, "word start", (DENSE, 2.0, 0.0), (EVEN, 2.1, 0.2), (LITTLE, 2.9, HARMLESS_KL)),
+    token(3, "name", (DENSE, 5.0, 0.0), (EVEN, 4.0, 0.3), (DENSE, 6.0, 0.4)),
+]
+
+
+def test_the_report_lists_what_its_words_say() -> None:
+    report = difficulty(("dense", "static", "policy:p"), TOKENS)
+    assert [place.index for place in report.least_confident] == [3, 0, 2, 1]
+    static, policy = report.rows
+    # Lost against dense, most first; not what was harmless, lucky, or given everything.
+    assert [(p.index, round(p.loss, 3)) for p in static.under_served] == [(0, 1.0), (2, 0.1)]
+    assert [(p.index, round(p.loss, 3)) for p in policy.under_served] == [(2, 0.9), (0, 0.2)]
+    # Another row, dense aside, spent less and stayed within HARMLESS_KL.
+    (place,) = static.over_served
+    assert (place.index, place.cheaper, place.cheaper_kl) == (2, "policy:p", HARMLESS_KL)
+    assert place.cheaper_spend == pytest.approx(LITTLE.net_keep_rate)
+    assert [(place.index, place.cheaper) for place in policy.over_served] == [(1, "static")]
+
+
+def test_the_report_gives_spend_by_kind_and_what_it_goes_along_with() -> None:
+    _, policy = difficulty(("dense", "static", "policy:p"), TOKENS).rows
+    kinds = {kind.kind: kind for kind in policy.kinds}
+    assert list(kinds) == ["word start", "name"]
+    assert kinds["name"].tokens == 2
+    assert kinds["name"].share == 0.5
+    assert kinds["name"].keep == pytest.approx(0.95)
+    assert kinds["name"].loss == pytest.approx(0.6)
+    assert kinds["word start"].kl == pytest.approx(HARMLESS_KL / 2)
+    # Spends rank 2.5, 2.5, 1, 4 (tokens 0 to 3), surprisals 3, 1, 2, 4.
+    assert policy.correlation["keep"]["surprisal"] == pytest.approx(0.6325, abs=1e-3)
+
+
+# --- the lens on a text ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedules", [(), (RANDOM,)], ids=["dense", "random"])
+def test_the_lens_finds_the_step_that_the_inspection_took(
+    model: LanguageModel, schedules: tuple[ScheduleConfig, ...]
+) -> None:
+    _, tokens, _ = inspected(model, schedules=schedules)
+    config = InspectionConfig(schedules, GRID)
+    view, token_id = look_at_text(model, TEXT, 30, config)
+    assert (view.index, token_id) == (30, tokens[30].token_id)
+    assert view.taken.action == tokens[30].rows[-1].action
+    assert view.taken.nll == pytest.approx(tokens[30].rows[-1].nll, abs=1e-4)
+    assert [len(rows) for rows in view.axes] == [10, 13, 12]
+    for axis, rows in zip(AXES, view.axes, strict=True):
+        at = [row for row in rows if row.action == view.taken.action]
+        assert [row.nll for row in at] == [view.taken.nll], axis
+    assert all(len(trail.kl) == 16 for trail in view.trails)
+
+
+def test_a_token_outside_the_text_is_refused_with_the_range(model: LanguageModel) -> None:
+    last = len(model.tokenizer(TEXT)["input_ids"]) - 2
+    config = InspectionConfig((), GRID)
+    assert look_at_text(model, TEXT, last, config)[0].trails[0].kl == ()
+    with pytest.raises(ConfigError, match=f"token must be 0 to {last}, got {last + 1}"):
+        look_at_text(model, TEXT, last + 1, config)
+
+
+@pytest.mark.model
+def test_the_shipped_policy_beside_static_on_the_real_model(default_model: LanguageModel) -> None:
+    from app.policies.library import SHIPPED_FOLDER
+
+    budget = Budget(0.5, 0.6, 8.0)
+    policy = ScheduleConfig("policy", budget, policy="default")
+    config = InspectionConfig((ScheduleConfig("static", budget), policy), max_tokens=80)
+    text = "The lighthouse keeper wrote down the weather every night. " * 8
+    start, *tokens, end = inspect_text(
+        default_model, text, config, policies=lambda _: SHIPPED_FOLDER
+    )
+    assert isinstance(start, InspectionStart)
+    assert isinstance(end, InspectionEnd)
+    assert start.rows == ("dense", "static", "policy:default")
+    assert len(tokens) == 79
+    dense, static, learned = end.rows
+    assert dense.nll < min(static.nll, learned.nll)
+    assert learned.spend.channel_keep_ratio == pytest.approx(0.6, abs=0.1)
+    assert all(
+        token.rows[2].policy is not None for token in tokens if isinstance(token, InspectedToken)
+    )
+    assert learned.cost.policy_bytes > 0 == static.cost.policy_bytes

@@ -1,0 +1,222 @@
+"""The lens: every alternative of one step, against the run itself and plain scoring."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import logging
+import math
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from kernels.linear import FEW_ROWS
+from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.comparing.scoring import ScoreCase, score_case
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.events import TokenEvent
+from sol_core.generation.engine import encode_prompt, generate
+from sol_core.lens.engine import FOLLOWING, Lens, LensRun
+from sol_core.models import FrozenLM
+from sol_core.models.loading import LanguageModel
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+logger = logging.getLogger(__name__)
+PROMPT = "The keeper of the light wrote"
+GRID = ActionGrid(page_size=4)
+STEPS = 24
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def made(
+    model: LanguageModel, prompt: str = PROMPT, **options: Any
+) -> tuple[LensRun, list[TokenEvent]]:
+    """A run under random actions, as the lens takes it, and its own events."""
+    schedule = ScheduleConfig("random", Budget(0.4, 0.6, 8.0), seed=3)
+    defaults = {"schedule": schedule, "grid": GRID, "max_new_tokens": STEPS}
+    config = GenerationConfig(**(defaults | {"ignore_end_of_text": True} | options))
+    events = [e for e in generate(model, prompt, config) if isinstance(e, TokenEvent)]
+    tokens = [*encode_prompt(model, prompt, chat=False), *(event.token_id for event in events)]
+    refresh = config.episode_steps if config.refresh else None
+    actions = tuple(event.action for event in events)
+    return LensRun(tuple(tokens), actions, config.grid, refresh), events
+
+
+@pytest.fixture(scope="module")
+def run(model: LanguageModel) -> LensRun:
+    return made(model)[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"refresh": True, "episode_steps": 5}], ids=str)
+def test_the_taken_row_is_the_run_itself_in_any_order_of_looking(
+    model: LanguageModel, options: dict[str, Any]
+) -> None:
+    run, events = made(model, **options)
+    lens = Lens(model, run)
+    for index in (11, 3, 0, STEPS - 1, 4, 5):
+        taken = lens.look(index).taken
+        assert taken.action == events[index].action
+        assert taken.nll == pytest.approx(events[index].surprisal, abs=1e-4)
+        assert taken.entropy == pytest.approx(events[index].entropy, abs=1e-4)
+
+
+def test_rows_are_the_levels_of_one_axis_and_nothing_else_changes(
+    model: LanguageModel, run: LensRun
+) -> None:
+    view = Lens(model, run).look(9)
+    assert view.dense.kl == 0
+    assert view.dense.action == DENSE
+    for axis, levels, rows in zip(AXES, GRID.levels(), view.axes, strict=True):
+        assert [getattr(row.action, axis) for row in rows] == list(levels)
+        for row in rows:
+            others = {axis: getattr(view.taken.action, axis)}
+            assert dataclasses.replace(row.action, **others) == view.taken.action
+            assert row.kl >= 0
+            assert 0 <= row.entropy <= math.log(257) + 1e-4
+        assert view.taken in rows
+    assert any(abs(row.nll - view.taken.nll) > 1e-4 for rows in view.axes for row in rows)
+
+
+def test_every_row_is_what_scoring_that_schedule_gives(model: LanguageModel, run: LensRun) -> None:
+    index = 7
+    view = Lens(model, run).look(index)
+    rows = [row for levels in view.axes for row in levels]
+    schedules = tuple((*run.actions[:index], row.action) for row in rows)
+    case = ScoreCase(run.tokens, run.before, schedules, GRID.page_size)
+    expected = [nll[-1] for nll in score_case(model, case)]
+    assert [row.nll for row in rows] == pytest.approx(expected, abs=1e-4)
+
+
+def test_all_levels_are_one_decode_step(
+    model: LanguageModel, run: LensRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    step = FrozenLM.decode_step
+
+    def counted(self: FrozenLM, tokens: torch.Tensor, *rest: Any, **named: Any) -> Any:
+        rows.append(len(tokens))
+        return step(self, tokens, *rest, **named)
+
+    monkeypatch.setattr(FrozenLM, "decode_step", counted)
+    lens = Lens(model, run)
+    lens.look(5)
+    levels = sum(len(axis) for axis in GRID.levels())
+    assert rows[:5] == [1] * 5  # the replay
+    assert levels - 2 <= rows[5] <= levels + 1  # less duplicates, with the dense row
+    assert len(rows[6:]) in (1 + FOLLOWING, 2 * (1 + FOLLOWING))
+    assert max(rows[6:]) <= FEW_ROWS  # more take three times as long
+    del rows[:]
+    lens.look(5)
+    assert 1 not in rows, "the replay is kept"
+
+
+@pytest.mark.parametrize("index", [0, 6])
+def test_trails_are_the_difference_to_a_dense_step(
+    model: LanguageModel, run: LensRun, index: int
+) -> None:
+    view = Lens(model, run).look(index)
+    assert [trail.name for trail in view.trails] == ["taken", *AXES]
+    followed = run.actions[index + 1 : index + 1 + FOLLOWING]
+    actions = [DENSE, *(trail.action for trail in view.trails)]
+    schedules = tuple((*run.actions[:index], action, *followed) for action in actions)
+    case = ScoreCase(run.tokens, run.before, schedules, GRID.page_size)
+    dense, *others = score_case(model, case)
+    for trail, nll in zip(view.trails, others, strict=True):
+        expected = [a - b for a, b in zip(nll, dense, strict=True)][index + 1 :]
+        assert list(trail.nll_change) == pytest.approx(expected, abs=2e-4)
+        assert all(value >= 0 for value in trail.kl)
+        assert len(trail.kl) == FOLLOWING
+    assert max(abs(value) for trail in view.trails for value in trail.nll_change) > 1e-4
+
+
+def test_a_dense_step_leaves_nothing_behind(model: LanguageModel) -> None:
+    run, _ = made(model, schedule=ScheduleConfig("dense"))
+    view = Lens(model, run).look(2)
+    taken = view.trails[0]
+    assert taken.action == DENSE
+    assert taken.nll_change == (0.0,) * FOLLOWING
+    assert taken.kl == (0.0,) * FOLLOWING
+
+
+def test_trails_end_with_the_run_and_with_the_episode(model: LanguageModel, run: LensRun) -> None:
+    assert [len(t.kl) for t in Lens(model, run).look(STEPS - 1).trails] == [0] * 4
+    assert [len(t.kl) for t in Lens(model, run).look(STEPS - 4).trails] == [3] * 4
+    refreshed, _ = made(model, refresh=True, episode_steps=5)
+    lens = Lens(model, refreshed)
+    assert len(lens.look(6).trails[0].kl) == 3  # steps 7, 8, 9; step 10 follows a refresh
+    assert len(lens.look(9).trails[0].kl) == 0
+
+
+def test_a_plane_of_the_joint_grid_agrees_with_the_axes(model: LanguageModel, run: LensRun) -> None:
+    lens, index = Lens(model, run), 9
+    view = lens.look(index)
+    plane = lens.plane(index, view.taken.action.bit_width)
+    actions = [[row.action for row in line] for line in plane]
+    expected = list(itertools.product(GRID.keep_fractions, GRID.channel_keep_ratios))
+    assert [a.as_tuple()[:2] for line in actions for a in line] == expected
+    found = {row.action: row for line in plane for row in line}
+    for row in (*view.axes[0], *view.axes[1]):
+        assert found[row.action].nll == pytest.approx(row.nll, abs=1e-4)
+        assert found[row.action].kl == pytest.approx(row.kl, abs=1e-4)
+
+
+def test_a_run_of_one_prompt_token(model: LanguageModel) -> None:
+    run, events = made(model, prompt="a", max_new_tokens=3)
+    assert run.before == 0
+    lens = Lens(model, run)
+    for index in range(3):
+        assert lens.look(index).taken.nll == pytest.approx(events[index].surprisal, abs=1e-4)
+
+
+def test_the_json_form_holds_everything(model: LanguageModel, run: LensRun) -> None:
+    record = json.loads(json.dumps(Lens(model, run).look(4).to_dict(), allow_nan=False))
+    assert record["index"] == 4
+    assert [len(rows) for rows in record["axes"]] == [10, 13, 12]
+    assert set(record["taken"]) == {"action", "nll", "kl", "entropy"}
+    assert record["trails"][1]["name"] == "keep_fraction"
+
+
+@pytest.mark.parametrize("index", [-1, STEPS, 10**9])
+def test_a_position_outside_the_run_is_named(
+    model: LanguageModel, run: LensRun, index: int
+) -> None:
+    for ask in (Lens(model, run).look, lambda at: Lens(model, run).plane(at, 8)):
+        with pytest.raises(ConfigError, match=f"tokens 0 to {STEPS - 1}, got {index}"):
+            ask(index)
+
+
+def test_bad_runs_are_named(model: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match="at least one"):
+        LensRun((1,), (DENSE,), GRID)
+    with pytest.raises(ConfigError, match="at least one"):
+        LensRun((1, 2), (), GRID)
+    with pytest.raises(ConfigError, match="outside the vocabulary"):
+        Lens(model, LensRun((1, 257), (DENSE,), GRID))
+    long = (1,) * (model.context_length + 2)
+    with pytest.raises(ContextLengthError, match="exceed the context"):
+        Lens(model, LensRun(long, (DENSE,), GRID))
+    with pytest.raises(ConfigError, match="bit_width"):
+        Lens(model, LensRun((1, 2), (DENSE,), GRID)).plane(0, 99)
+
+
+@pytest.mark.model
+def test_what_a_look_takes_at_512_tokens(default_model: LanguageModel) -> None:
+    """Seconds, with ``-o log_cli=true -o log_cli_level=info``; the machine decides them."""
+    text = " ".join(str(number) for number in range(400))
+    ids = default_model.tokenizer(text)["input_ids"][: 512 + FOLLOWING + 1]
+    actions = (Action(0.5, 0.7, 8),) * (len(ids) - 448)
+    lens = Lens(default_model, LensRun(tuple(ids), actions, ActionGrid()))
+    for name in ("first look, with 64 replayed steps", "second look"):
+        began = time.perf_counter()
+        view = lens.look(64)
+        logger.info("%s: %.2f s", name, time.perf_counter() - began)
+    assert view.taken in view.axes[0]

@@ -1,0 +1,151 @@
+"""Windows: several groups of rows continue one prefilled text from different positions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sol_core.actions import DENSE, Action
+from sol_core.errors import ShapeError
+from sol_core.models import FrozenLM
+from sol_core.models.cache import KVCache
+from tests.support.tiny_models import make_tiny_lm
+
+ROWS = [DENSE, Action(0.3, 0.5, 16), Action(0.5, 1.0, 16), Action(0.1, 0.8, 16)]
+STEPS = 11
+
+
+@pytest.fixture(scope="module", params=["llama-gqa-tied", "mistral-window"])
+def lm(request: pytest.FixtureRequest) -> FrozenLM:
+    return make_tiny_lm(request.param)
+
+
+def _texts(rows: int, length: int) -> torch.Tensor:
+    return torch.randint(3, 199, (rows, length), generator=torch.Generator().manual_seed(5))
+
+
+def _prefilled(lm: FrozenLM, tokens: torch.Tensor, room: int = 0) -> KVCache:
+    cache = lm.new_cache(tokens.shape[0], tokens.shape[1] + room)
+    lm.prefill(tokens, cache)
+    return cache
+
+
+@pytest.mark.parametrize("group", [1, 4])
+@pytest.mark.parametrize(
+    ("sources", "lengths"),
+    [
+        ([0, 0, 0, 0], [8, 17, 24, 39]),  # one text, any position
+        ([1, 0, 1, 1, 0], [40, 16, 3, 40, 33]),  # out of order, repeated, within a first page
+        ([0, 0, 1, 1], [16, 16, 16, 16]),  # in order: no index is needed
+    ],
+)
+def test_windows_equal_prefills_of_their_own(
+    lm: FrozenLM, group: int, sources: list[int], lengths: list[int]
+) -> None:
+    """16 rows and more go through the CPU kernel, fewer through the reference."""
+    tokens = _texts(2, 40)
+    together = _prefilled(lm, tokens).branch(group, STEPS, lengths, sources)
+    actions = [ROWS[(row + 1) % 4] for row in range(group)]
+    alone = [
+        _prefilled(lm, tokens[source : source + 1, :length]).branch(group, STEPS)
+        for source, length in zip(sources, lengths, strict=True)
+    ]
+    assert together.lengths == [length for length in lengths for _ in range(group)]
+    for step in range(STEPS):
+        fed = torch.arange(len(sources)).repeat_interleave(group) + 20 + step
+        found = lm.decode_step(fed, together, actions * len(sources)).logits
+        for window, cache in enumerate(alone):
+            rows = slice(window * group, (window + 1) * group)
+            expected = lm.decode_step(fed[rows], cache, actions).logits
+            torch.testing.assert_close(found[rows], expected, rtol=0, atol=5e-4)
+
+
+def test_windows_copy_no_shared_page(lm: FrozenLM) -> None:
+    prefix = _prefilled(lm, _texts(2, 64))
+    windows = prefix.branch(4, STEPS, [16, 40, 64, 8], [1, 0, 0, 1])
+    for with_bounds in (False, True):
+        shared, own = windows.blocks(0, 0, with_bounds=with_bounds)
+        (block,) = prefix.blocks(0, 0, with_bounds=with_bounds)
+        assert shared.keys.data_ptr() == block.keys.data_ptr()
+        assert own.keys.shape[0] == 16
+        assert shared.keys.shape[0] == 2
+    assert shared.page_min is not None
+    assert block.page_min is not None
+    assert shared.page_min.data_ptr() == block.page_min.data_ptr()
+    assert windows.capacity <= STEPS + 8
+
+
+def test_a_dense_row_of_many_does_not_feel_its_neighbours(lm: FrozenLM) -> None:
+    prefix = _prefilled(lm, _texts(1, 43))
+    token = torch.full((18,), 7)
+    alone = lm.decode_step(token, prefix.branch(18, 1), DENSE)
+    mixed = lm.decode_step(
+        token, prefix.branch(18, 1), [DENSE, *ROWS[1:], *ROWS[1:]] + [DENSE] * 11
+    )
+    assert torch.equal(mixed.logits[0], alone.logits[0])
+    assert torch.equal(mixed.logits[7:], alone.logits[7:])
+    assert not torch.allclose(mixed.logits[1], alone.logits[1])
+
+
+def _check_bounds(lm: FrozenLM, cache: KVCache) -> None:
+    for layer in range(lm.spec.num_layers):
+        block = cache.blocks(layer, 0, with_bounds=True)[-1]
+        assert block.page_min is not None
+        assert block.page_max is not None
+        for row, length in enumerate(cache.own_lengths):
+            for page in range(-(-length // cache.page_size)):
+                keys = block.keys[row, :, page * 8 : min(length, page * 8 + 8)]
+                assert torch.equal(block.page_min[row, :, page], keys.amin(1))
+                assert torch.equal(block.page_max[row, :, page], keys.amax(1))
+
+
+@pytest.mark.parametrize("lengths", [[13, 13], [9, 14]])
+@pytest.mark.parametrize("bits", [torch.float32, torch.bfloat16])
+def test_bounds_follow_every_kind_of_step(
+    lm: FrozenLM, lengths: list[int], bits: torch.dtype
+) -> None:
+    """Bounds grow token by token, lag over dense steps, and survive a truncation."""
+    cache = KVCache(lm.spec, 2, 40, dtype=bits)
+    lm.prefill(_texts(2, 14), cache, lengths)
+    sparse = Action(0.4)
+    for number, action in enumerate([DENSE, sparse, sparse, DENSE, DENSE, *[sparse] * 9]):
+        lm.decode_step(torch.tensor([number + 3, number + 9]), cache, action)
+        if action is sparse:
+            _check_bounds(lm, cache)
+    cache.truncate(11)
+    for number in range(7):
+        lm.decode_step(torch.tensor([number + 30, number + 50]), cache, sparse)
+        _check_bounds(lm, cache)
+
+
+def test_bounds_forget_a_step_that_failed(lm: FrozenLM) -> None:
+    cache = _prefilled(lm, _texts(2, 13), room=8)
+    lm.decode_step(torch.tensor([3, 4]), cache, Action(0.4))
+    spec = lm.spec
+    wild = torch.full((2, spec.num_kv_heads, 1, spec.head_size), 1e6)
+    for layer in range(spec.num_layers):
+        cache.write(layer, wild, wild)  # a step that never came to advance the cache
+    lm.decode_step(torch.tensor([5, 6]), cache, Action(0.4))
+    _check_bounds(lm, cache)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sources", "message"),
+    [
+        ([8], [2], "sources must name"),
+        ([8], [-1], "sources must name"),
+        ([], [], "sources must name"),
+        ([8, 8], [0], "one length per group"),
+        ([21], [0], "within its sequence's"),
+        ([-1], [0], "within its sequence's"),
+    ],
+)
+def test_windows_that_do_not_exist_are_refused(
+    lm: FrozenLM, lengths: list[int], sources: list[int], message: str
+) -> None:
+    prefix = _prefilled(lm, _texts(2, 20))
+    with pytest.raises(ShapeError, match=message):
+        prefix.branch(2, 4, lengths, sources)
+    child = prefix.branch(2, 4)
+    with pytest.raises(ShapeError, match="without a shared prefix"):
+        child.branch(2, 4)

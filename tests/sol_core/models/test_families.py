@@ -1,0 +1,117 @@
+"""Our decoder against transformers, for every family: prefill and 20 decode steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaConfig, PretrainedConfig
+
+from sol_core.decoding.batching import align_left
+from sol_core.errors import ModelLoadError, ShapeError, UnsupportedModelError
+from sol_core.models import spec_from_config
+from sol_core.models.weights import arrange_weights
+from tests.support.tiny_models import FAMILIES, LLAMA3_ROPE, Family, make_pair
+
+TOLERANCE = 1e-4
+PROMPT, STEPS = 23, 20
+ids = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+
+
+@ids
+@pytest.mark.parametrize("batch", [1, 3])
+def test_prefill_and_decode_match_transformers(family: Family, batch: int) -> None:
+    reference, lm = make_pair(family)
+    tokens = torch.randint(3, 199, (batch, PROMPT + STEPS))
+    with torch.no_grad():
+        expected = reference(tokens).logits
+    cache = lm.new_cache(batch, PROMPT + STEPS)
+    hidden = lm.prefill(tokens[:, :PROMPT], cache)
+    assert (lm.logits(hidden) - expected[:, :PROMPT]).abs().max() <= TOLERANCE
+    for position in range(PROMPT, PROMPT + STEPS):
+        output = lm.decode_step(tokens[:, position], cache)
+        assert (output.logits - expected[:, position]).abs().max() <= TOLERANCE
+
+
+@ids
+def test_left_padded_batch_matches_transformers(family: Family) -> None:
+    reference, lm = make_pair(family)
+    lengths = [PROMPT, PROMPT - 7, PROMPT - 16]
+    tokens = torch.randint(3, 199, (3, PROMPT + STEPS))
+    mask = torch.ones_like(tokens)
+    for row, length in enumerate(lengths):
+        mask[row, : PROMPT - length] = 0
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    with torch.no_grad():
+        expected = reference(tokens, attention_mask=mask, position_ids=positions).logits
+    aligned, found = align_left(tokens[:, :PROMPT], mask[:, :PROMPT])
+    assert found == lengths
+    cache = lm.new_cache(3, PROMPT + STEPS)
+    hidden = lm.prefill(aligned, cache, found)
+    last = hidden[torch.arange(3), torch.tensor(found) - 1]
+    assert (lm.logits(last) - expected[:, PROMPT - 1]).abs().max() <= TOLERANCE
+    for position in range(PROMPT, PROMPT + STEPS):
+        output = lm.decode_step(tokens[:, position], cache)
+        assert (output.logits - expected[:, position]).abs().max() <= TOLERANCE
+
+
+@ids
+def test_chunked_prefill_equals_one_pass(family: Family) -> None:
+    _, lm = make_pair(family)
+    tokens = torch.randint(3, 199, (2, PROMPT))
+    whole, chunked = lm.new_cache(2, PROMPT), lm.new_cache(2, PROMPT)
+    expected = lm.prefill(tokens, whole)
+    parts = [lm.prefill(chunk, chunked) for chunk in tokens.split(7, dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), expected, rtol=0, atol=TOLERANCE)
+
+
+def test_llama3_rope_differs_from_default() -> None:
+    spec = spec_from_config(LlamaConfig(rope_parameters=LLAMA3_ROPE))
+    assert spec.ropes[0].kind == "llama3"
+    assert spec.ropes[0].original_positions == 32
+
+
+def test_other_families_are_refused_with_the_list() -> None:
+    class Gpt(PretrainedConfig):
+        model_type = "gpt2"
+
+    with pytest.raises(UnsupportedModelError, match=r"gpt2.*supported: llama, mistral, qwen2"):
+        spec_from_config(Gpt())
+
+
+def test_unknown_rope_scaling_is_refused() -> None:
+    config = LlamaConfig()
+    config.rope_parameters = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}
+    with pytest.raises(UnsupportedModelError, match="yarn"):
+        spec_from_config(config)
+
+
+def _tensors() -> tuple[dict[str, torch.Tensor], LlamaConfig]:
+    reference, _ = make_pair(FAMILIES[0])
+    tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
+    return tensors, reference.config
+
+
+def test_missing_weight_is_named() -> None:
+    tensors, config = _tensors()
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    with pytest.raises(ModelLoadError, match=r"layers\.1\.mlp\.up_proj"):
+        arrange_weights(tensors, spec_from_config(config), torch.float32)
+
+
+def test_leftover_weight_is_named() -> None:
+    tensors, config = _tensors()
+    tensors["model.layers.0.self_attn.sinks"] = torch.zeros(3)
+    with pytest.raises(ModelLoadError, match="sinks"):
+        arrange_weights(tensors, spec_from_config(config), torch.float32)
+
+
+def test_misshapen_weight_is_named() -> None:
+    tensors, config = _tensors()
+    tensors["model.norm.weight"] = torch.zeros(5)
+    with pytest.raises(ModelLoadError, match=r"model\.norm.*\(5,\)"):
+        arrange_weights(tensors, spec_from_config(config), torch.float32)
+
+
+def test_align_left_refuses_empty_rows() -> None:
+    with pytest.raises(ShapeError, match="no token"):
+        align_left(torch.ones(2, 3, dtype=torch.long), torch.tensor([[1, 1, 1], [0, 0, 0]]))

@@ -1,0 +1,133 @@
+"""Loading from a local folder: what works, and what each broken folder says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
+from sol_core.models.devices import pick_device, pick_dtype
+from sol_core.models.loading import LanguageModel, load_language_model
+from tests.support.tiny_language_model import byte_tokenizer
+from tests.support.tiny_models import Family, make_pair
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny model as transformers saves it, in two shards."""
+    family = Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 257})
+    model, _ = make_pair(family)
+    model.save_pretrained(tmp_path, max_shard_size="200KB")
+    byte_tokenizer().save_pretrained(tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    return tmp_path
+
+
+def _load(folder: Path) -> LanguageModel:
+    return load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
+
+
+def test_int8_copies_are_made_only_when_asked_for(folder: Path) -> None:
+    assert not _load(folder).lm.has_integer_mlp
+    model = load_language_model(str(folder), data_dir=folder, device="cpu", integer_mlp=True)
+    assert model.lm.has_integer_mlp
+    assert model.fingerprint == _load(folder).fingerprint
+
+
+def test_a_sharded_folder_loads_and_matches_transformers(folder: Path) -> None:
+    model = _load(folder)
+    theirs = LlamaForCausalLM.from_pretrained(folder)
+    tokens = torch.randint(3, 250, (1, 12))
+    hidden = model.lm.prefill(tokens, model.lm.new_cache(1, 12))
+    with torch.no_grad():
+        expected = theirs(tokens).logits
+    torch.testing.assert_close(model.lm.logits(hidden), expected, rtol=0, atol=1e-4)
+    assert 2 in model.end_of_text_ids
+
+
+def test_fingerprint_follows_the_weights(folder: Path) -> None:
+    first = _load(folder).fingerprint
+    assert _load(folder).fingerprint == first
+    other, _ = make_pair(Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 257}), seed=1)
+    other.save_pretrained(folder, max_shard_size="200KB")
+    assert _load(folder).fingerprint != first
+
+
+def test_truncated_weights_are_named(folder: Path) -> None:
+    shard = sorted(folder.glob("*.safetensors"))[0]
+    for size in (0, 5, 100, shard.stat().st_size - 1):
+        shard.write_bytes(shard.read_bytes()[:size])
+        with pytest.raises(ModelLoadError, match=rf"{shard.name} is corrupt or truncated"):
+            _load(folder)
+
+
+def test_missing_shard_is_named(folder: Path) -> None:
+    shard = sorted(folder.glob("*.safetensors"))[0]
+    shard.unlink()
+    with pytest.raises(ModelLoadError, match=shard.name):
+        _load(folder)
+
+
+def test_an_index_may_not_leave_its_folder(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    record = json.loads(index.read_text("utf-8"))
+    name = next(iter(record["weight_map"]))
+    record["weight_map"][name] = "../secret.safetensors"
+    index.write_text(json.dumps(record), "utf-8")
+    with pytest.raises(ModelLoadError, match="secret"):
+        _load(folder)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", '"text"'])
+def test_broken_config_is_named(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content, "utf-8")
+    with pytest.raises(ModelLoadError, match=r"config\.json is not a JSON object"):
+        _load(folder)
+
+
+def test_other_family_is_refused_before_anything_runs(folder: Path) -> None:
+    record = json.loads((folder / "config.json").read_text("utf-8"))
+    record |= {"model_type": "mamba", "auto_map": {"AutoConfig": "evil.Config"}}
+    (folder / "config.json").write_text(json.dumps(record), "utf-8")
+    (folder / "evil.py").write_text("raise SystemExit('remote code ran')", "utf-8")
+    with pytest.raises(UnsupportedModelError, match=r"mamba.*supported: llama"):
+        _load(folder)
+
+
+def test_folder_without_config_or_weights(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"no config\.json"):
+        _load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(LlamaConfig().to_dict()), "utf-8")
+    with pytest.raises(ModelLoadError, match="only safetensors"):
+        _load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/nowhere/model", "gpt2", "./x", "a/b/c"])
+def test_unknown_names_say_what_is_allowed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelLoadError, match="smollm2-135m-instruct"):
+        load_language_model(name, data_dir=tmp_path)
+
+
+def test_devices_and_dtypes_are_checked() -> None:
+    for name in ("gpu", "cuda:99", "meta", "mps"):
+        with pytest.raises(ConfigError, match="device"):
+            pick_device(name)
+    with pytest.raises(ConfigError, match="dtype must be auto, float32"):
+        pick_dtype("int8", torch.device("cpu"))
+    with pytest.raises(ConfigError, match="float16"):
+        pick_dtype("float16", torch.device("cpu"))
+
+
+def test_a_model_that_a_device_cannot_hold_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("sol_core.models.loading.arrange_weights", full)
+    with pytest.raises(ModelLoadError, match=r"GB in float32, more than cpu has free: choose bf"):
+        _load(folder)

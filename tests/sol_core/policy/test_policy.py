@@ -1,0 +1,342 @@
+"""Policies: networks step by step, prices, folders, and refusal of what does not fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sol_core.actions import ActionGrid, Budget
+from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.errors import ConfigError, PolicyError
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import (
+    Policy,
+    PolicyConfig,
+    PolicyInfo,
+    PolicyScheduler,
+    load_policy,
+    read_policy_info,
+    save_policy,
+)
+from sol_core.policy.info import InputLayout
+from sol_core.policy.inputs import kept_rows
+from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, level_values
+from sol_core.policy.price_rule import PriceRule
+from sol_core.policy.prices import PriceTable, choose_levels
+from tests.support.tiny_language_model import make_language_model
+
+SMALL = PolicyConfig(width=16, num_heads=2)
+COARSE = ActionGrid((0.25, 0.5, 1.0), (0.5, 0.75, 1.0), (6, 8, 16))
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def make_policy(
+    model: LanguageModel, config: PolicyConfig = SMALL, grid: ActionGrid = COARSE, seed: int = 0
+) -> Policy:
+    """A policy with random weights, prices measured on random states."""
+    torch.manual_seed(seed)
+    layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
+    network = build_network(layout, grid, config)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    info = PolicyInfo("tiny", model.name, model.fingerprint, grid, config, layout)
+    prices = []
+    if isinstance(network, DamageNetwork):
+        for base, levels in zip(network.base, level_values(grid), strict=True):
+            spread = torch.randn(200, 1)
+            prices.append(PriceTable.measure((base.detach() + spread).exp(), levels))
+    return Policy(info, network, prices, model.lm.weights.embedding)
+
+
+@pytest.mark.parametrize("kind", ["factored", "joint"])
+def test_step_by_step_equals_the_whole_sequence(model: LanguageModel, kind: str) -> None:
+    policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))  # type: ignore[arg-type]
+    width = policy.info.layout.width
+    rows, embedding, budget = torch.randn(3, 7, width), torch.randn(3, 7, 64), torch.randn(3, 7, 8)
+    embedding = torch.randn(3, 7, model.spec.hidden_size)
+    network, cache, parts = policy.network, None, []
+    if isinstance(network, JointNetwork):
+        whole = network(rows, embedding, budget)[0]
+        for step in range(7):
+            at = slice(step, step + 1)
+            out, cache = network(rows[:, at], embedding[:, at], budget[:, at], cache)
+            parts.append(out)
+    else:
+        whole = torch.cat(network(rows, embedding)[0], -1)
+        for step in range(7):
+            at = slice(step, step + 1)
+            damages, _, cache = network(rows[:, at], embedding[:, at], cache)
+            parts.append(torch.cat(damages, -1))
+    assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["factored", "joint"])
+def test_later_steps_do_not_reach_back(model: LanguageModel, kind: str) -> None:
+    policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))  # type: ignore[arg-type]
+    rows = torch.randn(1, 5, policy.info.layout.width)
+    changed = rows.clone()
+    changed[:, 3:] += 1
+    embedding = torch.randn(1, 5, model.spec.hidden_size)
+    encode = policy.network.encoder
+    extra = torch.zeros(1, 5, 8 if kind == "joint" else 0)
+    first = encode(torch.cat((rows, extra), -1), embedding)[0]
+    second = encode(torch.cat((changed, extra), -1), embedding)[0]
+    assert torch.equal(first[:, :3], second[:, :3])
+    assert not torch.allclose(first[:, 3:], second[:, 3:])
+
+
+@pytest.mark.parametrize("size", [1.0, 3e4, 7e4, 1e5, 1e9])
+def test_states_beyond_fp16_are_kept_as_the_network_sees_them(
+    model: LanguageModel, size: float
+) -> None:
+    torch.manual_seed(3)
+    layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
+    encoder = make_policy(model).network.encoder
+    rows = torch.randn(2, 5, layout.width)
+    states = rows[..., : 3 * layout.hidden_size].unflatten(-1, (3, -1))
+    states[:, :, 1] *= size / states[:, :, 1].abs().amax(-1, keepdim=True)
+    kept = kept_rows(rows, layout)
+    assert kept.dtype == torch.float16
+    assert kept.isfinite().all()
+    embedding = torch.randn(2, 5, layout.hidden_size)
+    torch.testing.assert_close(
+        encoder(kept, embedding)[0], encoder(rows, embedding)[0], atol=5e-3, rtol=1e-2
+    )
+    if size < 6e4:
+        assert (kept == rows.half())[..., layout.hidden_size * 2 :].all()
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**31), st.floats(0.3, 0.95))
+def test_a_price_meets_its_budget_and_a_higher_one_buys_less(seed: int, aim: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    levels = level_values(ActionGrid())[0]
+    slope = 3 + 4 * torch.rand(2000, 1, generator=generator)
+    damages = (torch.randn(2000, 1, generator=generator) - slope * levels).exp()
+    table = PriceTable.measure(damages, levels)
+    assert all(a >= b for a, b in zip(table.spends, table.spends[1:], strict=False))
+    price = float(PriceRule([levels], [table]).price(torch.tensor([aim])))
+    assert levels[choose_levels(damages, levels, price)].mean() == pytest.approx(aim, abs=0.01)
+
+
+def test_the_price_rule_is_the_least_damage_for_its_spend() -> None:
+    generator = torch.Generator().manual_seed(1)
+    levels = torch.tensor([0.25, 0.5, 1.0])
+    damages = (torch.randn(5, 1, generator=generator) * 2 - 4 * levels).exp()
+    chosen = choose_levels(damages, levels, 0.05)
+    spent = float(levels[chosen].sum())
+    paid = float(damages.gather(-1, chosen[:, None]).sum())
+    every = torch.cartesian_prod(*[torch.arange(3)] * 5)
+    sums = levels[every].sum(1)
+    costs = damages[torch.arange(5), every].sum(1)
+    assert paid <= float(costs[sums <= spent + 1e-6].min()) + 1e-6
+
+
+def observe(model: LanguageModel, rows: int, step: int) -> StepObservation:
+    generator = torch.Generator().manual_seed(step)
+    size, layers = model.spec.hidden_size, model.spec.num_layers
+    return StepObservation(
+        step,
+        torch.randint(0, 200, (rows,), generator=generator),
+        (20 + step,) * rows,
+        torch.randn(rows, size, generator=generator),
+        torch.randn(rows, 2, size, generator=generator),
+        torch.rand(rows, layers, generator=generator),
+        torch.rand(rows, generator=generator),
+        torch.rand(rows, generator=generator),
+    )
+
+
+def test_the_mean_spend_is_steered_to_the_budget(model: LanguageModel) -> None:
+    policy = make_policy(model)
+    budgets = [Budget(0.5, 0.7, 9), Budget(0.25, 0.5, 6), Budget(1, 1, 16)]
+    scheduler = PolicyScheduler(policy, budgets)
+    spends = torch.zeros(3, 3)
+    for step in range(3000):
+        actions = scheduler.next_actions(observe(model, 3, step))
+        spends += torch.tensor([action.as_tuple() for action in actions])
+    wanted = torch.tensor([budget.as_tuple() for budget in budgets])
+    gap = (spends / 3000 - wanted).abs() / torch.tensor([1, 1, 16])
+    assert gap.max() < 0.02
+
+
+def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(
+    model: LanguageModel,
+) -> None:
+    policy = make_policy(model)
+    budgets = [Budget(0.5, 0.7, 9)] * 4
+    greedy = PolicyScheduler(policy, budgets)
+    greedy.next_actions(observe(model, 4, 0))
+    for row, axes in enumerate(greedy.distribution()):
+        for axis, probabilities in enumerate(axes):
+            assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+            best = max(range(len(probabilities)), key=probabilities.__getitem__)
+            assert best == int(greedy.steps[-1].choices[row, axis])
+
+    def draw(seed: int) -> list[object]:
+        generator = torch.Generator().manual_seed(seed)
+        scheduler = PolicyScheduler(policy, budgets, generator=generator)
+        return [list(scheduler.next_actions(observe(model, 4, step))) for step in range(8)]
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+def test_a_budget_outside_the_grid_is_refused(model: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match=r"keep_fraction = 0.1 is outside"):
+        PolicyScheduler(make_policy(model), [Budget(0.1, 0.6, 8)])
+
+
+@pytest.mark.parametrize("kind", ["factored", "joint"])
+def test_a_saved_policy_chooses_as_before(model: LanguageModel, tmp_path: Path, kind: str) -> None:
+    policy = make_policy(model, PolicyConfig(network=kind, width=16, num_heads=2))  # type: ignore[arg-type]
+    policy.network.half().float()  # what the folder keeps
+    save_policy(policy, tmp_path / "p")
+    again = load_policy(tmp_path / "p", model, grid=COARSE)
+    assert again.info == policy.info == read_policy_info(tmp_path / "p")
+    assert "tiny" in (tmp_path / "p" / "README.md").read_text("utf-8")
+    budgets = [Budget(0.5, 0.7, 9)] * 2
+    first, second = PolicyScheduler(policy, budgets), PolicyScheduler(again, budgets)
+    for step in range(6):
+        seen = observe(model, 2, step)
+        assert first.next_actions(seen) == second.next_actions(seen)
+
+
+def test_saving_again_replaces_the_folder_and_leaves_nothing_beside_it(
+    model: LanguageModel, tmp_path: Path
+) -> None:
+    save_policy(make_policy(model, seed=1), tmp_path / "p")
+    save_policy(make_policy(model, seed=2), tmp_path / "p")
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    load_policy(tmp_path / "p", model)
+
+
+def test_a_file_cut_at_any_byte_is_refused(model: LanguageModel, tmp_path: Path) -> None:
+    save_policy(make_policy(model), tmp_path / "p")
+    for name in ("config.json", "model.safetensors"):
+        whole = (tmp_path / "p" / name).read_bytes()
+        for length in {0, 1, 7, 8, 9, 100, len(whole) // 2, len(whole) - 3}:
+            (tmp_path / "p" / name).write_bytes(whole[:length])
+            with pytest.raises(PolicyError, match=name.replace(".", r"\.")):
+                load_policy(tmp_path / "p", model)
+        (tmp_path / "p" / name).write_bytes(whole)
+    load_policy(tmp_path / "p", model)
+
+
+def edited(folder: Path, **changes: object) -> Path:
+    record = json.loads((folder / "config.json").read_text("utf-8"))
+    record |= changes
+    copy = folder.parent / "edited"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy)
+    (copy / "config.json").write_text(json.dumps(record), "utf-8")
+    return copy
+
+
+def test_what_was_made_for_something_else_is_refused(model: LanguageModel, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    save_policy(make_policy(model), folder)
+    with pytest.raises(PolicyError, match="not for this model"):
+        load_policy(edited(folder, fingerprint="1" * 32), model)
+    with pytest.raises(PolicyError, match="another grid"):
+        load_policy(folder, model, grid=ActionGrid(quant_site="mlp_input"))
+    with pytest.raises(PolicyError, match="schema 2"):
+        load_policy(edited(folder, schema=2), model)
+    with pytest.raises(PolicyError, match="config has an unknown field 'evil'"):
+        load_policy(edited(folder, config={"evil": 1}), model)
+    with pytest.raises(PolicyError, match="price"):
+        load_policy(edited(folder, prices=[]), model)
+    with pytest.raises(PolicyError, match="does not fit"):
+        load_policy(edited(folder, config={"width": 32, "num_heads": 2}), model)
+    with pytest.raises(PolicyError, match="not a policy folder"):
+        load_policy(tmp_path, model)
+
+
+def test_weights_that_are_not_finite_are_refused(model: LanguageModel, tmp_path: Path) -> None:
+    policy = make_policy(model)
+    with torch.no_grad():
+        next(policy.network.parameters()).view(-1)[0] = torch.nan
+    save_policy(policy, tmp_path / "p")
+    with pytest.raises(PolicyError, match="not finite"):
+        load_policy(tmp_path / "p", model)
+
+
+def test_a_full_disk_leaves_the_old_policy(
+    model: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_policy(make_policy(model, seed=1), tmp_path / "p")
+    before = (tmp_path / "p" / "model.safetensors").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        save_policy(make_policy(model, seed=2), tmp_path / "p")
+    assert (tmp_path / "p" / "model.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+
+
+def test_short_axes_and_aims_at_ends_do_not_change_the_rule() -> None:
+    """All axes at once, padded, equal each axis by itself; the ends leave nothing to choose."""
+    generator = torch.Generator().manual_seed(3)
+    levels = level_values(ActionGrid())
+    damages = [
+        (2 * torch.randn(50, 1, generator=generator) - 6 * values).exp() for values in levels
+    ]
+    tables = [PriceTable.measure(*pair) for pair in zip(damages, levels, strict=True)]
+    tables[1] = PriceTable(tables[1].log_prices[::7], tables[1].spends[::7])
+    low, high = (torch.stack([values[end] for values in levels]) for end in (0, -1))
+    aims = low + torch.rand(50, 3, generator=generator) * (high - low)
+    aims[0], aims[1] = low, high
+    sharpness = torch.tensor([20.0, 30.0, 40.0])
+    longest = max(map(len, levels))
+    padded = torch.stack(
+        [
+            torch.cat((values, values[:, -1:].expand(-1, longest - values.shape[1])), 1)
+            for values in damages
+        ],
+        1,
+    )
+    rule = PriceRule(levels, tables)
+    together = rule.logits(padded, aims, sharpness)
+    for row in (0, 1, 2):
+        single = rule.logits(padded[row, None], aims[row, None], sharpness)[0]
+        assert torch.equal(single, together[row])
+    for axis, values in enumerate(levels):
+        at = slice(axis, axis + 1)
+        rule = PriceRule([values], [tables[axis]])
+        alone = rule.logits(damages[axis][:, None], aims[:, at], sharpness[at])[:, 0]
+        assert torch.allclose(together[:, axis, : len(values)], alone, rtol=1e-5, atol=1e-5)
+        assert together[:, axis, len(values) :].le(-1e6).all()
+        price = rule.price(aims[2:, at])[:, 0]
+        assert torch.equal(alone[2:].argmax(-1), choose_levels(damages[axis][2:], values, price))
+        assert together[0, axis].argmax() == 0
+        assert together[1, axis].argmax() == len(values) - 1
+
+
+def test_a_choice_tells_its_probability_when_asked(model: LanguageModel) -> None:
+    policy = make_policy(model)
+    generator = torch.Generator().manual_seed(0)
+    scheduler = PolicyScheduler(
+        policy, [Budget(0.5, 0.7, 9)] * 5, generator=generator, temperature=2.0, keep_steps=True
+    )
+    for step in range(3):
+        scheduler.next_actions(observe(model, 5, step))
+    whole = policy.per_head(policy.logits(scheduler.inputs())[0])
+    for step, choice in enumerate(scheduler.steps):
+        expected = torch.zeros(5)
+        for head, logits in enumerate(whole):
+            log_probabilities = torch.log_softmax(logits[:, step] / 2.0, -1)
+            expected += log_probabilities.gather(-1, choice.choices[:, head, None])[:, 0]
+        assert torch.allclose(choice.log_probability, expected, rtol=1e-4, atol=1e-4)

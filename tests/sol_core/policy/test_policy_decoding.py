@@ -1,0 +1,172 @@
+"""Policies in the decode loop: batches of schedulers, generation, scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.comparing.scoring import ScoreCase, score_case, score_policy
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.decoding.batch_scheduling import RowSchedulers, SplitScheduler, StepObservation
+from sol_core.decoding.schedules import FixedScheduler
+from sol_core.errors import ConfigError, PolicyError, ShapeError
+from sol_core.events import PrefillEvent, TokenEvent
+from sol_core.generation.engine import generate
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import load_policy
+from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_policies import save_tiny_policy
+
+CHEAP, DEAR = Action(0.5, 0.5, 6), Action(1.0, 1.0, 16)
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture(scope="module")
+def folder(model: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_policy(model, tmp_path_factory.mktemp("policies") / "tiny")
+
+
+class Recording:
+    """Gives one action to all its rows and keeps what it saw."""
+
+    def __init__(self, action: Action, observes: bool = False) -> None:
+        self.action, self.observes = action, observes
+        self.seen: list[StepObservation] = []
+
+    def next_actions(self, observation: StepObservation) -> Sequence[Action]:
+        self.seen.append(observation)
+        return [self.action] * observation.tokens.shape[0]
+
+
+def test_split_rows_get_their_own_actions_and_observations() -> None:
+    first, second = Recording(CHEAP), Recording(DEAR, observes=True)
+    split = SplitScheduler([([0, 2], first), ([1], second)])
+    assert split.observes
+    seen = StepObservation(
+        3, torch.tensor([7, 8, 9]), (1, 2, 3), hidden=torch.arange(6.0).reshape(3, 2)
+    )
+    assert split.next_actions(seen) == [CHEAP, DEAR, CHEAP]
+    assert first.seen[0].tokens.tolist() == [7, 9]
+    assert first.seen[0].cached_tokens == (1, 3)
+    assert second.seen[0].hidden is not None
+    assert second.seen[0].hidden.tolist() == [[2.0, 3.0]]
+    assert second.seen[0].mid_hidden is None
+
+
+def test_parts_must_cover_every_row_once() -> None:
+    for rows in ([0, 2], [0, 0], [1]):
+        with pytest.raises(ShapeError, match="must cover rows"):
+            SplitScheduler([(rows, Recording(CHEAP))])
+
+
+def test_row_schedulers_stand_side_by_side() -> None:
+    rows = RowSchedulers([FixedScheduler([CHEAP, DEAR]), FixedScheduler([DEAR])])
+    assert not rows.observes
+    for step, expected in enumerate(([CHEAP, DEAR], [DEAR, DEAR])):
+        assert rows.next_actions(StepObservation(step, torch.zeros(2), (5, 5))) == expected
+
+
+def policy_config(folder: Path, **changes: object) -> GenerationConfig:
+    budget = Budget(0.5, 0.7, 8.0)
+    options: dict[str, object] = {
+        "schedule": ScheduleConfig("policy", budget, 0, str(folder)),
+        "side_rows": (
+            SideRowConfig("dense", ScheduleConfig("dense")),
+            SideRowConfig("static", ScheduleConfig("static", budget)),
+        ),
+        "max_new_tokens": 40,
+        "ignore_end_of_text": True,
+    }
+    return GenerationConfig(**(options | changes))  # type: ignore[arg-type]
+
+
+def test_a_generation_under_a_policy_tells_what_it_thought_and_cost(
+    model: LanguageModel, folder: Path
+) -> None:
+    events = list(generate(model, "the sea was calm and the light", policy_config(folder)))
+    tokens = [event for event in events if isinstance(event, TokenEvent)]
+    assert isinstance(events[0], PrefillEvent)
+    assert len(tokens) == 40
+    levels = ActionGrid().levels()
+    for token in tokens:
+        assert token.policy is not None
+        for axis, probabilities in enumerate(token.policy):
+            assert sum(probabilities) == pytest.approx(1, abs=1e-4)
+            best = max(range(len(probabilities)), key=probabilities.__getitem__)
+            assert levels[axis][best] == token.action.as_tuple()[axis]
+        assert token.cost.policy_flops > 0
+        assert token.dense_cost.policy_flops == 0
+    assert len({token.action for token in tokens}) > 1
+    plain = next(
+        e
+        for e in generate(model, "the sea", GenerationConfig(max_new_tokens=1))
+        if isinstance(e, TokenEvent)
+    )
+    assert plain.policy is None
+
+
+def test_greedy_is_repeatable_and_sampling_follows_its_seed(
+    model: LanguageModel, folder: Path
+) -> None:
+    def actions(schedule: ScheduleConfig) -> list[Action]:
+        config = policy_config(folder, schedule=schedule, side_rows=(), max_new_tokens=20)
+        events = generate(model, "the sea was calm", config)
+        return [event.action for event in events if isinstance(event, TokenEvent)]
+
+    budget = Budget(0.5, 0.7, 8.0)
+    greedy = ScheduleConfig("policy", budget, 0, str(folder))
+    assert actions(greedy) == actions(greedy)
+    drawn = [ScheduleConfig("policy", budget, seed, str(folder), True) for seed in (1, 1, 2)]
+    first, again, other = (actions(schedule) for schedule in drawn)
+    assert first == again != other
+
+
+def test_policies_are_found_by_the_resolver(model: LanguageModel, folder: Path) -> None:
+    asked: list[str] = []
+
+    def find(name: str) -> Path:
+        asked.append(name)
+        return folder
+
+    schedule = ScheduleConfig("policy", Budget(0.5, 0.7, 8.0), 0, "mine")
+    config = policy_config(folder, schedule=schedule, max_new_tokens=1)
+    list(generate(model, "the sea", config, policies=find))
+    assert asked == ["mine"]
+    with pytest.raises(PolicyError, match="another grid"):
+        generate(
+            model,
+            "the sea",
+            policy_config(folder, grid=ActionGrid(quant_site="mlp_input")),
+        )
+
+
+def test_a_policy_schedule_and_its_name_belong_together() -> None:
+    with pytest.raises(ConfigError, match="needs a policy's name"):
+        ScheduleConfig("policy", Budget())
+    with pytest.raises(ConfigError, match="needs a policy's name"):
+        ScheduleConfig("static", Budget(), 0, "mine")
+
+
+# With fewer bits, the last digit of a sum decides now and then which way a number is rounded.
+@pytest.mark.parametrize(("bits", "tolerance"), [(16.0, 1e-4), (9.0, 5e-3)])
+def test_scoring_under_a_policy_equals_scoring_the_actions_it_chose(
+    model: LanguageModel, folder: Path, bits: float, tolerance: float
+) -> None:
+    ids = tuple((37 * n) % 251 for n in range(60))
+    case = ScoreCase(ids, 30, ((DEAR,) * 20,))
+    found = score_policy(model, case, load_policy(folder, model), Budget(0.5, 0.7, bits))
+    assert len(set(found.actions)) > 1
+    replayed = score_case(model, ScoreCase(ids, 30, (found.actions,)))
+    assert list(found.nll) == pytest.approx(replayed[0], abs=tolerance)
+    with pytest.raises(PolicyError, match="page_size 4"):
+        score_policy(
+            model, ScoreCase(ids, 30, ((DEAR,),), 4), load_policy(folder, model), Budget(1, 1, 16)
+        )

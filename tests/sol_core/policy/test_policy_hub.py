@@ -1,0 +1,240 @@
+"""Policies through the Hub's mixin: folders, a stand-in for the Hub, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import PyTorchModelHubMixin
+
+from sol_core.errors import DownloadError, PolicyError
+from sol_core.files.places import SHIPPED_POLICY
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import Policy, load_policy
+from sol_core.policy.files.hub import fetch_policy
+from sol_core.policy.files.locate import locate_policy
+from sol_core.policy.files.notes import FormerName, PolicyNotes, write_notes
+from sol_core.policy.info import MAX_BYTES
+from tests.support.hub_stand_in import HubStandIn, hub_stand_in
+from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_policies import save_tiny_policy
+
+FILES = sorted(MAX_BYTES)
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture
+def folder(model: LanguageModel, tmp_path: Path) -> Path:
+    return save_tiny_policy(model, tmp_path / "tiny")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
+    with hub_stand_in() as running:
+        _ask_at(running.url, monkeypatch)
+        yield running
+
+
+def _ask_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_ENDPOINT sets, had it been there when the Hub's client was imported."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.fixture
+def stored(hub: HubStandIn, folder: Path) -> str:
+    """A policy on the Hub."""
+    hub.repositories["me/tiny"] = {name: (folder / name).read_bytes() for name in FILES}
+    return "me/tiny"
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_comes_through_the_mixin_unchanged(
+    model: LanguageModel, folder: Path, tmp_path: Path
+) -> None:
+    policy = Policy.from_pretrained(folder, model=model)
+    assert isinstance(policy, PyTorchModelHubMixin)
+    assert policy.info == load_policy(folder, model).info
+    target = tmp_path / "new" / "again"
+    policy.save_pretrained(target)
+    assert _bytes(target) == _bytes(folder)
+    assert Policy.from_pretrained(str(target), model=model).info == policy.info
+
+
+def test_saving_over_a_folder_keeps_what_is_not_a_policys(
+    model: LanguageModel, folder: Path
+) -> None:
+    (folder / "notes.json").write_text("{}")
+    load_policy(folder, model).save_pretrained(folder)
+    assert sorted(_bytes(folder)) == sorted([*FILES, "notes.json"])
+    assert load_policy(folder, model).info.name == "tiny"
+
+
+def test_a_save_that_fails_leaves_no_half_policy(
+    model: LanguageModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_policy(folder, model)
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        policy.save_pretrained(folder)
+    with pytest.raises(PolicyError, match=r"holds no config\.json"):
+        Policy.from_pretrained(folder, model=model)
+    assert sorted(_bytes(folder)) == ["README.md", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[]", "schema None"),
+        ("{", "cannot be read"),
+        ('{"schema": 99}', "schema 99"),
+        ('{"schema": 1, "info": 1, "embedding": 2, "network": 3}', "is damaged"),
+    ],
+)
+def test_a_foreign_config_is_refused_in_the_same_words(
+    model: LanguageModel, folder: Path, content: str, words: str
+) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(PolicyError, match=words):
+        Policy.from_pretrained(folder, model=model)
+
+
+def test_a_damaged_or_foreign_policy_is_refused(model: LanguageModel, folder: Path) -> None:
+    with pytest.raises(PolicyError, match="give model="):
+        Policy.from_pretrained(folder)
+    with pytest.raises(TypeError, match="no argument 'modle'"):
+        Policy.from_pretrained(folder, modle=model)
+    with pytest.raises(PolicyError, match="was trained for smollm2"):
+        Policy.from_pretrained(SHIPPED_POLICY, model=model)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(PolicyError, match="truncated or damaged"):
+        Policy.from_pretrained(folder, model=model)
+
+
+def test_a_hub_id_is_fetched_into_the_cache_once(
+    model: LanguageModel, stored: str, hub: HubStandIn, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    policy = Policy.from_pretrained(stored, model=model, cache_dir=cache)
+    assert policy.info.name == "tiny"
+    assert sorted(hub.fetched) == FILES
+    again = Policy.from_pretrained(stored, model=model, cache_dir=cache)
+    assert again.info == policy.info
+    assert sorted(hub.fetched) == FILES, "the cache had it"
+    local = Policy.from_pretrained(stored, model=model, cache_dir=cache, local_files_only=True)
+    assert local.info == policy.info
+
+
+def test_without_a_network_the_cache_is_used(
+    model: LanguageModel,
+    stored: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cache = tmp_path / "cache"
+    fetch_policy(stored, cache_dir=cache)
+    _ask_at("http://127.0.0.1:9", monkeypatch)
+    assert load_policy(fetch_policy(stored, cache_dir=cache), model).info.name == "tiny"
+    assert "the Hub is not reached" in caplog.text
+    with pytest.raises(DownloadError, match="did not give or take me/tiny"):
+        fetch_policy(stored, cache_dir=tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("repository", "error", "words"),
+    [
+        ("me/nothing", DownloadError, "did not give or take me/nothing"),
+        ("nonsense", DownloadError, "OWNER/NAME"),
+        ("me/empty", PolicyError, r"holds no config\.json: it is no policy"),
+    ],
+)
+def test_what_the_hub_cannot_give(
+    model: LanguageModel,
+    hub: HubStandIn,
+    tmp_path: Path,
+    repository: str,
+    error: type[Exception],
+    words: str,
+) -> None:
+    hub.repositories["me/empty"] = {"README.md": b"x"}
+    with pytest.raises(error, match=words):
+        Policy.from_pretrained(repository, model=model, cache_dir=tmp_path)
+
+
+def test_sizes_are_looked_at_before_anything_is_fetched(
+    model: LanguageModel, stored: str, hub: HubStandIn, tmp_path: Path
+) -> None:
+    hub.sizes["model.safetensors"] = 10**9
+    with pytest.raises(PolicyError, match="too large"):
+        Policy.from_pretrained(stored, model=model, cache_dir=tmp_path)
+    assert not hub.fetched
+
+
+def test_push_to_hub_and_back(
+    model: LanguageModel, folder: Path, hub: HubStandIn, tmp_path: Path
+) -> None:
+    policy = load_policy(folder, model)
+    policy.push_to_hub("me/pushed", token=hub.token)
+    files = hub.repositories["me/pushed"]
+    assert {name: files[name] for name in FILES} == _bytes(folder)
+    again = Policy.from_pretrained("me/pushed", model=model, cache_dir=tmp_path / "cache")
+    assert again.info == policy.info
+
+
+def test_a_policy_is_found_by_every_name(
+    folder: Path, stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_dir = tmp_path / "data"
+    mine = data_dir / "policies" / "mine"
+    shutil.copytree(folder, mine)
+    write_notes(mine, PolicyNotes(former_names=(FormerName("before", "2026-01-01T00:00:00"),)))
+    assert locate_policy("default", data_dir) == SHIPPED_POLICY
+    assert locate_policy("mine", data_dir) == mine
+    assert locate_policy("before", data_dir) == mine
+    assert locate_policy(str(folder), data_dir) == folder
+    monkeypatch.chdir(folder.parent)
+    assert locate_policy("./tiny", data_dir) == Path("./tiny")
+    fetched = locate_policy(stored, data_dir)
+    assert fetched.is_relative_to(data_dir / "models" / "hub")
+    assert _bytes(fetched) == _bytes(folder)
+
+
+def test_a_policy_that_is_nowhere_is_named_with_what_there_is(folder: Path, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    shutil.copytree(folder, data_dir / "policies" / "mine")
+    with pytest.raises(
+        PolicyError, match=r"no policy 'other': give 'default', a stored one \(mine"
+    ):
+        locate_policy("other", data_dir)
+    with pytest.raises(PolicyError, match="name is empty"):
+        locate_policy(" ", data_dir)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PolicyError, match=r"holds no policy: it has no config\.json"):
+        locate_policy(tmp_path / "empty", data_dir)
+    with pytest.raises(PolicyError, match="no policy '~nobody/x/y'"):
+        locate_policy("~nobody/x/y", data_dir)
+
+
+def test_the_card_names_a_base_model_that_the_hub_knows(folder: Path) -> None:
+    shipped = (SHIPPED_POLICY / "README.md").read_text("utf-8")
+    assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct\n" in shipped
+    assert "Policy.from_pretrained(" in shipped
+    assert "base_model" not in (folder / "README.md").read_text("utf-8")
+    assert json.loads((folder / "config.json").read_text())["model"] == "tiny"

@@ -1,0 +1,134 @@
+"""A policy's compiled step against the network and price rule that training uses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernels.policy_step import policy_step_kernel
+from sol_core.actions import ActionGrid, Budget
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import PolicyConfig, PolicyScheduler
+from sol_core.policy.few_rows import FewRowPolicy
+from sol_core.policy.policy import Policy, StepInputs
+from tests.sol_core.policy.test_policy import COARSE, make_policy, observe
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = pytest.mark.skipif(policy_step_kernel() is None, reason="Numba cannot run here")
+
+# An axis of one level, and axes of different lengths.
+UNEVEN = ActionGrid((0.2, 0.4, 0.6, 0.8, 1.0), (1.0,), (6, 16))
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+def _inputs(policy: Policy, rows: int, steps: int) -> StepInputs:
+    """Random observations; some steps aim at the lowest and at the highest ends of all axes."""
+    generator = torch.Generator().manual_seed(5)
+    low, high = policy.ends
+    aims = low + torch.rand(rows, steps, 3, generator=generator) * (high - low)
+    aims[0, 1:3], aims[-1, 2:4] = low, high
+    seen = torch.randn(rows, steps, policy.info.layout.width, generator=generator)
+    seen[..., -1] *= 100  # beyond the clamp
+    tokens = torch.randint(0, 200, (rows, steps), generator=generator)
+    return StepInputs(seen, tokens, torch.empty(rows, steps, 0), aims)
+
+
+def _step_by_step(policy: Policy, inputs: StepInputs, rows: int, steps: int) -> torch.Tensor:
+    fast = FewRowPolicy.make(policy, rows)
+    assert fast is not None
+    parts = []
+    for step in range(steps):
+        now = StepInputs(*(part[:, step : step + 1] for part in inputs))
+        parts.append(fast.logits(now, step))
+    return torch.stack(parts, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("grid", [COARSE, UNEVEN, ActionGrid()], ids=["coarse", "uneven", "full"])
+@pytest.mark.parametrize("rows", [1, 4])
+@torch.no_grad()
+def test_steps_equal_the_whole_sequence(
+    model: LanguageModel, rows: int, grid: ActionGrid, dtype: torch.dtype
+) -> None:
+    policy = make_policy(model, PolicyConfig(width=24, num_heads=3), grid)
+    policy.embedding = policy.embedding.to(dtype)
+    policy.network.encoder.rest_mean.normal_()
+    inputs = _inputs(policy, rows, 16)
+    whole, _ = policy.logits(inputs)
+    found = _step_by_step(policy, inputs, rows, 16)
+    assert torch.equal(found.argmax(-1), whole.argmax(-1))
+    # A level that an axis lacks costs a million; the others are as exact as the dearest.
+    known = whole > -1e5
+    assert torch.equal(found > -1e5, known)
+    tolerance = 1e-4 * float(whole[known].abs().max())
+    torch.testing.assert_close(found[known], whole[known], atol=tolerance, rtol=0)
+
+
+@torch.no_grad()
+def test_changed_weights_and_prices_count_from_the_next_episode(model: LanguageModel) -> None:
+    policy, other = make_policy(model, seed=1), make_policy(model, seed=2)
+    inputs = _inputs(policy, 2, 1)
+    fast = FewRowPolicy.make(policy, 2)
+    assert fast is not None
+    before = fast.logits(inputs, 0)
+    policy.network.load_state_dict(other.network.state_dict())
+    policy.prices = other.prices
+    after = fast.logits(inputs, 0)
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(after, other.logits(inputs)[0][:, 0], atol=1e-3, rtol=1e-4)
+
+
+def test_a_scheduler_chooses_alike_with_and_without_the_kernel(model: LanguageModel) -> None:
+    """Over episodes: the memory starts anew with each."""
+    policy = make_policy(model)
+    budgets = [Budget(0.5, 0.7, 9), Budget(0.3, 0.6, 7)]
+    fast, plain = PolicyScheduler(policy, budgets), PolicyScheduler(policy, budgets)
+    assert fast._few_rows is not None
+    plain._few_rows = None
+    for step in range(40):
+        seen = observe(model, 2, step)
+        assert fast.next_actions(seen) == plain.next_actions(seen)
+
+
+def test_other_policies_and_many_rows_stay_with_torch(model: LanguageModel) -> None:
+    joint = make_policy(model, PolicyConfig(network="joint", width=16, num_heads=2))
+    assert FewRowPolicy.make(joint, 1) is None
+    assert FewRowPolicy.make(make_policy(model), 5) is None
+
+
+@torch.no_grad()
+def test_weights_that_float16_holds_are_read_in_float16(model: LanguageModel) -> None:
+    """As a folder stores them; and again in float32 once training has moved them."""
+    policy = make_policy(model)
+    for parameter in policy.network.parameters():
+        parameter.copy_(parameter.half())
+    inputs = _inputs(policy, 2, 1)
+    fast = FewRowPolicy.make(policy, 2)
+    assert fast is not None
+    torch.testing.assert_close(fast.logits(inputs, 0), policy.logits(inputs)[0][:, 0])
+    assert fast._network[0].number.dtype == "int16"
+    policy.network.encoder.project.weight.add_(1e-5)
+    torch.testing.assert_close(fast.logits(inputs, 0), policy.logits(inputs)[0][:, 0])
+    assert fast._network[0].number.dtype == "float32"
+
+
+def test_every_float16_is_widened_exactly() -> None:
+    """Subnormal, negative and largest numbers; infinities are never handed over."""
+    import numba
+
+    from kernels.cpu.numba_helpers import widen
+
+    @numba.njit
+    def widened(patterns, numbers):  # type: ignore[no-untyped-def]
+        for i in range(patterns.shape[0]):
+            numbers[i] = widen(patterns[i])
+
+    halves = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    finite = halves[halves.isfinite()]
+    found = torch.empty(finite.shape[0])
+    widened(finite.view(torch.int16).numpy(), found.numpy())
+    assert torch.equal(found, finite.float())

@@ -1,0 +1,69 @@
+"""A whole step's launches are counted without a GPU, and the steps that are timed do decode."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from app.cli.commands.bench import _kernels_text
+from sol_core.actions import DENSE, Action
+from sol_core.models.step.clock import no_lap
+from sol_core.speed import gpu_step
+from sol_core.speed.roofline import ModelShape
+
+TINY = ModelShape("tiny", 40, 64, 96, 3, 4, 2, 16)
+HALF = Action(0.5, 0.5)
+
+
+def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one() -> None:
+    counts = gpu_step.count_launches(TINY, HALF, 40)
+    for name, action in (("dense", DENSE), ("compressed", HALF)):
+        assert counts[name] == gpu_step._count(TINY, action, 40)
+    # Pages are scored, chosen and listed; the MLP is pruned.
+    assert counts["compressed"] > counts["dense"]
+    deeper = dataclasses.replace(TINY, num_layers=4)
+    per_layer = gpu_step.count_launches(deeper, HALF, 40)["dense"] - counts["dense"]
+    assert 15 < per_layer < 40
+    # What is there once: embedding, angles, mask, head. Within a graph it costs nothing to start.
+    assert counts["dense"] - 3 * per_layer < 40
+
+
+def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run(key: Any, step: Any, tokens: Any, numbers: Any, clock: Any) -> Any:
+        ran.append("graph")
+        return step(tokens, torch.tensor(numbers), no_lap)
+
+    def decoding(shape: ModelShape, context: int, device: str, dtype: torch.dtype) -> Any:
+        assert (device, dtype) == ("cuda", torch.bfloat16)
+        lm, cache = made(shape, context, "cpu", torch.float32)
+        lm.graphs = SimpleNamespace(run=run)  # type: ignore[assignment]  # a stand-in
+        return lm, cache
+
+    made = gpu_step._decoding
+    monkeypatch.setattr(gpu_step, "_decoding", decoding)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    times = gpu_step.measure_steps(TINY, HALF, 24)
+    assert {name: set(ways) for name, ways in times.items()} == {
+        "dense": {"alone", "graph"},
+        "compressed": {"alone", "graph"},
+    }
+    assert len(ran) == 2 * (8 + 64)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_the_table_ends_with_whole_steps(measured: bool) -> None:
+    ways = {"alone": 9.0, "graph": 0.75}
+    result = {
+        "model": "tiny", "context": 40, "budget": 0.5, "card": "H100", "device": None,
+        "kernels": {}, "launches": {"dense": 100, "compressed": 120},
+        "step_ms": {"dense": ways, "compressed": ways} if measured else None,
+    }  # fmt: skip
+    last = _kernels_text(result).splitlines()[-1]
+    assert last.startswith("compressed step of one row: 120 launches; ")
+    assert last.endswith("9.000 ms, in a CUDA graph 0.750 ms" if measured else "no GPU")

@@ -1,0 +1,89 @@
+"""The roofline estimate against hand counts and the cost model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sol_core.actions import DENSE, Action
+from sol_core.decoding.cost import CostModel
+from sol_core.errors import ConfigError
+from sol_core.speed.roofline import (
+    CARDS,
+    CONTEXTS,
+    MODELS,
+    Card,
+    KernelCost,
+    estimate_table,
+    kernel_costs,
+    step_floor_us,
+)
+from tests.sol_core.decoding.test_cost import SMOLLM2
+
+
+@pytest.mark.parametrize("action", [DENSE, Action(0.5, 0.5), Action(0.3, 1.0), Action(1.0, 0.4)])
+@pytest.mark.parametrize("context", [512, 2048, 131_072])
+def test_bytes_and_flops_agree_with_the_cost_model(action: Action, context: int) -> None:
+    costs = kernel_costs(MODELS["SmolLM2-135M"], action, context)
+    counted = CostModel(SMOLLM2, 2, 2).decode_step(action, context)
+    # The cost model leaves out activations and scratch.
+    assert sum(c.bytes_moved for c in costs) == pytest.approx(counted.bytes_read, rel=0.12)
+    assert sum(c.bytes_moved for c in costs) >= counted.bytes_read
+    assert sum(c.flops for c in costs) == pytest.approx(counted.flops)
+
+
+def test_a_floor_is_the_larger_of_two_times() -> None:
+    card = Card("toy", bandwidth=1e6, flops=1e9)
+    assert KernelCost("k", "rest", 1, 5.0, 1000.0).floor_us(card) == pytest.approx(5.0)
+    assert KernelCost("k", "rest", 1, 5.0, 9000.0).floor_us(card) == pytest.approx(9.0)
+
+
+def test_gate_and_up_by_hand() -> None:
+    costs = {c.kernel: c for c in kernel_costs(MODELS["Llama-3.1-8B"], Action(1.0, 0.5), 512)}
+    matrix = 2048 * 2 * 14_336
+    assert costs["gate_up_rows"].bytes_moved == 32 * 2 * (matrix + 2048 + 2 * 14_336)
+    assert costs["gate_up_rows"].flops == 32 * 2 * matrix
+    assert "score_pages" not in costs
+
+
+def test_heads_that_disagree_read_more_pages() -> None:
+    def read(overlap: float) -> float:
+        costs = kernel_costs(MODELS["Llama-3.2-1B"], Action(0.25), 8192, overlap=overlap)
+        return next(c.bytes_moved for c in costs if c.kernel == "attend_pages")
+
+    assert read(0.0) / read(1.0) == pytest.approx((1 - 0.75**4) / 0.25, rel=0.01)
+    assert read(1.0) < read(0.5) < read(0.0)
+
+
+def test_the_table_covers_contexts_and_budgets_and_saves_more_at_length() -> None:
+    table = estimate_table(MODELS["Llama-3.1-8B"], CARDS["A100"])
+    assert [record["context"] for record in table[::4]] == list(CONTEXTS)
+    assert [record["budget"] for record in table[:4]] == [1.0, 0.75, 0.5, 0.3]
+    assert all(record["speedup"] == 1 for record in table[::4])
+    half = [record["speedup"] for record in table if record["budget"] == 0.5]
+    assert half == sorted(half)
+    assert 1.2 < half[0] < half[-1] < 2
+
+
+def test_parts_add_up() -> None:
+    costs = kernel_costs(MODELS["SmolLM2-135M"], Action(0.5, 0.5), 2048)
+    floor = step_floor_us(costs, CARDS["H100"])
+    total = floor.pop("total")
+    assert total == pytest.approx(sum(floor.values()))
+    assert total == pytest.approx(sum(c.floor_us(CARDS["H100"]) for c in costs))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("cached_tokens", {"cached_tokens": 0}), ("rows", {"rows": 0}), ("overlap", {"overlap": 1.5})],
+)
+def test_bad_arguments_are_named(name: str, change: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=name):
+        kernel_costs(MODELS["SmolLM2-135M"], DENSE, **{"cached_tokens": 9, **change})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_no_torch_is_imported() -> None:
+    code = "import sys, sol_core.speed.roofline; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,324 @@
+"""Whole training runs on a tiny model: repeatable, resumable, and refusing what cannot work."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from sol_core.errors import ConfigError, CorpusError, PolicyError, SolError, TrainingDivergedError
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import PolicyConfig, load_policy
+from sol_core.training import (
+    METRICS,
+    GrpoConfig,
+    TrainCheckpoint,
+    TrainConfig,
+    TrainEvent,
+    TrainFinished,
+    TrainProgress,
+    TrainSample,
+    TrainStopped,
+    WarmStartConfig,
+    preset,
+    train,
+    train_event_to_dict,
+)
+from tests.support.tiny_language_model import make_language_model
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    text = tmp_path_factory.mktemp("corpus") / "text.txt"
+    words = ("the", "sea", "was", "calm", "and", "light", "of", "lamp", "went", "over", "water")
+    lines = [" ".join(words[(i * k) % len(words)] for k in range(1, 40)) for i in range(1, 80)]
+    text.write_text("\n\n".join(lines), "utf-8")
+    return TrainConfig(
+        corpus=str(text),
+        context=16,
+        windows=2,
+        steps=4,
+        policy=PolicyConfig(width=16, num_heads=2),
+        warm_start=WarmStartConfig(texts=3, epochs=2),
+        grpo=GrpoConfig(updates=2, windows=2, rollouts=2),
+        held_out_texts=1,
+        calibration_texts=2,
+        checkpoint_seconds=0.0,
+    )
+
+
+def run(
+    model: LanguageModel,
+    config: TrainConfig,
+    folder: Path,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[TrainEvent]:
+    data_dir = folder.parent / "data"
+    return list(train(model, config, folder, data_dir=data_dir, should_stop=should_stop))
+
+
+@pytest.fixture(scope="module")
+def whole(
+    model: LanguageModel, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The weights of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    run(model, config, folder)
+    return weights(folder)
+
+
+def weights(folder: Path) -> str:
+    return hashlib.sha256((folder / "policy" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_run_reports_measures_samples_and_ends_with_a_policy(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    events = run(model, config, tmp_path / "run")
+    reports = [event for event in events if isinstance(event, TrainProgress)]
+    assert [report.step for report in reports] == list(range(len(reports)))  # 0: preparing
+    phases = list(dict.fromkeys(report.phase for report in reports))
+    assert phases == ["preparing", "labelling", "measuring", "warm start", "grpo", "calibrating"]
+    assert all(0 <= report.fraction <= 1 for report in reports)
+    calibrating = [report.fraction for report in reports if report.phase == "calibrating"]
+    assert calibrating == sorted(set(calibrating))  # the bar moves with every text
+    names = {name for report in reports for name in report.metrics}
+    assert names == set(METRICS)
+    sample = next(event for event in events if isinstance(event, TrainSample))
+    assert len(sample.tokens) == config.steps
+    finished = events[-1]
+    assert isinstance(finished, TrainFinished)
+    assert finished.summary["updates"] == 2
+    assert finished.summary["labelled_texts"] == 3
+    policy = load_policy(Path(finished.folder), model, grid=config.grid)
+    assert policy.info.summary["held_out"]["kl"] >= 0
+    assert {train_event_to_dict(event)["type"] for event in events} == {
+        "progress",
+        "sample",
+        "checkpoint",
+        "finished",
+    }
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
+    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
+) -> None:
+    run(model, config, tmp_path / "again")
+    run(model, dataclasses.replace(config, seed=1), tmp_path / "other")
+    assert whole == weights(tmp_path / "again") != weights(tmp_path / "other")
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5, 9, 12])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
+    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path, stop_after: int
+) -> None:
+    asked = iter(range(10_000))
+    stopped = run(model, config, tmp_path / "parts", lambda: next(asked) >= stop_after)
+    assert isinstance(stopped[-1], TrainStopped)
+    assert isinstance(stopped[-2], TrainCheckpoint)
+    torch.manual_seed(12345)  # whatever the process did meanwhile
+    run(model, config, tmp_path / "parts")
+    assert whole == weights(tmp_path / "parts")
+
+
+def test_a_run_that_died_continues_from_its_last_checkpoint(
+    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
+) -> None:
+    events = train(model, config, tmp_path / "dead", data_dir=tmp_path / "data")
+    seen = 0
+    for event in events:
+        seen += isinstance(event, TrainCheckpoint)
+        if seen == 6:
+            break
+    events.close()  # type: ignore[attr-defined]  # it is a generator
+    run(model, config, tmp_path / "dead")
+    assert whole == weights(tmp_path / "dead")
+
+
+@pytest.mark.parametrize("phase", ["grpo", "calibrating"])
+def test_prices_do_not_depend_on_where_a_run_was_cut(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, phase: str
+) -> None:
+    longer = dataclasses.replace(config, grpo=dataclasses.replace(config.grpo, updates=7))
+    run(model, longer, tmp_path / "whole")
+    seen: list[str] = []
+    for event in train(
+        model,
+        longer,
+        tmp_path / "cut",
+        data_dir=tmp_path / "data",
+        should_stop=lambda: seen.count(phase) >= 3,
+    ):
+        if isinstance(event, TrainProgress):
+            seen.append(event.phase)
+    assert seen[-1] == phase
+    run(model, longer, tmp_path / "cut")
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    first, second = (load_policy(tmp_path / name / "policy", model) for name in ("cut", "whole"))
+    assert first.prices == second.prices
+    assert first.correction == second.correction
+    assert first.correction.weights
+
+
+def stop_in_grpo(model: LanguageModel, config: TrainConfig, folder: Path) -> None:
+    phase: list[str] = []
+    for event in train(
+        model, config, folder, data_dir=folder.parent / "data", should_stop=lambda: "grpo" in phase
+    ):
+        if isinstance(event, TrainProgress):
+            phase.append(event.phase)
+
+
+def test_a_checkpoint_cut_at_any_byte_is_passed_over_for_the_one_before(
+    model: LanguageModel, config: TrainConfig, whole: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cut"
+    stop_in_grpo(model, config, folder)
+    intact = (folder / CHECKPOINT).read_bytes()
+    for length in (0, 5, 60, len(intact) // 2, len(intact) - 1):
+        (folder / CHECKPOINT).write_bytes(intact[:length])
+        next(train(model, config, folder, data_dir=tmp_path / "data"))
+    run(model, config, folder)
+    assert whole == weights(folder)
+
+
+def test_two_damaged_checkpoints_are_an_error_that_deletes_nothing(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cut"
+    stop_in_grpo(model, config, folder)
+    for path in folder.glob("checkpoint*"):
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(PolicyError, match="no checkpoint in"):
+        run(model, config, folder)
+    assert len(list(folder.glob("checkpoint*"))) == 2
+    assert len(list((folder / "labels").iterdir())) == 3
+
+
+def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(
+    model: LanguageModel,
+    config: TrainConfig,
+    whole: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import safetensors.torch
+
+    save, calls = safetensors.torch.save_file, []
+
+    def filling(tensors: object, path: Path, *rest: object) -> None:
+        calls.append(path)
+        if len(calls) > 9:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        save(tensors, path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("safetensors.torch.save_file", filling)
+    with pytest.raises(OSError, match="No space"):
+        run(model, config, tmp_path / "full")
+    monkeypatch.setattr("safetensors.torch.save_file", save)
+    assert not list((tmp_path / "full").rglob("*.part"))
+    run(model, config, tmp_path / "full")
+    assert whole == weights(tmp_path / "full")
+
+
+def test_divergence_stops_the_run_with_a_message_and_keeps_the_checkpoint(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    wild = dataclasses.replace(
+        config, grpo=dataclasses.replace(config.grpo, updates=30, learning_rate=1.0)
+    )
+    folder = tmp_path / "run"
+    stop_in_grpo(model, wild, folder)
+    before = (folder / CHECKPOINT).read_bytes()
+    events = train(model, wild, folder, data_dir=tmp_path / "data")
+    next(events)
+    frame = events.gi_frame.f_locals["state"]  # type: ignore[attr-defined]  # a generator's own
+    with torch.no_grad():
+        frame.policy.network.log_sharpness.fill_(torch.nan)
+    with pytest.raises((TrainingDivergedError, RuntimeError)):
+        list(events)
+    assert (folder / CHECKPOINT).read_bytes() == before
+
+
+def test_other_settings_do_not_continue_a_run(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    stop_in_grpo(model, config, tmp_path / "run")
+    with pytest.raises(PolicyError, match="other settings"):
+        run(model, dataclasses.replace(config, seed=9), tmp_path / "run")
+
+
+@pytest.mark.parametrize("reward", ["kl", "nll"])
+def test_grpo_runs_alone_with_either_network(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, reward: str
+) -> None:
+    for kind, budget in (("factored", "price"), ("joint", "penalty")):
+        alone = dataclasses.replace(
+            config,
+            policy=PolicyConfig(network=kind, width=16, num_heads=2),  # type: ignore[arg-type]
+            warm_start=WarmStartConfig(texts=0),
+            grpo=dataclasses.replace(config.grpo, reward=reward, budget=budget),
+        )
+        events = run(model, alone, tmp_path / f"{kind}-{reward}")
+        assert isinstance(events[-1], TrainFinished)
+        assert not (tmp_path / f"{kind}-{reward}" / "labels").exists()
+
+
+def test_the_warm_start_runs_alone(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    alone = dataclasses.replace(config, grpo=GrpoConfig(updates=0))
+    events = run(model, alone, tmp_path / "run")
+    assert isinstance(events[-1], TrainFinished)
+    assert events[-1].summary["updates"] == 0
+
+
+def test_a_time_limit_ends_early_with_a_policy(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    short = dataclasses.replace(
+        config,
+        warm_start=WarmStartConfig(texts=5000),
+        grpo=GrpoConfig(updates=5000, windows=1, rollouts=2),
+        time_limit_minutes=0.05,
+    )
+    events = run(model, short, tmp_path / "run")
+    assert isinstance(events[-1], TrainFinished)
+    assert 0 < events[-1].summary["labelled_texts"] < 5000
+
+
+def test_what_cannot_be_trained_is_refused_in_words(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    def refused(**changes: object) -> str:
+        with pytest.raises(SolError) as caught:
+            run(model, dataclasses.replace(config, **changes), tmp_path / "run")  # type: ignore[arg-type]
+        return str(caught.value)
+
+    assert "do not fit the context" in refused(windows=9999)
+    assert "warm_start.texts to 0" in refused(policy=PolicyConfig(network="joint", width=16))
+    tiny = tmp_path / "tiny.txt"
+    tiny.write_text("too short", "utf-8")
+    assert "tiny.txt" in refused(corpus=str(tiny))
+    binary = tmp_path / "binary.txt"
+    binary.write_bytes(bytes(range(256)) * 50)
+    with pytest.raises(CorpusError):
+        run(model, dataclasses.replace(config, corpus=str(binary)), tmp_path / "run")
+    with pytest.raises(ConfigError, match="time_limit_minutes"):
+        dataclasses.replace(config, time_limit_minutes=0.0)
+    with pytest.raises(ConfigError, match="nothing to do"):
+        TrainConfig(warm_start=WarmStartConfig(texts=0), grpo=GrpoConfig(updates=0))
+    with pytest.raises(ConfigError, match="quick, standard, paper"):
+        preset("huge")

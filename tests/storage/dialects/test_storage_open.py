@@ -1,0 +1,245 @@
+"""Opening files that are newer, foreign, damaged or locked."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from storage import (
+    DatabaseCorruptError,
+    DatabaseLockedError,
+    DatabaseVersionError,
+    StorageError,
+    open_store,
+)
+from storage.dialects.sqlite_health import inspect_database
+from storage.migrations import LATEST_VERSION
+
+PAGE = 4096
+NOISE = bytes((7 * i * i + 3 * i + 1) % 251 for i in range(3 * PAGE))
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "text": lambda _: b"hello, this is no database\n",
+    "two bytes": lambda _: b"SQ",
+    "zeros": lambda _: bytes(2 * PAGE),
+    "noise": lambda _: NOISE,
+    "noise after the magic": lambda good: good[:16] + NOISE,
+    "half a header": lambda good: good[:50],
+    "header only": lambda good: good[:100],
+    "first page only": lambda good: good[:PAGE],
+    "cut between pages": lambda good: good[: 6 * PAGE],
+    "cut inside a page": lambda good: good[: 6 * PAGE + 777],
+    "last page lost": lambda good: good[:-PAGE],
+    "page overwritten": lambda good: good[: 8 * PAGE] + NOISE[:PAGE] + good[9 * PAGE :],
+    "page zeroed": lambda good: good[: 8 * PAGE] + bytes(PAGE) + good[9 * PAGE :],
+}
+
+
+@pytest.fixture(scope="module")
+def good_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A sound database of 20 pages or more."""
+    path = tmp_path_factory.mktemp("good") / "sol.sqlite3"
+    with open_store(path) as store:
+        run = store.runs.create("alice", "prompt", "model", "dense", {})
+        store.runs.append_events(run.id, [{"index": i, "text": "x" * 800} for i in range(100)])
+    data = path.read_bytes()
+    assert len(data) >= 20 * PAGE
+    return data
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_kept_aside(database_path: Path, good_bytes: bytes, damage: str) -> None:
+    damaged = DAMAGES[damage](good_bytes)
+    database_path.write_bytes(damaged)
+    with open_store(database_path) as store:
+        (notice,) = store.notices
+        run = store.runs.create("alice", "a new start", "model", "dense", {})
+        assert [found.id for found in store.runs.list()] == [run.id]
+    kept_name = re.compile(r"sol\.sqlite3\.corrupt-\d{8}-\d{6}")
+    (kept,) = [path for path in database_path.parent.iterdir() if kept_name.fullmatch(path.name)]
+    assert kept.read_bytes() == damaged
+    assert str(kept) in notice
+    assert "kept aside" in notice
+    with open_store(database_path) as store:
+        assert store.notices == ()
+        assert len(store.runs.list()) == 1
+
+
+def test_companions_are_kept_with_it_and_no_name_is_taken_twice(database_path: Path) -> None:
+    for attempt in range(3):
+        database_path.write_bytes(b"damaged %d" % attempt)
+        for suffix in ("-wal", "-journal"):
+            Path(f"{database_path}{suffix}").write_bytes(b"%s %d" % (suffix.encode(), attempt))
+        open_store(database_path).close()
+    kept = {path.name: path.read_bytes() for path in database_path.parent.glob("*.corrupt-*")}
+    assert len(kept) == 9
+    for name, data in kept.items():
+        stem, suffix = re.fullmatch(r"(.*?)(-wal|-journal)?", name).groups()  # type: ignore[union-attr]
+        number = kept[stem].split()[-1]
+        assert data == (suffix.encode() if suffix else b"damaged") + b" " + number
+
+
+@pytest.mark.parametrize("data", [b"", None])
+def test_a_blank_or_missing_file_is_no_damage(database_path: Path, data: bytes | None) -> None:
+    if data is not None:
+        database_path.write_bytes(data)
+    with open_store(database_path) as store:
+        assert store.notices == ()
+
+
+def test_damage_met_while_running_is_reported(database_path: Path, good_bytes: bytes) -> None:
+    database_path.write_bytes(good_bytes)
+    with open_store(database_path) as store:
+        (run,) = store.runs.list()
+        with closing(sqlite3.connect(database_path)) as connection:
+            connection.execute("UPDATE events SET record = CAST('{\"index\":' AS BLOB) WHERE idx=3")
+            connection.commit()
+        assert len(store.runs.events(run.id, limit=3)) == 3
+        with pytest.raises(DatabaseCorruptError, match="damaged"):
+            store.runs.events(run.id)
+
+
+def write_newer_database(path: Path, version: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE later (x)")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.commit()
+    return connection
+
+
+@pytest.mark.parametrize("version", [99, -1])
+def test_a_newer_database_is_refused_untouched(database_path: Path, version: int) -> None:
+    write_newer_database(database_path, version).close()
+    before = database_path.read_bytes()
+    with pytest.raises(DatabaseVersionError) as caught:
+        open_store(database_path)
+    for part in (
+        str(database_path),
+        f"version {version}",
+        f"up to {LATEST_VERSION}",
+        "unchanged",
+        "Update",
+    ):
+        assert part in str(caught.value)
+    assert database_path.read_bytes() == before
+
+
+def test_a_newer_database_in_its_log_is_refused_untouched(tmp_path: Path) -> None:
+    """The version stands in the -wal only, as after a crash of the newer release."""
+    source, crashed = tmp_path / "source.sqlite3", tmp_path / "crashed.sqlite3"
+    with closing(write_newer_database(source, 99)):
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{source}{suffix}", f"{crashed}{suffix}")
+    before = [Path(f"{crashed}{suffix}").read_bytes() for suffix in ("", "-wal")]
+    assert before[1]
+    with pytest.raises(DatabaseVersionError, match="version 99"):
+        open_store(crashed)
+    assert [Path(f"{crashed}{suffix}").read_bytes() for suffix in ("", "-wal")] == before
+
+
+def test_the_database_of_another_program_is_refused_untouched(database_path: Path) -> None:
+    with closing(sqlite3.connect(database_path)) as connection:
+        connection.execute("CREATE TABLE bookmarks (url)")
+        connection.commit()
+    before = database_path.read_bytes()
+    with pytest.raises(DatabaseVersionError, match="another program"):
+        open_store(database_path)
+    assert database_path.read_bytes() == before
+
+
+def test_a_crash_while_the_file_was_made_is_undone(tmp_path: Path, database_path: Path) -> None:
+    """A hot rollback journal needs a writer; the read-only look must not stop at it."""
+    source = tmp_path / "source.sqlite3"
+    with closing(sqlite3.connect(source, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 5")
+        connection.execute("VACUUM")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE half (x)")
+        connection.executemany("INSERT INTO half VALUES (?)", [(b"x" * PAGE,)] * 50)
+        for suffix in ("", "-journal"):
+            shutil.copyfile(f"{source}{suffix}", f"{database_path}{suffix}")
+        connection.execute("ROLLBACK")
+    assert database_path.stat().st_size > 10 * PAGE
+    with open_store(database_path) as store:
+        assert store.notices == ()
+        assert store.runs.list() == []
+
+
+@pytest.fixture
+def locked_database(database_path: Path) -> Iterator[Path]:
+    open_store(database_path).close()
+    with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield database_path
+
+
+def test_a_locked_database_is_reported_after_the_timeout(locked_database: Path) -> None:
+    with pytest.raises(DatabaseLockedError, match=r"locked by another process.*Close the other"):
+        open_store(locked_database, busy_timeout_s=0.1)
+
+
+def test_a_database_held_exclusively_is_reported(database_path: Path) -> None:
+    open_store(database_path).close()
+    with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute(f"PRAGMA user_version = {LATEST_VERSION}")
+        with pytest.raises(DatabaseLockedError):
+            open_store(database_path, busy_timeout_s=0.1)
+    open_store(database_path).close()
+
+
+def test_a_lock_stops_writes_but_not_reads_and_passes(database_path: Path) -> None:
+    with open_store(database_path, busy_timeout_s=0.1) as store:
+        run = store.runs.create("alice", "prompt", "model", "dense", {})
+        with closing(sqlite3.connect(database_path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(DatabaseLockedError) as caught:
+                store.runs.append_events(run.id, [{"index": 0}])
+            assert isinstance(caught.value, TimeoutError)
+            assert store.runs.get(run.id) == run
+        assert store.runs.append_events(run.id, [{"index": 0}]) == 1
+
+
+def test_other_sqlite_errors_are_storage_errors(database_path: Path) -> None:
+    with open_store(database_path) as store:
+        with closing(sqlite3.connect(database_path)) as connection:
+            connection.execute("DROP TABLE events")
+        run = store.runs.create("alice", "prompt", "model", "dense", {})
+        with pytest.raises(StorageError, match="no such table: events") as caught:
+            store.runs.events(run.id)
+        assert type(caught.value) is StorageError
+
+
+def test_inspection_leaves_a_sound_file_as_it_is(database_path: Path, good_bytes: bytes) -> None:
+    database_path.write_bytes(good_bytes)
+    inspect_database(database_path, 1.0)
+    assert database_path.read_bytes() == good_bytes
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_log_with_real_pages_is_kept_or_used(
+    tmp_path: Path, good_bytes: bytes, damage: str
+) -> None:
+    """SQLite itself deletes or uses up a -wal when it opens a damaged file for writing."""
+    source, damaged = tmp_path / "source.sqlite3", tmp_path / "damaged.sqlite3"
+    source.write_bytes(good_bytes)
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("DELETE FROM events WHERE idx % 2")
+        connection.commit()
+        log = Path(f"{source}-wal").read_bytes()
+    damaged.write_bytes(DAMAGES[damage](good_bytes))
+    Path(f"{damaged}-wal").write_bytes(log)
+    with open_store(damaged) as store:
+        if store.notices:
+            (kept,) = tmp_path.glob("damaged.sqlite3.corrupt-*-wal")
+            assert kept.read_bytes() == log
+            assert store.runs.list() == []
+        else:
+            (run,) = store.runs.list()
+            assert len(store.runs.events(run.id)) == 50

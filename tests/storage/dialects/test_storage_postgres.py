@@ -1,0 +1,321 @@
+"""PostgreSQL's own: URLs, passwords, rights, locks on rows, one clock, a server that goes away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from storage import (
+    DatabaseConnectionError,
+    DatabaseCorruptError,
+    DatabaseLockedError,
+    DatabaseVersionError,
+    DatabaseWriteError,
+    JobStateError,
+    StorageError,
+    Store,
+    database_facts,
+    open_store,
+)
+from storage.dialects import expressions, postgres
+from storage.dialects.postgres_errors import storage_error_from_postgres
+from storage.migrations import LATEST_VERSION
+from tests.storage.child_python import StartPython
+from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer
+
+OPEN_ONE = """
+import sys
+print("ready", flush=True)
+sys.stdin.readline()
+with open_at(sys.argv[1]) as store:
+    store.runs.create("alice", "prompt", "model", "dense", {})
+"""
+
+
+@pytest.fixture
+def url(postgres_server: PostgresServer) -> str:
+    return postgres_server.emptied()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    with open_store(url, busy_timeout_s=0.3) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """Another program's connection, in a transaction."""
+    with psycopg.connect(url) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not a URL",
+        "mysql://user:hidden@host/db",
+        "postgresql://user:hid@den@/db@x",
+        "postgresql://user:hidden@host:54x2/db",
+        "postgresql://user:hidden@host:5432",
+        "sqlite:///somewhere.sqlite3",
+    ],
+)
+def test_what_is_no_url_of_a_server_is_refused_and_not_quoted(text: str) -> None:
+    with pytest.raises(DatabaseConnectionError, match="must look like postgresql://") as caught:
+        open_store(text)
+    assert "hid" not in str(caught.value)
+    assert caught.value.__cause__ is None, "a traceback would show what SQLAlchemy quotes"
+
+
+def test_both_usual_spellings_of_the_scheme_are_taken(url: str) -> None:
+    for scheme in ("postgres", "postgresql+psycopg"):
+        with open_store(url.replace("postgresql", scheme, 1)) as store:
+            assert store.shown.startswith("postgresql://postgres@127.0.0.1:")
+
+
+def refusals(server: PostgresServer) -> dict[str, tuple[str, str]]:
+    """Name: URL, and what the message has to say."""
+    closed = server.url("emptied").replace(str(server.port), "1")
+    return {
+        "password": (server.url("emptied", password="wr0ng"), "password authentication failed"),
+        "user": (server.url("emptied", user="nobody"), "password authentication failed"),
+        "database": (server.url("missing"), 'database "missing" does not exist'),
+        "server": (closed, "refused"),
+        "host": (server.url("x").replace("127.0.0.1", "no-such-host.invalid"), "no-such-host"),
+        "option": (server.url("emptied") + "?password=s3cret&sslmod=x", "option"),
+    }
+
+
+@pytest.mark.parametrize("name", ["password", "user", "database", "server", "host", "option"])
+def test_a_server_that_lets_nobody_in_is_reported(
+    postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    location, reason = refusals(postgres_server)[name]
+    for look in (open_store, database_facts):
+        with pytest.raises(DatabaseConnectionError, match="cannot be opened") as caught:
+            look(location)
+        message = str(caught.value)
+        assert reason in message
+        assert "Check host, port, user, password" in message
+        for secret in ("wr0ng", "s3cr", QUOTED_PASSWORD, PASSWORD):
+            assert secret not in message + caplog.text
+
+
+def test_the_password_is_in_no_name_and_no_message(
+    store: Store, postgres_server: PostgresServer
+) -> None:
+    assert store.shown == f"postgresql://postgres@127.0.0.1:{postgres_server.port}/emptied"
+    assert store.path is None
+    with pytest.raises(StorageError) as caught:
+        store.runs.get("a\0b")
+    assert "s3cr" not in str(caught.value)
+    assert "emptied" in str(caught.value)
+
+
+def test_a_missing_driver_is_named_with_what_installs_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DatabaseConnectionError, match=r"-m pip install 'psycopg\[binary\]>=3.2'"):
+        open_store(url)
+
+
+def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "MINIMUM_SERVER", 99)
+    with pytest.raises(DatabaseVersionError, match="99 or newer is needed"):
+        open_store(url)
+
+
+def test_a_newer_schema_is_refused_untouched(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    open_store(postgres_url).close()
+    name = postgres_url.rpartition("/")[2]
+    postgres_server.sql("UPDATE sol_schema SET version = 99", name)
+    for look in (open_store, database_facts):
+        with pytest.raises(DatabaseVersionError, match=f"version 99.*up to {LATEST_VERSION}"):
+            look(postgres_url)
+    assert postgres_server.sql("SELECT version FROM sol_schema", name) == [(99,)]
+
+
+def test_tables_of_another_program_are_left_alone(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    postgres_server.sql("CREATE TABLE runs (marathon TEXT)", name)
+    with pytest.raises(DatabaseVersionError, match="another program's"):
+        open_store(postgres_url)
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    assert postgres_server.sql(tables, name) == [("runs",)]
+
+
+def test_a_look_makes_nothing(postgres_url: str, postgres_server: PostgresServer) -> None:
+    assert database_facts(postgres_url).version is None
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    assert postgres_server.sql(tables, postgres_url.rpartition("/")[2]) == []
+    with open_store(postgres_url) as store:
+        store.runs.create("alice", "prompt", "model", "dense", {})
+        found = database_facts(postgres_url)
+        assert (found.shown, found.version, found.num_runs) == (store.shown, LATEST_VERSION, 1)
+
+
+def test_missing_rights_are_named(postgres_url: str, postgres_server: PostgresServer) -> None:
+    name = postgres_url.rpartition("/")[2]
+    open_store(postgres_url).close()
+    reader = f"CREATE ROLE reader_{name} LOGIN PASSWORD 'guest'"
+    postgres_server.sql(reader, name)
+    for what in ("jobs", "sol_schema"):
+        postgres_server.sql(f"GRANT SELECT ON {what} TO reader_{name}", name)
+    with open_store(postgres_server.url(name, f"reader_{name}", "guest")) as store:
+        assert store.jobs.list() == []
+        with pytest.raises(DatabaseWriteError, match="needs the rights"):
+            store.jobs.create("train", "a", "t", {})
+
+
+def test_processes_that_open_a_blank_database_at_once(
+    postgres_url: str, start_python: StartPython
+) -> None:
+    children = [start_python(OPEN_ONE, postgres_url) for _ in range(4)]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    outputs = [child.communicate(timeout=60)[0] for child in children]
+    assert outputs == [""] * len(children)
+    with open_store(postgres_url) as store:
+        assert len(store.runs.list()) == len(children)
+
+
+def test_a_row_that_another_claims_is_passed_over(
+    store: Store, other: psycopg.Connection[Any]
+) -> None:
+    first, second = (store.jobs.create("train", "a", str(n), {}) for n in range(2))
+    other.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (first.id,))
+    claimed = store.jobs.claim("w")
+    assert claimed is not None
+    assert claimed.id == second.id
+    assert store.jobs.claim("w") is None
+    other.rollback()
+    claimed = store.jobs.claim("w")
+    assert claimed is not None
+    assert claimed.id == first.id
+
+
+def test_a_locked_row_is_reported_and_stops_nobody_else(
+    store: Store, other: psycopg.Connection[Any]
+) -> None:
+    held, free = (store.jobs.create("train", "a", str(n), {}, worker="w") for n in range(2))
+    other.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (held.id,))
+    for change in (
+        lambda: store.jobs.heartbeat(held.id, "w", 0.5, "x"),
+        lambda: store.jobs.append_metrics(held.id, [{"step": 1}]),
+        lambda: store.jobs.set_sample(held.id, {}),
+        lambda: store.jobs.finish(held.id, "w", "succeeded", {}),
+        lambda: store.jobs.request_cancel(held.id),
+        lambda: store.jobs.request_pause(held.id),
+        lambda: store.jobs.resume(held.id),
+        lambda: store.jobs.delete(held.id),
+    ):
+        with pytest.raises(DatabaseLockedError, match="locked by another process"):
+            change()
+    assert store.jobs.heartbeat(free.id, "w", 0.5, "x") == "run"
+    assert store.jobs.get(held.id) == held
+
+
+@pytest.mark.parametrize("word", ["heartbeat", "finish"])
+def test_a_worker_hears_of_an_ending_that_it_waited_for(
+    url: str, other: psycopg.Connection[Any], word: str
+) -> None:
+    """What was read before the wait does not count."""
+    with open_store(url) as store, ThreadPoolExecutor(1) as pool:
+        job = store.jobs.create("train", "a", "t", {}, worker="w")
+        other.execute("UPDATE jobs SET status = 'abandoned' WHERE id = %s", (job.id,))
+        last = {"heartbeat": (0.5, "x"), "finish": ("succeeded", {})}[word]
+        waiting = pool.submit(getattr(store.jobs, word), job.id, "w", *last)
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with psycopg.connect(url, autocommit=True) as watcher:
+            while watcher.execute(blocked).fetchone() == (0,):
+                time.sleep(0.01)
+        other.commit()
+        with pytest.raises(JobStateError, match="not this worker's"):
+            waiting.result(20)
+        assert store.jobs.get(job.id).status == "abandoned"
+
+
+def test_a_restart_between_two_calls_goes_unnoticed(
+    store: Store, postgres_server: PostgresServer
+) -> None:
+    job = store.jobs.create("train", "a", "t", {})
+    postgres_server.stop()
+    postgres_server.start()
+    assert store.jobs.get(job.id) == job
+
+
+def test_times_are_the_servers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose clock is a year off neither looks dead nor kills others."""
+
+    class Slow(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2020, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(expressions, "datetime", Slow)
+    job = store.jobs.create("train", "a", "t", {}, worker="w")
+    assert abs((job.created_at - datetime.now(UTC)).total_seconds()) < 60
+    assert store.jobs.abandon_stale(20, lambda worker: None) == ()
+    time.sleep(0.2)
+    assert [dead.id for dead in store.jobs.abandon_stale(0.1, lambda worker: None)] == [job.id]
+
+
+def test_a_server_that_goes_away_is_an_error_until_it_is_back(
+    store: Store, postgres_server: PostgresServer
+) -> None:
+    job = store.jobs.create("train", "a", "t", {}, worker="w")
+    postgres_server.stop()
+    try:
+        for use in (
+            lambda: store.jobs.get(job.id),
+            lambda: store.jobs.heartbeat(job.id, "w", 0, ""),
+        ):
+            with pytest.raises(DatabaseWriteError, match="does not answer"):
+                use()
+    finally:
+        postgres_server.start()
+    assert store.jobs.get(job.id) == job
+    assert store.jobs.heartbeat(job.id, "w", 0.5, "x") == "run"
+
+
+@pytest.mark.parametrize(
+    ("code", "leaf"),
+    [
+        ("40P01", DatabaseLockedError),
+        ("57014", DatabaseLockedError),
+        ("XX001", DatabaseCorruptError),
+        ("53100", DatabaseWriteError),
+        ("53300", DatabaseWriteError),
+        ("57P01", DatabaseWriteError),
+        ("58030", DatabaseWriteError),
+        ("08006", DatabaseWriteError),
+        ("25006", DatabaseWriteError),
+        ("42P01", StorageError),
+    ],
+)
+def test_codes_become_leaves(code: str, leaf: type[StorageError]) -> None:
+    error = psycopg.errors.lookup(code)("what happened")
+    found = storage_error_from_postgres("the database", error)
+    assert type(found) is leaf
+    assert "what happened" in str(found)
+    assert "the database" in str(found)

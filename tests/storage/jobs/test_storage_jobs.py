@@ -1,0 +1,410 @@
+"""Jobs: the queue, heartbeats and wishes, endings, metrics and samples."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import (
+    InvalidRecordError,
+    JobRecord,
+    JobStateError,
+    JobStatus,
+    JobStore,
+    NotFoundError,
+    Store,
+)
+from storage.jobs.rows import ABANDONED_ERROR, give_to
+from storage.jobs.series import KEPT_SAMPLES
+
+PARAMS = {"config": {"seed": 1}, "model": "m", "name": "p"}
+RESUMABLE = ("paused", "failed", "cancelled", "abandoned")
+Make = Callable[[str], JobRecord]
+
+
+@pytest.fixture
+def jobs(store: Store) -> JobStore:
+    return store.jobs
+
+
+@pytest.fixture
+def make(jobs: JobStore) -> Make:
+    """A job that stands as asked, made by the calls that lead there."""
+
+    def to(status: str) -> JobRecord:
+        if status in ("queued", "running"):
+            worker = "w" if status == "running" else None
+            return jobs.create("train", "alice", "p", PARAMS, worker=worker)
+        job = jobs.create("train", "alice", "p", PARAMS, worker="w")
+        if status == "abandoned":
+            jobs.abandon_stale(0, lambda worker: False)
+            return jobs.get(job.id)
+        return jobs.finish(job.id, "w", status)  # type: ignore[arg-type]  # one of them
+
+    return to
+
+
+def test_a_new_job_waits_with_what_it_was_given(jobs: JobStore) -> None:
+    before = datetime.now(UTC)
+    job = jobs.create("train", "al\0ice \ud800", "Tïtle", PARAMS)
+    assert re.fullmatch(r"[0-9a-f]{12}", job.id)
+    assert (job.kind, job.owner, job.title) == ("train", "al\0ice \ud800", "Tïtle")
+    assert (job.status, job.control, job.params) == ("queued", "run", PARAMS)
+    assert (job.progress, job.message, job.eta_s) == (0.0, "", None)
+    assert (job.result, job.error, job.log_file, job.worker) == (None, None, None, None)
+    assert (job.started_at, job.heartbeat_at, job.finished_at) == (None, None, None)
+    assert before <= job.created_at == job.updated_at <= datetime.now(UTC)
+    assert jobs.get(job.id) == job
+
+
+def test_bad_jobs_are_refused(jobs: JobStore) -> None:
+    with pytest.raises(InvalidRecordError, match="kind must be one of train, evaluate"):
+        jobs.create("bake", "a", "t", {})  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(InvalidRecordError, match="params cannot be saved"):
+        jobs.create("train", "a", "t", {"x": math.nan})
+    assert jobs.list() == []
+
+
+def test_claims_take_the_oldest_first_and_each_job_once(jobs: JobStore) -> None:
+    made = [jobs.create("train", "a", str(number), {}) for number in range(3)]
+    claimed = [jobs.claim(f"w{number}") for number in range(4)]
+    assert [job and job.id for job in claimed] == [*(job.id for job in made), None]
+    assert [job.worker for job in claimed if job] == ["w0", "w1", "w2"]
+    job = jobs.get(made[0].id)
+    assert job.status == "running"
+    assert job.started_at == job.heartbeat_at == job.updated_at
+    assert job.started_at is not None
+
+
+@pytest.mark.parametrize("status", [name for name in get_args(JobStatus) if name != "queued"])
+def test_only_a_queued_job_can_be_given_away(
+    store: Store, jobs: JobStore, make: Make, status: str
+) -> None:
+    """The UPDATE itself asks, whatever was read before it."""
+    job = make(status)
+    with store._database.write() as connection:
+        assert not give_to(connection, job.id, "thief")
+    assert jobs.get(job.id) == job
+
+
+def test_a_job_made_by_its_worker_is_never_in_the_line(jobs: JobStore) -> None:
+    job = jobs.create("train", "a", "t", {}, worker="w")
+    assert (job.status, job.worker) == ("running", "w")
+    assert job.started_at is not None
+    assert job.heartbeat_at is not None
+    assert jobs.claim("other") is None
+    assert jobs.heartbeat(job.id, "w", 0.5, "half") == "run"
+
+
+def test_heartbeats_carry_progress_and_bring_wishes_back(jobs: JobStore, make: Make) -> None:
+    job = make("running")
+    assert jobs.heartbeat(job.id, "w", 0.25, "grpo", 90.0) == "run"
+    after = jobs.get(job.id)
+    assert (after.progress, after.message, after.eta_s) == (0.25, "grpo", 90.0)
+    assert after.heartbeat_at is not None
+    assert job.heartbeat_at is not None
+    assert after.heartbeat_at > job.heartbeat_at
+    jobs.request_pause(job.id)
+    assert jobs.heartbeat(job.id, "w", 0.3, "grpo") == "pause"
+    assert jobs.get(job.id).eta_s is None
+    jobs.request_cancel(job.id)
+    assert jobs.heartbeat(job.id, "w", 0.3, "grpo") == "cancel"
+    jobs.request_pause(job.id)
+    assert jobs.get(job.id).control == "cancel", "a pause does not take a cancel back"
+
+
+def test_progress_stays_within_its_range(jobs: JobStore, make: Make) -> None:
+    job = make("running")
+    for given_, kept in ((-1.0, 0.0), (7.0, 1.0)):
+        jobs.heartbeat(job.id, "w", given_, "x", -5.0)
+        assert (jobs.get(job.id).progress, jobs.get(job.id).eta_s) == (kept, 0.0)
+    for bad in ((math.nan, None), (0.5, math.inf)):
+        with pytest.raises(InvalidRecordError, match="finite"):
+            jobs.heartbeat(job.id, "w", bad[0], "x", bad[1])
+
+
+@pytest.mark.parametrize("status", [name for name in get_args(JobStatus) if name != "running"])
+def test_a_worker_that_lost_its_job_is_told(jobs: JobStore, make: Make, status: str) -> None:
+    job = make(status)
+    with pytest.raises(JobStateError, match="not this worker's"):
+        jobs.heartbeat(job.id, "w", 0.9, "x")
+    with pytest.raises(JobStateError, match="not this worker's"):
+        jobs.finish(job.id, "w", "succeeded", {})
+    assert jobs.get(job.id) == job
+
+
+def test_another_worker_cannot_touch_a_running_job(jobs: JobStore, make: Make) -> None:
+    job = make("running")
+    with pytest.raises(JobStateError):
+        jobs.heartbeat(job.id, "other", 0.9, "x")
+    with pytest.raises(JobStateError):
+        jobs.finish(job.id, "other", "succeeded", {})
+    assert jobs.get(job.id) == job
+
+
+def test_success_and_failure(jobs: JobStore) -> None:
+    done = jobs.create("train", "a", "t", {}, worker="w")
+    jobs.heartbeat(done.id, "w", 0.9, "x", 5.0)
+    done = jobs.finish(done.id, "w", "succeeded", {"policy": "p"})
+    assert (done.status, done.result, done.progress, done.eta_s) == (
+        "succeeded",
+        {"policy": "p"},
+        1.0,
+        None,
+    )
+    assert done.finished_at is not None
+    assert done.created_at <= done.finished_at <= done.updated_at
+    assert done.has_ended
+    failed = jobs.create("train", "a", "t", {}, worker="w")
+    jobs.heartbeat(failed.id, "w", 0.4, "x")
+    failed = jobs.finish(failed.id, "w", "failed", error="the disk is full")
+    assert (failed.status, failed.error, failed.progress) == ("failed", "the disk is full", 0.4)
+    with pytest.raises(InvalidRecordError, match="status must be one of queued"):
+        jobs.finish(failed.id, "w", "running")
+
+
+@pytest.mark.parametrize("let_go", ["queued", "paused"])
+@pytest.mark.parametrize("wish", ["run", "pause", "cancel"])
+def test_a_job_that_is_let_go_becomes_what_was_wished(
+    jobs: JobStore, make: Make, let_go: JobStatus, wish: str
+) -> None:
+    job = make("running")
+    if wish != "run":
+        {"pause": jobs.request_pause, "cancel": jobs.request_cancel}[wish](job.id)
+    after = jobs.finish(job.id, "w", let_go)
+    assert after.status == {"run": let_go, "pause": "paused", "cancel": "cancelled"}[wish]
+    assert after.control == "run"
+    assert (after.finished_at is None) == (wish != "cancel")
+
+
+@pytest.mark.parametrize(
+    ("call", "became"),
+    [
+        (
+            "request_cancel",
+            {"queued": "cancelled", "paused": "cancelled", "abandoned": "cancelled"},
+        ),
+        ("request_pause", {"queued": "paused"}),
+        ("resume", dict.fromkeys(RESUMABLE, "queued")),
+    ],
+)
+@pytest.mark.parametrize("status", get_args(JobStatus))
+def test_what_wishes_do_in_every_state(
+    jobs: JobStore, make: Make, call: str, became: dict[str, str], status: str
+) -> None:
+    job = make(status)
+    if (call, status) == ("resume", "succeeded"):
+        with pytest.raises(JobStateError, match="nothing to resume"):
+            jobs.resume(job.id)
+        return
+    after = getattr(jobs, call)(job.id)
+    assert after == jobs.get(job.id)
+    assert after.status == became.get(status, status)
+    if status != "running":
+        assert after.control == "run"
+
+
+def test_resume_takes_a_pause_back_but_not_a_cancel(jobs: JobStore, make: Make) -> None:
+    job = make("running")
+    jobs.request_pause(job.id)
+    assert jobs.resume(job.id).control == "run"
+    jobs.request_cancel(job.id)
+    with pytest.raises(JobStateError, match="being cancelled"):
+        jobs.resume(job.id)
+
+
+def test_a_resumed_job_keeps_its_place_start_and_progress(jobs: JobStore, make: Make) -> None:
+    job = make("running")
+    jobs.heartbeat(job.id, "w", 0.6, "grpo")
+    jobs.finish(job.id, "w", "failed", error="out of memory")
+    younger = make("queued")
+    again = jobs.resume(job.id)
+    assert (again.error, again.finished_at, again.progress) == (None, None, 0.6)
+    claimed = jobs.claim("w2")
+    assert claimed is not None
+    assert (claimed.id, claimed.worker, claimed.started_at) == (job.id, "w2", job.started_at)
+    assert jobs.get(younger.id).status == "queued"
+
+
+def test_a_worker_may_go_on_with_a_job_itself(jobs: JobStore, make: Make) -> None:
+    for status in ("queued", *RESUMABLE):
+        job = jobs.resume(make(status).id, worker="me")
+        assert (job.status, job.worker, job.error) == ("running", "me", None)
+    with pytest.raises(JobStateError, match="running"):
+        jobs.resume(make("running").id, worker="me")
+
+
+@pytest.mark.parametrize("status", get_args(JobStatus))
+def test_delete(jobs: JobStore, make: Make, store: Store, status: str) -> None:
+    job, other = make(status), make("running")
+    for one in (job, other):
+        jobs.append_metrics(one.id, [{"step": 1}])
+        jobs.set_sample(one.id, {"step": 1})
+    if status == "running":
+        with pytest.raises(JobStateError, match="Cancel it"):
+            jobs.delete(job.id)
+        return
+    jobs.delete(job.id)
+    for call in (jobs.get, jobs.metrics, jobs.samples, jobs.delete, jobs.resume):
+        with pytest.raises(NotFoundError, match=job.id):
+            call(job.id)
+    assert jobs.get(other.id) == other, "nobody else's row is touched"
+    with store._database.read() as connection:
+        for table in ("job_metrics", "job_samples"):
+            rows = connection.exec_driver_sql(f"SELECT job_id FROM {table}").scalars().all()
+            assert rows == [other.id]
+
+
+def test_missing_jobs_are_named(jobs: JobStore) -> None:
+    calls: list[Callable[[], Any]] = [
+        lambda: jobs.get("none"),
+        lambda: jobs.heartbeat("none", "w", 0, ""),
+        lambda: jobs.append_metrics("none", []),
+        lambda: jobs.set_sample("none", {}),
+        lambda: jobs.set_log_file("none", "x"),
+        lambda: jobs.finish("none", "w", "failed"),
+        lambda: jobs.request_cancel("none"),
+        lambda: jobs.request_pause("none"),
+        lambda: jobs.list(before="none"),
+    ]
+    for call in calls:
+        with pytest.raises(NotFoundError, match="no job 'none'"):
+            call()
+
+
+def test_lists_are_newest_first_and_filtered(jobs: JobStore) -> None:
+    made = [
+        jobs.create("train" if number % 2 else "evaluate", f"o{number % 3}", str(number), {})
+        for number in range(7)
+    ]
+    for job in made[:2]:
+        jobs.request_cancel(job.id)
+
+    def titles(**options: Any) -> list[str]:
+        return [job.title for job in jobs.list(**options)]
+
+    assert titles() == ["6", "5", "4", "3", "2", "1", "0"]
+    assert titles(owner="o1") == ["4", "1"]
+    assert titles(kind="evaluate") == ["6", "4", "2", "0"]
+    assert titles(statuses=["cancelled"]) == ["1", "0"]
+    assert titles(statuses=("queued", "cancelled"), kind="train", limit=2) == ["5", "3"]
+    assert titles(statuses=[]) == []
+    assert titles(limit=3, before=made[5].id) == ["4", "3", "2"]
+    for bad in ({"limit": 0}, {"kind": "bake"}, {"statuses": ["asleep"]}):
+        with pytest.raises(InvalidRecordError):
+            jobs.list(**bad)  # type: ignore[arg-type]  # what is tested
+
+
+def test_metric_rows_come_back_with_a_cursor(jobs: JobStore, make: Make) -> None:
+    job, other = make("running"), make("running")
+    rows = [{"step": 5 * step, "phase": "grpo", "metrics": {"kl": 0.1}} for step in range(5)]
+    assert jobs.append_metrics(job.id, rows[:3]) == 3
+    assert jobs.append_metrics(other.id, rows[:1]) == 1
+    assert jobs.append_metrics(job.id, rows) == 2, "what is there is not saved twice"
+    found = jobs.metrics(job.id)
+    assert found == [{**row, "seq": seq} for seq, row in enumerate(rows)]
+    assert jobs.metrics(job.id, after=1, limit=2) == found[2:4]
+    assert jobs.metrics(job.id, after=4) == []
+    assert jobs.metrics(other.id) == found[:1]
+    with pytest.raises(InvalidRecordError):
+        jobs.metrics(job.id, limit=0)
+
+
+@pytest.mark.parametrize("row", [{}, {"step": -1}, {"step": True}, {"step": 1.0}, {"step": None}])
+def test_a_metric_row_needs_a_step(jobs: JobStore, make: Make, row: dict[str, Any]) -> None:
+    job = make("running")
+    with pytest.raises(InvalidRecordError, match="step"):
+        jobs.append_metrics(job.id, [{"step": 1}, row])
+    with pytest.raises(InvalidRecordError):
+        jobs.append_metrics(job.id, [{"step": 1}, {"step": 2, "x": math.inf}])
+    assert jobs.metrics(job.id) == [], "all of a batch or nothing"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=6))
+def test_shown_metrics_are_never_lost_or_changed(
+    jobs: JobStore, make: Make, batches: list[list[int]]
+) -> None:
+    """Whatever steps a worker repeats after its checkpoint."""
+    job = make("running")
+    shown: list[dict[str, Any]] = []
+    for number, steps in enumerate(batches):
+        jobs.append_metrics(job.id, [{"step": step, "batch": number} for step in steps])
+        now = jobs.metrics(job.id)
+        assert now[: len(shown)] == shown
+        assert [row["seq"] for row in now] == list(range(len(now)))
+        assert all(a["step"] < b["step"] for a, b in itertools.pairwise(now))
+        shown = now
+    offered = {step for steps in batches for step in steps}
+    assert max(offered, default=None) == (shown[-1]["step"] if shown else None)
+
+
+def test_only_the_last_samples_are_kept(jobs: JobStore, make: Make) -> None:
+    job, other = make("running"), make("running")
+    jobs.set_sample(other.id, {"step": -1})
+    for step in range(KEPT_SAMPLES + 5):
+        jobs.set_sample(job.id, {"step": step})
+    assert [sample["step"] for sample in jobs.samples(job.id)] == list(range(5, KEPT_SAMPLES + 5))
+    assert jobs.samples(other.id) == [{"step": -1}]
+    with pytest.raises(InvalidRecordError):
+        jobs.set_sample(job.id, {"x": object()})
+
+
+def test_the_log_file_is_remembered(jobs: JobStore, make: Make) -> None:
+    job = make("running")
+    jobs.set_log_file(job.id, "/data/logs/job.log")
+    assert jobs.get(job.id).log_file == "/data/logs/job.log"
+
+
+@pytest.mark.parametrize(
+    ("alive", "seconds", "is_taken"),
+    [(True, -1, False), (False, 3600, True), (None, 3600, False), (None, -1, True)],
+)
+def test_who_counts_as_dead(
+    jobs: JobStore, make: Make, alive: bool | None, seconds: float, is_taken: bool
+) -> None:
+    """A living worker keeps its job; age decides only where life cannot be known."""
+    job, waiting = make("running"), make("queued")
+    asked: list[str] = []
+
+    def is_alive(worker: str) -> bool | None:
+        asked.append(worker)
+        return alive
+
+    taken = jobs.abandon_stale(seconds, is_alive)
+    assert [one.id for one in taken] == ([job.id] if is_taken else [])
+    assert asked == ["w"]
+    now = jobs.get(job.id)
+    assert now.status == ("abandoned" if is_taken else "running")
+    assert now.error == (ABANDONED_ERROR if is_taken else None)
+    assert jobs.get(waiting.id).status == "queued"
+    assert jobs.abandon_stale(3600, lambda worker: None) == ()
+
+
+def test_a_dead_job_that_was_unwanted_is_cancelled(jobs: JobStore, make: Make) -> None:
+    job = make("running")
+    jobs.request_cancel(job.id)
+    jobs.abandon_stale(0, lambda worker: False)
+    assert (jobs.get(job.id).status, jobs.get(job.id).error) == ("cancelled", None)
+
+
+def test_a_sign_of_life_in_the_last_moment_counts(jobs: JobStore, make: Make) -> None:
+    beating, finishing = make("running"), make("running")
+
+    def is_alive(worker: str) -> bool:
+        if jobs.get(finishing.id).status == "running":
+            jobs.heartbeat(beating.id, "w", 0.5, "x")
+            jobs.finish(finishing.id, "w", "succeeded", {})
+        return False
+
+    assert jobs.abandon_stale(0, is_alive) == []
+    assert jobs.get(beating.id).status == "running"
+    assert jobs.get(finishing.id).status == "succeeded"

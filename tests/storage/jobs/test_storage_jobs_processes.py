@@ -1,0 +1,95 @@
+"""Many processes at one line of jobs, and writers that die."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from storage import open_store
+from tests.storage.child_python import StartPython
+
+CLAIM_ALL = """
+import sys
+with open_at(sys.argv[1], busy_timeout_s=60) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while (job := store.jobs.claim(sys.argv[2])) is not None:
+        print(job.id, flush=True)
+        store.jobs.heartbeat(job.id, sys.argv[2], 0.5, "x")
+        store.jobs.finish(job.id, sys.argv[2], "succeeded", {"by": sys.argv[2]})
+"""
+
+REPORT_FOREVER = """
+import sys
+store = open_at(sys.argv[1])
+job = store.jobs.claim("w")
+step = 0
+while True:
+    store.jobs.append_metrics(job.id, [{"step": step}])
+    print(step, flush=True)
+    step += 1
+"""
+
+
+def test_no_two_processes_get_one_job(location: Path | str, start_python: StartPython) -> None:
+    num_jobs, num_processes = 60, 6
+    with open_store(location) as store:
+        made = [store.jobs.create("train", "a", str(n), {}).id for n in range(num_jobs)]
+        children = [start_python(CLAIM_ALL, location, f"w{n}") for n in range(num_processes)]
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        outputs = [child.communicate(timeout=60)[0].split() for child in children]
+        assert [child.returncode for child in children] == [0] * num_processes, outputs
+        claimed = [job_id for output in outputs for job_id in output]
+        assert sorted(claimed) == sorted(made), "each job once"
+        for number, output in enumerate(outputs):
+            for job_id in output:
+                assert store.jobs.get(job_id).result == {"by": f"w{number}"}
+
+
+def test_reported_metrics_survive_kill_9(location: Path | str, start_python: StartPython) -> None:
+    with open_store(location) as store:
+        job = store.jobs.create("train", "a", "t", {})
+        child = start_python(REPORT_FOREVER, location)
+        assert child.stdout is not None
+        for _ in range(40):
+            child.stdout.readline()
+        child.kill()
+        promised = 39 + len(child.stdout.read().split())
+        found = [row["step"] for row in store.jobs.metrics(job.id)]
+        assert found == list(range(len(found)))
+        assert promised <= found[-1] <= promised + 1
+
+
+def test_an_idle_claim_waits_for_no_writer(database_path: Path) -> None:
+    with (
+        open_store(database_path, busy_timeout_s=0.1) as store,
+        closing(sqlite3.connect(database_path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        assert store.jobs.claim("w") is None
+
+
+def test_threads_of_one_process_share_the_line(location: Path | str) -> None:
+    with open_store(location) as store:
+        made = {store.jobs.create("train", "a", "t", {}).id for _ in range(30)}
+        claimed: list[str] = []
+
+        def work(worker: str) -> None:
+            while (job := store.jobs.claim(worker)) is not None:
+                claimed.append(job.id)
+
+        threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(claimed) == len(made)
+        assert set(claimed) == made

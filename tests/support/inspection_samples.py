@@ -1,0 +1,131 @@
+"""Inspections without a model: plausible, reproducible numbers for any texts of tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from app.formats.plain_json import json_safe
+from sol_core.actions import DENSE, Action, Budget
+from sol_core.config import ScheduleConfig
+from sol_core.events import Alternative, StepCost
+from sol_core.inspection import (
+    InspectedRow,
+    InspectedToken,
+    InspectionConfig,
+    InspectionEnd,
+    InspectionEvent,
+    InspectionStart,
+    RowTotals,
+)
+from sol_core.inspection.report import difficulty
+from storage import Store
+
+__all__ = ["INSPECTION_CONFIG", "inspection_events", "save_inspection"]
+
+BUDGET = Budget(0.5, 0.7, 10)
+INSPECTION_CONFIG = InspectionConfig(
+    schedules=(
+        ScheduleConfig("static", BUDGET),
+        ScheduleConfig("policy", BUDGET, policy="default"),
+        ScheduleConfig("emc", BUDGET),
+    )
+)
+KINDS = ("word start", "continuation", "number", "punctuation", "name", "code", "other")
+_LEVELS = INSPECTION_CONFIG.grid.levels()
+
+
+def inspection_events(
+    tokens: Sequence[str], config: InspectionConfig = INSPECTION_CONFIG
+) -> Iterator[InspectionEvent]:
+    """Start, one event per text of ``tokens``, end with its report."""
+    made = [_token(index, text, config) for index, text in enumerate(tokens)]
+    yield InspectionStart(config.rows, (1,), "\ud83d<b>", len(made) + 3, len(made), 12.5)
+    yield from made
+    totals = [_totals(row, name, made) for row, name in enumerate(config.rows) if made]
+    report = difficulty(config.rows, made) if made else None
+    yield InspectionEnd("finished", len(made), 70.0 * len(made), 14.25, tuple(totals), report)
+
+
+def save_inspection(
+    store: Store,
+    tokens: Sequence[str],
+    text: str = "A </script> text",
+    config: InspectionConfig = INSPECTION_CONFIG,
+) -> str:
+    """An inspection as the page saves it; returns its id."""
+    schedule = ", ".join(config.rows)
+    written = json_safe(config.to_dict())
+    record = store.runs.create("a" * 32, text, "fake-model", schedule, written, "inspection")
+    first, *middle, last = inspection_events(tokens, config)
+    store.runs.set_prefill(record.id, json_safe(first.to_dict()))
+    store.runs.append_events(record.id, [json_safe(event.to_dict()) for event in middle])
+    store.runs.finish(record.id, "finished", json_safe(last.to_dict()))
+    return record.id
+
+
+def _token(index: int, text: str, config: InspectionConfig) -> InspectedToken:
+    nll = 0.1 + 3 * _wave(index, 0.7) ** 3
+    chosen = math.exp(-nll)
+    top = [Alternative(100 + index, text, chosen)]
+    top += [Alternative(rank, f" word{rank}", (1 - chosen) / (rank + 3)) for rank in range(4)]
+    rows = [
+        _row(index, place, name, nll, None if place == 0 else config.schedules[place - 1].budget)
+        for place, name in enumerate(config.rows)
+    ]
+    return InspectedToken(
+        index=index,
+        token_id=100 + index,
+        text=text,
+        kind=KINDS[index % len(KINDS)],
+        top=tuple(sorted(top, key=lambda one: -one.probability)),
+        rows=tuple(rows),
+        cached_tokens=index + 1,
+        step_ms=70.25,
+        elapsed_ms=70.25 * (index + 1),
+    )
+
+
+def _row(index: int, place: int, name: str, nll: float, budget: Budget | None) -> InspectedRow:
+    wave = _wave(index, 0.7 + 0.2 * place)
+    action = DENSE if budget is None else _action(budget, wave if name != "static" else 0.5)
+    share = (action.keep_fraction + action.channel_keep_ratio) / 2
+    cost = StepCost(1e8 * share, 1e8 * share, 5e7, 0, 1e8 * share, 1e8 * share, 5e7, 0)
+    harm = 0.0 if budget is None else 0.4 * (wave - 0.5) + 0.05
+    kl = 0.0 if budget is None else 0.08 * wave
+    return InspectedRow(name, action, nll + harm, kl, 1 + wave, cost, _policy(name, action))
+
+
+def _action(budget: Budget, wave: float) -> Action:
+    spread = 2 * wave - 1
+    keep = min(max(budget.keep_fraction + 0.3 * spread, 0.1), 1.0)
+    channels = min(max(budget.channel_keep_ratio + 0.2 * spread, 0.4), 1.0)
+    bits = min(max(round(budget.bit_width + 4 * spread), 5), 16)
+    return Action(round(keep, 1), round(channels * 20) / 20, bits)
+
+
+def _policy(name: str, action: Action) -> tuple[tuple[float, ...], ...] | None:
+    if not name.startswith("policy:"):
+        return None
+    made = []
+    for levels, value, width in zip(_LEVELS, action.as_tuple(), (0.15, 0.08, 3), strict=True):
+        weights = [math.exp(-(((level - value) / width) ** 2) / 2) for level in levels]
+        made.append(tuple(weight / sum(weights) for weight in weights))
+    return tuple(made)
+
+
+def _totals(row: int, name: str, made: Sequence[InspectedToken]) -> RowTotals:
+    steps = [token.rows[row] for token in made]
+    count = len(steps)
+    means = [sum(step.action.as_tuple()[axis] for step in steps) / count for axis in range(3)]
+    return RowTotals(
+        name,
+        sum(step.nll for step in steps) / count,
+        sum(step.kl for step in steps) / count,
+        Budget(*means),
+        sum((step.cost for step in steps), StepCost()),
+    )
+
+
+def _wave(index: int, pace: float) -> float:
+    return 0.5 + 0.5 * math.sin(index * pace)

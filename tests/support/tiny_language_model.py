@@ -1,0 +1,71 @@
+"""A complete language model that needs no download: random weights, one token per byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from sol_core.models.loading import LanguageModel
+from tests.support.tiny_models import FAMILIES, Family, make_pair
+
+__all__ = [
+    "CONTEXT_LENGTH",
+    "END",
+    "byte_tokenizer",
+    "make_language_model",
+    "save_model_folder",
+]
+
+END = "<|end|>"
+CONTEXT_LENGTH = 256  # of a saved folder
+_TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """256 byte tokens and one end-of-text token: every character beyond ASCII is several."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: index for index, symbol in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+    wrapped.chat_template = _TEMPLATE
+    return wrapped
+
+
+def make_language_model(family: Family | None = None) -> LanguageModel:
+    """Random weights over the byte vocabulary."""
+    base = family or Family("tiny", LlamaConfig, LlamaForCausalLM, {"tie_word_embeddings": True})
+    _, lm = make_pair(
+        Family(base.name, base.config, base.model, base.options | {"vocab_size": 257})
+    )
+    tokenizer = byte_tokenizer()
+    return LanguageModel("tiny", "0" * 32, lm, tokenizer, frozenset({tokenizer.eos_token_id}))
+
+
+def save_model_folder(folder: Path, name: str, *, starts: bool) -> Path:
+    """A Hugging Face folder of random weights with the byte tokenizer, without a chat template.
+
+    Args:
+        name: of ``FAMILIES``.
+        starts: the tokenizer starts every text with a token of its own.
+    """
+    family = next(one for one in FAMILIES if one.name == name)
+    options = {"vocab_size": 257, "max_position_embeddings": CONTEXT_LENGTH}
+    model, _ = make_pair(Family(family.name, family.config, family.model, family.options | options))
+    model.save_pretrained(folder)
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = None
+    if starts:
+        tokenizer.bos_token = END
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{END} $A", special_tokens=[(END, tokenizer.bos_token_id)]
+        )
+    tokenizer.save_pretrained(folder)
+    return folder
