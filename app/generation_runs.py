@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from app.compute import Compute, InProcess, Question, ShouldStop
+from app.damage import naming_damage
 from app.errors import AppError
 from app.limits import Limits
 from app.live_run import EndPhase, LiveRun
@@ -158,7 +159,8 @@ class GenerationRuns:
             return live_view(run, self._place(run), cursor)
         _check_kind(run.kind, kind)
         events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
-        return stored_view(run, events, cursor)
+        with naming_damage("This run"):
+            return stored_view(run, events, cursor)
 
     def check_visible(self, owner: str, run_id: str) -> None:
         """Raises: RunNotFoundError for a run that this visitor may not see."""

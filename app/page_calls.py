@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from app.errors import AppError
 from app.services import Services
-from app.views import whole_characters
 from app.visitor import take_ticket
+from sol_core.characters import whole_characters
 from sol_core.errors import SolError
+from sol_core.fields import MAX_WHOLE
 from storage import StorageError
 
 __all__ = ["Handler", "RequestError", "field", "owner_of", "server_functions"]
@@ -22,6 +23,7 @@ __all__ = ["Handler", "RequestError", "field", "owner_of", "server_functions"]
 Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
 ValueT = TypeVar("ValueT")
+MAX_NUMBER = 2**53 - 1  # the largest whole number that a browser's numbers tell from the next
 _OWNER = re.compile(r"[0-9a-f]{32}")
 
 
@@ -46,6 +48,8 @@ def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
         raise RequestError(
             f"{name} must be {kind.__name__}, got {type(value).__name__}. Reload the page."
         )
+    if isinstance(value, int) and abs(value) > MAX_NUMBER:
+        raise RequestError(f"{name} must be at most {MAX_NUMBER:,} in size. Reload the page.")
     return value
 
 
@@ -66,7 +70,7 @@ def _server_function(
             if not isinstance(request, dict):
                 raise RequestError("a call takes one object. Reload the page.")
             take_ticket(request)
-            return dict(_sendable(handler(services, request)))
+            return dict(_sendable(handler(services, _whole(request))))
         except (SolError, StorageError) as error:
             return {"refused": str(error)}
 
@@ -74,12 +78,24 @@ def _server_function(
     return call
 
 
+def _whole(value: Any) -> Any:
+    """The same nested value without halves of characters."""
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
+
+
 def _sendable(value: Any) -> Any:
-    """The same nested value without halves of characters, which imported text may hold."""
+    """The same nested value with what no answer can hold replaced: U+FFFD for halves of
+    characters, which imported text may hold, and None for whole numbers beyond 64 bits."""
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, dict):
         return {key: _sendable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_sendable(item) for item in value]
+    if isinstance(value, int) and abs(value) > MAX_WHOLE:
+        return None
     return value

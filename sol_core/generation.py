@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action, Budget
+from sol_core.characters import whole_characters
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.cost import CostModel
 from sol_core.decoding import DecodeOptions, DecodeStep, decode, prefill_in_chunks
@@ -54,8 +55,7 @@ def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]
     """
     if not prompt.strip():
         raise ConfigError("the prompt is empty; type some text to continue")
-    # Lone surrogates cannot be encoded; they would crash the tokenizer.
-    prompt = prompt.encode("utf-8", "replace").decode("utf-8")
+    prompt = whole_characters(prompt)
     if chat:
         if not model.tokenizer.chat_template:
             raise ConfigError(f"{model.name} has no chat template; turn chat off")

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget, QuantSite
 from sol_core.batch_scheduling import BatchScheduler, RowSchedulers
+from sol_core.characters import whole_characters
 from sol_core.config import GenerationConfig
 from sol_core.decoding import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
@@ -178,8 +179,7 @@ def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int
     space falls to the text.
     Raises: ConfigError when nothing is left to score.
     """
-    # Lone surrogates cannot be encoded; they would crash the tokenizer.
-    context, text = (part.encode("utf-8", "replace").decode("utf-8") for part in (context, text))
+    context, text = whole_characters(context), whole_characters(text)
     before = list(model.tokenizer(context)["input_ids"]) if context else []
     ids = [int(token) for token in model.tokenizer(context + text)["input_ids"]]
     first = min(max(len(before), 1), len(ids) - 1)

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.benchmark.request import config_of, values_of
 from app.benchmark.view import benchmark_view
+from app.damage import naming_damage
 from app.job_calls import JOB_HANDLERS, check_jobs_allowed, check_room, refusal, visible_job
 from app.page_calls import Handler, Request, RequestError, field, owner_of
 from app.policy_choices import policy_choices
@@ -53,10 +54,9 @@ def benchmark_result(services: Services, request: Request) -> dict[str, Any]:
     record = visible_job(services, request)
     if record.kind != "benchmark" or record.result is None:
         raise RequestError("This job has no benchmark result. Choose a finished benchmark.")
-    return {
-        "view": json_safe(benchmark_view(record.result)),
-        "result": json_safe(record.result),
-    }
+    with naming_damage("This benchmark"):
+        view = json_safe(benchmark_view(record.result))
+    return {"view": view, "result": json_safe(record.result)}
 
 
 def benchmark_settings(services: Services, request: Request) -> dict[str, Any]:

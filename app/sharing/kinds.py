@@ -46,7 +46,7 @@ from app.sharing.scoreboard import (
     title_of_scoreboard,
 )
 from app.sharing.source import ModelCalls, Source
-from app.views import whole_characters
+from sol_core.characters import whole_characters
 from storage import NotFoundError, RunRecord, Store
 
 __all__ = [
