@@ -24,8 +24,6 @@ __all__ = [
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy"]
 MAX_SIDE_ROWS = 6
 MAX_EPISODE_STEPS = 1_000_000
-# Negative seeds are allowed: torch takes them, and saved runs may have them.
-AnySeed = Annotated[int, Range(-(2**63), 2**63 - 1)]
 # Every new token is searched for all of them.
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
 
@@ -44,7 +42,7 @@ class ScheduleConfig:
 
     kind: ScheduleKind = "static"
     budget: Budget = field(default_factory=Budget)
-    seed: AnySeed = 0
+    seed: int = 0
     policy: str | None = None
     sampled: bool = False
 
@@ -87,7 +85,7 @@ class SamplingConfig:
     top_k: Annotated[int, Range(0, 2**31 - 1)] = 0
     top_p: float = 1.0
     repetition_penalty: float = 1.0
-    seed: AnySeed = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -8,16 +8,28 @@ shortest form. Times are whole microseconds since 1970-01-01 UTC, so no float ro
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from storage.errors import DatabaseCorruptError, InvalidRecordError
 
-__all__ = ["decode_json", "decode_text", "decode_time", "encode_json", "encode_text", "encode_time"]
+__all__ = [
+    "RowReader",
+    "decode_json",
+    "decode_text",
+    "decode_time",
+    "encode_json",
+    "encode_text",
+    "encode_time",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_ADVICE = "Delete the run, or move the database file away and start again."
+_ADVICE = "Delete it, or move the database file away and start again."
+_MAX_WHOLE = 2**63 - 1
+# Only a text with so many digits in a row can hold a larger whole number; most hold none.
+_MANY_DIGITS = re.compile(r"[0-9]{19}")
 
 
 def encode_text(name: str, value: str) -> bytes:
@@ -40,8 +52,8 @@ def encode_json(name: str, value: dict[str, Any]) -> bytes:
 
     Tuples come back as lists and keys that are numbers as text: JSON has neither.
 
-    Raises: InvalidRecordError when the value is no dict, or holds NaN, an infinity or
-        anything else that JSON cannot express.
+    Raises: InvalidRecordError when the value is no dict, or holds NaN, an infinity, a whole
+        number beyond 64 bits (no page could be sent it) or what JSON cannot express.
     """
     if not isinstance(value, dict):
         raise InvalidRecordError(f"{name} must be a dict, not {type(value).__name__}.")
@@ -52,6 +64,11 @@ def encode_json(name: str, value: dict[str, Any]) -> bytes:
             f"{name} cannot be saved as JSON: {error}. Allowed are dicts with text keys, lists, "
             "text, whole numbers, finite floats, booleans and None; use None for a missing number."
         ) from error
+    if _MANY_DIGITS.search(text) and _is_beyond(value):
+        raise InvalidRecordError(
+            f"{name} cannot be saved: it holds a whole number beyond 64 bits. Allowed are those "
+            f"up to {_MAX_WHOLE:,}."
+        )
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -59,12 +76,16 @@ def decode_json(data: bytes) -> dict[str, Any]:
     """The dict that ``encode_json`` was given. Raises: DatabaseCorruptError."""
     text = decode_text(data)
     try:
-        value = json.loads(text)
-    except ValueError as error:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise DatabaseCorruptError(f"A saved record is damaged: {error}. {_ADVICE}") from error
     if not isinstance(value, dict):
         raise DatabaseCorruptError(
             f"A saved record is damaged: a JSON {type(value).__name__}, not an object. {_ADVICE}"
+        )
+    if _MANY_DIGITS.search(text) and _is_beyond(value):
+        raise DatabaseCorruptError(
+            f"A saved record is damaged: it holds a whole number beyond 64 bits. {_ADVICE}"
         )
     return value
 
@@ -77,3 +98,53 @@ def encode_time(moment: datetime) -> int:
 def decode_time(microseconds: int) -> datetime:
     """The aware UTC datetime that ``encode_time`` was given."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+class RowReader:
+    """Decodes the columns of one row; what is wrong with them is kept instead of raised.
+
+    A list then shows the row as damaged, where an error would hide all the others.
+
+    Attributes:
+        damage: the first thing that was wrong; None while nothing was.
+    """
+
+    def __init__(self) -> None:
+        self.damage: str | None = None
+
+    def text(self, data: bytes) -> str:
+        """The text; where it is damaged, what can be read of it."""
+        try:
+            return decode_text(data)
+        except DatabaseCorruptError as error:
+            self.damage = self.damage or str(error)
+            return data.decode("utf-8", "replace")
+
+    def json(self, data: bytes) -> dict[str, Any]:
+        """The object; an empty one where it is damaged."""
+        try:
+            return decode_json(data)
+        except DatabaseCorruptError as error:
+            self.damage = self.damage or str(error)
+            return {}
+
+    def time(self, microseconds: int) -> datetime:
+        """The moment; 1970 where there is none such."""
+        try:
+            return decode_time(microseconds)
+        except OverflowError:
+            self.damage = self.damage or f"A saved time is damaged. {_ADVICE}"
+            return _EPOCH
+
+
+def _is_beyond(value: Any) -> bool:
+    """Whether a whole number inside has more than 64 bits."""
+    if isinstance(value, dict):
+        return any(map(_is_beyond, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_is_beyond, value))
+    return isinstance(value, int) and abs(value) > _MAX_WHOLE
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

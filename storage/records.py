@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row, String, Table
 
-from storage.codec import decode_json, decode_text, decode_time
+from storage.codec import RowReader
 
 __all__ = [
     "FINAL_STATUSES",
@@ -83,6 +83,7 @@ class RunRecord:
         num_tokens: token events saved so far.
         prefill, summary: the prefill and finish events as JSON; None until they are known.
         error: what went wrong, in the user's words; None when nothing did.
+        damage: why parts of the row cannot be read, which are then empty; None when all can.
     """
 
     id: str
@@ -100,6 +101,7 @@ class RunRecord:
     summary: Record | None
     error: str | None
     kind: RunKind = "generation"
+    damage: str | None = None
 
 
 def title_of(prompt: str) -> str:
@@ -112,20 +114,22 @@ def title_of(prompt: str) -> str:
 
 
 def run_record_of(row: Row[Any]) -> RunRecord:
+    reader = RowReader()
     return RunRecord(
         id=row.id,
-        owner=decode_text(row.owner),
+        owner=reader.text(row.owner),
         status=row.status,
-        title=decode_text(row.title),
-        prompt=decode_text(row.prompt),
-        model=decode_text(row.model),
-        schedule=decode_text(row.schedule),
-        config=decode_json(row.config),
-        created_at=decode_time(row.created_us),
-        updated_at=decode_time(row.updated_us),
+        title=reader.text(row.title),
+        prompt=reader.text(row.prompt),
+        model=reader.text(row.model),
+        schedule=reader.text(row.schedule),
+        config=reader.json(row.config),
+        created_at=reader.time(row.created_us),
+        updated_at=reader.time(row.updated_us),
         num_tokens=row.num_tokens,
-        prefill=None if row.prefill is None else decode_json(row.prefill),
-        summary=None if row.summary is None else decode_json(row.summary),
-        error=None if row.error is None else decode_text(row.error),
+        prefill=None if row.prefill is None else reader.json(row.prefill),
+        summary=None if row.summary is None else reader.json(row.summary),
+        error=None if row.error is None else reader.text(row.error),
         kind=row.kind,
+        damage=reader.damage,
     )

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from storage.codec import decode_json, encode_json, encode_text, encode_time
 from storage.database import Database
 from storage.dialects import contains, insert_into, now_us
-from storage.errors import InvalidRecordError, NotFoundError
+from storage.errors import DatabaseCorruptError, InvalidRecordError, NotFoundError
 from storage.lens_results import looks_table
 from storage.records import (
     FINAL_STATUSES,
@@ -180,10 +180,18 @@ class RunStore:
         with self._database.write() as connection:
             _change(connection, run_id, **values)
 
-    def get(self, run_id: str) -> RunRecord:
-        """The run. Raises: NotFoundError."""
+    def get(self, run_id: str, allow_damage: bool = False) -> RunRecord:
+        """The run.
+
+        Args:
+            allow_damage: also one of which parts cannot be read, to be deleted.
+        Raises: NotFoundError; DatabaseCorruptError for a damaged one.
+        """
         with self._database.read() as connection:
-            return _require_run(connection, run_id)
+            record = _require_run(connection, run_id)
+        if record.damage is not None and not allow_damage:
+            raise DatabaseCorruptError(record.damage)
+        return record
 
     def events(self, run_id: str, after: int = -1, limit: int | None = None) -> _Records:
         """Token events in order of index, those above ``after``, at most ``limit`` of them.
@@ -211,7 +219,7 @@ class RunStore:
         query: str = "",
         kind: RunKind | None = None,
     ) -> _RunRecords:
-        """Runs, newest first.
+        """Runs, newest first; damaged ones say so in ``damage``.
 
         Args:
             owner: only this owner's runs; None for everybody's.

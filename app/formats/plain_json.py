@@ -7,6 +7,7 @@ five significant digits and nothing that the page does not show.
 from __future__ import annotations
 
 import math
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +27,6 @@ __all__ = [
     "per_mille",
     "run_title",
     "schedule_label",
-    "whole_characters",
 ]
 
 SCHEDULE_LABELS = {
@@ -50,7 +50,8 @@ _TITLE_LENGTH = 80
 
 def finite(value: Any) -> float | None:
     """A number rounded for the page; None for what JSON or a chart cannot show."""
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
+    # A comparison: NaN fails it, and no whole number is too large for it.
+    if not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
         return None
     return float(f"{value:.{_DIGITS}g}")
 
@@ -64,13 +65,6 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def whole_characters(text: str) -> str:
-    """The text with halves of characters (lone surrogates) as U+FFFD: UTF-8 cannot hold them."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def page_row(event: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ AppError (SolError)
 ├── AlreadyRunningError (RuntimeError)  another launch serves this data directory
 ├── InputFileError (ValueError)         a file given on the command line that cannot be used
 ├── DocumentError (ValueError)          an exported file that cannot be imported
+├── DamagedError (ValueError)           something saved that cannot be read any more
 └── PolicyNotFoundError (LookupError)   no stored policy has this name, no folder holds one
 
 Standard library only: this is imported before any package is installed.
@@ -17,6 +18,7 @@ __all__ = [
     "AlreadyRunningError",
     "AppError",
     "BootstrapError",
+    "DamagedError",
     "DataDirError",
     "DocumentError",
     "InputFileError",
@@ -46,6 +48,10 @@ class InputFileError(AppError, ValueError):
 
 class DocumentError(AppError, ValueError):
     """An exported file of another kind or version, or one that is damaged."""
+
+
+class DamagedError(AppError, ValueError):
+    """A saved run, job or policy of a shape that nothing here can show."""
 
 
 class PolicyNotFoundError(AppError, LookupError):

@@ -60,6 +60,8 @@ VARIABLES = (
              "seconds of GPU that one run asks ZeroGPU for, at most"),
     Variable("SOL_ALLOW_JOBS", "jobs", 0, 1, 1, 0,
              "1: visitors may train, evaluate and benchmark"),
+    Variable("SOL_MAX_JOB_MINUTES", "job_minutes", 1, 100_000, UNLIMITED, 120,
+             "minutes that a job works at a stretch; it then fails, its checkpoint kept"),
     Variable("SOL_ALLOW_HUB", "hub", 0, 1, 1, 0,
              "1: visitors' jobs may read data sets from the Hub"),
     Variable("SOL_SHARE_RUNS", "share_runs", 0, 1, 1, 0,
@@ -82,6 +84,7 @@ class Limits:
     upload_mb: int = 256
     gpu_seconds: int = 30
     jobs: int = 1
+    job_minutes: int = UNLIMITED
     hub: int = 1
     share_runs: int = 1
 

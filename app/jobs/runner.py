@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -49,6 +50,7 @@ class Workplace:
         worker: its id.
         stop: set when the worker is to end; the job is then let go as ``released_as``.
         on_update: sees every update after it was taken.
+        time_limit_s: a job that works longer at a stretch fails, its checkpoint kept.
     """
 
     jobs: JobStore
@@ -58,6 +60,7 @@ class Workplace:
     dtype: str = "auto"
     released_as: Literal["queued", "paused"] = "queued"
     on_update: Callable[[JobUpdate], None] = lambda update: None
+    time_limit_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,13 @@ def run_job(job: JobRecord, function: JobFunction | None, place: Workplace) -> J
 def _work(
     job: JobRecord, function: JobFunction | None, place: Workplace, reporter: JobReporter
 ) -> JobOutcome:
-    def should_stop() -> bool:
+    ends_at = time.monotonic() + place.time_limit_s
+
+    def is_released() -> bool:
         return place.stop.is_set() or reporter.control != "run" or reporter.is_lost
+
+    def should_stop() -> bool:
+        return is_released() or time.monotonic() > ends_at
 
     folder = place.data_dir.jobs / job.id
 
@@ -115,12 +123,18 @@ def _work(
     try:
         if function is None:
             raise AppError(f"this release cannot run a job of kind {job.kind!r}")
+        if job.damage is not None:
+            raise AppError(job.damage)
         lock = _lock_folder(folder, should_stop)
         if lock is None:
             return JobOutcome(place.released_as)
         try:
             with closing(function(task)) as updates:
-                return _follow(updates, task, place, reporter)
+                outcome = _follow(updates, task, place, reporter)
+            is_cut = outcome.status != "succeeded" and time.monotonic() > ends_at
+            if is_cut and not is_released():
+                raise AppError(_time_is_up(place.time_limit_s))
+            return outcome
         finally:
             lock.release()
     except SolError as error:
@@ -130,6 +144,13 @@ def _work(
         logger.info("job %s failed", job.id, exc_info=True)
         message = f"The job failed: {type(error).__name__}: {error}. Its log file says more."
         return JobOutcome("failed", error=message, reason=error)
+
+
+def _time_is_up(limit_s: float) -> str:
+    return (
+        f"a job works for {limit_s / 60:,.4g} minutes at a stretch on this server, and they are "
+        "over. Its checkpoint is kept: resume it, and it goes on from there when it is its turn"
+    )
 
 
 def _follow(

@@ -8,6 +8,7 @@ itself when the page that started it was killed and nothing is left to do.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class WorkerOptions:
         poll_s: time between two looks at an empty line.
         lonely_s: how long an idle supervised worker outlives its page.
         busy_timeout_s: how long one try waits for a locked database.
+        time_limit_s: how long a job works at a stretch.
     """
 
     dtype: str = "auto"
@@ -52,6 +54,7 @@ class WorkerOptions:
     poll_s: float = 1.0
     lonely_s: float = 60.0
     busy_timeout_s: float = 10.0
+    time_limit_s: float = math.inf
 
 
 def run_worker(
@@ -77,7 +80,14 @@ def run_worker(
         reaper = Reaper(store.jobs)
         reaper.start()
         opened.callback(reaper.stop)
-        place = Workplace(store.jobs, data_dir, own_worker_id(), stop, options.dtype)
+        place = Workplace(
+            store.jobs,
+            data_dir,
+            own_worker_id(),
+            stop,
+            options.dtype,
+            time_limit_s=options.time_limit_s,
+        )
         _serve_the_line(place, engines, options)
     return 0
 

@@ -7,7 +7,6 @@ still finds it, as long as no other policy has taken that name.
 
 from __future__ import annotations
 
-import logging
 import re
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -34,13 +33,31 @@ from sol_core.policy.files.notes import FormerName, PolicyNotes, read_notes, wri
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
-__all__ = ["DEFAULT_POLICY", "NAME_LENGTH", "SHIPPED_FOLDER", "PolicyLibrary", "StoredPolicy"]
+__all__ = [
+    "DEFAULT_POLICY",
+    "NAME_LENGTH",
+    "SHIPPED_FOLDER",
+    "DamagedPolicy",
+    "PolicyLibrary",
+    "StoredPolicy",
+]
 
 SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
 _NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class DamagedPolicy:
+    """A folder in the library that looks like a policy's and cannot be read.
+
+    Attributes:
+        problem: what is wrong with it, as a sentence.
+    """
+
+    name: str
+    is_shipped: bool
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,7 @@ class StoredPolicy:
 
 # PolicyLibrary has a method called ``list``, which hides the built-in from its annotations.
 _Policies = list[StoredPolicy]
+_Damaged = list[DamagedPolicy]
 _Names = list[str]
 _Folders = list[tuple[str, Path]]
 
@@ -90,19 +108,24 @@ class PolicyLibrary:
 
     def list(self) -> _Policies:
         """Every readable policy: the shipped one first, the others newest first."""
+        return self.list_all()[0]
+
+    def list_all(self) -> tuple[_Policies, _Damaged]:
+        """As ``list``, and the policies that cannot be read."""
         from sol_core.policy import read_policy_info
 
         found: _Policies = []
+        damaged: _Damaged = []
         for name, folder in self._folders():
+            is_shipped = name == DEFAULT_POLICY
             try:
                 info = read_policy_info(folder)
             except SolError as error:
-                logger.info("the policy in %s is left out: %s", folder, error)
+                damaged.append(DamagedPolicy(name, is_shipped, str(error)))
                 continue
-            is_shipped = name == DEFAULT_POLICY
             notes = PolicyNotes() if is_shipped else read_notes(folder)
             found.append(StoredPolicy(name, folder, is_shipped, info, notes))
-        return found
+        return found, damaged
 
     def get(self, name: str) -> StoredPolicy:
         """The policy of this name.

@@ -75,7 +75,8 @@ def uses_of(
 
 def _named(job: JobRecord) -> set[str]:
     """The policies that an evaluation ("policies") or a benchmark ("policy") asks for."""
-    named = [*job.params.get("policies", ()), job.params.get("policy")]
+    several = job.params.get("policies")
+    named = [*(several if isinstance(several, list) else ()), job.params.get("policy")]
     return {name for name in named if isinstance(name, str)}
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from app.formats.plain_json import iso
+from app.formats.plain_json import finite, iso
+from app.host.damage import naming_damage
+from app.host.errors import DamagedError
 from app.policies.library import StoredPolicy
 from app.results.figures import method_label, result_view
 
 if TYPE_CHECKING:
     from storage import JobRecord
 
-__all__ = ["headline_of", "policy_row"]
+__all__ = ["headlines_of", "policy_row"]
 
 BASELINE = "static"
 
@@ -37,7 +39,16 @@ def policy_row(policy: StoredPolicy) -> dict[str, Any]:
     }
 
 
-def headline_of(job: JobRecord, names: Iterable[str]) -> dict[str, Any]:
+def headlines_of(jobs: Iterable[JobRecord], names: Iterable[str]) -> list[dict[str, Any]]:
+    """A line per finished evaluation; those whose results cannot be read are left out."""
+    known, lines = tuple(names), []
+    for job in jobs:
+        with suppress(DamagedError), naming_damage("This evaluation"):
+            lines.append(_headline_of(job, known))
+    return lines
+
+
+def _headline_of(job: JobRecord, names: Iterable[str]) -> dict[str, Any]:
     """A finished evaluation on one line, against static at the same spend.
 
     "better" of "budgets", "recovered" share of what static loses in KL, "tokens" scored: None
@@ -80,7 +91,7 @@ def _measured(held_out: Any) -> dict[str, float]:
     if not isinstance(held_out, dict):
         return {}
     return {
-        str(name): float(value)
+        str(name): number
         for name, value in sorted(held_out.items())
-        if isinstance(value, (int, float)) and math.isfinite(value)
+        if (number := finite(value)) is not None
     }

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from app.formats.plain_json import json_safe, run_title
+from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.limits import Limits
 from app.model.compute import Compute, InProcess, Question, ShouldStop
@@ -155,7 +156,8 @@ class GenerationRuns:
             return live_view(run, self.line.number(run.place), cursor)
         _check_kind(run.kind, kind)
         events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
-        return stored_view(run, events, cursor)
+        with naming_damage("This run"):
+            return stored_view(run, events, cursor)
 
     def check_visible(self, owner: str, run_id: str) -> None:
         """Raises: RunNotFoundError for a run that this visitor may not see."""

@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from app.formats.plain_json import whole_characters
 from app.host.errors import AppError
 from app.host.visitor import take_ticket
 from app.web.services import Services
 from sol_core.errors import SolError
+from sol_core.fields import MAX_WHOLE
+from sol_core.files.characters import whole_characters
 from storage import StorageError
 
 __all__ = ["Handler", "RequestError", "field", "owner_of", "server_functions"]
@@ -24,7 +25,6 @@ Handler = Callable[[Services, Request], dict[str, Any]]
 ValueT = TypeVar("ValueT")
 _OWNER = re.compile(r"[0-9a-f]{32}")
 MAX_DEPTH = 32  # of objects and lists in each other; a page's have four
-MAX_WHOLE = 2**63  # beyond it, no database has a whole number
 
 
 class RequestError(AppError, ValueError):
@@ -70,7 +70,8 @@ def _server_function(
             if not isinstance(request, dict):
                 raise RequestError("a call takes one object. Reload the page.")
             take_ticket(request)
-            return dict(_whole(handler(services, _whole(_shallow(request)))))
+            answer = handler(services, _whole(_shallow(request)))
+            return dict(_whole(answer, is_answer=True))
         except (SolError, StorageError) as error:
             return {"refused": str(error)}
 
@@ -78,14 +79,17 @@ def _server_function(
     return call
 
 
-def _whole(value: Any) -> Any:
-    """The same nested value without halves of characters, which no database and no answer holds."""
+def _whole(value: Any, *, is_answer: bool = False) -> Any:
+    """The same nested value without halves of characters, which no database and no answer holds;
+    in an answer None stands for whole numbers beyond 64 bits."""
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
+        return {_whole(key): _whole(item, is_answer=is_answer) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_whole(item) for item in value]
+        return [_whole(item, is_answer=is_answer) for item in value]
+    if is_answer and isinstance(value, int) and abs(value) > MAX_WHOLE:
+        return None
     return value
 
 

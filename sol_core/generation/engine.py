@@ -16,9 +16,9 @@ from torch import Tensor
 
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.config import GenerationConfig, SideRowConfig
-from sol_core.decoding.cost import CostModel
-from sol_core.decoding.divergence import kl_to_dense
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
+from sol_core.decoding.loop.cost import CostModel
+from sol_core.decoding.loop.divergence import kl_to_dense
+from sol_core.decoding.loop.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import (
     Alternative,
@@ -30,9 +30,10 @@ from sol_core.events import (
     StepCost,
     TokenEvent,
 )
-from sol_core.generation.sampling import TokenSampler
-from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
-from sol_core.generation.text_stream import TextStream
+from sol_core.files.characters import whole_characters
+from sol_core.generation.engine.sampling import TokenSampler
+from sol_core.generation.engine.schedules import GenerationSchedules, PolicyFinder
+from sol_core.generation.engine.text_stream import TextStream
 from sol_core.models.loading import LanguageModel
 
 __all__ = ["DENSE_ROW", "encode_prompt", "generate"]
@@ -54,8 +55,7 @@ def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]
     """
     if not prompt.strip():
         raise ConfigError("the prompt is empty; type some text to continue")
-    # Lone surrogates cannot be encoded; they would crash the tokenizer.
-    prompt = prompt.encode("utf-8", "replace").decode("utf-8")
+    prompt = whole_characters(prompt)
     if chat:
         if not model.tokenizer.chat_template:
             raise ConfigError(f"{model.name} has no chat template; turn chat off")

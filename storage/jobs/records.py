@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from sqlalchemy import BigInteger, Column, Float, LargeBinary, MetaData, Row, String, Table
 
-from storage.codec import decode_json, decode_text, decode_time
+from storage.codec import RowReader
 from storage.records import Record
 
 __all__ = [
@@ -106,6 +106,7 @@ class JobRecord:
             the first start, finished_at the end, and None when it goes on again.
         seq: order of creation.
         data_dir_id: of the folder where its files are; "" for jobs that are older than such ids.
+        damage: why parts of the row cannot be read, which are then empty; None when all can.
     """
 
     id: str
@@ -129,6 +130,7 @@ class JobRecord:
     updated_at: datetime
     seq: int
     data_dir_id: str = ""
+    damage: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -137,34 +139,32 @@ class JobRecord:
 
 
 def job_record_of(row: Row[Any]) -> JobRecord:
+    reader = RowReader()
+
+    def time_or_none(microseconds: int | None) -> datetime | None:
+        return None if microseconds is None else reader.time(microseconds)
+
     return JobRecord(
         id=row.id,
         kind=row.kind,
-        owner=decode_text(row.owner),
-        title=decode_text(row.title),
+        owner=reader.text(row.owner),
+        title=reader.text(row.title),
         status=row.status,
-        params=decode_json(row.params),
+        params=reader.json(row.params),
         progress=row.progress,
-        message=decode_text(row.message),
+        message=reader.text(row.message),
         eta_s=row.eta_s,
-        result=None if row.result is None else decode_json(row.result),
-        error=_text_or_none(row.error),
-        log_file=_text_or_none(row.log_file),
+        result=None if row.result is None else reader.json(row.result),
+        error=None if row.error is None else reader.text(row.error),
+        log_file=None if row.log_file is None else reader.text(row.log_file),
         worker=row.worker,
         control=row.control,
-        created_at=decode_time(row.created_us),
-        started_at=_time_or_none(row.started_us),
-        heartbeat_at=_time_or_none(row.heartbeat_us),
-        finished_at=_time_or_none(row.finished_us),
-        updated_at=decode_time(row.updated_us),
+        created_at=reader.time(row.created_us),
+        started_at=time_or_none(row.started_us),
+        heartbeat_at=time_or_none(row.heartbeat_us),
+        finished_at=time_or_none(row.finished_us),
+        updated_at=reader.time(row.updated_us),
         seq=row.seq,
         data_dir_id=row.data_dir_id,
+        damage=reader.damage,
     )
-
-
-def _text_or_none(data: bytes | None) -> str | None:
-    return None if data is None else decode_text(data)
-
-
-def _time_or_none(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else decode_time(microseconds)

@@ -21,12 +21,13 @@ from storage.codec import (
     encode_time,
 )
 
+MAX_WHOLE = 2**63 - 1
 # characters() without a codec draws lone surrogates and NUL too.
 any_text = st.text(st.characters())
 json_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-MAX_WHOLE, MAX_WHOLE)
     | st.floats(allow_nan=False, allow_infinity=False)
     | any_text,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
@@ -91,7 +92,21 @@ def test_only_text_is_text() -> None:
         encode_text("owner", 7)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("data", [b'{"a": ', b"[1]", b"\xff\xfe", json.dumps("x").encode()])
+@pytest.mark.parametrize("data", [b'{"a": ', b"[1]", b"\xff\xfe", b'"x"', b'{"a": Infinity}'])
 def test_damaged_bytes_are_reported(data: bytes) -> None:
     with pytest.raises(DatabaseCorruptError, match="damaged"):
         decode_json(data)
+
+
+@given(st.integers(MAX_WHOLE + 1), st.booleans())
+def test_whole_numbers_beyond_64_bits_are_refused_both_ways(size: int, is_negative: bool) -> None:
+    value = {"a": [{"seed": -size if is_negative else size}]}
+    with pytest.raises(InvalidRecordError, match="config cannot be saved"):
+        encode_json("config", value)
+    with pytest.raises(DatabaseCorruptError, match="beyond 64 bits"):
+        decode_json(json.dumps(value).encode())
+
+
+def test_digits_in_a_text_are_no_number() -> None:
+    value = {"text": "9" * 40, "size": 1.5e300}
+    assert decode_json(encode_json("config", value)) == value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from app.host.console import Console, write_out
 from app.host.errors import AppError
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import PolicyLibrary, StoredPolicy
+from sol_core.errors import PolicyError
 
 if TYPE_CHECKING:
     from app.host.paths import DataDir
@@ -96,17 +98,19 @@ class _Desk:
     def do_list(self) -> _Answer:
         from app.policies.views import policy_row
 
-        policies = self._library.list()
+        policies, damaged = self._library.list_all()
         rows = [policy_row(policy) for policy in policies]
         lines = [_HEADER, *map(_line, rows)] if rows else ["There are no policies."]
-        return {"policies": rows}, "".join(f"{line}\n" for line in lines)
+        lines += [f"{one.name} is damaged: {one.problem}" for one in damaged]
+        record = {"policies": rows, "damaged": [asdict(one) for one in damaged]}
+        return record, "".join(f"{line}\n" for line in lines)
 
     def do_show(self) -> _Answer:
-        from app.policies.views import headline_of, policy_row
+        from app.policies.views import headlines_of, policy_row
 
         policy, uses = self._policy()
         row = policy_row(policy)
-        evaluations = [headline_of(job, policy.all_names) for job in uses.evaluations]
+        evaluations = headlines_of(uses.evaluations, policy.all_names)
         record = row | {
             "folder": str(policy.folder),
             "former_names": list(policy.all_names[1:]),
@@ -131,7 +135,11 @@ class _Desk:
         )
 
     def do_delete(self) -> _Answer:
-        policy, uses = self._policy()
+        try:
+            policy, uses = self._policy()
+        except PolicyError:  # one that cannot be read: no job can use it either
+            self._library.delete(self._args.name)
+            return {"deleted": self._args.name}, f"deleted {self._args.name}, which was damaged\n"
         if uses.waiting and not self._args.force:
             waiting = ", ".join(job.id for job in uses.waiting)
             raise AppError(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import os
 
-from app.cli.options import DTYPES, add_data_dir, open_data_dir
+from app.cli.main.options import DTYPES, add_data_dir, open_data_dir
 from app.host.console import Console
 from app.host.errors import AppError
 
@@ -43,6 +44,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         Console().say(f"Waiting for jobs in {data_dir.root} (Ctrl+C ends it)")
     try:
-        return run_worker(data_dir, options=WorkerOptions(args.dtype, args.supervised))
+        options = WorkerOptions(args.dtype, args.supervised, time_limit_s=_time_limit_s())
+        return run_worker(data_dir, options=options)
     except StorageError as error:
         raise AppError(str(error)) from error
+
+
+def _time_limit_s() -> float:
+    from app.host.limits import UNLIMITED, Limits
+
+    minutes = Limits.from_environment().job_minutes
+    return math.inf if minutes == UNLIMITED else 60.0 * minutes

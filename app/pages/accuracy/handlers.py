@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.formats.plain_json import json_safe
+from app.host.damage import naming_damage
 from app.pages.accuracy.form import config_of, values_of
 from app.pages.accuracy.view import benchmark_view
 from app.pages.shared.job_calls import (
@@ -59,10 +60,9 @@ def benchmark_result(services: Services, request: Request) -> dict[str, Any]:
     record = visible_job(services, request)
     if record.kind != "benchmark" or record.result is None:
         raise RequestError("This job has no benchmark result. Choose a finished benchmark.")
-    return {
-        "view": json_safe(benchmark_view(record.result)),
-        "result": json_safe(record.result),
-    }
+    with naming_damage("This benchmark"):
+        view = json_safe(benchmark_view(record.result))
+    return {"view": view, "result": json_safe(record.result)}
 
 
 def benchmark_settings(services: Services, request: Request) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from app.formats.plain_json import json_safe
+from app.host.damage import naming_damage
 from app.pages.evaluate.form import checked_policies, config_of, values_of
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import (
@@ -62,7 +63,8 @@ def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
 
 def evaluation_result(services: Services, request: Request) -> dict[str, Any]:
     """Figures and table of a finished evaluation."""
-    return {"view": json_safe(result_view(_result(services, request)))}
+    with naming_damage("This evaluation"):
+        return {"view": json_safe(result_view(_result(services, request)))}
 
 
 def export_evaluation(services: Services, request: Request) -> dict[str, Any]:
@@ -72,7 +74,8 @@ def export_evaluation(services: Services, request: Request) -> dict[str, Any]:
         raise RequestError("form must be json or csv. Reload the page.")
     record = visible_job(services, request)
     result = _result(services, request)
-    text = json_text(result) if form == "json" else csv_text(result)
+    with naming_damage("This evaluation"):
+        text = json_text(result) if form == "json" else csv_text(result)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", record.title).strip("-.")[:60] or "evaluation"
     return {"name": f"evaluation-{stem}.{form}", "text": text}
 

@@ -71,7 +71,7 @@ def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> d
 
 
 def checked_prompt(prompt: str) -> str:
-    """The prompt with half characters (lone surrogates, which no UTF-8 can hold) as U+FFFD.
+    """The prompt itself.
 
     Raises: ConfigError for a prompt that no model could take.
     """
@@ -80,7 +80,7 @@ def checked_prompt(prompt: str) -> str:
             f"The prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are "
             "read. Shorten it."
         )
-    return prompt.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return prompt
 
 
 def config_from_settings(settings: dict[str, Any]) -> GenerationConfig:

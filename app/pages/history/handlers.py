@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from app.formats.plain_json import STATUS_LABELS, budget_text, iso, run_title, schedule_label
+from app.host.damage import naming_damage
+from app.host.errors import DamagedError
 from app.runs.queue import RunNotFoundError
 from app.web.calls import Handler, Request, RequestError, field, owner_of
 from app.web.services import Services
@@ -45,7 +47,7 @@ def delete_run(services: Services, request: Request) -> dict[str, Any]:
         is going on.
     """
     owner, run_id = owner_of(request), field(request, "run_id", str)
-    record = services.store.runs.get(run_id)
+    record = services.store.runs.get(run_id, allow_damage=True)
     if services.is_shared and record.owner != owner:
         raise RunNotFoundError("Only the visitor who made a run can delete it.")
     if services.runs.is_live(run_id):
@@ -61,19 +63,28 @@ def _may_delete(services: Services, record: RunRecord, owner: str) -> bool:
 
 
 def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
-    return {
+    row: dict[str, Any] = {
         "id": record.id,
         "kind": record.kind,
         "title": record.title or run_title(record.prompt),
         "status": record.status,
         "status_label": STATUS_LABELS.get(record.status, record.status),
-        "schedule_label": schedule_label(record.schedule, record.config),
-        "budget": budget_text(record.config),
+        "schedule_label": "",
+        "budget": "",
         "tokens": record.num_tokens,
         "created_at": iso(record.created_at),
         "model": record.model,
         "can_delete": can_delete,
     }
+    try:
+        if record.damage is not None:
+            raise DamagedError(record.damage)
+        with naming_damage("This run"):
+            row["schedule_label"] = schedule_label(record.schedule, record.config)
+            row["budget"] = budget_text(record.config)
+    except DamagedError:
+        row |= {"status": "damaged", "status_label": "Damaged"}
+    return row
 
 
 HANDLERS: dict[str, Handler] = {handler.__name__: handler for handler in (list_runs, delete_run)}

@@ -36,7 +36,7 @@ def saved_runs(services: Services, request: Request) -> dict[str, Any]:
                 "created_at": iso(record.created_at),
             }
             for record in records
-            if record.status != "running" and record.num_tokens > 0
+            if record.status != "running" and record.num_tokens > 0 and record.damage is None
         ]
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from app.pages.shared.uploads import Uploads, begin_file, take_piece
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import StoredPolicy
 from app.policies.uses import PolicyUses, uses_of
-from app.policies.views import headline_of, policy_row
+from app.policies.views import headlines_of, policy_row
 from app.web.calls import Handler, Request, RequestError, field, owner_of
 from app.web.services import Services
+from sol_core.errors import PolicyError
 from sol_core.policy.files.archive import MAX_ZIP_BYTES
 from sol_core.policy.info import CARD_FILE
 
@@ -29,9 +31,11 @@ _SHARED = (
 
 
 def all_policies(services: Services, request: Request) -> dict[str, Any]:
-    """The library, and why it cannot be changed here, where it cannot."""
+    """The library, what in it is damaged, and why it cannot be changed here, where it cannot."""
+    policies, damaged = services.policies.list_all()
     return {
-        "policies": [policy_row(policy) for policy in services.policies.list()],
+        "policies": [policy_row(policy) for policy in policies],
+        "damaged": [asdict(one) for one in damaged],
         "refusal": _SHARED if services.is_shared else None,
     }
 
@@ -45,7 +49,7 @@ def policy_details(services: Services, request: Request) -> dict[str, Any]:
     return policy_row(policy) | {
         "card": _card(policy.folder),
         "training_job": None if uses.training is None else uses.training.id,
-        "evaluations": [headline_of(job, policy.all_names) for job in uses.evaluations],
+        "evaluations": headlines_of(uses.evaluations, policy.all_names),
         "uses": uses.sentence(),
         "num_waiting": len(uses.waiting),
     }
@@ -74,12 +78,19 @@ def delete_policy(services: Services, request: Request) -> dict[str, Any]:
     Raises: RequestError while a job that has not ended needs it.
     """
     _check_own(services)
-    _, uses = _policy(services, request)
+    try:
+        _, uses = _policy(services, request)
+    except PolicyError:  # one that cannot be read: no job can use it either
+        return _delete(services, request)
     if uses.waiting:
         titles = ", ".join(job.title[:40] for job in uses.waiting[:3])
         raise RequestError(
             f"Jobs that have not ended need this policy: {titles}. Cancel them first."
         )
+    return _delete(services, request)
+
+
+def _delete(services: Services, request: Request) -> dict[str, Any]:
     services.policies.delete(field(request, "name", str))
     return {}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.formats.plain_json import json_safe
+from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
 from app.jobs import files
@@ -128,6 +129,11 @@ def poll_job(services: Services, request: Request) -> dict[str, Any]:
     Of an evaluation, ``partial`` is what is known so far.
     """
     record = visible_job(services, request)
+    with naming_damage("This job"):
+        return _state_of(services, record, request)
+
+
+def _state_of(services: Services, record: JobRecord, request: Request) -> dict[str, Any]:
     cursor = field(request, "cursor", int)
     rows = services.store.jobs.metrics(record.id, after=cursor, limit=METRICS_PER_POLL + 1)
     page = rows[:METRICS_PER_POLL]

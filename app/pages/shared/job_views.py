@@ -52,6 +52,7 @@ def job_row(record: JobRecord) -> dict[str, Any]:
         "progress": finite(record.progress),
         "eta_s": finite(record.eta_s),
         "created_at": iso(record.created_at),
+        "is_damaged": record.damage is not None,
         **_permissions(record),
     }
 
@@ -67,7 +68,7 @@ def job_view(record: JobRecord, is_at_hand: bool = True) -> dict[str, Any]:
     return job_row(record) | {
         "live": record.status in _LIVE,
         "message": record.message,
-        "error": record.error,
+        "error": record.damage or record.error,
         "advice": _ADVICE.get(record.status) if is_at_hand else _elsewhere(record),
         "log_file": record.log_file,
         "model": str(record.params.get("model", "")),
@@ -107,6 +108,8 @@ def _permissions(record: JobRecord) -> dict[str, bool]:
 
 
 def _status_label(record: JobRecord) -> str:
+    if record.damage is not None:
+        return "Damaged"
     if record.status == "running" and record.control in ("pause", "cancel"):
         return "Pausing" if record.control == "pause" else "Cancelling"
     return JOB_STATUSES.get(record.status, record.status)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from app.host.damage import naming_damage
 from app.web.calls import Handler, Request, field, owner_of
 from app.web.services import Services
 from storage import RunKind
@@ -48,7 +49,8 @@ class RunCalls:
         if view["status"] == "loading":
             view["model"] = asdict(services.loader.status())
         if run := view.get("run"):
-            run["settings"] = self.settings_of(run["config"])
+            with naming_damage("This run"):
+                run["settings"] = self.settings_of(run["config"])
         return view
 
     def stop_run(self, services: Services, request: Request) -> dict[str, Any]:

@@ -426,3 +426,37 @@ def test_a_flag_set_by_a_signal_ends_a_nap() -> None:
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, ignored)
+
+
+def test_a_job_ends_at_the_time_limit_and_can_be_resumed(
+    run: Run, store: Store, data_dir: DataDir
+) -> None:
+    def until_stopped(task: JobTask) -> Updates:
+        (task.folder / "checkpoint").touch()
+        while not task.should_stop():
+            yield report(1)
+        yield JobStopped()
+
+    outcome, job = run(until_stopped, time_limit_s=0.3)
+    assert outcome.status == job.status == "failed"
+    assert "works for 0.005 minutes at a stretch on this server" in str(job.error)
+    assert (data_dir.jobs / job.id / "checkpoint").exists()
+    assert store.jobs.resume(job.id).status == "queued"
+
+
+def test_a_job_that_is_done_is_not_failed_by_the_time_limit(run: Run) -> None:
+    def late(task: JobTask) -> Updates:
+        time.sleep(0.1)
+        yield JobFinished({})
+
+    assert run(late, time_limit_s=0.01)[0].status == "succeeded"
+
+
+def test_a_wish_comes_before_the_time_limit(run: Run, store: Store) -> None:
+    def pausing(task: JobTask) -> Updates:
+        store.jobs.request_pause(task.job.id)
+        wait_until(task.should_stop, 5)
+        time.sleep(1.5)
+        yield JobStopped()
+
+    assert run(pausing, time_limit_s=2.0)[0].status == "paused"

@@ -67,14 +67,13 @@ def test_the_shipped_one_comes_first_then_the_newest(
     assert library.resolve("default") == tmp_path / "shipped"
 
 
-def test_an_unreadable_policy_hides_only_itself(
-    library: PolicyLibrary, data_dir: DataDir, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unreadable_policy_hides_only_itself(library: PolicyLibrary, data_dir: DataDir) -> None:
     put(data_dir.policies / "good")
     put(data_dir.policies / "bad", config="{")
-    with caplog.at_level("INFO"):
-        assert [policy.name for policy in library.list()] == ["good"]
-    assert "bad is damaged" in caplog.text
+    assert [policy.name for policy in library.list()] == ["good"]
+    (damaged,) = library.list_all()[1]
+    assert (damaged.name, damaged.is_shipped) == ("bad", False)
+    assert "bad is damaged" in damaged.problem
 
 
 def test_names_and_folders_are_resolved(

@@ -119,7 +119,8 @@ class HistoryPage {
     const link = linkTo({ [isInspection ? "inspection" : "run"]: run.id });
     const tool = (label, action) => h("button", { type: "button", class: "sol-chip",
       "aria-label": `${label}: ${run.title}`, onclick: () => action(run) }, label);
-    const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running";
+    const isDamaged = run.status === "damaged";
+    const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running" && !isDamaged;
     const open = (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
@@ -132,7 +133,7 @@ class HistoryPage {
         setText(copy, "Copied");
         setTimeout(() => setText(copy, "Copy link"), 1600);
       } }, "Copy link");
-    const kinds = { finished: "good", failed: "bad", interrupted: "bad", running: "busy" };
+    const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     return h("li", { class: "sol-history-row" },
       h("div", {},
         h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: open },
@@ -147,8 +148,8 @@ class HistoryPage {
       h("div", { class: "sol-history-tools" },
         hasTokens && tool("Inspect", () => this.handTo("inspect", run)),
         hasTokens && tool("Compare", () => this.handTo("compare", run)),
-        copy,
-        run.status !== "running" && exportMenu(this.api, isInspection ? "inspection" : "run", () => run.id,
+        !isDamaged && copy,
+        run.status !== "running" && !isDamaged && exportMenu(this.api, isInspection ? "inspection" : "run", () => run.id,
           (message) => this.fail(message), `Export: ${run.title}`),
         run.can_delete && tool("Delete", () => this.ask(run))));
   }

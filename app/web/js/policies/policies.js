@@ -45,8 +45,9 @@ class PoliciesPage {
 
   async load() {
     await this.attempt(async () => {
-      const { policies, refusal } = await this.api("all_policies", {});
+      const { policies, damaged, refusal } = await this.api("all_policies", {});
       this.policies = policies;
+      this.damaged = damaged;
       this.isFixed = refusal !== null;
       show(this.into, !this.isFixed);
       if (refusal) this.say(refusal);
@@ -60,8 +61,10 @@ class PoliciesPage {
     const words = this.filter.value.trim().toLowerCase();
     const shown = this.policies.filter((one) => !words
       || [one.name, one.model, ...one.tags].some((text) => text.toLowerCase().includes(words)));
-    this.list.replaceChildren(...shown.map((policy) => this.row(policy)));
-    show(this.empty, shown.length === 0);
+    const damaged = this.damaged.filter((one) => one.name.toLowerCase().includes(words));
+    this.list.replaceChildren(...shown.map((policy) => this.row(policy)),
+      ...damaged.map((one) => this.damagedRow(one)));
+    show(this.empty, shown.length + damaged.length === 0);
   }
 
   row(policy) {
@@ -79,6 +82,17 @@ class PoliciesPage {
       h("div", { class: "sol-history-facts" }, h("span", {}, modelName(policy.model)),
         recovered !== MISSING && h("span", {}, `recovers ${recovered}`),
         policy.created && h("time", { datetime: policy.created }, whenText(policy.created)), tagList(policy))));
+  }
+
+  // A folder that cannot be read: nothing can be done with it but delete it.
+  damagedRow(one) {
+    return h("li", { class: "sol-history-row sol-policy-row" }, h("div", {},
+      h("span", { class: "sol-history-title" }, one.name),
+      h("div", { class: "sol-history-facts" }, h("span", { class: "sol-state", "data-kind": "bad" }, "Damaged"),
+        h("span", {}, one.problem))),
+    h("div", { class: "sol-history-tools" }, !this.isFixed && !one.is_shipped && h("button", { type: "button",
+      class: "sol-chip", "aria-label": `Delete: ${one.name}`,
+      onclick: () => this.actions.remove({ name: one.name, uses: "nothing" }) }, "Delete")));
   }
 
   async open(name) {

@@ -50,7 +50,7 @@ class JobRow {
     this.job = job;
     setText(this.title, job.title || "Untitled");
     setText(this.state, job.status_label);
-    this.state.dataset.kind = JOB_DOTS[job.status] || "idle";
+    this.state.dataset.kind = job.is_damaged ? "bad" : JOB_DOTS[job.status] || "idle";
     setText(this.kind, job.kind_label);
     const isOpen = ["running", "paused", "queued"].includes(job.status);
     setText(this.progress, isOpen ? percent(job.progress)
@@ -62,6 +62,7 @@ class JobRow {
     setText(this.when, whenText(job.created_at));
     this.clone.setAttribute("aria-label", `Clone settings: ${job.title}`);
     this.remove.setAttribute("aria-label", `Delete: ${job.title}`);
+    show(this.clone, !job.is_damaged);
     show(this.remove, job.can_delete);
   }
 }

@@ -1,0 +1,166 @@
+"""One reader for configurations, forms and documents: what it takes, and what it says otherwise."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sol_core.downstream.config import BenchmarkConfig
+
+from sol_core.config import GenerationConfig
+from sol_core.errors import ConfigError
+from sol_core.evaluation.config import EvaluationConfig
+from sol_core.fields import MAX_WHOLE, Range, Rules, Seed, check_fields, from_json, is_servable
+from sol_core.inspection import InspectionConfig
+from sol_core.training.config import PRESETS, TrainConfig, for_minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    level: Annotated[float, Range(0.5, 2)]
+    losses: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    count: Annotated[int, Range(1, 1000)] = 1
+    seed: Seed = 0
+    kind: Literal["a", "b"] = "a"
+    inner: Inner = Inner(1.0)
+    many: tuple[Inner, ...] = ()
+    named: dict[str, int] | None = None
+    free: Any = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"count": 0}, "count must be a whole number from 1 to 1,000, got 0"),
+        ({"count": 1001}, "count must be a whole number from 1 to 1,000, got 1001"),
+        ({"count": 3.0}, "count must be a whole number from 1 to 1,000, got 3.0"),
+        ({"count": True}, "count must be a whole number from 1 to 1,000, got True"),
+        ({"count": "3"}, "count must be a whole number from 1 to 1,000, got '3'"),
+        ({"count": None}, "count must be a whole number from 1 to 1,000, got nothing"),
+        ({"seed": 2**63}, "seed must be a whole number from 0 to 9,223,372,036,854,775,807"),
+        ({"kind": "c"}, "kind must be one of a, b, got 'c'"),
+        ({"kind": []}, "kind must be one of a, b, got a list"),
+        ({"inner": {"level": 3}}, "inner.level must be a number from 0.5 to 2, got 3"),
+        ({"inner": {}}, "inner lacks the field 'level'"),
+        ({"inner": 1}, "inner must be an object, got 1"),
+        ({"inner": {"level": 1, "more": 1}}, "inner has an unknown field 'more'; allowed: level"),
+        ({"inner": {"level": 1, "losses": [math.nan]}}, "inner.losses[0] must be a finite number"),
+        ({"inner": {"level": 1, "losses": [10**400]}}, "inner.losses[0] must be a finite number"),
+        ({"inner": {"level": 1, "losses": 3}}, "inner.losses must be a list"),
+        ({"many": [{"level": 1}, {"level": math.inf}]}, "many[1].level must be a number from 0.5"),
+        ({"named": {"x y": 1.5}}, "named.'x y' must be a whole number of at most 64 bits, got 1.5"),
+        ({"free": [{"a": 10**30}]}, "free must be plain JSON with finite numbers"),
+        ({"more": 1}, "Outer has an unknown field 'more'; allowed: count, free, inner"),
+        ([], "Outer must be an object, got a list"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_named_with_what_is_allowed(value: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_json(Outer, value)
+    assert said in str(caught.value)
+
+
+def test_an_object_is_held_to_its_annotations_when_it_is_made() -> None:
+    for wrong in ({"count": 0}, {"many": [Inner(1.0)]}, {"inner": {"level": 1.0}}, {"seed": 1.0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            Outer(**wrong)  # type: ignore[arg-type]
+
+
+def test_rules_say_what_documents_may_do_otherwise() -> None:
+    rules = Rules(
+        derived={Inner: {"total": float}}, partial=frozenset(), nullable=frozenset({"losses"})
+    )
+    value = {"level": 1, "losses": [0.5, None], "total": 0.5}
+    assert from_json(Inner, value, "part", rules) == Inner(1, (0.5, None))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"part\.total must be"):
+        from_json(Inner, value | {"total": "x"}, "part", rules)
+    with pytest.raises(ConfigError, match="part lacks the field 'losses'"):
+        from_json(Inner, {"level": 1, "total": 1}, "part", rules)
+    with pytest.raises(ConfigError, match=r"losses\[1\] must be a finite number"):
+        from_json(Inner, value, "part", Rules(derived=rules.derived))
+
+
+NUMBERS = st.one_of(st.integers(), st.floats(), st.just(10**400), st.booleans())
+
+
+def _numbers(kind: type[Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    record = kind().to_dict() if not prefix else kind
+    found = []
+    for name, value in record.items():
+        if isinstance(value, dict):
+            found += _numbers(value, (*prefix, name))  # type: ignore[arg-type]
+        elif isinstance(value, (int, float)):
+            found.append((*prefix, name))
+    return found
+
+
+CONFIGS = (GenerationConfig, TrainConfig, EvaluationConfig, BenchmarkConfig)
+PLACES = [(kind, place) for kind in CONFIGS for place in _numbers(kind)]
+
+
+@given(st.sampled_from(PLACES), NUMBERS)
+def test_a_number_in_a_configuration_is_refused_in_words_or_can_be_served(
+    at: tuple[type[Any], tuple[str, ...]], number: Any
+) -> None:
+    kind, place = at
+    record: dict[str, Any] = json.loads(json.dumps(kind().to_dict()))
+    inner = record
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = number
+    try:
+        config = from_json(kind, record)
+    except ConfigError:
+        return
+    assert is_servable(config.to_dict())
+    assert from_json(kind, json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("updates", [10_000_001, 1e300, math.inf, 10**30])
+def test_no_training_without_end_can_be_asked_for(updates: Any) -> None:
+    record = TrainConfig().to_dict() | {"grpo": {"updates": updates}}
+    with pytest.raises(ConfigError, match=r"grpo.updates must be .* from 0 to 10,000,000"):
+        from_json(TrainConfig, record)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_year_is_the_longest_training(name: str) -> None:
+    assert for_minutes(PRESETS[name], name, 525_600).time_limit_minutes == 525_600
+    with pytest.raises(ConfigError, match="minutes must be between"):
+        for_minutes(PRESETS[name], name, 525_601)
+
+
+def test_other_configurations_have_bounds_too() -> None:
+    schedule = {"kind": "static"}
+    with pytest.raises(ConfigError, match="episode_steps must be a whole number from 1"):
+        from_json(InspectionConfig, {"schedules": [schedule], "episode_steps": 10**15})
+
+
+@pytest.mark.parametrize(
+    ("value", "is_so"),
+    [
+        ({"a": [1, 1.5, None, True, "x"]}, True),
+        (MAX_WHOLE, True),
+        (MAX_WHOLE + 1, False),
+        ([math.nan], False),
+        ([-math.inf], False),
+        ({1: 2}, False),
+        ({1, 2}, False),
+    ],
+    ids=str,
+)
+def test_what_can_be_served(value: Any, is_so: bool) -> None:
+    assert is_servable(value) is is_so
