@@ -35,6 +35,7 @@ from sol_core.policy.info import (
 from sol_core.policy.network import DamageNetwork, JointNetwork
 from sol_core.policy.policy import Policy, build_network
 from sol_core.policy.prices import PriceTable
+from sol_core.safetensors_files import write_safetensors
 
 __all__ = ["check_policy", "load_policy", "save_policy", "write_policy_files"]
 
@@ -60,8 +61,6 @@ def write_policy_files(policy: Policy, folder: Path) -> None:
     The configuration comes last: a folder without it is no policy.
     Raises: OSError when the disk is full or not writable.
     """
-    from safetensors.torch import save_file
-
     tensors = {
         name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
     }
@@ -72,7 +71,7 @@ def write_policy_files(policy: Policy, folder: Path) -> None:
         "correction": policy.correction.to_dict(),
     }
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
-    _put(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+    _put(folder / WEIGHTS_FILE, lambda path: write_safetensors(tensors, path))
     _put(folder / CARD_FILE, lambda path: path.write_text(model_card(policy.info), "utf-8"))
     _put(folder / CONFIG_FILE, lambda path: path.write_text(text + "\n", "utf-8"))
 

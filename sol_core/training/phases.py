@@ -2,8 +2,8 @@
 
 A unit (a text, a batch, an update) seeds its own random numbers, so a run can stop after any
 of them and go on later as if it had not. Its last event is a report in the phase's own name:
-what is measured between, belongs to the unit. Ranks work on one text each at a time; every rank goes
-through the same phases and makes the same reports.
+what is measured between, belongs to the unit. Ranks work on one text each at a time; every rank
+goes through the same phases and makes the same reports.
 """
 
 from __future__ import annotations

@@ -139,7 +139,9 @@ def test_deleting(library: PolicyLibrary, data_dir: DataDir, tmp_path: Path) -> 
 def test_adopting_moves_and_numbers(
     library: PolicyLibrary, data_dir: DataDir, tmp_path: Path
 ) -> None:
-    names = [library.adopt(put(data_dir.jobs / str(n) / "policy"), "my policy", str(n)) for n in range(3)]
+    names = [
+        library.adopt(put(data_dir.jobs / str(n) / "policy"), "my policy", str(n)) for n in range(3)
+    ]
     assert names == ["my policy", "my policy-2", "my policy-3"]
     assert library.adopt(put(data_dir.jobs / "d" / "policy"), "default", "d") == "default-2"
     assert not (data_dir.jobs / "0" / "policy").exists()
