@@ -22,7 +22,7 @@ from storage.job_records import JobControl, JobKind, JobRecord, JobStatus
 from storage.jobs import JobStore
 from storage.looks import LookStore
 from storage.records import RunKind, RunRecord, RunStatus
-from storage.runs import RunStore
+from storage.runs import RunStore, new_run_id
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 
 __all__ = [
@@ -51,5 +51,6 @@ __all__ = [
     "StorageError",
     "Store",
     "database_facts",
+    "new_run_id",
     "open_store",
 ]
