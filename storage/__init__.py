@@ -24,7 +24,7 @@ from storage.jobs.queue import JobStore
 from storage.jobs.records import JobControl, JobKind, JobRecord, JobStatus
 from storage.lens_results import LookStore
 from storage.records import RunKind, RunRecord, RunStatus
-from storage.runs import RunSize, RunStore
+from storage.runs import RunSize, RunStore, new_run_id
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 
 __all__ = [
@@ -54,5 +54,6 @@ __all__ = [
     "StorageError",
     "Store",
     "database_facts",
+    "new_run_id",
     "open_store",
 ]

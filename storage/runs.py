@@ -40,7 +40,7 @@ from storage.records import (
     title_of,
 )
 
-__all__ = ["RunSize", "RunStore"]
+__all__ = ["RunSize", "RunStore", "new_run_id"]
 
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
@@ -63,6 +63,11 @@ _RunRecords = list[RunRecord]
 _RunSizes = list[RunSize]
 
 
+def new_run_id() -> str:
+    """An id that no run has; without a dash, which a command line takes for an option's."""
+    return secrets.token_urlsafe(_ID_BYTES).replace("-", "_")
+
+
 class RunStore:
     """The runs of one database. Safe to call from any thread of the process that opened it.
 
@@ -82,13 +87,20 @@ class RunStore:
         schedule: str,
         config: Record,
         kind: RunKind = "generation",
+        *,
+        run_id: str | None = None,
     ) -> RunRecord:
         """Save a new run with status "running" and return it.
+
+        Args:
+            run_id: of ``new_run_id``, for who may have to ask twice: the second time the run
+                that is there is returned. None: a new one.
 
         Raises: InvalidRecordError when ``config`` is not JSON (NaN and infinity are not).
         """
         values = {
             **_naming_columns(owner, prompt, title_of(prompt), model, schedule),
+            "id": run_id or new_run_id(),
             "status": "running",
             "config": encode_json("config", config),
             "kind": kind,
@@ -97,7 +109,8 @@ class RunStore:
         }
         with self._database.write() as connection:
             values["created_us"] = values["updated_us"] = now_us(connection)
-            connection.execute(insert(runs_table), values)
+            statement = insert_into(connection, runs_table).on_conflict_do_nothing()
+            connection.execute(statement, values)
             return _require_run(connection, str(values["id"]))
 
     def restore(self, run: RunRecord, rows: Sequence[Record]) -> RunRecord:
@@ -112,6 +125,7 @@ class RunStore:
         _check_final(run.status)
         values = {
             **_naming_columns(run.owner, run.prompt, run.title, run.model, run.schedule),
+            "id": new_run_id(),
             "status": run.status,
             "kind": run.kind,
             "config": encode_json("config", run.config),
@@ -329,10 +343,8 @@ class RunStore:
 def _naming_columns(
     owner: str, prompt: str, title: str, model: str, schedule: str
 ) -> dict[str, Any]:
-    """A new id, and the columns of text that every run is created with."""
+    """The columns of text that every run is created with."""
     return {
-        # No dash: a command line takes what begins with one for an option.
-        "id": secrets.token_urlsafe(_ID_BYTES).replace("-", "_"),
         "owner": encode_text("owner", owner),
         "prompt": encode_text("prompt", prompt),
         "title": encode_text("title", title),

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError
 from app.host.paths import DataDir
+from app.jobs.disk_room import reserved_room, why_disk_full
 from app.jobs.patience import patiently
 from app.jobs.reporter import JobReporter
 from app.jobs.stop_flag import StopFlag
@@ -129,7 +130,7 @@ def _work(
         if lock is None:
             return JobOutcome(place.released_as)
         try:
-            with closing(function(task)) as updates:
+            with reserved_room(folder), closing(function(task)) as updates:
                 outcome = _follow(updates, task, place, reporter)
             is_cut = outcome.status != "succeeded" and time.monotonic() > ends_at
             if is_cut and not is_released():
@@ -142,7 +143,9 @@ def _work(
         return JobOutcome("failed", error=str(error), reason=error)
     except Exception as error:  # a worker's last line of defence: recorded, not swallowed
         logger.info("job %s failed", job.id, exc_info=True)
-        message = f"The job failed: {type(error).__name__}: {error}. Its log file says more."
+        message = why_disk_full(error, place.data_dir.root) or (
+            f"The job failed: {type(error).__name__}: {error}. Its log file says more."
+        )
         return JobOutcome("failed", error=message, reason=error)
 
 

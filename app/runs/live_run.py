@@ -25,9 +25,8 @@ class LiveRun:
 
     Attributes:
         place: in line for the model; only its owner sees the run before it has ended.
+        saved: what the database has not got yet.
         rows: the page's rows so far; only ever appended to.
-        saved: what the database has not got yet; None when the run could not be created there.
-        save_problem: why the run could not be created in the database.
         ended_at: ``time.monotonic()`` of the end.
     """
 
@@ -38,8 +37,7 @@ class LiveRun:
     model: str
     config: RunConfig
     created_at: datetime
-    saved: SavedRun | None = None
-    save_problem: str | None = None
+    saved: SavedRun
     phase: Phase = "queued"
     rows: list[dict[str, Any]] = field(default_factory=list)
     prefill: dict[str, Any] | None = None
@@ -69,8 +67,19 @@ class LiveRun:
 
     def warning(self) -> str | None:
         """A sentence for the user while the run is not saved as it should be."""
-        if self.save_problem is not None:
-            return f"This run is not being saved: {self.save_problem}"
-        if self.saved is not None and self.saved.problem is not None:
+        if self.saved.problem is not None:
             return f"Saving is failing and will be tried again: {self.saved.problem}"
+        if self.saved.is_late():
+            return "Saving is late: the database is busy. What you see is saved when it answers."
         return None
+
+    def shown(self) -> tuple[Phase, int]:
+        """The phase and number of rows that the page is given: what no kill can take back.
+
+        All there is, with a warning, while saving fails or is late. An ended phase promises
+        that all rows are there.
+        """
+        phase, saved = self.phase, self.saved
+        if saved.problem is not None or saved.is_late() or saved.done:
+            return phase, len(self.rows)
+        return "running" if phase in ENDED else phase, saved.num_written

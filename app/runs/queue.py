@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextvars
 import functools
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
 from sol_core.events import Event
 from sol_core.inspection import InspectionConfig, InspectionEvent
-from storage import NotFoundError, RunKind, RunRecord, RunStore, StorageError
+from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id
 
 __all__ = [
     "GenerateFunction",
@@ -47,6 +46,8 @@ logger = logging.getLogger(__name__)
 KEEP_ENDED_S = 60.0
 # Rows that the disk refuses are worth keeping longer: they exist nowhere else.
 KEEP_UNSAVED_S = 1800.0
+CREATE_PATIENCE_S = 0.5  # of a start, whose run is then in the database, if that answers
+SAVE_PATIENCE_S = 0.05  # of a poll; a batch of rows takes some milliseconds
 # A page that asks a question of the model does not wait for a long generation of somebody else.
 QUESTION_PATIENCE_S = 15.0
 AnswerT = TypeVar("AnswerT")
@@ -61,7 +62,7 @@ class RunNotFoundError(AppError, LookupError):
 
 
 class GenerateFunction(Protocol):
-    """``sol_core.generation.engine.generate``."""
+    """``sol_core.generation.engine.engine.generate``."""
 
     def __call__(
         self, model: Any, prompt: str, config: GenerationConfig, should_stop: Callable[[], bool]
@@ -139,6 +140,7 @@ class GenerationRuns:
         context = contextvars.copy_context()
         run.thread = threading.Thread(target=context.run, args=(self._work, run), daemon=True)
         run.thread.start()
+        self._saver.catch_up(run.saved, CREATE_PATIENCE_S)
         return run.run_id
 
     def poll(
@@ -153,6 +155,7 @@ class GenerationRuns:
         run = self._visible(owner, run_id)
         if isinstance(run, LiveRun):
             _check_kind(run.kind.name, kind)
+            self._saver.catch_up(run.saved, SAVE_PATIENCE_S)
             return live_view(run, self.line.number(run.place), cursor)
         _check_kind(run.kind, kind)
         events = self._store.events(run.id, after=cursor - 1, limit=ROWS_PER_POLL + 1)
@@ -270,26 +273,21 @@ class GenerationRuns:
             )
 
     def _create(self, place: Place, prompt: str, config: RunConfig) -> LiveRun:
-        run_id, created_at, problem = secrets.token_urlsafe(9), datetime.now(UTC), None
-        model, kind = self._loader.status().name, kind_of(config)
-        try:
-            record = self._store.create(
-                place.owner,
-                prompt,
-                model,
-                kind.schedule(config),
-                json_safe(config.to_dict()),
-                kind.name,
-            )
-            run_id, created_at = record.id, record.created_at
-        except StorageError as error:
-            logger.warning("a run could not be created in the database: %s", error)
-            problem = str(error)
-        run = LiveRun(run_id, place, prompt, run_title(prompt), model, config, created_at)
-        run.save_problem = problem
-        if problem is None:
-            run.saved = SavedRun(run_id)
-            self._saver.add(run.saved)
+        """A run that is saved from now on, as soon as the database can be written."""
+        run_id, model, kind = new_run_id(), self._loader.status().name, kind_of(config)
+        create = functools.partial(
+            self._store.create,
+            place.owner,
+            prompt,
+            model,
+            kind.schedule(config),
+            json_safe(config.to_dict()),
+            kind.name,
+            run_id=run_id,
+        )
+        saved, now = SavedRun(run_id, create), datetime.now(UTC)
+        run = LiveRun(run_id, place, prompt, run_title(prompt), model, config, now, saved)
+        self._saver.add(saved)
         return run
 
     # --- the run's own thread -------------------------------------------------------------
@@ -305,10 +303,8 @@ class GenerationRuns:
             logger.exception("run %s failed", run.run_id)
             error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
         self.line.leave(run.place)
-        if run.saved is not None:
-            run.saved.ending = (phase, run.summary, error)
         run.end(phase, error)
-        self._saver.wake()
+        self._saver.end(run.saved, phase, run.summary, error)
 
     def _take_turn_and_generate(self, run: LiveRun) -> EndPhase:
         self.line.wait(run.place, run.stop_requested.is_set)
@@ -335,13 +331,11 @@ class GenerationRuns:
         if record["type"] == "token":
             # "w": wall-clock ms when the token was made; not saved, the page measures its lag.
             run.rows.append(run.kind.row(record) | {"w": round(time.time() * 1000)})
-            if run.saved is not None:
-                self._saver.add_rows(run.saved, [record])
+            self._saver.add_row(run.saved, record)
         elif record["type"] == "prefill":
             run.prefill = record
             run.phase = "running"
-            if run.saved is not None:
-                run.saved.prefill = record
+            self._saver.set_prefill(run.saved, record)
         else:
             run.summary = record
 
@@ -378,8 +372,7 @@ class GenerationRuns:
         for run in list(self._runs.values()):
             if run.ended_at is None:
                 continue
-            is_saved = run.saved is not None and run.saved.done
-            if now - run.ended_at > (self._keep_ended_s if is_saved else KEEP_UNSAVED_S):
+            if now - run.ended_at > (self._keep_ended_s if run.saved.done else KEEP_UNSAVED_S):
                 self.forget(run.run_id)
 
 

@@ -21,16 +21,16 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
     Args:
         place: how many runs are before it in line; None once it has left the line.
     """
-    status = run.phase  # read before the rows: an ended phase promises that all are there
-    rows = run.rows[cursor : cursor + ROWS_PER_POLL]
+    status, num_rows = run.shown()
+    rows = run.rows[cursor : min(num_rows, cursor + ROWS_PER_POLL)]
     view = {
         "status": status,
         "live": status not in ENDED,
-        "stopping": run.stop_requested.is_set() and not run.has_ended,
+        "stopping": run.stop_requested.is_set() and status not in ENDED,
         "place": place,
         "rows": rows,
         "cursor": cursor + len(rows),
-        "more": cursor + len(rows) < len(run.rows),
+        "more": cursor + len(rows) < num_rows,
         "prefill": run.kind.prefill(run.prefill),
         "summary": run.kind.summary(run.summary),
         "error": run.error,

@@ -1,11 +1,15 @@
-"""Reads a safetensors file whole: its header and its tensors."""
+"""Reads and writes a safetensors file whole, with errors that Python knows."""
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_safetensors"]
+__all__ = ["read_safetensors", "write_safetensors"]
+
+_OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes it
 
 
 def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[str, Any]]:
@@ -23,3 +27,23 @@ def read_safetensors(path: Path, framework: str) -> tuple[dict[str, str], dict[s
             return dict(file.metadata() or {}), tensors
     except SafetensorError as error:
         raise ValueError(str(error)) from error
+
+
+def write_safetensors(
+    tensors: dict[str, Any], path: Path, header: dict[str, str] | None = None
+) -> None:
+    """Write torch's tensors, which share no memory and are contiguous.
+
+    Raises: OSError, which the library hides in an error of its own: the disk is full.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, header)
+    except SafetensorError as error:
+        found = _OS_ERROR.search(str(error))
+        if found is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error

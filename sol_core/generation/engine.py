@@ -16,9 +16,9 @@ from torch import Tensor
 
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.config import GenerationConfig, SideRowConfig
-from sol_core.decoding.loop.cost import CostModel
-from sol_core.decoding.loop.divergence import kl_to_dense
-from sol_core.decoding.loop.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
+from sol_core.decoding.cost import CostModel
+from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import (
     Alternative,
@@ -31,9 +31,9 @@ from sol_core.events import (
     TokenEvent,
 )
 from sol_core.files.characters import whole_characters
-from sol_core.generation.engine.sampling import TokenSampler
-from sol_core.generation.engine.schedules import GenerationSchedules, PolicyFinder
-from sol_core.generation.engine.text_stream import TextStream
+from sol_core.generation.sampling import TokenSampler
+from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
+from sol_core.generation.text_stream import TextStream
 from sol_core.models.loading import LanguageModel
 
 __all__ = ["DENSE_ROW", "encode_prompt", "generate"]

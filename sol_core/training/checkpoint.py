@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sol_core.errors import PolicyError
-from sol_core.files.safetensors_files import read_safetensors
+from sol_core.files.safetensors_files import read_safetensors, write_safetensors
 
 __all__ = ["Progress", "read_checkpoint", "restore_optimiser", "write_checkpoint"]
 
@@ -61,8 +61,6 @@ def write_checkpoint(
     optimiser: torch.optim.Optimizer,
 ) -> None:
     """Raises: OSError when the disk is full; the checkpoint before it is then intact."""
-    from safetensors.torch import save_file
-
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
@@ -73,7 +71,8 @@ def write_checkpoint(
     staging = folder / f"{_NAME}.part"
     try:
         # A copy: safetensors refuses tensors that share memory.
-        save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, staging, header)
+        copies = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
+        write_safetensors(copies, staging, header)
         with staging.open("rb") as handle:
             os.fsync(handle.fileno())
         if (folder / _NAME).exists():

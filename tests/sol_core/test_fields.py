@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sol_core.downstream.config import BenchmarkConfig
+from sol_core.tasks.config import BenchmarkConfig
 
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError

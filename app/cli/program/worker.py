@@ -8,7 +8,7 @@ import logging
 import math
 import os
 
-from app.cli.main.options import DTYPES, add_data_dir, open_data_dir
+from app.cli.options import DTYPES, add_data_dir, open_data_dir
 from app.host.console import Console
 from app.host.errors import AppError
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sol_core.errors import PolicyError
+from sol_core.files.safetensors_files import write_safetensors
 from sol_core.files.staging import sha256_of
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.card import model_card
@@ -77,12 +78,10 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
     The configuration comes last: a folder without it is no policy.
     Raises: OSError when the disk is full or not writable.
     """
-    from safetensors.torch import save_file
-
     tensors = {
         name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
     }
-    _put(folder / WEIGHTS_FILE, lambda path: save_file(tensors, path))
+    _put(folder / WEIGHTS_FILE, lambda path: write_safetensors(tensors, path))
     record = {
         "schema": SCHEMA,
         **policy.info.to_dict(),

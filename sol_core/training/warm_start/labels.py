@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sol_core.errors import PolicyError
-from sol_core.files.safetensors_files import read_safetensors
+from sol_core.files.safetensors_files import read_safetensors, write_safetensors
 from sol_core.models import FrozenLM
 from sol_core.policy.info import InputLayout
 from sol_core.training.config import TrainConfig
@@ -95,12 +95,10 @@ def label_text(
 
 def write_labels(labels: LabelledSteps, path: Path) -> None:
     """Raises: OSError when the disk is full; nothing is then left at ``path``."""
-    from safetensors.torch import save_file
-
     staging = path.with_suffix(".part")
     names = ("rows", "tokens", "levels", "damage", "entropy")
     try:
-        save_file({name: getattr(labels, name).contiguous() for name in names}, staging)
+        write_safetensors({name: getattr(labels, name).contiguous() for name in names}, staging)
         os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)

@@ -187,8 +187,11 @@ def test_pause_resume_cancel_and_delete(call: Call, services: Services) -> None:
     assert poll(call, job_id)["job"]["status_label"] == "Cancelling"
     jobs.finish(job_id, "w", "cancelled")
     (services.data_dir.jobs / job_id).mkdir()
+    log = services.data_dir.logs / f"job-{job_id}.log"
+    log.write_text("what was logged", "utf-8")
     assert call("delete_job", job_id=job_id) == {}
     assert not (services.data_dir.jobs / job_id).exists()
+    assert not log.exists()
     assert "does not exist" in poll(call, job_id)["refused"]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from app.runs.queue import GenerationRuns, RunNotFoundError
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ModelLoadError
-from storage import DatabaseWriteError, RunStore, Store, open_store
+from storage import DatabaseWriteError, NotFoundError, RunStore, Store, open_store
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, fake_load, make_token
 
 ANNA, BEN = "a" * 32, "b" * 32
@@ -262,14 +264,17 @@ def test_a_model_that_cannot_be_loaded_fails_the_run_until_a_retry(
 
 
 class FailingStore:
-    """A RunStore whose writes fail while ``broken`` is set."""
+    """A RunStore whose writes fail while ``broken`` is set, and wait for ``wait_for``."""
 
     def __init__(self, real: RunStore) -> None:
         self.real = real
         self.broken = threading.Event()
+        self.wait_for: threading.Event | None = None
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:
+            if self.wait_for is not None:
+                self.wait_for.wait(20)
             if self.broken.is_set():
                 raise DatabaseWriteError("the disk is full")
             return getattr(self.real, name)(*args, **kwargs)
@@ -309,7 +314,68 @@ def test_a_run_that_cannot_be_created_still_generates_and_says_so(
     run_id = service.runs.start(ANNA, "prompt", TEN)
     view = service.wait_for(run_id, "finished")
     assert len(view["rows"]) == 10
-    assert "not being saved: the disk is full" in view["warning"]
+    assert "will be tried again: the disk is full" in view["warning"]
+
+
+def test_a_run_that_was_started_while_the_database_was_locked_is_saved_later(
+    tmp_path: Path,
+) -> None:
+    """Another connection holds the lock for longer than a write waits for it."""
+    path = tmp_path / "locked.sqlite3"
+    with open_store(path, busy_timeout_s=0.2) as store, closing(sqlite3.connect(path)) as other:
+        service = Bench(store, FakeEngine())
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        run_id = service.runs.start(ANNA, "prompt", TEN)
+        assert time.monotonic() - began < 2.0
+        view = service.wait_for(run_id, "finished")
+        assert len(view["rows"]) == 10
+        assert "will be tried again" in view["warning"]
+        time.sleep(1.0)
+        with pytest.raises(NotFoundError):
+            store.runs.get(run_id)
+        other.execute("COMMIT")
+        wait_until(lambda: service.runs.poll(ANNA, run_id, 0)["warning"] is None)
+        assert (store.runs.get(run_id).status, store.runs.get(run_id).num_tokens) == (
+            "finished",
+            10,
+        )
+        service.runs.close()
+
+
+def test_what_is_shown_is_in_the_database_already(
+    store: Store, bench: Callable[..., Bench]
+) -> None:
+    """A process that is killed takes no token back that somebody has seen."""
+    service = bench(FakeEngine(step_s=0.002))
+    run_id = service.runs.start(ANNA, "prompt", LONG)
+    cursor, num_looks, view = 0, 0, {"live": True}
+    while cursor < 400:
+        view = service.runs.poll(ANNA, run_id, cursor)
+        cursor = view["cursor"]
+        assert store.runs.get(run_id).num_tokens >= cursor
+        num_looks += bool(view["rows"])
+    assert num_looks > 20
+    service.runs.stop(ANNA, run_id)
+    service.wait_for(run_id, "stopped")
+    assert store.runs.get(run_id).status == "stopped", "so is the ending"
+
+
+def test_a_database_that_does_not_answer_holds_the_page_up_for_a_second_only(
+    store: Store, bench: Callable[..., Bench]
+) -> None:
+    stuck, release = FailingStore(store.runs), threading.Event()
+    stuck.wait_for = release
+    service = bench(FakeEngine(step_s=0.002), run_store=stuck)
+    run_id = service.runs.start(ANNA, "prompt", LONG)
+    began = time.monotonic()
+    wait_until(lambda: service.runs.poll(ANNA, run_id, 0)["rows"] != [])
+    assert 0.5 < time.monotonic() - began < 3
+    assert "Saving is late" in service.runs.poll(ANNA, run_id, 0)["warning"]
+    release.set()
+    wait_until(lambda: service.runs.poll(ANNA, run_id, 0)["warning"] is None)
+    service.runs.stop(ANNA, run_id)
+    service.wait_for(run_id, "stopped")
 
 
 def test_rows_reach_the_database_within_a_second_while_the_engine_is_stuck(
