@@ -50,6 +50,6 @@ def mount_script(module: str, tool: str, constants: dict[str, Any]) -> str:
     return (
         "const root = element.firstElementChild;\n"
         f'import(new URL("{module_url(module)}", document.baseURI))\n'
-        f"  .then((module) => module.mount(root, {tool}, {page}))\n"
-        f"  .catch((error) => {{ console.error(error); root.append({json.dumps(_STALE)}); }});"
+        f"  .then((module) => module.mount(root, {tool}, {page}),\n"
+        f"    () => root.append({json.dumps(_STALE)}));"
     )

@@ -116,3 +116,15 @@ def test_two_modules_of_one_script_have_no_name_in_common(tree: Path) -> None:
     (tree / "b.js").write_text('import { A } from "./a.js";\n\nconst same = A;\n')
     with pytest.raises(ValueError, match=r"a\.js and b\.js both have same"):
         bundle("b.js")
+
+
+def test_what_is_exported_is_imported_somewhere() -> None:
+    sources = {name: (JS / name).read_text("utf-8") for name in ALL}
+    imported = {
+        (JS.joinpath(name).parent / target).resolve().relative_to(JS.resolve()).as_posix() + word
+        for name, source in sources.items()
+        for names, target in IMPORTED.findall(source)
+        for word in re.findall(r"\w+", names)
+    }
+    exported = {name + word for name in ALL for word in EXPORTED.findall(sources[name])}
+    assert {one for one in exported - imported if not one.endswith(".jsmount")} == set()

@@ -123,7 +123,7 @@ def test_a_joint_grid_and_a_row_of_an_inspection(call: Call, inspection_id: str)
 
 def test_the_page_holds_the_panel_and_runs_only_its_script(call: Call, run_id: str) -> None:
     page = exported(call, f"{run_id}:2::8", "html")
-    assert page.count("<script") == page.count("</script>") == 2
+    assert page.count("<script") == page.count("</script>") == 3
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.split('id="sol-data">')[0])
     held = re.search(r'id="sol-data">(.*?)</script>', page, re.DOTALL)
     assert held is not None

@@ -308,8 +308,8 @@ def test_csv_has_a_row_per_token(store: Store) -> None:
 def test_html_is_one_file_that_runs_only_its_own_script(store: Store) -> None:
     run_id = save_run(store, tokens=HOSTILE)
     page = export(store, "run", run_id, "html").text
-    assert page.count("<script") == page.count("</script>") == 2
-    assert "<!--" not in page.split("<body>")[1].split("<script>")[0]
+    assert page.count("<script") == page.count("</script>") == 3
+    assert "<!--" not in page.split("<body>")[1].split('<script type="module">')[0]
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.split('id="sol-data">')[0])
     assert "default-src 'none'; script-src 'sha256-" in page
     held = re.search(r'id="sol-data">(.*?)</script>', page, re.DOTALL)
