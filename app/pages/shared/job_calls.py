@@ -103,7 +103,7 @@ def list_jobs(services: Services, request: Request) -> dict[str, Any]:
     kind, group = request.get("kind"), field(request, "group", str)
     if before is not None and not isinstance(before, str):
         raise RequestError("before must be a job's id or null. Reload the page.")
-    if kind is not None and not (isinstance(kind, str) and kind in JOB_KINDS):
+    if kind is not None and kind not in tuple(JOB_KINDS):  # a list has no place in a dict
         raise RequestError(f"kind must be one of {', '.join(JOB_KINDS)} or null. Reload the page.")
     if group not in JOB_GROUPS:
         raise RequestError(f"group must be one of {', '.join(JOB_GROUPS)}. Reload the page.")
