@@ -144,6 +144,11 @@ def _find_files(path: Path) -> list[Path]:
         return files
     if not path.exists():
         raise CorpusError(f"there is no file {path}")
+    if not path.is_file():  # opening it could wait for ever, and it is read more than once
+        raise CorpusError(
+            f"{path} is a pipe, a device or a socket, not a file: write the text to a file, one of "
+            f"{supported}, and give its path"
+        )
     if path.suffix.lower() not in SUPPORTED_SUFFIXES:
         raise CorpusError(f"{path} is of no supported kind; supported: {supported}")
     return [path]

@@ -22,7 +22,7 @@ from storage.dialects.sqlite_errors import (
     storage_error_from_sqlite,
     translate_sqlite_errors,
 )
-from storage.dialects.sqlite_health import inspect_database, set_aside_if_corrupt
+from storage.dialects.sqlite_health import inspect_database, notice_if_empty, set_aside_if_corrupt
 from storage.errors import DatabaseWriteError, StorageError
 
 __all__ = ["SqliteBackend", "enable_wal"]
@@ -49,7 +49,11 @@ class SqliteBackend(Backend):
                 f"The folder {self.path.parent} for the database cannot be made ({error}). "
                 "Choose another data directory."
             ) from error
-        found = (network_notice(self.path), set_aside_if_corrupt(self.path, busy_timeout_s))
+        found = (
+            network_notice(self.path),
+            notice_if_empty(self.path),
+            set_aside_if_corrupt(self.path, busy_timeout_s),
+        )
         return tuple(notice for notice in found if notice is not None)
 
     def look(self, busy_timeout_s: float) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -25,12 +26,13 @@ from storage.errors import (
 )
 from storage.migrations import APPLICATION_ID, check_version
 
-__all__ = ["FULL_CHECK_BYTES", "inspect_database", "set_aside_if_corrupt"]
+__all__ = ["FULL_CHECK_BYTES", "inspect_database", "notice_if_empty", "set_aside_if_corrupt"]
 
 # Larger files are not read through at every start; damage is then reported when it is met.
 FULL_CHECK_BYTES = 256 * 1024 * 1024
 # In this order: without its main file a -wal would be taken for rubbish and removed by SQLite.
 _SUFFIXES = ("-wal", "-shm", "-journal", "")
+_BEING_MADE_S = 1.0  # a file that another process is making has its first page in an instant
 
 
 def set_aside_if_corrupt(path: Path, busy_timeout_s: float) -> str | None:
@@ -55,6 +57,27 @@ def set_aside_if_corrupt(path: Path, busy_timeout_s: float) -> str | None:
                 "Earlier runs are not listed any more."
             )
     return None
+
+
+def notice_if_empty(path: Path) -> str | None:
+    """A sentence for the user about a file of 0 bytes, which SQLite takes for a new database."""
+    gives_up_at = time.monotonic() + _BEING_MADE_S
+    while _is_empty(path):
+        if time.monotonic() > gives_up_at:
+            return (
+                f"The database {path} had 0 bytes, as a full disk or a damaged file system leaves "
+                "it, and a new one was begun in it: earlier runs and jobs are not listed any more. "
+                "If you have a copy of it, end the program and put the copy there."
+            )
+        time.sleep(0.02)
+    return None
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:  # there is none, or whoever opens it will say more
+        return False
 
 
 def inspect_database(path: Path, busy_timeout_s: float) -> None:

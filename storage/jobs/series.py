@@ -65,10 +65,13 @@ def select_metrics(
 def insert_sample(connection: Connection, job_id: str, sample: Record) -> None:
     """Add a sample and drop all but the last ``KEPT_SAMPLES``.
 
+    One that a job which goes on makes again takes the place of the one that is there.
+
     Raises: InvalidRecordError when it is not JSON.
     """
     table = job_samples_table
     data = encode_json("sample", sample)
+    connection.execute(delete(table).where(table.c.job_id == job_id, table.c.record == data))
     last = connection.execute(
         select(func.max(table.c.seq)).where(table.c.job_id == job_id)
     ).scalar()

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sol_core.tasks.config import BenchmarkConfig
 
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import MAX_WHOLE, Range, Rules, Seed, check_fields, from_json, is_servable
 from sol_core.inspection import InspectionConfig
+from sol_core.tasks.config import BenchmarkConfig
 from sol_core.training.config import PRESETS, TrainConfig, for_minutes
 
 

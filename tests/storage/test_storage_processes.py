@@ -134,7 +134,7 @@ def test_a_process_killed_in_its_transaction_releases_the_lock(
 def test_processes_that_open_a_file_at_once(
     tmp_path: Path, start_python: StartPython, content: bytes | None
 ) -> None:
-    num_files, num_processes = 12, 3
+    num_files, num_processes = 4 if content == b"" else 12, 3
     if content is not None:
         for number in range(num_files):
             (tmp_path / f"{number}.sqlite3").write_bytes(content)
@@ -142,9 +142,12 @@ def test_processes_that_open_a_file_at_once(
     outputs = start_all(children)
     num_notices = sum(int(line) for output in outputs for line in output.split() if line.isdigit())
     is_damaged = content == b"damaged"
-    assert num_notices == (num_files if is_damaged else 0)
+    if content == b"":  # each process may tell whoever started it
+        assert num_files <= num_notices <= num_files * num_processes
+    else:
+        assert num_notices == (num_files if is_damaged else 0)
     kept = [path for path in tmp_path.glob("*.corrupt-*") if path.read_bytes() == b"damaged"]
-    assert len(kept) == num_notices
+    assert len(kept) == (num_files if is_damaged else 0)
     for number in range(num_files):
         with open_store(tmp_path / f"{number}.sqlite3") as store:
             assert len(store.runs.list()) == num_processes

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from types import FrameType
 
 from app.cli.options import add_model, model_name, open_data_dir
 from app.host.errors import AppError
@@ -42,8 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
     data_dir = open_data_dir(args)
     _log_to_file(data_dir)
-    # Stopped by a service manager: leave as from Ctrl-C, with runs saved and files closed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_as_from_ctrl_c()
     if is_space():
         _import_spaces()
     from app.host.instance_lock import hold_instance_lock
@@ -65,6 +65,26 @@ def run(args: argparse.Namespace) -> int:
             raise AppError(str(error)) from error
     _leave_compilers_behind()
     return 0
+
+
+def _end_as_from_ctrl_c() -> None:
+    """A service manager's SIGTERM and a closed terminal's SIGHUP end the page with runs saved.
+
+    A SIGHUP that is ignored already, as under nohup, stays ignored.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if sys.platform == "win32" or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the shell sends another one
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for terminal in terminals:  # what is written there from now on would be an error
+            os.dup2(nowhere, terminal)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGHUP, hang_up)
 
 
 def _leave_compilers_behind() -> None:

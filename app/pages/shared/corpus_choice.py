@@ -121,6 +121,11 @@ def _existing(name: str) -> str:
     path = Path(name).expanduser()
     if not name or not path.is_absolute() or not path.exists():
         raise ConfigError(f"There is no file or folder {name[:200]!r}. Give its full path.")
+    if not path.is_file() and not path.is_dir():
+        raise ConfigError(
+            f"{name[:200]!r} is a pipe, a device or a socket. Write the text to a file and give "
+            "its full path."
+        )
     return str(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,17 @@ def test_an_evaluation_is_queued_shown_and_exported(call: Call, services: Servic
     assert file["text"].startswith("requested_keep")
     assert json.loads(call("export_evaluation", job_id=job_id, form="json")["text"])["schema"] == 1
     assert "json or csv" in call("export_evaluation", job_id=job_id, form="xls")["refused"]
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_as_corpus_is_refused_in_the_form(call: Call, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    pipe = {"kind": "path", "name": str(tmp_path / "pipe.txt")}
+    for answer in (
+        call("start_training", values={}, name="x", corpus=pipe),
+        call("start_evaluation", values={}, policies=["default"], corpus=pipe),
+    ):
+        assert "is a pipe, a device or a socket" in answer["refused"]
 
 
 def test_one_visitor_cannot_fill_the_queue(call: Call) -> None:

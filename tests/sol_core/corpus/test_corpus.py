@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -234,6 +235,22 @@ def test_sources_that_are_not_there(tmp_path: Path) -> None:
             load_corpus(str(tmp_path / source), data_dir=tmp_path / "data")
     with pytest.raises(CorpusError, match="there is no file"):
         load_corpus("folder/missing.txt", data_dir=tmp_path / "data")
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    """Opening one waits for somebody who writes, and nothing could end that."""
+    pipe, folder = tmp_path / "pipe.txt", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.txt")
+    (tmp_path / "zero.txt").symlink_to("/dev/zero")
+    for source in (pipe, tmp_path / "zero.txt"):
+        refused = f"{source.resolve()} is a pipe, a device or a socket"
+        with pytest.raises(CorpusError, match=refused):
+            load_corpus(str(source), data_dir=tmp_path / "data")
+    with pytest.raises(CorpusError, match="holds no"):
+        load_corpus(str(folder), data_dir=tmp_path / "data")
 
 
 def test_a_full_or_unusable_data_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -84,12 +85,35 @@ def test_companions_are_kept_with_it_and_no_name_is_taken_twice(database_path: P
         assert data == (suffix.encode() if suffix else b"damaged") + b" " + number
 
 
-@pytest.mark.parametrize("data", [b"", None])
-def test_a_blank_or_missing_file_is_no_damage(database_path: Path, data: bytes | None) -> None:
-    if data is not None:
-        database_path.write_bytes(data)
+def test_a_missing_file_is_no_damage(database_path: Path) -> None:
     with open_store(database_path) as store:
         assert store.notices == ()
+
+
+def test_a_file_of_no_bytes_is_no_silent_beginning(database_path: Path) -> None:
+    database_path.write_bytes(b"")
+    with open_store(database_path) as store:
+        (notice,) = store.notices
+        assert f"{database_path} had 0 bytes" in notice
+        assert "put the copy there" in notice
+        store.runs.create("alice", "a new start", "model", "dense", {})
+    with open_store(database_path) as store:
+        assert store.notices == (), "it is said once"
+        assert len(store.runs.list()) == 1
+
+
+def test_a_file_that_another_process_is_making_is_waited_for(database_path: Path) -> None:
+    database_path.write_bytes(b"")
+
+    def make() -> None:
+        with closing(sqlite3.connect(database_path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+
+    maker = threading.Timer(0.3, make)
+    maker.start()
+    with open_store(database_path) as store:
+        assert store.notices == ()
+    maker.join()
 
 
 def test_damage_met_while_running_is_reported(database_path: Path, good_bytes: bytes) -> None:

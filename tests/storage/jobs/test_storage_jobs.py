@@ -354,6 +354,8 @@ def test_only_the_last_samples_are_kept(jobs: JobStore, make: Make) -> None:
         jobs.set_sample(job.id, {"step": step})
     assert [sample["step"] for sample in jobs.samples(job.id)] == list(range(5, KEPT_SAMPLES + 5))
     assert jobs.samples(other.id) == [{"step": -1}]
+    jobs.set_sample(job.id, {"step": 9})  # again, after a resume
+    assert [sample["step"] for sample in jobs.samples(job.id)].count(9) == 1
     with pytest.raises(InvalidRecordError):
         jobs.set_sample(job.id, {"x": object()})
 
