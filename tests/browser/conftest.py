@@ -34,7 +34,9 @@ from tests.browser.shared_pages import SharedPages
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+EVIL = "evil.example"  # a name whose owner points it at this machine
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+             f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]  # fmt: skip
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 expect.set_options(timeout=15_000)
 # For the first answer of the real engine: its kernels may have to be compiled, on a busy machine.

@@ -8,21 +8,19 @@ the last name is also tried on the app itself, as DNS rebinding does.
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import ARGUMENTS, NAMES, Server
+from tests.browser.conftest import EVIL, Server
 from tests.support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
-EVIL = "evil.example"
 SITES = ("127.0.0.1", "localhost", EVIL)
 OWNER = "e" * 32
 
@@ -85,22 +83,9 @@ def elsewhere() -> Iterator[int]:
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium that looks ``EVIL`` up as its owner wants."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip(f"no browser found; install one of {', '.join(NAMES)}")
-    rebind = f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, rebind])
-        yield started
-        started.close()
-
-
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context()
+def page(chromium: Browser) -> Iterator[Page]:
+    context = chromium.new_context()
     yield context.new_page()
     context.close()
 
