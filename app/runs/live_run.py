@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from app.formats.plain_json import json_safe
 from app.model.model_line import Place
 from app.runs.kinds import KindOfRun, RunConfig, kind_of
+from app.runs.recorded_run import RecordedRun
 from app.runs.saver import SavedRun
 
 __all__ = ["ENDED", "EndPhase", "LiveRun", "Phase"]
@@ -25,7 +27,8 @@ class LiveRun:
 
     Attributes:
         place: in line for the model; only its owner sees the run before it has ended.
-        rows: the page's rows so far; only ever appended to.
+        tokens: JSON of the engine's token events so far; only ever appended to.
+        made_at_ms: per token, wall-clock ms when it was made; not saved, the page measures its lag.
         saved: what the database has not got yet; None when the run could not be created there.
         save_problem: why the run could not be created in the database.
         ended_at: ``time.monotonic()`` of the end.
@@ -41,7 +44,8 @@ class LiveRun:
     saved: SavedRun | None = None
     save_problem: str | None = None
     phase: Phase = "queued"
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    tokens: list[dict[str, Any]] = field(default_factory=list)
+    made_at_ms: list[int] = field(default_factory=list)
     prefill: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     error: str | None = None
@@ -66,6 +70,18 @@ class LiveRun:
         self.error = error
         self.ended_at = time.monotonic()
         self.phase = phase
+
+    def recorded(self) -> RecordedRun:
+        """What the run was asked and has done so far."""
+        return RecordedRun(
+            self.run_id,
+            self.kind.name,
+            self.prompt,
+            self.model,
+            json_safe(self.config.to_dict()),
+            self.prefill,
+            self.tokens,
+        )
 
     def warning(self) -> str | None:
         """A sentence for the user while the run is not saved as it should be."""

@@ -22,7 +22,11 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
         place: how many runs are before it in line; None once it has left the line.
     """
     status = run.phase  # read before the rows: an ended phase promises that all are there
-    rows = run.rows[cursor : cursor + ROWS_PER_POLL]
+    part = slice(cursor, cursor + ROWS_PER_POLL)
+    rows = [
+        run.kind.row(token) | {"w": at}
+        for token, at in zip(run.tokens[part], run.made_at_ms[part], strict=False)
+    ]
     view = {
         "status": status,
         "live": status not in ENDED,
@@ -30,7 +34,7 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
         "place": place,
         "rows": rows,
         "cursor": cursor + len(rows),
-        "more": cursor + len(rows) < len(run.rows),
+        "more": cursor + len(rows) < len(run.tokens),
         "prefill": run.kind.prefill(run.prefill),
         "summary": run.kind.summary(run.summary),
         "error": run.error,
