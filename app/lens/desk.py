@@ -1,8 +1,8 @@
 """The counterfactual lens for the pages: a run's id in, plain records out.
 
-What a run did comes from the same polls that the page reads, so whoever may see a run may
-look into it. A run is a generation, or one row of an inspection. Where the model's work is done,
-the lens of the run last looked into is kept. Torch is imported with the first look, not before.
+What a run did comes from the engine's own records (``RecordedRun``), and whoever may see a run
+may look into it. A run is a generation, or one row of an inspection. Where the model's work is
+done, the lens of the run last looked into is kept. Torch is imported with the first look.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from app.formats.plain_json import page_lens, page_lens_row
 from app.host.errors import AppError
 from app.lens.report import Look
 from app.model.compute import Workbench
-from app.runs.prompt import check_same_model, prompt_of_run
 from app.runs.queue import GenerationRuns
+from app.runs.recorded_run import RecordedRun
 from sol_core.actions import Action
 from sol_core.config import GenerationConfig
 from sol_core.fields import config_from_dict
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["LensDesk"]
 
 AnswerT = TypeVar("AnswerT")
-_Done = list[tuple[int, tuple[float, float, float]]]  # token ids, and the actions of their steps
+_Rows = list[tuple[Action, ...]]  # actions per row, the one looked into first
 
 
 class LensDesk:
@@ -92,7 +92,7 @@ class LensDesk:
         record = self._imported.find(run_id, index, row)
         if record is None:
             return None
-        self._runs.ended(owner, run_id, _kind(row))  # refuses what this visitor may not see
+        self._runs.poll(owner, run_id, 0, _kind(row))  # refuses what this visitor may not see
         return Look.from_dict(record)
 
     def _ask(
@@ -101,23 +101,25 @@ class LensDesk:
         # Reading a long run is work too: the place in line bounds how often it is done. What this
         # visitor may not see is refused before the place has its turn.
         with self._runs.line.held(owner) as place:
-            view = self._runs.ended(owner, run_id, _kind(row))
-            make = _lens_maker(view, self._runs.all_rows(owner, view), row)
+            run = self._runs.recorded(owner, run_id, _kind(row))
+            make = _lens_maker(run, row)
             question = functools.partial(_answer, key=(run_id, row), make=make, ask=ask)
             return self._runs.ask(place, question)
 
 
-def _lens_maker(
-    view: dict[str, Any], rows: list[dict[str, Any]], row: int | None
-) -> Callable[[Any], Lens]:
+def _lens_maker(run: RecordedRun, row: int | None) -> Callable[[Any], Lens]:
     """The function of the model that makes a run's lens. Raises: AppError for an unknown row."""
+    head, ids = run.without_tokens(), tuple(run.token_ids)
     if row is None:
-        return functools.partial(_lens_of_generation, view["run"], view["prefill"], _done(rows))
-    config = config_from_dict(InspectionConfig, view["run"]["config"])
+        steps = [[token, *token["side"]] for token in run.tokens]
+        return functools.partial(_lens_of_generation, head, ids, _actions(steps))
+    config = config_from_dict(InspectionConfig, run.config)
     if not 0 <= row < len(config.rows):
         raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
-    done = [(one["id"], one["rows"][row]["a"]) for one in rows]
-    return functools.partial(_lens_of_inspection, view["run"], view["prefill"], done)
+    actions = _actions([token["rows"] for token in run.tokens])
+    if actions:
+        actions.insert(0, actions.pop(row))
+    return functools.partial(_lens_of_inspection, head, ids, actions)
 
 
 def _answer(
@@ -149,31 +151,42 @@ def _plane(lens: Lens, index: int, bit_width: int) -> list[list[dict[str, Any]]]
     return [[row.to_dict() for row in line] for line in lens.plane(index, bit_width)]
 
 
-def _lens_of_generation(
-    run: dict[str, Any], prefill: dict[str, Any] | None, done: _Done, model: Any
-) -> Lens:
-    from sol_core.lens.engine import Lens, LensRun
-
-    config = config_from_dict(GenerationConfig, run["config"])
-    tokens = (*prompt_of_run(model, run, prefill), *(token for token, _ in done))
+def _lens_of_generation(run: RecordedRun, ids: tuple[int, ...], actions: _Rows, model: Any) -> Lens:
+    config = config_from_dict(GenerationConfig, run.config)
     refresh = config.episode_steps if config.refresh else None
-    return Lens(model, LensRun(tokens, _actions(done), config.grid, refresh))
+    return _lens(model, config, (*run.prompt_ids(model), *ids), actions, refresh)
 
 
-def _lens_of_inspection(
-    run: dict[str, Any], start: dict[str, Any], done: _Done, model: Any
+def _lens_of_inspection(run: RecordedRun, ids: tuple[int, ...], actions: _Rows, model: Any) -> Lens:
+    run.check_model(model)
+    config = config_from_dict(InspectionConfig, run.config)
+    prefix = run.prefill["prefix"] if run.prefill else ()
+    return _lens(model, config.as_generation(), (*prefix, *ids), actions)
+
+
+def _lens(
+    model: Any,
+    config: GenerationConfig,
+    tokens: tuple[int, ...],
+    rows: _Rows,
+    refresh_steps: int | None = None,
 ) -> Lens:
     from sol_core.lens.engine import Lens, LensRun
 
-    check_same_model(model, run)
-    config = config_from_dict(InspectionConfig, run["config"])
-    tokens = (*start["ids"], *(token for token, _ in done))
-    return Lens(model, LensRun(tokens, _actions(done), config.grid))
+    schedules = (config.schedule, *(row.schedule for row in config.side_rows))
+    return Lens(
+        model,
+        LensRun(
+            tokens,
+            rows[0] if rows else (),
+            config.grid,
+            refresh_steps,
+            beside=tuple(rows[1:]),
+            observed=any(schedule.policy for schedule in schedules),
+        ),
+    )
 
 
-def _done(rows: list[dict[str, Any]]) -> _Done:
-    return [(row["id"], row["a"]) for row in rows]
-
-
-def _actions(done: _Done) -> tuple[Action, ...]:
-    return tuple(Action(keep, ratio, int(bits)) for _, (keep, ratio, bits) in done)
+def _actions(steps: list[list[dict[str, Any]]]) -> _Rows:
+    """Per row its actions, of the records of every step's rows."""
+    return [tuple(Action(**record["action"]) for record in row) for row in zip(*steps, strict=True)]

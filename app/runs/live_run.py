@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from app.formats.plain_json import json_safe
 from app.model.model_line import Place
 from app.runs.kinds import KindOfRun, RunConfig, kind_of
+from app.runs.recorded_run import RecordedRun
 from app.runs.saver import SavedRun
 
 __all__ = ["ENDED", "EndPhase", "LiveRun", "Phase"]
@@ -26,7 +28,8 @@ class LiveRun:
     Attributes:
         place: in line for the model; only its owner sees the run before it has ended.
         saved: what the database has not got yet.
-        rows: the page's rows so far; only ever appended to.
+        tokens: JSON of the engine's token events so far; only ever appended to.
+        made_at_ms: per token, wall-clock ms when it was made; not saved, the page measures its lag.
         ended_at: ``time.monotonic()`` of the end.
     """
 
@@ -39,7 +42,8 @@ class LiveRun:
     created_at: datetime
     saved: SavedRun
     phase: Phase = "queued"
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    tokens: list[dict[str, Any]] = field(default_factory=list)
+    made_at_ms: list[int] = field(default_factory=list)
     prefill: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     error: str | None = None
@@ -65,6 +69,18 @@ class LiveRun:
         self.ended_at = time.monotonic()
         self.phase = phase
 
+    def recorded(self) -> RecordedRun:
+        """What the run was asked and has done so far."""
+        return RecordedRun(
+            self.run_id,
+            self.kind.name,
+            self.prompt,
+            self.model,
+            json_safe(self.config.to_dict()),
+            self.prefill,
+            self.tokens,
+        )
+
     def warning(self) -> str | None:
         """A sentence for the user while the run is not saved as it should be."""
         if self.saved.problem is not None:
@@ -81,5 +97,5 @@ class LiveRun:
         """
         phase, saved = self.phase, self.saved
         if saved.problem is not None or saved.is_late() or saved.done:
-            return phase, len(self.rows)
+            return phase, len(self.tokens)
         return "running" if phase in ENDED else phase, saved.num_written

@@ -26,6 +26,7 @@ from app.model.loader import ModelLoader
 from app.model.model_line import ModelLine, Place
 from app.runs.kinds import RunConfig, kind_of
 from app.runs.live_run import EndPhase, LiveRun
+from app.runs.recorded_run import RecordedRun
 from app.runs.saver import RunSaver, SavedRun
 from app.runs.views import ROWS_PER_POLL, live_view, stored_view
 from sol_core.config import GenerationConfig
@@ -168,23 +169,20 @@ class GenerationRuns:
         if run is not None and not self._may_see(owner, run):
             raise RunNotFoundError(_NOT_FOUND)
 
-    def ended(self, owner: str, run_id: str, kind: RunKind = "generation") -> dict[str, Any]:
-        """The first view of a run that has ended.
+    def recorded(self, owner: str, run_id: str, kind: RunKind = "generation") -> RecordedRun:
+        """A run that has ended, as the engine recorded it.
 
         Raises: as ``poll``; AppError while the run goes on.
         """
-        view = self.poll(owner, run_id, 0, kind)
-        if view["live"]:
-            raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
-        return view
-
-    def all_rows(self, owner: str, view: dict[str, Any]) -> list[dict[str, Any]]:
-        """Every row of an ended run; ``view`` is its first one. Raises: as ``poll``."""
-        run_id, kind, rows = view["run"]["id"], view["run"]["kind"], list(view["rows"])
-        while view["more"]:
-            view = self.poll(owner, run_id, view["cursor"], kind)
-            rows += view["rows"]
-        return rows
+        run = self._visible(owner, run_id)
+        if isinstance(run, LiveRun):
+            _check_kind(run.kind.name, kind)
+            if not run.has_ended:
+                raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
+            return run.recorded()
+        _check_kind(run.kind, kind)
+        events = self._store.events(run.id)
+        return RecordedRun(run.id, run.kind, run.prompt, run.model, run.config, run.prefill, events)
 
     def stop(self, owner: str, run_id: str) -> None:
         """Ask a run to end after its current token; nothing happens if it has ended.
@@ -329,8 +327,8 @@ class GenerationRuns:
     def _take(self, run: LiveRun, event: Event | InspectionEvent) -> None:
         record = json_safe(run.kind.record(event))
         if record["type"] == "token":
-            # "w": wall-clock ms when the token was made; not saved, the page measures its lag.
-            run.rows.append(run.kind.row(record) | {"w": round(time.time() * 1000)})
+            run.made_at_ms.append(round(time.time() * 1000))
+            run.tokens.append(record)
             self._saver.add_row(run.saved, record)
         elif record["type"] == "prefill":
             run.prefill = record

@@ -22,7 +22,11 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
         place: how many runs are before it in line; None once it has left the line.
     """
     status, num_rows = run.shown()
-    rows = run.rows[cursor : min(num_rows, cursor + ROWS_PER_POLL)]
+    part = slice(cursor, min(num_rows, cursor + ROWS_PER_POLL))
+    rows = [
+        run.kind.row(token) | {"w": at}
+        for token, at in zip(run.tokens[part], run.made_at_ms[part], strict=False)
+    ]
     view = {
         "status": status,
         "live": status not in ENDED,

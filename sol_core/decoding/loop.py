@@ -48,7 +48,7 @@ class DecodeOptions:
         rows_per_sequence: rows (schedules) on each sequence's token path.
         timed: give every step a clock.
         in_place: steps are cached in the prefix itself, which grows and must have the room;
-            for one row per sequence, without refresh.
+            it has a row for every row that decodes, and no refresh.
     """
 
     max_steps: int

@@ -1,7 +1,8 @@
 """The counterfactual lens: what one token of a run would have been under other actions.
 
 The run's KV cache is rebuilt as it was at a decode step: the prompt dense, then every step
-replayed under the action that was taken. From there the one step is decoded again, all
+replayed under the action that was taken, beside the rows that the run had beside it (a bf16 sum
+may depend on how many rows a step has). From there the one step is decoded again, all
 alternatives as rows of one batch that share the cache. Some of them go on for the tokens
 that followed, under the actions taken there, which shows how far their keys and values carry
 the damage (SOL, arXiv:2605.10875, "KV pollution"). Tokens stay as they are throughout.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -21,13 +22,20 @@ from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action, ActionGrid
 from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
+from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.loop import (
+    DecodeOptions,
+    DecodeStep,
+    Windows,
+    decode,
+    prefill_in_chunks,
+)
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["FOLLOWING", "Lens", "LensRow", "LensRun", "LensTrail", "LensView"]
+__all__ = ["FOLLOWING", "Lens", "LensRow", "LensRun", "LensTrail", "LensView", "ReplayedStep"]
 
 FOLLOWING = 16  # tokens that the damage is followed for
 ROWS_AT_ONCE = 128
@@ -43,12 +51,16 @@ class LensRun:
             generated token t.
         grid: whose levels are tried; its page size and site are the run's.
         refresh_steps: steps from one dense cache refresh to the next; None without refreshes.
+        beside: actions of the rows that ran beside it, each on a cache of its own.
+        observed: a policy read the last prefilled token, which was a prefill of its own.
     """
 
     tokens: tuple[int, ...]
     actions: tuple[Action, ...]
     grid: ActionGrid
     refresh_steps: int | None = None
+    beside: tuple[tuple[Action, ...], ...] = ()
+    observed: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.actions) < len(self.tokens):
@@ -56,11 +68,22 @@ class LensRun:
                 "a run has at least one prompt token and one generated token, got "
                 f"{len(self.tokens)} tokens and {len(self.actions)} actions"
             )
+        if any(len(row) != len(self.actions) for row in self.beside):
+            raise ConfigError(
+                f"every row beside a run needs its {len(self.actions)} actions, got "
+                f"{[len(row) for row in self.beside]}"
+            )
 
     @property
     def before(self) -> int:
         """Tokens in the cache before the first step: the prompt without its last one."""
         return len(self.tokens) - len(self.actions) - 1
+
+    @property
+    def dense_row(self) -> int | None:
+        """The row that was dense throughout, 0 being the run's own; None without one."""
+        rows = (self.actions, *self.beside)
+        return next((at for at, row in enumerate(rows) if all(a.is_dense for a in row)), None)
 
     def episode_start(self, index: int) -> int:
         """The step whose cache was last known to be dense, at or before step ``index``."""
@@ -85,6 +108,23 @@ class LensRow:
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedStep:
+    """The step as the run took it, beside the rows that it had beside it.
+
+    Attributes:
+        nll: of the token that was generated, nats.
+        entropy: of the step's distribution, nats.
+        kl_to_dense: KL(dense ‖ step) to the row that was dense throughout, nats: what the run
+            recorded. ``LensRow.kl`` asks less: one dense step on the run's own cache. None
+            without a dense row.
+    """
+
+    nll: float
+    entropy: float
+    kl_to_dense: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +153,7 @@ class LensView:
         axes: per axis in the order of ``AXES``, a row per level, ascending.
         trails: over at most ``FOLLOWING`` tokens, fewer where the run or, with refreshes, the
             episode ends: a refresh leaves nothing of the step.
+        replayed: the step as the run took it.
     """
 
     index: int
@@ -120,10 +161,31 @@ class LensView:
     dense: LensRow
     axes: tuple[tuple[LensRow, ...], ...]
     trails: tuple[LensTrail, ...]
+    replayed: ReplayedStep
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the attributes as nested objects and lists."""
         return asdict(self)
+
+
+@dataclass(slots=True)
+class _Replay:
+    """An episode as the run decoded it; it grows with the looks.
+
+    Attributes:
+        start: the step whose cache was last known to be dense.
+        rows: the run's row and those beside it.
+        cache: of the run's row alone, to branch from.
+        steps: replayed so far.
+    """
+
+    start: int
+    rows: KVCache
+    cache: KVCache
+    steps: list[ReplayedStep] = field(default_factory=list)
+
+    def step(self, index: int) -> ReplayedStep:
+        return self.steps[index - self.start]
 
 
 class Lens:
@@ -144,8 +206,8 @@ class Lens:
                 f"{model.context_length}"
             )
         self._lm, self._run = model.lm, run
-        self._cache: KVCache | None = None
-        self._start = 0  # the step from which the cache holds replayed tokens
+        self._prefix: KVCache | None = None
+        self._replay: _Replay | None = None
 
     @torch.no_grad()
     def look(self, index: int) -> LensView:
@@ -167,6 +229,7 @@ class Lens:
             rows[DENSE],
             tuple(tuple(rows[action] for action in levels) for levels in axes),
             self._trails(index, {"taken": taken} | lowest),
+            self._replayed(index).step(index),
         )
 
     @torch.no_grad()
@@ -219,9 +282,7 @@ class Lens:
         self, index: int, schedules: Sequence[Sequence[Action]]
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         """NLL, KL to the first row and entropy, each [rows], of the steps from ``index`` on."""
-        run = self._run
-        cache = self._replayed(index)
-        prefix = Windows(cache, (0,), (run.before + index,))
+        prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
         return [
             self._score(step, index + step.index)
             for step in self._decode(prefix, index, schedules, in_place=False)
@@ -232,20 +293,45 @@ class Lens:
         nll, kl = score_step(step.log_probabilities[None], target)
         return nll[0], kl[0], step.entropy
 
-    def _replayed(self, index: int) -> KVCache:
-        """A cache that holds, up to step ``index`` at least, what the run's held."""
+    def _replayed(self, index: int) -> _Replay:
+        """The run's rows, replayed through step ``index`` at least."""
         run, start = self._run, self._run.episode_start(index)
-        if self._cache is None or self._start != start:
-            self._cache = self._lm.new_cache(1, len(run.tokens), page_size=run.grid.page_size)
-            self._start = start
-            dense = torch.tensor([run.tokens[: run.before + start]], device=self._lm.device)
-            if dense.shape[1]:
-                self._lm.prefill(dense, self._cache)
-        first = self._cache.lengths[0] - run.before
-        if first < index:
-            for _ in self._decode(self._cache, first, [run.actions[first:index]], in_place=True):
-                pass
-        return self._cache
+        if self._replay is None or self._replay.start != start:
+            rows = self._prefilled(start).branch(1 + len(run.beside), len(run.actions) - start)
+            self._replay = _Replay(start, rows, rows)
+        replay = self._replay
+        first = start + len(replay.steps)
+        if first <= index:
+            schedules = [row[first : index + 1] for row in (run.actions, *run.beside)]
+            for step in self._decode(replay.rows, first, schedules, in_place=True):
+                replay.steps.append(self._replayed_step(step, first + step.index))
+            replay.cache = replay.rows.copy_row(0)
+        return replay
+
+    def _prefilled(self, start: int) -> KVCache:
+        """The prompt and the episodes before ``start``, read in the pieces that the run read."""
+        run, lm = self._run, self._lm
+        if self._prefix is None:
+            self._prefix = lm.new_cache(1, len(run.tokens), page_size=run.grid.page_size)
+            prompt = run.tokens[: run.before]
+            prefill_in_chunks(
+                lm, prompt, self._prefix, observe=run.observed, should_stop=lambda: False
+            )
+        end = run.before + start
+        self._prefix.truncate(end)
+        while (at := self._prefix.lengths[0]) < end:
+            episode = torch.tensor([run.tokens[at : at + (run.refresh_steps or 0)]])
+            lm.prefill(episode.to(lm.device), self._prefix)
+        return self._prefix
+
+    def _replayed_step(self, step: DecodeStep, index: int) -> ReplayedStep:
+        dense, log_probabilities = self._run.dense_row, step.log_probabilities
+        kl = None
+        if dense is not None:
+            divergence, _ = kl_to_dense(log_probabilities[dense : dense + 1], log_probabilities[:1])
+            kl = 0.0 if dense == 0 else float(divergence)
+        nll = -float(log_probabilities[0, self._fed(index + 1)])
+        return ReplayedStep(nll, float(step.entropy[0]), kl)
 
     def _decode(
         self,

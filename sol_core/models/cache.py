@@ -250,6 +250,30 @@ class KVCache:
         child._copy_tails(self, sources, shared, tails)
         return child
 
+    def copy_row(self, row: int) -> KVCache:
+        """One row as a cache of its own, which can be branched; no memory is shared with it."""
+        source = self.row_sources()[row]
+        own = self.own_lengths[row]
+        shared = self.lengths[row] - own
+        copy = KVCache(
+            self.spec,
+            1,
+            shared + own,
+            page_size=self.page_size,
+            dtype=self.dtype,
+            device=self.device,
+        )
+        copy.own_lengths = [shared + own]
+        for layer, mine in enumerate(copy._layers):
+            theirs = self._layers[layer]
+            mine.keys[0, :, shared : shared + own] = theirs.keys[row, :, :own]
+            mine.values[0, :, shared : shared + own] = theirs.values[row, :, :own]
+            if self._shared is not None:
+                before = self._shared._layers[layer]
+                mine.keys[0, :, :shared] = before.keys[source, :, :shared]
+                mine.values[0, :, :shared] = before.values[source, :, :shared]
+        return copy
+
     def _copy_tails(
         self, parent: KVCache, sources: list[int], starts: list[int], tails: list[int]
     ) -> None:

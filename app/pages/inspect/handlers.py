@@ -12,8 +12,6 @@ from app.pages.inspect.form import config_from_settings, settings_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.web.calls import Handler, Request, field, owner_of
 from app.web.services import Services
-from sol_core.config import GenerationConfig
-from sol_core.fields import config_from_dict
 from sol_core.inspection import InspectionConfig
 
 __all__ = ["HANDLERS"]
@@ -63,12 +61,10 @@ def _of_run(
     services: Services, owner: str, run_id: str, config: InspectionConfig
 ) -> tuple[str, InspectionConfig]:
     """A saved run's prompt, and the configuration that inspects what was generated after it."""
-    view = services.runs.ended(owner, run_id)
-    rows = services.runs.all_rows(owner, view)
-    if not rows:
+    run = services.runs.recorded(owner, run_id)
+    if not run.tokens:
         raise AppError("This run has no generated tokens: there is nothing to inspect.")
-    chat = config_from_dict(GenerationConfig, view["run"]["config"]).chat
-    tokens = tuple(row["id"] for row in rows)
+    prompt, chat = run.asked
     # The limit is for texts; a run is never cut.
-    whole = replace(config, generated=tokens, chat=chat, max_tokens=None)
-    return str(view["run"]["prompt"]), whole
+    whole = replace(config, generated=tuple(run.token_ids), chat=chat, max_tokens=None)
+    return prompt, whole

@@ -17,6 +17,9 @@ from app.pages.explore.handlers import HANDLERS
 from app.runs import queue as generation_runs
 from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
+from sol_core.actions import ActionGrid, Budget, ceil_fraction
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.inspection import InspectionConfig
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.tiny_language_model import make_language_model
@@ -75,6 +78,42 @@ def test_a_look_is_of_the_run_as_it_was(call: Call, services: Services, is_kept:
     assert [len(line) for line in plane] == [13] * 10
     taken = next(row for line in plane for row in line if row["a"] == rows[2]["a"])
     assert taken["s"] == pytest.approx(view["taken"]["s"], abs=1e-3)
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["in memory", "from the database"])
+def test_a_level_of_two_thirds_is_replayed_in_full_and_gives_the_recorded_kl(
+    call: Call, services: Services, is_kept: bool
+) -> None:
+    config = GenerationConfig(
+        schedule=ScheduleConfig("static", Budget(0.5, 2 / 3, 8.0)),
+        side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),),
+        grid=ActionGrid(channel_keep_ratios=(1 / 3, 2 / 3, 1.0)),
+        max_new_tokens=6,
+        ignore_end_of_text=True,
+    )
+    run_id = services.runs.start(ANNA, "The keeper", config)
+    wait_until(lambda: services.store.runs.get(run_id).status == "finished")
+    recorded = services.store.runs.events(run_id)[4]
+    if not is_kept:
+        services.runs.forget(run_id)
+    view = services.lens.record(ANNA, run_id, 4).view
+    ratio = view["taken"]["action"]["channel_keep_ratio"]
+    assert ratio == recorded["action"]["channel_keep_ratio"] == 2 / 3
+    assert ceil_fraction(ratio, 576) == 384
+    assert view["replayed"]["kl_to_dense"] == pytest.approx(recorded["kl_to_dense"], rel=1e-5)
+    assert view["replayed"]["nll"] == pytest.approx(recorded["surprisal"], rel=1e-5)
+
+
+def test_an_inspected_row_is_replayed_beside_the_others(call: Call, services: Services) -> None:
+    schedules = tuple(ScheduleConfig(kind, Budget(0.5, 0.6, 8.0)) for kind in ("static", "random"))
+    config = InspectionConfig(schedules=schedules)
+    run_id = services.runs.start(ANNA, "The keeper of the light", config)
+    wait_until(lambda: services.store.runs.get(run_id).status == "finished")
+    recorded = services.store.runs.events(run_id)[9]["rows"]
+    for row in range(3):
+        step = services.lens.record(ANNA, run_id, 9, row).view["replayed"]
+        assert step["nll"] == pytest.approx(recorded[row]["nll"], rel=1e-5)
+        assert step["kl_to_dense"] == pytest.approx(recorded[row]["kl"], rel=1e-4, abs=1e-6)
 
 
 def test_what_is_not_there_is_refused(call: Call, services: Services) -> None:

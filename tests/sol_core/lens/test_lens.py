@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import time
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 from kernels.linear import FEW_ROWS
 from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.scoring import ScoreCase, score_case
-from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import encode_prompt, generate
@@ -46,9 +47,21 @@ def made(
     config = GenerationConfig(**(defaults | {"ignore_end_of_text": True} | options))
     events = [e for e in generate(model, prompt, config) if isinstance(e, TokenEvent)]
     tokens = [*encode_prompt(model, prompt, chat=False), *(event.token_id for event in events)]
-    refresh = config.episode_steps if config.refresh else None
-    actions = tuple(event.action for event in events)
-    return LensRun(tuple(tokens), actions, config.grid, refresh), events
+    return as_run(tokens, config, events), events
+
+
+def as_run(tokens: list[int], config: GenerationConfig, events: list[TokenEvent]) -> LensRun:
+    return LensRun(
+        tuple(tokens),
+        tuple(event.action for event in events),
+        config.grid,
+        config.episode_steps if config.refresh else None,
+        beside=tuple(
+            tuple(event.side[row].action for event in events)
+            for row in range(len(config.side_rows))
+        ),
+        observed=config.schedule.policy is not None,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +80,57 @@ def test_the_taken_row_is_the_run_itself_in_any_order_of_looking(
         assert taken.action == events[index].action
         assert taken.nll == pytest.approx(events[index].surprisal, abs=1e-4)
         assert taken.entropy == pytest.approx(events[index].entropy, abs=1e-4)
+
+
+BESIDE = (
+    SideRowConfig("static", ScheduleConfig("static", Budget(0.5, 2 / 3, 8.0))),
+    SideRowConfig("dense", ScheduleConfig("dense")),
+)
+THIRDS = ActionGrid(channel_keep_ratios=(1 / 3, 2 / 3, 1.0), page_size=4)
+
+
+@pytest.mark.parametrize("options", [{}, {"refresh": True, "episode_steps": 5}], ids=str)
+def test_a_replay_gives_the_kl_that_the_run_recorded(
+    model: LanguageModel, options: dict[str, Any]
+) -> None:
+    run, events = made(model, grid=THIRDS, side_rows=BESIDE, **options)
+    assert any(event.action.channel_keep_ratio == 2 / 3 for event in events)
+    lens = Lens(model, run)
+    for index in (STEPS - 1, 3, 0, 11, 4, 5):
+        step, event = lens.look(index).replayed, events[index]
+        assert step.nll == pytest.approx(event.surprisal, rel=1e-5)
+        assert step.entropy == pytest.approx(event.entropy, rel=1e-5)
+        assert step.kl_to_dense == pytest.approx(event.kl_to_dense, rel=1e-4, abs=1e-6)
+    # The row's own KL is to one dense step on the same cache: another question.
+    away = [abs(lens.look(at).taken.kl - (events[at].kl_to_dense or 0)) for at in range(1, 5)]
+    assert max(away) > 1e-3
+
+
+def test_a_run_without_a_dense_row_has_no_kl_to_it(model: LanguageModel, run: LensRun) -> None:
+    assert Lens(model, run).look(3).replayed.kl_to_dense is None
+    dense, _ = made(model, schedule=ScheduleConfig("dense"))
+    assert Lens(model, dense).look(3).replayed.kl_to_dense == 0
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("refresh", [False, True])
+@pytest.mark.parametrize("kind", ["random", "policy"])
+def test_a_replay_of_the_default_model_is_the_run_to_the_last_bit(
+    default_model: LanguageModel, kind: str, refresh: bool
+) -> None:
+    """In bfloat16 a step of another number of rows adds up in another order."""
+    shipped = resources.files("sol_core.policy") / "shipped" / "smollm2-135m-instruct"
+    policy = str(shipped) if kind == "policy" else None
+    schedule = ScheduleConfig(kind, Budget(0.5, 2 / 3, 8.0), policy=policy)
+    grid = ActionGrid() if policy else dataclasses.replace(THIRDS, page_size=8)
+    run, events = made(
+        default_model, schedule=schedule, grid=grid, side_rows=BESIDE[1:], refresh=refresh
+    )
+    lens = Lens(default_model, run)
+    for index in (1, 11, 19):
+        step, event = lens.look(index).replayed, events[index]
+        recorded = (event.surprisal, event.entropy, event.kl_to_dense)
+        assert (step.nll, step.entropy, step.kl_to_dense) == recorded
 
 
 def test_rows_are_the_levels_of_one_axis_and_nothing_else_changes(
@@ -110,10 +174,10 @@ def test_all_levels_are_one_decode_step(
     lens = Lens(model, run)
     lens.look(5)
     levels = sum(len(axis) for axis in GRID.levels())
-    assert rows[:5] == [1] * 5  # the replay
-    assert levels - 2 <= rows[5] <= levels + 1  # less duplicates, with the dense row
-    assert len(rows[6:]) in (1 + FOLLOWING, 2 * (1 + FOLLOWING))
-    assert max(rows[6:]) <= FEW_ROWS  # more take three times as long
+    assert rows[:6] == [1] * 6  # the replay, the step itself included
+    assert levels - 2 <= rows[6] <= levels + 1  # less duplicates, with the dense row
+    assert len(rows[7:]) in (1 + FOLLOWING, 2 * (1 + FOLLOWING))
+    assert max(rows[7:]) <= FEW_ROWS  # more take three times as long
     del rows[:]
     lens.look(5)
     assert 1 not in rows, "the replay is kept"
@@ -199,6 +263,8 @@ def test_bad_runs_are_named(model: LanguageModel) -> None:
         LensRun((1,), (DENSE,), GRID)
     with pytest.raises(ConfigError, match="at least one"):
         LensRun((1, 2), (), GRID)
+    with pytest.raises(ConfigError, match="every row beside a run needs its 1 actions"):
+        LensRun((1, 2), (DENSE,), GRID, beside=((),))
     with pytest.raises(ConfigError, match="outside the vocabulary"):
         Lens(model, LensRun((1, 257), (DENSE,), GRID))
     long = (1,) * (model.context_length + 2)
