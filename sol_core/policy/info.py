@@ -40,7 +40,7 @@ MAX_BYTES = {
     CARD_FILE: MAX_CARD_BYTES,
 }
 # Parts of config.json that are not PolicyInfo's.
-_BESIDE = ("schema", "prices", "correction")
+_BESIDE = ("schema", "weights_sha256", "prices", "correction")
 _RULES = Rules(partial=frozenset({ActionGrid, PolicyConfig}))
 NUM_SCALARS = 7  # entropy, surprisal, log cached tokens, whether there is a state, action (3)
 
