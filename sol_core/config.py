@@ -32,7 +32,7 @@ MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
-    """Which scheduler picks the actions, and the mean spend it must meet.
+    """Scheduler of the actions, and the mean spend it must meet.
 
     Attributes:
         kind: dense, static, random, emc (uncertainty-driven), dac (drift-driven) or policy.
@@ -72,7 +72,7 @@ class SideRowConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
-    """How the next token is drawn.
+    """Sampling of the next token.
 
     Attributes:
         temperature: 0 is greedy.

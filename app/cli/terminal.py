@@ -30,7 +30,7 @@ LAYOUT_CHARACTERS = frozenset(
 
 
 def colour_depth(stream: TextIO, variables: Mapping[str, str] = os.environ) -> ColourDepth:
-    """How many colours the stream shows; none for files, pipes and under NO_COLOR."""
+    """Return the number of colours the stream shows; none for files, pipes and under NO_COLOR."""
     terminal = variables.get("TERM", "")
     if variables.get("NO_COLOR") or not stream.isatty() or terminal in ("", "dumb"):
         return "none"

@@ -26,7 +26,7 @@ _WAIT_STEP_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What the page shows about the model.
+    """State of the model as the page shows it.
 
     Attributes:
         name: the model that was asked for.

@@ -173,7 +173,7 @@ def _unless_failed(answer: Any) -> Any:
 
 @contextlib.contextmanager
 def _in_words() -> Iterator[None]:
-    """What ``spaces`` raises as ZeroGpuError. It knows ``gradio.Error``, with a title."""
+    """Turn what ``spaces`` raises into ZeroGpuError. It knows ``gradio.Error``, with a title."""
     try:
         yield
     except SolError:

@@ -76,7 +76,7 @@ class InspectFunction(Protocol):
 
 
 class GenerationRuns:
-    """The live runs of this process, and the way to those that ended.
+    """Live runs of this process, falling back to the database.
 
     Attributes:
         line: of runs and questions for the model.
@@ -231,7 +231,7 @@ class GenerationRuns:
         return mine[-1].run_id if mine else None
 
     def is_live(self, run_id: str) -> bool:
-        """Whether the run is queued or running in this process."""
+        """Return whether the run is queued or running in this process."""
         run = self._runs.get(run_id)
         return run is not None and not run.has_ended
 

@@ -22,7 +22,7 @@ TICK_S = 0.5
 
 @dataclass(slots=True)
 class SavedRun:
-    """What of one run is not in the database yet.
+    """Parts of one run that are not in the database yet.
 
     Attributes:
         ending: (status, summary, error) once the run has ended.

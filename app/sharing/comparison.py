@@ -106,7 +106,7 @@ def csv_of_comparison(source: Source, thing_id: str) -> str:
 
 
 def page_of_comparison(source: Source, thing_id: str) -> str:
-    """What Compare shows of the pair. Raises: as ``ended_run``."""
+    """Return Compare's view of the pair. Raises: as ``ended_run``."""
     sides = _sides(source, thing_id)
     problem = "no dense pass over this text is in the file."
     scored: list[dict[str, Any]] = [

@@ -57,7 +57,7 @@ def _widen(value):
 
 @cache
 def cpu_has(feature: str) -> bool:
-    """Whether this CPU has what LLVM calls so, "avx512f" for example."""
+    """Return whether this CPU has a feature, by LLVM's name, "avx512f" for example."""
     try:
         return bool(get_host_cpu_features().get(feature, False))
     except RuntimeError:  # LLVM does not know this machine
@@ -160,7 +160,7 @@ def kth_largest(keys, rank):
 
 @numba.njit(nogil=True, error_model="numpy")
 def count_reaching(keys, threshold):
-    """How many of keys [n] uint32 are not below the threshold, uint32."""
+    """Count the keys [n] uint32 that are not below the threshold, uint32."""
     reached = np.int32(0)
     for i in range(keys.shape[0]):
         reached = np.int32(reached + np.int32(keys[i] >= threshold))

@@ -22,7 +22,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 def triton_fits(new: Pair, buffers: Pair, bounds: Pair | None) -> bool:
-    """Whether the kernel runs here and takes these; what only torch takes is logged.
+    """Return whether the kernel runs here and takes these; what only torch takes is logged.
 
     Raises: KernelInputError for arguments that are wrong for both.
     """

@@ -1,4 +1,4 @@
-"""What the Benchmark page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Benchmark page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["HANDLERS"]
 
 
 def benchmark_home(services: Services, request: Request) -> dict[str, Any]:
-    """What the page begins with: policies, whether jobs are allowed, the newest own benchmark."""
+    """Return the start data: policies, whether jobs are allowed, the newest own benchmark."""
     owner = owner_of(request) if services.is_shared else None
     found = services.store.jobs.list(owner=owner, kind="benchmark", limit=1)
     return {

@@ -1,4 +1,4 @@
-"""What the Evaluate page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Evaluate page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["HANDLERS"]
 
 
 def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
-    """What the page begins with: policies, whether jobs are allowed, the newest own evaluation."""
+    """Return the start data: policies, whether jobs are allowed, the newest own evaluation."""
     owner = owner_of(request) if services.is_shared else None
     found = services.store.jobs.list(owner=owner, kind="evaluate", limit=1)
     return {

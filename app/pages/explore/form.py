@@ -62,7 +62,7 @@ DEFAULT_SETTINGS: dict[str, Any] = asdict(ExploreForm())
 
 
 def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
-    """What the form begins with: the shipped policy's schedule where it is among ``policies``."""
+    """Return the form's defaults: the shipped policy's schedule where it is among ``policies``."""
     tokens = min(DEFAULT_SETTINGS["max_new_tokens"], max_tokens)
     settings = DEFAULT_SETTINGS | {"max_new_tokens": tokens}
     if DEFAULT_POLICY in policies:

@@ -47,7 +47,7 @@ DEFAULT_SETTINGS: dict[str, Any] = asdict(InspectForm()) | {
 
 
 def default_settings(policies: list[str]) -> dict[str, Any]:
-    """What the form begins with: the shipped policy beside static where there is one."""
+    """Return the form's defaults: the shipped policy beside static where there is one."""
     if DEFAULT_POLICY in policies:
         first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
         return DEFAULT_SETTINGS | {"schedules": first}

@@ -1,4 +1,4 @@
-"""What every page with jobs asks of Python: lists, one job with its reports, pause and cancel.
+"""Python calls of every page with jobs: lists, one job with its reports, pause and cancel.
 
 The database is the only memory: a worker process writes there, these calls read there.
 """
@@ -50,7 +50,7 @@ _ZERO_GPU_REFUSAL = (
 
 
 def refusal(services: Services) -> str | None:
-    """Why this server starts no jobs; None where it does."""
+    """Return the reason why this server starts no jobs; None where it does."""
     if services.jobs_allowed:
         return None
     if is_zero_gpu():

@@ -1,4 +1,4 @@
-"""What the Train page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Train page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PolicyNameError(AppError, ValueError):
 
 
 def train_home(services: Services, request: Request) -> dict[str, Any]:
-    """What the page begins with: whether jobs are allowed, a free name, the newest own job."""
+    """Return the start data: whether jobs are allowed, a free name, the newest own job."""
     owner = owner_of(request)
     newest = _newest_training(services, owner)
     return {
