@@ -14,6 +14,7 @@ from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
 
 __all__ = [
+    "POLICY_PREFIX",
     "GenerationConfig",
     "SamplingConfig",
     "ScheduleConfig",
@@ -28,6 +29,7 @@ MAX_EPISODE_STEPS = 1_000_000
 AnySeed = Annotated[int, Range(-(2**63), 2**63 - 1)]
 # Every new token is searched for all of them.
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
+POLICY_PREFIX = "policy:"  # of a schedule's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class ScheduleConfig:
     @property
     def name(self) -> str:
         """The kind, or "policy:NAME"."""
-        return f"policy:{self.policy}" if self.kind == "policy" else self.kind
+        return f"{POLICY_PREFIX}{self.policy}" if self.kind == "policy" else self.kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ so that no token can drive the terminal. Standard library only.
 
 from __future__ import annotations
 
+import argparse
 import os
 import unicodedata
 from collections.abc import Mapping
@@ -14,7 +15,15 @@ from typing import Literal, TextIO, get_args
 from app.web.theme_colours import cividis
 from sol_core.actions import MAX_BITS, Action
 
-__all__ = ["COLOUR_AXES", "ColourAxis", "ColourDepth", "colour_depth", "escape", "paint", "share"]
+__all__ = [
+    "ColourAxis",
+    "ColourDepth",
+    "add_colour_axis",
+    "colour_depth",
+    "escape",
+    "paint",
+    "share",
+]
 
 ColourDepth = Literal["none", "256", "24bit"]
 ColourAxis = Literal["spend", "keep", "channels", "bits", "surprisal"]
@@ -27,6 +36,18 @@ HALF_LUMINANCE = 128.0
 LAYOUT_CHARACTERS = frozenset(
     "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
+
+
+def add_colour_axis(parser: argparse.ArgumentParser, whose: str = "") -> None:
+    """``--color-by``."""
+    parser.add_argument(
+        "--color-by",
+        "--colour-by",
+        choices=COLOUR_AXES,
+        default="spend",
+        help=f"what a token's colour says{whose}: blue is little, yellow is much "
+        "(default: %(default)s)",
+    )
 
 
 def colour_depth(stream: TextIO, variables: Mapping[str, str] = os.environ) -> ColourDepth:

@@ -26,7 +26,6 @@ __all__ = [
     "per_mille",
     "run_title",
     "schedule_label",
-    "whole_characters",
 ]
 
 SCHEDULE_LABELS = {
@@ -64,13 +63,6 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def whole_characters(text: str) -> str:
-    """The text with halves of characters (lone surrogates) as U+FFFD: UTF-8 cannot hold them."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def page_row(event: dict[str, Any]) -> dict[str, Any]:

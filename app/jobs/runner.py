@@ -126,7 +126,7 @@ def _work(
     except SolError as error:
         logger.info("job %s failed", job.id, exc_info=True)
         return JobOutcome("failed", error=str(error), reason=error)
-    except Exception as error:  # a worker's last line of defence: recorded, not swallowed
+    except Exception as error:  # a bug ends the job, not the worker
         logger.info("job %s failed", job.id, exc_info=True)
         message = f"The job failed: {type(error).__name__}: {error}. Its log file says more."
         return JobOutcome("failed", error=message, reason=error)

@@ -299,7 +299,7 @@ class GenerationRuns:
             phase = self._take_turn_and_generate(run)
         except SolError as reason:
             error = str(reason)
-        except Exception as reason:  # a worker's last line of defence: shown, not swallowed
+        except Exception as reason:  # the run's thread ends here: shown
             logger.exception("run %s failed", run.run_id)
             error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
         self.line.leave(run.place)

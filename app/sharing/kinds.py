@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
-from app.formats.plain_json import whole_characters
 from app.host.errors import DocumentError
 from app.sharing.comparison import (
     COMPARISON_FORMAT,
@@ -47,6 +46,7 @@ from app.sharing.scoreboard import (
     title_of_scoreboard,
 )
 from app.sharing.source import ModelCalls, Source
+from sol_core.files.characters import whole_characters
 from storage import NotFoundError, RunRecord, Store
 
 __all__ = [

@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from app.formats.plain_json import whole_characters
 from app.host.errors import AppError
 from app.host.visitor import take_ticket
 from app.web.services import Services
 from sol_core.errors import SolError
+from sol_core.files.characters import whole_characters
 from storage import StorageError
 
 __all__ = ["Handler", "RequestError", "field", "owner_of", "server_functions"]

@@ -22,6 +22,7 @@ __all__ = [
     "exp_nonpositive",
     "kth_largest",
     "narrow",
+    "order_key",
     "outside_best",
     "ticks_now",
     "widen",
@@ -123,6 +124,14 @@ def exp_nonpositive(x):
     value = value * rest * rest + rest + np.float32(1.0)
     value *= np.int32((power + np.int32(127)) << np.int32(23)).view(np.float32)
     return np.float32(0.0) if x < np.float32(-87.0) else value
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def order_key(bits):
+    """Return a float32's bits, uint32, as a uint32 in the order of the floats; −0 ties with +0."""
+    if bits == np.uint32(0x80000000):
+        bits = np.uint32(0)
+    return ~bits if bits >> np.uint32(31) else bits | np.uint32(0x80000000)
 
 
 @numba.njit(nogil=True, error_model="numpy")

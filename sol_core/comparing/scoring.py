@@ -25,6 +25,7 @@ from sol_core.decoding.finite import require_finite
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
+from sol_core.files.characters import whole_characters
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
 from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy
@@ -181,8 +182,7 @@ def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int
     space falls to the text.
     Raises: ConfigError when nothing is left to score.
     """
-    # Lone surrogates cannot be encoded; they would crash the tokenizer.
-    context, text = (part.encode("utf-8", "replace").decode("utf-8") for part in (context, text))
+    context, text = whole_characters(context), whole_characters(text)
     before = list(model.tokenizer(context)["input_ids"]) if context else []
     ids = [int(token) for token in model.tokenizer(context + text)["input_ids"]]
     first = min(max(len(before), 1), len(ids) - 1)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from sol_core.corpus.encoding import TextFormat
 from sol_core.corpus.text_files import RawDocument
 from sol_core.errors import CorpusError
+from sol_core.files.characters import whole_characters
 
 __all__ = ["TEXT_COLUMNS", "choose_column", "read_csv", "read_json_lines", "read_parquet"]
 
@@ -138,4 +139,4 @@ def _text_of(value: Any, column: str, where: str) -> str:
         return ""
     if not isinstance(value, str):
         raise CorpusError(f"{where}: {column!r} holds a {type(value).__name__}, not text")
-    return value.encode("utf-8", "replace").decode("utf-8").strip()  # JSON may hold lone surrogates
+    return whole_characters(value).strip()

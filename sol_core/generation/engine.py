@@ -30,6 +30,7 @@ from sol_core.events import (
     StepCost,
     TokenEvent,
 )
+from sol_core.files.characters import whole_characters
 from sol_core.generation.sampling import TokenSampler
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
 from sol_core.generation.text_stream import TextStream
@@ -54,8 +55,7 @@ def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]
     """
     if not prompt.strip():
         raise ConfigError("the prompt is empty; type some text to continue")
-    # Lone surrogates cannot be encoded; they would crash the tokenizer.
-    prompt = prompt.encode("utf-8", "replace").decode("utf-8")
+    prompt = whole_characters(prompt)
     if chat:
         if not model.tokenizer.chat_template:
             raise ConfigError(f"{model.name} has no chat template; turn chat off")

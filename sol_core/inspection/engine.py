@@ -21,6 +21,7 @@ from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, StepCost
+from sol_core.files.characters import whole_characters
 from sol_core.generation.engine import NUM_ALTERNATIVES, encode_prompt, never
 from sol_core.generation.schedules import GenerationSchedules
 from sol_core.generation.text_stream import TextStream
@@ -74,8 +75,7 @@ def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tu
         return [*prompt, *config.generated], len(prompt)
     if not text.strip():
         raise ConfigError("the text is empty: there is nothing to score")
-    # Lone surrogates cannot be encoded; they would crash the tokenizer.
-    tokens = list(model.tokenizer(text.encode("utf-8", "replace").decode())["input_ids"])
+    tokens = list(model.tokenizer(whole_characters(text))["input_ids"])
     if len(tokens) <= config.prefix_tokens:
         raise ConfigError(
             f"the text has {len(tokens)} token{'s' * (len(tokens) != 1)} for {model.name}, of "

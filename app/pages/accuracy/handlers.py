@@ -11,7 +11,7 @@ from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
     check_room,
-    refusal,
+    job_page_home,
     visible_job,
 )
 from app.pages.shared.policy_choices import policy_choices
@@ -24,14 +24,8 @@ __all__ = ["HANDLERS"]
 
 def benchmark_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: policies, whether jobs are allowed, the newest own benchmark."""
-    owner = owner_of(request) if services.is_shared else None
-    found = services.store.jobs.list(owner=owner, kind="benchmark", limit=1)
-    return {
-        "jobs_allowed": services.jobs_allowed,
-        "refusal": refusal(services),
-        "policies": policy_choices(services),
-        "newest_job": found[0].id if found else None,
-    }
+    home = job_page_home(services, request, "benchmark")
+    return home | {"policies": policy_choices(services)}
 
 
 def start_benchmark(services: Services, request: Request) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
     check_room,
-    refusal,
+    job_page_home,
     visible_job,
 )
 from app.pages.shared.policy_choices import policy_choices
@@ -28,15 +28,8 @@ __all__ = ["HANDLERS"]
 
 def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: policies, whether jobs are allowed, the newest own evaluation."""
-    owner = owner_of(request) if services.is_shared else None
-    found = services.store.jobs.list(owner=owner, kind="evaluate", limit=1)
-    return {
-        "jobs_allowed": services.jobs_allowed,
-        "refusal": refusal(services),
-        "model": services.loader.status().name,
-        "policies": policy_choices(services),
-        "newest_job": found[0].id if found else None,
-    }
+    home = job_page_home(services, request, "evaluate")
+    return home | {"policies": policy_choices(services)}
 
 
 def start_evaluation(services: Services, request: Request) -> dict[str, Any]:

@@ -11,15 +11,21 @@ from typing import Annotated, Any, Protocol
 
 from app.policies.library import DEFAULT_POLICY
 from sol_core.actions import ActionGrid, Budget, QuantSite
-from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
+from sol_core.config import (
+    POLICY_PREFIX,
+    GenerationConfig,
+    SamplingConfig,
+    ScheduleConfig,
+    SideRowConfig,
+)
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict, from_json
+from sol_core.files.characters import whole_characters
 
 __all__ = [
     "DEFAULT_SETTINGS",
     "MAX_NEW_TOKENS",
     "MAX_PROMPT_CHARACTERS",
-    "POLICY_PREFIX",
     "budget_from",
     "checked_prompt",
     "config_from_settings",
@@ -28,7 +34,6 @@ __all__ = [
     "settings_from_config",
 ]
 
-POLICY_PREFIX = "policy:"  # the schedule "policy:NAME"
 MAX_NEW_TOKENS = 4096
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000
@@ -71,7 +76,7 @@ def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> d
 
 
 def checked_prompt(prompt: str) -> str:
-    """The prompt with half characters (lone surrogates, which no UTF-8 can hold) as U+FFFD.
+    """Return the prompt with halves of characters as U+FFFD.
 
     Raises: ConfigError for a prompt that no model could take.
     """
@@ -80,7 +85,7 @@ def checked_prompt(prompt: str) -> str:
             f"The prompt has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are "
             "read. Shorten it."
         )
-    return prompt.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return whole_characters(prompt)
 
 
 def config_from_settings(settings: dict[str, Any]) -> GenerationConfig:

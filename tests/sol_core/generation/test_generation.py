@@ -191,9 +191,9 @@ def test_long_prompt_is_refused(model: LanguageModel) -> None:
         generate(model, "x" * 300, GenerationConfig())
 
 
-def test_a_lone_surrogate_is_read_as_a_question_mark(model: LanguageModel) -> None:
+def test_a_lone_surrogate_is_read_as_the_replacement_character(model: LanguageModel) -> None:
     assert encode_prompt(model, "bad \ud800 text", chat=False) == encode_prompt(
-        model, "bad ? text", chat=False
+        model, "bad \ufffd text", chat=False
     )
 
 
