@@ -32,7 +32,7 @@ SHARED_LIMIT = {80: 166_912, 90: 232_448, 100: 232_448}
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """What one kernel needs on one architecture.
+    """Compiled form of one kernel for one architecture.
 
     Attributes:
         kernel: its name; ``variant`` tells its compile-time choices apart.

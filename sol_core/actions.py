@@ -53,7 +53,7 @@ def _check_bits(value: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What one decode step may spend.
+    """Compute limits of one decode step.
 
     Attributes:
         keep_fraction: share of cached tokens attention may read, in (0, 1].

@@ -14,6 +14,7 @@ from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
 
 __all__ = [
+    "POLICY_PREFIX",
     "GenerationConfig",
     "SamplingConfig",
     "ScheduleConfig",
@@ -26,11 +27,12 @@ MAX_SIDE_ROWS = 6
 MAX_EPISODE_STEPS = 1_000_000
 # Every new token is searched for all of them.
 MAX_STOP_STRINGS, MAX_STOP_CHARACTERS = 32, 400
+POLICY_PREFIX = "policy:"  # of a schedule's name
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig:
-    """Which scheduler picks the actions, and the mean spend it must meet.
+    """Scheduler of the actions, and the mean spend it must meet.
 
     Attributes:
         kind: dense, static, random, emc (uncertainty-driven), dac (drift-driven) or policy.
@@ -57,7 +59,7 @@ class ScheduleConfig:
     @property
     def name(self) -> str:
         """The kind, or "policy:NAME"."""
-        return f"policy:{self.policy}" if self.kind == "policy" else self.kind
+        return f"{POLICY_PREFIX}{self.policy}" if self.kind == "policy" else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class SideRowConfig:
 
 @dataclass(frozen=True, slots=True)
 class SamplingConfig:
-    """How the next token is drawn.
+    """Sampling of the next token.
 
     Attributes:
         temperature: 0 is greedy.

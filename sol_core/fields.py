@@ -1,4 +1,4 @@
-"""What the fields of configurations, forms and documents may hold, and the one reader of them.
+"""Rules for the fields of configurations, forms and documents, and the one reader of them.
 
 A dataclass says it in its annotations, as in ``updates: Annotated[int, Range(0, 1000)]``.
 ``check_fields`` holds an object to them when it is made, ``from_json`` makes one from JSON that
@@ -51,7 +51,7 @@ Positive = Annotated[int, Range(1, 1_000_000)]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How JSON may differ from the dataclasses.
+    """Differences allowed between JSON and the dataclasses.
 
     Attributes:
         derived: fields, with their types, that the JSON of a dataclass carries on top.
@@ -117,7 +117,7 @@ def check_fields(record: Any, where: str = "") -> None:
 
 
 def is_servable(value: Any, depth: int = 0) -> bool:
-    """Whether a nested value is plain JSON with finite numbers of at most 64 bits."""
+    """Return whether a nested value is plain JSON with finite numbers of at most 64 bits."""
     if depth > MAX_DEPTH:
         return False
     if isinstance(value, dict):

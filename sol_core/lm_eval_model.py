@@ -114,7 +114,7 @@ class SolLM(TemplateLM):
         return Budget(*(total / self.num_tokens for total in self._sums))
 
     def get_model_info(self) -> dict[str, Any]:
-        """What lm-eval adds to the configuration in its results: the run's mean spend."""
+        """Return lm-eval's additions to the configuration in its results: the run's mean spend."""
         spend = self.mean_spend
         return {
             "schedule": self.schedule.kind,
@@ -128,8 +128,9 @@ class SolLM(TemplateLM):
 
     @property
     def prefix_token_id(self) -> int:
-        """What comes before a text that has no context: as ``--model hf``, the beginning of text
-        where the tokenizer has one."""
+        """Return the token before a text without context: as ``--model hf``, the beginning of text
+        where the tokenizer has one.
+        """
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
 

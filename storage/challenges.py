@@ -144,7 +144,7 @@ class ChallengeStore:
             return _require(connection, challenge_id)
 
     def used_bytes(self) -> int:
-        """What all challenges take with their attempts, indices not counted."""
+        """Return the bytes of all challenges with their attempts, indices not counted."""
         of_challenges = select(func.sum(func.length(challenges_table.c.record)))
         attempt = attempts_table.c
         of_attempts = select(func.sum(func.length(attempt.schedule) + func.length(attempt.record)))

@@ -1,4 +1,4 @@
-"""How Python values become SQLite values and come back exactly as they were.
+"""Exact conversion between Python values and SQLite values, both ways.
 
 Text is kept as UTF-8 bytes in BLOB columns, lone surrogates passed through: sqlite3 refuses
 such strings as TEXT, and SQL functions stop at a NUL in TEXT. JSON is the same bytes of its

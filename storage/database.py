@@ -41,7 +41,7 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """How messages name it."""
+        """Return its name in messages."""
         return self.backend.shown
 
     @contextmanager
@@ -71,7 +71,7 @@ class Database:
             self._write_lock.release()
 
     def used_bytes(self) -> int | None:
-        """What is stored, without the room that deletions left for later; None if not known."""
+        """Return the bytes stored, without the room that deletions left; None if unknown."""
         with self.read() as connection:
             return self.backend.used_bytes(connection)
 

@@ -1,4 +1,4 @@
-"""Looks through the lens that came in a file: what another machine's model found in a run's token.
+"""Imported lens results: what another machine's model measured at a run's token.
 
 A look of one's own is made again in a second and not kept.
 """

@@ -1,4 +1,4 @@
-"""What a saved run is: the record that the app sees and the tables it is kept in.
+"""Saved run: the record that the app sees and the tables it is kept in.
 
 The migrations create the tables; the columns here are those that the queries name.
 """

@@ -298,7 +298,7 @@ class RunStore:
         return self._delete_ended(runs_table.c.seq.in_(old))
 
     def sizes(self) -> _RunSizes:
-        """What every ended run takes, oldest first. Reads through the whole database."""
+        """Return the bytes of every ended run, oldest first. Reads through the whole database."""
         run = runs_table.c
         columns = (run.prompt, run.search_text, run.config, run.prefill, run.summary, run.error)
         size = sum((_length(column) for column in columns), literal(0))

@@ -70,7 +70,7 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """What a look at a database finds.
+    """Facts about a database.
 
     Attributes:
         shown: its path, or its URL without password.

@@ -54,7 +54,7 @@ YOU, POLICY, STATIC, RANDOM = "you", "policy", "static", "random"
 
 @dataclass(frozen=True, slots=True)
 class ChallengeRequest:
-    """What a visitor asks for.
+    """A visitor's challenge form.
 
     Attributes:
         text: its last ``steps`` tokens are painted, the others are dense context.
@@ -169,7 +169,7 @@ def _about(bench: Workbench, request: ChallengeRequest, folder: Path) -> dict[st
 def _played(
     bench: Workbench, challenge_id: str, about: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
-    """What the challenge's record has besides: the policy's game, and everybody's scores."""
+    """Return the challenge's record with the policy's game and everybody's scores."""
     from sol_core.comparing.contenders import load_contenders
     from sol_core.evaluation.arena import DENSE_NAME
 
@@ -220,7 +220,7 @@ def grid_of(record: Mapping[str, Any]) -> ActionGrid:
 
 
 def beats_policy(attempt: AttemptRecord, measure: str) -> bool:
-    """Whether the policy of the same batch did worse; measure: "kl" or "nll"."""
+    """Return whether the policy of the same batch did worse; measure: "kl" or "nll"."""
     mine: float = getattr(attempt, measure)
     return bool(mine < attempt.record[POLICY][measure] - _TIE)
 
@@ -252,7 +252,7 @@ def _record(score: ScheduleScore) -> dict[str, Any]:
 
 
 def pieces_of(model: Any, tokens: Sequence[int], before: int) -> list[str]:
-    """What each painted token adds to the text."""
+    """Return the text that each chosen token adds."""
     from sol_core.generation.text_stream import TextStream
 
     stream = TextStream(model.tokenizer, list(tokens[:before]))

@@ -1,4 +1,4 @@
-"""What the commands around jobs share: the database, corpora, one JSON of a job, a progress bar."""
+"""Parts shared by the commands around jobs: database, corpora, a job's JSON, a progress bar."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
 
 
 def policy_name(policy: str, folder: Path) -> str:
-    """What a result calls it: the name that it was asked for by, or its folder's."""
+    """Return the policy's name in results: the name that was asked for, or its folder's."""
     return folder.name if "/" in policy or "\\" in policy else policy
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "LoadedModel",
     "add_budget",
     "add_data_dir",
+    "add_fixed_text",
     "add_integer_mlp",
     "add_model",
     "add_quant_site",
@@ -98,6 +99,20 @@ def add_quant_site(parser: argparse._ActionsContainer) -> None:
         choices=get_args(QuantSite),
         default=ActionGrid().quant_site,
         help="which MLP activations are quantised (default: %(default)s)",
+    )
+
+
+def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
+    """The options of schedules that read a given text."""
+    add_budget(parser, default)
+    add_quant_site(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of random (default: %(default)s)")
+    parser.add_argument(
+        "--prefix",
+        type=int,
+        default=1,
+        metavar="N",
+        help="tokens read densely first and not scored, at least 1 (default: %(default)s)",
     )
 
 

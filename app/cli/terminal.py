@@ -6,6 +6,7 @@ so that no token can drive the terminal. Standard library only.
 
 from __future__ import annotations
 
+import argparse
 import os
 import unicodedata
 from collections.abc import Mapping
@@ -14,7 +15,15 @@ from typing import Literal, TextIO, get_args
 from app.web.theme_colours import cividis
 from sol_core.actions import MAX_BITS, Action
 
-__all__ = ["COLOUR_AXES", "ColourAxis", "ColourDepth", "colour_depth", "escape", "paint", "share"]
+__all__ = [
+    "ColourAxis",
+    "ColourDepth",
+    "add_colour_axis",
+    "colour_depth",
+    "escape",
+    "paint",
+    "share",
+]
 
 ColourDepth = Literal["none", "256", "24bit"]
 ColourAxis = Literal["spend", "keep", "channels", "bits", "surprisal"]
@@ -29,8 +38,20 @@ LAYOUT_CHARACTERS = frozenset(
 )
 
 
+def add_colour_axis(parser: argparse.ArgumentParser, whose: str = "") -> None:
+    """``--color-by``."""
+    parser.add_argument(
+        "--color-by",
+        "--colour-by",
+        choices=COLOUR_AXES,
+        default="spend",
+        help=f"what a token's colour says{whose}: blue is little, yellow is much "
+        "(default: %(default)s)",
+    )
+
+
 def colour_depth(stream: TextIO, variables: Mapping[str, str] = os.environ) -> ColourDepth:
-    """How many colours the stream shows; none for files, pipes and under NO_COLOR."""
+    """Return the number of colours the stream shows; none for files, pipes and under NO_COLOR."""
     terminal = variables.get("TERM", "")
     if variables.get("NO_COLOR") or not stream.isatty() or terminal in ("", "dumb"):
         return "none"

@@ -102,14 +102,14 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def page_prefill(event: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of the dense pass over the prompt."""
+    """Return the page's JSON of the dense pass over the prompt."""
     if event is None:
         return None
     return {"tokens": event["prompt_tokens"], "ms": finite(event["elapsed_ms"])}
 
 
 def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of the finish event: why it ended, speed, spend, computed totals.
+    """Return the page's JSON of the finish event: finish reason, speed, spend, computed totals.
 
     "saved": computed bytes saved of attention, MLP and head as shares of the dense ones, and the
     policy's, which come on top, as a negative share of all dense ones.
@@ -131,7 +131,7 @@ def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def page_lens(view: dict[str, Any]) -> dict[str, Any]:
-    """What the page shows of a look through the lens (the JSON form of ``LensView``).
+    """Return the page's JSON of a lens view (the JSON form of ``LensView``).
 
     Keys: i index, taken and dense rows, axes a row per level of each axis, trails [{n name, a,
     s changes of surprisal, kl}] over the tokens that followed.
@@ -170,7 +170,7 @@ def run_title(prompt: str) -> str:
 
 
 def budget_text(config: dict[str, Any]) -> str:
-    """What a run asked for, on one line: "attention 50 %, channels 70 %, 10 bits".
+    """Return a run's budget on one line: "attention 50 %, channels 70 %, 10 bits".
 
     The schedules of an inspection share one budget.
     """

@@ -1,4 +1,4 @@
-"""What the command line writes: results on stdout, progress and remarks on stderr.
+"""Output of the command line: results on stdout, progress and remarks on stderr.
 
 On a terminal progress is one line that rewrites itself; elsewhere every new message
 is printed once. Standard library only: used before any package is installed.

@@ -1,4 +1,4 @@
-"""Which database: SQLite in the data directory, or the PostgreSQL behind ``SOL_DATABASE_URL``.
+"""Choice of database: SQLite in the data directory, or the PostgreSQL of ``SOL_DATABASE_URL``.
 
 Files of runs and jobs (checkpoints, logs, policies) stay in the data directory. Where many data
 directories share one database, each has an id that its rows carry, so that a worker claims only

@@ -1,4 +1,4 @@
-"""Where this server runs and for whom: one person's machine, a Hugging Face Space, ZeroGPU.
+"""Kinds of hosting: one person's machine, a Hugging Face Space, ZeroGPU.
 
 Standard library only.
 """
@@ -17,17 +17,17 @@ PUBLIC_VARIABLE = "SOL_PUBLIC"
 
 
 def is_space() -> bool:
-    """Whether this process serves a Hugging Face Space."""
+    """Return whether this process serves a Hugging Face Space."""
     return bool(os.environ.get(SPACE_VARIABLE))
 
 
 def is_zero_gpu() -> bool:
-    """Whether a GPU is lent to single calls only; read as the package ``spaces`` reads it."""
+    """Return whether a GPU is lent to single calls only; read as ``spaces`` reads it."""
     return os.environ.get(ZERO_GPU_VARIABLE, "").lower() in ("1", "t", "true")
 
 
 def is_public() -> bool:
-    """Whether strangers use this server: on a Space, unless ``SOL_PUBLIC`` says otherwise.
+    """Return whether strangers use this server: on a Space, unless ``SOL_PUBLIC`` says otherwise.
 
     Raises: ConfigError when the variable is neither 0 nor 1.
     """

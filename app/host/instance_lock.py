@@ -60,7 +60,7 @@ def publish_url(path: Path, url: str) -> None:
 
 
 def is_held_by_living_process(path: Path) -> bool:
-    """Whether the process that took the lock last still exists; yes when that is unknown.
+    """Return whether the last holder's process still exists; True when that is unknown.
 
     Unlike an attempt to take the lock this is in nobody's way.
     """

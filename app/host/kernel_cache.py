@@ -1,4 +1,4 @@
-"""Where Numba keeps the CPU kernels' machine code: a folder for every state of their sources.
+"""Numba's cache of the CPU kernels' machine code: a folder for every state of their sources.
 
 Numba compiles a function again when the function's own file has changed, and does not notice a
 change in a file that it takes helpers from. So the folder is named after all of ``kernels/``:

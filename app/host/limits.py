@@ -1,4 +1,4 @@
-"""What a server lets its visitors do, set by environment variables.
+"""Limits of a server for its visitors, set by environment variables.
 
 One table: every limit has a variable, a range, a default on one's own machine and another on a
 public server. docs/deployment.md lists it (a test compares them).

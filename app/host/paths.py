@@ -1,4 +1,4 @@
-"""Where everything lives: one data directory, and nothing is written outside it.
+"""Layout of the data directory; nothing is written outside it.
 
 ``--data-dir`` wins over ``SOL_DATA_DIR``, which wins over the platform's own place.
 Standard library, plus platformdirs when neither is given.
@@ -52,7 +52,7 @@ class DataDir:
 
     @property
     def id_file(self) -> Path:
-        """What names this directory among others that share a database server."""
+        """Path of the file with this directory's id, unique on a database server."""
         return self.root / "data-dir-id"
 
     @property
@@ -74,7 +74,7 @@ class DataDir:
 
     @property
     def uploads(self) -> Path:
-        """What browsers are sending, other than corpora; made when it is needed."""
+        """Folder of running uploads other than corpora; made when it is needed."""
         return self.root / "uploads"
 
     @property

@@ -1,4 +1,4 @@
-"""Which process works on a job, and whether it still lives.
+"""Identity of the process that works on a job, and a check that it still lives.
 
 A worker id holds the process id, the moment the process started, and where that id means
 something: process ids are used again, mean nothing on another machine or in another container,
@@ -37,7 +37,7 @@ def process_id_of(worker: str) -> int | None:
 
 
 def is_worker_alive(worker: str) -> bool | None:
-    """Whether the worker's process runs; None when that cannot be known here."""
+    """Return whether the worker's process runs; None when that cannot be known here."""
     found = _WORKER_ID.fullmatch(worker)
     if found is None or found[3] != _place():
         return None
@@ -48,7 +48,7 @@ def is_worker_alive(worker: str) -> bool | None:
 
 
 def process_exists(pid: int) -> bool | None:
-    """Whether a process has this id, be it the same or a later one; None when unknown."""
+    """Return whether a process has this id, be it the same or a later one; None when unknown."""
     if _has_proc():
         return _start_of(pid) is not None
     if sys.platform == "win32":  # there os.kill would end the process

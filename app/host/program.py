@@ -1,5 +1,5 @@
-"""How this copy of the program is started: by ``launch.py`` in a checkout, or as an installed
-package. Standard library only.
+"""Command that starts this copy of the program: ``launch.py`` in a checkout, or the entry point of
+an installed package. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def is_checkout(root: Path = PROJECT_ROOT) -> bool:
-    """Whether the packages lie beside ``launch.py``, not among an interpreter's packages."""
+    """Return whether the packages lie beside ``launch.py``, not among an interpreter's packages."""
     return (root / LAUNCHER).is_file()
 
 

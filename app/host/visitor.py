@@ -1,4 +1,4 @@
-"""Who is asking, as far as the server is told: a network address, and a ticket for ZeroGPU.
+"""Identity of a visitor as far as the server knows it: network address, ticket for ZeroGPU.
 
 Both belong to the context of the call that is being answered. Gradio keeps the request there, and
 ``spaces`` looks there for whose GPU quota to use; outside of a call there is neither.

@@ -46,7 +46,7 @@ def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "fa
 
 
 def _nothing() -> Any:
-    """What a follower has to say where the lead speaks."""
+    """Return nothing on a follower: only the lead reports."""
 
 
 def _drop(message: str) -> None:

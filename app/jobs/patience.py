@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def patiently(call: Callable[[], T], gives_up: Callable[[], bool] = lambda: False) -> T:
-    """What ``call`` returns, tried again while the database is locked or cannot be written.
+    """Return ``call()``, tried again while the database is locked or cannot be written.
 
     Args:
         gives_up: asked after each failure; true lets that failure pass.

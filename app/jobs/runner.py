@@ -1,4 +1,4 @@
-"""Runs one claimed job to its end: engine, reports, log file, and the row's last word."""
+"""Runs one claimed job to its end: engine, reports, log file, and the ending in its row."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from storage import JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
 __all__ = ["JobOutcome", "Workplace", "log_path", "run_job"]
 
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
-LAST_WORD_S = 20.0  # how long a worker that is to end waits for the database
+FINAL_SAVE_TIMEOUT_S = 20.0  # how long a worker that is to end waits for the database
 _LOCK_WAIT_S = 0.2
 _LOGGED_PACKAGES = ("app.jobs", "sol_core")
 
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """What a worker brings to every job.
+    """Resources that a worker brings to every job.
 
     Attributes:
         worker: its id.
@@ -66,7 +66,7 @@ class Workplace:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """How it ended.
+    """Status and message with which a job ends.
 
     Attributes:
         status: as it stands in the row; None when the job was no longer this worker's.
@@ -87,7 +87,7 @@ def log_path(data_dir: DataDir, job_id: str) -> Path:
 def run_job(job: JobRecord, function: JobFunction | None, place: Workplace) -> JobOutcome:
     """Run a job that this worker has claimed; its row says how it ended.
 
-    Raises: DatabaseLockedError, DatabaseWriteError when the worker is to end and the last word
+    Raises: DatabaseLockedError, DatabaseWriteError when the worker is to end and the ending
         cannot be saved; the job is then found abandoned, with its checkpoint.
     """
     log_file = log_path(place.data_dir, job.id)
@@ -99,7 +99,7 @@ def run_job(job: JobRecord, function: JobFunction | None, place: Workplace) -> J
             outcome = _work(job, function, place, reporter)
         finally:
             reporter.stop()
-        outcome = _last_word(job, outcome, place, reporter)
+        outcome = _save_ending(job, outcome, place, reporter)
         logger.info("job %s ends: %s", job.id, outcome.status or "taken by another worker")
     return outcome
 
@@ -141,7 +141,7 @@ def _work(
     except SolError as error:
         logger.info("job %s failed", job.id, exc_info=True)
         return JobOutcome("failed", error=str(error), reason=error)
-    except Exception as error:  # a worker's last line of defence: recorded, not swallowed
+    except Exception as error:  # a bug ends the job, not the worker
         logger.info("job %s failed", job.id, exc_info=True)
         message = why_disk_full(error, place.data_dir.root) or (
             f"The job failed: {type(error).__name__}: {error}. Its log file says more."
@@ -181,7 +181,7 @@ def _take(update: JobUpdate, place: Workplace, reporter: JobReporter) -> None:
     place.on_update(update)
 
 
-def _last_word(
+def _save_ending(
     job: JobRecord, outcome: JobOutcome, place: Workplace, reporter: JobReporter
 ) -> JobOutcome:
     """Save every report, then the ending."""
@@ -189,7 +189,7 @@ def _last_word(
 
     def gives_up() -> bool:
         if place.stop.is_set() and not ends_at:
-            ends_at.append(time.monotonic() + LAST_WORD_S)
+            ends_at.append(time.monotonic() + FINAL_SAVE_TIMEOUT_S)
         return bool(ends_at) and time.monotonic() > ends_at[0]
 
     def finish() -> JobRecord:

@@ -160,7 +160,7 @@ class WorkerSupervisor:
 
 
 def _is_held(lock_file: Path) -> bool:
-    """Whether a supervised worker lives. Looking takes the lock for an instant."""
+    """Return whether a supervised worker lives. Testing takes the lock for an instant."""
     try:
         with FileLock(lock_file, timeout=0):
             return False

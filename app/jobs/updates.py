@@ -1,4 +1,4 @@
-"""What a job function is given, and what it yields while it works."""
+"""Inputs of a job function, and the updates it yields while it works."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class JobTask:
 
 @dataclass(frozen=True, slots=True)
 class JobNote:
-    """What is being done, before there is progress to report."""
+    """Text about the work before there is progress to report."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far it is.
+    """Progress of a job.
 
     Attributes:
         fraction: of the whole job, in [0, 1].

@@ -33,7 +33,7 @@ _Rows = list[tuple[Action, ...]]  # actions per row, the one looked into first
 
 
 class LensDesk:
-    """Looks into runs, in line for the model.
+    """Runs lens views, in line for the model.
 
     A look that came in a file is shown as it came, whichever model is loaded.
     """
@@ -81,7 +81,7 @@ class LensDesk:
         row: int | None = None,
         bit_width: int | None = None,
     ) -> Look:
-        """What the loaded model sees, with the joint grid of a bit width where one is named.
+        """Return the loaded model's lens view, with a bit width's joint grid where it is named.
 
         Raises: as ``look``.
         """
@@ -128,7 +128,7 @@ def _answer(
     make: Callable[[Any], Lens],
     ask: Callable[[Lens, Any], AnswerT],
 ) -> AnswerT:
-    """What is asked of a run's lens; like all of the following, it may travel."""
+    """Answer a question to a run's lens; like all of the following, it may travel."""
     lens = bench.kept("lens", key, lambda: make(bench.model))
     return ask(lens, bench.model)
 

@@ -57,7 +57,7 @@ class Look:
 def lens_json(
     model: str, dtype: str, config: dict[str, Any], token: dict[str, Any], view: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a look found.
+    """Return the JSON form of a lens view.
 
     Args:
         model, dtype: what looked.

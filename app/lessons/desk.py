@@ -214,7 +214,7 @@ class ExperimentDesk:
             return json.dumps(result).encode("ascii"), None
         except SolError as error:
             return None, str(error)
-        except Exception as error:  # the thread's last line of defence: shown, not swallowed
+        except Exception as error:  # a bug ends the question, not the thread
             logger.exception("the experiment %s failed", ticket.name)
             return None, f"The experiment failed: {type(error).__name__}: {error}"
 

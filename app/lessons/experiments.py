@@ -103,7 +103,7 @@ def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
 
 
 def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """What rounding the MLP's activations does: to one output's numbers, and to the steps."""
+    """Round the MLP's activations: the effect on one output's numbers, and on the steps."""
     from sol_core.experiments.activations import most_massive_output
     from sol_core.experiments.alone import losses_alone
 

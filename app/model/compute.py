@@ -1,4 +1,4 @@
-"""Where the model's work is done: in this process, or (``zero_gpu.py``) in calls elsewhere.
+"""Place of the model's work: this process, or (``zero_gpu.py``) calls elsewhere.
 
 Work and questions are callables of a workbench. Where they travel to another process they are
 pickled, and so is what they yield and return: a frozen dataclass, or ``functools.partial`` of a
@@ -50,7 +50,7 @@ class Compute(Protocol):
     """Runs work on the loaded model."""
 
     def stream(self, work: Work, should_stop: ShouldStop, steps: int) -> Iterator[Any]:
-        """What the work yields, as it comes.
+        """Yield the work's results as they come.
 
         Args:
             should_stop: the work asks before each of its steps.

@@ -26,7 +26,7 @@ _WAIT_STEP_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What the page shows about the model.
+    """State of the model as the page shows it.
 
     Attributes:
         name: the model that was asked for.
@@ -109,7 +109,7 @@ class ModelLoader:
         except SolError as error:
             logger.warning("the model could not be loaded: %s", error)
             self._set("failed", str(error), 0.0)
-        except Exception as error:  # a worker's last line of defence: shown, not swallowed
+        except Exception as error:  # the thread's end: the page shows it
             logger.exception("loading the model failed")
             self._set("failed", f"Loading failed: {type(error).__name__}: {error}", 0.0)
         finally:

@@ -73,12 +73,12 @@ class ModelLine:
             self._turn.notify_all()
 
     def number(self, place: Place) -> int | None:
-        """How many come before a place; None when it was left."""
+        """Return the number of owners before a place; None when it was left."""
         with self._turn:
             return self._places.index(place) if place in self._places else None
 
     def before(self, owner: str) -> int:
-        """How many stand in line before this owner's first, else in all."""
+        """Count those in line before this owner's first place, else all."""
         with self._turn:
             owners = [one.owner for one in self._places]
         return owners.index(owner) if owner in owners else len(owners)

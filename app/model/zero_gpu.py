@@ -110,20 +110,21 @@ class ZeroGpu:
         def should_stop() -> bool:
             return self._flags.is_set(flag) or time.monotonic() > ends_at
 
-        try:
-            for event in work(self._loader.loaded(), should_stop):
-                is_cut = getattr(event, "reason", "") == "stopped" and not self._flags.is_set(flag)
-                yield dataclasses.replace(event, reason="time_limit") if is_cut else event
-        except Exception as error:  # would arrive as its class's name
-            yield _failure(error)
+        def events() -> Iterator[Any]:
+            yield from work(self._loader.loaded(), should_stop)
+
+        stream = events()
+        while (event := _caught(lambda: next(stream, None))) is not None:
+            is_cut = getattr(event, "reason", "") == "stopped" and not self._flags.is_set(flag)
+            yield dataclasses.replace(event, reason="time_limit") if is_cut else event
 
     def _ask_here(self, question: Question[Any]) -> Any:
-        if self._bench is None:
-            self._bench = Workbench(self._loader.loaded())
-        try:
+        def answer() -> Any:
+            if self._bench is None:
+                self._bench = Workbench(self._loader.loaded())
             return question(self._bench)
-        except Exception as error:  # would arrive as its class's name
-            return _failure(error)
+
+        return _caught(answer)
 
 
 class _StopFlags:
@@ -158,11 +159,15 @@ class _StopFlags:
             self._free.put(number)
 
 
-def _failure(error: Exception) -> _Failure:
-    if isinstance(error, SolError):
+def _caught(call: Callable[[], Any]) -> Any:
+    """Return the call's result, or its error as a ``_Failure``."""
+    try:
+        return call()
+    except SolError as error:
         return _Failure(str(error))
-    logger.error("a call on ZeroGPU failed", exc_info=error)
-    return _Failure(f"The call on ZeroGPU failed: {type(error).__name__}: {error}")
+    except Exception as error:  # out of the fork it would arrive as its class's name
+        logger.exception("a call on ZeroGPU failed")
+        return _Failure(f"The call on ZeroGPU failed: {type(error).__name__}: {error}")
 
 
 def _unless_failed(answer: Any) -> Any:
@@ -173,12 +178,12 @@ def _unless_failed(answer: Any) -> Any:
 
 @contextlib.contextmanager
 def _in_words() -> Iterator[None]:
-    """What ``spaces`` raises as ZeroGpuError. It knows ``gradio.Error``, with a title."""
+    """Turn what ``spaces`` raises into ZeroGpuError. It knows ``gradio.Error``, with a title."""
     try:
         yield
     except SolError:
         raise
-    except Exception as error:
+    except Exception as error:  # ``spaces`` is foreign code: its errors have no common root
         title = str(getattr(error, "title", type(error).__name__))
         reason = str(getattr(error, "message", error)).strip().rstrip(".")
         advice = _ADVICE.get(title, f"Try again in a minute, {_ELSEWHERE}.")

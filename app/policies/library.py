@@ -83,7 +83,7 @@ class StoredPolicy:
         return (self.name, *(former.name for former in self.notes.former_names))
 
     def was_called(self, name: str, moment: datetime) -> bool:
-        """Whether the name meant this policy then: others may have had it before or since."""
+        """Return whether the name meant this policy then: others may have had it, too."""
         if name == self.name:
             marks = [self.notes.added or self.info.created]
             marks += [former.until for former in self.notes.former_names]

@@ -1,4 +1,4 @@
-"""What names a policy: the training that made it, evaluations of it, runs under it.
+"""Uses of a policy: the training that made it, evaluations of it, runs under it.
 
 Jobs and runs know policies by name. A policy is found under its former names too; a job from
 before the policy was made or imported means another one that had the name.
@@ -37,7 +37,7 @@ class PolicyUses:
     num_runs: int
 
     def sentence(self) -> str:
-        """What depends on the policy, in words."""
+        """Return the things that depend on the policy, in words."""
         parts = [
             _count(self.num_runs, "saved run"),
             _count(len(self.evaluations), "evaluation"),

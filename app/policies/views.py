@@ -21,7 +21,7 @@ BASELINE = "static"
 
 
 def policy_row(policy: StoredPolicy) -> dict[str, Any]:
-    """What a list shows of a policy. "measured": held-out numbers of its training, by name."""
+    """Return a policy's row in a list. "measured": held-out numbers of its training, by name."""
     info = policy.info
     return {
         "name": policy.name,

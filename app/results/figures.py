@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from app.formats.plain_json import finite
+from sol_core.config import POLICY_PREFIX
 
 __all__ = ["MEASURES", "figures_of", "method_label", "pareto_front", "result_view"]
 
@@ -31,7 +32,7 @@ _GAIN_KEYS = {"nll": ("gain", "low", "high"), "kl": ("kl_gain", "kl_low", "kl_hi
 
 def method_label(name: str) -> str:
     """A method's name for people; further policies carry their own."""
-    return _LABELS.get(name) or name.removeprefix("policy:")
+    return _LABELS.get(name) or name.removeprefix(POLICY_PREFIX)
 
 
 def result_view(result: Result) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def page_inspected(token: dict[str, Any]) -> dict[str, Any]:
 
 
 def page_inspection_start(start: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of the dense pass over the prefix."""
+    """Return the page's JSON of the dense pass over the prefix."""
     if start is None:
         return None
     return {
@@ -44,7 +44,7 @@ def page_inspection_start(start: dict[str, Any] | None) -> dict[str, Any] | None
 
 
 def page_inspection_summary(end: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows at the end: totals per row and the report, numbers rounded."""
+    """Return the page's JSON at the end: totals per row and the report, numbers rounded."""
     if end is None:
         return None
     return {

@@ -1,4 +1,4 @@
-"""What differs between a generation and an inspection once they run, are saved and are shown.
+"""Differences between generation and inspection in running, saving and showing them.
 
 Both are a stream of events: the prefix is read, tokens come one by one, and there is an end.
 The engines' records say which by ``type``: "prefill", "token" or "finish".
@@ -26,7 +26,7 @@ _Page = Callable[[dict[str, Any] | None], dict[str, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class KindOfRun:
-    """How one kind of run is written down and shown.
+    """Storage and page forms of one kind of run.
 
     Attributes:
         record: JSON form of an engine's event.

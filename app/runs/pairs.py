@@ -13,7 +13,7 @@ __all__ = ["align_tokens", "recorded_dense_nll"]
 def align_tokens(
     first: Sequence[int], second: Sequence[int], *, same_prompt: bool
 ) -> dict[str, Any]:
-    """How two token lists belong together.
+    """Return the alignment of two token lists.
 
     Returns: "same_prompt"; "parted", the first token that differs (None where none does), and
         "stretches" [same, first start, stop, second start, stop]; both None for different prompts.

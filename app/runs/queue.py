@@ -79,7 +79,7 @@ class InspectFunction(Protocol):
 
 
 class GenerationRuns:
-    """The live runs of this process, and the way to those that ended.
+    """Live runs of this process, falling back to the database.
 
     Attributes:
         line: of runs and questions for the model.
@@ -234,7 +234,7 @@ class GenerationRuns:
         return mine[-1].run_id if mine else None
 
     def is_live(self, run_id: str) -> bool:
-        """Whether the run is queued or running in this process."""
+        """Return whether the run is queued or running in this process."""
         run = self._runs.get(run_id)
         return run is not None and not run.has_ended
 
@@ -297,7 +297,7 @@ class GenerationRuns:
             phase = self._take_turn_and_generate(run)
         except SolError as reason:
             error = str(reason)
-        except Exception as reason:  # a worker's last line of defence: shown, not swallowed
+        except Exception as reason:  # the run's thread ends here: shown
             logger.exception("run %s failed", run.run_id)
             error = f"The {run.kind.name} failed: {type(reason).__name__}: {reason}"
         self.line.leave(run.place)

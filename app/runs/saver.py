@@ -26,7 +26,7 @@ LATE_S = 1.0  # one batch takes milliseconds
 
 @dataclass(slots=True)
 class SavedRun:
-    """What of one run is not in the database yet.
+    """Parts of one run that are not in the database yet.
 
     Attributes:
         create: makes the run there, once; None when it is there.

@@ -84,7 +84,7 @@ def replace_process(command: Sequence[str]) -> NoReturn:
 
 
 def _interpreter_suffices(groups: Groups, install: bool) -> bool:
-    """Whether to go on in the interpreter that the user chose (or the Space provides).
+    """Return whether to go on in the interpreter that the user chose (or the Space provides).
 
     Raises: BootstrapError when it is that interpreter's environment, but incomplete.
     """

@@ -1,4 +1,4 @@
-"""What ``doctor`` finds out: facts by section, and sentences about what is missing.
+"""Findings of ``doctor``: facts by section, and sentences about what is missing.
 
 Every section copes with missing packages; nothing is created or downloaded.
 """

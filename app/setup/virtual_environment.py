@@ -58,11 +58,11 @@ class VirtualEnvironment:
 
     @property
     def is_running(self) -> bool:
-        """Whether this process runs in it."""
+        """Return whether this process runs in it."""
         return Path(sys.prefix).resolve() == self.root.resolve()
 
     def is_ready(self, groups: Groups) -> bool:
-        """Whether every group is installed, as far as can be told without starting it."""
+        """Return whether every group is installed, as far as can be told without starting it."""
         if not self.python.exists():  # also: a link to a Python that has been removed
             return False
         state = self._read_state()

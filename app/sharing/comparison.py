@@ -7,7 +7,7 @@ has both; the alignment follows from their tokens and is made again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -106,7 +106,7 @@ def csv_of_comparison(source: Source, thing_id: str) -> str:
 
 
 def page_of_comparison(source: Source, thing_id: str) -> str:
-    """What Compare shows of the pair. Raises: as ``ended_run``."""
+    """Return Compare's view of the pair. Raises: as ``ended_run``."""
     sides = _sides(source, thing_id)
     problem = "no dense pass over this text is in the file."
     scored: list[dict[str, Any]] = [
@@ -132,11 +132,10 @@ def import_comparison(store: Store, owner: str, document: dict[str, Any]) -> str
     records = [_checked_side(side, owner, f"sides[{at}]") for at, side in enumerate(sides)]
     restored(_Alignment, document.get("alignment"), "alignment", _RULES)
     first = store.runs.restore(records[0], sides[0][GENERATION.tokens]).id
-    try:
+    with ExitStack() as undo:
+        undo.callback(store.runs.delete, first)
         second = store.runs.restore(records[1], sides[1][GENERATION.tokens]).id
-    except Exception:
-        store.runs.delete(first)
-        raise
+        undo.pop_all()
     return f"{first}{SEPARATOR}{second}"
 
 

@@ -31,7 +31,7 @@ _COLUMNS = ("schedule", "place", "name", "kl", "nll", "beats_policy", *AXES, "cr
 
 
 def is_challenge_id(store: Store, thing_id: str) -> bool:
-    """Whether a challenge has this id."""
+    """Return whether a challenge has this id."""
     return store.challenges.find(thing_id) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where exported things come from: the database, and the model where there is one."""
+"""Sources of exported things: the database, and the model where there is one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ModelCalls", "Source"]
 
 
 class ModelCalls(Protocol):
-    """What only a loaded model can tell; the page has one, the command line's export has none."""
+    """Calls that need a loaded model; the page has one, the command line's export has none."""
 
     def dense_nll(self, run_ids: tuple[str, str]) -> list[list[float | None] | None]:
         """Of two generations, every token's NLL under the dense model, nats; None where not known.

@@ -55,7 +55,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class GatePolicy:
-    """What a server lets in.
+    """Hosts, origins and requests that a server lets in.
 
     Attributes:
         names: hosts that it is reached by, beside every address.
@@ -97,14 +97,14 @@ class GatePolicy:
         )
 
     def serves(self, netloc: str) -> bool:
-        """Whether this ``Host`` is one of ours."""
+        """Return whether this ``Host`` is one of ours."""
         name = _name_of(netloc)
         if name in self.names or _is_address(name):
             return True
         return bool(self.domain) and name.endswith(self.domain)
 
     def trusts(self, origin: str, host: str) -> bool:
-        """Whether a page of this origin may call what it reached as ``host``."""
+        """Return whether a page of this origin may call what it reached as ``host``."""
         netloc = origin.lower().partition("://")[2]
         return netloc == host.lower() or _name_of(netloc) in self.trusted
 
@@ -172,7 +172,7 @@ class HostGuard:
 
 
 def _is_from_here(scope: Message, headers: dict[str, str]) -> bool:
-    """Whether a browser, if it is one, sends this for our page, or to open our page."""
+    """Return whether a browser, if it is one, sends this for our page, or to open our page."""
     if headers.get("sec-fetch-site", "none").lower() in ("same-origin", "none"):
         return True
     path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
@@ -181,7 +181,7 @@ def _is_from_here(scope: Message, headers: dict[str, str]) -> bool:
 
 
 def _headers(scope: Message) -> dict[str, str]:
-    """What is read of the headers; one that is sent twice has both values and fits nothing."""
+    """Return the headers that are read; one that is sent twice has both values and fits nothing."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         if name in _READ:

@@ -1,4 +1,4 @@
-"""What stands in the head of the page: style sheets, constants of the whole site, the glossary."""
+"""Head of the page: style sheets, constants of the whole site, the glossary."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def plotly_path() -> Path:
 
 
 def plotly_url() -> str:
-    """Where the page loads plotly.js from: this server."""
+    """Return the URL from which the page loads plotly.js: this server."""
     return f"gradio_api/file={plotly_path().as_posix()}"
 
 

@@ -1,4 +1,4 @@
-"""How the page's scripts call Python: one JSON object in, one JSON object out.
+"""Calls from the page's scripts into Python: one JSON object in, one JSON object out.
 
 Everything that arrives comes from a browser and is checked here or by the handler; whatever
 this project raises on purpose goes back as ``{"refused": message}`` for the page to show.

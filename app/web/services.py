@@ -1,4 +1,4 @@
-"""What the pages work with, built once per process and handed to every tab."""
+"""Services of the pages, built once per process and handed to every tab."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def build_services(
     generate: GenerateFunction,
     inspect: InspectFunction | None = None,
 ) -> Services:
-    """Open the database, close the books on runs that a dead process left, begin to load.
+    """Open the database, mark runs of dead processes as interrupted, begin to load.
 
     Args:
         load, generate, inspect: the engine; tests hand in small stand-ins. The real one

@@ -22,6 +22,7 @@ __all__ = [
     "exp_nonpositive",
     "kth_largest",
     "narrow",
+    "order_key",
     "outside_best",
     "ticks_now",
     "widen",
@@ -57,7 +58,7 @@ def _widen(value):
 
 @cache
 def cpu_has(feature: str) -> bool:
-    """Whether this CPU has what LLVM calls so, "avx512f" for example."""
+    """Return whether this CPU has a feature, by LLVM's name, "avx512f" for example."""
     try:
         return bool(get_host_cpu_features().get(feature, False))
     except RuntimeError:  # LLVM does not know this machine
@@ -126,6 +127,14 @@ def exp_nonpositive(x):
 
 
 @numba.njit(nogil=True, error_model="numpy")
+def order_key(bits):
+    """Return a float32's bits, uint32, as a uint32 in the order of the floats; −0 ties with +0."""
+    if bits == np.uint32(0x80000000):
+        bits = np.uint32(0)
+    return ~bits if bits >> np.uint32(31) else bits | np.uint32(0x80000000)
+
+
+@numba.njit(nogil=True, error_model="numpy")
 def kth_largest(keys, rank):
     """The largest threshold that at least ``rank`` keys reach, bit by bit from the top.
 
@@ -160,7 +169,7 @@ def kth_largest(keys, rank):
 
 @numba.njit(nogil=True, error_model="numpy")
 def count_reaching(keys, threshold):
-    """How many of keys [n] uint32 are not below the threshold, uint32."""
+    """Count the keys [n] uint32 that are not below the threshold, uint32."""
     reached = np.int32(0)
     for i in range(keys.shape[0]):
         reached = np.int32(reached + np.int32(keys[i] >= threshold))

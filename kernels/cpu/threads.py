@@ -1,4 +1,4 @@
-"""Whether Numba's kernels can run here, and how its threads and torch's share the cores.
+"""Threads of Numba and torch on shared cores, and a check that Numba's kernels can run here.
 
 Both libraries run their loops on an OpenMP pool and wait by spinning. On Linux, Numba's
 calls usually land in the pool that torch brought along; then both simply use the same
@@ -67,7 +67,7 @@ def _numba_starts() -> bool:
 
 @cache
 def one_pool() -> bool:
-    """Whether Numba's loops run on torch's OpenMP threads.
+    """Return whether Numba's loops run on torch's OpenMP threads.
 
     Numba sets the thread count of *its* OpenMP when it starts; if torch's count follows,
     they are one. Started earlier by someone else, it answers no, which is safe.
@@ -96,7 +96,7 @@ def _forbid_nested_loops() -> None:
 
 
 def kernel_threads() -> int:
-    """How many threads a Numba kernel that is called now will use."""
+    """Return the number of threads that a Numba kernel called now will use."""
     import numba
 
     count: int = numba.get_num_threads()

@@ -37,8 +37,7 @@ _FUSED = ("contract",)  # a multiply and an add become one instruction where the
 
 
 class _Registers(NamedTuple):
-    """How many numbers a vector holds, and how many vectors are multiplied with eight rows at
-    once, so that no sum leaves its register."""
+    """Numbers per vector, and vectors times eight rows at once: sums stay in registers."""
 
     lanes: int
     vectors: int

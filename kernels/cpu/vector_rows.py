@@ -323,7 +323,7 @@ def _neighbours(builder: Any, line: Any, count: Any) -> list[Any]:
 
 
 def _first_lanes(builder: Any, count: Any) -> Any:
-    """Which of eight lanes lie below ``count``."""
+    """Return a mask of the eight lanes that lie below ``count``."""
     numbers = vector(INDEX, ROWS_AT_ONCE)
     order = ir.Constant(numbers, list(range(ROWS_AT_ONCE)))
     return builder.icmp_signed("<", order, splat(builder, count, ROWS_AT_ONCE))

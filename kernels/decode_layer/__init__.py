@@ -45,7 +45,7 @@ def as_array(tensor: Tensor) -> Any:
 
 
 def lies_out_major(weight: Tensor) -> bool | None:
-    """How a matrix addressed as [in, out] lies in memory; None when neither way.
+    """Return the memory order of a matrix addressed as [in, out]; None when neither order fits.
 
     Args:
         weight: [in, out].

@@ -34,7 +34,7 @@ def table_of(arrays: Any) -> Any:
 
 @intrinsic
 def _pointer(context, address):
-    """An address as a pointer to nothing in particular."""
+    """Cast int64 to void*."""
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], cgutils.voidptr_t)

@@ -65,7 +65,7 @@ class CacheBlock(NamedTuple):
 
 
 class StepRows(NamedTuple):
-    """What each of R rows may read at this step; int64 arrays [R].
+    """Pages and tokens that each of R rows may read at this step; int64 arrays [R].
 
     Attributes:
         sources: sequence of the shared block that the row continues.

@@ -13,6 +13,7 @@ from kernels.cpu.numba_helpers import (
     count_reaching,
     exp_nonpositive,
     kth_largest,
+    order_key,
     outside_best,
 )
 from kernels.cpu.vector_rows import ROWS_AT_ONCE, dot_row_pairs, prefetch_rows
@@ -102,11 +103,7 @@ def choose_pages(scores, kept, chosen):
     keys = np.empty(scores.shape[0], np.uint32)
     bits = scores.view(np.uint32)
     for page in range(scores.shape[0]):
-        value = bits[page]
-        if value == np.uint32(0x80000000):
-            value = np.uint32(0)  # −0 ties with +0
-        # Unsigned integers in the order of the scores.
-        keys[page] = ~value if value >> np.uint32(31) else value | np.uint32(0x80000000)
+        keys[page] = order_key(bits[page])
     threshold, above = kth_largest(keys, kept)
     for page in range(scores.shape[0]):
         chosen[page] = keys[page] >= threshold

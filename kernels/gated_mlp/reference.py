@@ -38,7 +38,7 @@ class MlpWeights:
 
 @dataclass(frozen=True, slots=True)
 class MlpPlan:
-    """What each row may compute.
+    """Channels and bits that each row may compute with.
 
     Attributes:
         channels_kept: [R] int64 in [1, C]; None keeps all.

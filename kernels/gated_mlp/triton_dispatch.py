@@ -78,7 +78,7 @@ def check_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> None:
 
 
 def triton_fits(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> bool:
-    """Whether the kernels run here and take these; what only the reference takes is logged.
+    """Return whether the kernels run here and take these; what only the reference takes is logged.
 
     Raises: KernelInputError for arguments that are wrong for both.
     """

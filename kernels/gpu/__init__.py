@@ -1,4 +1,4 @@
-"""What several Triton kernels share: when they run, how they are launched, helpers.
+"""Parts shared by several Triton kernels: conditions of use, launches, helpers.
 
 Operations are in the folders beside this one; each has its Triton code in ``triton_kernel.py``.
 Triton is imported on first use only.

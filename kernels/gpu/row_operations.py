@@ -33,7 +33,7 @@ def fits_rows(
     widest: int = MAX_WIDTH,
     dtypes: tuple[torch.dtype, ...] = KERNEL_DTYPES,
 ) -> bool:
-    """Whether Triton runs here and takes these rows; what only torch takes is logged."""
+    """Return whether Triton runs here and takes these rows; what only torch takes is logged."""
     return runs_triton(rows) and supported(operation, lambda: check_rows(rows, widest, dtypes))
 
 

@@ -1,4 +1,4 @@
-"""When Triton's kernels are used, how they are launched, and what they refuse.
+"""Conditions, launches and refusals of the Triton kernels.
 
 A kernel runs where its tensors are: on a CUDA device, or, for tests without one, on the
 CPU under Triton's interpreter (``TRITON_INTERPRET=1`` before the first import, and inside
@@ -73,7 +73,7 @@ class _State:
 
 
 def runs_triton(tensor: Tensor) -> bool:
-    """Whether Triton kernels are used for tensors on this one's device."""
+    """Return whether Triton kernels are used for tensors on this one's device."""
     if tensor.device.type == "cuda":
         return _triton_starts()
     return _State.on_cpu and tensor.device.type in ("cpu", "meta")
@@ -136,7 +136,7 @@ def launch(
 
 
 def supported(operation: str, check: Callable[[], None]) -> bool:
-    """Whether ``check`` passes; if it raises ``UnsupportedByKernel``, say so once."""
+    """Return whether ``check`` passes; if it raises ``UnsupportedByKernel``, log it once."""
     try:
         check()
     except UnsupportedByKernel as error:

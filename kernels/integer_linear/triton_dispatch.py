@@ -54,7 +54,7 @@ def check_integer_linear(activations: Tensor, bit_widths: Tensor, matrix: Intege
 
 
 def triton_fits(activations: Tensor, bit_widths: Tensor, matrix: IntegerMatrix) -> bool:
-    """Whether the kernels run here and take these; what only the reference takes is logged.
+    """Return whether the kernels run here and take these; what only the reference takes is logged.
 
     Raises: KernelInputError for arguments that are wrong for both.
     """

@@ -18,7 +18,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 def one_launch(buffer: Tensor, num_rows: int) -> bool:
-    """Whether ``write_tokens`` is one kernel for so many rows, and beats slices even if uniform."""
+    """Return whether ``write_tokens`` is one kernel for these rows, and beats slices if uniform."""
     return runs_triton(buffer) or num_rows >= MANY_ROWS
 
 

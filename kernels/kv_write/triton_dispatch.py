@@ -22,7 +22,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 def triton_fits(new: Pair, buffers: Pair, bounds: Pair | None) -> bool:
-    """Whether the kernel runs here and takes these; what only torch takes is logged.
+    """Return whether the kernel runs here and takes these; what only torch takes is logged.
 
     Raises: KernelInputError for arguments that are wrong for both.
     """
@@ -70,18 +70,7 @@ def store_rows(
     )  # fmt: skip
 
 
-@store_rows.register_fake
-def _store_rows_shape(
-    new_keys: Tensor,
-    new_values: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    page_min: Tensor,
-    page_max: Tensor,
-    slots: Tensor,
-    page_size: int,
-) -> None:
-    return None
+store_rows.register_fake(lambda *_: None)
 
 
 def _check_slots(slots: Tensor, keys: Tensor) -> None:

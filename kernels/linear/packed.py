@@ -32,7 +32,7 @@ def pack_weight(weight: Tensor, num_rows: int) -> Tensor | None:
 
 @cache
 def _packs() -> bool:
-    """Whether this CPU and this torch can; tried once, and said once where they cannot."""
+    """Return whether this CPU and this torch can pack; tried once, a failure logged once."""
     try:
         if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return False

@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive, kth_largest, outside_best, widen
+from kernels.cpu.numba_helpers import (
+    FAST_SUMS,
+    exp_nonpositive,
+    kth_largest,
+    order_key,
+    outside_best,
+    widen,
+)
 
 __all__ = ["CpuBlock", "CpuPlan", "attend_rows"]
 
@@ -90,12 +97,8 @@ def _list_best(scores, valid_pages, row, kept, keys, chosen):
     """The ``kept`` best valid pages, ascending, ties to the lowest; returns how many."""
     bits = scores.view(np.uint32)
     for page in range(scores.shape[0]):
-        value = bits[page]
-        if value == np.uint32(0x80000000):
-            value = np.uint32(0)  # −0 ties with +0
-        # Unsigned integers in the order of the scores; 0, below all, for invalid pages.
-        value = ~value if value >> np.uint32(31) else value | np.uint32(0x80000000)
-        keys[page] = value if valid_pages[row, page] else np.uint32(0)
+        # 0, below all, for invalid pages.
+        keys[page] = order_key(bits[page]) if valid_pages[row, page] else np.uint32(0)
     threshold, above = kth_largest(keys, kept)
     room = kept - above
     count = 0

@@ -21,7 +21,7 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock]) -> bool:
-    """Whether the kernel can take these: many fp32 rows on a CPU, one or two blocks."""
+    """Return whether the kernel can take these: many fp32 rows on a CPU, one or two blocks."""
     return (
         query.device.type == "cpu"
         and query.shape[0] >= MANY_ROWS

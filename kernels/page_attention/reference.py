@@ -61,7 +61,7 @@ class KVBlock:
 
 @dataclass(frozen=True, slots=True)
 class AttentionPlan:
-    """What each row may attend to, over the concatenated tokens and pages of its blocks.
+    """Tokens that each row may attend to, over the concatenated tokens and pages of its blocks.
 
     Attributes:
         page_size: tokens per page.
@@ -182,7 +182,7 @@ def select_pages(scores: Tensor, valid_pages: Tensor, pages_kept: Tensor) -> Ten
 def page_mass_outside(
     scores: Tensor, valid_pages: Tensor, tokens_per_page: Tensor, share: float
 ) -> Tensor:
-    """How little attention is concentrated: the mass that the heaviest pages leave over.
+    """Return the attention mass that the heaviest pages leave over: a measure of its spread.
 
     A page weighs as if each of its tokens scored the page's bound. The heaviest
     ``ceil(share · P)`` of a row's P valid pages (at least one) are its best.

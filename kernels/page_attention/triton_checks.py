@@ -1,4 +1,4 @@
-"""What the Triton kernels of page-sparse attention take, and what they refuse by name."""
+"""Checks of the Triton kernels of page-sparse attention; each refusal names its cause."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
 
 
 def _check_sources(name: str, sources: Tensor, query: Tensor) -> int:
-    """How many groups of rows a block has."""
+    """Return the number of groups of rows in a block."""
     check_beside(name, sources, query)
     if sources.dim() != 1 or sources.dtype != torch.int64 or not sources.is_contiguous():
         raise KernelInputError(

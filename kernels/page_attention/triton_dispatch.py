@@ -35,7 +35,7 @@ _LISTED_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class _Tiles:
-    """How the queries that read one block are cut into programs.
+    """Tiling into programs of the queries that read one block.
 
     Attributes:
         sources: groups of rows that read one sequence each.
@@ -65,7 +65,7 @@ class _Tiles:
 
 
 def triton_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
-    """Whether the kernels run here and take these; what only the reference takes is logged.
+    """Return whether the kernels run here and take these; what only the reference takes is logged.
 
     Raises: KernelInputError for arguments that are wrong for both.
     """

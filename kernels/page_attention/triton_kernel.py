@@ -172,7 +172,7 @@ def mass_outside_pages(
 
 @triton.jit
 def is_chosen(keys, threshold, last, page):
-    """Whether each query [M, 1] chose each page [1, P]; keys [M, P] int32."""
+    """Return whether each query [M, 1] chose each page [1, P]; keys [M, P] int32."""
     keys = keys.to(tl.uint32, bitcast=True)
     above = keys > threshold
     return above | ((keys == threshold) & (page <= last) & (keys > 0))

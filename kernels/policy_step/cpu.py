@@ -116,7 +116,7 @@ def _gelu(rows):
 
 @_helper
 def _inputs(rows, tokens, embedding, encoder):
-    """What the first linear map takes [R, 4 C + rest]: states and token normed, the rest scaled."""
+    """Write the first map's input [R, 4 C + rest]: states and token normed, the rest scaled."""
     size = embedding.shape[1]
     mean, scale = vector_at(encoder.places[0], rows), vector_at(encoder.places[1], rows)
     fed = np.empty(size, np.float32)
@@ -209,7 +209,7 @@ def _price(damages, aim, axis, prices, sharpness, logits):
 
 @_helper
 def _observe(seen, state, rows, aims):
-    """What ``sol_core/policy/inputs.py`` and ``prices.aim_for`` make of an observation.
+    """Compute ``sol_core/policy/inputs.py`` and ``prices.aim_for`` for an observation.
 
     Args:
         seen, state: as of ``policy_step``.

@@ -20,7 +20,7 @@ __all__ = ["Contender", "SchedulerSource", "load_contenders", "shared_grid"]
 
 
 class SchedulerSource(Protocol):
-    """What an evaluation needs of a policy."""
+    """Interface of a policy in an evaluation."""
 
     def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
         """A fresh scheduler of one row per budget; greedy, or sampled with a seed."""

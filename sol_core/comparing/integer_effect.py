@@ -1,4 +1,4 @@
-"""What int8 MLP weights change: the error of each matrix, and NLL against the model without."""
+"""Effect of int8 MLP weights: the error of each matrix, and NLL against the model without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an interrupted evaluation had done: one file per batch of texts, each in one rename.
+"""Partial results of an interrupted evaluation: one file per batch of texts, each in one rename.
 
 A batch is as many texts as a stage rolls out at once (one to a few, some seconds of work). A
 resumed evaluation reads the finished batches back and runs the others; its result is the
@@ -34,11 +34,11 @@ class ResumableStage:
     """A stage whose results are numbers of each text; subclasses say which."""
 
     def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        """What is known of some texts, as views into the stage's own arrays."""
+        """Return the results of some texts, as views into the stage's own arrays."""
         raise NotImplementedError
 
     def saved(self, first_text: int, count: int) -> dict[str, Floats]:
-        """What ``restore`` needs of a batch that has just run."""
+        """Return the results of a batch that has just run, as ``restore`` takes them."""
         return self.part(first_text, count)
 
     def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
@@ -48,7 +48,7 @@ class ResumableStage:
 
 
 class _Stage(Protocol):
-    """What of ``stages.Stage`` is needed here."""
+    """Interface of ``stages.Stage`` that is needed here."""
 
     @property
     def name(self) -> str: ...

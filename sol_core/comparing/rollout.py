@@ -77,7 +77,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the windows of every text begin.
+    """Starts of the windows of every text.
 
     Attributes:
         context: tokens before the first window, at least 1.

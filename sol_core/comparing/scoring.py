@@ -144,7 +144,7 @@ def dense_nll(model: LanguageModel, tokens: Sequence[int], first: int) -> list[f
 
 @dataclass(frozen=True, slots=True)
 class PolicyScore:
-    """What a policy chose for a text, and the NLL of each step, nats."""
+    """Actions of a policy for a text, and the NLL of each step, nats."""
 
     actions: tuple[Action, ...]
     nll: tuple[float, ...]

@@ -58,7 +58,7 @@ class PairedBootstrap:
         return mean + (self._weights @ (values - mean).astype(np.float32)).astype(np.float64)
 
     def gain(self, baseline: Values, method: Values) -> Interval:
-        """How much lower (better) a method's loss is than the baseline's: baseline − method.
+        """Return how much lower (better) a method's loss is: baseline − method.
 
         Args:
             baseline, method: [N] mean loss per text, same texts, nats.

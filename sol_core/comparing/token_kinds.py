@@ -1,4 +1,4 @@
-"""What kind of token a token is, decided from its text, the text before it and its line."""
+"""Kind of a token, decided from its text, the text before it and its line."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _in_code(texts: Sequence[str]) -> list[bool]:
 
 
 def _joins(character: str) -> bool:
-    """Whether letters right after this character continue its word: "don" + "'" + "t"."""
+    """Return whether letters right after this character continue its word: "don" + "'" + "t"."""
     return character.isalnum() or character in "'’-"
 
 

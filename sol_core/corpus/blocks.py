@@ -114,7 +114,7 @@ def _pieces(documents: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def start_of_text(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What the tokenizer puts before every text: [beginning-of-text] or nothing."""
+    """Return the tokens put before every text: [beginning-of-text] or nothing."""
     added: list[int] = tokenizer("")["input_ids"]
     return added if added == [tokenizer.bos_token_id] else []
 

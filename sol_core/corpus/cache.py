@@ -36,7 +36,7 @@ _SCHEMA = pa.schema([("text", pa.string()), ("origin", pa.string())])
 
 @dataclass(frozen=True, slots=True)
 class CorpusManifest:
-    """What a cached corpus holds.
+    """Contents of a cached corpus.
 
     Attributes:
         signature: of what it was made from; another one means making it again.

@@ -1,4 +1,4 @@
-"""What a document is, and on which side of the train / held-out split it belongs.
+"""Documents, and the side of the train / held-out split to which each belongs.
 
 The side follows from a hash of the text (or of what it belongs to, such as an article's
 title), so it is the same in every run and the same text is never on both sides.

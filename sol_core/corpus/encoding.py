@@ -34,7 +34,7 @@ _REMEDY = "convert it with: iconv -f ENCODING -t UTF-8"
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """How to open a text file.
+    """Encoding and length of a text file.
 
     Attributes:
         encoding: a Python codec name that decodes the whole file.

@@ -50,7 +50,7 @@ def read_text_file(path: Path, text_format: TextFormat) -> Iterator[RawDocument]
 
 
 def _find_cut(pending: str, offset: int, at_end: bool) -> int | None:
-    """Where the document that begins at ``offset`` stops; None: read on first (or nothing left)."""
+    """Return the end of the document that begins at ``offset``; None: read on (or nothing left)."""
     available = len(pending) - offset
     if available > MAX_DOCUMENT_CHARACTERS:
         earliest, latest = offset + DOCUMENT_CHARACTERS, offset + MAX_DOCUMENT_CHARACTERS

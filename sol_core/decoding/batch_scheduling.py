@@ -22,7 +22,7 @@ __all__ = ["BatchScheduler", "RowSchedulers", "SplitScheduler", "StepObservation
 
 @dataclass(frozen=True, slots=True)
 class StepObservation:
-    """What schedulers may know before a decode step of R rows. Everything is detached.
+    """Inputs of schedulers before a decode step of R rows. Everything is detached.
 
     What comes from the previous step is, at step 0, of the dense prefix's last token; None
     after an empty prefix, and for what no scheduler asked for (``observes``).
@@ -70,7 +70,7 @@ class BatchScheduler(Protocol):
 
     @property
     def observes(self) -> bool:
-        """Whether it reads ``mid_hidden``, ``concentration`` and ``surprisal``."""
+        """Return whether it reads ``mid_hidden``, ``concentration`` and ``surprisal``."""
         ...
 
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:

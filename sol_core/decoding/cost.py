@@ -1,4 +1,4 @@
-"""What a decode step costs: FLOPs and bytes read, computed from shapes and the action.
+"""Cost of a decode step: FLOPs and bytes read, computed from shapes and the action.
 
 A *computed* figure: what hardware that skips what the action drops would do. Counted
 are matrix products (a multiply and an add are 2 FLOPs) and the reads of weights, KV

@@ -36,7 +36,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How the loop runs.
+    """Options of the decode loop.
 
     Attributes:
         max_steps: at most this many steps.
@@ -90,7 +90,7 @@ class DecodeStep:
 
 @dataclass(frozen=True, slots=True)
 class PrefixState:
-    """What the dense prefix's last token left for step 0's observation, B sequences.
+    """Observation that the dense prefix's last token left for step 0, B sequences.
 
     Attributes:
         hidden: [B, C] fp32, after the final norm.

@@ -57,7 +57,7 @@ class Horizon:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a scheduler may know before a decode step.
+    """Inputs of a scheduler before a decode step.
 
     Attributes:
         step: 0-based number of the step within the generation.
@@ -207,7 +207,7 @@ class SignalScheduler:
         return _to_action([axis.spend(score, steps) for axis in self._axes])
 
     def state(self) -> list[float]:
-        """Where it stands between two texts: ``STATE_SIZE`` numbers for ``go_on_from``."""
+        """Return the state between two texts: ``STATE_SIZE`` numbers for ``go_on_from``."""
         return [*self._statistics.state(), *(part for axis in self._axes for part in axis.state())]
 
     def go_on_from(self, state: Sequence[float]) -> None:

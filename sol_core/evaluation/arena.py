@@ -68,7 +68,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleScore:
-    """What a schedule did to a passage, step by step.
+    """Scores of a schedule on a passage, step by step.
 
     Attributes:
         nll: of the passage's token, nats.
@@ -111,7 +111,7 @@ class Arena:
         self._prefix = self._prefill()
 
     def play(self, contender: Contender, budget: Budget) -> tuple[Action, ...]:
-        """What a policy, greedy, does at a budget.
+        """Return the schedule and scores of a greedy policy at a budget.
 
         Raises: PolicyError for a policy of another grid; ConfigError for a budget outside it.
         """

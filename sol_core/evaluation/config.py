@@ -1,4 +1,4 @@
-"""What an evaluation runs: frozen, validated, stored with its result.
+"""Configuration of an evaluation: frozen, validated, stored with its result.
 
 The command line gives budgets as ``"0.5,0.6,8;0.3,0.5,7"`` and baselines as
 ``"static,random:10"``; ``parse_budgets`` and ``parse_baselines`` read them.

@@ -1,4 +1,4 @@
-"""What an evaluation reports while it runs: frozen records, JSON-ready."""
+"""Events of a running evaluation: frozen records, JSON-ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long compressed keys and values do harm: an impulse, then a dense tail.
+"""Duration of the harm done by compressed keys and values: an impulse, then a dense tail.
 
 Keys and values written by a compressed step stay in the cache (SOL, arXiv:2605.10875,
 "KV pollution"). The probe compresses a region of R steps on one axis at one level (the

@@ -1,4 +1,4 @@
-"""What refreshing the cache gives, and what it costs.
+"""Gain and cost of refreshing the cache.
 
 The first policy runs over several episodes twice: once as it is, once replaying every
 finished episode densely, so that no compressed key or value outlives it (SOL,

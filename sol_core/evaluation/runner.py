@@ -91,7 +91,7 @@ def evaluate_contenders(
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What is to be evaluated, how, and who may end it."""
+    """An evaluation to run: subject, configuration, stop flag."""
 
     model: LanguageModel
     contenders: Sequence[Contender]
@@ -100,7 +100,7 @@ class _Task:
     partial: Path | None
 
     def key(self, texts: EvaluationTexts) -> str:
-        """What its partial results are valid for."""
+        """Return the key for which its partial results are valid."""
         model = f"{self.model.fingerprint} {self.model.dtype_name} {self.model.device_name}"
         return evaluation_key(self.config.to_dict(), model, self.contenders, texts.blocks)
 

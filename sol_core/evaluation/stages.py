@@ -35,7 +35,7 @@ Part = tuple[list[tuple[int, int]], BatchScheduler]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What all stages share."""
+    """Objects shared by all stages."""
 
     lm: FrozenLM
     contenders: Sequence[Contender]
@@ -59,22 +59,22 @@ class Stage(Protocol):
 
     @property
     def name(self) -> str:
-        """What its partial results are called."""
+        """Return the name of its partial results."""
         ...
 
     @property
     def message(self) -> str:
-        """What it does, for people."""
+        """Return a description of its work, for people."""
         ...
 
     @property
     def num_texts(self) -> int:
-        """How many of the evaluation's texts it uses."""
+        """Return the number of the evaluation's texts it uses."""
         ...
 
     @property
     def texts_at_once(self) -> int:
-        """How many texts ``run`` takes."""
+        """Return the number of texts that ``run`` takes."""
         ...
 
     @property
@@ -87,7 +87,7 @@ class Stage(Protocol):
         ...
 
     def saved(self, first_text: int, count: int) -> dict[str, Floats]:
-        """What ``restore`` needs of a batch that has just run."""
+        """Return the results of a batch that has just run, as ``restore`` takes them."""
         ...
 
     def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:

@@ -47,7 +47,7 @@ class ScoreTable:
             self.done = first + count
 
     def column(self, method: str, budget: int, index: int = 0) -> int:
-        """Which column holds a row."""
+        """Return the column that holds a row."""
         return self._columns[Row(method, budget, index)]
 
     def random_columns(self, budget: int) -> list[int]:

@@ -42,7 +42,7 @@ class EvaluationTexts:
 
 @dataclass(frozen=True, slots=True)
 class TextRequest:
-    """Which texts: how many, how long, in which order."""
+    """Choice of texts: number, length, order."""
 
     source: str
     count: int

@@ -1,4 +1,4 @@
-"""What the MLPs write, and what rounding leaves of it: massive activations, measured.
+"""Massive activations of the MLPs, measured, before and after rounding.
 
 SOL (arXiv:2605.10875) quantises the MLP's output per token, with one scale set by its
 largest value. Where one channel is hundreds of times the others, few bits round the

@@ -45,7 +45,7 @@ class StepLoss:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What may come next, after one step.
+    """Most probable next tokens after one step.
 
     Attributes:
         kl: KL(dense ‖ this) of the step, nats; entropy: of this, nats.
@@ -100,7 +100,7 @@ def losses_alone(
 def next_choices(
     model: LanguageModel, tokens: Sequence[int], actions: Sequence[Action]
 ) -> list[Choices]:
-    """What may follow a text whose last step is dense, then under each action.
+    """Return the next tokens after a text whose last step is dense, then under each action.
 
     Raises: ConfigError, ContextLengthError.
     """

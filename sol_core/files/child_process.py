@@ -35,7 +35,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 @dataclass(frozen=True, slots=True)
 class ChildResult:
-    """How a child ended: its exit status (negative: the signal that killed it) and output."""
+    """Exit status of a child (negative: the signal that killed it) and its output."""
 
     status: int
     output: str

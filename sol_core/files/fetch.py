@@ -154,7 +154,7 @@ def _run_pip(wheel: PinnedWheel, staging: Path, on_progress: Progress) -> Path:
 
 
 def _explain(output: str, wheel: PinnedWheel) -> str:
-    """Why pip failed, in a sentence."""
+    """Return the reason why pip failed, in a sentence."""
     name = f"{wheel.project} {wheel.version}"
     if _NO_PIP.search(output):
         return "pip is missing from this Python (try: python -m ensurepip)"

@@ -46,7 +46,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelManifest:
-    """What a converted model folder holds.
+    """Contents of a converted model folder.
 
     Attributes:
         name: the model's name in this program.

@@ -1,5 +1,4 @@
-"""Where things are: data when nobody says otherwise, the default model, its shipped policy, and
-the program itself."""
+"""Default places: the data directory, the default model, its shipped policy, and the program."""
 
 from __future__ import annotations
 
@@ -43,6 +42,6 @@ def default_data_dir() -> Path:
 
 
 def program_name() -> str:
-    """What a user types to start the program, in a checkout or as an installed package."""
+    """Return what a user types to start the program, in a checkout or as an installed package."""
     checkout = (Path(__file__).resolve().parents[2] / LAUNCHER).is_file()
     return f"python {LAUNCHER}" if checkout else SCRIPT

@@ -59,7 +59,7 @@ def exclusive(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 
 
 def has_leftovers(target: Path) -> bool:
-    """Whether a killed process left a staging folder, or a living one is at work."""
+    """Return whether a killed process left a staging folder, or a living one is at work."""
     return any(True for _ in _leftovers(target))
 
 

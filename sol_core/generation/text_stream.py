@@ -32,7 +32,7 @@ class TextStream:
         self._pending: list[int] = []
 
     def push(self, token: int) -> str:
-        """What this token adds to the text: "" while a character is incomplete."""
+        """Return the text that this token adds: "" while a character is incomplete."""
         if token in self._specials:
             return ""
         self._pending.append(token)
@@ -44,11 +44,11 @@ class TextStream:
         return self._show(len(self._pending) - _UNFINISHED)
 
     def flush(self) -> str:
-        """What is still held back, broken characters as U+FFFD."""
+        """Return the text still held back, broken characters as U+FFFD."""
         return self._show(len(self._pending)) if self._pending else ""
 
     def _added(self, count: int) -> str:
-        """What the first ``count`` tokens held back add to the text."""
+        """Return the text added by the first ``count`` tokens held back."""
         before = self._decode(self._shown)
         return self._decode(self._shown + self._pending[:count])[len(before) :]
 

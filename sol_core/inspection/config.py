@@ -1,4 +1,4 @@
-"""What an inspection is asked to do."""
+"""Configuration of an inspection."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class KindSpend:
 
 @dataclass(frozen=True, slots=True)
 class RowReport:
-    """Where one schedule spent, and whether that was where it was needed.
+    """Places where one schedule spent, and those where it was needed.
 
     Attributes:
         correlation: Spearman's, per axis (keep, channels, bits) with the dense row's surprisal

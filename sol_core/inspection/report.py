@@ -1,4 +1,4 @@
-"""Where the compute of an inspected text went, and which tokens needed more or less of it.
+"""Report on the compute of an inspected text: tokens that needed more or less than they got.
 
 All of it is read off what was measured: no level is tried that no row took. So a token counts
 as over-served only where another row of the inspection really spent less on it and came to no

@@ -129,7 +129,7 @@ class ReplayedStep:
 
 @dataclass(frozen=True, slots=True)
 class LensTrail:
-    """What a row's keys and values did to the tokens that followed.
+    """Effect of a row's keys and values on the tokens that followed.
 
     Attributes:
         name: "taken", or the axis whose lowest level the row is.
@@ -189,7 +189,7 @@ class _Replay:
 
 
 class Lens:
-    """Looks into one run; keeps the replayed cache for the next look.
+    """Measures single steps of one run; keeps the replayed cache for the next measurement.
 
     Raises: ConfigError, ContextLengthError for tokens that the model does not have room for.
     """
@@ -263,7 +263,7 @@ class Lens:
         return rows
 
     def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
-        """What each of these actions at this step did to the following tokens."""
+        """Return the effect of each of these actions at this step on the following tokens."""
         run, last = self._run, len(self._run.actions)
         if run.refresh_steps is not None:
             last = min(last, run.episode_start(index) + run.refresh_steps)

@@ -115,7 +115,7 @@ class KVCache:
             raise ShapeError("rows of different lengths take one token at a time")
 
     def token_slots(self) -> Tensor:
-        """Where each row's next token goes in its own memory, [R] int64; made once per step."""
+        """Return the slot of each row's next token in its own memory, [R] int64; once per step."""
         if self._slots is None:
             self._slots = torch.tensor(self.own_lengths, device=self.device)
         return self._slots

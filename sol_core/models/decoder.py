@@ -74,7 +74,7 @@ class FrozenLM:
 
     @property
     def has_integer_mlp(self) -> bool:
-        """Whether int8 copies of the MLP's matrices are there for ``mlp_input`` at ≤ 8 bits."""
+        """Return whether int8 copies of the MLP's matrices exist for ``mlp_input`` at ≤ 8 bits."""
         return self.weights.layers[0].integer_mlp is not None
 
     def prepare_for_batches(self) -> None:
@@ -231,7 +231,7 @@ class FrozenLM:
 
     @property
     def _in_buckets(self) -> bool:
-        """Whether steps must be alike whatever their lengths, as they are on a GPU."""
+        """Return whether steps must be alike whatever their lengths, as they are on a GPU."""
         on_gpu = self.device.type == "cuda" or runs_triton(self.weights.embedding)
         return on_gpu or self.graphs is not None
 

@@ -1,4 +1,4 @@
-"""Which device and dtype to use: asked for by name, or the best this machine has."""
+"""Choice of device and dtype: asked for by name, or the best this machine has."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def from_host(numbers: Sequence[Any], device: torch.device) -> Tensor:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX) and torch uses it.
+    """Return whether the CPU multiplies bfloat16 in hardware (AVX-512 BF16, AMX) and torch uses it.
 
     The probes are torch's own and differ between its builds: a missing one means no.
     """

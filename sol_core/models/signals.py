@@ -1,4 +1,4 @@
-"""What a policy may observe of a pass besides its last hidden state, both nearly free.
+"""Observations of a pass for a policy besides its last hidden state, both nearly free.
 
 *Attention concentration*: per layer, the share of attention that the best 40 % of pages
 leave over, judged by Quest's page bounds (which a compressed step computes anyway). A
@@ -24,7 +24,7 @@ _SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
 
 @dataclass(frozen=True, slots=True)
 class PrefillOutput:
-    """What an observed prefill returns; padding is undefined.
+    """Outputs of an observed prefill; padding is undefined.
 
     Attributes:
         hidden: [R, T, C] fp32, after the final norm.

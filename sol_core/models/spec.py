@@ -1,4 +1,4 @@
-"""What a model family's architecture looks like, read from its Hugging Face config.
+"""Architecture of a model family, read from its Hugging Face config.
 
 One decoder serves every family; this file is the only place that knows their
 differences. To add a family, write a reader here and list it in ``_READERS``.

@@ -1,4 +1,4 @@
-"""What to aim for so that a requested mean is met: the target minus the gap it usually leaves.
+"""Aims that meet a requested mean: the target minus the gap it usually leaves.
 
 Prices are read off sample states, but the states that a policy meets depend on what it is
 asked for: little asked of the channels leaves damaged states, on which attention looks more

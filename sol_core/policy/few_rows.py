@@ -25,7 +25,7 @@ __all__ = ["FewRowPolicy", "StepState"]
 
 
 class StepState(NamedTuple):
-    """What an episode came to so far: [R, 3] each, shares of dense.
+    """State of an episode so far: [R, 3] each, shares of dense.
 
     Attributes:
         goals: what to aim at but for the excess.

@@ -1,4 +1,4 @@
-"""What a policy is and for which model, as its config.json says. Read without torch."""
+"""Kind of a policy and its model, as its config.json says. Read without torch."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class InputLayout:
 
 @dataclass(frozen=True, slots=True)
 class PolicyInfo:
-    """What a policy folder says about itself.
+    """Contents of a policy folder's config.json.
 
     Attributes:
         name: the policy's own name.
@@ -96,7 +96,7 @@ class PolicyInfo:
 
 
 def read_policy_info(folder: Path) -> PolicyInfo:
-    """What a policy folder says about itself; the weights are not read.
+    """Return the contents of a policy folder's config.json; the weights are not read.
 
     Raises: PolicyError naming the file and what is wrong with it.
     """

@@ -32,7 +32,7 @@ __all__ = ["Policy", "StepInputs", "budget_shares", "load_policy", "save_policy"
 
 
 class StepInputs(NamedTuple):
-    """What T steps of N episodes look like to a policy.
+    """Inputs of T steps of N episodes.
 
     Attributes:
         rows: [N, T, layout.width], see ``inputs.py``.
@@ -106,7 +106,7 @@ class Policy(
 
     @property
     def parts(self) -> PolicyParts:
-        """What is stored of it."""
+        """Return the stored parts of it."""
         return PolicyParts(self.info, self.network, self.prices, self.correction)
 
     @property

@@ -24,7 +24,7 @@ _GOOD_SHARE = 1 / FEEDBACK_STEPS
 
 
 class StepChoice(NamedTuple):
-    """What the policy saw and chose at one step, R rows; kept for training and the page.
+    """Inputs and choices of the policy at one step, R rows; kept for training and the page.
 
     Attributes:
         inputs: of this step, T = 1.
@@ -116,7 +116,7 @@ class PolicyScheduler:
         return policy.actions(policy.axis_levels(choices))
 
     def inputs(self) -> StepInputs:
-        """What was seen at the kept steps, as T steps of R episodes."""
+        """Return the inputs of the kept steps, as T steps of R episodes."""
         fields = zip(*(step.inputs for step in self.steps), strict=True)
         return StepInputs(*(torch.cat(parts, 1) for parts in fields))
 

@@ -1,4 +1,4 @@
-"""How fast this machine reads memory: the floor of single-stream decoding."""
+"""Speed at which this machine reads memory: the floor of single-stream decoding."""
 
 from __future__ import annotations
 

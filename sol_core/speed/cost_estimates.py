@@ -1,4 +1,4 @@
-"""What a spend would cost on GPUs that need not be there: the roofline's floors, for the page.
+"""Cost of a spend on GPUs that need not be there: the roofline's floors, for the page.
 
 An *estimate*, see ``roofline.py``: one text, weights and cache in 16 bits, no launch overhead,
 bits of the activations not counted. A spend is a run's mean; its floor is that of one action

@@ -38,7 +38,7 @@ COMPILERS = ("g++", "clang++")  # what torch.compile needs on a CPU
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes:
         model_folder: local folder of the model (both sides read it).
@@ -66,7 +66,7 @@ class BenchOptions:
 
 
 class _Contestant(NamedTuple):
-    """Who runs, and what.
+    """One contestant: its side and its schedule.
 
     ``side`` is "ours", "transformers" or "compiled" (transformers, compiled); ``kind`` is "fixed"
     (a budget), "policy" or "replay" (its actions).

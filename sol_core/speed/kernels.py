@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KernelBenchOptions:
-    """What is estimated and measured.
+    """Options of the estimate and of the measurement.
 
     Attributes:
         shape: a name in ``roofline.MODELS``.

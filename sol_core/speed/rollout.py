@@ -47,7 +47,7 @@ Report = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class RolloutOptions:
-    """What is measured.
+    """Options of the measurement.
 
     Attributes:
         context: dense tokens before the first window.

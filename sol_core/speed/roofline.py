@@ -45,7 +45,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What a step's cost depends on."""
+    """Sizes on which a step's cost depends."""
 
     name: str
     vocab_size: int

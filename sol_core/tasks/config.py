@@ -1,4 +1,4 @@
-"""What a benchmark runs: frozen, validated, stored with its result."""
+"""Configuration of a benchmark: frozen, validated, stored with its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark reports while it runs: frozen records, JSON-ready."""
+"""Events of a running benchmark: frozen records, JSON-ready."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 128
 
 @dataclass(frozen=True, slots=True)
 class TaskSetting:
-    """What both passes share.
+    """Objects shared by both passes.
 
     Attributes:
         continuations: of all questions.

@@ -77,7 +77,7 @@ class _Method:
 
 
 class TaskScores:
-    """What every method scored on one task.
+    """Return the scores of every method on one task.
 
     Args:
         seed: of the bootstrap over its questions.

@@ -72,7 +72,7 @@ def benchmark_questions(
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What is to be measured, how, and who may end it."""
+    """A benchmark to run: subject, configuration, stop flag."""
 
     model: LanguageModel
     contender: Contender
@@ -121,7 +121,7 @@ class _Run:
         yield BenchmarkFinished(self._result(scores))
 
     def _key(self) -> str:
-        """What partial results are valid for."""
+        """Return the key for which partial results are valid."""
         model = self.model
         texts = [
             one.context + one.tokens

@@ -28,7 +28,7 @@ _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands.
+    """Progress of a run.
 
     Attributes:
         phase: "labelling", "warm start", "grpo", "calibrating" or "done".

@@ -1,4 +1,4 @@
-"""What training reports while it runs: frozen records, JSON-ready."""
+"""Events of running training: frozen records, JSON-ready."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Ranks:
         return numbers[self.rank :: self.size]
 
     def lead(self, work: Callable[[], T]) -> T:
-        """What the lead's work returns, on every rank; what it raises is raised on every rank."""
+        """Return the lead's result on every rank; what it raises is raised on every rank."""
         return work()
 
     def each(self, work: Callable[[], T]) -> T:
@@ -67,7 +67,7 @@ class Ranks:
         return [work(number) for number in numbers]
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true on any rank."""
+        """Return whether it is true on any rank."""
         return flag
 
     def add(self, values: Tensor) -> None:
@@ -142,7 +142,7 @@ class JoinedRanks(Ranks):
             parameter.grad = total.view_as(parameter) if count else None
 
     def _exchange(self, own: T) -> list[T]:
-        """What every rank has, in order."""
+        """Return every rank's value, in order."""
         import torch.distributed as dist
 
         parts: list[Any] = [None] * self.size
@@ -152,7 +152,7 @@ class JoinedRanks(Ranks):
 
 
 def num_ranks() -> int:
-    """How many processes torchrun or accelerate have started this program as.
+    """Return the number of processes that torchrun or accelerate started this program as.
 
     Raises: ConfigError when the variables that say so are damaged.
     """
@@ -218,7 +218,7 @@ def _number(name: str, default: int, *, least: int) -> int:
 
 
 def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """What work returns or raises; bugs are not passed on, they end the process."""
+    """Return the result of work or its error; bugs are not passed on, they end the process."""
     try:
         return work(), None
     except (SolError, OSError) as error:
@@ -238,7 +238,7 @@ def _dealt(numbers: Sequence[int], parts: Sequence[Any]) -> list[Any]:
 
 @contextmanager
 def _losses() -> Iterator[None]:
-    """What torch.distributed raises, as a RankLostError."""
+    """Turn what torch.distributed raises into a RankLostError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

@@ -102,7 +102,7 @@ class RunState:
         return self._before_s + time.monotonic() - self._began
 
     def is_past(self, share: float) -> bool:
-        """Whether a share of the time limit is used up by the lead's clock; never without one."""
+        """Return whether the lead's clock passed a share of the time limit, if there is one."""
         limit = self.config.time_limit_minutes
         if limit is None:
             return False

@@ -1,4 +1,4 @@
-"""What a database has to offer to be one of ours."""
+"""Interface of a database backend."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Backend(ABC):
 
     @abstractmethod
     def storage_error(self, error: BaseException | None) -> StorageError:
-        """What an error of the driver means for the user, and what to do about it."""
+        """Turn an error of the driver into its meaning for the user, with what to do about it."""
 
     @abstractmethod
     def lock_schema(self, connection: Connection) -> None:
@@ -71,4 +71,4 @@ class Backend(ABC):
 
     @abstractmethod
     def used_bytes(self, connection: Connection) -> int | None:
-        """What is stored, without the room that deletions left for later; None if not known."""
+        """Return the bytes stored, without the room that deletions left; None if unknown."""

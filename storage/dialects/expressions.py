@@ -38,7 +38,7 @@ def now_us(connection: Connection) -> int:
 
 
 def contains(column: ColumnElement[bytes], needle: bytes) -> ColumnElement[bool]:
-    """Whether bytes contain other bytes: no wildcards to escape, and a NUL ends nothing."""
+    """Return whether bytes contain other bytes: no wildcards to escape, and a NUL ends nothing."""
     return _Contains(column, literal(needle, LargeBinary()))
 
 

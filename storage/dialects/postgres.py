@@ -202,7 +202,7 @@ def _parse(location: str) -> URL:
 
 
 def _reason(error: BaseException | None) -> str:
-    """What the driver says; not of options, which it quotes."""
+    """Return the driver's reason; not of options, which it quotes."""
     if type(error).__name__ == "OperationalError":
         return " ".join(str(error).split())
     return "an option of its URL is unknown or wrong"

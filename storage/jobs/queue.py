@@ -112,12 +112,12 @@ class JobStore:
             return claim_next(connection, worker, self._data_dir_id)
 
     def num_queued_elsewhere(self) -> int:
-        """How many queued jobs no worker of this data directory will ever claim."""
+        """Count the queued jobs that no worker of this data directory will ever claim."""
         with self._database.read() as connection:
             return num_queued_elsewhere(connection, self._data_dir_id)
 
     def is_at_hand(self, job: JobRecord) -> bool:
-        """Whether the job's files are in this data directory."""
+        """Return whether the job's files are in this data directory."""
         return is_at_hand(self._data_dir_id, job.data_dir_id)
 
     def heartbeat(

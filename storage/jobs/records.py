@@ -1,4 +1,4 @@
-"""What a saved job is: the record that the app sees and the tables it is kept in.
+"""Saved job: the record that the app sees and the tables it is kept in.
 
 A job is work that a worker process does in the background. Its row says how far it is; its
 metric rows and samples are what the page draws.
@@ -134,7 +134,7 @@ class JobRecord:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more happens unless somebody resumes it."""
+        """Return whether nothing more happens unless somebody resumes it."""
         return self.status in ENDED_STATUSES
 
 

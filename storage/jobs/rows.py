@@ -39,17 +39,17 @@ IsAlive = Callable[[str], bool | None]
 
 
 def is_at_hand(data_dir_id: str, job_data_dir_id: str) -> bool:
-    """Whether a job's files are in this data directory."""
+    """Return whether a job's files are in this data directory."""
     return job_data_dir_id in ("", data_dir_id)
 
 
 def has_queued(connection: Connection, data_dir_id: str) -> bool:
-    """Whether a job of this data directory waits for a worker."""
+    """Return whether a job of this data directory waits for a worker."""
     return connection.execute(_queued(data_dir_id).limit(1)).first() is not None
 
 
 def num_queued_elsewhere(connection: Connection, data_dir_id: str) -> int:
-    """How many jobs wait whose files are in other data directories."""
+    """Count the waiting jobs whose files are in other data directories."""
     query = select(func.count()).where(
         jobs_table.c.status == "queued", jobs_table.c.data_dir_id.not_in(("", data_dir_id))
     )
@@ -140,7 +140,7 @@ def _is_dead(job: JobRecord, deadline: datetime, is_alive: Callable[[str], bool 
 
 
 def status_wished(job: JobRecord, otherwise: JobStatus) -> JobStatus:
-    """How a running job that stopped half way is to stand."""
+    """Return the status that a running job which stopped half way is to have."""
     wished: dict[str, JobStatus] = {"pause": "paused", "cancel": "cancelled"}
     return wished.get(job.control, otherwise)
 

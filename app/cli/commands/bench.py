@@ -23,7 +23,7 @@ HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to measure, on which model, for how long."""
+    """Declare the options: measurement, model, duration."""
     parser.add_argument(
         "what",
         choices=("decode", "rollout", "kernels", "load"),

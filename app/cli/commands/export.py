@@ -22,7 +22,7 @@ NEWEST_SHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What, in which form, where to."""
+    """Declare the options: source, format, target."""
     parser.add_argument(
         "thing",
         metavar="RUN",

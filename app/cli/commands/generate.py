@@ -18,7 +18,7 @@ from app.cli.options import (
     open_data_dir,
 )
 from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
-from app.cli.terminal import COLOUR_AXES, colour_depth, paint, share
+from app.cli.terminal import add_colour_axis, colour_depth, paint, share
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import ActionGrid, Budget
@@ -48,13 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_sampling(parser)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
-    parser.add_argument(
-        "--color-by",
-        "--colour-by",
-        choices=COLOUR_AXES,
-        default="spend",
-        help="what a token's colour says: blue is little, yellow is much (default: %(default)s)",
-    )
+    add_colour_axis(parser)
     parser.set_defaults(check=_check)
 
 

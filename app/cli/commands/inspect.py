@@ -7,14 +7,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from app.cli.options import add_budget, add_model, add_quant_site, load_model, open_data_dir
-from app.cli.schedule_option import POLICY_PREFIX, SCHEDULE_HELP, schedule_from_option
-from app.cli.terminal import COLOUR_AXES, colour_depth
+from app.cli.options import add_fixed_text, add_model, load_model, open_data_dir
+from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
+from app.cli.terminal import add_colour_axis, colour_depth
 from app.cli.text_files import read_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.policies.library import DEFAULT_POLICY, PolicyLibrary
 from sol_core.actions import ActionGrid, Budget
+from sol_core.config import POLICY_PREFIX
 from sol_core.inspection import (
     MAX_SCHEDULES,
     InspectedToken,
@@ -45,16 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
         f"each is {SCHEDULE_HELP} (default: %(default)s)",
     )
-    add_budget(parser, INSPECTED_BUDGET)
-    add_quant_site(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of random (default: %(default)s)")
-    parser.add_argument(
-        "--prefix",
-        type=int,
-        default=1,
-        metavar="N",
-        help="tokens read densely first and not scored, at least 1 (default: %(default)s)",
-    )
+    add_fixed_text(parser, INSPECTED_BUDGET)
     parser.add_argument(
         "--max-tokens",
         type=int,
@@ -63,14 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
-    parser.add_argument(
-        "--color-by",
-        "--colour-by",
-        choices=COLOUR_AXES,
-        default="spend",
-        help="what a token's colour says, of the last schedule: blue is little, yellow is much "
-        "(default: %(default)s)",
-    )
+    add_colour_axis(parser, ", of the last schedule")
     parser.set_defaults(check=_check)
 
 

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from app.cli.commands.inspect import INSPECTED_BUDGET
-from app.cli.options import add_budget, add_model, add_quant_site, load_model, open_data_dir
+from app.cli.options import add_fixed_text, add_model, load_model, open_data_dir
 from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
 from app.cli.terminal import escape
 from app.cli.text_files import read_text
@@ -43,16 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what all other steps, and the other two axes of this one, spend: "
         f"{SCHEDULE_HELP} (default: %(default)s)",
     )
-    add_budget(parser, INSPECTED_BUDGET)
-    add_quant_site(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of random (default: %(default)s)")
-    parser.add_argument(
-        "--prefix",
-        type=int,
-        default=1,
-        metavar="N",
-        help="tokens read densely first and not scored, at least 1 (default: %(default)s)",
-    )
+    add_fixed_text(parser, INSPECTED_BUDGET)
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
     parser.set_defaults(check=_check)

@@ -208,7 +208,7 @@ class _Progress:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """What can be known before anything is loaded."""
+    """Refuse what can be known to be wrong before anything is loaded."""
     changed = (args.preset, args.minutes, args.corpus, args.seed, args.name, args.settings)
     if args.resume and any(value not in (None, []) for value in changed):
         raise ConfigError("--resume goes on with the job's own settings: leave the others out")

@@ -26,7 +26,7 @@ _UNSTOPPABLE = ("model-loader", "kernel-warm-up")  # threads inside torch or a c
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to listen, what to load, where to keep things."""
+    """Declare the options: address, model, data directory."""
     parser.add_argument(
         "--host", help="address to listen on (default: 127.0.0.1, this machine only)"
     )

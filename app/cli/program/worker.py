@@ -19,7 +19,7 @@ NICENESS = 5  # the page's own generation comes first on a busy machine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the jobs are, and the weights' number format."""
+    """Declare the options: the jobs' data directory and the weights' number format."""
     parser.add_argument(
         "--dtype",
         choices=DTYPES,

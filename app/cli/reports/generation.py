@@ -1,4 +1,4 @@
-"""What ``generate`` tells at the end: one JSON, or one screen of text.
+"""Final output of ``generate``: one JSON, or one screen of text.
 
 FLOPs and bytes are computed by the engine's cost model and labelled so; times are measured.
 Standard library only; no tensor comes here.

@@ -1,4 +1,4 @@
-"""What ``inspect`` tells on a terminal: the coloured text, the schedules side by side, lists.
+"""Terminal output of ``inspect``: the coloured text, the schedules side by side, lists.
 
 Standard library only; no tensor comes here.
 """

@@ -1,4 +1,4 @@
-"""What the Benchmark page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Benchmark page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
     check_room,
-    refusal,
+    job_page_home,
     visible_job,
 )
 from app.pages.shared.policy_choices import policy_choices
@@ -24,15 +24,9 @@ __all__ = ["HANDLERS"]
 
 
 def benchmark_home(services: Services, request: Request) -> dict[str, Any]:
-    """What the page begins with: policies, whether jobs are allowed, the newest own benchmark."""
-    owner = owner_of(request) if services.is_shared else None
-    found = services.store.jobs.list(owner=owner, kind="benchmark", limit=1)
-    return {
-        "jobs_allowed": services.jobs_allowed,
-        "refusal": refusal(services),
-        "policies": policy_choices(services),
-        "newest_job": found[0].id if found else None,
-    }
+    """Return the start data: policies, whether jobs are allowed, the newest own benchmark."""
+    home = job_page_home(services, request, "benchmark")
+    return home | {"policies": policy_choices(services)}
 
 
 def start_benchmark(services: Services, request: Request) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""What the Compare page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Compare page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from typing import Any
 
 from app.challenges.desk import ChallengeRequest
@@ -28,11 +29,11 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
     # Both are checked before the first one starts.
     first, second = (config_from_settings(field(request, side, dict)) for side in ("a", "b"))
     run_id = services.runs.start(owner, prompt, first)
-    try:
-        return {"runs": [run_id, services.runs.start(owner, prompt, second)]}
-    except Exception:
-        services.runs.stop(owner, run_id)
-        raise
+    with ExitStack() as undo:
+        undo.callback(services.runs.stop, owner, run_id)
+        runs = [run_id, services.runs.start(owner, prompt, second)]
+        undo.pop_all()
+    return {"runs": runs}
 
 
 def compare_runs(services: Services, request: Request) -> dict[str, Any]:

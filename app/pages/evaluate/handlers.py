@@ -1,4 +1,4 @@
-"""What the Evaluate page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Evaluate page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
     check_room,
-    refusal,
+    job_page_home,
     visible_job,
 )
 from app.pages.shared.policy_choices import policy_choices
@@ -28,16 +28,9 @@ __all__ = ["HANDLERS"]
 
 
 def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
-    """What the page begins with: policies, whether jobs are allowed, the newest own evaluation."""
-    owner = owner_of(request) if services.is_shared else None
-    found = services.store.jobs.list(owner=owner, kind="evaluate", limit=1)
-    return {
-        "jobs_allowed": services.jobs_allowed,
-        "refusal": refusal(services),
-        "model": services.loader.status().name,
-        "policies": policy_choices(services),
-        "newest_job": found[0].id if found else None,
-    }
+    """Return the start data: policies, whether jobs are allowed, the newest own evaluation."""
+    home = job_page_home(services, request, "evaluate")
+    return home | {"policies": policy_choices(services)}
 
 
 def start_evaluation(services: Services, request: Request) -> dict[str, Any]:

@@ -11,7 +11,13 @@ from typing import Annotated, Any, Protocol
 
 from app.policies.library import DEFAULT_POLICY
 from sol_core.actions import ActionGrid, Budget, QuantSite
-from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
+from sol_core.config import (
+    POLICY_PREFIX,
+    GenerationConfig,
+    SamplingConfig,
+    ScheduleConfig,
+    SideRowConfig,
+)
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict, from_json
 
@@ -19,7 +25,6 @@ __all__ = [
     "DEFAULT_SETTINGS",
     "MAX_NEW_TOKENS",
     "MAX_PROMPT_CHARACTERS",
-    "POLICY_PREFIX",
     "budget_from",
     "checked_prompt",
     "config_from_settings",
@@ -28,7 +33,6 @@ __all__ = [
     "settings_from_config",
 ]
 
-POLICY_PREFIX = "policy:"  # the schedule "policy:NAME"
 MAX_NEW_TOKENS = 4096
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000
@@ -62,7 +66,7 @@ DEFAULT_SETTINGS: dict[str, Any] = asdict(ExploreForm())
 
 
 def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
-    """What the form begins with: the shipped policy's schedule where it is among ``policies``."""
+    """Return the form's defaults: the shipped policy's schedule where it is among ``policies``."""
     tokens = min(DEFAULT_SETTINGS["max_new_tokens"], max_tokens)
     settings = DEFAULT_SETTINGS | {"max_new_tokens": tokens}
     if DEFAULT_POLICY in policies:
@@ -71,7 +75,7 @@ def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> d
 
 
 def checked_prompt(prompt: str) -> str:
-    """The prompt itself.
+    """Return the prompt, checked.
 
     Raises: ConfigError for a prompt that no model could take.
     """

@@ -1,4 +1,4 @@
-"""What the History page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the History page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from app.pages.explore.form import POLICY_PREFIX, budget_from, schedule_from
+from app.pages.explore.form import budget_from, schedule_from
 from app.policies.library import DEFAULT_POLICY
 from sol_core.actions import ActionGrid, QuantSite
+from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict, from_json
 from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
@@ -47,7 +48,7 @@ DEFAULT_SETTINGS: dict[str, Any] = asdict(InspectForm()) | {
 
 
 def default_settings(policies: list[str]) -> dict[str, Any]:
-    """What the form begins with: the shipped policy beside static where there is one."""
+    """Return the form's defaults: the shipped policy beside static where there is one."""
     if DEFAULT_POLICY in policies:
         first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
         return DEFAULT_SETTINGS | {"schedules": first}

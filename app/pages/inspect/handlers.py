@@ -1,4 +1,4 @@
-"""What the Inspect page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Inspect page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the Learn page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Learn page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every page with jobs asks of Python: lists, one job with its reports, pause and cancel.
+"""Python calls of every page with jobs: lists, one job with its reports, pause and cancel.
 
 The database is the only memory: a worker process writes there, these calls read there.
 """
@@ -15,7 +15,7 @@ from app.jobs import files
 from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view, metric_row
 from app.web.calls import Handler, Request, RequestError, field, owner_of
 from app.web.services import Services
-from storage import JobRecord, NotFoundError
+from storage import JobKind, JobRecord, NotFoundError
 
 __all__ = [
     "JOB_HANDLERS",
@@ -23,7 +23,7 @@ __all__ = [
     "JobsRefusedError",
     "check_jobs_allowed",
     "check_room",
-    "refusal",
+    "job_page_home",
     "visible_job",
 ]
 
@@ -50,8 +50,8 @@ _ZERO_GPU_REFUSAL = (
 )
 
 
-def refusal(services: Services) -> str | None:
-    """Why this server starts no jobs; None where it does."""
+def _refusal(services: Services) -> str | None:
+    """Return the reason why this server starts no jobs; None where it does."""
     if services.jobs_allowed:
         return None
     if is_zero_gpu():
@@ -61,8 +61,20 @@ def refusal(services: Services) -> str | None:
 
 def check_jobs_allowed(services: Services) -> None:
     """Raises: JobsRefusedError on a shared server whose owner has not allowed jobs."""
-    if reason := refusal(services):
+    if reason := _refusal(services):
         raise JobsRefusedError(reason)
+
+
+def job_page_home(services: Services, request: Request, kind: JobKind) -> dict[str, Any]:
+    """Return the start data of a page with jobs of a kind: the newest own job, what is allowed."""
+    owner = owner_of(request) if services.is_shared else None
+    newest = services.store.jobs.list(owner=owner, kind=kind, limit=1)
+    return {
+        "jobs_allowed": services.jobs_allowed,
+        "refusal": _refusal(services),
+        "model": services.loader.status().name,
+        "newest_job": newest[0].id if newest else None,
+    }
 
 
 def check_room(services: Services, owner: str) -> None:

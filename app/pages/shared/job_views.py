@@ -41,7 +41,7 @@ _ADVICE = {
 
 
 def job_row(record: JobRecord) -> dict[str, Any]:
-    """What a list shows of a job."""
+    """Return a job's row in a list."""
     return {
         "id": record.id,
         "kind": record.kind,

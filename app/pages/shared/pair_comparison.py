@@ -17,7 +17,7 @@ __all__ = ["compare_pair"]
 
 
 def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> dict[str, Any]:
-    """What the page cannot know from the two runs' own tokens.
+    """Compare two runs by what the page cannot know from their own tokens.
 
     Returns: as ``align_tokens``, and "sides" [{"nll" per token under the dense model, or None and
         a "problem"}].

@@ -1,4 +1,4 @@
-"""What Explore and Inspect ask of Python alike: a run's life, its lens, and the model's state."""
+"""Python calls shared by Explore and Inspect: a run's life, its lens, and the model's state."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ class RunCalls:
         return {call.__name__: call for call in calls}
 
     def _row(self, request: Request) -> int | None:
-        """Which row of an inspection; a generation has one only."""
+        """Return the row of an inspection; a generation has one only."""
         return field(request, "row", int) if self.kind == "inspection" else None

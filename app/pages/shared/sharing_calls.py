@@ -1,4 +1,4 @@
-"""What pages ask of Python to take things out as files and to bring them back."""
+"""Python calls that export things as files and import them again."""
 
 from __future__ import annotations
 

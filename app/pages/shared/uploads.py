@@ -101,7 +101,7 @@ class Uploads:
         return have + len(data)
 
     def part(self, upload_id: str) -> Path:
-        """Where the pieces of an upload lie. Raises: UploadError for what is no upload's name."""
+        """Return the file of an upload's pieces. Raises: UploadError for no upload's name."""
         if not _UPLOAD_ID.fullmatch(upload_id):
             raise UploadError("upload_id must be 40 hexadecimal digits. Reload the page.")
         return self.folder / f".part-{self.owner}-{upload_id}"

@@ -1,4 +1,4 @@
-"""How long a training run should take and how much memory, before it is started.
+"""Estimates of a training run's time and memory, before it is started.
 
 A sum of amounts over measured paces; every constant is in ``Paces``. It describes the default
 model on two CPU cores and is labelled as an estimate; a running job reports its own time left.
@@ -18,7 +18,7 @@ MEASURED_WINDOWS, MEASURED_ROWS = 6, 3  # of each held-out text, as in training/
 
 @dataclass(frozen=True, slots=True)
 class Paces:
-    """What the default model does on two CPU cores.
+    """Measured speeds of the default model on two CPU cores.
 
     Attributes:
         prefill_tokens_per_s: text read densely.

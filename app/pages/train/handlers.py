@@ -1,4 +1,4 @@
-"""What the Train page asks of Python. Each handler takes the services and one JSON object."""
+"""Python calls of the Train page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
     check_room,
-    refusal,
+    job_page_home,
     visible_job,
 )
 from app.pages.train.estimate import estimate
@@ -23,7 +23,6 @@ from app.web.services import Services
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
-from storage import JobRecord
 
 __all__ = ["HANDLERS", "MAX_NAME_LENGTH", "PolicyNameError", "checked_name"]
 
@@ -36,16 +35,9 @@ class PolicyNameError(AppError, ValueError):
 
 
 def train_home(services: Services, request: Request) -> dict[str, Any]:
-    """What the page begins with: whether jobs are allowed, a free name, the newest own job."""
-    owner = owner_of(request)
-    newest = _newest_training(services, owner)
-    return {
-        "jobs_allowed": services.jobs_allowed,
-        "refusal": refusal(services),
-        "model": services.loader.status().name,
-        "suggested_name": _free_name(services),
-        "newest_job": newest.id if newest else None,
-    }
+    """Return the start data: whether jobs are allowed, a free name, the newest own job."""
+    home = job_page_home(services, request, "train")
+    return home | {"suggested_name": _free_name(services)}
 
 
 def estimate_training(services: Services, request: Request) -> dict[str, Any]:
@@ -122,12 +114,6 @@ def checked_name(name: str) -> str:
             "Choose another one."
         )
     return name
-
-
-def _newest_training(services: Services, owner: str) -> JobRecord | None:
-    owned = owner if services.is_shared else None
-    found = services.store.jobs.list(owner=owned, kind="train", limit=1)
-    return found[0] if found else None
 
 
 def _free_name(services: Services) -> str:

@@ -8,6 +8,7 @@ are read where the run still is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -126,11 +127,10 @@ def import_lens(store: Store, owner: str, document: dict[str, Any]) -> str:
     look = _look_of(raw, lens)
     _check(lens, raw, LookedAt(record, events, lens.token.index, lens.row, look))
     new_id = store.runs.restore(record, events).id
-    try:
+    with ExitStack() as undo:
+        undo.callback(store.runs.delete, new_id)
         store.looks.save(new_id, lens.token.index, lens.row, look.to_dict())
-    except Exception:
-        store.runs.delete(new_id)
-        raise
+        undo.pop_all()
     return lens_id(new_id, lens.token.index, lens.row, look.bit_width)
 
 

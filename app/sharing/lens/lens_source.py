@@ -41,7 +41,7 @@ class LookedAt:
         return found or None
 
     def probability(self, axis: int, level: int) -> float | None:
-        """What the policy gave a level, by its place."""
+        """Return the policy's probability of a level, by the level's place."""
         policy = self.policy
         if policy is None or axis >= len(policy) or level >= len(policy[axis]):
             return None
@@ -54,7 +54,7 @@ def lens_id(run_id: str, index: int, row: int | None, bit_width: int | None) -> 
 
 
 def is_lens_id(thing_id: str) -> bool:
-    """Whether this is RUN:TOKEN:ROW:BITS; ROW and BITS may be empty."""
+    """Return whether this is RUN:TOKEN:ROW:BITS; ROW and BITS may be empty."""
     return _ID.fullmatch(thing_id) is not None
 
 

@@ -1,4 +1,4 @@
-"""What the JSON document of a generation holds."""
+"""JSON document of a generation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the JSON document of an inspection holds."""
+"""JSON document of an inspection."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _SHARED = ("id", "status", "title", "model", "config", "error")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedHead:
-    """What the part without tokens holds of every kind of run.
+    """Fields without tokens that every kind of run has in a document.
 
     Attributes:
         id: where it was exported; an import gets an id of its own.
@@ -44,7 +44,7 @@ class SavedHead:
 
 @dataclass(frozen=True, slots=True)
 class RunDocument:
-    """How one kind of run is written down.
+    """Document form of one kind of run.
 
     Attributes:
         kind: of the record in the database.

@@ -12,12 +12,12 @@ __all__ = ["page_of_generation", "page_of_inspection"]
 
 
 def page_of_generation(record: RunRecord, events: list[dict[str, Any]]) -> str:
-    """What Explore shows of a generation."""
+    """Return Explore's view of a generation."""
     view = whole_view(record, events)
     return html_page(view["run"]["title"], view, "shared_run", ("costs",))
 
 
 def page_of_inspection(record: RunRecord, tokens: list[dict[str, Any]]) -> str:
-    """What Inspect shows of an inspection, its report included."""
+    """Return Inspect's view of an inspection, its report included."""
     view = whole_view(record, tokens)
     return html_page(view["run"]["title"], view, "shared_inspection", ("costs", "inspect"))

@@ -1,4 +1,4 @@
-"""Where one decode step's time goes: a clock that whoever runs the step hands to it.
+"""Clock of one decode step's parts, handed in by the caller of the step.
 
 Measured, never computed. A lap is one reading of the clock: 0.5 µs on a busy CPU. A compiled
 step counts its parts itself and is one lap, cut in shares. On a GPU, which works behind the
@@ -60,12 +60,12 @@ class StepClock:
         self._read()
 
     def lap(self, part: Part) -> None:
-        """What ran since the last lap was ``part``."""
+        """Count the time since the last lap as ``part``."""
         self._parts.append(part)
         self._read()
 
     def shared_lap(self, ticks: Mapping[Part, int]) -> None:
-        """What ran on the CPU since the last lap were these parts, in proportion to ``ticks``."""
+        """Share the CPU time since the last lap among these parts, in proportion to ``ticks``."""
         begin, total = self._times[-1], max(sum(ticks.values()), 1)
         self._read()
         taken, counted = self._times.pop() - begin, 0

@@ -42,7 +42,7 @@ __all__ = ["FewRowStep", "StepRequest"]
 
 
 class StepRequest(NamedTuple):
-    """What a step is asked to do besides feeding its tokens; see ``FrozenLM.decode_step``."""
+    """Request to a step besides its tokens; see ``FrozenLM.decode_step``."""
 
     actions: Sequence[Action]
     quant_site: QuantSite
@@ -89,7 +89,7 @@ class FewRowStep:
         return None if kernel is None else FewRowStep(spec, weights, kernel)
 
     def takes(self, cache: KVCache) -> bool:
-        """Whether the kernels can read and write this cache."""
+        """Return whether the kernels can read and write this cache."""
         return cache.dtype in DTYPES
 
     def run(self, hidden: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
@@ -152,7 +152,7 @@ class FewRowStep:
         )
 
     def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, Any, CacheTable]:
-        """What each row may read, per window of the model, its MLP, and where the cache is."""
+        """Return the rows' limits per window of the model, their MLP, the cache's addresses."""
         from kernels.decode_layer.attention import StepRows
         from kernels.decode_layer.step import CacheTable
 
@@ -197,7 +197,7 @@ _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
 
 
 def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
-    """Whether the arrays have the types under which the kernels address them."""
+    """Return whether the arrays have the types under which the kernels address them."""
     matrices = (layer.query_key_value, layer.attention_output, layer.gate_up, layer.down)
     norms = (layer.attention_norm, layer.mlp_norm)
     return {linear.weight.dtype for linear in matrices} == {dtype} and {

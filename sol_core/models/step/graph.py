@@ -51,7 +51,7 @@ class Graph(Protocol):
 
 
 class Capture(Protocol):
-    """How steps are captured."""
+    """Recorder of steps as graphs."""
 
     def __call__(
         self, step: Callable[[Lap], StepOutput], lap: Lap, beside: Graph | None
@@ -142,7 +142,7 @@ class StepGraphs:
             return found.output.clone()
 
     def _is_due(self, key: Hashable) -> bool:
-        """Whether so many steps of this key ran alone that it is worth a graph."""
+        """Return whether so many steps of this key ran alone that it is worth a graph."""
         if self._failed:
             return False
         seen = self._seen.pop(key, 0)
@@ -208,8 +208,9 @@ class _CudaCapture:
 
 
 def _on_other_stream(device: torch.device) -> bool:
-    """Whether work would go to a stream of the caller's: graphs share memory, so they must run
-    one after another on one stream, the default one."""
+    """Return whether work would go to a stream of the caller's: graphs share memory, so they must
+    run one after another on one stream, the default one.
+    """
     return device.type == "cuda" and (
         torch.cuda.current_stream(device) != torch.cuda.default_stream(device)
     )

@@ -46,7 +46,7 @@ def step_mlp(layer: LayerWeights, normed: Tensor, plan: StepPlan, activation: Ac
 
 
 def _rows_of(plan: StepPlan, rows: Tensor) -> StepPlan:
-    """What the plan says about the MLP of some rows."""
+    """Return the plan for the MLP of some rows."""
     kept, bits = plan.channels_kept, plan.bit_widths
     return dataclasses.replace(
         plan,

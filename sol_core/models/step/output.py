@@ -1,4 +1,4 @@
-"""What one decode step returns."""
+"""Output of one decode step."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ BUCKET_TOKENS = 256
 
 @dataclass(frozen=True, slots=True)
 class StepShape:
-    """What decides a step's operations and the sizes of their tensors; hashable.
+    """Sizes that decide a step's operations and tensors; hashable.
 
     Attributes:
         num_rows: R.
@@ -75,7 +75,7 @@ class StepShape:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What each row's action means for this step.
+    """Form of each row's action for this step.
 
     Attributes:
         shape: of the step.
@@ -98,7 +98,7 @@ class StepPlan:
 
 
 def takes_integers(action: Action, quant_site: QuantSite) -> bool:
-    """Whether the MLP of an action can be computed with int8 weights, if there are any."""
+    """Return whether the MLP of an action can be computed with int8 weights, if there are any."""
     return quant_site == "mlp_input" and action.bit_width <= MAX_INTEGER_BITS
 
 

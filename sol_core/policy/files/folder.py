@@ -46,7 +46,7 @@ __all__ = [
 
 
 class PolicyParts(NamedTuple):
-    """What a folder holds of a policy: all but the language model's embedding.
+    """Contents of a policy folder: all but the language model's embedding.
 
     Attributes: as of ``Policy``.
     """

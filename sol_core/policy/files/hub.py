@@ -142,7 +142,7 @@ def _checked_names(repository: str, about: ModelInfo) -> list[str]:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """What the Hub's client raises when the Hub refuses or is not reached."""
+    """Return the errors that the Hub's client raises when the Hub refuses or is not reached."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     # The client changes its HTTP library between releases; its own error inherits that one's root.

@@ -1,4 +1,4 @@
-"""Where a policy is, by what people call it: "default", a stored name, a folder, a Hub id.
+"""Finds a policy by its usual names: "default", a stored name, a folder, a Hub id.
 
 Stored policies are the folders in ``<data dir>/policies``. A former name of a renamed policy still
 finds it, as long as no other policy has taken that name. Read without torch.
@@ -65,17 +65,17 @@ def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether this may be the Hub's "owner/name"."""
+    """Return whether this may be the Hub's "owner/name"."""
     return _HUB_ID.fullmatch(text) is not None
 
 
 def is_policy_name(text: str) -> bool:
-    """Whether a folder in the library may bear this name."""
+    """Return whether a folder in the library may bear this name."""
     return _NAME.fullmatch(text) is not None
 
 
 def holds_policy(folder: Path) -> bool:
-    """Whether the folder looks like a policy's; nothing is read."""
+    """Return whether the folder looks like a policy's; nothing is read."""
     return (folder / CONFIG_FILE).is_file()
 
 

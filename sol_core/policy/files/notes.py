@@ -1,4 +1,4 @@
-"""What is known about a stored policy beyond its own files: tags, and former names.
+"""Notes on a stored policy beyond its own files: tags, and former names.
 
 Kept as notes.json in the policy's folder, so that it moves and goes with the policy. It is not
 exported. Without the file, or with a damaged one, a policy simply has no notes.
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FormerName:
-    """What a policy was called here, until a moment (ISO 8601)."""
+    """Former name of a policy here, valid until a moment (ISO 8601)."""
 
     name: str
     until: str
