@@ -18,8 +18,6 @@ __all__ = [
     "finite",
     "iso",
     "json_safe",
-    "page_lens",
-    "page_lens_row",
     "page_prefill",
     "page_row",
     "page_summary",
@@ -133,39 +131,6 @@ def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
         "b": finite(event["cost"]["bytes_read"]),
         "db": finite(event["dense_cost"]["bytes_read"]),
         "saved": _saved_by_part(event["cost"], event["dense_cost"]),
-    }
-
-
-def page_lens(view: dict[str, Any]) -> dict[str, Any]:
-    """What the page shows of a look through the lens (the JSON form of ``LensView``).
-
-    Keys: i index, taken and dense rows, axes a row per level of each axis, trails [{n name, a,
-    s changes of surprisal, kl}] over the tokens that followed.
-    """
-    return {
-        "i": view["index"],
-        "taken": page_lens_row(view["taken"]),
-        "dense": page_lens_row(view["dense"]),
-        "axes": [[page_lens_row(row) for row in rows] for rows in view["axes"]],
-        "trails": [
-            {
-                "n": trail["name"],
-                "a": action_values(trail["action"]),
-                "s": [finite(value) for value in trail["nll_change"]],
-                "kl": [finite(value) for value in trail["kl"]],
-            }
-            for trail in view["trails"]
-        ],
-    }
-
-
-def page_lens_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The step under one action; keys as in ``page_row``."""
-    return {
-        "a": action_values(row["action"]),
-        "s": finite(row["nll"]),
-        "h": finite(row["entropy"]),
-        "kl": finite(row["kl"]),
     }
 
 

@@ -120,6 +120,8 @@ interface Job {
 interface Axis {
   key: string;
   name: string;
+  /** Its name in an action. */
+  field?: string;
   of(row: Row): number | null;
   show(value: number): string;
   term?: string;

@@ -162,8 +162,8 @@ def test_the_lens_looks_into_a_row(call: Call, services: Services, row: int) -> 
     run_id = finish(call, services)
     token = call("poll_run", run_id=run_id, cursor=0)["rows"][9]
     view = call("look_at_token", run_id=run_id, index=9, row=row)
-    assert view["taken"]["a"] == token["rows"][row]["a"]
-    assert view["taken"]["s"] == pytest.approx(token["rows"][row]["s"], abs=1e-3)
+    assert list(view["taken"]["action"].values()) == token["rows"][row]["a"]
+    assert view["taken"]["nll"] == pytest.approx(token["rows"][row]["s"], abs=1e-3)
     plane = call("look_at_plane", run_id=run_id, index=9, bits=16, row=row)["rows"]
     assert (len(plane), len(plane[0])) == (10, 13)
 
