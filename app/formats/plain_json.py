@@ -18,9 +18,7 @@ __all__ = [
     "finite",
     "iso",
     "json_safe",
-    "page_prefill",
     "page_row",
-    "page_summary",
     "per_mille",
     "run_title",
     "schedule_label",
@@ -105,35 +103,6 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def page_prefill(event: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of the dense pass over the prompt."""
-    if event is None:
-        return None
-    return {"tokens": event["prompt_tokens"], "ms": finite(event["elapsed_ms"])}
-
-
-def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What the page shows of the finish event: why it ended, speed, spend, computed totals.
-
-    "saved": computed bytes saved of attention, MLP and head as shares of the dense ones, and the
-    policy's, which come on top, as a negative share of all dense ones.
-    """
-    if event is None:
-        return None
-    spend = event["spend"]
-    return {
-        "reason": event["reason"],
-        "tokens": event["num_tokens"],
-        "tokens_per_s": finite(event["tokens_per_s"]),
-        "spend": None if spend is None else action_values(spend),
-        "f": finite(event["cost"]["flops"]),
-        "df": finite(event["dense_cost"]["flops"]),
-        "b": finite(event["cost"]["bytes_read"]),
-        "db": finite(event["dense_cost"]["bytes_read"]),
-        "saved": _saved_by_part(event["cost"], event["dense_cost"]),
-    }
-
-
 def run_title(prompt: str) -> str:
     """The prompt's beginning on one line."""
     line = " ".join(prompt.split())
@@ -198,13 +167,6 @@ def _part_times(parts: dict[str, float] | None) -> list[float] | None:
     if parts is None:
         return None
     return [round(parts[part], 3) for part in ("attention", "mlp", "head", "policy", "rest")]
-
-
-def _saved_by_part(cost: dict[str, Any], dense: dict[str, Any]) -> list[float | None]:
-    keys = ("attention_bytes", "mlp_bytes", "head_bytes")
-    shares = [finite(1 - cost[key] / dense[key]) if dense[key] else None for key in keys]
-    whole = dense["bytes_read"]
-    return [*shares, finite(-cost["policy_bytes"] / whole) if whole else None]
 
 
 def _side_row(side: dict[str, Any]) -> dict[str, Any]:
