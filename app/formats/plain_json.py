@@ -19,11 +19,7 @@ __all__ = [
     "finite",
     "iso",
     "json_safe",
-    "page_lens",
-    "page_lens_row",
-    "page_prefill",
     "page_row",
-    "page_summary",
     "per_mille",
     "run_title",
     "schedule_label",
@@ -101,68 +97,6 @@ def page_row(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def page_prefill(event: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the page's JSON of the dense pass over the prompt."""
-    if event is None:
-        return None
-    return {"tokens": event["prompt_tokens"], "ms": finite(event["elapsed_ms"])}
-
-
-def page_summary(event: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the page's JSON of the finish event: finish reason, speed, spend, computed totals.
-
-    "saved": computed bytes saved of attention, MLP and head as shares of the dense ones, and the
-    policy's, which come on top, as a negative share of all dense ones.
-    """
-    if event is None:
-        return None
-    spend = event["spend"]
-    return {
-        "reason": event["reason"],
-        "tokens": event["num_tokens"],
-        "tokens_per_s": finite(event["tokens_per_s"]),
-        "spend": None if spend is None else action_values(spend),
-        "f": finite(event["cost"]["flops"]),
-        "df": finite(event["dense_cost"]["flops"]),
-        "b": finite(event["cost"]["bytes_read"]),
-        "db": finite(event["dense_cost"]["bytes_read"]),
-        "saved": _saved_by_part(event["cost"], event["dense_cost"]),
-    }
-
-
-def page_lens(view: dict[str, Any]) -> dict[str, Any]:
-    """Return the page's JSON of a lens view (the JSON form of ``LensView``).
-
-    Keys: i index, taken and dense rows, axes a row per level of each axis, trails [{n name, a,
-    s changes of surprisal, kl}] over the tokens that followed.
-    """
-    return {
-        "i": view["index"],
-        "taken": page_lens_row(view["taken"]),
-        "dense": page_lens_row(view["dense"]),
-        "axes": [[page_lens_row(row) for row in rows] for rows in view["axes"]],
-        "trails": [
-            {
-                "n": trail["name"],
-                "a": action_values(trail["action"]),
-                "s": [finite(value) for value in trail["nll_change"]],
-                "kl": [finite(value) for value in trail["kl"]],
-            }
-            for trail in view["trails"]
-        ],
-    }
-
-
-def page_lens_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The step under one action; keys as in ``page_row``."""
-    return {
-        "a": action_values(row["action"]),
-        "s": finite(row["nll"]),
-        "h": finite(row["entropy"]),
-        "kl": finite(row["kl"]),
-    }
-
-
 def run_title(prompt: str) -> str:
     """The prompt's beginning on one line."""
     line = " ".join(prompt.split())
@@ -227,13 +161,6 @@ def _part_times(parts: dict[str, float] | None) -> list[float] | None:
     if parts is None:
         return None
     return [round(parts[part], 3) for part in ("attention", "mlp", "head", "policy", "rest")]
-
-
-def _saved_by_part(cost: dict[str, Any], dense: dict[str, Any]) -> list[float | None]:
-    keys = ("attention_bytes", "mlp_bytes", "head_bytes")
-    shares = [finite(1 - cost[key] / dense[key]) if dense[key] else None for key in keys]
-    whole = dense["bytes_read"]
-    return [*shares, finite(-cost["policy_bytes"] / whole) if whole else None]
 
 
 def _side_row(side: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app.formats.plain_json import page_lens, page_lens_row
+from app.formats.plain_json import json_safe
 from app.host.errors import AppError
 from app.lens.report import Look
 from app.model.compute import Workbench
@@ -43,7 +43,7 @@ class LensDesk:
         self._imported = imported
 
     def look(self, owner: str, run_id: str, index: int, row: int | None = None) -> dict[str, Any]:
-        """One token under every level of every axis; see ``views.page_lens``.
+        """One token under every level of every axis; the JSON form of ``LensView``.
 
         Args:
             row: of an inspection; None for a generation.
@@ -53,10 +53,10 @@ class LensDesk:
         """
         found = self._found(owner, run_id, index, row)
         if found is None:
-            return page_lens(self.record(owner, run_id, index, row).view) | {"imported": None}
+            return {**json_safe(self.record(owner, run_id, index, row).view), "imported": None}
         bits = [] if found.bit_width is None else [found.bit_width]
         about = {"model": found.model, "dtype": found.dtype, "bits": bits}
-        return page_lens(found.view) | {"imported": about}
+        return {**json_safe(found.view), "imported": about}
 
     def plane(
         self, owner: str, run_id: str, index: int, bit_width: int, row: int | None = None
@@ -71,7 +71,7 @@ class LensDesk:
             lines = self._ask(owner, run_id, row, ask)
         else:
             lines = found.at(bit_width).plane or []
-        return {"rows": [[page_lens_row(one) for one in line] for line in lines]}
+        return {"rows": json_safe(lines)}
 
     def record(
         self,

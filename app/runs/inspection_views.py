@@ -6,7 +6,7 @@ from typing import Any
 
 from app.formats.plain_json import action_values, finite, per_mille
 
-__all__ = ["page_inspected", "page_inspection_start", "page_inspection_summary"]
+__all__ = ["page_inspected"]
 
 
 def page_inspected(token: dict[str, Any]) -> dict[str, Any]:
@@ -29,32 +29,6 @@ def page_inspected(token: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def page_inspection_start(start: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the page's JSON of the dense pass over the prefix."""
-    if start is None:
-        return None
-    return {
-        "tokens": len(start["prefix"]),
-        "ids": start["prefix"],
-        "text": start["prefix_text"],
-        "text_tokens": start["text_tokens"],
-        "scored": start["scored_tokens"],
-        "ms": finite(start["elapsed_ms"]),
-    }
-
-
-def page_inspection_summary(end: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the page's JSON at the end: totals per row and the report, numbers rounded."""
-    if end is None:
-        return None
-    return {
-        "reason": end["reason"],
-        "tokens": end["num_tokens"],
-        "tokens_per_s": finite(end["tokens_per_s"]),
-        "report": _rounded(end["report"]),
-    }
-
-
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     cost = row["cost"]
     return {
@@ -66,12 +40,3 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "b": finite(sum(value for key, value in cost.items() if key.endswith("_bytes"))),
         "p": per_mille(row["policy"]),
     }
-
-
-def _rounded(value: Any) -> Any:
-    """The same nested value, its floats with the page's digits."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(item) for item in value]
-    return finite(value) if isinstance(value, float) else value

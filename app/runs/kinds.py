@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.plain_json import page_prefill, page_row, page_summary
-from app.runs.inspection_views import page_inspected, page_inspection_start, page_inspection_summary
+from app.formats.plain_json import page_row
+from app.runs.inspection_views import page_inspected
 from sol_core.config import GenerationConfig
 from sol_core.events import event_to_dict
 from sol_core.inspection import InspectionConfig
@@ -21,7 +21,6 @@ __all__ = ["KINDS", "KindOfRun", "RunConfig", "kind_of"]
 
 UNKNOWN_STEPS = 10_000  # of a text that is read to its end
 RunConfig = GenerationConfig | InspectionConfig
-_Page = Callable[[dict[str, Any] | None], dict[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class KindOfRun:
     Attributes:
         record: JSON form of an engine's event.
         schedule: label for the database.
-        row, prefill, summary: what the page gets of a token's record, the prefix's, the end's.
+        row: what the page gets of a token's record.
         empty: what a visitor is told who starts one without text.
         steps: decode steps that it takes at most.
     """
@@ -40,8 +39,6 @@ class KindOfRun:
     record: Callable[[Any], dict[str, Any]]
     schedule: Callable[[Any], str]
     row: Callable[[dict[str, Any]], dict[str, Any]]
-    prefill: _Page
-    summary: _Page
     empty: str
     steps: Callable[[Any], int]
 
@@ -54,8 +51,6 @@ KINDS: dict[str, KindOfRun] = {
             event_to_dict,
             lambda config: str(config.schedule.kind),
             page_row,
-            page_prefill,
-            page_summary,
             "The prompt is empty. Type something for the model to continue.",
             lambda config: int(config.max_new_tokens),
         ),
@@ -64,8 +59,6 @@ KINDS: dict[str, KindOfRun] = {
             lambda event: dict(event.to_dict()),
             lambda config: ", ".join(config.rows),
             page_inspected,
-            page_inspection_start,
-            page_inspection_summary,
             "The text is empty. Paste one, or choose a file or a saved run.",
             lambda config: len(config.generated) or config.max_tokens or UNKNOWN_STEPS,
         ),

@@ -13,6 +13,8 @@ from storage import RunRecord
 __all__ = ["ROWS_PER_POLL", "live_view", "stored_view", "whole_view"]
 
 ROWS_PER_POLL = 400
+# Of the first and the last event, which come with every poll: texts that the page has already.
+_UNREAD = frozenset({"prompt_text", "text"})
 
 
 def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
@@ -35,8 +37,8 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
         "rows": rows,
         "cursor": cursor + len(rows),
         "more": cursor + len(rows) < num_rows,
-        "prefill": run.kind.prefill(run.prefill),
-        "summary": run.kind.summary(run.summary),
+        "prefill": _read(run.prefill),
+        "summary": _read(run.summary),
         "error": run.error,
         "warning": run.warning(),
     }
@@ -70,8 +72,8 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
         "rows": rows,
         "cursor": rows[-1]["i"] + 1 if rows else cursor,
         "more": len(events) > ROWS_PER_POLL,
-        "prefill": kind.prefill(record.prefill),
-        "summary": kind.summary(record.summary),
+        "prefill": _read(record.prefill),
+        "summary": _read(record.summary),
         "error": record.error,
         "warning": None,
     }
@@ -93,6 +95,11 @@ def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any
     """As ``stored_view``, with every row at once, for files that nobody polls."""
     rows = [KINDS[record.kind].row(event) for event in events]
     return stored_view(record, [], 0) | {"rows": rows, "cursor": len(rows)}
+
+
+def _read(event: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An event as the engine recorded it, but for what no page reads."""
+    return event and {name: event[name] for name in event if name not in _UNREAD}
 
 
 def _about(

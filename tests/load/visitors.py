@@ -104,7 +104,7 @@ def _visit(url: str, number: int, settings: dict[str, Any]) -> Visit:
             run_id=run_id,
             status=view["status"],
             seen=tuple(seen),
-            announced=int((view["summary"] or {}).get("tokens", -1)),
+            announced=int((view["summary"] or {}).get("num_tokens", -1)),
             waited_s=first_row_at - began_at,
             ended_at=time.monotonic(),
             waits_ms=tuple(client.waits_ms),

@@ -160,7 +160,7 @@ def _look_of(raw: dict[str, Any], lens: _Lens) -> Look:
         for axis in AXES
     ]
     view = {name: raw[name] for name in ("taken", "dense", "trails")}
-    view |= {"index": lens.token.index, "axes": axes}
+    view |= {"index": lens.token.index, "axes": axes, "replayed": None}
     if lens.joint is None:
         return Look(lens.model, lens.dtype, view, None, None)
     keeps = dict.fromkeys(row.action.keep_fraction for row in lens.joint.rows)
@@ -188,6 +188,7 @@ def _check(lens: _Lens, raw: dict[str, Any], of_run: LookedAt) -> None:
     }
     for name, wanted in expected.items():
         _must_be(raw[name] == wanted, f"lens.{name}", "that of the run")
+    # Rounded: files of older releases looked into actions of five digits.
     actions = [action_values(one["action"]) for one in (raw["taken"], step)]
     _must_be(actions[0] == actions[1], "lens.taken.action", "that of the run")
     by_axis = zip(AXES, grid.levels(), strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.formats.csv_cells import csv_text
-from app.formats.plain_json import json_safe, page_lens, page_lens_row
+from app.formats.plain_json import json_safe
 from app.runs.views import whole_view
 from app.sharing.html_page import html_page
 from app.sharing.lens.lens_source import LookedAt, looked_at
@@ -34,13 +34,13 @@ def page_of_lens(source: Source, thing_id: str) -> str:
     first = max(lens.index - SHOWN_BEFORE, 0)
     plane = lens.look.plane and {
         "bits": lens.look.bit_width,
-        "rows": [[page_lens_row(row) for row in line] for line in lens.look.plane],
+        "rows": json_safe(lens.look.plane),
     }
     shown = {
         "run": view["run"],
         "rows": view["rows"][first : lens.index + SHOWN_AFTER + 1],
         "row": lens.row,
-        "lens": page_lens(lens.look.view),
+        "lens": json_safe(lens.look.view),
         "plane": plane,
     }
     return html_page(f"What if? {view['run']['title']}", shown, "shared_lens", ("lens",))

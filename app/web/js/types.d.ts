@@ -74,6 +74,7 @@ interface View {
   rows: Row[];
   cursor: number;
   more: boolean;
+  /** The engine's first and last event, but for the texts in them: sol_core/events.py. */
   prefill: any;
   summary: any;
   error: string | null;
@@ -120,6 +121,8 @@ interface Job {
 interface Axis {
   key: string;
   name: string;
+  /** Its name in an action. */
+  field?: string;
   of(row: Row): number | null;
   show(value: number): string;
   term?: string;

@@ -109,11 +109,11 @@ def test_every_use_of_the_model_is_a_call_of_its_own_process(space: Space, anna:
     assert names(space) == ["_stream_here"] * 2
 
     look = anna.call("explore", "look_at_token", run_id=run_id, index=2)
-    assert look["taken"]["a"] == view["rows"][2]["a"]
+    assert list(look["taken"]["action"].values()) == view["rows"][2]["a"]
     plane = anna.call("explore", "look_at_plane", run_id=run_id, index=2, bits=8)
     assert len(plane["rows"]) > 1
     row = anna.call("inspect", "look_at_token", run_id=started["run_id"], index=3, row=1)
-    assert row["i"] == 3
+    assert row["index"] == 3
     assert names(space)[2:] == ["_ask_here"] * 3
 
     pair = anna.call("compare", "compare_runs", a=run_id, b=run_id)
@@ -145,7 +145,7 @@ def test_a_process_that_is_used_again_knows_what_it_needs(space: Space, anna: Ht
     second = anna.start("Two other words", max_new_tokens=4)  # nothing the fork could know
     assert len(anna.wait(second)["rows"]) == 4
     for run_id in (second, first, second):
-        assert anna.call("explore", "look_at_token", run_id=run_id, index=1)["i"] == 1
+        assert anna.call("explore", "look_at_token", run_id=run_id, index=1)["index"] == 1
     pids = [call["pid"] for call in space.ask("calls")]
     assert pids[0] == pids[1]
     assert len(set(pids[2:])) == 1
@@ -198,7 +198,7 @@ def test_no_gpu_is_said_with_what_to_do(space: Space, anna: HttpPage) -> None:
     space.ask("refuse", title="ZeroGPU queue timeout", message="No GPU was available after 60s")
     refused = anna.call("explore", "look_at_token", run_id=run_id, index=1)["refused"]
     assert "try again in a minute" in refused
-    assert anna.call("explore", "look_at_token", run_id=run_id, index=1)["i"] == 1
+    assert anna.call("explore", "look_at_token", run_id=run_id, index=1)["index"] == 1
 
 
 def test_what_the_engine_refuses_arrives_in_its_words(anna: HttpPage) -> None:

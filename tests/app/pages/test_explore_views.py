@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 
-from app.formats.plain_json import budget_text, finite, json_safe, page_row, page_summary, run_title
+from app.formats.plain_json import budget_text, json_safe, page_row, run_title
 from app.web.assets import plotly_path, site_data, style_sheet
 from app.web.component import mount_script
 from app.web.modules import JS
@@ -27,8 +27,8 @@ from app.web.theme_colours import (
     tint,
 )
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.events import StepCost, event_to_dict
-from tests.support.fake_engine import FakeEngine, make_token
+from sol_core.events import event_to_dict
+from tests.support.fake_engine import make_token
 
 MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
 PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")
@@ -197,28 +197,8 @@ def test_a_row_carries_the_measured_parts_and_none_for_what_has_none() -> None:
     assert page_row(event)["pm"] is None
 
 
-def test_a_summary_says_what_was_computed_to_be_saved_by_part() -> None:
-    *_, finish = FakeEngine()(None, "prompt", GenerationConfig(max_new_tokens=5), lambda: False)
-    finish = replace(
-        finish,
-        cost=StepCost(1, 1, 1, 1, 30, 60, 50, 5),
-        dense_cost=StepCost(1, 1, 1, 0, 100, 80, 50, 0),
-    )
-    summary = page_summary(event_to_dict(finish))
-    assert summary is not None
-    assert summary["saved"] == [0.7, 0.25, 0.0, finite(-5 / 230)]
-
-
 def test_missing_numbers_become_null_everywhere() -> None:
     assert json_safe({"a": [float("nan"), 1.0, (float("inf"),)]}) == {"a": [None, 1.0, [None]]}
-
-
-def test_a_summary_without_tokens_has_no_spend() -> None:
-    *_, finish = FakeEngine()(None, "prompt", GenerationConfig(max_new_tokens=5), lambda: True)
-    summary = page_summary(event_to_dict(finish))
-    assert summary is not None
-    assert summary["spend"] is None
-    assert page_summary(None) is None
 
 
 def test_titles_and_budgets_fit_on_one_line() -> None:

@@ -96,14 +96,11 @@ def test_an_inspection_is_kept_like_a_run(call: Call, services: Services) -> Non
     assert stored == live
     assert "".join(row["t"] for row in stored["rows"]) == TEXT[1:]
     assert [len(row["rows"]) for row in stored["rows"]] == [3] * (len(TEXT) - 1)
-    assert stored["prefill"] | {"ms": 0} == {
-        "tokens": 1,
-        "ids": stored["prefill"]["ids"],
-        "text": "T",
-        "text_tokens": len(TEXT),
-        "scored": len(TEXT) - 1,
-        "ms": 0,
-    }
+    record = services.store.runs.get(run_id)
+    assert (stored["prefill"], stored["summary"]) == (record.prefill, record.summary)
+    assert (len(stored["prefill"]["prefix"]), stored["prefill"]["prefix_text"]) == (1, "T")
+    assert stored["prefill"]["text_tokens"] == len(TEXT)
+    assert stored["prefill"]["scored_tokens"] == len(TEXT) - 1
     assert stored["summary"]["reason"] == "finished"
     assert [row["name"] for row in stored["summary"]["report"]["rows"]] == ["static", "random"]
     assert stored["run"]["settings"] == DEFAULT_SETTINGS | SETTINGS
@@ -130,7 +127,7 @@ def test_a_saved_run_is_inspected_token_by_token(call: Call, services: Services)
     view = call("poll_run", run_id=run_id, cursor=0)
     generated = call("explore_poll", run_id=made, cursor=0)
     assert [row["id"] for row in view["rows"]] == [row["id"] for row in generated["rows"]]
-    assert view["prefill"]["tokens"] == generated["prefill"]["tokens"]
+    assert len(view["prefill"]["prefix"]) == generated["prefill"]["prompt_tokens"]
     assert view["run"]["prompt"] == "Hi"
     # Neither page shows the other's runs.
     assert "run of the Inspect tab" in call("explore_poll", run_id=run_id, cursor=0)["refused"]
@@ -162,8 +159,8 @@ def test_the_lens_looks_into_a_row(call: Call, services: Services, row: int) -> 
     run_id = finish(call, services)
     token = call("poll_run", run_id=run_id, cursor=0)["rows"][9]
     view = call("look_at_token", run_id=run_id, index=9, row=row)
-    assert view["taken"]["a"] == token["rows"][row]["a"]
-    assert view["taken"]["s"] == pytest.approx(token["rows"][row]["s"], abs=1e-3)
+    assert list(view["taken"]["action"].values()) == token["rows"][row]["a"]
+    assert view["taken"]["nll"] == pytest.approx(token["rows"][row]["s"], abs=1e-3)
     plane = call("look_at_plane", run_id=run_id, index=9, bits=16, row=row)["rows"]
     assert (len(plane), len(plane[0])) == (10, 13)
 

@@ -91,13 +91,18 @@ def test_a_run_is_generated_polled_with_a_cursor_and_saved(bench: Callable[..., 
     assert view["run"]["prompt"] == "Tell me  a\nstory"
     assert view["run"]["title"] == "Tell me a story"
     assert view["summary"]["reason"] == "length"
-    assert view["prefill"]["tokens"] == 4
+    assert view["prefill"]["prompt_tokens"] == 4
     later = service.runs.poll(ANNA, run_id, 7)
     assert [row["i"] for row in later["rows"]] == [7, 8, 9]
     assert "run" not in later
     service.wait_until_saved(run_id)
     record = service.store.runs.get(run_id)
     assert (record.status, record.num_tokens, record.schedule) == ("finished", 10, "static")
+    assert record.prefill is not None
+    assert record.summary is not None
+    without = {"prompt_text", "text"}  # which the page has already
+    for name, event in (("prefill", record.prefill), ("summary", record.summary)):
+        assert view[name] == {key: event[key] for key in event if key not in without}
 
 
 def test_what_is_reopened_equals_what_was_shown_live(bench: Callable[..., Bench]) -> None:
@@ -302,7 +307,7 @@ def test_a_full_disk_is_shown_and_the_rows_are_saved_once_there_is_room(
     view = service.wait_for(run_id, "stopped")
     service.wait_until_saved(run_id)
     saved = [event["index"] for event in store.runs.events(run_id)]
-    assert saved == list(range(view["summary"]["tokens"]))
+    assert saved == list(range(view["summary"]["num_tokens"]))
 
 
 def test_a_run_that_cannot_be_created_still_generates_and_says_so(

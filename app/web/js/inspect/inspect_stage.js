@@ -104,7 +104,7 @@ export class InspectionStage {
   // What a poll says besides rows; model: what is loaded, where there is one.
   update(view, state, model = null) {
     if (view.prefill && !this.panes.lead.length) {
-      this.scored = view.prefill.scored;
+      this.scored = view.prefill.scored_tokens;
       this.charts.data.limit = this.scored;
       this.panes.setLead(inspectionLead(view.prefill, this.run));
     }
@@ -112,7 +112,7 @@ export class InspectionStage {
     const loading = view.status === "loading" && (view.model || model);
     this.status.setState(state, inspectionDetail(state, view, done, model));
     if (loading) this.status.setBar(loading.fraction);
-    else this.status.setBar(view.live ? done / (view.prefill?.scored || 1) : null);
+    else this.status.setBar(view.live ? done / (view.prefill?.scored_tokens || 1) : null);
     this.status.explain(view);
     this.totals.draw();
   }
@@ -166,8 +166,8 @@ function inspectionDetail(state, view, done, model) {
   if (state === "queued") return view.place > 0 ? `${ordinal(view.place + 1)} in line` : "";
   if (state === "loading") return modelText(view.model || model);
   if (!view.prefill) return "";
-  const { scored, tokens, text_tokens: whole } = view.prefill;
-  const left = whole - tokens - scored;
+  const { scored_tokens: scored, prefix, text_tokens: whole } = view.prefill;
+  const left = whole - prefix.length - scored;
   const parts = [`${done.toLocaleString("en")} of ${count(scored, "token")} scored`];
   if (left > 0) parts.push(`the last ${count(left, "token")} of the text left out`);
   return parts.join(" · ");
@@ -177,5 +177,5 @@ function inspectionDetail(state, view, done, model) {
 function inspectionLead(prefill, run) {
   const name = run.config.generated.length ? "Prompt, read densely" : "Read first, not scored";
   return [h("span", { class: "sol-lead-name" }, name),
-    h("p", { class: "sol-lead-text", dir: "auto" }, prefill.text)];
+    h("p", { class: "sol-lead-text", dir: "auto" }, prefill.prefix_text)];
 }

@@ -88,10 +88,10 @@ export function scheduleOf(run) {
 // What each axis is called, its colour variable, and how an action's value becomes a share.
 /** @type {Axis[]} */
 export const AXES = [
-  { key: "attention", name: "Attention", term: "attention kept", of: (row) => row.a[0], share: (value) => value,
+  { key: "attention", field: "keep_fraction", name: "Attention", term: "attention kept", of: (row) => row.a[0], share: (value) => value,
     show: percentTight, limits: "keep" },
-  { key: "channels", name: "Channels", term: "channels kept", of: (row) => row.a[1], share: (value) => value,
+  { key: "channels", field: "channel_keep_ratio", name: "Channels", term: "channels kept", of: (row) => row.a[1], share: (value) => value,
     show: percentTight, limits: "channels" },
-  { key: "bits", name: "Bits", term: "bits", of: (row) => row.a[2], share: (value) => value / 16,
+  { key: "bits", field: "bit_width", name: "Bits", term: "bits", of: (row) => row.a[2], share: (value) => value / 16,
     show: bitsText, limits: "bits" },
 ];

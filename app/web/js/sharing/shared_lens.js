@@ -48,7 +48,7 @@ class SharedLensPage {
     else if (row === null) this.tokens.lead.append(...leadParts(run));
     else show(this.tokens.lead, false);
     this.tokens.append(this.rows);
-    const at = view.lens.i - before;
+    const at = view.lens.index - before;
     this.tokens.pick(at);
     this.tokens.makeCurrent(at);
     this.tokens.element.scrollTop = 0;
@@ -56,12 +56,12 @@ class SharedLensPage {
     // The panel counts tokens from the run's first one.
     const all = [];
     this.rows.forEach((one) => { all[one.i] = one; });
-    this.panel.open(run, false, all, view.lens.i);
+    this.panel.open(run, false, all, view.lens.index);
   }
 
   foot({ run, row, lens }) {
     const which = row === null ? "" : ` under ${rowName(rowNames(run)[row])}`;
-    return `Token ${lens.i + 1}${which}, and what stood around it. Hover a token, or use the arrow keys.`;
+    return `Token ${lens.index + 1}${which}, and what stood around it. Hover a token, or use the arrow keys.`;
   }
 }
 

@@ -13,7 +13,7 @@ import { tokenNodes } from "../tokens/token_text.js";
 import { lensScale, LevelPlot } from "./lens_plot.js";
 import { planeTable, trailTable } from "./lens_tables.js";
 
-const MEASURES = [["kl", "KL"], ["s", "Surprisal"]];
+const MEASURES = [["kl", "KL"], ["nll", "Surprisal"]];
 
 export class LensPanel {
   // on: {close(), show()}: closed; something else of it is on show
@@ -142,7 +142,8 @@ export class LensPanel {
   }
 
   set shown(text) {
-    const [measure, bits] = (text ?? "").split(".");
+    const [asked, bits] = (text ?? "").split(".");
+    const measure = asked === "s" ? "nll" : asked;  // as links of older releases say it
     this.measure.value = MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0];
     this.joint.open = Boolean(bits);
     this.wantedBits = Number(bits);
@@ -194,21 +195,19 @@ export class LensPanel {
 
   draw(view, rows) {
     this.view = view;
-    const row = rows[view.i];
+    const row = rows[view.index];
     const shares = row.p?.map((axis) => axis.map((value) => value / PER_MILLE)) ?? null;
     const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
       top: Math.max(...(shares ?? [[]]).flat(), 1 / PER_MILLE) };
     this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
       view.axes[at], shares?.[at] ?? null, shared).element));
-    const away = isNumber(row.s) ? Math.abs(row.s - view.taken.s) : 0;
     const { imported } = view;
     this.say(imported ? `Imported: ${modelName(imported.model)} in ${imported.dtype} found this elsewhere.`
-      : away > 0.02 ? `Replayed with a surprisal of ${nats(view.taken.s)} instead of ${nats(row.s)}: `
-      + "sums in another order, or of another precision, chose other pages or channels." : "Every level of one axis, the others as taken. Dashed: this step dense.");
+      : replayedText(row, view));
     const choices = this.bitChoices();
     show(this.joint, choices.length > 0);
     this.bits.replaceChildren(...choices.map((bits) => h("option", { value: bits }, count(bits, "bit"))));
-    this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.a[2])];
+    this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.action.bit_width)];
     this.wantedBits = null;
     show(this.export, true);
     this.drawTables();
@@ -241,7 +240,7 @@ export class LensPanel {
     this.plane.classList.add("is-old");
     try {
       const { rows } = await this.api("look_at_plane", { run_id: this.wanted.run.id,
-        index: this.view.i, bits, ...this.wanted.which });
+        index: this.view.index, bits, ...this.wanted.which });
       if (turn !== this.turn || bits !== Number(this.bits.value)) return;
       this.planeRows = rows;
       this.plane.classList.remove("is-old");
@@ -251,4 +250,17 @@ export class LensPanel {
       setText(this.planeState, reasonOf(error, "The server did not answer."));
     }
   }
+}
+
+// What the replay of the step found, against what the run recorded; a look from
+// a file tells none.
+function replayedText(row, view) {
+  const { nll, kl_to_dense: kl } = view.replayed ?? {};
+  if (isNumber(row.s) && isNumber(nll) && Math.abs(row.s - nll) > 0.02) {
+    return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.s)}: `
+      + "sums in another order, or of another precision, chose other pages or channels.";
+  }
+  const curves = "Every level of one axis, the others as taken. Dashed: this step dense.";
+  return isNumber(kl) ? `${curves} Their KL is to one dense step on this run's cache; the whole run `
+    + `against a dense one has KL ${nats(kl)} here, as recorded.` : curves;
 }

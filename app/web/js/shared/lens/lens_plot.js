@@ -8,7 +8,7 @@ import { levelText, nearest } from "../tokens/card_policy.js";
 
 const LANES = [
   { key: "kl", name: "KL to dense", of: (row) => row.kl },
-  { key: "surprisal", name: "Surprisal", of: (row) => row.s },
+  { key: "surprisal", name: "Surprisal", of: (row) => row.nll },
 ];
 
 // The scale that the three plots share, so that their curves compare: lowest and highest per lane.
@@ -30,7 +30,7 @@ export class LevelPlot {
     this.rows = rows;
     this.shares = shares;
     this.dense = dense;
-    this.taken = nearest(levels, axis.of(taken));
+    this.taken = nearest(levels, taken.action[axis.field]);
     this.mark = h("i", { class: "sol-lens-mark", "aria-hidden": "true" });
     this.readout = h("p", { class: "sol-lens-readout" });
     const at = `${(100 * (this.taken + 0.5)) / levels.length}%`;
@@ -97,7 +97,7 @@ export class LevelPlot {
     this.at = at;
     const row = this.rows[at];
     this.mark.style.setProperty("--x", `${(100 * (at + 0.5)) / this.levels.length}%`);
-    const parts = [`KL ${nats(row.kl)}`, `surprisal ${nats(row.s)}`];
+    const parts = [`KL ${nats(row.kl)}`, `surprisal ${nats(row.nll)}`];
     if (this.shares) parts.push(`policy ${probability(this.shares[at])}`);
     const level = `${levelText(this.axis, this.levels[at])}${at === this.taken ? " (taken)" : ""}`;
     this.mark.classList.toggle("is-taken", at === this.taken);

@@ -10,9 +10,9 @@ const trailNames = () => ({ taken: "As taken", keep_fraction: AXES[0], channel_k
   bit_width: AXES[2] });
 
 function trailName(trail) {
-  const axis = trailNames()[trail.n];
+  const axis = trailNames()[trail.name];
   if (typeof axis === "string") return axis;
-  return `${axis.name} at ${levelText(axis, axis.of(trail))}`;
+  return `${axis.name} at ${levelText(axis, trail.action[axis.field])}`;
 }
 
 // Three significant digits are too many in a cell: two decimals, and a dot for what rounds to zero.
@@ -28,9 +28,10 @@ function heatCell(value, top, title) {
     "aria-label": title }, cellText(value));
 }
 
-// key: "kl" or "s", what the cells show. rows: the run's tokens.
-export function trailTable(view, rows, key) {
-  const followed = view.trails[0].kl.map((_, at) => rows[view.i + 1 + at]);
+// measure: "kl" or "nll", what the cells show. rows: the run's tokens.
+export function trailTable(view, rows, measure) {
+  const key = measure === "nll" ? "nll_change" : measure;
+  const followed = view.trails[0].kl.map((_, at) => rows[view.index + 1 + at]);
   const top = Math.max(...view.trails.flatMap((trail) => trail[key].map(Math.abs)), 0.02);
   const unit = key === "kl" ? "KL" : "surprisal change";
   return h("table", { class: "sol-heat-table" },
@@ -53,15 +54,15 @@ export function planeTable(lines, key, taken) {
   const values = lines.flat().map((row) => row[key]).filter(isNumber);
   const low = key === "kl" ? 0 : Math.min(...values);
   const top = Math.max(...values.map((value) => value - low), 1e-3);
-  const isTaken = (row) => row.a.every((value, at) => value === taken.a[at]);
-  const text = (row) => `attention ${percentTight(row.a[0])}, channels ${percentTight(row.a[1])}: `
-    + `KL ${nats(row.kl)}, surprisal ${nats(row.s)}`;
+  const isTaken = (row) => AXES.every((axis) => row.action[axis.field] === taken.action[axis.field]);
+  const text = (row) => `attention ${percentTight(row.action.keep_fraction)}, channels ${percentTight(row.action.channel_keep_ratio)}: `
+    + `KL ${nats(row.kl)}, surprisal ${nats(row.nll)}`;
   return h("table", { class: "sol-heat-table is-plane" },
     h("caption", { class: "sol-offscreen" }, "Attention down, channels across, nats"),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Attention ↓", h("br"), "channels →"),
-      lines[0].map((row) => h("th", { scope: "col" }, percentTight(row.a[1]))))),
+      lines[0].map((row) => h("th", { scope: "col" }, percentTight(row.action.channel_keep_ratio))))),
     h("tbody", {}, lines.slice().reverse().map((line) => h("tr", {},
-      h("th", { scope: "row" }, percentTight(line[0].a[0])),
+      h("th", { scope: "row" }, percentTight(line[0].action.keep_fraction)),
       line.map((row) => {
         const cell = heatCell(row[key] - low, top, text(row));
         setText(cell, cellText(row[key]));

@@ -3,13 +3,13 @@
 import { h, setText } from "../dom.js";
 import { count, fixed, isNumber, MISSING, percent } from "../format.js";
 
-// The parts in the order of a row's `pm`; `saved` is the place in a summary's `saved`.
+// The parts in the order of a row's `pm`; `bytes`: what a cost calls them.
 export const PARTS = [
-  { key: "attention", name: "Attention", saved: 0,
+  { key: "attention", name: "Attention", bytes: "attention_bytes",
     title: "Computed as if heads that share keys chose the same pages; where they differ, more is read" },
-  { key: "mlp", name: "MLP", saved: 1 },
-  { key: "head", name: "Head", saved: 2 },
-  { key: "policy", name: "Policy", saved: 3,
+  { key: "mlp", name: "MLP", bytes: "mlp_bytes" },
+  { key: "head", name: "Head", bytes: "head_bytes" },
+  { key: "policy", name: "Policy", bytes: "policy_bytes",
     title: "Choosing what each step may spend, under any schedule" },
   { key: "rest", name: "Rest", title: "Embedding, sampling, comparing rows, cache refreshes" },
 ];
@@ -76,10 +76,12 @@ export class PartTimes {
 
 // Shares of the part's own bytes; of the policy's, which a dense step has not, of the whole step's.
 function savedText(part, summary) {
-  if (part.saved === undefined) return "not counted";
+  if (!part.bytes) return "not counted";
   if (!summary) return "at the end";
-  const share = summary.saved[part.saved];
-  if (!isNumber(share)) return MISSING;
+  const { cost, dense_cost: dense } = summary;
+  const whole = part.key === "policy" ? dense.bytes_read : dense[part.bytes];
+  if (!whole) return MISSING;
+  const share = (dense[part.bytes] - cost[part.bytes]) / whole;
   if (Math.abs(share) < 0.0005) return "0 % saved";
   return `${percent(Math.abs(share), 1)} ${share < 0 ? "added" : "saved"}`;
 }

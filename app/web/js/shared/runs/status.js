@@ -113,8 +113,8 @@ export class Status extends StatusLine {
       parts.push(policy ? `${name} ${modelName(policy)}` : name);
     }
     if (view.prefill) {
-      parts.push(`${count(view.prefill.tokens, "prompt token")} read densely in ` +
-        duration(view.prefill.ms));
+      parts.push(`${count(view.prefill.prompt_tokens, "prompt token")} read densely in ` +
+        duration(view.prefill.elapsed_ms));
     }
     if (view.summary && REASONS[view.summary.reason]) parts.push(REASONS[view.summary.reason]);
     return parts.join(" · ");
