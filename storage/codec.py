@@ -138,7 +138,7 @@ class RowReader:
 
 
 def _is_beyond(value: Any) -> bool:
-    """Whether a whole number inside has more than 64 bits."""
+    """Return whether a whole number inside has more than 64 bits."""
     if isinstance(value, dict):
         return any(map(_is_beyond, value.values()))
     if isinstance(value, (list, tuple)):

@@ -70,7 +70,7 @@ class LiveRun:
         self.phase = phase
 
     def recorded(self) -> RecordedRun:
-        """What the run was asked and has done so far."""
+        """Return what the run was asked and has done so far."""
         return RecordedRun(
             self.run_id,
             self.kind.name,

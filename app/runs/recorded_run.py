@@ -43,7 +43,7 @@ class RecordedRun:
         return self.prompt, bool(self.config.get("chat"))
 
     def without_tokens(self) -> RecordedRun:
-        """What travels to another process where the tokens are not needed."""
+        """Return what travels to another process where the tokens are not needed."""
         return replace(self, tokens=())
 
     def check_model(self, model: Any) -> None:

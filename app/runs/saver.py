@@ -49,7 +49,7 @@ class SavedRun:
     behind_since: float | None = field(default_factory=time.monotonic)
 
     def is_late(self) -> bool:
-        """Whether something has waited for so long that the page does not wait for it."""
+        """Return whether something has waited for so long that the page does not wait for it."""
         since = self.behind_since
         return since is not None and time.monotonic() - since > LATE_S
 

@@ -122,7 +122,7 @@ def list_jobs(services: Services, request: Request) -> dict[str, Any]:
     limit = min(max(field(request, "limit", int), 1), MAX_LIMIT)
     records = services.store.jobs.list(
         owner=owner if services.is_shared else None,
-        kind=kind,  # type: ignore[arg-type]  # checked above
+        kind=kind,
         statuses=JOB_GROUPS[group] or None,
         limit=limit + 1,
         before=before,
