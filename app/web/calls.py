@@ -23,6 +23,7 @@ __all__ = ["Handler", "RequestError", "field", "owner_of", "server_functions"]
 Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
 ValueT = TypeVar("ValueT")
+MAX_NUMBER = 2**53 - 1  # the largest whole number that a browser tells from the next
 _OWNER = re.compile(r"[0-9a-f]{32}")
 MAX_DEPTH = 32  # of objects and lists in each other; a page's have four
 
@@ -41,15 +42,15 @@ def server_functions(
 def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
     """A named value of the request.
 
-    Raises: RequestError when it is missing, of another type, or a whole number beyond 64 bits.
+    Raises: RequestError when it is missing, of another type, or a whole number beyond 2^53.
     """
     value = request.get(name)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise RequestError(
             f"{name} must be {kind.__name__}, got {type(value).__name__}. Reload the page."
         )
-    if isinstance(value, int) and not -MAX_WHOLE <= value < MAX_WHOLE:
-        raise RequestError(f"{name} must be a whole number of at most 64 bits. Reload the page.")
+    if isinstance(value, int) and abs(value) > MAX_NUMBER:
+        raise RequestError(f"{name} must be at most {MAX_NUMBER:,} in size. Reload the page.")
     return value
 
 

@@ -18,8 +18,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
-
 __all__ = [
     "check_free_space",
     "exclusive",
@@ -44,6 +42,8 @@ def exclusive(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     is removed. Raises OSError when the lock file cannot be made.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    import filelock  # not before the command line has found its packages
+
     lock = filelock.FileLock(target.parent / f".{target.name}.lock")
     try:
         lock.acquire(timeout=0)

@@ -117,7 +117,11 @@ def test_the_lens_keeps_to_a_schedule(run: RunCommand, file: str) -> None:
             "no policy 'nobody': stored are",
         ),
         (["inspect", "{file}", "--max-tokens", "1"], 2, "max_tokens must be above the 1"),
-        (["inspect", "{file}", "--prefix", "0"], 2, "prefix_tokens must be 1 or more"),
+        (
+            ["inspect", "{file}", "--prefix", "0"],
+            2,
+            "prefix_tokens must be a whole number from 1 to",
+        ),
         (["inspect", "{file}", "--prefix", "37"], 2, "give a longer text"),
         (["inspect", "{file}.gone"], 1, "cannot read"),
         (["inspect", "{binary}"], 1, "is not text: byte 3 is zero"),
