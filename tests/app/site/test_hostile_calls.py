@@ -13,6 +13,7 @@ from tests.app.http_page import HttpPage
 
 # Gradio leaves the sockets that it probes ports with to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+TOO_LARGE = "must be at most 9,007,199,254,740,991"
 HALF = "\ud800"  # of a character
 ANNA = "a" * 32
 
@@ -42,12 +43,12 @@ LOOK = {"run_id": "x", "index": 0}
 @pytest.mark.parametrize(
     ("tab", "name", "request_", "said"),
     [
-        ("explore", "look_at_token", LOOK | {"index": 10**30}, "must be at most 9,007,199,254,740,991"),
-        ("explore", "look_at_plane", LOOK | {"index": -(2**63) - 1, "bits": 8}, "must be at most 9,007,199,254,740,991"),
-        ("explore", "poll_run", {"run_id": "x", "cursor": 2**63}, "must be at most 9,007,199,254,740,991"),
-        ("history", "begin_import", {"size": 10**400}, "must be at most 9,007,199,254,740,991"),
-        ("compare", "delete_attempt", {"challenge": "x", "id": 10**30}, "must be at most 9,007,199,254,740,991"),
-        ("train", "begin_upload", {"name": "a.txt", "size": 10**400}, "must be at most 9,007,199,254,740,991"),
+        ("explore", "look_at_token", LOOK | {"index": 10**30}, TOO_LARGE),
+        ("explore", "look_at_plane", LOOK | {"index": -(2**63) - 1, "bits": 8}, TOO_LARGE),
+        ("explore", "poll_run", {"run_id": "x", "cursor": 2**63}, TOO_LARGE),
+        ("history", "begin_import", {"size": 10**400}, TOO_LARGE),
+        ("compare", "delete_attempt", {"challenge": "x", "id": 10**30}, TOO_LARGE),
+        ("train", "begin_upload", {"name": "a.txt", "size": 10**400}, TOO_LARGE),
         ("train", "list_jobs", JOBS | {"before": HALF}, "no job '\N{REPLACEMENT CHARACTER}'"),
         ("history", "list_runs", {"query": "", "limit": 5, "before": HALF}, "no run"),
         ("explore", "poll_run", {"run_id": HALF, "cursor": 0}, "does not exist"),
