@@ -156,7 +156,7 @@ CHILD = """
 import dataclasses, json, os, signal, sys
 from pathlib import Path
 from sol_core.files.assets import DEFAULT_MODEL
-from sol_core.config import config_from_dict
+from sol_core.fields import config_from_dict
 from sol_core.models.loading import load_language_model
 from sol_core.training import TrainConfig, TrainProgress, train
 
