@@ -130,13 +130,13 @@ def launch_app(
         "ssr_mode": False,  # else a Node process would serve before the guard
         "server_name": host,
         "server_port": port,
-        "app_kwargs": {"routes": [module_route()]},
     }
     try:
         # Older releases of Gradio lack some options; none of them changes what the page does.
         known = inspect.signature(app.launch).parameters
         options = {name: value for name, value in options.items() if name in known}
-        app.launch(**options, app_kwargs={"middleware": [Middleware(guard, policy=policy)]})
+        guarded = {"routes": [module_route()], "middleware": [Middleware(guard, policy=policy)]}
+        app.launch(**options, app_kwargs=guarded)
     except OSError as error:
         raise PortError(f"No port could be opened: {error}. Choose one with --port.") from error
     return app
