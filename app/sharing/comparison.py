@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import Any
 
 from app.formats.csv_cells import csv_text, plain_cell
-from app.formats.plain_json import finite
+from app.formats.plain_json import json_safe
 from app.host.errors import DocumentError
 from app.runs.pairs import align_tokens, recorded_dense_nll
 from app.runs.views import whole_view
@@ -112,7 +112,7 @@ def page_of_comparison(source: Source, thing_id: str) -> str:
     scored: list[dict[str, Any]] = [
         {"nll": None, "problem": problem}
         if side.dense_nll is None
-        else {"nll": [finite(value) for value in side.dense_nll], "problem": None}
+        else {"nll": json_safe(side.dense_nll), "problem": None}
         for side in sides
     ]
     compared = _aligned(sides) | {"sides": scored}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from app.formats.plain_json import finite
+from app.formats.plain_json import json_safe
 from app.host.errors import AppError
 from app.model.compute import Workbench
 from app.runs.pairs import align_tokens
@@ -51,4 +51,4 @@ def _dense(model: Any, run: RecordedRun, ids: list[int]) -> dict[str, Any]:
         nll = dense_nll(model, [*prompt, *ids], len(prompt))
     except (SolError, AppError) as error:
         return {"nll": None, "problem": str(error)}
-    return {"nll": [finite(value) for value in nll], "problem": None}
+    return {"nll": json_safe(nll), "problem": None}

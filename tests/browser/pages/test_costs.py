@@ -13,6 +13,7 @@ from sol_core.actions import Action, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
 from sol_core.speed.cost_estimates import estimated_steps, shape_of
+from tests.app.waiting import wait_until
 from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, make_token
 
@@ -43,7 +44,8 @@ def estimate(visitor: Visitor) -> Locator:
 def test_the_measured_parts_add_up_beside_what_was_computed(
     serve: Serve, visit: Visit, viewport: dict[str, int], scheme: str
 ) -> None:
-    visitor = finished(serve, visit, viewport=viewport, color_scheme=scheme)
+    server = serve(FakeEngine(step_s=0.02))
+    visitor = finished(lambda _: server, visit, viewport=viewport, color_scheme=scheme)
     parts = visitor.page.locator(".sol-parts")
     expect(parts).to_contain_text("Measured per token: 20.0 ms, with 1 more row in each step")
     expect(parts).to_contain_text("Computed: bytes saved against dense")
@@ -58,7 +60,13 @@ def test_the_measured_parts_add_up_beside_what_was_computed(
         "not counted",
     ]
     assert notes[0] == notes[1]
-    assert 0 < float(notes[0].removeprefix("computed: ").removesuffix(" % saved")) < 60
+    runs = server.services.store.runs
+    wait_until(lambda: runs.list()[0].summary is not None)
+    summary = runs.list()[0].summary or {}
+    kept = summary["cost"]["attention_bytes"] / summary["dense_cost"]["attention_bytes"]
+    shown = float(notes[0].removeprefix("computed: ").removesuffix(" % saved"))
+    assert shown == pytest.approx(100 * (1 - kept), abs=0.051)
+    assert 0 < shown < 60
     widths = parts.locator("i").evaluate_all("(all) => all.map((one) => one.offsetWidth)")
     bar = parts.locator(".sol-part-bar").evaluate("(bar) => bar.clientWidth")
     for width, share in zip(widths, SHARES, strict=True):

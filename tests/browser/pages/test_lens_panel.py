@@ -248,7 +248,7 @@ def test_what_cannot_be_looked_into_says_why(
         raise AppError("Not now.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(server.services.runs, "with_model", refuse)
+        patch.setattr(server.services.runs, "ask", refuse)
         visitor.tokens.nth(3).click()
         expect(panel(visitor).get_by_role("alert")).to_have_text("Not now.")
     panel(visitor).get_by_role("button", name="Try again").click()
