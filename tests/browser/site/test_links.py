@@ -101,7 +101,7 @@ def test_an_inspection_with_its_row_colour_token_and_lens(server: Server, visit:
         expect(lens.get_by_label("At", exact=True)).to_have_value("5")
         pane = part.get_by_role("listbox", name="Tokens under Static")
         expect(pane.locator(".is-picked")).to_have_count(1)
-        assert query_of(visitor.page)["inspect-lens"] == "s.5"
+        assert query_of(visitor.page)["inspect-lens"] == "nll.5"
 
     lens.get_by_role("button", name="Close").click()
     assert "inspect-token" not in query_of(visitor.page)
