@@ -20,6 +20,7 @@ from storage import RunKind
 __all__ = ["KINDS", "KindOfRun", "RunConfig", "kind_of"]
 
 UNKNOWN_STEPS = 10_000  # of a text that is read to its end
+_LAST = ("reason", "num_tokens", "tokens_per_s")
 RunConfig = GenerationConfig | InspectionConfig
 
 
@@ -31,6 +32,7 @@ class KindOfRun:
         record: JSON form of an engine's event.
         schedule: label for the database.
         row: what the page gets of a token's record.
+        first, last: fields that the page reads of the first and of the last event.
         empty: what a visitor is told who starts one without text.
         steps: decode steps that it takes at most.
     """
@@ -39,6 +41,8 @@ class KindOfRun:
     record: Callable[[Any], dict[str, Any]]
     schedule: Callable[[Any], str]
     row: Callable[[dict[str, Any]], dict[str, Any]]
+    first: frozenset[str]
+    last: frozenset[str]
     empty: str
     steps: Callable[[Any], int]
 
@@ -51,6 +55,8 @@ KINDS: dict[str, KindOfRun] = {
             event_to_dict,
             lambda config: str(config.schedule.kind),
             page_row,
+            frozenset({"prompt_tokens", "elapsed_ms"}),
+            frozenset({*_LAST, "spend", "cost", "dense_cost"}),
             "The prompt is empty. Type something for the model to continue.",
             lambda config: int(config.max_new_tokens),
         ),
@@ -59,6 +65,8 @@ KINDS: dict[str, KindOfRun] = {
             lambda event: dict(event.to_dict()),
             lambda config: ", ".join(config.rows),
             page_inspected,
+            frozenset({"prefix", "text_tokens", "scored_tokens", "elapsed_ms"}),
+            frozenset({*_LAST, "report"}),
             "The text is empty. Paste one, or choose a file or a saved run.",
             lambda config: len(config.generated) or config.max_tokens or UNKNOWN_STEPS,
         ),

@@ -37,8 +37,8 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
         "rows": rows,
         "cursor": cursor + len(rows),
         "more": cursor + len(rows) < num_rows,
-        "prefill": _read(run.prefill),
-        "summary": _read(run.summary),
+        "prefill": _read(run.prefill, run.kind.first),
+        "summary": _read(run.summary, run.kind.last),
         "error": run.error,
         "warning": run.warning(),
     }
@@ -72,8 +72,8 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
         "rows": rows,
         "cursor": rows[-1]["i"] + 1 if rows else cursor,
         "more": len(events) > ROWS_PER_POLL,
-        "prefill": _read(record.prefill),
-        "summary": _read(record.summary),
+        "prefill": _read(record.prefill, kind.first),
+        "summary": _read(record.summary, kind.last),
         "error": record.error,
         "warning": None,
     }
@@ -97,9 +97,16 @@ def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any
     return stored_view(record, [], 0) | {"rows": rows, "cursor": len(rows)}
 
 
-def _read(event: dict[str, Any] | None) -> dict[str, Any] | None:
-    """An event as the engine recorded it, but for what no page reads."""
-    return event and {name: event[name] for name in event if name not in _UNREAD}
+def _read(event: dict[str, Any] | None, wanted: frozenset[str]) -> dict[str, Any] | None:
+    """Return an event as the engine recorded it, but for what no page reads.
+
+    Raises: KeyError for one of an older release or another hand that lacks what pages read.
+    """
+    if event is None:
+        return None
+    if missing := wanted - event.keys():
+        raise KeyError(", ".join(sorted(missing)))
+    return {name: event[name] for name in event if name not in _UNREAD}
 
 
 def _about(
