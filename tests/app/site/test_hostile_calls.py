@@ -52,7 +52,7 @@ LOOK = {"run_id": "x", "index": 0}
         ("train", "list_jobs", JOBS | {"before": HALF}, "no job '\N{REPLACEMENT CHARACTER}'"),
         ("history", "list_runs", {"query": "", "limit": 5, "before": HALF}, "no run"),
         ("explore", "poll_run", {"run_id": HALF, "cursor": 0}, "does not exist"),
-        ("explore", "start_run", {"prompt": "x", "settings": {HALF: 1}}, "unknown setting"),
+        ("explore", "start_run", {"prompt": "x", "settings": {HALF: 1}}, "unknown field"),
         ("train", "list_jobs", JOBS | {"kind": ["train"]}, "kind must be one of"),
         ("train", "list_jobs", JOBS | {"kind": {}}, "kind must be one of"),
         ("learn", "ask_experiment", {"experiment": "x", "parameters": {"a": nested(40)}},
