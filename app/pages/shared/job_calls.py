@@ -24,6 +24,7 @@ __all__ = [
     "check_jobs_allowed",
     "check_room",
     "job_page_home",
+    "refusal",
     "visible_job",
 ]
 
@@ -50,7 +51,7 @@ _ZERO_GPU_REFUSAL = (
 )
 
 
-def _refusal(services: Services) -> str | None:
+def refusal(services: Services) -> str | None:
     """Return the reason why this server starts no jobs; None where it does."""
     if services.jobs_allowed:
         return None
@@ -61,7 +62,7 @@ def _refusal(services: Services) -> str | None:
 
 def check_jobs_allowed(services: Services) -> None:
     """Raises: JobsRefusedError on a shared server whose owner has not allowed jobs."""
-    if reason := _refusal(services):
+    if reason := refusal(services):
         raise JobsRefusedError(reason)
 
 
@@ -71,7 +72,7 @@ def job_page_home(services: Services, request: Request, kind: JobKind) -> dict[s
     newest = services.store.jobs.list(owner=owner, kind=kind, limit=1)
     return {
         "jobs_allowed": services.jobs_allowed,
-        "refusal": _refusal(services),
+        "refusal": refusal(services),
         "model": services.loader.status().name,
         "newest_job": newest[0].id if newest else None,
     }

@@ -36,7 +36,7 @@ import sys
 sys.path.insert(0, {str(PROJECT)!r})
 import sol_core.generation.warm_up
 sol_core.generation.warm_up.warm_up_kernels = lambda dtype: None
-from app import cli
+from app.cli import main as cli
 sys.exit(cli.main(sys.argv[1:]))
 """
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
