@@ -12,8 +12,8 @@ __all__ = ["page_inspected"]
 def page_inspected(token: dict[str, Any]) -> dict[str, Any]:
     """The page's row of an inspected token (the JSON form of ``InspectedToken``).
 
-    Keys as in ``views.page_row`` where they mean the same: i, id, t, top (of the dense row), n,
-    ms, at. Besides: k kind of token, rows [{a action, s surprisal, h entropy, kl, f and b
+    Keys as in ``plain_json.page_row`` where they mean the same: i, id, t, top (of the dense row),
+    n, ms, at. Besides: k kind of token, rows [{a action, s surprisal, h entropy, kl, f and b
     computed FLOPs and bytes, p policy}] in the order of the inspection's rows, dense first.
     """
     return {

@@ -27,6 +27,7 @@ from sol_core.training import (
     train,
 )
 from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_training import tiny_train_config
 
 Series = dict[int, tuple[str, dict[str, float]]]
 PHASES = ("labelling", "warm start", "grpo", "calibrating", "measuring")
@@ -39,21 +40,10 @@ def model() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    text = tmp_path_factory.mktemp("corpus") / "text.txt"
-    words = ("the", "sea", "was", "calm", "and", "light", "of", "lamp", "went", "over", "water")
-    lines = [" ".join(words[(i * k) % len(words)] for k in range(1, 40)) for i in range(1, 80)]
-    text.write_text("\n\n".join(lines), "utf-8")
-    return TrainConfig(
-        corpus=str(text),
-        context=16,
-        windows=2,
-        steps=4,
-        policy=PolicyConfig(width=16, num_heads=2),
+    return tiny_train_config(
+        tmp_path_factory.mktemp("corpus"),
         warm_start=WarmStartConfig(texts=4, epochs=5),
         grpo=GrpoConfig(updates=6, windows=2, rollouts=2),
-        held_out_texts=1,
-        calibration_texts=2,
-        checkpoint_seconds=0.0,
     )
 
 

@@ -1,0 +1,35 @@
+"""A training on a short text that ends within seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sol_core.policy.config import PolicyConfig
+from sol_core.training import TrainConfig
+
+__all__ = ["tiny_train_config"]
+
+WORDS = ("the", "sea", "was", "calm", "and", "light", "of", "lamp", "went", "over", "water")
+
+
+def tiny_train_config(folder: Path, **phases: Any) -> TrainConfig:
+    """Write a text into ``folder`` and return the configuration that trains on it.
+
+    Args:
+        phases: ``warm_start`` and ``grpo``.
+    """
+    text = folder / "text.txt"
+    lines = [" ".join(WORDS[(i * k) % len(WORDS)] for k in range(1, 40)) for i in range(1, 80)]
+    text.write_text("\n\n".join(lines), "utf-8")
+    return TrainConfig(
+        corpus=str(text),
+        context=16,
+        windows=2,
+        steps=4,
+        policy=PolicyConfig(width=16, num_heads=2),
+        held_out_texts=1,
+        calibration_texts=2,
+        checkpoint_seconds=0.0,
+        **phases,
+    )
