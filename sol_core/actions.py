@@ -9,6 +9,7 @@ touches a tensor.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -18,19 +19,42 @@ from sol_core.fields import Range, check_fields
 __all__ = [
     "AXES",
     "DENSE",
+    "GRIDS",
     "MAX_BITS",
     "MIN_BITS",
+    "PAPER",
     "Action",
     "ActionGrid",
     "Budget",
+    "Mechanisms",
+    "MlpPruning",
+    "PageChoice",
+    "PageScorer",
     "QuantSite",
     "ceil_fraction",
+    "grid_named",
 ]
 
 AXES = ("keep_fraction", "channel_keep_ratio", "bit_width")
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
 QuantSite = Literal["mlp_output", "mlp_input"]
+PageScorer = Literal["quest", "int4"]
+PageChoice = Literal["head", "group"]
+MlpPruning = Literal["input", "both"]
+
+# Share of the MLP's bytes → share of its input channels, where both sides are pruned: the split
+# that lost least (docs/results.md, "How the MLP's bytes are split").
+MEASURED_SPLIT = (
+    (0.3, 0.36),
+    (0.4, 0.46),
+    (0.5, 0.56),
+    (0.6, 0.685),
+    (0.7, 0.785),
+    (0.8, 0.865),
+    (0.9, 0.95),
+    (1.0, 1.0),
+)
 
 
 def ceil_fraction(fraction: float, count: int) -> int:
@@ -39,6 +63,67 @@ def ceil_fraction(fraction: float, count: int) -> int:
     0.7 · 10 is 7.000000000000001 in floating point; the user means 7.
     """
     return max(1, math.ceil(fraction * count - 1e-9))
+
+
+@dataclass(frozen=True, slots=True)
+class Mechanisms:
+    """How a compressed step skips what its action drops; part of a grid's identity.
+
+    Attributes:
+        page_scorer: "quest" bounds a page's scores by its minimum and maximum key (the paper);
+            "int4" sums up a page's attention mass from 4-bit copies of its keys.
+        page_choice: every query "head" chooses its pages (the paper), or the heads of a KV
+            "group" choose together by their mean mass, so that a step reads what it keeps.
+        mlp_pruning: the MLP's "input" loses its smallest channels (the paper), or "both" the
+            input and the inner activation do, split by ``mlp_split``.
+        quant_site: where activations are quantised.
+        mlp_split: knots (share of the MLP's bytes, share of input channels), ascending, of a
+            piecewise linear curve; only with "both".
+    """
+
+    page_scorer: PageScorer = "quest"
+    page_choice: PageChoice = "head"
+    mlp_pruning: MlpPruning = "input"
+    quant_site: QuantSite = "mlp_output"
+    mlp_split: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        object.__setattr__(self, "mlp_split", tuple(tuple(knot) for knot in self.mlp_split))
+        if (self.mlp_pruning == "both") != bool(self.mlp_split):
+            raise ConfigError('mlp_split belongs to mlp_pruning = "both", and is needed there')
+
+    def mlp_shares(self, channel_keep_ratio: float) -> tuple[float, float]:
+        """Share of input channels and of inner channels that an action's ratio keeps.
+
+        Of the MLP's three matrices the input's share counts twice (gate and up), so with
+        "both" the two make ``channel_keep_ratio`` of its bytes.
+        """
+        if self.mlp_pruning == "input" or channel_keep_ratio >= 1:
+            return channel_keep_ratio, 1.0
+        share = _interpolated(self.mlp_split, channel_keep_ratio)
+        # The inner share that is left must be above 0 and at most 1.
+        lowest, highest = (3 * channel_keep_ratio - 1) / 2, (3 * channel_keep_ratio - 0.02) / 2
+        share = min(max(share, lowest, 0.01), highest, 1.0)
+        return share, 3 * channel_keep_ratio - 2 * share
+
+
+def _interpolated(knots: tuple[tuple[float, float], ...], at: float) -> float:
+    """A piecewise linear curve through knots (x, y), its ends prolonged."""
+    right = min(max(bisect_left(knots, (at, 0.0)), 1), len(knots) - 1)
+    (x0, y0), (x1, y1) = knots[right - 1], knots[right]
+    return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "page_scorer": get_args(PageScorer),
+    "page_choice": get_args(PageChoice),
+    "mlp_pruning": get_args(MlpPruning),
+    "quant_site": get_args(QuantSite),
+}
+PAPER = Mechanisms()
 
 
 def _check_share(name: str, value: float) -> None:
@@ -120,11 +205,10 @@ def _twentieths() -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ActionGrid:
-    """The levels each axis may take, ascending, and the site that is quantised.
+    """The levels each axis may take, ascending, and how steps skip what they drop.
 
-    The defaults are the paper's full grid (10 × 13 × 12 = 1,560 actions). The
-    quantisation site and the page size belong to the grid's identity: spend on
-    one site means something else on the other.
+    The defaults are the paper's full grid (10 × 13 × 12 = 1,560 actions). Mechanisms and page
+    size belong to the grid's identity: the same spend means something else under others.
     """
 
     keep_fractions: tuple[float, ...] = field(default_factory=_tenths)
@@ -132,9 +216,14 @@ class ActionGrid:
     bit_widths: tuple[int, ...] = tuple(range(5, 17))
     quant_site: QuantSite = "mlp_output"
     page_size: Annotated[int, Range(1, 256)] = 8
+    page_scorer: PageScorer = "quest"
+    page_choice: PageChoice = "head"
+    mlp_pruning: MlpPruning = "input"
+    mlp_split: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
+        object.__setattr__(self, "mlp_split", self.mechanisms.mlp_split)
         for axis, levels in zip(AXES, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
                 raise ConfigError(f"levels of {axis} must be distinct and ascending, got {levels}")
@@ -144,6 +233,13 @@ class ActionGrid:
             Action(channel_keep_ratio=ratio)
         for bits in self.bit_widths:
             Action(bit_width=bits)
+
+    @property
+    def mechanisms(self) -> Mechanisms:
+        """How its steps skip what their actions drop. Raises: ConfigError."""
+        return Mechanisms(
+            self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site, self.mlp_split
+        )
 
     def levels(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
         """Levels per axis, in the order of ``AXES``."""
@@ -160,3 +256,26 @@ class ActionGrid:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _default_grid() -> ActionGrid:
+    return ActionGrid(
+        keep_fractions=(0.05, *_tenths()),
+        channel_keep_ratios=tuple(round(i / 20, 2) for i in range(6, 21)),
+        page_scorer="int4",
+        page_choice="group",
+        mlp_pruning="both",
+        mlp_split=MEASURED_SPLIT,
+    )
+
+
+# ``paper`` is the paper's own mechanisms, ``default`` the best of what was measured
+# (docs/results.md): 4-bit keys choose pages per KV group, both sides of the MLP are pruned.
+GRIDS = {"paper": ActionGrid(), "default": _default_grid()}
+
+
+def grid_named(name: str) -> ActionGrid:
+    """A named grid. Raises: ConfigError naming the ones there are."""
+    if name not in GRIDS:
+        raise ConfigError(f"grid must be one of {', '.join(GRIDS)}, got {name!r}")
+    return GRIDS[name]

@@ -15,8 +15,11 @@ from kernels.cpu.numba_helpers import narrow, widen
 from kernels.cpu.numba_rows import norm_row
 from kernels.decode_layer.group_attention import attend_parts, merge, parts_for
 from kernels.decode_layer.page_choice import seen_pages
+from kernels.decode_layer.page_mass import find_pages_by_mass
 from kernels.decode_layer.page_search import find_pages
 from kernels.decode_layer.products import product
+from kernels.key_codes.cpu import encode_key
+from kernels.key_codes.reference import OCTET
 
 __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
 
@@ -54,6 +57,8 @@ class CacheBlock(NamedTuple):
     Attributes:
         keys, values: [X, D] float32, or bfloat16 as uint16 bit patterns.
         page_min, page_max: [Y, D] of the same type.
+        codes, scales: [Z, 4 D] uint8 and [Z, 16] uint16, octets of 4-bit keys; octet t // 8 of
+            pair n is line ``n · octet_capacity + t // 8``.
     """
 
     keys: Any
@@ -62,6 +67,9 @@ class CacheBlock(NamedTuple):
     page_max: Any
     capacity: int
     page_capacity: int
+    codes: Any
+    scales: Any
+    octet_capacity: int
 
 
 class StepRows(NamedTuple):
@@ -76,7 +84,9 @@ class StepRows(NamedTuple):
         page_size: tokens per page.
         num_kv_heads: Hkv.
         scale: float32 factor on query·key.
-        extend_bounds: take the new key into its page's bounds.
+        extend: take the new key into its page's bounds, or among the 4-bit keys.
+        by_mass: pages are chosen by their mass under 4-bit keys and for KV groups; else by
+            bounds and for each head.
         best_share: of the pages, for the mass outside; 0 when it is not asked for.
         tasks: parts that each product is cut into; the result does not depend on it.
     """
@@ -89,7 +99,8 @@ class StepRows(NamedTuple):
     page_size: int
     num_kv_heads: int
     scale: Any
-    extend_bounds: bool
+    extend: bool
+    by_mass: bool
     best_share: float
     tasks: int
 
@@ -126,8 +137,9 @@ def _finish_heads(heads, weights, angles, num_kv_heads, scale):
 
 
 @_helper
-def _write(keys_values, own, own_tokens, page_size, extend_bounds):
-    """Store each row's new key and value [R, 2·Hkv, D], and take the key into the bounds."""
+def _write(keys_values, own, own_tokens, page_size, extend, by_mass):
+    """Store each row's new key and value [R, 2·Hkv, D], and take the key into the bounds or
+    among the 4-bit keys."""
     num_rows, both, size = keys_values.shape
     num_kv_heads = both // 2
     for row in range(num_rows):
@@ -138,7 +150,10 @@ def _write(keys_values, own, own_tokens, page_size, extend_bounds):
             for d in range(size):
                 own.keys[line, d] = narrow(keys_values[row, head, d], own.keys)
                 own.values[line, d] = narrow(keys_values[row, num_kv_heads + head, d], own.values)
-            if extend_bounds:
+            if extend and by_mass:
+                octet = pair * own.octet_capacity + slot // OCTET
+                encode_key(own.keys, line, own.codes, own.scales, octet, slot % OCTET)
+            elif extend:
                 page = pair * own.page_capacity + slot // page_size
                 for d in range(size):
                     key = own.keys[line, d]
@@ -187,7 +202,7 @@ def attention_rows(hidden, weights, blocks, rows, angles, concentration):
     heads = flat.reshape(num_rows, width // size, size)
     _finish_heads(heads, weights, angles, num_kv_heads, rows.scale)
     num_heads = heads.shape[1] - 2 * num_kv_heads
-    _write(heads[:, num_heads:], own, rows.own_tokens, rows.page_size, rows.extend_bounds)
+    _write(heads[:, num_heads:], own, rows.own_tokens, rows.page_size, rows.extend, rows.by_mass)
     query = np.ascontiguousarray(heads[:, :num_heads])
     most, sparse = 0, False
     for row in range(num_rows):
@@ -197,9 +212,12 @@ def attention_rows(hidden, weights, blocks, rows, angles, concentration):
         most, sparse = max(most, pages), sparse or rows.pages_kept[row] < pages
     chosen = np.empty((num_rows, num_heads, most), np.uint8)
     if sparse or rows.best_share > 0:
-        scores = np.empty((num_rows, num_heads, most), np.float32)
         outside = np.zeros((num_rows, num_heads), np.float32)
-        find_pages(query, blocks, rows, scores, chosen, outside)
+        if rows.by_mass:
+            find_pages_by_mass(query, blocks, rows, chosen, outside)
+        else:
+            scores = np.empty((num_rows, num_heads, most), np.float32)
+            find_pages(query, blocks, rows, scores, chosen, outside)
         if rows.best_share > 0:
             for row in range(num_rows):
                 concentration[row] = outside[row].sum() / np.float32(num_heads)

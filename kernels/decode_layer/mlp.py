@@ -18,7 +18,7 @@ from kernels.cpu.numba_rows import keep_largest_row, norm_row, quantise_row
 from kernels.decode_layer.products import add_columns, list_channels, product, share_of
 from kernels.quantisation_levels import UNTOUCHED_BITS
 
-__all__ = ["MlpWeights", "in_blocks", "mlp_rows"]
+__all__ = ["MlpWeights", "in_blocks", "mlp_rows", "rows_in_blocks"]
 
 
 class MlpWeights(NamedTuple):
@@ -31,6 +31,8 @@ class MlpWeights(NamedTuple):
         down: [C, I] if ``down_out_major``, else [I, C].
         output_norm: [C] float32, of the MLP's output; empty for none.
         gelu: tanh-approximated GELU instead of SiLU.
+        down_rows: [I, C], rows of down next to each other, in blocks as ``gate_up`` is.
+        down_norms: [I] float32, norms of down's rows.
     """
 
     norm: Any
@@ -41,6 +43,14 @@ class MlpWeights(NamedTuple):
     output_norm: Any
     gelu: bool
     epsilon: Any
+    down_rows: Any
+    down_norms: Any
+
+
+def rows_in_blocks(matrix: Any, blocks: int) -> Any:
+    """[in, out] cut into so many blocks of outputs, one after another: a contiguous copy."""
+    spans = [slice(*share_of.py_func(block, blocks, matrix.shape[1])) for block in range(blocks)]
+    return np.concatenate([matrix[:, span].ravel() for span in spans]).reshape(matrix.shape)
 
 
 def in_blocks(gate_up: Any, blocks: int) -> Any:
@@ -103,19 +113,55 @@ def _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, i
             _gate(gate, up, gelu, inner[row, begin:end])
 
 
+@numba.njit(nogil=True, error_model="numpy")
+def _down_share(task, tasks, channels, scales, rows, blocks, output):
+    """Down's outputs that one thread computes, of listed inner channels; as ``_gate_up_share``."""
+    pieces, (height, width) = blocks if blocks > 0 else tasks, rows.shape
+    flat = rows.reshape(rows.size)
+    for piece in range(task, pieces, tasks):
+        begin, end = share_of(piece, pieces, width)
+        if blocks > 0:
+            some = flat[height * begin : height * end].reshape(height, end - begin)
+            add_columns(channels, scales, some, 0, output[:, begin:end])
+        else:
+            add_columns(channels, scales, rows, begin, output[:, begin:end])
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _keep_heaviest(inner, norms, counts):
+    """Zero all but the ``counts`` inner channels of each row [R, I] with the largest
+    activation · norm of down's row; returns whether any row loses some."""
+    width = inner.shape[1]
+    if counts.min() >= width:
+        return False
+    weighed, kept = np.empty(width, np.float32), np.empty(width, np.float32)
+    for row in range(inner.shape[0]):
+        if counts[row] < width:
+            for channel in range(width):
+                weighed[channel] = inner[row, channel] * norms[channel]
+            keep_largest_row(weighed, counts[row], kept)
+            for channel in range(width):
+                if kept[channel] == np.float32(0.0):
+                    inner[row, channel] = np.float32(0.0)
+    return True
+
+
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, tasks):
+def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, tasks):
     """Add the MLP of one decode step to the residual stream.
 
     Args:
         hidden: [R, C] float32, contiguous, changed.
         weights: MlpWeights.
-        channels_kept: [R] int64, C for all.
+        kept_channels: input and inner channels that each row keeps, [R] int64 each; C and I for
+            all.
         bit_widths: [R] int64, 16 for untouched.
         at_input: quantise the pruned input and down's input, not the output.
         tasks: parts that each product is cut into; the result does not depend on it.
     """
     gate_up, blocks, gelu = weights.gate_up, weights.blocks, weights.gelu
+    channels_kept, inner_kept = kept_channels
+    down_rows = weights.down_rows
     num_rows = hidden.shape[0]
     normed, kept = np.empty_like(hidden), np.empty_like(hidden)
     for row in range(num_rows):
@@ -128,10 +174,16 @@ def mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, tasks):
     inner = np.empty((num_rows, gate_up.shape[1] // 2), np.float32)
     for task in numba.prange(tasks):
         _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, inner)
+    pruned = _keep_heaviest(inner, weights.down_norms, inner_kept)
     if at_input:
         for row in range(num_rows):
             quantise_row(inner[row], bit_widths[row], inner[row])
-    product(inner, weights.down, weights.down_out_major, kept, tasks)
+    if pruned:
+        places, factors = list_channels(inner)
+        for task in numba.prange(tasks):
+            _down_share(task, tasks, places, factors, down_rows, blocks, kept)
+    else:
+        product(inner, weights.down, weights.down_out_major, kept, tasks)
     for row in range(num_rows):
         bits = np.int64(UNTOUCHED_BITS) if at_input else bit_widths[row]
         _add_output(hidden[row], kept[row], bits, weights)

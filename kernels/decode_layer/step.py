@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 
 from kernels.cpu.numba_helpers import ticks_now
 from kernels.cpu.numba_rows import norm_row
@@ -18,17 +19,19 @@ from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows, attention_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
 from kernels.decode_layer.products import product
+from kernels.key_codes.reference import OCTET
 
 __all__ = ["CacheTable", "ModelTable", "run_parts"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
+_CODES, _SCALES = np.empty(0, np.uint8), np.empty(0, np.uint16)  # for their types
 
 
 class ModelTable(NamedTuple):
     """A model's weights.
 
     Attributes:
-        places: [L, 12, 3] int64, per layer the address, rows and columns of the arrays of
+        places: [L, 14, 3] int64, per layer the address, rows and columns of the arrays of
             AttentionWeights, then of MlpWeights, in their order; vectors have one row.
         final_norm: [C] float32.
         head: [V, C] if ``head_out_major``, else [C, V]; of the matrices' type: float32, or
@@ -55,16 +58,16 @@ class CacheTable(NamedTuple):
     """A KV cache.
 
     Attributes:
-        places: [L, 2, 4] int64, per layer the addresses of keys, values, page minima and
-            maxima of the rows' own block, then of the shared one.
+        places: [L, 2, 6] int64, per layer the addresses of keys, values, page minima and maxima,
+            codes and scales of the rows' own block, then of the shared one.
         number: [1], of their type, which need not be the weights'.
-        extend_bounds: [L] bool, whether to take the new keys into their pages' bounds.
+        extend: [L] bool, as of StepRows.
         sizes: of each of the two blocks, sequences and tokens each of them holds.
     """
 
     places: Any
     number: Any
-    extend_bounds: Any
+    extend: Any
     sizes: Any
 
 
@@ -95,6 +98,8 @@ def _mlp_weights(places, model, single):
         vector_at(places[11], single),
         model.gelu,
         model.epsilon,
+        matrix_at(places[12], model.head),
+        vector_at(places[13], single),
     )
 
 
@@ -103,6 +108,8 @@ def _block(places, sizes, rows, head_size, number):
     sequences, capacity = sizes
     tokens = sequences * rows.num_kv_heads * capacity
     pages = tokens // rows.page_size
+    octet_capacity = (capacity + OCTET - 1) // OCTET
+    octets = sequences * rows.num_kv_heads * octet_capacity
     return CacheBlock(
         block_at(places[0], tokens, head_size, number),
         block_at(places[1], tokens, head_size, number),
@@ -110,11 +117,14 @@ def _block(places, sizes, rows, head_size, number):
         block_at(places[3], pages, head_size, number),
         capacity,
         capacity // rows.page_size,
+        block_at(places[4], octets, 4 * head_size, _CODES),
+        block_at(places[5], octets, 2 * OCTET, _SCALES),
+        octet_capacity,
     )
 
 
 @_helper
-def _rows_of(rows, window, extend_bounds):
+def _rows_of(rows, window, extend):
     """The rows as one layer sees them."""
     return StepRows(
         rows.sources,
@@ -125,7 +135,8 @@ def _rows_of(rows, window, extend_bounds):
         rows.page_size,
         rows.num_kv_heads,
         rows.scale,
-        extend_bounds,
+        extend,
+        rows.by_mass,
         rows.best_share,
         rows.tasks,
     )
@@ -142,15 +153,15 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration, ti
         model: ModelTable.
         cache: CacheTable.
         rows: StepRows, but ``first_seen`` and ``pages_kept`` are [windows, R], and
-            ``extend_bounds`` means nothing.
-        mlp: channels kept and bit widths [R] int64, and whether the MLP's inputs are
-            quantised.
+            ``extend`` means nothing.
+        mlp: input channels and inner channels kept and bit widths [R] int64, and whether the
+            MLP's inputs are quantised.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
         concentration: [R, L] float32, see ``attention_rows``.
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
     """
     hidden, kept, logits = streams
-    channels_kept, bit_widths, at_input = mlp
+    channels_kept, inner_kept, bit_widths, at_input = mlp
     before = ticks_now() if ticks.shape[0] > 0 else 0
     for part in range(parts[0], parts[1]):
         layer = part // 2
@@ -165,11 +176,12 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration, ti
             weights = _attention_weights(places, model, hidden)
             own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
             shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
-            seen = _rows_of(rows, model.windows[layer], cache.extend_bounds[layer])
+            seen = _rows_of(rows, model.windows[layer], cache.extend[layer])
             attention_rows(hidden, weights, (own, shared), seen, turned, concentration[:, layer])
         else:
             weights = _mlp_weights(model.places[layer], model, hidden)
-            mlp_rows(hidden, weights, channels_kept, bit_widths, at_input, rows.tasks)
+            kept_channels = (channels_kept, inner_kept)
+            mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, rows.tasks)
             for place in range(2):
                 if model.middle[place] == layer:
                     kept[:, place] = hidden

@@ -34,7 +34,7 @@ def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPl
     """As ``reference.decode_attention``; on CUDA in Triton, many rows on a CPU in Numba."""
     if triton_fits(query, blocks, plan):
         return attend_with_triton(query, blocks, plan, 0.0)[0]
-    if cpu_kernel_fits(query, blocks):
+    if cpu_kernel_fits(query, blocks, plan):
         return attend_on_cpu(query, blocks, plan, 0.0)[0]
     return reference.decode_attention(query, blocks, plan)
 
@@ -45,7 +45,7 @@ def observed_attention(
     """``decode_attention`` and ``reference.mass_outside``: [R, H, D] and [R, H]."""
     if triton_fits(query, blocks, plan):
         return attend_with_triton(query, blocks, plan, share)
-    if cpu_kernel_fits(query, blocks):
+    if cpu_kernel_fits(query, blocks, plan):
         return attend_on_cpu(query, blocks, plan, share)
     outside = reference.mass_outside(query, blocks, plan, share)
     return reference.decode_attention(query, blocks, plan), outside

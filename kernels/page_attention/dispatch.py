@@ -20,10 +20,11 @@ __all__ = ["attend_on_cpu", "cpu_kernel_fits"]
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
-def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock]) -> bool:
+def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
     """Return whether the kernel can take these: many fp32 rows on a CPU, one or two blocks."""
     return (
-        query.device.type == "cpu"
+        (plan.scorer, plan.choice) == ("quest", "head")
+        and query.device.type == "cpu"
         and query.shape[0] >= MANY_ROWS
         and query.dtype == torch.float32
         and len(blocks) <= 2

@@ -2,7 +2,9 @@
 
 Quest (arXiv:2406.10774) cuts the KV cache into pages and bounds, from each page's
 elementwise minimum and maximum key, the largest score any of its tokens can reach:
-``Σ_d max(q_d·min_d, q_d·max_d)``. The best pages are attended to exactly.
+``Σ_d max(q_d·min_d, q_d·max_d)``. The best pages are attended to exactly. Instead, pages may be
+scored by their attention mass as 4-bit keys give it, and chosen by the heads of a KV group
+together (``AttentionPlan``).
 
 Keys of a row may lie in two blocks: a prefix that several rows share, and the
 row's own continuation. Their tokens and pages are numbered through, the prefix
@@ -18,10 +20,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.key_codes import estimated_scores, page_log_mass
+
 __all__ = [
     "AttentionPlan",
     "KVBlock",
     "decode_attention",
+    "group_shares",
     "mass_outside",
     "page_bounds",
     "page_mass_outside",
@@ -40,6 +45,8 @@ class KVBlock:
         page_min, page_max: [N, Hkv, P, D] bounds of the keys of each page, in the keys'
             dtype (exact: a bound is one of the keys); None while no compressed step
             asked for them.
+        codes, scales: 4-bit copies of the keys [N, Hkv, S / 8, …] in octets of tokens, rounded
+            up (``kernels/key_codes``); None while no step asked for them.
         sources: [M] int64, the sequence that each R / M consecutive rows read instead;
             repeats are allowed and copy nothing in the CPU kernel.
     """
@@ -49,14 +56,19 @@ class KVBlock:
     page_min: Tensor | None = None
     page_max: Tensor | None = None
     sources: Tensor | None = None
+    codes: Tensor | None = None
+    scales: Tensor | None = None
 
     def expanded(self) -> KVBlock:
         """The same without ``sources``: a sequence read by M groups is there M times."""
         if self.sources is None:
             return self
-        low = None if self.page_min is None else self.page_min[self.sources]
-        high = None if self.page_max is None else self.page_max[self.sources]
-        return KVBlock(self.keys[self.sources], self.values[self.sources], low, high)
+        low, high, codes, scales = (
+            None if part is None else part[self.sources]
+            for part in (self.page_min, self.page_max, self.codes, self.scales)
+        )
+        keys, values = self.keys[self.sources], self.values[self.sources]
+        return KVBlock(keys, values, low, high, None, codes, scales)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,10 @@ class AttentionPlan:
         pages_kept: [R] int64, pages each row and head reads; None means all of them.
         tokens_per_page: [R, P] int64, how many such tokens; None unless it is observed
             (then ``valid_pages`` is there too).
+        scorer: "quest" scores a page by the bounds of its keys, "int4" by the logarithm of its
+            attention mass under 4-bit keys.
+        choice: each query "head" chooses its pages, or the heads of a KV "group" choose together,
+            by the mean of their shares of attention.
     """
 
     page_size: int
@@ -77,6 +93,8 @@ class AttentionPlan:
     valid_pages: Tensor | None = None
     pages_kept: Tensor | None = None
     tokens_per_page: Tensor | None = None
+    scorer: str = "quest"
+    choice: str = "head"
 
 
 def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
@@ -84,15 +102,19 @@ def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPl
 
     Args:
         query: [R, H, D] fp32, rotated and scaled; H % Hkv == 0.
-        blocks: the row's keys in order; each must carry page bounds if pages are selected.
+        blocks: the row's keys in order; each must carry what the scorer reads if pages are
+            selected.
         plan: what may be seen and how much of it is read.
     Returns: [R, H, D] fp32. Rows that keep every page get the bits of dense attention.
     """
     blocks = [block.expanded() for block in blocks]
     scores = torch.cat([_scores(query, block) for block in blocks], dim=-1)
     if plan.pages_kept is not None and plan.valid_pages is not None:
-        bounds = torch.cat([page_scores(query, block) for block in blocks], dim=-1)
-        pages = select_pages(bounds, plan.valid_pages, plan.pages_kept)
+        found = _scores_of_pages(query, blocks, plan)
+        if plan.choice == "group":
+            found = group_shares(found, plan.valid_pages, blocks[0].keys.shape[1])
+        pages = select_pages(found, plan.valid_pages, plan.pages_kept)
+        pages = pages.repeat_interleave(query.shape[1] // pages.shape[1], dim=1)
         tokens = pages.repeat_interleave(plan.page_size, dim=-1)[..., : scores.shape[-1]]
         scores = scores.masked_fill(~tokens, -torch.inf)
     if plan.valid_tokens is not None:
@@ -111,8 +133,22 @@ def mass_outside(
     """``page_mass_outside`` of a decode step: [R, H] fp32; arguments as ``decode_attention``."""
     if plan.valid_pages is None or plan.tokens_per_page is None:
         raise ValueError("mass_outside needs a plan with valid_pages and tokens_per_page")
-    scores = torch.cat([page_scores(query, block.expanded()) for block in blocks], dim=-1)
+    scores = _scores_of_pages(query, [block.expanded() for block in blocks], plan)
+    if plan.scorer == "int4":  # masses of whole pages: no token is to be counted again
+        return page_mass_outside(scores, plan.valid_pages, plan.valid_pages.long(), share)
     return page_mass_outside(scores, plan.valid_pages, plan.tokens_per_page, share)
+
+
+def group_shares(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Tensor:
+    """Mean over the heads of each KV group of their softmax over pages.
+
+    Args:
+        log_mass: [R, H, P] fp32, logarithms of masses (or bounds, taken as such).
+        valid_pages: [R, P] bool.
+    Returns: [R, Hkv, P] fp32.
+    """
+    shares = log_mass.masked_fill(~valid_pages[:, None, :], -torch.inf).softmax(-1)
+    return shares.unflatten(1, (num_kv_heads, -1)).mean(2)
 
 
 def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Tensor, Tensor]:
@@ -160,6 +196,23 @@ def page_scores(query: Tensor, block: KVBlock) -> Tensor:
     page_min = block.page_min.masked_fill(block.page_min.isinf(), 0.0).float()
     scores = grouped.clamp(min=0) @ page_max.mT + grouped.clamp(max=0) @ page_min.mT
     return _ungroup_rows(scores, query.shape[0])
+
+
+def _scores_of_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
+    """[R, H, P] fp32 over the pages of all blocks, by the plan's scorer."""
+    if plan.scorer == "quest":
+        return torch.cat([page_scores(query, block) for block in blocks], dim=-1)
+    found, start = [], 0
+    for block in blocks:
+        if block.codes is None or block.scales is None:
+            raise ValueError("the int4 scorer needs blocks with codes and scales")
+        scores = estimated_scores(_group_rows(query, block.keys), block.codes, block.scales)
+        end = start + block.keys.shape[2]
+        valid = None if plan.valid_tokens is None else plan.valid_tokens[:, start:end]
+        scores = _ungroup_rows(scores, query.shape[0])[..., : end - start]
+        found.append(page_log_mass(scores, valid, plan.page_size))
+        start = end
+    return torch.cat(found, dim=-1)
 
 
 def select_pages(scores: Tensor, valid_pages: Tensor, pages_kept: Tensor) -> Tensor:

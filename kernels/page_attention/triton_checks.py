@@ -34,6 +34,10 @@ def check_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
         raise UnsupportedByKernel(
             f"query must be [R, H, D] float32, got {list(query.shape)} {query.dtype}"
         )
+    if (plan.scorer, plan.choice) != ("quest", "head"):
+        raise UnsupportedByKernel(
+            f"plan must score by quest and choose by head, got {plan.scorer} and {plan.choice}"
+        )
     _check_sizes(query.shape[2], blocks, plan)
     for number, block in enumerate(blocks):
         _check_block(f"blocks[{number}]", block, query, plan)

@@ -98,7 +98,8 @@ def _page_attention(
 ) -> tuple[Tensor, Tensor]:
     """Args as the fields of KVBlock and AttentionPlan in order, five and four at a time."""
     grouped = [KVBlock(*blocks[i : i + 5]) for i in range(0, len(blocks), 5)]  # type: ignore[arg-type]  # checked next
-    wanted = AttentionPlan(page_size, *plan)
+    valid_tokens, valid_pages, kept, tokens = plan
+    wanted = AttentionPlan(page_size, valid_tokens, valid_pages, kept, tokens)
     check_attention(query, grouped, wanted)
     if share > 0 and (wanted.valid_pages is None or wanted.tokens_per_page is None):
         raise KernelInputError(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget, QuantSite
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.finite import require_finite
@@ -109,7 +109,9 @@ def score_case(
     """
     scheduler = RowSchedulers([FixedScheduler(schedule) for schedule in case.schedules])
     options = DecodeOptions(
-        max_steps=case.num_steps, quant_site=quant_site, rows_per_sequence=len(case.schedules)
+        max_steps=case.num_steps,
+        mechanisms=Mechanisms(quant_site=quant_site),
+        rows_per_sequence=len(case.schedules),
     )
     nll: list[list[float]] = _score(model, case, scheduler, options)[0].tolist()
     return nll
@@ -170,7 +172,7 @@ def score_policy(
             f"policy {policy.info.name!r} was trained for pages of {grid.page_size} tokens, "
             f"the case has page_size {case.page_size}"
         )
-    options = DecodeOptions(max_steps=case.num_steps, quant_site=grid.quant_site)
+    options = DecodeOptions(max_steps=case.num_steps, mechanisms=grid.mechanisms)
     nll, actions = _score(model, case, PolicyScheduler(policy, [budget]), options)
     return PolicyScore(tuple(actions), tuple(nll[0].tolist()))
 
@@ -208,7 +210,7 @@ def score_text(
     case = ScoreCase(tuple(tokens), first - 1, (steps,), config.grid.page_size)
     options = DecodeOptions(
         max_steps=case.num_steps,
-        quant_site=config.grid.quant_site,
+        mechanisms=config.grid.mechanisms,
         episode_steps=config.episode_steps,
         refresh=config.refresh,
         dense_positions=config.dense_positions,

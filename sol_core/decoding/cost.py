@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from sol_core.actions import DENSE, Action, ceil_fraction
+from sol_core.actions import DENSE, PAPER, Action, Mechanisms, ceil_fraction
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.plan import pages_kept
@@ -30,12 +30,14 @@ class CostModel:
         spec: its shapes.
         bytes_per_weight, bytes_per_cached: of the weights' and the KV cache's dtype.
         page_size: tokens per page.
+        mechanisms: what a step reads to find out what it may skip, and what it skips.
     """
 
     spec: ModelSpec
     bytes_per_weight: int
     bytes_per_cached: int
     page_size: int = 8
+    mechanisms: Mechanisms = PAPER
 
     def decode_step(self, action: Action, cached_tokens: int) -> StepCost:
         """One decode step that attends over ``cached_tokens`` (the new one included)."""
@@ -47,8 +49,11 @@ class CostModel:
             flops, read = self._attention(action, min(cached_tokens, window or cached_tokens))
             attention_flops += layers * flops
             attention_bytes += layers * read
-        channels = ceil_fraction(action.channel_keep_ratio, spec.hidden_size)
-        mlp = spec.num_layers * spec.intermediate_size * (2 * channels + spec.hidden_size)
+        entering, inner = self.mechanisms.mlp_shares(action.channel_keep_ratio)
+        channels = ceil_fraction(entering, spec.hidden_size)
+        mlp = 2 * spec.intermediate_size * channels
+        mlp += spec.hidden_size * ceil_fraction(inner, spec.intermediate_size)
+        mlp *= spec.num_layers
         head = spec.hidden_size * spec.vocab_size
         return StepCost(
             attention_flops=attention_flops,
@@ -89,8 +94,14 @@ class CostModel:
         tokens = min(visible, kept * self.page_size)
         flops = 4.0 * spec.query_width * tokens
         read = 2.0 * spec.kv_width * tokens * self.bytes_per_cached
-        if kept < pages:
+        if kept == pages:
+            return flops, read
+        if self.mechanisms.page_scorer == "quest":
             # Quest's bound is two products per page and head, over a minimum and a maximum.
             flops += 4.0 * spec.query_width * pages
             read += 2.0 * spec.kv_width * pages * self.bytes_per_cached
+        else:
+            # Every token's 4-bit key, its scale and its minimum.
+            flops += 2.0 * spec.query_width * visible
+            read += (spec.kv_width / 2 + 4.0 * spec.num_kv_heads) * visible
         return flops, read

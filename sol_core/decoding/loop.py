@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kernels.log_softmax import log_softmax_and_entropy
-from sol_core.actions import DENSE, Action, QuantSite
+from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.finite import FiniteSteps
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
@@ -40,7 +40,7 @@ class DecodeOptions:
 
     Attributes:
         max_steps: at most this many steps.
-        quant_site: where activations are quantised.
+        mechanisms: how steps skip what their actions drop.
         episode_steps: steps per episode.
         refresh: at an episode's end, forget the compressed keys and values and replay
             the episode's tokens densely in one pass (SOL, section 4).
@@ -52,7 +52,7 @@ class DecodeOptions:
     """
 
     max_steps: int
-    quant_site: QuantSite = "mlp_output"
+    mechanisms: Mechanisms = PAPER
     episode_steps: int = 16
     refresh: bool = False
     dense_positions: int = 0
@@ -181,7 +181,7 @@ def decode(
             fed,
             cache,
             actions,
-            quant_site=options.quant_site,
+            mechanisms=options.mechanisms,
             observe=scheduler.observes,
             clock=clock,
         )

@@ -158,7 +158,7 @@ class Arena:
 
     def _roll_out(self, scheduler: BatchScheduler, rows: int, episode: int) -> Rollout:
         options = DecodeOptions(
-            self._passage.steps, self._grid.quant_site, episode, rows_per_sequence=rows
+            self._passage.steps, self._grid.mechanisms, episode, rows_per_sequence=rows
         )
         return roll_out(self._lm, self._prefix, scheduler, options)
 

@@ -82,7 +82,7 @@ class RefreshProbe(ResumableStage):
             )
             options = DecodeOptions(
                 self._steps,
-                setting.grid.quant_site,
+                setting.grid.mechanisms,
                 self._episode,
                 refresh=refresh,
                 rows_per_sequence=group,

@@ -161,7 +161,7 @@ class _Pass(ResumableStage):
                 parts = self._parts(self.table.rows[start:stop], first, count)
                 options = DecodeOptions(
                     config.steps,
-                    setting.grid.quant_site,
+                    setting.grid.mechanisms,
                     setting.episode_steps,
                     rows_per_sequence=group,
                 )

@@ -139,7 +139,7 @@ def _steps(
     Yields: some of the places, and log probabilities [places, 1 + actions, V], dense first.
     """
     group = 1 + len(actions)
-    options = DecodeOptions(1, quant_site=grid.quant_site, rows_per_sequence=group)
+    options = DecodeOptions(1, mechanisms=grid.mechanisms, rows_per_sequence=group)
     cache = _prefilled(model, tokens[: fed[-1]], grid)
     at_once = max(1, ROWS_AT_ONCE // group)
     for start in range(0, len(fed), at_once):

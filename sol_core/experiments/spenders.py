@@ -130,6 +130,6 @@ def _policy_plan(
         return [tokens[first + step.index]]
 
     scheduler = PolicyScheduler(policy, [Budget(channel_keep_ratio=budget)])
-    options = DecodeOptions(len(tokens) - first, quant_site=grid.quant_site)
+    options = DecodeOptions(len(tokens) - first, mechanisms=grid.mechanisms)
     steps = decode(model.lm, prefix, [tokens[start]], scheduler, next_token, options, state)
     return [step.actions[0].channel_keep_ratio for step in steps]

@@ -188,7 +188,7 @@ class _Generation:
     def _options(self) -> DecodeOptions:
         return DecodeOptions(
             max_steps=self.max_steps,
-            quant_site=self.config.grid.quant_site,
+            mechanisms=self.config.grid.mechanisms,
             episode_steps=self.config.episode_steps,
             refresh=self.config.refresh,
             dense_positions=self.config.dense_positions,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS
-from sol_core.actions import DENSE, Action, ActionGrid, Budget, QuantSite
+from sol_core.actions import DENSE, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 from sol_core.models import FrozenLM, ModelSpec
@@ -114,7 +114,13 @@ def warm_up_kernels(dtype: torch.dtype) -> None:
     lm = FrozenLM(_SPEC, arrange_weights(_tensors(), _SPEC, dtype))
     for rows in (1, MANY_ROWS):
         for site in get_args(QuantSite):
-            _decode(lm, _Rows(rows), DecodeOptions(2 * len(_ACTIONS), site, rows_per_sequence=rows))
+            _decode(
+                lm,
+                _Rows(rows),
+                DecodeOptions(
+                    2 * len(_ACTIONS), Mechanisms(quant_site=site), rows_per_sequence=rows
+                ),
+            )
     _decode(lm, _policy(lm), DecodeOptions(2))
 
 

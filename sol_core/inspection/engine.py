@@ -140,7 +140,7 @@ class _Inspection:
         )
         options = DecodeOptions(
             max_steps=steps,
-            quant_site=self.config.grid.quant_site,
+            mechanisms=self.config.grid.mechanisms,
             episode_steps=self.config.episode_steps,
             rows_per_sequence=len(self.config.rows),
         )

@@ -344,7 +344,7 @@ class Lens:
         """The loop from step ``first`` on along the run's tokens, one row per schedule."""
         options = DecodeOptions(
             max_steps=len(schedules[0]),
-            quant_site=self._run.grid.quant_site,
+            mechanisms=self._run.grid.mechanisms,
             rows_per_sequence=len(schedules),
             in_place=in_place,
         )

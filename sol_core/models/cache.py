@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from kernels.key_codes import OCTET
 from kernels.kv_write import one_launch
 from kernels.page_attention import KVBlock
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.layer_store import LayerStore
 
 if TYPE_CHECKING:
+    from sol_core.actions import PageScorer
     from sol_core.models.spec import ModelSpec
 
 __all__ = ["KVCache"]
@@ -142,38 +144,44 @@ class KVCache:
         self._layers[layer].write_at(keys, values, slots, extend=extend)
 
     def blocks(
-        self, layer: int, pending: int, *, with_bounds: bool, width: int | None = None
+        self,
+        layer: int,
+        pending: int,
+        *,
+        scorer: PageScorer | None = None,
+        width: int | None = None,
     ) -> list[KVBlock]:
         """The layer's keys in order, ``pending`` just-written tokens included.
 
         The last block is cut at ``width`` tokens, or at the longest row; what a row has not
-        written is masked by the caller.
+        written is masked by the caller. Blocks carry what ``scorer`` reads: page bounds for
+        "quest", 4-bit keys for "int4", nothing for None.
         """
         blocks = []
         if self._shared is not None:
             used = self.shared_width
-            block = self._shared._block(layer, used, self._shared.own_lengths, with_bounds)
+            block = self._shared._block(layer, used, self._shared.own_lengths, scorer)
             blocks.append(dataclasses.replace(block, sources=self._sources))
         ends = [own + pending for own in self.own_lengths]
-        blocks.append(self._block(layer, width or max(ends), ends, with_bounds))
+        blocks.append(self._block(layer, width or max(ends), ends, scorer))
         return blocks
 
-    def take_token(self, *, with_bounds: bool) -> list[bool]:
-        """Before a kernel writes one token per row itself: count it in the page bounds.
+    def take_token(self, scorer: PageScorer | None) -> list[bool]:
+        """Before a kernel writes one token per row itself: count it in what scores pages.
 
         Args:
-            with_bounds: the page bounds will be read: bring them up to date.
-        Returns: per layer, whether the writer must take the new keys into the bounds.
+            scorer: whose page bounds or 4-bit keys will be read: they are brought up to date.
+        Returns: per layer, whether the writer must take the new keys into them (bounds, for None).
         Raises: ContextLengthError when the token does not fit.
         """
         self._check_room(1)
         extend = []
         for layer, own in enumerate(self._layers):
-            if with_bounds:
-                own.bounds(self.own_lengths)
+            if scorer is not None:
+                own.prepare(scorer, self.own_lengths)
                 if self._shared is not None:
-                    self._shared._layers[layer].bounds(self._shared.own_lengths)
-            extend.append(own.take_token(self.own_lengths))
+                    self._shared._layers[layer].prepare(scorer, self._shared.own_lengths)
+            extend.append(own.take_token(self.own_lengths, scorer))
         return extend
 
     def places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -314,12 +322,16 @@ class KVCache:
                 f"got {lengths}"
             )
 
-    def _block(self, layer: int, used: int, ends: list[int], with_bounds: bool) -> KVBlock:
+    def _block(self, layer: int, used: int, ends: list[int], scorer: PageScorer | None) -> KVBlock:
         """``used`` tokens of every row; row r has written ``ends[r]``."""
         store = self._layers[layer]
         keys, values = store.keys[:, :, :used], store.values[:, :, :used]
-        if not with_bounds:
+        if scorer is None:
             return KVBlock(keys, values)
+        if scorer == "int4":
+            octets = -(-used // OCTET)
+            codes, scales = (part[:, :, :octets] for part in store.codes(ends))
+            return KVBlock(keys, values, codes=codes, scales=scales)
         low, high = store.bounds(ends)
         pages = -(-used // self.page_size)
         return KVBlock(keys, values, low[:, :, :pages], high[:, :, :pages])

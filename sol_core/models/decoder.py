@@ -24,8 +24,8 @@ from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention
 from kernels.rms_norm import rms_norm
 from kernels.rotary import rotate_first_heads
-from sol_core.actions import DENSE, Action, QuantSite
-from sol_core.errors import ConfigError, ContextLengthError, ShapeError
+from sol_core.actions import DENSE, PAPER, Action, Mechanisms
+from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
 from sol_core.models.prefill_attention import causal_attention
 from sol_core.models.rope import inverse_frequencies, rotary_angles
@@ -150,7 +150,7 @@ class FrozenLM:
             normed = self._norm(hidden, layer.attention_norm)
             query, key, value = self._project(layer, normed, cosine, sine)
             cache.write(index, key.transpose(1, 2), value.transpose(1, 2))
-            (block,) = cache.blocks(index, count, with_bounds=False)
+            (block,) = cache.blocks(index, count)
             mixed = causal_attention(
                 query.transpose(1, 2),
                 block,
@@ -180,7 +180,7 @@ class FrozenLM:
         cache: KVCache,
         action: Action | Sequence[Action] = DENSE,
         *,
-        quant_site: QuantSite = "mlp_output",
+        mechanisms: Mechanisms = PAPER,
         observe: bool = False,
         clock: StepClock | None = None,
     ) -> StepOutput:
@@ -191,8 +191,7 @@ class FrozenLM:
             cache: R rows; grows by one token each (keys and values come from the
                 compressed residual stream and stay).
             action: one for all rows, or one per row.
-            quant_site: where activations are quantised: "mlp_output" (as the paper's code
-                does) or "mlp_input" (the pruned input and the down projection's input).
+            mechanisms: how the step skips what its actions drop; the paper's by default.
             observe: also return attention concentration and middle hidden states.
             clock: told when attention, MLP and head are done.
         Returns: StepOutput.
@@ -204,13 +203,13 @@ class FrozenLM:
                 f"decode_step of {cache.num_rows} rows needs tokens [{cache.num_rows}] and as "
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
-        if quant_site not in ("mlp_output", "mlp_input"):
-            raise ConfigError(f"quant_site must be mlp_output or mlp_input, got {quant_site!r}")
         self._check_context(max(cache.lengths) + 1)
-        request = StepRequest(actions, quant_site, observe, clock)
-        integers = self.has_integer_mlp and any(takes_integers(a, quant_site) for a in actions)
+        request = StepRequest(actions, mechanisms, observe, clock)
+        integers = self.has_integer_mlp and any(
+            takes_integers(a, mechanisms.quant_site) for a in actions
+        )
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
-        if few and not integers and self._few_rows and self._few_rows.takes(cache):
+        if few and not integers and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():
                 return self._decode_few(tokens, cache, request, self._few_rows)
         with step_threads(cache.num_rows, self.weights.head.weight):
@@ -239,12 +238,12 @@ class FrozenLM:
         self, tokens: Tensor, cache: KVCache, request: StepRequest, *, integers: bool
     ) -> StepOutput:
         """``_decode`` by a plan that is made on the device; in a graph where there are some."""
-        spec, actions, site = self.spec, request.actions, request.quant_site
+        spec, actions, how = self.spec, request.actions, request.mechanisms
         observe, in_buckets = request.observe, self._in_buckets
         shape = step_shape(
-            spec, cache, actions, site, observe=observe, integers=integers, in_buckets=in_buckets
+            spec, cache, actions, how, observe=observe, integers=integers, in_buckets=in_buckets
         )
-        numbers = step_numbers(spec, cache, actions, site)
+        numbers = step_numbers(spec, cache, actions, how)
 
         def step(tokens: Tensor, numbers: Tensor, lap: Lap) -> StepOutput:
             return self._decode(tokens, cache, plan_step(spec, shape, numbers), lap)
@@ -332,8 +331,8 @@ class FrozenLM:
             cache.write(index, key[:, :, None], value[:, :, None])
         else:
             cache.write_at(index, key, value, plan.slots, extend=shape.extend[index])
-        with_bounds = attention.valid_pages is not None
-        blocks = cache.blocks(index, 1, with_bounds=with_bounds, width=shape.own_width)
+        scorer = None if attention.valid_pages is None else shape.mechanisms.page_scorer
+        blocks = cache.blocks(index, 1, scorer=scorer, width=shape.own_width)
         query = query * self.spec.attention_scale
         outside = None
         if shape.observe:

@@ -75,6 +75,7 @@ class LayerWeights:
     attention_output_norm: Tensor | None = None
     mlp_output_norm: Tensor | None = None
     integer_mlp: IntegerMlp | None = None  # see ``integer_mlp.py``
+    down_norms: Tensor | None = None  # [I] fp32, Euclidean norms of down's rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,7 @@ def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> 
             placed[item.name] = in_channel_major(linear) if skips else linear
         else:
             placed[item.name] = None if value is None else to_device(value)
+    placed["down_norms"] = placed["down"].weight.float().norm(dim=1)
     return LayerWeights(**placed)
 
 

@@ -63,7 +63,7 @@ def score_continuations(
     lengths = np.asarray([len(one.tokens) for one in ones])
     targets = torch.tensor(paths, device=lm.device).repeat_interleave(group, 0)
     options = DecodeOptions(
-        longest, grid.quant_site, episode_steps=episode_steps, rows_per_sequence=group
+        longest, grid.mechanisms, episode_steps=episode_steps, rows_per_sequence=group
     )
 
     def next_tokens(step: DecodeStep) -> list[int]:

@@ -66,7 +66,7 @@ class TextPrefill:
         )
         options = DecodeOptions(
             max_steps=steps,
-            quant_site=grid.quant_site,
+            mechanisms=grid.mechanisms,
             episode_steps=steps,
             rows_per_sequence=rows_per_start,
         )

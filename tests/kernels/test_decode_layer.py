@@ -14,8 +14,9 @@ from torch import Tensor
 
 from kernels.channel_pruning import reference as pruning_reference
 from kernels.decode_layer import as_array, few_row_kernel
+from kernels.key_codes import encode_keys
 from kernels.page_attention import reference as attention_reference
-from sol_core.actions import DENSE, Action
+from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.models import FrozenLM, StepOutput, spec_from_config
 from sol_core.models.cache import KVCache
 from sol_core.models.weights import arrange_weights
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot r
 DTYPES = (torch.float32, torch.bfloat16)
 # Absolute, on logits of a few units; bf16 products of the reference round their inputs.
 TOLERANCE = {torch.float32: 5e-5, torch.bfloat16: 0.25}
+DEFAULT = GRIDS["default"].mechanisms
+MECHANISMS = pytest.mark.parametrize("how", [PAPER, DEFAULT], ids=["paper", "default"])
 ACTIONS = (DENSE, Action(0.4, 1.0), Action(1.0, 0.6), Action(0.3, 0.5), Action(0.5, 0.7, 6))
 
 
@@ -154,40 +157,47 @@ def _compare(found: StepOutput, expected: StepOutput, tolerance: float) -> None:
             torch.testing.assert_close(one, two, atol=tolerance, rtol=1e-2)
 
 
-def _both(lm: FrozenLM, start: KVCache, actions: list[Action], site: Any, observe: bool) -> None:
+def _both(
+    lm: FrozenLM, start: KVCache, actions: list[Action], how: Mechanisms, observe: bool
+) -> None:
     """Steps of both paths from one prefix; the fast one's cache must have the same bounds."""
     plain = _reference(lm)
     rows = len(actions)
     ours, theirs = start.branch(rows, 12), start.branch(rows, 12)
     for step in range(12):
         fed = _tokens(rows, 1, step)[:, 0]
-        options: dict[str, Any] = {"quant_site": site, "observe": observe}
+        options: dict[str, Any] = {"mechanisms": how, "observe": observe}
         found = lm.decode_step(fed, ours, actions, **options)
         expected = plain.decode_step(fed, theirs, actions, **options)
         _compare(found, expected, TOLERANCE[lm.dtype])
 
 
+@MECHANISMS
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_steps_of_every_family_match_the_reference(family: Family) -> None:
+def test_steps_of_every_family_match_the_reference(family: Family, how: Mechanisms) -> None:
     """Norms of heads and outputs, biases, windows, both activations and all ropes."""
     _, lm = make_pair(family)
     prefix = lm.new_cache(1, 30)
     lm.prefill(_tokens(1, 30, 3), prefix)
     for action in ACTIONS:
         if action.bit_width == 16:  # one rounding flip moves a whole quantised step
-            _both(lm, prefix, [action], "mlp_output", observe=True)
+            _both(lm, prefix, [action], how, observe=True)
 
 
+@MECHANISMS
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 240, 1300])
 @pytest.mark.parametrize("rows", [1, 3, 4])
-def test_rows_with_their_own_actions_match_the_reference(length: int, rows: int) -> None:
+def test_rows_with_their_own_actions_match_the_reference(
+    length: int, rows: int, how: Mechanisms
+) -> None:
     """Short and whole last pages, one and several parts, alone and behind a shared prefix; pages
     chosen by one thread and by all."""
     lm = _long_lm()
     prefix = lm.new_cache(1, length)
     lm.prefill(_tokens(1, length, 4), prefix)
-    _both(lm, prefix, list(ACTIONS[:rows]), "mlp_output", observe=False)
-    _both(lm, prefix, list(ACTIONS[-rows - 1 : -1]), "mlp_input", observe=True)
+    _both(lm, prefix, list(ACTIONS[:rows]), how, observe=False)
+    at_input = dataclasses.replace(how, quant_site="mlp_input")
+    _both(lm, prefix, list(ACTIONS[-rows - 1 : -1]), at_input, observe=True)
 
 
 @pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
@@ -198,13 +208,20 @@ def test_quantised_steps_match_the_reference(site: str) -> None:
     plain = _reference(lm)
     for bits in (4, 8, 12):
         fed, action = torch.tensor([9, 8]), Action(0.5, 0.7, bits)
-        found = lm.decode_step(fed, prefix.branch(2, 1), action, quant_site=site)  # type: ignore[arg-type]
-        expected = plain.decode_step(fed, prefix.branch(2, 1), action, quant_site=site)  # type: ignore[arg-type]
+        found = lm.decode_step(
+            fed, prefix.branch(2, 1), action, mechanisms=Mechanisms(quant_site=site)
+        )  # type: ignore[arg-type]
+        expected = plain.decode_step(
+            fed, prefix.branch(2, 1), action, mechanisms=Mechanisms(quant_site=site)
+        )  # type: ignore[arg-type]
         _compare(found, expected, 1e-4)
 
 
+@MECHANISMS
 @pytest.mark.parametrize("lengths", [[5, 17, 48], [700, 5, 1290]])
-def test_ragged_windows_of_one_text_match_the_reference(lengths: list[int]) -> None:
+def test_ragged_windows_of_one_text_match_the_reference(
+    lengths: list[int], how: Mechanisms
+) -> None:
     """Rows of different lengths that read repeated sources of one prefix."""
     lm = _long_lm()
     plain = _reference(lm)
@@ -214,8 +231,9 @@ def test_ragged_windows_of_one_text_match_the_reference(lengths: list[int]) -> N
     for step in range(9):
         fed = _tokens(3, 1, step)[:, 0]
         actions = [ACTIONS[(step + row) % 4] for row in range(3)]
-        found = lm.decode_step(fed, caches[0], actions, observe=step % 2 == 0)
-        expected = plain.decode_step(fed, caches[1], actions, observe=step % 2 == 0)
+        options: dict[str, Any] = {"mechanisms": how, "observe": step % 2 == 0}
+        found = lm.decode_step(fed, caches[0], actions, **options)
+        expected = plain.decode_step(fed, caches[1], actions, **options)
         _compare(found, expected, TOLERANCE[torch.float32])
 
 
@@ -233,6 +251,25 @@ def test_page_bounds_stay_current_through_dense_and_compressed_steps() -> None:
     pages = fresh[0].shape[2]
     assert torch.equal(low[:, :, :pages], fresh[0])
     assert torch.equal(high[:, :, :pages], fresh[1])
+
+
+def test_codes_stay_current_through_dense_and_compressed_steps() -> None:
+    """4-bit keys that the kernel wrote equal those made afresh, whatever came between."""
+    lm = make_tiny_lm()
+    cache = lm.new_cache(1, 64)
+    lm.prefill(_tokens(1, 11, 7), cache)
+    for step in range(30):
+        how = PAPER if step % 5 == 3 else DEFAULT
+        lm.decode_step(torch.tensor([step + 3]), cache, ACTIONS[step % 4], mechanisms=how)
+    store, used = cache._layers[0], cache.own_lengths[0]
+    codes, scales = store.codes(cache.own_lengths)
+    whole = used // 8
+    fresh = encode_keys(store.keys[:, :, : 8 * whole])
+    assert torch.equal(codes[:, :, :whole], fresh[0])
+    assert torch.equal(scales[:, :, :whole], fresh[1])
+    low, _ = store.bounds(cache.own_lengths)
+    expected, _ = attention_reference.page_bounds(store.keys[:, :, :used], None, 8)
+    assert torch.equal(low[:, :, : expected.shape[2]], expected)
 
 
 def test_unselected_pages_are_not_read() -> None:
@@ -264,8 +301,8 @@ def test_bf16_steps_are_close_to_the_fp32_model(family: Family) -> None:
     prefix = lm.new_cache(1, 40)
     lm.prefill(_tokens(1, 40, 9), prefix)
     for rows in (1, 2):
-        _both(lm, prefix, [Action(0.5, 0.5)] * rows, "mlp_output", observe=True)
-        _both(lm, prefix, [DENSE] * rows, "mlp_output", observe=False)
+        _both(lm, prefix, [Action(0.5, 0.5)] * rows, PAPER, observe=True)
+        _both(lm, prefix, [DENSE] * rows, PAPER, observe=False)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -274,17 +311,22 @@ def test_gate_and_up_in_blocks_give_the_same_bits(
     dtype: torch.dtype, width: int, gelu: bool
 ) -> None:
     """However many blocks the copy is cut into, more or fewer than there are threads."""
-    from kernels.decode_layer.mlp import MlpWeights, in_blocks, mlp_rows
+    from kernels.decode_layer.mlp import MlpWeights, in_blocks, mlp_rows, rows_in_blocks
 
     norm, none = np.ones(24, np.float32), np.empty(0, np.float32)
     gate_up = as_array(torch.randn(24, 2 * width).to(dtype))
     down = as_array(torch.randn(24, width).to(dtype))
+    rows, norms = np.ascontiguousarray(down.T), torch.rand(width).numpy()
     hidden = torch.randn(3, 24)
-    counts, bits = np.array([24, 12, 5]), np.array([16, 16, 8])
+    counts = np.array([24, 12, 5]), np.array([width, width // 2, 1])
+    bits = np.array([16, 16, 8])
 
     def run(weights: Any, blocks: int, tasks: int) -> torch.Tensor:
         result = hidden.clone()
-        layer = MlpWeights(norm, weights, blocks, down, True, none, gelu, np.float32(1e-5))
+        lines = rows_in_blocks(rows, blocks) if blocks else rows
+        layer = MlpWeights(
+            norm, weights, blocks, down, True, none, gelu, np.float32(1e-5), lines, norms
+        )
         mlp_rows(result.numpy(), layer, counts, bits, False, tasks)
         return result
 

@@ -103,7 +103,7 @@ def _log_probabilities(
     rows = []
     for step, action in enumerate(actions):
         fed = torch.tensor([block[context + step]])
-        logits = lm.decode_step(fed, cache, action, quant_site=GRID.quant_site).logits
+        logits = lm.decode_step(fed, cache, action, mechanisms=GRID.mechanisms).logits
         rows.append(torch.log_softmax(logits[0].double(), -1))
     return torch.stack(rows)
 

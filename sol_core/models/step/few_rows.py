@@ -24,11 +24,11 @@ from kernels.decode_layer import (
     few_row_kernel,
     lies_out_major,
 )
-from sol_core.actions import Action, QuantSite, ceil_fraction
+from sol_core.actions import Action, Mechanisms
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.output import StepOutput
-from sol_core.models.step.plan import page_budgets
+from sol_core.models.step.plan import mlp_channels, page_budgets
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import StepRows
@@ -45,7 +45,7 @@ class StepRequest(NamedTuple):
     """Request to a step besides its tokens; see ``FrozenLM.decode_step``."""
 
     actions: Sequence[Action]
-    quant_site: QuantSite
+    mechanisms: Mechanisms
     observe: bool
     clock: StepClock | None
 
@@ -88,9 +88,10 @@ class FewRowStep:
         kernel = None if lies_out_major(head) is None else few_row_kernel()
         return None if kernel is None else FewRowStep(spec, weights, kernel)
 
-    def takes(self, cache: KVCache) -> bool:
-        """Return whether the kernels can read and write this cache."""
-        return cache.dtype in DTYPES
+    def takes(self, cache: KVCache, request: StepRequest) -> bool:
+        """Return whether the kernels can read and write this cache, and know these mechanisms."""
+        how = request.mechanisms.page_scorer, request.mechanisms.page_choice
+        return cache.dtype in DTYPES and how in (("quest", "head"), ("int4", "group"))
 
     def run(self, hidden: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """One step; the cache is written but not advanced.
@@ -162,10 +163,11 @@ class FewRowStep:
             for window in self._windows
         ]
         budgets = page_budgets(cache, actions, self._windows)
-        channels = [ceil_fraction(a.channel_keep_ratio, self._spec.hidden_size) for a in actions]
+        pairs = [mlp_channels(action, self._spec, request.mechanisms) for action in actions]
+        channels, inner = ([pair[side] for pair in pairs] for side in range(2))
         shared = [length - mine for length, mine in zip(lengths, own, strict=True)]
         # One array: making one takes longer than reading all of it.
-        alone = [cache.row_sources(), shared, own, channels, [a.bit_width for a in actions]]
+        alone = [cache.row_sources(), shared, own, channels, inner, [a.bit_width for a in actions]]
         numbers = _int64(alone + first_seen + budgets)
         middle = len(alone) + len(first_seen)
         rows = StepRows(
@@ -177,13 +179,15 @@ class FewRowStep:
             page_size=cache.page_size,
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
-            extend_bounds=False,
+            extend=False,
+            by_mass=request.mechanisms.page_scorer == "int4",
             best_share=BEST_PAGES if request.observe else 0.0,
             tasks=kernel_threads(),
         )
-        mlp = (numbers[3], numbers[4], request.quant_site == "mlp_input")
+        mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
         sparse = any(action.keep_fraction < 1 for action in request.actions)
-        extend = cache.take_token(with_bounds=request.observe or sparse)
+        scorer = request.mechanisms.page_scorer if request.observe or sparse else None
+        extend = cache.take_token(scorer)
         places = cache.places()
         known, table = self._places
         if places != known:
@@ -207,9 +211,9 @@ def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
 
 def _layer_arrays(layer: LayerWeights, blocks: int) -> list[Any]:
     """The arrays of AttentionWeights, then of MlpWeights, in their order."""
-    from kernels.decode_layer.mlp import in_blocks
+    from kernels.decode_layer.mlp import in_blocks, rows_in_blocks
 
-    gate_up = as_array(layer.gate_up.weight)
+    gate_up, down = as_array(layer.gate_up.weight), as_array(layer.down.weight)
     return [
         as_array(layer.attention_norm),
         _matrix(layer.query_key_value)[0],
@@ -223,6 +227,8 @@ def _layer_arrays(layer: LayerWeights, blocks: int) -> list[Any]:
         in_blocks(gate_up, blocks) if blocks else gate_up,
         _matrix(layer.down)[0],
         _vector(layer.mlp_output_norm),
+        rows_in_blocks(down, blocks) if blocks else down,
+        _vector(layer.down_norms),
     ]
 
 

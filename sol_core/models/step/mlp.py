@@ -47,10 +47,11 @@ def step_mlp(layer: LayerWeights, normed: Tensor, plan: StepPlan, activation: Ac
 
 def _rows_of(plan: StepPlan, rows: Tensor) -> StepPlan:
     """Return the plan for the MLP of some rows."""
-    kept, bits = plan.channels_kept, plan.bit_widths
+    kept, inner, bits = plan.channels_kept, plan.inner_kept, plan.bit_widths
     return dataclasses.replace(
         plan,
         channels_kept=None if kept is None else kept[rows],
+        inner_kept=None if inner is None else inner[rows],
         bit_widths=None if bits is None else bits[rows],
     )
 
@@ -76,8 +77,8 @@ def _integer_mlp(
 def _float_mlp(
     layer: LayerWeights, normed: Tensor, plan: StepPlan, activation: Activation
 ) -> Tensor:
-    at_input = plan.shape.quant_site == "mlp_input"
-    if plan.channels_kept is not None:
+    at_input = plan.shape.mechanisms.quant_site == "mlp_input"
+    if plan.channels_kept is not None and plan.inner_kept is None:
         fused = fused_gated_mlp(
             normed,
             MlpWeights(
@@ -91,10 +92,15 @@ def _float_mlp(
         )
         if fused is not None:
             return fused
+    if plan.channels_kept is not None:
         normed = keep_largest_channels(normed, plan.channels_kept)
     if plan.bit_widths is not None and at_input:
         normed = fake_quantise(normed, plan.bit_widths)
     inner = gated(layer.gate_up(normed), activation)
+    if plan.inner_kept is not None and layer.down_norms is not None:
+        # What a dropped channel would have added is its activation times its row of down.
+        weighed = inner.float() * layer.down_norms
+        inner = torch.where(keep_largest_channels(weighed, plan.inner_kept) != 0, inner, 0)
     if plan.bit_widths is not None and at_input:
         inner = fake_quantise(inner, plan.bit_widths)
     output = layer.down(inner)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kernels.integer_linear import MAX_INTEGER_BITS
 from kernels.page_attention import AttentionPlan
-from sol_core.actions import MAX_BITS, Action, QuantSite, ceil_fraction
+from sol_core.actions import MAX_BITS, PAPER, Action, Mechanisms, QuantSite, ceil_fraction
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
@@ -27,6 +27,7 @@ __all__ = [
     "BUCKET_TOKENS",
     "StepPlan",
     "StepShape",
+    "mlp_channels",
     "page_budgets",
     "pages_kept",
     "plan_step",
@@ -53,7 +54,7 @@ class StepShape:
             fewer tokens than that.
         sparse, pruned, quantised: whether some row drops pages, channels, bits.
         observe: the step also returns its signals.
-        quant_site: where activations are quantised.
+        mechanisms: how what is dropped is skipped.
         integer_rows: how many rows' MLPs are computed in whole numbers; None without any.
         extend: per layer, whether page bounds must take the new token in; None where the
             cache decides that itself, from its lengths on the host.
@@ -68,7 +69,7 @@ class StepShape:
     pruned: bool
     quantised: bool
     observe: bool
-    quant_site: QuantSite
+    mechanisms: Mechanisms
     integer_rows: int | None
     extend: tuple[bool, ...] | None
 
@@ -82,7 +83,8 @@ class StepPlan:
         positions: [R] int64, position of the new token.
         slots: [R] int64, where it goes in the row's own memory.
         attention: plan per attention window that occurs in the model.
-        channels_kept: [R] int64, or None when every row keeps all.
+        channels_kept, inner_kept: [R] int64, input and inner channels of the MLP, or None when
+            every row keeps all.
         bit_widths: [R] int64, or None when no row is quantised.
         integer_rows: indices [n] int64 of the rows whose MLP is computed in whole numbers,
             and of the others; None when all are computed in floats.
@@ -93,6 +95,7 @@ class StepPlan:
     slots: Tensor
     attention: dict[int | None, AttentionPlan]
     channels_kept: Tensor | None
+    inner_kept: Tensor | None
     bit_widths: Tensor | None
     integer_rows: tuple[Tensor, Tensor] | None = None
 
@@ -128,7 +131,7 @@ def step_shape(
     spec: ModelSpec,
     cache: KVCache,
     actions: Sequence[Action],
-    quant_site: QuantSite = "mlp_output",
+    mechanisms: Mechanisms = PAPER,
     *,
     observe: bool = False,
     integers: bool = False,
@@ -141,6 +144,7 @@ def step_shape(
         in_buckets: the next token must find the same shape: own tokens in whole buckets, all
             masked, and the page bounds brought up to date here (see ``KVCache.take_token``).
     """
+    site = mechanisms.quant_site
     sparse = any(action.keep_fraction < 1 for action in actions)
     width = max(cache.own_lengths) + 1
     if in_buckets:
@@ -149,6 +153,7 @@ def step_shape(
         width = min(-(-width // bucket) * bucket, cache.capacity)
     ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
     longest = max(cache.lengths) + 1
+    scorer = mechanisms.page_scorer if sparse or observe else None
     return StepShape(
         num_rows=cache.num_rows,
         page_size=cache.page_size,
@@ -159,17 +164,17 @@ def step_shape(
             for window in _windows(spec)
         ),
         sparse=sparse,
-        pruned=any(_channels(action, spec) < spec.hidden_size for action in actions),
+        pruned=any(mlp_channels(action, spec, mechanisms) != _all(spec) for action in actions),
         quantised=any(action.bit_width < MAX_BITS for action in actions),
         observe=observe,
-        quant_site=quant_site,
-        integer_rows=sum(takes_integers(a, quant_site) for a in actions) if integers else None,
-        extend=tuple(cache.take_token(with_bounds=sparse or observe)) if in_buckets else None,
+        mechanisms=mechanisms,
+        integer_rows=sum(takes_integers(a, site) for a in actions) if integers else None,
+        extend=tuple(cache.take_token(scorer)) if in_buckets else None,
     )
 
 
 def step_numbers(
-    spec: ModelSpec, cache: KVCache, actions: Sequence[Action], quant_site: QuantSite
+    spec: ModelSpec, cache: KVCache, actions: Sequence[Action], mechanisms: Mechanisms
 ) -> list[list[int]]:
     """All that tells one step from another of its shape, N lines of R; see ``plan_step``.
 
@@ -177,12 +182,14 @@ def step_numbers(
     does, and Triton compiles no other variant of the kernels.
     """
     integers_first = sorted(
-        range(len(actions)), key=lambda row: not takes_integers(actions[row], quant_site)
+        range(len(actions)), key=lambda row: not takes_integers(actions[row], mechanisms.quant_site)
     )
+    channels, inner = zip(*(mlp_channels(a, spec, mechanisms) for a in actions), strict=True)
     lines = [
         cache.own_lengths,
         cache.lengths,
-        [_channels(action, spec) for action in actions],
+        list(channels),
+        list(inner),
         [action.bit_width for action in actions],
         integers_first,
         *page_budgets(cache, actions, _windows(spec)),
@@ -196,7 +203,7 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
     Args:
         numbers: [N, R or R + 1] int64, what ``step_numbers`` returns.
     """
-    slots, positions, channels, bits, order, *budgets = numbers[:, : shape.num_rows].unbind()
+    slots, positions, channels, inner, bits, order, *budgets = numbers[:, : shape.num_rows].unbind()
     split = None
     if shape.integer_rows is not None:
         split = order[: shape.integer_rows], order[shape.integer_rows :]
@@ -210,6 +217,7 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
             for window, masked, budget in windows
         },
         channels_kept=channels if shape.pruned else None,
+        inner_kept=inner if shape.pruned and shape.mechanisms.mlp_pruning == "both" else None,
         bit_widths=bits if shape.quantised else None,
         integer_rows=split,
     )
@@ -220,8 +228,17 @@ def _windows(spec: ModelSpec) -> list[int | None]:
     return sorted(set(spec.windows), key=lambda window: (window is None, window))
 
 
-def _channels(action: Action, spec: ModelSpec) -> int:
-    return ceil_fraction(action.channel_keep_ratio, spec.hidden_size)
+def mlp_channels(action: Action, spec: ModelSpec, mechanisms: Mechanisms) -> tuple[int, int]:
+    """Input and inner channels of the MLP that an action keeps."""
+    entering, inner = mechanisms.mlp_shares(action.channel_keep_ratio)
+    return (
+        ceil_fraction(entering, spec.hidden_size),
+        ceil_fraction(inner, spec.intermediate_size),
+    )
+
+
+def _all(spec: ModelSpec) -> tuple[int, int]:
+    return spec.hidden_size, spec.intermediate_size
 
 
 def _plan_attention(
@@ -246,6 +263,8 @@ def _plan_attention(
         tokens > 0,
         budget if shape.sparse else None,
         tokens if shape.observe else None,
+        shape.mechanisms.page_scorer,
+        shape.mechanisms.page_choice,
     )
 
 

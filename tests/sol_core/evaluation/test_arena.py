@@ -71,7 +71,7 @@ def test_scores_are_those_of_the_evaluation(
     plans = [(DENSE,) * STEPS, played]
     layout = Layout(PASSAGE.before - 1, STEPS)
     prefix = prefill_texts(model.lm, torch.tensor([TOKENS]), layout, GRID, observe=True)
-    options = DecodeOptions(STEPS, GRID.quant_site, rows_per_sequence=2)
+    options = DecodeOptions(STEPS, GRID.mechanisms, rows_per_sequence=2)
     expected = roll_out(model.lm, prefix, PlannedRows(plans), options)
     score = arena.score({"you": played})["you"]
     assert list(score.nll) == pytest.approx(expected.nll[0, 1].tolist(), abs=1e-5)

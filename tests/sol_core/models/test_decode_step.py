@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, Action
+from sol_core.actions import DENSE, Action, Mechanisms
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
 from sol_core.models import FrozenLM
 from tests.support.tiny_models import make_tiny_lm
@@ -78,9 +78,13 @@ def test_sharing_a_prefix_changes_nothing(lm: FrozenLM, length: int, site: str) 
     rows = [DENSE, SPARSE, Action(0.5, 1.0, 16)]
     for step in range(12):
         token = torch.full((3,), 5 + step)
-        together = lm.decode_step(token, shared, rows, quant_site=site).logits
+        together = lm.decode_step(
+            token, shared, rows, mechanisms=Mechanisms(quant_site=site)
+        ).logits
         for row, cache in enumerate(own):
-            alone = lm.decode_step(token[:1], cache, rows[row], quant_site=site).logits
+            alone = lm.decode_step(
+                token[:1], cache, rows[row], mechanisms=Mechanisms(quant_site=site)
+            ).logits
             torch.testing.assert_close(together[row], alone[0], rtol=0, atol=2e-4)
 
 
@@ -135,7 +139,7 @@ def test_incremental_page_bounds_equal_fresh_ones(lm: FrozenLM) -> None:
         action = SPARSE if step % 3 == 0 else DENSE  # bounds lag behind over dense steps
         lm.decode_step(torch.tensor([step + 3, step + 9]), cache, action)
     for layer in range(lm.spec.num_layers):
-        for block in cache.blocks(layer, 0, with_bounds=True):
+        for block in cache.blocks(layer, 0, scorer="quest"):
             size = block.keys.shape[2]
             for page in range(block.page_min.shape[2]):
                 keys = block.keys[:, :, page * 8 : min(size, page * 8 + 8)]
@@ -174,7 +178,7 @@ def test_bad_arguments_are_named(lm: FrozenLM) -> None:
     with pytest.raises(ShapeError, match="actions"):
         lm.decode_step(torch.tensor([1, 1]), cache, [DENSE])
     with pytest.raises(ConfigError, match="quant_site"):
-        lm.decode_step(torch.tensor([1, 1]), cache, quant_site="mlp")  # type: ignore[arg-type]
+        Mechanisms(quant_site="mlp")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="prefill"):
         lm.prefill(_prompt(4), cache)
     with pytest.raises(ContextLengthError, match="256"):

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from sol_core.actions import DENSE, Action, QuantSite
+from sol_core.actions import DENSE, Action, Mechanisms, QuantSite
 from sol_core.comparing.integer_effect import measure_integer_effect
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.models import FrozenLM
@@ -37,7 +37,10 @@ def _logits(
     rows = cache.branch(len(actions), steps)
     tokens = torch.full((len(actions),), 7)
     return torch.stack(
-        [lm.decode_step(tokens + n, rows, actions, quant_site=site).logits for n in range(steps)]
+        [
+            lm.decode_step(tokens + n, rows, actions, mechanisms=Mechanisms(quant_site=site)).logits
+            for n in range(steps)
+        ]
     )
 
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, QuantSite
+from sol_core.actions import DENSE, Action, Mechanisms, QuantSite
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
@@ -97,7 +97,11 @@ def _run(lm: FrozenLM, cache: KVCache, calls: Sequence[Call]) -> list[StepOutput
     rows = torch.arange(cache.num_rows, device=DEVICE)
     return [
         lm.decode_step(
-            5 + 3 * step + rows, cache, call.actions, quant_site=call.site, observe=call.observe
+            5 + 3 * step + rows,
+            cache,
+            call.actions,
+            mechanisms=Mechanisms(quant_site=call.site),
+            observe=call.observe,
         )
         for step, call in enumerate(calls)
     ]

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kernels.gpu.triton_support import recorded_launches
-from sol_core.actions import DENSE, Action, QuantSite
+from sol_core.actions import DENSE, Action, Mechanisms, QuantSite
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
 from sol_core.models.step.graph import StepGraphs
@@ -72,7 +72,9 @@ def _decoding(family: str) -> tuple[FrozenLM, KVCache]:
 
 def _step(lm: FrozenLM, rows: KVCache, actions: list[Action], site: QuantSite) -> torch.Tensor:
     tokens = torch.zeros(4, dtype=torch.int64, device="meta")
-    return lm.decode_step(tokens, rows, actions, quant_site=site, observe=True).logits
+    return lm.decode_step(
+        tokens, rows, actions, mechanisms=Mechanisms(quant_site=site), observe=True
+    ).logits
 
 
 @pytest.mark.parametrize("family", ["llama3-rope", "mistral-window", "qwen3", "gemma3"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action
+from sol_core.actions import DENSE, Action, Mechanisms
 from sol_core.models import FrozenLM
 from sol_core.models.integer_mlp import with_integer_mlp
 from tests.kernels.triton_cases import DEVICE, triton_here
@@ -28,7 +28,7 @@ def _decode(lm: FrozenLM) -> tuple[Tensor, Tensor]:
     lm.prefill(tokens, cache)
     rows = cache.branch(2, 6, lengths=[13, 10])
     output = lm.decode_step(
-        torch.tensor([7, 8, 9, 10]), rows, ACTIONS, quant_site="mlp_input", observe=True
+        torch.tensor([7, 8, 9, 10]), rows, ACTIONS, mechanisms=Mechanisms(quant_site="mlp_input"), observe=True
     )
     assert output.attention_concentration is not None
     return output.logits, output.attention_concentration

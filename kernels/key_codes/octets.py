@@ -1,0 +1,124 @@
+"""Whole-number products of queries with octets of 4-bit keys, in LLVM's vectors.
+
+Thirty-two bytes hold four channels of eight tokens in their low halves, and the next four in
+their high ones. An instruction that multiplies bytes and adds each four of them (``vpdpbusd``
+of AVX-512 and AVX VNNI) then leaves eight tokens' sums in one register, and no sum crosses
+lanes. AVX2 does it in three instructions, other CPUs in plain ones; all results are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from kernels.cpu.numba_helpers import cpu_has
+from kernels.cpu.vector_code import INDEX, load, prefetch
+
+__all__ = ["ask_for_octets", "best_products", "octet_products"]
+
+_BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+_BYTES = ir.VectorType(_BYTE, 32)
+_WORDS = ir.VectorType(_WORD, 16)
+_SUMS = ir.VectorType(_SUM, 8)
+_OCTETS_AHEAD = 8  # octets asked for beforehand
+_CACHE_LINE = 64
+
+
+def best_products() -> str:
+    """How this CPU multiplies bytes: "vnni", "avx2" or "plain"."""
+    if cpu_has("avxvnni") or (cpu_has("avx512vnni") and cpu_has("avx512vl")):
+        return "vnni"
+    return "avx2" if cpu_has("avx2") else "plain"
+
+
+@intrinsic(prefer_literal=True)
+def octet_products(context, codes, line, queries, out, how):
+    """out[v, t] = Σ_d queries[v, d] · code of channel d of token t.
+
+    Args:
+        codes: [X, 4 D] uint8, an octet a row (``encode_keys``).
+        line: int64, the octet.
+        queries: [V, 8 D] int8, spread as ``spread_query`` leaves them.
+        out: [V, 8] int32, overwritten.
+        how: literal, of ``best_products`` or another that this CPU has.
+    """
+    number = types.int64
+    signature = types.void(codes, number, queries, out, how)
+    variant = how.literal_value
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        arrays = [target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 2, 3)]
+        widths = [cgutils.unpack_tuple(builder, array.shape)[1] for array in arrays]
+        height = cgutils.unpack_tuple(builder, arrays[1].shape)[0]
+        code_data = builder.gep(arrays[0].data, [builder.mul(args[1], widths[0])])
+        fifteen = ir.Constant(_BYTES, [15] * 32)
+        four = ir.Constant(_BYTES, [4] * 32)
+        zero = ir.Constant(_SUMS, [0] * 8)
+        with cgutils.for_range(builder, height) as vectors:
+            query = builder.gep(arrays[1].data, [builder.mul(vectors.index, widths[1])])
+            totals = [cgutils.alloca_once(builder, _SUMS) for _ in range(2)]
+            for total in totals:
+                builder.store(zero, total)
+            with cgutils.for_range_slice(builder, INDEX(0), widths[0], INDEX(32)) as (at, _):
+                both = load(builder, code_data, at, 32, _BYTE)
+                halves = builder.and_(both, fifteen), builder.lshr(both, four)
+                for half, (part, total) in enumerate(zip(halves, totals, strict=True)):
+                    place = builder.add(builder.mul(at, INDEX(2)), INDEX(32 * half))
+                    factors = load(builder, query, place, 32, _BYTE)
+                    more = _multiplied(builder, part, factors, builder.load(total), variant)
+                    builder.store(more, total)
+            result = builder.add(builder.load(totals[0]), builder.load(totals[1]))
+            place = builder.gep(arrays[2].data, [builder.mul(vectors.index, INDEX(8))])
+            builder.store(result, builder.bitcast(place, _SUMS.as_pointer()), align=4)
+        return target.get_dummy_value()
+
+    return signature, generate
+
+
+def _multiplied(builder: Any, codes: Any, factors: Any, total: Any, variant: str) -> Any:
+    """``total`` plus, of each four neighbours, the sum of codes (0 to 15) times factors (int8)."""
+    if variant == "vnni":
+        kind = ir.FunctionType(_SUMS, [_SUMS, _SUMS, _SUMS])
+        name = "llvm.x86.avx512.vpdpbusd.256"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        operands = [builder.bitcast(part, _SUMS) for part in (codes, factors)]
+        return builder.call(function, [total, *operands])
+    if variant == "avx2":
+        pairs = ir.FunctionType(_WORDS, [_BYTES, _BYTES])
+        fours = ir.FunctionType(_SUMS, [_WORDS, _WORDS])
+        first = cgutils.get_or_insert_function(builder.module, pairs, "llvm.x86.avx2.pmadd.ub.sw")
+        then = cgutils.get_or_insert_function(builder.module, fours, "llvm.x86.avx2.pmadd.wd")
+        words = builder.call(first, [codes, factors])  # at most 2 · 15 · 127: no saturation
+        sums = builder.call(then, [words, ir.Constant(_WORDS, [1] * 16)])
+        return builder.add(total, sums)
+    wide = ir.VectorType(_SUM, 32)
+    products = builder.mul(builder.zext(codes, wide), builder.sext(factors, wide))
+    for lane in range(4):
+        picks = ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(lane, 32, 4)))
+        total = builder.add(total, builder.shuffle_vector(products, products, picks))
+    return total
+
+
+@intrinsic
+def ask_for_octets(context, codes, line):
+    """Ask for the octet some lines further on to be brought into the cache.
+
+    Args:
+        codes: [X, Y] of any type; the octet need not be there.
+        line: int64.
+    """
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array = target.make_array(sig.args[0])(target, builder, args[0])
+        width = cgutils.unpack_tuple(builder, array.shape)[1]
+        place = builder.mul(builder.add(args[1], INDEX(_OCTETS_AHEAD)), width)
+        start = builder.gep(array.data, [place])
+        step = INDEX(_CACHE_LINE * 8 // sig.args[0].dtype.bitwidth)
+        with cgutils.for_range_slice(builder, INDEX(0), width, step) as (at, _):
+            prefetch(builder, builder.gep(start, [at]))
+        return target.get_dummy_value()
+
+    return types.void(codes, types.int64), generate

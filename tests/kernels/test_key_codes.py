@@ -1,0 +1,122 @@
+"""4-bit copies of keys: what they stand for, and the pages that are chosen by them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.key_codes import encode_keys, estimated_scores, page_log_mass, round_queries
+from kernels.page_attention.reference import group_shares, select_pages
+
+
+def _keys(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 3
+
+
+@settings(max_examples=30)
+@given(octets=st.integers(1, 4), size=st.sampled_from([8, 16, 64]), seed=st.integers(0, 99))
+def test_scores_are_those_of_keys_in_sixteen_steps(octets: int, size: int, seed: int) -> None:
+    keys, query = _keys(2, 8 * octets, size, seed=seed), _keys(2, 3, size, seed=seed + 1)
+    found = estimated_scores(query, *encode_keys(keys))
+    exact = query @ keys.mT
+    # Half a step of the key in every channel, half a unit of the query, and bf16's rounding.
+    steps = (keys.amax(-1) - keys.amin(-1)) / 15
+    error = query.abs().sum(-1)[..., None] * (0.55 * steps + 0.02 * keys.abs().amax(-1))[:, None]
+    error += round_queries(query)[1] * keys.abs().sum(-1)[:, None]
+    assert ((found - exact).abs() <= error).all()
+
+
+def test_a_token_alone_is_coded_as_among_others() -> None:
+    keys = _keys(1, 24, 16)
+    codes, scales = encode_keys(keys)
+    keys[:, :8] = 100.0
+    other = encode_keys(keys)
+    assert torch.equal(codes[:, 1:], other[0][:, 1:])
+    assert torch.equal(scales[:, 1:], other[1][:, 1:])
+
+
+def test_equal_channels_have_no_scale_and_keep_their_value() -> None:
+    codes, scales = encode_keys(torch.full((1, 8, 16), 0.5))
+    assert not codes.any()
+    assert torch.equal(scales[0, 0, 0], torch.zeros(8, dtype=torch.bfloat16))
+    query = torch.ones(1, 1, 16)
+    torch.testing.assert_close(estimated_scores(query, codes, scales), torch.full((1, 1, 8), 8.0))
+
+
+def test_a_page_weighs_what_its_visible_tokens_weigh() -> None:
+    scores = _keys(2, 3, 11)
+    valid = torch.ones(2, 11, dtype=torch.bool)
+    valid[1, :5] = False
+    found = page_log_mass(scores, valid, 4)
+    assert found.shape == (2, 3, 3)
+    torch.testing.assert_close(found[0, 0, 2].exp(), scores[0, 0, 8:].exp().sum())
+    assert (found[1, :, 0] == -torch.inf).all()
+    torch.testing.assert_close(found[1, 2, 1].exp(), scores[1, 2, 5:8].exp().sum())
+
+
+def test_a_group_chooses_by_the_mean_of_its_heads_shares() -> None:
+    mass = torch.tensor([[[9.0, 1.0, 0.0], [0.0, 2.0, 3.0], [5.0, 5.0, 5.0], [5.0, 5.0, 6.0]]])
+    valid = torch.ones(1, 3, dtype=torch.bool)
+    shares = group_shares(mass, valid, 2)
+    torch.testing.assert_close(shares.sum(-1), torch.ones(1, 2))
+    chosen = select_pages(shares, valid, torch.tensor([2]))
+    assert chosen[0].tolist() == [[True, False, True], [True, False, True]]
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_whole_queries_are_at_most_127(size: int) -> None:
+    whole, unit = round_queries(_keys(4, size))
+    assert whole.abs().amax(-1).tolist() == [127.0] * 4
+    assert (whole == whole.round()).all()
+    assert (unit > 0).all()
+    nothing, _ = round_queries(torch.zeros(1, size))
+    assert not nothing.any()
+
+
+@pytest.mark.parametrize("how", ["vnni", "avx2", "plain"])
+def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str) -> None:
+    import numba
+    import numpy as np
+
+    from kernels.key_codes.cpu import spread_query
+    from kernels.key_codes.octets import best_products, octet_products
+
+    if [*("vnni", "avx2", "plain")].index(how) < ["vnni", "avx2", "plain"].index(best_products()):
+        pytest.skip(f"this CPU has no {how}")
+    keys, query = _keys(1, 24, 24), _keys(3, 24, seed=5)
+    codes, _ = encode_keys(keys)
+
+    @numba.njit
+    def multiply(codes, octet, queries, out):  # type: ignore[no-untyped-def]
+        octet_products(codes, octet, queries, out, how)
+
+    spread, about = np.empty((3, 192), np.int8), np.empty((3, 2), np.float32)
+    for line in range(3):
+        spread_query(query[line].numpy(), spread[line], about[line])
+    whole, unit = round_queries(query)
+    assert about[:, 0].tolist() == unit[:, 0].tolist()
+    assert about[:, 1].tolist() == whole.sum(-1).tolist()
+    halves = torch.stack((codes & 15, codes >> 4), -3).movedim(-2, -4).flatten(-3).flatten(-2)
+    steps = halves.reshape(1, 24, 24).long()[0]
+    for octet in range(3):
+        out = np.full((3, 8), 7, np.int32)
+        multiply(codes.numpy().reshape(3, 96), octet, spread, out)
+        expected = whole.long() @ steps[8 * octet : 8 * octet + 8].T
+        assert out.tolist() == expected.tolist()
+
+
+def test_a_key_is_encoded_as_the_reference_does() -> None:
+    import numpy as np
+
+    from kernels.key_codes.cpu import encode_key
+
+    keys = _keys(1, 16, 24)
+    keys[0, 3] = 0.25
+    expected = encode_keys(keys)
+    codes, scales = np.full((2, 96), 9, np.uint8), np.full((2, 16), 9, np.uint16)
+    for token in range(16):
+        encode_key(keys[0].numpy(), token, codes, scales, token // 8, token % 8)
+    assert codes.tolist() == expected[0].reshape(2, 96).tolist()
+    assert scales.tolist() == expected[1].view(torch.uint16).reshape(2, 16).tolist()
