@@ -147,9 +147,9 @@ def group_shares(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Te
         valid_pages: [R, P] bool.
     Returns: [R, Hkv, P] fp32.
     """
-    shares = log_mass.masked_fill(~valid_pages[:, None, :], -torch.inf).softmax(-1)
-    return shares.unflatten(1, (num_kv_heads, -1)).mean(2)
-
+    shares: Tensor = log_mass.masked_fill(~valid_pages[:, None, :], -torch.inf).softmax(-1)
+    grouped: Tensor = shares.unflatten(1, (num_kv_heads, -1)).mean(2)
+    return grouped
 
 def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Tensor, Tensor]:
     """Elementwise minimum and maximum key of each page.

@@ -158,6 +158,8 @@ class FewRowStep:
         from kernels.decode_layer.step import CacheTable
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
+        sparse = any(action.keep_fraction < 1 for action in actions)
+        scorer = request.mechanisms.page_scorer if request.observe or sparse else None
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
@@ -180,13 +182,11 @@ class FewRowStep:
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
             extend=False,
-            by_mass=request.mechanisms.page_scorer == "int4",
+            by_mass=scorer == "int4",
             best_share=BEST_PAGES if request.observe else 0.0,
             tasks=kernel_threads(),
         )
         mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
-        sparse = any(action.keep_fraction < 1 for action in request.actions)
-        scorer = request.mechanisms.page_scorer if request.observe or sparse else None
         extend = cache.take_token(scorer)
         places = cache.places()
         known, table = self._places

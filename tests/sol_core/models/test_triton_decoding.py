@@ -28,7 +28,11 @@ def _decode(lm: FrozenLM) -> tuple[Tensor, Tensor]:
     lm.prefill(tokens, cache)
     rows = cache.branch(2, 6, lengths=[13, 10])
     output = lm.decode_step(
-        torch.tensor([7, 8, 9, 10]), rows, ACTIONS, mechanisms=Mechanisms(quant_site="mlp_input"), observe=True
+        torch.tensor([7, 8, 9, 10]),
+        rows,
+        ACTIONS,
+        mechanisms=Mechanisms(quant_site="mlp_input"),
+        observe=True,
     )
     assert output.attention_concentration is not None
     return output.logits, output.attention_concentration
