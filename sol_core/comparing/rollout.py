@@ -114,7 +114,7 @@ def prefill_texts(
     # From the token before the first window on, every window's last token is a multiple of T.
     tail = blocks[:, first - 1 : last]
     if observe:
-        output = lm.prefill(tail, cache, observe=True)
+        output = lm.prefill(tail, cache, mechanisms=grid.mechanisms, observe=True)
         state = PrefixState(
             output.hidden[:, :: layout.steps].flatten(0, 1),
             output.mid_hidden[:, :: layout.steps].flatten(0, 1),

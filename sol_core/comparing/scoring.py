@@ -233,7 +233,7 @@ def _score(
     if start:
         context = torch.tensor([case.input_ids[:start]], device=lm.device)
         if scheduler.observes:
-            state = observed_prefill(lm, context, prefix)
+            state = observed_prefill(lm, context, prefix, options.mechanisms)
         else:
             state = PrefixState(lm.prefill(context, prefix)[:, -1])
 

@@ -208,7 +208,9 @@ def decode(
     finite.finish()
 
 
-def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixState:
+def observed_prefill(
+    lm: FrozenLM, tokens: Tensor, cache: KVCache, mechanisms: Mechanisms
+) -> PrefixState:
     """Prefill densely and keep what step 0's observation needs.
 
     Args:
@@ -216,7 +218,8 @@ def observed_prefill(lm: FrozenLM, tokens: Tensor, cache: KVCache) -> PrefixStat
     """
     if tokens.shape[1] > 1:
         lm.prefill(tokens[:, :-1], cache)
-    return PrefixState.at(lm.prefill(tokens[:, -1:], cache, observe=True), -1)
+    output = lm.prefill(tokens[:, -1:], cache, mechanisms=mechanisms, observe=True)
+    return PrefixState.at(output, -1)
 
 
 def prefill_in_chunks(
@@ -224,25 +227,26 @@ def prefill_in_chunks(
     tokens: Sequence[int],
     cache: KVCache,
     *,
-    observe: bool,
+    observe: Mechanisms | None,
     should_stop: Callable[[], bool],
 ) -> PrefixState | None:
     """Prefill one sequence densely; give up between two chunks when asked to stop.
 
     Args:
-        observe: whether a policy will read more of the last position than its hidden state.
+        observe: of the steps that follow, where a policy will read more of the last position
+            than its hidden state.
     Returns: the state of the last token; None without tokens.
     """
     fed = torch.tensor([list(tokens)], device=lm.device)
     if fed.shape[1] == 0:
         return None
-    observed = 1 if observe else 0
+    observed = 0 if observe is None else 1
     state = None
     for chunk in fed[:, : fed.shape[1] - observed].split(PREFILL_CHUNK, dim=1):
         if chunk.shape[1] == 0 or should_stop():
             break
         state = PrefixState(lm.prefill(chunk, cache)[:, -1])
-    return observed_prefill(lm, fed[:, -1:], cache) if observe else state
+    return state if observe is None else observed_prefill(lm, fed[:, -1:], cache, observe)
 
 
 def _step_cache(prefix: KVCache | Windows, options: DecodeOptions, room: int) -> KVCache:

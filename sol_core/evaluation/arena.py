@@ -154,7 +154,8 @@ class Arena:
         tokens = torch.tensor([passage.tokens], device=lm.device)
         fed = passage.before - 1
         cache = lm.new_cache(1, fed, page_size=self._grid.page_size)
-        return Prefix(cache, observed_prefill(lm, tokens[:, :fed], cache), tokens[:, fed:])
+        state = observed_prefill(lm, tokens[:, :fed], cache, self._grid.mechanisms)
+        return Prefix(cache, state, tokens[:, fed:])
 
     def _roll_out(self, scheduler: BatchScheduler, rows: int, episode: int) -> Rollout:
         options = DecodeOptions(

@@ -124,7 +124,7 @@ def _policy_plan(
     grid, start = policy.info.grid, first - 1
     prefix = model.lm.new_cache(1, start, page_size=grid.page_size)
     context = torch.tensor([list(tokens[:start])], device=model.lm.device)
-    state = observed_prefill(model.lm, context, prefix)
+    state = observed_prefill(model.lm, context, prefix, grid.mechanisms)
 
     def next_token(step: DecodeStep) -> list[int]:
         return [tokens[first + step.index]]

@@ -151,7 +151,7 @@ class _Generation:
             self.model.lm,
             self.tokens[:-1],
             prefix,
-            observe=self.schedules.observes,
+            observe=self.config.grid.mechanisms if self.schedules.observes else None,
             should_stop=self.should_stop,
         )
         prefill_ms = _ms_since(began)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS
-from sol_core.actions import DENSE, Action, ActionGrid, Budget, Mechanisms, QuantSite
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 from sol_core.models import FrozenLM, ModelSpec
@@ -54,6 +54,7 @@ _SPEC = ModelSpec(
     tied_head=True,
 )
 _CONTEXT = 40
+_DEFAULT = GRIDS["default"].mechanisms
 _ACTIONS = (DENSE, Action(0.3, 0.5, 6), Action(0.5, 1.0, 16), Action(1.0, 0.5, 8))
 
 
@@ -113,21 +114,16 @@ def warm_up_kernels(dtype: torch.dtype) -> None:
     """Decode some steps with as many rows as there are kernels for: one text, and a batch."""
     lm = FrozenLM(_SPEC, arrange_weights(_tensors(), _SPEC, dtype))
     for rows in (1, MANY_ROWS):
-        for site in get_args(QuantSite):
-            _decode(
-                lm,
-                _Rows(rows),
-                DecodeOptions(
-                    2 * len(_ACTIONS), Mechanisms(quant_site=site), rows_per_sequence=rows
-                ),
-            )
+        for how in (*(Mechanisms(quant_site=site) for site in get_args(QuantSite)), _DEFAULT):
+            options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows)
+            _decode(lm, _Rows(rows), options)
     _decode(lm, _policy(lm), DecodeOptions(2))
 
 
 def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> None:
     cache = lm.new_cache(1, _CONTEXT)
     lm.prefill(torch.zeros(1, _CONTEXT - 1, dtype=torch.int64), cache)
-    state = observed_prefill(lm, torch.zeros(1, 1, dtype=torch.int64), cache)
+    state = observed_prefill(lm, torch.zeros(1, 1, dtype=torch.int64), cache, options.mechanisms)
     for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
         pass
 

@@ -126,7 +126,7 @@ class _Inspection:
             lm,
             self.tokens[:first],
             cache,
-            observe=self.schedules.observes,
+            observe=self.config.grid.mechanisms if self.schedules.observes else None,
             should_stop=self.should_stop,
         )
         steps = len(self.tokens) - self.prefix

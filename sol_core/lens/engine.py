@@ -314,9 +314,8 @@ class Lens:
         if self._prefix is None:
             self._prefix = lm.new_cache(1, len(run.tokens), page_size=run.grid.page_size)
             prompt = run.tokens[: run.before]
-            prefill_in_chunks(
-                lm, prompt, self._prefix, observe=run.observed, should_stop=lambda: False
-            )
+            observe = run.grid.mechanisms if run.observed else None
+            prefill_in_chunks(lm, prompt, self._prefix, observe=observe, should_stop=lambda: False)
         end = run.before + start
         self._prefix.truncate(end)
         while (at := self._prefix.lengths[0]) < end:

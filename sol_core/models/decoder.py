@@ -99,6 +99,7 @@ class FrozenLM:
         cache: KVCache,
         lengths: Sequence[int] | None = None,
         *,
+        mechanisms: Mechanisms = PAPER,
         observe: Literal[False] = False,
     ) -> Tensor: ...
 
@@ -109,6 +110,7 @@ class FrozenLM:
         cache: KVCache,
         lengths: Sequence[int] | None = None,
         *,
+        mechanisms: Mechanisms = PAPER,
         observe: Literal[True],
     ) -> PrefillOutput: ...
 
@@ -119,6 +121,7 @@ class FrozenLM:
         cache: KVCache,
         lengths: Sequence[int] | None = None,
         *,
+        mechanisms: Mechanisms = PAPER,
         observe: bool = False,
     ) -> Tensor | PrefillOutput:
         """Dense pass over T more tokens of every row.
@@ -128,6 +131,7 @@ class FrozenLM:
                 padding. Left-padded batches: see ``batching.align_left``.
             cache: rows of equal length, without a shared prefix; grows by ``lengths``.
             lengths: default T for every row.
+            mechanisms: of the steps whose signals the observed ones stand for.
             observe: return a PrefillOutput with every position's signals instead.
         Returns: [R, T, C] fp32 hidden states after the final norm (padding is undefined).
         Raises: ContextLengthError, ShapeError.
@@ -167,6 +171,7 @@ class FrozenLM:
                     block,
                     page_size=cache.page_size,
                     window=self.spec.windows[index],
+                    scorer=mechanisms.page_scorer,
                 )
                 signals.add_layer(index, outside, hidden)
         cache.advance(counts)

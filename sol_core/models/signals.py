@@ -1,8 +1,9 @@
 """Observations of a pass for a policy besides its last hidden state, both nearly free.
 
 *Attention concentration*: per layer, the share of attention that the best 40 % of pages
-leave over, judged by Quest's page bounds (which a compressed step computes anyway). A
-row whose attention is spread over many pages suffers more when pages are dropped.
+leave over, judged as a compressed step scores its pages anyway (by Quest's page bounds, or
+by masses from 4-bit keys). A row whose attention is spread over many pages suffers more when
+pages are dropped.
 *Middle hidden states*: the residual stream one third and two thirds up the model.
 """
 
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kernels.key_codes import OCTET, encode_keys, estimated_scores, page_log_mass
 from kernels.page_attention import KVBlock, page_bounds, page_mass_outside
+from sol_core.actions import PageScorer
 from sol_core.models.spec import ModelSpec
 
 __all__ = ["BEST_PAGES", "PrefillOutput", "Signals", "prefill_concentration"]
@@ -58,7 +61,7 @@ class Signals:
 
 
 def prefill_concentration(
-    query: Tensor, block: KVBlock, *, page_size: int, window: int | None
+    query: Tensor, block: KVBlock, *, page_size: int, window: int | None, scorer: PageScorer
 ) -> Tensor:
     """Attention mass outside the best pages for each of T new tokens at once.
 
@@ -67,28 +70,68 @@ def prefill_concentration(
         block: keys [R, Hkv, S, D]; its last T tokens are the new ones.
         page_size: tokens per page.
         window: each token sees its last ``window`` tokens, itself included; None is all.
+        scorer: of the pages, as a decode step scores them.
     Returns: [R, T, H] fp32; what a dense decode step at the same position observes.
     """
     rows, heads, new, _ = query.shape
     kv_heads, cached = block.keys.shape[1], block.keys.shape[2]
-    low, high = (bound[:, :, None].float() for bound in page_bounds(block.keys, None, page_size))
     grouped = query.unflatten(1, (kv_heads, heads // kv_heads))
-    chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * low.shape[3]) // page_size) * page_size
+    find = _BoundScores(block.keys, page_size) if scorer == "quest" else _MassScores(block.keys)
+    chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * find.width) // page_size) * page_size
     parts = []
     for first in range(cached - new, cached, chunk):
         last = min(first + chunk, cached)
         positions = torch.arange(first, last, device=query.device)
         piece = grouped[..., first - cached + new : last - cached + new, :]
-        up, down = piece.clamp(min=0), piece.clamp(max=0)
-        scores = up @ high.mT + down @ low.mT
-        # A token's own page holds only the keys up to itself.
-        own_low, own_high = _running_bounds(block.keys, first, last, page_size)
-        own = (up * own_high + down * own_low).sum(-1)
-        scores.scatter_(-1, (positions // page_size).expand_as(own)[..., None], own[..., None])
-        tokens = _tokens_per_page(positions, low.shape[3], page_size, window)
+        tokens = _tokens_per_page(positions, -(-cached // page_size), page_size, window)
+        scores = find(piece, positions, page_size, window)
         scores = scores.flatten(1, 2).transpose(1, 2)  # [R, chunk, H, P]
-        parts.append(page_mass_outside(scores, tokens > 0, tokens, BEST_PAGES))
+        # Masses count a page's tokens already.
+        weights = tokens if scorer == "quest" else (tokens > 0).long()
+        parts.append(page_mass_outside(scores, tokens > 0, weights, BEST_PAGES))
     return torch.cat(parts, dim=1)
+
+
+class _BoundScores:
+    """Quest's bounds of every page's scores, [R, Hkv, G, T, P]."""
+
+    def __init__(self, keys: Tensor, page_size: int) -> None:
+        self._keys = keys
+        low, high = page_bounds(keys, None, page_size)
+        self._low, self._high = low[:, :, None].float(), high[:, :, None].float()
+        self.width = low.shape[2]
+
+    def __call__(
+        self, query: Tensor, positions: Tensor, page_size: int, window: int | None
+    ) -> Tensor:
+        up, down = query.clamp(min=0), query.clamp(max=0)
+        scores = up @ self._high.mT + down @ self._low.mT
+        # A token's own page holds only the keys up to itself.
+        first, last = int(positions[0]), int(positions[-1]) + 1
+        own_low, own_high = _running_bounds(self._keys, first, last, page_size)
+        own = (up * own_high + down * own_low).sum(-1)
+        return scores.scatter(
+            -1, (positions // page_size).expand_as(own)[..., None], own[..., None]
+        )
+
+
+class _MassScores:
+    """Logarithms of every page's attention mass by 4-bit keys, [R, Hkv, G, T, P]."""
+
+    def __init__(self, keys: Tensor) -> None:
+        self.width = keys.shape[2]
+        padded = torch.nn.functional.pad(keys, (0, 0, 0, -self.width % OCTET))
+        self._codes, self._scales = (part[:, :, None] for part in encode_keys(padded))
+
+    def __call__(
+        self, query: Tensor, positions: Tensor, page_size: int, window: int | None
+    ) -> Tensor:
+        scores = estimated_scores(query, self._codes, self._scales)[..., : self.width]
+        places = torch.arange(self.width, device=positions.device)
+        unseen = places > positions[:, None]
+        if window is not None:
+            unseen |= places <= positions[:, None] - window
+        return page_log_mass(scores.masked_fill(unseen, -torch.inf), None, page_size)
 
 
 def _running_bounds(keys: Tensor, first: int, last: int, page_size: int) -> tuple[Tensor, Tensor]:

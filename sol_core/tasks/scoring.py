@@ -98,7 +98,7 @@ def _prefill(
     cache: KVCache = lm.new_cache(len(contexts), max(lengths), page_size=grid.page_size)
     places = torch.tensor(sources), torch.tensor([lengths[source] - 1 for source in sources])
     if observe:
-        output = lm.prefill(tokens, cache, lengths, observe=True)
+        output = lm.prefill(tokens, cache, lengths, mechanisms=grid.mechanisms, observe=True)
         state = PrefixState(
             output.hidden[places], output.mid_hidden[places], output.attention_concentration[places]
         )

@@ -101,5 +101,7 @@ def prefill_text(lm: FrozenLM, tokens: Sequence[int], grid: ActionGrid) -> TextP
     lm.prepare_for_batches()
     text = torch.tensor(tokens)
     cache = lm.new_cache(1, len(tokens) - 1, page_size=grid.page_size)
-    output = lm.prefill(text[None, :-1].to(lm.device), cache, observe=True)
+    output = lm.prefill(
+        text[None, :-1].to(lm.device), cache, mechanisms=grid.mechanisms, observe=True
+    )
     return TextPrefill(lm, text, cache, output)

@@ -21,7 +21,7 @@ from tests.app.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[3]
 # Counts what Numba has compiled for every dispatcher of the kernels, then decodes for real.
 CHILD = """
-import pkgutil, sys, importlib
+import itertools, pkgutil, sys, importlib
 import torch
 torch.set_num_threads(1)
 import kernels
@@ -44,7 +44,7 @@ assert torch.equal(before, torch.get_rng_state()), "randomness of others is left
 warm = compiled()
 assert len(warm) > 5
 
-from sol_core.actions import Action
+from sol_core.actions import GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
 from tests.support.tiny_models import FAMILIES, make_pair
 from sol_core.models.weights import arrange_weights
@@ -54,12 +54,13 @@ from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 reference, fp32 = make_pair(FAMILIES[0])
 tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
 lm = FrozenLM(fp32.spec, arrange_weights(tensors, fp32.spec, dtype))
-for texts, group in ((1, 1), (1, 3), (2, 16), (24, 1)):
+shapes = ((1, 1), (1, 3), (2, 16), (24, 1))
+for (texts, group), how in itertools.product(shapes, (PAPER, GRIDS["default"].mechanisms)):
     cache = lm.new_cache(texts, 30, page_size=8)
     lm.prefill(torch.ones(texts, 29, dtype=torch.int64), cache)
-    state = observed_prefill(lm, torch.ones(texts, 1, dtype=torch.int64), cache)
+    state = observed_prefill(lm, torch.ones(texts, 1, dtype=torch.int64), cache, how)
     rows = warm_up._Rows(texts * group)
-    options = DecodeOptions(6, rows_per_sequence=group)
+    options = DecodeOptions(6, how, rows_per_sequence=group)
     for _ in decode(lm, cache, [1] * texts, rows, lambda step: [1] * texts, options, state):
         pass
 late = {key: value - warm.get(key, set()) for key, value in compiled().items()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kernels.page_attention import page_mass_outside
-from sol_core.actions import Action
+from sol_core.actions import GRIDS, Action
 from sol_core.models import signals as signals_module
 from tests.support.tiny_models import make_tiny_lm
 
@@ -36,25 +36,28 @@ def test_one_page_leaves_nothing_outside() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama-gqa-tied", "mistral-window", "gemma3", "qwen3-mha"])
-@pytest.mark.parametrize("chunk_scores", [1, 2**22])
+@pytest.mark.parametrize(
+    ("grid", "chunk_scores"), [("paper", 1), ("default", 1), ("default", 2**22)]
+)
 def test_prefill_observes_what_dense_steps_observe(
-    family: str, chunk_scores: int, monkeypatch: pytest.MonkeyPatch
+    family: str, grid: str, chunk_scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    how = GRIDS[grid].mechanisms
     monkeypatch.setattr(signals_module, "_SCORES_PER_CHUNK", chunk_scores)
     lm = make_tiny_lm(family)
     tokens = _prompt(PROMPT, rows=2)
     whole, chunked = lm.new_cache(2, PROMPT), lm.new_cache(2, PROMPT)
     plain = lm.prefill(tokens, lm.new_cache(2, PROMPT))
-    output = lm.prefill(tokens, whole, observe=True)
+    output = lm.prefill(tokens, whole, mechanisms=how, observe=True)
     assert torch.equal(output.hidden, plain)
     lm.prefill(tokens[:, :11], chunked)
-    late = lm.prefill(tokens[:, 11:], chunked, observe=True)
+    late = lm.prefill(tokens[:, 11:], chunked, mechanisms=how, observe=True)
     torch.testing.assert_close(
         late.attention_concentration, output.attention_concentration[:, 11:], rtol=0, atol=1e-4
     )
     stepped = lm.new_cache(2, PROMPT)
     for position in range(PROMPT):
-        step = lm.decode_step(tokens[:, position], stepped, observe=True)
+        step = lm.decode_step(tokens[:, position], stepped, mechanisms=how, observe=True)
         assert step.attention_concentration is not None
         assert step.mid_hidden is not None
         torch.testing.assert_close(
