@@ -23,7 +23,17 @@ from kernels.cpu.numba_helpers import (
     widen,
 )
 
-__all__ = ["CpuBlock", "CpuPlan", "attend_rows"]
+__all__ = [
+    "CpuBlock",
+    "CpuPlan",
+    "attend_rows",
+    "hide_unseen",
+    "list_best",
+    "list_valid",
+    "mix_chosen",
+    "score_chosen",
+    "softmax_in_place",
+]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 _fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
@@ -35,15 +45,16 @@ class CpuBlock(NamedTuple):
     Attributes:
         keys, values: [X, D]; token t of sequence n and KV head k is line
             ``n · row_stride + k · head_stride + t``.
-        page_min, page_max: [Y, D] bounds, likewise with the ``page_…`` strides.
+        low, high: [Y, …], likewise with the ``page_…`` strides: a line for each page's minimum
+            and maximum keys, or for each octet's codes and scales (``cpu_mass.py``).
         tokens: how many of them count.
         sources: [M] int64, the sequence that each ``rows_per_source`` rows read.
     """
 
     keys: Any
     values: Any
-    page_min: Any
-    page_max: Any
+    low: Any
+    high: Any
     row_stride: int
     head_stride: int
     page_row_stride: int
@@ -83,7 +94,7 @@ def _score_pages(above, below, page_min, page_max, line, scores, begin, end):
 
 
 @_helper
-def _list_valid(valid_pages, row, chosen):
+def list_valid(valid_pages, row, chosen):
     """All valid pages, ascending; returns how many."""
     count = 0
     for page in range(valid_pages.shape[1]):
@@ -93,7 +104,7 @@ def _list_valid(valid_pages, row, chosen):
 
 
 @_helper
-def _list_best(scores, valid_pages, row, kept, keys, chosen):
+def list_best(scores, valid_pages, row, kept, keys, chosen):
     """The ``kept`` best valid pages, ascending, ties to the lowest; returns how many."""
     bits = scores.view(np.uint32)
     for page in range(scores.shape[0]):
@@ -138,7 +149,7 @@ def _score_tokens(query, keys, base, tokens, page_size, page, scores, slot):
 
 
 @_fast_helper
-def _softmax(scores, count):
+def softmax_in_place(scores, count):
     """Of the first ``count``, in place, not yet divided; returns the sum."""
     top = np.float32(-np.inf)
     for i in range(count):
@@ -182,12 +193,12 @@ def _mass_outside(scores, valid_pages, tokens_per_page, log_tokens, row, share):
         if valid_pages[row, page]:
             weights[num_valid] = scores[page] + log_tokens[tokens_per_page[row, page]]
             num_valid += 1
-    total = _softmax(weights, num_valid)
+    total = softmax_in_place(weights, num_valid)
     return outside_best(weights[:num_valid], share) / total
 
 
 @_helper
-def _score_chosen(vector, chosen, count, page_size, shared, own, scores):
+def score_chosen(vector, chosen, count, page_size, shared, own, scores):
     """Scores of all tokens of the chosen pages, packed; returns how many.
 
     Args:
@@ -208,7 +219,7 @@ def _score_chosen(vector, chosen, count, page_size, shared, own, scores):
 
 
 @_helper
-def _hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end):
+def hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end):
     """Packed scores of tokens that the row may not see become −inf."""
     slot = 0
     for i in range(count):
@@ -220,7 +231,7 @@ def _hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end):
 
 
 @_helper
-def _mix_chosen(weights, chosen, count, page_size, shared, own, mixed):
+def mix_chosen(weights, chosen, count, page_size, shared, own, mixed):
     """Add the chosen pages' values, each times its packed weight; blocks as for the keys."""
     values_1, base_1, tokens_1 = shared
     values_2, base_2, tokens_2 = own
@@ -246,8 +257,8 @@ def attend_rows(query, first, second, plan, mixed, outside):
         mixed: [R, H, D] float32, zero; the result is added.
         outside: [R, H] float32, overwritten if ``plan.best_share`` is above 0.
     """
-    keys_1, values_1, low_1, high_1 = first.keys, first.values, first.page_min, first.page_max
-    keys_2, values_2, low_2, high_2 = second.keys, second.values, second.page_min, second.page_max
+    keys_1, values_1, low_1, high_1 = first.keys, first.values, first.low, first.high
+    keys_2, values_2, low_2, high_2 = second.keys, second.values, second.low, second.high
     sources_1, sources_2 = first.sources, second.sources
     tokens_1, tokens_2 = first.tokens, second.tokens
     valid_tokens, valid_pages = plan.valid_tokens, plan.valid_pages
@@ -275,7 +286,7 @@ def attend_rows(query, first, second, plan, mixed, outside):
         chosen = np.empty(num_pages + 1, np.int64)
         for h in range(head * per_group, (head + 1) * per_group):
             vector, out = query[row, h], mixed[row, h]
-            count = _list_valid(valid_pages, row, chosen)
+            count = list_valid(valid_pages, row, chosen)
             if pages_kept[row] < count or share > 0:
                 for d in range(vector.shape[0]):
                     above[d] = max(vector[d], np.float32(0.0))
@@ -288,13 +299,13 @@ def attend_rows(query, first, second, plan, mixed, outside):
                 )
             if pages_kept[row] < count:
                 kept = pages_kept[row]
-                count = _list_best(page_scores, valid_pages, row, kept, order, chosen)
+                count = list_best(page_scores, valid_pages, row, kept, order, chosen)
             shared, own = (keys_1, base_1, tokens_1), (keys_2, base_2, tokens_2)
-            end = _score_chosen(vector, chosen, count, page_size, shared, own, scores)
+            end = score_chosen(vector, chosen, count, page_size, shared, own, scores)
             if masked:
-                _hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end)
-            total = _softmax(scores, end)
+                hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end)
+            total = softmax_in_place(scores, end)
             shared, own = (values_1, base_1, tokens_1), (values_2, base_2, tokens_2)
-            _mix_chosen(scores, chosen, count, page_size, shared, own, out)
+            mix_chosen(scores, chosen, count, page_size, shared, own, out)
             for d in range(out.shape[0]):
                 out[d] /= total

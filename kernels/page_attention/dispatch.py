@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["attend_on_cpu", "cpu_kernel_fits"]
 
 _DTYPES = (torch.float32, torch.bfloat16)
+_KERNELS = {
+    ("quest", "head"): ("kernels.page_attention.cpu", "attend_rows"),
+    ("int4", "group"): ("kernels.page_attention.cpu_mass", "attend_rows_by_mass"),
+}
 
 
 def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
     """Return whether the kernel can take these: many fp32 rows on a CPU, one or two blocks."""
     return (
-        (plan.scorer, plan.choice) == ("quest", "head")
+        (plan.scorer, plan.choice) in _KERNELS
         and query.device.type == "cpu"
         and query.shape[0] >= MANY_ROWS
         and query.dtype == torch.float32
@@ -31,7 +35,7 @@ def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
         and len({block.keys.dtype for block in blocks}) == 1
         and blocks[0].keys.dtype in _DTYPES
         and all(_is_packed(tensor) for block in blocks for tensor in _tensors(block))
-        and _kernel() is not None
+        and _kernel(plan) is not None
     )
 
 
@@ -39,7 +43,7 @@ def attend_on_cpu(
     query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
 ) -> tuple[Tensor, Tensor]:
     """``decode_attention`` and, for a share above 0, ``mass_outside`` (else undefined)."""
-    kernel = _kernel()
+    kernel = _kernel(plan)
     assert kernel is not None
     num_rows, num_heads, _ = query.shape
     arranged = [_arrange_block(block, num_rows) for block in blocks]
@@ -57,13 +61,21 @@ def attend_on_cpu(
     return mixed, outside
 
 
-def _kernel() -> Callable[..., None] | None:
-    return cpu_kernel("kernels.page_attention.cpu", "attend_rows")
+def _kernel(plan: AttentionPlan) -> Callable[..., None] | None:
+    return cpu_kernel(*_KERNELS[plan.scorer, plan.choice])
 
 
 def _tensors(block: KVBlock) -> list[Tensor]:
-    bounds = [] if block.page_min is None or block.page_max is None else [block.page_min]
-    return [block.keys, block.values, *bounds]
+    return [block.keys, block.values, *_scored_by(block)]
+
+
+def _scored_by(block: KVBlock) -> list[Tensor]:
+    """Return what the pages are scored by: bounds, or codes and scales as lines; or nothing."""
+    if block.page_min is not None and block.page_max is not None:
+        return [block.page_min, block.page_max]
+    if block.codes is not None and block.scales is not None:
+        return [block.codes.flatten(3), block.scales.flatten(3)]
+    return []
 
 
 def _is_packed(tensor: Tensor) -> bool:
@@ -77,11 +89,10 @@ def _arrange_block(block: KVBlock, num_rows: int) -> CpuBlock:
     from kernels.page_attention.cpu import CpuBlock
 
     keys, size = block.keys, block.keys.shape[3]
-    low = keys if block.page_min is None else block.page_min
-    high = keys if block.page_max is None else block.page_max
+    low, high = _scored_by(block) or (keys, keys)
     sources = np.arange(keys.shape[0]) if block.sources is None else block.sources.numpy()
     row, head, _, _ = keys.stride()
-    page_row, page_head, _, _ = low.stride()
+    page_row, page_head, line, _ = low.stride()
     return CpuBlock(
         _lines(keys),
         _lines(block.values),
@@ -89,8 +100,8 @@ def _arrange_block(block: KVBlock, num_rows: int) -> CpuBlock:
         _lines(high),
         row // size,
         head // size,
-        page_row // size,
-        page_head // size,
+        page_row // line,
+        page_head // line,
         keys.shape[2],
         sources,
         num_rows // sources.shape[0],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,6 +22,7 @@ from kernels import (
 from kernels.activation_quantisation import reference as quantisation
 from kernels.channel_pruning import reference as pruning
 from kernels.cpu.threads import cpu_kernel
+from kernels.key_codes import encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, dispatch, page_bounds
 from kernels.page_attention import reference as attention
 
@@ -49,6 +52,7 @@ def _any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_kernels_run_here() -> None:
     assert cpu_kernel("kernels.page_attention.cpu", "attend_rows") is not None
+    assert cpu_kernel("kernels.page_attention.cpu_mass", "attend_rows_by_mass") is not None
     assert cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") is not None
     assert cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") is not None
     assert cpu_kernel("kernels.rms_norm.cpu", "rms_norm_rows") is not None
@@ -91,7 +95,7 @@ def _valid_tokens(blocks: list[KVBlock], rows: int, generator: torch.Generator) 
 
 
 def _check(query: Tensor, blocks: list[KVBlock], plan: AttentionPlan) -> None:
-    assert dispatch.cpu_kernel_fits(query, blocks)
+    assert dispatch.cpu_kernel_fits(query, blocks, plan)
     tolerance = TOLERANCE[blocks[0].keys.dtype]
     expected = attention.decode_attention(query, blocks, plan)
     found = page_attention.decode_attention(query, blocks, plan)
@@ -119,6 +123,34 @@ def test_attention_equals_the_reference(shape: dict, masked: bool, sparse: bool)
     _check(query, blocks, plan)
     if not sparse:
         _check(query, blocks, AttentionPlan(page_size, valid))
+
+
+def _coded(block: KVBlock) -> KVBlock:
+    """The block with 4-bit keys as the cache gives them: a view of a longer buffer."""
+    keys = torch.nn.functional.pad(block.keys, (0, 0, 0, 16 - block.keys.shape[2] % 8))
+    octets = -(-block.keys.shape[2] // 8)
+    codes, scales = (part.contiguous()[:, :, :octets] for part in encode_keys(keys))
+    return dataclasses.replace(block, page_min=None, page_max=None, codes=codes, scales=scales)
+
+
+@given(shape=shapes, masked=st.booleans(), sparse=st.booleans())
+@settings(max_examples=80)
+def test_attention_by_mass_equals_the_reference(shape: dict, masked: bool, sparse: bool) -> None:  # type: ignore[type-arg]
+    shape["size"] = max(8, shape["size"] // 8 * 8)
+    generator = torch.Generator().manual_seed(shape["seed"])
+    query, blocks = _case(shape, generator)
+    blocks = [_coded(block) for block in blocks]
+    rows, page_size = query.shape[0], shape["page_size"]
+    valid = _valid_tokens(blocks, rows, generator) if masked else None
+    width = sum(block.keys.shape[2] for block in blocks)
+    seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid
+    padded = torch.nn.functional.pad(seen, (0, -width % page_size))
+    tokens = padded.unflatten(1, (-1, page_size)).sum(-1)
+    kept = torch.randint(1, tokens.shape[1] + 2, (rows,), generator=generator)
+    plan = AttentionPlan(
+        page_size, valid, tokens > 0, kept if sparse else None, tokens, "int4", "group"
+    )
+    _check(query, blocks, plan)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -175,11 +207,13 @@ def test_large_scores_do_not_overflow() -> None:
 def test_other_layouts_and_dtypes_go_to_the_reference() -> None:
     query, keys = torch.randn(6, 2, 8), torch.randn(6, 2, 8, 8)
     block = KVBlock(keys, keys)
-    assert dispatch.cpu_kernel_fits(query, [block])
-    assert not dispatch.cpu_kernel_fits(query, [KVBlock(keys.mT, keys)])
-    assert not dispatch.cpu_kernel_fits(query.double(), [block])
-    assert not dispatch.cpu_kernel_fits(query, [KVBlock(keys.half(), keys.half())])
-    assert not dispatch.cpu_kernel_fits(query, [block] * 3)
+    assert dispatch.cpu_kernel_fits(query, [block], AttentionPlan(8))
+    assert not dispatch.cpu_kernel_fits(query, [KVBlock(keys.mT, keys)], AttentionPlan(8))
+    assert not dispatch.cpu_kernel_fits(query.double(), [block], AttentionPlan(8))
+    assert not dispatch.cpu_kernel_fits(
+        query, [KVBlock(keys.half(), keys.half())], AttentionPlan(8)
+    )
+    assert not dispatch.cpu_kernel_fits(query, [block] * 3, AttentionPlan(8))
 
 
 rows_of_numbers = st.lists(
