@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import ActionGrid
+from sol_core.actions import GRIDS, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, Seed, check_fields
 from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
@@ -146,6 +146,13 @@ class TrainConfig:
     windows: Count = field(
         default=24, metadata={"help": "episodes cut from each text, all on one dense prefill"}
     )
+    last_context: Annotated[int, Range(16, 1_000_000)] | None = field(
+        default=None,
+        metadata={
+            "help": "dense tokens before a text's last episode, the others' growing in equal "
+            "ratios; empty: episodes follow one another"
+        },
+    )
     steps: Annotated[int, Range(2, MAX_POLICY_STEPS)] = field(
         default=16, metadata={"help": "decode steps of an episode (T)"}
     )
@@ -174,31 +181,45 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.last_context is not None and self.last_context <= self.context:
+            raise ConfigError(
+                f"last_context must be above context = {self.context}, got {self.last_context}"
+            )
         if self.warm_start.texts == 0 and self.grpo.updates == 0:
             raise ConfigError("nothing to do: warm_start.texts and grpo.updates are both 0")
 
     @property
     def block_len(self) -> int:
         """Tokens of one text: its context, its windows, the last token to be predicted."""
-        return self.context + self.windows * self.steps + 1
+        return self.starts[-1] + self.steps + 1
 
     @property
     def starts(self) -> list[int]:
         """Position of each window's first token to feed."""
-        return [self.context + window * self.steps for window in range(self.windows)]
+        if self.last_context is None or self.windows == 1:
+            return [self.context + window * self.steps for window in range(self.windows)]
+        ratio = (self.last_context / self.context) ** (1 / (self.windows - 1))
+        return [round(self.context * ratio**window) for window in range(self.windows)]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
+# On the default mechanisms, at contexts from a short question's to a long text's.
+_DEFAULT_GRID: dict[str, Any] = {
+    "grid": GRIDS["default"],
+    "context": 16,
+    "last_context": 1008,
+}
 PRESETS: dict[str, TrainConfig] = {
     "quick": TrainConfig(
+        **_DEFAULT_GRID,
         warm_start=WarmStartConfig(texts=25),
         grpo=GrpoConfig(updates=15),
         held_out_texts=4,
         calibration_texts=8,
     ),
-    "standard": TrainConfig(),
+    "standard": TrainConfig(**_DEFAULT_GRID),
     "paper": TrainConfig(
         context=512,
         windows=2,

@@ -19,16 +19,18 @@ from sol_core.policy.network import level_values
 
 __all__ = ["ExplorationScheduler", "draw_levels"]
 
-# Per axis, shares of dense: lowest and highest window mean, scatter of a step, share of
-# windows left dense. Bits above 12 change nothing, so windows rarely need them.
-DRAWS = ((0.15, 0.95, 0.20, 0.15), (0.40, 0.95, 0.12, 0.15), (5 / 16, 0.75, 1.5 / 16, 0.30))
+# Per axis, shares of dense: how far above the lowest level and how high a window's mean lies,
+# scatter of a step, share of windows left dense. Bits above 12 change nothing, so windows rarely
+# need them.
+DRAWS = ((0.05, 0.95, 0.20, 0.15), (0.0, 0.95, 0.12, 0.15), (0.0, 0.75, 1.5 / 16, 0.30))
 
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Level indices [rows, steps, 3] int64 of random schedules."""
     rows, steps = shape
     axes = []
-    for values, (low, high, scatter, dense) in zip(level_values(grid), DRAWS, strict=True):
+    for values, (above, high, scatter, dense) in zip(level_values(grid), DRAWS, strict=True):
+        low = float(values[0]) + above
         mean = low + (high - low) * torch.rand(rows, 1, generator=generator)
         wish = mean + scatter * torch.randn(rows, steps, generator=generator)
         is_dense = torch.rand(rows, 1, generator=generator) < dense
