@@ -44,7 +44,7 @@ _REFUSAL = (
 
 _ZERO_GPU_REFUSAL = (
     "This Space runs on ZeroGPU, which lends a GPU to single calls of at most {seconds} s and none "
-    "to a background worker: training, evaluation and benchmarks cannot run here. Run SOL Explorer "
+    "to a background worker: training, evaluation and accuracy cannot run here. Run SOL Explorer "
     "on your own machine (python launch.py), or duplicate the Space onto GPU or CPU hardware and "
     "set SOL_ALLOW_JOBS=1 in its settings."
 )
@@ -110,7 +110,7 @@ def list_jobs(services: Services, request: Request) -> dict[str, Any]:
     limit = min(max(field(request, "limit", int), 1), MAX_LIMIT)
     records = services.store.jobs.list(
         owner=owner if services.is_shared else None,
-        kind=kind,  # type: ignore[arg-type]  # checked above
+        kind=kind,
         statuses=JOB_GROUPS[group] or None,
         limit=limit + 1,
         before=before,
