@@ -33,7 +33,7 @@ _TABS = {
     "compare": ("Compare", compare.build_tab),
     "train": ("Train", train.build_tab),
     "evaluate": ("Evaluate", evaluate.build_tab),
-    "benchmark": ("Benchmark", benchmark.build_tab),
+    "accuracy": ("Accuracy", benchmark.build_tab),
     "policies": ("Policies", policies.build_tab),
     "history": ("History", history.build_tab),
     "learn": ("Learn", learn.build_tab),

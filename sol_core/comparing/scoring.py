@@ -211,7 +211,6 @@ def score_text(
         quant_site=config.grid.quant_site,
         episode_steps=config.episode_steps,
         refresh=config.refresh,
-        dense_positions=config.dense_positions,
     )
     scheduler = GenerationSchedules(model, replace(config, side_rows=()), policies).build(
         case.num_steps

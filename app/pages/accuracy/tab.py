@@ -1,4 +1,4 @@
-"""Lays out the Benchmark tab: one component with the form, the result on show and the list."""
+"""Lays out the Accuracy tab: one component with the form, the result on show and the list."""
 
 from __future__ import annotations
 

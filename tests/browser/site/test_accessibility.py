@@ -18,7 +18,7 @@ from sol_core.evaluation.config import EvaluationConfig
 from sol_core.training.config import PRESETS
 from tests.browser.axe import violations
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
-from tests.support.benchmark_samples import benchmark_result
+from tests.support.benchmark_samples import tasks_result
 from tests.support.job_samples import (
     evaluation_result,
     metric_row,
@@ -39,7 +39,7 @@ TABS = (
     "Compare",
     "Train",
     "Evaluate",
-    "Benchmark",
+    "Accuracy",
     "Policies",
     "History",
     "Learn",
@@ -64,7 +64,7 @@ def server(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ser
     jobs.finish(record.id, "w", "succeeded", evaluation_result(("mine",)))
     record = jobs.create("benchmark", OWNER, "mine", {"model": "fake-model", "policy": "mine"})
     jobs.claim("w")
-    jobs.finish(record.id, "w", "succeeded", benchmark_result("mine"))
+    jobs.finish(record.id, "w", "succeeded", tasks_result("mine"))
     params = {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": "mine"}
     training = jobs.create("train", OWNER, "mine", params)
     jobs.claim("w")

@@ -12,7 +12,7 @@ from app.web.modules import JS
 from tests.browser.conftest import Server, Visitor
 
 pytestmark = pytest.mark.browser
-TABS = ["Inspect", "Compare", "Train", "Evaluate", "Benchmark", "Policies", "History", "Learn"]
+TABS = ["Inspect", "Compare", "Train", "Evaluate", "Accuracy", "Policies", "History", "Learn"]
 MODULE = re.compile(r"/gradio_api/sol-modules/[0-9a-f]{16}/(.+)")
 
 
@@ -38,7 +38,8 @@ def test_tabs_share_modules_and_a_reload_fetches_none(
     assert all(first.values())
     for tab in TABS:
         visitor.tab(tab)
-        expect(visitor.page.locator(f".sol-{tab.lower()} :visible").first).to_be_visible()
+        name = "benchmark" if tab == "Accuracy" else tab.lower()
+        expect(visitor.page.locator(f".sol-{name} :visible").first).to_be_visible()
     every = {path.relative_to(JS).as_posix() for path in JS.rglob("*.js")}
     missing = every - set(loaded(visitor))
     assert all(name.startswith("sharing/") for name in missing), "every module is of use"
