@@ -38,7 +38,7 @@ from sol_core.tasks.questions import Question
 from sol_core.tasks.runner import run_questions
 from storage import TASKS_JOB, Store
 from tests.sol_core.evaluation_stand_ins import contender, random_texts
-from tests.sol_core.tasks.test_downstream import BUDGETS, QUESTIONS
+from tests.sol_core.tasks.test_tasks import BUDGETS, QUESTIONS
 from tests.support.tiny_language_model import make_language_model
 
 RELEASED = Path(__file__).with_name("released")

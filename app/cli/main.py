@@ -38,7 +38,7 @@ COMMANDS = {
     "score": "app.cli.commands.score",
     "train": "app.cli.commands.train",
     "evaluate": "app.cli.commands.evaluate",
-    "tasks": "app.cli.commands.benchmark",
+    "tasks": "app.cli.commands.tasks",
     "jobs": "app.cli.commands.jobs",
     "worker": "app.cli.program.worker",
     "export": "app.cli.commands.export",

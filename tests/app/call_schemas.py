@@ -39,8 +39,7 @@ def all_calls(tabs: Mapping[str, Mapping[str, Handler]]) -> list[Call]:
 def recording_handlers() -> Iterator[dict[str, Mapping[str, Handler]]]:
     """The handlers of every tab of the page that is built meanwhile."""
     tabs: dict[str, Mapping[str, Handler]] = {}
-    # The element of the tab "accuracy" keeps its former name.
-    names = iter("benchmark" if name == "accuracy" else name for name in _TABS)
+    names = iter(_TABS)
     real = page_component.server_functions
 
     def record(services: Any, handlers: Mapping[str, Handler]) -> Any:

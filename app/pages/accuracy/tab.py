@@ -17,7 +17,7 @@ __all__ = ["build_tab"]
 
 def build_tab(services: Services) -> gr.HTML:
     """Return the tab's component."""
-    return page_component(services, "benchmark", _constants(), HANDLERS)
+    return page_component(services, "accuracy", _constants(), HANDLERS)
 
 
 def _constants() -> dict[str, Any]:

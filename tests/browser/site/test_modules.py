@@ -38,8 +38,7 @@ def test_tabs_share_modules_and_a_reload_fetches_none(
     assert all(first.values())
     for tab in TABS:
         visitor.tab(tab)
-        name = "benchmark" if tab == "Accuracy" else tab.lower()
-        expect(visitor.page.locator(f".sol-{name} :visible").first).to_be_visible()
+        expect(visitor.page.locator(f".sol-{tab.lower()} :visible").first).to_be_visible()
     every = {path.relative_to(JS).as_posix() for path in JS.rglob("*.js")}
     missing = every - set(loaded(visitor))
     assert all(name.startswith("sharing/") for name in missing), "every module is of use"

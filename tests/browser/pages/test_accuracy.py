@@ -9,9 +9,10 @@ import pytest
 from playwright.sync_api import expect
 
 import sol_core.policy
+from storage import TASKS_JOB
 from tests.browser.conftest import Server, Visitor
-from tests.support.benchmark_samples import tasks_result
 from tests.support.job_samples import read_stand_in, store_policy
+from tests.support.tasks_samples import tasks_result
 
 pytestmark = pytest.mark.browser
 
@@ -28,7 +29,7 @@ def test_a_measurement_from_the_form_to_its_figures(
     store_policy(server.services.data_dir.policies, "mine")
     visitor = visit(server)
     visitor.tab("Accuracy")
-    page = visitor.page.locator(".sol-benchmark")
+    page = visitor.page.locator(".sol-accuracy")
     expect(page.get_by_text("Does compute go where answers need it?")).to_be_visible()
     page.get_by_label("Questions of each task").fill("1")
     page.get_by_role("button", name="Measure accuracy").click()
@@ -38,7 +39,7 @@ def test_a_measurement_from_the_form_to_its_figures(
     page.get_by_role("button", name="Measure accuracy").click()
     expect(page.locator(".sol-job .sol-state")).to_have_text("Queued")
     jobs = server.services.store.jobs
-    (record,) = jobs.list(kind="benchmark")
+    (record,) = jobs.list(kind=TASKS_JOB)
     assert "hellaswag" not in record.params["config"]["tasks"]
     jobs.claim("w")
     jobs.finish(record.id, "w", "succeeded", tasks_result("mine"))

@@ -9,8 +9,8 @@ import { TASKS_JOB } from "../shared/jobs/job_kinds.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
 import { tile } from "../shared/page_parts.js";
-import { accuracyTable, points, taskFigure } from "./benchmark_figures.js";
-import { AccuracyForm } from "./benchmark_form.js";
+import { accuracyTable, points, taskFigure } from "./accuracy_figures.js";
+import { AccuracyForm } from "./accuracy_form.js";
 
 class AccuracyPage extends ResultPage {
   constructor(root, api, page) {

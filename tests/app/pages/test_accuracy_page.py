@@ -16,9 +16,9 @@ from app.web.calls import server_functions
 from app.web.services import Services, build_services
 from sol_core.tasks import TasksConfig
 from storage import TASKS_JOB
-from tests.support.benchmark_samples import tasks_result
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.job_samples import read_stand_in, store_policy
+from tests.support.tasks_samples import tasks_result
 
 Call = Callable[..., dict[str, Any]]
 ANNA = "a" * 32
