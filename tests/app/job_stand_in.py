@@ -14,8 +14,6 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
-
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -23,6 +21,7 @@ from app.host.paths import DataDir
 from app.jobs.updates import JobTask, JobUpdate
 from app.jobs.worker import WorkerOptions, run_worker
 from sol_core.errors import SolError
+from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 
 __all__ = ["STAND_INS", "count", "worked_steps"]
 
