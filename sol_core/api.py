@@ -19,13 +19,13 @@ from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
-from sol_core.progress import Progress, shown_progress
+from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
     from sol_core.evaluation import EvaluationConfig
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
-    from sol_core.training import TrainConfig, TrainEvent
+    from sol_core.training import TrainConfig
 
 __all__ = [
     "Generation",
@@ -215,7 +215,7 @@ def train(
     folder: str | Path,
     config: TrainConfig | str = "quick",
     *,
-    on_event: Callable[[TrainEvent], None] | None = None,
+    on_event: Callable[[WorkEvent], None] | None = None,
     data_dir: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> Policy:
@@ -230,7 +230,7 @@ def train(
     Raises: SolError for what cannot be trained; OSError when the disk is full.
     """
     from sol_core.policy import load_policy as load
-    from sol_core.training import TrainFinished, TrainProgress, preset
+    from sol_core.training import preset
     from sol_core.training import train as engine
 
     chosen = preset(config) if isinstance(config, str) else config
@@ -238,10 +238,10 @@ def train(
         for event in engine(model, chosen, Path(folder), data_dir=_root(data_dir)):
             if on_event is not None:
                 on_event(event)
-            if isinstance(event, TrainProgress):
-                report(event.phase, event.fraction)
-            elif isinstance(event, TrainFinished):
-                made = Path(event.folder)
+            if isinstance(event, WorkProgress):
+                report(event.message, event.fraction)
+            elif isinstance(event, WorkFinished):
+                made = Path(event.result["folder"])
     return load(made, model)
 
 
@@ -261,17 +261,17 @@ def evaluate(
     Returns: the JSON that docs/formats.md describes.
     Raises: SolError for what cannot be evaluated.
     """
-    from sol_core.evaluation import EvaluationConfig, EvaluationFinished
+    from sol_core.evaluation import EvaluationConfig
     from sol_core.evaluation import evaluate as engine
 
     named = {policy.info.name or "policy": policy}
     chosen = config or EvaluationConfig()
     with shown_progress(on_progress) as report:
         for event in engine(model, named, chosen, data_dir=_root(data_dir)):
-            if isinstance(event, EvaluationFinished):
-                result = event.result
-            else:
+            if isinstance(event, WorkProgress):
                 report(event.message, event.fraction)
+            elif isinstance(event, WorkFinished):
+                result = event.result
     return result
 
 

@@ -7,7 +7,7 @@ configuration is stored with the run so that it can be repeated.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from sol_core.actions import ActionGrid, Budget
 from sol_core.errors import ConfigError
@@ -37,16 +37,16 @@ class ScheduleConfig:
     Attributes:
         kind: dense, static, random, emc (uncertainty-driven), dac (drift-driven) or policy.
         budget: requested mean per axis; ignored by ``dense``.
-        seed: seed of ``random``, and of a sampled policy.
+        seed: of ``random``.
         policy: of ``policy``: a stored policy's name, or a policy folder.
-        sampled: whether a policy's actions are drawn; otherwise its most probable ones.
     """
+
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"sampled": False}
 
     kind: ScheduleKind = "static"
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
     policy: str | None = None
-    sampled: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, "schedule")
@@ -115,8 +115,9 @@ class GenerationConfig:
         episode_steps: steps per episode; the schedulers restart there.
         refresh: at an episode's end, replay its tokens densely so that no compressed
             key or value outlives it (its cost is counted).
-        dense_positions: context positions below this one are always decoded densely.
     """
+
+    FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0}
 
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     side_rows: tuple[SideRowConfig, ...] = ()
@@ -128,7 +129,6 @@ class GenerationConfig:
     ignore_end_of_text: bool = False
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     refresh: bool = False
-    dense_positions: Annotated[int, Range(0, 2**31 - 1)] = 0
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -84,6 +84,7 @@ def from_json(
     rules, name = rules or Rules(), where or kind.__name__
     if not isinstance(value, dict):
         raise _wrong(name, value, "an object")
+    value = _without_former_fields(kind, value)
     hints, derived = _hints(cast(Any, kind)), rules.derived.get(kind, {})
     if unknown := sorted(map(str, value.keys() - hints.keys() - derived.keys())):
         allowed = ", ".join(sorted(hints))
@@ -103,6 +104,16 @@ def from_json(
         return kind(**made)
     except (SolError, ValueError) as error:
         raise ConfigError(f"{where} is not allowed: {error}" if where else str(error)) from error
+
+
+def _without_former_fields(kind: type, record: dict[str, Any]) -> dict[str, Any]:
+    """Drop fields that older releases wrote and none read: ``FORMER_FIELDS`` of the class.
+
+    Another value than the one they all wrote stays, and is then refused as unknown.
+    """
+    former: dict[str, Any] = vars(kind).get("FORMER_FIELDS", {})
+    dropped = {name for name, value in former.items() if name in record and record[name] == value}
+    return {name: value for name, value in record.items() if name not in dropped}
 
 
 def check_fields(record: Any, where: str = "") -> None:

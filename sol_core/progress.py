@@ -1,17 +1,76 @@
-"""Progress callbacks: ``on_progress(message, fraction)`` with the fraction in [0, 1].
+"""Progress of long work: callbacks for one bar, events for training, evaluation and tasks.
 
-The engine calls them, the command line and the page draw them. Library users who hand in none
-get a bar.
+``on_progress(message, fraction)`` is called while something is read or made, with the fraction
+in [0, 1]; library users who hand in none get a bar. Work that takes minutes to hours is a
+generator of ``WorkEvent``s instead. They are JSON-ready; the app stores them as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Progress", "ignore_progress", "megabytes", "part_of", "shown_progress"]
+__all__ = [
+    "Progress",
+    "WorkCheckpoint",
+    "WorkEvent",
+    "WorkFinished",
+    "WorkProgress",
+    "WorkSample",
+    "WorkStopped",
+    "ignore_progress",
+    "megabytes",
+    "part_of",
+    "shown_progress",
+]
 
 Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkProgress:
+    """One report.
+
+    Attributes:
+        fraction: of the whole work, in [0, 1].
+        message: what is being done, for people; of a training, its phase.
+        eta_s: estimate of the seconds left; None while unknown.
+        row: numbers of a training, see ``training.events``; None where there are none.
+    """
+
+    fraction: float
+    message: str
+    eta_s: float | None = None
+    row: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSample:
+    """The newest of something to look at: a held-out text, or means so far."""
+
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCheckpoint:
+    """A checkpoint is on disk: work that dies now continues from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkStopped:
+    """``should_stop`` was obeyed; the same call later goes on from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFinished:
+    """The work is done; its module describes the result."""
+
+    result: dict[str, Any]
+
+
+WorkEvent = WorkProgress | WorkSample | WorkCheckpoint | WorkStopped | WorkFinished
 
 
 def ignore_progress(message: str, fraction: float) -> None:

@@ -21,13 +21,14 @@ from storage.errors import (
     StorageError,
 )
 from storage.jobs.queue import JobStore
-from storage.jobs.records import JobControl, JobKind, JobRecord, JobStatus
+from storage.jobs.records import TASKS_JOB, JobControl, JobKind, JobRecord, JobStatus
 from storage.lens_results import LookStore
 from storage.records import RunKind, RunRecord, RunStatus
 from storage.runs import RunSize, RunStore, new_run_id
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 
 __all__ = [
+    "TASKS_JOB",
     "AttemptRecord",
     "ChallengeRecord",
     "ChallengeStore",

@@ -98,20 +98,20 @@ def test_a_model_of_another_family_goes_all_the_way(
     sizes = ["--texts", "2", "--context", "40", "--steps", "8"]
     harder = ["--budgets", "0.5,0.6,8;0.3,0.45,6"]
     budget = ["--keep", "0.5", "--channels", "0.6", "--bits", "8"]
-    trained, evaluated, benchmarked, generated, inspected = _run(
+    trained, evaluated, measured, generated, inspected = _run(
         data_dir,
         wheel,
         ["train", "--preset", "quick", *settings, *source, "--name", "mine", *model],
         ["evaluate", "mine", *source, *sizes, *harder, "--baselines", "static", *model],
-        ["benchmark", "mine", "--tasks", "piqa,lambada", "--limit", "2", *harder, *model],
+        ["tasks", "mine", "--tasks", "piqa,lambada", "--limit", "2", *harder, *model],
         ["generate", "Water", "--schedule", "policy:mine", *budget, "--max-new-tokens=12", *model],
         ["inspect", str(text), "--schedules", "dense,static,policy:mine", *budget, *model],
     )
     assert (trained["status"], trained["policy"]) == ("succeeded", "mine")
     for record in evaluated["budgets"]:
         assert {"policy", "static", "dense"} <= set(record["methods"])
-    assert [task["questions"] for task in benchmarked["tasks"]] == [2, 2]
-    for budget in (budget for task in benchmarked["tasks"] for budget in task["budgets"]):
+    assert [task["questions"] for task in measured["tasks"]] == [2, 2]
+    for budget in (budget for task in measured["tasks"] for budget in task["budgets"]):
         policy, static = (budget["methods"][method] for method in ("policy", "static"))
         for axis, size in (("keep", 1), ("channels", 1), ("bits", 16)):
             assert abs(policy["spend"][axis] - static["spend"][axis]) / size < 0.05

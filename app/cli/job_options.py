@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.options import open_data_dir
+from app.formats.plain_json import json_safe
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 
 if TYPE_CHECKING:
     from app.host.console import Console
     from sol_core.actions import Budget
+    from sol_core.progress import WorkEvent, WorkProgress
     from storage import JobRecord, Store
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "check_budgets",
     "corpus_source",
     "job_as_json",
+    "measured",
     "open_jobs",
     "policy_name",
     "progress_text",
@@ -99,11 +102,36 @@ class ProgressLine:
     def __init__(self, console: Console) -> None:
         self._console, self._said = console, ""
 
-    def show(self, fraction: float, message: str, eta_s: float | None) -> None:
-        self._console.status(progress_text(fraction, message, eta_s))
+    def show(self, message: str, text: str | None = None) -> None:
+        """Show a message; ``text`` is the terminal's form of it."""
+        self._console.status(text or message)
         if not self._console.is_terminal and message != self._said:
             self._console.say(message)
         self._said = message
+
+    def show_progress(self, event: WorkProgress) -> None:
+        """Show a bar with the message and the time left."""
+        self.show(event.message, progress_text(event.fraction, event.message, event.eta_s))
+
+
+def measured(events: Iterable[WorkEvent], console: Console) -> dict[str, Any]:
+    """Show the progress of an evaluation or of tasks and return the result, free of NaN.
+
+    Raises: AppError when there is none.
+    """
+    from sol_core.progress import WorkFinished, WorkProgress
+
+    result: dict[str, Any] | None = None
+    line = ProgressLine(console)
+    for event in events:
+        if isinstance(event, WorkProgress):
+            line.show_progress(event)
+        elif isinstance(event, WorkFinished):
+            result = json_safe(event.result)
+    console.clear()
+    if result is None:
+        raise AppError("the measurement ended without a result")
+    return result
 
 
 def job_as_json(job: JobRecord) -> dict[str, Any]:

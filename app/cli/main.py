@@ -38,7 +38,7 @@ COMMANDS = {
     "score": "app.cli.commands.score",
     "train": "app.cli.commands.train",
     "evaluate": "app.cli.commands.evaluate",
-    "benchmark": "app.cli.commands.benchmark",
+    "tasks": "app.cli.commands.tasks",
     "jobs": "app.cli.commands.jobs",
     "worker": "app.cli.program.worker",
     "export": "app.cli.commands.export",
@@ -48,6 +48,7 @@ COMMANDS = {
     "doctor": "app.cli.program.doctor",
     "test": "app.cli.program.test",
 }
+FORMER_NAMES = {"benchmark": "tasks"}  # still taken, not listed
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,6 +93,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments = list(argv)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in TOP_OPTIONS):
         arguments.insert(0, DEFAULT_COMMAND)
+    arguments[0] = FORMER_NAMES.get(arguments[0], arguments[0])
     # Only the chosen command is imported: a start from a bare Python does this twice.
     parser = _build_parser([arguments[0]] if arguments[0] in COMMANDS else COMMANDS)
     args, rest = parser.parse_known_args(arguments)

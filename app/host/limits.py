@@ -59,7 +59,7 @@ VARIABLES = (
     Variable("SOL_ZERO_GPU_SECONDS", "gpu_seconds", 10, 120, 30, 30,
              "seconds of GPU that one run asks ZeroGPU for, at most"),
     Variable("SOL_ALLOW_JOBS", "jobs", 0, 1, 1, 0,
-             "1: visitors may train, evaluate and benchmark"),
+             "1: visitors may train, evaluate and measure accuracy"),
     Variable("SOL_MAX_JOB_MINUTES", "job_minutes", 1, 100_000, UNLIMITED, 120,
              "minutes that a job works at a stretch; it then fails, its checkpoint kept"),
     Variable("SOL_ALLOW_HUB", "hub", 0, 1, 1, 0,

@@ -1,4 +1,4 @@
-"""The real job functions: the engine's train, evaluate and benchmark, as updates of a job.
+"""The real job functions: the engine's train, evaluate and tasks, as updates of a job.
 
 The engine is imported when a job starts, not before: an idle worker stays small.
 """
@@ -10,24 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError
-from app.jobs.updates import (
-    JobFinished,
-    JobFunctions,
-    JobProgress,
-    JobSample,
-    JobStopped,
-    JobTask,
-    JobUpdate,
-)
+from app.jobs.updates import JobFunctions, JobTask, JobUpdate
 from app.policies.library import PolicyLibrary
 from sol_core.fields import config_from_dict
+from sol_core.progress import WorkEvent, WorkFinished, WorkStopped
+from storage import TASKS_JOB
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
-    from sol_core.training.events import TrainEvent
     from sol_core.training.ranks import Ranks
 
-__all__ = ["ENGINES", "benchmark_job", "evaluate_job", "train_events", "train_job"]
+__all__ = ["ENGINES", "evaluate_job", "tasks_job", "train_events", "train_job"]
 
 Updates = Generator[JobUpdate, None, None]
 _PARTIAL_FOLDER = "partial"
@@ -43,20 +36,22 @@ def train_job(task: JobTask, ranks: Ranks | None = None) -> Updates:
     """
     name = _param(task, "name", str)
     for event in train_events(task, ranks):
-        yield from _train_updates(task, name, event)
+        if isinstance(event, WorkFinished):
+            yield WorkFinished(_stored(task, name, event.result))
+            return
+        yield event
 
 
-def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[TrainEvent, None, None]:
+def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[WorkEvent, None, None]:
     """The training of ``train_job``, as every rank goes through it."""
     from sol_core.training.config import TrainConfig
-    from sol_core.training.events import TrainStopped
     from sol_core.training.ranks import Ranks
 
     together = ranks or Ranks()
     config = config_from_dict(TrainConfig, _param(task, "config", dict))
     model = together.each(lambda: _load_model(task, together.device))
     if together.any(task.should_stop()):
-        yield TrainStopped(0, 0.0)
+        yield WorkStopped()
         return
     from sol_core.training import train
 
@@ -78,13 +73,13 @@ def evaluate_job(task: JobTask) -> Updates:
     is known half way is the newest sample. Finished texts are kept in the job's folder, so that
     a job which was paused or killed goes on.
     """
-    from sol_core.evaluation import EvaluationConfig, EvaluationProgress, evaluate
+    from sol_core.evaluation import EvaluationConfig, evaluate
 
     config = config_from_dict(EvaluationConfig, _param(task, "config", dict))
     library = PolicyLibrary(task.data_dir)
     folders = {name: library.resolve(name) for name in _param(task, "policies", list)}
     model = _load_model(task)
-    events = evaluate(
+    yield from evaluate(
         model,
         folders,
         config,
@@ -92,30 +87,21 @@ def evaluate_job(task: JobTask) -> Updates:
         should_stop=task.should_stop,
         partial=task.folder / _PARTIAL_FOLDER,
     )
-    for event in events:
-        if isinstance(event, EvaluationProgress):
-            yield JobProgress(event.fraction, event.message, event.eta_s)
-            if event.partial:
-                yield JobSample(event.partial)
-        else:
-            yield JobFinished(event.result)
-            return
-    yield JobStopped()
 
 
-def benchmark_job(task: JobTask) -> Updates:
+def tasks_job(task: JobTask) -> Updates:
     """Measure a policy's accuracy on downstream tasks.
 
-    Params: "config" (BenchmarkConfig), "policy" (a name or folder), "model"; "dtype". Finished
+    Params: "config" (TasksConfig), "policy" (a name or folder), "model"; "dtype". Finished
     batches are kept in the job's folder.
     """
-    from sol_core.tasks import BenchmarkConfig, BenchmarkFinished, run_benchmark
+    from sol_core.tasks import TasksConfig, run_tasks
 
-    config = config_from_dict(BenchmarkConfig, _param(task, "config", dict))
+    config = config_from_dict(TasksConfig, _param(task, "config", dict))
     name = _param(task, "policy", str)
     folder = PolicyLibrary(task.data_dir).resolve(name)
     model = _load_model(task)
-    events = run_benchmark(
+    yield from run_tasks(
         model,
         name,
         folder,
@@ -124,47 +110,20 @@ def benchmark_job(task: JobTask) -> Updates:
         should_stop=task.should_stop,
         partial=task.folder / _PARTIAL_FOLDER,
     )
-    for event in events:
-        if isinstance(event, BenchmarkFinished):
-            yield JobFinished(event.result)
-            return
-        yield JobProgress(event.fraction, event.message, event.eta_s)
-    yield JobStopped()
 
 
 ENGINES: JobFunctions = {
     "train": train_job,
     "evaluate": evaluate_job,
-    "benchmark": benchmark_job,
+    TASKS_JOB: tasks_job,
 }
 
 
-def _train_updates(task: JobTask, name: str, event: TrainEvent) -> Updates:
-    from sol_core.training.events import (
-        TrainFinished,
-        TrainProgress,
-        TrainSample,
-        TrainStopped,
-        train_event_to_dict,
-    )
-
-    if isinstance(event, TrainProgress):
-        row = {
-            "step": event.step,
-            "phase": event.phase,
-            "elapsed_s": event.elapsed_s,
-            "metrics": event.metrics,
-        }
-        is_counted = event.phase != "preparing"  # every start does that: no row of the series
-        yield JobProgress(event.fraction, event.phase, event.eta_s, row if is_counted else None)
-    elif isinstance(event, TrainSample):
-        yield JobSample(train_event_to_dict(event))
-    elif isinstance(event, TrainStopped):
-        yield JobStopped()
-    elif isinstance(event, TrainFinished):
-        stored = PolicyLibrary(task.data_dir).adopt(Path(event.folder), name, task.job.id)
-        folder = task.data_dir.policies / stored
-        yield JobFinished({"policy": stored, "folder": str(folder), "summary": event.summary})
+def _stored(task: JobTask, name: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Move a finished policy into the library and return the job's result."""
+    stored = PolicyLibrary(task.data_dir).adopt(Path(result["folder"]), name, task.job.id)
+    folder = task.data_dir.policies / stored
+    return {"policy": stored, "folder": str(folder), "summary": result["summary"]}
 
 
 def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:

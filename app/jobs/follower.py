@@ -14,6 +14,7 @@ from app.jobs.engines import train_events
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.jobs.updates import JobTask
 from sol_core.errors import RankLostError, SolError
+from sol_core.progress import WorkFinished
 
 if TYPE_CHECKING:
     from sol_core.training.ranks import Ranks
@@ -27,8 +28,6 @@ def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "fa
 
     Raises: RankLostError, since the lead may be the one that cannot say it.
     """
-    from sol_core.training.events import TrainFinished
-
     logging.getLogger().setLevel(logging.ERROR)
     stop = StopFlag()
     try:
@@ -36,7 +35,7 @@ def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "fa
         task = JobTask(job, data_dir.jobs / job.id, data_dir, "auto", stop.is_set, _drop)
         with set_by_signals(stop):
             for event in train_events(task, ranks):
-                if isinstance(event, TrainFinished):
+                if isinstance(event, WorkFinished):
                     return "succeeded"
     except RankLostError:
         raise

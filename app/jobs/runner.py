@@ -20,17 +20,9 @@ from app.jobs.disk_room import reserved_room, why_disk_full
 from app.jobs.patience import patiently
 from app.jobs.reporter import JobReporter
 from app.jobs.stop_flag import StopFlag
-from app.jobs.updates import (
-    JobFinished,
-    JobFunction,
-    JobNote,
-    JobProgress,
-    JobSample,
-    JobStopped,
-    JobTask,
-    JobUpdate,
-)
+from app.jobs.updates import JobFunction, JobNote, JobTask, JobUpdate
 from sol_core.errors import SolError
+from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
 
 __all__ = ["JobOutcome", "Workplace", "log_path", "run_job"]
@@ -162,9 +154,9 @@ def _follow(
     """Take every update until the last one."""
     for update in updates:
         _take(update, place, reporter)
-        if isinstance(update, JobFinished):
+        if isinstance(update, WorkFinished):
             return JobOutcome("succeeded", result=json_safe(update.result))
-        if isinstance(update, JobStopped):
+        if isinstance(update, WorkStopped):
             return JobOutcome(place.released_as)
     if task.should_stop():
         return JobOutcome(place.released_as)
@@ -174,9 +166,9 @@ def _follow(
 def _take(update: JobUpdate, place: Workplace, reporter: JobReporter) -> None:
     if isinstance(update, JobNote):
         reporter.say(update.message)
-    elif isinstance(update, JobProgress):
+    elif isinstance(update, WorkProgress):
         reporter.progress(update.fraction, update.message, update.eta_s, update.row)
-    elif isinstance(update, JobSample):
+    elif isinstance(update, WorkSample):
         reporter.sample(update.record)
     place.on_update(update)
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from app.host.paths import DataDir
+from sol_core.progress import WorkEvent
 from storage import JobRecord
 
-__all__ = [
-    "JobFinished",
-    "JobFunction",
-    "JobFunctions",
-    "JobNote",
-    "JobProgress",
-    "JobSample",
-    "JobStopped",
-    "JobTask",
-    "JobUpdate",
-]
+__all__ = ["JobFunction", "JobFunctions", "JobNote", "JobTask", "JobUpdate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,40 +39,6 @@ class JobNote:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobProgress:
-    """Progress of a job.
-
-    Attributes:
-        fraction: of the whole job, in [0, 1].
-        row: a metric row with its "step"; None when there is nothing to draw.
-    """
-
-    fraction: float
-    message: str
-    eta_s: float | None = None
-    row: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobSample:
-    """Something to look at; only the last few are kept."""
-
-    record: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class JobStopped:
-    """``should_stop`` was obeyed, and a later start goes on from here."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobFinished:
-    """The job is done."""
-
-    result: dict[str, Any]
-
-
-JobUpdate = JobNote | JobProgress | JobSample | JobStopped | JobFinished
+JobUpdate = JobNote | WorkEvent
 JobFunction = Callable[[JobTask], Generator[JobUpdate, None, None]]
 JobFunctions = Mapping[str, JobFunction]  # by the kind of job

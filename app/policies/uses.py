@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.policies.library import PolicyLibrary, StoredPolicy
+from storage import TASKS_JOB
 
 if TYPE_CHECKING:
     from storage import JobRecord, Store
@@ -25,14 +26,14 @@ class PolicyUses:
 
     Attributes:
         training: the job that made it, if it is still listed.
-        evaluations, benchmarks: finished ones of it.
+        evaluations, accuracies: finished ones of it.
         waiting: jobs that have not ended and need it.
         num_runs: saved runs that were made under it, or had a row under it.
     """
 
     training: JobRecord | None
     evaluations: list[JobRecord]
-    benchmarks: list[JobRecord]
+    accuracies: list[JobRecord]
     waiting: list[JobRecord]
     num_runs: int
 
@@ -41,7 +42,7 @@ class PolicyUses:
         parts = [
             _count(self.num_runs, "saved run"),
             _count(len(self.evaluations), "evaluation"),
-            _count(len(self.benchmarks), "benchmark"),
+            _count(len(self.accuracies), "accuracy measurement"),
             _count(len(self.waiting), "job that has not ended", "jobs that have not ended"),
         ]
         return ", ".join(part for part in parts if part) or "nothing"
@@ -62,7 +63,7 @@ def uses_of(
     return PolicyUses(
         training=next((job for job in jobs if _made(job, policy)), None),
         evaluations=[job for job in done if job.kind == "evaluate"],
-        benchmarks=[job for job in done if job.kind == "benchmark"],
+        accuracies=[job for job in done if job.kind == TASKS_JOB],
         # These look the name up when they start: what it means today counts.
         waiting=[
             job
@@ -74,7 +75,7 @@ def uses_of(
 
 
 def _named(job: JobRecord) -> set[str]:
-    """The policies that an evaluation ("policies") or a benchmark ("policy") asks for."""
+    """The policies that an evaluation ("policies") or a run of the tasks ("policy") asks for."""
     several = job.params.get("policies")
     named = [*(several if isinstance(several, list) else ()), job.params.get("policy")]
     return {name for name in named if isinstance(name, str)}

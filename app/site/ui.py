@@ -6,8 +6,17 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages import accuracy as benchmark
-from app.pages import compare, evaluate, explore, history, inspect, learn, policies, train
+from app.pages import (
+    accuracy,
+    compare,
+    evaluate,
+    explore,
+    history,
+    inspect,
+    learn,
+    policies,
+    train,
+)
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
 from app.pages.shared.job_views import JOB_KINDS
 from app.web.component import mount_script
@@ -33,7 +42,7 @@ _TABS = {
     "compare": ("Compare", compare.build_tab),
     "train": ("Train", train.build_tab),
     "evaluate": ("Evaluate", evaluate.build_tab),
-    "benchmark": ("Benchmark", benchmark.build_tab),
+    "accuracy": ("Accuracy", accuracy.build_tab),
     "policies": ("Policies", policies.build_tab),
     "history": ("History", history.build_tab),
     "learn": ("Learn", learn.build_tab),

@@ -1,7 +1,7 @@
-"""Partial results of an interrupted evaluation: one file per batch of texts, each in one rename.
+"""Finished batches of an interrupted measurement: one file each, written in one rename.
 
-A batch is as many texts as a stage rolls out at once (one to a few, some seconds of work). A
-resumed evaluation reads the finished batches back and runs the others; its result is the
+A batch is as many texts or questions as a stage rolls out at once (some seconds of work). A
+resumed measurement reads the finished batches back and runs the others; its result is the
 uninterrupted one's. Files of other settings, another policy or another text are passed over, and
 so is a damaged one: its batch is run again.
 """
@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,40 +25,55 @@ from sol_core.files.staging import publish
 if TYPE_CHECKING:
     from sol_core.comparing.contenders import Contender
 
-__all__ = ["PartialResults", "ResumableStage", "evaluation_key"]
+__all__ = ["Batch", "PartialResults", "Stage", "evaluation_key"]
 
 SCHEMA = 1
 _LOG = logging.getLogger(__name__)
 
 
-class ResumableStage:
-    """A stage whose results are numbers of each text; subclasses say which."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A part of a stage.
 
-    def part(self, first_text: int, count: int) -> dict[str, Floats]:
-        """Return the results of some texts, as views into the stage's own arrays."""
-        raise NotImplementedError
+    Attributes:
+        first: number that names its file: of its first text, or of the batch.
+        count: of its texts or continuations.
+        work: in steps of one row.
+    """
 
-    def saved(self, first_text: int, count: int) -> dict[str, Floats]:
-        """Return the results of a batch that has just run, as ``restore`` takes them."""
-        return self.part(first_text, count)
-
-    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
-        """Take a batch as run; batches come in order, restored or run."""
-        for name, view in self.part(first_text, count).items():
-            view[...] = arrays[name]
+    first: int
+    count: int
+    work: float
 
 
-class _Stage(Protocol):
-    """Interface of ``stages.Stage`` that is needed here."""
+class Stage(Protocol):
+    """A part of a measurement that runs in batches, in order."""
 
     @property
-    def name(self) -> str: ...
-    def saved(self, first_text: int, count: int) -> dict[str, Floats]: ...
-    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None: ...
+    def name(self) -> str:
+        """The first part of its partial results' file names."""
+        ...
+
+    @property
+    def batches(self) -> Sequence[Batch]: ...
+
+    def message(self, batch: Batch) -> str:
+        """The progress line once the batch is done."""
+        ...
+
+    def run(self, batch: Batch) -> None: ...
+
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        """The arrays that ``restore`` needs of a batch that has just run."""
+        ...
+
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
+        """Take a batch as run."""
+        ...
 
 
 class PartialResults:
-    """The files of one evaluation.
+    """The files of one measurement.
 
     Args:
         folder: made when the first batch is saved; None keeps nothing.
@@ -72,9 +88,9 @@ class PartialResults:
         self._is_failing = False
         self.seconds = 0.0
 
-    def restore(self, stage: _Stage, first_text: int, count: int) -> bool:
+    def restore(self, stage: Stage, batch: Batch) -> bool:
         """Put a finished batch back into its stage; False when there is none."""
-        path = self._path(stage, first_text)
+        path = self._path(stage, batch)
         if path is None or not path.is_file():
             return False
         try:
@@ -82,31 +98,31 @@ class PartialResults:
         except (OSError, ValueError) as error:
             _LOG.warning("%s is damaged and passed over: %s", path, error)
             return False
-        if header.get("key") != self._key or header.get("count") != str(count):
+        if header.get("key") != self._key or header.get("count") != str(batch.count):
             return False
-        stage.restore(first_text, count, arrays)
+        stage.restore(batch, arrays)
         self.seconds += float(header["seconds"])
         return True
 
-    def save(self, stage: _Stage, first_text: int, count: int, seconds: float) -> None:
-        """Keep a batch that took ``seconds``. A full disk is logged; the evaluation goes on."""
-        path = self._path(stage, first_text)
+    def save(self, stage: Stage, batch: Batch, seconds: float) -> None:
+        """Keep a batch that took ``seconds``. A full disk is logged; the measurement goes on."""
+        path = self._path(stage, batch)
         if path is None:
             return
-        header = {"key": self._key, "count": str(count), "seconds": repr(seconds)}
+        header = {"key": self._key, "count": str(batch.count), "seconds": repr(seconds)}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, stage.saved(first_text, count), header)
+            _write(path, stage.saved(batch), header)
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:
                 _LOG.warning("partial results cannot be kept in %s: %s", path.parent, error)
             self._is_failing = True
 
-    def _path(self, stage: _Stage, first_text: int) -> Path | None:
+    def _path(self, stage: Stage, batch: Batch) -> Path | None:
         if self._folder is None:
             return None
-        return self._folder / f"{stage.name}-{first_text:06}.safetensors"
+        return self._folder / f"{stage.name}-{batch.first:06}.safetensors"
 
 
 def evaluation_key(
@@ -115,7 +131,7 @@ def evaluation_key(
     contenders: Sequence[Contender],
     blocks: Sequence[Sequence[int]],
 ) -> str:
-    """SHA-256 of what decides an evaluation's numbers.
+    """SHA-256 of what decides a measurement's numbers.
 
     Args:
         fingerprint: of the language model and its number format.

@@ -213,7 +213,6 @@ def score_text(
         mechanisms=config.grid.mechanisms,
         episode_steps=config.episode_steps,
         refresh=config.refresh,
-        dense_positions=config.dense_positions,
     )
     scheduler = GenerationSchedules(model, replace(config, side_rows=()), policies).build(
         case.num_steps

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kernels.log_softmax import log_softmax_and_entropy
-from sol_core.actions import DENSE, PAPER, Action, Mechanisms
+from sol_core.actions import PAPER, Action, Mechanisms
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.finite import FiniteSteps
 from sol_core.models import FrozenLM, PrefillOutput, StepOutput
@@ -44,7 +44,6 @@ class DecodeOptions:
         episode_steps: steps per episode.
         refresh: at an episode's end, forget the compressed keys and values and replay
             the episode's tokens densely in one pass (SOL, section 4).
-        dense_positions: steps at context positions below this one are dense.
         rows_per_sequence: rows (schedules) on each sequence's token path.
         timed: give every step a clock.
         in_place: steps are cached in the prefix itself, which grows and must have the room;
@@ -55,7 +54,6 @@ class DecodeOptions:
     mechanisms: Mechanisms = PAPER
     episode_steps: int = 16
     refresh: bool = False
-    dense_positions: int = 0
     rows_per_sequence: int = 1
     timed: bool = False
     in_place: bool = False
@@ -173,8 +171,7 @@ def decode(
             episode = []
         fed = from_host(tokens, lm.device).repeat_interleave(group)
         clock = StepClock(lm.device) if options.timed else None
-        chosen_actions = scheduler.next_actions(observer.observe(index, fed, cache))
-        actions = _keep_dense(chosen_actions, cache, options.dense_positions)
+        actions = tuple(scheduler.next_actions(observer.observe(index, fed, cache)))
         if clock is not None:
             clock.lap("policy")
         output = lm.decode_step(
@@ -304,12 +301,3 @@ class _Observer:
             self._mid_hidden = output.mid_hidden
             self._concentration = output.attention_concentration
             self._log_probabilities = step.log_probabilities
-
-
-def _keep_dense(
-    actions: Sequence[Action], cache: KVCache, dense_positions: int
-) -> tuple[Action, ...]:
-    return tuple(
-        DENSE if position < dense_positions else action
-        for action, position in zip(actions, cache.lengths, strict=True)
-    )

@@ -15,7 +15,6 @@ from sol_core.evaluation.config import (
     parse_baselines,
     parse_budgets,
 )
-from sol_core.evaluation.events import EvaluationEvent, EvaluationFinished, EvaluationProgress
 
 if TYPE_CHECKING:
     from sol_core.evaluation.runner import evaluate
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "REFERENCE_BUDGETS",
     "EvaluationConfig",
-    "EvaluationEvent",
-    "EvaluationFinished",
-    "EvaluationProgress",
     "evaluate",
     "parse_baselines",
     "parse_budgets",

@@ -17,20 +17,20 @@ from torch import Tensor
 
 from sol_core.actions import AXES, DENSE, Action, ActionGrid
 from sol_core.comparing.methods import PlannedRows
-from sol_core.comparing.partial import ResumableStage
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
+    PROBE_TEXTS,
     ROWS_AT_ONCE,
     Setting,
+    TextStage,
     assemble,
 )
 
 __all__ = ["PollutionProbe", "probe_actions"]
 
-MAX_TEXTS = 64
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
 AXIS_NAMES = dict(zip(AXES, ("keep", "channels", "bits"), strict=True))
 
@@ -48,18 +48,17 @@ def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
     return actions
 
 
-class PollutionProbe(ResumableStage):
+class PollutionProbe(TextStage):
     """Runs the impulses over the texts; ``report`` is for afterwards."""
 
-    name, message = "pollution", "Probing the pollution of the cache"
+    name, title = "pollution", "Probing the pollution of the cache"
 
     def __init__(self, setting: Setting) -> None:
-        self._setting = setting
+        super().__init__(setting, min(setting.config.texts, PROBE_TEXTS))
         self._impulses = probe_actions(setting.grid)
         config = setting.config
         self._region = config.steps
         self._context = config.context - config.steps
-        self.num_texts = min(config.texts, MAX_TEXTS)
         shape = (self.num_texts, 1 + len(self._impulses), 2 * config.steps)
         self._nll, self._kl = np.zeros(shape), np.zeros(shape)
 
@@ -71,8 +70,8 @@ class PollutionProbe(ResumableStage):
     def units_per_text(self) -> float:
         return self._nll.shape[1] * 2 * self._region + PREFILL_UNITS * self._context
 
-    def run(self, first_text: int, blocks: Tensor) -> None:
-        setting, steps = self._setting, 2 * self._region
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
+        setting, steps = self.setting, 2 * self._region
         num_texts, group = blocks.shape[0], self._nll.shape[1]
         layout = Layout(self._context, steps)
         prefix = prefill_texts(setting.lm, blocks, layout, setting.grid, observe=False)

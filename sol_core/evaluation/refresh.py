@@ -14,7 +14,6 @@ import numpy as np
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action
-from sol_core.comparing.partial import ResumableStage
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.decoding.cost import CostModel
@@ -22,26 +21,28 @@ from sol_core.decoding.loop import DecodeOptions
 from sol_core.errors import ConfigError
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
+    PROBE_TEXTS,
     ROWS_AT_ONCE,
     Setting,
+    TextStage,
     assemble,
 )
 
 __all__ = ["RefreshProbe"]
 
-MAX_TEXTS = 64
 MAX_EPISODES = 4
 MIN_EPISODES = 2  # the first episode has nothing to refresh
 AXIS_NAMES = ("keep", "channels", "bits")
 
 
-class RefreshProbe(ResumableStage):
+class RefreshProbe(TextStage):
     """Runs the policy with and without refresh; ``report`` is for afterwards."""
 
-    name, message = "refresh", "Measuring the refresh of the cache"
+    name, title = "refresh", "Measuring the refresh of the cache"
 
     def __init__(self, setting: Setting) -> None:
-        config, self._setting = setting.config, setting
+        super().__init__(setting, min(setting.config.texts, PROBE_TEXTS))
+        config = setting.config
         self._episode = setting.episode_steps
         length = config.block_len - 1
         # The prefix keeps at least half of the text.
@@ -53,7 +54,6 @@ class RefreshProbe(ResumableStage):
                 f"refresh needs {MIN_EPISODES} episodes of {self._episode} steps after a context: "
                 f"context + windows · steps must be above {self._steps}, got {length}"
             )
-        self.num_texts = min(config.texts, MAX_TEXTS)
         shape = (self.num_texts, len(config.budgets), self._steps)
         self._nll = {refresh: np.zeros(shape) for refresh in (False, True)}
         self._kl = {refresh: np.zeros(shape) for refresh in (False, True)}
@@ -61,15 +61,15 @@ class RefreshProbe(ResumableStage):
 
     @property
     def texts_at_once(self) -> int:
-        return max(1, ROWS_AT_ONCE // (1 + len(self._setting.config.budgets)))
+        return max(1, ROWS_AT_ONCE // (1 + len(self.setting.config.budgets)))
 
     @property
     def units_per_text(self) -> float:
-        rows = 1 + len(self._setting.config.budgets)
+        rows = 1 + len(self.setting.config.budgets)
         return 2 * rows * self._steps + PREFILL_UNITS * (self._context + self._steps)
 
-    def run(self, first_text: int, blocks: Tensor) -> None:
-        setting, config = self._setting, self._setting.config
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
+        setting, config = self.setting, self.setting.config
         num_texts, group = blocks.shape[0], 1 + len(config.budgets)
         layout = Layout(self._context, self._steps, room=self._steps)
         prefix = prefill_texts(setting.lm, blocks, layout, setting.grid, observe=True)
@@ -122,12 +122,12 @@ class RefreshProbe(ResumableStage):
             "replayed_per_token": (self._episodes - 1) / self._episodes,
             "budgets": [
                 self._budget_report(index, bootstrap)
-                for index in range(len(self._setting.config.budgets))
+                for index in range(len(self.setting.config.budgets))
             ],
         }
 
     def _budget_report(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
-        requested = self._setting.config.budgets[index].as_tuple()
+        requested = self.setting.config.budgets[index].as_tuple()
         nll = {refresh: self._nll[refresh][:, index].mean(-1) for refresh in (False, True)}
         kl = {refresh: self._kl[refresh][:, index].mean(-1) for refresh in (False, True)}
         gain = bootstrap.gain(nll[False], nll[True])
@@ -157,9 +157,9 @@ class RefreshProbe(ResumableStage):
 
     def _flops(self, index: int) -> tuple[float, float, float]:
         """Computed FLOPs per token: the policy's step, a dense step, the replay's share."""
-        lm, spend = self._setting.lm, self._spend[:, index].mean(0)
+        lm, spend = self.setting.lm, self._spend[:, index].mean(0)
         size = lm.dtype.itemsize
-        cost = CostModel(lm.spec, size, size, self._setting.grid.page_size)
+        cost = CostModel(lm.spec, size, size, self.setting.grid.page_size)
         cached = self._context + self._steps // 2
         step = cost.decode_step(Action(float(spend[0]), float(spend[1])), cached)
         replay = cost.prefill(self._episode, cached).flops * (self._episodes - 1) / self._steps

@@ -1,15 +1,13 @@
-"""Runs an evaluation: the two passes at matched spend, the probes, the result.
+"""An evaluation: the two passes at matched spend, the probes, the result.
 
-Deterministic for a seed on one machine. ``should_stop`` is asked between batches of
-texts (some seconds); after it, the run ends without a result. With a folder for partial
-results, a run that was stopped or killed goes on at the batch it had not finished.
+Deterministic for a seed on one machine. ``measurement.py`` drives it: batches, stops, partial
+results. Samples are the means so far: ``{"texts", "budgets": [{"requested", "methods": {NAME:
+{"nll", "kl"}}}]}``.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,12 @@ import torch
 
 from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
 from sol_core.comparing.methods import derive_seed
-from sol_core.comparing.partial import PartialResults, evaluation_key
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
-from sol_core.evaluation.events import EvaluationEvent, EvaluationFinished, EvaluationProgress
+from sol_core.evaluation.measurement import Measurement
 from sol_core.evaluation.pollution import PollutionProbe
 from sol_core.evaluation.refresh import RefreshProbe
 from sol_core.evaluation.result import (
@@ -33,13 +30,16 @@ from sol_core.evaluation.result import (
     method_scores,
     overall_win_rates,
 )
-from sol_core.evaluation.stages import BaselinePass, PolicyPass, Setting, Stage
+from sol_core.evaluation.stages import BaselinePass, PolicyPass, Setting, TextStage
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped
 
 __all__ = ["evaluate", "evaluate_contenders"]
+
+_Task = Measurement[EvaluationConfig]
 
 
 def evaluate(
@@ -50,20 +50,20 @@ def evaluate(
     data_dir: Path,
     should_stop: Callable[[], bool] = never,
     partial: Path | None = None,
-) -> Iterator[EvaluationEvent]:
+) -> Iterator[WorkEvent]:
     """Measure policies against the baselines at matched spend.
 
     Args:
         policies: name → folder or policy; the baselines match the first one's spend.
         data_dir: where corpora are kept.
         partial: folder in which finished texts are kept and, after an interruption, found.
-    Yields: EvaluationProgress, and one EvaluationFinished unless it was stopped.
+    Yields: WorkProgress and WorkSample; the last is WorkFinished or WorkStopped.
     Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
     contenders = load_contenders(model, policies)
     _check(model, contenders, config)
-    return _read_and_run(_Task(model, contenders, config, should_stop, partial), data_dir)
+    return _read_and_run(Measurement(model, contenders, config, should_stop, partial), data_dir)
 
 
 def evaluate_contenders(
@@ -73,7 +73,7 @@ def evaluate_contenders(
     texts: EvaluationTexts,
     should_stop: Callable[[], bool] = never,
     partial: Path | None = None,
-) -> Iterator[EvaluationEvent]:
+) -> Iterator[WorkEvent]:
     """The same for policies and texts that are already loaded.
 
     Raises: as ``evaluate``; ShapeError for fewer texts than configured or of another length.
@@ -86,28 +86,12 @@ def evaluate_contenders(
             f"{config.texts} texts of {needed} tokens are needed, "
             f"got {len(texts.blocks)} of {', '.join(map(str, sorted(lengths)))}"
         )
-    return _Run(_Task(model, contenders, config, should_stop, partial), texts).events()
+    return _Run(Measurement(model, contenders, config, should_stop, partial), texts).events()
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """An evaluation to run: subject, configuration, stop flag."""
-
-    model: LanguageModel
-    contenders: Sequence[Contender]
-    config: EvaluationConfig
-    should_stop: Callable[[], bool]
-    partial: Path | None
-
-    def key(self, texts: EvaluationTexts) -> str:
-        """Return the key for which its partial results are valid."""
-        model = f"{self.model.fingerprint} {self.model.dtype_name} {self.model.device_name}"
-        return evaluation_key(self.config.to_dict(), model, self.contenders, texts.blocks)
-
-
-def _read_and_run(task: _Task, data_dir: Path) -> Iterator[EvaluationEvent]:
+def _read_and_run(task: _Task, data_dir: Path) -> Iterator[WorkEvent]:
     config, model = task.config, task.model
-    yield EvaluationProgress(0.0, f"Reading the text of {config.corpus}", None, {})
+    yield WorkProgress(0.0, f"Reading the text of {config.corpus}")
     texts = load_texts(
         TextRequest(
             config.corpus,
@@ -137,58 +121,30 @@ class _Run:
     """State of one evaluation while it runs."""
 
     def __init__(self, task: _Task, texts: EvaluationTexts) -> None:
-        self.model, self.config, self.texts = task.model, task.config, texts
-        self.should_stop = task.should_stop
-        self.contenders = task.contenders
-        self.kept = PartialResults(task.partial, task.key(texts))
-        setting = Setting(task.model.lm, task.contenders, task.config)
         config = task.config
+        self.model, self.config, self.texts = task.model, config, texts
+        self.contenders = task.contenders
+        lm = task.model.lm
+        blocks = torch.tensor(texts.blocks[: config.texts], device=lm.device)
+        setting = Setting(lm, task.contenders, config, blocks)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
         self.refresh = RefreshProbe(setting) if config.refresh else None
         probes = [probe for probe in (self.pollution, self.refresh) if probe is not None]
-        self.stages: list[Stage] = [self.policies, self.baselines, *probes]
-        self.total = sum(stage.num_texts * stage.units_per_text for stage in self.stages)
-        self.done = 0.0
-        self.began = time.perf_counter()
-        self.stopped = False
+        self.stages: list[TextStage] = [self.policies, self.baselines, *probes]
+        work = sum(batch.work for stage in self.stages for batch in stage.batches)
+        self.runner = task.runner(texts.blocks, work)
 
-    def events(self) -> Iterator[EvaluationEvent]:
+    def events(self) -> Iterator[WorkEvent]:
         for stage in self.stages:
-            yield from self._go_over(stage)
-            if self.stopped:
+            for progress in self.runner.over(stage):
+                yield progress
+                yield WorkSample(self._partial())
+            if self.runner.stopped:
+                yield WorkStopped()
                 return
-        yield EvaluationFinished(self._result())
-
-    def _go_over(self, stage: Stage) -> Iterator[EvaluationProgress]:
-        blocks = torch.tensor(self.texts.blocks[: stage.num_texts], device=self.model.lm.device)
-        for first in range(0, stage.num_texts, stage.texts_at_once):
-            if self.should_stop():
-                self.stopped = True
-                return
-            batch = blocks[first : first + stage.texts_at_once]
-            count = batch.shape[0]
-            self.done += count * stage.units_per_text
-            if self.kept.restore(stage, first, count):
-                continue
-            began = time.perf_counter()
-            stage.run(first, batch)
-            self.kept.save(stage, first, count, time.perf_counter() - began)
-            yield self._progress(stage, first + count)
-
-    def _progress(self, stage: Stage, texts_done: int) -> EvaluationProgress:
-        fraction = min(1.0, self.done / self.total)
-        return EvaluationProgress(
-            fraction,
-            f"{stage.message}: text {texts_done} of {stage.num_texts}",
-            self._elapsed_s() * (1 - fraction) / fraction,
-            self._partial(),
-        )
-
-    def _elapsed_s(self) -> float:
-        """Time worked, before an interruption too."""
-        return self.kept.seconds + time.perf_counter() - self.began
+        yield WorkFinished(self._result())
 
     def _partial(self) -> dict[str, Any]:
         """Means over the texts that every method has finished."""
@@ -232,7 +188,7 @@ class _Run:
             "windows": config.windows,
             "scored_tokens": config.num_rollouts * config.steps,
             "seed": config.seed,
-            "elapsed_s": self._elapsed_s(),
+            "elapsed_s": self.runner.elapsed_s,
             "budgets": budgets,
             "win_rate": overall_win_rates(budgets),
             "difficulty": self._difficulty(),

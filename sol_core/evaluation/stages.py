@@ -2,21 +2,20 @@
 
 Pass 1 runs the policies at every budget over all texts and so finds what they really
 spend; pass 2 runs the baselines at exactly that mean. Both run the dense model beside
-them. A stage is fed batches of texts, in order.
+them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
 from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.comparing.contenders import Contender, shared_grid
 from sol_core.comparing.methods import BaselineRows, PlannedRows, Row, baseline_rows, derive_seed
-from sol_core.comparing.partial import ResumableStage
+from sol_core.comparing.partial import Batch
 from sol_core.comparing.rollout import Floats, Layout, Rollout, prefill_texts, roll_out
 from sol_core.decoding.batch_scheduling import BatchScheduler, SplitScheduler
 from sol_core.decoding.loop import DecodeOptions
@@ -25,8 +24,9 @@ from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.tables import ScoreTable, TokenTable
 from sol_core.models import FrozenLM
 
-__all__ = ["BaselinePass", "PolicyPass", "Setting", "Stage", "assemble", "split_evenly"]
+__all__ = ["BaselinePass", "PolicyPass", "Setting", "TextStage", "assemble", "split_evenly"]
 
+PROBE_TEXTS = 64  # texts of a probe, at most
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
 PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step
 
@@ -35,11 +35,16 @@ Part = tuple[list[tuple[int, int]], BatchScheduler]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Objects shared by all stages."""
+    """Objects shared by all stages.
+
+    Attributes:
+        texts: [N, ``config.block_len``] int64, on the model's device.
+    """
 
     lm: FrozenLM
     contenders: Sequence[Contender]
     config: EvaluationConfig
+    texts: Tensor
 
     @property
     def grid(self) -> ActionGrid:
@@ -54,45 +59,58 @@ class Setting:
         return Horizon(self.episode_steps, self.config.steps)
 
 
-class Stage(Protocol):
-    """A part of an evaluation that goes over texts in batches."""
+class TextStage:
+    """A stage that goes over the first ``num_texts`` texts; subclasses say what it runs."""
 
-    @property
-    def name(self) -> str:
-        """Return the name of its partial results."""
-        ...
+    name, title = "", ""
 
-    @property
-    def message(self) -> str:
-        """Return a description of its work, for people."""
-        ...
-
-    @property
-    def num_texts(self) -> int:
-        """Return the number of the evaluation's texts it uses."""
-        ...
+    def __init__(self, setting: Setting, num_texts: int) -> None:
+        self.setting, self.num_texts = setting, num_texts
 
     @property
     def texts_at_once(self) -> int:
-        """Return the number of texts that ``run`` takes."""
-        ...
+        """Return the number of texts of a batch."""
+        raise NotImplementedError
 
     @property
     def units_per_text(self) -> float:
-        """Work per text, in steps of one row."""
-        ...
+        """Return the work per text, in steps of one row."""
+        raise NotImplementedError
 
-    def run(self, first_text: int, blocks: Tensor) -> None:
+    @property
+    def batches(self) -> list[Batch]:
+        """Ranges of texts."""
+        found, size = [], self.texts_at_once
+        for first in range(0, self.num_texts, size):
+            count = min(size, self.num_texts - first)
+            found.append(Batch(first, count, count * self.units_per_text))
+        return found
+
+    def message(self, batch: Batch) -> str:
+        """Title and the number of texts that are done."""
+        return f"{self.title}: text {batch.first + batch.count} of {self.num_texts}"
+
+    def run(self, batch: Batch) -> None:
+        """Roll out the batch's texts."""
+        blocks = self.setting.texts[batch.first : batch.first + batch.count]
+        self.run_texts(batch.first, blocks)
+
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
         """Roll out some texts: [B, ``config.block_len``] int64."""
-        ...
+        raise NotImplementedError
 
-    def saved(self, first_text: int, count: int) -> dict[str, Floats]:
-        """Return the results of a batch that has just run, as ``restore`` takes them."""
-        ...
+    def part(self, first_text: int, count: int) -> dict[str, Floats]:
+        """Return the numbers of some texts, as views into the stage's own arrays."""
+        raise NotImplementedError
 
-    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        """Return what ``restore`` needs of a batch that has just run."""
+        return self.part(batch.first, batch.count)
+
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         """Take a batch as run; batches come in order, restored or run."""
-        ...
+        for name, view in self.part(batch.first, batch.count).items():
+            view[...] = arrays[name]
 
 
 def assemble(parts: Sequence[Part], count: int, group: int, steps: int) -> SplitScheduler:
@@ -116,18 +134,14 @@ def split_evenly(count: int, most: int) -> list[tuple[int, int]]:
     return [(count * i // pieces, count * (i + 1) // pieces) for i in range(pieces)]
 
 
-class _Pass(ResumableStage):
+class _Pass(TextStage):
     """Runs a table's rows over the texts."""
 
     def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
-        self.setting = setting
+        super().__init__(setting, setting.config.texts)
         self.table = ScoreTable(rows, setting.config.num_rollouts)
         self._pieces = split_evenly(len(rows), ROWS_AT_ONCE - 1)
         self._largest_group = 1 + max(stop - start for start, stop in self._pieces)
-
-    @property
-    def num_texts(self) -> int:
-        return self.setting.config.texts
 
     @property
     def texts_at_once(self) -> int:
@@ -179,9 +193,9 @@ class _Pass(ResumableStage):
             "dense_nll": table.dense_nll[rollouts],
         }
 
-    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
-        super().restore(first_text, count, arrays)
-        self.table.done = self._rollouts(first_text, count).stop
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
+        super().restore(batch, arrays)
+        self.table.done = self._rollouts(batch.first, batch.count).stop
 
     def _rollouts(self, first_text: int, count: int) -> slice:
         windows = self.setting.config.windows
@@ -198,7 +212,7 @@ class PolicyPass(_Pass):
         tokens: the first policy's rows, token by token.
     """
 
-    name, message = "policy", "Running the policy"
+    name, title = "policy", "Running the policy"
 
     def __init__(self, setting: Setting) -> None:
         config = setting.config
@@ -217,7 +231,7 @@ class PolicyPass(_Pass):
         )
         self.tokens = TokenTable(len(config.budgets), config.num_rollouts, config.steps)
 
-    def run(self, first_text: int, blocks: Tensor) -> None:
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
         for first, start, rollout in self.roll_out(first_text, blocks, observe=True):
             self.tokens.add(first, start, rollout)
 
@@ -255,7 +269,7 @@ class PolicyPass(_Pass):
 class BaselinePass(_Pass):
     """Pass 2: the baselines at what pass 1 spent; it must have run over all texts."""
 
-    name, message = "baselines", "Running the baselines at the same spend"
+    name, title = "baselines", "Running the baselines at the same spend"
 
     def __init__(self, setting: Setting, policies: PolicyPass) -> None:
         config = setting.config
@@ -264,17 +278,17 @@ class BaselinePass(_Pass):
         self._policies = policies
         self._built: BaselineRows | None = None
 
-    def run(self, first_text: int, blocks: Tensor) -> None:
+    def run_texts(self, first_text: int, blocks: Tensor) -> None:
         for _ in self.roll_out(first_text, blocks, observe=False):
             pass
 
-    def saved(self, first_text: int, count: int) -> dict[str, Floats]:
-        return super().saved(first_text, count) | {"steering": self._rows.steering()}
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        return super().saved(batch) | {"steering": self._rows.steering()}
 
-    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
-        super().restore(first_text, count, arrays)
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
+        super().restore(batch, arrays)
         # The schedules run on from text to text: bring them to where this batch left them.
-        rollouts = self._rollouts(first_text, count)
+        rollouts = self._rollouts(batch.first, batch.count)
         for first in range(rollouts.start, rollouts.stop, self._rollouts_at_once):
             for start, stop in self._pieces:
                 rows = self.table.rows[start:stop]

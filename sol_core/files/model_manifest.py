@@ -59,11 +59,6 @@ class ModelManifest:
     source_sha256: str
     files: dict[str, FileRecord]
 
-    @property
-    def weights_sha256(self) -> str:
-        """Identifies the weights; usable as a model's fingerprint."""
-        return self.files[WEIGHTS_NAME].sha256
-
 
 def make_manifest(folder: Path, name: str, source: str, source_sha256: str) -> ModelManifest:
     """Hash every file of a freshly converted folder."""

@@ -191,7 +191,6 @@ class _Generation:
             mechanisms=self.config.grid.mechanisms,
             episode_steps=self.config.episode_steps,
             refresh=self.config.refresh,
-            dense_positions=self.config.dense_positions,
             rows_per_sequence=1 + len(self.side_rows),
             timed=True,
         )

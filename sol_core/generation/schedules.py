@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from sol_core.actions import ActionGrid
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers, SplitScheduler
@@ -77,8 +75,7 @@ class GenerationSchedules:
 
     @staticmethod
     def _policy_scheduler(row: ScheduleConfig, policy: Policy) -> PolicyScheduler:
-        generator = torch.Generator().manual_seed(row.seed) if row.sampled else None
-        return PolicyScheduler(policy, [row.budget], generator=generator)
+        return PolicyScheduler(policy, [row.budget])
 
 
 def _usable(found: Path | Policy, model: LanguageModel, grid: ActionGrid) -> Policy:

@@ -1,33 +1,29 @@
-"""Downstream tasks: what a policy does to accuracy, at the spend of its baselines.
+"""Tasks: questions that measure what a policy does to accuracy, at the spend of its baselines.
 
 What policies and baselines are compared with is in ``sol_core.comparing``.
 
-``run_benchmark`` is looked up when it is first asked for: the page reads configurations and
+``run_tasks`` is looked up when it is first asked for: the page reads configurations and
 must not import torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from sol_core.tasks.config import TASK_NAMES, BenchmarkConfig, parse_tasks
-from sol_core.tasks.events import BenchmarkEvent, BenchmarkFinished, BenchmarkProgress
+from sol_core.tasks.config import TASK_NAMES, TasksConfig, parse_tasks
 
 if TYPE_CHECKING:
-    from sol_core.tasks.runner import run_benchmark
+    from sol_core.tasks.runner import run_tasks
 
 __all__ = [
     "TASK_NAMES",
-    "BenchmarkConfig",
-    "BenchmarkEvent",
-    "BenchmarkFinished",
-    "BenchmarkProgress",
+    "TasksConfig",
     "parse_tasks",
-    "run_benchmark",
+    "run_tasks",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "run_benchmark":
-        from sol_core.tasks.runner import run_benchmark
+    if name == "run_tasks":
+        from sol_core.tasks.runner import run_tasks
 
-        return run_benchmark
+        return run_tasks
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

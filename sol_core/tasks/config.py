@@ -1,4 +1,4 @@
-"""Configuration of a benchmark: frozen, validated, stored with its result."""
+"""Settings of the tasks: frozen, validated, stored with their result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, config_from_dict
 
-__all__ = ["TASK_NAMES", "BenchmarkConfig", "parse_tasks"]
+__all__ = ["TASK_NAMES", "TasksConfig", "parse_tasks"]
 
 TASK_NAMES = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
 MAX_BUDGETS = 16
@@ -20,8 +20,8 @@ DEFAULT_BUDGETS = (Budget(0.7, 0.8, 16.0), Budget(0.5, 0.7, 12.8), Budget(0.4, 0
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkConfig:
-    """Everything that decides a benchmark besides the model, the policy and the machine.
+class TasksConfig:
+    """Everything that decides the tasks' numbers besides the model, the policy and the machine.
 
     Attributes: see each field's help.
     """
@@ -48,12 +48,12 @@ class BenchmarkConfig:
         return asdict(self)
 
     @staticmethod
-    def from_dict(record: dict[str, Any]) -> BenchmarkConfig:
+    def from_dict(record: dict[str, Any]) -> TasksConfig:
         """Rebuild a configuration from its JSON form.
 
         Raises: ConfigError for unknown keys and values that are not allowed.
         """
-        return config_from_dict(BenchmarkConfig, record)
+        return config_from_dict(TasksConfig, record)
 
 
 def parse_tasks(text: str) -> tuple[str, ...]:

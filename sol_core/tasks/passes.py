@@ -10,16 +10,16 @@ import numpy as np
 from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import PlannedRows
+from sol_core.comparing.partial import Batch
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import SplitScheduler
+from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation, batches
 from sol_core.tasks.scoring import score_continuations
 from sol_core.tasks.static_plan import StaticPlan
 
 __all__ = ["PolicyTaskPass", "StaticTaskPass", "TaskPass", "TaskSetting"]
-
-ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +46,33 @@ class TaskPass:
     """Scores of every continuation under ``group`` rows; filled batch after batch.
 
     Attributes:
-        batches: numbers of continuations that run together.
+        batches: continuations that run together; the first number is the batch's own.
         log_likelihood, greedy: [continuations, group], see ``BatchScores``.
         spend: [continuations, group, 3], summed over steps.
     """
 
-    name, message = "", ""
+    name, title = "", ""
 
     def __init__(self, setting: TaskSetting, group: int) -> None:
         self.setting, self.group = setting, group
-        self.batches = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
+        self._members = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
         count = len(setting.continuations)
         self.log_likelihood = np.zeros((count, group))
         self.greedy = np.zeros((count, group))
         self.spend = np.zeros((count, group, 3))
         self.lengths = np.asarray([len(one.tokens) for one in setting.continuations])
+        self.batches = [
+            Batch(number, len(indices), self._work(indices))
+            for number, indices in enumerate(self._members)
+        ]
 
-    def work(self, batch: int) -> int:
-        """Steps of rows, and prefilled tokens at half of one."""
-        ones = [self.setting.continuations[index] for index in self.batches[batch]]
-        steps = len(ones) * self.group * max(len(one.tokens) for one in ones)
-        return steps + sum(len(context) for context in {one.context for one in ones}) // 2
+    def message(self, batch: Batch) -> str:
+        """Task and pass."""
+        return f"{self.setting.task}: {self.title}"
 
-    def run(self, batch: int) -> None:
+    def run(self, batch: Batch) -> None:
         """Score one batch."""
-        indices = self.batches[batch]
+        indices = self._members[batch.first]
         scores = score_continuations(
             self.setting.lm,
             [self.setting.continuations[index] for index in indices],
@@ -87,21 +89,27 @@ class TaskPass:
         """Of one row, over all steps of all continuations."""
         return Budget(*(self.spend[:, row].sum(0) / self.lengths.sum()).tolist())
 
-    def saved(self, first_text: int, count: int) -> dict[str, Floats]:
-        """For ``PartialResults``: what is known of batch ``first_text``."""
-        indices = self.batches[first_text]
+    def saved(self, batch: Batch) -> dict[str, Floats]:
+        """Return what ``restore`` needs of a batch that has just run."""
+        indices = self._members[batch.first]
         return {
             "log_likelihood": self.log_likelihood[indices],
             "greedy": self.greedy[indices],
             "spend": self.spend[indices],
         }
 
-    def restore(self, first_text: int, count: int, arrays: Mapping[str, Floats]) -> None:
+    def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         """Take a batch as run."""
-        indices = self.batches[first_text]
+        indices = self._members[batch.first]
         self.log_likelihood[indices] = arrays["log_likelihood"]
         self.greedy[indices] = arrays["greedy"]
         self.spend[indices] = arrays["spend"]
+
+    def _work(self, indices: Sequence[int]) -> int:
+        """Steps of rows, and prefilled tokens at half of one."""
+        ones = [self.setting.continuations[index] for index in indices]
+        steps = len(ones) * self.group * max(len(one.tokens) for one in ones)
+        return steps + sum(len(context) for context in {one.context for one in ones}) // 2
 
     def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
         raise NotImplementedError
@@ -110,7 +118,7 @@ class TaskPass:
 class PolicyTaskPass(TaskPass):
     """Row 0 is dense, row 1 + n the policy at budget n."""
 
-    message = "running the policy"
+    title = "running the policy"
 
     def __init__(self, setting: TaskSetting) -> None:
         super().__init__(setting, 1 + len(setting.budgets))
@@ -133,7 +141,7 @@ class PolicyTaskPass(TaskPass):
 class StaticTaskPass(TaskPass):
     """Row n is static at exactly what the policy spent at budget n, see ``StaticPlan``."""
 
-    message = "running static at the same spend"
+    title = "running static at the same spend"
 
     def __init__(self, setting: TaskSetting, spends: Sequence[Budget]) -> None:
         super().__init__(setting, len(spends))

@@ -1,4 +1,4 @@
-"""The result of a benchmark as JSON (schema 2).
+"""The result of the tasks as JSON (schema 2).
 
 Accuracies are shares of questions; a gain is policy minus static in points of accuracy, so
 above 0 the policy is better. ``answer_nll`` is the mean NLL of the right answer, nats per token
@@ -77,7 +77,7 @@ class _Method:
 
 
 class TaskScores:
-    """Return the scores of every method on one task.
+    """Scores of every method on one task.
 
     Args:
         seed: of the bootstrap over its questions.

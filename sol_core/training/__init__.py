@@ -16,16 +16,7 @@ from sol_core.training.config import (
     for_minutes,
     preset,
 )
-from sol_core.training.events import (
-    METRICS,
-    TrainCheckpoint,
-    TrainEvent,
-    TrainFinished,
-    TrainProgress,
-    TrainSample,
-    TrainStopped,
-    train_event_to_dict,
-)
+from sol_core.training.events import METRICS
 
 if TYPE_CHECKING:
     from sol_core.training.trainer import train
@@ -34,18 +25,11 @@ __all__ = [
     "METRICS",
     "PRESETS",
     "GrpoConfig",
-    "TrainCheckpoint",
     "TrainConfig",
-    "TrainEvent",
-    "TrainFinished",
-    "TrainProgress",
-    "TrainSample",
-    "TrainStopped",
     "WarmStartConfig",
     "for_minutes",
     "preset",
     "train",
-    "train_event_to_dict",
 ]
 
 

@@ -20,8 +20,8 @@ from sol_core.policy import PolicyScheduler
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
+from sol_core.progress import WorkEvent, WorkSample
 from sol_core.training.config import PRICED_TEXTS
-from sol_core.training.events import TrainEvent, TrainSample
 from sol_core.training.measure import MEASURED_BUDGETS, HeldOut, measure_held_out
 from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
 from sol_core.training.run_state import RunState
@@ -45,7 +45,7 @@ CALIBRATE_EVERY = 5  # GRPO updates
 CALIBRATION_EPISODES = 400
 
 
-def label(state: RunState) -> Iterator[TrainEvent]:
+def label(state: RunState) -> Iterator[WorkEvent]:
     """Label texts under random schedules; every text is a file of its own."""
     ranks, progress = state.ranks, state.progress
     store = state.folder / "labels"
@@ -92,7 +92,7 @@ def _label_file(store: Path, number: int) -> Path:
     return store / f"{number:05d}.safetensors"
 
 
-def warm_start(state: RunState) -> Iterator[TrainEvent]:
+def warm_start(state: RunState) -> Iterator[WorkEvent]:
     """Gradient steps on the labels, prices and held-out quality along the way."""
     labels = _all_labels(state)
     network, config = state.policy.network, state.config
@@ -129,7 +129,7 @@ def _all_labels(state: RunState) -> LabelledSteps:
     return join_labels([read(number) for number in range(state.progress.label_limit or 0)])
 
 
-def grpo(state: RunState) -> Iterator[TrainEvent]:
+def grpo(state: RunState) -> Iterator[WorkEvent]:
     """Rollouts and updates; prices follow the policy's own states."""
     updates = state.config.grpo.updates
     state.metrics = {}
@@ -164,7 +164,7 @@ def _roll_out(state: RunState, number: int) -> RolloutBatch:
     return batch
 
 
-def calibrate(state: RunState) -> Iterator[TrainEvent]:
+def calibrate(state: RunState) -> Iterator[WorkEvent]:
     """Prices, then corrected aims, from episodes that the finished policy itself plays.
 
     Random schedules leave other states behind than a good policy does: priced on those, it
@@ -199,7 +199,7 @@ def _rounds(first: int, count: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, first + count))
 
 
-def _calibrated(state: RunState, numbers: range, rows: int) -> TrainEvent:
+def _calibrated(state: RunState, numbers: range, rows: int) -> WorkEvent:
     """The report on some texts that were played with ``rows`` budgets a window."""
     state.calibrated += len(numbers)
     state.begun_anew += 1
@@ -241,7 +241,7 @@ def _damages_in(state: RunState, inputs: StepInputs) -> list[Tensor]:
     return damages_at(state.policy, inputs.rows, inputs.tokens)
 
 
-def measure(state: RunState) -> Iterator[TrainEvent]:
+def measure(state: RunState) -> Iterator[WorkEvent]:
     """Held-out quality now, and a sample text."""
     yield state.report("measuring")
     if state.held_out is None:
@@ -263,15 +263,19 @@ def _sample(
     tokens: list[int],
     actions: list[Any],
     damages: list[float],
-) -> TrainSample:
+) -> WorkSample:
     tokenizer = state.model.tokenizer
     context = list(text[: state.config.context])
-    return TrainSample(
-        state.progress.reports,
-        str(tokenizer.decode(context[-40:])),
-        MEASURED_BUDGETS[0].as_tuple(),
-        tuple(
-            {"text": str(tokenizer.decode([token])), "action": list(action), "kl": damage}
-            for token, action, damage in zip(tokens, actions, damages, strict=True)
-        ),
+    spent = [
+        {"text": str(tokenizer.decode([token])), "action": list(action), "kl": damage}
+        for token, action, damage in zip(tokens, actions, damages, strict=True)
+    ]
+    return WorkSample(
+        {
+            "type": "sample",
+            "step": state.progress.reports,
+            "context": str(tokenizer.decode(context[-40:])),
+            "budget": MEASURED_BUDGETS[0].as_tuple(),
+            "tokens": spent,
+        }
     )

@@ -20,6 +20,7 @@ from sol_core.policy.correction import AimCorrection
 from sol_core.policy.info import InputLayout
 from sol_core.policy.network import DamageNetwork, build_network
 from sol_core.policy.prices import PriceTable
+from sol_core.progress import WorkCheckpoint, WorkProgress
 from sol_core.training.checkpoint import (
     Progress,
     read_checkpoint,
@@ -27,7 +28,7 @@ from sol_core.training.checkpoint import (
     write_checkpoint,
 )
 from sol_core.training.config import PRICED_TEXTS, TrainConfig
-from sol_core.training.events import Phase, TrainCheckpoint, TrainProgress
+from sol_core.training.events import Phase
 from sol_core.training.measure import HeldOut
 from sol_core.training.ranks import Ranks
 from sol_core.training.texts import TextSource
@@ -140,21 +141,29 @@ class RunState:
                     f"{self.folder}; lower the learning rate and start again"
                 )
 
-    def report(self, phase: Phase) -> TrainProgress:
+    def report(self, phase: Phase) -> WorkProgress:
         """The state as an event; clears the decision counter.
 
-        Every start prepares, so that is not counted: the series goes on where it was cut off.
+        Every start prepares, so that is not counted and has no row: the series goes on where it
+        was cut off.
         """
         now = time.monotonic()
         metrics = dict(self.metrics)
         if self._decisions:
             metrics["decisions_per_s"] = self._decisions / max(1e-6, now - self._decisions_since)
         self._decisions, self._decisions_since = 0, now
-        if phase != "preparing":
-            self.progress.reports += 1
         fraction = self.fraction()
         eta = self.elapsed_s * (1 - fraction) / fraction if fraction > 0.01 else None
-        return TrainProgress(phase, self.progress.reports, fraction, self.elapsed_s, eta, metrics)
+        if phase == "preparing":
+            return WorkProgress(fraction, phase, eta)
+        self.progress.reports += 1
+        row = {
+            "step": self.progress.reports,
+            "phase": phase,
+            "elapsed_s": self.elapsed_s,
+            "metrics": metrics,
+        }
+        return WorkProgress(fraction, phase, eta, row)
 
     def fraction(self) -> float:
         """Estimated share of the work that is done, in [0, 1]."""
@@ -187,7 +196,7 @@ class RunState:
         due_at = self._last_checkpoint + self.config.checkpoint_seconds
         return self.ranks.lead(lambda: time.monotonic() >= due_at)
 
-    def checkpoint(self) -> TrainCheckpoint:
+    def checkpoint(self) -> WorkCheckpoint:
         """The lead writes one now.
 
         Raises: OSError when the disk is full; the one before is then intact.
@@ -200,7 +209,7 @@ class RunState:
             )
         )
         self._last_checkpoint = time.monotonic()
-        return TrainCheckpoint(kept.reports, kept.elapsed_s)
+        return WorkCheckpoint()
 
     def describe(self, **changes: Any) -> None:
         """Replace fields of the policy's info."""

@@ -10,8 +10,8 @@ from sol_core.errors import ConfigError
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import save_policy
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from sol_core.training.config import TrainConfig
-from sol_core.training.events import TrainEvent, TrainFinished, TrainProgress, TrainStopped
 from sol_core.training.phases import calibrate, grpo, label, warm_start
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
@@ -35,7 +35,7 @@ def train(
     data_dir: Path,
     should_stop: Callable[[], bool] = never,
     ranks: Ranks | None = None,
-) -> Iterator[TrainEvent]:
+) -> Iterator[WorkEvent]:
     """Train a policy for a model.
 
     Args:
@@ -46,7 +46,7 @@ def train(
         ranks: the processes that share this run; each calls this with the same model and
             configuration and gets the same events. None is this process alone. How many there
             are may change between the starts of a run.
-    Yields: events; the last is TrainFinished or TrainStopped.
+    Yields: events; the last is WorkFinished or WorkStopped.
     Raises: ConfigError, CorpusError, PolicyError (a checkpoint that cannot be continued),
         TrainingDivergedError (the last good checkpoint is kept), OSError (disk full), on every
         rank alike; RankLostError when another rank is gone.
@@ -63,7 +63,7 @@ def train(
     return _events(RunState(model, config, folder, data_dir, ranks or Ranks()), should_stop)
 
 
-def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[TrainEvent]:
+def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEvent]:
     yield state.report("preparing")
     state.ranks.each(state.texts.open)
     _check_alike(state)
@@ -73,11 +73,11 @@ def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[TrainE
             continue
         for event in work(state):
             yield event
-            if not (isinstance(event, TrainProgress) and event.phase == name):
+            if not (isinstance(event, WorkProgress) and event.message == name):
                 continue  # inside a unit of work, which nobody could go on with
             if state.ranks.any(should_stop()):
                 yield state.checkpoint()
-                yield TrainStopped(state.progress.reports, state.fraction())
+                yield WorkStopped()
                 return
             if state.is_checkpoint_due():
                 yield state.checkpoint()
@@ -86,7 +86,7 @@ def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[TrainE
     yield _finish(state)
 
 
-def _finish(state: RunState) -> TrainFinished:
+def _finish(state: RunState) -> WorkFinished:
     summary = {
         "held_out": dict(state.progress.measured),
         "labelled_texts": state.progress.label_limit or 0,
@@ -97,7 +97,7 @@ def _finish(state: RunState) -> TrainFinished:
     }
     state.describe(summary=summary, created=datetime.now(UTC).isoformat(timespec="seconds"))
     state.ranks.lead(lambda: save_policy(state.policy, state.folder / "policy"))
-    return TrainFinished(str(state.folder / "policy"), summary)
+    return WorkFinished({"folder": str(state.folder / "policy"), "summary": summary})
 
 
 def _check_alike(state: RunState) -> None:

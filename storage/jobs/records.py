@@ -20,6 +20,7 @@ __all__ = [
     "JOB_KINDS",
     "JOB_STATUSES",
     "RESUMABLE_STATUSES",
+    "TASKS_JOB",
     "JobControl",
     "JobKind",
     "JobRecord",
@@ -30,7 +31,10 @@ __all__ = [
     "jobs_table",
 ]
 
+# "benchmark" is the stored word of accuracy on tasks, ``TASKS_JOB``: databases of all releases
+# have it, and workers of two releases may share one.
 JobKind = Literal["train", "evaluate", "benchmark"]
+TASKS_JOB: JobKind = "benchmark"
 # paused: checkpointed and released at the user's wish; abandoned: its worker died.
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled", "abandoned"]
 # What the user wishes of a running job; its worker reads it with every heartbeat.

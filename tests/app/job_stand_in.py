@@ -18,9 +18,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.host.paths import DataDir
-from app.jobs.updates import JobFinished, JobProgress, JobSample, JobStopped, JobTask, JobUpdate
+from app.jobs.updates import JobTask, JobUpdate
 from app.jobs.worker import WorkerOptions, run_worker
 from sol_core.errors import SolError
+from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 
 __all__ = ["STAND_INS", "count", "worked_steps"]
 
@@ -40,18 +41,18 @@ def count(task: JobTask) -> Generator[JobUpdate, None, None]:
     for step in range(start, params["steps"]):
         if task.should_stop() and not params["deaf"]:
             _save(checkpoint, step)
-            yield JobStopped()
+            yield WorkStopped()
             return
         time.sleep(params["step_s"])
         _fail(step, params)
         with (task.folder / WORKED).open("a") as file:
             file.write(f"{os.getpid()} {step}\n")
         row = {"step": step, "phase": "grpo", "elapsed_s": 0.1, "metrics": {"kl": 1 / (step + 1)}}
-        yield JobProgress((step + 1) / params["steps"], "grpo", 1.0, row)
-        yield JobSample({"step": step})
+        yield WorkProgress((step + 1) / params["steps"], "grpo", 1.0, row)
+        yield WorkSample({"step": step})
         if (step + 1) % params["checkpoint_every"] == 0:
             _save(checkpoint, step + 1)
-    yield JobFinished({"policy": "counted", "pid": os.getpid()})
+    yield WorkFinished({"policy": "counted", "pid": os.getpid()})
 
 
 STAND_INS = {"train": count, "evaluate": count}

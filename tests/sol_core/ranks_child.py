@@ -17,15 +17,8 @@ import torch
 from sol_core.errors import SolError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig
-from sol_core.training import (
-    GrpoConfig,
-    TrainConfig,
-    TrainProgress,
-    TrainStopped,
-    WarmStartConfig,
-    train,
-    train_event_to_dict,
-)
+from sol_core.progress import WorkProgress, WorkStopped
+from sol_core.training import GrpoConfig, TrainConfig, WarmStartConfig, train
 from sol_core.training import phases as phases_module
 from sol_core.training.ranks import Ranks, join_ranks
 
@@ -60,7 +53,7 @@ def run(
 
     def should_stop() -> bool:
         last = ranks.rank == ranks.size - 1
-        return last and stop_in in [event.get("phase", "none") for event in seen]
+        return last and stop_in in [event.get("message") for event in seen]
 
     events = train(
         model,
@@ -71,8 +64,8 @@ def run(
         ranks=ranks,
     )
     for event in events:
-        seen.append(train_event_to_dict(event))
-        if isinstance(event, TrainProgress | TrainStopped) and stop_in is None and ranks.is_lead:
+        seen.append({"type": type(event).__name__, **dataclasses.asdict(event)})
+        if isinstance(event, WorkProgress | WorkStopped) and stop_in is None and ranks.is_lead:
             (folder / "alive").write_text(str(len(seen)))
     return seen
 

@@ -173,7 +173,7 @@ def test_a_policy_is_trained_evaluated_and_used(
         on_progress=lambda *told: shown.append(told),
     )
     assert isinstance(policy, Policy)
-    assert type(events[-1]).__name__ == "TrainFinished"
+    assert type(events[-1]).__name__ == "WorkFinished"
     assert {message for message, _ in shown} >= {"labelling", "calibrating"}
     assert load_policy(tmp_path / "run" / "policy", model).info == policy.info
     measured = evaluate(

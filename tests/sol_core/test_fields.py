@@ -16,7 +16,7 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.fields import MAX_WHOLE, Range, Rules, Seed, check_fields, from_json, is_servable
 from sol_core.inspection import InspectionConfig
-from sol_core.tasks.config import BenchmarkConfig
+from sol_core.tasks.config import TasksConfig
 from sol_core.training.config import PRESETS, TrainConfig, for_minutes
 
 
@@ -107,7 +107,7 @@ def _numbers(kind: type[Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, .
     return found
 
 
-CONFIGS = (GenerationConfig, TrainConfig, EvaluationConfig, BenchmarkConfig)
+CONFIGS = (GenerationConfig, TrainConfig, EvaluationConfig, TasksConfig)
 PLACES = [(kind, place) for kind in CONFIGS for place in _numbers(kind)]
 
 

@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import ProgressLine, add_policy, check_budgets, corpus_source, policy_name
+from app.cli.job_options import add_policy, check_budgets, corpus_source, measured, policy_name
 from app.cli.options import add_model, load_model, open_data_dir
 from app.cli.reports.evaluation import as_table
-from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
 from app.policies.library import PolicyLibrary
@@ -77,25 +76,10 @@ def run(args: argparse.Namespace) -> int:
     folder = PolicyLibrary(data_dir).resolve(args.policy)
     check_budgets(folder, config.budgets)
     model, _ = load_model(args, console)
-    from sol_core.evaluation import EvaluationProgress, evaluate
+    from sol_core.evaluation import evaluate
 
-    result: dict[str, Any] | None = None
-    progress = ProgressLine(console)
-    events = evaluate(
-        model,
-        {policy_name(args.policy, folder): folder},
-        config,
-        data_dir=data_dir.root,
-        should_stop=lambda: False,
-    )
-    for event in events:
-        if isinstance(event, EvaluationProgress):
-            progress.show(event.fraction, event.message, event.eta_s)
-        else:
-            result = json_safe(event.result)
-    console.clear()
-    if result is None:
-        raise AppError("the evaluation ended without a result")
+    policies = {policy_name(args.policy, folder): folder}
+    result = measured(evaluate(model, policies, config, data_dir=data_dir.root), console)
     if args.out is not None:
         _write(args.out, result)
     write_out(json.dumps(result, allow_nan=False) + "\n" if args.json else as_table(result))

@@ -27,7 +27,8 @@ ACTIONS = {
     "resume": "put a paused, failed, cancelled or abandoned job back in line",
     "delete": "delete a job that does not run, with its checkpoints and log; its policy stays",
 }
-KINDS = ("train", "evaluate", "benchmark")
+STORED_KINDS = {"tasks": "benchmark"}  # the database's word, where it is another one
+KINDS = ("train", "evaluate", *STORED_KINDS)
 STATUSES = ("queued", "running", "paused", "succeeded", "failed", "cancelled", "abandoned")
 
 
@@ -37,7 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in ACTIONS.items():
         action = actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         if name == "list":
-            action.add_argument("--kind", choices=KINDS, help="only jobs of this kind")
+            action.add_argument(
+                "--kind",
+                choices=(*KINDS, *STORED_KINDS.values()),
+                metavar=f"{{{','.join(KINDS)}}}",
+                help="only jobs of this kind",
+            )
             action.add_argument("--status", choices=STATUSES, help="only jobs that stand like this")
             action.add_argument(
                 "--limit", type=_count, default=50, help="at most this many (default: %(default)s)"
@@ -63,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_list(args: argparse.Namespace, store: Store) -> None:
     statuses = None if args.status is None else [args.status]
-    found = store.jobs.list(kind=args.kind, statuses=statuses, limit=args.limit)
+    found = store.jobs.list(
+        kind=STORED_KINDS.get(args.kind, args.kind), statuses=statuses, limit=args.limit
+    )
     if args.json:
         write_out(json.dumps({"jobs": [job_as_json(job) for job in found]}) + "\n")
         return
@@ -81,7 +89,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
         if args.json:
             write_out(json.dumps({"deleted": job.id}) + "\n")
         else:
-            Console().say(f"deleted {job.kind} job {job.id}")
+            Console().say(f"deleted {_kind(job)} job {job.id}")
         return
     act = {
         "show": jobs.get,
@@ -114,7 +122,7 @@ def _line(job: JobRecord, store: Store) -> str:
     place = "" if store.jobs.is_at_hand(job) else f"  (files in {job.data_dir_id})"
     left = "" if job.eta_s is None else time_left(job.eta_s)
     return (
-        f"{job.id:12}  {job.kind:8}  {_status(job):10}  {job.progress:5.0%}  {left:>7}  "
+        f"{job.id:12}  {_kind(job):8}  {_status(job):10}  {job.progress:5.0%}  {left:>7}  "
         f"{escape(job.title)}{escape(place)}"
     )
 
@@ -122,7 +130,7 @@ def _line(job: JobRecord, store: Store) -> str:
 def _details(job: JobRecord, latest: dict[str, Any], store: Store) -> str:
     fields = {
         "job": job.id,
-        "kind": job.kind,
+        "kind": _kind(job),
         "title": job.title,
         "status": _status(job),
         "done": f"{job.progress:.0%}",
@@ -136,6 +144,10 @@ def _details(job: JobRecord, latest: dict[str, Any], store: Store) -> str:
     }
     fields |= {name: f"{value:.5g}" for name, value in latest.items() if _is_number(value)}
     return "".join(f"{name:16} {escape(str(value))}\n" for name, value in fields.items() if value)
+
+
+def _kind(job: JobRecord) -> str:
+    return next((kind for kind, word in STORED_KINDS.items() if word == job.kind), job.kind)
 
 
 def _status(job: JobRecord) -> str:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import corpus_source, open_jobs, progress_text
+from app.cli.job_options import ProgressLine, corpus_source, open_jobs
 from app.cli.options import add_model, model_name, open_data_dir
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
@@ -129,10 +129,8 @@ def _run_here(
     from app.jobs.stop_flag import StopFlag, set_by_signals
 
     stop = StopFlag()
-    show = _Progress(console)
-    place = Workplace(
-        jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show.take
-    )
+    show = partial(_show, ProgressLine(console))
+    place = Workplace(jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show)
     engine = ENGINES[job.kind] if ranks.size == 1 else partial(train_job, ranks=ranks)
     with set_by_signals(stop):
         outcome = run_job(job, engine, place)
@@ -186,25 +184,14 @@ def _resume_command(job: JobRecord) -> str:
     return f"{program_name()} train --resume {job.id}"
 
 
-class _Progress:
-    """The bar on a terminal; elsewhere a line whenever something else is being done."""
+def _show(line: ProgressLine, update: JobUpdate) -> None:
+    from app.jobs.updates import JobNote
+    from sol_core.progress import WorkProgress
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._message = ""
-
-    def take(self, update: JobUpdate) -> None:
-        from app.jobs.updates import JobNote, JobProgress
-
-        if isinstance(update, JobProgress):
-            self._console.status(progress_text(update.fraction, update.message, update.eta_s))
-        elif isinstance(update, JobNote):
-            self._console.status(update.message)
-        else:
-            return
-        if update.message != self._message and not self._console.is_terminal:
-            self._console.say(update.message)
-        self._message = update.message
+    if isinstance(update, WorkProgress):
+        line.show_progress(update)
+    elif isinstance(update, JobNote):
+        line.show(update.message)
 
 
 def _check(args: argparse.Namespace) -> None:

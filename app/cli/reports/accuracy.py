@@ -1,13 +1,13 @@
-"""A benchmark's result as a table for the terminal."""
+"""The result of the tasks as a table for the terminal."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["benchmark_table"]
+__all__ = ["tasks_table"]
 
 
-def benchmark_table(result: dict[str, Any]) -> str:
+def tasks_table(result: dict[str, Any]) -> str:
     """Accuracy of every task at every budget, spend beside it."""
     lines = [f"{result['policy']} on {result['model']}, accuracy in % (95 % interval)"]
     for task in result["tasks"]:

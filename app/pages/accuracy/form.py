@@ -1,4 +1,4 @@
-"""The benchmark form's values and what they mean to the engine."""
+"""The accuracy form's values and what they mean to the engine."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from app.pages.evaluate.form import budgets_text
 from sol_core.evaluation.config import parse_budgets
 from sol_core.fields import from_json
-from sol_core.tasks.config import BenchmarkConfig
+from sol_core.tasks.config import TasksConfig
 
 __all__ = ["DEFAULT_VALUES", "config_of", "values_of"]
 
-_DEFAULT = BenchmarkConfig()
+_DEFAULT = TasksConfig()
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkForm:
+class AccuracyForm:
     """The form's values as the page sends them; what they mean is checked by the engine."""
 
     tasks: tuple[str, ...] = _DEFAULT.tasks
@@ -25,17 +25,17 @@ class BenchmarkForm:
     seed: int = _DEFAULT.seed
 
 
-DEFAULT_VALUES: dict[str, Any] = asdict(BenchmarkForm()) | {"tasks": list(_DEFAULT.tasks)}
+DEFAULT_VALUES: dict[str, Any] = asdict(AccuracyForm()) | {"tasks": list(_DEFAULT.tasks)}
 
 
-def config_of(values: dict[str, Any]) -> BenchmarkConfig:
+def config_of(values: dict[str, Any]) -> TasksConfig:
     """The engine's configuration for the form's values.
 
     Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
     """
-    form = from_json(BenchmarkForm, values)
+    form = from_json(AccuracyForm, values)
     budgets = parse_budgets(form.budgets.replace("\n", ";"))
-    return BenchmarkConfig(form.tasks, form.limit, budgets, form.seed)
+    return TasksConfig(form.tasks, form.limit, budgets, form.seed)
 
 
 def values_of(record: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def values_of(record: dict[str, Any]) -> dict[str, Any]:
 
     Raises: ConfigError when this release cannot read it.
     """
-    config = BenchmarkConfig.from_dict(record)
+    config = TasksConfig.from_dict(record)
     return {
         "tasks": list(config.tasks),
         "limit": config.limit,

@@ -1,4 +1,4 @@
-"""Python calls of the Benchmark page. Each handler takes the services and one JSON object."""
+"""Python calls of the Accuracy page. Each handler takes the services and one JSON object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.pages.accuracy.form import config_of, values_of
-from app.pages.accuracy.view import benchmark_view
+from app.pages.accuracy.view import accuracy_view
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
@@ -19,17 +19,18 @@ from app.pages.shared.policy_choices import policy_choices
 from app.web.calls import Handler, Request, RequestError, field, owner_of
 from app.web.services import Services
 from sol_core.errors import ConfigError, SolError
+from storage import TASKS_JOB
 
 __all__ = ["HANDLERS"]
 
 
-def benchmark_home(services: Services, request: Request) -> dict[str, Any]:
-    """Return the start data: policies, whether jobs are allowed, the newest own benchmark."""
-    home = job_page_home(services, request, "benchmark")
+def accuracy_home(services: Services, request: Request) -> dict[str, Any]:
+    """Return the start data: policies, whether jobs are allowed, the newest own measurement."""
+    home = job_page_home(services, request, TASKS_JOB)
     return home | {"policies": policy_choices(services)}
 
 
-def start_benchmark(services: Services, request: Request) -> dict[str, Any]:
+def start_accuracy(services: Services, request: Request) -> dict[str, Any]:
     """Check everything, queue the job, answer with its id.
 
     Raises: JobsRefusedError, ConfigError; RequestError when this visitor has too many jobs.
@@ -46,21 +47,21 @@ def start_benchmark(services: Services, request: Request) -> dict[str, Any]:
         "policy": policy,
         "model": services.loader.status().name,
     }
-    return {"job_id": services.store.jobs.create("benchmark", owner, policy, params).id}
+    return {"job_id": services.store.jobs.create(TASKS_JOB, owner, policy, params).id}
 
 
-def benchmark_result(services: Services, request: Request) -> dict[str, Any]:
-    """Table and figures of a finished benchmark, and the result itself for saving."""
+def accuracy_result(services: Services, request: Request) -> dict[str, Any]:
+    """Table and figures of a finished measurement, and the result itself for saving."""
     record = visible_job(services, request)
-    if record.kind != "benchmark" or record.result is None:
-        raise RequestError("This job has no benchmark result. Choose a finished benchmark.")
-    with naming_damage("This benchmark"):
-        view = json_safe(benchmark_view(record.result))
+    if record.kind != TASKS_JOB or record.result is None:
+        raise RequestError("This job has no accuracy to show. Choose a finished measurement.")
+    with naming_damage("This measurement"):
+        view = json_safe(accuracy_view(record.result))
     return {"view": view, "result": json_safe(record.result)}
 
 
-def benchmark_settings(services: Services, request: Request) -> dict[str, Any]:
-    """The form's values of a benchmark, to be used again.
+def accuracy_settings(services: Services, request: Request) -> dict[str, Any]:
+    """The form's values of a measurement, to be used again.
 
     Raises: RequestError for a job of another kind, or settings of another release.
     """
@@ -69,7 +70,7 @@ def benchmark_settings(services: Services, request: Request) -> dict[str, Any]:
         values = values_of(dict(record.params["config"]))
     except (SolError, KeyError, TypeError, ValueError) as error:
         raise RequestError(
-            f"The settings of this benchmark cannot be used here ({error}). It was made by "
+            f"The settings of this measurement cannot be used here ({error}). It was made by "
             "another release."
         ) from error
     return {"values": values, "policy": record.params.get("policy")}
@@ -79,6 +80,6 @@ HANDLERS: dict[str, Handler] = {
     **JOB_HANDLERS,
     **{
         handler.__name__: handler
-        for handler in (benchmark_home, start_benchmark, benchmark_result, benchmark_settings)
+        for handler in (accuracy_home, start_accuracy, accuracy_result, accuracy_settings)
     },
 }

@@ -1,4 +1,4 @@
-"""Lays out the Benchmark tab: one component with the form, the result on show and the list."""
+"""Lays out the Accuracy tab: one component with the form, the result on show and the list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["build_tab"]
 
 def build_tab(services: Services) -> gr.HTML:
     """Return the tab's component."""
-    return page_component(services, "benchmark", _constants(), HANDLERS)
+    return page_component(services, "accuracy", _constants(), HANDLERS)
 
 
 def _constants() -> dict[str, Any]:

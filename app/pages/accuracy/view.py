@@ -1,10 +1,10 @@
-"""A benchmark's result as the page draws it: plain data, no Plotly, no colours."""
+"""The result of the tasks as the page draws it: plain data, no Plotly, no colours."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["TASK_LABELS", "TASK_MEANINGS", "benchmark_view"]
+__all__ = ["TASK_LABELS", "TASK_MEANINGS", "accuracy_view"]
 
 TASK_LABELS = {
     "arc_easy": "ARC easy",
@@ -24,7 +24,7 @@ TASK_MEANINGS = {
 }
 
 
-def benchmark_view(result: dict[str, Any]) -> dict[str, Any]:
+def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
     """Everything that the page shows of a result."""
     names = ("policy", "model", "limit", "seed", "elapsed_s")
     return {

@@ -45,7 +45,7 @@ _REFUSAL = (
 
 _ZERO_GPU_REFUSAL = (
     "This Space runs on ZeroGPU, which lends a GPU to single calls of at most {seconds} s and none "
-    "to a background worker: training, evaluation and benchmarks cannot run here. Run SOL Explorer "
+    "to a background worker: training, evaluation and accuracy cannot run here. Run SOL Explorer "
     "on your own machine (python launch.py), or duplicate the Space onto GPU or CPU hardware and "
     "set SOL_ALLOW_JOBS=1 in its settings."
 )

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from app.formats.plain_json import finite, iso, json_safe
-from storage import JobRecord, JobStatus
+from storage import TASKS_JOB, JobRecord, JobStatus
 
 __all__ = ["JOB_GROUPS", "JOB_KINDS", "JOB_STATUSES", "job_row", "job_view", "metric_row"]
 
-JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", "benchmark": "Benchmark"}
+JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", TASKS_JOB: "Accuracy"}
 JOB_STATUSES = {
     "queued": "Queued",
     "running": "Running",

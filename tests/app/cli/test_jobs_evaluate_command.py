@@ -17,7 +17,7 @@ import sol_core.policy
 from app.host.paths import DataDir
 from sol_core.actions import ActionGrid, Budget
 from sol_core.errors import SolError
-from sol_core.evaluation import EvaluationFinished, EvaluationProgress
+from sol_core.progress import WorkFinished, WorkProgress
 from tests.app.command_line import RunCommand, one_line
 
 
@@ -61,9 +61,9 @@ def evaluated(
         model: Any, policy_folders: Mapping[str, Path], config: Any, **options: Any
     ) -> Iterator[Any]:
         calls.append({"folders": dict(policy_folders), "config": config, **options})
-        yield EvaluationProgress(0.5, "rollouts", 3.0, {})
+        yield WorkProgress(0.5, "rollouts", 3.0)
         (name,) = policy_folders
-        yield EvaluationFinished(result_of(name, config.budgets))
+        yield WorkFinished(result_of(name, config.budgets))
 
     monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
@@ -91,7 +91,6 @@ def test_evaluate_prints_exactly_the_result(
     (call,) = evaluated
     assert call["folders"] == {"p": data_dir.policies / "p"}
     assert call["data_dir"] == data_dir.root
-    assert call["should_stop"]() is False
     config = call["config"]
     assert config.budgets == (Budget(0.5, 0.6, 8.0), Budget(0.3, 0.5, 7.0))
     assert config.baselines == ("static", "random:10")

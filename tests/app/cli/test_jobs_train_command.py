@@ -18,10 +18,11 @@ from app.cli.setting_option import apply_settings, setting_names
 from app.host.paths import DataDir
 from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES
-from app.jobs.updates import JobFinished, JobProgress, JobStopped, JobTask, JobUpdate
+from app.jobs.updates import JobTask, JobUpdate
 from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import config_from_dict
+from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
 from sol_core.training.config import PRESETS, TrainConfig, preset
 from storage import Store
 from tests.app.command_line import RunCommand, one_line
@@ -40,12 +41,12 @@ def trainer(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[JobTask]
         given.append(task)
         for step in (1, 2):
             row = {"step": step, "phase": "grpo", "metrics": {"kl": 0.5 / step}}
-            yield JobProgress(step / 2, "grpo", 10.0, row)
+            yield WorkProgress(step / 2, "grpo", 10.0, row)
         folder = data_dir.policies / str(task.job.params["name"])
         folder.mkdir()
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").write_bytes(b"weights")
-        yield JobFinished({"policy": folder.name, "folder": str(folder), "summary": SUMMARY})
+        yield WorkFinished({"policy": folder.name, "folder": str(folder), "summary": SUMMARY})
 
     monkeypatch.setitem(ENGINES, "train", train)  # type: ignore[arg-type]  # it is a dict
     return given
@@ -166,7 +167,7 @@ def test_a_training_that_fails_says_why_and_can_be_resumed(
     def fail(task: JobTask) -> Generator[JobUpdate, None, None]:
         if error.args:
             raise error
-        yield JobFinished({})
+        yield WorkFinished({})
 
     monkeypatch.setitem(ENGINES, "train", fail)  # type: ignore[arg-type]  # it is a dict
     done = run("train", "--json")
@@ -178,7 +179,7 @@ def test_a_training_that_fails_says_why_and_can_be_resumed(
 
     def go_on(task: JobTask) -> Generator[JobUpdate, None, None]:
         assert task.job.id == job.id
-        yield JobFinished({"policy": "p", "folder": "f"})
+        yield WorkFinished({"policy": "p", "folder": "f"})
 
     monkeypatch.setitem(ENGINES, "train", go_on)  # type: ignore[arg-type]  # it is a dict
     done = run("train", "--resume", job.id, "--json")
@@ -193,7 +194,7 @@ def test_pausing_on_the_page_ends_the_command(
     def wait(task: JobTask) -> Generator[JobUpdate, None, None]:
         store.jobs.request_pause(task.job.id)
         wait_until(task.should_stop)
-        yield JobStopped()
+        yield WorkStopped()
 
     monkeypatch.setitem(ENGINES, "train", wait)  # type: ignore[arg-type]  # it is a dict
     done = run("train", "--json")

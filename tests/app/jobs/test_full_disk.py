@@ -16,8 +16,9 @@ import torch
 from app.host.database import open_database
 from app.host.paths import DataDir
 from app.jobs.runner import JobOutcome, Workplace, run_job
-from app.jobs.updates import JobFinished, JobFunction, JobProgress, JobTask, JobUpdate
+from app.jobs.updates import JobFunction, JobTask, JobUpdate
 from sol_core.files.safetensors_files import write_safetensors
+from sol_core.progress import WorkFinished, WorkProgress
 from storage import DatabaseWriteError, JobRecord, JobStatus, Store
 
 Updates = Generator[JobUpdate, None, None]
@@ -42,7 +43,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def filling(task: JobTask) -> Updates:
     """Write until nothing more can be written, not even a page of the database."""
     for step in range(1000):
-        yield JobProgress(step / 1000, "grpo", 5.0, {"step": step, "metrics": {"kl": 0.5}})
+        yield WorkProgress(step / 1000, "grpo", 5.0, {"step": step, "metrics": {"kl": 0.5}})
         try:
             write_safetensors({"weights": torch.zeros(50_000)}, task.folder / f"{step}.safetensors")
         except OSError:
@@ -54,7 +55,7 @@ def filling(task: JobTask) -> Updates:
 
 
 def finishing(task: JobTask) -> Updates:
-    yield JobFinished({"policy": "p"})
+    yield WorkFinished({"policy": "p"})
 
 
 def run(

@@ -16,25 +16,26 @@ import sol_core.training
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
 from app.jobs.engines import ENGINES
-from app.jobs.updates import JobFinished, JobProgress, JobSample, JobStopped, JobTask
+from app.jobs.updates import JobTask
 from sol_core.errors import ConfigError
-from sol_core.evaluation import EvaluationConfig, EvaluationFinished, EvaluationProgress
+from sol_core.evaluation import EvaluationConfig
 from sol_core.generation.warm_up import COMPILING
-from sol_core.training.config import TrainConfig, preset
-from sol_core.training.events import (
-    TrainCheckpoint,
-    TrainEvent,
-    TrainFinished,
-    TrainProgress,
-    TrainSample,
-    TrainStopped,
+from sol_core.progress import (
+    WorkCheckpoint,
+    WorkEvent,
+    WorkFinished,
+    WorkProgress,
+    WorkSample,
+    WorkStopped,
 )
+from sol_core.training.config import TrainConfig, preset
 from sol_core.training.ranks import Ranks
 from storage import Store
 from tests.app.waiting import wait_until
 
 MakeTask = Callable[..., JobTask]
 CONFIG = preset("quick", seed=3)
+ROW = {"step": 1, "phase": "grpo", "elapsed_s": 2.0, "metrics": {"kl": 0.1}}
 PARAMS = {"config": json.loads(json.dumps(CONFIG.to_dict())), "model": "m", "name": "my policy"}
 
 
@@ -84,18 +85,19 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, Path, 
         data_dir: Path,
         should_stop: Callable[[], bool],
         ranks: Ranks,
-    ) -> Iterator[TrainEvent]:
+    ) -> Iterator[WorkEvent]:
         assert ranks.size == 1
         calls.append((config, folder, data_dir))
-        yield TrainProgress("grpo", 1, 0.5, 2.0, 2.5, {"kl": 0.1})
-        yield TrainCheckpoint(1, 2.0)
-        yield TrainSample(1, "context", (0.5, 0.6, 8.0), ({"text": "a"},))
+        yield WorkProgress(0.5, "grpo", 2.5, ROW)
+        yield WorkCheckpoint()
+        yield WorkSample({"type": "sample", "context": "context"})
         if should_stop():
-            yield TrainStopped(1, 0.5)
+            yield WorkStopped()
             return
         (folder / "policy").mkdir()
         (folder / "policy" / "config.json").write_text("{}")
-        yield TrainFinished(str(folder / "policy"), {"kl": 0.1, "seconds": 4})
+        summary = {"kl": 0.1, "seconds": 4}
+        yield WorkFinished({"folder": str(folder / "policy"), "summary": summary})
 
     monkeypatch.setitem(vars(sol_core.training), "train", train)
     return calls
@@ -110,19 +112,17 @@ def test_training_becomes_updates_and_a_stored_policy(
 ) -> None:
     task = make_task("train", PARAMS)
     updates = list(ENGINES["train"](task))
-    row = {"step": 1, "phase": "grpo", "elapsed_s": 2.0, "metrics": {"kl": 0.1}}
-    assert updates[0] == JobProgress(0.5, "grpo", 2.5, row)
-    assert isinstance(updates[1], JobSample)
-    assert updates[1].record["type"] == "sample"
-    assert updates[1].record["context"] == "context"
-    assert updates[2:] == [
-        JobFinished(
+    assert updates == [
+        WorkProgress(0.5, "grpo", 2.5, ROW),
+        WorkCheckpoint(),
+        WorkSample({"type": "sample", "context": "context"}),
+        WorkFinished(
             {
                 "policy": "my policy",
                 "folder": str(data_dir.policies / "my policy"),
                 "summary": {"kl": 0.1, "seconds": 4},
             }
-        )
+        ),
     ]
     assert (data_dir.policies / "my policy" / "config.json").exists()
     assert trainings == [(CONFIG, task.folder, data_dir.root)], "read back from JSON unchanged"
@@ -162,10 +162,10 @@ def test_a_taken_name_is_numbered_but_a_second_start_adopts_once(
     make_task: MakeTask, trainings: list[Any], loaded: list[Any], data_dir: DataDir
 ) -> None:
     first, second = (make_task("train", PARAMS) for _ in range(2))
-    names = [list(ENGINES["train"](task))[-1].result["policy"] for task in (first, second)]  # type: ignore[union-attr]  # the last one is JobFinished
+    names = [list(ENGINES["train"](task))[-1].result["policy"] for task in (first, second)]  # type: ignore[union-attr]  # the last one is WorkFinished
     assert names == ["my policy", "my policy-2"]
     again = list(ENGINES["train"](second))[-1]  # its worker died before the row said so
-    assert isinstance(again, JobFinished)
+    assert isinstance(again, WorkFinished)
     assert again.result["policy"] == "my policy-2"
     assert sorted(path.name for path in data_dir.policies.iterdir()) == names
 
@@ -175,10 +175,10 @@ def test_training_stops_when_told(
 ) -> None:
     answers = iter([False, True])
     updates = list(ENGINES["train"](make_task("train", PARAMS, lambda: next(answers))))
-    assert updates[-1] == JobStopped()
+    assert updates[-1] == WorkStopped()
     assert list(data_dir.policies.iterdir()) == []
     updates = list(ENGINES["train"](make_task("train", PARAMS, lambda: True)))
-    assert updates == [JobStopped()], "while the model was loaded"
+    assert updates == [WorkStopped()], "while the model was loaded"
 
 
 @pytest.mark.parametrize(
@@ -223,10 +223,10 @@ def test_evaluation_becomes_updates(
         partial: Path,
     ) -> Iterator[Any]:
         asked.append((dict(policy_folders), config, data_dir, partial))
-        yield EvaluationProgress(0.1, "dense", None, {})
-        yield EvaluationProgress(0.5, "rollouts", 3.0, {"texts": 2})
-        if not should_stop():
-            yield EvaluationFinished({"schema": 1})
+        yield WorkProgress(0.1, "dense")
+        yield WorkProgress(0.5, "rollouts", 3.0)
+        yield WorkSample({"texts": 2})
+        yield WorkStopped() if should_stop() else WorkFinished({"schema": 1})
 
     monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
     (data_dir.policies / "p").mkdir()
@@ -238,15 +238,15 @@ def test_evaluation_becomes_updates(
     }
     task = make_task("evaluate", params)
     assert list(ENGINES["evaluate"](task)) == [
-        JobProgress(0.1, "dense"),
-        JobProgress(0.5, "rollouts", 3.0),
-        JobSample({"texts": 2}),
-        JobFinished({"schema": 1}),
+        WorkProgress(0.1, "dense"),
+        WorkProgress(0.5, "rollouts", 3.0),
+        WorkSample({"texts": 2}),
+        WorkFinished({"schema": 1}),
     ]
     (found,) = asked
     assert found[:3] == ({"p": data_dir.policies / "p"}, config, data_dir.root)
     assert found[3].parent == task.folder, "a resumed job finds what it had done"
     stopped = list(ENGINES["evaluate"](make_task("evaluate", params, lambda: True)))
-    assert stopped[-1] == JobStopped()
+    assert stopped[-1] == WorkStopped()
     with pytest.raises(PolicyNotFoundError, match="no policy 'q'"):
         list(ENGINES["evaluate"](make_task("evaluate", params | {"policies": ["q"]})))

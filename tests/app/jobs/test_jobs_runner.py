@@ -28,17 +28,9 @@ from app.jobs.patience import patiently
 from app.jobs.reporter import SAVE_WAIT_S
 from app.jobs.runner import JobOutcome, Workplace, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
-from app.jobs.updates import (
-    JobFinished,
-    JobFunction,
-    JobNote,
-    JobProgress,
-    JobSample,
-    JobStopped,
-    JobTask,
-    JobUpdate,
-)
+from app.jobs.updates import JobFunction, JobNote, JobTask, JobUpdate
 from sol_core.errors import CorpusError
+from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import DatabaseLockedError, JobRecord, JobStateError, NotFoundError, Store
 from tests.app.waiting import wait_until
 
@@ -58,8 +50,8 @@ def run(store: Store, data_dir: DataDir) -> Run:
     return call
 
 
-def report(step: int, **metrics: float) -> JobProgress:
-    return JobProgress(step / 10, "grpo", 5.0, {"step": step, "metrics": metrics})
+def report(step: int, **metrics: float) -> WorkProgress:
+    return WorkProgress(step / 10, "grpo", 5.0, {"step": step, "metrics": metrics})
 
 
 def test_updates_become_rows(run: Run, store: Store) -> None:
@@ -72,8 +64,8 @@ def test_updates_become_rows(run: Run, store: Store) -> None:
         task.say("reading")
         yield report(1, kl=0.5)
         yield report(2, kl=math.nan, nll=math.inf)
-        yield JobSample({"step": 2, "tokens": ("a", math.nan)})
-        yield JobFinished({"policy": "p", "kl": math.nan})
+        yield WorkSample({"step": 2, "tokens": ("a", math.nan)})
+        yield WorkFinished({"policy": "p", "kl": math.nan})
 
     outcome, job = run(function, on_update=seen.append)
     assert (outcome.status, outcome.result) == ("succeeded", {"policy": "p", "kl": None})
@@ -85,10 +77,10 @@ def test_updates_become_rows(run: Run, store: Store) -> None:
     assert store.jobs.samples(job.id) == [{"step": 2, "tokens": ["a", None]}]
     assert seen[0] == JobNote("reading")
     assert [type(update).__name__ for update in seen[1:]] == [
-        "JobProgress",
-        "JobProgress",
-        "JobSample",
-        "JobFinished",
+        "WorkProgress",
+        "WorkProgress",
+        "WorkSample",
+        "WorkFinished",
     ]
 
 
@@ -100,7 +92,7 @@ def test_no_checkpoint_can_be_ahead_of_the_metrics(run: Run, store: Store) -> No
         for step in range(20):
             yield report(step)
             seen.append(len(store.jobs.metrics(task.job.id)))
-        yield JobFinished({})
+        yield WorkFinished({})
 
     assert run(function)[1].status == "succeeded"
     assert seen == list(range(1, 21))
@@ -119,7 +111,7 @@ def test_a_locked_database_holds_the_work_up_once(
             for step in range(1, 40):
                 yield report(step)
             took_s.append(time.monotonic() - began)
-        yield JobFinished({})
+        yield WorkFinished({})
 
     job = run(function)[1]
     assert took_s[0] < 4 * SAVE_WAIT_S
@@ -131,7 +123,7 @@ def test_nothing_after_the_end_is_run(run: Run) -> None:
 
     def function(task: JobTask) -> Updates:
         try:
-            yield JobFinished({})
+            yield WorkFinished({})
             closed.append("went on")
         finally:
             closed.append("closed")
@@ -142,10 +134,10 @@ def test_nothing_after_the_end_is_run(run: Run) -> None:
 
 def test_a_report_that_cannot_be_saved_does_not_stop_the_others(run: Run, store: Store) -> None:
     def function(task: JobTask) -> Updates:
-        yield JobProgress(0.1, "grpo", None, {"no step": 1})
-        yield JobProgress(math.nan, "grpo", math.inf, None)
-        yield JobSample({"x": object()})
-        yield JobFinished({})
+        yield WorkProgress(0.1, "grpo", None, {"no step": 1})
+        yield WorkProgress(math.nan, "grpo", math.inf, None)
+        yield WorkSample({"x": object()})
+        yield WorkFinished({})
 
     job = run(function)[1]
     assert job.status == "succeeded"
@@ -207,7 +199,7 @@ def test_a_stopped_job_is_let_go(run: Run, released_as: str, says_so: bool) -> N
         stop.set()
         assert task.should_stop()
         if says_so:
-            yield JobStopped()
+            yield WorkStopped()
 
     outcome, job = run(function, stop=stop, released_as=released_as)
     assert outcome.status == job.status == released_as
@@ -218,7 +210,7 @@ def test_a_wish_reaches_the_engine_and_decides(run: Run, store: Store) -> None:
     def function(task: JobTask) -> Updates:
         store.jobs.request_cancel(task.job.id)
         wait_until(task.should_stop, 5)
-        yield JobStopped()
+        yield WorkStopped()
 
     assert run(function)[1].status == "cancelled"
 
@@ -226,7 +218,7 @@ def test_a_wish_reaches_the_engine_and_decides(run: Run, store: Store) -> None:
 def test_finishing_wins_over_a_late_wish(run: Run, store: Store) -> None:
     def function(task: JobTask) -> Updates:
         store.jobs.request_pause(task.job.id)
-        yield JobFinished({"policy": "p"})
+        yield WorkFinished({"policy": "p"})
 
     outcome, job = run(function)
     assert (outcome.status, job.status, job.result) == ("succeeded", "succeeded", {"policy": "p"})
@@ -240,7 +232,7 @@ def test_a_job_taken_away_ends_without_a_word(run: Run, store: Store) -> None:
         wait_until(task.should_stop, 5)
         told.append(True)
         yield report(9)
-        yield JobFinished({})
+        yield WorkFinished({})
 
     outcome, job = run(function)
     assert (outcome.status, job.status, job.result) == (None, "abandoned", None)
@@ -258,7 +250,7 @@ def test_a_folder_in_use_is_left_alone(
 
     def function(task: JobTask) -> Updates:
         started.append(task)
-        yield JobFinished({})
+        yield WorkFinished({})
 
     place = Workplace(store.jobs, data_dir, "w", StopFlag())
     with FileLock(data_dir.jobs / job.id / ".lock"):
@@ -281,7 +273,7 @@ def test_a_folder_is_free_again_after_every_ending(
         yield report(1)
 
     def succeed(task: JobTask) -> Updates:
-        yield JobFinished({})
+        yield WorkFinished({})
 
     job = store.jobs.create("train", "a", "t", {}, worker="w")
     place = Workplace(store.jobs, data_dir, "w")
@@ -296,7 +288,7 @@ def test_only_the_jobs_own_file_gets_the_details(run: Run, data_dir: DataDir) ->
     def function(task: JobTask) -> Updates:
         logging.getLogger("sol_core.training").info("a detail")
         logging.getLogger("sol_core.training").warning("a warning")
-        yield JobFinished({})
+        yield WorkFinished({})
 
     terminal: list[str] = []
 
@@ -323,7 +315,7 @@ def test_a_job_runs_without_a_log_where_none_can_be_made(
     data_dir.logs.rmdir()
 
     def function(task: JobTask) -> Updates:
-        yield JobFinished({})
+        yield WorkFinished({})
 
     assert run(function)[1].status == "succeeded"
     assert "the job has no log" in caplog.text
@@ -334,7 +326,7 @@ def test_deleting_a_job_deletes_its_files_but_nobody_elses(
 ) -> None:
     def function(task: JobTask) -> Updates:
         (task.folder / "checkpoint").mkdir()
-        yield JobFinished({})
+        yield WorkFinished({})
 
     jobs = [run(function)[1] for _ in range(2)]
     running = store.jobs.create("train", "a", "t", {}, worker="w")
@@ -435,7 +427,7 @@ def test_a_job_ends_at_the_time_limit_and_can_be_resumed(
         (task.folder / "checkpoint").touch()
         while not task.should_stop():
             yield report(1)
-        yield JobStopped()
+        yield WorkStopped()
 
     outcome, job = run(until_stopped, time_limit_s=0.3)
     assert outcome.status == job.status == "failed"
@@ -447,7 +439,7 @@ def test_a_job_ends_at_the_time_limit_and_can_be_resumed(
 def test_a_job_that_is_done_is_not_failed_by_the_time_limit(run: Run) -> None:
     def late(task: JobTask) -> Updates:
         time.sleep(0.1)
-        yield JobFinished({})
+        yield WorkFinished({})
 
     assert run(late, time_limit_s=0.01)[0].status == "succeeded"
 
@@ -457,6 +449,6 @@ def test_a_wish_comes_before_the_time_limit(run: Run, store: Store) -> None:
         store.jobs.request_pause(task.job.id)
         wait_until(task.should_stop, 5)
         time.sleep(1.5)
-        yield JobStopped()
+        yield WorkStopped()
 
     assert run(pausing, time_limit_s=2.0)[0].status == "paused"

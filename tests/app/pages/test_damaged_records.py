@@ -18,7 +18,7 @@ import pytest
 
 from app.host.paths import DataDir
 from app.jobs.runner import Workplace, run_job
-from app.pages.accuracy.handlers import HANDLERS as BENCHMARK
+from app.pages.accuracy.handlers import HANDLERS as ACCURACY
 from app.pages.evaluate.handlers import HANDLERS as EVALUATE
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
@@ -29,7 +29,7 @@ from app.policies.library import SHIPPED_FOLDER
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
 from sol_core.config import GenerationConfig
-from storage import JobKind, RunRecord
+from storage import TASKS_JOB, JobKind, RunRecord
 from tests.app.command_line import RunCommand
 from tests.support.fake_engine import FakeEngine, fake_load
 
@@ -61,7 +61,7 @@ def services(data_dir: DataDir) -> Iterator[Services]:
 
 @pytest.fixture
 def call(services: Services) -> Call:
-    handlers = {**INSPECT, **EXPLORE, **HISTORY, **TRAIN, **EVALUATE, **BENCHMARK, **POLICIES}
+    handlers = {**INSPECT, **EXPLORE, **HISTORY, **TRAIN, **EVALUATE, **ACCURACY, **POLICIES}
     by_name = {made.__name__: made for made in server_functions(services, handlers)}
 
     def invoke(name: str, /, **request: Any) -> dict[str, Any]:
@@ -156,11 +156,11 @@ ODD_PARAMS = {
     "nothing": "{}",
     "endless": '{"config": {"grpo": {"updates": 1e300}}, "model": "m", "name": "n"}',
 }
-KINDS: tuple[JobKind, ...] = ("train", "evaluate", "benchmark")
+KINDS: tuple[JobKind, ...] = ("train", "evaluate", TASKS_JOB)
 SETTINGS = {
     "train": "job_settings",
     "evaluate": "evaluation_settings",
-    "benchmark": "benchmark_settings",
+    TASKS_JOB: "accuracy_settings",
 }
 
 
@@ -194,7 +194,7 @@ def test_odd_parameters_take_no_page_down(
     assert "refused" in call(SETTINGS[kind], job_id=job.id)
     assert call("policy_details", name="default")["name"] == "default"
     if kind != "train":
-        name = {"evaluate": "evaluation_result", "benchmark": "benchmark_result"}[kind]
+        name = {"evaluate": "evaluation_result", TASKS_JOB: "accuracy_result"}[kind]
         answer = call(name, job_id=job.id)
         assert "view" in answer or "damaged" in answer["refused"]
     assert call("delete_job", job_id=job.id) == {}
@@ -246,7 +246,7 @@ def test_a_damaged_policy_is_listed_as_such_and_deleted(
     assert (damaged["name"], damaged["is_shipped"]) == ("odd", False)
     assert said in damaged["problem"]
     assert said in call("policy_details", name="odd")["refused"]
-    for home in ("evaluate_home", "benchmark_home"):
+    for home in ("evaluate_home", "accuracy_home"):
         assert [one["name"] for one in call(home)["policies"]] == ["default"]
     assert call("delete_policy", name="odd") == {}
     assert not folder.exists()

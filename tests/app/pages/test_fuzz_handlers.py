@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from app.host.errors import AppError
 from app.host.limits import VARIABLES
-from app.pages.accuracy.form import DEFAULT_VALUES as BENCHMARK_VALUES
+from app.pages.accuracy.form import DEFAULT_VALUES as ACCURACY_VALUES
 from app.pages.evaluate.form import DEFAULT_VALUES as EVALUATION_VALUES
 from app.pages.explore.form import DEFAULT_SETTINGS
 from app.pages.inspect.form import DEFAULT_SETTINGS as INSPECTION_SETTINGS
@@ -94,7 +94,7 @@ TRAINING_VALUES.pop("corpus")  # it has a picker of its own
 IDS = ("run_id", "job_id", "a", "b", "challenge", "id", "upload_id")
 ACTION = [0.5, 0.6, 8]
 FORM_OF = {"train": "job_settings", "evaluate": "evaluation_settings",
-           "benchmark": "benchmark_settings"}  # fmt: skip
+           "benchmark": "accuracy_settings"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Things:
         "start_pair": [DEFAULT_SETTINGS],
         "start_inspection": [INSPECTION_SETTINGS],
         "start_evaluation": [EVALUATION_VALUES],
-        "start_benchmark": [BENCHMARK_VALUES],
+        "start_accuracy": [ACCURACY_VALUES],
         "start_training": [TRAINING_VALUES],
         "estimate_training": [TRAINING_VALUES],
     }

@@ -22,7 +22,7 @@ from sol_core.errors import DownloadError, PolicyError
 from sol_core.policy import check_policy
 from sol_core.policy.files.notes import FormerName, PolicyNotes, read_notes, write_notes
 from sol_core.policy.info import MAX_BYTES
-from storage import Store
+from storage import TASKS_JOB, Store
 from tests.app.command_line import RunCommand, one_line
 from tests.support.hub_stand_in import HubStandIn, hub_stand_in
 from tests.support.job_samples import evaluation_result
@@ -361,8 +361,8 @@ def test_what_names_a_policy(
     store.jobs.finish(training.id, "w", "succeeded", result={"policy": "mine"})
     done = evaluation(store, "default", "mine")
     evaluation(store, "other")
-    benchmark = store.jobs.create("benchmark", "o", "t", {"policy": "mine"}, worker="w")
-    store.jobs.finish(benchmark.id, "w", "succeeded", result={})
+    tasks = store.jobs.create(TASKS_JOB, "o", "t", {"policy": "mine"}, worker="w")
+    store.jobs.finish(tasks.id, "w", "succeeded", result={})
     schedule = {"kind": "policy", "policy": "mine"}
     store.runs.create("o", '"policy":"mine"', "m", "policy", {"schedule": schedule})
     store.runs.create("o", "x", "m", "static", {"side_rows": [{"name": "x", "schedule": schedule}]})
@@ -373,7 +373,7 @@ def test_what_names_a_policy(
     assert uses.training.id == training.id
     assert [job.id for job in uses.evaluations] == [done]
     assert uses.num_runs == 2
-    assert uses.sentence() == "2 saved runs, 1 evaluation, 1 benchmark"
+    assert uses.sentence() == "2 saved runs, 1 evaluation, 1 accuracy measurement"
     # A job that waits will look the name up when it starts; a former one still finds the policy.
     waiting = store.jobs.create("evaluate", "o", "t", {"policies": ["mine"]})
     uses = uses_of(store, library, library.get("yours"))

@@ -239,7 +239,7 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
     for kind, result in (
         ("train", {"policy": "mine"}),
         ("evaluate", evaluation_result(("mine",)) | {"corpus": str(upload)}),
-        ("benchmark", {}),
+        ("accuracy", {}),
     ):
         job = store.jobs.create(kind, BEN, f"secret {kind}", params, worker="w")
         store.jobs.finish(job.id, "w", "succeeded", result=result)
@@ -255,7 +255,7 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
         ("policies", "all_policies", {}),
         ("train", "train_home", {}),
         ("evaluate", "evaluate_home", {}),
-        ("benchmark", "benchmark_home", {}),
+        ("accuracy", "accuracy_home", {}),
         ("train", "list_jobs", every),
         ("train", "list_corpora", {}),
         ("history", "list_runs", {"query": "", "limit": 99}),
@@ -270,8 +270,8 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
         ("evaluate", "evaluation_result", {}),
         ("evaluate", "evaluation_settings", {}),
         ("evaluate", "export_evaluation", {"form": "csv"}),
-        ("benchmark", "benchmark_result", {}),
-        ("benchmark", "benchmark_settings", {}),
+        ("accuracy", "accuracy_result", {}),
+        ("accuracy", "accuracy_settings", {}),
     ]
     for kind, name, request in own:
         answer = anna.call(kind, name, job_id=made[kind], **request)
@@ -288,7 +288,8 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
     details = server.visitor(BEN).call("policies", "policy_details", name="mine")
     assert details["training_job"] == made["train"]
     assert [line["id"] for line in details["evaluations"]] == [made["evaluate"]]
-    assert details["uses"].startswith("1 saved run, 1 evaluation, 1 benchmark, 1 job that")
+    uses = "1 saved run, 1 evaluation, 1 accuracy measurement, 1 job that"
+    assert details["uses"].startswith(uses)
     assert upload.exists()
 
 

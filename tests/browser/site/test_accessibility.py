@@ -16,9 +16,9 @@ from app.web.services import engine_generate
 from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.training.config import PRESETS
+from storage import TASKS_JOB
 from tests.browser.axe import violations
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
-from tests.support.benchmark_samples import benchmark_result
 from tests.support.job_samples import (
     evaluation_result,
     metric_row,
@@ -26,6 +26,7 @@ from tests.support.job_samples import (
     store_policy,
     train_sample,
 )
+from tests.support.tasks_samples import tasks_result
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_models import FAMILIES
 
@@ -39,7 +40,7 @@ TABS = (
     "Compare",
     "Train",
     "Evaluate",
-    "Benchmark",
+    "Accuracy",
     "Policies",
     "History",
     "Learn",
@@ -62,9 +63,9 @@ def server(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ser
     record = jobs.create("evaluate", OWNER, "mine", params | {"model": "fake-model"})
     jobs.claim("w")
     jobs.finish(record.id, "w", "succeeded", evaluation_result(("mine",)))
-    record = jobs.create("benchmark", OWNER, "mine", {"model": "fake-model", "policy": "mine"})
+    record = jobs.create(TASKS_JOB, OWNER, "mine", {"model": "fake-model", "policy": "mine"})
     jobs.claim("w")
-    jobs.finish(record.id, "w", "succeeded", benchmark_result("mine"))
+    jobs.finish(record.id, "w", "succeeded", tasks_result("mine"))
     params = {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": "mine"}
     training = jobs.create("train", OWNER, "mine", params)
     jobs.claim("w")

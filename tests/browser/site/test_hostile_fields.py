@@ -83,7 +83,7 @@ ADDRESSES = (
     ("Compare", "challenge={0}&paint={0}"),
     ("Train", "train={0}"),
     ("Evaluate", "evaluation={0}"),
-    ("Benchmark", "benchmark={0}"),
+    ("Accuracy", "accuracy={0}"),
     ("Policies", "policy={0}"),
     ("Learn", "lesson={0}"),
     ("History", "tab=history&search={0}"),

@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.host.paths import DataDir
 from app.web.services import engine_generate
+from storage import TASKS_JOB
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.support.fake_engine import FakeEngine
 from tests.support.tiny_language_model import make_language_model
@@ -200,24 +201,45 @@ def test_what_a_tab_shows_unasked_is_named_and_stays_when_something_newer_comes(
     server = serve(FakeEngine(step_s=0.001))
     jobs = server.services.store.jobs
     params: dict[str, Any] = {"model": "fake-model", "policy": "mine"}
-    old = jobs.create("benchmark", OWNER, "The old one", params)
+    old = jobs.create(TASKS_JOB, OWNER, "The old one", params)
     visitor = visit(server)
     page = visitor.page
-    visitor.tab("Benchmark")
-    shown = page.locator(".sol-benchmark .sol-status")
+    visitor.tab("Accuracy")
+    shown = page.locator(".sol-accuracy .sol-status")
     expect(shown).to_contain_text("The old one")
-    expect(page).to_have_url(re.compile(f"benchmark={old.id}"))
-    jobs.create("benchmark", OWNER, "A newer one", params)
+    expect(page).to_have_url(re.compile(f"accuracy={old.id}"))
+    jobs.create(TASKS_JOB, OWNER, "A newer one", params)
     visitor.tab("Learn")
     expect(page).to_have_url(re.compile("lesson=steps"))
     page.reload()
     expect(page.locator(".sol-lesson:visible")).to_contain_text("1. ")
-    visitor.tab("Benchmark")
+    visitor.tab("Accuracy")
     expect(shown).to_contain_text("The old one")
     page.reload()
     expect(shown).to_contain_text("The old one")
     page.go_back()
     expect(page.locator(".sol-lesson:visible")).to_contain_text("1. ")
+
+
+def test_links_that_called_accuracy_benchmark_still_open(
+    serve: Serve, visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
+    server = serve(FakeEngine(step_s=0.001))
+    jobs = server.services.store.jobs
+    params: dict[str, Any] = {"model": "fake-model", "policy": "mine"}
+    old = jobs.create(TASKS_JOB, OWNER, "The old one", params)
+    jobs.create(TASKS_JOB, OWNER, "A newer one", params)
+    page = visit(server).page
+    start = page.url.partition("?")[0]
+    shown = page.locator(".sol-accuracy .sol-status")
+    for asked in (f"benchmark={old.id}", f"tab=benchmark&benchmark={old.id}"):
+        page.goto(f"{start}?{asked}")
+        expect(shown).to_contain_text("The old one")
+        expect(page).to_have_url(re.compile(f"[?&]accuracy={old.id}"))
+        assert "benchmark" not in page.url
+    page.goto(f"{start}?tab=benchmark")
+    expect(shown).to_contain_text("A newer one")
 
 
 def test_a_search_of_the_history_is_in_the_address(serve: Serve, visit: Visit) -> None:

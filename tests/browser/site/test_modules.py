@@ -12,7 +12,7 @@ from app.web.modules import JS
 from tests.browser.conftest import Server, Visitor
 
 pytestmark = pytest.mark.browser
-TABS = ["Inspect", "Compare", "Train", "Evaluate", "Benchmark", "Policies", "History", "Learn"]
+TABS = ["Inspect", "Compare", "Train", "Evaluate", "Accuracy", "Policies", "History", "Learn"]
 MODULE = re.compile(r"/gradio_api/sol-modules/[0-9a-f]{16}/(.+)")
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from sol_core.evaluation import EvaluationConfig, EvaluationFinished
+from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
 from tests.sol_core.evaluation_child import CONFIG, TEXTS
 from tests.sol_core.evaluation_stand_ins import contender
 from tests.support.tiny_language_model import make_language_model
@@ -38,14 +39,19 @@ def evaluate(
     """Batches that were run, and the result as JSON without its time."""
     events = list(evaluate_contenders(model, [contender()[0]], config, TEXTS, partial=partial))
     last = events[-1]
-    assert isinstance(last, EvaluationFinished)
+    assert isinstance(last, WorkFinished)
     assert last.result.pop("elapsed_s") > 0
-    return len(events) - 1, json.dumps(last.result, sort_keys=True)
+    return num_reports(events), json.dumps(last.result, sort_keys=True)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(model: LanguageModel) -> tuple[int, str]:
     return evaluate(model, None)
+
+
+def num_reports(events: list[WorkEvent]) -> int:
+    """One for every batch that was run."""
+    return sum(isinstance(event, WorkProgress) for event in events)
 
 
 def run_and_kill(folder: Path, batches: int) -> None:
@@ -55,7 +61,8 @@ def run_and_kill(folder: Path, batches: int) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as child:
         assert child.stdout is not None
         for _ in range(batches):
-            assert child.stdout.readline() == "EvaluationProgress\n"
+            assert child.stdout.readline() == "WorkProgress\n"
+            assert child.stdout.readline() == "WorkSample\n"
         child.kill()
 
 
@@ -120,6 +127,6 @@ def test_a_policy_of_other_weights_is_another_evaluation(
         events = evaluate_contenders(
             model, [policy], CONFIG, TEXTS, lambda: next(stops), partial=tmp_path
         )
-        return len(list(events))
+        return num_reports(list(events))
 
     assert [first_batch("a"), first_batch("a"), first_batch("b")] == [1, 0, 1]

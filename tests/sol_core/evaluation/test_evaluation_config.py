@@ -135,7 +135,7 @@ def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:
 
 def test_the_page_reads_configurations_without_torch() -> None:
     code = (
-        "import sys; from sol_core.evaluation import EvaluationConfig, EvaluationProgress; "
+        "import sys; from sol_core.evaluation import EvaluationConfig; "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,11 +12,12 @@ from sol_core.actions import ActionGrid, Budget
 from sol_core.comparing.contenders import load_contenders
 from sol_core.corpus import load_corpus
 from sol_core.errors import ConfigError, CorpusError, PolicyError
-from sol_core.evaluation import EvaluationConfig, EvaluationFinished, EvaluationProgress, evaluate
+from sol_core.evaluation import EvaluationConfig, evaluate
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, save_policy
 from sol_core.policy.inputs import InputLayout
 from sol_core.policy.network import build_network
+from sol_core.progress import WorkFinished, WorkProgress
 from tests.support.tiny_language_model import make_language_model
 
 GRID = ActionGrid(page_size=4)
@@ -65,9 +66,9 @@ def test_a_policy_folder_is_evaluated_from_start_to_end(
     config = _config(corpus, sampled=True)
     events = evaluate(model, {"mine": folder, "same": folder}, config, data_dir=tmp_path)
     first, *_, last = events
-    assert isinstance(first, EvaluationProgress)
+    assert isinstance(first, WorkProgress)
     assert first.message == f"Reading the text of {corpus}"
-    assert isinstance(last, EvaluationFinished)
+    assert isinstance(last, WorkFinished)
     result = last.result
     assert (result["policy"], result["policies"]) == ("mine", ["mine", "same"])
     assert result["corpus"] == "text.jsonl"
@@ -86,7 +87,7 @@ def test_the_text_it_was_trained_on_gives_its_held_out_side(
     fingerprint = load_corpus(str(corpus), data_dir=tmp_path).fingerprint
     folder = _save(model, tmp_path / "policy", corpus=fingerprint)
     *_, last = evaluate(model, {"mine": folder}, _config(corpus), data_dir=tmp_path)
-    assert isinstance(last, EvaluationFinished)
+    assert isinstance(last, WorkFinished)
     assert last.result["held_out_only"]
     other = _save(model, tmp_path / "other")
     config = _config(corpus, texts=200)

@@ -11,10 +11,11 @@ import torch
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.errors import ConfigError
-from sol_core.evaluation import EvaluationConfig, EvaluationFinished
+from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.pollution import probe_actions
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
+from sol_core.progress import WorkFinished
 from tests.sol_core.evaluation_stand_ins import GRID, contender, random_texts, score_alone
 from tests.support.tiny_language_model import make_language_model
 
@@ -41,7 +42,7 @@ def model() -> LanguageModel:
 @pytest.fixture(scope="module")
 def result(model: LanguageModel) -> dict[str, Any]:
     *_, last = evaluate_contenders(model, [contender(episode_steps=8)[0]], CONFIG, TEXTS)
-    assert isinstance(last, EvaluationFinished)
+    assert isinstance(last, WorkFinished)
     return last.result
 
 
@@ -140,7 +141,7 @@ def test_a_probe_leaves_the_main_numbers_alone(
     )
     one = contender(episode_steps=8)[0]
     *_, last = evaluate_contenders(model, [one], config, TEXTS)
-    assert isinstance(last, EvaluationFinished)
+    assert isinstance(last, WorkFinished)
     assert last.result["budgets"] == result["budgets"]
     assert torch.is_tensor(model.lm.weights.embedding)
     assert GRID.page_size == 4

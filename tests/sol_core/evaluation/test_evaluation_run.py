@@ -12,9 +12,10 @@ from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.methods import derive_seed
 from sol_core.decoding.schedules import Horizon, Observation, RandomScheduler, StaticScheduler
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
-from sol_core.evaluation import EvaluationConfig, EvaluationFinished, EvaluationProgress
+from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
+from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from tests.sol_core.evaluation_stand_ins import GRID, contender, random_texts, score_alone
 from tests.support.tiny_language_model import make_language_model
 
@@ -41,8 +42,8 @@ def model() -> LanguageModel:
 def _evaluate(model: LanguageModel, config: EvaluationConfig = CONFIG, **names: int) -> Result:
     contenders = [contender(name, shift)[0] for name, shift in (names or {"mine": 0}).items()]
     *progress, last = evaluate_contenders(model, contenders, config, TEXTS)
-    assert all(isinstance(event, EvaluationProgress) for event in progress)
-    assert isinstance(last, EvaluationFinished)
+    assert all(isinstance(event, WorkProgress | WorkSample) for event in progress)
+    assert isinstance(last, WorkFinished)
     return last.result
 
 
@@ -273,8 +274,8 @@ def test_progress_rises_and_shows_means_so_far(model: LanguageModel) -> None:
         budgets=CONFIG.budgets, baselines=("random:60",), texts=7, context=26, steps=8
     )
     *progress, last = evaluate_contenders(model, [contender()[0]], config, TEXTS)
-    assert isinstance(last, EvaluationFinished)
-    shown = [event for event in progress if isinstance(event, EvaluationProgress)]
+    assert isinstance(last, WorkFinished)
+    shown = [event for event in progress if isinstance(event, WorkProgress)]
     fractions = [event.fraction for event in shown]
     assert fractions == sorted(set(fractions))
     assert fractions[0] > 0
@@ -282,14 +283,15 @@ def test_progress_rises_and_shows_means_so_far(model: LanguageModel) -> None:
     assert shown[0].message == "Running the policy: text 7 of 7"
     assert shown[1].message == "Running the baselines at the same spend: text 1 of 7"
     assert all(event.eta_s is not None and event.eta_s >= 0 for event in shown)
-    assert shown[0].partial["texts"] == 7
-    assert set(shown[0].partial["budgets"][0]["methods"]) == {"policy", "dense"}
-    assert [event.partial["texts"] for event in shown[1:]] == [1, 2, 3, 4, 5, 6, 7]
-    for partial, final in zip(shown[-1].partial["budgets"], last.result["budgets"], strict=True):
+    means = [event.record for event in progress if isinstance(event, WorkSample)]
+    assert means[0]["texts"] == 7
+    assert set(means[0]["budgets"][0]["methods"]) == {"policy", "dense"}
+    assert [mean["texts"] for mean in means[1:]] == [1, 2, 3, 4, 5, 6, 7]
+    for partial, final in zip(means[-1]["budgets"], last.result["budgets"], strict=True):
         for name, scores in partial["methods"].items():
             assert scores["nll"] == final["methods"][name]["nll"]
             assert scores["kl"] == final["methods"][name]["kl"]
-    json.dumps(shown[-1].partial, allow_nan=False)
+    json.dumps(means[-1], allow_nan=False)
 
 
 def test_it_stops_between_batches(model: LanguageModel) -> None:
@@ -303,8 +305,9 @@ def test_it_stops_between_batches(model: LanguageModel) -> None:
         return len(asked) == 4
 
     events = list(evaluate_contenders(model, [contender()[0]], config, TEXTS, should_stop))
-    assert len(events) == 3
-    assert not any(isinstance(event, EvaluationFinished) for event in events)
+    *reports, last = [event for event in events if not isinstance(event, WorkSample)]
+    assert len(reports) == 3
+    assert last == WorkStopped()
 
 
 def test_what_cannot_run_is_refused_before_the_first_event(model: LanguageModel) -> None:
@@ -343,7 +346,7 @@ def test_windows_of_a_text_are_rollouts_of_their_own(model: LanguageModel, rando
     assert config.block_len == 13 + 3 * 8 + 1
     texts = random_texts(3, config.block_len, seed=5)
     *_, last = evaluate_contenders(model, [contender()[0]], config, texts)
-    assert isinstance(last, EvaluationFinished)
+    assert isinstance(last, WorkFinished)
     result = last.result
     assert (result["texts"], result["windows"], result["scored_tokens"]) == (3, 3, 72)
     policy = contender()[1]

@@ -123,12 +123,6 @@ def test_refreshed_cache_equals_a_dense_one(model: LanguageModel) -> None:
     assert events[4].surprisal == pytest.approx(-float(expected), abs=1e-3)
 
 
-def test_dense_positions_are_dense(model: LanguageModel) -> None:
-    ids = model.tokenizer("Once upon a time")["input_ids"]
-    _, tokens, _ = _run(model, schedule=HALF, dense_positions=len(ids) + 4)
-    assert [e.action == DENSE for e in tokens] == [True] * 5 + [False] * 15
-
-
 def test_stop_takes_effect_within_one_token(model: LanguageModel) -> None:
     seen: list[TokenEvent] = []
     events = generate(

@@ -13,20 +13,21 @@ import torch
 from sol_core.errors import ConfigError, CorpusError, PolicyError, SolError, TrainingDivergedError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig, load_policy
+from sol_core.progress import (
+    WorkCheckpoint,
+    WorkEvent,
+    WorkFinished,
+    WorkProgress,
+    WorkSample,
+    WorkStopped,
+)
 from sol_core.training import (
     METRICS,
     GrpoConfig,
-    TrainCheckpoint,
     TrainConfig,
-    TrainEvent,
-    TrainFinished,
-    TrainProgress,
-    TrainSample,
-    TrainStopped,
     WarmStartConfig,
     preset,
     train,
-    train_event_to_dict,
 )
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_training import tiny_train_config
@@ -53,7 +54,7 @@ def run(
     config: TrainConfig,
     folder: Path,
     should_stop: Callable[[], bool] = lambda: False,
-) -> list[TrainEvent]:
+) -> list[WorkEvent]:
     data_dir = folder.parent / "data"
     return list(train(model, config, folder, data_dir=data_dir, should_stop=should_stop))
 
@@ -76,28 +77,30 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
     model: LanguageModel, config: TrainConfig, tmp_path: Path
 ) -> None:
     events = run(model, config, tmp_path / "run")
-    reports = [event for event in events if isinstance(event, TrainProgress)]
-    assert [report.step for report in reports] == list(range(len(reports)))  # 0: preparing
-    phases = list(dict.fromkeys(report.phase for report in reports))
+    reports = [event for event in events if isinstance(event, WorkProgress)]
+    assert reports[0].row is None  # preparing
+    rows = [report.row for report in reports[1:] if report.row is not None]
+    assert [row["step"] for row in rows] == list(range(1, len(reports)))
+    phases = list(dict.fromkeys(report.message for report in reports))
     assert phases == ["preparing", "labelling", "measuring", "warm start", "grpo", "calibrating"]
     assert all(0 <= report.fraction <= 1 for report in reports)
-    calibrating = [report.fraction for report in reports if report.phase == "calibrating"]
+    calibrating = [report.fraction for report in reports if report.message == "calibrating"]
     assert calibrating == sorted(set(calibrating))  # the bar moves with every text
-    names = {name for report in reports for name in report.metrics}
+    names = {name for row in rows for name in row["metrics"]}
     assert names == set(METRICS)
-    sample = next(event for event in events if isinstance(event, TrainSample))
-    assert len(sample.tokens) == config.steps
+    sample = next(event for event in events if isinstance(event, WorkSample))
+    assert len(sample.record["tokens"]) == config.steps
     finished = events[-1]
-    assert isinstance(finished, TrainFinished)
-    assert finished.summary["updates"] == 2
-    assert finished.summary["labelled_texts"] == 3
-    policy = load_policy(Path(finished.folder), model, grid=config.grid)
+    assert isinstance(finished, WorkFinished)
+    assert finished.result["summary"]["updates"] == 2
+    assert finished.result["summary"]["labelled_texts"] == 3
+    policy = load_policy(Path(finished.result["folder"]), model, grid=config.grid)
     assert policy.info.summary["held_out"]["kl"] >= 0
-    assert {train_event_to_dict(event)["type"] for event in events} == {
-        "progress",
-        "sample",
-        "checkpoint",
-        "finished",
+    assert {type(event) for event in events} == {
+        WorkProgress,
+        WorkSample,
+        WorkCheckpoint,
+        WorkFinished,
     }
 
 
@@ -115,8 +118,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not(
 ) -> None:
     asked = iter(range(10_000))
     stopped = run(model, config, tmp_path / "parts", lambda: next(asked) >= stop_after)
-    assert isinstance(stopped[-1], TrainStopped)
-    assert isinstance(stopped[-2], TrainCheckpoint)
+    assert isinstance(stopped[-1], WorkStopped)
+    assert isinstance(stopped[-2], WorkCheckpoint)
     torch.manual_seed(12345)  # whatever the process did meanwhile
     run(model, config, tmp_path / "parts")
     assert whole == weights(tmp_path / "parts")
@@ -128,7 +131,7 @@ def test_a_run_that_died_continues_from_its_last_checkpoint(
     events = train(model, config, tmp_path / "dead", data_dir=tmp_path / "data")
     seen = 0
     for event in events:
-        seen += isinstance(event, TrainCheckpoint)
+        seen += isinstance(event, WorkCheckpoint)
         if seen == 6:
             break
     events.close()  # type: ignore[attr-defined]  # it is a generator
@@ -150,8 +153,8 @@ def test_prices_do_not_depend_on_where_a_run_was_cut(
         data_dir=tmp_path / "data",
         should_stop=lambda: seen.count(phase) >= 3,
     ):
-        if isinstance(event, TrainProgress):
-            seen.append(event.phase)
+        if isinstance(event, WorkProgress):
+            seen.append(event.message)
     assert seen[-1] == phase
     run(model, longer, tmp_path / "cut")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
@@ -166,8 +169,8 @@ def stop_in_grpo(model: LanguageModel, config: TrainConfig, folder: Path) -> Non
     for event in train(
         model, config, folder, data_dir=folder.parent / "data", should_stop=lambda: "grpo" in phase
     ):
-        if isinstance(event, TrainProgress):
-            phase.append(event.phase)
+        if isinstance(event, WorkProgress):
+            phase.append(event.message)
 
 
 def test_a_checkpoint_cut_at_any_byte_is_passed_over_for_the_one_before(
@@ -262,7 +265,7 @@ def test_grpo_runs_alone_with_either_network(
             grpo=dataclasses.replace(config.grpo, reward=reward, budget=budget),
         )
         events = run(model, alone, tmp_path / f"{kind}-{reward}")
-        assert isinstance(events[-1], TrainFinished)
+        assert isinstance(events[-1], WorkFinished)
         assert not (tmp_path / f"{kind}-{reward}" / "labels").exists()
 
 
@@ -271,7 +274,7 @@ def test_the_warm_start_runs_alone(
 ) -> None:
     alone = dataclasses.replace(config, grpo=GrpoConfig(updates=0))
     events = run(model, alone, tmp_path / "run")
-    assert isinstance(events[-1], TrainFinished)
+    assert isinstance(events[-1], WorkFinished)
     assert events[-1].summary["updates"] == 0
 
 
@@ -285,7 +288,7 @@ def test_a_time_limit_ends_early_with_a_policy(
         time_limit_minutes=0.05,
     )
     events = run(model, short, tmp_path / "run")
-    assert isinstance(events[-1], TrainFinished)
+    assert isinstance(events[-1], WorkFinished)
     assert 0 < events[-1].summary["labelled_texts"] < 5000
 
 

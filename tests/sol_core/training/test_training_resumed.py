@@ -17,12 +17,10 @@ import torch
 from sol_core.files.safetensors_files import read_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
 from sol_core.training import (
     GrpoConfig,
     TrainConfig,
-    TrainEvent,
-    TrainFinished,
-    TrainProgress,
     WarmStartConfig,
     train,
 )
@@ -55,7 +53,7 @@ class Run:
     config: TrainConfig
     folder: Path
     series: Series = dataclasses.field(default_factory=dict)
-    events: list[TrainEvent] = dataclasses.field(default_factory=list)
+    events: list[WorkEvent] = dataclasses.field(default_factory=list)
 
     def start(self, killed_at: int | None = None, events_later: int = 0) -> bool:
         """Go on up to a step, and some events more; false once it has finished.
@@ -66,14 +64,14 @@ class Run:
         events = train(self.model, self.config, self.folder, data_dir=self.folder.parent / "data")
         for event in events:
             self.events.append(event)
-            if isinstance(event, TrainProgress) and event.phase != "preparing":
-                row = (event.phase, _repeatable(event.metrics))
-                assert self.series.setdefault(event.step, row) == row
-                if event.step == killed_at:
+            if isinstance(event, WorkProgress) and event.row is not None:
+                step, row = event.row["step"], (event.message, _repeatable(event.row["metrics"]))
+                assert self.series.setdefault(step, row) == row
+                if step == killed_at:
                     self.events += itertools.islice(events, events_later)
                     events.close()  # type: ignore[attr-defined]  # it is a generator
                     return True
-        assert isinstance(self.events[-1], TrainFinished)
+        assert isinstance(self.events[-1], WorkFinished)
         return False
 
     def state(self) -> dict[str, Any]:
@@ -143,20 +141,21 @@ def test_a_run_that_is_killed_again_and_again_is_the_uninterrupted_one(
 
 
 CHILD = """
-import dataclasses, json, os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from sol_core.files.assets import DEFAULT_MODEL
 from sol_core.fields import config_from_dict
 from sol_core.models.loading import load_language_model
-from sol_core.training import TrainConfig, TrainProgress, train
+from sol_core.progress import WorkProgress
+from sol_core.training import TrainConfig, train
 
 record, folder, data_dir, killed_at = sys.argv[1:]
 config = config_from_dict(TrainConfig, json.loads(record))
 model = load_language_model(DEFAULT_MODEL, data_dir=Path(data_dir))
 for event in train(model, config, Path(folder), data_dir=Path(folder).parent):
-    if isinstance(event, TrainProgress):
-        print(json.dumps(dataclasses.asdict(event)), flush=True)
-        if str(event.step) == killed_at:
+    if isinstance(event, WorkProgress) and event.row is not None:
+        print(json.dumps(event.row), flush=True)
+        if str(event.row["step"]) == killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -182,9 +181,7 @@ def test_a_killed_process_with_the_real_model_is_no_exception(
         assert done.returncode == (0 if killed_at == "never" else -signal.SIGKILL), done.stderr
         reports = [json.loads(line) for line in done.stdout.splitlines()]
         return {
-            report["step"]: (report["phase"], _repeatable(report["metrics"]))
-            for report in reports
-            if report["phase"] != "preparing"
+            report["step"]: (report["phase"], _repeatable(report["metrics"])) for report in reports
         }
 
     whole = start("whole")

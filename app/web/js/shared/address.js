@@ -6,7 +6,7 @@
 import { emit, listen } from "./events.js";
 
 export const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", challenge: "compare", train: "train",
-  evaluation: "evaluate", benchmark: "benchmark", policy: "policies",
+  evaluation: "evaluate", accuracy: "accuracy", policy: "policies",
   lesson: "learn" };
 // What is looked at in a run. A place (token under the lens, row, what the lens shows) means something
 // in that run only; colours stay from run to run.
@@ -16,6 +16,23 @@ export const LOOK_NAMES = {
   compare: { colour: "compare-colour" },
 };
 const OURS = ["tab", "search", "paint", ...Object.keys(TAB_OF), ...Object.values(LOOK_NAMES).flatMap(Object.values)];
+
+// Names in links that older releases made; they are replaced where such a link is opened.
+const FORMER_NAMES = { benchmark: "accuracy" };
+
+function renewAddress() {
+  const url = new URL(window.location.href);
+  const { searchParams: asked } = url;
+  for (const [former, name] of Object.entries(FORMER_NAMES)) {
+    if (asked.get("tab") === former) asked.set("tab", name);
+    if (!asked.has(former)) continue;
+    if (!asked.has(name)) asked.set(name, asked.get(former));
+    asked.delete(former);
+  }
+  if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url.href);
+}
+
+renewAddress();
 
 export const askedFor = (name) => new URL(window.location.href).searchParams.get(name);
 

@@ -6,6 +6,7 @@ import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { h, setText, show } from "../shared/dom.js";
 import { emit, handOver } from "../shared/events.js";
 import { fixed, isNumber, MISSING, nats } from "../shared/format.js";
+import { TASKS_JOB } from "../shared/jobs/job_kinds.js";
 import { JobPage } from "../shared/jobs/job_page.js";
 import { tile } from "../shared/page_parts.js";
 import { TrainForm } from "./train_form.js";
@@ -20,7 +21,7 @@ const TILES = {
 };
 
 // Jobs with a page of their own: their part of the address, and of events.
-const JOB_PAGES = { evaluate: "evaluation", benchmark: "benchmark" };
+const JOB_PAGES = { evaluate: "evaluation", [TASKS_JOB]: "accuracy" };
 
 class TrainPage extends JobPage {
   constructor(root, api, page) {

@@ -1,4 +1,4 @@
-"""The Benchmark page: started from its form, its result shown, found again by its address."""
+"""The Accuracy page: started from its form, its result shown, found again by its address."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import pytest
 from playwright.sync_api import expect
 
 import sol_core.policy
+from storage import TASKS_JOB
 from tests.browser.conftest import Server, Visitor
-from tests.support.benchmark_samples import benchmark_result
 from tests.support.job_samples import read_stand_in, store_policy
+from tests.support.tasks_samples import tasks_result
 
 pytestmark = pytest.mark.browser
 
 
-def test_a_benchmark_from_the_form_to_its_figures(
+def test_a_measurement_from_the_form_to_its_figures(
     serve: Callable[..., Server],
     visit: Callable[..., Visitor],
     monkeypatch: pytest.MonkeyPatch,
@@ -27,28 +28,28 @@ def test_a_benchmark_from_the_form_to_its_figures(
     server = serve()
     store_policy(server.services.data_dir.policies, "mine")
     visitor = visit(server)
-    visitor.tab("Benchmark")
-    page = visitor.page.locator(".sol-benchmark")
+    visitor.tab("Accuracy")
+    page = visitor.page.locator(".sol-accuracy")
     expect(page.get_by_text("Does compute go where answers need it?")).to_be_visible()
     page.get_by_label("Questions of each task").fill("1")
-    page.get_by_role("button", name="Start benchmark").click()
+    page.get_by_role("button", name="Measure accuracy").click()
     expect(page.get_by_role("alert").first).to_contain_text("limit must be a whole number")
     page.get_by_label("Questions of each task").fill("20")
     page.get_by_role("checkbox", name="HellaSwag").uncheck()
-    page.get_by_role("button", name="Start benchmark").click()
+    page.get_by_role("button", name="Measure accuracy").click()
     expect(page.locator(".sol-job .sol-state")).to_have_text("Queued")
     jobs = server.services.store.jobs
-    (record,) = jobs.list(kind="benchmark")
+    (record,) = jobs.list(kind=TASKS_JOB)
     assert "hellaswag" not in record.params["config"]["tasks"]
     jobs.claim("w")
-    jobs.finish(record.id, "w", "succeeded", benchmark_result("mine"))
+    jobs.finish(record.id, "w", "succeeded", tasks_result("mine"))
     expect(page.locator(".sol-job .sol-state")).to_have_text("Finished")
     expect(page.locator(".sol-figure")).to_have_count(3)
     expect(page.locator(".sol-figure .main-svg").first).to_be_visible()
     expect(page.get_by_role("rowgroup").filter(has_text="PIQA")).to_contain_text("+3.4")
     visitor.page.reload()
     expect(page.locator(".sol-job .sol-state")).to_have_text("Finished")
-    assert "benchmark=" in visitor.page.url
+    assert "accuracy=" in visitor.page.url
     # From the list of all jobs it opens on its own page.
     visitor.tab("Train")
     visitor.page.locator(".sol-train .sol-jobs").get_by_role("link", name="mine").click()

@@ -23,12 +23,13 @@ from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, CorpusError
-from sol_core.tasks import BenchmarkConfig, BenchmarkFinished, parse_tasks
+from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
+from sol_core.tasks import TasksConfig, parse_tasks
 from sol_core.tasks.encoding import Continuation, batches, encode_questions
 from sol_core.tasks.passes import PolicyTaskPass, StaticTaskPass, TaskSetting
 from sol_core.tasks.questions import Question, read_questions
 from sol_core.tasks.result import TaskScores, right_answers, summary_record
-from sol_core.tasks.runner import benchmark_questions
+from sol_core.tasks.runner import run_questions
 from sol_core.tasks.scoring import score_continuations
 from sol_core.tasks.static_plan import StaticPlan
 from tests.sol_core.evaluation_stand_ins import GRID, contender, score_alone
@@ -184,11 +185,11 @@ def test_static_spends_what_the_policy_spent() -> None:
     ones = encode_questions(model.tokenizer, QUESTIONS * 4, 64)
     setting = TaskSetting(model.lm, contender()[0], "piqa", ones, BUDGETS)
     policies = PolicyTaskPass(setting)
-    for batch in range(len(policies.batches)):
+    for batch in policies.batches:
         policies.run(batch)
     spends = [policies.mean_spend(1), policies.mean_spend(2)]
     statics = StaticTaskPass(setting, spends)
-    for batch in range(len(statics.batches)):
+    for batch in statics.batches:
         statics.run(batch)
     for row, spend in enumerate(spends):
         got = statics.mean_spend(row).as_tuple()
@@ -224,15 +225,14 @@ def _result(partial: Path | None = None, stop_after: int | None = None) -> dict[
         asked[0] += 1
         return stop_after is not None and asked[0] > stop_after
 
-    config = BenchmarkConfig(("piqa", "lambada"), 3, BUDGETS)
+    config = TasksConfig(("piqa", "lambada"), 3, BUDGETS)
     questions = {"piqa": QUESTIONS, "lambada": [Question(("Say",), (" so",), 0)] * 3}
-    events = list(
-        benchmark_questions(model, contender()[0], config, questions, should_stop, partial)
-    )
-    fractions = [event.fraction for event in events if not isinstance(event, BenchmarkFinished)]
+    events = list(run_questions(model, contender()[0], config, questions, should_stop, partial))
+    fractions = [event.fraction for event in events if isinstance(event, WorkProgress)]
     assert fractions == sorted(fractions)
-    last = events[-1] if events else None
-    if not isinstance(last, BenchmarkFinished):
+    last = events[-1]
+    if not isinstance(last, WorkFinished):
+        assert last == WorkStopped()
         return None
     assert fractions[-1] == pytest.approx(1.0) or partial
     return last.result | {"elapsed_s": 0}
@@ -337,9 +337,9 @@ def test_the_mean_gains_interval_is_that_of_all_questions() -> None:
 )
 def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        BenchmarkConfig(**options)  # type: ignore[arg-type]
+        TasksConfig(**options)  # type: ignore[arg-type]
 
 
 def test_a_configuration_survives_its_json() -> None:
-    config = BenchmarkConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3)
-    assert BenchmarkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    config = TasksConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3)
+    assert TasksConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -1,23 +1,24 @@
-// Puts the Benchmark page together: form, the benchmark on show with table and figures, the list.
+// Puts the Accuracy page together: form, the measurement on show with table and figures, the list.
 
 import { makeApi } from "../shared/api.js";
 import { redrawOnTheme } from "../shared/charts/figure.js";
 import { h, setText, show } from "../shared/dom.js";
 import { saveFile } from "../shared/download.js";
 import { isNumber, modelName, signed } from "../shared/format.js";
+import { TASKS_JOB } from "../shared/jobs/job_kinds.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
 import { tile } from "../shared/page_parts.js";
-import { benchmarkTable, points, taskFigure } from "./benchmark_figures.js";
-import { BenchmarkForm } from "./benchmark_form.js";
+import { accuracyTable, points, taskFigure } from "./accuracy_figures.js";
+import { AccuracyForm } from "./accuracy_form.js";
 
-class BenchmarkPage extends ResultPage {
+class AccuracyPage extends ResultPage {
   constructor(root, api, page) {
-    super(root, api, { kind: "benchmark", part: "benchmark", tab: "benchmark",
-      noun: "benchmark", wrong: "This job is no benchmark. Open it in the Train tab.",
-      calls: { home: "benchmark_home", start: "start_benchmark", settings: "benchmark_settings",
-        result: "benchmark_result" } });
-    this.form = new BenchmarkForm({ start: (request) => this.start(request) }, page);
+    super(root, api, { kind: TASKS_JOB, part: "accuracy", tab: "accuracy",
+      noun: "measurement", wrong: "This job does not measure accuracy. Open it in the Train tab.",
+      calls: { home: "accuracy_home", start: "start_accuracy", settings: "accuracy_settings",
+        result: "accuracy_result" } });
+    this.form = new AccuracyForm({ start: (request) => this.start(request) }, page);
     this.about = h("p", { class: "sol-hint" });
     this.headline = h("dl", { class: "sol-tiles is-job" });
     this.save = h("button", { type: "button", class: "sol-button is-small", hidden: true,
@@ -27,9 +28,9 @@ class BenchmarkPage extends ResultPage {
     this.figures = h("div", { class: "sol-figures" });
     this.drawn = [];
     redrawOnTheme({ forEach: (task) => this.drawn.forEach(task) });
-    this.list = this.makeList({ heading: "Benchmarks", kind: "benchmark",
-      empty: "Nothing yet. Choose a policy and press Start benchmark." });
-    this.empty = benchmarkEmptyState();
+    this.list = this.makeList({ heading: "Measurements", kind: TASKS_JOB,
+      empty: "Nothing yet. Choose a policy and press Measure accuracy." });
+    this.empty = accuracyEmptyState();
     this.lay(this.figures, this.table);
   }
 
@@ -55,14 +56,14 @@ class BenchmarkPage extends ResultPage {
     show(this.save, true);
     show(this.headline, true);
     this.headline.replaceChildren(...headline(summary));
-    this.table.replaceChildren(benchmarkTable(tasks));
+    this.table.replaceChildren(accuracyTable(tasks));
     this.drawn = tasks.map(taskFigure);
     this.figures.replaceChildren(...this.drawn.map((one) => one.element));
     this.drawn.forEach((one) => one.redraw());
   }
 
   download() {
-    saveFile("benchmark.json", new Blob([JSON.stringify(this.result, null, 1)], { type: "application/json" }));
+    saveFile("accuracy.json", new Blob([JSON.stringify(this.result, null, 1)], { type: "application/json" }));
   }
 }
 
@@ -91,7 +92,7 @@ function between({ low, high }, format) {
   return isNumber(low) ? ` (${format(low)} to ${format(high)})` : "";
 }
 
-function benchmarkEmptyState() {
+function accuracyEmptyState() {
   return h("section", { class: "sol-panel sol-train-empty" },
     h("h2", {}, "Does compute go where answers need it?"),
     h("ol", {},
@@ -101,5 +102,5 @@ function benchmarkEmptyState() {
 }
 
 export function mount(root, server, page) {
-  new BenchmarkPage(root, makeApi(server), page).begin();
+  new AccuracyPage(root, makeApi(server), page).begin();
 }

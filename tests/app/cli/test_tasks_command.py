@@ -1,4 +1,4 @@
-"""``benchmark``: its JSON, its table, what it refuses, and the same as a job."""
+"""``tasks``: its JSON, its table, what it refuses, and the same as a job."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import pytest
 
 import sol_core.policy
 import sol_core.tasks
-from app.cli.commands.jobs import KINDS
+from app.cli.commands.jobs import KINDS, STORED_KINDS
 from app.host.paths import DataDir
 from app.jobs.engines import ENGINES
-from app.jobs.updates import JobFinished, JobProgress, JobStopped, JobTask
+from app.jobs.updates import JobTask
 from app.pages.shared.job_views import JOB_KINDS
 from sol_core.actions import ActionGrid, Budget
-from sol_core.tasks import BenchmarkConfig, BenchmarkFinished, BenchmarkProgress
-from storage import Store
+from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
+from sol_core.tasks import TasksConfig
+from storage import TASKS_JOB, Store
 from tests.app.command_line import RunCommand, one_line
 
 
@@ -65,26 +66,25 @@ RESULT: dict[str, Any] = {
 
 
 @pytest.fixture
-def benchmarked(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[dict[str, Any]]:
+def measured(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[dict[str, Any]]:
     """A stand-in engine and a stored policy; returns what it was given."""
     calls: list[dict[str, Any]] = []
 
-    def run_benchmark(
+    def run_tasks(
         model: Any,
         name: str,
         policy_folder: Path,
-        config: BenchmarkConfig,
+        config: TasksConfig,
         *,
         data_dir: Path,
         should_stop: Callable[[], bool] = lambda: False,
         partial: Path | None = None,
     ) -> Iterator[Any]:
         calls.append({"name": name, "folder": policy_folder, "config": config, "partial": partial})
-        yield BenchmarkProgress(0.5, "piqa: running the policy", 3.0)
-        if not should_stop():
-            yield BenchmarkFinished(RESULT)
+        yield WorkProgress(0.5, "piqa: running the policy", 3.0)
+        yield WorkStopped() if should_stop() else WorkFinished(RESULT)
 
-    monkeypatch.setitem(vars(sol_core.tasks), "run_benchmark", run_benchmark)
+    monkeypatch.setitem(vars(sol_core.tasks), "run_tasks", run_tasks)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
     monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda dtype: None)
     info = SimpleNamespace(grid=ActionGrid())
@@ -94,21 +94,21 @@ def benchmarked(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[dict
     return calls
 
 
-def test_benchmark_prints_exactly_the_result(
-    run: RunCommand, benchmarked: list[dict[str, Any]], data_dir: DataDir
+def test_tasks_print_exactly_the_result(
+    run: RunCommand, measured: list[dict[str, Any]], data_dir: DataDir
 ) -> None:
     options = ["--tasks", "piqa, mmlu", "--limit", "20", "--budgets", "0.5,0.6,8", "--seed", "3"]
-    done = run("benchmark", "p", *options, "--baselines", "static", "--json")
+    done = run("tasks", "p", *options, "--json")
     assert done.status == 0
     assert json.loads(done.out) == RESULT | {"elapsed_s": None}
-    (call,) = benchmarked
-    assert call["config"] == BenchmarkConfig(("piqa", "mmlu"), 20, (Budget(0.5, 0.6, 8.0),), 3)
+    (call,) = measured
+    assert call["config"] == TasksConfig(("piqa", "mmlu"), 20, (Budget(0.5, 0.6, 8.0),), 3)
     assert call["folder"] == data_dir.policies / "p"
     assert call["partial"].is_relative_to(data_dir.root)
 
 
-def test_benchmark_for_people(run: RunCommand, benchmarked: list[Any]) -> None:
-    done = run("benchmark", "p")
+def test_tasks_for_people(run: RunCommand, measured: list[Any]) -> None:
+    done = run("tasks", "p")
     assert "piqa: 20 questions, chance 50.0, dense 70.0 (60.0 to 80.0)" in done.out
     assert "65.0 (55.0 to 75.0)" in done.out
     assert "+5.0 (-1.0 to +11.0)" in done.out
@@ -127,36 +127,49 @@ def test_benchmark_for_people(run: RunCommand, benchmarked: list[Any]) -> None:
         (["p", "--limit", "1"], 2, "limit"),
         (["p", "--budgets", "0.5,0.6"], 2, "0.5,0.6"),
         (["p", "--budgets", "0.01,0.6,8"], 2, "keep"),
-        (["p", "--baselines", "random:3"], 2, "allowed: dense, static"),
+        (["p", "--baselines", "dense"], 2, "--baselines"),
         (["p", "--seed", "-1"], 2, "seed"),
     ],
 )
-def test_benchmark_refuses(
-    run: RunCommand, benchmarked: list[Any], arguments: list[str], status: int, named: str
+def test_tasks_refuse(
+    run: RunCommand, measured: list[Any], arguments: list[str], status: int, named: str
 ) -> None:
-    done = run("benchmark", *arguments, "--json")
+    done = run("tasks", *arguments, "--json")
     assert named in one_line(done)
     assert done.status == status
-    assert benchmarked == []
+    assert measured == []
 
 
-def test_every_kind_of_job_can_be_listed_by_kind() -> None:
-    assert set(KINDS) == set(JOB_KINDS) == set(ENGINES)
+def test_the_former_name_of_the_command_still_works(run: RunCommand, measured: list[Any]) -> None:
+    done = run("benchmark", "p", "--tasks", "piqa", "--json")
+    assert (done.status, json.loads(done.out)["policy"]) == (0, "p")
+    assert "benchmark" not in run("--help").out
+
+
+def test_every_kind_of_job_can_be_listed_by_kind(run: RunCommand, store: Store) -> None:
+    assert {STORED_KINDS.get(kind, kind) for kind in KINDS} == set(JOB_KINDS) == set(ENGINES)
+    store.jobs.create("benchmark", "a", "of the tasks", {})
+    store.jobs.create("train", "a", "a training", {})
+    for word in ("tasks", "benchmark"):
+        listed = run("jobs", "list", "--kind", word).out
+        assert "of the tasks" in listed
+        assert "tasks  " in listed
+        assert "a training" not in listed
 
 
 @pytest.mark.parametrize("stops", [False, True])
-def test_a_benchmark_is_a_job(
-    benchmarked: list[dict[str, Any]], store: Store, data_dir: DataDir, stops: bool
+def test_the_tasks_are_a_job(
+    measured: list[dict[str, Any]], store: Store, data_dir: DataDir, stops: bool
 ) -> None:
-    config = BenchmarkConfig(("piqa",), 20)
+    config = TasksConfig(("piqa",), 20)
     params = {"config": json.loads(json.dumps(config.to_dict())), "policy": "p", "model": "m"}
-    job = store.jobs.create("benchmark", "a", "t", params)
+    job = store.jobs.create(TASKS_JOB, "a", "t", params)
     folder = data_dir.jobs / job.id
     folder.mkdir()
     task = JobTask(job, folder, data_dir, "float32", lambda: stops, lambda message: None)
-    first, last = list(ENGINES["benchmark"](task))
-    assert first == JobProgress(0.5, "piqa: running the policy", 3.0)
-    assert last == (JobStopped() if stops else JobFinished(RESULT))
-    (call,) = benchmarked
+    first, last = list(ENGINES[TASKS_JOB](task))
+    assert first == WorkProgress(0.5, "piqa: running the policy", 3.0)
+    assert last == (WorkStopped() if stops else WorkFinished(RESULT))
+    (call,) = measured
     assert call["config"] == config
     assert call["partial"].is_relative_to(folder)

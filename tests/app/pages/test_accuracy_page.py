@@ -1,4 +1,4 @@
-"""What the Benchmark page may ask of Python."""
+"""What the Accuracy page may ask of Python."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from app.pages.accuracy.form import DEFAULT_VALUES, config_of, values_of
 from app.pages.accuracy.handlers import HANDLERS
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
-from sol_core.tasks import BenchmarkConfig
-from tests.support.benchmark_samples import benchmark_result
+from sol_core.tasks import TasksConfig
+from storage import TASKS_JOB
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.job_samples import read_stand_in, store_policy
+from tests.support.tasks_samples import tasks_result
 
 Call = Callable[..., dict[str, Any]]
 ANNA = "a" * 32
@@ -43,19 +44,19 @@ def call(services: Services) -> Call:
     return invoke
 
 
-def test_a_benchmark_is_queued_and_its_settings_come_back(call: Call, services: Services) -> None:
-    assert "mine" in [one["name"] for one in call("benchmark_home")["policies"]]
+def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services: Services) -> None:
+    assert "mine" in [one["name"] for one in call("accuracy_home")["policies"]]
     values = {"tasks": ["piqa"], "limit": 20, "budgets": "0.5,0.6,8\n0.3,0.5,7", "seed": 2}
-    job_id = call("start_benchmark", policy="mine", values=values)["job_id"]
+    job_id = call("start_accuracy", policy="mine", values=values)["job_id"]
     record = services.store.jobs.get(job_id)
-    assert (record.kind, record.status, record.title) == ("benchmark", "queued", "mine")
+    assert (record.kind, record.status, record.title) == (TASKS_JOB, "queued", "mine")
     assert record.params["policy"] == "mine"
-    assert BenchmarkConfig.from_dict(record.params["config"]) == config_of(values)
-    settings = call("benchmark_settings", job_id=job_id)
+    assert TasksConfig.from_dict(record.params["config"]) == config_of(values)
+    settings = call("accuracy_settings", job_id=job_id)
     assert settings["policy"] == "mine"
     assert config_of(settings["values"]) == config_of(values)
-    assert call("benchmark_home")["newest_job"] == job_id
-    assert "no benchmark result" in call("benchmark_result", job_id=job_id)["refused"]
+    assert call("accuracy_home")["newest_job"] == job_id
+    assert "no accuracy to show" in call("accuracy_result", job_id=job_id)["refused"]
 
 
 @pytest.mark.parametrize(
@@ -71,22 +72,22 @@ def test_a_benchmark_is_queued_and_its_settings_come_back(call: Call, services: 
         ({"values": None}, "Reload the page"),
     ],
 )
-def test_a_benchmark_that_cannot_be_is_refused(
+def test_a_measurement_that_cannot_be_is_refused(
     call: Call, change: dict[str, Any], words: str
 ) -> None:
     request = {"values": {}, "policy": "mine"} | change
-    assert words in call("start_benchmark", **request)["refused"]
-    assert call("list_jobs", kind="benchmark", group="all", limit=10)["jobs"] == []
+    assert words in call("start_accuracy", **request)["refused"]
+    assert call("list_jobs", kind=TASKS_JOB, group="all", limit=10)["jobs"] == []
 
 
-def test_a_finished_benchmark_is_shown(call: Call, services: Services) -> None:
+def test_a_finished_measurement_is_shown(call: Call, services: Services) -> None:
     jobs = services.store.jobs
-    result = benchmark_result("mine")
+    result = tasks_result("mine")
     params = {"config": {"shots": 5}, "policy": "mine", "model": "m"}
-    job = jobs.create("benchmark", ANNA, "mine", params)
+    job = jobs.create(TASKS_JOB, ANNA, "mine", params)
     jobs.claim("w")
     jobs.finish(job.id, "w", "succeeded", result)
-    answer = call("benchmark_result", job_id=job.id)
+    answer = call("accuracy_result", job_id=job.id)
     assert answer["result"] == result
     view = answer["view"]
     assert view["summary"]["best"]["task"] == "ARC easy"
@@ -98,25 +99,25 @@ def test_a_finished_benchmark_is_shown(call: Call, services: Services) -> None:
     assert first["rows"][2]["gain"] == asked["budgets"][2]["gain"]
     assert first["rows"][2]["nll_gain"] == asked["budgets"][2]["nll_gain"]
     assert first["rows"][2]["label"] == "κ 0.4 · ρ 0.6 · 9 bit"
-    assert "another release" in call("benchmark_settings", job_id=job.id)["refused"]
+    assert "another release" in call("accuracy_settings", job_id=job.id)["refused"]
 
 
 def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services) -> None:
-    result = benchmark_result("mine") | {"schema": 1}
+    result = tasks_result("mine") | {"schema": 1}
     for task in result["tasks"]:
         for budget in task["budgets"]:
             del budget["nll_gain"]
     del result["summary"]["mean_nll_gain"], result["summary"]["above"], result["summary"]["below"]
     result["summary"]["mean_gain"] = 0.015
     jobs = services.store.jobs
-    job = jobs.create("benchmark", ANNA, "mine", {"config": {}, "policy": "mine", "model": "m"})
+    job = jobs.create(TASKS_JOB, ANNA, "mine", {"config": {}, "policy": "mine", "model": "m"})
     jobs.claim("w")
     jobs.finish(job.id, "w", "succeeded", result)
-    view = call("benchmark_result", job_id=job.id)["view"]
+    view = call("accuracy_result", job_id=job.id)["view"]
     assert view["summary"]["mean_gain"] == {"mean": 0.015}
     assert view["tasks"][0]["rows"][0]["nll_gain"] is None
 
 
 def test_the_forms_defaults_are_the_engines() -> None:
-    assert config_of({}) == config_of(DEFAULT_VALUES) == BenchmarkConfig()
-    assert values_of(json.loads(json.dumps(BenchmarkConfig().to_dict()))) == DEFAULT_VALUES
+    assert config_of({}) == config_of(DEFAULT_VALUES) == TasksConfig()
+    assert values_of(json.loads(json.dumps(TasksConfig().to_dict()))) == DEFAULT_VALUES

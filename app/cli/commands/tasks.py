@@ -1,4 +1,4 @@
-"""``launch.py benchmark POLICY``: accuracy on downstream tasks, against static at its spend."""
+"""``launch.py tasks POLICY``: accuracy on downstream tasks, against static at its spend."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import ProgressLine, add_policy, check_budgets, policy_name
+from app.cli.job_options import add_policy, check_budgets, measured, policy_name
 from app.cli.options import add_model, load_model, open_data_dir
-from app.cli.reports.accuracy import benchmark_table
-from app.formats.plain_json import json_safe
+from app.cli.reports.accuracy import tasks_table
 from app.host.console import Console, write_out
-from app.host.errors import AppError
 from app.policies.library import PolicyLibrary
 
 if TYPE_CHECKING:
-    from sol_core.tasks import BenchmarkConfig
+    from sol_core.tasks import TasksConfig
 
 __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
-BASELINES = ("dense", "static")
+PARTIAL_FOLDER = "benchmarks"  # as releases before this name of the command called it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help='mean spends, "keep,channels,bits;…" (default: three, from mild to harsh)',
     )
-    parser.add_argument(
-        "--baselines",
-        default="dense,static",
-        metavar="LIST",
-        help="of dense and static, which both always run (default: %(default)s)",
-    )
     parser.add_argument("--seed", type=int, default=0, help="decides which questions (default: 0)")
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
@@ -58,41 +50,29 @@ def run(args: argparse.Namespace) -> int:
     folder = PolicyLibrary(data_dir).resolve(args.policy)
     check_budgets(folder, config.budgets)
     model, _ = load_model(args, console)
-    from sol_core.tasks import BenchmarkFinished, run_benchmark
+    from sol_core.tasks import run_tasks
 
-    result: dict[str, Any] | None = None
-    progress = ProgressLine(console)
-    for event in run_benchmark(
+    events = run_tasks(
         model,
         policy_name(args.policy, folder),
         folder,
         config,
         data_dir=data_dir.root,
-        partial=data_dir.root / "benchmarks",
-    ):
-        if isinstance(event, BenchmarkFinished):
-            result = json_safe(event.result)
-            continue
-        progress.show(event.fraction, event.message, event.eta_s)
-    console.clear()
-    if result is None:
-        raise AppError("the benchmark ended without a result")
-    write_out(json.dumps(result, allow_nan=False) + "\n" if args.json else benchmark_table(result))
+        partial=data_dir.root / PARTIAL_FOLDER,
+    )
+    result = measured(events, console)
+    write_out(json.dumps(result, allow_nan=False) + "\n" if args.json else tasks_table(result))
     return 0
 
 
-def _config(args: argparse.Namespace) -> BenchmarkConfig:
+def _config(args: argparse.Namespace) -> TasksConfig:
     """Raises: ConfigError naming what is not allowed."""
-    from sol_core.errors import ConfigError
     from sol_core.evaluation import parse_budgets
-    from sol_core.tasks import BenchmarkConfig, parse_tasks
+    from sol_core.tasks import TasksConfig, parse_tasks
 
-    for name in (part.strip() for part in args.baselines.split(",")):
-        if name not in BASELINES:
-            raise ConfigError(f"unknown baseline {name!r}; allowed: {', '.join(BASELINES)}")
     options: dict[str, Any] = {"limit": args.limit, "seed": args.seed}
     if args.tasks is not None:
         options["tasks"] = parse_tasks(args.tasks)
     if args.budgets is not None:
         options["budgets"] = parse_budgets(args.budgets)
-    return BenchmarkConfig(**options)
+    return TasksConfig(**options)

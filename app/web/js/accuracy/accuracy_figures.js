@@ -1,4 +1,4 @@
-// The figures and the table of a benchmark: accuracy against what was really spent.
+// The figures and the table of accuracy on tasks: accuracy against what was really spent.
 
 import { Figure, smallTitle } from "../shared/charts/figure.js";
 import { themeColour } from "../shared/charts/plotly.js";
@@ -6,7 +6,7 @@ import { h } from "../shared/dom.js";
 import { count, fixed, MISSING, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 
-const BENCHMARK_STYLE = {
+const METHOD_STYLE = {
   policy: { name: "Policy", colour: "accent", symbol: "circle" },
   static: { name: "Static", colour: "channels", symbol: "square", dash: "dash" },
 };
@@ -20,7 +20,7 @@ export function taskFigure(task) {
   const made = new Figure({
     empty: "Not measured.", title: task.label,
     aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[net keep rate]].`,
-    keys: [...Object.entries(BENCHMARK_STYLE).map(([id, one]) => ({ id, ...one })),
+    keys: [...Object.entries(METHOD_STYLE).map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Dense", colour: "text", dash: "faint" },
       { id: "chance", name: "Chance", colour: "muted", dash: "dots" }],
     layout: () => ({ hovermode: "closest", margin: { l: 46, r: 14, t: 8, b: 38 },
@@ -29,7 +29,7 @@ export function taskFigure(task) {
       shapes: [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]].map(
         ([share, colour, dash]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * share,
           y1: 100 * share, line: { color: themeColour(colour), width: 1, dash } })) }),
-    traces: () => Object.entries(BENCHMARK_STYLE).map(([id, style]) => {
+    traces: () => Object.entries(METHOD_STYLE).map(([id, style]) => {
       const list = [...(task.points[id] ?? [])].sort((a, b) => a.net - b.net);
       return { meta: id, x: list.map((one) => 100 * one.net), y: list.map((one) => 100 * one.mean),
         text: list.map((one) => one.label), mode: "lines+markers", error_y: { ...bars(list),
@@ -58,7 +58,7 @@ function verdict(gain) {
   return gain.low > 0 ? "good" : gain.high < 0 ? "bad" : null;
 }
 
-export function benchmarkTable(tasks) {
+export function accuracyTable(tasks) {
   const row = (task, one, at) => h("tr", {},
     at === 0 ? h("th", { scope: "rowgroup", rowspan: task.rows.length }, task.label,
       h("small", {}, `dense ${percent(task.dense.mean, 1)}, chance ${percent(task.chance, 0)}`)) : null,

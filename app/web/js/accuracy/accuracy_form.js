@@ -1,4 +1,4 @@
-// The benchmark form: which policy, which tasks, how many questions, at which budgets.
+// The accuracy form: which policy, which tasks, how many questions, at which budgets.
 
 import { h } from "../shared/dom.js";
 import { JobForm } from "../shared/forms/form.js";
@@ -25,7 +25,7 @@ class TaskChoice {
   }
 }
 
-export class BenchmarkForm extends JobForm {
+export class AccuracyForm extends JobForm {
   // on: {start(request)}
   constructor(on, page) {
     super();
@@ -50,7 +50,7 @@ export class BenchmarkForm extends JobForm {
   build() {
     const { fields } = this;
     this.go = h("button", { type: "submit", class: "sol-button is-primary", disabled: true },
-      "Start benchmark");
+      "Measure accuracy");
     this.error = errorLine();
     this.refused = h("p", { class: "sol-message is-warn", hidden: true });
     return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
@@ -72,12 +72,12 @@ export class BenchmarkForm extends JobForm {
   }
 
   remember() {
-    remember("benchmark", { values: this.values(),
+    remember("accuracy", { values: this.values(),
       policy: this.policy.value || this.wanted });
   }
 
   restore() {
-    const saved = recall("benchmark");
+    const saved = { ...recall("benchmark"), ...recall("accuracy") }; // the first: of releases that said so
     this.use({ values: { ...this.page.defaults, ...saved.values }, policy: saved.policy });
   }
 

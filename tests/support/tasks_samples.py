@@ -1,16 +1,16 @@
-"""A benchmark's result as the engine makes it, for the pages' tests."""
+"""The result of the tasks as the engine makes it, for the pages' tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["benchmark_result"]
+__all__ = ["tasks_result"]
 
 _ASKED = ((0.7, 0.8, 16.0), (0.5, 0.7, 12.8), (0.4, 0.6, 9.0))
 _TASKS = (("arc_easy", 0.25, 0.55), ("piqa", 0.5, 0.68), ("mmlu", 0.25, 0.27))
 
 
-def benchmark_result(policy: str = "default") -> dict[str, Any]:
+def tasks_result(policy: str = "default") -> dict[str, Any]:
     """A result of schema 2 in which the policy is ahead by more the harsher the budget is."""
     tasks = [_task(name, chance, dense) for name, chance, dense in _TASKS]
     gains = [budget["gain"]["mean"] for task in tasks for budget in task["budgets"]]

@@ -1,0 +1,187 @@
+"""Files of an earlier release that must open: database, exports, policy, interrupted jobs.
+
+``tests/released/`` was written before the tasks had their name and is never edited. Its
+configurations hold the fields ``dense_positions`` and ``sampled``, its jobs the kind "benchmark".
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.challenges.desk import actions_of, beats_policy
+from app.host.database import open_database
+from app.host.paths import DataDir
+from app.jobs.engines import ENGINES
+from app.pages.accuracy.form import values_of
+from app.pages.accuracy.view import accuracy_view
+from app.pages.explore.form import settings_from_config
+from app.results.figures import result_view
+from app.sharing.kinds import export, import_document
+from sol_core.config import GenerationConfig
+from sol_core.errors import ConfigError
+from sol_core.evaluation import EvaluationConfig
+from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.fields import config_from_dict
+from sol_core.inspection import InspectionConfig
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import load_policy
+from sol_core.policy.files.archive import unpack_policy
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
+from sol_core.tasks import TasksConfig
+from sol_core.tasks.questions import Question
+from sol_core.tasks.runner import run_questions
+from storage import TASKS_JOB, Store
+from tests.sol_core.evaluation_stand_ins import contender, random_texts
+from tests.sol_core.tasks.test_tasks import BUDGETS, QUESTIONS
+from tests.support.tiny_language_model import make_language_model
+
+RELEASED = Path(__file__).with_name("released")
+OWNER = "a" * 32
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def model() -> LanguageModel:
+    return make_language_model()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """The released database, in a data directory of its own."""
+    place = DataDir(tmp_path / "data")
+    place.prepare()
+    shutil.copyfile(RELEASED / "database.sqlite", place.root / "sol.sqlite3")
+    with open_database(place) as opened:
+        yield opened
+
+
+def test_runs_open_and_their_settings_are_read(store: Store) -> None:
+    runs = [run for run in store.runs.list() if run.kind == "generation"]
+    assert len(runs) == 5
+    for run in runs:
+        assert run.config["dense_positions"] == 0
+        assert run.config["schedule"]["sampled"] is False
+        config = config_from_dict(GenerationConfig, run.config)
+        assert config.schedule.kind == run.config["schedule"]["kind"]
+        assert settings_from_config(run.config)
+        _, copied = import_document(
+            store, OWNER, export(store, "run", run.id, "json").text.encode()
+        )
+        assert store.runs.events(copied) == store.runs.events(run.id)
+    (inspected,) = [run for run in store.runs.list() if run.kind == "inspection"]
+    assert inspected.config["schedules"][0]["sampled"] is False
+    assert len(config_from_dict(InspectionConfig, inspected.config).schedules) == 3
+
+
+def test_a_former_field_with_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match="dense_positions"):
+        config_from_dict(GenerationConfig, {"dense_positions": 4})
+    with pytest.raises(ConfigError, match="sampled"):
+        config_from_dict(GenerationConfig, {"schedule": {"sampled": True}})
+
+
+def test_a_scoreboard_and_its_attempts_are_as_that_release_exported_them(store: Store) -> None:
+    document = json.loads((RELEASED / "scoreboard.json").read_text(encoding="utf-8"))
+    board = document["challenge"]["id"]
+    assert json.loads(export(store, "scoreboard", board, "json").text) == document
+    ada, ben = store.challenges.best(board, limit=9)
+    assert [beats_policy(one, "kl") for one in (ada, ben)] == [False, False]
+    challenge = store.challenges.get(board)
+    assert len(actions_of(challenge.record["scores"]["policy"])) == challenge.record["steps"] == 16
+
+
+def test_a_look_that_was_imported_is_found(store: Store) -> None:
+    document = json.loads((RELEASED / "lens.json").read_text(encoding="utf-8"))
+    looked_at = [run.id for run in store.runs.list() if store.looks.find(run.id, 2, None)]
+    assert len(looked_at) == 1
+    again = json.loads(export(store, "lens", f"{looked_at[0]}:2::", "json").text)
+    there, here = document["lens"], again["lens"]
+    assert {name for name in there if here[name] != there[name]} == {"run_id"}  # a new id
+
+
+@pytest.mark.parametrize("kind", ["run", "inspection", "comparison", "lens"])
+def test_exports_are_imported(store: Store, kind: str) -> None:
+    document = (RELEASED / f"{kind}.json").read_bytes()
+    found, made = import_document(store, OWNER, document)
+    assert found == kind
+    again = json.loads(export(store, kind, made, "json").text)
+    assert again.keys() == json.loads(document).keys()
+
+
+def test_jobs_open_and_paused_ones_go_on(store: Store) -> None:
+    jobs = {job.title: job for job in store.jobs.list()}
+    done, paused = jobs["finished accuracy"], jobs["paused accuracy"]
+    assert done.kind == paused.kind == TASKS_JOB
+    assert done.result is not None
+    assert accuracy_view(done.result)["tasks"]
+    assert values_of(dict(done.params["config"]))["tasks"] == ["piqa"]
+    evaluation = jobs["finished evaluation"]
+    assert evaluation.result is not None
+    assert result_view(evaluation.result)
+    training = jobs["paused training"]
+    assert [row["step"] for row in store.jobs.metrics(training.id)] == [1, 2, 3]
+    assert store.jobs.samples(training.id)
+    for job in (paused, training):
+        assert store.jobs.resume(job.id).status == "queued"
+        assert job.kind in ENGINES
+
+
+def test_a_policy_is_unpacked_and_loaded(model: LanguageModel, tmp_path: Path) -> None:
+    unpack_policy(RELEASED / "policy.zip", tmp_path)
+    assert load_policy(tmp_path, model).info.name == "tiny"
+
+
+def accuracy(model: LanguageModel, partial: Path | None) -> Iterator[WorkEvent]:
+    questions = {"piqa": QUESTIONS, "lambada": [Question(("Say",), (" so",), 0)] * 3}
+    config = TasksConfig(("piqa", "lambada"), 3, BUDGETS)
+    return run_questions(model, contender()[0], config, questions, partial=partial)
+
+
+def evaluation(model: LanguageModel, partial: Path | None) -> Iterator[WorkEvent]:
+    config = EvaluationConfig(
+        budgets=BUDGETS, baselines=("random:60",), texts=3, context=26, steps=8
+    )
+    texts = random_texts(3, config.block_len)
+    return evaluate_contenders(model, [contender()[0]], config, texts, partial=partial)
+
+
+@pytest.mark.parametrize("measure", [accuracy, evaluation])
+def test_an_interrupted_measurement_goes_on(
+    measure: Callable[[LanguageModel, Path | None], Iterator[WorkEvent]],
+    model: LanguageModel,
+    tmp_path: Path,
+) -> None:
+    """At its third batch: the first two are found in the files of that release."""
+    whole, resumed = list(measure(model, None)), tmp_path / "partial"
+    shutil.copytree(RELEASED / f"paused-{measure.__name__}", resumed)
+    rest = list(measure(model, resumed))
+    assert num_reports(whole) - num_reports(rest) == 2
+    assert result(rest) == pytest.approx(result(whole), rel=1e-3)
+
+
+def num_reports(events: list[WorkEvent]) -> int:
+    return sum(isinstance(event, WorkProgress) for event in events)
+
+
+def result(events: list[WorkEvent]) -> Any:
+    """Spend and scores, flat; the machine that wrote the files may round otherwise."""
+    last = events[-1]
+    assert isinstance(last, WorkFinished)
+    return list(_numbers({k: v for k, v in last.result.items() if k != "elapsed_s"}))
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _numbers(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, (int, float)):
+        yield float(value)
