@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
 
 from sol_core.errors import ConfigError
@@ -18,6 +18,7 @@ from sol_core.fields import Range, check_fields
 
 __all__ = [
     "AXES",
+    "DEFAULT_GRID",
     "DENSE",
     "GRIDS",
     "MAX_BITS",
@@ -32,6 +33,7 @@ __all__ = [
     "PageScorer",
     "QuantSite",
     "ceil_fraction",
+    "grid_name",
     "grid_named",
 ]
 
@@ -241,6 +243,11 @@ class ActionGrid:
             self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site, self.mlp_split
         )
 
+    def __str__(self) -> str:
+        name = next((name for name, grid in GRIDS.items() if grid == self), None)
+        parts = (self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site)
+        return f"{name or 'own'}: {', '.join(parts)}, pages of {self.page_size}"
+
     def levels(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
         """Levels per axis, in the order of ``AXES``."""
         return (self.keep_fractions, self.channel_keep_ratios, self.bit_widths)
@@ -272,6 +279,15 @@ def _default_grid() -> ActionGrid:
 # ``paper`` is the paper's own mechanisms, ``default`` the best of what was measured
 # (docs/results.md): 4-bit keys choose pages per KV group, both sides of the MLP are pruned.
 GRIDS = {"paper": ActionGrid(), "default": _default_grid()}
+DEFAULT_GRID = "default"
+
+
+def grid_name(grid: ActionGrid) -> str:
+    """The named grid whose levels and mechanisms a grid has, whatever its site; else the first
+    with its page scorer."""
+    alike = [name for name, one in GRIDS.items() if one.page_scorer == grid.page_scorer]
+    exact = [name for name in alike if replace(GRIDS[name], quant_site=grid.quant_site) == grid]
+    return (exact or alike)[0]
 
 
 def grid_named(name: str) -> ActionGrid:

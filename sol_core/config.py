@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
 
@@ -107,7 +107,7 @@ class GenerationConfig:
         schedule: picks the action of every decode step.
         side_rows: shadows on the same token path; one named "dense" gives KL to dense.
         sampling: how tokens are drawn.
-        grid: levels, page size and quantisation site.
+        grid: levels, page size and mechanisms.
         max_new_tokens: at most this many tokens.
         chat: wrap the prompt in the model's chat template.
         stop_strings: end when the visible text contains one; it is left out.
@@ -122,7 +122,7 @@ class GenerationConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     side_rows: tuple[SideRowConfig, ...] = ()
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    grid: ActionGrid = field(default_factory=ActionGrid)
+    grid: ActionGrid = field(default_factory=lambda: GRIDS[DEFAULT_GRID])
     max_new_tokens: Positive = 64
     chat: bool = False
     stop_strings: tuple[str, ...] = ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from app.host import environment
 from app.host.console import Console
 from app.host.paths import DataDir
-from sol_core.actions import ActionGrid, Budget, QuantSite
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
 
@@ -22,10 +23,11 @@ __all__ = [
     "add_budget",
     "add_data_dir",
     "add_fixed_text",
+    "add_grid",
     "add_integer_mlp",
     "add_model",
-    "add_quant_site",
     "check_integer_mlp",
+    "grid_from",
     "load_model",
     "model_name",
     "open_data_dir",
@@ -92,20 +94,32 @@ def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
     )
 
 
-def add_quant_site(parser: argparse._ActionsContainer) -> None:
-    """``--quant-site``."""
+def add_grid(parser: argparse._ActionsContainer, default: str = DEFAULT_GRID) -> None:
+    """``--grid`` and ``--quant-site``."""
+    parser.add_argument(
+        "--grid",
+        choices=tuple(GRIDS),
+        default=default,
+        help="levels and mechanisms: paper's (Quest's bounds per head, input channels), or default "
+        "(4-bit keys per KV group, both sides of the MLP) (default: %(default)s)",
+    )
     parser.add_argument(
         "--quant-site",
         choices=get_args(QuantSite),
-        default=ActionGrid().quant_site,
+        default=GRIDS[DEFAULT_GRID].quant_site,
         help="which MLP activations are quantised (default: %(default)s)",
     )
+
+
+def grid_from(args: argparse.Namespace) -> ActionGrid:
+    """The grid that the options name."""
+    return replace(GRIDS[args.grid], quant_site=args.quant_site)
 
 
 def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
     """The options of schedules that read a given text."""
     add_budget(parser, default)
-    add_quant_site(parser)
+    add_grid(parser)
     parser.add_argument("--seed", type=int, default=0, help="of random (default: %(default)s)")
     parser.add_argument(
         "--prefix",

@@ -13,7 +13,7 @@ from app.web.glossary import terms
 from app.web.modules import in_order, module_url
 from app.web.theme import colour_css
 from app.web.theme_colours import DIFFERENCE_BINS, NUM_BINS
-from sol_core.actions import ActionGrid
+from sol_core.actions import DEFAULT_GRID, GRIDS
 
 __all__ = [
     "axis_limits",
@@ -92,7 +92,7 @@ def plotly_url() -> str:
 
 def axis_limits() -> dict[str, list[float]]:
     """Lowest and highest budget of each axis of the default grid, as the page shows them."""
-    grid = ActionGrid()
+    grid = GRIDS[DEFAULT_GRID]
     return {
         "keep": [grid.keep_fractions[0] * 100, 100],
         "channels": [grid.channel_keep_ratios[0] * 100, 100],

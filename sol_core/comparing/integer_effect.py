@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sol_core.actions import Mechanisms
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.models import FrozenLM
 from sol_core.models.integer_mlp import integer_mlp_errors, without_integer_mlp
@@ -54,7 +55,7 @@ def measure_integer_effect(
         ]
         if not any(affected):
             continue
-        expected = score_case(plain, case, quant_site="mlp_input")
+        expected = score_case(plain, case, Mechanisms(quant_site="mlp_input"))
         for hit, mine, theirs in zip(affected, losses, expected, strict=True):
             if hit:
                 differences += [a - b for a, b in zip(mine, theirs, strict=True)]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget, Mechanisms, QuantSite
+from sol_core.actions import DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.finite import require_finite
@@ -89,7 +89,7 @@ def parse_case(record: Any, label: str = "case") -> ScoreCase:
 
 
 def score_cases(
-    model: LanguageModel, cases: list[Any], *, quant_site: QuantSite = "mlp_output"
+    model: LanguageModel, cases: list[Any], mechanisms: Mechanisms = PAPER
 ) -> list[dict[str, Any]]:
     """Score cases given as JSON records.
 
@@ -97,11 +97,11 @@ def score_cases(
     Raises: ConfigError, ContextLengthError.
     """
     parsed = [parse_case(record, f"case {number}") for number, record in enumerate(cases)]
-    return [{"nll": score_case(model, case, quant_site=quant_site)} for case in parsed]
+    return [{"nll": score_case(model, case, mechanisms)} for case in parsed]
 
 
 def score_case(
-    model: LanguageModel, case: ScoreCase, *, quant_site: QuantSite = "mlp_output"
+    model: LanguageModel, case: ScoreCase, mechanisms: Mechanisms = PAPER
 ) -> list[list[float]]:
     """NLL of each step under each schedule, nats.
 
@@ -110,7 +110,7 @@ def score_case(
     scheduler = RowSchedulers([FixedScheduler(schedule) for schedule in case.schedules])
     options = DecodeOptions(
         max_steps=case.num_steps,
-        mechanisms=Mechanisms(quant_site=quant_site),
+        mechanisms=mechanisms,
         rows_per_sequence=len(case.schedules),
     )
     nll: list[list[float]] = _score(model, case, scheduler, options)[0].tolist()

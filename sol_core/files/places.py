@@ -11,6 +11,7 @@ __all__ = [
     "DATA_DIR_VARIABLE",
     "DEFAULT_MODEL",
     "LAUNCHER",
+    "SHIPPED_POLICIES",
     "SHIPPED_POLICY",
     "default_data_dir",
     "program_name",
@@ -22,7 +23,10 @@ LAUNCHER = "launch.py"
 SCRIPT = "sol-explorer"  # pyproject.toml's console script
 DEFAULT_MODEL = "smollm2-135m-instruct"
 # For the default model; trained by this project's own trainer.
-SHIPPED_POLICY = Path(__file__).parents[1] / "policy" / "shipped" / "smollm2-135m-instruct"
+_SHIPPED = Path(__file__).parents[1] / "policy" / "shipped"
+SHIPPED_POLICY = _SHIPPED / "smollm2-135m-instruct"
+# "default" is one policy for each named grid: the one for the grid in use is taken.
+SHIPPED_POLICIES = {"default": SHIPPED_POLICY, "paper": _SHIPPED / "smollm2-135m-instruct-paper"}
 
 
 def default_data_dir() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from sol_core.actions import ActionGrid
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
 from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
@@ -33,7 +33,7 @@ class InspectionConfig:
     """
 
     schedules: tuple[ScheduleConfig, ...]
-    grid: ActionGrid = field(default_factory=ActionGrid)
+    grid: ActionGrid = field(default_factory=lambda: GRIDS[DEFAULT_GRID])
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     prefix_tokens: Positive = 1
     max_tokens: Positive | None = None

@@ -20,6 +20,7 @@ from sol_core.policy.files.folder import (
     write_policy_folder,
 )
 from sol_core.policy.files.hub import fetch_policy
+from sol_core.policy.files.locate import shipped_for
 from sol_core.policy.info import PolicyInfo, read_config
 from sol_core.policy.network import DamageNetwork, JointNetwork, level_values
 from sol_core.policy.price_rule import PriceRule, padded_levels
@@ -243,9 +244,8 @@ class Policy(
         own = self.info.grid
         if grid != own:
             raise PolicyError(
-                f"policy {self.info.name!r} chooses from another grid (site {own.quant_site}, "
-                f"page size {own.page_size}) than the one in use (site {grid.quant_site}, "
-                f"page size {grid.page_size}): use the policy's own, or train one for this grid"
+                f"policy {self.info.name!r} chooses from another grid ({own}) than the one in use "
+                f"({grid}): use the policy's own, or train one for this grid"
             )
 
     def check_model(self, fingerprint: str) -> None:
@@ -269,10 +269,11 @@ def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None =
     """Load a policy for a model.
 
     Args:
-        grid: the levels and site in use; None accepts the policy's own.
+        folder: the shipped policy's stands for one for each named grid: that of ``grid`` is taken.
+        grid: the levels and mechanisms in use; None accepts the policy's own.
     Raises: PolicyError when the folder is damaged, or made for another model or grid.
     """
-    info, network, prices, correction = read_policy_folder(folder)
+    info, network, prices, correction = read_policy_folder(shipped_for(folder, grid))
     policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
     policy.check_model(model.fingerprint)
     if grid is not None:

@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from app.cli.options import (
     add_budget,
+    add_grid,
     add_integer_mlp,
     add_model,
-    add_quant_site,
     check_integer_mlp,
+    grid_from,
     load_model,
     open_data_dir,
 )
@@ -21,7 +22,7 @@ from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
 from app.cli.terminal import add_colour_axis, colour_depth, paint, share
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import Budget
 from sol_core.config import (
     GenerationConfig,
     SamplingConfig,
@@ -111,7 +112,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         help=f"{SCHEDULE_HELP} (default: %(default)s)",
     )
     add_budget(group, Budget())
-    add_quant_site(group)
+    add_grid(group)
     add_integer_mlp(group)
     group.add_argument(
         "--episode-steps",
@@ -204,7 +205,7 @@ def _config(args: argparse.Namespace) -> GenerationConfig:
         sampling=SamplingConfig(
             args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed
         ),
-        grid=ActionGrid(quant_site=args.quant_site),
+        grid=grid_from(args),
         max_new_tokens=args.max_new_tokens,
         chat=args.chat,
         stop_strings=tuple(args.stop),

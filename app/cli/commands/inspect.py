@@ -7,14 +7,14 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from app.cli.options import add_fixed_text, add_model, load_model, open_data_dir
+from app.cli.options import add_fixed_text, add_model, grid_from, load_model, open_data_dir
 from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
 from app.cli.terminal import add_colour_axis, colour_depth
 from app.cli.text_files import read_text
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.policies.library import DEFAULT_POLICY, PolicyLibrary
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import Budget
 from sol_core.config import POLICY_PREFIX
 from sol_core.inspection import (
     MAX_SCHEDULES,
@@ -125,7 +125,7 @@ def _check(args: argparse.Namespace) -> None:
     schedules = [schedule_from_option(name, budget, args.seed) for name in asked]
     args.config = InspectionConfig(
         schedules=tuple(one for one in schedules if one.kind != "dense"),
-        grid=ActionGrid(quant_site=args.quant_site),
+        grid=grid_from(args),
         prefix_tokens=args.prefix,
         max_tokens=args.max_tokens,
     )

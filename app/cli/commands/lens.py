@@ -7,14 +7,14 @@ import json
 from typing import TYPE_CHECKING
 
 from app.cli.commands.inspect import INSPECTED_BUDGET
-from app.cli.options import add_fixed_text, add_model, load_model, open_data_dir
+from app.cli.options import add_fixed_text, add_model, grid_from, load_model, open_data_dir
 from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
 from app.cli.terminal import escape
 from app.cli.text_files import read_text
 from app.host.console import Console, write_out
 from app.lens.report import LENS_VERSION, lens_json
 from app.policies.library import PolicyLibrary
-from sol_core.actions import AXES, ActionGrid, Budget
+from sol_core.actions import AXES, Budget
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
@@ -101,7 +101,7 @@ def _check(args: argparse.Namespace) -> None:
     schedule = schedule_from_option(args.schedule, budget, args.seed)
     args.config = InspectionConfig(
         schedules=() if schedule.kind == "dense" else (schedule,),
-        grid=ActionGrid(quant_site=args.quant_site),
+        grid=grid_from(args),
         prefix_tokens=args.prefix,
     )
     args.text = read_text(args.file)

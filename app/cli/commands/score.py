@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.case_files import read_case_file
 from app.cli.options import (
+    add_grid,
     add_integer_mlp,
     add_model,
-    add_quant_site,
     check_integer_mlp,
+    grid_from,
     load_model,
     open_data_dir,
 )
@@ -22,7 +23,7 @@ from app.cli.schedule_option import schedule_from_option
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
         "--integer-mlp it is an object with cases and integer_mlp",
     )
-    add_quant_site(parser)
+    add_grid(parser, "paper")  # published cases are of the paper's mechanisms
     parser.add_argument(
         "--schedule",
         metavar="policy:NAME",
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         from sol_core.policy import load_policy
 
         folder = PolicyLibrary(open_data_dir(args)).resolve(args.policy)
-        policy = load_policy(folder, model, grid=ActionGrid(quant_site=args.quant_site))
+        policy = load_policy(folder, model, grid=grid_from(args))
         results = [score_policy(model, case, policy, args.budget) for case in parsed]
         parsed = [
             replace(case, schedules=(result.actions,))
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         ]
         scores = [result.to_dict() for result in results]
     else:
-        scores = [{"nll": score_case(model, case, quant_site=args.quant_site)} for case in parsed]
+        scores = [{"nll": score_case(model, case, grid_from(args).mechanisms)} for case in parsed]
     effect = _integer_effect(model, parsed, scores) if args.integer_mlp else None
     if not args.json:
         write_out(_table(parsed, scores) + ("" if effect is None else _effect_text(effect)))

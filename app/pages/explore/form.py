@@ -6,11 +6,11 @@ the engine's configuration, ``settings_from_config`` goes back for a run that is
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Protocol
 
 from app.policies.library import DEFAULT_POLICY
-from sol_core.actions import ActionGrid, Budget, QuantSite
+from sol_core.actions import DEFAULT_GRID, Budget, QuantSite, grid_name, grid_named
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -56,6 +56,7 @@ class ExploreForm:
     repetition_penalty: float = 1.1
     seed: int = 0
     stop: str = ""
+    grid: str = DEFAULT_GRID
     quant_site: QuantSite = "mlp_output"
     episode_steps: int = 16
     refresh: bool = False
@@ -105,7 +106,7 @@ def config_from_settings(settings: dict[str, Any]) -> GenerationConfig:
             repetition_penalty=form.repetition_penalty,
             seed=form.seed,
         ),
-        grid=ActionGrid(quant_site=form.quant_site),
+        grid=replace(grid_named(form.grid), quant_site=form.quant_site),
         max_new_tokens=form.max_new_tokens,
         chat=form.chat,
         stop_strings=_stop_strings(form.stop),
@@ -141,6 +142,7 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
         "repetition_penalty": sampling.repetition_penalty,
         "seed": sampling.seed,
         "stop": "\n".join(text.replace("\n", "\\n") for text in config.stop_strings),
+        "grid": grid_name(config.grid),
         "quant_site": config.grid.quant_site,
         "episode_steps": config.episode_steps,
         "refresh": config.refresh,

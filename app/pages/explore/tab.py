@@ -16,7 +16,7 @@ from app.pages.explore.handlers import HANDLERS
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.component import page_component
 from app.web.services import Services
-from sol_core.actions import ActionGrid
+from sol_core.actions import DEFAULT_GRID, GRIDS
 from sol_core.speed.cost_estimates import ESTIMATED_CARDS, ESTIMATED_CONTEXTS
 
 __all__ = ["build_tab"]
@@ -37,6 +37,6 @@ def _constants(services: Services) -> dict[str, Any]:
             "cards": ESTIMATED_CARDS,
             "contexts": ESTIMATED_CONTEXTS,
             "context": 2048,
-            "page_size": ActionGrid().page_size,
+            "page_size": GRIDS[DEFAULT_GRID].page_size,
         },
     }

@@ -5,12 +5,12 @@ The page speaks percent and plain words, as Explore does; both directions are he
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 from app.pages.explore.form import budget_from, schedule_from
 from app.policies.library import DEFAULT_POLICY
-from sol_core.actions import ActionGrid, QuantSite
+from sol_core.actions import DEFAULT_GRID, QuantSite, grid_name, grid_named
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict, from_json
@@ -38,6 +38,7 @@ class InspectForm:
     bits: float = 8
     max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
     seed: int = 0
+    grid: str = DEFAULT_GRID
     quant_site: QuantSite = "mlp_output"
     episode_steps: int = 16
 
@@ -67,7 +68,7 @@ def config_from_settings(settings: dict[str, Any]) -> InspectionConfig:
         raise ConfigError("Choose at least one schedule to set beside dense.")
     return InspectionConfig(
         schedules=tuple(schedule_from(name, budget, form.seed) for name in chosen),
-        grid=ActionGrid(quant_site=form.quant_site),
+        grid=replace(grid_named(form.grid), quant_site=form.quant_site),
         episode_steps=form.episode_steps,
         max_tokens=form.max_tokens,
     )
@@ -92,6 +93,7 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
         }
     return settings | {
         "max_tokens": min(config.max_tokens or MAX_TOKENS, MAX_TOKENS),
+        "grid": grid_name(config.grid),
         "quant_site": config.grid.quant_site,
         "episode_steps": config.episode_steps,
     }

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from sol_core.actions import GRIDS, ActionGrid
 from sol_core.errors import PolicyError
-from sol_core.files.places import SHIPPED_POLICY, default_data_dir
+from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data_dir
 from sol_core.policy.files.notes import read_notes
 from sol_core.policy.info import CONFIG_FILE
 
@@ -22,6 +23,7 @@ __all__ = [
     "is_hub_id",
     "is_policy_name",
     "locate_policy",
+    "shipped_for",
     "stored_folders",
 ]
 
@@ -30,6 +32,13 @@ NAME_LENGTH = 60
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _LISTED = 12  # names in a message
+
+
+def shipped_for(folder: Path, grid: ActionGrid | None) -> Path:
+    """The shipped policy for a grid where ``folder`` is the shipped one's, else ``folder``."""
+    if folder != SHIPPED_POLICY:
+        return folder
+    return next((SHIPPED_POLICIES[name] for name in GRIDS if GRIDS[name] == grid), folder)
 
 
 def locate_policy(name: str | Path, data_dir: Path | None = None) -> Path:

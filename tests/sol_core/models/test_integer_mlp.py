@@ -21,6 +21,7 @@ from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_models import make_tiny_lm
 
 FAMILIES = ["llama-mqa-bias", "gemma3"]
+AT_INPUT = Mechanisms(quant_site="mlp_input")
 LOW = Action(0.5, 0.6, 7)
 
 
@@ -116,10 +117,10 @@ def test_the_effect_is_measured_on_schedules_that_use_integers() -> None:
     ids = tuple(range(5, 17))
     plain = ScoreCase(ids, 6, ((DENSE,) * 4,))
     mixed = ScoreCase(ids, 6, ((DENSE,) * 4, (DENSE, LOW, LOW, DENSE)))
-    nll = [score_case(model, case, quant_site="mlp_input") for case in (plain, mixed)]
+    nll = [score_case(model, case, AT_INPUT) for case in (plain, mixed)]
     effect = measure_integer_effect(model, [plain, mixed], nll)
     lm = FrozenLM(model.spec, without_integer_mlp(model.lm.weights))
-    floats = score_case(dataclasses.replace(model, lm=lm), mixed, quant_site="mlp_input")
+    floats = score_case(dataclasses.replace(model, lm=lm), mixed, AT_INPUT)
     differences = [a - b for a, b in zip(nll[1][1], floats[1], strict=True)]
     assert effect.steps == 4
     assert effect.nats == pytest.approx(sum(differences) / 4)
