@@ -21,13 +21,15 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
 from sol_core.speed.bandwidth import measure_read_bandwidth
 
 __all__ = ["BenchOptions", "bench_decode"]
 
 BUDGETS = (0.75, 0.5, 0.3)
-LONG_CONTEXTS = (2048, 8192)  # where the half budget is measured against dense
+SPARSE = (0.3, 0.6)  # attention and MLP, where more is saved than at half of both
+LONG_CONTEXTS = (2048, 8192)  # where the half and the sparse budget are measured against dense
 THEIRS = "transformers"
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 Report = Callable[[str, float], None]
@@ -47,6 +49,7 @@ class BenchOptions:
         new_tokens: tokens per round and contestant.
         rounds: alternating rounds.
         policy_folder: of a policy whose own cost is measured; None for none.
+        grid: name of the grid whose mechanisms are measured.
         compiled: also measure transformers under ``torch.compile`` with its static cache;
             None: where there is a C++ compiler. Compiling takes a minute or two a dtype.
     """
@@ -58,6 +61,7 @@ class BenchOptions:
     rounds: int = 5
     policy_folder: Path | None = None
     compiled: bool | None = None
+    grid: str = DEFAULT_GRID
 
     def __post_init__(self) -> None:
         for name in ("context", "new_tokens", "rounds"):
@@ -75,7 +79,7 @@ class _Contestant(NamedTuple):
     side: str
     dtype: str
     kind: str
-    budget: float
+    budget: tuple[float, float]
     context: int
 
 
@@ -87,6 +91,7 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     ``ratio_to_transformers`` (dense over its best dtype, compiled or not),
     ``half_budget_speedup`` and ``half_budget_speedup_8192`` (keep and channel budget 0.5 over
     dense at 2,048 and 8,192 tokens; null where the model's context is shorter),
+    ``sparse_speedup`` and ``sparse_speedup_8192`` (likewise of ``SPARSE``), ``grid``,
     ``policy_overhead`` (share of a step with the policy that the same actions without it save,
     observing included; null without a policy), ``bandwidth_gb_s`` (measured read),
     ``floor_tokens_per_s`` (that bandwidth over the dense step's bytes), ``bandwidth_share``
@@ -118,8 +123,9 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
 
 
 def _contestants(options: BenchOptions, max_context: int) -> dict[str, _Contestant]:
-    def ours(kind: str, budget: float, context: int) -> _Contestant:
-        return _Contestant("ours", options.dtype, kind, budget, context)
+    def ours(kind: str, budget: float | tuple[float, float], context: int) -> _Contestant:
+        pair = budget if isinstance(budget, tuple) else (budget, budget)
+        return _Contestant("ours", options.dtype, kind, pair, context)
 
     found = {"dense": ours("fixed", 1.0, options.context)}
     for budget in BUDGETS:
@@ -130,13 +136,16 @@ def _contestants(options: BenchOptions, max_context: int) -> dict[str, _Contesta
         if 0 < start + options.new_tokens < max_context:
             found[f"dense_{context}"] = ours("fixed", 1.0, start)
             found[f"half_{context}"] = ours("fixed", 0.5, start)
+            found[f"sparse_{context}"] = ours("fixed", SPARSE, start)
     if options.policy_folder is not None:
         found["policy"] = ours("policy", 0.5, options.context)
         found["replay"] = ours("replay", 0.5, options.context)
     for side in _their_sides(options):
         for dtype in TRANSFORMERS_DTYPES:
             prefix = THEIRS if side == THEIRS else f"{THEIRS}_{side}"
-            found[f"{prefix}_{dtype}"] = _Contestant(side, dtype, "fixed", 1.0, options.context)
+            found[f"{prefix}_{dtype}"] = _Contestant(
+                side, dtype, "fixed", (1.0, 1.0), options.context
+            )
     return found
 
 
@@ -168,6 +177,9 @@ def _summary(
         ),
         "half_budget_speedup": _ratio(rates, "half_2048", "dense_2048"),
         "half_budget_speedup_8192": _ratio(rates, "half_8192", "dense_8192"),
+        "sparse_speedup": _ratio(rates, "sparse_2048", "dense_2048"),
+        "sparse_speedup_8192": _ratio(rates, "sparse_8192", "dense_8192"),
+        "grid": options.grid,
         "policy_overhead": None if slower is None else 1 - slower,
         "bandwidth_gb_s": bandwidth,
         "floor_tokens_per_s": floor,
@@ -200,7 +212,7 @@ class _Worker:
         on_progress(f"loading {side} in {dtype}", 0.0)
         policy = "" if options.policy_folder is None else str(options.policy_folder)
         arguments = [side, dtype, str(options.model_folder), policy]
-        arguments += [str(options.context), str(options.new_tokens)]
+        arguments += [str(options.context), str(options.new_tokens), options.grid]
         environment = dict(os.environ)
         if side != "ours":  # each side as it runs by itself
             environment.pop("GOMP_SPINCOUNT", None)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import Action, Budget
+from sol_core.actions import Action, Budget, Mechanisms, grid_named
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
@@ -28,15 +28,18 @@ _POLICY_BITS = 8.0
 class _Ours:
     """Our decode steps, greedy, one row; each context is prefilled once."""
 
-    def __init__(self, model: LanguageModel, policy: Policy | None, new_tokens: int) -> None:
+    def __init__(
+        self, model: LanguageModel, policy: Policy | None, new_tokens: int, mechanisms: Mechanisms
+    ) -> None:
         self._model, self._policy, self._new_tokens = model, policy, new_tokens
+        self._mechanisms = mechanisms
         self._caches: dict[int, KVCache] = {}
         self._chosen: list[Action] = []
 
-    def measure(self, kind: str, budget: float, context: int) -> float:
+    def measure(self, kind: str, budget: tuple[float, float], context: int) -> float:
         """Tokens per second: "fixed" steps of one action, "policy", or its "replay"."""
         if kind == "fixed":
-            return self._fixed(Action(budget, budget), context)
+            return self._fixed(Action(*budget), context)
         if kind == "policy":
             return self._through_loop(_Recorder(self._scheduler(budget)), context)
         if not self._chosen:
@@ -44,17 +47,17 @@ class _Ours:
         return self._through_loop(_Replay(self._chosen), context)
 
     def _fixed(self, action: Action, context: int) -> float:
-        lm, cache = self._model.lm, self._prefilled(context)
+        lm, cache, how = self._model.lm, self._prefilled(context), self._mechanisms
         # The first step brings page bounds up to date: once per generation, not per token.
-        token = lm.decode_step(torch.tensor([1]), cache, action).logits.argmax(-1)
+        token = lm.decode_step(torch.tensor([1]), cache, action, mechanisms=how).logits.argmax(-1)
         start = time.perf_counter()
         for _ in range(self._new_tokens):
-            token = lm.decode_step(token, cache, action).logits.argmax(-1)
+            token = lm.decode_step(token, cache, action, mechanisms=how).logits.argmax(-1)
         return self._new_tokens / (time.perf_counter() - start)
 
     def _through_loop(self, scheduler: _Recorder | _Replay, context: int) -> float:
         """The decode loop's steps after its first, which copies the prefix."""
-        options = DecodeOptions(max_steps=self._new_tokens + 1)
+        options = DecodeOptions(self._new_tokens + 1, self._mechanisms)
         steps = decode(self._model.lm, self._prefilled(context), [1], scheduler, _greedy, options)
         next(steps)
         start = time.perf_counter()
@@ -64,9 +67,9 @@ class _Ours:
         self._chosen = scheduler.chosen
         return self._new_tokens / seconds
 
-    def _scheduler(self, budget: float) -> BatchScheduler:
+    def _scheduler(self, budget: tuple[float, float]) -> BatchScheduler:
         assert self._policy is not None
-        return PolicyScheduler(self._policy, [Budget(budget, budget, _POLICY_BITS)])
+        return PolicyScheduler(self._policy, [Budget(*budget, _POLICY_BITS)])
 
     def _prefilled(self, context: int) -> KVCache:
         lm = self._model.lm
@@ -132,13 +135,14 @@ def _prompt(context: int) -> torch.Tensor:
 
 
 def _serve_ours(arguments: list[str]) -> None:
-    _, dtype, folder, policy_folder, context, new_tokens = arguments
+    _, dtype, folder, policy_folder, context, new_tokens, name = arguments
+    grid = grid_named(name)
     model = load_language_model(folder, data_dir=Path(folder), dtype=dtype, device="cpu")
-    policy = load_policy(Path(policy_folder), model) if policy_folder else None
-    ours = _Ours(model, policy, int(new_tokens))
+    policy = load_policy(Path(policy_folder), model, grid=grid) if policy_folder else None
+    ours = _Ours(model, policy, int(new_tokens), grid.mechanisms)
     size = model.lm.dtype.itemsize
     cost = CostModel(model.spec, size, size).decode_step(Action(), int(context))
-    ours.measure("fixed", 1.0, int(context))  # warm up: caches, lazy initialisation
+    ours.measure("fixed", (1.0, 1.0), int(context))  # warm up: caches, lazy initialisation
     _reply(
         {
             "dense_bytes": cost.bytes_read,
@@ -148,14 +152,14 @@ def _serve_ours(arguments: list[str]) -> None:
     )
     for line in sys.stdin:
         kind, budget, at = json.loads(line)
-        _reply({"tokens_per_s": ours.measure(str(kind), float(budget), int(at))})
+        _reply({"tokens_per_s": ours.measure(str(kind), tuple(budget), int(at))})
 
 
 def _serve_transformers(arguments: list[str]) -> None:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
-    side, dtype, folder, _, context, new_tokens = arguments
+    side, dtype, folder, _, context, new_tokens, _ = arguments
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))

@@ -15,6 +15,7 @@ from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.host.program import LAUNCHER, PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
+from sol_core.actions import DEFAULT_GRID, GRIDS
 
 __all__ = ["HELP", "NAME", "add_arguments", "run"]
 
@@ -63,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", type=float, default=0.5, help="kernels: κ and ρ (0.5)")
     parser.add_argument("--clients", type=int, default=20, help="load: visitors (20)")
     parser.add_argument("--jobs", type=int, default=50, help="load: queued jobs (50)")
+    parser.add_argument(
+        "--grid",
+        choices=tuple(GRIDS),
+        default=DEFAULT_GRID,
+        help="decode: whose mechanisms (default: %(default)s)",
+    )
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
 
@@ -96,7 +103,14 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     # The shipped policy belongs to the default model.
     policy = SHIPPED_FOLDER if model_name(args) == DEFAULT_MODEL else None
     options = BenchOptions(
-        folder, args.dtype, _context(args), args.new_tokens, args.rounds, policy, args.compile
+        folder,
+        args.dtype,
+        _context(args),
+        args.new_tokens,
+        args.rounds,
+        policy,
+        args.compile,
+        args.grid,
     )
     return bench_decode(options, console.progress)
 
