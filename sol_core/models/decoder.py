@@ -112,6 +112,7 @@ class FrozenLM:
         *,
         mechanisms: Mechanisms = PAPER,
         observe: Literal[True],
+        observed: Tensor | None = None,
     ) -> PrefillOutput: ...
 
     @torch.no_grad()
@@ -123,6 +124,7 @@ class FrozenLM:
         *,
         mechanisms: Mechanisms = PAPER,
         observe: bool = False,
+        observed: Tensor | None = None,
     ) -> Tensor | PrefillOutput:
         """Dense pass over T more tokens of every row.
 
@@ -132,7 +134,8 @@ class FrozenLM:
             cache: rows of equal length, without a shared prefix; grows by ``lengths``.
             lengths: default T for every row.
             mechanisms: of the steps whose signals the observed ones stand for.
-            observe: return a PrefillOutput with every position's signals instead.
+            observe: return a PrefillOutput instead, with the signals of
+            observed: [N] int64, ascending, of the T new tokens; None is all.
         Returns: [R, T, C] fp32 hidden states after the final norm (padding is undefined).
         Raises: ContextLengthError, ShapeError.
         """
@@ -166,14 +169,16 @@ class FrozenLM:
             update = layer.down(gated(layer.gate_up(normed), self.spec.activation))
             hidden = self._add_mlp(layer, hidden, update)
             if signals is not None:
+                places = slice(None) if observed is None else observed
                 outside = prefill_concentration(
-                    query.transpose(1, 2) * self.spec.attention_scale,
+                    query[:, places].transpose(1, 2) * self.spec.attention_scale,
                     block,
+                    positions[places],
                     page_size=cache.page_size,
                     window=self.spec.windows[index],
                     scorer=mechanisms.page_scorer,
                 )
-                signals.add_layer(index, outside, hidden)
+                signals.add_layer(index, outside, hidden[:, places])
         cache.advance(counts)
         hidden = self._norm(hidden, self.weights.final_norm)
         return hidden if signals is None else PrefillOutput(hidden, *signals.stacked())

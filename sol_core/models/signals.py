@@ -31,9 +31,9 @@ class PrefillOutput:
 
     Attributes:
         hidden: [R, T, C] fp32, after the final norm.
-        attention_concentration: [R, T, num_layers] fp32, mean over heads of the mass
-            outside the best pages of keys 0 … t.
-        mid_hidden: [R, T, 2, C] fp32, residual stream after the layers with index
+        attention_concentration: [R, N, num_layers] fp32, mean over heads of the mass
+            outside the best pages of keys 0 … t; N observed positions, all T by default.
+        mid_hidden: [R, N, 2, C] fp32, residual stream after the layers with index
             ``num_layers // 3`` and ``2 · num_layers // 3``.
     """
 
@@ -61,30 +61,34 @@ class Signals:
 
 
 def prefill_concentration(
-    query: Tensor, block: KVBlock, *, page_size: int, window: int | None, scorer: PageScorer
+    query: Tensor,
+    block: KVBlock,
+    positions: Tensor,
+    *,
+    page_size: int,
+    window: int | None,
+    scorer: PageScorer,
 ) -> Tensor:
     """Attention mass outside the best pages for each of T new tokens at once.
 
     Args:
         query: [R, H, T, D] fp32, rotated and scaled.
-        block: keys [R, Hkv, S, D]; its last T tokens are the new ones.
+        block: keys [R, Hkv, S, D], those of the new tokens among them.
+        positions: [T] int64 of the tokens.
         page_size: tokens per page.
         window: each token sees its last ``window`` tokens, itself included; None is all.
         scorer: of the pages, as a decode step scores them.
     Returns: [R, T, H] fp32; what a dense decode step at the same position observes.
     """
-    rows, heads, new, _ = query.shape
+    rows, heads, _, _ = query.shape
     kv_heads, cached = block.keys.shape[1], block.keys.shape[2]
     grouped = query.unflatten(1, (kv_heads, heads // kv_heads))
     find = _BoundScores(block.keys, page_size) if scorer == "quest" else _MassScores(block.keys)
-    chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * find.width) // page_size) * page_size
+    chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * find.width))
     parts = []
-    for first in range(cached - new, cached, chunk):
-        last = min(first + chunk, cached)
-        positions = torch.arange(first, last, device=query.device)
-        piece = grouped[..., first - cached + new : last - cached + new, :]
-        tokens = _tokens_per_page(positions, -(-cached // page_size), page_size, window)
-        scores = find(piece, positions, page_size, window)
+    for some, piece in zip(positions.split(chunk), grouped.split(chunk, -2), strict=True):
+        tokens = _tokens_per_page(some, -(-cached // page_size), page_size, window)
+        scores = find(piece, some, page_size, window)
         scores = scores.flatten(1, 2).transpose(1, 2)  # [R, chunk, H, P]
         # Masses count a page's tokens already.
         weights = tokens if scorer == "quest" else (tokens > 0).long()
@@ -96,10 +100,10 @@ class _BoundScores:
     """Quest's bounds of every page's scores, [R, Hkv, G, T, P]."""
 
     def __init__(self, keys: Tensor, page_size: int) -> None:
-        self._keys = keys
         low, high = page_bounds(keys, None, page_size)
         self._low, self._high = low[:, :, None].float(), high[:, :, None].float()
         self.width = low.shape[2]
+        self._keys = keys
 
     def __call__(
         self, query: Tensor, positions: Tensor, page_size: int, window: int | None
@@ -107,12 +111,16 @@ class _BoundScores:
         up, down = query.clamp(min=0), query.clamp(max=0)
         scores = up @ self._high.mT + down @ self._low.mT
         # A token's own page holds only the keys up to itself.
-        first, last = int(positions[0]), int(positions[-1]) + 1
-        own_low, own_high = _running_bounds(self._keys, first, last, page_size)
-        own = (up * own_high + down * own_low).sum(-1)
-        return scores.scatter(
-            -1, (positions // page_size).expand_as(own)[..., None], own[..., None]
-        )
+        start = int(positions[0]) // page_size * page_size
+        paged = self._keys[:, :, start : int(positions[-1]) + 1].float()
+        paged = torch.nn.functional.pad(paged, (0, 0, 0, -paged.shape[2] % page_size))
+        paged = paged.unflatten(2, (-1, page_size))
+        places = positions - start
+        low = paged.cummin(3).values.flatten(2, 3)[:, :, None, places]
+        high = paged.cummax(3).values.flatten(2, 3)[:, :, None, places]
+        own = (up * high + down * low).sum(-1)
+        pages = (positions // page_size).expand_as(own)
+        return scores.scatter(-1, pages[..., None], own[..., None])
 
 
 class _MassScores:
@@ -132,17 +140,6 @@ class _MassScores:
         if window is not None:
             unseen |= places <= positions[:, None] - window
         return page_log_mass(scores.masked_fill(unseen, -torch.inf), None, page_size)
-
-
-def _running_bounds(keys: Tensor, first: int, last: int, page_size: int) -> tuple[Tensor, Tensor]:
-    """Bounds of each token's page up to the token itself: two [R, Hkv, 1, last − first, D]."""
-    start = first // page_size * page_size
-    padding = -last % page_size
-    paged = torch.nn.functional.pad(keys[:, :, start:last].float(), (0, 0, 0, padding))
-    paged = paged.unflatten(2, (-1, page_size))
-    low, high = paged.cummin(3).values.flatten(2, 3), paged.cummax(3).values.flatten(2, 3)
-    inside = slice(first - start, last - start)
-    return low[:, :, None, inside], high[:, :, None, inside]
 
 
 def _tokens_per_page(

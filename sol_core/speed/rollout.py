@@ -238,8 +238,8 @@ class _Bench:
         """Seconds of each of ``PHASES``."""
         clock, state = _Clock(), self._state
         with clock.of("prefill"):
-            text = prefill_text(self._lm, self._tokens, state.config.grid)
-        timed = _TimedText(text.lm, text.tokens, text.cache, text.output, clock)
+            text = prefill_text(self._lm, self._tokens, state.config.grid, state.config.starts)
+        timed = _TimedText(text.lm, text.tokens, text.starts, text.cache, text.output, clock)
         generator = torch.Generator().manual_seed(self._options.seed)
         with clock.of("rollout"):
             batch = roll_out(state.policy, timed, state.config, generator)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
 from sol_core.models import FrozenLM
@@ -33,9 +33,11 @@ class HeldOut:
     texts: Sequence[Sequence[int]]
     _prefilled: dict[int, TextPrefill] = field(default_factory=dict)
 
-    def prefill(self, number: int, grid: ActionGrid) -> TextPrefill:
+    def prefill(self, number: int, config: TrainConfig) -> TextPrefill:
         if number not in self._prefilled:
-            self._prefilled[number] = prefill_text(self.lm, self.texts[number], grid)
+            self._prefilled[number] = prefill_text(
+                self.lm, self.texts[number], config.grid, config.starts
+            )
         return self._prefilled[number]
 
 
@@ -64,7 +66,7 @@ def measure_held_out(
     numbers = range(len(held_out.texts))
 
     def play(number: int, scheduler: BatchScheduler) -> _Played:
-        return _play(held_out.prefill(number, config.grid), starts, scheduler, config)
+        return _play(held_out.prefill(number, config), starts, scheduler, config)
 
     played = ranks.split(numbers, lambda n: play(n, PolicyScheduler(policy, budgets)))
     spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, 3]

@@ -158,7 +158,7 @@ def _update(state: RunState) -> None:
 
 def _roll_out(state: RunState, number: int) -> RolloutBatch:
     tokens, generator = state.texts.rollout(number), state.generator_of("grpo", number)
-    text = prefill_text(state.model.lm, tokens, state.config.grid)
+    text = prefill_text(state.model.lm, tokens, state.config.grid, state.config.starts)
     batch = roll_out(state.policy, text, state.config, generator)
     state.check_finite({"the reward": batch.reward, "the advantage": batch.advantage})
     return batch
@@ -211,7 +211,7 @@ def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, lis
     """Greedy episodes at random budgets from every window of a text not yet used by GRPO."""
     config = state.config
     tokens = state.texts.rollout(config.grpo.updates * config.grpo.texts + number)
-    text = prefill_text(state.model.lm, tokens, config.grid)
+    text = prefill_text(state.model.lm, tokens, config.grid, config.starts)
     starts = config.starts
     generator = state.generator_of("calibrate", number)
     budgets = draw_budgets(rows * len(starts), config.grid, generator)

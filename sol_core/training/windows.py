@@ -32,15 +32,17 @@ class StepScores:
 
 @dataclass(frozen=True, slots=True)
 class TextPrefill:
-    """A text, prefilled densely once; every position can start a rollout.
+    """A text, prefilled densely once, of which rollouts start at given positions.
 
     Attributes:
         tokens: [N + 1] int64; the last one is only predicted.
-        output: of the prefill of the first N.
+        starts: [B] int64, ascending, positions of the first tokens fed, at least 1.
+        output: of the prefill of the first N, observed before the starts.
     """
 
     lm: FrozenLM
     tokens: Tensor
+    starts: Tensor
     cache: KVCache
     output: PrefillOutput
 
@@ -55,14 +57,15 @@ class TextPrefill:
         """Teacher-forced decode steps from several positions at once.
 
         Args:
-            starts: B positions of the first token fed, at least 1.
+            starts: B of the text's.
             scheduler: of B · rows_per_start rows.
         """
         first = torch.tensor(starts)
+        seen = torch.searchsorted(self.starts, first)
         prefix = PrefixState(
             self.output.hidden[0, first - 1],
-            self.output.mid_hidden[0, first - 1],
-            self.output.attention_concentration[0, first - 1],
+            self.output.mid_hidden[0, seen],
+            self.output.attention_concentration[0, seen],
         )
         options = DecodeOptions(
             max_steps=steps,
@@ -96,12 +99,19 @@ class TextPrefill:
         )
 
 
-def prefill_text(lm: FrozenLM, tokens: Sequence[int], grid: ActionGrid) -> TextPrefill:
+def prefill_text(
+    lm: FrozenLM, tokens: Sequence[int], grid: ActionGrid, starts: Sequence[int]
+) -> TextPrefill:
     """Prefill all tokens but the last, by a model that is prepared for batches."""
     lm.prepare_for_batches()
     text = torch.tensor(tokens)
     cache = lm.new_cache(1, len(tokens) - 1, page_size=grid.page_size)
+    places = torch.tensor(starts)
     output = lm.prefill(
-        text[None, :-1].to(lm.device), cache, mechanisms=grid.mechanisms, observe=True
+        text[None, :-1].to(lm.device),
+        cache,
+        mechanisms=grid.mechanisms,
+        observe=True,
+        observed=places - 1,
     )
-    return TextPrefill(lm, text, cache, output)
+    return TextPrefill(lm, text, places, cache, output)

@@ -74,7 +74,7 @@ def label_text(
         tokens: ``config.block_len`` token ids.
     """
     layout = InputLayout(lm.spec.hidden_size, lm.spec.num_layers)
-    text = prefill_text(lm, tokens, config.grid)
+    text = prefill_text(lm, tokens, config.grid, config.starts)
     starts = config.starts
     group = config.warm_start.schedules
     levels = draw_levels(config.grid, (len(starts) * group, config.steps), generator)

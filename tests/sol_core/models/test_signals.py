@@ -55,6 +55,12 @@ def test_prefill_observes_what_dense_steps_observe(
     torch.testing.assert_close(
         late.attention_concentration, output.attention_concentration[:, 11:], rtol=0, atol=1e-4
     )
+    some = torch.tensor([0, 3, 17])
+    part = lm.prefill(tokens, lm.new_cache(2, PROMPT), mechanisms=how, observe=True, observed=some)
+    torch.testing.assert_close(
+        part.attention_concentration, output.attention_concentration[:, some], rtol=0, atol=1e-6
+    )
+    assert torch.equal(part.mid_hidden, output.mid_hidden[:, some])
     stepped = lm.new_cache(2, PROMPT)
     for position in range(PROMPT):
         step = lm.decode_step(tokens[:, position], stepped, mechanisms=how, observe=True)
