@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
+from sol_core.actions import Action, grid_name
 from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.comparing.token_kinds import predicted_kinds
+from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.difficulty import DifficultyData, difficulty_report
@@ -126,7 +128,7 @@ class _Run:
         self.contenders = task.contenders
         lm = task.model.lm
         blocks = torch.tensor(texts.blocks[: config.texts], device=lm.device)
-        setting = Setting(lm, task.contenders, config, blocks)
+        self.setting = setting = Setting(lm, task.contenders, config, blocks)
         self.policies = PolicyPass(setting)
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
@@ -178,6 +180,7 @@ class _Run:
             "schema": SCHEMA,
             "policies": [contender.name for contender in self.contenders],
             "policy": self.contenders[0].name,
+            "grid": grid_name(self.setting.grid),
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "corpus": self.texts.corpus,
@@ -199,13 +202,24 @@ class _Run:
     def _budget(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
         table = self.baselines.table
         columns = table.random_columns(index)
-        return budget_record(
+        record = budget_record(
             self.config.budgets[index],
             method_scores(index, self.policies.table, table, self.config.windows),
             bootstrap,
             (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
             (self.policies.tokens, index),
         )
+        for method in record["methods"].values():
+            method["bytes_per_token"] = self._bytes(method["spend"])
+        return record
+
+    def _bytes(self, spend: dict[str, float]) -> float:
+        """Computed bytes of a step at a mean spend, halfway through the scored tokens."""
+        config, lm, grid = self.config, self.model.lm, self.setting.grid
+        size = lm.dtype.itemsize
+        costs = CostModel(lm.spec, size, size, grid.page_size, grid.mechanisms)
+        cached = config.context + config.windows * config.steps // 2
+        return costs.decode_step(Action(spend["keep"], spend["channels"]), cached).bytes_read
 
     def _difficulty(self) -> dict[str, Any]:
         tokens, start = self.policies.tokens, self.config.context

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from app.cli.options import add_fixed_text, add_model, grid_from, load_model, open_data_dir
 from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             [token.to_dict() for token in tokens],
             end.to_dict(),
         )
-        report["dtype"] = model.dtype_name
+        report |= {"dtype": model.dtype_name, "grid": args.grid, "schedules": _per_token(end)}
         write_out(json.dumps(json_safe(report), allow_nan=False) + "\n")
         return 0
     from app.cli.reports.inspection import coloured_text, report_text
@@ -93,6 +94,20 @@ def run(args: argparse.Namespace) -> int:
     write_out(coloured_text(start, tokens, args.color_by, colour_depth(sys.stdout)))
     write_out(report_text(start, end))
     return 0
+
+
+def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
+    """Means per token of every schedule; bytes are computed."""
+    return [
+        {
+            "name": row.name,
+            "nll": row.nll,
+            "kl": row.kl,
+            "spend": asdict(row.spend),
+            "bytes_per_token": row.cost.bytes_read / end.num_tokens,
+        }
+        for row in end.rows
+    ]
 
 
 def _collect(
