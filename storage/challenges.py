@@ -38,15 +38,6 @@ from storage.dialects import insert_into, now_us
 from storage.errors import InvalidRecordError, NotFoundError
 from storage.records import Record
 
-__all__ = [
-    "MAX_KEPT",
-    "AttemptRecord",
-    "ChallengeRecord",
-    "ChallengeStore",
-    "attempts_table",
-    "challenges_table",
-]
-
 MAX_KEPT = 10  # attempts of one visitor at one challenge; the best stay
 
 _metadata = MetaData()

@@ -14,16 +14,6 @@ from typing import Any, NoReturn
 
 from storage.errors import DatabaseCorruptError, InvalidRecordError
 
-__all__ = [
-    "RowReader",
-    "decode_json",
-    "decode_text",
-    "decode_time",
-    "encode_json",
-    "encode_text",
-    "encode_time",
-]
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ADVICE = "Delete it, or move the database file away and start again."

@@ -13,8 +13,6 @@ from storage.dialects import insert_into
 from storage.errors import NotFoundError
 from storage.records import Record, runs_table
 
-__all__ = ["LookStore", "looks_table"]
-
 _NO_ROW = -1  # of a generation
 
 # The migrations create this table; here are only the columns that the queries name.

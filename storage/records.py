@@ -13,19 +13,6 @@ from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row, String, T
 
 from storage.codec import RowReader
 
-__all__ = [
-    "FINAL_STATUSES",
-    "TITLE_LENGTH",
-    "Record",
-    "RunKind",
-    "RunRecord",
-    "RunStatus",
-    "events_table",
-    "run_record_of",
-    "runs_table",
-    "title_of",
-]
-
 RunStatus = Literal["running", "finished", "stopped", "failed", "interrupted"]
 RunKind = Literal["generation", "inspection"]
 FINAL_STATUSES = tuple(status for status in get_args(RunStatus) if status != "running")

@@ -40,8 +40,6 @@ from storage.records import (
     title_of,
 )
 
-__all__ = ["RunSize", "RunStore", "new_run_id"]
-
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
 

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 from app.host.errors import InputFileError
 
-__all__ = ["CaseFile", "read_case_file"]
-
 
 class CaseFile(NamedTuple):
     """The cases as they stand in the file, and whether it held them under "cases"."""

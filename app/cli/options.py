@@ -17,20 +17,6 @@ from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
-__all__ = [
-    "LoadedModel",
-    "add_budget",
-    "add_data_dir",
-    "add_fixed_text",
-    "add_integer_mlp",
-    "add_model",
-    "add_quant_site",
-    "check_integer_mlp",
-    "load_model",
-    "model_name",
-    "open_data_dir",
-]
-
 MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
 DTYPES = ("auto", "float32", "bfloat16")
 

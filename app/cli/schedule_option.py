@@ -8,8 +8,6 @@ from sol_core.actions import Budget
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 
-__all__ = ["SCHEDULE_HELP", "schedule_from_option"]
-
 _KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind != "policy")
 SCHEDULE_HELP = (
     f"who picks each step's compute: {', '.join(_KINDS)}, or policy:NAME with the name of a "

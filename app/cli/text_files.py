@@ -7,8 +7,6 @@ from pathlib import Path
 
 from app.host.errors import InputFileError
 
-__all__ = ["MAX_TEXT_BYTES", "read_text"]
-
 MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
 
 

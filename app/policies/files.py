@@ -23,8 +23,6 @@ from sol_core.errors import PolicyError
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
-__all__ = ["ModelInUse", "PolicyFiles"]
-
 ZIP = ".zip"
 
 

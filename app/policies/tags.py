@@ -6,8 +6,6 @@ import re
 
 from app.host.errors import AppError
 
-__all__ = ["MAX_TAGS", "checked_tags"]
-
 MAX_TAGS, TAG_LENGTH = 12, 30
 _TAG = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{TAG_LENGTH - 1}}}")
 

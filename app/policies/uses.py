@@ -14,8 +14,6 @@ from app.policies.library import PolicyLibrary, StoredPolicy
 if TYPE_CHECKING:
     from storage import JobRecord, Store
 
-__all__ = ["PolicyUses", "uses_of"]
-
 MAX_JOBS = 1000
 
 

@@ -27,16 +27,6 @@ from sol_core.errors import SolError
 from sol_core.fields import Rules
 from storage import RunRecord, Store
 
-__all__ = [
-    "COMPARISON_FORMAT",
-    "COMPARISON_VERSION",
-    "csv_of_comparison",
-    "document_of_comparison",
-    "import_comparison",
-    "page_of_comparison",
-    "split_pair",
-]
-
 COMPARISON_FORMAT, COMPARISON_VERSION = "sol-explorer-comparison", 1
 SEPARATOR = ","
 _RULES = Rules(partial=frozenset(), nullable=frozenset({"dense_nll"}))

@@ -49,19 +49,6 @@ from app.sharing.source import ModelCalls, Source
 from sol_core.files.characters import whole_characters
 from storage import NotFoundError, RunRecord, Store
 
-__all__ = [
-    "FORMS",
-    "KINDS",
-    "MAX_DOCUMENT_BYTES",
-    "Export",
-    "Kind",
-    "export",
-    "import_document",
-    "kind_of",
-    "runs_of",
-    "thing_in_link",
-]
-
 FORMS = ("html", "json", "csv")
 MAX_DOCUMENT_BYTES = 128 * 1024**2
 _ADVICE = (

@@ -13,16 +13,6 @@ from app.sharing.source import Source
 from sol_core.actions import AXES
 from storage import AttemptRecord, Store
 
-__all__ = [
-    "NO_IMPORT",
-    "SCOREBOARD_FORMAT",
-    "SCOREBOARD_VERSION",
-    "csv_of_scoreboard",
-    "document_of_scoreboard",
-    "is_challenge_id",
-    "title_of_scoreboard",
-]
-
 SCOREBOARD_FORMAT, SCOREBOARD_VERSION = "sol-explorer-scoreboard", 1
 NO_IMPORT = "a scoreboard is not imported: set its text up on Compare, and score schedules there"
 MOST_ATTEMPTS = 10_000

@@ -8,8 +8,6 @@ from typing import Protocol
 from app.lens.report import Look
 from storage import Store
 
-__all__ = ["ModelCalls", "Source"]
-
 
 class ModelCalls(Protocol):
     """Calls that need a loaded model; the page has one, the command line's export has none."""

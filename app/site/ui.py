@@ -13,8 +13,6 @@ from app.pages.shared.job_views import JOB_KINDS
 from app.web.component import mount_script
 from app.web.services import Services
 
-__all__ = ["TITLE", "build_app", "page_constants"]
-
 TITLE = "SOL Explorer"
 SENTENCE = "See and steer where a language model spends its compute, token by token."
 

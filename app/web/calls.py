@@ -18,8 +18,6 @@ from sol_core.fields import MAX_WHOLE
 from sol_core.files.characters import whole_characters
 from storage import StorageError
 
-__all__ = ["Handler", "RequestError", "field", "owner_of", "server_functions"]
-
 Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
 ValueT = TypeVar("ValueT")

@@ -13,8 +13,6 @@ from app.web.calls import Handler, server_functions
 from app.web.modules import module_url
 from app.web.services import Services
 
-__all__ = ["mount_script", "page_component"]
-
 _STALE = "This page is of an older release, or the server does not answer. Reload it."
 _FOLDERS = {"benchmark": "accuracy"}
 

@@ -48,8 +48,6 @@ from storage.jobs.rows import (
 from storage.jobs.series import insert_metrics, insert_sample, select_metrics, select_samples
 from storage.records import Record
 
-__all__ = ["JobStore"]
-
 _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 _MAX_LIMIT = 2**31 - 1
 _Columns = dict[str, Any]

@@ -16,8 +16,6 @@ from app.host.paths import DataDir
 from app.host.program import LAUNCHER, PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
 
-__all__ = ["HELP", "NAME", "add_arguments", "run"]
-
 NAME = "bench"
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
 

@@ -17,8 +17,6 @@ from app.policies.library import PolicyLibrary
 if TYPE_CHECKING:
     from sol_core.tasks import BenchmarkConfig
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 BASELINES = ("dense", "static")
 

@@ -19,8 +19,6 @@ from app.results.files import csv_text
 if TYPE_CHECKING:
     from sol_core.evaluation import EvaluationConfig
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
 

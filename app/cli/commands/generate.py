@@ -31,8 +31,6 @@ from sol_core.config import (
 from sol_core.errors import ConfigError
 from sol_core.events import PrefillEvent, TokenEvent
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "generate text under a compute schedule"
 MAX_PROMPT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
 MAX_SEED = 2**63 - 1

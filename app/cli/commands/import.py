@@ -11,8 +11,6 @@ from app.cli.options import add_data_dir
 from app.host.console import write_out
 from app.host.errors import InputFileError
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "bring back what was exported as JSON"
 OWNER = "command line"
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from sol_core.inspection import InspectionEvent
 
-__all__ = ["HELP", "INSPECTED_BUDGET", "add_arguments", "run"]
-
 HELP = "score a text token by token under several schedules; nothing is generated"
 INSPECTED_BUDGET = Budget(0.5, 0.6, 8.0)
 

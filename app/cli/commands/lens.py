@@ -21,8 +21,6 @@ from sol_core.inspection import InspectionConfig
 if TYPE_CHECKING:
     from sol_core.lens.engine import LensRow, LensView
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "what one token of a text costs under every level of attention, channels and bits"
 
 

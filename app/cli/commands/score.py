@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from sol_core.comparing.scoring import ScoreCase
     from sol_core.models.loading import LanguageModel
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "negative log-likelihoods of given tokens under given schedules"
 
 

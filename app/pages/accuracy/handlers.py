@@ -20,8 +20,6 @@ from app.web.calls import Handler, Request, RequestError, field, owner_of
 from app.web.services import Services
 from sol_core.errors import ConfigError, SolError
 
-__all__ = ["HANDLERS"]
-
 
 def benchmark_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: policies, whether jobs are allowed, the newest own benchmark."""

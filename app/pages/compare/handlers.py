@@ -17,8 +17,6 @@ from app.web.services import Services
 from sol_core.actions import Action, Budget
 from sol_core.errors import ConfigError
 
-__all__ = ["HANDLERS"]
-
 MAX_NAME = 40  # characters
 BOARD_LENGTH = 20
 

@@ -24,8 +24,6 @@ from app.web.services import Services
 from sol_core.errors import SolError
 from storage import JobRecord
 
-__all__ = ["HANDLERS"]
-
 
 def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: policies, whether jobs are allowed, the newest own evaluation."""

@@ -11,8 +11,6 @@ from app.web.services import Services
 from sol_core.actions import Action
 from sol_core.speed.cost_estimates import estimated_steps, shape_of
 
-__all__ = ["HANDLERS"]
-
 
 def start_run(services: Services, request: Request) -> dict[str, Any]:
     """Check the settings, put the run in line, answer with its id."""

@@ -19,8 +19,6 @@ from app.web.services import Services
 from sol_core.actions import ActionGrid
 from sol_core.speed.cost_estimates import ESTIMATED_CARDS, ESTIMATED_CONTEXTS
 
-__all__ = ["build_tab"]
-
 
 def build_tab(services: Services) -> gr.HTML:
     """Return the tab's component."""

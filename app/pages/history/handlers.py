@@ -12,8 +12,6 @@ from app.web.calls import Handler, Request, RequestError, field, owner_of
 from app.web.services import Services
 from storage import RunRecord
 
-__all__ = ["HANDLERS"]
-
 MAX_LIMIT = 200
 
 

@@ -9,8 +9,6 @@ from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
 from app.web.component import page_component
 from app.web.services import Services
 
-__all__ = ["build_tab"]
-
 
 def build_tab(services: Services) -> gr.HTML:
     """Return the tab's component."""

@@ -14,8 +14,6 @@ from app.web.calls import Handler, Request, field, owner_of
 from app.web.services import Services
 from sol_core.inspection import InspectionConfig
 
-__all__ = ["HANDLERS"]
-
 NUM_SAVED = 50
 
 

@@ -8,8 +8,6 @@ from typing import Any
 from app.web.calls import Handler, Request, field, owner_of
 from app.web.services import Services
 
-__all__ = ["HANDLERS"]
-
 
 def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
     """A lesson's experiment: its result, or how many come first; see ``ExperimentDesk.ask``."""

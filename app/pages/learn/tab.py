@@ -10,8 +10,6 @@ from app.pages.learn.handlers import HANDLERS
 from app.web.component import page_component
 from app.web.services import Services
 
-__all__ = ["build_tab"]
-
 
 def build_tab(services: Services) -> gr.HTML:
     """Return the tab's component."""

@@ -20,8 +20,6 @@ from sol_core.errors import PolicyError
 from sol_core.policy.files.archive import MAX_ZIP_BYTES
 from sol_core.policy.info import CARD_FILE
 
-__all__ = ["HANDLERS"]
-
 MAX_CARD_SHOWN = 64_000  # characters
 MAX_DOWNLOAD_BYTES = 64_000_000
 _SHARED = (

@@ -19,8 +19,6 @@ from sol_core.corpus import BUILTIN
 from sol_core.corpus.hub import looks_like_hub_id
 from sol_core.errors import ConfigError
 
-__all__ = ["CORPUS_HANDLERS", "corpus_choice", "corpus_files", "corpus_source"]
-
 
 def corpus_files(services: Services, owner: str) -> CorpusFiles:
     """The uploads that this visitor sees."""

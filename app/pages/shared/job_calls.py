@@ -17,17 +17,6 @@ from app.web.calls import Handler, Request, RequestError, field, owner_of
 from app.web.services import Services
 from storage import JobKind, JobRecord, NotFoundError
 
-__all__ = [
-    "JOB_HANDLERS",
-    "MAX_UNFINISHED",
-    "JobsRefusedError",
-    "check_jobs_allowed",
-    "check_room",
-    "job_page_home",
-    "refusal",
-    "visible_job",
-]
-
 METRICS_PER_POLL = 500
 MAX_LIMIT = 100
 MAX_UNFINISHED = 20

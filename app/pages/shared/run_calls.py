@@ -11,8 +11,6 @@ from app.web.calls import Handler, Request, field, owner_of
 from app.web.services import Services
 from storage import RunKind
 
-__all__ = ["RunCalls"]
-
 
 @dataclass(frozen=True, slots=True)
 class RunCalls:

@@ -12,8 +12,6 @@ from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document, runs_
 from app.web.calls import Handler, Request, field, owner_of
 from app.web.services import Services
 
-__all__ = ["EXPORT_HANDLERS", "IMPORT_HANDLERS"]
-
 
 def export_file(services: Services, request: Request) -> dict[str, Any]:
     """One thing as a file: "kind", "id" and "form" in; name, media type and text out.

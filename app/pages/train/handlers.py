@@ -24,8 +24,6 @@ from sol_core.errors import ConfigError, SolError
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
-__all__ = ["HANDLERS", "MAX_NAME_LENGTH", "PolicyNameError", "checked_name"]
-
 MAX_NAME_LENGTH = NAME_LENGTH
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

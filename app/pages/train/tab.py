@@ -12,8 +12,6 @@ from app.web.component import page_component
 from app.web.services import Services
 from sol_core.training.config import PRESETS
 
-__all__ = ["build_tab"]
-
 _PRESET_WORDS = {
     "quick": ("Quick", "A first look: a small policy that already saves, in a few minutes."),
     "standard": ("Standard", "The default: warm start on many texts, then GRPO on rollouts."),

@@ -13,8 +13,6 @@ from app.sharing.lens.lens_source import LookedAt, looked_at
 from app.sharing.source import Source
 from sol_core.actions import AXES
 
-__all__ = ["csv_of_lens", "page_of_lens"]
-
 SHOWN_BEFORE, SHOWN_AFTER = 80, 16  # tokens around the one that is looked at
 _COLUMNS = ("axis", "level", *AXES, "nll", "kl", "entropy", "taken", "probability")
 

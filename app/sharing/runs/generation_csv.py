@@ -7,8 +7,6 @@ from typing import Any
 from app.formats.csv_cells import csv_text, plain_cell
 from sol_core.actions import AXES
 
-__all__ = ["csv_of_generation"]
-
 _PARTS = ("attention", "mlp", "head", "policy", "rest")
 _OF_SIDE = ("surprisal", "entropy", "kl_to_dense")
 _COLUMNS = (

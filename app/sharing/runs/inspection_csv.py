@@ -8,8 +8,6 @@ from typing import Any
 from app.formats.csv_cells import csv_text, plain_cell
 from sol_core.actions import AXES
 
-__all__ = ["csv_of_inspection"]
-
 _OF_TOKEN = ("index", "token_id", "text", "kind", "cached_tokens", "step_ms", "elapsed_ms")
 _OF_ROW = ("schedule", *AXES, "nll", "kl", "entropy", "flops", "bytes_read")
 _COLUMNS = (*_OF_TOKEN, "top_text", "top_probability", *_OF_ROW)

@@ -8,8 +8,6 @@ from app.runs.views import whole_view
 from app.sharing.html_page import html_page
 from storage import RunRecord
 
-__all__ = ["page_of_generation", "page_of_inspection"]
-
 
 def page_of_generation(record: RunRecord, events: list[dict[str, Any]]) -> str:
     """Return Explore's view of a generation."""
