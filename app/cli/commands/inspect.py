@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING
 
-from app.cli.options import add_fixed_text, add_model, load_model, open_data_dir
+from app.cli import options
 from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
 from app.cli.terminal import add_colour_axis, colour_depth
 from app.cli.text_files import read_text
-from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.policies.library import DEFAULT_POLICY, PolicyLibrary
 from sol_core.actions import ActionGrid, Budget
@@ -44,27 +42,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
         f"each is {SCHEDULE_HELP} (default: %(default)s)",
     )
-    add_fixed_text(parser, INSPECTED_BUDGET)
+    options.add_fixed_text(parser, INSPECTED_BUDGET)
     parser.add_argument(
         "--max-tokens",
         type=int,
         metavar="N",
         help="leave out what comes after N tokens (default: the model's context)",
     )
-    add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    options.add_model(parser)
+    options.add_json(parser)
     add_colour_axis(parser, ", of the last schedule")
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
     """Inspect and show; errors of the engine pass through."""
-    library = PolicyLibrary(open_data_dir(args))
+    library = PolicyLibrary(options.open_data_dir(args))
     for schedule in args.config.schedules:
         if schedule.policy:
             library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
     console = Console()
-    model, _ = load_model(args, console)
+    model, _ = options.load_model(args, console)
     from sol_core.inspection.engine import inspect_text
 
     events = inspect_text(model, args.text, args.config, policies=library.resolve)
@@ -84,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             end.to_dict(),
         )
         report["dtype"] = model.dtype_name
-        write_out(json.dumps(json_safe(report), allow_nan=False) + "\n")
+        options.print_json(report)
         return 0
     from app.cli.reports.inspection import coloured_text, report_text
 
@@ -118,7 +116,7 @@ def _limit(args: argparse.Namespace, context: int) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     """Build the configuration and read the text, before anything heavy is loaded."""
-    budget = Budget(args.keep, args.channels, args.bits)
+    budget = options.asked_budget(args)
     asked = [name.strip() for name in args.schedules.split(",")]
     schedules = [schedule_from_option(name, budget, args.seed) for name in asked]
     args.config = InspectionConfig(

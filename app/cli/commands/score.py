@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli import options
 from app.cli.case_files import read_case_file
-from app.cli.options import (
-    add_integer_mlp,
-    add_model,
-    add_quant_site,
-    check_integer_mlp,
-    load_model,
-    open_data_dir,
-)
 from app.cli.schedule_option import schedule_from_option
-from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import ActionGrid, Budget
@@ -43,21 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
         "--integer-mlp it is an object with cases and integer_mlp",
     )
-    add_quant_site(parser)
+    options.add_quant_site(parser)
     parser.add_argument(
         "--schedule",
         metavar="policy:NAME",
         help="let a policy (a stored one's name, default, or a folder) choose the actions of as "
         "many steps as the case's schedules have, instead of them; the result also has actions",
     )
-    add_integer_mlp(parser)
-    for name, kind in (("keep", float), ("channels", float), ("bits", float)):
-        default = dict(zip(("keep", "channels", "bits"), Budget().as_tuple(), strict=True))[name]
-        parser.add_argument(
-            f"--{name}", type=kind, default=default, help="the policy's budget (%(default)g)"
-        )
-    add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    options.add_integer_mlp(parser)
+    for name, default in zip(("keep", "channels", "bits"), Budget().as_tuple(), strict=True):
+        options.add_value(parser, name, default, "", help="the policy's budget (%(default)g)")
+    options.add_model(parser)
+    options.add_json(parser)
     parser.set_defaults(check=_check)
 
 
@@ -67,12 +55,12 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.comparing.scoring import parse_case, score_case
 
     parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
-    model, _ = load_model(args, Console(), integer_mlp=args.integer_mlp)
+    model, _ = options.load_model(args, Console(), integer_mlp=args.integer_mlp)
     if args.policy:
         from sol_core.comparing.scoring import score_policy
         from sol_core.policy import load_policy
 
-        folder = PolicyLibrary(open_data_dir(args)).resolve(args.policy)
+        folder = PolicyLibrary(options.open_data_dir(args)).resolve(args.policy)
         policy = load_policy(folder, model, grid=ActionGrid(quant_site=args.quant_site))
         results = [score_policy(model, case, policy, args.budget) for case in parsed]
         parsed = [
@@ -89,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     framed: Any = {"cases": scores} if in_object or effect is not None else scores
     if effect is not None:
         framed["integer_mlp"] = effect
-    write_out(json.dumps(json_safe(framed), allow_nan=False) + "\n")
+    options.print_json(framed)
     return 0
 
 
@@ -119,8 +107,8 @@ def _effect_text(effect: dict[str, Any]) -> str:
 
 
 def _check(args: argparse.Namespace) -> None:
-    check_integer_mlp(args)
-    args.budget = Budget(args.keep, args.channels, args.bits)
+    options.check_integer_mlp(args)
+    args.budget = options.asked_budget(args)
     args.policy = None
     if args.schedule is not None:
         args.policy = schedule_from_option(args.schedule, args.budget).policy
