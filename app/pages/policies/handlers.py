@@ -15,6 +15,7 @@ from app.policies.library import StoredPolicy
 from app.policies.uses import PolicyUses, uses_of
 from app.policies.views import headlines_of, policy_row
 from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from sol_core.errors import PolicyError
 from sol_core.policy.files.archive import MAX_ZIP_BYTES
@@ -205,3 +206,4 @@ HANDLERS: dict[str, Handler] = {
         )
     },
 }
+PAGE = Page("policies", "Policies", HANDLERS)
