@@ -9,6 +9,8 @@ from sqlalchemy import Connection, Engine
 
 from storage.errors import StorageError
 
+__all__ = ["Backend"]
+
 
 class Backend(ABC):
     """One database of one kind.
