@@ -13,6 +13,7 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from sol_core.actions import ActionGrid, Budget, QuantSite
+from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
 DTYPES = ("auto", "float32", "bfloat16")
+_KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind != "policy")
+SCHEDULE_HELP = (
+    f"who picks each step's compute: {', '.join(_KINDS)}, or policy:NAME with the name of a "
+    "stored policy, policy:default, or policy:FOLDER"
+)
 
 
 class LoadedModel(NamedTuple):
@@ -115,6 +121,23 @@ def add_integer_mlp(parser: argparse._ActionsContainer) -> None:
         "with --quant-site mlp_input: steps of 8 bits or fewer multiply int8 copies of the MLP's "
         "weights, which are made when the model is loaded; score reports what that changes",
     )
+
+
+def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleConfig:
+    """The schedule that the option's text asks for.
+
+    Raises: ConfigError naming the text and what is allowed.
+    """
+    if text.startswith(POLICY_PREFIX):
+        name = text.removeprefix(POLICY_PREFIX).strip()
+        if not name:
+            raise ConfigError("--schedule policy: needs a name or a folder after the colon")
+        return ScheduleConfig("policy", budget, seed, name)
+    if text not in _KINDS:
+        raise ConfigError(
+            f"--schedule must be one of {', '.join(_KINDS)} or policy:NAME_OR_FOLDER, got {text!r}"
+        )
+    return ScheduleConfig(text, budget, seed)  # type: ignore[arg-type]  # checked above
 
 
 def check_integer_mlp(args: argparse.Namespace) -> None:

@@ -30,6 +30,11 @@ class RequestError(AppError, ValueError):
     """A call that no page of ours makes."""
 
 
+def by_name(*handlers: Handler) -> dict[str, Handler]:
+    """Handlers by the names that the page calls them by."""
+    return {handler.__name__: handler for handler in handlers}
+
+
 def server_functions(
     services: Services, handlers: Mapping[str, Handler]
 ) -> list[Callable[[Any], dict[str, Any]]]:

@@ -8,9 +8,8 @@ import time
 from dataclasses import replace
 
 from app.cli import options
-from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
+from app.cli.input_files import read_text
 from app.cli.terminal import add_colour_axis, colour_depth, paint, share
-from app.cli.text_files import read_text
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import ActionGrid, Budget
@@ -93,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
     config = GenerationConfig()
     group = parser.add_argument_group("compute schedule")
-    options.add_value(group, "schedule", config.schedule.kind, SCHEDULE_HELP, metavar="KIND")
+    text, kind = options.SCHEDULE_HELP, config.schedule.kind
+    options.add_value(group, "schedule", kind, text, metavar="KIND")
     options.add_budget(group, Budget())
     options.add_quant_site(group)
     options.add_integer_mlp(group)
@@ -147,7 +147,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _config(args: argparse.Namespace) -> GenerationConfig:
     return GenerationConfig(
-        schedule=schedule_from_option(args.schedule, options.asked_budget(args), args.seed),
+        schedule=options.schedule_from_option(args.schedule, options.asked_budget(args), args.seed),
         side_rows=(SHADOW,) if args.shadow else (),
         sampling=SamplingConfig(
             args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed

@@ -7,9 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from app.cli import options
-from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
+from app.cli.input_files import read_text
 from app.cli.terminal import add_colour_axis, colour_depth
-from app.cli.text_files import read_text
 from app.host.console import Console, write_out
 from app.policies.library import DEFAULT_POLICY, PolicyLibrary
 from sol_core.actions import ActionGrid, Budget
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         default=f"dense,static,{POLICY_PREFIX}{DEFAULT_POLICY}",
         help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
-        f"each is {SCHEDULE_HELP} (default: %(default)s)",
+        f"each is {options.SCHEDULE_HELP} (default: %(default)s)",
     )
     options.add_fixed_text(parser, INSPECTED_BUDGET)
     parser.add_argument(
@@ -118,7 +117,7 @@ def _check(args: argparse.Namespace) -> None:
     """Build the configuration and read the text, before anything heavy is loaded."""
     budget = options.asked_budget(args)
     asked = [name.strip() for name in args.schedules.split(",")]
-    schedules = [schedule_from_option(name, budget, args.seed) for name in asked]
+    schedules = [options.schedule_from_option(name, budget, args.seed) for name in asked]
     args.config = InspectionConfig(
         schedules=tuple(one for one in schedules if one.kind != "dense"),
         grid=ActionGrid(quant_site=args.quant_site),

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from app.cli import options
 from app.cli.commands.inspect import INSPECTED_BUDGET
-from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
+from app.cli.input_files import read_text
 from app.cli.terminal import escape
-from app.cli.text_files import read_text
 from app.host.console import Console, write_out
 from app.lens.report import LENS_VERSION, lens_json
 from app.policies.library import PolicyLibrary
@@ -33,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I",
         help="which token, counted as inspect --json does: 0 is the first one that is scored",
     )
-    text = f"what all other steps, and the other two axes of this one, spend: {SCHEDULE_HELP}"
+    text = (
+        f"what all other steps, and the other two axes of this one, spend: {options.SCHEDULE_HELP}"
+    )
     options.add_value(parser, "schedule", "dense", text, metavar="KIND")
     options.add_fixed_text(parser, INSPECTED_BUDGET)
     options.add_model(parser)
@@ -89,7 +90,7 @@ def _numbers(row: LensRow) -> str:
 def _check(args: argparse.Namespace) -> None:
     if args.token < 0:
         raise ConfigError(f"--token must be 0 or more, got {args.token}")
-    schedule = schedule_from_option(args.schedule, options.asked_budget(args), args.seed)
+    schedule = options.schedule_from_option(args.schedule, options.asked_budget(args), args.seed)
     args.config = InspectionConfig(
         schedules=() if schedule.kind == "dense" else (schedule,),
         grid=ActionGrid(quant_site=args.quant_site),

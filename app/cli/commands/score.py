@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli import options
-from app.cli.case_files import read_case_file
-from app.cli.schedule_option import schedule_from_option
+from app.cli.input_files import read_case_file
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import ActionGrid, Budget
@@ -111,7 +110,7 @@ def _check(args: argparse.Namespace) -> None:
     args.budget = options.asked_budget(args)
     args.policy = None
     if args.schedule is not None:
-        args.policy = schedule_from_option(args.schedule, args.budget).policy
+        args.policy = options.schedule_from_option(args.schedule, args.budget).policy
         if args.policy is None:
             raise ConfigError(
                 f"--schedule takes policy:NAME_OR_FOLDER here, got {args.schedule!r}: other "
