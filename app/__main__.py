@@ -6,8 +6,6 @@ import sys
 
 from app.cli.main import main as run_command_line
 
-__all__ = ["main"]
-
 
 def main() -> int:
     """Run the command line; returns the exit status."""

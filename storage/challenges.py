@@ -11,32 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Float,
-    LargeBinary,
-    MetaData,
-    Row,
-    String,
-    Table,
-    delete,
-    func,
-    select,
-)
+from sqlalchemy import Connection, delete, func, select
 
-from storage.codec import (
-    decode_json,
-    decode_text,
-    decode_time,
-    encode_json,
-    encode_text,
-)
+from storage.codec import encode_json, encode_text, finite_number, read_row
 from storage.database import Database
 from storage.dialects import insert_into, now_us
-from storage.errors import InvalidRecordError, NotFoundError
+from storage.errors import NotFoundError
 from storage.records import Record
+from storage.statements import find_row, named_table
 
 __all__ = [
     "MAX_KEPT",
@@ -49,28 +31,10 @@ __all__ = [
 
 MAX_KEPT = 10  # attempts of one visitor at one challenge; the best stay
 
-_metadata = MetaData()
-# The migrations create these tables; here are only the columns that the queries name.
-challenges_table = Table(
-    "challenges",
-    _metadata,
-    Column("seq", BigInteger, primary_key=True),
-    Column("id", String, nullable=False),
-    Column("record", LargeBinary, nullable=False),
-    Column("created_us", BigInteger, nullable=False),
-)
-attempts_table = Table(
-    "attempts",
-    _metadata,
-    Column("seq", BigInteger, primary_key=True),
-    Column("challenge_id", String, nullable=False),
-    Column("owner", LargeBinary, nullable=False),
-    Column("name", LargeBinary, nullable=False),
-    Column("kl", Float, nullable=False),
-    Column("nll", Float, nullable=False),
-    Column("schedule", LargeBinary, nullable=False),
-    Column("record", LargeBinary, nullable=False),
-    Column("created_us", BigInteger, nullable=False),
+# The migrations create the tables; here are only the names that the queries use.
+challenges_table = named_table("challenges", "seq id record created_us")
+attempts_table = named_table(
+    "attempts", "seq challenge_id owner name kl nll schedule record created_us"
 )
 
 
@@ -182,8 +146,8 @@ class ChallengeStore:
             "challenge_id": challenge_id,
             "owner": encode_text("owner", owner),
             "name": encode_text("name", name),
-            "kl": _finite("kl", kl),
-            "nll": _finite("nll", nll),
+            "kl": finite_number("kl", kl),
+            "nll": finite_number("nll", nll),
             "schedule": encode_json("schedule", schedule),
             "record": encode_json("attempt", record),
         }
@@ -214,7 +178,8 @@ class ChallengeStore:
             .limit(limit)
         )
         with self._database.read() as connection:
-            return [_attempt_of(row) for row in connection.execute(query).all()]
+            rows = connection.execute(query).all()
+        return [read_row(AttemptRecord, row, id=row.seq) for row in rows]
 
     def delete_attempt(self, attempt_id: int, owner: str | None = None) -> None:
         """Delete an attempt for good; with ``owner``, only that owner's.
@@ -230,13 +195,8 @@ class ChallengeStore:
 
 
 def _find(connection: Connection, challenge_id: str, lock: bool = False) -> ChallengeRecord | None:
-    query = select(challenges_table).where(challenges_table.c.id == challenge_id)
-    if lock:
-        query = query.with_for_update()
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        return None
-    return ChallengeRecord(row.id, decode_json(row.record), decode_time(row.created_us))
+    row = find_row(connection, challenges_table, challenge_id, lock)
+    return None if row is None else read_row(ChallengeRecord, row)
 
 
 def _require(connection: Connection, challenge_id: str, lock: bool = False) -> ChallengeRecord:
@@ -246,23 +206,3 @@ def _require(connection: Connection, challenge_id: str, lock: bool = False) -> C
             f"There is no challenge {challenge_id!r} in this database. Set it up from its text."
         )
     return found
-
-
-def _attempt_of(row: Row[Any]) -> AttemptRecord:
-    return AttemptRecord(
-        id=row.seq,
-        challenge_id=row.challenge_id,
-        owner=decode_text(row.owner),
-        name=decode_text(row.name),
-        kl=row.kl,
-        nll=row.nll,
-        schedule=decode_json(row.schedule),
-        record=decode_json(row.record),
-        created_at=decode_time(row.created_us),
-    )
-
-
-def _finite(name: str, value: float) -> float:
-    if not isinstance(value, float) or value != value or abs(value) == float("inf"):
-        raise InvalidRecordError(f"{name} must be a finite number, not {value!r}.")
-    return value

@@ -7,23 +7,34 @@ shortest form. Times are whole microseconds since 1970-01-01 UTC, so no float ro
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import re
+import typing
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, cast
+
+from sqlalchemy import Row
 
 from storage.errors import DatabaseCorruptError, InvalidRecordError
 
 __all__ = [
-    "RowReader",
     "decode_json",
     "decode_text",
     "decode_time",
     "encode_json",
     "encode_text",
     "encode_time",
+    "finite_number",
+    "json_or_none",
+    "read_row",
+    "text_or_none",
 ]
 
+_RecordT = TypeVar("_RecordT")
+_TIMES = (datetime, datetime | None)
+_OBJECTS = (dict[str, Any], dict[str, Any] | None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ADVICE = "Delete it, or move the database file away and start again."
@@ -90,51 +101,82 @@ def decode_json(data: bytes) -> dict[str, Any]:
     return value
 
 
+def text_or_none(name: str, value: str | None) -> bytes | None:
+    """As ``encode_text``; None stays None."""
+    return None if value is None else encode_text(name, value)
+
+
+def json_or_none(name: str, value: dict[str, Any] | None) -> bytes | None:
+    """As ``encode_json``; None stays None."""
+    return None if value is None else encode_json(name, value)
+
+
+def finite_number(name: str, value: float) -> float:
+    """The number. Raises: InvalidRecordError for NaN and infinities."""
+    if not math.isfinite(value):
+        raise InvalidRecordError(f"{name} must be a finite number, not {value!r}.")
+    return float(value)
+
+
 def encode_time(moment: datetime) -> int:
     """Microseconds since 1970-01-01 UTC of an aware datetime."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def decode_time(microseconds: int) -> datetime:
-    """The aware UTC datetime that ``encode_time`` was given."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    """The aware UTC datetime that ``encode_time`` was given. Raises: DatabaseCorruptError."""
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError as error:
+        raise DatabaseCorruptError(f"A saved time is damaged. {_ADVICE}") from error
 
 
-class RowReader:
-    """Decodes the columns of one row; what is wrong with them is kept instead of raised.
+def read_row(kind: type[_RecordT], row: Row[Any], **known: Any) -> _RecordT:
+    """The record of the dataclass ``kind`` in a row; what it calls x_at is in the column x_us.
 
-    A list then shows the row as damaged, where an error would hide all the others.
+    A part that is damaged is empty, and the field ``damage`` says so: a list then shows the row,
+    where an error would hide all the others.
 
-    Attributes:
-        damage: the first thing that was wrong; None while nothing was.
+    Args:
+        known: fields that the row does not have.
+    Raises: DatabaseCorruptError for damage in a record without such a field.
     """
-
-    def __init__(self) -> None:
-        self.damage: str | None = None
-
-    def text(self, data: bytes) -> str:
-        """The text; where it is damaged, what can be read of it."""
+    problems: list[str] = []
+    hints = _hints(cast(Any, kind))
+    values = dict(known)
+    for name in hints.keys() - {"damage", *known}:
+        data = row._mapping[f"{name[:-3]}_us" if name.endswith("_at") else name]
         try:
-            return decode_text(data)
+            values[name] = _decoded(hints[name], data)
         except DatabaseCorruptError as error:
-            self.damage = self.damage or str(error)
-            return data.decode("utf-8", "replace")
+            if "damage" not in hints:
+                raise
+            problems.append(str(error))
+            values[name] = _empty(hints[name], data)
+    if problems:
+        values["damage"] = problems[0]
+    return kind(**values)
 
-    def json(self, data: bytes) -> dict[str, Any]:
-        """The object; an empty one where it is damaged."""
-        try:
-            return decode_json(data)
-        except DatabaseCorruptError as error:
-            self.damage = self.damage or str(error)
-            return {}
 
-    def time(self, microseconds: int) -> datetime:
-        """The moment; 1970 where there is none such."""
-        try:
-            return decode_time(microseconds)
-        except OverflowError:
-            self.damage = self.damage or f"A saved time is damaged. {_ADVICE}"
-            return _EPOCH
+def _decoded(hint: Any, data: Any) -> Any:
+    if data is None:
+        return None
+    if hint in _TIMES:
+        return decode_time(data)
+    if not isinstance(data, bytes):
+        return data
+    return decode_json(data) if hint in _OBJECTS else decode_text(data)
+
+
+def _empty(hint: Any, data: Any) -> Any:
+    if hint in _TIMES:
+        return _EPOCH
+    return {} if hint in _OBJECTS else data.decode("utf-8", "replace")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _is_beyond(value: Any) -> bool:

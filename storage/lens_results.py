@@ -5,27 +5,22 @@ A look of one's own is made again in a second and not kept.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, select
+from sqlalchemy import select
 
 from storage.codec import decode_json, encode_json
 from storage.database import Database
 from storage.dialects import insert_into
-from storage.errors import NotFoundError
 from storage.records import Record, runs_table
+from storage.statements import named_table, require_id
 
-__all__ = ["LookStore", "looks_table"]
+__all__ = [
+    "LookStore",
+    "looks_table",
+]
 
 _NO_ROW = -1  # of a generation
 
-# The migrations create this table; here are only the columns that the queries name.
-looks_table = Table(
-    "looks",
-    MetaData(),
-    Column("run_id", String, primary_key=True),
-    Column("idx", BigInteger, primary_key=True),
-    Column("row", BigInteger, primary_key=True),
-    Column("record", LargeBinary, nullable=False),
-)
+looks_table = named_table("looks", "run_id idx row record")
 
 
 class LookStore:
@@ -50,9 +45,7 @@ class LookStore:
         key = {"run_id": run_id, "idx": index, "row": _NO_ROW if row is None else row}
         values = {**key, "record": encode_json("look", record)}
         with self._database.write() as connection:
-            found = connection.execute(select(runs_table.c.id).where(runs_table.c.id == run_id))
-            if found.one_or_none() is None:
-                raise NotFoundError(f"There is no run {run_id!r}. It may have been deleted.")
+            require_id(connection, runs_table, run_id)
             made = insert_into(connection, looks_table)
             statement = made.on_conflict_do_update(
                 index_elements=list(key), set_={"record": made.excluded.record}

@@ -1,7 +1,4 @@
-"""Saved run: the record that the app sees and the tables it is kept in.
-
-The migrations create the tables; the columns here are those that the queries name.
-"""
+"""Saved run: the record that the app sees and the tables it is kept in."""
 
 from __future__ import annotations
 
@@ -9,9 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row, String, Table
-
-from storage.codec import RowReader
+from storage.statements import named_table
 
 __all__ = [
     "FINAL_STATUSES",
@@ -21,7 +16,6 @@ __all__ = [
     "RunRecord",
     "RunStatus",
     "events_table",
-    "run_record_of",
     "runs_table",
     "title_of",
 ]
@@ -34,38 +28,13 @@ Record = dict[str, Any]
 
 TITLE_LENGTH = 80  # characters, the ellipsis included
 
-_metadata = MetaData()
-
-# The migrations create these tables; here are only the columns that the queries name.
-runs_table = Table(
+# The migrations create the tables; here are only the names that the queries use.
+runs_table = named_table(
     "runs",
-    _metadata,
-    Column("seq", BigInteger, primary_key=True),
-    Column("id", String, nullable=False),
-    Column("owner", LargeBinary, nullable=False),
-    Column("status", String, nullable=False),
-    Column("title", LargeBinary, nullable=False),
-    Column("prompt", LargeBinary, nullable=False),
-    Column("search_text", LargeBinary, nullable=False),
-    Column("model", LargeBinary, nullable=False),
-    Column("schedule", LargeBinary, nullable=False),
-    Column("config", LargeBinary, nullable=False),
-    Column("prefill", LargeBinary),
-    Column("summary", LargeBinary),
-    Column("error", LargeBinary),
-    Column("num_tokens", BigInteger, nullable=False),
-    Column("created_us", BigInteger, nullable=False),
-    Column("updated_us", BigInteger, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("data_dir_id", String, nullable=False),
+    "seq id owner status title prompt search_text model schedule config prefill summary error "
+    "num_tokens created_us updated_us kind data_dir_id",
 )
-events_table = Table(
-    "events",
-    _metadata,
-    Column("run_id", String, primary_key=True),
-    Column("idx", BigInteger, primary_key=True),
-    Column("record", LargeBinary, nullable=False),
-)
+events_table = named_table("events", "run_id idx record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +80,3 @@ def title_of(prompt: str) -> str:
     if len(title) <= TITLE_LENGTH:
         return title
     return title[: TITLE_LENGTH - 1].rstrip() + "…"
-
-
-def run_record_of(row: Row[Any]) -> RunRecord:
-    reader = RowReader()
-    return RunRecord(
-        id=row.id,
-        owner=reader.text(row.owner),
-        status=row.status,
-        title=reader.text(row.title),
-        prompt=reader.text(row.prompt),
-        model=reader.text(row.model),
-        schedule=reader.text(row.schedule),
-        config=reader.json(row.config),
-        created_at=reader.time(row.created_us),
-        updated_at=reader.time(row.updated_us),
-        num_tokens=row.num_tokens,
-        prefill=None if row.prefill is None else reader.json(row.prefill),
-        summary=None if row.summary is None else reader.json(row.summary),
-        error=None if row.error is None else reader.text(row.error),
-        kind=row.kind,
-        damage=reader.damage,
-    )

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     delete,
@@ -23,10 +22,18 @@ from sqlalchemy import (
     update,
 )
 
-from storage.codec import decode_json, encode_json, encode_text, encode_time
+from storage.codec import (
+    decode_json,
+    encode_json,
+    encode_text,
+    encode_time,
+    json_or_none,
+    read_row,
+    text_or_none,
+)
 from storage.database import Database
 from storage.dialects import contains, insert_into, now_us
-from storage.errors import DatabaseCorruptError, InvalidRecordError, NotFoundError
+from storage.errors import DatabaseCorruptError, InvalidRecordError
 from storage.lens_results import looks_table
 from storage.records import (
     FINAL_STATUSES,
@@ -35,12 +42,23 @@ from storage.records import (
     RunRecord,
     RunStatus,
     events_table,
-    run_record_of,
     runs_table,
     title_of,
 )
+from storage.statements import (
+    change_row,
+    checked_limit,
+    delete_row,
+    newest_rows,
+    require_id,
+    require_row,
+)
 
-__all__ = ["RunSize", "RunStore", "new_run_id"]
+__all__ = [
+    "RunSize",
+    "RunStore",
+    "new_run_id",
+]
 
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
@@ -111,7 +129,7 @@ class RunStore:
             values["created_us"] = values["updated_us"] = now_us(connection)
             statement = insert_into(connection, runs_table).on_conflict_do_nothing()
             connection.execute(statement, values)
-            return _require_run(connection, str(values["id"]))
+            return _run(connection, str(values["id"]))
 
     def restore(self, run: RunRecord, rows: Sequence[Record]) -> RunRecord:
         """Save a run that has ended and was made elsewhere, whole or not at all, as the newest.
@@ -129,9 +147,9 @@ class RunStore:
             "status": run.status,
             "kind": run.kind,
             "config": encode_json("config", run.config),
-            "prefill": _json_or_none("prefill", run.prefill),
-            "summary": _json_or_none("summary", run.summary),
-            "error": None if run.error is None else encode_text("error", run.error),
+            "prefill": json_or_none("prefill", run.prefill),
+            "summary": json_or_none("summary", run.summary),
+            "error": text_or_none("error", run.error),
             "num_tokens": len(rows),
             "data_dir_id": self._data_dir_id,
             "created_us": encode_time(run.created_at),
@@ -143,7 +161,7 @@ class RunStore:
             connection.execute(insert(runs_table), values)
             if events:
                 connection.execute(insert(events_table), events)
-            return _require_run(connection, run_id)
+            return _run(connection, run_id)
 
     def append_events(self, run_id: str, rows: Sequence[Record]) -> int:
         """Save token events; return how many were new.
@@ -157,21 +175,22 @@ class RunStore:
         """
         values = _event_values(run_id, rows)
         with self._database.write() as connection:
-            _require_id(connection, run_id, lock=True)
+            require_id(connection, runs_table, run_id, lock=True)
             if not values:
                 return 0
             statement = insert_into(connection, events_table).on_conflict_do_nothing()
             counting = statement.execution_options(preserve_rowcount=True)
             num_new = connection.execute(counting, values).rowcount
             if num_new:
-                _change(connection, run_id, num_tokens=runs_table.c.num_tokens + num_new)
+                num_tokens = runs_table.c.num_tokens + num_new
+                change_row(connection, runs_table, run_id, num_tokens=num_tokens)
             return num_new
 
     def set_prefill(self, run_id: str, prefill: Record) -> None:
         """Save the prefill event. Raises: NotFoundError, InvalidRecordError."""
         data = encode_json("prefill", prefill)
         with self._database.write() as connection:
-            _change(connection, run_id, prefill=data)
+            change_row(connection, runs_table, run_id, prefill=data)
 
     def finish(
         self,
@@ -188,11 +207,11 @@ class RunStore:
         _check_final(status)
         values = {
             "status": status,
-            "summary": _json_or_none("summary", summary),
-            "error": None if error is None else encode_text("error", error),
+            "summary": json_or_none("summary", summary),
+            "error": text_or_none("error", error),
         }
         with self._database.write() as connection:
-            _change(connection, run_id, **values)
+            change_row(connection, runs_table, run_id, **values)
 
     def get(self, run_id: str, allow_damage: bool = False) -> RunRecord:
         """The run.
@@ -202,7 +221,7 @@ class RunStore:
         Raises: NotFoundError; DatabaseCorruptError for a damaged one.
         """
         with self._database.read() as connection:
-            record = _require_run(connection, run_id)
+            record = _run(connection, run_id)
         if record.damage is not None and not allow_damage:
             raise DatabaseCorruptError(record.damage)
         return record
@@ -218,11 +237,11 @@ class RunStore:
             .order_by(events_table.c.idx)
         )
         if limit is not None:
-            query = query.limit(_checked_limit(limit))
+            query = query.limit(checked_limit(limit))
         with self._database.read() as connection:
             blobs = connection.execute(query).scalars().all()
             if not blobs:
-                _require_id(connection, run_id)
+                require_id(connection, runs_table, run_id)
         return [decode_json(blob) for blob in blobs]
 
     def list(
@@ -247,21 +266,15 @@ class RunStore:
         Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
             InvalidRecordError for a limit below 1.
         """
-        statement = (
-            select(runs_table).order_by(runs_table.c.seq.desc()).limit(_checked_limit(limit))
-        )
-        if owner is not None:
-            statement = statement.where(runs_table.c.owner == encode_text("owner", owner))
+        conditions = []
         if kind is not None:
-            statement = statement.where(runs_table.c.kind == kind)
+            conditions.append(runs_table.c.kind == kind)
         if query:
             needle = encode_text("query", query.casefold())
-            statement = statement.where(contains(runs_table.c.search_text, needle))
+            conditions.append(contains(runs_table.c.search_text, needle))
         with self._database.read() as connection:
-            if before is not None:
-                statement = statement.where(runs_table.c.seq < _require_id(connection, before))
-            rows = connection.execute(statement).all()
-        return [run_record_of(row) for row in rows]
+            rows = newest_rows(connection, runs_table, owner, limit, before, *conditions)
+        return [read_row(RunRecord, row) for row in rows]
 
     def count_naming(self, policy: str, owner: str | None = None) -> int:
         """Number of runs whose configurations name this policy, for themselves or a row beside.
@@ -284,9 +297,7 @@ class RunStore:
     def delete(self, run_id: str) -> None:
         """Delete the run and its events for good. Raises: NotFoundError."""
         with self._database.write() as connection:
-            result = connection.execute(delete(runs_table).where(runs_table.c.id == run_id))
-            if result.rowcount == 0:
-                raise _not_found(run_id)
+            delete_row(connection, runs_table, run_id)
 
     def delete_beyond(self, kept: int) -> int:
         """Delete every owner's ended runs but the ``kept`` newest ones; return how many."""
@@ -301,7 +312,8 @@ class RunStore:
         """Return the bytes of every ended run, oldest first. Reads through the whole database."""
         run = runs_table.c
         columns = (run.prompt, run.search_text, run.config, run.prefill, run.summary, run.error)
-        size = sum((_length(column) for column in columns), literal(0))
+        parts = (func.coalesce(func.length(column), 0) for column in columns)
+        size: ColumnElement[int] = sum(parts, literal(0))
         for table in (events_table, looks_table):
             whole = func.sum(func.length(table.c.record))
             size += func.coalesce(
@@ -362,14 +374,6 @@ def _event_values(run_id: str, rows: Sequence[Record]) -> _Records:
     ]
 
 
-def _length(column: Column[Any]) -> ColumnElement[int]:
-    return func.coalesce(func.length(column), 0)
-
-
-def _json_or_none(name: str, value: Record | None) -> bytes | None:
-    return None if value is None else encode_json(name, value)
-
-
 def _check_final(status: str) -> None:
     if status not in FINAL_STATUSES:
         raise InvalidRecordError(
@@ -377,30 +381,8 @@ def _check_final(status: str) -> None:
         )
 
 
-def _change(connection: Connection, run_id: str, **values: Any) -> None:
-    values["updated_us"] = now_us(connection)
-    statement = update(runs_table).where(runs_table.c.id == run_id).values(**values)
-    if connection.execute(statement).rowcount == 0:
-        raise _not_found(run_id)
-
-
-def _require_id(connection: Connection, run_id: str, lock: bool = False) -> int:
-    query = select(runs_table.c.seq).where(runs_table.c.id == run_id)
-    seq = connection.execute(query.with_for_update() if lock else query).scalar()
-    if seq is None:
-        raise _not_found(run_id)
-    return int(seq)
-
-
-def _require_run(connection: Connection, run_id: str) -> RunRecord:
-    row = connection.execute(select(runs_table).where(runs_table.c.id == run_id)).first()
-    if row is None:
-        raise _not_found(run_id)
-    return run_record_of(row)
-
-
-def _not_found(run_id: str) -> NotFoundError:
-    return NotFoundError(f"There is no run {run_id!r}. It may have been deleted.")
+def _run(connection: Connection, run_id: str) -> RunRecord:
+    return read_row(RunRecord, require_row(connection, runs_table, run_id))
 
 
 def _index_of(row: Record) -> int:
@@ -411,9 +393,3 @@ def _index_of(row: Record) -> int:
             f"not {index!r}."
         )
     return index
-
-
-def _checked_limit(limit: int) -> int:
-    if not 1 <= limit <= _MAX_INDEX:
-        raise InvalidRecordError(f"limit must be a whole number of at least 1, not {limit!r}.")
-    return limit

@@ -27,22 +27,6 @@ from storage import AttemptRecord, ChallengeRecord, ChallengeStore
 if TYPE_CHECKING:
     from sol_core.evaluation.arena import Arena, ScheduleScore
 
-__all__ = [
-    "MAX_STEPS",
-    "MAX_TOKENS",
-    "MIN_CONTEXT",
-    "MIN_STEPS",
-    "NUM_RANDOM",
-    "Attempt",
-    "ChallengeDesk",
-    "ChallengeRequest",
-    "actions_of",
-    "beats_policy",
-    "grid_of",
-    "mean",
-    "pieces_of",
-]
-
 MIN_STEPS, MAX_STEPS = 16, 64  # tokens to paint
 MIN_CONTEXT = 8  # tokens before them
 MAX_TOKENS = 512

@@ -13,9 +13,12 @@ from app.cli.options import open_data_dir
 from app.formats.plain_json import json_safe
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
+from sol_core.actions import GRIDS
+from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:
     from app.host.console import Console
+    from app.policies.library import PolicyLibrary
     from sol_core.actions import Budget
     from sol_core.progress import WorkEvent, WorkProgress
     from storage import JobRecord, Store
@@ -80,6 +83,26 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "policy", metavar="POLICY", help="a stored policy's name, a policy's folder, or default"
     )
+    parser.add_argument(
+        "--grid",
+        choices=tuple(GRIDS),
+        help="levels and mechanisms; default is a policy for each (default: the policy's own)",
+    )
+
+
+def policy_folder(args: argparse.Namespace, library: PolicyLibrary) -> Path:
+    """The folder of the policy that the options name.
+
+    Raises: PolicyNotFoundError; PolicyError when it is damaged or made for another grid.
+    """
+    from sol_core.policy import read_policy_info
+
+    folder = library.resolve(args.policy)
+    if args.grid is None:
+        return folder
+    folder = shipped_for(folder, GRIDS[args.grid])
+    read_policy_info(folder).check_grid(GRIDS[args.grid])
+    return folder
 
 
 def policy_name(policy: str, folder: Path) -> str:

@@ -23,8 +23,6 @@ from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
 from sol_core.errors import ConfigError, SolError
 
-__all__ = ["main"]
-
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
 COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next

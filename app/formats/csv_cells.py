@@ -7,8 +7,6 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["csv_text", "plain_cell"]
-
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -11,20 +11,6 @@ import sys
 from datetime import datetime
 from typing import Any
 
-__all__ = [
-    "SCHEDULE_LABELS",
-    "STATUS_LABELS",
-    "action_values",
-    "budget_text",
-    "finite",
-    "iso",
-    "json_safe",
-    "page_row",
-    "per_mille",
-    "run_title",
-    "schedule_label",
-]
-
 SCHEDULE_LABELS = {
     "policy": "Policy",
     "dense": "Dense",

@@ -10,8 +10,6 @@ import shutil
 import sys
 from typing import TextIO
 
-__all__ = ["Console", "write_out"]
-
 
 def write_out(text: str) -> None:
     """Write a result to stdout and flush, so that a reader sees tokens as they come."""

@@ -13,8 +13,6 @@ from app.host.errors import DamagedError
 from sol_core.errors import SolError
 from storage import StorageError
 
-__all__ = ["naming_damage"]
-
 # What reading a record of another shape than expected raises.
 _OF_ANOTHER_SHAPE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 

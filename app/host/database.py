@@ -19,8 +19,6 @@ from app.host.errors import DataDirError
 from app.host.paths import DataDir
 from storage import Store, open_store
 
-__all__ = ["DATABASE_VARIABLE", "database_location", "open_database"]
-
 DATABASE_VARIABLE = "SOL_DATABASE_URL"
 _READ_S = 2.0  # whoever makes the file writes it in an instant
 

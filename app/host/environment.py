@@ -13,8 +13,6 @@ from pathlib import Path
 from app.host.kernel_cache import kernel_cache_folder, remove_unused_caches
 from sol_core.threads import share_cores
 
-__all__ = ["keep_local", "prepare"]
-
 SWITCHES = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -14,17 +14,6 @@ Standard library only: this is imported before any package is installed.
 
 from sol_core.errors import SolError
 
-__all__ = [
-    "AlreadyRunningError",
-    "AppError",
-    "BootstrapError",
-    "DamagedError",
-    "DataDirError",
-    "DocumentError",
-    "InputFileError",
-    "PolicyNotFoundError",
-]
-
 
 class AppError(SolError):
     """Root of the app's own errors."""

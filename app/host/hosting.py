@@ -9,8 +9,6 @@ import os
 
 from sol_core.errors import ConfigError
 
-__all__ = ["PUBLIC_VARIABLE", "ZERO_GPU_VARIABLE", "is_public", "is_space", "is_zero_gpu"]
-
 SPACE_VARIABLE = "SPACE_ID"  # set by Hugging Face Spaces
 ZERO_GPU_VARIABLE = "SPACES_ZERO_GPU"  # set by Hugging Face on ZeroGPU Spaces
 PUBLIC_VARIABLE = "SOL_PUBLIC"

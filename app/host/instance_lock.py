@@ -19,14 +19,6 @@ from filelock import FileLock, Timeout
 from app.host.errors import AlreadyRunningError, DataDirError
 from app.host.process_identity import process_exists
 
-__all__ = [
-    "hold_instance_lock",
-    "is_held_by_living_process",
-    "publish_url",
-    "read_note",
-    "write_note",
-]
-
 
 @contextlib.contextmanager
 def hold_instance_lock(path: Path) -> Iterator[None]:

@@ -13,8 +13,6 @@ import shutil
 import time
 from pathlib import Path
 
-__all__ = ["kernel_cache_folder", "remove_unused_caches"]
-
 SOURCES = Path(__file__).resolve().parents[2] / "kernels"
 KEPT_DAYS = 14  # a process of another version may still be compiling into its folder
 

@@ -14,8 +14,6 @@ from typing import NamedTuple
 from app.host.hosting import is_public, is_zero_gpu
 from sol_core.errors import ConfigError
 
-__all__ = ["UNLIMITED", "VARIABLES", "Limits", "Variable"]
-
 UNLIMITED = 0
 
 

@@ -15,8 +15,6 @@ from app.host.errors import DataDirError
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, default_data_dir
 
-__all__ = ["DataDir"]
-
 # Below this SQLite and the logs fail in odd places; downloads check their own need.
 MIN_FREE_BYTES = 100 * 1024**2
 

@@ -17,8 +17,6 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["is_worker_alive", "own_worker_id", "process_exists", "process_id_of"]
-
 _PROC = Path("/proc")
 _WORKER_ID = re.compile(r"(\d+)-(\d+)-([0-9a-f]{12})")
 _NO_START = 0  # where the start of a process cannot be known

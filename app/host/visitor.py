@@ -12,8 +12,6 @@ from typing import Any
 
 from app.host.hosting import is_space, is_zero_gpu
 
-__all__ = ["HEADERS_FIELD", "TICKET_HEADER", "address", "take_ticket"]
-
 # Hugging Face hands the ticket to the page, not to the server: Gradio's own events send it on as
 # a header, the page's calls in this field of their object (``dom.js``).
 TICKET_HEADER = "x-ip-token"

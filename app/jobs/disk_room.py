@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["reserved_room", "why_disk_full"]
-
 RESERVED_FILE = ".reserved"
 RESERVED_BYTES = 1_000_000  # for the last rows and the ending, which take some 10 KB
 WANTED_MB = 500  # what the labels and checkpoints of a standard training take, and some more

@@ -8,8 +8,6 @@ from app.host.paths import DataDir
 from app.jobs.runner import log_path
 from storage import JobStore
 
-__all__ = ["delete_job"]
-
 
 def delete_job(jobs: JobStore, data_dir: DataDir, job_id: str) -> None:
     """Delete a job's record, then its folder and log. A policy that it made stays.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sol_core.training.ranks import Ranks
     from storage import JobRecord
 
-__all__ = ["follow_training"]
-
 
 def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "failed", "paused"]:
     """Train along until the lead's job ends; returns how.

@@ -9,8 +9,6 @@ from typing import TypeVar
 
 from storage import DatabaseLockedError, DatabaseWriteError
 
-__all__ = ["patiently"]
-
 RETRY_S = 0.5
 REMIND_S = 60.0
 T = TypeVar("T")

@@ -8,8 +8,6 @@ import threading
 from app.host.process_identity import is_worker_alive
 from storage import JobRecord, JobStore, StorageError
 
-__all__ = ["REAP_S", "STALE_S", "Reaper", "reap"]
-
 REAP_S = 5.0
 # Only where the worker's process cannot be looked up: another machine, or not Linux.
 STALE_S = 20.0

@@ -22,8 +22,6 @@ from storage import (
     StorageError,
 )
 
-__all__ = ["BEAT_S", "JobReporter"]
-
 BEAT_S = 1.0
 SAVE_WAIT_S = 0.5  # how long work waits for its report to be saved; one row takes milliseconds
 _RETRY_S = 0.2

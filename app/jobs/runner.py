@@ -25,8 +25,6 @@ from sol_core.errors import SolError
 from sol_core.progress import WorkFinished, WorkProgress, WorkSample, WorkStopped
 from storage import JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
 
-__all__ = ["JobOutcome", "Workplace", "log_path", "run_job"]
-
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
 FINAL_SAVE_TIMEOUT_S = 20.0  # how long a worker that is to end waits for the database
 _LOCK_WAIT_S = 0.2

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopFlag", "set_by_signals"]
-
 _NAP_S = 0.05
 
 

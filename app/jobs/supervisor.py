@@ -24,8 +24,6 @@ from app.host.process_identity import is_worker_alive, process_id_of
 from app.host.program import program_command
 from app.jobs.worker import EXIT_NOT_NEEDED, read_holder
 
-__all__ = ["WorkerSupervisor", "worker_command"]
-
 LOOK_S = 1.0
 GRACE_S = 60.0  # for a unit of work and a checkpoint; 27 s were seen on a busy machine
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0  # between a worker's death and the next start

@@ -28,8 +28,6 @@ from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.jobs.updates import JobFunctions
 from storage import DatabaseLockedError, DatabaseWriteError, JobRecord, JobStore
 
-__all__ = ["EXIT_NOT_NEEDED", "WorkerOptions", "read_holder", "run_worker"]
-
 EXIT_NOT_NEEDED = 3  # another supervised worker is at work
 LOCK_WAIT_S = 1.5  # whoever only looks at the lock holds it for an instant
 

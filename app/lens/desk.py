@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from sol_core.lens.engine import Lens
     from storage import LookStore, RunKind
 
-__all__ = ["LensDesk"]
-
 AnswerT = TypeVar("AnswerT")
 _Rows = list[tuple[Action, ...]]  # actions per row, the one looked into first
 

@@ -9,8 +9,6 @@ from app.formats.plain_json import json_safe
 from app.host.errors import AppError
 from sol_core.actions import AXES
 
-__all__ = ["LENS_VERSION", "Look", "lens_json"]
-
 LENS_VERSION = 1  # of the command's JSON; raised when a field changes its meaning or goes
 
 

@@ -28,8 +28,6 @@ from app.model.loader import ModelLoader
 from app.runs.queue import GenerationRuns
 from sol_core.errors import SolError
 
-__all__ = ["Experiment", "ExperimentDesk", "Parameters"]
-
 logger = logging.getLogger(__name__)
 
 OWNER = "lessons"  # in the model's line; no visitor's id looks like this

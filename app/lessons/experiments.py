@@ -19,8 +19,6 @@ from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent
 
-__all__ = ["MOST_PICKS", "lesson_experiments"]
-
 CONTINUED = 12  # tokens
 MOST_PICKS = 24
 SCORED = 32  # the passage's last tokens, whose steps are compressed

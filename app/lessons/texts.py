@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from app.host.errors import AppError
 
-__all__ = ["BEGINNINGS", "PASSAGES", "checked_name"]
-
 # Long enough for attention to have something to leave out; each comes back to a name or a
 # number from its beginning.
 PASSAGES: dict[str, str] = {

@@ -13,8 +13,6 @@ from typing import Any, Protocol, TypeVar
 
 from app.model.loader import ModelLoader
 
-__all__ = ["Compute", "InProcess", "Question", "ShouldStop", "Work", "Workbench"]
-
 AnswerT = TypeVar("AnswerT")
 ThingT = TypeVar("ThingT")
 ShouldStop = Callable[[], bool]

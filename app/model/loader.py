@@ -14,8 +14,6 @@ from typing import Any, Literal
 
 from sol_core.errors import ModelLoadError, SolError
 
-__all__ = ["LoadFunction", "ModelLoader", "ModelStatus"]
-
 ModelState = Literal["loading", "ready", "failed"]
 ProgressFunction = Callable[[str, float], None]
 LoadFunction = Callable[[ProgressFunction], Any]

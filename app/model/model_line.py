@@ -11,8 +11,6 @@ from app.host.errors import AppError
 from app.host.limits import Limits
 from app.host.visitor import address
 
-__all__ = ["ModelLine", "Place"]
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Place:

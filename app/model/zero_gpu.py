@@ -29,8 +29,6 @@ from app.model.compute import Question, ShouldStop, Work, Workbench
 from app.model.loader import ModelLoader
 from sol_core.errors import SolError
 
-__all__ = ["ZeroGpu", "ZeroGpuError"]
-
 logger = logging.getLogger(__name__)
 AnswerT = TypeVar("AnswerT")
 

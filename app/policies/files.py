@@ -19,11 +19,10 @@ from app.host.paths import DataDir
 from app.host.program import program_name
 from app.policies.library import PolicyLibrary
 from sol_core.errors import PolicyError
+from sol_core.files.staging import replacing
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
-
-__all__ = ["ModelInUse", "PolicyFiles"]
 
 ZIP = ".zip"
 
@@ -63,9 +62,8 @@ class PolicyFiles:
                 self.library.copy_out(name, target)
                 return
             folder = self.library.resolve(name)
-            staged = target.with_name(f".{target.name}.partial")
-            pack_policy(folder, staged)
-            staged.replace(target)
+            with replacing(target) as staged:
+                pack_policy(folder, staged)
         except OSError as error:
             raise InputFileError(
                 f"cannot write the policy to {target}: {error.strerror or error}; name a new zip, "

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING
 
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
-from app.policies.tags import checked_tags
 from sol_core.errors import SolError
 from sol_core.files.places import SHIPPED_POLICY
-from sol_core.files.staging import flush_to_disk
+from sol_core.files.staging import flush_to_disk, staged_folder
 from sol_core.policy.files.locate import (
     DEFAULT_POLICY,
     NAME_LENGTH,
@@ -44,6 +43,8 @@ __all__ = [
 
 SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
+MAX_TAGS, TAG_LENGTH = 12, 30
+_TAG = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{TAG_LENGTH - 1}}}")
 _NO_FOLDER_NAME = re.compile(r"[^A-Za-z0-9 ._-]+")
 
 
@@ -221,7 +222,7 @@ class PolicyLibrary:
         Raises: PolicyNotFoundError; AppError for the shipped one, or what is no tag.
         """
         folder = self._own(name, "tagged")
-        made = checked_tags(tags)
+        made = _checked_tags(tags)
         write_notes(folder, replace(read_notes(folder), tags=made))
         return made
 
@@ -279,10 +280,8 @@ class PolicyLibrary:
 
         source = self.resolve(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.partial-", dir=target.parent, ignore_cleanup_errors=True
-        ) as staging:
-            staged = Path(staging) / "policy"
+        with staged_folder(target) as staging:
+            staged = staging / "policy"
             staged.mkdir()
             copy_policy(source, staged)
             if target.is_dir():
@@ -322,3 +321,20 @@ def _moment(text: str) -> datetime:
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _checked_tags(tags: list[str]) -> tuple[str, ...]:
+    """Tags in lower case, each once, sorted.
+
+    Raises: AppError for one that is none, or for too many.
+    """
+    made = sorted({tag.strip().lower() for tag in tags} - {""})
+    for tag in made:
+        if not _TAG.fullmatch(tag):
+            raise AppError(
+                f"{tag[:60]!r} is no tag: letters, digits, dots, - and _, beginning with a letter "
+                f"or digit, at most {TAG_LENGTH} characters"
+            )
+    if len(made) > MAX_TAGS:
+        raise AppError(f"a policy takes at most {MAX_TAGS} tags, got {len(made)}")
+    return tuple(made)

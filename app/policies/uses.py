@@ -15,8 +15,6 @@ from storage import TASKS_JOB
 if TYPE_CHECKING:
     from storage import JobRecord, Store
 
-__all__ = ["PolicyUses", "uses_of"]
-
 MAX_JOBS = 1000
 
 

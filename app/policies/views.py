@@ -15,8 +15,6 @@ from app.results.figures import method_label, result_view
 if TYPE_CHECKING:
     from storage import JobRecord
 
-__all__ = ["headlines_of", "policy_row"]
-
 BASELINE = "static"
 
 

@@ -13,8 +13,6 @@ from typing import Any
 from app.formats.plain_json import finite
 from sol_core.config import POLICY_PREFIX
 
-__all__ = ["MEASURES", "figures_of", "method_label", "pareto_front", "result_view"]
-
 Result = dict[str, Any]
 AXES = ("keep", "channels", "bits")
 MEASURES = ("nll", "kl")

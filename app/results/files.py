@@ -9,8 +9,6 @@ from typing import Any
 
 from app.formats.csv_cells import plain_cell
 
-__all__ = ["csv_text", "json_text"]
-
 _AXES = ("keep", "channels", "bits")
 _PAIRED = ("gain", "low", "high", "kl_gain", "kl_low", "kl_high", "win_rate")
 _COLUMNS = (

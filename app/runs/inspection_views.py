@@ -6,8 +6,6 @@ from typing import Any
 
 from app.formats.plain_json import action_values, finite, per_mille
 
-__all__ = ["page_inspected"]
-
 
 def page_inspected(token: dict[str, Any]) -> dict[str, Any]:
     """The page's row of an inspected token (the JSON form of ``InspectedToken``).

@@ -17,8 +17,6 @@ from sol_core.events import event_to_dict
 from sol_core.inspection import InspectionConfig
 from storage import RunKind
 
-__all__ = ["KINDS", "KindOfRun", "RunConfig", "kind_of"]
-
 UNKNOWN_STEPS = 10_000  # of a text that is read to its end
 _LAST = ("reason", "num_tokens", "tokens_per_s")
 RunConfig = GenerationConfig | InspectionConfig

@@ -14,8 +14,6 @@ from app.runs.kinds import KindOfRun, RunConfig, kind_of
 from app.runs.recorded_run import RecordedRun
 from app.runs.saver import SavedRun
 
-__all__ = ["ENDED", "EndPhase", "LiveRun", "Phase"]
-
 EndPhase = Literal["finished", "stopped", "failed"]
 Phase = Literal["queued", "loading", "prefill", "running", EndPhase]
 ENDED: frozenset[Phase] = frozenset({"finished", "stopped", "failed"})

@@ -7,8 +7,6 @@ from typing import Any
 
 from sol_core.comparing.alignment import align, first_divergence
 
-__all__ = ["align_tokens", "recorded_dense_nll"]
-
 
 def align_tokens(
     first: Sequence[int], second: Sequence[int], *, same_prompt: bool

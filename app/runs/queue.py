@@ -35,13 +35,6 @@ from sol_core.events import Event
 from sol_core.inspection import InspectionConfig, InspectionEvent
 from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id
 
-__all__ = [
-    "GenerateFunction",
-    "GenerationRuns",
-    "InspectFunction",
-    "RunNotFoundError",
-]
-
 logger = logging.getLogger(__name__)
 
 KEEP_ENDED_S = 60.0

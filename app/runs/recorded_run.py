@@ -11,8 +11,6 @@ from sol_core.config import GenerationConfig
 from sol_core.fields import config_from_dict
 from storage import RunKind
 
-__all__ = ["RecordedRun"]
-
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:

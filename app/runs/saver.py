@@ -17,8 +17,6 @@ from typing import Any
 
 from storage import RunStatus, RunStore
 
-__all__ = ["RunSaver", "SavedRun"]
-
 logger = logging.getLogger(__name__)
 TICK_S = 0.5
 LATE_S = 1.0  # one batch takes milliseconds

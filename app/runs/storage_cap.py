@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from app.host.limits import UNLIMITED, Limits
 from storage import RunSize, StorageError, Store
 
-__all__ = ["StorageCap", "fair_choice"]
-
 logger = logging.getLogger(__name__)
 EVERY_S = 5.0
 AT_ONCE = 20  # challenges that go in one step

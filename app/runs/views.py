@@ -10,8 +10,6 @@ from app.runs.kinds import KINDS
 from app.runs.live_run import ENDED, LiveRun
 from storage import RunRecord
 
-__all__ = ["ROWS_PER_POLL", "live_view", "stored_view", "whole_view"]
-
 ROWS_PER_POLL = 400
 # Of the first and the last event, which come with every poll: texts that the page has already.
 _UNREAD = frozenset({"prompt_text", "text"})

@@ -22,8 +22,6 @@ from app.host.program import LAUNCHER, PROJECT_ROOT, is_checkout
 from app.setup.requirements import BASE, read_requirements, unmet
 from app.setup.virtual_environment import Groups, VirtualEnvironment
 
-__all__ = ["PROJECT_ROOT", "ensure_environment", "replace_process"]
-
 RESTARTED_VARIABLE = "SOL_RESTARTED_IN"
 
 

@@ -19,8 +19,6 @@ from app.host.program import PROJECT_ROOT, is_checkout, program_name
 from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
 from sol_core.errors import SolError
 
-__all__ = ["diagnose"]
-
 TEST_EXTRA = "test"
 MODEL_BYTES = 800e6  # room for the default model while it is fetched and converted
 NEEDS_PACKAGES = "not checked: packages are missing"

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from app.host.errors import BootstrapError
 
-__all__ = ["last_line", "run", "run_pip"]
-
 UNWANTED_VARIABLES = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV")
 # What pip writes when it fails, and what the user can do about it; the first match counts.
 DIAGNOSES = {

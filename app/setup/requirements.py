@@ -17,15 +17,6 @@ from pathlib import Path
 from app.host.errors import BootstrapError
 from app.host.program import is_checkout
 
-__all__ = [
-    "BASE",
-    "digest",
-    "project_requirements",
-    "read_requirements",
-    "requirement_name",
-    "unmet",
-]
-
 BASE = "base"  # the group of the project's own dependencies, beside the extras
 DISTRIBUTION = "sol-explorer"  # pyproject.toml's name
 NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")

@@ -23,8 +23,6 @@ from app.host.errors import BootstrapError
 from app.setup.pip_install import last_line, run, run_pip
 from app.setup.requirements import digest, unmet
 
-__all__ = ["VENV_VARIABLE", "VirtualEnvironment"]
-
 VENV_VARIABLE = "SOL_VENV"
 STATE_FILE = "sol-environment.json"
 DRAFT_FILE = f"{STATE_FILE}.draft"  # a full disk or a kill may leave it

@@ -18,26 +18,15 @@ from app.host.errors import DocumentError
 from app.runs.pairs import align_tokens, recorded_dense_nll
 from app.runs.views import whole_view
 from app.sharing.html_page import html_page
+from app.sharing.kind import Kind, Source
 from app.sharing.runs.generation_document import GENERATION
 from app.sharing.runs.run_document import ended_run, restored
-from app.sharing.source import Source
 from sol_core.actions import AXES
 from sol_core.comparing.alignment import Stretch
 from sol_core.errors import SolError
 from sol_core.fields import Rules
 from storage import RunRecord, Store
 
-__all__ = [
-    "COMPARISON_FORMAT",
-    "COMPARISON_VERSION",
-    "csv_of_comparison",
-    "document_of_comparison",
-    "import_comparison",
-    "page_of_comparison",
-    "split_pair",
-]
-
-COMPARISON_FORMAT, COMPARISON_VERSION = "sol-explorer-comparison", 1
 SEPARATOR = ","
 _RULES = Rules(partial=frozenset(), nullable=frozenset({"dense_nll"}))
 _SIDE = (GENERATION.part, GENERATION.tokens, "dense_nll")
@@ -70,13 +59,13 @@ class _Side:
     dense_nll: list[float | None] | None
 
 
-def split_pair(thing_id: str) -> tuple[str, str] | None:
+def _split_pair(thing_id: str) -> tuple[str, str] | None:
     """The two runs that a comparison's id names; None for any other id."""
     first, comma, second = thing_id.partition(SEPARATOR)
     return (first, second) if comma and first and second else None
 
 
-def document_of_comparison(source: Source, thing_id: str) -> dict[str, Any]:
+def _document(source: Source, thing_id: str) -> dict[str, Any]:
     """The document, without the envelope. Raises: as ``ended_run``."""
     sides = _sides(source, thing_id)
     aligned = _aligned(sides)
@@ -97,7 +86,7 @@ def document_of_comparison(source: Source, thing_id: str) -> dict[str, Any]:
     }
 
 
-def csv_of_comparison(source: Source, thing_id: str) -> str:
+def _csv(source: Source, thing_id: str) -> str:
     """A row per pair of tokens; what stands beside each other in a stretch that differs is chance.
 
     Columns as in ``docs/formats.md``. Raises: as ``ended_run``.
@@ -105,7 +94,7 @@ def csv_of_comparison(source: Source, thing_id: str) -> str:
     return csv_text(_COLUMNS, _rows(_sides(source, thing_id)))
 
 
-def page_of_comparison(source: Source, thing_id: str) -> str:
+def _page(source: Source, thing_id: str) -> str:
     """Return Compare's view of the pair. Raises: as ``ended_run``."""
     sides = _sides(source, thing_id)
     problem = "no dense pass over this text is in the file."
@@ -121,7 +110,7 @@ def page_of_comparison(source: Source, thing_id: str) -> str:
     return html_page(views[0]["run"]["title"], view, "shared_comparison", ("evaluate", "compare"))
 
 
-def import_comparison(store: Store, owner: str, document: dict[str, Any]) -> str:
+def _import(store: Store, owner: str, document: dict[str, Any]) -> str:
     """Check the document, save both runs for ``owner``; returns the new comparison's id.
 
     Raises: DocumentError naming the first thing that is wrong; then nothing is saved.
@@ -155,7 +144,7 @@ def _checked_side(side: Any, owner: str, where: str) -> RunRecord:
 
 
 def _sides(source: Source, thing_id: str) -> tuple[_Side, _Side]:
-    ids = split_pair(thing_id)
+    ids = _split_pair(thing_id)
     if ids is None:
         raise DocumentError(f"a comparison's id is two runs' ids with a comma, got {thing_id!r}")
     found = [ended_run(source.store, run_id, GENERATION.kind) for run_id in ids]
@@ -202,3 +191,15 @@ def _cells(side: _Side, place: int) -> dict[str, Any]:
             for name in ("index", "token_id", "surprisal", "entropy", "kl_to_dense")
         },
     }
+
+
+COMPARISON = Kind(
+    "sol-explorer-comparison",
+    1,
+    address=("compare", "compare"),
+    owns=lambda store, thing_id: _split_pair(thing_id) is not None,
+    title=lambda store, thing_id: store.runs.get(thing_id.partition(SEPARATOR)[0]).title,
+    write=_document,
+    texts={"csv": _csv, "html": _page},
+    read=_import,
+)

@@ -17,8 +17,6 @@ from app.web.assets import site_data, style_sheet
 from app.web.bundle import bundle
 from app.web.theme import follow_system_css
 
-__all__ = ["html_page"]
-
 _STYLES = ("base", "stage", "controls", "tokens")
 
 _PAGE = """<!DOCTYPE html>

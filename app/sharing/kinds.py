@@ -7,60 +7,18 @@ and is never trusted.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 from app.host.errors import DocumentError
-from app.sharing.comparison import (
-    COMPARISON_FORMAT,
-    COMPARISON_VERSION,
-    csv_of_comparison,
-    document_of_comparison,
-    import_comparison,
-    page_of_comparison,
-    split_pair,
-)
-from app.sharing.lens.lens_document import (
-    LENS_FORMAT,
-    LENS_FORMAT_VERSION,
-    document_of_lens,
-    import_lens,
-)
-from app.sharing.lens.lens_export import csv_of_lens, page_of_lens
-from app.sharing.lens.lens_source import is_lens_id, looked_at, title_of_lens
-from app.sharing.runs.generation_csv import csv_of_generation
-from app.sharing.runs.generation_document import GENERATION, RUN_FORMAT, RUN_VERSION
-from app.sharing.runs.inspection_csv import csv_of_inspection
-from app.sharing.runs.inspection_document import INSPECTION, INSPECTION_FORMAT, INSPECTION_VERSION
-from app.sharing.runs.run_document import RunDocument, ended_run
-from app.sharing.runs.run_pages import page_of_generation, page_of_inspection
-from app.sharing.scoreboard import (
-    NO_IMPORT,
-    SCOREBOARD_FORMAT,
-    SCOREBOARD_VERSION,
-    csv_of_scoreboard,
-    document_of_scoreboard,
-    is_challenge_id,
-    title_of_scoreboard,
-)
-from app.sharing.source import ModelCalls, Source
+from app.sharing.comparison import COMPARISON
+from app.sharing.kind import Kind, ModelCalls, Source
+from app.sharing.lens.lens_kind import LENS
+from app.sharing.runs.run_kinds import INSPECTION_RUN, RUN
+from app.sharing.scoreboard import SCOREBOARD
 from sol_core.files.characters import whole_characters
-from storage import NotFoundError, RunRecord, Store
-
-__all__ = [
-    "FORMS",
-    "KINDS",
-    "MAX_DOCUMENT_BYTES",
-    "Export",
-    "Kind",
-    "export",
-    "import_document",
-    "kind_of",
-    "runs_of",
-    "thing_in_link",
-]
+from storage import NotFoundError, Store
 
 FORMS = ("html", "json", "csv")
 MAX_DOCUMENT_BYTES = 128 * 1024**2
@@ -68,109 +26,14 @@ _ADVICE = (
     'Choose a JSON file that SOL Explorer exported (its "format" begins with "sol-explorer-").'
 )
 
-Document = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of thing that can be shared.
-
-    Attributes:
-        format, version: in its JSON documents; the version rises with every change that an older
-            release would misread.
-        address: parameter that names it in a link, and the tab that shows it; None where a link
-            names none.
-        owns: whether an id is that of one of this kind.
-        title: what to call the thing with this id.
-        write: its document, without the envelope.
-        texts: its further forms, such as "csv", as text; some kinds have no page.
-        read: check a document, save it for an owner, return the new id; or, of what cannot be
-            imported, a sentence that says why.
-    """
-
-    format: str
-    version: int
-    address: tuple[str, str] | None
-    owns: Callable[[Store, str], bool]
-    title: Callable[[Store, str], str]
-    write: Callable[[Source, str], Document]
-    texts: Mapping[str, Callable[[Source, str], str]]
-    read: Callable[[Store, str, Document], str] | str
-
-
-def _kind_of_run(
-    head: tuple[str, int],
-    address: tuple[str, str],
-    document: RunDocument,
-    csv: Callable[[list[Document]], str],
-    page: Callable[[RunRecord, list[Document]], str],
-) -> Kind:
-    def owns(store: Store, run_id: str) -> bool:
-        try:
-            return store.runs.get(run_id).kind == document.kind
-        except NotFoundError:
-            return False
-
-    return Kind(
-        *head,
-        address=address,
-        owns=owns,
-        title=lambda store, run_id: store.runs.get(run_id).title,
-        write=lambda source, run_id: document.write(source.store, run_id),
-        texts={
-            "csv": lambda source, run_id: csv(ended_run(source.store, run_id, document.kind)[1]),
-            "html": lambda source, run_id: page(*ended_run(source.store, run_id, document.kind)),
-        },
-        read=document.read,
-    )
-
-
 KINDS: dict[str, Kind] = {
-    "run": _kind_of_run(
-        (RUN_FORMAT, RUN_VERSION),
-        ("run", "explore"),
-        GENERATION,
-        csv_of_generation,
-        page_of_generation,
-    ),
-    "inspection": _kind_of_run(
-        (INSPECTION_FORMAT, INSPECTION_VERSION),
-        ("inspection", "inspect"),
-        INSPECTION,
-        csv_of_inspection,
-        page_of_inspection,
-    ),
-    "comparison": Kind(
-        COMPARISON_FORMAT,
-        COMPARISON_VERSION,
-        address=("compare", "compare"),
-        owns=lambda store, thing_id: split_pair(thing_id) is not None,
-        title=lambda store, thing_id: store.runs.get(thing_id.partition(",")[0]).title,
-        write=document_of_comparison,
-        texts={"csv": csv_of_comparison, "html": page_of_comparison},
-        read=import_comparison,
-    ),
-    "lens": Kind(
-        LENS_FORMAT,
-        LENS_FORMAT_VERSION,
-        address=None,
-        owns=lambda store, thing_id: is_lens_id(thing_id),
-        title=title_of_lens,
-        write=lambda source, thing_id: document_of_lens(looked_at(source, thing_id), source.store),
-        texts={"csv": csv_of_lens, "html": page_of_lens},
-        read=import_lens,
-    ),
-    "scoreboard": Kind(
-        SCOREBOARD_FORMAT,
-        SCOREBOARD_VERSION,
-        address=("challenge", "compare"),
-        owns=is_challenge_id,
-        title=title_of_scoreboard,
-        write=document_of_scoreboard,
-        texts={"csv": csv_of_scoreboard},
-        read=NO_IMPORT,
-    ),
+    "run": RUN,
+    "inspection": INSPECTION_RUN,
+    "comparison": COMPARISON,
+    "lens": LENS,
+    "scoreboard": SCOREBOARD,
 }
+Document = dict[str, Any]
 
 
 def kind_of(store: Store, thing_id: str) -> str:

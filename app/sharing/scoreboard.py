@@ -9,38 +9,22 @@ from typing import Any
 from app.challenges.desk import actions_of, beats_policy, mean
 from app.formats.csv_cells import csv_text, plain_cell
 from app.formats.plain_json import iso, json_safe, run_title
-from app.sharing.source import Source
+from app.sharing.kind import Kind, Source
 from sol_core.actions import AXES
 from storage import AttemptRecord, Store
 
-__all__ = [
-    "NO_IMPORT",
-    "SCOREBOARD_FORMAT",
-    "SCOREBOARD_VERSION",
-    "csv_of_scoreboard",
-    "document_of_scoreboard",
-    "is_challenge_id",
-    "title_of_scoreboard",
-]
-
-SCOREBOARD_FORMAT, SCOREBOARD_VERSION = "sol-explorer-scoreboard", 1
 NO_IMPORT = "a scoreboard is not imported: set its text up on Compare, and score schedules there"
 MOST_ATTEMPTS = 10_000
 _OF_CHALLENGE = ("text", "model", "dtype", "policy", "steps", "num_random", "grid")
 _COLUMNS = ("schedule", "place", "name", "kl", "nll", "beats_policy", *AXES, "created_at")
 
 
-def is_challenge_id(store: Store, thing_id: str) -> bool:
-    """Return whether a challenge has this id."""
-    return store.challenges.find(thing_id) is not None
-
-
-def title_of_scoreboard(store: Store, thing_id: str) -> str:
+def _title(store: Store, thing_id: str) -> str:
     """The beginning of the challenge's text. Raises: NotFoundError."""
     return run_title(str(store.challenges.get(thing_id).record["text"]))
 
 
-def document_of_scoreboard(source: Source, thing_id: str) -> dict[str, Any]:
+def _document(source: Source, thing_id: str) -> dict[str, Any]:
     """The document, without the envelope. Raises: NotFoundError."""
     challenge = source.store.challenges.get(thing_id)
     record = challenge.record
@@ -56,7 +40,7 @@ def document_of_scoreboard(source: Source, thing_id: str) -> dict[str, Any]:
     return dict(json_safe({"challenge": about | {"scores": scores}, "attempts": attempts}))
 
 
-def csv_of_scoreboard(source: Source, thing_id: str) -> str:
+def _csv(source: Source, thing_id: str) -> str:
     """A row per attempt, best first, then one per other schedule; see ``docs/formats.md``.
 
     Raises: NotFoundError.
@@ -104,3 +88,15 @@ def _spend(schedule: Mapping[str, Any]) -> dict[str, float]:
 
 def _named(schedule: Mapping[str, Any]) -> list[dict[str, float]]:
     return [dict(zip(AXES, action, strict=True)) for action in schedule["actions"]]
+
+
+SCOREBOARD = Kind(
+    "sol-explorer-scoreboard",
+    1,
+    address=("challenge", "compare"),
+    owns=lambda store, thing_id: store.challenges.find(thing_id) is not None,
+    title=_title,
+    write=_document,
+    texts={"csv": _csv},
+    read=NO_IMPORT,
+)

@@ -28,8 +28,6 @@ from typing import Any
 from app.host.hosting import is_space
 from sol_core.errors import ConfigError
 
-__all__ = ["ALLOWED_HOSTS_VARIABLE", "GatePolicy", "HostGuard"]
-
 ALLOWED_HOSTS_VARIABLE = "SOL_ALLOWED_HOSTS"
 SPACE_HOST_VARIABLE = "SPACE_HOST"  # set by Hugging Face
 SPACE_DOMAIN = ".hf.space"

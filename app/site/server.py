@@ -26,8 +26,6 @@ from app.web.services import Services, build_services, engine_generate, engine_l
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["SESSIONS", "PortError", "launch_app", "serve"]
-
 # Gradio keeps 35 KB of every visitor, of 10,000 unless told otherwise; no page here needs it.
 SESSIONS = 200
 

@@ -1,4 +1,4 @@
-"""Builds the page: header and tabs. Each tab has its own package with ``build_tab(services)``."""
+"""Builds the page: header and tabs. Each tab is a ``Page`` of its own package."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages import (
-    accuracy,
-    compare,
-    evaluate,
-    explore,
-    history,
-    inspect,
-    learn,
-    policies,
-    train,
-)
+from app.pages.accuracy.tab import PAGE as ACCURACY
+from app.pages.compare.tab import PAGE as COMPARE
+from app.pages.evaluate.tab import PAGE as EVALUATE
+from app.pages.explore.tab import PAGE as EXPLORE
+from app.pages.history.handlers import PAGE as HISTORY
+from app.pages.inspect.tab import PAGE as INSPECT
+from app.pages.learn.handlers import PAGE as LEARN
+from app.pages.policies.handlers import PAGE as POLICIES
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
 from app.pages.shared.job_views import JOB_KINDS
+from app.pages.train.tab import PAGE as TRAIN
 from app.web.component import mount_script
 from app.web.services import Services
-
-__all__ = ["TITLE", "build_app", "page_constants"]
 
 TITLE = "SOL Explorer"
 SENTENCE = "See and steer where a language model spends its compute, token by token."
@@ -35,18 +31,7 @@ _HEADER = f"""
 </header>
 """
 
-# Name in the address, label, and what lays it out.
-_TABS = {
-    "explore": ("Explore", explore.build_tab),
-    "inspect": ("Inspect", inspect.build_tab),
-    "compare": ("Compare", compare.build_tab),
-    "train": ("Train", train.build_tab),
-    "evaluate": ("Evaluate", evaluate.build_tab),
-    "accuracy": ("Accuracy", accuracy.build_tab),
-    "policies": ("Policies", policies.build_tab),
-    "history": ("History", history.build_tab),
-    "learn": ("Learn", learn.build_tab),
-}
+PAGES = (EXPLORE, INSPECT, COMPARE, TRAIN, EVALUATE, ACCURACY, POLICIES, HISTORY, LEARN)
 
 # Both run in the browser, see js/header.js: the header names the tab that comes to the front, and
 # hears which one did.
@@ -71,16 +56,17 @@ def page_constants(services: Services) -> dict[str, Any]:
 def build_app(services: Services) -> gr.Blocks:
     """The whole page, not launched. Theme and style sheet are given to ``launch``."""
     app = gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False)
+    names = [page.name for page in PAGES]
     with app:
         head = gr.HTML(
             _HEADER,
-            js_on_load=mount_script("header.js", "trigger", {"tabs": list(_TABS)}),
+            js_on_load=mount_script("header.js", "trigger", {"tabs": names}),
             apply_default_css=False,
         )
         with gr.Tabs() as tabs:
-            for name, (label, build_tab) in _TABS.items():
-                with gr.Tab(label, id=name) as tab:
-                    build_tab(services)
-                tab.select(fn=None, js=_TAB_SHOWN.format(name=name))
+            for page in PAGES:
+                with gr.Tab(page.label, id=page.name) as tab:
+                    page.build(services)
+                tab.select(fn=None, js=_TAB_SHOWN.format(name=page.name))
         head.select(fn=None, js=_SHOW_TAB, outputs=tabs)
     return app

@@ -15,15 +15,6 @@ from app.web.theme import colour_css
 from app.web.theme_colours import DIFFERENCE_BINS, NUM_BINS
 from sol_core.actions import DEFAULT_GRID, GRIDS
 
-__all__ = [
-    "axis_limits",
-    "page_head",
-    "plotly_path",
-    "plotly_url",
-    "site_data",
-    "style_sheet",
-]
-
 _CSS = Path(str(files("app.web") / "css"))
 _STYLE_SHEETS = (
     "base",

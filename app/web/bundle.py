@@ -10,8 +10,6 @@ import re
 
 from app.web.modules import in_order, without_imports
 
-__all__ = ["bundle"]
-
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) )", re.MULTILINE)
 _TOP_LEVEL = re.compile(r"^(?:async )?(?:function|class|const|let) (\w+)", re.MULTILINE)
 

@@ -18,8 +18,6 @@ from sol_core.fields import MAX_WHOLE
 from sol_core.files.characters import whole_characters
 from storage import StorageError
 
-__all__ = ["Handler", "RequestError", "field", "owner_of", "server_functions"]
-
 Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
 ValueT = TypeVar("ValueT")
@@ -30,6 +28,11 @@ MAX_DEPTH = 32  # of objects and lists in each other; a page's have four
 
 class RequestError(AppError, ValueError):
     """A call that no page of ours makes."""
+
+
+def by_name(*handlers: Handler) -> dict[str, Handler]:
+    """Handlers by the names that the page calls them by."""
+    return {handler.__name__: handler for handler in handlers}
 
 
 def server_functions(

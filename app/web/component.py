@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -13,29 +14,40 @@ from app.web.calls import Handler, server_functions
 from app.web.modules import module_url
 from app.web.services import Services
 
-__all__ = ["mount_script", "page_component"]
-
 _STALE = "This page is of an older release, or the server does not answer. Reload it."
 
 
-def page_component(
-    services: Services, name: str, constants: dict[str, Any], handlers: Mapping[str, Handler]
-) -> gr.HTML:
-    """Return the component of a tab, which the module ``js/<name>/<name>.js`` mounts.
+def _nothing(services: Services) -> dict[str, Any]:
+    return {}
 
-    Args:
-        constants: its third argument, ``page``.
-        handlers: what it may call, by ``server``.
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A tab, which the module ``js/<name>/<name>.js`` draws.
+
+    Attributes:
+        name: in addresses too.
+        handlers: what the module may call, by ``server``.
+        constants: the module's third argument, ``page``.
     """
-    gr.set_static_paths([plotly_path()])
-    return gr.HTML(
-        value="",
-        html_template=f'<div class="sol-page sol-{name}"></div>',
-        js_on_load=mount_script(f"{name}/{name}.js", "server", constants),
-        server_functions=server_functions(services, handlers),
-        apply_default_css=False,
-        elem_id=f"{name}-page",
-    )
+
+    name: str
+    label: str
+    handlers: Mapping[str, Handler]
+    constants: Callable[[Services], dict[str, Any]] = _nothing
+
+    def build(self, services: Services) -> gr.HTML:
+        """Return the tab's component."""
+        gr.set_static_paths([plotly_path()])
+        module = f"{self.name}/{self.name}.js"
+        return gr.HTML(
+            value="",
+            html_template=f'<div class="sol-page sol-{self.name}"></div>',
+            js_on_load=mount_script(module, "server", self.constants(services)),
+            server_functions=server_functions(services, self.handlers),
+            apply_default_css=False,
+            elem_id=f"{self.name}-page",
+        )
 
 
 def mount_script(module: str, tool: str, constants: dict[str, Any]) -> str:

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-__all__ = ["JS", "dependencies", "in_order", "module_route", "module_url", "without_imports"]
-
 JS = Path(str(files("app.web") / "js"))
 # The only form of import in these files; a test holds them to it.
 _IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[^"]+)";\n', re.MULTILINE)

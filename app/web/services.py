@@ -22,8 +22,6 @@ from app.runs.queue import GenerateFunction, GenerationRuns, InspectFunction
 from app.runs.storage_cap import StorageCap
 from storage import Store
 
-__all__ = ["Services", "build_services"]
-
 
 @dataclass(frozen=True, slots=True)
 class Services:

@@ -21,8 +21,6 @@ from app.web.theme_colours import (
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["build_theme", "colour_css", "follow_system_css"]
-
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
 

@@ -12,20 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = [
-    "DARK",
-    "DIFFERENCE_BINS",
-    "LIGHT",
-    "NUM_BINS",
-    "Palette",
-    "Rgb",
-    "cividis",
-    "contrast",
-    "difference_tint",
-    "mix",
-    "tint",
-]
-
 NUM_BINS = 16
 DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
 TINT_SHARE = 0.35

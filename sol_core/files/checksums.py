@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sol_core.files.staging import sha256_of
+from sol_core.files.staging import replacing, sha256_of
 
 __all__ = ["STAMPS_NAME", "first_damaged"]
 
@@ -57,11 +55,7 @@ def _read(stamps: Path) -> dict[str, Any]:
 
 
 def _write(stamps: Path, known: Mapping[str, Any]) -> None:
-    staged = stamps.with_name(f".{stamps.name}-{uuid.uuid4().hex[:8]}")
     with contextlib.suppress(OSError):  # read-only or full
         stamps.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(stamps) as staged:
             staged.write_text(json.dumps(known, indent=1), "utf-8")
-            os.replace(staged, stamps)
-        finally:
-            staged.unlink(missing_ok=True)

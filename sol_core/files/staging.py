@@ -14,6 +14,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "flush_to_disk",
     "has_leftovers",
     "publish",
+    "replacing",
     "sha256_of",
     "staged_folder",
 ]
@@ -75,6 +77,20 @@ def staged_folder(target: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a private path beside ``target`` for a file that takes its place in one rename.
+
+    The block writes the file; when it fails, ``target`` stays as it was.
+    """
+    staged = target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield staged
+        os.replace(staged, target)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def publish(staged: Path, target: Path, staging: Path) -> None:

@@ -94,6 +94,14 @@ class PolicyInfo:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def check_grid(self, grid: ActionGrid) -> None:
+        """Raises: PolicyError when it chooses from other levels or mechanisms than these."""
+        if grid != self.grid:
+            raise PolicyError(
+                f"policy {self.name!r} chooses from another grid ({self.grid}) than the one in "
+                f"use ({grid}): use the policy's own, or train one for this grid"
+            )
+
 
 def read_policy_info(folder: Path) -> PolicyInfo:
     """Return the contents of a policy folder's config.json; the weights are not read.

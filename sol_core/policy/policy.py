@@ -241,12 +241,7 @@ class Policy(
 
     def check_grid(self, grid: ActionGrid) -> None:
         """Raises: PolicyError when it chooses from other levels than those in use."""
-        own = self.info.grid
-        if grid != own:
-            raise PolicyError(
-                f"policy {self.info.name!r} chooses from another grid ({own}) than the one in use "
-                f"({grid}): use the policy's own, or train one for this grid"
-            )
+        self.info.check_grid(grid)
 
     def check_model(self, fingerprint: str) -> None:
         """Raises: PolicyError when it was trained for another model."""

@@ -8,14 +8,20 @@ cannot disturb its successor. Each call is one short transaction.
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import insert
 
-from storage.codec import encode_json, encode_text
+from storage.codec import (
+    encode_json,
+    encode_text,
+    finite_number,
+    json_or_none,
+    read_row,
+    text_or_none,
+)
 from storage.database import Database
 from storage.dialects import now_us
 from storage.errors import InvalidRecordError, JobStateError
@@ -27,7 +33,6 @@ from storage.jobs.records import (
     JobKind,
     JobRecord,
     JobStatus,
-    job_record_of,
     jobs_table,
 )
 from storage.jobs.rows import (
@@ -47,11 +52,13 @@ from storage.jobs.rows import (
 )
 from storage.jobs.series import insert_metrics, insert_sample, select_metrics, select_samples
 from storage.records import Record
+from storage.statements import checked_limit, delete_row, newest_rows, require_id
 
-__all__ = ["JobStore"]
+__all__ = [
+    "JobStore",
+]
 
 _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
-_MAX_LIMIT = 2**31 - 1
 _Columns = dict[str, Any]
 
 # JobStore has a method called ``list``, which hides the built-in from its annotations.
@@ -129,9 +136,9 @@ class JobStore:
             NotFoundError; InvalidRecordError for a number that is not finite.
         """
         values = {
-            "progress": min(max(_finite("progress", progress), 0.0), 1.0),
+            "progress": min(max(finite_number("progress", progress), 0.0), 1.0),
             "message": encode_text("message", message),
-            "eta_s": None if eta_s is None else max(_finite("eta_s", eta_s), 0.0),
+            "eta_s": None if eta_s is None else max(finite_number("eta_s", eta_s), 0.0),
         }
         with self._database.write() as connection:
             job = require_held(connection, job_id, worker)
@@ -154,7 +161,7 @@ class JobStore:
         Raises: NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
         """
         with self._database.write() as connection:
-            require_job(connection, job_id, lock=True)
+            require_id(connection, jobs_table, job_id, lock=True)
             return insert_metrics(connection, job_id, rows)
 
     def metrics(self, job_id: str, after: int = -1, limit: int | None = None) -> _Records:
@@ -162,21 +169,21 @@ class JobStore:
 
         Raises: NotFoundError; InvalidRecordError for a limit below 1.
         """
-        checked = None if limit is None else _checked_limit(limit)
+        checked = None if limit is None else checked_limit(limit)
         with self._database.read() as connection:
-            require_job(connection, job_id)
+            require_id(connection, jobs_table, job_id)
             return select_metrics(connection, job_id, after, checked)
 
     def set_sample(self, job_id: str, sample: Record) -> None:
         """Save a sample; only the last few are kept. Raises: NotFoundError, InvalidRecordError."""
         with self._database.write() as connection:
-            require_job(connection, job_id, lock=True)
+            require_id(connection, jobs_table, job_id, lock=True)
             insert_sample(connection, job_id, sample)
 
     def samples(self, job_id: str) -> _Records:
         """The samples that are kept, oldest first. Raises: NotFoundError."""
         with self._database.read() as connection:
-            require_job(connection, job_id)
+            require_id(connection, jobs_table, job_id)
             return select_samples(connection, job_id)
 
     def finish(
@@ -197,8 +204,8 @@ class JobStore:
         allowed = tuple(name for name in JOB_STATUSES if name != "running")
         _check_choice("status", status, allowed)
         values: _Columns = {
-            "result": None if result is None else encode_json("result", result),
-            "error": None if error is None else encode_text("error", error),
+            "result": json_or_none("result", result),
+            "error": text_or_none("error", error),
         }
         with self._database.write() as connection:
             job = require_held(connection, job_id, worker)
@@ -233,19 +240,15 @@ class JobStore:
             limit below 1 or an unknown kind or status.
         """
         columns = jobs_table.c
-        query = select(jobs_table).order_by(columns.seq.desc()).limit(_checked_limit(limit))
-        if owner is not None:
-            query = query.where(columns.owner == encode_text("owner", owner))
+        conditions = []
         if kind is not None:
-            query = query.where(columns.kind == _check_choice("kind", kind, JOB_KINDS))
+            conditions.append(columns.kind == _check_choice("kind", kind, JOB_KINDS))
         if statuses is not None:
             wanted = [_check_choice("status", status, JOB_STATUSES) for status in statuses]
-            query = query.where(columns.status.in_(wanted))
+            conditions.append(columns.status.in_(wanted))
         with self._database.read() as connection:
-            if before is not None:
-                query = query.where(columns.seq < require_job(connection, before).seq)
-            rows = connection.execute(query).all()
-        return [job_record_of(row) for row in rows]
+            rows = newest_rows(connection, jobs_table, owner, limit, before, *conditions)
+        return [read_row(JobRecord, row) for row in rows]
 
     def request_cancel(self, job_id: str) -> JobRecord:
         """End the job: at once where nobody works on it, else at the next step.
@@ -306,7 +309,7 @@ class JobStore:
             self._require_at_hand(job)
             if job.status == "running":
                 raise JobStateError(f"The job {job_id!r} is running. Cancel it before deleting it.")
-            connection.execute(delete(jobs_table).where(jobs_table.c.id == job_id))
+            delete_row(connection, jobs_table, job_id)
 
     def abandon_stale(self, seconds: float, is_alive: IsAlive) -> Sequence[JobRecord]:
         """Take running jobs from workers that died; return them as they are now.
@@ -345,15 +348,3 @@ def _check_choice(name: str, value: str, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise InvalidRecordError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
     return value
-
-
-def _finite(name: str, value: float) -> float:
-    if not math.isfinite(value):
-        raise InvalidRecordError(f"{name} must be a finite number, not {value!r}.")
-    return float(value)
-
-
-def _checked_limit(limit: int) -> int:
-    if not 1 <= limit <= _MAX_LIMIT:
-        raise InvalidRecordError(f"limit must be a whole number of at least 1, not {limit!r}.")
-    return limit

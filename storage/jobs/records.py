@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from sqlalchemy import BigInteger, Column, Float, LargeBinary, MetaData, Row, String, Table
-
-from storage.codec import RowReader
 from storage.records import Record
+from storage.statements import named_table
 
 __all__ = [
     "ENDED_STATUSES",
@@ -26,7 +24,6 @@ __all__ = [
     "JobRecord",
     "JobStatus",
     "job_metrics_table",
-    "job_record_of",
     "job_samples_table",
     "jobs_table",
 ]
@@ -45,50 +42,14 @@ JOB_STATUSES: tuple[str, ...] = get_args(JobStatus)
 ENDED_STATUSES = ("succeeded", "failed", "cancelled", "abandoned")
 RESUMABLE_STATUSES = ("paused", "failed", "cancelled", "abandoned")
 
-_metadata = MetaData()
-
-# The migrations create these tables; here are only the columns that the queries name.
-jobs_table = Table(
+# The migrations create the tables; here are only the names that the queries use.
+jobs_table = named_table(
     "jobs",
-    _metadata,
-    Column("seq", BigInteger, primary_key=True),
-    Column("id", String, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("owner", LargeBinary, nullable=False),
-    Column("title", LargeBinary, nullable=False),
-    Column("status", String, nullable=False),
-    Column("control", String, nullable=False),
-    Column("params", LargeBinary, nullable=False),
-    Column("progress", Float, nullable=False),
-    Column("message", LargeBinary, nullable=False),
-    Column("eta_s", Float),
-    Column("result", LargeBinary),
-    Column("error", LargeBinary),
-    Column("log_file", LargeBinary),
-    Column("worker", String),
-    Column("created_us", BigInteger, nullable=False),
-    Column("started_us", BigInteger),
-    Column("heartbeat_us", BigInteger),
-    Column("finished_us", BigInteger),
-    Column("updated_us", BigInteger, nullable=False),
-    Column("data_dir_id", String, nullable=False),
-    Column("claimed_us", BigInteger),
+    "seq id kind owner title status control params progress message eta_s result error log_file "
+    "worker created_us started_us heartbeat_us finished_us updated_us data_dir_id claimed_us",
 )
-job_metrics_table = Table(
-    "job_metrics",
-    _metadata,
-    Column("job_id", String, primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
-    Column("step", BigInteger, nullable=False),
-    Column("record", LargeBinary, nullable=False),
-)
-job_samples_table = Table(
-    "job_samples",
-    _metadata,
-    Column("job_id", String, primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
-    Column("record", LargeBinary, nullable=False),
-)
+job_metrics_table = named_table("job_metrics", "job_id seq step record")
+job_samples_table = named_table("job_samples", "job_id seq record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,35 +101,3 @@ class JobRecord:
     def has_ended(self) -> bool:
         """Return whether nothing more happens unless somebody resumes it."""
         return self.status in ENDED_STATUSES
-
-
-def job_record_of(row: Row[Any]) -> JobRecord:
-    reader = RowReader()
-
-    def time_or_none(microseconds: int | None) -> datetime | None:
-        return None if microseconds is None else reader.time(microseconds)
-
-    return JobRecord(
-        id=row.id,
-        kind=row.kind,
-        owner=reader.text(row.owner),
-        title=reader.text(row.title),
-        status=row.status,
-        params=reader.json(row.params),
-        progress=row.progress,
-        message=reader.text(row.message),
-        eta_s=row.eta_s,
-        result=None if row.result is None else reader.json(row.result),
-        error=None if row.error is None else reader.text(row.error),
-        log_file=None if row.log_file is None else reader.text(row.log_file),
-        worker=row.worker,
-        control=row.control,
-        created_at=reader.time(row.created_us),
-        started_at=time_or_none(row.started_us),
-        heartbeat_at=time_or_none(row.heartbeat_us),
-        finished_at=time_or_none(row.finished_us),
-        updated_at=reader.time(row.updated_us),
-        seq=row.seq,
-        data_dir_id=row.data_dir_id,
-        damage=reader.damage,
-    )

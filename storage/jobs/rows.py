@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, update
 
-from storage.codec import decode_time, encode_text
+from storage.codec import decode_time, encode_text, read_row
 from storage.dialects import now_us
-from storage.errors import JobStateError, NotFoundError
-from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus, job_record_of, jobs_table
+from storage.errors import JobStateError
+from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus, jobs_table
+from storage.statements import change_row, find_row, require_row
 
 __all__ = [
     "ABANDONED_ERROR",
@@ -109,7 +110,7 @@ def jobs_of_the_dead(
     # In one order, so that two who take jobs at once do not wait for each other.
     running = select(jobs_table).where(jobs_table.c.status == "running").order_by(jobs_table.c.seq)
     deadline = decode_time(now_us(connection)) - timedelta(seconds=seconds)
-    found = [job_record_of(row) for row in connection.execute(running)]
+    found = [read_row(JobRecord, row) for row in connection.execute(running)]
     return [job for job in found if _is_dead(job, deadline, is_alive)]
 
 
@@ -120,7 +121,8 @@ def abandon_jobs(connection: Connection, dead: Sequence[JobRecord]) -> list[JobR
     """
     taken: list[JobRecord] = []
     for job in dead:
-        now = _find_job(connection, job.id, lock=True)
+        row = find_row(connection, jobs_table, job.id, lock=True)
+        now = None if row is None else read_row(JobRecord, row)
         if now is None or now.status != "running" or now.heartbeat_at != job.heartbeat_at:
             continue
         if now.control == "cancel":
@@ -160,24 +162,13 @@ def set_status(connection: Connection, job_id: str, status: JobStatus, **values:
 
 
 def change_job(connection: Connection, job_id: str, **values: Any) -> None:
-    values["updated_us"] = now_us(connection)
-    statement = update(jobs_table).where(jobs_table.c.id == job_id).values(**values)
-    if connection.execute(statement).rowcount == 0:
-        raise _not_found(job_id)
-
-
-def _find_job(connection: Connection, job_id: str, lock: bool = False) -> JobRecord | None:
-    query = select(jobs_table).where(jobs_table.c.id == job_id)
-    row = connection.execute(query.with_for_update() if lock else query).first()
-    return None if row is None else job_record_of(row)
+    """Set columns of the job. Raises: NotFoundError."""
+    change_row(connection, jobs_table, job_id, **values)
 
 
 def require_job(connection: Connection, job_id: str, lock: bool = False) -> JobRecord:
     """The job; with ``lock`` nobody else changes it in this transaction's time."""
-    job = _find_job(connection, job_id, lock)
-    if job is None:
-        raise _not_found(job_id)
-    return job
+    return read_row(JobRecord, require_row(connection, jobs_table, job_id, lock))
 
 
 def require_held(connection: Connection, job_id: str, worker: str) -> JobRecord:
@@ -189,7 +180,3 @@ def require_held(connection: Connection, job_id: str, worker: str) -> JobRecord:
             "dead, or deleted and made again."
         )
     return job
-
-
-def _not_found(job_id: str) -> NotFoundError:
-    return NotFoundError(f"There is no job {job_id!r}. It may have been deleted.")

@@ -5,17 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import pytest
+from app.site.ui import PAGES
 
-from app.site.ui import _TABS
-from app.web import component as page_component
-from app.web.calls import Handler
-
-__all__ = ["Call", "all_calls", "recording_handlers"]
+__all__ = ["Call", "all_calls"]
 
 
 class Call(NamedTuple):
@@ -26,29 +21,13 @@ class Call(NamedTuple):
     fields: dict[str, str]
 
 
-def all_calls(tabs: Mapping[str, Mapping[str, Handler]]) -> list[Call]:
+def all_calls() -> list[Call]:
     """Every handler once, with the first tab that has it."""
     found: dict[Any, Call] = {}
-    for tab, handlers in tabs.items():
-        for name, handler in handlers.items():
-            found.setdefault(handler, Call(tab, name, dict(sorted(_fields(handler)))))
+    for page in PAGES:
+        for name, handler in page.handlers.items():
+            found.setdefault(handler, Call(page.name, name, dict(sorted(_fields(handler)))))
     return list(found.values())
-
-
-@contextmanager
-def recording_handlers() -> Iterator[dict[str, Mapping[str, Handler]]]:
-    """The handlers of every tab of the page that is built meanwhile."""
-    tabs: dict[str, Mapping[str, Handler]] = {}
-    names = iter(_TABS)
-    real = page_component.server_functions
-
-    def record(services: Any, handlers: Mapping[str, Handler]) -> Any:
-        tabs[next(names)] = handlers
-        return real(services, handlers)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page_component, "server_functions", record)
-        yield tabs
 
 
 def _fields(handler: Callable[..., Any]) -> Iterator[tuple[str, str]]:

@@ -59,7 +59,7 @@ class SharedPages:
                 page.app.close(verbose=False)
 
     def _page(self, services: Services) -> _Page:
-        # All that ``build_tab`` reads of the services; everything else is asked for by each call.
+        # All that ``Page.build`` reads of the services; everything else is asked for by each call.
         built_in = (services.is_shared, repr(services.limits), tuple(services.policies.names()))
         if built_in not in self.pages:
             stand_in = _CurrentServices()

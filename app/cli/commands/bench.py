@@ -8,16 +8,13 @@ import json
 import sys
 from typing import Any
 
-from app.cli.options import add_model, model_name, open_data_dir
+from app.cli.options import add_grid, add_json, add_model, add_value, model_name, open_data_dir
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError
 from app.host.paths import DataDir
 from app.host.program import LAUNCHER, PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
-from sol_core.actions import DEFAULT_GRID, GRIDS
-
-__all__ = ["HELP", "NAME", "add_arguments", "run"]
 
 NAME = "bench"
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
@@ -37,23 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--context", type=int, help="tokens before the first step (256; kernels: 2048)"
     )
-    parser.add_argument(
-        "--new-tokens",
-        type=int,
-        default=48,
-        help="decode: tokens per round and contestant; load: per visitor (48)",
-    )
-    parser.add_argument(
-        "--rows", type=int, default=64, help="rollout: schedules decoded at once (64)"
-    )
-    parser.add_argument("--steps", type=int, default=16, help="rollout: decode steps (16)")
-    parser.add_argument(
-        "--group",
-        type=int,
-        default=16,
-        help="rollout: schedules per window, which share its prefix (16)",
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (5)")
+    for name, default, text in (
+        ("new-tokens", 48, "decode: tokens per round and contestant; load: per visitor"),
+        ("rows", 64, "rollout: schedules decoded at once"),
+        ("steps", 16, "rollout: decode steps"),
+        ("group", 16, "rollout: schedules per window, which share its prefix"),
+        ("rounds", 5, "alternating rounds"),
+        ("budget", 0.5, "kernels: κ and ρ"),
+        ("clients", 20, "load: visitors"),
+        ("jobs", 50, "load: queued jobs"),
+    ):
+        add_value(parser, name, default, "", help=f"{text} (%(default)s)")
     parser.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,
@@ -61,17 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--shape", help="kernels: SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B")
     parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
-    parser.add_argument("--budget", type=float, default=0.5, help="kernels: κ and ρ (0.5)")
-    parser.add_argument("--clients", type=int, default=20, help="load: visitors (20)")
-    parser.add_argument("--jobs", type=int, default=50, help="load: queued jobs (50)")
-    parser.add_argument(
-        "--grid",
-        choices=tuple(GRIDS),
-        default=DEFAULT_GRID,
-        help="decode: whose mechanisms (default: %(default)s)",
-    )
+    add_grid(parser)
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import add_policy, check_budgets, corpus_source, measured, policy_name
+from app.cli.job_options import (
+    add_policy,
+    check_budgets,
+    corpus_source,
+    measured,
+    policy_folder,
+    policy_name,
+)
 from app.cli.options import add_model, load_model, open_data_dir
 from app.cli.reports.evaluation import as_table
 from app.host.console import Console, write_out
@@ -17,8 +24,6 @@ from app.results.files import csv_text
 
 if TYPE_CHECKING:
     from sol_core.evaluation import EvaluationConfig
-
-__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
@@ -73,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     console = Console()
     data_dir = open_data_dir(args)
-    folder = PolicyLibrary(data_dir).resolve(args.policy)
+    folder = policy_folder(args, PolicyLibrary(data_dir))
     check_budgets(folder, config.budgets)
     model, _ = load_model(args, console)
     from sol_core.evaluation import evaluate

@@ -14,8 +14,6 @@ from app.host.errors import AppError, InputFileError
 if TYPE_CHECKING:
     from storage import Store
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "write a saved run, a comparison of two or a scoreboard as HTML page, JSON or CSV"
 FORMS = ("html", "json", "csv")
 NEWEST_SHOWN = 5

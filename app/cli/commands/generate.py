@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import replace
 
-from app.cli.options import (
-    add_budget,
-    add_grid,
-    add_integer_mlp,
-    add_model,
-    check_integer_mlp,
-    grid_from,
-    load_model,
-    open_data_dir,
-)
-from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
+from app.cli import options
+from app.cli.input_files import read_text
 from app.cli.terminal import add_colour_axis, colour_depth, paint, share
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
@@ -32,10 +22,7 @@ from sol_core.config import (
 from sol_core.errors import ConfigError
 from sol_core.events import PrefillEvent, TokenEvent
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "generate text under a compute schedule"
-MAX_PROMPT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
 MAX_SEED = 2**63 - 1
 SHADOW = SideRowConfig("dense", ScheduleConfig("dense"))
 
@@ -47,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_schedule(parser)
     _add_sampling(parser)
-    add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    options.add_model(parser)
+    options.add_json(parser)
     add_colour_axis(parser)
     parser.set_defaults(check=_check)
 
@@ -56,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate and show; errors of the engine pass through."""
     console = Console()
-    model, load_ms = load_model(args, console, integer_mlp=args.integer_mlp)
+    model, load_ms = options.load_model(args, console, integer_mlp=args.integer_mlp)
     from app.cli.reports.generation import Outcome, json_report, legend, summary
     from sol_core.generation.engine import generate
 
     depth = colour_depth(sys.stdout)
     tokens: list[TokenEvent] = []
-    library = PolicyLibrary(open_data_dir(args))
+    library = PolicyLibrary(options.open_data_dir(args))
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
@@ -94,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         finish,
     )
     if args.json:
-        write_out(json.dumps(json_report(outcome), allow_nan=False) + "\n")
+        options.print_json(json_report(outcome))
     else:
         write_out("\n\n" + summary(outcome))
         if depth != "none":
@@ -105,74 +92,35 @@ def run(args: argparse.Namespace) -> int:
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
     config = GenerationConfig()
     group = parser.add_argument_group("compute schedule")
-    group.add_argument(
-        "--schedule",
-        metavar="KIND",
-        default=config.schedule.kind,
-        help=f"{SCHEDULE_HELP} (default: %(default)s)",
-    )
-    add_budget(group, Budget())
-    add_grid(group)
-    add_integer_mlp(group)
-    group.add_argument(
-        "--episode-steps",
-        type=int,
-        default=config.episode_steps,
-        metavar="N",
-        help="steps per episode; schedules start over there (default: %(default)s)",
-    )
-    group.add_argument(
-        "--refresh", action="store_true", help="replay each finished episode densely into the cache"
-    )
-    group.add_argument(
-        "--shadow",
-        action="store_true",
-        help="decode a dense row beside it and report the KL divergence to it",
+    text, kind = options.SCHEDULE_HELP, config.schedule.kind
+    options.add_value(group, "schedule", kind, text, metavar="KIND")
+    options.add_budget(group, Budget())
+    options.add_mechanisms(group)
+    options.add_integer_mlp(group)
+    text = "steps per episode; schedules start over there"
+    options.add_value(group, "episode-steps", config.episode_steps, text, metavar="N")
+    options.add_flag(group, "refresh", "replay each finished episode densely into the cache")
+    options.add_flag(
+        group, "shadow", "decode a dense row beside it and report the KL divergence to it"
     )
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    config, sampling = GenerationConfig(), SamplingConfig()
+    sampling = SamplingConfig()
     group = parser.add_argument_group("sampling")
-    group.add_argument(
-        "--max-new-tokens",
-        type=int,
-        default=config.max_new_tokens,
-        metavar="N",
-        help="stop after this many tokens (default: %(default)s)",
+    text, count = "stop after this many tokens", GenerationConfig().max_new_tokens
+    options.add_value(group, "max-new-tokens", count, text, metavar="N")
+    options.add_value(group, "temperature", sampling.temperature, "0 takes the most probable token")
+    options.add_value(
+        group, "top-k", sampling.top_k, "draw from the K most probable tokens, 0 from all"
     )
-    group.add_argument(
-        "--temperature",
-        type=float,
-        default=sampling.temperature,
-        help="0 takes the most probable token (default: %(default)s)",
-    )
-    group.add_argument(
-        "--top-k",
-        type=int,
-        default=sampling.top_k,
-        help="draw from the K most probable tokens, 0 from all (default: %(default)s)",
-    )
-    group.add_argument(
-        "--top-p",
-        type=float,
-        default=sampling.top_p,
-        help="draw from the smallest set with this probability (default: %(default)s)",
-    )
-    group.add_argument(
-        "--repetition-penalty",
-        type=float,
-        default=sampling.repetition_penalty,
-        metavar="FACTOR",
-        help="above 1 discourages repeating (default: %(default)s)",
-    )
-    group.add_argument(
-        "--seed",
-        type=_seed,
-        default=sampling.seed,
-        help="the same seed gives the same tokens (default: %(default)s)",
-    )
-    group.add_argument("--chat", action="store_true", help="wrap the prompt in the chat template")
+    text = "draw from the smallest set with this probability"
+    options.add_value(group, "top-p", sampling.top_p, text)
+    text, penalty = "above 1 discourages repeating", sampling.repetition_penalty
+    options.add_value(group, "repetition-penalty", penalty, text, metavar="FACTOR")
+    text = "the same seed gives the same tokens"
+    options.add_value(group, "seed", sampling.seed, text, type=_seed)
+    options.add_flag(group, "chat", "wrap the prompt in the chat template")
     group.add_argument(
         "--stop",
         action="append",
@@ -180,15 +128,15 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="stop when the text contains this; may be given several times",
     )
-    group.add_argument("--ignore-eos", action="store_true", help="go on past the end-of-text token")
+    options.add_flag(group, "ignore-eos", "go on past the end-of-text token")
 
 
 def _check(args: argparse.Namespace) -> None:
     """Build the configuration and read the prompt, before anything heavy is loaded."""
-    check_integer_mlp(args)
+    options.check_integer_mlp(args)
     args.config = _config(args)
     if args.prompt == "-":
-        args.prompt = _read_prompt(sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1))
+        args.prompt = read_text("-", "prompt")
     try:
         args.prompt.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -198,14 +146,13 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _config(args: argparse.Namespace) -> GenerationConfig:
-    budget = Budget(args.keep, args.channels, args.bits)
     return GenerationConfig(
-        schedule=schedule_from_option(args.schedule, budget, args.seed),
+        schedule=options.schedule_from_option(args.schedule, options.asked_budget(args), args.seed),
         side_rows=(SHADOW,) if args.shadow else (),
         sampling=SamplingConfig(
             args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed
         ),
-        grid=grid_from(args),
+        grid=options.grid_from(args),
         max_new_tokens=args.max_new_tokens,
         chat=args.chat,
         stop_strings=tuple(args.stop),
@@ -213,19 +160,6 @@ def _config(args: argparse.Namespace) -> GenerationConfig:
         episode_steps=args.episode_steps,
         refresh=args.refresh,
     )
-
-
-def _read_prompt(content: bytes) -> str:
-    """Text from stdin; the one newline that ``echo`` adds is left out."""
-    if len(content) > MAX_PROMPT_BYTES:
-        raise ConfigError(f"the prompt on stdin is larger than {MAX_PROMPT_BYTES / 1e6:.0f} MB")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"the prompt on stdin is not UTF-8 text (byte {error.start}): convert it first"
-        ) from error
-    return text.removesuffix("\n").removesuffix("\r")
 
 
 def _seed(text: str) -> int:

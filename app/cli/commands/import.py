@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir
+from app.cli.options import add_data_dir, add_json, print_json
 from app.host.console import write_out
 from app.host.errors import InputFileError
-
-__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "bring back what was exported as JSON"
 OWNER = "command line"
@@ -20,7 +17,7 @@ OWNER = "command line"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The file."""
     parser.add_argument("file", type=Path, metavar="FILE", help="a JSON file that export wrote")
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    add_json(parser)
     add_data_dir(parser)
 
 
@@ -37,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     with open_jobs(args) as (_, store):
         kind, new_id = import_document(store, OWNER, data)
     if args.json:
-        write_out(json.dumps({"kind": kind, "id": new_id}) + "\n")
+        print_json({"kind": kind, "id": new_id})
     else:
         write_out(f"imported as {kind} {new_id}; History lists it\n")
     return 0

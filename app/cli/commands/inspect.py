@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from app.cli.options import add_fixed_text, add_model, grid_from, load_model, open_data_dir
-from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
+from app.cli import options
+from app.cli.input_files import read_text
 from app.cli.terminal import add_colour_axis, colour_depth
-from app.cli.text_files import read_text
-from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.policies.library import DEFAULT_POLICY, PolicyLibrary
 from sol_core.actions import Budget
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 
     from sol_core.inspection import InspectionEvent
 
-__all__ = ["HELP", "INSPECTED_BUDGET", "add_arguments", "run"]
-
 HELP = "score a text token by token under several schedules; nothing is generated"
 INSPECTED_BUDGET = Budget(0.5, 0.6, 8.0)
 
@@ -45,29 +40,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         default=f"dense,static,{POLICY_PREFIX}{DEFAULT_POLICY}",
         help=f"up to {MAX_SCHEDULES} beside dense, which always rides along, separated by commas; "
-        f"each is {SCHEDULE_HELP} (default: %(default)s)",
+        f"each is {options.SCHEDULE_HELP} (default: %(default)s)",
     )
-    add_fixed_text(parser, INSPECTED_BUDGET)
+    options.add_fixed_text(parser, INSPECTED_BUDGET)
     parser.add_argument(
         "--max-tokens",
         type=int,
         metavar="N",
         help="leave out what comes after N tokens (default: the model's context)",
     )
-    add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    options.add_model(parser)
+    options.add_json(parser)
     add_colour_axis(parser, ", of the last schedule")
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
     """Inspect and show; errors of the engine pass through."""
-    library = PolicyLibrary(open_data_dir(args))
+    library = PolicyLibrary(options.open_data_dir(args))
     for schedule in args.config.schedules:
         if schedule.policy:
             library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
     console = Console()
-    model, _ = load_model(args, console)
+    model, _ = options.load_model(args, console)
     from sol_core.inspection.engine import inspect_text
 
     events = inspect_text(model, args.text, args.config, policies=library.resolve)
@@ -87,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             end.to_dict(),
         )
         report |= {"dtype": model.dtype_name, "grid": args.grid, "schedules": _per_token(end)}
-        write_out(json.dumps(json_safe(report), allow_nan=False) + "\n")
+        options.print_json(report)
         return 0
     from app.cli.reports.inspection import coloured_text, report_text
 
@@ -135,12 +130,12 @@ def _limit(args: argparse.Namespace, context: int) -> str:
 
 def _check(args: argparse.Namespace) -> None:
     """Build the configuration and read the text, before anything heavy is loaded."""
-    budget = Budget(args.keep, args.channels, args.bits)
+    budget = options.asked_budget(args)
     asked = [name.strip() for name in args.schedules.split(",")]
-    schedules = [schedule_from_option(name, budget, args.seed) for name in asked]
+    schedules = [options.schedule_from_option(name, budget, args.seed) for name in asked]
     args.config = InspectionConfig(
         schedules=tuple(one for one in schedules if one.kind != "dense"),
-        grid=grid_from(args),
+        grid=options.grid_from(args),
         prefix_tokens=args.prefix,
         max_tokens=args.max_tokens,
     )

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from app.host.paths import DataDir
     from storage import JobRecord, Store
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "list, show, pause, resume, cancel or delete background jobs"
 ACTIONS = {
     "list": "the newest jobs",

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
+from app.cli import options
 from app.cli.commands.inspect import INSPECTED_BUDGET
-from app.cli.options import add_fixed_text, add_model, grid_from, load_model, open_data_dir
-from app.cli.schedule_option import SCHEDULE_HELP, schedule_from_option
+from app.cli.input_files import read_text
 from app.cli.terminal import escape
-from app.cli.text_files import read_text
 from app.host.console import Console, write_out
 from app.lens.report import LENS_VERSION, lens_json
 from app.policies.library import PolicyLibrary
-from sol_core.actions import AXES, Budget
+from sol_core.actions import AXES
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:
     from sol_core.lens.engine import LensRow, LensView
-
-__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "what one token of a text costs under every level of attention, channels and bits"
 
@@ -36,26 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="I",
         help="which token, counted as inspect --json does: 0 is the first one that is scored",
     )
-    parser.add_argument(
-        "--schedule",
-        metavar="KIND",
-        default="dense",
-        help="what all other steps, and the other two axes of this one, spend: "
-        f"{SCHEDULE_HELP} (default: %(default)s)",
+    text = (
+        f"what all other steps, and the other two axes of this one, spend: {options.SCHEDULE_HELP}"
     )
-    add_fixed_text(parser, INSPECTED_BUDGET)
-    add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    options.add_value(parser, "schedule", "dense", text, metavar="KIND")
+    options.add_fixed_text(parser, INSPECTED_BUDGET)
+    options.add_model(parser)
+    options.add_json(parser)
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
     """Look and print."""
-    library = PolicyLibrary(open_data_dir(args))
+    library = PolicyLibrary(options.open_data_dir(args))
     for schedule in args.config.schedules:
         if schedule.policy:
             library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
-    model, _ = load_model(args, Console())
+    model, _ = options.load_model(args, Console())
     from sol_core.lens.fixed_text import look_at_text
 
     view, token_id = look_at_text(model, args.text, args.token, args.config, library.resolve)
@@ -66,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
             model.name, model.dtype_name, args.config.to_dict(), named, view.to_dict()
         )
         report = {"kind": "lens", "version": LENS_VERSION} | looked
-        write_out(json.dumps(report, allow_nan=False) + "\n")
+        options.print_json(report)
     else:
         write_out(_table(view, token, args.schedule))
     return 0
@@ -97,11 +90,10 @@ def _numbers(row: LensRow) -> str:
 def _check(args: argparse.Namespace) -> None:
     if args.token < 0:
         raise ConfigError(f"--token must be 0 or more, got {args.token}")
-    budget = Budget(args.keep, args.channels, args.bits)
-    schedule = schedule_from_option(args.schedule, budget, args.seed)
+    schedule = options.schedule_from_option(args.schedule, options.asked_budget(args), args.seed)
     args.config = InspectionConfig(
         schedules=() if schedule.kind == "dense" else (schedule,),
-        grid=grid_from(args),
+        grid=options.grid_from(args),
         prefix_tokens=args.prefix,
     )
     args.text = read_text(args.file)

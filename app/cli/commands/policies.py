@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from app.policies.uses import PolicyUses
     from storage import Store
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "list, show, rename, tag, delete, export, import, push or pull policies"
 ACTIONS = {
     "list": "every policy, the shipped one first",

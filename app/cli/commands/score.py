@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.case_files import read_case_file
-from app.cli.options import (
-    add_grid,
-    add_integer_mlp,
-    add_model,
-    check_integer_mlp,
-    grid_from,
-    load_model,
-    open_data_dir,
-)
-from app.cli.schedule_option import schedule_from_option
-from app.formats.plain_json import json_safe
+from app.cli import options
+from app.cli.input_files import read_case_file
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import Budget
@@ -29,8 +18,6 @@ from sol_core.errors import ConfigError
 if TYPE_CHECKING:
     from sol_core.comparing.scoring import ScoreCase
     from sol_core.models.loading import LanguageModel
-
-__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "negative log-likelihoods of given tokens under given schedules"
 
@@ -46,21 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
         "--integer-mlp it is an object with cases and integer_mlp",
     )
-    add_grid(parser, "paper")  # published cases are of the paper's mechanisms
+    options.add_mechanisms(parser, "paper")  # published cases are of its mechanisms
     parser.add_argument(
         "--schedule",
         metavar="policy:NAME",
         help="let a policy (a stored one's name, default, or a folder) choose the actions of as "
         "many steps as the case's schedules have, instead of them; the result also has actions",
     )
-    add_integer_mlp(parser)
-    for name, kind in (("keep", float), ("channels", float), ("bits", float)):
-        default = dict(zip(("keep", "channels", "bits"), Budget().as_tuple(), strict=True))[name]
-        parser.add_argument(
-            f"--{name}", type=kind, default=default, help="the policy's budget (%(default)g)"
-        )
-    add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    options.add_integer_mlp(parser)
+    for name, default in zip(("keep", "channels", "bits"), Budget().as_tuple(), strict=True):
+        options.add_value(parser, name, default, "", help="the policy's budget (%(default)g)")
+    options.add_model(parser)
+    options.add_json(parser)
     parser.set_defaults(check=_check)
 
 
@@ -70,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.comparing.scoring import parse_case, score_case
 
     parsed = [parse_case(case, f"{args.cases}, case {n}") for n, case in enumerate(cases, 1)]
-    model, _ = load_model(args, Console(), integer_mlp=args.integer_mlp)
+    model, _ = options.load_model(args, Console(), integer_mlp=args.integer_mlp)
     if args.policy:
         from sol_core.comparing.scoring import score_policy
         from sol_core.policy import load_policy
 
-        folder = PolicyLibrary(open_data_dir(args)).resolve(args.policy)
-        policy = load_policy(folder, model, grid=grid_from(args))
+        folder = PolicyLibrary(options.open_data_dir(args)).resolve(args.policy)
+        policy = load_policy(folder, model, grid=options.grid_from(args))
         results = [score_policy(model, case, policy, args.budget) for case in parsed]
         parsed = [
             replace(case, schedules=(result.actions,))
@@ -84,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
         ]
         scores = [result.to_dict() for result in results]
     else:
-        scores = [{"nll": score_case(model, case, grid_from(args).mechanisms)} for case in parsed]
+        scores = [
+            {"nll": score_case(model, case, options.grid_from(args).mechanisms)} for case in parsed
+        ]
     effect = _integer_effect(model, parsed, scores) if args.integer_mlp else None
     if not args.json:
         write_out(_table(parsed, scores) + ("" if effect is None else _effect_text(effect)))
@@ -92,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     framed: Any = {"cases": scores} if in_object or effect is not None else scores
     if effect is not None:
         framed["integer_mlp"] = effect
-    write_out(json.dumps(json_safe(framed), allow_nan=False) + "\n")
+    options.print_json(framed)
     return 0
 
 
@@ -122,11 +108,11 @@ def _effect_text(effect: dict[str, Any]) -> str:
 
 
 def _check(args: argparse.Namespace) -> None:
-    check_integer_mlp(args)
-    args.budget = Budget(args.keep, args.channels, args.bits)
+    options.check_integer_mlp(args)
+    args.budget = options.asked_budget(args)
     args.policy = None
     if args.schedule is not None:
-        args.policy = schedule_from_option(args.schedule, args.budget).policy
+        args.policy = options.schedule_from_option(args.schedule, args.budget).policy
         if args.policy is None:
             raise ConfigError(
                 f"--schedule takes policy:NAME_OR_FOLDER here, got {args.schedule!r}: other "

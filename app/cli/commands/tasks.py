@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import add_policy, check_budgets, measured, policy_name
+from app.cli.job_options import add_policy, check_budgets, measured, policy_folder, policy_name
 from app.cli.options import add_model, load_model, open_data_dir
 from app.cli.reports.accuracy import tasks_table
 from app.host.console import Console, write_out
@@ -14,8 +14,6 @@ from app.policies.library import PolicyLibrary
 
 if TYPE_CHECKING:
     from sol_core.tasks import TasksConfig
-
-__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
 PARTIAL_FOLDER = "benchmarks"  # as releases before this name of the command called it
@@ -47,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     console = Console()
     data_dir = open_data_dir(args)
-    folder = PolicyLibrary(data_dir).resolve(args.policy)
+    folder = policy_folder(args, PolicyLibrary(data_dir))
     check_budgets(folder, config.budgets)
     model, _ = load_model(args, console)
     from sol_core.tasks import run_tasks

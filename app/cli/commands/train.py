@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from sol_core.training.ranks import Ranks
     from storage import JobRecord, JobStore
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "train a policy in the foreground; the page shows it as a job"
 PRESETS = ("quick", "standard", "paper")
 DEFAULT_PRESET = "standard"

@@ -16,8 +16,6 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "show versions, device, model, disk and database, and what is missing"
 
 

@@ -17,8 +17,6 @@ from app.host.errors import AppError
 from app.host.hosting import is_space
 from app.host.paths import DataDir
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "open the page in the browser (what happens without a command)"
 MAX_PORT = 65_535
 LOG_BYTES, LOG_FILES = 2_000_000, 3

@@ -12,8 +12,6 @@ from app.host.paths import DataDir
 from app.host.program import PROJECT_ROOT
 from app.setup.bootstrap import replace_process
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "run the tests; other arguments go to pytest"
 WORKERS = 2  # more were not tried: the suite's memory is that of its language models
 FAST = "not model and not browser and not slow"

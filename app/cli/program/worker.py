@@ -12,8 +12,6 @@ from app.cli.options import DTYPES, add_data_dir, open_data_dir
 from app.host.console import Console
 from app.host.errors import AppError
 
-__all__ = ["HELP", "add_arguments", "run"]
-
 HELP = "run background jobs (training, evaluation) until interrupted; the page has one already"
 NICENESS = 5  # the page's own generation comes first on a busy machine
 

@@ -17,8 +17,6 @@ from sol_core.actions import AXES, Budget
 from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
 
-__all__ = ["Outcome", "json_report", "legend", "summary"]
-
 LEGEND_STEPS = 16
 AXIS_LABELS = ("attention, share of cached tokens", "channels, share of MLP inputs", "bits")
 

@@ -19,8 +19,6 @@ from sol_core.inspection import (
     TokenPlace,
 )
 
-__all__ = ["coloured_text", "report_text"]
-
 LISTED = 5
 
 

@@ -3,7 +3,3 @@
 The form, the result on show and the list of jobs. Scoring is in ``sol_core.tasks``, running it in
 ``app.jobs``.
 """
-
-from app.pages.accuracy.tab import build_tab
-
-__all__ = ["build_tab"]

@@ -21,8 +21,6 @@ from app.web.services import Services
 from sol_core.errors import ConfigError, SolError
 from storage import TASKS_JOB
 
-__all__ = ["HANDLERS"]
-
 
 def accuracy_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: policies, whether jobs are allowed, the newest own measurement."""

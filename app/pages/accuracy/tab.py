@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
-
 from app.pages.accuracy.form import DEFAULT_VALUES
 from app.pages.accuracy.handlers import HANDLERS
 from app.pages.accuracy.view import TASK_LABELS, TASK_MEANINGS
-from app.web.component import page_component
+from app.web.component import Page
 from app.web.services import Services
 
-__all__ = ["build_tab"]
 
-
-def build_tab(services: Services) -> gr.HTML:
-    """Return the tab's component."""
-    return page_component(services, "accuracy", _constants(), HANDLERS)
-
-
-def _constants() -> dict[str, Any]:
+def _constants(services: Services) -> dict[str, Any]:
     return {
         "defaults": DEFAULT_VALUES,
         "tasks": [
@@ -28,3 +19,6 @@ def _constants() -> dict[str, Any]:
             for name, label in TASK_LABELS.items()
         ],
     }
+
+
+PAGE = Page("benchmark", "Benchmark", HANDLERS, _constants)

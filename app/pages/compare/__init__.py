@@ -3,7 +3,3 @@
 Rows come from ``app.runs``, scores from ``app.challenges``. Exported pairs are made in
 ``app.sharing.comparison``.
 """
-
-from app.pages.compare.tab import build_tab
-
-__all__ = ["build_tab"]

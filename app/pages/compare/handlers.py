@@ -12,12 +12,10 @@ from app.pages.explore.form import checked_prompt, config_from_settings
 from app.pages.explore.handlers import HANDLERS as EXPLORE_HANDLERS
 from app.pages.history.handlers import HANDLERS as HISTORY_HANDLERS
 from app.pages.shared.pair_comparison import compare_pair
-from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.actions import Action, Budget
 from sol_core.errors import ConfigError
-
-__all__ = ["HANDLERS"]
 
 MAX_NAME = 40  # characters
 BOARD_LENGTH = 20
@@ -107,14 +105,11 @@ _BORROWED = {
     name: (EXPLORE_HANDLERS | HISTORY_HANDLERS)[name]
     for name in ("poll_run", "stop_run", "list_policies", "list_runs")
 }
-HANDLERS: dict[str, Handler] = _BORROWED | {
-    handler.__name__: handler
-    for handler in (
-        start_pair,
-        compare_runs,
-        set_up_challenge,
-        open_challenge,
-        score_attempt,
-        delete_attempt,
-    )
-}
+HANDLERS = _BORROWED | by_name(
+    start_pair,
+    compare_runs,
+    set_up_challenge,
+    open_challenge,
+    score_attempt,
+    delete_attempt,
+)

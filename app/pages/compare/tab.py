@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
-
 from app.challenges.desk import MAX_STEPS, MIN_STEPS
 from app.challenges.texts import TEXTS
 from app.pages.compare.handlers import HANDLERS, MAX_NAME
 from app.pages.explore.examples import EXAMPLES
 from app.pages.explore.form import default_settings
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
-from app.web.component import page_component
+from app.web.component import Page
 from app.web.services import Services
-
-__all__ = ["build_tab"]
-
-
-def build_tab(services: Services) -> gr.HTML:
-    """Return the tab's component."""
-    return page_component(services, "compare", _constants(services), HANDLERS | EXPORT_HANDLERS)
 
 
 def _constants(services: Services) -> dict[str, Any]:
@@ -32,3 +23,6 @@ def _constants(services: Services) -> dict[str, Any]:
         "maxName": MAX_NAME,
         "maxNewTokens": services.limits.new_tokens,
     }
+
+
+PAGE = Page("compare", "Compare", HANDLERS | EXPORT_HANDLERS, _constants)

@@ -9,8 +9,6 @@ from app.challenges.desk import NUM_RANDOM, Attempt, actions_of, beats_policy, g
 from app.formats.plain_json import finite, iso
 from storage import AttemptRecord, ChallengeRecord
 
-__all__ = ["attempt_view", "board_view", "challenge_view"]
-
 LABELS = {
     "dense": "Dense",
     "you": "You",

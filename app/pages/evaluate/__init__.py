@@ -2,7 +2,3 @@
 
 Figures and files of a result are in ``app.results``. The evaluation itself is a job.
 """
-
-from app.pages.evaluate.tab import build_tab
-
-__all__ = ["build_tab"]

@@ -10,14 +10,6 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, parse_budgets
 from sol_core.fields import from_json
 
-__all__ = [
-    "DEFAULT_VALUES",
-    "MAX_POLICIES",
-    "budgets_text",
-    "checked_policies",
-    "config_of",
-]
-
 MAX_POLICIES = 6
 
 

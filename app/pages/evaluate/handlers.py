@@ -12,19 +12,17 @@ from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpu
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
-    check_room,
     job_page_home,
+    queue_job,
+    reusing_settings,
     visible_job,
 )
 from app.pages.shared.policy_choices import policy_choices
 from app.results.figures import result_view
 from app.results.files import csv_text, json_text
-from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
-from sol_core.errors import SolError
 from storage import JobRecord
-
-__all__ = ["HANDLERS"]
 
 
 def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
@@ -44,14 +42,8 @@ def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
     policies = checked_policies(field(request, "policies", list), services.policies.names())
     corpus = corpus_source(services, owner, field(request, "corpus", dict))
     config = config_of(field(request, "values", dict), corpus)
-    check_room(services, owner)
-    params = {
-        "config": config.to_dict(),
-        "policies": policies,
-        "model": services.loader.status().name,
-    }
-    title = ", ".join(policies)
-    return {"job_id": services.store.jobs.create("evaluate", owner, title, params).id}
+    params = {"config": config.to_dict(), "policies": policies}
+    return queue_job(services, owner, "evaluate", ", ".join(policies), params)
 
 
 def evaluation_result(services: Services, request: Request) -> dict[str, Any]:
@@ -79,15 +71,10 @@ def evaluation_settings(services: Services, request: Request) -> dict[str, Any]:
     Raises: RequestError for a job of another kind, or settings of another release.
     """
     record = visible_job(services, request)
-    try:
+    with reusing_settings("this evaluation"):
         config = dict(record.params["config"])
         values = values_of(config)
         corpus = corpus_choice(services, owner_of(request), str(config["corpus"]))
-    except (SolError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"The settings of this evaluation cannot be used here ({error}). It was made by "
-            "another release."
-        ) from error
     return {"values": values, "corpus": corpus, "policies": record.params.get("policies", [])}
 
 
@@ -98,17 +85,14 @@ def _result(services: Services, request: Request) -> dict[str, Any]:
     return record.result
 
 
-HANDLERS: dict[str, Handler] = {
-    **JOB_HANDLERS,
-    **CORPUS_HANDLERS,
-    **{
-        handler.__name__: handler
-        for handler in (
-            evaluate_home,
-            start_evaluation,
-            evaluation_result,
-            export_evaluation,
-            evaluation_settings,
-        )
-    },
-}
+HANDLERS = (
+    JOB_HANDLERS
+    | CORPUS_HANDLERS
+    | by_name(
+        evaluate_home,
+        start_evaluation,
+        evaluation_result,
+        export_evaluation,
+        evaluation_settings,
+    )
+)

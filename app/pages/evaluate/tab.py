@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
-
 from app.pages.evaluate.form import DEFAULT_VALUES
 from app.pages.evaluate.handlers import HANDLERS
 from app.pages.train.estimate import PACES
-from app.web.component import page_component
+from app.web.component import Page
 from app.web.services import Services
-
-__all__ = ["build_tab"]
-
-
-def build_tab(services: Services) -> gr.HTML:
-    """Return the tab's component."""
-    return page_component(services, "evaluate", _constants(services), HANDLERS)
 
 
 def _constants(services: Services) -> dict[str, Any]:
@@ -29,3 +20,6 @@ def _constants(services: Services) -> dict[str, Any]:
             "start": PACES.start_s,
         },
     }
+
+
+PAGE = Page("evaluate", "Evaluate", HANDLERS, _constants)

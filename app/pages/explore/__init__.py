@@ -2,7 +2,3 @@
 
 Its form is what Inspect and Compare build on. Runs, and what a poll returns, are in ``app.runs``.
 """
-
-from app.pages.explore.tab import build_tab
-
-__all__ = ["build_tab"]

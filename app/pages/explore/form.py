@@ -21,18 +21,6 @@ from sol_core.config import (
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict, from_json
 
-__all__ = [
-    "DEFAULT_SETTINGS",
-    "MAX_NEW_TOKENS",
-    "MAX_PROMPT_CHARACTERS",
-    "budget_from",
-    "checked_prompt",
-    "config_from_settings",
-    "default_settings",
-    "schedule_from",
-    "settings_from_config",
-]
-
 MAX_NEW_TOKENS = 4096
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000

@@ -6,12 +6,10 @@ from typing import Any
 
 from app.pages.explore.form import checked_prompt, config_from_settings, settings_from_config
 from app.pages.shared.run_calls import RunCalls
-from app.web.calls import Handler, Request, field, owner_of
+from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.actions import Action
 from sol_core.speed.cost_estimates import estimated_steps, shape_of
-
-__all__ = ["HANDLERS"]
 
 
 def start_run(services: Services, request: Request) -> dict[str, Any]:
@@ -35,9 +33,9 @@ def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
     return {"rows": estimated_steps(shape, model.context_length, spend, context, page_size)}
 
 
-HANDLERS: dict[str, Handler] = RunCalls("generation", settings_from_config).handlers() | {
-    handler.__name__: handler for handler in (start_run, estimate_costs)
-}
+HANDLERS = RunCalls("generation", settings_from_config).handlers() | by_name(
+    start_run, estimate_costs
+)
 
 
 def _share(request: Request, name: str) -> float:

@@ -8,24 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
-
 from app.pages.explore.examples import EXAMPLES
 from app.pages.explore.form import default_settings
 from app.pages.explore.handlers import HANDLERS
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
-from app.web.component import page_component
+from app.web.component import Page
 from app.web.services import Services
 from sol_core.actions import DEFAULT_GRID, GRIDS
 from sol_core.speed.cost_estimates import ESTIMATED_CARDS, ESTIMATED_CONTEXTS
-
-__all__ = ["build_tab"]
-
-
-def build_tab(services: Services) -> gr.HTML:
-    """Return the tab's component."""
-    handlers = HANDLERS | EXPORT_HANDLERS
-    return page_component(services, "explore", _constants(services), handlers)
 
 
 def _constants(services: Services) -> dict[str, Any]:
@@ -40,3 +30,6 @@ def _constants(services: Services) -> dict[str, Any]:
             "page_size": GRIDS[DEFAULT_GRID].page_size,
         },
     }
+
+
+PAGE = Page("explore", "Explore", HANDLERS | EXPORT_HANDLERS, _constants)

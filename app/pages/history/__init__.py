@@ -2,7 +2,3 @@
 
 It lists, opens and deletes. What a run is, and what is kept of it, is in ``app.runs``.
 """
-
-from app.pages.history.tab import build_tab
-
-__all__ = ["build_tab"]

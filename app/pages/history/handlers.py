@@ -7,12 +7,12 @@ from typing import Any
 from app.formats.plain_json import STATUS_LABELS, budget_text, iso, run_title, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
 from app.runs.queue import RunNotFoundError
-from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.calls import Request, RequestError, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from storage import RunRecord
-
-__all__ = ["HANDLERS"]
 
 MAX_LIMIT = 200
 
@@ -87,4 +87,5 @@ def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
     return row
 
 
-HANDLERS: dict[str, Handler] = {handler.__name__: handler for handler in (list_runs, delete_run)}
+HANDLERS = by_name(list_runs, delete_run)
+PAGE = Page("history", "History", HANDLERS | EXPORT_HANDLERS | IMPORT_HANDLERS)

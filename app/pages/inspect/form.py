@@ -16,14 +16,6 @@ from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict, from_json
 from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
 
-__all__ = [
-    "DEFAULT_SETTINGS",
-    "MAX_TOKENS",
-    "config_from_settings",
-    "default_settings",
-    "settings_from_config",
-]
-
 MAX_TOKENS = 4096  # of a text; as many as a generation may have
 NO_SCHEDULE = ""
 

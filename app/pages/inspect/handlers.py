@@ -10,11 +10,9 @@ from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
 from app.pages.inspect.form import config_from_settings, settings_from_config
 from app.pages.shared.run_calls import RunCalls
-from app.web.calls import Handler, Request, field, owner_of
+from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.inspection import InspectionConfig
-
-__all__ = ["HANDLERS"]
 
 NUM_SAVED = 50
 
@@ -52,9 +50,9 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     return {"run_id": services.runs.start(owner, text, config)}
 
 
-HANDLERS: dict[str, Handler] = RunCalls("inspection", settings_from_config).handlers() | {
-    handler.__name__: handler for handler in (saved_runs, start_inspection)
-}
+HANDLERS = RunCalls("inspection", settings_from_config).handlers() | by_name(
+    saved_runs, start_inspection
+)
 
 
 def _of_run(

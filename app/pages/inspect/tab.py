@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
-
 from app.pages.inspect.form import MAX_TOKENS, default_settings
 from app.pages.inspect.handlers import HANDLERS
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
-from app.web.component import page_component
+from app.web.component import Page
 from app.web.services import Services
-
-__all__ = ["build_tab"]
-
-
-def build_tab(services: Services) -> gr.HTML:
-    """Return the tab's component."""
-    return page_component(services, "inspect", _constants(services), HANDLERS | EXPORT_HANDLERS)
 
 
 def _constants(services: Services) -> dict[str, Any]:
@@ -26,3 +17,6 @@ def _constants(services: Services) -> dict[str, Any]:
         "maxTokens": MAX_TOKENS,
         "maxCharacters": services.limits.characters,
     }
+
+
+PAGE = Page("inspect", "Inspect", HANDLERS | EXPORT_HANDLERS, _constants)

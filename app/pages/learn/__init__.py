@@ -2,7 +2,3 @@
 
 Layout and calls only. Texts and experiments are in ``app.lessons``.
 """
-
-from app.pages.learn.tab import build_tab
-
-__all__ = ["build_tab"]

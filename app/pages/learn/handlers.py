@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from app.web.calls import Handler, Request, field, owner_of
+from app.lessons.experiments import MOST_PICKS
+from app.lessons.texts import BEGINNINGS
+from app.web.calls import Request, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
-
-__all__ = ["HANDLERS"]
 
 
 def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
@@ -21,4 +22,8 @@ def ask_experiment(services: Services, request: Request) -> dict[str, Any]:
     return answer
 
 
-HANDLERS: dict[str, Handler] = {"ask_experiment": ask_experiment}
+def _constants(services: Services) -> dict[str, Any]:
+    return {"beginnings": BEGINNINGS, "mostPicks": MOST_PICKS}
+
+
+PAGE = Page("learn", "Learn", {"ask_experiment": ask_experiment}, _constants)

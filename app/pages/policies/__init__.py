@@ -2,7 +2,3 @@
 
 Layout and calls only. The library, its files and its tags are in ``app.policies``.
 """
-
-from app.pages.policies.tab import build_tab
-
-__all__ = ["build_tab"]

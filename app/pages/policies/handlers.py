@@ -14,13 +14,12 @@ from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import StoredPolicy
 from app.policies.uses import PolicyUses, uses_of
 from app.policies.views import headlines_of, policy_row
-from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.calls import Request, RequestError, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from sol_core.errors import PolicyError
 from sol_core.policy.files.archive import MAX_ZIP_BYTES
 from sol_core.policy.info import CARD_FILE
-
-__all__ = ["HANDLERS"]
 
 MAX_CARD_SHOWN = 64_000  # characters
 MAX_DOWNLOAD_BYTES = 64_000_000
@@ -189,21 +188,16 @@ def _card(folder: Path) -> str:
     return text if len(text) <= MAX_CARD_SHOWN else text[:MAX_CARD_SHOWN] + "\n…"
 
 
-HANDLERS: dict[str, Handler] = {
-    "poll_job": JOB_HANDLERS["poll_job"],
-    **{
-        handler.__name__: handler
-        for handler in (
-            all_policies,
-            policy_details,
-            rename_policy,
-            tag_policy,
-            delete_policy,
-            export_policy,
-            begin_policy_import,
-            policy_import_piece,
-            pull_policy,
-            push_policy,
-        )
-    },
-}
+HANDLERS = {"poll_job": JOB_HANDLERS["poll_job"]} | by_name(
+    all_policies,
+    policy_details,
+    rename_policy,
+    tag_policy,
+    delete_policy,
+    export_policy,
+    begin_policy_import,
+    policy_import_piece,
+    pull_policy,
+    push_policy,
+)
+PAGE = Page("policies", "Policies", HANDLERS)

@@ -13,13 +13,11 @@ from app.host.limits import UNLIMITED
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, CorpusFileError, CorpusFiles, safe_name
 from app.pages.shared.job_calls import check_jobs_allowed
 from app.pages.shared.uploads import begin_file, take_piece
-from app.web.calls import Handler, Request, field, owner_of
+from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.corpus import BUILTIN
 from sol_core.corpus.hub import looks_like_hub_id
 from sol_core.errors import ConfigError
-
-__all__ = ["CORPUS_HANDLERS", "corpus_choice", "corpus_files", "corpus_source"]
 
 
 def corpus_files(services: Services, owner: str) -> CorpusFiles:
@@ -129,7 +127,4 @@ def _existing(name: str) -> str:
     return str(path)
 
 
-CORPUS_HANDLERS: dict[str, Handler] = {
-    handler.__name__: handler
-    for handler in (list_corpora, begin_upload, upload_piece, delete_corpus)
-}
+CORPUS_HANDLERS = by_name(list_corpora, begin_upload, upload_piece, delete_corpus)

@@ -13,8 +13,6 @@ from pathlib import Path
 from app.host.errors import AppError
 from app.pages.shared.uploads import Uploads
 
-__all__ = ["MAX_UPLOAD_BYTES", "SUFFIXES", "CorpusFileError", "CorpusFiles", "safe_name"]
-
 SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 MAX_UPLOAD_BYTES = 256 * 1024**2
 MAX_NAME_LENGTH = 80

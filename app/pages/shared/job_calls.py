@@ -5,6 +5,8 @@ The database is the only memory: a worker process writes there, these calls read
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from app.formats.plain_json import json_safe
@@ -13,20 +15,10 @@ from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
 from app.jobs import files
 from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view, metric_row
-from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
+from sol_core.errors import SolError
 from storage import JobKind, JobRecord, NotFoundError
-
-__all__ = [
-    "JOB_HANDLERS",
-    "MAX_UNFINISHED",
-    "JobsRefusedError",
-    "check_jobs_allowed",
-    "check_room",
-    "job_page_home",
-    "refusal",
-    "visible_job",
-]
 
 METRICS_PER_POLL = 500
 MAX_LIMIT = 100
@@ -87,6 +79,33 @@ def check_room(services: Services, owner: str) -> None:
         raise RequestError(
             f"You already have {len(waiting)} jobs queued or running. Cancel some, or wait."
         )
+
+
+def queue_job(
+    services: Services, owner: str, kind: JobKind, title: str, params: dict[str, Any]
+) -> dict[str, Any]:
+    """Queue a job on the page's model; the answer has its id.
+
+    Raises: RequestError when this visitor has too many jobs waiting.
+    """
+    check_room(services, owner)
+    params = params | {"model": services.loader.status().name}
+    return {"job_id": services.store.jobs.create(kind, owner, title, params).id}
+
+
+@contextmanager
+def reusing_settings(what: str) -> Iterator[None]:
+    """Turn what is wrong with a saved job's settings into one RequestError.
+
+    Args:
+        what: the job, as in "this evaluation".
+    """
+    try:
+        yield
+    except (SolError, KeyError, TypeError, ValueError) as error:
+        raise RequestError(
+            f"The settings of {what} cannot be used here ({error}). It was made by another release."
+        ) from error
 
 
 def visible_job(services: Services, request: Request) -> JobRecord:
@@ -194,7 +213,4 @@ def delete_job(services: Services, request: Request) -> dict[str, Any]:
     return {}
 
 
-JOB_HANDLERS: dict[str, Handler] = {
-    handler.__name__: handler
-    for handler in (list_jobs, poll_job, pause_job, cancel_job, resume_job, delete_job)
-}
+JOB_HANDLERS = by_name(list_jobs, poll_job, pause_job, cancel_job, resume_job, delete_job)

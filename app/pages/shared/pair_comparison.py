@@ -13,8 +13,6 @@ from app.runs.recorded_run import RecordedRun
 from app.web.services import Services
 from sol_core.errors import SolError
 
-__all__ = ["compare_pair"]
-
 
 def compare_pair(services: Services, owner: str, run_ids: tuple[str, str]) -> dict[str, Any]:
     """Compare two runs by what the page cannot know from their own tokens.

@@ -8,8 +8,6 @@ from app.formats.plain_json import finite
 from app.policies.library import DEFAULT_POLICY
 from app.web.services import Services
 
-__all__ = ["policy_choices"]
-
 
 def policy_choices(services: Services) -> list[dict[str, Any]]:
     """Every policy that can be used, the shipped one first: name, model, size, date."""

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.host.damage import naming_damage
-from app.web.calls import Handler, Request, field, owner_of
+from app.web.calls import Handler, Request, by_name, field, owner_of
 from app.web.services import Services
 from storage import RunKind
-
-__all__ = ["RunCalls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class RunCalls:
 
     def handlers(self) -> dict[str, Handler]:
         """All of them by name."""
-        calls: tuple[Handler, ...] = (
+        return by_name(
             self.home,
             self.retry_model,
             self.poll_run,
@@ -84,7 +82,6 @@ class RunCalls:
             self.look_at_plane,
             self.list_policies,
         )
-        return {call.__name__: call for call in calls}
 
     def _row(self, request: Request) -> int | None:
         """Return the row of an inspection; a generation has one only."""

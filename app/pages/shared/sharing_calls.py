@@ -9,10 +9,8 @@ from app.lens.report import Look
 from app.pages.shared.pair_comparison import compare_pair
 from app.pages.shared.uploads import Uploads, begin_file, take_piece
 from app.sharing.kinds import MAX_DOCUMENT_BYTES, export, import_document, runs_of
-from app.web.calls import Handler, Request, field, owner_of
+from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
-
-__all__ = ["EXPORT_HANDLERS", "IMPORT_HANDLERS"]
 
 
 def export_file(services: Services, request: Request) -> dict[str, Any]:
@@ -72,7 +70,5 @@ def _uploads(services: Services, request: Request) -> Uploads:
     return Uploads(folder, owner, limit, "A file to import", advice)
 
 
-EXPORT_HANDLERS: dict[str, Handler] = {"export_file": export_file}
-IMPORT_HANDLERS: dict[str, Handler] = {
-    handler.__name__: handler for handler in (begin_import, import_piece)
-}
+EXPORT_HANDLERS = {"export_file": export_file}
+IMPORT_HANDLERS = by_name(begin_import, import_piece)

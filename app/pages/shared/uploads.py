@@ -23,8 +23,6 @@ from app.host.errors import AppError
 from app.host.visitor import address
 from app.web.calls import Request, RequestError, field
 
-__all__ = ["UploadError", "Uploads", "begin_file", "take_piece"]
-
 _KEEP_FREE_BYTES = 500 * 1024**2
 _KEEP_PARTIAL_S = 24 * 3600
 # Unfinished uploads in one folder: in all, from one network address, of one visitor.

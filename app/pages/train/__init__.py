@@ -2,7 +2,3 @@
 
 The form, the estimate and the job on show. Training runs in ``app.jobs``.
 """
-
-from app.pages.train.tab import build_tab
-
-__all__ = ["build_tab"]

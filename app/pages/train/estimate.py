@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from sol_core.training.config import PRICED_TEXTS, TrainConfig
 
-__all__ = ["PACES", "Estimate", "Paces", "estimate"]
-
 _BYTES_PER_MB = 1e6
 MEASURED_WINDOWS, MEASURED_ROWS = 6, 3  # of each held-out text, as in training/measure.py
 

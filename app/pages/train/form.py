@@ -15,8 +15,6 @@ from sol_core.errors import ConfigError
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
-__all__ = ["GRID_HELP", "config_from_values", "form_groups", "values_from_config"]
-
 # The corpus has a picker of its own.
 _ELSEWHERE = ("corpus",)
 GRID_HELP = {

@@ -11,20 +11,19 @@ from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpu
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
-    check_room,
     job_page_home,
+    queue_job,
+    reusing_settings,
     visible_job,
 )
 from app.pages.train.estimate import estimate
 from app.pages.train.form import config_from_values, values_from_config
 from app.policies.library import DEFAULT_POLICY, NAME_LENGTH
-from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
-from sol_core.errors import ConfigError, SolError
+from sol_core.errors import ConfigError
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
-
-__all__ = ["HANDLERS", "MAX_NAME_LENGTH", "PolicyNameError", "checked_name"]
 
 MAX_NAME_LENGTH = NAME_LENGTH
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -66,13 +65,8 @@ def start_training(services: Services, request: Request) -> dict[str, Any]:
     name = checked_name(field(request, "name", str))
     corpus = corpus_source(services, owner, field(request, "corpus", dict))
     config = config_from_values(field(request, "values", dict), corpus)
-    check_room(services, owner)
-    params = {
-        "config": config.to_dict(),
-        "model": services.loader.status().name,
-        "name": name,
-    }
-    return {"job_id": services.store.jobs.create("train", owner, name, params).id}
+    params = {"config": config.to_dict(), "name": name}
+    return queue_job(services, owner, "train", name, params)
 
 
 def job_settings(services: Services, request: Request) -> dict[str, Any]:
@@ -81,15 +75,10 @@ def job_settings(services: Services, request: Request) -> dict[str, Any]:
     Raises: RequestError for a job of another kind, or settings of another release.
     """
     record = visible_job(services, request)
-    try:
+    with reusing_settings("this job"):
         if record.kind != "train":
             raise ConfigError("it is not a training")
         config = config_from_dict(TrainConfig, dict(record.params["config"]))
-    except (SolError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"The settings of this job cannot be used here ({error}). It was made by another "
-            "release."
-        ) from error
     return {
         "values": values_from_config(config),
         "corpus": corpus_choice(services, owner_of(request), config.corpus),
@@ -125,11 +114,8 @@ def _free_name(services: Services) -> str:
     return f"policy-{number}"
 
 
-HANDLERS: dict[str, Handler] = {
-    **JOB_HANDLERS,
-    **CORPUS_HANDLERS,
-    **{
-        handler.__name__: handler
-        for handler in (train_home, estimate_training, start_training, job_settings)
-    },
-}
+HANDLERS = (
+    JOB_HANDLERS
+    | CORPUS_HANDLERS
+    | by_name(train_home, estimate_training, start_training, job_settings)
+)

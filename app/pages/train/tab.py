@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
-
 from app.pages.train.form import form_groups, values_from_config
 from app.pages.train.handlers import HANDLERS, MAX_NAME_LENGTH
-from app.web.component import page_component
+from app.web.component import Page
 from app.web.services import Services
 from sol_core.training.config import PRESETS
-
-__all__ = ["build_tab"]
 
 _PRESET_WORDS = {
     "quick": ("Quick", "A first look: a small policy that already saves, in a few minutes."),
     "standard": ("Standard", "The default: warm start on many texts, then GRPO on rollouts."),
     "paper": ("Paper", "The authors' own recipe, for comparison: joint network, GRPO alone."),
 }
-
-
-def build_tab(services: Services) -> gr.HTML:
-    """Return the tab's component."""
-    return page_component(services, "train", _constants(services), HANDLERS)
 
 
 def _constants(services: Services) -> dict[str, Any]:
@@ -42,3 +33,6 @@ def _constants(services: Services) -> dict[str, Any]:
         "groups": form_groups(),
         "maxNameLength": MAX_NAME_LENGTH,
     }
+
+
+PAGE = Page("train", "Train", HANDLERS, _constants)

@@ -25,9 +25,6 @@ from sol_core.fields import Rules, config_from_dict
 from sol_core.inspection import InspectionConfig
 from storage import NotFoundError, RunKind, RunRecord, Store
 
-__all__ = ["LENS_FORMAT", "LENS_FORMAT_VERSION", "document_of_lens", "import_lens"]
-
-LENS_FORMAT, LENS_FORMAT_VERSION = "sol-explorer-lens", 2
 _NUMBERS = ("nll", "kl", "entropy")
 _TRAILS = ("taken", *AXES)
 _RULES = Rules(partial=frozenset(), nullable=frozenset({*_NUMBERS, "nll_change", "policy"}))

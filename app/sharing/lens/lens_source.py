@@ -8,11 +8,9 @@ from typing import Any
 
 from app.host.errors import AppError, DocumentError
 from app.lens.report import Look
+from app.sharing.kind import Source
 from app.sharing.runs.run_document import ended_run
-from app.sharing.source import Source
 from storage import RunRecord, Store
-
-__all__ = ["LookedAt", "is_lens_id", "lens_id", "looked_at", "title_of_lens"]
 
 _ID = re.compile(r"([\w-]+):(\d{1,9}):(\d{0,3}):(\d{0,3})")
 

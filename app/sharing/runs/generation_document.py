@@ -11,9 +11,6 @@ from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.events import FinishEvent, PrefillEvent, StepCost, TokenEvent
 from sol_core.fields import Rules
 
-__all__ = ["GENERATION", "RUN_FORMAT", "RUN_VERSION"]
-
-RUN_FORMAT, RUN_VERSION = "sol-explorer-run", 1
 _TYPE = {"type": str}
 
 

@@ -16,9 +16,6 @@ from sol_core.inspection import (
     RowReport,
 )
 
-__all__ = ["INSPECTION", "INSPECTION_FORMAT", "INSPECTION_VERSION"]
-
-INSPECTION_FORMAT, INSPECTION_VERSION = "sol-explorer-inspection", 1
 CORRELATED_AXES = ("keep", "channels", "bits")
 CORRELATED_WITH = ("surprisal", "entropy")
 _TYPE = {"type": str}

@@ -17,8 +17,6 @@ from sol_core.errors import ConfigError
 from sol_core.fields import Rules, from_json
 from storage import RunKind, RunRecord, RunStatus, Store
 
-__all__ = ["RunDocument", "SavedHead", "ended_run", "restored"]
-
 RecordT = TypeVar("RecordT")
 MAX_TOKENS = 20_000
 # Of the document's part without tokens, what every kind of run has, by the record's own names.

@@ -11,7 +11,6 @@ import json
 import math
 import shutil
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from sol_core.errors import PolicyError
 from sol_core.files.safetensors_files import write_safetensors
-from sol_core.files.staging import sha256_of
+from sol_core.files.staging import replacing, sha256_of
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.card import model_card
 from sol_core.policy.info import (
@@ -81,7 +80,8 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
     tensors = {
         name: value.half().contiguous().cpu() for name, value in policy.network.state_dict().items()
     }
-    _put(folder / WEIGHTS_FILE, lambda path: write_safetensors(tensors, path))
+    with replacing(folder / WEIGHTS_FILE) as path:
+        write_safetensors(tensors, path)
     record = {
         "schema": SCHEMA,
         **policy.info.to_dict(),
@@ -90,17 +90,10 @@ def write_policy_files(policy: PolicyParts, folder: Path) -> None:
         "correction": policy.correction.to_dict(),
     }
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
-    _put(folder / CARD_FILE, lambda path: path.write_text(model_card(policy.info), "utf-8"))
-    _put(folder / CONFIG_FILE, lambda path: path.write_text(text + "\n", "utf-8"))
-
-
-def _put(path: Path, write: Callable[[Path], object]) -> None:
-    staged = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        write(staged)
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+    with replacing(folder / CARD_FILE) as path:
+        path.write_text(model_card(policy.info), "utf-8")
+    with replacing(folder / CONFIG_FILE) as path:
+        path.write_text(text + "\n", "utf-8")
 
 
 def read_policy_folder(folder: Path) -> PolicyParts:

@@ -14,7 +14,7 @@ import pytest
 from app.host.paths import DataDir
 from app.lessons.experiments import MOST_PICKS
 from app.lessons.texts import BEGINNINGS, PASSAGES
-from app.pages.learn.handlers import HANDLERS
+from app.pages.learn.handlers import PAGE
 from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
 from sol_core.models.loading import LanguageModel
@@ -44,7 +44,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
 
 def ask(services: Services, name: str, **parameters: Any) -> dict[str, Any]:
     """The answer once it is there, as JSON; a refusal at once."""
-    (function,) = server_functions(services, HANDLERS)
+    (function,) = server_functions(services, PAGE.handlers)
     request = {"owner": "a" * 32, "experiment": name, "parameters": parameters}
     answers: list[dict[str, Any]] = []
 

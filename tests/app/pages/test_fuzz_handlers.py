@@ -30,7 +30,7 @@ from app.pages.train.form import values_from_config
 from app.policies.files import PolicyFiles
 from app.web.services import Services
 from sol_core.training.config import TrainConfig
-from tests.app.call_schemas import Call, all_calls, recording_handlers
+from tests.app.call_schemas import Call, all_calls
 from tests.app.fake_server import FakeServer, serving
 from tests.app.http_page import HttpPage
 from tests.support.fake_engine import FakeEngine
@@ -245,14 +245,11 @@ def target(
         for name in ("pull", "push"):  # nothing leaves this machine
             patch.setattr(PolicyFiles, name, _offline)
         folder = tmp_path_factory.mktemp("fuzzed")
-        with (
-            recording_handlers() as tabs,
-            serving(folder, FakeEngine(repeat=False)) as server,
-        ):
+        with serving(folder, FakeEngine(repeat=False)) as server:
             theirs = plant(server.services, BEN, MARKER)
             mine = plant(server.services, ANNA, "sparrow")
             things = Things([*theirs.ids, *mine.ids, "nobody"], [0, 1, 3])
-            yield Target(server, server.visitor(ANNA), all_calls(tabs), things, is_shared)
+            yield Target(server, server.visitor(ANNA), all_calls(), things, is_shared)
 
 
 def _offline(*arguments: Any, **options: Any) -> Any:

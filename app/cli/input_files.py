@@ -1,15 +1,22 @@
-"""Reads a text given on the command line: a file's path, or "-" for stdin."""
+"""Reads files given on the command line: a text, or the cases of ``score``."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from app.host.errors import InputFileError
 
-__all__ = ["MAX_TEXT_BYTES", "read_text"]
-
 MAX_TEXT_BYTES = 16_000_000  # far beyond any context window, small enough to tokenise
+
+
+class CaseFile(NamedTuple):
+    """The cases as they stand in the file, and whether it held them under "cases"."""
+
+    cases: list[Any]
+    in_object: bool
 
 
 def read_text(source: str, what: str = "text") -> str:
@@ -40,3 +47,23 @@ def read_text(source: str, what: str = "text") -> str:
     if not text.strip():
         raise InputFileError(f"{name} is empty: there is no {what} in it")
     return text.removesuffix("\n").removesuffix("\r") if source == "-" else text
+
+
+def read_case_file(path: Path) -> CaseFile:
+    """Read a file of cases, of which only the frame is checked here, before any package is needed.
+
+    Raises: InputFileError naming the file and what is wrong with it.
+    """
+    try:
+        content = json.loads(read_text(str(path), "list of cases"))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputFileError):
+            raise
+        raise InputFileError(f"{path} is not valid JSON: {error}") from error
+    in_object = isinstance(content, dict)
+    cases = content.get("cases") if in_object else content
+    if not isinstance(cases, list):
+        raise InputFileError(f'{path} must hold a list of cases, or an object with "cases"')
+    if not cases:
+        raise InputFileError(f"{path} holds no cases")
+    return CaseFile(cases, in_object)

@@ -1,4 +1,4 @@
-"""An open lens as rows and as a page. It is looked at when it is exported: every number in full."""
+"""An open lens as a thing that can be shared, looked at when it is exported: all digits."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from app.formats.csv_cells import csv_text
 from app.formats.plain_json import json_safe
 from app.runs.views import whole_view
 from app.sharing.html_page import html_page
-from app.sharing.lens.lens_source import LookedAt, looked_at
-from app.sharing.source import Source
+from app.sharing.kind import Kind, Source
+from app.sharing.lens.lens_document import document_of_lens, import_lens
+from app.sharing.lens.lens_source import LookedAt, is_lens_id, looked_at, title_of_lens
 from sol_core.actions import AXES
-
-__all__ = ["csv_of_lens", "page_of_lens"]
 
 SHOWN_BEFORE, SHOWN_AFTER = 80, 16  # tokens around the one that is looked at
 _COLUMNS = ("axis", "level", *AXES, "nll", "kl", "entropy", "taken", "probability")
 
 
-def csv_of_lens(source: Source, thing_id: str) -> str:
+def _csv(source: Source, thing_id: str) -> str:
     """A row per level of every axis, then those of the joint grid; see ``docs/formats.md``.
 
     Raises: as ``looked_at``.
@@ -27,7 +26,7 @@ def csv_of_lens(source: Source, thing_id: str) -> str:
     return csv_text(_COLUMNS, map(json_safe, _rows(looked_at(source, thing_id))))
 
 
-def page_of_lens(source: Source, thing_id: str) -> str:
+def _page(source: Source, thing_id: str) -> str:
     """The panel as a page, with the text around the token. Raises: as ``looked_at``."""
     lens = looked_at(source, thing_id)
     view = whole_view(lens.record, lens.events)
@@ -61,3 +60,15 @@ def _row(row: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
     action: dict[str, Any] = row["action"]
     numbers = {name: row[name] for name in ("nll", "kl", "entropy")}
     return action | numbers | {"taken": action == taken}
+
+
+LENS = Kind(
+    "sol-explorer-lens",
+    2,
+    address=None,
+    owns=lambda store, thing_id: is_lens_id(thing_id),
+    title=title_of_lens,
+    write=lambda source, thing_id: document_of_lens(looked_at(source, thing_id), source.store),
+    texts={"csv": _csv, "html": _page},
+    read=import_lens,
+)

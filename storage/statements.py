@@ -1,0 +1,112 @@
+"""Statements that the stores share: one row by its id, and the newest rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Row,
+    Select,
+    TableClause,
+    column,
+    delete,
+    select,
+    table,
+    update,
+)
+
+from storage.codec import encode_text
+from storage.dialects import now_us
+from storage.errors import InvalidRecordError, NotFoundError
+
+__all__ = [
+    "change_row",
+    "checked_limit",
+    "delete_row",
+    "find_row",
+    "named_table",
+    "newest_rows",
+    "require_id",
+    "require_row",
+]
+
+_MAX_LIMIT = 2**31 - 1
+
+
+def named_table(name: str, columns: str) -> TableClause:
+    """A table of the migrations, by the names of its columns with spaces between."""
+    return table(name, *map(column, columns.split()))
+
+
+def find_row(
+    connection: Connection, of: TableClause, record_id: str, lock: bool = False
+) -> Row[Any] | None:
+    """The row with this id; with ``lock`` nobody else changes it in this transaction's time."""
+    query = select(of).where(of.c.id == record_id)
+    return connection.execute(query.with_for_update() if lock else query).first()
+
+
+def require_row(
+    connection: Connection, of: TableClause, record_id: str, lock: bool = False
+) -> Row[Any]:
+    """As ``find_row``. Raises: NotFoundError."""
+    row = find_row(connection, of, record_id, lock)
+    if row is None:
+        raise _not_found(of, record_id)
+    return row
+
+
+def require_id(connection: Connection, of: TableClause, record_id: str, lock: bool = False) -> int:
+    """Its place in the order of creation, without the row. Raises: NotFoundError."""
+    query = select(of.c.seq).where(of.c.id == record_id)
+    seq = connection.execute(query.with_for_update() if lock else query).scalar()
+    if seq is None:
+        raise _not_found(of, record_id)
+    return int(seq)
+
+
+def change_row(connection: Connection, of: TableClause, record_id: str, **values: Any) -> None:
+    """Set columns, and the time of the change. Raises: NotFoundError."""
+    values["updated_us"] = now_us(connection)
+    changed = connection.execute(update(of).where(of.c.id == record_id).values(**values))
+    if changed.rowcount == 0:
+        raise _not_found(of, record_id)
+
+
+def delete_row(connection: Connection, of: TableClause, record_id: str) -> None:
+    """Delete it and, by the database's own rule, what belongs to it. Raises: NotFoundError."""
+    if connection.execute(delete(of).where(of.c.id == record_id)).rowcount == 0:
+        raise _not_found(of, record_id)
+
+
+def newest_rows(
+    connection: Connection,
+    of: TableClause,
+    owner: str | None,
+    limit: int,
+    before: str | None,
+    *conditions: Any,
+) -> list[Row[Any]]:
+    """Rows that meet the conditions, newest first, and older than the one with id ``before``.
+
+    Raises: NotFoundError when that one is gone; InvalidRecordError for a limit below 1.
+    """
+    query: Select[Any] = select(of).where(*conditions).order_by(of.c.seq.desc())
+    if owner is not None:
+        query = query.where(of.c.owner == encode_text("owner", owner))
+    if before is not None:
+        query = query.where(of.c.seq < require_id(connection, of, before))
+    return list(connection.execute(query.limit(checked_limit(limit))).all())
+
+
+def checked_limit(limit: int) -> int:
+    """The limit. Raises: InvalidRecordError below 1."""
+    if not 1 <= limit <= _MAX_LIMIT:
+        raise InvalidRecordError(f"limit must be a whole number of at least 1, not {limit!r}.")
+    return limit
+
+
+def _not_found(of: TableClause, record_id: str) -> NotFoundError:
+    word = of.name.removesuffix("s")
+    return NotFoundError(f"There is no {word} {record_id!r}. It may have been deleted.")
