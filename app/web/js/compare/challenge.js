@@ -5,7 +5,7 @@ import { askedFor, linkTo, setAddress } from "../shared/address.js";
 import { NOTHING_LOST, reasonOf } from "../shared/api.js";
 import { bringIntoView, copyText, h, setText, show, uniqueId } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
-import { AXES, count, fixed } from "../shared/format.js";
+import { actionOf, AXES, count } from "../shared/format.js";
 import { labelled } from "../shared/forms/form_parts.js";
 import { Question } from "../shared/forms/question.js";
 import { memory, remember } from "../shared/memory.js";
@@ -14,7 +14,7 @@ import { flash } from "../shared/page_parts.js";
 import { TokenCard } from "../shared/tokens/card.js";
 import { levelText } from "../shared/tokens/card_policy.js";
 import { Legend } from "../shared/tokens/legend.js";
-import { colourAxes, spendAxes, TokenView } from "../shared/tokens/tokens.js";
+import { colourAxes, klAxis, spendAxes, TokenView } from "../shared/tokens/tokens.js";
 import { ChallengeForm } from "./challenge_form.js";
 import { meter } from "./challenge_meter.js";
 import { challengeCard, ScoreBoard, ScoreTable } from "./challenge_scores.js";
@@ -30,8 +30,7 @@ export class ChallengePage {
     this.api = api;
     this.page = page;
     this.toFront = toFront;
-    this.axes = [this.paintedAxis(), colourAxes().at(-1), { key: "kl", name: "Your KL",
-      of: (row) => row.kl, low: 0, high: 1, show: (value) => `${+fixed(value, 1)} nats`, isOpen: true }];
+    this.axes = [this.paintedAxis(), colourAxes().at(-1), klAxis("Your KL")];
     this.form = new ChallengeForm(page, { begin: (request) => this.begin(request),
       policies: () => api("list_policies", {}) });
     this.card = new TokenCard(root, (row) => challengeCard(row, this.scores));
@@ -206,7 +205,7 @@ export class ChallengePage {
   }
 
   row(token, at) {
-    return { ...token, a: this.painting.actions[at], kl: this.mine?.kls[at] ?? null };
+    return { ...token, action: actionOf(this.painting.actions[at]), kl_to_dense: this.mine?.kls[at] ?? null };
   }
 
   // --- painting ---------------------------------------------------------------------------

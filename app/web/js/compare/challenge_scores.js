@@ -95,8 +95,8 @@ export function challengeCard(row, scores) {
       h("thead", {}, h("tr", {}, ["Scored", "Attention", "Channels", "Bits", "KL", "NLL"].map((text) =>
         h("th", { scope: "col" }, text)))),
       h("tbody", {}, inOrder(scores).map((one) => h("tr", {}, h("th", { scope: "row" }, one.label),
-        AXES.map((axis, at) => h("td", {}, axis.show(one.actions[row.i][at]))),
-        h("td", {}, nats(one.kls[row.i])), h("td", {}, nats(one.nlls[row.i])))))),
+        AXES.map((axis, at) => h("td", {}, axis.show(one.actions[row.index][at]))),
+        h("td", {}, nats(one.kls[row.index])), h("td", {}, nats(one.nlls[row.index])))))),
     h("div", { class: "sol-card-foot" }, h("span", {},
-      `Dense: surprisal ${nats(row.s)}, entropy ${nats(row.h)} nats, measured`))];
+      `Dense: surprisal ${nats(row.surprisal)}, entropy ${nats(row.entropy)} nats, measured`))];
 }

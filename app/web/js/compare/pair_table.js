@@ -26,14 +26,14 @@ const PAIR_LINES = [
     of: (side) => side.tally.ms, text: duration, less: null },
   ...AXES.map((axis, at) => ({ name: axis.name, how: () => "spent, mean of the steps", axis,
     of: (side) => side.tally.mean(at), text: axis.show, less: null })),
-  { name: "Bytes saved", how: () => "computed, against dense", of: (side) => 1 - side.tally.b / side.tally.db,
+  { name: "Bytes saved", how: () => "computed, against dense", of: (side) => 1 - side.tally.bytes / side.tally.denseBytes,
     text: (value) => percent(value, 1), less: null },
   { name: "Surprisal, own schedule", how: () => "mean over its tokens, as it was generated; nats",
-    of: (side) => meanOf(side.rows.map((row) => row.s)), text: nats, less: true },
+    of: (side) => meanOf(side.rows.map((row) => row.surprisal)), text: nats, less: true },
   { name: "NLL under the dense model", how: () => "of the finished text, one dense pass; nats per token",
     of: (side) => meanOf(side.nll), text: nats, less: true },
   { name: "KL to dense", how: () => "mean over the steps, by the shadow row; nats", less: true,
-    of: (side) => (isDense(side) ? 0 : meanOf(side.rows.map((row) => row.kl))), text: nats },
+    of: (side) => (isDense(side) ? 0 : meanOf(side.rows.map((row) => row.kl_to_dense))), text: nats },
 ];
 
 const isDense = (side) => scheduleOf(side.run).kind === "dense";

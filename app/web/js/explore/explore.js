@@ -209,7 +209,7 @@ class ExplorePage extends RunPage {
   }
 
   async copyRun() {
-    await copyText(this.tokens.rows.map((row) => row.t).join(""));
+    await copyText(this.tokens.rows.map((row) => row.text).join(""));
     flash(this.text, "Copied");
   }
 

@@ -98,7 +98,7 @@ export class InspectionStage {
   append(tokens) {
     this.panes.append(tokens);
     this.totals.add(tokens);
-    this.charts.append(tokens.map((token) => rowOf(token, this.names, this.panes.at)));
+    this.charts.append(tokens.map((token) => rowOf(token, this.panes.at)));
   }
 
   // What a poll says besides rows; model: what is loaded, where there is one.

@@ -100,13 +100,13 @@ export class TokenPanes {
   append(tokens, isKnown = false) {
     if (!isKnown) this.tokens.push(...tokens);
     this.panes.forEach((pane) => pane.view.append(
-      tokens.map((token) => rowOf(token, this.names, pane.at))));
+      tokens.map((token) => rowOf(token, pane.at))));
     if (isKnown && !this.isLive) this.toTop();
   }
 
   rows(at = this.at) {
     return this.panes.find((pane) => pane.at === at)?.view.rows
-      ?? this.tokens.map((token) => rowOf(token, this.names, at));
+      ?? this.tokens.map((token) => rowOf(token, at));
   }
 
   toTop() {

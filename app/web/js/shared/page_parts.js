@@ -40,9 +40,9 @@ export function selectionText(rows, [from, to]) {
   };
   const spend = AXES.map((axis) => `${axis.name.toLowerCase()} `
     + axis.show(mean(chosen.map(axis.of)))).join(", ");
-  const kl = mean(chosen.map((row) => row.kl));
+  const kl = mean(chosen.map((row) => row.kl_to_dense));
   return `Tokens ${from + 1}–${to + 1}: on average ${spend}, surprisal `
-    + `${nats(mean(chosen.map((row) => row.s)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;
+    + `${nats(mean(chosen.map((row) => row.surprisal)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;
 }
 
 export function emptyState() {

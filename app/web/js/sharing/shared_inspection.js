@@ -22,4 +22,4 @@ class SharedInspection {
   }
 }
 
-new SharedInspection(document.querySelector("main"), sharedView());
+new SharedInspection(document.querySelector("main"), await sharedView());

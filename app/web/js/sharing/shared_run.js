@@ -62,4 +62,4 @@ class SharedRun {
   }
 }
 
-new SharedRun(document.querySelector("main"), sharedView());
+new SharedRun(document.querySelector("main"), await sharedView());

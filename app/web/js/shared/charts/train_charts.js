@@ -2,7 +2,7 @@
 // number may be missing from a report: each line has its own x.
 
 import { h, wait } from "../dom.js";
-import { AXES } from "../format.js";
+import { AXES, isNumber } from "../format.js";
 import { Figure, redrawOnTheme, smallTitle } from "./figure.js";
 import { themeColour } from "./plotly.js";
 
@@ -23,7 +23,8 @@ class TrainSeries {
       this.phases.push({ name: row.phase, from: minutes });
     }
     this.phase = row.phase ?? this.phase;
-    for (const [name, value] of Object.entries(row.metrics)) {
+    for (const [name, value] of Object.entries(row.metrics ?? {})) {
+      if (!isNumber(value)) continue;
       const line = (this.lines[name] ??= { x: [], y: [] });
       line.x.push(minutes);
       line.y.push(value);

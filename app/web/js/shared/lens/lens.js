@@ -8,7 +8,7 @@ import { AXES, count, isNumber, modelName, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { errorLine } from "../message.js";
 import { pictureOf } from "../picture.js";
-import { gridLevels, nearest, PER_MILLE } from "../tokens/card_policy.js";
+import { gridLevels, LEAST_TOP, nearest } from "../tokens/card_policy.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { lensScale, LevelPlot } from "./lens_plot.js";
 import { planeTable, trailTable } from "./lens_tables.js";
@@ -66,8 +66,8 @@ export class LensPanel {
     if (holder === this.curves) return "";
     const { measure } = this;
     const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
-    const isChange = holder === this.trails && measure.value === "s";
-    return `${bits}, ${isChange ? "change of surprisal" : measure.value === "s" ? "surprisal" : "KL to dense"}, nats`;
+    const isChange = holder === this.trails && measure.value === "nll";
+    return `${bits}, ${isChange ? "change of surprisal" : measure.value === "nll" ? "surprisal" : "KL to dense"}, nats`;
   }
 
   choice(legend, options, onChange) {
@@ -116,7 +116,7 @@ export class LensPanel {
     this.levels = gridLevels(run);
     this.view = null;
     this.planeRows = null;
-    this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].t)), ` token ${index + 1}`);
+    this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].text)), ` token ${index + 1}`);
     show(this.element, true);
     show(this.message, false);
     show(this.again, false);
@@ -196,11 +196,10 @@ export class LensPanel {
   draw(view, rows) {
     this.view = view;
     const row = rows[view.index];
-    const shares = row.p?.map((axis) => axis.map((value) => value / PER_MILLE)) ?? null;
     const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
-      top: Math.max(...(shares ?? [[]]).flat(), 1 / PER_MILLE) };
+      top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
-      view.axes[at], shares?.[at] ?? null, shared).element));
+      view.axes[at], row.policy?.[at] ?? null, shared).element));
     const { imported } = view;
     this.say(imported ? `Imported: ${modelName(imported.model)} in ${imported.dtype} found this elsewhere.`
       : replayedText(row, view));
@@ -256,8 +255,8 @@ export class LensPanel {
 // a file tells none.
 function replayedText(row, view) {
   const { nll, kl_to_dense: kl } = view.replayed ?? {};
-  if (isNumber(row.s) && isNumber(nll) && Math.abs(row.s - nll) > 0.02) {
-    return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.s)}: `
+  if (isNumber(row.surprisal) && isNumber(nll) && Math.abs(row.surprisal - nll) > 0.02) {
+    return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.surprisal)}: `
       + "sums in another order, or of another precision, chose other pages or channels.";
   }
   const curves = "Every level of one axis, the others as taken. Dashed: this step dense.";
