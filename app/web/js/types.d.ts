@@ -159,6 +159,7 @@ interface FieldWords {
   placeholder?: string;
   isSecret?: boolean;
   isRequired?: boolean;
+  maxLength?: number;
 }
 
 interface Field {

@@ -3,10 +3,10 @@
 
 import { askedFor, linkTo, setAddress } from "../shared/address.js";
 import { NOTHING_LOST, reasonOf } from "../shared/api.js";
-import { bringIntoView, copyText, h, setText, show, uniqueId } from "../shared/dom.js";
+import { bringIntoView, chip, copyText, h, setText, show, uniqueId } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { actionOf, AXES, count } from "../shared/format.js";
-import { labelled } from "../shared/forms/form_parts.js";
+import { labelled, pillChoice } from "../shared/forms/form_parts.js";
 import { Question } from "../shared/forms/question.js";
 import { memory, remember } from "../shared/memory.js";
 import { say } from "../shared/message.js";
@@ -85,14 +85,12 @@ export class ChallengePage {
   }
 
   buildPaper() {
-    const name = uniqueId("brush");
-    this.axisInputs = AXES.map((axis, at) => h("input", { type: "radio", name, value: axis.key,
-      onchange: () => this.chooseAxis(at) }));
+    this.axisChoice = pillChoice("Paint", AXES.map((axis) => [axis.key, axis.name]),
+      (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)));
     this.level = h("input", { type: "range", class: "sol-range", min: 0, step: 1, id: uniqueId("level"),
       oninput: () => this.chooseLevel(Number(this.level.value)) });
     this.levelText = h("output", { class: "sol-brush-level" });
     this.meters = AXES.map((axis) => meter(axis));
-    const chip = (text, action) => h("button", { type: "button", class: "sol-chip", onclick: action }, text);
     this.back = chip("Undo", () => this.undo());
     this.name = h("input", { type: "text", class: "sol-input", maxlength: this.page.maxName,
       placeholder: "Your name, if you like" });
@@ -107,9 +105,7 @@ export class ChallengePage {
     this.lead = h("div", { class: "sol-lead" });
     this.heading = h("h2", {});
     this.tools = h("div", { class: "sol-brush", "data-axis": "attention" },
-      h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, "Paint"),
-        h("div", { class: "sol-pills is-small" }, AXES.map((axis, at) =>
-          h("label", { class: "sol-pill" }, this.axisInputs[at], h("span", {}, axis.name))))),
+      this.axisChoice.element,
       h("div", { class: "sol-brush-slider" }, h("label", { for: this.level.id }, "Level"), this.level,
         this.levelText),
       h("div", { class: "sol-tools", role: "group", "aria-label": "Start from" },
@@ -213,7 +209,7 @@ export class ChallengePage {
   chooseAxis(at) {
     this.axis = at;
     const levels = this.challenge.levels[at];
-    this.axisInputs[at].checked = true;
+    this.axisChoice.set(AXES[at].key);
     this.tools.dataset.axis = AXES[at].key;
     this.level.max = levels.length - 1;
     this.chooseLevel(levels.length - 1);

@@ -1,7 +1,7 @@
 // Who did how well on a challenge: every method of the last batch, token by token, and the
 // scoreboard. KL to dense decides; NLL stands beside it.
 
-import { h, setText, show } from "../shared/dom.js";
+import { chip, h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, fixed, nats, percent, whenText } from "../shared/format.js";
 import { cardHead } from "../shared/tokens/card.js";
 
@@ -73,10 +73,8 @@ export class ScoreBoard {
     h("span", { class: "sol-board-numbers" }, `KL ${fixed(entry.kl, 4)} · NLL ${fixed(entry.nll, 4)}`),
     h("time", { class: "sol-muted", datetime: entry.created_at }, whenText(entry.created_at)),
     h("span", { class: "sol-board-tools" },
-      h("button", { type: "button", class: "sol-chip", "aria-label": `Paint on from place ${at + 1}`,
-        onclick: () => this.on.take(entry) }, "Paint on"),
-      entry.can_delete && h("button", { type: "button", class: "sol-chip",
-        "aria-label": `Delete place ${at + 1}`, onclick: () => this.on.remove(entry) }, "Delete")))));
+      chip("Paint on", () => this.on.take(entry), { "aria-label": `Paint on from place ${at + 1}` }),
+      entry.can_delete && chip("Delete", () => this.on.remove(entry), { "aria-label": `Delete place ${at + 1}` })))));
     show(this.empty, entries.length === 0);
   }
 }
@@ -92,8 +90,7 @@ export function challengeCard(row, scores) {
     h("div", { class: "sol-card-spend" }, h("div", { class: "sol-card-caption" }, "Painted now"), lanes),
     h("table", { class: "sol-card-methods" },
       h("caption", { class: "sol-offscreen" }, "This token under every schedule"),
-      h("thead", {}, h("tr", {}, ["Scored", "Attention", "Channels", "Bits", "KL", "NLL"].map((text) =>
-        h("th", { scope: "col" }, text)))),
+      headRow(["Scored", "Attention", "Channels", "Bits", "KL", "NLL"]),
       h("tbody", {}, inOrder(scores).map((one) => h("tr", {}, h("th", { scope: "row" }, one.label),
         AXES.map((axis, at) => h("td", {}, axis.show(one.actions[row.index][at]))),
         h("td", {}, nats(one.kls[row.index])), h("td", {}, nats(one.nlls[row.index])))))),

@@ -83,10 +83,6 @@ export class Painting {
     const rest = this.limit[axis] - this.used(axis);
     return Math.abs(rest) < ROUNDING ? 0 : rest;
   }
-
-  isOver() {
-    return this.levels.some((_, axis) => this.left(axis) < 0);
-  }
 }
 
 // What was painted here before a reload; null when something else was, or nothing.

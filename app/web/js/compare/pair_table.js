@@ -1,7 +1,7 @@
 // The two runs in numbers. Each line says what it is and how it was got: measured while the run
 // went on, computed from what it spent, or scored now by the dense model.
 
-import { h, setText } from "../shared/dom.js";
+import { h, headRow, setText } from "../shared/dom.js";
 import {
   AXES, count, duration, isNumber, MISSING, nats, percent, scheduleOf, signed,
 } from "../shared/format.js";
@@ -62,8 +62,7 @@ export class PairTable {
     this.element = h("section", { class: "sol-panel sol-results", "aria-label": "In numbers" },
       h("header", {}, h("h2", {}, "In numbers")),
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "A and B in numbers" },
-        h("table", { class: "sol-table sol-pair-table" }, h("thead", {}, h("tr", {},
-          ["Measure", "A", "B", "B against A"].map((text) => h("th", { scope: "col" }, text)))), this.body)),
+        h("table", { class: "sol-table sol-pair-table" }, headRow(["Measure", "A", "B", "B against A"]), this.body)),
       this.note);
   }
 

@@ -2,7 +2,7 @@
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf } from "../shared/api.js";
-import { copyText, h, setText, show } from "../shared/dom.js";
+import { chip, copyText, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
@@ -10,6 +10,7 @@ import { labelled } from "../shared/forms/form_parts.js";
 import { Question } from "../shared/forms/question.js";
 import { filePicker, sendFile } from "../shared/forms/upload.js";
 import { errorLine, showText } from "../shared/message.js";
+import { flash } from "../shared/page_parts.js";
 import { SITE } from "../shared/site.js";
 
 const PAGE_SIZE = 30;
@@ -48,8 +49,7 @@ class HistoryPage {
       this.more, this.question.element);
     listen("runs-changed", () => this.load());
     // The tab comes into view: what ended meanwhile shows.
-    new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.load())
-      .observe(root);
+    whenSeen(root, () => this.load());
   }
 
   searchFor(words) {
@@ -117,26 +117,17 @@ class HistoryPage {
   row(run) {
     const isInspection = run.kind === "inspection";
     const link = linkTo({ [isInspection ? "inspection" : "run"]: run.id });
-    const tool = (label, action) => h("button", { type: "button", class: "sol-chip",
-      "aria-label": `${label}: ${run.title}`, onclick: () => action(run) }, label);
+    const tool = (label, action) => chip(label, () => action(run), { "aria-label": `${label}: ${run.title}` });
     const isDamaged = run.status === "damaged";
     const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running" && !isDamaged;
-    const open = (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      this.open(run.id, run.kind);
-    };
-    const copy = h("button", { type: "button", class: "sol-chip",
-      "aria-label": `Copy link: ${run.title}`,
-      onclick: async () => {
+    const copy = chip("Copy link", async () => {
         await copyText(link);
-        setText(copy, "Copied");
-        setTimeout(() => setText(copy, "Copy link"), 1600);
-      } }, "Copy link");
+        flash(copy, "Copied");
+      }, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     return h("li", { class: "sol-history-row" },
       h("div", {},
-        h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: open },
+        h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: opensHere(() => this.open(run.id, run.kind)) },
           run.title),
         h("div", { class: "sol-history-facts" },
           h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },

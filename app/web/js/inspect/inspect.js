@@ -3,7 +3,7 @@
 import { askedFor, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { h, show } from "../shared/dom.js";
+import { chip, h, show, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { LensPanel } from "../shared/lens/lens.js";
@@ -31,7 +31,7 @@ class InspectPage extends RunPage {
       pick: (index, at) => this.pick(index, at),
       colour: (key) => setAddress({ [this.names.colour]: key }),
       row: (value) => setAddress({ [this.names.row]: value }),
-    }, HINT, PlotlyChart);
+    }, { hint: HINT, ChartKind: PlotlyChart });
     this.panes = this.stage.panes;
     this.legend = this.stage.legend;
     this.lens = new LensPanel(api, { close: () => this.unpick(),
@@ -43,10 +43,8 @@ class InspectPage extends RunPage {
   }
 
   build() {
-    this.link = h("button", { type: "button", class: "sol-chip", onclick: () => this.copyLink() },
-      "Copy link");
-    this.reuse = h("button", { type: "button", class: "sol-chip", onclick: () => this.reuseText() },
-      "Use its settings");
+    this.link = chip("Copy link", () => this.copyLink());
+    this.reuse = chip("Use its settings", () => this.reuseText());
     this.export = exportMenu(this.api, "inspection", () => this.follower.id,
       (message) => this.status.say(message, "bad"));
     this.tools = h("div", { class: "sol-tools" }, this.link, this.reuse, this.export);
@@ -60,8 +58,7 @@ class InspectPage extends RunPage {
   start() {
     listen("open-inspection", (detail) => this.open(detail));
     listen("policies-changed", () => this.form.update());
-    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.form.update())
-      .observe(this.root);
+    whenSeen(this.root, () => this.form.update());
     takeOver("run-for-inspect", (id) => this.form.useRun(id)); // chosen in History
     this.takeUp();
   }

@@ -1,7 +1,7 @@
 // The schedules side by side in numbers: what the text cost under each, and what each spent. Sums
 // grow with the tokens; the page never goes through all of them again.
 
-import { h, show } from "../shared/dom.js";
+import { h, headRow, show } from "../shared/dom.js";
 import { AXES, fixed, MISSING, nats, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { rowName, STATIC, totalCost } from "./inspect_rows.js";
@@ -13,8 +13,7 @@ export class Totals {
       "[[kl|KL]]", "[[attention kept|Attention]]", "[[channels kept|Channels]]", "[[bits|Bits]]", "Bytes saved"];
     this.element = h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
       "aria-label": "Schedules compared", hidden: true },
-    h("table", { class: "sol-inspect-table" }, h("thead", {}, h("tr", {},
-      this.columns.map((name) => h("th", { scope: "col" }, glossed(name))))), this.body));
+    h("table", { class: "sol-inspect-table" }, headRow(this.columns.map((name) => glossed(name))), this.body));
   }
 
   clear(names = []) {

@@ -1,6 +1,6 @@
 // Lesson 5: why spend unevenly. The same channels in total, spent in different ways.
 
-import { h, setText } from "../shared/dom.js";
+import { h, headRow, setText } from "../shared/dom.js";
 import { nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { mean, paintScale, PassageView } from "./pictures.js";
@@ -26,7 +26,7 @@ class SpendPicture {
     this.note = h("span", { class: "sol-hint" });
     this.element.replaceChildren(...[
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Spenders" }, h("table", { class: "sol-table sol-learn-table" },
-        h("thead", {}, h("tr", {}, ["Spent", "Channels kept", "KL to dense", "Of the even loss"].map((name) => h("th", { scope: "col" }, name)))),
+        headRow(["Spent", "Channels kept", "KL to dense", "Of the even loss"]),
         h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
           h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
           h("td", {}, percent(mean(one.kl) / loss))))))),

@@ -1,6 +1,6 @@
 // Lesson 1: what a decode step is, and that every one reads as much as the next.
 
-import { h, setText } from "../shared/dom.js";
+import { chip, h, setText } from "../shared/dom.js";
 import { duration, nats, probability, quantity } from "../shared/format.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 import { Experiment } from "./experiment.js";
@@ -37,7 +37,7 @@ class Stepper {
     this.line = h("p", { class: "sol-learn-passage", "aria-live": "polite" });
     this.list = h("div", { class: "sol-learn-choices", role: "group", "aria-label": "Most probable next tokens" });
     this.state = h("p", { class: "sol-learn-state", role: "status" });
-    this.back = h("button", { type: "button", class: "sol-chip", onclick: () => this.pick(null) }, "One step back");
+    this.back = chip("One step back", () => this.pick(null));
     this.experiment = new Experiment(api, "choices", {
       result: (result) => this.draw(result), waiting: (text) => setText(this.state, text),
       failed: (message) => setText(this.state, message),

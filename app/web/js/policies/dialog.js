@@ -2,8 +2,7 @@
 // values, or null for a no. What Python refuses is said inside, and the dialog stays.
 
 import { reasonOf } from "../shared/api.js";
-import { h, show } from "../shared/dom.js";
-import { labelled } from "../shared/forms/form_parts.js";
+import { button, h, show } from "../shared/dom.js";
 import { errorLine, showText } from "../shared/message.js";
 
 export class Dialog {
@@ -13,8 +12,7 @@ export class Dialog {
     this.fields = words.fields ?? {};
     this.error = errorLine();
     this.yes = h("button", { class: `sol-button ${words.isDanger ? "is-danger" : "is-primary"}` }, words.yes);
-    const no = h("button", { type: "button", class: "sol-button", autofocus: words.isDanger,
-      onclick: () => this.element.close() }, "Cancel");
+    const no = button("Cancel", () => this.element.close(), { autofocus: words.isDanger });
     this.element = h("dialog", { class: "sol-dialog", "aria-label": words.title,
       onclose: () => this.element.remove() },
     h("p", {}, h("strong", {}, words.title)), words.text && h("p", {}, words.text),
@@ -41,11 +39,4 @@ export class Dialog {
     }
     this.yes.disabled = false;
   }
-}
-
-/** @param {FieldWords} words */
-export function textField({ label, hint, value, isSecret, placeholder, isRequired }) {
-  const input = h("input", { type: isSecret ? "password" : "text", class: "sol-input", value,
-    placeholder, autocomplete: isSecret ? "off" : null, spellcheck: "false", required: isRequired });
-  return { element: labelled(label, hint, input), input, get: () => input.value };
 }

@@ -1,9 +1,9 @@
 // What can be done with policies, each as a question and a call to Python.
 
 import { blobOf, saveFile } from "../shared/download.js";
-import { toggleField } from "../shared/forms/form_parts.js";
+import { textField, toggleField } from "../shared/forms/form_parts.js";
 import { sendFile } from "../shared/forms/upload.js";
-import { Dialog, textField } from "./dialog.js";
+import { Dialog } from "./dialog.js";
 
 const TOKEN_HINT = "Only for what is private or yours. Used for this once and kept nowhere; empty: the "
   + "login of this machine (hf auth login).";

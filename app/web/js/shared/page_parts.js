@@ -1,6 +1,6 @@
 // Pieces of the page that hold no state: what a run began with, the empty state, sentences.
 
-import { h, reachWhenScrolling, setText } from "./dom.js";
+import { chip, h, reachWhenScrolling, setText } from "./dom.js";
 import { AXES, isNumber, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 import { tokenNodes } from "./tokens/token_text.js";
@@ -21,9 +21,22 @@ export function tile(name, note) {
     h("dd", {}, small)) };
 }
 
+// list: of [name, value, note].
+export const tiles = (list) => list.map(([name, value, note]) => {
+  const made = tile(name, note);
+  setText(made.value, value);
+  return made.element;
+});
+
+// What a page shows while nothing is: a title, and points of which some begin with words in bold.
+export function emptyPanel(title, points) {
+  return h("section", { class: "sol-panel sol-train-empty" }, h("h2", {}, title),
+    h("ol", {}, points.map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
+}
+
 export function noticeLine(text) {
   const line = h("p", { class: "sol-message is-warn", role: "status" }, text,
-    h("button", { type: "button", class: "sol-chip", onclick: () => line.remove() }, "Dismiss"));
+    chip("Dismiss", () => line.remove()));
   return line;
 }
 

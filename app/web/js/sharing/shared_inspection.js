@@ -9,7 +9,8 @@ class SharedInspection {
   constructor(root, view) {
     const { run, rows } = view;
     const status = new StatusLine({ retry() {}, backToLive() {} }, INSPECT_STATES);
-    const stage = new InspectionStage(root, status, { pick() {} }, SHARED_HINT, SvgChart);
+    const stage = new InspectionStage(root, status, { pick() {} },
+      { hint: SHARED_HINT, ChartKind: SvgChart });
     const place = stage.build();
     place.append(sharedSettings(run, "Settings of this inspection"));
     root.append(sharedHead(run), place);

@@ -1,7 +1,7 @@
 // A held-out text as the policy spends on it: the tokens of Explore, coloured and laned alike,
 // with the older samples one step back, so that what was learnt can be seen.
 
-import { h, reachWhenScrolling, setText, show } from "../shared/dom.js";
+import { chip, h, reachWhenScrolling, setText, show } from "../shared/dom.js";
 import { actionOf, AXES, isNumber, nats } from "../shared/format.js";
 import { TokenCard } from "../shared/tokens/card.js";
 import { Legend } from "../shared/tokens/legend.js";
@@ -38,10 +38,8 @@ export class SamplePanel {
     this.card.onHide = () => this.tokens.mark(null);
     this.legend = new Legend(axes, (axis) => this.tokens.setAxis(axis));
     this.about = h("p", { class: "sol-hint" });
-    this.older = h("button", { type: "button", class: "sol-chip", "aria-label": "Older sample",
-      onclick: () => this.go(-1) }, "‹ Older");
-    this.newer = h("button", { type: "button", class: "sol-chip", "aria-label": "Newer sample",
-      onclick: () => this.go(1) }, "Newer ›");
+    this.older = chip("‹ Older", () => this.go(-1), { "aria-label": "Older sample" });
+    this.newer = chip("Newer ›", () => this.go(1), { "aria-label": "Newer sample" });
     this.empty = h("p", { class: "sol-empty-chart" },
       "A held-out text, coloured by what the policy spends on each token, appears here.");
     this.element = h("section", { class: "sol-panel sol-tokens sol-sample", "aria-label": "Sample" },

@@ -1,7 +1,7 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
 // The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
 
-import { show, wait } from "../dom.js";
+import { show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
 import { emptySeries, extendSeries, qualityChart, spendChart } from "./series.js";
 
@@ -18,8 +18,7 @@ export class Charts {
     this.quality = new Kind(qualityChart, on);
     this.all = [this.spend, this.quality];
     this.clear(null);
-    new MutationObserver(() => this.all.forEach((chart) => chart.redraw()))
-      .observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    whenThemeChanges(() => this.all.forEach((chart) => chart.redraw()));
   }
 
   clear(run) {

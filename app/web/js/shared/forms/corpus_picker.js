@@ -2,7 +2,7 @@
 // is one's own machine.
 
 import { reasonOf } from "../api.js";
-import { h, show } from "../dom.js";
+import { chip, h, show } from "../dom.js";
 import { errorLine, showText } from "../message.js";
 import { SITE } from "../site.js";
 import { pillsField } from "./form_parts.js";
@@ -30,10 +30,8 @@ export class CorpusPicker {
     this.chooser = h("input", { type: "file", class: "sol-offscreen", tabindex: "-1",
       accept: SITE.suffixes.join(","), "aria-label": "File to upload",
       onchange: () => this.upload(this.chooser.files[0]) });
-    this.add = h("button", { type: "button", class: "sol-chip",
-      onclick: () => this.chooser.click() }, "Upload a file");
-    this.drop = h("button", { type: "button", class: "sol-chip", "aria-label": "Delete this file",
-      onclick: () => this.remove() }, "Delete");
+    this.add = chip("Upload a file", () => this.chooser.click());
+    this.drop = chip("Delete", () => this.remove(), { "aria-label": "Delete this file" });
     this.bar = h("progress", { class: "sol-progress", max: 1, value: 0, hidden: true,
       "aria-label": "Upload" });
     this.message = errorLine();

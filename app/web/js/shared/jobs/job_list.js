@@ -2,7 +2,7 @@
 // keyboard's place is not lost while progress moves.
 
 import { reasonOf } from "../api.js";
-import { h, setText, show } from "../dom.js";
+import { chip, h, setText, show } from "../dom.js";
 import { emit, listen } from "../events.js";
 import { isNumber, MISSING, percent, whenText } from "../format.js";
 import { pillsField } from "../forms/form_parts.js";
@@ -35,10 +35,8 @@ class JobRow {
     this.progress = h("span", {});
     this.when = h("time", {});
     this.meter = h("div", { class: "sol-job-meter", "aria-hidden": "true" });
-    this.clone = h("button", { type: "button", class: "sol-chip",
-      onclick: () => on.clone(this.job) }, "Clone settings");
-    this.remove = h("button", { type: "button", class: "sol-chip",
-      onclick: () => on.remove(this.job) }, "Delete");
+    this.clone = chip("Clone settings", () => on.clone(this.job));
+    this.remove = chip("Delete", () => on.remove(this.job));
     this.element = h("li", { class: "sol-history-row" },
       h("div", {}, this.title, h("div", { class: "sol-history-facts" }, this.state, this.kind,
         this.progress, this.when), this.meter),

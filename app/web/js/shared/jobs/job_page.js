@@ -3,7 +3,7 @@
 
 import { askedFor, nameInFront, setAddress, tabOf } from "../address.js";
 import { reasonOf } from "../api.js";
-import { h, isCalm, show } from "../dom.js";
+import { bringIntoView, h, scrollTo, show, whenSeen } from "../dom.js";
 import { emit, listen, takeOver } from "../events.js";
 import { JobFollower } from "./job_follower.js";
 import { JobList } from "./job_list.js";
@@ -67,8 +67,7 @@ export class JobPage {
     if (asked && !this.follower.id) this.open(asked);
     name();
     // The tab comes into view: a policy that was trained meanwhile is there.
-    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.home())
-      .observe(this.root);
+    whenSeen(this.root, () => this.home());
   }
 
   // What is asked of this tab elsewhere, perhaps before it was there.
@@ -93,9 +92,7 @@ export class JobPage {
     this.open(jobId);
     emit("jobs-changed");
     this.home();
-    if (innerWidth < 900) {
-      this.panel.element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
-    }
+    bringIntoView(this.panel.element);
   }
 
   address(jobId) {
@@ -111,7 +108,7 @@ export class JobPage {
   openFromList(job) {
     this.address(job.id);
     this.open(job.id);
-    this.panel.element.scrollIntoView({ block: "nearest", behavior: isCalm() ? "auto" : "smooth" });
+    scrollTo(this.panel.element, "nearest");
   }
 
   // Nothing is on show. A page takes its own drawings away as well.
@@ -159,7 +156,7 @@ export class JobPage {
     try {
       this.form.use(await this.api(this.what.calls.settings, { job_id: job.id }));
       this.form.fail(null);
-      this.form.element.scrollIntoView({ block: "start", behavior: isCalm() ? "auto" : "smooth" });
+      scrollTo(this.form.element);
     } catch (error) {
       this.form.fail(reasonOf(error));
     }

@@ -1,6 +1,6 @@
 // The head of a job's page: what it is, how far it is, what may be done about it, what went wrong.
 
-import { h, setText, show } from "../dom.js";
+import { h, setText, show, smallButton } from "../dom.js";
 import { isNumber, modelName, percent, whenText } from "../format.js";
 import { showText } from "../message.js";
 import { JOB_DOTS, roughly } from "./job_list.js";
@@ -14,12 +14,10 @@ export class JobPanel {
     this.detail = h("span", { class: "sol-detail" });
     this.announce = h("span", { class: "sol-offscreen", role: "status", "aria-live": "polite" });
     this.bar = h("div", { class: "sol-bar", role: "progressbar", "aria-label": "Progress" });
-    const act = (name, label) => h("button", { type: "button", class: "sol-button is-small",
-      hidden: true, onclick: () => on.act(name) }, label);
+    const act = (name, label) => smallButton(label, () => on.act(name), { hidden: true });
     this.buttons = { pause: act("pause_job", "Pause"), resume: act("resume_job", "Resume"),
       cancel: act("cancel_job", "Cancel") };
-    this.clone = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: on.clone }, "Clone settings");
+    this.clone = smallButton("Clone settings", on.clone, { hidden: true });
     this.error = h("pre", { class: "sol-message is-bad sol-job-error", role: "alert", hidden: true });
     this.advice = h("p", { class: "sol-hint", hidden: true });
     this.trouble = h("p", { class: "sol-message is-warn", role: "status", hidden: true });

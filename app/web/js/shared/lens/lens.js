@@ -2,10 +2,11 @@
 // cache, and what the lowest levels would have done to the tokens that followed.
 
 import { reasonOf } from "../api.js";
-import { h, setText, show, uniqueId } from "../dom.js";
+import { chip, h, setText, show, smallButton, uniqueId } from "../dom.js";
 import { exportMenu, imageMenu } from "../download.js";
 import { AXES, count, isNumber, modelName, nats } from "../format.js";
 import { glossed } from "../glossary.js";
+import { pillChoice } from "../forms/form_parts.js";
 import { errorLine } from "../message.js";
 import { pictureOf } from "../picture.js";
 import { gridLevels, LEAST_TOP, nearest } from "../tokens/card_policy.js";
@@ -22,21 +23,21 @@ export class LensPanel {
     this.on = on;
     this.token = h("span", { class: "sol-lens-token" });
     this.state = h("span", { class: "sol-muted", role: "status" });
-    this.again = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: () => this.ask() }, "Try again");
+    this.again = smallButton("Try again", () => this.ask(), { hidden: true });
     this.message = errorLine();
     this.curves = h("div", { class: "sol-lens-axes" });
     this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "The tokens that followed" });
     this.trailNote = h("p", { class: "sol-hint" });
-    this.measure = this.choice("Cells show", MEASURES, () => {
+    this.measure = pillChoice("Cells show", MEASURES, () => {
       this.drawTables();
       this.changed();
     });
+    this.measure.set(MEASURES[0][0]);
     this.joint = this.jointPart();
     this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
     this.tools = h("div", { class: "sol-tools" }, this.export,
-      h("button", { type: "button", class: "sol-chip", onclick: () => this.close() }, "Close"));
+      chip("Close", () => this.close()));
     this.body = h("div", { class: "sol-lens-body", hidden: true },
       h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
         h("div", { class: "sol-lens-part-head" }, h("h3", {}, "Every level"), this.saveMenu("Every level", this.curves)),
@@ -64,23 +65,10 @@ export class LensPanel {
   // What a table's cells are, for its picture's title.
   measured(holder) {
     if (holder === this.curves) return "";
-    const { measure } = this;
+    const measure = this.measure.get();
     const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
-    const isChange = holder === this.trails && measure.value === "nll";
-    return `${bits}, ${isChange ? "change of surprisal" : measure.value === "nll" ? "surprisal" : "KL to dense"}, nats`;
-  }
-
-  choice(legend, options, onChange) {
-    const name = uniqueId("lens");
-    const inputs = options.map(([value], at) => h("input", { type: "radio", name, value,
-      checked: at === 0, onchange: onChange }));
-    return {
-      get value() { return inputs.find((input) => input.checked).value; },
-      set value(wanted) { inputs.forEach((input) => { input.checked = input.value === wanted; }); },
-      element: h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, legend),
-        h("div", { class: "sol-pills is-small" }, options.map(([, text], at) =>
-          h("label", { class: "sol-pill" }, inputs[at], h("span", {}, text))))),
-    };
+    const isChange = holder === this.trails && measure === "nll";
+    return `${bits}, ${isChange ? "change of surprisal" : measure === "nll" ? "surprisal" : "KL to dense"}, nats`;
   }
 
   jointPart() {
@@ -137,14 +125,14 @@ export class LensPanel {
   // What of it is on show, as the address says it: what cells show, and an open joint grid's bits.
   // null: as it opens.
   get shown() {
-    const parts = [this.measure.value, this.joint.open && this.bits.value].filter(Boolean);
+    const parts = [this.measure.get(), this.joint.open && this.bits.value].filter(Boolean);
     return String(parts) === MEASURES[0][0] ? null : parts.join(".");
   }
 
   set shown(text) {
     const [asked, bits] = (text ?? "").split(".");
     const measure = asked === "s" ? "nll" : asked;  // as links of older releases say it
-    this.measure.value = MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0];
+    this.measure.set(MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0]);
     this.joint.open = Boolean(bits);
     this.wantedBits = Number(bits);
   }
@@ -221,13 +209,13 @@ export class LensPanel {
     if (!view || !wanted) return;
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
-    this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.value) : "");
+    this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.get()) : "");
     this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a dense one, changes the tokens "
       + "after it through the keys and values it leaves in the cache ([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed."));
     if (this.planeRows) {
-      this.plane.replaceChildren(planeTable(this.planeRows, this.measure.value, view.taken));
-      setText(this.planeState, this.measure.value === "kl" ? "KL to dense, nats" : "Surprisal, nats");
+      this.plane.replaceChildren(planeTable(this.planeRows, this.measure.get(), view.taken));
+      setText(this.planeState, this.measure.get() === "kl" ? "KL to dense, nats" : "Surprisal, nats");
     }
   }
 

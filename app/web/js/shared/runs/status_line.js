@@ -1,7 +1,7 @@
 // What is going on: a state with its detail, a bar, a sentence. Both pages that run something on
 // the model begin their status with it.
 
-import { h, setText, show } from "../dom.js";
+import { h, setText, show, smallButton } from "../dom.js";
 import { modelName, percent } from "../format.js";
 import { say } from "../message.js";
 
@@ -27,10 +27,8 @@ export class StatusLine {
     this.detail = h("span", { class: "sol-detail" });
     this.announce = h("span", { class: "sol-offscreen", role: "status", "aria-live": "polite" });
     this.bar = h("div", { class: "sol-bar", role: "progressbar", "aria-label": "Progress" });
-    this.retry = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: on.retry }, "Try again");
-    this.back = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: on.backToLive }, back);
+    this.retry = smallButton("Try again", on.retry, { hidden: true });
+    this.back = smallButton(back, on.backToLive, { hidden: true });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.head = [this.bar,
       h("div", { class: "sol-status-line" }, this.pill, this.detail, this.back, this.retry,
