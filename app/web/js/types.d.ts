@@ -1,4 +1,4 @@
-// What the modules are handed: by Python, by Gradio and by each other. Names of fields are Python's.
+// Types of what Python and Gradio hand to the modules; names of fields are Python's.
 
 /** Constants of the whole site: app/web/assets.py. The first four are also in exported pages. */
 interface Site {
@@ -30,7 +30,7 @@ interface Action {
   bit_width: number;
 }
 
-/** What of StepCost of sol_core/events.py the pages read. */
+/** The fields of StepCost (sol_core/events.py) that pages read. */
 interface Cost {
   flops: number;
   bytes_read: number;
@@ -60,7 +60,7 @@ interface Token {
   kind?: string;
   dense_surprisal?: number;
   below_static?: number | null;
-  /** What the token is a part of, where several texts stand side by side. */
+  /** Number of the text, where several stand side by side. */
   column?: number;
 }
 
@@ -145,7 +145,7 @@ interface Axis {
   isOpen?: boolean;
 }
 
-/** What a field of a form is made of, and what is made. */
+/** Words and limits of a form's field. */
 interface FieldWords {
   label: string;
   hint?: string;

@@ -6,8 +6,8 @@ import { NOTHING_LOST, reasonOf } from "../shared/api.js";
 import { bringIntoView, chip, copyText, h, setText, show, uniqueId } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { actionOf, AXES, count } from "../shared/format.js";
+import { askToDelete } from "../shared/forms/dialog.js";
 import { labelled, pillChoice } from "../shared/forms/form_parts.js";
-import { Question } from "../shared/forms/question.js";
 import { memory, remember } from "../shared/memory.js";
 import { say } from "../shared/message.js";
 import { flash } from "../shared/page_parts.js";
@@ -40,15 +40,13 @@ export class ChallengePage {
       leave: () => this.card.hideSoon(),
       select: (range) => this.view.select(range),
       pick: (index) => this.paint([index, index], () => this.brush),
-    });
-    this.view.list.setAttribute("aria-label", "Painted tokens");
+    }, "Painted tokens");
     this.view.list.classList.add("sol-paintable");
     this.legend = new Legend(this.axes, (axis) => this.view.setAxis(axis), "paintColour");
-    this.question = new Question("Delete this attempt for good?", "Delete");
     this.table = new ScoreTable();
     this.duel = new TokenDuel({ enter: (index) => this.mark(index), leave: () => this.mark(null) });
     this.board = new ScoreBoard({ take: (entry) => this.load(entry.actions),
-      remove: (entry) => this.question.ask("Its schedule is lost with it.",
+      remove: (entry) => askToDelete(this.element, "Delete this attempt for good?", "Its schedule is lost with it.",
         () => this.remove(entry)) },
     exportMenu(api, "scoreboard", () => this.challenge.id, (message) => this.say(message, "bad"), "Export the scoreboard"));
     this.results = [this.table.element, this.duel.element, this.board.element];
@@ -68,7 +66,7 @@ export class ChallengePage {
         h("li", {}, "Paint: more for the tokens that need it, less for the rest. The meters show what is left."),
         h("li", {}, "Score it. Your best attempts stay on the scoreboard of this text.")));
     this.stage = h("div", { class: "sol-stage" }, this.message, this.empty,
-      this.buildPaper(), ...this.results, this.question.element);
+      this.buildPaper(), ...this.results);
     return h("div", { class: "sol-grid" }, this.form.element, this.stage);
   }
 
@@ -359,12 +357,8 @@ export class ChallengePage {
   }
 
   async remove(entry) {
-    try {
-      const { board } = await this.api("delete_attempt", { challenge: this.challenge.id, id: entry.id });
-      this.board.render(board, null);
-    } catch (error) {
-      this.say(reasonOf(error, "The server did not answer. Try again."), "bad");
-    }
+    const { board } = await this.api("delete_attempt", { challenge: this.challenge.id, id: entry.id });
+    this.board.render(board, null);
   }
 
   say(text, kind) {

@@ -1,7 +1,7 @@
 // The form of a challenge: a text, how many of its tokens to paint, the policy, the budget it is
 // asked for.
 
-import { h, selectOf, setText } from "../shared/dom.js";
+import { h, optionsOf, selectOf, setText } from "../shared/dom.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
 import { Form } from "../shared/forms/form.js";
 import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
@@ -41,7 +41,7 @@ export class ChallengeForm extends Form {
       const { policies } = await this.on.policies();
       const chosen = this.wanted ?? this.policy.value;
       const names = this.wanted && !policies.includes(chosen) ? [...policies, chosen] : policies;
-      this.policy.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+      this.policy.replaceChildren(...optionsOf(names));
       if (names.includes(chosen)) this.policy.value = chosen;
     } catch {
       // The names stay as they were; setting up says what is wrong.

@@ -1,9 +1,10 @@
-// Who did how well on a challenge: every method of the last batch, token by token, and the
-// scoreboard. KL to dense decides; NLL stands beside it.
+// Scores of a challenge: every method of the last batch, token by token, and the scoreboard. KL to
+// dense decides; NLL stands beside it.
 
 import { chip, h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, fixed, nats, percent, whenText } from "../shared/format.js";
-import { cardHead } from "../shared/tokens/card.js";
+import { tablePanel } from "../shared/page_parts.js";
+import { cardHead, cardLanes } from "../shared/tokens/card.js";
 
 const SHOWN_METHODS = ["you", "policy", "static", "random", "dense"];
 const inOrder = (scores) => SHOWN_METHODS.map((name) => scores.find((one) => one.name === name))
@@ -13,16 +14,14 @@ export class ScoreTable {
   constructor() {
     this.body = h("tbody", {});
     this.verdict = h("p", { class: "sol-verdict", role: "status" });
-    this.element = h("section", { class: "sol-panel sol-results", "aria-label": "Scores" },
-      h("header", {}, h("h2", {}, "Scores"), this.verdict),
-      h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Scores of all schedules" },
-        h("table", { class: "sol-table sol-score-table" }, h("thead", {}, h("tr", {},
-          h("th", { scope: "col" }, "Schedule"), h("th", { scope: "col" }, "KL to dense"),
-          h("td", { class: "sol-score-bar" }), ["NLL", "Attention", "Channels", "Bits"].map((text) =>
-            h("th", { scope: "col" }, text)))), this.body)),
-      h("p", { class: "sol-chart-note" }, "Means over the painted tokens, in nats per token, measured in one batch on the same dense "
+    this.element = tablePanel(h("table", { class: "sol-table sol-score-table" }, h("thead", {}, h("tr", {},
+      h("th", { scope: "col" }, "Schedule"), h("th", { scope: "col" }, "KL to dense"),
+      h("td", { class: "sol-score-bar" }), ["NLL", "Attention", "Channels", "Bits"].map((text) =>
+        h("th", { scope: "col" }, text)))), this.body),
+    { title: "Scores", label: "Scores", name: "Scores of all schedules", head: this.verdict,
+      note: "Means over the painted tokens, in nats per token, measured in one batch on the same dense "
         + "context. Less KL is closer to the dense model, and decides; on so few tokens luck counts, and one level elsewhere can change it. "
-        + "Attention, channels and bits are what each really spent."));
+        + "Attention, channels and bits are what each really spent." });
   }
 
   render(scores) {
@@ -82,12 +81,8 @@ export class ScoreBoard {
 // The card of a painted token: its schedule now, what the dense model made of it, and what every
 // method had there.
 export function challengeCard(row, scores) {
-  const lanes = AXES.map((axis) => h("div", { class: "sol-card-lane" },
-    h("span", { class: "sol-name" }, axis.name),
-    h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
-    h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
   return [cardHead(row),
-    h("div", { class: "sol-card-spend" }, h("div", { class: "sol-card-caption" }, "Painted now"), lanes),
+    h("div", { class: "sol-card-spend" }, h("div", { class: "sol-card-caption" }, "Painted now"), cardLanes(row)),
     h("table", { class: "sol-card-methods" },
       h("caption", { class: "sol-offscreen" }, "This token under every schedule"),
       headRow(["Scored", "Attention", "Channels", "Bits", "KL", "NLL"]),

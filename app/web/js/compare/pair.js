@@ -8,6 +8,7 @@ import { emit } from "../shared/events.js";
 import { say } from "../shared/message.js";
 import { flash } from "../shared/page_parts.js";
 import { RunFollower } from "../shared/runs/run_follower.js";
+import { setPill } from "../shared/runs/status_line.js";
 import { PairForm } from "./pair_form.js";
 import { PairStage } from "./pair_stage.js";
 import { sideName, SIDES } from "./pair_table.js";
@@ -136,8 +137,7 @@ export class PairPage {
   gone(at, error) {
     this.followers[at].leave();
     this.form.setBusy(false);
-    setText(this.stage.sides[at].state, "Not there");
-    this.stage.sides[at].state.dataset.kind = "bad";
+    setPill(this.stage.sides[at].state, "Not there", "bad");
     this.say(`${sideName(SIDES[at])}: ${error.message}`, "bad");
   }
 

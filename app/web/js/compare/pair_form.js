@@ -1,7 +1,7 @@
 // The form of an A/B comparison: one prompt and seed, two schedules; or two runs of History.
 
 import { advancedFields } from "../explore/controls.js";
-import { button, h, selectOf, setText } from "../shared/dom.js";
+import { button, h, optionsOf, selectOf, setText } from "../shared/dom.js";
 import { count, whenText } from "../shared/format.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
 import { Fields, RunForm } from "../shared/forms/form.js";
@@ -115,8 +115,7 @@ export class PairForm extends RunForm {
       setText(this.savedNote, "The server does not answer. Close and open this to try again.");
       return;
     }
-    const options = this.runs.map(runOption);
-    this.saved.a.replaceChildren(...options);
+    this.saved.a.replaceChildren(...runOptions(this.runs));
     if (this.runs.some((run) => run.id === this.wanted)) this.saved.a.value = this.wanted;
     this.open.disabled = this.runs.length < 2;
     this.offerSaved();
@@ -131,9 +130,8 @@ export class PairForm extends RunForm {
     const alike = others.filter((run) => run.title === chosen.title);
     const rest = others.filter((run) => run.title !== chosen.title);
     this.saved.b.replaceChildren(
-      ...alike.length ? [h("optgroup", { label: "Begin alike" }, alike.map(runOption))] : [],
-      ...rest.length ? [h("optgroup", { label: "Other prompts: shown, not aligned" },
-        rest.map(runOption))] : []);
+      ...alike.length ? [h("optgroup", { label: "Begin alike" }, runOptions(alike))] : [],
+      ...rest.length ? [h("optgroup", { label: "Other prompts: shown, not aligned" }, runOptions(rest))] : []);
     setText(this.savedNote, "");
   }
 
@@ -167,7 +165,5 @@ export class PairForm extends RunForm {
   }
 }
 
-function runOption(run) {
-  return h("option", { value: run.id },
-    `${run.title} · ${run.schedule_label} · ${run.budget} · ${whenText(run.created_at)}`);
-}
+const runOptions = (runs) => optionsOf(runs.map((run) =>
+  [run.id, `${run.title} · ${run.schedule_label} · ${run.budget} · ${whenText(run.created_at)}`]));

@@ -5,6 +5,7 @@ import { h, headRow, setText } from "../shared/dom.js";
 import {
   AXES, count, duration, isNumber, MISSING, nats, percent, scheduleOf, signed,
 } from "../shared/format.js";
+import { tablePanel } from "../shared/page_parts.js";
 
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
@@ -58,12 +59,10 @@ function differenceText(line, one, other) {
 export class PairTable {
   constructor() {
     this.body = h("tbody", {});
-    this.note = h("p", { class: "sol-chart-note" });
-    this.element = h("section", { class: "sol-panel sol-results", "aria-label": "In numbers" },
-      h("header", {}, h("h2", {}, "In numbers")),
-      h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "A and B in numbers" },
-        h("table", { class: "sol-table sol-pair-table" }, headRow(["Measure", "A", "B", "B against A"]), this.body)),
-      this.note);
+    this.note = h("span", {});
+    this.element = tablePanel(h("table", { class: "sol-table sol-pair-table" },
+      headRow(["Measure", "A", "B", "B against A"]), this.body),
+    { title: "In numbers", label: "In numbers", name: "A and B in numbers", note: this.note });
   }
 
   // sides: two of {run, rows, tally, nll}; problems: sentences about what could not be scored.

@@ -1,4 +1,4 @@
-// Where a challenge is won and lost: the KL of every token under two schedules, side by side.
+// The KL of every token of a challenge under two schedules, side by side.
 
 import { h, setText } from "../shared/dom.js";
 import { nats } from "../shared/format.js";

@@ -76,8 +76,8 @@ class EvaluatePage extends ResultPage {
       this.table.take(view, (baseline) => this.headline.replaceChildren(
         ...headlineTiles(view.headline[baseline.name], baseline.label)));
     } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
-    this.drawn = Object.entries(FIGURES).flatMap(([name, make]) =>
-      (view.figures[name] ? make(view.figures[name]) : []));
+    this.drawn = Object.entries(FIGURES).flatMap(([name, made]) =>
+      (view.figures[name] ? made.map((make) => make(view.figures[name])) : []));
     this.figures.replaceChildren(...this.drawn.map((one) => one.element));
     this.drawn.forEach((one) => one.redraw());
   }

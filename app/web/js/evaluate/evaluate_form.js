@@ -50,8 +50,8 @@ function policyNote(policy) {
     .filter(Boolean).join(", ");
 }
 
-// What the form asks for: scored tokens, decisions of all methods, and the time they should take.
-// Both passes (policies, then baselines) read every text densely once, for all of its windows.
+// Scored tokens, decisions of all methods, and the time they should take. Both passes (policies,
+// then baselines) read every text densely once, for all of its windows.
 function evaluationSize(values, numPolicies, paces) {
   const { texts, windows, steps, context } = values;
   const tokens = (texts ?? 0) * (windows ?? 0) * (steps ?? 0);

@@ -4,7 +4,7 @@ import { h, headRow } from "../shared/dom.js";
 import { count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { tiles } from "../shared/page_parts.js";
+import { tablePanel, tiles } from "../shared/page_parts.js";
 
 export const MEASURE_NAMES = { nll: "NLL", kl: "KL to dense" };
 
@@ -40,13 +40,10 @@ export class ResultTable {
     this.measure.set("nll");
     this.against = h("div", {});
     this.table = h("table", { class: "sol-table" });
-    this.tools = h("div", { class: "sol-table-tools" }, this.measure.element, this.against);
-    this.element = h("section", { class: "sol-panel sol-results", "aria-label": "Results by budget" },
-      h("header", {}, h("h2", {}, "Every budget"), this.tools),
-      h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Table" },
-        this.table),
-      h("p", { class: "sol-chart-note" }, glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-        + "[[interval]] over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01.")));
+    this.element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
+      head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
+      note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
+        + "[[interval]] over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01.") });
     this.measure.element.addEventListener("change", () => this.render());
   }
 

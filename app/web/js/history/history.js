@@ -6,15 +6,15 @@ import { chip, copyText, h, opensHere, setText, show, whenSeen } from "../shared
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
+import { askToDelete } from "../shared/forms/dialog.js";
 import { labelled } from "../shared/forms/form_parts.js";
-import { Question } from "../shared/forms/question.js";
 import { filePicker, sendFile } from "../shared/forms/upload.js";
 import { errorLine, showText } from "../shared/message.js";
 import { flash } from "../shared/page_parts.js";
 import { SITE } from "../shared/site.js";
 
 const PAGE_SIZE = 30;
-// How the address names a thing of a kind; what is not here is a run.
+// Names of kinds in the address; the others are runs.
 const IN_ADDRESS = { inspection: "inspection", comparison: "compare" };
 
 class HistoryPage {
@@ -39,14 +39,14 @@ class HistoryPage {
     this.error = errorLine();
     this.more = h("button", { type: "button", class: "sol-button sol-history-more", hidden: true,
       onclick: () => this.load(this.last) }, "Show more");
-    this.question = new Question("Delete this run for good?", "Delete");
+    this.root = root;
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
         filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, SITE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
-      this.more, this.question.element);
+      this.more);
     listen("runs-changed", () => this.load());
     // The tab comes into view: what ended meanwhile shows.
     whenSeen(root, () => this.load());
@@ -151,18 +151,12 @@ class HistoryPage {
   }
 
   ask(run) {
-    this.question.ask(`“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`,
-      () => this.remove(run));
-  }
-
-  async remove(run) {
-    try {
-      await this.api("delete_run", { run_id: run.id });
-      emit("run-deleted", run.id);
-      this.load();
-    } catch (error) {
-      this.failed(error);
-    }
+    askToDelete(this.root, "Delete this run for good?",
+      `“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`, async () => {
+        await this.api("delete_run", { run_id: run.id });
+        emit("run-deleted", run.id);
+        this.load();
+      });
   }
 }
 

@@ -1,10 +1,11 @@
 // The form at the side: a text, and schedules at one budget. The browser keeps all of it.
 
-import { chip, h, selectOf, setText, show } from "../shared/dom.js";
+import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count, quantity, whenText } from "../shared/format.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
 import { RunForm } from "../shared/forms/form.js";
 import { choiceField, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { filePicker } from "../shared/forms/upload.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { rowName } from "./inspect_rows.js";
@@ -44,8 +45,6 @@ export class InspectForm extends RunForm {
   build() {
     this.text = h("textarea", { class: "sol-input sol-prompt", rows: 9, spellcheck: "false",
       placeholder: "Paste any text: prose, code, a table. Or drop a file here." });
-    this.file = h("input", { type: "file", class: "sol-offscreen", tabindex: "-1",
-      accept: TEXT_FILES, "aria-label": "Text file", onchange: () => this.readFile(this.file.files[0]) });
     this.counted = h("span", { class: "sol-hint" });
     this.text.addEventListener("dragover", (event) => event.preventDefault());
     this.text.addEventListener("drop", (event) => {
@@ -54,7 +53,7 @@ export class InspectForm extends RunForm {
       this.readFile(event.dataTransfer.files[0]);
     });
     this.textPart = h("div", { class: "sol-inspect-source" }, labelled("Text", null, this.text),
-      h("div", { class: "sol-inspect-file" }, chip("Choose a file…", () => this.file.click()), this.file, this.counted));
+      h("div", { class: "sol-inspect-file" }, filePicker("Choose a file…", TEXT_FILES, (file) => this.readFile(file)), this.counted));
     this.run = selectOf([]);
     this.noRun = h("p", { class: "sol-hint", hidden: true },
       "No run is saved yet. Generate something in Explore.");
@@ -88,8 +87,7 @@ export class InspectForm extends RunForm {
     const names = [...FIXED, ...policies];
     if (chosen && !names.includes(chosen)) names.push(chosen);
     const isFirst = select === this.schedules[0];
-    select.replaceChildren(...(isFirst ? [] : [h("option", { value: "" }, "None")]),
-      ...names.map((name) => h("option", { value: name }, rowName(name))));
+    select.replaceChildren(...optionsOf([...(isFirst ? [] : [["", "None"]]), ...names.map((name) => [name, rowName(name)])]));
     select.value = chosen || (isFirst ? FIXED[0] : "");
   }
 
@@ -118,8 +116,8 @@ export class InspectForm extends RunForm {
     }
     this.schedules.forEach((select) => this.offer(select, select.value));
     const chosen = this.wantedRun ?? this.run.value;
-    this.run.replaceChildren(...this.runs.map((run) => h("option", { value: run.id },
-      `${run.title} (${count(run.tokens, "token")}, ${whenText(run.created_at)})`)));
+    this.run.replaceChildren(...optionsOf(this.runs.map((run) =>
+      [run.id, `${run.title} (${count(run.tokens, "token")}, ${whenText(run.created_at)})`])));
     if (this.runs.some((run) => run.id === chosen)) this.run.value = chosen;
     show(this.noRun, this.runs.length === 0);
     show(this.run.parentElement, this.runs.length > 0);
@@ -136,8 +134,6 @@ export class InspectForm extends RunForm {
   // --- files ----------------------------------------------------------------------------------
 
   async readFile(file) {
-    this.file.value = "";
-    if (!file) return;
     this.fail(null);
     if (file.size > 4 * this.page.maxCharacters) {
       return this.fail(`${file.name} is larger than ${quantity(4 * this.page.maxCharacters, "B")}.`);

@@ -8,7 +8,7 @@ import { SITE } from "../shared/site.js";
 const DIFFERENCE_TOP = 0.5; // nats; beyond it the colour stays at its strongest
 export const STATIC = "static";
 
-// What an inspection's rows are called: "static" → "Static", "policy:NAME" → "Policy NAME".
+// Names of an inspection's rows: "static" → "Static", "policy:NAME" → "Policy NAME".
 export function rowName(name) {
   if (name.startsWith("policy:")) return `Policy ${modelName(name.slice("policy:".length))}`;
   return SITE.schedules[name] ?? name;

@@ -30,7 +30,7 @@ export class InspectionStage extends TokenStage {
       enter: (index, token, at) => this.enter(index, token, at),
       leave: () => this.card.hideSoon(),
       select: (range) => this.select(range),
-      pick: (index, at) => this.on.pick(index, at),
+      pick: (index, at) => this.on.pick?.(index, at),
       show: (at) => this.showRow(at),
       choose: (value) => this.on.row?.(value),
     });
@@ -86,7 +86,7 @@ export class InspectionStage extends TokenStage {
     this.charts.append(tokens.map((token) => rowOf(token, this.panes.at)));
   }
 
-  // What a poll says besides rows; model: what is loaded, where there is one.
+  // Takes a poll but for its rows. model: the loader's state, where there is one.
   update(view, state, model = null) {
     if (view.prefill && !this.panes.lead.length) {
       this.scored = view.prefill.scored_tokens;
@@ -138,7 +138,7 @@ function inspectionDetail(state, view, done, model) {
   return parts.join(" · ");
 }
 
-// What stands before the scored tokens: they were read densely and have no score.
+// The text before the scored tokens, which was read densely and has no score.
 function inspectionLead(prefill, run) {
   const name = run.config.generated.length ? "Prompt, read densely" : "Read first, not scored";
   return [h("span", { class: "sol-lead-name" }, name),

@@ -3,7 +3,7 @@
 import { askedFor, linkTo, nameInFront, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
-import { memory } from "../shared/memory.js";
+import { memory, recall, remember } from "../shared/memory.js";
 import { GlossaryList } from "./glossary_list.js";
 import { Lesson } from "./lesson.js";
 import { LESSON_BITS } from "./lesson_bits.js";
@@ -55,24 +55,20 @@ class LearnPage {
       this.forget);
   }
 
+  // Answers of other releases may be unreadable.
   restore() {
-    try {
-      const saved = JSON.parse(memory.get("lessons")) ?? {};
-      return Object.fromEntries(Object.entries(saved).filter(([, choice]) => Number.isInteger(choice)));
-    } catch {
-      return {}; // unreadable answers of another release
-    }
+    return Object.fromEntries(Object.entries(recall("lessons")).filter(([, choice]) => Number.isInteger(choice)));
   }
 
   answered(key, choice) {
     this.answers[key] = choice;
-    memory.set("lessons", JSON.stringify(this.answers));
+    remember("lessons", this.answers);
     this.showProgress();
   }
 
   startAgain() {
     this.answers = {};
-    memory.set("lessons", "{}");
+    remember("lessons", {});
     LESSONS.forEach((spec, at) => {
       const [old, fresh] = [this.parts.get(spec.key), this.makeLesson(spec, at)];
       old.leave();

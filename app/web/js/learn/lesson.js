@@ -122,7 +122,7 @@ export class Lesson {
       + `in ${duration(result.took_ms)}. ${this.spec.how}`);
   }
 
-  // What the model did, beside what was guessed.
+  // Sets the measured answer beside the guess.
   judge(result) {
     const right = this.spec.answer(result);
     this.options.forEach((one, at) => {
@@ -145,7 +145,7 @@ export class Lesson {
   }
 }
 
-// Which text is measured; the question is about the first.
+// The choice of a text to measure; the question is about the first.
 function textChoice(texts, changed) {
   const choice = pillsField({ legend: "Text", choices: texts });
   const [first] = Object.keys(texts);

@@ -26,7 +26,7 @@ class PagesPicture {
     slider.update();
   }
 
-  // What the steps lose at a level: surprisal there less surprisal when dense.
+  // The steps' losses at a level: surprisal there less surprisal when dense.
   losses(at) {
     const dense = this.result.nll.at(-1);
     return this.result.nll[at].map((value, place) => value - dense[place]);

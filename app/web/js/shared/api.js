@@ -5,7 +5,7 @@ import { memory } from "./memory.js";
 const NO_ANSWER = "The server does not answer. Try again.";
 export const NOTHING_LOST = "The server does not answer. Nothing you typed is lost; try again in a moment.";
 
-// What to say of a failed call: Python's own words where it refused.
+// The message of a failed call: Python's own words where it refused.
 export const reasonOf = (error, otherwise = NO_ANSWER) => (error.refused ? error.message : otherwise);
 
 function visitorId() {

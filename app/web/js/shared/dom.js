@@ -41,8 +41,13 @@ export function opensHere(open) {
 // A table's head; names: texts or nodes.
 export const headRow = (names) => h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name))));
 
-export const selectOf = (options, attributes = {}) => h("select", { class: "sol-input", ...attributes },
-  options.map(([value, text]) => h("option", { value }, text)));
+// options: of [value, text], or of texts that are their own values.
+export const optionsOf = (options) => options.map((one) => {
+  const [value, text] = Array.isArray(one) ? one : [one, one];
+  return h("option", { value }, text);
+});
+export const selectOf = (options, attributes = {}) =>
+  h("select", { class: "sol-input", ...attributes }, optionsOf(options));
 
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -80,7 +85,7 @@ export function scrollTo(element, block = "start") {
   element.scrollIntoView({ block, behavior: isCalm() ? "auto" : "smooth" });
 }
 
-// Where form and result stand one below the other, the result is brought to the eye.
+// Scrolls to the result where it stands below its form.
 export function bringIntoView(element) {
   if (innerWidth < 900) scrollTo(element);
 }

@@ -78,7 +78,7 @@ export function menu(label, items, spoken) {
 
 const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json: ["JSON", "everything; can be imported"],
   csv: ["CSV", "a row per token"] };
-// Where a kind's forms differ from those words; null: it has no such form.
+// A kind's own hints; null: it has no such form.
 const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
   comparison: { json: "both runs; can be imported", csv: "a row per pair of tokens" },
   lens: { json: "every number; can be imported", csv: "a row per level" },

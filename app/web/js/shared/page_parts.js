@@ -28,10 +28,19 @@ export const tiles = (list) => list.map(([name, value, note]) => {
   return made.element;
 });
 
-// What a page shows while nothing is: a title, and points of which some begin with words in bold.
+// In place of a result: a title, and points as [words in bold, text].
 export function emptyPanel(title, points) {
   return h("section", { class: "sol-panel sol-train-empty" }, h("h2", {}, title),
     h("ol", {}, points.map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
+}
+
+// A panel with a table that may be wider than it. about: {title, label, name: of the table, head: more for
+// the head, note: nodes below}.
+export function tablePanel(table, { title, label, name, head = null, note }) {
+  return h("section", { class: "sol-panel sol-results", "aria-label": label },
+    h("header", {}, h("h2", {}, title), head),
+    h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": name }, table),
+    h("p", { class: "sol-chart-note" }, note));
 }
 
 export function noticeLine(text) {

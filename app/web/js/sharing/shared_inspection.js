@@ -8,8 +8,8 @@ import { SvgChart } from "./svg_chart.js";
 class SharedInspection {
   constructor(root, view) {
     const { run, rows } = view;
-    const status = new StatusLine({ retry() {}, backToLive() {} }, INSPECT_STATES);
-    const stage = new InspectionStage(root, status, { pick() {} },
+    const status = new StatusLine({}, INSPECT_STATES);
+    const stage = new InspectionStage(root, status, {},
       { hint: SHARED_HINT, ChartKind: SvgChart });
     const place = stage.build();
     place.append(sharedSettings(run, "Settings of this inspection"));

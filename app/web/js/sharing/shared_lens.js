@@ -33,7 +33,7 @@ class SharedLensPage {
     const axes = colourAxes();
     this.tokens = new TokenView(axes, {
       enter: (at, token) => { this.card.show(this.rows[at], token); this.tokens.mark(at); },
-      leave: () => this.card.hideSoon(), select() {}, pick() {},
+      leave: () => this.card.hideSoon(),
     }, "Tokens around this one");
     this.card.onHide = () => this.tokens.mark(null);
     this.panel = new SharedLens(view);

@@ -1,4 +1,4 @@
-// What every exported page has: its data, its head, the settings of what it shows.
+// Parts of every exported page: its data, its head, the settings.
 
 import { h } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";

@@ -8,7 +8,7 @@ import { SvgChart } from "./svg_chart.js";
 class SharedRun {
   constructor(root, view) {
     const { run, rows } = view;
-    const stage = new RunStage(root, new Status({ retry() {}, backToLive() {} }), { pick() {} },
+    const stage = new RunStage(root, new Status({}), {},
       { hint: SHARED_HINT, ChartKind: SvgChart, missing: "[[kl|KL]] was not measured: no dense row rode along." });
     root.append(sharedHead(run), stage.build({ below: [null, sharedSettings(run)] }));
     stage.begin(run);

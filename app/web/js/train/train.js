@@ -98,7 +98,7 @@ class TrainPage extends JobPage {
     setText(this.tiles.nll.note, against("nll"));
   }
 
-  // What came of it, and where it can be used.
+  // The stored policy, and tabs that can use it.
   showMade(job) {
     const name = job.result?.policy ?? job.result?.name;
     show(this.made, job.status === "succeeded");

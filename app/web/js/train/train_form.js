@@ -16,7 +16,7 @@ function anyField({ label, help: hint, kind, choices }) {
   return numberField({ label, hint, step: kind === "integer" ? 1 : "any" });
 }
 
-// How long and how much memory, before anything is started.
+// Duration and memory, before anything is started.
 class EstimateView {
   constructor() {
     this.time = h("dd", {}, MISSING);

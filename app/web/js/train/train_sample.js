@@ -3,26 +3,18 @@
 
 import { chip, h, reachWhenScrolling, setText, show } from "../shared/dom.js";
 import { actionOf, AXES, isNumber, nats } from "../shared/format.js";
-import { TokenCard } from "../shared/tokens/card.js";
+import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { Legend } from "../shared/tokens/legend.js";
-import { tokenNodes } from "../shared/tokens/token_text.js";
 import { klAxis, spendAxes, TokenView } from "../shared/tokens/tokens.js";
 
 const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), action: actionOf(token.action),
   kl_to_dense: token.kl ?? null });
 
 function sampleCard(row) {
-  return [
-    h("div", { class: "sol-card-head" },
-      h("span", { class: "sol-card-token" }, tokenNodes(row.text)),
-      h("span", { class: "sol-card-id" }, `step ${row.index + 1}`)),
-    h("div", { class: "sol-card-spend" }, AXES.map((axis) => h("div", { class: "sol-card-lane" },
-      h("span", { class: "sol-name" }, axis.name),
-      h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
-      h("span", { class: "sol-value" }, axis.show(axis.of(row))))),
+  return [cardHead(row, `step ${row.index + 1}`),
+    h("div", { class: "sol-card-spend" }, cardLanes(row)),
     h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to dense"),
-      h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))),
-  ];
+      h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
 }
 
 export class SamplePanel {
@@ -32,9 +24,7 @@ export class SamplePanel {
     this.tokens = new TokenView(axes, {
       enter: (index, token) => { this.card.show(this.tokens.rows[index], token); this.tokens.mark(index); },
       leave: () => this.card.hideSoon(),
-      select: () => {},
-    });
-    this.tokens.list.setAttribute("aria-label", "Tokens of a held-out text");
+    }, "Tokens of a held-out text");
     this.card.onHide = () => this.tokens.mark(null);
     this.legend = new Legend(axes, (axis) => this.tokens.setAxis(axis));
     this.about = h("p", { class: "sol-hint" });

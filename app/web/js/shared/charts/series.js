@@ -1,4 +1,4 @@
-// What the charts draw: arrays over the tokens, extended row by row, and the two charts' traces.
+// The charts' data: arrays over the tokens, extended row by row, and the two charts' traces.
 // Token numbers on the x axis begin at 1, as on the card.
 
 import { AXES, scheduleOf } from "../format.js";

@@ -1,5 +1,5 @@
-// What training reports, as arrays over the minutes of work, and the charts that draw them. Any
-// number may be missing from a report: each line has its own x.
+// Reports of a training as arrays over the minutes of work, and their charts. Any number may be
+// missing from a report: each line has its own x.
 
 import { h, wait } from "../dom.js";
 import { AXES, isNumber } from "../format.js";

@@ -85,7 +85,7 @@ export class JobForm extends Form {
   /** The line that says why no job may be started. */
   refused = h("p", { class: "sol-message is-warn", hidden: true });
 
-  /** What is sent. @returns {object} */
+  /** @returns {object} */
   request() {
     return {};
   }

@@ -27,8 +27,8 @@ export async function sendFile(api, calls, file, onProgress) {
 }
 
 // A button that asks for a file and rests until `take`, which reports its own failures, is done.
-export function filePicker(label, accept, take) {
-  const input = h("input", { type: "file", hidden: true, accept, "aria-label": label, onchange: async () => {
+export function filePicker(label, accept, take, spoken = label) {
+  const input = h("input", { type: "file", hidden: true, accept, "aria-label": spoken, onchange: async () => {
     const [file] = input.files;
     if (!file) return;
     button.disabled = true;

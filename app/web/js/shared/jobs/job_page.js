@@ -1,5 +1,5 @@
-// What all pages of jobs do alike: a form that starts a job, one job on show, which the address
-// names, and a list of the others. A page adds what it draws of its job.
+// A page of jobs: a form that starts one, the job on show, which the address names, and a list of
+// the others. A page adds the drawing of its job.
 
 import { askedFor, nameInFront, setAddress, tabOf } from "../address.js";
 import { reasonOf } from "../api.js";
@@ -16,14 +16,13 @@ export class JobPage {
   panel;
   /** @type {JobList} */
   list;
-  /** What is shown while there is no job. @type {HTMLElement} */
+  /** In place of a job. @type {HTMLElement} */
   empty;
 
   view(answer) {}
 
-  // kind: of the jobs; part: the job's name in the address and in events; tab; noun: what a
-  // sentence calls the job; calls: {home, start, settings}, functions of Python; wrong: what to
-  // say of another kind's job.
+  // what: kind of the jobs; part: the job's name in the address and in events; tab; noun: for
+  // sentences; calls: {home, start, settings}, functions of Python; wrong: words for another kind's job.
   constructor(root, api, what) {
     this.root = root;
     this.api = api;
@@ -70,7 +69,7 @@ export class JobPage {
     whenSeen(this.root, () => this.home());
   }
 
-  // What is asked of this tab elsewhere, perhaps before it was there.
+  // Takes orders of other tabs, also those from before this one was made.
   takeHanded() {
     takeOver(`clone-${this.what.part}`, (id) => this.clone({ id, kind: this.what.kind }));
   }

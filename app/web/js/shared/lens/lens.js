@@ -2,12 +2,12 @@
 // cache, and what the lowest levels would have done to the tokens that followed.
 
 import { reasonOf } from "../api.js";
-import { chip, h, setText, show, smallButton, uniqueId } from "../dom.js";
+import { chip, h, optionsOf, selectOf, setText, show, smallButton, uniqueId } from "../dom.js";
 import { exportMenu, imageMenu } from "../download.js";
 import { AXES, count, isNumber, modelName, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillChoice } from "../forms/form_parts.js";
-import { errorLine } from "../message.js";
+import { errorLine, showText } from "../message.js";
 import { pictureOf } from "../picture.js";
 import { gridLevels, LEAST_TOP, nearest } from "../tokens/card_policy.js";
 import { tokenNodes } from "../tokens/token_text.js";
@@ -62,7 +62,7 @@ export class LensPanel {
     }, (message) => this.say(message));
   }
 
-  // What a table's cells are, for its picture's title.
+  // Names a table's numbers, for its picture's title.
   measured(holder) {
     if (holder === this.curves) return "";
     const measure = this.measure.get();
@@ -72,8 +72,7 @@ export class LensPanel {
   }
 
   jointPart() {
-    this.bits = h("select", { class: "sol-input", id: uniqueId("field"),
-      onchange: () => { this.askPlane(); this.changed(); } });
+    this.bits = selectOf([], { id: uniqueId("field"), onchange: () => { this.askPlane(); this.changed(); } });
     this.planeState = h("span", { class: "sol-muted", role: "status" });
     this.plane = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "Joint grid" });
@@ -96,8 +95,7 @@ export class LensPanel {
     show(this.element, false);
   }
 
-  // run: what the run is; isLive: it goes on; rows: its tokens; which: more that names them to
-  // Python, such as the row of an inspection.
+  // rows: the run's tokens; which: more that names them to Python, such as the row of an inspection.
   open(run, isLive, rows, index, which = {}) {
     this.clear();
     this.wanted = { run, rows, index, which };
@@ -122,8 +120,7 @@ export class LensPanel {
     return `${run.id}:${index}:${which.row ?? ""}:${bits}`;
   }
 
-  // What of it is on show, as the address says it: what cells show, and an open joint grid's bits.
-  // null: as it opens.
+  // Its state in the address: the measure in cells, and an open joint grid's bits; null: as it opens.
   get shown() {
     const parts = [this.measure.get(), this.joint.open && this.bits.value].filter(Boolean);
     return String(parts) === MEASURES[0][0] ? null : parts.join(".");
@@ -150,7 +147,7 @@ export class LensPanel {
     setText(this.state, text);
   }
 
-  // One question at a time: whoever walks through the tokens gets the last one's answer.
+  // One question at a time; walking through the tokens, only the last one's answer is drawn.
   async ask() {
     const turn = this.turn = {};
     const { run, index, rows, which } = this.wanted;
@@ -175,8 +172,7 @@ export class LensPanel {
 
   fail(error) {
     this.say("");
-    setText(this.message, reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
-    show(this.message, true);
+    showText(this.message, reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
     show(this.again, true);
     show(this.body, false);
   }
@@ -193,7 +189,7 @@ export class LensPanel {
       : replayedText(row, view));
     const choices = this.bitChoices();
     show(this.joint, choices.length > 0);
-    this.bits.replaceChildren(...choices.map((bits) => h("option", { value: bits }, count(bits, "bit"))));
+    this.bits.replaceChildren(...optionsOf(choices.map((bits) => [bits, count(bits, "bit")])));
     this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.action.bit_width)];
     this.wantedBits = null;
     show(this.export, true);
@@ -239,8 +235,7 @@ export class LensPanel {
   }
 }
 
-// What the replay of the step found, against what the run recorded; a look from
-// a file tells none.
+// The replayed step against the recorded one; a look from a file has no replay.
 function replayedText(row, view) {
   const { nll, kl_to_dense: kl } = view.replayed ?? {};
   if (isNumber(row.surprisal) && isNumber(nll) && Math.abs(row.surprisal - nll) > 0.02) {

@@ -1,4 +1,4 @@
-// Where the measured time of a token goes, part by part, beside what is computed to be saved there.
+// Measured time per token by part, beside the computed saving of each.
 
 import { h, setText } from "../dom.js";
 import { count, fixed, isNumber, MISSING, percent } from "../format.js";

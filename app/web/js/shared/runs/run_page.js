@@ -1,6 +1,5 @@
-// What pages that run something on the model do alike: start and stop it, show the run that the
-// address names and what of it, find this visitor's live one again, and wait for the model. A page
-// draws the rest.
+// A page that runs something on the model: it starts and stops it, shows the run that the address
+// names, finds this visitor's live one again, and waits for the model. A page adds the drawing.
 
 import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
 import { NOTHING_LOST, reasonOf } from "../api.js";
@@ -16,7 +15,7 @@ export class RunPage {
   status;
   /** @type {RunFollower} */
   follower;
-  /** What is shown while there is no run. @type {HTMLElement} */
+  /** In place of a run. @type {HTMLElement} */
   empty;
   /** @type {import("../tokens/legend.js").Legend} */
   legend;

@@ -16,7 +16,7 @@ export class RunStage extends TokenStage {
   makeView(axes) {
     return new TokenView(axes, {
       enter: (index, token) => this.enter(index, token), leave: () => this.card.hideSoon(),
-      select: (range) => this.select(range), pick: (index) => this.on.pick(index),
+      select: (range) => this.select(range), pick: (index) => this.on.pick?.(index),
     });
   }
 

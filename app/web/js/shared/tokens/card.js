@@ -100,21 +100,17 @@ export function cardParts(row, levels) {
     cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
 }
 
-export function cardHead(row) {
+export function cardHead(row, id = [`token ${row.index + 1}`, row.kind, `id ${row.token_id}`].filter(Boolean).join(" · ")) {
   return h("div", { class: "sol-card-head" },
-    h("span", { class: "sol-card-token" }, tokenNodes(row.text)),
-    h("span", { class: "sol-card-id" },
-      [`token ${row.index + 1}`, row.kind, `id ${row.token_id}`].filter(Boolean).join(" · ")));
+    h("span", { class: "sol-card-token" }, tokenNodes(row.text)), h("span", { class: "sol-card-id" }, id));
 }
 
+export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card-lane" },
+  h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
+  h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
+  h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
+
 function cardSpend(row) {
-  const lanes = AXES.map((axis) => {
-    const value = axis.of(row);
-    return h("div", { class: "sol-card-lane" },
-      h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
-      h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(value) }),
-      h("span", { class: "sol-value" }, axis.show(value)));
-  });
   const facts = [
     ["[[surprisal|Surprisal]]", `${nats(row.surprisal)} nats`, `p = ${probability(Math.exp(-row.surprisal))}`],
     ["[[entropy|Entropy]]", `${nats(row.entropy)} nats`, ""],
@@ -124,7 +120,7 @@ function cardSpend(row) {
     facts.push([`In the ${side.name} row`, `${nats(side.surprisal)} nats`,
       `here ${signed(row.surprisal - side.surprisal)}`]);
   }
-  return h("div", { class: "sol-card-spend" }, lanes, h("dl", { class: "sol-card-facts" },
+  return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
     facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value),
       h("dd", { class: "sol-muted" }, more)])));
 }

@@ -11,7 +11,7 @@ export class TokenStage {
   /** Of the grid of the run on show. @type {number[][] | null} */
   levels = null;
 
-  // on: {pick(index, at)}, and where it is kept colour(key); hint: the foot's words while nothing is
+  // on: pick(index, at) where a lens is, colour(key) where it is kept; hint: the foot's words while nothing is
   // selected; ChartKind: the class that draws a chart; colourKey: under which the browser keeps the
   // colour; missing: the charts' words where KL was not measured.
   constructor(root, axes, on, { hint, ChartKind, colourKey = "axis", missing = undefined }) {

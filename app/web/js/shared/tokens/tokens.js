@@ -44,14 +44,14 @@ function tokenLabel(row) {
     + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to dense ${nats(row.kl_to_dense)} nats`);
 }
 
-// What the style sheet reads of a token, and what is read out.
+// Attributes for the style sheet and for screen readers.
 function tokenAttributes(row) {
   const [keep, channels, bits] = AXES.map((axis) => axis.share(axis.of(row)));
   return { "--a": keep, "--c": channels, "--b": bits, "aria-label": tokenLabel(row) };
 }
 
 export class TokenView {
-  // on: {enter(index, element), leave(), select(range), pick(index)}
+  // on: {enter(index, element), leave()}, and where it can be done select(range) and pick(index)
   constructor(axes, on, label = "Generated tokens") {
     this.on = on;
     this.rows = [];
@@ -198,7 +198,7 @@ export class TokenView {
     this.list.addEventListener("click", (event) => {
       const token = tokenOf(event);
       token?.focus({ preventScroll: true });
-      if (token && getSelection().isCollapsed) this.on.pick(token.solIndex);
+      if (token && getSelection().isCollapsed) this.on.pick?.(token.solIndex);
     });
     this.list.addEventListener("copy", (event) => this.onCopy(event));
   }
@@ -222,7 +222,7 @@ export class TokenView {
     else if (event.key === " ") this.toggle(event);
     else if (event.key === "Enter") {
       event.preventDefault();
-      this.on.pick(this.current);
+      this.on.pick?.(this.current);
     }
     if (goal === null) return;
     event.preventDefault();
@@ -238,12 +238,12 @@ export class TokenView {
     const range = this.range && this.range[0] === this.range[1] && this.range[0] === this.current
       ? null : [this.current, this.current];
     this.anchor = this.current;
-    this.on.select(range);
+    this.on.select?.(range);
   }
 
   extend(from, goal) {
     if (!this.range) this.anchor = from;
-    this.on.select([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);
+    this.on.select?.([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);
   }
 
   // The token above or below: nearest in x on the next row of text.
