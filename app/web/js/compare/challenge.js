@@ -3,14 +3,14 @@
 
 import { askedFor, linkTo, setAddress } from "../shared/address.js";
 import { NOTHING_LOST, reasonOf } from "../shared/api.js";
-import { bringIntoView, chip, copyText, h, setText, show, uniqueId } from "../shared/dom.js";
+import { bringIntoView, chip, h, setText, show, uniqueId } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { actionOf, AXES, count } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/dialog.js";
 import { labelled, pillChoice } from "../shared/forms/form_parts.js";
 import { memory, remember } from "../shared/memory.js";
 import { say } from "../shared/message.js";
-import { flash } from "../shared/page_parts.js";
+import { copyChip } from "../shared/page_parts.js";
 import { TokenCard } from "../shared/tokens/card.js";
 import { levelText } from "../shared/tokens/card_policy.js";
 import { Legend } from "../shared/tokens/legend.js";
@@ -96,10 +96,7 @@ export class ChallengePage {
     this.score = h("button", { type: "button", class: "sol-button is-primary", onclick: () => this.send() },
       "Score it");
     this.note = h("p", { class: "sol-budget-note", role: "status" });
-    this.link = chip("Copy link", async () => {
-      await copyText(linkTo({ challenge: this.challenge.id, paint: this.painting.letters }));
-      flash(this.link, "Copied");
-    });
+    this.link = copyChip("Copy link", () => linkTo({ challenge: this.challenge.id, paint: this.painting.letters }));
     this.lead = h("div", { class: "sol-lead" });
     this.heading = h("h2", {});
     this.tools = h("div", { class: "sol-brush", "data-axis": "attention" },

@@ -2,11 +2,11 @@
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
 import { NOTHING_LOST, reasonOf } from "../shared/api.js";
-import { bringIntoView, chip, copyText, h, setText, show, smallButton } from "../shared/dom.js";
+import { bringIntoView, chip, h, setText, show, smallButton } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
 import { say } from "../shared/message.js";
-import { flash } from "../shared/page_parts.js";
+import { copyChip } from "../shared/page_parts.js";
 import { RunFollower } from "../shared/runs/run_follower.js";
 import { setPill } from "../shared/runs/status_line.js";
 import { PairForm } from "./pair_form.js";
@@ -39,10 +39,8 @@ export class PairPage {
   }
 
   build() {
-    this.link = chip("Copy link", async () => {
-      await copyText(linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
-      flash(this.link, "Copied");
-    });
+    this.link = copyChip("Copy link", () =>
+      linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
     this.message = h("p", { class: "sol-message", hidden: true });
     this.again = smallButton("Try again", () => this.compare(), { hidden: true });
     this.export = exportMenu(this.api, "comparison", () => this.address, (message) => this.say(message, "bad"));

@@ -3,12 +3,10 @@
 import { setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { bringIntoView, chip, copyText, h, show, whenSeen } from "../shared/dom.js";
-import { exportMenu } from "../shared/download.js";
+import { bringIntoView, h, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
-import { LensPanel } from "../shared/lens/lens.js";
-import { emptyState, flash, noticeLine } from "../shared/page_parts.js";
+import { copyChip, emptyState, flash, noticeLine } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
@@ -26,28 +24,21 @@ class ExplorePage extends RunPage {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
       policies: async () => (await api("list_policies", {})).policies,
     });
-    this.status = new Status({
-      retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push"),
-    });
+    this.status = new Status(this.statusHandlers());
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),
       colour: (key) => setAddress({ [this.names.colour]: key }) }, { hint: HINT, ChartKind: PlotlyChart });
     this.tokens = this.stage.view;
     this.legend = this.stage.legend;
-    this.lens = new LensPanel(api, { close: () => this.unpick(),
-      show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
+    this.lens = this.makeLens();
     this.estimate = new Estimate(api, page.estimate);
-    this.follower = this.follow({ begin: (run) => this.begin(run), rows: (rows) => this.stage.append(rows) });
+    this.follower = this.follow((rows) => this.stage.append(rows));
     root.append(this.build());
     this.reset();
   }
 
   build() {
-    this.link = chip("Copy link", () => this.copyLink());
-    this.text = chip("Copy text", () => this.copyRun());
-    this.reuse = chip("Use its settings", () => this.reuseRun());
-    this.export = exportMenu(this.api, "run", () => this.follower.id,
-      (message) => this.status.say(message, "bad"));
-    this.tools = h("div", { class: "sol-tools" }, this.link, this.text, this.reuse, this.export);
+    this.tools = this.makeTools("run",
+      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")));
     this.empty = emptyState();
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
@@ -76,17 +67,13 @@ class ExplorePage extends RunPage {
 
   clear() {
     this.stage.clear();
-    this.lens.clear();
     this.estimate.clear();
-    this.status.setBar(null);
-    show(this.status.retry, false);
-    this.tools.classList.add("is-idle");
+    super.clear();
   }
 
   begin(run) {
     this.stage.begin(run);
-    this.tools.classList.remove("is-idle");
-    this.reuse.disabled = run.settings === null;
+    super.begin(run);
   }
 
   draw(view, run) {
@@ -138,12 +125,7 @@ class ExplorePage extends RunPage {
     this.pick(index);
   }
 
-  async copyRun() {
-    await copyText(this.tokens.rows.map((row) => row.text).join(""));
-    flash(this.text, "Copied");
-  }
-
-  reuseRun() {
+  reuseSettings() {
     const { run } = this.follower;
     this.form.set(run.prompt, run.settings);
     flash(this.reuse, "In the form");

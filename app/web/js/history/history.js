@@ -2,7 +2,7 @@
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf } from "../shared/api.js";
-import { chip, copyText, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
+import { chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
@@ -10,7 +10,7 @@ import { askToDelete } from "../shared/forms/dialog.js";
 import { labelled } from "../shared/forms/form_parts.js";
 import { filePicker, sendFile } from "../shared/forms/upload.js";
 import { errorLine, showText } from "../shared/message.js";
-import { flash } from "../shared/page_parts.js";
+import { copyChip } from "../shared/page_parts.js";
 import { SITE } from "../shared/site.js";
 
 const PAGE_SIZE = 30;
@@ -120,10 +120,7 @@ class HistoryPage {
     const tool = (label, action) => chip(label, () => action(run), { "aria-label": `${label}: ${run.title}` });
     const isDamaged = run.status === "damaged";
     const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running" && !isDamaged;
-    const copy = chip("Copy link", async () => {
-        await copyText(link);
-        flash(copy, "Copied");
-      }, { "aria-label": `Copy link: ${run.title}` });
+    const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     return h("li", { class: "sol-history-row" },
       h("div", {},

@@ -3,10 +3,8 @@
 import { askedFor, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { chip, h, show, whenSeen } from "../shared/dom.js";
-import { exportMenu } from "../shared/download.js";
+import { h, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
-import { LensPanel } from "../shared/lens/lens.js";
 import { flash } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
@@ -20,13 +18,11 @@ class InspectPage extends RunPage {
   constructor(root, api, page) {
     super(root, api, "inspection");
     this.form = new InspectForm(page, {
-      start: (request) => this.begin(request), stop: () => this.stop(),
+      start: (request) => this.inspect(request), stop: () => this.stop(),
       policies: async () => (await api("list_policies", {})).policies,
       runs: async () => (await api("saved_runs", {})).runs,
     });
-    this.status = new StatusLine({
-      retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push"),
-    }, INSPECT_STATES, "Show the running inspection");
+    this.status = new StatusLine(this.statusHandlers(), INSPECT_STATES, "Show the running inspection");
     this.stage = new InspectionStage(root, this.status, {
       pick: (index, at) => this.pick(index, at),
       colour: (key) => setAddress({ [this.names.colour]: key }),
@@ -34,20 +30,14 @@ class InspectPage extends RunPage {
     }, { hint: HINT, ChartKind: PlotlyChart });
     this.panes = this.stage.panes;
     this.legend = this.stage.legend;
-    this.lens = new LensPanel(api, { close: () => this.unpick(),
-      show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
-    this.follower = this.follow({ begin: (run) => this.began(run),
-      rows: (rows) => this.stage.append(rows) });
+    this.lens = this.makeLens();
+    this.follower = this.follow((rows) => this.stage.append(rows));
     root.append(this.build());
     this.reset();
   }
 
   build() {
-    this.link = chip("Copy link", () => this.copyLink());
-    this.reuse = chip("Use its settings", () => this.reuseText());
-    this.export = exportMenu(this.api, "inspection", () => this.follower.id,
-      (message) => this.status.say(message, "bad"));
-    this.tools = h("div", { class: "sol-tools" }, this.link, this.reuse, this.export);
+    this.tools = this.makeTools("inspection");
     this.empty = emptyInspection();
     return h("div", { class: "sol-grid" }, this.form.element,
       this.stage.build({ over: this.empty, tools: this.tools, below: this.lens.element }));
@@ -63,7 +53,7 @@ class InspectPage extends RunPage {
     this.takeUp();
   }
 
-  async begin(request) {
+  async inspect(request) {
     this.startedId = await this.ask("start_inspection", request) ?? this.startedId;
   }
 
@@ -74,18 +64,14 @@ class InspectPage extends RunPage {
 
   clear() {
     this.stage.clear();
-    this.lens.clear();
     this.status.say(null);
-    this.status.setBar(null);
-    show(this.status.retry, false);
-    this.tools.classList.add("is-idle");
+    super.clear();
   }
 
-  began(run) {
+  begin(run) {
     this.stage.begin(run);
     this.showRow();
-    this.tools.classList.remove("is-idle");
-    this.reuse.disabled = run.settings === null;
+    super.begin(run);
   }
 
   draw(view) {
@@ -135,7 +121,7 @@ class InspectPage extends RunPage {
     if (this.panes.has(asked) && asked !== this.panes.value) this.panes.show(asked);
   }
 
-  reuseText() {
+  reuseSettings() {
     const { run } = this.follower;
     if (!run.config.generated.length) {
       this.form.text.value = run.prompt;

@@ -1,6 +1,6 @@
 // Pieces of the page that hold no state: what a run began with, the empty state, sentences.
 
-import { chip, h, reachWhenScrolling, setText } from "./dom.js";
+import { chip, copyText, h, reachWhenScrolling, setText } from "./dom.js";
 import { AXES, isNumber, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 import { tokenNodes } from "./tokens/token_text.js";
@@ -11,6 +11,15 @@ export function flash(button, text) {
   setText(button, text);
   clearTimeout(button.solTimer);
   button.solTimer = setTimeout(() => setText(button, before), 1600);
+}
+
+// text(): what it copies.
+export function copyChip(label, text, attributes = {}) {
+  const made = chip(label, async () => {
+    await copyText(text());
+    flash(made, "Copied");
+  }, attributes);
+  return made;
 }
 
 // A number with its name above and a note below; the note can be changed.
