@@ -2,6 +2,7 @@
 
 import { reasonOf } from "./api.js";
 import { chip, fill, h, show, svg, uniqueId } from "./dom.js";
+import { messageOf } from "./message.js";
 
 export function saveFile(name, blob) {
   const address = URL.createObjectURL(blob);
@@ -40,7 +41,7 @@ export function imageMenu(title, image, fail) {
     try {
       saveFile(`${stem}.${form}`, blobOf(await image(form)));
     } catch (error) {
-      fail(error.message);
+      fail(messageOf(error));
     }
   } }));
   return fill(menu(downloadIcon(), items, `${title}: save as an image`), { class: "sol-menu sol-image-menu" }, []);

@@ -3,6 +3,7 @@
 
 import { show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
+import { messageOf } from "../message.js";
 import { emptySeries, extendSeries, qualityChart, spendChart } from "./series.js";
 
 const REDRAW_MS = 200;
@@ -46,7 +47,7 @@ export class Charts {
       await this.quality.draw(this.data);
       this.explain();
     } catch (error) {
-      this.all.forEach((chart) => chart.fail(error.message));
+      this.all.forEach((chart) => chart.fail(messageOf(error)));
     }
     this.timer = null;
   }

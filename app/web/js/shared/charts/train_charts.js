@@ -3,6 +3,7 @@
 
 import { h, wait } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
+import { messageOf } from "../message.js";
 import { Figure, redrawOnTheme, smallTitle } from "./figure.js";
 import { themeColour } from "./plotly.js";
 
@@ -177,7 +178,7 @@ export class TrainCharts {
       try {
         await chart.draw(this.dataFor(chart));
       } catch (error) {
-        chart.fail(error.message);
+        chart.fail(messageOf(error));
       }
       await wait(0);
     }
