@@ -1,8 +1,4 @@
-"""Records as the page wants them: plain, small, finite JSON. No Gradio here, no state.
-
-A token event is about 1.5 kB; the page polls ten times a second, so a row carries short keys,
-five significant digits and nothing that the page does not show.
-"""
+"""Records as the page wants them: plain, finite JSON. No Gradio here, no state."""
 
 from __future__ import annotations
 
@@ -47,40 +43,6 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def page_row(event: dict[str, Any]) -> dict[str, Any]:
-    """The page's row of a token event (the JSON form of ``TokenEvent``).
-
-    Keys: i index, id token id, t text, a [attention, channels, bits], s surprisal, h entropy,
-    top [[id, text, probability]], kl KL to dense, side [{n name, a, s, h, kl}], ms step time, at
-    time since the start, f and df computed FLOPs of the step and of a dense one, b and db bytes
-    read, n cached tokens, r whether the cache was refreshed, p the policy's probability of every
-    level per axis in whole per mille (None for other schedules and for runs saved without it),
-    pm measured ms of attention, MLP, head, policy and rest (None for runs saved without them).
-    """
-    cost, dense = event["cost"], event["dense_cost"]
-    return {
-        "i": event["index"],
-        "id": event["token_id"],
-        "t": event["text"],
-        "a": action_values(event["action"]),
-        "s": finite(event["surprisal"]),
-        "h": finite(event["entropy"]),
-        "top": [[top["token_id"], top["text"], finite(top["probability"])] for top in event["top"]],
-        "kl": finite(event["kl_to_dense"]),
-        "side": [_side_row(side) for side in event["side"]],
-        "ms": finite(event["step_ms"]),
-        "at": finite(event["elapsed_ms"]),
-        "f": finite(cost["flops"]),
-        "df": finite(dense["flops"]),
-        "b": finite(cost["bytes_read"]),
-        "db": finite(dense["bytes_read"]),
-        "n": event["cached_tokens"],
-        "r": bool(event["refreshed"]),
-        "p": per_mille(event.get("policy")),
-        "pm": _part_times(event.get("parts_ms")),
-    }
 
 
 def run_title(prompt: str) -> str:
@@ -128,32 +90,3 @@ def _schedule_words(kind: str, policy: str | None) -> str:
 def iso(moment: datetime) -> str:
     """ISO 8601 with the offset, which the browser turns into local time."""
     return moment.isoformat(timespec="seconds")
-
-
-def action_values(action: dict[str, Any]) -> list[float | None]:
-    """[attention, channels, bits] of an action's or a budget's JSON."""
-    return [finite(action[axis]) for axis in ("keep_fraction", "channel_keep_ratio", "bit_width")]
-
-
-def per_mille(policy: list[list[float | None]] | None) -> list[list[int]] | None:
-    """35 numbers a row at a third of the bytes; the page shows no more digits."""
-    if policy is None:
-        return None
-    return [[round(1000 * (value or 0.0)) for value in axis] for axis in policy]
-
-
-def _part_times(parts: dict[str, float] | None) -> list[float] | None:
-    """Whole microseconds: the rest would be noise."""
-    if parts is None:
-        return None
-    return [round(parts[part], 3) for part in ("attention", "mlp", "head", "policy", "rest")]
-
-
-def _side_row(side: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "n": side["name"],
-        "a": action_values(side["action"]),
-        "s": finite(side["surprisal"]),
-        "h": finite(side["entropy"]),
-        "kl": finite(side["kl_to_dense"]),
-    }

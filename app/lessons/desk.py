@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.formats.plain_json import iso
+from app.formats.plain_json import iso, json_safe
 from app.host.errors import AppError
 from app.host.visitor import address
 from app.model.compute import Workbench
@@ -220,7 +220,7 @@ class ExperimentDesk:
 def _timed(bench: Workbench, measure: Measure, parameters: Parameters) -> dict[str, Any]:
     """A result and how it came about; a function of the module, because it may travel."""
     began = time.perf_counter()
-    result = measure(bench.model, parameters)
+    result: dict[str, Any] = json_safe(measure(bench.model, parameters))
     return result | {
         "model": bench.model.name,
         "took_ms": round(1000 * (time.perf_counter() - began)),

@@ -7,9 +7,9 @@ imported with the first one.
 from __future__ import annotations
 
 import functools
+from dataclasses import asdict
 from typing import Any
 
-from app.formats.plain_json import finite
 from app.host.errors import AppError
 from app.lessons.desk import Experiment, Parameters
 from app.lessons.texts import BEGINNINGS, PASSAGES, checked_name
@@ -17,7 +17,7 @@ from app.policies.library import DEFAULT_POLICY, PolicyLibrary
 from sol_core.actions import Action, ActionGrid, QuantSite
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
-from sol_core.events import TokenEvent
+from sol_core.events import TokenEvent, event_to_dict
 
 CONTINUED = 12  # tokens
 MOST_PICKS = 24
@@ -39,14 +39,7 @@ def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
         ScheduleConfig("dense"), max_new_tokens=CONTINUED, ignore_end_of_text=True
     )
     rows = [
-        {
-            "t": event.text,
-            "s": finite(event.surprisal),
-            "ms": finite(event.step_ms),
-            "b": event.cost.bytes_read,
-            "f": event.cost.flops,
-            "n": event.cached_tokens,
-        }
+        event_to_dict(event)
         for event in generate(model, text, config)
         if isinstance(event, TokenEvent)
     ]
@@ -62,7 +55,7 @@ def choices(model: Any, parameters: Parameters) -> dict[str, Any]:
     picks = parameters["picks"]
     tokens = encode_prompt(model, text, chat=False) + picks
     (row,) = next_choices(model, tokens, [])
-    return {"picked": _texts(model, tokens)[len(tokens) - len(picks) :], **_choice_row(row)}
+    return {"picked": _texts(model, tokens)[len(tokens) - len(picks) :], **asdict(row)}
 
 
 def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
@@ -79,8 +72,8 @@ def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
         "first": first,
         "page_size": grid.page_size,
         "levels": KEEP_LEVELS,
-        "s": [[finite(loss.nll) for loss in row] for row in table],
-        "kl": [[finite(loss.kl) for loss in row] for row in table],
+        "nll": [[loss.nll for loss in row] for row in table],
+        "kl": [[loss.kl for loss in row] for row in table],
     }
 
 
@@ -96,7 +89,7 @@ def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
         "prompt": text,
         "width": model.spec.hidden_size,
         "levels": levels,
-        "rows": [_choice_row(row) for row in rows],
+        "rows": [asdict(row) for row in rows],
     }
 
 
@@ -111,7 +104,7 @@ def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
     kl = {}
     for site in SITES:
         table = losses_alone(model, tokens, first, actions, ActionGrid(quant_site=site))
-        kl[site] = [finite(sum(loss.kl for loss in row) / len(row)) for row in table]
+        kl[site] = [sum(loss.kl for loss in row) / len(row) for row in table]
     output = most_massive_output(model, tokens, first, ActionGrid().bit_widths)
     return {
         "steps": len(tokens) - first,
@@ -120,8 +113,8 @@ def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
         "token": _texts(model, tokens)[output.token],
         "layer": output.layer,
         "layers": output.layers,
-        "magnitudes": [finite(value) for value in output.magnitudes],
-        "median": finite(output.median),
+        "magnitudes": output.magnitudes,
+        "median": output.median,
         "bits": output.bits,
         "zeros": output.zeros,
     }
@@ -149,13 +142,9 @@ def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dic
         "policy": problem,
         "spend": found[0].spend,
         "levels": ActionGrid().channel_keep_ratios,
-        "kl": [[finite(loss.kl) for loss in row] for row in table],
+        "kl": [[loss.kl for loss in row] for row in table],
         "spenders": [
-            {
-                "n": one.name,
-                "a": one.channels,
-                "kl": [finite(loss.kl) for loss in one.losses],
-            }
+            {"name": one.name, "channels": one.channels, "kl": [loss.kl for loss in one.losses]}
             for one in found
         ],
     }
@@ -203,14 +192,6 @@ def _texts(model: Any, tokens: list[int]) -> list[str]:
 
     stream = TextStream(model.tokenizer)
     return [stream.push(token) for token in tokens]
-
-
-def _choice_row(row: Any) -> dict[str, Any]:
-    return {
-        "kl": finite(row.kl),
-        "h": finite(row.entropy),
-        "top": [[one.token_id, one.text, finite(one.probability)] for one in row.top],
-    }
 
 
 def _picks(value: Any, vocabulary: int) -> list[int]:

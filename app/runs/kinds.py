@@ -7,19 +7,22 @@ The engines' records say which by ``type``: "prefill", "token" or "finish".
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from app.formats.plain_json import page_row
-from app.runs.inspection_views import page_inspected
 from sol_core.config import GenerationConfig
-from sol_core.events import event_to_dict
-from sol_core.inspection import InspectionConfig
+from sol_core.events import TokenEvent, event_to_dict
+from sol_core.inspection import InspectedToken, InspectionConfig
 from storage import RunKind
 
 UNKNOWN_STEPS = 10_000  # of a text that is read to its end
 _LAST = ("reason", "num_tokens", "tokens_per_s")
 RunConfig = GenerationConfig | InspectionConfig
+
+
+def _required(record: type[Any]) -> frozenset[str]:
+    """Names of a dataclass's fields that older releases had as well: those without a default."""
+    return frozenset(one.name for one in fields(record) if one.default is MISSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,7 @@ class KindOfRun:
     Attributes:
         record: JSON form of an engine's event.
         schedule: label for the database.
-        row: what the page gets of a token's record.
-        first, last: fields that the page reads of the first and of the last event.
+        first, token, last: fields that the page reads of an event.
         empty: what a visitor is told who starts one without text.
         steps: decode steps that it takes at most.
     """
@@ -38,8 +40,8 @@ class KindOfRun:
     name: RunKind
     record: Callable[[Any], dict[str, Any]]
     schedule: Callable[[Any], str]
-    row: Callable[[dict[str, Any]], dict[str, Any]]
     first: frozenset[str]
+    token: frozenset[str]
     last: frozenset[str]
     empty: str
     steps: Callable[[Any], int]
@@ -52,8 +54,8 @@ KINDS: dict[str, KindOfRun] = {
             "generation",
             event_to_dict,
             lambda config: str(config.schedule.kind),
-            page_row,
             frozenset({"prompt_tokens", "elapsed_ms"}),
+            _required(TokenEvent),
             frozenset({*_LAST, "spend", "cost", "dense_cost"}),
             "The prompt is empty. Type something for the model to continue.",
             lambda config: int(config.max_new_tokens),
@@ -62,8 +64,8 @@ KINDS: dict[str, KindOfRun] = {
             "inspection",
             lambda event: dict(event.to_dict()),
             lambda config: ", ".join(config.rows),
-            page_inspected,
             frozenset({"prefix", "text_tokens", "scored_tokens", "elapsed_ms"}),
+            _required(InspectedToken),
             frozenset({*_LAST, "report"}),
             "The text is empty. Paste one, or choose a file or a saved run.",
             lambda config: len(config.generated) or config.max_tokens or UNKNOWN_STEPS,

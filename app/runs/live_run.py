@@ -27,7 +27,6 @@ class LiveRun:
         place: in line for the model; only its owner sees the run before it has ended.
         saved: what the database has not got yet.
         tokens: JSON of the engine's token events so far; only ever appended to.
-        made_at_ms: per token, wall-clock ms when it was made; not saved, the page measures its lag.
         ended_at: ``time.monotonic()`` of the end.
     """
 
@@ -41,7 +40,6 @@ class LiveRun:
     saved: SavedRun
     phase: Phase = "queued"
     tokens: list[dict[str, Any]] = field(default_factory=list)
-    made_at_ms: list[int] = field(default_factory=list)
     prefill: dict[str, Any] | None = None
     summary: dict[str, Any] | None = None
     error: str | None = None

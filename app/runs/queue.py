@@ -320,7 +320,6 @@ class GenerationRuns:
     def _take(self, run: LiveRun, event: Event | InspectionEvent) -> None:
         record = json_safe(run.kind.record(event))
         if record["type"] == "token":
-            run.made_at_ms.append(round(time.time() * 1000))
             run.tokens.append(record)
             self._saver.add_row(run.saved, record)
         elif record["type"] == "prefill":

@@ -23,10 +23,7 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
     """
     status, num_rows = run.shown()
     part = slice(cursor, min(num_rows, cursor + ROWS_PER_POLL))
-    rows = [
-        run.kind.row(token) | {"w": at}
-        for token, at in zip(run.tokens[part], run.made_at_ms[part], strict=False)
-    ]
+    rows = run.tokens[part]
     view = {
         "status": status,
         "live": status not in ENDED,
@@ -61,14 +58,14 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
             there are that many.
     """
     kind = KINDS[record.kind]
-    rows = [kind.row(event) for event in events[:ROWS_PER_POLL]]
+    rows = [_with(event, kind.token) for event in events[:ROWS_PER_POLL]]
     view = {
         "status": record.status,
         "live": False,
         "stopping": False,
         "place": None,
         "rows": rows,
-        "cursor": rows[-1]["i"] + 1 if rows else cursor,
+        "cursor": rows[-1]["index"] + 1 if rows else cursor,
         "more": len(events) > ROWS_PER_POLL,
         "prefill": _read(record.prefill, kind.first),
         "summary": _read(record.summary, kind.last),
@@ -91,20 +88,25 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
 
 def whole_view(record: RunRecord, events: list[dict[str, Any]]) -> dict[str, Any]:
     """As ``stored_view``, with every row at once, for files that nobody polls."""
-    rows = [KINDS[record.kind].row(event) for event in events]
+    rows = [_with(event, KINDS[record.kind].token) for event in events]
     return stored_view(record, [], 0) | {"rows": rows, "cursor": len(rows)}
 
 
 def _read(event: dict[str, Any] | None, wanted: frozenset[str]) -> dict[str, Any] | None:
-    """Return an event as the engine recorded it, but for what no page reads.
+    """Return an event as the engine recorded it, but for what no page reads."""
+    if event is None:
+        return None
+    return {name: value for name, value in _with(event, wanted).items() if name not in _UNREAD}
+
+
+def _with(event: dict[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
+    """Return an event as the engine recorded it.
 
     Raises: KeyError for one of an older release or another hand that lacks what pages read.
     """
-    if event is None:
-        return None
     if missing := wanted - event.keys():
         raise KeyError(", ".join(sorted(missing)))
-    return {name: event[name] for name in event if name not in _UNREAD}
+    return event
 
 
 def _about(

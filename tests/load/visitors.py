@@ -96,7 +96,7 @@ def _visit(url: str, number: int, settings: dict[str, Any]) -> Visit:
             view = client.ask("explore", "poll_run", run_id=run_id, cursor=cursor)
             cursor = view["cursor"]
             first_row_at = first_row_at if seen else time.monotonic()
-            seen += [(row["i"], row["t"]) for row in view["rows"]]
+            seen += [(row["index"], row["text"]) for row in view["rows"]]
             if not view["live"] and not view["more"]:
                 break
             time.sleep(0 if view["more"] else POLL_S)

@@ -41,8 +41,14 @@ def challenge_view(challenge: ChallengeRecord, best: Sequence[dict[str, Any]]) -
         "levels": [list(levels) for levels in grid_of(record).levels()],
         "limit": [finite(sum(column)) for column in zip(*plans["policy"], strict=True)],
         "tokens": [
-            {"i": i, "id": token, "t": text, "s": finite(nll), "h": finite(entropy)}
-            for i, (token, text, nll, entropy) in enumerate(
+            {
+                "index": index,
+                "token_id": token,
+                "text": text,
+                "surprisal": finite(nll),
+                "entropy": finite(entropy),
+            }
+            for index, (token, text, nll, entropy) in enumerate(
                 zip(
                     record["tokens"][before:],
                     record["pieces"],

@@ -14,7 +14,7 @@ from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
 from app.jobs import files
-from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view, metric_row
+from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.errors import SolError
@@ -174,7 +174,7 @@ def _state_of(services: Services, record: JobRecord, request: Request) -> dict[s
     is_news = is_train and bool(samples) and samples[-1].get("step") != request.get("sample_step")
     return {
         "job": job_view(record, services.store.jobs.is_at_hand(record)),
-        "metrics": [metric_row(row) for row in page],
+        "metrics": page,
         "cursor": page[-1]["seq"] if page else cursor,
         "more": len(rows) > METRICS_PER_POLL,
         "samples": json_safe(samples) if is_news else None,

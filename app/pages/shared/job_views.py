@@ -8,7 +8,7 @@ from typing import Any
 from app.formats.plain_json import finite, iso, json_safe
 from storage import TASKS_JOB, JobRecord, JobStatus
 
-__all__ = ["JOB_GROUPS", "JOB_KINDS", "JOB_STATUSES", "job_row", "job_view", "metric_row"]
+__all__ = ["JOB_GROUPS", "JOB_KINDS", "JOB_STATUSES", "job_row", "job_view"]
 
 JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", TASKS_JOB: "Accuracy"}
 JOB_STATUSES = {
@@ -77,23 +77,6 @@ def job_view(record: JobRecord, is_at_hand: bool = True) -> dict[str, Any]:
         "started_at": _moment(record.started_at),
         "finished_at": _moment(record.finished_at),
         "heartbeat_at": _moment(record.heartbeat_at),
-    }
-
-
-def metric_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A report with its numbers rounded; what is not a finite number is left out."""
-    metrics = row.get("metrics")
-    numbers = {
-        str(name): number
-        for name, value in (metrics.items() if isinstance(metrics, dict) else ())
-        if (number := finite(value)) is not None
-    }
-    return {
-        "seq": row["seq"],
-        "step": row.get("step"),
-        "phase": row.get("phase"),
-        "elapsed_s": finite(row.get("elapsed_s")),
-        "metrics": numbers,
     }
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.formats.plain_json import action_values, json_safe
+from app.formats.plain_json import json_safe
 from app.host.errors import DocumentError
 from app.lens.report import Look, lens_json
 from app.sharing.lens.lens_source import LookedAt, lens_id
@@ -186,7 +186,9 @@ def _check(lens: _Lens, raw: dict[str, Any], of_run: LookedAt) -> None:
     for name, wanted in expected.items():
         _must_be(raw[name] == wanted, f"lens.{name}", "that of the run")
     # Rounded: files of older releases looked into actions of five digits.
-    actions = [action_values(one["action"]) for one in (raw["taken"], step)]
+    actions = [
+        {axis: float(f"{one['action'][axis]:.5g}") for axis in AXES} for one in (raw["taken"], step)
+    ]
     _must_be(actions[0] == actions[1], "lens.taken.action", "that of the run")
     by_axis = zip(AXES, grid.levels(), strict=True)
     levels: list[tuple[str, float]] = [(axis, level) for axis, some in by_axis for level in some]

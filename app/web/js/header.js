@@ -1,7 +1,7 @@
 // The head of the page: the choice of theme, and the tabs' tie to the address.
 
 import { askedFor, setAddress, tabOf } from "./shared/address.js";
-import { setText } from "./shared/dom.js";
+import { setText, whenThemeChanges } from "./shared/dom.js";
 import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
 import { explainTerms } from "./shared/tips.js";
@@ -28,7 +28,7 @@ function tieTheme(button) {
   const chosen = [askedFor("__theme"), memory.get("theme")].find((name) => THEMES.includes(name));
   if (chosen) document.body.classList.toggle("dark", chosen === "dark");
   label();
-  new MutationObserver(label).observe(document.body, { attributes: true });
+  whenThemeChanges(label);
   button.addEventListener("click", () => {
     const dark = !isDark();
     document.body.classList.toggle("dark", dark);

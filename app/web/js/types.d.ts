@@ -1,6 +1,6 @@
-// What the modules are handed: by Python, by Gradio and by each other. Names of fields are Python's.
+// Types of what Python and Gradio hand to the modules; names of fields are Python's.
 
-/** Constants of the whole site: app/page_assets.py. The first four are also in exported pages. */
+/** Constants of the whole site: app/web/assets.py. The first four are also in exported pages. */
 interface Site {
   numBins: number;
   differenceBins: number;
@@ -16,42 +16,52 @@ interface Site {
 /** Gradio's handle on the handlers of a tab, by their names. */
 type Server = Record<string, (request: object) => Promise<any>>;
 
-/** A call to Python: app/page_calls.py. What Python refuses rejects with a Refusal. */
+/** A call to Python: app/web/calls.py. What Python refuses rejects with a Refusal. */
 type Api = (name: string, request: object) => Promise<any>;
 
 interface Refusal extends Error {
   refused?: boolean;
 }
 
-/** Attention kept, channels kept, bits. */
-type Action = [number, number, number];
+/** sol_core/actions.py. */
+interface Action {
+  keep_fraction: number;
+  channel_keep_ratio: number;
+  bit_width: number;
+}
 
-/** One token: page_row of app/views.py. */
-interface Row {
-  i: number;
-  id: number;
-  t: string;
-  a: Action;
-  s: number | null;
-  h: number | null;
-  top: [number, string, number][];
-  kl: number | null;
-  side: { n: string; s: number }[];
-  ms: number;
-  at: number;
-  f: number;
-  df: number;
-  b: number;
-  db: number;
-  n: number;
-  r: boolean;
-  p: number[][] | null;
-  pm: number[] | null;
-  /** Surprisal under the dense row; of inspected texts only. */
-  ds?: number | null;
-  /** What the row is a part of, where several stand side by side. */
+/** The fields of StepCost (sol_core/events.py) that pages read. */
+interface Cost {
+  flops: number;
+  bytes_read: number;
+}
+
+/** One token: TokenEvent of sol_core/events.py, a number that is not finite as null. */
+interface Token {
+  index: number;
+  token_id: number;
+  text: string;
+  action: Action;
+  surprisal: number | null;
+  entropy: number | null;
+  top: { token_id: number; text: string; probability: number }[];
+  kl_to_dense: number | null;
+  side: { name: string; surprisal: number | null }[];
+  step_ms: number;
+  elapsed_ms: number;
+  cost: Cost;
+  dense_cost: Cost;
+  cached_tokens: number;
+  refreshed?: boolean;
+  /** Missing in runs of before they were kept. */
+  policy?: number[][] | null;
+  parts_ms?: Record<string, number> | null;
+  /** Of inspected texts only: its kind, NLL of the dense row, NLL of the static row less its own. */
+  kind?: string;
+  dense_surprisal?: number;
+  below_static?: number | null;
+  /** Number of the text, where several stand side by side. */
   column?: number;
-  k?: string;
 }
 
 interface Run {
@@ -65,13 +75,13 @@ interface Run {
   created_at: string;
 }
 
-/** The state of a run: app/run_views.py. `run` comes with the first poll. */
+/** The state of a run: app/runs/views.py. `run` comes with the first poll. */
 interface View {
   status: string;
   live: boolean;
   stopping: boolean;
   place: number | null;
-  rows: Row[];
+  rows: Token[];
   cursor: number;
   more: boolean;
   /** The engine's first and last event, but for the texts in them: sol_core/events.py. */
@@ -82,7 +92,7 @@ interface View {
   run?: Run;
 }
 
-/** The loading of the model: app/model_loader.py. */
+/** The loading of the model: app/model/loader.py. */
 interface Model {
   state: "loading" | "ready" | "failed";
   message: string;
@@ -91,7 +101,7 @@ interface Model {
   facts: any;
 }
 
-/** A job as lists and its own page have it: app/job_views.py. */
+/** A job as lists and its own page have it: app/pages/shared/job_views.py. */
 interface Job {
   id: string;
   kind: string;
@@ -123,7 +133,7 @@ interface Axis {
   name: string;
   /** Its name in an action. */
   field?: string;
-  of(row: Row): number | null;
+  of(row: Token): number | null;
   show(value: number): string;
   term?: string;
   limits?: "keep" | "channels" | "bits";
@@ -135,7 +145,7 @@ interface Axis {
   isOpen?: boolean;
 }
 
-/** What a field of a form is made of, and what is made. */
+/** Words and limits of a form's field. */
 interface FieldWords {
   label: string;
   hint?: string;
@@ -149,6 +159,7 @@ interface FieldWords {
   placeholder?: string;
   isSecret?: boolean;
   isRequired?: boolean;
+  maxLength?: number;
 }
 
 interface Field {

@@ -17,7 +17,7 @@ from app.pages.explore.handlers import HANDLERS
 from app.runs import queue as generation_runs
 from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
-from sol_core.actions import AXES, ActionGrid, Budget, ceil_fraction
+from sol_core.actions import ActionGrid, Budget, ceil_fraction
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.inspection import InspectionConfig
 from tests.app.waiting import wait_until
@@ -69,13 +69,13 @@ def test_a_look_is_of_the_run_as_it_was(call: Call, services: Services, is_kept:
     rows = call("poll_run", run_id=run_id, cursor=0)["rows"]
     view = call("look_at_token", BEN, run_id=run_id, index=2)
     assert view["index"] == 2
-    action = dict(zip(AXES, rows[2]["a"], strict=True))
+    action = rows[2]["action"]
     assert view["taken"]["action"] == action
-    assert view["taken"]["nll"] == pytest.approx(rows[2]["s"], abs=1e-3)
+    assert view["taken"]["nll"] == pytest.approx(rows[2]["surprisal"], abs=1e-3)
     assert [len(axis) for axis in view["axes"]] == [10, 13, 12]
     assert view["dense"]["kl"] == 0
     assert [len(trail["kl"]) for trail in view["trails"]] == [3] * 4
-    plane = call("look_at_plane", run_id=run_id, index=2, bits=int(rows[2]["a"][2]))["rows"]
+    plane = call("look_at_plane", run_id=run_id, index=2, bits=action["bit_width"])["rows"]
     assert [len(line) for line in plane] == [13] * 10
     taken = next(row for line in plane for row in line if row["action"] == action)
     assert taken["nll"] == pytest.approx(view["taken"]["nll"], abs=1e-3)

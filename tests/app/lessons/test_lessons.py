@@ -68,17 +68,17 @@ def test_a_continuation_says_what_each_step_cost(services: Services) -> None:
     assert found["prompt"] == BEGINNINGS["keeper"]
     assert len(found["rows"]) == 12
     for row in found["rows"]:
-        assert row["b"] > 0
-        assert row["ms"] > 0
-        assert row["s"] >= 0
+        assert row["cost"]["bytes_read"] > 0
+        assert row["step_ms"] > 0
+        assert row["surprisal"] >= 0
 
 
 def test_a_picked_token_leads_to_the_next_choices(services: Services) -> None:
     first = result(services, "choices", text="door", picks=[])
     assert len(first["top"]) == 5
     pick = first["top"][1]
-    second = result(services, "choices", text="door", picks=[pick[0]])
-    assert second["picked"] == [pick[1]]
+    second = result(services, "choices", text="door", picks=[pick["token_id"]])
+    assert second["picked"] == [pick["text"]]
     assert second["top"] != first["top"]
 
 
@@ -87,7 +87,7 @@ def test_every_scored_token_has_a_loss_at_every_level(services: Services) -> Non
     assert "".join(found["tokens"]) == PASSAGES["comet"]
     scored = len(found["tokens"]) - found["first"]
     assert scored == 32
-    assert [len(row) for row in found["s"]] == [scored] * len(found["levels"])
+    assert [len(row) for row in found["nll"]] == [scored] * len(found["levels"])
     assert found["levels"][-1] == 1
     assert set(found["kl"][-1]) == {0}
     assert max(found["kl"][0]) > 0
@@ -111,7 +111,7 @@ def test_bits_say_what_becomes_of_the_numbers_and_of_the_steps(services: Service
 
 def test_spenders_do_without_a_policy_of_another_model_and_say_why(services: Services) -> None:
     found = result(services, "spenders", text="lighthouse")
-    assert [one["n"] for one in found["spenders"]] == ["even", "hindsight"]
+    assert [one["name"] for one in found["spenders"]] == ["even", "hindsight"]
     assert "was trained for" in found["policy"]
     even, hindsight = (sum(one["kl"]) for one in found["spenders"])
     assert hindsight < even
@@ -150,16 +150,16 @@ def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir: Pa
     model = load_language_model(data_dir=model_data_dir)
     found = pages(model, {"text": "lighthouse"})
     scored = found["tokens"][found["first"] :]
-    losses = [few - all_ for few, all_ in zip(found["s"][0], found["s"][-1], strict=True)]
+    losses = [few - all_ for few, all_ in zip(found["nll"][0], found["nll"][-1], strict=True)]
     assert "Okafor" in "".join(scored)
     assert max(losses) > 1
     dense = channels(model, {"text": "capital"})["rows"][-1]["top"][0]
-    assert dense[1] == " Paris"
+    assert dense["text"] == " Paris"
     rounded = bits(model, {"text": "lighthouse"})
     assert rounded["zeros"][0] > 0.4 * len(rounded["magnitudes"])
     spent = spenders(
         model, {"text": "comet"}, SimpleNamespace(resolve_name=lambda _: SHIPPED_FOLDER)
     )
     assert spent["policy"] is None
-    kl = {one["n"]: sum(one["kl"]) for one in spent["spenders"]}
+    kl = {one["name"]: sum(one["kl"]) for one in spent["spenders"]}
     assert kl["hindsight"] < 0.8 * kl["even"]

@@ -109,7 +109,7 @@ def test_every_use_of_the_model_is_a_call_of_its_own_process(space: Space, anna:
     assert names(space) == ["_stream_here"] * 2
 
     look = anna.call("explore", "look_at_token", run_id=run_id, index=2)
-    assert list(look["taken"]["action"].values()) == view["rows"][2]["a"]
+    assert look["taken"]["action"] == view["rows"][2]["action"]
     plane = anna.call("explore", "look_at_plane", run_id=run_id, index=2, bits=8)
     assert len(plane["rows"]) > 1
     row = anna.call("inspect", "look_at_token", run_id=started["run_id"], index=3, row=1)

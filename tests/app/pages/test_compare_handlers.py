@@ -79,7 +79,7 @@ def test_a_challenge_is_set_up_once_and_read_from_the_database(
     call: Call, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = call("set_up_challenge", **REQUEST)
-    assert [token["t"] for token in view["tokens"]] == list(TEXT[-16:])
+    assert [token["text"] for token in view["tokens"]] == list(TEXT[-16:])
     assert view["lead"] == TEXT[:-16]
     assert [len(levels) for levels in view["levels"]] == [10, 13, 12]
     scores = by_name(view)
@@ -90,7 +90,7 @@ def test_a_challenge_is_set_up_once_and_read_from_the_database(
     for name in ("policy", "static", "random"):
         assert scores[name]["spend"] == pytest.approx([total / 16 for total in limit], rel=1e-4)
         assert scores[name]["kl"] == pytest.approx(math.fsum(scores[name]["kls"]) / 16, rel=1e-3)
-    assert view["tokens"][3]["s"] == scores["dense"]["nlls"][3]
+    assert view["tokens"][3]["surprisal"] == scores["dense"]["nlls"][3]
     assert view["board"] == []
 
     monkeypatch.setattr(
@@ -247,10 +247,10 @@ def test_a_pair_is_aligned_and_scored_by_the_dense_model(call: Call, services: S
     view = call("compare_runs", BEN, a=first, b=second)
     rows = [call("poll_run", run_id=run_id, cursor=0)["rows"] for run_id in (first, second)]
     for side, own in zip(view["sides"], rows, strict=True):
-        shadow = [row["side"][0]["s"] for row in own]  # a dense row with a cache of its own
+        shadow = [row["side"][0]["surprisal"] for row in own]  # a dense row with a cache of its own
         assert side["nll"] == pytest.approx(shadow, abs=1e-3)
         assert side["problem"] is None
-    ids = [[row["id"] for row in own] for own in rows]
+    ids = [[row["token_id"] for row in own] for own in rows]
     parted = next((n for n, (x, y) in enumerate(zip(*ids, strict=True)) if x != y), None)
     assert view["same_prompt"]
     assert view["parted"] == parted

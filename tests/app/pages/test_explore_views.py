@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 
 import pytest
 
-from app.formats.plain_json import budget_text, json_safe, page_row, run_title
+from app.formats.plain_json import budget_text, json_safe, run_title
 from app.web.assets import plotly_path, site_data, style_sheet
 from app.web.component import mount_script
 from app.web.modules import JS
@@ -26,9 +25,7 @@ from app.web.theme_colours import (
     mix,
     tint,
 )
-from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
-from sol_core.events import event_to_dict
-from tests.support.fake_engine import make_token
+from sol_core.config import GenerationConfig, ScheduleConfig
 
 MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
 PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")
@@ -156,45 +153,6 @@ def test_cividis_goes_from_dark_blue_to_yellow_and_only_gets_lighter() -> None:
     assert cividis(1).hex() == "#fee838"
     light = [contrast(cividis(step / 20), Rgb(0, 0, 0)) for step in range(21)]
     assert light == sorted(light)
-
-
-def test_a_row_for_the_page_is_small_and_complete() -> None:
-    config = GenerationConfig(
-        schedule=ScheduleConfig("static"),
-        side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),),
-    )
-    event = event_to_dict(make_token(7, " né\n", config))
-    row = page_row(json.loads(json.dumps(event)))
-    assert row["t"] == " né\n"
-    assert row["i"] == 7
-    assert row["a"] == list(event["action"].values())
-    assert row["side"][0]["n"] == "dense"
-    assert len(row["top"]) == 5
-    assert row["df"] == 2.5e8
-    assert len(json.dumps(row)) < 600
-
-
-def test_a_row_carries_the_policy_in_per_mille_and_none_for_what_has_none() -> None:
-    config = GenerationConfig(schedule=ScheduleConfig("policy", policy="any"))
-    event = json.loads(json.dumps(event_to_dict(make_token(7, " sea", config))))
-    row = page_row(event)
-    assert [len(axis) for axis in row["p"]] == [10, 13, 12]
-    for whole, exact in zip(row["p"], event["policy"], strict=True):
-        assert whole == [pytest.approx(1000 * share, abs=0.5) for share in exact]
-    assert all(isinstance(share, int) for axis in row["p"] for share in axis)
-    assert len(json.dumps(row, separators=(",", ":"))) < 700
-    assert page_row(event | {"policy": None})["p"] is None
-    del event["policy"]  # a run saved before it was kept
-    assert page_row(event)["p"] is None
-
-
-def test_a_row_carries_the_measured_parts_and_none_for_what_has_none() -> None:
-    event = json.loads(json.dumps(event_to_dict(make_token(7, " sea"))))
-    event["parts_ms"]["attention"] = 7.00049
-    assert page_row(event)["pm"] == [7.0, 7.0, 4.0, 0.8, 1.2]
-    assert page_row(event | {"parts_ms": None})["pm"] is None
-    del event["parts_ms"]  # a run saved before they were kept
-    assert page_row(event)["pm"] is None
 
 
 def test_missing_numbers_become_null_everywhere() -> None:

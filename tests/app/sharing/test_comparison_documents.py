@@ -27,6 +27,7 @@ from tests.app.sharing.test_run_documents import (
     save_run,
 )
 from tests.support.comparison_samples import save_pair
+from tests.support.exported_page import data_of
 from tests.support.inspection_samples import save_inspection
 
 FIRST = (" the", " sea", " was", " calm", " and", " the", " sky")
@@ -99,9 +100,7 @@ def test_a_model_at_hand_scores_what_the_runs_did_not(store: Store) -> None:
     assert [side["dense_nll"] for side in made["sides"]] == [[0.5] * 7, None]
     assert export(store, "comparison", pair, "json", Busy()).text.encode() == as_json(store, pair)
     page = export(store, "comparison", pair, "html", Model()).text
-    held = re.search(r'id="sol-data">(.*?)</script>', page, re.DOTALL)
-    assert held is not None
-    sides = json.loads(held[1])["compared"]["sides"]
+    sides = data_of(page)["compared"]["sides"]
     assert sides[0] == {"nll": [0.5] * 7, "problem": None}
     assert sides[1]["problem"].startswith("no dense pass")
 

@@ -23,6 +23,7 @@ from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
 from storage import NotFoundError, open_store
 from tests.app.waiting import wait_until
+from tests.support.exported_page import data_of
 from tests.support.tiny_language_model import make_language_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -125,9 +126,7 @@ def test_the_page_holds_the_panel_and_runs_only_its_script(call: Call, run_id: s
     page = exported(call, f"{run_id}:2::8", "html")
     assert page.count("<script") == page.count("</script>") == 3
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.split('id="sol-data">')[0])
-    held = re.search(r'id="sol-data">(.*?)</script>', page, re.DOTALL)
-    assert held is not None
-    view = json.loads(held[1])
+    view = data_of(page)
     assert view["lens"] | {"imported": None} == call("look_at_token", run_id=run_id, index=2)
     assert view["plane"]["rows"] == call("look_at_plane", run_id=run_id, index=2, bits=8)["rows"]
     assert view["run"]["prompt"] == PROMPT

@@ -23,6 +23,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
 from storage import NotFoundError, RunRecord, Store
 from tests.app.command_line import RunCommand, one_line
+from tests.support.exported_page import data_of
 from tests.support.fake_engine import FakeEngine
 
 HOSTILE = (
@@ -312,10 +313,8 @@ def test_html_is_one_file_that_runs_only_its_own_script(store: Store) -> None:
     assert "<!--" not in page.split("<body>")[1].split('<script type="module">')[0]
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.split('id="sol-data">')[0])
     assert "default-src 'none'; script-src 'sha256-" in page
-    held = re.search(r'id="sol-data">(.*?)</script>', page, re.DOTALL)
-    assert held is not None
-    rows = json.loads(held[1])["rows"]
-    assert [row["t"] for row in rows[:4]] == list(HOSTILE[:4])
+    rows = data_of(page)["rows"]
+    assert [row["text"] for row in rows[:4]] == list(HOSTILE[:4])
     assert page.startswith("<!DOCTYPE html>")
     assert "<title>Why &lt;/script&gt; is the sky blue? · SOL Explorer</title>" in page
 

@@ -213,6 +213,7 @@ def test_the_sample_is_coloured_and_older_ones_can_be_seen(serve: Serve, visit: 
     expect(sample).to_contain_text("Report 8: spent")
     newer.click()
     expect(sample).to_contain_text("Report 12: spent")
+    tokens.first.click()  # no lens looks into a sample
     tokens.nth(3).hover()
     expect(page.locator(".sol-train .sol-card")).to_contain_text("KL to dense")
 

@@ -3,18 +3,18 @@
 
 import { askedFor, linkTo, setAddress } from "../shared/address.js";
 import { NOTHING_LOST, reasonOf } from "../shared/api.js";
-import { bringIntoView, copyText, h, setText, show, uniqueId } from "../shared/dom.js";
+import { bringIntoView, chip, h, setText, show, uniqueId } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
-import { AXES, count, fixed } from "../shared/format.js";
-import { labelled } from "../shared/forms/form_parts.js";
-import { Question } from "../shared/forms/question.js";
+import { actionOf, AXES, count } from "../shared/format.js";
+import { askToDelete } from "../shared/forms/dialog.js";
+import { labelled, pillChoice } from "../shared/forms/form_parts.js";
 import { memory, remember } from "../shared/memory.js";
 import { say } from "../shared/message.js";
-import { flash } from "../shared/page_parts.js";
+import { copyChip } from "../shared/page_parts.js";
 import { TokenCard } from "../shared/tokens/card.js";
 import { levelText } from "../shared/tokens/card_policy.js";
 import { Legend } from "../shared/tokens/legend.js";
-import { colourAxes, spendAxes, TokenView } from "../shared/tokens/tokens.js";
+import { colourAxes, klAxis, spendAxes, TokenView } from "../shared/tokens/tokens.js";
 import { ChallengeForm } from "./challenge_form.js";
 import { meter } from "./challenge_meter.js";
 import { challengeCard, ScoreBoard, ScoreTable } from "./challenge_scores.js";
@@ -30,8 +30,7 @@ export class ChallengePage {
     this.api = api;
     this.page = page;
     this.toFront = toFront;
-    this.axes = [this.paintedAxis(), colourAxes().at(-1), { key: "kl", name: "Your KL",
-      of: (row) => row.kl, low: 0, high: 1, show: (value) => `${+fixed(value, 1)} nats`, isOpen: true }];
+    this.axes = [this.paintedAxis(), colourAxes().at(-1), klAxis("Your KL")];
     this.form = new ChallengeForm(page, { begin: (request) => this.begin(request),
       policies: () => api("list_policies", {}) });
     this.card = new TokenCard(root, (row) => challengeCard(row, this.scores));
@@ -41,15 +40,13 @@ export class ChallengePage {
       leave: () => this.card.hideSoon(),
       select: (range) => this.view.select(range),
       pick: (index) => this.paint([index, index], () => this.brush),
-    });
-    this.view.list.setAttribute("aria-label", "Painted tokens");
+    }, "Painted tokens");
     this.view.list.classList.add("sol-paintable");
     this.legend = new Legend(this.axes, (axis) => this.view.setAxis(axis), "paintColour");
-    this.question = new Question("Delete this attempt for good?", "Delete");
     this.table = new ScoreTable();
     this.duel = new TokenDuel({ enter: (index) => this.mark(index), leave: () => this.mark(null) });
     this.board = new ScoreBoard({ take: (entry) => this.load(entry.actions),
-      remove: (entry) => this.question.ask("Its schedule is lost with it.",
+      remove: (entry) => askToDelete(this.element, "Delete this attempt for good?", "Its schedule is lost with it.",
         () => this.remove(entry)) },
     exportMenu(api, "scoreboard", () => this.challenge.id, (message) => this.say(message, "bad"), "Export the scoreboard"));
     this.results = [this.table.element, this.duel.element, this.board.element];
@@ -69,7 +66,7 @@ export class ChallengePage {
         h("li", {}, "Paint: more for the tokens that need it, less for the rest. The meters show what is left."),
         h("li", {}, "Score it. Your best attempts stay on the scoreboard of this text.")));
     this.stage = h("div", { class: "sol-stage" }, this.message, this.empty,
-      this.buildPaper(), ...this.results, this.question.element);
+      this.buildPaper(), ...this.results);
     return h("div", { class: "sol-grid" }, this.form.element, this.stage);
   }
 
@@ -86,14 +83,12 @@ export class ChallengePage {
   }
 
   buildPaper() {
-    const name = uniqueId("brush");
-    this.axisInputs = AXES.map((axis, at) => h("input", { type: "radio", name, value: axis.key,
-      onchange: () => this.chooseAxis(at) }));
+    this.axisChoice = pillChoice("Paint", AXES.map((axis) => [axis.key, axis.name]),
+      (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)));
     this.level = h("input", { type: "range", class: "sol-range", min: 0, step: 1, id: uniqueId("level"),
       oninput: () => this.chooseLevel(Number(this.level.value)) });
     this.levelText = h("output", { class: "sol-brush-level" });
     this.meters = AXES.map((axis) => meter(axis));
-    const chip = (text, action) => h("button", { type: "button", class: "sol-chip", onclick: action }, text);
     this.back = chip("Undo", () => this.undo());
     this.name = h("input", { type: "text", class: "sol-input", maxlength: this.page.maxName,
       placeholder: "Your name, if you like" });
@@ -101,16 +96,11 @@ export class ChallengePage {
     this.score = h("button", { type: "button", class: "sol-button is-primary", onclick: () => this.send() },
       "Score it");
     this.note = h("p", { class: "sol-budget-note", role: "status" });
-    this.link = chip("Copy link", async () => {
-      await copyText(linkTo({ challenge: this.challenge.id, paint: this.painting.letters }));
-      flash(this.link, "Copied");
-    });
+    this.link = copyChip("Copy link", () => linkTo({ challenge: this.challenge.id, paint: this.painting.letters }));
     this.lead = h("div", { class: "sol-lead" });
     this.heading = h("h2", {});
     this.tools = h("div", { class: "sol-brush", "data-axis": "attention" },
-      h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, "Paint"),
-        h("div", { class: "sol-pills is-small" }, AXES.map((axis, at) =>
-          h("label", { class: "sol-pill" }, this.axisInputs[at], h("span", {}, axis.name))))),
+      this.axisChoice.element,
       h("div", { class: "sol-brush-slider" }, h("label", { for: this.level.id }, "Level"), this.level,
         this.levelText),
       h("div", { class: "sol-tools", role: "group", "aria-label": "Start from" },
@@ -206,7 +196,7 @@ export class ChallengePage {
   }
 
   row(token, at) {
-    return { ...token, a: this.painting.actions[at], kl: this.mine?.kls[at] ?? null };
+    return { ...token, action: actionOf(this.painting.actions[at]), kl_to_dense: this.mine?.kls[at] ?? null };
   }
 
   // --- painting ---------------------------------------------------------------------------
@@ -214,7 +204,7 @@ export class ChallengePage {
   chooseAxis(at) {
     this.axis = at;
     const levels = this.challenge.levels[at];
-    this.axisInputs[at].checked = true;
+    this.axisChoice.set(AXES[at].key);
     this.tools.dataset.axis = AXES[at].key;
     this.level.max = levels.length - 1;
     this.chooseLevel(levels.length - 1);
@@ -364,12 +354,8 @@ export class ChallengePage {
   }
 
   async remove(entry) {
-    try {
-      const { board } = await this.api("delete_attempt", { challenge: this.challenge.id, id: entry.id });
-      this.board.render(board, null);
-    } catch (error) {
-      this.say(reasonOf(error, "The server did not answer. Try again."), "bad");
-    }
+    const { board } = await this.api("delete_attempt", { challenge: this.challenge.id, id: entry.id });
+    this.board.render(board, null);
   }
 
   say(text, kind) {

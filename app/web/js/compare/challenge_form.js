@@ -1,11 +1,10 @@
 // The form of a challenge: a text, how many of its tokens to paint, the policy, the budget it is
 // asked for.
 
-import { h, setText } from "../shared/dom.js";
+import { h, optionsOf, selectOf, setText } from "../shared/dom.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
 import { Form } from "../shared/forms/form.js";
 import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
-import { errorLine } from "../shared/message.js";
 
 const OWN_TEXT = "own";
 
@@ -23,19 +22,15 @@ export class ChallengeForm extends Form {
     const [least, most] = this.page.steps;
     this.steps = numberField({ label: "Tokens to paint", min: least, max: most,
       hint: `The last ${least} to ${most} of the text.` });
-    this.policy = h("select", { class: "sol-input" });
-    this.policy.addEventListener("pointerdown", () => this.update());
+    this.policy = selectOf([], { onpointerdown: () => this.update() });
     this.budget = budgetFields();
-    this.go = h("button", { type: "submit", class: "sol-button is-primary" }, "Begin");
-    this.error = errorLine();
-    this.element = h("form", { class: "sol-panel sol-controls", novalidate: true,
-      autocomplete: "off", onsubmit: (event) => this.submit(event) },
-    this.choice.element, labelled("Its words", null, this.text), this.steps.element,
-    h("div", { class: "sol-actions is-single" }, this.go), this.error,
-    labelled("Policy to beat", null, this.policy),
-    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget asked of the policy"),
-      h("p", { class: "sol-hint" }, "What it then really spends is your budget, and everybody else's."),
-      Object.values(this.budget).map((field) => field.element)));
+    this.go = this.makeGo("Begin");
+    this.element = this.lay(this.choice.element, labelled("Its words", null, this.text), this.steps.element,
+      h("div", { class: "sol-actions is-single" }, this.go), this.error,
+      labelled("Policy to beat", null, this.policy),
+      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget asked of the policy"),
+        h("p", { class: "sol-hint" }, "What it then really spends is your budget, and everybody else's."),
+        Object.values(this.budget).map((field) => field.element)));
     this.choice.element.addEventListener("change", () => this.fill());
     this.set({ text: this.page.texts[0].text, steps: 32, budget: [0.5, 0.6, 8] });
     this.update();
@@ -46,7 +41,7 @@ export class ChallengeForm extends Form {
       const { policies } = await this.on.policies();
       const chosen = this.wanted ?? this.policy.value;
       const names = this.wanted && !policies.includes(chosen) ? [...policies, chosen] : policies;
-      this.policy.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+      this.policy.replaceChildren(...optionsOf(names));
       if (names.includes(chosen)) this.policy.value = chosen;
     } catch {
       // The names stay as they were; setting up says what is wrong.

@@ -1,9 +1,10 @@
-// Who did how well on a challenge: every method of the last batch, token by token, and the
-// scoreboard. KL to dense decides; NLL stands beside it.
+// Scores of a challenge: every method of the last batch, token by token, and the scoreboard. KL to
+// dense decides; NLL stands beside it.
 
-import { h, setText, show } from "../shared/dom.js";
+import { chip, h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, fixed, nats, percent, whenText } from "../shared/format.js";
-import { cardHead } from "../shared/tokens/card.js";
+import { tablePanel } from "../shared/page_parts.js";
+import { cardHead, cardLanes } from "../shared/tokens/card.js";
 
 const SHOWN_METHODS = ["you", "policy", "static", "random", "dense"];
 const inOrder = (scores) => SHOWN_METHODS.map((name) => scores.find((one) => one.name === name))
@@ -13,16 +14,14 @@ export class ScoreTable {
   constructor() {
     this.body = h("tbody", {});
     this.verdict = h("p", { class: "sol-verdict", role: "status" });
-    this.element = h("section", { class: "sol-panel sol-results", "aria-label": "Scores" },
-      h("header", {}, h("h2", {}, "Scores"), this.verdict),
-      h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Scores of all schedules" },
-        h("table", { class: "sol-table sol-score-table" }, h("thead", {}, h("tr", {},
-          h("th", { scope: "col" }, "Schedule"), h("th", { scope: "col" }, "KL to dense"),
-          h("td", { class: "sol-score-bar" }), ["NLL", "Attention", "Channels", "Bits"].map((text) =>
-            h("th", { scope: "col" }, text)))), this.body)),
-      h("p", { class: "sol-chart-note" }, "Means over the painted tokens, in nats per token, measured in one batch on the same dense "
+    this.element = tablePanel(h("table", { class: "sol-table sol-score-table" }, h("thead", {}, h("tr", {},
+      h("th", { scope: "col" }, "Schedule"), h("th", { scope: "col" }, "KL to dense"),
+      h("td", { class: "sol-score-bar" }), ["NLL", "Attention", "Channels", "Bits"].map((text) =>
+        h("th", { scope: "col" }, text)))), this.body),
+    { title: "Scores", label: "Scores", name: "Scores of all schedules", head: this.verdict,
+      note: "Means over the painted tokens, in nats per token, measured in one batch on the same dense "
         + "context. Less KL is closer to the dense model, and decides; on so few tokens luck counts, and one level elsewhere can change it. "
-        + "Attention, channels and bits are what each really spent."));
+        + "Attention, channels and bits are what each really spent." });
   }
 
   render(scores) {
@@ -73,10 +72,8 @@ export class ScoreBoard {
     h("span", { class: "sol-board-numbers" }, `KL ${fixed(entry.kl, 4)} · NLL ${fixed(entry.nll, 4)}`),
     h("time", { class: "sol-muted", datetime: entry.created_at }, whenText(entry.created_at)),
     h("span", { class: "sol-board-tools" },
-      h("button", { type: "button", class: "sol-chip", "aria-label": `Paint on from place ${at + 1}`,
-        onclick: () => this.on.take(entry) }, "Paint on"),
-      entry.can_delete && h("button", { type: "button", class: "sol-chip",
-        "aria-label": `Delete place ${at + 1}`, onclick: () => this.on.remove(entry) }, "Delete")))));
+      chip("Paint on", () => this.on.take(entry), { "aria-label": `Paint on from place ${at + 1}` }),
+      entry.can_delete && chip("Delete", () => this.on.remove(entry), { "aria-label": `Delete place ${at + 1}` })))));
     show(this.empty, entries.length === 0);
   }
 }
@@ -84,19 +81,14 @@ export class ScoreBoard {
 // The card of a painted token: its schedule now, what the dense model made of it, and what every
 // method had there.
 export function challengeCard(row, scores) {
-  const lanes = AXES.map((axis) => h("div", { class: "sol-card-lane" },
-    h("span", { class: "sol-name" }, axis.name),
-    h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
-    h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
   return [cardHead(row),
-    h("div", { class: "sol-card-spend" }, h("div", { class: "sol-card-caption" }, "Painted now"), lanes),
+    h("div", { class: "sol-card-spend" }, h("div", { class: "sol-card-caption" }, "Painted now"), cardLanes(row)),
     h("table", { class: "sol-card-methods" },
       h("caption", { class: "sol-offscreen" }, "This token under every schedule"),
-      h("thead", {}, h("tr", {}, ["Scored", "Attention", "Channels", "Bits", "KL", "NLL"].map((text) =>
-        h("th", { scope: "col" }, text)))),
+      headRow(["Scored", "Attention", "Channels", "Bits", "KL", "NLL"]),
       h("tbody", {}, inOrder(scores).map((one) => h("tr", {}, h("th", { scope: "row" }, one.label),
-        AXES.map((axis, at) => h("td", {}, axis.show(one.actions[row.i][at]))),
-        h("td", {}, nats(one.kls[row.i])), h("td", {}, nats(one.nlls[row.i])))))),
+        AXES.map((axis, at) => h("td", {}, axis.show(one.actions[row.index][at]))),
+        h("td", {}, nats(one.kls[row.index])), h("td", {}, nats(one.nlls[row.index])))))),
     h("div", { class: "sol-card-foot" }, h("span", {},
-      `Dense: surprisal ${nats(row.s)}, entropy ${nats(row.h)} nats, measured`))];
+      `Dense: surprisal ${nats(row.surprisal)}, entropy ${nats(row.entropy)} nats, measured`))];
 }

@@ -1,7 +1,7 @@
 // A schedule under the brush: which level every token has on every axis, what that spends, and how
 // much of the budget is left. Knows nothing of the page.
 
-import { memory } from "../shared/memory.js";
+import { recall } from "../shared/memory.js";
 import { nearest } from "../shared/tokens/card_policy.js";
 
 const ROUNDING = 1e-6; // of a sum of levels, which binary fractions do not hold exactly
@@ -78,23 +78,15 @@ export class Painting {
     return this.places.reduce((sum, places) => sum + this.levels[axis][places[axis]], 0);
   }
 
-  // What is left of the axis' budget, below 0 when it is overspent.
+  // The rest of the axis' budget, below 0 when it is overspent.
   left(axis) {
     const rest = this.limit[axis] - this.used(axis);
     return Math.abs(rest) < ROUNDING ? 0 : rest;
   }
-
-  isOver() {
-    return this.levels.some((_, axis) => this.left(axis) < 0);
-  }
 }
 
-// What was painted here before a reload; null when something else was, or nothing.
+// A painting from before a reload; null when there is none of this challenge.
 export function keptPlaces(id) {
-  try {
-    const kept = JSON.parse(memory.get("painting"));
-    return kept?.id === id ? kept.places : null;
-  } catch {
-    return null; // of an older release
-  }
+  const kept = recall("painting");
+  return kept.id === id ? kept.places : null;
 }

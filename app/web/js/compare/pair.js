@@ -2,12 +2,13 @@
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress } from "../shared/address.js";
 import { NOTHING_LOST, reasonOf } from "../shared/api.js";
-import { bringIntoView, copyText, h, setText, show } from "../shared/dom.js";
+import { bringIntoView, chip, h, setText, show, smallButton } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit } from "../shared/events.js";
 import { say } from "../shared/message.js";
-import { flash } from "../shared/page_parts.js";
+import { copyChip } from "../shared/page_parts.js";
 import { RunFollower } from "../shared/runs/run_follower.js";
+import { setPill } from "../shared/runs/status_line.js";
 import { PairForm } from "./pair_form.js";
 import { PairStage } from "./pair_stage.js";
 import { sideName, SIDES } from "./pair_table.js";
@@ -24,8 +25,7 @@ export class PairPage {
       policies: async () => (await api("list_policies", {})).policies,
       runs: async () => (await api("list_runs", { query: "", before: null, limit: 100 })).runs,
     });
-    this.links = SIDES.map((_, at) => h("button", { type: "button", class: "sol-chip", hidden: true,
-      onclick: () => openInTab("run", this.ids[at]) }, "Open in Explore"));
+    this.links = SIDES.map((_, at) => chip("Open in Explore", () => openInTab("run", this.ids[at]), { hidden: true }));
     this.stage = new PairStage(root, PAIR_HINT, (at) => this.links[at],
       (key) => setAddress({ [LOOK_NAMES.compare.colour]: key }));
     this.followers = SIDES.map((_, at) => new RunFollower(api, {
@@ -39,13 +39,10 @@ export class PairPage {
   }
 
   build() {
-    this.link = h("button", { type: "button", class: "sol-chip", onclick: async () => {
-      await copyText(linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
-      flash(this.link, "Copied");
-    } }, "Copy link");
+    this.link = copyChip("Copy link", () =>
+      linkTo({ compare: this.address, [LOOK_NAMES.compare.colour]: this.stage.legend.axis.key }));
     this.message = h("p", { class: "sol-message", hidden: true });
-    this.again = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: () => this.compare() }, "Try again");
+    this.again = smallButton("Try again", () => this.compare(), { hidden: true });
     this.export = exportMenu(this.api, "comparison", () => this.address, (message) => this.say(message, "bad"));
     this.empty = h("div", { class: "sol-pair-empty" }, h("h2", {}, "The same prompt, twice"),
       h("p", {}, "Give both sides one prompt and seed, and each its own schedule or budget. Their "
@@ -138,8 +135,7 @@ export class PairPage {
   gone(at, error) {
     this.followers[at].leave();
     this.form.setBusy(false);
-    setText(this.stage.sides[at].state, "Not there");
-    this.stage.sides[at].state.dataset.kind = "bad";
+    setPill(this.stage.sides[at].state, "Not there", "bad");
     this.say(`${sideName(SIDES[at])}: ${error.message}`, "bad");
   }
 

@@ -1,50 +1,43 @@
 // The form of an A/B comparison: one prompt and seed, two schedules; or two runs of History.
 
 import { advancedFields } from "../explore/controls.js";
-import { h, setText } from "../shared/dom.js";
+import { button, h, optionsOf, selectOf, setText } from "../shared/dom.js";
 import { count, whenText } from "../shared/format.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
-import { RunForm } from "../shared/forms/form.js";
-import { labelled, toggleField } from "../shared/forms/form_parts.js";
+import { Fields, RunForm } from "../shared/forms/form.js";
+import { exampleChips, labelled, promptField, toggleField } from "../shared/forms/form_parts.js";
 import { POLICY_PREFIX, scheduleField } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine } from "../shared/message.js";
 import { SITE } from "../shared/site.js";
 import { sideName, SIDES } from "./pair_table.js";
 
 // One side's schedule and budget, folded behind a line that says what they are.
-class SideFields {
+class SideFields extends Fields {
   constructor(side, defaults, askPolicies) {
+    super();
     this.defaults = defaults;
     this.fields = { schedule: scheduleField(askPolicies), ...budgetFields() };
     const { schedule, ...budget } = this.fields;
     this.budget = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"),
       Object.values(budget).map((field) => field.element));
     this.line = h("small", {});
-    this.element = h("details", { class: "sol-side", "data-side": side, open: side === "a" },
-      h("summary", {}, h("b", { class: "sol-side-letter" }, sideName(side)), this.line),
-      h("div", { class: "sol-side-body" }, schedule.element, this.budget));
-    for (const name of ["input", "change"]) {
-      this.element.addEventListener(name, () => this.changed());
-    }
-  }
-
-  get() {
-    return Object.fromEntries(Object.entries(this.fields).map(([name, f]) => [name, f.get()]));
+    const changed = () => this.changed();
+    this.element = h("details", { class: "sol-side", "data-side": side, open: side === "a",
+      oninput: changed, onchange: changed },
+    h("summary", {}, h("b", { class: "sol-side-letter" }, sideName(side)), this.line),
+    h("div", { class: "sol-side-body" }, schedule.element, this.budget));
   }
 
   set(settings) {
-    for (const [name, field] of Object.entries(this.fields)) {
-      field.set(settings[name] ?? this.defaults[name]);
-    }
+    this.setValues(settings, this.defaults);
     this.changed();
   }
 
   changed() {
-    const { schedule, keep, channels, bits } = this.get();
+    const { schedule, keep, channels, bits } = this.values();
     this.budget.disabled = schedule === "dense";
     setText(this.line, schedule === "dense" ? "Dense"
-      : `${settingName(schedule)} · ${keep} % · ${channels} % · ${count(bits, "bit")}`);
+      : `${settingName(schedule)} · ${keep} % · ${channels} % · ${count(bits ?? NaN, "bit")}`);
   }
 }
 
@@ -61,7 +54,7 @@ export class PairForm extends RunForm {
     this.on = on;
     this.sides = Object.fromEntries(SIDES.map((side) => [side, new SideFields(side, page.defaults, on.policies)]));
     const { stop, ...advanced } = advancedFields(page.maxNewTokens);
-    this.shared = {
+    this.fields = {
       chat: toggleField({ label: "Chat",
         hint: "Wrap the prompt as a message; off continues the text." }),
       shadow: toggleField({ label: "Measure KL along the way",
@@ -70,50 +63,32 @@ export class PairForm extends RunForm {
     };
     this.element = this.build();
     this.restore();
-    for (const name of ["input", "change"]) {
-      this.element.addEventListener(name, () => this.remember());
-    }
   }
 
   build() {
-    this.prompt = h("textarea", { class: "sol-input sol-prompt", rows: 4,
-      placeholder: "Both sides answer or continue this." });
-    this.prompt.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.submit(event);
-    });
-    this.go = h("button", { type: "submit", class: "sol-button is-primary",
-      title: "Ctrl + Enter in the prompt" }, "Generate both");
-    this.stopButton = h("button", { type: "button", class: "sol-button", disabled: true,
-      onclick: () => this.on.stop() }, "Stop");
-    this.error = errorLine();
-    const { chat, shadow, max_new_tokens: tokens, seed, ...more } = this.shared;
-    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
-      onsubmit: (event) => this.submit(event) },
-    labelled("Prompt", null, this.prompt),
-    h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },
-      this.page.examples.map((example) => h("button", { type: "button", class: "sol-chip",
-        title: example.prompt, onclick: () => {
-          this.prompt.value = example.prompt;
-          chat.set(example.chat);
-          this.remember();
-        } }, example.label))),
-    chat.element,
-    h("div", { class: "sol-actions" }, this.go, this.stopButton),
-    this.error,
-    SIDES.map((side) => this.sides[side].element),
-    h("div", { class: "sol-advanced-grid" }, tokens.element, seed.element),
-    shadow.element,
-    h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced, for both sides"),
-      h("div", { class: "sol-advanced-grid" }, Object.values(more).map((one) => one.element))),
-    this.buildSaved());
+    this.prompt = promptField(this, "Both sides answer or continue this.", 4);
+    const { chat, shadow, max_new_tokens: tokens, seed, ...more } = this.fields;
+    return this.lay(this.prompt.element,
+      exampleChips(this.page.examples, (example) => {
+        this.prompt.set(example.prompt);
+        chat.set(example.chat);
+        this.changed();
+      }),
+      chat.element,
+      this.actions("Generate both", { title: "Ctrl + Enter in the prompt" }),
+      SIDES.map((side) => this.sides[side].element),
+      h("div", { class: "sol-advanced-grid" }, tokens.element, seed.element),
+      shadow.element,
+      h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced, for both sides"),
+        h("div", { class: "sol-advanced-grid" }, Object.values(more).map((one) => one.element))),
+      this.buildSaved());
   }
 
   buildSaved() {
-    this.saved = Object.fromEntries(SIDES.map((side) => [side,
-      h("select", { class: "sol-input" })]));
+    this.saved = Object.fromEntries(SIDES.map((side) => [side, selectOf([])]));
     this.savedNote = h("p", { class: "sol-hint", role: "status" });
-    this.open = h("button", { type: "button", class: "sol-button", disabled: true,
-      onclick: () => this.on.saved(this.saved.a.value, this.saved.b.value) }, "Compare these runs");
+    this.open = button("Compare these runs", () => this.on.saved(this.saved.a.value, this.saved.b.value),
+      { disabled: true });
     this.saved.a.addEventListener("change", () => this.offerSaved());
     this.details = h("details", { class: "sol-advanced",
       ontoggle: (event) => event.target.open && this.list() },
@@ -140,8 +115,7 @@ export class PairForm extends RunForm {
       setText(this.savedNote, "The server does not answer. Close and open this to try again.");
       return;
     }
-    const options = this.runs.map(runOption);
-    this.saved.a.replaceChildren(...options);
+    this.saved.a.replaceChildren(...runOptions(this.runs));
     if (this.runs.some((run) => run.id === this.wanted)) this.saved.a.value = this.wanted;
     this.open.disabled = this.runs.length < 2;
     this.offerSaved();
@@ -156,53 +130,40 @@ export class PairForm extends RunForm {
     const alike = others.filter((run) => run.title === chosen.title);
     const rest = others.filter((run) => run.title !== chosen.title);
     this.saved.b.replaceChildren(
-      ...alike.length ? [h("optgroup", { label: "Begin alike" }, alike.map(runOption))] : [],
-      ...rest.length ? [h("optgroup", { label: "Other prompts: shown, not aligned" },
-        rest.map(runOption))] : []);
+      ...alike.length ? [h("optgroup", { label: "Begin alike" }, runOptions(alike))] : [],
+      ...rest.length ? [h("optgroup", { label: "Other prompts: shown, not aligned" }, runOptions(rest))] : []);
     setText(this.savedNote, "");
   }
 
-  // What two runs were made with; null for one that this release cannot read.
+  // settings: of both runs; null for one that this release cannot read.
   take(prompt, settings) {
-    this.prompt.value = prompt;
+    this.prompt.set(prompt);
     SIDES.forEach((side, at) => settings[at] && this.sides[side].set(settings[at]));
-    for (const [name, field] of Object.entries(this.shared)) {
-      if (settings[0]) field.set(settings[0][name] ?? this.page.defaults[name]);
-    }
-    this.remember();
+    if (settings[0]) this.setValues(settings[0], this.page.defaults);
+    this.changed();
   }
 
-  // The settings of one side as Explore's form would have them.
-  settings(side) {
-    const values = Object.fromEntries(
-      Object.entries(this.shared).map(([name, field]) => [name, field.get()]));
-    return { ...values, ...this.sides[side].get() };
-  }
-
-  remember() {
-    const shared = Object.fromEntries(
-      Object.entries(this.shared).map(([name, field]) => [name, field.get()]));
-    remember("pair", { prompt: this.prompt.value, shared,
-      a: this.sides.a.get(), b: this.sides.b.get() });
+  changed() {
+    const { a, b } = this.sides;
+    remember("pair", { prompt: this.prompt.get(), shared: this.values(), a: a.values(), b: b.values() });
   }
 
   restore() {
     const saved = recall("pair");
     const example = this.page.examples[1];
-    this.prompt.value = typeof saved.prompt === "string" ? saved.prompt : example.prompt;
-    const shared = { ...this.page.defaults, chat: example.chat, max_new_tokens: 64, ...saved.shared };
-    for (const [name, field] of Object.entries(this.shared)) field.set(shared[name]);
+    this.prompt.set(typeof saved.prompt === "string" ? saved.prompt : example.prompt);
+    this.setValues({ ...this.page.defaults, chat: example.chat, max_new_tokens: 64, ...saved.shared });
     const budget = { keep: 50, channels: 60, bits: 8 };
     this.sides.a.set({ schedule: this.page.defaults.schedule, ...budget, ...saved.a });
     this.sides.b.set({ schedule: "static", ...budget, ...saved.b });
   }
 
+  // Each side's settings as Explore's form would have them.
   send() {
-    this.on.generate(this.prompt.value, this.settings("a"), this.settings("b"));
+    const [a, b] = SIDES.map((side) => ({ ...this.values(), ...this.sides[side].values() }));
+    this.on.generate(this.prompt.get(), a, b);
   }
 }
 
-function runOption(run) {
-  return h("option", { value: run.id },
-    `${run.title} · ${run.schedule_label} · ${run.budget} · ${whenText(run.created_at)}`);
-}
+const runOptions = (runs) => optionsOf(runs.map((run) =>
+  [run.id, `${run.title} · ${run.schedule_label} · ${run.budget} · ${whenText(run.created_at)}`]));

@@ -6,7 +6,7 @@ import { h, setText, show } from "../shared/dom.js";
 import { AXES, count, modelName, scheduleOf } from "../shared/format.js";
 import { leadParts } from "../shared/page_parts.js";
 import { Tally } from "../shared/runs/status.js";
-import { STATES } from "../shared/runs/status_line.js";
+import { setPill, STATES } from "../shared/runs/status_line.js";
 import { SITE } from "../shared/site.js";
 import { cardParts, TokenCard } from "../shared/tokens/card.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
@@ -42,7 +42,6 @@ export class PairStage {
       enter: (index, token) => this.enter(at, index, token),
       leave: () => this.card.hideSoon(),
       select: (range) => view.select(range),
-      pick: () => {},
     }, `Tokens of ${sideName(side)}`);
     const made = { view, tally: new Tally(), rows: [], run: null, nll: null };
     made.state = h("span", { class: "sol-state", "data-kind": "idle" }, "Nothing yet");
@@ -67,8 +66,7 @@ export class PairStage {
       Object.assign(one, { tally: new Tally(), rows: [], run: null, nll: null });
       one.view.clear();
       one.view.startBlock(blockAttributes(0, at, true));
-      setText(one.state, "Nothing yet");
-      one.state.dataset.kind = "idle";
+      setPill(one.state, "Nothing yet", "idle");
       setText(one.detail, "");
     });
     show(this.table.element, false);
@@ -98,8 +96,7 @@ export class PairStage {
 
   setState(at, status) {
     const [name, kind] = STATES[status] ?? [status, "idle"];
-    setText(this.sides[at].state, name);
-    this.sides[at].state.dataset.kind = kind;
+    setPill(this.sides[at].state, name, kind);
   }
 
   // compared: as Python gives it.

@@ -1,10 +1,11 @@
 // The two runs in numbers. Each line says what it is and how it was got: measured while the run
 // went on, computed from what it spent, or scored now by the dense model.
 
-import { h, setText } from "../shared/dom.js";
+import { h, headRow, setText } from "../shared/dom.js";
 import {
   AXES, count, duration, isNumber, MISSING, nats, percent, scheduleOf, signed,
 } from "../shared/format.js";
+import { tablePanel } from "../shared/page_parts.js";
 
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
@@ -26,14 +27,14 @@ const PAIR_LINES = [
     of: (side) => side.tally.ms, text: duration, less: null },
   ...AXES.map((axis, at) => ({ name: axis.name, how: () => "spent, mean of the steps", axis,
     of: (side) => side.tally.mean(at), text: axis.show, less: null })),
-  { name: "Bytes saved", how: () => "computed, against dense", of: (side) => 1 - side.tally.b / side.tally.db,
+  { name: "Bytes saved", how: () => "computed, against dense", of: (side) => 1 - side.tally.bytes / side.tally.denseBytes,
     text: (value) => percent(value, 1), less: null },
   { name: "Surprisal, own schedule", how: () => "mean over its tokens, as it was generated; nats",
-    of: (side) => meanOf(side.rows.map((row) => row.s)), text: nats, less: true },
+    of: (side) => meanOf(side.rows.map((row) => row.surprisal)), text: nats, less: true },
   { name: "NLL under the dense model", how: () => "of the finished text, one dense pass; nats per token",
     of: (side) => meanOf(side.nll), text: nats, less: true },
   { name: "KL to dense", how: () => "mean over the steps, by the shadow row; nats", less: true,
-    of: (side) => (isDense(side) ? 0 : meanOf(side.rows.map((row) => row.kl))), text: nats },
+    of: (side) => (isDense(side) ? 0 : meanOf(side.rows.map((row) => row.kl_to_dense))), text: nats },
 ];
 
 const isDense = (side) => scheduleOf(side.run).kind === "dense";
@@ -58,13 +59,10 @@ function differenceText(line, one, other) {
 export class PairTable {
   constructor() {
     this.body = h("tbody", {});
-    this.note = h("p", { class: "sol-chart-note" });
-    this.element = h("section", { class: "sol-panel sol-results", "aria-label": "In numbers" },
-      h("header", {}, h("h2", {}, "In numbers")),
-      h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "A and B in numbers" },
-        h("table", { class: "sol-table sol-pair-table" }, h("thead", {}, h("tr", {},
-          ["Measure", "A", "B", "B against A"].map((text) => h("th", { scope: "col" }, text)))), this.body)),
-      this.note);
+    this.note = h("span", {});
+    this.element = tablePanel(h("table", { class: "sol-table sol-pair-table" },
+      headRow(["Measure", "A", "B", "B against A"]), this.body),
+    { title: "In numbers", label: "In numbers", name: "A and B in numbers", note: this.note });
   }
 
   // sides: two of {run, rows, tally, nll}; problems: sentences about what could not be scored.

@@ -1,4 +1,4 @@
-// Where a challenge is won and lost: the KL of every token under two schedules, side by side.
+// The KL of every token of a challenge under two schedules, side by side.
 
 import { h, setText } from "../shared/dom.js";
 import { nats } from "../shared/format.js";
@@ -34,10 +34,10 @@ export class TokenDuel {
     this.bars.replaceChildren(...tokens.map((token, at) => {
       const values = shown.map(({ label, score }) => `${label} ${nats(score.kls[at])}`).join(", ");
       const column = h("div", { class: "sol-duel-token", role: "img",
-        "aria-label": `${spokenText(token.t)}: ${values} nats` },
+        "aria-label": `${spokenText(token.text)}: ${values} nats` },
       h("div", { class: "sol-duel-pair" }, shown.map(({ name, score }) =>
         h("i", { "data-method": name, "--v": score.kls[at] / top }))),
-      h("span", { class: "sol-duel-word" }, tokenNodes(token.t)));
+      h("span", { class: "sol-duel-word" }, tokenNodes(token.text)));
       column.solIndex = at;
       return column;
     }));

@@ -2,12 +2,13 @@
 
 import { makeApi, reasonOf } from "../shared/api.js";
 import { redrawOnTheme } from "../shared/charts/figure.js";
-import { h, setText, show } from "../shared/dom.js";
+import { h, setText, show, smallButton } from "../shared/dom.js";
 import { saveFile } from "../shared/download.js";
 import { takeOver } from "../shared/events.js";
 import { count, isNumber, modelName } from "../shared/format.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { ResultPage } from "../shared/jobs/job_page.js";
+import { emptyPanel } from "../shared/page_parts.js";
 import { EvaluateForm } from "./evaluate_form.js";
 import { FIGURES } from "./figures.js";
 import { headlineTiles, partialTable, ResultTable } from "./result_table.js";
@@ -22,8 +23,7 @@ class EvaluatePage extends ResultPage {
     this.about = h("p", { class: "sol-hint" });
     this.partial = h("div", { class: "sol-partial" });
     this.exports = h("span", { class: "sol-job-tools", hidden: true },
-      ["json", "csv"].map((form) => h("button", { type: "button", class: "sol-button is-small",
-        onclick: () => this.download(form) }, form.toUpperCase())));
+      ["json", "csv"].map((form) => smallButton(form.toUpperCase(), () => this.download(form))));
     this.headline = h("dl", { class: "sol-tiles is-job" });
     this.panel = this.makePanel({ tools: this.exports, body: [this.about, this.headline, this.partial] });
     this.table = new ResultTable();
@@ -32,7 +32,10 @@ class EvaluatePage extends ResultPage {
     redrawOnTheme({ forEach: (task) => this.drawn.forEach(task) });
     this.list = this.makeList({ heading: "Evaluations", kind: "evaluate",
       empty: "Nothing yet. Choose a policy and press Start evaluation." });
-    this.empty = evaluateEmptyState();
+    this.empty = emptyPanel("Does the policy earn its keep?", [
+      ["At the same spend.", "Every method gets the policy's own mean on each axis, on the same texts."],
+      ["With intervals.", "Paired bootstrap over texts: a gain counts when its interval is above 0."],
+      ["With figures.", "Pareto front, random schedules, adherence, variability, difficulty."]]);
     this.lay(this.table.element, this.figures);
   }
 
@@ -73,8 +76,8 @@ class EvaluatePage extends ResultPage {
       this.table.take(view, (baseline) => this.headline.replaceChildren(
         ...headlineTiles(view.headline[baseline.name], baseline.label)));
     } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
-    this.drawn = Object.entries(FIGURES).flatMap(([name, make]) =>
-      (view.figures[name] ? make(view.figures[name]) : []));
+    this.drawn = Object.entries(FIGURES).flatMap(([name, made]) =>
+      (view.figures[name] ? made.map((make) => make(view.figures[name])) : []));
     this.figures.replaceChildren(...this.drawn.map((one) => one.element));
     this.drawn.forEach((one) => one.redraw());
   }
@@ -88,7 +91,6 @@ class EvaluatePage extends ResultPage {
       this.panel.say(reasonOf(error));
     }
   }
-
 }
 
 function aboutText(about) {
@@ -98,15 +100,6 @@ function aboutText(about) {
     about.texts && `${about.texts} texts × ${about.steps} steps after ${about.context} tokens`,
     isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];
   return parts.filter(Boolean).join(" · ");
-}
-
-function evaluateEmptyState() {
-  return h("section", { class: "sol-panel sol-train-empty" },
-    h("h2", {}, "Does the policy earn its keep?"),
-    h("ol", {},
-      h("li", {}, h("strong", {}, "At the same spend."), " Every method gets the policy's own mean on each axis, on the same texts."),
-      h("li", {}, h("strong", {}, "With intervals."), " Paired bootstrap over texts: a gain counts when its interval is above 0."),
-      h("li", {}, h("strong", {}, "With figures."), " Pareto front, random schedules, adherence, variability, difficulty.")));
 }
 
 export function mount(root, server, page) {

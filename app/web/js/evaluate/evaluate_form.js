@@ -1,6 +1,6 @@
 // The evaluation form: which policies, against what, at which budgets, on which text.
 
-import { h, setText } from "../shared/dom.js";
+import { chip, h, setText } from "../shared/dom.js";
 import { count, modelName, whenText } from "../shared/format.js";
 import { CorpusPicker } from "../shared/forms/corpus_picker.js";
 import { JobForm } from "../shared/forms/form.js";
@@ -8,7 +8,6 @@ import { linesField, numberField, toggleField } from "../shared/forms/form_parts
 import { glossed } from "../shared/glossary.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine } from "../shared/message.js";
 
 class PolicyChoice {
   constructor() {
@@ -51,8 +50,8 @@ function policyNote(policy) {
     .filter(Boolean).join(", ");
 }
 
-// What the form asks for: scored tokens, decisions of all methods, and the time they should take.
-// Both passes (policies, then baselines) read every text densely once, for all of its windows.
+// Scored tokens, decisions of all methods, and the time they should take. Both passes (policies,
+// then baselines) read every text densely once, for all of its windows.
 function evaluationSize(values, numPolicies, paces) {
   const { texts, windows, steps, context } = values;
   const tokens = (texts ?? 0) * (windows ?? 0) * (steps ?? 0);
@@ -93,36 +92,29 @@ export class EvaluateForm extends JobForm {
     this.corpus = new CorpusPicker(api);
     this.element = this.build();
     this.restore();
-    this.element.addEventListener("input", () => this.changed());
-    this.element.addEventListener("change", () => this.changed());
   }
 
   build() {
     const { fields } = this;
     fields.budgets.input.rows = 3;
-    this.go = h("button", { type: "submit", class: "sol-button is-primary", disabled: true },
-      "Start evaluation");
-    this.error = errorLine();
-    this.refused = h("p", { class: "sol-message is-warn", hidden: true });
     this.size = h("p", { class: "sol-hint" });
     const budgets = h("div", { class: "sol-field" }, fields.budgets.element,
       h("p", { class: "sol-hint" }, "keep, channels, bits; one budget after another with “;” between them."),
-      h("button", { type: "button", class: "sol-chip is-start", onclick: () => {
-        fields.budgets.set(this.page.defaults.budgets); this.changed(); } }, "Nine across the range"));
-    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
-      onsubmit: (event) => this.submit(event) },
-    this.policies.element,
-    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Baselines"),
-      h("p", { class: "sol-hint" }, glossed("[[dense|Dense]] and [[static]] always run, at the policy's own [[spend]].")),
-      fields.random.element, fields.emc.element, fields.dac.element),
-    budgets, this.corpus.element,
-    h("div", { class: "sol-advanced-grid is-flush" }, fields.texts.element, fields.windows.element,
-      fields.steps.element, fields.context.element, fields.seed.element),
-    this.size, this.refused,
-    h("div", { class: "sol-actions is-single" }, this.go), this.error,
-    h("details", { class: "sol-advanced" }, h("summary", {}, "More measurements"),
-      h("div", { class: "sol-advanced-grid" }, fields.sampled.element, fields.pollution.element,
-        fields.refresh.element)));
+      chip("Nine across the range", () => {
+        fields.budgets.set(this.page.defaults.budgets);
+        this.changed();
+      }, { class: "sol-chip is-start" }));
+    return this.lay(this.policies.element,
+      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Baselines"),
+        h("p", { class: "sol-hint" }, glossed("[[dense|Dense]] and [[static]] always run, at the policy's own [[spend]].")),
+        fields.random.element, fields.emc.element, fields.dac.element),
+      budgets, this.corpus.element,
+      h("div", { class: "sol-advanced-grid is-flush" }, fields.texts.element, fields.windows.element,
+        fields.steps.element, fields.context.element, fields.seed.element),
+      this.size, this.actions("Start evaluation"),
+      h("details", { class: "sol-advanced" }, h("summary", {}, "More measurements"),
+        h("div", { class: "sol-advanced-grid" }, fields.sampled.element, fields.pollution.element,
+          fields.refresh.element)));
   }
 
   use({ values, corpus, policies }) {

@@ -2,7 +2,7 @@
 
 import { Figure, smallTitle } from "../shared/charts/figure.js";
 import { themeColour } from "../shared/charts/plotly.js";
-import { h } from "../shared/dom.js";
+import { selectOf } from "../shared/dom.js";
 import { AXES, isNumber, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { MEASURE_NAMES } from "./result_table.js";
@@ -33,12 +33,12 @@ function headPills(label, choices, first) {
 }
 
 function headSelect(label, texts) {
-  return h("select", { class: "sol-input is-head", "aria-label": label },
-    texts.map((text, at) => h("option", { value: at }, text)));
+  return selectOf(texts.map((text, at) => [at, text]), { class: "sol-input is-head", "aria-label": label });
 }
 
 function figure(spec) {
-  const made = new Figure({ empty: "Not measured.", ...spec });
+  const made = new Figure({ empty: "Not measured.", ...spec, layout: () => ({ hovermode: "closest", uirevision: 1,
+    datarevision: Math.random(), ...spec.layout() }) });
   made.data = { ...spec.data, x: [0] };
   spec.tools?.addEventListener("change", () => made.redraw());
   return made;
@@ -53,7 +53,7 @@ function paretoFigure(data) {
     aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label,
       colour: styles[place].colour, dash: styles[place].dash })),
-    layout: () => ({ hovermode: "closest", uirevision: measure.get(), datarevision: Math.random(),
+    layout: () => ({ uirevision: measure.get(),
       margin: { l: 52, r: 14, t: 8, b: 38 }, xaxis: pointAxis("net keep rate: mean of the three axes"),
       yaxis: { title: smallTitle(`${MEASURE_NAMES[measure.get()]}, nats per token`) } }),
     traces: () => data.methods.flatMap((one, place) => {
@@ -92,7 +92,7 @@ function violinFigure(data) {
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Dense", colour: "text", dash: "faint" },
       { id: "random", name: "Random", colour: "kl", dash: "bars" }],
-    layout: () => ({ hovermode: "closest", uirevision: measure.get(), datarevision: Math.random(),
+    layout: () => ({ uirevision: measure.get(),
       violingap: 0.25, margin: { l: 52, r: 14, t: 8, b: 74 },
       xaxis: { range: [0.4, x.length + 0.6], tickvals: x, showgrid: false, tickangle: 0,
         tickfont: { size: innerWidth < 520 ? 8 : 10, color: themeColour("muted") },
@@ -121,8 +121,7 @@ function adherenceFigure(data) {
   return figure({
     data, title: "Budget adherence", keys: AXIS_KEYS,
     aid: "On the line a [[budget]] is met exactly ([[adherence]]). Bars: how far a single text is off, on average.",
-    layout: () => ({ hovermode: "closest", uirevision: 1, datarevision: Math.random(),
-      xaxis: { ...pointAxis("requested"), range: [low, high] },
+    layout: () => ({ xaxis: { ...pointAxis("requested"), range: [low, high] },
       yaxis: { ...pointAxis("spent"), range: [low, high] },
       shapes: [{ type: "line", x0: low, y0: low, x1: high, y1: high,
         line: { color: themeColour("edge"), width: 1, dash: "dot" } }] }),
@@ -143,7 +142,7 @@ function variabilityFigure(data) {
   return figure({
     data, title: "Spend over the steps", tools: budget, keys: AXIS_KEYS,
     aid: "Line: the policy's mean at each step of an [[episode]]. Shade: one standard deviation over texts. Dotted: the budget.",
-    layout: () => ({ uirevision: 1, datarevision: Math.random(),
+    layout: () => ({ hovermode: "x unified",
       xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
       yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
       shapes: AXES.map((axis) => ({ type: "line", xref: "paper", x0: 0, x1: 1,
@@ -173,8 +172,8 @@ function difficultyFigure(data) {
   return figure({
     data, title: "Spend by kind of token", keys: AXIS_KEYS,
     aid: "What the policy spends on the step that predicts such a token; below each kind, its share of all tokens.",
-    layout: () => ({ hovermode: "closest", barmode: "group", bargap: 0.3, uirevision: 1,
-      datarevision: Math.random(), margin: { l: 50, r: 14, t: 8, b: isNarrow ? 74 : 62 },
+    layout: () => ({ barmode: "group", bargap: 0.3,
+      margin: { l: 50, r: 14, t: 8, b: isNarrow ? 74 : 62 },
       xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
         tickfont: { size: 10.5, color: themeColour("muted") } },
       yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
@@ -194,8 +193,8 @@ function correlationFigure(data) {
     keys: [{ id: "surprisal", name: "with surprisal", colour: "accent" },
       { id: "entropy", name: "with entropy", colour: "surprisal" }],
     aid: "Rank correlation of what a step spends with how hard the dense model finds its token: above 0, hard tokens get more.",
-    layout: () => ({ hovermode: "closest", barmode: "group", bargap: 0.35, uirevision: 1,
-      datarevision: Math.random(), xaxis: { showgrid: false },
+    layout: () => ({ barmode: "group", bargap: 0.35,
+      xaxis: { showgrid: false },
       yaxis: { title: smallTitle("Spearman's ρ"), zeroline: true, zerolinecolor: themeColour("edge") } }),
     traces: () => Object.entries(names).map(([key, name], at) => ({
       type: "bar", meta: key, x: axes.map((axis) => axis.name),
@@ -211,8 +210,7 @@ function pollutionFigure(data) {
   return figure({
     data, title: "KV pollution", keys: AXIS_KEYS,
     aid: "[[perplexity|Perplexity]] of dense steps right after a compressed region, against a run that was dense throughout. 0: compression leaves no trace.",
-    layout: () => ({ hovermode: "closest", uirevision: 1, datarevision: Math.random(),
-      xaxis: pointAxis("level of the region (bits of 16)"),
+    layout: () => ({ xaxis: pointAxis("level of the region (bits of 16)"),
       yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
         zerolinecolor: themeColour("edge") } }),
     traces: () => measured.map((axis) => {
@@ -236,8 +234,8 @@ function refreshFigure(data) {
     keys: [{ id: "without", name: "Without", colour: "channels" },
       { id: "with", name: "With refresh", colour: "accent" }],
     aid: "[[kl|KL]] to dense over several episodes. [[refresh|Refresh]] replays each finished episode densely; hover for what it costs.",
-    layout: () => ({ hovermode: "closest", barmode: "group", bargap: 0.35, uirevision: 1,
-      datarevision: Math.random(), margin: { l: 46, r: 14, t: 8, b: 74 },
+    layout: () => ({ barmode: "group", bargap: 0.35,
+      margin: { l: 46, r: 14, t: 8, b: 74 },
       xaxis: { showgrid: false, tickangle: 0, tickvals: data.map((one) => one.label), tickfont: { size: 10, color: themeColour("muted") },
         ticktext: data.map((one) => one.label.split(" · ").join("<br>")) },
       yaxis: { title: smallTitle("KL to dense, nats per token"), rangemode: "tozero" } }),
@@ -245,12 +243,8 @@ function refreshFigure(data) {
   });
 }
 
+// The figures of each part of a result.
 export const FIGURES = {
-  pareto: (data) => [paretoFigure(data)],
-  violin: (data) => [violinFigure(data)],
-  adherence: (data) => [adherenceFigure(data)],
-  variability: (data) => [variabilityFigure(data)],
-  difficulty: (data) => [difficultyFigure(data), correlationFigure(data)],
-  pollution: (data) => [pollutionFigure(data)],
-  refresh: (data) => [refreshFigure(data)],
+  pareto: [paretoFigure], violin: [violinFigure], adherence: [adherenceFigure], variability: [variabilityFigure],
+  difficulty: [difficultyFigure, correlationFigure], pollution: [pollutionFigure], refresh: [refreshFigure],
 };

@@ -1,10 +1,10 @@
 // The result in numbers: sentences that say who wins, and a table of every budget.
 
-import { h, setText } from "../shared/dom.js";
+import { h, headRow } from "../shared/dom.js";
 import { count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
-import { tile } from "../shared/page_parts.js";
+import { tablePanel, tiles } from "../shared/page_parts.js";
 
 export const MEASURE_NAMES = { nll: "NLL", kl: "KL to dense" };
 
@@ -26,17 +26,12 @@ export function headlineTiles(line, baseline) {
   const better = (measure) => [`Better in ${MEASURE_NAMES[measure]}`,
     `${line[measure].better} of ${budgets}`, `surely on ${line[measure].surely}, against ${baseline}`];
   const gap = Object.values(line.gap).filter(isNumber);
-  const tiles = [better("kl"), better("nll"),
+  return tiles([better("kl"), better("nll"),
     ["Mean gain, NLL", gainText(line.nll.mean_gain), "nats per token"],
     ["Gap [[recovered]]", `${percent(line.nll.recovered)} · ${percent(line.kl.recovered)}`,
       "of static to dense: NLL · KL"],
     ["Off budget", gap.length ? `${(100 * Math.max(...gap)).toFixed(2)}` : MISSING,
-      "points, worst axis, mean of texts"]];
-  return tiles.map(([name, value, note]) => {
-    const made = tile(name, note);
-    setText(made.value, value);
-    return made.element;
-  });
+      "points, worst axis, mean of texts"]]);
 }
 
 export class ResultTable {
@@ -44,16 +39,11 @@ export class ResultTable {
     this.measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES });
     this.measure.set("nll");
     this.against = h("div", {});
-    this.head = h("thead", {});
-    this.body = h("tbody", {});
-    this.caption = h("caption", { class: "sol-offscreen" });
-    this.tools = h("div", { class: "sol-table-tools" }, this.measure.element, this.against);
-    this.element = h("section", { class: "sol-panel sol-results", "aria-label": "Results by budget" },
-      h("header", {}, h("h2", {}, "Every budget"), this.tools),
-      h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Table" },
-        h("table", { class: "sol-table" }, this.caption, this.head, this.body)),
-      h("p", { class: "sol-chart-note" }, glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-        + "[[interval]] over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01.")));
+    this.table = h("table", { class: "sol-table" });
+    this.element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
+      head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
+      note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
+        + "[[interval]] over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01.") });
     this.measure.element.addEventListener("change", () => this.render());
   }
 
@@ -76,11 +66,7 @@ export class ResultTable {
     const baseline = this.chosen();
     const measure = this.measure.get();
     if (!baseline) return;
-    setText(this.caption, `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`);
-    const cells = ["Budget", "Gain, 95 %", "Policy", baseline.label, "Dense", "Texts won",
-      "Recovered", "Spends"];
-    this.head.replaceChildren(h("tr", {}, cells.map((text) => h("th", { scope: "col" }, text))));
-    this.body.replaceChildren(...(this.view.rows[baseline.name] ?? []).map((row) => {
+    const rows = (this.view.rows[baseline.name] ?? []).map((row) => {
       const one = row[measure];
       return h("tr", {},
         h("th", { scope: "row" }, `${row.budget[0]} · ${row.budget[1]} · ${row.budget[2]}`),
@@ -90,7 +76,11 @@ export class ResultTable {
         h("td", {}, percent(row.win_rate)), h("td", {}, percent(one.recovered, 1)),
         h("td", { class: "sol-spends" }, spendText(row.spend),
           h("small", {}, spendText(row.other_spend))));
-    }));
+    });
+    this.table.replaceChildren(
+      h("caption", { class: "sol-offscreen" }, `${MEASURE_NAMES[measure]} of the policy and ${baseline.label} at every budget`),
+      headRow(["Budget", "Gain, 95 %", "Policy", baseline.label, "Dense", "Texts won", "Recovered", "Spends"]),
+      h("tbody", {}, rows));
   }
 }
 
@@ -101,8 +91,7 @@ export function partialTable(partial) {
   const names = [...new Set(budgets.flatMap((one) => Object.keys(one.methods)))];
   return h("div", { class: "sol-table-place" }, h("table", { class: "sol-table" },
     h("caption", {}, `So far, over ${count(partial.texts ?? 0, "text")}: NLL, nats per token`),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Budget"),
-      names.map((name) => h("th", { scope: "col" }, name.replace("_", " "))))),
+    headRow(["Budget", ...names.map((name) => name.replace("_", " "))]),
     h("tbody", {}, budgets.map(({ requested: asked, methods }) => h("tr", {},
       h("th", { scope: "row" }, `${asked.keep} · ${asked.channels} · ${asked.bits}`),
       names.map((name) => h("td", {}, fixed(methods[name]?.nll, 4))))))));

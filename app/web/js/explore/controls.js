@@ -1,13 +1,13 @@
-// The form at the side: prompt, schedule, budget, quality, advanced. What is typed is kept in
-// the browser, so that nothing is lost by a reload or an error.
+// The form at the side: prompt, schedule, budget, quality, advanced. The browser keeps all of it.
 
-import { h } from "../shared/dom.js";
+import { chip, h } from "../shared/dom.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
 import { RunForm } from "../shared/forms/form.js";
-import { choiceField, labelled, linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
+import {
+  choiceField, exampleChips, linesField, numberField, promptField, toggleField,
+} from "../shared/forms/form_parts.js";
 import { scheduleField } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine } from "../shared/message.js";
 
 export function advancedFields(mostTokens) {
   return {
@@ -57,68 +57,35 @@ export class Controls extends RunForm {
     };
     this.element = this.build();
     this.restore();
-    this.element.addEventListener("input", () => this.changed());
-    this.element.addEventListener("change", () => this.changed());
   }
 
   build() {
-    this.prompt = h("textarea", { class: "sol-input sol-prompt", rows: 5,
-      placeholder: "Ask something, or begin a text for the model to continue." });
-    this.prompt.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.submit(event);
-    });
-    this.go = h("button", { type: "submit", class: "sol-button is-primary",
-      title: "Ctrl + Enter in the prompt" }, "Generate");
-    this.stopButton = h("button", { type: "button", class: "sol-button", disabled: true,
-      onclick: () => this.on.stop() }, "Stop");
-    this.error = errorLine();
+    this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
     this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"),
       Object.values(this.budget).map((field) => field.element));
-    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
-      onsubmit: (event) => this.submit(event) },
-    labelled("Prompt", null, this.prompt),
-    this.buildExamples(),
-    this.fields.chat.element,
-    h("div", { class: "sol-actions" }, this.go, this.stopButton),
-    this.error,
-    this.fields.schedule.element,
-    this.budgetSet,
-    this.fields.shadow.element,
-    this.fields.static_row.element,
-    this.buildAdvanced());
+    const { chat, schedule, shadow, static_row: staticRow } = this.fields;
+    return this.lay(this.prompt.element, exampleChips(this.page.examples, (example) => this.useExample(example)),
+      chat.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
+      schedule.element, this.budgetSet, shadow.element, staticRow.element, this.buildAdvanced());
   }
 
-  buildExamples() {
-    return h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },
-      this.page.examples.map((example) => h("button", {
-        type: "button", class: "sol-chip", title: example.prompt,
-        onclick: () => {
-          this.prompt.value = example.prompt;
-          this.fields.chat.set(example.chat);
-          this.changed();
-        },
-      }, example.label)));
+  useExample({ prompt, chat }) {
+    this.prompt.set(prompt);
+    this.fields.chat.set(chat);
+    this.changed();
   }
 
   buildAdvanced() {
     return h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
       h("div", { class: "sol-advanced-grid" },
         Object.values(this.advanced).map((field) => field.element),
-        h("button", { type: "button", class: "sol-chip is-wide",
-          onclick: () => this.set(this.prompt.value, this.page.defaults) }, "Back to the defaults")));
-  }
-
-  settings() {
-    const values = {};
-    for (const [name, field] of Object.entries(this.fields)) values[name] = field.get();
-    return values;
+        chip("Back to the defaults", () => this.set(this.prompt.get(), this.page.defaults),
+          { class: "sol-chip is-wide" })));
   }
 
   set(prompt, settings) {
-    this.prompt.value = prompt;
-    for (const [name, field] of Object.entries(this.fields)) {
-      field.set(settings[name] ?? this.page.defaults[name]);
-    }
+    this.prompt.set(prompt);
+    this.setValues(settings, this.page.defaults);
     this.changed();
   }
 
@@ -127,17 +94,15 @@ export class Controls extends RunForm {
     this.budgetSet.disabled = isDense;
     this.fields.shadow.input.disabled = isDense;
     this.fields.static_row.input.disabled = isDense || this.fields.schedule.get() === "static";
-    remember("settings", { prompt: this.prompt.value, ...this.settings() });
+    remember("settings", { prompt: this.prompt.get(), ...this.values() });
   }
 
   restore() {
-    const saved = recall("settings");
-    const { prompt, ...settings } = saved;
-    this.set(typeof prompt === "string" ? prompt : this.page.examples[0].prompt,
-      { ...this.page.defaults, ...settings });
+    const { prompt, ...settings } = recall("settings");
+    this.set(typeof prompt === "string" ? prompt : this.page.examples[0].prompt, settings);
   }
 
   send() {
-    this.on.generate(this.prompt.value, this.settings());
+    this.on.generate(this.prompt.get(), this.values());
   }
 }

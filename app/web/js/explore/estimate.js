@@ -2,8 +2,8 @@
 // for when the panel is open, at the mean spend of the run on show.
 
 import { reasonOf } from "../shared/api.js";
-import { h, setText, uniqueId } from "../shared/dom.js";
-import { modelName, percent } from "../shared/format.js";
+import { h, headRow, selectOf, setText, uniqueId } from "../shared/dom.js";
+import { count, modelName, percent } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 
 const ESTIMATE_EVERY_MS = 1000;
@@ -13,18 +13,15 @@ export class Estimate {
   constructor(api, known) {
     this.api = api;
     this.known = known;
-    this.context = h("select", { class: "sol-input", onchange: () => this.refresh(true) },
-      this.known.contexts.map((tokens) => h("option", { value: tokens },
-        `${tokens.toLocaleString("en")} tokens`)));
+    this.context = selectOf(known.contexts.map((tokens) => [tokens, count(tokens, "token")]),
+      { onchange: () => this.refresh(true) });
     this.context.value = this.known.context;
     this.context.id = uniqueId("field");
     this.spend = h("p", { class: "sol-hint" });
     this.body = h("tbody");
     this.table = h("table", { class: "sol-estimate-table" },
       h("caption", { class: "sol-offscreen" }, "Estimated milliseconds per token"),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"),
-        this.known.cards.map((card) => h("th", { scope: "col" }, card,
-          h("small", {}, "dense → this run"))))),
+      headRow(["Model", ...known.cards.map((card) => [card, h("small", {}, "dense → this run")])]),
       this.body);
     this.element = h("details", { class: "sol-panel sol-estimate", ontoggle: () => this.refresh(true) },
       h("summary", {}, "What would this cost on …", h("small", {}, "A100 or H100, estimated")),

@@ -2,18 +2,19 @@
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf } from "../shared/api.js";
-import { copyText, h, setText, show } from "../shared/dom.js";
+import { chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
+import { askToDelete } from "../shared/forms/dialog.js";
 import { labelled } from "../shared/forms/form_parts.js";
-import { Question } from "../shared/forms/question.js";
 import { filePicker, sendFile } from "../shared/forms/upload.js";
 import { errorLine, showText } from "../shared/message.js";
+import { copyChip } from "../shared/page_parts.js";
 import { SITE } from "../shared/site.js";
 
 const PAGE_SIZE = 30;
-// How the address names a thing of a kind; what is not here is a run.
+// Names of kinds in the address; the others are runs.
 const IN_ADDRESS = { inspection: "inspection", comparison: "compare" };
 
 class HistoryPage {
@@ -38,18 +39,17 @@ class HistoryPage {
     this.error = errorLine();
     this.more = h("button", { type: "button", class: "sol-button sol-history-more", hidden: true,
       onclick: () => this.load(this.last) }, "Show more");
-    this.question = new Question("Delete this run for good?", "Delete");
+    this.root = root;
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
         filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, SITE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
-      this.more, this.question.element);
+      this.more);
     listen("runs-changed", () => this.load());
     // The tab comes into view: what ended meanwhile shows.
-    new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && this.load())
-      .observe(root);
+    whenSeen(root, () => this.load());
   }
 
   searchFor(words) {
@@ -117,26 +117,14 @@ class HistoryPage {
   row(run) {
     const isInspection = run.kind === "inspection";
     const link = linkTo({ [isInspection ? "inspection" : "run"]: run.id });
-    const tool = (label, action) => h("button", { type: "button", class: "sol-chip",
-      "aria-label": `${label}: ${run.title}`, onclick: () => action(run) }, label);
+    const tool = (label, action) => chip(label, () => action(run), { "aria-label": `${label}: ${run.title}` });
     const isDamaged = run.status === "damaged";
     const hasTokens = !isInspection && run.tokens > 0 && run.status !== "running" && !isDamaged;
-    const open = (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      this.open(run.id, run.kind);
-    };
-    const copy = h("button", { type: "button", class: "sol-chip",
-      "aria-label": `Copy link: ${run.title}`,
-      onclick: async () => {
-        await copyText(link);
-        setText(copy, "Copied");
-        setTimeout(() => setText(copy, "Copy link"), 1600);
-      } }, "Copy link");
+    const copy = copyChip("Copy link", () => link, { "aria-label": `Copy link: ${run.title}` });
     const kinds = { finished: "good", failed: "bad", interrupted: "bad", damaged: "bad", running: "busy" };
     return h("li", { class: "sol-history-row" },
       h("div", {},
-        h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: open },
+        h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: opensHere(() => this.open(run.id, run.kind)) },
           run.title),
         h("div", { class: "sol-history-facts" },
           h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
@@ -160,18 +148,12 @@ class HistoryPage {
   }
 
   ask(run) {
-    this.question.ask(`“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`,
-      () => this.remove(run));
-  }
-
-  async remove(run) {
-    try {
-      await this.api("delete_run", { run_id: run.id });
-      emit("run-deleted", run.id);
-      this.load();
-    } catch (error) {
-      this.failed(error);
-    }
+    askToDelete(this.root, "Delete this run for good?",
+      `“${run.title}”, ${count(run.tokens, "token")}. Links to it will stop working.`, async () => {
+        await this.api("delete_run", { run_id: run.id });
+        emit("run-deleted", run.id);
+        this.load();
+      });
   }
 }
 

@@ -1,7 +1,7 @@
 // The difficulty report: spend by kind of token, what spend goes along with, and the tokens that
 // stand out. Every entry of a list leads to its token.
 
-import { h, setText, show } from "../shared/dom.js";
+import { h, headRow, setText, show } from "../shared/dom.js";
 import { fixed, nats, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
@@ -55,7 +55,7 @@ export class Difficulty {
       h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
         "aria-label": "Spend by kind of token" },
       h("table", { class: "sol-inspect-table" },
-        h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, glossed(name))))),
+        headRow(columns.map((name) => glossed(name))),
         h("tbody", {}, row.kinds.map((kind) => h("tr", {}, h("th", { scope: "row" }, kind.kind),
           h("td", {}, kind.tokens.toLocaleString("en")),
           [["attention", kind.keep], ["channels", kind.channels], ["bits", kind.bits / 16]]
@@ -69,8 +69,7 @@ export class Difficulty {
     return h("section", { class: "sol-difficulty-correlation" },
       h("h3", {}, "Spend goes along with"),
       h("table", { class: "sol-inspect-table" },
-        h("thead", {}, h("tr", {}, h("td"), ["[[surprisal|Surprisal]]", "[[entropy|Entropy]]"].map((name) =>
-          h("th", { scope: "col" }, glossed(name))))),
+        headRow(["Spend", glossed("[[surprisal|Surprisal]]"), glossed("[[entropy|Entropy]]")]),
         h("tbody", {}, CORRELATED.map(([key, name]) => h("tr", {}, h("th", { scope: "row" }, name),
           ["surprisal", "entropy"].map((of) => h("td", {}, signed(row.correlation[key][of], 2))))))),
       h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the dense model's "

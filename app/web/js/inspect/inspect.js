@@ -3,10 +3,8 @@
 import { askedFor, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { h, show } from "../shared/dom.js";
-import { exportMenu } from "../shared/download.js";
+import { h, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
-import { LensPanel } from "../shared/lens/lens.js";
 import { flash } from "../shared/page_parts.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { StatusLine } from "../shared/runs/status_line.js";
@@ -20,36 +18,26 @@ class InspectPage extends RunPage {
   constructor(root, api, page) {
     super(root, api, "inspection");
     this.form = new InspectForm(page, {
-      start: (request) => this.begin(request), stop: () => this.stop(),
+      start: (request) => this.inspect(request), stop: () => this.stop(),
       policies: async () => (await api("list_policies", {})).policies,
       runs: async () => (await api("saved_runs", {})).runs,
     });
-    this.status = new StatusLine({
-      retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push"),
-    }, INSPECT_STATES, "Show the running inspection");
+    this.status = new StatusLine(this.statusHandlers(), INSPECT_STATES, "Show the running inspection");
     this.stage = new InspectionStage(root, this.status, {
       pick: (index, at) => this.pick(index, at),
       colour: (key) => setAddress({ [this.names.colour]: key }),
       row: (value) => setAddress({ [this.names.row]: value }),
-    }, HINT, PlotlyChart);
+    }, { hint: HINT, ChartKind: PlotlyChart });
     this.panes = this.stage.panes;
     this.legend = this.stage.legend;
-    this.lens = new LensPanel(api, { close: () => this.unpick(),
-      show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
-    this.follower = this.follow({ begin: (run) => this.began(run),
-      rows: (rows) => this.stage.append(rows) });
+    this.lens = this.makeLens();
+    this.follower = this.follow((rows) => this.stage.append(rows));
     root.append(this.build());
     this.reset();
   }
 
   build() {
-    this.link = h("button", { type: "button", class: "sol-chip", onclick: () => this.copyLink() },
-      "Copy link");
-    this.reuse = h("button", { type: "button", class: "sol-chip", onclick: () => this.reuseText() },
-      "Use its settings");
-    this.export = exportMenu(this.api, "inspection", () => this.follower.id,
-      (message) => this.status.say(message, "bad"));
-    this.tools = h("div", { class: "sol-tools" }, this.link, this.reuse, this.export);
+    this.tools = this.makeTools("inspection");
     this.empty = emptyInspection();
     return h("div", { class: "sol-grid" }, this.form.element,
       this.stage.build({ over: this.empty, tools: this.tools, below: this.lens.element }));
@@ -60,13 +48,12 @@ class InspectPage extends RunPage {
   start() {
     listen("open-inspection", (detail) => this.open(detail));
     listen("policies-changed", () => this.form.update());
-    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.form.update())
-      .observe(this.root);
+    whenSeen(this.root, () => this.form.update());
     takeOver("run-for-inspect", (id) => this.form.useRun(id)); // chosen in History
     this.takeUp();
   }
 
-  async begin(request) {
+  async inspect(request) {
     this.startedId = await this.ask("start_inspection", request) ?? this.startedId;
   }
 
@@ -77,18 +64,14 @@ class InspectPage extends RunPage {
 
   clear() {
     this.stage.clear();
-    this.lens.clear();
     this.status.say(null);
-    this.status.setBar(null);
-    show(this.status.retry, false);
-    this.tools.classList.add("is-idle");
+    super.clear();
   }
 
-  began(run) {
+  begin(run) {
     this.stage.begin(run);
     this.showRow();
-    this.tools.classList.remove("is-idle");
-    this.reuse.disabled = run.settings === null;
+    super.begin(run);
   }
 
   draw(view) {
@@ -138,7 +121,7 @@ class InspectPage extends RunPage {
     if (this.panes.has(asked) && asked !== this.panes.value) this.panes.show(asked);
   }
 
-  reuseText() {
+  reuseSettings() {
     const { run } = this.follower;
     if (!run.config.generated.length) {
       this.form.text.value = run.prompt;

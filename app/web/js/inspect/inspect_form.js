@@ -1,14 +1,13 @@
-// The form at the side: which text, which schedules at which budget. What is typed is kept in the
-// browser, so that nothing is lost by a reload or an error.
+// The form at the side: a text, and schedules at one budget. The browser keeps all of it.
 
-import { h, setText, show } from "../shared/dom.js";
+import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count, quantity, whenText } from "../shared/format.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
 import { RunForm } from "../shared/forms/form.js";
 import { choiceField, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { filePicker } from "../shared/forms/upload.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine } from "../shared/message.js";
 import { rowName } from "./inspect_rows.js";
 
 const SOURCES = { text: "A text", run: "A saved run" };
@@ -23,8 +22,8 @@ export class InspectForm extends RunForm {
     this.on = on;
     this.budget = budgetFields();
     this.source = pillsField({ legend: "What to inspect", choices: SOURCES });
-    this.schedules = this.page.defaults.schedules.map((_, at) => h("select", { class: "sol-input",
-      "aria-label": `Schedule ${at + 1}` }));
+    this.schedules = this.page.defaults.schedules.map((_, at) =>
+      selectOf([], { "aria-label": `Schedule ${at + 1}` }));
     this.advanced = {
       max_tokens: numberField({ label: "Tokens at most", min: 2, max: this.page.maxTokens,
         hint: "What comes later in the text is left out." }),
@@ -40,17 +39,15 @@ export class InspectForm extends RunForm {
     };
     this.policies = [];
     this.runs = [];
+    this.fields = { ...this.budget, ...this.advanced };
     this.element = this.build();
+    this.element.setAttribute("aria-label", "Inspection");
     this.restore();
-    this.element.addEventListener("input", () => this.changed());
-    this.element.addEventListener("change", () => this.changed());
   }
 
   build() {
     this.text = h("textarea", { class: "sol-input sol-prompt", rows: 9, spellcheck: "false",
       placeholder: "Paste any text: prose, code, a table. Or drop a file here." });
-    this.file = h("input", { type: "file", class: "sol-offscreen", tabindex: "-1",
-      accept: TEXT_FILES, "aria-label": "Text file", onchange: () => this.readFile(this.file.files[0]) });
     this.counted = h("span", { class: "sol-hint" });
     this.text.addEventListener("dragover", (event) => event.preventDefault());
     this.text.addEventListener("drop", (event) => {
@@ -59,46 +56,30 @@ export class InspectForm extends RunForm {
       this.readFile(event.dataTransfer.files[0]);
     });
     this.textPart = h("div", { class: "sol-inspect-source" }, labelled("Text", null, this.text),
-      h("div", { class: "sol-inspect-file" }, h("button", { type: "button", class: "sol-chip",
-        onclick: () => this.file.click() }, "Choose a file…"), this.file, this.counted));
-    this.run = h("select", { class: "sol-input" });
+      h("div", { class: "sol-inspect-file" }, filePicker("Choose a file…", TEXT_FILES, (file) => this.readFile(file)), this.counted));
+    this.run = selectOf([]);
     this.noRun = h("p", { class: "sol-hint", hidden: true },
       "No run is saved yet. Generate something in Explore.");
     this.runPart = h("div", { class: "sol-inspect-source" },
       labelled("Saved run", "Its generated tokens are scored; its prompt is read densely.", this.run),
       this.noRun);
-    this.go = h("button", { type: "submit", class: "sol-button is-primary" }, "Inspect");
-    this.stopButton = h("button", { type: "button", class: "sol-button", disabled: true,
-      onclick: () => this.on.stop() }, "Stop");
-    this.error = errorLine();
-    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
-      "aria-label": "Inspection", onsubmit: (event) => this.submit(event) },
-    this.source.element, this.textPart, this.runPart,
-    h("div", { class: "sol-actions" }, this.go, this.stopButton), this.error,
-    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
-      h("p", { class: "sol-hint" }, glossed("A [[dense]] row always rides along as the reference.")),
-      this.schedules),
-    h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "One budget for all, on average"),
-      Object.values(this.budget).map((field) => field.element)),
-    h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
-      h("div", { class: "sol-advanced-grid" },
-        Object.values(this.advanced).map((field) => field.element))));
+    return this.lay(this.source.element, this.textPart, this.runPart, this.actions("Inspect"),
+      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Schedules, side by side"),
+        h("p", { class: "sol-hint" }, glossed("A [[dense]] row always rides along as the reference.")),
+        this.schedules),
+      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "One budget for all, on average"),
+        Object.values(this.budget).map((field) => field.element)),
+      h("details", { class: "sol-advanced" }, h("summary", {}, "Advanced"),
+        h("div", { class: "sol-advanced-grid" },
+          Object.values(this.advanced).map((field) => field.element))));
   }
 
-  // --- values ---------------------------------------------------------------------------------
-
   settings() {
-    const values = { schedules: this.schedules.map((select) => select.value) };
-    for (const [name, field] of Object.entries({ ...this.budget, ...this.advanced })) {
-      values[name] = field.get();
-    }
-    return values;
+    return { schedules: this.schedules.map((select) => select.value), ...this.values() };
   }
 
   set(settings) {
-    for (const [name, field] of Object.entries({ ...this.budget, ...this.advanced })) {
-      field.set(settings[name] ?? this.page.defaults[name]);
-    }
+    this.setValues(settings, this.page.defaults);
     const chosen = Array.isArray(settings.schedules) ? settings.schedules : this.page.defaults.schedules;
     this.schedules.forEach((select, at) => this.offer(select, String(chosen[at] ?? "")));
   }
@@ -109,13 +90,8 @@ export class InspectForm extends RunForm {
     const names = [...FIXED, ...policies];
     if (chosen && !names.includes(chosen)) names.push(chosen);
     const isFirst = select === this.schedules[0];
-    select.replaceChildren(...(isFirst ? [] : [h("option", { value: "" }, "None")]),
-      ...names.map((name) => h("option", { value: name }, rowName(name))));
+    select.replaceChildren(...optionsOf([...(isFirst ? [] : [["", "None"]]), ...names.map((name) => [name, rowName(name)])]));
     select.value = chosen || (isFirst ? FIXED[0] : "");
-  }
-
-  offerAgain() {
-    this.schedules.forEach((select) => this.offer(select, select.value));
   }
 
   changed() {
@@ -128,11 +104,10 @@ export class InspectForm extends RunForm {
   }
 
   restore() {
-    const saved = recall("inspect");
-    const { source, text, ...settings } = saved;
+    const { source, text, ...settings } = recall("inspect");
     this.source.set(source in SOURCES ? source : "text");
     this.text.value = typeof text === "string" ? text : "";
-    this.set({ ...this.page.defaults, ...settings });
+    this.set(settings);
     this.changed();
   }
 
@@ -142,10 +117,10 @@ export class InspectForm extends RunForm {
     } catch {
       return; // The choices stay as they were; starting says what is wrong.
     }
-    this.offerAgain();
+    this.schedules.forEach((select) => this.offer(select, select.value));
     const chosen = this.wantedRun ?? this.run.value;
-    this.run.replaceChildren(...this.runs.map((run) => h("option", { value: run.id },
-      `${run.title} (${count(run.tokens, "token")}, ${whenText(run.created_at)})`)));
+    this.run.replaceChildren(...optionsOf(this.runs.map((run) =>
+      [run.id, `${run.title} (${count(run.tokens, "token")}, ${whenText(run.created_at)})`])));
     if (this.runs.some((run) => run.id === chosen)) this.run.value = chosen;
     show(this.noRun, this.runs.length === 0);
     show(this.run.parentElement, this.runs.length > 0);
@@ -162,8 +137,6 @@ export class InspectForm extends RunForm {
   // --- files ----------------------------------------------------------------------------------
 
   async readFile(file) {
-    this.file.value = "";
-    if (!file) return;
     this.fail(null);
     if (file.size > 4 * this.page.maxCharacters) {
       return this.fail(`${file.name} is larger than ${quantity(4 * this.page.maxCharacters, "B")}.`);

@@ -2,12 +2,13 @@
 // under one schedule, with the other schedules at its side.
 
 import { modelName } from "../shared/format.js";
+import { PARTS } from "../shared/runs/parts.js";
 import { SITE } from "../shared/site.js";
 
 const DIFFERENCE_TOP = 0.5; // nats; beyond it the colour stays at its strongest
 export const STATIC = "static";
 
-// What an inspection's rows are called: "static" → "Static", "policy:NAME" → "Policy NAME".
+// Names of an inspection's rows: "static" → "Static", "policy:NAME" → "Policy NAME".
 export function rowName(name) {
   if (name.startsWith("policy:")) return `Policy ${modelName(name.slice("policy:".length))}`;
   return SITE.schedules[name] ?? name;
@@ -16,23 +17,30 @@ export function rowName(name) {
 export const rowNames = (run) => ["dense", ...run.config.schedules.map((one) =>
   (one.kind === "policy" ? `policy:${one.policy}` : one.kind))];
 
-// token: as Python gives it; at: which of its rows.
-export function rowOf(token, names, at) {
+// A cost's sums over its parts, as a generation's costs have them.
+export function totalCost(cost) {
+  const sum = (unit) => PARTS.reduce((total, { key }) => total + (cost[`${key}_${unit}`] ?? 0), 0);
+  return { flops: sum("flops"), bytes_read: sum("bytes") };
+}
+
+// token: an inspected one; at: which of its rows.
+/** @returns {Token} */
+export function rowOf(token, at) {
   const { rows, ...shared } = token;
-  const { a, s, h: entropy, kl, f, b, p } = rows[at];
-  const even = names.indexOf(STATIC);
+  const { action, nll, kl, entropy, cost, policy } = rows[at];
+  const even = rows.find((row) => row.name === STATIC);
   return {
-    ...shared, a, s, h: entropy, kl, f, b, p, df: rows[0].f, db: rows[0].b, ds: rows[0].s,
-    r: false, pm: null,
-    vs: even < 0 || even === at ? null : rows[even].s - s,
-    side: names.map((name, other) => ({ n: rowName(name), ...rows[other] }))
-      .filter((_, other) => other !== at),
+    ...shared, action, entropy, policy, surprisal: nll, kl_to_dense: kl,
+    cost: totalCost(cost), dense_cost: totalCost(rows[0].cost), dense_surprisal: rows[0].nll,
+    below_static: !even || even === rows[at] ? null : even.nll - nll,
+    side: rows.filter((row) => row !== rows[at])
+      .map((row) => ({ name: rowName(row.name), surprisal: row.nll })),
   };
 }
 
 // Nats that a token cost less (blue) or more (orange) than under static.
 export const differenceAxis = {
-  key: "difference", name: "vs static", of: (row) => row.vs,
+  key: "difference", name: "vs static", of: (row) => row.below_static,
   low: -DIFFERENCE_TOP, high: DIFFERENCE_TOP, bins: SITE.differenceBins,
   attribute: "data-difference",
   show: (value) => `≥ ${Math.abs(value)} nats ${value < 0 ? "lost" : "saved"}`,

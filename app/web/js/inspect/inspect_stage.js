@@ -1,14 +1,10 @@
-// What an inspection shows: the schedules compared in numbers, the tokens, charts, difficulty report,
-// and what ties them together. Whoever has its rows feeds it: the Inspect page, an exported file.
+// An inspection on show: the schedules compared in numbers, tokens, charts, difficulty report.
 
-import { Charts } from "../shared/charts/charts.js";
 import { h, setText, show } from "../shared/dom.js";
 import { count, fixed, ordinal } from "../shared/format.js";
-import { selectionText } from "../shared/page_parts.js";
 import { modelText } from "../shared/runs/status_line.js";
-import { cardParts, TokenCard } from "../shared/tokens/card.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
-import { Legend } from "../shared/tokens/legend.js";
+import { TokenStage } from "../shared/tokens/token_stage.js";
 import { colourAxes } from "../shared/tokens/tokens.js";
 import { Difficulty } from "./difficulty.js";
 import { differenceAxis, rowNames, rowOf, runOfRow, STATIC } from "./inspect_rows.js";
@@ -18,41 +14,30 @@ import { TokenPanes } from "./token_panes.js";
 const TABLE_NOTE = "Means per token: NLL and KL measured, in nats; bytes computed.";
 export const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: ["Scoring", "busy"] };
 
-export class InspectionStage {
-  // on: {pick(index, at)}, and where it is kept colour(key) and row(value); hint: what the foot says while nothing is selected; ChartKind: the class
-  // that draws a chart.
-  constructor(root, status, on, hint, ChartKind) {
+export class InspectionStage extends TokenStage {
+  // on: as a TokenStage's, and where it is kept row(value).
+  constructor(root, status, on, options) {
+    super(root, [...colourAxes(), differenceAxis], on, { ...options, colourKey: "inspectAxis" });
     this.status = status;
-    this.hint = hint;
     this.totals = new Totals();
-    this.card = new TokenCard(root, (row) => cardParts(row, this.levels));
-    const axes = [...colourAxes(), differenceAxis];
-    this.panes = new TokenPanes(axes, {
+    this.panes = this.view;
+    this.difficulty = new Difficulty((index) => this.panes.focus(index));
+    this.speed = h("p", { class: "sol-hint" });
+  }
+
+  makeView(axes) {
+    return new TokenPanes(axes, {
       enter: (index, token, at) => this.enter(index, token, at),
       leave: () => this.card.hideSoon(),
       select: (range) => this.select(range),
-      pick: (index, at) => on.pick(index, at),
+      pick: (index, at) => this.on.pick?.(index, at),
       show: (at) => this.showRow(at),
-      choose: (value) => on.row?.(value),
+      choose: (value) => this.on.row?.(value),
     });
-    this.charts = new Charts(ChartKind, {
-      hover: (index) => { this.panes.mark(index, true); this.charts.mark(index); },
-      leave: () => { this.panes.mark(null); this.charts.mark(null); },
-      select: (range) => this.select(this.within(range)),
-    });
-    this.card.onHide = () => { this.panes.mark(null); this.charts.mark(null); };
-    this.difficulty = new Difficulty((index) => this.panes.focus(index));
-    this.legend = new Legend(axes, (axis, isChosen) => {
-      this.panes.setAxis(axis);
-      if (isChosen) on.colour?.(axis.key);
-    }, "inspectAxis");
-    this.summary = h("p", { class: "sol-selection", "aria-live": "polite" }, hint);
-    this.unselect = h("button", { type: "button", class: "sol-chip", hidden: true,
-      onclick: () => this.select(null) }, "Clear selection");
-    this.speed = h("p", { class: "sol-hint" });
-    addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.card.element.hidden && this.panes.range) this.select(null);
-    });
+  }
+
+  rows(at) {
+    return this.view.rows(at);
   }
 
   // Panels in their order; over: lies over the tokens; tools: for the foot; below: under the tokens.
@@ -63,9 +48,9 @@ export class InspectionStage {
       h("section", { class: "sol-panel sol-tokens", "aria-label": "Inspected tokens" },
         h("div", { class: "sol-inspect-head" }, this.panes.choice, this.legend.element),
         h("div", { class: "sol-token-place" }, this.panes.element, over),
-        h("footer", { class: "sol-token-foot" }, this.summary, this.unselect, tools)),
+        this.buildFoot(tools)),
       below,
-      h("div", { class: "sol-charts" }, this.charts.all.map((chart) => chart.element)),
+      this.buildCharts(),
       this.difficulty.element);
   }
 
@@ -98,10 +83,10 @@ export class InspectionStage {
   append(tokens) {
     this.panes.append(tokens);
     this.totals.add(tokens);
-    this.charts.append(tokens.map((token) => rowOf(token, this.names, this.panes.at)));
+    this.charts.append(tokens.map((token) => rowOf(token, this.panes.at)));
   }
 
-  // What a poll says besides rows; model: what is loaded, where there is one.
+  // Takes a poll but for its rows. model: the loader's state, where there is one.
   update(view, state, model = null) {
     if (view.prefill && !this.panes.lead.length) {
       this.scored = view.prefill.scored_tokens;
@@ -140,26 +125,6 @@ export class InspectionStage {
     if (this.isOver) this.charts.finish();
     this.difficulty.draw(this.report, this.names, at);
   }
-
-  enter(index, token, at) {
-    this.card.show(this.panes.rows(at)[index], token);
-    this.panes.mark(index);
-    this.charts.mark(index);
-  }
-
-  within(range) {
-    if (range === null) return null;
-    const clipped = [Math.max(range[0], 0), Math.min(range[1], this.panes.tokens.length - 1)];
-    return clipped[0] <= clipped[1] ? clipped : null;
-  }
-
-  select(range) {
-    this.panes.select(range);
-    if (String(range) !== String(this.selected ?? null)) this.charts.setSelection(range);
-    this.selected = range;
-    setText(this.summary, range ? selectionText(this.panes.rows(), range) : this.hint);
-    show(this.unselect, range !== null);
-  }
 }
 
 function inspectionDetail(state, view, done, model) {
@@ -173,7 +138,7 @@ function inspectionDetail(state, view, done, model) {
   return parts.join(" · ");
 }
 
-// What stands before the scored tokens: they were read densely and have no score.
+// The text before the scored tokens, which was read densely and has no score.
 function inspectionLead(prefill, run) {
   const name = run.config.generated.length ? "Prompt, read densely" : "Read first, not scored";
   return [h("span", { class: "sol-lead-name" }, name),

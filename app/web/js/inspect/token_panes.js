@@ -1,7 +1,8 @@
 // The text under one schedule, or under all of them side by side: a token view per pane, which
 // scroll and point together.
 
-import { h, show, uniqueId } from "../shared/dom.js";
+import { h, show } from "../shared/dom.js";
+import { pillChoice } from "../shared/forms/form_parts.js";
 import { TokenView } from "../shared/tokens/tokens.js";
 import { rowName, rowOf } from "./inspect_rows.js";
 
@@ -13,9 +14,7 @@ export class TokenPanes {
     this.axes = axes;
     this.on = on;
     this.axis = axes[0];
-    this.choices = h("div", { class: "sol-pills is-small" });
-    this.choice = h("fieldset", { class: "sol-axis-choice sol-pane-choice", hidden: true },
-      h("legend", {}, "Schedule"), this.choices);
+    this.choice = h("div", { class: "sol-pane-choice", hidden: true });
     this.element = h("div", { class: "sol-panes" });
     this.clear();
   }
@@ -36,12 +35,12 @@ export class TokenPanes {
   begin(names, at) {
     this.clear();
     this.names = names;
-    const group = uniqueId("pane");
-    const options = [...names.map((name, place) => [String(place), rowName(name)]),
-      [ALL, "Side by side"]];
-    this.choices.replaceChildren(...options.map(([value, text]) => h("label", { class: "sol-pill" },
-      h("input", { type: "radio", name: group, value, checked: value === String(at),
-        onchange: () => { this.show(value); this.on.choose(value); } }), h("span", {}, text))));
+    const choices = [...names.map((name, place) => [String(place), rowName(name)]), [ALL, "Side by side"]];
+    this.chosen = pillChoice("Schedule", choices, (value) => {
+      this.show(value);
+      this.on.choose(value);
+    });
+    this.choice.replaceChildren(this.chosen.element);
     show(this.choice, true);
     this.at = at;
     this.show(String(at));
@@ -56,7 +55,7 @@ export class TokenPanes {
     this.value = value;
     const places = value === ALL ? this.names.map((_, at) => at) : [Number(value)];
     if (value !== ALL) this.at = Number(value);
-    this.choices.querySelectorAll("input").forEach((input) => { input.checked = input.value === value; });
+    this.chosen.set(value);
     this.element.classList.toggle("is-many", places.length > 1);
     this.panes = places.map((at) => this.pane(at, places.length > 1));
     this.element.replaceChildren(...this.panes.map((pane) => pane.element));
@@ -100,13 +99,13 @@ export class TokenPanes {
   append(tokens, isKnown = false) {
     if (!isKnown) this.tokens.push(...tokens);
     this.panes.forEach((pane) => pane.view.append(
-      tokens.map((token) => rowOf(token, this.names, pane.at))));
+      tokens.map((token) => rowOf(token, pane.at))));
     if (isKnown && !this.isLive) this.toTop();
   }
 
   rows(at = this.at) {
     return this.panes.find((pane) => pane.at === at)?.view.rows
-      ?? this.tokens.map((token) => rowOf(token, this.names, at));
+      ?? this.tokens.map((token) => rowOf(token, at));
   }
 
   toTop() {

@@ -2,8 +2,8 @@
 
 import { askedFor, linkTo, nameInFront, setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
-import { h, setText, show } from "../shared/dom.js";
-import { memory } from "../shared/memory.js";
+import { chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
+import { memory, recall, remember } from "../shared/memory.js";
 import { GlossaryList } from "./glossary_list.js";
 import { Lesson } from "./lesson.js";
 import { LESSON_BITS } from "./lesson_bits.js";
@@ -29,7 +29,7 @@ class LearnPage {
     for (const [key, choice] of Object.entries(this.answers)) this.parts.get(key)?.restore?.(choice);
     addEventListener("popstate", () => askedFor("lesson") && this.open(askedFor("lesson")));
     // Nothing is measured for a tab that nobody looks at.
-    new IntersectionObserver((entries) => this.seen(entries.at(-1).isIntersecting)).observe(root);
+    whenSeen(root, () => this.seen());
   }
 
   makeLesson(spec, at) {
@@ -42,15 +42,12 @@ class LearnPage {
   buildList() {
     const link = (key, number, title) => {
       const done = h("span", { class: "sol-learn-done" });
-      const element = h("a", { class: "sol-learn-link", href: linkTo({ lesson: key }), onclick: (event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-        event.preventDefault();
-        this.go(key);
-      } }, h("span", { class: "sol-learn-number", "aria-hidden": "true" }, number), h("span", {}, title), done);
+      const element = h("a", { class: "sol-learn-link", href: linkTo({ lesson: key }),
+        onclick: opensHere(() => this.go(key)) }, h("span", { class: "sol-learn-number", "aria-hidden": "true" }, number), h("span", {}, title), done);
       this.links.set(key, { element, done });
       return h("li", {}, element);
     };
-    this.forget = h("button", { type: "button", class: "sol-chip", onclick: () => this.startAgain() }, "Forget my answers");
+    this.forget = chip("Forget my answers", () => this.startAgain());
     return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Lessons" },
       h("h2", {}, "Five short lessons"),
       h("p", { class: "sol-hint" }, "A guess first, then a measurement on the model that is loaded here, now."),
@@ -58,24 +55,20 @@ class LearnPage {
       this.forget);
   }
 
+  // Answers of other releases may be unreadable.
   restore() {
-    try {
-      const saved = JSON.parse(memory.get("lessons")) ?? {};
-      return Object.fromEntries(Object.entries(saved).filter(([, choice]) => Number.isInteger(choice)));
-    } catch {
-      return {}; // unreadable answers of another release
-    }
+    return Object.fromEntries(Object.entries(recall("lessons")).filter(([, choice]) => Number.isInteger(choice)));
   }
 
   answered(key, choice) {
     this.answers[key] = choice;
-    memory.set("lessons", JSON.stringify(this.answers));
+    remember("lessons", this.answers);
     this.showProgress();
   }
 
   startAgain() {
     this.answers = {};
-    memory.set("lessons", "{}");
+    remember("lessons", {});
     LESSONS.forEach((spec, at) => {
       const [old, fresh] = [this.parts.get(spec.key), this.makeLesson(spec, at)];
       old.leave();
@@ -92,8 +85,8 @@ class LearnPage {
     show(this.forget, Object.keys(this.answers).length > 0);
   }
 
-  seen(isSeen) {
-    if (!isSeen || this.key) return;
+  seen() {
+    if (this.key) return;
     this.open(askedFor("lesson") ?? memory.get("lesson") ?? LESSONS[0].key);
     nameInFront("learn", () => ({ lesson: this.key }))();
   }

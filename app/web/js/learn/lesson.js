@@ -1,7 +1,7 @@
 // One lesson: a text, a question that is answered before anything is shown, then the measurement
 // and what to make of it. The answer is kept in this browser.
 
-import { h, isCalm, setText, show, uniqueId } from "../shared/dom.js";
+import { button, h, scrollTo, setText, show, smallButton, uniqueId } from "../shared/dom.js";
 import { duration, modelName } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
@@ -54,8 +54,7 @@ export class Lesson {
   buildAfter() {
     this.state = h("p", { class: "sol-learn-state", role: "status" });
     this.error = errorLine();
-    this.again = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: () => this.measure() }, "Try again");
+    this.again = smallButton("Try again", () => this.measure(), { hidden: true });
     this.verdict = h("p", { class: "sol-verdict", role: "status" });
     this.text = textChoice(this.spec.texts, () => this.measure());
     this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.picture.element);
@@ -64,7 +63,7 @@ export class Lesson {
       this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state), this.error, this.again, this.figure, this.source,
       h("div", { class: "sol-remember" }, h("h3", {}, "What to keep"),
         this.spec.remember.map((text) => h("p", {}, glossed(text)))),
-      this.on.next && h("button", { type: "button", class: "sol-button", onclick: this.on.next }, "Next lesson"));
+      this.on.next && button("Next lesson", this.on.next));
   }
 
   // choice: of an earlier visit, or null.
@@ -80,7 +79,7 @@ export class Lesson {
     this.reveal(choice);
     this.measure();
     this.after.focus({ preventScroll: true }); // the button that had the focus is gone
-    this.after.scrollIntoView({ block: "nearest", behavior: isCalm() ? "auto" : "smooth" });
+    scrollTo(this.after, "nearest");
   }
 
   reveal(choice) {
@@ -123,7 +122,7 @@ export class Lesson {
       + `in ${duration(result.took_ms)}. ${this.spec.how}`);
   }
 
-  // What the model did, beside what was guessed.
+  // Sets the measured answer beside the guess.
   judge(result) {
     const right = this.spec.answer(result);
     this.options.forEach((one, at) => {
@@ -146,7 +145,7 @@ export class Lesson {
   }
 }
 
-// Which text is measured; the question is about the first.
+// The choice of a text to measure; the question is about the first.
 function textChoice(texts, changed) {
   const choice = pillsField({ legend: "Text", choices: texts });
   const [first] = Object.keys(texts);

@@ -27,9 +27,9 @@ class ChannelsPicture {
   show(at) {
     const { rows, levels, width } = this.result;
     const row = rows[at];
-    const dense = new Map(rows.at(-1).top.map(([id, , share]) => [id, share]));
-    setText(this.numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(row.kl)} nats, entropy ${nats(row.h)} nats`);
-    this.bars.replaceChildren(...row.top.map(([id, text, share]) => barRow(pickedText(text), share,
+    const dense = new Map(rows.at(-1).top.map((one) => [one.token_id, one.probability]));
+    setText(this.numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(row.kl)} nats, entropy ${nats(row.entropy)} nats`);
+    this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) => barRow(pickedText(text), share,
       `${probability(share)} (dense ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
     this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels"), ends(percent(levels[0]), percent(levels.at(-1))));
   }
@@ -49,13 +49,13 @@ export const LESSON_CHANNELS = {
   picture: () => new ChannelsPicture(),
   answer: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
-    if (now[0] !== dense[0]) return 2;
-    return now[2] > 0.75 * dense[2] ? 0 : 1;
+    if (now.token_id !== dense.token_id) return 2;
+    return now.probability > 0.75 * dense.probability ? 0 : 1;
   },
   said: ({ rows }) => {
     const [now, dense] = [rows[0].top[0], rows.at(-1).top[0]];
-    return `Dense, “${dense[1].trim()}” has ${probability(dense[2])}. With 40 % of the channels “${now[1].trim()}” is first, with `
-      + `${probability(now[2])}; the [[kl|KL]] between the two steps is ${nats(rows[0].kl)} nats.`;
+    return `Dense, “${dense.text.trim()}” has ${probability(dense.probability)}. With 40 % of the channels “${now.text.trim()}” is first, with `
+      + `${probability(now.probability)}; the [[kl|KL]] between the two steps is ${nats(rows[0].kl)} nats.`;
   },
   how: "One step under thirteen levels, decoded side by side.",
   remember: [

@@ -26,10 +26,10 @@ class PagesPicture {
     slider.update();
   }
 
-  // What the steps lose at a level: surprisal there less surprisal when dense.
+  // The steps' losses at a level: surprisal there less surprisal when dense.
   losses(at) {
-    const dense = this.result.s.at(-1);
-    return this.result.s[at].map((value, place) => value - dense[place]);
+    const dense = this.result.nll.at(-1);
+    return this.result.nll[at].map((value, place) => value - dense[place]);
   }
 
   show(at) {
@@ -55,9 +55,9 @@ function wordLoss(result, word, at) {
   for (const token of scored) { starts.push(text.length); text += token; }
   const from = text.lastIndexOf(word);
   if (from < 0) return null;
-  const dense = result.s.at(-1);
+  const dense = result.nll.at(-1);
   return sum(starts.map((start, place) => (start + scored[place].length > from && start < from + word.length
-    ? result.s[at][place] - dense[place] : 0)));
+    ? result.nll[at][place] - dense[place] : 0)));
 }
 
 const LOST_WORDS = ["Okafor", "answered", "water"];

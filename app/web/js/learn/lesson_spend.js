@@ -1,6 +1,6 @@
 // Lesson 5: why spend unevenly. The same channels in total, spent in different ways.
 
-import { h, setText } from "../shared/dom.js";
+import { h, headRow, setText } from "../shared/dom.js";
 import { nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { mean, paintScale, PassageView } from "./pictures.js";
@@ -16,19 +16,19 @@ class SpendPicture {
 
   draw(result) {
     this.result = result;
-    const even = result.spenders.find((one) => one.n === "even");
+    const even = result.spenders.find((one) => one.name === "even");
     const loss = mean(even.kl);
-    const order = Object.keys(SPENDERS).map((name) => result.spenders.find((one) => one.n === name)).filter(Boolean);
+    const order = Object.keys(SPENDERS).map((name) => result.spenders.find((one) => one.name === name)).filter(Boolean);
     this.view = new PassageView(result.tokens, result.first, "The passage, coloured by the channels each step kept");
-    this.choice = pillsField({ legend: "Show the channels kept", choices: Object.fromEntries(order.map((one) => [one.n, SPENDERS[one.n]])) });
+    this.choice = pillsField({ legend: "Show the channels kept", choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
     this.choice.element.addEventListener("change", () => this.paint());
     this.choice.set("hindsight");
     this.note = h("span", { class: "sol-hint" });
     this.element.replaceChildren(...[
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Spenders" }, h("table", { class: "sol-table sol-learn-table" },
-        h("thead", {}, h("tr", {}, ["Spent", "Channels kept", "KL to dense", "Of the even loss"].map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.n]),
-          h("td", {}, percent(mean(one.a), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
+        headRow(["Spent", "Channels kept", "KL to dense", "Of the even loss"]),
+        h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
+          h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
           h("td", {}, percent(mean(one.kl) / loss))))))),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       this.choice.element, this.view.element,
@@ -39,16 +39,16 @@ class SpendPicture {
 
   paint() {
     const { result } = this;
-    const chosen = result.spenders.find((one) => one.n === this.choice.get());
+    const chosen = result.spenders.find((one) => one.name === this.choice.get());
     const low = result.levels[0];
-    this.view.paint(chosen.a.map((value) => value - low), 1 - low, (at) => `${percent(chosen.a[at])} of the channels, KL ${nats(chosen.kl[at])}`);
+    this.view.paint(chosen.channels.map((value) => value - low), 1 - low, (at) => `${percent(chosen.channels[at])} of the channels, KL ${nats(chosen.kl[at])}`);
     const worst = chosen.kl.indexOf(Math.max(...chosen.kl));
-    setText(this.note, `Loses most at “${result.tokens[result.first + worst].trim()}”: ${nats(chosen.kl[worst])} nats at ${percent(chosen.a[worst])}`);
+    setText(this.note, `Loses most at “${result.tokens[result.first + worst].trim()}”: ${nats(chosen.kl[worst])} nats at ${percent(chosen.channels[worst])}`);
   }
 }
 
 const savedShare = ({ spenders }, name) => {
-  const [even, other] = ["even", name].map((one) => spenders.find((spender) => spender.n === one));
+  const [even, other] = ["even", name].map((one) => spenders.find((spender) => spender.name === one));
   return other ? 1 - mean(other.kl) / mean(even.kl) : null;
 };
 

@@ -1,6 +1,6 @@
 // Lesson 1: what a decode step is, and that every one reads as much as the next.
 
-import { h, setText } from "../shared/dom.js";
+import { chip, h, setText } from "../shared/dom.js";
 import { duration, nats, probability, quantity } from "../shared/format.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 import { Experiment } from "./experiment.js";
@@ -15,17 +15,17 @@ class StepsPicture {
   }
 
   draw(result, text) {
-    const hardest = Math.max(...result.rows.map((row) => row.s), 1e-3);
-    const most = Math.max(...result.rows.map((row) => row.b));
+    const hardest = Math.max(...result.rows.map((row) => row.surprisal), 1e-3);
+    const most = Math.max(...result.rows.map((row) => row.cost.bytes_read));
     this.prompt.replaceChildren(h("span", { class: "sol-learn-past" }, result.prompt),
-      ...result.rows.map((row) => h("span", {}, row.t)));
+      ...result.rows.map((row) => h("span", {}, row.text)));
     this.rows.replaceChildren(
       h("li", { class: "sol-learn-step is-head", "aria-hidden": "true" }, h("span", {}, "Token"),
         h("span", {}, "Surprisal, measured"), h("span", {}, "Read, computed"), h("span", {}, "Time, measured")),
-      ...result.rows.map((row) => h("li", { class: "sol-learn-step" }, pickedText(row.t),
-        barRow("surprisal", row.s / hardest, `${nats(row.s)} nats`, "is-surprisal"),
-        barRow("read", row.b / most, quantity(row.b, "B"), "is-read"),
-        h("span", { class: "sol-value" }, duration(row.ms)))));
+      ...result.rows.map((row) => h("li", { class: "sol-learn-step" }, pickedText(row.text),
+        barRow("surprisal", row.surprisal / hardest, `${nats(row.surprisal)} nats`, "is-surprisal"),
+        barRow("read", row.cost.bytes_read / most, quantity(row.cost.bytes_read, "B"), "is-read"),
+        h("span", { class: "sol-value" }, duration(row.step_ms)))));
     this.stepper.begin(text);
   }
 }
@@ -37,7 +37,7 @@ class Stepper {
     this.line = h("p", { class: "sol-learn-passage", "aria-live": "polite" });
     this.list = h("div", { class: "sol-learn-choices", role: "group", "aria-label": "Most probable next tokens" });
     this.state = h("p", { class: "sol-learn-state", role: "status" });
-    this.back = h("button", { type: "button", class: "sol-chip", onclick: () => this.pick(null) }, "One step back");
+    this.back = chip("One step back", () => this.pick(null));
     this.experiment = new Experiment(api, "choices", {
       result: (result) => this.draw(result), waiting: (text) => setText(this.state, text),
       failed: (message) => setText(this.state, message),
@@ -67,13 +67,13 @@ class Stepper {
 
   draw(result) {
     const held = this.list.contains(document.activeElement);
-    setText(this.state, `Entropy ${nats(result.h)} nats`);
+    setText(this.state, `Entropy ${nats(result.entropy)} nats`);
     this.back.disabled = this.picks.length === 0;
     this.line.replaceChildren(h("span", { class: "sol-learn-past" }, this.page.beginnings[this.text]),
       ...result.picked.map((text) => h("span", {}, text)));
     const isFull = this.picks.length >= this.page.mostPicks;
     this.list.classList.remove("is-old");
-    this.list.replaceChildren(...result.top.map(([id, text, share]) => h("button", {
+    this.list.replaceChildren(...result.top.map(({ token_id: id, text, probability: share }) => h("button", {
       type: "button", class: "sol-learn-choice", disabled: isFull, "--v": share, onclick: () => this.pick(id),
       "aria-label": `${spokenText(text)}, ${probability(share)}`,
     }, h("span", { class: "sol-choice-text" }, tokenNodes(text)), h("span", {}, probability(share)))));
@@ -95,17 +95,17 @@ export const LESSON_STEPS = {
   options: ["The hard ones: they need more thought", "The easy ones", "All the same, to within one per cent"],
   picture: (api, page) => new StepsPicture(api, page),
   answer: ({ rows }) => {
-    const read = rows.map((row) => row.b);
+    const read = rows.map((row) => row.cost.bytes_read);
     if (Math.max(...read) / Math.min(...read) < 1.01) return 2;
-    const hard = [...rows].sort((one, other) => other.s - one.s);
+    const hard = [...rows].sort((one, other) => other.surprisal - one.surprisal);
     const half = Math.floor(rows.length / 2);
-    return mean(hard.slice(0, half).map((row) => row.b)) > mean(hard.slice(half).map((row) => row.b)) ? 0 : 1;
+    return mean(hard.slice(0, half).map((row) => row.cost.bytes_read)) > mean(hard.slice(half).map((row) => row.cost.bytes_read)) ? 0 : 1;
   },
   said: ({ rows }) => {
-    const ranked = [...rows].sort((one, other) => one.s - other.s);
+    const ranked = [...rows].sort((one, other) => one.surprisal - other.surprisal);
     const [easy, hard] = [ranked[0], ranked.at(-1)];
-    return `The easiest token had a [[surprisal]] of ${nats(easy.s)} nats, the hardest ${nats(hard.s)}. Their steps read `
-      + `${quantity(easy.b, "B")} and ${quantity(hard.b, "B")}.`;
+    return `The easiest token had a [[surprisal]] of ${nats(easy.surprisal)} nats, the hardest ${nats(hard.surprisal)}. Their steps read `
+      + `${quantity(easy.cost.bytes_read, "B")} and ${quantity(hard.cost.bytes_read, "B")}.`;
   },
   how: "Bytes are computed from the model's shape; times vary with what else this machine does.",
   remember: [

@@ -1,4 +1,4 @@
-// What the lessons' pictures are made of: a slider over levels, bars, a passage of tokens.
+// Parts of the lessons' pictures: a slider over levels, bars, a passage of tokens.
 
 import { h, setText, svg, uniqueId } from "../shared/dom.js";
 import { SITE } from "../shared/site.js";

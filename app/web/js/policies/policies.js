@@ -2,7 +2,7 @@
 
 import { askedFor, linkTo, nameInFront, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf } from "../shared/api.js";
-import { h, show } from "../shared/dom.js";
+import { chip, h, opensHere, show, whenSeen } from "../shared/dom.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { MISSING, modelName, percent, whenText } from "../shared/format.js";
 import { labelled } from "../shared/forms/form_parts.js";
@@ -18,7 +18,7 @@ class PoliciesPage {
     this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name),
       said: (text) => this.say(text) });
     this.view = new PolicyView(api, { act: (name, policy) => this.act(name, policy),
-      open: (one) => this.openEvaluation(one) });
+      open: (one) => openInTab("evaluation", one.id) });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.list = h("ul", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true },
@@ -27,7 +27,7 @@ class PoliciesPage {
       oninput: () => this.drawList() });
     this.into = h("div", { class: "sol-policy-into" },
       filePicker("Import a zip", ".zip,application/zip", (file) => this.attempt(() => this.actions.upload(file))),
-      h("button", { type: "button", class: "sol-chip", onclick: () => this.actions.pull() }, "From the Hub"));
+      chip("From the Hub", () => this.actions.pull()));
     root.append(h("div", { class: "sol-grid" },
       h("section", { class: "sol-panel sol-library", "aria-label": "Library" },
         h("header", {}, labelled("Policies", null, this.filter), this.into, this.message),
@@ -39,8 +39,7 @@ class PoliciesPage {
     addEventListener("popstate", () => askedFor("policy") && this.open(askedFor("policy")));
     this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
     await this.load();
-    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.load())
-      .observe(this.root);
+    whenSeen(this.root, () => this.load());
   }
 
   async load() {
@@ -68,12 +67,10 @@ class PoliciesPage {
   }
 
   row(policy) {
-    const open = (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
+    const open = opensHere(() => {
       setAddress({ policy: policy.name, tab: "policies" }, true);
       this.open(policy.name);
-    };
+    });
     const { kl, kl_static: klStatic } = policy.measured;
     const recovered = percent(1 - kl / klStatic);
     return h("li", { class: "sol-history-row sol-policy-row" }, h("div", {},
@@ -90,9 +87,8 @@ class PoliciesPage {
       h("span", { class: "sol-history-title" }, one.name),
       h("div", { class: "sol-history-facts" }, h("span", { class: "sol-state", "data-kind": "bad" }, "Damaged"),
         h("span", {}, one.problem))),
-    h("div", { class: "sol-history-tools" }, !this.isFixed && !one.is_shipped && h("button", { type: "button",
-      class: "sol-chip", "aria-label": `Delete: ${one.name}`,
-      onclick: () => this.actions.remove({ name: one.name, uses: "nothing" }) }, "Delete")));
+    h("div", { class: "sol-history-tools" }, !this.isFixed && !one.is_shipped && chip("Delete",
+      () => this.actions.remove({ name: one.name, uses: "nothing" }), { "aria-label": `Delete: ${one.name}` })));
   }
 
   async open(name) {
@@ -122,10 +118,6 @@ class PoliciesPage {
       handOver(`${name}-policy`, policy.name);
       showTab(name === "use" ? "explore" : "evaluate");
     } else this.attempt(() => this.actions[name](policy));
-  }
-
-  openEvaluation(one) {
-    openInTab("evaluation", one.id);
   }
 
   async attempt(work) {

@@ -1,9 +1,9 @@
-// What can be done with policies, each as a question and a call to Python.
+// Actions on policies: a question and a call to Python each.
 
 import { blobOf, saveFile } from "../shared/download.js";
-import { toggleField } from "../shared/forms/form_parts.js";
+import { ask, askToDelete } from "../shared/forms/dialog.js";
+import { textField, toggleField } from "../shared/forms/form_parts.js";
 import { sendFile } from "../shared/forms/upload.js";
-import { Dialog, textField } from "./dialog.js";
 
 const TOKEN_HINT = "Only for what is private or yours. Used for this once and kept nowhere; empty: the "
   + "login of this machine (hf auth login).";
@@ -16,14 +16,10 @@ export class PolicyActions {
     this.on = on;
   }
 
-  ask(words, answer) {
-    new Dialog(words, answer).ask(this.root);
-  }
-
   rename(policy) {
     const name = textField({ label: "New name", value: policy.name, isRequired: true,
       hint: "Jobs and runs that name the old one still find it." });
-    this.ask({ title: `Rename ${policy.name}`, yes: "Rename", fields: { name } }, async (values) => {
+    ask(this.root, { title: `Rename ${policy.name}`, yes: "Rename", fields: { name } }, async (values) => {
       const made = await this.api("rename_policy", { name: policy.name, new_name: values.name });
       this.on.changed(made.name);
     });
@@ -32,7 +28,7 @@ export class PolicyActions {
   tag(policy) {
     const tags = textField({ label: "Tags", value: policy.tags.join(", "),
       hint: "Words with commas between them, for your own order." });
-    this.ask({ title: `Tags of ${policy.name}`, yes: "Save", fields: { tags } }, async (values) => {
+    ask(this.root, { title: `Tags of ${policy.name}`, yes: "Save", fields: { tags } }, async (values) => {
       await this.api("tag_policy", { name: policy.name, tags: values.tags.split(",") });
       this.on.changed(policy.name);
     });
@@ -41,11 +37,10 @@ export class PolicyActions {
   remove(policy) {
     const rest = policy.uses === "nothing" ? "Nothing else names it."
       : `Named by ${policy.uses}: these stay readable, but cannot be repeated.`;
-    this.ask({ title: `Delete ${policy.name} for good?`, text: rest, yes: "Delete", isDanger: true },
-      async () => {
-        await this.api("delete_policy", { name: policy.name });
-        this.on.changed(null);
-      });
+    askToDelete(this.root, `Delete ${policy.name} for good?`, rest, async () => {
+      await this.api("delete_policy", { name: policy.name });
+      this.on.changed(null);
+    });
   }
 
   async download(policy) {
@@ -60,7 +55,7 @@ export class PolicyActions {
       private: toggleField({ label: "Private", hint: "Only you see it, if it is made now." }),
       token: textField({ label: "Token", hint: TOKEN_HINT, isSecret: true }),
     };
-    this.ask({ title: `Put ${policy.name} on the Hub`, yes: "Push", fields }, async (values) => {
+    ask(this.root, { title: `Put ${policy.name} on the Hub`, yes: "Push", fields }, async (values) => {
       const { address } = await this.api("push_policy", { name: policy.name, ...values });
       this.on.said(`${policy.name} is at ${address}`);
     });
@@ -72,7 +67,7 @@ export class PolicyActions {
       revision: textField({ label: "Revision", placeholder: "main", hint: "A branch, tag or commit." }),
       token: textField({ label: "Token", hint: TOKEN_HINT, isSecret: true }),
     };
-    this.ask({ title: "Take a policy in from the Hub", yes: "Pull", fields,
+    ask(this.root, { title: "Take a policy in from the Hub", yes: "Pull", fields,
       text: "Its files are checked before it is stored, and never run." }, async (values) => {
       const { name } = await this.api("pull_policy", values);
       this.on.changed(name);

@@ -3,12 +3,12 @@
 import { linkTo } from "../shared/address.js";
 import { reasonOf } from "../shared/api.js";
 import { TrainCharts } from "../shared/charts/train_charts.js";
-import { h, setText, show } from "../shared/dom.js";
+import { h, opensHere, setText, show, smallButton } from "../shared/dom.js";
 import { menu } from "../shared/download.js";
 import {
   count, fixed, isNumber, MISSING, modelName, nats, percent, quantity, whenText,
 } from "../shared/format.js";
-import { tile } from "../shared/page_parts.js";
+import { tiles } from "../shared/page_parts.js";
 
 export class PolicyView {
   // on: {act(name, policy), open(evaluation)}
@@ -43,8 +43,7 @@ export class PolicyView {
   }
 
   headParts(policy, isFixed) {
-    const act = (label, name) => h("button", { type: "button", class: "sol-button is-small",
-      onclick: () => this.on.act(name, policy) }, label);
+    const act = (label, name) => smallButton(label, () => this.on.act(name, policy));
     const out = [{ label: "Zip", hint: "config, weights, model card", run: () => this.on.act("download", policy) }];
     if (!isFixed) out.push({ label: "To the Hub", hint: "a model repository", run: () => this.on.act("push", policy) });
     const own = isFixed || policy.is_shipped ? [] : [act("Rename", "rename"), act("Tags", "tag"), act("Delete", "remove")];
@@ -53,22 +52,14 @@ export class PolicyView {
         policy.is_shipped && h("span", { class: "sol-muted" }, "came with the program"), tagList(policy),
         h("div", { class: "sol-job-tools" }, act("Use in Explore", "use"), act("Evaluate", "evaluate"), ...own,
           menu("Export", out, `Export ${policy.name}`))),
-      h("dl", { class: "sol-tiles is-job" }, policyTiles(policy).map(([name, value, note]) => {
-        const one = tile(name, note);
-        setText(one.value, value);
-        return one.element;
-      })),
+      h("dl", { class: "sol-tiles is-job" }, tiles(policyTiles(policy))),
       h("p", { class: "sol-job-facts sol-hint" }, policyFacts(policy).map((fact) => h("span", {}, fact)))];
   }
 
   showEvaluations(policy) {
     const rows = policy.evaluations.map((one) => h("li", { class: "sol-history-row" }, h("div", {},
       h("a", { class: "sol-history-title", href: linkTo({ evaluation: one.id }), dir: "auto",
-        onclick: (event) => {
-          if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-          event.preventDefault();
-          this.on.open(one);
-        } }, evaluationTitle(one)),
+        onclick: opensHere(() => this.on.open(one)) }, evaluationTitle(one)),
       h("div", { class: "sol-history-facts" }, evaluationFacts(one).map((fact) => h("span", {}, fact)),
         h("time", { datetime: one.created_at }, whenText(one.created_at))))));
     this.evaluations.replaceChildren(h("header", {}, h("h2", {}, "Evaluations")),

@@ -8,8 +8,8 @@ import { emit, listen } from "./events.js";
 export const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", challenge: "compare", train: "train",
   evaluation: "evaluate", accuracy: "accuracy", policy: "policies",
   lesson: "learn" };
-// What is looked at in a run. A place (token under the lens, row, what the lens shows) means something
-// in that run only; colours stay from run to run.
+// Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay from
+// run to run.
 export const LOOK_NAMES = {
   run: { token: "token", lens: "lens", colour: "colour" },
   inspection: { token: "inspect-token", row: "inspect-row", lens: "inspect-lens", colour: "inspect-colour" },
@@ -61,9 +61,8 @@ export function setAddress(parts, isStep = false) {
   window.history[isStep ? "pushState" : "replaceState"](window.history.state, "", url.href);
 }
 
-// What a tab shows unasked, its newest job or first lesson, is named as well once the tab is in front:
-// whoever gets the address sees the same, not what is newest then. parts(): as setAddress takes them.
-// Returns what names it now.
+// Names in the address what a tab shows unasked, such as its newest job, once the tab is in front:
+// a link then opens the same. parts(): as setAddress takes them. Returns a function that names it now.
 export function nameInFront(tab, parts) {
   const name = () => tabOf() === tab && setAddress(parts());
   listen("tab-shown", name);

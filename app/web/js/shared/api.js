@@ -5,8 +5,11 @@ import { memory } from "./memory.js";
 const NO_ANSWER = "The server does not answer. Try again.";
 export const NOTHING_LOST = "The server does not answer. Nothing you typed is lost; try again in a moment.";
 
-// What to say of a failed call: Python's own words where it refused.
-export const reasonOf = (error, otherwise = NO_ANSWER) => (error.refused ? error.message : otherwise);
+// The message of a failed call: Python's own words where it refused.
+export const reasonOf = (error, otherwise = NO_ANSWER) => (isRefusal(error) ? error.message : otherwise);
+
+/** @param {unknown} error @returns {error is Refusal} */
+export const isRefusal = (error) => error instanceof Error && "refused" in error;
 
 function visitorId() {
   const known = memory.get("visitor");

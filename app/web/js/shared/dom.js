@@ -18,11 +18,36 @@ export function fill(node, attributes, children) {
     else if (name.startsWith("--")) node.style.setProperty(name, value);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  for (const child of children.flat(Infinity)) {
-    if (child !== null && child !== undefined && child !== false) node.append(child);
-  }
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
+
+// Buttons that send no form. attributes: besides or in place of the usual ones.
+const buttonOf = (kind) => (label, onclick, attributes = {}) =>
+  h("button", { type: "button", class: kind, onclick, ...attributes }, label);
+export const button = buttonOf("sol-button");
+export const smallButton = buttonOf("sol-button is-small");
+export const chip = buttonOf("sol-chip");
+
+// A link that opens its thing here; with a key held, the browser's own way.
+export function opensHere(open) {
+  return (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    open();
+  };
+}
+
+// A table's head; names: texts or nodes.
+export const headRow = (names) => h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name))));
+
+// options: of [value, text], or of texts that are their own values.
+export const optionsOf = (options) => options.map((one) => {
+  const [value, text] = Array.isArray(one) ? one : [one, one];
+  return h("option", { value }, text);
+});
+export const selectOf = (options, attributes = {}) =>
+  h("select", { class: "sol-input", ...attributes }, optionsOf(options));
 
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
@@ -56,9 +81,23 @@ export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.ma
 export const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
 export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// Where form and result stand one below the other, the result is brought to the eye.
+export function scrollTo(element, block = "start") {
+  element.scrollIntoView({ block, behavior: isCalm() ? "auto" : "smooth" });
+}
+
+// Scrolls to the result where it stands below its form.
 export function bringIntoView(element) {
-  if (innerWidth < 900) element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
+  if (innerWidth < 900) scrollTo(element);
+}
+
+// Calls whenever an element comes into view, as a tab does that is brought to the front.
+export function whenSeen(element, seen) {
+  new IntersectionObserver((entries) => entries.at(-1).isIntersecting && seen()).observe(element);
+}
+
+// The theme is a class of the body.
+export function whenThemeChanges(changed) {
+  new MutationObserver(changed).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 }
 
 export async function copyText(text) {

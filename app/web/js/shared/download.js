@@ -1,7 +1,8 @@
 // Files for the user to keep: a menu of forms, and the browser's own way to save what it is given.
 
 import { reasonOf } from "./api.js";
-import { fill, h, show, svg, uniqueId } from "./dom.js";
+import { chip, fill, h, show, svg, uniqueId } from "./dom.js";
+import { messageOf } from "./message.js";
 
 export function saveFile(name, blob) {
   const address = URL.createObjectURL(blob);
@@ -40,7 +41,7 @@ export function imageMenu(title, image, fail) {
     try {
       saveFile(`${stem}.${form}`, blobOf(await image(form)));
     } catch (error) {
-      fail(error.message);
+      fail(messageOf(error));
     }
   } }));
   return fill(menu(downloadIcon(), items, `${title}: save as an image`), { class: "sol-menu sol-image-menu" }, []);
@@ -54,14 +55,14 @@ svg("path", { d: "M8 2v8M4.8 7.2 8 10.4l3.2-3.2M2.5 13.2h11" }));
 // close it; the keyboard needs no more than Tab and Enter.
 export function menu(label, items, spoken) {
   const list = h("div", { class: "sol-menu-list", id: uniqueId("menu"), hidden: true },
-    items.map((item) => h("button", { type: "button", onclick: () => { set(false); chip.focus(); item.run(); } },
+    items.map((item) => h("button", { type: "button", onclick: () => { set(false); opener.focus(); item.run(); } },
       item.label, item.hint && h("small", {}, item.hint))));
-  const chip = h("button", { type: "button", class: "sol-chip", "aria-expanded": "false",
-    "aria-controls": list.id, "aria-label": spoken, onclick: () => { chip.focus(); set(list.hidden); } }, label);
+  const opener = chip(label, () => { opener.focus(); set(list.hidden); },
+    { "aria-expanded": "false", "aria-controls": list.id, "aria-label": spoken });
   const set = (isOpen) => {
     show(list, isOpen);
     if (isOpen) list.scrollIntoView({ block: "nearest" });
-    chip.setAttribute("aria-expanded", String(isOpen));
+    opener.setAttribute("aria-expanded", String(isOpen));
   };
   // Some browsers focus no button that is clicked: the focus stays, and with it the list.
   list.addEventListener("pointerdown", (event) => event.preventDefault());
@@ -70,15 +71,15 @@ export function menu(label, items, spoken) {
       if (event.key !== "Escape" || list.hidden) return;
       event.stopPropagation();
       set(false);
-      chip.focus();
+      opener.focus();
     },
     onfocusout: (event) => event.currentTarget.contains(event.relatedTarget) || set(false) },
-  chip, list);
+  opener, list);
 }
 
 const EXPORT_FORMS = { html: ["Web page", "to look at anywhere, offline"], json: ["JSON", "everything; can be imported"],
   csv: ["CSV", "a row per token"] };
-// Where a kind's forms differ from those words; null: it has no such form.
+// A kind's own hints; null: it has no such form.
 const EXPORT_HINTS = { inspection: { csv: "a row per token and schedule" },
   comparison: { json: "both runs; can be imported", csv: "a row per pair of tokens" },
   lens: { json: "every number; can be imported", csv: "a row per level" },

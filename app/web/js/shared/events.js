@@ -1,5 +1,5 @@
-// What the parts of the page tell each other. A tab is made when it is first shown: what must not be
-// missed is handed over, and waits until the tab takes it.
+// Events between the parts of the page. A tab is made when it is first shown: an order that must not
+// be missed is handed over, and waits until the tab takes it.
 
 const bus = new EventTarget();
 const waiting = new Map();

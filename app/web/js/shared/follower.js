@@ -1,6 +1,8 @@
 // Follows something that goes on in Python: polls, hands answers on, and survives a server that is gone
 // for a while. Following another one ends the first quietly.
 
+import { isRefusal } from "./api.js";
+
 const RETRY_MS = [500, 1000, 2000, 4000];
 
 export class Follower {
@@ -55,7 +57,7 @@ export class Follower {
         failures = 0;
       } catch (error) {
         if (turn !== this.turn) return;
-        if (error.refused) return this.on.gone(error);
+        if (isRefusal(error)) return this.on.gone(error);
         this.on.lost(error);
         await this.rest(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)]);
         failures += 1;

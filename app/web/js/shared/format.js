@@ -85,13 +85,18 @@ export function scheduleOf(run) {
   return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked: shares.map((value) => value ?? NaN) };
 }
 
-// What each axis is called, its colour variable, and how an action's value becomes a share.
+// The axes' names, colour variables, and how a value becomes a share and a text.
 /** @type {Axis[]} */
 export const AXES = [
-  { key: "attention", field: "keep_fraction", name: "Attention", term: "attention kept", of: (row) => row.a[0], share: (value) => value,
-    show: percentTight, limits: "keep" },
-  { key: "channels", field: "channel_keep_ratio", name: "Channels", term: "channels kept", of: (row) => row.a[1], share: (value) => value,
-    show: percentTight, limits: "channels" },
-  { key: "bits", field: "bit_width", name: "Bits", term: "bits", of: (row) => row.a[2], share: (value) => value / 16,
-    show: bitsText, limits: "bits" },
+  { key: "attention", field: "keep_fraction", name: "Attention", term: "attention kept", limits: "keep",
+    of: (row) => row.action.keep_fraction, share: (value) => value, show: percentTight },
+  { key: "channels", field: "channel_keep_ratio", name: "Channels", term: "channels kept", limits: "channels",
+    of: (row) => row.action.channel_keep_ratio, share: (value) => value, show: percentTight },
+  { key: "bits", field: "bit_width", name: "Bits", term: "bits", limits: "bits",
+    of: (row) => row.action.bit_width, share: (value) => value / 16, show: bitsText },
 ];
+
+/** An action from its values in the order of the axes. @param {number[]} values @returns {Action} */
+export function actionOf([keep, channels, bits]) {
+  return { keep_fraction: keep, channel_keep_ratio: channels, bit_width: bits };
+}

@@ -1,4 +1,4 @@
-// What the browser keeps for the next visit.
+// Values that the browser keeps for the next visit.
 
 // Storage may be refused (private windows, embedding): the page then forgets on reload, no more.
 export const memory = {
@@ -19,10 +19,11 @@ export const memory = {
   },
 };
 
-// What was remembered of a form; {} for what another release kept in a way that cannot be read.
+// A form's remembered values; {} for those of another release that cannot be read.
 export function recall(key) {
   try {
-    return JSON.parse(memory.get(key)) || {};
+    const kept = JSON.parse(memory.get(key));
+    return typeof kept === "object" && kept ? kept : {};
   } catch {
     return {};
   }

@@ -2,6 +2,9 @@
 
 import { h, setText, show } from "./dom.js";
 
+/** @param {unknown} error */
+export const messageOf = (error) => (error instanceof Error ? error.message : String(error));
+
 // Shows a text in its place; an empty one hides the place.
 export function showText(place, text) {
   setText(place, text || "");

@@ -1,6 +1,6 @@
 // Pieces of the page that hold no state: what a run began with, the empty state, sentences.
 
-import { h, reachWhenScrolling, setText } from "./dom.js";
+import { chip, copyText, h, reachWhenScrolling, setText } from "./dom.js";
 import { AXES, isNumber, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 import { tokenNodes } from "./tokens/token_text.js";
@@ -13,6 +13,15 @@ export function flash(button, text) {
   button.solTimer = setTimeout(() => setText(button, before), 1600);
 }
 
+// text(): what it copies.
+export function copyChip(label, text, attributes = {}) {
+  const made = chip(label, async () => {
+    await copyText(text());
+    flash(made, "Copied");
+  }, attributes);
+  return made;
+}
+
 // A number with its name above and a note below; the note can be changed.
 export function tile(name, note) {
   const value = h("dd", {}, MISSING);
@@ -21,9 +30,31 @@ export function tile(name, note) {
     h("dd", {}, small)) };
 }
 
+// list: of [name, value, note].
+export const tiles = (list) => list.map(([name, value, note]) => {
+  const made = tile(name, note);
+  setText(made.value, value);
+  return made.element;
+});
+
+// In place of a result: a title, and points as [words in bold, text].
+export function emptyPanel(title, points) {
+  return h("section", { class: "sol-panel sol-train-empty" }, h("h2", {}, title),
+    h("ol", {}, points.map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
+}
+
+// A panel with a table that may be wider than it. about: {title, label, name: of the table, head: more for
+// the head, note: nodes below}.
+export function tablePanel(table, { title, label, name, head = null, note }) {
+  return h("section", { class: "sol-panel sol-results", "aria-label": label },
+    h("header", {}, h("h2", {}, title), head),
+    h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": name }, table),
+    h("p", { class: "sol-chart-note" }, note));
+}
+
 export function noticeLine(text) {
   const line = h("p", { class: "sol-message is-warn", role: "status" }, text,
-    h("button", { type: "button", class: "sol-chip", onclick: () => line.remove() }, "Dismiss"));
+    chip("Dismiss", () => line.remove()));
   return line;
 }
 
@@ -40,9 +71,9 @@ export function selectionText(rows, [from, to]) {
   };
   const spend = AXES.map((axis) => `${axis.name.toLowerCase()} `
     + axis.show(mean(chosen.map(axis.of)))).join(", ");
-  const kl = mean(chosen.map((row) => row.kl));
+  const kl = mean(chosen.map((row) => row.kl_to_dense));
   return `Tokens ${from + 1}–${to + 1}: on average ${spend}, surprisal `
-    + `${nats(mean(chosen.map((row) => row.s)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;
+    + `${nats(mean(chosen.map((row) => row.surprisal)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;
 }
 
 export function emptyState() {

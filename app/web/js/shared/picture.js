@@ -44,7 +44,8 @@ function pictureText(node, at, style) {
     "font-size": style.fontSize, "font-weight": style.fontWeight }, text);
 }
 
-function pictureDrawing(node, box) {
+// A drawing with plain colours in place of styles.
+export function pictureDrawing(node, box) {
   const copy = fill(node.cloneNode(true), { ...box, overflow: "visible" }, []);
   const shown = node.querySelectorAll("*");
   copy.querySelectorAll("*").forEach((part, at) => {
@@ -54,7 +55,8 @@ function pictureDrawing(node, box) {
       const [colour, opacity] = plainColour(style[name]);
       fill(part, { [name]: colour, [`${name}-opacity`]: opacity < 1 && opacity.toFixed(2) }, []);
     }
-    for (const name of ["stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "vector-effect"]) {
+    for (const name of ["stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "vector-effect",
+      "font-size"]) {
       part.setAttribute(name, style.getPropertyValue(name));
     }
   });

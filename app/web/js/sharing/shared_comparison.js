@@ -22,4 +22,4 @@ class SharedComparison {
   }
 }
 
-new SharedComparison(document.querySelector("main"), sharedView());
+new SharedComparison(document.querySelector("main"), await sharedView());

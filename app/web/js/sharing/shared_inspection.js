@@ -8,8 +8,9 @@ import { SvgChart } from "./svg_chart.js";
 class SharedInspection {
   constructor(root, view) {
     const { run, rows } = view;
-    const status = new StatusLine({ retry() {}, backToLive() {} }, INSPECT_STATES);
-    const stage = new InspectionStage(root, status, { pick() {} }, SHARED_HINT, SvgChart);
+    const status = new StatusLine({}, INSPECT_STATES);
+    const stage = new InspectionStage(root, status, {},
+      { hint: SHARED_HINT, ChartKind: SvgChart });
     const place = stage.build();
     place.append(sharedSettings(run, "Settings of this inspection"));
     root.append(sharedHead(run), place);
@@ -22,4 +23,4 @@ class SharedInspection {
   }
 }
 
-new SharedInspection(document.querySelector("main"), sharedView());
+new SharedInspection(document.querySelector("main"), await sharedView());

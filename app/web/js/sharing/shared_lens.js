@@ -28,12 +28,12 @@ class SharedLens extends LensPanel {
 class SharedLensPage {
   constructor(root, view) {
     const { run, row } = view;
-    this.rows = row === null ? view.rows : view.rows.map((token) => rowOf(token, rowNames(run), row));
+    this.rows = row === null ? view.rows : view.rows.map((token) => rowOf(token, row));
     this.card = new TokenCard(root, (one) => cardParts(one, gridLevels(run)));
     const axes = colourAxes();
     this.tokens = new TokenView(axes, {
       enter: (at, token) => { this.card.show(this.rows[at], token); this.tokens.mark(at); },
-      leave: () => this.card.hideSoon(), select() {}, pick() {},
+      leave: () => this.card.hideSoon(),
     }, "Tokens around this one");
     this.card.onHide = () => this.tokens.mark(null);
     this.panel = new SharedLens(view);
@@ -43,7 +43,7 @@ class SharedLensPage {
         h("div", { class: "sol-token-place" }, this.tokens.element),
         h("footer", { class: "sol-token-foot" }, h("p", { class: "sol-selection" }, this.foot(view)))),
       this.panel.element, sharedSettings(run)));
-    const before = this.rows[0].i;
+    const before = this.rows[0].index;
     if (before > 0) this.tokens.lead.append(h("span", { class: "sol-lead-name" }, `${count(before, "token")} before`));
     else if (row === null) this.tokens.lead.append(...leadParts(run));
     else show(this.tokens.lead, false);
@@ -55,7 +55,7 @@ class SharedLensPage {
     this.tokens.reveal(this.tokens.elements[at]);
     // The panel counts tokens from the run's first one.
     const all = [];
-    this.rows.forEach((one) => { all[one.i] = one; });
+    this.rows.forEach((one) => { all[one.index] = one; });
     this.panel.open(run, false, all, view.lens.index);
   }
 
@@ -65,4 +65,4 @@ class SharedLensPage {
   }
 }
 
-new SharedLensPage(document.querySelector("main"), sharedView());
+new SharedLensPage(document.querySelector("main"), await sharedView());

@@ -1,12 +1,16 @@
-// What every exported page has: its data, its head, the settings of what it shows.
+// Parts of every exported page: its data, its head, the settings.
 
 import { h } from "../shared/dom.js";
+import { blobOf } from "../shared/download.js";
 import { count, isNumber, MISSING, modelName } from "../shared/format.js";
 
 export const SHARED_HINT = "Hover a token, or focus the text and use the arrow keys. Shift and an arrow selects; "
   + "Escape clears.";
 
-export const sharedView = () => JSON.parse(document.getElementById("sol-data").textContent);
+export async function sharedView() {
+  const packed = blobOf(`data:application/gzip;base64,${document.getElementById("sol-data").textContent}`);
+  return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
 
 export function sharedHead(run) {
   return h("header", { class: "sol-header" },

@@ -5,6 +5,7 @@ import { Chart } from "../shared/charts/chart.js";
 import { h, show, svg, uniqueId } from "../shared/dom.js";
 import { imageOf } from "../shared/download.js";
 import { fixed, isNumber } from "../shared/format.js";
+import { pictureDrawing } from "../shared/picture.js";
 
 const variable = (name) => `var(--sol-${name})`;
 const DASHES = { dash: "6 4", dot: "2 3" };
@@ -84,11 +85,7 @@ export class SvgChart extends Chart {
       x += 9 * key.name.length + 18;
       return one;
     });
-    const copy = shown.cloneNode(true);
-    const originals = shown.querySelectorAll("*");
-    copy.querySelectorAll("*").forEach((node, at) => ["fill", "stroke", "font-size"].forEach((name) =>
-      node.setAttribute(name, getComputedStyle(originals[at]).getPropertyValue(name))));
-    copy.setAttribute("y", HEAD);
+    const copy = pictureDrawing(shown, { y: HEAD });
     const whole = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": root.fontFamily },
       svg("rect", { width, height, fill: plain("panel") }),
       text(12, 22, this.spec.title, 15, plain("text")), legend, copy);

@@ -3,12 +3,12 @@
 import { openInTab, showTab, TAB_OF } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
-import { h, setText, show } from "../shared/dom.js";
+import { h, setText, show, smallButton } from "../shared/dom.js";
 import { emit, handOver } from "../shared/events.js";
 import { fixed, isNumber, MISSING, nats } from "../shared/format.js";
 import { TASKS_JOB } from "../shared/jobs/job_kinds.js";
 import { JobPage } from "../shared/jobs/job_page.js";
-import { tile } from "../shared/page_parts.js";
+import { emptyPanel, tile } from "../shared/page_parts.js";
 import { TrainForm } from "./train_form.js";
 import { SamplePanel } from "./train_sample.js";
 
@@ -37,7 +37,10 @@ class TrainPage extends JobPage {
     this.sample = new SamplePanel(root);
     this.list = this.makeList({ heading: "Jobs", kind: null,
       empty: "Nothing yet. Choose a preset and press Start training." });
-    this.empty = trainEmptyState();
+    this.empty = emptyPanel("Train a policy of your own", [
+      ["Press Start training.", "A worker process does the work; you may close this page."],
+      ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
+      ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."]]);
     this.lay(this.charts.element, this.sample.element);
   }
 
@@ -96,14 +99,13 @@ class TrainPage extends JobPage {
     setText(this.tiles.nll.note, against("nll"));
   }
 
-  // What came of it, and where it can be used.
+  // The stored policy, and tabs that can use it.
   showMade(job) {
     const name = job.result?.policy ?? job.result?.name;
     show(this.made, job.status === "succeeded");
     if (job.status !== "succeeded" || this.made.dataset.job === job.id) return;
     this.made.dataset.job = job.id;
-    const use = (label, order, tab) => h("button", { type: "button", class: "sol-button is-small",
-      onclick: () => { handOver(order, name); showTab(tab); } }, label);
+    const use = (label, order, tab) => smallButton(label, () => { handOver(order, name); showTab(tab); });
     this.made.replaceChildren(h("span", {}, "The policy ", h("strong", {}, name ?? job.title),
       " is stored."), ...(name ? [use("Use it in Explore", "use-policy", "explore"),
       use("Evaluate it", "evaluate-policy", "evaluate")] : []));
@@ -115,15 +117,6 @@ class TrainPage extends JobPage {
     handOver(`clone-${page}`, job.id);
     return showTab(TAB_OF[page]);
   }
-}
-
-function trainEmptyState() {
-  return h("section", { class: "sol-panel sol-train-empty" },
-    h("h2", {}, "Train a policy of your own"),
-    h("ol", {},
-      h("li", {}, h("strong", {}, "Press Start training."), " A worker process does the work; you may close this page."),
-      h("li", {}, h("strong", {}, "Watch it learn."), " Quality on text it never saw, beside static allocation at the same spend."),
-      h("li", {}, h("strong", {}, "Use it."), " It appears in Explore as a schedule, and in Evaluate against every baseline.")));
 }
 
 export function mount(root, server, page) {

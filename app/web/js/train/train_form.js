@@ -1,36 +1,22 @@
-// The training form: a preset, a name, the text, an estimate, Start; every field under Advanced.
-// What is typed is kept in the browser.
+// The training form: preset, name, text, an estimate, and every field under Advanced. The browser
+// keeps all of it.
 
-import { h, setText, show } from "../shared/dom.js";
+import { chip, h, setText, show } from "../shared/dom.js";
 import { MISSING } from "../shared/format.js";
 import { CorpusPicker } from "../shared/forms/corpus_picker.js";
 import { JobForm } from "../shared/forms/form.js";
-import { choiceField, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { choiceField, linesField, numberField, pillsField, textField } from "../shared/forms/form_parts.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine, showText } from "../shared/message.js";
+import { showText } from "../shared/message.js";
 
-function anyField(spec) {
-  const options = { label: spec.label, hint: spec.help };
-  if (spec.kind === "choice") return choiceField({ ...options, choices: spec.choices });
-  if (["levels", "text"].includes(spec.kind)) return levelsField(options);
-  const field = numberField({ ...options, step: spec.kind === "integer" ? 1 : "any" });
-  return {
-    ...field,
-    get: () => (Number.isNaN(field.input.valueAsNumber) ? null : field.input.valueAsNumber),
-    set: (value) => { field.input.value = value ?? ""; },
-  };
+function anyField({ label, help: hint, kind, choices }) {
+  if (kind === "choice") return choiceField({ label, hint, choices });
+  if (kind === "levels" || kind === "text") return linesField({ label, hint });
+  return numberField({ label, hint, step: kind === "integer" ? 1 : "any" });
 }
 
-function levelsField({ label, hint }) {
-  const input = h("textarea", { class: "sol-input", rows: 2, spellcheck: "false" });
-  return {
-    element: labelled(label, hint, input, "is-wide"), input,
-    get: () => input.value, set: (value) => { input.value = value; },
-  };
-}
-
-// How long and how much memory, before anything is started.
+// Duration and memory, before anything is started.
 class EstimateView {
   constructor() {
     this.time = h("dd", {}, MISSING);
@@ -73,36 +59,25 @@ export class TrainForm extends JobForm {
     for (const group of this.page.groups) {
       for (const spec of group.fields) this.fields[spec.name] = anyField(spec);
     }
-    this.preset = pillsField({ legend: "Preset", choices: Object.fromEntries(
-      this.page.presets.map((one) => [one.key, one.label])), meanings: Object.fromEntries(
-      this.page.presets.map((one) => [one.key, one.meaning])) });
-    this.name = h("input", { type: "text", class: "sol-input", spellcheck: "false",
-      maxlength: this.page.maxNameLength });
+    const ofPresets = (name) => Object.fromEntries(page.presets.map((one) => [one.key, one[name]]));
+    this.preset = pillsField({ legend: "Preset", choices: ofPresets("label"), meanings: ofPresets("meaning") });
+    this.name = textField({ label: "Name of the policy", maxLength: page.maxNameLength,
+      hint: "It appears in Explore and Evaluate under this name." });
     this.corpus = new CorpusPicker(api);
     this.estimate = new EstimateView();
     this.element = this.build();
     this.restore();
     this.preset.element.addEventListener("change", () => this.usePreset());
-    this.element.addEventListener("input", () => this.changed());
-    this.element.addEventListener("change", () => this.changed());
     this.askEstimate();
   }
 
   build() {
-    this.go = h("button", { type: "submit", class: "sol-button is-primary", disabled: true },
-      "Start training");
-    this.error = errorLine();
-    this.refused = h("p", { class: "sol-message is-warn", hidden: true });
     this.changes = h("p", { class: "sol-hint sol-changes", hidden: true });
-    this.back = h("button", { type: "button", class: "sol-chip", hidden: true,
-      onclick: () => this.usePreset() }, "Back to the preset");
-    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
-      onsubmit: (event) => this.submit(event) },
-    this.preset.element,
-    h("div", { class: "sol-changes-row" }, this.changes, this.back),
-    labelled("Name of the policy", "It appears in Explore and Evaluate under this name.", this.name),
-    this.corpus.element, this.estimate.element, this.refused,
-    h("div", { class: "sol-actions is-single" }, this.go), this.error, this.buildAdvanced());
+    this.back = chip("Back to the preset", () => this.usePreset(), { hidden: true });
+    return this.lay(this.preset.element,
+      h("div", { class: "sol-changes-row" }, this.changes, this.back),
+      this.name.element, this.corpus.element, this.estimate.element,
+      this.actions("Start training"), this.buildAdvanced());
   }
 
   buildAdvanced() {
@@ -113,15 +88,11 @@ export class TrainForm extends JobForm {
           group.fields.map((spec) => this.fields[spec.name].element)))));
   }
 
-  values() {
-    return Object.fromEntries(Object.entries(this.fields).map(([name, one]) => [name, one.get()]));
-  }
-
   // Settings of a job, back in the form.
   use({ values, corpus, name }) {
     this.setValues(values);
     this.corpus.set(corpus);
-    this.name.value = this.suggested ?? name;
+    this.name.set(this.suggested ?? name);
     this.changed();
   }
 
@@ -142,7 +113,7 @@ export class TrainForm extends JobForm {
       + (differ.length > 3 ? ` and ${differ.length - 3} more.` : ".") : "");
     show(this.changes, differ.length > 0);
     show(this.back, differ.length > 0);
-    remember("train", { preset: this.preset.get(), name: this.name.value,
+    remember("train", { preset: this.preset.get(), name: this.name.get(),
       corpus: this.corpus.get(), values: now });
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.askEstimate(), 250);
@@ -153,7 +124,7 @@ export class TrainForm extends JobForm {
     this.preset.set(this.page.defaultPreset);
     this.preset.set(saved.preset);
     this.setValues({ ...this.chosen().values, ...saved.values });
-    if (typeof saved.name === "string") this.name.value = saved.name;
+    if (typeof saved.name === "string") this.name.set(saved.name);
     if (saved.corpus) this.corpus.set(saved.corpus);
     this.changed();
   }
@@ -170,15 +141,15 @@ export class TrainForm extends JobForm {
 
   home(home) {
     this.suggested = home.suggested_name;
-    if (!this.name.value) this.name.value = home.suggested_name;
+    if (!this.name.get()) this.name.set(home.suggested_name);
     this.allow(home.jobs_allowed, home.jobs_allowed ? "" : home.refusal);
   }
 
   request() {
-    return { values: this.values(), name: this.name.value, corpus: this.corpus.get() };
+    return { values: this.values(), name: this.name.get(), corpus: this.corpus.get() };
   }
 
   sent() {
-    this.name.value = "";
+    this.name.set("");
   }
 }

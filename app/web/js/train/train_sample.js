@@ -1,56 +1,35 @@
 // A held-out text as the policy spends on it: the tokens of Explore, coloured and laned alike,
 // with the older samples one step back, so that what was learnt can be seen.
 
-import { h, reachWhenScrolling, setText, show } from "../shared/dom.js";
-import { AXES, fixed, isNumber, nats } from "../shared/format.js";
-import { TokenCard } from "../shared/tokens/card.js";
+import { chip, h, reachWhenScrolling, setText, show } from "../shared/dom.js";
+import { actionOf, AXES, isNumber, nats } from "../shared/format.js";
+import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { Legend } from "../shared/tokens/legend.js";
-import { tokenNodes } from "../shared/tokens/token_text.js";
-import { spendAxes, TokenView } from "../shared/tokens/tokens.js";
+import { klAxis, spendAxes, TokenView } from "../shared/tokens/tokens.js";
 
-const KL_TOP = 1; // nats; above it the colour stays at its strongest
-
-function sampleAxes() {
-  return [...spendAxes(), {
-    key: "kl", name: "KL", of: (row) => row.kl, low: 0, high: KL_TOP,
-    show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
-  }];
-}
-
-const sampleRow = (token, at) => ({ i: at, t: String(token.text ?? ""), a: token.action,
-  kl: token.kl ?? null, side: [] });
+const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), action: actionOf(token.action),
+  kl_to_dense: token.kl ?? null });
 
 function sampleCard(row) {
-  return [
-    h("div", { class: "sol-card-head" },
-      h("span", { class: "sol-card-token" }, tokenNodes(row.t)),
-      h("span", { class: "sol-card-id" }, `step ${row.i + 1}`)),
-    h("div", { class: "sol-card-spend" }, AXES.map((axis) => h("div", { class: "sol-card-lane" },
-      h("span", { class: "sol-name" }, axis.name),
-      h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
-      h("span", { class: "sol-value" }, axis.show(axis.of(row))))),
+  return [cardHead(row, `step ${row.index + 1}`),
+    h("div", { class: "sol-card-spend" }, cardLanes(row)),
     h("dl", { class: "sol-card-facts" }, h("dt", {}, "KL to dense"),
-      h("dd", {}, isNumber(row.kl) ? `${nats(row.kl)} nats` : "not measured"))),
-  ];
+      h("dd", {}, isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured"))];
 }
 
 export class SamplePanel {
   constructor(root) {
-    const axes = sampleAxes();
+    const axes = [...spendAxes(), klAxis("KL")];
     this.card = new TokenCard(root, sampleCard);
     this.tokens = new TokenView(axes, {
       enter: (index, token) => { this.card.show(this.tokens.rows[index], token); this.tokens.mark(index); },
       leave: () => this.card.hideSoon(),
-      select: () => {},
-    });
-    this.tokens.list.setAttribute("aria-label", "Tokens of a held-out text");
+    }, "Tokens of a held-out text");
     this.card.onHide = () => this.tokens.mark(null);
     this.legend = new Legend(axes, (axis) => this.tokens.setAxis(axis));
     this.about = h("p", { class: "sol-hint" });
-    this.older = h("button", { type: "button", class: "sol-chip", "aria-label": "Older sample",
-      onclick: () => this.go(-1) }, "‹ Older");
-    this.newer = h("button", { type: "button", class: "sol-chip", "aria-label": "Newer sample",
-      onclick: () => this.go(1) }, "Newer ›");
+    this.older = chip("‹ Older", () => this.go(-1), { "aria-label": "Older sample" });
+    this.newer = chip("Newer ›", () => this.go(1), { "aria-label": "Newer sample" });
     this.empty = h("p", { class: "sol-empty-chart" },
       "A held-out text, coloured by what the policy spends on each token, appears here.");
     this.element = h("section", { class: "sol-panel sol-tokens sol-sample", "aria-label": "Sample" },

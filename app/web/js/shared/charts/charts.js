@@ -1,8 +1,9 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
 // The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
 
-import { show, wait } from "../dom.js";
+import { show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
+import { messageOf } from "../message.js";
 import { emptySeries, extendSeries, qualityChart, spendChart } from "./series.js";
 
 const REDRAW_MS = 200;
@@ -18,8 +19,7 @@ export class Charts {
     this.quality = new Kind(qualityChart, on);
     this.all = [this.spend, this.quality];
     this.clear(null);
-    new MutationObserver(() => this.all.forEach((chart) => chart.redraw()))
-      .observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    whenThemeChanges(() => this.all.forEach((chart) => chart.redraw()));
   }
 
   clear(run) {
@@ -47,7 +47,7 @@ export class Charts {
       await this.quality.draw(this.data);
       this.explain();
     } catch (error) {
-      this.all.forEach((chart) => chart.fail(error.message));
+      this.all.forEach((chart) => chart.fail(messageOf(error)));
     }
     this.timer = null;
   }

@@ -1,7 +1,7 @@
 // A figure: a chart with a one-line reading aid, redrawn when the theme changes. Unlike the live
 // charts of Explore it selects nothing; dragging zooms.
 
-import { show } from "../dom.js";
+import { show, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
 import { CHART_CONFIG } from "./plotly.js";
 import { PlotlyChart } from "./plotly_chart.js";
@@ -27,6 +27,5 @@ export class Figure extends PlotlyChart {
 }
 
 export function redrawOnTheme(figures) {
-  new MutationObserver(() => figures.forEach((figure) => figure.redraw()))
-    .observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  whenThemeChanges(() => figures.forEach((figure) => figure.redraw()));
 }

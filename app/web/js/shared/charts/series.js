@@ -1,4 +1,4 @@
-// What the charts draw: arrays over the tokens, extended row by row, and the two charts' traces.
+// The charts' data: arrays over the tokens, extended row by row, and the two charts' traces.
 // Token numbers on the x axis begin at 1, as on the card.
 
 import { AXES, scheduleOf } from "../format.js";
@@ -46,7 +46,7 @@ function thinned(data, values) {
 }
 
 export function extendSeries(data, row) {
-  data.x.push(row.i + 1);
+  data.x.push(row.index + 1);
   const seen = data.x.length;
   AXES.forEach((axis, at) => {
     const share = 100 * axis.share(axis.of(row));
@@ -54,14 +54,14 @@ export function extendSeries(data, row) {
     data.spent[at].push(share);
     data.mean[at].push(data.sums[at] / seen);
   });
-  data.surprisal.push(row.s);
-  data.kl.push(row.kl);
-  data.hasKl ||= row.kl !== null;
-  data.nllSum += row.s ?? 0;
+  data.surprisal.push(row.surprisal);
+  data.kl.push(row.kl_to_dense);
+  data.hasKl ||= row.kl_to_dense !== null;
+  data.nllSum += row.surprisal ?? 0;
   data.perplexity.push(Math.exp(data.nllSum / seen));
   for (const side of row.side) {
-    const own = (data.sides[side.n] ??= { sum: 0, perplexity: [] });
-    own.sum += side.s ?? 0;
+    const own = (data.sides[side.name] ??= { sum: 0, perplexity: [] });
+    own.sum += side.surprisal ?? 0;
     own.perplexity.push(Math.exp(own.sum / seen));
   }
 }

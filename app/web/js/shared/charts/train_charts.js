@@ -1,8 +1,9 @@
-// What training reports, as arrays over the minutes of work, and the charts that draw them. Any
-// number may be missing from a report: each line has its own x.
+// Reports of a training as arrays over the minutes of work, and their charts. Any number may be
+// missing from a report: each line has its own x.
 
 import { h, wait } from "../dom.js";
-import { AXES } from "../format.js";
+import { AXES, isNumber } from "../format.js";
+import { messageOf } from "../message.js";
 import { Figure, redrawOnTheme, smallTitle } from "./figure.js";
 import { themeColour } from "./plotly.js";
 
@@ -23,7 +24,8 @@ class TrainSeries {
       this.phases.push({ name: row.phase, from: minutes });
     }
     this.phase = row.phase ?? this.phase;
-    for (const [name, value] of Object.entries(row.metrics)) {
+    for (const [name, value] of Object.entries(row.metrics ?? {})) {
+      if (!isNumber(value)) continue;
       const line = (this.lines[name] ??= { x: [], y: [] });
       line.x.push(minutes);
       line.y.push(value);
@@ -45,20 +47,28 @@ const PHASE_NAMES = { preparing: "Preparing", labelling: "Labelling texts", "war
   grpo: "GRPO", calibrating: "Calibrating prices", measuring: "Measuring" };
 export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 
-// A chart of some metrics only knows of the reports that carry one of them.
-function metricChart(spec) {
+// A chart of some metrics; it only knows of the reports that carry one of them. spec: {title, aid,
+// y, y2: the scales, shapes(), lines: from the back to the front}; a line: {id: of a metric, name, words,
+// colour, dash, key: another mark in the legend, width, scale, isSecond}.
+function metricChart({ title, aid, y, y2 = null, shapes = () => [], lines }) {
   return new Figure({
-    ...spec,
-    empty: spec.empty ?? "Appears with the first report that measures it.",
+    title, aid, uses: lines.map((line) => line.id),
+    keys: lines.toReversed().map(({ id, name, colour, dash, key }) => ({ id, name, colour, dash: key ?? dash })),
+    empty: "Appears with the first report that measures it.",
     layout: (data) => ({
       uirevision: data.id, datarevision: data.x.length,
-      margin: { l: 58, r: spec.isTwoScaled ? 52 : 14, t: 8, b: 36 },
+      margin: { l: 58, r: y2 ? 52 : 14, t: 8, b: 36 },
       xaxis: { title: smallTitle("minutes of work", 4), range: [0, Math.max(0.5, 1.02 * (data.x.at(-1) ?? 0))],
         unifiedhovertitle: { text: "%{x:.1f} min" } },
-      shapes: phaseMarks(data),
-      ...spec.layout(data),
+      yaxis: scaleOf(y), ...(y2 && { yaxis2: { ...scaleOf(y2), nticks: 5 } }),
+      shapes: [...phaseMarks(data), ...shapes()],
     }),
+    traces: (data) => lines.map((line) => metricLine(data, line)),
   });
+}
+
+function scaleOf({ title, ...more }) {
+  return { title: smallTitle(title), zerolinecolor: themeColour("edge"), ...more };
 }
 
 const NAMED_FROM = 0.17; // of the chart's width: a shorter phase has no room for its name
@@ -74,81 +84,62 @@ function phaseMarks(data) {
   });
 }
 
-const metricLine = (data, name, words, options = {}) => ({
-  meta: name, ...data.line(name, options.scale), mode: "lines+markers", yaxis: options.yaxis,
-  line: { color: themeColour(options.colour), width: options.width ?? 2.2, dash: options.dash },
-  marker: { size: data.line(name).x.length > 60 ? 0.1 : 4, color: themeColour(options.colour) },
-  hovertemplate: `${words}<extra></extra>`,
-});
+function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecond = false }) {
+  const line = data.line(id, scale);
+  return { meta: id, ...line, mode: "lines+markers", yaxis: isSecond ? "y2" : undefined,
+    line: { color: themeColour(colour), width, dash },
+    marker: { size: line.x.length > 60 ? 0.1 : 4, color: themeColour(colour) },
+    hovertemplate: `${words}<extra></extra>` };
+}
 
-const QUALITY_KEYS = (name) => [
-  { id: name, name: "Policy", colour: "accent" },
-  { id: `${name}_static`, name: "Static, same spend", colour: "channels", dash: "dash" },
+// Of a measure, beside static allocation.
+const qualityLines = (id) => [
+  { id: `${id}_static`, name: "Static, same spend", words: "Static %{y:.4f} nats", colour: "channels", dash: "dash" },
+  { id, name: "Policy", words: "Policy %{y:.4f} nats", colour: "accent" },
 ];
 
 function trainCharts() {
   return [
     metricChart({
-      title: "Held-out KL to dense", keys: QUALITY_KEYS("kl"), uses: ["kl", "kl_static"],
+      title: "Held-out KL to dense", y: { title: "nats per token" }, lines: qualityLines("kl"),
       aid: "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than [[static]] does for the same [[spend]].",
-      layout: () => ({ yaxis: { title: smallTitle("nats per token") } }),
-      traces: (data) => [
-        metricLine(data, "kl_static", "Static %{y:.4f} nats", { colour: "channels", dash: "dash" }),
-        metricLine(data, "kl", "Policy %{y:.4f} nats", { colour: "accent" }),
-      ],
     }),
     metricChart({
-      title: "Held-out NLL", uses: ["nll", "nll_static", "nll_dense"],
-      keys: [...QUALITY_KEYS("nll"), { id: "nll_dense", name: "Dense", colour: "muted", dash: "faint" }],
+      title: "Held-out NLL", y: { title: "nats per token" },
       aid: "How surprised the model is by unseen text. [[dense|Dense]] is the floor; what lies between static and dense can be [[recovered]].",
-      layout: () => ({ yaxis: { title: smallTitle("nats per token") } }),
-      traces: (data) => [
-        metricLine(data, "nll_dense", "Dense %{y:.4f} nats", { colour: "muted", width: 1, dash: "dot" }),
-        metricLine(data, "nll_static", "Static %{y:.4f} nats", { colour: "channels", dash: "dash" }),
-        metricLine(data, "nll", "Policy %{y:.4f} nats", { colour: "accent" }),
+      lines: [
+        { id: "nll_dense", name: "Dense", words: "Dense %{y:.4f} nats", colour: "muted", width: 1, dash: "dot", key: "faint" },
+        ...qualityLines("nll"),
       ],
     }),
     metricChart({
-      title: "Reward and loss", isTwoScaled: true, uses: ["reward", "loss"],
-      keys: [{ id: "reward", name: "Reward", colour: "good" },
-        { id: "loss", name: "Loss", colour: "surprisal" }],
+      title: "Reward and loss", y: { title: "reward, nats per token" }, y2: { title: "loss" },
       aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise; the loss belongs to the phase that is running: [[warm start]] or [[grpo|GRPO]].",
-      layout: () => ({ yaxis: { title: smallTitle("reward, nats per token") },
-        yaxis2: { title: smallTitle("loss"), nticks: 5 } }),
-      traces: (data) => [
-        metricLine(data, "loss", "Loss %{y:.4f}", { colour: "surprisal", yaxis: "y2", width: 1.5 }),
-        metricLine(data, "reward", "Reward %{y:.4f} nats", { colour: "good" }),
+      lines: [
+        { id: "loss", name: "Loss", words: "Loss %{y:.4f}", colour: "surprisal", isSecond: true, width: 1.5 },
+        { id: "reward", name: "Reward", words: "Reward %{y:.4f} nats", colour: "good" },
       ],
     }),
     metricChart({
-      title: "Budget gap", uses: ["gap_keep", "gap_channels", "gap_bits"],
-      keys: AXES.map((axis) => ({ id: `gap_${axis.limits}`, name: axis.name, colour: axis.key })),
+      title: "Budget gap", y: { title: "points", zeroline: true },
       aid: "Mean spend minus [[budget]], in points of the axis (bits of 16). Inside the band of ±2 points it is on budget.",
-      layout: (data) => ({ yaxis: { title: smallTitle("points"), zeroline: true,
-        zerolinecolor: themeColour("edge") },
-      shapes: [...phaseMarks(data), { type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
-        fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }] }),
-      traces: (data) => AXES.map((axis) => metricLine(data, `gap_${axis.limits}`,
-        `${axis.name} %{y:+.2f} points`, { colour: axis.key, scale: 100 })),
+      shapes: () => [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
+        fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }],
+      lines: AXES.toReversed().map((axis) => ({ id: `gap_${axis.limits}`, name: axis.name, colour: axis.key,
+        words: `${axis.name} %{y:+.2f} points`, scale: 100 })),
     }),
     metricChart({
-      title: "Exploration", isTwoScaled: true, uses: ["entropy", "clip_fraction"],
-      keys: [{ id: "entropy", name: "Entropy", colour: "kl" },
-        { id: "clip_fraction", name: "Clipped", colour: "surprisal" }],
+      title: "Exploration", y: { title: "nats", rangemode: "tozero" }, y2: { title: "clipped, %", rangemode: "tozero" },
       aid: "[[entropy|Entropy]]: how undecided the policy is, per axis. Clipped: actions whose change was cut; steadily above 30 % means too large steps.",
-      layout: () => ({ yaxis: { title: smallTitle("nats"), rangemode: "tozero" },
-        yaxis2: { title: smallTitle("clipped, %"), rangemode: "tozero", nticks: 5 } }),
-      traces: (data) => [
-        metricLine(data, "clip_fraction", "Clipped %{y:.1f} %", { colour: "surprisal", yaxis: "y2", scale: 100, width: 1.5 }),
-        metricLine(data, "entropy", "Entropy %{y:.3f} nats", { colour: "kl" }),
+      lines: [
+        { id: "clip_fraction", name: "Clipped", words: "Clipped %{y:.1f} %", colour: "surprisal", isSecond: true, scale: 100, width: 1.5 },
+        { id: "entropy", name: "Entropy", words: "Entropy %{y:.3f} nats", colour: "kl" },
       ],
     }),
     metricChart({
-      title: "Speed", uses: ["decisions_per_s"],
-      keys: [{ id: "decisions_per_s", name: "Decisions", colour: "attention" }],
+      title: "Speed", y: { title: "decisions per second", rangemode: "tozero" },
       aid: "Actions taken or labelled per second, measured. Labelling and rollouts differ by nature.",
-      layout: () => ({ yaxis: { title: smallTitle("decisions per second"), rangemode: "tozero" } }),
-      traces: (data) => [metricLine(data, "decisions_per_s", "%{y:.0f} decisions/s", { colour: "attention" })],
+      lines: [{ id: "decisions_per_s", name: "Decisions", words: "%{y:.0f} decisions/s", colour: "attention" }],
     }),
   ];
 }
@@ -187,7 +178,7 @@ export class TrainCharts {
       try {
         await chart.draw(this.dataFor(chart));
       } catch (error) {
-        chart.fail(error.message);
+        chart.fail(messageOf(error));
       }
       await wait(0);
     }

@@ -2,11 +2,11 @@
 // is one's own machine.
 
 import { reasonOf } from "../api.js";
-import { h, show } from "../dom.js";
+import { chip, h, optionsOf, selectOf, show } from "../dom.js";
 import { errorLine, showText } from "../message.js";
 import { SITE } from "../site.js";
 import { pillsField } from "./form_parts.js";
-import { sendFile } from "./upload.js";
+import { filePicker, sendFile } from "./upload.js";
 
 const CORPUS_KINDS = {
   builtin: "Built-in", upload: "Your file", hub: "Hub", ...(!SITE.isShared && { path: "Path" }),
@@ -26,14 +26,10 @@ export class CorpusPicker {
   constructor(api) {
     this.api = api;
     this.kind = pillsField({ legend: "Text", choices: CORPUS_KINDS, meanings: CORPUS_MEANINGS });
-    this.files = h("select", { class: "sol-input", "aria-label": "Uploaded file" });
-    this.chooser = h("input", { type: "file", class: "sol-offscreen", tabindex: "-1",
-      accept: SITE.suffixes.join(","), "aria-label": "File to upload",
-      onchange: () => this.upload(this.chooser.files[0]) });
-    this.add = h("button", { type: "button", class: "sol-chip",
-      onclick: () => this.chooser.click() }, "Upload a file");
-    this.drop = h("button", { type: "button", class: "sol-chip", "aria-label": "Delete this file",
-      onclick: () => this.remove() }, "Delete");
+    this.files = selectOf([], { "aria-label": "Uploaded file" });
+    this.add = filePicker("Upload a file", SITE.suffixes.join(","), (file) => this.upload(file),
+      "File to upload");
+    this.drop = chip("Delete", () => this.remove(), { "aria-label": "Delete this file" });
     this.bar = h("progress", { class: "sol-progress", max: 1, value: 0, hidden: true,
       "aria-label": "Upload" });
     this.message = errorLine();
@@ -46,7 +42,7 @@ export class CorpusPicker {
     this.upRow = h("div", { class: "sol-upload" }, this.files,
       h("div", { class: "sol-upload-tools" }, this.add, this.drop,
         h("span", { class: "sol-hint" }, `${SITE.suffixes.join(" ")}, up to `
-          + `${SITE.maxUploadBytes / 1024 ** 2} MB`)), this.chooser, this.bar);
+          + `${SITE.maxUploadBytes / 1024 ** 2} MB`)), this.bar);
     this.element = h("div", { class: "sol-corpus" }, this.kind.element, this.upRow,
       Object.values(this.names), this.message);
     this.element.addEventListener("change", () => this.changed());
@@ -84,19 +80,15 @@ export class CorpusPicker {
   }
 
   list(files) {
-    const options = files.map((file) =>
-      h("option", { value: file.name }, `${file.name} (${megabytes(file.bytes)})`));
-    this.files.replaceChildren(...(options.length ? options
-      : [h("option", { value: "" }, "No file yet")]));
+    const options = files.map((file) => [file.name, `${file.name} (${megabytes(file.bytes)})`]);
+    this.files.replaceChildren(...optionsOf(options.length ? options : [["", "No file yet"]]));
     if (files.some((file) => file.name === this.wanted)) this.files.value = this.wanted;
     this.drop.disabled = files.length === 0;
     this.files.disabled = files.length === 0;
   }
 
   async upload(file) {
-    if (!file) return;
     this.fail(null);
-    this.add.disabled = true;
     show(this.bar, true);
     try {
       const calls = { begin: "begin_upload", piece: "upload_piece" };
@@ -107,8 +99,6 @@ export class CorpusPicker {
     } catch (error) {
       this.fail(reasonOf(error, "The upload broke off. Try it again."));
     }
-    this.add.disabled = false;
-    this.chooser.value = "";
     show(this.bar, false);
   }
 

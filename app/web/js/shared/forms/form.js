@@ -1,15 +1,52 @@
-// What all forms do alike: one that is busy is not sent again, and says why Python refused.
+// Forms: a busy one is not sent again, and a refusal of Python's is said in it.
 
 import { NOTHING_LOST, reasonOf } from "../api.js";
-import { showText } from "../message.js";
+import { button, h } from "../dom.js";
+import { errorLine, showText } from "../message.js";
 
-export class Form {
+// Named fields with values.
+export class Fields {
+  /** @type {Record<string, Pick<Field, "get" | "set">>} */
+  fields;
+
+  // Without a number in its box a field's value is null.
+  values() {
+    return Object.fromEntries(Object.entries(this.fields).map(([name, one]) => {
+      const value = one.get();
+      return [name, Number.isNaN(value) ? null : value];
+    }));
+  }
+
+  // A field that has neither a value nor a default stays as it is.
+  setValues(values, defaults = {}) {
+    for (const [name, one] of Object.entries(this.fields)) {
+      const value = values[name] ?? defaults[name] ?? values[name];
+      if (value !== undefined) one.set(value);
+    }
+  }
+}
+
+export class Form extends Fields {
+  /** @type {HTMLElement} */
+  element;
   /** The button that sends it. @type {HTMLButtonElement} */
   go;
-  /** The line that says what went wrong. @type {HTMLElement} */
-  error;
+  error = errorLine();
 
   send() {}
+
+  changed() {}
+
+  // A form of these parts; `changed` is called at every change in it.
+  lay(...parts) {
+    const changed = () => this.changed();
+    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
+      onsubmit: (event) => this.submit(event), oninput: changed, onchange: changed }, parts);
+  }
+
+  makeGo(text, attributes = {}) {
+    return h("button", { type: "submit", class: "sol-button is-primary", ...attributes }, text);
+  }
 
   submit(event) {
     event.preventDefault();
@@ -25,8 +62,15 @@ export class Form {
 
 // The form of something that runs on the model: it may be stopped.
 export class RunForm extends Form {
-  /** @type {HTMLButtonElement} */
-  stopButton;
+  /** @type {{stop(): void}} */
+  on;
+  stopButton = button("Stop", () => this.on.stop(), { disabled: true });
+
+  // Both buttons, and the line for what went wrong.
+  actions(text, attributes) {
+    this.go = this.makeGo(text, attributes);
+    return [h("div", { class: "sol-actions" }, this.go, this.stopButton), this.error];
+  }
 
   setBusy(busy) {
     this.go.disabled = busy;
@@ -38,26 +82,17 @@ export class RunForm extends Form {
 export class JobForm extends Form {
   /** @type {{start(request: object): Promise<void>}} */
   on;
-  /** @type {Record<string, Pick<Field, "get" | "set">>} */
-  fields;
-  /** The line that says why no job may be started. @type {HTMLElement} */
-  refused;
+  /** The line that says why no job may be started. */
+  refused = h("p", { class: "sol-message is-warn", hidden: true });
 
-  /** What is sent. @returns {object} */
+  /** @returns {object} */
   request() {
     return {};
   }
 
-  // Without a number in its box a field's value is null.
-  values() {
-    return Object.fromEntries(Object.entries(this.fields).map(([name, one]) => {
-      const value = one.get();
-      return [name, Number.isNaN(value) ? null : value];
-    }));
-  }
-
-  setValues(values) {
-    for (const [name, one] of Object.entries(this.fields)) if (name in values) one.set(values[name]);
+  actions(text) {
+    this.go = this.makeGo(text, { disabled: true });
+    return [this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error];
   }
 
   allow(isAllowed, reason) {

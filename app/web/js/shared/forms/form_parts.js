@@ -1,7 +1,6 @@
-// The form's building blocks: native inputs with labels, so that keyboards and screen readers
-// work as everywhere. Each returns {element, get, set, input}.
+// The form's building blocks: native inputs with labels, for keyboards and screen readers.
 
-import { h, uniqueId } from "../dom.js";
+import { chip, h, selectOf, uniqueId } from "../dom.js";
 import { glossed } from "../glossary.js";
 
 export function labelled(label, hint, input, className = "") {
@@ -49,47 +48,72 @@ export function sliderField({ label, hint, unit, axis, min, max, step }) {
   };
 }
 
+// A field that is one labelled input with a text as its value.
 /** @param {FieldWords} words @returns {Field} */
-export function numberField({ label, hint, min, max, step }) {
+function inputField({ label, hint }, input, className = "") {
+  return { element: labelled(label, hint, input, className), input,
+    get: () => input.value, set: (value) => { input.value = value ?? ""; } };
+}
+
+/** @param {FieldWords} words @returns {Field} */
+export function numberField({ min, max, step, ...words }) {
   const input = h("input", { type: "number", min, max, step: step || 1, class: "sol-input" });
-  return {
-    element: labelled(label, hint, input), input,
-    get: () => input.valueAsNumber, set: (value) => { input.value = value; },
-  };
+  return { ...inputField(words, input), get: () => input.valueAsNumber };
 }
 
 /** @param {FieldWords} words @returns {Field} */
-export function choiceField({ label, hint, choices }) {
-  const input = h("select", { class: "sol-input" },
-    Object.entries(choices).map(([value, text]) => h("option", { value }, text)));
-  return {
-    element: labelled(label, hint, input), input,
-    get: () => input.value, set: (value) => { input.value = value; },
-  };
+export function textField({ value, isSecret, placeholder, isRequired, maxLength, ...words }) {
+  return inputField(words, h("input", { type: isSecret ? "password" : "text", class: "sol-input", value,
+    placeholder, autocomplete: isSecret ? "off" : null, spellcheck: "false", required: isRequired, maxlength: maxLength }));
 }
 
 /** @param {FieldWords} words @returns {Field} */
-export function linesField({ label, hint }) {
-  const input = h("textarea", { class: "sol-input", rows: 2, spellcheck: "false" });
-  return {
-    element: labelled(label, hint, input, "is-wide"), input,
-    get: () => input.value, set: (value) => { input.value = value; },
-  };
+export function choiceField({ choices, ...words }) {
+  return inputField(words, selectOf(Object.entries(choices)));
 }
 
-// Radio buttons drawn as pills; the chosen one's meaning is written below.
+/** @param {FieldWords} words @returns {Field} */
+export function linesField(words) {
+  return inputField(words, h("textarea", { class: "sol-input", rows: 2, spellcheck: "false" }), "is-wide");
+}
+
+// A prompt, which Ctrl + Enter sends.
+export function promptField(form, placeholder, rows) {
+  const input = h("textarea", { class: "sol-input sol-prompt", rows, placeholder, onkeydown: (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.submit(event);
+  } });
+  return inputField({ label: "Prompt" }, input);
+}
+
+export function exampleChips(examples, use) {
+  return h("div", { class: "sol-examples", role: "group", "aria-label": "Examples" },
+    examples.map((example) => chip(example.label, () => use(example), { title: example.prompt })));
+}
+
+// Radio buttons drawn as pills; onChoice(value).
+function pillsOf(choices, onChoice) {
+  const name = uniqueId("pills");
+  const inputs = Object.fromEntries(choices.map(([value]) => [value,
+    h("input", { type: "radio", name, value, onchange: onChoice && (() => onChoice(value)) })]));
+  const pills = choices.map(([value, text]) => h("label", { class: "sol-pill" }, inputs[value], h("span", {}, text)));
+  return { inputs, pills, get: () => Object.keys(inputs).find((value) => inputs[value].checked) };
+}
+
+// Small pills in a line with their legend. choices: of [value, text].
+export function pillChoice(legend, choices, onChoice) {
+  const { inputs, pills, get } = pillsOf(choices, onChoice);
+  return { inputs, get, set: (value) => { inputs[value].checked = true; },
+    element: h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, legend),
+      h("div", { class: "sol-pills is-small" }, pills)) };
+}
+
+// The chosen pill's meaning is written below.
 /** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>}} words @returns {Field} */
 export function pillsField({ legend, choices, meanings }) {
-  const name = uniqueId("pills");
-  const inputs = {};
+  const { inputs, pills, get } = pillsOf(Object.entries(choices));
   const meaning = h("p", { class: "sol-hint", "aria-live": "polite" });
-  const pills = Object.entries(choices).map(([value, text]) => {
-    inputs[value] = h("input", { type: "radio", name, value });
-    return h("label", { class: "sol-pill" }, inputs[value], h("span", {}, text));
-  });
   const element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, legend),
     h("div", { class: "sol-pills" }, pills), meanings && meaning);
-  const get = () => Object.keys(inputs).find((value) => inputs[value].checked);
   let told = null;
   const refresh = () => {
     const text = meanings?.[get()] || "";

@@ -1,7 +1,7 @@
 // The schedule control: the fixed schedules as pills, and one for trained policies, which are
 // chosen by name. Its value is a kind, or "policy:NAME".
 
-import { h, show } from "../dom.js";
+import { h, optionsOf, selectOf, show } from "../dom.js";
 import { SITE } from "../site.js";
 import { pillsField } from "./form_parts.js";
 
@@ -19,7 +19,7 @@ const SCHEDULE_MEANINGS = {
 export function scheduleField(askNames) {
   const pills = pillsField({ legend: "How compute is spent", choices: SITE.schedules,
     meanings: SCHEDULE_MEANINGS });
-  const select = h("select", { class: "sol-input", "aria-label": "Policy" });
+  const select = selectOf([], { "aria-label": "Policy" });
   const none = h("p", { class: "sol-hint", hidden: true },
     "No policy is stored yet. Train one in the Train tab.");
   pills.element.append(select, none);
@@ -29,8 +29,8 @@ export function scheduleField(askNames) {
   function refresh() {
     const missing = wanted && !names.includes(wanted) ? [wanted] : [];
     const options = [...names, ...missing];
-    select.replaceChildren(...options.map((name) => h("option", { value: name },
-      missing.includes(name) && asked ? `${name} (not stored)` : name)));
+    select.replaceChildren(...optionsOf(options.map((name) =>
+      [name, missing.includes(name) && asked ? `${name} (not stored)` : name])));
     select.value = options.includes(wanted) ? wanted : options[0] ?? "";
     const isPolicy = pills.get() === "policy";
     show(select, isPolicy && options.length > 0);

@@ -1,6 +1,6 @@
 // Sends a file to Python in pieces, so that its progress shows and a limit holds.
 
-import { h } from "../dom.js";
+import { chip, h } from "../dom.js";
 
 const PIECE_BYTES = 512 * 1024;
 
@@ -27,8 +27,8 @@ export async function sendFile(api, calls, file, onProgress) {
 }
 
 // A button that asks for a file and rests until `take`, which reports its own failures, is done.
-export function filePicker(label, accept, take) {
-  const input = h("input", { type: "file", hidden: true, accept, "aria-label": label, onchange: async () => {
+export function filePicker(label, accept, take, spoken = label) {
+  const input = h("input", { type: "file", hidden: true, accept, "aria-label": spoken, onchange: async () => {
     const [file] = input.files;
     if (!file) return;
     button.disabled = true;
@@ -36,6 +36,6 @@ export function filePicker(label, accept, take) {
     button.disabled = false;
     input.value = "";
   } });
-  const button = h("button", { type: "button", class: "sol-chip", onclick: () => input.click() }, label);
+  const button = chip(label, () => input.click());
   return h("span", { class: "sol-file-picker" }, button, input);
 }

@@ -2,12 +2,13 @@
 // keyboard's place is not lost while progress moves.
 
 import { reasonOf } from "../api.js";
-import { h, setText, show } from "../dom.js";
+import { chip, h, setText, show } from "../dom.js";
 import { emit, listen } from "../events.js";
 import { isNumber, MISSING, percent, whenText } from "../format.js";
+import { askToDelete } from "../forms/dialog.js";
 import { pillsField } from "../forms/form_parts.js";
-import { Question } from "../forms/question.js";
 import { errorLine, showText } from "../message.js";
+import { setPill } from "../runs/status_line.js";
 import { SITE } from "../site.js";
 
 const JOBS_PER_PAGE = 12;
@@ -35,10 +36,8 @@ class JobRow {
     this.progress = h("span", {});
     this.when = h("time", {});
     this.meter = h("div", { class: "sol-job-meter", "aria-hidden": "true" });
-    this.clone = h("button", { type: "button", class: "sol-chip",
-      onclick: () => on.clone(this.job) }, "Clone settings");
-    this.remove = h("button", { type: "button", class: "sol-chip",
-      onclick: () => on.remove(this.job) }, "Delete");
+    this.clone = chip("Clone settings", () => on.clone(this.job));
+    this.remove = chip("Delete", () => on.remove(this.job));
     this.element = h("li", { class: "sol-history-row" },
       h("div", {}, this.title, h("div", { class: "sol-history-facts" }, this.state, this.kind,
         this.progress, this.when), this.meter),
@@ -49,8 +48,7 @@ class JobRow {
   update(job) {
     this.job = job;
     setText(this.title, job.title || "Untitled");
-    setText(this.state, job.status_label);
-    this.state.dataset.kind = job.is_damaged ? "bad" : JOB_DOTS[job.status] || "idle";
+    setPill(this.state, job.status_label, job.is_damaged ? "bad" : JOB_DOTS[job.status] || "idle");
     setText(this.kind, job.kind_label);
     const isOpen = ["running", "paused", "queued"].includes(job.status);
     setText(this.progress, isOpen ? percent(job.progress)
@@ -88,10 +86,9 @@ export class JobList {
     const filters = h("div", { class: "sol-job-filters" },
       options.kind ? null : this.kind.element, this.group.element);
     filters.addEventListener("change", () => { this.pages = 1; this.load(); });
-    this.question = new Question("Delete this job for good?", "Delete");
     this.element = h("section", { class: "sol-panel sol-jobs", "aria-label": options.heading },
       h("header", {}, h("h2", {}, options.heading), filters), this.error, this.list, this.empty,
-      this.more, this.question.element);
+      this.more);
     listen("jobs-changed", () => this.load());
     new IntersectionObserver((entries) => {
       this.isSeen = entries.at(-1).isIntersecting;
@@ -135,17 +132,11 @@ export class JobList {
   }
 
   ask(job) {
-    this.question.ask(`“${job.title}”: its charts, samples and checkpoint go. `
-      + "A policy that it finished stays.", () => this.remove(job));
-  }
-
-  async remove(job) {
-    try {
+    askToDelete(this.element, "Delete this job for good?", `“${job.title}”: its charts, samples and checkpoint go. `
+      + "A policy that it finished stays.", async () => {
       await this.api("delete_job", { job_id: job.id });
       emit("job-deleted", job.id);
       this.load();
-    } catch (error) {
-      showText(this.error, reasonOf(error));
-    }
+    });
   }
 }

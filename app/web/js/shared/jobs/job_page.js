@@ -1,9 +1,9 @@
-// What all pages of jobs do alike: a form that starts a job, one job on show, which the address
-// names, and a list of the others. A page adds what it draws of its job.
+// A page of jobs: a form that starts one, the job on show, which the address names, and a list of
+// the others. A page adds the drawing of its job.
 
 import { askedFor, nameInFront, setAddress, tabOf } from "../address.js";
 import { reasonOf } from "../api.js";
-import { h, isCalm, show } from "../dom.js";
+import { bringIntoView, h, scrollTo, show, whenSeen } from "../dom.js";
 import { emit, listen, takeOver } from "../events.js";
 import { JobFollower } from "./job_follower.js";
 import { JobList } from "./job_list.js";
@@ -16,14 +16,13 @@ export class JobPage {
   panel;
   /** @type {JobList} */
   list;
-  /** What is shown while there is no job. @type {HTMLElement} */
+  /** In place of a job. @type {HTMLElement} */
   empty;
 
   view(answer) {}
 
-  // kind: of the jobs; part: the job's name in the address and in events; tab; noun: what a
-  // sentence calls the job; calls: {home, start, settings}, functions of Python; wrong: what to
-  // say of another kind's job.
+  // what: kind of the jobs; part: the job's name in the address and in events; tab; noun: for
+  // sentences; calls: {home, start, settings}, functions of Python; wrong: words for another kind's job.
   constructor(root, api, what) {
     this.root = root;
     this.api = api;
@@ -67,11 +66,10 @@ export class JobPage {
     if (asked && !this.follower.id) this.open(asked);
     name();
     // The tab comes into view: a policy that was trained meanwhile is there.
-    new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.home())
-      .observe(this.root);
+    whenSeen(this.root, () => this.home());
   }
 
-  // What is asked of this tab elsewhere, perhaps before it was there.
+  // Takes orders of other tabs, also those from before this one was made.
   takeHanded() {
     takeOver(`clone-${this.what.part}`, (id) => this.clone({ id, kind: this.what.kind }));
   }
@@ -93,9 +91,7 @@ export class JobPage {
     this.open(jobId);
     emit("jobs-changed");
     this.home();
-    if (innerWidth < 900) {
-      this.panel.element.scrollIntoView({ behavior: isCalm() ? "auto" : "smooth" });
-    }
+    bringIntoView(this.panel.element);
   }
 
   address(jobId) {
@@ -111,7 +107,7 @@ export class JobPage {
   openFromList(job) {
     this.address(job.id);
     this.open(job.id);
-    this.panel.element.scrollIntoView({ block: "nearest", behavior: isCalm() ? "auto" : "smooth" });
+    scrollTo(this.panel.element, "nearest");
   }
 
   // Nothing is on show. A page takes its own drawings away as well.
@@ -159,7 +155,7 @@ export class JobPage {
     try {
       this.form.use(await this.api(this.what.calls.settings, { job_id: job.id }));
       this.form.fail(null);
-      this.form.element.scrollIntoView({ block: "start", behavior: isCalm() ? "auto" : "smooth" });
+      scrollTo(this.form.element);
     } catch (error) {
       this.form.fail(reasonOf(error));
     }

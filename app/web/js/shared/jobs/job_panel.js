@@ -1,25 +1,21 @@
 // The head of a job's page: what it is, how far it is, what may be done about it, what went wrong.
 
-import { h, setText, show } from "../dom.js";
+import { h, setText, show, smallButton } from "../dom.js";
 import { isNumber, modelName, percent, whenText } from "../format.js";
 import { showText } from "../message.js";
+import { setPill, StateHead } from "../runs/status_line.js";
 import { JOB_DOTS, roughly } from "./job_list.js";
 
-export class JobPanel {
+export class JobPanel extends StateHead {
   // options: {idle: [state, detail], message(text), body, tools: nodes}; on: {act(name), clone()}
   constructor(options, on) {
+    super();
     this.options = options;
-    this.pill = h("span", { class: "sol-state", "data-kind": "idle" });
     this.title = h("strong", { class: "sol-job-title", dir: "auto" });
-    this.detail = h("span", { class: "sol-detail" });
-    this.announce = h("span", { class: "sol-offscreen", role: "status", "aria-live": "polite" });
-    this.bar = h("div", { class: "sol-bar", role: "progressbar", "aria-label": "Progress" });
-    const act = (name, label) => h("button", { type: "button", class: "sol-button is-small",
-      hidden: true, onclick: () => on.act(name) }, label);
+    const act = (name, label) => smallButton(label, () => on.act(name), { hidden: true });
     this.buttons = { pause: act("pause_job", "Pause"), resume: act("resume_job", "Resume"),
       cancel: act("cancel_job", "Cancel") };
-    this.clone = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: on.clone }, "Clone settings");
+    this.clone = smallButton("Clone settings", on.clone, { hidden: true });
     this.error = h("pre", { class: "sol-message is-bad sol-job-error", role: "alert", hidden: true });
     this.advice = h("p", { class: "sol-hint", hidden: true });
     this.trouble = h("p", { class: "sol-message is-warn", role: "status", hidden: true });
@@ -35,8 +31,7 @@ export class JobPanel {
 
   clear() {
     this.job = null;
-    setText(this.pill, this.options.idle[0]);
-    this.pill.dataset.kind = "idle";
+    setPill(this.pill, this.options.idle[0], "idle");
     setText(this.title, "");
     setText(this.detail, this.options.idle[1]);
     this.setBar(null);
@@ -49,8 +44,7 @@ export class JobPanel {
       setText(this.announce, `${job.title}: ${job.status_label}.`);
     }
     this.job = job;
-    setText(this.pill, job.status_label);
-    this.pill.dataset.kind = JOB_DOTS[job.status] || "idle";
+    setPill(this.pill, job.status_label, JOB_DOTS[job.status] || "idle");
     setText(this.title, job.title || "Untitled");
     setText(this.detail, this.detailOf(job));
     this.setBar(job.live || job.status === "paused" ? job.progress ?? 0 : null);
@@ -85,11 +79,5 @@ export class JobPanel {
   // Something that the user should know besides the job's own state.
   say(text) {
     showText(this.trouble, text);
-  }
-
-  setBar(fraction) {
-    this.bar.classList.toggle("is-on", fraction !== null);
-    this.bar.style.setProperty("--v", fraction ?? 0);
-    this.bar.setAttribute("aria-valuenow", Math.round(100 * (fraction ?? 0)));
   }
 }

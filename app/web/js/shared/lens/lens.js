@@ -2,13 +2,14 @@
 // cache, and what the lowest levels would have done to the tokens that followed.
 
 import { reasonOf } from "../api.js";
-import { h, setText, show, uniqueId } from "../dom.js";
+import { chip, h, optionsOf, selectOf, setText, show, smallButton, uniqueId } from "../dom.js";
 import { exportMenu, imageMenu } from "../download.js";
 import { AXES, count, isNumber, modelName, nats } from "../format.js";
 import { glossed } from "../glossary.js";
-import { errorLine } from "../message.js";
+import { pillChoice } from "../forms/form_parts.js";
+import { errorLine, showText } from "../message.js";
 import { pictureOf } from "../picture.js";
-import { gridLevels, nearest, PER_MILLE } from "../tokens/card_policy.js";
+import { gridLevels, LEAST_TOP, nearest } from "../tokens/card_policy.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { lensScale, LevelPlot } from "./lens_plot.js";
 import { planeTable, trailTable } from "./lens_tables.js";
@@ -22,21 +23,21 @@ export class LensPanel {
     this.on = on;
     this.token = h("span", { class: "sol-lens-token" });
     this.state = h("span", { class: "sol-muted", role: "status" });
-    this.again = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: () => this.ask() }, "Try again");
+    this.again = smallButton("Try again", () => this.ask(), { hidden: true });
     this.message = errorLine();
     this.curves = h("div", { class: "sol-lens-axes" });
     this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "The tokens that followed" });
     this.trailNote = h("p", { class: "sol-hint" });
-    this.measure = this.choice("Cells show", MEASURES, () => {
+    this.measure = pillChoice("Cells show", MEASURES, () => {
       this.drawTables();
       this.changed();
     });
+    this.measure.set(MEASURES[0][0]);
     this.joint = this.jointPart();
     this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
     this.tools = h("div", { class: "sol-tools" }, this.export,
-      h("button", { type: "button", class: "sol-chip", onclick: () => this.close() }, "Close"));
+      chip("Close", () => this.close()));
     this.body = h("div", { class: "sol-lens-body", hidden: true },
       h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
         h("div", { class: "sol-lens-part-head" }, h("h3", {}, "Every level"), this.saveMenu("Every level", this.curves)),
@@ -61,31 +62,17 @@ export class LensPanel {
     }, (message) => this.say(message));
   }
 
-  // What a table's cells are, for its picture's title.
+  // Names a table's numbers, for its picture's title.
   measured(holder) {
     if (holder === this.curves) return "";
-    const { measure } = this;
+    const measure = this.measure.get();
     const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
-    const isChange = holder === this.trails && measure.value === "s";
-    return `${bits}, ${isChange ? "change of surprisal" : measure.value === "s" ? "surprisal" : "KL to dense"}, nats`;
-  }
-
-  choice(legend, options, onChange) {
-    const name = uniqueId("lens");
-    const inputs = options.map(([value], at) => h("input", { type: "radio", name, value,
-      checked: at === 0, onchange: onChange }));
-    return {
-      get value() { return inputs.find((input) => input.checked).value; },
-      set value(wanted) { inputs.forEach((input) => { input.checked = input.value === wanted; }); },
-      element: h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, legend),
-        h("div", { class: "sol-pills is-small" }, options.map(([, text], at) =>
-          h("label", { class: "sol-pill" }, inputs[at], h("span", {}, text))))),
-    };
+    const isChange = holder === this.trails && measure === "nll";
+    return `${bits}, ${isChange ? "change of surprisal" : measure === "nll" ? "surprisal" : "KL to dense"}, nats`;
   }
 
   jointPart() {
-    this.bits = h("select", { class: "sol-input", id: uniqueId("field"),
-      onchange: () => { this.askPlane(); this.changed(); } });
+    this.bits = selectOf([], { id: uniqueId("field"), onchange: () => { this.askPlane(); this.changed(); } });
     this.planeState = h("span", { class: "sol-muted", role: "status" });
     this.plane = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "Joint grid" });
@@ -108,15 +95,14 @@ export class LensPanel {
     show(this.element, false);
   }
 
-  // run: what the run is; isLive: it goes on; rows: its tokens; which: more that names them to
-  // Python, such as the row of an inspection.
+  // rows: the run's tokens; which: more that names them to Python, such as the row of an inspection.
   open(run, isLive, rows, index, which = {}) {
     this.clear();
     this.wanted = { run, rows, index, which };
     this.levels = gridLevels(run);
     this.view = null;
     this.planeRows = null;
-    this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].t)), ` token ${index + 1}`);
+    this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].text)), ` token ${index + 1}`);
     show(this.element, true);
     show(this.message, false);
     show(this.again, false);
@@ -134,17 +120,16 @@ export class LensPanel {
     return `${run.id}:${index}:${which.row ?? ""}:${bits}`;
   }
 
-  // What of it is on show, as the address says it: what cells show, and an open joint grid's bits.
-  // null: as it opens.
+  // Its state in the address: the measure in cells, and an open joint grid's bits; null: as it opens.
   get shown() {
-    const parts = [this.measure.value, this.joint.open && this.bits.value].filter(Boolean);
+    const parts = [this.measure.get(), this.joint.open && this.bits.value].filter(Boolean);
     return String(parts) === MEASURES[0][0] ? null : parts.join(".");
   }
 
   set shown(text) {
     const [asked, bits] = (text ?? "").split(".");
     const measure = asked === "s" ? "nll" : asked;  // as links of older releases say it
-    this.measure.value = MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0];
+    this.measure.set(MEASURES.some(([key]) => key === measure) ? measure : MEASURES[0][0]);
     this.joint.open = Boolean(bits);
     this.wantedBits = Number(bits);
   }
@@ -162,7 +147,7 @@ export class LensPanel {
     setText(this.state, text);
   }
 
-  // One question at a time: whoever walks through the tokens gets the last one's answer.
+  // One question at a time; walking through the tokens, only the last one's answer is drawn.
   async ask() {
     const turn = this.turn = {};
     const { run, index, rows, which } = this.wanted;
@@ -187,8 +172,7 @@ export class LensPanel {
 
   fail(error) {
     this.say("");
-    setText(this.message, reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
-    show(this.message, true);
+    showText(this.message, reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
     show(this.again, true);
     show(this.body, false);
   }
@@ -196,17 +180,16 @@ export class LensPanel {
   draw(view, rows) {
     this.view = view;
     const row = rows[view.index];
-    const shares = row.p?.map((axis) => axis.map((value) => value / PER_MILLE)) ?? null;
     const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
-      top: Math.max(...(shares ?? [[]]).flat(), 1 / PER_MILLE) };
+      top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
-      view.axes[at], shares?.[at] ?? null, shared).element));
+      view.axes[at], row.policy?.[at] ?? null, shared).element));
     const { imported } = view;
     this.say(imported ? `Imported: ${modelName(imported.model)} in ${imported.dtype} found this elsewhere.`
       : replayedText(row, view));
     const choices = this.bitChoices();
     show(this.joint, choices.length > 0);
-    this.bits.replaceChildren(...choices.map((bits) => h("option", { value: bits }, count(bits, "bit"))));
+    this.bits.replaceChildren(...optionsOf(choices.map((bits) => [bits, count(bits, "bit")])));
     this.bits.value = choices[nearest(choices, this.wantedBits || view.taken.action.bit_width)];
     this.wantedBits = null;
     show(this.export, true);
@@ -222,13 +205,13 @@ export class LensPanel {
     if (!view || !wanted) return;
     const followed = view.trails[0].kl.length;
     show(this.trails, followed > 0);
-    this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.value) : "");
+    this.trails.replaceChildren(followed ? trailTable(view, wanted.rows, this.measure.get()) : "");
     this.trailNote.replaceChildren(...glossed(followed ? "How each of these steps, against a dense one, changes the tokens "
       + "after it through the keys and values it leaves in the cache ([[kv pollution|KV pollution]]). In [[nats]]; a dot is less than 0.005."
       : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed."));
     if (this.planeRows) {
-      this.plane.replaceChildren(planeTable(this.planeRows, this.measure.value, view.taken));
-      setText(this.planeState, this.measure.value === "kl" ? "KL to dense, nats" : "Surprisal, nats");
+      this.plane.replaceChildren(planeTable(this.planeRows, this.measure.get(), view.taken));
+      setText(this.planeState, this.measure.get() === "kl" ? "KL to dense, nats" : "Surprisal, nats");
     }
   }
 
@@ -252,12 +235,11 @@ export class LensPanel {
   }
 }
 
-// What the replay of the step found, against what the run recorded; a look from
-// a file tells none.
+// The replayed step against the recorded one; a look from a file has no replay.
 function replayedText(row, view) {
   const { nll, kl_to_dense: kl } = view.replayed ?? {};
-  if (isNumber(row.s) && isNumber(nll) && Math.abs(row.s - nll) > 0.02) {
-    return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.s)}: `
+  if (isNumber(row.surprisal) && isNumber(nll) && Math.abs(row.surprisal - nll) > 0.02) {
+    return `Replayed with a surprisal of ${nats(nll)} instead of ${nats(row.surprisal)}: `
       + "sums in another order, or of another precision, chose other pages or channels.";
   }
   const curves = "Every level of one axis, the others as taken. Dashed: this step dense.";

@@ -37,14 +37,14 @@ export function trailTable(view, rows, measure) {
   return h("table", { class: "sol-heat-table" },
     h("caption", { class: "sol-offscreen" }, `${unit} of the tokens that followed, nats`),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "This step"),
-      followed.map((row) => h("th", { scope: "col", title: `token ${row.i + 1}` },
-        h("span", { class: "sol-offscreen" }, spokenText(row.t).trim() || "space"),
-        h("span", { class: "sol-heat-token", "aria-hidden": "true" }, tokenNodes(row.t)))),
+      followed.map((row) => h("th", { scope: "col", title: `token ${row.index + 1}` },
+        h("span", { class: "sol-offscreen" }, spokenText(row.text).trim() || "space"),
+        h("span", { class: "sol-heat-token", "aria-hidden": "true" }, tokenNodes(row.text)))),
       h("th", { scope: "col", class: "is-sum" }, "Sum"))),
     h("tbody", {}, view.trails.map((trail) => h("tr", {},
       h("th", { scope: "row" }, trailName(trail)),
       trail[key].map((value, at) => heatCell(value, top,
-        `token ${followed[at].i + 1}: ${unit} ${key === "kl" ? nats(value) : signed(value)}`)),
+        `token ${followed[at].index + 1}: ${unit} ${key === "kl" ? nats(value) : signed(value)}`)),
       h("td", { class: "is-sum" }, (key === "kl" ? fixed : signed)(
         trail[key].reduce((sum, value) => sum + value, 0), 2))))));
 }

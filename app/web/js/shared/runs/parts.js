@@ -1,9 +1,9 @@
-// Where the measured time of a token goes, part by part, beside what is computed to be saved there.
+// Measured time per token by part, beside the computed saving of each.
 
 import { h, setText } from "../dom.js";
 import { count, fixed, isNumber, MISSING, percent } from "../format.js";
 
-// The parts in the order of a row's `pm`; `bytes`: what a cost calls them.
+// key: of a token's `parts_ms`; bytes: of a cost.
 export const PARTS = [
   { key: "attention", name: "Attention", bytes: "attention_bytes",
     title: "Computed as if heads that share keys chose the same pages; where they differ, more is read" },
@@ -89,5 +89,5 @@ function savedText(part, summary) {
 // One token's parts in a line, for its card.
 export function partsLine(row) {
   const name = (part) => (part.key === "mlp" ? part.name : part.key);
-  return PARTS.map((part, at) => `${name(part)} ${fixed(row.pm[at], 2)}`).join(", ");
+  return PARTS.map((part) => `${name(part)} ${fixed(row.parts_ms[part.key], 2)}`).join(", ");
 }

@@ -1,12 +1,13 @@
-// What pages that run something on the model do alike: start and stop it, show the run that the
-// address names and what of it, find this visitor's live one again, and wait for the model. A page
-// draws the rest.
+// A page that runs something on the model: it starts and stops it, shows the run that the address
+// names, finds this visitor's live one again, and waits for the model. A page adds the drawing.
 
 import { askedFor, linkTo, LOOK_NAMES, noPlace, setAddress, showTab, TAB_OF } from "../address.js";
 import { NOTHING_LOST, reasonOf } from "../api.js";
-import { copyText, show, wait } from "../dom.js";
+import { chip, h, show, wait } from "../dom.js";
+import { exportMenu } from "../download.js";
 import { emit, listen } from "../events.js";
-import { flash } from "../page_parts.js";
+import { LensPanel } from "../lens/lens.js";
+import { copyChip } from "../page_parts.js";
 import { RunFollower } from "./run_follower.js";
 
 export class RunPage {
@@ -16,14 +17,16 @@ export class RunPage {
   status;
   /** @type {RunFollower} */
   follower;
-  /** What is shown while there is no run. @type {HTMLElement} */
+  /** In place of a run. @type {HTMLElement} */
   empty;
   /** @type {import("../tokens/legend.js").Legend} */
   legend;
-  /** @type {import("../lens/lens.js").LensPanel} */
+  /** @type {LensPanel} */
   lens;
   /** @type {HTMLElement} */
-  link;
+  tools;
+  /** @type {HTMLButtonElement} */
+  reuse;
 
   /** A token's place, as the address has it. @returns {number[] | null} */
   placeOf(text) {
@@ -34,7 +37,19 @@ export class RunPage {
 
   markNone() {}
 
-  clear() {}
+  clear() {
+    this.lens.clear();
+    this.status.setBar(null);
+    show(this.status.retry, false);
+    this.tools.classList.add("is-idle");
+  }
+
+  begin(run) {
+    this.tools.classList.remove("is-idle");
+    this.reuse.disabled = run.settings === null;
+  }
+
+  reuseSettings() {}
 
   draw(view, run) {}
 
@@ -48,8 +63,24 @@ export class RunPage {
     this.names = LOOK_NAMES[part];
   }
 
-  follow(on) {
-    return new RunFollower(this.api, { ...on, view: (view, run) => this.view(view, run),
+  statusHandlers() {
+    return { retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push") };
+  }
+
+  makeLens() {
+    return new LensPanel(this.api, { close: () => this.unpick(),
+      show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
+  }
+
+  // kind: for the export; more: chips besides the usual ones.
+  makeTools(kind, ...more) {
+    this.reuse = chip("Use its settings", () => this.reuseSettings());
+    return h("div", { class: "sol-tools" }, copyChip("Copy link", () => this.linkToShown()), more, this.reuse,
+      exportMenu(this.api, kind, () => this.follower.id, (message) => this.status.say(message, "bad")));
+  }
+
+  follow(rows) {
+    return new RunFollower(this.api, { begin: (run) => this.begin(run), rows, view: (view, run) => this.view(view, run),
       lost: () => this.lost(), gone: (error) => this.gone(error) });
   }
 
@@ -191,11 +222,10 @@ export class RunPage {
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
   }
 
-  async copyLink() {
-    const parts = [...Object.values(this.names)].map((name) => [name, askedFor(name)]);
-    await copyText(linkTo({ [this.part]: this.follower.id, ...Object.fromEntries(parts),
-      [this.names.colour]: this.legend.axis.key }));
-    flash(this.link, "Copied");
+  linkToShown() {
+    const parts = Object.values(this.names).map((name) => [name, askedFor(name)]);
+    return linkTo({ [this.part]: this.follower.id, ...Object.fromEntries(parts),
+      [this.names.colour]: this.legend.axis.key });
   }
 
   // --- the model ------------------------------------------------------------------------------

@@ -23,10 +23,10 @@ export class Tally {
   constructor() {
     this.rows = 0;
     this.ms = 0;
-    this.f = 0;
-    this.df = 0;
-    this.b = 0;
-    this.db = 0;
+    this.flops = 0;
+    this.denseFlops = 0;
+    this.bytes = 0;
+    this.denseBytes = 0;
     this.spend = [0, 0, 0];
     this.recent = [];
     this.timed = 0;
@@ -35,14 +35,17 @@ export class Tally {
 
   add(row) {
     this.rows += 1;
-    this.ms += row.ms;
-    for (const key of ["f", "df", "b", "db"]) this[key] += row[key];
-    row.a.forEach((value, at) => { this.spend[at] += value; });
-    if (row.pm) {
+    this.ms += row.step_ms;
+    this.flops += row.cost.flops;
+    this.denseFlops += row.dense_cost.flops;
+    this.bytes += row.cost.bytes_read;
+    this.denseBytes += row.dense_cost.bytes_read;
+    AXES.forEach((axis, at) => { this.spend[at] += axis.of(row); });
+    if (row.parts_ms) {
       this.timed += 1;
-      row.pm.forEach((ms, at) => { this.sums[at] += ms; });
+      PARTS.forEach((part, at) => { this.sums[at] += row.parts_ms[part.key]; });
     }
-    this.recent.push(row.ms);
+    this.recent.push(row.step_ms);
     if (this.recent.length > 20) this.recent.shift();
   }
 
@@ -137,8 +140,8 @@ export class Status extends StatusLine {
       tokens: tally.rows.toLocaleString("en"),
       speed: fixed(view.summary?.tokens_per_s ?? 1000 / pace, 1),
       step: duration(pace),
-      flops: percent(1 - tally.f / tally.df, 1),
-      bytes: percent(1 - tally.b / tally.db, 1),
+      flops: percent(1 - tally.flops / tally.denseFlops, 1),
+      bytes: percent(1 - tally.bytes / tally.denseBytes, 1),
     };
     for (const [name, text] of Object.entries(values)) setText(this.tiles[name].value, text);
     setText(this.tiles.tokens.note, view.live ? `of at most ${run.config.max_new_tokens}`

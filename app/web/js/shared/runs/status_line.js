@@ -1,7 +1,6 @@
-// What is going on: a state with its detail, a bar, a sentence. Both pages that run something on
-// the model begin their status with it.
+// The head of a status panel: a state with its detail, a bar, a message.
 
-import { h, setText, show } from "../dom.js";
+import { h, setText, show, smallButton } from "../dom.js";
 import { modelName, percent } from "../format.js";
 import { say } from "../message.js";
 
@@ -19,18 +18,32 @@ export const STATES = {
   interrupted: ["Interrupted", "bad"],
 };
 
-export class StatusLine {
+export function setPill(pill, name, kind) {
+  setText(pill, name);
+  pill.dataset.kind = kind;
+}
+
+// Pill, detail and bar of a status panel.
+export class StateHead {
+  pill = h("span", { class: "sol-state", "data-kind": "idle" });
+  detail = h("span", { class: "sol-detail" });
+  announce = h("span", { class: "sol-offscreen", role: "status", "aria-live": "polite" });
+  bar = h("div", { class: "sol-bar", role: "progressbar", "aria-label": "Progress" });
+
+  setBar(fraction) {
+    this.bar.classList.toggle("is-on", fraction !== null);
+    this.bar.style.setProperty("--v", fraction ?? 0);
+    this.bar.setAttribute("aria-valuenow", Math.round(100 * (fraction ?? 0)));
+  }
+}
+
+export class StatusLine extends StateHead {
   // on: {retry(), backToLive()}; states: names of states that differ from the usual ones.
   constructor(on, states = {}, back = "Show the running generation") {
+    super();
     this.states = { ...STATES, ...states };
-    this.pill = h("span", { class: "sol-state", "data-kind": "idle" }, "Ready");
-    this.detail = h("span", { class: "sol-detail" });
-    this.announce = h("span", { class: "sol-offscreen", role: "status", "aria-live": "polite" });
-    this.bar = h("div", { class: "sol-bar", role: "progressbar", "aria-label": "Progress" });
-    this.retry = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: on.retry }, "Try again");
-    this.back = h("button", { type: "button", class: "sol-button is-small", hidden: true,
-      onclick: on.backToLive }, back);
+    this.retry = smallButton("Try again", on.retry, { hidden: true });
+    this.back = smallButton(back, on.backToLive, { hidden: true });
     this.message = h("p", { class: "sol-message", hidden: true });
     this.head = [this.bar,
       h("div", { class: "sol-status-line" }, this.pill, this.detail, this.back, this.retry,
@@ -41,8 +54,7 @@ export class StatusLine {
   setState(state, detail) {
     const [name, kind] = this.states[state] || [state, "idle"];
     if (this.pill.textContent !== name) setText(this.announce, `${name}. ${detail}`);
-    setText(this.pill, name);
-    this.pill.dataset.kind = kind;
+    setPill(this.pill, name, kind);
     setText(this.detail, detail);
   }
 
@@ -50,12 +62,10 @@ export class StatusLine {
     const ready = model.state === "ready";
     if (ready) this.setState("idle", modelText(model));
     else if (model.state === "loading") {
-      setText(this.pill, "Loading the model");
-      this.pill.dataset.kind = "wait";
+      setPill(this.pill, "Loading the model", "wait");
       setText(this.detail, modelText(model));
     } else {
-      setText(this.pill, "No model");
-      this.pill.dataset.kind = "bad";
+      setPill(this.pill, "No model", "bad");
       setText(this.detail, modelName(model.name));
       this.say(model.message, "bad");
     }
@@ -64,12 +74,6 @@ export class StatusLine {
     if (model.state !== "failed" && this.modelFailed) this.say(null);
     this.modelFailed = model.state === "failed";
     this.setBar(model.state === "loading" ? model.fraction : null);
-  }
-
-  setBar(fraction) {
-    this.bar.classList.toggle("is-on", fraction !== null);
-    this.bar.style.setProperty("--v", fraction ?? 0);
-    this.bar.setAttribute("aria-valuenow", Math.round(100 * (fraction ?? 0)));
   }
 
   // The sentence that a view's state asks for, if any.

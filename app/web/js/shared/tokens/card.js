@@ -100,57 +100,57 @@ export function cardParts(row, levels) {
     cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
 }
 
-export function cardHead(row) {
+export function cardHead(row, id = [`token ${row.index + 1}`, row.kind, `id ${row.token_id}`].filter(Boolean).join(" · ")) {
   return h("div", { class: "sol-card-head" },
-    h("span", { class: "sol-card-token" }, tokenNodes(row.t)),
-    h("span", { class: "sol-card-id" },
-      [`token ${row.i + 1}`, row.k, `id ${row.id}`].filter(Boolean).join(" · ")));
+    h("span", { class: "sol-card-token" }, tokenNodes(row.text)), h("span", { class: "sol-card-id" }, id));
 }
 
+export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card-lane" },
+  h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
+  h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
+  h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
+
 function cardSpend(row) {
-  const lanes = AXES.map((axis) => {
-    const value = axis.of(row);
-    return h("div", { class: "sol-card-lane" },
-      h("span", { class: "sol-name" }, glossed(`[[${axis.term}|${axis.name}]]`, true)),
-      h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(value) }),
-      h("span", { class: "sol-value" }, axis.show(value)));
-  });
   const facts = [
-    ["[[surprisal|Surprisal]]", `${nats(row.s)} nats`, `p = ${probability(Math.exp(-row.s))}`],
-    ["[[entropy|Entropy]]", `${nats(row.h)} nats`, ""],
-    ["[[kl|KL]] to [[dense]]", isNumber(row.kl) ? `${nats(row.kl)} nats` : "not measured", ""],
+    ["[[surprisal|Surprisal]]", `${nats(row.surprisal)} nats`, `p = ${probability(Math.exp(-row.surprisal))}`],
+    ["[[entropy|Entropy]]", `${nats(row.entropy)} nats`, ""],
+    ["[[kl|KL]] to [[dense]]", isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured", ""],
   ];
   for (const side of row.side) {
-    facts.push([`In the ${side.n} row`, `${nats(side.s)} nats`, `here ${signed(row.s - side.s)}`]);
+    facts.push([`In the ${side.name} row`, `${nats(side.surprisal)} nats`,
+      `here ${signed(row.surprisal - side.surprisal)}`]);
   }
-  return h("div", { class: "sol-card-spend" }, lanes, h("dl", { class: "sol-card-facts" },
+  return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
     facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value),
       h("dd", { class: "sol-muted" }, more)])));
 }
 
-// Of an inspected text the alternatives are the dense row's, whose surprisal is `ds`.
+// Of an inspected text the alternatives are the dense row's.
 function cardTop(row) {
-  const isGiven = row.ds !== undefined;
-  const alternatives = row.top.map(([id, text, share]) => ({ id, text, share }));
-  if (!alternatives.some((one) => one.id === row.id)) {
-    alternatives.push({ id: row.id, text: row.t, share: Math.exp(-(row.ds ?? row.s)), below: true });
+  const isGiven = row.dense_surprisal !== undefined;
+  const alternatives = [...row.top];
+  const isTaken = (one) => one.token_id === row.token_id;
+  if (!alternatives.some(isTaken)) {
+    alternatives.push({ token_id: row.token_id, text: row.text,
+      probability: Math.exp(-(row.dense_surprisal ?? row.surprisal)) });
   }
   return h("div", { class: "sol-card-top" },
     h("div", { class: "sol-card-caption" }, isGiven ? "Most probable to dense" : "Most probable here"),
     alternatives.map((one) => h("div", {
-      class: "sol-choice" + (one.id === row.id ? " is-chosen" : ""),
+      class: "sol-choice" + (isTaken(one) ? " is-chosen" : ""),
     },
     h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
-      one.id === row.id && h("small", { class: "sol-muted" }, isGiven ? " ← text" : " ← taken")),
-    h("span", { class: "sol-meter", "--v": one.share }),
-    h("span", { class: "sol-value" }, probability(one.share)))));
+      isTaken(one) && h("small", { class: "sol-muted" }, isGiven ? " ← text" : " ← taken")),
+    h("span", { class: "sol-meter", "--v": one.probability }),
+    h("span", { class: "sol-value" }, probability(one.probability)))));
 }
 
 function cardFoot(row) {
-  const saved = (part, whole) => percent(1 - part / whole);
+  const { cost, dense_cost: dense } = row;
+  const saved = (unit) => percent(1 - cost[unit] / dense[unit]);
   return h("div", { class: "sol-card-foot" },
-    h("span", {}, `Measured: ${duration(row.ms)}${row.pm ? ` (${partsLine(row)})` : ""}`),
-    h("span", {}, `Computed: saved ${saved(row.f, row.df)} of ${quantity(row.df, "FLOP")}, `
-      + `${saved(row.b, row.db)} of ${quantity(row.db, "B")}`),
-    h("span", {}, `${count(row.n, "cached token")}${row.r ? ", refreshed before this step" : ""}`));
+    h("span", {}, `Measured: ${duration(row.step_ms)}${row.parts_ms ? ` (${partsLine(row)})` : ""}`),
+    h("span", {}, `Computed: saved ${saved("flops")} of ${quantity(dense.flops, "FLOP")}, `
+      + `${saved("bytes_read")} of ${quantity(dense.bytes_read, "B")}`),
+    h("span", {}, `${count(row.cached_tokens, "cached token")}${row.refreshed ? ", refreshed before this step" : ""}`));
 }

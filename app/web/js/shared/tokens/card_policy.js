@@ -4,7 +4,7 @@
 import { h } from "../dom.js";
 import { AXES, count, probability } from "../format.js";
 
-export const PER_MILLE = 1000;
+export const LEAST_TOP = 0.001; // what the highest bar stands for at least
 const SPOKEN_FROM = 0.01; // levels less probable than this are not read out
 
 // The levels of a run's grid in the order of AXES; null for a run that does not tell them.
@@ -16,16 +16,14 @@ export function gridLevels(run) {
 
 // null for rows of other schedules, and for runs of before distributions were kept.
 export function cardPolicy(row, levels) {
-  const fits = row.p && levels && row.p.every((one, at) => one.length === levels[at].length);
+  const fits = row.policy && levels && row.policy.every((one, at) => one.length === levels[at].length);
   if (!fits) return null;
-  const top = Math.max(...row.p.flat(), 1) / PER_MILLE;
+  const top = Math.max(...row.policy.flat(), LEAST_TOP);
   return h("div", { class: "sol-card-policy" },
     h("div", { class: "sol-card-caption" }, "The policy's probabilities",
       h("small", {}, `full height: ${probability(top)}`)),
-    h("div", { class: "sol-level-rows" }, AXES.map((axis, at) => {
-      const shares = row.p[at].map((value) => value / PER_MILLE);
-      return levelRow(axis, levels[at], shares, axis.of(row), top);
-    })));
+    h("div", { class: "sol-level-rows" }, AXES.map((axis, at) =>
+      levelRow(axis, levels[at], row.policy[at], axis.of(row), top))));
 }
 
 function levelRow(axis, levels, shares, value, top) {

@@ -1,8 +1,9 @@
 // The head of the token panel: which axis the colour shows, with its scale in real units, and
 // what the three lanes mean.
 
-import { h, uniqueId } from "../dom.js";
+import { h } from "../dom.js";
 import { AXES } from "../format.js";
+import { pillChoice } from "../forms/form_parts.js";
 import { memory } from "../memory.js";
 import { SITE } from "../site.js";
 import { BIN } from "./tokens.js";
@@ -30,43 +31,37 @@ export class Legend {
   // key: under which the browser remembers the choice.
   constructor(axes, onAxis, key = "axis") {
     this.key = key;
-    const name = uniqueId("axis");
-    this.scale = h("div", { class: "sol-scale-place" });
-    this.inputs = axes.map((axis) => h("input", { type: "radio", name, value: axis.key,
-      onchange: () => this.choose(axis) }));
-    this.element = h("div", { class: "sol-legend" },
-      h("fieldset", { class: "sol-axis-choice" }, h("legend", {}, "Colour"),
-        h("div", { class: "sol-pills is-small" }, axes.map((axis, at) =>
-          h("label", { class: "sol-pill" }, this.inputs[at], h("span", {}, axis.name))))),
-      this.scale, laneLegend());
     this.axes = axes;
+    this.scale = h("div", {});
+    const choice = pillChoice("Colour", axes.map((axis) => [axis.key, axis.name]), (chosen) => this.choose(chosen));
+    this.inputs = choice.inputs;
+    this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, laneLegend());
     this.onAxis = onAxis;
     this.set(memory.get(key));
   }
 
   // The axis of this key, or the first where it cannot be chosen; nothing is remembered.
   set(key) {
-    const at = Math.max(this.axes.findIndex((axis, one) => axis.key === key && !this.inputs[one].disabled), 0);
-    this.inputs[at].checked = true;
-    this.show(this.axes[at]);
+    const axis = this.axes.find((one) => one.key === key && !this.inputs[key].disabled) ?? this.axes[0];
+    this.inputs[axis.key].checked = true;
+    this.show(axis.key);
   }
 
-  choose(axis) {
-    memory.set(this.key, axis.key);
-    this.show(axis, true);
+  choose(key) {
+    memory.set(this.key, key);
+    this.show(key, true);
   }
 
-  show(axis, isChosen = false) {
-    this.axis = axis;
-    this.scale.replaceChildren(colourScale(axis));
-    this.onAxis(axis, isChosen);
+  show(key, isChosen = false) {
+    this.axis = this.axes.find((axis) => axis.key === key);
+    this.scale.replaceChildren(colourScale(this.axis));
+    this.onAxis(this.axis, isChosen);
   }
 
-  // Whether an axis can be chosen; where it is chosen and cannot, the first one is.
+  // Lets an axis be chosen or not; one that is chosen gives way to the first.
   allow(key, isAllowed, why) {
-    const at = this.axes.findIndex((axis) => axis.key === key);
-    this.inputs[at].disabled = !isAllowed;
-    this.inputs[at].parentElement.title = isAllowed ? "" : why;
-    if (!isAllowed && this.axis.key === key) this.inputs[0].click();
+    this.inputs[key].disabled = !isAllowed;
+    this.inputs[key].parentElement.title = isAllowed ? "" : why;
+    if (!isAllowed && this.axis.key === key) this.inputs[this.axes[0].key].click();
   }
 }

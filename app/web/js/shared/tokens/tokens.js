@@ -16,9 +16,13 @@ export function spendAxes() {
   });
 }
 
+// name: of a KL to dense; above one nat the colour stays at its strongest.
+export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense, low: 0, high: 1,
+  show: (value) => `${+fixed(value, 1)} nats`, isOpen: true });
+
 export function colourAxes() {
   return [...spendAxes(), {
-    key: "surprisal", name: "Surprisal", of: (row) => row.s, low: 0, high: SURPRISAL_TOP,
+    key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
     show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
   }];
 }
@@ -34,14 +38,20 @@ function binOf(axis, row) {
 }
 
 function tokenLabel(row) {
-  const [keep, channels, bits] = row.a;
-  return `Token ${row.i + 1}: ${spokenText(row.t)}. Attention ${percentTight(keep)}, channels ` +
-    `${percentTight(channels)}, ${bitsText(bits)} bits, `
-    + (isNumber(row.s) ? `surprisal ${nats(row.s)} nats` : `KL to dense ${nats(row.kl)} nats`);
+  const { keep_fraction: keep, channel_keep_ratio: channels, bit_width: bits } = row.action;
+  return `Token ${row.index + 1}: ${spokenText(row.text)}. Attention ${percentTight(keep)}, channels `
+    + `${percentTight(channels)}, ${bitsText(bits)} bits, `
+    + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to dense ${nats(row.kl_to_dense)} nats`);
+}
+
+// Attributes for the style sheet and for screen readers.
+function tokenAttributes(row) {
+  const [keep, channels, bits] = AXES.map((axis) => axis.share(axis.of(row)));
+  return { "--a": keep, "--c": channels, "--b": bits, "aria-label": tokenLabel(row) };
 }
 
 export class TokenView {
-  // on: {enter(index, element), leave(), select(range), pick(index)}
+  // on: {enter(index, element), leave()}, and where it can be done select(range) and pick(index)
   constructor(axes, on, label = "Generated tokens") {
     this.on = on;
     this.rows = [];
@@ -80,23 +90,19 @@ export class TokenView {
 
   addToken(row) {
     if (!this.line) this.startLine();
-    const [keep, channels, bits] = row.a;
-    const token = h("span", {
-      class: "sol-token", role: "option", "aria-selected": "false",
-      "aria-label": tokenLabel(row), tabindex: this.rows.length ? "-1" : "0",
-      "--a": keep, "--c": channels, "--b": bits / 16,
-    }, tokenNodes(row.t));
+    const token = h("span", { class: "sol-token", role: "option", "aria-selected": "false",
+      tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row) }, tokenNodes(row.text));
     token.solIndex = this.rows.length;
     this.paint(token, row);
-    if (/^\s/.test(row.t)) this.line.append(h("wbr"));
+    if (/^\s/.test(row.text)) this.line.append(h("wbr"));
     this.line.append(token);
     if (!this.line.dir) {
-      const direction = directionOf(row.t);
+      const direction = directionOf(row.text);
       if (direction) this.line.dir = direction;
     }
     this.rows.push(row);
     this.elements.push(token);
-    if (row.t.includes("\n")) this.line = null;
+    if (row.text.includes("\n")) this.line = null;
   }
 
   startLine() {
@@ -114,10 +120,9 @@ export class TokenView {
 
   // The row of a token that is there already has changed.
   update(index, row) {
-    const [keep, channels, bits] = row.a;
     const token = this.elements[index];
     this.rows[index] = row;
-    fill(token, { "--a": keep, "--c": channels, "--b": bits / 16, "aria-label": tokenLabel(row) }, []);
+    fill(token, tokenAttributes(row), []);
     this.paint(token, row);
   }
 
@@ -193,7 +198,7 @@ export class TokenView {
     this.list.addEventListener("click", (event) => {
       const token = tokenOf(event);
       token?.focus({ preventScroll: true });
-      if (token && getSelection().isCollapsed) this.on.pick(token.solIndex);
+      if (token && getSelection().isCollapsed) this.on.pick?.(token.solIndex);
     });
     this.list.addEventListener("copy", (event) => this.onCopy(event));
   }
@@ -217,7 +222,7 @@ export class TokenView {
     else if (event.key === " ") this.toggle(event);
     else if (event.key === "Enter") {
       event.preventDefault();
-      this.on.pick(this.current);
+      this.on.pick?.(this.current);
     }
     if (goal === null) return;
     event.preventDefault();
@@ -233,12 +238,12 @@ export class TokenView {
     const range = this.range && this.range[0] === this.range[1] && this.range[0] === this.current
       ? null : [this.current, this.current];
     this.anchor = this.current;
-    this.on.select(range);
+    this.on.select?.(range);
   }
 
   extend(from, goal) {
     if (!this.range) this.anchor = from;
-    this.on.select([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);
+    this.on.select?.([Math.min(this.anchor, goal), Math.max(this.anchor, goal)]);
   }
 
   // The token above or below: nearest in x on the next row of text.
@@ -265,7 +270,7 @@ export class TokenView {
     if (selection.isCollapsed) return;
     const text = this.elements
       .filter((token) => selection.containsNode(token, true))
-      .map((token) => this.rows[token.solIndex].t)
+      .map((token) => this.rows[token.solIndex].text)
       .join("");
     event.clipboardData.setData("text/plain", text);
     event.preventDefault();

@@ -1,0 +1,56 @@
+// A generation on show: its status, tokens and charts.
+
+import { h } from "../dom.js";
+import { leadParts } from "../page_parts.js";
+import { gridLevels } from "../tokens/card_policy.js";
+import { TokenStage } from "../tokens/token_stage.js";
+import { colourAxes, TokenView } from "../tokens/tokens.js";
+
+export class RunStage extends TokenStage {
+  /** @param {import("./status.js").Status} status */
+  constructor(root, status, on, options) {
+    super(root, colourAxes(), on, options);
+    this.status = status;
+  }
+
+  makeView(axes) {
+    return new TokenView(axes, {
+      enter: (index, token) => this.enter(index, token), leave: () => this.card.hideSoon(),
+      select: (range) => this.select(range), pick: (index) => this.on.pick?.(index),
+    });
+  }
+
+  rows() {
+    return this.view.rows;
+  }
+
+  // over: lies over the tokens; tools: for the foot; below: panels under the tokens and under the charts.
+  build({ over = null, tools = null, below = [null, null] } = {}) {
+    return h("div", { class: "sol-stage" }, this.status.element,
+      h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" }, this.legend.element,
+        h("div", { class: "sol-token-place" }, this.view.element, over), this.buildFoot(tools)),
+      below[0], this.buildCharts(), below[1]);
+  }
+
+  clear() {
+    this.card.hide();
+    this.view.clear();
+    this.view.lead.replaceChildren();
+    this.status.clear();
+    this.charts.clear(null);
+    this.select(null);
+  }
+
+  begin(run) {
+    this.levels = gridLevels(run);
+    this.charts.clear(run);
+    this.charts.data.id = run.id;
+    this.view.lead.replaceChildren(...leadParts(run));
+  }
+
+  append(rows) {
+    this.view.append(rows);
+    this.status.add(rows);
+    this.charts.append(rows);
+  }
+}
