@@ -225,6 +225,8 @@ class ActionGrid:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.mlp_pruning == "both" and not self.mlp_split:
+            object.__setattr__(self, "mlp_split", MEASURED_SPLIT)
         object.__setattr__(self, "mlp_split", self.mechanisms.mlp_split)
         for axis, levels in zip(AXES, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
@@ -272,7 +274,6 @@ def _default_grid() -> ActionGrid:
         page_scorer="int4",
         page_choice="group",
         mlp_pruning="both",
-        mlp_split=MEASURED_SPLIT,
     )
 
 

@@ -173,7 +173,7 @@ def stream_generate(
             either, decoding is dense.
         max_new_tokens: at most this many; None is the configuration's.
         config: everything else: sampling, chat template, stop strings, side rows. Its schedule is
-            used where neither policy nor budget is given.
+            used where neither policy nor budget is given, its grid where no policy is.
     Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
     Raises: SolError for what cannot be run, before any event.
     """
@@ -284,6 +284,8 @@ def _with_schedule(
     if budget is not None and not isinstance(budget, Budget):
         raise ConfigError(f"budget must be a Budget(keep, channels, bits), got {budget!r}")
     chosen = config or GenerationConfig(ScheduleConfig("dense"))
+    if policy is not None:
+        chosen = dataclasses.replace(chosen, grid=policy.info.grid)
     if budget is None:
         return chosen
     if policy is None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -13,6 +14,7 @@ from app.formats.plain_json import json_safe
 from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
+from app.policies.library import PolicyLibrary, grid_for
 from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
@@ -99,25 +101,40 @@ def asked_budget(args: argparse.Namespace) -> Budget:
     return Budget(args.keep, args.channels, args.bits)
 
 
-def add_grid(parser: argparse._ActionsContainer, default: str = DEFAULT_GRID) -> None:
+def add_grid(parser: argparse._ActionsContainer, default: str | None = DEFAULT_GRID) -> None:
     """``--grid``."""
     text = (
         "levels and mechanisms: paper's (Quest's bounds per head, input channels), or default "
         "(4-bit keys per KV group, both sides of the MLP)"
     )
-    add_value(parser, "grid", default, text, type=None, choices=tuple(GRIDS))
+    if default is None:
+        text += " (default: the policy's own, else default)"
+        parser.add_argument("--grid", choices=tuple(GRIDS), help=text)
+    else:
+        add_value(parser, "grid", default, text, type=None, choices=tuple(GRIDS))
 
 
-def add_mechanisms(parser: argparse._ActionsContainer, grid: str = DEFAULT_GRID) -> None:
+def add_mechanisms(parser: argparse._ActionsContainer, grid: str | None = None) -> None:
     """``--grid`` and ``--quant-site``."""
     add_grid(parser, grid)
-    site, text = GRIDS[grid].quant_site, "which MLP activations are quantised"
+    site, text = GRIDS[DEFAULT_GRID].quant_site, "which MLP activations are quantised"
     add_value(parser, "quant-site", site, text, type=None, choices=get_args(QuantSite))
 
 
-def grid_from(args: argparse.Namespace) -> ActionGrid:
-    """The grid that the options name."""
-    return replace(GRIDS[args.grid], quant_site=args.quant_site)
+def grid_from(
+    args: argparse.Namespace,
+    schedules: Iterable[ScheduleConfig] = (),
+    library: PolicyLibrary | None = None,
+) -> ActionGrid:
+    """The grid that ``--grid`` names, else that of the first policy among schedules.
+
+    Raises: PolicyNotFoundError; PolicyError when it cannot be read.
+    """
+    if args.grid is None and library is not None:
+        grid = grid_for(schedules, library.resolve)
+    else:
+        grid = GRIDS[args.grid or DEFAULT_GRID]
+    return replace(grid, quant_site=args.quant_site)
 
 
 def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:

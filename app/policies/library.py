@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
+from sol_core.config import ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.files.places import SHIPPED_POLICY
 from sol_core.files.staging import flush_to_disk, staged_folder
@@ -98,6 +101,19 @@ _Policies = list[StoredPolicy]
 _Damaged = list[DamagedPolicy]
 _Names = list[str]
 _Folders = list[tuple[str, Path]]
+
+
+def grid_for(schedules: Iterable[ScheduleConfig], find: Callable[[str], Path]) -> ActionGrid:
+    """The grid of the first policy among schedules; the default grid without one.
+
+    Args:
+        find: a policy's folder by its name.
+    Raises: PolicyNotFoundError; PolicyError when it cannot be read.
+    """
+    from sol_core.policy import read_policy_info
+
+    names = [schedule.policy for schedule in schedules if schedule.policy]
+    return read_policy_info(find(names[0])).grid if names else GRIDS[DEFAULT_GRID]
 
 
 class PolicyLibrary:

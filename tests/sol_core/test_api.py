@@ -75,7 +75,11 @@ def test_a_policy_in_hand_is_the_policy_of_its_folder(
 ) -> None:
     made = generate(model, TEXT, policy, BUDGET, max_new_tokens=8)
     schedule = ScheduleConfig("policy", BUDGET, policy=str(tmp_path / "tiny"))
-    events = list(engine_generate(model, TEXT, GenerationConfig(schedule, max_new_tokens=8)))
+    events = list(
+        engine_generate(
+            model, TEXT, GenerationConfig(schedule, grid=policy.info.grid, max_new_tokens=8)
+        )
+    )
     tokens = [event for event in events if isinstance(event, TokenEvent)]
     assert [t.action for t in made.tokens] == [t.action for t in tokens]
     assert [t.token_id for t in made.tokens] == [t.token_id for t in tokens]

@@ -33,3 +33,8 @@ def save_tiny_policy(model: LanguageModel, folder: Path) -> Path:
     info = PolicyInfo("tiny", model.name, model.fingerprint, grid, config, layout)
     save_policy(Policy(info, network, prices, model.lm.weights.embedding), folder)
     return folder
+
+
+def no_policy(name: str) -> Path:
+    """A library without a policy."""
+    raise AssertionError(f"{name} was looked up")

@@ -43,13 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate and show; errors of the engine pass through."""
     console = Console()
+    library = PolicyLibrary(options.open_data_dir(args))
+    grid = options.grid_from(args, [args.config.schedule], library)
+    args.config = replace(args.config, grid=grid)
     model, load_ms = options.load_model(args, console, integer_mlp=args.integer_mlp)
     from app.cli.reports.generation import Outcome, json_report, legend, summary
     from sol_core.generation.engine import generate
 
     depth = colour_depth(sys.stdout)
     tokens: list[TokenEvent] = []
-    library = PolicyLibrary(options.open_data_dir(args))
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from app.cli import options
@@ -12,7 +12,7 @@ from app.cli.input_files import read_text
 from app.cli.terminal import add_colour_axis, colour_depth
 from app.host.console import Console, write_out
 from app.policies.library import DEFAULT_POLICY, PolicyLibrary
-from sol_core.actions import Budget
+from sol_core.actions import Budget, grid_name
 from sol_core.config import POLICY_PREFIX
 from sol_core.inspection import (
     MAX_SCHEDULES,
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     for schedule in args.config.schedules:
         if schedule.policy:
             library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
+    grid = options.grid_from(args, args.config.schedules, library)
+    args.config = replace(args.config, grid=grid)
     console = Console()
     model, _ = options.load_model(args, console)
     from sol_core.inspection.engine import inspect_text
@@ -81,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             [token.to_dict() for token in tokens],
             end.to_dict(),
         )
-        report |= {"dtype": model.dtype_name, "grid": args.grid, "schedules": _per_token(end)}
+        report |= {"dtype": model.dtype_name, "grid": grid_name(grid), "schedules": _per_token(end)}
         options.print_json(report)
         return 0
     from app.cli.reports.inspection import coloured_text, report_text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.cli import options
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     for schedule in args.config.schedules:
         if schedule.policy:
             library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
+    grid = options.grid_from(args, args.config.schedules, library)
+    args.config = replace(args.config, grid=grid)
     model, _ = options.load_model(args, Console())
     from sol_core.lens.fixed_text import look_at_text
 

@@ -25,7 +25,11 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
     """Put two runs of one prompt in line, one after the other; answers with their ids."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
     # Both are checked before the first one starts.
-    first, second = (config_from_settings(field(request, side, dict)) for side in ("a", "b"))
+    forms, find = (
+        [field(request, side, dict) for side in ("a", "b")],
+        services.policies.resolve_name,
+    )
+    first, second = (config_from_settings(form, find) for form in forms)
     run_id = services.runs.start(owner, prompt, first)
     with ExitStack() as undo:
         undo.callback(services.runs.stop, owner, run_id)

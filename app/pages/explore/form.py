@@ -6,11 +6,13 @@ the engine's configuration, ``settings_from_config`` goes back for a run that is
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from app.policies.library import DEFAULT_POLICY
-from sol_core.actions import DEFAULT_GRID, Budget, QuantSite, grid_name, grid_named
+from app.policies.library import DEFAULT_POLICY, grid_for
+from sol_core.actions import ActionGrid, Budget, QuantSite, grid_name, grid_named
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -22,6 +24,7 @@ from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict, from_json
 
 MAX_NEW_TOKENS = 4096
+POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000
 
@@ -44,7 +47,7 @@ class ExploreForm:
     repetition_penalty: float = 1.1
     seed: int = 0
     stop: str = ""
-    grid: str = DEFAULT_GRID
+    grid: str = POLICYS_GRID
     quant_site: QuantSite = "mlp_output"
     episode_steps: int = 16
     refresh: bool = False
@@ -76,14 +79,18 @@ def checked_prompt(prompt: str) -> str:
     return prompt
 
 
-def config_from_settings(settings: dict[str, Any]) -> GenerationConfig:
+def config_from_settings(settings: dict[str, Any], find: Callable[[str], Path]) -> GenerationConfig:
     """The engine's configuration for the page's settings.
 
-    Raises: ConfigError naming the value that is missing, unknown or out of range.
+    Args:
+        find: a policy's folder by its name.
+    Raises: ConfigError naming the value that is missing, unknown or out of range;
+        PolicyNotFoundError, PolicyError.
     """
     form = from_json(ExploreForm, settings)
     budget = Budget() if form.schedule == "dense" else budget_from(form)
     schedule = schedule_from(form.schedule, budget, form.seed)
+    grid = chosen_grid(form.grid, [schedule], find)
     return GenerationConfig(
         schedule=schedule,
         side_rows=_side_rows(form, schedule),
@@ -94,7 +101,7 @@ def config_from_settings(settings: dict[str, Any]) -> GenerationConfig:
             repetition_penalty=form.repetition_penalty,
             seed=form.seed,
         ),
-        grid=replace(grid_named(form.grid), quant_site=form.quant_site),
+        grid=replace(grid, quant_site=form.quant_site),
         max_new_tokens=form.max_new_tokens,
         chat=form.chat,
         stop_strings=_stop_strings(form.stop),
@@ -136,6 +143,13 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
         "refresh": config.refresh,
         "ignore_end_of_text": config.ignore_end_of_text,
     }
+
+
+def chosen_grid(
+    name: str, schedules: Sequence[ScheduleConfig], find: Callable[[str], Path]
+) -> ActionGrid:
+    """The named grid, or that of the first policy among schedules. Raises: ConfigError."""
+    return grid_for(schedules, find) if name == POLICYS_GRID else grid_named(name)
 
 
 class BudgetFields(Protocol):

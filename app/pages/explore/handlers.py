@@ -15,7 +15,7 @@ from sol_core.speed.cost_estimates import estimated_steps, shape_of
 def start_run(services: Services, request: Request) -> dict[str, Any]:
     """Check the settings, put the run in line, answer with its id."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
-    config = config_from_settings(field(request, "settings", dict))
+    config = config_from_settings(field(request, "settings", dict), services.policies.resolve_name)
     return {"run_id": services.runs.start(owner, prompt, config)}
 
 

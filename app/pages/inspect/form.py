@@ -5,12 +5,14 @@ The page speaks percent and plain words, as Explore does; both directions are he
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
-from app.pages.explore.form import budget_from, schedule_from
+from app.pages.explore.form import POLICYS_GRID, budget_from, chosen_grid, schedule_from
 from app.policies.library import DEFAULT_POLICY
-from sol_core.actions import DEFAULT_GRID, QuantSite, grid_name, grid_named
+from sol_core.actions import QuantSite, grid_name
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict, from_json
@@ -30,7 +32,7 @@ class InspectForm:
     bits: float = 8
     max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
     seed: int = 0
-    grid: str = DEFAULT_GRID
+    grid: str = POLICYS_GRID
     quant_site: QuantSite = "mlp_output"
     episode_steps: int = 16
 
@@ -48,19 +50,24 @@ def default_settings(policies: list[str]) -> dict[str, Any]:
     return DEFAULT_SETTINGS
 
 
-def config_from_settings(settings: dict[str, Any]) -> InspectionConfig:
+def config_from_settings(settings: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
     """The engine's configuration for the page's settings.
 
-    Raises: ConfigError naming the value that is missing, unknown or out of range.
+    Args:
+        find: a policy's folder by its name.
+    Raises: ConfigError naming the value that is missing, unknown or out of range;
+        PolicyNotFoundError, PolicyError.
     """
     form = from_json(InspectForm, settings)
     budget = budget_from(form)
     chosen = [name for name in form.schedules if name != NO_SCHEDULE]
     if not chosen:
         raise ConfigError("Choose at least one schedule to set beside dense.")
+    schedules = tuple(schedule_from(name, budget, form.seed) for name in chosen)
+    grid = chosen_grid(form.grid, schedules, find)
     return InspectionConfig(
-        schedules=tuple(schedule_from(name, budget, form.seed) for name in chosen),
-        grid=replace(grid_named(form.grid), quant_site=form.quant_site),
+        schedules=schedules,
+        grid=replace(grid, quant_site=form.quant_site),
         episode_steps=form.episode_steps,
         max_tokens=form.max_tokens,
     )

@@ -15,13 +15,16 @@ from sol_core.errors import ConfigError
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
-# The corpus has a picker of its own.
-_ELSEWHERE = ("corpus",)
+# The corpus has a picker of its own; the MLP's split is measured, not chosen.
+_ELSEWHERE = ("corpus", "grid.mlp_split")
 GRID_HELP = {
     "keep_fractions": "shares of the cached tokens that attention may read",
     "channel_keep_ratios": "shares of the MLP's channels that may be kept",
     "bit_widths": "widths of the MLP's activations; 16 leaves them as they are",
     "quant_site": "which side of the MLP is quantised; the output is what papers report",
+    "page_scorer": "what pages are chosen by: the paper's bounds, or mass from 4-bit keys",
+    "page_choice": "who chooses pages: every query head, or the heads of a KV group together",
+    "mlp_pruning": "which channels of the MLP are dropped: input ones, or inner ones too",
     "page_size": "cached tokens per page; pages are kept or left as a whole",
 }
 _TITLES = {
@@ -51,6 +54,12 @@ _WORDS = {
     "penalty": "Squared gap",
     "mlp_output": "MLP output",
     "mlp_input": "MLP input",
+    "quest": "Quest's bounds",
+    "int4": "4-bit keys",
+    "head": "Every head",
+    "group": "KV groups",
+    "input": "Input channels",
+    "both": "Input and inner channels",
 }
 
 
@@ -78,6 +87,7 @@ def form_groups() -> list[dict[str, Any]]:
                 "fields": [
                     _field(f"{item.name}.{part.name}", part, inner[part.name])
                     for part in dataclasses.fields(hints[item.name])
+                    if f"{item.name}.{part.name}" not in _ELSEWHERE
                 ],
             }
         )
@@ -89,7 +99,8 @@ def values_from_config(config: TrainConfig) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in config.to_dict().items():
         if isinstance(value, dict):
-            values |= {f"{name}.{part}": _shown(inner) for part, inner in value.items()}
+            parts = {f"{name}.{part}": inner for part, inner in value.items()}
+            values |= {part: _shown(parts[part]) for part in parts if part not in _ELSEWHERE}
         else:
             values[name] = _shown(value)
     return values

@@ -87,8 +87,8 @@ def test_the_lens_has_a_row_for_every_level_of_every_axis(run: RunCommand, file:
     token = inspected["tokens"][20]
     assert report["token"] == {key: token[key] for key in ("index", "token_id", "text")}
     rows = report["rows"]
-    assert len(rows) == 35
-    assert [sum(row["axis"] == axis for row in rows) for axis in AXES] == [10, 13, 12]
+    assert len(rows) == 38
+    assert [sum(row["axis"] == axis for row in rows) for axis in AXES] == [11, 15, 12]
     dense = [row for row in rows if row["level"] in (1.0, 16) and row["kl"] == 0]
     assert len(dense) == 3
     nll = token["rows"][0]["nll"]

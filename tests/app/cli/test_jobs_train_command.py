@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from app.host.paths import DataDir
 from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES
 from app.jobs.updates import JobTask, JobUpdate
-from sol_core.actions import ActionGrid
+from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.fields import config_from_dict
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
@@ -262,7 +263,7 @@ def test_every_field_can_be_set_and_only_those() -> None:
     )
     assert config.grpo.discount == 1.0
     assert type(config.grpo.discount) is float
-    assert config.grid == ActionGrid(keep_fractions=(0.5, 1.0))
+    assert config.grid == replace(GRIDS["default"], keep_fractions=(0.5, 1.0))
     assert (config.corpus, config.seed, config.time_limit_minutes) == ("a=b", 5, 3)
     assert (config.grpo.reward, config.policy.network) == ("nll", "joint")
     assert apply_settings(config, ["time_limit_minutes=null"]).time_limit_minutes is None

@@ -22,7 +22,7 @@ from sol_core.models.loading import LanguageModel
 from tests.app.waiting import wait_until
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.tiny_language_model import make_language_model
-from tests.support.tiny_policies import save_tiny_policy
+from tests.support.tiny_policies import no_policy, save_tiny_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ANNA, BEN = "a" * 32, "b" * 32
@@ -288,7 +288,7 @@ def test_a_pair_that_cannot_begin_leaves_no_half(tmp_path: Path) -> None:
     assert "refused" in bad
     assert services.runs.active(ANNA) is None
     for _ in range(Limits().runs_per_visitor - 1):
-        services.runs.start(ANNA, "x", handlers.config_from_settings(SETTINGS))
+        services.runs.start(ANNA, "x", handlers.config_from_settings(SETTINGS, no_policy))
     before = services.runs.active(ANNA)
     assert "at most 3" in call("start_pair", prompt="x", a=SETTINGS, b=SETTINGS)["refused"]
     wait_until(lambda: services.runs.active(ANNA) == before)

@@ -25,6 +25,7 @@ from app.web.services import Services, build_services
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from tests.support.fake_engine import FakeEngine, fake_load
+from tests.support.tiny_policies import no_policy
 
 ANNA, BEN = "a" * 32, "b" * 32
 Call = Callable[..., dict[str, Any]]
@@ -69,7 +70,7 @@ def finish(call: Call, owner: str = ANNA, prompt: str = "prompt", **settings: An
 
 
 def test_defaults_and_examples_are_valid() -> None:
-    config = config_from_settings(DEFAULT_SETTINGS)
+    config = config_from_settings(DEFAULT_SETTINGS, no_policy)
     assert config.schedule.kind == "emc"
     assert config.schedule.budget.keep_fraction == 0.7
     assert [row.name for row in config.side_rows] == ["dense"]
@@ -89,11 +90,11 @@ def test_settings_survive_the_way_to_the_engine_and_back(kind: str) -> None:
         "temperature": 0.7,
         "seed": 3,
     }
-    config = config_from_settings(settings)
+    config = config_from_settings(settings, no_policy)
     assert config.stop_strings == ("END", "\n\n")
     back = settings_from_config(config.to_dict())
     assert back is not None
-    assert config_from_settings(back) == config
+    assert config_from_settings(back, no_policy) == config
     assert settings_from_config(json.loads(json.dumps(config.to_dict()))) == back
 
 
@@ -106,7 +107,7 @@ def test_a_configuration_of_another_release_is_not_offered_for_reuse() -> None:
     ("settings", "words"),
     [
         ({"keep": 0}, "keep_fraction must be above 0"),
-        ({"keep": 5}, "outside the grid's levels"),
+        ({"keep": 4}, "outside the grid's levels"),
         ({"keep": None}, "keep must be a finite number"),
         ({"channels": float("nan")}, "channels must be a finite number"),
         ({"bits": 17}, "bit_width must be between"),
@@ -132,7 +133,7 @@ def test_a_configuration_of_another_release_is_not_offered_for_reuse() -> None:
 )
 def test_bad_settings_are_named(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config_from_settings(settings)
+        config_from_settings(settings, no_policy)
 
 
 def test_a_refusal_comes_back_as_a_sentence(call: Call) -> None:

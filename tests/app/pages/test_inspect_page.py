@@ -26,6 +26,7 @@ from sol_core.errors import ConfigError
 from sol_core.inspection import InspectedToken, InspectionConfig
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_policies import no_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ANNA, BEN = "a" * 32, "b" * 32
@@ -101,7 +102,7 @@ def test_an_inspection_is_kept_like_a_run(call: Call, services: Services) -> Non
     assert stored["prefill"]["scored_tokens"] == len(TEXT) - 1
     assert stored["summary"]["reason"] == "finished"
     assert [row["name"] for row in stored["summary"]["report"]["rows"]] == ["static", "random"]
-    assert stored["run"]["settings"] == DEFAULT_SETTINGS | SETTINGS
+    assert stored["run"]["settings"] == DEFAULT_SETTINGS | SETTINGS | {"grid": "default"}
     assert call("poll_run", run_id=run_id, cursor=len(TEXT) - 2)["rows"] == stored["rows"][-1:]
 
 
@@ -162,7 +163,7 @@ def test_the_lens_looks_into_a_row(call: Call, services: Services, row: int) -> 
     assert view["taken"]["action"] == token["rows"][row]["action"]
     assert view["taken"]["nll"] == pytest.approx(token["rows"][row]["nll"], abs=1e-3)
     plane = call("look_at_plane", run_id=run_id, index=9, bits=16, row=row)["rows"]
-    assert (len(plane), len(plane[0])) == (10, 13)
+    assert (len(plane), len(plane[0])) == (11, 15)
 
 
 def test_a_row_that_is_not_there_is_refused(call: Call, services: Services) -> None:
@@ -183,7 +184,10 @@ def test_a_row_that_is_not_there_is_refused(call: Call, services: Services) -> N
         ({"settings": {"schedules": "static"}}, "schedules must be a list"),
         ({"settings": {"schedules": ["best"]}}, "schedule.kind must be one of"),
         ({"settings": {"schedules": ["policy:"]}}, "Choose a policy"),
-        ({"settings": {"keep": 5}}, "outside the grid's levels"),
+        ({"settings": {"keep": 4}}, "outside the grid's levels"),
+        ({"settings": {"keep": 5, "grid": "paper"}}, "outside the grid's levels"),
+        ({"settings": {"grid": "other"}}, "grid must be one of paper, default"),
+        ({"settings": {"schedules": ["policy:nobody"]}}, "no policy 'nobody'"),
         ({"settings": {"max_tokens": 5000}}, "max_tokens must be a whole number from 2 to 4,096"),
         ({"settings": {"speed": 1}}, "unknown field 'speed'"),
     ],
@@ -195,15 +199,6 @@ def test_bad_requests_are_refused_in_words(
     assert message in answer["refused"]
 
 
-def test_a_policy_that_is_not_stored_fails_the_inspection_in_words(
-    call: Call, services: Services
-) -> None:
-    settings = {"schedules": ["policy:nobody"]}
-    run_id = str(call("start_inspection", text=TEXT, settings=settings)["run_id"])
-    wait_until(lambda: services.store.runs.get(run_id).status == "failed")
-    assert "no policy 'nobody'" in call("poll_run", run_id=run_id, cursor=0)["error"]
-
-
 def test_settings_and_configuration_are_each_others_inverse() -> None:
     settings = DEFAULT_SETTINGS | {
         "schedules": ["policy:mine", "dac", ""],
@@ -213,11 +208,11 @@ def test_settings_and_configuration_are_each_others_inverse() -> None:
         "quant_site": "mlp_input",
         "episode_steps": 4,
     }
-    config = config_from_settings(settings)
-    assert settings_from_config(config.to_dict()) == settings
+    config = config_from_settings(settings | {"grid": "paper"}, no_policy)
+    assert settings_from_config(config.to_dict()) == settings | {"grid": "paper"}
     assert settings_from_config({"schedules": 3}) is None
     assert default_settings(["default"])["schedules"] == ["static", "policy:default", ""]
-    assert config_from_settings(default_settings([])).rows == ("dense", "static", "emc")
+    assert config_from_settings(default_settings([]), no_policy).rows == ("dense", "static", "emc")
     with pytest.raises(ConfigError):
-        config_from_settings({"seed": 0.5})
+        config_from_settings({"seed": 0.5}, no_policy)
     assert isinstance(config, InspectionConfig)

@@ -33,6 +33,7 @@ from tests.support.job_samples import (
     store_policy,
     train_sample,
 )
+from tests.support.tiny_policies import no_policy
 
 ANNA, BEN = "a" * 32, "b" * 32
 BUILTIN = {"kind": "builtin", "name": ""}
@@ -352,7 +353,7 @@ def test_explore_offers_stored_policies(call: Call, services: Services) -> None:
     assert default_settings(["mine"]) == DEFAULT_SETTINGS
     assert default_settings(["default", "mine"])["schedule"] == "policy:default"
     with pytest.raises(ConfigError, match="Choose a policy"):
-        config_from_settings({"schedule": "policy: "})
+        config_from_settings({"schedule": "policy: "}, no_policy)
 
 
 def test_a_policys_schedule_is_called_by_its_name() -> None:

@@ -167,7 +167,7 @@ def test_texts_that_cannot_be_scored_are_refused_before_any_event(
             {"schedules": tuple(ScheduleConfig("policy", policy=name) for name in "abcd")},
             "at most 3 schedules",
         ),
-        ({"schedules": (ScheduleConfig("static", Budget(0.05)),)}, "outside the grid's levels"),
+        ({"schedules": (ScheduleConfig("static", Budget(0.04)),)}, "outside the grid's levels"),
         ({"prefix_tokens": 0}, "prefix_tokens must be a whole number from 1"),
         ({"prefix_tokens": 5, "max_tokens": 5}, "above the 5 that are not scored"),
         ({"chat": True}, "chat is for a prompt"),

@@ -82,6 +82,7 @@ def policy_config(folder: Path, **changes: object) -> GenerationConfig:
             SideRowConfig("dense", ScheduleConfig("dense")),
             SideRowConfig("static", ScheduleConfig("static", budget)),
         ),
+        "grid": ActionGrid(),
         "max_new_tokens": 40,
         "ignore_end_of_text": True,
     }
@@ -113,9 +114,7 @@ def test_a_generation_under_a_policy_tells_what_it_thought_and_cost(
     assert plain.policy is None
 
 
-def test_greedy_is_repeatable_and_sampling_follows_its_seed(
-    model: LanguageModel, folder: Path
-) -> None:
+def test_greedy_is_repeatable(model: LanguageModel, folder: Path) -> None:
     def actions(schedule: ScheduleConfig) -> list[Action]:
         config = policy_config(folder, schedule=schedule, side_rows=(), max_new_tokens=20)
         events = generate(model, "the sea was calm", config)
@@ -124,9 +123,6 @@ def test_greedy_is_repeatable_and_sampling_follows_its_seed(
     budget = Budget(0.5, 0.7, 8.0)
     greedy = ScheduleConfig("policy", budget, 0, str(folder))
     assert actions(greedy) == actions(greedy)
-    drawn = [ScheduleConfig("policy", budget, seed, str(folder), True) for seed in (1, 1, 2)]
-    first, again, other = (actions(schedule) for schedule in drawn)
-    assert first == again != other
 
 
 def test_policies_are_found_by_the_resolver(model: LanguageModel, folder: Path) -> None:
