@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.accuracy.form import DEFAULT_VALUES
+from app.pages.accuracy.form import DEFAULT_FORM
 from app.pages.accuracy.handlers import HANDLERS
 from app.pages.accuracy.view import TASK_LABELS, TASK_MEANINGS
 from app.web.component import page_component
@@ -22,7 +22,7 @@ def build_tab(services: Services) -> gr.HTML:
 
 def _constants() -> dict[str, Any]:
     return {
-        "defaults": DEFAULT_VALUES,
+        "defaults": DEFAULT_FORM,
         "tasks": [
             {"name": name, "label": label, "meaning": TASK_MEANINGS[name]}
             for name, label in TASK_LABELS.items()

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.challenges.desk import ChallengeRequest
 from app.pages.compare.views import attempt_view, board_view, challenge_view
-from app.pages.explore.form import checked_prompt, config_from_settings
+from app.pages.explore.form import checked_prompt, config_from_form
 from app.pages.explore.handlers import HANDLERS as EXPLORE_HANDLERS
 from app.pages.history.handlers import HANDLERS as HISTORY_HANDLERS
 from app.pages.shared.pair_comparison import compare_pair
@@ -27,7 +27,7 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
     """Put two runs of one prompt in line, one after the other; answers with their ids."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
     # Both are checked before the first one starts.
-    first, second = (config_from_settings(field(request, side, dict)) for side in ("a", "b"))
+    first, second = (config_from_form(field(request, side, dict)) for side in ("a", "b"))
     run_id = services.runs.start(owner, prompt, first)
     with ExitStack() as undo:
         undo.callback(services.runs.stop, owner, run_id)

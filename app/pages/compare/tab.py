@@ -10,7 +10,7 @@ from app.challenges.desk import MAX_STEPS, MIN_STEPS
 from app.challenges.texts import TEXTS
 from app.pages.compare.handlers import HANDLERS, MAX_NAME
 from app.pages.explore.examples import EXAMPLES
-from app.pages.explore.form import default_settings
+from app.pages.explore.form import default_form
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.component import page_component
 from app.web.services import Services
@@ -25,7 +25,7 @@ def build_tab(services: Services) -> gr.HTML:
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_settings(services.policies.names(), services.limits.new_tokens),
+        "defaults": default_form(services.policies.names(), services.limits.new_tokens),
         "examples": EXAMPLES,
         "texts": TEXTS,
         "steps": [MIN_STEPS, MAX_STEPS],

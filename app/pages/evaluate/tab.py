@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.evaluate.form import DEFAULT_VALUES
+from app.pages.evaluate.form import DEFAULT_FORM
 from app.pages.evaluate.handlers import HANDLERS
 from app.pages.train.estimate import PACES
 from app.web.component import page_component
@@ -22,7 +22,7 @@ def build_tab(services: Services) -> gr.HTML:
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": DEFAULT_VALUES,
+        "defaults": DEFAULT_FORM,
         "paces": {
             "decisions": PACES.decisions_per_s,
             "prefillTokens": PACES.prefill_tokens_per_s,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.pages.explore.form import checked_prompt, config_from_settings, settings_from_config
+from app.pages.explore.form import checked_prompt, config_from_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.web.calls import Handler, Request, field, owner_of
 from app.web.services import Services
@@ -15,9 +15,9 @@ __all__ = ["HANDLERS"]
 
 
 def start_run(services: Services, request: Request) -> dict[str, Any]:
-    """Check the settings, put the run in line, answer with its id."""
+    """Check the form, put the run in line, answer with its id."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
-    config = config_from_settings(field(request, "settings", dict))
+    config = config_from_form(field(request, "settings", dict))
     return {"run_id": services.runs.start(owner, prompt, config)}
 
 
@@ -35,7 +35,7 @@ def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
     return {"rows": estimated_steps(shape, model.context_length, spend, context, page_size)}
 
 
-HANDLERS: dict[str, Handler] = RunCalls("generation", settings_from_config).handlers() | {
+HANDLERS: dict[str, Handler] = RunCalls("generation", form_from_config).handlers() | {
     handler.__name__: handler for handler in (start_run, estimate_costs)
 }
 

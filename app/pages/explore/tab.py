@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app.pages.explore.examples import EXAMPLES
-from app.pages.explore.form import default_settings
+from app.pages.explore.form import default_form
 from app.pages.explore.handlers import HANDLERS
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.component import page_component
@@ -30,7 +30,7 @@ def build_tab(services: Services) -> gr.HTML:
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_settings(services.policies.names(), services.limits.new_tokens),
+        "defaults": default_form(services.policies.names(), services.limits.new_tokens),
         "examples": EXAMPLES,
         "maxNewTokens": services.limits.new_tokens,
         "estimate": {

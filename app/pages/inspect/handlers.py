@@ -8,7 +8,7 @@ from typing import Any
 from app.formats.plain_json import iso, run_title
 from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
-from app.pages.inspect.form import config_from_settings, settings_from_config
+from app.pages.inspect.form import config_from_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.web.calls import Handler, Request, field, owner_of
 from app.web.services import Services
@@ -40,11 +40,11 @@ def saved_runs(services: Services, request: Request) -> dict[str, Any]:
 
 
 def start_inspection(services: Services, request: Request) -> dict[str, Any]:
-    """Check the settings, put the inspection in line, answer with its id.
+    """Check the form, put the inspection in line, answer with its id.
 
     ``run_id`` names a saved run, whose generated tokens are then inspected instead of ``text``.
     """
-    owner, config = owner_of(request), config_from_settings(field(request, "settings", dict))
+    owner, config = owner_of(request), config_from_form(field(request, "settings", dict))
     if request.get("run_id") is None:
         text = checked_prompt(field(request, "text", str))
     else:
@@ -52,7 +52,7 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     return {"run_id": services.runs.start(owner, text, config)}
 
 
-HANDLERS: dict[str, Handler] = RunCalls("inspection", settings_from_config).handlers() | {
+HANDLERS: dict[str, Handler] = RunCalls("inspection", form_from_config).handlers() | {
     handler.__name__: handler for handler in (saved_runs, start_inspection)
 }
 

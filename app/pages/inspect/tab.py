@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.inspect.form import MAX_TOKENS, default_settings
+from app.pages.inspect.form import MAX_TOKENS, default_form
 from app.pages.inspect.handlers import HANDLERS
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.component import page_component
@@ -22,7 +22,7 @@ def build_tab(services: Services) -> gr.HTML:
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_settings(services.policies.names()),
+        "defaults": default_form(services.policies.names()),
         "maxTokens": MAX_TOKENS,
         "maxCharacters": services.limits.characters,
     }

@@ -1,7 +1,7 @@
 """The training form, made from the fields of the configuration's dataclasses.
 
-The page speaks flat values ("grpo.updates": 100, levels as text); ``config_from_values`` checks
-them and makes the configuration, ``values_from_config`` goes back.
+The page speaks flat values ("grpo.updates": 100, levels as text); ``config_from_form`` checks
+them and makes the configuration, ``form_from_config`` goes back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sol_core.errors import ConfigError
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
-__all__ = ["GRID_HELP", "config_from_values", "form_groups", "values_from_config"]
+__all__ = ["GRID_HELP", "config_from_form", "form_from_config", "form_groups"]
 
 # The corpus has a picker of its own.
 _ELSEWHERE = ("corpus",)
@@ -86,7 +86,7 @@ def form_groups() -> list[dict[str, Any]]:
     return groups
 
 
-def values_from_config(config: TrainConfig) -> dict[str, Any]:
+def form_from_config(config: TrainConfig) -> dict[str, Any]:
     """Flat values of every field, the corpus included."""
     values: dict[str, Any] = {}
     for name, value in config.to_dict().items():
@@ -97,14 +97,14 @@ def values_from_config(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def config_from_values(values: dict[str, Any], corpus: str) -> TrainConfig:
+def config_from_form(values: dict[str, Any], corpus: str) -> TrainConfig:
     """The configuration for the form's values; what is missing takes its default.
 
     Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
     """
     kinds = {field["name"]: field["kind"] for group in form_groups() for field in group["fields"]}
     if unknown := sorted(set(values) - set(kinds) - set(_ELSEWHERE)):
-        raise ConfigError(f"unknown setting {', '.join(unknown)}. Reload the page.")
+        raise ConfigError(f"the form has an unknown field {unknown[0][:60]!r}. Reload the page.")
     record: dict[str, Any] = {"corpus": corpus}
     for name, kind in kinds.items():
         if name not in values:

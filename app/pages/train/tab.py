@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.train.form import form_groups, values_from_config
+from app.pages.train.form import form_from_config, form_groups
 from app.pages.train.handlers import HANDLERS, MAX_NAME_LENGTH
 from app.web.component import page_component
 from app.web.services import Services
@@ -32,7 +32,7 @@ def _constants(services: Services) -> dict[str, Any]:
             "key": key,
             "label": _PRESET_WORDS.get(key, (key.capitalize(), ""))[0],
             "meaning": _PRESET_WORDS.get(key, ("", ""))[1],
-            "values": values_from_config(config),
+            "values": form_from_config(config),
         }
         for key, config in PRESETS.items()
     ]
