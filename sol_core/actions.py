@@ -24,6 +24,7 @@ __all__ = [
     "MAX_BITS",
     "MIN_BITS",
     "PAPER",
+    "SHORT_AXES",
     "Action",
     "ActionGrid",
     "Budget",
@@ -38,6 +39,9 @@ __all__ = [
 ]
 
 AXES = ("keep_fraction", "channel_keep_ratio", "bit_width")
+# The axes as options of the command line, forms and stored results abbreviate them. Inside, an axis
+# has its full name.
+SHORT_AXES = ("keep", "channels", "bits")
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
 QuantSite = Literal["mlp_output", "mlp_input"]
@@ -231,8 +235,8 @@ class ActionGrid:
         for axis, levels in zip(AXES, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
                 raise ConfigError(f"levels of {axis} must be distinct and ascending, got {levels}")
-        for keep in self.keep_fractions:
-            Action(keep_fraction=keep)
+        for keep_fraction in self.keep_fractions:
+            Action(keep_fraction)
         for ratio in self.channel_keep_ratios:
             Action(channel_keep_ratio=ratio)
         for bits in self.bit_widths:

@@ -280,9 +280,13 @@ def _with_schedule(
 ) -> GenerationConfig:
     """The configuration with the schedule that policy and budget ask for."""
     if policy is not None and budget is None:
-        raise ConfigError("a policy needs a budget: give Budget(keep, channels, bits)")
+        raise ConfigError(
+            "a policy needs a budget: give Budget(keep_fraction, channel_keep_ratio, bit_width)"
+        )
     if budget is not None and not isinstance(budget, Budget):
-        raise ConfigError(f"budget must be a Budget(keep, channels, bits), got {budget!r}")
+        raise ConfigError(
+            f"budget must be a Budget(keep_fraction, channel_keep_ratio, bit_width), got {budget!r}"
+        )
     chosen = config or GenerationConfig(ScheduleConfig("dense"))
     if policy is not None:
         chosen = dataclasses.replace(chosen, grid=policy.info.grid)

@@ -57,11 +57,13 @@ class Rules:
         derived: fields, with their types, that the JSON of a dataclass carries on top.
         partial: dataclasses whose fields with defaults may be missing; None: all of them.
         nullable: names of float fields that may be null: JSON has no word for NaN.
+        name: what messages call the whole; without one they name its class.
     """
 
     derived: Mapping[type, Mapping[str, type]] = field(default_factory=dict)
     partial: frozenset[type] | None = None
     nullable: frozenset[str] = frozenset()
+    name: str = ""
 
 
 def config_from_dict(kind: type[RecordT], record: dict[str, Any]) -> RecordT:
@@ -81,7 +83,8 @@ def from_json(
         where: what the value is called in messages.
     Raises: ConfigError naming the place, what is there and what belongs there.
     """
-    rules, name = rules or Rules(), where or kind.__name__
+    rules = rules or Rules()
+    name = where or rules.name or kind.__name__
     if not isinstance(value, dict):
         raise _wrong(name, value, "an object")
     value = _without_former_fields(kind, value)

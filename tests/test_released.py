@@ -18,9 +18,9 @@ from app.challenges.desk import actions_of, beats_policy
 from app.host.database import open_database
 from app.host.paths import DataDir
 from app.jobs.engines import ENGINES
-from app.pages.accuracy.form import values_of
+from app.pages.accuracy.form import form_from_config as accuracy_form
 from app.pages.accuracy.view import accuracy_view
-from app.pages.explore.form import settings_from_config
+from app.pages.explore.form import form_from_config as explore_form
 from app.results.figures import result_view
 from app.sharing.kinds import export, import_document
 from sol_core.config import GenerationConfig
@@ -69,7 +69,7 @@ def test_runs_open_and_their_settings_are_read(store: Store) -> None:
         assert run.config["schedule"]["sampled"] is False
         config = config_from_dict(GenerationConfig, run.config)
         assert config.schedule.kind == run.config["schedule"]["kind"]
-        assert settings_from_config(run.config)
+        assert explore_form(run.config)
         _, copied = import_document(
             store, OWNER, export(store, "run", run.id, "json").text.encode()
         )
@@ -120,7 +120,7 @@ def test_jobs_open_and_paused_ones_go_on(store: Store) -> None:
     assert done.kind == paused.kind == TASKS_JOB
     assert done.result is not None
     assert accuracy_view(done.result)["tasks"]
-    assert values_of(dict(done.params["config"]))["tasks"] == ["piqa"]
+    assert accuracy_form(dict(done.params["config"]))["tasks"] == ["piqa"]
     evaluation = jobs["finished evaluation"]
     assert evaluation.result is not None
     assert result_view(evaluation.result)

@@ -277,10 +277,10 @@ def _parse_action(entry: Any, where: str) -> Action:
         raise ConfigError(
             f"{where}: an action is [keep_fraction, channel_keep_ratio, bit_width], got {entry!r}"
         )
-    keep, ratio, bits = entry
+    keep_fraction, ratio, bits = entry
     if bits != bits or bits in (float("inf"), float("-inf")) or bits != int(bits):
         raise ConfigError(f"{where}: bit_width must be a whole number, got {bits!r}")
     try:
-        return Action(float(keep), float(ratio), int(bits))
+        return Action(float(keep_fraction), float(ratio), int(bits))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

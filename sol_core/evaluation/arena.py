@@ -228,6 +228,6 @@ def check_schedule(schedule: Sequence[Action], limit: Budget, grid: ActionGrid) 
 
 def _actions(rollout: Rollout, row: int) -> tuple[Action, ...]:
     return tuple(
-        Action(keep, channels, round(bits))
-        for keep, channels, bits in rollout.spend[0, row].tolist()
+        Action(keep_fraction, channels, round(bits))
+        for keep_fraction, channels, bits in rollout.spend[0, row].tolist()
     )

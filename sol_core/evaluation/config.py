@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from sol_core.actions import Budget
+from sol_core.actions import SHORT_AXES, Budget
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, config_from_dict
 
@@ -29,8 +29,8 @@ MAX_BUDGETS = 64
 
 # Every level of one axis meets every level of the others once: (κ, ρ, b).
 REFERENCE_BUDGETS = tuple(
-    Budget(keep, ratio, (6.0, 8.0, 16.0)[(row + column) % 3])
-    for row, keep in enumerate((0.3, 0.5, 0.7))
+    Budget(keep_fraction, ratio, (6.0, 8.0, 16.0)[(row + column) % 3])
+    for row, keep_fraction in enumerate((0.3, 0.5, 0.7))
     for column, ratio in enumerate((0.45, 0.6, 0.8))
 )
 
@@ -154,7 +154,7 @@ def _parse_budget(part: str) -> Budget:
             f"got {len(fields)}"
         )
     values = []
-    for name, text in zip(("keep", "channels", "bits"), fields, strict=True):
+    for name, text in zip(SHORT_AXES, fields, strict=True):
         try:
             value = float(text)
         except ValueError:

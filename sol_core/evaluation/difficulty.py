@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sol_core.actions import SHORT_AXES
 from sol_core.comparing.statistics import Values, rank_correlation
 from sol_core.comparing.token_kinds import KINDS
 
 __all__ = ["DifficultyData", "difficulty_report"]
-
-SPEND_NAMES = ("keep", "channels", "bits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def difficulty_report(data: DifficultyData) -> dict[str, object]:
             )
             for name, values in measures.items()
         }
-        for index, axis in enumerate(SPEND_NAMES)
+        for index, axis in enumerate(SHORT_AXES)
     }
     labels = np.asarray(data.kinds)
     kinds = {}
@@ -65,7 +64,7 @@ def difficulty_report(data: DifficultyData) -> dict[str, object]:
         means = data.spend[:, chosen].mean(axis=(0, 1))
         kinds[kind] = {
             "share": float(chosen.mean()),
-            **{axis: float(mean) for axis, mean in zip(SPEND_NAMES, means, strict=True)},
+            **{axis: float(mean) for axis, mean in zip(SHORT_AXES, means, strict=True)},
             "kl": float(data.kl[:, chosen].mean()),
         }
     return {"correlation": correlation, "kinds": kinds}

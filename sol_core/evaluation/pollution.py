@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sol_core.actions import AXES, DENSE, Action, ActionGrid
+from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
@@ -32,7 +32,7 @@ from sol_core.evaluation.stages import (
 __all__ = ["PollutionProbe", "probe_actions"]
 
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
-AXIS_NAMES = dict(zip(AXES, ("keep", "channels", "bits"), strict=True))
+_SHORT = dict(zip(AXES, SHORT_AXES, strict=True))
 
 
 def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
@@ -42,7 +42,7 @@ def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
         for index in LEVELS:
             level = levels[min(index, len(levels) - 1)]
             action = dataclasses.replace(DENSE, **{axis: level})  # type: ignore[arg-type]  # one axis
-            entry = (AXIS_NAMES[axis], float(level), action)
+            entry = (_SHORT[axis], float(level), action)
             if not action.is_dense and entry not in actions:
                 actions.append(entry)
     return actions
@@ -97,7 +97,7 @@ class PollutionProbe(TextStage):
         impulse itself; ``by_step``, the tail's NLL change at each step after the impulse.
         """
         bootstrap = PairedBootstrap(self.num_texts, seed=seed)
-        axes: dict[str, list[dict[str, Any]]] = {name: [] for name in AXIS_NAMES.values()}
+        axes: dict[str, list[dict[str, Any]]] = {name: [] for name in SHORT_AXES}
         for row, (axis, level, _) in enumerate(self._impulses, start=1):
             axes[axis].append({"level": level, **self._level_report(row, bootstrap)})
         return {

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action
+from sol_core.actions import DENSE, SHORT_AXES, Action
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.decoding.cost import CostModel
@@ -32,7 +32,6 @@ __all__ = ["RefreshProbe"]
 
 MAX_EPISODES = 4
 MIN_EPISODES = 2  # the first episode has nothing to refresh
-AXIS_NAMES = ("keep", "channels", "bits")
 
 
 class RefreshProbe(TextStage):
@@ -134,7 +133,7 @@ class RefreshProbe(TextStage):
         kl_gain = bootstrap.gain(kl[False], kl[True])
         step, dense, replay = self._flops(index)
         return {
-            "requested": dict(zip(AXIS_NAMES, requested, strict=True)),
+            "requested": dict(zip(SHORT_AXES, requested, strict=True)),
             "without": self._run_report(index, False) | {"flops_per_token": step},
             "with": self._run_report(index, True) | {"flops_per_token": step + replay},
             "dense_flops_per_token": dense,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sol_core.actions import DENSE, MAX_BITS, Budget
+from sol_core.actions import DENSE, MAX_BITS, SHORT_AXES, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import PairedBootstrap, win_rate
 from sol_core.evaluation.tables import ScoreTable, TokenTable
@@ -34,7 +34,6 @@ __all__ = [
 
 SCHEMA = 1
 SPEND_TOLERANCE = (0.01, 0.01, 0.01 * MAX_BITS)  # how well baselines must match the policy
-AXIS_NAMES = ("keep", "channels", "bits")
 MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered
 
 
@@ -190,7 +189,7 @@ def _by_step(spend: Floats) -> dict[str, list[float]]:
     """The policy's mean and deviation over rollouts at every step; spend is [N, T, 3]."""
     means, deviations = spend.mean(axis=0), spend.std(axis=0)
     record: dict[str, list[float]] = {}
-    for index, axis in enumerate(AXIS_NAMES):
+    for index, axis in enumerate(SHORT_AXES):
         record[axis] = means[:, index].tolist()
         record[f"{axis}_sd"] = deviations[:, index].tolist()
     return record
@@ -198,4 +197,4 @@ def _by_step(spend: Floats) -> dict[str, list[float]]:
 
 def axes_record(values: Sequence[float]) -> dict[str, float]:
     """Three numbers as ``{"keep", "channels", "bits"}``."""
-    return dict(zip(AXIS_NAMES, values, strict=True))
+    return dict(zip(SHORT_AXES, values, strict=True))

@@ -241,8 +241,8 @@ class Lens:
         self._taken(index)
         grid = self._run.grid
         actions = [
-            [Action(keep, ratio, bit_width) for ratio in grid.channel_keep_ratios]
-            for keep in grid.keep_fractions
+            [Action(keep_fraction, ratio, bit_width) for ratio in grid.channel_keep_ratios]
+            for keep_fraction in grid.keep_fractions
         ]
         rows = self._rows(index, [action for line in actions for action in line])
         return tuple(tuple(rows[action] for action in line) for line in actions)

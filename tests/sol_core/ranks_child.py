@@ -53,7 +53,7 @@ def run(
 
     def should_stop() -> bool:
         last = ranks.rank == ranks.size - 1
-        return last and stop_in in [event.get("message") for event in seen]
+        return last and stop_in in [event.get("message", "none") for event in seen]
 
     events = train(
         model,

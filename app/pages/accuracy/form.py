@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.pages.evaluate.form import budgets_text
+from app.pages.shared.form_reader import read_form
 from sol_core.evaluation.config import parse_budgets
-from sol_core.fields import from_json
 from sol_core.tasks.config import TasksConfig
 
-__all__ = ["DEFAULT_VALUES", "config_of", "values_of"]
+__all__ = ["DEFAULT_FORM", "config_from_form", "form_from_config"]
 
 _DEFAULT = TasksConfig()
 
@@ -25,20 +25,20 @@ class AccuracyForm:
     seed: int = _DEFAULT.seed
 
 
-DEFAULT_VALUES: dict[str, Any] = asdict(AccuracyForm()) | {"tasks": list(_DEFAULT.tasks)}
+DEFAULT_FORM: dict[str, Any] = asdict(AccuracyForm()) | {"tasks": list(_DEFAULT.tasks)}
 
 
-def config_of(values: dict[str, Any]) -> TasksConfig:
+def config_from_form(values: dict[str, Any]) -> TasksConfig:
     """The engine's configuration for the form's values.
 
     Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
     """
-    form = from_json(AccuracyForm, values)
+    form = read_form(AccuracyForm, values)
     budgets = parse_budgets(form.budgets.replace("\n", ";"))
     return TasksConfig(form.tasks, form.limit, budgets, form.seed)
 
 
-def values_of(record: dict[str, Any]) -> dict[str, Any]:
+def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
     """The form's values of a saved configuration.
 
     Raises: ConfigError when this release cannot read it.

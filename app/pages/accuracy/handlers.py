@@ -6,7 +6,7 @@ from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
-from app.pages.accuracy.form import config_of, values_of
+from app.pages.accuracy.form import config_from_form, form_from_config
 from app.pages.accuracy.view import accuracy_view
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
@@ -38,7 +38,7 @@ def start_accuracy(services: Services, request: Request) -> dict[str, Any]:
     policy = field(request, "policy", str)
     if policy not in services.policies.names():
         raise ConfigError(f"There is no policy {policy[:80]!r}. It may have been deleted.")
-    config = config_of(field(request, "values", dict))
+    config = config_from_form(field(request, "values", dict))
     check_room(services, owner)
     params = {
         "config": config.to_dict(),
@@ -65,7 +65,7 @@ def accuracy_settings(services: Services, request: Request) -> dict[str, Any]:
     """
     record = visible_job(services, request)
     try:
-        values = values_of(dict(record.params["config"]))
+        values = form_from_config(dict(record.params["config"]))
     except (SolError, KeyError, TypeError, ValueError) as error:
         raise RequestError(
             f"The settings of this measurement cannot be used here ({error}). It was made by "

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.challenges.desk import ChallengeRequest
 from app.pages.compare.views import attempt_view, board_view, challenge_view
-from app.pages.explore.form import checked_prompt, config_from_settings
+from app.pages.explore.form import checked_prompt, config_from_form
 from app.pages.explore.handlers import HANDLERS as EXPLORE_HANDLERS
 from app.pages.history.handlers import HANDLERS as HISTORY_HANDLERS
 from app.pages.shared.pair_comparison import compare_pair
@@ -29,7 +29,7 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
         [field(request, side, dict) for side in ("a", "b")],
         services.policies.resolve_name,
     )
-    first, second = (config_from_settings(form, find) for form in forms)
+    first, second = (config_from_form(form, find) for form in forms)
     run_id = services.runs.start(owner, prompt, first)
     with ExitStack() as undo:
         undo.callback(services.runs.stop, owner, run_id)

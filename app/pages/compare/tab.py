@@ -8,7 +8,7 @@ from app.challenges.desk import MAX_STEPS, MIN_STEPS
 from app.challenges.texts import TEXTS
 from app.pages.compare.handlers import HANDLERS, MAX_NAME
 from app.pages.explore.examples import EXAMPLES
-from app.pages.explore.form import default_settings
+from app.pages.explore.form import default_form
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.component import Page
 from app.web.services import Services
@@ -16,7 +16,7 @@ from app.web.services import Services
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_settings(services.policies.names(), services.limits.new_tokens),
+        "defaults": default_form(services.policies.names(), services.limits.new_tokens),
         "examples": EXAMPLES,
         "texts": TEXTS,
         "steps": [MIN_STEPS, MAX_STEPS],

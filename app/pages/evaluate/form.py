@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from app.pages.shared.form_reader import read_form
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, parse_budgets
-from sol_core.fields import from_json
+
+__all__ = [
+    "DEFAULT_FORM",
+    "MAX_POLICIES",
+    "budgets_text",
+    "checked_policies",
+    "config_from_form",
+]
 
 MAX_POLICIES = 6
 
@@ -40,16 +48,16 @@ class EvaluateForm:
     refresh: bool = _DEFAULT.refresh
 
 
-DEFAULT_VALUES: dict[str, Any] = asdict(EvaluateForm())
-_SAME = tuple(name for name in DEFAULT_VALUES if hasattr(_DEFAULT, name) and name != "budgets")
+DEFAULT_FORM: dict[str, Any] = asdict(EvaluateForm())
+_SAME = tuple(name for name in DEFAULT_FORM if hasattr(_DEFAULT, name) and name != "budgets")
 
 
-def config_of(values: dict[str, Any], corpus: str) -> EvaluationConfig:
+def config_from_form(values: dict[str, Any], corpus: str) -> EvaluationConfig:
     """The engine's configuration for the form's values.
 
     Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
     """
-    form = from_json(EvaluateForm, values)
+    form = read_form(EvaluateForm, values)
     return EvaluationConfig(
         corpus=corpus,
         budgets=parse_budgets(form.budgets.replace("\n", ";")),
@@ -58,7 +66,7 @@ def config_of(values: dict[str, Any], corpus: str) -> EvaluationConfig:
     )
 
 
-def values_of(record: dict[str, Any]) -> dict[str, Any]:
+def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
     """The form's values of a saved configuration.
 
     Raises: ConfigError when this release cannot read it.

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
-from app.pages.evaluate.form import checked_policies, config_of, values_of
+from app.pages.evaluate.form import checked_policies, config_from_form, form_from_config
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
@@ -41,7 +41,7 @@ def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
     check_jobs_allowed(services)
     policies = checked_policies(field(request, "policies", list), services.policies.names())
     corpus = corpus_source(services, owner, field(request, "corpus", dict))
-    config = config_of(field(request, "values", dict), corpus)
+    config = config_from_form(field(request, "values", dict), corpus)
     params = {"config": config.to_dict(), "policies": policies}
     return queue_job(services, owner, "evaluate", ", ".join(policies), params)
 
@@ -73,7 +73,7 @@ def evaluation_settings(services: Services, request: Request) -> dict[str, Any]:
     record = visible_job(services, request)
     with reusing_settings("this evaluation"):
         config = dict(record.params["config"])
-        values = values_of(config)
+        values = form_from_config(config)
         corpus = corpus_choice(services, owner_of(request), str(config["corpus"]))
     return {"values": values, "corpus": corpus, "policies": record.params.get("policies", [])}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.pages.evaluate.form import DEFAULT_VALUES
+from app.pages.evaluate.form import DEFAULT_FORM
 from app.pages.evaluate.handlers import HANDLERS
 from app.pages.train.estimate import PACES
 from app.web.component import Page
@@ -13,7 +13,7 @@ from app.web.services import Services
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": DEFAULT_VALUES,
+        "defaults": DEFAULT_FORM,
         "paces": {
             "decisions": PACES.decisions_per_s,
             "prefillTokens": PACES.prefill_tokens_per_s,

@@ -1,7 +1,7 @@
-"""The page's settings and what they mean to the engine.
+"""The form's values and what they mean to the engine.
 
-The page speaks percent and plain words; ``config_from_settings`` checks every value and makes
-the engine's configuration, ``settings_from_config`` goes back for a run that is opened.
+The page speaks percent and plain words; ``config_from_form`` checks every value and makes
+the engine's configuration, ``form_from_config`` goes back for a run that is opened.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
+from app.pages.shared.form_reader import read_form
 from app.policies.library import DEFAULT_POLICY, grid_for
 from sol_core.actions import ActionGrid, Budget, QuantSite, grid_name, grid_named
 from sol_core.config import (
@@ -21,7 +22,19 @@ from sol_core.config import (
     SideRowConfig,
 )
 from sol_core.errors import ConfigError, SolError
-from sol_core.fields import Range, config_from_dict, from_json
+from sol_core.fields import Range, config_from_dict
+
+__all__ = [
+    "DEFAULT_FORM",
+    "MAX_NEW_TOKENS",
+    "MAX_PROMPT_CHARACTERS",
+    "budget_from",
+    "checked_prompt",
+    "config_from_form",
+    "default_form",
+    "form_from_config",
+    "schedule_from",
+]
 
 MAX_NEW_TOKENS = 4096
 POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
@@ -54,16 +67,16 @@ class ExploreForm:
     ignore_end_of_text: bool = False
 
 
-DEFAULT_SETTINGS: dict[str, Any] = asdict(ExploreForm())
+DEFAULT_FORM: dict[str, Any] = asdict(ExploreForm())
 
 
-def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
+def default_form(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
     """Return the form's defaults: the shipped policy's schedule where it is among ``policies``."""
-    tokens = min(DEFAULT_SETTINGS["max_new_tokens"], max_tokens)
-    settings = DEFAULT_SETTINGS | {"max_new_tokens": tokens}
+    tokens = min(DEFAULT_FORM["max_new_tokens"], max_tokens)
+    form = DEFAULT_FORM | {"max_new_tokens": tokens}
     if DEFAULT_POLICY in policies:
-        settings["schedule"] = POLICY_PREFIX + DEFAULT_POLICY
-    return settings
+        form["schedule"] = POLICY_PREFIX + DEFAULT_POLICY
+    return form
 
 
 def checked_prompt(prompt: str) -> str:
@@ -79,7 +92,7 @@ def checked_prompt(prompt: str) -> str:
     return prompt
 
 
-def config_from_settings(settings: dict[str, Any], find: Callable[[str], Path]) -> GenerationConfig:
+def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> GenerationConfig:
     """The engine's configuration for the page's settings.
 
     Args:
@@ -87,7 +100,7 @@ def config_from_settings(settings: dict[str, Any], find: Callable[[str], Path]) 
     Raises: ConfigError naming the value that is missing, unknown or out of range;
         PolicyNotFoundError, PolicyError.
     """
-    form = from_json(ExploreForm, settings)
+    form = read_form(ExploreForm, values)
     budget = Budget() if form.schedule == "dense" else budget_from(form)
     schedule = schedule_from(form.schedule, budget, form.seed)
     grid = chosen_grid(form.grid, [schedule], find)
@@ -111,8 +124,8 @@ def config_from_settings(settings: dict[str, Any], find: Callable[[str], Path]) 
     )
 
 
-def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The page's settings of a saved run; None when this release cannot read them."""
+def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The form's values of a saved run; None when this release cannot read them."""
     try:
         config = config_from_dict(GenerationConfig, record)
     except SolError:
@@ -123,11 +136,11 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "chat": config.chat,
         "schedule": config.schedule.name,
-        "keep": DEFAULT_SETTINGS["keep"] if is_dense else round(budget.keep_fraction * 100, 2),
+        "keep": DEFAULT_FORM["keep"] if is_dense else round(budget.keep_fraction * 100, 2),
         "channels": (
-            DEFAULT_SETTINGS["channels"] if is_dense else round(budget.channel_keep_ratio * 100, 2)
+            DEFAULT_FORM["channels"] if is_dense else round(budget.channel_keep_ratio * 100, 2)
         ),
-        "bits": DEFAULT_SETTINGS["bits"] if is_dense else budget.bit_width,
+        "bits": DEFAULT_FORM["bits"] if is_dense else budget.bit_width,
         "shadow": is_dense or "dense" in side,
         "static_row": "static" in side,
         "max_new_tokens": config.max_new_tokens,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.pages.explore.form import checked_prompt, config_from_settings, settings_from_config
+from app.pages.explore.form import checked_prompt, config_from_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
@@ -15,7 +15,7 @@ from sol_core.speed.cost_estimates import estimated_steps, shape_of
 def start_run(services: Services, request: Request) -> dict[str, Any]:
     """Check the settings, put the run in line, answer with its id."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
-    config = config_from_settings(field(request, "settings", dict), services.policies.resolve_name)
+    config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
     return {"run_id": services.runs.start(owner, prompt, config)}
 
 
@@ -33,9 +33,7 @@ def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
     return {"rows": estimated_steps(shape, model.context_length, spend, context, page_size)}
 
 
-HANDLERS = RunCalls("generation", settings_from_config).handlers() | by_name(
-    start_run, estimate_costs
-)
+HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(start_run, estimate_costs)
 
 
 def _share(request: Request, name: str) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.pages.explore.examples import EXAMPLES
-from app.pages.explore.form import default_settings
+from app.pages.explore.form import default_form
 from app.pages.explore.handlers import HANDLERS
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.component import Page
@@ -20,7 +20,7 @@ from sol_core.speed.cost_estimates import ESTIMATED_CARDS, ESTIMATED_CONTEXTS
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_settings(services.policies.names(), services.limits.new_tokens),
+        "defaults": default_form(services.policies.names(), services.limits.new_tokens),
         "examples": EXAMPLES,
         "maxNewTokens": services.limits.new_tokens,
         "estimate": {

@@ -1,4 +1,4 @@
-"""The Inspect page's settings and what they mean to the engine.
+"""The Inspect form's values and what they mean to the engine.
 
 The page speaks percent and plain words, as Explore does; both directions are here.
 """
@@ -11,12 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from app.pages.explore.form import POLICYS_GRID, budget_from, chosen_grid, schedule_from
+from app.pages.shared.form_reader import read_form
 from app.policies.library import DEFAULT_POLICY
 from sol_core.actions import QuantSite, grid_name
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
-from sol_core.fields import Range, config_from_dict, from_json
+from sol_core.fields import Range, config_from_dict
 from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
+
+__all__ = [
+    "DEFAULT_FORM",
+    "MAX_TOKENS",
+    "config_from_form",
+    "default_form",
+    "form_from_config",
+]
 
 MAX_TOKENS = 4096  # of a text; as many as a generation may have
 NO_SCHEDULE = ""
@@ -37,20 +46,18 @@ class InspectForm:
     episode_steps: int = 16
 
 
-DEFAULT_SETTINGS: dict[str, Any] = asdict(InspectForm()) | {
-    "schedules": list(InspectForm().schedules)
-}
+DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": list(InspectForm().schedules)}
 
 
-def default_settings(policies: list[str]) -> dict[str, Any]:
+def default_form(policies: list[str]) -> dict[str, Any]:
     """Return the form's defaults: the shipped policy beside static where there is one."""
     if DEFAULT_POLICY in policies:
         first = ["static", POLICY_PREFIX + DEFAULT_POLICY, NO_SCHEDULE]
-        return DEFAULT_SETTINGS | {"schedules": first}
-    return DEFAULT_SETTINGS
+        return DEFAULT_FORM | {"schedules": first}
+    return DEFAULT_FORM
 
 
-def config_from_settings(settings: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
+def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> InspectionConfig:
     """The engine's configuration for the page's settings.
 
     Args:
@@ -58,7 +65,7 @@ def config_from_settings(settings: dict[str, Any], find: Callable[[str], Path]) 
     Raises: ConfigError naming the value that is missing, unknown or out of range;
         PolicyNotFoundError, PolicyError.
     """
-    form = from_json(InspectForm, settings)
+    form = read_form(InspectForm, values)
     budget = budget_from(form)
     chosen = [name for name in form.schedules if name != NO_SCHEDULE]
     if not chosen:
@@ -73,24 +80,24 @@ def config_from_settings(settings: dict[str, Any], find: Callable[[str], Path]) 
     )
 
 
-def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The page's settings of a saved inspection; None when this release cannot read them."""
+def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The form's values of a saved inspection; None when this release cannot read them."""
     try:
         config = config_from_dict(InspectionConfig, record)
     except SolError:
         return None
-    settings = dict(DEFAULT_SETTINGS)
+    form = dict(DEFAULT_FORM)
     names = [schedule.name for schedule in config.schedules]
-    settings["schedules"] = [*names, *[NO_SCHEDULE] * (MAX_SCHEDULES - len(names))]
+    form["schedules"] = [*names, *[NO_SCHEDULE] * (MAX_SCHEDULES - len(names))]
     if config.schedules:
         budget = config.schedules[0].budget
-        settings |= {
+        form |= {
             "keep": round(budget.keep_fraction * 100, 2),
             "channels": round(budget.channel_keep_ratio * 100, 2),
             "bits": budget.bit_width,
             "seed": config.schedules[0].seed,
         }
-    return settings | {
+    return form | {
         "max_tokens": min(config.max_tokens or MAX_TOKENS, MAX_TOKENS),
         "grid": grid_name(config.grid),
         "quant_site": config.grid.quant_site,

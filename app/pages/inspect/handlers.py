@@ -8,7 +8,7 @@ from typing import Any
 from app.formats.plain_json import iso, run_title
 from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
-from app.pages.inspect.form import config_from_settings, settings_from_config
+from app.pages.inspect.form import config_from_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
@@ -43,7 +43,7 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     ``run_id`` names a saved run, whose generated tokens are then inspected instead of ``text``.
     """
     owner, form = owner_of(request), field(request, "settings", dict)
-    config = config_from_settings(form, services.policies.resolve_name)
+    config = config_from_form(form, services.policies.resolve_name)
     if request.get("run_id") is None:
         text = checked_prompt(field(request, "text", str))
     else:
@@ -51,7 +51,7 @@ def start_inspection(services: Services, request: Request) -> dict[str, Any]:
     return {"run_id": services.runs.start(owner, text, config)}
 
 
-HANDLERS = RunCalls("inspection", settings_from_config).handlers() | by_name(
+HANDLERS = RunCalls("inspection", form_from_config).handlers() | by_name(
     saved_runs, start_inspection
 )
 

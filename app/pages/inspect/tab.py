@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.pages.inspect.form import MAX_TOKENS, default_settings
+from app.pages.inspect.form import MAX_TOKENS, default_form
 from app.pages.inspect.handlers import HANDLERS
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.component import Page
@@ -13,7 +13,7 @@ from app.web.services import Services
 
 def _constants(services: Services) -> dict[str, Any]:
     return {
-        "defaults": default_settings(services.policies.names()),
+        "defaults": default_form(services.policies.names()),
         "maxTokens": MAX_TOKENS,
         "maxCharacters": services.limits.characters,
     }

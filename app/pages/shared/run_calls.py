@@ -17,12 +17,12 @@ class RunCalls:
     """The calls of a page whose runs are of one kind.
 
     Attributes:
-        settings_of: from the JSON of a run's configuration to the form's settings; None where the
+        form_of: from the JSON of a run's configuration to the form's values; None where the
             form cannot say it.
     """
 
     kind: RunKind
-    settings_of: Callable[[dict[str, Any]], dict[str, Any] | None]
+    form_of: Callable[[dict[str, Any]], dict[str, Any] | None]
 
     def home(self, services: Services, request: Request) -> dict[str, Any]:
         """State of the model, and this visitor's unfinished run, which a reload takes up again.
@@ -48,7 +48,7 @@ class RunCalls:
             view["model"] = asdict(services.loader.status())
         if run := view.get("run"):
             with naming_damage("This run"):
-                run["settings"] = self.settings_of(run["config"])
+                run["settings"] = self.form_of(run["config"])
         return view
 
     def stop_run(self, services: Services, request: Request) -> dict[str, Any]:

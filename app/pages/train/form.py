@@ -1,7 +1,7 @@
 """The training form, made from the fields of the configuration's dataclasses.
 
-The page speaks flat values ("grpo.updates": 100, levels as text); ``config_from_values`` checks
-them and makes the configuration, ``values_from_config`` goes back.
+The page speaks flat values ("grpo.updates": 100, levels as text); ``config_from_form`` checks
+them and makes the configuration, ``form_from_config`` goes back.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def form_groups() -> list[dict[str, Any]]:
     return groups
 
 
-def values_from_config(config: TrainConfig) -> dict[str, Any]:
+def form_from_config(config: TrainConfig) -> dict[str, Any]:
     """Flat values of every field, the corpus included."""
     values: dict[str, Any] = {}
     for name, value in config.to_dict().items():
@@ -106,14 +106,14 @@ def values_from_config(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def config_from_values(values: dict[str, Any], corpus: str) -> TrainConfig:
+def config_from_form(values: dict[str, Any], corpus: str) -> TrainConfig:
     """The configuration for the form's values; what is missing takes its default.
 
     Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
     """
     kinds = {field["name"]: field["kind"] for group in form_groups() for field in group["fields"]}
     if unknown := sorted(set(values) - set(kinds) - set(_ELSEWHERE)):
-        raise ConfigError(f"unknown setting {', '.join(unknown)}. Reload the page.")
+        raise ConfigError(f"the form has an unknown field {unknown[0][:60]!r}. Reload the page.")
     record: dict[str, Any] = {"corpus": corpus}
     for name, kind in kinds.items():
         if name not in values:

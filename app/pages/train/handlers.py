@@ -17,7 +17,7 @@ from app.pages.shared.job_calls import (
     visible_job,
 )
 from app.pages.train.estimate import estimate
-from app.pages.train.form import config_from_values, values_from_config
+from app.pages.train.form import config_from_form, form_from_config
 from app.policies.library import DEFAULT_POLICY, NAME_LENGTH
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
@@ -42,7 +42,7 @@ def train_home(services: Services, request: Request) -> dict[str, Any]:
 def estimate_training(services: Services, request: Request) -> dict[str, Any]:
     """Seconds and memory for the form's values, or what is wrong with them."""
     try:
-        config = config_from_values(field(request, "values", dict), "builtin")
+        config = config_from_form(field(request, "values", dict), "builtin")
     except (ConfigError, TypeError) as error:
         return {"problem": str(error)}
     guess = estimate(config)
@@ -64,7 +64,7 @@ def start_training(services: Services, request: Request) -> dict[str, Any]:
     check_jobs_allowed(services)
     name = checked_name(field(request, "name", str))
     corpus = corpus_source(services, owner, field(request, "corpus", dict))
-    config = config_from_values(field(request, "values", dict), corpus)
+    config = config_from_form(field(request, "values", dict), corpus)
     params = {"config": config.to_dict(), "name": name}
     return queue_job(services, owner, "train", name, params)
 
@@ -80,7 +80,7 @@ def job_settings(services: Services, request: Request) -> dict[str, Any]:
             raise ConfigError("it is not a training")
         config = config_from_dict(TrainConfig, dict(record.params["config"]))
     return {
-        "values": values_from_config(config),
+        "values": form_from_config(config),
         "corpus": corpus_choice(services, owner_of(request), config.corpus),
         "name": str(record.params.get("name", "")),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.pages.train.form import form_groups, values_from_config
+from app.pages.train.form import form_from_config, form_groups
 from app.pages.train.handlers import HANDLERS, MAX_NAME_LENGTH
 from app.web.component import Page
 from app.web.services import Services
@@ -23,7 +23,7 @@ def _constants(services: Services) -> dict[str, Any]:
             "key": key,
             "label": _PRESET_WORDS.get(key, (key.capitalize(), ""))[0],
             "meaning": _PRESET_WORDS.get(key, ("", ""))[1],
-            "values": values_from_config(config),
+            "values": form_from_config(config),
         }
         for key, config in PRESETS.items()
     ]

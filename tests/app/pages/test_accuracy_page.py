@@ -10,7 +10,7 @@ import pytest
 
 import sol_core.policy
 from app.host.paths import DataDir
-from app.pages.accuracy.form import DEFAULT_VALUES, config_of, values_of
+from app.pages.accuracy.form import DEFAULT_FORM, config_from_form, form_from_config
 from app.pages.accuracy.handlers import HANDLERS
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
@@ -51,10 +51,10 @@ def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services
     record = services.store.jobs.get(job_id)
     assert (record.kind, record.status, record.title) == (TASKS_JOB, "queued", "mine")
     assert record.params["policy"] == "mine"
-    assert TasksConfig.from_dict(record.params["config"]) == config_of(values)
+    assert TasksConfig.from_dict(record.params["config"]) == config_from_form(values)
     settings = call("accuracy_settings", job_id=job_id)
     assert settings["policy"] == "mine"
-    assert config_of(settings["values"]) == config_of(values)
+    assert config_from_form(settings["values"]) == config_from_form(values)
     assert call("accuracy_home")["newest_job"] == job_id
     assert "no accuracy to show" in call("accuracy_result", job_id=job_id)["refused"]
 
@@ -68,7 +68,7 @@ def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services
         ({"values": {"limit": None}}, "limit must be a whole number"),
         ({"values": {"budgets": "0.5"}}, "three numbers"),
         ({"values": {"budgets": 3}}, "budgets must be text"),
-        ({"values": {"new": 1}}, "unknown field 'new'"),
+        ({"values": {"new": 1}}, "the form has an unknown field 'new'"),
         ({"values": None}, "Reload the page"),
     ],
 )
@@ -119,5 +119,5 @@ def test_a_result_of_an_earlier_release_is_shown(call: Call, services: Services)
 
 
 def test_the_forms_defaults_are_the_engines() -> None:
-    assert config_of({}) == config_of(DEFAULT_VALUES) == TasksConfig()
-    assert values_of(json.loads(json.dumps(TasksConfig().to_dict()))) == DEFAULT_VALUES
+    assert config_from_form({}) == config_from_form(DEFAULT_FORM) == TasksConfig()
+    assert form_from_config(json.loads(json.dumps(TasksConfig().to_dict()))) == DEFAULT_FORM

@@ -288,7 +288,7 @@ def test_a_pair_that_cannot_begin_leaves_no_half(tmp_path: Path) -> None:
     assert "refused" in bad
     assert services.runs.active(ANNA) is None
     for _ in range(Limits().runs_per_visitor - 1):
-        services.runs.start(ANNA, "x", handlers.config_from_settings(SETTINGS, no_policy))
+        services.runs.start(ANNA, "x", handlers.config_from_form(SETTINGS, no_policy))
     before = services.runs.active(ANNA)
     assert "at most 3" in call("start_pair", prompt="x", a=SETTINGS, b=SETTINGS)["refused"]
     wait_until(lambda: services.runs.active(ANNA) == before)

@@ -13,10 +13,10 @@ import pytest
 from app.host.paths import DataDir
 from app.pages.explore.examples import EXAMPLES
 from app.pages.explore.form import (
-    DEFAULT_SETTINGS,
+    DEFAULT_FORM,
     MAX_PROMPT_CHARACTERS,
-    config_from_settings,
-    settings_from_config,
+    config_from_form,
+    form_from_config,
 )
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
@@ -70,7 +70,7 @@ def finish(call: Call, owner: str = ANNA, prompt: str = "prompt", **settings: An
 
 
 def test_defaults_and_examples_are_valid() -> None:
-    config = config_from_settings(DEFAULT_SETTINGS, no_policy)
+    config = config_from_form(DEFAULT_FORM, no_policy)
     assert config.schedule.kind == "emc"
     assert config.schedule.budget.keep_fraction == 0.7
     assert [row.name for row in config.side_rows] == ["dense"]
@@ -80,7 +80,7 @@ def test_defaults_and_examples_are_valid() -> None:
 
 @pytest.mark.parametrize("kind", ["dense", "static", "random", "emc", "dac"])
 def test_settings_survive_the_way_to_the_engine_and_back(kind: str) -> None:
-    settings = DEFAULT_SETTINGS | {
+    settings = DEFAULT_FORM | {
         "schedule": kind,
         "keep": 37.5,
         "channels": 55,
@@ -90,17 +90,17 @@ def test_settings_survive_the_way_to_the_engine_and_back(kind: str) -> None:
         "temperature": 0.7,
         "seed": 3,
     }
-    config = config_from_settings(settings, no_policy)
+    config = config_from_form(settings, no_policy)
     assert config.stop_strings == ("END", "\n\n")
-    back = settings_from_config(config.to_dict())
+    back = form_from_config(config.to_dict())
     assert back is not None
-    assert config_from_settings(back, no_policy) == config
-    assert settings_from_config(json.loads(json.dumps(config.to_dict()))) == back
+    assert config_from_form(back, no_policy) == config
+    assert form_from_config(json.loads(json.dumps(config.to_dict()))) == back
 
 
 def test_a_configuration_of_another_release_is_not_offered_for_reuse() -> None:
-    assert settings_from_config({"from": "the future"}) is None
-    assert settings_from_config(GenerationConfig().to_dict() | {"new": 1}) is None
+    assert form_from_config({"from": "the future"}) is None
+    assert form_from_config(GenerationConfig().to_dict() | {"new": 1}) is None
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_a_configuration_of_another_release_is_not_offered_for_reuse() -> None:
         ({"stop": 3}, "stop must be text"),
         ({"chat": "yes"}, "chat must be true or false"),
         ({"episode_steps": 0}, "episode_steps must be a whole number from 1 to 1,000,000, got 0"),
-        ({"surprise": 1}, "unknown field 'surprise'"),
+        ({"surprise": 1}, "the form has an unknown field 'surprise'"),
     ],
 )
 def test_bad_settings_are_named(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config_from_settings(settings, no_policy)
+        config_from_form(settings, no_policy)
 
 
 def test_a_refusal_comes_back_as_a_sentence(call: Call) -> None:

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from app.host.errors import AppError
 from app.host.limits import VARIABLES
-from app.pages.accuracy.form import DEFAULT_VALUES as ACCURACY_VALUES
-from app.pages.evaluate.form import DEFAULT_VALUES as EVALUATION_VALUES
-from app.pages.explore.form import DEFAULT_SETTINGS
-from app.pages.inspect.form import DEFAULT_SETTINGS as INSPECTION_SETTINGS
-from app.pages.train.form import values_from_config
+from app.pages.accuracy.form import DEFAULT_FORM as ACCURACY_VALUES
+from app.pages.evaluate.form import DEFAULT_FORM as EVALUATION_VALUES
+from app.pages.explore.form import DEFAULT_FORM
+from app.pages.inspect.form import DEFAULT_FORM as INSPECTION_SETTINGS
+from app.pages.train.form import form_from_config
 from app.policies.files import PolicyFiles
 from app.web.services import Services
 from sol_core.training.config import TrainConfig
@@ -89,7 +89,7 @@ CORPORA = [
     {"kind": "hub", "name": "a/b"},
     {"kind": "path", "name": "/etc"},
 ]
-TRAINING_VALUES = values_from_config(TrainConfig())
+TRAINING_VALUES = form_from_config(TrainConfig())
 TRAINING_VALUES.pop("corpus")  # it has a picker of its own
 IDS = ("run_id", "job_id", "a", "b", "challenge", "id", "upload_id")
 ACTION = [0.5, 0.6, 8]
@@ -105,8 +105,8 @@ class Things:
     numbers: list[int]
 
     VALUES: ClassVar[dict[str, list[Any]]] = {
-        "start_run": [DEFAULT_SETTINGS],
-        "start_pair": [DEFAULT_SETTINGS],
+        "start_run": [DEFAULT_FORM],
+        "start_pair": [DEFAULT_FORM],
         "start_inspection": [INSPECTION_SETTINGS],
         "start_evaluation": [EVALUATION_VALUES],
         "start_accuracy": [ACCURACY_VALUES],

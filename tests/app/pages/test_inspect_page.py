@@ -14,10 +14,10 @@ from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.pages.inspect.form import (
-    DEFAULT_SETTINGS,
-    config_from_settings,
-    default_settings,
-    settings_from_config,
+    DEFAULT_FORM,
+    config_from_form,
+    default_form,
+    form_from_config,
 )
 from app.pages.inspect.handlers import HANDLERS as INSPECT
 from app.web.calls import server_functions
@@ -102,7 +102,7 @@ def test_an_inspection_is_kept_like_a_run(call: Call, services: Services) -> Non
     assert stored["prefill"]["scored_tokens"] == len(TEXT) - 1
     assert stored["summary"]["reason"] == "finished"
     assert [row["name"] for row in stored["summary"]["report"]["rows"]] == ["static", "random"]
-    assert stored["run"]["settings"] == DEFAULT_SETTINGS | SETTINGS | {"grid": "default"}
+    assert stored["run"]["settings"] == DEFAULT_FORM | SETTINGS | {"grid": "default"}
     assert call("poll_run", run_id=run_id, cursor=len(TEXT) - 2)["rows"] == stored["rows"][-1:]
 
 
@@ -189,7 +189,7 @@ def test_a_row_that_is_not_there_is_refused(call: Call, services: Services) -> N
         ({"settings": {"grid": "other"}}, "grid must be one of paper, default"),
         ({"settings": {"schedules": ["policy:nobody"]}}, "no policy 'nobody'"),
         ({"settings": {"max_tokens": 5000}}, "max_tokens must be a whole number from 2 to 4,096"),
-        ({"settings": {"speed": 1}}, "unknown field 'speed'"),
+        ({"settings": {"speed": 1}}, "the form has an unknown field 'speed'"),
     ],
 )
 def test_bad_requests_are_refused_in_words(
@@ -200,7 +200,7 @@ def test_bad_requests_are_refused_in_words(
 
 
 def test_settings_and_configuration_are_each_others_inverse() -> None:
-    settings = DEFAULT_SETTINGS | {
+    settings = DEFAULT_FORM | {
         "schedules": ["policy:mine", "dac", ""],
         "keep": 35.5,
         "bits": 7.5,
@@ -208,11 +208,11 @@ def test_settings_and_configuration_are_each_others_inverse() -> None:
         "quant_site": "mlp_input",
         "episode_steps": 4,
     }
-    config = config_from_settings(settings | {"grid": "paper"}, no_policy)
-    assert settings_from_config(config.to_dict()) == settings | {"grid": "paper"}
-    assert settings_from_config({"schedules": 3}) is None
-    assert default_settings(["default"])["schedules"] == ["static", "policy:default", ""]
-    assert config_from_settings(default_settings([]), no_policy).rows == ("dense", "static", "emc")
+    config = config_from_form(settings | {"grid": "paper"}, no_policy)
+    assert form_from_config(config.to_dict()) == settings | {"grid": "paper"}
+    assert form_from_config({"schedules": 3}) is None
+    assert default_form(["default"])["schedules"] == ["static", "policy:default", ""]
+    assert config_from_form(default_form([]), no_policy).rows == ("dense", "static", "emc")
     with pytest.raises(ConfigError):
-        config_from_settings({"seed": 0.5}, no_policy)
+        config_from_form({"seed": 0.5}, no_policy)
     assert isinstance(config, InspectionConfig)

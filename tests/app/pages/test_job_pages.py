@@ -14,12 +14,12 @@ import pytest
 import sol_core.policy
 from app.formats.plain_json import schedule_label
 from app.host.paths import DataDir
-from app.pages.evaluate.form import DEFAULT_VALUES
+from app.pages.evaluate.form import DEFAULT_FORM as EVALUATE_FORM
 from app.pages.evaluate.handlers import HANDLERS as EVALUATE
-from app.pages.explore.form import DEFAULT_SETTINGS, config_from_settings, default_settings
+from app.pages.explore.form import DEFAULT_FORM, config_from_form, default_form
 from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.shared.job_calls import MAX_UNFINISHED, METRICS_PER_POLL
-from app.pages.train.form import values_from_config
+from app.pages.train.form import form_from_config
 from app.pages.train.handlers import HANDLERS as TRAIN
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
@@ -91,7 +91,7 @@ def poll(call: Call, job_id: str, cursor: int = -1, step: int | None = None) -> 
 def test_a_started_training_is_queued_with_its_whole_configuration(
     call: Call, services: Services
 ) -> None:
-    values = values_from_config(PRESETS["quick"]) | {"seed": 5}
+    values = form_from_config(PRESETS["quick"]) | {"seed": 5}
     record = services.store.jobs.get(begin(call, " mine ", **values))
     assert (record.kind, record.status, record.owner) == ("train", "queued", ANNA)
     assert record.title == record.params["name"] == "mine"
@@ -246,7 +246,7 @@ def test_settings_are_cloned(call: Call, services: Services, tmp_path: Path) -> 
     foreign = services.store.jobs.create("train", ANNA, "x", {"config": {"from": "the future"}})
     assert "another release" in call("job_settings", job_id=foreign.id)["refused"]
     store_policy(services.data_dir.policies, "mine")
-    values = DEFAULT_VALUES | {"texts": 8}
+    values = EVALUATE_FORM | {"texts": 8}
     job_id = call("start_evaluation", values=values, policies=["mine"], corpus=BUILTIN)["job_id"]
     cloned = call("evaluation_settings", job_id=job_id)
     assert (cloned["values"], cloned["policies"]) == (values, ["mine"])
@@ -350,10 +350,10 @@ def test_a_space_that_allows_jobs_keeps_visitors_apart(
 def test_explore_offers_stored_policies(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "mine")
     assert call("list_policies") == {"policies": ["default", "mine"]}
-    assert default_settings(["mine"]) == DEFAULT_SETTINGS
-    assert default_settings(["default", "mine"])["schedule"] == "policy:default"
+    assert default_form(["mine"]) == DEFAULT_FORM
+    assert default_form(["default", "mine"])["schedule"] == "policy:default"
     with pytest.raises(ConfigError, match="Choose a policy"):
-        config_from_settings({"schedule": "policy: "}, no_policy)
+        config_from_form({"schedule": "policy: "}, no_policy)
 
 
 def test_a_policys_schedule_is_called_by_its_name() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.pages.train.estimate import PACES, estimate
-from app.pages.train.form import GRID_HELP, config_from_values, form_groups, values_from_config
+from app.pages.train.form import GRID_HELP, config_from_form, form_from_config, form_groups
 from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.training.config import PRESETS, GrpoConfig, TrainConfig, WarmStartConfig
@@ -51,17 +51,17 @@ def test_kinds_follow_the_types() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_the_way_to_the_page_and_back(name: str) -> None:
-    values = values_from_config(PRESETS[name])
-    assert config_from_values(values, "builtin") == PRESETS[name]
+    values = form_from_config(PRESETS[name])
+    assert config_from_form(values, "builtin") == PRESETS[name]
 
 
 def test_levels_are_text_and_whole_bits_stay_whole() -> None:
     values = {"grid.keep_fractions": " 0.2, 0.5 ;1,", "grid.bit_widths": "6, 16"}
-    grid = config_from_values(values, "x.txt").grid
+    grid = config_from_form(values, "x.txt").grid
     assert grid.keep_fractions == (0.2, 0.5, 1.0)
     assert grid.bit_widths == (6, 16)
     assert all(type(bits) is int for bits in grid.bit_widths)
-    assert values_from_config(TrainConfig(grid=grid))["grid.keep_fractions"] == "0.2, 0.5, 1"
+    assert form_from_config(TrainConfig(grid=grid))["grid.keep_fractions"] == "0.2, 0.5, 1"
 
 
 @pytest.mark.parametrize(
@@ -81,17 +81,17 @@ def test_levels_are_text_and_whole_bits_stay_whole() -> None:
         ({"time_limit_minutes": 0}, "time_limit_minutes"),
         ({"policy.network": "deep"}, "network must be one of"),
         ({"warm_start.texts": 0, "grpo.updates": 0}, "nothing to do"),
-        ({"grpo.surprise": 1}, "unknown setting grpo.surprise"),
-        ({"corpus.x": 1}, "unknown setting"),
+        ({"grpo.surprise": 1}, "the form has an unknown field 'grpo.surprise'"),
+        ({"corpus.x": 1}, "unknown field 'corpus.x'"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config_from_values(values, "builtin")
+        config_from_form(values, "builtin")
 
 
 def test_an_empty_time_limit_is_none() -> None:
-    assert config_from_values({"time_limit_minutes": None}, "builtin").time_limit_minutes is None
+    assert config_from_form({"time_limit_minutes": None}, "builtin").time_limit_minutes is None
 
 
 def test_the_estimate_grows_with_the_work() -> None:

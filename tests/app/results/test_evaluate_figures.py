@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.pages.evaluate.form import (
-    DEFAULT_VALUES,
+    DEFAULT_FORM,
     MAX_POLICIES,
     checked_policies,
-    config_of,
-    values_of,
+    config_from_form,
+    form_from_config,
 )
 from app.results.figures import bit_share, figures_of, pareto_front, result_view
 from app.results.files import csv_text, json_text
@@ -142,15 +142,15 @@ def test_no_cell_is_a_formula(result: dict[str, Any]) -> None:
 
 
 def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
-    config = config_of(DEFAULT_VALUES, "builtin")
+    config = config_from_form(DEFAULT_FORM, "builtin")
     assert len(config.budgets) == 9
     assert config.baselines == ("static", "random:10")
-    assert values_of(config.to_dict()) == DEFAULT_VALUES
-    changed = DEFAULT_VALUES | {"random": 0, "emc": True, "dac": True, "texts": 8, "windows": 3}
-    config = config_of(changed, "x.txt")
+    assert form_from_config(config.to_dict()) == DEFAULT_FORM
+    changed = DEFAULT_FORM | {"random": 0, "emc": True, "dac": True, "texts": 8, "windows": 3}
+    config = config_from_form(changed, "x.txt")
     assert config.baselines == ("static", "emc", "dac")
     assert config.windows == 3
-    assert values_of(json.loads(json.dumps(config.to_dict()))) == changed
+    assert form_from_config(json.loads(json.dumps(config.to_dict()))) == changed
 
 
 @pytest.mark.parametrize(
@@ -166,16 +166,16 @@ def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
         ({"windows": 0}, "windows must be a whole number from 1 to 1,000,000, got 0"),
         ({"windows": None}, "windows must be a whole number of at most 64 bits, got nothing"),
         ({"sampled": "yes"}, "sampled must be true or false"),
-        ({"surprise": 1}, "unknown field 'surprise'"),
+        ({"surprise": 1}, "the form has an unknown field 'surprise'"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config_of(values, "builtin")
+        config_from_form(values, "builtin")
 
 
 def test_budgets_may_stand_on_lines_of_their_own() -> None:
-    assert len(config_of({"budgets": "0.5,0.6,8\n0.3,0.5,7\n"}, "builtin").budgets) == 2
+    assert len(config_from_form({"budgets": "0.5,0.6,8\n0.3,0.5,7\n"}, "builtin").budgets) == 2
 
 
 def test_policies_must_be_there() -> None:

@@ -15,7 +15,7 @@ import pytest
 from app.host.limits import Limits
 from app.policies.library import SHIPPED_FOLDER
 from sol_core.errors import ConfigError
-from storage import JobKind, open_store
+from storage import TASKS_JOB, JobKind, open_store
 from tests.app.public_server import ANNA, BEN, Serve
 from tests.app.waiting import wait_until
 from tests.support.job_samples import evaluation_result
@@ -235,15 +235,16 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
     upload.parent.mkdir(parents=True)
     upload.write_text("secret words")
     params = {"policies": ["mine"], "policy": "mine", "config": {"corpus": str(upload)}}
-    made: dict[JobKind, str] = {}
-    for kind, result in (
+    made: dict[str, str] = {}  # by the name of the tab
+    kinds: dict[str, JobKind] = {"accuracy": TASKS_JOB, "train": "train", "evaluate": "evaluate"}
+    for tab, result in (
         ("train", {"policy": "mine"}),
         ("evaluate", evaluation_result(("mine",)) | {"corpus": str(upload)}),
         ("accuracy", {}),
     ):
-        job = store.jobs.create(kind, BEN, f"secret {kind}", params, worker="w")
+        job = store.jobs.create(kinds[tab], BEN, f"secret {tab}", params, worker="w")
         store.jobs.finish(job.id, "w", "succeeded", result=result)
-        made[kind] = job.id
+        made[tab] = job.id
     waiting = store.jobs.create("evaluate", BEN, "secret waiting", params).id
     schedule = {"kind": "policy", "policy": "mine"}
     store.runs.create(BEN, "secret prompt", "m", "policy", {"schedule": schedule})
@@ -260,7 +261,7 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
         ("train", "list_corpora", {}),
         ("history", "list_runs", {"query": "", "limit": 99}),
     ]
-    own: list[tuple[JobKind, str, dict[str, Any]]] = [
+    own: list[tuple[str, str, dict[str, Any]]] = [
         ("train", "poll_job", {"cursor": -1}),
         ("train", "job_settings", {}),
         ("train", "pause_job", {}),
@@ -273,8 +274,8 @@ def test_jobs_and_what_they_name_are_seen_by_their_owner_alone(serve: Serve) -> 
         ("accuracy", "accuracy_result", {}),
         ("accuracy", "accuracy_settings", {}),
     ]
-    for kind, name, request in own:
-        answer = anna.call(kind, name, job_id=made[kind], **request)
+    for tab, name, request in own:
+        answer = anna.call(tab, name, job_id=made[tab], **request)
         assert "This job does not exist" in answer["refused"]
     answers = [anna.call(tab, name, **request) for tab, name, request in asked]
     told = json.dumps(answers)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from app.pages.explore.form import DEFAULT_SETTINGS
+from app.pages.explore.form import DEFAULT_FORM
 from sol_core.actions import Action, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
@@ -131,7 +131,7 @@ def test_the_estimates_are_the_engines_and_follow_context_and_run(
 
 def expected(context: int) -> str:
     """The table's text after a run of 24 tokens at the form's first budget."""
-    budget = Budget(DEFAULT_SETTINGS["keep"] / 100, DEFAULT_SETTINGS["channels"] / 100, 10)
+    budget = Budget(DEFAULT_FORM["keep"] / 100, DEFAULT_FORM["channels"] / 100, 10)
     config = GenerationConfig(ScheduleConfig("static", budget))
     actions = [make_token(at, "", config).action for at in range(24)]
     keep, channels = (

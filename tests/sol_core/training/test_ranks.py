@@ -113,7 +113,7 @@ def test_two_processes_report_the_metrics_of_one(alone: Path, two: Path, phase: 
     ours = json.loads((alone / "events.json").read_text())
     theirs = json.loads((two / "rank-0.json").read_text())["whole"]
     rows = [
-        [event["metrics"] for event in events if event.get("phase") == phase]
+        [event["row"]["metrics"] for event in events if event.get("message") == phase]
         for events in (ours, theirs)
     ]
     assert len(rows[0]) == len(rows[1]) >= 2
@@ -127,17 +127,18 @@ def test_ranks_label_side_by_side_and_see_the_same_events(two: Path) -> None:
     lead, follower = (
         json.loads((two / f"rank-{rank}.json").read_text())["whole"] for rank in (0, 1)
     )
-    assert [event.get("phase") for event in lead].count("labelling") == 6  # 11 texts, by two
-    kinds = [[(event["type"], event.get("phase")) for event in e] for e in (lead, follower)]
+    assert [event.get("message") for event in lead].count("labelling") == 6  # 11 texts, by two
+    kinds = [[(event["type"], event.get("message")) for event in e] for e in (lead, follower)]
     assert [kind for kind in kinds[0]] == [kind for kind in kinds[1]]
-    assert lead[-1]["summary"]["held_out"] == follower[-1]["summary"]["held_out"]
+    ours, theirs = (events[-1]["result"]["summary"] for events in (lead, follower))
+    assert ours["held_out"] == theirs["held_out"]
 
 
 def test_any_rank_stops_all_and_one_process_goes_on(
     alone: Path, two: Path, config: TrainConfig
 ) -> None:
     ends = [json.loads((two / f"rank-{rank}.json").read_text())["stopped"] for rank in (0, 1)]
-    assert [events[-1]["type"] for events in ends] == ["stopped", "stopped"]
+    assert [events[-1]["type"] for events in ends] == ["WorkStopped", "WorkStopped"]
     found = read_checkpoint(two / "stopped", config.to_dict())
     assert found is not None
     assert (found[0].phase, found[0].updates) == ("grpo", 1)

@@ -275,7 +275,7 @@ def test_the_warm_start_runs_alone(
     alone = dataclasses.replace(config, grpo=GrpoConfig(updates=0))
     events = run(model, alone, tmp_path / "run")
     assert isinstance(events[-1], WorkFinished)
-    assert events[-1].summary["updates"] == 0
+    assert events[-1].result["summary"]["updates"] == 0
 
 
 def test_a_time_limit_ends_early_with_a_policy(
@@ -289,7 +289,7 @@ def test_a_time_limit_ends_early_with_a_policy(
     )
     events = run(model, short, tmp_path / "run")
     assert isinstance(events[-1], WorkFinished)
-    assert 0 < events[-1].summary["labelled_texts"] < 5000
+    assert 0 < events[-1].result["summary"]["labelled_texts"] < 5000
 
 
 def test_what_cannot_be_trained_is_refused_in_words(
