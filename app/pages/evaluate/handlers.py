@@ -7,7 +7,7 @@ from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
-from app.pages.evaluate.form import checked_policies, config_of, values_of
+from app.pages.evaluate.form import DEFAULT_VALUES, checked_policies, config_of, values_of
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
@@ -18,9 +18,11 @@ from app.pages.shared.job_calls import (
     visible_job,
 )
 from app.pages.shared.policy_choices import policy_choices
+from app.pages.train.estimate import PACES
 from app.results.figures import result_view
 from app.results.files import csv_text, json_text
 from app.web.calls import Request, RequestError, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from storage import JobRecord
 
@@ -96,3 +98,17 @@ HANDLERS = (
         evaluation_settings,
     )
 )
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {
+        "defaults": DEFAULT_VALUES,
+        "paces": {
+            "decisions": PACES.decisions_per_s,
+            "prefillTokens": PACES.prefill_tokens_per_s,
+            "start": PACES.start_s,
+        },
+    }
+
+
+PAGE = Page("evaluate", "Evaluate", HANDLERS, _constants)

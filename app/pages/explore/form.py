@@ -6,7 +6,7 @@ the engine's configuration, ``settings_from_config`` goes back for a run that is
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Protocol
 
 from app.policies.library import DEFAULT_POLICY
@@ -51,6 +51,9 @@ class ExploreForm:
 
 
 DEFAULT_SETTINGS: dict[str, Any] = asdict(ExploreForm())
+# Fields of the form that the engine's configurations have under the same names.
+_OF_SAMPLING = tuple(item.name for item in fields(SamplingConfig))
+_OF_RUN = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps", "refresh")
 
 
 def default_settings(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
@@ -86,20 +89,10 @@ def config_from_settings(settings: dict[str, Any]) -> GenerationConfig:
     return GenerationConfig(
         schedule=schedule,
         side_rows=_side_rows(form, schedule),
-        sampling=SamplingConfig(
-            temperature=form.temperature,
-            top_k=form.top_k,
-            top_p=form.top_p,
-            repetition_penalty=form.repetition_penalty,
-            seed=form.seed,
-        ),
+        sampling=SamplingConfig(**{name: getattr(form, name) for name in _OF_SAMPLING}),
         grid=ActionGrid(quant_site=form.quant_site),
-        max_new_tokens=form.max_new_tokens,
-        chat=form.chat,
         stop_strings=_stop_strings(form.stop),
-        ignore_end_of_text=form.ignore_end_of_text,
-        episode_steps=form.episode_steps,
-        refresh=form.refresh,
+        **{name: getattr(form, name) for name in _OF_RUN},
     )
 
 
@@ -109,30 +102,25 @@ def settings_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
         config = config_from_dict(GenerationConfig, record)
     except SolError:
         return None
-    budget, sampling = config.schedule.budget, config.sampling
+    budget = config.schedule.budget
     side = {row.name for row in config.side_rows}
     is_dense = config.schedule.kind == "dense"
-    return {
-        "chat": config.chat,
+    if is_dense:
+        asked = {name: DEFAULT_SETTINGS[name] for name in ("keep", "channels", "bits")}
+    else:
+        asked = {
+            "keep": round(budget.keep_fraction * 100, 2),
+            "channels": round(budget.channel_keep_ratio * 100, 2),
+            "bits": budget.bit_width,
+        }
+    return asked | {
         "schedule": config.schedule.name,
-        "keep": DEFAULT_SETTINGS["keep"] if is_dense else round(budget.keep_fraction * 100, 2),
-        "channels": (
-            DEFAULT_SETTINGS["channels"] if is_dense else round(budget.channel_keep_ratio * 100, 2)
-        ),
-        "bits": DEFAULT_SETTINGS["bits"] if is_dense else budget.bit_width,
         "shadow": is_dense or "dense" in side,
         "static_row": "static" in side,
-        "max_new_tokens": config.max_new_tokens,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "repetition_penalty": sampling.repetition_penalty,
-        "seed": sampling.seed,
         "stop": "\n".join(text.replace("\n", "\\n") for text in config.stop_strings),
         "quant_site": config.grid.quant_site,
-        "episode_steps": config.episode_steps,
-        "refresh": config.refresh,
-        "ignore_end_of_text": config.ignore_end_of_text,
+        **{name: getattr(config.sampling, name) for name in _OF_SAMPLING},
+        **{name: getattr(config, name) for name in _OF_RUN},
     }
 
 

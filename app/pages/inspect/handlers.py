@@ -8,9 +8,16 @@ from typing import Any
 from app.formats.plain_json import iso, run_title
 from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
-from app.pages.inspect.form import config_from_settings, settings_from_config
+from app.pages.inspect.form import (
+    MAX_TOKENS,
+    config_from_settings,
+    default_settings,
+    settings_from_config,
+)
 from app.pages.shared.run_calls import RunCalls
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.calls import Request, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from sol_core.inspection import InspectionConfig
 
@@ -66,3 +73,14 @@ def _of_run(
     # The limit is for texts; a run is never cut.
     whole = replace(config, generated=tuple(run.token_ids), chat=chat, max_tokens=None)
     return prompt, whole
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {
+        "defaults": default_settings(services.policies.names()),
+        "maxTokens": MAX_TOKENS,
+        "maxCharacters": services.limits.characters,
+    }
+
+
+PAGE = Page("inspect", "Inspect", HANDLERS | EXPORT_HANDLERS, _constants)
