@@ -55,10 +55,12 @@ def read_case_file(path: Path) -> CaseFile:
     Raises: InputFileError naming the file and what is wrong with it.
     """
     try:
-        content = json.loads(read_text(str(path), "list of cases"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputFileError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputFileError(f"{path} is not UTF-8 text, so not a JSON file of cases") from error
     except (ValueError, RecursionError) as error:
-        if isinstance(error, InputFileError):
-            raise
         raise InputFileError(f"{path} is not valid JSON: {error}") from error
     in_object = isinstance(content, dict)
     cases = content.get("cases") if in_object else content

@@ -1,4 +1,4 @@
-"""What a kind of thing that can be shared says of itself, and what its writers are given."""
+"""A kind of thing that can be shared: its id, title, writers and reader, and their source."""
 
 from __future__ import annotations
 

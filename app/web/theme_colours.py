@@ -72,50 +72,31 @@ class Palette:
     better: str
 
 
-LIGHT = Palette(
-    page="#f5f5f2",
-    panel="#ffffff",
-    sunken="#f7f7f5",
-    text="#16191d",
-    muted="#59616b",
-    line="#e0e1dc",
-    edge="#878e97",
-    accent="#14305c",
-    on_accent="#ffffff",
-    attention="#0072b2",
-    channels="#d55e00",
-    bits="#009e73",
-    track="#e8e8e4",
-    kl="#a3297a",
-    surprisal="#6b7480",
-    perplexity="#16191d",
-    good="#0b6b4c",
-    bad="#b3261e",
-    worse="#e08a00",
-    better="#1f6fd0",
-)
-
-DARK = Palette(
-    page="#0c0f13",
-    panel="#14181e",
-    sunken="#10141a",
-    text="#f1f3f5",
-    muted="#a1abb8",
-    line="#2a313a",
-    edge="#697481",
-    accent="#f0d95b",
-    on_accent="#14181e",
-    attention="#56b4e9",
-    channels="#ff8a3d",
-    bits="#2fd0a0",
-    track="#262d36",
-    kl="#f08cc8",
-    surprisal="#8f9aa8",
-    perplexity="#f1f3f5",
-    good="#4fd1a1",
-    bad="#ff8a80",
-    worse="#d97a00",
-    better="#2f86f0",
+# Of each colour the light theme's and the dark one's.
+_COLOURS = {
+    "page": ("#f5f5f2", "#0c0f13"),
+    "panel": ("#ffffff", "#14181e"),
+    "sunken": ("#f7f7f5", "#10141a"),
+    "text": ("#16191d", "#f1f3f5"),
+    "muted": ("#59616b", "#a1abb8"),
+    "line": ("#e0e1dc", "#2a313a"),
+    "edge": ("#878e97", "#697481"),
+    "accent": ("#14305c", "#f0d95b"),
+    "on_accent": ("#ffffff", "#14181e"),
+    "attention": ("#0072b2", "#56b4e9"),
+    "channels": ("#d55e00", "#ff8a3d"),
+    "bits": ("#009e73", "#2fd0a0"),
+    "track": ("#e8e8e4", "#262d36"),
+    "kl": ("#a3297a", "#f08cc8"),
+    "surprisal": ("#6b7480", "#8f9aa8"),
+    "perplexity": ("#16191d", "#f1f3f5"),
+    "good": ("#0b6b4c", "#4fd1a1"),
+    "bad": ("#b3261e", "#ff8a80"),
+    "worse": ("#e08a00", "#d97a00"),
+    "better": ("#1f6fd0", "#2f86f0"),
+}
+LIGHT, DARK = (
+    Palette(**{name: pair[theme] for name, pair in _COLOURS.items()}) for theme in (0, 1)
 )
 
 _CIVIDIS = tuple(
