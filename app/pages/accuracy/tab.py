@@ -21,4 +21,4 @@ def _constants(services: Services) -> dict[str, Any]:
     }
 
 
-PAGE = Page("benchmark", "Benchmark", HANDLERS, _constants)
+PAGE = Page("accuracy", "Accuracy", HANDLERS, _constants)

@@ -27,7 +27,9 @@ from storage import NotFoundError, RunKind, RunRecord, Store
 
 _NUMBERS = ("nll", "kl", "entropy")
 _TRAILS = ("taken", *AXES)
-_RULES = Rules(partial=frozenset(), nullable=frozenset({*_NUMBERS, "nll_change", "policy"}))
+_RULES = Rules(
+    partial=frozenset({ActionGrid}), nullable=frozenset({*_NUMBERS, "nll_change", "policy"})
+)
 _RUNS: dict[RunKind, RunDocument] = {"generation": GENERATION, "inspection": INSPECTION}
 
 

@@ -106,7 +106,7 @@ def test_the_lens_keeps_to_a_schedule(run: RunCommand, file: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "named"),
     [
-        (["inspect", "{file}", "--keep", "0.05"], 2, "0.05 is outside the grid's levels 0.1 to 1"),
+        (["inspect", "{file}", "--keep", "0.04"], 2, "0.04 is outside the grid's levels 0.05 to 1"),
         (["inspect", "{file}", "--schedules", "static,best"], 2, "must be one of dense, static"),
         (["inspect", "{file}", "--schedules", "static,static"], 2, "schedules must differ"),
         (["inspect", "{file}", "--schedules", "policy:"], 2, "needs a name or a folder"),

@@ -72,11 +72,11 @@ def test_a_look_is_of_the_run_as_it_was(call: Call, services: Services, is_kept:
     action = rows[2]["action"]
     assert view["taken"]["action"] == action
     assert view["taken"]["nll"] == pytest.approx(rows[2]["surprisal"], abs=1e-3)
-    assert [len(axis) for axis in view["axes"]] == [10, 13, 12]
+    assert [len(axis) for axis in view["axes"]] == [11, 15, 12]
     assert view["dense"]["kl"] == 0
     assert [len(trail["kl"]) for trail in view["trails"]] == [3] * 4
     plane = call("look_at_plane", run_id=run_id, index=2, bits=action["bit_width"])["rows"]
-    assert [len(line) for line in plane] == [13] * 10
+    assert [len(line) for line in plane] == [15] * 11
     taken = next(row for line in plane for row in line if row["action"] == action)
     assert taken["nll"] == pytest.approx(view["taken"]["nll"], abs=1e-3)
 

@@ -93,12 +93,9 @@ def test_json_is_the_look_in_full(call: Call, run_id: str) -> None:
     shown = call("look_at_token", run_id=run_id, index=2)
     assert (lens["run_id"], lens["run_kind"], lens["row"]) == (run_id, "generation", None)
     assert (lens["model"], lens["dtype"], lens["token"]["index"]) == ("tiny", "float32", 2)
-    assert len(lens["rows"]) == 35
-    assert [row["axis"] for row in lens["rows"][::12]] == [
-        "keep_fraction",
-        "channel_keep_ratio",
-        "bit_width",
-    ]
+    assert len(lens["rows"]) == 38
+    axes = ["keep_fraction"] * 11 + ["channel_keep_ratio"] * 15 + ["bit_width"] * 12
+    assert [row["axis"] for row in lens["rows"]] == axes
     flat = [row for axis in shown["axes"] for row in axis]
     for row, page in zip(lens["rows"], flat, strict=True):
         assert row["nll"] == page["nll"]
@@ -114,10 +111,10 @@ def test_a_joint_grid_and_a_row_of_an_inspection(call: Call, inspection_id: str)
     lens = json.loads(exported(call, f"{inspection_id}:3:2:8", "json"))["lens"]
     assert (lens["run_kind"], lens["row"]) == ("inspection", 2)
     assert lens["joint"]["bit_width"] == 8
-    assert len(lens["joint"]["rows"]) == 130
+    assert len(lens["joint"]["rows"]) == 165
     rows = list(csv.DictReader(io.StringIO(exported(call, f"{inspection_id}:3:2:8", "csv"))))
-    assert [row["axis"] for row in rows].count("joint") == 130
-    assert len(rows) == 165
+    assert [row["axis"] for row in rows].count("joint") == 165
+    assert len(rows) == 38 + 165
     assert sum(row["taken"] == "True" for row in rows if row["axis"] != "joint") == 3
     assert {row["probability"] for row in rows} == {""}
 
