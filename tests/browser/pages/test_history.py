@@ -62,6 +62,18 @@ def test_hostile_prompts_and_searches_stay_text(serve: Serve, visit: Visit) -> N
     assert visitor.page.locator(".sol-history img").count() == 0
 
 
+def test_every_tool_of_a_row_is_in_reach_on_a_phone(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    generate(visitor, "About the sea")
+    visitor.tab("History")
+    visitor.page.set_viewport_size({"width": 390, "height": 844})
+    tools = visitor.page.locator(".sol-history-tools > *")
+    expect(tools).to_have_count(5)
+    for box in (tools.nth(at).bounding_box() for at in range(5)):
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
+
+
 def test_back_and_forward_walk_through_runs_and_tabs(serve: Serve, visit: Visit) -> None:
     visitor = visit(serve(FakeEngine(step_s=0.001)))
     lead = visitor.page.locator(".sol-lead")
