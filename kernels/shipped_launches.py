@@ -27,6 +27,7 @@ __all__ = ["shipped_launches"]
 
 HEAD_SIZES = (64, 128, 256)  # others run padded to these
 GROUPS = (1, 16)  # rows that share a prefix
+PAGE_SIZES = (1, 4, 8, 16, 32, 64)  # each weighed in a tile of its own
 PAGE_COUNTS = (512, 4096, 16384)  # block sizes of the kernels that rank pages
 WIDTHS = (1024, 4096, 8192, 16384)  # block sizes of the kernels with one program a row
 
@@ -40,6 +41,11 @@ def shipped_launches() -> tuple[Launch, ...]:
             _multiply(dtype)
         for pages in PAGE_COUNTS:
             _attend(torch.bfloat16, 64, 1, pages)
+            _attend(torch.bfloat16, 64, 1, pages, int4=True)
+        for page_size in PAGE_SIZES:
+            for head_size in HEAD_SIZES:
+                for group in GROUPS:
+                    _attend(torch.bfloat16, head_size, group, 128, page_size, int4=True)
         for width in WIDTHS:
             _rows(width)
     return tuple(dict.fromkeys(record))
@@ -56,18 +62,35 @@ def _attend_and_write(dtype: torch.dtype) -> None:
         store_rows(new, new, cached, cached, cached, cached, _counts(1), 8)
 
 
-def _attend(dtype: torch.dtype, head_size: int, rows: int, pages: int) -> None:
-    """One step of ``rows`` rows with 4 heads each over one sequence of pages of 8 tokens."""
-    keys = torch.empty(1, 1, 8 * pages, head_size, dtype=dtype)
+def _attend(
+    dtype: torch.dtype,
+    head_size: int,
+    rows: int,
+    pages: int,
+    page_size: int = 8,
+    *,
+    int4: bool = False,
+) -> None:
+    """One step of ``rows`` rows with 4 heads each over one sequence of so many pages.
+
+    Args:
+        int4: pages are weighed by 4-bit keys and chosen by the four heads together.
+    """
+    tokens = page_size * pages
+    keys = torch.empty(1, 1, tokens, head_size, dtype=dtype)
     bounds = keys[:, :, :pages].contiguous()
+    octets = (1, 1, -(-tokens // 8))
     plan = AttentionPlan(
-        8,
-        torch.empty(rows, 8 * pages, dtype=torch.bool),
+        page_size,
+        torch.empty(rows, tokens, dtype=torch.bool),
         torch.empty(rows, pages, dtype=torch.bool),
         _counts(rows),
         torch.empty(rows, pages, dtype=torch.int64),
+        *(("int4", "group") if int4 else ("quest", "head")),
     )
-    block = KVBlock(keys, keys, bounds, bounds)
+    codes = torch.empty(*octets, head_size // 8, 8, 4, dtype=torch.uint8)
+    scales = torch.empty(*octets, 2, 8, dtype=torch.bfloat16)
+    block = KVBlock(keys, keys, bounds, bounds, None, codes, scales)
     attend_with_triton(torch.empty(rows, 4, head_size), [block], plan, 0.4)
 
 

@@ -151,6 +151,7 @@ def group_shares(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Te
     grouped: Tensor = shares.unflatten(1, (num_kv_heads, -1)).mean(2)
     return grouped
 
+
 def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Tensor, Tensor]:
     """Elementwise minimum and maximum key of each page.
 
