@@ -59,7 +59,9 @@ def _attend_and_write(dtype: torch.dtype) -> None:
             _attend(dtype, head_size, group, 128)
         cached = torch.empty(1, 1, 8, head_size, dtype=dtype)
         new = torch.empty(1, 1, head_size)
-        store_rows(new, new, cached, cached, cached, cached, _counts(1), 8)
+        codes = torch.empty(1, 1, 1, head_size // 8, 8, 4, dtype=torch.uint8)
+        scales = torch.empty(1, 1, 1, 2, 8, dtype=torch.bfloat16)
+        store_rows(new, new, cached, cached, cached, cached, codes, scales, _counts(1), 8)
 
 
 def _attend(

@@ -11,7 +11,8 @@ from torch import Tensor
 from kernels import activation_quantisation, channel_pruning, kv_write, rms_norm
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp, reference, triton_dispatch
 from kernels.gated_mlp.triton_dispatch import multiply_with_triton
-from kernels.gpu.triton_support import KernelInputError
+from kernels.gpu.triton_support import KernelInputError, recorded_launches
+from kernels.key_codes import encode_keys
 from kernels.kv_write import reference as writing
 from kernels.page_attention import page_bounds
 from tests.kernels.triton_cases import DEVICE, DTYPES, ROUNDED, close, triton_here
@@ -174,6 +175,43 @@ def test_writes_and_bounds_equal_the_reference(
         )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_written_keys_join_their_octets_bit_for_bit(
+    dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    """One launch writes key, value and 4-bit key; the octets' other tokens stay as they are."""
+    rows, heads, size = 4, 2, 24
+    slots = torch.tensor([0, 7, 9, 19], device=DEVICE)
+    keys, values = (torch.zeros(rows, heads, 20, size, dtype=dtype, device=DEVICE) for _ in "kv")
+    codes = torch.randint(256, (rows, heads, 3, 3, 8, 4), generator=generator).to(torch.uint8)
+    scales = torch.randn(rows, heads, 3, 2, 8, generator=generator).bfloat16()
+    new = torch.randn(rows, 3 * heads, size, generator=generator)
+    new[2, 0] = 0.25  # no scale
+    new[3, 0] *= 1e4
+    codes, scales, new = codes.to(DEVICE), scales.to(DEVICE), new.to(DEVICE)
+    expected = codes.clone(), scales.clone()
+    pair = (new[:, :heads], new[:, heads : 2 * heads])
+    with recorded_launches() as written:
+        kv_write.write_tokens(pair, (keys, values), None, slots, 4, (codes, scales))
+    assert [launch.kernel.__name__ for launch in written] == ["write_rows"]
+    kv_write.write_tokens(pair, (keys, values), None, slots, 4, (codes, scales))
+    for row, slot in enumerate(slots.tolist()):
+        assert torch.equal(keys[row, :, slot], pair[0][row].to(dtype))
+        padded = keys.new_zeros(heads, 8, size)
+        padded[:, slot % 8] = keys[row, :, slot]
+        for mine, made in zip(expected, encode_keys(padded), strict=True):
+            mine[row, :, slot // 8, :, slot % 8] = made[:, 0, :, slot % 8]
+    assert torch.equal(codes, expected[0])
+    assert torch.equal(scales, expected[1])
+    again = (torch.zeros_like(codes), torch.zeros_like(scales))
+    writing.extend_codes(*again, pair[0].to(dtype), slots)
+    for row, slot in enumerate(slots.tolist()):
+        for mine, right in zip(again, expected, strict=True):
+            assert torch.equal(
+                mine[row, :, slot // 8, :, slot % 8], right[row, :, slot // 8, :, slot % 8]
+            )
+
+
 @pytest.mark.skipif(DEVICE == "cuda", reason="layouts would change on the way to a GPU")
 @pytest.mark.parametrize(
     ("name", "wrong"),
@@ -188,6 +226,10 @@ def test_writes_and_bounds_equal_the_reference(
         ("page_min", torch.zeros(2, 1, 2, 16, device="meta")),
         ("page_max", torch.zeros(2, 1, 16, 2).mT),
         ("page_size", torch.tensor(3)),
+        ("codes", torch.zeros(2, 1, 1, 2, 8, 4)),
+        ("codes", torch.zeros(2, 1, 2, 2, 8, 4, dtype=torch.uint8)),
+        ("scales", torch.zeros(2, 1, 1, 8, 2, dtype=torch.bfloat16).mT),
+        ("scales", torch.zeros(2, 1, 1, 2, 8, dtype=torch.bfloat16, device="meta")),
     ],
 )
 def test_wrong_writes_are_named(name: str, wrong: Tensor) -> None:
@@ -198,13 +240,15 @@ def test_wrong_writes_are_named(name: str, wrong: Tensor) -> None:
         "values": torch.zeros(2, 1, 8, 16),
         "page_min": torch.zeros(2, 1, 2, 16),
         "page_max": torch.zeros(2, 1, 2, 16),
+        "codes": torch.zeros(2, 1, 1, 2, 8, 4, dtype=torch.uint8),
+        "scales": torch.zeros(2, 1, 1, 2, 8, dtype=torch.bfloat16),
         "slots": torch.zeros(2, dtype=torch.int64),
         "page_size": torch.tensor(4),
     } | {name: wrong}
     keys, values, *rest, slots, page_size = given.values()
-    buffers, bounds = (rest[0], rest[1]), (rest[2], rest[3])
+    buffers, bounds, codes = ((rest[i], rest[i + 1]) for i in (0, 2, 4))
     with pytest.raises(KernelInputError, match=f"^{name} must be"):
-        kv_write.write_tokens((keys, values), buffers, bounds, slots, int(page_size))
+        kv_write.write_tokens((keys, values), buffers, bounds, slots, int(page_size), codes)
 
 
 def test_operations_are_ones_that_compilers_see_through() -> None:
@@ -225,6 +269,9 @@ def test_operations_are_ones_that_compilers_see_through() -> None:
     low, high = torch.zeros(2, 1, 2, 16, device=DEVICE), torch.zeros(2, 1, 2, 16, device=DEVICE)
     new = (torch.ones(2, 1, 16, device=DEVICE), torch.ones(2, 1, 16, device=DEVICE))
     slots = torch.tensor([1, 5], device=DEVICE)
-    cases.append((torch.ops.sol.store_rows, (*new, keys, values, low, high, slots, 4)))
+    codes = torch.zeros(2, 1, 1, 2, 8, 4, dtype=torch.uint8, device=DEVICE)
+    scales = torch.zeros(2, 1, 1, 2, 8, dtype=torch.bfloat16, device=DEVICE)
+    for coded in ((None, None), (codes, scales)):
+        cases.append((torch.ops.sol.store_rows, (*new, keys, values, low, high, *coded, slots, 4)))
     for operation, arguments in cases:
         torch.library.opcheck(operation, arguments, test_utils=checks)
