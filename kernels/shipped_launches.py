@@ -101,10 +101,12 @@ def _multiply(dtype: torch.dtype) -> None:
     for rows in (1, MAX_ROWS):
         for width, inner in ((512, 1024), (64, 16_384)):
             weights = MlpWeights(
-                torch.empty(width, 2 * inner, dtype=dtype), torch.empty(inner, width, dtype=dtype)
+                torch.empty(width, 2 * inner, dtype=dtype),
+                torch.empty(inner, width, dtype=dtype),
+                down_norms=torch.empty(inner),
             )
-            plan = MlpPlan(_counts(rows))
-            multiply_with_triton(torch.empty(rows, width), weights, plan)
+            for plan in (MlpPlan(_counts(rows)), MlpPlan(_counts(rows), inner_kept=_counts(rows))):
+                multiply_with_triton(torch.empty(rows, width), weights, plan)
 
 
 def _rows(width: int) -> None:
@@ -114,10 +116,13 @@ def _rows(width: int) -> None:
         quantise_rows(rows, _counts(1))
         outer = min(width, MAX_PRUNED)
         weights = MlpWeights(
-            torch.empty(outer, 2 * width, dtype=dtype), torch.empty(width, outer, dtype=dtype)
+            torch.empty(outer, 2 * width, dtype=dtype),
+            torch.empty(width, outer, dtype=dtype),
+            down_norms=torch.empty(width),
         )
-        plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True)
-        multiply_with_triton(torch.empty(1, outer), weights, plan)
+        for kept in (None, _counts(1)):
+            plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True, inner_kept=kept)
+            multiply_with_triton(torch.empty(1, outer), weights, plan)
     normalise_rows(torch.empty(1, width), torch.empty(width), 1e-5)
     if width <= MAX_PRUNED:
         prune_rows(torch.empty(1, width), _counts(1))
