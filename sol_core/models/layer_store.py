@@ -24,11 +24,11 @@ __all__ = ["LayerStore"]
 
 
 class _Upkeep:
-    """How far bounds, or copies, follow the keys.
+    """How far bounds, or copies, follow the keys. Rows grow past ``clean``: writers leave it be.
 
     Attributes:
         clean: what is made of all rows' tokens below it is current.
-        ends: tokens per row when all of it was current; () when it is not.
+        ends: tokens per row when all of it was current; () after a truncation.
     """
 
     def __init__(self) -> None:
@@ -42,16 +42,15 @@ class _Upkeep:
         # What the shortest row writes next must be made anew then, or taken in.
         self.clean, self.ends = min(ends), tuple(ends)
 
-    def fall_back(self, token: int) -> None:
-        self.clean, self.ends = min(self.clean, token), ()
-
     def takes(self, ends: list[int]) -> bool:
         """Before one token per row is written: whether the writer can and must take it in."""
         if not self.reaches(ends):
-            self.fall_back(min(ends))
             return False
         self.reach([end + 1 for end in ends])
         return True
+
+    def truncate(self, length: int) -> None:
+        self.clean, self.ends = min(self.clean, length), ()
 
 
 class LayerStore:
@@ -77,14 +76,11 @@ class LayerStore:
         start, count = ends[0], keys.shape[2]
         self.keys[:, :, start : start + count] = keys
         self.values[:, :, start : start + count] = values
-        self._coded.fall_back(start)
         if count == 1 and self._bounds is not None and self._bounded.takes(ends):
             (low, high), page = self._bounds, start // self.page_size
             stored = self.keys[:, :, start]
             torch.minimum(low[:, :, page], stored, out=low[:, :, page])
             torch.maximum(high[:, :, page], stored, out=high[:, :, page])
-        else:
-            self._bounded.fall_back(start)
 
     def write_token(self, keys: Tensor, values: Tensor, ends: list[int], slots: Tensor) -> None:
         """Store [R, Hkv, D] at each row's slot; ``slots`` are ``ends`` as a tensor."""
@@ -101,8 +97,8 @@ class LayerStore:
 
     def truncate(self, length: int) -> None:
         """Forget bounds and codes of everything from ``length`` on."""
-        self._coded.fall_back(length)
-        self._bounded.fall_back(length)
+        self._coded.truncate(length)
+        self._bounded.truncate(length)
         if self._bounds is not None:
             low, high = self._bounds
             first = length // self.page_size
@@ -179,9 +175,7 @@ class LayerStore:
                 if they are current, else bounds if they are. The others are left behind.
         """
         if scorer != "quest" and self._coded.takes(ends):
-            self._bounded.fall_back(min(ends))
             return "int4"
-        self._coded.fall_back(min(ends))
         return "quest" if self._bounded.takes(ends) else None
 
     def places(self) -> tuple[int, ...]:
