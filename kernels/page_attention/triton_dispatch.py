@@ -156,7 +156,7 @@ class _Attention:
                 triton_kernel.mass_outside_pages,
                 page_keys,
                 {"page_keys": page_keys, "tokens_per_page": tokens, "outside": outside},
-                {"num_heads": self.num_heads, "num_pages": self.num_pages, "share": share},
+                {"num_heads": self.num_heads, "share": share},
             )
         ranked = (page_keys, self._unused(), self._unused())
         if self.selecting:
@@ -257,26 +257,26 @@ class _Attention:
         )  # fmt: skip
 
     def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What pages are ranked by [R, X, P], X heads or KV groups, and two [R, X] that say how
+        """Keys that pages are ranked by [R, X, P], X heads or KV groups, and two [R, X]: how
         far down the ranks are chosen; all int32."""
         if self.plan.choice == "group":
             group_keys = page_keys.new_empty((self.num_rows, self.num_kv_heads, self.num_pages))
             members = self.num_heads // self.num_kv_heads
             tensors = {"page_keys": page_keys, "group_keys": group_keys}
-            numbers = {"members": members, "num_pages": self.num_pages}
-            self._rank(kernels.share_pages, group_keys, tensors, numbers)
+            self._rank(kernels.share_pages, group_keys, tensors, {"members": members})
             page_keys = group_keys
         choosers = page_keys.shape[1]
-        places = (self.num_rows, choosers)
-        ends = {name: page_keys.new_empty(places) for name in ("thresholds", "last_tied")}
+        ends = {
+            name: page_keys.new_empty((self.num_rows, choosers))
+            for name in ("thresholds", "last_tied")
+        }
         assert self.plan.pages_kept is not None
         tensors = {"page_keys": page_keys, "pages_kept": self.plan.pages_kept, **ends}
-        numbers = {"choosers": choosers, "num_pages": self.num_pages}
-        self._rank(kernels.choose_pages, page_keys, tensors, numbers)
+        self._rank(kernels.choose_pages, page_keys, tensors, {"choosers": choosers})
         return page_keys, ends["thresholds"], ends["last_tied"]
 
     def _rank(
-        self, kernel: Any, ranked: Tensor, tensors: dict[str, Any], numbers: dict[str, Any]
+        self, kernel: Any, ranked: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
     ) -> None:
         """Launch a kernel with one program an [R, X] of ``ranked`` that sees all its pages."""
         warps = {512: 4, 4096: 8, MAX_PAGES: 16}
@@ -284,7 +284,7 @@ class _Attention:
         launch(
             kernel,
             (ranked.shape[0] * ranked.shape[1],),
-            {**tensors, **numbers},
+            {**tensors, **numbers, "num_pages": self.num_pages},
             {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},
         )
@@ -333,17 +333,17 @@ class _Attention:
                 "tokens": tiles.tokens, "page_size": self.plan.page_size,
                 "head_size": self.head_size, "first_page": tiles.first_page,
                 "num_pages": self.num_pages, "first_token": tiles.first_token,
-                "mask_width": masked["mask_width"], "list_width": width,
+                **masked, "list_width": width,
                 "first_split": 0 if number == 0 else self.tiles[0].splits,
                 "all_splits": parts[1].shape[2], "selecting": int(self.selecting),
-                "masked": masked["masked"], "has_sources": int(block.sources is not None),
+                "has_sources": int(block.sources is not None),
             },
             {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head},
             {"num_warps": 4 if small else 8, "num_stages": 2},
         )  # fmt: skip
 
     def _mask(self) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """Arguments of the tokens that rows may see."""
+        """A kernel's arguments for the tokens that rows may see."""
         mask = self.plan.valid_tokens
         if mask is None:
             return {"valid_tokens": self.query.view(torch.uint8)}, {"mask_width": 0, "masked": 0}

@@ -141,9 +141,9 @@ def choose_pages(
     tl.store(last_tied + place, last)
 
 
-@triton.jit(do_not_specialize=["num_heads", "num_pages", "share"])
+@triton.jit(do_not_specialize=["num_heads", "share", "num_pages"])
 def mass_outside_pages(
-    page_keys, tokens_per_page, outside, num_heads, num_pages, share, BLOCK_P: tl.constexpr
+    page_keys, tokens_per_page, outside, num_heads, share, num_pages, BLOCK_P: tl.constexpr
 ):
     """Attention mass that the best ``share`` of the pages leaves over, by their scores.
 
@@ -239,8 +239,8 @@ def list_pages(
 
 _ATTEND_SCALARS = [
     "choosers", "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines", "tokens",
-    "page_size", "head_size", "first_page", "num_pages", "first_token", "mask_width", "list_width",
-    "first_split", "all_splits", "selecting", "masked", "has_sources",
+    "page_size", "head_size", "first_page", "num_pages", "first_token", "mask_width", "masked",
+    "list_width", "first_split", "all_splits", "selecting", "has_sources",
 ]  # fmt: skip
 
 
@@ -249,8 +249,8 @@ def attend_pages(
     query, keys, values, sources, page_keys, thresholds, last_tied, page_list, page_counts,
     valid_tokens, mixed, tops, sums,
     choosers, heads_per_group, rows_per_source, tiles, row_lines, head_lines,
-    tokens, page_size, head_size, first_page, num_pages, first_token, mask_width,
-    list_width, first_split, all_splits, selecting, masked, has_sources,
+    tokens, page_size, head_size, first_page, num_pages, first_token, mask_width, masked,
+    list_width, first_split, all_splits, selecting, has_sources,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, HEAD: tl.constexpr,
 ):  # fmt: skip
     """Softmax attention of a tile over its listed pages of one block and split.

@@ -227,7 +227,7 @@ def _attention(step: _Step) -> list[KernelCost]:
 
 
 def _choice(step: _Step, query: int) -> list[KernelCost]:
-    """Which pages are read: scored for every head, chosen for heads or for KV groups."""
+    """Scores of pages for every head, and the choice for heads or KV groups."""
     shape, rows, layers = step.shape, step.rows, step.shape.num_layers
     scored = rows * shape.num_heads * step.pages * _SCRATCH
     if step.mechanisms.page_scorer == "int4":
