@@ -24,7 +24,7 @@ __all__ = ["LayerStore"]
 
 
 class _Upkeep:
-    """How far bounds, or copies, follow the keys. Rows grow past ``clean``: writers leave it be.
+    """Reach of bounds, or copies, over the keys. Rows grow past ``clean``: writers leave it be.
 
     Attributes:
         clean: what is made of all rows' tokens below it is current.
