@@ -27,6 +27,7 @@ __all__ = ["shipped_launches"]
 
 HEAD_SIZES = (64, 128, 256)  # others run padded to these
 GROUPS = (1, 16)  # rows that share a prefix
+PAGE_SIZES = (1, 4, 8, 16, 32, 64)  # each weighed in a tile of its own
 PAGE_COUNTS = (512, 4096, 16384)  # block sizes of the kernels that rank pages
 WIDTHS = (1024, 4096, 8192, 16384)  # block sizes of the kernels with one program a row
 
@@ -40,6 +41,11 @@ def shipped_launches() -> tuple[Launch, ...]:
             _multiply(dtype)
         for pages in PAGE_COUNTS:
             _attend(torch.bfloat16, 64, 1, pages)
+            _attend(torch.bfloat16, 64, 1, pages, int4=True)
+        for page_size in PAGE_SIZES:
+            for head_size in HEAD_SIZES:
+                for group in GROUPS:
+                    _attend(torch.bfloat16, head_size, group, 128, page_size, int4=True)
         for width in WIDTHS:
             _rows(width)
     return tuple(dict.fromkeys(record))
@@ -53,21 +59,40 @@ def _attend_and_write(dtype: torch.dtype) -> None:
             _attend(dtype, head_size, group, 128)
         cached = torch.empty(1, 1, 8, head_size, dtype=dtype)
         new = torch.empty(1, 1, head_size)
-        store_rows(new, new, cached, cached, cached, cached, _counts(1), 8)
+        codes = torch.empty(1, 1, 1, head_size // 8, 8, 4, dtype=torch.uint8)
+        scales = torch.empty(1, 1, 1, 2, 8, dtype=torch.bfloat16)
+        store_rows(new, new, cached, cached, cached, cached, codes, scales, _counts(1), 8)
 
 
-def _attend(dtype: torch.dtype, head_size: int, rows: int, pages: int) -> None:
-    """One step of ``rows`` rows with 4 heads each over one sequence of pages of 8 tokens."""
-    keys = torch.empty(1, 1, 8 * pages, head_size, dtype=dtype)
+def _attend(
+    dtype: torch.dtype,
+    head_size: int,
+    rows: int,
+    pages: int,
+    page_size: int = 8,
+    *,
+    int4: bool = False,
+) -> None:
+    """One step of ``rows`` rows with 4 heads each over one sequence of so many pages.
+
+    Args:
+        int4: pages are weighed by 4-bit keys and chosen by the four heads together.
+    """
+    tokens = page_size * pages
+    keys = torch.empty(1, 1, tokens, head_size, dtype=dtype)
     bounds = keys[:, :, :pages].contiguous()
+    octets = (1, 1, -(-tokens // 8))
     plan = AttentionPlan(
-        8,
-        torch.empty(rows, 8 * pages, dtype=torch.bool),
+        page_size,
+        torch.empty(rows, tokens, dtype=torch.bool),
         torch.empty(rows, pages, dtype=torch.bool),
         _counts(rows),
         torch.empty(rows, pages, dtype=torch.int64),
+        *(("int4", "group") if int4 else ("quest", "head")),
     )
-    block = KVBlock(keys, keys, bounds, bounds)
+    codes = torch.empty(*octets, head_size // 8, 8, 4, dtype=torch.uint8)
+    scales = torch.empty(*octets, 2, 8, dtype=torch.bfloat16)
+    block = KVBlock(keys, keys, bounds, bounds, None, codes, scales)
     attend_with_triton(torch.empty(rows, 4, head_size), [block], plan, 0.4)
 
 
@@ -76,10 +101,12 @@ def _multiply(dtype: torch.dtype) -> None:
     for rows in (1, MAX_ROWS):
         for width, inner in ((512, 1024), (64, 16_384)):
             weights = MlpWeights(
-                torch.empty(width, 2 * inner, dtype=dtype), torch.empty(inner, width, dtype=dtype)
+                torch.empty(width, 2 * inner, dtype=dtype),
+                torch.empty(inner, width, dtype=dtype),
+                down_norms=torch.empty(inner),
             )
-            plan = MlpPlan(_counts(rows))
-            multiply_with_triton(torch.empty(rows, width), weights, plan)
+            for plan in (MlpPlan(_counts(rows)), MlpPlan(_counts(rows), inner_kept=_counts(rows))):
+                multiply_with_triton(torch.empty(rows, width), weights, plan)
 
 
 def _rows(width: int) -> None:
@@ -89,10 +116,13 @@ def _rows(width: int) -> None:
         quantise_rows(rows, _counts(1))
         outer = min(width, MAX_PRUNED)
         weights = MlpWeights(
-            torch.empty(outer, 2 * width, dtype=dtype), torch.empty(width, outer, dtype=dtype)
+            torch.empty(outer, 2 * width, dtype=dtype),
+            torch.empty(width, outer, dtype=dtype),
+            down_norms=torch.empty(width),
         )
-        plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True)
-        multiply_with_triton(torch.empty(1, outer), weights, plan)
+        for kept in (None, _counts(1)):
+            plan = MlpPlan(_counts(1), _counts(1), quantise_inputs=True, inner_kept=kept)
+            multiply_with_triton(torch.empty(1, outer), weights, plan)
     normalise_rows(torch.empty(1, width), torch.empty(width), 1e-5)
     if width <= MAX_PRUNED:
         prune_rows(torch.empty(1, width), _counts(1))

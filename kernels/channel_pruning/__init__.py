@@ -1,4 +1,5 @@
-"""Magnitude pruning of MLP input channels (METHOD: keep the k largest |h|)."""
+"""Magnitude pruning of the MLP's channels: its input's (METHOD: keep the k largest |h|), or those
+between its projections."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from kernels.channel_pruning import reference
 from kernels.channel_pruning.triton_dispatch import fits_pruning, prune_rows
 from kernels.cpu.threads import cpu_kernel
 
-__all__ = ["keep_largest_channels"]
+__all__ = ["keep_heaviest_channels", "keep_largest_channels"]
 
 
 def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
@@ -27,3 +28,9 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     kept = torch.empty_like(hidden, memory_format=torch.contiguous_format)
     kernel(hidden.contiguous().numpy(), channels_kept.numpy(), kept.numpy())
     return kept
+
+
+def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) -> Tensor:
+    """As ``reference.keep_heaviest_channels``, ranked as above."""
+    weights = keep_largest_channels(inner.float() * norms, channels_kept)
+    return torch.where(weights != 0, inner, 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["keep_largest_channels"]
+__all__ = ["keep_heaviest_channels", "keep_largest_channels"]
 
 
 def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
@@ -28,3 +28,16 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     tied = magnitude == threshold
     room = channels_kept[:, None] - above.sum(-1, keepdim=True)
     return torch.where(above | (tied & (tied.cumsum(-1) <= room)), hidden, 0)
+
+
+def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) -> Tensor:
+    """Zero all but the channels of each row that add most to a product: largest |inner · norm|.
+
+    Args:
+        inner: [R, I], any float dtype.
+        norms: [I] fp32, Euclidean norms of the next matrix's rows.
+        channels_kept: [R] int64 in [1, I].
+    Returns: [R, I] in inner's dtype.
+    """
+    weights = keep_largest_channels(inner.float() * norms, channels_kept)
+    return torch.where(weights != 0, inner, 0)

@@ -7,14 +7,20 @@ import triton.language as tl
 
 from kernels.gpu.triton_helpers import choose_largest
 
-__all__ = ["keep_largest_rows", "largest_only"]
+__all__ = ["keep_largest_rows", "largest_only", "magnitude_order"]
+
+
+@triton.jit
+def magnitude_order(numbers, inside):
+    """Magnitudes of fp32 numbers as unsigned integers in their order, above 0; 0 outside."""
+    patterns = (numbers.to(tl.int32, bitcast=True) & 0x7FFFFFFF).to(tl.uint32, bitcast=True)
+    return tl.where(inside, patterns + 1, 0).to(tl.uint32)
 
 
 @triton.jit
 def largest_only(numbers, inside, kept):
     """The ``kept`` numbers of largest magnitude of one row [N] fp32, ties to the lowest; else 0."""
-    patterns = (numbers.to(tl.int32, bitcast=True) & 0x7FFFFFFF).to(tl.uint32, bitcast=True)
-    chosen, _, _ = choose_largest(tl.where(inside, patterns + 1, 0).to(tl.uint32), kept)
+    chosen, _, _ = choose_largest(magnitude_order(numbers, inside), kept)
     return tl.where(chosen, numbers, 0.0)
 
 

@@ -1,7 +1,8 @@
 """The gated MLP of a compressed decode step, in plain PyTorch: the definition.
 
 ``down(act(gate(x)) · up(x))`` over an input whose channels are pruned by magnitude, with
-fake quantisation at the output or at both inputs, as in SOL (arXiv:2605.10875). This file
+fake quantisation at the output or at both inputs, as in SOL (arXiv:2605.10875). The channels
+between the projections may be pruned, too, by what each would add to the output. This file
 multiplies with zeros and saves nothing.
 """
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.activation_quantisation.reference import fake_quantise
-from kernels.channel_pruning.reference import keep_largest_channels
+from kernels.channel_pruning.reference import keep_heaviest_channels, keep_largest_channels
 
 __all__ = ["MlpPlan", "MlpWeights", "gated_mlp"]
 
@@ -27,6 +28,7 @@ class MlpWeights:
         gate_up: [C, 2·I], gate first; down: [I, C]; of one dtype.
         gate_up_bias: [2·I], down_bias: [C], or None.
         activation: of the gate.
+        down_norms: [I] fp32, Euclidean norms of down's rows; None unless inner channels are pruned.
     """
 
     gate_up: Tensor
@@ -34,6 +36,7 @@ class MlpWeights:
     gate_up_bias: Tensor | None = None
     down_bias: Tensor | None = None
     activation: Literal["silu", "gelu_tanh"] = "silu"
+    down_norms: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,13 @@ class MlpPlan:
         bit_widths: [R] int64 in [2, 16]; None quantises nothing.
         quantise_inputs: at the pruned input and the down projection's input, instead of
             at the output.
+        inner_kept: [R] int64 in [1, I], channels between the projections; None keeps all.
     """
 
     channels_kept: Tensor | None = None
     bit_widths: Tensor | None = None
     quantise_inputs: bool = False
+    inner_kept: Tensor | None = None
 
 
 def gated_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
@@ -70,6 +75,10 @@ def gated_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> Tensor:
     gate, up = inner.chunk(2, dim=-1)
     gate = F.silu(gate) if weights.activation == "silu" else F.gelu(gate, approximate="tanh")
     inner = gate * up
+    if plan.inner_kept is not None:
+        if weights.down_norms is None:
+            raise ValueError("inner_kept needs weights with down_norms")
+        inner = keep_heaviest_channels(inner, weights.down_norms, plan.inner_kept)
     if plan.bit_widths is not None and plan.quantise_inputs:
         inner = fake_quantise(inner, plan.bit_widths)
     output = inner @ weights.down

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.activation_quantisation.triton_dispatch import quantise_rows
 from kernels.gated_mlp.reference import MlpPlan, MlpWeights
 from kernels.gpu.triton_support import (
     KERNEL_DTYPES,
@@ -72,9 +73,13 @@ def check_mlp(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> None:
             "down_bias": (weights.down_bias, (width,), dtype),
             "channels_kept": (plan.channels_kept, (rows,), torch.int64),
             "bit_widths": (plan.bit_widths, (rows,), torch.int64),
+            "inner_kept": (plan.inner_kept, (rows,), torch.int64),
+            "down_norms": (weights.down_norms, (inner,), torch.float32),
         },
         hidden,
     )
+    if plan.inner_kept is not None and weights.down_norms is None:
+        raise KernelInputError("down_norms must be there where inner_kept is, got None")
 
 
 def triton_fits(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> bool:
@@ -117,11 +122,14 @@ def multiply_with_triton(hidden: Tensor, weights: MlpWeights, plan: MlpPlan) -> 
     """``reference.gated_mlp`` in kernels."""
     output: Tensor = torch.ops.sol.gated_mlp(
         hidden,
-        [weights.gate_up, weights.down, weights.gate_up_bias, weights.down_bias],
-        [plan.channels_kept, plan.bit_widths],
+        [
+            weights.gate_up, weights.down, weights.gate_up_bias, weights.down_bias,
+            weights.down_norms,
+        ],
+        [plan.channels_kept, plan.bit_widths, plan.inner_kept],
         plan.quantise_inputs,
         weights.activation,
-    )
+    )  # fmt: skip
     return output
 
 
@@ -134,14 +142,15 @@ def _gated_mlp(
     activation: str,
 ) -> Tensor:
     """Args as the fields of MlpWeights and MlpPlan, in order."""
-    gate_up, down, *biases = weights
+    gate_up, down, *biases, norms = weights
+    channels, bits, inner = plan
     assert gate_up is not None
     assert down is not None
     if activation not in ("silu", "gelu_tanh"):
         raise KernelInputError(f"activation must be silu or gelu_tanh, got {activation!r}")
     named: Any = activation
-    grouped = MlpWeights(gate_up, down, biases[0], biases[1], named)
-    wanted = MlpPlan(plan[0], plan[1], quantise_inputs)
+    grouped = MlpWeights(gate_up, down, biases[0], biases[1], named, norms)
+    wanted = MlpPlan(channels, bits, quantise_inputs, inner)
     check_mlp(hidden, grouped, wanted)
     return _Mlp(hidden.contiguous(), grouped, wanted).run()
 
@@ -176,14 +185,20 @@ class _Mlp:
 
         prepared = self._prepared(kernels)
         inner = self._inner(kernels, prepared)
+        listed = self.plan.inner_kept is not None
+        channels = counts = self.hidden.view(torch.int32)  # not read
+        if listed:
+            inner = self._pruned(kernels, inner)
+            channels, counts = list_used_channels(inner, self.block_m)
         splits = self._splits(self.width, self.inner)
         partial = self.hidden.new_empty((splits, self.num_rows, self.width))
         launch(
             kernels.down_rows,
             (self.tiles, -(-self.width // _COLUMNS), splits),
-            {"inner": inner, "weight": self.weights.down, "partial": partial,
+            {"inner": inner, "channels": channels, "counts": counts,
+             "weight": self.weights.down, "partial": partial,
              "num_rows": self.num_rows, "inner_size": self.inner, "width": self.width},
-            {"BLOCK_M": self.block_m, **_TILE},
+            {"BLOCK_M": self.block_m, **_TILE, "LISTED": listed},
             self._options(),
         )  # fmt: skip
         output = torch.empty_like(prepared)
@@ -222,6 +237,7 @@ class _Mlp:
         channels, counts = list_used_channels(prepared, self.block_m)
         splits = self._splits(self.inner, self.width)
         quantising = self.plan.quantise_inputs and self.plan.bit_widths is not None
+        quantising = quantising and self.plan.inner_kept is None  # or else once it is pruned
         fused = splits == 1 and not quantising
         inner = prepared.new_empty((self.num_rows, self.inner))
         partial = self.hidden.new_empty((splits, self.num_rows, 0 if fused else 2 * self.inner))
@@ -249,6 +265,23 @@ class _Mlp:
             {"BLOCK": block},
             options,
         )  # fmt: skip
+        return inner
+
+    def _pruned(self, kernels: Any, inner: Tensor) -> Tensor:
+        """The inner channels that weigh most, and then quantised."""
+        block, options = row_block(self.inner)
+        launch(
+            kernels.keep_heaviest_rows,
+            (self.num_rows,),
+            {"inner": inner, "norms": self.weights.down_norms, "inner_kept": self.plan.inner_kept,
+             "inner_size": self.inner},
+            {"BLOCK": block},
+            # Ranking takes registers, of which more threads have fewer.
+            {**options, "num_warps": min(16, options["num_warps"])},
+        )  # fmt: skip
+        if self.plan.quantise_inputs and self.plan.bit_widths is not None:
+            quantised: Tensor = quantise_rows(inner, self.plan.bit_widths)
+            return quantised
         return inner
 
     def _options(self) -> dict[str, int]:

@@ -4,7 +4,8 @@
 of up to BLOCK_M rows, ``gate_up_rows`` reads those channels' weights (a channel is one
 contiguous line of an [in, out] matrix) and applies the activation, ``activate_rows`` does
 that where the channels were split over programs or the inner activations are quantised,
-``down_rows`` multiplies back and ``finish_rows`` sums, rounds and quantises the output.
+``keep_heaviest_rows`` prunes what is between the projections (``list_channels`` joins the rows'
+again), ``down_rows`` multiplies back and ``finish_rows`` sums, rounds and quantises the output.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import triton
 import triton.language as tl
 
 from kernels.activation_quantisation.triton_kernel import quantised
-from kernels.channel_pruning.triton_kernel import largest_only
-from kernels.gpu.triton_helpers import dot_narrow, narrowed
+from kernels.channel_pruning.triton_kernel import largest_only, magnitude_order
+from kernels.gpu.triton_helpers import choose_largest, dot_narrow, narrowed
 
 __all__ = [
     "activate_rows",
     "down_rows",
     "finish_rows",
     "gate_up_rows",
+    "keep_heaviest_rows",
     "list_channels",
     "prepare_rows",
     "split_range",
@@ -179,19 +181,57 @@ def activate_rows(
     tl.store(inner + row * inner_size + column, numbers, mask=inside)
 
 
+@triton.jit
+def weight_order(inner, norms, channel, inside):
+    """|inner · norm| of one row as integers in their order, above 0."""
+    weights = tl.load(inner + channel, mask=inside, other=0.0).to(tl.float32)
+    weights *= tl.load(norms + channel, mask=inside, other=0.0)
+    return magnitude_order(weights, inside)
+
+
+@triton.jit(do_not_specialize=["inner_size"])
+def keep_heaviest_rows(inner, norms, inner_kept, inner_size, BLOCK: tl.constexpr):
+    """All but the ``inner_kept`` channels of largest |inner · norm| become 0.
+
+    Args:
+        inner: [R, I], changed. norms: [I] fp32. inner_kept: [R] int64.
+    """
+    row = tl.program_id(0)
+    inner += row.to(tl.int64) * inner_size
+    channel = tl.arange(0, BLOCK)
+    order = weight_order(inner, norms, channel, channel < inner_size)
+    _, threshold, last = choose_largest(order, tl.load(inner_kept + row).to(tl.int32))
+    # In parts, and from memory again: masks of the whole row would spill registers.
+    for start in range(0, inner_size, 1024):
+        part = start + tl.arange(0, 1024)
+        again = weight_order(inner, norms, part, part < inner_size)
+        dropped = (again < threshold) | ((again == threshold) & (part > last))
+        dropped = dropped & (part < inner_size)
+        tl.store(inner + part, tl.zeros([1024], inner.dtype.element_ty), mask=dropped)
+
+
 @triton.jit(do_not_specialize=["num_rows", "inner_size", "width"])
 def down_rows(
-    inner, weight, partial, num_rows, inner_size, width,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    inner, channels, counts, weight, partial, num_rows, inner_size, width,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, LISTED: tl.constexpr,
 ):  # fmt: skip
-    """inner [R, I] @ weight [I, C] → partial [splits, R, C] fp32, one part a split."""
+    """inner [R, I] @ weight [I, C] → partial [splits, R, C] fp32, one part a split.
+
+    Args:
+        channels: [tiles, I] int32, counts: [tiles] int32: which rows of the weight each tile
+            reads, if LISTED; else all.
+    """
     tile, part, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     row = tile * BLOCK_M + tl.arange(0, BLOCK_M)
     column = part * BLOCK_N + tl.arange(0, BLOCK_N)
-    first, last = split_range(inner_size, split, tl.num_programs(2), BLOCK_K)
+    count = inner_size
+    if LISTED:
+        count = tl.load(counts + tile)
+        channels += tile * inner_size
+    first, last = split_range(count, split, tl.num_programs(2), BLOCK_K)
     total = product(
-        inner, inner, weight, row, column,
-        num_rows, inner_size, width, first, last, BLOCK_K, False,
+        inner, channels, weight, row, column,
+        num_rows, inner_size, width, first, last, BLOCK_K, LISTED,
     )  # fmt: skip
     written = (row < num_rows)[:, None] & (column < width)[None, :]
     at = partial + (split * num_rows + row)[:, None] * width + column[None, :]

@@ -9,10 +9,13 @@ __all__ = [
     "choose_largest",
     "dot_wide",
     "find_threshold",
+    "first_line",
     "float_of",
     "narrowed",
+    "only_if",
     "ordered_bits",
     "round_half_even",
+    "tile_queries",
 ]
 
 # Triton's interpreter keeps bfloat16 as bit patterns: it multiplies those, and drops bits
@@ -121,3 +124,27 @@ def choose_largest(keys, rank):
 def round_half_even(numbers):
     """To the nearest whole number, |x| < 2^22."""
     return (numbers + TO_EVEN) - TO_EVEN
+
+
+@triton.jit
+def tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M: tl.constexpr):
+    """(source, row [M], head within the group [M], whether there is such a query [M])."""
+    source = tile // tiles
+    index = (tile % tiles) * BLOCK_M + tl.arange(0, BLOCK_M)
+    used = index < rows_per_source * heads_per_group
+    row = source * rows_per_source + index // heads_per_group
+    return source, row, index % heads_per_group, used
+
+
+@triton.jit
+def only_if(flag, mask):
+    """The mask if the flag (a scalar) is not 0, else all false; the interpreter's way of &."""
+    return tl.where(mask, flag, 0) != 0
+
+
+@triton.jit
+def first_line(sources, source, kv_head, row_lines, head_lines, has_sources):
+    """Line of the first token (or page) that a tile's KV head reads, int64."""
+    other = tl.load(sources + source, mask=has_sources != 0, other=0)
+    sequence = tl.where(has_sources != 0, other, source.to(tl.int64))
+    return sequence * row_lines + kv_head.to(tl.int64) * head_lines

@@ -1,4 +1,4 @@
-"""Storing one new token per row in a KV cache, page bounds included."""
+"""Storing one new token per row in a KV cache, with page bounds or 4-bit keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ def one_launch(buffer: Tensor, num_rows: int) -> bool:
 
 
 def write_tokens(
-    new: Pair, buffers: Pair, bounds: Pair | None, slots: Tensor, page_size: int
+    new: Pair,
+    buffers: Pair,
+    bounds: Pair | None,
+    slots: Tensor,
+    page_size: int,
+    codes: Pair | None = None,
 ) -> None:
     """Store each row's new key and value at its slot.
 
@@ -36,11 +41,15 @@ def write_tokens(
             taking the new keys in; None to leave them.
         slots: [R] int64.
         page_size: tokens per page.
+        codes: 4-bit keys and their scales [R, Hkv, S / 8, …] (``kernels/key_codes``) that are
+            current and stay so by taking the new keys in; None to leave them.
     """
-    if triton_fits(new, buffers, bounds):
-        low, high = bounds or buffers
-        store_rows(*new, *buffers, low, high, slots, page_size if bounds is not None else 0)
+    if triton_fits(new, buffers, bounds, codes):
+        pages = page_size if bounds is not None else 0
+        store_rows(*new, *buffers, *(bounds or buffers), *(codes or (None, None)), slots, pages)
         return
+    if codes is not None:
+        reference.extend_codes(*codes, new[0].to(buffers[0].dtype), slots)
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))
     fits = (

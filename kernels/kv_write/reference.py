@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["extend_bounds", "write_token"]
+from kernels.key_codes import OCTET, encode_keys
+
+__all__ = ["extend_bounds", "extend_codes", "write_token"]
 
 
 def write_token(buffer: Tensor, new: Tensor, slots: Tensor) -> None:
@@ -34,3 +36,18 @@ def extend_bounds(
     pages, new = slots // page_size, keys[rows, :, slots]
     page_min[rows, :, pages] = page_min[rows, :, pages].minimum(new)
     page_max[rows, :, pages] = page_max[rows, :, pages].maximum(new)
+
+
+def extend_codes(codes: Tensor, scales: Tensor, new: Tensor, slots: Tensor) -> None:
+    """Write the 4-bit copy of each row's new key among those of its slot's octet.
+
+    Args:
+        codes: [R, Hkv, O, D / 8, 8, 4] uint8, scales: [R, Hkv, O, 2, 8] bf16; changed.
+        new: [R, Hkv, D], in the cache's dtype.
+        slots: [R] int64.
+    """
+    rows = torch.arange(new.shape[0], device=new.device)
+    octets, tokens = slots // OCTET, slots % OCTET
+    made = encode_keys(new[:, :, None].expand(-1, -1, OCTET, -1))
+    codes[rows, :, octets, :, tokens] = made[0][:, :, 0, :, 0]
+    scales[rows, :, octets, :, tokens] = made[1][:, :, 0, :, 0]

@@ -15,23 +15,27 @@ from kernels.gpu.triton_support import (
     runs_triton,
     supported,
 )
+from kernels.key_codes import OCTET
 
 __all__ = ["store_rows", "triton_fits"]
 
 Pair = tuple[Tensor, Tensor]
 
 
-def triton_fits(new: Pair, buffers: Pair, bounds: Pair | None) -> bool:
+def triton_fits(new: Pair, buffers: Pair, bounds: Pair | None, codes: Pair | None) -> bool:
     """Return whether the kernel runs here and takes these; what only torch takes is logged.
 
     Raises: KernelInputError for arguments that are wrong for both.
     """
     return runs_triton(buffers[0]) and supported(
-        "write_tokens", lambda: _check(new, buffers, bounds or buffers)
+        "write_tokens", lambda: _check(new, buffers, bounds or buffers, codes)
     )
 
 
-@torch.library.custom_op("sol::store_rows", mutates_args=("keys", "values", "page_min", "page_max"))
+_CHANGED = ("keys", "values", "page_min", "page_max", "codes", "scales")
+
+
+@torch.library.custom_op("sol::store_rows", mutates_args=_CHANGED)
 def store_rows(
     new_keys: Tensor,
     new_values: Tensor,
@@ -39,13 +43,16 @@ def store_rows(
     values: Tensor,
     page_min: Tensor,
     page_max: Tensor,
+    codes: Tensor | None,
+    scales: Tensor | None,
     slots: Tensor,
     page_size: int,
 ) -> None:
     """``write_tokens``; a page size of 0 leaves the bounds alone (pass anything for them)."""
     from kernels.kv_write.triton_kernel import write_rows
 
-    _check((new_keys, new_values), (keys, values), (page_min, page_max))
+    coded = None if codes is None or scales is None else (codes, scales)
+    _check((new_keys, new_values), (keys, values), (page_min, page_max), coded)
     _check_slots(slots, keys)
     if page_size and page_min.shape[2] * page_size < keys.shape[2]:
         raise KernelInputError(
@@ -55,14 +62,18 @@ def store_rows(
     if new_keys.stride() != new_values.stride() or new_keys.stride(2) != 1:
         new_keys, new_values = new_keys.contiguous(), new_values.contiguous()
     rows, heads, capacity, size = keys.shape
+    spare = (keys.view(torch.uint8), keys.view(torch.bfloat16))
+    codes, scales = spare if coded is None else coded
     launch(
         write_rows,
         (rows, heads),
         {
             "new_keys": new_keys, "new_values": new_values, "keys": keys, "values": values,
-            "page_min": page_min, "page_max": page_max, "slots": slots,
+            "page_min": page_min, "page_max": page_max, "codes": codes, "scales": scales,
+            "slots": slots,
             "num_heads": heads, "head_size": size, "capacity": capacity,
             "num_pages": page_min.shape[2], "page_size": page_size,
+            "num_octets": 0 if coded is None else codes.shape[2],
             "row_stride": new_keys.stride(0), "head_stride": new_keys.stride(1),
         },
         {"HEAD": max(64, next_power_of_2(size))},
@@ -82,7 +93,7 @@ def _check_slots(slots: Tensor, keys: Tensor) -> None:
         )
 
 
-def _check(new: Pair, buffers: Pair, bounds: Pair) -> None:
+def _check(new: Pair, buffers: Pair, bounds: Pair, codes: Pair | None) -> None:
     keys = buffers[0]
     if keys.dim() != 4 or keys.dtype not in KERNEL_DTYPES or keys.shape[-1] % 8:
         raise UnsupportedByKernel(
@@ -106,5 +117,23 @@ def _check(new: Pair, buffers: Pair, bounds: Pair) -> None:
         if not (fits and tensor.shape[3] == size and tensor.is_contiguous()):
             raise KernelInputError(
                 f"{name} must be contiguous [{rows}, {heads}, …, {size}] {keys.dtype}, "
+                f"got {list(tensor.shape)} {tensor.dtype}"
+            )
+    if codes is not None:
+        _check_codes(codes, keys)
+
+
+def _check_codes(codes: Pair, keys: Tensor) -> None:
+    rows, heads, capacity, size = keys.shape
+    octets = (rows, heads, -(-capacity // OCTET))
+    wanted = {
+        "codes": (codes[0], (*octets, size // 8, 8, 4), torch.uint8),
+        "scales": (codes[1], (*octets, 2, OCTET), torch.bfloat16),
+    }
+    for name, (tensor, shape, dtype) in wanted.items():
+        check_beside(name, tensor, keys)
+        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_contiguous():
+            raise KernelInputError(
+                f"{name} must be contiguous {list(shape)} {dtype}, "
                 f"got {list(tensor.shape)} {tensor.dtype}"
             )

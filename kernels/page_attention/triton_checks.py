@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from kernels.gpu.triton_support import (
     UnsupportedByKernel,
     check_beside,
 )
+from kernels.key_codes import OCTET
 from kernels.page_attention.reference import AttentionPlan, KVBlock
 
 __all__ = ["MAX_PAGES", "MAX_SPLITS", "check_attention", "largest_head"]
@@ -33,10 +35,6 @@ def check_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
     if query.dim() != 3 or query.dtype != torch.float32:
         raise UnsupportedByKernel(
             f"query must be [R, H, D] float32, got {list(query.shape)} {query.dtype}"
-        )
-    if (plan.scorer, plan.choice) != ("quest", "head"):
-        raise UnsupportedByKernel(
-            f"plan must score by quest and choose by head, got {plan.scorer} and {plan.choice}"
         )
     _check_sizes(query.shape[2], blocks, plan)
     for number, block in enumerate(blocks):
@@ -96,7 +94,9 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
     pages = -(-keys.shape[2] // plan.page_size)
     bounds = (*keys.shape[:2], pages, keys.shape[3])
     _check_pair(name, {"keys": keys, "values": block.values}, tuple(keys.shape), query)
-    if plan.valid_pages is not None:
+    if plan.valid_pages is not None and plan.scorer == "int4":
+        _check_codes(name, block, query)
+    elif plan.valid_pages is not None:
         pair = {"page_min": block.page_min, "page_max": block.page_max}
         _check_pair(name, pair, bounds, query, keys.dtype)
     sources = keys.shape[0]
@@ -142,6 +142,34 @@ def _check_pair(
         strides.add(tensor.stride())
     if len(strides) > 1:
         raise KernelInputError(f"{name}'s {' and '.join(pair)} must have the same strides")
+
+
+def _check_codes(name: str, block: KVBlock, query: Tensor) -> None:
+    """4-bit keys and their scales: octets of a head one after another, in memory laid out alike."""
+    rows, heads, tokens, size = block.keys.shape
+    octets = (rows, heads, -(-tokens // OCTET))
+    wanted = {
+        "codes": (block.codes, (size // 8, 8, 4), torch.uint8),
+        "scales": (block.scales, (2, OCTET), torch.bfloat16),
+    }
+    strides = set()
+    for part, (tensor, octet, dtype) in wanted.items():
+        if tensor is None or tensor.shape != (*octets, *octet) or tensor.dtype != dtype:
+            given = None if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
+            raise KernelInputError(
+                f"{name}.{part} must be {[*octets, *octet]} {dtype}, got {given}"
+            )
+        check_beside(f"{name}.{part}", tensor, query)
+        row, head, *_ = tensor.stride()
+        line = prod(octet)
+        if not tensor[0, 0].is_contiguous() or row % line or head % line:
+            raise KernelInputError(
+                f"{name}.{part} must hold the octets of a head one after another, "
+                f"got strides {tensor.stride()}"
+            )
+        strides.add((row // line, head // line))
+    if len(strides) > 1:
+        raise KernelInputError(f"{name}'s codes and scales must have the same strides, in octets")
 
 
 def _check_plan(query: Tensor, plan: AttentionPlan, tokens: int, pages: int) -> None:

@@ -30,6 +30,7 @@ __all__ = ["attend_with_triton", "triton_fits"]
 TARGET_PROGRAMS = 264
 TOKENS_PER_SPLIT = 256
 _SCORED_AT_ONCE = 32  # pages a scoring program takes
+_WEIGHED_AT_ONCE = 64  # tokens a weighing program takes
 _LISTED_AT_ONCE = 256
 
 
@@ -81,10 +82,14 @@ def attend_with_triton(
     flat = [
         tensor
         for block in blocks
-        for tensor in (block.keys, block.values, block.page_min, block.page_max, block.sources)
-    ]
+        for tensor in (
+            block.keys, block.values, block.page_min, block.page_max, block.sources,
+            block.codes, block.scales,
+        )
+    ]  # fmt: skip
     masks = [plan.valid_tokens, plan.valid_pages, plan.pages_kept, plan.tokens_per_page]
-    mixed, outside = torch.ops.sol.page_attention(query, flat, masks, plan.page_size, share)
+    how = f"{plan.scorer} {plan.choice}"
+    mixed, outside = torch.ops.sol.page_attention(query, flat, masks, plan.page_size, how, share)
     return mixed, outside
 
 
@@ -94,12 +99,14 @@ def _page_attention(
     blocks: list[Tensor | None],
     plan: list[Tensor | None],
     page_size: int,
+    how: str,
     share: float,
 ) -> tuple[Tensor, Tensor]:
-    """Args as the fields of KVBlock and AttentionPlan in order, five and four at a time."""
-    grouped = [KVBlock(*blocks[i : i + 5]) for i in range(0, len(blocks), 5)]  # type: ignore[arg-type]  # checked next
+    """Args as the fields of KVBlock and AttentionPlan in order, seven and four at a time; ``how``
+    is scorer and choice."""
+    grouped = [KVBlock(*blocks[i : i + 7]) for i in range(0, len(blocks), 7)]  # type: ignore[arg-type]  # checked next
     valid_tokens, valid_pages, kept, tokens = plan
-    wanted = AttentionPlan(page_size, valid_tokens, valid_pages, kept, tokens)
+    wanted = AttentionPlan(page_size, valid_tokens, valid_pages, kept, tokens, *how.split())
     check_attention(query, grouped, wanted)
     if share > 0 and (wanted.valid_pages is None or wanted.tokens_per_page is None):
         raise KernelInputError(
@@ -114,6 +121,7 @@ def _page_attention_shapes(
     blocks: list[Tensor | None],
     plan: list[Tensor | None],
     page_size: int,
+    how: str,
     share: float,
 ) -> tuple[Tensor, Tensor]:
     outside = query.new_empty(query.shape[:2], dtype=torch.float32)
@@ -139,26 +147,25 @@ class _Attention:
         page_keys = self._scored(triton_kernel) if self.selecting or share > 0 else self._unused()
         outside = new(places)
         if share > 0:
-            assert self.plan.tokens_per_page is not None
+            whole = self.plan.scorer == "int4"  # masses of whole pages: no token counts again
+            counts = self.plan.valid_pages if whole else self.plan.tokens_per_page
+            assert counts is not None
             # int64 counts took so many registers that they spilled.
-            tokens = self.plan.tokens_per_page.to(torch.int32)
+            tokens = counts.to(torch.int32)
             self._rank(
                 triton_kernel.mass_outside_pages,
+                page_keys,
                 {"page_keys": page_keys, "tokens_per_page": tokens, "outside": outside},
-                {"share": share},
+                {"num_heads": self.num_heads, "share": share},
             )
-        ranked = (self._unused(), self._unused())
+        ranked = (page_keys, self._unused(), self._unused())
         if self.selecting:
-            ranked = (new(places, dtype=torch.int32), new(places, dtype=torch.int32))
-            self._rank(triton_kernel.choose_pages, {
-                "page_keys": page_keys, "pages_kept": self.plan.pages_kept,
-                "thresholds": ranked[0], "last_tied": ranked[1],
-            })  # fmt: skip
+            ranked = self._chosen(triton_kernel, page_keys)
         splits = sum(tiles.splits for tiles in self.tiles)
         parts = new(*places, splits, self.head_size)
         edges = (new(*places, splits), new(*places, splits))
         for number in range(len(self.blocks)):
-            self._attend(triton_kernel, number, (page_keys, *ranked), (parts, *edges))
+            self._attend(triton_kernel, number, ranked, (parts, *edges))
         if splits == 1:
             return parts[:, :, 0], outside
         mixed = torch.empty_like(self.query)
@@ -200,6 +207,9 @@ class _Attention:
         )
         assert self.plan.valid_pages is not None
         for block, tiles in zip(self.blocks, self.tiles, strict=True):
+            if self.plan.scorer == "int4":
+                self._weigh(block, tiles, page_keys)
+                continue
             low = block.page_min
             grid = (tiles.total, self.num_kv_heads, -(-tiles.pages // _SCORED_AT_ONCE))
             launch(
@@ -208,7 +218,7 @@ class _Attention:
                 {
                     "query": self.query, "page_min": low, "page_max": block.page_max,
                     **self._sources(block), "valid_pages": self.plan.valid_pages.view(torch.uint8),
-                    "page_keys": page_keys, **self._queries(tiles), **_lines(low),
+                    "page_keys": page_keys, **_queries(tiles), **_lines(low),
                     "pages": tiles.pages, "first_page": tiles.first_page,
                     "num_pages": self.num_pages, "head_size": self.head_size,
                     "has_sources": int(block.sources is not None),
@@ -218,16 +228,63 @@ class _Attention:
             )  # fmt: skip
         return page_keys
 
+    def _weigh(self, block: KVBlock, tiles: _Tiles, page_keys: Tensor) -> None:
+        """The masses of one block's pages by its 4-bit keys."""
+        from kernels.key_codes.triton_kernel import weigh_pages
+
+        assert block.codes is not None
+        mask, masked = self._mask()
+        slots = max(4, next_power_of_2(self.plan.page_size))
+        at_once = _WEIGHED_AT_ONCE // slots
+        row, head, *_ = block.codes.stride()
+        octet = 4 * self.head_size
+        launch(
+            weigh_pages,
+            (tiles.total, self.num_kv_heads, -(-tiles.pages // at_once)),
+            {
+                "query": self.query, "codes": block.codes, "scales": block.scales,
+                **self._sources(block), **mask, "page_keys": page_keys, **_queries(tiles),
+                "row_lines": row // octet, "head_lines": head // octet,
+                "tokens": tiles.tokens, "page_size": self.plan.page_size,
+                "head_size": self.head_size, "pages": tiles.pages,
+                "first_page": tiles.first_page, "num_pages": self.num_pages,
+                "first_token": tiles.first_token, **masked,
+                "has_sources": int(block.sources is not None),
+            },
+            {"BLOCK_M": tiles.block_m, "PAGES": at_once, "SLOTS": slots,
+             "HALF": self._padded_head() // 2},
+            {"num_warps": 4, "num_stages": 1},
+        )  # fmt: skip
+
+    def _chosen(self, kernels: Any, page_keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys that pages are ranked by [R, X, P], X heads or KV groups, and two [R, X]: how
+        far down the ranks are chosen; all int32."""
+        if self.plan.choice == "group":
+            group_keys = page_keys.new_empty((self.num_rows, self.num_kv_heads, self.num_pages))
+            members = self.num_heads // self.num_kv_heads
+            tensors = {"page_keys": page_keys, "group_keys": group_keys}
+            self._rank(kernels.share_pages, group_keys, tensors, {"members": members})
+            page_keys = group_keys
+        choosers = page_keys.shape[1]
+        ends = {
+            name: page_keys.new_empty((self.num_rows, choosers))
+            for name in ("thresholds", "last_tied")
+        }
+        assert self.plan.pages_kept is not None
+        tensors = {"page_keys": page_keys, "pages_kept": self.plan.pages_kept, **ends}
+        self._rank(kernels.choose_pages, page_keys, tensors, {"choosers": choosers})
+        return page_keys, ends["thresholds"], ends["last_tied"]
+
     def _rank(
-        self, kernel: Any, tensors: dict[str, Any], more: dict[str, Any] | None = None
+        self, kernel: Any, ranked: Tensor, tensors: dict[str, Tensor], numbers: dict[str, float]
     ) -> None:
-        """Launch a kernel with one program a query that looks at all of its pages."""
+        """Launch a kernel with one program an [R, X] of ``ranked`` that sees all its pages."""
         warps = {512: 4, 4096: 8, MAX_PAGES: 16}
         block = next(size for size in warps if size >= self.num_pages)
         launch(
             kernel,
-            (self.num_rows * self.num_heads,),
-            {**tensors, "num_heads": self.num_heads, "num_pages": self.num_pages, **(more or {})},
+            (ranked.shape[0] * ranked.shape[1],),
+            {**tensors, **numbers, "num_pages": self.num_pages},
             {"BLOCK_P": block},
             {"num_warps": warps[block], "num_stages": 1},
         )
@@ -244,6 +301,7 @@ class _Attention:
         grid = (tiles.total, self.num_kv_heads, tiles.splits)
         width = -(-tiles.pages // tiles.splits)
         chosen = {"page_keys": page_keys, "thresholds": thresholds, "last_tied": last_tied}
+        choosers = 1 if self.plan.choice == "group" else tiles.heads_per_group
         lists = {"page_list": self._unused(), "page_counts": self._unused()}
         if self.selecting:
             lists = {
@@ -254,16 +312,14 @@ class _Attention:
                 kernels.list_pages,
                 grid,
                 {
-                    **chosen, **lists, **self._queries(tiles), "pages": tiles.pages,
-                    "first_page": tiles.first_page, "num_pages": self.num_pages,
-                    "list_width": width, "block_m": tiles.block_m,
+                    **chosen, **lists, "choosers": choosers, **_queries(tiles),
+                    "pages": tiles.pages, "first_page": tiles.first_page,
+                    "num_pages": self.num_pages, "list_width": width, "block_m": tiles.block_m,
                 },
                 {"BLOCK_P": _LISTED_AT_ONCE},
                 {"num_warps": 4, "num_stages": 1},
             )  # fmt: skip
-        masked = self.plan.valid_tokens is not None
-        mask = self.plan.valid_tokens if masked else self.query
-        assert mask is not None
+        mask, masked = self._mask()
         head = self._padded_head()
         small = head * tiles.block_m <= 1024
         launch(
@@ -271,28 +327,28 @@ class _Attention:
             grid,
             {
                 "query": self.query, "keys": block.keys, "values": block.values,
-                **self._sources(block), **chosen, **lists, "valid_tokens": mask.view(torch.uint8),
+                **self._sources(block), **chosen, **lists, **mask,
                 "mixed": parts[0], "tops": parts[1], "sums": parts[2],
-                **self._queries(tiles), **_lines(block.keys),
+                "choosers": choosers, **_queries(tiles), **_lines(block.keys),
                 "tokens": tiles.tokens, "page_size": self.plan.page_size,
                 "head_size": self.head_size, "first_page": tiles.first_page,
                 "num_pages": self.num_pages, "first_token": tiles.first_token,
-                "mask_width": mask.shape[1] if masked else 0, "list_width": width,
+                **masked, "list_width": width,
                 "first_split": 0 if number == 0 else self.tiles[0].splits,
                 "all_splits": parts[1].shape[2], "selecting": int(self.selecting),
-                "masked": int(masked), "has_sources": int(block.sources is not None),
+                "has_sources": int(block.sources is not None),
             },
             {"BLOCK_M": tiles.block_m, "BLOCK_N": 32, "HEAD": head},
             {"num_warps": 4 if small else 8, "num_stages": 2},
         )  # fmt: skip
 
-    def _queries(self, tiles: _Tiles) -> dict[str, int]:
-        return {
-            "num_heads": self.num_heads,
-            "heads_per_group": tiles.heads_per_group,
-            "rows_per_source": tiles.rows_per_source,
-            "tiles": tiles.per_source,
-        }
+    def _mask(self) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """A kernel's arguments for the tokens that rows may see."""
+        mask = self.plan.valid_tokens
+        if mask is None:
+            return {"valid_tokens": self.query.view(torch.uint8)}, {"mask_width": 0, "masked": 0}
+        seen = {"valid_tokens": mask.view(torch.uint8)}
+        return seen, {"mask_width": mask.shape[1], "masked": 1}
 
     def _sources(self, block: KVBlock) -> dict[str, Tensor]:
         unused = self.query.view(torch.int64)
@@ -304,6 +360,14 @@ class _Attention:
 
     def _padded_head(self) -> int:
         return max(64, next_power_of_2(self.head_size))
+
+
+def _queries(tiles: _Tiles) -> dict[str, int]:
+    return {
+        "heads_per_group": tiles.heads_per_group,
+        "rows_per_source": tiles.rows_per_source,
+        "tiles": tiles.per_source,
+    }
 
 
 def _lines(tensor: Tensor | None) -> dict[str, int]:

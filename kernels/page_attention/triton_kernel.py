@@ -1,11 +1,13 @@
-"""Page-sparse attention of one new token per row on CUDA: five small kernels.
+"""Page-sparse attention of one new token per row on CUDA: small kernels.
 
-``score_pages`` bounds every page's scores, ``choose_pages`` finds each head's best ones
-without leaving the device, ``list_pages`` joins the choices of all queries that share
-keys, ``attend_pages`` reads each listed page once for all of them, and ``merge_splits``
-joins parts of the sequence. A *tile* is up to BLOCK_M queries that read the same keys:
-the heads of one KV head's group, times the rows that share a prefix. A sequence is split
-by taking every ``splits``-th page, so that clusters of chosen pages spread over programs.
+``score_pages`` bounds every page's scores, or ``weigh_pages`` of ``kernels/key_codes`` sums up
+its mass; ``share_pages`` makes one score of a KV group's heads where they choose together;
+``choose_pages`` finds each head's or group's best ones without leaving the device, ``list_pages``
+joins the choices of all queries that share keys, ``attend_pages`` reads each listed page once
+for all of them, and ``merge_splits`` joins parts of the sequence. A *tile* is up to BLOCK_M
+queries that read the same keys: the heads of one KV head's group, times the rows that share a
+prefix. A sequence is split by taking every ``splits``-th page, so that clusters of chosen pages
+spread over programs.
 Keys are addressed in lines of ``head_size`` numbers: an int64 offset leads to a sequence,
 int32 offsets within it (64-bit ones for every number of a tile spilled registers). After
 Quest (arXiv:2406.10774) and the split softmax of Flash-Decoding.
@@ -20,8 +22,11 @@ from kernels.gpu.triton_helpers import (
     choose_largest,
     dot_wide,
     find_threshold,
+    first_line,
     float_of,
+    only_if,
     ordered_bits,
+    tile_queries,
 )
 
 __all__ = [
@@ -31,19 +36,10 @@ __all__ = [
     "mass_outside_pages",
     "merge_splits",
     "score_pages",
+    "share_pages",
 ]
 
 INFINITY = tl.constexpr(float("inf"))
-
-
-@triton.jit
-def tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M: tl.constexpr):
-    """(source, row [M], head within the group [M], whether there is such a query [M])."""
-    source = tile // tiles
-    index = (tile % tiles) * BLOCK_M + tl.arange(0, BLOCK_M)
-    used = index < rows_per_source * heads_per_group
-    row = source * rows_per_source + index // heads_per_group
-    return source, row, index % heads_per_group, used
 
 
 @triton.jit
@@ -53,22 +49,8 @@ def finite_or_zero(numbers):
     return tl.where(tl.abs(wide) == INFINITY, 0.0, wide).to(numbers.dtype)
 
 
-@triton.jit
-def only_if(flag, mask):
-    """The mask if the flag (a scalar) is not 0, else all false; the interpreter's way of &."""
-    return tl.where(mask, flag, 0) != 0
-
-
-@triton.jit
-def first_line(sources, source, kv_head, row_lines, head_lines, has_sources):
-    """Line of the first token (or page) that a tile's KV head reads, int64."""
-    other = tl.load(sources + source, mask=has_sources != 0, other=0)
-    sequence = tl.where(has_sources != 0, other, source.to(tl.int64))
-    return sequence * row_lines + kv_head.to(tl.int64) * head_lines
-
-
 _SCORE_SCALARS = [
-    "num_heads", "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
+    "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
     "pages", "first_page", "num_pages", "head_size", "has_sources",
 ]  # fmt: skip
 
@@ -76,7 +58,7 @@ _SCORE_SCALARS = [
 @triton.jit(do_not_specialize=_SCORE_SCALARS)
 def score_pages(
     query, page_min, page_max, sources, valid_pages, page_keys,
-    num_heads, heads_per_group, rows_per_source, tiles, row_lines, head_lines,
+    heads_per_group, rows_per_source, tiles, row_lines, head_lines,
     pages, first_page, num_pages, head_size, has_sources,
     BLOCK_M: tl.constexpr, BLOCK_P: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -89,7 +71,7 @@ def score_pages(
     """
     tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
-    place = row * num_heads + kv_head * heads_per_group + member
+    place = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
     line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
     head_size = tl.multiple_of(head_size, 8)
     low_bounds, high_bounds = page_min + line * head_size, page_max + line * head_size
@@ -116,32 +98,57 @@ def score_pages(
     tl.store(page_keys + place[:, None] * num_pages + at, keys, mask=written)
 
 
-@triton.jit(do_not_specialize=["num_heads", "num_pages"])
-def choose_pages(
-    page_keys, pages_kept, thresholds, last_tied, num_heads, num_pages, BLOCK_P: tl.constexpr
-):
-    """Each query's best pages, as a threshold and the last page that ties with it.
+@triton.jit(do_not_specialize=["members", "num_pages"])
+def share_pages(page_keys, group_keys, members, num_pages, BLOCK_P: tl.constexpr):
+    """Scores of heads → what their KV group ranks pages by: the mean of their softmax over pages.
 
     Args:
-        page_keys: [R, H, num_pages] int32. pages_kept: [R] int64.
-        thresholds, last_tied: [R, H] int32, written.
+        page_keys: [R, Hkv, members, num_pages] int32.
+        group_keys: [R, Hkv, num_pages] int32, written.
+    """
+    place = tl.program_id(0).to(tl.int64)
+    page = tl.arange(0, BLOCK_P)
+    inside = page < num_pages
+    page_keys += place * members * num_pages
+    shares = tl.zeros([BLOCK_P], tl.float32)
+    for member in range(0, members):
+        keys = tl.load(page_keys + member * num_pages + page, mask=inside, other=0)
+        keys = keys.to(tl.uint32, bitcast=True)
+        weight = tl.where(keys > 0, float_of(keys), -INFINITY)
+        weight = tl.exp(weight - tl.max(weight, 0))
+        shares += weight / tl.sum(weight, 0)
+    valid = tl.load(page_keys + page, mask=inside, other=0) != 0
+    keys = tl.where(valid, ordered_bits(shares / members), 0).to(tl.int32, bitcast=True)
+    tl.store(group_keys + place * num_pages + page, keys, mask=inside)
+
+
+@triton.jit(do_not_specialize=["choosers", "num_pages"])
+def choose_pages(
+    page_keys, pages_kept, thresholds, last_tied, choosers, num_pages, BLOCK_P: tl.constexpr
+):
+    """Each chooser's best pages, as a threshold and the last page that ties with it.
+
+    Args:
+        page_keys: [R, choosers, num_pages] int32, of all heads or all KV groups.
+        pages_kept: [R] int64. thresholds, last_tied: [R, choosers] int32, written.
     """
     place = tl.program_id(0).to(tl.int64)
     page = tl.arange(0, BLOCK_P)
     keys = tl.load(page_keys + place * num_pages + page, mask=page < num_pages, other=0)
-    kept = tl.minimum(tl.load(pages_kept + place // num_heads), num_pages).to(tl.int32)
+    kept = tl.minimum(tl.load(pages_kept + place // choosers), num_pages).to(tl.int32)
     _, threshold, last = choose_largest(keys.to(tl.uint32, bitcast=True), kept)
     tl.store(thresholds + place, threshold.to(tl.int32, bitcast=True))
     tl.store(last_tied + place, last)
 
 
-@triton.jit(do_not_specialize=["num_heads", "num_pages", "share"])
+@triton.jit(do_not_specialize=["num_heads", "share", "num_pages"])
 def mass_outside_pages(
-    page_keys, tokens_per_page, outside, num_heads, num_pages, share, BLOCK_P: tl.constexpr
+    page_keys, tokens_per_page, outside, num_heads, share, num_pages, BLOCK_P: tl.constexpr
 ):
-    """Attention mass that the best ``share`` of the pages leaves over, by their bounds.
+    """Attention mass that the best ``share`` of the pages leaves over, by their scores.
 
     Args:
+        page_keys: [R, H, num_pages] int32, a token's score, or (with 1 token a page) its mass.
         tokens_per_page: [R, num_pages] int32. outside: [R, H] fp32, written.
     """
     place = tl.program_id(0).to(tl.int64)
@@ -180,18 +187,20 @@ def is_chosen(keys, threshold, last, page):
 
 @triton.jit(
     do_not_specialize=[
-        "num_heads", "heads_per_group", "rows_per_source", "tiles", "pages", "first_page",
+        "choosers", "heads_per_group", "rows_per_source", "tiles", "pages", "first_page",
         "num_pages", "list_width", "block_m",
     ]
 )  # fmt: skip
 def list_pages(
     page_keys, thresholds, last_tied, page_list, page_counts,
-    num_heads, heads_per_group, rows_per_source, tiles, pages, first_page, num_pages, list_width,
+    choosers, heads_per_group, rows_per_source, tiles, pages, first_page, num_pages, list_width,
     block_m, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """Pages of one block that any query of a tile chose, ascending, for one split of it.
 
     Args:
+        page_keys: [R, Hkv, choosers, num_pages] int32; thresholds, last_tied: [R, Hkv, choosers]
+            int32; there is a chooser for every head of a group, or one for all of them.
         page_list: [tiles, Hkv, splits, list_width] int32, page_counts: [tiles, Hkv,
             splits] int32; both written.
     """
@@ -207,12 +216,13 @@ def list_pages(
         for part in range(first, tl.minimum(first + block_m, queries), 16):
             index = part + tl.arange(0, 16)
             row = tile // tiles * rows_per_source + index // heads_per_group
-            place = row * num_heads + kv_head * heads_per_group + index % heads_per_group
+            chooser = row * tl.num_programs(1) + kv_head
+            chooser = chooser * choosers + index % heads_per_group % choosers
             used = index < queries
-            threshold = tl.load(thresholds + place, mask=used, other=0)
-            last = tl.load(last_tied + place, mask=used, other=-1)
+            threshold = tl.load(thresholds + chooser, mask=used, other=0)
+            last = tl.load(last_tied + chooser, mask=used, other=-1)
             there = used[:, None] & (page < pages)[None, :]
-            at = place[:, None] * num_pages + (first_page + page)[None, :]
+            at = chooser[:, None] * num_pages + (first_page + page)[None, :]
             keys = tl.load(page_keys + at, mask=there, other=0)
             chosen = is_chosen(
                 keys,
@@ -228,9 +238,9 @@ def list_pages(
 
 
 _ATTEND_SCALARS = [
-    "num_heads", "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
-    "tokens", "page_size", "head_size", "first_page", "num_pages", "first_token", "mask_width",
-    "list_width", "first_split", "all_splits", "selecting", "masked", "has_sources",
+    "choosers", "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines", "tokens",
+    "page_size", "head_size", "first_page", "num_pages", "first_token", "mask_width", "masked",
+    "list_width", "first_split", "all_splits", "selecting", "has_sources",
 ]  # fmt: skip
 
 
@@ -238,15 +248,16 @@ _ATTEND_SCALARS = [
 def attend_pages(
     query, keys, values, sources, page_keys, thresholds, last_tied, page_list, page_counts,
     valid_tokens, mixed, tops, sums,
-    num_heads, heads_per_group, rows_per_source, tiles, row_lines, head_lines,
-    tokens, page_size, head_size, first_page, num_pages, first_token, mask_width,
-    list_width, first_split, all_splits, selecting, masked, has_sources,
+    choosers, heads_per_group, rows_per_source, tiles, row_lines, head_lines,
+    tokens, page_size, head_size, first_page, num_pages, first_token, mask_width, masked,
+    list_width, first_split, all_splits, selecting, has_sources,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, HEAD: tl.constexpr,
 ):  # fmt: skip
     """Softmax attention of a tile over its listed pages of one block and split.
 
     Args:
         query: [R, H, D] fp32, scaled. keys, values: lines of D.
+        page_keys … page_counts: as ``list_pages``.
         valid_tokens: [R, mask_width] uint8, read if ``masked``.
         mixed: [R, H, all_splits, D] fp32; tops, sums: [R, H, all_splits] fp32; written.
             ``mixed`` is divided by ``sums`` if there is one split only.
@@ -255,7 +266,7 @@ def attend_pages(
     tile, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     splits = tl.num_programs(2)
     source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
-    place = row * num_heads + kv_head * heads_per_group + member
+    place = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
     line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
     head_size = tl.multiple_of(head_size, 8)
     keys, values = keys + line * head_size, values + line * head_size
@@ -266,9 +277,10 @@ def attend_pages(
         mask=used[:, None] & inside[None, :],
         other=0.0,
     )
-    threshold = tl.load(thresholds + place, mask=only_if(selecting, used), other=0)
+    chooser = (row * tl.num_programs(1) + kv_head) * choosers + member % choosers
+    threshold = tl.load(thresholds + chooser, mask=only_if(selecting, used), other=0)
     threshold = threshold.to(tl.uint32, bitcast=True)[:, None]
-    last = tl.load(last_tied + place, mask=only_if(selecting, used), other=-1)[:, None]
+    last = tl.load(last_tied + chooser, mask=only_if(selecting, used), other=-1)[:, None]
     entry = (tile * tl.num_programs(1) + kv_head) * splits + split
     count = tl.load(page_counts + entry, mask=selecting != 0, other=0)
     count = tl.where(selecting != 0, count, tl.cdiv(tl.cdiv(tokens, page_size) - split, splits))
@@ -291,7 +303,7 @@ def attend_pages(
         needed = (tl.max(seen.to(tl.int32), 0) > 0)[:, None] & inside[None, :]
         where = token[:, None] * head_size + channel[None, :]
         key = tl.load(keys + where, mask=needed, other=0.0)
-        at = place[:, None] * num_pages + (first_page + page)[None, :]
+        at = chooser[:, None] * num_pages + (first_page + page)[None, :]
         bound = tl.load(page_keys + at, mask=only_if(selecting, seen), other=0)
         chose = is_chosen(bound, threshold, last, (first_page + page)[None, :])
         seen &= tl.where(seen, chose.to(tl.int32), 0) + (1 - selecting) > 0

@@ -138,7 +138,13 @@ class KVCache:
             store.truncate(length)
 
     def write_at(
-        self, layer: int, keys: Tensor, values: Tensor, slots: Tensor, *, extend: bool
+        self,
+        layer: int,
+        keys: Tensor,
+        values: Tensor,
+        slots: Tensor,
+        *,
+        extend: PageScorer | None,
     ) -> None:
         """Store [R, Hkv, D] at slots [R] that only the device knows; see ``take_token``."""
         self._layers[layer].write_at(keys, values, slots, extend=extend)
@@ -166,12 +172,12 @@ class KVCache:
         blocks.append(self._block(layer, width or max(ends), ends, scorer))
         return blocks
 
-    def take_token(self, scorer: PageScorer | None) -> list[bool]:
+    def take_token(self, scorer: PageScorer | None) -> list[PageScorer | None]:
         """Before a kernel writes one token per row itself: count it in what scores pages.
 
         Args:
             scorer: whose page bounds or 4-bit keys will be read: they are brought up to date.
-        Returns: per layer, whether the writer must take the new keys into them (bounds, for None).
+        Returns: per layer, whose bounds or codes the writer must take the new key into.
         Raises: ContextLengthError when the token does not fit.
         """
         self._check_room(1)

@@ -2,10 +2,13 @@
 
 Bounds are made when a compressed step first asks for them. After that, a step that finds
 them current takes its new keys in; pages written otherwise (a prefill, a step on stale
-bounds) are recomputed when they are next asked for, and only those. Copies are made alike.
+bounds) are recomputed when they are next asked for, and only those. Copies are made alike,
+and a step takes its keys into one or the other.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,7 +17,40 @@ from kernels.key_codes import OCTET, encode_keys
 from kernels.kv_write import write_tokens
 from kernels.page_attention import page_bounds
 
+if TYPE_CHECKING:
+    from sol_core.actions import PageScorer
+
 __all__ = ["LayerStore"]
+
+
+class _Upkeep:
+    """Reach of bounds, or copies, over the keys. Rows grow past ``clean``: writers leave it be.
+
+    Attributes:
+        clean: what is made of all rows' tokens below it is current.
+        ends: tokens per row when all of it was current; () after a truncation.
+    """
+
+    def __init__(self) -> None:
+        self.clean = 0
+        self.ends: tuple[int, ...] = ()
+
+    def reaches(self, ends: list[int]) -> bool:
+        return self.ends == tuple(ends)
+
+    def reach(self, ends: list[int]) -> None:
+        # What the shortest row writes next must be made anew then, or taken in.
+        self.clean, self.ends = min(ends), tuple(ends)
+
+    def takes(self, ends: list[int]) -> bool:
+        """Before one token per row is written: whether the writer can and must take it in."""
+        if not self.reaches(ends):
+            return False
+        self.reach([end + 1 for end in ends])
+        return True
+
+    def truncate(self, length: int) -> None:
+        self.clean, self.ends = min(self.clean, length), ()
 
 
 class LayerStore:
@@ -30,21 +66,18 @@ class LayerStore:
         self.values = values
         self.page_size = page_size
         self._bounds: tuple[Tensor, Tensor] | None = None
-        self._clean_tokens = 0  # the bounds of whole pages below it are current
-        self._bounded_ends: tuple[int, ...] = ()  # tokens per row when the bounds were current
+        self._bounded = _Upkeep()
         self._codes: tuple[Tensor, Tensor] | None = None
-        self._coded_tokens = 0  # the codes of all rows' tokens below it are current
+        self._coded = _Upkeep()
         self._places: tuple[int, ...] | None = None
 
     def write_stretch(self, keys: Tensor, values: Tensor, ends: list[int]) -> None:
         """Store [R, Hkv, T, D] after rows that all end at the same place."""
         start, count = ends[0], keys.shape[2]
-        self._coded_tokens = min(self._coded_tokens, start)
         self.keys[:, :, start : start + count] = keys
         self.values[:, :, start : start + count] = values
-        bounds = self._current_bounds(ends, count)
-        if bounds is not None:
-            (low, high), page = bounds, start // self.page_size
+        if count == 1 and self._bounds is not None and self._bounded.takes(ends):
+            (low, high), page = self._bounds, start // self.page_size
             stored = self.keys[:, :, start]
             torch.minimum(low[:, :, page], stored, out=low[:, :, page])
             torch.maximum(high[:, :, page], stored, out=high[:, :, page])
@@ -53,16 +86,19 @@ class LayerStore:
         """Store [R, Hkv, D] at each row's slot; ``slots`` are ``ends`` as a tensor."""
         self.write_at(keys, values, slots, extend=self.take_token(ends))
 
-    def write_at(self, keys: Tensor, values: Tensor, slots: Tensor, *, extend: bool) -> None:
+    def write_at(
+        self, keys: Tensor, values: Tensor, slots: Tensor, *, extend: PageScorer | None
+    ) -> None:
         """Store [R, Hkv, D] at slots [R] int64; ``extend`` is what ``take_token`` returned."""
-        bounds = self._bounds if extend else None
-        write_tokens((keys, values), (self.keys, self.values), bounds, slots, self.page_size)
+        bounds = self._bounds if extend == "quest" else None
+        codes = self._codes if extend == "int4" else None
+        buffers = (self.keys, self.values)
+        write_tokens((keys, values), buffers, bounds, slots, self.page_size, codes)
 
     def truncate(self, length: int) -> None:
         """Forget bounds and codes of everything from ``length`` on."""
-        self._coded_tokens = min(self._coded_tokens, length)
-        self._clean_tokens = min(self._clean_tokens, length)
-        self._bounded_ends = ()
+        self._coded.truncate(length)
+        self._bounded.truncate(length)
         if self._bounds is not None:
             low, high = self._bounds
             first = length // self.page_size
@@ -82,9 +118,9 @@ class LayerStore:
             self._bounds = (low, -low)
             self._places = None
         low, high = self._bounds
-        if tuple(ends) == self._bounded_ends:
+        if self._bounded.reaches(ends):
             return low, high
-        first, used = self._clean_tokens // self.page_size, max(ends)
+        first, used = self._bounded.clean // self.page_size, max(ends)
         start = first * self.page_size
         if used > start:
             valid = None
@@ -95,9 +131,7 @@ class LayerStore:
             new_low, new_high = page_bounds(self.keys[:, :, start:used], valid, self.page_size)
             low[:, :, first : first + new_low.shape[2]] = new_low
             high[:, :, first : first + new_high.shape[2]] = new_high
-        # The page that the shortest row writes to next must be redone then.
-        self._clean_tokens = min(ends)
-        self._bounded_ends = tuple(ends)
+        self._bounded.reach(ends)
         return low, high
 
     def codes(self, ends: list[int]) -> tuple[Tensor, Tensor]:
@@ -114,37 +148,35 @@ class LayerStore:
                 torch.zeros((*octets, 2, 8), dtype=torch.bfloat16, device=device),
             )
             self._places = None
-        first, used = self._coded_tokens // OCTET, max(ends)
-        if used > self._coded_tokens:
+        if self._coded.reaches(ends):
+            return self._codes
+        first, used = self._coded.clean // OCTET, max(ends)
+        if used > self._coded.clean:
             keys = self.keys[:, :, first * OCTET : -(-used // OCTET) * OCTET]
             keys = torch.nn.functional.pad(keys, (0, 0, 0, -keys.shape[2] % OCTET))
             for kept, made in zip(self._codes, encode_keys(keys), strict=True):
                 kept[:, :, first : first + made.shape[2]] = made
-        # What the shortest row writes next must be coded then.
-        self._coded_tokens = min(ends)
+        self._coded.reach(ends)
         return self._codes
 
-    def prepare(self, scorer: str, ends: list[int]) -> None:
+    def prepare(self, scorer: PageScorer, ends: list[int]) -> None:
         """Bring what a page scorer reads up to date: bounds for "quest", codes for "int4"."""
         if scorer == "int4":
             self.codes(ends)
         else:
             self.bounds(ends)
 
-    def take_token(self, ends: list[int], scorer: str | None = None) -> bool:
-        """Before one token per row is written: whether the writer must extend bounds or codes.
+    def take_token(self, ends: list[int], scorer: PageScorer | None = None) -> PageScorer | None:
+        """Before one token per row is written: whose bounds or codes the writer must extend.
 
         Args:
             ends: tokens that each row has written.
-            scorer: "int4" where the writer codes the keys, which were prepared; bounds are then
-                left behind.
+            scorer: who was prepared and reads the new token, too; for None codes are extended
+                if they are current, else bounds if they are. The others are left behind.
         """
-        if scorer != "int4":
-            return self._current_bounds(ends, 1) is not None
-        self._coded_tokens = min(ends) + 1
-        self._clean_tokens = min(self._clean_tokens, *ends)
-        self._bounded_ends = ()
-        return True
+        if scorer != "quest" and self._coded.takes(ends):
+            return "int4"
+        return "quest" if self._bounded.takes(ends) else None
 
     def places(self) -> tuple[int, ...]:
         """Addresses of keys, values, page minima and maxima, codes and scales.
@@ -156,15 +188,3 @@ class LayerStore:
             buffers = (self.keys, self.values, *(self._bounds or none), *(self._codes or none))
             self._places = tuple(buffer.data_ptr() for buffer in buffers)
         return self._places
-
-    def _current_bounds(self, ends: list[int], count: int) -> tuple[Tensor, Tensor] | None:
-        """The bounds, if they are current and can take the ``count`` new tokens in."""
-        if self._bounds is None:
-            return None
-        if count == 1 and self._bounded_ends == tuple(ends):
-            self._bounded_ends = tuple(end + 1 for end in ends)
-            self._clean_tokens = min(self._bounded_ends)
-            return self._bounds
-        self._clean_tokens = min(self._clean_tokens, *ends)
-        self._bounded_ends = ()
-        return None

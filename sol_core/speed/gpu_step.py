@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernels.gpu.triton_support import recorded_launches
-from sol_core.actions import DENSE, Action
+from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec, RopeSpec
@@ -28,7 +28,9 @@ __all__ = ["count_launches", "measure_steps"]
 _WARM_UP, _STEPS = 8, 64
 
 
-def count_launches(shape: ModelShape, action: Action, context: int) -> dict[str, int]:
+def count_launches(
+    shape: ModelShape, action: Action, context: int, how: Mechanisms = PAPER
+) -> dict[str, int]:
     """Kernels that a dense and a compressed step start one by one, our own and torch's.
 
     An operation of torch counts as one kernel, which is nearly always so.
@@ -36,14 +38,18 @@ def count_launches(shape: ModelShape, action: Action, context: int) -> dict[str,
     counts = {}
     for name, chosen in (("dense", DENSE), ("compressed", action)):
         one, two = (
-            _count(dataclasses.replace(shape, num_layers=layers, vocab_size=8), chosen, context)
+            _count(
+                dataclasses.replace(shape, num_layers=layers, vocab_size=8), chosen, context, how
+            )
             for layers in (1, 2)
         )
         counts[name] = one + (shape.num_layers - 1) * (two - one)
     return counts
 
 
-def measure_steps(shape: ModelShape, action: Action, context: int) -> dict[str, dict[str, float]]:
+def measure_steps(
+    shape: ModelShape, action: Action, context: int, how: Mechanisms = PAPER
+) -> dict[str, dict[str, float]]:
     """Mean milliseconds of a step on the CUDA device: ``alone`` and in a ``graph``."""
     lm, cache = _decoding(shape, context, "cuda", torch.bfloat16)
     graphs = lm.graphs
@@ -53,30 +59,30 @@ def measure_steps(shape: ModelShape, action: Action, context: int) -> dict[str, 
         for name, chosen in (("dense", DENSE), ("compressed", action)):
             cache.truncate(context)
             for _ in range(_WARM_UP):
-                _step(lm, cache, chosen)
+                _step(lm, cache, chosen, how)
             torch.cuda.synchronize()
             start = time.perf_counter()
             for _ in range(_STEPS):
-                _step(lm, cache, chosen)
+                _step(lm, cache, chosen, how)
             torch.cuda.synchronize()
             times[name][way] = 1000 * (time.perf_counter() - start) / _STEPS
     return times
 
 
-def _count(shape: ModelShape, action: Action, context: int) -> int:
+def _count(shape: ModelShape, action: Action, context: int, how: Mechanisms = PAPER) -> int:
     with recorded_launches() as record:
         # In fp16, whose products a CPU leaves to torch as a GPU does those of bf16.
         lm, cache = _decoding(shape, context, "cpu", torch.float16)
-        _step(lm, cache, action)  # makes the page bounds, once
+        _step(lm, cache, action, how)  # makes the page bounds or 4-bit keys, once
         before, torch_kernels = len(record), _TorchKernels()
         with torch_kernels:
-            _step(lm, cache, action)
+            _step(lm, cache, action, how)
         return len(record) - before + torch_kernels.count
 
 
-def _step(lm: FrozenLM, cache: KVCache, action: Action) -> Tensor:
+def _step(lm: FrozenLM, cache: KVCache, action: Action, how: Mechanisms) -> Tensor:
     token = torch.zeros(1, dtype=torch.int64, device=lm.device)
-    return lm.decode_step(token, cache, action).logits
+    return lm.decode_step(token, cache, action, mechanisms=how).logits
 
 
 def _decoding(
@@ -126,6 +132,7 @@ def _random_model(
             mlp_norm=norm,
             gate_up=Linear(random(width, 2 * inner)),
             down=Linear(random(inner, width)),
+            down_norms=torch.ones(inner, device=device),
         )
         for _ in range(shape.num_layers)
     )

@@ -17,10 +17,11 @@ import torch
 
 from kernels.ahead_of_time import SHARED_LIMIT, Binary, compile_in_child
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
+from kernels.key_codes import encode_keys
 from kernels.kv_write import write_tokens
 from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, page_bounds
 from kernels.rms_norm import rms_norm
-from sol_core.actions import Action, ceil_fraction
+from sol_core.actions import PAPER, Action, Mechanisms, ceil_fraction, grid_named
 from sol_core.errors import ConfigError
 from sol_core.speed.gpu_step import count_launches, measure_steps
 from sol_core.speed.roofline import (
@@ -48,6 +49,7 @@ class KernelBenchOptions:
         shape: a name in ``roofline.MODELS``.
         context: cached tokens.
         budget: κ and ρ of the step.
+        grid: a name in ``actions.GRIDS``, whose mechanisms the step has.
         card: a name in ``roofline.CARDS``; None is the card here, else H100.
     """
 
@@ -55,6 +57,7 @@ class KernelBenchOptions:
     context: int = 2048
     budget: float = 0.5
     card: str | None = None
+    grid: str = "default"
 
     def __post_init__(self) -> None:
         for name, value, known in (("shape", self.shape, MODELS), ("card", self.card, CARDS)):
@@ -62,6 +65,7 @@ class KernelBenchOptions:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         if self.context < 1:
             raise ConfigError(f"context must be 1 or more, got {self.context}")
+        grid_named(self.grid)
         Action(self.budget, self.budget)
 
 
@@ -82,21 +86,22 @@ def bench_kernels(
     card = CARDS[options.card or _card_named(device)]
     report("compiling the kernels", 0.1)
     binaries = _binaries()
-    action = Action(options.budget, options.budget)
-    costs = kernel_costs(shape, action, options.context, page_size=PAGE_SIZE)
+    action, how = Action(options.budget, options.budget), grid_named(options.grid).mechanisms
+    costs = kernel_costs(shape, action, options.context, page_size=PAGE_SIZE, mechanisms=how)
     report("counting a step's launches", 0.7)
-    launches = count_launches(shape, action, options.context)
+    launches = count_launches(shape, action, options.context, how)
     measured: dict[str, float] = {}
     step_ms = None
     if device is not None:
         report(f"measuring on {device}", 0.8)
-        measured = _measure(shape, action, options.context)
-        step_ms = measure_steps(shape, action, options.context)
+        measured = _measure(shape, action, options.context, how)
+        step_ms = measure_steps(shape, action, options.context, how)
     return {
         "note": "floor_us and steps are estimates from data sheets; measured_us is measured",
         "model": shape.name,
         "context": options.context,
         "budget": options.budget,
+        "grid": options.grid,
         "card": card.name,
         "device": device,
         "kernels": _by_kernel(binaries, costs, card, measured),
@@ -108,16 +113,20 @@ def bench_kernels(
             for binary in binaries
         ],
         "steps": {
-            name: {each.name: estimate_table(known, each) for each in CARDS.values()}
+            name: {
+                each.name: estimate_table(known, each, mechanisms=how) for each in CARDS.values()
+            }
             for name, known in MODELS.items()
         },
     }
 
 
-def run_layer(shape: ModelShape, action: Action, context: int, device: str) -> None:
+def run_layer(
+    shape: ModelShape, action: Action, context: int, device: str, how: Mechanisms = PAPER
+) -> None:
     """The Triton kernels of one layer's decode step, once, on random data.
 
-    Cache and weights are bf16; page bounds are the keys' own.
+    Cache and weights are bf16; page bounds and 4-bit keys are the keys' own.
     """
     heads, kv_heads, size = shape.num_heads, shape.num_kv_heads, shape.head_size
     pages = -(-context // PAGE_SIZE)
@@ -127,34 +136,45 @@ def run_layer(shape: ModelShape, action: Action, context: int, device: str) -> N
         return torch.randn(*dims, generator=generator, device=device, dtype=dtype)
 
     keys, values = (random(1, kv_heads, pages * PAGE_SIZE, size) for _ in range(2))
-    low, high = page_bounds(keys, None, PAGE_SIZE)
+    bounds = page_bounds(keys, None, PAGE_SIZE)
+    codes, scales = (part.contiguous() for part in encode_keys(keys))
+    coded = (codes, scales) if how.page_scorer == "int4" else None
     hidden = random(1, shape.hidden_size, dtype=torch.float32)
     norm = torch.ones(shape.hidden_size, device=device)
     kept = torch.tensor([-(-ceil_fraction(action.keep_fraction, context) // PAGE_SIZE)])
     valid = torch.ones(1, pages, dtype=torch.bool, device=device)
-    plan = AttentionPlan(PAGE_SIZE, None, valid, kept.to(device))
-    channels = torch.tensor([ceil_fraction(action.channel_keep_ratio, shape.hidden_size)])
+    plan = AttentionPlan(
+        PAGE_SIZE, None, valid, kept.to(device), None, how.page_scorer, how.page_choice
+    )
+    entering, inner = how.mlp_shares(action.channel_keep_ratio)
+    channels = torch.tensor([ceil_fraction(entering, shape.hidden_size)], device=device)
     weights = MlpWeights(
         random(shape.hidden_size, 2 * shape.intermediate_size),
         random(shape.intermediate_size, shape.hidden_size),
+        down_norms=torch.ones(shape.intermediate_size, device=device),
     )
+    mlp = MlpPlan(channels)
+    if how.mlp_pruning == "both":
+        kept = torch.tensor([ceil_fraction(inner, shape.intermediate_size)], device=device)
+        mlp = MlpPlan(channels, inner_kept=kept)
     new = random(1, kv_heads, size, dtype=torch.float32)
     slot = torch.tensor([context - 1], device=device)
     query = random(1, heads, size, dtype=torch.float32)
     for _ in range(REPEATS if device != "cpu" else 1):
         normed = rms_norm(hidden, norm, 1e-5)
-        write_tokens((new, new), (keys, values), (low, high), slot, PAGE_SIZE)
-        decode_attention(query, [KVBlock(keys, values, low, high)], plan)
-        fused_gated_mlp(normed, weights, MlpPlan(channels.to(device)))
+        extended = bounds if coded is None else None
+        write_tokens((new, new), (keys, values), extended, slot, PAGE_SIZE, coded)
+        decode_attention(query, [KVBlock(keys, values, *bounds, None, codes, scales)], plan)
+        fused_gated_mlp(normed, weights, mlp)
 
 
-def _measure(shape: ModelShape, action: Action, context: int) -> dict[str, float]:
+def _measure(shape: ModelShape, action: Action, context: int, how: Mechanisms) -> dict[str, float]:
     """Mean microseconds of a launch, by kernel, after one warm-up round."""
     from torch.profiler import ProfilerActivity, profile
 
-    run_layer(shape, action, context, "cuda")
+    run_layer(shape, action, context, "cuda", how)
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        run_layer(shape, action, context, "cuda")
+        run_layer(shape, action, context, "cuda", how)
         torch.cuda.synchronize()
     return {event.key: event.device_time for event in profiler.key_averages()}
 

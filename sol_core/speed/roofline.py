@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sol_core.actions import DENSE, Action, ceil_fraction
+from sol_core.actions import DENSE, PAPER, Action, Mechanisms, ceil_fraction
 from sol_core.errors import ConfigError
 
 __all__ = [
@@ -79,6 +79,27 @@ class KernelCost:
         return 1e6 * max(self.bytes_moved / card.bandwidth, self.flops / card.flops)
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Arguments of ``kernel_costs``."""
+
+    shape: ModelShape
+    action: Action
+    tokens: int
+    rows: int
+    page_size: int
+    overlap: float
+    mechanisms: Mechanisms
+
+    @property
+    def pages(self) -> int:
+        return -(-self.tokens // self.page_size)
+
+    @property
+    def pages_kept(self) -> int:
+        return -(-ceil_fraction(self.action.keep_fraction, self.tokens) // self.page_size)
+
+
 CARDS = {
     card.name: card for card in (Card("H100", 3.35e12, 989e12), Card("A100", 2.039e12, 312e12))
 }
@@ -100,6 +121,7 @@ def kernel_costs(
     rows: int = 1,
     page_size: int = 8,
     overlap: float = 1.0,
+    mechanisms: Mechanisms = PAPER,
 ) -> list[KernelCost]:
     """Every kernel of one decode step in 16-bit weights and cache.
 
@@ -108,7 +130,8 @@ def kernel_costs(
         rows: texts decoded at once, each with a cache of its own.
         overlap: how much the heads that share a KV head agree on their pages: 1, they
             choose the same and the floor is reachable; 0, they choose independently and
-            read ``1 − (1 − κ)^g`` of the pages together.
+            read ``1 − (1 − κ)^g`` of the pages together. Heads that choose as a group agree.
+        mechanisms: how the step skips what its action drops.
     Raises: ConfigError for counts below 1 or an overlap outside [0, 1].
     """
     for name, value in (
@@ -118,11 +141,8 @@ def kernel_costs(
             raise ConfigError(f"{name} must be 1 or more, got {value}")
     if not 0 <= overlap <= 1:
         raise ConfigError(f"overlap must be between 0 and 1, got {overlap}")
-    return [
-        *_projections(shape, rows),
-        *_attention(shape, action, cached_tokens, rows, page_size, overlap),
-        *_mlp(shape, action, rows),
-    ]
+    step = _Step(shape, action, cached_tokens, rows, page_size, overlap, mechanisms)
+    return [*_projections(shape, rows), *_attention(step), *_mlp(step)]
 
 
 def step_floor_us(costs: Sequence[KernelCost], card: Card) -> dict[str, float]:
@@ -134,7 +154,11 @@ def step_floor_us(costs: Sequence[KernelCost], card: Card) -> dict[str, float]:
 
 
 def estimate_table(
-    shape: ModelShape, card: Card, contexts: Sequence[int] = CONTEXTS, page_size: int = 8
+    shape: ModelShape,
+    card: Card,
+    contexts: Sequence[int] = CONTEXTS,
+    page_size: int = 8,
+    mechanisms: Mechanisms = PAPER,
 ) -> list[dict[str, Any]]:
     """Estimated step times, one record per context and budget (κ = ρ), JSON-ready."""
     table = []
@@ -142,7 +166,7 @@ def estimate_table(
         dense = 0.0
         for budget in BUDGETS:
             action = DENSE if budget == 1 else Action(budget, budget)
-            costs = kernel_costs(shape, action, context, page_size=page_size)
+            costs = kernel_costs(shape, action, context, page_size=page_size, mechanisms=mechanisms)
             floor = step_floor_us(costs, card)
             dense = dense or floor["total"]
             table.append(
@@ -179,50 +203,85 @@ def _product(
     return KernelCost(kernel, part, launches, launches * moved, launches * 2 * rows * inner * outer)
 
 
-def _attention(
-    shape: ModelShape, action: Action, tokens: int, rows: int, page_size: int, overlap: float
-) -> list[KernelCost]:
-    layers, group = shape.num_layers, shape.num_heads // shape.num_kv_heads
+def _attention(step: _Step) -> list[KernelCost]:
+    shape, rows, tokens = step.shape, step.rows, step.tokens
     key_value, query = shape.num_kv_heads * shape.head_size, shape.num_heads * shape.head_size
-    pages = -(-tokens // page_size)
-    kept = -(-ceil_fraction(action.keep_fraction, tokens) // page_size)
-    union = 1 - (1 - kept / pages) ** group
-    listed = overlap * kept + (1 - overlap) * pages * union
-    reads, scored = min(tokens, listed * page_size), rows * shape.num_heads * pages * _SCRATCH
+    layers, kept = shape.num_layers, step.pages_kept
+    union = 1 - (1 - kept / step.pages) ** (shape.num_heads // shape.num_kv_heads)
+    together = step.mechanisms.page_choice == "group"
+    overlap = 1.0 if together else step.overlap
+    reads = min(tokens, (overlap * kept + (1 - overlap) * step.pages * union) * step.page_size)
+    # fp32 key and value in, 16-bit ones out; bounds in and out, or one more 4-bit key.
+    written: float = key_value * (8 + 4 + 8)
+    if step.mechanisms.page_scorer == "int4":
+        written = key_value * (8 + 4) + _coded_bytes(shape)
     costs = [
-        KernelCost("write_rows", "attention", layers, layers * rows * key_value * (8 + 2 * 6), 0.0),
+        KernelCost("write_rows", "attention", layers, layers * rows * written, 0.0),
         KernelCost(
             "attend_pages", "attention", layers,
             layers * rows * (4 * key_value * reads + 2 * query * _FLOAT),
-            layers * rows * 4.0 * query * min(tokens, kept * page_size),
+            layers * rows * 4.0 * query * min(tokens, kept * step.page_size),
         ),
     ]  # fmt: skip
-    if kept < pages:
-        costs += [
-            KernelCost(
-                "score_pages", "attention", layers,
-                layers * (rows * 4 * key_value * pages + scored),
-                layers * rows * 4.0 * query * pages,
-            ),
-            KernelCost("choose_pages", "attention", layers, layers * scored, 0.0),
-            KernelCost("list_pages", "attention", layers, layers * scored, 0.0),
-        ]  # fmt: skip
+    return costs if kept == step.pages else [*costs, *_choice(step, query)]
+
+
+def _choice(step: _Step, query: int) -> list[KernelCost]:
+    """Scores of pages for every head, and the choice for heads or KV groups."""
+    shape, rows, layers = step.shape, step.rows, step.shape.num_layers
+    scored = rows * shape.num_heads * step.pages * _SCRATCH
+    if step.mechanisms.page_scorer == "int4":
+        kernel, flops = "weigh_pages", 2.0 * query * step.tokens
+        read = _coded_bytes(shape) * step.tokens
+    else:
+        kernel, flops = "score_pages", 4.0 * query * step.pages
+        read = 4.0 * shape.num_kv_heads * shape.head_size * step.pages
+    costs = [
+        KernelCost(
+            kernel, "attention", layers, layers * (rows * read + scored), layers * rows * flops
+        )
+    ]
+    ranked = scored
+    if step.mechanisms.page_choice == "group":
+        ranked = rows * shape.num_kv_heads * step.pages * _SCRATCH
+        costs.append(
+            KernelCost("share_pages", "attention", layers, layers * (scored + ranked), 0.0)
+        )
+    costs += [
+        KernelCost(kernel, "attention", layers, layers * ranked, 0.0)
+        for kernel in ("choose_pages", "list_pages")
+    ]
     return costs
 
 
-def _mlp(shape: ModelShape, action: Action, rows: int) -> list[KernelCost]:
+def _coded_bytes(shape: ModelShape) -> float:
+    """A token's 4-bit keys, their scales and minima."""
+    return shape.num_kv_heads * (shape.head_size / 2 + 4)
+
+
+def _mlp(step: _Step) -> list[KernelCost]:
+    shape, rows = step.shape, step.rows
     layers, width, inner = shape.num_layers, shape.hidden_size, shape.intermediate_size
-    kept = ceil_fraction(action.channel_keep_ratio, width)
-    if kept == width:
+    shares = step.mechanisms.mlp_shares(step.action.channel_keep_ratio)
+    kept, inner_kept = ceil_fraction(shares[0], width), ceil_fraction(shares[1], inner)
+    if (kept, inner_kept) == (width, inner):
         return [
             _product("library: gate and up", "mlp", layers, rows, width, 2 * inner),
             _product("library: down", "mlp", layers, rows, inner, width),
         ]
+    lists, listed = 1, rows * width * 2 + kept * _SCRATCH
+    costs = []
+    if step.mechanisms.mlp_pruning == "both":
+        lists, listed = 2, listed + rows * inner * 2 + inner_kept * _SCRATCH
+        # Activations and norms in, zeros out.
+        pruned = rows * (inner * (2 + _FLOAT) + (inner - inner_kept) * 2)
+        costs = [KernelCost("keep_heaviest_rows", "mlp", layers, layers * pruned, 0.0)]
     row = layers * rows * width
     return [
         KernelCost("prepare_rows", "mlp", layers, row * (_FLOAT + 2), 0.0),
-        KernelCost("list_channels", "mlp", layers, row * 2 + layers * kept * _SCRATCH, 0.0),
+        KernelCost("list_channels", "mlp", lists * layers, layers * listed, 0.0),
         _product("gate_up_rows", "mlp", layers, rows, kept, 2 * inner),
-        _product("down_rows", "mlp", layers, rows, inner, width),
+        *costs,
+        _product("down_rows", "mlp", layers, rows, inner_kept, width),
         KernelCost("finish_rows", "mlp", layers, row * (_FLOAT + 2), 0.0),
     ]

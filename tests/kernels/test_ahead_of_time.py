@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
 from kernels.ahead_of_time import ARCHITECTURES, SHARED_LIMIT, Binary, compile_in_child
 from kernels.gpu.triton_support import recorded_launches
-from sol_core.actions import Action
+from sol_core.actions import GRIDS, Action
 from sol_core.errors import ConfigError
 from sol_core.speed.kernels import KernelBenchOptions, _by_kernel, run_layer
 from sol_core.speed.roofline import CARDS, MODELS, ModelShape, kernel_costs
 
 KERNELS = {
     "activate_rows", "attend_pages", "choose_pages", "down_rows", "fake_quantise_rows",
-    "finish_rows", "gate_up_rows", "integer_product_rows", "keep_largest_rows", "list_channels",
-    "list_pages", "mass_outside_pages", "merge_splits", "prepare_rows", "quantise_tokens_rows",
-    "rms_norm_rows", "scale_sums_rows", "score_pages", "write_rows",
+    "finish_rows", "gate_up_rows", "integer_product_rows", "keep_heaviest_rows",
+    "keep_largest_rows", "list_channels", "list_pages", "mass_outside_pages", "merge_splits",
+    "prepare_rows", "quantise_tokens_rows", "rms_norm_rows", "scale_sums_rows", "score_pages",
+    "share_pages", "weigh_pages", "write_rows",
 }  # fmt: skip
 TINY = ModelShape("tiny", 32, 16, 16, 1, 4, 2, 16)
 
@@ -60,16 +61,23 @@ def test_the_table_has_the_most_over_all_configurations() -> None:
     assert table["gate_up_rows"]["measured_us"] is None
 
 
-def test_every_estimated_kernel_is_measured_where_there_is_a_gpu() -> None:
+@pytest.mark.parametrize("grid", GRIDS)
+def test_every_estimated_kernel_is_measured_where_there_is_a_gpu(grid: str) -> None:
+    how = GRIDS[grid].mechanisms
     with recorded_launches() as record:
-        run_layer(TINY, Action(0.5, 0.5), 40, "cpu")
-    launched = {launch.kernel.__name__ for launch in record}
-    estimated = {cost.kernel for cost in kernel_costs(TINY, Action(0.5, 0.5), 40)}
-    assert {name for name in estimated if not name.startswith("library")} == launched
+        run_layer(TINY, Action(0.5, 0.5), 40, "cpu", how)
+    launches = Counter(launch.kernel.__name__ for launch in record)
+    estimated = {
+        cost.kernel: cost.launches
+        for cost in kernel_costs(TINY, Action(0.5, 0.5), 40, mechanisms=how)
+        if not cost.kernel.startswith("library")
+    }
+    assert estimated | {"rms_norm_rows": 1} == launches
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("shape", "GPT-5"), ("card", "T4"), ("context", 0), ("budget", 0.0)]
+    ("name", "value"),
+    [("shape", "GPT-5"), ("card", "T4"), ("context", 0), ("budget", 0.0), ("grid", "mine")],
 )
 def test_bad_options_are_named(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match="keep_fraction" if name == "budget" else name):

@@ -23,11 +23,13 @@ from tests.kernels.triton_cases import (
     TOLERANCE,
     close,
     make_block,
+    make_codes,
     make_plan,
     triton_here,
 )
 
 SHARE = 0.4
+HOW = [("quest", "head"), ("int4", "group"), ("quest", "group"), ("int4", "head")]
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +72,7 @@ def _query(rows: int, heads: int, size: int, generator: torch.Generator) -> Tens
     return torch.randn(rows, heads, size, generator=generator) * size**-0.5
 
 
+@pytest.mark.parametrize("how", HOW[:2])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("heads", "size", "tokens", "page_size"),
@@ -88,6 +91,7 @@ def test_attention_equals_the_reference(
     size: int,
     tokens: int,
     page_size: int,
+    how: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
     generator: torch.Generator,
 ) -> None:
@@ -96,7 +100,7 @@ def test_attention_equals_the_reference(
     block = make_block((rows, heads[1], tokens, size), page_size, dtype, generator)
     query = _query(rows, heads[0], size, generator)
     kept = torch.tensor([max(1, pages // 2), pages])
-    _check(query, [block], make_plan([block], rows, page_size, kept))
+    _check(query, [block], make_plan([block], rows, page_size, kept, how=how))
 
 
 @given(
@@ -109,12 +113,13 @@ def test_attention_equals_the_reference(
     dtype=st.sampled_from(DTYPES),
     masked=st.booleans(),
     sparse=st.booleans(),
+    how=st.sampled_from(HOW),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_shared_prefixes_masks_and_splits(
     groups: int, rows_each: int, heads: tuple[int, int], shared_pages: int, own: int,
-    page_size: int, dtype: torch.dtype, masked: bool, sparse: bool, seed: int,
+    page_size: int, dtype: torch.dtype, masked: bool, sparse: bool, how: tuple[str, str], seed: int,
 ) -> None:  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     rows = groups * rows_each
@@ -129,7 +134,7 @@ def test_shared_prefixes_masks_and_splits(
     valid = torch.arange(width)[None] >= first if masked else None
     pages = shared_pages + -(-own // page_size)
     kept = torch.randint(1, pages + 2, (rows,), generator=generator)
-    plan = make_plan(blocks, rows, page_size, kept if sparse else None, valid)
+    plan = make_plan(blocks, rows, page_size, kept if sparse else None, valid, how)
     with pytest.MonkeyPatch.context() as patch:
         _few_programs(patch, programs=groups * 6, tokens=8)
         _check(_query(rows, heads[0], 16, generator), blocks, plan)
@@ -150,11 +155,48 @@ def test_tied_pages_go_to_the_lowest() -> None:
         close(found.cpu(), expected.expand_as(found), 1e-6)
 
 
-def test_a_dense_row_has_the_same_bits_beside_sparse_ones(generator: torch.Generator) -> None:
+def test_tied_masses_go_to_the_lowest_page_of_a_group() -> None:
+    """As above, chosen once for four heads by 4-bit keys: pages weigh alike for each of them."""
+    keys = torch.ones(5, 1, 12, 16, device=DEVICE)
+    keys[..., ::2] = -1.0
+    values = torch.arange(6.0, device=DEVICE).repeat_interleave(2)[None, None, :, None]
+    values = values.expand(5, 1, 12, 16).contiguous()
+    block = KVBlock(keys, values, None, None, None, *make_codes(keys, 12))
+    kept = torch.tensor([1, 2, 3, 5, 6])
+    plan = make_plan([block], 5, 2, kept, how=("int4", "group"))
+    query = torch.arange(4.0, device=DEVICE)[None, :, None].expand(5, 4, 16) - 1.5
+    found = page_attention.decode_attention(query, [block], plan)
+    expected = (kept - 1).float()[:, None, None] / 2
+    close(found.cpu(), expected.expand_as(found), 1e-6)
+
+
+def test_a_group_reads_the_pages_that_it_keeps_and_no_others(generator: torch.Generator) -> None:
+    """Values of all other pages are NaN: a weight of 0 would not hide one."""
+    block = make_block((1, 2, 61, 16), 4, torch.float32, generator)
+    query = _query(1, 6, 16, generator).to(DEVICE) * 4
+    plan = make_plan([block], 1, 4, torch.tensor([5]), how=("int4", "group"))
+    clean = page_attention.decode_attention(query, [block], plan)
+    assert plan.valid_pages is not None
+    assert plan.pages_kept is not None
+    scores = reference._scores_of_pages(query, [block], plan)
+    shares = reference.group_shares(scores, plan.valid_pages, 2)
+    pages = reference.select_pages(shares, plan.valid_pages, plan.pages_kept)
+    tokens = pages.repeat_interleave(4, dim=-1)[..., :61, None]
+    for spoilt in (tokens, ~tokens):
+        values = block.values.masked_fill(spoilt, torch.nan)
+        blocks = [replace(block, keys=block.keys.clone(), values=values)]
+        found = page_attention.decode_attention(query, blocks, plan)
+        assert found.isnan().all() if spoilt is tokens else torch.equal(found, clean)
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_dense_row_has_the_same_bits_beside_sparse_ones(
+    how: tuple[str, str], generator: torch.Generator
+) -> None:
     block = make_block((2, 1, 37, 16), 8, torch.float32, generator)
     query = _query(2, 3, 16, generator).to(DEVICE)
     dense = page_attention.decode_attention(query, [block], AttentionPlan(8))
-    plan = make_plan([block], 2, 8, torch.tensor([99, 2]))
+    plan = make_plan([block], 2, 8, torch.tensor([99, 2]), how=how)
     mixed = page_attention.decode_attention(query, [block], plan)
     assert torch.equal(mixed[0], dense[0])
     assert not torch.allclose(mixed[1], dense[1])
@@ -167,24 +209,32 @@ def test_observing_needs_the_tokens_of_each_page(generator: torch.Generator) -> 
         page_attention.observed_attention(query, [block], AttentionPlan(8), SHARE)
 
 
-def test_unseen_tokens_may_hold_anything(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("how", HOW[:2])
+def test_unseen_tokens_may_hold_anything(how: tuple[str, str], generator: torch.Generator) -> None:
     """NaN and infinity in slots that rows have not written yet change nothing."""
     block = make_block((2, 1, 24, 16), 8, torch.float32, generator)
     valid = torch.arange(24)[None] < torch.tensor([[24], [11]])
     query = _query(2, 3, 16, generator).to(DEVICE)
-    plan = make_plan([block], 2, 8, torch.tensor([2, 1]), valid)
+    plan = make_plan([block], 2, 8, torch.tensor([2, 1]), valid, how)
     clean = page_attention.decode_attention(query, [block], plan)
     keys, values = block.keys.clone(), block.values.clone()
     keys[1, :, 11:], values[1, :, 11:] = torch.inf, torch.nan
-    dirty = page_attention.decode_attention(query, [replace(block, keys=keys, values=values)], plan)
+    codes, scales = block.codes, block.scales
+    assert codes is not None
+    assert scales is not None
+    codes, scales = codes.clone(), scales.clone()
+    codes[1, :, 2], scales[1, :, 2] = 255, torch.nan
+    spoilt = KVBlock(keys, values, block.page_min, block.page_max, None, codes, scales)
+    dirty = page_attention.decode_attention(query, [spoilt], plan)
     assert torch.equal(dirty, clean)
     assert clean.isfinite().all()
 
 
-def test_large_scores_do_not_overflow(generator: torch.Generator) -> None:
+@pytest.mark.parametrize("how", HOW[:2])
+def test_large_scores_do_not_overflow(how: tuple[str, str], generator: torch.Generator) -> None:
     block = make_block((1, 1, 40, 16), 8, torch.float32, generator)
     query = _query(1, 2, 16, generator).to(DEVICE) * 3e4
-    plan = make_plan([block], 1, 8, torch.tensor([3]))
+    plan = make_plan([block], 1, 8, torch.tensor([3]), how=how)
     expected = reference.decode_attention(query, [block], plan)
     close(page_attention.decode_attention(query, [block], plan), expected, 1e-3)
 
@@ -235,13 +285,20 @@ def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
         ("sources", {"sources": torch.zeros(1, dtype=torch.int64, device="meta")}),
         ("sources", {"sources": torch.zeros(1, dtype=torch.int32)}),
         ("sources", {"sources": torch.zeros(1, 1, dtype=torch.int64)}),
+        ("codes", {"codes": None}),
+        ("codes", {"codes": torch.zeros(1, 1, 1, 2, 8, 4, dtype=torch.uint8)}),
+        ("codes", {"codes": torch.zeros(1, 1, 2, 2, 4, 8, dtype=torch.uint8).mT}),
+        ("scales", {"scales": torch.zeros(1, 1, 2, 2, 8)}),
+        ("scales", {"scales": torch.zeros(1, 1, 2, 2, 8, dtype=torch.bfloat16, device="meta")}),
+        ("codes and scales", {"scales": torch.zeros(1, 1, 4, 2, 8).bfloat16()[:, :, :2]}),
     ],
 )
 def test_wrong_blocks_are_named(
     argument: str, change: dict[str, Tensor | None], generator: torch.Generator
 ) -> None:
     block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
-    plan = make_plan([block], 1, 8, torch.tensor([1]))
+    how = ("int4", "group") if change.keys() & {"codes", "scales"} else ("quest", "head")
+    plan = make_plan([block], 1, 8, torch.tensor([1]), how=how)
     query = torch.zeros(1, 2, 16, device=DEVICE)
     wrong = {
         name: value.to(DEVICE) if value is not None and value.device.type == "cpu" else value
@@ -274,7 +331,9 @@ def test_the_operation_is_one_that_compilers_see_through(generator: torch.Genera
     block = make_block((1, 1, 9, 16), 8, torch.float32, generator)
     plan = make_plan([block], 1, 8, torch.tensor([1]))
     flat = [block.keys, block.values, block.page_min, block.page_max, None]
+    flat += [block.codes, block.scales]
     masks = [None, plan.valid_pages, plan.pages_kept, plan.tokens_per_page]
-    arguments = (torch.randn(1, 2, 16, device=DEVICE), flat, masks, 8, SHARE)
-    checks = ("test_schema", "test_faketensor")
-    torch.library.opcheck(torch.ops.sol.page_attention, arguments, test_utils=checks)
+    query = torch.randn(1, 2, 16, device=DEVICE)
+    for how in ("quest head", "int4 group"):
+        checks, arguments = ("test_schema", "test_faketensor"), (query, flat, masks, 8, how, SHARE)
+        torch.library.opcheck(torch.ops.sol.page_attention, arguments, test_utils=checks)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from kernels import activation_quantisation, channel_pruning, kv_write, rms_norm
+from kernels.channel_pruning import keep_heaviest_channels, keep_largest_channels
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp, reference, triton_dispatch
 from kernels.gated_mlp.triton_dispatch import multiply_with_triton
-from kernels.gpu.triton_support import KernelInputError
+from kernels.gpu.triton_support import KernelInputError, recorded_launches
+from kernels.key_codes import encode_keys
 from kernels.kv_write import reference as writing
 from kernels.page_attention import page_bounds
 from tests.kernels.triton_cases import DEVICE, DTYPES, ROUNDED, close, triton_here
@@ -33,10 +36,12 @@ def _weights(
         return numbers.to(DEVICE, dtype)
 
     biases = (random(2 * inner), random(width)) if biased else (None, None)
-    return MlpWeights(random(width, 2 * inner), random(inner, width), *biases, activation)  # type: ignore[arg-type]  # a literal at every call
+    norms = torch.rand(inner, generator=generator).to(DEVICE)  # any: they decide who is kept
+    return MlpWeights(random(width, 2 * inner), random(inner, width), *biases, activation, norms)  # type: ignore[arg-type]  # a literal at every call
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize(
     ("rows", "width", "inner", "activation", "biased", "site", "splits"),
     [
@@ -55,9 +60,11 @@ def test_the_mlp_equals_the_reference(
     biased: bool,
     site: str | None,
     splits: bool,
+    both: bool,
     monkeypatch: pytest.MonkeyPatch,
     generator: torch.Generator,
 ) -> None:
+    """Rows of different levels in one launch; with ``both``, inner channels are pruned, too."""
     monkeypatch.setattr(triton_dispatch, "TARGET_PROGRAMS", 6 if splits else 1)
     monkeypatch.setattr(triton_dispatch, "CHANNELS_PER_SPLIT", 32)
     weights = _weights(width, inner, dtype, activation, biased=biased)
@@ -66,7 +73,10 @@ def test_the_mlp_equals_the_reference(
     # In 16 bits another order of sums flips roundings: only fine levels stay within tolerance.
     lowest = 4 if dtype == torch.float32 else 13
     bits = torch.randint(lowest, 17, (rows,), generator=generator).to(DEVICE)
-    plan = MlpPlan(kept, None if site is None else bits, site == "inputs")
+    inner_kept = torch.randint(1, inner + 1, (rows,), generator=generator).to(DEVICE)
+    plan = MlpPlan(
+        kept, None if site is None else bits, site == "inputs", inner_kept if both else None
+    )
     found = fused_gated_mlp(hidden, weights, plan)
     assert found is not None
     assert found.dtype == dtype
@@ -83,6 +93,39 @@ def test_weights_of_pruned_channels_are_not_read() -> None:
     assert torch.equal(multiply_with_triton(hidden, weights, plan), expected)
     weights.gate_up[24] = torch.nan
     assert multiply_with_triton(hidden, weights, plan).isnan().all()
+
+
+def test_rows_of_down_that_no_row_keeps_are_not_read() -> None:
+    weights = _weights(32, 48, torch.float32, "silu", biased=False)
+    hidden = torch.randn(2, 32, generator=torch.Generator().manual_seed(3)).to(DEVICE)
+    channels = torch.tensor([20, 32], device=DEVICE)
+    plan = MlpPlan(channels, inner_kept=torch.tensor([5, 11], device=DEVICE))
+    expected = multiply_with_triton(hidden, weights, plan)
+    gate_up = (keep_largest_channels(hidden, channels) @ weights.gate_up).chunk(2, -1)
+    inner = torch.nn.functional.silu(gate_up[0]) * gate_up[1]
+    assert weights.down_norms is not None
+    assert plan.inner_kept is not None
+    read = keep_heaviest_channels(inner, weights.down_norms, plan.inner_kept).any(0)
+    assert 11 <= read.sum() <= 16
+    weights.down[~read] = torch.nan
+    assert torch.equal(multiply_with_triton(hidden, weights, plan), expected)
+    weights.down[int(read.nonzero()[-1])] = torch.nan
+    assert multiply_with_triton(hidden, weights, plan).isnan().any()
+
+
+def test_equal_weights_go_to_the_lowest_inner_channels() -> None:
+    """As many as asked for, though more weigh the same."""
+    weights = _weights(8, 1100, torch.float32, "silu", biased=False)
+    weights.gate_up[:] = 0.25
+    assert weights.down_norms is not None
+    weights.down_norms[:] = 1.0
+    hidden = torch.ones(3, 8, device=DEVICE)
+    kept = torch.tensor([1, 700, 1100], device=DEVICE)
+    plan = MlpPlan(torch.tensor([8, 8, 8], device=DEVICE), inner_kept=kept)
+    found = multiply_with_triton(hidden, weights, plan)
+    activation = torch.nn.functional.silu(torch.tensor(2.0)) * 2
+    sums = torch.stack([weights.down[: int(n)].sum(0) for n in kept])
+    close(found, activation.to(DEVICE) * sums, 1e-4)
 
 
 def test_dense_rows_are_left_to_torch() -> None:
@@ -102,6 +145,13 @@ def test_what_only_the_reference_takes_is_left_and_wrong_arguments_are_named() -
         fused_gated_mlp(hidden, MlpWeights(weights.gate_up, weights.gate_up), plan)
     with pytest.raises(KernelInputError, match="channels_kept must be"):
         fused_gated_mlp(hidden, weights, MlpPlan(torch.tensor([3, 3], device=DEVICE)))
+    counts, norms = torch.tensor([3], device=DEVICE), torch.ones(16, device=DEVICE)
+    both = MlpPlan(counts, inner_kept=counts)
+    for wrong in (None, norms.double(), norms[:3]):
+        with pytest.raises(KernelInputError, match="down_norms must be"):
+            fused_gated_mlp(hidden, replace(weights, down_norms=wrong), both)
+    with pytest.raises(KernelInputError, match="inner_kept must be"):
+        fused_gated_mlp(hidden, weights, MlpPlan(counts, inner_kept=counts.int()))
     with pytest.raises(KernelInputError, match="gate_up must be on"):
         fused_gated_mlp(hidden, MlpWeights(weights.gate_up.to("meta"), weights.down), plan)
 
@@ -174,6 +224,43 @@ def test_writes_and_bounds_equal_the_reference(
         )
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_written_keys_join_their_octets_bit_for_bit(
+    dtype: torch.dtype, generator: torch.Generator
+) -> None:
+    """One launch writes key, value and 4-bit key; the octets' other tokens stay as they are."""
+    rows, heads, size = 4, 2, 24
+    slots = torch.tensor([0, 7, 9, 19], device=DEVICE)
+    keys, values = (torch.zeros(rows, heads, 20, size, dtype=dtype, device=DEVICE) for _ in "kv")
+    codes = torch.randint(256, (rows, heads, 3, 3, 8, 4), generator=generator).to(torch.uint8)
+    scales = torch.randn(rows, heads, 3, 2, 8, generator=generator).bfloat16()
+    new = torch.randn(rows, 3 * heads, size, generator=generator)
+    new[2, 0] = 0.25  # no scale
+    new[3, 0] *= 1e4
+    codes, scales, new = codes.to(DEVICE), scales.to(DEVICE), new.to(DEVICE)
+    expected = codes.clone(), scales.clone()
+    pair = (new[:, :heads], new[:, heads : 2 * heads])
+    with recorded_launches() as written:
+        kv_write.write_tokens(pair, (keys, values), None, slots, 4, (codes, scales))
+    assert [launch.kernel.__name__ for launch in written] == ["write_rows"]
+    kv_write.write_tokens(pair, (keys, values), None, slots, 4, (codes, scales))
+    for row, slot in enumerate(slots.tolist()):
+        assert torch.equal(keys[row, :, slot], pair[0][row].to(dtype))
+        padded = keys.new_zeros(heads, 8, size)
+        padded[:, slot % 8] = keys[row, :, slot]
+        for mine, made in zip(expected, encode_keys(padded), strict=True):
+            mine[row, :, slot // 8, :, slot % 8] = made[:, 0, :, slot % 8]
+    assert torch.equal(codes, expected[0])
+    assert torch.equal(scales, expected[1])
+    again = (torch.zeros_like(codes), torch.zeros_like(scales))
+    writing.extend_codes(*again, pair[0].to(dtype), slots)
+    for row, slot in enumerate(slots.tolist()):
+        for mine, right in zip(again, expected, strict=True):
+            assert torch.equal(
+                mine[row, :, slot // 8, :, slot % 8], right[row, :, slot // 8, :, slot % 8]
+            )
+
+
 @pytest.mark.skipif(DEVICE == "cuda", reason="layouts would change on the way to a GPU")
 @pytest.mark.parametrize(
     ("name", "wrong"),
@@ -188,6 +275,10 @@ def test_writes_and_bounds_equal_the_reference(
         ("page_min", torch.zeros(2, 1, 2, 16, device="meta")),
         ("page_max", torch.zeros(2, 1, 16, 2).mT),
         ("page_size", torch.tensor(3)),
+        ("codes", torch.zeros(2, 1, 1, 2, 8, 4)),
+        ("codes", torch.zeros(2, 1, 2, 2, 8, 4, dtype=torch.uint8)),
+        ("scales", torch.zeros(2, 1, 1, 8, 2, dtype=torch.bfloat16).mT),
+        ("scales", torch.zeros(2, 1, 1, 2, 8, dtype=torch.bfloat16, device="meta")),
     ],
 )
 def test_wrong_writes_are_named(name: str, wrong: Tensor) -> None:
@@ -198,13 +289,15 @@ def test_wrong_writes_are_named(name: str, wrong: Tensor) -> None:
         "values": torch.zeros(2, 1, 8, 16),
         "page_min": torch.zeros(2, 1, 2, 16),
         "page_max": torch.zeros(2, 1, 2, 16),
+        "codes": torch.zeros(2, 1, 1, 2, 8, 4, dtype=torch.uint8),
+        "scales": torch.zeros(2, 1, 1, 2, 8, dtype=torch.bfloat16),
         "slots": torch.zeros(2, dtype=torch.int64),
         "page_size": torch.tensor(4),
     } | {name: wrong}
     keys, values, *rest, slots, page_size = given.values()
-    buffers, bounds = (rest[0], rest[1]), (rest[2], rest[3])
+    buffers, bounds, codes = ((rest[i], rest[i + 1]) for i in (0, 2, 4))
     with pytest.raises(KernelInputError, match=f"^{name} must be"):
-        kv_write.write_tokens((keys, values), buffers, bounds, slots, int(page_size))
+        kv_write.write_tokens((keys, values), buffers, bounds, slots, int(page_size), codes)
 
 
 def test_operations_are_ones_that_compilers_see_through() -> None:
@@ -218,13 +311,22 @@ def test_operations_are_ones_that_compilers_see_through() -> None:
         (torch.ops.sol.rms_norm, (hidden, torch.ones(16, device=DEVICE), 1e-5)),
         (
             torch.ops.sol.gated_mlp,
-            (hidden, [weights.gate_up, weights.down, None, None], [counts, None], False, "silu"),
+            (
+                hidden,
+                [weights.gate_up, weights.down, None, None, weights.down_norms],
+                [counts, None, counts],
+                False,
+                "silu",
+            ),
         ),
     ]
     keys, values = torch.zeros(2, 1, 8, 16, device=DEVICE), torch.zeros(2, 1, 8, 16, device=DEVICE)
     low, high = torch.zeros(2, 1, 2, 16, device=DEVICE), torch.zeros(2, 1, 2, 16, device=DEVICE)
     new = (torch.ones(2, 1, 16, device=DEVICE), torch.ones(2, 1, 16, device=DEVICE))
     slots = torch.tensor([1, 5], device=DEVICE)
-    cases.append((torch.ops.sol.store_rows, (*new, keys, values, low, high, slots, 4)))
+    codes = torch.zeros(2, 1, 1, 2, 8, 4, dtype=torch.uint8, device=DEVICE)
+    scales = torch.zeros(2, 1, 1, 2, 8, dtype=torch.bfloat16, device=DEVICE)
+    for coded in ((None, None), (codes, scales)):
+        cases.append((torch.ops.sol.store_rows, (*new, keys, values, low, high, *coded, slots, 4)))
     for operation, arguments in cases:
         torch.library.opcheck(operation, arguments, test_utils=checks)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.gpu.triton_support import triton_on_cpu
+from kernels.key_codes import OCTET, encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, page_bounds
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -55,7 +56,18 @@ def make_block(
         all_low[:, :, : low.shape[2]],
         all_high[:, :, : low.shape[2]],
         None if sources is None else torch.tensor(sources, device=DEVICE),
+        *make_codes(keys, tokens),
     )
+
+
+def make_codes(keys: Tensor, tokens: int) -> tuple[Tensor | None, Tensor | None]:
+    """4-bit copies of a buffer's keys, cut after ``tokens``; None for heads that have none."""
+    if keys.shape[3] % OCTET:
+        return None, None
+    whole = torch.nn.functional.pad(keys, (0, 0, 0, -keys.shape[2] % OCTET), value=torch.inf)
+    codes, scales = (part.contiguous() for part in encode_keys(whole))
+    octets = -(-tokens // OCTET)
+    return codes[:, :, :octets], scales[:, :, :octets]
 
 
 def make_plan(
@@ -64,8 +76,9 @@ def make_plan(
     page_size: int,
     kept: Tensor | None,
     valid: Tensor | None = None,
+    how: tuple[str, str] = ("quest", "head"),
 ) -> AttentionPlan:
-    """A plan that is also observed."""
+    """A plan that is also observed; ``how`` is its scorer and choice."""
     width = sum(block.keys.shape[2] for block in blocks)
     seen = torch.ones(rows, width, dtype=torch.bool) if valid is None else valid
     padded = torch.nn.functional.pad(seen, (0, -width % page_size))
@@ -76,4 +89,5 @@ def make_plan(
         (tokens > 0).to(DEVICE),
         None if kept is None else kept.to(DEVICE),
         tokens.to(DEVICE),
+        *how,
     )

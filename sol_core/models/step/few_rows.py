@@ -171,6 +171,7 @@ class FewRowStep:
         # One array: making one takes longer than reading all of it.
         alone = [cache.row_sources(), shared, own, channels, inner, [a.bit_width for a in actions]]
         numbers = _int64(alone + first_seen + budgets)
+        extend = cache.take_token(scorer)
         middle = len(alone) + len(first_seen)
         rows = StepRows(
             sources=numbers[0],
@@ -182,18 +183,18 @@ class FewRowStep:
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
             extend=False,
-            by_mass=scorer == "int4",
+            by_mass="int4" in (scorer, extend[0]),
             best_share=BEST_PAGES if request.observe else 0.0,
             tasks=kernel_threads(),
         )
         mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
-        extend = cache.take_token(scorer)
         places = cache.places()
         known, table = self._places
         if places != known:
             table = _int64(places)
             self._places = places, table
-        return rows, mlp, CacheTable(table, _ONE[cache.dtype], np.array(extend), cache.sizes())
+        extended = np.array([whose is not None for whose in extend])
+        return rows, mlp, CacheTable(table, _ONE[cache.dtype], extended, cache.sizes())
 
 
 _NO_TICKS = np.empty(0, np.int64)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.activation_quantisation import fake_quantise
-from kernels.channel_pruning import keep_largest_channels
+from kernels.channel_pruning import keep_heaviest_channels, keep_largest_channels
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
 from kernels.integer_linear import integer_linear
 from sol_core.models.spec import Activation
@@ -70,15 +70,23 @@ def _integer_mlp(
     inner = integer_linear(normed, bits, integers.gate_up)
     if layer.gate_up.bias is not None:
         inner = inner + layer.gate_up.bias
-    output = integer_linear(gated(inner, activation), bits, integers.down)
+    inner = _pruned(layer, gated(inner, activation), plan)
+    output = integer_linear(inner, bits, integers.down)
     return output if layer.down.bias is None else output + layer.down.bias
+
+
+def _pruned(layer: LayerWeights, inner: Tensor, plan: StepPlan) -> Tensor:
+    """Inner activations without those that would add least to the output, where they are pruned."""
+    if plan.inner_kept is None or layer.down_norms is None:
+        return inner
+    return keep_heaviest_channels(inner, layer.down_norms, plan.inner_kept)
 
 
 def _float_mlp(
     layer: LayerWeights, normed: Tensor, plan: StepPlan, activation: Activation
 ) -> Tensor:
     at_input = plan.shape.mechanisms.quant_site == "mlp_input"
-    if plan.channels_kept is not None and plan.inner_kept is None:
+    if plan.channels_kept is not None:
         fused = fused_gated_mlp(
             normed,
             MlpWeights(
@@ -87,8 +95,9 @@ def _float_mlp(
                 layer.gate_up.bias,
                 layer.down.bias,
                 activation,
+                layer.down_norms,
             ),
-            MlpPlan(plan.channels_kept, plan.bit_widths, at_input),
+            MlpPlan(plan.channels_kept, plan.bit_widths, at_input, plan.inner_kept),
         )
         if fused is not None:
             return fused
@@ -96,11 +105,7 @@ def _float_mlp(
         normed = keep_largest_channels(normed, plan.channels_kept)
     if plan.bit_widths is not None and at_input:
         normed = fake_quantise(normed, plan.bit_widths)
-    inner = gated(layer.gate_up(normed), activation)
-    if plan.inner_kept is not None and layer.down_norms is not None:
-        # What a dropped channel would have added is its activation times its row of down.
-        weighed = inner.float() * layer.down_norms
-        inner = torch.where(keep_largest_channels(weighed, plan.inner_kept) != 0, inner, 0)
+    inner = _pruned(layer, gated(layer.gate_up(normed), activation), plan)
     if plan.bit_widths is not None and at_input:
         inner = fake_quantise(inner, plan.bit_widths)
     output = layer.down(inner)

@@ -19,7 +19,15 @@ from torch import Tensor
 
 from kernels.integer_linear import MAX_INTEGER_BITS
 from kernels.page_attention import AttentionPlan
-from sol_core.actions import MAX_BITS, PAPER, Action, Mechanisms, QuantSite, ceil_fraction
+from sol_core.actions import (
+    MAX_BITS,
+    PAPER,
+    Action,
+    Mechanisms,
+    PageScorer,
+    QuantSite,
+    ceil_fraction,
+)
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
@@ -56,8 +64,8 @@ class StepShape:
         observe: the step also returns its signals.
         mechanisms: how what is dropped is skipped.
         integer_rows: how many rows' MLPs are computed in whole numbers; None without any.
-        extend: per layer, whether page bounds must take the new token in; None where the
-            cache decides that itself, from its lengths on the host.
+        extend: per layer, whose page bounds or 4-bit keys must take the new token in; None where
+            the cache decides that itself, from its lengths on the host.
     """
 
     num_rows: int
@@ -71,7 +79,7 @@ class StepShape:
     observe: bool
     mechanisms: Mechanisms
     integer_rows: int | None
-    extend: tuple[bool, ...] | None
+    extend: tuple[PageScorer | None, ...] | None
 
 
 @dataclass(frozen=True, slots=True)

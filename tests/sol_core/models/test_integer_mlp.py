@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from sol_core.actions import DENSE, Action, Mechanisms, QuantSite
+from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms, QuantSite
 from sol_core.comparing.integer_effect import measure_integer_effect
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.models import FrozenLM
@@ -30,7 +30,11 @@ def _with_integers(lm: FrozenLM) -> FrozenLM:
 
 
 def _logits(
-    lm: FrozenLM, actions: list[Action], site: QuantSite = "mlp_input", steps: int = 3
+    lm: FrozenLM,
+    actions: list[Action],
+    site: QuantSite = "mlp_input",
+    steps: int = 3,
+    how: Mechanisms = PAPER,
 ) -> torch.Tensor:
     """[steps, R, V] after a shared prefix."""
     cache = lm.new_cache(1, 24)
@@ -39,7 +43,9 @@ def _logits(
     tokens = torch.full((len(actions),), 7)
     return torch.stack(
         [
-            lm.decode_step(tokens + n, rows, actions, mechanisms=Mechanisms(quant_site=site)).logits
+            lm.decode_step(
+                tokens + n, rows, actions, mechanisms=dataclasses.replace(how, quant_site=site)
+            ).logits
             for n in range(steps)
         ]
     )
@@ -64,15 +70,17 @@ def _already_rounded(weights: ModelWeights) -> ModelWeights:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("actions", [[LOW], [LOW, Action(1.0, 1.0, 8)], [LOW, DENSE, LOW, LOW]])
 def test_with_weights_that_int8_holds_the_step_is_the_float_step(
-    family: str, actions: list[Action]
+    family: str, actions: list[Action], grid: str
 ) -> None:
     """One difference is left: a sum in another order may flip a rounding of down's input."""
     lm = make_tiny_lm(family)
     rounded = FrozenLM(lm.spec, _already_rounded(lm.weights))
-    found = _logits(_with_integers(rounded), actions, steps=1)
-    expected = _logits(rounded, actions, steps=1)
+    how = GRIDS[grid].mechanisms
+    found = _logits(_with_integers(rounded), actions, steps=1, how=how)
+    expected = _logits(rounded, actions, steps=1, how=how)
     close = (found - expected).abs() <= 1e-4
     assert close.float().mean() > 0.5
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, Mechanisms, QuantSite
+from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM, StepOutput
 from sol_core.models.cache import KVCache
@@ -33,13 +34,15 @@ from tests.support.tiny_models import laid_out_for_cuda, make_tiny_lm, moved
 FULL = Action(0.3, 0.5, 6)
 MIXED = [FULL, DENSE, Action(0.6, 0.8, 16), Action(0.2, 1.0, 9)]
 PROMPT = 13
+DEFAULT = GRIDS["default"].mechanisms
+AT_INPUT = Mechanisms(quant_site="mlp_input")
 
 
 class Call(NamedTuple):
     """One decode step of some rows."""
 
     actions: Sequence[Action] | Action
-    site: QuantSite = "mlp_output"
+    how: Mechanisms = PAPER
     observe: bool = False
 
 
@@ -100,7 +103,7 @@ def _run(lm: FrozenLM, cache: KVCache, calls: Sequence[Call]) -> list[StepOutput
             5 + 3 * step + rows,
             cache,
             call.actions,
-            mechanisms=Mechanisms(quant_site=call.site),
+            mechanisms=call.how,
             observe=call.observe,
         )
         for step, call in enumerate(calls)
@@ -145,33 +148,33 @@ def _shape(key: Any) -> step_plan.StepShape:
 
 
 @pytest.mark.parametrize("family", ["llama3-rope", "mistral-window", "qwen3", "gemma3"])
-@pytest.mark.parametrize("site", ["mlp_output", "mlp_input"])
+@pytest.mark.parametrize("how", [PAPER, AT_INPUT, DEFAULT])
 def test_ragged_rows_behind_shared_prefixes_with_an_action_each(
-    family: str, site: QuantSite
+    family: str, how: Mechanisms
 ) -> None:
     """Budgets, ratios and bits change hands between the rows from step to step."""
     turned = [MIXED[turn % 4 :] + MIXED[: turn % 4] for turn in range(12)]
-    calls = [Call(actions, site, observe=True) for actions in turned]
+    calls = [Call(actions, how, observe=True) for actions in turned]
     assert _compare(_model(family), _ragged_rows, calls)._graphs
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="there, every test runs Triton's kernels")
 @pytest.mark.parametrize(
-    ("family", "site"), [("llama3-rope", "mlp_output"), ("gemma3", "mlp_input")]
+    ("family", "how"), [("llama3-rope", PAPER), ("gemma3", AT_INPUT), ("gemma3", DEFAULT)]
 )
 def test_triton_kernels_in_a_graph(
     family: str,
-    site: QuantSite,
+    how: Mechanisms,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Dense without page bounds, then an action for each row, with them: bit for bit in a graph,
-    and, as these are two layers of everything, the references' numbers.
+    """Dense without page bounds, then an action for each row, with them (or with 4-bit keys): bit
+    for bit in a graph, and, as these are two layers of everything, the references' numbers.
     """
     monkeypatch.setattr(step_plan, "BUCKET_TOKENS", 16)
     monkeypatch.setattr(step_graph, "STEPS_BEFORE_CAPTURE", 1)  # the interpreter takes seconds
-    calls = [Call([DENSE] * 4, site)] * 2
-    calls += [Call(actions, site, observe=True) for actions in (MIXED, MIXED[::-1], [FULL] * 4)]
+    calls = [Call([DENSE] * 4, how)] * 2
+    calls += [Call(actions, how, observe=True) for actions in (MIXED, MIXED[::-1], [FULL] * 4)]
     lm, graphs = _model(family), _new_graphs()
     graphed, alone = _twins(lm, graphs)
     references = _run(lm, _ragged_rows(lm), calls)
@@ -189,11 +192,19 @@ def test_triton_kernels_in_a_graph(
             )
 
 
+@pytest.mark.parametrize("how", [PAPER, DEFAULT])
 @pytest.mark.parametrize("new_cache", [_one_row, _windows_of_one_text])
-def test_dense_and_compressed_steps_take_turns(new_cache: Callable[[FrozenLM], KVCache]) -> None:
-    """Page bounds do not exist, are extended, go stale (a dense step before them) and return."""
-    varied = [Call(Action(0.2 + 0.05 * step, 0.9 - 0.05 * step, 4 + step)) for step in range(8)]
-    calls = [Call(DENSE)] * 4 + varied + [Call(DENSE)] * 8 + varied
+def test_dense_and_compressed_steps_take_turns(
+    new_cache: Callable[[FrozenLM], KVCache], how: Mechanisms
+) -> None:
+    """Bounds (or 4-bit keys) do not exist, are extended, go stale (a step with the other) and
+    return."""
+    other = PAPER if how is DEFAULT else DEFAULT
+    varied = [
+        Call(Action(0.2 + 0.05 * step, 0.9 - 0.05 * step, 4 + step), how) for step in range(8)
+    ]
+    calls = [Call(DENSE, how)] * 4 + varied + [Call(DENSE, how)] * 4
+    calls += [Call(FULL, other)] * 4 + varied
     graphs = _compare(_model("gemma3"), new_cache, calls)
     assert {_shape(key).sparse for key in graphs._graphs} == {False, True}
 
@@ -202,11 +213,12 @@ def test_dense_and_compressed_steps_take_turns(new_cache: Callable[[FrozenLM], K
 def test_every_array_of_a_plan_is_aligned_as_kernels_are_compiled_for(rows: int) -> None:
     lm = _model()
     cache = lm.new_cache(rows, 8, page_size=4)
-    shape = step_plan.step_shape(lm.spec, cache, [FULL] * rows, in_buckets=True)
-    numbers = step_plan.step_numbers(lm.spec, cache, [FULL] * rows, "mlp_output")
+    shape = step_plan.step_shape(lm.spec, cache, [FULL] * rows, DEFAULT, in_buckets=True)
+    numbers = step_plan.step_numbers(lm.spec, cache, [FULL] * rows, DEFAULT)
     plan = step_plan.plan_step(lm.spec, shape, torch.tensor(numbers, device=DEVICE))
     kept = [attention.pages_kept for attention in plan.attention.values()]
-    for array in (plan.slots, plan.positions, plan.channels_kept, plan.bit_widths, *kept):
+    mlp = (plan.channels_kept, plan.inner_kept, plan.bit_widths)
+    for array in (plan.slots, plan.positions, *mlp, *kept):
         assert array is not None
         assert array.shape == (rows,)
         assert array.data_ptr() % 16 == 0
@@ -215,13 +227,14 @@ def test_every_array_of_a_plan_is_aligned_as_kernels_are_compiled_for(rows: int)
 @pytest.mark.skipif(DEVICE == "cuda", reason="on a GPU every step is in buckets")
 @pytest.mark.parametrize("family", ["llama3-rope", "mistral-window", "gemma3"])
 @pytest.mark.parametrize("new_cache", [_one_row, _ragged_rows])
+@pytest.mark.parametrize("how", [PAPER, DEFAULT])
 def test_steps_in_buckets_are_those_of_exact_lengths(
-    family: str, new_cache: Callable[[FrozenLM], KVCache]
+    family: str, new_cache: Callable[[FrozenLM], KVCache], how: Mechanisms
 ) -> None:
     lm = _model(family)
     _, in_buckets = _twins(lm, _new_graphs())
     rows = new_cache(lm).num_rows
-    calls = [Call(DENSE)] * 5 + [Call(MIXED[:rows], observe=True)] * 5
+    calls = [Call(DENSE, how)] * 5 + [Call(MIXED[:rows], how, observe=True)] * 5
     found, expected = (_run(each, new_cache(each), calls) for each in (in_buckets, lm))
     for mine, right in zip(found, expected, strict=True):
         torch.testing.assert_close(mine.logits, right.logits, rtol=2e-4, atol=2e-4)
@@ -231,7 +244,8 @@ def test_steps_in_buckets_are_those_of_exact_lengths(
             )
 
 
-def test_bounds_that_a_prefill_left_behind_are_made_current_outside_the_graph() -> None:
+@pytest.mark.parametrize("how", [PAPER, DEFAULT])
+def test_what_a_prefill_left_behind_is_made_current_outside_the_graph(how: Mechanisms) -> None:
     lm, graphs = _model(), _new_graphs()
 
     def decode(lm: FrozenLM) -> list[StepOutput]:
@@ -239,7 +253,7 @@ def test_bounds_that_a_prefill_left_behind_are_made_current_outside_the_graph() 
         found = []
         for _ in range(4):  # a prefill between stretches of steps in one bucket
             lm.prefill(torch.arange(3, 5, device=DEVICE)[None], cache)
-            found += _run(lm, cache, [Call(FULL, observe=True)] * 6)
+            found += _run(lm, cache, [Call(FULL, how, observe=True)] * 6)
         return found
 
     graphed, alone = _twins(lm, graphs)
@@ -247,14 +261,15 @@ def test_bounds_that_a_prefill_left_behind_are_made_current_outside_the_graph() 
     assert graphs._graphs
 
 
-def test_a_truncated_cache_is_decoded_by_the_graphs_that_it_has() -> None:
+@pytest.mark.parametrize("how", [PAPER, DEFAULT])
+def test_a_truncated_cache_is_decoded_by_the_graphs_that_it_has(how: Mechanisms) -> None:
     lm, graphs = _model(), _new_graphs()
     graphed, alone = _twins(lm, graphs)
     mine, other = _one_row(graphed), _one_row(alone)
     for length in (PROMPT, PROMPT - 3, PROMPT - 6):
         mine.truncate(length)
         other.truncate(length)
-        calls = [Call(FULL)] * 6
+        calls = [Call(FULL, how)] * 6
         _check_same(_run(graphed, mine, calls), _run(alone, other, calls))
     shapes = [_shape(key).own_width for key in graphs._graphs]
     assert len(shapes) == len(set(shapes))
@@ -275,9 +290,10 @@ def test_two_caches_take_turns() -> None:
     assert len(layouts) == 2
 
 
-def test_whole_number_mlps_of_some_rows() -> None:
+@pytest.mark.parametrize("how", [AT_INPUT, replace(DEFAULT, quant_site="mlp_input")])
+def test_whole_number_mlps_of_some_rows(how: Mechanisms) -> None:
     actions = [[FULL, DENSE, FULL, DENSE], [DENSE, FULL, FULL, DENSE], [FULL] * 4]
-    calls = [Call(actions[step % 3], "mlp_input") for step in range(12)]
+    calls = [Call(actions[step % 3], how) for step in range(12)]
     graphs = _compare(_model(integers=True), _ragged_rows, calls)
     assert {_shape(key).integer_rows for key in graphs._graphs} == {2, 4}
 
@@ -294,13 +310,17 @@ ACTIONS = st.builds(
 @given(
     st.sampled_from([_one_row, _ragged_rows, _windows_of_one_text]),
     st.lists(st.lists(ACTIONS, min_size=4, max_size=4), min_size=1, max_size=3),
+    st.sampled_from([PAPER, DEFAULT]),
     st.booleans(),
 )
 def test_any_steps_in_any_order(
-    new_cache: Callable[[FrozenLM], KVCache], kinds: list[list[Action]], observe: bool
+    new_cache: Callable[[FrozenLM], KVCache],
+    kinds: list[list[Action]],
+    how: Mechanisms,
+    observe: bool,
 ) -> None:
     rows = 1 if new_cache is _one_row else 4
-    calls = [Call(kinds[step % len(kinds)][:rows], observe=observe) for step in range(10)]
+    calls = [Call(kinds[step % len(kinds)][:rows], how, observe) for step in range(10)]
     _compare(_model("mistral-window"), new_cache, calls)
 
 

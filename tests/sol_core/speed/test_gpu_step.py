@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from app.cli.commands.bench import _kernels_text
-from sol_core.actions import DENSE, Action
+from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.models.step.clock import no_lap
 from sol_core.speed import gpu_step
 from sol_core.speed.roofline import ModelShape
@@ -19,10 +19,12 @@ TINY = ModelShape("tiny", 40, 64, 96, 3, 4, 2, 16)
 HALF = Action(0.5, 0.5)
 
 
-def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one() -> None:
-    counts = gpu_step.count_launches(TINY, HALF, 40)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_launches_of_all_layers_are_those_of_as_many_layers_counted_one_by_one(grid: str) -> None:
+    how = GRIDS[grid].mechanisms
+    counts = gpu_step.count_launches(TINY, HALF, 40, how)
     for name, action in (("dense", DENSE), ("compressed", HALF)):
-        assert counts[name] == gpu_step._count(TINY, action, 40)
+        assert counts[name] == gpu_step._count(TINY, action, 40, how)
     # Pages are scored, chosen and listed; the MLP is pruned.
     assert counts["compressed"] > counts["dense"]
     deeper = dataclasses.replace(TINY, num_layers=4)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from math import ceil
 
 import pytest
 
-from sol_core.actions import DENSE, Action
+from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.speed.roofline import (
@@ -22,12 +23,17 @@ from sol_core.speed.roofline import (
 )
 from tests.sol_core.decoding.test_cost import SMOLLM2
 
+DEFAULT = GRIDS["default"].mechanisms
 
+
+@pytest.mark.parametrize("how", [PAPER, DEFAULT])
 @pytest.mark.parametrize("action", [DENSE, Action(0.5, 0.5), Action(0.3, 1.0), Action(1.0, 0.4)])
 @pytest.mark.parametrize("context", [512, 2048, 131_072])
-def test_bytes_and_flops_agree_with_the_cost_model(action: Action, context: int) -> None:
-    costs = kernel_costs(MODELS["SmolLM2-135M"], action, context)
-    counted = CostModel(SMOLLM2, 2, 2).decode_step(action, context)
+def test_bytes_and_flops_agree_with_the_cost_model(
+    action: Action, context: int, how: Mechanisms
+) -> None:
+    costs = kernel_costs(MODELS["SmolLM2-135M"], action, context, mechanisms=how)
+    counted = CostModel(SMOLLM2, 2, 2, mechanisms=how).decode_step(action, context)
     # The cost model leaves out activations and scratch.
     assert sum(c.bytes_moved for c in costs) == pytest.approx(counted.bytes_read, rel=0.12)
     assert sum(c.bytes_moved for c in costs) >= counted.bytes_read
@@ -48,13 +54,49 @@ def test_gate_and_up_by_hand() -> None:
     assert "score_pages" not in costs
 
 
+def test_pages_weighed_by_4_bit_keys_and_chosen_by_groups_by_hand() -> None:
+    costs = {
+        c.kernel: c
+        for c in kernel_costs(MODELS["Llama-3.2-1B"], Action(0.25), 8192, mechanisms=DEFAULT)
+    }
+    layers, kv_heads, heads, size, pages = 16, 8, 32, 64, 1024
+    estimate = 8192 * kv_heads * (size // 2 + 4)  # half a byte a channel, two bf16 a token
+    assert costs["weigh_pages"].bytes_moved == layers * (estimate + heads * pages * 4)
+    assert costs["weigh_pages"].flops == layers * 2 * heads * size * 8192
+    assert costs["share_pages"].bytes_moved == layers * (heads + kv_heads) * pages * 4
+    assert costs["choose_pages"].bytes_moved == layers * kv_heads * pages * 4
+    kept = 2 * 2 * kv_heads * size * 2048
+    assert costs["attend_pages"].bytes_moved == layers * (kept + 2 * heads * size * 4)
+    assert costs["write_rows"].bytes_moved == layers * kv_heads * (size * 12.5 + 4)
+    assert "score_pages" not in costs
+
+
+def test_both_sides_of_the_mlp_by_hand() -> None:
+    costs = {
+        c.kernel: c
+        for c in kernel_costs(MODELS["Llama-3.1-8B"], Action(1.0, 0.5), 512, mechanisms=DEFAULT)
+    }
+    entering, inner = ceil(0.56 * 4096), ceil(0.38 * 14_336)
+    assert costs["gate_up_rows"].flops == 32 * 2 * entering * 2 * 14_336
+    assert costs["down_rows"].flops == 32 * 2 * inner * 4096
+    assert costs["down_rows"].bytes_moved == 32 * 2 * (inner * 4096 + inner + 4096)
+    assert costs["list_channels"].launches == 64
+    assert costs["list_channels"].bytes_moved == 32 * (
+        4096 * 2 + entering * 4 + 14_336 * 2 + inner * 4
+    )
+    assert costs["keep_heaviest_rows"].bytes_moved == 32 * (14_336 * 6 + (14_336 - inner) * 2)
+
+
 def test_heads_that_disagree_read_more_pages() -> None:
-    def read(overlap: float) -> float:
-        costs = kernel_costs(MODELS["Llama-3.2-1B"], Action(0.25), 8192, overlap=overlap)
+    def read(overlap: float, how: Mechanisms = PAPER) -> float:
+        costs = kernel_costs(
+            MODELS["Llama-3.2-1B"], Action(0.25), 8192, overlap=overlap, mechanisms=how
+        )
         return next(c.bytes_moved for c in costs if c.kernel == "attend_pages")
 
     assert read(0.0) / read(1.0) == pytest.approx((1 - 0.75**4) / 0.25, rel=0.01)
     assert read(1.0) < read(0.5) < read(0.0)
+    assert read(0.0, DEFAULT) == read(1.0)
 
 
 def test_the_table_covers_contexts_and_budgets_and_saves_more_at_length() -> None:

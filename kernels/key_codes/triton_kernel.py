@@ -1,0 +1,139 @@
+"""4-bit keys on CUDA: one key encoded, and the attention mass of pages by such keys.
+
+The same numbers as ``reference.py``, but for the order in which a page's masses are summed.
+Half a head's channels are looked at together, those in the low halves of an octet's bytes,
+then those in the high ones: byte 4 · t + c of octet line d has channels 8 d + c and 8 d + 4 + c
+of token t. Products of int8 queries with codes are summed in int32.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.gpu.triton_helpers import (
+    first_line,
+    narrowed,
+    only_if,
+    ordered_bits,
+    round_half_even,
+    tile_queries,
+)
+from kernels.key_codes import reference
+
+__all__ = ["encode_key", "low_channels", "weigh_pages"]
+
+INFINITY = tl.constexpr(float("inf"))
+OCTET = tl.constexpr(reference.OCTET)
+HIGHEST_CODE = tl.constexpr(float(reference.HIGHEST_CODE))
+HIGHEST_QUERY = tl.constexpr(float(reference.HIGHEST_QUERY))
+LEAST_SCALE = tl.constexpr(reference.LEAST_SCALE)
+
+
+@triton.jit
+def low_channels(HALF: tl.constexpr):
+    """(channel in a byte's low half, place of that byte in its octet for token 0), each [HALF]."""
+    half = tl.arange(0, HALF)
+    line, inner = half // 4, half % 4
+    return 8 * line + inner, 32 * line + inner
+
+
+@triton.jit
+def coded(numbers, minimum, scale):
+    """Codes 0 to 15 of numbers [HALF]."""
+    steps = tl.div_rn(numbers - minimum, scale + tl.zeros_like(numbers))
+    return round_half_even(tl.minimum(tl.maximum(steps, 0.0), HIGHEST_CODE)).to(tl.uint8)
+
+
+@triton.jit
+def encode_key(low, high, inside):
+    """``encode_keys`` of one key, given the channels of low and of high halves [HALF] fp32.
+
+    Returns: bytes [HALF] uint8, scale and minimum, bf16.
+    """
+    least = tl.min(tl.where(inside, tl.minimum(low, high), INFINITY), 0)
+    most = tl.max(tl.where(inside, tl.maximum(low, high), -INFINITY), 0)
+    minimum = narrowed(least, tl.bfloat16)
+    # Codes are found for the two numbers as they are stored.
+    stored = minimum.to(tl.float32)
+    scale = narrowed(tl.div_rn(most - stored, HIGHEST_CODE), tl.bfloat16)
+    step = tl.maximum(scale.to(tl.float32), LEAST_SCALE)
+    return coded(low, stored, step) | (coded(high, stored, step) << 4), scale, minimum
+
+
+@triton.jit
+def whole_numbers(numbers, unit):
+    """Queries [M, HALF] in units [M], −127 to 127, as fp32."""
+    whole = round_half_even(tl.div_rn(numbers, unit[:, None] + tl.zeros_like(numbers)))
+    return tl.minimum(tl.maximum(whole, -HIGHEST_QUERY), HIGHEST_QUERY)
+
+
+_SCALARS = [
+    "heads_per_group", "rows_per_source", "tiles", "row_lines", "head_lines",
+    "tokens", "page_size", "head_size", "pages", "first_page", "num_pages", "first_token",
+    "mask_width", "masked", "has_sources",
+]  # fmt: skip
+
+
+@triton.jit(do_not_specialize=_SCALARS)
+def weigh_pages(
+    query, codes, scales, sources, valid_tokens, page_keys,
+    heads_per_group, rows_per_source, tiles, row_lines, head_lines,
+    tokens, page_size, head_size, pages, first_page, num_pages, first_token, mask_width, masked,
+    has_sources,
+    BLOCK_M: tl.constexpr, PAGES: tl.constexpr, SLOTS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    """Log mass of every query and page of one block, as ordered bits; 0 if nothing is seen.
+
+    Args:
+        query: [R, H, D] fp32, scaled. codes: lines of 4 D bytes, scales: lines of 16 bf16, an
+            octet each. sources: [M] int64.
+        valid_tokens: [R, mask_width] uint8, read if ``masked``.
+        page_keys: [R, H, num_pages] int32, written.
+        pages, first_page, tokens, first_token: of this block, over all blocks' numbering.
+    """
+    tile, kv_head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    source, row, member, used = tile_queries(tile, tiles, heads_per_group, rows_per_source, BLOCK_M)
+    place = (row * tl.num_programs(1) + kv_head) * heads_per_group + member
+    line = first_line(sources, source, kv_head, row_lines, head_lines, has_sources)
+    head_size = tl.multiple_of(head_size, 8)
+    codes, scales = codes + line * (4 * head_size), scales + line * (2 * OCTET)
+    channel, byte = low_channels(HALF)
+    inside = channel < head_size
+    at = query + place[:, None] * head_size + channel[None, :]
+    low = tl.load(at, mask=used[:, None] & inside[None, :], other=0.0)
+    high = tl.load(at + 4, mask=used[:, None] & inside[None, :], other=0.0)
+    largest = tl.max(tl.maximum(tl.abs(low), tl.abs(high)), 1)
+    unit = tl.maximum(tl.div_rn(largest, HIGHEST_QUERY + tl.zeros_like(largest)), LEAST_SCALE)
+    low, high = whole_numbers(low, unit), whole_numbers(high, unit)
+    number = tl.arange(0, PAGES * SLOTS)
+    slot = number % SLOTS
+    token = (part * PAGES + number // SLOTS) * page_size + slot
+    present = (slot < page_size) & (token < tokens)
+    octet, in_octet = token // OCTET, token % OCTET
+    where = byte[:, None] + (octet * (4 * head_size) + 4 * in_octet)[None, :]
+    both = tl.load(codes + where, mask=inside[:, None] & present[None, :], other=0)
+    products = tl.zeros([BLOCK_M, PAGES * SLOTS], tl.int32)
+    products = tl.dot(low.to(tl.int8), (both & 15).to(tl.int8), products)
+    products = tl.dot(high.to(tl.int8), (both >> 4).to(tl.int8), products)
+    where = octet * (2 * OCTET) + in_octet
+    scale = tl.load(scales + where, mask=present, other=0.0).to(tl.float32)
+    minimum = tl.load(scales + where + OCTET, mask=present, other=0.0).to(tl.float32)
+    offsets = tl.sum(low + high, 1)[:, None] * minimum[None, :]
+    scores = (products.to(tl.float32) * scale[None, :] + offsets) * unit[:, None]
+    seen = used[:, None] & present[None, :]
+    at = row[:, None] * mask_width + (first_token + token)[None, :]
+    seen &= tl.load(valid_tokens + at, mask=only_if(masked, seen), other=1) != 0
+    scores = tl.reshape(tl.where(seen, scores, -INFINITY), [BLOCK_M, PAGES, SLOTS])
+    top = tl.max(scores, 2)
+    hidden = top == -INFINITY
+    anchor = tl.where(hidden, 0.0, top)
+    total = tl.sum(tl.exp(scores - anchor[:, :, None]), 2)
+    mass = anchor + tl.log(tl.where(hidden, 1.0, total))
+    keys = tl.where(hidden, 0, ordered_bits(mass)).to(tl.int32, bitcast=True)
+    page = part * PAGES + tl.arange(0, PAGES)
+    tl.store(
+        page_keys + place[:, None] * num_pages + (first_page + page)[None, :],
+        keys,
+        mask=used[:, None] & (page < pages)[None, :],
+    )

@@ -1,0 +1,92 @@
+"""Page bounds and 4-bit copies follow the keys, however these are written and in any order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.key_codes import encode_keys
+from kernels.page_attention import page_bounds
+from sol_core.models.layer_store import LayerStore
+
+ROWS, HEADS, CAPACITY, SIZE, PAGE = 2, 1, 48, 8, 4
+SCORERS = st.sampled_from(["int4", "quest", None])
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("stretch"), st.integers(1, 9)),
+        st.tuples(st.just("step"), SCORERS),
+        st.tuples(st.just("steps"), SCORERS),
+        st.tuples(st.just("truncate"), st.integers(0, 20)),
+        st.tuples(st.just("ask"), SCORERS),
+    ),
+    min_size=2,
+    max_size=12,
+)
+
+
+def _check(store: LayerStore, ends: list[int], scorer: str | None) -> None:
+    """What a scorer reads of the written tokens is that of the keys as they are."""
+    if scorer == "int4":
+        for mine, right in zip(store.codes(ends), encode_keys(store.keys), strict=True):
+            found, made = (part.movedim(4, 3).flatten(2, 3) for part in (mine, right))
+            for row, end in enumerate(ends):
+                assert torch.equal(found[row, :, :end], made[row, :, :end])
+    elif scorer == "quest":
+        valid = torch.arange(CAPACITY)[None] < torch.tensor(ends)[:, None]
+        pages = -(-max(ends) // PAGE)
+        fresh = page_bounds(store.keys, valid, PAGE)
+        for mine, right in zip(store.bounds(ends), fresh, strict=True):
+            assert torch.equal(mine[:, :, :pages], right[:, :, :pages])
+
+
+def _step(store: LayerStore, ends: list[int], new: torch.Tensor, scorer: Any) -> None:
+    """A token per row as steps in buckets write it: what is read of it is decided beforehand."""
+    if scorer is not None:
+        store.prepare(scorer, ends)
+    extend = store.take_token(ends, scorer)
+    assert scorer is None or extend == scorer
+    store.write_at(new, new, torch.tensor(ends), extend=extend)
+
+
+@settings(max_examples=150, deadline=None)
+@given(first=st.integers(0, 9), apart=st.integers(0, 9), operations=OPERATIONS)
+def test_bounds_and_copies_are_those_of_the_keys(
+    first: int, apart: int, operations: list[tuple[str, Any]]
+) -> None:
+    generator = torch.Generator().manual_seed(first)
+    shape = (ROWS, HEADS, CAPACITY, SIZE)
+    keys = torch.randn(shape, generator=generator)
+    store = LayerStore(keys, keys.clone(), PAGE)
+    ends = [first, first + apart]
+    for name, argument in operations:
+        room = CAPACITY - max(ends)
+        if name == "stretch" and apart == 0 and room >= argument:
+            new = torch.randn(ROWS, HEADS, argument, SIZE, generator=generator)
+            store.write_stretch(new, new, ends)
+            ends = [end + argument for end in ends]
+        elif name in ("step", "steps") and room >= 5:
+            for _ in range(1 if name == "step" else 5):
+                _step(store, ends, torch.randn(ROWS, HEADS, SIZE, generator=generator), argument)
+                ends = [end + 1 for end in ends]
+                _check(store, ends, argument)
+        elif name == "truncate":
+            ends = [min(end, argument) for end in ends]
+            store.truncate(argument)
+        elif name == "ask" and max(ends) > 0:
+            _check(store, ends, argument)
+    for scorer in ("int4", "quest"):
+        _check(store, ends, scorer)
+
+
+def test_a_step_keeps_current_what_somebody_asked_for() -> None:
+    keys = torch.zeros(ROWS, HEADS, CAPACITY, SIZE)
+    store = LayerStore(keys, keys.clone(), PAGE)
+    assert store.take_token([3, 3]) is None
+    store.prepare("quest", [4, 4])
+    assert store.take_token([4, 4]) == "quest"
+    store.prepare("int4", [5, 5])
+    assert store.take_token([5, 5]) == "int4"
+    assert store.take_token([6, 6]) == "int4"
