@@ -73,7 +73,7 @@ def ceil_fraction(fraction: float, count: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Mechanisms:
-    """How a compressed step skips what its action drops; part of a grid's identity.
+    """Ways in which a compressed step skips what its action drops; part of a grid's identity.
 
     Attributes:
         page_scorer: "quest" bounds a page's scores by its minimum and maximum key (the paper);
@@ -244,7 +244,7 @@ class ActionGrid:
 
     @property
     def mechanisms(self) -> Mechanisms:
-        """How its steps skip what their actions drop. Raises: ConfigError."""
+        """Ways in which its steps skip what their actions drop. Raises: ConfigError."""
         return Mechanisms(
             self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site, self.mlp_split
         )

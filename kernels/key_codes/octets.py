@@ -28,7 +28,7 @@ _CACHE_LINE = 64
 
 
 def best_products() -> str:
-    """How this CPU multiplies bytes: "vnni", "avx2" or "plain"."""
+    """Return the fastest way to multiply bytes here: "vnni", "avx2" or "plain"."""
     if cpu_has("avxvnni") or (cpu_has("avx512vnni") and cpu_has("avx512vl")):
         return "vnni"
     return "avx2" if cpu_has("avx2") else "plain"

@@ -188,7 +188,7 @@ def test_200_random_bytes_are_named_with_the_command_that_heals(
     for _ in range(2):  # found again from what was remembered
         with pytest.raises(ModelLoadError) as caught:
             load()
-        expected = read_manifest(folder).weights_sha256
+        expected = read_manifest(folder).files[weights.name].sha256
         assert (
             f"{weights} is damaged: its SHA-256 is {sha256_of(weights)}, expected {expected}"
             in (str(caught.value))

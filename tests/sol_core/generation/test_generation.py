@@ -117,7 +117,8 @@ def test_refreshed_cache_equals_a_dense_one(model: LanguageModel) -> None:
     ids = model.tokenizer("Once upon a time")["input_ids"] + [e.token_id for e in events[:4]]
     cache = model.lm.new_cache(1, len(ids))
     model.lm.prefill(torch.tensor([ids[:-1]]), cache)
-    last = model.lm.decode_step(torch.tensor(ids[-1:]), cache, events[4].action)
+    how = config.grid.mechanisms
+    last = model.lm.decode_step(torch.tensor(ids[-1:]), cache, events[4].action, mechanisms=how)
     assert events[4].token_id == int(last.logits.argmax())
     expected = torch.log_softmax(last.logits[0], -1)[events[4].token_id]
     assert events[4].surprisal == pytest.approx(-float(expected), abs=1e-3)

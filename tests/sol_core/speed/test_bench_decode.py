@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from sol_core.actions import Action
+from sol_core.actions import GRIDS, Action
 from sol_core.models.loading import LanguageModel
 from sol_core.speed.decode import BenchOptions, _contestants, _summary
 from sol_core.speed.decode_worker import _Ours, _Replay
@@ -62,11 +62,11 @@ def test_contexts_beyond_the_model_and_absent_policies_are_null() -> None:
 
 def test_one_prefill_serves_every_measurement() -> None:
     model = cast(LanguageModel, SimpleNamespace(lm=make_tiny_lm(), vocab=199))
-    ours: Any = _Ours(model, None, 4)
+    ours: Any = _Ours(model, None, 4, GRIDS["default"].mechanisms)
     cache = model.lm.new_cache(1, 40)
     cache.advance(30)
     ours._caches[30] = cache
-    for budget in (1.0, 0.5):
+    for budget in ((1.0, 1.0), (0.5, 0.5)):
         assert ours.measure("fixed", budget, 30) > 0
     assert ours._through_loop(_Replay([Action(0.5, 0.5)] * 5), 30) > 0
     assert ours._prefilled(30).own_lengths == [30]
