@@ -99,24 +99,36 @@ def _score_share(task, memory, numbers, sizes, whole, about, scores):
 
 
 @_helper
-def _page_masses(scores, first_seen, page_size, masses):
+def _sum_of_octet(scores, head, begin):
+    """Sum of eight numbers of one row, in pairs: no addition waits for the one before."""
+    i, h = np.uint64(begin), head
+    low = (scores[h, i] + scores[h, i + 1]) + (scores[h, i + 2] + scores[h, i + 3])
+    high = (scores[h, i + 4] + scores[h, i + 5]) + (scores[h, i + 6] + scores[h, i + 7])
+    return low + high
+
+
+@_helper
+def _page_masses(scores, head, count, first_seen, page_size, masses):
     """Weigh one head's visible tokens, and sum them up by page.
 
     Args:
-        scores: [1, T] float32, of the tokens from ``first_seen`` on; changed.
+        scores: [H, T] float32, contiguous (a slice of it would not be weighed in vectors);
+            the head's first ``count`` are of the tokens from ``first_seen`` on; changed.
         masses: [P] float32, of the pages from the first seen one on; overwritten.
     Returns: their sum.
     """
-    count = scores.shape[1]
-    total = weigh(scores, 0, 0, count, largest(scores, 0, 0, count))
+    total = weigh(scores, head, 0, count, largest(scores, head, 0, count))
     end = page_size - first_seen % page_size
     begin = 0
     for page in range(masses.shape[0]):
         stop = min(end, count)
-        mass = np.float32(0.0)
-        for i in range(np.uint64(begin), np.uint64(stop)):
-            mass += scores[0, i]
-        masses[page] = mass
+        if stop - begin == OCTET:
+            masses[page] = _sum_of_octet(scores, head, begin)
+        else:
+            mass = np.float32(0.0)
+            for i in range(np.uint64(begin), np.uint64(stop)):
+                mass += scores[head, i]
+            masses[page] = mass
         begin, end = stop, end + page_size
     return total
 
@@ -140,8 +152,7 @@ def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
         shares = np.zeros(last - first, np.float32)
         masses = np.empty(last - first, np.float32)
         for head in range(group * per_group, (group + 1) * per_group):
-            line = scores[row, head : head + 1, : total - seen]
-            whole = _page_masses(line, seen, page_size, masses)
+            whole = _page_masses(scores[row], head, total - seen, seen, page_size, masses)
             for page in range(masses.shape[0]):
                 shares[page] += masses[page] / whole
             if share > 0:

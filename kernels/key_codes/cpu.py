@@ -9,7 +9,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.numba_helpers import narrow, widen
-from kernels.key_codes.octets import ask_for_octets, best_products, octet_products
+from kernels.key_codes.octets import ask_for_octets, best_products, score_octet
 from kernels.key_codes.reference import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
 
 __all__ = ["encode_key", "score_octets", "spread_query"]
@@ -83,15 +83,8 @@ def score_octets(codes, scales, stretch, queries, about, scores):
         scores: [V, 8 n] float32, overwritten.
     """
     line, count = stretch
-    sums = np.empty((queries.shape[0], OCTET), np.int32)
     for octet in range(line, line + count):
         ask_for_octets(codes, octet)
         ask_for_octets(scales, octet)
-        octet_products(codes, octet, queries, sums, _BEST)
-        begin = OCTET * (octet - line)
-        for v in range(queries.shape[0]):
-            unit, total = about[v, 0], about[v, 1]
-            for token in range(OCTET):
-                scaled = np.float32(sums[v, token]) * widen(scales[octet, token])
-                offset = total * widen(scales[octet, OCTET + token])
-                scores[v, begin + token] = (scaled + offset) * unit
+        column = OCTET * (octet - line)
+        score_octet(codes, scales, octet, queries, about, scores, column, _BEST)

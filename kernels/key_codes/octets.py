@@ -17,12 +17,13 @@ from numba.extending import intrinsic
 from kernels.cpu.numba_helpers import cpu_has
 from kernels.cpu.vector_code import INDEX, load, prefetch
 
-__all__ = ["ask_for_octets", "best_products", "octet_products"]
+__all__ = ["ask_for_octets", "best_products", "score_octet"]
 
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _BYTES = ir.VectorType(_BYTE, 32)
 _WORDS = ir.VectorType(_WORD, 16)
 _SUMS = ir.VectorType(_SUM, 8)
+_FLOATS = ir.VectorType(ir.FloatType(), 8)
 _OCTETS_AHEAD = 8  # octets asked for beforehand
 _CACHE_LINE = 64
 
@@ -35,25 +36,34 @@ def best_products() -> str:
 
 
 @intrinsic(prefer_literal=True)
-def octet_products(context, codes, line, queries, out, how):
-    """out[v, t] = Σ_d queries[v, d] · code of channel d of token t.
+def score_octet(context, codes, scales, line, queries, about, out, column, how):
+    """out[v, column + t] = estimated score of token t of an octet, for every query v.
 
     Args:
-        codes: [X, 4 D] uint8, an octet a row (``encode_keys``).
+        codes: [X, 4 D] uint8, an octet a row; scales: [X, 16] uint16 (``encode_keys``).
         line: int64, the octet.
-        queries: [V, 8 D] int8, spread as ``spread_query`` leaves them.
-        out: [V, 8] int32, overwritten.
+        queries, about: [V, 8 D] int8 and [V, 2] float32, as ``spread_query`` leaves them.
+        out: [V, ≥ column + 8] float32, rows contiguous.
         how: literal, of ``best_products`` or another that this CPU has.
     """
     number = types.int64
-    signature = types.void(codes, number, queries, out, how)
+    signature = types.void(codes, scales, number, queries, about, out, number, how)
     variant = how.literal_value
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        arrays = [target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 2, 3)]
+        arrays = [target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 3, 5)]
         widths = [cgutils.unpack_tuple(builder, array.shape)[1] for array in arrays]
         height = cgutils.unpack_tuple(builder, arrays[1].shape)[0]
-        code_data = builder.gep(arrays[0].data, [builder.mul(args[1], widths[0])])
+        code_data = builder.gep(arrays[0].data, [builder.mul(args[2], widths[0])])
+        halves_of = target.make_array(sig.args[1])(target, builder, args[1])
+        units = target.make_array(sig.args[4])(target, builder, args[4])
+        row_bytes = cgutils.unpack_tuple(builder, arrays[2].strides)[0]
+        scale, minimum = (
+            _widened(
+                builder, halves_of.data, builder.add(builder.mul(args[2], INDEX(16)), INDEX(n))
+            )
+            for n in (0, 8)
+        )
         fifteen = ir.Constant(_BYTES, [15] * 32)
         four = ir.Constant(_BYTES, [4] * 32)
         zero = ir.Constant(_SUMS, [0] * 8)
@@ -71,11 +81,33 @@ def octet_products(context, codes, line, queries, out, how):
                     more = _multiplied(builder, part, factors, builder.load(total), variant)
                     builder.store(more, total)
             result = builder.add(builder.load(totals[0]), builder.load(totals[1]))
-            place = builder.gep(arrays[2].data, [builder.mul(vectors.index, INDEX(8))])
-            builder.store(result, builder.bitcast(place, _SUMS.as_pointer()), align=4)
+            first = builder.mul(vectors.index, INDEX(2))
+            unit, total = (
+                _repeated(builder, builder.load(builder.gep(units.data, [place])))
+                for place in (first, builder.add(first, INDEX(1)))
+            )
+            score = builder.fmul(builder.sitofp(result, _FLOATS), scale)
+            score = builder.fmul(builder.fadd(score, builder.fmul(total, minimum)), unit)
+            start = builder.bitcast(arrays[2].data, _BYTE.as_pointer())
+            start = builder.gep(start, [builder.mul(vectors.index, row_bytes)])
+            start = builder.gep(start, [builder.mul(args[6], INDEX(4))])
+            builder.store(score, builder.bitcast(start, _FLOATS.as_pointer()), align=4)
         return target.get_dummy_value()
 
     return signature, generate
+
+
+def _widened(builder: Any, data: Any, place: Any) -> Any:
+    """Eight bf16 bit patterns as float32."""
+    halves = load(builder, data, place, 8, _WORD)
+    wide = builder.zext(halves, _SUMS)
+    return builder.bitcast(builder.shl(wide, ir.Constant(_SUMS, [16] * 8)), _FLOATS)
+
+
+def _repeated(builder: Any, value: Any) -> Any:
+    """One float32 eight times."""
+    one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), value, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, ir.Constant(_SUMS, [0] * 8))
 
 
 def _multiplied(builder: Any, codes: Any, factors: Any, total: Any, variant: str) -> Any:

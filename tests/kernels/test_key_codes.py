@@ -81,16 +81,17 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str) ->
     import numpy as np
 
     from kernels.key_codes.cpu import spread_query
-    from kernels.key_codes.octets import best_products, octet_products
+    from kernels.key_codes.octets import best_products, score_octet
 
     if [*("vnni", "avx2", "plain")].index(how) < ["vnni", "avx2", "plain"].index(best_products()):
         pytest.skip(f"this CPU has no {how}")
     keys, query = _keys(1, 24, 24), _keys(3, 24, seed=5)
-    codes, _ = encode_keys(keys)
+    codes, scales = encode_keys(keys)
+    expected = estimated_scores(query[None], codes, scales)[0]
 
     @numba.njit
-    def multiply(codes, octet, queries, out):  # type: ignore[no-untyped-def]
-        octet_products(codes, octet, queries, out, how)
+    def score(codes, scales, octet, queries, about, out, column):  # type: ignore[no-untyped-def]
+        score_octet(codes, scales, octet, queries, about, out, column, how)
 
     spread, about = np.empty((3, 192), np.int8), np.empty((3, 2), np.float32)
     for line in range(3):
@@ -98,13 +99,16 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str) ->
     whole, unit = round_queries(query)
     assert about[:, 0].tolist() == unit[:, 0].tolist()
     assert about[:, 1].tolist() == whole.sum(-1).tolist()
-    halves = torch.stack((codes & 15, codes >> 4), -3).movedim(-2, -4).flatten(-3).flatten(-2)
-    steps = halves.reshape(1, 24, 24).long()[0]
+    lines = codes.numpy().reshape(3, 96), scales.view(torch.uint16).numpy().reshape(3, 16)
+    wider = np.full((3, 40), 7, np.float32)
+    out = wider[:, 5:35]  # rows that do not follow each other
     for octet in range(3):
-        out = np.full((3, 8), 7, np.int32)
-        multiply(codes.numpy().reshape(3, 96), octet, spread, out)
-        expected = whole.long() @ steps[8 * octet : 8 * octet + 8].T
-        assert out.tolist() == expected.tolist()
+        score(*lines, octet, spread, about, out, 8 * octet + 3)
+    torch.testing.assert_close(
+        torch.from_numpy(out[:, 3:27].copy()), expected, rtol=1e-6, atol=1e-6
+    )
+    assert (wider[:, :8] == 7).all()
+    assert (wider[:, 32:] == 7).all()
 
 
 def test_a_key_is_encoded_as_the_reference_does() -> None:
