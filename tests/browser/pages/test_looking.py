@@ -69,7 +69,7 @@ def test_the_card_shows_how_the_policy_weighed_every_level(serve: Serve, visit: 
     rows = visitor.card.locator(".sol-level-row")
     expect(rows).to_have_count(3)
     counts = [rows.nth(at).locator(".sol-levels i").count() for at in range(3)]
-    assert counts == [10, 13, 12]
+    assert counts == [11, 15, 12]
     wanted = (("Attention", "70 %", 0.27), ("Channels", "85 %", 0.25), ("Bits", "10 bits", 0.10))
     for row, (axis, level, share) in zip(rows.all(), wanted, strict=True):
         spoken = row.get_attribute("aria-label") or ""
@@ -229,7 +229,7 @@ def test_the_colour_axis_changes_without_running_again(serve: Serve, visit: Visi
 
     before = bins()
     scale = visitor.page.locator(".sol-scale")
-    expect(scale).to_contain_text("10 %")
+    expect(scale).to_contain_text("5 %")
     visitor.page.get_by_role("radio", name="Surprisal").check(force=True)
     expect(scale).to_contain_text("6 nats")
     assert bins() != before
