@@ -40,6 +40,7 @@ for command in commands:
 """
 TRAINING = {
     "context": 40,
+    "last_context": "null",
     "windows": 3,
     "steps": 8,
     "warm_start.texts": 2,
@@ -136,5 +137,5 @@ def test_a_text_that_the_models_context_does_not_hold_is_refused(tmp_path: Path)
         check=False,
     )
     assert done.returncode == 2
-    assert "512 tokens do not fit the context" in done.stderr
-    assert "use fewer windows or a shorter context" in done.stderr
+    assert "needs 1,024 tokens, more than the context" in done.stderr
+    assert "use a smaller last_context, fewer windows or a shorter context" in done.stderr

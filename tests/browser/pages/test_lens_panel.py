@@ -63,7 +63,7 @@ def test_a_click_shows_three_curves_and_what_followed(server: Server, visit: Vis
     expect(panel(visitor)).to_contain_text("token 6")
     plots = panel(visitor).get_by_role("slider")
     expect(plots).to_have_count(3, timeout=WARM_UP_MS)
-    assert [plot.get_attribute("aria-valuemax") for plot in plots.all()] == ["10", "13", "12"]
+    assert [plot.get_attribute("aria-valuemax") for plot in plots.all()] == ["11", "15", "12"]
     for plot in plots.all():
         expect(plot).to_have_attribute(
             "aria-valuetext", re.compile(r"\(taken\): KL .*surprisal \d")
@@ -91,7 +91,7 @@ def test_the_panel_is_reached_and_read_with_the_keyboard(server: Server, visit: 
     expect(plot).to_be_visible(timeout=WARM_UP_MS)
     plot.focus()
     visitor.page.keyboard.press("Home")
-    expect(plot).to_have_attribute("aria-valuetext", re.compile("^10 %"))
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("^5 %"))
     visitor.page.keyboard.press("ArrowRight")
     expect(plot).to_have_attribute("aria-valuetext", re.compile("^20 %"))
     expect(panel(visitor).locator(".sol-lens-readout").first).to_contain_text("20 %")
@@ -102,7 +102,7 @@ def test_the_joint_grid_is_computed_when_it_is_opened(server: Server, visit: Vis
     visitor.tokens.nth(8).click()
     panel(visitor).locator("summary", has_text="Joint grid").click()
     cells = panel(visitor).locator(".is-plane .sol-heat")
-    expect(cells).to_have_count(10 * 13, timeout=WARM_UP_MS)
+    expect(cells).to_have_count(11 * 15, timeout=WARM_UP_MS)
     expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(1)
     panel(visitor).get_by_label("At", exact=True).select_option("5")
     expect(panel(visitor).locator(".is-plane .is-taken")).to_have_count(0)
@@ -156,7 +156,7 @@ def test_generate_look_at_a_token_ask_what_if_and_export_by_keyboard_alone(
     expect(plots).to_have_count(3)
     tab_to(alone, plots.first)
     alone.keyboard.press("Home")
-    expect(plots.first).to_have_attribute("aria-valuetext", re.compile("^10 %"))
+    expect(plots.first).to_have_attribute("aria-valuetext", re.compile("^5 %"))
     expect(alone.locator(".is-plane")).to_have_count(0)
     assert alone.evaluate("document.documentElement.scrollWidth") == 360
     assert problems == []
