@@ -58,8 +58,8 @@ def train(
     if config.block_len > model.context_length:
         raise ConfigError(
             f"a text of this run needs {config.block_len - 1:,} tokens, more than the context of "
-            f"{model.name} ({model.context_length:,}): use a smaller last_context, fewer windows or "
-            "a shorter context"
+            f"{model.name} ({model.context_length:,}): use a smaller last_context, fewer windows "
+            "or a shorter context"
         )
     return _events(RunState(model, config, folder, data_dir, ranks or Ranks()), should_stop)
 

@@ -178,7 +178,7 @@ def test_an_inspections_lens_is_exported_with_its_joint_grid(
     expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
     page.keyboard.press("Escape")
     lens.locator("summary", has_text="Joint grid").click()
-    expect(lens.locator(".is-plane .sol-heat")).to_have_count(130, timeout=WARM_UP_MS)
+    expect(lens.locator(".is-plane .sol-heat")).to_have_count(165, timeout=WARM_UP_MS)
     lens.get_by_role("button", name="Export this what if").click()
     with page.expect_download() as download:
         lens.get_by_role("button", name="Web page").click()
@@ -186,7 +186,7 @@ def test_an_inspections_lens_is_exported_with_its_joint_grid(
     download.value.save_as(html)
 
     alone, problems = offline(chromium, html, color_scheme="dark")
-    expect(alone.locator(".is-plane .sol-heat")).to_have_count(130)
+    expect(alone.locator(".is-plane .sol-heat")).to_have_count(165)
     expect(alone.locator(".sol-lens-line")).to_have_count(6)
     expect(alone.locator(".sol-token-foot")).to_contain_text("Token 5 under Random")
     alone.locator(".sol-lens").get_by_role("radio", name="Surprisal").check(force=True)
@@ -204,7 +204,7 @@ def test_a_lens_is_imported_where_another_model_is_and_saved_as_pictures(
     made = finished(server, visit)
     made.tokens.nth(5).click()
     panel(made).locator("summary", has_text="Joint grid").click()
-    expect(panel(made).locator(".is-plane .sol-heat")).to_have_count(130, timeout=WARM_UP_MS)
+    expect(panel(made).locator(".is-plane .sol-heat")).to_have_count(165, timeout=WARM_UP_MS)
     said = panel(made).get_by_role("slider").first.get_attribute("aria-valuetext")
     file = tmp_path / "lens.json"
     made.page.keyboard.press("Escape")
@@ -233,7 +233,7 @@ def test_a_lens_is_imported_where_another_model_is_and_saved_as_pictures(
     for _ in range(2):  # and after a reload
         expect(panel(other)).to_contain_text("Imported: fake-model in float32")
         expect(panel(other).get_by_role("slider").first).to_have_attribute("aria-valuetext", said)
-        expect(panel(other).locator(".is-plane .sol-heat")).to_have_count(130)
+        expect(panel(other).locator(".is-plane .sol-heat")).to_have_count(165)
         expect(panel(other).get_by_label("At", exact=True).locator("option")).to_have_count(1)
         expect(other.tokens.nth(5)).to_have_class(re.compile("is-picked"))
         other.page.reload()

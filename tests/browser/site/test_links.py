@@ -98,7 +98,7 @@ def test_an_inspection_with_its_row_colour_token_and_lens(server: Server, visit:
         checked(part, "Side by side")
         checked(part.locator(".sol-legend"), "Bits")
         checked(lens, "Surprisal")
-        expect(lens.locator(".is-plane .sol-heat")).to_have_count(130)
+        expect(lens.locator(".is-plane .sol-heat")).to_have_count(165)
         expect(lens.get_by_label("At", exact=True)).to_have_value("5")
         pane = part.get_by_role("listbox", name="Tokens under Static")
         expect(pane.locator(".is-picked")).to_have_count(1)
