@@ -93,8 +93,8 @@ def test_the_panel_is_reached_and_read_with_the_keyboard(server: Server, visit: 
     visitor.page.keyboard.press("Home")
     expect(plot).to_have_attribute("aria-valuetext", re.compile("^5 %"))
     visitor.page.keyboard.press("ArrowRight")
-    expect(plot).to_have_attribute("aria-valuetext", re.compile("^20 %"))
-    expect(panel(visitor).locator(".sol-lens-readout").first).to_contain_text("20 %")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("^10 %"))
+    expect(panel(visitor).locator(".sol-lens-readout").first).to_contain_text("10 %")
 
 
 def test_the_joint_grid_is_computed_when_it_is_opened(server: Server, visit: Visit) -> None:
