@@ -131,10 +131,8 @@ def grid_from(
     Raises: PolicyNotFoundError; PolicyError when it cannot be read.
     """
     if args.grid is None and library is not None:
-        grid = grid_for(schedules, library.resolve)
-    else:
-        grid = GRIDS[args.grid or DEFAULT_GRID]
-    return replace(grid, quant_site=args.quant_site)
+        return grid_for(None, args.quant_site, schedules, library.resolve)
+    return replace(GRIDS[args.grid or DEFAULT_GRID], quant_site=args.quant_site)
 
 
 def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
-from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
+from sol_core.actions import DEFAULT_GRID, ActionGrid, QuantSite, grid_named
 from sol_core.config import ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.files.places import SHIPPED_POLICY
@@ -103,17 +103,28 @@ _Names = list[str]
 _Folders = list[tuple[str, Path]]
 
 
-def grid_for(schedules: Iterable[ScheduleConfig], find: Callable[[str], Path]) -> ActionGrid:
-    """The grid of the first policy among schedules; the default grid without one.
+def grid_for(
+    name: str | None,
+    quant_site: QuantSite,
+    schedules: Iterable[ScheduleConfig],
+    find: Callable[[str], Path],
+) -> ActionGrid:
+    """The named grid; for None that of the first policy among schedules, else the default one.
 
     Args:
+        quant_site: what the grid's own is replaced with.
         find: a policy's folder by its name.
-    Raises: PolicyNotFoundError; PolicyError when it cannot be read.
+    Raises: ConfigError for an unknown name; PolicyNotFoundError; PolicyError when the policy
+        cannot be read.
     """
     from sol_core.policy import read_policy_info
 
-    names = [schedule.policy for schedule in schedules if schedule.policy]
-    return read_policy_info(find(names[0])).grid if names else GRIDS[DEFAULT_GRID]
+    policies = [schedule.policy for schedule in schedules if schedule.policy]
+    if name is None and policies:
+        grid = read_policy_info(find(policies[0])).grid
+    else:
+        grid = grid_named(name or DEFAULT_GRID)
+    return replace(grid, quant_site=quant_site)
 
 
 class PolicyLibrary:

@@ -7,13 +7,13 @@ the engine's configuration, ``form_from_config`` goes back for a run that is ope
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from app.pages.shared.form_reader import read_form
 from app.policies.library import DEFAULT_POLICY, grid_for
-from sol_core.actions import ActionGrid, Budget, QuantSite, grid_name, grid_named
+from sol_core.actions import ActionGrid, Budget, QuantSite, grid_name
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -103,7 +103,6 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Gen
     form = read_form(ExploreForm, values)
     budget = Budget() if form.schedule == "dense" else budget_from(form)
     schedule = schedule_from(form.schedule, budget, form.seed)
-    grid = chosen_grid(form.grid, [schedule], find)
     return GenerationConfig(
         schedule=schedule,
         side_rows=_side_rows(form, schedule),
@@ -114,7 +113,7 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Gen
             repetition_penalty=form.repetition_penalty,
             seed=form.seed,
         ),
-        grid=replace(grid, quant_site=form.quant_site),
+        grid=grid_of(form, [schedule], find),
         max_new_tokens=form.max_new_tokens,
         chat=form.chat,
         stop_strings=_stop_strings(form.stop),
@@ -158,11 +157,21 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def chosen_grid(
-    name: str, schedules: Sequence[ScheduleConfig], find: Callable[[str], Path]
+class GridFields(Protocol):
+    """The part of a form that asks for mechanisms."""
+
+    @property
+    def grid(self) -> str: ...
+    @property
+    def quant_site(self) -> QuantSite: ...
+
+
+def grid_of(
+    form: GridFields, schedules: Sequence[ScheduleConfig], find: Callable[[str], Path]
 ) -> ActionGrid:
-    """The named grid, or that of the first policy among schedules. Raises: ConfigError."""
-    return grid_for(schedules, find) if name == POLICYS_GRID else grid_named(name)
+    """The grid that a form asks for. Raises: as ``grid_for``."""
+    name = None if form.grid == POLICYS_GRID else form.grid
+    return grid_for(name, form.quant_site, schedules, find)
 
 
 class BudgetFields(Protocol):

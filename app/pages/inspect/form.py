@@ -6,11 +6,11 @@ The page speaks percent and plain words, as Explore does; both directions are he
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from app.pages.explore.form import POLICYS_GRID, budget_from, chosen_grid, schedule_from
+from app.pages.explore.form import POLICYS_GRID, budget_from, grid_of, schedule_from
 from app.pages.shared.form_reader import read_form
 from app.policies.library import DEFAULT_POLICY
 from sol_core.actions import QuantSite, grid_name
@@ -71,10 +71,9 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Ins
     if not chosen:
         raise ConfigError("Choose at least one schedule to set beside dense.")
     schedules = tuple(schedule_from(name, budget, form.seed) for name in chosen)
-    grid = chosen_grid(form.grid, schedules, find)
     return InspectionConfig(
         schedules=schedules,
-        grid=replace(grid, quant_site=form.quant_site),
+        grid=grid_of(form, schedules, find),
         episode_steps=form.episode_steps,
         max_tokens=form.max_tokens,
     )
