@@ -123,6 +123,6 @@ def test_text_that_repeats_overlaps_nothing() -> None:
 )
 def test_no_text_takes_long(first: list[int], second: list[int]) -> None:
     """About 10 ms each; a diff that looks for the longest block again and again takes minutes."""
-    before = time.process_time()
+    before = time.thread_time()
     align(first, second)
-    assert time.process_time() - before < 0.5
+    assert time.thread_time() - before < 5

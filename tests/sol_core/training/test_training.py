@@ -300,7 +300,7 @@ def test_what_cannot_be_trained_is_refused_in_words(
             run(model, dataclasses.replace(config, **changes), tmp_path / "run")  # type: ignore[arg-type]
         return str(caught.value)
 
-    assert "do not fit the context" in refused(windows=9999)
+    assert "more than the context of tiny" in refused(windows=9999)
     assert "warm_start.texts to 0" in refused(policy=PolicyConfig(network="joint", width=16))
     tiny = tmp_path / "tiny.txt"
     tiny.write_text("too short", "utf-8")
