@@ -20,7 +20,7 @@ from app.setup.requirements import BASE, project_requirements, requirement_name,
 from sol_core.errors import SolError
 
 TEST_EXTRA = "test"
-MODEL_BYTES = 800e6  # room for the default model while it is fetched and converted
+MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted
 NEEDS_PACKAGES = "not checked: packages are missing"
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 

@@ -120,17 +120,19 @@ def store(builder: Any, value: Any, data: Any, index: Any, lanes: int) -> None:
 
 
 def prefetch(builder: Any, address: Any) -> None:
-    """Ask for the cache line of an address, to be read soon and only once in this step: it is kept
-    out of the larger caches, which then still hold the step's code and own arrays. With it a
-    135M model's step took 0.95 of the time.
+    """Ask for the cache line of an address, to be read soon.
+
+    Into all caches: asking for lines that are read only once (``prefetchnta``) took 0.95 of the
+    time on one AVX-512 AMD, but 1.5 of it on an AVX2 one, whose first cache they fill, and 1.7 on
+    an Intel (docs/decisions.md).
     """
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
     name = "llvm.prefetch.p0i8" if "*" in str(pointer) else "llvm.prefetch.p0"
     prefetch = cgutils.get_or_insert_function(builder.module, kind, name)
     place = builder.bitcast(address, pointer)
-    reading, once, data = number(0), number(0), number(1)
-    builder.call(prefetch, [place, reading, once, data])
+    reading, everywhere, data = number(0), number(3), number(1)
+    builder.call(prefetch, [place, reading, everywhere, data])
 
 
 def smaller(builder: Any, one: Any, two: Any) -> Any:

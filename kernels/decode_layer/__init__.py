@@ -18,7 +18,15 @@ from torch import Tensor
 
 from kernels.cpu.threads import cpu_kernel
 
-__all__ = ["DTYPES", "HAS_TICKS", "MOST_HEADS", "as_array", "few_row_kernel", "lies_out_major"]
+__all__ = [
+    "DTYPES",
+    "HAS_TICKS",
+    "MOST_HEADS",
+    "as_array",
+    "few_row_kernel",
+    "lies_out_major",
+    "multiplies_quantised",
+]
 
 DTYPES = (torch.float32, torch.bfloat16)
 # Whether compiled code can time its own parts; see ``ticks_now``.
@@ -36,6 +44,14 @@ def few_row_kernel() -> Callable[..., None] | None:
     probe, result = torch.ones(1, 16), torch.empty(1, 1)
     product(probe.numpy(), torch.ones(16, 1).numpy(), False, result.numpy(), 1)
     return step if result.item() == 16.0 else None
+
+
+@cache
+def multiplies_quantised() -> bool:
+    """Return whether this CPU widens float16 by an instruction, as quantised weights need."""
+    from kernels.cpu.numba_helpers import cpu_has
+
+    return platform.machine().lower() in ("aarch64", "arm64") or cpu_has("f16c")
 
 
 def as_array(tensor: Tensor) -> Any:

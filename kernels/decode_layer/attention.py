@@ -17,7 +17,7 @@ from kernels.decode_layer.group_attention import attend_parts, merge, parts_for
 from kernels.decode_layer.page_choice import seen_pages
 from kernels.decode_layer.page_mass import find_pages_by_mass
 from kernels.decode_layer.page_search import find_pages
-from kernels.decode_layer.products import product
+from kernels.decode_layer.products import outputs_of, product
 from kernels.key_codes.cpu import encode_key
 from kernels.key_codes.reference import OCTET
 
@@ -27,7 +27,7 @@ _helper = numba.njit(nogil=True, error_model="numpy")
 
 
 class AttentionWeights(NamedTuple):
-    """One layer's; matrices are float32, or bfloat16 as uint16 bit patterns.
+    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised.
 
     Attributes:
         norm: [C] float32.
@@ -196,7 +196,8 @@ def attention_rows(hidden, weights, blocks, rows, angles, concentration):
     update = np.empty_like(hidden)
     for row in range(num_rows):
         norm_row(hidden[row], weights.norm, weights.epsilon, update[row])
-    width = weights.query_key_value.shape[0 if weights.out_major else 1]
+    matrix = weights.query_key_value
+    width = matrix.shape[0] if weights.out_major else outputs_of(matrix)
     flat = np.empty((num_rows, width), np.float32)
     product(update, weights.query_key_value, weights.out_major, flat, tasks)
     heads = flat.reshape(num_rows, width // size, size)

@@ -15,14 +15,21 @@ import numpy as np
 
 from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive
 from kernels.cpu.numba_rows import keep_largest_row, norm_row, quantise_row
-from kernels.decode_layer.products import add_columns, list_channels, product, share_of
+from kernels.decode_layer.products import (
+    add_columns,
+    line_of,
+    list_channels,
+    outputs_of,
+    product,
+    share_of,
+)
 from kernels.quantisation_levels import UNTOUCHED_BITS
 
 __all__ = ["MlpWeights", "in_blocks", "mlp_rows", "rows_in_blocks"]
 
 
 class MlpWeights(NamedTuple):
-    """One layer's; matrices are float32, or bfloat16 as uint16 bit patterns.
+    """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised.
 
     Attributes:
         norm: [C] float32.
@@ -99,7 +106,7 @@ def _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, i
     pieces = blocks if blocks > 0 else tasks
     flat = gate_up.reshape(gate_up.size)
     for piece in range(task, pieces, tasks):
-        begin, end = share_of(piece, pieces, width)
+        begin, end = share_of(piece, pieces, width, line_of(gate_up))
         middle = begin + end
         if blocks > 0:
             height = gate_up.shape[0]
@@ -116,10 +123,10 @@ def _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, i
 @numba.njit(nogil=True, error_model="numpy")
 def _down_share(task, tasks, channels, scales, rows, blocks, output):
     """Down's outputs that one thread computes, of listed inner channels; as ``_gate_up_share``."""
-    pieces, (height, width) = blocks if blocks > 0 else tasks, rows.shape
+    pieces, height, width = blocks if blocks > 0 else tasks, rows.shape[0], outputs_of(rows)
     flat = rows.reshape(rows.size)
     for piece in range(task, pieces, tasks):
-        begin, end = share_of(piece, pieces, width)
+        begin, end = share_of(piece, pieces, width, line_of(rows))
         if blocks > 0:
             some = flat[height * begin : height * end].reshape(height, end - begin)
             add_columns(channels, scales, some, 0, output[:, begin:end])
@@ -170,8 +177,8 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, tasks):
         if at_input:
             quantise_row(kept[row], bit_widths[row], kept[row])
     channels, scales = list_channels(kept)
-    both = np.empty((num_rows, gate_up.shape[1]), np.float32)
-    inner = np.empty((num_rows, gate_up.shape[1] // 2), np.float32)
+    both = np.empty((num_rows, outputs_of(gate_up)), np.float32)
+    inner = np.empty((num_rows, outputs_of(gate_up) // 2), np.float32)
     for task in numba.prange(tasks):
         _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, inner)
     pruned = _keep_heaviest(inner, weights.down_norms, inner_kept)

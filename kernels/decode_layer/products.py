@@ -2,18 +2,31 @@
 
 One decode step reads every weight once and is bound by that. A matrix may lie
 in-channel-major, [in, out], where a pruned input channel is a row that is not read, or
-out-channel-major, [out, in].
+out-channel-major, [out, in]. Quantised ones are uint8 (4 bits) or int8 (8 bits), see
+``quantised_weights/layout.py``, and count as in-channel-major.
 """
 
 from __future__ import annotations
 
 import numba
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 
 from kernels.cpu.numba_helpers import FAST_SUMS, widen
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
+from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8
+from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
 
-__all__ = ["add_columns", "dot_columns", "list_channels", "product", "share_of"]
+__all__ = [
+    "add_columns",
+    "dot_columns",
+    "line_of",
+    "list_channels",
+    "outputs_of",
+    "product",
+    "share_of",
+]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 _LINE = 32  # numbers; tasks start at cache lines
@@ -22,12 +35,38 @@ _TILE = 2048  # outputs summed at a time: 8 kB that stay in the first cache
 
 
 @_helper
-def share_of(task, tasks, width):
-    """The part [begin, end) of ``width`` outputs that a task computes."""
-    lines = (width + _LINE - 1) // _LINE
-    begin = lines * task // tasks * _LINE
-    end = lines * (task + 1) // tasks * _LINE
+def share_of(task, tasks, width, line=_LINE):
+    """The part [begin, end) of ``width`` outputs that a task computes; it begins at a multiple of
+    ``line``."""
+    lines = (width + line - 1) // line
+    begin = lines * task // tasks * line
+    end = lines * (task + 1) // tasks * line
     return min(begin, width), min(end, width)
+
+
+def outputs_of(weight):
+    """Outputs of a matrix that lies in-channel-major."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(outputs_of)
+def _outputs_of(weight):
+    if weight.dtype == types.uint8:
+        return lambda weight: weight.shape[1] // BYTES_4
+    if weight.dtype == types.int8:
+        return lambda weight: weight.shape[1] // BYTES_8
+    return lambda weight: weight.shape[1]
+
+
+def line_of(weight):
+    """Outputs at whose multiples a task's share of a matrix may begin."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(line_of)
+def _line_of(weight):
+    line = {types.uint8: 8 * LINE_WORDS, types.int8: 4 * LINE_WORDS}.get(weight.dtype, _LINE)
+    return lambda weight: line
 
 
 @_helper
@@ -59,15 +98,28 @@ def list_channels(inputs):
     return channels[:padded], scales[:, :padded]
 
 
-@_helper
 def add_columns(channels, scales, weight, begin, outputs):
     """outputs[r, j] = Σ_i scales[r, i] · weight[channels[i], begin + j].
 
     Args:
         channels, scales: as ``list_channels`` returns them.
-        weight: [in, out] float32, or bfloat16 as uint16 bit patterns.
+        weight: [in, out] float32, or bfloat16 as uint16 bit patterns, or quantised.
+        begin: a multiple of ``line_of(weight)``.
         outputs: [R, J] float32, rows contiguous, overwritten.
     """
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(add_columns)
+def _add_columns(channels, scales, weight, begin, outputs):
+    chosen = {types.uint8: add_tiles_4, types.int8: add_tiles_8}.get(weight.dtype, _add_rows)
+    return lambda channels, scales, weight, begin, outputs: chosen(
+        channels, scales, weight, begin, outputs
+    )
+
+
+@_helper
+def _add_rows(channels, scales, weight, begin, outputs):
     for start in range(0, outputs.shape[1], _TILE):
         stop = min(start + _TILE, outputs.shape[1])
         for row in range(outputs.shape[0]):
@@ -78,7 +130,6 @@ def add_columns(channels, scales, weight, begin, outputs):
                 stream_rows(place, channels, scales[row], first, outputs[row, start:stop])
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
 def dot_columns(inputs, weight, begin, end, outputs):
     """outputs[r, o] = Σ_i inputs[r, i] · weight[o, i] for o in [begin, end).
 
@@ -86,9 +137,24 @@ def dot_columns(inputs, weight, begin, end, outputs):
 
     Args:
         inputs: [R, in] float32.
-        weight: [out, in] float32, or 16-bit patterns as ``widen`` takes them.
+        weight: [out, in] float32, or 16-bit patterns as ``widen`` takes them; nothing is done
+            with quantised ones, which never lie so.
         outputs: [R, out] float32.
     """
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(dot_columns)
+def _dot_columns(inputs, weight, begin, end, outputs):
+    if weight.dtype in (types.uint8, types.int8):
+        return lambda inputs, weight, begin, end, outputs: None
+    return lambda inputs, weight, begin, end, outputs: _dot_rows(
+        inputs, weight, begin, end, outputs
+    )
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+def _dot_rows(inputs, weight, begin, end, outputs):
     for out in range(begin, end):
         # The hardware's own guesses end with every page of 4 kB.
         prefetch_row(weight, min(out + _AHEAD, end - 1))
@@ -106,7 +172,7 @@ def product(inputs, weight, out_major, outputs, tasks):
     Args:
         inputs: [R, in] float32, contiguous.
         weight: [out, in] if ``out_major``, else [in, out]; float32, or bfloat16 as uint16, or,
-            if ``out_major``, finite float16 as int16.
+            if ``out_major``, finite float16 as int16; or quantised, if not ``out_major``.
         outputs: [R, out] float32, contiguous, overwritten.
         tasks: into how many parts the outputs are cut; the result does not depend on it.
     """
@@ -117,5 +183,5 @@ def product(inputs, weight, out_major, outputs, tasks):
     else:
         channels, scales = list_channels(inputs)
         for task in numba.prange(tasks):
-            begin, end = share_of(task, tasks, outputs.shape[1])
+            begin, end = share_of(task, tasks, outputs.shape[1], line_of(weight))
             add_columns(channels, scales, weight, begin, outputs[:, begin:end])

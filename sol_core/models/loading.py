@@ -27,6 +27,7 @@ from sol_core.files.places import DEFAULT_MODEL
 from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
+from sol_core.models.quantised import read_blocks
 from sol_core.models.weights import arrange_weights
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def load_language_model(
     tensors = _read_tensors(folder)
     fingerprint = _fingerprint(spec, tensors)
     try:
-        weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device))
+        weights = arrange_weights(
+            tensors, spec, torch_dtype, lambda t: t.to(torch_device), read_blocks(folder, tensors)
+        )
     except torch.OutOfMemoryError as error:
         raise _too_large(name, tensors, torch_dtype, torch_device) from error
     if integer_mlp:

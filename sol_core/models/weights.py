@@ -21,7 +21,9 @@ from torch import Tensor
 from kernels.integer_linear import IntegerMatrix
 from kernels.linear import linear
 from kernels.linear.packed import pack_weight, packed_product
+from kernels.quantised_weights import GgufBlocks
 from sol_core.errors import ModelLoadError
+from sol_core.models.quantised import join_blocks
 from sol_core.models.spec import ModelSpec
 
 __all__ = [
@@ -38,11 +40,12 @@ __all__ = [
 @dataclass(frozen=True, slots=True)
 class Linear:
     """An affine map: weight [in, out], bias [out] or None; ``packed``, the weight once more,
-    arranged for products of many rows."""
+    arranged for products of many rows; ``blocks``, as the file it is from has it."""
 
     weight: Tensor
     bias: Tensor | None = None
     packed: Tensor | None = None
+    blocks: GgufBlocks | None = None
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[..., in] of any float dtype → [..., out] in the weight's dtype or fp32."""
@@ -91,8 +94,15 @@ class ModelWeights:
 class _Reader:
     """Takes tensors by name, checks their shape, and knows which were left over."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], spec: ModelSpec, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        spec: ModelSpec,
+        dtype: torch.dtype,
+        blocks: Mapping[str, GgufBlocks],
+    ) -> None:
         self.tensors = tensors
+        self.blocks = blocks
         self.spec = spec
         self.dtype = dtype
         self.used: set[str] = set()
@@ -132,7 +142,8 @@ class _Reader:
                     for name, out in names.items()
                 ]
             )
-        return Linear(in_out_view(weight), bias)
+        blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
+        return Linear(in_out_view(weight), bias, blocks=blocks)
 
 
 def in_out_view(weight: Tensor) -> Tensor:
@@ -164,17 +175,20 @@ def arrange_weights(
     spec: ModelSpec,
     dtype: torch.dtype,
     to_device: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+    blocks: Mapping[str, GgufBlocks] | None = None,
 ) -> ModelWeights:
     """Build the decoder's weights from Hugging Face names.
 
     Args:
         tensors: by checkpoint name ("model.layers.0.…"), any float dtype.
+        blocks: some of the matrices once more, see ``quantised.py``; kept on the CPU only.
         dtype: dtype of the matrices; norms stay fp32.
         to_device: moves each finished tensor.
     Raises: ModelLoadError for missing, misshapen or unknown tensors.
     """
-    reader = _Reader(tensors, spec, dtype)
-    embedding = reader.take("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size)
+    reader = _Reader(tensors, spec, dtype, blocks or {})
+    embedding_name = "model.embed_tokens.weight"
+    embedding = reader.take(embedding_name, spec.vocab_size, spec.hidden_size)
     layers = tuple(_layer(reader, f"model.layers.{i}.") for i in range(spec.num_layers))
     final_norm = reader.norm("model.norm", spec.hidden_size)
     if "lm_head.weight" in tensors and not spec.tied_head:
@@ -183,7 +197,8 @@ def arrange_weights(
         placed_head = _placed(head, to_device)
     else:
         reader.used.add("lm_head.weight")
-        placed_head = Linear(to_device(in_out_view(embedding.to(dtype))))
+        tied = join_blocks(reader.blocks, [embedding_name])
+        placed_head = _placed(Linear(in_out_view(embedding.to(dtype)), blocks=tied), to_device)
         placed_embedding = placed_head.weight.t()
     _refuse_leftovers(set(tensors) - reader.used)
     return ModelWeights(
@@ -251,7 +266,9 @@ def _each_linear(layer: LayerWeights, change: Callable[[Linear], Linear]) -> Lay
 
 
 def _placed(linear: Linear, to_device: Callable[[Tensor], Tensor]) -> Linear:
-    return Linear(to_device(linear.weight), None if linear.bias is None else to_device(linear.bias))
+    weight = to_device(linear.weight)
+    bias = None if linear.bias is None else to_device(linear.bias)
+    return Linear(weight, bias, blocks=None if weight.is_cuda else linear.blocks)
 
 
 def _refuse_leftovers(names: set[str]) -> None:

@@ -23,12 +23,14 @@ from kernels.decode_layer import (
     as_array,
     few_row_kernel,
     lies_out_major,
+    multiplies_quantised,
 )
 from sol_core.actions import Action, Mechanisms
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import mlp_channels, page_budgets
+from sol_core.models.step.quantised import packed_weights
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import StepRows
@@ -59,8 +61,16 @@ class FewRowStep:
         # A pruned channel must be one row. 16-bit weights lie the other way, for the products of
         # many rows, so their gate and up are copied once a few rows are first decoded.
         in_major = all(layer.gate_up.weight.is_contiguous() for layer in weights.layers)
-        self._blocks = 0 if in_major else kernel_threads()
-        self._arrays = [_layer_arrays(layer, self._blocks) for layer in weights.layers]
+        packed = packed_weights(weights) if multiplies_quantised() else None
+        self._blocks = 0 if in_major or packed else kernel_threads()
+        if packed is None:
+            self._arrays = [_layer_arrays(layer, self._blocks) for layer in weights.layers]
+            self._head, head_out_major = _matrix(weights.head)
+            self._out_major = head_out_major, _matrix(weights.layers[0].down)[1]
+        else:
+            pairs = zip(weights.layers, packed[0], strict=True)
+            self._arrays = [_quantised_arrays(layer, matrices) for layer, matrices in pairs]
+            self._head, self._out_major = as_array(packed[1]), (False, False)
         self._windows = list(dict.fromkeys(spec.windows))
         ropes = list(dict.fromkeys(spec.ropes))
         self._angles = RotaryTable(ropes, spec.head_size)
@@ -137,13 +147,14 @@ class FewRowStep:
         from kernels.decode_layer.step import ModelTable
 
         spec = self._spec
-        head, head_out_major = _matrix(weights.head)
+        head_out_major, out_major = self._out_major
         return ModelTable(
             places=table_of(self._arrays),
             final_norm=as_array(weights.final_norm),
-            head=head,
+            one=self._arrays[0][_GATE_UP][:1, :1],
+            head=self._head,
             head_out_major=head_out_major,
-            out_major=_matrix(weights.layers[0].down)[1],
+            out_major=out_major,
             gelu=spec.activation == "gelu_tanh",
             epsilon=np.float32(spec.norm_eps),
             blocks=self._blocks,
@@ -197,6 +208,7 @@ class FewRowStep:
         return rows, mlp, CacheTable(table, _ONE[cache.dtype], extended, cache.sizes())
 
 
+_GATE_UP = 9  # of a layer's arrays
 _NO_TICKS = np.empty(0, np.int64)
 _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
 
@@ -229,6 +241,27 @@ def _layer_arrays(layer: LayerWeights, blocks: int) -> list[Any]:
         _matrix(layer.down)[0],
         _vector(layer.mlp_output_norm),
         rows_in_blocks(down, blocks) if blocks else down,
+        _vector(layer.down_norms),
+    ]
+
+
+def _quantised_arrays(layer: LayerWeights, matrices: dict[str, Tensor]) -> list[Any]:
+    """``_layer_arrays`` with these in place of the layer's matrices; rows of down are down."""
+    down = as_array(matrices["down"])
+    return [
+        as_array(layer.attention_norm),
+        as_array(matrices["query_key_value"]),
+        _vector(layer.query_key_value.bias),
+        _vector(layer.query_norm),
+        _vector(layer.key_norm),
+        as_array(matrices["attention_output"]),
+        _vector(layer.attention_output.bias),
+        _vector(layer.attention_output_norm),
+        as_array(layer.mlp_norm),
+        as_array(matrices["gate_up"]),
+        down,
+        _vector(layer.mlp_output_norm),
+        down,
         _vector(layer.down_norms),
     ]
 

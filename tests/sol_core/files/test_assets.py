@@ -44,6 +44,7 @@ EXPECTED_FILES = {
     "generation_config.json",
     "manifest.json",
     "model.safetensors",
+    "quantised.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
 }

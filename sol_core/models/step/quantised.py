@@ -1,0 +1,39 @@
+"""Quantised matrices in the form that the kernels of few rows take them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from kernels.quantised_weights import pack_blocks
+
+if TYPE_CHECKING:
+    from sol_core.models.weights import Linear, ModelWeights
+
+__all__ = ["PackedWeights", "packed_weights"]
+
+_MATRICES = ("query_key_value", "attention_output", "gate_up", "down")
+PackedWeights = tuple[list[dict[str, Tensor]], Tensor]
+
+
+def packed_weights(weights: ModelWeights) -> PackedWeights | None:
+    """All matrices as the few-row kernels take them: per layer by name, and the head.
+
+    Returns: None unless the layers' are of 4 bits, the head of 8, and all sizes fit whole tiles.
+    """
+    head = _packed(weights.head, 8)
+    layers: list[dict[str, Tensor]] = []
+    for layer in weights.layers if head is not None else ():
+        some = {name: _packed(getattr(layer, name), 4) for name in _MATRICES}
+        whole = {name: matrix for name, matrix in some.items() if matrix is not None}
+        # Gate and up are one matrix: up's first output must begin a tile.
+        if len(whole) < len(some) or layer.gate_up.weight.shape[1] % 256:
+            return None
+        layers.append(whole)
+    return None if head is None else (layers, head)
+
+
+def _packed(linear: Linear, bits: int) -> Tensor | None:
+    blocks = linear.blocks
+    return None if blocks is None or blocks.bits != bits else pack_blocks(blocks)

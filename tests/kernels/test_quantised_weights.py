@@ -1,0 +1,89 @@
+"""Quantised weights: unpacked as the file's own library does, and multiplied as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType, quants
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.decode_layer import few_row_kernel, multiplies_quantised
+from kernels.quantised_weights import KINDS, GgufBlocks, pack_blocks, unpack_blocks
+
+kinds = pytest.mark.parametrize("kind", KINDS)
+can_multiply = pytest.mark.skipif(
+    few_row_kernel() is None or not multiplies_quantised(), reason="Numba cannot run here"
+)
+
+
+def make_blocks(kind: str, outputs: int, inputs: int, seed: int = 0) -> GgufBlocks:
+    """Random weights, quantised by the format's own library."""
+    weights = np.random.default_rng(seed).standard_normal((outputs, inputs)).astype(np.float32)
+    data = quants.quantize(weights, GGMLQuantizationType[kind])
+    return GgufBlocks(kind, torch.from_numpy(data).view(outputs, inputs // 32, KINDS[kind][1]))
+
+
+@kinds
+def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
+    blocks = make_blocks(kind, 24, 96)
+    expected = quants.dequantize(blocks.data.flatten(1).numpy(), GGMLQuantizationType[kind])
+    assert np.array_equal(unpack_blocks(blocks).numpy(), expected)
+
+
+@can_multiply
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    sizes=st.tuples(st.integers(1, 7), st.integers(1, 6)),
+    rows=st.integers(1, 4),
+    zero_share=st.sampled_from([0.0, 0.4, 0.95, 1.0]),
+    tasks=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60)
+def test_products_skip_dropped_channels_and_round_nothing(
+    kind: str, sizes: tuple[int, int], rows: int, zero_share: float, tasks: int, seed: int
+) -> None:
+    from kernels.decode_layer.products import product
+
+    bits, _ = KINDS[kind]
+    outputs, channels = 256 // bits * sizes[0], 32 * sizes[1]
+    blocks = make_blocks(kind, outputs, channels, seed)
+    packed = pack_blocks(blocks)
+    assert packed is not None
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(rows, channels, generator=generator)
+    inputs[:, torch.rand(channels, generator=generator) < zero_share] = 0
+
+    def found(tasks: int) -> torch.Tensor:
+        result = torch.full((rows, outputs), torch.nan)
+        product(inputs.numpy(), packed.numpy(), False, result.numpy(), tasks)
+        return result
+
+    expected = inputs.double() @ unpack_blocks(blocks).double().t()
+    torch.testing.assert_close(found(tasks).double(), expected, atol=5e-5, rtol=1e-5)
+    assert torch.equal(found(tasks), found(1))
+
+
+@can_multiply
+def test_a_dropped_channel_is_not_read() -> None:
+    """Its numbers lie in lines of their own: whatever stands there changes no bit."""
+    from kernels.decode_layer.products import product
+
+    packed = pack_blocks(make_blocks("Q4_1", 128, 32))
+    assert packed is not None
+    inputs, results = torch.randn(1, 32), torch.empty(2, 1, 128)
+    inputs[0, 5] = 0
+    for result in results:
+        product(inputs.numpy(), packed.numpy(), False, result.numpy(), 2)
+        packed.view(-1)[512 + 5 * 64 : 512 + 6 * 64] = 255
+    assert torch.equal(*results)
+
+
+def test_what_does_not_fit_is_not_packed() -> None:
+    assert pack_blocks(make_blocks("Q4_1", 96, 32)) is None
+    assert pack_blocks(make_blocks("Q8_0", 48, 32)) is None
+    beyond = make_blocks("Q4_0", 64, 32)
+    beyond.data[3, 0, :2] = torch.tensor([65000.0], dtype=torch.float16).view(torch.uint8)
+    assert pack_blocks(beyond) is None  # 8 times the scale is no float16

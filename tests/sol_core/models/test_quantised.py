@@ -1,0 +1,121 @@
+"""Steps of few rows on the blocks that a GGUF file holds, and the file that keeps them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from kernels.decode_layer import few_row_kernel, multiplies_quantised
+from kernels.quantised_weights import GgufBlocks, unpack_blocks
+from sol_core.actions import DENSE, GRIDS, Action
+from sol_core.errors import ModelLoadError
+from sol_core.files.places import BLOCKS_NAME
+from sol_core.models import FrozenLM, spec_from_config
+from sol_core.models.quantised import read_blocks
+from sol_core.models.step.quantised import packed_weights
+from sol_core.models.weights import arrange_weights
+from tests.kernels.test_quantised_weights import make_blocks
+
+ACTIONS = (DENSE, Action(0.4, 1.0), Action(1.0, 0.6), Action(0.3, 0.5))
+CONFIG = LlamaConfig(
+    vocab_size=192,
+    hidden_size=128,
+    intermediate_size=384,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=32,
+    max_position_embeddings=256,
+    tie_word_embeddings=True,
+)
+
+
+@pytest.fixture(scope="module")
+def blocks() -> dict[str, GgufBlocks]:
+    shapes = LlamaForCausalLM(CONFIG).state_dict()
+    return {
+        name: make_blocks("Q8_0" if "embed" in name else "Q4_1", *tensor.shape, seed)
+        for seed, (name, tensor) in enumerate(shapes.items())
+        if tensor.dim() == 2 and name != "lm_head.weight"
+    }
+
+
+@pytest.fixture(scope="module")
+def tensors(blocks: dict[str, GgufBlocks]) -> dict[str, Tensor]:
+    whole = {name: tensor.float() for name, tensor in LlamaForCausalLM(CONFIG).state_dict().items()}
+    whole.pop("lm_head.weight")
+    return whole | {name: unpack_blocks(one) for name, one in blocks.items()}
+
+
+def make_model(tensors: dict[str, Tensor], blocks: dict[str, GgufBlocks] | None = None) -> FrozenLM:
+    spec = spec_from_config(CONFIG)
+    return FrozenLM(spec, arrange_weights(tensors, spec, torch.float32, blocks=blocks))
+
+
+@pytest.mark.skipif(
+    few_row_kernel() is None or not multiplies_quantised(), reason="Numba cannot run here"
+)
+@pytest.mark.parametrize("grid", ["paper", "default"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_steps_read_the_blocks_and_find_the_same(
+    grid: str, rows: int, blocks: dict[str, GgufBlocks], tensors: dict[str, Tensor]
+) -> None:
+    how = GRIDS[grid].mechanisms
+    tokens = torch.randint(3, 190, (rows, 60), generator=torch.Generator().manual_seed(0))
+    plain = make_model(tensors)
+    plain.__dict__["_few_rows"] = None  # the cached property, decided: no few-row kernels
+    found = []
+    for model in (make_model(tensors, blocks), plain):
+        cache = model.new_cache(rows, 80)
+        model.prefill(tokens[:, :50], cache)
+        steps = [
+            model.decode_step(tokens[:, 50 + n], cache, action, mechanisms=how).logits
+            for n, action in enumerate(ACTIONS)
+        ]
+        found.append(torch.stack(steps))
+    torch.testing.assert_close(*found, atol=2e-3, rtol=1e-4)
+
+
+def test_only_whole_models_of_known_sizes_are_packed(
+    blocks: dict[str, GgufBlocks], tensors: dict[str, Tensor]
+) -> None:
+    assert packed_weights(make_model(tensors, blocks).weights) is not None
+    assert packed_weights(make_model(tensors).weights) is None
+    for missing in ("model.embed_tokens.weight", "model.layers.1.self_attn.k_proj.weight"):
+        some = {name: one for name, one in blocks.items() if name != missing}
+        assert packed_weights(make_model(tensors, some).weights) is None
+
+
+def test_the_file_must_be_whole_and_of_these_weights(
+    blocks: dict[str, GgufBlocks], tensors: dict[str, Tensor], tmp_path: Path
+) -> None:
+    assert read_blocks(tmp_path, tensors) == {}
+    kinds = json.dumps({name: one.kind for name, one in blocks.items()})
+    path = tmp_path / BLOCKS_NAME
+    save_file({name: one.data for name, one in blocks.items()}, path, {"kinds": kinds})
+    found = read_blocks(tmp_path, tensors)
+    assert found.keys() == blocks.keys()
+    assert all(torch.equal(found[name].data, blocks[name].data) for name in blocks)
+    name = "model.layers.1.mlp.up_proj.weight"
+    with pytest.raises(ModelLoadError, match=f"its {name} is not the model's"):
+        read_blocks(tmp_path, tensors | {name: tensors[name] + 1e-6})
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelLoadError, match=BLOCKS_NAME):
+        read_blocks(tmp_path, tensors)
+
+
+@pytest.mark.model
+def test_the_default_model_s_blocks_are_its_weights(model_data_dir: Path) -> None:
+    from safetensors.torch import load_file
+
+    folder = model_data_dir / "models" / "smollm2-135m-instruct"
+    tensors = load_file(folder / "model.safetensors")
+    found = read_blocks(folder, tensors)
+    assert len(found) == 30 * 7 + 1
+    assert all(torch.equal(unpack_blocks(one), tensors[name]) for name, one in found.items())
