@@ -105,14 +105,13 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
 
     tokens = _tokens(model, PASSAGES[parameters["text"]])
     first = max(1, len(tokens) - SCORED)
-    size = model.lm.dtype.itemsize
     pages: dict[str, Any] = {"shares": PAGE_SHARES}
     mlp: dict[str, Any] = {"shares": MLP_SHARES}
     for name, grid in GRIDS.items():
         actions = [Action(keep_fraction=share) for share in PAGE_SHARES]
         actions += [Action(channel_keep_ratio=_ratio(grid, share)) for share in MLP_SHARES]
         table = losses_alone(model, tokens, first, actions, grid)
-        costs = CostModel(model.spec, size, size, grid.page_size, grid.mechanisms)
+        costs = CostModel.of(model.lm, grid)
         weights = costs.decode_step(DENSE, 0).attention_bytes
         ways = [
             {
