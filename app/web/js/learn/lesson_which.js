@@ -46,8 +46,9 @@ class WaysPicture {
 const leftOf = ({ paper, default: other }, at) => mean(other[at].kl) / mean(paper[at].kl);
 
 function saidOf(words, ways, at) {
-  const read = ways.default[at][words.bytes] / ways.paper[at][words.bytes];
-  return `${words.default}: ${percent(leftOf(ways, at))} of the KL of “${words.paper}”, for ${percent(read)} of the bytes of ${words.of}.`;
+  const read = percent(ways.default[at][words.bytes] / ways.paper[at][words.bytes]);
+  const bytes = read === "100 %" ? "as many bytes" : `${read} of the bytes`;
+  return `${words.default}: ${percent(leftOf(ways, at))} of the KL of “${words.paper}”, for ${bytes} of ${words.of}.`;
 }
 
 const LEFT_BOUNDS = [1 / 3, 2 / 3]; // shares of the loss between the three answers
@@ -80,6 +81,6 @@ export const LESSON_WHICH = {
     + "by bounds each head chooses its own, and a real step reads more.",
   remember: [
     "What is lost depends on which parts are skipped as much as on how many. Judge a way of skipping at equal bytes.",
-    "Explore, Inspect and Compare have both ways under Advanced: [[mechanisms]]. The default ways lose less; published numbers need the paper's.",
+    "Explore and Inspect offer both ways under Advanced, as [[mechanisms]]; Compare sets one against the other. Published numbers need the paper's.",
   ],
 };
