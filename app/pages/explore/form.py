@@ -175,7 +175,7 @@ def grid_of(
 
 
 def grid_choice(grid: ActionGrid) -> str:
-    """What a form says that asks for this grid; one without a name is its policy's own."""
+    """The value of a form that asks for this grid; one without a name is its policy's own."""
     name = grid_name(grid)
     return name if name in GRIDS else POLICYS_GRID
 
