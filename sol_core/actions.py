@@ -250,9 +250,8 @@ class ActionGrid:
         )
 
     def __str__(self) -> str:
-        name = next((name for name, grid in GRIDS.items() if grid == self), None)
         parts = (self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site)
-        return f"{name or 'own'}: {', '.join(parts)}, pages of {self.page_size}"
+        return f"{grid_name(self)}: {', '.join(parts)}, pages of {self.page_size}"
 
     def levels(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
         """Levels per axis, in the order of ``AXES``."""
@@ -285,14 +284,13 @@ def _default_grid() -> ActionGrid:
 # (docs/results.md): 4-bit keys choose pages per KV group, both sides of the MLP are pruned.
 GRIDS = {"paper": ActionGrid(), "default": _default_grid()}
 DEFAULT_GRID = "default"
+OWN_GRID = "own"  # the name of all others
 
 
 def grid_name(grid: ActionGrid) -> str:
-    """The named grid whose levels and mechanisms a grid has, whatever its site; else the first
-    with its page scorer."""
-    alike = [name for name, one in GRIDS.items() if one.page_scorer == grid.page_scorer]
-    exact = [name for name in alike if replace(GRIDS[name], quant_site=grid.quant_site) == grid]
-    return (exact or alike)[0]
+    """The named grid whose levels and mechanisms a grid has, whatever its site; else "own"."""
+    at_home = replace(grid, quant_site=ActionGrid().quant_site)
+    return next((name for name, one in GRIDS.items() if one == at_home), OWN_GRID)
 
 
 def grid_named(name: str) -> ActionGrid:

@@ -90,7 +90,7 @@ def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
     text = "mean share of cached tokens that attention may read"
     add_value(parser, "keep", keep, text, metavar="SHARE")
     add_value(
-        parser, "channels", channels, "mean share of MLP input channels kept", metavar="SHARE"
+        parser, "channels", channels, "mean share of the MLP's channels kept", metavar="SHARE"
     )
     text = "mean bits of the MLP activations, 16 leaves them alone (default: %(default)g)"
     add_value(parser, "bits", bits, "", help=text)
@@ -133,6 +133,14 @@ def grid_from(
     if args.grid is None and library is not None:
         return grid_for(None, args.quant_site, schedules, library.resolve)
     return replace(GRIDS[args.grid or DEFAULT_GRID], quant_site=args.quant_site)
+
+
+def checkable(
+    args: argparse.Namespace, schedules: Iterable[ScheduleConfig]
+) -> tuple[ScheduleConfig, ...]:
+    """The schedules whose budgets can be checked at once: none where a policy brings its grid."""
+    asked = tuple(schedules)
+    return () if args.grid is None and any(one.policy for one in asked) else asked
 
 
 def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:

@@ -14,7 +14,7 @@ from app.host.errors import AppError
 from app.lessons.desk import Experiment, Parameters
 from app.lessons.texts import BEGINNINGS, PASSAGES, checked_name
 from app.policies.library import DEFAULT_POLICY, PolicyLibrary
-from sol_core.actions import Action, ActionGrid, QuantSite
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, QuantSite
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent, event_to_dict
@@ -28,6 +28,8 @@ BIT_STEPS = 12
 SPEND_STEPS = 24
 SPEND_BUDGET = 0.5  # of the channels
 SITES: tuple[QuantSite, ...] = ("mlp_output", "mlp_input")
+PAGE_SHARES = (0.2, 0.4)
+MLP_SHARES = (0.6, 0.8)  # of its bytes
 
 
 def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
@@ -91,6 +93,38 @@ def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
         "levels": levels,
         "rows": [asdict(row) for row in rows],
     }
+
+
+def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
+    """Skip as much in the paper's ways as in the default ones: pages, then the MLP's bytes.
+
+    Bytes are what a step reads of the cache, or of the MLP, at the passage's end.
+    """
+    from sol_core.decoding.cost import CostModel
+    from sol_core.experiments.alone import losses_alone
+
+    tokens = _tokens(model, PASSAGES[parameters["text"]])
+    first = max(1, len(tokens) - SCORED)
+    pages: dict[str, Any] = {"shares": PAGE_SHARES}
+    mlp: dict[str, Any] = {"shares": MLP_SHARES}
+    for name, grid in GRIDS.items():
+        actions = [Action(keep_fraction=share) for share in PAGE_SHARES]
+        actions += [Action(channel_keep_ratio=_ratio(grid, share)) for share in MLP_SHARES]
+        table = losses_alone(model, tokens, first, actions, grid)
+        costs = CostModel.of(model.lm, grid)
+        weights = costs.decode_step(DENSE, 0).attention_bytes
+        ways = [
+            {
+                "kl": [loss.kl for loss in row],
+                "cache_bytes": step.attention_bytes - weights,
+                "mlp_bytes": step.mlp_bytes,
+            }
+            for row, step in zip(
+                table, (costs.decode_step(action, len(tokens)) for action in actions), strict=True
+            )
+        ]
+        pages[name], mlp[name] = ways[: len(PAGE_SHARES)], ways[len(PAGE_SHARES) :]
+    return {"tokens": _texts(model, tokens)[first:], "pages": pages, "mlp": mlp}
 
 
 def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
@@ -159,6 +193,7 @@ def lesson_experiments(policies: PolicyLibrary) -> dict[str, Experiment]:
         "choices": Experiment(choices, functools.partial(beginning, picks=True)),
         "pages": Experiment(pages, passage),
         "channels": Experiment(channels, beginning),
+        "mechanisms": Experiment(mechanisms, passage),
         "bits": Experiment(bits, passage),
         "spenders": Experiment(functools.partial(spenders, policies=policies), passage),
     }
@@ -178,6 +213,12 @@ def _checked(
     if picks:
         taken["picks"] = _picks(asked.get("picks"), model.spec.vocab_size)
     return taken
+
+
+def _ratio(grid: ActionGrid, share: float) -> float:
+    """The channels kept with which a step reads this share of the MLP's bytes."""
+    # Two of its three matrices read the input; pruned alone, the third is read whole.
+    return share if grid.mlp_pruning == "both" else (3 * share - 1) / 2
 
 
 def _tokens(model: Any, text: str) -> list[int]:

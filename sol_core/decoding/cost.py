@@ -13,11 +13,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sol_core.actions import DENSE, PAPER, Action, Mechanisms, ceil_fraction
+from sol_core.actions import DENSE, PAPER, Action, ActionGrid, Mechanisms, ceil_fraction
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.plan import pages_kept
+
+if TYPE_CHECKING:
+    from sol_core.models import FrozenLM
 
 __all__ = ["CostModel"]
 
@@ -38,6 +42,12 @@ class CostModel:
     bytes_per_cached: int
     page_size: int = 8
     mechanisms: Mechanisms = PAPER
+
+    @classmethod
+    def of(cls, lm: FrozenLM, grid: ActionGrid) -> CostModel:
+        """Costs of a loaded model's steps under a grid."""
+        size = lm.dtype.itemsize
+        return cls(lm.spec, size, size, grid.page_size, grid.mechanisms)
 
     def decode_step(self, action: Action, cached_tokens: int) -> StepCost:
         """One decode step that attends over ``cached_tokens`` (the new one included)."""

@@ -157,10 +157,7 @@ class RefreshProbe(TextStage):
     def _flops(self, index: int) -> tuple[float, float, float]:
         """Computed FLOPs per token: the policy's step, a dense step, the replay's share."""
         lm, spend = self.setting.lm, self._spend[:, index].mean(0)
-        size = lm.dtype.itemsize
-        cost = CostModel(
-            lm.spec, size, size, self.setting.grid.page_size, self.setting.grid.mechanisms
-        )
+        cost = CostModel.of(lm, self.setting.grid)
         cached = self._context + self._steps // 2
         step = cost.decode_step(Action(float(spend[0]), float(spend[1])), cached)
         replay = cost.prefill(self._episode, cached).flops * (self._episodes - 1) / self._steps

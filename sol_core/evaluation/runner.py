@@ -215,9 +215,7 @@ class _Run:
 
     def _bytes(self, spend: dict[str, float]) -> float:
         """Computed bytes of a step at a mean spend, halfway through the scored tokens."""
-        config, lm, grid = self.config, self.model.lm, self.setting.grid
-        size = lm.dtype.itemsize
-        costs = CostModel(lm.spec, size, size, grid.page_size, grid.mechanisms)
+        config, costs = self.config, CostModel.of(self.model.lm, self.setting.grid)
         cached = config.context + config.windows * config.steps // 2
         return costs.decode_step(Action(spend["keep"], spend["channels"]), cached).bytes_read
 

@@ -128,9 +128,7 @@ class _Generation:
         self.model, self.prompt, self.tokens, self.config = model, prompt, tokens, config
         self.schedules, self.should_stop = schedules, should_stop
         self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
-        self.cost_model = CostModel(
-            model.spec, model.lm.dtype.itemsize, model.lm.dtype.itemsize, config.grid.page_size
-        )
+        self.cost_model = CostModel.of(model.lm, config.grid)
         self.side_rows = _distinct_rows(config)
         self.sampler = TokenSampler(config.sampling, tokens)
         self.stream = TextStream(model.tokenizer, tokens)

@@ -112,9 +112,7 @@ class _Inspection:
         self.kinds = predicted_kinds(model.tokenizer, self.tokens)
         self.stream = TextStream(model.tokenizer, self.tokens[:prefix])
         self.specials = set(model.tokenizer.all_special_ids)
-        self.costs = CostModel(
-            model.spec, model.lm.dtype.itemsize, model.lm.dtype.itemsize, config.grid.page_size
-        )
+        self.costs = CostModel.of(model.lm, config.grid)
         self.made: list[InspectedToken] = []
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sol_core.actions import DENSE, PAPER, Action, Mechanisms
+from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.speed.roofline import (
     CARDS,
@@ -50,12 +50,7 @@ def shape_of(name: str, spec: ModelSpec) -> ModelShape:
 
 
 def estimated_steps(
-    loaded: ModelShape,
-    max_context: int,
-    spend: Action,
-    context: int,
-    page_size: int,
-    mechanisms: Mechanisms = PAPER,
+    loaded: ModelShape, max_context: int, spend: Action, context: int, grid: ActionGrid
 ) -> list[dict[str, Any]]:
     """Estimated milliseconds per token, dense and at ``spend``; JSON-ready.
 
@@ -63,23 +58,25 @@ def estimated_steps(
         loaded: the first row's model; the others are published models of other sizes.
         max_context: of the loaded model.
         context: tokens in the cache.
-        mechanisms: of the grid whose levels are spent.
+        grid: whose levels are spent.
     Returns: a record per model: "model", "is_loaded", and "cards", which is None where the
         context is more than the model holds, else per card "dense_ms", "spend_ms" and
         "saved", the share of the dense time.
-    Raises: ConfigError for a context that is not listed, or a page size beyond it.
+    Raises: ConfigError for a context that is not listed.
     """
     if context not in ESTIMATED_CONTEXTS:
         raise ConfigError(f"context must be one of {ESTIMATED_CONTEXTS}, got {context}")
-    if not 1 <= page_size <= context:
-        raise ConfigError(f"page_size must be between 1 and {context}, got {page_size}")
     published = [MODELS[name] for name in _OTHERS]
     others = [shape for shape in published if replace(shape, name=loaded.name) != loaded]
     table = []
     for shape in (loaded, *others):
         fits = shape is not loaded or context <= max_context
-        dense = kernel_costs(shape, DENSE, context, page_size=page_size)
-        spent = kernel_costs(shape, spend, context, page_size=page_size, mechanisms=mechanisms)
+        dense, spent = (
+            kernel_costs(
+                shape, action, context, page_size=grid.page_size, mechanisms=grid.mechanisms
+            )
+            for action in (DENSE, spend)
+        )
         cards = {name: _compared(dense, spent, CARDS[name]) for name in ESTIMATED_CARDS}
         table.append(
             {

@@ -16,10 +16,10 @@ from sol_core.policy.prices import PriceTable
 __all__ = ["save_tiny_policy"]
 
 
-def save_tiny_policy(model: LanguageModel, folder: Path) -> Path:
-    """Write the policy; returns its folder."""
+def save_tiny_policy(model: LanguageModel, folder: Path, grid: ActionGrid | None = None) -> Path:
+    """Write the policy, without a grid for the paper's; returns its folder."""
     torch.manual_seed(0)
-    grid, config = ActionGrid(), PolicyConfig(width=16, num_heads=2)
+    grid, config = grid or ActionGrid(), PolicyConfig(width=16, num_heads=2)
     layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
     network = build_network(layout, grid, config)
     assert isinstance(network, DamageNetwork)

@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     """Generate and show; errors of the engine pass through."""
     console = Console()
     library = PolicyLibrary(options.open_data_dir(args))
-    grid = options.grid_from(args, [args.config.schedule], library)
-    args.config = replace(args.config, grid=grid)
+    grid = options.grid_from(args, [args.asked], library)
+    args.config = replace(args.config, schedule=args.asked, grid=grid)
     model, load_ms = options.load_model(args, console, integer_mlp=args.integer_mlp)
     from app.cli.reports.generation import Outcome, json_report, legend, summary
     from sol_core.generation.engine import generate
@@ -136,7 +136,9 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 def _check(args: argparse.Namespace) -> None:
     """Build the configuration and read the prompt, before anything heavy is loaded."""
     options.check_integer_mlp(args)
-    args.config = _config(args)
+    budget = options.asked_budget(args)
+    args.asked = options.schedule_from_option(args.schedule, budget, args.seed)
+    args.config = _config(args, next(iter(options.checkable(args, [args.asked])), SHADOW.schedule))
     if args.prompt == "-":
         args.prompt = read_text("-", "prompt")
     try:
@@ -147,9 +149,9 @@ def _check(args: argparse.Namespace) -> None:
         ) from error
 
 
-def _config(args: argparse.Namespace) -> GenerationConfig:
+def _config(args: argparse.Namespace, schedule: ScheduleConfig) -> GenerationConfig:
     return GenerationConfig(
-        schedule=options.schedule_from_option(args.schedule, options.asked_budget(args), args.seed),
+        schedule=schedule,
         side_rows=(SHADOW,) if args.shadow else (),
         sampling=SamplingConfig(
             args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed

@@ -58,11 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Inspect and show; errors of the engine pass through."""
     library = PolicyLibrary(options.open_data_dir(args))
-    for schedule in args.config.schedules:
+    for schedule in args.asked:
         if schedule.policy:
             library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
-    grid = options.grid_from(args, args.config.schedules, library)
-    args.config = replace(args.config, grid=grid)
+    grid = options.grid_from(args, args.asked, library)
+    args.config = replace(args.config, schedules=args.asked, grid=grid)
     console = Console()
     model, _ = options.load_model(args, console)
     from sol_core.inspection.engine import inspect_text
@@ -135,8 +135,9 @@ def _check(args: argparse.Namespace) -> None:
     budget = options.asked_budget(args)
     asked = [name.strip() for name in args.schedules.split(",")]
     schedules = [options.schedule_from_option(name, budget, args.seed) for name in asked]
+    args.asked = tuple(one for one in schedules if one.kind != "dense")
     args.config = InspectionConfig(
-        schedules=tuple(one for one in schedules if one.kind != "dense"),
+        schedules=options.checkable(args, args.asked),
         grid=options.grid_from(args),
         prefix_tokens=args.prefix,
         max_tokens=args.max_tokens,

@@ -46,11 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Look and print."""
     library = PolicyLibrary(options.open_data_dir(args))
-    for schedule in args.config.schedules:
+    for schedule in args.asked:
         if schedule.policy:
             library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
-    grid = options.grid_from(args, args.config.schedules, library)
-    args.config = replace(args.config, grid=grid)
+    grid = options.grid_from(args, args.asked, library)
+    args.config = replace(args.config, schedules=args.asked, grid=grid)
     model, _ = options.load_model(args, Console())
     from sol_core.lens.fixed_text import look_at_text
 
@@ -94,8 +94,9 @@ def _check(args: argparse.Namespace) -> None:
     if args.token < 0:
         raise ConfigError(f"--token must be 0 or more, got {args.token}")
     schedule = options.schedule_from_option(args.schedule, options.asked_budget(args), args.seed)
+    args.asked = () if schedule.kind == "dense" else (schedule,)
     args.config = InspectionConfig(
-        schedules=() if schedule.kind == "dense" else (schedule,),
+        schedules=options.checkable(args, args.asked),
         grid=options.grid_from(args),
         prefix_tokens=args.prefix,
     )

@@ -18,7 +18,7 @@ from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
 
 LEGEND_STEPS = 16
-AXIS_LABELS = ("attention, share of cached tokens", "channels, share of MLP inputs", "bits")
+MLP_LABELS = {"input": "channels, share of MLP inputs", "both": "channels, share of MLP bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,10 @@ def summary(outcome: Outcome) -> str:
     ]
     if finish.spend is not None:
         lines.append(f"{'':36}spent   budget")
+        mlp = MLP_LABELS[outcome.config.grid.mlp_pruning]
+        labels = ("attention, share of cached tokens", mlp, "bits")
         for label, spent, asked in zip(
-            AXIS_LABELS, finish.spend.as_tuple(), outcome.requested.as_tuple(), strict=True
+            labels, finish.spend.as_tuple(), outcome.requested.as_tuple(), strict=True
         ):
             lines.append(f"  {label:34}{spent:5.2f}   {asked:6.2f}")
         lines.append(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Protocol
 
 from app.pages.shared.form_reader import read_form
 from app.policies.library import DEFAULT_POLICY, grid_for
-from sol_core.actions import ActionGrid, Budget, QuantSite, grid_name
+from sol_core.actions import GRIDS, ActionGrid, Budget, QuantSite, grid_name
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -149,7 +149,7 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
         "repetition_penalty": sampling.repetition_penalty,
         "seed": sampling.seed,
         "stop": "\n".join(text.replace("\n", "\\n") for text in config.stop_strings),
-        "grid": grid_name(config.grid),
+        "grid": grid_choice(config.grid),
         "quant_site": config.grid.quant_site,
         "episode_steps": config.episode_steps,
         "refresh": config.refresh,
@@ -172,6 +172,12 @@ def grid_of(
     """The grid that a form asks for. Raises: as ``grid_for``."""
     name = None if form.grid == POLICYS_GRID else form.grid
     return grid_for(name, form.quant_site, schedules, find)
+
+
+def grid_choice(grid: ActionGrid) -> str:
+    """The value of a form that asks for this grid; one without a name is its policy's own."""
+    name = grid_name(grid)
+    return name if name in GRIDS else POLICYS_GRID
 
 
 class BudgetFields(Protocol):

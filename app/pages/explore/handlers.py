@@ -8,7 +8,8 @@ from app.pages.explore.form import checked_prompt, config_from_form, form_from_c
 from app.pages.shared.run_calls import RunCalls
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
-from sol_core.actions import Action
+from sol_core.actions import Action, ActionGrid
+from sol_core.fields import config_from_dict
 from sol_core.speed.cost_estimates import estimated_steps, shape_of
 
 
@@ -25,12 +26,13 @@ def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
     No rows while no model is loaded.
     """
     spend = Action(_share(request, "keep"), _share(request, "channels"))
-    context, page_size = (field(request, name, int) for name in ("context", "page_size"))
+    context = field(request, "context", int)
+    grid = config_from_dict(ActionGrid, field(request, "grid", dict))
     model = services.loader.loaded()
     if model is None:
         return {"rows": []}
     shape = shape_of(model.name, model.spec)
-    return {"rows": estimated_steps(shape, model.context_length, spend, context, page_size)}
+    return {"rows": estimated_steps(shape, model.context_length, spend, context, grid)}
 
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(start_run, estimate_costs)

@@ -14,7 +14,6 @@ from app.pages.explore.handlers import HANDLERS
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.actions import DEFAULT_GRID, GRIDS
 from sol_core.speed.cost_estimates import ESTIMATED_CARDS, ESTIMATED_CONTEXTS
 
 
@@ -27,7 +26,6 @@ def _constants(services: Services) -> dict[str, Any]:
             "cards": ESTIMATED_CARDS,
             "contexts": ESTIMATED_CONTEXTS,
             "context": 2048,
-            "page_size": GRIDS[DEFAULT_GRID].page_size,
         },
     }
 

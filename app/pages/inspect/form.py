@@ -10,10 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from app.pages.explore.form import POLICYS_GRID, budget_from, grid_of, schedule_from
+from app.pages.explore.form import (
+    POLICYS_GRID,
+    budget_from,
+    grid_choice,
+    grid_of,
+    schedule_from,
+)
 from app.pages.shared.form_reader import read_form
 from app.policies.library import DEFAULT_POLICY
-from sol_core.actions import QuantSite, grid_name
+from sol_core.actions import QuantSite
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict
@@ -98,7 +104,7 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
         }
     return form | {
         "max_tokens": min(config.max_tokens or MAX_TOKENS, MAX_TOKENS),
-        "grid": grid_name(config.grid),
+        "grid": grid_choice(config.grid),
         "quant_site": config.grid.quant_site,
         "episode_steps": config.episode_steps,
     }

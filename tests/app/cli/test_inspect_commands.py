@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from sol_core.actions import AXES
+from sol_core.actions import AXES, ActionGrid
 from sol_core.models.loading import LanguageModel
 from tests.app.command_line import RunCommand, one_line
 from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_policies import save_tiny_policy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TEXT = "A keeper wrote 12 lines, then slept.\n"
@@ -101,6 +102,20 @@ def test_the_lens_keeps_to_a_schedule(run: RunCommand, file: str) -> None:
     assert report["taken"]["action"] == inspected["tokens"][20]["rows"][1]["action"]
     done = run("lens", file, "--token", "20", "--schedule", "random", *BUDGET)
     assert done.out.count("  taken\n") == 3
+
+
+def test_a_policys_budget_is_checked_against_its_own_grid(
+    run: RunCommand, file: str, tmp_path: Path, model: LanguageModel
+) -> None:
+    grid = ActionGrid(keep_fractions=(0.02, 0.5, 1.0))
+    policy = save_tiny_policy(model, tmp_path / "tiny", grid)
+    report = printed(run, "inspect", file, "--schedules", f"policy:{policy}", "--keep", "0.03")
+    assert report["grid"] == "own"
+    assert report["start"]["rows"] == ["dense", f"policy:{policy}"]
+    for arguments in (["--keep", "0.01"], ["--keep", "0.03", "--grid", "default"]):
+        done = run("inspect", file, "--schedules", f"policy:{policy}", *arguments)
+        assert done.status == 2
+        assert "is outside the grid's levels" in one_line(done)
 
 
 @pytest.mark.parametrize(

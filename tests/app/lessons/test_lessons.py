@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,6 +102,36 @@ def test_one_step_is_shown_at_every_share_of_channels(services: Services) -> Non
     assert all(len(row["top"]) == 5 for row in found["rows"])
 
 
+def test_both_ways_of_skipping_are_measured_at_equal_bytes(services: Services) -> None:
+    found = result(services, "mechanisms", text="recipe")
+    assert "".join(found["tokens"]) == PASSAGES["recipe"][-32:]
+    for part, name in (("pages", "cache_bytes"), ("mlp", "mlp_bytes")):
+        ways = found[part]
+        for paper, default in zip(ways["paper"], ways["default"], strict=True):
+            assert len(paper["kl"]) == len(default["kl"]) == 32
+            assert paper["kl"] != default["kl"]
+            assert max(paper["kl"]) > 0
+            assert default[name] < 1.1 * paper[name]
+        assert len(ways["paper"]) == len(ways["shares"])
+        assert ways["paper"][0][name] < ways["paper"][1][name]
+
+
+def test_bytes_that_are_skipped_are_those_counted_by_hand(services: Services) -> None:
+    found = result(services, "mechanisms", text="recipe")
+    model = services.loader.loaded()
+    spec, length, size = model.spec, len(PASSAGES["recipe"]), model.lm.dtype.itemsize
+    pages = -(-length // 8)
+    kept = -(-math.ceil(0.2 * length) // 8)
+    token = 2 * spec.num_layers * spec.kv_width * size
+    bounds = found["pages"]["paper"][0]["cache_bytes"]
+    assert bounds == token * (8 * kept + pages)
+    copies = spec.num_layers * length * (spec.kv_width / 2 + 4 * spec.num_kv_heads)
+    assert found["pages"]["default"][0]["cache_bytes"] == token * 8 * kept + copies
+    matrix = spec.num_layers * spec.intermediate_size * spec.hidden_size * size
+    share = found["mlp"]["paper"][0]["mlp_bytes"] / (3 * matrix)
+    assert share == pytest.approx(0.6, abs=2 / spec.hidden_size)
+
+
 def test_bits_say_what_becomes_of_the_numbers_and_of_the_steps(services: Services) -> None:
     found = result(services, "bits", text="recipe")
     assert len(found["zeros"]) == len(found["bits"]) == 12
@@ -143,7 +174,7 @@ def test_what_no_page_asks_is_refused(
 @pytest.mark.model
 def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir: Path) -> None:
     """What the questions are about happens: a name is lost, numbers vanish, hindsight saves."""
-    from app.lessons.experiments import bits, channels, pages, spenders
+    from app.lessons.experiments import bits, channels, mechanisms, pages, spenders
     from app.policies.library import SHIPPED_FOLDER
     from sol_core.models.loading import load_language_model
 
@@ -155,6 +186,9 @@ def test_the_lessons_questions_have_answers_on_the_real_model(model_data_dir: Pa
     assert max(losses) > 1
     dense = channels(model, {"text": "capital"})["rows"][-1]["top"][0]
     assert dense["text"] == " Paris"
+    for ways in (skipped := mechanisms(model, {"text": "lighthouse"}))["pages"], skipped["mlp"]:
+        for paper, default in zip(ways["paper"], ways["default"], strict=True):
+            assert sum(default["kl"]) < sum(paper["kl"]) / 3
     rounded = bits(model, {"text": "lighthouse"})
     assert rounded["zeros"][0] > 0.4 * len(rounded["magnitudes"])
     spent = spenders(

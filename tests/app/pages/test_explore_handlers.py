@@ -22,6 +22,7 @@ from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
+from sol_core.actions import GRIDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -158,8 +159,9 @@ def test_a_refusal_comes_back_as_a_sentence(call: Call) -> None:
         ("list_runs", {"query": None, "limit": 10}),
         ("list_runs", {"query": "", "limit": 10, "before": 7}),
         ("delete_run", {}),
-        ("estimate_costs", {"keep": "1", "channels": 1, "context": 512, "page_size": 8}),
-        ("estimate_costs", {"keep": 1, "channels": True, "context": 512.0, "page_size": 8}),
+        ("estimate_costs", {"keep": "1", "channels": 1, "context": 512, "grid": {}}),
+        ("estimate_costs", {"keep": 1, "channels": True, "context": 512.0, "grid": {}}),
+        ("estimate_costs", {"keep": 1, "channels": 1, "context": 512, "grid": "paper"}),
     ],
 )
 def test_malformed_calls_are_refused(call: Call, name: str, request_: dict[str, Any]) -> None:
@@ -200,7 +202,7 @@ def test_the_first_poll_says_what_the_run_is_and_how_to_repeat_it(call: Call) ->
 
 def test_estimates_are_of_the_loaded_model_at_the_spend_asked_for(call: Call) -> None:
     finish(call)  # the model is loaded
-    sizes = {"context": 2048, "page_size": 8}
+    sizes = {"context": 2048, "grid": {}}
     dense = call("estimate_costs", keep=1, channels=1, **sizes)["rows"]
     assert [row["model"] for row in dense] == ["fake-model", "Llama-3.2-1B", "Llama-3.1-8B"]
     half = call("estimate_costs", keep=0.5, channels=0.5, **sizes)["rows"]
@@ -208,9 +210,13 @@ def test_estimates_are_of_the_loaded_model_at_the_spend_asked_for(call: Call) ->
         for card, cell in part["cards"].items():
             assert cell["dense_ms"] == whole["cards"][card]["spend_ms"]
             assert cell["spend_ms"] < cell["dense_ms"]
+    other = call("estimate_costs", keep=0.5, channels=0.5, context=2048,
+                 grid=GRIDS["default"].to_dict())["rows"]  # fmt: skip
+    for one, two in zip(half, other, strict=True):
+        assert two["cards"]["H100"]["spend_ms"] < one["cards"]["H100"]["spend_ms"]
     refused = call("estimate_costs", keep=0.0, channels=0.5, **sizes)["refused"]
     assert "keep_fraction must be above 0" in refused
-    refused = call("estimate_costs", keep=1, channels=0.5, context=10**9, page_size=8)["refused"]
+    refused = call("estimate_costs", keep=1, channels=0.5, context=10**9, grid={})["refused"]
     assert "context must be one of" in refused
 
 

@@ -22,6 +22,7 @@ from app.pages.inspect.form import (
 from app.pages.inspect.handlers import HANDLERS as INSPECT
 from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate, engine_inspect
+from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectedToken, InspectionConfig
 from tests.app.waiting import wait_until
@@ -210,6 +211,8 @@ def test_settings_and_configuration_are_each_others_inverse() -> None:
     }
     config = config_from_form(settings | {"grid": "paper"}, no_policy)
     assert form_from_config(config.to_dict()) == settings | {"grid": "paper"}
+    own = dataclasses.replace(config, grid=ActionGrid(keep_fractions=(0.3, 0.5, 1.0)))
+    assert form_from_config(own.to_dict())["grid"] == "policy"
     assert form_from_config({"schedules": 3}) is None
     assert default_form(["default"])["schedules"] == ["static", "policy:default", ""]
     assert config_from_form(default_form([]), no_policy).rows == ("dense", "static", "emc")

@@ -184,3 +184,30 @@ def test_two_texts_are_aligned_and_come_back_by_their_link(server: Server, visit
     visitor.page.get_by_role("button", name=re.compile("^Compare")).first.click()
     page.get_by_role("button", name="Compare these runs").click()
     expect(note).to_have_text(re.compile("First difference|wrote the same"))
+
+
+def test_the_papers_mechanisms_stand_against_the_default_ones(server: Server, visit: Visit) -> None:
+    visitor = visit(server)
+    page = part(visitor, "Two runs")
+    names = {"a": "Paper: page bounds", "b": "Default: 4-bit keys"}
+    page.get_by_label("Max new tokens").first.fill("12")
+    page.get_by_text("Advanced, for both sides").click()
+    page.get_by_label("Ignore end of text").check(force=True)
+    for at, name in names.items():
+        side = page.locator(f"details[data-side={at}]")
+        if not side.evaluate("(node) => node.open"):
+            side.locator("summary").click()
+        side.get_by_role("radio", name="Static").check(force=True)
+        side.get_by_role("radio", name=name).check(force=True)
+    page.get_by_role("button", name="Generate both").click()
+    note = page.locator(".sol-pair-parted")
+    told = re.compile("First difference at token|wrote the same 12 tokens")
+    expect(note).to_have_text(told, timeout=WARM_UP_MS)
+    for line in ("KL to dense", "Bytes saved"):
+        values = page.locator(".sol-pair-table tbody tr").filter(has_text=line).locator("td")
+        assert values.nth(0).inner_text() != values.nth(1).inner_text()
+    visitor.page.reload()
+    expect(note).to_have_text(told)
+    for at, name in names.items():
+        expect(page.locator(f".sol-pair-head[data-side={at}]")).to_contain_text(name)
+        expect(page.locator(f"details[data-side={at}] summary")).to_contain_text(name)

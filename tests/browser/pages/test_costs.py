@@ -139,7 +139,7 @@ def expected(context: int) -> str:
     )
     loaded = shape_of(FAKE_MODEL.name, FAKE_MODEL.spec)
     text = ""
-    for row in estimated_steps(loaded, 2048, Action(keep, channels), context, 8):
+    for row in estimated_steps(loaded, 2048, Action(keep, channels), context, config.grid):
         text += row["model"] + ("this model" if row["is_loaded"] else "")
         for cell in row["cards"].values():
             text += f"{three(cell['dense_ms'])} → {three(cell['spend_ms'])} ms"

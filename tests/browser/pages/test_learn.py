@@ -103,6 +103,38 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
     expect(lesson(visitor).get_by_role("heading", level=2)).to_have_text("3. Channels")
 
 
+def test_both_ways_of_choosing_pages_are_shown_side_by_side(
+    serve: Serve, visit: Visit, tmp_path: Path
+) -> None:
+    go = threading.Event()
+    go.set()
+    visitor = visit(serve_tiny(serve, tmp_path, go))
+    visitor.page.goto(f"{visitor.url}?lesson=which")
+    shown = lesson(visitor)
+    expect(shown.get_by_role("heading", level=2)).to_have_text("4. Which pages, not how many")
+    shown.get_by_role("radio", name="Less than a third").check(force=True)
+    shown.get_by_role("button", name="Commit and measure").click()
+    pages, mlp = (shown.locator("section.sol-learn-part").nth(at) for at in (0, 1))
+    sentence = pages.get_by_role("status")
+    ratio = re.compile(r"^4-bit keys: \d+ % of the KL of “Page bounds”, for \d+ % of the bytes")
+    expect(sentence).to_have_text(ratio, timeout=WARM_UP_MS)
+    expect(mlp.get_by_role("status")).to_have_text(re.compile("^Both sides: .* of the MLP"))
+    # The same tokens twice, coloured by two measurements.
+    lines = pages.locator(".sol-learn-passage")
+    expect(lines).to_have_count(2)
+    first, second = (lines.nth(at).locator("[data-bin]") for at in (0, 1))
+    assert first.all_text_contents() == second.all_text_contents()
+    colours = [
+        [token.get_attribute("data-bin") for token in line.all()] for line in (first, second)
+    ]
+    assert colours[0] != colours[1]
+    before = sentence.inner_text(), pages.locator(".sol-learn-bars").inner_text()
+    pages.get_by_role("radio", name="40 %").check(force=True)
+    expect(sentence).not_to_have_text(before[0])
+    assert pages.locator(".sol-learn-bars").inner_text() != before[1]
+    assert visitor.overflows(360, 768, 1280) == []
+
+
 def test_words_are_explained_under_the_pointer_by_touch_and_in_the_list(
     serve: Serve, visit: Visit
 ) -> None:

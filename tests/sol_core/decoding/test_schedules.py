@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, grid_name
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.schedules import FixedScheduler, Horizon, Observation, build_scheduler
 from sol_core.errors import ConfigError
@@ -111,3 +112,11 @@ def test_budgets_outside_the_grid_are_refused() -> None:
         build_scheduler(
             ScheduleConfig("static", Budget(0.5, 0.3, 8.0)), GRID, horizon=Horizon(16, 16)
         )
+
+
+def test_a_grid_bears_a_name_only_with_all_its_levels_and_mechanisms() -> None:
+    for name, grid in GRIDS.items():
+        assert grid_name(replace(grid, quant_site="mlp_input")) == name
+        assert grid_name(replace(grid, keep_fractions=(0.5, 1.0))) == "own"
+        assert str(replace(grid, page_size=4)).startswith(f"own: {grid.page_scorer}, ")
+    assert grid_name(replace(GRIDS["default"], page_choice="head")) == "own"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from sol_core.actions import DENSE, Action, Budget
+from sol_core.actions import DENSE, GRIDS, Action, Budget
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
+from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
 from sol_core.fields import config_from_dict
@@ -64,6 +65,15 @@ def test_every_schedule_meets_its_budget(model: LanguageModel, kind: Any) -> Non
     for spent, target in zip(finish.spend.as_tuple(), wanted, strict=True):
         assert spent == pytest.approx(target, abs=0.01)
     assert finish.cost.flops == pytest.approx(sum(event.cost.flops for event in tokens))
+
+
+def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
+    for grid in GRIDS.values():
+        _, tokens, _ = _run(model, schedule=HALF, grid=grid, max_new_tokens=4)
+        costs = CostModel(model.spec, 4, 4, grid.page_size, grid.mechanisms)
+        assert [event.cost for event in tokens] == [
+            costs.decode_step(event.action, event.cached_tokens) for event in tokens
+        ]
 
 
 def test_the_same_seed_gives_the_same_events(model: LanguageModel) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXES, DENSE, GRIDS, Action, ActionGrid, Budget
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost, TokenEvent
 from sol_core.fields import config_from_dict
@@ -84,6 +85,15 @@ def test_tokens_say_what_they_are_and_what_dense_thought(made: Made) -> None:
             nll = -math.log(listed[token.token_id])
             assert token.rows[0].nll == pytest.approx(nll, abs=1e-4)
         assert token.rows[1].cost.bytes_read < token.rows[0].cost.bytes_read
+
+
+def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
+    for grid in GRIDS.values():
+        _, tokens, _ = inspected(model, TEXT[:12], schedules=(STATIC,), grid=grid)
+        costs = CostModel(model.spec, 4, 4, grid.page_size, grid.mechanisms)
+        for token in tokens:
+            static = token.rows[1]
+            assert static.cost == costs.decode_step(static.action, token.cached_tokens)
 
 
 def test_budgets_are_met_and_totals_are_means(made: Made) -> None:

@@ -55,7 +55,8 @@ export class AccuracyForm extends JobForm {
     this.refused = h("p", { class: "sol-message is-warn", hidden: true });
     return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
       onsubmit: (event) => this.submit(event) },
-    labelled("Policy", "Dense and static are always beside it, static at the policy's own spend.",
+    labelled("Policy", "Dense and static are always beside it, static at the policy's own spend. All use the "
+      + "[[mechanisms]] and levels that the policy was trained on.",
       this.policy),
     this.tasks.element, fields.limit.element, fields.budgets.element, fields.seed.element,
     h("p", { class: "sol-hint" }, glossed("Questions are [[dense|read densely]]; every token of every answer is one "

@@ -45,7 +45,7 @@ export class PairPage {
     this.again = smallButton("Try again", () => this.compare(), { hidden: true });
     this.export = exportMenu(this.api, "comparison", () => this.address, (message) => this.say(message, "bad"));
     this.empty = h("div", { class: "sol-pair-empty" }, h("h2", {}, "The same prompt, twice"),
-      h("p", {}, "Give both sides one prompt and seed, and each its own schedule or budget. Their "
+      h("p", {}, "Give both sides one prompt and seed, and each its own schedule, budget or mechanisms. Their "
         + "texts are laid side by side, the first token that differs is marked, and the dense "
         + "model scores both."));
     this.panel = this.stage.build({ over: this.empty, tools: [this.again, this.link, this.export] });

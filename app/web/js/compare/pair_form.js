@@ -1,23 +1,24 @@
 // The form of an A/B comparison: one prompt and seed, two schedules; or two runs of History.
 
 import { advancedFields } from "../explore/controls.js";
-import { button, h, optionsOf, selectOf, setText } from "../shared/dom.js";
-import { count, whenText } from "../shared/format.js";
+import { button, h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
+import { count, MECHANISMS, whenText } from "../shared/format.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
 import { Fields, RunForm } from "../shared/forms/form.js";
 import { exampleChips, labelled, promptField, toggleField } from "../shared/forms/form_parts.js";
+import { mechanismsField } from "../shared/forms/mechanisms_field.js";
 import { POLICY_PREFIX, scheduleField } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
 import { SITE } from "../shared/site.js";
 import { sideName, SIDES } from "./pair_table.js";
 
-// One side's schedule and budget, folded behind a line that says what they are.
+// One side's schedule, budget and mechanisms, folded behind a line that says what they are.
 class SideFields extends Fields {
   constructor(side, defaults, askPolicies) {
     super();
     this.defaults = defaults;
-    this.fields = { schedule: scheduleField(askPolicies), ...budgetFields() };
-    const { schedule, ...budget } = this.fields;
+    this.fields = { schedule: scheduleField(askPolicies), ...budgetFields(), grid: mechanismsField() };
+    const { schedule, grid, ...budget } = this.fields;
     this.budget = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"),
       Object.values(budget).map((field) => field.element));
     this.line = h("small", {});
@@ -25,7 +26,7 @@ class SideFields extends Fields {
     this.element = h("details", { class: "sol-side", "data-side": side, open: side === "a",
       oninput: changed, onchange: changed },
     h("summary", {}, h("b", { class: "sol-side-letter" }, sideName(side)), this.line),
-    h("div", { class: "sol-side-body" }, schedule.element, this.budget));
+    h("div", { class: "sol-side-body" }, schedule.element, this.budget, grid.element));
   }
 
   set(settings) {
@@ -34,10 +35,11 @@ class SideFields extends Fields {
   }
 
   changed() {
-    const { schedule, keep, channels, bits } = this.values();
+    const { schedule, keep, channels, bits, grid } = this.values();
     this.budget.disabled = schedule === "dense";
+    show(this.fields.grid.element, schedule !== "dense");
     setText(this.line, schedule === "dense" ? "Dense"
-      : `${settingName(schedule)} · ${keep} % · ${channels} % · ${count(bits ?? NaN, "bit")}`);
+      : [settingName(schedule), `${keep} %`, `${channels} %`, count(bits ?? NaN, "bit"), MECHANISMS[grid]].filter(Boolean).join(" · "));
   }
 }
 
@@ -53,7 +55,7 @@ export class PairForm extends RunForm {
     this.page = page;
     this.on = on;
     this.sides = Object.fromEntries(SIDES.map((side) => [side, new SideFields(side, page.defaults, on.policies)]));
-    const { stop, ...advanced } = advancedFields(page.maxNewTokens);
+    const { stop, grid, ...advanced } = advancedFields(page.maxNewTokens);
     this.fields = {
       chat: toggleField({ label: "Chat",
         hint: "Wrap the prompt as a message; off continues the text." }),

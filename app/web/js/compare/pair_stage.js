@@ -3,7 +3,7 @@
 // exported file.
 
 import { h, setText, show } from "../shared/dom.js";
-import { AXES, count, modelName, scheduleOf } from "../shared/format.js";
+import { AXES, count, mechanismsOf, modelName, scheduleOf } from "../shared/format.js";
 import { leadParts } from "../shared/page_parts.js";
 import { Tally } from "../shared/runs/status.js";
 import { setPill, STATES } from "../shared/runs/status_line.js";
@@ -80,7 +80,7 @@ export class PairStage {
     const { kind, policy, asked } = scheduleOf(run);
     const name = policy ? `Policy ${modelName(policy)}` : SITE.schedules[kind] ?? kind;
     setText(side.detail, kind === "dense" ? name
-      : `${name} · ${AXES.map((axis, n) => axis.show(asked[n])).join(" · ")} bits`);
+      : `${name} · ${AXES.map((axis, n) => axis.show(asked[n])).join(" · ")} bits · ${mechanismsOf(run)}`);
     if (at === 0) this.lead.replaceChildren(...leadParts(run));
   }
 

@@ -13,7 +13,8 @@ class PolicyChoice {
   constructor() {
     this.list = h("div", { class: "sol-checks" });
     this.element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Policies"), this.list,
-      h("p", { class: "sol-hint" }, "The figures are about the first one chosen; the others join as lines of their own."));
+      h("p", { class: "sol-hint" }, glossed("The figures are about the first one chosen; the others join as lines of their own. A policy "
+        + "knows the [[mechanisms]] and levels it was trained on: all schedules use those.")));
     this.wanted = null;
     this.inputs = [];
   }

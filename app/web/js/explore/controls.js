@@ -6,6 +6,7 @@ import { RunForm } from "../shared/forms/form.js";
 import {
   choiceField, exampleChips, linesField, numberField, promptField, toggleField,
 } from "../shared/forms/form_parts.js";
+import { mechanismsField } from "../shared/forms/mechanisms_field.js";
 import { scheduleField } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
 
@@ -21,13 +22,10 @@ export function advancedFields(mostTokens) {
     seed: numberField({ label: "Seed", hint: "Of sampling and of the random schedule." }),
     episode_steps: numberField({ label: "Episode length", min: 1,
       hint: "Steps of an [[episode]]; then schedules start again." }),
-    grid: choiceField({ label: "Mechanisms",
-      choices: { policy: "The policy's own", default: "4-bit keys, both sides of the MLP",
-        paper: "The paper's: page bounds, MLP input" },
-      hint: "How what is dropped is [[mechanisms|picked]]; the paper's lose more for the same bytes." }),
     quant_site: choiceField({ label: "Quantisation site",
       choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
       hint: "[[quantisation site|Where]] activations are rounded; papers report the output." }),
+    grid: mechanismsField(),
     refresh: toggleField({ label: "Refresh the cache after each episode",
       hint: "[[refresh|Replays]] it densely; the cost is counted." }),
     ignore_end_of_text: toggleField({ label: "Ignore end of text",

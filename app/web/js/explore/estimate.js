@@ -36,7 +36,7 @@ export class Estimate {
   }
 
   clear() {
-    this.asked = { keep: 1, channels: 1, page_size: this.known.page_size };
+    this.asked = { keep: 1, channels: 1, grid: {} };
     this.hasRun = false;
     this.refresh(true);
   }
@@ -45,7 +45,7 @@ export class Estimate {
   follow(tally, run, isLive) {
     if (!run || !tally.rows) return;
     const [keep, channels] = [0, 1].map((at) => +Math.min(tally.mean(at), 1).toFixed(3));
-    this.asked = { keep, channels, page_size: run.config.grid?.page_size ?? this.known.page_size };
+    this.asked = { keep, channels, grid: run.config.grid ?? {} };
     this.hasRun = true;
     this.refresh(!isLive);
   }

@@ -5,6 +5,7 @@ import { count, quantity, whenText } from "../shared/format.js";
 import { budgetFields } from "../shared/forms/budget_fields.js";
 import { RunForm } from "../shared/forms/form.js";
 import { choiceField, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { mechanismsField } from "../shared/forms/mechanisms_field.js";
 import { filePicker } from "../shared/forms/upload.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
@@ -30,13 +31,10 @@ export class InspectForm extends RunForm {
       seed: numberField({ label: "Seed", hint: "Of the random schedule." }),
       episode_steps: numberField({ label: "Episode length", min: 1,
         hint: "Steps after which [[schedule|schedules]] start again; an [[episode]]." }),
-      grid: choiceField({ label: "Mechanisms",
-        choices: { policy: "The policy's own", default: "4-bit keys, both sides of the MLP",
-        paper: "The paper's: page bounds, MLP input" },
-        hint: "How what is dropped is [[mechanisms|picked]]; the paper's lose more for the same bytes." }),
       quant_site: choiceField({ label: "Quantisation site",
         choices: { mlp_output: "MLP output", mlp_input: "MLP input" },
         hint: "The output is what papers report." }),
+      grid: mechanismsField(),
     };
     this.policies = [];
     this.runs = [];

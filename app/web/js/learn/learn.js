@@ -11,8 +11,9 @@ import { LESSON_CHANNELS } from "./lesson_channels.js";
 import { LESSON_PAGES } from "./lesson_pages.js";
 import { LESSON_SPEND } from "./lesson_spend.js";
 import { LESSON_STEPS } from "./lesson_steps.js";
+import { LESSON_WHICH } from "./lesson_which.js";
 
-const LESSONS = [LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_BITS, LESSON_SPEND];
+const LESSONS = [LESSON_STEPS, LESSON_PAGES, LESSON_CHANNELS, LESSON_WHICH, LESSON_BITS, LESSON_SPEND];
 const GLOSSARY = "glossary";
 
 class LearnPage {
@@ -49,7 +50,7 @@ class LearnPage {
     };
     this.forget = chip("Forget my answers", () => this.startAgain());
     return h("nav", { class: "sol-panel sol-learn-list", "aria-label": "Lessons" },
-      h("h2", {}, "Five short lessons"),
+      h("h2", {}, "Six short lessons"),
       h("p", { class: "sol-hint" }, "A guess first, then a measurement on the model that is loaded here, now."),
       h("ol", {}, LESSONS.map((spec, at) => link(spec.key, at + 1, spec.title)), link(GLOSSARY, "A–Z", "Glossary")),
       this.forget);

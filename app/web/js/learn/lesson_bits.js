@@ -1,4 +1,4 @@
-// Lesson 4: bits, and how one large number rounds its neighbours to nothing.
+// Lesson 5: bits, and how one large number rounds its neighbours to nothing.
 
 import { h, setText, svg } from "../shared/dom.js";
 import { count, nats } from "../shared/format.js";

@@ -1,4 +1,4 @@
-// Lesson 5: why spend unevenly. The same channels in total, spent in different ways.
+// Lesson 6: why spend unevenly. The same channels in total, spent in different ways.
 
 import { h, headRow, setText } from "../shared/dom.js";
 import { nats, percent } from "../shared/format.js";

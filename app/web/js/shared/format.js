@@ -85,6 +85,16 @@ export function scheduleOf(run) {
   return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked: shares.map((value) => value ?? NaN) };
 }
 
+// Named mechanisms of a grid, by their most telling part.
+export const MECHANISMS = { default: "Default: 4-bit keys", paper: "Paper: page bounds" };
+
+// What the mechanisms of a run are called. Runs of before there was a choice do not tell theirs.
+export function mechanismsOf(run) {
+  const { page_scorer: scorer = "quest", page_choice: choice = "head", mlp_pruning: pruning = "input" } = run?.config?.grid ?? {};
+  const name = { "int4 group both": "default", "quest head input": "paper" }[`${scorer} ${choice} ${pruning}`];
+  return name ? MECHANISMS[name] : `Own: ${scorer}, ${choice}, ${pruning}`;
+}
+
 // The axes' names, colour variables, and how a value becomes a share and a text.
 /** @type {Axis[]} */
 export const AXES = [
