@@ -21,7 +21,7 @@ TASK_MEANINGS = {
     "piqa": "everyday physics",
     "winogrande": "whom a pronoun means",
     "lambada": "the last word of a passage",
-    "mmlu": "exam questions, by the full text of their answers",
+    "mmlu": "exam questions, answered in full",
     "agreement": "128 tokens written freely: how many are dense's",
 }
 

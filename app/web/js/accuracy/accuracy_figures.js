@@ -9,7 +9,7 @@ import { glossed } from "../shared/glossary.js";
 const METHOD_STYLE = {
   policy: { name: "Policy", colour: "accent", symbol: "circle" },
   static: { name: "Static", colour: "channels", symbol: "square", dash: "dash" },
-  averaged: { name: "Policy, averaged", colour: "bits", symbol: "diamond", dash: "dot" },
+  averaged: { name: "Policy, averaged", colour: "bits", symbol: "diamond" },
   paper: { name: "Static, paper's mechanisms", colour: "attention", symbol: "x", dash: "dash" },
 };
 export const points = (share) => signed(100 * share, 1);
