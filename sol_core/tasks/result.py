@@ -23,46 +23,17 @@ from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
 from sol_core.evaluation.result import axes_record
 from sol_core.tasks.agreement import share_equal, steps_until_divergence
-from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
 from sol_core.tasks.questions import AGREEMENT, Question
 
-__all__ = ["SCHEMA", "TaskScores", "pooled_records", "right_answers", "summary_record"]
+__all__ = ["SCHEMA", "TaskScores", "pooled_records", "summary_record"]
 
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
 _GAINS = ("gain", "nll_gain")
 # What is compared, better first: the decomposition, and what choices alike are worth.
 _PAIRS = (("static", "paper"), ("policy", "paper"), ("averaged", "static"))
-
-
-def scores_per_byte(
-    continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
-) -> list[list[float]]:
-    """Per question, each choice's log-likelihood per byte of its text.
-
-    Args:
-        log_likelihood: [continuations].
-    """
-    found: list[list[float]] = [[] for _ in range(num_questions)]
-    for one, score in zip(continuations, log_likelihood.tolist(), strict=True):
-        found[one.question].append(score / max(1, one.num_bytes))
-    return found
-
-
-def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
-    """[questions], 1 where the right choice has the highest score."""
-    pairs = zip(scores, questions, strict=True)
-    return np.asarray([float(int(np.argmax(one)) == question.answer) for one, question in pairs])
-
-
-def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
-    """[questions], the right choice's score less the best wrong one's; NaN without a wrong one."""
-    found = []
-    for one, question in zip(scores, questions, strict=True):
-        wrong = [score for choice, score in enumerate(one) if choice != question.answer]
-        found.append(one[question.answer] - max(wrong) if wrong else np.nan)
-    return np.asarray(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,17 +26,11 @@ from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
 from sol_core.tasks import TasksConfig, parse_baselines, parse_tasks
+from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.encoding import Continuation, batches, encode_questions
 from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, averaged_pass, static_pass
 from sol_core.tasks.questions import Question, read_questions
-from sol_core.tasks.result import (
-    TaskScores,
-    margins,
-    pooled_records,
-    right_answers,
-    scores_per_byte,
-    summary_record,
-)
+from sol_core.tasks.result import TaskScores, pooled_records, summary_record
 from sol_core.tasks.runner import run_questions
 from sol_core.tasks.scoring import score_continuations
 from sol_core.tasks.static_plan import StaticPlan
