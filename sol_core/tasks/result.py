@@ -204,7 +204,7 @@ def pooled_records(scores: Sequence[TaskScores], seed: int) -> list[dict[str, An
     asked = [one for one in scores if one.task != AGREEMENT]
     telling = [one for one in asked if one.dense.correct.mean() - one.chance >= ABOVE_CHANCE]
     groups = [asked] if telling == asked else [asked, telling]
-    return [_pooled(group, _Bootstrap(seed)) for group in groups if group]
+    return [_pooled(group, _Bootstrap(seed)) for group in groups if len(group) > 1]
 
 
 def _pooled(scores: Sequence[TaskScores], bootstrap: _Bootstrap) -> dict[str, Any]:

@@ -414,11 +414,13 @@ def test_all_questions_are_pooled_and_those_of_tasks_that_dense_can_answer() -> 
     right, wrong = [-1.0, -2.0, -2.0, -1.0, -1.0, -2.0], [-2.0, -1.0, -1.0, -2.0, -2.0, -1.0]
     known = _scores("piqa", [right, right, wrong], [wrong, wrong])[0]
     unknown = _scores("mmlu", [wrong, wrong, wrong], [right, right])[0]
-    both, telling = pooled_records([known, unknown], 0)
-    assert (both["tasks"], both["questions"]) == (["piqa", "mmlu"], 6)
-    assert (telling["tasks"], telling["questions"]) == (["piqa"], 3)
-    assert both["dense"]["accuracy"]["mean"] == 0.5
-    assert both["budgets"][0]["gain"]["mean"] == 0.0
+    other = _scores("arc_easy", [right, right, wrong], [wrong, wrong])[0]
+    every, telling = pooled_records([known, other, unknown], 0)
+    assert (every["tasks"], every["questions"]) == (["piqa", "arc_easy", "mmlu"], 9)
+    assert (telling["tasks"], telling["questions"]) == (["piqa", "arc_easy"], 6)
+    assert pooled_records([known], 0) == []  # that is the task itself
+    assert every["dense"]["accuracy"]["mean"] == pytest.approx(2 / 3)
+    assert every["budgets"][0]["gain"]["mean"] == pytest.approx(1 / 3)
     assert telling["budgets"][0]["gain"]["mean"] == 1.0
     assert telling["budgets"][0]["margin_gain"]["mean"] == pytest.approx(1.0)  # of two bytes
     assert telling["budgets"][1]["gain"]["mean"] == 0.0
