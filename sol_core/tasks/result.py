@@ -276,4 +276,6 @@ def _mean(values: Floats) -> float | None:
 
 
 def _interval(interval: Interval) -> dict[str, float]:
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    """Rounded to what the bootstrap's fp32 holds: an end at 0 must not fall to either side."""
+    numbers = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    return {name: round(number, 7) + 0.0 for name, number in numbers.items()}
