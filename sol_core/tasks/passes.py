@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
@@ -48,6 +49,12 @@ class TaskSetting:
     task: str
     continuations: Sequence[Continuation]
     budgets: tuple[Budget, ...]
+
+    @property
+    def name(self) -> str:
+        """The task and a hash of its texts."""
+        texts = [(one.context, one.tokens, one.read) for one in self.continuations]
+        return f"{self.task}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
 
     @property
     def lengths(self) -> list[list[int]]:
@@ -152,7 +159,7 @@ class PolicyTaskPass(TaskPass):
 
     def __init__(self, setting: TaskSetting) -> None:
         super().__init__(setting, 1 + len(setting.budgets), setting.contender.grid)
-        self.name = f"{setting.task}-policy"
+        self.name = f"{setting.name}-policy"
 
     def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
         setting, group = self.setting, self.group
@@ -175,7 +182,7 @@ class PlannedTaskPass(TaskPass):
         self, setting: TaskSetting, name: str, plans: Sequence[Plan], grid: ActionGrid
     ) -> None:
         super().__init__(setting, len(plans), grid)
-        self.name, self.title = f"{setting.task}-{name}", f"running {name}"
+        self.name, self.title = f"{setting.name}-{name}", f"running {name}"
         self._plans = plans
 
     def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:

@@ -126,7 +126,6 @@ class _Run:
 
     def _runner(self, task: _Task) -> BatchRunner:
         passes = self.passes.values()
-        texts = [one.context + one.tokens for run in passes for one in run.setting.continuations]
         # A baseline takes as long as the policy, less the dense row.
         num_baselines = len(self.config.baselines)
         work = sum(
@@ -134,7 +133,9 @@ class _Run:
             for run in passes
             for batch in run.batches
         )
-        return task.runner(texts, work, f" {_STORED_NAME} {SCHEMA}")
+        # A pass is named by its own texts, so that what one run did serves another with more tasks
+        # or baselines.
+        return task.runner([], work, f" {_STORED_NAME} {SCHEMA}", apart=("tasks", "baselines"))
 
     def _setting(self, task: str) -> TaskSetting:
         continuations = encode_questions(

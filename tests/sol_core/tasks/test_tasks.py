@@ -333,6 +333,21 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> No
     assert whole["pooled"][0]["questions"] == 6  # type: ignore[index]
 
 
+def test_what_one_run_did_serves_another_with_more_tasks_and_baselines(tmp_path: Path) -> None:
+    def num_batches(tasks: tuple[str, ...], baselines: tuple[str, ...], partial: Path) -> int:
+        model, config = make_language_model(), TasksConfig(tasks, 3, BUDGETS, baselines=baselines)
+        questions = dict.fromkeys(tasks, QUESTIONS)
+        events = list(
+            run_questions(model, contender()[0], config, questions, partial=tmp_path / partial)
+        )
+        return sum(isinstance(event, WorkProgress) for event in events)
+
+    more = (("piqa", "arc_easy"), ("static", "averaged"))
+    whole = num_batches(*more, Path("alone"))
+    first = num_batches(("piqa",), ("static",), Path("shared"))
+    assert num_batches(*more, Path("shared")) == whole - first
+
+
 def test_the_right_choice_has_the_highest_score() -> None:
     ones = [Continuation(0, c, (1, 2), (3,), n) for c, n in enumerate((2, 20))]
     question = [Question(("q", "q"), (" a", " b"), 1)]
