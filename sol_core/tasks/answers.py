@@ -1,4 +1,4 @@
-"""What a question's scores say: which choice was chosen, and by how much the right one leads.
+"""The reading of a question's scores: the choice made, and by how much the right one leads.
 
 A choice's score is the log-likelihood of its text per byte (acc_norm), so that long answers do not
 lose by their length.
