@@ -151,7 +151,7 @@ def evaluation(model: LanguageModel, partial: Path | None) -> Iterator[WorkEvent
     return evaluate_contenders(model, [contender()[0]], config, texts, partial=partial)
 
 
-@pytest.mark.parametrize("measure", [accuracy, evaluation])
+@pytest.mark.parametrize("measure", [evaluation])
 def test_an_interrupted_measurement_goes_on(
     measure: Callable[[LanguageModel, Path | None], Iterator[WorkEvent]],
     model: LanguageModel,

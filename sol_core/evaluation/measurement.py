@@ -79,12 +79,20 @@ class Measurement(Generic[ConfigT]):
     should_stop: Callable[[], bool]
     partial: Path | None
 
-    def runner(self, texts: Sequence[Sequence[int]], work: float, program: str = "") -> BatchRunner:
+    def runner(
+        self,
+        texts: Sequence[Sequence[int]],
+        work: float,
+        program: str = "",
+        apart: Sequence[str] = (),
+    ) -> BatchRunner:
         """Return a runner whose partial results are valid for this measurement of these texts.
 
         Args:
             program: what measures, where configuration and texts do not tell.
+            apart: fields of the configuration that no batch's numbers depend on.
         """
         model = f"{self.model.fingerprint} {self.model.dtype_name} {self.model.device_name}"
-        key = evaluation_key(self.config.to_dict(), model + program, self.contenders, texts)
+        config = {name: value for name, value in self.config.to_dict().items() if name not in apart}
+        key = evaluation_key(config, model + program, self.contenders, texts)
         return BatchRunner(PartialResults(self.partial, key), self.should_stop, work)

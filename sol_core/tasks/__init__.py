@@ -8,7 +8,7 @@ must not import torch.
 
 from typing import TYPE_CHECKING, Any
 
-from sol_core.tasks.config import TASK_NAMES, TasksConfig, parse_tasks
+from sol_core.tasks.config import TASK_NAMES, TasksConfig, parse_baselines, parse_tasks
 
 if TYPE_CHECKING:
     from sol_core.tasks.runner import run_tasks
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TASK_NAMES",
     "TasksConfig",
+    "parse_baselines",
     "parse_tasks",
     "run_tasks",
 ]

@@ -10,13 +10,20 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, config_from_dict
 
-__all__ = ["TASK_NAMES", "TasksConfig", "parse_tasks"]
+__all__ = ["BASELINE_NAMES", "TASK_NAMES", "TasksConfig", "parse_baselines", "parse_tasks"]
 
-TASK_NAMES = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
+QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
+TASK_NAMES = (*QUESTION_TASKS, "agreement")
+BASELINE_NAMES = ("static", "paper", "averaged")
 MAX_BUDGETS = 16
 
-# From mild to harsh, as net keep rates of 0.83, 0.67 and 0.52.
-DEFAULT_BUDGETS = (Budget(0.7, 0.8, 16.0), Budget(0.5, 0.7, 12.8), Budget(0.4, 0.6, 9.0))
+# Net keep rates of 0.85, 0.75, 0.65 and a harsh 0.47.
+DEFAULT_BUDGETS = (
+    Budget(0.8, 0.85, 14.4),
+    Budget(0.6, 0.75, 14.4),
+    Budget(0.4, 0.65, 14.4),
+    Budget(0.2, 0.5, 11.2),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class TasksConfig:
     """
 
     tasks: tuple[str, ...] = field(
-        default=TASK_NAMES, metadata={"help": "downstream tasks, by name"}
+        default=QUESTION_TASKS, metadata={"help": "downstream tasks, by name"}
     )
     limit: Annotated[int, Range(2, 1_000_000)] = field(
         default=500, metadata={"help": "questions of each task, at most"}
@@ -37,10 +44,23 @@ class TasksConfig:
         metadata={"help": "mean spends to ask for: keep, channels, bits"},
     )
     seed: Seed = field(default=0, metadata={"help": "decides which questions, and intervals"})
+    baselines: tuple[str, ...] = field(
+        default=("static",),
+        metadata={
+            "help": "static; paper: static with the paper's mechanisms at the same bytes; "
+            "averaged: the policy's levels averaged over a question's choices"
+        },
+    )
+    read_under_budget: bool = field(
+        default=False, metadata={"help": "step the question under the schedule too"}
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
-        check_tasks(self.tasks)
+        _check_names("task", self.tasks, TASK_NAMES)
+        _check_names("baseline", self.baselines, BASELINE_NAMES)
+        if self.baselines[0] != "static":
+            raise ConfigError("static must be the first baseline: others go by its bytes")
         check_budgets(self.budgets, MAX_BUDGETS)
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,18 +81,32 @@ def parse_tasks(text: str) -> tuple[str, ...]:
 
     Raises: ConfigError that names the unknown one.
     """
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    check_tasks(names)
+    names = _parse(text)
+    _check_names("task", names, TASK_NAMES)
     return names
 
 
-def check_tasks(names: tuple[str, ...]) -> None:
-    """Raises: ConfigError for no task, an unknown one, or one that is there twice."""
-    allowed = ", ".join(TASK_NAMES)
+def parse_baselines(text: str) -> tuple[str, ...]:
+    """Read ``"static,paper"``.
+
+    Raises: ConfigError that names the unknown one.
+    """
+    names = _parse(text)
+    _check_names("baseline", names, BASELINE_NAMES)
+    return names
+
+
+def _parse(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _check_names(what: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Raises: ConfigError for no name, an unknown one, or one that is there twice."""
+    allowed = ", ".join(known)
     if not isinstance(names, tuple) or not names:
-        raise ConfigError(f"no task given; allowed: {allowed}")
+        raise ConfigError(f"no {what} given; allowed: {allowed}")
     for name in names:
-        if name not in TASK_NAMES:
-            raise ConfigError(f"unknown task {name!r}; allowed: {allowed}")
+        if name not in known:
+            raise ConfigError(f"unknown {what} {name!r}; allowed: {allowed}")
     if len(set(names)) != len(names):
-        raise ConfigError("a task is there twice")
+        raise ConfigError(f"a {what} is there twice")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Continuation", "batches", "encode_questions"]
 
+MIN_CONTEXT = 2  # something must be there to be read before the first step
+
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
@@ -22,19 +24,25 @@ class Continuation:
     Attributes:
         question, choice: their numbers.
         context: token ids read densely but for the last, at least 2.
-        tokens: token ids that are scored, one decode step each; at least 1.
-        characters: of the choice's text, for scores per character.
+        tokens: token ids that are stepped, one decode step each; at least 1.
+        num_bytes: of the choice's text, for scores per byte.
+        read: how many of ``tokens`` come before the choice's own and are not scored.
     """
 
     question: int
     choice: int
     context: tuple[int, ...]
     tokens: tuple[int, ...]
-    characters: int
+    num_bytes: int
+    read: int = 0
 
 
 def encode_questions(
-    tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], max_tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    questions: Sequence[Question],
+    max_tokens: int,
+    *,
+    read_under_budget: bool = False,
 ) -> list[Continuation]:
     """Encode every choice after its context, choices of a question side by side.
 
@@ -42,25 +50,33 @@ def encode_questions(
     leading space falls to the choice. A text longer than ``max_tokens`` loses its beginning; rows
     take as many steps as the longest one beside them, so every context leaves room for that.
     Every context starts with the token that the model's texts start with, where it has one.
+
+    Args:
+        read_under_budget: step all of the question but its first two tokens.
     """
     start = start_of_text(tokenizer)
     parted = []
     for number, question in enumerate(questions):
         pairs = zip(question.contexts, question.choices, strict=True)
         for choice, (context, text) in enumerate(pairs):
-            before = _encode(tokenizer, context)
-            whole = _encode(tokenizer, context + text)
-            tokens = (whole[len(before) :] or whole[-1:])[-(max_tokens - 2) :]
-            before = whole[: len(whole) - len(tokens)]
-            parted.append((number, choice, before, tokens, len(text.strip())))
-    longest = max((len(tokens) for _, _, _, tokens, _ in parted), default=0)
+            whole = _encode(tokenizer, context + question.lead + text)
+            asked = len(_encode(tokenizer, context + question.lead))
+            scored = min(max(len(whole) - asked, 1), max_tokens - 2)
+            dense = len(whole) - scored
+            if read_under_budget or question.lead:
+                opening = 0 if read_under_budget else len(_encode(tokenizer, context))
+                dense = min(dense, max(opening, MIN_CONTEXT - len(start)))
+            tokens = whole[dense:][-(max_tokens - 2) :]
+            size = len(text.strip().encode())
+            parted.append((number, choice, whole[:dense], tokens, size, len(tokens) - scored))
+    longest = max((len(one[3]) for one in parted), default=0)
     room = max_tokens - len(start) - longest
     found = []
-    for number, choice, before, tokens, characters in parted:
+    for number, choice, before, tokens, size, read in parted:
         before = start + before[-room:]
-        if len(before) < 2:  # something must be there to be read before the first step
-            before = [int(tokenizer.eos_token_id or 0)] * (2 - len(before)) + before
-        found.append(Continuation(number, choice, tuple(before), tuple(tokens), characters))
+        if (lacking := MIN_CONTEXT - len(before)) > 0:
+            before = [int(tokenizer.eos_token_id or 0)] * lacking + before
+        found.append(Continuation(number, choice, tuple(before), tuple(tokens), size, read))
     return found
 
 

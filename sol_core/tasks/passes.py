@@ -1,13 +1,15 @@
-"""The two passes over a task: the policy beside the dense model, then static at its spend."""
+"""The passes over a task: the policy beside the dense model, then what it is compared with."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Protocol
 
 import numpy as np
 
-from sol_core.actions import DENSE, ActionGrid, Budget
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.partial import Batch
@@ -15,16 +17,27 @@ from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import SplitScheduler
 from sol_core.evaluation.stages import ROWS_AT_ONCE
 from sol_core.models import FrozenLM
+from sol_core.tasks.agreement import free_run
 from sol_core.tasks.encoding import Continuation, batches
-from sol_core.tasks.scoring import score_continuations
-from sol_core.tasks.static_plan import StaticPlan
+from sol_core.tasks.paper_plan import paper_budget, paper_grid
+from sol_core.tasks.questions import AGREEMENT
+from sol_core.tasks.scoring import BatchScores, score_continuations
+from sol_core.tasks.static_plan import AveragedPlan, StaticPlan
 
-__all__ = ["PolicyTaskPass", "StaticTaskPass", "TaskPass", "TaskSetting"]
+__all__ = [
+    "PlannedTaskPass",
+    "PolicyTaskPass",
+    "TaskPass",
+    "TaskSetting",
+    "averaged_pass",
+    "paper_pass",
+    "static_pass",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSetting:
-    """Objects shared by both passes.
+    """Objects shared by all passes.
 
     Attributes:
         continuations: of all questions.
@@ -38,8 +51,29 @@ class TaskSetting:
     budgets: tuple[Budget, ...]
 
     @property
-    def grid(self) -> ActionGrid:
-        return self.contender.grid
+    def name(self) -> str:
+        """The task and a hash of its texts."""
+        texts = [(one.context, one.tokens, one.read) for one in self.continuations]
+        return f"{self.task}-{hashlib.sha256(repr(texts).encode()).hexdigest()[:12]}"
+
+    @property
+    def lengths(self) -> list[list[int]]:
+        """Per question, the steps of each of its choices."""
+        found: dict[int, list[int]] = {}
+        for one in self.continuations:
+            found.setdefault(one.question, []).append(len(one.tokens))
+        return [found[question] for question in sorted(found)]
+
+
+_SCORES = [field.name for field in fields(BatchScores)]
+
+
+class Plan(Protocol):
+    """Levels of every question's steps, known beforehand."""
+
+    def actions(self, question: int, steps: int) -> list[Action]:
+        """Of the first ``steps`` steps of each of its choices."""
+        ...
 
 
 class TaskPass:
@@ -47,20 +81,25 @@ class TaskPass:
 
     Attributes:
         batches: continuations that run together; the first number is the batch's own.
-        log_likelihood, greedy: [continuations, group], see ``BatchScores``.
-        spend: [continuations, group, 3], summed over steps.
+        grid: levels and mechanisms of its steps.
+        log_likelihood, greedy, spend, num_bytes, tokens: [continuations, group …], see
+            ``BatchScores``.
+        lengths: [continuations] steps.
     """
 
     name, title = "", ""
 
-    def __init__(self, setting: TaskSetting, group: int) -> None:
-        self.setting, self.group = setting, group
+    def __init__(self, setting: TaskSetting, group: int, grid: ActionGrid) -> None:
+        self.setting, self.group, self.grid = setting, group, grid
+        self._free = setting.task == AGREEMENT
         self._members = list(batches(setting.continuations, max(1, ROWS_AT_ONCE // group)))
         count = len(setting.continuations)
         self.log_likelihood = np.zeros((count, group))
         self.greedy = np.zeros((count, group))
         self.spend = np.zeros((count, group, 3))
+        self.num_bytes = np.zeros((count, group))
         self.lengths = np.asarray([len(one.tokens) for one in setting.continuations])
+        self.tokens = np.zeros((count, group, int(self.lengths.max()) if self._free else 0))
         self.batches = [
             Batch(number, len(indices), self._work(indices))
             for number, indices in enumerate(self._members)
@@ -73,37 +112,35 @@ class TaskPass:
     def run(self, batch: Batch) -> None:
         """Score one batch."""
         indices = self._members[batch.first]
-        scores = score_continuations(
+        scores = (free_run if self._free else score_continuations)(
             self.setting.lm,
             [self.setting.continuations[index] for index in indices],
             self._scheduler(indices),
-            self.setting.grid,
+            self.grid,
             group=self.group,
             episode_steps=self.setting.contender.episode_steps,
         )
-        self.log_likelihood[indices] = scores.log_likelihood
-        self.greedy[indices] = scores.greedy
-        self.spend[indices] = scores.spend
+        for name in _SCORES:
+            getattr(self, name)[indices] = getattr(scores, name)
 
     def mean_spend(self, row: int) -> Budget:
         """Of one row, over all steps of all continuations."""
         return Budget(*(self.spend[:, row].sum(0) / self.lengths.sum()).tolist())
 
+    def mean_bytes(self, row: int) -> float:
+        """Computed bytes that a step of one row reads, over all steps of all continuations."""
+        return float(self.num_bytes[:, row].sum() / self.lengths.sum())
+
     def saved(self, batch: Batch) -> dict[str, Floats]:
         """Return what ``restore`` needs of a batch that has just run."""
         indices = self._members[batch.first]
-        return {
-            "log_likelihood": self.log_likelihood[indices],
-            "greedy": self.greedy[indices],
-            "spend": self.spend[indices],
-        }
+        return {name: getattr(self, name)[indices] for name in _SCORES}
 
     def restore(self, batch: Batch, arrays: Mapping[str, Floats]) -> None:
         """Take a batch as run."""
         indices = self._members[batch.first]
-        self.log_likelihood[indices] = arrays["log_likelihood"]
-        self.greedy[indices] = arrays["greedy"]
-        self.spend[indices] = arrays["spend"]
+        for name in _SCORES:
+            getattr(self, name)[indices] = arrays[name]
 
     def _work(self, indices: Sequence[int]) -> int:
         """Steps of rows, and prefilled tokens at half of one."""
@@ -121,8 +158,8 @@ class PolicyTaskPass(TaskPass):
     title = "running the policy"
 
     def __init__(self, setting: TaskSetting) -> None:
-        super().__init__(setting, 1 + len(setting.budgets))
-        self.name = f"{setting.task}-policy"
+        super().__init__(setting, 1 + len(setting.budgets), setting.contender.grid)
+        self.name = f"{setting.name}-policy"
 
     def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
         setting, group = self.setting, self.group
@@ -138,22 +175,54 @@ class PolicyTaskPass(TaskPass):
         )
 
 
-class StaticTaskPass(TaskPass):
-    """Row n is static at exactly what the policy spent at budget n, see ``StaticPlan``."""
+class PlannedTaskPass(TaskPass):
+    """Row n follows plan n, the same one for all choices of a question."""
 
-    title = "running static at the same spend"
-
-    def __init__(self, setting: TaskSetting, spends: Sequence[Budget]) -> None:
-        super().__init__(setting, len(spends))
-        self.name = f"{setting.task}-static"
-        lengths: dict[int, list[int]] = {}
-        for one in setting.continuations:
-            lengths.setdefault(one.question, []).append(len(one.tokens))
-        by_question = [lengths[question] for question in sorted(lengths)]
-        self._plans = [StaticPlan(spend, setting.grid, by_question) for spend in spends]
+    def __init__(
+        self, setting: TaskSetting, name: str, plans: Sequence[Plan], grid: ActionGrid
+    ) -> None:
+        super().__init__(setting, len(plans), grid)
+        self.name, self.title = f"{setting.name}-{name}", f"running {name}"
+        self._plans = plans
 
     def _scheduler(self, indices: Sequence[int]) -> SplitScheduler:
         longest = int(self.lengths[indices].max())
         questions = [self.setting.continuations[index].question for index in indices]
         plans = [plan.actions(number, longest) for number in questions for plan in self._plans]
         return SplitScheduler([(list(range(len(plans))), PlannedRows(plans))])
+
+
+def static_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
+    """Static at exactly what the policy spent at each budget, see ``StaticPlan``."""
+    setting, grid = policies.setting, policies.grid
+    plans = [StaticPlan(spend, grid, setting.lengths) for spend in _spends(policies)]
+    return PlannedTaskPass(setting, "static", plans, grid)
+
+
+def averaged_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
+    """Every question at what the policy spent on it, all of its choices alike."""
+    setting, grid = policies.setting, policies.grid
+    questions = [one.question for one in setting.continuations]
+    steps = np.bincount(questions, weights=policies.lengths)[:, None]
+    plans = []
+    for row in range(1, policies.group):
+        spend = np.zeros((len(steps), 3))
+        np.add.at(spend, questions, policies.spend[:, row])
+        plans.append(AveragedPlan(spend / steps, grid, setting.lengths))
+    return PlannedTaskPass(setting, "averaged", plans, grid)
+
+
+def paper_pass(policies: PolicyTaskPass, statics: PlannedTaskPass) -> PlannedTaskPass:
+    """Static with the paper's mechanisms that reads as many bytes as static, see ``paper_plan``."""
+    setting, grid = statics.setting, paper_grid(statics.grid)
+    plans = []
+    for row, spend in enumerate(_spends(policies)):
+        budget = paper_budget(
+            spend, statics.mean_bytes(row), setting.lm, grid, setting.continuations
+        )
+        plans.append(StaticPlan(budget, grid, setting.lengths))
+    return PlannedTaskPass(setting, "paper", plans, grid)
+
+
+def _spends(policies: PolicyTaskPass) -> list[Budget]:
+    return [policies.mean_spend(row) for row in range(1, policies.group)]

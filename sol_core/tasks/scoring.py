@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import ActionGrid
+from sol_core.actions import Action, ActionGrid
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.tasks.encoding import Continuation
 
-__all__ = ["BatchScores", "score_continuations"]
+__all__ = ["BatchScores", "StepBytes", "prefill_contexts", "score_continuations", "step_spends"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,34 @@ class BatchScores:
     """B continuations × G rows.
 
     Attributes:
-        log_likelihood: [B, G] of all the continuation's tokens together, nats.
-        greedy: [B, G], 1 where every token was the most probable one.
+        log_likelihood: [B, G] of all the choice's tokens together, nats.
+        greedy: [B, G], 1 where every token of the choice was the most probable one.
         spend: [B, G, 3] keep, channels and bits, summed over the continuation's steps.
+        num_bytes: [B, G] computed bytes read, summed over the continuation's steps.
+        tokens: [B, G, T] token ids that were generated; T is 0 where they were given.
     """
 
     log_likelihood: Floats
     greedy: Floats
     spend: Floats
+    num_bytes: Floats
+    tokens: Floats
+
+
+class StepBytes:
+    """Computed bytes of decode steps, each kind worked out once."""
+
+    def __init__(self, lm: FrozenLM, grid: ActionGrid) -> None:
+        size = lm.dtype.itemsize
+        self._costs = CostModel(lm.spec, size, size, grid.page_size, grid.mechanisms)
+        self._known: dict[tuple[float, float, int], float] = {}
+
+    def of(self, action: Action, cached_tokens: int) -> float:
+        """Bytes of one step that attends over ``cached_tokens``, its own included."""
+        key = (action.keep_fraction, action.channel_keep_ratio, cached_tokens)
+        if key not in self._known:
+            self._known[key] = self._costs.decode_step(action, cached_tokens).bytes_read
+        return self._known[key]
 
 
 @torch.no_grad()
@@ -56,11 +77,12 @@ def score_continuations(
         scheduler: of B · group rows, continuation after continuation.
         episode_steps: steps after which a policy restarts.
     """
-    windows, state = _prefill(lm, ones, grid, observe=scheduler.observes)
+    windows, state = prefill_contexts(lm, ones, grid, observe=scheduler.observes)
     longest = max(len(one.tokens) for one in ones)
     # Shorter ones repeat their last token; those steps are not counted.
     paths = [one.tokens + one.tokens[-1:] * (longest - len(one.tokens)) for one in ones]
     lengths = np.asarray([len(one.tokens) for one in ones])
+    read = np.asarray([one.read for one in ones])
     targets = torch.tensor(paths, device=lm.device).repeat_interleave(group, 0)
     options = DecodeOptions(
         longest, grid.mechanisms, episode_steps=episode_steps, rows_per_sequence=group
@@ -72,20 +94,32 @@ def score_continuations(
     likelihood = np.zeros((len(ones), group))
     greedy = np.ones((len(ones), group))
     spend = np.zeros((len(ones), group, 3))
+    num_bytes = np.zeros((len(ones), group))
+    step_bytes = StepBytes(lm, grid)
     first = [one.context[-1] for one in ones]
     for step in decode(lm, windows, first, scheduler, next_tokens, options, state):
-        counts = (step.index < lengths)[:, None]
+        runs = step.index < lengths
+        counts = (runs & (step.index >= read))[:, None]
         wanted = targets[:, step.index]
         found = step.log_probabilities.gather(-1, wanted[:, None])[:, 0]
         likelihood += counts * _by_continuation(found, group)
         best = step.log_probabilities.argmax(-1) == wanted
         greedy *= np.where(counts, _by_continuation(best, group), 1.0)
-        actions = np.asarray([action.as_tuple() for action in step.actions])
-        spend += counts[..., None] * actions.reshape(len(ones), group, 3)
-    return BatchScores(likelihood, greedy, spend)
+        step_spend, reading = step_spends(step, step_bytes, group)
+        spend += runs[:, None, None] * step_spend
+        num_bytes += runs[:, None] * reading
+    return BatchScores(likelihood, greedy, spend, num_bytes, np.zeros((len(ones), group, 0)))
 
 
-def _prefill(
+def step_spends(step: DecodeStep, step_bytes: StepBytes, group: int) -> tuple[Floats, Floats]:
+    """[B, group, 3] levels and [B, group] computed bytes of one step."""
+    levels = np.asarray([action.as_tuple() for action in step.actions])
+    pairs = zip(step.actions, step.cached_tokens, strict=True)
+    reading = np.asarray([step_bytes.of(action, cached) for action, cached in pairs])
+    return levels.reshape(-1, group, 3), reading.reshape(-1, group)
+
+
+def prefill_contexts(
     lm: FrozenLM, ones: Sequence[Continuation], grid: ActionGrid, *, observe: bool
 ) -> tuple[Windows, PrefixState]:
     """Read every different context once, all but its last token."""

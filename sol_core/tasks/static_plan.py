@@ -14,9 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.comparing.rollout import Floats
 from sol_core.decoding.schedules import Observation, StaticScheduler
 
-__all__ = ["StaticPlan"]
+__all__ = ["AveragedPlan", "StaticPlan"]
 
 CANDIDATES = 16  # places to begin that are tried for each question
 
@@ -59,3 +60,23 @@ class StaticPlan:
         start = self._starts[question]
         found = self._actions[start : start + steps]
         return found + found[-1:] * (steps - len(found))
+
+
+class AveragedPlan:
+    """Static for each question by itself, at a spend of its own.
+
+    Args:
+        spends: [questions, 3], the mean to meet over the steps of a question's choices.
+        lengths: as for ``StaticPlan``.
+    """
+
+    def __init__(self, spends: Floats, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
+        levels = [(axis[0], axis[-1]) for axis in grid.levels()]
+        low, high = zip(*levels, strict=True)
+        budgets = [Budget(*spend) for spend in np.clip(spends, low, high).tolist()]
+        pairs = zip(budgets, lengths, strict=True)
+        self._plans = [StaticPlan(budget, grid, [steps]) for budget, steps in pairs]
+
+    def actions(self, question: int, steps: int) -> list[Action]:
+        """Of a choice's first ``steps`` steps, as ``StaticPlan.actions``."""
+        return self._plans[question].actions(0, steps)

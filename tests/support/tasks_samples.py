@@ -7,20 +7,23 @@ from typing import Any
 __all__ = ["tasks_result"]
 
 _ASKED = ((0.7, 0.8, 16.0), (0.5, 0.7, 12.8), (0.4, 0.6, 9.0))
+_METHODS = {"policy": 1.0, "static": 0.0, "paper": -2.0, "averaged": 0.8}  # in gains above static
 _TASKS = (("arc_easy", 0.25, 0.55), ("piqa", 0.5, 0.68), ("mmlu", 0.25, 0.27))
 
 
 def tasks_result(policy: str = "default") -> dict[str, Any]:
-    """A result of schema 2 in which the policy is ahead by more the harsher the budget is."""
+    """A result of schema 3 in which the policy is ahead by more the harsher the budget is."""
     tasks = [_task(name, chance, dense) for name, chance, dense in _TASKS]
     gains = [budget["gain"]["mean"] for task in tasks for budget in task["budgets"]]
     return {
-        "schema": 2,
+        "schema": 3,
         "policy": policy,
+        "grid": "default",
         "model": "fake-model",
         "fingerprint": "0" * 16,
         "limit": 500,
         "seed": 0,
+        "read_under_budget": False,
         "elapsed_s": 1800.0,
         "tasks": tasks,
         "summary": {
@@ -36,10 +39,18 @@ def tasks_result(policy: str = "default") -> dict[str, Any]:
                 "gain": tasks[0]["budgets"][-1]["gain"],
             },
         },
+        "pooled": [
+            _scored(0.5, 1500) | {"tasks": [name for name, *_ in _TASKS]},
+            _scored(0.6, 1000, 0.4) | {"tasks": ["arc_easy", "piqa"]},
+        ],
     }
 
 
 def _task(name: str, chance: float, dense: float) -> dict[str, Any]:
+    return _scored(dense, 500, chance) | {"task": name, "steps": 4000, "chance": chance}
+
+
+def _scored(dense: float, questions: int, chance: float = 0.3) -> dict[str, Any]:
     budgets = []
     for at, asked in enumerate(_ASKED):
         lost, gain = (0.02, 0.07, 0.16)[at] * (dense - chance) * 3, (-0.002, 0.012, 0.034)[at]
@@ -48,20 +59,37 @@ def _task(name: str, chance: float, dense: float) -> dict[str, Any]:
             {
                 "requested": _axes(asked),
                 "methods": {
-                    "policy": _method(dense - lost + gain, spend),
-                    "static": _method(dense - lost, spend),
+                    name: _method(dense - lost + share * gain, spend)
+                    for name, share in _METHODS.items()
                 },
-                "gain": {"mean": gain, "low": gain - 0.02, "high": gain + 0.02},
-                "nll_gain": {"mean": gain * 4, "low": gain * 4 - 0.03, "high": gain * 4 + 0.03},
+                **{f"{name}gain": gains for name, gains in _gains(gain).items()},
+                "differences": {
+                    pair: {
+                        "accuracy": gains[""],
+                        "margin": gains["margin_"],
+                        "nll": gains["nll_"],
+                    }
+                    for pair, gains in (
+                        ("static-paper", _gains(2 * gain)),
+                        ("policy-paper", _gains(3 * gain)),
+                        ("averaged-static", _gains(0.8 * gain)),
+                    )
+                },
             }
         )
     return {
-        "task": name,
-        "questions": 500,
-        "steps": 4000,
-        "chance": chance,
+        "questions": questions,
         "dense": _method(dense, (1.0, 1.0, 16.0)),
         "budgets": budgets,
+    }
+
+
+def _gains(gain: float) -> dict[str, dict[str, float]]:
+    """In accuracy, in the answers' NLL and in the margin."""
+    widths = (("", 1, 0.02), ("nll_", 4, 0.03), ("margin_", 0.5, 0.004))
+    return {
+        name: {"mean": gain * by, "low": gain * by - width, "high": gain * by + width}
+        for name, by, width in widths
     }
 
 
@@ -69,6 +97,13 @@ def _method(accuracy: float, spend: tuple[float, ...]) -> dict[str, Any]:
     return {
         "accuracy": {"mean": accuracy, "low": accuracy - 0.04, "high": accuracy + 0.04},
         "answer_nll": 3.0 - accuracy,
+        "margin": {
+            "mean": accuracy / 10,
+            "low": accuracy / 10 - 0.01,
+            "high": accuracy / 10 + 0.01,
+        },
+        "agreeing_tokens": None,
+        "bytes_per_token": 1e8 * (1 + spend[0] + spend[1]),
         "spend": _axes(spend),
         "net_keep_rate": (spend[0] + spend[1] + spend[2] / 16) / 3,
     }

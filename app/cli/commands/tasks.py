@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tasks",
         metavar="LIST",
-        help="of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: all)",
+        help="of arc_easy, hellaswag, piqa, winogrande, lambada, mmlu (default: these), and "
+        "agreement: 128 tokens written freely, against dense",
     )
     parser.add_argument(
         "--limit", type=int, default=500, help="questions of each task (default: %(default)s)"
@@ -33,7 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets",
         metavar="LIST",
-        help='mean spends, "keep,channels,bits;…" (default: three, from mild to harsh)',
+        help='mean spends, "keep,channels,bits;…" (default: four, from mild to harsh)',
+    )
+    parser.add_argument(
+        "--baselines",
+        metavar="LIST",
+        default="static",
+        help="static, then paper (static with the paper's mechanisms at the same bytes) and "
+        "averaged (the policy's levels averaged over a question's choices) (default: static)",
+    )
+    parser.add_argument(
+        "--read-under-budget",
+        action="store_true",
+        help="step the question under the schedule too (default: read it densely)",
     )
     parser.add_argument("--seed", type=int, default=0, help="decides which questions (default: 0)")
     add_model(parser)
@@ -66,9 +79,14 @@ def run(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> TasksConfig:
     """Raises: ConfigError naming what is not allowed."""
     from sol_core.evaluation import parse_budgets
-    from sol_core.tasks import TasksConfig, parse_tasks
+    from sol_core.tasks import TasksConfig, parse_baselines, parse_tasks
 
-    options: dict[str, Any] = {"limit": args.limit, "seed": args.seed}
+    options: dict[str, Any] = {
+        "limit": args.limit,
+        "seed": args.seed,
+        "baselines": parse_baselines(args.baselines),
+        "read_under_budget": args.read_under_budget,
+    }
     if args.tasks is not None:
         options["tasks"] = parse_tasks(args.tasks)
     if args.budgets is not None:

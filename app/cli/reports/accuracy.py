@@ -6,20 +6,21 @@ from typing import Any
 
 __all__ = ["tasks_table"]
 
+Gain = dict[str, float] | None
+
 
 def tasks_table(result: dict[str, Any]) -> str:
-    """Accuracy of every task at every budget, spend beside it."""
-    lines = [f"{result['policy']} on {result['model']}, accuracy in % (95 % interval)"]
+    """Every method on every task at every budget, spend beside it."""
+    lines = [
+        f"{result['policy']} ({result['grid']} grid) on {result['model']}, accuracy in %, "
+        "margins in nats per byte (95 % interval)"
+    ]
     for task in result["tasks"]:
-        dense = task["dense"]["accuracy"]
-        lines += [
-            "",
-            f"{task['task']}: {task['questions']} questions, chance {100 * task['chance']:.1f}, "
-            f"dense {_percent(dense)}",
-            f"  {'asked':>15} {'spent':>18}  {'policy':>19}  {'static':>19}  "
-            f"{'gain, points':>21}  gain, NLL",
-        ]
-        lines += [_line(budget) for budget in task["budgets"]]
+        chance = f"chance {100 * task['chance']:.1f}"
+        lines += ["", *_scored(f"{task['task']}: {task['questions']} questions, {chance}", task)]
+    for pooled in result["pooled"]:
+        title = f"{', '.join(pooled['tasks'])}: {pooled['questions']} questions together"
+        lines += ["", *_scored(title, pooled)]
     summary = result["summary"]
     mean, nll, best = summary["mean_gain"], summary["mean_nll_gain"], summary["best"]
     lines += [
@@ -29,26 +30,66 @@ def tasks_table(result: dict[str, Any]) -> str:
         f"{summary['above']}, below on {summary['below']}",
         f"best gain {_points(best['gain'])} points ({best['task']}, {_axes(best['requested'])}), "
         f"chosen among {summary['pairs']}",
-        f"mean gain in the right answers' NLL {_nats(nll)} nats per token",
+        *([f"mean gain in the right answers' NLL {_nats(nll)} nats per token"] if nll else []),
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _line(budget: dict[str, Any]) -> str:
-    policy, static = budget["methods"]["policy"], budget["methods"]["static"]
-    return (
-        f"  {_axes(budget['requested']):>15} {_axes(policy['spend']):>18}  "
-        f"{_percent(policy['accuracy']):>19}  {_percent(static['accuracy']):>19}  "
-        f"{_points(budget['gain']):>21}  {_nats(budget['nll_gain'])}"
-    )
+def _scored(title: str, scored: dict[str, Any]) -> list[str]:
+    """A line for every method at every budget."""
+    lines = [
+        f"{title}, dense {_percent(scored['dense']['accuracy'])}",
+        f"  {'asked':>15}  {'method':<8} {'spent':>18} {'MB a token':>10}  {'accuracy':>19}  "
+        f"{'margin':>7}  {'over static, points':>21}  over static, margin",
+    ]
+    for budget in scored["budgets"]:
+        gains = _gains_over_static(budget)
+        for at, (name, method) in enumerate(budget["methods"].items()):
+            asked = "" if at else _axes(budget["requested"])
+            points, margin = gains.get(name, (None, None))
+            lines.append(
+                f"  {asked:>15}  {name:<8} {_axes(method['spend']):>18} "
+                f"{method['bytes_per_token'] / 1e6:>10.1f}  {_percent(method['accuracy']):>19}  "
+                f"{_margin(method):>7}  {_points(points):>21}  {_nats(margin)}".rstrip()
+            )
+    return lines
 
 
-def _points(gain: dict[str, float]) -> str:
+def _gains_over_static(budget: dict[str, Any]) -> dict[str, tuple[Gain, Gain]]:
+    """By method: in accuracy, and in the margin."""
+    found: dict[str, tuple[Gain, Gain]] = {"policy": (budget["gain"], budget["margin_gain"])}
+    for pair, gain in budget["differences"].items():
+        better, worse = pair.split("-")
+        if worse == "static":
+            found[better] = (gain["accuracy"], gain["margin"])
+        elif better == "static":
+            found[worse] = (_negative(gain["accuracy"]), _negative(gain["margin"]))
+    return found
+
+
+def _negative(gain: Gain) -> Gain:
+    if gain is None:
+        return None
+    return {"mean": -gain["mean"], "low": -gain["high"], "high": -gain["low"]}
+
+
+def _margin(method: dict[str, Any]) -> str:
+    """Of answers' texts; of agreement, tokens until the first that is not dense's."""
+    if method["agreeing_tokens"] is not None:
+        return f"{method['agreeing_tokens']:.1f} t"
+    return "" if method["margin"] is None else f"{method['margin']['mean']:+.3f}"
+
+
+def _points(gain: Gain) -> str:
+    if gain is None:
+        return ""
     low, high = 100 * gain["low"], 100 * gain["high"]
     return f"{100 * gain['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def _nats(gain: dict[str, float]) -> str:
+def _nats(gain: Gain) -> str:
+    if gain is None:
+        return ""
     return f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
 
 

@@ -13,6 +13,7 @@ TASK_LABELS = {
     "winogrande": "WinoGrande",
     "lambada": "LAMBADA",
     "mmlu": "MMLU",
+    "agreement": "Greedy agreement",
 }
 TASK_MEANINGS = {
     "arc_easy": "school science questions",
@@ -20,7 +21,8 @@ TASK_MEANINGS = {
     "piqa": "everyday physics",
     "winogrande": "whom a pronoun means",
     "lambada": "the last word of a passage",
-    "mmlu": "exam questions, answered by letter",
+    "mmlu": "exam questions, answered in full",
+    "agreement": "128 tokens written freely: how many are dense's",
 }
 
 
@@ -30,32 +32,54 @@ def accuracy_view(result: dict[str, Any]) -> dict[str, Any]:
     return {
         "about": {name: result.get(name) for name in names},
         "tasks": [_task(task) for task in result["tasks"]],
+        "pooled": [_pooled(one, len(result["tasks"])) for one in result.get("pooled", ())],
         "summary": _summary(result["summary"]),
     }
 
 
 def _task(task: dict[str, Any]) -> dict[str, Any]:
-    methods: dict[str, list[dict[str, Any]]] = {"policy": [], "static": []}
+    name = task["task"]
+    return _scored(task) | {
+        "name": name,
+        "label": TASK_LABELS.get(name, name),
+        "chance": task["chance"],
+    }
+
+
+def _pooled(pooled: dict[str, Any], num_tasks: int) -> dict[str, Any]:
+    """Questions of several tasks as one task; which tasks, where they are not all."""
+    names = pooled["tasks"]
+    label = (
+        "All questions"
+        if len(names) == num_tasks
+        else " + ".join(TASK_LABELS.get(name, name) for name in names)
+    )
+    return _scored(pooled) | {"name": "pooled", "label": label, "chance": None}
+
+
+def _scored(scored: dict[str, Any]) -> dict[str, Any]:
+    """Points of every method for the figure, and rows for the table."""
+    points: dict[str, list[dict[str, Any]]] = {}
     rows = []
-    for budget in task["budgets"]:
+    for budget in scored["budgets"]:
         label = _budget_label(budget["requested"])
-        for name, points in methods.items():
-            points.append(_point(budget["methods"][name]) | {"label": label})
+        methods = {name: _point(method) for name, method in budget["methods"].items()}
+        for name, point in methods.items():
+            points.setdefault(name, []).append(point | {"label": label})
         rows.append(
             {
                 "label": label,
                 "gain": budget["gain"],
                 "nll_gain": budget.get("nll_gain"),  # none in schema 1
-                **{name: _point(method) for name, method in budget["methods"].items()},
+                "margin_gain": budget.get("margin_gain"),  # from schema 3 on, as what follows
+                "differences": budget.get("differences", {}),
+                "methods": methods,
             }
         )
     return {
-        "name": task["task"],
-        "label": TASK_LABELS.get(task["task"], task["task"]),
-        "questions": task["questions"],
-        "chance": task["chance"],
-        "dense": _point(task["dense"]),
-        "points": methods,
+        "questions": scored["questions"],
+        "dense": _point(scored["dense"]),
+        "points": points,
         "rows": rows,
     }
 
@@ -64,6 +88,8 @@ def _point(method: dict[str, Any]) -> dict[str, Any]:
     return {
         "net": method["net_keep_rate"],
         "spend": method["spend"],
+        "bytes_per_token": method.get("bytes_per_token"),
+        "agreeing_tokens": method.get("agreeing_tokens"),
         **method["accuracy"],
     }
 

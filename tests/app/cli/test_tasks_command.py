@@ -26,12 +26,36 @@ from tests.app.command_line import RunCommand, one_line
 
 def _accuracy(mean: float) -> dict[str, Any]:
     spend = {"keep": 0.51, "channels": 0.6, "bits": 8.0}
-    return {"accuracy": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}, "spend": spend}
+    return {
+        "accuracy": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1},
+        "margin": {"mean": mean / 10, "low": 0.0, "high": 0.1},
+        "agreeing_tokens": None,
+        "spend": spend,
+        "bytes_per_token": 2.5e8,
+    }
 
 
+BUDGET: dict[str, Any] = {
+    "requested": {"keep": 0.5, "channels": 0.6, "bits": 8.0},
+    "methods": {
+        "policy": _accuracy(0.65),
+        "static": _accuracy(0.6),
+        "paper": _accuracy(0.52),
+    },
+    "gain": {"mean": 0.05, "low": -0.01, "high": 0.11},
+    "nll_gain": {"mean": 0.072, "low": 0.061, "high": 0.083},
+    "margin_gain": {"mean": 0.005, "low": -0.001, "high": 0.011},
+    "differences": {
+        "static-paper": {
+            "accuracy": {"mean": 0.08, "low": 0.03, "high": 0.14},
+            "margin": {"mean": 0.02, "low": 0.01, "high": 0.04},
+        }
+    },
+}
 RESULT: dict[str, Any] = {
     "policy": "p",
     "model": "m",
+    "grid": "default",
     "elapsed_s": float("nan"),
     "tasks": [
         {
@@ -39,15 +63,11 @@ RESULT: dict[str, Any] = {
             "questions": 20,
             "chance": 0.5,
             "dense": _accuracy(0.7),
-            "budgets": [
-                {
-                    "requested": {"keep": 0.5, "channels": 0.6, "bits": 8.0},
-                    "methods": {"policy": _accuracy(0.65), "static": _accuracy(0.6)},
-                    "gain": {"mean": 0.05, "low": -0.01, "high": 0.11},
-                    "nll_gain": {"mean": 0.072, "low": 0.061, "high": 0.083},
-                }
-            ],
+            "budgets": [BUDGET],
         }
+    ],
+    "pooled": [
+        {"tasks": ["piqa"], "questions": 20, "dense": _accuracy(0.7), "budgets": [BUDGET]},
     ],
     "summary": {
         "mean_gain": {"mean": 0.05, "low": -0.01, "high": 0.11},
@@ -103,6 +123,10 @@ def test_tasks_print_exactly_the_result(
     assert json.loads(done.out) == RESULT | {"elapsed_s": None}
     (call,) = measured
     assert call["config"] == TasksConfig(("piqa", "mmlu"), 20, (Budget(0.5, 0.6, 8.0),), 3)
+    run("tasks", "p", "--baselines", "static,paper", "--read-under-budget", "--json")
+    assert measured[1]["config"] == TasksConfig(
+        baselines=("static", "paper"), read_under_budget=True
+    )
     assert call["folder"] == data_dir.policies / "p"
     assert call["partial"].is_relative_to(data_dir.root)
 
@@ -112,6 +136,8 @@ def test_tasks_for_people(run: RunCommand, measured: list[Any]) -> None:
     assert "piqa: 20 questions, chance 50.0, dense 70.0 (60.0 to 80.0)" in done.out
     assert "65.0 (55.0 to 75.0)" in done.out
     assert "+5.0 (-1.0 to +11.0)" in done.out
+    assert "-8.0 (-14.0 to -3.0)  -0.020 (-0.040 to -0.010)" in done.out  # the paper's, against it
+    assert "piqa: 20 questions together" in done.out
     assert "mean gain over static +5.0 (-1.0 to +11.0) points of accuracy over 1 pairs" in done.out
     assert "better on 1, interval above 0 on 0, below on 0" in done.out
     assert "NLL +0.072 (+0.061 to +0.083) nats per token" in done.out
@@ -127,7 +153,8 @@ def test_tasks_for_people(run: RunCommand, measured: list[Any]) -> None:
         (["p", "--limit", "1"], 2, "limit"),
         (["p", "--budgets", "0.5,0.6"], 2, "0.5,0.6"),
         (["p", "--budgets", "0.01,0.6,8"], 2, "keep"),
-        (["p", "--baselines", "dense"], 2, "--baselines"),
+        (["p", "--baselines", "dense"], 2, "unknown baseline 'dense'"),
+        (["p", "--baselines", "paper"], 2, "static must be the first"),
         (["p", "--seed", "-1"], 2, "seed"),
     ],
 )

@@ -36,17 +36,21 @@ def test_a_measurement_from_the_form_to_its_figures(
     expect(page.get_by_role("alert").first).to_contain_text("limit must be a whole number")
     page.get_by_label("Questions of each task").fill("20")
     page.get_by_role("checkbox", name="HellaSwag").uncheck()
+    page.get_by_label("The paper's mechanisms beside it").check()
     page.get_by_role("button", name="Measure accuracy").click()
     expect(page.locator(".sol-job .sol-state")).to_have_text("Queued")
     jobs = server.services.store.jobs
     (record,) = jobs.list(kind=TASKS_JOB)
     assert "hellaswag" not in record.params["config"]["tasks"]
+    assert record.params["config"]["baselines"] == ["static", "paper"]
     jobs.claim("w")
     jobs.finish(record.id, "w", "succeeded", tasks_result("mine"))
     expect(page.locator(".sol-job .sol-state")).to_have_text("Finished")
-    expect(page.locator(".sol-figure")).to_have_count(3)
+    expect(page.locator(".sol-figure")).to_have_count(5)  # three tasks, all questions, two tasks
     expect(page.locator(".sol-figure .main-svg").first).to_be_visible()
-    expect(page.get_by_role("rowgroup").filter(has_text="PIQA")).to_contain_text("+3.4")
+    (row,) = page.get_by_role("rowgroup").filter(has_text="ARC easy + PIQA").all()
+    expect(row).to_contain_text("+3.4")
+    expect(page.get_by_role("columnheader", name="Static, paper's mechanisms")).to_be_attached()
     visitor.page.reload()
     expect(page.locator(".sol-job .sol-state")).to_have_text("Finished")
     assert "accuracy=" in visitor.page.url

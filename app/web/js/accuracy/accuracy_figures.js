@@ -3,34 +3,39 @@
 import { Figure, smallTitle } from "../shared/charts/figure.js";
 import { themeColour } from "../shared/charts/plotly.js";
 import { h } from "../shared/dom.js";
-import { count, fixed, MISSING, percent, signed } from "../shared/format.js";
+import { count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 
 const METHOD_STYLE = {
   policy: { name: "Policy", colour: "accent", symbol: "circle" },
   static: { name: "Static", colour: "channels", symbol: "square", dash: "dash" },
+  averaged: { name: "Policy, averaged", colour: "bits", symbol: "diamond" },
+  paper: { name: "Static, paper's mechanisms", colour: "attention", symbol: "x", dash: "dash" },
 };
 export const points = (share) => signed(100 * share, 1);
 
-// One task: policy and static over the net keep rate, with intervals; dense and chance as lines.
+// One task: its methods over the net keep rate, with intervals; dense and chance as lines.
 export function taskFigure(task) {
+  const styles = Object.entries(METHOD_STYLE).filter(([id]) => task.points[id]);
+  const lines = [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]]
+    .filter(([share]) => isNumber(share));
   const bars = (list) => ({ type: "data", symmetric: false, thickness: 1,
     array: list.map((one) => 100 * (one.high - one.mean)),
     arrayminus: list.map((one) => 100 * (one.mean - one.low)) });
   const made = new Figure({
     empty: "Not measured.", title: task.label,
     aid: `${count(task.questions, "question")}. Bars are 95 % [[interval|intervals]]; across: the [[net keep rate]].`,
-    keys: [...Object.entries(METHOD_STYLE).map(([id, one]) => ({ id, ...one })),
+    keys: [...styles.map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Dense", colour: "text", dash: "faint" },
-      { id: "chance", name: "Chance", colour: "muted", dash: "dots" }],
+      ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
     layout: () => ({ hovermode: "closest", margin: { l: 46, r: 14, t: 8, b: 38 },
       xaxis: { title: smallTitle("net keep rate"), ticksuffix: " %" },
       yaxis: { title: smallTitle("accuracy"), ticksuffix: " %" },
-      shapes: [[task.dense.mean, "text", "solid"], [task.chance, "muted", "dot"]].map(
+      shapes: lines.map(
         ([share, colour, dash]) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: 100 * share,
           y1: 100 * share, line: { color: themeColour(colour), width: 1, dash } })) }),
-    traces: () => Object.entries(METHOD_STYLE).map(([id, style]) => {
-      const list = [...(task.points[id] ?? [])].sort((a, b) => a.net - b.net);
+    traces: () => styles.map(([id, style]) => {
+      const list = [...task.points[id]].sort((a, b) => a.net - b.net);
       return { meta: id, x: list.map((one) => 100 * one.net), y: list.map((one) => 100 * one.mean),
         text: list.map((one) => one.label), mode: "lines+markers", error_y: { ...bars(list),
           color: themeColour(style.colour) },
@@ -58,27 +63,41 @@ function verdict(gain) {
   return gain.low > 0 ? "good" : gain.high < 0 ? "bad" : null;
 }
 
+function gainCell(gain, format) {
+  return h("td", { class: "sol-gain", "data-verdict": verdict(gain) }, gain ? format(gain.mean) : MISSING,
+    h("small", {}, gain ? `${format(gain.low)} to ${format(gain.high)}` : ""));
+}
+
+function megabytes(point) {
+  return isNumber(point.bytes_per_token) ? fixed(point.bytes_per_token / 1e6, 1) : MISSING;
+}
+
 export function accuracyTable(tasks) {
+  const methods = Object.entries(METHOD_STYLE).filter(([id]) => tasks.some((one) => one.points[id]));
+  const nats = (one) => signed(one, 3);
   const row = (task, one, at) => h("tr", {},
     at === 0 ? h("th", { scope: "rowgroup", rowspan: task.rows.length }, task.label,
-      h("small", {}, `dense ${percent(task.dense.mean, 1)}, chance ${percent(task.chance, 0)}`)) : null,
+      h("small", {}, `dense ${percent(task.dense.mean, 1)}`
+        + (isNumber(task.chance) ? `, chance ${percent(task.chance, 0)}` : ""))) : null,
     h("td", {}, one.label),
-    h("td", { class: "sol-gain", "data-verdict": verdict(one.gain) },
-      points(one.gain.mean), h("small", {}, `${points(one.gain.low)} to ${points(one.gain.high)}`)),
-    h("td", { class: "sol-gain", "data-verdict": verdict(one.nll_gain) }, signed(one.nll_gain?.mean, 3),
-      h("small", {}, one.nll_gain ? `${signed(one.nll_gain.low, 3)} to ${signed(one.nll_gain.high, 3)}` : "")),
-    h("td", { class: "sol-spends" }, accuracyText(one.policy)),
-    h("td", { class: "sol-spends" }, accuracyText(one.static)),
-    h("td", { class: "sol-spends" }, spendText(one.policy), h("small", {}, spendText(one.static))));
+    gainCell(one.gain, points), gainCell(one.margin_gain, nats), gainCell(one.nll_gain, nats),
+    ...methods.map(([id]) => h("td", { class: "sol-spends" }, accuracyText(one.methods[id]))),
+    h("td", { class: "sol-spends" }, spendText(one.methods.policy),
+      h("small", {}, spendText(one.methods.static))),
+    h("td", { class: "sol-spends" }, megabytes(one.methods.policy),
+      h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
   return h("section", { class: "sol-panel sol-results", "aria-label": "Every task and budget" },
     h("header", {}, h("h2", {}, "Every task and budget")),
     h("div", { class: "sol-table-place", tabindex: 0, role: "region", "aria-label": "Table" },
       h("table", { class: "sol-table sol-task-table" },
-        h("thead", {}, h("tr", {}, ["Task", "Asked", "Gain, points", "NLL gain", "Policy", "Static", "Spends"]
+        h("thead", {}, h("tr", {}, ["Task", "Asked", "Gain, points", "Margin gain", "NLL gain",
+          ...methods.map(([, style]) => style.name), "Spends", "MB a token"]
           .map((name) => h("th", { scope: "col" }, name)))),
         tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at)))))),
     h("p", { class: "sol-hint sol-chart-note" }, ...glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
-      + "95 % paired bootstrap over questions. NLL gain: what static's [[NLL]] of the right answer is above "
-      + "the policy's, nats per token. Spends: keep · channels · bits of the policy, and "
-      + "below it of static. Short answers are few steps, so [[spend]] and [[budget]] may differ.")));
+      + "95 % paired bootstrap over questions. Margin gain: the same of the right answer's log-likelihood less the best "
+      + "wrong one's, nats per byte. NLL gain: what static's [[NLL]] of the right answer is above the policy's, nats per "
+      + "token. Spends: keep · channels · bits of the policy, and below it of static. MB a token: what a step reads, "
+      + "computed, of the policy, and below it of the others in their order. Short answers are few steps, so [[spend]] "
+      + "and [[budget]] may differ.")));
 }

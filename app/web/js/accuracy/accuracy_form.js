@@ -2,7 +2,7 @@
 
 import { h } from "../shared/dom.js";
 import { JobForm } from "../shared/forms/form.js";
-import { labelled, linesField, numberField } from "../shared/forms/form_parts.js";
+import { labelled, linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 import { errorLine } from "../shared/message.js";
@@ -39,6 +39,12 @@ export class AccuracyForm extends JobForm {
         hint: "At most; drawn by the seed. An accuracy of 500 questions is known to about 4 points." }),
       budgets: linesField({ label: "Budgets",
         hint: "keep, channels, bits; one budget after another with “;” between them." }),
+      with_paper: toggleField({ label: "The paper's mechanisms beside it",
+        hint: "Static with Quest's pages and the MLP's input alone pruned, at the bytes of static on the policy's grid." }),
+      with_averaged: toggleField({ label: "The policy's levels averaged over choices",
+        hint: "All choices of a question at what the policy spent on it, so that their order is not in the levels." }),
+      read_under_budget: toggleField({ label: "Read the question under the budget",
+        hint: "Else it is read densely. Takes several times as long." }),
       seed: numberField({ label: "Seed", min: 0 }),
     };
     this.element = this.build();
@@ -58,10 +64,10 @@ export class AccuracyForm extends JobForm {
     labelled("Policy", "Dense and static are always beside it, static at the policy's own spend. All use the "
       + "[[mechanisms]] and levels that the policy was trained on.",
       this.policy),
-    this.tasks.element, fields.limit.element, fields.budgets.element, fields.seed.element,
+    this.tasks.element, fields.limit.element, fields.budgets.element, fields.with_paper.element,
+    fields.with_averaged.element, fields.read_under_budget.element, fields.seed.element,
     h("p", { class: "sol-hint" }, glossed("Questions are [[dense|read densely]]; every token of every answer is one "
-      + "compressed step. Six tasks of 500 questions at three budgets take about half an hour on "
-      + "two CPU cores (estimate for the default model).")),
+      + "compressed step. Answers are compared by log-likelihood per byte.")),
     this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error);
   }
 

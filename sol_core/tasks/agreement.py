@@ -1,0 +1,78 @@
+"""Greedy agreement: what a schedule writes by itself, token for token against dense.
+
+Every row goes on from its own most probable tokens, so one that leaves the dense model's path
+stays off it. An end of text does not end a row. Caches are not refreshed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from sol_core.actions import ActionGrid
+from sol_core.comparing.rollout import Floats
+from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.models import FrozenLM
+from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.scoring import BatchScores, StepBytes, prefill_contexts, step_spends
+
+__all__ = ["AGREEMENT_STEPS", "free_run", "share_equal", "steps_until_divergence", "to_go_on"]
+
+AGREEMENT_STEPS = 128
+
+
+def to_go_on(prompts: Sequence[Continuation], steps: int = AGREEMENT_STEPS) -> list[Continuation]:
+    """The same prompts with places for the tokens that will be generated."""
+    return [replace(one, context=one.context + one.tokens, tokens=(0,) * steps) for one in prompts]
+
+
+@torch.no_grad()
+def free_run(
+    lm: FrozenLM,
+    ones: Sequence[Continuation],
+    scheduler: BatchScheduler,
+    grid: ActionGrid,
+    *,
+    group: int,
+    episode_steps: int,
+) -> BatchScores:
+    """Let every row write as many tokens as its continuation has, greedily.
+
+    Args: as ``score_continuations``; all continuations have the same number of tokens.
+    """
+    # A row is a sequence of its own here: rows of one prompt part ways.
+    rows = [one for one in ones for _ in range(group)]
+    windows, state = prefill_contexts(lm, rows, grid, observe=scheduler.observes)
+    steps = len(ones[0].tokens)
+    options = DecodeOptions(steps, grid.mechanisms, episode_steps=episode_steps)
+    shape, step_bytes = (len(ones), group), StepBytes(lm, grid)
+    tokens, spend, num_bytes = np.zeros((*shape, steps)), np.zeros((*shape, 3)), np.zeros(shape)
+
+    def best(step: DecodeStep) -> list[int]:
+        return [int(token) for token in step.log_probabilities.argmax(-1).tolist()]
+
+    first = [one.context[-1] for one in rows]
+    for step in decode(lm, windows, first, scheduler, best, options, state):
+        tokens[..., step.index] = np.asarray(best(step)).reshape(shape)
+        step_spend, reading = step_spends(step, step_bytes, group)
+        spend += step_spend
+        num_bytes += reading
+    return BatchScores(np.zeros(shape), np.zeros(shape), spend, num_bytes, tokens)
+
+
+def share_equal(tokens: Floats, dense: Floats) -> Floats:
+    """[N] share of places with the dense model's token; both [N, T]."""
+    shares: Floats = (tokens == dense).mean(-1)
+    return shares
+
+
+def steps_until_divergence(tokens: Floats, dense: Floats) -> Floats:
+    """[N] tokens before the first that is not the dense model's; T without one."""
+    differs = tokens != dense
+    first = np.where(differs.any(-1), differs.argmax(-1), tokens.shape[-1])
+    found: Floats = first.astype(np.float64)
+    return found

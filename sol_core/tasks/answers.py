@@ -1,0 +1,46 @@
+"""The reading of a question's scores: the choice made, and by how much the right one leads.
+
+A choice's score is the log-likelihood of its text per byte (acc_norm), so that long answers do not
+lose by their length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sol_core.comparing.rollout import Floats
+from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.questions import Question
+
+__all__ = ["margins", "right_answers", "scores_per_byte"]
+
+
+def scores_per_byte(
+    continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats
+) -> list[list[float]]:
+    """Per question, each choice's log-likelihood per byte of its text.
+
+    Args:
+        log_likelihood: [continuations].
+    """
+    found: list[list[float]] = [[] for _ in range(num_questions)]
+    for one, score in zip(continuations, log_likelihood.tolist(), strict=True):
+        found[one.question].append(score / max(1, one.num_bytes))
+    return found
+
+
+def right_answers(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
+    """[questions], 1 where the right choice has the highest score."""
+    pairs = zip(scores, questions, strict=True)
+    return np.asarray([float(int(np.argmax(one)) == question.answer) for one, question in pairs])
+
+
+def margins(scores: Sequence[Sequence[float]], questions: Sequence[Question]) -> Floats:
+    """[questions], the right choice's score less the best wrong one's; NaN without a wrong one."""
+    found = []
+    for one, question in zip(scores, questions, strict=True):
+        wrong = [score for choice, score in enumerate(one) if choice != question.answer]
+        found.append(one[question.answer] - max(wrong) if wrong else np.nan)
+    return np.asarray(found)

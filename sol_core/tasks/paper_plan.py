@@ -1,0 +1,69 @@
+"""The paper's mechanisms at another static schedule's bytes.
+
+Attention and bits keep their levels; what is moved is the MLP's share, most of a step's bytes.
+The paper's mechanisms cut only the MLP's input, two of its three matrices, so equal bytes take a
+lower channel ratio than the paper's grid has: levels go down to a twentieth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sol_core.actions import PAPER, Action, ActionGrid, Budget
+from sol_core.models import FrozenLM
+from sol_core.tasks.encoding import Continuation
+from sol_core.tasks.scoring import StepBytes
+
+__all__ = ["paper_budget", "paper_grid"]
+
+CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
+
+
+def paper_grid(grid: ActionGrid) -> ActionGrid:
+    """Another grid's levels of attention and bits, with the paper's mechanisms."""
+    return replace(
+        grid,
+        channel_keep_ratios=CHANNEL_LEVELS,
+        page_scorer=PAPER.page_scorer,
+        page_choice=PAPER.page_choice,
+        mlp_pruning=PAPER.mlp_pruning,
+        mlp_split=(),
+    )
+
+
+def paper_budget(
+    spend: Budget,
+    target: float,
+    lm: FrozenLM,
+    grid: ActionGrid,
+    continuations: Sequence[Continuation],
+) -> Budget:
+    """The budget whose steps read ``target`` bytes each in the mean; the nearest there is.
+
+    Args:
+        spend: of the schedule that read them; attention and bits are taken from it.
+        grid: as ``paper_grid`` gives it.
+    """
+    lowest, highest = CHANNEL_LEVELS[0], CHANNEL_LEVELS[-1]
+    cached = [len(one.context) + step for one in continuations for step in range(len(one.tokens))]
+    step_bytes = StepBytes(lm, grid)
+
+    def reading(ratio: float) -> float:
+        """Mean over all steps; attention's levels are mixed evenly, as static does."""
+        levels = np.asarray(grid.keep_fractions)
+        above = int(np.clip(np.searchsorted(levels, spend.keep_fraction), 1, len(levels) - 1))
+        low, high = levels[above - 1], levels[above]
+        share = (spend.keep_fraction - low) / (high - low)
+        parts = [
+            np.mean([step_bytes.of(Action(float(level), ratio), count) for count in cached])
+            for level in (low, high)
+        ]
+        return float((1 - share) * parts[0] + share * parts[1])
+
+    # Bytes are linear in the ratio, but for the rounding of channels.
+    least, most = reading(lowest), reading(highest)
+    ratio = lowest + (target - least) / (most - least) * (highest - lowest)
+    return replace(spend, channel_keep_ratio=min(max(ratio, lowest), highest))
