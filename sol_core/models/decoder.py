@@ -67,6 +67,13 @@ class FrozenLM:
     def device(self) -> torch.device:
         return self.weights.embedding.device
 
+    @property
+    def step_weight_bytes(self) -> int:
+        """Bytes of weights that a dense step of one row reads."""
+        if self._few_rows is not None:
+            return self._few_rows.weight_bytes
+        return sum(matrix.weight.nbytes for matrix in self.weights.matrices())
+
     @cached_property
     def _embedding_scale(self) -> float:
         """Rounded to the embedding's dtype, as transformers does; so do published numbers."""

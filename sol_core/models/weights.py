@@ -11,7 +11,7 @@ dtype: its kernels skip pruned channels.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,12 @@ class ModelWeights:
     layers: tuple[LayerWeights, ...]
     final_norm: Tensor
     head: Linear  # [C, V]
+
+    def matrices(self) -> Iterator[Linear]:
+        """All that a step multiplies with."""
+        for layer in self.layers:
+            yield from (layer.query_key_value, layer.attention_output, layer.gate_up, layer.down)
+        yield self.head
 
 
 class _Reader:

@@ -141,11 +141,11 @@ def _serve_ours(arguments: list[str]) -> None:
     policy = load_policy(Path(policy_folder), model, grid=grid) if policy_folder else None
     ours = _Ours(model, policy, int(new_tokens), grid.mechanisms)
     size = model.lm.dtype.itemsize
-    cost = CostModel(model.spec, size, size).decode_step(Action(), int(context))
+    cached = CostModel(model.spec, 0, size).decode_step(Action(), int(context)).bytes_read
     ours.measure("fixed", (1.0, 1.0), int(context))  # warm up: caches, lazy initialisation
     _reply(
         {
-            "dense_bytes": cost.bytes_read,
+            "dense_bytes": model.lm.step_weight_bytes + cached,
             "dtype": model.dtype_name,
             "max_context": model.spec.max_positions,
         }

@@ -53,7 +53,11 @@ class StepRequest(NamedTuple):
 
 
 class FewRowStep:
-    """A model's weights as the kernel takes them."""
+    """A model's weights as the kernel takes them.
+
+    Attributes:
+        weight_bytes: of the matrices that a dense step reads.
+    """
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights, kernel: Callable[..., None]) -> None:
         self._spec, self._kernel = spec, kernel
@@ -71,6 +75,8 @@ class FewRowStep:
             pairs = zip(weights.layers, packed[0], strict=True)
             self._arrays = [_quantised_arrays(layer, matrices) for layer, matrices in pairs]
             self._head, self._out_major = as_array(packed[1]), (False, False)
+        read = (array for arrays in self._arrays for array in arrays[:_DOWN_ROWS])
+        self.weight_bytes: int = sum(array.nbytes for array in read) + self._head.nbytes
         self._windows = list(dict.fromkeys(spec.windows))
         ropes = list(dict.fromkeys(spec.ropes))
         self._angles = RotaryTable(ropes, spec.head_size)
@@ -208,7 +214,7 @@ class FewRowStep:
         return rows, mlp, CacheTable(table, _ONE[cache.dtype], extended, cache.sizes())
 
 
-_GATE_UP = 9  # of a layer's arrays
+_GATE_UP, _DOWN_ROWS = 9, 12  # of a layer's arrays
 _NO_TICKS = np.empty(0, np.int64)
 _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
 

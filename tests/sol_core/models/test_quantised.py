@@ -80,6 +80,14 @@ def test_steps_read_the_blocks_and_find_the_same(
         ]
         found.append(torch.stack(steps))
     torch.testing.assert_close(*found, atol=2e-3, rtol=1e-4)
+    model = make_model(tensors, blocks)
+    packed = sum(one.data.nbytes for one in blocks.values())
+    # Q8_0 blocks get minima here, two bytes of 34; norms are fp32.
+    packed += blocks["model.embed_tokens.weight"].data.nbytes // 17
+    assert 0 <= model.step_weight_bytes - packed < 10_000
+    assert plain.step_weight_bytes == 4 * sum(
+        one.weight.numel() for one in plain.weights.matrices()
+    )
 
 
 def test_only_whole_models_of_known_sizes_are_packed(
