@@ -137,6 +137,7 @@ def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:
 def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str, Any]:
     from sol_core.files.assets import DEFAULT_MODEL_ASSET
     from sol_core.files.model_manifest import verify_model
+    from sol_core.files.places import BLOCKS_NAME
 
     asset = DEFAULT_MODEL_ASSET.name
     if name is not None and name != asset:
@@ -155,6 +156,9 @@ def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str,
             f"a whole model: {error}; to fetch it again: {program_name()} doctor --repair"
         )
         return {**facts, "state": "damaged"}
+    if not (folder / BLOCKS_NAME).exists():  # converted by a version that did not keep them
+        how = f"{program_name()} doctor --repair converts it again, for faster steps"
+        return {**facts, "state": f"ready; {how}"}
     return {**facts, "state": "ready"}
 
 

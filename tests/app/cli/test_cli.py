@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from app.cli import main as cli
 from sol_core.actions import AXES
@@ -24,6 +26,8 @@ from sol_core.config import GenerationConfig
 from sol_core.errors import ModelLoadError
 from sol_core.events import TokenEvent
 from sol_core.fields import config_from_dict
+from sol_core.files.model_manifest import make_manifest, write_manifest
+from sol_core.files.places import DEFAULT_MODEL
 from tests.app.tiny_project import PROJECT
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
@@ -372,6 +376,22 @@ def test_doctor_reads_the_database_and_finds_damage(run: Run, tmp_path: Path) ->
     assert done.status == 1
     assert "damaged" in json.loads(done.out)["missing"][0]
     assert path.read_bytes().startswith(b"no database")
+
+
+def test_doctor_knows_a_model_that_was_converted_before_blocks_were_kept(
+    run: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data" / "models" / DEFAULT_MODEL
+    folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    save_file({"weight": torch.zeros(2)}, folder / "model.safetensors")
+    write_manifest(folder, make_manifest(folder, DEFAULT_MODEL, "a.whl", "0" * 64))
+    state = json.loads(run("doctor", "--json").out)["model"]["state"]
+    assert state.startswith("ready; ")
+    assert "doctor --repair" in state
+    (folder / "quantised.safetensors").touch()
+    assert json.loads(run("doctor", "--json").out)["model"]["state"] == "ready"
 
 
 def test_doctor_names_an_unknown_model(run: Run) -> None:
