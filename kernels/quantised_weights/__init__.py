@@ -4,6 +4,6 @@ No number is rounded: products are fp32 sums of the file's own values. ``layout.
 lie in memory, ``cpu.py`` multiplies a few rows with them.
 """
 
-from kernels.quantised_weights.layout import KINDS, GgufBlocks, pack_blocks, unpack_blocks
+from kernels.quantised_weights.layout import BLOCK, KINDS, GgufBlocks, pack_blocks, unpack_blocks
 
-__all__ = ["KINDS", "GgufBlocks", "pack_blocks", "unpack_blocks"]
+__all__ = ["BLOCK", "KINDS", "GgufBlocks", "pack_blocks", "unpack_blocks"]

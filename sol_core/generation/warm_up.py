@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS
+from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
@@ -70,9 +71,9 @@ def load_warm(
 
     Raises: as ``load_language_model``.
     """
-    from sol_core.models.loading import load_language_model
+    from sol_core.models.loading import has_blocks, load_language_model
 
-    warm_up = KernelWarmUp(dtype, device)
+    warm_up = KernelWarmUp(dtype, device, quantised=has_blocks(name, data_dir))
     model = load_language_model(
         name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
     )
@@ -85,10 +86,14 @@ class KernelWarmUp:
 
     Args:
         dtype, device: as the model will be loaded. Nothing is done for a GPU.
+        quantised: few rows will read its quantised weights.
     Raises: ConfigError for names that are not allowed.
     """
 
-    def __init__(self, dtype: str = "auto", device: str = "auto") -> None:
+    def __init__(
+        self, dtype: str = "auto", device: str = "auto", *, quantised: bool = False
+    ) -> None:
+        self._quantised = quantised
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
         self._thread = threading.Thread(target=self._work, name="kernel-warm-up", daemon=True)
@@ -106,13 +111,15 @@ class KernelWarmUp:
 
     def _work(self) -> None:
         if self._device.type == "cpu":
-            warm_up_kernels(self._dtype)
+            warm_up_kernels(self._dtype, self._quantised)
 
 
 @torch.no_grad()
-def warm_up_kernels(dtype: torch.dtype) -> None:
+def warm_up_kernels(dtype: torch.dtype, quantised: bool = False) -> None:
     """Decode some steps with as many rows as there are kernels for: one text, and a batch."""
-    lm = FrozenLM(_SPEC, arrange_weights(_tensors(), _SPEC, dtype))
+    tensors = _tensors()
+    blocks = _blocks(tensors) if quantised else {}
+    lm = FrozenLM(_SPEC, arrange_weights(tensors, _SPEC, dtype, blocks=blocks))
     for rows in (1, MANY_ROWS):
         for how in (*(Mechanisms(quant_site=site) for site in get_args(QuantSite)), _DEFAULT):
             options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows)
@@ -150,6 +157,17 @@ class _Rows:
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:
         step = observation.step
         return [_ACTIONS[(row + step) % len(_ACTIONS)] for row in range(self._num_rows)]
+
+
+def _blocks(tensors: dict[str, Tensor]) -> dict[str, GgufBlocks]:
+    """Blocks of zeros for every matrix, of the kinds that steps of few rows read."""
+    found = {}
+    for name, tensor in tensors.items():
+        if tensor.dim() == 2:
+            kind = "Q8_0" if "embed" in name else "Q4_1"
+            shape = len(tensor), tensor.shape[1] // BLOCK, KINDS[kind][1]
+            found[name] = GgufBlocks(kind, torch.zeros(shape, dtype=torch.uint8))
+    return found
 
 
 def _tensors() -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from sol_core.files.model_files import (
     discard_damaged_downloads,
     make_default_model_whole,
 )
-from sol_core.files.places import DEFAULT_MODEL
+from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL
 from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
@@ -124,6 +124,15 @@ def load_language_model(
     return LanguageModel(
         name, fingerprint, FrozenLM(spec, weights), tokenizer, _end_ids(folder, config, tokenizer)
     )
+
+
+def has_blocks(name: str, data_dir: Path) -> bool:
+    """Return whether a model that is loaded by this name will have quantised weights.
+
+    The default one will also where it is yet to be fetched.
+    """
+    folder = data_dir / "models" / name if name == DEFAULT_MODEL else Path(name).expanduser()
+    return (folder / BLOCKS_NAME).is_file() or (name == DEFAULT_MODEL and not folder.exists())
 
 
 def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None = None) -> str:

@@ -18,7 +18,7 @@ FAST = "not model and not browser and not slow"
 WARM_UP = """
 import sys
 from sol_core.generation.warm_up import KernelWarmUp
-KernelWarmUp(sys.argv[1], "cpu").wait(lambda message, fraction: None)
+KernelWarmUp(sys.argv[1], "cpu", quantised=sys.argv[2:] != []).wait(lambda *progress: None)
 """
 
 
@@ -61,6 +61,6 @@ def _parallel() -> list[str]:
 def _compile_kernels() -> None:
     """Once, before each process of the suite would; a format in each of two processes."""
     command = [sys.executable, "-c", WARM_UP]
-    started = [subprocess.Popen([*command, dtype]) for dtype in ("float32", "bfloat16")]
-    for process in started:
-        process.wait()
+    for kinds in ([["float32"], ["bfloat16"]], [["auto", "quantised"]]):
+        for process in [subprocess.Popen([*command, *kind]) for kind in kinds]:
+            process.wait()

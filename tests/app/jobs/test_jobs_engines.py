@@ -50,7 +50,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return SimpleNamespace(name=name)
 
     monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
-    monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda dtype: None)
+    monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: None)
     return calls
 
 
@@ -140,7 +140,7 @@ def test_a_job_that_waits_for_the_kernels_says_so(
 ) -> None:
     asked: list[torch.dtype] = []
 
-    def compile_until_it_was_said(dtype: torch.dtype) -> None:
+    def compile_until_it_was_said(dtype: torch.dtype, quantised: bool) -> None:
         asked.append(dtype)
         wait_until(lambda: COMPILING in said)
 

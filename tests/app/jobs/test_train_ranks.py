@@ -36,7 +36,7 @@ PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(PROJECT)!r})
 import sol_core.generation.warm_up
-sol_core.generation.warm_up.warm_up_kernels = lambda dtype: None
+sol_core.generation.warm_up.warm_up_kernels = lambda *_: None
 from app.cli import main as cli
 sys.exit(cli.main(sys.argv[1:]))
 """

@@ -37,9 +37,9 @@ def compiled():
                     found[module.__name__, name] = set(map(str, value.signatures))
     return found
 
-dtype = getattr(torch, sys.argv[1])
+dtype, quantised = getattr(torch, sys.argv[1]), sys.argv[2:] != []
 before = torch.get_rng_state()
-warm_up_kernels(dtype)
+warm_up_kernels(dtype, quantised)
 assert torch.equal(before, torch.get_rng_state()), "randomness of others is left alone"
 warm = compiled()
 assert len(warm) > 5
@@ -54,6 +54,10 @@ from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 reference, fp32 = make_pair(FAMILIES[0])
 tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
 lm = FrozenLM(fp32.spec, arrange_weights(tensors, fp32.spec, dtype))
+if quantised:
+    tensors, spec = warm_up._tensors(), warm_up._SPEC
+    blocks = warm_up._blocks(tensors)
+    lm = FrozenLM(spec, arrange_weights(tensors, spec, dtype, blocks=blocks))
 shapes = ((1, 1), (1, 3), (2, 16), (24, 1))
 for (texts, group), how in itertools.product(shapes, (PAPER, GRIDS["default"].mechanisms)):
     cache = lm.new_cache(texts, 30, page_size=8)
@@ -69,10 +73,11 @@ sys.exit(f"compiled only when it was needed: {late}" if late else 0)
 """
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_nothing_is_left_to_compile_for_decoding(dtype: str) -> None:
+@pytest.mark.timeout(900)  # minutes where no kernel was compiled before
+@pytest.mark.parametrize("kind", [["float32"], ["bfloat16"], ["float32", "quantised"]])
+def test_nothing_is_left_to_compile_for_decoding(kind: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, dtype], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHILD, *kind], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -81,9 +86,7 @@ def test_the_page_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, tmp_pa
     release = threading.Event()
     model = SimpleNamespace(name="m", dtype_name="float32", device_name="cpu", context_length=8)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
-    monkeypatch.setattr(
-        "sol_core.generation.warm_up.warm_up_kernels", lambda dtype: release.wait(30)
-    )
+    monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: release.wait(30))
     loader = ModelLoader("m", engine_load(DataDir(tmp_path), "m", "float32"))
     loader.start()
     wait_until(lambda: loader.status().message == COMPILING)
@@ -97,14 +100,16 @@ def test_a_warm_machine_says_nothing_and_a_gpu_needs_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[Any] = []
-    monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", calls.append)
+    monkeypatch.setattr(
+        "sol_core.generation.warm_up.warm_up_kernels", lambda *asked: calls.append(asked)
+    )
     said: list[str] = []
     warm_up = KernelWarmUp("float32", "cpu")
     wait_until(lambda: not warm_up.is_running)
     warm_up.wait(lambda message, _: said.append(message))
-    assert (calls, said) == ([torch.float32], [])
+    assert (calls, said) == ([(torch.float32, False)], [])
     monkeypatch.setattr(
         "sol_core.generation.warm_up.pick_device", lambda name: torch.device("cuda")
     )
     KernelWarmUp("float32").wait(lambda message, _: None)
-    assert calls == [torch.float32]
+    assert calls == [(torch.float32, False)]
