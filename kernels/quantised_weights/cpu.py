@@ -17,7 +17,7 @@ _helper = numba.njit(nogil=True, error_model="numpy")
 
 @_helper
 def _list_blocks(channels, scales, num_blocks):
-    """Where each block's channels begin in the list, and what their numbers sum up to.
+    """Begins of each block's channels in the list, and what their numbers sum up to.
 
     Args:
         channels, scales: as of ``products.list_channels``.

@@ -1,4 +1,4 @@
-"""How quantised weights lie in memory: from a GGUF file's blocks to tiles of lines.
+"""Layout of quantised weights in memory: from a GGUF file's blocks to tiles of lines.
 
 Of every 32 input channels an output has a scale d and a minimum m, and the weight is d·q + m. A
 tile is 128 outputs of 4 bits or 64 of 8: then a channel's numbers are one cache line, and a

@@ -128,7 +128,7 @@ def test_the_main_path_of_every_page_of_the_model(
         following = lesson.get_by_role("button", name="Next lesson")
         if following.count():
             following.click()
-    expect(lesson.get_by_role("heading", level=2)).to_contain_text("5. ")
+    expect(lesson.get_by_role("heading", level=2)).to_contain_text("6. ")
 
     visitor.tab("Policies")
     expect(page.locator(".sol-policies").get_by_role("heading", name="default")).to_be_visible()
