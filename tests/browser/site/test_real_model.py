@@ -119,7 +119,7 @@ def test_the_main_path_of_every_page_of_the_model(
     assert download.value.path().read_text("utf-8").startswith("schedule,place,name,kl,nll")
 
     visitor.tab("Learn")
-    for _ in range(5):
+    for _ in range(6):
         lesson = page.locator(".sol-lesson:visible")
         lesson.get_by_role("radio").first.check()
         lesson.get_by_role("button", name="Commit and measure").click()
