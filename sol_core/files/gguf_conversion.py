@@ -55,22 +55,23 @@ def convert_gguf(source: Path, folder: Path, eos_token: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise TypeError(f"{source.name} gave a {type(tokenizer).__name__}, not a fast tokenizer")
-    _fix_tokenizer(tokenizer, source, eos_token)
+    reader = GGUFReader(source)
+    _fix_tokenizer(tokenizer, reader, eos_token)
     report_progress("writing the weights", 0.9)
     _save_model(model, folder, tokenizer.get_vocab()[eos_token])
-    save_blocks(source, model, folder)
+    _save_blocks(reader, model, folder)
     tokenizer.save_pretrained(folder)
     report_progress("converted", 1.0)
 
 
-def _fix_tokenizer(tokenizer: PreTrainedTokenizerFast, source: Path, eos_token: str) -> None:
+def _fix_tokenizer(tokenizer: PreTrainedTokenizerFast, reader: GGUFReader, eos_token: str) -> None:
     """Set the end-of-text token, and the digit splitting that transformers drops.
 
     Without the latter ``"\\n\\n1"`` becomes two newline tokens where the model was trained on one.
     """
     tokenizer.eos_token = eos_token
     tokenizer.pad_token = eos_token
-    field = GGUFReader(source).fields.get("tokenizer.ggml.pre")
+    field = reader.fields.get("tokenizer.ggml.pre")
     if field is not None and bytes(field.parts[field.data[0]]).decode() == DIGIT_SPLITTING:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
@@ -101,10 +102,10 @@ def _save_model(model: PreTrainedModel, folder: Path, eos_token_id: int) -> None
     model.generation_config.save_pretrained(folder)
 
 
-def save_blocks(source: Path, model: PreTrainedModel, folder: Path) -> None:
+def _save_blocks(reader: GGUFReader, model: PreTrainedModel, folder: Path) -> None:
     """Write the blocks of those matrices that they reproduce to the last bit."""
     names = get_tensor_name_map(MODEL_ARCH.LLAMA, model.config.num_hidden_layers)
-    stored = {tensor.name: tensor for tensor in GGUFReader(source).tensors}
+    stored = {tensor.name: tensor for tensor in reader.tensors}
     found: dict[str, Tensor] = {}
     kinds: dict[str, str] = {}
     for name, weight in model.state_dict().items():

@@ -110,10 +110,9 @@ def load_language_model(
     spec = spec_from_config(config)
     tensors = _read_tensors(folder)
     fingerprint = _fingerprint(spec, tensors)
+    blocks = read_blocks(folder, tensors) if torch_device.type == "cpu" else {}
     try:
-        weights = arrange_weights(
-            tensors, spec, torch_dtype, lambda t: t.to(torch_device), read_blocks(folder, tensors)
-        )
+        weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device), blocks)
     except torch.OutOfMemoryError as error:
         raise _too_large(name, tensors, torch_dtype, torch_device) from error
     if integer_mlp:

@@ -80,6 +80,11 @@ class LayerWeights:
     integer_mlp: IntegerMlp | None = None  # see ``integer_mlp.py``
     down_norms: Tensor | None = None  # [I] fp32, Euclidean norms of down's rows
 
+    @property
+    def matrices(self) -> tuple[Linear, Linear, Linear, Linear]:
+        """In the order in which a step multiplies with them."""
+        return self.query_key_value, self.attention_output, self.gate_up, self.down
+
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
@@ -93,7 +98,7 @@ class ModelWeights:
     def matrices(self) -> Iterator[Linear]:
         """All that a step multiplies with."""
         for layer in self.layers:
-            yield from (layer.query_key_value, layer.attention_output, layer.gate_up, layer.down)
+            yield from layer.matrices
         yield self.head
 
 
@@ -187,7 +192,7 @@ def arrange_weights(
 
     Args:
         tensors: by checkpoint name ("model.layers.0.…"), any float dtype.
-        blocks: some of the matrices once more, see ``quantised.py``; kept on the CPU only.
+        blocks: some of the matrices once more, see ``quantised.py``; for a CPU only.
         dtype: dtype of the matrices; norms stay fp32.
         to_device: moves each finished tensor.
     Raises: ModelLoadError for missing, misshapen or unknown tensors.
@@ -272,9 +277,8 @@ def _each_linear(layer: LayerWeights, change: Callable[[Linear], Linear]) -> Lay
 
 
 def _placed(linear: Linear, to_device: Callable[[Tensor], Tensor]) -> Linear:
-    weight = to_device(linear.weight)
     bias = None if linear.bias is None else to_device(linear.bias)
-    return Linear(weight, bias, blocks=None if weight.is_cuda else linear.blocks)
+    return Linear(to_device(linear.weight), bias, blocks=linear.blocks)
 
 
 def _refuse_leftovers(names: set[str]) -> None:

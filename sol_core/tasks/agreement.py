@@ -52,12 +52,12 @@ def free_run(
     shape, step_bytes = (len(ones), group), StepBytes(lm, grid)
     tokens, spend, num_bytes = np.zeros((*shape, steps)), np.zeros((*shape, 3)), np.zeros(shape)
 
-    def best(step: DecodeStep) -> list[int]:
-        return [int(token) for token in step.log_probabilities.argmax(-1).tolist()]
+    def written(step: DecodeStep) -> list[int]:
+        return [int(token) for token in tokens[..., step.index].flat]
 
     first = [one.context[-1] for one in rows]
-    for step in decode(lm, windows, first, scheduler, best, options, state):
-        tokens[..., step.index] = np.asarray(best(step)).reshape(shape)
+    for step in decode(lm, windows, first, scheduler, written, options, state):
+        tokens[..., step.index] = step.log_probabilities.argmax(-1).cpu().numpy().reshape(shape)
         step_spend, reading = step_spends(step, step_bytes, group)
         spend += step_spend
         num_bytes += reading

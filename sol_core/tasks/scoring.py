@@ -49,8 +49,7 @@ class StepBytes:
     """Computed bytes of decode steps, each kind worked out once."""
 
     def __init__(self, lm: FrozenLM, grid: ActionGrid) -> None:
-        size = lm.dtype.itemsize
-        self._costs = CostModel(lm.spec, size, size, grid.page_size, grid.mechanisms)
+        self._costs = CostModel.of(lm, grid)
         self._known: dict[tuple[float, float, int], float] = {}
 
     def of(self, action: Action, cached_tokens: int) -> float:

@@ -68,13 +68,15 @@ class FewRowStep:
         packed = packed_weights(weights) if multiplies_quantised() else None
         self._blocks = 0 if in_major or packed else kernel_threads()
         if packed is None:
-            self._arrays = [_layer_arrays(layer, self._blocks) for layer in weights.layers]
+            matrices = [_unpacked_matrices(layer, self._blocks) for layer in weights.layers]
             self._head, head_out_major = _matrix(weights.head)
             self._out_major = head_out_major, _matrix(weights.layers[0].down)[1]
         else:
-            pairs = zip(weights.layers, packed[0], strict=True)
-            self._arrays = [_quantised_arrays(layer, matrices) for layer, matrices in pairs]
+            # Rows of down are down itself.
+            matrices = [[as_array(one) for one in (*some, some[-1])] for some in packed[0]]
             self._head, self._out_major = as_array(packed[1]), (False, False)
+        pairs = zip(weights.layers, matrices, strict=True)
+        self._arrays = [_layer_arrays(layer, some) for layer, some in pairs]
         read = (array for arrays in self._arrays for array in arrays[:_DOWN_ROWS])
         self.weight_bytes: int = sum(array.nbytes for array in read) + self._head.nbytes
         self._windows = list(dict.fromkeys(spec.windows))
@@ -221,53 +223,47 @@ _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
 
 def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
     """Return whether the arrays have the types under which the kernels address them."""
-    matrices = (layer.query_key_value, layer.attention_output, layer.gate_up, layer.down)
     norms = (layer.attention_norm, layer.mlp_norm)
-    return {linear.weight.dtype for linear in matrices} == {dtype} and {
+    return {linear.weight.dtype for linear in layer.matrices} == {dtype} and {
         norm.dtype for norm in norms
     } == {torch.float32}
 
 
-def _layer_arrays(layer: LayerWeights, blocks: int) -> list[Any]:
-    """The arrays of AttentionWeights, then of MlpWeights, in their order."""
+def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
+    """Query, key and value, attention output, gate and up, down, and rows of down."""
     from kernels.decode_layer.mlp import in_blocks, rows_in_blocks
 
     gate_up, down = as_array(layer.gate_up.weight), as_array(layer.down.weight)
     return [
-        as_array(layer.attention_norm),
         _matrix(layer.query_key_value)[0],
-        _vector(layer.query_key_value.bias),
-        _vector(layer.query_norm),
-        _vector(layer.key_norm),
         _matrix(layer.attention_output)[0],
-        _vector(layer.attention_output.bias),
-        _vector(layer.attention_output_norm),
-        as_array(layer.mlp_norm),
         in_blocks(gate_up, blocks) if blocks else gate_up,
         _matrix(layer.down)[0],
-        _vector(layer.mlp_output_norm),
         rows_in_blocks(down, blocks) if blocks else down,
-        _vector(layer.down_norms),
     ]
 
 
-def _quantised_arrays(layer: LayerWeights, matrices: dict[str, Tensor]) -> list[Any]:
-    """``_layer_arrays`` with these in place of the layer's matrices; rows of down are down."""
-    down = as_array(matrices["down"])
+def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
+    """The arrays of AttentionWeights, then of MlpWeights, in their order.
+
+    Args:
+        matrices: as ``_unpacked_matrices`` returns them.
+    """
+    query_key_value, attention_output, gate_up, down, down_rows = matrices
     return [
         as_array(layer.attention_norm),
-        as_array(matrices["query_key_value"]),
+        query_key_value,
         _vector(layer.query_key_value.bias),
         _vector(layer.query_norm),
         _vector(layer.key_norm),
-        as_array(matrices["attention_output"]),
+        attention_output,
         _vector(layer.attention_output.bias),
         _vector(layer.attention_output_norm),
         as_array(layer.mlp_norm),
-        as_array(matrices["gate_up"]),
+        gate_up,
         down,
         _vector(layer.mlp_output_norm),
-        down,
+        down_rows,
         _vector(layer.down_norms),
     ]
 

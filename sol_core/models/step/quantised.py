@@ -13,20 +13,19 @@ if TYPE_CHECKING:
 
 __all__ = ["PackedWeights", "packed_weights"]
 
-_MATRICES = ("query_key_value", "attention_output", "gate_up", "down")
-PackedWeights = tuple[list[dict[str, Tensor]], Tensor]
+PackedWeights = tuple[list[list[Tensor]], Tensor]
 
 
 def packed_weights(weights: ModelWeights) -> PackedWeights | None:
-    """All matrices as the few-row kernels take them: per layer by name, and the head.
+    """All matrices as the few-row kernels take them: per layer, and the head.
 
     Returns: None unless the layers' are of 4 bits, the head of 8, and all sizes fit whole tiles.
     """
     head = _packed(weights.head, 8)
-    layers: list[dict[str, Tensor]] = []
+    layers: list[list[Tensor]] = []
     for layer in weights.layers if head is not None else ():
-        some = {name: _packed(getattr(layer, name), 4) for name in _MATRICES}
-        whole = {name: matrix for name, matrix in some.items() if matrix is not None}
+        some = [_packed(linear, 4) for linear in layer.matrices]
+        whole = [matrix for matrix in some if matrix is not None]
         # Gate and up are one matrix: up's first output must begin a tile.
         if len(whole) < len(some) or layer.gate_up.weight.shape[1] % 256:
             return None
