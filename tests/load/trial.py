@@ -20,7 +20,7 @@ from storage import JobRecord
 from tests.load.job_queue import job_problems, queue_jobs, wait_for_jobs
 from tests.load.page_client import PageClient
 from tests.load.processes import Processes, address_of, running
-from tests.load.visitors import Visit, run_visitors, visit_problems, wait_for_model
+from tests.load.visitors import Visit, run_visitors, turn_problems, visit_problems, wait_for_model
 
 __all__ = ["LoadOptions", "run_trial"]
 
@@ -92,6 +92,7 @@ def run_trial(
         memory["peak"] = _memory_mb(server.pid, "VmHWM")
         with open_database(data_dir) as store:
             jobs = [store.jobs.get(job_id) for _, job_id in made]
+            ended = sorted(order, key=lambda run_id: store.runs.get(run_id).updated_at)
         _clean_up(owners[0], [*first, *visits], jobs)
     num_workers = len(processes.workers) + processes.own_workers
     complaints = _complaints(data_dir)
@@ -107,7 +108,12 @@ def run_trial(
         "calls": sum(len(visit.waits_ms) for visit in visits),
         "memory_mb": memory,
         "complaints": complaints,
-        "problems": visit_problems(visits, order) + job_problems(jobs, num_workers) + complaints,
+        "problems": [
+            *visit_problems(visits),
+            *turn_problems(ended, order),
+            *job_problems(jobs, num_workers),
+            *complaints,
+        ],
     }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.load.page_client import PageClient, RefusedError
 
-__all__ = ["Visit", "run_visitors", "visit_problems", "wait_for_model"]
+__all__ = ["Visit", "run_visitors", "turn_problems", "visit_problems", "wait_for_model"]
 
 POLL_S = 0.08  # run.js
 STORED_WAIT_S = 20.0
@@ -31,7 +31,6 @@ class Visit:
         announced: tokens that the summary counts.
         stored: the same of the tokens that the database has.
         waited_s: from the button to the first token.
-        ended_at: ``time.monotonic()``.
         waits_ms: of every call.
     """
 
@@ -41,7 +40,6 @@ class Visit:
     announced: int
     stored: tuple[Token, ...]
     waited_s: float
-    ended_at: float
     waits_ms: tuple[float, ...]
 
 
@@ -60,12 +58,8 @@ def run_visitors(url: str, count: int, settings: dict[str, Any]) -> list[Visit]:
         return list(pool.map(lambda number: _visit(url, number, settings), range(count)))
 
 
-def visit_problems(visits: Sequence[Visit], order: Sequence[str]) -> list[str]:
-    """A sentence for everything that was lost, doubled, changed or out of turn.
-
-    Args:
-        order: ids of the runs as they were put in line.
-    """
+def visit_problems(visits: Sequence[Visit]) -> list[str]:
+    """A sentence for everything that was lost, doubled or changed."""
     found = []
     for visit in visits:
         indices = [index for index, _ in visit.seen]
@@ -75,11 +69,22 @@ def visit_problems(visits: Sequence[Visit], order: Sequence[str]) -> list[str]:
             found.append(f"run {visit.run_id}: {len(visit.stored)} tokens are stored otherwise")
         if visit.status != "finished":
             found.append(f"run {visit.run_id} ended as {visit.status}")
-    by_end = [visit.run_id for visit in sorted(visits, key=lambda visit: visit.ended_at)]
+    return found
+
+
+def turn_problems(ended: Sequence[str], order: Sequence[str]) -> list[str]:
+    """A sentence for every run that ended out of turn.
+
+    Args:
+        ended: ids of the runs by the time that the database has for their ends: a visitor on a
+            busy machine hears of an end late.
+        order: the same as they were put in line.
+    """
+    found = []
     for place, run_id in enumerate(order):
-        # Two runs that end within one poll may be seen to end in either order.
-        if abs(by_end.index(run_id) - place) > 1:
-            found.append(f"run {run_id} was number {place} in line, {by_end.index(run_id)} to end")
+        # Two runs that end within one save may be written in either order.
+        if abs(ended.index(run_id) - place) > 1:
+            found.append(f"run {run_id} was number {place} in line, {ended.index(run_id)} to end")
     return found
 
 
@@ -106,7 +111,6 @@ def _visit(url: str, number: int, settings: dict[str, Any]) -> Visit:
             seen=tuple(seen),
             announced=int((view["summary"] or {}).get("num_tokens", -1)),
             waited_s=first_row_at - began_at,
-            ended_at=time.monotonic(),
             waits_ms=tuple(client.waits_ms),
             stored=_stored(client, run_id),
         )

@@ -187,16 +187,19 @@ def test_all_levels_are_one_decode_step(
 def test_trails_are_the_difference_to_a_dense_step(
     model: LanguageModel, run: LensRun, index: int
 ) -> None:
+    # Rounded to few bits, sums in another order may fall to the other side and move 5e-3 nats.
+    actions = tuple(dataclasses.replace(action, bit_width=16) for action in run.actions)
+    run = dataclasses.replace(run, actions=actions)
     view = Lens(model, run).look(index)
     assert [trail.name for trail in view.trails] == ["taken", *AXES]
     followed = run.actions[index + 1 : index + 1 + FOLLOWING]
-    actions = [DENSE, *(trail.action for trail in view.trails)]
-    schedules = tuple((*run.actions[:index], action, *followed) for action in actions)
+    tried = [DENSE, *(trail.action for trail in view.trails)]
+    schedules = tuple((*run.actions[:index], action, *followed) for action in tried)
     case = ScoreCase(run.tokens, run.before, schedules, GRID.page_size)
     dense, *others = score_case(model, case)
     for trail, nll in zip(view.trails, others, strict=True):
         expected = [a - b for a, b in zip(nll, dense, strict=True)][index + 1 :]
-        assert list(trail.nll_change) == pytest.approx(expected, abs=2e-4)
+        assert list(trail.nll_change) == pytest.approx(expected, abs=2e-5)
         assert all(value >= 0 for value in trail.kl)
         assert len(trail.kl) == FOLLOWING
     assert max(abs(value) for trail in view.trails for value in trail.nll_change) > 1e-4
