@@ -84,13 +84,18 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class SideEvent:
-    """The same step as a side row saw it, under its own schedule and its own KV cache."""
+    """The same step as a side row saw it, under its own schedule and its own KV cache.
+
+    Attributes:
+        choice: its most probable token; None in records of before it was kept.
+    """
 
     name: str
     action: Action
     surprisal: float
     entropy: float
     kl_to_dense: float | None
+    choice: Alternative | None = None
 
 
 @dataclass(frozen=True, slots=True)

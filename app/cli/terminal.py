@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Literal, TextIO, get_args
 
-from app.web.theme_colours import cividis
+from app.web.theme_colours import WHITE, ink, scale_colour
 from sol_core.actions import MAX_BITS, Action
 
 ColourDepth = Literal["none", "256", "24bit"]
@@ -21,7 +21,6 @@ COLOUR_AXES: tuple[ColourAxis, ...] = get_args(ColourAxis)
 
 RESET = "\x1b[0m"
 SURPRISAL_RANGE = 8.0  # nats; beyond this the colour stays at its end
-HALF_LUMINANCE = 128.0
 # Characters that reorder or end lines without being in Unicode's control category.
 LAYOUT_CHARACTERS = frozenset(
     "\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -65,8 +64,9 @@ def paint(text: str, value: float, depth: ColourDepth) -> str:
     safe = escape(text)
     if depth == "none":
         return safe
-    red, green, blue = (round(channel) for channel in cividis(value))
-    dark = 0.299 * red + 0.587 * green + 0.114 * blue < HALF_LUMINANCE
+    colour = scale_colour(value)
+    red, green, blue = (round(channel) for channel in colour)
+    dark = ink(colour) == WHITE
     if depth == "24bit":
         style = f"\x1b[48;2;{red};{green};{blue};38;2;{'255;255;255' if dark else '0;0;0'}m"
     else:

@@ -12,10 +12,10 @@ from app.web.theme_colours import (
     DARK,
     DIFFERENCE_BINS,
     LIGHT,
-    NUM_BINS,
+    SCALE,
     Palette,
     difference_tint,
-    tint,
+    ink,
 )
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ def follow_system_css() -> str:
 
 
 def _tint_rules() -> list[str]:
-    rules = [
-        f'.sol-token[data-bin="{index}"] {{ --tint: var(--sol-tint-{index}); }}'
-        for index in range(NUM_BINS)
-    ]
+    rules = []
+    for index, colour in enumerate(SCALE):
+        names = f"--tint: {colour.hex()}; --ink: {ink(colour).hex()};"
+        rules.append(f'.sol-token[data-bin="{index}"] {{ {names} }}')
     rules += [
         f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
         for index in range(DIFFERENCE_BINS)
@@ -99,10 +99,9 @@ def _variables(palette: Palette) -> str:
         f"--sol-{field.name.replace('_', '-')}": getattr(palette, field.name)
         for field in fields(palette)
     }
-    tints = {f"--sol-tint-{index}": tint(index, palette).hex() for index in range(NUM_BINS)}
     differences = {
         f"--sol-difference-{index}": difference_tint(index, palette).hex()
         for index in range(DIFFERENCE_BINS)
     }
-    every = colours | tints | differences
+    every = colours | differences
     return " ".join(f"{name}: {value};" for name, value in every.items())

@@ -1,10 +1,10 @@
 """Every colour of the pages, once, and the contrast arithmetic that the tests hold them to.
 
-The tint of a token is cividis (Nuñez, Anderton, Renslow 2018, doi:10.1371/journal.pone.0199239),
-mixed at 35 % into the panel: at 50 % the text's contrast drops below 4.5:1 in the dark theme. The
-lanes are Okabe and Ito's blue, vermilion and green, which stay apart under deuteranopia. A
-difference goes from orange over nothing to blue, the pair that every kind of colour vision tells
-apart.
+The tint of a token is viridis (Smith, van der Walt, Firing 2015), in steps that look equally large
+(CIE 1976), at full strength in both themes; its text is black or white, whichever stands out more,
+4.6:1 at least. The lanes are Okabe and Ito's blue, vermilion and green, which stay apart under
+deuteranopia. A difference goes from orange over nothing to blue, the pair that every kind of colour
+vision tells apart.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-NUM_BINS = 16
 DIFFERENCE_BINS = 15  # odd: the middle one is "no difference" and has no tint
-TINT_SHARE = 0.35
 DIFFERENCE_SHARE = 0.5
 
 
@@ -99,21 +97,34 @@ LIGHT, DARK = (
     Palette(**{name: pair[theme] for name, pair in _COLOURS.items()}) for theme in (0, 1)
 )
 
-_CIVIDIS = tuple(
+# Of a token's tint, from little to much.
+SCALE = tuple(
     Rgb.parse(text)
     for text in (
-        "#00224e",
-        "#123570",
-        "#3b496c",
-        "#575d6d",
-        "#707173",
-        "#8a8678",
-        "#a59c74",
-        "#c3b369",
-        "#e1cc55",
-        "#fee838",
+        "#440154",
+        "#472070",
+        "#44367f",
+        "#3e4889",
+        "#38578b",
+        "#32658d",
+        "#2c738e",
+        "#27808e",
+        "#238e8c",
+        "#209b89",
+        "#27a783",
+        "#32b37c",
+        "#44bd70",
+        "#5bc663",
+        "#72cf55",
+        "#8cd545",
+        "#a7db34",
+        "#c2e02a",
+        "#e0e327",
+        "#fde725",
     )
 )
+NUM_BINS = len(SCALE)  # two levels of a grid never share one
+BLACK, WHITE = Rgb(0, 0, 0), Rgb(255, 255, 255)
 
 
 def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
@@ -121,17 +132,16 @@ def mix(over: Rgb, under: Rgb, share: float) -> Rgb:
     return Rgb(*(share * a + (1 - share) * b for a, b in zip(over, under, strict=True)))
 
 
-def cividis(value: float) -> Rgb:
+def scale_colour(value: float) -> Rgb:
     """The colour of ``value`` in [0, 1]."""
-    place = min(max(value, 0.0), 1.0) * (len(_CIVIDIS) - 1)
-    low = min(int(place), len(_CIVIDIS) - 2)
-    return mix(_CIVIDIS[low + 1], _CIVIDIS[low], place - low)
+    place = min(max(value, 0.0), 1.0) * (NUM_BINS - 1)
+    low = min(int(place), NUM_BINS - 2)
+    return mix(SCALE[low + 1], SCALE[low], place - low)
 
 
-def tint(bin_index: int, palette: Palette) -> Rgb:
-    """The background of a token whose value falls in bin ``bin_index``."""
-    value = bin_index / (NUM_BINS - 1)
-    return mix(cividis(value), Rgb.parse(palette.panel), TINT_SHARE)
+def ink(background: Rgb) -> Rgb:
+    """Black or white, whichever is easier to read on it."""
+    return max(BLACK, WHITE, key=lambda text: contrast(text, background))
 
 
 def difference_tint(bin_index: int, palette: Palette) -> Rgb:

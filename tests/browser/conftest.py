@@ -98,6 +98,11 @@ class Visitor:
     def texts(self) -> list[str]:
         return self.tokens.all_text_contents()
 
+    def show_numbers(self) -> None:
+        """Unfold the panel of numbers and times."""
+        self.page.get_by_text("Numbers and times", exact=True).click()
+        expect(self.page.locator(".sol-tiles").first).to_be_visible()
+
     def run_id(self) -> str | None:
         found = re.search(r"[?&]run=([\w-]+)", self.page.url)
         return found.group(1) if found else None

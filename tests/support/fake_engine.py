@@ -125,16 +125,18 @@ def make_token(
     is_dense = config.schedule.kind == "dense"
     action = DENSE if is_dense else _action(config.schedule.budget, wave)
     surprisal = 0.05 + 3 * wave**3
-    side = tuple(
-        SideEvent(row.name, DENSE, surprisal * 0.9, 1.1, 0.0 if row.name == "dense" else 0.02)
-        for row in config.side_rows
-    )
     has_dense = any(row.name == "dense" for row in config.side_rows)
     share = (action.keep_fraction + action.channel_keep_ratio) / 2
     chosen = math.exp(-surprisal)
     top = [Alternative(100 + index, text, chosen)] + [
         Alternative(rank, f" word{rank}", (1 - chosen) / (rank + 3)) for rank in range(4)
     ]
+    top.sort(key=lambda one: -one.probability)
+    choice = Alternative(99, " dense", 0.5) if index % 7 == 3 else top[0]
+    side = tuple(
+        SideEvent(row.name, DENSE, surprisal * 0.9, 1.1, 0.02 * (row.name != "dense"), choice)
+        for row in config.side_rows
+    )
     step_ms = max(step_s * 1000, 0.1)
     return TokenEvent(
         index=index,
@@ -143,7 +145,7 @@ def make_token(
         action=action,
         surprisal=surprisal,
         entropy=0.4 + wave,
-        top=tuple(sorted(top, key=lambda one: -one.probability)),
+        top=tuple(top),
         kl_to_dense=0.04 * wave if has_dense else None,
         side=side,
         step_ms=step_ms,

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from app.cli.options import add_grid, add_json, add_model, add_value, model_name, open_data_dir
@@ -50,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="decode: also measure transformers under torch.compile (where there is a compiler)",
     )
+    parser.add_argument(
+        "--llama-cpp",
+        type=Path,
+        metavar="FOLDER",
+        help="decode: also measure llama.cpp on the same GGUF file; the folder is one where "
+        "'npm install node-llama-cpp' was run",
+    )
     parser.add_argument("--shape", help="kernels: SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B")
     parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
     add_grid(parser)
@@ -79,12 +87,16 @@ def _context(args: argparse.Namespace) -> int:
 
 
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
+    from sol_core.files.assets import ensure_default_gguf
     from sol_core.models.loading import DEFAULT_MODEL, locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 
     folder = locate_model(model_name(args), data_dir.root, console.progress)
     # The shipped policy belongs to the default model.
     policy = SHIPPED_FOLDER if model_name(args) == DEFAULT_MODEL else None
+    gguf = None
+    if args.llama_cpp is not None and policy is not None:
+        gguf = ensure_default_gguf(data_dir.root, console.progress)
     options = BenchOptions(
         folder,
         args.dtype,
@@ -94,6 +106,8 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
         policy,
         args.compile,
         args.grid,
+        args.llama_cpp,
+        gguf,
     )
     return bench_decode(options, console.progress)
 

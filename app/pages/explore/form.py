@@ -48,8 +48,8 @@ class ExploreForm:
 
     chat: bool = True
     schedule: str = "emc"
-    keep: float = 70
-    channels: float = 85
+    keep: float = 50
+    channels: float = 75
     bits: float = 10
     shadow: bool = True
     static_row: bool = False

@@ -36,6 +36,12 @@ interface Cost {
   bytes_read: number;
 }
 
+interface Alternative {
+  token_id: number;
+  text: string;
+  probability: number;
+}
+
 /** One token: TokenEvent of sol_core/events.py, a number that is not finite as null. */
 interface Token {
   index: number;
@@ -44,9 +50,10 @@ interface Token {
   action: Action;
   surprisal: number | null;
   entropy: number | null;
-  top: { token_id: number; text: string; probability: number }[];
+  top: Alternative[];
   kl_to_dense: number | null;
-  side: { name: string; surprisal: number | null }[];
+  /** choice: missing in runs of before it was kept. */
+  side: { name: string; surprisal: number | null; kl_to_dense?: number | null; choice?: Alternative | null }[];
   step_ms: number;
   elapsed_ms: number;
   cost: Cost;
@@ -137,6 +144,8 @@ interface Axis {
   show(value: number): string;
   term?: string;
   limits?: "keep" | "channels" | "bits";
+  /** Its colours always span the whole axis. */
+  isFixed?: boolean;
   share?(value: number): number;
   low?: number;
   high?: number;

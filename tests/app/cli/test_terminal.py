@@ -55,7 +55,7 @@ def test_paint_resets_before_every_newline() -> None:
     lines = painted.split("\n")
     assert [line.endswith("\x1b[0m") or not line for line in lines] == [True, True, True]
     assert lines[1] == ""
-    assert lines[0].startswith("\x1b[48;2;254;232;56;38;2;0;0;0m")  # cividis' bright end
+    assert lines[0].startswith("\x1b[48;2;253;231;37;38;2;0;0;0m")  # the bright end
     assert "38;2;255;255;255" in paint("a", 0.0, "24bit")
     assert paint("a", 0.0, "256").startswith("\x1b[48;5;")
     assert "\x1b]" not in paint("\x1b]0;x", 0.3, "24bit")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
+from itertools import pairwise
 
 import pytest
 
 from app.formats.plain_json import budget_text, json_safe, run_title
-from app.web.assets import plotly_path, site_data, style_sheet
+from app.web.assets import axis_limits, plotly_path, site_data
 from app.web.component import mount_script
 from app.web.modules import JS
 from app.web.theme import colour_css
@@ -17,14 +18,16 @@ from app.web.theme_colours import (
     DIFFERENCE_BINS,
     LIGHT,
     NUM_BINS,
+    SCALE,
     Palette,
     Rgb,
-    cividis,
     contrast,
     difference_tint,
+    ink,
     mix,
-    tint,
+    scale_colour,
 )
+from sol_core.actions import GRIDS, ActionGrid
 from sol_core.config import GenerationConfig, ScheduleConfig
 
 MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
@@ -32,10 +35,26 @@ PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.writ
 THEMES = pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
 
 
-@THEMES
-@pytest.mark.parametrize("bin_index", range(NUM_BINS))
-def test_token_text_is_readable_on_every_tint(palette: Palette, bin_index: int) -> None:
-    assert contrast(Rgb.parse(palette.text), tint(bin_index, palette)) >= 4.5
+@pytest.mark.parametrize("ground", SCALE, ids=Rgb.hex)
+def test_token_text_is_readable_on_every_tint(ground: Rgb) -> None:
+    assert contrast(ink(ground), ground) >= 4.5
+    names = f"--tint: {ground.hex()}; --ink: {ink(ground).hex()};"
+    assert f'.sol-token[data-bin="{SCALE.index(ground)}"] {{ {names} }}' in colour_css()
+
+
+def test_neighbouring_tints_are_told_apart_and_none_is_much_further() -> None:
+    steps = [colour_distance(one, other) for one, other in pairwise(SCALE)]
+    assert min(steps) >= 10
+    assert max(steps) <= 1.25 * min(steps)
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_no_two_levels_of_a_grid_have_one_tint(grid: ActionGrid) -> None:
+    for levels, (low, high) in zip(grid.levels(), axis_limits().values(), strict=True):
+        scale = 100 if levels[-1] <= 1 else 1
+        levels = [scale * level for level in levels]
+        bins = [round((level - low) / (high - low) * (NUM_BINS - 1)) for level in levels]
+        assert len(set(bins)) == len(levels)
 
 
 @THEMES
@@ -66,18 +85,6 @@ def test_text_colours_are_readable_where_they_are_used(palette: Palette) -> None
             assert ratio >= 4.5, (text, ground, ratio)
     assert contrast(Rgb.parse(palette.on_accent), Rgb.parse(palette.accent)) >= 4.5
     assert contrast(Rgb.parse(palette.panel), Rgb.parse(palette.bad)) >= 4.5
-
-
-@THEMES
-@pytest.mark.parametrize("bin_index", range(NUM_BINS))
-def test_glyphs_of_hidden_characters_are_readable_on_every_tint(
-    palette: Palette, bin_index: int
-) -> None:
-    ground = tint(bin_index, palette)
-    for name in ("sol-glyph", "sol-part"):
-        style = re.search(rf"\.{name} {{[^}}]*opacity: ([\d.]+)", style_sheet("tokens"))
-        assert style is not None
-        assert contrast(mix(Rgb.parse(palette.text), ground, float(style[1])), ground) >= 4.5
 
 
 @THEMES
@@ -148,10 +155,10 @@ def _gamma(part: float) -> float:
     return 12.92 * part if part <= 0.0031308 else float(1.055 * part ** (1 / 2.4) - 0.055)
 
 
-def test_cividis_goes_from_dark_blue_to_yellow_and_only_gets_lighter() -> None:
-    assert cividis(0).hex() == "#00224e"
-    assert cividis(1).hex() == "#fee838"
-    light = [contrast(cividis(step / 20), Rgb(0, 0, 0)) for step in range(21)]
+def test_the_scale_goes_from_dark_to_yellow_and_only_gets_lighter() -> None:
+    assert scale_colour(0) == SCALE[0] == Rgb.parse("#440154")
+    assert scale_colour(1) == SCALE[-1] == Rgb.parse("#fde725")
+    light = [contrast(scale_colour(step / 20), Rgb(0, 0, 0)) for step in range(21)]
     assert light == sorted(light)
 
 

@@ -46,6 +46,7 @@ def test_the_measured_parts_add_up_beside_what_was_computed(
 ) -> None:
     server = serve(FakeEngine(step_s=0.02))
     visitor = finished(lambda _: server, visit, viewport=viewport, color_scheme=scheme)
+    visitor.show_numbers()
     parts = visitor.page.locator(".sol-parts")
     expect(parts).to_contain_text("Measured per token: 20.0 ms, with 1 more row in each step")
     expect(parts).to_contain_text("Computed: bytes saved against dense")

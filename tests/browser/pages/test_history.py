@@ -28,6 +28,7 @@ def test_runs_are_listed_searched_and_opened_as_they_were(serve: Serve, visit: V
     visitor = visit(serve(FakeEngine(step_s=0.001)))
     first = generate(visitor, "About the sea", 15)
     shown = visitor.texts()
+    visitor.show_numbers()
     figures = visitor.page.locator(".sol-tiles").inner_text()
     generate(visitor, "About mountains")
     visitor.tab("History")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from app.runs import saver
+from app.web.theme_colours import NUM_BINS
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
@@ -228,9 +230,11 @@ def test_the_colour_axis_changes_without_running_again(serve: Serve, visit: Visi
         )
         return found
 
+    visitor.page.get_by_role("radio", name="Attention").check(force=True)
+    visitor.page.get_by_role("button", name="Full scale").click()
     before = bins()
     scale = visitor.page.locator(".sol-scale")
-    expect(scale).to_contain_text("5 %")
+    expect(scale).to_have_text("5 %100 %")
     visitor.page.get_by_role("radio", name="Surprisal").check(force=True)
     expect(scale).to_contain_text("6 nats")
     assert bins() != before
@@ -241,6 +245,44 @@ def test_the_colour_axis_changes_without_running_again(serve: Serve, visit: Visi
     assert visitor.run_id() == run
     # The page may ask other things meanwhile, such as which policies there are.
     assert [call for call in posted if "start_run" in call or "poll_run" in call] == []
+
+
+def test_colours_span_the_runs_own_values_unless_the_whole_scale_is_asked_for(
+    serve: Serve, visit: Visit
+) -> None:
+    visitor = finished(serve, visit)
+    tokens = visitor.page.locator(".sol-lines .sol-token")
+    full = visitor.page.get_by_role("button", name="Full scale")
+
+    def ends() -> tuple[int, int]:
+        bins = tokens.evaluate_all("(all) => all.map((one) => Number(one.dataset.bin))")
+        return min(bins), max(bins)
+
+    expect(visitor.page.get_by_role("radio", name="Cost")).to_be_checked()
+    assert ends() == (0, NUM_BINS - 1)
+    expect(visitor.page.locator(".sol-scale")).to_have_text(re.compile(r"≤ [\d.]+ %≥ [\d.]+ %"))
+    full.click()
+    expect(full).to_have_attribute("aria-pressed", "true")
+    expect(visitor.page.locator(".sol-scale")).to_have_text("0 %100 %")
+    low, high = ends()
+    assert 0 < low < high < NUM_BINS - 1
+    visitor.page.reload()
+    expect(visitor.tokens).to_have_count(60)
+    expect(full).to_have_attribute("aria-pressed", "true")
+    assert ends() == (low, high)
+
+
+def test_tokens_that_dense_would_not_choose_are_marked_and_told(serve: Serve, visit: Visit) -> None:
+    visitor = finished(serve, visit)
+    others = visitor.page.locator(".sol-lines .sol-token.is-other")
+    indices = others.evaluate_all("(all) => all.map((one) => one.solIndex)")
+    assert indices == list(range(3, 60, 7))  # as the stand-in engine has it
+    expect(visitor.page.locator(".sol-sentence")).to_contain_text("at 9 of 60 steps")
+    assert "dense would choose" in (others.first.get_attribute("aria-label") or "")
+    others.first.hover()
+    expect(visitor.card).to_contain_text("Dense would choose  dense (50 %)")
+    visitor.tokens.nth(4).hover()
+    expect(visitor.card).not_to_contain_text("Dense would choose")
 
 
 def test_a_token_marks_both_charts(serve: Serve, visit: Visit) -> None:

@@ -69,6 +69,7 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
     tokens.first.focus()
     alone.keyboard.press("ArrowRight")
     expect(alone.locator(".sol-card")).to_contain_text("token 2")
+    alone.keyboard.press("Escape")  # it may lie over the colours' pills
     alone.get_by_role("radio", name="Surprisal").check(force=True)
     assert alone.evaluate("[window.bad, getComputedStyle(document.body).colorScheme]") == [
         None,

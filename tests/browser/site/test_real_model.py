@@ -36,7 +36,7 @@ def test_the_real_model_answers_and_every_number_is_real(
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
     expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
     assert "Paris" in "".join(visitor.texts())
-    assert "0.0 %" in visitor.page.locator(".sol-status").inner_text()
+    expect(visitor.page.locator(".sol-sentence")).to_contain_text("Read 100 % of the bytes")
 
     visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
     visitor.page.get_by_label("Attention kept, value").fill("50")

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from sol_core.actions import GRIDS, Action
+from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.speed.decode import BenchOptions, _contestants, _summary
 from sol_core.speed.decode_worker import _Ours, _Replay
@@ -49,6 +50,28 @@ def test_transformers_is_compiled_where_it_can_be(monkeypatch: pytest.MonkeyPatc
     assert compiled(BenchOptions(Path("model"), compiled=False)) == set()
 
 
+def test_llama_cpp_is_measured_at_every_context_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    with pytest.raises(ConfigError, match="npm install node-llama-cpp"):
+        BenchOptions(Path("model"), llama_cpp=tmp_path, gguf=Path("model.gguf"))
+    (tmp_path / "node_modules" / "node-llama-cpp").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="reads GGUF"):
+        BenchOptions(Path("model"), llama_cpp=tmp_path)
+    options = BenchOptions(Path("model"), llama_cpp=tmp_path, gguf=Path("model.gguf"))
+    contestants = _contestants(options, 8192)
+    theirs = {name: c.context for name, c in contestants.items() if name.startswith("llama_cpp")}
+    assert theirs["llama_cpp"] == options.context
+    for context in (2048, 8192):
+        assert theirs[f"llama_cpp_{context}"] == contestants[f"dense_{context}"].context
+    rates = {name: [1.0, 1.0, 1.0] for name in contestants}
+    rates["dense"], rates["llama_cpp"] = [30.0, 60.0, 90.0], [10.0, 10.0, 45.0]
+    found = _summary(rates, 1.0, {"dense_bytes": 1.0, "dtype": "float32"}, options)
+    assert found["ratio_to_llama_cpp"] == pytest.approx(3.0)
+    assert found["ratio_to_llama_cpp_2048"] == pytest.approx(1.0)
+
+
 def test_contexts_beyond_the_model_and_absent_policies_are_null() -> None:
     options = BenchOptions(Path("model"), rounds=1)
     contestants = _contestants(options, 2048)
@@ -58,6 +81,7 @@ def test_contexts_beyond_the_model_and_absent_policies_are_null() -> None:
     found = _summary(rates, 1.0, {"dense_bytes": 1.0, "dtype": "float32"}, options)
     assert found["half_budget_speedup_8192"] is None
     assert found["policy_overhead"] is None
+    assert found["ratio_to_llama_cpp"] is None
 
 
 def test_one_prefill_serves_every_measurement() -> None:

@@ -26,7 +26,7 @@ export class PairStage {
     this.legend = new Legend(this.axes, (axis, isChosen) => {
       this.sides.forEach((one) => one.view.setAxis(axis));
       if (isChosen) colour(axis.key);
-    });
+    }, "axis", (isStretched) => this.sides.forEach((one) => one.view.spanColours(isStretched)));
     this.table = new PairTable();
     this.parted = h("p", { class: "sol-pair-parted", role: "status" }, hint);
     this.grid = h("div", { class: "sol-pair-grid sol-lines" }, this.sides.map((one) => one.head),
@@ -42,6 +42,11 @@ export class PairStage {
       enter: (index, token) => this.enter(at, index, token),
       leave: () => this.card.hideSoon(),
       select: (range) => view.select(range),
+      spanned: () => this.sides.flatMap((one) => one.rows),
+      span: (span) => {
+        this.legend?.showSpan(span);
+        this.sides.forEach((one) => one.view.spanColours());
+      },
     }, `Tokens of ${sideName(side)}`);
     const made = { view, tally: new Tally(), rows: [], run: null, nll: null };
     made.state = h("span", { class: "sol-state", "data-kind": "idle" }, "Nothing yet");

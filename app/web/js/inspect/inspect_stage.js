@@ -33,6 +33,7 @@ export class InspectionStage extends TokenStage {
       pick: (index, at) => this.on.pick?.(index, at),
       show: (at) => this.showRow(at),
       choose: (value) => this.on.row?.(value),
+      span: (span) => this.legend?.showSpan(span),
     });
   }
 

@@ -9,11 +9,12 @@ import { rowName, rowOf } from "./inspect_rows.js";
 const ALL = "all";
 
 export class TokenPanes {
-  // on: {enter(index, element, at), leave(), select(range), pick(index, at), show(at), choose(value)}
+  // on: {enter(index, element, at), leave(), select(range), pick(index, at), show(at), choose(value), span(range)}
   constructor(axes, on) {
     this.axes = axes;
     this.on = on;
     this.axis = axes[0];
+    this.isStretched = false;
     this.choice = h("div", { class: "sol-pane-choice", hidden: true });
     this.element = h("div", { class: "sol-panes" });
     this.clear();
@@ -73,7 +74,13 @@ export class TokenPanes {
       leave: () => this.on.leave(),
       select: (range) => this.on.select(range),
       pick: (index) => this.on.pick(index, at),
+      spanned: () => this.panes.flatMap((pane) => pane.view.rows),
+      span: (span) => {
+        this.on.span(span);
+        this.spanColours();
+      },
     }, `Tokens under ${name}`);
+    view.isStretched = this.isStretched;
     view.setAxis(this.axis);
     view.lead.replaceChildren(...this.lead.map((node) => node.cloneNode(true)));
     view.element.addEventListener("scroll", () => this.follow(view), { passive: true });
@@ -115,6 +122,11 @@ export class TokenPanes {
   setAxis(axis) {
     this.axis = axis;
     this.panes.forEach((pane) => pane.view.setAxis(axis));
+  }
+
+  spanColours(isStretched = this.isStretched) {
+    this.isStretched = isStretched;
+    this.panes.forEach((pane) => pane.view.spanColours(isStretched));
   }
 
   setLive(isLive) {

@@ -33,13 +33,14 @@ class SharedLensPage {
     const axes = colourAxes();
     this.tokens = new TokenView(axes, {
       enter: (at, token) => { this.card.show(this.rows[at], token); this.tokens.mark(at); },
-      leave: () => this.card.hideSoon(),
+      leave: () => this.card.hideSoon(), span: (span) => this.legend?.showSpan(span),
     }, "Tokens around this one");
     this.card.onHide = () => this.tokens.mark(null);
     this.panel = new SharedLens(view);
-    const legend = new Legend(axes, (axis) => this.tokens.setAxis(axis));
+    this.legend = new Legend(axes, (axis) => this.tokens.setAxis(axis), "axis",
+      (isStretched) => this.tokens.spanColours(isStretched));
     root.append(sharedHead(run), h("div", { class: "sol-stage" },
-      h("section", { class: "sol-panel sol-tokens sol-shared-around", "aria-label": "Tokens" }, legend.element,
+      h("section", { class: "sol-panel sol-tokens sol-shared-around", "aria-label": "Tokens" }, this.legend.element,
         h("div", { class: "sol-token-place" }, this.tokens.element),
         h("footer", { class: "sol-token-foot" }, h("p", { class: "sol-selection" }, this.foot(view)))),
       this.panel.element, sharedSettings(run)));

@@ -4,12 +4,14 @@ import { h } from "../dom.js";
 import { leadParts } from "../page_parts.js";
 import { gridLevels } from "../tokens/card_policy.js";
 import { TokenStage } from "../tokens/token_stage.js";
-import { colourAxes, TokenView } from "../tokens/tokens.js";
+import { colourAxes, klAxis, TokenView } from "../tokens/tokens.js";
+
+const isMeasured = (run) => Boolean(run.config.side_rows?.some((row) => row.name === "dense"));
 
 export class RunStage extends TokenStage {
   /** @param {import("./status.js").Status} status */
   constructor(root, status, on, options) {
-    super(root, colourAxes(), on, options);
+    super(root, [...colourAxes(), klAxis("KL to dense")], on, options);
     this.status = status;
   }
 
@@ -17,6 +19,7 @@ export class RunStage extends TokenStage {
     return new TokenView(axes, {
       enter: (index, token) => this.enter(index, token), leave: () => this.card.hideSoon(),
       select: (range) => this.select(range), pick: (index) => this.on.pick?.(index),
+      span: (span) => this.legend?.showSpan(span),
     });
   }
 
@@ -29,7 +32,7 @@ export class RunStage extends TokenStage {
     return h("div", { class: "sol-stage" }, this.status.element,
       h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" }, this.legend.element,
         h("div", { class: "sol-token-place" }, this.view.element, over), this.buildFoot(tools)),
-      below[0], this.buildCharts(), below[1]);
+      below[0], this.status.numbers, this.buildCharts(), below[1]);
   }
 
   clear() {
@@ -46,6 +49,7 @@ export class RunStage extends TokenStage {
     this.charts.clear(run);
     this.charts.data.id = run.id;
     this.view.lead.replaceChildren(...leadParts(run));
+    this.legend.allow("kl", isMeasured(run), "Dense was not measured beside this run");
   }
 
   append(rows) {

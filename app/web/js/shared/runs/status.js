@@ -1,12 +1,14 @@
-// The status panel: what is going on, how fast it was measured to be, what it is computed to
-// save, and what was spent against what was asked for.
+// What is going on and, in one sentence, what came of it; the numbers behind it in a panel of their own: how
+// fast it was measured to be, what it is computed to save, and what was spent against what was asked for.
 
 import { h, setText } from "../dom.js";
-import { AXES, count, duration, fixed, MISSING, modelName, ordinal, percent, scheduleOf } from "../format.js";
+import { AXES, count, duration, fixed, isNumber, MISSING, modelName, nats, ordinal, percent, scheduleOf } from "../format.js";
 import { glossed } from "../glossary.js";
+import { memory } from "../memory.js";
 import { tile } from "../page_parts.js";
 import { SITE } from "../site.js";
 import { PARTS, PartTimes } from "./parts.js";
+import { densesChoice } from "../tokens/tokens.js";
 import { modelText, StatusLine } from "./status_line.js";
 
 const REASONS = {
@@ -17,6 +19,8 @@ const REASONS = {
   stopped: "stopped by you",
   time_limit: "the GPU's time for one run was used up: the text ends here",
 };
+
+const NUMBERS = "numbers";
 
 export class Tally {
   // Sums over the rows; the page never goes through all rows again.
@@ -31,6 +35,9 @@ export class Tally {
     this.recent = [];
     this.timed = 0;
     this.sums = PARTS.map(() => 0);
+    this.compared = this.others = 0; // steps where dense's choice is known, and where it is another
+    this.kl = { own: 0, static: 0 };
+    this.hasKl = { own: false, static: false };
   }
 
   add(row) {
@@ -41,12 +48,26 @@ export class Tally {
     this.bytes += row.cost.bytes_read;
     this.denseBytes += row.dense_cost.bytes_read;
     AXES.forEach((axis, at) => { this.spend[at] += axis.of(row); });
+    this.addQuality(row);
     if (row.parts_ms) {
       this.timed += 1;
       PARTS.forEach((part, at) => { this.sums[at] += row.parts_ms[part.key]; });
     }
     this.recent.push(row.step_ms);
     if (this.recent.length > 20) this.recent.shift();
+  }
+
+  addQuality(row) {
+    const side = (name) => row.side.find((one) => one.name === name);
+    if (side("dense")?.choice) {
+      this.compared += 1;
+      if (densesChoice(row)) this.others += 1;
+    }
+    for (const [name, kl] of Object.entries({ own: row.kl_to_dense, static: side("static")?.kl_to_dense })) {
+      if (!isNumber(kl)) continue;
+      this.hasKl[name] = true;
+      this.kl[name] += kl;
+    }
   }
 
   mean(at) {
@@ -73,8 +94,12 @@ export class Status extends StatusLine {
     };
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
     this.parts = new PartTimes();
+    this.sentence = h("p", { class: "sol-sentence" });
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
-      this.head,
+      this.head, this.sentence);
+    this.numbers = h("details", { class: "sol-panel sol-numbers", open: memory.get(NUMBERS) === "open",
+      ontoggle: () => memory.set(NUMBERS, this.numbers.open ? "open" : "closed") },
+      h("summary", {}, "Numbers and times"),
       h("dl", { class: "sol-tiles" }, Object.values(this.tiles).map((one) => one.element),
         h("div", { class: "sol-tile is-spend" }, h("dt", {}, glossed("[[spend|Spent]] / [[budget|asked for]]")),
           h("dd", {}, AXES.map((axis, at) => h("span", { class: "sol-spend", "data-axis": axis.key },
@@ -90,6 +115,7 @@ export class Status extends StatusLine {
     Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
     this.spend.forEach((value) => setText(value, MISSING));
     this.parts.clear();
+    this.sentence.replaceChildren();
     this.say(null);
   }
 
@@ -152,5 +178,20 @@ export class Status extends StatusLine {
       setText(this.spend[at], `${digits} / ${axis.show(asked[at])}`);
     });
     this.parts.update(tally, view, run);
+    this.sentence.replaceChildren(...sentenceOf(tally, values.speed));
   }
+}
+
+// What the run came to; speed: tokens per second, as a text.
+function sentenceOf(tally, speed) {
+  const bold = (text) => h("b", {}, text);
+  const parts = ["Read ", bold(percent(tally.bytes / tally.denseBytes)), " of the bytes that dense reads, at ",
+    bold(`${speed} tokens/s`)];
+  if (!tally.compared) return [...parts, "."];
+  parts.push(" with dense beside it. Dense would have put another token first ",
+    bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "nowhere"),
+    tally.others ? " (dotted)" : "");
+  if (tally.hasKl.own) parts.push("; ", ...glossed("[[kl|KL]] to it "), bold(`${nats(tally.kl.own / tally.rows)} nats`), " a token");
+  if (tally.hasKl.static) parts.push(", static at the same budget ", bold(nats(tally.kl.static / tally.rows)));
+  return [...parts, "."];
 }

@@ -6,6 +6,7 @@ import { glossed } from "../glossary.js";
 import { partsLine } from "../runs/parts.js";
 import { cardPolicy } from "./card_policy.js";
 import { tokenNodes } from "./token_text.js";
+import { densesChoice } from "./tokens.js";
 
 const CARD_GAP = 10;
 const CARD_MARGIN = 8;
@@ -129,6 +130,7 @@ function cardSpend(row) {
 function cardTop(row) {
   const isGiven = row.dense_surprisal !== undefined;
   const alternatives = [...row.top];
+  const dense = densesChoice(row);
   const isTaken = (one) => one.token_id === row.token_id;
   if (!alternatives.some(isTaken)) {
     alternatives.push({ token_id: row.token_id, text: row.text,
@@ -142,7 +144,8 @@ function cardTop(row) {
     h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
       isTaken(one) && h("small", { class: "sol-muted" }, isGiven ? " ← text" : " ← taken")),
     h("span", { class: "sol-meter", "--v": one.probability }),
-    h("span", { class: "sol-value" }, probability(one.probability)))));
+    h("span", { class: "sol-value" }, probability(one.probability)))), dense && h("p", { class: "sol-card-dense" },
+      "Dense would choose ", h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));
 }
 
 function cardFoot(row) {

@@ -1,21 +1,24 @@
 // The head of the token panel: which axis the colour shows, with its scale in real units, and
 // what the three lanes mean.
 
-import { h } from "../dom.js";
+import { h, toggleChip } from "../dom.js";
 import { AXES } from "../format.js";
 import { pillChoice } from "../forms/form_parts.js";
 import { memory } from "../memory.js";
 import { SITE } from "../site.js";
 import { BIN } from "./tokens.js";
 
-function colourScale(axis) {
+const FULL_SCALE = "fullScale";
+
+// span: the values at the scale's ends; beyond them the colour stays as it is there.
+function colourScale(axis, { low, high }) {
   const steps = Array.from({ length: axis.bins ?? SITE.numBins }, (_, bin) =>
     h("span", { class: "sol-token sol-swatch", [axis.attribute ?? BIN]: bin }));
-  const top = axis.isOpen ? "≥ " : "";
+  const [bottom, top] = [low > axis.low ? "≤ " : "", axis.isOpen || high < axis.high ? "≥ " : ""];
   return h("span", { class: "sol-scale" },
-    h("span", { class: "sol-value" }, axis.show(axis.low)),
+    h("span", { class: "sol-value" }, bottom + axis.show(low)),
     h("span", { class: "sol-scale-steps", "aria-hidden": "true" }, steps),
-    h("span", { class: "sol-value" }, top + axis.show(axis.high)));
+    h("span", { class: "sol-value" }, top + axis.show(high)));
 }
 
 function laneLegend() {
@@ -28,16 +31,22 @@ function laneLegend() {
 
 // onAxis(axis, isChosen): what the colour shows; isChosen: somebody chose it just now.
 export class Legend {
-  // key: under which the browser remembers the choice.
-  constructor(axes, onAxis, key = "axis") {
+  // key: under which the browser remembers the choice; onStretch(isStretched): where the scale may span the
+  // values on show only.
+  constructor(axes, onAxis, key = "axis", onStretch = null) {
     this.key = key;
     this.axes = axes;
     this.scale = h("div", {});
     const choice = pillChoice("Colour", axes.map((axis) => [axis.key, axis.name]), (chosen) => this.choose(chosen));
     this.inputs = choice.inputs;
-    this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, laneLegend());
+    const stretch = onStretch && toggleChip("Full scale", memory.get(FULL_SCALE) === "1", (isFull) => {
+      memory.set(FULL_SCALE, isFull ? "1" : "0");
+      onStretch(!isFull);
+    }, { title: "Off: the colours span this run's values, from their 5th to their 95th percentile" });
+    this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, stretch, laneLegend());
     this.onAxis = onAxis;
     this.set(memory.get(key));
+    onStretch?.(memory.get(FULL_SCALE) !== "1");
   }
 
   // The axis of this key, or the first where it cannot be chosen; nothing is remembered.
@@ -54,8 +63,12 @@ export class Legend {
 
   show(key, isChosen = false) {
     this.axis = this.axes.find((axis) => axis.key === key);
-    this.scale.replaceChildren(colourScale(this.axis));
+    this.showSpan(this.axis);
     this.onAxis(this.axis, isChosen);
+  }
+
+  showSpan(span) {
+    this.scale.replaceChildren(colourScale(this.axis, span));
   }
 
   // Lets an axis be chosen or not; one that is chosen gives way to the first.

@@ -21,19 +21,40 @@ export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense
   show: (value) => `${+fixed(value, 1)} nats`, isOpen: true });
 
 export function colourAxes() {
-  return [...spendAxes(), {
-    key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
-    show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
-  }];
+  return [
+    { key: "cost", name: "Cost", of: costOf, low: 0, high: 1, show: percentTight }, ...spendAxes(), {
+      key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
+      show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
+    }];
+}
+
+// Bytes that the step read, as a share of what it reads densely.
+export const costOf = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
+
+// The token that dense would have put first, where another one is; null where none is known.
+export function densesChoice(row) {
+  const choice = row.side?.find((side) => side.name === "dense")?.choice;
+  return choice && choice.token_id !== row.top[0].token_id ? choice : null;
+}
+
+// Range of the values from their 5th to their 95th percentile, at least a tenth of the axis wide; the axis' own
+// where all are alike.
+function rangeOf(axis, rows) {
+  const values = rows.map(axis.of).filter(isNumber).sort((one, other) => one - other);
+  const at = (share) => values[Math.round(share * (values.length - 1))];
+  const [low, high] = [at(0.05), at(0.95)];
+  if (!(high > low)) return axis;
+  const missing = Math.max(0, (axis.high - axis.low) / 10 - (high - low));
+  return { low: Math.max(axis.low, low - missing / 2), high: Math.min(axis.high, high + missing / 2) };
 }
 
 // The colour's number goes into this attribute of a token; an axis may have its own scale.
 export const BIN = "data-bin";
 
-function binOf(axis, row) {
+function binOf(axis, { low, high }, row) {
   const value = axis.of(row);
   if (!isNumber(value)) return null;
-  const share = (value - axis.low) / (axis.high - axis.low || 1);
+  const share = (value - low) / (high - low || 1);
   return Math.round(Math.min(Math.max(share, 0), 1) * ((axis.bins ?? SITE.numBins) - 1));
 }
 
@@ -41,7 +62,8 @@ function tokenLabel(row) {
   const { keep_fraction: keep, channel_keep_ratio: channels, bit_width: bits } = row.action;
   return `Token ${row.index + 1}: ${spokenText(row.text)}. Attention ${percentTight(keep)}, channels `
     + `${percentTight(channels)}, ${bitsText(bits)} bits, `
-    + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to dense ${nats(row.kl_to_dense)} nats`);
+    + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to dense ${nats(row.kl_to_dense)} nats`)
+    + (densesChoice(row) ? `, dense would choose ${spokenText(densesChoice(row).text)}` : "");
 }
 
 // Attributes for the style sheet and for screen readers.
@@ -51,12 +73,14 @@ function tokenAttributes(row) {
 }
 
 export class TokenView {
-  // on: {enter(index, element), leave()}, and where it can be done select(range) and pick(index)
+  // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index), span(range) and
+  // spanned() → rows
   constructor(axes, on, label = "Generated tokens") {
     this.on = on;
     this.rows = [];
     this.elements = [];
-    this.axis = axes[0];
+    this.axis = this.span = axes[0];
+    this.isStretched = false;
     this.current = 0;
     this.range = null;
     this.list = h("div", {
@@ -85,12 +109,13 @@ export class TokenView {
     const atEnd = this.element.scrollHeight - this.element.scrollTop
       - this.element.clientHeight < 80;
     for (const row of rows) this.addToken(row);
+    this.spanColours();
     if (atEnd) this.element.scrollTop = this.element.scrollHeight;
   }
 
   addToken(row) {
     if (!this.line) this.startLine();
-    const token = h("span", { class: "sol-token", role: "option", "aria-selected": "false",
+    const token = h("span", { class: densesChoice(row) ? "sol-token is-other" : "sol-token", role: "option", "aria-selected": "false",
       tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row) }, tokenNodes(row.text));
     token.solIndex = this.rows.length;
     this.paint(token, row);
@@ -126,8 +151,20 @@ export class TokenView {
     this.paint(token, row);
   }
 
+  // Colours span the values on show (isStretched), those of views beside this one included (on.spanned), or the
+  // whole axis; on.span hears of the range.
+  spanColours(isStretched = this.isStretched) {
+    this.isStretched = isStretched;
+    const { low, high } = isStretched && !this.axis.isFixed
+      ? rangeOf(this.axis, this.on.spanned?.() ?? this.rows) : this.axis;
+    if (this.span.low === low && this.span.high === high) return;
+    this.span = { low, high };
+    this.elements.forEach((token, at) => this.paint(token, this.rows[at]));
+    this.on.span?.(this.span);
+  }
+
   paint(token, row) {
-    const bin = binOf(this.axis, row);
+    const bin = binOf(this.axis, this.span, row);
     const attribute = this.axis.attribute ?? BIN;
     if (token.solAttribute !== attribute || bin === null) {
       token.removeAttribute(token.solAttribute ?? attribute);
@@ -138,7 +175,8 @@ export class TokenView {
 
   setAxis(axis) {
     this.axis = axis;
-    this.elements.forEach((token, at) => this.paint(token, this.rows[at]));
+    this.span = { low: NaN, high: NaN };
+    this.spanColours();
   }
 
   // Marks one token (null: none); from a chart, the token is also brought into view.
