@@ -88,7 +88,7 @@ export function emptyState() {
         tokenNodes(text)))),
     h("h2", {}, "Every token will show what it cost"),
     h("ol", {},
-      h("li", {}, glossed("Its colour is the [[axis]] you choose: dark blue for little, yellow for much.")),
+      h("li", {}, glossed("Its colour is what its step cost, or another [[axis]] you choose: dark violet for little, yellow for much.")),
       h("li", {}, glossed("Three lanes under it: attention, channels and bits. A full lane is [[dense]].")),
       h("li", {}, "Its card says what else the model considered, and what compression changed.")),
     h("p", { class: "sol-muted" }, "The sample is an illustration. Press Generate for real tokens."));

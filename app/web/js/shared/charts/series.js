@@ -3,6 +3,9 @@
 
 import { AXES, scheduleOf } from "../format.js";
 
+// Explore names its rows as the engine does, Inspect as people do.
+const ofDense = (name) => name.toLowerCase() === "dense";
+
 export function emptySeries(run) {
   const { kind, asked } = scheduleOf(run);
   const isDense = kind === "dense";
@@ -133,7 +136,7 @@ export const qualityChart = {
     { id: "surprisal", name: "Surprisal", colour: "surprisal", dash: "faint" },
     { id: "kl", name: "KL to dense", colour: "kl", dash: "bars" },
     { id: "perplexity", name: "Perplexity", colour: "perplexity" },
-    { id: "side", name: "of other rows", colour: "perplexity", dash: "dash" },
+    { id: "side", name: "of other rows (dense dotted)", colour: "perplexity", dash: "dash" },
   ],
   layout: (data) => ({
     uirevision: data.id ?? "quality",
@@ -156,8 +159,7 @@ export const qualityChart = {
     ...Object.entries(data.sides).map(([name, side]) => ({
       meta: "side", ...thinned(data, side.perplexity), yaxis: "y2", mode: "lines",
       hovertemplate: `Perplexity of the ${name} row %{y:.2f}<extra></extra>`,
-      line: { color: name === "dense" ? colour("perplexity") : colour("bits"),
-        width: 1.5, dash: name === "dense" ? "dot" : "dash" },
+      line: { color: colour(ofDense(name) ? "perplexity" : "bits"), width: 1.5, dash: ofDense(name) ? "dot" : "dash" },
     })),
   ],
 };
