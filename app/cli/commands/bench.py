@@ -115,6 +115,7 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
     given = {"context": args.context, "shape": args.shape, "card": args.card}
     options = KernelBenchOptions(
         budget=args.budget,
+        grid=args.grid,
         **{name: value for name, value in given.items() if value is not None},
     )
     return bench_kernels(options, console.progress)

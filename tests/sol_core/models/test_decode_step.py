@@ -139,7 +139,7 @@ def test_incremental_page_bounds_equal_fresh_ones(lm: FrozenLM) -> None:
         action = SPARSE if step % 3 == 0 else DENSE  # bounds lag behind over dense steps
         lm.decode_step(torch.tensor([step + 3, step + 9]), cache, action)
     for layer in range(lm.spec.num_layers):
-        for block in cache.blocks(layer, 0, scorer="quest"):
+        for block in cache.blocks(layer, 0, read="bounds"):
             size = block.keys.shape[2]
             for page in range(block.page_min.shape[2]):
                 keys = block.keys[:, :, page * 8 : min(size, page * 8 + 8)]
