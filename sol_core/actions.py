@@ -9,6 +9,7 @@ touches a tensor.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
 
@@ -109,10 +110,10 @@ class Mechanisms:
         return self.pruner.shares(channel_keep_ratio, self.mlp_split)
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "page_scorer": tuple(PAGE_SCORERS),
+_CHOICES: dict[str, Collection[str]] = {
+    "page_scorer": PAGE_SCORERS,
     "page_choice": get_args(PageChoice),
-    "mlp_pruning": tuple(MLP_PRUNERS),
+    "mlp_pruning": MLP_PRUNERS,
     "quant_site": get_args(QuantSite),
 }
 PAPER = Mechanisms()
