@@ -9,12 +9,14 @@ touches a tensor.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
 
+from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
+from kernels.page_scorers import PAGE_SCORERS, PageScorer
 from sol_core.errors import ConfigError
-from sol_core.fields import Range, check_fields
+from sol_core.fields import OneOf, Range, check_fields
 
 __all__ = [
     "AXES",
@@ -23,6 +25,8 @@ __all__ = [
     "GRIDS",
     "MAX_BITS",
     "MIN_BITS",
+    "MLP_PRUNERS",
+    "PAGE_SCORERS",
     "PAPER",
     "SHORT_AXES",
     "Action",
@@ -31,7 +35,7 @@ __all__ = [
     "Mechanisms",
     "MlpPruning",
     "PageChoice",
-    "PageScorer",
+    "PageScorerName",
     "QuantSite",
     "ceil_fraction",
     "grid_name",
@@ -45,22 +49,9 @@ SHORT_AXES = ("keep", "channels", "bits")
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
 QuantSite = Literal["mlp_output", "mlp_input"]
-PageScorer = Literal["quest", "int4"]
+PageScorerName = Annotated[str, OneOf(tuple(PAGE_SCORERS))]
 PageChoice = Literal["head", "group"]
-MlpPruning = Literal["input", "both"]
-
-# Share of the MLP's bytes → share of its input channels, where both sides are pruned: the split
-# that lost least (docs/results.md, "How the MLP's bytes are split").
-MEASURED_SPLIT = (
-    (0.3, 0.36),
-    (0.4, 0.46),
-    (0.5, 0.56),
-    (0.6, 0.685),
-    (0.7, 0.785),
-    (0.8, 0.865),
-    (0.9, 0.95),
-    (1.0, 1.0),
-)
+MlpPruning = Annotated[str, OneOf(tuple(MLP_PRUNERS))]
 
 
 def ceil_fraction(fraction: float, count: int) -> int:
@@ -76,18 +67,16 @@ class Mechanisms:
     """Ways in which a compressed step skips what its action drops; part of a grid's identity.
 
     Attributes:
-        page_scorer: "quest" bounds a page's scores by its minimum and maximum key (the paper);
-            "int4" sums up a page's attention mass from 4-bit copies of its keys.
+        page_scorer: what pages are chosen by, a name in ``PAGE_SCORERS``.
         page_choice: every query "head" chooses its pages (the paper), or the heads of a KV
             "group" choose together by their mean mass, so that a step reads what it keeps.
-        mlp_pruning: the MLP's "input" loses its smallest channels (the paper), or "both" the
-            input and the inner activation do, split by ``mlp_split``.
+        mlp_pruning: which channels of the MLP are dropped, a name in ``MLP_PRUNERS``.
         quant_site: where activations are quantised.
         mlp_split: knots (share of the MLP's bytes, share of input channels), ascending, of a
-            piecewise linear curve; only with "both".
+            piecewise linear curve; only with a pruner that takes one.
     """
 
-    page_scorer: PageScorer = "quest"
+    page_scorer: PageScorerName = "quest"
     page_choice: PageChoice = "head"
     mlp_pruning: MlpPruning = "input"
     quant_site: QuantSite = "mlp_output"
@@ -98,35 +87,33 @@ class Mechanisms:
             if (value := getattr(self, name)) not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         object.__setattr__(self, "mlp_split", tuple(tuple(knot) for knot in self.mlp_split))
-        if (self.mlp_pruning == "both") != bool(self.mlp_split):
-            raise ConfigError('mlp_split belongs to mlp_pruning = "both", and is needed there')
+        if bool(self.pruner.split) != bool(self.mlp_split):
+            takes = [name for name, pruner in MLP_PRUNERS.items() if pruner.split]
+            raise ConfigError(
+                f"mlp_split belongs to mlp_pruning = {' or '.join(takes)}, and is needed there"
+            )
+
+    @property
+    def scorer(self) -> PageScorer:
+        """What is declared of its way to score pages."""
+        return PAGE_SCORERS[self.page_scorer]
+
+    @property
+    def pruner(self) -> MlpPruner:
+        """What is declared of its way to prune the MLP."""
+        return MLP_PRUNERS[self.mlp_pruning]
 
     def mlp_shares(self, channel_keep_ratio: float) -> tuple[float, float]:
-        """Share of input channels and of inner channels that an action's ratio keeps.
-
-        Of the MLP's three matrices the input's share counts twice (gate and up), so with
-        "both" the two make ``channel_keep_ratio`` of its bytes.
-        """
-        if self.mlp_pruning == "input" or channel_keep_ratio >= 1:
-            return channel_keep_ratio, 1.0
-        share = _interpolated(self.mlp_split, channel_keep_ratio)
-        # The inner share that is left must be above 0 and at most 1.
-        lowest, highest = (3 * channel_keep_ratio - 1) / 2, (3 * channel_keep_ratio - 0.02) / 2
-        share = min(max(share, lowest, 0.01), highest, 1.0)
-        return share, 3 * channel_keep_ratio - 2 * share
+        """Share of input channels and of inner channels that an action's ratio keeps."""
+        if channel_keep_ratio >= 1:
+            return 1.0, 1.0
+        return self.pruner.shares(channel_keep_ratio, self.mlp_split)
 
 
-def _interpolated(knots: tuple[tuple[float, float], ...], at: float) -> float:
-    """A piecewise linear curve through knots (x, y), its ends prolonged."""
-    right = min(max(bisect_left(knots, (at, 0.0)), 1), len(knots) - 1)
-    (x0, y0), (x1, y1) = knots[right - 1], knots[right]
-    return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "page_scorer": get_args(PageScorer),
+_CHOICES: dict[str, Collection[str]] = {
+    "page_scorer": PAGE_SCORERS,
     "page_choice": get_args(PageChoice),
-    "mlp_pruning": get_args(MlpPruning),
+    "mlp_pruning": MLP_PRUNERS,
     "quant_site": get_args(QuantSite),
 }
 PAPER = Mechanisms()
@@ -222,15 +209,15 @@ class ActionGrid:
     bit_widths: tuple[int, ...] = tuple(range(5, 17))
     quant_site: QuantSite = "mlp_output"
     page_size: Annotated[int, Range(1, 256)] = 8
-    page_scorer: PageScorer = "quest"
+    page_scorer: PageScorerName = "quest"
     page_choice: PageChoice = "head"
     mlp_pruning: MlpPruning = "input"
     mlp_split: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.mlp_pruning == "both" and not self.mlp_split:
-            object.__setattr__(self, "mlp_split", MEASURED_SPLIT)
+        if not self.mlp_split:
+            object.__setattr__(self, "mlp_split", MLP_PRUNERS[self.mlp_pruning].split)
         object.__setattr__(self, "mlp_split", self.mechanisms.mlp_split)
         for axis, levels in zip(AXES, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):

@@ -20,6 +20,7 @@ from sol_core.errors import ConfigError, SolError
 
 __all__ = [
     "MAX_WHOLE",
+    "OneOf",
     "Positive",
     "Range",
     "Rules",
@@ -43,6 +44,13 @@ class Range:
 
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere."""
+
+    words: tuple[str, ...]
 
 
 Seed = Annotated[int, Range(0, MAX_WHOLE)]
@@ -157,6 +165,8 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
         return _object(hint, value, where, rules)
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
+        if isinstance(inner[1], OneOf):
+            return _word(inner[1].words, value, where)
         return _number(inner[0], value, where, inner[1])
     if origin in (types.UnionType, typing.Union):
         some = next(arg for arg in inner if arg is not type(None))
@@ -169,10 +179,14 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
         pairs = value.items()
         return {key: _checked(inner[1], one, _place(where, key), rules) for key, one in pairs}
     if origin is Literal:
-        if not isinstance(value, str) or value not in inner:
-            raise _wrong(where, value, f"one of {', '.join(inner)}")
-        return value
+        return _word(inner, value, where)
     return _plain(hint, value, where)
+
+
+def _word(words: tuple[str, ...], value: Any, where: str) -> Any:
+    if not isinstance(value, str) or value not in words:
+        raise _wrong(where, value, f"one of {', '.join(words)}")
+    return value
 
 
 def _object(kind: Any, value: Any, where: str, rules: Rules | None) -> Any:

@@ -18,6 +18,7 @@ SELECTED = {
     "tests/sol_core/models/test_families.py": "phi3",
     "tests/sol_core/decoding/test_schedules.py": "pulse or every_scheduler",
     "tests/sol_core/models/test_decode_step.py": "depth or bit_for_bit or no_trace",
+    "tests/kernels/test_mean_key.py": "mean_key",
 }
 KERNEL = "tests/kernels/test_soft_cap.py"
 

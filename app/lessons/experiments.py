@@ -217,8 +217,7 @@ def _checked(
 
 def _ratio(grid: ActionGrid, share: float) -> float:
     """The channels kept with which a step reads this share of the MLP's bytes."""
-    # Two of its three matrices read the input; pruned alone, the third is read whole.
-    return share if grid.mlp_pruning == "both" else (3 * share - 1) / 2
+    return grid.mechanisms.pruner.ratio(share)
 
 
 def _tokens(model: Any, text: str) -> list[int]:

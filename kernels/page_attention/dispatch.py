@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
 from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.page_scorers import PAGE_SCORERS
 
 if TYPE_CHECKING:
     from kernels.page_attention.cpu import CpuBlock, CpuPlan
@@ -18,16 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["attend_on_cpu", "cpu_kernel_fits"]
 
 _DTYPES = (torch.float32, torch.bfloat16)
-_KERNELS = {
-    ("quest", "head"): ("kernels.page_attention.cpu", "attend_rows"),
-    ("int4", "group"): ("kernels.page_attention.cpu_mass", "attend_rows_by_mass"),
-}
 
 
 def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> bool:
     """Return whether the kernel can take these: many fp32 rows on a CPU, one or two blocks."""
     return (
-        (plan.scorer, plan.choice) in _KERNELS
+        plan.choice in PAGE_SCORERS[plan.scorer].cpu_kernels
         and query.device.type == "cpu"
         and query.shape[0] >= MANY_ROWS
         and query.dtype == torch.float32
@@ -62,7 +59,7 @@ def attend_on_cpu(
 
 
 def _kernel(plan: AttentionPlan) -> Callable[..., None] | None:
-    return cpu_kernel(*_KERNELS[plan.scorer, plan.choice])
+    return cpu_kernel(*PAGE_SCORERS[plan.scorer].cpu_kernels[plan.choice])
 
 
 def _tensors(block: KVBlock) -> list[Tensor]:

@@ -16,6 +16,7 @@ from kernels.gpu.triton_support import (
 )
 from kernels.key_codes import OCTET
 from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.page_scorers import PAGE_SCORERS
 
 __all__ = ["MAX_PAGES", "MAX_SPLITS", "check_attention", "largest_head"]
 
@@ -60,6 +61,8 @@ def _check_sizes(size: int, blocks: Sequence[KVBlock], plan: AttentionPlan) -> N
         raise UnsupportedByKernel(
             f"page_size must be from {PAGE_SIZES[0]} to {PAGE_SIZES[1]}, got {plan.page_size}"
         )
+    if plan.valid_pages is not None and PAGE_SCORERS[plan.scorer].triton_kernel is None:
+        raise UnsupportedByKernel(f"no kernel scores pages by {plan.scorer}")
     if not 1 <= len(blocks) <= 2:
         raise UnsupportedByKernel(f"blocks must be one or two, got {len(blocks)}")
 
@@ -94,7 +97,7 @@ def _check_block(name: str, block: KVBlock, query: Tensor, plan: AttentionPlan) 
     pages = -(-keys.shape[2] // plan.page_size)
     bounds = (*keys.shape[:2], pages, keys.shape[3])
     _check_pair(name, {"keys": keys, "values": block.values}, tuple(keys.shape), query)
-    if plan.valid_pages is not None and plan.scorer == "int4":
+    if plan.valid_pages is not None and PAGE_SCORERS[plan.scorer].reads == "codes":
         _check_codes(name, block, query)
     elif plan.valid_pages is not None:
         pair = {"page_min": block.page_min, "page_max": block.page_max}

@@ -22,6 +22,7 @@ from kernels.gpu.triton_support import (
 )
 from kernels.page_attention.reference import AttentionPlan, KVBlock
 from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
+from kernels.page_scorers import PAGE_SCORERS
 
 __all__ = ["attend_with_triton", "triton_fits"]
 
@@ -133,6 +134,7 @@ class _Attention:
 
     def __init__(self, query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> None:
         self.query, self.blocks, self.plan = query, blocks, plan
+        self.scorer = PAGE_SCORERS[plan.scorer]
         self.num_rows, self.num_heads, self.head_size = query.shape
         self.num_kv_heads = blocks[0].keys.shape[1]
         self.tiles = self._cut()
@@ -147,8 +149,8 @@ class _Attention:
         page_keys = self._scored(triton_kernel) if self.selecting or share > 0 else self._unused()
         outside = new(places)
         if share > 0:
-            whole = self.plan.scorer == "int4"  # masses of whole pages: no token counts again
-            counts = self.plan.valid_pages if whole else self.plan.tokens_per_page
+            # Masses are of whole pages: no token counts again.
+            counts = self.plan.valid_pages if self.scorer.is_mass else self.plan.tokens_per_page
             assert counts is not None
             # int64 counts took so many registers that they spilled.
             tokens = counts.to(torch.int32)
@@ -207,7 +209,7 @@ class _Attention:
         )
         assert self.plan.valid_pages is not None
         for block, tiles in zip(self.blocks, self.tiles, strict=True):
-            if self.plan.scorer == "int4":
+            if self.scorer.triton_kernel == "weigh_pages":
                 self._weigh(block, tiles, page_keys)
                 continue
             low = block.page_min

@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, PAPER, Action, ActionGrid, Mechanisms, ceil_fraction
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec
@@ -106,12 +107,7 @@ class CostModel:
         read = 2.0 * spec.kv_width * tokens * self.bytes_per_cached
         if kept == pages:
             return flops, read
-        if self.mechanisms.page_scorer == "quest":
-            # Quest's bound is two products per page and head, over a minimum and a maximum.
-            flops += 4.0 * spec.query_width * pages
-            read += 2.0 * spec.kv_width * pages * self.bytes_per_cached
-        else:
-            # Every token's 4-bit key, its scale and its minimum.
-            flops += 2.0 * spec.query_width * visible
-            read += (spec.kv_width / 2 + 4.0 * spec.num_kv_heads) * visible
-        return flops, read
+        widths = spec.query_width, spec.kv_width, spec.num_kv_heads
+        work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)
+        scoring_flops, scoring_read = self.mechanisms.scorer.cost(work)
+        return flops + scoring_flops, read + scoring_read

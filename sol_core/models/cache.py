@@ -24,7 +24,7 @@ from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.layer_store import LayerStore
 
 if TYPE_CHECKING:
-    from sol_core.actions import PageScorer
+    from kernels.page_scorers import Summary
     from sol_core.models.spec import ModelSpec
 
 __all__ = ["KVCache"]
@@ -144,7 +144,7 @@ class KVCache:
         values: Tensor,
         slots: Tensor,
         *,
-        extend: PageScorer | None,
+        extend: Summary | None,
     ) -> None:
         """Store [R, Hkv, D] at slots [R] that only the device knows; see ``take_token``."""
         self._layers[layer].write_at(keys, values, slots, extend=extend)
@@ -154,40 +154,39 @@ class KVCache:
         layer: int,
         pending: int,
         *,
-        scorer: PageScorer | None = None,
+        read: Summary | None = None,
         width: int | None = None,
     ) -> list[KVBlock]:
         """The layer's keys in order, ``pending`` just-written tokens included.
 
         The last block is cut at ``width`` tokens, or at the longest row; what a row has not
-        written is masked by the caller. Blocks carry what ``scorer`` reads: page bounds for
-        "quest", 4-bit keys for "int4", nothing for None.
+        written is masked by the caller. Blocks carry what is ``read`` by a page scorer.
         """
         blocks = []
         if self._shared is not None:
             used = self.shared_width
-            block = self._shared._block(layer, used, self._shared.own_lengths, scorer)
+            block = self._shared._block(layer, used, self._shared.own_lengths, read)
             blocks.append(dataclasses.replace(block, sources=self._sources))
         ends = [own + pending for own in self.own_lengths]
-        blocks.append(self._block(layer, width or max(ends), ends, scorer))
+        blocks.append(self._block(layer, width or max(ends), ends, read))
         return blocks
 
-    def take_token(self, scorer: PageScorer | None) -> list[PageScorer | None]:
+    def take_token(self, read: Summary | None) -> list[Summary | None]:
         """Before a kernel writes one token per row itself: count it in what scores pages.
 
         Args:
-            scorer: whose page bounds or 4-bit keys will be read: they are brought up to date.
-        Returns: per layer, whose bounds or codes the writer must take the new key into.
+            read: what a page scorer will read: it is brought up to date.
+        Returns: per layer, whether the writer must take the new key into bounds or codes.
         Raises: ContextLengthError when the token does not fit.
         """
         self._check_room(1)
         extend = []
         for layer, own in enumerate(self._layers):
-            if scorer is not None:
-                own.prepare(scorer, self.own_lengths)
+            if read is not None:
+                own.prepare(read, self.own_lengths)
                 if self._shared is not None:
-                    self._shared._layers[layer].prepare(scorer, self._shared.own_lengths)
-            extend.append(own.take_token(self.own_lengths, scorer))
+                    self._shared._layers[layer].prepare(read, self._shared.own_lengths)
+            extend.append(own.take_token(self.own_lengths, read))
         return extend
 
     def places(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -328,13 +327,13 @@ class KVCache:
                 f"got {lengths}"
             )
 
-    def _block(self, layer: int, used: int, ends: list[int], scorer: PageScorer | None) -> KVBlock:
+    def _block(self, layer: int, used: int, ends: list[int], read: Summary | None) -> KVBlock:
         """``used`` tokens of every row; row r has written ``ends[r]``."""
         store = self._layers[layer]
         keys, values = store.keys[:, :, :used], store.values[:, :, :used]
-        if scorer is None:
+        if read is None:
             return KVBlock(keys, values)
-        if scorer == "int4":
+        if read == "codes":
             octets = -(-used // OCTET)
             codes, scales = (part[:, :, :octets] for part in store.codes(ends))
             return KVBlock(keys, values, codes=codes, scales=scales)

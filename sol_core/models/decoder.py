@@ -183,7 +183,7 @@ class FrozenLM:
                     positions[places],
                     page_size=cache.page_size,
                     window=self.spec.windows[index],
-                    scorer=mechanisms.page_scorer,
+                    scorer=mechanisms.scorer,
                 )
                 signals.add_layer(index, outside, hidden[:, places])
         cache.advance(counts)
@@ -348,8 +348,8 @@ class FrozenLM:
             cache.write(index, key[:, :, None], value[:, :, None])
         else:
             cache.write_at(index, key, value, plan.slots, extend=shape.extend[index])
-        scorer = None if attention.valid_pages is None else shape.mechanisms.page_scorer
-        blocks = cache.blocks(index, 1, scorer=scorer, width=shape.own_width)
+        read = None if attention.valid_pages is None else shape.mechanisms.scorer.reads
+        blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
         query = query * self.spec.attention_scale
         outside = None
         if shape.observe:

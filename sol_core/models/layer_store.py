@@ -18,7 +18,7 @@ from kernels.kv_write import write_tokens
 from kernels.page_attention import page_bounds
 
 if TYPE_CHECKING:
-    from sol_core.actions import PageScorer
+    from kernels.page_scorers import Summary
 
 __all__ = ["LayerStore"]
 
@@ -87,11 +87,11 @@ class LayerStore:
         self.write_at(keys, values, slots, extend=self.take_token(ends))
 
     def write_at(
-        self, keys: Tensor, values: Tensor, slots: Tensor, *, extend: PageScorer | None
+        self, keys: Tensor, values: Tensor, slots: Tensor, *, extend: Summary | None
     ) -> None:
         """Store [R, Hkv, D] at slots [R] int64; ``extend`` is what ``take_token`` returned."""
-        bounds = self._bounds if extend == "quest" else None
-        codes = self._codes if extend == "int4" else None
+        bounds = self._bounds if extend == "bounds" else None
+        codes = self._codes if extend == "codes" else None
         buffers = (self.keys, self.values)
         write_tokens((keys, values), buffers, bounds, slots, self.page_size, codes)
 
@@ -159,24 +159,24 @@ class LayerStore:
         self._coded.reach(ends)
         return self._codes
 
-    def prepare(self, scorer: PageScorer, ends: list[int]) -> None:
-        """Bring what a page scorer reads up to date: bounds for "quest", codes for "int4"."""
-        if scorer == "int4":
+    def prepare(self, read: Summary, ends: list[int]) -> None:
+        """Bring what a page scorer reads up to date."""
+        if read == "codes":
             self.codes(ends)
         else:
             self.bounds(ends)
 
-    def take_token(self, ends: list[int], scorer: PageScorer | None = None) -> PageScorer | None:
-        """Before one token per row is written: whose bounds or codes the writer must extend.
+    def take_token(self, ends: list[int], read: Summary | None = None) -> Summary | None:
+        """Before one token per row is written: which of the two the writer must extend.
 
         Args:
             ends: tokens that each row has written.
-            scorer: who was prepared and reads the new token, too; for None codes are extended
+            read: what was prepared and must have the new token, too; for None codes are extended
                 if they are current, else bounds if they are. The others are left behind.
         """
-        if scorer != "quest" and self._coded.takes(ends):
-            return "int4"
-        return "quest" if self._bounded.takes(ends) else None
+        if read != "bounds" and self._coded.takes(ends):
+            return "codes"
+        return "bounds" if self._bounded.takes(ends) else None
 
     def places(self) -> tuple[int, ...]:
         """Addresses of keys, values, page minima and maxima, codes and scales.

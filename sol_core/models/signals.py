@@ -9,14 +9,14 @@ pages are dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from kernels.key_codes import OCTET, encode_keys, estimated_scores, page_log_mass
-from kernels.page_attention import KVBlock, page_bounds, page_mass_outside
-from sol_core.actions import PageScorer
+from kernels.key_codes import OCTET, encode_keys
+from kernels.page_attention import KVBlock, page_mass_outside
+from kernels.page_scorers import PageScorer, TextScores
 from sol_core.models.spec import ModelSpec
 
 __all__ = ["BEST_PAGES", "PrefillOutput", "Signals", "prefill_concentration"]
@@ -83,63 +83,44 @@ def prefill_concentration(
     rows, heads, _, _ = query.shape
     kv_heads, cached = block.keys.shape[1], block.keys.shape[2]
     grouped = query.unflatten(1, (kv_heads, heads // kv_heads))
-    find = _BoundScores(block.keys, page_size) if scorer == "quest" else _MassScores(block.keys)
+    find: TextScores = _RowScores(scorer, block)
+    if scorer.over_text is not None:
+        find = scorer.over_text(block.keys, page_size)
     chunk = max(1, _SCORES_PER_CHUNK // (rows * heads * find.width))
     parts = []
     for some, piece in zip(positions.split(chunk), grouped.split(chunk, -2), strict=True):
         tokens = _tokens_per_page(some, -(-cached // page_size), page_size, window)
         scores = find(piece, some, page_size, window)
-        scores = scores.flatten(1, 2).transpose(1, 2)  # [R, chunk, H, P]
         # Masses count a page's tokens already.
-        weights = tokens if scorer == "quest" else (tokens > 0).long()
+        weights = (tokens > 0).long() if scorer.is_mass else tokens
         parts.append(page_mass_outside(scores, tokens > 0, weights, BEST_PAGES))
     return torch.cat(parts, dim=1)
 
 
-class _BoundScores:
-    """Quest's bounds of every page's scores, [R, Hkv, G, T, P]."""
+class _RowScores:
+    """Scores by which every token is a row of a decode step; see ``TextScores``."""
 
-    def __init__(self, keys: Tensor, page_size: int) -> None:
-        low, high = page_bounds(keys, None, page_size)
-        self._low, self._high = low[:, :, None].float(), high[:, :, None].float()
-        self.width = low.shape[2]
-        self._keys = keys
-
-    def __call__(
-        self, query: Tensor, positions: Tensor, page_size: int, window: int | None
-    ) -> Tensor:
-        up, down = query.clamp(min=0), query.clamp(max=0)
-        scores = up @ self._high.mT + down @ self._low.mT
-        # A token's own page holds only the keys up to itself.
-        start = int(positions[0]) // page_size * page_size
-        paged = self._keys[:, :, start : int(positions[-1]) + 1].float()
-        paged = torch.nn.functional.pad(paged, (0, 0, 0, -paged.shape[2] % page_size))
-        paged = paged.unflatten(2, (-1, page_size))
-        places = positions - start
-        low = paged.cummin(3).values.flatten(2, 3)[:, :, None, places]
-        high = paged.cummax(3).values.flatten(2, 3)[:, :, None, places]
-        own = (up * high + down * low).sum(-1)
-        pages = (positions // page_size).expand_as(own)
-        return scores.scatter(-1, pages[..., None], own[..., None])
-
-
-class _MassScores:
-    """Logarithms of every page's attention mass by 4-bit keys, [R, Hkv, G, T, P]."""
-
-    def __init__(self, keys: Tensor) -> None:
-        self.width = keys.shape[2]
-        padded = torch.nn.functional.pad(keys, (0, 0, 0, -self.width % OCTET))
-        self._codes, self._scales = (part[:, :, None] for part in encode_keys(padded))
+    def __init__(self, scorer: PageScorer, block: KVBlock) -> None:
+        self._score = scorer.score
+        self._block = block
+        self.width = block.keys.shape[2]
+        if scorer.reads == "codes":
+            padded = torch.nn.functional.pad(block.keys, (0, 0, 0, -self.width % OCTET))
+            codes, scales = encode_keys(padded)
+            self._block = replace(block, codes=codes, scales=scales)
 
     def __call__(
         self, query: Tensor, positions: Tensor, page_size: int, window: int | None
     ) -> Tensor:
-        scores = estimated_scores(query, self._codes, self._scales)[..., : self.width]
+        rows = query.permute(0, 3, 1, 2, 4).flatten(2, 3)  # [R, T, H, D]
         places = torch.arange(self.width, device=positions.device)
-        unseen = places > positions[:, None]
+        seen = places <= positions[:, None]
         if window is not None:
-            unseen |= places <= positions[:, None] - window
-        return page_log_mass(scores.masked_fill(unseen, -torch.inf), None, page_size)
+            seen &= places > positions[:, None] - window
+        seen = seen.repeat(rows.shape[0], 1)
+        found = self._score(rows.flatten(0, 1), self._block, seen, page_size)
+        scores: Tensor = found.unflatten(0, rows.shape[:2])
+        return scores
 
 
 def _tokens_per_page(

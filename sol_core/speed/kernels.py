@@ -138,7 +138,7 @@ def run_layer(
     keys, values = (random(1, kv_heads, pages * PAGE_SIZE, size) for _ in range(2))
     bounds = page_bounds(keys, None, PAGE_SIZE)
     codes, scales = (part.contiguous() for part in encode_keys(keys))
-    coded = (codes, scales) if how.page_scorer == "int4" else None
+    read = how.scorer.reads
     hidden = random(1, shape.hidden_size, dtype=torch.float32)
     norm = torch.ones(shape.hidden_size, device=device)
     kept = torch.tensor([-(-ceil_fraction(action.keep_fraction, context) // PAGE_SIZE)])
@@ -154,7 +154,7 @@ def run_layer(
         down_norms=torch.ones(shape.intermediate_size, device=device),
     )
     mlp = MlpPlan(channels)
-    if how.mlp_pruning == "both":
+    if how.pruner.keep_inner:
         kept = torch.tensor([ceil_fraction(inner, shape.intermediate_size)], device=device)
         mlp = MlpPlan(channels, inner_kept=kept)
     new = random(1, kv_heads, size, dtype=torch.float32)
@@ -162,8 +162,10 @@ def run_layer(
     query = random(1, heads, size, dtype=torch.float32)
     for _ in range(REPEATS if device != "cpu" else 1):
         normed = rms_norm(hidden, norm, 1e-5)
-        extended = bounds if coded is None else None
-        write_tokens((new, new), (keys, values), extended, slot, PAGE_SIZE, coded)
+        write_tokens(
+            (new, new), (keys, values), bounds if read == "bounds" else None, slot, PAGE_SIZE,
+            (codes, scales) if read == "codes" else None,
+        )  # fmt: skip
         decode_attention(query, [KVBlock(keys, values, *bounds, None, codes, scales)], plan)
         fused_gated_mlp(normed, weights, mlp)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms, ceil_fraction
 from sol_core.errors import ConfigError
 
@@ -212,9 +213,9 @@ def _attention(step: _Step) -> list[KernelCost]:
     overlap = 1.0 if together else step.overlap
     reads = min(tokens, (overlap * kept + (1 - overlap) * step.pages * union) * step.page_size)
     # fp32 key and value in, 16-bit ones out; bounds in and out, or one more 4-bit key.
-    written: float = key_value * (8 + 4 + 8)
-    if step.mechanisms.page_scorer == "int4":
-        written = key_value * (8 + 4) + _coded_bytes(shape)
+    written: float = key_value * (8 + 4)
+    if read := step.mechanisms.scorer.reads:
+        written += {"bounds": 8 * key_value, "codes": key_value / 2 + 4 * shape.num_kv_heads}[read]
     costs = [
         KernelCost("write_rows", "attention", layers, layers * rows * written, 0.0),
         KernelCost(
@@ -230,12 +231,11 @@ def _choice(step: _Step, query: int) -> list[KernelCost]:
     """Scores of pages for every head, and the choice for heads or KV groups."""
     shape, rows, layers = step.shape, step.rows, step.shape.num_layers
     scored = rows * shape.num_heads * step.pages * _SCRATCH
-    if step.mechanisms.page_scorer == "int4":
-        kernel, flops = "weigh_pages", 2.0 * query * step.tokens
-        read = _coded_bytes(shape) * step.tokens
-    else:
-        kernel, flops = "score_pages", 4.0 * query * step.pages
-        read = 4.0 * shape.num_kv_heads * shape.head_size * step.pages
+    scorer, key_value = step.mechanisms.scorer, shape.num_kv_heads * shape.head_size
+    flops, read = scorer.cost(
+        PagesToScore(query, key_value, shape.num_kv_heads, step.tokens, step.pages, 2)
+    )
+    kernel = scorer.triton_kernel or f"reference: pages by {scorer.name}"
     costs = [
         KernelCost(
             kernel, "attention", layers, layers * (rows * read + scored), layers * rows * flops
@@ -254,11 +254,6 @@ def _choice(step: _Step, query: int) -> list[KernelCost]:
     return costs
 
 
-def _coded_bytes(shape: ModelShape) -> float:
-    """A token's 4-bit keys, their scales and minima."""
-    return shape.num_kv_heads * (shape.head_size / 2 + 4)
-
-
 def _mlp(step: _Step) -> list[KernelCost]:
     shape, rows = step.shape, step.rows
     layers, width, inner = shape.num_layers, shape.hidden_size, shape.intermediate_size
@@ -271,7 +266,7 @@ def _mlp(step: _Step) -> list[KernelCost]:
         ]
     lists, listed = 1, rows * width * 2 + kept * _SCRATCH
     costs = []
-    if step.mechanisms.mlp_pruning == "both":
+    if step.mechanisms.pruner.keep_inner:
         lists, listed = 2, listed + rows * inner * 2 + inner_kept * _SCRATCH
         # Activations and norms in, zeros out.
         pruned = rows * (inner * (2 + _FLOAT) + (inner - inner_kept) * 2)

@@ -17,6 +17,7 @@ from kernels.gpu import triton_support
 from kernels.gpu.triton_support import KernelInputError
 from kernels.page_attention import AttentionPlan, KVBlock, page_bounds, reference, triton_dispatch
 from kernels.page_attention.triton_dispatch import attend_with_triton
+from kernels.page_scorers import PAGE_SCORERS
 from tests.kernels.triton_cases import (
     DEVICE,
     DTYPES,
@@ -247,22 +248,27 @@ def test_large_scores_do_not_overflow(how: tuple[str, str], generator: torch.Gen
         ("page_size", {"page_size": 65}),
         ("keys", {"dtype": torch.float64}),
         ("torch.float32 keys", {"size": 256}),
+        ("pages by slow", {"scorer": "slow"}),
     ],
 )
 def test_what_only_the_reference_takes_goes_there_and_is_logged_once(
     argument: str,
     change: dict[str, object],
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     generator: torch.Generator,
 ) -> None:
-    case = {"size": 16, "page_size": 8, "dtype": torch.float32} | change
+    slow = replace(PAGE_SCORERS["quest"], name="slow", triton_kernel=None)
+    monkeypatch.setitem(PAGE_SCORERS, "slow", slow)
+    case = {"size": 16, "page_size": 8, "dtype": torch.float32, "scorer": "quest"} | change
     size, page_size, dtype = case["size"], case["page_size"], case["dtype"]
     assert isinstance(size, int)
     assert isinstance(page_size, int)
     assert isinstance(dtype, torch.dtype)
     block = make_block((1, 1, 9, size), page_size, dtype, generator)
     query = _query(1, 2, size, generator).to(DEVICE)
-    plan = make_plan([block], 1, page_size, torch.tensor([1]))
+    how = (str(case["scorer"]), "head")
+    plan = make_plan([block], 1, page_size, torch.tensor([1]), how=how)
     triton_support._say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):

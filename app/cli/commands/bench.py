@@ -129,6 +129,7 @@ def _kernels(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
     given = {"context": args.context, "shape": args.shape, "card": args.card}
     options = KernelBenchOptions(
         budget=args.budget,
+        grid=args.grid,
         **{name: value for name, value in given.items() if value is not None},
     )
     return bench_kernels(options, console.progress)
@@ -154,8 +155,9 @@ def _load(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict
 def _kernels_text(result: dict[str, Any]) -> str:
     """The record as a table, one kernel a line."""
     lines = [
-        f"{result['model']}, {result['context']} tokens, budget {result['budget']:g}; "
-        f"floor: estimate for {result['card']}; measured on {result['device'] or 'no GPU'}",
+        f"{result['model']}, {result['context']} tokens, grid {result['grid']}, "
+        f"budget {result['budget']:g}; floor: estimate for {result['card']}; "
+        f"measured on {result['device'] or 'no GPU'}",
         f"{'kernel':28} registers spills  shared  floor us  measured us",
     ]
     for name, needs in result["kernels"].items():

@@ -18,7 +18,6 @@ from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
 
 LEGEND_STEPS = 16
-MLP_LABELS = {"input": "channels, share of MLP inputs", "both": "channels, share of MLP bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def summary(outcome: Outcome) -> str:
     ]
     if finish.spend is not None:
         lines.append(f"{'':36}spent   budget")
-        mlp = MLP_LABELS[outcome.config.grid.mlp_pruning]
+        mlp = f"channels, share of {outcome.config.grid.mechanisms.pruner.unit}"
         labels = ("attention, share of cached tokens", mlp, "bits")
         for label, spent, asked in zip(
             labels, finish.spend.as_tuple(), outcome.requested.as_tuple(), strict=True

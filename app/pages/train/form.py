@@ -11,20 +11,24 @@ import types
 import typing
 from typing import Any, Literal, get_args
 
+from sol_core.actions import MLP_PRUNERS, PAGE_SCORERS
 from sol_core.errors import ConfigError
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
 # The corpus has a picker of its own; the MLP's split is measured, not chosen.
 _ELSEWHERE = ("corpus", "grid.mlp_split")
+_TABLES: dict[str, dict[str, Any]] = {"page_scorer": PAGE_SCORERS, "mlp_pruning": MLP_PRUNERS}
 GRID_HELP = {
     "keep_fractions": "shares of the cached tokens that attention may read",
     "channel_keep_ratios": "shares of the MLP's channels that may be kept",
     "bit_widths": "widths of the MLP's activations; 16 leaves them as they are",
     "quant_site": "which side of the MLP is quantised; the output is what papers report",
-    "page_scorer": "what pages are chosen by: the paper's bounds, or mass from 4-bit keys",
+    "page_scorer": "what pages are chosen by: "
+    + ", or ".join(scorer.meaning for scorer in PAGE_SCORERS.values()),
     "page_choice": "who chooses pages: every query head, or the heads of a KV group together",
-    "mlp_pruning": "which channels of the MLP are dropped: input ones, or inner ones too",
+    "mlp_pruning": "which channels of the MLP are dropped: "
+    + ", or ".join(pruner.meaning for pruner in MLP_PRUNERS.values()),
     "page_size": "cached tokens per page; pages are kept or left as a whole",
 }
 _TITLES = {
@@ -54,12 +58,8 @@ _WORDS = {
     "penalty": "Squared gap",
     "mlp_output": "MLP output",
     "mlp_input": "MLP input",
-    "quest": "Quest's bounds",
-    "int4": "4-bit keys",
     "head": "Every head",
     "group": "KV groups",
-    "input": "Input channels",
-    "both": "Input and inner channels",
 }
 
 
@@ -126,7 +126,7 @@ def config_from_form(values: dict[str, Any], corpus: str) -> TrainConfig:
 
 def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     short = name.rpartition(".")[2]
-    words = get_args(hint) if typing.get_origin(hint) is Literal else ()
+    words = get_args(hint) if typing.get_origin(hint) is Literal else _TABLES.get(short, ())
     field: dict[str, Any] = {
         "name": name,
         "label": _label(short),
@@ -134,7 +134,8 @@ def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]
         "help": _sentence(item.metadata.get("help") or GRID_HELP.get(short, "")),
     }
     if words:
-        field["choices"] = {word: _WORDS.get(word, _sentence(word)) for word in words}
+        labels = _WORDS | {name: one.label for name, one in _TABLES.get(short, {}).items()}
+        field["choices"] = {word: labels.get(word, _sentence(word)) for word in words}
     return field
 
 

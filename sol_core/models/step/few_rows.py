@@ -108,8 +108,9 @@ class FewRowStep:
 
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
         """Return whether the kernels can read and write this cache, and know these mechanisms."""
-        how = request.mechanisms.page_scorer, request.mechanisms.page_choice
-        return cache.dtype in DTYPES and how in (("quest", "head"), ("int4", "group"))
+        how = request.mechanisms
+        served = how.page_choice in how.scorer.cpu_kernels and how.pruner.fused
+        return cache.dtype in DTYPES and served
 
     def run(self, hidden: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
         """One step; the cache is written but not advanced.
@@ -178,7 +179,7 @@ class FewRowStep:
 
         own, lengths, actions = cache.own_lengths, cache.lengths, request.actions
         sparse = any(action.keep_fraction < 1 for action in actions)
-        scorer = request.mechanisms.page_scorer if request.observe or sparse else None
+        read = request.mechanisms.scorer.reads if request.observe or sparse else None
         first_seen = [
             [max(length + 1 - window, 0) if window else 0 for length in lengths]
             for window in self._windows
@@ -190,7 +191,7 @@ class FewRowStep:
         # One array: making one takes longer than reading all of it.
         alone = [cache.row_sources(), shared, own, channels, inner, [a.bit_width for a in actions]]
         numbers = _int64(alone + first_seen + budgets)
-        extend = cache.take_token(scorer)
+        extend = cache.take_token(read)
         middle = len(alone) + len(first_seen)
         rows = StepRows(
             sources=numbers[0],
@@ -202,7 +203,7 @@ class FewRowStep:
             num_kv_heads=self._spec.num_kv_heads,
             scale=self._scale,
             extend=False,
-            by_mass="int4" in (scorer, extend[0]),
+            by_mass="codes" in (read, extend[0]),
             best_share=BEST_PAGES if request.observe else 0.0,
             tasks=kernel_threads(),
         )

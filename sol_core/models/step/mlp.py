@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.activation_quantisation import fake_quantise
-from kernels.channel_pruning import keep_heaviest_channels, keep_largest_channels
 from kernels.gated_mlp import MlpPlan, MlpWeights, fused_gated_mlp
 from kernels.integer_linear import integer_linear
 from sol_core.models.spec import Activation
@@ -66,7 +65,7 @@ def _integer_mlp(
     bits = plan.bit_widths
     assert bits is not None  # rows without bits are not the integer path's
     if plan.channels_kept is not None:
-        normed = keep_largest_channels(normed, plan.channels_kept)
+        normed = plan.shape.mechanisms.pruner.keep_input(normed, plan.channels_kept)
     inner = integer_linear(normed, bits, integers.gate_up)
     if layer.gate_up.bias is not None:
         inner = inner + layer.gate_up.bias
@@ -77,16 +76,18 @@ def _integer_mlp(
 
 def _pruned(layer: LayerWeights, inner: Tensor, plan: StepPlan) -> Tensor:
     """Inner activations without those that would add least to the output, where they are pruned."""
-    if plan.inner_kept is None or layer.down_norms is None:
+    keep_inner = plan.shape.mechanisms.pruner.keep_inner
+    if plan.inner_kept is None or layer.down_norms is None or keep_inner is None:
         return inner
-    return keep_heaviest_channels(inner, layer.down_norms, plan.inner_kept)
+    return keep_inner(inner, layer.down_norms, plan.inner_kept)
 
 
 def _float_mlp(
     layer: LayerWeights, normed: Tensor, plan: StepPlan, activation: Activation
 ) -> Tensor:
+    pruner = plan.shape.mechanisms.pruner
     at_input = plan.shape.mechanisms.quant_site == "mlp_input"
-    if plan.channels_kept is not None:
+    if plan.channels_kept is not None and pruner.fused:
         fused = fused_gated_mlp(
             normed,
             MlpWeights(
@@ -102,7 +103,7 @@ def _float_mlp(
         if fused is not None:
             return fused
     if plan.channels_kept is not None:
-        normed = keep_largest_channels(normed, plan.channels_kept)
+        normed = pruner.keep_input(normed, plan.channels_kept)
     if plan.bit_widths is not None and at_input:
         normed = fake_quantise(normed, plan.bit_widths)
     inner = _pruned(layer, gated(layer.gate_up(normed), activation), plan)

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from kernels.integer_linear import MAX_INTEGER_BITS
 from kernels.page_attention import AttentionPlan
+from kernels.page_scorers import Summary
 from sol_core.actions import (
     MAX_BITS,
     PAPER,
     Action,
     Mechanisms,
-    PageScorer,
     QuantSite,
     ceil_fraction,
 )
@@ -64,8 +64,8 @@ class StepShape:
         observe: the step also returns its signals.
         mechanisms: how what is dropped is skipped.
         integer_rows: how many rows' MLPs are computed in whole numbers; None without any.
-        extend: per layer, whose page bounds or 4-bit keys must take the new token in; None where
-            the cache decides that itself, from its lengths on the host.
+        extend: per layer, which of page bounds and 4-bit keys must take the new token in; None
+            where the cache decides that itself, from its lengths on the host.
     """
 
     num_rows: int
@@ -79,7 +79,7 @@ class StepShape:
     observe: bool
     mechanisms: Mechanisms
     integer_rows: int | None
-    extend: tuple[PageScorer | None, ...] | None
+    extend: tuple[Summary | None, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def step_shape(
         width = min(-(-width // bucket) * bucket, cache.capacity)
     ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
     longest = max(cache.lengths) + 1
-    scorer = mechanisms.page_scorer if sparse or observe else None
+    read = mechanisms.scorer.reads if sparse or observe else None
     return StepShape(
         num_rows=cache.num_rows,
         page_size=cache.page_size,
@@ -177,7 +177,7 @@ def step_shape(
         observe=observe,
         mechanisms=mechanisms,
         integer_rows=sum(takes_integers(a, site) for a in actions) if integers else None,
-        extend=tuple(cache.take_token(scorer)) if in_buckets else None,
+        extend=tuple(cache.take_token(read)) if in_buckets else None,
     )
 
 
@@ -225,7 +225,7 @@ def plan_step(spec: ModelSpec, shape: StepShape, numbers: Tensor) -> StepPlan:
             for window, masked, budget in windows
         },
         channels_kept=channels if shape.pruned else None,
-        inner_kept=inner if shape.pruned and shape.mechanisms.mlp_pruning == "both" else None,
+        inner_kept=inner if shape.pruned and shape.mechanisms.pruner.keep_inner else None,
         bit_widths=bits if shape.quantised else None,
         integer_rows=split,
     )

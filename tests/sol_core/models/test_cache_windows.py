@@ -63,9 +63,9 @@ def test_windows_equal_prefills_of_their_own(
 def test_windows_copy_no_shared_page(lm: FrozenLM) -> None:
     prefix = _prefilled(lm, _texts(2, 64))
     windows = prefix.branch(4, STEPS, [16, 40, 64, 8], [1, 0, 0, 1])
-    for scorer in (None, "int4", "quest"):
-        shared, own = windows.blocks(0, 0, scorer=scorer)
-        (block,) = prefix.blocks(0, 0, scorer=scorer)
+    for read in (None, "codes", "bounds"):
+        shared, own = windows.blocks(0, 0, read=read)
+        (block,) = prefix.blocks(0, 0, read=read)
         assert shared.keys.data_ptr() == block.keys.data_ptr()
         assert own.keys.shape[0] == 16
         assert shared.keys.shape[0] == 2
@@ -89,7 +89,7 @@ def test_a_dense_row_of_many_does_not_feel_its_neighbours(lm: FrozenLM) -> None:
 
 def _check_bounds(lm: FrozenLM, cache: KVCache) -> None:
     for layer in range(lm.spec.num_layers):
-        block = cache.blocks(layer, 0, scorer="quest")[-1]
+        block = cache.blocks(layer, 0, read="bounds")[-1]
         assert block.page_min is not None
         assert block.page_max is not None
         for row, length in enumerate(cache.own_lengths):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, Action, Mechanisms
+from sol_core.actions import DENSE, GRIDS, MLP_PRUNERS, PAGE_SCORERS, Action, Mechanisms
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
 from sol_core.models import FrozenLM
 from tests.support.tiny_models import make_tiny_lm
@@ -53,6 +54,29 @@ def test_a_dense_row_does_not_feel_its_neighbours(others: list[Action]) -> None:
     alone = lm.decode_step(token, prefix.branch(3, 1), DENSE)
     mixed = lm.decode_step(token, prefix.branch(3, 1), [DENSE, *others])
     assert torch.equal(mixed.logits[0], alone.logits[0])
+
+
+@pytest.mark.parametrize("rows", [1, 5, 17])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_what_no_kernel_serves_is_computed_from_its_declaration(
+    grid: str, rows: int, lm: FrozenLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how = GRIDS[grid].mechanisms
+    scorer = replace(how.scorer, name="slow", cpu_kernels={}, triton_kernel=None)
+    monkeypatch.setitem(PAGE_SCORERS, "slow", scorer)
+    pruner = replace(how.pruner, name="slow", fused=False)
+    monkeypatch.setitem(MLP_PRUNERS, "slow", pruner)
+    prefix = lm.new_cache(1, 50)
+    lm.prefill(_prompt(50), prefix)
+
+    def logits(how: Mechanisms) -> torch.Tensor:
+        cache, token = prefix.branch(rows, 2), torch.full((rows,), 5)
+        for _ in range(2):
+            found = lm.decode_step(token, cache, Action(0.3, 0.5), mechanisms=how, observe=True)
+        return found.logits
+
+    slow = replace(how, page_scorer="slow", mlp_pruning="slow")
+    torch.testing.assert_close(logits(slow), logits(how), rtol=1e-3, atol=1e-3)
 
 
 def test_a_compressed_step_leaves_no_trace(lm: FrozenLM) -> None:
@@ -139,7 +163,7 @@ def test_incremental_page_bounds_equal_fresh_ones(lm: FrozenLM) -> None:
         action = SPARSE if step % 3 == 0 else DENSE  # bounds lag behind over dense steps
         lm.decode_step(torch.tensor([step + 3, step + 9]), cache, action)
     for layer in range(lm.spec.num_layers):
-        for block in cache.blocks(layer, 0, scorer="quest"):
+        for block in cache.blocks(layer, 0, read="bounds"):
             size = block.keys.shape[2]
             for page in range(block.page_min.shape[2]):
                 keys = block.keys[:, :, page * 8 : min(size, page * 8 + 8)]

@@ -13,28 +13,28 @@ from kernels.page_attention import page_bounds
 from sol_core.models.layer_store import LayerStore
 
 ROWS, HEADS, CAPACITY, SIZE, PAGE = 2, 1, 48, 8, 4
-SCORERS = st.sampled_from(["int4", "quest", None])
+SUMMARIES = st.sampled_from(["codes", "bounds", None])
 OPERATIONS = st.lists(
     st.one_of(
         st.tuples(st.just("stretch"), st.integers(1, 9)),
-        st.tuples(st.just("step"), SCORERS),
-        st.tuples(st.just("steps"), SCORERS),
+        st.tuples(st.just("step"), SUMMARIES),
+        st.tuples(st.just("steps"), SUMMARIES),
         st.tuples(st.just("truncate"), st.integers(0, 20)),
-        st.tuples(st.just("ask"), SCORERS),
+        st.tuples(st.just("ask"), SUMMARIES),
     ),
     min_size=2,
     max_size=12,
 )
 
 
-def _check(store: LayerStore, ends: list[int], scorer: str | None) -> None:
-    """What a scorer reads of the written tokens is that of the keys as they are."""
-    if scorer == "int4":
+def _check(store: LayerStore, ends: list[int], read: str | None) -> None:
+    """What a read reads of the written tokens is that of the keys as they are."""
+    if read == "codes":
         for mine, right in zip(store.codes(ends), encode_keys(store.keys), strict=True):
             found, made = (part.movedim(4, 3).flatten(2, 3) for part in (mine, right))
             for row, end in enumerate(ends):
                 assert torch.equal(found[row, :, :end], made[row, :, :end])
-    elif scorer == "quest":
+    elif read == "bounds":
         valid = torch.arange(CAPACITY)[None] < torch.tensor(ends)[:, None]
         pages = -(-max(ends) // PAGE)
         fresh = page_bounds(store.keys, valid, PAGE)
@@ -42,12 +42,12 @@ def _check(store: LayerStore, ends: list[int], scorer: str | None) -> None:
             assert torch.equal(mine[:, :, :pages], right[:, :, :pages])
 
 
-def _step(store: LayerStore, ends: list[int], new: torch.Tensor, scorer: Any) -> None:
+def _step(store: LayerStore, ends: list[int], new: torch.Tensor, read: Any) -> None:
     """A token per row as steps in buckets write it: what is read of it is decided beforehand."""
-    if scorer is not None:
-        store.prepare(scorer, ends)
-    extend = store.take_token(ends, scorer)
-    assert scorer is None or extend == scorer
+    if read is not None:
+        store.prepare(read, ends)
+    extend = store.take_token(ends, read)
+    assert read is None or extend == read
     store.write_at(new, new, torch.tensor(ends), extend=extend)
 
 
@@ -77,16 +77,16 @@ def test_bounds_and_copies_are_those_of_the_keys(
             store.truncate(argument)
         elif name == "ask" and max(ends) > 0:
             _check(store, ends, argument)
-    for scorer in ("int4", "quest"):
-        _check(store, ends, scorer)
+    for read in ("codes", "bounds"):
+        _check(store, ends, read)
 
 
 def test_a_step_keeps_current_what_somebody_asked_for() -> None:
     keys = torch.zeros(ROWS, HEADS, CAPACITY, SIZE)
     store = LayerStore(keys, keys.clone(), PAGE)
     assert store.take_token([3, 3]) is None
-    store.prepare("quest", [4, 4])
-    assert store.take_token([4, 4]) == "quest"
-    store.prepare("int4", [5, 5])
-    assert store.take_token([5, 5]) == "int4"
-    assert store.take_token([6, 6]) == "int4"
+    store.prepare("bounds", [4, 4])
+    assert store.take_token([4, 4]) == "bounds"
+    store.prepare("codes", [5, 5])
+    assert store.take_token([5, 5]) == "codes"
+    assert store.take_token([6, 6]) == "codes"

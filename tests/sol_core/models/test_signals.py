@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kernels.page_attention import page_mass_outside
-from sol_core.actions import GRIDS, Action
+from sol_core.actions import GRIDS, PAGE_SCORERS, Action, Mechanisms
 from sol_core.models import signals as signals_module
 from tests.support.tiny_models import make_tiny_lm
 
@@ -37,12 +37,14 @@ def test_one_page_leaves_nothing_outside() -> None:
 
 @pytest.mark.parametrize("family", ["llama-gqa-tied", "mistral-window", "gemma3", "qwen3-mha"])
 @pytest.mark.parametrize(
-    ("grid", "chunk_scores"), [("paper", 1), ("default", 1), ("default", 2**22)]
+    ("how", "chunk_scores"),
+    [(GRIDS["default"].mechanisms, 1), (GRIDS["default"].mechanisms, 2**22)]
+    + [(Mechanisms(page_scorer=name), 1) for name in PAGE_SCORERS],
+    ids=lambda value: getattr(value, "page_scorer", value),
 )
 def test_prefill_observes_what_dense_steps_observe(
-    family: str, grid: str, chunk_scores: int, monkeypatch: pytest.MonkeyPatch
+    family: str, how: Mechanisms, chunk_scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    how = GRIDS[grid].mechanisms
     monkeypatch.setattr(signals_module, "_SCORES_PER_CHUNK", chunk_scores)
     lm = make_tiny_lm(family)
     tokens = _prompt(PROMPT, rows=2)

@@ -62,10 +62,11 @@ def test_the_timed_steps_decode_with_graphs_and_without(monkeypatch: pytest.Monk
 def test_the_table_ends_with_whole_steps(measured: bool) -> None:
     ways = {"alone": 9.0, "graph": 0.75}
     result = {
-        "model": "tiny", "context": 40, "budget": 0.5, "card": "H100", "device": None,
-        "kernels": {}, "launches": {"dense": 100, "compressed": 120},
+        "model": "tiny", "context": 40, "budget": 0.5, "grid": "paper", "card": "H100",
+        "device": None, "kernels": {}, "launches": {"dense": 100, "compressed": 120},
         "step_ms": {"dense": ways, "compressed": ways} if measured else None,
     }  # fmt: skip
-    last = _kernels_text(result).splitlines()[-1]
+    first, *_, last = _kernels_text(result).splitlines()
+    assert first.startswith("tiny, 40 tokens, grid paper, budget 0.5; floor")
     assert last.startswith("compressed step of one row: 120 launches; ")
     assert last.endswith("9.000 ms, in a CUDA graph 0.750 ms" if measured else "no GPU")

@@ -1,0 +1,82 @@
+"""Keys and values of several sequences, and products of many rows' queries with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["KVBlock", "group_rows", "token_scores", "ungroup_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class KVBlock:
+    """Keys and values of N sequences, each read by R / N consecutive rows (or see sources).
+
+    Attributes:
+        keys, values: [N, Hkv, S, D], keys already rotated; S is a multiple of the page
+            size in every block but a row's last.
+        page_min, page_max: [N, Hkv, P, D] bounds of the keys of each page, in the keys'
+            dtype (exact: a bound is one of the keys); None while no compressed step
+            asked for them.
+        codes, scales: 4-bit copies of the keys [N, Hkv, S / 8, …] in octets of tokens, rounded
+            up (``kernels/key_codes``); None while no step asked for them.
+        sources: [M] int64, the sequence that each R / M consecutive rows read instead;
+            repeats are allowed and copy nothing in the CPU kernel.
+    """
+
+    keys: Tensor
+    values: Tensor
+    page_min: Tensor | None = None
+    page_max: Tensor | None = None
+    sources: Tensor | None = None
+    codes: Tensor | None = None
+    scales: Tensor | None = None
+
+    def expanded(self) -> KVBlock:
+        """The same without ``sources``: a sequence read by M groups is there M times."""
+        if self.sources is None:
+            return self
+        low, high, codes, scales = (
+            None if part is None else part[self.sources]
+            for part in (self.page_min, self.page_max, self.codes, self.scales)
+        )
+        keys, values = self.keys[self.sources], self.values[self.sources]
+        return KVBlock(keys, values, low, high, None, codes, scales)
+
+
+def token_scores(query: Tensor, block: KVBlock) -> Tensor:
+    """Dot products of each row's query with every key of its block.
+
+    Args:
+        query: [R, H, D] fp32, rotated and already scaled.
+    Returns: [R, H, S] fp32.
+    """
+    scores = group_rows(query, block.keys) @ block.keys.float().mT
+    return ungroup_rows(scores, query.shape[0])
+
+
+def group_rows(rows: Tensor, keys: Tensor) -> Tensor:
+    """[R, H, X] → [N, Hkv, (rows per block)·(heads per group), X]: one product per KV head."""
+    num_blocks, num_kv_heads = keys.shape[:2]
+    num_rows, num_heads, width = rows.shape
+    if num_rows == num_blocks:
+        return rows.reshape(num_blocks, num_kv_heads, num_heads // num_kv_heads, width)
+    split = rows.reshape(
+        num_blocks, num_rows // num_blocks, num_kv_heads, num_heads // num_kv_heads, width
+    )
+    return split.transpose(1, 2).flatten(2, 3)
+
+
+def ungroup_rows(grouped: Tensor, num_rows: int) -> Tensor:
+    """Inverse of ``group_rows``."""
+    num_blocks, num_kv_heads, rows_and_heads, width = grouped.shape
+    if num_rows == num_blocks:
+        return grouped.reshape(num_rows, num_kv_heads * rows_and_heads, width)
+    rows_per_block = num_rows // num_blocks
+    split = grouped.reshape(
+        num_blocks, num_kv_heads, rows_per_block, rows_and_heads // rows_per_block, width
+    )
+    return split.transpose(1, 2).reshape(num_rows, -1, width)

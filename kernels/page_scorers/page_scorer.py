@@ -1,0 +1,80 @@
+"""The form in which a way to score pages is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from kernels.kv_blocks import KVBlock
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["PageScorer", "PagesToScore", "Summary", "TextScores"]
+
+Summary = Literal["bounds", "codes"]  # what a cache can keep besides keys and values
+
+
+class PagesToScore(NamedTuple):
+    """What a row's pages are in one layer; widths are heads times head size."""
+
+    query_width: int
+    kv_width: int
+    num_kv_heads: int
+    tokens: int
+    pages: int
+    bytes_per_cached: int
+
+
+class TextScores(Protocol):
+    """Scores of the pages for tokens of a text that are read at once."""
+
+    @property
+    def width(self) -> int:
+        """Numbers held at a time for one query: bounds the memory."""
+
+    def __call__(
+        self, query: Tensor, positions: Tensor, page_size: int, window: int | None
+    ) -> Tensor:
+        """Scores as a step at each position would give them.
+
+        Args:
+            query: [R, Hkv, G, T, D] fp32, rotated and scaled.
+            positions: [T] int64 of the tokens.
+            window: each token sees its last ``window`` tokens, itself included; None is all.
+        Returns: [R, T, H, P] fp32.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageScorer:
+    """A way to score pages. Kernels that serve it are named; the reference serves all others.
+
+    Attributes:
+        name: in grids, policies and results.
+        label, meaning: in forms; the meaning goes on a sentence.
+        score: of query [R, H, D] fp32 (rotated and scaled), a block of S tokens, which of them a
+            row sees (bool [R, S], None: all) and the page size → [R, H, P] fp32. Scores of
+            pages without such a token do not matter.
+        cost: FLOPs, and bytes read, of one layer's scores of a row.
+        reads: what the cache keeps for it.
+        is_mass: scores are logarithms of attention masses of whole pages; else they are those of
+            a page's best token, and count as often as it has tokens.
+        over_text: of keys [R, Hkv, S, D] and the page size, for a dense pass over a text; by
+            default ``score`` with every token a row, which has no bounds to read.
+        cpu_kernels: by who chooses pages, module and function for many rows. A few rows
+            are served in the same cases (``kernels/decode_layer``).
+        triton_kernel: the one that scores pages, for both choices; None without one.
+    """
+
+    name: str
+    label: str
+    meaning: str
+    score: Callable[[Tensor, KVBlock, Tensor | None, int], Tensor]
+    cost: Callable[[PagesToScore], tuple[float, float]]
+    reads: Summary | None = None
+    is_mass: bool = False
+    over_text: Callable[[Tensor, int], TextScores] | None = None
+    cpu_kernels: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    triton_kernel: str | None = None
