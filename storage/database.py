@@ -19,8 +19,6 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from storage.dialects.backend import Backend
 from storage.errors import DatabaseLockedError, StorageError
 
-__all__ = ["BUSY_TIMEOUT_S", "Database"]
-
 # How long a reader or writer waits for others before it gives up.
 BUSY_TIMEOUT_S = 10.0
 

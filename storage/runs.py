@@ -54,12 +54,6 @@ from storage.statements import (
     require_row,
 )
 
-__all__ = [
-    "RunSize",
-    "RunStore",
-    "new_run_id",
-]
-
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
 

@@ -18,8 +18,6 @@ from storage.lens_results import LookStore
 from storage.migrations import MIGRATIONS, Migration, check_version
 from storage.runs import RunStore
 
-__all__ = ["DatabaseFacts", "Store", "database_facts", "migrate", "open_store"]
-
 _LOG = logging.getLogger(__name__)
 
 

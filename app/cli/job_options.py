@@ -23,19 +23,6 @@ if TYPE_CHECKING:
     from sol_core.progress import WorkEvent, WorkProgress
     from storage import JobRecord, Store
 
-__all__ = [
-    "ProgressLine",
-    "add_policy",
-    "check_budgets",
-    "corpus_source",
-    "job_as_json",
-    "measured",
-    "open_jobs",
-    "policy_name",
-    "progress_text",
-    "time_left",
-]
-
 BUILTIN_CORPUS = "builtin"
 BAR_WIDTH = 24
 

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from app.host.console import Console
-from app.host.program import program_name
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
 from sol_core.errors import ConfigError, SolError
+from sol_core.files.places import program_name
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks

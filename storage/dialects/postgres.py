@@ -30,8 +30,6 @@ from storage.dialects.backend import Backend
 from storage.dialects.postgres_errors import storage_error_from_postgres
 from storage.errors import DatabaseConnectionError, DatabaseVersionError, StorageError
 
-__all__ = ["DRIVER", "PostgresBackend"]
-
 DRIVER = "psycopg"
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 MINIMUM_SERVER = 12  # older ones are no longer maintained

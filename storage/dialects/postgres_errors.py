@@ -9,8 +9,6 @@ from storage.errors import (
     StorageError,
 )
 
-__all__ = ["storage_error_from_postgres"]
-
 # SQLSTATEs: lock_not_available, query_canceled, serialization_failure, deadlock_detected.
 _LOCKED = frozenset({"55P03", "57014", "40001", "40P01"})
 _CORRUPT = frozenset({"XX001", "XX002"})

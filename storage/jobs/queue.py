@@ -54,10 +54,6 @@ from storage.jobs.series import insert_metrics, insert_sample, select_metrics, s
 from storage.records import Record
 from storage.statements import checked_limit, delete_row, newest_rows, require_id
 
-__all__ = [
-    "JobStore",
-]
-
 _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 _Columns = dict[str, Any]
 

@@ -14,23 +14,6 @@ from storage.errors import JobStateError
 from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus, jobs_table
 from storage.statements import change_row, find_row, require_row
 
-__all__ = [
-    "ABANDONED_ERROR",
-    "IsAlive",
-    "abandon_jobs",
-    "change_job",
-    "claim_next",
-    "give_to",
-    "has_queued",
-    "is_at_hand",
-    "jobs_of_the_dead",
-    "num_queued_elsewhere",
-    "require_held",
-    "require_job",
-    "set_status",
-    "status_wished",
-]
-
 ABANDONED_ERROR = (
     "The process that ran this job ended before the job did. "
     "Resume continues from the last checkpoint."

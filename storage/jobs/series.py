@@ -11,14 +11,6 @@ from storage.errors import InvalidRecordError
 from storage.jobs.records import job_metrics_table, job_samples_table
 from storage.records import Record
 
-__all__ = [
-    "KEPT_SAMPLES",
-    "insert_metrics",
-    "insert_sample",
-    "select_metrics",
-    "select_samples",
-]
-
 KEPT_SAMPLES = 12
 _MAX_STEP = 2**53  # the largest whole number that every JSON reader keeps exactly
 

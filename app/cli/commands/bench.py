@@ -13,8 +13,9 @@ from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.host.program import LAUNCHER, PROJECT_ROOT, is_checkout
+from app.host.program import PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
+from sol_core.files.places import LAUNCHER
 
 NAME = "bench"
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"

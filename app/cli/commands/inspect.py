@@ -11,7 +11,7 @@ from app.cli import options
 from app.cli.input_files import read_text
 from app.cli.terminal import add_colour_axis, colour_depth
 from app.host.console import Console, write_out
-from app.policies.library import DEFAULT_POLICY, PolicyLibrary
+from app.policies.library import PolicyLibrary
 from sol_core.actions import Budget, grid_name
 from sol_core.config import POLICY_PREFIX
 from sol_core.inspection import (
@@ -22,6 +22,7 @@ from sol_core.inspection import (
     InspectionStart,
     inspection_json,
 )
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,7 @@ from app.cli.job_options import job_as_json, open_jobs, time_left
 from app.cli.options import add_data_dir
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
-from app.host.program import program_name
+from sol_core.files.places import program_name
 
 if TYPE_CHECKING:
     from app.host.paths import DataDir

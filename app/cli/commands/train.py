@@ -19,8 +19,8 @@ from app.cli.options import add_model, model_name, open_data_dir
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
-from app.host.program import program_name
 from sol_core.errors import ConfigError, RankLostError, SolError
+from sol_core.files.places import program_name
 
 if TYPE_CHECKING:
     from app.host.paths import DataDir

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["TASK_LABELS", "TASK_MEANINGS", "accuracy_view"]
-
 TASK_LABELS = {
     "arc_easy": "ARC easy",
     "hellaswag": "HellaSwag",

@@ -10,14 +10,6 @@ from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, parse_budgets
 
-__all__ = [
-    "DEFAULT_FORM",
-    "MAX_POLICIES",
-    "budgets_text",
-    "checked_policies",
-    "config_from_form",
-]
-
 MAX_POLICIES = 6
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 from app.pages.shared.form_reader import read_form
-from app.policies.library import DEFAULT_POLICY, grid_for
+from app.policies.library import grid_for
 from sol_core.actions import GRIDS, ActionGrid, Budget, QuantSite, grid_name
 from sol_core.config import (
     POLICY_PREFIX,
@@ -23,18 +23,7 @@ from sol_core.config import (
 )
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict
-
-__all__ = [
-    "DEFAULT_FORM",
-    "MAX_NEW_TOKENS",
-    "MAX_PROMPT_CHARACTERS",
-    "budget_from",
-    "checked_prompt",
-    "config_from_form",
-    "default_form",
-    "form_from_config",
-    "schedule_from",
-]
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_NEW_TOKENS = 4096
 POLICYS_GRID = "policy"  # the policy's own; without one, the default grid

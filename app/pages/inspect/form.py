@@ -18,20 +18,12 @@ from app.pages.explore.form import (
     schedule_from,
 )
 from app.pages.shared.form_reader import read_form
-from app.policies.library import DEFAULT_POLICY
 from sol_core.actions import QuantSite
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict
 from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
-
-__all__ = [
-    "DEFAULT_FORM",
-    "MAX_TOKENS",
-    "config_from_form",
-    "default_form",
-    "form_from_config",
-]
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_TOKENS = 4096  # of a text; as many as a generation may have
 NO_SCHEDULE = ""

@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 
 from sol_core.fields import Rules, from_json
 
-__all__ = ["read_form"]
-
 FormT = TypeVar("FormT")
 _RULES = Rules(name="the form")
 

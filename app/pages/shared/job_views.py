@@ -8,8 +8,6 @@ from typing import Any
 from app.formats.plain_json import finite, iso, json_safe
 from storage import TASKS_JOB, JobRecord, JobStatus
 
-__all__ = ["JOB_GROUPS", "JOB_KINDS", "JOB_STATUSES", "job_row", "job_view"]
-
 JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", TASKS_JOB: "Accuracy"}
 JOB_STATUSES = {
     "queued": "Queued",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from app.formats.plain_json import finite
-from app.policies.library import DEFAULT_POLICY
 from app.web.services import Services
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 
 def policy_choices(services: Services) -> list[dict[str, Any]]:

@@ -18,11 +18,11 @@ from app.pages.shared.job_calls import (
 )
 from app.pages.train.estimate import estimate
 from app.pages.train.form import config_from_form, form_from_config
-from app.policies.library import DEFAULT_POLICY, NAME_LENGTH
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.errors import ConfigError
 from sol_core.fields import config_from_dict
+from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
 from sol_core.training.config import TrainConfig
 
 MAX_NAME_LENGTH = NAME_LENGTH
