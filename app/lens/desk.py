@@ -91,7 +91,7 @@ class LensDesk:
         if record is None:
             return None
         self._runs.poll(owner, run_id, 0, _kind(row))  # refuses what this visitor may not see
-        return Look.from_dict(record)
+        return Look(**record)
 
     def _ask(
         self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens, Any], AnswerT]

@@ -1,4 +1,4 @@
-"""Every colour of the pages, once, and the contrast arithmetic that the tests hold them to.
+"""Every colour of the pages, once.
 
 The tint of a token is cividis (Nuñez, Anderton, Renslow 2018, doi:10.1371/journal.pone.0199239),
 mixed at 35 % into the panel: at 50 % the text's contrast drops below 4.5:1 in the dark theme. The
@@ -140,20 +140,3 @@ def difference_tint(bin_index: int, palette: Palette) -> Rgb:
     end = palette.better if bin_index > middle else palette.worse
     share = DIFFERENCE_SHARE * abs(bin_index - middle) / middle
     return mix(Rgb.parse(end), Rgb.parse(palette.panel), share)
-
-
-def contrast(one: Rgb, other: Rgb) -> float:
-    """WCAG 2 contrast ratio, 1 to 21."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: Rgb) -> float:
-    red, green, blue = (_linear(channel / 255) for channel in colour)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def _linear(channel: float) -> float:
-    if channel <= 0.04045:
-        return channel / 12.92
-    return float(((channel + 0.055) / 1.055) ** 2.4)

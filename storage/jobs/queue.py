@@ -42,7 +42,6 @@ from storage.jobs.rows import (
     claim_next,
     give_to,
     has_queued,
-    is_at_hand,
     jobs_of_the_dead,
     num_queued_elsewhere,
     require_held,
@@ -121,7 +120,7 @@ class JobStore:
 
     def is_at_hand(self, job: JobRecord) -> bool:
         """Return whether the job's files are in this data directory."""
-        return is_at_hand(self._data_dir_id, job.data_dir_id)
+        return job.data_dir_id in ("", self._data_dir_id)
 
     def heartbeat(
         self, job_id: str, worker: str, progress: float, message: str, eta_s: float | None = None

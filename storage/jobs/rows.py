@@ -22,11 +22,6 @@ ABANDONED_ERROR = (
 IsAlive = Callable[[str], bool | None]
 
 
-def is_at_hand(data_dir_id: str, job_data_dir_id: str) -> bool:
-    """Return whether a job's files are in this data directory."""
-    return job_data_dir_id in ("", data_dir_id)
-
-
 def has_queued(connection: Connection, data_dir_id: str) -> bool:
     """Return whether a job of this data directory waits for a worker."""
     return connection.execute(_queued(data_dir_id).limit(1)).first() is not None

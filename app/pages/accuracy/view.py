@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.results.figures import budget_label
+
 TASK_LABELS = {
     "arc_easy": "ARC easy",
     "hellaswag": "HellaSwag",
@@ -60,7 +62,7 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
     points: dict[str, list[dict[str, Any]]] = {}
     rows = []
     for budget in scored["budgets"]:
-        label = _budget_label(budget["requested"])
+        label = budget_label(budget["requested"])
         methods = {name: _point(method) for name, method in budget["methods"].items()}
         for name, point in methods.items():
             points.setdefault(name, []).append(point | {"label": label})
@@ -98,11 +100,7 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
         "mean_gain": mean if isinstance(mean, dict) else {"mean": mean},  # a number in schema 1
         "best": {
             "task": TASK_LABELS.get(best["task"], best["task"]),
-            "label": _budget_label(best["requested"]),
+            "label": budget_label(best["requested"]),
             **best["gain"],
         },
     }
-
-
-def _budget_label(requested: dict[str, Any]) -> str:
-    return f"κ {requested['keep']:g} · ρ {requested['channels']:g} · {requested['bits']:g} bit"

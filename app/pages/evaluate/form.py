@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.pages.shared.form_reader import read_form
+from app.web.calls import read_form
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, parse_budgets

@@ -26,9 +26,8 @@ function methodStyle(name, at) {
 
 // A head control of a figure; choosing redraws it.
 function headPills(label, choices, first) {
-  const field = pillsField({ legend: label, choices });
+  const field = pillsField({ legend: label, choices, value: first });
   field.element.classList.add("is-head");
-  field.set(first);
   return field;
 }
 

@@ -1,10 +1,10 @@
 // Lesson 1: what a decode step is, and that every one reads as much as the next.
 
 import { chip, h, setText } from "../shared/dom.js";
-import { duration, nats, probability, quantity } from "../shared/format.js";
+import { duration, mean, nats, probability, quantity } from "../shared/format.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 import { Experiment } from "./experiment.js";
-import { barRow, mean, pickedText } from "./pictures.js";
+import { barRow, pickedText } from "./pictures.js";
 
 class StepsPicture {
   constructor(api, page) {

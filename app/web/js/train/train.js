@@ -6,7 +6,7 @@ import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { h, setText, show, smallButton } from "../shared/dom.js";
 import { emit, handOver } from "../shared/events.js";
 import { fixed, isNumber, MISSING, nats } from "../shared/format.js";
-import { TASKS_JOB } from "../shared/jobs/job_kinds.js";
+import { TASKS_JOB } from "../shared/jobs/job_list.js";
 import { JobPage } from "../shared/jobs/job_page.js";
 import { emptyPanel, tile } from "../shared/page_parts.js";
 import { TrainForm } from "./train_form.js";
