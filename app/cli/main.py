@@ -137,14 +137,10 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
             name, help=command.HELP, description=command.HELP, allow_abbrev=False
         )
         sub.set_defaults(
-            run=command.run, check=_no_check, extras=(), install=True, passes_rest_on=False
+            run=command.run, check=lambda args: None, extras=(), install=True, passes_rest_on=False
         )
         command.add_arguments(sub)
     return parser
-
-
-def _no_check(args: argparse.Namespace) -> None:
-    """For commands whose arguments need no more than argparse."""
 
 
 def _report(error: SolError) -> int:

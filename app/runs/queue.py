@@ -236,8 +236,6 @@ class GenerationRuns:
                 run.thread.join(max(0.0, deadline - time.monotonic()))
         self._saver.close(timeout_s)
 
-    # --- starting -------------------------------------------------------------------------
-
     def _check_size(self, prompt: str, config: RunConfig) -> None:
         """Raises: ConfigError for more than one run may read or make."""
         limits = self._limits
@@ -269,8 +267,6 @@ class GenerationRuns:
         run = LiveRun(run_id, place, prompt, title_of(prompt), model, config, now, saved)
         self._saver.add(saved)
         return run
-
-    # --- the run's own thread -------------------------------------------------------------
 
     def _work(self, run: LiveRun) -> None:
         phase: EndPhase = "failed"
@@ -317,8 +313,6 @@ class GenerationRuns:
             self._saver.set_prefill(run.saved, record)
         else:
             run.summary = record
-
-    # --- reading --------------------------------------------------------------------------
 
     def _visible(self, owner: str, run_id: str) -> LiveRun | RunRecord:
         run = self._run(run_id)

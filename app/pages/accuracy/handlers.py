@@ -7,7 +7,7 @@ from typing import Any
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.pages.accuracy.form import DEFAULT_FORM, config_from_form, form_from_config
-from app.pages.accuracy.view import TASK_LABELS, TASK_MEANINGS, accuracy_view
+from app.pages.accuracy.view import TASKS, accuracy_view
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
@@ -72,8 +72,8 @@ def _constants(services: Services) -> dict[str, Any]:
     return {
         "defaults": DEFAULT_FORM,
         "tasks": [
-            {"name": name, "label": label, "meaning": TASK_MEANINGS[name]}
-            for name, label in TASK_LABELS.items()
+            {"name": name, "label": label, "meaning": meaning}
+            for name, (label, meaning) in TASKS.items()
         ],
     }
 

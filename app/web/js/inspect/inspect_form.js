@@ -131,9 +131,6 @@ export class InspectForm extends RunForm {
     this.changed();
     return this.update();
   }
-
-  // --- files ----------------------------------------------------------------------------------
-
   async readFile(file) {
     this.fail(null);
     if (file.size > 4 * this.page.maxCharacters) {
@@ -149,9 +146,6 @@ export class InspectForm extends RunForm {
       this.fail(`${file.name} is not UTF-8 text.`);
     }
   }
-
-  // --- starting -------------------------------------------------------------------------------
-
   send() {
     const isRun = this.source.get() === "run";
     if (isRun && !this.run.value) return this.fail("Choose a saved run.");

@@ -63,9 +63,6 @@ class TrainPage extends JobPage {
       .forEach((part) => show(part, false));
     Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
   }
-
-  // --- the job on show ------------------------------------------------------------------------
-
   view({ job, metrics, samples }) {
     if (!this.update(job)) return;
     if (metrics.length) this.reveal();
