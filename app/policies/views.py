@@ -38,13 +38,12 @@ def policy_row(policy: StoredPolicy) -> dict[str, Any]:
 
 
 def policy_choices(library: PolicyLibrary) -> list[dict[str, Any]]:
-    """Every policy that can be used, the shipped one first: name, model, size, date."""
+    """Every policy that can be used, the shipped one first: name, model, date."""
     return [
         {
             "name": policy.name,
             "model": policy.info.model,
             "created": str(policy.info.created),
-            "parameters": finite(policy.info.num_parameters),
             "shipped": policy.is_shipped,
         }
         for policy in library.list()

@@ -49,19 +49,18 @@ from storage.jobs.rows import (
     set_status,
     status_wished,
 )
-from storage.jobs.series import insert_metrics, insert_sample, select_metrics, select_samples
+from storage.jobs.series import JobSeries
 from storage.records import Record
-from storage.statements import checked_limit, delete_row, newest_rows, require_id
+from storage.statements import delete_row, newest_rows
 
 _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 _Columns = dict[str, Any]
 
 # JobStore has a method called ``list``, which hides the built-in from its annotations.
-_Records = list[Record]
 _JobRecords = list[JobRecord]
 
 
-class JobStore:
+class JobStore(JobSeries):
     """The jobs of one database. Safe to call from any thread of the process that opened it.
 
     Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
@@ -69,7 +68,7 @@ class JobStore:
     """
 
     def __init__(self, database: Database, data_dir_id: str = "") -> None:
-        self._database = database
+        super().__init__(database)
         self._data_dir_id = data_dir_id
 
     def create(
@@ -144,42 +143,6 @@ class JobStore:
         """Save where the job's log is. Raises: NotFoundError."""
         with self._database.write() as connection:
             change_job(connection, job_id, log_file=encode_text("log_file", log_file))
-
-    def append_metrics(self, job_id: str, rows: Sequence[Record]) -> int:
-        """Save metric rows; return how many were new.
-
-        Args:
-            rows: dicts with a whole-numbered "step" that counts up. A row whose step is not
-                above the last saved one is left out: a resumed job repeats the steps since its
-                checkpoint, and what was shown stays as it was shown.
-
-        Raises: NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
-        """
-        with self._database.write() as connection:
-            require_id(connection, jobs_table, job_id, lock=True)
-            return insert_metrics(connection, job_id, rows)
-
-    def metrics(self, job_id: str, after: int = -1, limit: int | None = None) -> _Records:
-        """Metric rows in order, those with a "seq" above ``after``, at most ``limit``.
-
-        Raises: NotFoundError; InvalidRecordError for a limit below 1.
-        """
-        checked = None if limit is None else checked_limit(limit)
-        with self._database.read() as connection:
-            require_id(connection, jobs_table, job_id)
-            return select_metrics(connection, job_id, after, checked)
-
-    def set_sample(self, job_id: str, sample: Record) -> None:
-        """Save a sample; only the last few are kept. Raises: NotFoundError, InvalidRecordError."""
-        with self._database.write() as connection:
-            require_id(connection, jobs_table, job_id, lock=True)
-            insert_sample(connection, job_id, sample)
-
-    def samples(self, job_id: str) -> _Records:
-        """The samples that are kept, oldest first. Raises: NotFoundError."""
-        with self._database.read() as connection:
-            require_id(connection, jobs_table, job_id)
-            return select_samples(connection, job_id)
 
     def finish(
         self,

@@ -74,7 +74,6 @@ def job_view(record: JobRecord, is_at_hand: bool = True) -> dict[str, Any]:
         "result": json_safe(record.result) if record.kind == "train" else None,
         "started_at": _moment(record.started_at),
         "finished_at": _moment(record.finished_at),
-        "heartbeat_at": _moment(record.heartbeat_at),
     }
 
 

@@ -108,7 +108,7 @@ export class Lesson {
     show(this.again, false);
     this.say("Measuring…");
     this.figure.classList.add("is-old");
-    this.experiment.follow({ text: this.text.get(), ...this.spec.parameters });
+    this.experiment.follow({ text: this.text.get() });
   }
 
   showResult(result) {

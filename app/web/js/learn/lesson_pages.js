@@ -63,7 +63,7 @@ function wordLoss(result, word, at) {
 const LOST_WORDS = ["Okafor", "answered", "water"];
 
 export const LESSON_PAGES = {
-  key: "pages", title: "Attention pages", experiment: "pages", parameters: {},
+  key: "pages", title: "Attention pages", experiment: "pages",
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
     "[[attention|Attention]] is how a step looks back. Every earlier token has left a key and a value in the "

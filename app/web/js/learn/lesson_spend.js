@@ -52,7 +52,7 @@ const savedShare = ({ spenders }, name) => {
 };
 
 export const LESSON_SPEND = {
-  key: "spend", title: "Why spend unevenly?", experiment: "spenders", parameters: {},
+  key: "spend", title: "Why spend unevenly?", experiment: "spenders",
   texts: { comet: "Comet", recipe: "Recipe", lighthouse: "Lighthouse" },
   intro: [
     "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on average over 24 steps. The simplest "

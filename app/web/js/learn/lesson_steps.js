@@ -82,7 +82,7 @@ class Stepper {
 }
 
 export const LESSON_STEPS = {
-  key: "steps", title: "What is a decode step?", experiment: "steps", parameters: {},
+  key: "steps", title: "What is a decode step?", experiment: "steps",
   texts: { keeper: "Lighthouse", capital: "Paris", count: "Counting", door: "A door" },
   intro: [
     "A language model writes one [[token]] at a time. For each it does one [[decode step]]: it takes the "

@@ -52,7 +52,7 @@ function saidOf(words, ways, at) {
 const LEFT_BOUNDS = [1 / 3, 2 / 3]; // shares of the loss between the three answers
 
 export const LESSON_WHICH = {
-  key: "which", title: "Which pages, not how many", experiment: "mechanisms", parameters: {},
+  key: "which", title: "Which pages, not how many", experiment: "mechanisms",
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
     "A step that reads two [[page|pages]] in ten must first know which. The paper's way looks at each page's [[page bounds|bounds]]: its smallest and "
