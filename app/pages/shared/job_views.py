@@ -9,15 +9,6 @@ from app.formats.plain_json import finite, iso, json_safe
 from storage import TASKS_JOB, JobRecord, JobStatus
 
 JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", TASKS_JOB: "Accuracy"}
-JOB_STATUSES = {
-    "queued": "Queued",
-    "running": "Running",
-    "paused": "Paused",
-    "succeeded": "Finished",
-    "failed": "Failed",
-    "cancelled": "Cancelled",
-    "abandoned": "Abandoned",
-}
 # What the list's filter offers, and the statuses behind each choice; none: all.
 JOB_GROUPS: dict[str, tuple[JobStatus, ...]] = {
     "all": (),
@@ -92,7 +83,7 @@ def _status_label(record: JobRecord) -> str:
         return "Damaged"
     if record.status == "running" and record.control in ("pause", "cancel"):
         return "Pausing" if record.control == "pause" else "Cancelling"
-    return JOB_STATUSES.get(record.status, record.status)
+    return "Finished" if record.status == "succeeded" else record.status.capitalize()
 
 
 def _elsewhere(record: JobRecord) -> str:
