@@ -47,7 +47,8 @@ class Store:
 
     def used_bytes(self) -> int | None:
         """Size of what is saved; None where it is not known (PostgreSQL). Raises: StorageError."""
-        return self._database.used_bytes()
+        with self._database.read() as connection:
+            return self._database.backend.used_bytes(connection)
 
     def close(self) -> None:
         """Close every connection. Call it once the threads that use the store are done."""

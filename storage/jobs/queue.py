@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from storage.codec import (
     encode_json,
@@ -41,13 +41,11 @@ from storage.jobs.rows import (
     change_job,
     claim_next,
     give_to,
-    has_queued,
     jobs_of_the_dead,
-    num_queued_elsewhere,
+    queued,
     require_held,
     require_job,
     set_status,
-    status_wished,
 )
 from storage.jobs.series import JobSeries
 from storage.records import Record
@@ -107,15 +105,18 @@ class JobStore(JobSeries):
         Owners take turns, and each owner's jobs go oldest first.
         """
         with self._database.read() as connection:  # an idle worker must not lock writers out
-            if not has_queued(connection, self._data_dir_id):
+            if connection.execute(queued(self._data_dir_id).limit(1)).first() is None:
                 return None
         with self._database.write() as connection:
             return claim_next(connection, worker, self._data_dir_id)
 
     def num_queued_elsewhere(self) -> int:
         """Count the queued jobs that no worker of this data directory will ever claim."""
+        columns = jobs_table.c
+        elsewhere = columns.data_dir_id.not_in(("", self._data_dir_id))
+        query = select(func.count()).where(columns.status == "queued", elsewhere)
         with self._database.read() as connection:
-            return num_queued_elsewhere(connection, self._data_dir_id)
+            return int(connection.execute(query).scalar_one())
 
     def is_at_hand(self, job: JobRecord) -> bool:
         """Return whether the job's files are in this data directory."""
@@ -168,7 +169,8 @@ class JobStore(JobSeries):
         with self._database.write() as connection:
             job = require_held(connection, job_id, worker)
             if status in ("queued", "paused"):
-                status = status_wished(job, status)
+                wished: dict[str, JobStatus] = {"pause": "paused", "cancel": "cancelled"}
+                status = wished.get(job.control, status)
             if status == "succeeded":
                 values["progress"] = 1.0
             set_status(connection, job_id, status, **values)

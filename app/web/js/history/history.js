@@ -72,16 +72,12 @@ class HistoryPage {
         : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
-      if (turn === this.turn) this.failed(error);
+      if (turn === this.turn) this.fail(reasonOf(error));
     }
   }
 
   fail(message) {
     showText(this.error, message);
-  }
-
-  failed(error) {
-    this.fail(reasonOf(error));
   }
 
   open(id, kind) {
@@ -109,7 +105,7 @@ class HistoryPage {
       this.load();
       this.open(made.id, made.kind);
     } catch (error) {
-      this.failed(error);
+      this.fail(reasonOf(error));
     }
   }
 
