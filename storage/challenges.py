@@ -20,15 +20,6 @@ from storage.errors import NotFoundError
 from storage.records import Record
 from storage.statements import find_row, named_table
 
-__all__ = [
-    "MAX_KEPT",
-    "AttemptRecord",
-    "ChallengeRecord",
-    "ChallengeStore",
-    "attempts_table",
-    "challenges_table",
-]
-
 MAX_KEPT = 10  # attempts of one visitor at one challenge; the best stay
 
 # The migrations create the tables; here are only the names that the queries use.

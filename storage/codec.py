@@ -19,19 +19,6 @@ from sqlalchemy import Row
 
 from storage.errors import DatabaseCorruptError, InvalidRecordError
 
-__all__ = [
-    "decode_json",
-    "decode_text",
-    "decode_time",
-    "encode_json",
-    "encode_text",
-    "encode_time",
-    "finite_number",
-    "json_or_none",
-    "read_row",
-    "text_or_none",
-]
-
 _RecordT = TypeVar("_RecordT")
 _TIMES = (datetime, datetime | None)
 _OBJECTS = (dict[str, Any], dict[str, Any] | None)

@@ -19,8 +19,6 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFreeError
 from storage.dialects.backend import Backend
 from storage.errors import DatabaseLockedError, StorageError
 
-__all__ = ["BUSY_TIMEOUT_S", "Database"]
-
 # How long a reader or writer waits for others before it gives up.
 BUSY_TIMEOUT_S = 10.0
 
@@ -33,16 +31,12 @@ class Database:
 
     def __init__(self, backend: Backend, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self.backend = backend
+        self.shown = backend.shown  # its name in messages
         self._busy_timeout_s = busy_timeout_s
         self._process_id = os.getpid()
         # Threads queue here; SQLite's own waiting between processes sleeps up to 100 ms a try.
         self._write_lock = Lock()
         self._reader, self._writer = backend.open(busy_timeout_s)
-
-    @property
-    def shown(self) -> str:
-        """Return its name in messages."""
-        return self.backend.shown
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -69,11 +63,6 @@ class Database:
                 yield connection
         finally:
             self._write_lock.release()
-
-    def used_bytes(self) -> int | None:
-        """Return the bytes stored, without the room that deletions left; None if unknown."""
-        with self.read() as connection:
-            return self.backend.used_bytes(connection)
 
     def close(self) -> None:
         """Close the connections that are not in use; those in use close when they come back."""

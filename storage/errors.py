@@ -15,18 +15,6 @@ Messages name the file or value, what is allowed, and what to do. ``app`` shows 
 
 from __future__ import annotations
 
-__all__ = [
-    "DatabaseConnectionError",
-    "DatabaseCorruptError",
-    "DatabaseLockedError",
-    "DatabaseVersionError",
-    "DatabaseWriteError",
-    "InvalidRecordError",
-    "JobStateError",
-    "NotFoundError",
-    "StorageError",
-]
-
 
 class StorageError(Exception):
     """Root of every error this package raises on purpose."""

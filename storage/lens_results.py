@@ -13,11 +13,6 @@ from storage.dialects import insert_into
 from storage.records import Record, runs_table
 from storage.statements import named_table, require_id
 
-__all__ = [
-    "LookStore",
-    "looks_table",
-]
-
 _NO_ROW = -1  # of a generation
 
 looks_table = named_table("looks", "run_id idx row record")

@@ -13,14 +13,6 @@ from typing import NamedTuple
 
 from storage.errors import DatabaseVersionError
 
-__all__ = [
-    "APPLICATION_ID",
-    "LATEST_VERSION",
-    "MIGRATIONS",
-    "Migration",
-    "check_version",
-]
-
 # Marks the file as ours in its header ("SOLx" in ASCII), so that another program's is refused.
 APPLICATION_ID = 0x534F4C78
 

@@ -8,18 +8,6 @@ from typing import Any, Literal, get_args
 
 from storage.statements import named_table
 
-__all__ = [
-    "FINAL_STATUSES",
-    "TITLE_LENGTH",
-    "Record",
-    "RunKind",
-    "RunRecord",
-    "RunStatus",
-    "events_table",
-    "runs_table",
-    "title_of",
-]
-
 RunStatus = Literal["running", "finished", "stopped", "failed", "interrupted"]
 RunKind = Literal["generation", "inspection"]
 FINAL_STATUSES = tuple(status for status in get_args(RunStatus) if status != "running")

@@ -8,7 +8,7 @@ in the order of creation, newest first, whatever the clock did.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -53,12 +53,6 @@ from storage.statements import (
     require_id,
     require_row,
 )
-
-__all__ = [
-    "RunSize",
-    "RunStore",
-    "new_run_id",
-]
 
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
@@ -333,19 +327,15 @@ class RunStore:
         with self._database.write() as connection:
             return connection.execute(delete(runs_table).where(ended, which)).rowcount
 
-    def mark_interrupted(self, except_ids: Iterable[str] = ()) -> int:
+    def mark_interrupted(self) -> int:
         """Turn running runs of this data directory into interrupted ones; return how many.
 
         Call it at start, when no other process generates for this data directory.
-
-        Args:
-            except_ids: runs that are really still running.
         """
         columns = runs_table.c
         statement = update(runs_table).where(
             columns.status == "running",
             columns.data_dir_id.in_(("", self._data_dir_id)),
-            columns.id.not_in(tuple(except_ids)),
         )
         with self._database.write() as connection:
             values = {"status": "interrupted", "updated_us": now_us(connection)}

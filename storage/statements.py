@@ -20,17 +20,6 @@ from storage.codec import encode_text
 from storage.dialects import now_us
 from storage.errors import InvalidRecordError, NotFoundError
 
-__all__ = [
-    "change_row",
-    "checked_limit",
-    "delete_row",
-    "find_row",
-    "named_table",
-    "newest_rows",
-    "require_id",
-    "require_row",
-]
-
 _MAX_LIMIT = 2**31 - 1
 
 

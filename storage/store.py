@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from storage.challenges import ChallengeStore
 from storage.database import BUSY_TIMEOUT_S, Database
@@ -17,8 +16,6 @@ from storage.jobs.queue import JobStore
 from storage.lens_results import LookStore
 from storage.migrations import MIGRATIONS, Migration, check_version
 from storage.runs import RunStore
-
-__all__ = ["DatabaseFacts", "Store", "database_facts", "migrate", "open_store"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +47,8 @@ class Store:
 
     def used_bytes(self) -> int | None:
         """Size of what is saved; None where it is not known (PostgreSQL). Raises: StorageError."""
-        return self._database.used_bytes()
+        with self._database.read() as connection:
+            return self._database.backend.used_bytes(connection)
 
     def close(self) -> None:
         """Close every connection. Call it once the threads that use the store are done."""
@@ -59,12 +57,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 

@@ -214,6 +214,11 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+def spend_of(score: Mapping[str, Any]) -> list[float]:
+    """Mean over the tokens, by axis."""
+    return [mean(levels) for levels in zip(*score["actions"], strict=True)]
+
+
 def _scored(
     arena: Arena, schedule: Sequence[Action], policy: Sequence[Action], grid: ActionGrid
 ) -> dict[str, ScheduleScore]:

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.options import open_data_dir
+from app.cli.options import load_model, open_data_dir
 from app.formats.plain_json import json_safe
+from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import GRIDS
 from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:
-    from app.host.console import Console
-    from app.policies.library import PolicyLibrary
     from sol_core.actions import Budget
+    from sol_core.models.loading import LanguageModel
     from sol_core.progress import WorkEvent, WorkProgress
     from storage import JobRecord, Store
 
-__all__ = [
-    "ProgressLine",
-    "add_policy",
-    "check_budgets",
-    "corpus_source",
-    "job_as_json",
-    "measured",
-    "open_jobs",
-    "policy_name",
-    "progress_text",
-    "time_left",
-]
-
+# The measurement of a model's policy, by its name in results and its folder, in a data directory.
+WorkEvents = Iterable["WorkEvent"]
+Measure = Callable[["LanguageModel", str, Path, Path], WorkEvents]
 BUILTIN_CORPUS = "builtin"
 BAR_WIDTH = 24
 
@@ -90,33 +80,30 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def policy_folder(args: argparse.Namespace, library: PolicyLibrary) -> Path:
-    """The folder of the policy that the options name.
+def measured_policy(
+    args: argparse.Namespace, budgets: Iterable[Budget], measure: Measure
+) -> dict[str, Any]:
+    """Measure the policy that the options name; the result is free of NaN.
 
-    Raises: PolicyNotFoundError; PolicyError when it is damaged or made for another grid.
+    Raises: PolicyNotFoundError; PolicyError when it is damaged or made for another grid;
+        ConfigError for a budget that its grid does not have; AppError without a result.
     """
+    from app.policies.library import PolicyLibrary
     from sol_core.policy import read_policy_info
 
-    folder = library.resolve(args.policy)
-    if args.grid is None:
-        return folder
-    folder = shipped_for(folder, GRIDS[args.grid])
-    read_policy_info(folder).check_grid(GRIDS[args.grid])
-    return folder
-
-
-def policy_name(policy: str, folder: Path) -> str:
-    """Return the policy's name in results: the name that was asked for, or its folder's."""
-    return folder.name if "/" in policy or "\\" in policy else policy
-
-
-def check_budgets(folder: Path, budgets: Iterable[Budget]) -> None:
-    """Before the model is loaded. Raises: ConfigError, PolicyError."""
-    from sol_core.policy import read_policy_info
-
-    grid = read_policy_info(folder).grid
-    for budget in budgets:
-        grid.check_budget(budget)
+    data_dir, console = open_data_dir(args), Console()
+    folder = PolicyLibrary(data_dir).resolve(args.policy)
+    if args.grid is not None:
+        folder = shipped_for(folder, GRIDS[args.grid])
+    info = read_policy_info(folder)
+    if args.grid is not None:
+        info.check_grid(GRIDS[args.grid])
+    for budget in budgets:  # before the model is loaded
+        info.grid.check_budget(budget)
+    model, _ = load_model(args, console)
+    is_path = "/" in args.policy or "\\" in args.policy
+    name = folder.name if is_path else args.policy
+    return _measured(measure(model, name, folder, data_dir.root), console)
 
 
 class ProgressLine:
@@ -137,7 +124,7 @@ class ProgressLine:
         self.show(event.message, progress_text(event.fraction, event.message, event.eta_s))
 
 
-def measured(events: Iterable[WorkEvent], console: Console) -> dict[str, Any]:
+def _measured(events: Iterable[WorkEvent], console: Console) -> dict[str, Any]:
     """Show the progress of an evaluation or of tasks and return the result, free of NaN.
 
     Raises: AppError when there is none.

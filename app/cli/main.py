@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from app.host.console import Console
-from app.host.program import program_name
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
 from sol_core.errors import ConfigError, SolError
+from sol_core.files.places import program_name
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
 DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
@@ -137,14 +137,10 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
             name, help=command.HELP, description=command.HELP, allow_abbrev=False
         )
         sub.set_defaults(
-            run=command.run, check=_no_check, extras=(), install=True, passes_rest_on=False
+            run=command.run, check=lambda args: None, extras=(), install=True, passes_rest_on=False
         )
         command.add_arguments(sub)
     return parser
-
-
-def _no_check(args: argparse.Namespace) -> None:
-    """For commands whose arguments need no more than argparse."""
 
 
 def _report(error: SolError) -> int:

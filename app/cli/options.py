@@ -143,6 +143,20 @@ def checkable(
     return () if args.grid is None and any(one.policy for one in asked) else asked
 
 
+def settle_schedules(args: argparse.Namespace) -> PolicyLibrary:
+    """Put the schedules that are asked for, and their grid, into ``args.config``.
+
+    An unknown policy is told before anything is loaded. Raises: as ``grid_from``.
+    """
+    library = PolicyLibrary(open_data_dir(args))
+    for schedule in args.asked:
+        if schedule.policy:
+            library.resolve(schedule.policy)
+    grid = grid_from(args, args.asked, library)
+    args.config = replace(args.config, schedules=args.asked, grid=grid)
+    return library
+
+
 def add_fixed_text(parser: argparse._ActionsContainer, default: Budget) -> None:
     """The options of schedules that read a given text."""
     add_budget(parser, default)

@@ -13,11 +13,6 @@ from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
 
-def setting_names() -> list[str]:
-    """Every key that may be set, such as "grpo.updates"."""
-    return [name for name, _ in _leaves(TrainConfig)]
-
-
 def apply_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
     """The configuration with ``key=value`` texts applied, the last one of a key winning.
 

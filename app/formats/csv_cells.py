@@ -15,14 +15,14 @@ def plain_cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA_SIGNS) else text
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[dict[str, Any]], line_end: str = "\r\n") -> str:
     """A header and the rows, RFC 4180; a column that a row lacks is an empty cell.
 
     Raises: ValueError for a row with a column that is not named.
     """
     out = io.StringIO()
     # RFC 4180's line ends, so that a carriage return in a token's text is quoted as well.
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\r\n")
+    writer = csv.DictWriter(out, columns, restval="", lineterminator=line_end)
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()

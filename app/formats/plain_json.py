@@ -23,7 +23,6 @@ STATUS_LABELS = {
     "interrupted": "Interrupted",
 }
 _DIGITS = 5
-_TITLE_LENGTH = 80
 
 
 def finite(value: Any) -> float | None:
@@ -43,12 +42,6 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def run_title(prompt: str) -> str:
-    """The prompt's beginning on one line."""
-    line = " ".join(prompt.split())
-    return line if len(line) <= _TITLE_LENGTH else line[: _TITLE_LENGTH - 1].rstrip() + "…"
 
 
 def budget_text(config: dict[str, Any]) -> str:

@@ -7,9 +7,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from sol_core.files.places import LAUNCHER, program_name
-
-__all__ = ["LAUNCHER", "PROJECT_ROOT", "is_checkout", "program_command", "program_name"]
+from sol_core.files.places import LAUNCHER
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 

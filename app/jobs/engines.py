@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
     from sol_core.training.ranks import Ranks
 
-__all__ = ["ENGINES", "evaluate_job", "tasks_job", "train_events", "train_job"]
-
 Updates = Generator[JobUpdate, None, None]
 _PARTIAL_FOLDER = "partial"
 

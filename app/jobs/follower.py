@@ -29,8 +29,11 @@ def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "fa
     logging.getLogger().setLevel(logging.ERROR)
     stop = StopFlag()
     try:
-        job: JobRecord = ranks.lead(_nothing)
-        task = JobTask(job, data_dir.jobs / job.id, data_dir, "auto", stop.is_set, _drop)
+        nothing: Any = None  # only the lead reports
+        job: JobRecord = ranks.lead(lambda: nothing)
+        folder = data_dir.jobs / job.id
+        # The lead's console shows what is being done.
+        task = JobTask(job, folder, data_dir, "auto", stop.is_set, lambda message: None)
         with set_by_signals(stop):
             for event in train_events(task, ranks):
                 if isinstance(event, WorkFinished):
@@ -40,11 +43,3 @@ def follow_training(data_dir: DataDir, ranks: Ranks) -> Literal["succeeded", "fa
     except SolError:  # every rank has it, and the lead says it
         return "failed"
     return "paused"
-
-
-def _nothing() -> Any:
-    """Return nothing on a follower: only the lead reports."""
-
-
-def _drop(message: str) -> None:
-    """The lead's console shows what is being done."""

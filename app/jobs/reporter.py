@@ -22,7 +22,7 @@ from storage import (
     StorageError,
 )
 
-BEAT_S = 1.0
+BEAT_S = 1.0  # at least this often the row shows a sign of life
 SAVE_WAIT_S = 0.5  # how long work waits for its report to be saved; one row takes milliseconds
 _RETRY_S = 0.2
 
@@ -32,20 +32,15 @@ logger = logging.getLogger(__name__)
 class JobReporter:
     """The way between a job's work and its row, while one worker has it.
 
-    Args:
-        beat_s: at least this often the row shows a sign of life, seconds.
-
     Attributes:
         control: what the user wishes, as of the last beat.
         is_lost: the job is not this worker's any more; nothing is saved from then on.
     """
 
-    def __init__(
-        self, jobs: JobStore, job: JobRecord, worker: str, log_file: str, beat_s: float = BEAT_S
-    ) -> None:
+    def __init__(self, jobs: JobStore, job: JobRecord, worker: str, log_file: str) -> None:
         self.control: JobControl = "run"
         self.is_lost = False
-        self._jobs, self._job_id, self._worker, self._beat_s = jobs, job.id, worker, beat_s
+        self._jobs, self._job_id, self._worker = jobs, job.id, worker
         self._progress, self._message = job.progress, "Starting"
         self._eta_s: float | None = None
         self._log_file: str | None = log_file
@@ -144,5 +139,5 @@ class JobReporter:
                     logger.warning("progress waits for the database: %s", error)
                 is_waiting = True
                 self._closing.wait(_RETRY_S)
-            self._news.wait(self._beat_s)
+            self._news.wait(BEAT_S)
             self._news.clear()

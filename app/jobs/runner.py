@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -72,6 +73,16 @@ class JobOutcome:
 def log_path(data_dir: DataDir, job_id: str) -> Path:
     """The job's log file."""
     return data_dir.logs / f"job-{job_id}.log"
+
+
+def delete_job(jobs: JobStore, data_dir: DataDir, job_id: str) -> None:
+    """Delete a job's record, then its folder with checkpoints and its log. Its policy stays.
+
+    Raises: NotFoundError; JobStateError while it runs.
+    """
+    jobs.delete(job_id)
+    shutil.rmtree(data_dir.jobs / job_id, ignore_errors=True)
+    log_path(data_dir, job_id).unlink(missing_ok=True)
 
 
 def run_job(job: JobRecord, function: JobFunction | None, place: Workplace) -> JobOutcome:

@@ -10,8 +10,6 @@ from app.host.paths import DataDir
 from sol_core.progress import WorkEvent
 from storage import JobRecord
 
-__all__ = ["JobFunction", "JobFunctions", "JobNote", "JobTask", "JobUpdate"]
-
 
 @dataclass(frozen=True, slots=True)
 class JobTask:

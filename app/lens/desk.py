@@ -65,7 +65,7 @@ class LensDesk:
         """
         found = self._found(owner, run_id, index, row)
         if found is None:
-            ask = functools.partial(_plane_of, index=index, bit_width=bit_width)
+            ask = functools.partial(_plane, index=index, bit_width=bit_width)
             lines = self._ask(owner, run_id, row, ask)
         else:
             lines = found.at(bit_width).plane or []
@@ -91,7 +91,7 @@ class LensDesk:
         if record is None:
             return None
         self._runs.poll(owner, run_id, 0, _kind(row))  # refuses what this visitor may not see
-        return Look.from_dict(record)
+        return Look(**record)
 
     def _ask(
         self, owner: str, run_id: str, row: int | None, ask: Callable[[Lens, Any], AnswerT]
@@ -132,20 +132,16 @@ def _answer(
 
 
 def _look(lens: Lens, model: Any, index: int, bit_width: int | None) -> Look:
-    plane = None if bit_width is None else _plane(lens, index, bit_width)
+    plane = None if bit_width is None else _plane(lens, model, index, bit_width)
     view = lens.look(index).to_dict()
     return Look(model.name, model.dtype_name, view, bit_width, plane)
-
-
-def _plane_of(lens: Lens, model: Any, index: int, bit_width: int) -> list[list[dict[str, Any]]]:
-    return _plane(lens, index, bit_width)
 
 
 def _kind(row: int | None) -> RunKind:
     return "generation" if row is None else "inspection"
 
 
-def _plane(lens: Lens, index: int, bit_width: int) -> list[list[dict[str, Any]]]:
+def _plane(lens: Lens, model: Any, index: int, bit_width: int) -> list[list[dict[str, Any]]]:
     return [[row.to_dict() for row in line] for line in lens.plane(index, bit_width)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.formats.plain_json import json_safe
@@ -14,7 +14,7 @@ LENS_VERSION = 1  # of the command's JSON; raised when a field changes its meani
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A look into a run, in full.
+    """A look into a run, in full; its fields are its JSON form.
 
     Attributes:
         model, dtype: what looked.
@@ -29,15 +29,6 @@ class Look:
     view: dict[str, Any]
     bit_width: int | None
     plane: list[list[dict[str, Any]]] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form, which ``from_dict`` reads."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Look:
-        """The look of a JSON form that ``to_dict`` made."""
-        return cls(**record)
 
     def at(self, bit_width: int | None) -> Look:
         """With the joint grid of this bit width, or without one.

@@ -13,11 +13,12 @@ from typing import Any
 from app.host.errors import AppError
 from app.lessons.desk import Experiment, Parameters
 from app.lessons.texts import BEGINNINGS, PASSAGES, checked_name
-from app.policies.library import DEFAULT_POLICY, PolicyLibrary
+from app.policies.library import PolicyLibrary
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, QuantSite
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent, event_to_dict
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 CONTINUED = 12  # tokens
 MOST_PICKS = 24

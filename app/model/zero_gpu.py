@@ -100,8 +100,6 @@ class ZeroGpu:
             answer: AnswerT = _unless_failed(self._ask_there(question))
         return answer
 
-    # --- in the forked process ------------------------------------------------------------
-
     def _stream_here(self, work: Work, asked: int, flag: int) -> Iterator[Any]:
         ends_at = time.monotonic() + asked - RESERVE_S
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
-from app.host.program import program_name
 from app.policies.library import PolicyLibrary
 from sol_core.errors import PolicyError
+from sol_core.files.places import program_name
 from sol_core.files.staging import replacing
 
 if TYPE_CHECKING:

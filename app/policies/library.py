@@ -35,15 +35,6 @@ from sol_core.policy.files.notes import FormerName, PolicyNotes, read_notes, wri
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
-__all__ = [
-    "DEFAULT_POLICY",
-    "NAME_LENGTH",
-    "SHIPPED_FOLDER",
-    "DamagedPolicy",
-    "PolicyLibrary",
-    "StoredPolicy",
-]
-
 SHIPPED_FOLDER = SHIPPED_POLICY
 CONFIG_FILE = "config.json"
 MAX_TAGS, TAG_LENGTH = 12, 30

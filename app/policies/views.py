@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from app.formats.plain_json import finite, iso
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
-from app.policies.library import StoredPolicy
+from app.policies.library import PolicyLibrary, StoredPolicy
 from app.results.figures import method_label, result_view
 
 if TYPE_CHECKING:
@@ -35,6 +35,19 @@ def policy_row(policy: StoredPolicy) -> dict[str, Any]:
         "page_size": info.grid.page_size,
         "measured": _measured(info.summary.get("held_out")),
     }
+
+
+def policy_choices(library: PolicyLibrary) -> list[dict[str, Any]]:
+    """Every policy that can be used, the shipped one first: name, model, date."""
+    return [
+        {
+            "name": policy.name,
+            "model": policy.info.model,
+            "created": str(policy.info.created),
+            "shipped": policy.is_shipped,
+        }
+        for policy in library.list()
+    ]
 
 
 def headlines_of(jobs: Iterable[JobRecord], names: Iterable[str]) -> list[dict[str, Any]]:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from app.formats.csv_cells import plain_cell
+from app.formats import csv_cells
+from app.results.figures import AXES
 
-_AXES = ("keep", "channels", "bits")
 _PAIRED = ("gain", "low", "high", "kl_gain", "kl_low", "kl_high", "win_rate")
 _COLUMNS = (
-    *(f"requested_{axis}" for axis in _AXES),
+    *(f"requested_{axis}" for axis in AXES),
     "method",
     "nll",
     "kl",
     "perplexity",
     "net_keep_rate",
-    *(f"spend_{axis}" for axis in _AXES),
+    *(f"spend_{axis}" for axis in AXES),
     *_PAIRED,
 )
 
@@ -32,19 +31,19 @@ def csv_text(result: dict[str, Any]) -> str:
     """One row per budget and method. The paired columns are the policy's gain over that method:
     its value minus the policy's, with a 95 % interval; empty for the policies themselves.
     """
-    out = io.StringIO()
-    writer = csv.DictWriter(out, _COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
+    return csv_cells.csv_text(_COLUMNS, _rows(result), line_end="\n")
+
+
+def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for budget in result.get("budgets", []):
-        requested = {f"requested_{axis}": budget["requested"].get(axis) for axis in _AXES}
+        requested = {f"requested_{axis}": budget["requested"].get(axis) for axis in AXES}
         for name, method in budget["methods"].items():
             spend = method.get("spend", {})
             paired = budget.get("paired", {}).get(name, {})
-            writer.writerow(
+            yield (
                 requested
-                | {"method": plain_cell(name)}
+                | {"method": csv_cells.plain_cell(name)}
                 | {key: method.get(key) for key in ("nll", "kl", "perplexity", "net_keep_rate")}
-                | {f"spend_{axis}": spend.get(axis) for axis in _AXES}
-                | {key: paired.get(key, "") for key in _PAIRED}
+                | {f"spend_{axis}": spend.get(axis) for axis in AXES}
+                | {key: paired[key] for key in _PAIRED if key in paired}
             )
-    return out.getvalue()

@@ -15,9 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from app.formats.plain_json import json_safe, run_title
+from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.limits import Limits
@@ -33,7 +33,7 @@ from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError, SolError
 from sol_core.events import Event
 from sol_core.inspection import InspectionConfig, InspectionEvent
-from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id
+from storage import NotFoundError, RunKind, RunRecord, RunStore, new_run_id, title_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,20 +55,10 @@ class RunNotFoundError(AppError, LookupError):
     """No run has this id, or it is not this visitor's to see."""
 
 
-class GenerateFunction(Protocol):
-    """``sol_core.generation.engine.engine.generate``."""
-
-    def __call__(
-        self, model: Any, prompt: str, config: GenerationConfig, should_stop: Callable[[], bool]
-    ) -> Iterator[Event]: ...
-
-
-class InspectFunction(Protocol):
-    """``sol_core.inspection.engine.inspect_text``."""
-
-    def __call__(
-        self, model: Any, text: str, config: InspectionConfig, should_stop: Callable[[], bool]
-    ) -> Iterator[InspectionEvent]: ...
+# ``sol_core.generation.engine.generate`` and ``sol_core.inspection.engine.inspect_text``: given a
+# model, a text, its configuration, and the question whether to stop.
+GenerateFunction = Callable[[Any, str, GenerationConfig, ShouldStop], Iterator[Event]]
+InspectFunction = Callable[[Any, str, InspectionConfig, ShouldStop], Iterator[InspectionEvent]]
 
 
 class GenerationRuns:
@@ -174,8 +164,7 @@ class GenerationRuns:
                 raise AppError("Wait until the run has ended, or stop it, to look into its tokens.")
             return run.recorded()
         _check_kind(run.kind, kind)
-        events = self._store.events(run.id)
-        return RecordedRun(run.id, run.kind, run.prompt, run.model, run.config, run.prefill, events)
+        return RecordedRun.of(run, self._store.events(run.id))
 
     def stop(self, owner: str, run_id: str) -> None:
         """Ask a run to end after its current token; nothing happens if it has ended.
@@ -247,8 +236,6 @@ class GenerationRuns:
                 run.thread.join(max(0.0, deadline - time.monotonic()))
         self._saver.close(timeout_s)
 
-    # --- starting -------------------------------------------------------------------------
-
     def _check_size(self, prompt: str, config: RunConfig) -> None:
         """Raises: ConfigError for more than one run may read or make."""
         limits = self._limits
@@ -277,11 +264,9 @@ class GenerationRuns:
             run_id=run_id,
         )
         saved, now = SavedRun(run_id, create), datetime.now(UTC)
-        run = LiveRun(run_id, place, prompt, run_title(prompt), model, config, now, saved)
+        run = LiveRun(run_id, place, prompt, title_of(prompt), model, config, now, saved)
         self._saver.add(saved)
         return run
-
-    # --- the run's own thread -------------------------------------------------------------
 
     def _work(self, run: LiveRun) -> None:
         phase: EndPhase = "failed"
@@ -328,8 +313,6 @@ class GenerationRuns:
             self._saver.set_prefill(run.saved, record)
         else:
             run.summary = record
-
-    # --- reading --------------------------------------------------------------------------
 
     def _visible(self, owner: str, run_id: str) -> LiveRun | RunRecord:
         run = self._run(run_id)

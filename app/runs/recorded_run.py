@@ -9,7 +9,7 @@ from typing import Any
 from app.host.errors import AppError
 from sol_core.config import GenerationConfig
 from sol_core.fields import config_from_dict
-from storage import RunKind
+from storage import RunKind, RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,11 @@ class RecordedRun:
     config: dict[str, Any]
     prefill: dict[str, Any] | None
     tokens: Sequence[dict[str, Any]]
+
+    @classmethod
+    def of(cls, run: RunRecord, tokens: Sequence[dict[str, Any]]) -> RecordedRun:
+        """Return the run of a row in the database."""
+        return cls(run.id, run.kind, run.prompt, run.model, run.config, run.prefill, tokens)
 
     @property
     def token_ids(self) -> list[int]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from app.formats.plain_json import iso, json_safe, run_title
+from app.formats.plain_json import iso
 from app.runs.kinds import KINDS
 from app.runs.live_run import ENDED, LiveRun
-from storage import RunRecord
+from app.runs.recorded_run import RecordedRun
+from storage import RunRecord, title_of
 
 ROWS_PER_POLL = 400
 # Of the first and the last event, which come with every poll: texts that the page has already.
@@ -38,15 +39,7 @@ def live_view(run: LiveRun, place: int | None, cursor: int) -> dict[str, Any]:
         "warning": run.warning(),
     }
     if cursor == 0:
-        view["run"] = _about(
-            run.run_id,
-            run.kind.name,
-            run.prompt,
-            run.title,
-            run.model,
-            json_safe(run.config.to_dict()),
-            run.created_at,
-        )
+        view["run"] = _about(run.recorded(), run.title, run.created_at)
     return view
 
 
@@ -73,16 +66,8 @@ def stored_view(record: RunRecord, events: list[dict[str, Any]], cursor: int) ->
         "warning": None,
     }
     if cursor == 0:
-        title = record.title or run_title(record.prompt)
-        view["run"] = _about(
-            record.id,
-            record.kind,
-            record.prompt,
-            title,
-            record.model,
-            record.config,
-            record.created_at,
-        )
+        title = record.title or title_of(record.prompt)
+        view["run"] = _about(RecordedRun.of(record, events), title, record.created_at)
     return view
 
 
@@ -109,21 +94,13 @@ def _with(event: dict[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
     return event
 
 
-def _about(
-    run_id: str,
-    kind: str,
-    prompt: str,
-    title: str,
-    model: str,
-    config: dict[str, Any],
-    created_at: datetime,
-) -> dict[str, Any]:
+def _about(run: RecordedRun, title: str, created_at: datetime) -> dict[str, Any]:
     return {
-        "id": run_id,
-        "kind": kind,
-        "prompt": prompt,
+        "id": run.run_id,
+        "kind": run.kind,
+        "prompt": run.prompt,
         "title": title,
-        "model": model,
-        "config": config,
+        "model": run.model,
+        "config": run.config,
         "created_at": iso(created_at),
     }

@@ -15,9 +15,10 @@ from typing import Any
 
 from app.host.hosting import is_space
 from app.host.paths import MIN_FREE_BYTES, DataDir
-from app.host.program import PROJECT_ROOT, is_checkout, program_name
+from app.host.program import PROJECT_ROOT, is_checkout
 from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
 from sol_core.errors import SolError
+from sol_core.files.places import program_name
 
 TEST_EXTRA = "test"
 MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.challenges.desk import actions_of, beats_policy, mean
+from app.challenges.desk import beats_policy, mean, spend_of
 from app.formats.csv_cells import csv_text, plain_cell
-from app.formats.plain_json import iso, json_safe, run_title
+from app.formats.plain_json import iso, json_safe
 from app.sharing.kind import Kind, Source
 from sol_core.actions import AXES
-from storage import AttemptRecord, Store
+from storage import AttemptRecord, Store, title_of
 
 NO_IMPORT = "a scoreboard is not imported: set its text up on Compare, and score schedules there"
 MOST_ATTEMPTS = 10_000
@@ -21,7 +21,7 @@ _COLUMNS = ("schedule", "place", "name", "kl", "nll", "beats_policy", *AXES, "cr
 
 def _title(store: Store, thing_id: str) -> str:
     """The beginning of the challenge's text. Raises: NotFoundError."""
-    return run_title(str(store.challenges.get(thing_id).record["text"]))
+    return title_of(str(store.challenges.get(thing_id).record["text"]))
 
 
 def _document(source: Source, thing_id: str) -> dict[str, Any]:
@@ -82,8 +82,7 @@ def _score(score: Mapping[str, Any]) -> dict[str, Any]:
 
 def _spend(schedule: Mapping[str, Any]) -> dict[str, float]:
     """Mean over the tokens, by axis."""
-    columns = zip(*(action.as_tuple() for action in actions_of(schedule)), strict=True)
-    return {axis: mean(column) for axis, column in zip(AXES, columns, strict=True)}
+    return dict(zip(AXES, spend_of(schedule), strict=True))
 
 
 def _named(schedule: Mapping[str, Any]) -> list[dict[str, float]]:

@@ -6,17 +6,17 @@ from typing import Any
 
 import gradio as gr
 
-from app.pages.accuracy.tab import PAGE as ACCURACY
-from app.pages.compare.tab import PAGE as COMPARE
-from app.pages.evaluate.tab import PAGE as EVALUATE
-from app.pages.explore.tab import PAGE as EXPLORE
+from app.pages.accuracy.handlers import PAGE as ACCURACY
+from app.pages.compare.handlers import PAGE as COMPARE
+from app.pages.evaluate.handlers import PAGE as EVALUATE
+from app.pages.explore.handlers import PAGE as EXPLORE
 from app.pages.history.handlers import PAGE as HISTORY
-from app.pages.inspect.tab import PAGE as INSPECT
+from app.pages.inspect.handlers import PAGE as INSPECT
 from app.pages.learn.handlers import PAGE as LEARN
 from app.pages.policies.handlers import PAGE as POLICIES
 from app.pages.shared.corpus_files import MAX_UPLOAD_BYTES, SUFFIXES
 from app.pages.shared.job_views import JOB_KINDS
-from app.pages.train.tab import PAGE as TRAIN
+from app.pages.train.handlers import PAGE as TRAIN
 from app.web.component import mount_script
 from app.web.services import Services
 

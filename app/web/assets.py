@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from app.formats.plain_json import SCHEDULE_LABELS
-from app.web.glossary import terms
 from app.web.modules import in_order, module_url
 from app.web.theme import colour_css
 from app.web.theme_colours import DIFFERENCE_BINS, NUM_BINS
@@ -68,6 +67,13 @@ def page_head(constants: dict[str, Any]) -> str:
             *(f'<link rel="modulepreload" href="{module_url(name)}">' for name in first),
         ]
     )
+
+
+@cache
+def terms() -> dict[str, dict[str, str]]:
+    """The glossary: per key, a lower-case word, its listed ``name`` and the ``text`` about it."""
+    table = files("app.web.glossary") / "terms.json"
+    return dict(json.loads(table.read_text(encoding="utf-8")))
 
 
 @cache

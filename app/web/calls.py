@@ -14,14 +14,16 @@ from app.host.errors import AppError
 from app.host.visitor import take_ticket
 from app.web.services import Services
 from sol_core.errors import SolError
-from sol_core.fields import MAX_WHOLE
+from sol_core.fields import MAX_WHOLE, Rules, from_json
 from sol_core.files.characters import whole_characters
 from storage import StorageError
 
 Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
 ValueT = TypeVar("ValueT")
+FormT = TypeVar("FormT")
 MAX_NUMBER = 2**53 - 1  # the largest whole number that a browser tells from the next
+_FORM = Rules(name="the form")
 _OWNER = re.compile(r"[0-9a-f]{32}")
 MAX_DEPTH = 32  # of objects and lists in each other; a page's have four
 
@@ -55,6 +57,14 @@ def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
     if isinstance(value, int) and abs(value) > MAX_NUMBER:
         raise RequestError(f"{name} must be at most {MAX_NUMBER:,} in size. Reload the page.")
     return value
+
+
+def read_form(kind: type[FormT], values: dict[str, Any]) -> FormT:
+    """Return the form that a page sent; what is missing takes its default.
+
+    Raises: ConfigError naming the value that is unknown, of the wrong kind or out of range.
+    """
+    return from_json(kind, values, rules=_FORM)
 
 
 def owner_of(request: Request) -> str:

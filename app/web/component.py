@@ -17,10 +17,6 @@ from app.web.services import Services
 _STALE = "This page is of an older release, or the server does not answer. Reload it."
 
 
-def _nothing(services: Services) -> dict[str, Any]:
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """A tab, which the module ``js/<name>/<name>.js`` draws.
@@ -34,7 +30,7 @@ class Page:
     name: str
     label: str
     handlers: Mapping[str, Handler]
-    constants: Callable[[Services], dict[str, Any]] = _nothing
+    constants: Callable[[Services], dict[str, Any]] = lambda services: {}
 
     def build(self, services: Services) -> gr.HTML:
         """Return the tab's component."""

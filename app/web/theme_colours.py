@@ -1,4 +1,4 @@
-"""Every colour of the pages, once, and the contrast arithmetic that the tests hold them to.
+"""Every colour of the pages, once.
 
 The tint of a token is viridis (Smith, van der Walt, Firing 2015), in steps that look equally large
 (CIE 1976), at full strength in both themes; its text is black or white, whichever stands out more,
@@ -141,7 +141,7 @@ def scale_colour(value: float) -> Rgb:
 
 def ink(background: Rgb) -> Rgb:
     """Black or white, whichever is easier to read on it."""
-    return max(BLACK, WHITE, key=lambda text: contrast(text, background))
+    return max(BLACK, WHITE, key=lambda text: _contrast(text, background))
 
 
 def difference_tint(bin_index: int, palette: Palette) -> Rgb:
@@ -152,7 +152,7 @@ def difference_tint(bin_index: int, palette: Palette) -> Rgb:
     return mix(Rgb.parse(end), Rgb.parse(palette.panel), share)
 
 
-def contrast(one: Rgb, other: Rgb) -> float:
+def _contrast(one: Rgb, other: Rgb) -> float:
     """WCAG 2 contrast ratio, 1 to 21."""
     light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
@@ -164,6 +164,4 @@ def _luminance(colour: Rgb) -> float:
 
 
 def _linear(channel: float) -> float:
-    if channel <= 0.04045:
-        return channel / 12.92
-    return float(((channel + 0.055) / 1.055) ** 2.4)
+    return channel / 12.92 if channel <= 0.04045 else float(((channel + 0.055) / 1.055) ** 2.4)

@@ -9,8 +9,6 @@ from sqlalchemy import Connection, Engine
 
 from storage.errors import StorageError
 
-__all__ = ["Backend"]
-
 
 class Backend(ABC):
     """One database of one kind.

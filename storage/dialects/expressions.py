@@ -14,12 +14,6 @@ from sqlalchemy.types import Boolean, LargeBinary
 
 from storage.codec import encode_time
 
-__all__ = [
-    "contains",
-    "insert_into",
-    "now_us",
-]
-
 POSTGRESQL = "postgresql"  # as SQLAlchemy names it
 _CLOCK = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-__all__ = ["MOUNT_TABLE", "network_file_system", "network_notice"]
-
 MOUNT_TABLE = Path("/proc/mounts")
 _NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs", "smbfs", "smb3", "fuse.sshfs"})
 _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")

@@ -25,8 +25,6 @@ from storage.dialects.sqlite_errors import (
 from storage.dialects.sqlite_health import inspect_database, notice_if_empty, set_aside_if_corrupt
 from storage.errors import DatabaseWriteError, StorageError
 
-__all__ = ["SqliteBackend", "enable_wal"]
-
 # Connections kept open; more are opened when more threads work at once, and closed afterwards.
 _POOL_SIZE = 4
 _WAL_RETRY_S = 0.02

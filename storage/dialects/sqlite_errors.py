@@ -14,8 +14,6 @@ from storage.errors import (
     StorageError,
 )
 
-__all__ = ["sqlite_primary_code", "storage_error_from_sqlite", "translate_sqlite_errors"]
-
 # Primary result codes of SQLite; extended codes carry them in the low 8 bits.
 _LOCKED_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _CORRUPT_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})

@@ -26,8 +26,6 @@ from storage.errors import (
 )
 from storage.migrations import APPLICATION_ID, check_version
 
-__all__ = ["FULL_CHECK_BYTES", "inspect_database", "notice_if_empty", "set_aside_if_corrupt"]
-
 # Larger files are not read through at every start; damage is then reported when it is met.
 FULL_CHECK_BYTES = 256 * 1024 * 1024
 # In this order: without its main file a -wal would be taken for rubbish and removed by SQLite.

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import func, insert, select
 
 from storage.codec import (
     encode_json,
@@ -41,32 +41,24 @@ from storage.jobs.rows import (
     change_job,
     claim_next,
     give_to,
-    has_queued,
-    is_at_hand,
     jobs_of_the_dead,
-    num_queued_elsewhere,
+    queued,
     require_held,
     require_job,
     set_status,
-    status_wished,
 )
-from storage.jobs.series import insert_metrics, insert_sample, select_metrics, select_samples
+from storage.jobs.series import JobSeries
 from storage.records import Record
-from storage.statements import checked_limit, delete_row, newest_rows, require_id
-
-__all__ = [
-    "JobStore",
-]
+from storage.statements import delete_row, newest_rows
 
 _ID_BYTES = 6  # 12 hex digits: a command line takes no leading dash for an id
 _Columns = dict[str, Any]
 
 # JobStore has a method called ``list``, which hides the built-in from its annotations.
-_Records = list[Record]
 _JobRecords = list[JobRecord]
 
 
-class JobStore:
+class JobStore(JobSeries):
     """The jobs of one database. Safe to call from any thread of the process that opened it.
 
     Besides what a method names, any of them raises DatabaseLockedError, DatabaseWriteError or
@@ -74,7 +66,7 @@ class JobStore:
     """
 
     def __init__(self, database: Database, data_dir_id: str = "") -> None:
-        self._database = database
+        super().__init__(database)
         self._data_dir_id = data_dir_id
 
     def create(
@@ -113,19 +105,22 @@ class JobStore:
         Owners take turns, and each owner's jobs go oldest first.
         """
         with self._database.read() as connection:  # an idle worker must not lock writers out
-            if not has_queued(connection, self._data_dir_id):
+            if connection.execute(queued(self._data_dir_id).limit(1)).first() is None:
                 return None
         with self._database.write() as connection:
             return claim_next(connection, worker, self._data_dir_id)
 
     def num_queued_elsewhere(self) -> int:
         """Count the queued jobs that no worker of this data directory will ever claim."""
+        columns = jobs_table.c
+        elsewhere = columns.data_dir_id.not_in(("", self._data_dir_id))
+        query = select(func.count()).where(columns.status == "queued", elsewhere)
         with self._database.read() as connection:
-            return num_queued_elsewhere(connection, self._data_dir_id)
+            return int(connection.execute(query).scalar_one())
 
     def is_at_hand(self, job: JobRecord) -> bool:
         """Return whether the job's files are in this data directory."""
-        return is_at_hand(self._data_dir_id, job.data_dir_id)
+        return job.data_dir_id in ("", self._data_dir_id)
 
     def heartbeat(
         self, job_id: str, worker: str, progress: float, message: str, eta_s: float | None = None
@@ -149,42 +144,6 @@ class JobStore:
         """Save where the job's log is. Raises: NotFoundError."""
         with self._database.write() as connection:
             change_job(connection, job_id, log_file=encode_text("log_file", log_file))
-
-    def append_metrics(self, job_id: str, rows: Sequence[Record]) -> int:
-        """Save metric rows; return how many were new.
-
-        Args:
-            rows: dicts with a whole-numbered "step" that counts up. A row whose step is not
-                above the last saved one is left out: a resumed job repeats the steps since its
-                checkpoint, and what was shown stays as it was shown.
-
-        Raises: NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
-        """
-        with self._database.write() as connection:
-            require_id(connection, jobs_table, job_id, lock=True)
-            return insert_metrics(connection, job_id, rows)
-
-    def metrics(self, job_id: str, after: int = -1, limit: int | None = None) -> _Records:
-        """Metric rows in order, those with a "seq" above ``after``, at most ``limit``.
-
-        Raises: NotFoundError; InvalidRecordError for a limit below 1.
-        """
-        checked = None if limit is None else checked_limit(limit)
-        with self._database.read() as connection:
-            require_id(connection, jobs_table, job_id)
-            return select_metrics(connection, job_id, after, checked)
-
-    def set_sample(self, job_id: str, sample: Record) -> None:
-        """Save a sample; only the last few are kept. Raises: NotFoundError, InvalidRecordError."""
-        with self._database.write() as connection:
-            require_id(connection, jobs_table, job_id, lock=True)
-            insert_sample(connection, job_id, sample)
-
-    def samples(self, job_id: str) -> _Records:
-        """The samples that are kept, oldest first. Raises: NotFoundError."""
-        with self._database.read() as connection:
-            require_id(connection, jobs_table, job_id)
-            return select_samples(connection, job_id)
 
     def finish(
         self,
@@ -210,7 +169,8 @@ class JobStore:
         with self._database.write() as connection:
             job = require_held(connection, job_id, worker)
             if status in ("queued", "paused"):
-                status = status_wished(job, status)
+                wished: dict[str, JobStatus] = {"pause": "paused", "cancel": "cancelled"}
+                status = wished.get(job.control, status)
             if status == "succeeded":
                 values["progress"] = 1.0
             set_status(connection, job_id, status, **values)

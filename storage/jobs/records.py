@@ -13,21 +13,6 @@ from typing import Literal, get_args
 from storage.records import Record
 from storage.statements import named_table
 
-__all__ = [
-    "ENDED_STATUSES",
-    "JOB_KINDS",
-    "JOB_STATUSES",
-    "RESUMABLE_STATUSES",
-    "TASKS_JOB",
-    "JobControl",
-    "JobKind",
-    "JobRecord",
-    "JobStatus",
-    "job_metrics_table",
-    "job_samples_table",
-    "jobs_table",
-]
-
 # "benchmark" is the stored word of accuracy on tasks, ``TASKS_JOB``: databases of all releases
 # have it, and workers of two releases may share one.
 JobKind = Literal["train", "evaluate", "benchmark"]

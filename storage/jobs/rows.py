@@ -14,47 +14,12 @@ from storage.errors import JobStateError
 from storage.jobs.records import ENDED_STATUSES, JobRecord, JobStatus, jobs_table
 from storage.statements import change_row, find_row, require_row
 
-__all__ = [
-    "ABANDONED_ERROR",
-    "IsAlive",
-    "abandon_jobs",
-    "change_job",
-    "claim_next",
-    "give_to",
-    "has_queued",
-    "is_at_hand",
-    "jobs_of_the_dead",
-    "num_queued_elsewhere",
-    "require_held",
-    "require_job",
-    "set_status",
-    "status_wished",
-]
-
 ABANDONED_ERROR = (
     "The process that ran this job ended before the job did. "
     "Resume continues from the last checkpoint."
 )
 # Given a worker id: does its process live? None when that cannot be known here.
 IsAlive = Callable[[str], bool | None]
-
-
-def is_at_hand(data_dir_id: str, job_data_dir_id: str) -> bool:
-    """Return whether a job's files are in this data directory."""
-    return job_data_dir_id in ("", data_dir_id)
-
-
-def has_queued(connection: Connection, data_dir_id: str) -> bool:
-    """Return whether a job of this data directory waits for a worker."""
-    return connection.execute(_queued(data_dir_id).limit(1)).first() is not None
-
-
-def num_queued_elsewhere(connection: Connection, data_dir_id: str) -> int:
-    """Count the waiting jobs whose files are in other data directories."""
-    query = select(func.count()).where(
-        jobs_table.c.status == "queued", jobs_table.c.data_dir_id.not_in(("", data_dir_id))
-    )
-    return int(connection.execute(query).scalar_one())
 
 
 def claim_next(connection: Connection, worker: str, data_dir_id: str) -> JobRecord | None:
@@ -66,7 +31,7 @@ def claim_next(connection: Connection, worker: str, data_dir_id: str) -> JobReco
     last = func.max(jobs_table.c.claimed_us).label("last")
     turns = select(jobs_table.c.owner, last).group_by(jobs_table.c.owner).subquery()
     query = (
-        _queued(data_dir_id)
+        queued(data_dir_id)
         .join(turns, turns.c.owner == jobs_table.c.owner)
         .order_by(turns.c.last.nulls_first(), jobs_table.c.seq)
         .limit(1)
@@ -78,7 +43,8 @@ def claim_next(connection: Connection, worker: str, data_dir_id: str) -> JobReco
     return require_job(connection, str(job_id))
 
 
-def _queued(data_dir_id: str) -> Select[tuple[str]]:
+def queued(data_dir_id: str) -> Select[tuple[str]]:
+    """Ids of the jobs of a data directory that wait for a worker."""
     return select(jobs_table.c.id).where(
         jobs_table.c.status == "queued", jobs_table.c.data_dir_id.in_(("", data_dir_id))
     )
@@ -139,12 +105,6 @@ def _is_dead(job: JobRecord, deadline: datetime, is_alive: Callable[[str], bool 
     if alive is None:
         return job.heartbeat_at is None or job.heartbeat_at < deadline
     return not alive
-
-
-def status_wished(job: JobRecord, otherwise: JobStatus) -> JobStatus:
-    """Return the status that a running job which stopped half way is to have."""
-    wished: dict[str, JobStatus] = {"pause": "paused", "cancel": "cancelled"}
-    return wished.get(job.control, otherwise)
 
 
 def set_status(connection: Connection, job_id: str, status: JobStatus, **values: Any) -> None:

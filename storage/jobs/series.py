@@ -4,89 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from storage.codec import decode_json, encode_json
+from storage.database import Database
 from storage.errors import InvalidRecordError
-from storage.jobs.records import job_metrics_table, job_samples_table
+from storage.jobs.records import job_metrics_table, job_samples_table, jobs_table
 from storage.records import Record
-
-__all__ = [
-    "KEPT_SAMPLES",
-    "insert_metrics",
-    "insert_sample",
-    "select_metrics",
-    "select_samples",
-]
+from storage.statements import checked_limit, require_id
 
 KEPT_SAMPLES = 12
 _MAX_STEP = 2**53  # the largest whole number that every JSON reader keeps exactly
 
 
-def insert_metrics(connection: Connection, job_id: str, rows: Sequence[Record]) -> int:
-    """Append the rows whose step is above the last saved one; return how many.
+class JobSeries:
+    """The metrics and samples of a database's jobs."""
 
-    Raises: InvalidRecordError when a row is not JSON or has no valid step.
-    """
-    values = [(_step_of(row), encode_json("metric row", row)) for row in rows]
-    table = job_metrics_table
-    last = connection.execute(
-        select(func.max(table.c.seq), func.max(table.c.step)).where(table.c.job_id == job_id)
-    ).one()
-    next_seq = 0 if last[0] is None else int(last[0]) + 1
-    last_step = -1 if last[1] is None else int(last[1])
-    new: list[Record] = []
-    for step, data in values:
-        if step > last_step:
-            last_step = step
-            seq = next_seq + len(new)
-            new.append({"job_id": job_id, "seq": seq, "step": step, "record": data})
-    if new:
-        connection.execute(insert(table), new)
-    return len(new)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
+    def append_metrics(self, job_id: str, rows: Sequence[Record]) -> int:
+        """Save metric rows; return how many were new.
 
-def select_metrics(
-    connection: Connection, job_id: str, after: int, limit: int | None
-) -> list[Record]:
-    """Rows with a seq above ``after``, in order, each with its "seq"."""
-    table = job_metrics_table
-    query = (
-        select(table.c.seq, table.c.record)
-        .where(table.c.job_id == job_id, table.c.seq > after)
-        .order_by(table.c.seq)
-    )
-    if limit is not None:
-        query = query.limit(limit)
-    found = connection.execute(query).all()
-    return [{**decode_json(record), "seq": seq} for seq, record in found]
+        Args:
+            rows: dicts with a whole-numbered "step" that counts up. A row whose step is not
+                above the last saved one is left out: a resumed job repeats the steps since its
+                checkpoint, and what was shown stays as it was shown.
 
+        Raises: NotFoundError; InvalidRecordError for a row that is not JSON or has no step.
+        """
+        values = [(_step_of(row), encode_json("metric row", row)) for row in rows]
+        table = job_metrics_table
+        last = select(func.max(table.c.seq), func.max(table.c.step)).where(table.c.job_id == job_id)
+        with self._database.write() as connection:
+            require_id(connection, jobs_table, job_id, lock=True)
+            last_seq, last_step = (
+                -1 if found is None else int(found) for found in connection.execute(last).one()
+            )
+            new: list[Record] = []
+            for step, data in values:
+                if step > last_step:
+                    last_step, last_seq = step, last_seq + 1
+                    new.append({"job_id": job_id, "seq": last_seq, "step": step, "record": data})
+            if new:
+                connection.execute(insert(table), new)
+        return len(new)
 
-def insert_sample(connection: Connection, job_id: str, sample: Record) -> None:
-    """Add a sample and drop all but the last ``KEPT_SAMPLES``.
+    def metrics(self, job_id: str, after: int = -1, limit: int | None = None) -> list[Record]:
+        """Metric rows in order, each with its "seq", those above ``after``, at most ``limit``.
 
-    One that a job which goes on makes again takes the place of the one that is there.
+        Raises: NotFoundError; InvalidRecordError for a limit below 1.
+        """
+        table = job_metrics_table
+        query = (
+            select(table.c.seq, table.c.record)
+            .where(table.c.job_id == job_id, table.c.seq > after)
+            .order_by(table.c.seq)
+        )
+        if limit is not None:
+            query = query.limit(checked_limit(limit))
+        with self._database.read() as connection:
+            require_id(connection, jobs_table, job_id)
+            found = connection.execute(query).all()
+        return [{**decode_json(record), "seq": seq} for seq, record in found]
 
-    Raises: InvalidRecordError when it is not JSON.
-    """
-    table = job_samples_table
-    data = encode_json("sample", sample)
-    connection.execute(delete(table).where(table.c.job_id == job_id, table.c.record == data))
-    last = connection.execute(
-        select(func.max(table.c.seq)).where(table.c.job_id == job_id)
-    ).scalar()
-    seq = 0 if last is None else int(last) + 1
-    connection.execute(insert(table), {"job_id": job_id, "seq": seq, "record": data})
-    connection.execute(
-        delete(table).where(table.c.job_id == job_id, table.c.seq <= seq - KEPT_SAMPLES)
-    )
+    def set_sample(self, job_id: str, sample: Record) -> None:
+        """Save a sample; only the last ``KEPT_SAMPLES`` are kept.
 
+        One that a job which goes on makes again takes the place of the one that is there.
 
-def select_samples(connection: Connection, job_id: str) -> list[Record]:
-    """The samples that are kept, oldest first."""
-    table = job_samples_table
-    query = select(table.c.record).where(table.c.job_id == job_id).order_by(table.c.seq)
-    return [decode_json(record) for record in connection.execute(query).scalars()]
+        Raises: NotFoundError, InvalidRecordError.
+        """
+        data = encode_json("sample", sample)
+        columns = job_samples_table.c
+        of_job = columns.job_id == job_id
+        with self._database.write() as connection:
+            require_id(connection, jobs_table, job_id, lock=True)
+            connection.execute(delete(job_samples_table).where(of_job, columns.record == data))
+            last = connection.execute(select(func.max(columns.seq)).where(of_job)).scalar()
+            seq = 0 if last is None else int(last) + 1
+            values = {"job_id": job_id, "seq": seq, "record": data}
+            connection.execute(insert(job_samples_table), values)
+            old = columns.seq <= seq - KEPT_SAMPLES
+            connection.execute(delete(job_samples_table).where(of_job, old))
+
+    def samples(self, job_id: str) -> list[Record]:
+        """The samples that are kept, oldest first. Raises: NotFoundError."""
+        columns = job_samples_table.c
+        query = select(columns.record).where(columns.job_id == job_id).order_by(columns.seq)
+        with self._database.read() as connection:
+            require_id(connection, jobs_table, job_id)
+            return [decode_json(record) for record in connection.execute(query).scalars()]
 
 
 def _step_of(row: Record) -> int:

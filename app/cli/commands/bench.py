@@ -9,13 +9,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.cli.options import add_grid, add_json, add_model, add_value, model_name, open_data_dir
+from app.cli.options import (
+    add_grid,
+    add_json,
+    add_model,
+    add_value,
+    model_name,
+    open_data_dir,
+    print_json,
+)
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError
 from app.host.paths import DataDir
-from app.host.program import LAUNCHER, PROJECT_ROOT, is_checkout
+from app.host.program import PROJECT_ROOT, is_checkout
 from app.policies.library import SHIPPED_FOLDER
+from sol_core.files.places import LAUNCHER
 
 NAME = "bench"
 HELP = "measure decoding, batched rollouts, GPU kernels or the page under load"
@@ -74,11 +83,12 @@ def run(args: argparse.Namespace) -> int:
     result = json_safe(measures[args.what](args, data_dir, console))
     console.clear()
     texts = {"rollout": _rollout_text, "kernels": _kernels_text}
-    if args.what in texts and not args.json:
+    if args.json:
+        print_json(result)
+    elif args.what in texts:
         write_out(texts[args.what](result))
     else:
-        indent = None if args.json else 2
-        write_out(json.dumps(result, allow_nan=False, indent=indent) + "\n")
+        write_out(json.dumps(result, allow_nan=False, indent=2) + "\n")
     return 1 if result.get("problems") else 0
 
 

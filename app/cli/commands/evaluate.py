@@ -7,23 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import (
-    add_policy,
-    check_budgets,
-    corpus_source,
-    measured,
-    policy_folder,
-    policy_name,
-)
-from app.cli.options import add_model, load_model, open_data_dir
+from app.cli.job_options import WorkEvents, add_policy, corpus_source, measured_policy
+from app.cli.options import add_json, add_model, print_json
 from app.cli.reports.evaluation import as_table
-from app.host.console import Console, write_out
+from app.host.console import write_out
 from app.host.errors import AppError, InputFileError
-from app.policies.library import PolicyLibrary
 from app.results.files import csv_text
 
 if TYPE_CHECKING:
     from sol_core.evaluation import EvaluationConfig
+    from sol_core.models.loading import LanguageModel
 
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
@@ -69,25 +62,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="also write result.json and result.csv there"
     )
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    add_json(parser)
     parser.set_defaults(check=_check)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     config = _config(args)
-    console = Console()
-    data_dir = open_data_dir(args)
-    folder = policy_folder(args, PolicyLibrary(data_dir))
-    check_budgets(folder, config.budgets)
-    model, _ = load_model(args, console)
-    from sol_core.evaluation import evaluate
 
-    policies = {policy_name(args.policy, folder): folder}
-    result = measured(evaluate(model, policies, config, data_dir=data_dir.root), console)
+    def measure(model: LanguageModel, name: str, folder: Path, data_dir: Path) -> WorkEvents:
+        from sol_core.evaluation import evaluate
+
+        return evaluate(model, {name: folder}, config, data_dir=data_dir)
+
+    result = measured_policy(args, config.budgets, measure)
     if args.out is not None:
         _write(args.out, result)
-    write_out(json.dumps(result, allow_nan=False) + "\n" if args.json else as_table(result))
+    if args.json:
+        print_json(result)
+    else:
+        write_out(as_table(result))
     return 0
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from app.cli import options
 from app.cli.input_files import read_text
 from app.cli.terminal import add_colour_axis, colour_depth
 from app.host.console import Console, write_out
-from app.policies.library import DEFAULT_POLICY, PolicyLibrary
 from sol_core.actions import Budget, grid_name
 from sol_core.config import POLICY_PREFIX
 from sol_core.inspection import (
@@ -22,6 +21,7 @@ from sol_core.inspection import (
     InspectionStart,
     inspection_json,
 )
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,12 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect and show; errors of the engine pass through."""
-    library = PolicyLibrary(options.open_data_dir(args))
-    for schedule in args.asked:
-        if schedule.policy:
-            library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
-    grid = options.grid_from(args, args.asked, library)
-    args.config = replace(args.config, schedules=args.asked, grid=grid)
+    library = options.settle_schedules(args)
     console = Console()
     model, _ = options.load_model(args, console)
     from sol_core.inspection.engine import inspect_text
@@ -83,7 +78,11 @@ def run(args: argparse.Namespace) -> int:
             [token.to_dict() for token in tokens],
             end.to_dict(),
         )
-        report |= {"dtype": model.dtype_name, "grid": grid_name(grid), "schedules": _per_token(end)}
+        report |= {
+            "dtype": model.dtype_name,
+            "grid": grid_name(args.config.grid),
+            "schedules": _per_token(end),
+        }
         options.print_json(report)
         return 0
     from app.cli.reports.inspection import coloured_text, report_text

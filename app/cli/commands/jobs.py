@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import job_as_json, open_jobs, time_left
-from app.cli.options import add_data_dir
+from app.cli.options import add_data_dir, add_json, print_json
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
-from app.host.program import program_name
+from sol_core.files.places import program_name
 
 if TYPE_CHECKING:
     from app.host.paths import DataDir
@@ -48,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             )
         else:
             action.add_argument("job", metavar="ID", help="the job's id, as list shows it")
-        action.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+        add_json(action)
         add_data_dir(action)
 
 
@@ -71,7 +70,7 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
         kind=STORED_KINDS.get(args.kind, args.kind), statuses=statuses, limit=args.limit
     )
     if args.json:
-        write_out(json.dumps({"jobs": [job_as_json(job) for job in found]}) + "\n")
+        print_json({"jobs": [job_as_json(job) for job in found]})
         return
     lines = [_HEADER, *(_line(job, store) for job in found)] if found else ["There are no jobs."]
     write_out("".join(f"{line}\n" for line in lines))
@@ -80,12 +79,12 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
 def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:
     jobs = store.jobs
     if args.action == "delete":
-        from app.jobs.files import delete_job
+        from app.jobs.runner import delete_job
 
         job = jobs.get(args.job)
         delete_job(jobs, data_dir, args.job)
         if args.json:
-            write_out(json.dumps({"deleted": job.id}) + "\n")
+            print_json({"deleted": job.id})
         else:
             Console().say(f"deleted {_kind(job)} job {job.id}")
         return
@@ -98,7 +97,7 @@ def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> Non
     job = act[args.action](args.job)
     latest = _latest_metrics(store, job.id)
     if args.json:
-        write_out(json.dumps(job_as_json(job) | {"latest_metrics": latest}) + "\n")
+        print_json(job_as_json(job) | {"latest_metrics": latest})
     else:
         write_out(_details(job, latest, store))
         if job.status == "queued":

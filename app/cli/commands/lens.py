@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.cli import options
@@ -12,7 +11,6 @@ from app.cli.input_files import read_text
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
 from app.lens.report import LENS_VERSION, lens_json
-from app.policies.library import PolicyLibrary
 from sol_core.actions import AXES
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
@@ -45,12 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look and print."""
-    library = PolicyLibrary(options.open_data_dir(args))
-    for schedule in args.asked:
-        if schedule.policy:
-            library.resolve(schedule.policy)  # an unknown one is told before anything is loaded
-    grid = options.grid_from(args, args.asked, library)
-    args.config = replace(args.config, schedules=args.asked, grid=grid)
+    library = options.settle_schedules(args)
     model, _ = options.load_model(args, Console())
     from sol_core.lens.fixed_text import look_at_text
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir, add_model, model_name
+from app.cli.options import add_data_dir, add_json, add_model, model_name, print_json
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
 from app.host.errors import AppError
@@ -68,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             add_model(action)
         else:
             add_data_dir(action)
-        action.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+        add_json(action)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +75,10 @@ def run(args: argparse.Namespace) -> int:
     with open_jobs(args) as (data_dir, store):
         desk = _Desk(args, data_dir, store)
         record, text = getattr(desk, f"do_{args.action}")()
-    write_out(json.dumps(record) + "\n" if args.json else escape(text))
+    if args.json:
+        print_json(record)
+    else:
+        write_out(escape(text))
     return 0
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import add_policy, check_budgets, measured, policy_folder, policy_name
-from app.cli.options import add_model, load_model, open_data_dir
+from app.cli.job_options import WorkEvents, add_policy, measured_policy
+from app.cli.options import add_json, add_model, print_json
 from app.cli.reports.accuracy import tasks_table
-from app.host.console import Console, write_out
-from app.policies.library import PolicyLibrary
+from app.host.console import write_out
 
 if TYPE_CHECKING:
+    from sol_core.models.loading import LanguageModel
     from sol_core.tasks import TasksConfig
 
 HELP = "measure a policy's accuracy on downstream tasks, against dense and static"
@@ -50,29 +50,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="decides which questions (default: 0)")
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print. What an interrupted run had done is found by the next one like it."""
     config = _config(args)
-    console = Console()
-    data_dir = open_data_dir(args)
-    folder = policy_folder(args, PolicyLibrary(data_dir))
-    check_budgets(folder, config.budgets)
-    model, _ = load_model(args, console)
-    from sol_core.tasks import run_tasks
 
-    events = run_tasks(
-        model,
-        policy_name(args.policy, folder),
-        folder,
-        config,
-        data_dir=data_dir.root,
-        partial=data_dir.root / PARTIAL_FOLDER,
-    )
-    result = measured(events, console)
-    write_out(json.dumps(result, allow_nan=False) + "\n" if args.json else tasks_table(result))
+    def measure(model: LanguageModel, name: str, folder: Path, data_dir: Path) -> WorkEvents:
+        from sol_core.tasks import run_tasks
+
+        partial = data_dir / PARTIAL_FOLDER
+        return run_tasks(model, name, folder, config, data_dir=data_dir, partial=partial)
+
+    result = measured_policy(args, config.budgets, measure)
+    if args.json:
+        print_json(result)
+    else:
+        write_out(tasks_table(result))
     return 0
 
 

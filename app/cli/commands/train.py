@@ -7,7 +7,6 @@ job and says everything that is said; the others follow its events.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from dataclasses import replace
 from functools import partial
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
-from app.cli.options import add_model, model_name, open_data_dir
+from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
-from app.host.program import program_name
 from sol_core.errors import ConfigError, RankLostError, SolError
+from sol_core.files.places import program_name
 
 if TYPE_CHECKING:
     from app.host.paths import DataDir
@@ -73,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", metavar="ID", help="go on with a job that was paused, failed or was cut off"
     )
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    add_json(parser)
     parser.set_defaults(check=_check)
 
 
@@ -166,7 +165,7 @@ def _report(
     if args.json:
         report = {"job": job.id, "status": outcome.status, "params": job.params, **result}
         report["out"] = None if args.out is None else str(args.out)
-        write_out(json.dumps(json_safe(report), allow_nan=False) + "\n")
+        print_json(report)
     elif outcome.status == "succeeded":
         write_out(_summary(result))
     if outcome.status == "succeeded":

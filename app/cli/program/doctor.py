@@ -7,10 +7,9 @@ packages, so that it can say which ones are missing.
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
-from app.cli.options import add_model, model_name, open_data_dir
+from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
 from app.cli.terminal import escape
 from app.host import environment
 from app.host.console import Console, write_out
@@ -22,7 +21,7 @@ HELP = "show versions, device, model, disk and database, and what is missing"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model and the data directory to look at."""
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON and nothing else")
+    add_json(parser)
     parser.add_argument(
         "--repair",
         action="store_true",
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         data_dir = None
     findings = diagnose(data_dir, args.model, args.dtype)
     if args.json:
-        write_out(json.dumps(findings, allow_nan=False) + "\n")
+        print_json(findings)
     else:
         write_out(_as_text(findings))
     return 1 if findings["missing"] else 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
-
-__all__ = ["tasks_table"]
 
 Gain = dict[str, float] | None
 
@@ -80,22 +79,17 @@ def _margin(method: dict[str, Any]) -> str:
     return "" if method["margin"] is None else f"{method['margin']['mean']:+.3f}"
 
 
-def _points(gain: Gain) -> str:
-    if gain is None:
+def _interval(value: Gain, form: str, scale: float = 1) -> str:
+    """A mean and its 95 % interval; nothing where there is none."""
+    if value is None:
         return ""
-    low, high = 100 * gain["low"], 100 * gain["high"]
-    return f"{100 * gain['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
+    mean, low, high = (format(scale * value[name], form) for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
 
 
-def _nats(gain: Gain) -> str:
-    if gain is None:
-        return ""
-    return f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
-
-
-def _percent(interval: dict[str, float]) -> str:
-    low, high = 100 * interval["low"], 100 * interval["high"]
-    return f"{100 * interval['mean']:.1f} ({low:.1f} to {high:.1f})"
+_points = partial(_interval, form="+.1f", scale=100)
+_percent = partial(_interval, form=".1f", scale=100)
+_nats = partial(_interval, form="+.3f")
 
 
 def _axes(spend: dict[str, float]) -> str:

@@ -6,11 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.pages.evaluate.form import budgets_text
-from app.pages.shared.form_reader import read_form
+from app.web.calls import read_form
 from sol_core.evaluation.config import parse_budgets
 from sol_core.tasks.config import TasksConfig
-
-__all__ = ["DEFAULT_FORM", "config_from_form", "form_from_config"]
 
 _DEFAULT = TasksConfig()
 

@@ -6,26 +6,29 @@ from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
-from app.pages.accuracy.form import config_from_form, form_from_config
-from app.pages.accuracy.view import accuracy_view
+from app.pages.accuracy.form import DEFAULT_FORM, config_from_form, form_from_config
+from app.pages.accuracy.view import TASKS, accuracy_view
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
-    check_room,
+    finished_job,
     job_page_home,
+    queue_job,
+    reusing_settings,
     visible_job,
 )
-from app.pages.shared.policy_choices import policy_choices
-from app.web.calls import Handler, Request, RequestError, field, owner_of
+from app.policies.views import policy_choices
+from app.web.calls import Request, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
-from sol_core.errors import ConfigError, SolError
+from sol_core.errors import ConfigError
 from storage import TASKS_JOB
 
 
 def accuracy_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: policies, whether jobs are allowed, the newest own measurement."""
     home = job_page_home(services, request, TASKS_JOB)
-    return home | {"policies": policy_choices(services)}
+    return home | {"policies": policy_choices(services.policies)}
 
 
 def start_accuracy(services: Services, request: Request) -> dict[str, Any]:
@@ -39,23 +42,16 @@ def start_accuracy(services: Services, request: Request) -> dict[str, Any]:
     if policy not in services.policies.names():
         raise ConfigError(f"There is no policy {policy[:80]!r}. It may have been deleted.")
     config = config_from_form(field(request, "values", dict))
-    check_room(services, owner)
-    params = {
-        "config": config.to_dict(),
-        "policy": policy,
-        "model": services.loader.status().name,
-    }
-    return {"job_id": services.store.jobs.create(TASKS_JOB, owner, policy, params).id}
+    params = {"config": config.to_dict(), "policy": policy}
+    return queue_job(services, owner, TASKS_JOB, policy, params)
 
 
 def accuracy_result(services: Services, request: Request) -> dict[str, Any]:
     """Table and figures of a finished measurement, and the result itself for saving."""
-    record = visible_job(services, request)
-    if record.kind != TASKS_JOB or record.result is None:
-        raise RequestError("This job has no accuracy to show. Choose a finished measurement.")
+    none = "This job has no accuracy to show. Choose a finished measurement."
+    result = finished_job(services, request, TASKS_JOB, none).result or {}
     with naming_damage("This measurement"):
-        view = json_safe(accuracy_view(record.result))
-    return {"view": view, "result": json_safe(record.result)}
+        return {"view": json_safe(accuracy_view(result)), "result": json_safe(result)}
 
 
 def accuracy_settings(services: Services, request: Request) -> dict[str, Any]:
@@ -64,20 +60,22 @@ def accuracy_settings(services: Services, request: Request) -> dict[str, Any]:
     Raises: RequestError for a job of another kind, or settings of another release.
     """
     record = visible_job(services, request)
-    try:
+    with reusing_settings("this measurement"):
         values = form_from_config(dict(record.params["config"]))
-    except (SolError, KeyError, TypeError, ValueError) as error:
-        raise RequestError(
-            f"The settings of this measurement cannot be used here ({error}). It was made by "
-            "another release."
-        ) from error
     return {"values": values, "policy": record.params.get("policy")}
 
 
-HANDLERS: dict[str, Handler] = {
-    **JOB_HANDLERS,
-    **{
-        handler.__name__: handler
-        for handler in (accuracy_home, start_accuracy, accuracy_result, accuracy_settings)
-    },
-}
+HANDLERS = JOB_HANDLERS | by_name(accuracy_home, start_accuracy, accuracy_result, accuracy_settings)
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {
+        "defaults": DEFAULT_FORM,
+        "tasks": [
+            {"name": name, "label": label, "meaning": meaning}
+            for name, (label, meaning) in TASKS.items()
+        ],
+    }
+
+
+PAGE = Page("accuracy", "Accuracy", HANDLERS, _constants)

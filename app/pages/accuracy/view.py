@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["TASK_LABELS", "TASK_MEANINGS", "accuracy_view"]
+from app.results.figures import budget_label
 
-TASK_LABELS = {
-    "arc_easy": "ARC easy",
-    "hellaswag": "HellaSwag",
-    "piqa": "PIQA",
-    "winogrande": "WinoGrande",
-    "lambada": "LAMBADA",
-    "mmlu": "MMLU",
-    "agreement": "Greedy agreement",
-}
-TASK_MEANINGS = {
-    "arc_easy": "school science questions",
-    "hellaswag": "how a scene goes on",
-    "piqa": "everyday physics",
-    "winogrande": "whom a pronoun means",
-    "lambada": "the last word of a passage",
-    "mmlu": "exam questions, answered in full",
-    "agreement": "128 tokens written freely: how many are dense's",
+# Of each task its label and what it asks.
+TASKS = {
+    "arc_easy": ("ARC easy", "school science questions"),
+    "hellaswag": ("HellaSwag", "how a scene goes on"),
+    "piqa": ("PIQA", "everyday physics"),
+    "winogrande": ("WinoGrande", "whom a pronoun means"),
+    "lambada": ("LAMBADA", "the last word of a passage"),
+    "mmlu": ("MMLU", "exam questions, answered in full"),
+    "agreement": ("Greedy agreement", "128 tokens written freely: how many are dense's"),
 }
 
 
@@ -41,7 +33,7 @@ def _task(task: dict[str, Any]) -> dict[str, Any]:
     name = task["task"]
     return _scored(task) | {
         "name": name,
-        "label": TASK_LABELS.get(name, name),
+        "label": _label(name),
         "chance": task["chance"],
     }
 
@@ -50,9 +42,7 @@ def _pooled(pooled: dict[str, Any], num_tasks: int) -> dict[str, Any]:
     """Questions of several tasks as one task; which tasks, where they are not all."""
     names = pooled["tasks"]
     label = (
-        "All questions"
-        if len(names) == num_tasks
-        else " + ".join(TASK_LABELS.get(name, name) for name in names)
+        "All questions" if len(names) == num_tasks else " + ".join(_label(name) for name in names)
     )
     return _scored(pooled) | {"name": "pooled", "label": label, "chance": None}
 
@@ -62,7 +52,7 @@ def _scored(scored: dict[str, Any]) -> dict[str, Any]:
     points: dict[str, list[dict[str, Any]]] = {}
     rows = []
     for budget in scored["budgets"]:
-        label = _budget_label(budget["requested"])
+        label = budget_label(budget["requested"])
         methods = {name: _point(method) for name, method in budget["methods"].items()}
         for name, point in methods.items():
             points.setdefault(name, []).append(point | {"label": label})
@@ -99,12 +89,12 @@ def _summary(summary: dict[str, Any]) -> dict[str, Any]:
     return summary | {
         "mean_gain": mean if isinstance(mean, dict) else {"mean": mean},  # a number in schema 1
         "best": {
-            "task": TASK_LABELS.get(best["task"], best["task"]),
-            "label": _budget_label(best["requested"]),
+            "task": _label(best["task"]),
+            "label": budget_label(best["requested"]),
             **best["gain"],
         },
     }
 
 
-def _budget_label(requested: dict[str, Any]) -> str:
-    return f"κ {requested['keep']:g} · ρ {requested['channels']:g} · {requested['bits']:g} bit"
+def _label(name: str) -> str:
+    return TASKS[name][0] if name in TASKS else name

@@ -6,13 +6,17 @@ import math
 from contextlib import ExitStack
 from typing import Any
 
-from app.challenges.desk import ChallengeRequest
+from app.challenges.desk import MAX_STEPS, MIN_STEPS, ChallengeRequest
+from app.challenges.texts import TEXTS
 from app.pages.compare.views import attempt_view, board_view, challenge_view
-from app.pages.explore.form import checked_prompt, config_from_form
+from app.pages.explore.examples import EXAMPLES
+from app.pages.explore.form import checked_prompt, config_from_form, default_form
 from app.pages.explore.handlers import HANDLERS as EXPLORE_HANDLERS
 from app.pages.history.handlers import HANDLERS as HISTORY_HANDLERS
 from app.pages.shared.pair_comparison import compare_pair
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.calls import Request, RequestError, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from sol_core.actions import Action, Budget
 from sol_core.errors import ConfigError
@@ -117,3 +121,17 @@ HANDLERS = _BORROWED | by_name(
     score_attempt,
     delete_attempt,
 )
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {
+        "defaults": default_form(services.policies.names(), services.limits.new_tokens),
+        "examples": EXAMPLES,
+        "texts": TEXTS,
+        "steps": [MIN_STEPS, MAX_STEPS],
+        "maxName": MAX_NAME,
+        "maxNewTokens": services.limits.new_tokens,
+    }
+
+
+PAGE = Page("compare", "Compare", HANDLERS | EXPORT_HANDLERS, _constants)

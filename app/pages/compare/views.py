@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.challenges.desk import NUM_RANDOM, Attempt, actions_of, beats_policy, grid_of, mean
+from app.challenges.desk import NUM_RANDOM, Attempt, beats_policy, grid_of, mean, spend_of
 from app.formats.plain_json import finite, iso
 from storage import AttemptRecord, ChallengeRecord
 
@@ -98,12 +98,7 @@ def _scores(scores: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "name": name,
             "label": label,
-            "spend": [
-                finite(mean(column))
-                for column in zip(
-                    *(action.as_tuple() for action in actions_of(scores[name])), strict=True
-                )
-            ],
+            "spend": [finite(value) for value in spend_of(scores[name])],
             "actions": scores[name]["actions"],
             "nll": finite(mean(scores[name]["nll"])),
             "kl": finite(mean(scores[name]["kl"])),

@@ -5,18 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.pages.shared.form_reader import read_form
+from app.web.calls import read_form
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, parse_budgets
-
-__all__ = [
-    "DEFAULT_FORM",
-    "MAX_POLICIES",
-    "budgets_text",
-    "checked_policies",
-    "config_from_form",
-]
 
 MAX_POLICIES = 6
 

@@ -7,20 +7,28 @@ from typing import Any
 
 from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
-from app.pages.evaluate.form import checked_policies, config_from_form, form_from_config
+from app.pages.evaluate.form import (
+    DEFAULT_FORM,
+    checked_policies,
+    config_from_form,
+    form_from_config,
+)
 from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpus_source
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
+    finished_job,
     job_page_home,
     queue_job,
     reusing_settings,
     visible_job,
 )
-from app.pages.shared.policy_choices import policy_choices
+from app.pages.train.estimate import DECISIONS_PER_S, PREFILL_TOKENS_PER_S, START_S
+from app.policies.views import policy_choices
 from app.results.figures import result_view
 from app.results.files import csv_text, json_text
 from app.web.calls import Request, RequestError, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from storage import JobRecord
 
@@ -28,7 +36,7 @@ from storage import JobRecord
 def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: policies, whether jobs are allowed, the newest own evaluation."""
     home = job_page_home(services, request, "evaluate")
-    return home | {"policies": policy_choices(services)}
+    return home | {"policies": policy_choices(services.policies)}
 
 
 def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
@@ -49,7 +57,7 @@ def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
 def evaluation_result(services: Services, request: Request) -> dict[str, Any]:
     """Figures and table of a finished evaluation."""
     with naming_damage("This evaluation"):
-        return {"view": json_safe(result_view(_result(services, request)))}
+        return {"view": json_safe(result_view(_finished(services, request).result or {}))}
 
 
 def export_evaluation(services: Services, request: Request) -> dict[str, Any]:
@@ -57,8 +65,8 @@ def export_evaluation(services: Services, request: Request) -> dict[str, Any]:
     form = field(request, "form", str)
     if form not in ("json", "csv"):
         raise RequestError("form must be json or csv. Reload the page.")
-    record = visible_job(services, request)
-    result = _result(services, request)
+    record = _finished(services, request)
+    result = record.result or {}
     with naming_damage("This evaluation"):
         text = json_text(result) if form == "json" else csv_text(result)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", record.title).strip("-.")[:60] or "evaluation"
@@ -78,11 +86,9 @@ def evaluation_settings(services: Services, request: Request) -> dict[str, Any]:
     return {"values": values, "corpus": corpus, "policies": record.params.get("policies", [])}
 
 
-def _result(services: Services, request: Request) -> dict[str, Any]:
-    record: JobRecord = visible_job(services, request)
-    if record.kind != "evaluate" or record.result is None:
-        raise RequestError("This job has no evaluation result. Choose a finished evaluation.")
-    return record.result
+def _finished(services: Services, request: Request) -> JobRecord:
+    none = "This job has no evaluation result. Choose a finished evaluation."
+    return finished_job(services, request, "evaluate", none)
 
 
 HANDLERS = (
@@ -96,3 +102,17 @@ HANDLERS = (
         evaluation_settings,
     )
 )
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {
+        "defaults": DEFAULT_FORM,
+        "paces": {
+            "decisions": DECISIONS_PER_S,
+            "prefillTokens": PREFILL_TOKENS_PER_S,
+            "start": START_S,
+        },
+    }
+
+
+PAGE = Page("evaluate", "Evaluate", HANDLERS, _constants)

@@ -7,12 +7,12 @@ the engine's configuration, ``form_from_config`` goes back for a run that is ope
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
-from app.pages.shared.form_reader import read_form
-from app.policies.library import DEFAULT_POLICY, grid_for
+from app.policies.library import grid_for
+from app.web.calls import read_form
 from sol_core.actions import GRIDS, ActionGrid, Budget, QuantSite, grid_name
 from sol_core.config import (
     POLICY_PREFIX,
@@ -23,18 +23,7 @@ from sol_core.config import (
 )
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict
-
-__all__ = [
-    "DEFAULT_FORM",
-    "MAX_NEW_TOKENS",
-    "MAX_PROMPT_CHARACTERS",
-    "budget_from",
-    "checked_prompt",
-    "config_from_form",
-    "default_form",
-    "form_from_config",
-    "schedule_from",
-]
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_NEW_TOKENS = 4096
 POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
@@ -43,14 +32,35 @@ MAX_PROMPT_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class ExploreForm:
+class BudgetForm:
+    """Values of forms that ask for schedules: mean spend in percent, percent, bits; mechanisms."""
+
+    keep: float = 50
+    channels: float = 75
+    bits: float = 10
+    seed: int = 0
+    grid: str = POLICYS_GRID
+    quant_site: QuantSite = "mlp_output"
+    episode_steps: int = 16
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.keep / 100, self.channels / 100, self.bits)
+
+    def action_grid(
+        self, schedules: Sequence[ScheduleConfig], find: Callable[[str], Path]
+    ) -> ActionGrid:
+        """The grid that is asked for. Raises: as ``grid_for``."""
+        name = None if self.grid == POLICYS_GRID else self.grid
+        return grid_for(name, self.quant_site, schedules, find)
+
+
+@dataclass(frozen=True, slots=True)
+class ExploreForm(BudgetForm):
     """The form's values as the page sends them; what they mean is checked by the engine."""
 
     chat: bool = True
     schedule: str = "emc"
-    keep: float = 50
-    channels: float = 75
-    bits: float = 10
     shadow: bool = True
     static_row: bool = False
     max_new_tokens: Annotated[int, Range(1, MAX_NEW_TOKENS)] = 128
@@ -58,16 +68,15 @@ class ExploreForm:
     top_k: int = 0
     top_p: float = 1
     repetition_penalty: float = 1.1
-    seed: int = 0
     stop: str = ""
-    grid: str = POLICYS_GRID
-    quant_site: QuantSite = "mlp_output"
-    episode_steps: int = 16
     refresh: bool = False
     ignore_end_of_text: bool = False
 
 
 DEFAULT_FORM: dict[str, Any] = asdict(ExploreForm())
+# Values that the engine's configurations call alike.
+_SAMPLING = tuple(one.name for one in fields(SamplingConfig))
+_SAME = ("chat", "max_new_tokens", "ignore_end_of_text", "episode_steps", "refresh")
 
 
 def default_form(policies: list[str], max_tokens: int = MAX_NEW_TOKENS) -> dict[str, Any]:
@@ -101,25 +110,15 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Gen
         PolicyNotFoundError, PolicyError.
     """
     form = read_form(ExploreForm, values)
-    budget = Budget() if form.schedule == "dense" else budget_from(form)
+    budget = Budget() if form.schedule == "dense" else form.budget
     schedule = schedule_from(form.schedule, budget, form.seed)
     return GenerationConfig(
         schedule=schedule,
         side_rows=_side_rows(form, schedule),
-        sampling=SamplingConfig(
-            temperature=form.temperature,
-            top_k=form.top_k,
-            top_p=form.top_p,
-            repetition_penalty=form.repetition_penalty,
-            seed=form.seed,
-        ),
-        grid=grid_of(form, [schedule], find),
-        max_new_tokens=form.max_new_tokens,
-        chat=form.chat,
+        sampling=SamplingConfig(**{name: getattr(form, name) for name in _SAMPLING}),
+        grid=form.action_grid([schedule], find),
         stop_strings=_stop_strings(form.stop),
-        ignore_end_of_text=form.ignore_end_of_text,
-        episode_steps=form.episode_steps,
-        refresh=form.refresh,
+        **{name: getattr(form, name) for name in _SAME},
     )
 
 
@@ -129,49 +128,20 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
         config = config_from_dict(GenerationConfig, record)
     except SolError:
         return None
-    budget, sampling = config.schedule.budget, config.sampling
     side = {row.name for row in config.side_rows}
     is_dense = config.schedule.kind == "dense"
     return {
-        "chat": config.chat,
+        **DEFAULT_FORM,
+        **({} if is_dense else budget_values(config.schedule.budget)),
+        **{name: getattr(config, name) for name in _SAME},
+        **asdict(config.sampling),
         "schedule": config.schedule.name,
-        "keep": DEFAULT_FORM["keep"] if is_dense else round(budget.keep_fraction * 100, 2),
-        "channels": (
-            DEFAULT_FORM["channels"] if is_dense else round(budget.channel_keep_ratio * 100, 2)
-        ),
-        "bits": DEFAULT_FORM["bits"] if is_dense else budget.bit_width,
         "shadow": is_dense or "dense" in side,
         "static_row": "static" in side,
-        "max_new_tokens": config.max_new_tokens,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "repetition_penalty": sampling.repetition_penalty,
-        "seed": sampling.seed,
         "stop": "\n".join(text.replace("\n", "\\n") for text in config.stop_strings),
         "grid": grid_choice(config.grid),
         "quant_site": config.grid.quant_site,
-        "episode_steps": config.episode_steps,
-        "refresh": config.refresh,
-        "ignore_end_of_text": config.ignore_end_of_text,
     }
-
-
-class GridFields(Protocol):
-    """The part of a form that asks for mechanisms."""
-
-    @property
-    def grid(self) -> str: ...
-    @property
-    def quant_site(self) -> QuantSite: ...
-
-
-def grid_of(
-    form: GridFields, schedules: Sequence[ScheduleConfig], find: Callable[[str], Path]
-) -> ActionGrid:
-    """The grid that a form asks for. Raises: as ``grid_for``."""
-    name = None if form.grid == POLICYS_GRID else form.grid
-    return grid_for(name, form.quant_site, schedules, find)
 
 
 def grid_choice(grid: ActionGrid) -> str:
@@ -180,20 +150,13 @@ def grid_choice(grid: ActionGrid) -> str:
     return name if name in GRIDS else POLICYS_GRID
 
 
-class BudgetFields(Protocol):
-    """The part of a form that asks for a mean spend: percent, percent, bits."""
-
-    @property
-    def keep(self) -> float: ...
-    @property
-    def channels(self) -> float: ...
-    @property
-    def bits(self) -> float: ...
-
-
-def budget_from(form: BudgetFields) -> Budget:
-    """The mean spend that the form's percents and bits ask for."""
-    return Budget(form.keep / 100, form.channels / 100, form.bits)
+def budget_values(budget: Budget) -> dict[str, float]:
+    """The form's percents and bits of a mean spend."""
+    return {
+        "keep": round(budget.keep_fraction * 100, 2),
+        "channels": round(budget.channel_keep_ratio * 100, 2),
+        "bits": budget.bit_width,
+    }
 
 
 def schedule_from(name: str, budget: Budget, seed: int) -> ScheduleConfig:

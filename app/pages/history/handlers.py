@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.formats.plain_json import STATUS_LABELS, budget_text, iso, run_title, schedule_label
+from app.formats.plain_json import STATUS_LABELS, budget_text, iso, schedule_label
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
@@ -12,7 +12,7 @@ from app.runs.queue import RunNotFoundError
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from storage import RunRecord
+from storage import RunRecord, title_of
 
 MAX_LIMIT = 200
 
@@ -66,7 +66,7 @@ def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": record.id,
         "kind": record.kind,
-        "title": record.title or run_title(record.prompt),
+        "title": record.title or title_of(record.prompt),
         "status": record.status,
         "status_label": STATUS_LABELS.get(record.status, record.status),
         "schedule_label": "",

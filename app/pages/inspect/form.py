@@ -11,45 +11,31 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from app.pages.explore.form import (
-    POLICYS_GRID,
-    budget_from,
+    BudgetForm,
+    budget_values,
     grid_choice,
-    grid_of,
     schedule_from,
 )
-from app.pages.shared.form_reader import read_form
-from app.policies.library import DEFAULT_POLICY
-from sol_core.actions import QuantSite
+from app.web.calls import read_form
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
 from sol_core.fields import Range, config_from_dict
 from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
-
-__all__ = [
-    "DEFAULT_FORM",
-    "MAX_TOKENS",
-    "config_from_form",
-    "default_form",
-    "form_from_config",
-]
+from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_TOKENS = 4096  # of a text; as many as a generation may have
 NO_SCHEDULE = ""
 
 
 @dataclass(frozen=True, slots=True)
-class InspectForm:
+class InspectForm(BudgetForm):
     """The form's values as the page sends them; what they mean is checked by the engine."""
 
-    schedules: tuple[str, ...] = ("static", "emc", NO_SCHEDULE)
     keep: float = 50
     channels: float = 60
     bits: float = 8
+    schedules: tuple[str, ...] = ("static", "emc", NO_SCHEDULE)
     max_tokens: Annotated[int, Range(2, MAX_TOKENS)] = 1024
-    seed: int = 0
-    grid: str = POLICYS_GRID
-    quant_site: QuantSite = "mlp_output"
-    episode_steps: int = 16
 
 
 DEFAULT_FORM: dict[str, Any] = asdict(InspectForm()) | {"schedules": list(InspectForm().schedules)}
@@ -72,14 +58,13 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Ins
         PolicyNotFoundError, PolicyError.
     """
     form = read_form(InspectForm, values)
-    budget = budget_from(form)
     chosen = [name for name in form.schedules if name != NO_SCHEDULE]
     if not chosen:
         raise ConfigError("Choose at least one schedule to set beside dense.")
-    schedules = tuple(schedule_from(name, budget, form.seed) for name in chosen)
+    schedules = tuple(schedule_from(name, form.budget, form.seed) for name in chosen)
     return InspectionConfig(
         schedules=schedules,
-        grid=grid_of(form, schedules, find),
+        grid=form.action_grid(schedules, find),
         episode_steps=form.episode_steps,
         max_tokens=form.max_tokens,
     )
@@ -95,13 +80,8 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     names = [schedule.name for schedule in config.schedules]
     form["schedules"] = [*names, *[NO_SCHEDULE] * (MAX_SCHEDULES - len(names))]
     if config.schedules:
-        budget = config.schedules[0].budget
-        form |= {
-            "keep": round(budget.keep_fraction * 100, 2),
-            "channels": round(budget.channel_keep_ratio * 100, 2),
-            "bits": budget.bit_width,
-            "seed": config.schedules[0].seed,
-        }
+        first = config.schedules[0]
+        form |= budget_values(first.budget) | {"seed": first.seed}
     return form | {
         "max_tokens": min(config.max_tokens or MAX_TOKENS, MAX_TOKENS),
         "grid": grid_choice(config.grid),

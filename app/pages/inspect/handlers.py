@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from app.formats.plain_json import iso, run_title
+from app.formats.plain_json import iso
 from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
-from app.pages.inspect.form import config_from_form, form_from_config
+from app.pages.inspect.form import MAX_TOKENS, config_from_form, default_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
+from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.calls import Request, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from sol_core.inspection import InspectionConfig
+from storage import title_of
 
 NUM_SAVED = 50
 
@@ -27,7 +30,7 @@ def saved_runs(services: Services, request: Request) -> dict[str, Any]:
         "runs": [
             {
                 "id": record.id,
-                "title": record.title or run_title(record.prompt),
+                "title": record.title or title_of(record.prompt),
                 "tokens": record.num_tokens,
                 "created_at": iso(record.created_at),
             }
@@ -67,3 +70,14 @@ def _of_run(
     # The limit is for texts; a run is never cut.
     whole = replace(config, generated=tuple(run.token_ids), chat=chat, max_tokens=None)
     return prompt, whole
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    return {
+        "defaults": default_form(services.policies.names()),
+        "maxTokens": MAX_TOKENS,
+        "maxCharacters": services.limits.characters,
+    }
+
+
+PAGE = Page("inspect", "Inspect", HANDLERS | EXPORT_HANDLERS, _constants)

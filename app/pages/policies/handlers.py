@@ -78,18 +78,14 @@ def delete_policy(services: Services, request: Request) -> dict[str, Any]:
     """
     _check_own(services)
     try:
-        _, uses = _policy(services, request)
+        waiting = _policy(services, request)[1].waiting
     except PolicyError:  # one that cannot be read: no job can use it either
-        return _delete(services, request)
-    if uses.waiting:
-        titles = ", ".join(job.title[:40] for job in uses.waiting[:3])
+        waiting = []
+    if waiting:
+        titles = ", ".join(job.title[:40] for job in waiting[:3])
         raise RequestError(
             f"Jobs that have not ended need this policy: {titles}. Cancel them first."
         )
-    return _delete(services, request)
-
-
-def _delete(services: Services, request: Request) -> dict[str, Any]:
     services.policies.delete(field(request, "name", str))
     return {}
 

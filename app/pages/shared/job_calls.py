@@ -13,7 +13,7 @@ from app.formats.plain_json import json_safe
 from app.host.damage import naming_damage
 from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
-from app.jobs import files
+from app.jobs import runner
 from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.services import Services
@@ -126,6 +126,18 @@ def visible_job(services: Services, request: Request) -> JobRecord:
     return record
 
 
+def finished_job(services: Services, request: Request, kind: JobKind, none: str) -> JobRecord:
+    """As ``visible_job``, of a kind and with its result.
+
+    Args:
+        none: what to say where there is no result.
+    """
+    record = visible_job(services, request)
+    if record.kind != kind or record.result is None:
+        raise RequestError(none)
+    return record
+
+
 def list_jobs(services: Services, request: Request) -> dict[str, Any]:
     """One page of jobs, newest first; on a shared server only the visitor's own.
 
@@ -209,7 +221,7 @@ def delete_job(services: Services, request: Request) -> dict[str, Any]:
     record = visible_job(services, request)
     if not job_row(record)["can_delete"]:
         raise RequestError("This job is still queued or running. Cancel it first, then delete it.")
-    files.delete_job(services.store.jobs, services.data_dir, record.id)
+    runner.delete_job(services.store.jobs, services.data_dir, record.id)
     return {}
 
 

@@ -8,18 +8,7 @@ from typing import Any
 from app.formats.plain_json import finite, iso, json_safe
 from storage import TASKS_JOB, JobRecord, JobStatus
 
-__all__ = ["JOB_GROUPS", "JOB_KINDS", "JOB_STATUSES", "job_row", "job_view"]
-
 JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", TASKS_JOB: "Accuracy"}
-JOB_STATUSES = {
-    "queued": "Queued",
-    "running": "Running",
-    "paused": "Paused",
-    "succeeded": "Finished",
-    "failed": "Failed",
-    "cancelled": "Cancelled",
-    "abandoned": "Abandoned",
-}
 # What the list's filter offers, and the statuses behind each choice; none: all.
 JOB_GROUPS: dict[str, tuple[JobStatus, ...]] = {
     "all": (),
@@ -76,7 +65,6 @@ def job_view(record: JobRecord, is_at_hand: bool = True) -> dict[str, Any]:
         "result": json_safe(record.result) if record.kind == "train" else None,
         "started_at": _moment(record.started_at),
         "finished_at": _moment(record.finished_at),
-        "heartbeat_at": _moment(record.heartbeat_at),
     }
 
 
@@ -95,7 +83,7 @@ def _status_label(record: JobRecord) -> str:
         return "Damaged"
     if record.status == "running" and record.control in ("pause", "cancel"):
         return "Pausing" if record.control == "pause" else "Cancelling"
-    return JOB_STATUSES.get(record.status, record.status)
+    return "Finished" if record.status == "succeeded" else record.status.capitalize()
 
 
 def _elsewhere(record: JobRecord) -> str:

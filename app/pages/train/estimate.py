@@ -1,6 +1,6 @@
 """Estimates of a training run's time and memory, before it is started.
 
-A sum of amounts over measured paces; every constant is in ``Paces``. It describes the default
+A sum of amounts over measured paces. It describes the default
 model on two CPU cores and is labelled as an estimate; a running job reports its own time left.
 """
 
@@ -14,40 +14,19 @@ _BYTES_PER_MB = 1e6
 MEASURED_WINDOWS, MEASURED_ROWS = 6, 3  # of each held-out text, as in training/measure.py
 
 
-@dataclass(frozen=True, slots=True)
-class Paces:
-    """Measured speeds of the default model on two CPU cores.
-
-    Attributes:
-        prefill_tokens_per_s: text read densely.
-        decisions_per_s: compressed decode steps, the dense reference included.
-        fit_decisions_per_s: labelled decisions that the policy learns from, once each.
-        update_decisions_per_s: decisions that one gradient pass of GRPO goes through.
-        measurements: how often held-out quality is measured in a run.
-        start_s: loading the model and the text.
-        base_mb: interpreter, libraries, the model's weights.
-        label_bytes: kept per labelled decision.
-        cache_bytes: keys and values per token.
-        row_bytes: logits and activations per row of a rollout.
-        prefill_bytes: activations and logits per token of a prefill.
-        parameter_bytes: per policy parameter: weight, gradient, two moments.
-    """
-
-    prefill_tokens_per_s: float = 500.0
-    decisions_per_s: float = 200.0
-    fit_decisions_per_s: float = 8_000.0
-    update_decisions_per_s: float = 3000.0
-    measurements: int = 8
-    start_s: float = 8.0
-    base_mb: float = 1300.0
-    label_bytes: float = 2600.0
-    cache_bytes: float = 46_080.0
-    row_bytes: float = 800_000.0
-    prefill_bytes: float = 300_000.0
-    parameter_bytes: float = 16.0
-
-
-PACES = Paces()
+# Measured speeds of the default model on two CPU cores.
+PREFILL_TOKENS_PER_S = 500.0  # text read densely
+DECISIONS_PER_S = 200.0  # compressed decode steps, the dense reference included
+_FIT_DECISIONS_PER_S = 8_000.0  # labelled decisions that the policy learns from, once each
+_UPDATE_DECISIONS_PER_S = 3000.0  # decisions that one gradient pass of GRPO goes through
+_MEASUREMENTS = 8  # how often held-out quality is measured in a run
+START_S = 8.0  # loading the model and the text
+BASE_MB = 1300.0  # interpreter, libraries, the model's weights
+_LABEL_BYTES = 2600.0  # kept per labelled decision
+_CACHE_BYTES = 46_080.0  # keys and values per token
+_ROW_BYTES = 800_000.0  # logits and activations per row of a rollout
+_PREFILL_BYTES = 300_000.0  # activations and logits per token of a prefill
+_PARAMETER_BYTES = 16.0  # per policy parameter: weight, gradient, two moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,55 +46,55 @@ class Estimate:
         return sum(self.phases.values())
 
 
-def estimate(config: TrainConfig, paces: Paces = PACES) -> Estimate:
+def estimate(config: TrainConfig) -> Estimate:
     """The estimate for a valid configuration; with a time limit, phases are cut to it."""
     phases = {
-        "Loading": paces.start_s,
-        "Warm start": _warm_start_s(config, paces),
-        "GRPO": _grpo_s(config, paces),
-        "Calibrating": _calibrating_s(config, paces),
-        "Measuring": _measuring_s(config, paces),
+        "Loading": START_S,
+        "Warm start": _warm_start_s(config),
+        "GRPO": _grpo_s(config),
+        "Calibrating": _calibrating_s(config),
+        "Measuring": _measuring_s(config),
     }
     phases = {name: seconds for name, seconds in phases.items() if seconds > 0}
     limit = config.time_limit_minutes
     total = sum(phases.values())
     if limit is None or total <= 60 * limit:
-        return Estimate(phases, _memory_mb(config, paces))
+        return Estimate(phases, _memory_mb(config))
     scale = 60 * limit / total
     cut = {name: seconds * scale for name, seconds in phases.items()}
-    return Estimate(cut, _memory_mb(config, paces), limited=True)
+    return Estimate(cut, _memory_mb(config), limited=True)
 
 
-def _warm_start_s(config: TrainConfig, paces: Paces) -> float:
+def _warm_start_s(config: TrainConfig) -> float:
     warm = config.warm_start
     decisions = _labelled_decisions(config)
-    labelling = warm.texts * config.block_len / paces.prefill_tokens_per_s
-    labelling += decisions / paces.decisions_per_s
-    return labelling + decisions * warm.epochs / paces.fit_decisions_per_s
+    labelling = warm.texts * config.block_len / PREFILL_TOKENS_PER_S
+    labelling += decisions / DECISIONS_PER_S
+    return labelling + decisions * warm.epochs / _FIT_DECISIONS_PER_S
 
 
-def _grpo_s(config: TrainConfig, paces: Paces) -> float:
+def _grpo_s(config: TrainConfig) -> float:
     grpo = config.grpo
     decisions = grpo.windows * grpo.rollouts * config.steps
-    update = config.block_len / paces.prefill_tokens_per_s
-    update += decisions / paces.decisions_per_s
-    update += decisions * grpo.epochs / paces.update_decisions_per_s
+    update = config.block_len / PREFILL_TOKENS_PER_S
+    update += decisions / DECISIONS_PER_S
+    update += decisions * grpo.epochs / _UPDATE_DECISIONS_PER_S
     return grpo.updates * update
 
 
-def _calibrating_s(config: TrainConfig, paces: Paces) -> float:
+def _calibrating_s(config: TrainConfig) -> float:
     """Greedy episodes on every window: twice on the texts that set prices, once on the rest."""
     texts = PRICED_TEXTS + config.calibration_texts
     rows = (2 * PRICED_TEXTS + config.calibration_texts) * config.windows
-    prefill = texts * config.block_len / paces.prefill_tokens_per_s
-    return prefill + rows * config.steps / paces.decisions_per_s
+    prefill = texts * config.block_len / PREFILL_TOKENS_PER_S
+    return prefill + rows * config.steps / DECISIONS_PER_S
 
 
-def _measuring_s(config: TrainConfig, paces: Paces) -> float:
+def _measuring_s(config: TrainConfig) -> float:
     """Policy and static on every window of the held-out texts."""
     decisions = 2 * MEASURED_ROWS * min(config.windows, MEASURED_WINDOWS) * config.steps
-    once = config.block_len / paces.prefill_tokens_per_s + decisions / paces.decisions_per_s
-    return paces.measurements * config.held_out_texts * once
+    once = config.block_len / PREFILL_TOKENS_PER_S + decisions / DECISIONS_PER_S
+    return _MEASUREMENTS * config.held_out_texts * once
 
 
 def _labelled_decisions(config: TrainConfig) -> int:
@@ -123,14 +102,14 @@ def _labelled_decisions(config: TrainConfig) -> int:
     return warm.texts * config.windows * warm.schedules * config.steps
 
 
-def _memory_mb(config: TrainConfig, paces: Paces) -> float:
+def _memory_mb(config: TrainConfig) -> float:
     grpo, warm = config.grpo, config.warm_start
     rows = max(
         grpo.windows * grpo.rollouts if grpo.updates else 0,
         config.windows * warm.schedules if warm.texts else 0,
     )
-    rollout = rows * (paces.row_bytes + config.steps * paces.cache_bytes)
-    prefill = config.block_len * (paces.cache_bytes + paces.prefill_bytes)
-    labels = _labelled_decisions(config) * paces.label_bytes
-    network = 12 * config.policy.width**2 * paces.parameter_bytes
-    return paces.base_mb + (rollout + prefill + labels + network) / _BYTES_PER_MB
+    rollout = rows * (_ROW_BYTES + config.steps * _CACHE_BYTES)
+    prefill = config.block_len * (_CACHE_BYTES + _PREFILL_BYTES)
+    labels = _labelled_decisions(config) * _LABEL_BYTES
+    network = 12 * config.policy.width**2 * _PARAMETER_BYTES
+    return BASE_MB + (rollout + prefill + labels + network) / _BYTES_PER_MB

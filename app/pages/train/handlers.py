@@ -17,13 +17,14 @@ from app.pages.shared.job_calls import (
     visible_job,
 )
 from app.pages.train.estimate import estimate
-from app.pages.train.form import config_from_form, form_from_config
-from app.policies.library import DEFAULT_POLICY, NAME_LENGTH
+from app.pages.train.form import config_from_form, form_from_config, form_groups
 from app.web.calls import Request, by_name, field, owner_of
+from app.web.component import Page
 from app.web.services import Services
 from sol_core.errors import ConfigError
 from sol_core.fields import config_from_dict
-from sol_core.training.config import TrainConfig
+from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
+from sol_core.training.config import PRESETS, TrainConfig
 
 MAX_NAME_LENGTH = NAME_LENGTH
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -119,3 +120,31 @@ HANDLERS = (
     | CORPUS_HANDLERS
     | by_name(train_home, estimate_training, start_training, job_settings)
 )
+
+
+_PRESET_WORDS = {
+    "quick": ("Quick", "A first look: a small policy that already saves, in a few minutes."),
+    "standard": ("Standard", "The default: warm start on many texts, then GRPO on rollouts."),
+    "paper": ("Paper", "The authors' own recipe, for comparison: joint network, GRPO alone."),
+}
+
+
+def _constants(services: Services) -> dict[str, Any]:
+    presets = [
+        {
+            "key": key,
+            "label": _PRESET_WORDS.get(key, (key.capitalize(), ""))[0],
+            "meaning": _PRESET_WORDS.get(key, ("", ""))[1],
+            "values": form_from_config(config),
+        }
+        for key, config in PRESETS.items()
+    ]
+    return {
+        "presets": presets,
+        "defaultPreset": "standard",
+        "groups": form_groups(),
+        "maxNameLength": MAX_NAME_LENGTH,
+    }
+
+
+PAGE = Page("train", "Train", HANDLERS, _constants)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from app.formats.plain_json import json_safe
@@ -128,7 +128,7 @@ def import_lens(store: Store, owner: str, document: dict[str, Any]) -> str:
     new_id = store.runs.restore(record, events).id
     with ExitStack() as undo:
         undo.callback(store.runs.delete, new_id)
-        store.looks.save(new_id, lens.token.index, lens.row, look.to_dict())
+        store.looks.save(new_id, lens.token.index, lens.row, asdict(look))
         undo.pop_all()
     return lens_id(new_id, lens.token.index, lens.row, look.bit_width)
 

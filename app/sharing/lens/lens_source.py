@@ -71,7 +71,7 @@ def looked_at(source: Source, thing_id: str) -> LookedAt:
     record, events = ended_run(source.store, run_id, "generation" if row is None else "inspection")
     imported = source.store.looks.find(run_id, index, row)
     if imported is not None:
-        return LookedAt(record, events, index, row, Look.from_dict(imported).at(bits))
+        return LookedAt(record, events, index, row, Look(**imported).at(bits))
     if source.model is None:
         raise AppError(
             "A lens needs its model: export it on the page, where it is open, or look into a text "

@@ -15,7 +15,7 @@ import pytest
 
 from app.cli.commands import train as train_command
 from app.cli.job_options import progress_text
-from app.cli.setting_option import apply_settings, setting_names
+from app.cli.setting_option import apply_settings
 from app.host.paths import DataDir
 from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES
@@ -251,7 +251,9 @@ def test_the_presets_offered_are_those_that_exist() -> None:
 
 
 def test_every_field_can_be_set_and_only_those() -> None:
-    names = setting_names()
+    with pytest.raises(ConfigError, match="unknown key") as unknown:
+        apply_settings(preset("standard"), ["nothing=1"])
+    names = str(unknown.value).partition("allowed: ")[2].split(", ")
     assert {"corpus", "time_limit_minutes", "grpo.updates", "warm_start.texts"} <= set(names)
     assert {"policy.network", "grid.quant_site", "grid.keep_fractions"} <= set(names)
     config = apply_settings(

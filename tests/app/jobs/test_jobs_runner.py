@@ -23,10 +23,9 @@ from app.host import process_identity
 from app.host.paths import DataDir
 from app.host.process_identity import is_worker_alive, own_worker_id, process_exists, process_id_of
 from app.jobs import runner
-from app.jobs.files import delete_job
 from app.jobs.patience import patiently
 from app.jobs.reporter import SAVE_WAIT_S
-from app.jobs.runner import JobOutcome, Workplace, run_job
+from app.jobs.runner import JobOutcome, Workplace, delete_job, run_job
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.jobs.updates import JobFunction, JobNote, JobTask, JobUpdate
 from sol_core.errors import CorpusError

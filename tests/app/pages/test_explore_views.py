@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.formats.plain_json import budget_text, json_safe, run_title
+from app.formats.plain_json import budget_text, json_safe
 from app.web.assets import axis_limits, plotly_path, site_data
 from app.web.component import mount_script
 from app.web.modules import JS
@@ -21,7 +21,6 @@ from app.web.theme_colours import (
     SCALE,
     Palette,
     Rgb,
-    contrast,
     difference_tint,
     ink,
     mix,
@@ -29,6 +28,18 @@ from app.web.theme_colours import (
 )
 from sol_core.actions import GRIDS, ActionGrid
 from sol_core.config import GenerationConfig, ScheduleConfig
+
+
+def contrast(one: Rgb, other: Rgb) -> float:
+    """WCAG 2 contrast ratio, 1 to 21."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: Rgb) -> float:
+    red, green, blue = (_linear(channel / 255) for channel in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
 
 MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
 PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")
@@ -166,9 +177,7 @@ def test_missing_numbers_become_null_everywhere() -> None:
     assert json_safe({"a": [float("nan"), 1.0, (float("inf"),)]}) == {"a": [None, 1.0, [None]]}
 
 
-def test_titles_and_budgets_fit_on_one_line() -> None:
-    assert run_title("a\n b\t c") == "a b c"
-    assert len(run_title("word " * 100)) <= 80
+def test_budgets_fit_on_one_line() -> None:
     config = GenerationConfig(schedule=ScheduleConfig("static")).to_dict()
     assert budget_text(config) == "attention 100 %, channels 100 %, 16 bits"
     assert budget_text(GenerationConfig(schedule=ScheduleConfig("dense")).to_dict()) == "everything"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.pages.train.estimate import PACES, estimate
+from app.pages.train.estimate import BASE_MB, estimate
 from app.pages.train.form import GRID_HELP, config_from_form, form_from_config, form_groups
 from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError
@@ -99,7 +99,7 @@ def test_the_estimate_grows_with_the_work() -> None:
     assert quick.seconds < standard.seconds < paper.seconds
     assert "Warm start" not in paper.phases
     more = dataclasses.replace(TrainConfig(), grpo=GrpoConfig(rollouts=64))
-    assert estimate(more).memory_mb > standard.memory_mb > PACES.base_mb
+    assert estimate(more).memory_mb > standard.memory_mb > BASE_MB
     assert estimate(more).phases["GRPO"] > 3 * standard.phases["GRPO"]
     wide = dataclasses.replace(TrainConfig(), warm_start=WarmStartConfig(schedules=6))
     assert estimate(wide).phases["Warm start"] > 1.5 * standard.phases["Warm start"]

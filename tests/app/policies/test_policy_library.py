@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 import sol_core.policy
 from app.host.errors import AppError, PolicyNotFoundError
 from app.host.paths import DataDir
-from app.policies.library import NAME_LENGTH, PolicyLibrary
+from app.policies.library import PolicyLibrary
 from sol_core.errors import SolError
+from sol_core.policy.files.locate import NAME_LENGTH
 
 
 @pytest.fixture(autouse=True)

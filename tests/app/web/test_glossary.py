@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from app.web.glossary import terms
+from app.web.assets import terms
 from app.web.modules import JS
 
 TERM = re.compile(r"\[\[([a-z][a-z -]*)(?:\|[^\]\[]+)?\]\]")

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from app.host.paths import DataDir
-from app.web.glossary import terms
+from app.web.assets import terms
 from app.web.services import engine_generate
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.support.tiny_language_model import make_language_model

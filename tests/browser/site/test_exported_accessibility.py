@@ -49,7 +49,7 @@ def look_into(event: dict[str, Any]) -> dict[str, Any]:
         for keep in grid.keep_fractions
     ]
     view |= {"axes": axes, "trails": trails}
-    return Look("fake-model", "float32", view, BITS, plane).to_dict()
+    return asdict(Look("fake-model", "float32", view, BITS, plane))
 
 
 @pytest.fixture(scope="module")

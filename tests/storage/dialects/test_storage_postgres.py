@@ -25,7 +25,7 @@ from storage import (
     open_store,
 )
 from storage.dialects import expressions, postgres
-from storage.dialects.postgres_errors import storage_error_from_postgres
+from storage.dialects.postgres import storage_error_from_postgres
 from storage.migrations import LATEST_VERSION
 from tests.storage.child_python import StartPython
 from tests.support.postgres_server import PASSWORD, QUOTED_PASSWORD, PostgresServer

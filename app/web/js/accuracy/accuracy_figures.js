@@ -2,9 +2,10 @@
 
 import { Figure, smallTitle } from "../shared/charts/figure.js";
 import { themeColour } from "../shared/charts/plotly.js";
-import { h } from "../shared/dom.js";
+import { h, headRow } from "../shared/dom.js";
 import { count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
+import { tablePanel } from "../shared/page_parts.js";
 
 const METHOD_STYLE = {
   policy: { name: "Policy", colour: "accent", symbol: "circle" },
@@ -86,18 +87,15 @@ export function accuracyTable(tasks) {
       h("small", {}, spendText(one.methods.static))),
     h("td", { class: "sol-spends" }, megabytes(one.methods.policy),
       h("small", {}, methods.slice(1).map(([id]) => megabytes(one.methods[id])).join(" · "))));
-  return h("section", { class: "sol-panel sol-results", "aria-label": "Every task and budget" },
-    h("header", {}, h("h2", {}, "Every task and budget")),
-    h("div", { class: "sol-table-place", tabindex: 0, role: "region", "aria-label": "Table" },
-      h("table", { class: "sol-table sol-task-table" },
-        h("thead", {}, h("tr", {}, ["Task", "Asked", "Gain, points", "Margin gain", "NLL gain",
-          ...methods.map(([, style]) => style.name), "Spends", "MB a token"]
-          .map((name) => h("th", { scope: "col" }, name)))),
-        tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at)))))),
-    h("p", { class: "sol-hint sol-chart-note" }, ...glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
+  return tablePanel(h("table", { class: "sol-table sol-task-table" },
+    headRow(["Task", "Asked", "Gain, points", "Margin gain", "NLL gain",
+      ...methods.map(([, style]) => style.name), "Spends", "MB a token"]),
+    tasks.map((task) => h("tbody", {}, task.rows.map((one, at) => row(task, one, at))))),
+  { title: "Every task and budget", label: "Every task and budget", name: "Table",
+    note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
       + "95 % paired bootstrap over questions. Margin gain: the same of the right answer's log-likelihood less the best "
       + "wrong one's, nats per byte. NLL gain: what static's [[NLL]] of the right answer is above the policy's, nats per "
       + "token. Spends: keep · channels · bits of the policy, and below it of static. MB a token: what a step reads, "
       + "computed, of the policy, and below it of the others in their order. Short answers are few steps, so [[spend]] "
-      + "and [[budget]] may differ.")));
+      + "and [[budget]] may differ.") });
 }

@@ -1,29 +1,10 @@
 // The accuracy form: which policy, which tasks, how many questions, at which budgets.
 
-import { h } from "../shared/dom.js";
+import { h, optionsOf, selectOf } from "../shared/dom.js";
 import { JobForm } from "../shared/forms/form.js";
-import { labelled, linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
+import { checksOf, labelled, linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
-import { errorLine } from "../shared/message.js";
-
-class TaskChoice {
-  constructor(tasks) {
-    this.inputs = tasks.map((one) => h("input", { type: "checkbox", value: one.name }));
-    this.element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Tasks"),
-      h("div", { class: "sol-checks" }, tasks.map((one, at) =>
-        h("label", { class: "sol-check" }, this.inputs[at],
-          h("span", {}, one.label, h("small", { class: "sol-muted" }, ` ${one.meaning}`))))));
-  }
-
-  get() {
-    return this.inputs.filter((one) => one.checked).map((one) => one.value);
-  }
-
-  set(names) {
-    this.inputs.forEach((one) => { one.checked = names.includes(one.value); });
-  }
-}
 
 export class AccuracyForm extends JobForm {
   // on: {start(request)}
@@ -31,8 +12,8 @@ export class AccuracyForm extends JobForm {
     super();
     this.on = on;
     this.page = page;
-    this.tasks = new TaskChoice(page.tasks);
-    this.policy = h("select", { class: "sol-input" });
+    this.tasks = checksOf(page.tasks.map((one) => [one.name, one.label, one.meaning]));
+    this.policy = selectOf([]);
     this.fields = {
       tasks: this.tasks,
       limit: numberField({ label: "Questions of each task", min: 2,
@@ -49,36 +30,28 @@ export class AccuracyForm extends JobForm {
     };
     this.element = this.build();
     this.restore();
-    this.element.addEventListener("input", () => this.remember());
-    this.element.addEventListener("change", () => this.remember());
   }
 
   build() {
-    const { fields } = this;
-    this.go = h("button", { type: "submit", class: "sol-button is-primary", disabled: true },
-      "Measure accuracy");
-    this.error = errorLine();
-    this.refused = h("p", { class: "sol-message is-warn", hidden: true });
-    return h("form", { class: "sol-panel sol-controls", novalidate: true, autocomplete: "off",
-      onsubmit: (event) => this.submit(event) },
-    labelled("Policy", "Dense and static are always beside it, static at the policy's own spend. All use the "
-      + "[[mechanisms]] and levels that the policy was trained on.",
-      this.policy),
-    this.tasks.element, fields.limit.element, fields.budgets.element, fields.with_paper.element,
-    fields.with_averaged.element, fields.read_under_budget.element, fields.seed.element,
-    h("p", { class: "sol-hint" }, glossed("Questions are [[dense|read densely]]; every token of every answer is one "
-      + "compressed step. Answers are compared by log-likelihood per byte.")),
-    this.refused, h("div", { class: "sol-actions is-single" }, this.go), this.error);
+    const { tasks, ...fields } = this.fields;
+    return this.lay(
+      labelled("Policy", "Dense and static are always beside it, static at the policy's own spend. All use the "
+        + "[[mechanisms]] and levels that the policy was trained on.", this.policy),
+      h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Tasks"), h("div", { class: "sol-checks" }, this.tasks.rows)),
+      Object.values(fields).map((one) => one.element),
+      h("p", { class: "sol-hint" }, glossed("Questions are [[dense|read densely]]; every token of every answer is one "
+        + "compressed step. Answers are compared by log-likelihood per byte.")),
+      this.actions("Measure accuracy"));
   }
 
   use({ values, policy }) {
     this.setValues(values);
     if (policy) this.wanted = policy;
     if ([...this.policy.options].some((one) => one.value === policy)) this.policy.value = policy;
-    this.remember();
+    this.changed();
   }
 
-  remember() {
+  changed() {
     remember("accuracy", { values: this.values(),
       policy: this.policy.value || this.wanted });
   }
@@ -90,8 +63,7 @@ export class AccuracyForm extends JobForm {
 
   home(home) {
     const chosen = this.policy.value || this.wanted;
-    this.policy.replaceChildren(...home.policies.map((one) =>
-      h("option", { value: one.name }, one.name)));
+    this.policy.replaceChildren(...optionsOf(home.policies.map((one) => one.name)));
     if (home.policies.some((one) => one.name === chosen)) this.policy.value = chosen;
     const isEmpty = home.policies.length === 0;
     this.allow(home.jobs_allowed && !isEmpty,

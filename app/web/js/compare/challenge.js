@@ -3,7 +3,7 @@
 
 import { askedFor, linkTo, setAddress } from "../shared/address.js";
 import { NOTHING_LOST, reasonOf } from "../shared/api.js";
-import { bringIntoView, chip, h, setText, show, uniqueId } from "../shared/dom.js";
+import { bringIntoView, button, chip, h, setText, show, uniqueId } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { actionOf, AXES, count } from "../shared/format.js";
 import { askToDelete } from "../shared/forms/dialog.js";
@@ -93,8 +93,7 @@ export class ChallengePage {
     this.name = h("input", { type: "text", class: "sol-input", maxlength: this.page.maxName,
       placeholder: "Your name, if you like" });
     this.name.value = memory.get("player") ?? "";
-    this.score = h("button", { type: "button", class: "sol-button is-primary", onclick: () => this.send() },
-      "Score it");
+    this.score = button("Score it", () => this.send(), { class: "sol-button is-primary" });
     this.note = h("p", { class: "sol-budget-note", role: "status" });
     this.link = copyChip("Copy link", () => linkTo({ challenge: this.challenge.id, paint: this.painting.letters }));
     this.lead = h("div", { class: "sol-lead" });
@@ -127,9 +126,6 @@ export class ChallengePage {
     for (const one of [this.paper, ...this.results]) show(one, false);
     this.say(null);
   }
-
-  // --- setting up -------------------------------------------------------------------------
-
   async begin(request) {
     this.form.setBusy(true);
     this.say("The policy plays first, then static and ten random schedules at its spend. "
@@ -198,9 +194,6 @@ export class ChallengePage {
   row(token, at) {
     return { ...token, action: actionOf(this.painting.actions[at]), kl_to_dense: this.mine?.kls[at] ?? null };
   }
-
-  // --- painting ---------------------------------------------------------------------------
-
   chooseAxis(at) {
     this.axis = at;
     const levels = this.challenge.levels[at];
@@ -315,9 +308,6 @@ export class ChallengePage {
     this.view.mark(index);
     this.duel.mark(index);
   }
-
-  // --- scoring ----------------------------------------------------------------------------
-
   async send() {
     if (this.score.disabled) return;
     const { challenge } = this;

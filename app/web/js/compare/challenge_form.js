@@ -2,9 +2,9 @@
 // asked for.
 
 import { h, optionsOf, selectOf, setText } from "../shared/dom.js";
-import { budgetFields } from "../shared/forms/budget_fields.js";
 import { Form } from "../shared/forms/form.js";
 import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { budgetFields } from "../shared/forms/schedule_field.js";
 
 const OWN_TEXT = "own";
 

@@ -58,12 +58,8 @@ export class PairPage {
     this.ended = [false, false];
     this.followers.forEach((follower) => follower.leave());
     this.stage.clear();
-    this.links.forEach((link) => show(link, false));
     show(this.empty, true);
-    show(this.stage.place, false);
-    show(this.again, false);
-    show(this.link, false);
-    show(this.export, false);
+    [...this.links, this.stage.place, this.again, this.link, this.export].forEach((one) => show(one, false));
     this.say(null);
   }
 

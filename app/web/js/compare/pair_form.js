@@ -3,11 +3,9 @@
 import { advancedFields } from "../explore/controls.js";
 import { button, h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count, MECHANISMS, whenText } from "../shared/format.js";
-import { budgetFields } from "../shared/forms/budget_fields.js";
 import { Fields, RunForm } from "../shared/forms/form.js";
 import { exampleChips, labelled, promptField, toggleField } from "../shared/forms/form_parts.js";
-import { mechanismsField } from "../shared/forms/mechanisms_field.js";
-import { POLICY_PREFIX, scheduleField } from "../shared/forms/schedule_field.js";
+import { budgetFields, mechanismsField, POLICY_PREFIX, scheduleField } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
 import { SITE } from "../shared/site.js";
 import { sideName, SIDES } from "./pair_table.js";

@@ -3,17 +3,12 @@
 
 import { h, headRow, setText } from "../shared/dom.js";
 import {
-  AXES, count, duration, isNumber, MISSING, nats, percent, scheduleOf, signed,
+  AXES, count, duration, isNumber, mean, MISSING, nats, percent, scheduleOf, signed,
 } from "../shared/format.js";
 import { tablePanel } from "../shared/page_parts.js";
 
 export const SIDES = ["a", "b"];
 export const sideName = (side) => side.toUpperCase();
-
-const meanOf = (values) => {
-  const known = (values ?? []).filter(isNumber);
-  return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
-};
 
 // less: whether less is better; null where neither is.
 /** @type {{name: string, how: (sides: any[]) => string, of: (side: any) => number | null,
@@ -30,11 +25,11 @@ const PAIR_LINES = [
   { name: "Bytes saved", how: () => "computed, against dense", of: (side) => 1 - side.tally.bytes / side.tally.denseBytes,
     text: (value) => percent(value, 1), less: null },
   { name: "Surprisal, own schedule", how: () => "mean over its tokens, as it was generated; nats",
-    of: (side) => meanOf(side.rows.map((row) => row.surprisal)), text: nats, less: true },
+    of: (side) => mean(side.rows.map((row) => row.surprisal)), text: nats, less: true },
   { name: "NLL under the dense model", how: () => "of the finished text, one dense pass; nats per token",
-    of: (side) => meanOf(side.nll), text: nats, less: true },
+    of: (side) => mean(side.nll), text: nats, less: true },
   { name: "KL to dense", how: () => "mean over the steps, by the shadow row; nats", less: true,
-    of: (side) => (isDense(side) ? 0 : meanOf(side.rows.map((row) => row.kl_to_dense))), text: nats },
+    of: (side) => (isDense(side) ? 0 : mean(side.rows.map((row) => row.kl_to_dense))), text: nats },
 ];
 
 const isDense = (side) => scheduleOf(side.run).kind === "dense";

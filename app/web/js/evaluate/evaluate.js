@@ -1,8 +1,7 @@
 // Puts the Evaluate page together: form, the evaluation on show with table and figures, the list.
 
 import { makeApi, reasonOf } from "../shared/api.js";
-import { redrawOnTheme } from "../shared/charts/figure.js";
-import { h, setText, show, smallButton } from "../shared/dom.js";
+import { h, show, smallButton } from "../shared/dom.js";
 import { saveFile } from "../shared/download.js";
 import { takeOver } from "../shared/events.js";
 import { count, isNumber, modelName } from "../shared/format.js";
@@ -20,16 +19,11 @@ class EvaluatePage extends ResultPage {
       calls: { home: "evaluate_home", start: "start_evaluation", settings: "evaluation_settings",
         result: "evaluation_result" } });
     this.form = new EvaluateForm(api, { start: (request) => this.start(request) }, page);
-    this.about = h("p", { class: "sol-hint" });
     this.partial = h("div", { class: "sol-partial" });
     this.exports = h("span", { class: "sol-job-tools", hidden: true },
       ["json", "csv"].map((form) => smallButton(form.toUpperCase(), () => this.download(form))));
-    this.headline = h("dl", { class: "sol-tiles is-job" });
     this.panel = this.makePanel({ tools: this.exports, body: [this.about, this.headline, this.partial] });
     this.table = new ResultTable();
-    this.figures = h("div", { class: "sol-figures" });
-    this.drawn = [];
-    redrawOnTheme({ forEach: (task) => this.drawn.forEach(task) });
     this.list = this.makeList({ heading: "Evaluations", kind: "evaluate",
       empty: "Nothing yet. Choose a policy and press Start evaluation." });
     this.empty = emptyPanel("Does the policy earn its keep?", [
@@ -52,22 +46,17 @@ class EvaluatePage extends ResultPage {
 
   rest() {
     super.rest();
-    this.drawn = [];
-    this.figures.replaceChildren();
     this.partial.replaceChildren();
-    [this.table.element, this.headline, this.exports, this.about].forEach((one) => show(one, false));
+    show(this.table.element, false);
+    show(this.exports, false);
   }
 
-  view({ job, partial }) {
-    if (!this.update(job)) return;
-    const soFar = partial && job.status !== "succeeded" ? partialTable(partial) : null;
-    this.partial.replaceChildren(...(soFar ? [soFar] : []));
-    this.showResultOf(job);
+  showPartial(partial) {
+    this.partial.replaceChildren(partial && partialTable(partial) || "");
   }
 
   draw({ view }) {
-    setText(this.about, aboutText(view.about));
-    show(this.about, true);
+    this.tellAbout(aboutParts(view.about));
     show(this.exports, true);
     const hasTable = view.baselines.length > 0;
     show(this.headline, hasTable);
@@ -76,10 +65,8 @@ class EvaluatePage extends ResultPage {
       this.table.take(view, (baseline) => this.headline.replaceChildren(
         ...headlineTiles(view.headline[baseline.name], baseline.label)));
     } else this.panel.say("This result has no comparison to show. Its JSON holds everything.");
-    this.drawn = Object.entries(FIGURES).flatMap(([name, made]) =>
-      (view.figures[name] ? made.map((make) => make(view.figures[name])) : []));
-    this.figures.replaceChildren(...this.drawn.map((one) => one.element));
-    this.drawn.forEach((one) => one.redraw());
+    this.drawFigures(Object.entries(FIGURES).flatMap(([name, made]) =>
+      (view.figures[name] ? made.map((make) => make(view.figures[name])) : [])));
   }
 
   async download(form) {
@@ -93,13 +80,12 @@ class EvaluatePage extends ResultPage {
   }
 }
 
-function aboutText(about) {
-  const parts = [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
+function aboutParts(about) {
+  return [about.policy && `Policy ${about.policy}`, about.model && modelName(about.model),
     about.corpus && `text ${modelName(about.corpus)}`,
     isNumber(about.scored_tokens) && count(about.scored_tokens, "scored token"),
     about.texts && `${about.texts} texts × ${about.steps} steps after ${about.context} tokens`,
     isNumber(about.elapsed_s) && `took ${roughly(about.elapsed_s)}`];
-  return parts.filter(Boolean).join(" · ");
 }
 
 export function mount(root, server, page) {

@@ -4,7 +4,7 @@ import { chip, h, setText } from "../shared/dom.js";
 import { count, modelName, whenText } from "../shared/format.js";
 import { CorpusPicker } from "../shared/forms/corpus_picker.js";
 import { JobForm } from "../shared/forms/form.js";
-import { linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
+import { checksOf, linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { recall, remember } from "../shared/memory.js";
@@ -16,15 +16,14 @@ class PolicyChoice {
       h("p", { class: "sol-hint" }, glossed("The figures are about the first one chosen; the others join as lines of their own. A policy "
         + "knows the [[mechanisms]] and levels it was trained on: all schedules use those.")));
     this.wanted = null;
-    this.inputs = [];
+    this.order = [];
+    this.checks = checksOf([]);
   }
 
   show(policies) {
     const chosen = this.wanted ?? this.get();
-    this.inputs = policies.map((one) => h("input", { type: "checkbox", value: one.name }));
-    this.list.replaceChildren(...policies.map((one, at) =>
-      h("label", { class: "sol-check" }, this.inputs[at],
-        h("span", {}, one.name, h("small", { class: "sol-muted" }, ` ${policyNote(one)}`)))));
+    this.checks = checksOf(policies.map((one) => [one.name, one.name, policyNote(one)]));
+    this.list.replaceChildren(...this.checks.rows);
     if (!policies.length) {
       this.list.append(h("p", { class: "sol-muted" }, "No policy is stored yet. Train one in the Train tab."));
     }
@@ -32,16 +31,16 @@ class PolicyChoice {
   }
 
   get() {
-    const chosen = this.inputs.filter((one) => one.checked).map((one) => one.value);
+    const chosen = this.checks.get();
     // The order of choosing counts: the first is the one that the figures are about.
-    return [...(this.order ?? []).filter((name) => chosen.includes(name)),
-      ...chosen.filter((name) => !(this.order ?? []).includes(name))];
+    return [...this.order.filter((name) => chosen.includes(name)),
+      ...chosen.filter((name) => !this.order.includes(name))];
   }
 
   set(names) {
-    this.wanted = this.inputs.length ? null : names;
+    this.wanted = this.checks.rows.length ? null : names;
     this.order = names;
-    this.inputs.forEach((one) => { one.checked = names.includes(one.value); });
+    this.checks.set(names);
   }
 }
 

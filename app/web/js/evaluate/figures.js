@@ -26,9 +26,8 @@ function methodStyle(name, at) {
 
 // A head control of a figure; choosing redraws it.
 function headPills(label, choices, first) {
-  const field = pillsField({ legend: label, choices });
+  const field = pillsField({ legend: label, choices, value: first });
   field.element.classList.add("is-head");
-  field.set(first);
   return field;
 }
 
@@ -86,7 +85,7 @@ function violinFigure(data) {
   const dash = (colour, width) => ({ symbol: "line-ew-open", size: 24,
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return figure({
-    data, title: "Random schedules", tools: measure.element, tall: true,
+    data, title: "Random schedules", tools: measure.element,
     aid: "Each shape is the spread of random schedules with the same mean spend; a policy earns its keep below all of them.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },

@@ -36,26 +36,23 @@ export function headlineTiles(line, baseline) {
 
 export class ResultTable {
   constructor() {
-    this.measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES });
-    this.measure.set("nll");
+    this.measure = pillsField({ legend: "Measure", choices: MEASURE_NAMES, value: "nll", changed: () => this.render() });
     this.against = h("div", {});
     this.table = h("table", { class: "sol-table" });
     this.element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
       head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
       note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
         + "[[interval]] over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01.") });
-    this.measure.element.addEventListener("change", () => this.render());
   }
 
   take(view, onBaseline) {
     this.view = view;
     const choices = Object.fromEntries(view.baselines.map((one) => [one.name, one.label]));
-    this.baseline = pillsField({ legend: "Policy against", choices });
-    this.baseline.set("static" in choices ? "static" : view.baselines[0]?.name);
-    this.baseline.element.addEventListener("change", () => { this.render(); onBaseline(this.chosen()); });
+    const changed = () => { this.render(); onBaseline(this.chosen()); };
+    this.baseline = pillsField({ legend: "Policy against", choices, changed,
+      value: "static" in choices ? "static" : view.baselines[0]?.name });
     this.against.replaceChildren(this.baseline.element);
-    this.render();
-    onBaseline(this.chosen());
+    changed();
   }
 
   chosen() {

@@ -1,13 +1,11 @@
 // The form at the side: prompt, schedule, budget, quality, advanced. The browser keeps all of it.
 
 import { chip, h } from "../shared/dom.js";
-import { budgetFields } from "../shared/forms/budget_fields.js";
 import { RunForm } from "../shared/forms/form.js";
 import {
   choiceField, exampleChips, linesField, numberField, promptField, toggleField,
 } from "../shared/forms/form_parts.js";
-import { mechanismsField } from "../shared/forms/mechanisms_field.js";
-import { scheduleField } from "../shared/forms/schedule_field.js";
+import { budgetFields, mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
 
 export function advancedFields(mostTokens) {

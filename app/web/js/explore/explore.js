@@ -44,9 +44,6 @@ class ExplorePage extends RunPage {
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
       over: this.empty, tools: this.tools, below: [this.lens.element, this.estimate.element] }));
   }
-
-  // --- life of a run ------------------------------------------------------------------------
-
   start() {
     listen("open-run", (detail) => this.open(detail, "push"));
     listen("policies-changed", () => this.form.fields.schedule.update());
@@ -99,9 +96,6 @@ class ExplorePage extends RunPage {
     await super.watchModel();
     this.estimate.refresh(true);
   }
-
-  // --- looking ------------------------------------------------------------------------------
-
   pick(index) {
     const { run } = this.follower;
     if (!run || !gridLevels(run)) return;

@@ -2,7 +2,7 @@
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf } from "../shared/api.js";
-import { chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
+import { button, chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
@@ -37,8 +37,7 @@ class HistoryPage {
     this.list = h("ol", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true });
     this.error = errorLine();
-    this.more = h("button", { type: "button", class: "sol-button sol-history-more", hidden: true,
-      onclick: () => this.load(this.last) }, "Show more");
+    this.more = button("Show more", () => this.load(this.last), { class: "sol-button sol-history-more", hidden: true });
     this.root = root;
     root.append(
       h("div", { class: "sol-history-head" }, labelled("Search", null, this.search),
@@ -73,16 +72,12 @@ class HistoryPage {
         : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
-      if (turn === this.turn) this.failed(error);
+      if (turn === this.turn) this.fail(reasonOf(error));
     }
   }
 
   fail(message) {
     showText(this.error, message);
-  }
-
-  failed(error) {
-    this.fail(reasonOf(error));
   }
 
   open(id, kind) {
@@ -110,7 +105,7 @@ class HistoryPage {
       this.load();
       this.open(made.id, made.kind);
     } catch (error) {
-      this.failed(error);
+      this.fail(reasonOf(error));
     }
   }
 

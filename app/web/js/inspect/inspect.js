@@ -42,9 +42,6 @@ class InspectPage extends RunPage {
     return h("div", { class: "sol-grid" }, this.form.element,
       this.stage.build({ over: this.empty, tools: this.tools, below: this.lens.element }));
   }
-
-  // --- life of an inspection ------------------------------------------------------------------
-
   start() {
     listen("open-inspection", (detail) => this.open(detail));
     listen("policies-changed", () => this.form.update());
@@ -84,9 +81,6 @@ class InspectPage extends RunPage {
     if (this.openedId !== this.startedId) this.panes.toTop();
     this.stage.finish(view);
   }
-
-  // --- looking --------------------------------------------------------------------------------
-
   pick(index, at) {
     const { run } = this.follower;
     if (!run || !gridLevels(run)) return;

@@ -2,10 +2,9 @@
 
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count, quantity, whenText } from "../shared/format.js";
-import { budgetFields } from "../shared/forms/budget_fields.js";
 import { RunForm } from "../shared/forms/form.js";
 import { choiceField, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
-import { mechanismsField } from "../shared/forms/mechanisms_field.js";
+import { budgetFields, mechanismsField } from "../shared/forms/schedule_field.js";
 import { filePicker } from "../shared/forms/upload.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
@@ -132,9 +131,6 @@ export class InspectForm extends RunForm {
     this.changed();
     return this.update();
   }
-
-  // --- files ----------------------------------------------------------------------------------
-
   async readFile(file) {
     this.fail(null);
     if (file.size > 4 * this.page.maxCharacters) {
@@ -150,9 +146,6 @@ export class InspectForm extends RunForm {
       this.fail(`${file.name} is not UTF-8 text.`);
     }
   }
-
-  // --- starting -------------------------------------------------------------------------------
-
   send() {
     const isRun = this.source.get() === "run";
     if (isRun && !this.run.value) return this.fail("Choose a saved run.");

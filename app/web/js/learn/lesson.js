@@ -108,7 +108,7 @@ export class Lesson {
     show(this.again, false);
     this.say("Measuring…");
     this.figure.classList.add("is-old");
-    this.experiment.follow({ text: this.text.get(), ...this.spec.parameters });
+    this.experiment.follow({ text: this.text.get() });
   }
 
   showResult(result) {
@@ -147,10 +147,8 @@ export class Lesson {
 
 // The choice of a text to measure; the question is about the first.
 function textChoice(texts, changed) {
-  const choice = pillsField({ legend: "Text", choices: texts });
   const [first] = Object.keys(texts);
-  choice.set(first);
-  choice.element.addEventListener("change", changed);
+  const choice = pillsField({ legend: "Text", choices: texts, value: first, changed });
   choice.element.classList.add("sol-learn-texts");
   return { element: choice.element, get: choice.get, isFirst: () => choice.get() === first };
 }

@@ -60,7 +60,7 @@ function magnitudeDrawing(magnitudes, limit) {
 const ZERO_BOUNDS = [0.05, 0.5]; // shares of the numbers between the three answers
 
 export const LESSON_BITS = {
-  key: "bits", title: "Bits", experiment: "bits", parameters: {},
+  key: "bits", title: "Bits", experiment: "bits",
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
     "The numbers inside a step, its [[activation|activations]], are stored with 16 [[bits]] each. [[quantisation|Quantisation]] writes them with "

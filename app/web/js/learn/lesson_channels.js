@@ -36,7 +36,7 @@ class ChannelsPicture {
 }
 
 export const LESSON_CHANNELS = {
-  key: "channels", title: "Channels", experiment: "channels", parameters: {},
+  key: "channels", title: "Channels", experiment: "channels",
   texts: { capital: "Paris", keeper: "Lighthouse", count: "Counting", door: "A door" },
   intro: [
     "After attention, every layer passes the token through an [[mlp|MLP]], where most of the weights are. Inside, a token is a "

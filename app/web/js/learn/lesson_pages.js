@@ -1,8 +1,8 @@
 // Lesson 2: attention reads pages of the cache; which steps suffer when it reads few.
 
 import { h, setText } from "../shared/dom.js";
-import { percent, signed } from "../shared/format.js";
-import { barRow, levelSlider, mean, paintScale, PassageView, pickedText, sum } from "./pictures.js";
+import { mean, percent, signed } from "../shared/format.js";
+import { barRow, levelSlider, paintScale, PassageView, pickedText } from "./pictures.js";
 
 const LOSS_TOP = 3; // nats; from here on the colour is at its strongest
 
@@ -56,14 +56,14 @@ function wordLoss(result, word, at) {
   const from = text.lastIndexOf(word);
   if (from < 0) return null;
   const dense = result.nll.at(-1);
-  return sum(starts.map((start, place) => (start + scored[place].length > from && start < from + word.length
-    ? result.nll[at][place] - dense[place] : 0)));
+  return starts.reduce((total, start, place) => total + (start + scored[place].length > from && start < from + word.length
+    ? result.nll[at][place] - dense[place] : 0), 0);
 }
 
 const LOST_WORDS = ["Okafor", "answered", "water"];
 
 export const LESSON_PAGES = {
-  key: "pages", title: "Attention pages", experiment: "pages", parameters: {},
+  key: "pages", title: "Attention pages", experiment: "pages",
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
     "[[attention|Attention]] is how a step looks back. Every earlier token has left a key and a value in the "

@@ -1,9 +1,9 @@
 // Lesson 6: why spend unevenly. The same channels in total, spent in different ways.
 
 import { h, headRow, setText } from "../shared/dom.js";
-import { nats, percent } from "../shared/format.js";
+import { mean, nats, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { mean, paintScale, PassageView } from "./pictures.js";
+import { paintScale, PassageView } from "./pictures.js";
 
 const SPENDERS = {
   even: "Evenly", policy: "By a policy", hindsight: "In hindsight",
@@ -20,9 +20,8 @@ class SpendPicture {
     const loss = mean(even.kl);
     const order = Object.keys(SPENDERS).map((name) => result.spenders.find((one) => one.name === name)).filter(Boolean);
     this.view = new PassageView(result.tokens, result.first, "The passage, coloured by the channels each step kept");
-    this.choice = pillsField({ legend: "Show the channels kept", choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
-    this.choice.element.addEventListener("change", () => this.paint());
-    this.choice.set("hindsight");
+    this.choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: () => this.paint(),
+      choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
     this.note = h("span", { class: "sol-hint" });
     this.element.replaceChildren(...[
       h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Spenders" }, h("table", { class: "sol-table sol-learn-table" },
@@ -53,7 +52,7 @@ const savedShare = ({ spenders }, name) => {
 };
 
 export const LESSON_SPEND = {
-  key: "spend", title: "Why spend unevenly?", experiment: "spenders", parameters: {},
+  key: "spend", title: "Why spend unevenly?", experiment: "spenders",
   texts: { comet: "Comet", recipe: "Recipe", lighthouse: "Lighthouse" },
   intro: [
     "The steps differ in what they need, as you have seen. Suppose a [[budget]] of half the channels, on average over 24 steps. The simplest "

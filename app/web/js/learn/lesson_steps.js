@@ -1,10 +1,10 @@
 // Lesson 1: what a decode step is, and that every one reads as much as the next.
 
 import { chip, h, setText } from "../shared/dom.js";
-import { duration, nats, probability, quantity } from "../shared/format.js";
+import { duration, mean, nats, probability, quantity } from "../shared/format.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 import { Experiment } from "./experiment.js";
-import { barRow, mean, pickedText } from "./pictures.js";
+import { barRow, pickedText } from "./pictures.js";
 
 class StepsPicture {
   constructor(api, page) {
@@ -82,7 +82,7 @@ class Stepper {
 }
 
 export const LESSON_STEPS = {
-  key: "steps", title: "What is a decode step?", experiment: "steps", parameters: {},
+  key: "steps", title: "What is a decode step?", experiment: "steps",
   texts: { keeper: "Lighthouse", capital: "Paris", count: "Counting", door: "A door" },
   intro: [
     "A language model writes one [[token]] at a time. For each it does one [[decode step]]: it takes the "

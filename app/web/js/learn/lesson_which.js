@@ -1,9 +1,9 @@
 // Lesson 4: as much skipped in two ways; which pages and which side of the MLP, not how many.
 
 import { h, setText } from "../shared/dom.js";
-import { nats, percent, quantity } from "../shared/format.js";
+import { mean, nats, percent, quantity } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
-import { barRow, mean, paintScale, PassageView } from "./pictures.js";
+import { barRow, paintScale, PassageView } from "./pictures.js";
 
 const PARTS = {
   pages: { title: "Which pages", legend: "Attention kept", axis: "attention", bytes: "cache_bytes", of: "the cache",
@@ -19,10 +19,8 @@ class WaysPicture {
     this.words = words;
     this.ways = ways;
     const choices = Object.fromEntries(ways.shares.map((share, at) => [at, percent(share)]));
-    this.choice = pillsField({ legend: words.legend, choices });
+    this.choice = pillsField({ legend: words.legend, choices, value: "0", changed: () => this.show() });
     this.choice.element.classList.add("sol-learn-texts");
-    this.choice.element.addEventListener("change", () => this.show());
-    this.choice.set("0");
     this.views = WAYS.map((way) => new PassageView(tokens, 0, `The passage's end, coloured by what each step loses: ${words[way]}`));
     this.top = Math.max(...WAYS.flatMap((way) => ways[way][0].kl)) / 2;
     this.bars = h("div", { class: "sol-learn-bars", "data-axis": words.axis });
@@ -54,7 +52,7 @@ function saidOf(words, ways, at) {
 const LEFT_BOUNDS = [1 / 3, 2 / 3]; // shares of the loss between the three answers
 
 export const LESSON_WHICH = {
-  key: "which", title: "Which pages, not how many", experiment: "mechanisms", parameters: {},
+  key: "which", title: "Which pages, not how many", experiment: "mechanisms",
   texts: { lighthouse: "Lighthouse", recipe: "Recipe", comet: "Comet" },
   intro: [
     "A step that reads two [[page|pages]] in ten must first know which. The paper's way looks at each page's [[page bounds|bounds]]: its smallest and "

@@ -68,9 +68,6 @@ export function paintScale(low, high) {
 // The two ends of a scale.
 export const ends = (low, high) => h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
 
-export const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
-export const mean = (values) => sum(values) / values.length;
-
 // A line over levels: points in [0, 1] both ways, drawn without numbers; the text beside says them.
 export function curve(values, at, axis) {
   const top = Math.max(...values, 1e-6);

@@ -4,6 +4,12 @@ export const MISSING = "–";
 
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
+// Of the numbers among the values; NaN without any.
+export function mean(values) {
+  const known = (values ?? []).filter(isNumber);
+  return known.reduce((sum, value) => sum + value, 0) / known.length;
+}
+
 export function fixed(value, digits) {
   return isNumber(value) ? value.toFixed(digits) : MISSING;
 }

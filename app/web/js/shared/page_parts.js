@@ -1,7 +1,7 @@
 // Pieces of the page that hold no state: what a run began with, the empty state, sentences.
 
 import { chip, copyText, h, reachWhenScrolling, setText } from "./dom.js";
-import { AXES, isNumber, MISSING, nats } from "./format.js";
+import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
 import { tokenNodes } from "./tokens/token_text.js";
 
@@ -65,10 +65,6 @@ export function leadParts(run) {
 
 export function selectionText(rows, [from, to]) {
   const chosen = rows.slice(from, to + 1);
-  const mean = (values) => {
-    const known = values.filter(isNumber);
-    return known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : NaN;
-  };
   const spend = AXES.map((axis) => `${axis.name.toLowerCase()} `
     + axis.show(mean(chosen.map(axis.of)))).join(", ");
   const kl = mean(chosen.map((row) => row.kl_to_dense));

@@ -5,21 +5,19 @@ import { sideName, SIDES } from "../compare/pair_table.js";
 import { h } from "../shared/dom.js";
 import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
 
-class SharedComparison {
-  constructor(root, { views, compared }) {
-    const stage = new PairStage(root, SHARED_HINT);
-    root.append(sharedHead(views[0].run), h("div", { class: "sol-stage" }, stage.build(), stage.table.element,
-      h("div", { class: "sol-shared-pair" }, views.map(({ run }, at) =>
-        sharedSettings(run, `Settings of ${sideName(SIDES[at])}`)))));
-    stage.clear();
-    views.forEach((view, at) => {
-      stage.begin(at, view.run);
-      stage.append(at, view.rows);
-      stage.setState(at, view.status);
-    });
-    stage.draw(compared);
-    stage.place.scrollTop = 0;
-  }
+function showComparison(root, { views, compared }) {
+  const stage = new PairStage(root, SHARED_HINT);
+  root.append(sharedHead(views[0].run), h("div", { class: "sol-stage" }, stage.build(), stage.table.element,
+    h("div", { class: "sol-shared-pair" }, views.map(({ run }, at) =>
+      sharedSettings(run, `Settings of ${sideName(SIDES[at])}`)))));
+  stage.clear();
+  views.forEach((view, at) => {
+    stage.begin(at, view.run);
+    stage.append(at, view.rows);
+    stage.setState(at, view.status);
+  });
+  stage.draw(compared);
+  stage.place.scrollTop = 0;
 }
 
-new SharedComparison(document.querySelector("main"), await sharedView());
+showComparison(document.querySelector("main"), await sharedView());

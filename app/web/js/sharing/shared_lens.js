@@ -25,45 +25,41 @@ class SharedLens extends LensPanel {
   }
 }
 
-class SharedLensPage {
-  constructor(root, view) {
-    const { run, row } = view;
-    this.rows = row === null ? view.rows : view.rows.map((token) => rowOf(token, row));
-    this.card = new TokenCard(root, (one) => cardParts(one, gridLevels(run)));
-    const axes = colourAxes();
-    this.tokens = new TokenView(axes, {
-      enter: (at, token) => { this.card.show(this.rows[at], token); this.tokens.mark(at); },
-      leave: () => this.card.hideSoon(), span: (span) => this.legend?.showSpan(span),
-    }, "Tokens around this one");
-    this.card.onHide = () => this.tokens.mark(null);
-    this.panel = new SharedLens(view);
-    this.legend = new Legend(axes, (axis) => this.tokens.setAxis(axis), "axis",
-      (isStretched) => this.tokens.spanColours(isStretched));
-    root.append(sharedHead(run), h("div", { class: "sol-stage" },
-      h("section", { class: "sol-panel sol-tokens sol-shared-around", "aria-label": "Tokens" }, this.legend.element,
-        h("div", { class: "sol-token-place" }, this.tokens.element),
-        h("footer", { class: "sol-token-foot" }, h("p", { class: "sol-selection" }, this.foot(view)))),
-      this.panel.element, sharedSettings(run)));
-    const before = this.rows[0].index;
-    if (before > 0) this.tokens.lead.append(h("span", { class: "sol-lead-name" }, `${count(before, "token")} before`));
-    else if (row === null) this.tokens.lead.append(...leadParts(run));
-    else show(this.tokens.lead, false);
-    this.tokens.append(this.rows);
-    const at = view.lens.index - before;
-    this.tokens.pick(at);
-    this.tokens.makeCurrent(at);
-    this.tokens.element.scrollTop = 0;
-    this.tokens.reveal(this.tokens.elements[at]);
-    // The panel counts tokens from the run's first one.
-    const all = [];
-    this.rows.forEach((one) => { all[one.index] = one; });
-    this.panel.open(run, false, all, view.lens.index);
-  }
-
-  foot({ run, row, lens }) {
-    const which = row === null ? "" : ` under ${rowName(rowNames(run)[row])}`;
-    return `Token ${lens.index + 1}${which}, and what stood around it. Hover a token, or use the arrow keys.`;
-  }
+function showLens(root, view) {
+  const { run, row } = view;
+  const rows = row === null ? view.rows : view.rows.map((token) => rowOf(token, row));
+  const card = new TokenCard(root, (one) => cardParts(one, gridLevels(run)));
+  const axes = colourAxes();
+  const tokens = new TokenView(axes, {
+    enter: (at, token) => { card.show(rows[at], token); tokens.mark(at); },
+    leave: () => card.hideSoon(),
+  }, "Tokens around this one");
+  card.onHide = () => tokens.mark(null);
+  const panel = new SharedLens(view);
+  const legend = new Legend(axes, (axis) => tokens.setAxis(axis), "axis",
+    (isStretched) => tokens.spanColours(isStretched));
+  tokens.on.span = (span) => legend.showSpan(span);
+  const which = row === null ? "" : ` under ${rowName(rowNames(run)[row])}`;
+  const foot = `Token ${view.lens.index + 1}${which}, and what stood around it. Hover a token, or use the arrow keys.`;
+  root.append(sharedHead(run), h("div", { class: "sol-stage" },
+    h("section", { class: "sol-panel sol-tokens sol-shared-around", "aria-label": "Tokens" }, legend.element,
+      h("div", { class: "sol-token-place" }, tokens.element),
+      h("footer", { class: "sol-token-foot" }, h("p", { class: "sol-selection" }, foot))),
+    panel.element, sharedSettings(run)));
+  const before = rows[0].index;
+  if (before > 0) tokens.lead.append(h("span", { class: "sol-lead-name" }, `${count(before, "token")} before`));
+  else if (row === null) tokens.lead.append(...leadParts(run));
+  else show(tokens.lead, false);
+  tokens.append(rows);
+  const at = view.lens.index - before;
+  tokens.pick(at);
+  tokens.makeCurrent(at);
+  tokens.element.scrollTop = 0;
+  tokens.reveal(tokens.elements[at]);
+  // The panel counts tokens from the run's first one.
+  const all = [];
+  rows.forEach((one) => { all[one.index] = one; });
+  panel.open(run, false, all, view.lens.index);
 }
 
-new SharedLensPage(document.querySelector("main"), await sharedView());
+showLens(document.querySelector("main"), await sharedView());

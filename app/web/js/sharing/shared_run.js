@@ -5,18 +5,16 @@ import { Status } from "../shared/runs/status.js";
 import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
 import { SvgChart } from "./svg_chart.js";
 
-class SharedRun {
-  constructor(root, view) {
-    const { run, rows } = view;
-    const stage = new RunStage(root, new Status({}), {},
-      { hint: SHARED_HINT, ChartKind: SvgChart, missing: "[[kl|KL]] was not measured: no dense row rode along." });
-    root.append(sharedHead(run), stage.build({ below: [null, sharedSettings(run)] }));
-    stage.begin(run);
-    stage.append(rows);
-    stage.view.element.scrollTop = 0;
-    stage.status.update(view, run, null);
-    stage.charts.finish();
-  }
+function showRun(root, view) {
+  const { run, rows } = view;
+  const stage = new RunStage(root, new Status({}), {},
+    { hint: SHARED_HINT, ChartKind: SvgChart, missing: "[[kl|KL]] was not measured: no dense row rode along." });
+  root.append(sharedHead(run), stage.build({ below: [null, sharedSettings(run)] }));
+  stage.begin(run);
+  stage.append(rows);
+  stage.view.element.scrollTop = 0;
+  stage.status.update(view, run, null);
+  stage.charts.finish();
 }
 
-new SharedRun(document.querySelector("main"), await sharedView());
+showRun(document.querySelector("main"), await sharedView());

@@ -6,7 +6,7 @@ import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { h, setText, show, smallButton } from "../shared/dom.js";
 import { emit, handOver } from "../shared/events.js";
 import { fixed, isNumber, MISSING, nats } from "../shared/format.js";
-import { TASKS_JOB } from "../shared/jobs/job_kinds.js";
+import { TASKS_JOB } from "../shared/jobs/job_list.js";
 import { JobPage } from "../shared/jobs/job_page.js";
 import { emptyPanel, tile } from "../shared/page_parts.js";
 import { TrainForm } from "./train_form.js";
@@ -63,9 +63,6 @@ class TrainPage extends JobPage {
       .forEach((part) => show(part, false));
     Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
   }
-
-  // --- the job on show ------------------------------------------------------------------------
-
   view({ job, metrics, samples }) {
     if (!this.update(job)) return;
     if (metrics.length) this.reveal();

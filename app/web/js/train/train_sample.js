@@ -2,7 +2,7 @@
 // with the older samples one step back, so that what was learnt can be seen.
 
 import { chip, h, reachWhenScrolling, setText, show } from "../shared/dom.js";
-import { actionOf, AXES, isNumber, nats } from "../shared/format.js";
+import { actionOf, AXES, isNumber, mean, nats } from "../shared/format.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { Legend } from "../shared/tokens/legend.js";
 import { klAxis, spendAxes, TokenView } from "../shared/tokens/tokens.js";
@@ -79,8 +79,7 @@ export class SamplePanel {
   }
 
   sentence(sample) {
-    const mean = (of) => this.tokens.rows.reduce((sum, row) => sum + of(row), 0) / this.tokens.rows.length;
-    const spend = AXES.map((axis, at) => `${axis.name.toLowerCase()} ${axis.show(mean(axis.of))} of `
+    const spend = AXES.map((axis, at) => `${axis.name.toLowerCase()} ${axis.show(mean(this.tokens.rows.map(axis.of)))} of `
       + axis.show(sample.budget?.[at])).join(", ");
     return `Report ${sample.step}: spent ${spend}. Sample ${this.at + 1} of ${this.samples.length}.`;
   }

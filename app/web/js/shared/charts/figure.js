@@ -1,7 +1,7 @@
-// A figure: a chart with a one-line reading aid, redrawn when the theme changes. Unlike the live
-// charts of Explore it selects nothing; dragging zooms.
+// A figure: a chart with a one-line reading aid. Unlike the live charts of Explore it selects nothing;
+// dragging zooms.
 
-import { show, whenThemeChanges } from "../dom.js";
+import { show } from "../dom.js";
 import { glossed } from "../glossary.js";
 import { CHART_CONFIG } from "./plotly.js";
 import { PlotlyChart } from "./plotly_chart.js";
@@ -24,8 +24,4 @@ export class Figure extends PlotlyChart {
   listen() {
     this.listening = true;
   }
-}
-
-export function redrawOnTheme(figures) {
-  whenThemeChanges(() => figures.forEach((figure) => figure.redraw()));
 }

@@ -12,7 +12,6 @@ export function emptySeries(run) {
   return {
     isDense,
     hasKl: false,
-    hasStatic: false,
     ended: false,
     limit: run?.config?.max_new_tokens ?? 64,
     target: [asked[0], asked[1], asked[2] / 16],

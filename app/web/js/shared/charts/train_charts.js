@@ -1,10 +1,10 @@
 // Reports of a training as arrays over the minutes of work, and their charts. Any number may be
 // missing from a report: each line has its own x.
 
-import { h, wait } from "../dom.js";
+import { h, wait, whenThemeChanges } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
 import { messageOf } from "../message.js";
-import { Figure, redrawOnTheme, smallTitle } from "./figure.js";
+import { Figure, smallTitle } from "./figure.js";
 import { themeColour } from "./plotly.js";
 
 class TrainSeries {
@@ -150,7 +150,7 @@ export class TrainCharts {
   constructor() {
     this.charts = trainCharts();
     this.element = h("div", { class: "sol-figures is-train" }, this.charts.map((one) => one.element));
-    redrawOnTheme(this.charts);
+    whenThemeChanges(() => this.charts.forEach((chart) => chart.redraw()));
     this.clear(null);
   }
 

@@ -90,6 +90,15 @@ export function exampleChips(examples, use) {
     examples.map((example) => chip(example.label, () => use(example), { title: example.prompt })));
 }
 
+// Boxes to tick. choices: of [value, name, note].
+export function checksOf(choices) {
+  const inputs = choices.map(([value]) => h("input", { type: "checkbox", value }));
+  return { get: () => inputs.filter((one) => one.checked).map((one) => one.value),
+    set: (values) => inputs.forEach((one) => { one.checked = values.includes(one.value); }),
+    rows: choices.map(([, name, note], at) => h("label", { class: "sol-check" }, inputs[at],
+      h("span", {}, name, h("small", { class: "sol-muted" }, ` ${note}`)))) };
+}
+
 // Radio buttons drawn as pills; onChoice(value).
 function pillsOf(choices, onChoice) {
   const name = uniqueId("pills");
@@ -107,9 +116,10 @@ export function pillChoice(legend, choices, onChoice) {
       h("div", { class: "sol-pills is-small" }, pills)) };
 }
 
-// The chosen pill's meaning is written below.
-/** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>}} words @returns {Field} */
-export function pillsField({ legend, choices, meanings }) {
+// The chosen pill's meaning is written below. value: chosen at first; changed(): another was chosen.
+/** @param {{legend: string, choices: Record<string, string>, meanings?: Record<string, string>, value?: string,
+ *   changed?: () => void}} words @returns {Field} */
+export function pillsField({ legend, choices, meanings, value, changed }) {
   const { inputs, pills, get } = pillsOf(Object.entries(choices));
   const meaning = h("p", { class: "sol-hint", "aria-live": "polite" });
   const element = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, legend),
@@ -119,9 +129,9 @@ export function pillsField({ legend, choices, meanings }) {
     const text = meanings?.[get()] || "";
     if (text !== told) meaning.replaceChildren(...glossed(told = text));
   };
+  const set = (wanted) => { if (inputs[wanted]) inputs[wanted].checked = true; refresh(); };
   element.addEventListener("change", refresh);
-  return {
-    element, get,
-    set: (value) => { if (inputs[value]) inputs[value].checked = true; refresh(); },
-  };
+  if (changed) element.addEventListener("change", changed);
+  if (value !== undefined) set(value);
+  return { element, get, set };
 }

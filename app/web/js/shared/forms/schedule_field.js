@@ -1,9 +1,10 @@
-// The schedule control: the fixed schedules as pills, and one for trained policies, which are
-// chosen by name. Its value is a kind, or "policy:NAME".
+// What decides a step's compute, as forms ask for it. The schedule: the fixed ones as pills, and one for
+// trained policies, which are chosen by name; its value is a kind, or "policy:NAME". Budget and mechanisms.
 
 import { h, optionsOf, selectOf, show } from "../dom.js";
+import { MECHANISMS } from "../format.js";
 import { SITE } from "../site.js";
-import { pillsField } from "./form_parts.js";
+import { pillsField, sliderField } from "./form_parts.js";
 
 export const POLICY_PREFIX = "policy:";
 const SCHEDULE_MEANINGS = {
@@ -63,4 +64,31 @@ export function scheduleField(askNames) {
       refresh();
     },
   };
+}
+
+// The three sliders of a budget.
+export function budgetFields() {
+  const [keep, channels, bits] = ["keep", "channels", "bits"].map((name) => SITE.limits[name]);
+  return {
+    keep: sliderField({ label: "Attention kept", unit: "%", axis: "attention", min: keep[0],
+      max: keep[1], step: 1, hint: "Share of the cached tokens a [[decode step|step]] may read: its best [[page|pages]]." }),
+    channels: sliderField({ label: "Channels kept", unit: "%", axis: "channels",
+      min: channels[0], max: channels[1], step: 1,
+      hint: "Share of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not read." }),
+    bits: sliderField({ label: "Bits", unit: "bit", axis: "bits", min: bits[0], max: bits[1],
+      step: 0.5, hint: "Width of the MLP's [[activation|activations]]; 16 leaves them as they are." }),
+  };
+}
+
+// The choice of mechanisms: how a step picks what it skips.
+export function mechanismsField() {
+  const field = pillsField({ legend: "Mechanisms", choices: { policy: "The policy's own", ...MECHANISMS },
+    meanings: {
+      policy: "As the [[policy]] was trained, else the default [[mechanisms]], which lose less than the paper's for the same bytes.",
+      default: "[[page|Pages]] by [[key copies|4-bit keys]], once per [[kv group|KV group]]; the [[mlp|MLP]] skips on both sides. "
+        + "Loses less than the paper's for the same bytes.",
+      paper: "[[page|Pages]] by their [[page bounds|bounds]], head by head; the [[mlp|MLP]] skips at its input only. As published.",
+    } });
+  field.element.classList.add("is-wide");
+  return field;
 }

@@ -2,7 +2,7 @@
 // keyboard's place is not lost while progress moves.
 
 import { reasonOf } from "../api.js";
-import { chip, h, setText, show } from "../dom.js";
+import { button, chip, h, setText, show } from "../dom.js";
 import { emit, listen } from "../events.js";
 import { isNumber, MISSING, percent, whenText } from "../format.js";
 import { askToDelete } from "../forms/dialog.js";
@@ -11,6 +11,8 @@ import { errorLine, showText } from "../message.js";
 import { setPill } from "../runs/status_line.js";
 import { SITE } from "../site.js";
 
+// The word that jobs of accuracy on tasks have in the database and in answers of the server.
+export const TASKS_JOB = "benchmark";
 const JOBS_PER_PAGE = 12;
 const LIST_POLL_MS = 3000;
 const JOB_GROUPS = { all: "All", active: "Active", finished: "Finished", stopped: "Stopped" };
@@ -74,18 +76,15 @@ export class JobList {
     this.rows = new Map();
     this.pages = 1;
     this.turn = 0;
-    this.kind = pillsField({ legend: "Kind", choices: { all: "All kinds", ...SITE.jobKinds } });
-    this.group = pillsField({ legend: "Status", choices: JOB_GROUPS });
-    this.kind.set("all");
-    this.group.set("all");
+    this.kind = pillsField({ legend: "Kind", choices: { all: "All kinds", ...SITE.jobKinds }, value: "all" });
+    this.group = pillsField({ legend: "Status", choices: JOB_GROUPS, value: "all" });
     this.list = h("ol", { class: "sol-history-list" });
     this.empty = h("p", { class: "sol-history-empty", hidden: true });
     this.error = errorLine();
-    this.more = h("button", { type: "button", class: "sol-button is-small sol-history-more",
-      hidden: true, onclick: () => { this.pages += 1; this.load(); } }, "Show more");
-    const filters = h("div", { class: "sol-job-filters" },
+    this.more = button("Show more", () => { this.pages += 1; this.load(); },
+      { class: "sol-button is-small sol-history-more", hidden: true });
+    const filters = h("div", { class: "sol-job-filters", onchange: () => { this.pages = 1; this.load(); } },
       options.kind ? null : this.kind.element, this.group.element);
-    filters.addEventListener("change", () => { this.pages = 1; this.load(); });
     this.element = h("section", { class: "sol-panel sol-jobs", "aria-label": options.heading },
       h("header", {}, h("h2", {}, options.heading), filters), this.error, this.list, this.empty,
       this.more);

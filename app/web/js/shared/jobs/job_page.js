@@ -3,11 +3,36 @@
 
 import { askedFor, nameInFront, setAddress, tabOf } from "../address.js";
 import { reasonOf } from "../api.js";
-import { bringIntoView, h, scrollTo, show, whenSeen } from "../dom.js";
+import { bringIntoView, h, scrollTo, setText, show, whenSeen, whenThemeChanges } from "../dom.js";
 import { emit, listen, takeOver } from "../events.js";
-import { JobFollower } from "./job_follower.js";
+import { Follower } from "../follower.js";
 import { JobList } from "./job_list.js";
 import { JobPanel } from "./job_panel.js";
+
+const LIVE_POLL_MS = 1000;
+const IDLE_POLL_MS = 4000;
+
+// Follows one job. One that has ended is still looked at now and then: somebody may resume it.
+class JobFollower extends Follower {
+  // on: {view(answer), lost(error), gone(error)}
+  leave() {
+    super.leave();
+    this.cursor = -1;
+    this.sampleStep = null;
+  }
+
+  ask(id) {
+    return this.api("poll_job", { job_id: id, cursor: this.cursor, sample_step: this.sampleStep });
+  }
+
+  take(answer) {
+    this.cursor = answer.cursor;
+    this.sampleStep = answer.samples?.at(-1)?.step ?? this.sampleStep;
+    this.on.view(answer);
+    if (answer.more) return 0;
+    return answer.job.live && !document.hidden ? LIVE_POLL_MS : IDLE_POLL_MS;
+  }
+}
 
 export class JobPage {
   /** @type {any} */
@@ -164,15 +189,47 @@ export class JobPage {
 
 // A page whose jobs end with a result that is fetched once and drawn.
 export class ResultPage extends JobPage {
+  about = h("p", { class: "sol-hint" });
+  headline = h("dl", { class: "sol-tiles is-job" });
+  figures = h("div", { class: "sol-figures" });
+  /** @type {import("../charts/figure.js").Figure[]} */
+  drawn = [];
+
+  constructor(root, api, what) {
+    super(root, api, what);
+    whenThemeChanges(() => this.drawn.forEach((one) => one.redraw()));
+  }
+
   draw(answer) {}
+
+  // What is known half way; null where nothing is, and in the end.
+  showPartial(partial) {}
 
   rest() {
     super.rest();
     this.shown = null;
+    this.drawFigures([]);
+    show(this.about, false);
+    show(this.headline, false);
   }
 
-  showResultOf(job) {
-    if (job.status === "succeeded" && this.shown !== job.id) this.showResult(job.id);
+  view({ job, partial }) {
+    if (!this.update(job)) return;
+    const isOver = job.status === "succeeded";
+    this.showPartial(isOver ? null : partial);
+    if (isOver && this.shown !== job.id) this.showResult(job.id);
+  }
+
+  // parts: of a sentence; what is missing is left out.
+  tellAbout(parts) {
+    setText(this.about, parts.filter(Boolean).join(" · "));
+    show(this.about, true);
+  }
+
+  drawFigures(figures) {
+    this.drawn = figures;
+    this.figures.replaceChildren(...figures.map((one) => one.element));
+    figures.forEach((one) => one.redraw());
   }
 
   async showResult(jobId) {

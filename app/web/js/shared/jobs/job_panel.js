@@ -48,9 +48,7 @@ export class JobPanel extends StateHead {
     setText(this.title, job.title || "Untitled");
     setText(this.detail, this.detailOf(job));
     this.setBar(job.live || job.status === "paused" ? job.progress ?? 0 : null);
-    show(this.buttons.pause, job.can_pause);
-    show(this.buttons.resume, job.can_resume);
-    show(this.buttons.cancel, job.can_cancel);
+    for (const [name, button] of Object.entries(this.buttons)) show(button, job[`can_${name}`]);
     show(this.clone, true);
     showText(this.error, job.error);
     showText(this.advice, job.advice);

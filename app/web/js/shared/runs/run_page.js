@@ -193,9 +193,6 @@ export class RunPage {
     show(this.status.back, elsewhere);
     if (elsewhere || !this.follower.id) this.form.setBusy(elsewhere);
   }
-
-  // --- what of the run is looked at -------------------------------------------------------------
-
   showColour() {
     const asked = askedFor(this.names.colour);
     if (asked && asked !== this.legend.axis.key) this.legend.set(asked);
@@ -227,9 +224,6 @@ export class RunPage {
     return linkTo({ [this.part]: this.follower.id, ...Object.fromEntries(parts),
       [this.names.colour]: this.legend.axis.key });
   }
-
-  // --- the model ------------------------------------------------------------------------------
-
   // call: "home", or what answers alike.
   async home(call = "home") {
     try {

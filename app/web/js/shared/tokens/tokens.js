@@ -214,9 +214,6 @@ export class TokenView {
     this.list.classList.toggle("has-selection", range !== null);
     if (range !== null && this.elements[range[0]]) this.reveal(this.elements[range[0]]);
   }
-
-  // --- pointer and keyboard ---------------------------------------------------------------
-
   listen() {
     const tokenOf = (event) => event.target.closest?.(".sol-token");
     this.list.addEventListener("pointerover", (event) => {
