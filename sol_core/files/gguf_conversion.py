@@ -102,9 +102,11 @@ def _save_weights(header: GgufHeader, folder: Path) -> None:
         if (heads := _paired_heads(header, stored)) is not None:
             rows = _halves_apart(rows, heads)
         if tensor.kind in KINDS and len(tensor.shape) == 2:
-            data = rows.view(len(rows), tensor.shape[1] // BLOCK, -1)
-            blocks[name], kinds[name] = data, tensor.kind
-        weights[name] = _unpacked(rows, tensor)
+            found = GgufBlocks(tensor.kind, rows.view(len(rows), tensor.shape[1] // BLOCK, -1))
+            blocks[name], kinds[name] = found.data, found.kind
+            weights[name] = unpack_blocks(found)
+        else:
+            weights[name] = _values(rows, tensor)
         if header.architecture == "gemma3" and name.endswith("norm.weight"):
             weights[name] = weights[name].float() - 1  # the file has what is multiplied with
     report_progress("writing the weights", 0.8)
@@ -112,13 +114,10 @@ def _save_weights(header: GgufHeader, folder: Path) -> None:
     save_file(blocks, folder / BLOCKS_NAME, metadata={"kinds": json.dumps(kinds)})
 
 
-def _unpacked(rows: Tensor, tensor: GgufTensor) -> Tensor:
-    """A tensor's values; rows: [axis 0, bytes] uint8."""
+def _values(rows: Tensor, tensor: GgufTensor) -> Tensor:
+    """A tensor of numbers or of blocks that are not kept; rows: [axis 0, bytes] uint8."""
     if tensor.kind in _PLAIN:
         return rows.view(_PLAIN[tensor.kind]).view(tensor.shape)
-    if tensor.kind in KINDS and len(tensor.shape) == 2:
-        blocks = rows.view(len(rows), tensor.shape[1] // BLOCK, -1)
-        return unpack_blocks(GgufBlocks(tensor.kind, blocks))
     values = dequantize(rows.numpy(), GGMLQuantizationType[tensor.kind])
     return torch.from_numpy(values).view(tensor.shape)
 
