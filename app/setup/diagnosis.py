@@ -164,15 +164,15 @@ def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str,
 
 def _foreign_model(data_dir: DataDir, name: str, missing: list[str]) -> str:
     """A GGUF file, a local folder, or a Hub id whose files are kept in the data directory."""
-    from sol_core.files.gguf_folder import has_gguf_blocks, is_gguf_name
+    from sol_core.files.gguf_folder import gguf_kinds, is_gguf_name
 
     if is_gguf_name(name):
         try:
-            blocks = has_gguf_blocks(Path(name))
+            gguf_kinds(Path(name))
         except SolError as error:
             missing.append(f"a model that can be read: {error}")
             return "not usable"
-        return "a GGUF file" + (", whose blocks steps read" if blocks else "")
+        return "a GGUF file"
     if (Path(name).expanduser() / "config.json").is_file():
         return "a local folder"
     if (data_dir.models / "hub" / f"models--{name.replace('/', '--')}").is_dir():

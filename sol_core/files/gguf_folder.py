@@ -16,7 +16,7 @@ from pathlib import Path
 from sol_core.errors import ModelLoadError
 from sol_core.files.checksums import STAMPS_NAME, known_sha256
 from sol_core.files.child_process import ChildResult, reported_progress, run_module
-from sol_core.files.gguf_families import check_gguf
+from sol_core.files.gguf_families import check_gguf, checkpoint_names
 from sol_core.files.gguf_header import GgufHeader, read_gguf_header
 from sol_core.files.model_manifest import (
     MANIFEST_NAME,
@@ -37,7 +37,7 @@ __all__ = [
     "CheckFolder",
     "GgufSource",
     "ensure_gguf_model",
-    "has_gguf_blocks",
+    "gguf_kinds",
     "is_complete",
     "is_gguf_name",
     "make_gguf_folder",
@@ -74,14 +74,14 @@ def is_gguf_name(name: str) -> bool:
     return not path.is_dir() and (path.suffix.lower() == ".gguf" or path.is_file())
 
 
-def has_gguf_blocks(path: Path) -> bool:
-    """Return whether a file has matrices in blocks that steps of few rows read as they are.
+def gguf_kinds(path: Path) -> dict[str, str]:
+    """Kinds of a file's matrices ("F16", "Q4_0" …) by their checkpoint names.
 
     Raises: ModelLoadError for a file that is missing, damaged or none; UnsupportedModelError.
     """
-    from kernels.quantised_weights import KINDS
-
-    return any(tensor.kind in KINDS for tensor in _checked(path).tensors.values())
+    header = _checked(path)
+    stored = ((name, header.tensors[key]) for key, name in checkpoint_names(header).items())
+    return {name: tensor.kind for name, tensor in stored if len(tensor.shape) == 2}
 
 
 def ensure_gguf_model(

@@ -18,17 +18,17 @@ from torch import Tensor
 
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
 from sol_core.files.assets import ensure_default_model
-from sol_core.files.gguf_folder import ensure_gguf_model, has_gguf_blocks, is_gguf_name
+from sol_core.files.gguf_folder import ensure_gguf_model, gguf_kinds, is_gguf_name
 from sol_core.files.model_files import (
     check_model_files,
     discard_damaged_downloads,
     make_default_model_whole,
 )
-from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL
+from sol_core.files.places import DEFAULT_MODEL
 from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
-from sol_core.models.quantised import read_blocks
+from sol_core.models.quantised import block_kinds, common_bits, read_blocks
 from sol_core.models.weights import arrange_weights
 
 if TYPE_CHECKING:
@@ -127,17 +127,19 @@ def load_language_model(
     )
 
 
-def has_blocks(name: str, data_dir: Path) -> bool:
-    """Return whether a model that is loaded by this name will have quantised weights.
+def layer_bits(name: str, data_dir: Path) -> int | None:
+    """Bits of the quantised weights that a model's layers will have; None without.
 
-    The default one will also where it is yet to be fetched.
+    The default one will have 4 also where it is yet to be fetched.
 
-    Raises: as ``load_language_model``, for a GGUF file.
+    Raises: as ``load_language_model``, for a GGUF file or a damaged file of blocks.
     """
     if _is_gguf(name):
-        return has_gguf_blocks(Path(name))
+        return common_bits(gguf_kinds(Path(name)))
     folder = data_dir / "models" / name if name == DEFAULT_MODEL else Path(name).expanduser()
-    return (folder / BLOCKS_NAME).is_file() or (name == DEFAULT_MODEL and not folder.exists())
+    if name == DEFAULT_MODEL and not folder.exists():
+        return 4
+    return common_bits(block_kinds(folder))
 
 
 def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None = None) -> str:

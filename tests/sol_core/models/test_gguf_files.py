@@ -11,7 +11,7 @@ import torch
 from sol_core.actions import DENSE
 from sol_core.errors import ModelLoadError
 from sol_core.files import gguf_folder
-from sol_core.models.loading import has_blocks, model_fingerprint, repair_model
+from sol_core.models.loading import layer_bits, model_fingerprint, repair_model
 from sol_core.models.step.quantised import packed_weights
 from tests.sol_core.tiny_assets import visible
 from tests.support.gguf_cases import CASES, Converter, load, write
@@ -41,17 +41,34 @@ def test_a_file_s_model_computes_what_its_weights_say(name: str, tmp_path: Path)
         torch.testing.assert_close(logits, expected[:, place], rtol=0, atol=1e-4)
 
 
-def test_blocks_of_the_file_are_read_as_they_are(tmp_path: Path) -> None:
-    for name, kinds in (("llama-q4_0", {"Q4_0", "Q8_0"}), ("llama-q4_1", {"Q4_1", "Q8_0"})):
-        path = tmp_path / f"{name}.gguf"
-        write(path, name)
-        weights = load(path, tmp_path).lm.weights
-        assert packed_weights(weights) is not None
-        assert {one.blocks.kind for one in weights.matrices() if one.blocks} == kinds
-        assert has_blocks(str(path), tmp_path)
-    write(path, "qwen3-f16")
-    assert not any(one.blocks for one in load(path, tmp_path).lm.weights.matrices())
-    assert not has_blocks(str(path), tmp_path)
+@pytest.mark.parametrize(
+    ("name", "kinds", "bits"),
+    [
+        ("llama-q4_0", {"Q4_0", "Q8_0"}, 4),
+        ("llama-q4_1", {"Q4_1", "Q8_0"}, 4),
+        ("qwen2-q8_0", {"Q8_0"}, 8),
+        ("qwen3-f16", set(), None),
+    ],
+)
+def test_blocks_of_the_file_are_read_as_they_are(
+    name: str, kinds: set[str], bits: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "tiny.gguf"
+    write(path, name)
+    weights = load(path, tmp_path).lm.weights
+    assert {one.blocks.kind for one in weights.matrices() if one.blocks} == kinds
+    packed = packed_weights(weights)
+    assert (packed is not None) == bool(kinds)
+    (folder,) = (tmp_path / "models" / "gguf").glob("[!.]*")
+    for place in (path, folder):
+        assert layer_bits(str(place), tmp_path) == bits
+
+
+def test_layers_of_several_kinds_are_read_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.gguf"
+    write(path, "llama-mixed")
+    assert packed_weights(load(path, tmp_path).lm.weights) is None
+    assert layer_bits(str(path), tmp_path) is None
 
 
 def test_the_file_says_the_name_the_ends_and_the_chat(tmp_path: Path) -> None:
