@@ -79,7 +79,7 @@ def test_the_file_says_the_name_the_ends_and_the_chat(tmp_path: Path) -> None:
     assert model.end_of_text_ids == {0, 2}
     tokenizer = model.tokenizer
     assert tokenizer.tokenize("\n\n12  3") == ["ĊĊ", "1", "2", "ĠĠ", "3"]
-    assert tokenizer.eos_token == "<|endoftext|>"
+    assert tokenizer.eos_token == tokenizer.pad_token == "<|endoftext|>"
     assert tokenizer.bos_token == "<|im_start|>"
     chat = [{"role": "user", "content": "Hi"}]
     assert tokenizer.apply_chat_template(chat, tokenize=False) == "<user>Hi"
