@@ -103,7 +103,7 @@ def load_model(
     A CPU's kernels are compiled meanwhile, once (a minute or two); their code is cached.
 
     Args:
-        name: "smollm2-135m-instruct", a local folder, or the Hugging Face Hub's "owner/name".
+        name: "smollm2-135m-instruct", a local folder, a GGUF file, or the Hub's "owner/name".
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
         data_dir: where downloads are kept; None is ``SOL_DATA_DIR``, else the platform's place.

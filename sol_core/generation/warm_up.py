@@ -71,9 +71,9 @@ def load_warm(
 
     Raises: as ``load_language_model``.
     """
-    from sol_core.models.loading import has_blocks, load_language_model
+    from sol_core.models.loading import layer_bits, load_language_model
 
-    warm_up = KernelWarmUp(dtype, device, quantised=has_blocks(name, data_dir))
+    warm_up = KernelWarmUp(dtype, device, bits=layer_bits(name, data_dir))
     model = load_language_model(
         name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
     )
@@ -86,14 +86,14 @@ class KernelWarmUp:
 
     Args:
         dtype, device: as the model will be loaded. Nothing is done for a GPU.
-        quantised: few rows will read its quantised weights.
+        bits: of the quantised weights of its layers, which few rows will read; None without.
     Raises: ConfigError for names that are not allowed.
     """
 
     def __init__(
-        self, dtype: str = "auto", device: str = "auto", *, quantised: bool = False
+        self, dtype: str = "auto", device: str = "auto", *, bits: int | None = None
     ) -> None:
-        self._quantised = quantised
+        self._bits = bits
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
         self._thread = threading.Thread(target=self._work, name="kernel-warm-up", daemon=True)
@@ -111,14 +111,14 @@ class KernelWarmUp:
 
     def _work(self) -> None:
         if self._device.type == "cpu":
-            warm_up_kernels(self._dtype, self._quantised)
+            warm_up_kernels(self._dtype, self._bits)
 
 
 @torch.no_grad()
-def warm_up_kernels(dtype: torch.dtype, quantised: bool = False) -> None:
+def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
     """Decode some steps with as many rows as there are kernels for: one text, and a batch."""
     tensors = _tensors()
-    blocks = _blocks(tensors) if quantised else {}
+    blocks = {} if bits is None else _blocks(tensors, bits)
     lm = FrozenLM(_SPEC, arrange_weights(tensors, _SPEC, dtype, blocks=blocks))
     for rows in (1, MANY_ROWS):
         for how in (*(Mechanisms(quant_site=site) for site in get_args(QuantSite)), _DEFAULT):
@@ -159,12 +159,16 @@ class _Rows:
         return [_ACTIONS[(row + step) % len(_ACTIONS)] for row in range(self._num_rows)]
 
 
-def _blocks(tensors: dict[str, Tensor]) -> dict[str, GgufBlocks]:
-    """Blocks of zeros for every matrix, of the kinds that steps of few rows read."""
+def _blocks(tensors: dict[str, Tensor], bits: int) -> dict[str, GgufBlocks]:
+    """Blocks of zeros for every matrix, of the kinds that steps of few rows read.
+
+    Args:
+        bits: of the layers' numbers; the head has 8.
+    """
     found = {}
     for name, tensor in tensors.items():
         if tensor.dim() == 2:
-            kind = "Q8_0" if "embed" in name else "Q4_1"
+            kind = "Q8_0" if "embed" in name or bits == 8 else "Q4_1"
             shape = len(tensor), tensor.shape[1] // BLOCK, KINDS[kind][1]
             found[name] = GgufBlocks(kind, torch.zeros(shape, dtype=torch.uint8))
     return found

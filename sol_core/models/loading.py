@@ -1,4 +1,4 @@
-"""Loads a language model: the default one, a local folder, or a Hugging Face Hub id.
+"""Loads a language model: the default one, a local folder or GGUF file, or a Hub id.
 
 Weights come from safetensors and configuration from JSON only; remote code is never
 run. Everything downloaded lands in the data directory.
@@ -18,16 +18,17 @@ from torch import Tensor
 
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
 from sol_core.files.assets import ensure_default_model
+from sol_core.files.gguf_folder import ensure_gguf_model, gguf_kinds, is_gguf_name
 from sol_core.files.model_files import (
     check_model_files,
     discard_damaged_downloads,
     make_default_model_whole,
 )
-from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL
+from sol_core.files.places import DEFAULT_MODEL
 from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
-from sol_core.models.quantised import read_blocks
+from sol_core.models.quantised import block_kinds, common_bits, read_blocks
 from sol_core.models.weights import arrange_weights
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class LanguageModel:
     """A frozen model, its tokenizer and what identifies them.
 
     Attributes:
-        name: as it was asked for.
+        name: as it was asked for; of a GGUF file, its name without the ending.
         fingerprint: hex digest of architecture and weights; policies are bound to it.
         end_of_text_ids: tokens that end a generation.
     """
@@ -91,8 +92,8 @@ def load_language_model(
     """Load a model and its tokenizer.
 
     Args:
-        name: ``smollm2-135m-instruct``, a local folder, or a Hub id "owner/name".
-        data_dir: where downloads are kept.
+        name: ``smollm2-135m-instruct``, a local folder, a GGUF file, or a Hub id "owner/name".
+        data_dir: where downloads are kept, and what GGUF files were converted to.
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
         integer_mlp: keep int8 copies of the MLP's matrices beside the originals, and compute
@@ -120,18 +121,25 @@ def load_language_model(
         weights = with_integer_mlp(weights)
     tokenizer = _read_tokenizer(folder)
     report("model ready", 1.0)
+    shown = Path(name).stem if _is_gguf(name) else name
     return LanguageModel(
-        name, fingerprint, FrozenLM(spec, weights), tokenizer, _end_ids(folder, config, tokenizer)
+        shown, fingerprint, FrozenLM(spec, weights), tokenizer, _end_ids(folder, config, tokenizer)
     )
 
 
-def has_blocks(name: str, data_dir: Path) -> bool:
-    """Return whether a model that is loaded by this name will have quantised weights.
+def layer_bits(name: str, data_dir: Path) -> int | None:
+    """Bits of the quantised weights that a model's layers will have; None without.
 
-    The default one will also where it is yet to be fetched.
+    The default one will have 4 also where it is yet to be fetched.
+
+    Raises: as ``load_language_model``, for a GGUF file or a damaged file of blocks.
     """
+    if _is_gguf(name):
+        return common_bits(gguf_kinds(Path(name)))
     folder = data_dir / "models" / name if name == DEFAULT_MODEL else Path(name).expanduser()
-    return (folder / BLOCKS_NAME).is_file() or (name == DEFAULT_MODEL and not folder.exists())
+    if name == DEFAULT_MODEL and not folder.exists():
+        return 4
+    return common_bits(block_kinds(folder))
 
 
 def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None = None) -> str:
@@ -151,6 +159,8 @@ def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
     """
     if name == DEFAULT_MODEL:
         return make_default_model_whole(data_dir, report)
+    if _is_gguf(name):
+        return ensure_gguf_model(Path(name), data_dir, report, whole=True)
     if Path(name).expanduser().is_dir():
         raise ConfigError(
             f"{name} is a folder of your own, and nothing here knows what its files should be: "
@@ -161,12 +171,14 @@ def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
 
 
 def locate_model(name: str, data_dir: Path, report: Progress, *, check: bool = True) -> Path:
-    """The local folder of a model, fetched first where it must be.
+    """The local folder of a model, fetched or converted first where it must be.
 
     Args:
         check: compare its files with the checksums that are known for them.
-    Raises: ModelLoadError, DownloadError.
+    Raises: ModelLoadError, DownloadError, UnsupportedModelError.
     """
+    if _is_gguf(name):
+        return ensure_gguf_model(Path(name), data_dir, report)
     folder = Path(name).expanduser()
     if name != DEFAULT_MODEL and folder.is_dir():
         return folder
@@ -179,12 +191,16 @@ def locate_model(name: str, data_dir: Path, report: Progress, *, check: bool = T
     return folder
 
 
+def _is_gguf(name: str) -> bool:
+    return name != DEFAULT_MODEL and is_gguf_name(name)
+
+
 def _fetched(name: str, data_dir: Path, report: Progress) -> Path:
     folder = Path(name).expanduser()
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise ModelLoadError(
             f"no model {name!r}: it is not a folder. Give {DEFAULT_MODEL!r}, a folder with "
-            "config.json and safetensors, or a Hugging Face Hub id such as "
+            "config.json and safetensors, a GGUF file, or a Hugging Face Hub id such as "
             "'meta-llama/Llama-3.2-1B'"
         )
     return _download_from_hub(name, data_dir, report)

@@ -8,17 +8,19 @@ rows read those.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from kernels.quantised_weights import GgufBlocks, unpack_blocks
+from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
 from sol_core.errors import ModelLoadError
 from sol_core.files.places import BLOCKS_NAME
 
-__all__ = ["join_blocks", "read_blocks"]
+__all__ = ["block_kinds", "common_bits", "join_blocks", "read_blocks"]
 
 
 def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBlocks]:
@@ -28,20 +30,47 @@ def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBl
         tensors: the model's weights, with which the blocks must agree.
     Raises: ModelLoadError when the file is damaged, or of other weights.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = folder / BLOCKS_NAME
-    if not path.is_file():
+    if not (folder / BLOCKS_NAME).is_file():
         return {}
-    try:
-        with safe_open(path, "pt") as file:
-            kinds: dict[str, str] = json.loads(file.metadata()["kinds"])
-            found = {name: GgufBlocks(kind, file.get_tensor(name)) for name, kind in kinds.items()}
+    with _opened(folder / BLOCKS_NAME) as (file, kinds):
+        found = {name: GgufBlocks(kind, file.get_tensor(name)) for name, kind in kinds.items()}
         ends = {name: one._replace(data=one.data[[0, -1]]) for name, one in found.items()}
         for name, some in ends.items():
             if not torch.equal(unpack_blocks(some), tensors[name][[0, -1]].float()):
                 raise ValueError(f"its {name} is not the model's")
         return found
+
+
+def block_kinds(folder: Path) -> dict[str, str]:
+    """The kinds of these blocks, without reading them. Raises: ModelLoadError likewise."""
+    if not (folder / BLOCKS_NAME).is_file():
+        return {}
+    with _opened(folder / BLOCKS_NAME) as (_, kinds):
+        return kinds
+
+
+def common_bits(kinds: Mapping[str, str]) -> int | None:
+    """Bits of the numbers in all layers' blocks; None where they differ or some are no blocks.
+
+    Args:
+        kinds: by checkpoint name.
+    """
+    bits = {
+        KINDS[kind][0] if kind in KINDS else None
+        for name, kind in kinds.items()
+        if ".layers." in name
+    }
+    return bits.pop() if len(bits) == 1 else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """An open file of blocks, and their kinds by checkpoint name."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            yield file, json.loads(file.metadata()["kinds"])
     except (SafetensorError, OSError, RuntimeError, LookupError, ValueError, TypeError) as error:
         raise ModelLoadError(
             f"{path} is damaged or of other weights ({error}): delete it, and steps read the "

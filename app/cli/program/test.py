@@ -18,7 +18,8 @@ FAST = "not model and not browser and not slow"
 WARM_UP = """
 import sys
 from sol_core.generation.warm_up import KernelWarmUp
-KernelWarmUp(sys.argv[1], "cpu", quantised=sys.argv[2:] != []).wait(lambda *progress: None)
+bits = int(sys.argv[2]) if sys.argv[2:] else None
+KernelWarmUp(sys.argv[1], "cpu", bits=bits).wait(lambda *progress: None)
 """
 
 
@@ -59,8 +60,9 @@ def _parallel() -> list[str]:
 
 
 def _compile_kernels() -> None:
-    """Once, before each process of the suite would; a format in each of two processes."""
+    """Once, before each process of the suite would; a format in each of two processes, then a
+    width of quantised weights."""
     command = [sys.executable, "-c", WARM_UP]
-    for kinds in ([["float32"], ["bfloat16"]], [["auto", "quantised"]]):
+    for kinds in ([["float32"], ["bfloat16"]], [["auto", "4"], ["auto", "8"]]):
         for process in [subprocess.Popen([*command, *kind]) for kind in kinds]:
             process.wait()

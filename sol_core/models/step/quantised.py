@@ -19,12 +19,14 @@ PackedWeights = tuple[list[list[Tensor]], Tensor]
 def packed_weights(weights: ModelWeights) -> PackedWeights | None:
     """All matrices as the few-row kernels take them: per layer, and the head.
 
-    Returns: None unless the layers' are of 4 bits, the head of 8, and all sizes fit whole tiles.
+    Returns: None unless the layers' are all of 4 bits or all of 8, the head of 8, and all sizes
+        fit whole tiles.
     """
     head = _packed(weights.head, 8)
+    first = weights.layers[0].gate_up.blocks
     layers: list[list[Tensor]] = []
     for layer in weights.layers if head is not None else ():
-        some = [_packed(linear, 4) for linear in layer.matrices]
+        some = [_packed(linear, first.bits if first else 0) for linear in layer.matrices]
         whole = [matrix for matrix in some if matrix is not None]
         # Gate and up are one matrix: up's first output must begin a tile.
         if len(whole) < len(some) or layer.gate_up.weight.shape[1] % 256:

@@ -101,6 +101,12 @@ def test_a_started_training_is_queued_with_its_whole_configuration(
     assert call("train_home")["newest_job"] == record.id
 
 
+def test_a_visitor_cannot_name_a_model_or_a_file(call: Call, services: Services) -> None:
+    path = "/srv/secret.gguf"
+    answer = call("start_training", values={}, name="mine", corpus=BUILTIN, model=path)
+    assert services.store.jobs.get(str(answer["job_id"])).params["model"] == "fake-model"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

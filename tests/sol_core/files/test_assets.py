@@ -169,8 +169,8 @@ def test_200_random_bytes_are_named_with_the_command_that_heals(
     """The default model's own way, on the small stand-in, whose conversion is tested above."""
     whole = shutil.copytree(model_folder, tmp_path / "whole")
     monkeypatch.setattr(
-        "sol_core.files.assets._convert",
-        lambda asset, gguf, made, on_progress: shutil.copytree(whole, made, dirs_exist_ok=True),
+        "sol_core.files.gguf_folder._convert",
+        lambda source, gguf, made, on_progress: shutil.copytree(whole, made, dirs_exist_ok=True),
     )
     stand_in = dataclasses.replace(asset, name=DEFAULT_MODEL_ASSET.name)
     monkeypatch.setattr("sol_core.files.assets.DEFAULT_MODEL_ASSET", stand_in)

@@ -37,9 +37,9 @@ def compiled():
                     found[module.__name__, name] = set(map(str, value.signatures))
     return found
 
-dtype, quantised = getattr(torch, sys.argv[1]), sys.argv[2:] != []
+dtype, bits = getattr(torch, sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else None
 before = torch.get_rng_state()
-warm_up_kernels(dtype, quantised)
+warm_up_kernels(dtype, bits)
 assert torch.equal(before, torch.get_rng_state()), "randomness of others is left alone"
 warm = compiled()
 assert len(warm) > 5
@@ -54,9 +54,9 @@ from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 reference, fp32 = make_pair(FAMILIES[0])
 tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
 lm = FrozenLM(fp32.spec, arrange_weights(tensors, fp32.spec, dtype))
-if quantised:
+if bits is not None:
     tensors, spec = warm_up._tensors(), warm_up._SPEC
-    blocks = warm_up._blocks(tensors)
+    blocks = warm_up._blocks(tensors, bits)
     lm = FrozenLM(spec, arrange_weights(tensors, spec, dtype, blocks=blocks))
 shapes = ((1, 1), (1, 3), (2, 16), (24, 1))
 for (texts, group), how in itertools.product(shapes, (PAPER, GRIDS["default"].mechanisms)):
@@ -74,7 +74,7 @@ sys.exit(f"compiled only when it was needed: {late}" if late else 0)
 
 
 @pytest.mark.timeout(900)  # minutes where no kernel was compiled before
-@pytest.mark.parametrize("kind", [["float32"], ["bfloat16"], ["float32", "quantised"]])
+@pytest.mark.parametrize("kind", [["float32"], ["bfloat16"], ["float32", "4"], ["float32", "8"]])
 def test_nothing_is_left_to_compile_for_decoding(kind: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CHILD, *kind], cwd=ROOT, capture_output=True, text=True, check=False
@@ -107,9 +107,9 @@ def test_a_warm_machine_says_nothing_and_a_gpu_needs_nothing(
     warm_up = KernelWarmUp("float32", "cpu")
     wait_until(lambda: not warm_up.is_running)
     warm_up.wait(lambda message, _: said.append(message))
-    assert (calls, said) == ([(torch.float32, False)], [])
+    assert (calls, said) == ([(torch.float32, None)], [])
     monkeypatch.setattr(
         "sol_core.generation.warm_up.pick_device", lambda name: torch.device("cuda")
     )
     KernelWarmUp("float32").wait(lambda message, _: None)
-    assert calls == [(torch.float32, False)]
+    assert calls == [(torch.float32, None)]

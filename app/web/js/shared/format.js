@@ -78,9 +78,10 @@ export function whenText(iso) {
     : { dateStyle: "medium", timeStyle: "short" });
 }
 
-// A local folder is shown by its last part; a Hub id or a built-in name as it is.
+// A local folder or GGUF file is shown by its last part; a Hub id or a built-in name as it is.
 export function modelName(name) {
-  return /^([/~.]|[A-Za-z]:[\\/])/.test(name) ? name.split(/[\\/]/).filter(Boolean).pop() : name;
+  if (!/^([/~.]|[A-Za-z]:[\\/])|\.gguf$/i.test(name)) return name;
+  return name.split(/[\\/]/).filter(Boolean).pop().replace(/\.gguf$/i, "");
 }
 
 // Kind and budget of a run; an unreadable configuration counts as static without a budget.

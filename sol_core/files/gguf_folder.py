@@ -1,0 +1,221 @@
+"""A GGUF file as a model folder in the data directory, made once.
+
+The folder of a file of one's own is ``<data dir>/models/gguf/<beginning of its SHA-256>``: a file
+that is moved or renamed is not converted again, and one that is replaced is.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sol_core.errors import ModelLoadError
+from sol_core.files.checksums import STAMPS_NAME, known_sha256
+from sol_core.files.child_process import ChildResult, reported_progress, run_module
+from sol_core.files.gguf_families import check_gguf, checkpoint_names
+from sol_core.files.gguf_header import GgufHeader, read_gguf_header
+from sol_core.files.model_manifest import (
+    MANIFEST_NAME,
+    make_manifest,
+    verify_model,
+    write_manifest,
+)
+from sol_core.files.staging import (
+    check_free_space,
+    exclusive,
+    explain_os_error,
+    publish,
+    staged_folder,
+)
+from sol_core.progress import Progress, megabytes, part_of
+
+__all__ = [
+    "CheckFolder",
+    "GgufSource",
+    "ensure_gguf_model",
+    "gguf_kinds",
+    "is_complete",
+    "is_gguf_name",
+    "make_gguf_folder",
+]
+
+logger = logging.getLogger(__name__)
+CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged one
+
+TOKENIZER_BYTES = 50_000_000  # more than any: Gemma's takes 33 MB
+CHECKSUM_SHARE = 0.1  # of the progress bar
+
+
+@dataclass(frozen=True, slots=True)
+class GgufSource:
+    """What a folder is made from.
+
+    Attributes:
+        name: the model's.
+        file, sha256: what the manifest says it was made from.
+        num_bytes: size of the folder, for the disk check.
+        eos_token: the token that ends an answer; None where the file says it.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    num_bytes: int
+    eos_token: str | None = None
+
+
+def is_gguf_name(name: str) -> bool:
+    """Return whether a model's name is that of a file, there or not."""
+    path = Path(name).expanduser()
+    return not path.is_dir() and (path.suffix.lower() == ".gguf" or path.is_file())
+
+
+def gguf_kinds(path: Path) -> dict[str, str]:
+    """Kinds of a file's matrices ("F16", "Q4_0" …) by their checkpoint names.
+
+    Raises: ModelLoadError for a file that is missing, damaged or none; UnsupportedModelError.
+    """
+    header = _checked(path)
+    stored = ((name, header.tensors[key]) for key, name in checkpoint_names(header).items())
+    return {name: tensor.kind for name, tensor in stored if len(tensor.shape) == 2}
+
+
+def ensure_gguf_model(
+    path: Path, data_dir: Path, on_progress: Progress, *, whole: bool = False
+) -> Path:
+    """Return the folder of a GGUF file's model, converting it the first time.
+
+    A folder of it that is damaged is made again. Killing this leaves no folder or a complete one.
+
+    Args:
+        whole: read every byte of the folder, not only of files that have changed.
+    Raises: ModelLoadError for a file that is missing, damaged or none, and where it cannot be
+        converted or the folder not be stored; UnsupportedModelError.
+    """
+    header = _checked(path)
+    path = header.path
+    stamps = data_dir / "cache" / STAMPS_NAME
+    models = data_dir / "models" / "gguf"
+    try:
+        on_progress(f"Reading {path.name}", 0.0)
+        source = GgufSource(path.stem, path.name, known_sha256(path, stamps), _num_bytes(header))
+        folder = models / source.sha256[:16]
+
+        def check(made: Path) -> None:
+            verify_model(made, None if whole else stamps)
+
+        if is_complete(folder, check):
+            return folder
+        with exclusive(folder, lambda: on_progress("Waiting for another process", 0.0)):
+            if not is_complete(folder, check):
+                with staged_folder(folder) as staging:
+                    part = part_of(on_progress, CHECKSUM_SHARE, 1)
+                    make_gguf_folder(path, source, folder, staging, part)
+    except OSError as error:
+        raise ModelLoadError(
+            f"cannot store {path.name} converted: {explain_os_error(error, models)}"
+        ) from error
+    return folder
+
+
+def is_complete(folder: Path, check: CheckFolder) -> bool:
+    """Return whether the folder passes the check; one without our manifest is never touched."""
+    if not folder.exists():
+        return False
+    if not (folder / MANIFEST_NAME).exists():
+        raise ModelLoadError(
+            f"{folder} has no {MANIFEST_NAME}, so this program did not make it: "
+            "move it away, or load it by its path"
+        )
+    try:
+        check(folder)
+    except ModelLoadError as error:
+        logger.warning("making %s again: %s", folder.name, error)
+        return False
+    return True
+
+
+def make_gguf_folder(
+    gguf: Path, source: GgufSource, folder: Path, staging: Path, on_progress: Progress
+) -> None:
+    """Convert into ``staging``, and rename what comes out to ``folder``.
+
+    Raises: ModelLoadError when the conversion fails; OSError of the disk.
+    """
+    check_free_space(staging, source.num_bytes)
+    made = staging / "model"
+    made.mkdir()
+    _convert(source, gguf, made, on_progress)
+    write_manifest(made, make_manifest(made, source.name, source.file, source.sha256))
+    publish(made, folder, staging)
+
+
+def _checked(path: Path) -> GgufHeader:
+    path = path.expanduser().absolute()
+    if not path.is_file():
+        raise ModelLoadError(f"no model {str(path)!r}: there is no such file. Check the path")
+    header = read_gguf_header(path)
+    check_gguf(header)
+    return header
+
+
+def _num_bytes(header: GgufHeader) -> int:
+    """At most what the folder takes: weights of four bytes, and the blocks once more."""
+    weights = sum(math.prod(tensor.shape) for tensor in header.tensors.values())
+    blocks = sum(tensor.num_bytes for tensor in header.tensors.values())
+    return 4 * weights + blocks + TOKENIZER_BYTES
+
+
+def _convert(source: GgufSource, gguf: Path, made: Path, on_progress: Progress) -> None:
+    """Convert in a child process that draws nothing and asks the network nothing."""
+    on_progress(f"Converting {source.name}", 0.0)
+
+    told = 0
+
+    def report(output: str) -> None:
+        nonlocal told
+        progress = reported_progress(output)
+        for message, fraction in progress[told:]:
+            on_progress(f"Converting {source.name}: {message}", fraction)
+        told = len(progress)
+
+    result = run_module(
+        "sol_core.files.gguf_conversion",
+        [str(gguf), str(made), *filter(None, [source.eos_token])],
+        made.parent,
+        environment={
+            "PYTHONPATH": _python_path(),
+            "TRANSFORMERS_VERBOSITY": "error",
+            "HF_HUB_OFFLINE": "1",
+            "TQDM_DISABLE": "1",
+            "CUDA_VISIBLE_DEVICES": "",  # dequantising needs no GPU, and may not hold one
+        },
+        on_poll=report,
+    )
+    if result.status != 0:
+        raise ModelLoadError(_explain(source, result))
+
+
+def _python_path() -> str:
+    """Return the path on which the child finds this package: it may be a clone, not installed."""
+    ours = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))
+
+
+def _explain(source: GgufSource, result: ChildResult) -> str:
+    problem = f"converting {source.name} failed"
+    if result.status < 0:
+        return (
+            f"{problem}: the process was killed (signal {-result.status}), as happens when memory "
+            f"runs out; it needs about {megabytes(2 * source.num_bytes + 500_000_000)}. Close "
+            "other programs and start again"
+        )
+    lines = [line for line in result.output.splitlines() if line.strip()]
+    if "No space left on device" in result.output:
+        return f"{problem}: the disk is full. Free {megabytes(source.num_bytes)} and start again"
+    reason = lines[-1] if lines else "no output"
+    return f"{problem}: {reason}. Start again, or reinstall the packages"

@@ -1,0 +1,116 @@
+"""GGUF files that cannot be loaded: each is told what is wrong before anything is made."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.cli import main as cli
+from sol_core.errors import ModelLoadError, UnsupportedModelError
+from sol_core.files import gguf_folder
+from tests.support.gguf_cases import Converter, load, write
+
+Damage = Callable[[Path], object]
+
+
+def _cut(share: float) -> Damage:
+    def cut(path: Path) -> None:
+        write(path)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * share)])
+
+    return cut
+
+
+def _overwrite(place: int, content: bytes) -> Damage:
+    def overwrite(path: Path) -> None:
+        write(path)
+        whole = bytearray(path.read_bytes())
+        whole[place : place + len(content)] = content
+        path.write_bytes(whole)
+
+    return overwrite
+
+
+REFUSED: dict[str, tuple[Damage, type[Exception], str]] = {
+    "missing": (lambda path: None, ModelLoadError, "no such file"),
+    "empty": (lambda path: path.touch(), ModelLoadError, "not a GGUF file: it begins with b''"),
+    "text": (lambda path: path.write_text("Hello"), ModelLoadError, "not a GGUF.*b'Hell'.*folder"),
+    "magic only": (lambda path: path.write_bytes(b"GGUF"), ModelLoadError, "damaged or truncated"),
+    "cut in the header": (_cut(0.005), ModelLoadError, "damaged or truncated.*copy it again"),
+    "cut in the weights": (_cut(0.9), ModelLoadError, "is truncated: it has .*copy it again"),
+    "endless text": (
+        _overwrite(24, struct.pack("<Q", 1 << 60)), ModelLoadError, "damaged or truncated",
+    ),
+    "version 1": (
+        _overwrite(4, struct.pack("<I", 1)), UnsupportedModelError, "version 1.*are versions 2",
+    ),
+    "architecture": (
+        lambda path: write(path, architecture="mamba"), UnsupportedModelError,
+        "architecture 'mamba', which is not supported; supported: llama, qwen2, qwen3, gemma3",
+    ),
+    "no tokenizer": (
+        lambda path: write(path, tokenizer=False), ModelLoadError, "has no tokenizer.*take a file",
+    ),
+    "experts": (
+        lambda path: write(path, tensors={"blk.0.ffn_gate_inp.weight": np.zeros((4, 4), "f")}),
+        UnsupportedModelError, r"holds 'blk\.0\.ffn_gate_inp\.weight', which no llama",
+    ),
+    "yarn": (
+        lambda path: write(path, keys={"{arch}.rope.scaling.type": "yarn"}),
+        UnsupportedModelError, "by 'yarn', which is not supported; supported: none, linear",
+    ),
+    "strange factors": (
+        lambda path: write(path, tensors={"rope_freqs.weight": np.full(16, 3.0, "f")},
+                           keys={"{arch}.rope.freq_base": 10_000.0}),
+        UnsupportedModelError, "not Llama 3's",
+    ),
+    "part of the head": (
+        lambda path: write(path, keys={"{arch}.rope.dimension_count": 16}),
+        UnsupportedModelError, "rotates 16 of a head's 32 channels",
+    ),
+    "one of several": (
+        lambda path: write(path, keys={"split.count": 3}), ModelLoadError, "one of 3 parts.*merge",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files of which conversions were made, here instead of in a child process."""
+    converter = Converter()
+    monkeypatch.setattr(gguf_folder, "run_module", converter)
+    return converter.done
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_loaded_is_said_before_anything_is_made(
+    name: str, tmp_path: Path, conversions: list[Path]
+) -> None:
+    damage, error, reason = REFUSED[name]
+    path = tmp_path / "tiny.gguf"
+    damage(path)
+    with pytest.raises(error, match=reason) as caught:
+        load(path, tmp_path / "data")
+    assert str(path) in str(caught.value)
+    assert conversions == []
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_commands_tell_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "tiny.gguf"
+    path.write_text("Hello")
+    arguments = ["--model", str(path), "--data-dir", str(tmp_path / "data")]
+    assert cli.main(["generate", "Hi", *arguments]) == 1
+    assert "is not a GGUF file" in capsys.readouterr().err
+    assert cli.main(["doctor", *arguments]) == 1
+    assert "is not a GGUF file" in capsys.readouterr().out
+    write(path)
+    cli.main(["doctor", *arguments])
+    out = capsys.readouterr().out
+    assert "a GGUF file" in out
+    assert "is not" not in out

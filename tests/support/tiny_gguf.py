@@ -1,0 +1,131 @@
+"""GGUF files of tiny random models, written as llama.cpp's converter writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gguf import (
+    MODEL_ARCH,
+    GGMLQuantizationType,
+    GGUFWriter,
+    dequantize,
+    get_tensor_name_map,
+    quantize,
+)
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tests.sol_core.tiny_assets import BYTES, MERGED, SPECIALS, VOCABULARY
+
+__all__ = ["VOCAB_SIZE", "write_tiny_gguf"]
+
+VOCAB_SIZE = 288  # whole tiles of the kernels for quantised weights
+_ARCHITECTURES = {
+    "llama": MODEL_ARCH.LLAMA,
+    "qwen2": MODEL_ARCH.QWEN2,
+    "qwen3": MODEL_ARCH.QWEN3,
+    "gemma3_text": MODEL_ARCH.GEMMA3,
+}
+
+
+def write_tiny_gguf(
+    path: Path,
+    model: PreTrainedModel,
+    kind: Callable[[str], str] = lambda name: "F32",
+    *,
+    keys: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
+    tokenizer: bool = True,
+    architecture: str | None = None,
+) -> None:
+    """Write a model of transformers, and change its weights to what the file holds.
+
+    Args:
+        kind: of a matrix, by its checkpoint name; vectors are F32.
+        keys: further ones, those of the architecture with "{arch}." before them.
+        tensors: further ones, by GGUF's names.
+        architecture: what the file says it is.
+    """
+    config = model.config
+    arch = _ARCHITECTURES[config.model_type]
+    names = get_tensor_name_map(arch, config.num_hidden_layers)
+    writer = GGUFWriter(str(path), architecture or config.model_type.removesuffix("_text"))
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if tokenizer:
+        _add_tokenizer(writer)
+    for key, value in (keys or {}).items():
+        add = writer.add_string if isinstance(value, str) else writer.add_float32
+        add = writer.add_uint32 if isinstance(value, int) else add
+        add(key.format(arch=writer.arch), value)
+    state = model.state_dict()
+    if config.tie_word_embeddings:
+        state.pop("lm_head.weight")
+    for name, weight in state.items():
+        stem, _, suffix = name.rpartition(".")
+        stored = weight if weight.dim() == 2 or "norm" not in stem else weight + _offset(config)
+        stored = _paired(name, stored, config)
+        kept = GGMLQuantizationType[kind(name) if weight.dim() == 2 else "F32"]
+        data = quantize(stored.float().numpy(), kept)
+        writer.add_tensor(f"{names.get_name(stem)}.{suffix}", data, raw_dtype=kept)
+        weight.copy_(_halves(name, torch.from_numpy(dequantize(data, kept)).clone(), config))
+        if weight.dim() == 1 and "norm" in stem:
+            weight.sub_(_offset(config))
+    for name, values in (tensors or {}).items():
+        writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _add_tokenizer(writer: GGUFWriter) -> None:
+    unused = [f"[PAD{number}]" for number in range(len(VOCABULARY), VOCAB_SIZE)]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list([*VOCABULARY, *unused])
+    plain = len(BYTES) + len(MERGED)
+    writer.add_token_types([3] * len(SPECIALS) + [1] * plain + [5] * len(unused))
+    writer.add_token_merges(["Ċ Ċ", "Ġ Ġ"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(0)
+    writer.add_eot_token_id(2)
+    writer.add_chat_template(
+        "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    )
+
+
+def _offset(config: Any) -> float:
+    return 1.0 if config.model_type == "gemma3_text" else 0.0
+
+
+def _heads(name: str, config: Any) -> int | None:
+    if config.model_type != "llama":
+        return None
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    return heads.get(name.split(".")[-2])
+
+
+def _paired(name: str, weight: Tensor, config: Any) -> Tensor:
+    """Rows as Llama's files have them: channel i of a head beside channel i + half."""
+    heads = _heads(name, config)
+    if heads is None:
+        return weight
+    return weight.view(heads, 2, -1, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+
+def _halves(name: str, weight: Tensor, config: Any) -> Tensor:
+    heads = _heads(name, config)
+    if heads is None:
+        return weight
+    return weight.view(heads, -1, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
