@@ -23,6 +23,7 @@ from sol_core.files.staging import (
     exclusive,
     explain_os_error,
     has_leftovers,
+    publish,
     staged_folder,
 )
 from sol_core.progress import Progress, ignore_progress, part_of

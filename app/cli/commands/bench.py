@@ -98,15 +98,18 @@ def _context(args: argparse.Namespace) -> int:
 
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from sol_core.files.assets import ensure_default_gguf
+    from sol_core.files.gguf_folder import is_gguf_name
     from sol_core.models.loading import DEFAULT_MODEL, locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 
     folder = locate_model(model_name(args), data_dir.root, console.progress)
     # The shipped policy belongs to the default model.
     policy = SHIPPED_FOLDER if model_name(args) == DEFAULT_MODEL else None
-    gguf = None
-    if args.llama_cpp is not None and policy is not None:
+    name, gguf = model_name(args), None
+    if args.llama_cpp is not None and name == DEFAULT_MODEL:
         gguf = ensure_default_gguf(data_dir.root, console.progress)
+    elif is_gguf_name(name):
+        gguf = Path(name)
     options = BenchOptions(
         folder,
         args.dtype,
