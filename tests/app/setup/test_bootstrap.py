@@ -250,12 +250,12 @@ def test_no_network_is_one_line_and_the_next_launch_goes_on(project: TinyProject
     assert project.launch().returncode == 0
 
 
-def test_a_package_that_does_not_exist_for_this_python(project: TinyProject) -> None:
-    project.depend_on(["tiny-dep>=9"])
-    done = project.launch()
+def test_a_package_that_does_not_exist_for_this_python(ready: TinyProject) -> None:
+    ready.depend_on(["tiny-dep>=9"])
+    done = ready.launch()
     message = one_error(done)
     assert "no version for this Python" in message
-    log = project.venv / "pip.log"
+    log = ready.venv / "pip.log"
     assert str(log) in message
     assert "No matching distribution found for tiny-dep>=9" in log.read_text("utf-8")
     assert len(done.stderr.splitlines()) == 2, "pip's tracebacks are no sight for users"
@@ -404,9 +404,11 @@ def test_an_environment_that_does_not_start_as_one_is_no_endless_loop(
         in_process()
 
 
-def test_a_terminal_sees_the_progress_of_pip(project: TinyProject) -> None:
+def test_a_terminal_sees_the_progress_of_pip(ready: TinyProject) -> None:
+    make_wheel(ready.wheels, "tiny_extra", "1.0")
+    ready.depend_on(["tiny-dep>=1", "tiny-extra"])
     reader, writer = pty.openpty()
-    with os.fdopen(reader, "rb") as terminal, project.start(stderr=writer) as process:
+    with os.fdopen(reader, "rb") as terminal, ready.start(stderr=writer) as process:
         os.close(writer)
         out, _ = process.communicate(timeout=120)
         said = b""
@@ -414,7 +416,7 @@ def test_a_terminal_sees_the_progress_of_pip(project: TinyProject) -> None:
             while chunk := terminal.read1():
                 said += chunk
     assert process.returncode == 0, said
-    assert b"Successfully installed tiny-dep-1.0" in said
+    assert b"Successfully installed tiny-extra-1.0" in said
     assert json.loads(out)["version"] == "1.0", "nothing of pip on stdout"
 
 

@@ -166,6 +166,8 @@ export class TokenView {
   paint(token, row) {
     const bin = binOf(this.axis, this.span, row);
     const attribute = this.axis.attribute ?? BIN;
+    if (token.solBin === bin && token.solAttribute === attribute) return;
+    token.solBin = bin;
     if (token.solAttribute !== attribute || bin === null) {
       token.removeAttribute(token.solAttribute ?? attribute);
     }
