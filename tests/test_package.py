@@ -19,7 +19,7 @@ import sol_core
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "kernels", "sol_core", "storage")
-DATA = (".js", ".css", ".json", ".safetensors", ".typed")
+DATA = (".js", ".mjs", ".css", ".json", ".safetensors", ".typed")
 # What checks the modules of the pages is for developers.
 DEVELOPMENT = re.compile(r"/app/web/(node_modules/|[^/]*\.json$)")
 CACHES = re.compile(r"__pycache__|\.py[cod]$|\.nb[ic]$|\.egg-info/|(^|/)\.[^/]")

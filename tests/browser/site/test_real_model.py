@@ -32,7 +32,7 @@ def test_the_real_model_answers_and_every_number_is_real(
 ) -> None:
     visitor = visit(serve(engine_generate(DataDir.resolve(None)), load=load))
     visitor.expect_state("Ready")
-    visitor.page.get_by_role("radio", name="Dense").check(force=True)
+    visitor.page.get_by_role("radio", name="Dense", exact=True).check(force=True)
     visitor.generate("What is the capital of France? Answer in one sentence.", max_new_tokens=24)
     expect(visitor.page.locator(".sol-state").first).to_have_text("Finished", timeout=WARM_UP_MS)
     assert "Paris" in "".join(visitor.texts())
