@@ -22,7 +22,7 @@ from app.pages.explore.handlers import HANDLERS as EXPLORE
 from app.pages.history.handlers import HANDLERS as HISTORY
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
-from sol_core.actions import GRIDS
+from sol_core.actions import GRIDS, Budget
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -73,7 +73,7 @@ def finish(call: Call, owner: str = ANNA, prompt: str = "prompt", **settings: An
 def test_defaults_and_examples_are_valid() -> None:
     config = config_from_form(DEFAULT_FORM, no_policy)
     assert config.schedule.kind == "emc"
-    assert config.schedule.budget.keep_fraction == 0.7
+    assert config.schedule.budget == Budget(0.5, 0.75, 10)
     assert [row.name for row in config.side_rows] == ["dense"]
     for example in EXAMPLES:
         assert example["prompt"].strip()

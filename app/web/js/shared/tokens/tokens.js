@@ -29,7 +29,7 @@ export function colourAxes() {
 }
 
 // Bytes that the step read, as a share of what it reads densely.
-export const costOf = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
+const costOf = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
 
 // The token that dense would have put first, where another one is; null where none is known.
 export function densesChoice(row) {
