@@ -95,12 +95,12 @@ class Mechanisms:
 
     @property
     def scorer(self) -> PageScorer:
-        """What is declared of its way to score pages."""
+        """Declaration of its way to score pages."""
         return PAGE_SCORERS[self.page_scorer]
 
     @property
     def pruner(self) -> MlpPruner:
-        """What is declared of its way to prune the MLP."""
+        """Declaration of its way to prune the MLP."""
         return MLP_PRUNERS[self.mlp_pruning]
 
     def mlp_shares(self, channel_keep_ratio: float) -> tuple[float, float]:

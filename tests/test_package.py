@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "kernels", "sol_core", "storage")
 DATA = (".js", ".mjs", ".css", ".json", ".safetensors", ".typed")
 # What checks the modules of the pages is for developers.
-DEVELOPMENT = re.compile(r"/app/web/(node_modules/|[^/]*\.json$)")
+DEVELOPMENT = re.compile(r"/app/web/(node_modules/|[^/]*\.(json|mjs)$)")
 CACHES = re.compile(r"__pycache__|\.py[cod]$|\.nb[ic]$|\.egg-info/|(^|/)\.[^/]")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

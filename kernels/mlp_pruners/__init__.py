@@ -1,4 +1,4 @@
-"""Which channels of the MLP are dropped: a file for each way, and a row in the table.
+"""Ways to choose the MLP's channels that are dropped: a file for each way, and a row in the table.
 
 Importing this brings in no torch: forms and command lines list the names.
 """

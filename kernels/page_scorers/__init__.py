@@ -1,4 +1,4 @@
-"""What pages are chosen by: a file for each way, and a row in the table.
+"""Ways to score pages, by which they are chosen: a file for each way, and a row in the table.
 
 Importing this brings in no torch: forms and command lines list the names.
 """

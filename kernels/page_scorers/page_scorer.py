@@ -17,7 +17,7 @@ Summary = Literal["bounds", "codes"]  # what a cache can keep besides keys and v
 
 
 class PagesToScore(NamedTuple):
-    """What a row's pages are in one layer; widths are heads times head size."""
+    """Sizes of a row's pages in one layer; widths are heads times head size."""
 
     query_width: int
     kv_width: int

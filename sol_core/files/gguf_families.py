@@ -1,4 +1,4 @@
-"""What GGUF calls the configuration and the tensors of the families that the decoder reads.
+"""GGUF's names for the configuration and the tensors of the families that the decoder reads.
 
 To add a family, list its architecture here; its names for a layer's tensors are llama.cpp's.
 """
@@ -152,7 +152,7 @@ def _gemma(header: GgufHeader, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stretch(header: GgufHeader) -> dict[str, Any]:
-    """How the rotary embedding is stretched: not, by a factor, or as Llama 3's."""
+    """Stretching of the rotary embedding: none, by a factor, or as Llama 3's."""
     kind = _own(header).get("rope.scaling.type", "none")
     if ROPE_FACTORS in header.tensors:
         return _llama3(header)

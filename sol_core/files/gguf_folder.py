@@ -52,7 +52,7 @@ CHECKSUM_SHARE = 0.1  # of the progress bar
 
 @dataclass(frozen=True, slots=True)
 class GgufSource:
-    """What a folder is made from.
+    """Source of a folder.
 
     Attributes:
         name: the model's.

@@ -41,7 +41,7 @@ class GgufTensor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What a file says before its weights.
+    """Contents of a file before its weights.
 
     Attributes:
         metadata: by GGUF's keys; of an array of texts only its length.

