@@ -135,7 +135,7 @@ export const qualityChart = {
     { id: "surprisal", name: "Surprisal", colour: "surprisal", dash: "faint" },
     { id: "kl", name: "KL to dense", colour: "kl", dash: "bars" },
     { id: "perplexity", name: "Perplexity", colour: "perplexity" },
-    { id: "side", name: "of other rows (dense dotted)", colour: "perplexity", dash: "dash" },
+    { id: "side", name: "of other rows", colour: "perplexity", dash: "dash" },
   ],
   layout: (data) => ({
     uirevision: data.id ?? "quality",
