@@ -141,7 +141,7 @@ def scale_colour(value: float) -> Rgb:
 
 def ink(background: Rgb) -> Rgb:
     """Black or white, whichever is easier to read on it."""
-    return max(BLACK, WHITE, key=lambda text: _contrast(text, background))
+    return max(BLACK, WHITE, key=lambda text: contrast(text, background))
 
 
 def difference_tint(bin_index: int, palette: Palette) -> Rgb:
@@ -152,7 +152,7 @@ def difference_tint(bin_index: int, palette: Palette) -> Rgb:
     return mix(Rgb.parse(end), Rgb.parse(palette.panel), share)
 
 
-def _contrast(one: Rgb, other: Rgb) -> float:
+def contrast(one: Rgb, other: Rgb) -> float:
     """WCAG 2 contrast ratio, 1 to 21."""
     light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)

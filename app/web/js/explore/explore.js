@@ -44,6 +44,7 @@ class ExplorePage extends RunPage {
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
       over: this.empty, tools: this.tools, below: [this.lens.element, this.estimate.element] }));
   }
+
   start() {
     listen("open-run", (detail) => this.open(detail, "push"));
     listen("policies-changed", () => this.form.fields.schedule.update());
@@ -96,6 +97,7 @@ class ExplorePage extends RunPage {
     await super.watchModel();
     this.estimate.refresh(true);
   }
+
   pick(index) {
     const { run } = this.follower;
     if (!run || !gridLevels(run)) return;

@@ -42,6 +42,7 @@ class InspectPage extends RunPage {
     return h("div", { class: "sol-grid" }, this.form.element,
       this.stage.build({ over: this.empty, tools: this.tools, below: this.lens.element }));
   }
+
   start() {
     listen("open-inspection", (detail) => this.open(detail));
     listen("policies-changed", () => this.form.update());
@@ -81,6 +82,7 @@ class InspectPage extends RunPage {
     if (this.openedId !== this.startedId) this.panes.toTop();
     this.stage.finish(view);
   }
+
   pick(index, at) {
     const { run } = this.follower;
     if (!run || !gridLevels(run)) return;

@@ -131,6 +131,7 @@ export class InspectForm extends RunForm {
     this.changed();
     return this.update();
   }
+
   async readFile(file) {
     this.fail(null);
     if (file.size > 4 * this.page.maxCharacters) {
@@ -146,6 +147,7 @@ export class InspectForm extends RunForm {
       this.fail(`${file.name} is not UTF-8 text.`);
     }
   }
+
   send() {
     const isRun = this.source.get() === "run";
     if (isRun && !this.run.value) return this.fail("Choose a saved run.");

@@ -63,6 +63,7 @@ class TrainPage extends JobPage {
       .forEach((part) => show(part, false));
     Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
   }
+
   view({ job, metrics, samples }) {
     if (!this.update(job)) return;
     if (metrics.length) this.reveal();

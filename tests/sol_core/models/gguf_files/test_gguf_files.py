@@ -13,16 +13,10 @@ from sol_core.errors import ModelLoadError
 from sol_core.files import gguf_folder
 from sol_core.models.loading import layer_bits, model_fingerprint, repair_model
 from sol_core.models.step.quantised import packed_weights
-from tests.sol_core.models.gguf_files.gguf_cases import CASES, Converter, load, write
+from tests.sol_core.models.gguf_files.gguf_cases import CASES, load, write
 from tests.sol_core.tiny_assets import visible
 
-
-@pytest.fixture(autouse=True)
-def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files of which conversions were made, here instead of in a child process."""
-    converter = Converter()
-    monkeypatch.setattr(gguf_folder, "run_module", converter)
-    return converter.done
+pytestmark = pytest.mark.usefixtures("conversions")
 
 
 @pytest.mark.parametrize("name", CASES)

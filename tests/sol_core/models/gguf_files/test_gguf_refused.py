@@ -11,8 +11,9 @@ import pytest
 
 from app.cli import main as cli
 from sol_core.errors import ModelLoadError, UnsupportedModelError
-from sol_core.files import gguf_folder
-from tests.sol_core.models.gguf_files.gguf_cases import Converter, load, write
+from tests.sol_core.models.gguf_files.gguf_cases import load, write
+
+pytestmark = pytest.mark.usefixtures("conversions")
 
 Damage = Callable[[Path], object]
 
@@ -77,14 +78,6 @@ REFUSED: dict[str, tuple[Damage, type[Exception], str]] = {
         lambda path: write(path, keys={"split.count": 3}), ModelLoadError, "one of 3 parts.*merge",
     ),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files of which conversions were made, here instead of in a child process."""
-    converter = Converter()
-    monkeypatch.setattr(gguf_folder, "run_module", converter)
-    return converter.done
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -193,6 +193,7 @@ export class RunPage {
     show(this.status.back, elsewhere);
     if (elsewhere || !this.follower.id) this.form.setBusy(elsewhere);
   }
+
   showColour() {
     const asked = askedFor(this.names.colour);
     if (asked && asked !== this.legend.axis.key) this.legend.set(asked);
@@ -224,6 +225,7 @@ export class RunPage {
     return linkTo({ [this.part]: this.follower.id, ...Object.fromEntries(parts),
       [this.names.colour]: this.legend.axis.key });
   }
+
   // call: "home", or what answers alike.
   async home(call = "home") {
     try {

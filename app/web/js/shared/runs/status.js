@@ -36,8 +36,7 @@ export class Tally {
     this.timed = 0;
     this.sums = PARTS.map(() => 0);
     this.compared = this.others = 0; // steps where dense's choice is known, and where it is another
-    this.kl = { own: 0, static: 0 };
-    this.hasKl = { own: false, static: false };
+    this.kl = { own: NaN, static: NaN }; // sums; not numbers where none was measured
   }
 
   add(row) {
@@ -64,9 +63,7 @@ export class Tally {
       if (densesChoice(row)) this.others += 1;
     }
     for (const [name, kl] of Object.entries({ own: row.kl_to_dense, static: side("static")?.kl_to_dense })) {
-      if (!isNumber(kl)) continue;
-      this.hasKl[name] = true;
-      this.kl[name] += kl;
+      if (isNumber(kl)) this.kl[name] = (this.kl[name] || 0) + kl;
     }
   }
 
@@ -191,7 +188,7 @@ function sentenceOf(tally, speed) {
   parts.push(" with dense beside it. Dense would have put another token first ",
     bold(tally.others ? `at ${tally.others} of ${count(tally.compared, "step")}` : "nowhere"),
     tally.others ? " (dotted)" : "");
-  if (tally.hasKl.own) parts.push("; ", ...glossed("[[kl|KL]] to it "), bold(`${nats(tally.kl.own / tally.rows)} nats`), " a token");
-  if (tally.hasKl.static) parts.push(", static at the same budget ", bold(nats(tally.kl.static / tally.rows)));
+  if (isNumber(tally.kl.own)) parts.push("; ", ...glossed("[[kl|KL]] to it "), bold(`${nats(tally.kl.own / tally.rows)} nats`), " a token");
+  if (isNumber(tally.kl.static)) parts.push(", static at the same budget ", bold(nats(tally.kl.static / tally.rows)));
   return [...parts, "."];
 }

@@ -216,6 +216,7 @@ export class TokenView {
     this.list.classList.toggle("has-selection", range !== null);
     if (range !== null && this.elements[range[0]]) this.reveal(this.elements[range[0]]);
   }
+
   listen() {
     const tokenOf = (event) => event.target.closest?.(".sol-token");
     this.list.addEventListener("pointerover", (event) => {
