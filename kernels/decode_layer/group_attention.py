@@ -22,7 +22,7 @@ _helper = numba.njit(nogil=True, error_model="numpy")
 # the number of threads decides, so that results do not depend on it.
 _PART_TOKENS = 512
 _MOST_PARTS = 16  # merging them takes one thread's time
-_OCTETS = 8  # whose keys and values stay in the first cache
+_OCTETS = 4  # whose keys and values stay in the first cache, those of float32 too
 
 
 @_helper

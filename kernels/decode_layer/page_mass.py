@@ -2,7 +2,8 @@
 
 The scorer "int4" and the choice of a "group" of ``page_attention/reference.py``: tokens are
 scored from 4-bit keys, a page weighs what its visible tokens weigh together, and the heads of a
-group choose once, by the mean of their shares.
+group choose once, by the mean of their shares. As in ``group_attention.py``, parts of a
+row's pages are weighed side by side, each against its own largest score, and then put together.
 """
 
 from __future__ import annotations
@@ -10,9 +11,18 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.cpu.numba_helpers import outside_best
-from kernels.decode_layer.page_choice import choose_pages, largest, seen_pages, weigh
+from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive, outside_best
+from kernels.decode_layer.group_attention import parts_for
+from kernels.decode_layer.page_choice import (
+    LEAST,
+    choose_pages,
+    largest,
+    pages_of_part,
+    seen_pages,
+    weigh,
+)
 from kernels.key_codes.cpu import score_octets, spread_query
+from kernels.key_codes.octets import sum_octets
 from kernels.key_codes.reference import OCTET
 
 __all__ = ["find_pages_by_mass"]
@@ -34,134 +44,154 @@ def _spread(query):
 
 
 @_helper
-def _share_of(count, task, tasks):
-    """[begin, end) of ``count`` octets that a task takes."""
-    return count * task // tasks, count * (task + 1) // tasks
-
-
-@_helper
-def _score_block(task, pair, block, visible, queries, about, scores, room):
-    """Score a task's octets of one row and KV head in one block.
+def _score_block(block, visible, queries, about, scores, column):
+    """Score consecutive tokens of a block.
 
     Args:
-        task: its number, and how many there are.
         block: codes, scales, row of the first octet.
-        visible: [begin, end) of the block's tokens, and how many visible ones are before them.
-        queries, about: of the group's heads.
-        scores: [V, T] float32, from the first visible token on.
-        room: [V, n] float32, scratch for all octets of a task.
+        visible: [begin, end) of the block's tokens.
+        queries, about: of a group's heads.
+        scores: [V, n] float32; up to seven columns beside those of the tokens are overwritten.
+        column: of the first token, at least 7 where it is within an octet.
     """
     codes, scales, first = block
-    begin, end, before = visible
-    if end <= begin:
-        return
+    begin, end = visible
     low, high = begin // OCTET, (end + OCTET - 1) // OCTET
-    start, stop = _share_of(high - low, task[0], task[1])
-    if stop <= start:
-        return
-    start, stop = start + low, stop + low
-    score_octets(codes, scales, (first + start, stop - start), queries, about, room)
-    from_token, to_token = max(begin, start * OCTET), min(end, stop * OCTET)
-    shift, place = from_token - start * OCTET, before + from_token - begin
-    for v in range(queries.shape[0]):
-        for i in range(to_token - from_token):
-            scores[v, place + i] = room[v, shift + i]
+    stretch, shift = (first + low, high - low), begin - low * OCTET
+    score_octets(codes, scales, stretch, queries, about, scores[:, column - shift :])
 
 
 @_helper
-def _score_share(task, memory, numbers, sizes, whole, about, scores):
-    """The tokens that one task scores: a stretch of every row's and KV head's.
+def _weigh_pages(scores, head, begin, tokens, page_size, masses):
+    """Weigh one head's tokens, and sum them up by page.
+
+    Args:
+        scores: [V, n] float32, contiguous (a slice of it would not be weighed in vectors);
+            changed.
+        begin: column of the first token.
+        tokens: how many there are, and how many of them the first page holds.
+        masses: [P] float32, of the pages, overwritten; relative to the largest score.
+    Returns: the largest score.
+    """
+    count, first = tokens
+    top = largest(scores, head, begin, begin + count)
+    weigh(scores, head, begin, begin + count, top)
+    page, place = 0, 0
+    if page_size == OCTET and first == OCTET:
+        page = count // OCTET
+        sum_octets(scores, head, begin, page, masses)
+        place = page * OCTET
+    while page < masses.shape[0]:
+        stop = min(count, first + page * page_size)
+        mass = np.float32(0.0)
+        for i in range(np.uint64(begin + place), np.uint64(begin + stop)):
+            mass += scores[head, i]
+        masses[page] = mass
+        page, place = page + 1, stop
+    return top
+
+
+@_helper
+def _weigh_share(task, memory, numbers, sizes, queries, found):
+    """The parts of rows and KV heads that one task scores and weighs, every n-th.
 
     Args:
         memory: codes and scales of the shared block, then of the rows' own.
         numbers: shared and own tokens, first one seen and source [R].
-        sizes: Hkv, octets per sequence of the shared block and of the own one.
+        sizes: page size, Hkv, tasks, octets per sequence of the shared block and of the own one.
+        queries: of ``_spread``.
+        found: largest scores of each part [N, R, H], and masses [R, H, P] relative to them.
     """
     shared_codes, shared_scales, own_codes, own_scales = memory
     all_shared, all_own, all_first, sources = numbers
-    num_kv_heads, shared_octets, own_octets = sizes
-    num_rows, num_heads, most = scores.shape
+    page_size, num_kv_heads, tasks, shared_octets, own_octets = sizes
+    whole, about = queries
+    tops, masses = found
+    num_parts, num_rows, num_heads = tops.shape
     per_group = num_heads // num_kv_heads
-    room = np.empty((per_group, OCTET * (most // OCTET // task[1] + 3)), np.float32)
-    for pair in range(num_rows * num_kv_heads):
+    room = page_size * (masses.shape[2] // parts_for(masses.shape[2], page_size) + 1) + 2 * OCTET
+    scores = np.empty((per_group, room), np.float32)
+    for job in range(task, num_rows * num_kv_heads * num_parts, tasks):
+        pair, part = job // num_parts, job % num_parts
         row, group = pair // num_kv_heads, pair % num_kv_heads
+        shared, total, seen = all_shared[row], all_shared[row] + all_own[row] + 1, all_first[row]
+        first, last = seen_pages(shared, all_own[row], seen, page_size)
+        parts = parts_for(last - first, page_size)
+        if part >= parts:  # another row has more
+            continue
         low, high = group * per_group, (group + 1) * per_group
-        queries, others = whole[row, low:high], about[row, low:high]
-        found = scores[row, low:high]
-        shared, seen = all_shared[row], all_first[row]
-        line = (sources[row] * num_kv_heads + group) * shared_octets
-        block = (shared_codes, shared_scales, line)
-        _score_block(task, pair, block, (seen, shared, 0), queries, others, found, room)
-        block = (own_codes, own_scales, pair * own_octets)
-        first = max(seen - shared, 0)
-        visible = (first, all_own[row] + 1, max(shared - seen, 0))
-        _score_block(task, pair, block, visible, queries, others, found, room)
+        mine, others = whole[row, low:high], about[row, low:high]
+        begin, _, end = pages_of_part((first, last), part, parts, shared // page_size)
+        from_token, to_token = max(begin * page_size, seen), min(end * page_size, total)
+        middle = min(max(from_token, shared), to_token)
+        if middle > from_token:
+            line = (sources[row] * num_kv_heads + group) * shared_octets
+            block = (shared_codes, shared_scales, line)
+            _score_block(block, (from_token, middle), mine, others, scores, OCTET)
+        if to_token > middle:
+            block = (own_codes, own_scales, pair * own_octets)
+            visible = (middle - shared, to_token - shared)
+            _score_block(block, visible, mine, others, scores, OCTET + middle - from_token)
+        tokens = (to_token - from_token, (begin + 1) * page_size - from_token)
+        for head in range(per_group):
+            pages = masses[row, low + head, begin - first : end - first]
+            top = _weigh_pages(scores, head, OCTET, tokens, page_size, pages)
+            tops[part, row, low + head] = top
 
 
-@_helper
-def _sum_of_octet(scores, head, begin):
-    """Sum of eight numbers of one row, in pairs: no addition waits for the one before."""
-    i, h = np.uint64(begin), head
-    low = (scores[h, i] + scores[h, i + 1]) + (scores[h, i + 2] + scores[h, i + 3])
-    high = (scores[h, i + 4] + scores[h, i + 5]) + (scores[h, i + 6] + scores[h, i + 7])
-    return low + high
-
-
-@_helper
-def _page_masses(scores, head, count, first_seen, page_size, masses):
-    """Weigh one head's visible tokens, and sum them up by page.
+@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+def _join_parts(tops, pages_of, masses):
+    """One head's masses [P], each part's relative to its own largest score, as shares of all.
 
     Args:
-        scores: [H, T] float32, contiguous (a slice of it would not be weighed in vectors);
-            the head's first ``count`` are of the tokens from ``first_seen`` on; changed.
-        masses: [P] float32, of the pages from the first seen one on; overwritten.
-    Returns: their sum.
+        tops: [N] float32, the parts' largest scores.
+        pages_of: [first, last) seen.
     """
-    total = weigh(scores, head, 0, count, largest(scores, head, 0, count))
-    end = page_size - first_seen % page_size
-    begin = 0
+    parts = tops.shape[0]
+    top, total = LEAST, np.float32(0.0)
+    for part in range(parts):
+        top = max(top, tops[part])
+    for part in range(parts):
+        begin, _, end = pages_of_part(pages_of, part, parts, 0)
+        scale = exp_nonpositive(tops[part] - top)
+        for page in range(begin - pages_of[0], end - pages_of[0]):
+            masses[page] *= scale
+            total += masses[page]
     for page in range(masses.shape[0]):
-        stop = min(end, count)
-        if stop - begin == OCTET:
-            masses[page] = _sum_of_octet(scores, head, begin)
-        else:
-            mass = np.float32(0.0)
-            for i in range(np.uint64(begin), np.uint64(stop)):
-                mass += scores[head, i]
-            masses[page] = mass
-        begin, end = stop, end + page_size
-    return total
+        masses[page] /= total
 
 
 @_helper
-def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
+def _choose_share(task, numbers, sizes, found, chosen, outside):
     """The rows' KV heads whose pages one task chooses; arguments as of ``find_pages_by_mass``.
 
     Args:
         numbers: shared and own tokens, first one seen and pages kept [R].
-        sizes: page size, best share and Hkv.
+        sizes: page size, best share, Hkv, and how many tasks there are.
+        found: as ``_weigh_share`` leaves it; the masses are changed.
     """
     all_shared, all_own, all_first, all_kept = numbers
-    page_size, share, num_kv_heads = sizes
-    num_rows, num_heads, _ = scores.shape
+    page_size, share, num_kv_heads, tasks = sizes
+    tops, masses = found
+    _, num_rows, num_heads = tops.shape
     per_group = num_heads // num_kv_heads
     for job in range(task, num_rows * num_kv_heads, tasks):
-        row, group = job // num_kv_heads, job % num_kv_heads
-        seen, total = all_first[row], all_shared[row] + all_own[row] + 1
-        first, last = seen_pages(all_shared[row], all_own[row], seen, page_size)
-        shares = np.zeros(last - first, np.float32)
-        masses = np.empty(last - first, np.float32)
-        for head in range(group * per_group, (group + 1) * per_group):
-            whole = _page_masses(scores[row], head, total - seen, seen, page_size, masses)
-            for page in range(masses.shape[0]):
-                shares[page] += masses[page] / whole
+        row, low = job // num_kv_heads, job % num_kv_heads * per_group
+        pages = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
+        count = pages[1] - pages[0]
+        parts = parts_for(count, page_size)
+        shares = np.zeros(count, np.float32)
+        for head in range(low, low + per_group):
+            mine = masses[row, head, :count]
+            _join_parts(tops[:parts, row, head], pages, mine)
+            for page in range(count):
+                shares[page] += mine[page]
             if share > 0:
-                outside[row, head] = outside_best(masses, share) / whole
-        if all_kept[row] < last - first:
-            head = group * per_group
-            choose_pages(shares, all_kept[row], chosen[row, head, : last - first])
-            for other in range(head + 1, head + per_group):
-                chosen[row, other, : last - first] = chosen[row, head, : last - first]
+                outside[row, head] = outside_best(mine, share)
+        if all_kept[row] < count:
+            choose_pages(shares, all_kept[row], chosen[row, low, :count])
+            for other in range(low + 1, low + per_group):
+                chosen[row, other, :count] = chosen[row, low, :count]
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
@@ -187,20 +217,18 @@ def find_pages_by_mass(query, blocks, rows, chosen, outside):
     )
     shared_octets, own_octets = shared.octet_capacity, own.octet_capacity
     whole, about = _spread(query)
-    most = np.int64(0)
-    for row in range(query.shape[0]):
-        most = max(most, all_shared[row] + all_own[row] + 1 - all_first[row])
-    scores = np.empty((query.shape[0], query.shape[1], most), np.float32)
-    if scores.size <= _ALONE:
+    num_rows, num_heads, most = chosen.shape
+    tops = np.empty((parts_for(most, page_size), num_rows, num_heads), np.float32)
+    masses = np.empty((num_rows, num_heads, most), np.float32)
+    if masses.size * page_size <= _ALONE:
         tasks = 1
     # Loops on all threads take arrays and numbers, no tuples.
     for task in numba.prange(tasks):
         memory = (shared_codes, shared_scales, own_codes, own_scales)
         numbers = (all_shared, all_own, all_first, sources)
-        sizes = (num_kv_heads, shared_octets, own_octets)
-        _score_share((task, tasks), memory, numbers, sizes, whole, about, scores)
+        sizes = (page_size, num_kv_heads, tasks, shared_octets, own_octets)
+        _weigh_share(task, memory, numbers, sizes, (whole, about), (tops, masses))
     for task in numba.prange(tasks):
         others = (all_shared, all_own, all_first, all_kept)
-        _choose_share(
-            task, tasks, scores, others, (page_size, share, num_kv_heads), chosen, outside
-        )
+        scales = (page_size, share, num_kv_heads, tasks)
+        _choose_share(task, others, scales, (tops, masses), chosen, outside)

@@ -3,7 +3,8 @@
 Thirty-two bytes hold four channels of eight tokens in their low halves, and the next four in
 their high ones. An instruction that multiplies bytes and adds each four of them (``vpdpbusd``
 of AVX-512 and AVX VNNI) then leaves eight tokens' sums in one register, and no sum crosses
-lanes. AVX2 does it in three instructions, other CPUs in plain ones; all results are the same.
+lanes. AVX2 does it in three instructions, the last two of them once for eight; other CPUs do it in
+plain ones. All results are the same.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels.cpu.numba_helpers import cpu_has
-from kernels.cpu.vector_code import INDEX, load, prefetch
+from kernels.cpu.vector_code import INDEX, load, prefetch, shuffle
 
-__all__ = ["ask_for_octets", "best_products", "score_octet"]
+__all__ = ["ask_for_octets", "best_products", "score_octet", "sum_octets"]
 
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _BYTES = ir.VectorType(_BYTE, 32)
@@ -26,6 +27,7 @@ _SUMS = ir.VectorType(_SUM, 8)
 _FLOATS = ir.VectorType(ir.FloatType(), 8)
 _OCTETS_AHEAD = 8  # octets asked for beforehand
 _CACHE_LINE = 64
+_TOGETHER = 8  # steps of 32 bytes whose products are added up in 16 bits by AVX2
 
 
 def best_products() -> str:
@@ -72,14 +74,28 @@ def score_octet(context, codes, scales, line, queries, about, out, column, how):
             totals = [cgutils.alloca_once(builder, _SUMS) for _ in range(2)]
             for total in totals:
                 builder.store(zero, total)
-            with cgutils.for_range_slice(builder, INDEX(0), widths[0], INDEX(32)) as (at, _):
-                both = load(builder, code_data, at, 32, _BYTE)
-                halves = builder.and_(both, fifteen), builder.lshr(both, four)
-                for half, (part, total) in enumerate(zip(halves, totals, strict=True)):
-                    place = builder.add(builder.mul(at, INDEX(2)), INDEX(32 * half))
-                    factors = load(builder, query, place, 32, _BYTE)
-                    more = _multiplied(builder, part, factors, builder.load(total), variant)
-                    builder.store(more, total)
+
+            def add(begin: Any, end: Any, together: int, query: Any = query) -> None:
+                """Take steps of 32 bytes into the totals, some at a time."""
+                step = INDEX(32 * together)
+                with cgutils.for_range_slice(builder, begin, end, step) as (at, _):
+                    pairs = []
+                    for n in range(together):
+                        start = builder.add(at, INDEX(32 * n))
+                        both = load(builder, code_data, start, 32, _BYTE)
+                        halves = builder.and_(both, fifteen), builder.lshr(both, four)
+                        place = builder.mul(start, INDEX(2))
+                        places = place, builder.add(place, INDEX(32))
+                        factors = [load(builder, query, at, 32, _BYTE) for at in places]
+                        pairs.append(list(zip(halves, factors, strict=True)))
+                    for half, total in enumerate(totals):
+                        some = [pair[half] for pair in pairs]
+                        more = _multiplied(builder, some, builder.load(total), variant)
+                        builder.store(more, total)
+
+            whole = builder.and_(widths[0], INDEX(-32 * _TOGETHER))
+            add(INDEX(0), whole, _TOGETHER)
+            add(whole, widths[0], 1)
             result = builder.add(builder.load(totals[0]), builder.load(totals[1]))
             first = builder.mul(vectors.index, INDEX(2))
             unit, total = (
@@ -110,27 +126,36 @@ def _repeated(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(one, one, ir.Constant(_SUMS, [0] * 8))
 
 
-def _multiplied(builder: Any, codes: Any, factors: Any, total: Any, variant: str) -> Any:
-    """``total`` plus, of each four neighbours, the sum of codes (0 to 15) times factors (int8)."""
+def _multiplied(builder: Any, some: list[Any], total: Any, variant: str) -> Any:
+    """``total`` plus, of each four neighbours, the sum of codes (0 to 15) times factors (int8).
+
+    Args:
+        some: at most ``_TOGETHER`` pairs of codes and factors.
+    """
     if variant == "vnni":
         kind = ir.FunctionType(_SUMS, [_SUMS, _SUMS, _SUMS])
         name = "llvm.x86.avx512.vpdpbusd.256"
         function = cgutils.get_or_insert_function(builder.module, kind, name)
-        operands = [builder.bitcast(part, _SUMS) for part in (codes, factors)]
-        return builder.call(function, [total, *operands])
+        for pair in some:
+            total = builder.call(
+                function, [total, *(builder.bitcast(part, _SUMS) for part in pair)]
+            )
+        return total
     if variant == "avx2":
         pairs = ir.FunctionType(_WORDS, [_BYTES, _BYTES])
         fours = ir.FunctionType(_SUMS, [_WORDS, _WORDS])
         first = cgutils.get_or_insert_function(builder.module, pairs, "llvm.x86.avx2.pmadd.ub.sw")
         then = cgutils.get_or_insert_function(builder.module, fours, "llvm.x86.avx2.pmadd.wd")
-        words = builder.call(first, [codes, factors])  # at most 2 · 15 · 127: no saturation
-        sums = builder.call(then, [words, ir.Constant(_WORDS, [1] * 16)])
-        return builder.add(total, sums)
+        words = ir.Constant(_WORDS, [0] * 16)
+        for pair in some:  # each at most 2 · 15 · 127, and all at most 30,480: no saturation
+            words = builder.add(words, builder.call(first, list(pair)))
+        return builder.add(total, builder.call(then, [words, ir.Constant(_WORDS, [1] * 16)]))
     wide = ir.VectorType(_SUM, 32)
-    products = builder.mul(builder.zext(codes, wide), builder.sext(factors, wide))
-    for lane in range(4):
-        picks = ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(lane, 32, 4)))
-        total = builder.add(total, builder.shuffle_vector(products, products, picks))
+    for codes, factors in some:
+        products = builder.mul(builder.zext(codes, wide), builder.sext(factors, wide))
+        for lane in range(4):
+            picks = ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(lane, 32, 4)))
+            total = builder.add(total, builder.shuffle_vector(products, products, picks))
     return total
 
 
@@ -154,3 +179,34 @@ def ask_for_octets(context, codes, line):
         return target.get_dummy_value()
 
     return types.void(codes, types.int64), generate
+
+
+@intrinsic
+def sum_octets(context, scores, row, first, count, out):
+    """out[k] = Σ_t scores[row, first + 8 k + t], t below 8, for k below ``count``.
+
+    Args:
+        scores: [V, ≥ first + 8 · count] float32, contiguous.
+        row, first, count: int64.
+        out: [≥ count] float32, contiguous, overwritten.
+    """
+    number = types.int64
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array, sums = (target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 4))
+        width = cgutils.unpack_tuple(builder, array.shape)[1]
+        start = builder.gep(array.data, [builder.add(builder.mul(args[1], width), args[2])])
+        with cgutils.for_range(builder, args[3]) as eight:
+            part = load(builder, start, builder.mul(eight.index, INDEX(8)), 8)
+            for half in (4, 2):
+                low, high = (
+                    shuffle(builder, part, part, list(range(begin, begin + half)))
+                    for begin in (0, half)
+                )
+                part = builder.fadd(low, high)
+            both = [builder.extract_element(part, ir.IntType(32)(k)) for k in (0, 1)]
+            total = builder.fadd(*both)
+            builder.store(total, builder.gep(sums.data, [eight.index]))
+        return target.get_dummy_value()
+
+    return types.void(scores, number, number, number, out), generate

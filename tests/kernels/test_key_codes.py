@@ -76,7 +76,8 @@ def test_whole_queries_are_at_most_127(size: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["vnni", "avx2", "plain"])
-def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str) -> None:
+@pytest.mark.parametrize("size", [24, 136])
+def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str, size: int) -> None:
     import numba
     import numpy as np
 
@@ -85,7 +86,9 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str) ->
 
     if [*("vnni", "avx2", "plain")].index(how) < ["vnni", "avx2", "plain"].index(best_products()):
         pytest.skip(f"this CPU has no {how}")
-    keys, query = _keys(1, 24, 24), _keys(3, 24, seed=5)
+    keys, query = _keys(1, 24, size), _keys(3, size, seed=5)
+    keys[0, 5, 1:] = keys[0, 5].max() + 1.0  # all but one have the highest code
+    query[0], query[1] = 2.0, -2.0  # and meet the highest numbers of queries
     codes, scales = encode_keys(keys)
     expected = estimated_scores(query[None], codes, scales)[0]
 
@@ -93,22 +96,38 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str) ->
     def score(codes, scales, octet, queries, about, out, column):  # type: ignore[no-untyped-def]
         score_octet(codes, scales, octet, queries, about, out, column, how)
 
-    spread, about = np.empty((3, 192), np.int8), np.empty((3, 2), np.float32)
+    spread, about = np.empty((3, 8 * size), np.int8), np.empty((3, 2), np.float32)
     for line in range(3):
         spread_query(query[line].numpy(), spread[line], about[line])
     whole, unit = round_queries(query)
     assert about[:, 0].tolist() == unit[:, 0].tolist()
     assert about[:, 1].tolist() == whole.sum(-1).tolist()
-    lines = codes.numpy().reshape(3, 96), scales.view(torch.uint16).numpy().reshape(3, 16)
+    lines = codes.numpy().reshape(3, 4 * size), scales.view(torch.uint16).numpy().reshape(3, 16)
     wider = np.full((3, 40), 7, np.float32)
     out = wider[:, 5:35]  # rows that do not follow each other
     for octet in range(3):
         score(*lines, octet, spread, about, out, 8 * octet + 3)
     torch.testing.assert_close(
-        torch.from_numpy(out[:, 3:27].copy()), expected, rtol=1e-6, atol=1e-6
+        torch.from_numpy(out[:, 3:27].copy()), expected, rtol=1e-6, atol=1e-5
     )
     assert (wider[:, :8] == 7).all()
     assert (wider[:, 32:] == 7).all()
+
+
+def test_numbers_are_summed_by_eights() -> None:
+    import numba
+    import numpy as np
+
+    from kernels.key_codes.octets import sum_octets
+
+    @numba.njit
+    def sums(scores, row, first, count, out):  # type: ignore[no-untyped-def]
+        sum_octets(scores, row, first, count, out)
+
+    scores = np.arange(60, dtype=np.float32).reshape(2, 30)
+    out = np.full(4, -1, np.float32)
+    sums(scores, 1, 3, 3, out)
+    assert out.tolist() == [*scores[1, 3:27].reshape(3, 8).sum(-1), -1]
 
 
 def test_a_key_is_encoded_as_the_reference_does() -> None:
