@@ -12,6 +12,7 @@ from app.pages.explore.examples import EXAMPLES
 from app.pages.explore.form import checked_prompt, config_from_form, default_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
+from app.recordings.recording import shipped_recording
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
@@ -60,6 +61,7 @@ def _constants(services: Services) -> dict[str, Any]:
         "defaults": default_form(services.policies.names(), services.limits.new_tokens),
         "examples": EXAMPLES,
         "maxNewTokens": services.limits.new_tokens,
+        "recording": shipped_recording(),
         "estimate": {
             "cards": ESTIMATED_CARDS,
             "contexts": ESTIMATED_CONTEXTS,

@@ -85,7 +85,7 @@ def test_back_and_forward_walk_through_runs_and_tabs(serve: Serve, visit: Visit)
     expect(visitor.tokens).to_have_count(11)
     assert visitor.run_id() == one
     visitor.page.go_back()
-    expect(visitor.page.get_by_text("Every token will show what it cost")).to_be_visible()
+    expect(visitor.page.get_by_role("region", name="Recorded example")).to_be_visible()
     visitor.page.go_forward()
     visitor.page.go_forward()
     expect(lead).to_contain_text("Second prompt")
@@ -133,7 +133,7 @@ def test_delete_asks_first(serve: Serve, visit: Visit) -> None:
     dialog.get_by_role("button", name="Delete", exact=True).click()
     expect(rows).to_have_count(0)
     visitor.tab("Explore")
-    expect(visitor.page.get_by_text("Every token will show what it cost")).to_be_visible()
+    expect(visitor.page.get_by_role("region", name="Recorded example")).to_be_visible()
     visitor.open(f"?run={run_id}")
     expect(visitor.page.get_by_text("This run does not exist")).to_be_visible()
 

@@ -68,7 +68,7 @@ new MutationObserver((records) => {
 def test_generate_streams_tokens_and_reports_what_was_measured(serve: Serve, visit: Visit) -> None:
     visitor = visit(serve())
     visitor.expect_state("Ready")
-    expect(visitor.page.get_by_text("Every token will show what it cost")).to_be_visible()
+    expect(visitor.page.get_by_role("region", name="Recorded example")).to_be_visible()
     expect(visitor.page.get_by_role("button", name="Stop")).to_be_disabled()
     visitor.generate(max_new_tokens=40)
     visitor.expect_state("Finished")

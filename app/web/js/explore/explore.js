@@ -6,7 +6,8 @@ import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { bringIntoView, h, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
-import { copyChip, emptyState, flash, noticeLine } from "../shared/page_parts.js";
+import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
+import { RecordingView } from "../shared/recording.js";
 import { RunPage } from "../shared/runs/run_page.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
@@ -31,6 +32,10 @@ class ExplorePage extends RunPage {
     this.legend = this.stage.legend;
     this.lens = this.makeLens();
     this.estimate = new Estimate(api, page.estimate);
+    this.recording = new RecordingView(page.recording, (prompt, settings) => {
+      this.form.set(prompt, settings);
+      this.form.send();
+    });
     this.follower = this.follow((rows) => this.stage.append(rows));
     root.append(this.build());
     this.reset();
@@ -39,7 +44,7 @@ class ExplorePage extends RunPage {
   build() {
     this.tools = this.makeTools("run",
       copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")));
-    this.empty = emptyState();
+    this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
       over: this.empty, tools: this.tools, below: [this.lens.element, this.estimate.element] }));
@@ -52,6 +57,7 @@ class ExplorePage extends RunPage {
     whenSeen(this.root, () => this.form.fields.schedule.update());
     takeOver("use-policy", (name) => this.usePolicy(name));
     this.takeUp();
+    if (!this.empty.hidden) this.recording.play();
   }
 
   async generate(prompt, settings) {

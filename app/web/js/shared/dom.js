@@ -89,7 +89,7 @@ export function reachWhenScrolling(node, label) {
 
 export const wait = (ms) => new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
 export const whenIdle = (task) => (window.requestIdleCallback || setTimeout)(task);
-const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 export function scrollTo(element, block = "start") {
   element.scrollIntoView({ block, behavior: isCalm() ? "auto" : "smooth" });

@@ -3,7 +3,6 @@
 import { chip, copyText, h, reachWhenScrolling, setText } from "./dom.js";
 import { AXES, isNumber, mean, MISSING, nats } from "./format.js";
 import { glossed } from "./glossary.js";
-import { tokenNodes } from "./tokens/token_text.js";
 
 export function flash(button, text) {
   const before = button.dataset.label || button.textContent;
@@ -70,22 +69,4 @@ export function selectionText(rows, [from, to]) {
   const kl = mean(chosen.map((row) => row.kl_to_dense));
   return `Tokens ${from + 1}–${to + 1}: on average ${spend}, surprisal `
     + `${nats(mean(chosen.map((row) => row.surprisal)))}${isNumber(kl) ? `, KL ${nats(kl)}` : ""} nats`;
-}
-
-export function emptyState() {
-  /** @type {[string, number, number, number, number][]} */
-  const sample = [
-    ["The", 1, 1, 16, 15], [" cat", 0.7, 0.8, 12, 11], [" sat", 0.4, 0.6, 8, 6],
-    [" on", 0.2, 0.5, 6, 3], [" the", 0.2, 0.4, 5, 1], [" mat", 0.8, 0.9, 14, 13], [".", 0.3, 0.5, 8, 4],
-  ];
-  return h("div", { class: "sol-empty" },
-    h("p", { class: "sol-empty-sample", "aria-hidden": "true" }, sample.map(([text, a, c, b, bin]) =>
-      h("span", { class: "sol-token", "data-bin": bin, "--a": a, "--c": c, "--b": b / 16 },
-        tokenNodes(text)))),
-    h("h2", {}, "Every token will show what it cost"),
-    h("ol", {},
-      h("li", {}, glossed("Its colour is what its step cost, or another [[axis]] you choose: dark violet for little, yellow for much.")),
-      h("li", {}, glossed("Three lanes under it: attention, channels and bits. A full lane is [[dense]].")),
-      h("li", {}, "Its card says what else the model considered, and what compression changed.")),
-    h("p", { class: "sol-muted" }, "The sample is an illustration. Press Generate for real tokens."));
 }

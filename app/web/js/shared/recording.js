@@ -1,0 +1,131 @@
+// A recording (app/recordings): one prompt answered densely and under smaller and smaller budgets. A dial
+// walks through them; both texts stand side by side, marked where they part.
+
+import { button, h, isCalm, setText, uniqueId } from "./dom.js";
+import { count, modelName, percentTight } from "./format.js";
+import { glossed } from "./glossary.js";
+import { SITE } from "./site.js";
+import { spokenText, tokenNodes } from "./tokens/token_text.js";
+
+const TOKEN_MS = 30; // from one token to the next while it plays
+const FIRST = 4; // half of the budget: the page's default
+
+/** @typedef {{ budget: [number, number, number], share: number, same: number, tokens: string[], costs: number[] }} RecordedText */
+/** @typedef {{ model: string, schedule: string, prompt: string, texts: RecordedText[] }} Recording */
+
+const axesOf = ([keep, channels, bits]) => `attention ${keep} %, MLP ${channels} %, ${bits} bits`;
+
+export class RecordingView {
+  // run(prompt, settings): asks the live model; null in a page without one.
+  /** @param {Recording} recording */
+  constructor(recording, run = null) {
+    this.recording = recording;
+    this.run = run;
+    const least = Math.min(...recording.texts.flatMap((text) => text.costs));
+    this.low = Math.floor(20 * least) / 20; // of the colours; the top is all
+    this.element = this.build();
+    this.choose(Math.min(FIRST, recording.texts.length - 1));
+  }
+
+  build() {
+    const { model, prompt, texts } = this.recording;
+    const id = uniqueId("dial");
+    this.dial = h("input", { type: "range", id, min: 0, max: texts.length - 1, step: 1,
+      oninput: () => this.turn() });
+    this.share = h("output", { for: id, class: "sol-recording-share" });
+    this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
+    this.columns = [this.column("Dense"), this.column("")];
+    return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
+      h("div", { class: "sol-recording-head" },
+        h("h2", {}, "How little can it read and still say the same?"),
+        h("p", { class: "sol-muted" }, "Recorded: ", modelName(model), " was asked “", h("span", { dir: "auto" }, prompt), "”")),
+      h("div", { class: "sol-recording-dial" },
+        h("label", { for: id }, "Bytes read a token"), this.dial, this.share),
+      this.said,
+      h("div", { class: "sol-recording-texts" }, this.columns.map((one) => one.element)),
+      h("div", { class: "sol-recording-foot" },
+        this.run && button("Run it here", () => this.runHere()),
+        h("span", { class: "sol-muted" }, glossed("Colour: what a step read, as a share of [[dense]]."), this.scale())));
+  }
+
+  column(name) {
+    const head = h("h3", {}, name);
+    const text = h("p", { class: "sol-recording-text", dir: "auto" });
+    return { head, text, element: h("div", {}, head, text) };
+  }
+
+  scale() {
+    const steps = Array.from({ length: SITE.numBins }, (_, bin) => h("i", { class: "sol-token", "data-bin": bin }));
+    return h("span", { class: "sol-scale" }, percentTight(this.low),
+      h("span", { class: "sol-scale-steps", "aria-hidden": "true" }, steps), "100 %");
+  }
+
+  turn() {
+    this.stop();
+    this.choose(this.recording.texts.length - 1 - Number(this.dial.value));
+  }
+
+  choose(at) {
+    const { texts } = this.recording;
+    const [dense, text] = [texts[0], texts[at]];
+    this.at = at;
+    this.dial.value = String(texts.length - 1 - at); // at its right end all is read
+    this.dial.setAttribute("aria-valuetext", `${percentTight(text.share)} of dense: ${axesOf(text.budget)}`);
+    setText(this.share, `${Math.round(100 * text.share)} %`);
+    this.said.replaceChildren(...sentenceOf(dense, text));
+    setText(this.columns[1].head, at === 0 ? "Nothing left out" : `Reading ${Math.round(100 * text.share)} %`);
+    this.columns.forEach(({ text: place }, which) =>
+      place.replaceChildren(...this.tokensOf(which ? text : dense, at === 0 ? Infinity : text.same)));
+  }
+
+  tokensOf({ tokens, costs }, parting) {
+    return tokens.flatMap((text, at) => {
+      const share = Math.min((costs[at] - this.low) / (1 - this.low || 1), 1);
+      const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
+        "data-bin": Math.round(share * (SITE.numBins - 1)) }, tokenNodes(text));
+      return /^\s/.test(text) ? [h("wbr"), token] : [token];
+    });
+  }
+
+  // Lets both texts come token by token, once; not for who wants no motion.
+  play() {
+    if (isCalm()) return;
+    const all = this.columns.map(({ text }) => [...text.querySelectorAll(".sol-token")]);
+    const most = Math.max(...all.map((tokens) => tokens.length));
+    let shown = 0;
+    const show = () => {
+      all.forEach((tokens) => tokens.forEach((token, at) => token.classList.toggle("is-coming", at >= shown)));
+      if (shown === most) this.stop();
+      shown += 1;
+    };
+    show();
+    this.timer = setInterval(show, TOKEN_MS);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+  }
+
+  runHere() {
+    this.stop();
+    const { prompt, schedule, texts } = this.recording;
+    const [keep, channels, bits] = texts[this.at].budget;
+    this.run(prompt, { chat: true, schedule: this.at === 0 ? "dense" : schedule, keep, channels, bits });
+  }
+}
+
+const wordOf = (token) => token && (token.trim() || spokenText(token));
+
+function sentenceOf(dense, text) {
+  const bold = (words) => h("b", {}, words);
+  if (text === dense) return ["All is read. Drag the dial to the left, and see which word breaks first."];
+  const parts = ["With ", axesOf(text.budget), ": "];
+  const ends = text.same === Math.min(dense.tokens.length, text.tokens.length);
+  if (ends && dense.tokens.length === text.tokens.length) return [...parts, bold("the same text, token for token"), "."];
+  const [other, own] = [dense, text].map((one) => wordOf(one.tokens[text.same]));
+  if (text.same) parts.push(bold(`the first ${count(text.same, "token")} ${text.same === 1 ? "is" : "are"} dense’s own`), ", then ");
+  else parts.push("at once ");
+  if (own === undefined) return [...parts, bold("the text ends"), "."];
+  if (other === undefined) return [...parts, bold(`“${own}”`), " where dense ends."];
+  return [...parts, bold(`“${own}”`), " instead of ", bold(`“${other}”`), "."];
+}

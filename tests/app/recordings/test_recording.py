@@ -1,0 +1,76 @@
+"""Recordings: the shipped one is whole, and a new one says where its texts part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.host.errors import AppError
+from app.recordings.recording import BUDGETS, PROMPT, make_recording, shipped_recording
+from app.sharing.demo_folder import write_demo
+from tests.app.command_line import RunCommand, one_line
+from tests.support.tiny_language_model import make_language_model
+
+
+def _same(one: list[str], other: list[str]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def test_the_shipped_recording_reads_less_and_less() -> None:
+    recording = shipped_recording()
+    texts = recording["texts"]
+    assert recording["prompt"] == PROMPT
+    assert recording["schedule"] == "policy:default"
+    asked = [[100 * budget.keep_fraction, 100 * budget.channel_keep_ratio, budget.bit_width]
+             for budget in BUDGETS]  # fmt: skip
+    assert [text["budget"] for text in texts] == [pytest.approx(one) for one in asked]
+    shares = [text["share"] for text in texts]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == 1.0
+    assert shares[-1] < 0.7
+    for text in texts:
+        assert len(text["tokens"]) == len(text["costs"]) > 0
+        assert text["same"] == _same(text["tokens"], texts[0]["tokens"])
+        assert text["share"] == pytest.approx(sum(text["costs"]) / len(text["costs"]), abs=0.01)
+
+
+def test_a_recording_of_another_model_is_static_and_says_where_texts_part() -> None:
+    heard: list[int] = []
+    budgets = BUDGETS[::4]
+    made = make_recording(
+        make_language_model(), "A cat", budgets=budgets, under_policy=False, on_text=heard.append
+    )
+    assert heard == [1, 2, 3]
+    assert made.schedule == "static"
+    dense, *others = made.texts
+    assert dense.share == 1.0
+    assert set(dense.costs) == {1.0}
+    assert dense.same == len(dense.tokens)
+    assert all(text.share < 1.0 for text in others)
+    for text in others:  # a random model's texts part: by ids, so at the latest where texts differ
+        assert text.same <= _same(list(text.tokens), list(dense.tokens))
+    assert any(text.same < len(dense.tokens) for text in others)
+
+
+def test_a_demo_is_two_files_and_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "demo"
+    page, data = write_demo(folder, shipped_recording())
+    assert sorted(folder.iterdir()) == [page, data]
+    assert "http" not in page.read_text(encoding="utf-8").split("</head>")[0].replace(
+        "http-equiv", ""
+    )
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AppError, match="cannot write"):
+        write_demo(tmp_path / "file", shipped_recording())
+
+
+def test_the_command_writes_a_demo_and_refuses_halves(run: RunCommand, tmp_path: Path) -> None:
+    demo = tmp_path / "demo"
+    done = run("export", "--demo", str(demo))
+    assert (done.status, done.out) == (0, "")
+    assert done.err == f"wrote {demo / 'index.html'}\nwrote {demo / 'recording.json'}\n"
+    assert "give RUN and OUT, or --demo" in one_line(run("export", "x"))
+    assert "needs --demo" in one_line(run("export", "x", "y.json", "--record", "A cat"))
+    assert "neither RUN" in one_line(run("export", "x", "--demo", str(demo)))

@@ -1,0 +1,83 @@
+"""Explore opens with a recording: dense beside less and less, and a way to run it for real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from app.recordings.recording import shipped_recording
+from app.sharing.demo_folder import write_demo
+from tests.browser.conftest import Server, Visitor
+from tests.support.fake_engine import FakeEngine
+
+pytestmark = pytest.mark.browser
+
+TEXTS = shipped_recording()["texts"]
+
+
+def _words(column: Locator) -> str:
+    return "".join(column.locator(".sol-token").all_text_contents()).replace("\xa0", " ")
+
+
+def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
+    serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    recording = visitor.page.get_by_role("region", name="Recorded example")
+    columns = recording.locator(".sol-recording-text")
+    dial = recording.get_by_role("slider", name="Bytes read a token")
+    expect(recording).to_contain_text("the first 14 tokens are dense’s own")
+    expect(recording.locator(".is-coming")).to_have_count(0)  # it has played to its end
+    assert _words(columns.first) == "".join(TEXTS[0]["tokens"])
+    assert _words(columns.nth(1)) == "".join(TEXTS[4]["tokens"])
+    expect(columns.nth(1).locator(".is-parting")).to_have_text("and")
+    expect(columns.first.locator(".is-parting")).to_have_text("powerhouse")
+
+    dial.focus()
+    visitor.page.keyboard.press("End")
+    expect(recording.get_by_role("status")).to_have_text("100 %")
+    expect(recording.locator(".is-parting")).to_have_count(0)
+    assert _words(columns.first) == _words(columns.nth(1))
+    visitor.page.keyboard.press("Home")
+    expect(recording.get_by_role("status")).to_have_text("62 %")
+    expect(recording).to_contain_text("at once “J” instead of “The”")
+    visitor.page.keyboard.press("ArrowRight")
+    assert dial.get_attribute("aria-valuetext") == (
+        f"{round(100 * TEXTS[-2]['share'], 1)} % of dense: attention 15 %, MLP 45 %, 6 bits"
+    )
+
+    recording.get_by_role("button", name="Run it here").click()
+    visitor.expect_state("Finished")
+    expect(recording).to_be_hidden()
+    expect(visitor.prompt).to_have_value(shipped_recording()["prompt"])
+    expect(visitor.page.get_by_label("Attention kept, value")).to_have_value("15")
+    expect(visitor.page.locator(".sol-legend").first).to_be_visible()
+
+
+def test_who_wants_no_motion_sees_all_at_once(
+    serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit(serve(), reduced_motion="reduce")
+    recording = visitor.page.get_by_role("region", name="Recorded example")
+    expect(recording.locator(".sol-token").first).to_be_visible()
+    assert recording.locator(".is-coming").count() == 0
+    assert visitor.overflows(390, 1920) == []
+
+
+def test_the_demo_opens_from_a_file_and_asks_nobody(chromium: Browser, tmp_path: Path) -> None:
+    page = chromium.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: asked.append(str(error)))
+    index, _ = write_demo(tmp_path, shipped_recording())
+    page.goto(index.as_uri())
+    recording = page.get_by_role("region", name="Recorded example")
+    recording.get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    expect(recording).to_contain_text("at once “J” instead of “The”")
+    expect(recording.get_by_role("button")).to_have_count(0)
+    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
+    page.close()
