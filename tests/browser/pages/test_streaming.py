@@ -242,7 +242,6 @@ def test_settings_and_prompt_survive_a_reload(serve: Serve, visit: Visit) -> Non
     visitor.page.get_by_role("radio", name="Random").check(force=True)
     visitor.page.get_by_label("Attention kept, value").fill("35")
     visitor.page.get_by_role("switch", name="Measure quality against dense").uncheck()
-    visitor.page.get_by_role("radio", name="Surprisal").check(force=True)
     visitor.set_advanced("Seed", "11")
     visitor.page.reload()
     expect(visitor.prompt).to_have_value("Remember me")
@@ -250,11 +249,13 @@ def test_settings_and_prompt_survive_a_reload(serve: Serve, visit: Visit) -> Non
     expect(visitor.page.get_by_label("Attention kept", exact=True)).to_have_value("35")
     switch = visitor.page.get_by_role("switch", name="Measure quality against dense")
     expect(switch).not_to_be_checked()
-    expect(visitor.page.get_by_role("radio", name="Surprisal")).to_be_checked()
     expect(visitor.page.get_by_label("Seed", exact=True)).to_have_value("11")
     visitor.generate(max_new_tokens=8)
     visitor.expect_state("Finished")
     expect(visitor.page.get_by_text("to measure KL")).to_be_visible()
+    visitor.page.get_by_role("radio", name="Surprisal").check(force=True)
+    visitor.page.reload()
+    expect(visitor.page.get_by_role("radio", name="Surprisal")).to_be_checked()
 
 
 def test_the_page_is_there_before_the_model_and_a_run_waits_for_it(

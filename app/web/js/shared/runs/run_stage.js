@@ -27,11 +27,11 @@ export class RunStage extends TokenStage {
     return this.view.rows;
   }
 
-  // over: lies over the tokens; tools: for the foot; below: panels under the tokens and under the charts.
+  // over: lies over the panel; tools: for the foot; below: panels under the tokens and under the charts.
   build({ over = null, tools = null, below = [null, null] } = {}) {
     return h("div", { class: "sol-stage" }, this.status.element,
-      h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" }, this.legend.element,
-        h("div", { class: "sol-token-place" }, this.view.element, over), this.buildFoot(tools)),
+      h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" }, over, this.legend.element,
+        h("div", { class: "sol-token-place" }, this.view.element), this.buildFoot(tools)),
       below[0], this.status.numbers, this.buildCharts(), below[1]);
   }
 
