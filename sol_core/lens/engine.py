@@ -32,6 +32,7 @@ from sol_core.decoding.loop import (
 )
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.events import Alternative
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
@@ -98,12 +99,14 @@ class LensRow:
         nll: of the token that was generated, nats.
         kl: KL(dense ‖ row) to the dense step on the same cache, nats.
         entropy: of the row's distribution, nats.
+        choice: the row's most probable token, before any temperature or repetition penalty.
     """
 
     action: Action
     nll: float
     kl: float
     entropy: float
+    choice: Alternative
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -168,6 +171,21 @@ class LensView:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """A step of several rows: [rows] each; the first row is what ``kl`` is to.
+
+    Attributes:
+        best, best_log_probability: the most probable token.
+    """
+
+    nll: Tensor
+    kl: Tensor
+    entropy: Tensor
+    best: Tensor
+    best_log_probability: Tensor
+
+
 @dataclass(slots=True)
 class _Replay:
     """An episode as the run decoded it; it grows with the looks.
@@ -205,7 +223,7 @@ class Lens:
                 f"{len(run.tokens)} tokens exceed the context of {model.name}, "
                 f"{model.context_length}"
             )
-        self._lm, self._run = model.lm, run
+        self._model, self._lm, self._run = model, model.lm, run
         self._prefix: KVCache | None = None
         self._replay: _Replay | None = None
 
@@ -257,10 +275,26 @@ class Lens:
         """The step under each of these actions and the dense one."""
         rows: dict[Action, LensRow] = {}
         for batch in _batches(actions, ROWS_AT_ONCE):
-            ((nll, kl, entropy),) = self._steps(index, [[action] for action in batch])
-            values = zip(nll.tolist(), kl.tolist(), entropy.tolist(), strict=True)
-            rows |= {a: LensRow(a, *scores) for a, scores in zip(batch, values, strict=True)}
+            (scores,) = self._steps(index, [[action] for action in batch])
+            rows |= {
+                row[0]: LensRow(*row)
+                for row in zip(
+                    batch,
+                    scores.nll.tolist(),
+                    scores.kl.tolist(),
+                    scores.entropy.tolist(),
+                    self._choices(scores),
+                    strict=True,
+                )
+            }
         return rows
+
+    def _choices(self, scores: _Scores) -> list[Alternative]:
+        probabilities = scores.best_log_probability.exp().tolist()
+        return [
+            Alternative(token, self._model.spelled(token), probability)
+            for token, probability in zip(scores.best.tolist(), probabilities, strict=True)
+        ]
 
     def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
         """Return the effect of each of these actions at this step on the following tokens."""
@@ -272,26 +306,25 @@ class Lens:
         for batch in _batches(list(named.values()), FEW_ROWS):
             scores = self._steps(index, [[action, *followed] for action in batch])[1:]
             for row, action in enumerate(batch):
-                change[action] = tuple(float(step[0][row] - step[0][0]) for step in scores)
-                kl[action] = tuple(float(step[1][row]) for step in scores)
+                change[action] = tuple(float(step.nll[row] - step.nll[0]) for step in scores)
+                kl[action] = tuple(float(step.kl[row]) for step in scores)
         return tuple(
             LensTrail(name, action, change[action], kl[action]) for name, action in named.items()
         )
 
-    def _steps(
-        self, index: int, schedules: Sequence[Sequence[Action]]
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """NLL, KL to the first row and entropy, each [rows], of the steps from ``index`` on."""
+    def _steps(self, index: int, schedules: Sequence[Sequence[Action]]) -> list[_Scores]:
+        """The steps from ``index`` on, one row per schedule."""
         prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
         return [
             self._score(step, index + step.index)
             for step in self._decode(prefix, index, schedules, in_place=False)
         ]
 
-    def _score(self, step: DecodeStep, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _score(self, step: DecodeStep, index: int) -> _Scores:
         target = torch.tensor([self._fed(index + 1)], device=self._lm.device)
         nll, kl = score_step(step.log_probabilities[None], target)
-        return nll[0], kl[0], step.entropy
+        best = step.log_probabilities.max(-1)
+        return _Scores(nll[0], kl[0], step.entropy, best.indices, best.values)
 
     def _replayed(self, index: int) -> _Replay:
         """The run's rows, replayed through step ``index`` at least."""
