@@ -16,7 +16,7 @@ from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:
-    from sol_core.lens.engine import LensRow, LensView
+    from sol_core.lens.records import LensRow, LensView
 
 HELP = "what one token of a text costs under every level of attention, channels and bits"
 

@@ -90,7 +90,7 @@ def test_neighbouring_levels_of_one_token_are_one_row_and_others_are_marked(
     assert "Bitsthe same at every level" in headings
     for table, others in ((attention, 2), (channels, 2), (bits, 0)):
         assert table.locator("tr.is-other").count() == others
-    part = panel.get_by_role("region", name="The token at every level")
+    part = panel.get_by_role("region", name="The token each level chooses")
     expect(part).to_contain_text("rows with another token are marked")
     expect(part).not_to_contain_text("The text has")
 
@@ -124,7 +124,7 @@ def test_a_text_with_another_token_than_the_levels_choose_says_so(
     drawn = {"token_id": 902, "text": " fog", "probability": 0.6}
     monkeypatch.setattr("tests.browser.look_samples.choice_at", lambda share, token: drawn)
     _, panel = looked(looking(serve), visit)
-    part = panel.get_by_role("region", name="The token at every level")
+    part = panel.get_by_role("region", name="The token each level chooses")
     expect(part).to_contain_text("so it is at every level")
     expect(part).to_contain_text("The text has")
     assert part.locator("tr.is-other").count() == 0
@@ -145,7 +145,7 @@ def test_the_joint_grid_marks_cells_of_another_token(serve: Serve, visit: Visit)
 
 def test_a_look_of_before_choices_were_kept_opens_without_them(serve: Serve, visit: Visit) -> None:
     _, panel = looked(looking(serve, chooses=False), visit)
-    expect(panel.get_by_role("region", name="The token at every level")).to_be_hidden()
+    expect(panel.get_by_role("region", name="The token each level chooses")).to_be_hidden()
     expect(panel.locator(".sol-lens-line")).to_have_count(6)
     expect(panel.locator(".sol-lens-strip")).to_have_count(0)
     panel.locator("summary", has_text="Joint grid").click()
@@ -161,7 +161,7 @@ def test_the_page_and_its_export_are_accessible_narrow_too_and_show_the_same(
     shown = lines(panel.locator(".sol-lens-choices"))
     assert list(violations(visitor.page)) == []
     assert visitor.overflows(390) == []
-    panel.get_by_role("button", name="The token at every level: save as an image").click()
+    panel.get_by_role("button", name="The token each level chooses: save as an image").click()
     with visitor.page.expect_download() as picture:
         panel.get_by_role("button", name="SVG", exact=True).click()
     drawn = picture.value.path().read_text(encoding="utf-8")

@@ -21,7 +21,8 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import encode_prompt, generate
-from sol_core.lens.engine import FOLLOWING, Lens, LensRun
+from sol_core.lens.engine import FOLLOWING, Lens
+from sol_core.lens.records import LensRun
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_language_model import make_language_model

@@ -41,9 +41,9 @@ export class LensPanel {
     this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
     this.tools = h("div", { class: "sol-tools" }, this.export,
       chip("Close", () => this.close()));
-    this.choicePart = h("section", { class: "sol-lens-curves", "aria-label": "The token at every level" },
-      h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The token at every level"),
-        this.saveMenu("The token at every level", this.choices)), this.choiceNote, this.choices);
+    this.choicePart = h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
+      h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The token each level chooses"),
+        this.saveMenu("The token each level chooses", this.choices)), this.choiceNote, this.choices);
     this.body = h("div", { class: "sol-lens-body", hidden: true }, this.choicePart,
       h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
         h("div", { class: "sol-lens-part-head" }, h("h3", {}, "Every level"), this.saveMenu("Every level", this.curves)),

@@ -31,7 +31,7 @@ function changesText(places) {
   return places.length > MOST_CHANGES ? `changes ${places.length} times` : `changes at ${joined(places, ", ")}`;
 }
 
-export const rangeText = (axis, levels, { from, to }) => between(levelText(axis, levels[from]), levelText(axis, levels[to]));
+const rangeText = (axis, levels, { from, to }) => between(levelText(axis, levels[from]), levelText(axis, levels[to]));
 
 function probabilityText(rows) {
   const shares = rows.map((row) => row.choice.probability).filter(isNumber);
@@ -39,7 +39,7 @@ function probabilityText(rows) {
 }
 
 // A token as it is seen, and in words for screen readers.
-export const tokenParts = (text) => [h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
+const tokenParts = (text) => [h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
   h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
 
 // axis: with the levels of the grid; rows: one per level.
