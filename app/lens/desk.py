@@ -165,7 +165,8 @@ def _lens(
     rows: _Rows,
     refresh_steps: int | None = None,
 ) -> Lens:
-    from sol_core.lens.engine import Lens, LensRun
+    from sol_core.lens.engine import Lens
+    from sol_core.lens.records import LensRun
 
     schedules = (config.schedule, *(row.schedule for row in config.side_rows))
     return Lens(

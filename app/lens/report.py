@@ -10,6 +10,7 @@ from app.host.errors import AppError
 from sol_core.actions import AXES
 
 LENS_VERSION = 1  # of the command's JSON; raised when a field changes its meaning or goes
+ROW_FIELDS = ("nll", "kl", "entropy", "choice")  # of ``LensRow``, beside its action
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,12 @@ def lens_json(
         token: "index", "token_id" and "text" of the token that was looked at.
         view: JSON form of ``LensView``.
     Returns: "rows" has one object per level of every axis, the other axes as taken: axis, level,
-        nll, kl and entropy in nats; JSON without NaN.
+        nll, kl and entropy in nats, and the level's choice but in looks of before it was kept;
+        JSON without NaN.
     """
     rows = [
         {"axis": axis, "level": row["action"][axis]}
-        | {name: row[name] for name in ("nll", "kl", "entropy")}
+        | {name: row[name] for name in ROW_FIELDS if name in row}
         for axis, levels in zip(AXES, view["axes"], strict=True)
         for row in levels
     ]

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from kernels.linear import FEW_ROWS
-from sol_core.actions import AXES, DENSE, Action, ActionGrid
+from sol_core.actions import AXES, DENSE, Action
 from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.divergence import kl_to_dense
@@ -32,140 +31,30 @@ from sol_core.decoding.loop import (
 )
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
+from sol_core.events import Alternative
+from sol_core.lens.records import LensRow, LensRun, LensTrail, LensView, ReplayedStep
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["FOLLOWING", "Lens", "LensRow", "LensRun", "LensTrail", "LensView", "ReplayedStep"]
+__all__ = ["FOLLOWING", "Lens"]
 
 FOLLOWING = 16  # tokens that the damage is followed for
 ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True, slots=True)
-class LensRun:
-    """A generation to look into.
+class _Scores:
+    """A step of several rows: [rows] each; the first row is what ``kl`` is to.
 
     Attributes:
-        tokens: the prompt's, then the generated ones.
-        actions: taken, one per generated token; the step of action t fed the token before
-            generated token t.
-        grid: whose levels are tried; its page size and site are the run's.
-        refresh_steps: steps from one dense cache refresh to the next; None without refreshes.
-        beside: actions of the rows that ran beside it, each on a cache of its own.
-        observed: a policy read the last prefilled token, which was a prefill of its own.
+        best, best_log_probability: the most probable token.
     """
 
-    tokens: tuple[int, ...]
-    actions: tuple[Action, ...]
-    grid: ActionGrid
-    refresh_steps: int | None = None
-    beside: tuple[tuple[Action, ...], ...] = ()
-    observed: bool = False
-
-    def __post_init__(self) -> None:
-        if not 1 <= len(self.actions) < len(self.tokens):
-            raise ConfigError(
-                "a run has at least one prompt token and one generated token, got "
-                f"{len(self.tokens)} tokens and {len(self.actions)} actions"
-            )
-        if any(len(row) != len(self.actions) for row in self.beside):
-            raise ConfigError(
-                f"every row beside a run needs its {len(self.actions)} actions, got "
-                f"{[len(row) for row in self.beside]}"
-            )
-
-    @property
-    def before(self) -> int:
-        """Tokens in the cache before the first step: the prompt without its last one."""
-        return len(self.tokens) - len(self.actions) - 1
-
-    @property
-    def dense_row(self) -> int | None:
-        """The row that was dense throughout, 0 being the run's own; None without one."""
-        rows = (self.actions, *self.beside)
-        return next((at for at, row in enumerate(rows) if all(a.is_dense for a in row)), None)
-
-    def episode_start(self, index: int) -> int:
-        """The step whose cache was last known to be dense, at or before step ``index``."""
-        return 0 if self.refresh_steps is None else index - index % self.refresh_steps
-
-
-@dataclass(frozen=True, slots=True)
-class LensRow:
-    """The step under one action.
-
-    Attributes:
-        nll: of the token that was generated, nats.
-        kl: KL(dense ‖ row) to the dense step on the same cache, nats.
-        entropy: of the row's distribution, nats.
-    """
-
-    action: Action
-    nll: float
-    kl: float
-    entropy: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedStep:
-    """The step as the run took it, beside the rows that it had beside it.
-
-    Attributes:
-        nll: of the token that was generated, nats.
-        entropy: of the step's distribution, nats.
-        kl_to_dense: KL(dense ‖ step) to the row that was dense throughout, nats: what the run
-            recorded. ``LensRow.kl`` asks less: one dense step on the run's own cache. None
-            without a dense row.
-    """
-
-    nll: float
-    entropy: float
-    kl_to_dense: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class LensTrail:
-    """Effect of a row's keys and values on the tokens that followed.
-
-    Attributes:
-        name: "taken", or the axis whose lowest level the row is.
-        nll_change: per following token, its NLL less the one after a dense step, nats.
-        kl: per following token, KL(after a dense step ‖ after this row), nats.
-    """
-
-    name: str
-    action: Action
-    nll_change: tuple[float, ...]
-    kl: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LensView:
-    """One token under every level of every axis, the other axes as they were taken.
-
-    Attributes:
-        index: 0-based number of the token within the generation.
-        taken, dense: the step as it was, and everything kept.
-        axes: per axis in the order of ``AXES``, a row per level, ascending.
-        trails: over at most ``FOLLOWING`` tokens, fewer where the run or, with refreshes, the
-            episode ends: a refresh leaves nothing of the step.
-        replayed: the step as the run took it.
-    """
-
-    index: int
-    taken: LensRow
-    dense: LensRow
-    axes: tuple[tuple[LensRow, ...], ...]
-    trails: tuple[LensTrail, ...]
-    replayed: ReplayedStep
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON form: the attributes as nested objects and lists."""
-        return asdict(self)
+    nll: Tensor
+    kl: Tensor
+    entropy: Tensor
+    best: Tensor
+    best_log_probability: Tensor
 
 
 @dataclass(slots=True)
@@ -205,7 +94,7 @@ class Lens:
                 f"{len(run.tokens)} tokens exceed the context of {model.name}, "
                 f"{model.context_length}"
             )
-        self._lm, self._run = model.lm, run
+        self._model, self._lm, self._run = model, model.lm, run
         self._prefix: KVCache | None = None
         self._replay: _Replay | None = None
 
@@ -257,10 +146,26 @@ class Lens:
         """The step under each of these actions and the dense one."""
         rows: dict[Action, LensRow] = {}
         for batch in _batches(actions, ROWS_AT_ONCE):
-            ((nll, kl, entropy),) = self._steps(index, [[action] for action in batch])
-            values = zip(nll.tolist(), kl.tolist(), entropy.tolist(), strict=True)
-            rows |= {a: LensRow(a, *scores) for a, scores in zip(batch, values, strict=True)}
+            (scores,) = self._steps(index, [[action] for action in batch])
+            rows |= {
+                row[0]: LensRow(*row)
+                for row in zip(
+                    batch,
+                    scores.nll.tolist(),
+                    scores.kl.tolist(),
+                    scores.entropy.tolist(),
+                    self._choices(scores),
+                    strict=True,
+                )
+            }
         return rows
+
+    def _choices(self, scores: _Scores) -> list[Alternative]:
+        probabilities = scores.best_log_probability.exp().tolist()
+        return [
+            Alternative(token, self._model.spelled(token), probability)
+            for token, probability in zip(scores.best.tolist(), probabilities, strict=True)
+        ]
 
     def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
         """Return the effect of each of these actions at this step on the following tokens."""
@@ -272,26 +177,25 @@ class Lens:
         for batch in _batches(list(named.values()), FEW_ROWS):
             scores = self._steps(index, [[action, *followed] for action in batch])[1:]
             for row, action in enumerate(batch):
-                change[action] = tuple(float(step[0][row] - step[0][0]) for step in scores)
-                kl[action] = tuple(float(step[1][row]) for step in scores)
+                change[action] = tuple(float(step.nll[row] - step.nll[0]) for step in scores)
+                kl[action] = tuple(float(step.kl[row]) for step in scores)
         return tuple(
             LensTrail(name, action, change[action], kl[action]) for name, action in named.items()
         )
 
-    def _steps(
-        self, index: int, schedules: Sequence[Sequence[Action]]
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """NLL, KL to the first row and entropy, each [rows], of the steps from ``index`` on."""
+    def _steps(self, index: int, schedules: Sequence[Sequence[Action]]) -> list[_Scores]:
+        """The steps from ``index`` on, one row per schedule."""
         prefix = Windows(self._replayed(index).cache, (0,), (self._run.before + index,))
         return [
             self._score(step, index + step.index)
             for step in self._decode(prefix, index, schedules, in_place=False)
         ]
 
-    def _score(self, step: DecodeStep, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _score(self, step: DecodeStep, index: int) -> _Scores:
         target = torch.tensor([self._fed(index + 1)], device=self._lm.device)
         nll, kl = score_step(step.log_probabilities[None], target)
-        return nll[0], kl[0], step.entropy
+        best = step.log_probabilities.max(-1)
+        return _Scores(nll[0], kl[0], step.entropy, best.indices, best.values)
 
     def _replayed(self, index: int) -> _Replay:
         """The run's rows, replayed through step ``index`` at least."""

@@ -11,7 +11,8 @@ from sol_core.errors import ConfigError
 from sol_core.inspection.config import InspectionConfig
 from sol_core.inspection.engine import cut, inspect_text, text_tokens
 from sol_core.inspection.records import InspectedToken
-from sol_core.lens.engine import FOLLOWING, Lens, LensRun, LensView
+from sol_core.lens.engine import FOLLOWING, Lens
+from sol_core.lens.records import LensRun, LensView
 from sol_core.models.loading import LanguageModel
 
 __all__ = ["look_at_text"]

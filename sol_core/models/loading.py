@@ -79,6 +79,10 @@ class LanguageModel:
     def device_name(self) -> str:
         return str(self.lm.device)
 
+    def spelled(self, token: int) -> str:
+        """A token on its own, special tokens spelled out, partial characters as U+FFFD."""
+        return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+
 
 def load_language_model(
     name: str = DEFAULT_MODEL,

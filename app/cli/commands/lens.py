@@ -16,7 +16,7 @@ from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:
-    from sol_core.lens.engine import LensRow, LensView
+    from sol_core.lens.records import LensRow, LensView
 
 HELP = "what one token of a text costs under every level of attention, channels and bits"
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from sol_core.lens.fixed_text import look_at_text
 
     view, token_id = look_at_text(model, args.text, args.token, args.config, library.resolve)
-    token = str(model.tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
+    token = model.spelled(token_id)
     if args.json:
         named = {"index": view.index, "token_id": token_id, "text": token}
         looked = lens_json(
@@ -68,7 +68,7 @@ def _table(view: LensView, token: str, schedule: str) -> str:
         f"token {view.index} {escape(token)!r}: dense NLL {dense.nll:.4f} nats, entropy "
         f"{dense.entropy:.4f}",
         f"all else as {schedule} took it: here {keep:g}, {channels:g}, {bits} bits",
-        f"{'axis':20}  level      NLL       KL  entropy",
+        f"{'axis':20}  level      NLL       KL  entropy  would choose",
     ]
     for axis, rows in zip(AXES, view.axes, strict=True):
         lines += [
@@ -80,7 +80,8 @@ def _table(view: LensView, token: str, schedule: str) -> str:
 
 
 def _numbers(row: LensRow) -> str:
-    return f"{row.nll:7.4f}  {row.kl:7.4f}  {row.entropy:7.4f}"
+    choice = f"{escape(row.choice.text)!r} {row.choice.probability:.3f}"
+    return f"{row.nll:7.4f}  {row.kl:7.4f}  {row.entropy:7.4f}  {choice:14}"
 
 
 def _check(args: argparse.Namespace) -> None:

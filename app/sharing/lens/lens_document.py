@@ -14,22 +14,20 @@ from typing import Any, Literal
 
 from app.formats.plain_json import json_safe
 from app.host.errors import DocumentError
-from app.lens.report import Look, lens_json
+from app.lens.report import ROW_FIELDS, Look, lens_json
 from app.sharing.lens.lens_source import LookedAt, lens_id
 from app.sharing.runs.generation_document import GENERATION
 from app.sharing.runs.inspection_document import INSPECTION
 from app.sharing.runs.run_document import RunDocument, restored
 from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.config import GenerationConfig
+from sol_core.events import Alternative
 from sol_core.fields import Rules, config_from_dict
 from sol_core.inspection import InspectionConfig
 from storage import NotFoundError, RunKind, RunRecord, Store
 
 _NUMBERS = ("nll", "kl", "entropy")
 _TRAILS = ("taken", *AXES)
-_RULES = Rules(
-    partial=frozenset({ActionGrid}), nullable=frozenset({*_NUMBERS, "nll_change", "policy"})
-)
 _RUNS: dict[RunKind, RunDocument] = {"generation": GENERATION, "inspection": INSPECTION}
 
 
@@ -46,6 +44,7 @@ class _Step:
     nll: float
     kl: float
     entropy: float
+    choice: Alternative | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,7 @@ class _Level:
     nll: float
     kl: float
     entropy: float
+    choice: Alternative | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,12 @@ class _Lens:
     following: tuple[_Token, ...]
     policy: tuple[tuple[float, ...], ...] | None
     joint: _Joint | None
+
+
+_RULES = Rules(
+    partial=frozenset({ActionGrid, _Step, _Level}),  # looks of before choices were kept
+    nullable=frozenset({*_NUMBERS, "nll_change", "policy", "probability"}),
+)
 
 
 def document_of_lens(lens: LookedAt, store: Store) -> dict[str, Any]:
@@ -152,7 +158,8 @@ def _look_of(raw: dict[str, Any], lens: _Lens) -> Look:
     taken = raw["taken"]["action"]
     axes = [
         [
-            {"action": taken | {axis: row["level"]}} | {name: row[name] for name in _NUMBERS}
+            {"action": taken | {axis: row["level"]}}
+            | {name: row[name] for name in ROW_FIELDS if name in row}
             for row in raw["rows"]
             if row["axis"] == axis
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from app.formats.csv_cells import csv_text
+from app.formats.csv_cells import csv_text, plain_cell
 from app.formats.plain_json import json_safe
 from app.runs.views import whole_view
 from app.sharing.html_page import html_page
@@ -15,7 +15,8 @@ from app.sharing.lens.lens_source import LookedAt, is_lens_id, looked_at, title_
 from sol_core.actions import AXES
 
 SHOWN_BEFORE, SHOWN_AFTER = 80, 16  # tokens around the one that is looked at
-_COLUMNS = ("axis", "level", *AXES, "nll", "kl", "entropy", "taken", "probability")
+_COLUMNS = ("axis", "level", *AXES, "nll", "kl", "entropy", "taken", "probability",
+            "choice_text", "choice_probability")  # fmt: skip
 
 
 def _csv(source: Source, thing_id: str) -> str:
@@ -59,7 +60,12 @@ def _rows(lens: LookedAt) -> Iterator[dict[str, Any]]:
 def _row(row: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
     action: dict[str, Any] = row["action"]
     numbers = {name: row[name] for name in ("nll", "kl", "entropy")}
-    return action | numbers | {"taken": action == taken}
+    choice = row.get("choice") or {}  # missing in looks of before it was kept
+    chosen = {
+        "choice_text": plain_cell(choice.get("text", "")),
+        "choice_probability": choice.get("probability"),
+    }
+    return action | numbers | {"taken": action == taken} | chosen
 
 
 LENS = Kind(

@@ -140,6 +140,8 @@ interface Axis {
   name: string;
   /** Its name in an action. */
   field?: string;
+  /** Its name where nothing around it says what it is of. */
+  full?: string;
   of(row: Token): number | null;
   show(value: number): string;
   term?: string;

@@ -94,6 +94,11 @@ def test_the_lens_has_a_row_for_every_level_of_every_axis(run: RunCommand, file:
     assert len(dense) == 3
     nll = token["rows"][0]["nll"]
     assert [row["nll"] for row in dense] == pytest.approx([nll] * 3, abs=1e-4)
+    choice = token["top"][0]
+    assert [row["choice"]["text"] for row in dense] == [choice["text"]] * 3
+    lines = run("lens", file, "--token", "20").out.splitlines()
+    assert lines[2].endswith("would choose")
+    assert f"{choice['text']!r} {choice['probability']:.3f}" in lines[13]
 
 
 def test_the_lens_keeps_to_a_schedule(run: RunCommand, file: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from app.formats.csv_cells import plain_cell
 from app.host.errors import AppError, DocumentError
 from app.host.paths import DataDir
 from app.pages.explore.handlers import HANDLERS as EXPLORE
@@ -100,6 +101,9 @@ def test_json_is_the_look_in_full(call: Call, run_id: str) -> None:
     for row, page in zip(lens["rows"], flat, strict=True):
         assert row["nll"] == page["nll"]
         assert row["kl"] == page["kl"]
+        assert row["choice"] == page["choice"]
+        assert 0 < row["choice"]["probability"] <= 1
+    assert lens["taken"]["choice"] == shown["taken"]["choice"]
     assert lens["trails"][0]["name"] == "taken"
     assert len(lens["following"]) == len(lens["trails"][0]["kl"]) == 5
     assert lens["joint"] is None
@@ -117,6 +121,29 @@ def test_a_joint_grid_and_a_row_of_an_inspection(call: Call, inspection_id: str)
     assert len(rows) == 38 + 165
     assert sum(row["taken"] == "True" for row in rows if row["axis"] != "joint") == 3
     assert {row["probability"] for row in rows} == {""}
+    choices = [row["choice"] for row in lens["rows"] + lens["joint"]["rows"]]
+    for row, choice in zip(rows, choices, strict=True):
+        assert row["choice_text"] == plain_cell(choice["text"])
+        assert float(row["choice_probability"]) == choice["probability"]
+
+
+def test_a_look_of_before_choices_were_kept_is_imported_and_exported(
+    call: Call, services: Services, run_id: str
+) -> None:
+    document = json.loads(exported(call, f"{run_id}:2::8", "json"))
+    lens = document["lens"]
+    lens["rows"][0]["choice"]["text"] = "=1+1"
+    _, made = import_document(services.store, ANNA, json.dumps(document).encode())
+    first, *_ = csv.DictReader(io.StringIO(exported(call, made, "csv")))
+    assert first["choice_text"] == "'=1+1"
+    for row in (lens["taken"], lens["dense"], *lens["rows"], *lens["joint"]["rows"]):
+        del row["choice"]
+    _, made = import_document(services.store, ANNA, json.dumps(document).encode())
+    again = json.loads(exported(call, made, "json"))["lens"]
+    assert again == lens | {"run_id": made.split(":")[0]}
+    rows = list(csv.DictReader(io.StringIO(exported(call, made, "csv"))))
+    assert {row["choice_text"] + row["choice_probability"] for row in rows} == {""}
+    assert exported(call, made, "html")
 
 
 def test_the_page_holds_the_panel_and_runs_only_its_script(call: Call, run_id: str) -> None:
@@ -227,6 +254,9 @@ def test_a_lens_of_version_1_is_read_where_its_run_is(
         ("lens.config", {}, "lens.config must be that of run.config"),
         ("lens.rows", [], "every level of every axis"),
         ("lens.rows.0.level", 0.15, "every level of every axis"),
+        ("lens.rows.0.choice", " sea", "lens.rows[0].choice must be"),
+        ("lens.rows.0.choice.text", 1, "lens.rows[0].choice.text must be"),
+        ("lens.joint.rows.3.choice.token_id", 0.5, "lens.joint.rows[3].choice.token_id must be"),
         ("lens.rows.0.kl", "1", "lens.rows[0].kl must be a finite number"),
         ("lens.taken.action.bit_width", 17, "lens.taken.action is not allowed"),
         ("lens.taken.action.keep_fraction", 0.9999, "lens.taken.action must be that of the run"),

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.lens.report import Look
 from app.sharing import export
-from sol_core.actions import AXES, DENSE, Action, ActionGrid
 from storage import open_store
 from tests.browser.axe import violations
 from tests.browser.exported import offline
+from tests.browser.look_samples import LOOK_BITS, look_into
 from tests.support.comparison_samples import save_pair
 from tests.support.inspection_samples import save_inspection
 
@@ -22,34 +21,7 @@ pytestmark = pytest.mark.browser
 WORDS = tuple(
     ["The", "keeper", "<b>", "of", "the", "light", "wrote:", "12", "boats", "came", "home", "."]
 )
-AT, BITS = 5, 8  # the token that the lens looks at; of the joint grid
-
-
-def row(action: Action, of_dense: float) -> dict[str, Any]:
-    """A lens row that is the worse the less of dense it spends."""
-    return {"action": asdict(action), "nll": 3 - of_dense, "kl": 1 - of_dense, "entropy": 2.0}
-
-
-def look_into(event: dict[str, Any]) -> dict[str, Any]:
-    """What a model might have seen in a token, with a joint grid."""
-    grid, taken = ActionGrid(), Action(**event["action"])
-    axes = [
-        [row(Action(**asdict(taken) | {axis: level}), level / levels[-1]) for level in levels]
-        for axis, levels in zip(AXES, grid.levels(), strict=True)
-    ]
-    following = len(WORDS) - AT - 1
-    change = {"nll_change": [0.01, -0.4, 0.3, *[0.0] * (following - 3)]}
-    trails = [
-        {"name": name, "action": asdict(taken), "kl": [0.5] * following, **change}
-        for name in ("taken", *AXES)
-    ]
-    view = {"index": AT, "taken": row(taken, 0.5), "dense": row(DENSE, 1.0)}
-    plane = [
-        [row(Action(keep, ratio, BITS), keep * ratio) for ratio in grid.channel_keep_ratios]
-        for keep in grid.keep_fractions
-    ]
-    view |= {"axes": axes, "trails": trails}
-    return asdict(Look("fake-model", "float32", view, BITS, plane))
+AT = 5  # the token that the lens looks at
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +31,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with open_store(folder / "sol.sqlite3") as store:
         pair = save_pair(store, WORDS, (*WORDS[:4], "a", *WORDS[5:]))
         first = pair.split(",")[0]
-        store.looks.save(first, AT, None, look_into(store.runs.events(first)[AT]))
+        look = look_into(store.runs.events(first)[AT], len(WORDS) - AT - 1)
+        store.looks.save(first, AT, None, asdict(look))
         things = {
             "run": first,
             "comparison": pair,
             "inspection": save_inspection(store, WORDS),
-            "lens": f"{first}:{AT}::{BITS}",
+            "lens": f"{first}:{AT}::{LOOK_BITS}",
         }
         for kind, thing in things.items():
             page = export(store, kind, thing, "html").text

@@ -21,7 +21,8 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import TokenEvent
 from sol_core.generation.engine import encode_prompt, generate
-from sol_core.lens.engine import FOLLOWING, Lens, LensRun
+from sol_core.lens.engine import FOLLOWING, Lens
+from sol_core.lens.records import LensRun
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_language_model import make_language_model
@@ -160,6 +161,31 @@ def test_every_row_is_what_scoring_that_schedule_gives(model: LanguageModel, run
     assert [row.nll for row in rows] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_rows_choice_is_its_most_probable_token(model: LanguageModel) -> None:
+    """The run is greedy: the choice of the row that it took is its token.
+
+    Where the token that was generated is the choice, its probability is that of its NLL.
+    """
+    run, events = made(model)
+    lens = Lens(model, run)
+    others = 0
+    for index in (0, 5, 11, 17):
+        view, event = lens.look(index), events[index]
+        assert view.taken.choice.token_id == event.token_id == event.top[0].token_id
+        assert view.taken.choice.text == event.top[0].text
+        assert view.taken.choice.probability == pytest.approx(event.top[0].probability, rel=1e-3)
+        for row in (view.dense, *(row for levels in view.axes for row in levels)):
+            if row.choice.token_id == event.token_id:
+                assert row.choice.probability == pytest.approx(math.exp(-row.nll), rel=1e-5)
+            else:
+                others += 1
+                assert row.choice.probability >= math.exp(-row.nll)
+    assert others > 0
+    plane = lens.plane(17, view.taken.action.bit_width)
+    found = {row.action: row.choice.token_id for line in plane for row in line}
+    assert all(found[row.action] == row.choice.token_id for row in view.axes[0])
+
+
 def test_all_levels_are_one_decode_step(
     model: LanguageModel, run: LensRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,7 +274,8 @@ def test_the_json_form_holds_everything(model: LanguageModel, run: LensRun) -> N
     record = json.loads(json.dumps(Lens(model, run).look(4).to_dict(), allow_nan=False))
     assert record["index"] == 4
     assert [len(rows) for rows in record["axes"]] == [10, 13, 12]
-    assert set(record["taken"]) == {"action", "nll", "kl", "entropy"}
+    assert set(record["taken"]) == {"action", "nll", "kl", "entropy", "choice"}
+    assert set(record["axes"][2][0]["choice"]) == {"token_id", "text", "probability"}
     assert record["trails"][1]["name"] == "keep_fraction"
 
 

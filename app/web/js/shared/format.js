@@ -105,11 +105,11 @@ export function mechanismsOf(run) {
 // The axes' names, colour variables, and how a value becomes a share and a text.
 /** @type {Axis[]} */
 export const AXES = [
-  { key: "attention", field: "keep_fraction", name: "Attention", term: "attention kept", limits: "keep",
+  { key: "attention", field: "keep_fraction", name: "Attention", full: "Attention", term: "attention kept", limits: "keep",
     of: (row) => row.action.keep_fraction, share: (value) => value, show: percentTight },
-  { key: "channels", field: "channel_keep_ratio", name: "Channels", term: "channels kept", limits: "channels",
+  { key: "channels", field: "channel_keep_ratio", name: "Channels", full: "MLP channels", term: "channels kept", limits: "channels",
     of: (row) => row.action.channel_keep_ratio, share: (value) => value, show: percentTight },
-  { key: "bits", field: "bit_width", name: "Bits", term: "bits", limits: "bits",
+  { key: "bits", field: "bit_width", name: "Bits", full: "Bits", term: "bits", limits: "bits",
     of: (row) => row.action.bit_width, share: (value) => value / 16, show: bitsText },
 ];
 

@@ -11,6 +11,7 @@ import { errorLine, showText } from "../message.js";
 import { pictureOf } from "../picture.js";
 import { gridLevels, LEAST_TOP, nearest } from "../tokens/card_policy.js";
 import { tokenNodes } from "../tokens/token_text.js";
+import { choiceNote, choiceTable, hasChoices } from "./lens_choices.js";
 import { lensScale, LevelPlot } from "./lens_plot.js";
 import { planeTable, trailTable } from "./lens_tables.js";
 
@@ -25,6 +26,8 @@ export class LensPanel {
     this.state = h("span", { class: "sol-muted", role: "status" });
     this.again = smallButton("Try again", () => this.ask(), { hidden: true });
     this.message = errorLine();
+    this.choices = h("div", { class: "sol-lens-axes" });
+    this.choiceNote = h("p", { class: "sol-hint" });
     this.curves = h("div", { class: "sol-lens-axes" });
     this.trails = h("div", { class: "sol-heat-scroll", tabindex: "0", role: "group",
       "aria-label": "The tokens that followed" });
@@ -38,7 +41,10 @@ export class LensPanel {
     this.export = exportMenu(api, "lens", () => this.address, (text) => this.say(text), "Export this what if");
     this.tools = h("div", { class: "sol-tools" }, this.export,
       chip("Close", () => this.close()));
-    this.body = h("div", { class: "sol-lens-body", hidden: true },
+    this.choicePart = h("section", { class: "sol-lens-curves", "aria-label": "The token each level chooses" },
+      h("div", { class: "sol-lens-part-head" }, h("h3", {}, "The token each level chooses"),
+        this.saveMenu("The token each level chooses", this.choices)), this.choiceNote, this.choices);
+    this.body = h("div", { class: "sol-lens-body", hidden: true }, this.choicePart,
       h("section", { class: "sol-lens-curves", "aria-label": "Every level" },
         h("div", { class: "sol-lens-part-head" }, h("h3", {}, "Every level"), this.saveMenu("Every level", this.curves)),
         this.curves),
@@ -56,15 +62,20 @@ export class LensPanel {
       const about = `${this.token.textContent.trim().replace(/\s+/g, " ")}${this.measured(holder)}`;
       const { scrollLeft } = holder;
       holder.scrollLeft = 0; // the first column lies over others where a table is scrolled
-      const image = pictureOf(holder.querySelector("table") ?? holder, `${title}: ${about}`, form);
+      const image = pictureOf(this.hasTable(holder) ? holder.querySelector("table") : holder, `${title}: ${about}`, form);
       holder.scrollLeft = scrollLeft;
       return image;
     }, (message) => this.say(message));
   }
 
+  // One table of numbers, as the measure has them.
+  hasTable(holder) {
+    return holder === this.trails || holder === this.plane;
+  }
+
   // Names a table's numbers, for its picture's title.
   measured(holder) {
-    if (holder === this.curves) return "";
+    if (!this.hasTable(holder)) return "";
     const measure = this.measure.get();
     const bits = holder === this.plane ? `, at ${count(Number(this.bits.value), "bit")}` : "";
     const isChange = holder === this.trails && measure === "nll";
@@ -180,7 +191,13 @@ export class LensPanel {
   draw(view, rows) {
     this.view = view;
     const row = rows[view.index];
-    const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view),
+    const choosing = hasChoices(view);
+    show(this.choicePart, choosing);
+    if (choosing) {
+      this.choiceNote.replaceChildren(...choiceNote(view, row).flat().filter(Boolean));
+      this.choices.replaceChildren(...AXES.map((axis, at) => choiceTable(axis, this.levels[at], view.axes[at], view.taken)));
+    }
+    const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view), hasChoices: choosing,
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
     this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
       view.axes[at], row.policy?.[at] ?? null, shared).element));
@@ -211,7 +228,8 @@ export class LensPanel {
       : "Nothing of this step reaches a later token: the run ends here, or the cache is refreshed."));
     if (this.planeRows) {
       this.plane.replaceChildren(planeTable(this.planeRows, this.measure.get(), view.taken));
-      setText(this.planeState, this.measure.get() === "kl" ? "KL to dense, nats" : "Surprisal, nats");
+      const measure = this.measure.get() === "kl" ? "KL to dense, nats" : "Surprisal, nats";
+      setText(this.planeState, this.plane.querySelector(".is-other") ? `${measure}; dotted: another token` : measure);
     }
   }
 

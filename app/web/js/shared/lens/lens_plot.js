@@ -1,10 +1,12 @@
 // One axis of the lens: what every level would have done to this token. Two lanes with lines (KL
-// to dense, surprisal), under them the policy's probabilities. One stop in the tab order: the
-// arrow keys walk the levels, as the pointer does.
+// to dense, surprisal), over them the tokens that the levels would choose, under them the policy's
+// probabilities. One stop in the tab order: the arrow keys walk the levels, as the pointer does.
 
 import { h, svg } from "../dom.js";
 import { isNumber, nats, probability } from "../format.js";
 import { levelText, nearest } from "../tokens/card_policy.js";
+import { spokenText, tokenNodes } from "../tokens/token_text.js";
+import { choiceRanges } from "./lens_choices.js";
 
 const LANES = [
   { key: "kl", name: "KL to dense", of: (row) => row.kl },
@@ -23,8 +25,9 @@ export function lensScale(view) {
 }
 
 export class LevelPlot {
-  // levels: of the grid; rows: one per level; shares: the policy's probabilities or null.
-  constructor(axis, levels, rows, shares, { taken, dense, scale, top }) {
+  // levels: of the grid; rows: one per level; shares: the policy's probabilities or null. hasChoices: the
+  // rows have theirs.
+  constructor(axis, levels, rows, shares, { taken, dense, scale, top, hasChoices }) {
     this.axis = axis;
     this.levels = levels;
     this.rows = rows;
@@ -35,19 +38,26 @@ export class LevelPlot {
     this.readout = h("p", { class: "sol-lens-readout" });
     const at = `${(100 * (this.taken + 0.5)) / levels.length}%`;
     this.plot = h("div", { class: "sol-lens-plot", tabindex: "0", role: "slider",
-      "aria-label": `${axis.name}: every level at this step`, "aria-valuemin": 1,
+      "aria-label": `${axis.full}: every level at this step`, "aria-valuemin": 1,
       "aria-valuemax": levels.length,
       onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
-    LANES.map((lane) => this.lane(lane, scale[lane.key])), shares && this.bars(top));
+    hasChoices && this.choices(taken), LANES.map((lane) => this.lane(lane, scale[lane.key])), shares && this.bars(top));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
-      h("h3", {}, axis.name, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
+      h("h3", {}, axis.full, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
       this.plot,
       h("div", { class: "sol-level-ends", "aria-hidden": "true" },
         h("span", {}, levelText(axis, levels[0])), h("span", {}, levelText(axis, levels.at(-1)))),
       this.readout);
     this.show(this.taken);
+  }
+
+  // A strip as wide as the levels that choose one token.
+  choices(taken) {
+    return h("div", { class: "sol-lens-strip", "data-lane": "choice", "aria-hidden": "true" },
+      choiceRanges(this.rows, taken).map(({ from, to, choice, isOther }) => h("span", { class: isOther && "is-other",
+        "--n": to - from + 1, title: choice.text }, tokenNodes(choice.text))));
   }
 
   lane(lane, [low, high]) {
@@ -101,7 +111,10 @@ export class LevelPlot {
     if (this.shares) parts.push(`policy ${probability(this.shares[at])}`);
     const level = `${levelText(this.axis, this.levels[at])}${at === this.taken ? " (taken)" : ""}`;
     this.mark.classList.toggle("is-taken", at === this.taken);
-    this.readout.replaceChildren(h("b", {}, level), ...parts.map((part) => h("span", {}, part)));
+    const { choice } = row;
+    this.readout.replaceChildren(h("b", {}, level), ...choice ? [h("span", {}, "→ ", h("b", {}, tokenNodes(choice.text)))] : [],
+      ...parts.map((part) => h("span", {}, part)));
+    if (choice) parts.push(`would choose ${spokenText(choice.text).trim()}`);
     this.plot.setAttribute("aria-valuenow", at + 1);
     this.plot.setAttribute("aria-valuetext", `${level}: ${parts.join(", ")}`);
   }

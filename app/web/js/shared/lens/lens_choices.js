@@ -1,0 +1,76 @@
+// The choices of every level: per axis a table of the tokens that its levels would put here. Neighbouring
+// levels with one choice are one row, so that a row's start is where the choice changes.
+
+import { h, headRow, uniqueId } from "../dom.js";
+import { isNumber, MISSING, probability } from "../format.js";
+import { levelText, nearest } from "../tokens/card_policy.js";
+import { spokenText, tokenNodes } from "../tokens/token_text.js";
+
+// Looks of before choices were kept have none.
+export const hasChoices = (view) => [view.taken, ...view.axes.flat()].every((row) => row.choice);
+
+// Neighbouring rows of one choice: their first and last place, and whether it is another than as taken.
+export function choiceRanges(rows, taken) {
+  const ranges = [];
+  rows.forEach(({ choice }, at) => {
+    const last = ranges.at(-1);
+    if (last?.choice.token_id === choice.token_id) last.to = at;
+    else ranges.push({ from: at, to: at, choice, isOther: choice.token_id !== taken.choice.token_id });
+  });
+  return ranges;
+}
+
+const MOST_CHANGES = 3; // that a heading lists
+
+// "20 to 60 %": the unit stands once.
+const joined = (texts, word) => [...texts.slice(0, -1).map((text) => text.split(" ")[0]), texts.at(-1)].join(word);
+const between = (low, high) => joined(low === high ? [high] : [low, high], " to ");
+
+function changesText(places) {
+  if (!places.length) return "the same at every level";
+  return places.length > MOST_CHANGES ? `changes ${places.length} times` : `changes at ${joined(places, ", ")}`;
+}
+
+const rangeText = (axis, levels, { from, to }) => between(levelText(axis, levels[from]), levelText(axis, levels[to]));
+
+function probabilityText(rows) {
+  const shares = rows.map((row) => row.choice.probability).filter(isNumber);
+  return shares.length ? between(probability(Math.min(...shares)), probability(Math.max(...shares))) : MISSING;
+}
+
+// A token as it is seen, and in words for screen readers.
+const tokenParts = (text) => [h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
+  h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
+
+// axis: with the levels of the grid; rows: one per level.
+export function choiceTable(axis, levels, rows, taken) {
+  const ranges = choiceRanges(rows, taken);
+  const takenAt = nearest(levels, taken.action[axis.field]);
+  const id = uniqueId("choices");
+  const changes = changesText(ranges.slice(1).map((range) => levelText(axis, levels[range.from])));
+  return h("div", { class: "sol-lens-axis", "data-axis": axis.key },
+    h("h3", { id }, h("span", {}, axis.full), h("small", {}, changes)),
+    h("table", { class: "sol-lens-choices", "aria-labelledby": id },
+      headRow(["Level", "Would choose", "Probability"]),
+      h("tbody", {}, ranges.map((range) => {
+        const isTaken = range.from <= takenAt && takenAt <= range.to;
+        return h("tr", { class: range.isOther && "is-other" },
+          h("th", { scope: "row" }, rangeText(axis, levels, range)),
+          h("td", {}, h("span", { "aria-hidden": "true" }, "→ "), tokenParts(range.choice.text),
+            range.isOther && h("span", { class: "sol-offscreen" }, ", another token"),
+            isTaken && [h("span", { class: "sol-offscreen" }, ", "), h("small", {}, "taken")]),
+          h("td", {}, probabilityText(rows.slice(range.from, range.to + 1))));
+      }))));
+}
+
+// The sentence over the tables. row: the token in its text.
+export function choiceNote(view, row) {
+  const { choice } = view.taken;
+  const others = view.axes.flat().some((one) => one.choice.token_id !== choice.token_id);
+  return [
+    "The most probable token at each level. As taken it is ", h("b", {}, tokenParts(choice.text)),
+    others ? "; rows with another token are marked." : ", and so it is at every level.",
+    choice.token_id !== row.token_id && [" The text has ", h("b", {}, tokenParts(row.text)),
+      " here: drawn by sampling, kept from repeating, or given."],
+  ];
+}

@@ -1,0 +1,141 @@
+"""Records of the counterfactual lens: the run that is looked into, and what is seen of a step."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sol_core.actions import Action, ActionGrid
+from sol_core.errors import ConfigError
+from sol_core.events import Alternative
+
+__all__ = ["LensRow", "LensRun", "LensTrail", "LensView", "ReplayedStep"]
+
+
+@dataclass(frozen=True, slots=True)
+class LensRun:
+    """A generation to look into.
+
+    Attributes:
+        tokens: the prompt's, then the generated ones.
+        actions: taken, one per generated token; the step of action t fed the token before
+            generated token t.
+        grid: whose levels are tried; its page size and site are the run's.
+        refresh_steps: steps from one dense cache refresh to the next; None without refreshes.
+        beside: actions of the rows that ran beside it, each on a cache of its own.
+        observed: a policy read the last prefilled token, which was a prefill of its own.
+    """
+
+    tokens: tuple[int, ...]
+    actions: tuple[Action, ...]
+    grid: ActionGrid
+    refresh_steps: int | None = None
+    beside: tuple[tuple[Action, ...], ...] = ()
+    observed: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.actions) < len(self.tokens):
+            raise ConfigError(
+                "a run has at least one prompt token and one generated token, got "
+                f"{len(self.tokens)} tokens and {len(self.actions)} actions"
+            )
+        if any(len(row) != len(self.actions) for row in self.beside):
+            raise ConfigError(
+                f"every row beside a run needs its {len(self.actions)} actions, got "
+                f"{[len(row) for row in self.beside]}"
+            )
+
+    @property
+    def before(self) -> int:
+        """Tokens in the cache before the first step: the prompt without its last one."""
+        return len(self.tokens) - len(self.actions) - 1
+
+    @property
+    def dense_row(self) -> int | None:
+        """The row that was dense throughout, 0 being the run's own; None without one."""
+        rows = (self.actions, *self.beside)
+        return next((at for at, row in enumerate(rows) if all(a.is_dense for a in row)), None)
+
+    def episode_start(self, index: int) -> int:
+        """The step whose cache was last known to be dense, at or before step ``index``."""
+        return 0 if self.refresh_steps is None else index - index % self.refresh_steps
+
+
+@dataclass(frozen=True, slots=True)
+class LensRow:
+    """The step under one action.
+
+    Attributes:
+        nll: of the token that was generated, nats.
+        kl: KL(dense ‖ row) to the dense step on the same cache, nats.
+        entropy: of the row's distribution, nats.
+        choice: the row's most probable token, before any temperature or repetition penalty.
+    """
+
+    action: Action
+    nll: float
+    kl: float
+    entropy: float
+    choice: Alternative
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedStep:
+    """The step as the run took it, beside the rows that it had beside it.
+
+    Attributes:
+        nll: of the token that was generated, nats.
+        entropy: of the step's distribution, nats.
+        kl_to_dense: KL(dense ‖ step) to the row that was dense throughout, nats: what the run
+            recorded. ``LensRow.kl`` asks less: one dense step on the run's own cache. None
+            without a dense row.
+    """
+
+    nll: float
+    entropy: float
+    kl_to_dense: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LensTrail:
+    """Effect of a row's keys and values on the tokens that followed.
+
+    Attributes:
+        name: "taken", or the axis whose lowest level the row is.
+        nll_change: per following token, its NLL less the one after a dense step, nats.
+        kl: per following token, KL(after a dense step ‖ after this row), nats.
+    """
+
+    name: str
+    action: Action
+    nll_change: tuple[float, ...]
+    kl: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LensView:
+    """One token under every level of every axis, the other axes as they were taken.
+
+    Attributes:
+        index: 0-based number of the token within the generation.
+        taken, dense: the step as it was, and everything kept.
+        axes: per axis in the order of ``AXES``, a row per level, ascending.
+        trails: over at most ``FOLLOWING`` tokens, fewer where the run or, with refreshes, the
+            episode ends: a refresh leaves nothing of the step.
+        replayed: the step as the run took it.
+    """
+
+    index: int
+    taken: LensRow
+    dense: LensRow
+    axes: tuple[tuple[LensRow, ...], ...]
+    trails: tuple[LensTrail, ...]
+    replayed: ReplayedStep
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form: the attributes as nested objects and lists."""
+        return asdict(self)

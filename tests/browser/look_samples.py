@@ -1,0 +1,70 @@
+"""Looks through the lens that no model made: what a page shows of them is known beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from app.lens.report import Look
+from sol_core.actions import AXES, DENSE, Action, ActionGrid
+
+__all__ = ["LOOK_BITS", "choice_at", "look_into"]
+
+LOOK_BITS = 8  # of the joint grid
+_OTHERS = ((0.15, 900, " <b>sea"), (0.35, 901, " town"))  # chosen below this share of the axis
+
+
+def choice_at(share: float, token: dict[str, Any]) -> dict[str, Any]:
+    """The token that a level chooses, by its place on the axis: the run's own from 0.35 on."""
+    known = {"token_id": token["token_id"], "text": token["text"]}
+    for below, token_id, text in _OTHERS:
+        if share < below:
+            known = {"token_id": token_id, "text": text}
+            break
+    return known | {"probability": 0.2 + share / 2}
+
+
+def look_into(
+    event: dict[str, Any], following: int, grid: ActionGrid | None = None, *, chooses: bool = True
+) -> Look:
+    """What a model might have seen in a token: the worse the less of dense it spends.
+
+    On bits every level chooses the run's own token. The joint grid is there, too.
+
+    Args:
+        following: tokens after it, at least 3.
+        grid: the run's.
+        chooses: False for a look of before choices were kept.
+    """
+    grid, taken = grid or ActionGrid(), Action(**event["action"])
+
+    def row(action: Action, of_dense: float, share: float = 1.0) -> dict[str, Any]:
+        made = {"action": asdict(action), "nll": 3 - of_dense, "kl": 1 - of_dense, "entropy": 2.0}
+        return made | ({"choice": choice_at(share, event)} if chooses else {})
+
+    axes = [
+        [
+            row(
+                Action(**asdict(taken) | {axis: level}),
+                level / levels[-1],
+                1.0 if axis == "bit_width" else place / len(levels),
+            )
+            for place, level in enumerate(levels)
+        ]
+        for axis, levels in zip(AXES, grid.levels(), strict=True)
+    ]
+    change = {"nll_change": [0.01, -0.4, 0.3, *[0.0] * (following - 3)]}
+    trails = [
+        {"name": name, "action": asdict(taken), "kl": [0.5] * following, **change}
+        for name in ("taken", *AXES)
+    ]
+    view = {"index": event["index"], "taken": row(taken, 0.5), "dense": row(DENSE, 1.0)}
+    view |= {"axes": axes, "trails": trails, "replayed": None}
+    plane = [
+        [
+            row(Action(keep, ratio, LOOK_BITS), keep * ratio, keep * ratio)
+            for ratio in grid.channel_keep_ratios
+        ]
+        for keep in grid.keep_fractions
+    ]
+    return Look("fake-model", "float32", view, LOOK_BITS, plane)

@@ -1,0 +1,188 @@
+"""The tokens that levels would choose, in the what-if panel, over made-up looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from app.lens.report import Look
+from sol_core.config import GenerationConfig
+from sol_core.fields import config_from_dict
+from tests.browser.axe import violations
+from tests.browser.conftest import Server, Visitor
+from tests.browser.exported import offline
+from tests.browser.look_samples import look_into
+from tests.support.fake_engine import FakeEngine
+
+pytestmark = pytest.mark.browser
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+AT = 12  # the token looked into: " the"
+
+
+def looking(serve: Serve, **options: Any) -> Server:
+    """A server whose model sees what ``look_into`` makes up."""
+    server = serve(FakeEngine(step_s=0.001))
+
+    def ask(place: Any, question: Any) -> Look | list[Any] | None:
+        (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
+        run = server.services.store.runs.get(run_id)
+        event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
+        grid = config_from_dict(GenerationConfig, run.config).grid
+        look = look_into(event, 16, grid, **options)
+        if asked.func.__name__ == "_plane":
+            return look.plane
+        return look if asked.keywords["bit_width"] else look.at(None)
+
+    server.services.runs.ask = ask  # type: ignore[assignment]  # a stand-in
+    return server
+
+
+def looked(server: Server, visit: Visit, **options: Any) -> tuple[Visitor, Locator]:
+    visitor = visit(server, **options)
+    visitor.generate("The lighthouse keeper", 40)
+    visitor.expect_state("Finished")
+    visitor.tokens.nth(AT).click()
+    panel = visitor.page.get_by_role("region", name="What if?")
+    expect(panel.get_by_role("slider")).to_have_count(3)
+    visitor.page.keyboard.press("Escape")
+    return visitor, panel
+
+
+def lines(table: Locator) -> list[str]:
+    """The rows as a screen reader says them, without what it skips."""
+    return table.locator("tbody tr").evaluate_all(
+        """(rows) => rows.map((row) => {
+          const copy = row.cloneNode(true);
+          copy.querySelectorAll("[aria-hidden]").forEach((part) => part.remove());
+          return [...copy.children].map((cell) => cell.textContent.trim()).join(" | ");
+        })"""
+    )
+
+
+def test_neighbouring_levels_of_one_token_are_one_row_and_others_are_marked(
+    serve: Serve, visit: Visit
+) -> None:
+    _, panel = looked(looking(serve), visit)
+    attention = panel.get_by_role("table", name="Attention")
+    expect(attention).to_be_visible()
+    assert lines(attention) == [
+        "5 to 10 % | <b>sea, another token | 20 to 25 %",
+        "20 to 30 % | town, another token | 29 to 34 %",
+        "40 to 100 % | sea, taken | 38 to 65 %",
+    ]
+    channels = panel.get_by_role("table", name="MLP channels")
+    assert [line.split(" | ")[0] for line in lines(channels)] == [
+        "30 to 40 %",
+        "45 to 55 %",
+        "60 to 100 %",
+    ]
+    bits = panel.get_by_role("table", name="Bits")
+    assert lines(bits) == ["5 to 16 bits | sea, taken | 70 %"]
+    headings = panel.locator("h3").all_text_contents()
+    assert "Attentionchanges at 20, 40 %" in headings
+    assert "MLP channelschanges at 45, 60 %" in headings
+    assert "Bitsthe same at every level" in headings
+    for table, others in ((attention, 2), (channels, 2), (bits, 0)):
+        assert table.locator("tr.is-other").count() == others
+    part = panel.get_by_role("region", name="The token each level chooses")
+    expect(part).to_contain_text("rows with another token are marked")
+    expect(part).not_to_contain_text("The text has")
+
+
+def test_the_curves_name_the_token_of_each_level(serve: Serve, visit: Visit) -> None:
+    visitor, panel = looked(looking(serve), visit)
+    strips = panel.locator(".sol-lens-strip")
+    widths = strips.evaluate_all(
+        "(all) => all.map((one) => [...one.children].map((part) => part.style.cssText))"
+    )
+    assert widths == [
+        ["--n: 2;", "--n: 2;", "--n: 7;"],
+        ["--n: 3;", "--n: 3;", "--n: 9;"],
+        ["--n: 12;"],
+    ]
+    plot = panel.get_by_role("slider", name="Attention")
+    plot.focus()
+    visitor.page.keyboard.press("Home")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("^5 %: .*would choose <b>sea$"))
+    readout = panel.locator(".sol-lens-readout").first
+    expect(readout).to_contain_text("→")
+    expect(readout).to_contain_text("<b>sea")
+    visitor.page.keyboard.press("ArrowRight")
+    visitor.page.keyboard.press("ArrowRight")
+    expect(plot).to_have_attribute("aria-valuetext", re.compile("^20 %: .*would choose town$"))
+
+
+def test_a_text_with_another_token_than_the_levels_choose_says_so(
+    serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {"token_id": 902, "text": " fog", "probability": 0.6}
+    monkeypatch.setattr("tests.browser.look_samples.choice_at", lambda share, token: drawn)
+    _, panel = looked(looking(serve), visit)
+    part = panel.get_by_role("region", name="The token each level chooses")
+    expect(part).to_contain_text("so it is at every level")
+    expect(part).to_contain_text("The text has")
+    assert part.locator("tr.is-other").count() == 0
+
+
+def test_the_joint_grid_marks_cells_of_another_token(serve: Serve, visit: Visit) -> None:
+    _, panel = looked(looking(serve), visit)
+    panel.locator("summary", has_text="Joint grid").click()
+    cells = panel.locator(".is-plane .sol-heat")
+    expect(cells).to_have_count(11 * 15)
+    expect(panel.get_by_text("KL to dense, nats; dotted: another token")).to_be_visible()
+    last_row = panel.locator(".is-plane tbody tr").last.locator("td")  # the least attention
+    expect(last_row.first).to_have_class(re.compile("is-other"))
+    expect(last_row.first).to_have_attribute("aria-label", re.compile("would choose <b>sea$"))
+    most = panel.locator(".is-plane tbody tr").first.locator("td").last
+    expect(most).not_to_have_class(re.compile("is-other"))
+
+
+def test_a_look_of_before_choices_were_kept_opens_without_them(serve: Serve, visit: Visit) -> None:
+    _, panel = looked(looking(serve, chooses=False), visit)
+    expect(panel.get_by_role("region", name="The token each level chooses")).to_be_hidden()
+    expect(panel.locator(".sol-lens-line")).to_have_count(6)
+    expect(panel.locator(".sol-lens-strip")).to_have_count(0)
+    panel.locator("summary", has_text="Joint grid").click()
+    expect(panel.locator(".is-plane .sol-heat")).to_have_count(11 * 15)
+    expect(panel.locator(".is-plane .is-other")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_and_its_export_are_accessible_narrow_too_and_show_the_same(
+    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path, scheme: Any
+) -> None:
+    visitor, panel = looked(looking(serve), visit, color_scheme=scheme, reduced_motion="reduce")
+    shown = lines(panel.locator(".sol-lens-choices"))
+    assert list(violations(visitor.page)) == []
+    assert visitor.overflows(390) == []
+    panel.get_by_role("button", name="The token each level chooses: save as an image").click()
+    with visitor.page.expect_download() as picture:
+        panel.get_by_role("button", name="SVG", exact=True).click()
+    drawn = picture.value.path().read_text(encoding="utf-8")
+    assert drawn.count("town") == 2
+    assert "MLP channels" in drawn
+    assert "var(" not in drawn
+    panel.get_by_role("button", name="Export this what if").click()
+    with visitor.page.expect_download() as download:
+        panel.get_by_role("button", name="Web page").click()
+    file = tmp_path / "lens.html"
+    download.value.save_as(file)
+    alone, problems = offline(
+        chromium,
+        file,
+        color_scheme=scheme,
+        reduced_motion="reduce",
+        viewport={"width": 390, "height": 800},
+    )
+    expect(alone.get_by_role("slider")).to_have_count(3)
+    assert lines(alone.locator(".sol-lens-choices")) == shown
+    assert alone.evaluate("document.documentElement.scrollWidth") == 390
+    assert list(violations(alone)) == []
+    assert problems == []
+    alone.context.close()
