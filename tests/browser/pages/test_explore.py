@@ -1,4 +1,4 @@
-"""What Explore's quality chart compares, measure by measure."""
+"""Explore's quality chart, measure by measure, and the numbers of its form."""
 
 from __future__ import annotations
 
@@ -173,3 +173,49 @@ def test_a_dense_run_says_that_it_is_its_own_reference(serve: Serve, visit: Visi
     visitor.generate(max_new_tokens=8)
     visitor.expect_state("Finished")
     expect(words).to_be_hidden()
+
+
+def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
+    serve: Serve, visit: Visit
+) -> None:
+    server = serve()
+    visitor = visit(server)
+    box = visitor.page.get_by_label("Attention kept, value")
+    box.fill("40")
+    box.fill("400")
+    expect(box).to_have_attribute("aria-invalid", "true")
+    visitor.page.get_by_role("button", name="Generate").click()
+    said = visitor.page.get_by_role("alert").filter(has_text="Attention kept")
+    expect(said).to_have_text(["Attention kept: 5 to 100 %"] * 2)  # by the button, at the box
+    expect(box).to_be_focused()
+    assert server.services.store.runs.list() == []
+    box.fill("60")
+    expect(box).to_have_attribute("aria-invalid", "false")
+    expect(said).to_have_count(1)
+    box.fill("")
+    visitor.set_advanced("Top-k", "-3")
+    visitor.page.reload()
+    expect(visitor.page.get_by_label("Attention kept", exact=True)).to_have_value("60")
+    expect(visitor.page.get_by_label("Top-k", exact=True)).to_have_value("0")
+    visitor.set_advanced("Max new tokens", "0")
+    visitor.page.get_by_text("Advanced", exact=True).click()
+    visitor.page.get_by_role("button", name="Generate").click()
+    expect(visitor.page.get_by_label("Max new tokens", exact=True)).to_be_focused()
+    expect(visitor.page.get_by_text("Max new tokens: 1 to 4,096").first).to_be_visible()
+    # A dense run has no budget, whatever stands there.
+    visitor.set_advanced("Max new tokens", "4")
+    box.fill("1")
+    visitor.page.get_by_role("radio", name="Dense", exact=True).check(force=True)
+    visitor.generate()
+    visitor.expect_state("Finished")
+
+
+def test_levels_that_the_chosen_mechanisms_lack_are_named_by_the_server(
+    serve: Serve, visit: Visit
+) -> None:
+    visitor = visit(serve())
+    visitor.page.get_by_label("Attention kept, value").fill("5")
+    visitor.page.get_by_text("Advanced", exact=True).click()
+    visitor.page.get_by_role("radio", name="Paper: page bounds").check(force=True)
+    visitor.page.get_by_role("button", name="Generate").click()
+    expect(visitor.page.get_by_text("Attention kept: 10 to 100 %, got 5.")).to_be_visible()

@@ -91,7 +91,7 @@ export class Controls extends RunForm {
     this.budgetSet.disabled = isDense;
     this.fields.shadow.input.disabled = isDense;
     this.fields.static_row.input.disabled = isDense || this.fields.schedule.get() === "static";
-    remember("settings", { prompt: this.prompt.get(), ...this.values() });
+    remember("settings", { prompt: this.prompt.get(), ...this.kept() });
   }
 
   restore() {
