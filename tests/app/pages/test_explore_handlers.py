@@ -280,3 +280,20 @@ def test_a_restart_marks_unfinished_runs_and_keeps_the_rest(tmp_path: Path) -> N
     assert [run["status"] for run in runs] == ["interrupted", "finished"]
     assert caller(second)("poll_run", BEN, run_id=done, cursor=0)["cursor"] == 5
     second.close()
+
+
+def test_a_budgets_share_of_dense_bytes_is_the_rooflines(call: Call) -> None:
+    def share(**settings: Any) -> float:
+        return float(call("estimate_budget", settings=settings)["bytes_share"])
+
+    axes = {"schedule": "static", "keep": 50, "channels": 75, "bits": 10}
+    assert share(schedule="dense") == 1
+    assert share(**axes | {"keep": 100, "channels": 100}) == pytest.approx(1)
+    assert 0.5 < share(**axes) < 1
+    assert share(**axes | {"keep": 20}) < share(**axes)
+    assert share(**axes | {"channels": 40}) < share(**axes)
+    assert share(**axes | {"bits": 5}) == share(**axes)  # activations are no bytes of the weights
+    assert share(**axes | {"grid": "paper"}) != share(**axes | {"grid": "default"})
+    assert call("estimate_budget", settings=axes)["context"] == 2048
+    refused = call("estimate_budget", settings=axes | {"keep": 3})["refused"]
+    assert refused == "Attention kept: 5 to 100 %, got 3."

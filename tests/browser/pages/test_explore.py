@@ -181,6 +181,7 @@ def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
     server = serve()
     visitor = visit(server)
     box = visitor.page.get_by_label("Attention kept, value")
+    visitor.show_axes()
     box.fill("40")
     box.fill("400")
     expect(box).to_have_attribute("aria-invalid", "true")
@@ -214,8 +215,62 @@ def test_levels_that_the_chosen_mechanisms_lack_are_named_by_the_server(
     serve: Serve, visit: Visit
 ) -> None:
     visitor = visit(serve())
+    visitor.show_axes()
     visitor.page.get_by_label("Attention kept, value").fill("5")
     visitor.page.get_by_text("Advanced", exact=True).click()
     visitor.page.get_by_role("radio", name="Paper: page bounds").check(force=True)
     visitor.page.get_by_role("button", name="Generate").click()
     expect(visitor.page.get_by_text("Attention kept: 10 to 100 %, got 5.")).to_be_visible()
+
+
+def dial(visitor: Visitor) -> Locator:
+    return visitor.page.get_by_role("slider", name="Share of dense compute")
+
+
+def levels(visitor: Visitor) -> list[str]:
+    names = ("Attention kept, value", "Channels kept, value", "Bits, value")
+    return [visitor.page.get_by_label(name).first.input_value() for name in names]
+
+
+def test_one_dial_sets_the_three_axes_and_says_the_estimate(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve())
+    assert levels(visitor) == ["50", "75", "10"]  # the default lies on the dial's line
+    axes = visitor.page.locator(".sol-axes")
+    expect(axes).not_to_have_attribute("open", "")
+    share = visitor.page.locator(".sol-dial-share")
+    said = []
+    for at, wanted in (
+        (100, ["100", "100", "16"]),
+        (75, ["75", "88", "13"]),
+        (50, ["50", "75", "10"]),
+        (20, ["20", "45", "6.5"]),
+        (5, ["5", "30", "5"]),
+    ):
+        dial(visitor).fill(str(at))
+        assert levels(visitor) == wanted
+        visitor.page.wait_for_timeout(600)
+        said.append(int(share.inner_text().removeprefix("about ").removesuffix(" %")))
+    assert said[0] == 100
+    assert said == sorted(set(said), reverse=True)
+    words = "attention 5 %, channels 30 %, 5 bits"
+    expect(visitor.page.locator(".sol-dial")).to_contain_text(f"Sets all three: {words}. Estimate")
+    expect(dial(visitor)).to_have_attribute("aria-valuetext", f"about {said[-1]} %: {words}")
+    expect(axes).not_to_have_attribute("open", "")
+    visitor.page.reload()
+    expect(dial(visitor)).to_have_value("5")
+    visitor.generate(max_new_tokens=4)
+    visitor.expect_state("Finished")
+    visitor.show_numbers()
+    expect(visitor.page.locator(".sol-spend-value").first).to_contain_text("/ 5 %")
+
+
+def test_axes_beside_the_dials_line_are_unfolded(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve())
+    visitor.show_axes()
+    visitor.page.get_by_label("Channels kept, value").first.fill("90")
+    visitor.page.get_by_text("Set each axis", exact=True).click()
+    visitor.page.reload()
+    expect(visitor.page.get_by_label("Channels kept, value").first).to_be_visible()
+    assert levels(visitor) == ["50", "90", "10"]
+    dial(visitor).fill("60")
+    assert levels(visitor) == ["60", "80", "11"]

@@ -243,6 +243,7 @@ def test_settings_and_prompt_survive_a_reload(serve: Serve, visit: Visit) -> Non
     visitor = visit(serve())
     visitor.prompt.fill("Remember me")
     visitor.page.get_by_role("radio", name="Random").check(force=True)
+    visitor.show_axes()
     visitor.page.get_by_label("Attention kept, value").fill("35")
     visitor.page.get_by_role("switch", name="Measure quality against dense").uncheck()
     visitor.page.get_by_role("radio", name="Surprisal").check(force=True)
