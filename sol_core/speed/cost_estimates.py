@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.errors import ConfigError
 from sol_core.speed.roofline import (
     CARDS,
@@ -28,7 +28,13 @@ from sol_core.speed.roofline import (
 if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
 
-__all__ = ["ESTIMATED_CARDS", "ESTIMATED_CONTEXTS", "estimated_steps", "shape_of"]
+__all__ = [
+    "ESTIMATED_CARDS",
+    "ESTIMATED_CONTEXTS",
+    "estimated_bytes_share",
+    "estimated_steps",
+    "shape_of",
+]
 
 ESTIMATED_CARDS = ("A100", "H100")
 ESTIMATED_CONTEXTS = CONTEXTS
@@ -86,6 +92,23 @@ def estimated_steps(
             }
         )
     return table
+
+
+def estimated_bytes_share(
+    shape: ModelShape, spend: Action | Budget, context: int, grid: ActionGrid
+) -> float:
+    """Estimated bytes of a step at a mean spend, as a share of a dense step's; no bits counted."""
+    action = Action(spend.keep_fraction, spend.channel_keep_ratio)
+    dense, spent = (
+        sum(
+            cost.bytes_moved
+            for cost in kernel_costs(
+                shape, one, context, page_size=grid.page_size, mechanisms=grid.mechanisms
+            )
+        )
+        for one in (DENSE, action)
+    )
+    return spent / dense
 
 
 def _compared(

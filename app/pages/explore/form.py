@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from app.policies.library import grid_for
 from app.web.calls import read_form
-from sol_core.actions import GRIDS, ActionGrid, Budget, QuantSite, grid_name
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite, grid_name
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -26,6 +26,8 @@ from sol_core.fields import Range, config_from_dict
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_NEW_TOKENS = 4096
+# Of each axis its label in the form, what its levels are multiplied with there, and the unit.
+_AXES = (("Attention kept", 100, "%"), ("Channels kept", 100, "%"), ("Bits", 1, "bit"))
 POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000
@@ -45,14 +47,32 @@ class BudgetForm:
 
     @property
     def budget(self) -> Budget:
-        return Budget(self.keep / 100, self.channels / 100, self.bits)
+        """The mean spend. Raises: ConfigError in the form's words for one that no grid has."""
+        try:
+            return Budget(self.keep / 100, self.channels / 100, self.bits)
+        except ConfigError:
+            self._check_budget(GRIDS[DEFAULT_GRID])
+            raise
 
     def action_grid(
         self, schedules: Sequence[ScheduleConfig], find: Callable[[str], Path]
     ) -> ActionGrid:
-        """The grid that is asked for. Raises: as ``grid_for``."""
+        """The grid that is asked for.
+
+        Raises: as ``grid_for``; ConfigError in the form's words for a budget outside its levels.
+        """
         name = None if self.grid == POLICYS_GRID else self.grid
-        return grid_for(name, self.quant_site, schedules, find)
+        grid = grid_for(name, self.quant_site, schedules, find)
+        if any(schedule.kind != "dense" for schedule in schedules):
+            self._check_budget(grid)
+        return grid
+
+    def _check_budget(self, grid: ActionGrid) -> None:
+        asked = (self.keep, self.channels, self.bits)
+        for (label, scale, unit), levels, value in zip(_AXES, grid.levels(), asked, strict=True):
+            low, high = levels[0] * scale, levels[-1] * scale
+            if not low - 1e-6 <= value <= high + 1e-6:
+                raise ConfigError(f"{label}: {low:g} to {high:g} {unit}, got {value:g}.")
 
 
 @dataclass(frozen=True, slots=True)

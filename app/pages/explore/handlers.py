@@ -21,9 +21,12 @@ from sol_core.fields import config_from_dict
 from sol_core.speed.cost_estimates import (
     ESTIMATED_CARDS,
     ESTIMATED_CONTEXTS,
+    estimated_bytes_share,
     estimated_steps,
     shape_of,
 )
+
+BUDGET_CONTEXT = 2048  # tokens in the cache of estimates, until another number is chosen
 
 
 def start_run(services: Services, request: Request) -> dict[str, Any]:
@@ -48,7 +51,24 @@ def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
     return {"rows": estimated_steps(shape, model.context_length, spend, context, grid)}
 
 
-HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(start_run, estimate_costs)
+def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
+    """Estimated bytes a token at the budget of these settings, as a share of dense.
+
+    None while no model is loaded.
+    """
+    config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
+    model = services.loader.loaded()
+    if model is None:
+        return {"bytes_share": None}
+    shape = shape_of(model.name, model.spec)
+    context = min(BUDGET_CONTEXT, model.context_length)
+    share = estimated_bytes_share(shape, config.schedule.budget, context, config.grid)
+    return {"bytes_share": share, "context": context}
+
+
+HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
+    start_run, estimate_costs, estimate_budget
+)
 
 
 def _share(request: Request, name: str) -> float:
@@ -65,7 +85,7 @@ def _constants(services: Services) -> dict[str, Any]:
         "estimate": {
             "cards": ESTIMATED_CARDS,
             "contexts": ESTIMATED_CONTEXTS,
-            "context": 2048,
+            "context": BUDGET_CONTEXT,
         },
     }
 

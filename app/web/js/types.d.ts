@@ -179,6 +179,9 @@ interface Field {
   set(value: any): void;
   input?: any;
   update?(): void;
+  /** Of a number's field: its limits in words while its box holds a wrong number, else null. */
+  problem?(): string | null;
+  box?: HTMLInputElement;
 }
 
 interface Window {

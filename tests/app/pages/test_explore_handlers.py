@@ -107,11 +107,14 @@ def test_a_configuration_of_another_release_is_not_offered_for_reuse() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"keep": 0}, "keep_fraction must be above 0"),
-        ({"keep": 4}, "outside the grid's levels"),
+        ({"keep": 0}, r"Attention kept: 5 to 100 %, got 0\."),
+        ({"keep": 4}, r"Attention kept: 5 to 100 %, got 4\."),
+        ({"keep": 5, "grid": "paper"}, r"Attention kept: 10 to 100 %, got 5\."),
+        ({"channels": 100.5}, r"Channels kept: 30 to 100 %, got 100\.5\."),
         ({"keep": None}, "keep must be a finite number"),
         ({"channels": float("nan")}, "channels must be a finite number"),
-        ({"bits": 17}, "bit_width must be between"),
+        ({"bits": 17}, r"Bits: 5 to 16 bit, got 17\."),
+        ({"bits": 4}, r"Bits: 5 to 16 bit, got 4\."),
         ({"bits": True}, "bits must be a finite number"),
         ({"schedule": "best"}, "schedule.kind must be one of"),
         ({"max_new_tokens": 0}, "max_new_tokens must be a whole number from 1 to 4,096, got 0"),
@@ -137,11 +140,15 @@ def test_bad_settings_are_named(settings: dict[str, Any], words: str) -> None:
         config_from_form(settings, no_policy)
 
 
+def test_a_dense_run_asks_for_no_budget() -> None:
+    assert config_from_form({"schedule": "dense", "keep": 4, "bits": 99}, no_policy)
+
+
 def test_a_refusal_comes_back_as_a_sentence(call: Call) -> None:
     refused = call("start_run", prompt="", settings={})
     assert "prompt is empty" in refused["refused"]
     refused = call("start_run", prompt="x", settings={"keep": 0})
-    assert "keep_fraction" in refused["refused"]
+    assert refused["refused"] == "Attention kept: 5 to 100 %, got 0."
     assert (
         "characters"
         in call("start_run", prompt="x" * (MAX_PROMPT_CHARACTERS + 1), settings={})["refused"]
@@ -273,3 +280,20 @@ def test_a_restart_marks_unfinished_runs_and_keeps_the_rest(tmp_path: Path) -> N
     assert [run["status"] for run in runs] == ["interrupted", "finished"]
     assert caller(second)("poll_run", BEN, run_id=done, cursor=0)["cursor"] == 5
     second.close()
+
+
+def test_a_budgets_share_of_dense_bytes_is_the_rooflines(call: Call) -> None:
+    def share(**settings: Any) -> float:
+        return float(call("estimate_budget", settings=settings)["bytes_share"])
+
+    axes = {"schedule": "static", "keep": 50, "channels": 75, "bits": 10}
+    assert share(schedule="dense") == 1
+    assert share(**axes | {"keep": 100, "channels": 100}) == pytest.approx(1)
+    assert 0.5 < share(**axes) < 1
+    assert share(**axes | {"keep": 20}) < share(**axes)
+    assert share(**axes | {"channels": 40}) < share(**axes)
+    assert share(**axes | {"bits": 5}) == share(**axes)  # activations are no bytes of the weights
+    assert share(**axes | {"grid": "paper"}) != share(**axes | {"grid": "default"})
+    assert call("estimate_budget", settings=axes)["context"] == 2048
+    refused = call("estimate_budget", settings=axes | {"keep": 3})["refused"]
+    assert refused == "Attention kept: 5 to 100 %, got 3."

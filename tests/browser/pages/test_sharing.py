@@ -75,6 +75,9 @@ def test_a_run_is_exported_by_keyboard_looked_at_offline_and_imported(
         None,
         "light dark",
     ]
+    expect(alone.get_by_role("button", name="Mean so far")).to_be_visible()
+    alone.get_by_label("Quality: measure").select_option("Perplexity")
+    expect(alone.get_by_text("All rows score the text that this run wrote")).to_be_visible()
     for form, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
         alone.get_by_role("button", name="Quality: save as an image").click()
         item = alone.locator(".sol-menu-list:visible").get_by_role("button", name=form)

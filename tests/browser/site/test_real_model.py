@@ -39,6 +39,7 @@ def test_the_real_model_answers_and_every_number_is_real(
     expect(visitor.page.locator(".sol-sentence")).to_contain_text("Read 100 % of the bytes")
 
     visitor.page.get_by_role("radio", name="Uncertainty (EMC)").check(force=True)
+    visitor.show_axes()
     visitor.page.get_by_label("Attention kept, value").fill("50")
     first = visitor.run_id()
     visitor.generate(max_new_tokens=24)

@@ -2,7 +2,7 @@
 // asked for.
 
 import { h, optionsOf, selectOf, setText } from "../shared/dom.js";
-import { Form } from "../shared/forms/form.js";
+import { firstWrong, Form } from "../shared/forms/form.js";
 import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
 import { budgetFields } from "../shared/forms/schedule_field.js";
 
@@ -67,6 +67,10 @@ export class ChallengeForm extends Form {
     for (const [name, field] of Object.entries(this.budget)) field.set(+values[name].toFixed(2));
     this.wanted = policy ?? this.wanted;
     if (policy) this.update();
+  }
+
+  wrong() {
+    return firstWrong([this.steps, ...Object.values(this.budget)]);
   }
 
   send() {

@@ -3,7 +3,7 @@
 import { advancedFields } from "../explore/controls.js";
 import { button, h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count, MECHANISMS, whenText } from "../shared/format.js";
-import { Fields, RunForm } from "../shared/forms/form.js";
+import { Fields, firstWrong, RunForm } from "../shared/forms/form.js";
 import { exampleChips, labelled, promptField, toggleField } from "../shared/forms/form_parts.js";
 import { budgetFields, mechanismsField, POLICY_PREFIX, scheduleField } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
@@ -143,9 +143,13 @@ export class PairForm extends RunForm {
     this.changed();
   }
 
+  wrong() {
+    return firstWrong([this, ...Object.values(this.sides)].flatMap((part) => Object.values(part.fields)));
+  }
+
   changed() {
     const { a, b } = this.sides;
-    remember("pair", { prompt: this.prompt.get(), shared: this.values(), a: a.values(), b: b.values() });
+    remember("pair", { prompt: this.prompt.get(), shared: this.kept(), a: a.kept(), b: b.kept() });
   }
 
   restore() {

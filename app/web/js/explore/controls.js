@@ -7,6 +7,7 @@ import {
 } from "../shared/forms/form_parts.js";
 import { budgetFields, mechanismsField, scheduleField } from "../shared/forms/schedule_field.js";
 import { recall, remember } from "../shared/memory.js";
+import { BudgetDial } from "./budget_dial.js";
 
 export function advancedFields(mostTokens) {
   return {
@@ -34,7 +35,8 @@ export function advancedFields(mostTokens) {
 }
 
 export class Controls extends RunForm {
-  // on: {generate(prompt, settings), stop(), policies() → names}
+  // on: {generate(prompt, settings), stop(), policies() → names,
+  // estimate(settings) → their share of dense bytes}
   constructor(page, on) {
     super();
     this.page = page;
@@ -52,14 +54,14 @@ export class Controls extends RunForm {
       ...this.budget,
       ...this.advanced,
     };
+    this.dial = new BudgetDial(this.budget, page.defaults, () => on.estimate(this.values()));
     this.element = this.build();
     this.restore();
   }
 
   build() {
     this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
-    this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"),
-      Object.values(this.budget).map((field) => field.element));
+    this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"), this.dial.element);
     const { chat, schedule, shadow, static_row: staticRow } = this.fields;
     return this.lay(this.prompt.element, exampleChips(this.page.examples, (example) => this.useExample(example)),
       chat.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
@@ -89,9 +91,10 @@ export class Controls extends RunForm {
   changed() {
     const isDense = this.fields.schedule.get() === "dense";
     this.budgetSet.disabled = isDense;
+    this.dial.follow();
     this.fields.shadow.input.disabled = isDense;
     this.fields.static_row.input.disabled = isDense || this.fields.schedule.get() === "static";
-    remember("settings", { prompt: this.prompt.get(), ...this.values() });
+    remember("settings", { prompt: this.prompt.get(), ...this.kept() });
   }
 
   restore() {

@@ -23,6 +23,7 @@ class ExplorePage extends RunPage {
     super(root, api, "run");
     this.form = new Controls(page, {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
+      estimate: (settings) => api("estimate_budget", { settings }),
       policies: async () => (await api("list_policies", {})).policies,
     });
     this.status = new Status(this.statusHandlers());
@@ -102,6 +103,7 @@ class ExplorePage extends RunPage {
   async watchModel() {
     await super.watchModel();
     this.estimate.refresh(true);
+    this.form.dial.refresh();
   }
 
   pick(index) {

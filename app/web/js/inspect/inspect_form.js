@@ -98,7 +98,7 @@ export class InspectForm extends RunForm {
     show(this.runPart, isRun);
     setText(this.counted, this.text.value ? count(Array.from(this.text.value).length, "character") : "");
     remember("inspect", { source: this.source.get(), text: this.text.value,
-      ...this.settings() });
+      ...this.settings(), ...this.kept() });
   }
 
   restore() {

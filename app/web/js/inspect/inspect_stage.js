@@ -17,7 +17,8 @@ export const INSPECT_STATES = { prefill: ["Reading the text", "busy"], running: 
 export class InspectionStage extends TokenStage {
   // on: as a TokenStage's, and where it is kept row(value).
   constructor(root, status, on, options) {
-    super(root, [...colourAxes(), differenceAxis], on, { ...options, colourKey: "inspectAxis" });
+    super(root, [...colourAxes(), differenceAxis], on, { ...options, colourKey: "inspectAxis",
+      scored: "All rows score the inspected text." });
     this.status = status;
     this.totals = new Totals();
     this.panes = this.view;

@@ -51,7 +51,7 @@ export class SvgChart extends Chart {
     this.data = data;
     const { offsetWidth: width, offsetHeight: height } = this.plot;
     if (!width) return;
-    show(this.empty, data.x.length === 0);
+    this.begin(data);
     const layout = this.spec.layout(data);
     this.traces = this.spec.traces(data, variable).filter((trace) => !this.hidden.has(trace.meta));
     const scales = { y: valueScale(layout.yaxis, this.traces.filter((trace) => trace.yaxis !== "y2")),

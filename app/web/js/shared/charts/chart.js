@@ -7,7 +7,7 @@ import { imageMenu } from "../download.js";
 import { isNumber } from "../format.js";
 
 export class Chart {
-  // spec: {title, empty, keys, layout(data), traces(data, colour), config}; colour: of a name in the theme; on: {hover, leave, select}
+  // spec: {title, empty, keys: lines by {id, name, colour, dash, isKnown(data)}, layout(data), traces(data, colour), config}; colour: of a name in the theme; on: {hover, leave, select}
   constructor(spec, on) {
     this.spec = spec;
     this.on = on;
@@ -30,13 +30,33 @@ export class Chart {
   }
 
   legendKey(key) {
-    return h("button", { type: "button", class: "sol-key", "aria-pressed": "true",
+    return h("button", { type: "button", class: "sol-key", "aria-pressed": String(!this.hidden.has(key.id)),
       "data-colour": key.colour, "data-dash": key.dash, "--key": `var(--sol-${key.colour})`,
       onclick: (event) => {
         if (!this.hidden.delete(key.id)) this.hidden.add(key.id);
         event.currentTarget.setAttribute("aria-pressed", String(!this.hidden.has(key.id)));
         this.redraw();
       } }, h("i", { "aria-hidden": "true" }), key.name);
+  }
+
+  // Another view of the same data.
+  setSpec(spec) {
+    this.spec = spec;
+    this.legend.replaceChildren(...spec.keys.map((key) => this.legendKey(key)));
+    this.redraw();
+  }
+
+  // A drawing begins: words in place of it where there is nothing, and only lines that there are in the legend.
+  begin(data) {
+    show(this.empty, data.x.length === 0 || Boolean(this.absent));
+    this.spec.keys.forEach((key, at) => show(this.legend.children[at], key.isKnown?.(data) ?? true));
+  }
+
+  // Nodes that say why this view has nothing to draw; null: it has.
+  setAbsent(nodes) {
+    this.absent = nodes;
+    if (nodes) this.empty.replaceChildren(h("span", {}, nodes));
+    show(this.empty, Boolean(nodes) || !this.data?.x.length);
   }
 
   // Before the first drawing.
@@ -69,6 +89,7 @@ export class Chart {
   // so that the first tokens need not wait for that.
   reset(data) {
     this.data = data;
+    this.absent = null;
     setText(this.empty, this.spec.empty);
     show(this.empty, true);
     this.mark(null);

@@ -1,24 +1,34 @@
 // The live charts: what each axis spent against its budget, and what that did to quality.
 // The arrays live here; a redraw is one Plotly.react, as often as the machine can afford.
 
-import { show, wait, whenThemeChanges } from "../dom.js";
+import { selectOf, setText, show, wait, whenThemeChanges } from "../dom.js";
 import { glossed } from "../glossary.js";
+import { memory } from "../memory.js";
 import { messageOf } from "../message.js";
-import { emptySeries, extendSeries, qualityChart, spendChart } from "./series.js";
+import { QUALITY_VIEWS } from "./quality.js";
+import { emptySeries, extendSeries, spendChart } from "./series.js";
 
+const VIEW = "qualityView";
 const REDRAW_MS = 200;
 const LONGEST_REDRAW_MS = 1500;
 const REST = 16; // how many times longer than a redraw the pause after it is
 
 // Both charts over one set of arrays, redrawn together and not more often than is affordable.
 export class Charts {
-  // Kind: the class that draws one; missing: what is said where KL was not measured.
-  constructor(Kind, on, missing = "Turn on “Measure quality against dense” to measure [[kl|KL]].") {
+  // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text
+  // surprisal and perplexity score.
+  constructor(Kind, on, missing = "Turn on “Measure quality against dense” to measure [[kl|KL]].",
+    scored = "All rows score the text that this run wrote, which favours its own row.") {
     this.missing = missing;
+    this.scored = scored;
     this.spend = new Kind(spendChart, on);
-    this.quality = new Kind(qualityChart, on);
+    this.quality = new Kind(QUALITY_VIEWS[0], on);
+    this.choice = selectOf(QUALITY_VIEWS.map((view) => [view.id, view.name]),
+      { class: "sol-input is-head", "aria-label": "Quality: measure", onchange: () => this.choose(this.choice.value) });
+    this.quality.legend.before(this.choice);
     this.all = [this.spend, this.quality];
     this.clear(null);
+    this.choose(memory.get(VIEW));
     whenThemeChanges(() => this.all.forEach((chart) => chart.redraw()));
   }
 
@@ -27,8 +37,8 @@ export class Charts {
     clearTimeout(this.timer);
     this.timer = null;
     this.cost = 0;
+    this.explained = null;
     this.all.forEach((chart) => chart.reset(this.data));
-    show(this.quality.note, false);
   }
 
   append(rows) {
@@ -58,13 +68,24 @@ export class Charts {
     this.draw();
   }
 
+  // A view of quality by its id; the first where there is none.
+  choose(id) {
+    this.view = QUALITY_VIEWS.find((one) => one.id === id) ?? QUALITY_VIEWS[0];
+    this.choice.value = this.view.id;
+    memory.set(VIEW, this.view.id);
+    this.quality.setSpec(this.view);
+    this.explain();
+  }
+
   explain() {
     const { isDense, hasKl } = this.data;
-    const missing = this.data.x.length > 0 && !hasKl && !isDense;
-    const text = isDense ? "A dense run is its own reference: [[kl|KL]] to dense is zero."
-      : this.missing;
-    if (this.explained !== text) this.quality.note.replaceChildren(...glossed(this.explained = text));
-    show(this.quality.note, missing || (isDense && this.data.x.length > 0));
+    const isAbsent = this.data.x.length > 0 && !hasKl && !this.view.isScore;
+    const asDense = isDense ? "A dense run is its own reference: [[kl|KL]] to dense is zero." : this.missing;
+    const text = isAbsent ? asDense : null;
+    if (this.explained !== text) this.quality.setAbsent(text && glossed(text));
+    this.explained = text;
+    setText(this.quality.note, this.scored);
+    show(this.quality.note, Boolean(this.view.isScore));
   }
 
   mark(index) {

@@ -1,6 +1,5 @@
 // A chart drawn by plotly: a redraw is one Plotly.react.
 
-import { show } from "../dom.js";
 import { Chart } from "./chart.js";
 import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
 
@@ -30,7 +29,7 @@ export class PlotlyChart extends Chart {
     this.data = data;
     const plotly = await loadPlotly();
     if (!this.element.isConnected || !this.plot.offsetWidth || data !== this.data) return;
-    show(this.empty, data.x.length === 0);
+    this.begin(data);
     const layout = chartLayout(this.spec.layout(data));
     const traces = this.spec.traces(data, themeColour).map((trace) => ({
       type: "scatter", ...trace,

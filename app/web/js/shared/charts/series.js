@@ -1,10 +1,10 @@
-// The charts' data: arrays over the tokens, extended row by row, and the two charts' traces.
+// The charts' data: arrays over the tokens, extended row by row, and the traces of the spend.
 // Token numbers on the x axis begin at 1, as on the card.
 
-import { AXES, scheduleOf } from "../format.js";
+import { AXES, isNumber, scheduleOf } from "../format.js";
+import { choiceKept } from "../tokens/tokens.js";
 
-// Explore names its rows as the engine does, Inspect as people do.
-const ofDense = (name) => name.toLowerCase() === "dense";
+export const OWN = "own"; // among the rows that score the text: the run's own
 
 export function emptySeries(run) {
   const { kind, asked } = scheduleOf(run);
@@ -12,6 +12,7 @@ export function emptySeries(run) {
   return {
     isDense,
     hasKl: false,
+    hasChoice: false,
     ended: false,
     limit: run?.config?.max_new_tokens ?? 64,
     target: [asked[0], asked[1], asked[2] / 16],
@@ -21,9 +22,13 @@ export function emptySeries(run) {
     sums: [0, 0, 0],
     surprisal: [],
     kl: [],
-    perplexity: [],
-    sides: {},
-    nllSum: 0,
+    klMean: [],
+    kept: [],
+    rows: {},
+    klSum: 0,
+    measured: 0,
+    keptSum: 0,
+    compared: 0,
   };
 }
 
@@ -31,7 +36,7 @@ export function emptySeries(run) {
 // lowest and the highest, so that no peak is lost. Once it has ended, all points are drawn.
 const LIVE_POINTS = 240;
 
-function thinned(data, values) {
+export function thinned(data, values) {
   const step = data.ended ? 1 : Math.ceil((2 * data.x.length) / LIVE_POINTS);
   if (step < 4) return { x: data.x, y: values };
   const kept = [];
@@ -57,15 +62,34 @@ export function extendSeries(data, row) {
     data.mean[at].push(data.sums[at] / seen);
   });
   data.surprisal.push(row.surprisal);
+  extendDense(data, row);
+  [{ name: OWN, surprisal: row.surprisal }, ...row.side].forEach((one) => extendScore(data, one, seen));
+}
+
+// Against dense: only over the tokens where dense was measured, or its choice is known.
+function extendDense(data, row) {
   data.kl.push(row.kl_to_dense);
-  data.hasKl ||= row.kl_to_dense !== null;
-  data.nllSum += row.surprisal ?? 0;
-  data.perplexity.push(Math.exp(data.nllSum / seen));
-  for (const side of row.side) {
-    const own = (data.sides[side.name] ??= { sum: 0, perplexity: [] });
-    own.sum += side.surprisal ?? 0;
-    own.perplexity.push(Math.exp(own.sum / seen));
+  if (isNumber(row.kl_to_dense)) {
+    data.hasKl = true;
+    data.klSum += row.kl_to_dense;
+    data.measured += 1;
   }
+  data.klMean.push(data.measured ? data.klSum / data.measured : null);
+  const isKept = choiceKept(row);
+  if (isKept !== null) {
+    data.hasChoice = true;
+    data.keptSum += Number(isKept);
+    data.compared += 1;
+  }
+  data.kept.push(data.compared ? (100 * data.keptSum) / data.compared : null);
+}
+
+// Every row scores the same text: the run's own row and those beside it.
+function extendScore(data, { name, surprisal }, seen) {
+  const own = (data.rows[name] ??= { sum: 0, mean: [], perplexity: [] });
+  own.sum += surprisal ?? 0;
+  own.mean.push(own.sum / seen);
+  own.perplexity.push(Math.exp(own.sum / seen));
 }
 
 // The x range while streaming: the next power of two, so that it rarely moves.
@@ -76,7 +100,7 @@ function tokenRange(data) {
   return [0.5, Math.max(Math.min(room, data.limit), 2) + 0.5];
 }
 
-const tokenAxis = (data) => ({
+export const tokenAxis = (data) => ({
   range: tokenRange(data), unifiedhovertitle: { text: "Token %{x}" }, title: { text: "token", font: { size: 11 }, standoff: 4 },
 });
 
@@ -111,54 +135,6 @@ export const spendChart = {
       customdata: line.y.map((share) => (axis.key === "bits" ? share * 0.16 : share)),
       hovertemplate: `${axis.name} %{customdata:.1f}${axis.key === "bits" ? " bit" : " %"}`
         + " so far<extra></extra>",
-    })),
-  ],
-};
-
-// The mean of the first few tokens jumps about; it does not set the scale of all that follows.
-const UNSETTLED = 64;
-
-function perplexityTop(data) {
-  const lines = [data.perplexity, ...Object.values(data.sides).map((side) => side.perplexity)];
-  const from = Math.min(UNSETTLED, data.x.length >> 2);
-  let top = 1;
-  lines.forEach((line) => {
-    for (let at = from; at < line.length; at += 1) if (line[at] > top) top = line[at];
-  });
-  return 1.08 * top;
-}
-
-export const qualityChart = {
-  title: "Quality",
-  empty: "Surprisal, running perplexity and KL to dense appear here.",
-  keys: [
-    { id: "surprisal", name: "Surprisal", colour: "surprisal", dash: "faint" },
-    { id: "kl", name: "KL to dense", colour: "kl", dash: "bars" },
-    { id: "perplexity", name: "Perplexity", colour: "perplexity" },
-    { id: "side", name: "of other rows", colour: "perplexity", dash: "dash" },
-  ],
-  layout: (data) => ({
-    uirevision: data.id ?? "quality",
-    datarevision: data.x.length,
-    xaxis: tokenAxis(data),
-    yaxis: { rangemode: "tozero", title: { text: "nats", font: { size: 11 }, standoff: 4 } },
-    yaxis2: { range: [0, perplexityTop(data)], nticks: 5,
-      title: { text: "perplexity", font: { size: 11 }, standoff: 6 } },
-  }),
-  traces: (data, colour) => [
-    { meta: "kl", ...thinned(data, data.kl), mode: "lines", fill: "tozeroy",
-      hovertemplate: "KL to dense %{y:.3f} nats<extra></extra>",
-      line: { color: colour("kl"), width: 1, shape: "hvh" } },
-    { meta: "surprisal", ...thinned(data, data.surprisal), mode: "lines",
-      hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>",
-      opacity: 0.75, line: { color: colour("surprisal"), width: 1 } },
-    { meta: "perplexity", ...thinned(data, data.perplexity), yaxis: "y2", mode: "lines",
-      hovertemplate: "Perplexity %{y:.2f} so far<extra></extra>",
-      line: { color: colour("perplexity"), width: 2 } },
-    ...Object.entries(data.sides).map(([name, side]) => ({
-      meta: "side", ...thinned(data, side.perplexity), yaxis: "y2", mode: "lines",
-      hovertemplate: `Perplexity of the ${name} row %{y:.2f}<extra></extra>`,
-      line: { color: colour(ofDense(name) ? "perplexity" : "bits"), width: 1.5, dash: ofDense(name) ? "dot" : "dash" },
     })),
   ],
 };

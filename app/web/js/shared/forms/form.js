@@ -6,8 +6,10 @@ import { errorLine, showText } from "../message.js";
 
 // Named fields with values.
 export class Fields {
-  /** @type {Record<string, Pick<Field, "get" | "set">>} */
+  /** @type {Record<string, Pick<Field, "get" | "set" | "problem" | "box">>} */
   fields;
+  /** Last right values of the fields. */
+  right = {};
 
   // Without a number in its box a field's value is null.
   values() {
@@ -15,6 +17,14 @@ export class Fields {
       const value = one.get();
       return [name, Number.isNaN(value) ? null : value];
     }));
+  }
+
+  // Values for the browser to keep: of a field that holds a wrong one its last right one.
+  kept() {
+    for (const [name, value] of Object.entries(this.values())) {
+      if (!this.fields[name].problem?.()) this.right[name] = value;
+    }
+    return { ...this.right };
   }
 
   // A field that has neither a value nor a default stays as it is.
@@ -25,6 +35,10 @@ export class Fields {
     }
   }
 }
+
+// The first of these fields that holds a wrong number, but for those that are not asked.
+export const firstWrong = (fields) =>
+  fields.find((field) => field.problem?.() && !field.box.matches(":disabled"));
 
 export class Form extends Fields {
   /** @type {HTMLElement} */
@@ -52,7 +66,16 @@ export class Form extends Fields {
     event.preventDefault();
     if (this.go.disabled) return;
     this.fail(null);
-    this.send();
+    const wrong = this.wrong();
+    if (!wrong) return this.send();
+    this.fail(wrong.problem());
+    for (let at = wrong.box.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+    wrong.box.focus();
+  }
+
+  // A field that keeps the form from being sent, if any.
+  wrong() {
+    return null;
   }
 
   fail(message) {
@@ -65,6 +88,10 @@ export class RunForm extends Form {
   /** @type {{stop(): void}} */
   on;
   stopButton = button("Stop", () => this.on.stop(), { disabled: true });
+
+  wrong() {
+    return firstWrong(Object.values(this.fields));
+  }
 
   // Both buttons, and the line for what went wrong.
   actions(text, attributes) {

@@ -2,6 +2,7 @@
 
 import { chip, h, selectOf, uniqueId } from "../dom.js";
 import { glossed } from "../glossary.js";
+import { errorLine, showText } from "../message.js";
 
 export function labelled(label, hint, input, className = "") {
   input.id = uniqueId("field");
@@ -24,6 +25,26 @@ export function toggleField({ label, hint }) {
   return { element, input, get: () => input.checked, set: (value) => { input.checked = value; } };
 }
 
+// A number box's limits in the form's words, said under it once a wrong number is entered. problem(): these words while
+// there is none in the box, or one out of range; else null.
+function limitsOf(box, { label, unit = "", min, max }) {
+  const range = min === undefined ? "a number" : max === undefined ? `${min} or more` : `${min} to ${max.toLocaleString("en")}`;
+  const words = `${label}: ${range} ${unit}`.trim();
+  const line = errorLine();
+  const problem = () => {
+    const value = box.valueAsNumber;
+    return Number.isNaN(value) || value < min || value > max ? words : null;
+  };
+  const check = (isEntered) => {
+    const found = box.value === "" ? null : problem(); // some boxes may be empty: the form knows
+    box.setAttribute("aria-invalid", String(Boolean(found)));
+    if (isEntered || !found) showText(line, found);
+  };
+  box.addEventListener("input", () => check(false));
+  box.addEventListener("change", () => check(true));
+  return { line, problem, check, box };
+}
+
 // A slider and a number box that follow each other.
 /** @param {FieldWords} words @returns {Field} */
 export function sliderField({ label, hint, unit, axis, min, max, step }) {
@@ -31,20 +52,21 @@ export function sliderField({ label, hint, unit, axis, min, max, step }) {
   const range = h("input", { type: "range", ...attributes, class: "sol-range" });
   const number = h("input", { type: "number", ...attributes, class: "sol-number",
     "aria-label": `${label}, value` });
+  const { line, check, ...limits } = limitsOf(number, { label, unit, min, max });
   range.id = uniqueId("field");
   const hintId = uniqueId("hint");
   range.setAttribute("aria-describedby", hintId);
   const paint = () => range.style.setProperty("--fill", (range.value - min) / (max - min));
-  range.addEventListener("input", () => { number.value = range.value; paint(); });
+  range.addEventListener("input", () => { number.value = range.value; check(true); paint(); });
   number.addEventListener("input", () => { range.value = number.value; paint(); });
   const element = h("div", { class: "sol-slider", "data-axis": axis },
     h("div", { class: "sol-slider-head" },
       h("label", { for: range.id }, label), number, h("span", { class: "sol-unit" }, unit)),
-    range, h("p", { class: "sol-hint", id: hintId }, glossed(hint)));
+    range, line, h("p", { class: "sol-hint", id: hintId }, glossed(hint)));
   return {
-    element, input: range,
+    element, input: range, ...limits,
     get: () => number.valueAsNumber,
-    set: (value) => { range.value = value; number.value = value; paint(); },
+    set: (value) => { range.value = value; number.value = value; check(true); paint(); },
   };
 }
 
@@ -58,7 +80,10 @@ function inputField({ label, hint }, input, className = "") {
 /** @param {FieldWords} words @returns {Field} */
 export function numberField({ min, max, step, ...words }) {
   const input = h("input", { type: "number", min, max, step: step || 1, class: "sol-input" });
-  return { ...inputField(words, input), get: () => input.valueAsNumber };
+  const field = inputField(words, input);
+  const { line, check, ...limits } = limitsOf(input, { ...words, min, max });
+  input.after(line);
+  return { ...field, ...limits, get: () => input.valueAsNumber, set: (value) => { field.set(value); check(false); } };
 }
 
 /** @param {FieldWords} words @returns {Field} */

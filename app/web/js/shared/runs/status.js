@@ -8,7 +8,7 @@ import { memory } from "../memory.js";
 import { tile } from "../page_parts.js";
 import { SITE } from "../site.js";
 import { PARTS, PartTimes } from "./parts.js";
-import { densesChoice } from "../tokens/tokens.js";
+import { choiceKept } from "../tokens/tokens.js";
 import { modelText, StatusLine } from "./status_line.js";
 
 const REASONS = {
@@ -58,9 +58,10 @@ export class Tally {
 
   addQuality(row) {
     const side = (name) => row.side.find((one) => one.name === name);
-    if (side("dense")?.choice) {
+    const isKept = choiceKept(row);
+    if (isKept !== null) {
       this.compared += 1;
-      if (densesChoice(row)) this.others += 1;
+      if (!isKept) this.others += 1;
     }
     for (const [name, kl] of Object.entries({ own: row.kl_to_dense, static: side("static")?.kl_to_dense })) {
       if (isNumber(kl)) this.kl[name] = (this.kl[name] || 0) + kl;

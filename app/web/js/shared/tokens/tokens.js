@@ -37,6 +37,12 @@ export function densesChoice(row) {
   return choice && choice.token_id !== row.top[0].token_id ? choice : null;
 }
 
+// True where dense would have put the same token first; null where its choice is not known.
+export function choiceKept(row) {
+  const isKnown = row.side?.some((side) => side.name === "dense" && side.choice);
+  return isKnown ? densesChoice(row) === null : null;
+}
+
 // Range of the values from their 5th to their 95th percentile, at least a tenth of the axis wide; the axis' own
 // where all are alike.
 function rangeOf(axis, rows) {

@@ -1,0 +1,90 @@
+// What a run's compute did to quality, in views of one chart. The first one compares like with like: the run's
+// step and dense's at the same place of the same text. Surprisal and perplexity score a text that one row wrote.
+
+import { OWN, thinned, tokenAxis } from "./series.js";
+
+// The mean of the first few tokens jumps about; it does not set the scale of all that follows.
+const UNSETTLED = 64;
+
+// Explore names its rows as the engine does, Inspect as people do.
+const ofDense = (name) => name.toLowerCase() === "dense";
+
+function topOf(data, lines) {
+  const from = Math.min(UNSETTLED, data.x.length >> 2);
+  let top = 0;
+  lines.forEach((line) => {
+    for (let at = from; at < line.length; at += 1) if (line[at] > top) top = line[at];
+  });
+  return 1.08 * top || 1;
+}
+
+const scaleTitle = (text, standoff = 4) => ({ text, font: { size: 11 }, standoff });
+
+// view: {name, isScore: somebody's text is scored, keys, axes(data), traces(data, colour)}
+/** @param {string} id @param {any} view @returns {any} */
+const viewOf = (id, { axes, ...view }) => ({
+  id, title: "Quality", empty: "How far the run strays from dense appears here.", ...view,
+  layout: (data) => ({ uirevision: `${data.id ?? "quality"}-${id}`, datarevision: data.x.length,
+    xaxis: tokenAxis(data), ...axes(data) }),
+});
+
+const againstDense = viewOf("dense", {
+  name: "Against dense",
+  keys: [
+    { id: "kl", name: "KL to dense", colour: "kl", dash: "bars" },
+    { id: "klMean", name: "Mean so far", colour: "kl" },
+    { id: "kept", name: "Dense's choice kept", colour: "perplexity", dash: "dash", isKnown: (data) => data.hasChoice },
+  ],
+  axes: (data) => ({
+    yaxis: { rangemode: "tozero", title: scaleTitle("KL, nats") },
+    ...(data.hasChoice && { yaxis2: { range: [0, 104], tickvals: [0, 25, 50, 75, 100],
+      ticktext: ["0", "25", "50", "75", "100"], title: scaleTitle("choice kept, %", 6) } }),
+  }),
+  traces: (data, colour) => [
+    { meta: "kl", ...thinned(data, data.kl), mode: "lines", fill: "tozeroy", opacity: 0.7,
+      hovertemplate: "KL to dense %{y:.3f} nats<extra></extra>",
+      line: { color: colour("kl"), width: 0.5, shape: "hvh" } },
+    { meta: "klMean", ...thinned(data, data.klMean), mode: "lines",
+      hovertemplate: "KL to dense %{y:.3f} nats so far, on average<extra></extra>",
+      line: { color: colour("kl"), width: 2.5 } },
+    data.hasChoice && { meta: "kept", ...thinned(data, data.kept), yaxis: "y2", mode: "lines",
+      hovertemplate: "Dense's choice kept at %{y:.1f} % so far<extra></extra>",
+      line: { color: colour("perplexity"), width: 2, dash: "dash" } },
+  ].filter(Boolean),
+});
+
+// The run's own row, and those beside it that score the same text.
+function scoreLines(data, colour, of, words) {
+  return Object.entries(data.rows).map(([name, row]) => ({
+    meta: name === OWN ? OWN : "side", ...thinned(data, of(row)), mode: "lines",
+    hovertemplate: `${words}${name === OWN ? "" : ` of the ${name} row`} %{y:.2f} so far<extra></extra>`,
+    line: name === OWN ? { color: colour("perplexity"), width: 2 }
+      : { color: colour(ofDense(name) ? "perplexity" : "bits"), width: 1.5, dash: ofDense(name) ? "dot" : "dash" },
+  }));
+}
+
+const hasSides = (data) => Object.keys(data.rows).length > 1;
+const SCORE_KEYS = [
+  { id: OWN, name: "This run, so far", colour: "perplexity" },
+  { id: "side", name: "Other rows", colour: "perplexity", dash: "dash", isKnown: hasSides },
+];
+
+const surprisal = viewOf("surprisal", {
+  name: "Surprisal", isScore: true,
+  keys: [{ id: "surprisal", name: "Each token", colour: "surprisal", dash: "faint" }, ...SCORE_KEYS],
+  axes: () => ({ yaxis: { rangemode: "tozero", title: scaleTitle("surprisal, nats") } }),
+  traces: (data, colour) => [
+    { meta: "surprisal", ...thinned(data, data.surprisal), mode: "lines", opacity: 0.75,
+      hovertemplate: "Surprisal %{y:.3f} nats<extra></extra>", line: { color: colour("surprisal"), width: 1 } },
+    ...scoreLines(data, colour, (row) => row.mean, "Mean surprisal"),
+  ],
+});
+
+const perplexity = viewOf("perplexity", {
+  name: "Perplexity", isScore: true, keys: SCORE_KEYS,
+  axes: (data) => ({ yaxis: { range: [0, topOf(data, Object.values(data.rows).map((row) => row.perplexity))],
+    nticks: 5, title: scaleTitle("perplexity", 6) } }),
+  traces: (data, colour) => scoreLines(data, colour, (row) => row.perplexity, "Perplexity"),
+});
+
+export const QUALITY_VIEWS = [againstDense, surprisal, perplexity];

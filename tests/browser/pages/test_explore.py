@@ -1,0 +1,276 @@
+"""Explore's quality chart, measure by measure, and the numbers of its form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
+from sol_core.events import event_to_dict
+from tests.browser.conftest import Server, Visitor
+from tests.support.fake_engine import make_token
+
+pytestmark = pytest.mark.browser
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+DENSE_BESIDE = GenerationConfig(side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),))
+
+
+def quality(visitor: Visitor) -> Locator:
+    """The panel of the quality chart, drawn to the last token."""
+    panel = visitor.page.locator(".sol-chart").nth(1)
+    expect(panel.locator(".sol-plot .main-svg").first).to_be_attached()
+    visitor.page.wait_for_timeout(1000)
+    return panel
+
+
+def lines(panel: Locator) -> dict[str, list[float | None]]:
+    """What the chart draws, by the lines' names."""
+    found: dict[str, list[float | None]] = panel.locator(".sol-plot").evaluate(
+        "(plot) => Object.fromEntries(plot.data.map((line) => [line.meta, line.y]))"
+    )
+    return found
+
+
+def keys(panel: Locator) -> list[str]:
+    return [key.inner_text() for key in panel.locator(".sol-key").all() if key.is_visible()]
+
+
+def axes(panel: Locator) -> dict[str, list[float]]:
+    """Ranges of the value axes that are drawn."""
+    found: dict[str, list[float]] = panel.locator(".sol-plot").evaluate(
+        "({ _fullLayout: all }) => Object.fromEntries(['yaxis', 'yaxis2']"
+        ".filter((name) => all[name]).map((name) => [name, all[name].range]))"
+    )
+    return found
+
+
+def measure(visitor: Visitor) -> Locator:
+    return visitor.page.get_by_label("Quality: measure").first
+
+
+def save_run(server: Server, change: Callable[[dict[str, Any], int], None]) -> str:
+    """A saved run of 20 tokens beside dense, each record changed."""
+    store = server.services.store.runs
+    record = store.create("c" * 32, "Of before", "fake-model", "emc", DENSE_BESIDE.to_dict())
+    events = [event_to_dict(make_token(at, " sea", DENSE_BESIDE)) for at in range(20)]
+    for at, event in enumerate(events):
+        change(event, at)
+    store.append_events(record.id, events)
+    store.finish(record.id, "finished")
+    return record.id
+
+
+def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
+    serve: Serve, visit: Visit
+) -> None:
+    visitor = visit(serve())
+    visitor.generate(max_new_tokens=40)
+    visitor.expect_state("Finished")
+    panel = quality(visitor)
+    expect(measure(visitor)).to_have_value("dense")
+    assert keys(panel) == ["KL to dense", "Mean so far", "Dense's choice kept"]
+    drawn = lines(panel)
+    assert list(drawn) == ["kl", "klMean", "kept"]
+    tokens = [make_token(at, "", DENSE_BESIDE).kl_to_dense or 0.0 for at in range(40)]
+    assert drawn["kl"] == pytest.approx(tokens)
+    assert drawn["klMean"][-1] == pytest.approx(sum(tokens) / 40)
+    # Another token at 4, 11, 18, 25, 32 and 39, which the sentence counts and dots.
+    expect(visitor.page.locator(".sol-lines .is-other")).to_have_count(6)
+    assert [drawn["kept"][at] for at in (2, 3, 39)] == [100, 75, 85]
+    assert {name: low for name, (low, _) in axes(panel).items()} == {"yaxis": 0, "yaxis2": 0}
+    expect(panel.locator(".sol-chart-note")).to_be_hidden()
+    panel.get_by_role("button", name="KL to dense", exact=True).click()
+    visible = "(plot) => plot.data.filter((line) => line.visible).map((line) => line.meta)"
+    expect(panel.get_by_role("button", name="KL to dense")).to_have_attribute(
+        "aria-pressed", "false"
+    )
+    visitor.page.wait_for_timeout(500)
+    assert panel.locator(".sol-plot").evaluate(visible) == ["klMean", "kept"]
+
+
+def test_other_measures_come_on_request_and_say_whose_text_they_score(
+    serve: Serve, visit: Visit
+) -> None:
+    visitor = visit(serve())
+    visitor.generate(max_new_tokens=40)
+    visitor.expect_state("Finished")
+    panel = quality(visitor)
+    measure(visitor).select_option("Perplexity")
+    expect(panel.locator(".sol-chart-note")).to_have_text(
+        "All rows score the text that this run wrote, which favours its own row."
+    )
+    visitor.page.wait_for_timeout(500)
+    assert keys(panel) == ["This run, so far", "Other rows"]
+    drawn = lines(panel)
+    assert list(drawn) == ["own", "side"]
+    assert drawn["own"][-1] != drawn["side"][-1]
+    assert set(axes(panel)) == {"yaxis"}
+    assert axes(panel)["yaxis"][0] == 0
+    visitor.page.reload()
+    expect(visitor.tokens).to_have_count(40)
+    expect(measure(visitor)).to_have_value("perplexity")
+    panel = quality(visitor)
+    measure(visitor).select_option("Surprisal")
+    visitor.page.wait_for_timeout(500)
+    assert list(lines(panel)) == ["surprisal", "own", "side"]
+    expect(panel.locator(".sol-chart-note")).to_be_visible()
+    measure(visitor).select_option("Against dense")
+    expect(panel.locator(".sol-chart-note")).to_be_hidden()
+
+
+def test_records_of_before_denses_choice_was_kept_show_only_kl(serve: Serve, visit: Visit) -> None:
+    server = serve()
+
+    def forget_choice(event: dict[str, Any], at: int) -> None:
+        del event["side"][0]["choice"]
+
+    visitor = visit(server, f"?run={save_run(server, forget_choice)}")
+    expect(visitor.tokens).to_have_count(20)
+    panel = quality(visitor)
+    assert keys(panel) == ["KL to dense", "Mean so far"]
+    assert list(lines(panel)) == ["kl", "klMean"]
+    assert set(axes(panel)) == {"yaxis"}
+    visitor.generate(max_new_tokens=8)
+    visitor.expect_state("Finished")
+    visitor.page.wait_for_timeout(1000)
+    assert keys(panel) == ["KL to dense", "Mean so far", "Dense's choice kept"]
+
+
+def test_a_choice_that_only_some_records_tell_is_counted_over_those(
+    serve: Serve, visit: Visit
+) -> None:
+    server = serve()
+
+    def forget_early(event: dict[str, Any], at: int) -> None:
+        if at < 10:
+            event["side"][0]["choice"] = None
+
+    visitor = visit(server, f"?run={save_run(server, forget_early)}")
+    expect(visitor.tokens).to_have_count(20)
+    kept = lines(quality(visitor))["kept"]
+    assert kept[:10] == [None] * 10
+    assert [kept[10], kept[-1]] == [0, 80]  # another one at 11 and at 18
+    expect(visitor.page.locator(".sol-sentence")).to_contain_text("at 2 of 10 steps")
+
+
+def test_a_dense_run_says_that_it_is_its_own_reference(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve())
+    visitor.page.get_by_role("radio", name="Dense", exact=True).check(force=True)
+    visitor.generate(max_new_tokens=8)
+    visitor.expect_state("Finished")
+    words = quality(visitor).get_by_text("A dense run is its own reference: KL to dense is zero.")
+    expect(words).to_be_visible()
+    measure(visitor).select_option("Perplexity")
+    expect(words).to_be_hidden()
+    assert keys(quality(visitor)) == ["This run, so far"]
+    measure(visitor).select_option("Against dense")
+    expect(words).to_be_visible()
+    visitor.page.get_by_role("radio", name="Static", exact=True).check(force=True)
+    visitor.generate(max_new_tokens=8)
+    visitor.expect_state("Finished")
+    expect(words).to_be_hidden()
+
+
+def test_a_number_out_of_range_is_named_in_the_forms_words_and_not_kept(
+    serve: Serve, visit: Visit
+) -> None:
+    server = serve()
+    visitor = visit(server)
+    box = visitor.page.get_by_label("Attention kept, value")
+    visitor.show_axes()
+    box.fill("40")
+    box.fill("400")
+    expect(box).to_have_attribute("aria-invalid", "true")
+    visitor.page.get_by_role("button", name="Generate").click()
+    said = visitor.page.get_by_role("alert").filter(has_text="Attention kept")
+    expect(said).to_have_text(["Attention kept: 5 to 100 %"] * 2)  # by the button, at the box
+    expect(box).to_be_focused()
+    assert server.services.store.runs.list() == []
+    box.fill("60")
+    expect(box).to_have_attribute("aria-invalid", "false")
+    expect(said).to_have_count(1)
+    box.fill("")
+    visitor.set_advanced("Top-k", "-3")
+    visitor.page.reload()
+    expect(visitor.page.get_by_label("Attention kept", exact=True)).to_have_value("60")
+    expect(visitor.page.get_by_label("Top-k", exact=True)).to_have_value("0")
+    visitor.set_advanced("Max new tokens", "0")
+    visitor.page.get_by_text("Advanced", exact=True).click()
+    visitor.page.get_by_role("button", name="Generate").click()
+    expect(visitor.page.get_by_label("Max new tokens", exact=True)).to_be_focused()
+    expect(visitor.page.get_by_text("Max new tokens: 1 to 4,096").first).to_be_visible()
+    # A dense run has no budget, whatever stands there.
+    visitor.set_advanced("Max new tokens", "4")
+    box.fill("1")
+    visitor.page.get_by_role("radio", name="Dense", exact=True).check(force=True)
+    visitor.generate()
+    visitor.expect_state("Finished")
+
+
+def test_levels_that_the_chosen_mechanisms_lack_are_named_by_the_server(
+    serve: Serve, visit: Visit
+) -> None:
+    visitor = visit(serve())
+    visitor.show_axes()
+    visitor.page.get_by_label("Attention kept, value").fill("5")
+    visitor.page.get_by_text("Advanced", exact=True).click()
+    visitor.page.get_by_role("radio", name="Paper: page bounds").check(force=True)
+    visitor.page.get_by_role("button", name="Generate").click()
+    expect(visitor.page.get_by_text("Attention kept: 10 to 100 %, got 5.")).to_be_visible()
+
+
+def dial(visitor: Visitor) -> Locator:
+    return visitor.page.get_by_role("slider", name="Share of dense compute")
+
+
+def levels(visitor: Visitor) -> list[str]:
+    names = ("Attention kept, value", "Channels kept, value", "Bits, value")
+    return [visitor.page.get_by_label(name).first.input_value() for name in names]
+
+
+def test_one_dial_sets_the_three_axes_and_says_the_estimate(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve())
+    assert levels(visitor) == ["50", "75", "10"]  # the default lies on the dial's line
+    axes = visitor.page.locator(".sol-axes")
+    expect(axes).not_to_have_attribute("open", "")
+    share = visitor.page.locator(".sol-dial-share")
+    said = []
+    for at, wanted in (
+        (100, ["100", "100", "16"]),
+        (75, ["75", "88", "13"]),
+        (50, ["50", "75", "10"]),
+        (20, ["20", "45", "6.5"]),
+        (5, ["5", "30", "5"]),
+    ):
+        dial(visitor).fill(str(at))
+        assert levels(visitor) == wanted
+        visitor.page.wait_for_timeout(600)
+        said.append(int(share.inner_text().removeprefix("about ").removesuffix(" %")))
+    assert said[0] == 100
+    assert said == sorted(set(said), reverse=True)
+    words = "attention 5 %, channels 30 %, 5 bits"
+    expect(visitor.page.locator(".sol-dial")).to_contain_text(f"Sets all three: {words}. Estimate")
+    expect(dial(visitor)).to_have_attribute("aria-valuetext", f"about {said[-1]} %: {words}")
+    expect(axes).not_to_have_attribute("open", "")
+    visitor.page.reload()
+    expect(dial(visitor)).to_have_value("5")
+    visitor.generate(max_new_tokens=4)
+    visitor.expect_state("Finished")
+    visitor.show_numbers()
+    expect(visitor.page.locator(".sol-spend-value").first).to_contain_text("/ 5 %")
+
+
+def test_axes_beside_the_dials_line_are_unfolded(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve())
+    visitor.show_axes()
+    visitor.page.get_by_label("Channels kept, value").first.fill("90")
+    visitor.page.get_by_text("Set each axis", exact=True).click()
+    visitor.page.reload()
+    expect(visitor.page.get_by_label("Channels kept, value").first).to_be_visible()
+    assert levels(visitor) == ["50", "90", "10"]
+    dial(visitor).fill("60")
+    assert levels(visitor) == ["60", "80", "11"]
