@@ -10,8 +10,8 @@ const OPEN = "budgetAxes";
 const ASK_AFTER_MS = 150;
 
 // Levels at a place of the dial, which is the attention kept: straight from all-dense to the form's default, and
-// from there to the lowest levels. Attention falls fastest on both pieces: with pages chosen by 4-bit keys, cutting it
-// hurts least (docs/results.md: 0.007 nats at 40 %).
+// from there to the lowest levels. Attention falls fastest down to the default, and as fast as channels below it: with
+// pages chosen by 4-bit keys, cutting it hurts least (docs/results.md: 0.007 nats at 40 %).
 function levelsAt(keep, middle) {
   const end = (at) => Object.fromEntries(Object.entries(SITE.limits).map(([name, limits]) => [name, limits[at]]));
   const [from, to] = keep >= middle.keep ? [middle, end(1)] : [end(0), middle];
