@@ -15,7 +15,7 @@ from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
 from kernels.decode_layer.page_choice import LEAST, largest, pages_of_part, seen_pages, weigh
 
-__all__ = ["attend_parts", "merge", "parts_for"]
+__all__ = ["attend_parts", "largest_part", "merge", "parts_for"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
@@ -30,6 +30,16 @@ def parts_for(num_pages, page_size):
     """Into how many parts a row's pages are cut."""
     wanted = (num_pages * page_size + _PART_TOKENS - 1) // _PART_TOKENS
     return max(1, min(wanted, _MOST_PARTS))
+
+
+@_helper
+def largest_part(num_pages, page_size):
+    """Pages of the largest part of any row that has at most so many pages.
+
+    A row just short of another part has larger ones than a longer row.
+    """
+    whole = (_PART_TOKENS + page_size - 1) // page_size
+    return min(num_pages, max(whole, (num_pages + _MOST_PARTS - 1) // _MOST_PARTS))
 
 
 @_helper
@@ -159,7 +169,7 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
     page_size, num_kv_heads, tasks, _, _, num_parts = sizes
     per_group, jobs = num_heads // num_kv_heads, num_rows * num_kv_heads * num_parts
     # Room for the largest part; a new array for each one took as long as 100 tokens.
-    most_pages = chosen.shape[2] // parts_for(chosen.shape[2], page_size) + 1
+    most_pages = largest_part(chosen.shape[2], page_size)
     room = most_pages * ((page_size + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE) + 1
     listed = np.empty((2, 3, room), np.int64)
     scores = np.empty((per_group, ROWS_AT_ONCE * _OCTETS), np.float32)

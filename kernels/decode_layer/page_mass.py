@@ -12,7 +12,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive, outside_best
-from kernels.decode_layer.group_attention import parts_for
+from kernels.decode_layer.group_attention import largest_part, parts_for
 from kernels.decode_layer.page_choice import (
     LEAST,
     choose_pages,
@@ -109,7 +109,7 @@ def _weigh_share(task, memory, numbers, sizes, queries, found):
     tops, masses = found
     num_parts, num_rows, num_heads = tops.shape
     per_group = num_heads // num_kv_heads
-    room = page_size * (masses.shape[2] // parts_for(masses.shape[2], page_size) + 1) + 2 * OCTET
+    room = page_size * largest_part(masses.shape[2], page_size) + 2 * OCTET
     scores = np.empty((per_group, room), np.float32)
     for job in range(task, num_rows * num_kv_heads * num_parts, tasks):
         pair, part = job // num_parts, job % num_parts

@@ -157,13 +157,36 @@ def _compare(found: StepOutput, expected: StepOutput, tolerance: float) -> None:
             torch.testing.assert_close(one, two, atol=tolerance, rtol=1e-2)
 
 
+@MECHANISMS
+@pytest.mark.parametrize("lengths", [[508, 700], [1020, 1024], [700, 100]])
+def test_rows_that_are_cut_into_more_and_fewer_parts(lengths: list[int], how: Mechanisms) -> None:
+    """A row just short of another part has larger ones than a longer row."""
+    lm = _long_lm()
+    prefix = lm.new_cache(1, max(lengths))
+    lm.prefill(_tokens(1, max(lengths), 4), prefix)
+    for actions in ([DENSE, DENSE], [Action(0.9, 1.0), Action(0.7, 1.0)]):
+        ours, theirs = (prefix.branch(1, 12, lengths=lengths, sources=[0, 0]) for _ in range(2))
+        _steps(lm, ours, theirs, actions, how, observe=True)
+
+
 def _both(
     lm: FrozenLM, start: KVCache, actions: list[Action], how: Mechanisms, observe: bool
 ) -> None:
     """Steps of both paths from one prefix; the fast one's cache must have the same bounds."""
-    plain = _reference(lm)
     rows = len(actions)
-    ours, theirs = start.branch(rows, 12), start.branch(rows, 12)
+    _steps(lm, start.branch(rows, 12), start.branch(rows, 12), actions, how, observe)
+
+
+def _steps(
+    lm: FrozenLM,
+    ours: KVCache,
+    theirs: KVCache,
+    actions: list[Action],
+    how: Mechanisms,
+    observe: bool,
+) -> None:
+    """Twelve steps of both paths, each on a cache of its own."""
+    plain, rows = _reference(lm), len(actions)
     for step in range(12):
         fed = _tokens(rows, 1, step)[:, 0]
         options: dict[str, Any] = {"mechanisms": how, "observe": observe}

@@ -112,6 +112,14 @@ def test_a_copied_link_opens_the_run_for_someone_else(serve: Serve, visit: Visit
     ben = visit(server, link.removeprefix(server.url))
     expect(ben.page.locator(".sol-lead")).to_contain_text("Share me")
     expect(ben.tokens).to_have_count(12)
+    # On a phone what was shared comes before the form; beside it, the form stays at the left.
+    form, token = ben.page.locator(".sol-explore .sol-controls"), ben.tokens.first
+    for width, is_first in ((390, True), (1280, False)):
+        ben.page.set_viewport_size({"width": width, "height": 844})
+        boxes = form.bounding_box(), token.bounding_box()
+        assert boxes[0] is not None
+        assert boxes[1] is not None
+        assert (boxes[1]["y"] < boxes[0]["y"]) is is_first
 
 
 def test_delete_asks_first(serve: Serve, visit: Visit) -> None:

@@ -90,6 +90,7 @@ export class RunPage {
     listen("run-deleted", (detail) => this.deleted(detail));
     this.showColour();
     const asked = askedFor(this.part);
+    this.root.classList.toggle("is-linked", Boolean(asked)); // on a phone its tokens come before the form
     if (asked) this.open(asked);
     const home = await this.home();
     if (home?.active && !this.follower.id) this.open(home.active, "replace");
