@@ -33,7 +33,7 @@ def test_a_measurement_from_the_form_to_its_figures(
     expect(page.get_by_text("Does compute go where answers need it?")).to_be_visible()
     page.get_by_label("Questions of each task").fill("1")
     page.get_by_role("button", name="Measure accuracy").click()
-    expect(page.get_by_role("alert").first).to_contain_text("limit must be a whole number")
+    expect(page.get_by_role("alert").last).to_contain_text("limit must be a whole number")
     page.get_by_label("Questions of each task").fill("20")
     page.get_by_role("checkbox", name="HellaSwag").uncheck()
     page.get_by_label("The paper's mechanisms beside it").check()

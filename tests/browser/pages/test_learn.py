@@ -142,6 +142,7 @@ def test_words_are_explained_under_the_pointer_by_touch_and_in_the_list(
     page = visitor.page
     tip = page.get_by_role("tooltip").filter(visible=True)
     term = page.locator(".sol-controls .sol-term[data-term='mlp']")
+    visitor.show_axes()
     term.hover()
     expect(tip).to_contain_text("MLP: The part of a layer")
     tip.hover()  # it stays while the pointer is on it

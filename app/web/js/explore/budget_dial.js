@@ -77,7 +77,7 @@ export class BudgetDial {
     const text = share === null ? "" : `about ${percent(share)}`;
     setText(this.share, text);
     this.range.setAttribute("aria-valuetext", [text, this.words].filter(Boolean).join(": "));
-    this.note.replaceChildren(...glossed(`Sets all three: ${this.words}.`
+    this.note.replaceChildren(...glossed(`Sets all three [[axis|axes]]: ${this.words}.`
       + (text && ` Estimate: bytes read a token, after ${count(context, "token")}, as a share of [[dense]].`)));
   }
 }

@@ -4,6 +4,8 @@ import { chip, h, selectOf, uniqueId } from "../dom.js";
 import { glossed } from "../glossary.js";
 import { errorLine, showText } from "../message.js";
 
+const CLICK_MS = 300;
+
 export function labelled(label, hint, input, className = "") {
   input.id = uniqueId("field");
   const hintId = hint ? uniqueId("hint") : null;
@@ -41,7 +43,8 @@ function limitsOf(box, { label, unit = "", min, max }) {
     if (isEntered || !found) showText(line, found);
   };
   box.addEventListener("input", () => check(false));
-  box.addEventListener("change", () => check(true));
+  // What is said moves what stands below: a button that is being pressed must not move away.
+  box.addEventListener("change", () => setTimeout(() => check(true), CLICK_MS));
   return { line, problem, check, box };
 }
 

@@ -233,7 +233,7 @@ def test_the_colour_axis_changes_without_running_again(serve: Serve, visit: Visi
     visitor.page.get_by_role("radio", name="Attention").check(force=True)
     visitor.page.get_by_role("button", name="Full scale").click()
     before = bins()
-    scale = visitor.page.locator(".sol-scale")
+    scale = visitor.page.locator(".sol-legend .sol-scale")
     expect(scale).to_have_text("5 %100 %")
     visitor.page.get_by_role("radio", name="Surprisal").check(force=True)
     expect(scale).to_contain_text("6 nats")
@@ -260,10 +260,12 @@ def test_colours_span_the_runs_own_values_unless_the_whole_scale_is_asked_for(
 
     expect(visitor.page.get_by_role("radio", name="Cost")).to_be_checked()
     assert ends() == (0, NUM_BINS - 1)
-    expect(visitor.page.locator(".sol-scale")).to_have_text(re.compile(r"≤ [\d.]+ %≥ [\d.]+ %"))
+    expect(visitor.page.locator(".sol-legend .sol-scale")).to_have_text(
+        re.compile(r"≤ [\d.]+ %≥ [\d.]+ %")
+    )
     full.click()
     expect(full).to_have_attribute("aria-pressed", "true")
-    expect(visitor.page.locator(".sol-scale")).to_have_text("0 %100 %")
+    expect(visitor.page.locator(".sol-legend .sol-scale")).to_have_text("0 %100 %")
     low, high = ends()
     assert 0 < low < high < NUM_BINS - 1
     visitor.page.reload()
