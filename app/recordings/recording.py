@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ class Recording:
     model: str
     schedule: str
     prompt: str
-    texts: tuple[RecordedText, ...] = field(default=())
+    texts: tuple[RecordedText, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``js/shared/recording.js`` draws."""

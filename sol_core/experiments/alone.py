@@ -115,7 +115,7 @@ def next_choices(
             0.0 if action.is_dense else float(kl[0, at]),
             float(entropy[at]),
             tuple(
-                Alternative(token, _piece(model, token), probability)
+                Alternative(token, model.spelled(token), probability)
                 for token, probability in zip(
                     best.indices[at].tolist(), best.values[at].exp().tolist(), strict=True
                 )
@@ -152,10 +152,6 @@ def _steps(
             model.lm, windows, [tokens[at] for at in part], rows, lambda _: None, options
         ):
             yield part, step.log_probabilities.unflatten(0, (-1, group))
-
-
-def _piece(model: LanguageModel, token: int) -> str:
-    return str(model.tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
 
 def _prefilled(model: LanguageModel, tokens: Sequence[int], grid: ActionGrid) -> KVCache:

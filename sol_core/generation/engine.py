@@ -203,7 +203,7 @@ class _Generation:
             ended = "end_of_text"
         elif self._extend(text):
             ended = "stop_string"
-        shown = self._piece(token) if token in self.specials else text
+        shown = self.model.spelled(token) if token in self.specials else text
         return self._event(step, token, shown, began), ended
 
     def _extend(self, piece: str) -> bool:
@@ -259,7 +259,7 @@ class _Generation:
 
     def _alternatives(self, log_probabilities: Tensor, tokens: Tensor) -> tuple[Alternative, ...]:
         return tuple(
-            Alternative(token, self._piece(token), probability)
+            Alternative(token, self.model.spelled(token), probability)
             for token, probability in zip(
                 tokens.tolist(), log_probabilities.exp().tolist(), strict=True
             )
@@ -283,10 +283,6 @@ class _Generation:
             before = cached - 1 - step.refreshed_tokens
             cost += self.cost_model.prefill(step.refreshed_tokens, before)
         return cost
-
-    def _piece(self, token: int) -> str:
-        """A token on its own, special tokens spelled out, partial characters as U+FFFD."""
-        return str(self.model.tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
     def _finish(self, reason: FinishReason, prefill_ms: float, decode_ms: float) -> FinishEvent:
         totals = self.totals

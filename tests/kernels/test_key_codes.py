@@ -76,8 +76,10 @@ def test_whole_queries_are_at_most_127(size: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["vnni", "avx2", "plain"])
-@pytest.mark.parametrize("size", [24, 136])
-def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str, size: int) -> None:
+@pytest.mark.parametrize(("size", "extreme"), [(24, False), (24, True), (136, True)])
+def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(
+    how: str, size: int, extreme: bool
+) -> None:
     import numba
     import numpy as np
 
@@ -87,8 +89,9 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str, si
     if [*("vnni", "avx2", "plain")].index(how) < ["vnni", "avx2", "plain"].index(best_products()):
         pytest.skip(f"this CPU has no {how}")
     keys, query = _keys(1, 24, size), _keys(3, size, seed=5)
-    keys[0, 5, 1:] = keys[0, 5].max() + 1.0  # all but one have the highest code
-    query[0], query[1] = 2.0, -2.0  # and meet the highest numbers of queries
+    if extreme:
+        keys[0, 5, 1:] = keys[0, 5].max() + 1.0  # all but one have the highest code
+        query[0], query[1] = 2.0, -2.0  # and meet the highest numbers of queries
     codes, scales = encode_keys(keys)
     expected = estimated_scores(query[None], codes, scales)[0]
 
@@ -108,7 +111,7 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(how: str, si
     for octet in range(3):
         score(*lines, octet, spread, about, out, 8 * octet + 3)
     torch.testing.assert_close(
-        torch.from_numpy(out[:, 3:27].copy()), expected, rtol=1e-6, atol=1e-5
+        torch.from_numpy(out[:, 3:27].copy()), expected, rtol=1e-6, atol=1e-5 if extreme else 1e-6
     )
     assert (wider[:, :8] == 7).all()
     assert (wider[:, 32:] == 7).all()

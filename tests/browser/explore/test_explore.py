@@ -64,13 +64,18 @@ def save_run(server: Server, change: Callable[[dict[str, Any], int], None]) -> s
     return record.id
 
 
-def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
-    serve: Serve, visit: Visit
-) -> None:
+def after_forty_tokens(serve: Serve, visit: Visit) -> tuple[Visitor, Locator]:
+    """A visitor with a finished run, and its quality chart."""
     visitor = visit(serve())
     visitor.generate(max_new_tokens=40)
     visitor.expect_state("Finished")
-    panel = quality(visitor)
+    return visitor, quality(visitor)
+
+
+def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
+    serve: Serve, visit: Visit
+) -> None:
+    visitor, panel = after_forty_tokens(serve, visit)
     expect(measure(visitor)).to_have_value("dense")
     assert keys(panel) == ["KL to dense", "Mean so far", "Dense's choice kept"]
     drawn = lines(panel)
@@ -95,10 +100,7 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
 def test_other_measures_come_on_request_and_say_whose_text_they_score(
     serve: Serve, visit: Visit
 ) -> None:
-    visitor = visit(serve())
-    visitor.generate(max_new_tokens=40)
-    visitor.expect_state("Finished")
-    panel = quality(visitor)
+    visitor, panel = after_forty_tokens(serve, visit)
     measure(visitor).select_option("Perplexity")
     expect(panel.locator(".sol-chart-note")).to_have_text(
         "All rows score the text that this run wrote, which favours its own row."
@@ -238,6 +240,7 @@ def test_one_dial_sets_the_three_axes_and_says_the_estimate(serve: Serve, visit:
     axes = visitor.page.locator(".sol-axes")
     expect(axes).not_to_have_attribute("open", "")
     share = visitor.page.locator(".sol-dial-share")
+    expect(share).to_contain_text("about")
     said = []
     for at, wanted in (
         (100, ["100", "100", "16"]),
@@ -246,9 +249,10 @@ def test_one_dial_sets_the_three_axes_and_says_the_estimate(serve: Serve, visit:
         (20, ["20", "45", "6.5"]),
         (5, ["5", "30", "5"]),
     ):
+        before = share.inner_text()
         dial(visitor).fill(str(at))
         assert levels(visitor) == wanted
-        visitor.page.wait_for_timeout(600)
+        expect(share).not_to_have_text(before)  # the estimate comes a moment later
         said.append(int(share.inner_text().removeprefix("about ").removesuffix(" %")))
     assert said[0] == 100
     assert said == sorted(set(said), reverse=True)

@@ -421,15 +421,4 @@ def test_every_control_has_a_name_and_ids_are_unique(serve: Serve, visit: Visit)
     visitor.page.get_by_text("Advanced", exact=True).click()
     for tab in ("Compare", "History", "Explore"):
         visitor.tab(tab)
-    nameless = visitor.page.evaluate(
-        """() => [...document.querySelectorAll(
-        ".sol-page :is(button, input, select, textarea)")]
-        .filter((one) => !(one.labels?.length || one.textContent.trim()
-          || one.getAttribute("aria-label"))).map((one) => one.outerHTML)"""
-    )
-    assert nameless == []
-    twice = visitor.page.evaluate(
-        """() => { const ids = [...document.querySelectorAll('[id]:not([id=""])')]
-        .map((one) => one.id); return ids.filter((id, at) => ids.indexOf(id) !== at); }"""
-    )
-    assert twice == []
+    visitor.expect_names_and_single_ids(".sol-page")

@@ -379,15 +379,4 @@ def test_every_control_has_a_name_and_ids_are_unique(serve: Serve, visit: Visit)
     visitor.page.locator(".sol-train summary").click()
     visitor.tab("Evaluate")
     expect(visitor.page.get_by_role("button", name="Start evaluation")).to_be_visible()
-    nameless = visitor.page.evaluate(
-        """() => [...document.querySelectorAll(
-        ":is(.sol-train, .sol-evaluate) :is(button, input, select, textarea)")]
-        .filter((one) => !(one.labels?.length || one.textContent.trim()
-          || one.getAttribute("aria-label"))).map((one) => one.outerHTML)"""
-    )
-    assert nameless == []
-    twice = visitor.page.evaluate(
-        """() => { const ids = [...document.querySelectorAll('[id]:not([id=""])')]
-        .map((one) => one.id); return ids.filter((id, at) => ids.indexOf(id) !== at); }"""
-    )
-    assert twice == []
+    visitor.expect_names_and_single_ids(":is(.sol-train, .sol-evaluate)")

@@ -4,7 +4,8 @@
 import { button, h, isCalm, setText, uniqueId } from "./dom.js";
 import { count, modelName, percentTight } from "./format.js";
 import { glossed } from "./glossary.js";
-import { SITE } from "./site.js";
+import { colourScale } from "./tokens/legend.js";
+import { BIN, binOf } from "./tokens/tokens.js";
 import { spokenText, tokenNodes } from "./tokens/token_text.js";
 
 const TOKEN_MS = 30; // from one token to the next while it plays
@@ -22,7 +23,8 @@ export class RecordingView {
     this.recording = recording;
     this.run = run;
     const least = Math.min(...recording.texts.flatMap((text) => text.costs));
-    this.low = Math.floor(20 * least) / 20; // of the colours; the top is all
+    // Of a step's cost; the top of the colours is all.
+    this.axis = { of: (cost) => cost, low: Math.floor(20 * least) / 20, high: 1, show: percentTight };
     this.element = this.build();
     this.choose(Math.min(FIRST, recording.texts.length - 1));
   }
@@ -45,19 +47,14 @@ export class RecordingView {
       h("div", { class: "sol-recording-texts" }, this.columns.map((one) => one.element)),
       h("div", { class: "sol-recording-foot" },
         this.run && button("Run it here", () => this.runHere()),
-        h("span", { class: "sol-muted" }, glossed("Colour: what a step read, as a share of [[dense]]."), this.scale())));
+        h("span", { class: "sol-muted" }, glossed("Colour: what a step read, as a share of [[dense]]."),
+          colourScale(this.axis, this.axis))));
   }
 
   column(name) {
     const head = h("h3", {}, name);
     const text = h("p", { class: "sol-recording-text", dir: "auto" });
     return { head, text, element: h("div", {}, head, text) };
-  }
-
-  scale() {
-    const steps = Array.from({ length: SITE.numBins }, (_, bin) => h("i", { class: "sol-token", "data-bin": bin }));
-    return h("span", { class: "sol-scale" }, percentTight(this.low),
-      h("span", { class: "sol-scale-steps", "aria-hidden": "true" }, steps), "100 %");
   }
 
   turn() {
@@ -80,9 +77,8 @@ export class RecordingView {
 
   tokensOf({ tokens, costs }, parting) {
     return tokens.flatMap((text, at) => {
-      const share = Math.min((costs[at] - this.low) / (1 - this.low || 1), 1);
       const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
-        "data-bin": Math.round(share * (SITE.numBins - 1)) }, tokenNodes(text));
+        [BIN]: binOf(this.axis, this.axis, costs[at]) }, tokenNodes(text));
       return /^\s/.test(text) ? [h("wbr"), token] : [token];
     });
   }
@@ -91,15 +87,14 @@ export class RecordingView {
   play() {
     if (isCalm()) return;
     const all = this.columns.map(({ text }) => [...text.querySelectorAll(".sol-token")]);
-    const most = Math.max(...all.map((tokens) => tokens.length));
+    all.flat().forEach((token) => token.classList.add("is-coming"));
     let shown = 0;
-    const show = () => {
-      all.forEach((tokens) => tokens.forEach((token, at) => token.classList.toggle("is-coming", at >= shown)));
-      if (shown === most) this.stop();
+    this.timer = setInterval(() => {
+      const next = all.map((tokens) => tokens[shown]).filter(Boolean);
+      if (!next.length) return this.stop();
+      next.forEach((token) => token.classList.remove("is-coming"));
       shown += 1;
-    };
-    show();
-    this.timer = setInterval(show, TOKEN_MS);
+    }, TOKEN_MS);
   }
 
   stop() {

@@ -11,7 +11,7 @@ import { BIN } from "./tokens.js";
 const FULL_SCALE = "fullScale";
 
 // span: the values at the scale's ends; beyond them the colour stays as it is there.
-function colourScale(axis, { low, high }) {
+export function colourScale(axis, { low, high }) {
   const steps = Array.from({ length: axis.bins ?? SITE.numBins }, (_, bin) =>
     h("span", { class: "sol-token sol-swatch", [axis.attribute ?? BIN]: bin }));
   const [bottom, top] = [low > axis.low ? "≤ " : "", axis.isOpen || high < axis.high ? "≥ " : ""];

@@ -57,7 +57,7 @@ function rangeOf(axis, rows) {
 // The colour's number goes into this attribute of a token; an axis may have its own scale.
 export const BIN = "data-bin";
 
-function binOf(axis, { low, high }, row) {
+export function binOf(axis, { low, high }, row) {
   const value = axis.of(row);
   if (!isNumber(value)) return null;
   const share = (value - low) / (high - low || 1);
