@@ -115,6 +115,7 @@ class GenerationConfig:
         episode_steps: steps per episode; the schedulers restart there.
         refresh: at an episode's end, replay its tokens densely so that no compressed
             key or value outlives it (its cost is counted).
+        page_reads: every token says which pages its step read (under 1 kB each).
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0}
@@ -129,6 +130,7 @@ class GenerationConfig:
     ignore_end_of_text: bool = False
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     refresh: bool = False
+    page_reads: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)

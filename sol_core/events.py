@@ -16,6 +16,7 @@ __all__ = [
     "Event",
     "FinishEvent",
     "FinishReason",
+    "PageReads",
     "PartTimes",
     "PrefillEvent",
     "SideEvent",
@@ -71,6 +72,26 @@ class PartTimes:
     head: float
     policy: float
     rest: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageReads:
+    """Pages of the KV cache that one row's step read, layer by layer; at most 1 kB as JSON.
+
+    Attributes:
+        pages: pages of the cache, this step's token included.
+        cells: cells of each layer, in the order of the pages, of ``ceil(pages / cells)`` pages
+            at most; as many as pages where they fit.
+        levels: base64 of L · cells two-bit numbers, layer after layer, the first in a byte's
+            lowest bits: 0 where no KV head read any page of the cell, 3 where all read all,
+            else 1 or 2 for the share of (page, KV head) pairs read, rounded up.
+        share: of all (page, KV head) pairs of all layers, those read.
+    """
+
+    pages: int
+    cells: int
+    levels: str
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +153,7 @@ class TokenEvent:
         refreshed: a dense cache refresh ran before this step; its cost is in ``cost``.
         policy: the policy's probability of every level, per axis; None for other schedules.
         parts_ms: ``step_ms`` by part.
+        page_reads: of this row; None unless asked for (``GenerationConfig.page_reads``).
     """
 
     index: int
@@ -151,6 +173,7 @@ class TokenEvent:
     refreshed: bool
     policy: tuple[tuple[float, ...], ...] | None = None
     parts_ms: PartTimes | None = None
+    page_reads: PageReads | None = None
 
 
 @dataclass(frozen=True, slots=True)

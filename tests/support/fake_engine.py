@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 from sol_core.actions import DENSE, Action, Budget
 from sol_core.config import GenerationConfig
@@ -18,12 +21,14 @@ from sol_core.events import (
     Event,
     FinishEvent,
     FinishReason,
+    PageReads,
     PartTimes,
     PrefillEvent,
     SideEvent,
     StepCost,
     TokenEvent,
 )
+from sol_core.generation.page_reads import page_reads
 
 __all__ = ["FAKE_MODEL", "FakeEngine", "fake_load", "make_token"]
 
@@ -156,7 +161,21 @@ def make_token(
         refreshed=index % 16 == 0 and index > 0 and config.refresh,
         policy=_distribution(config, action) if config.schedule.kind == "policy" else None,
         parts_ms=PartTimes(*(step_ms * share for share in (0.35, 0.35, 0.2, 0.04, 0.06))),
+        page_reads=_page_reads(index, action) if config.page_reads else None,
     )
+
+
+def _page_reads(index: int, action: Action) -> PageReads:
+    """Pages of 8 tokens drawn anew for every layer and KV head, the last one always among them."""
+    draw, spec = random.Random(index), FAKE_MODEL.spec
+    pages = -(-(20 + index) // 8)
+    kept = max(1, math.ceil(action.keep_fraction * pages))
+    readers = np.zeros((spec.num_layers, pages), np.uint8)
+    for layer in range(spec.num_layers):
+        for _ in range(spec.num_kv_heads):
+            readers[layer, draw.sample(range(pages - 1), kept - 1)] += 1
+            readers[layer, -1] += 1
+    return page_reads(readers, spec.num_kv_heads)
 
 
 def _distribution(config: GenerationConfig, action: Action) -> tuple[tuple[float, ...], ...]:

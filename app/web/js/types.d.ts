@@ -63,6 +63,8 @@ interface Token {
   /** Missing in runs of before they were kept. */
   policy?: number[][] | null;
   parts_ms?: Record<string, number> | null;
+  /** Which pages the step read, layer by layer: PageReads of sol_core/events.py. */
+  page_reads?: { pages: number; cells: number; levels: string; share: number } | null;
   /** Of inspected texts only: its kind, NLL of the dense row, NLL of the static row less its own. */
   kind?: string;
   dense_surprisal?: number;
