@@ -119,10 +119,11 @@ def store(builder: Any, value: Any, data: Any, index: Any, lanes: int) -> None:
     builder.store(value, pointer, align=4)
 
 
-def prefetch(builder: Any, address: Any) -> None:
+def prefetch(builder: Any, address: Any, *, near: bool = True) -> None:
     """Ask for the cache line of an address, to be read soon.
 
-    Into all caches: asking for lines that are read only once (``prefetchnta``) took 0.95 of the
+    Into all caches, or all but the first: a core has room for about two dozen lines on their way to
+    the first cache, and waits when it asks for more. As for a hint that leaves out the others, asking for lines that are read only once (``prefetchnta``) took 0.95 of the
     time on one AVX-512 AMD, but 1.5 of it on an AVX2 one, whose first cache they fill, and 1.7 on
     an Intel (docs/decisions.md).
     """
@@ -131,8 +132,8 @@ def prefetch(builder: Any, address: Any) -> None:
     name = "llvm.prefetch.p0i8" if "*" in str(pointer) else "llvm.prefetch.p0"
     prefetch = cgutils.get_or_insert_function(builder.module, kind, name)
     place = builder.bitcast(address, pointer)
-    reading, everywhere, data = number(0), number(3), number(1)
-    builder.call(prefetch, [place, reading, everywhere, data])
+    reading, where, data = number(0), number(3 if near else 2), number(1)
+    builder.call(prefetch, [place, reading, where, data])
 
 
 def smaller(builder: Any, one: Any, two: Any) -> Any:

@@ -176,8 +176,23 @@ def _add_update(hidden, update, weights):
             hidden[row, channel] += update[row, channel]
 
 
+@_helper
+def _note_readers(chosen, rows, readers):
+    """Number of key-value heads that read each page: any of their query heads chose it."""
+    per_group = chosen.shape[1] // rows.num_kv_heads
+    for row in range(chosen.shape[0]):
+        tokens = rows.shared_tokens[row], rows.own_tokens[row]
+        first, last = seen_pages(tokens[0], tokens[1], rows.first_seen[row], rows.page_size)
+        if rows.pages_kept[row] >= last - first:
+            readers[row, first:last] = rows.num_kv_heads
+            continue
+        for head in range(0, chosen.shape[1], per_group):
+            for page in range(last - first):
+                readers[row, first + page] += chosen[row, head : head + per_group, page].max()
+
+
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def attention_rows(hidden, weights, blocks, rows, angles, concentration):
+def attention_rows(hidden, weights, blocks, rows, angles, concentration, readers):
     """Add the attention of one decode step to the residual stream, and write the cache.
 
     Args:
@@ -189,6 +204,8 @@ def attention_rows(hidden, weights, blocks, rows, angles, concentration):
         angles: [2, R, D] float32, cosine and sine of each row's position.
         concentration: [R] float32, overwritten with the heads' mean of the mass outside the
             best pages if ``rows.best_share`` is above 0.
+        readers: [R, P] uint8, zeros; overwritten with how many key-value heads read each page
+            of the cache, if there is room for any.
     """
     own, tasks = blocks[0], rows.tasks
     num_rows, size = hidden.shape[0], own.keys.shape[1]
@@ -222,6 +239,8 @@ def attention_rows(hidden, weights, blocks, rows, angles, concentration):
         if rows.best_share > 0:
             for row in range(num_rows):
                 concentration[row] = outside[row].sum() / np.float32(num_heads)
+    if readers.shape[1] > 0:
+        _note_readers(chosen, rows, readers)
     slots = 2 * parts_for(most, rows.page_size)
     tops = np.empty((slots, num_rows, num_heads), np.float32)
     totals = np.empty((slots, num_rows, num_heads), np.float32)

@@ -145,7 +145,7 @@ def _rows_of(rows, window, extend):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration, ticks):
+def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks):
     """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
     the last layer's come the final norm and the head.
 
@@ -159,11 +159,13 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration, ti
         mlp: input channels and inner channels kept and bit widths [R] int64, and whether the
             MLP's inputs are quantised.
         angles: [ropes, 2, R, D] float32, cosine and sine of each row's position.
-        concentration: [R, L] float32, see ``attention_rows``.
+        observed: concentration [R, L] float32 and readers [R, L, P] uint8 of the layers, see
+            ``attention_rows``.
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
     """
     hidden, kept, logits = streams
     channels_kept, inner_kept, bit_widths, at_input = mlp
+    concentration, readers = observed
     before = ticks_now() if ticks.shape[0] > 0 else 0
     for part in range(parts[0], parts[1]):
         layer = part // 2
@@ -179,7 +181,8 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, concentration, ti
             own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
             shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
             seen = _rows_of(rows, model.windows[layer], cache.extend[layer])
-            attention_rows(hidden, weights, (own, shared), seen, turned, concentration[:, layer])
+            blocks, noted = (own, shared), (concentration[:, layer], readers[:, layer])
+            attention_rows(hidden, weights, blocks, seen, turned, noted[0], noted[1])
         else:
             weights = _mlp_weights(model.places[layer], model, hidden)
             kept_channels = (channels_kept, inner_kept)

@@ -13,6 +13,7 @@ from kernels.page_attention.reference import (
     KVBlock,
     page_bounds,
     page_mass_outside,
+    page_readers,
     page_scores,
     select_pages,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "observed_attention",
     "page_bounds",
     "page_mass_outside",
+    "page_readers",
     "page_scores",
     "select_pages",
 ]

@@ -30,6 +30,7 @@ __all__ = [
     "mass_outside",
     "page_bounds",
     "page_mass_outside",
+    "page_readers",
     "page_scores",
     "select_pages",
 ]
@@ -73,10 +74,7 @@ def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPl
     blocks = [block.expanded() for block in blocks]
     scores = torch.cat([token_scores(query, block) for block in blocks], dim=-1)
     if plan.pages_kept is not None and plan.valid_pages is not None:
-        found = _scores_of_pages(query, blocks, plan)
-        if plan.choice == "group":
-            found = group_shares(found, plan.valid_pages, blocks[0].keys.shape[1])
-        pages = select_pages(found, plan.valid_pages, plan.pages_kept)
+        pages = _chosen_pages(query, blocks, plan, plan.valid_pages, plan.pages_kept)
         pages = pages.repeat_interleave(query.shape[1] // pages.shape[1], dim=1)
         tokens = pages.repeat_interleave(plan.page_size, dim=-1)[..., : scores.shape[-1]]
         scores = scores.masked_fill(~tokens, -torch.inf)
@@ -88,6 +86,20 @@ def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPl
     for part, block in zip(parts[1:], blocks[1:], strict=True):
         mixed = mixed + _weighted_values(part, block)
     return mixed
+
+
+def page_readers(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
+    """Number of KV heads of a decode step that read each page: any of their query heads chose it.
+
+    Args: as ``decode_attention``.
+    Returns: [R, P] uint8, over the pages of all blocks.
+    """
+    blocks = [block.expanded() for block in blocks]
+    num_kv_heads = blocks[0].keys.shape[1]
+    if plan.pages_kept is None or plan.valid_pages is None:
+        return _seen_pages(blocks, plan, query.shape[0]).to(torch.uint8) * num_kv_heads
+    pages = _chosen_pages(query, blocks, plan, plan.valid_pages, plan.pages_kept)
+    return pages.unflatten(1, (num_kv_heads, -1)).any(2).sum(1, dtype=torch.uint8)
 
 
 def mass_outside(
@@ -114,6 +126,32 @@ def group_shares(log_mass: Tensor, valid_pages: Tensor, num_kv_heads: int) -> Te
     shares: Tensor = log_mass.masked_fill(~valid_pages[:, None, :], -torch.inf).softmax(-1)
     grouped: Tensor = shares.unflatten(1, (num_kv_heads, -1)).mean(2)
     return grouped
+
+
+def _seen_pages(blocks: Sequence[KVBlock], plan: AttentionPlan, num_rows: int) -> Tensor:
+    """[R, P] bool, pages that hold a token the row may see."""
+    if plan.valid_pages is not None:
+        return plan.valid_pages
+    num_tokens = sum(block.keys.shape[2] for block in blocks)
+    seen = plan.valid_tokens
+    if seen is None:
+        seen = torch.ones(num_rows, num_tokens, dtype=torch.bool, device=blocks[0].keys.device)
+    padded = torch.nn.functional.pad(seen, (0, -num_tokens % plan.page_size))
+    return padded.unflatten(1, (-1, plan.page_size)).any(-1)
+
+
+def _chosen_pages(
+    query: Tensor,
+    blocks: Sequence[KVBlock],
+    plan: AttentionPlan,
+    valid_pages: Tensor,
+    pages_kept: Tensor,
+) -> Tensor:
+    """[R, H, P] bool, or [R, Hkv, P] where the heads of a group choose together."""
+    found = _scores_of_pages(query, blocks, plan)
+    if plan.choice == "group":
+        found = group_shares(found, valid_pages, blocks[0].keys.shape[1])
+    return select_pages(found, valid_pages, pages_kept)
 
 
 def _scores_of_pages(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:

@@ -46,6 +46,7 @@ class DecodeOptions:
             the episode's tokens densely in one pass (SOL, section 4).
         rows_per_sequence: rows (schedules) on each sequence's token path.
         timed: give every step a clock.
+        page_reads: steps say which pages they read.
         in_place: steps are cached in the prefix itself, which grows and must have the room;
             it has a row for every row that decodes, and no refresh.
     """
@@ -56,6 +57,7 @@ class DecodeOptions:
     refresh: bool = False
     rows_per_sequence: int = 1
     timed: bool = False
+    page_reads: bool = False
     in_place: bool = False
 
 
@@ -180,6 +182,7 @@ def decode(
             actions,
             mechanisms=options.mechanisms,
             observe=scheduler.observes,
+            page_reads=options.page_reads,
             clock=clock,
         )
         log_probabilities, entropy = log_softmax_and_entropy(output.logits)

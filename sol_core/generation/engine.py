@@ -25,12 +25,14 @@ from sol_core.events import (
     Event,
     FinishEvent,
     FinishReason,
+    PageReads,
     PrefillEvent,
     SideEvent,
     StepCost,
     TokenEvent,
 )
 from sol_core.files.characters import whole_characters
+from sol_core.generation.page_reads import page_reads
 from sol_core.generation.sampling import TokenSampler
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
 from sol_core.generation.text_stream import TextStream
@@ -191,6 +193,7 @@ class _Generation:
             refresh=self.config.refresh,
             rows_per_sequence=1 + len(self.side_rows),
             timed=True,
+            page_reads=self.config.page_reads,
         )
 
     def _consume(self, step: DecodeStep, began: float) -> tuple[TokenEvent, FinishReason | None]:
@@ -255,7 +258,14 @@ class _Generation:
             refreshed=step.refreshed_tokens > 0,
             policy=self.schedules.distribution(),
             parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
+            page_reads=self._page_reads(step),
         )
+
+    def _page_reads(self, step: DecodeStep) -> PageReads | None:
+        readers = step.output.page_readers
+        if readers is None:
+            return None
+        return page_reads(readers[0].cpu().numpy(), self.model.spec.num_kv_heads)
 
     def _alternatives(self, log_probabilities: Tensor, tokens: Tensor) -> tuple[Alternative, ...]:
         return tuple(

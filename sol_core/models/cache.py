@@ -198,6 +198,24 @@ class KVCache:
             for own, before in zip(self._layers, others, strict=True)
         ]
 
+    def pages_in_order(self, values: Tensor) -> Tensor:
+        """A number per page of a step's blocks as a number per page of each row, oldest first.
+
+        Args:
+            values: [R, L, P], the pages of the shared block before the rows' own, this step's
+                token included.
+        Returns: [R, L, most pages of a row], zeros behind a row's last one.
+        """
+        size, first_own = self.page_size, self.shared_width // self.page_size
+        rows = []
+        for row, (length, own) in enumerate(zip(self.lengths, self.own_lengths, strict=True)):
+            shared, mine = (length - own) // size, own // size + 1
+            pieces = values[row, :, :shared], values[row, :, first_own : first_own + mine]
+            rows.append(torch.cat(pieces, -1))
+        most = max(row.shape[-1] for row in rows)
+        pad = torch.nn.functional.pad
+        return torch.stack([pad(row, (0, most - row.shape[-1])) for row in rows])
+
     def layout(self) -> Hashable:
         """Equal for two caches whose steps read and write the same memory in the same way."""
         sources = None if self._sources is None else self._sources.data_ptr()

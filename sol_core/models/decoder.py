@@ -11,6 +11,7 @@ products run in the weights' dtype.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, overload
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
 from kernels.gpu.triton_support import runs_triton
 from kernels.linear import FEW_ROWS, step_threads
-from kernels.page_attention import decode_attention, observed_attention
+from kernels.page_attention import decode_attention, observed_attention, page_readers
 from kernels.rms_norm import rms_norm
 from kernels.rotary import rotate_first_heads
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
@@ -199,6 +200,7 @@ class FrozenLM:
         *,
         mechanisms: Mechanisms = PAPER,
         observe: bool = False,
+        page_reads: bool = False,
         clock: StepClock | None = None,
     ) -> StepOutput:
         """Feed one token to every row, each compressed by its own action.
@@ -210,6 +212,7 @@ class FrozenLM:
             action: one for all rows, or one per row.
             mechanisms: how the step skips what its actions drop; the paper's by default.
             observe: also return attention concentration and middle hidden states.
+            page_reads: also return which pages of the cache were read.
             clock: told when attention, MLP and head are done.
         Returns: StepOutput.
         Raises: ConfigError, ContextLengthError, ShapeError.
@@ -221,7 +224,7 @@ class FrozenLM:
                 f"many actions, got {tuple(tokens.shape)} and {len(actions)}"
             )
         self._check_context(max(cache.lengths) + 1)
-        request = StepRequest(actions, mechanisms, observe, clock)
+        request = StepRequest(actions, mechanisms, observe, page_reads, clock)
         integers = self.has_integer_mlp and any(
             takes_integers(a, mechanisms.quant_site) for a in actions
         )
@@ -256,9 +259,15 @@ class FrozenLM:
     ) -> StepOutput:
         """``_decode`` by a plan that is made on the device; in a graph where there are some."""
         spec, actions, how = self.spec, request.actions, request.mechanisms
-        observe, in_buckets = request.observe, self._in_buckets
         shape = step_shape(
-            spec, cache, actions, how, observe=observe, integers=integers, in_buckets=in_buckets
+            spec,
+            cache,
+            actions,
+            how,
+            observe=request.observe,
+            page_reads=request.page_reads,
+            integers=integers,
+            in_buckets=self._in_buckets,
         )
         numbers = step_numbers(spec, cache, actions, how)
 
@@ -266,8 +275,13 @@ class FrozenLM:
             return self._decode(tokens, cache, plan_step(spec, shape, numbers), lap)
 
         if self.graphs is None:
-            return run_alone(step, tokens, numbers, request.clock)
-        return self.graphs.run((shape, cache.layout()), step, tokens, numbers, request.clock)
+            output = run_alone(step, tokens, numbers, request.clock)
+        else:
+            key = (shape, cache.layout())
+            output = self.graphs.run(key, step, tokens, numbers, request.clock)
+        if output.page_readers is None:
+            return output
+        return replace(output, page_readers=cache.pages_in_order(output.page_readers))
 
     def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:
         """One step; the cache is written but not advanced."""
@@ -275,10 +289,11 @@ class FrozenLM:
         angles = {rope: rotary_angles(f, plan.positions) for rope, f in self._frequencies.items()}
         hidden = self._embed(tokens)
         signals = Signals(self.spec) if plan.shape.observe else None
+        readers: list[Tensor] = []
         lap("rest")
         for index, layer in enumerate(weights.layers):
             turned = angles[self.spec.ropes[index]]
-            hidden, outside = self._attend(index, layer, hidden, cache, plan, turned)
+            hidden, outside = self._attend(index, layer, hidden, cache, plan, turned, readers)
             lap("attention")
             update = self._mlp(layer, self._norm(hidden, layer.mlp_norm), plan)
             hidden = self._add_mlp(layer, hidden, update)
@@ -290,7 +305,7 @@ class FrozenLM:
         lap("rest")
         logits = self.logits(hidden)
         lap("head")
-        return StepOutput(hidden, logits, *observed)
+        return StepOutput(hidden, logits, *observed, torch.stack(readers, 1) if readers else None)
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:
@@ -339,8 +354,10 @@ class FrozenLM:
         cache: KVCache,
         plan: StepPlan,
         angles: tuple[Tensor, Tensor],
+        readers: list[Tensor],
     ) -> tuple[Tensor, Tensor | None]:
-        """Residual stream after the attention of one decode step [R, C], and what it observed."""
+        """Residual stream after the attention of one decode step [R, C], and what it observed;
+        who reads each page [R, P] is added to ``readers`` if that is asked for."""
         normed = self._norm(hidden, layer.attention_norm)
         query, key, value = self._project(layer, normed, *angles)
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape
@@ -352,6 +369,8 @@ class FrozenLM:
         blocks = cache.blocks(index, 1, read=read, width=shape.own_width)
         query = query * self.spec.attention_scale
         outside = None
+        if shape.page_reads:
+            readers.append(page_readers(query, blocks, attention))
         if shape.observe:
             mixed, outside = observed_attention(query, blocks, attention, BEST_PAGES)
         else:

@@ -49,6 +49,7 @@ class StepRequest(NamedTuple):
     actions: Sequence[Action]
     mechanisms: Mechanisms
     observe: bool
+    page_reads: bool
     clock: StepClock | None
 
 
@@ -125,13 +126,14 @@ class FewRowStep:
         streams = (hidden.numpy(), middle, logits)
         angles = self._angles.at(cache.lengths)
         concentration = np.zeros((num_rows, spec.num_layers), np.float32)
-        arguments = (streams, self._table, memory, rows, mlp, angles, concentration)
+        pages = -(-(max(cache.lengths) + 1) // cache.page_size) if request.page_reads else 0
+        readers = np.zeros((num_rows, spec.num_layers, pages), np.uint8)
+        arguments = (streams, self._table, memory, rows, mlp, angles, (concentration, readers))
         self._run(2 * spec.num_layers + 1, arguments, request.clock)
-        found = torch.from_numpy(logits)
-        if not request.observe:
-            return StepOutput(hidden, found)
-        seen = torch.from_numpy(concentration), torch.from_numpy(middle)
-        return StepOutput(hidden, found, *seen)
+        seen = concentration if request.observe else None, middle if request.observe else None
+        optional = (*seen, readers if request.page_reads else None)
+        tensors = (None if array is None else torch.from_numpy(array) for array in optional)
+        return StepOutput(hidden, torch.from_numpy(logits), *tensors)
 
     def _run(self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None) -> None:
         """All parts in one call. A clock is told what attention, MLP and head took; where compiled

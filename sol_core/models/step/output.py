@@ -20,19 +20,18 @@ class StepOutput:
             mass outside the best 40 % of pages, by page bounds; None unless observed.
         mid_hidden: [R, 2, C] fp32, residual stream after the layers with index
             ``num_layers // 3`` and ``2 · num_layers // 3``; None unless observed.
+        page_readers: [R, num_layers, P] uint8, KV heads that read each page of a row's cache,
+            oldest first, zeros behind its last one; None unless asked for.
     """
 
     hidden: Tensor
     logits: Tensor
     attention_concentration: Tensor | None = None
     mid_hidden: Tensor | None = None
+    page_readers: Tensor | None = None
 
     def clone(self) -> StepOutput:
         """The same in memory of its own."""
-        concentration, middle = self.attention_concentration, self.mid_hidden
-        return StepOutput(
-            self.hidden.clone(),
-            self.logits.clone(),
-            None if concentration is None else concentration.clone(),
-            None if middle is None else middle.clone(),
-        )
+        seen = self.attention_concentration, self.mid_hidden, self.page_readers
+        copies = (None if tensor is None else tensor.clone() for tensor in seen)
+        return StepOutput(self.hidden.clone(), self.logits.clone(), *copies)

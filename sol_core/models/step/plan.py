@@ -62,6 +62,7 @@ class StepShape:
             fewer tokens than that.
         sparse, pruned, quantised: whether some row drops pages, channels, bits.
         observe: the step also returns its signals.
+        page_reads: the step also returns which pages it read.
         mechanisms: how what is dropped is skipped.
         integer_rows: how many rows' MLPs are computed in whole numbers; None without any.
         extend: per layer, which of page bounds and 4-bit keys must take the new token in; None
@@ -77,6 +78,7 @@ class StepShape:
     pruned: bool
     quantised: bool
     observe: bool
+    page_reads: bool
     mechanisms: Mechanisms
     integer_rows: int | None
     extend: tuple[Summary | None, ...] | None
@@ -142,6 +144,7 @@ def step_shape(
     mechanisms: Mechanisms = PAPER,
     *,
     observe: bool = False,
+    page_reads: bool = False,
     integers: bool = False,
     in_buckets: bool = False,
 ) -> StepShape:
@@ -175,6 +178,7 @@ def step_shape(
         pruned=any(mlp_channels(action, spec, mechanisms) != _all(spec) for action in actions),
         quantised=any(action.bit_width < MAX_BITS for action in actions),
         observe=observe,
+        page_reads=page_reads,
         mechanisms=mechanisms,
         integer_rows=sum(takes_integers(a, site) for a in actions) if integers else None,
         extend=tuple(cache.take_token(read)) if in_buckets else None,

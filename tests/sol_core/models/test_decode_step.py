@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import DENSE, GRIDS, MLP_PRUNERS, PAGE_SCORERS, Action, Mechanisms
+from sol_core.actions import DENSE, GRIDS, MLP_PRUNERS, PAGE_SCORERS, PAPER, Action, Mechanisms
 from sol_core.errors import ConfigError, ContextLengthError, ShapeError
 from sol_core.models import FrozenLM
 from tests.support.tiny_models import make_tiny_lm
@@ -227,3 +227,27 @@ def test_bad_arguments_are_named(lm: FrozenLM) -> None:
 def test_actions_outside_the_legal_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
         Action(**{name: value})
+
+
+@pytest.mark.parametrize("how", [PAPER, GRIDS["default"].mechanisms], ids=["paper", "default"])
+def test_page_readers_are_counted_beside_a_step_that_they_do_not_change(
+    lm: FrozenLM, how: Mechanisms
+) -> None:
+    """Of 41 tokens, 6 pages: all heads read all where all is kept; where 3 pages are, between 3
+    and, if every head chose others, all of them."""
+    prefix = lm.new_cache(1, 40)
+    lm.prefill(_prompt(40), prefix)
+    fed, actions = torch.tensor([5, 5]), [DENSE, Action(0.5, 1.0)]
+    plain = lm.decode_step(fed, prefix.branch(2, 1), actions, mechanisms=how)
+    watched = lm.decode_step(fed, prefix.branch(2, 1), actions, mechanisms=how, page_reads=True)
+    assert plain.page_readers is None
+    assert torch.equal(plain.logits, watched.logits)
+    readers = watched.page_readers
+    assert readers is not None
+    assert readers.shape == (2, lm.spec.num_layers, 6)
+    heads = lm.spec.num_kv_heads
+    assert (readers[0] == heads).all()
+    read = readers[1].sum(-1).tolist()
+    assert all(3 * heads <= total < 6 * heads for total in read)
+    if how.page_choice == "group":
+        assert set(read) == {3 * heads}
