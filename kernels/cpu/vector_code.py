@@ -122,10 +122,10 @@ def store(builder: Any, value: Any, data: Any, index: Any, lanes: int) -> None:
 def prefetch(builder: Any, address: Any, *, near: bool = True) -> None:
     """Ask for the cache line of an address, to be read soon.
 
-    Into all caches, or all but the first: a core has room for about two dozen lines on their way to
-    the first cache, and waits when it asks for more. As for a hint that leaves out the others, asking for lines that are read only once (``prefetchnta``) took 0.95 of the
-    time on one AVX-512 AMD, but 1.5 of it on an AVX2 one, whose first cache they fill, and 1.7 on
-    an Intel (docs/decisions.md).
+    Into all caches, or into all but the first: a core has room for about two dozen lines on their
+    way to its first cache, and waits when it asks for more. A hint that a line is read only once
+    (``prefetchnta``) took 0.95 of the time on one AVX-512 AMD, but 1.5 of it on an AVX2 one, whose
+    first cache such lines fill, and 1.7 on an Intel (docs/decisions.md).
     """
     pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])

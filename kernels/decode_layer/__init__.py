@@ -1,7 +1,7 @@
 """A decode step of a few rows on the CPU: one compiled call that skips what is dropped.
 
-Little besides reading weights and keys is left: ``step.py`` runs the layers, each as two
-halves between two readings of the residual stream (``attention.py``, ``mlp.py``). The
+Little besides reading weights and keys is left: ``step.py`` runs the layers on all threads, each as
+two halves between two readings of the residual stream (``attention.py``, ``mlp.py``). The
 definition is the composition of the other folders' references, as
 ``sol_core/models/decoder.py`` runs it; ``tests/kernels/test_decode_layer.py`` compares the two.
 """
@@ -38,11 +38,11 @@ MOST_HEADS = 64  # of a group: each has a bit that says which pages it chose
 def few_row_kernel() -> Callable[..., None] | None:
     """``step.run_parts``, or None where Numba cannot run or a probe fails; the log says why."""
     step = cpu_kernel("kernels.decode_layer.step", "run_parts")
-    product = cpu_kernel("kernels.decode_layer.products", "product")
+    product = cpu_kernel("kernels.decode_layer.products", "product_share")
     if step is None or product is None:
         return None
     probe, result = torch.ones(1, 16), torch.empty(1, 1)
-    product(probe.numpy(), torch.ones(16, 1).numpy(), False, result.numpy(), 1)
+    product(probe.numpy(), torch.ones(16, 1).numpy(), False, result.numpy(), 0, 1)
     return step if result.item() == 16.0 else None
 
 

@@ -14,7 +14,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
-__all__ = ["block_at", "matrix_at", "place_of", "table_of", "vector_at"]
+__all__ = ["block_at", "line_at", "matrix_at", "place_of", "table_of", "vector_at"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 
@@ -49,6 +49,12 @@ def block_at(address, rows, columns, like):
 
 
 @_helper
+def line_at(address, count, like):
+    """[count] of the type of the array ``like``."""
+    return carray(_pointer(address), (count,), like.dtype)
+
+
+@_helper
 def matrix_at(place, like):
     """The array of a ``place_of``."""
     return block_at(place[0], place[1], place[2], like)
@@ -57,4 +63,4 @@ def matrix_at(place, like):
 @_helper
 def vector_at(place, like):
     """The vector of a ``place_of``."""
-    return carray(_pointer(place[0]), (place[2],), like.dtype)
+    return line_at(place[0], place[2], like)

@@ -13,6 +13,7 @@ import numpy as np
 
 from kernels.cpu.numba_helpers import narrow, widen
 from kernels.cpu.numba_rows import norm_row
+from kernels.cpu.team import meet
 from kernels.decode_layer.group_attention import attend_parts, merge, parts_for
 from kernels.decode_layer.page_choice import seen_pages
 from kernels.decode_layer.page_mass import find_pages_by_mass
@@ -88,7 +89,7 @@ class StepRows(NamedTuple):
         by_mass: pages are chosen by their mass under 4-bit keys and for KV groups; else by
             bounds and for each head.
         best_share: of the pages, for the mass outside; 0 when it is not asked for.
-        tasks: parts that each product is cut into; the result does not depend on it.
+        threads: that a team is asked of.
     """
 
     sources: Any
@@ -102,7 +103,7 @@ class StepRows(NamedTuple):
     extend: bool
     by_mass: bool
     best_share: float
-    tasks: int
+    threads: int
 
 
 @_helper
@@ -191,63 +192,84 @@ def _note_readers(chosen, rows, readers):
                 readers[row, first + page] += chosen[row, head : head + per_group, page].max()
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def attention_rows(hidden, weights, blocks, rows, angles, concentration, readers):
+@_helper
+def _chosen_pages(query, blocks, rows, scratch, team):
+    """Pages that each head reads [R, H, P] uint8, for rows that do not keep all, and the most of
+    them that a row sees."""
+    num_rows, num_heads, _ = query.shape
+    most, sparse = 0, rows.best_share > 0
+    for row in range(num_rows):
+        shared_tokens, own_tokens = rows.shared_tokens[row], rows.own_tokens[row]
+        first, last = seen_pages(shared_tokens, own_tokens, rows.first_seen[row], rows.page_size)
+        most, sparse = max(most, last - first), sparse or rows.pages_kept[row] < last - first
+    shape, size = (num_rows, num_heads, most), num_rows * num_heads * most
+    chosen = scratch.chosen[:size].reshape(shape)
+    if sparse:
+        outside = scratch.outside.reshape(num_rows, num_heads)
+        scores = scratch.scores[:size].reshape(shape)
+        if rows.by_mass:
+            parts = parts_for(most, rows.page_size)
+            tops = scratch.page_tops[: parts * outside.size].reshape(parts, num_rows, num_heads)
+            find_pages_by_mass(query, blocks, rows, (tops, scores), chosen, outside, team)
+        else:
+            find_pages(query, blocks, rows, scores, chosen, outside, team)
+    return chosen, most
+
+
+@_helper
+def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, team):
     """Add the attention of one decode step to the residual stream, and write the cache.
 
     Args:
-        hidden: [R, C] float32, contiguous, changed.
+        hidden: [R, C] float32, contiguous, this member's own, changed.
         weights: AttentionWeights.
         blocks: two CacheBlock: the rows' own, which gets the new keys and values, and the
             shared one (the own one again where nothing is shared).
         rows: StepRows.
         angles: [2, R, D] float32, cosine and sine of each row's position.
-        concentration: [R] float32, overwritten with the heads' mean of the mass outside the
-            best pages if ``rows.best_share`` is above 0.
-        readers: [R, P] uint8, zeros; overwritten with how many key-value heads read each page
-            of the cache, if there is room for any.
+        observed: concentration [R] float32, overwritten with the heads' mean of the mass outside
+            the best pages if ``rows.best_share`` is above 0, and readers [R, P] uint8, zeros,
+            overwritten with how many key-value heads read each page, if there is room for any.
+        scratch: Scratch, the team's.
     """
-    own, tasks = blocks[0], rows.tasks
+    own, (concentration, readers) = blocks[0], observed
     num_rows, size = hidden.shape[0], own.keys.shape[1]
     num_kv_heads = rows.num_kv_heads
-    update = np.empty_like(hidden)
+    normed = np.empty_like(hidden)
     for row in range(num_rows):
-        norm_row(hidden[row], weights.norm, weights.epsilon, update[row])
+        norm_row(hidden[row], weights.norm, weights.epsilon, normed[row])
     matrix = weights.query_key_value
     width = matrix.shape[0] if weights.out_major else outputs_of(matrix)
-    flat = np.empty((num_rows, width), np.float32)
-    product(update, weights.query_key_value, weights.out_major, flat, tasks)
-    heads = flat.reshape(num_rows, width // size, size)
+    projected = scratch.heads[: num_rows * width].reshape(num_rows, width)
+    product(normed, matrix, weights.out_major, projected, team)
+    heads = projected.copy().reshape(num_rows, width // size, size)
     _finish_heads(heads, weights, angles, num_kv_heads, rows.scale)
     num_heads = heads.shape[1] - 2 * num_kv_heads
-    _write(heads[:, num_heads:], own, rows.own_tokens, rows.page_size, rows.extend, rows.by_mass)
+    if team.member == 0:
+        new = heads[:, num_heads:]
+        _write(new, own, rows.own_tokens, rows.page_size, rows.extend, rows.by_mass)
+    meet(team)
     query = np.ascontiguousarray(heads[:, :num_heads])
-    most, sparse = 0, False
-    for row in range(num_rows):
-        shared_tokens, own_tokens = rows.shared_tokens[row], rows.own_tokens[row]
-        first, last = seen_pages(shared_tokens, own_tokens, rows.first_seen[row], rows.page_size)
-        pages = last - first
-        most, sparse = max(most, pages), sparse or rows.pages_kept[row] < pages
-    chosen = np.empty((num_rows, num_heads, most), np.uint8)
-    if sparse or rows.best_share > 0:
-        outside = np.zeros((num_rows, num_heads), np.float32)
-        if rows.by_mass:
-            find_pages_by_mass(query, blocks, rows, chosen, outside)
-        else:
-            scores = np.empty((num_rows, num_heads, most), np.float32)
-            find_pages(query, blocks, rows, scores, chosen, outside)
+    chosen, most = _chosen_pages(query, blocks, rows, scratch, team)
+    if team.member == 0:
         if rows.best_share > 0:
+            outside = scratch.outside.reshape(num_rows, num_heads)
             for row in range(num_rows):
                 concentration[row] = outside[row].sum() / np.float32(num_heads)
-    if readers.shape[1] > 0:
-        _note_readers(chosen, rows, readers)
+        if readers.shape[1] > 0:
+            _note_readers(chosen, rows, readers)
     slots = 2 * parts_for(most, rows.page_size)
-    tops = np.empty((slots, num_rows, num_heads), np.float32)
-    totals = np.empty((slots, num_rows, num_heads), np.float32)
-    sums = np.empty((slots, num_rows, num_heads, size), np.float32)
-    attend_parts(query, blocks, rows, chosen, (tops, totals, sums))
+    shape, count = (slots, num_rows, num_heads), slots * num_rows * num_heads
+    partial = (
+        scratch.tops[:count].reshape(shape),
+        scratch.totals[:count].reshape(shape),
+        scratch.sums[: count * size].reshape(slots, num_rows, num_heads, size),
+    )
+    attend_parts(query, blocks, rows, chosen, partial, team)
     mixed = np.empty((num_rows, num_heads, size), np.float32)
-    merge((tops, totals, sums), mixed)
+    merge(partial, mixed)
+    update = scratch.update[: hidden.size].reshape(hidden.shape)
     attended = mixed.reshape(num_rows, num_heads * size)
-    product(attended, weights.output, weights.out_major, update, tasks)
-    _add_update(hidden, update, weights)
+    product(attended, weights.output, weights.out_major, update, team)
+    normed[:] = update
+    _add_update(hidden, normed, weights)

@@ -1,7 +1,7 @@
 """Attention of a group's heads to the pages that each of them chose; in Numba.
 
-The tokens of each row and key-value head are cut into parts that run side by side and are
-merged (FlashDecoding), because one row of a small model has fewer heads than it needs tasks.
+The tokens of each row and key-value head are cut into parts that a team's members take and that are
+merged (FlashDecoding), because one row of a small model has fewer heads than there may be members.
 A part reads the pages that any of the group's heads chose, once for
 all of them; a head that did not choose a page gives it no weight.
 """
@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.numba_helpers import exp_nonpositive
+from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
 from kernels.decode_layer.page_choice import LEAST, largest, pages_of_part, seen_pages, weigh
 
@@ -19,7 +20,7 @@ __all__ = ["attend_parts", "largest_part", "merge", "parts_for"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
-# the number of threads decides, so that results do not depend on it.
+# the number of members decides, so that results do not depend on it.
 _PART_TOKENS = 512
 _MOST_PARTS = 16  # merging them takes one thread's time
 _OCTETS = 4  # whose keys and values stay in the first cache, those of float32 too
@@ -161,7 +162,7 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
 
 @_helper
 def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
-    """``attend_parts``' parts that one thread takes, every n-th: late tokens are chosen more
+    """``attend_parts``' parts that one member takes, every n-th: late tokens are chosen more
     often than early ones."""
     num_rows, num_heads, _ = query.shape
     tops, totals, sums = partial
@@ -202,31 +203,29 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
             side = 1 - side
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def attend_parts(query, blocks, rows, chosen, partial):
-    """``_attend`` of every row, key-value head, part and block.
+@_helper
+def attend_parts(query, blocks, rows, chosen, partial, team):
+    """``_attend`` of every row, key-value head, part and block; the members meet when it is done.
 
     Args:
         chosen: [R, H, P] uint8, see ``find_pages``; for rows that do not keep all pages.
-        partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, overwritten, but
-            for tops and sums where the total is 0; part n's shared tokens are at 2 n, its own
-            ones at 2 n + 1.
+        partial: tops and totals [N, R, H] and sums [N, R, H, D], all float32, the team's,
+            overwritten, but for tops and sums where the total is 0; part n's shared tokens are at
+            2 n, its own ones at 2 n + 1.
     """
     own, shared = blocks
-    own_keys, own_values = own.keys, own.values
-    shared_keys, shared_values = shared.keys, shared.values
-    all_shared, all_own, all_first = rows.shared_tokens, rows.own_tokens, rows.first_seen
-    all_kept, sources = rows.pages_kept, rows.sources
-    tops, totals, sums = partial
-    page_size, num_kv_heads, tasks = rows.page_size, rows.num_kv_heads, rows.tasks
-    own_capacity, shared_capacity = own.capacity, shared.capacity
-    # Loops on all threads take arrays and numbers, no tuples.
-    for task in numba.prange(tasks):
-        memory = (own_keys, own_values, shared_keys, shared_values)
-        numbers = (all_shared, all_own, all_first, all_kept, sources)
-        parts = tops.shape[0] // 2
-        sizes = (page_size, num_kv_heads, tasks, own_capacity, shared_capacity, parts)
-        _attend_share(task, query, memory, numbers, sizes, chosen, (tops, totals, sums))
+    memory = (own.keys, own.values, shared.keys, shared.values)
+    numbers = (
+        rows.shared_tokens,
+        rows.own_tokens,
+        rows.first_seen,
+        rows.pages_kept,
+        rows.sources,
+    )
+    parts = partial[0].shape[0] // 2
+    sizes = (rows.page_size, rows.num_kv_heads, team.members, own.capacity, shared.capacity, parts)
+    _attend_share(team.member, query, memory, numbers, sizes, chosen, partial)
+    meet(team)
 
 
 @_helper

@@ -1,7 +1,7 @@
 """The MLP half of a layer for a few rows: norm, pruning, gate and up, down, residual; in Numba.
 
-A pruned channel's weights are not read. Two parallel regions: gate and up with their
-activation, then down; what lies between takes a few microseconds and runs on one thread.
+A pruned channel's weights are not read. A team's members share two products, gate and up with
+their activation, then down; what lies between takes a few microseconds and each does it alone.
 A thread reads memory fastest where it lies together, so a copy of gate and up may be cut into
 blocks of outputs, one for each thread (``in_blocks``).
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive
 from kernels.cpu.numba_rows import keep_largest_row, norm_row, quantise_row
+from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
     add_columns,
     line_of,
@@ -24,6 +25,8 @@ from kernels.decode_layer.products import (
     share_of,
 )
 from kernels.quantisation_levels import UNTOUCHED_BITS
+
+_helper = numba.njit(nogil=True, error_model="numpy")
 
 __all__ = ["MlpWeights", "in_blocks", "mlp_rows", "rows_in_blocks"]
 
@@ -94,7 +97,7 @@ def _add_output(hidden, output, bit_width, weights):
 
 @numba.njit(nogil=True, error_model="numpy")
 def _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, inner):
-    """Gate, up and activation of the outputs that one thread computes.
+    """Gate, up and activation of the outputs that one member computes.
 
     Args:
         channels, scales: as ``list_channels`` returns them.
@@ -122,7 +125,7 @@ def _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, i
 
 @numba.njit(nogil=True, error_model="numpy")
 def _down_share(task, tasks, channels, scales, rows, blocks, output):
-    """Down's outputs that one thread computes, of listed inner channels; as ``_gate_up_share``."""
+    """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_share``."""
     pieces, height, width = blocks if blocks > 0 else tasks, rows.shape[0], outputs_of(rows)
     flat = rows.reshape(rows.size)
     for piece in range(task, pieces, tasks):
@@ -153,23 +156,22 @@ def _keep_heaviest(inner, norms, counts):
     return True
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, tasks):
+@_helper
+def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team):
     """Add the MLP of one decode step to the residual stream.
 
     Args:
-        hidden: [R, C] float32, contiguous, changed.
+        hidden: [R, C] float32, contiguous, this member's own, changed.
         weights: MlpWeights.
         kept_channels: input and inner channels that each row keeps, [R] int64 each; C and I for
             all.
         bit_widths: [R] int64, 16 for untouched.
         at_input: quantise the pruned input and down's input, not the output.
-        tasks: parts that each product is cut into; the result does not depend on it.
+        scratch: Scratch, the team's.
     """
     gate_up, blocks, gelu = weights.gate_up, weights.blocks, weights.gelu
     channels_kept, inner_kept = kept_channels
-    down_rows = weights.down_rows
-    num_rows = hidden.shape[0]
+    num_rows, width = hidden.shape[0], outputs_of(gate_up)
     normed, kept = np.empty_like(hidden), np.empty_like(hidden)
     for row in range(num_rows):
         norm_row(hidden[row], weights.norm, weights.epsilon, normed[row])
@@ -177,20 +179,24 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, tasks):
         if at_input:
             quantise_row(kept[row], bit_widths[row], kept[row])
     channels, scales = list_channels(kept)
-    both = np.empty((num_rows, outputs_of(gate_up)), np.float32)
-    inner = np.empty((num_rows, outputs_of(gate_up) // 2), np.float32)
-    for task in numba.prange(tasks):
-        _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, inner)
+    both = scratch.both[: num_rows * width].reshape(num_rows, width)
+    activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
+    task, tasks = team.member, team.members
+    _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, activated)
+    meet(team)
+    inner = activated.copy()
     pruned = _keep_heaviest(inner, weights.down_norms, inner_kept)
     if at_input:
         for row in range(num_rows):
             quantise_row(inner[row], bit_widths[row], inner[row])
+    update = scratch.update[: hidden.size].reshape(hidden.shape)
     if pruned:
         places, factors = list_channels(inner)
-        for task in numba.prange(tasks):
-            _down_share(task, tasks, places, factors, down_rows, blocks, kept)
+        _down_share(task, tasks, places, factors, weights.down_rows, blocks, update)
+        meet(team)
     else:
-        product(inner, weights.down, weights.down_out_major, kept, tasks)
+        product(inner, weights.down, weights.down_out_major, update, team)
+    kept[:] = update
     for row in range(num_rows):
         bits = np.int64(UNTOUCHED_BITS) if at_input else bit_widths[row]
         _add_output(hidden[row], kept[row], bits, weights)

@@ -1,4 +1,4 @@
-"""Pages of all rows and KV heads by their estimated attention mass, on all threads; in Numba.
+"""Pages of all rows and KV heads by their estimated attention mass, by a team; in Numba.
 
 The scorer "int4" and the choice of a "group" of ``page_attention/reference.py``: tokens are
 scored from 4-bit keys, a page weighs what its visible tokens weigh together, and the heads of a
@@ -12,6 +12,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive, outside_best
+from kernels.cpu.team import meet
 from kernels.decode_layer.group_attention import largest_part, parts_for
 from kernels.decode_layer.page_choice import (
     LEAST,
@@ -28,7 +29,6 @@ from kernels.key_codes.reference import OCTET
 __all__ = ["find_pages_by_mass"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
-_ALONE = 2048  # scores that one thread finds sooner than two wake up
 
 
 @_helper
@@ -93,12 +93,12 @@ def _weigh_pages(scores, head, begin, tokens, page_size, masses):
 
 @_helper
 def _weigh_share(task, memory, numbers, sizes, queries, found):
-    """The parts of rows and KV heads that one task scores and weighs, every n-th.
+    """The parts of rows and KV heads that one member scores and weighs, every n-th.
 
     Args:
         memory: codes and scales of the shared block, then of the rows' own.
         numbers: shared and own tokens, first one seen and source [R].
-        sizes: page size, Hkv, tasks, octets per sequence of the shared block and of the own one.
+        sizes: page size, Hkv, members, octets per sequence of the shared block and of the own one.
         queries: of ``_spread``.
         found: largest scores of each part [N, R, H], and masses [R, H, P] relative to them.
     """
@@ -163,11 +163,11 @@ def _join_parts(tops, pages_of, masses):
 
 @_helper
 def _choose_share(task, numbers, sizes, found, chosen, outside):
-    """The rows' KV heads whose pages one task chooses; arguments as of ``find_pages_by_mass``.
+    """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages_by_mass``.
 
     Args:
         numbers: shared and own tokens, first one seen and pages kept [R].
-        sizes: page size, best share, Hkv, and how many tasks there are.
+        sizes: page size, best share, Hkv, and how many members there are.
         found: as ``_weigh_share`` leaves it; the masses are changed.
     """
     all_shared, all_own, all_first, all_kept = numbers
@@ -194,41 +194,29 @@ def _choose_share(task, numbers, sizes, found, chosen, outside):
                 chosen[row, other, :count] = chosen[row, low, :count]
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def find_pages_by_mass(query, blocks, rows, chosen, outside):
-    """Score every row's tokens from 4-bit keys, and choose pages for each KV group.
+@_helper
+def find_pages_by_mass(query, blocks, rows, found, chosen, outside, team):
+    """Score every row's tokens from 4-bit keys, and choose pages for each KV group; the members
+    meet when it is done.
 
     Args:
         query: [R, H, D] float32.
-        chosen: [R, H, P] uint8, overwritten for rows that do not keep all pages: whether the
-            head reads the page; heads of a group alike.
-        outside: [R, H] float32, overwritten with the mass outside the best pages if
+        found: parts' largest scores [N, R, H] and pages' masses [R, H, P], float32, the team's;
+            scratch.
+        chosen: [R, H, P] uint8, the team's, overwritten for rows that do not keep all pages:
+            whether the head reads the page; heads of a group alike.
+        outside: [R, H] float32, the team's, overwritten with the mass outside the best pages if
             ``rows.best_share`` is above 0.
     """
     own, shared = blocks
-    num_kv_heads, page_size, tasks = rows.num_kv_heads, rows.page_size, rows.tasks
-    all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
-    all_first, all_kept, share = rows.first_seen, rows.pages_kept, rows.best_share
-    shared_codes, shared_scales, own_codes, own_scales = (
-        shared.codes,
-        shared.scales,
-        own.codes,
-        own.scales,
-    )
-    shared_octets, own_octets = shared.octet_capacity, own.octet_capacity
-    whole, about = _spread(query)
-    num_rows, num_heads, most = chosen.shape
-    tops = np.empty((parts_for(most, page_size), num_rows, num_heads), np.float32)
-    masses = np.empty((num_rows, num_heads, most), np.float32)
-    if masses.size * page_size <= _ALONE:
-        tasks = 1
-    # Loops on all threads take arrays and numbers, no tuples.
-    for task in numba.prange(tasks):
-        memory = (shared_codes, shared_scales, own_codes, own_scales)
-        numbers = (all_shared, all_own, all_first, sources)
-        sizes = (page_size, num_kv_heads, tasks, shared_octets, own_octets)
-        _weigh_share(task, memory, numbers, sizes, (whole, about), (tops, masses))
-    for task in numba.prange(tasks):
-        others = (all_shared, all_own, all_first, all_kept)
-        scales = (page_size, share, num_kv_heads, tasks)
-        _choose_share(task, others, scales, (tops, masses), chosen, outside)
+    page_size, num_kv_heads = rows.page_size, rows.num_kv_heads
+    memory = (shared.codes, shared.scales, own.codes, own.scales)
+    numbers = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.sources)
+    octets = (shared.octet_capacity, own.octet_capacity)
+    sizes = (page_size, num_kv_heads, team.members, octets[0], octets[1])
+    _weigh_share(team.member, memory, numbers, sizes, _spread(query), found)
+    meet(team)
+    others = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept)
+    scales = (page_size, rows.best_share, num_kv_heads, team.members)
+    _choose_share(team.member, others, scales, found, chosen, outside)
+    meet(team)

@@ -1,7 +1,7 @@
-"""Scores and choices of all rows' and heads' pages, on all threads; in Numba.
+"""Scores and choices of all rows' and heads' pages, by a team's members; in Numba.
 
 What is found for one row and head is ``page_choice.py``. Bounds lie apart by sequence and
-key-value head; each thread reads its stretches of them as one stream.
+key-value head; each member reads its stretches of them as one stream.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import ROWS_AT_ONCE
 from kernels.decode_layer.page_choice import (
     ask_for_bounds,
@@ -22,7 +23,6 @@ from kernels.decode_layer.page_choice import (
 __all__ = ["find_pages"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
-_ALONE = 1024  # scores that one thread finds sooner than two wake up
 
 
 @_helper
@@ -38,13 +38,13 @@ def _signed(query):
 
 @_helper
 def _stretch(pair, block, task, rows, capacities):
-    """The pages of a row and key-value head in a block that a thread scores: the line of the
+    """The pages of a row and key-value head in a block that a member scores: the line of the
     first, how many, and how many seen pages are before them.
 
     Args:
         pair: row · Hkv + head.
         block: 0 for the shared one, 1 for the row's own.
-        task: the thread's number, and how many threads there are.
+        task: the member's number, and how many members there are.
         rows: shared and own tokens, first one seen and source [R], page size, Hkv.
         capacities: pages per sequence of the shared block and of the own one.
     """
@@ -61,7 +61,7 @@ def _stretch(pair, block, task, rows, capacities):
 
 @_helper
 def _score_share(task, signed, bounds, rows, capacities, scores):
-    """The pages that one thread scores: a stretch of every row's and head's, in one stream."""
+    """The pages that one member scores: a stretch of every row's and head's, in one stream."""
     num_rows, num_heads, _ = scores.shape
     num_kv_heads = rows[5]
     per_group, pairs = num_heads // num_kv_heads, num_rows * num_kv_heads
@@ -83,7 +83,7 @@ def _score_share(task, signed, bounds, rows, capacities, scores):
 
 @_helper
 def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
-    """The rows' heads whose pages one thread chooses; arguments as of ``find_pages``.
+    """The rows' heads whose pages one member chooses; arguments as of ``find_pages``.
 
     Args:
         numbers: shared and own tokens, first one seen and pages kept [R].
@@ -104,38 +104,33 @@ def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
             outside[row, head] = mass_outside(some, all_first[row], total, page_size, share)
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def find_pages(query, blocks, rows, scores, chosen, outside):
-    """Score every row's pages for each head, and choose.
+@_helper
+def find_pages(query, blocks, rows, scores, chosen, outside, team):
+    """Score every row's pages for each head, and choose; the members meet when it is done.
 
     Args:
         query: [R, H, D] float32.
-        scores: [R, H, P] float32, from the first page seen; scratch.
-        chosen: [R, H, P] uint8, overwritten for rows that do not keep all pages: whether the
-            head reads the page.
-        outside: [R, H] float32, overwritten with the mass outside the best pages if
+        scores: [R, H, P] float32, the team's, from the first page seen; scratch.
+        chosen: [R, H, P] uint8, the team's, overwritten for rows that do not keep all pages:
+            whether the head reads the page.
+        outside: [R, H] float32, the team's, overwritten with the mass outside the best pages if
             ``rows.best_share`` is above 0.
     """
     own, shared = blocks
-    num_kv_heads, page_size, tasks = rows.num_kv_heads, rows.page_size, rows.tasks
-    all_shared, all_own, sources = rows.shared_tokens, rows.own_tokens, rows.sources
-    all_first, all_kept, share = rows.first_seen, rows.pages_kept, rows.best_share
-    shared_max, shared_min = shared.page_max, shared.page_min
-    own_max, own_min = own.page_max, own.page_min
-    shared_pages, own_pages = shared.page_capacity, own.page_capacity
-    signed = _signed(query)
-    if scores.size <= _ALONE:
-        bounds = (shared_max, shared_min, own_max, own_min)
-        places = (all_shared, all_own, all_first, sources, page_size, num_kv_heads)
-        _score_share((0, 1), signed, bounds, places, (shared_pages, own_pages), scores)
-        numbers = (all_shared, all_own, all_first, all_kept)
-        _choose_share(0, 1, scores, numbers, (page_size, share), chosen, outside)
-        return
-    # Loops on all threads take arrays and numbers, no tuples.
-    for task in numba.prange(tasks):
-        bounds = (shared_max, shared_min, own_max, own_min)
-        places = (all_shared, all_own, all_first, sources, page_size, num_kv_heads)
-        _score_share((task, tasks), signed, bounds, places, (shared_pages, own_pages), scores)
-    for task in numba.prange(tasks):
-        numbers = (all_shared, all_own, all_first, all_kept)
-        _choose_share(task, tasks, scores, numbers, (page_size, share), chosen, outside)
+    bounds = (shared.page_max, shared.page_min, own.page_max, own.page_min)
+    places = (
+        rows.shared_tokens,
+        rows.own_tokens,
+        rows.first_seen,
+        rows.sources,
+        rows.page_size,
+        rows.num_kv_heads,
+    )
+    capacities = (shared.page_capacity, own.page_capacity)
+    task = (team.member, team.members)
+    _score_share(task, _signed(query), bounds, places, capacities, scores)
+    meet(team)
+    numbers = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept)
+    sizes = (rows.page_size, rows.best_share)
+    _choose_share(team.member, team.members, scores, numbers, sizes, chosen, outside)
+    meet(team)

@@ -1,4 +1,4 @@
-"""A few rows times a weight matrix on all threads, for either layout; in Numba.
+"""A few rows times a weight matrix, for either layout, by a team's members; in Numba.
 
 One decode step reads every weight once and is bound by that. A matrix may lie
 in-channel-major, [in, out], where a pruned input channel is a row that is not read, or
@@ -14,6 +14,7 @@ from numba.core import types
 from numba.extending import overload
 
 from kernels.cpu.numba_helpers import FAST_SUMS, widen
+from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
@@ -25,6 +26,7 @@ __all__ = [
     "list_channels",
     "outputs_of",
     "product",
+    "product_share",
     "share_of",
 ]
 
@@ -165,23 +167,29 @@ def _dot_rows(inputs, weight, begin, end, outputs):
             outputs[row, out] = total
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def product(inputs, weight, out_major, outputs, tasks):
-    """``inputs @ weight`` of a few rows, accumulated in fp32.
-
-    Args:
-        inputs: [R, in] float32, contiguous.
-        weight: [out, in] if ``out_major``, else [in, out]; float32, or bfloat16 as uint16, or,
-            if ``out_major``, finite float16 as int16; or quantised, if not ``out_major``.
-        outputs: [R, out] float32, contiguous, overwritten.
-        tasks: into how many parts the outputs are cut; the result does not depend on it.
-    """
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def product_share(inputs, weight, out_major, outputs, member, members):
+    """One member's outputs of ``product``."""
     if out_major:
-        for task in numba.prange(tasks):
-            begin, end = share_of(task, tasks, outputs.shape[1])
-            dot_columns(inputs, weight, begin, end, outputs)
+        begin, end = share_of(member, members, outputs.shape[1])
+        dot_columns(inputs, weight, begin, end, outputs)
     else:
         channels, scales = list_channels(inputs)
-        for task in numba.prange(tasks):
-            begin, end = share_of(task, tasks, outputs.shape[1], line_of(weight))
-            add_columns(channels, scales, weight, begin, outputs[:, begin:end])
+        begin, end = share_of(member, members, outputs.shape[1], line_of(weight))
+        add_columns(channels, scales, weight, begin, outputs[:, begin:end])
+
+
+@_helper
+def product(inputs, weight, out_major, outputs, team):
+    """``inputs @ weight`` of a few rows, accumulated in fp32; the members meet when it is done.
+
+    The result does not depend on how many they are.
+
+    Args:
+        inputs: [R, in] float32, contiguous; every member's own, or read by all.
+        weight: [out, in] if ``out_major``, else [in, out]; float32, or bfloat16 as uint16, or,
+            if ``out_major``, finite float16 as int16; or quantised, if not ``out_major``.
+        outputs: [R, out] float32, contiguous, the team's, overwritten.
+    """
+    product_share(inputs, weight, out_major, outputs, team.member, team.members)
+    meet(team)

@@ -1,9 +1,10 @@
-"""All layers of a decode step of a few rows in one compiled call; in Numba.
+"""All layers of a decode step of a few rows in one compiled call, run by a team; in Numba.
 
 Between two kernels, Python finds its own data gone from the caches that a layer's weights
 went through, and the other threads fall asleep; so the loop over the layers is compiled
-too. The arrays of all layers come as tables of addresses: the compiled code then fits a
-model of any depth, and nothing is unpacked per layer.
+too, and all threads run it (``kernels/cpu/team.py``): each on a residual stream of its own, with
+the same numbers, and what takes long is shared out. The arrays of all layers come as tables of
+addresses: the compiled code then fits a model of any depth, and nothing is unpacked per layer.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 
 from kernels.cpu.numba_helpers import ticks_now
 from kernels.cpu.numba_rows import norm_row
+from kernels.cpu.team import MARKS, join
 from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows, attention_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
 from kernels.decode_layer.products import product
+from kernels.decode_layer.scratch import Sizes, floats_of, scratch_at
 from kernels.key_codes.reference import OCTET
 
 __all__ = ["CacheTable", "ModelTable", "run_parts"]
@@ -40,6 +43,7 @@ class ModelTable(NamedTuple):
         out_major, gelu, epsilon, blocks: as in the two.
         windows, ropes: [L] int64, which of the step's windows and ropes is the layer's.
         middle: [2] int64, layers after which the residual stream is kept.
+        widths: [2] int64, of queries, keys and values together, and I; the most of any layer.
     """
 
     places: Any
@@ -54,6 +58,7 @@ class ModelTable(NamedTuple):
     windows: Any
     ropes: Any
     middle: Any
+    widths: Any
 
 
 class CacheTable(NamedTuple):
@@ -64,7 +69,7 @@ class CacheTable(NamedTuple):
             codes and scales of the rows' own block, then of the shared one.
         number: [1], of their type, which need not be the weights'.
         extend: [L] bool, as of StepRows.
-        sizes: of each of the two blocks, sequences and tokens each of them holds.
+        sizes: [2, 2] int64, of each of the two blocks, sequences and tokens each of them holds.
     """
 
     places: Any
@@ -140,11 +145,71 @@ def _rows_of(rows, window, extend):
         extend,
         rows.by_mass,
         rows.best_share,
-        rows.tasks,
+        rows.threads,
     )
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@_helper
+def _sizes(hidden, model, rows, angles):
+    """Sizes of the step."""
+    head_size = angles.shape[3]
+    pages = 0
+    for row in range(hidden.shape[0]):
+        total = rows.shared_tokens[row] + rows.own_tokens[row]
+        pages = max(pages, total // rows.page_size + 1)
+    return Sizes(
+        hidden.shape[0],
+        hidden.shape[1],
+        model.widths[0] // head_size - 2 * rows.num_kv_heads,
+        head_size,
+        model.widths[0],
+        model.widths[1],
+        pages,
+        rows.page_size,
+    )
+
+
+@_helper
+def _run(parts, streams, model, cache, rows, mlp, angles, observed, ticks, scratch, team):
+    """``run_parts`` of one member; only the first writes what the team does not share out."""
+    given, kept, logits = streams
+    channels_kept, inner_kept, bit_widths, at_input = mlp
+    concentration, readers = observed
+    first = team.member == 0
+    hidden = given.copy()  # nobody writes to the given one before all have met
+    before = ticks_now() if ticks.shape[0] > 0 else 0
+    for part in range(parts[0], parts[1]):
+        layer = part // 2
+        if layer == model.places.shape[0]:
+            for row in range(hidden.shape[0]):
+                norm_row(hidden[row], model.final_norm, model.epsilon, hidden[row])
+            product(hidden, model.head, model.head_out_major, logits, team)
+        elif part % 2 == 0:
+            places = model.places[layer]
+            turned = angles[model.ropes[layer]]
+            size = turned.shape[2]
+            weights = _attention_weights(places, model, hidden)
+            own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
+            shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
+            seen = _rows_of(rows, model.windows[layer], cache.extend[layer])
+            blocks, noted = (own, shared), (concentration[:, layer], readers[:, layer])
+            attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
+        else:
+            weights = _mlp_weights(model.places[layer], model, hidden)
+            kept_channels = (channels_kept, inner_kept)
+            mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team)
+            for place in range(2):
+                if first and model.middle[place] == layer:
+                    kept[:, place] = hidden
+        if first and ticks.shape[0] > 0:
+            now: int = ticks_now()
+            ticks[part] = now - before
+            before = now
+    if first:
+        given[:] = hidden
+
+
+@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks):
     """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
     the last layer's come the final norm and the head.
@@ -163,34 +228,48 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks):
             ``attention_rows``.
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
     """
+    begin, end = parts
     hidden, kept, logits = streams
+    places, final_norm, one, head = model.places, model.final_norm, model.one, model.head
+    head_out_major, out_major, gelu = model.head_out_major, model.out_major, model.gelu
+    epsilon, pieces, windows, ropes = model.epsilon, model.blocks, model.windows, model.ropes
+    middle, widths = model.middle, model.widths
+    cached, number, extend, capacities = cache.places, cache.number, cache.extend, cache.sizes
+    sources, shared_tokens, own_tokens = rows.sources, rows.shared_tokens, rows.own_tokens
+    first_seen, pages_kept, page_size = rows.first_seen, rows.pages_kept, rows.page_size
+    num_kv_heads, scale, by_mass = rows.num_kv_heads, rows.scale, rows.by_mass
+    best_share, threads = rows.best_share, rows.threads
     channels_kept, inner_kept, bit_widths, at_input = mlp
     concentration, readers = observed
-    before = ticks_now() if ticks.shape[0] > 0 else 0
-    for part in range(parts[0], parts[1]):
-        layer = part // 2
-        if layer == model.places.shape[0]:
-            for row in range(hidden.shape[0]):
-                norm_row(hidden[row], model.final_norm, model.epsilon, hidden[row])
-            product(hidden, model.head, model.head_out_major, logits, rows.tasks)
-        elif part % 2 == 0:
-            places = model.places[layer]
-            turned = angles[model.ropes[layer]]
-            size = turned.shape[2]
-            weights = _attention_weights(places, model, hidden)
-            own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
-            shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
-            seen = _rows_of(rows, model.windows[layer], cache.extend[layer])
-            blocks, noted = (own, shared), (concentration[:, layer], readers[:, layer])
-            attention_rows(hidden, weights, blocks, seen, turned, noted[0], noted[1])
-        else:
-            weights = _mlp_weights(model.places[layer], model, hidden)
-            kept_channels = (channels_kept, inner_kept)
-            mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, rows.tasks)
-            for place in range(2):
-                if model.middle[place] == layer:
-                    kept[:, place] = hidden
-        if ticks.shape[0] > 0:
-            now: int = ticks_now()
-            ticks[part] = now - before
-            before = now
+    sizes = _sizes(hidden, model, rows, angles)
+    memory = np.empty(MARKS + (floats_of(sizes) + 1) // 2, np.int64)
+    memory[:MARKS] = 0
+    # Loops on all threads take arrays and numbers, no tuples.
+    for place in numba.prange(threads):
+        # Its address is taken in here: outside, Numba would free it before the loop.
+        marks_at = np.int64(memory.ctypes.data)
+        team = join(marks_at, place, threads)
+        if team.member >= 0:
+            its_model = ModelTable(
+                places, final_norm, one, head, head_out_major, out_major, gelu, epsilon, pieces,
+                windows, ropes, middle, widths,
+            )  # fmt: skip
+            its_rows = StepRows(
+                sources, shared_tokens, own_tokens, first_seen, pages_kept, page_size,
+                num_kv_heads, scale, False, by_mass, best_share, threads,
+            )  # fmt: skip
+            its_sizes = _sizes(hidden, its_model, its_rows, angles)
+            scratch = scratch_at(marks_at + 8 * MARKS, its_sizes, hidden, readers)
+            _run(
+                (begin, end),
+                (hidden, kept, logits),
+                its_model,
+                CacheTable(cached, number, extend, capacities),
+                its_rows,
+                (channels_kept, inner_kept, bit_widths, at_input),
+                angles,
+                (concentration, readers),
+                ticks,
+                scratch,
+                team,
+            )

@@ -172,6 +172,9 @@ class FewRowStep:
             windows=_int64([self._windows.index(window) for window in spec.windows]),
             ropes=_int64(ropes),
             middle=_int64([spec.num_layers // 3, 2 * spec.num_layers // 3]),
+            widths=_int64(
+                [(spec.num_heads + 2 * spec.num_kv_heads) * spec.head_size, spec.intermediate_size]
+            ),
         )
 
     def _plan(self, cache: KVCache, request: StepRequest) -> tuple[StepRows, Any, CacheTable]:
@@ -207,7 +210,7 @@ class FewRowStep:
             extend=False,
             by_mass="codes" in (read, extend[0]),
             best_share=BEST_PAGES if request.observe else 0.0,
-            tasks=kernel_threads(),
+            threads=kernel_threads(),
         )
         mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
         places = cache.places()
@@ -216,7 +219,7 @@ class FewRowStep:
             table = _int64(places)
             self._places = places, table
         extended = np.array([whose is not None for whose in extend])
-        return rows, mlp, CacheTable(table, _ONE[cache.dtype], extended, cache.sizes())
+        return rows, mlp, CacheTable(table, _ONE[cache.dtype], extended, _int64(cache.sizes()))
 
 
 _GATE_UP, _DOWN_ROWS = 9, 12  # of a layer's arrays

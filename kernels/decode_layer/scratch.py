@@ -1,0 +1,127 @@
+"""Memory in which a team's members hand each other the in-between results of a step; in Numba.
+
+One piece of memory for all layers. Whoever overwrites a part of it has met the others since they
+read it: between two uses of a part there is at least one more meeting.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+
+from kernels.decode_layer.addresses import line_at
+from kernels.decode_layer.group_attention import parts_for
+
+__all__ = ["Scratch", "Sizes", "floats_of", "scratch_at"]
+
+_helper = numba.njit(nogil=True, error_model="numpy")
+_LINE = 16  # float32 in a cache line of 64 bytes
+
+
+class Sizes(NamedTuple):
+    """Sizes of a step.
+
+    Attributes:
+        rows, channels: R and C.
+        heads, head_size: H, of queries, and D.
+        width: of queries, keys and values together.
+        inner: I, the most of any layer.
+        pages: the most that a row has.
+        page_size: tokens per page.
+    """
+
+    rows: int
+    channels: int
+    heads: int
+    head_size: int
+    width: int
+    inner: int
+    pages: int
+    page_size: int
+
+
+class Scratch(NamedTuple):
+    """Parts of the memory, flat, float32 but for ``chosen``.
+
+    Attributes:
+        heads: [R, width], queries, keys and values as the product leaves them.
+        update: [R, C], what half a layer adds to the residual stream.
+        both, inner: [R, 2 I] and [R, I], gate and up; their activation.
+        scores: [R, H, P], of pages.
+        outside: [R, H], mass outside the best pages.
+        page_tops: [N, R, H], largest scores of the parts in which pages are weighed.
+        tops, totals, sums: [2 N, R, H] twice and [2 N, R, H, D], see ``attend_parts``.
+        chosen: [R, H, P] uint8, whether a head reads a page.
+    """
+
+    heads: Any
+    update: Any
+    both: Any
+    inner: Any
+    scores: Any
+    outside: Any
+    page_tops: Any
+    tops: Any
+    totals: Any
+    sums: Any
+    chosen: Any
+
+
+@_helper
+def _counts(sizes):
+    """Numbers of each part, in order."""
+    heads = sizes.rows * sizes.heads
+    slots = 2 * parts_for(sizes.pages, sizes.page_size) * heads
+    return (
+        sizes.rows * sizes.width,
+        sizes.rows * sizes.channels,
+        sizes.rows * 2 * sizes.inner,
+        sizes.rows * sizes.inner,
+        heads * sizes.pages,
+        heads,
+        slots // 2,
+        slots,
+        slots,
+        slots * sizes.head_size,
+        heads * sizes.pages,
+    )
+
+
+@_helper
+def _rounded(count):
+    return (count + _LINE - 1) // _LINE * _LINE
+
+
+@_helper
+def floats_of(sizes):
+    """float32 numbers that the memory needs."""
+    total = 0
+    for count in _counts(sizes):
+        total += _rounded(count)
+    return total
+
+
+@_helper
+def scratch_at(address, sizes, single, byte):
+    """The parts of the memory at an address; ``single`` and ``byte`` are arrays of their types."""
+    counts = _counts(sizes)
+    begins = np.empty(len(counts), np.int64)
+    begin = address
+    for part in range(len(counts)):
+        begins[part] = begin
+        begin += 4 * _rounded(counts[part])
+    return Scratch(
+        line_at(begins[0], counts[0], single),
+        line_at(begins[1], counts[1], single),
+        line_at(begins[2], counts[2], single),
+        line_at(begins[3], counts[3], single),
+        line_at(begins[4], counts[4], single),
+        line_at(begins[5], counts[5], single),
+        line_at(begins[6], counts[6], single),
+        line_at(begins[7], counts[7], single),
+        line_at(begins[8], counts[8], single),
+        line_at(begins[9], counts[9], single),
+        line_at(begins[10], counts[10], byte),
+    )
