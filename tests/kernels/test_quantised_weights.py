@@ -45,7 +45,7 @@ def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
 def test_products_skip_dropped_channels_and_round_nothing(
     kind: str, sizes: tuple[int, int], rows: int, zero_share: float, tasks: int, seed: int
 ) -> None:
-    from kernels.decode_layer.products import product
+    from kernels.decode_layer.products import product_share
 
     bits, _ = KINDS[kind]
     outputs, channels = 256 // bits * sizes[0], 32 * sizes[1]
@@ -58,7 +58,8 @@ def test_products_skip_dropped_channels_and_round_nothing(
 
     def found(tasks: int) -> torch.Tensor:
         result = torch.full((rows, outputs), torch.nan)
-        product(inputs.numpy(), packed.numpy(), False, result.numpy(), tasks)
+        for task in range(tasks):
+            product_share(inputs.numpy(), packed.numpy(), False, result.numpy(), task, tasks)
         return result
 
     expected = inputs.double() @ unpack_blocks(blocks).double().t()
@@ -69,14 +70,14 @@ def test_products_skip_dropped_channels_and_round_nothing(
 @can_multiply
 def test_a_dropped_channel_is_not_read() -> None:
     """Its numbers lie in lines of their own: whatever stands there changes no bit."""
-    from kernels.decode_layer.products import product
+    from kernels.decode_layer.products import product_share
 
     packed = pack_blocks(make_blocks("Q4_1", 128, 32))
     assert packed is not None
     inputs, results = torch.randn(1, 32), torch.empty(2, 1, 128)
     inputs[0, 5] = 0
     for result in results:
-        product(inputs.numpy(), packed.numpy(), False, result.numpy(), 2)
+        product_share(inputs.numpy(), packed.numpy(), False, result.numpy(), 0, 1)
         packed.view(-1)[512 + 5 * 64 : 512 + 6 * 64] = 255
     assert torch.equal(*results)
 

@@ -13,6 +13,7 @@ FILES = (
     "tests/kernels/test_cpu_threads.py",
     "tests/kernels/test_decode_layer.py",
     "tests/kernels/test_linear.py",
+    "tests/kernels/test_team.py",
 )
 
 
