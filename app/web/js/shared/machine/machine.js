@@ -61,8 +61,8 @@ export class Machine {
 
   arrange(width) {
     if (!width) return;
-    this.field.hasPolicy = width >= STACKED_BELOW;
-    this.figure.classList.toggle("is-stacked", !this.field.hasPolicy);
+    this.field.sheet.isWide = width >= STACKED_BELOW;
+    this.element.classList.toggle("is-stacked", !this.field.sheet.isWide);
     this.field.ask();
   }
 

@@ -58,9 +58,9 @@ export class Outcome {
     this.bytes = h("b");
     this.ofDense = h("span", { class: "sol-muted" });
     this.token = h("span", { class: "sol-machine-token", dir: "auto" });
-    this.chance = h("span", { class: "sol-muted" });
+    this.chance = h("span", { class: "sol-machine-chance" });
     this.element = h("div", { class: "sol-machine-outcome" },
-      this.token, this.chance, h("p", {}, this.bytes, " ", this.ofDense));
+      this.token, this.chance, h("p", { class: "sol-machine-bytes" }, this.bytes, " ", this.ofDense));
   }
 
   /** @param {Token} token */

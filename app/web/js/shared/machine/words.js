@@ -4,7 +4,7 @@ import { bitsText, count, percent, quantity } from "../format.js";
 import { h } from "../dom.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
-export const NOT_RECORDED = "which pages were read was not recorded";
+const NOT_RECORDED = "which pages were read was not recorded";
 
 // Of one layer: pages that a KV head reads, as many in every layer or their mean.
 export const pagesRead = ({ share, pages }) => Math.max(1, Math.round(share * pages));

@@ -15,6 +15,7 @@ export class RunStage extends TokenStage {
     super(root, [...colourAxes(), klAxis("KL to dense")], on, options);
     this.status = status;
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
+    this.card.spared = this.machine.element;
   }
 
   makeView(axes) {
