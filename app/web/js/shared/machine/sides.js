@@ -14,7 +14,7 @@ const TITLES = { dense: "[[dense|Dense]]: all is read", static: "[[static|Static
 function titleOf(run) {
   const { kind, policy } = scheduleOf(run);
   if (policy) return `[[policy|Policy]] ${modelName(policy)}`;
-  return TITLES[kind] ?? `${SITE.schedules[kind] ?? kind}: a rule`;
+  return TITLES[kind] ?? SITE.schedules[kind] ?? kind;
 }
 
 export const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]/g, "$1");
