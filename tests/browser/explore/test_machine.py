@@ -22,8 +22,8 @@ from sol_core.generation.page_reads import page_reads
 from tests.browser.axe import violations
 from tests.browser.conftest import Server, Visitor
 from tests.browser.exported import offline
+from tests.sol_core.generation.page_levels import levels_of
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, make_token
-from tests.support.page_levels import levels_of
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]

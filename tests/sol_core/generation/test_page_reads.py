@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.generation.page_reads import MOST_CELLS, page_reads
-from tests.support.page_levels import levels_of
+from tests.sol_core.generation.page_levels import levels_of
 
 MOST_CHARACTERS = 1024
 
