@@ -13,7 +13,7 @@ __all__ = ["MOST_CELLS", "page_reads"]
 
 MOST_CELLS = 64  # of a layer
 _MOST_LEVELS = 3072  # of a record: 1,024 characters
-_TOP = 3  # the highest level, in two bits
+_PARTLY = 2  # levels of a cell that is read in part; one more is for a cell read wholly
 
 
 def page_reads(readers: Any, num_kv_heads: int) -> PageReads:
@@ -29,7 +29,7 @@ def page_reads(readers: Any, num_kv_heads: int) -> PageReads:
     starts = np.arange(0, pages, width)
     read = np.add.reduceat(readers.astype(np.int64), starts, axis=1)
     pairs = np.diff(starts, append=pages) * num_kv_heads
-    levels = -(-_TOP * read // pairs)
+    levels = -(-_PARTLY * read // pairs) + (read == pairs)
     share = float(readers.sum(dtype=np.int64)) / (readers.size * num_kv_heads)
     return PageReads(pages, len(starts), _packed(levels), share)
 

@@ -138,6 +138,7 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Gen
         sampling=SamplingConfig(**{name: getattr(form, name) for name in _SAMPLING}),
         grid=form.action_grid([schedule], find),
         stop_strings=_stop_strings(form.stop),
+        page_reads=True,
         **{name: getattr(form, name) for name in _SAME},
     )
 

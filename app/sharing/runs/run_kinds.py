@@ -47,7 +47,8 @@ def _kind(
     )
 
 
-RUN = _kind("sol-explorer-run", "explore", GENERATION, csv_of_generation, ("costs",))
+_RUN_STYLES = ("runs/costs", "runs/machine")
+RUN = _kind("sol-explorer-run", "explore", GENERATION, csv_of_generation, _RUN_STYLES)
 INSPECTION_RUN = _kind(
-    "sol-explorer-inspection", "inspect", INSPECTION, csv_of_inspection, ("costs", "inspect")
+    "sol-explorer-inspection", "inspect", INSPECTION, csv_of_inspection, ("runs/costs", "inspect")
 )

@@ -34,6 +34,10 @@ interface Action {
 interface Cost {
   flops: number;
   bytes_read: number;
+  attention_bytes: number;
+  mlp_bytes: number;
+  head_bytes: number;
+  policy_bytes: number;
 }
 
 interface Alternative {

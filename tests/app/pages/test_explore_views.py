@@ -174,7 +174,7 @@ def test_budgets_fit_on_one_line() -> None:
 
 def test_the_pages_load_nothing_from_elsewhere() -> None:
     assert plotly_path().is_file()
-    sheets = [path.read_text("utf-8") for path in (JS.parent / "css").iterdir()]
+    sheets = [path.read_text("utf-8") for path in (JS.parent / "css").rglob("*.css")]
     sources = "\n".join([*MODULES.values(), *sheets])
     assert len(sheets) > 10
     links = set(re.findall(r"https?://[^\s\"'`)]+", sources))

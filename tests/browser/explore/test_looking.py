@@ -368,9 +368,11 @@ def test_streaming_moves_nothing(
     visitor = visit(serve(FakeEngine(step_s=0.005)))
     visitor.set_advanced("Max new tokens", "300")
     visitor.page.get_by_role("button", name="Generate").scroll_into_view_if_needed()
-    names = (".sol-status", ".sol-tokens", ".sol-charts", ".sol-controls")
-    before = [box(visitor, name) for name in names]
+    names = (".sol-status", ".sol-machine", ".sol-tokens", ".sol-charts", ".sol-controls")
     visitor.generate()
+    # With the run comes its picture, in place of the recording.
+    expect(visitor.page.get_by_role("region", name="The machine")).to_be_visible()
+    before = [box(visitor, name) for name in names]
     for _ in range(8):
         visitor.page.wait_for_timeout(150)
         assert [box(visitor, name) for name in names] == before

@@ -3,7 +3,7 @@
 import { setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { bringIntoView, h, whenSeen } from "../shared/dom.js";
+import { bringIntoView, h, show, whenSeen } from "../shared/dom.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
@@ -74,6 +74,12 @@ class ExplorePage extends RunPage {
     this.stage.clear();
     this.estimate.clear();
     super.clear();
+  }
+
+  // Nothing is on show: the recording stands where the picture would push it down.
+  reset() {
+    super.reset();
+    show(this.stage.machine.element, false);
   }
 
   begin(run) {

@@ -1,6 +1,7 @@
-// A generation on show: its status, tokens and charts.
+// A generation on show: its status, the machine, tokens and charts.
 
 import { h } from "../dom.js";
+import { Machine } from "../machine/machine.js";
 import { leadParts } from "../page_parts.js";
 import { gridLevels } from "../tokens/card_policy.js";
 import { TokenStage } from "../tokens/token_stage.js";
@@ -13,6 +14,8 @@ export class RunStage extends TokenStage {
   constructor(root, status, on, options) {
     super(root, [...colourAxes(), klAxis("KL to dense")], on, options);
     this.status = status;
+    this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
+    this.card.spared = this.machine.element;
   }
 
   makeView(axes) {
@@ -27,9 +30,20 @@ export class RunStage extends TokenStage {
     return this.view.rows;
   }
 
+  mark(index, bringIntoView = false) {
+    super.mark(index, bringIntoView);
+    this.machine.mark(index);
+  }
+
+  // To a token by the machine's buttons; the arrow keys in the text go on from there.
+  step(index) {
+    this.mark(index, true);
+    this.view.makeCurrent(index);
+  }
+
   // over: lies over the panel; tools: for the foot; below: panels under the tokens and under the charts.
   build({ over = null, tools = null, below = [null, null] } = {}) {
-    return h("div", { class: "sol-stage" }, this.status.element,
+    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element,
       h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" }, over, this.legend.element,
         h("div", { class: "sol-token-place" }, this.view.element), this.buildFoot(tools)),
       below[0], this.status.numbers, this.buildCharts(), below[1]);
@@ -42,10 +56,12 @@ export class RunStage extends TokenStage {
     this.status.clear();
     this.charts.clear(null);
     this.select(null);
+    this.machine.clear();
   }
 
   begin(run) {
     this.levels = gridLevels(run);
+    this.machine.begin(run);
     this.charts.clear(run);
     this.charts.data.id = run.id;
     this.view.lead.replaceChildren(...leadParts(run));
@@ -56,5 +72,6 @@ export class RunStage extends TokenStage {
     this.view.append(rows);
     this.status.add(rows);
     this.charts.append(rows);
+    this.machine.follow();
   }
 }

@@ -1,0 +1,116 @@
+// What the machine draws once a token: the flow, as thick as it has bytes; channels, bits, names, and the lines on
+// which the policy's choices come in.
+
+import { percent } from "../format.js";
+import { FLOW } from "./reads.js";
+import { BESIDE, LANES } from "./sheet.js";
+import { pagesRead } from "./words.js";
+
+export const PAGE_HEIGHT = 10; // at most, px
+export const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
+const FLOW_COLOURS = { attention: "attention", mlp: "channels", head: "edge", policy: "edge" };
+const FLOW_TIP = 9; // px
+/** Colour, where the policy's level stands beside the drawing, and what it is for: px. @type {[string, number, number][]} */
+const COMING = [["attention", 50, 52], ["channels", 94, 127], ["bits", 139, 146.5]];
+/** @type {[number, string][]} */
+const KEYS = [[1, "read"], [0.55, "in part"], [0, "skipped"]];
+const KEY_SIZE = 8;
+const KEY_WIDTH = 58;
+const HEAD_MIDDLE = 6; // of the line above the pages: px
+
+/** @typedef {import("./sheet.js").Sheet} Sheet */
+/** @typedef {{ reads: import("./reads.js").Reads | null, shares: number[], flow: number[], bits: number }} Step */
+
+/** @param {Sheet} sheet @param {Step} step */
+export function drawLanes(sheet, { reads, shares, flow, bits }) {
+  if (reads) drawPageNames(sheet, reads);
+  else drawUnknown(sheet);
+  drawFlow(sheet, flow);
+  drawChannels(sheet, "input", "MLP input", shares[0]);
+  drawChannels(sheet, "inner", "inner", shares[1]);
+  drawBits(sheet, bits);
+  if (sheet.isWide) COMING.forEach((line) => drawComing(sheet, ...line));
+}
+
+// A lane's name on its left, its number on its right.
+function drawName(sheet, name, number, middle) {
+  const y = middle * sheet.scale;
+  sheet.write(name, sheet.left - 7 * sheet.scale, y, "right");
+  sheet.write(number, sheet.right + 6 * sheet.scale, y);
+}
+
+const middleOf = (lane) => LANES[lane][0] + LANES[lane][1] / 2 + 0.5;
+
+function drawUnknown(sheet) {
+  const [top, height] = sheet.lane("pages");
+  sheet.fill("sunken", sheet.left, top, sheet.right - sheet.left, height);
+  sheet.write("not recorded", (sheet.left + sheet.right) / 2, top + height / 2, "center");
+  drawName(sheet, "pages", "", middleOf("pages"));
+}
+
+function drawPageNames(sheet, reads) {
+  const [top, height] = LANES.pages;
+  const tall = Math.min(PAGE_HEIGHT * reads.cells, height);
+  drawName(sheet, "oldest", `${pagesRead(reads)} of ${reads.pages}`, top + 5);
+  if (tall > 40) drawName(sheet, "pages", "", top + tall / 2);
+  if (tall > 20) drawName(sheet, "newest", "", top + tall - 5);
+  const y = HEAD_MIDDLE * sheet.scale;
+  sheet.write("Layer 1", sheet.left, y);
+  sheet.write(`${reads.layers}`, sheet.right - sheet.gap, y, "right");
+  const [wide, size] = [KEY_WIDTH * sheet.scale, KEY_SIZE * sheet.scale];
+  const first = (sheet.left + sheet.right - KEYS.length * wide) / 2;
+  if (first < sheet.left + wide) return;
+  KEYS.forEach(([shade, text], at) => {
+    const x = Math.round(first + at * wide);
+    sheet.fill(`rgb(${sheet.lights[sheet.light(shade)].join(" ")})`, x, Math.round(y - size / 2), size, size);
+    sheet.write(text, x + size + 5 * sheet.scale, y);
+  });
+}
+
+// Full height: what a dense step reads.
+function drawFlow(sheet, flow) {
+  const [top, height] = sheet.lane("flow");
+  const length = FLOW_TIP * sheet.scale;
+  const end = sheet.element.width - length;
+  sheet.fill("track", sheet.left, top, end - sheet.left, height);
+  sheet.tip("track", end, top + height / 2, 0.75 * height, length);
+  let at = top + height * Math.max(0, 1 - flow.reduce((sum, share) => sum + share, 0)) / 2;
+  flow.forEach((share, which) => {
+    const from = Math.round(at);
+    at += share * height;
+    sheet.fill(FLOW_COLOURS[FLOW[which]], sheet.left, from, end - sheet.left, Math.round(at) - from);
+  });
+  drawName(sheet, "bytes", "", middleOf("flow"));
+}
+
+function drawChannels(sheet, lane, name, share) {
+  const [top, height] = sheet.lane(lane);
+  for (let layer = 0; layer < sheet.layers; layer += 1) {
+    const x = sheet.edge(layer);
+    const width = sheet.edge(layer + 1) - x - sheet.gap;
+    sheet.fill("track", x, top, width, height);
+    sheet.fill("channels", x, top, share * width, height);
+  }
+  drawName(sheet, name, percent(share), middleOf(lane));
+}
+
+function drawBits(sheet, bits) {
+  const [top, height] = sheet.lane("bits");
+  const width = (sheet.right - sheet.left) / 16;
+  for (let at = 0; at < 16; at += 1) {
+    const x = sheet.left + Math.round(at * width);
+    sheet.fill(at < bits ? "bits" : "track", x, top, Math.round(width - 2 * sheet.scale), height);
+  }
+  drawName(sheet, "bits", `${bits} of 16`, middleOf("bits"));
+}
+
+function drawComing(sheet, colour, from, to) {
+  const { brush, scale, colours } = sheet;
+  const [begin, end] = [4 * scale, (BESIDE.choices - 6) * scale];
+  Object.assign(brush, { strokeStyle: colours[colour], lineWidth: 2 * scale });
+  brush.beginPath();
+  brush.moveTo(begin, from * scale);
+  brush.bezierCurveTo(end * 0.85, from * scale, end * 0.35, to * scale, end, to * scale);
+  brush.stroke();
+  sheet.tip(colour, end, to * scale, 4 * scale, 6 * scale);
+}

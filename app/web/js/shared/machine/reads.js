@@ -1,0 +1,55 @@
+// What a token's record says its step read: pages layer by layer, channels, bytes by part.
+
+import { isNumber } from "../format.js";
+
+const MOST_CELLS = 64; // of a layer, as sol_core/generation/page_reads.py packs them
+const MOST_CHARACTERS = 1100; // of a record: Python writes 1,024 at most
+
+/** @typedef {{ layers: number, cells: number, pages: number, share: number, levels: Uint8Array }} Reads */
+
+// levels: layer after layer, 0 none to 3 all; null where they were not recorded or cannot be read.
+/** @param {Token} row @returns {Reads | null} */
+export function readsOf(row) {
+  const { pages, cells, levels: packed, share } = row.page_reads ?? {};
+  if (!(cells >= 1 && cells <= MOST_CELLS && pages >= cells) || packed.length > MOST_CHARACTERS) return null;
+  const levels = unpacked(packed);
+  let layers = Math.floor((levels?.length ?? 0) / cells);
+  // Every layer reads a page: one that reads none is what fills the last byte up.
+  const isEmpty = (layer) => levels.subarray(layer * cells, (layer + 1) * cells).every((level) => level === 0);
+  while (layers > 0 && isEmpty(layers - 1)) layers -= 1;
+  return layers ? { layers, cells, pages, share, levels: levels.subarray(0, layers * cells) } : null;
+}
+
+// Two bits a level, the first in a byte's lowest; null for what is not base64.
+function unpacked(packed) {
+  try {
+    return Uint8Array.from(Array.from(atob(packed), (byte) => byte.charCodeAt(0))
+      .flatMap((byte) => [byte & 3, (byte >> 2) & 3, (byte >> 4) & 3, byte >> 6]));
+  } catch {
+    return null;
+  }
+}
+
+// Shares of the MLP's input channels and of its inner ones that an action keeps: Mechanisms.mlp_shares of
+// sol_core/actions.py. A grid that prunes both sides brings its curve, share of the bytes → share of the input.
+/** @returns {[number, number]} */
+export function mlpShares(grid, ratio) {
+  const { mlp_pruning: pruning = "input", mlp_split: knots = [] } = grid ?? {};
+  if (ratio >= 1) return [1, 1];
+  if (pruning !== "both" || knots.length < 2) return [ratio, 1];
+  const found = knots.findIndex(([x]) => x >= ratio);
+  const right = Math.min(Math.max(found < 0 ? knots.length : found, 1), knots.length - 1);
+  const [[x0, y0], [x1, y1]] = [knots[right - 1], knots[right]];
+  const curve = y0 + (y1 - y0) * (ratio - x0) / (x1 - x0);
+  // The inner share that is left must be above 0 and at most 1.
+  const [lowest, highest] = [(3 * ratio - 1) / 2, (3 * ratio - 0.02) / 2];
+  const input = Math.min(Math.max(curve, lowest, 0.01), highest, 1);
+  return [input, 3 * ratio - 2 * input];
+}
+
+export const FLOW = ["attention", "mlp", "head", "policy"];
+
+// Bytes of each part of the step as shares of what the whole step reads densely, in the order of FLOW.
+export function flowOf({ cost, dense_cost: dense }) {
+  return FLOW.map((part) => cost[`${part}_bytes`] / dense.bytes_read).map((share) => (isNumber(share) ? share : 0));
+}

@@ -1,0 +1,74 @@
+// Left and right of the drawing: who chose, with the levels there were, and what came out.
+
+import { h, setText } from "../dom.js";
+import { AXES, modelName, probability, scheduleOf } from "../format.js";
+import { glossed } from "../glossary.js";
+import { SITE } from "../site.js";
+import { gridLevels, LEAST_TOP, levelText, nearest } from "../tokens/card_policy.js";
+import { tokenNodes } from "../tokens/token_text.js";
+import { bytesText } from "./words.js";
+
+const TITLES = { dense: "[[dense|Dense]]: all is read", static: "[[static|Static]]: no [[policy]]", random: "[[random|Random]] choice" };
+
+// Who chooses in a run, with terms as the glossary marks them.
+function titleOf(run) {
+  const { kind, policy } = scheduleOf(run);
+  if (policy) return `[[policy|Policy]] ${modelName(policy)}`;
+  return TITLES[kind] ?? SITE.schedules[kind] ?? kind;
+}
+
+export const plainTitle = (run) => titleOf(run).replace(/\[\[(?:[^\]|]*\|)?([^\]]*)\]\]/g, "$1");
+
+// One small histogram an axis: the policy's probability of every level, or the one level that was taken.
+export class Choices {
+  constructor() {
+    this.title = h("p", { class: "sol-machine-title" });
+    this.rows = AXES.map((axis) => {
+      const [value, bars] = [h("span", { class: "sol-value" }), h("div", { class: "sol-levels" })];
+      return { axis, value, bars, element: h("div", { class: "sol-machine-choice", "data-axis": axis.key },
+        h("span", { class: "sol-name" }, axis.name), value, bars) };
+    });
+    this.element = h("div", { class: "sol-machine-policy" }, this.title, this.rows.map((row) => row.element));
+  }
+
+  begin(run) {
+    this.levels = gridLevels(run);
+    this.title.replaceChildren(...glossed(titleOf(run), true));
+    this.rows.forEach(({ bars }, at) =>
+      bars.replaceChildren(...(this.levels?.[at] ?? []).map(() => h("i", { "--v": 0 }))));
+  }
+
+  /** @param {Token} token */
+  show(token) {
+    const shares = token.policy?.every((one, at) => one.length === this.levels?.[at].length) ? token.policy : null;
+    const top = shares && Math.max(...shares.flat(), LEAST_TOP);
+    this.rows.forEach(({ axis, value, bars }, at) => {
+      setText(value, levelText(axis, axis.of(token)));
+      const chosen = this.levels && nearest(this.levels[at], axis.of(token));
+      Array.from(bars.children, (bar, level) => {
+        bar.classList.toggle("is-chosen", level === chosen);
+        bar.style.setProperty("--v", shares ? shares[at][level] / top : Number(level === chosen));
+      });
+    });
+  }
+}
+
+export class Outcome {
+  constructor() {
+    this.bytes = h("b");
+    this.ofDense = h("span", { class: "sol-muted" });
+    this.token = h("span", { class: "sol-machine-token", dir: "auto" });
+    this.chance = h("span", { class: "sol-machine-chance" });
+    this.element = h("div", { class: "sol-machine-outcome" },
+      this.token, this.chance, h("p", { class: "sol-machine-bytes" }, this.bytes, " ", this.ofDense));
+  }
+
+  /** @param {Token} token */
+  show(token) {
+    const [read, ofDense] = bytesText(token);
+    setText(this.bytes, read);
+    setText(this.ofDense, ofDense);
+    this.token.replaceChildren(...tokenNodes(token.text));
+    setText(this.chance, `${probability(Math.exp(-token.surprisal))} probable`);
+  }
+}

@@ -1,0 +1,77 @@
+"""The record of the pages that a step read: small, exact about none and all, and packed as told."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sol_core.generation.page_reads import MOST_CELLS, page_reads
+from tests.sol_core.generation.page_levels import levels_of
+
+MOST_CHARACTERS = 1024
+
+
+def cells_of(readers: Any, cells: int) -> list[list[Any]]:
+    """Readers of the pages of each cell, of each layer."""
+    width = math.ceil(readers.shape[1] / cells)
+    return [[layer[at : at + width] for at in range(0, len(layer), width)] for layer in readers]
+
+
+def drawn(seed: int, layers: int, pages: int, heads: int, density: float) -> Any:
+    """How many heads read each page; some cells by none, some by all."""
+    random = np.random.default_rng(seed)
+    readers = random.binomial(heads, density, (layers, pages))
+    readers[random.random((layers, pages)) < 0.3] = 0
+    readers[random.random((layers, pages)) < 0.3] = heads
+    return readers.astype(np.uint8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 999),
+    layers=st.integers(1, 80),
+    pages=st.one_of(st.integers(1, 70), st.integers(1, 1000)),
+    heads=st.integers(1, 8),
+    density=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+)
+def test_every_cell_has_the_level_of_its_share(
+    seed: int, layers: int, pages: int, heads: int, density: float
+) -> None:
+    readers = drawn(seed, layers, pages, heads, density)
+    record = page_reads(readers, heads)
+    assert len(record.levels) <= MOST_CHARACTERS
+    assert record.pages == pages
+    assert record.cells <= min(pages, MOST_CELLS)
+    levels = levels_of(record.levels, record.cells, layers)
+    for layer, cells in zip(levels, cells_of(readers, record.cells), strict=True):
+        for level, cell in zip(layer, cells, strict=True):
+            read, pairs = int(cell.sum()), heads * len(cell)
+            wanted = 0 if read == 0 else 3 if read == pairs else 1 if 2 * read <= pairs else 2
+            assert level == wanted
+    assert record.share == int(readers.sum(dtype=int)) / (layers * pages * heads)
+
+
+@pytest.mark.parametrize("layers", [1, 12, 30, 48])
+def test_pages_have_a_cell_each_where_they_fit(layers: int) -> None:
+    for pages in (1, 2, MOST_CELLS):
+        assert page_reads(np.ones((layers, pages), np.uint8), 3).cells == pages
+    assert page_reads(np.ones((layers, MOST_CELLS + 1), np.uint8), 3).cells == 33
+
+
+def test_one_page_of_a_wide_cell_that_one_head_reads_is_not_lost() -> None:
+    readers = np.zeros((80, 1000), np.uint8)
+    readers[79, 999] = 1
+    record = page_reads(readers, 8)
+    assert levels_of(record.levels, record.cells, 80)[79][-1] == 1
+    assert record.share == 1 / (80 * 1000 * 8)
+
+
+def test_a_sum_that_does_not_fit_a_byte_is_counted() -> None:
+    record = page_reads(np.full((2, 1000), 200, np.uint8), 200)
+    assert record.share == 1.0
+    assert {level for layer in levels_of(record.levels, record.cells, 2) for level in layer} == {3}
