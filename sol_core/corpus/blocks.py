@@ -13,6 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from sol_core.corpus.load import Corpus
+from sol_core.corpus.questions import some_in_chat
 from sol_core.errors import ConfigError, CorpusError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def token_blocks(
     *,
     limit: int | None = None,
     seed: int | None = None,
+    prompts: bool = False,
 ) -> Iterator[list[int]]:
     """Yield blocks of ``block_len`` token ids, at most ``limit`` of them.
 
@@ -44,6 +46,8 @@ def token_blocks(
 
     Args:
         seed: shuffles the documents; None keeps their order.
+        prompts: blocks begin as prompts do: each at the beginning of a document, some of the
+            questions among them in the chat template (``some_in_chat``).
     Raises: ConfigError on a length or limit below 1; CorpusError, when the documents end,
         if they did not fill one block.
     """
@@ -54,7 +58,9 @@ def token_blocks(
     name = documents.source if isinstance(documents, Corpus) else "the text"
     if seed is not None:
         documents = _shuffled(documents, seed)
-    return islice(_blocks(documents, tokenizer, block_len, name), limit)
+    if prompts:
+        documents = (some_in_chat(document, tokenizer) for document in documents)
+    return islice(_blocks(documents, tokenizer, block_len, name, prompts), limit)
 
 
 def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
@@ -68,19 +74,28 @@ def separator_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def _blocks(
-    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase, block_len: int, name: str
+    documents: Iterable[str],
+    tokenizer: PreTrainedTokenizerBase,
+    block_len: int,
+    name: str,
+    from_beginnings: bool,
 ) -> Iterator[list[int]]:
     start = start_of_text(tokenizer)
     wanted = block_len - len(start)
     pending: list[int] = []
     num_tokens = num_blocks = 0
-    for tokens in _tokenised(documents, tokenizer):
+    is_middle = False  # what is pending begins in the middle of a document
+    for tokens, is_last in _tokenised(documents, tokenizer):
         pending += tokens
         num_tokens += len(tokens)
         while len(pending) >= wanted:
             yield start + pending[:wanted]
             del pending[:wanted]
             num_blocks += 1
+            is_middle = True
+        if is_last and is_middle and from_beginnings:
+            pending.clear()
+            is_middle = False
     if num_blocks == 0:
         raise CorpusError(
             f"{name} gave {num_tokens} tokens, a block needs {wanted}: "
@@ -88,8 +103,10 @@ def _blocks(
         )
 
 
-def _tokenised(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
-    """Token ids of the documents, a separator after each."""
+def _tokenised(
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[tuple[list[int], bool]]:
+    """Token ids of the documents' pieces, and whether a document ends, a separator after it."""
     separator = separator_id(tokenizer)
     end = [] if separator is None else [separator]
     pieces = _pieces(documents)
@@ -98,7 +115,7 @@ def _tokenised(documents: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> 
         # verbose=False: no warning about texts longer than the model's context.
         encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         for tokens, (_, is_last) in zip(encoded, batch, strict=True):
-            yield tokens + end if is_last else tokens
+            yield (tokens + end if is_last else tokens), is_last
 
 
 def _pieces(documents: Iterable[str]) -> Iterator[tuple[str, bool]]:

