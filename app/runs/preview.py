@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from storage import RunRecord, RunStore, StorageError
+from storage import DatabaseCorruptError, RunRecord, RunStore, StorageError
 
 logger = logging.getLogger(__name__)
 MAX_CELLS = 120
@@ -61,7 +61,8 @@ def previews(store: RunStore, records: Sequence[RunRecord]) -> dict[str, Preview
     for record in records:
         if record.id in found or not _can_have_one(record):
             continue
-        found[record.id] = _make(store, record)
+        if (made := _make(store, record)) is not None:
+            found[record.id] = made
         if time.monotonic() - begin > PATIENCE_S:
             break
     return found
@@ -72,13 +73,19 @@ def _can_have_one(record: RunRecord) -> bool:
     return has_ended and record.kind == "generation" and record.num_tokens > 0
 
 
-def _make(store: RunStore, record: RunRecord) -> Preview:
-    """Return a run's preview, made now; a run of which tokens are damaged gets an empty one."""
+def _make(store: RunStore, record: RunRecord) -> Preview | None:
+    """Return a run's preview, made now and kept if the database lets us.
+
+    A run of which tokens are damaged gets an empty one, so that nobody reads them again; None
+    where the tokens cannot be read now.
+    """
     try:
         events = store.events(record.id)
         made = preview_of(_text_of(record, events), events)
-    except StorageError:
+    except DatabaseCorruptError:
         made = preview_of("", [])
+    except StorageError:
+        return None
     try:
         store.keep_preview(record.id, made)
     except StorageError as error:

@@ -12,7 +12,7 @@ const NARROWEST = 0.1; // of the axis: a list of dense runs has dense's colour t
 
 // In words, for a title and for screen readers.
 /** @param {Preview} preview @param {number} tokens */
-export const stripLabel = (preview, tokens) => `${preview.share} % of dense's bytes, ${count(tokens, "token")}`;
+const stripLabel = (preview, tokens) => `${preview.share} % of dense's bytes, ${count(tokens, "token")}`;
 
 // Of all rows of a list: their colours span from the least that any cell read to dense, so that they compare.
 export class Strips {
