@@ -13,7 +13,7 @@ const THEMES = ["light", "dark"];
 export function mount(root, trigger, { tabs }) {
   explainTerms();
   root.querySelector(".sol-skip").addEventListener("click", skip);
-  tieTabKeys(document.querySelector(".tab-wrapper"));
+  tieTabKeys();
   tieTheme(root.querySelector("button"));
   tieTabs(tabs, (name) => {
     root.dataset.tab = name;

@@ -1,11 +1,20 @@
 // Keys of Gradio's tabs, which all are stops of Tab there: one stop, and arrows from tab to tab; Enter shows the one
 // that has the focus.
 
+import { wait } from "./shared/dom.js";
+
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
+
+// As soon as the tabs are there, which may be later than the page's head.
+export async function tieTabKeys() {
+  const find = () => /** @type {HTMLElement | null} */ (document.querySelector(".tab-wrapper"));
+  while (!find()) await wait(50);
+  tieTo(find());
+}
 
 // head: around the tabs; Gradio makes them anew when some fit no longer.
 /** @param {HTMLElement} head */
-export function tieTabKeys(head) {
+function tieTo(head) {
   /** @returns {HTMLElement[]} */
   const tabs = () => [...head.querySelectorAll("[role=tab]")].map((one) => /** @type {HTMLElement} */ (one));
   const stopAtOne = () => {

@@ -27,6 +27,13 @@ KEYS = (
 )
 
 
+def opened(visit: Visit, server: Server, width: int = 1280) -> Visitor:
+    """At the top of a page whose head is ready."""
+    visitor = visit(server, viewport={"width": width, "height": 900})
+    expect(visitor.page.locator("[role=tab][tabindex='0']")).to_have_text("Explore")
+    return visitor
+
+
 def stops_to(page: Page, name: str, most: int = 40) -> int:
     """How often Tab is pressed until the button of this name has the focus."""
     button = page.get_by_role("button", name=name, exact=True)
@@ -50,7 +57,7 @@ def is_on_screen(page: Page) -> bool:
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_the_first_stop_is_a_link_past_the_head(serve: Serve, visit: Visit, width: int) -> None:
-    visitor = visit(serve(), viewport={"width": width, "height": 900})
+    visitor = opened(visit, serve(), width)
     page = visitor.page
     link = page.get_by_role("link", name="Skip to the page")
     box = link.bounding_box()
@@ -69,7 +76,7 @@ def test_the_first_stop_is_a_link_past_the_head(serve: Serve, visit: Visit, widt
 
 
 def test_it_goes_to_the_tab_in_front(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve())
+    visitor = opened(visit, serve())
     page = visitor.page
     visitor.tab("History")
     search = page.get_by_label("Search")
@@ -83,7 +90,7 @@ def test_it_goes_to_the_tab_in_front(serve: Serve, visit: Visit) -> None:
 
 @pytest.mark.parametrize("width", [1280, 1440])
 def test_generate_is_few_stops_from_the_top(serve: Serve, visit: Visit, width: int) -> None:
-    visitor = visit(serve(FakeEngine(step_s=0.001)), viewport={"width": width, "height": 900})
+    visitor = opened(visit, serve(FakeEngine(step_s=0.001)), width)
     page = visitor.page
     assert stops_to(page, "Generate") <= STOPS
     assert page.locator("[tabindex]:not([tabindex='0'], [tabindex='-1'])").count() == 0
@@ -92,13 +99,13 @@ def test_generate_is_few_stops_from_the_top(serve: Serve, visit: Visit, width: i
 
 
 def test_on_a_phone_it_is_one_stop_more_for_the_menu_of_tabs(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve(), viewport={"width": 390, "height": 844})
+    visitor = opened(visit, serve(), 390)
     expect(visitor.page.get_by_role("button", name="More tabs")).to_be_visible()
     assert stops_to(visitor.page, "Generate") <= STOPS
 
 
 def test_arrows_walk_the_tabs_and_enter_shows_one(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve())
+    visitor = opened(visit, serve())
     page = visitor.page
 
     def tab(name: str) -> Locator:
