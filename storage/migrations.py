@@ -171,6 +171,11 @@ MIGRATIONS: tuple[Migration, ...] = (
             "ALTER TABLE jobs ADD COLUMN claimed_us INTEGER",
         ),
     ),
+    Migration(
+        7,
+        "short forms of runs for lists",
+        ("ALTER TABLE runs ADD COLUMN preview BLOB",),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number

@@ -207,6 +207,16 @@ class RunStore:
         with self._database.write() as connection:
             change_row(connection, runs_table, run_id, **values)
 
+    def keep_preview(self, run_id: str, preview: Record) -> None:
+        """Save the short form of an ended run; nothing happens when the run is gone.
+
+        It is made of what is saved already, so ``updated_at`` stays.
+        """
+        data = encode_json("preview", preview)
+        with self._database.write() as connection:
+            ours = update(runs_table).where(runs_table.c.id == run_id)
+            connection.execute(ours.values(preview=data))
+
     def get(self, run_id: str, allow_damage: bool = False) -> RunRecord:
         """The run.
 
@@ -245,6 +255,7 @@ class RunStore:
         before: str | None = None,
         query: str = "",
         kind: RunKind | None = None,
+        schedule: str = "",
     ) -> _RunRecords:
         """Runs, newest first; damaged ones say so in ``damage``.
 
@@ -256,6 +267,7 @@ class RunStore:
             query: text that the prompt must contain, upper and lower case alike; every
                 character stands for itself.
             kind: only runs of this kind; None for all.
+            schedule: text that the label of the schedule must contain.
 
         Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
             InvalidRecordError for a limit below 1.
@@ -266,6 +278,8 @@ class RunStore:
         if query:
             needle = encode_text("query", query.casefold())
             conditions.append(contains(runs_table.c.search_text, needle))
+        if schedule:
+            conditions.append(contains(runs_table.c.schedule, encode_text("schedule", schedule)))
         with self._database.read() as connection:
             rows = newest_rows(connection, runs_table, owner, limit, before, *conditions)
         return [read_row(RunRecord, row) for row in rows]
@@ -305,7 +319,8 @@ class RunStore:
     def sizes(self) -> _RunSizes:
         """Return the bytes of every ended run, oldest first. Reads through the whole database."""
         run = runs_table.c
-        columns = (run.prompt, run.search_text, run.config, run.prefill, run.summary, run.error)
+        texts = (run.prompt, run.search_text, run.config, run.error)
+        columns = (*texts, run.prefill, run.summary, run.preview)
         parts = (func.coalesce(func.length(column), 0) for column in columns)
         size: ColumnElement[int] = sum(parts, literal(0))
         for table in (events_table, looks_table):

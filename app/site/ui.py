@@ -25,6 +25,7 @@ SENTENCE = "See and steer where a language model spends its compute, token by to
 
 _HEADER = f"""
 <header class="sol-header">
+  <a class="sol-skip" href="#">Skip to the page</a>
   <span class="sol-mark" aria-hidden="true"><i></i><i></i><i></i></span>
   <div><h1>{TITLE}</h1><p>{SENTENCE}</p></div>
   <button type="button" class="sol-chip">Dark</button>

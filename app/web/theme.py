@@ -82,7 +82,8 @@ def _tint_rules() -> list[str]:
     rules = []
     for index, colour in enumerate(SCALE):
         names = f"--tint: {colour.hex()}; --ink: {ink(colour).hex()};"
-        rules.append(f'.sol-token[data-bin="{index}"] {{ {names} }}')
+        has_bin = f'[data-bin="{index}"]'
+        rules.append(f".sol-strip i{has_bin}, .sol-token{has_bin} {{ {names} }}")
     rules += [
         f'.sol-token[data-difference="{index}"] {{ --tint: var(--sol-difference-{index}); }}'
         for index in range(DIFFERENCE_BINS)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast, get_args
 
-from app.formats.plain_json import STATUS_LABELS, budget_text, iso, schedule_label
+from app.formats.plain_json import (
+    SCHEDULE_LABELS,
+    STATUS_LABELS,
+    budget_text,
+    iso,
+    schedule_label,
+)
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
+from app.runs.preview import Preview, previews
 from app.runs.queue import RunNotFoundError
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from storage import RunRecord, title_of
+from storage import RunKind, RunRecord, title_of
 
 MAX_LIMIT = 200
 
@@ -20,7 +27,8 @@ MAX_LIMIT = 200
 def list_runs(services: Services, request: Request) -> dict[str, Any]:
     """One page of runs, newest first; on a shared server only the visitor's own.
 
-    ``next`` is the id to hand in as ``before`` for the following page, None at the end.
+    ``kind`` and ``schedule`` choose among them. ``next`` is the id to hand in as ``before`` for
+    the following page, None at the end.
     """
     owner, before = owner_of(request), request.get("before")
     if before is not None and not isinstance(before, str):
@@ -31,11 +39,17 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
         limit=limit + 1,
         before=before,
         query=field(request, "query", str).strip(),
+        kind=cast(RunKind | None, _one_of(request, "kind", get_args(RunKind))),
+        schedule=_one_of(request, "schedule", tuple(SCHEDULE_LABELS)) or "",
     )
     page = records[:limit]
     shown = [record for record in page if record.status != "running" or record.owner == owner]
+    short = previews(services.store.runs, shown)
     return {
-        "runs": [_row(record, _may_delete(services, record, owner)) for record in shown],
+        "runs": [
+            _row(record, _may_delete(services, record, owner), short.get(record.id))
+            for record in shown
+        ],
         "next": page[-1].id if len(records) > limit else None,
     }
 
@@ -57,12 +71,20 @@ def delete_run(services: Services, request: Request) -> dict[str, Any]:
     return {}
 
 
+def _one_of(request: Request, name: str, choices: tuple[str, ...]) -> str | None:
+    """A choice that may be missing. Raises: RequestError for another value."""
+    value = request.get(name)
+    if value is None or (isinstance(value, str) and value in choices):
+        return value
+    raise RequestError(f"{name} must be one of {', '.join(choices)}, or null. Reload the page.")
+
+
 def _may_delete(services: Services, record: RunRecord, owner: str) -> bool:
     is_mine = record.owner == owner or not services.is_shared
     return is_mine and record.status != "running"
 
 
-def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
+def _row(record: RunRecord, can_delete: bool, preview: Preview | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": record.id,
         "kind": record.kind,
@@ -75,6 +97,7 @@ def _row(record: RunRecord, can_delete: bool) -> dict[str, Any]:
         "created_at": iso(record.created_at),
         "model": record.model,
         "can_delete": can_delete,
+        "preview": preview,
     }
     try:
         if record.damage is not None:

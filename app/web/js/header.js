@@ -1,21 +1,33 @@
-// The head of the page: the choice of theme, and the tabs' tie to the address.
+// The head of the page: the link past it, the choice of theme, and the tabs' tie to the address.
 
 import { askedFor, setAddress, tabOf } from "./shared/address.js";
-import { setText, whenThemeChanges } from "./shared/dom.js";
+import { fill, setText, whenThemeChanges } from "./shared/dom.js";
 import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
 import { explainTerms } from "./shared/tips.js";
+import { tieTabKeys } from "./tab_keys.js";
 
 const THEMES = ["light", "dark"];
 
 // trigger: Gradio's; it lets Python's layout bring the tab in `data-tab` to the front.
 export function mount(root, trigger, { tabs }) {
   explainTerms();
+  root.querySelector(".sol-skip").addEventListener("click", skip);
+  tieTabKeys();
   tieTheme(root.querySelector("button"));
   tieTabs(tabs, (name) => {
     root.dataset.tab = name;
     trigger("select", {});
   });
+}
+
+// Moves the focus to the panel of the tab in front.
+function skip(event) {
+  event.preventDefault();
+  const panel = [...document.querySelectorAll('[role="tabpanel"]')].find((one) => one.checkVisibility());
+  const tab = document.querySelector('[role="tab"][aria-selected="true"]');
+  fill(panel, { tabindex: -1, "aria-label": tab?.textContent }, []);
+  /** @type {HTMLElement} */ (panel).focus();
 }
 
 // The choice of theme is kept in the browser; without one, the system's is followed.

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
+from sol_core.actions import Budget
+from sol_core.config import GenerationConfig, ScheduleConfig
+from sol_core.events import event_to_dict
+from storage import RunKind
 from tests.browser.conftest import Server, Visitor, free_port
-from tests.support.fake_engine import FakeEngine
+from tests.support.fake_engine import FakeEngine, make_token
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
@@ -22,6 +26,157 @@ def generate(visitor: Visitor, prompt: str, tokens: int = 12) -> str:
     run_id = visitor.run_id()
     assert run_id is not None
     return run_id
+
+
+def add(
+    server: Server,
+    prompt: str,
+    schedule: str = "static",
+    tokens: int = 12,
+    text: str = "",
+    kind: RunKind = "generation",
+) -> str:
+    """A stored run; its tokens spend as the stand-in engine's do under this schedule."""
+    is_dense = schedule == "dense"
+    kept = ScheduleConfig("dense") if is_dense else ScheduleConfig("static", Budget(0.5, 0.7, 8.0))
+    config = GenerationConfig(schedule=kept)
+    runs = server.services.store.runs
+    run_id = runs.create("c" * 32, prompt, "fake-model", schedule, config.to_dict(), kind).id
+    rows = [event_to_dict(make_token(index, " word", config)) for index in range(tokens)]
+    runs.append_events(run_id, rows)
+    runs.finish(run_id, "finished", {"text": text})
+    return run_id
+
+
+def at_history(visit: Visit, server: Server, query: str = "?tab=history") -> Visitor:
+    visitor = visit(server)
+    visitor.page.goto(server.url + query)
+    expect(visitor.page.get_by_label("Search")).to_be_visible()
+    return visitor
+
+
+def colours(strip: Locator) -> list[str]:
+    """Of its cells in order, as the browser paints them."""
+    return list(
+        strip.locator("i").evaluate_all(
+            "(cells) => cells.map((one) => getComputedStyle(one).backgroundColor)"
+        )
+    )
+
+
+def test_a_row_shows_the_first_words_and_a_cell_per_token(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    hostile = "<img src=x onerror=alert(1)> ${7*7}\n\nsecond " + "long " * 200
+    add(server, "A dense one", "dense", 30, hostile)
+    add(server, "A cheap one", "static", 30, "\u05e9\u05dc\u05d5\u05dd")
+    add(server, "A long one", "static", 1000, "Short.")
+    add(server, "Looked at", "dense, static", 3, kind="inspection")
+    visitor = at_history(visit, server)
+    rows = visitor.page.locator(".sol-history-row")
+    expect(rows).to_have_count(4)
+    looked_at, long, cheap, dense = (rows.nth(at) for at in range(4))
+
+    words = dense.locator(".sol-history-words")
+    expect(words).to_contain_text("<img src=x onerror=alert(1)> ${7*7} second long")
+    assert visitor.page.locator(".sol-history img").count() == 0
+    assert words.evaluate("(one) => one.clientHeight < 30 && one.scrollWidth > one.clientWidth")
+    right_to_left = cheap.locator(".sol-history-words")
+    assert right_to_left.evaluate("(one) => getComputedStyle(one).direction") == "rtl"
+
+    strip = dense.get_by_role("img", name="100 % of dense's bytes, 30 tokens", exact=True)
+    expect(strip).to_have_attribute("title", "100 % of dense's bytes, 30 tokens")
+    assert colours(strip) == ["rgb(253, 231, 37)"] * 30  # all that dense reads: the scale's end
+    barcode = colours(cheap.locator(".sol-strip"))
+    assert len(barcode) == 30
+    assert len(set(barcode)) > 4
+    assert "rgb(253, 231, 37)" not in barcode
+    expect(cheap.get_by_role("img", name="of dense's bytes, 30 tokens")).to_be_visible()
+    assert len(colours(long.locator(".sol-strip"))) == 120
+    widths = [one.bounding_box() for one in (strip, long.locator(".sol-strip"))]
+    assert widths[0] is not None
+    assert widths[1] is not None
+    assert widths[1]["width"] == pytest.approx(4 * widths[0]["width"], rel=0.05)
+    expect(looked_at.locator(".sol-strip")).to_have_count(0)
+    previews = [run.preview for run in server.services.store.runs.list() if run.preview]
+    least = min(cell for preview in previews for cell in preview["cells"])
+    legend = visitor.page.locator(".sol-strip-legend")
+    expect(legend).to_contain_text(f"{least // 5 * 5} %100 %")
+    assert visitor.overflows(390, 1440) == []
+
+
+def test_a_list_of_dense_runs_has_denses_colour(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    add(server, "Dense", "dense", 8)
+    visitor = at_history(visit, server)
+    strip = visitor.page.locator(".sol-strip")
+    expect(strip).to_be_visible()
+    assert set(colours(strip)) == {"rgb(253, 231, 37)"}
+
+
+def test_a_run_that_ends_gets_its_strip(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001)))
+    generate(visitor, "About the sea", 15)
+    visitor.tab("History")
+    expect(visitor.page.locator(".sol-strip i")).to_have_count(15)
+    words = visitor.page.locator(".sol-history-words")
+    expect(words).to_have_text("the sea was calm and unbelievably blue, so the sea was calm")
+
+
+def test_filters_are_in_the_address_and_combine_with_the_search(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    for prompt, schedule in (("Sea", "dense"), ("Sea", "static"), ("Hill", "static")):
+        add(server, f"{prompt} {schedule}", schedule)
+    add(server, "Sea inspected", "dense, static", 3, kind="inspection")
+    visitor = at_history(visit, server)
+    page = visitor.page
+    titles = page.locator(".sol-history-title")
+    kind, schedule = (page.get_by_role("group", name=name) for name in ("Kind", "Schedule"))
+    expect(titles).to_have_count(4)
+    schedule.get_by_text("Static", exact=True).click()
+    expect(titles).to_have_text(["Sea inspected", "Hill static", "Sea static"])
+    kind.get_by_text("Runs", exact=True).click()
+    expect(titles).to_have_text(["Hill static", "Sea static"])
+    page.get_by_label("Search").fill("sea")
+    expect(titles).to_have_text(["Sea static"])
+    page.wait_for_url("**search=sea**")
+
+    address = page.url.removeprefix(server.url)
+    assert "kind=generation" in address
+    assert "schedule=static" in address
+    page.goto(server.url + address)
+    expect(titles).to_have_text(["Sea static"])
+    expect(kind.get_by_label("Runs")).to_be_checked()
+    expect(schedule.get_by_label("Static")).to_be_checked()
+
+    schedule.get_by_text("Random", exact=True).click()
+    empty = page.get_by_text("No run matches: Runs, Random, prompt with “sea”.")
+    expect(empty).to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(titles).to_have_count(4)
+    expect(empty).to_be_hidden()
+    expect(page.get_by_label("Search")).to_have_value("")
+    assert page.url.removeprefix(server.url) == "?tab=history"
+    # A link to a run is one to the run alone.
+    kind.get_by_text("Inspections", exact=True).click()
+    expect(titles).to_have_count(1)
+    assert "kind" not in str(titles.get_attribute("href"))
+
+
+def test_back_brings_the_filters_back(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    add(server, "Dense", "dense")
+    add(server, "Static", "static")
+    visitor = at_history(visit, server, "?tab=history&schedule=dense")
+    titles = visitor.page.locator(".sol-history-title")
+    expect(titles).to_have_text(["Dense"])
+    visitor.page.evaluate("history.pushState(null, '', '?tab=history&schedule=static')")
+    visitor.page.go_back()
+    visitor.page.go_forward()
+    expect(titles).to_have_text(["Static"])
+    schedule = visitor.page.get_by_role("group", name="Schedule")
+    expect(schedule.get_by_label("Static")).to_be_checked()
+    visitor.page.go_back()
+    expect(titles).to_have_text(["Dense"])
 
 
 def test_runs_are_listed_searched_and_opened_as_they_were(serve: Serve, visit: Visit) -> None:

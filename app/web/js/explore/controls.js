@@ -63,9 +63,9 @@ export class Controls extends RunForm {
     this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
     this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"), this.dial.element);
     const { chat, schedule, shadow, static_row: staticRow } = this.fields;
-    return this.lay(this.prompt.element, exampleChips(this.page.examples, (example) => this.useExample(example)),
-      chat.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
-      schedule.element, this.budgetSet, shadow.element, staticRow.element, this.buildAdvanced());
+    // Few stops of the Tab key before the button.
+    return this.lay(this.prompt.element, this.actions("Generate", { title: "Ctrl + Enter in the prompt" }),
+      exampleChips(this.page.examples, (example) => this.useExample(example)), chat.element, schedule.element, this.budgetSet, shadow.element, staticRow.element, this.buildAdvanced());
   }
 
   useExample({ prompt, chat }) {

@@ -2,7 +2,7 @@
 
 import { askedFor, linkTo, LOOK_NAMES, openInTab, setAddress, showTab } from "../shared/address.js";
 import { makeApi, reasonOf } from "../shared/api.js";
-import { button, chip, h, opensHere, setText, show, whenSeen } from "../shared/dom.js";
+import { button, chip, h, opensHere, setText, show, smallButton, whenSeen } from "../shared/dom.js";
 import { exportMenu } from "../shared/download.js";
 import { emit, handOver, listen } from "../shared/events.js";
 import { count, modelName, whenText } from "../shared/format.js";
@@ -12,6 +12,8 @@ import { filePicker, sendFile } from "../shared/forms/upload.js";
 import { errorLine, showText } from "../shared/message.js";
 import { copyChip } from "../shared/page_parts.js";
 import { SITE } from "../shared/site.js";
+import { Filters } from "./filters.js";
+import { Strips } from "./strip.js";
 
 const PAGE_SIZE = 30;
 // Names of kinds in the address; the others are runs.
@@ -28,14 +30,18 @@ class HistoryPage {
       this.timer = setTimeout(() => this.searchFor(this.search.value), 200);
     });
     this.search.value = askedFor("search") ?? "";
+    this.filters = new Filters(() => this.load());
+    this.strips = new Strips();
     addEventListener("popstate", () => {
       const asked = askedFor("search") ?? "";
-      if (asked === this.search.value) return;
+      const isOther = this.filters.read() || asked !== this.search.value;
       this.search.value = asked;
-      this.load();
+      if (isOther) this.load();
     });
     this.list = h("ol", { class: "sol-history-list" });
-    this.empty = h("p", { class: "sol-history-empty", hidden: true });
+    this.nothing = h("p", {});
+    this.clear = smallButton("Clear filters", () => this.showAll());
+    this.empty = h("div", { class: "sol-history-empty", hidden: true }, this.nothing, this.clear);
     this.error = errorLine();
     this.more = button("Show more", () => this.load(this.last), { class: "sol-button sol-history-more", hidden: true });
     this.root = root;
@@ -44,6 +50,7 @@ class HistoryPage {
         filePicker("Import a file", ".json,application/json", (file) => this.import(file)),
         h("p", { class: "sol-muted" }, SITE.isShared ? "Only you see this list; anyone you give a link sees that run."
           : "All runs in this data directory.")),
+      h("div", { class: "sol-history-above" }, this.filters.element, this.strips.legend),
       this.error, h("section", { class: "sol-panel", "aria-label": "Runs" }, this.list, this.empty),
       this.more);
     listen("runs-changed", () => this.load());
@@ -56,20 +63,37 @@ class HistoryPage {
     this.load();
   }
 
+  // Without filters and search.
+  showAll() {
+    this.search.value = "";
+    this.filters.clear();
+    this.searchFor("");
+    this.search.focus();
+  }
+
+  sayNothing() {
+    const parts = this.filters.words();
+    if (this.search.value) parts.push(`prompt with “${this.search.value}”`);
+    setText(this.nothing, parts.length ? `No run matches: ${parts.join(", ")}.`
+      : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
+    show(this.clear, parts.length > 0);
+  }
+
   async load(before = null) {
     const turn = ++this.turn;
     try {
       const answer = await this.api("list_runs",
-        { query: this.search.value, before, limit: PAGE_SIZE });
+        { query: this.search.value, ...this.filters.values(), before, limit: PAGE_SIZE });
       if (turn !== this.turn) return;
+      if (before === null) this.strips.clear();
       const rows = answer.runs.map((run) => this.row(run));
       if (before === null) this.list.replaceChildren(...rows);
       else this.list.append(...rows);
       this.last = answer.next;
       show(this.more, answer.next !== null);
       show(this.error, false);
-      setText(this.empty, this.search.value ? "No run's prompt has these words."
-        : "Nothing yet. Generate something in Explore, or inspect a text, and it will be listed here.");
+      this.strips.paint();
+      this.sayNothing();
       show(this.empty, this.list.children.length === 0);
     } catch (error) {
       if (turn === this.turn) this.fail(reasonOf(error));
@@ -121,6 +145,8 @@ class HistoryPage {
       h("div", {},
         h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: opensHere(() => this.open(run.id, run.kind)) },
           run.title),
+        run.preview?.words && h("p", { class: "sol-history-words", dir: "auto" }, run.preview.words),
+        this.strips.add(run.preview, run.tokens),
         h("div", { class: "sol-history-facts" },
           h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
             run.status_label),

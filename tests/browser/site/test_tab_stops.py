@@ -1,0 +1,127 @@
+"""The page by keyboard: the link past its head, the tabs as one stop, the way to Generate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import Server, Visitor
+from tests.support.fake_engine import FakeEngine
+
+pytestmark = pytest.mark.browser
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+STOPS = 6  # of the Tab key, from the page's top to Generate
+# Pressed one after another from Explore on, and the tab that has the focus then.
+KEYS = (
+    ("ArrowRight", "Inspect"),
+    ("ArrowRight", "Compare"),
+    ("ArrowLeft", "Inspect"),
+    ("End", "Learn"),
+    ("ArrowRight", "Explore"),
+    ("ArrowLeft", "Learn"),
+    ("Home", "Explore"),
+    ("ArrowRight", "Inspect"),
+)
+
+
+def opened(visit: Visit, server: Server, width: int = 1280) -> Visitor:
+    """At the top of a page whose head is ready."""
+    visitor = visit(server, viewport={"width": width, "height": 900})
+    expect(visitor.page.locator("[role=tab][tabindex='0']")).to_have_text("Explore")
+    return visitor
+
+
+def stops_to(page: Page, name: str, most: int = 40) -> int:
+    """How often Tab is pressed until the button of this name has the focus."""
+    button = page.get_by_role("button", name=name, exact=True)
+    for pressed in range(1, most + 1):
+        page.keyboard.press("Tab")
+        if button.evaluate("(one) => one === document.activeElement"):
+            return pressed
+    raise AssertionError(f"{name} is not among the first {most} stops")
+
+
+def is_on_screen(page: Page) -> bool:
+    return bool(
+        page.evaluate(
+            """() => { const box = document.activeElement.getBoundingClientRect();
+            return box.width > 40 && box.top >= 0 && box.left >= 0 && box.bottom <= innerHeight
+              && document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2)
+                === document.activeElement; }"""
+        )
+    )
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_first_stop_is_a_link_past_the_head(serve: Serve, visit: Visit, width: int) -> None:
+    visitor = opened(visit, serve(), width)
+    page = visitor.page
+    link = page.get_by_role("link", name="Skip to the page")
+    box = link.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 0
+    page.keyboard.press("Tab")
+    expect(link).to_be_focused()
+    assert is_on_screen(page)
+    address = page.url
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("tabpanel", name="Explore", exact=True)
+    expect(panel).to_be_focused()
+    assert page.url == address
+    page.keyboard.press("Tab")
+    expect(visitor.prompt).to_be_focused()
+
+
+def test_it_goes_to_the_tab_in_front(serve: Serve, visit: Visit) -> None:
+    visitor = opened(visit, serve())
+    page = visitor.page
+    visitor.tab("History")
+    search = page.get_by_label("Search")
+    expect(search).to_be_visible()
+    page.get_by_role("link", name="Skip to the page").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("tabpanel", name="History", exact=True)).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(search).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_generate_is_few_stops_from_the_top(serve: Serve, visit: Visit, width: int) -> None:
+    visitor = opened(visit, serve(FakeEngine(step_s=0.001)), width)
+    page = visitor.page
+    assert stops_to(page, "Generate") <= STOPS
+    assert page.locator("[tabindex]:not([tabindex='0'], [tabindex='-1'])").count() == 0
+    page.keyboard.press("Enter")
+    visitor.expect_state("Finished")
+
+
+def test_on_a_phone_it_is_one_stop_more_for_the_menu_of_tabs(serve: Serve, visit: Visit) -> None:
+    visitor = opened(visit, serve(), 390)
+    expect(visitor.page.get_by_role("button", name="More tabs")).to_be_visible()
+    assert stops_to(visitor.page, "Generate") <= STOPS
+
+
+def test_arrows_walk_the_tabs_and_enter_shows_one(serve: Serve, visit: Visit) -> None:
+    visitor = opened(visit, serve())
+    page = visitor.page
+
+    def tab(name: str) -> Locator:
+        return page.get_by_role("tab", name=name, exact=True)
+
+    stops = page.locator("[role=tab][tabindex='0']")
+    expect(stops).to_have_text(["Explore"])
+    tab("Explore").focus()
+    for key, name in KEYS:
+        page.keyboard.press(key)
+        expect(tab(name)).to_be_focused()
+    expect(tab("Explore")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Enter")
+    expect(tab("Inspect")).to_have_attribute("aria-selected", "true")
+    expect(stops).to_have_text(["Inspect"])
+    # The tabs are made anew when the window narrows.
+    page.set_viewport_size({"width": 500, "height": 900})
+    expect(page.get_by_role("button", name="More tabs")).to_be_visible()
+    expect(stops).to_have_count(1)
