@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["ALONE", "MARKS", "Team", "join", "meet"]
+__all__ = ["MARKS", "Team", "join", "meet"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 _LINE = 8  # int64 in a cache line of 64 bytes
@@ -44,9 +44,6 @@ class Team(NamedTuple):
     marks: int
     member: int
     members: int
-
-
-ALONE = Team(0, 0, 1)
 
 
 def _mark(builder: Any, args: Any) -> Any:
@@ -122,7 +119,7 @@ def _let_others_run(context):
 def _wait_while(marks, number, value):
     """Look at a mark until it is another value, and return that."""
     looks = 0
-    found = _look(marks, number)
+    found: int = _look(marks, number)
     while found == value:
         _pause()
         looks += 1
@@ -159,7 +156,7 @@ def meet(team):
     """Wait until all members are here; then each may read what the others wrote before."""
     if team.members == 1:
         return
-    meetings = _look(team.marks, _MEETINGS)
+    meetings: int = _look(team.marks, _MEETINGS)
     if _add(team.marks, _WAITING, 1) == team.members - 1:
         _set(team.marks, _WAITING, 0)
         _set(team.marks, _MEETINGS, meetings + 1)

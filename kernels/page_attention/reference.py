@@ -99,7 +99,8 @@ def page_readers(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) 
     if plan.pages_kept is None or plan.valid_pages is None:
         return _seen_pages(blocks, plan, query.shape[0]).to(torch.uint8) * num_kv_heads
     pages = _chosen_pages(query, blocks, plan, plan.valid_pages, plan.pages_kept)
-    return pages.unflatten(1, (num_kv_heads, -1)).any(2).sum(1, dtype=torch.uint8)
+    readers: Tensor = pages.unflatten(1, (num_kv_heads, -1)).any(2).sum(1, dtype=torch.uint8)
+    return readers
 
 
 def mass_outside(
@@ -137,7 +138,8 @@ def _seen_pages(blocks: Sequence[KVBlock], plan: AttentionPlan, num_rows: int) -
     if seen is None:
         seen = torch.ones(num_rows, num_tokens, dtype=torch.bool, device=blocks[0].keys.device)
     padded = torch.nn.functional.pad(seen, (0, -num_tokens % plan.page_size))
-    return padded.unflatten(1, (-1, plan.page_size)).any(-1)
+    pages: Tensor = padded.unflatten(1, (-1, plan.page_size)).any(-1)
+    return pages
 
 
 def _chosen_pages(

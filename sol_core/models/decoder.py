@@ -301,11 +301,12 @@ class FrozenLM:
                 signals.add_layer(index, outside, hidden)
             lap("mlp")
         hidden = self._norm(hidden, self.weights.final_norm)
-        observed = (None, None) if signals is None else signals.stacked()
+        concentration, middle = (None, None) if signals is None else signals.stacked()
         lap("rest")
         logits = self.logits(hidden)
         lap("head")
-        return StepOutput(hidden, logits, *observed, torch.stack(readers, 1) if readers else None)
+        pages = torch.stack(readers, 1) if readers else None
+        return StepOutput(hidden, logits, concentration, middle, pages)
 
     @cached_property
     def _few_rows(self) -> FewRowStep | None:

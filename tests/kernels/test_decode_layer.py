@@ -22,7 +22,7 @@ from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.models import FrozenLM, StepOutput, spec_from_config
 from sol_core.models.cache import KVCache
 from sol_core.models.weights import arrange_weights
-from tests.kernels.teams import in_team
+from tests.kernels.threads.teams import in_team
 from tests.support.tiny_models import FAMILIES, Family, make_pair, make_tiny_lm
 
 pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")

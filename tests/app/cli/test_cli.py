@@ -439,7 +439,7 @@ def test_score_on_the_real_model_mirrors_the_file(model_data_dir: Path, tmp_path
     path.write_text(json.dumps({"cases": [case]}), "utf-8")
     options = ("--dtype", "float32", "--quant-site", "mlp_input", "--integer-mlp", "--json")
     with launch("score", str(path), *options, data_dir=model_data_dir) as process:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err
     result = json.loads(out)
     (scores,), effect = result["cases"], result["integer_mlp"]

@@ -10,10 +10,10 @@ from pathlib import Path
 TWO = {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2"}
 FILES = (
     "tests/kernels/test_cpu_kernels.py",
-    "tests/kernels/test_cpu_threads.py",
+    "tests/kernels/threads/test_cpu_threads.py",
     "tests/kernels/test_decode_layer.py",
     "tests/kernels/test_linear.py",
-    "tests/kernels/test_team.py",
+    "tests/kernels/threads/test_team.py",
 )
 
 
@@ -21,7 +21,7 @@ def test_kernels_pass_their_tests_on_two_threads() -> None:
     """A loop whose threads get in each other's way passes on one."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *FILES],
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
         env=os.environ | TWO,
         capture_output=True,
         text=True,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kernels.cpu.team import MARKS, Team, join, meet
-from tests.kernels.teams import in_team
+from tests.kernels.threads.teams import in_team
 
 
 @numba.njit(nogil=True)
