@@ -23,7 +23,7 @@ from storage.errors import (
 from storage.jobs.queue import JobStore
 from storage.jobs.records import TASKS_JOB, JobControl, JobKind, JobRecord, JobStatus
 from storage.lens_results import LookStore
-from storage.records import RunKind, RunRecord, RunStatus, title_of
+from storage.records import RunKind, RunRecord, RunStatus, shortened, title_of
 from storage.runs import RunSize, RunStore, new_run_id
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 
@@ -57,5 +57,6 @@ __all__ = [
     "database_facts",
     "new_run_id",
     "open_store",
+    "shortened",
     "title_of",
 ]

@@ -66,7 +66,9 @@ class RunRecord:
 def title_of(prompt: str) -> str:
     """First line of the prompt that is not blank, its white space tidied and its end cut."""
     lines = (" ".join(line.split()) for line in prompt.splitlines())
-    title = next((line for line in lines if line), "(empty prompt)")
-    if len(title) <= TITLE_LENGTH:
-        return title
-    return title[: TITLE_LENGTH - 1].rstrip() + "…"
+    return shortened(next((line for line in lines if line), "(empty prompt)"), TITLE_LENGTH)
+
+
+def shortened(line: str, most: int) -> str:
+    """Return a line of at most ``most`` characters, an ellipsis for what was cut off."""
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"

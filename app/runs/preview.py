@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from storage import DatabaseCorruptError, RunRecord, RunStore, StorageError
+from storage import DatabaseCorruptError, RunRecord, RunStore, StorageError, shortened
 
 logger = logging.getLogger(__name__)
 MAX_CELLS = 120
@@ -45,10 +45,7 @@ def preview_of(text: str, events: Sequence[dict[str, Any]]) -> Preview:
 
 def first_words(text: str) -> str:
     """Beginning of a text on one line, at most ``MAX_CHARACTERS`` of it."""
-    line = " ".join(text[: 8 * MAX_CHARACTERS].split())
-    if len(line) <= MAX_CHARACTERS:
-        return line
-    return line[: MAX_CHARACTERS - 1].rstrip() + "…"
+    return shortened(" ".join(text[: 8 * MAX_CHARACTERS].split()), MAX_CHARACTERS)
 
 
 def previews(store: RunStore, records: Sequence[RunRecord]) -> dict[str, Preview]:

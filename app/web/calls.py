@@ -7,7 +7,7 @@ this project raises on purpose goes back as ``{"refused": message}`` for the pag
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from app.host.errors import AppError
@@ -20,6 +20,7 @@ from storage import StorageError
 
 Request = dict[str, Any]
 Handler = Callable[[Services, Request], dict[str, Any]]
+ChoiceT = TypeVar("ChoiceT", bound=str)
 ValueT = TypeVar("ValueT")
 FormT = TypeVar("FormT")
 MAX_NUMBER = 2**53 - 1  # the largest whole number that a browser tells from the next
@@ -57,6 +58,20 @@ def field(request: Request, name: str, kind: type[ValueT]) -> ValueT:
     if isinstance(value, int) and abs(value) > MAX_NUMBER:
         raise RequestError(f"{name} must be at most {MAX_NUMBER:,} in size. Reload the page.")
     return value
+
+
+def choice(request: Request, name: str, choices: Iterable[ChoiceT]) -> ChoiceT | None:
+    """A named value that is one of some words, or missing.
+
+    Raises: RequestError for another value.
+    """
+    value, known = request.get(name), tuple(choices)
+    if value is None:
+        return None
+    for one in known:
+        if value == one:
+            return one
+    raise RequestError(f"{name} must be one of {', '.join(known)} or null. Reload the page.")
 
 
 def read_form(kind: type[FormT], values: dict[str, Any]) -> FormT:

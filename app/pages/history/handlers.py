@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from app.formats.plain_json import (
     SCHEDULE_LABELS,
@@ -16,7 +16,7 @@ from app.host.errors import DamagedError
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
 from app.runs.preview import Preview, previews
 from app.runs.queue import RunNotFoundError
-from app.web.calls import Request, RequestError, by_name, field, owner_of
+from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
 from storage import RunKind, RunRecord, title_of
@@ -39,8 +39,8 @@ def list_runs(services: Services, request: Request) -> dict[str, Any]:
         limit=limit + 1,
         before=before,
         query=field(request, "query", str).strip(),
-        kind=cast(RunKind | None, _one_of(request, "kind", get_args(RunKind))),
-        schedule=_one_of(request, "schedule", tuple(SCHEDULE_LABELS)) or "",
+        kind=choice(request, "kind", get_args(RunKind)),
+        schedule=choice(request, "schedule", SCHEDULE_LABELS) or "",
     )
     page = records[:limit]
     shown = [record for record in page if record.status != "running" or record.owner == owner]
@@ -69,14 +69,6 @@ def delete_run(services: Services, request: Request) -> dict[str, Any]:
     services.store.runs.delete(run_id)
     services.runs.forget(run_id)
     return {}
-
-
-def _one_of(request: Request, name: str, choices: tuple[str, ...]) -> str | None:
-    """A choice that may be missing. Raises: RequestError for another value."""
-    value = request.get(name)
-    if value is None or (isinstance(value, str) and value in choices):
-        return value
-    raise RequestError(f"{name} must be one of {', '.join(choices)}, or null. Reload the page.")
 
 
 def _may_delete(services: Services, record: RunRecord, owner: str) -> bool:

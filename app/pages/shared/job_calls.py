@@ -15,7 +15,7 @@ from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
 from app.jobs import runner
 from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view
-from app.web.calls import Request, RequestError, by_name, field, owner_of
+from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
 from sol_core.errors import SolError
 from storage import JobKind, JobRecord, NotFoundError
@@ -144,11 +144,9 @@ def list_jobs(services: Services, request: Request) -> dict[str, Any]:
     ``next`` is the id to hand in as ``before`` for the following page, None at the end.
     """
     owner, before = owner_of(request), request.get("before")
-    kind, group = request.get("kind"), field(request, "group", str)
+    kind, group = choice(request, "kind", JOB_KINDS), field(request, "group", str)
     if before is not None and not isinstance(before, str):
         raise RequestError("before must be a job's id or null. Reload the page.")
-    if kind is not None and kind not in tuple(JOB_KINDS):  # a list has no place in a dict
-        raise RequestError(f"kind must be one of {', '.join(JOB_KINDS)} or null. Reload the page.")
     if group not in JOB_GROUPS:
         raise RequestError(f"group must be one of {', '.join(JOB_GROUPS)}. Reload the page.")
     limit = min(max(field(request, "limit", int), 1), MAX_LIMIT)

@@ -6,9 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from app.formats.plain_json import finite, iso, json_safe
-from storage import TASKS_JOB, JobRecord, JobStatus
+from storage import TASKS_JOB, JobKind, JobRecord, JobStatus
 
-JOB_KINDS = {"train": "Training", "evaluate": "Evaluation", TASKS_JOB: "Accuracy"}
+JOB_KINDS: dict[JobKind, str] = {
+    "train": "Training",
+    "evaluate": "Evaluation",
+    TASKS_JOB: "Accuracy",
+}
 # What the list's filter offers, and the statuses behind each choice; none: all.
 JOB_GROUPS: dict[str, tuple[JobStatus, ...]] = {
     "all": (),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -27,11 +27,10 @@ from app.pages.policies.handlers import HANDLERS as POLICIES
 from app.pages.train.handlers import HANDLERS as TRAIN
 from app.policies.library import SHIPPED_FOLDER
 from app.web.calls import server_functions
-from app.web.services import Services, build_services
+from app.web.services import Services
 from sol_core.config import GenerationConfig
 from storage import TASKS_JOB, JobKind, RunRecord
 from tests.app.command_line import RunCommand
-from tests.support.fake_engine import FakeEngine, fake_load
 
 ANNA = "a" * 32
 HUGE = 10**30
@@ -50,13 +49,6 @@ BAD_CONFIGS: dict[str, str] = {
         CONFIG | {"schedule": CONFIG["schedule"] | {"budget": {"bit_width": "8"}}}
     ),
 }
-
-
-@pytest.fixture
-def services(data_dir: DataDir) -> Iterator[Services]:
-    made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
-    yield made
-    made.close()
 
 
 @pytest.fixture

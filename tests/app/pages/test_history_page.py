@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -14,12 +14,12 @@ from app.host.paths import DataDir
 from app.pages.history.handlers import HANDLERS
 from app.runs import preview
 from app.web.calls import server_functions
-from app.web.services import Services, build_services
+from app.web.services import Services
 from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
 from storage import DatabaseLockedError, RunKind, RunStatus
-from tests.support.fake_engine import FakeEngine, fake_load, make_token
+from tests.support.fake_engine import make_token
 
 ANNA = "a" * 32
 Call = Callable[..., dict[str, Any]]
@@ -27,13 +27,6 @@ CONFIGS = {
     "dense": GenerationConfig(schedule=ScheduleConfig("dense")),
     "static": GenerationConfig(schedule=ScheduleConfig("static", Budget(0.5, 0.7, 10.0))),
 }
-
-
-@pytest.fixture
-def services(data_dir: DataDir) -> Iterator[Services]:
-    made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
-    yield made
-    made.close()
 
 
 @pytest.fixture

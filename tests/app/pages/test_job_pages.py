@@ -46,13 +46,6 @@ def _readable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def services(data_dir: DataDir) -> Iterator[Services]:
-    made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def call(services: Services) -> Call:
     return caller(services)
 

@@ -3,7 +3,7 @@
 
 import { h } from "../shared/dom.js";
 import { count, percentTight } from "../shared/format.js";
-import { colourScale } from "../shared/tokens/legend.js";
+import { colourScale, costSpan } from "../shared/tokens/legend.js";
 import { BIN, binOf } from "../shared/tokens/tokens.js";
 
 const NARROWEST = 0.1; // of the axis: a list of dense runs has dense's colour too
@@ -44,7 +44,7 @@ export class Strips {
   // Colours all strips that have been added, in one span.
   paint() {
     const least = Math.min(1 - NARROWEST, ...this.strips.map(({ cells }) => Math.min(...cells) / 100));
-    const span = { low: Math.floor(20 * least) / 20, high: 1 };
+    const span = costSpan(least);
     for (const { element, cells } of this.strips) {
       cells.forEach((cell, at) => element.children[at].setAttribute(BIN, `${binOf(this.axis, span, cell)}`));
     }

@@ -4,7 +4,7 @@
 import { button, h, isCalm, setText, uniqueId } from "./dom.js";
 import { count, modelName, percentTight } from "./format.js";
 import { glossed } from "./glossary.js";
-import { colourScale } from "./tokens/legend.js";
+import { colourScale, costSpan } from "./tokens/legend.js";
 import { BIN, binOf } from "./tokens/tokens.js";
 import { spokenText, tokenNodes } from "./tokens/token_text.js";
 
@@ -24,7 +24,7 @@ export class RecordingView {
     this.run = run;
     const least = Math.min(...recording.texts.flatMap((text) => text.costs));
     // Of a step's cost; the top of the colours is all.
-    this.axis = { of: (cost) => cost, low: Math.floor(20 * least) / 20, high: 1, show: percentTight };
+    this.axis = { of: (cost) => cost, ...costSpan(least), show: percentTight };
     this.element = this.build();
     this.choose(Math.min(FIRST, recording.texts.length - 1));
   }

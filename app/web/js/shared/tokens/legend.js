@@ -10,6 +10,9 @@ import { BIN } from "./tokens.js";
 
 const FULL_SCALE = "fullScale";
 
+// Of steps' cost as a share of dense: from the least, rounded down to 5 %, to all.
+export const costSpan = (least) => ({ low: Math.floor(20 * least) / 20, high: 1 });
+
 // span: the values at the scale's ends; beyond them the colour stays as it is there.
 export function colourScale(axis, { low, high }) {
   const steps = Array.from({ length: axis.bins ?? SITE.numBins }, (_, bin) =>
