@@ -52,6 +52,8 @@ def _read_by(call: ast.Call, tree: ast.AST) -> Iterator[tuple[str, str]]:
             yield name, kind
         case ast.Call(ast.Name("field"), [_, ast.Name(), ast.Name(kind), *_]):  # in a loop
             yield from ((name, kind) for name in _listed(tree))
+        case ast.Call(ast.Name("choice"), [_, ast.Constant(str(name)), *_]):
+            yield name, "str"
         case ast.Call(ast.Attribute(ast.Name("request"), "get"), [ast.Constant(str(name)), *_]):
             yield name, "any"
 
@@ -75,4 +77,4 @@ def _handed_on(call: ast.Call, function: Callable[..., Any]) -> list[Callable[..
         case ast.Attribute(ast.Name("self"), name):
             target = getattr(getattr(function, "__self__", None), name, None)
     ours = inspect.isroutine(target) and target.__module__.startswith("app.")
-    return [target] if ours and target.__name__ != "field" else []
+    return [target] if ours and target.__name__ not in ("field", "choice") else []

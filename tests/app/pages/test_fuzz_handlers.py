@@ -121,6 +121,7 @@ class Things:
         "policy": ["default"],
         "name": ["mine", "default", SAME_NAME],
         "group": ["all", "active", "finished", "stopped"],
+        "schedule": ["policy", "static", "dense"],
         "kind": ["train", "evaluate", "benchmark", "run", "comparison", "lens", "scoreboard"],
         "form": ["json", "csv", "html"],
         "data": ["", "eA==", "eHh4"],
