@@ -187,6 +187,8 @@ class TrainConfig:
             )
         if self.warm_start.texts == 0 and self.grpo.updates == 0:
             raise ConfigError("nothing to do: warm_start.texts and grpo.updates are both 0")
+        if all(len(levels) == 1 for levels in self.grid.levels()):
+            raise ConfigError("nothing to choose: every axis of the grid has one level")
 
     @property
     def block_len(self) -> int:
