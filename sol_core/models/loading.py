@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,13 @@ from sol_core.files.model_files import (
     make_default_model_whole,
 )
 from sol_core.files.places import DEFAULT_MODEL
-from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
+from sol_core.models import (
+    SUPPORTED_FAMILIES,
+    FrozenLM,
+    ModelSpec,
+    biased_matrices,
+    spec_from_config,
+)
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks
@@ -79,6 +85,18 @@ class LanguageModel:
     def device_name(self) -> str:
         return str(self.lm.device)
 
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text. Raises: ConfigError for one that the model has no embedding of."""
+        options = {"add_special_tokens": add_special_tokens}
+        ids = [int(token) for token in self.tokenizer(text, **options)["input_ids"]]
+        for token in ids:
+            if token >= self.spec.vocab_size:
+                raise ConfigError(
+                    f"the text holds {self.spelled(token)!r}, token {token} of the tokenizer; "
+                    f"{self.name} knows {self.spec.vocab_size}: take it out"
+                )
+        return ids
+
     def spelled(self, token: int) -> str:
         """A token on its own, special tokens spelled out, partial characters as U+FFFD."""
         return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
@@ -114,6 +132,7 @@ def load_language_model(
     config = _read_config(folder)
     spec = spec_from_config(config)
     tensors = _read_tensors(folder)
+    _refuse_denied_biases(folder, config, tensors)
     fingerprint = _fingerprint(spec, tensors)
     blocks = read_blocks(folder, tensors) if torch_device.type == "cpu" else {}
     try:
@@ -123,7 +142,7 @@ def load_language_model(
     if integer_mlp:
         report("rounding the MLP to int8", 0.5)
         weights = with_integer_mlp(weights)
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = _read_tokenizer(folder, spec)
     report("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
     return LanguageModel(
@@ -267,6 +286,18 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _refuse_denied_biases(folder: Path, config: Any, names: Iterable[str]) -> None:
+    """Raises: ModelLoadError for a bias that transformers would leave out."""
+    allowed = biased_matrices(config)
+    for name in sorted(names):
+        matrix = name.removesuffix(".bias")
+        if matrix != name and ".".join(matrix.split(".")[-2:]) not in allowed:
+            raise ModelLoadError(
+                f"the weights hold {name!r}, but {folder / 'config.json'} says that there is no "
+                "such bias (attention_bias, mlp_bias): correct the one or the other"
+            )
+
+
 def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
@@ -297,7 +328,7 @@ def _too_large(
     )
 
 
-def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def _read_tokenizer(folder: Path, spec: ModelSpec) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
@@ -308,6 +339,12 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise ModelLoadError(
             f"the tokenizer in {folder} cannot be read: {_first_line(error)}"
         ) from error
+    # Added tokens may lie beyond: Gemma 3 has one for images, which text never holds.
+    if tokenizer.vocab_size > spec.vocab_size:
+        raise ModelLoadError(
+            f"the tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, the model "
+            f"{spec.vocab_size:,}: it belongs to another model"
+        )
     return tokenizer
 
 

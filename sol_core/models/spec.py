@@ -15,13 +15,16 @@ from sol_core.errors import UnsupportedModelError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["SUPPORTED_FAMILIES", "ModelSpec", "RopeSpec", "spec_from_config"]
+__all__ = ["SUPPORTED_FAMILIES", "ModelSpec", "RopeSpec", "biased_matrices", "spec_from_config"]
 
 Activation = Literal["silu", "gelu_tanh"]
 _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "gelu_pytorch_tanh": "gelu_tanh",
 }
+_INPUT_BIASED = frozenset(f"self_attn.{name}_proj" for name in "qkv")
+_ATTENTION = _INPUT_BIASED | {"self_attn.o_proj"}
+_MLP = frozenset(f"mlp.{name}_proj" for name in ("gate", "up", "down"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,14 @@ def spec_from_config(config: PretrainedConfig) -> ModelSpec:
             f"supported: {', '.join(SUPPORTED_FAMILIES)}"
         )
     return reader(config)
+
+
+def biased_matrices(config: PretrainedConfig) -> frozenset[str]:
+    """Matrices of a layer that have a bias, as the family's code in transformers reads a config."""
+    if config.model_type == "qwen2":
+        return _INPUT_BIASED
+    attention, mlp = (getattr(config, name, False) for name in ("attention_bias", "mlp_bias"))
+    return (_ATTENTION if attention else frozenset()) | (_MLP if mlp else frozenset())
 
 
 def _common(config: PretrainedConfig, **differences: Any) -> ModelSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.loading import LanguageModel, load_language_model
 from tests.support.tiny_language_model import byte_tokenizer
-from tests.support.tiny_models import Family, make_pair
+from tests.support.tiny_models import FAMILIES, Family, make_pair
 
 
 @pytest.fixture
@@ -47,6 +48,44 @@ def test_a_sharded_folder_loads_and_matches_transformers(folder: Path) -> None:
         expected = theirs(tokens).logits
     torch.testing.assert_close(model.lm.logits(hidden), expected, rtol=0, atol=1e-4)
     assert 2 in model.end_of_text_ids
+
+
+def _change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+
+
+def test_a_head_of_its_own_counts_where_the_config_denies_it(folder: Path) -> None:
+    tokens = torch.arange(3, 15)[None]
+    _change_config(folder, tie_word_embeddings=True)
+    model = _load(folder)
+    with torch.no_grad():
+        expected = LlamaForCausalLM.from_pretrained(folder)(tokens).logits
+    hidden = model.lm.prefill(tokens, model.lm.new_cache(1, 12))
+    torch.testing.assert_close(model.lm.logits(hidden), expected, rtol=0, atol=1e-4)
+
+
+def test_a_bias_that_the_config_denies_is_refused_by_name(tmp_path: Path) -> None:
+    family = next(one for one in FAMILIES if one.name == "llama-mqa-bias")
+    model, _ = make_pair(dataclasses.replace(family, options=family.options | {"vocab_size": 257}))
+    model.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    _load(tmp_path)
+    _change_config(tmp_path, mlp_bias=False)
+    with pytest.raises(ModelLoadError, match=r"'model.layers.0.mlp.down_proj.bias'.*mlp_bias"):
+        _load(tmp_path)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    family = Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 256})
+    make_pair(family)[0].save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    model = _load(tmp_path)  # an added token may lie beyond the vocabulary
+    with pytest.raises(ConfigError, match=r"holds '<\|end\|>', token 256 .* knows 256"):
+        model.encode("one <|end|>")
+    make_pair(dataclasses.replace(family, options={"vocab_size": 255}))[0].save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match="has 256 tokens, the model 255"):
+        _load(tmp_path)
 
 
 def test_fingerprint_follows_the_weights(folder: Path) -> None:
