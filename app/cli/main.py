@@ -38,6 +38,7 @@ COMMANDS = {
     "evaluate": "app.cli.commands.evaluate",
     "tasks": "app.cli.commands.tasks",
     "jobs": "app.cli.commands.jobs",
+    "runs": "app.cli.commands.runs",
     "worker": "app.cli.program.worker",
     "export": "app.cli.commands.export",
     "import": "app.cli.commands.import",
