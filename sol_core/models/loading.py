@@ -257,12 +257,19 @@ def _read_config(folder: Path) -> Any:
             f"{folder} holds no config.json; it is not a Hugging Face model folder"
         )
     try:
-        family = json.loads(path.read_text("utf-8")).get("model_type")
+        record = json.loads(path.read_text("utf-8"))
+        family, quantised = record.get("model_type"), record.get("quantization_config")
     except (ValueError, AttributeError, OSError) as error:
         raise ModelLoadError(f"{path} is not a JSON object: {_first_line(error)}") from error
     if family not in SUPPORTED_FAMILIES:
         raise UnsupportedModelError(
             f"model family {family!r} is not supported; supported: {', '.join(SUPPORTED_FAMILIES)}"
+        )
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        raise UnsupportedModelError(
+            f"the weights in {folder} are quantised ({method}), which is not supported: take the "
+            "model's own weights, or a GGUF file"
         )
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -336,9 +343,13 @@ def _read_tokenizer(folder: Path, spec: ModelSpec) -> PreTrainedTokenizerBase:
             folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelLoadError(
-            f"the tokenizer in {folder} cannot be read: {_first_line(error)}"
-        ) from error
+        reason = _first_line(error)
+        if not (folder / "tokenizer.json").is_file():
+            reason = (
+                "there is no tokenizer.json; copy it from where the model came, or write it with "
+                "save_pretrained of transformers' tokenizer"
+            )
+        raise ModelLoadError(f"the tokenizer in {folder} cannot be read: {reason}") from error
     # Added tokens may lie beyond: Gemma 3 has one for images, which text never holds.
     if tokenizer.vocab_size > spec.vocab_size:
         raise ModelLoadError(

@@ -137,6 +137,19 @@ def test_other_family_is_refused_before_anything_runs(folder: Path) -> None:
         _load(folder)
 
 
+def test_quantised_weights_are_refused_by_name(folder: Path) -> None:
+    _change_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(UnsupportedModelError, match=r"quantised \(gptq\).*GGUF"):
+        _load(folder)
+
+
+def test_a_missing_tokenizer_is_said_with_a_remedy(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelLoadError, match=r"no tokenizer\.json; copy it"):
+        _load(folder)
+
+
 def test_folder_without_config_or_weights(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=r"no config\.json"):
         _load(tmp_path)
