@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 
 from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.errors import ConfigError, CorpusError, PolicyError, SolError, TrainingDivergedError
+from sol_core.files.safetensors_files import read_safetensors, write_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig, load_policy
 from sol_core.progress import (
@@ -255,6 +257,18 @@ def test_other_settings_do_not_continue_a_run(
     stop_in_grpo(model, config, tmp_path / "run")
     with pytest.raises(PolicyError, match="other settings"):
         run(model, dataclasses.replace(config, seed=9), tmp_path / "run")
+
+
+def test_a_run_of_a_release_with_fewer_settings_goes_on(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    stop_in_grpo(model, config, tmp_path / "run")
+    path = tmp_path / "run" / CHECKPOINT
+    header, tensors = read_safetensors(path, "pt")
+    kept = json.loads(header["config"])
+    del kept["grpo"]["pace"], kept["grpo"]["whitening"]
+    write_safetensors(tensors, path, header | {"config": json.dumps(kept)})
+    assert isinstance(run(model, config, tmp_path / "run")[-1], WorkFinished)
 
 
 @pytest.mark.parametrize("reward", ["kl", "nll"])
