@@ -2,11 +2,12 @@
 
 Knows no UI and no database: it returns frozen records and yields frozen events. As a library::
 
-    from sol_core import Budget, generate, load_model, load_policy
+    from sol_core import Budget, GenerationConfig, generate, load_model, load_policy
 
     model = load_model()
-    policy = load_policy("default", model)
-    print(generate(model, "Why is the sky blue?", policy, Budget(0.5, 0.7, 8)).text)
+    policy, chat = load_policy("default", model), GenerationConfig(chat=True)
+    made = generate(model, "Why is the sky blue?", policy, Budget(0.5, 0.7, 8), config=chat)
+    print(made.text)
 
 Names are looked up when they are first asked for: importing this imports nothing heavy. Before the
 first of them brings torch in, OpenMP's threads are told not to spin (``threads.py``).
