@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sol_core.errors import SolError
     from sol_core.evaluation import EvaluationConfig
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
+    from sol_core.models.from_transformers import from_transformers
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
     from sol_core.training import TrainConfig, preset
@@ -60,6 +61,7 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "evaluate",
+    "from_transformers",
     "generate",
     "load_model",
     "load_policy",
@@ -88,6 +90,7 @@ _HOMES = {
     "TokenEvent": "events",
     "TrainConfig": "training",
     "evaluate": "api",
+    "from_transformers": "models.from_transformers",
     "generate": "api",
     "load_model": "api",
     "load_policy": "api",

@@ -29,7 +29,7 @@ from sol_core.models import (
     SUPPORTED_FAMILIES,
     FrozenLM,
     ModelSpec,
-    biased_matrices,
+    refuse_denied_biases,
     spec_from_config,
 )
 from sol_core.models.devices import pick_device, pick_dtype
@@ -43,10 +43,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "LanguageModel",
+    "check_vocabulary",
+    "fingerprint_of",
     "load_language_model",
     "locate_model",
     "model_fingerprint",
     "repair_model",
+    "whole_ids",
 ]
 
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
@@ -132,8 +135,8 @@ def load_language_model(
     config = _read_config(folder)
     spec = spec_from_config(config)
     tensors = _read_tensors(folder)
-    _refuse_denied_biases(folder, config, tensors)
-    fingerprint = _fingerprint(spec, tensors)
+    refuse_denied_biases(config, tensors)
+    fingerprint = fingerprint_of(spec, tensors)
     blocks = read_blocks(folder, tensors) if torch_device.type == "cpu" else {}
     try:
         weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device), blocks)
@@ -171,7 +174,7 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None
     Raises: as ``load_language_model``.
     """
     folder = locate_model(name, data_dir, on_progress or (lambda message, fraction: None))
-    return _fingerprint(spec_from_config(_read_config(folder)), _read_tensors(folder))
+    return fingerprint_of(spec_from_config(_read_config(folder)), _read_tensors(folder))
 
 
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
@@ -293,18 +296,6 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _refuse_denied_biases(folder: Path, config: Any, names: Iterable[str]) -> None:
-    """Raises: ModelLoadError for a bias that transformers would leave out."""
-    allowed = biased_matrices(config)
-    for name in sorted(names):
-        matrix = name.removesuffix(".bias")
-        if matrix != name and ".".join(matrix.split(".")[-2:]) not in allowed:
-            raise ModelLoadError(
-                f"the weights hold {name!r}, but {folder / 'config.json'} says that there is no "
-                "such bias (attention_bias, mlp_bias): correct the one or the other"
-            )
-
-
 def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
@@ -350,13 +341,18 @@ def _read_tokenizer(folder: Path, spec: ModelSpec) -> PreTrainedTokenizerBase:
                 "save_pretrained of transformers' tokenizer"
             )
         raise ModelLoadError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+    check_vocabulary(tokenizer, spec)
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, spec: ModelSpec) -> None:
+    """Raises: ModelLoadError for a tokenizer with more tokens than the model has embeddings."""
     # Added tokens may lie beyond: Gemma 3 has one for images, which text never holds.
     if tokenizer.vocab_size > spec.vocab_size:
         raise ModelLoadError(
-            f"the tokenizer in {folder} has {tokenizer.vocab_size:,} tokens, the model "
-            f"{spec.vocab_size:,}: it belongs to another model"
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model {spec.vocab_size:,}: it "
+            "belongs to another model"
         )
-    return tokenizer
 
 
 def _end_ids(folder: Path, config: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -368,13 +364,18 @@ def _end_ids(folder: Path, config: Any, tokenizer: PreTrainedTokenizerBase) -> f
             sources.append(json.loads(path.read_text("utf-8")).get("eos_token_id"))
         except (ValueError, AttributeError) as error:
             raise ModelLoadError(f"{path} is not a JSON object: {_first_line(error)}") from error
+    return whole_ids(sources)
+
+
+def whole_ids(sources: Iterable[Any]) -> frozenset[int]:
+    """The token ids among ids, lists of ids and None."""
     ids: set[int] = set()
     for source in sources:
         ids |= set(source) if isinstance(source, list) else {source}
     return frozenset(i for i in ids if isinstance(i, int))
 
 
-def _fingerprint(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
+def fingerprint_of(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
     """Digest of the architecture and of a sample of every tensor."""
     digest = hashlib.sha256(json.dumps(asdict(spec), sort_keys=True).encode())
     for name in sorted(tensors):

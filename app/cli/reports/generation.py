@@ -50,12 +50,12 @@ class Outcome:
 
 def json_report(outcome: Outcome) -> dict[str, Any]:
     """The JSON of ``generate --json``, which can be imported; NaN and infinities become null."""
-    from app.sharing.kinds import RUN
+    from app.sharing.kinds import KINDS
 
     finish = outcome.finish
     report = {
-        "format": RUN.format,
-        "version": RUN.version,
+        "format": KINDS["run"].format,
+        "version": KINDS["run"].version,
         "run": _run(outcome),
         "prompt": outcome.prompt,
         "text": finish.text,

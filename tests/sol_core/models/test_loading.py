@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+import sol_core
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.loading import LanguageModel, load_language_model
@@ -86,6 +87,34 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     make_pair(dataclasses.replace(family, options={"vocab_size": 255}))[0].save_pretrained(tmp_path)
     with pytest.raises(ModelLoadError, match="has 256 tokens, the model 255"):
         _load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["llama-gqa-tied", "qwen2-window", "gemma3"])
+def test_a_model_in_hand_is_the_model_of_its_files(tmp_path: Path, name: str) -> None:
+    family = next(one for one in FAMILIES if one.name == name)
+    theirs, _ = make_pair(dataclasses.replace(family, options=family.options | {"vocab_size": 257}))
+    theirs.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    taken = sol_core.from_transformers(theirs, byte_tokenizer(), name="mine")
+    tokens = torch.arange(3, 15)[None]
+    with torch.no_grad():
+        expected = theirs(tokens).logits
+        for parameter in theirs.parameters():
+            parameter.zero_()  # a copy is left as it is
+    hidden = taken.lm.prefill(tokens, taken.lm.new_cache(1, 12))
+    torch.testing.assert_close(taken.lm.logits(hidden), expected, rtol=0, atol=1e-4)
+    loaded = _load(tmp_path)
+    assert (taken.name, taken.fingerprint) == ("mine", loaded.fingerprint)
+    assert taken.end_of_text_ids == loaded.end_of_text_ids
+    assert len(sol_core.generate(taken, "a fox", max_new_tokens=3).tokens) == 3
+
+
+def test_what_is_no_supported_model_of_transformers_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="model must be a model of transformers"):
+        sol_core.from_transformers(_load(folder), byte_tokenizer())  # type: ignore[arg-type]
+    other = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=257))
+    with pytest.raises(UnsupportedModelError, match="gpt2"):
+        sol_core.from_transformers(other, byte_tokenizer())
 
 
 def test_fingerprint_follows_the_weights(folder: Path) -> None:
