@@ -228,6 +228,7 @@ def load_model(
     data_dir = open_data_dir(args)
     began = time.perf_counter()
     from sol_core.models.loading import load_language_model
+    from sol_core.models.tuning import TUNING, tune
 
     model = load_language_model(
         model_name(args),
@@ -237,5 +238,6 @@ def load_model(
         integer_mlp=integer_mlp,
         on_progress=console.progress,
     )
+    tune(model, data_dir.root, lambda: console.progress(TUNING, 0.99))
     console.clear()
     return LoadedModel(model, 1000 * (time.perf_counter() - began))

@@ -52,7 +52,7 @@ def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[st
     for section in ("device", "model", "database"):
         findings[section] = {"state": NEEDS_PACKAGES}
     if data_dir is not None and not lacking:
-        findings["device"] = _device(dtype, missing)
+        findings["device"] = _device(data_dir, dtype, missing)
         findings["model"] = _model(data_dir, model, missing)
         findings["database"] = _database(data_dir, missing)
     return {**findings, "missing": missing}
@@ -82,8 +82,9 @@ def _packages(requirements: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _device(dtype: str, missing: list[str]) -> dict[str, Any]:
+def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]:
     from sol_core.models.devices import cpu_has_bf16, pick_device, pick_dtype
+    from sol_core.models.tuning import cpu_name
 
     device = pick_device("auto")
     try:
@@ -95,10 +96,27 @@ def _device(dtype: str, missing: list[str]) -> dict[str, Any]:
         "name": str(device),
         "dtype": chosen,
         "cores": os.cpu_count(),
-        "cpu": _cpu_features(),
+        "cpu": cpu_name(),
+        "features": _cpu_features(),
+        "tuning": _tuning(data_dir),
         "fast bfloat16": cpu_has_bf16(),
         "memory": _memory(),
     }
+
+
+def _tuning(data_dir: DataDir) -> str | list[str]:
+    """Choices of the CPU's kernels for this machine, for each model that was measured."""
+    from sol_core.models.tuning import TUNING_VARIABLE, stored_tunings, tuning_folder
+
+    forced = os.environ.get(TUNING_VARIABLE, "").strip()
+    if forced:
+        return f"{forced} ({TUNING_VARIABLE})"
+    found = []
+    for weights, one in stored_tunings(tuning_folder(data_dir.root)).items():
+        times = "; ".join(f"{choice}: {ms:.1f} ms" for choice, ms in one.step_ms.items())
+        what = f"{one.threads} threads, {one.ahead} pieces ahead"
+        found.append(f"{what} for {one.model}, {weights} ({times})")
+    return found or "not measured yet, done when a model is first loaded"
 
 
 def _cpu_features() -> list[str] | None:

@@ -39,11 +39,13 @@ class Team(NamedTuple):
         marks: address of the ``MARKS`` int64 that all members share.
         member: 0 for the first; -1 for who came too late and must do nothing.
         members: how many there are.
+        ahead: pieces of weights that each asks memory for beforehand; see ``tuning.py``.
     """
 
     marks: int
     member: int
     members: int
+    ahead: int
 
 
 def _mark(builder: Any, args: Any) -> Any:
@@ -130,25 +132,27 @@ def _wait_while(marks, number, value):
 
 
 @_helper
-def join(marks, place, wanted):
-    """Join a team, as iteration ``place`` of a parallel loop over ``wanted``.
+def join(marks, place, tuning):
+    """Join a team, as iteration ``place`` of a parallel loop over ``tuning.threads``.
 
     Args:
         marks: address of ``MARKS`` zeros.
         place: 0 for who closes the gate; one thread must come to it before it comes to others.
+        tuning: Tuning.
     """
+    wanted, ahead = tuning
     if place > 0:
         member = _add(marks, _GATE, 1) + 1
         if member >= _CLOSED:
-            return Team(marks, -1, 0)
-        return Team(marks, member, _wait_while(marks, _MEMBERS, 0))
+            return Team(marks, -1, 0, ahead)
+        return Team(marks, member, _wait_while(marks, _MEMBERS, 0), ahead)
     looks = 0
     while _look(marks, _GATE) < wanted - 1 and looks < _START_LOOKS:
         _pause()
         looks += 1
     members = _add(marks, _GATE, _CLOSED) + 1
     _set(marks, _MEMBERS, members)
-    return Team(marks, 0, members)
+    return Team(marks, 0, members, ahead)
 
 
 @_helper

@@ -53,10 +53,10 @@ _STREAM_LANES = 16
 
 
 @intrinsic
-def stream_rows(context, matrix, rows, scales, first, out):
+def stream_rows(context, matrix, rows, scales, at, out):
     """out[j] += Σ_k scales[first + k] · matrix[rows[first + k], offset + j], k below 2.
 
-    Asks for the two rows after the next two meanwhile. The hardware does not foresee them, for
+    Asks for two later rows meanwhile. The hardware does not foresee them, for
     each is short: two cores of an AVX-512 machine read 20 to 30 GB/s of a model's weights
     without asking, and 46 with it. More rows at once would save reading and writing ``out``,
     but memory answers few streams faster: with eight of them it gave a tenth less.
@@ -65,7 +65,7 @@ def stream_rows(context, matrix, rows, scales, first, out):
         matrix: (array, offset): [X, Y] float32, or bfloat16 as uint16 bit patterns.
         rows: [n] int64.
         scales: [n] float32.
-        first: int64, at most n − 2.
+        at: first, int64, at most n − 2, and how many pairs later those are that it asks for.
         out: [J] float32, J ≤ Y − offset, changed.
     """
 
@@ -75,14 +75,16 @@ def stream_rows(context, matrix, rows, scales, first, out):
         row_data, num_rows = line_of(target, builder, sig.args[1], args[1])
         scale_data, _ = line_of(target, builder, sig.args[2], args[2])
         out_data, length = line_of(target, builder, sig.args[4], args[4])
-        places = _places(builder, args[3], STREAM_ROWS)
+        first, ahead = cgutils.unpack_tuple(builder, args[3])
+        places = _places(builder, first, STREAM_ROWS)
 
         def starts_at(places: list[Any]) -> list[Any]:
             return weights.starts([builder.load(builder.gep(row_data, [at])) for at in places])
 
         starts = starts_at(places)
         last = builder.sub(num_rows, INDEX(1))
-        later = [builder.add(place, INDEX(2 * STREAM_ROWS)) for place in places]
+        distance = builder.mul(ahead, INDEX(STREAM_ROWS))
+        later = [builder.add(place, distance) for place in places]
         following = starts_at([smaller(builder, place, last) for place in later])
         factors = [builder.load(builder.gep(scale_data, [place])) for place in places]
 
@@ -105,7 +107,7 @@ def stream_rows(context, matrix, rows, scales, first, out):
         add(whole, length, 1, 1)
         return target.get_dummy_value()
 
-    return types.void(matrix, rows, scales, types.int64, out), generate
+    return types.void(matrix, rows, scales, at, out), generate
 
 
 @intrinsic

@@ -41,8 +41,10 @@ def few_row_kernel() -> Callable[..., None] | None:
     product = cpu_kernel("kernels.decode_layer.products", "product_share")
     if step is None or product is None:
         return None
-    probe, result = torch.ones(1, 16), torch.empty(1, 1)
-    product(probe.numpy(), torch.ones(16, 1).numpy(), False, result.numpy(), 0, 1)
+    from kernels.cpu.team import Team
+
+    probe, result, alone = torch.ones(1, 16), torch.empty(1, 1), Team(0, 0, 1, 1)
+    product(probe.numpy(), torch.ones(16, 1).numpy(), False, result.numpy(), alone)
     return step if result.item() == 16.0 else None
 
 

@@ -89,7 +89,6 @@ class StepRows(NamedTuple):
         by_mass: pages are chosen by their mass under 4-bit keys and for KV groups; else by
             bounds and for each head.
         best_share: of the pages, for the mass outside; 0 when it is not asked for.
-        threads: that a team is asked of.
     """
 
     sources: Any
@@ -103,7 +102,6 @@ class StepRows(NamedTuple):
     extend: bool
     by_mass: bool
     best_share: float
-    threads: int
 
 
 @_helper

@@ -96,7 +96,7 @@ def _add_output(hidden, output, bit_width, weights):
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, inner):
+def _gate_up_share(team, channels, scales, gate_up, blocks, gelu, both, inner):
     """Gate, up and activation of the outputs that one member computes.
 
     Args:
@@ -106,35 +106,37 @@ def _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, i
         inner: [R, I] float32, overwritten.
     """
     num_rows, width = inner.shape
-    pieces = blocks if blocks > 0 else tasks
+    pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
     flat = gate_up.reshape(gate_up.size)
-    for piece in range(task, pieces, tasks):
+    for piece in range(team.member, pieces, team.members):
         begin, end = share_of(piece, pieces, width, line_of(gate_up))
         middle = begin + end
         if blocks > 0:
             height = gate_up.shape[0]
             some = flat[2 * height * begin : 2 * height * end].reshape(height, 2 * (end - begin))
-            add_columns(channels, scales, some, 0, both[:, 2 * begin : 2 * end])
+            add_columns(channels, scales, some, 0, both[:, 2 * begin : 2 * end], ahead)
         else:
-            add_columns(channels, scales, gate_up, begin, both[:, 2 * begin : middle])
-            add_columns(channels, scales, gate_up, width + begin, both[:, middle : 2 * end])
+            add_columns(channels, scales, gate_up, begin, both[:, 2 * begin : middle], ahead)
+            up = both[:, middle : 2 * end]
+            add_columns(channels, scales, gate_up, width + begin, up, ahead)
         for row in range(num_rows):
             gate, up = both[row, 2 * begin : middle], both[row, middle : 2 * end]
             _gate(gate, up, gelu, inner[row, begin:end])
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _down_share(task, tasks, channels, scales, rows, blocks, output):
+def _down_share(team, channels, scales, rows, blocks, output):
     """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_share``."""
-    pieces, height, width = blocks if blocks > 0 else tasks, rows.shape[0], outputs_of(rows)
+    pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
+    height, width = rows.shape[0], outputs_of(rows)
     flat = rows.reshape(rows.size)
-    for piece in range(task, pieces, tasks):
+    for piece in range(team.member, pieces, team.members):
         begin, end = share_of(piece, pieces, width, line_of(rows))
         if blocks > 0:
             some = flat[height * begin : height * end].reshape(height, end - begin)
-            add_columns(channels, scales, some, 0, output[:, begin:end])
+            add_columns(channels, scales, some, 0, output[:, begin:end], ahead)
         else:
-            add_columns(channels, scales, rows, begin, output[:, begin:end])
+            add_columns(channels, scales, rows, begin, output[:, begin:end], ahead)
 
 
 @numba.njit(nogil=True, error_model="numpy")
@@ -181,8 +183,7 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
     channels, scales = list_channels(kept)
     both = scratch.both[: num_rows * width].reshape(num_rows, width)
     activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
-    task, tasks = team.member, team.members
-    _gate_up_share(task, tasks, channels, scales, gate_up, blocks, gelu, both, activated)
+    _gate_up_share(team, channels, scales, gate_up, blocks, gelu, both, activated)
     meet(team)
     inner = activated.copy()
     pruned = _keep_heaviest(inner, weights.down_norms, inner_kept)
@@ -192,7 +193,7 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
     update = scratch.update[: hidden.size].reshape(hidden.shape)
     if pruned:
         places, factors = list_channels(inner)
-        _down_share(task, tasks, places, factors, weights.down_rows, blocks, update)
+        _down_share(team, places, factors, weights.down_rows, blocks, update)
         meet(team)
     else:
         product(inner, weights.down, weights.down_out_major, update, team)

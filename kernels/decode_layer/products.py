@@ -32,7 +32,6 @@ __all__ = [
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 _LINE = 32  # numbers; tasks start at cache lines
-_AHEAD = 2  # outputs whose weights are asked for beforehand
 _TILE = 2048  # outputs summed at a time: 8 kB that stay in the first cache
 
 
@@ -100,7 +99,7 @@ def list_channels(inputs):
     return channels[:padded], scales[:, :padded]
 
 
-def add_columns(channels, scales, weight, begin, outputs):
+def add_columns(channels, scales, weight, begin, outputs, ahead):
     """outputs[r, j] = Σ_i scales[r, i] · weight[channels[i], begin + j].
 
     Args:
@@ -108,31 +107,32 @@ def add_columns(channels, scales, weight, begin, outputs):
         weight: [in, out] float32, or bfloat16 as uint16 bit patterns, or quantised.
         begin: a multiple of ``line_of(weight)``.
         outputs: [R, J] float32, rows contiguous, overwritten.
+        ahead: blocks of quantised weights, pairs of rows of others, asked for beforehand.
     """
     raise NotImplementedError("for compiled code only")
 
 
 @overload(add_columns)
-def _add_columns(channels, scales, weight, begin, outputs):
+def _add_columns(channels, scales, weight, begin, outputs, ahead):
     chosen = {types.uint8: add_tiles_4, types.int8: add_tiles_8}.get(weight.dtype, _add_rows)
-    return lambda channels, scales, weight, begin, outputs: chosen(
-        channels, scales, weight, begin, outputs
+    return lambda channels, scales, weight, begin, outputs, ahead: chosen(
+        channels, scales, weight, begin, outputs, ahead
     )
 
 
 @_helper
-def _add_rows(channels, scales, weight, begin, outputs):
+def _add_rows(channels, scales, weight, begin, outputs, ahead):
     for start in range(0, outputs.shape[1], _TILE):
         stop = min(start + _TILE, outputs.shape[1])
         for row in range(outputs.shape[0]):
             outputs[row, start:stop] = np.float32(0.0)
         for first in range(0, channels.shape[0], STREAM_ROWS):
             for row in range(outputs.shape[0]):
-                place = (weight, begin + start)
-                stream_rows(place, channels, scales[row], first, outputs[row, start:stop])
+                place, at = (weight, begin + start), (first, ahead)
+                stream_rows(place, channels, scales[row], at, outputs[row, start:stop])
 
 
-def dot_columns(inputs, weight, begin, end, outputs):
+def dot_columns(inputs, weight, begin, end, outputs, ahead):
     """outputs[r, o] = Σ_i inputs[r, i] · weight[o, i] for o in [begin, end).
 
     One output at a time, so that the weights are read as one stream.
@@ -142,24 +142,25 @@ def dot_columns(inputs, weight, begin, end, outputs):
         weight: [out, in] float32, or 16-bit patterns as ``widen`` takes them; nothing is done
             with quantised ones, which never lie so.
         outputs: [R, out] float32.
+        ahead: outputs whose weights are asked for beforehand.
     """
     raise NotImplementedError("for compiled code only")
 
 
 @overload(dot_columns)
-def _dot_columns(inputs, weight, begin, end, outputs):
+def _dot_columns(inputs, weight, begin, end, outputs, ahead):
     if weight.dtype in (types.uint8, types.int8):
-        return lambda inputs, weight, begin, end, outputs: None
-    return lambda inputs, weight, begin, end, outputs: _dot_rows(
-        inputs, weight, begin, end, outputs
+        return lambda inputs, weight, begin, end, outputs, ahead: None
+    return lambda inputs, weight, begin, end, outputs, ahead: _dot_rows(
+        inputs, weight, begin, end, outputs, ahead
     )
 
 
 @numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
-def _dot_rows(inputs, weight, begin, end, outputs):
+def _dot_rows(inputs, weight, begin, end, outputs, ahead):
     for out in range(begin, end):
         # The hardware's own guesses end with every page of 4 kB.
-        prefetch_row(weight, min(out + _AHEAD, end - 1))
+        prefetch_row(weight, min(out + ahead, end - 1))
         for row in range(inputs.shape[0]):
             total = np.float32(0.0)
             for channel in range(weight.shape[1]):
@@ -168,15 +169,15 @@ def _dot_rows(inputs, weight, begin, end, outputs):
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
-def product_share(inputs, weight, out_major, outputs, member, members):
+def product_share(inputs, weight, out_major, outputs, team):
     """One member's outputs of ``product``."""
     if out_major:
-        begin, end = share_of(member, members, outputs.shape[1])
-        dot_columns(inputs, weight, begin, end, outputs)
+        begin, end = share_of(team.member, team.members, outputs.shape[1])
+        dot_columns(inputs, weight, begin, end, outputs, team.ahead)
     else:
         channels, scales = list_channels(inputs)
-        begin, end = share_of(member, members, outputs.shape[1], line_of(weight))
-        add_columns(channels, scales, weight, begin, outputs[:, begin:end])
+        begin, end = share_of(team.member, team.members, outputs.shape[1], line_of(weight))
+        add_columns(channels, scales, weight, begin, outputs[:, begin:end], team.ahead)
 
 
 @_helper
@@ -191,5 +192,5 @@ def product(inputs, weight, out_major, outputs, team):
             if ``out_major``, finite float16 as int16; or quantised, if not ``out_major``.
         outputs: [R, out] float32, contiguous, the team's, overwritten.
     """
-    product_share(inputs, weight, out_major, outputs, team.member, team.members)
+    product_share(inputs, weight, out_major, outputs, team)
     meet(team)

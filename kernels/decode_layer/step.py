@@ -17,6 +17,7 @@ import numpy as np
 from kernels.cpu.numba_helpers import ticks_now
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import MARKS, join
+from kernels.cpu.tuning import Tuning
 from kernels.decode_layer.addresses import block_at, matrix_at, vector_at
 from kernels.decode_layer.attention import AttentionWeights, CacheBlock, StepRows, attention_rows
 from kernels.decode_layer.mlp import MlpWeights, mlp_rows
@@ -145,7 +146,6 @@ def _rows_of(rows, window, extend):
         extend,
         rows.by_mass,
         rows.best_share,
-        rows.threads,
     )
 
 
@@ -210,7 +210,7 @@ def _run(parts, streams, model, cache, rows, mlp, angles, observed, ticks, scrat
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks):
+def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks, tuning):
     """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
     the last layer's come the final norm and the head.
 
@@ -227,6 +227,7 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks):
         observed: concentration [R, L] float32 and readers [R, L, P] uint8 of the layers, see
             ``attention_rows``.
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
+        tuning: Tuning; changes no number.
     """
     begin, end = parts
     hidden, kept, logits = streams
@@ -238,9 +239,10 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks):
     sources, shared_tokens, own_tokens = rows.sources, rows.shared_tokens, rows.own_tokens
     first_seen, pages_kept, page_size = rows.first_seen, rows.pages_kept, rows.page_size
     num_kv_heads, scale, by_mass = rows.num_kv_heads, rows.scale, rows.by_mass
-    best_share, threads = rows.best_share, rows.threads
+    best_share = rows.best_share
     channels_kept, inner_kept, bit_widths, at_input = mlp
     concentration, readers = observed
+    threads, ahead = tuning
     sizes = _sizes(hidden, model, rows, angles)
     memory = np.empty(MARKS + (floats_of(sizes) + 1) // 2, np.int64)
     memory[:MARKS] = 0
@@ -248,7 +250,7 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks):
     for place in numba.prange(threads):
         # Its address is taken in here: outside, Numba would free it before the loop.
         marks_at = np.int64(memory.ctypes.data)
-        team = join(marks_at, place, threads)
+        team = join(marks_at, place, Tuning(threads, ahead))
         if team.member >= 0:
             its_model = ModelTable(
                 places, final_norm, one, head, head_out_major, out_major, gelu, epsilon, pieces,
@@ -256,7 +258,7 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks):
             )  # fmt: skip
             its_rows = StepRows(
                 sources, shared_tokens, own_tokens, first_seen, pages_kept, page_size,
-                num_kv_heads, scale, False, by_mass, best_share, threads,
+                num_kv_heads, scale, False, by_mass, best_share,
             )  # fmt: skip
             its_sizes = _sizes(hidden, its_model, its_rows, angles)
             scratch = scratch_at(marks_at + 8 * MARKS, its_sizes, hidden, readers)

@@ -22,6 +22,7 @@ __all__ = ["DamageHeads", "Encoder", "Prices", "policy_step"]
 
 _helper = numba.njit(nogil=True, error_model="numpy")
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
+_AHEAD = 2  # outputs whose weights are asked for beforehand
 _REST_LIMIT = np.float32(8.0)
 _MOST_NATS = np.float32(15.0)  # of surprisal, as in sol_core/policy/inputs.py
 
@@ -97,7 +98,7 @@ def _linear(rows, linear, number):
     """[R, in] → [R, out]; linear: places [2, 3] of weight, of the type of ``number``, and bias."""
     weight, bias = matrix_at(linear[0], number), vector_at(linear[1], rows)
     out = np.empty((rows.shape[0], weight.shape[0]), np.float32)
-    dot_columns(rows, weight, 0, weight.shape[0], out)
+    dot_columns(rows, weight, 0, weight.shape[0], out, _AHEAD)
     for row in range(out.shape[0]):
         for i in range(out.shape[1]):
             out[row, i] += bias[i]
@@ -258,7 +259,7 @@ def policy_step(seen, fed, state, network, memory, step, found):
     for axis in range(3):
         weight, bias = heads.heads[axis]
         shape = np.empty((rows.shape[0], 2), np.float32)
-        dot_columns(encoded, weight, 0, 2, shape)
+        dot_columns(encoded, weight, 0, 2, shape, _AHEAD)
         base, place = heads.bases[axis], heads.places[axis]
         sharpness = np.exp(heads.log_sharpness[axis])
         damages = np.empty_like(base)

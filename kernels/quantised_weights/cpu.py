@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from kernels.quantised_weights.layout import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
-from kernels.quantised_weights.vectors import BLOCKS_AHEAD, add_block
+from kernels.quantised_weights.vectors import add_block
 
 __all__ = ["add_tiles_4", "add_tiles_8"]
 
@@ -42,7 +42,7 @@ def _adder(bits: int, block_bytes: int) -> Any:
     per_word = 32 // bits
 
     @_helper
-    def add_tiles(channels, scales, weight, begin, outputs):
+    def add_tiles(channels, scales, weight, begin, outputs, ahead):
         num_blocks, width = weight.shape[0], weight.shape[1] // block_bytes
         data = weight.reshape(weight.size)
         within, begins, sums = _list_blocks(channels, scales, num_blocks)
@@ -53,10 +53,10 @@ def _adder(bits: int, block_bytes: int) -> Any:
             words = LINE_WORDS if width - first >= per_word * LINE_WORDS else LINE_WORDS // 2
             place = first * num_blocks * block_bytes
             for block in range(num_blocks):
-                later = (block + BLOCKS_AHEAD) % num_blocks  # the next tile's, after the last one
+                later = (block + ahead) % num_blocks  # the next tile's, after the last one
                 for row in range(outputs.shape[0]):
                     span = (begins[block], begins[block + 1], begins[later], begins[later + 1])
-                    listed = (within, scales[row], *span, sums[row, block], words)
+                    listed = (within, scales[row], *span, sums[row, block], words, ahead)
                     add_block(data, place, listed, outputs[row], column, bits)
                 place += per_word * words * block_bytes
             column += per_word * words

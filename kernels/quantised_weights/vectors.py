@@ -12,10 +12,8 @@ from kernels.cpu.numba_helpers import cpu_has
 from kernels.cpu.vector_code import FLOAT, INDEX, fused, load, prefetch, splat, store, vector
 from kernels.quantised_weights.layout import BLOCK, LINE_WORDS
 
-__all__ = ["BLOCKS_AHEAD", "add_block"]
+__all__ = ["add_block"]
 
-# With 1 and 6 a product took 1.1 times as long on an AVX-512 AMD; an AVX2 one did not mind.
-BLOCKS_AHEAD = 4
 _WORD = ir.IntType(32)
 
 
@@ -30,9 +28,9 @@ def add_block(context, data, place, listed, out, column, bits):
     Args:
         data: [n] uint8, 4-byte aligned; place: int64, where the block begins (``layout.py``).
         listed: channels [n] int64 within their blocks, factors [n] float32, [begin, end) of those
-            to use, [begin, end) of those that the block ``BLOCKS_AHEAD`` further on will use, which
-            are asked for one by one between the products (at once, they made the core wait: twice
-            the time), the used factors' sum float32, and words of a channel, 8 or 16.
+            to use, [begin, end) of those that a later block will use, which are asked for one by
+            one between the products (at once, they made the core wait: twice the time), the used
+            factors' sum float32, words of a channel, 8 or 16, and how many blocks later.
         out: [≥ column + outputs] float32, changed.
         bits: literal, 4 or 8.
     """
@@ -42,13 +40,13 @@ def add_block(context, data, place, listed, out, column, bits):
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         bytes_ = target.make_array(sig.args[0])(target, builder, args[0]).data
-        channels, factors, *span, total, words = cgutils.unpack_tuple(builder, args[2])
+        channels, factors, *span, total, words, ahead = cgutils.unpack_tuple(builder, args[2])
         channels = target.make_array(sig.args[2][0])(target, builder, channels).data
         factors = target.make_array(sig.args[2][1])(target, builder, factors).data
         out_data = target.make_array(sig.args[3])(target, builder, args[3]).data
         out_data = builder.gep(out_data, [args[4]])
         block = builder.gep(bytes_, [args[1]])
-        used = (channels, factors, *span, total)
+        used = (channels, factors, *span, ahead, total)
         if not cpu_has("avx512f"):
             _add(builder, block, used, out_data, width, words, 8)
             return target.get_dummy_value()
@@ -63,17 +61,17 @@ def add_block(context, data, place, listed, out, column, bits):
 
 
 class _Later:
-    """The block ``BLOCKS_AHEAD`` further on: its scales and minima, and its listed channels."""
+    """A block further on: its scales and minima, and its listed channels."""
 
     def __init__(
         self, builder: Any, block: Any, channels: Any, span: Any, bits: int, words: Any
     ) -> None:
         self._builder, self._channels = builder, channels
-        self._begin, self._end = span
+        self._begin, self._end, ahead = span
         self._heads = builder.mul(words, INDEX(4 * 32 // bits))
         self._line = builder.mul(words, INDEX(4))
         whole = builder.add(self._heads, builder.mul(self._line, INDEX(BLOCK)))
-        self._first = builder.gep(block, [builder.mul(whole, INDEX(BLOCKS_AHEAD))])
+        self._first = builder.gep(block, [builder.mul(whole, ahead)])
 
     def ask_for_heads(self) -> None:
         builder = self._builder

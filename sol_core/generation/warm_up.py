@@ -24,6 +24,7 @@ from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 from sol_core.models import FrozenLM, ModelSpec
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.spec import RopeSpec
+from sol_core.models.tuning import TUNING, tune
 from sol_core.models.weights import arrange_weights
 from sol_core.policy import Policy, PolicyConfig, PolicyInfo, PolicyScheduler
 from sol_core.policy.info import InputLayout
@@ -67,9 +68,9 @@ def load_warm(
     device: str = "auto",
     on_progress: Callable[[str, float], None],
 ) -> LanguageModel:
-    """``load_language_model``, with the kernels compiled meanwhile.
+    """``load_language_model``, with the kernels compiled meanwhile, then tuned to the CPU once.
 
-    Raises: as ``load_language_model``.
+    Raises: as ``load_language_model``; ConfigError for a ``SOL_CPU_TUNING`` that cannot be read.
     """
     from sol_core.models.loading import layer_bits, load_language_model
 
@@ -78,6 +79,7 @@ def load_warm(
         name, data_dir=data_dir, dtype=dtype, device=device, on_progress=on_progress
     )
     warm_up.wait(on_progress)
+    tune(model, data_dir, lambda: on_progress(TUNING, 0.99))
     return model
 
 

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS, torch_on_one_thread
+from kernels.cpu.tuning import Tuning
 from kernels.gpu.triton_support import runs_triton
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention, page_readers
@@ -50,12 +51,14 @@ class FrozenLM:
         spec: its architecture.
         weights: laid out for decoding.
         batch_weights: the same, or arranged for batches (see ``prepare_for_batches``).
+        tuning: of a CPU's few-row kernels, which changes no result; None is the default.
     """
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights) -> None:
         self.spec = spec
         self.weights = weights
         self.batch_weights = weights
+        self.tuning: Tuning | None = None
         self._frequencies = {
             rope: inverse_frequencies(rope, spec.head_size, self.device) for rope in set(spec.ropes)
         }
@@ -67,6 +70,11 @@ class FrozenLM:
     @property
     def device(self) -> torch.device:
         return self.weights.embedding.device
+
+    @property
+    def steps_are_quantised(self) -> bool | None:
+        """Return whether steps of few rows read a GGUF file's blocks; None without their kernel."""
+        return None if self._few_rows is None else self._few_rows.quantised
 
     @property
     def step_weight_bytes(self) -> int:
@@ -317,7 +325,8 @@ class FrozenLM:
         self, tokens: Tensor, cache: KVCache, request: StepRequest, few_rows: FewRowStep
     ) -> StepOutput:
         """``_decode`` through the few-row kernel."""
-        output = few_rows.run(self._embed(tokens).contiguous(), cache, request)
+        embedded = self._embed(tokens).contiguous()
+        output = few_rows.run(embedded, cache, request, self.tuning)
         cache.advance(1)
         return output
 

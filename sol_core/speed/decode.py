@@ -23,6 +23,7 @@ import torch
 
 from sol_core.actions import DEFAULT_GRID
 from sol_core.errors import ConfigError, SolError
+from sol_core.models.tuning import cpu_name
 from sol_core.speed.bandwidth import measure_read_bandwidth
 
 __all__ = ["BenchOptions", "bench_decode"]
@@ -114,8 +115,9 @@ def bench_decode(options: BenchOptions, on_progress: Report) -> dict[str, Any]:
     ``policy_overhead`` (share of a step with the policy that the same actions without it save,
     observing included; null without a policy), ``bandwidth_gb_s`` (measured read),
     ``floor_tokens_per_s`` (that bandwidth over the dense step's bytes), ``bandwidth_share``
-    (dense over that floor) and ``overhead_ms`` (dense step minus the floor's time). Ratios are
-    medians of per-round ratios.
+    (dense over that floor), ``overhead_ms`` (dense step minus the floor's time), ``cpu`` and
+    ``tuning`` (of its kernels: threads, pieces ahead; null for the default). Ratios are medians
+    of per-round ratios.
     """
     bandwidth = measure_read_bandwidth()
     ours = _Worker("ours", options.dtype, options, on_progress)
@@ -213,7 +215,9 @@ def _summary(
         "dense_bytes_per_token": ready["dense_bytes"],
         "overhead_ms": 1000 / medians["dense"] - 1000 / floor,
         "dtype": ready["dtype"],
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
+        "tuning": ready["tuning"],
         "context": options.context,
         "new_tokens": options.new_tokens,
         "rounds": options.rounds,

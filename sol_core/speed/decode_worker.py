@@ -15,8 +15,10 @@ from sol_core.actions import Action, Budget, Mechanisms, grid_named
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
+from sol_core.files.places import default_data_dir
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel, load_language_model
+from sol_core.models.tuning import tune
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
 __all__: list[str] = []
@@ -138,6 +140,7 @@ def _serve_ours(arguments: list[str]) -> None:
     _, dtype, folder, policy_folder, context, new_tokens, name = arguments
     grid = grid_named(name)
     model = load_language_model(folder, data_dir=Path(folder), dtype=dtype, device="cpu")
+    tune(model, default_data_dir(), lambda: None)
     policy = load_policy(Path(policy_folder), model, grid=grid) if policy_folder else None
     ours = _Ours(model, policy, int(new_tokens), grid.mechanisms)
     size = model.lm.dtype.itemsize
@@ -148,6 +151,7 @@ def _serve_ours(arguments: list[str]) -> None:
             "dense_bytes": model.lm.step_weight_bytes + cached,
             "dtype": model.dtype_name,
             "max_context": model.spec.max_positions,
+            "tuning": model.lm.tuning,
         }
     )
     for line in sys.stdin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numba
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from kernels.channel_pruning import reference as pruning_reference
 from kernels.cpu.team import Team
+from kernels.cpu.tuning import Tuning
 from kernels.decode_layer import as_array, few_row_kernel
 from kernels.key_codes import encode_keys
 from kernels.page_attention import reference as attention_reference
@@ -46,14 +48,15 @@ def _tokens(rows: int, count: int, seed: int) -> Tensor:
     return torch.randint(3, 190, (rows, count), generator=torch.Generator().manual_seed(seed))
 
 
-def _product(inputs: Tensor, weight: Tensor, out_major: bool, tasks: int) -> Tensor:
+def _product(inputs: Tensor, weight: Tensor, out_major: bool, tasks: int, ahead: int = 2) -> Tensor:
     """[R, in] · [in, out] in so many shares, the weight laid out as asked; starts from NaN."""
     from kernels.decode_layer.products import product_share
 
     laid = weight.t().contiguous() if out_major else weight.contiguous()
     outputs = torch.full((inputs.shape[0], weight.shape[1]), torch.nan)
     for task in range(tasks):
-        product_share(inputs.numpy(), as_array(laid), out_major, outputs.numpy(), task, tasks)
+        member = Team(0, task, tasks, ahead)
+        product_share(inputs.numpy(), as_array(laid), out_major, outputs.numpy(), member)
     return outputs
 
 
@@ -61,7 +64,8 @@ def _product(inputs: Tensor, weight: Tensor, out_major: bool, tasks: int) -> Ten
     rows=st.integers(1, 4),
     sizes=st.tuples(st.integers(1, 70), st.integers(1, 150)),
     zero_share=st.sampled_from([0.0, 0.5, 1.0]),
-    layout=st.tuples(st.booleans(), st.sampled_from(DTYPES), st.integers(1, 5)),
+    layout=st.tuples(st.booleans(), st.sampled_from(DTYPES)),
+    work=st.tuples(st.integers(1, 5), st.integers(1, 64)),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=120)
@@ -69,15 +73,16 @@ def test_products_match_torch(
     rows: int,
     sizes: tuple[int, int],
     zero_share: float,
-    layout: tuple[bool, torch.dtype, int],
+    layout: tuple[bool, torch.dtype],
+    work: tuple[int, int],
     seed: int,
 ) -> None:
-    out_major, dtype, tasks = layout
+    out_major, dtype = layout
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(rows, sizes[0], generator=generator)
     inputs[:, torch.rand(sizes[0], generator=generator) < zero_share] = 0
     weight = torch.randn(*sizes, generator=generator).to(dtype)
-    found = _product(inputs, weight, out_major, tasks)
+    found = _product(inputs, weight, out_major, *work)
     expected = inputs.double() @ weight.double()
     torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-5)
     assert torch.equal(found, _product(inputs, weight, out_major, 1))
@@ -380,22 +385,25 @@ def test_gate_and_up_in_blocks_give_the_same_bits(
 
 
 @MECHANISMS
-def test_the_number_of_threads_changes_no_bit(how: Mechanisms) -> None:
+def test_neither_threads_nor_tuning_change_a_bit(how: Mechanisms) -> None:
     lm = _long_lm()
     prefix = lm.new_cache(1, 700)
     lm.prefill(_tokens(1, 700, 4), prefix)
     actions = [DENSE, Action(0.4, 0.5, 6)]
     before, found = numba.get_num_threads(), []
-    for threads in {1, before}:
+    tunings = (None, *(Tuning(threads, ahead) for threads in (1, 2) for ahead in (1, 40)))
+    for threads, tuning in itertools.product({1, before}, tunings):
         numba.set_num_threads(threads)
+        lm.tuning = tuning
         try:
             cache = prefix.branch(2, 2)
             options: dict[str, Any] = {"mechanisms": how, "observe": True}
             found.append(lm.decode_step(torch.tensor([5, 6]), cache, actions, **options))
         finally:
             numba.set_num_threads(before)
+            lm.tuning = None
     for name in ("logits", "hidden", "mid_hidden", "attention_concentration"):
-        assert torch.equal(getattr(found[0], name), getattr(found[-1], name))
+        assert all(torch.equal(getattr(found[0], name), getattr(one, name)) for one in found)
 
 
 def test_pruning_keeps_the_reference_channels() -> None:

@@ -9,6 +9,7 @@ from gguf import GGMLQuantizationType, quants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.cpu.team import Team
 from kernels.decode_layer import few_row_kernel, multiplies_quantised
 from kernels.quantised_weights import KINDS, GgufBlocks, pack_blocks, unpack_blocks
 
@@ -38,12 +39,17 @@ def test_unpacked_they_are_the_file_s_own_values(kind: str) -> None:
     sizes=st.tuples(st.integers(1, 7), st.integers(1, 6)),
     rows=st.integers(1, 4),
     zero_share=st.sampled_from([0.0, 0.4, 0.95, 1.0]),
-    tasks=st.integers(1, 5),
+    work=st.tuples(st.integers(1, 5), st.integers(1, 64)),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60)
 def test_products_skip_dropped_channels_and_round_nothing(
-    kind: str, sizes: tuple[int, int], rows: int, zero_share: float, tasks: int, seed: int
+    kind: str,
+    sizes: tuple[int, int],
+    rows: int,
+    zero_share: float,
+    work: tuple[int, int],
+    seed: int,
 ) -> None:
     from kernels.decode_layer.products import product_share
 
@@ -56,15 +62,16 @@ def test_products_skip_dropped_channels_and_round_nothing(
     inputs = torch.randn(rows, channels, generator=generator)
     inputs[:, torch.rand(channels, generator=generator) < zero_share] = 0
 
-    def found(tasks: int) -> torch.Tensor:
+    def found(tasks: int, ahead: int) -> torch.Tensor:
         result = torch.full((rows, outputs), torch.nan)
         for task in range(tasks):
-            product_share(inputs.numpy(), packed.numpy(), False, result.numpy(), task, tasks)
+            member = Team(0, task, tasks, ahead)
+            product_share(inputs.numpy(), packed.numpy(), False, result.numpy(), member)
         return result
 
     expected = inputs.double() @ unpack_blocks(blocks).double().t()
-    torch.testing.assert_close(found(tasks).double(), expected, atol=5e-5, rtol=1e-5)
-    assert torch.equal(found(tasks), found(1))
+    torch.testing.assert_close(found(*work).double(), expected, atol=5e-5, rtol=1e-5)
+    assert torch.equal(found(*work), found(1, 4))
 
 
 @can_multiply
@@ -77,7 +84,7 @@ def test_a_dropped_channel_is_not_read() -> None:
     inputs, results = torch.randn(1, 32), torch.empty(2, 1, 128)
     inputs[0, 5] = 0
     for result in results:
-        product_share(inputs.numpy(), packed.numpy(), False, result.numpy(), 0, 1)
+        product_share(inputs.numpy(), packed.numpy(), False, result.numpy(), Team(0, 0, 1, 4))
         packed.view(-1)[512 + 5 * 64 : 512 + 6 * 64] = 255
     assert torch.equal(*results)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.threads import kernel_threads
+from kernels.cpu.tuning import Tuning, default_tuning
 from kernels.decode_layer import (
     DTYPES,
     HAS_TICKS,
@@ -58,6 +59,7 @@ class FewRowStep:
 
     Attributes:
         weight_bytes: of the matrices that a dense step reads.
+        quantised: whether they are read as the blocks of a GGUF file.
     """
 
     def __init__(self, spec: ModelSpec, weights: ModelWeights, kernel: Callable[..., None]) -> None:
@@ -67,6 +69,7 @@ class FewRowStep:
         # many rows, so their gate and up are copied once a few rows are first decoded.
         in_major = all(layer.gate_up.weight.is_contiguous() for layer in weights.layers)
         packed = packed_weights(weights) if multiplies_quantised() else None
+        self.quantised = packed is not None
         self._blocks = 0 if in_major or packed else kernel_threads()
         if packed is None:
             matrices = [_unpacked_matrices(layer, self._blocks) for layer in weights.layers]
@@ -113,11 +116,14 @@ class FewRowStep:
         served = how.page_choice in how.scorer.cpu_kernels and how.pruner.fused
         return cache.dtype in DTYPES and served
 
-    def run(self, hidden: Tensor, cache: KVCache, request: StepRequest) -> StepOutput:
+    def run(
+        self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None
+    ) -> StepOutput:
         """One step; the cache is written but not advanced.
 
         Args:
             hidden: [R, C] fp32, contiguous, embedded tokens; becomes the last hidden state.
+            tuning: of the kernels; changes no number. None is the default one.
         """
         spec, num_rows = self._spec, hidden.shape[0]
         rows, mlp, memory = self._plan(cache, request)
@@ -129,27 +135,32 @@ class FewRowStep:
         pages = -(-(max(cache.lengths) + 1) // cache.page_size) if request.page_reads else 0
         readers = np.zeros((num_rows, spec.num_layers, pages), np.uint8)
         arguments = (streams, self._table, memory, rows, mlp, angles, (concentration, readers))
-        self._run(2 * spec.num_layers + 1, arguments, request.clock)
+        threads = kernel_threads()
+        chosen = tuning or default_tuning(threads, quantised=self.quantised)
+        chosen = Tuning(min(chosen.threads, threads), chosen.ahead)
+        self._run(2 * spec.num_layers + 1, arguments, request.clock, chosen)
         seen = concentration if request.observe else None, middle if request.observe else None
         optional = (*seen, readers if request.page_reads else None)
         tensors = (None if array is None else torch.from_numpy(array) for array in optional)
         return StepOutput(hidden, torch.from_numpy(logits), *tensors)
 
-    def _run(self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None) -> None:
+    def _run(
+        self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
+    ) -> None:
         """All parts in one call. A clock is told what attention, MLP and head took; where compiled
         code cannot tell, each part is a call, which takes a seventh longer."""
         if clock is None:
-            self._kernel((0, parts), *arguments, _NO_TICKS)
+            self._kernel((0, parts), *arguments, _NO_TICKS, tuning)
             return
         clock.lap("rest")
         if HAS_TICKS:
             ticks = np.empty(parts, np.int64)
-            self._kernel((0, parts), *arguments, ticks)
+            self._kernel((0, parts), *arguments, ticks, tuning)
             attention, mlp, head = ticks[0:-1:2].sum(), ticks[1::2].sum(), ticks[-1]
             clock.shared_lap({"attention": int(attention), "mlp": int(mlp), "head": int(head)})
             return
         for part in range(parts):
-            self._kernel((part, part + 1), *arguments, _NO_TICKS)
+            self._kernel((part, part + 1), *arguments, _NO_TICKS, tuning)
             half: Part = "mlp" if part % 2 else "attention"
             clock.lap("head" if part == parts - 1 else half)
 
@@ -210,7 +221,6 @@ class FewRowStep:
             extend=False,
             by_mass="codes" in (read, extend[0]),
             best_share=BEST_PAGES if request.observe else 0.0,
-            threads=kernel_threads(),
         )
         mlp = (numbers[3], numbers[4], numbers[5], request.mechanisms.quant_site == "mlp_input")
         places = cache.places()

@@ -51,6 +51,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
     monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: None)
+    monkeypatch.setattr("sol_core.generation.warm_up.tune", lambda *_: None)
     return calls
 
 

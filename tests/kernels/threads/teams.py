@@ -20,6 +20,6 @@ def in_team(members: int, run: Callable[[Team], Any]) -> list[Any]:
         run: calls compiled code that lets go of Python's lock.
     """
     marks = np.zeros(MARKS, np.int64)
-    teams = [Team(marks.ctypes.data, member, members) for member in range(members)]
+    teams = [Team(marks.ctypes.data, member, members, 1) for member in range(members)]
     with ThreadPoolExecutor(members) as pool:
         return list(pool.map(run, teams))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kernels.cpu.team import MARKS, Team, join, meet
+from kernels.cpu.tuning import Tuning
 from tests.kernels.threads.teams import in_team
 
 
@@ -34,7 +35,7 @@ def test_nobody_leaves_a_meeting_before_all_have_come(members: int) -> None:
 
 @numba.njit(nogil=True)
 def _join(marks, place, wanted):
-    return join(marks, place, wanted)
+    return join(marks, place, Tuning(wanted, 5))
 
 
 def test_who_comes_too_late_is_left_out() -> None:
@@ -42,9 +43,9 @@ def test_who_comes_too_late_is_left_out() -> None:
     marks = np.zeros(MARKS, np.int64)
     address = marks.ctypes.data
     assert [Team(*_join(address, place, 3)) for place in range(3)] == [
-        Team(address, 0, 1),
-        Team(address, -1, 0),
-        Team(address, -1, 0),
+        Team(address, 0, 1, 5),
+        Team(address, -1, 0, 5),
+        Team(address, -1, 0, 5),
     ]
 
 

@@ -87,6 +87,7 @@ def test_the_page_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, tmp_pa
     model = SimpleNamespace(name="m", dtype_name="float32", device_name="cpu", context_length=8)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
     monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: release.wait(30))
+    monkeypatch.setattr("sol_core.generation.warm_up.tune", lambda *_: None)
     loader = ModelLoader("m", engine_load(DataDir(tmp_path), "m", "float32"))
     loader.start()
     wait_until(lambda: loader.status().message == COMPILING)

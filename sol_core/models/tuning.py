@@ -1,0 +1,206 @@
+"""The CPU kernels' tuning, measured once on the machine and the model that are in use.
+
+Decode steps with each choice take turns for a second or two; the fastest one is kept in a small
+file beside the kernels' machine code, by CPU, number of threads and model. What a step computes
+does not depend on it, bit for bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from kernels.cpu.threads import kernel_threads
+from kernels.cpu.tuning import AHEAD, Tuning, default_tuning
+from kernels.decode_layer import few_row_kernel
+from sol_core.actions import DENSE, GRIDS, Action
+from sol_core.errors import ConfigError
+from sol_core.files.staging import replacing
+
+if TYPE_CHECKING:
+    from sol_core.models.decoder import FrozenLM
+    from sol_core.models.loading import LanguageModel
+
+__all__ = [
+    "TUNING",
+    "TUNING_VARIABLE",
+    "MeasuredTuning",
+    "cpu_name",
+    "stored_tunings",
+    "tune",
+    "tuning_folder",
+]
+
+TUNING = "measuring what suits this CPU (first start)"
+TUNING_VARIABLE = "SOL_CPU_TUNING"  # "threads,ahead", instead of what was measured
+_FILE = "tuning.json"
+_ROUNDS = (3, 15)  # at least and at most, of each choice
+_SECONDS = 1.5  # for one question; there are two
+_LEAST_GAIN = 0.03  # share of the time: less is noise, and the default stays
+_MECHANISMS = GRIDS["default"].mechanisms
+_ACTIONS = (DENSE, Action(0.5, 0.6, 16))  # what is left out makes memory's order another
+_CAPACITY = 512  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredTuning:
+    """A choice, and what it was chosen from.
+
+    Attributes:
+        model: its name when it was measured.
+        threads, ahead: as of Tuning.
+        step_ms: {"threads,ahead": fastest of a dense and a compressed step together}, ms.
+    """
+
+    model: str
+    threads: int
+    ahead: int
+    step_ms: dict[str, float]
+
+
+def tuning_folder(data_dir: Path) -> Path:
+    """Folder of the tunings: with the machine code, which another version compiles elsewhere."""
+    compiled = os.environ.get("NUMBA_CACHE_DIR", "").strip()
+    return Path(compiled) if compiled else data_dir / "cache"
+
+
+def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -> None:
+    """Set a model's tuning: the variable's, else the one that was measured, else measure.
+
+    Args:
+        on_measure: called before it takes a second or two.
+    Raises: ConfigError for a variable that cannot be read.
+    """
+    lm, folder = model.lm, tuning_folder(data_dir)
+    text = os.environ.get(TUNING_VARIABLE, "").strip()
+    if text:
+        lm.tuning = _from_text(text)
+        return
+    if lm.device.type != "cpu" or few_row_kernel() is None:
+        return
+    weights = f"{model.fingerprint[:8]} {model.dtype_name}"
+    known = stored_tunings(folder).get(weights)
+    if known is None and lm.steps_are_quantised is not None:
+        on_measure()
+        known = _measure(model)
+        _store(folder, weights, known)
+    lm.tuning = None if known is None else Tuning(known.threads, known.ahead)
+
+
+def stored_tunings(folder: Path) -> dict[str, MeasuredTuning]:
+    """Tunings measured on this CPU with this many threads, by the weights' name."""
+    found = _read(folder).get(_machine())
+    try:
+        return {name: MeasuredTuning(**values) for name, values in dict(found or {}).items()}
+    except (TypeError, ValueError):  # written by hand, or by another version
+        return {}
+
+
+def cpu_name() -> str:
+    """Return the CPU's name by its maker, where the system tells, and by LLVM."""
+    from llvmlite.binding import get_host_cpu_name
+
+    maker = platform.processor()
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        names = (line for line in text.splitlines() if line.startswith("model name"))
+        maker = next(names, "").partition(":")[2].strip() or maker
+    return f"{maker} ({get_host_cpu_name()})"
+
+
+def _measure(model: LanguageModel) -> MeasuredTuning:
+    lm = model.lm
+    threads, quantised = kernel_threads(), bool(lm.steps_are_quantised)
+    first = default_tuning(threads, quantised=quantised)
+    run, times = _steps(lm), dict[Tuning, float]()
+    best = _fastest(run, [first._replace(ahead=ahead) for ahead in AHEAD[quantised]], times)
+    fewer = sorted({threads - threads // 4, threads - threads // 2, 1} - {threads}, reverse=True)
+    best = _fastest(run, [best, *(best._replace(threads=count) for count in fewer)], times)
+    step_ms = {
+        f"{tuning.threads},{tuning.ahead}": round(1e3 * seconds, 3)
+        for tuning, seconds in times.items()
+    }
+    return MeasuredTuning(model.name, *best, step_ms)
+
+
+def _steps(lm: FrozenLM) -> Callable[[Tuning], None]:
+    """A function that decodes one step of each action with a tuning."""
+    capacity = min(_CAPACITY, lm.spec.max_positions)
+    cache, token = lm.new_cache(1, capacity), torch.zeros(1, dtype=torch.int64)
+
+    def run(tuning: Tuning) -> None:
+        nonlocal cache
+        if max(cache.lengths) + len(_ACTIONS) > capacity:
+            cache = lm.new_cache(1, capacity)
+        lm.tuning = tuning
+        for action in _ACTIONS:
+            lm.decode_step(token, cache, action, mechanisms=_MECHANISMS)
+
+    return run
+
+
+def _fastest(
+    run: Callable[[Tuning], None], choices: Sequence[Tuning], times: dict[Tuning, float]
+) -> Tuning:
+    """The first choice, unless the fastest one is clearly faster; they take turns.
+
+    Args:
+        times: shortest time of each choice, seconds; changed.
+    """
+    least, most = _ROUNDS
+    begin = time.perf_counter()
+    for done in range(most):
+        if done >= least and time.perf_counter() - begin > _SECONDS:
+            break
+        for choice in choices:
+            started = time.perf_counter()
+            run(choice)
+            taken = time.perf_counter() - started
+            times[choice] = min(times.get(choice, taken), taken)
+    best = min(choices, key=times.__getitem__)
+    return best if times[best] < (1 - _LEAST_GAIN) * times[choices[0]] else choices[0]
+
+
+def _from_text(text: str) -> Tuning:
+    try:
+        threads, ahead = map(int, text.split(","))
+    except ValueError:
+        threads = ahead = 0
+    if not (1 <= threads <= 1024 and 1 <= ahead <= 64):
+        raise ConfigError(
+            f"{TUNING_VARIABLE} must be threads (1 to 1024) and pieces asked for ahead (1 to 64), "
+            f'such as "2,4", got {text[:40]!r}'
+        )
+    return Tuning(threads, ahead)
+
+
+def _machine() -> str:
+    return f"{cpu_name()}, {kernel_threads()} threads"
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """All that the file holds; nothing where it is missing or damaged."""
+    try:
+        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _store(folder: Path, name: str, measured: MeasuredTuning) -> None:
+    """Keep a tuning; where nothing can be written it is measured again another time."""
+    known = {one: asdict(values) for one, values in stored_tunings(folder).items()}
+    kept = _read(folder) | {_machine(): known | {name: asdict(measured)}}
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / _FILE) as staged:
+            staged.write_text(json.dumps(kept, indent=1), encoding="utf-8")

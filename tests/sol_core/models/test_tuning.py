@@ -1,0 +1,125 @@
+"""A machine's tuning: measured once, kept, and left alone where nothing is clearly faster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from kernels.cpu.tuning import Tuning, default_tuning
+from kernels.decode_layer import few_row_kernel
+from sol_core.errors import ConfigError
+from sol_core.models import FrozenLM, tuning
+from tests.support.tiny_language_model import make_language_model
+
+pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot run here")
+
+
+class _Clock:
+    """Time that passes only while a step runs: so many seconds, by its tuning."""
+
+    def __init__(self, seconds: Callable[[Tuning], float]) -> None:
+        self.now, self.steps, self._seconds = 0.0, 0, seconds
+
+    def run(self, chosen: Tuning) -> None:
+        self.steps += 1
+        self.now += self._seconds(chosen)
+
+
+@pytest.fixture
+def measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[Any, _Clock, list[str]]]:
+    """Tunes a stand-in for a model of quantised weights on four threads."""
+    for variable in (tuning.TUNING_VARIABLE, "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(tuning, "kernel_threads", lambda: 4)
+
+    def measure(seconds: Callable[[Tuning], float], name: str = "weights") -> Any:
+        clock, said = _Clock(seconds), list[str]()
+        monkeypatch.setattr(tuning.time, "perf_counter", lambda: clock.now)
+        monkeypatch.setattr(tuning, "_steps", lambda lm: clock.run)
+        lm = SimpleNamespace(device=torch.device("cpu"), steps_are_quantised=True, tuning=None)
+        model: Any = SimpleNamespace(name="m", fingerprint=name, dtype_name="float32", lm=lm)
+        tuning.tune(model, tmp_path, lambda: said.append("measuring"))
+        return lm, clock, said
+
+    return measure
+
+
+DEFAULT = default_tuning(4, quantised=True)
+
+
+def test_the_fastest_choice_is_found_and_kept(measured: Any) -> None:
+    def seconds(chosen: Tuning) -> float:
+        return 0.02 + 0.001 * abs(chosen.ahead - 6) + 0.002 * abs(chosen.threads - 3)
+
+    lm, _, said = measured(seconds)
+    assert (lm.tuning, said) == (Tuning(3, 6), ["measuring"])
+    again, clock, said = measured(lambda chosen: 1.0)
+    assert (again.tuning, clock.steps, said) == (Tuning(3, 6), 0, [])
+    other, _, _ = measured(lambda chosen: 1.0, "other weights")
+    assert other.tuning == DEFAULT
+
+
+def test_a_gain_within_the_noise_changes_nothing(measured: Any) -> None:
+    lm, _, _ = measured(lambda chosen: 0.01 if chosen == DEFAULT else 0.0099)
+    assert lm.tuning == DEFAULT
+
+
+def test_slow_models_are_measured_for_seconds_too(measured: Any) -> None:
+    _, clock, _ = measured(lambda chosen: 0.1)
+    assert clock.now < 5
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"%s": [1]}', '{"%s": {"weights float32": {"x": 1}}}']
+)
+def test_a_damaged_file_is_measured_again(measured: Any, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "cache" / "tuning.json"
+    file.parent.mkdir()
+    file.write_text(content.replace("%s", tuning._machine()))
+    lm, clock, _ = measured(lambda chosen: 0.1)
+    assert lm.tuning == DEFAULT
+    assert clock.steps > 0
+
+
+def test_another_cpus_choices_stay(measured: Any, tmp_path: Path) -> None:
+    file = tmp_path / "cache" / "tuning.json"
+    file.parent.mkdir()
+    file.write_text('{"another CPU": {"weights": {}}}')
+    measured(lambda chosen: 0.1)
+    assert set(json.loads(file.read_text())) == {"another CPU", tuning._machine()}
+
+
+def test_the_variable_wins(measured: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(tuning.TUNING_VARIABLE, "1,8")
+    lm, clock, _ = measured(lambda chosen: 0.1)
+    assert (lm.tuning, clock.steps) == (Tuning(1, 8), 0)
+    for wrong in ("fast", "0,4", "2", "2,4,6", "2,999"):
+        monkeypatch.setenv(tuning.TUNING_VARIABLE, wrong)
+        with pytest.raises(ConfigError, match="must be threads"):
+            measured(lambda chosen: 0.1)
+
+
+def test_a_real_model_decodes_with_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(tuning.TUNING_VARIABLE, raising=False)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    model = make_language_model()
+    lm = model.lm
+    tuning.tune(model, tmp_path / "data", lambda: None)
+    (kept,) = tuning.stored_tunings(tmp_path).values()
+    assert lm.tuning == Tuning(kept.threads, kept.ahead)
+    assert len(kept.step_ms) >= 4
+    assert min(kept.step_ms.values()) > 0
+    untuned = FrozenLM(lm.spec, lm.weights)
+    cache, token = untuned.new_cache(1, 8), torch.zeros(1, dtype=torch.int64)
+    other = lm.new_cache(1, 8)
+    assert torch.equal(
+        untuned.decode_step(token, cache).logits, lm.decode_step(token, other).logits
+    )
