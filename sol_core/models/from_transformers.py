@@ -46,7 +46,8 @@ def from_transformers(
     config, spec = model.config, spec_from_config(model.config)
     check_vocabulary(tokenizer, spec)
     tensors = dict(model.state_dict())
-    if model.get_output_embeddings().weight is model.get_input_embeddings().weight:
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is model.get_input_embeddings().weight:
         del tensors["lm_head.weight"]  # as in its files
     refuse_denied_biases(config, tensors)
     weights = arrange_weights(tensors, spec, model.dtype, torch.clone)

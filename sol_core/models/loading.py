@@ -380,7 +380,7 @@ def fingerprint_of(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(asdict(spec), sort_keys=True).encode())
     for name in sorted(tensors):
         flat = tensors[name].flatten()
-        sample = flat[:: max(1, flat.numel() // 64)][:64].float()
+        sample = flat[:: max(1, flat.numel() // 64)][:64].float().cpu()
         digest.update(f"{name} {tuple(tensors[name].shape)}".encode())
         digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:32]

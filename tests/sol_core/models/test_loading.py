@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaModel
 
 import sol_core
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
@@ -112,6 +112,9 @@ def test_a_model_in_hand_is_the_model_of_its_files(tmp_path: Path, name: str) ->
 def test_what_is_no_supported_model_of_transformers_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="model must be a model of transformers"):
         sol_core.from_transformers(_load(folder), byte_tokenizer())  # type: ignore[arg-type]
+    headless = LlamaModel(LlamaConfig.from_pretrained(folder))
+    with pytest.raises(ModelLoadError, match=r"lack 'model\.embed_tokens\.weight'"):
+        sol_core.from_transformers(headless, byte_tokenizer())
     other = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=257))
     with pytest.raises(UnsupportedModelError, match="gpt2"):
         sol_core.from_transformers(other, byte_tokenizer())
