@@ -2,11 +2,12 @@
 
 Knows no UI and no database: it returns frozen records and yields frozen events. As a library::
 
-    from sol_core import Budget, generate, load_model, load_policy
+    from sol_core import Budget, GenerationConfig, generate, load_model, load_policy
 
     model = load_model()
-    policy = load_policy("default", model)
-    print(generate(model, "Why is the sky blue?", policy, Budget(0.5, 0.7, 8)).text)
+    policy, chat = load_policy("default", model), GenerationConfig(chat=True)
+    made = generate(model, "Why is the sky blue?", policy, Budget(0.5, 0.7, 8), config=chat)
+    print(made.text)
 
 Names are looked up when they are first asked for: importing this imports nothing heavy. Before the
 first of them brings torch in, OpenMP's threads are told not to spin (``threads.py``).
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sol_core.errors import SolError
     from sol_core.evaluation import EvaluationConfig
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
+    from sol_core.models.from_transformers import from_transformers
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
     from sol_core.training import TrainConfig, preset
@@ -59,6 +61,7 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "evaluate",
+    "from_transformers",
     "generate",
     "load_model",
     "load_policy",
@@ -87,6 +90,7 @@ _HOMES = {
     "TokenEvent": "events",
     "TrainConfig": "training",
     "evaluate": "api",
+    "from_transformers": "models.from_transformers",
     "generate": "api",
     "load_model": "api",
     "load_policy": "api",

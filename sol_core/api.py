@@ -18,6 +18,7 @@ from sol_core.actions import Action, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
+from sol_core.fields import check_kind
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
@@ -111,6 +112,7 @@ def load_model(
     """
     from sol_core.generation.warm_up import load_warm
 
+    check_kind("name", name, (str, Path), "a folder, a file or a name")
     with shown_progress(on_progress) as report:
         return load_warm(
             str(name), data_dir=_root(data_dir), dtype=dtype, device=device, on_progress=report
@@ -131,6 +133,8 @@ def load_policy(
     from sol_core.policy import load_policy as load
     from sol_core.policy.files.locate import locate_policy
 
+    check_kind("name", name, (str, Path), "a policy's name or folder")
+    _check_model(model)
     return load(locate_policy(name, _root(data_dir)), model)
 
 
@@ -179,6 +183,8 @@ def stream_generate(
     """
     from sol_core.generation.engine import generate as engine
 
+    _check_model(model)
+    check_kind("prompt", prompt, str, "text")
     chosen = _with_schedule(config, policy, budget)
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
@@ -204,6 +210,9 @@ def score(
     """
     from sol_core.comparing.scoring import encode_text, score_text
 
+    _check_model(model)
+    check_kind("text", text, str, "text")
+    check_kind("context", context, str, "text")
     chosen = _with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
     actions, nll = score_text(model, ids, first, chosen, lambda name: _found(name, policy))
@@ -230,10 +239,13 @@ def train(
     Raises: SolError for what cannot be trained; OSError when the disk is full.
     """
     from sol_core.policy import load_policy as load
-    from sol_core.training import preset
+    from sol_core.training import TrainConfig, preset
     from sol_core.training import train as engine
 
+    _check_model(model)
+    check_kind("folder", folder, (str, Path), "a folder")
     chosen = preset(config) if isinstance(config, str) else config
+    check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
     with shown_progress(on_progress) as report:
         for event in engine(model, chosen, Path(folder), data_dir=_root(data_dir)):
             if on_event is not None:
@@ -264,8 +276,11 @@ def evaluate(
     from sol_core.evaluation import EvaluationConfig
     from sol_core.evaluation import evaluate as engine
 
+    _check_model(model)
+    _check_policy(policy)
     named = {policy.info.name or "policy": policy}
-    chosen = config or EvaluationConfig()
+    chosen = EvaluationConfig() if config is None else config
+    check_kind("config", chosen, EvaluationConfig, "an EvaluationConfig")
     with shown_progress(on_progress) as report:
         for event in engine(model, named, chosen, data_dir=_root(data_dir)):
             if isinstance(event, WorkProgress):
@@ -279,15 +294,16 @@ def _with_schedule(
     config: GenerationConfig | None, policy: Policy | None, budget: Budget | None
 ) -> GenerationConfig:
     """The configuration with the schedule that policy and budget ask for."""
+    if policy is not None:
+        _check_policy(policy)
     if policy is not None and budget is None:
         raise ConfigError(
             "a policy needs a budget: give Budget(keep_fraction, channel_keep_ratio, bit_width)"
         )
-    if budget is not None and not isinstance(budget, Budget):
-        raise ConfigError(
-            f"budget must be a Budget(keep_fraction, channel_keep_ratio, bit_width), got {budget!r}"
-        )
-    chosen = config or GenerationConfig(ScheduleConfig("dense"))
+    wanted = "a Budget(keep_fraction, channel_keep_ratio, bit_width)"
+    check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
+    chosen = GenerationConfig(ScheduleConfig("dense")) if config is None else config
+    check_kind("config", chosen, GenerationConfig, "a GenerationConfig")
     if policy is not None:
         chosen = dataclasses.replace(chosen, grid=policy.info.grid)
     if budget is None:
@@ -307,5 +323,18 @@ def _found(name: str, policy: Policy | None) -> Path | Policy:
     return locate_policy(name)
 
 
+def _check_model(model: object) -> None:
+    from sol_core.models.loading import LanguageModel
+
+    check_kind("model", model, LanguageModel, "a LanguageModel, as load_model() returns it")
+
+
+def _check_policy(policy: object) -> None:
+    from sol_core.policy import Policy
+
+    check_kind("policy", policy, Policy, "a Policy, as load_policy(name, model) returns it")
+
+
 def _root(data_dir: str | Path | None) -> Path:
+    check_kind("data_dir", data_dir, (str, Path, type(None)), "a folder")
     return default_data_dir() if data_dir is None else Path(data_dir).expanduser().absolute()

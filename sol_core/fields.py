@@ -26,6 +26,7 @@ __all__ = [
     "Rules",
     "Seed",
     "check_fields",
+    "check_kind",
     "config_from_dict",
     "from_json",
     "is_servable",
@@ -136,6 +137,12 @@ def check_fields(record: Any, where: str = "") -> None:
     """
     for name, hint in _hints(cast(Any, type(record))).items():
         _checked(hint, getattr(record, name), _place(where, name), None)
+
+
+def check_kind(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Raises: ConfigError for an argument that is none of the kinds, naming what is wanted."""
+    if not isinstance(value, kinds):
+        raise _wrong(name, value, wanted)
 
 
 def is_servable(value: Any, depth: int = 0) -> bool:
@@ -262,5 +269,5 @@ def _wrong(where: str, value: Any, wanted: str) -> ConfigError:
 
 
 def _short(value: Any) -> str:
-    text = f"a {type(value).__name__}" if isinstance(value, (dict, list, tuple)) else repr(value)
+    text = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:59] + "…"

@@ -82,7 +82,7 @@ class SolLM(TemplateLM):
         super().__init__()
         folder = Path(data_dir) if data_dir else default_data_dir()
         self.model = load_language_model(
-            pretrained, data_dir=folder, dtype=dtype, device=device or "auto"
+            pretrained, data_dir=folder, dtype=dtype, device=_device(device)
         )
         self.tokenizer = self.model.tokenizer
         size = str(batch_size)  # "auto" is one of its values
@@ -282,6 +282,13 @@ class SolLM(TemplateLM):
         if self.policy is None:
             raise PolicyError(f"policy {name!r} was not loaded")
         return self.policy
+
+
+def _device(asked: str | None) -> str:
+    """The device to load for: lm-eval asks for a GPU unasked, also where there is none."""
+    if asked is None or (asked.startswith("cuda") and not torch.cuda.is_available()):
+        return "auto"
+    return asked
 
 
 def main() -> None:

@@ -6,9 +6,11 @@ import importlib
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import sol_core
 
@@ -26,6 +28,11 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
 
 def _modules(code: str, *arguments: str) -> set[str]:
     """The top-level packages that some code imports in a fresh interpreter."""
+    return {name.partition(".")[0] for name in _all_modules(code, *arguments)}
+
+
+def _all_modules(code: str, *arguments: str) -> list[str]:
+    """All modules that some code imports in a fresh interpreter."""
     done = subprocess.run(
         [sys.executable, "-c", SHOW, code, *arguments],
         cwd=ROOT,
@@ -33,7 +40,7 @@ def _modules(code: str, *arguments: str) -> set[str]:
         text=True,
         check=True,
     )
-    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+    return list(json.loads(done.stdout))
 
 
 @pytest.mark.parametrize("command", ["", "serve", "train", "policies", "evaluate"])
@@ -69,6 +76,25 @@ def test_the_library_never_imports_the_interface() -> None:
     imported = _modules("from sol_core import *; import sol_core.api, sol_core.generation.warm_up")
     assert "torch" in imported
     assert not imported & {"gradio", "plotly", "pandas", "sqlalchemy", "app", "storage"}
+
+
+def test_the_engine_needs_no_package_that_the_app_adds() -> None:
+    """All of it is imported where those packages cannot be."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    added = [Requirement(text).name for text in project["optional-dependencies"]["app"]]
+    assert {"gradio", "plotly", "sqlalchemy"} <= set(added)
+    assert not set(added) & {Requirement(text).name for text in project["dependencies"]}
+    code = """
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    sys.modules[name] = None
+import sol_core
+for found in pkgutil.walk_packages(sol_core.__path__, "sol_core."):
+    if found.name != "sol_core.lm_eval_model":
+        importlib.import_module(found.name)
+"""
+    own = [name for name in added if name != "httpx"]  # huggingface_hub brings it
+    assert "sol_core.speed" in _all_modules(code, *own)
 
 
 def test_every_public_name_is_there_and_unknown_ones_are_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # How long a notebook trains and on how much it evaluates is no business of these tests.
 SHORTER = {
     "time_limit_minutes=0.5,": "time_limit_minutes=0.01, context=32, windows=2,",
-    "texts=4, context=128": "texts=2, context=32",
+    "texts=8, context=128": "texts=2, context=32",
 }
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
@@ -62,4 +63,6 @@ def test_a_notebook_runs(
     shown = "".join(str(output) for cell in outputs for output in cell)
     assert "background: rgba" in shown
     assert "KL to dense" in shown
+    static, policy = re.findall(r"(?:static|policy) +[\d.]+ nats per token \((.*?)\)", shown)
+    assert static == policy, "they are compared at one spend"
     logging.getLogger(__name__).info("%s took %.0f s", path.name, took_s)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -24,7 +28,8 @@ def test_the_front_matter_is_a_valid_spaces() -> None:
         Version(settings["python_version"])
         in Requirement(f"python{PROJECT['requires-python']}").specifier
     )
-    gradio = next(r for r in map(Requirement, PROJECT["dependencies"]) if r.name == "gradio")
+    app = map(Requirement, PROJECT["optional-dependencies"]["app"])
+    gradio = next(one for one in app if one.name == "gradio")
     assert Version(settings["sdk_version"]) in gradio.specifier
     assert settings["license"] == PROJECT["license"].lower()
     assert len(settings["short_description"]) <= 60  # the Hub refuses longer ones
@@ -33,7 +38,8 @@ def test_the_front_matter_is_a_valid_spaces() -> None:
 def test_a_space_installs_what_the_project_depends_on() -> None:
     lines = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     found = [Requirement(line) for line in lines if not line.startswith("#")]
-    wanted = [Requirement(text) for text in PROJECT["dependencies"]]
+    texts = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["app"]
+    wanted = [Requirement(text) for text in texts]
     assert [one.name for one in found] == [one.name for one in wanted]
     for one, other in zip(found, wanted, strict=True):
         assert str(one.marker) == str(other.marker)
@@ -55,6 +61,18 @@ def test_the_variables_are_listed_as_they_are() -> None:
         [f"`{one.name}`", one.meaning, _shown(one, one.public), _shown(one, one.own)]
         for one in VARIABLES
     ]
+
+
+def test_the_steps_are_commands_that_there_are() -> None:
+    """Every ``hf`` line of the documentation names a command and options of today's client."""
+    text = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    lines = re.findall(r"^hf (.*?)(?: +#.*)?$", text, re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        command = [sys.executable, "-m", "huggingface_hub.cli.hf", *shlex.split(line), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"hf {line}: {done.stdout}{done.stderr}"
+        assert "Options:" in done.stdout
 
 
 def _shown(variable: Variable, value: int) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from app.host.console import Console
+from app.host.program import is_checkout
 from app.setup.bootstrap import ensure_environment
 from sol_core import __version__
 from sol_core.errors import ConfigError, SolError
@@ -38,6 +39,7 @@ COMMANDS = {
     "evaluate": "app.cli.commands.evaluate",
     "tasks": "app.cli.commands.tasks",
     "jobs": "app.cli.commands.jobs",
+    "runs": "app.cli.commands.runs",
     "worker": "app.cli.program.worker",
     "export": "app.cli.commands.export",
     "import": "app.cli.commands.import",
@@ -76,10 +78,12 @@ def main(argv: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if os.environ.get(DEBUG_VARIABLE) or (error.name or "").startswith(("app", "sol_core")):
             raise
-        Console().say(
-            f"error: the package {error.name} is missing from {sys.prefix}: "
+        remedy = (
             "delete that folder if it is this project's .venv, and start again"
+            if is_checkout()
+            else "install the page and the commands with: pip install 'sol-explorer[app]'"
         )
+        Console().say(f"error: the package {error.name} is missing from {sys.prefix}: {remedy}")
         return EXIT_FAILED
 
 

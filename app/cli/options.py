@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
 MODEL_VARIABLE = "SOL_MODEL"  # a Space is started without arguments
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 _KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind != "policy")
 SCHEDULE_HELP = (
     f"who picks each step's compute: {', '.join(_KINDS)}, or policy:NAME with the name of a "
@@ -72,8 +72,8 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """``--model``, ``--dtype`` and ``--data-dir``."""
+def add_model(parser: argparse.ArgumentParser, *, with_device: bool = True) -> None:
+    """``--model``, ``--dtype``, ``--data-dir``, and ``--device`` where one is chosen."""
     parser.add_argument(
         "--model",
         help=f"a Hub id, a local folder or a GGUF file (default: {MODEL_VARIABLE}, else "
@@ -81,6 +81,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     text = "number format of the weights (default: auto, the machine's fastest)"
     parser.add_argument("--dtype", choices=DTYPES, default="auto", help=text)
+    if with_device:
+        text = "cpu, cuda or cuda:N (default: %(default)s, the first GPU if there is one)"
+        add_value(parser, "device", "auto", "", help=text)
     add_data_dir(parser)
 
 
@@ -231,6 +234,7 @@ def load_model(
         model_name(args),
         data_dir=data_dir.root,
         dtype=args.dtype,
+        device=args.device,
         integer_mlp=integer_mlp,
         on_progress=console.progress,
     )

@@ -27,7 +27,7 @@ _PARTIAL_FOLDER = "partial"
 def train_job(task: JobTask, ranks: Ranks | None = None) -> Updates:
     """Train a policy; it ends up in the library under the job's name or one like it.
 
-    Params: "config" (TrainConfig), "model", "name"; "dtype" where it matters.
+    Params: "config" (TrainConfig), "model", "name"; "dtype" and "device" where they matter.
 
     Args:
         ranks: the processes that share the work, of which this one is the lead.
@@ -125,13 +125,18 @@ def _stored(task: JobTask, name: str, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_model(task: JobTask, device: str = "auto") -> LanguageModel:
+    """Load the job's model.
+
+    Args:
+        device: "auto" leaves it to the job.
+    """
     from sol_core.generation.warm_up import load_warm
 
     return load_warm(
         _param(task, "model", str),
         data_dir=task.data_dir.root,
         dtype=str(task.job.params.get("dtype", task.dtype)),
-        device=device,
+        device=str(task.job.params.get("device", device)) if device == "auto" else device,
         on_progress=lambda message, fraction: task.say(message),
     )
 

@@ -17,20 +17,21 @@ from pathlib import Path
 from app.host.errors import BootstrapError
 from app.host.program import is_checkout
 
-BASE = "base"  # the group of the project's own dependencies, beside the extras
+BASE = "base"  # the group of what the program itself needs, beside the extras
+APP = "app"  # the extra that the page and the commands add to the engine's dependencies
 DISTRIBUTION = "sol-explorer"  # pyproject.toml's name
 NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
 def read_requirements(pyproject: Path, extras: Sequence[str] = ()) -> Mapping[str, tuple[str, ...]]:
-    """Requirement strings by group: ``BASE`` and every one of ``extras``.
+    """Requirement strings by group: ``BASE``, the engine's and the app's, and all ``extras``.
 
     Raises: BootstrapError when the file is missing or broken.
     """
     try:
         project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
         optional = project.get("optional-dependencies", {})
-        groups = {BASE: tuple(project.get("dependencies", ()))}
+        groups = {BASE: (*project.get("dependencies", ()), *optional.get(APP, ()))}
         return groups | {extra: tuple(optional[extra]) for extra in extras}
     except (OSError, KeyError, ValueError) as error:
         raise BootstrapError(
@@ -53,16 +54,19 @@ def project_requirements(root: Path, extras: Sequence[str] = ()) -> Mapping[str,
         raise BootstrapError(
             f"{root} is neither a checkout nor an installed package: install {DISTRIBUTION} again"
         ) from error
-    groups = {}
-    for group in (BASE, *extras):
+
+    def belonging(group: str) -> tuple[str, ...]:
+        """Requirements of an extra; those of none for ``BASE``."""
         texts = []
         for one in found:
             belongs = one.marker is None or one.marker.evaluate({"extra": group})
             is_extra = one.marker is not None and "extra" in str(one.marker)
             if belongs and is_extra == (group != BASE):
                 texts.append(f"{one.name}{one.specifier}")
-        groups[group] = tuple(texts)
-    return groups
+        return tuple(texts)
+
+    groups = {group: belonging(group) for group in extras}
+    return groups | {BASE: belonging(BASE) + belonging(APP)}
 
 
 def digest(requirements: Sequence[str]) -> str:

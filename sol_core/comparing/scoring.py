@@ -185,8 +185,8 @@ def encode_text(model: LanguageModel, context: str, text: str) -> tuple[list[int
     Raises: ConfigError when nothing is left to score.
     """
     context, text = whole_characters(context), whole_characters(text)
-    before = list(model.tokenizer(context)["input_ids"]) if context else []
-    ids = [int(token) for token in model.tokenizer(context + text)["input_ids"]]
+    before = model.encode(context) if context else []
+    ids = model.encode(context + text)
     first = min(max(len(before), 1), len(ids) - 1)
     if not text or first < 1:
         raise ConfigError("the text has no token that others come before: give more, or a context")

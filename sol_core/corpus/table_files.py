@@ -42,7 +42,7 @@ def choose_column(available: Sequence[str], wanted: str | None, where: object) -
     looked_for = repr(wanted) if wanted is not None else " / ".join(TEXT_COLUMNS)
     raise CorpusError(
         f"{where} has no column {looked_for}; its columns: {', '.join(available) or 'none'}. "
-        "Name the one with the text"
+        f"Rename the one with the text to {TEXT_COLUMNS[0]!r}, or give a plain text file"
     )
 
 

@@ -121,6 +121,8 @@ def config_values(header: GgufHeader) -> dict[str, Any]:
         "max_position_embeddings": int(_number(header, "context_length")),
         "rms_norm_eps": float(_number(header, "attention.layer_norm_rms_epsilon")),
         "tie_word_embeddings": "output.weight" not in header.tensors,
+        "attention_bias": "blk.0.attn_q.bias" in header.tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in header.tensors,
         "rope_parameters": rope,
         "bos_token_id": header.metadata.get("tokenizer.ggml.bos_token_id"),
     }

@@ -67,7 +67,7 @@ def encode_prompt(model: LanguageModel, prompt: str, *, chat: bool) -> list[int]
                 messages, tokenize=False, add_generation_prompt=True
             )
         )
-    tokens = list(model.tokenizer(prompt, add_special_tokens=not chat)["input_ids"])
+    tokens = model.encode(prompt, add_special_tokens=not chat)
     if not tokens:
         raise ConfigError("the prompt has no token for this model; type some text")
     if len(tokens) >= model.context_length:

@@ -98,7 +98,8 @@ class KernelWarmUp:
         self._bits = bits
         self._device = pick_device(device)
         self._dtype = pick_dtype(dtype, self._device)
-        self._thread = threading.Thread(target=self._work, name="kernel-warm-up", daemon=True)
+        # No daemon: an interpreter that ends while LLVM compiles is aborted.
+        self._thread = threading.Thread(target=self._work, name="kernel-warm-up")
         self._thread.start()
 
     @property
@@ -134,7 +135,8 @@ def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> 
     lm.prefill(torch.zeros(1, _CONTEXT - 1, dtype=torch.int64), cache)
     state = observed_prefill(lm, torch.zeros(1, 1, dtype=torch.int64), cache, options.mechanisms)
     for _ in decode(lm, cache, [0], scheduler, lambda step: [0], options, state):
-        pass
+        if not threading.main_thread().is_alive():  # the program ends and waits for this
+            return
 
 
 def _policy(lm: FrozenLM) -> PolicyScheduler:

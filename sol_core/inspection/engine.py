@@ -75,7 +75,7 @@ def text_tokens(model: LanguageModel, text: str, config: InspectionConfig) -> tu
         return [*prompt, *config.generated], len(prompt)
     if not text.strip():
         raise ConfigError("the text is empty: there is nothing to score")
-    tokens = list(model.tokenizer(whole_characters(text))["input_ids"])
+    tokens = model.encode(whole_characters(text))
     if len(tokens) <= config.prefix_tokens:
         raise ConfigError(
             f"the text has {len(tokens)} token{'s' * (len(tokens) != 1)} for {model.name}, of "

@@ -6,7 +6,12 @@ step takes is decided in ``sol_core.decoding`` and ``sol_core.policy``.
 
 from sol_core.models.decoder import FrozenLM, StepOutput
 from sol_core.models.signals import PrefillOutput
-from sol_core.models.spec import SUPPORTED_FAMILIES, ModelSpec, spec_from_config
+from sol_core.models.spec import (
+    SUPPORTED_FAMILIES,
+    ModelSpec,
+    refuse_denied_biases,
+    spec_from_config,
+)
 
 __all__ = [
     "SUPPORTED_FAMILIES",
@@ -14,5 +19,6 @@ __all__ = [
     "ModelSpec",
     "PrefillOutput",
     "StepOutput",
+    "refuse_denied_biases",
     "spec_from_config",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,13 @@ from sol_core.files.model_files import (
     make_default_model_whole,
 )
 from sol_core.files.places import DEFAULT_MODEL
-from sol_core.models import SUPPORTED_FAMILIES, FrozenLM, ModelSpec, spec_from_config
+from sol_core.models import (
+    SUPPORTED_FAMILIES,
+    FrozenLM,
+    ModelSpec,
+    refuse_denied_biases,
+    spec_from_config,
+)
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks
@@ -37,10 +43,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MODEL",
     "LanguageModel",
+    "check_vocabulary",
+    "fingerprint_of",
     "load_language_model",
     "locate_model",
     "model_fingerprint",
     "repair_model",
+    "whole_ids",
 ]
 
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
@@ -79,6 +88,18 @@ class LanguageModel:
     def device_name(self) -> str:
         return str(self.lm.device)
 
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text. Raises: ConfigError for one that the model has no embedding of."""
+        options = {"add_special_tokens": add_special_tokens}
+        ids = [int(token) for token in self.tokenizer(text, **options)["input_ids"]]
+        for token in ids:
+            if token >= self.spec.vocab_size:
+                raise ConfigError(
+                    f"the text holds {self.spelled(token)!r}, token {token} of the tokenizer; "
+                    f"{self.name} knows {self.spec.vocab_size}: take it out"
+                )
+        return ids
+
     def spelled(self, token: int) -> str:
         """A token on its own, special tokens spelled out, partial characters as U+FFFD."""
         return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
@@ -114,7 +135,8 @@ def load_language_model(
     config = _read_config(folder)
     spec = spec_from_config(config)
     tensors = _read_tensors(folder)
-    fingerprint = _fingerprint(spec, tensors)
+    refuse_denied_biases(config, tensors)
+    fingerprint = fingerprint_of(spec, tensors)
     blocks = read_blocks(folder, tensors) if torch_device.type == "cpu" else {}
     try:
         weights = arrange_weights(tensors, spec, torch_dtype, lambda t: t.to(torch_device), blocks)
@@ -123,7 +145,7 @@ def load_language_model(
     if integer_mlp:
         report("rounding the MLP to int8", 0.5)
         weights = with_integer_mlp(weights)
-    tokenizer = _read_tokenizer(folder)
+    tokenizer = _read_tokenizer(folder, spec)
     report("model ready", 1.0)
     shown = Path(name).stem if _is_gguf(name) else name
     return LanguageModel(
@@ -152,7 +174,7 @@ def model_fingerprint(name: str, *, data_dir: Path, on_progress: Progress | None
     Raises: as ``load_language_model``.
     """
     folder = locate_model(name, data_dir, on_progress or (lambda message, fraction: None))
-    return _fingerprint(spec_from_config(_read_config(folder)), _read_tensors(folder))
+    return fingerprint_of(spec_from_config(_read_config(folder)), _read_tensors(folder))
 
 
 def repair_model(name: str, data_dir: Path, report: Progress) -> Path:
@@ -238,12 +260,19 @@ def _read_config(folder: Path) -> Any:
             f"{folder} holds no config.json; it is not a Hugging Face model folder"
         )
     try:
-        family = json.loads(path.read_text("utf-8")).get("model_type")
+        record = json.loads(path.read_text("utf-8"))
+        family, quantised = record.get("model_type"), record.get("quantization_config")
     except (ValueError, AttributeError, OSError) as error:
         raise ModelLoadError(f"{path} is not a JSON object: {_first_line(error)}") from error
     if family not in SUPPORTED_FAMILIES:
         raise UnsupportedModelError(
             f"model family {family!r} is not supported; supported: {', '.join(SUPPORTED_FAMILIES)}"
+        )
+    if quantised:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        raise UnsupportedModelError(
+            f"the weights in {folder} are quantised ({method}), which is not supported: take the "
+            "model's own weights, or a GGUF file"
         )
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -297,7 +326,7 @@ def _too_large(
     )
 
 
-def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def _read_tokenizer(folder: Path, spec: ModelSpec) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
@@ -305,10 +334,25 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelLoadError(
-            f"the tokenizer in {folder} cannot be read: {_first_line(error)}"
-        ) from error
+        reason = _first_line(error)
+        if not (folder / "tokenizer.json").is_file():
+            reason = (
+                "there is no tokenizer.json; copy it from where the model came, or write it with "
+                "save_pretrained of transformers' tokenizer"
+            )
+        raise ModelLoadError(f"the tokenizer in {folder} cannot be read: {reason}") from error
+    check_vocabulary(tokenizer, spec)
     return tokenizer
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, spec: ModelSpec) -> None:
+    """Raises: ModelLoadError for a tokenizer with more tokens than the model has embeddings."""
+    # Added tokens may lie beyond: Gemma 3 has one for images, which text never holds.
+    if tokenizer.vocab_size > spec.vocab_size:
+        raise ModelLoadError(
+            f"the tokenizer has {tokenizer.vocab_size:,} tokens, the model {spec.vocab_size:,}: it "
+            "belongs to another model"
+        )
 
 
 def _end_ids(folder: Path, config: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -320,18 +364,23 @@ def _end_ids(folder: Path, config: Any, tokenizer: PreTrainedTokenizerBase) -> f
             sources.append(json.loads(path.read_text("utf-8")).get("eos_token_id"))
         except (ValueError, AttributeError) as error:
             raise ModelLoadError(f"{path} is not a JSON object: {_first_line(error)}") from error
+    return whole_ids(sources)
+
+
+def whole_ids(sources: Iterable[Any]) -> frozenset[int]:
+    """The token ids among ids, lists of ids and None."""
     ids: set[int] = set()
     for source in sources:
         ids |= set(source) if isinstance(source, list) else {source}
     return frozenset(i for i in ids if isinstance(i, int))
 
 
-def _fingerprint(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
+def fingerprint_of(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> str:
     """Digest of the architecture and of a sample of every tensor."""
     digest = hashlib.sha256(json.dumps(asdict(spec), sort_keys=True).encode())
     for name in sorted(tensors):
         flat = tensors[name].flatten()
-        sample = flat[:: max(1, flat.numel() // 64)][:64].float()
+        sample = flat[:: max(1, flat.numel() // 64)][:64].float().cpu()
         digest.update(f"{name} {tuple(tensors[name].shape)}".encode())
         digest.update(sample.numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -202,7 +202,9 @@ def arrange_weights(
     embedding = reader.take(embedding_name, spec.vocab_size, spec.hidden_size)
     layers = tuple(_layer(reader, f"model.layers.{i}.") for i in range(spec.num_layers))
     final_norm = reader.norm("model.norm", spec.hidden_size)
-    if "lm_head.weight" in tensors and not spec.tied_head:
+    # A head of its own counts where the config claims that there is none, as in transformers.
+    is_tied = spec.tied_head and torch.equal(tensors.get("lm_head.weight", embedding), embedding)
+    if not is_tied:
         head = reader.linear("", {"lm_head": spec.vocab_size}, spec.hidden_size)
         placed_embedding = to_device(embedding.to(dtype))
         placed_head = _placed(head, to_device)

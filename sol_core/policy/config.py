@@ -33,7 +33,7 @@ class PolicyConfig:
 
     network: NetworkKind = field(
         default="factored",
-        metadata={"help": "factored: damage per axis (ours); joint: the paper's single head"},
+        metadata={"help": "factored: damage per axis (ours); joint: the paper's network"},
     )
     width: Annotated[int, Range(8, 4096)] = field(
         default=256, metadata={"help": "hidden width of the network"}

@@ -6,8 +6,8 @@ choices (``prices.py``). Damage is additive over the axes to a good approximatio
 (docs/results.md), so three heads suffice, and each head is two numbers: how sensitive this
 step is, and how steeply that falls with the level.
 
-``JointNetwork`` is the network of the authors of SOL (arXiv:2605.10875): one head over all
-joint actions and a budget MLP, kept for comparison.
+``JointNetwork`` is the network of the authors of SOL (arXiv:2605.10875): its inputs only, learned
+positions, one head over all joint actions and a budget MLP, kept for comparison.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from sol_core.policy.info import InputLayout
 
 __all__ = [
     "NUM_BUDGET_INPUTS",
+    "CausalEncoder",
     "DamageNetwork",
     "JointNetwork",
+    "PaperEncoder",
     "StateEncoder",
     "build_network",
     "level_values",
@@ -44,63 +46,33 @@ def level_values(grid: ActionGrid) -> list[Tensor]:
     ]
 
 
-class StateEncoder(nn.Module):
-    """Inputs → one causal pre-norm transformer block over the steps of an episode.
+class CausalEncoder(nn.Module):
+    """A projection of the inputs and one causal pre-norm transformer block over the steps."""
 
-    Positions are learned by neither: what matters is the order, which the causal mask gives.
-    """
-
-    rest_mean: Tensor
-    rest_scale: Tensor
-
-    def __init__(self, layout: InputLayout, config: PolicyConfig, num_extra: int = 0) -> None:
+    def __init__(self, num_inputs: int, mlp_ratio: int, config: PolicyConfig) -> None:
         super().__init__()
-        self.layout, self.num_heads, width = layout, config.num_heads, config.width
-        rest = layout.width - 3 * layout.hidden_size
-        self.register_buffer("rest_mean", torch.zeros(rest + num_extra))
-        self.register_buffer("rest_scale", torch.ones(rest + num_extra))
-        self.project = nn.Linear(4 * layout.hidden_size + rest + num_extra, width)
+        self.num_heads, width = config.num_heads, config.width
+        self.project = nn.Linear(num_inputs, width)
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attention_output = nn.Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width)
-        self.mlp_in = nn.Linear(width, 2 * width)
-        self.mlp_out = nn.Linear(2 * width, width)
+        self.mlp_in = nn.Linear(width, mlp_ratio * width)
+        self.mlp_out = nn.Linear(mlp_ratio * width, width)
         self.final_norm = nn.LayerNorm(width)
         self.dropout = config.dropout
-        nn.init.zeros_(self.attention_output.weight)
 
-    def forward(
-        self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Encode T more steps of N episodes.
+    def mix(self, encoded: Tensor, cache: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The block: [N, T, width] → the same, and the cache that includes these steps.
 
         Args:
-            rows: [N, T, layout.width + extra].
-            embedding: [N, T, C] of the tokens about to be fed.
             cache: keys and values of the t steps before, [2, N, heads, t, width / heads];
                 None at the start.
-        Returns: [N, T, width] and the cache that includes these steps.
         """
-        states, rest = self.layout.split(rows.float())
-        size = (self.layout.hidden_size,)
-        # Scales differ by 100 between the states: each is normalised on its own.
-        hidden, first, second = F.layer_norm(states, size).unbind(-2)
-        fed = F.layer_norm(embedding.float(), size)
-        scaled = (rest - self.rest_mean) / self.rest_scale
-        inputs = torch.cat((hidden, fed, first, second, scaled.clamp(-8, 8)), -1)
-        encoded = F.gelu(self.project(self._drop(inputs)))
         mixed, cache = self._attend(self.attention_norm(encoded), cache)
         encoded = encoded + self._drop(mixed)
         inner = F.gelu(self.mlp_in(self.mlp_norm(encoded)))
         return self.final_norm(encoded + self._drop(self.mlp_out(inner))), cache
-
-    @torch.no_grad()
-    def fit_scales(self, rows: Tensor) -> None:
-        """Set mean and deviation of the inputs that are not states from a sample [..., width]."""
-        rest = self.layout.split(rows.float().flatten(0, -2))[1]
-        self.rest_mean.copy_(rest.mean(0))
-        self.rest_scale.copy_(rest.std(0).clamp(min=1e-3))
 
     def _drop(self, values: Tensor) -> Tensor:
         return F.dropout(values, self.dropout) if self.training else values
@@ -121,6 +93,80 @@ class StateEncoder(nn.Module):
             mask = mask.tril(total - steps)
         mixed = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
         return self.attention_output(mixed.transpose(1, 2).flatten(2)), seen
+
+
+class StateEncoder(CausalEncoder):
+    """Everything that is observed, encoded; positions are not learned, the causal mask orders."""
+
+    rest_mean: Tensor
+    rest_scale: Tensor
+
+    def __init__(self, layout: InputLayout, config: PolicyConfig) -> None:
+        rest = layout.width - 3 * layout.hidden_size
+        super().__init__(4 * layout.hidden_size + rest, 2, config)
+        self.layout = layout
+        self.register_buffer("rest_mean", torch.zeros(rest))
+        self.register_buffer("rest_scale", torch.ones(rest))
+        nn.init.zeros_(self.attention_output.weight)
+
+    def forward(
+        self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode T more steps of N episodes.
+
+        Args:
+            rows: [N, T, layout.width].
+            embedding: [N, T, C] of the tokens about to be fed.
+            cache: see ``mix``.
+        Returns: as ``mix``.
+        """
+        states, rest = self.layout.split(rows.float())
+        size = (self.layout.hidden_size,)
+        # Scales differ by 100 between the states: each is normalised on its own.
+        hidden, first, second = F.layer_norm(states, size).unbind(-2)
+        fed = F.layer_norm(embedding.float(), size)
+        scaled = (rest - self.rest_mean) / self.rest_scale
+        inputs = torch.cat((hidden, fed, first, second, scaled.clamp(-8, 8)), -1)
+        return self.mix(F.gelu(self.project(self._drop(inputs))), cache)
+
+    @torch.no_grad()
+    def fit_scales(self, rows: Tensor) -> None:
+        """Set mean and deviation of the inputs that are not states from a sample [..., width]."""
+        rest = self.layout.split(rows.float().flatten(0, -2))[1]
+        self.rest_mean.copy_(rest.mean(0))
+        self.rest_scale.copy_(rest.std(0).clamp(min=1e-3))
+
+
+class PaperEncoder(CausalEncoder):
+    """The paper's observation alone: last hidden state, embedding, previous action and budget.
+
+    Args:
+        num_steps: of an episode; each place has a learned vector.
+    """
+
+    def __init__(self, layout: InputLayout, config: PolicyConfig, num_steps: int) -> None:
+        super().__init__(2 * layout.hidden_size + 3 + NUM_BUDGET_INPUTS, 4, config)
+        self.layout = layout
+        self.positions = nn.Embedding(num_steps, config.width)
+
+    def forward(
+        self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode T more steps of N episodes.
+
+        Args:
+            rows: [N, T, layout.width + NUM_BUDGET_INPUTS].
+            embedding: [N, T, C] of the tokens about to be fed.
+            cache: see ``mix``.
+        Returns: as ``mix``.
+        """
+        states, rest = self.layout.split(rows.float())
+        size = (self.layout.hidden_size,)
+        hidden, fed = F.layer_norm(states[..., 0, :], size), F.layer_norm(embedding.float(), size)
+        inputs = torch.cat((hidden, fed, rest[..., -3 - NUM_BUDGET_INPUTS :]), -1)
+        first = 0 if cache is None else cache.shape[3]
+        place = torch.arange(first, first + rows.shape[1], device=rows.device)
+        return self.mix(self.project(self._drop(inputs)) + self.positions(place), cache)
 
 
 class DamageNetwork(nn.Module):
@@ -202,10 +248,12 @@ class DamageNetwork(nn.Module):
 class JointNetwork(nn.Module):
     """The authors' network: logits over all joint actions, plus a budget MLP (3 → 32 → A)."""
 
-    def __init__(self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig) -> None:
+    def __init__(
+        self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int
+    ) -> None:
         super().__init__()
         num_actions = math.prod(len(levels) for levels in grid.levels())
-        self.encoder = StateEncoder(layout, config, num_extra=NUM_BUDGET_INPUTS)
+        self.encoder = PaperEncoder(layout, config, num_steps)
         self.head = nn.Linear(config.width, num_actions)
         self.budget = nn.Sequential(nn.Linear(3, 32), nn.GELU(), nn.Linear(32, num_actions))
         nn.init.zeros_(self.head.weight)
@@ -225,9 +273,13 @@ class JointNetwork(nn.Module):
 
 
 def build_network(
-    layout: InputLayout, grid: ActionGrid, config: PolicyConfig
+    layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int = 16
 ) -> DamageNetwork | JointNetwork:
-    """A fresh network; its weights come from torch's global random state."""
+    """A fresh network; its weights come from torch's global random state.
+
+    Args:
+        num_steps: of an episode.
+    """
     if config.network == "joint":
-        return JointNetwork(layout, grid, config)
+        return JointNetwork(layout, grid, config, num_steps)
     return DamageNetwork(layout, grid, config)

@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sol_core.errors import PolicyError
+from sol_core.errors import ConfigError, PolicyError
+from sol_core.fields import config_from_dict
 from sol_core.files.safetensors_files import read_safetensors, write_safetensors
+from sol_core.training.config import TrainConfig
 
 __all__ = ["Progress", "read_checkpoint", "restore_optimiser", "write_checkpoint"]
 
@@ -99,7 +101,7 @@ def read_checkpoint(
             problems.append(f"{path}: {error}")
             _LOG.warning("checkpoint %s is damaged and passed over: %s", path, error)
             continue
-        if json.loads(header["config"]) != json.loads(json.dumps(config)):
+        if not _are_alike(json.loads(header["config"]), config):
             raise PolicyError(
                 f"{folder} holds a run with other settings: give another folder, or the settings "
                 "that it was begun with"
@@ -122,3 +124,11 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
             state.setdefault(int(index), {})[key] = value
     record = optimiser.state_dict()
     optimiser.load_state_dict({"state": state, "param_groups": record["param_groups"]})
+
+
+def _are_alike(kept: dict[str, Any], config: dict[str, Any]) -> bool:
+    """Return whether two configurations are the same; an older release's lacks later fields."""
+    try:
+        return config_from_dict(TrainConfig, kept) == config_from_dict(TrainConfig, config)
+    except ConfigError:
+        return False

@@ -104,7 +104,15 @@ class GrpoConfig:
         default=1.0, metadata={"help": "sampling temperature of actions"}
     )
     learning_rate: Annotated[float, Range(1e-8, 1.0)] = field(
-        default=1e-4, metadata={"help": "step size of AdamW, falling to zero over the updates"}
+        default=1e-4, metadata={"help": "step size of AdamW"}
+    )
+    pace: Literal["falling", "constant"] = field(
+        default="falling",
+        metadata={"help": "falling: the step size goes to zero over the updates; constant: not"},
+    )
+    whitening: Literal["group", "batch"] = field(
+        default="group",
+        metadata={"help": "advantages are divided by the deviation of their group or batch"},
     )
     damage_weight: Annotated[float, Range(0.0, 1000.0)] = field(
         default=1.0,
@@ -187,6 +195,8 @@ class TrainConfig:
             )
         if self.warm_start.texts == 0 and self.grpo.updates == 0:
             raise ConfigError("nothing to do: warm_start.texts and grpo.updates are both 0")
+        if all(len(levels) == 1 for levels in self.grid.levels()):
+            raise ConfigError("nothing to choose: every axis of the grid has one level")
 
     @property
     def block_len(self) -> int:
@@ -223,7 +233,7 @@ PRESETS: dict[str, TrainConfig] = {
     "paper": TrainConfig(
         context=512,
         windows=2,
-        policy=PolicyConfig(network="joint", dropout=0.0),
+        policy=PolicyConfig(network="joint", width=512, dropout=0.0),
         warm_start=WarmStartConfig(texts=0),
         grpo=GrpoConfig(
             updates=2000,
@@ -232,6 +242,8 @@ PRESETS: dict[str, TrainConfig] = {
             budget="penalty",
             entropy_bonus=0.05,
             temperature=1.3,
+            pace="constant",
+            whitening="batch",
         ),
     ),
 }

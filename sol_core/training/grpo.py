@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -49,15 +50,16 @@ def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tenso
     return (weights * gap.clamp(min=0).square()).sum(-1)
 
 
-def advantages(returns: Tensor) -> Tensor:
-    """Group-relative advantages, in deviations of their group: [B, G, T] → [B, G, T].
+def advantages(returns: Tensor, whitening: Literal["group", "batch"] = "group") -> Tensor:
+    """Group-relative advantages, in deviations of their group or batch: [B, G, T] → [B, G, T].
 
     Each group's advantages sum to zero at every step. A group has one budget, and a harsh one's
-    returns vary a hundred times as much as a mild one's: whitened together, only harsh budgets
-    would be learnt.
+    returns vary a hundred times as much as a mild one's: whitened together, as in the paper, only
+    harsh budgets are learnt.
     """
     relative = returns - returns.mean(1, keepdim=True)
-    return relative / relative.std((1, 2), keepdim=True).clamp(min=1e-6)
+    axes = (1, 2) if whitening == "group" else (0, 1, 2)
+    return relative / relative.std(axes, keepdim=True).clamp(min=1e-6)
 
 
 def clipped_loss(

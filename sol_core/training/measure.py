@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sol_core.actions import Budget
+from sol_core.actions import MAX_BITS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
 from sol_core.models import FrozenLM
@@ -18,11 +18,22 @@ from sol_core.training.config import TrainConfig
 from sol_core.training.ranks import Ranks
 from sol_core.training.windows import TextPrefill, prefill_text
 
-__all__ = ["MEASURED_BUDGETS", "HeldOut", "HeldOutResult", "measure_held_out"]
+__all__ = ["HeldOut", "HeldOutResult", "held_out_budgets", "measure_held_out"]
 
-# As shares of dense: bits 8, 16 (untouched) and 7.
-MEASURED_BUDGETS = (Budget(0.5, 0.6, 8), Budget(0.4, 0.7, 16), Budget(0.3, 0.5, 7))
+# Per axis; bits of 16 are untouched.
+MEASURED = ((0.5, 0.4, 0.3), (0.6, 0.7, 0.5), (8, 16, 7))
+PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
+
+
+def held_out_budgets(grid: ActionGrid) -> list[Budget]:
+    """Three budgets that a grid's levels can meet: the same ones for every grid that holds them."""
+    axes = []
+    for levels, values in zip(grid.levels(), MEASURED, strict=True):
+        low, high = levels[0], levels[-1]
+        holds = low <= min(values) and max(values) <= high
+        axes.append(values if holds else [low + place * (high - low) for place in PLACES])
+    return [Budget(*values) for values in zip(*axes, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,8 @@ def measure_held_out(
     count = min(WINDOWS_PER_TEXT, config.windows)
     every = config.windows // count
     starts = config.starts[: count * every : every]
-    budgets = list(MEASURED_BUDGETS) * len(starts)
+    asked = held_out_budgets(config.grid)
+    budgets = asked * len(starts)
     numbers = range(len(held_out.texts))
 
     def play(number: int, scheduler: BatchScheduler) -> _Played:
@@ -71,9 +83,9 @@ def measure_held_out(
     played = ranks.split(numbers, lambda n: play(n, PolicyScheduler(policy, budgets)))
     spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, 3]
     grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, 3]
-    realised = [Budget(keep, channels, bits * 16) for keep, channels, bits in grouped.tolist()]
+    realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
     static = ranks.split(numbers, lambda n: play(n, _static(realised, n, len(starts), config)))
-    gap = (grouped - budget_shares(MEASURED_BUDGETS)).mean(0).tolist()
+    gap = (grouped - budget_shares(asked)).mean(0).tolist()
     metrics = {
         "kl": _mean(played, "kl"),
         "kl_static": _mean(static, "kl"),
@@ -104,8 +116,7 @@ def _play(
     text: TextPrefill, starts: Sequence[int], scheduler: BatchScheduler, config: TrainConfig
 ) -> _Played:
     kl, nll, dense, spends = [], [], [], []
-    rows = len(MEASURED_BUDGETS)
-    for scores in text.rollout(starts, rows, scheduler, config.steps, config.grid):
+    for scores in text.rollout(starts, len(PLACES), scheduler, config.steps, config.grid):
         kl.append(scores.kl.cpu())
         nll.append(scores.nll.cpu())
         dense.append(scores.dense_nll.cpu())
@@ -114,6 +125,13 @@ def _play(
     return _Played(
         torch.stack(kl, 1), torch.stack(nll, 1), torch.stack(dense, 1), torch.stack(spends, 1)
     )
+
+
+def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:
+    """Shares of dense as a budget; sums in fp32 may end beside a level that every step took."""
+    keep, channels, bits = shares
+    values = zip((keep, channels, bits * MAX_BITS), grid.levels(), strict=True)
+    return Budget(*(min(max(value, levels[0]), levels[-1]) for value, levels in values))
 
 
 def _static(

@@ -22,7 +22,7 @@ from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.training.config import PRICED_TEXTS
-from sol_core.training.measure import MEASURED_BUDGETS, HeldOut, measure_held_out
+from sol_core.training.measure import HeldOut, held_out_budgets, measure_held_out
 from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
 from sol_core.training.run_state import RunState
 from sol_core.training.update import damages_at, grpo_update, prices_from, warm_step
@@ -275,7 +275,7 @@ def _sample(
             "type": "sample",
             "step": state.progress.reports,
             "context": str(tokenizer.decode(context[-40:])),
-            "budget": MEASURED_BUDGETS[0].as_tuple(),
+            "budget": held_out_budgets(state.config.grid)[0].as_tuple(),
             "tokens": spent,
         }
     )

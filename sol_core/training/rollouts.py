@@ -101,7 +101,7 @@ def _batch(
         scheduler.inputs(),
         choices,
         torch.stack([step.log_probability for step in steps], 1),
-        advantages(returns).flatten(0, 1),
+        advantages(returns, config.whitening).flatten(0, 1),
         damage,
         -float(cost.mean()),
         (gap[0], gap[1], gap[2]),

@@ -56,7 +56,9 @@ class RunState:
         self.texts = TextSource(model, config, data_dir)
         layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
         torch.manual_seed(config.seed)
-        network = build_network(layout, config.grid, config.policy).to(model.lm.device)
+        network = build_network(layout, config.grid, config.policy, config.steps).to(
+            model.lm.device
+        )
         self.optimiser = torch.optim.AdamW(
             network.parameters(),
             lr=config.warm_start.learning_rate,

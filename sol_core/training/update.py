@@ -61,6 +61,8 @@ def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, f
     # Falling to zero: constant steps wandered off after some 25 updates (docs/results.md).
     done = state.progress.updates
     pace = min((done + 1) / WARM_UP_UPDATES, 1 - done / max(1, config.updates))
+    if config.pace == "constant":
+        pace = 1.0
     _set_learning_rate(state, config.learning_rate * pace)
     for _ in range(config.epochs):
         results: list[GrpoLoss] = []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 import sol_core
@@ -109,6 +112,10 @@ def test_what_cannot_be_generated_is_said_before_the_first_event(
         stream_generate(model, TEXT, policy)
     with pytest.raises(ConfigError, match="budget must be a Budget"):
         stream_generate(model, TEXT, policy, (0.5, 0.7, 8))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"policy must be a Policy.* got 'default'"):
+        stream_generate(model, TEXT, "default", BUDGET)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"whole number from 1 .* got 1\.5"):
+        stream_generate(model, TEXT, max_new_tokens=1.5)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="outside the grid"):
         stream_generate(model, TEXT, policy, Budget(0.01, 0.7, 8))
     with pytest.raises(ConfigError, match="prompt is empty"):
@@ -118,6 +125,32 @@ def test_what_cannot_be_generated_is_said_before_the_first_event(
     other = dataclasses.replace(model, fingerprint="f" * 32)
     with pytest.raises(PolicyError, match="not for this model"):
         stream_generate(other, TEXT, policy, BUDGET)
+
+
+@pytest.mark.parametrize("wrong", [["a", "list"], 3, b"bytes", torch.ones(3), object()], ids=repr)
+def test_arguments_of_another_kind_are_refused_in_words(
+    model: LanguageModel, policy: Policy, tmp_path: Path, wrong: Any
+) -> None:
+    calls: dict[str, Callable[[], object]] = {
+        "name": lambda: load_model(wrong),
+        "name must be a policy's": lambda: load_policy(wrong, model),
+        "model": lambda: generate(wrong, TEXT),
+        "prompt": lambda: generate(model, wrong),
+        "policy": lambda: generate(model, TEXT, wrong, BUDGET),
+        "budget": lambda: generate(model, TEXT, policy, wrong),
+        "config must be a Gen": lambda: generate(model, TEXT, config=wrong),
+        "text": lambda: score(model, wrong),
+        "context": lambda: score(model, TEXT, context=wrong),
+        "folder": lambda: train(model, wrong),
+        "config must be a Train": lambda: train(model, tmp_path, wrong),
+        "config must be an Eval": lambda: evaluate(model, policy, wrong),
+        "policy must be a Policy": lambda: evaluate(model, wrong),
+        "data_dir": lambda: load_policy("default", model, data_dir=wrong),
+        "model must be a LanguageModel": lambda: load_policy("default", wrong),
+    }
+    for words, call in calls.items():
+        with pytest.raises(ConfigError, match=f"^{words}.*got (a |3)"):
+            call()
 
 
 def test_a_dense_score_is_the_model_s_own(model: LanguageModel) -> None:

@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", help="kernels: SmolLM2-135M, Llama-3.2-1B or Llama-3.1-8B")
     parser.add_argument("--card", help="kernels: H100 or A100, whose floor is estimated")
     add_grid(parser)
-    add_model(parser)
+    add_model(parser, with_device=False)
     add_json(parser)
 
 

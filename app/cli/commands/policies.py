@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                 action="store_true",
                 help="do not check that it was trained for --model",
             )
-            add_model(action)
+            add_model(action, with_device=False)
         else:
             add_data_dir(action)
         add_json(action)

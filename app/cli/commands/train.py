@@ -220,7 +220,8 @@ def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
         model = str(Path(model).expanduser().absolute())
     name = args.name or f"{args.preset or DEFAULT_PRESET}-seed{config.seed}"
     params = {"config": json_safe(config.to_dict()), "model": model, "name": name}
-    return params if args.dtype == "auto" else params | {"dtype": args.dtype}
+    chosen = {"dtype": args.dtype, "device": args.device}
+    return params | {key: value for key, value in chosen.items() if value != "auto"}
 
 
 def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:

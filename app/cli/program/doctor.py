@@ -20,7 +20,7 @@ HELP = "show versions, device, model, disk and database, and what is missing"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The model and the data directory to look at."""
-    add_model(parser)
+    add_model(parser, with_device=False)
     add_json(parser)
     parser.add_argument(
         "--repair",

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="port to listen on, 0 for any free one (default: 7860, or the next free one)",
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser window")
-    add_model(parser)
+    add_model(parser, with_device=False)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from app.cli.terminal import ColourAxis, ColourDepth, paint
@@ -48,9 +49,14 @@ class Outcome:
 
 
 def json_report(outcome: Outcome) -> dict[str, Any]:
-    """The JSON of ``generate --json``; NaN and infinities become null."""
+    """The JSON of ``generate --json``, which can be imported; NaN and infinities become null."""
+    from app.sharing.kinds import KINDS
+
     finish = outcome.finish
     report = {
+        "format": KINDS["run"].format,
+        "version": KINDS["run"].version,
+        "run": _run(outcome),
         "prompt": outcome.prompt,
         "text": finish.text,
         "model": outcome.model_name,
@@ -78,6 +84,25 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
         },
     }
     return dict(json_safe(report))
+
+
+def _run(outcome: Outcome) -> dict[str, Any]:
+    """The part of an exported run that is beside its tokens."""
+    from storage import title_of
+
+    return {
+        "id": "",
+        "status": "finished",
+        "title": title_of(outcome.prompt),
+        "model": outcome.model_name,
+        "config": outcome.config.to_dict(),
+        "error": None,
+        "prompt": outcome.prompt,
+        "schedule": outcome.config.schedule.kind,
+        "prefill": event_to_dict(outcome.prefill),
+        "summary": event_to_dict(outcome.finish),
+        "created_at": datetime.now(UTC).isoformat(),
+    }
 
 
 def summary(outcome: Outcome) -> str:

@@ -100,7 +100,7 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     """Raises: PolicyError naming the file that is missing or damaged, and what is wrong with it."""
     record = read_config(folder)
     info = info_from_record(record, folder)
-    network = build_network(info.layout, info.grid, info.config)
+    network = build_network(info.layout, info.grid, info.config, info.episode_steps)
     network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
     return PolicyParts(info, network, *_read_prices(record, folder, network))
 
@@ -113,7 +113,7 @@ def check_policy(folder: Path) -> PolicyInfo:
     record = read_config(folder)
     info = info_from_record(record, folder)
     _check_size(info, folder)
-    network = build_network(info.layout, info.grid, info.config)
+    network = build_network(info.layout, info.grid, info.config, info.episode_steps)
     _read_weights(folder / WEIGHTS_FILE, network, record)
     _read_prices(record, folder, network)
     return info
@@ -123,10 +123,11 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
     """A configuration of absurd sizes must not take the memory that it asks for: the weights of
     the largest matrices, in 16 bits, must fit into the file that is there.
     """
-    layout, width = info.layout, info.config.width
-    actions = math.prod(map(len, info.grid.levels())) if info.config.network == "joint" else 0
-    path = folder / WEIGHTS_FILE
-    if not path.is_file() or 2 * width * (layout.width + actions) > path.stat().st_size:
+    columns, path = info.layout.width, folder / WEIGHTS_FILE
+    if info.config.network == "joint":
+        actions = math.prod(map(len, info.grid.levels()))
+        columns = 2 * info.layout.hidden_size + actions + info.episode_steps
+    if not path.is_file() or 2 * info.config.width * columns > path.stat().st_size:
         raise PolicyError(f"{path} is missing, or too small for the network in {CONFIG_FILE}")
 
 

@@ -125,6 +125,20 @@ def test_generate_json_has_the_contracts_keys(run: Run) -> None:
     assert config.schedule.seed == config.sampling.seed == 3
 
 
+def test_a_generation_as_json_can_be_imported_listed_and_exported(run: Run, tmp_path: Path) -> None:
+    file, place = tmp_path / "run.json", ["--data-dir", str(tmp_path / "data")]
+    file.write_text(run("generate", "The sea", *BUDGET, "--shadow", "--json").out)
+    made = json.loads(run("import", str(file), "--json", *place).out)
+    assert made["kind"] == "run"
+    (listed,) = json.loads(run("runs", "list", "--json", *place).out)["runs"]
+    assert (listed["id"], listed["title"]) == (made["id"], "The sea")
+    assert f"{made['id']}  " in run("runs", "list", "--query", "sea", *place).out
+    assert run("runs", "list", "--kind", "inspection", *place).out == "No run is saved.\n"
+    exported = json.loads(run("export", made["id"], "-", "--format", "json", *place).out)
+    assert exported["events"] == json.loads(file.read_text())["events"]
+    assert run("runs", "list", "--limit", "0", *place).status != 0
+
+
 def test_every_option_reaches_the_configuration(run: Run) -> None:
     done = run(
         *["generate", "x", "--json", "--schedule", "emc", "--quant-site", "mlp_input"],

@@ -27,7 +27,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     [
         ("eva", {"evaluate"}),
         ("generate --sch", {"--schedule"}),
-        ("generate --dtype ", {"auto", "float32", "bfloat16"}),
+        ("generate --dtype ", {"auto", "float32", "bfloat16", "float16"}),
         ("bench k", {"kernels"}),
         ("policies li", {"list"}),
     ],

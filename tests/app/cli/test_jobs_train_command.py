@@ -96,11 +96,12 @@ def test_models_and_corpora_are_found_from_everywhere(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "text.txt").write_text("text")
-    arguments = ["--model", "model", "--dtype", "float32", "--corpus", "text.txt"]
+    arguments = ["--model", "model", "--dtype", "float32", "--device", "cpu"]
+    arguments += ["--corpus", "text.txt"]
     assert run("train", *arguments).status == 0
     params = trainer[0].job.params
     assert params["model"] == str(tmp_path / "model")
-    assert params["dtype"] == "float32"
+    assert (params["dtype"], params["device"]) == ("float32", "cpu")
     assert params["config"]["corpus"] == str(tmp_path / "text.txt")
 
 

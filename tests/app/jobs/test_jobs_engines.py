@@ -152,11 +152,12 @@ def test_a_job_that_waits_for_the_kernels_says_so(
     assert asked == [torch.float32]
 
 
-def test_the_jobs_own_number_format_wins(
+def test_the_jobs_own_number_format_and_device_win(
     make_task: MakeTask, trainings: list[Any], loaded: list[dict[str, Any]]
 ) -> None:
-    list(ENGINES["train"](make_task("train", PARAMS | {"dtype": "bfloat16"})))
-    assert loaded[0]["dtype"] == "bfloat16"
+    chosen = {"dtype": "bfloat16", "device": "cpu"}
+    list(ENGINES["train"](make_task("train", PARAMS | chosen)))
+    assert chosen.items() <= loaded[0].items()
 
 
 def test_a_taken_name_is_numbered_but_a_second_start_adopts_once(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,17 @@ def test_every_field_of_the_configuration_is_in_the_form_with_its_help() -> None
     for field in FIELDS.values():
         assert len(field["help"]) > 8, field["name"]
         assert field["help"][0] == field["help"][0].upper()
+
+
+def test_the_settings_are_documented_as_they_are() -> None:
+    """docs/settings.md has a row for every field: its value in each preset and its help."""
+    shown = {name: form_from_config(preset) for name, preset in PRESETS.items()}
+    table = ["| setting | " + " | ".join(shown) + " | meaning |", "|---" * (len(shown) + 2) + "|"]
+    for name in FIELDS:
+        values = ("" if (value := one[name]) is None else value for one in shown.values())
+        table.append(f"| `{name}` | {' | '.join(map(str, values))} | {FIELDS[name]['help']} |")
+    text = (Path(__file__).parents[3] / "docs" / "settings.md").read_text("utf-8")
+    assert "\n".join(table) == text[text.index("| setting") :].rstrip()
 
 
 def test_what_the_form_adds_names_fields_that_exist() -> None:

@@ -219,6 +219,9 @@ def test_wrong_parquet_columns(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": [1, 2]}), numbers)
     with pytest.raises(CorpusError, match="holds int64, not text"):
         load_corpus(str(numbers), data_dir=tmp_path)
+    pq.write_table(pa.table({"body": ["a"]}), tmp_path / "body.parquet")
+    with pytest.raises(CorpusError, match="Rename the one with the text to 'text'"):
+        load_corpus(str(tmp_path / "body.parquet"), data_dir=tmp_path)
     with pytest.raises(CorpusError, match="no column 'body'; its columns: text"):
         load_corpus(str(numbers), data_dir=tmp_path, column="body")
 

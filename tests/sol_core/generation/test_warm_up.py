@@ -114,3 +114,29 @@ def test_a_warm_machine_says_nothing_and_a_gpu_needs_nothing(
     )
     KernelWarmUp("float32").wait(lambda message, _: None)
     assert calls == [(torch.float32, None)]
+
+
+def test_a_program_whose_model_cannot_be_loaded_ends_as_others_do(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from sol_core import SolError, load_model
+from sol_core.generation import warm_up
+
+def compile_slowly(*kind):
+    time.sleep(1)
+    print("compiled", flush=True)
+
+warm_up.warm_up_kernels = compile_slowly
+try:
+    load_model("/no/such/model", device="cpu", data_dir=sys.argv[1])
+except SolError:
+    print("caught", flush=True)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()) == (0, ["caught", "compiled"]), done.stderr

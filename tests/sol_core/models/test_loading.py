@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaModel
 
+import sol_core
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.loading import LanguageModel, load_language_model
 from tests.support.tiny_language_model import byte_tokenizer
-from tests.support.tiny_models import Family, make_pair
+from tests.support.tiny_models import FAMILIES, Family, make_pair
 
 
 @pytest.fixture
@@ -47,6 +49,75 @@ def test_a_sharded_folder_loads_and_matches_transformers(folder: Path) -> None:
         expected = theirs(tokens).logits
     torch.testing.assert_close(model.lm.logits(hidden), expected, rtol=0, atol=1e-4)
     assert 2 in model.end_of_text_ids
+
+
+def _change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+
+
+def test_a_head_of_its_own_counts_where_the_config_denies_it(folder: Path) -> None:
+    tokens = torch.arange(3, 15)[None]
+    _change_config(folder, tie_word_embeddings=True)
+    model = _load(folder)
+    with torch.no_grad():
+        expected = LlamaForCausalLM.from_pretrained(folder)(tokens).logits
+    hidden = model.lm.prefill(tokens, model.lm.new_cache(1, 12))
+    torch.testing.assert_close(model.lm.logits(hidden), expected, rtol=0, atol=1e-4)
+
+
+def test_a_bias_that_the_config_denies_is_refused_by_name(tmp_path: Path) -> None:
+    family = next(one for one in FAMILIES if one.name == "llama-mqa-bias")
+    model, _ = make_pair(dataclasses.replace(family, options=family.options | {"vocab_size": 257}))
+    model.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    _load(tmp_path)
+    _change_config(tmp_path, mlp_bias=False)
+    with pytest.raises(ModelLoadError, match=r"'model.layers.0.mlp.down_proj.bias'.*mlp_bias"):
+        _load(tmp_path)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    family = Family("x", LlamaConfig, LlamaForCausalLM, {"vocab_size": 256})
+    make_pair(family)[0].save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    model = _load(tmp_path)  # an added token may lie beyond the vocabulary
+    with pytest.raises(ConfigError, match=r"holds '<\|end\|>', token 256 .* knows 256"):
+        model.encode("one <|end|>")
+    make_pair(dataclasses.replace(family, options={"vocab_size": 255}))[0].save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match="has 256 tokens, the model 255"):
+        _load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["llama-gqa-tied", "qwen2-window", "gemma3"])
+def test_a_model_in_hand_is_the_model_of_its_files(tmp_path: Path, name: str) -> None:
+    family = next(one for one in FAMILIES if one.name == name)
+    theirs, _ = make_pair(dataclasses.replace(family, options=family.options | {"vocab_size": 257}))
+    theirs.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    taken = sol_core.from_transformers(theirs, byte_tokenizer(), name="mine")
+    tokens = torch.arange(3, 15)[None]
+    with torch.no_grad():
+        expected = theirs(tokens).logits
+        for parameter in theirs.parameters():
+            parameter.zero_()  # a copy is left as it is
+    hidden = taken.lm.prefill(tokens, taken.lm.new_cache(1, 12))
+    torch.testing.assert_close(taken.lm.logits(hidden), expected, rtol=0, atol=1e-4)
+    loaded = _load(tmp_path)
+    assert (taken.name, taken.fingerprint) == ("mine", loaded.fingerprint)
+    assert taken.end_of_text_ids == loaded.end_of_text_ids
+    assert len(sol_core.generate(taken, "a fox", max_new_tokens=3).tokens) == 3
+
+
+def test_what_is_no_supported_model_of_transformers_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="model must be a model of transformers"):
+        sol_core.from_transformers(_load(folder), byte_tokenizer())  # type: ignore[arg-type]
+    headless = LlamaModel(LlamaConfig.from_pretrained(folder))
+    with pytest.raises(ModelLoadError, match=r"lack 'model\.embed_tokens\.weight'"):
+        sol_core.from_transformers(headless, byte_tokenizer())
+    other = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=1, vocab_size=257))
+    with pytest.raises(UnsupportedModelError, match="gpt2"):
+        sol_core.from_transformers(other, byte_tokenizer())
 
 
 def test_fingerprint_follows_the_weights(folder: Path) -> None:
@@ -95,6 +166,19 @@ def test_other_family_is_refused_before_anything_runs(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(record), "utf-8")
     (folder / "evil.py").write_text("raise SystemExit('remote code ran')", "utf-8")
     with pytest.raises(UnsupportedModelError, match=r"mamba.*supported: llama"):
+        _load(folder)
+
+
+def test_quantised_weights_are_refused_by_name(folder: Path) -> None:
+    _change_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(UnsupportedModelError, match=r"quantised \(gptq\).*GGUF"):
+        _load(folder)
+
+
+def test_a_missing_tokenizer_is_said_with_a_remedy(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelLoadError, match=r"no tokenizer\.json; copy it"):
         _load(folder)
 
 

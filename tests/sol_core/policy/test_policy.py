@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.models.loading import LanguageModel
@@ -29,6 +29,7 @@ from sol_core.policy.inputs import kept_rows
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, level_values
 from sol_core.policy.price_rule import PriceRule
 from sol_core.policy.prices import PriceTable, choose_levels
+from sol_core.training import preset
 from tests.support.tiny_language_model import make_language_model
 
 SMALL = PolicyConfig(width=16, num_heads=2)
@@ -78,6 +79,33 @@ def test_step_by_step_equals_the_whole_sequence(model: LanguageModel, kind: str)
             damages, _, cache = network(rows[:, at], embedding[:, at], cache)
             parts.append(torch.cat(damages, -1))
     assert torch.allclose(torch.cat(parts, 1), whole, atol=1e-5)
+
+
+def test_the_joint_network_is_the_papers(model: LanguageModel) -> None:
+    """Width 512, MLP ×4, learned positions, and the paper's observation alone."""
+    layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
+    config = preset("paper").policy
+    network = build_network(layout, GRIDS["paper"], config, 16)
+    assert isinstance(network, JointNetwork)
+    encoder, size = network.encoder, layout.hidden_size
+    assert encoder.project.weight.shape == (512, 2 * size + 3 + 8)
+    assert encoder.mlp_in.weight.shape == (4 * 512, 512)
+    assert encoder.positions.weight.shape == (16, 512)
+    assert (network.head.out_features, network.budget[0].out_features) == (1560, 32)
+    torch.nn.init.normal_(network.head.weight)
+    rows, embedding, budget = (
+        torch.randn(1, 4, layout.width),
+        torch.randn(1, 4, size),
+        torch.zeros(1, 4, 8),
+    )
+    unseen, seen = rows.clone(), rows.clone()
+    unseen[..., size:-3] += 1  # middle states, concentration, entropy, surprisal, length
+    seen[..., -3:] += 1
+    first, second, third = (network(one, embedding, budget)[0] for one in (rows, unseen, seen))
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, third)
+    alike = network(rows[:, :1].expand_as(rows), embedding[:, :1].expand_as(embedding), budget)[0]
+    assert not torch.allclose(alike[:, 0], alike[:, 1]), "places differ"
 
 
 @pytest.mark.parametrize("kind", ["factored", "joint"])

@@ -54,6 +54,24 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lm_eval_model.SolLM
 
 
+def test_a_gpu_is_used_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("lm_eval")
+    from sol_core import lm_eval_model
+
+    asked: list[str] = []
+
+    def load(name: str, **options: Any) -> Any:
+        asked.append(options["device"])
+        return make_language_model()
+
+    monkeypatch.setattr(lm_eval_model, "load_language_model", load)
+    for there in (False, True):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        for device in ("cuda:0", "cpu", None):
+            lm_eval_model.SolLM(device=device)
+    assert asked == ["auto", "cpu", "auto", "cuda:0", "cpu", "auto"]
+
+
 def _requests(*arguments: tuple[Any, ...]) -> list[Any]:
     return [SimpleNamespace(args=one) for one in arguments]
 

@@ -34,6 +34,15 @@ def test_advantages_of_a_group_sum_to_zero_at_every_step(
     assert torch.equal(advantage.argmax(1), returns.argmax(1))
 
 
+def test_advantages_whitened_over_the_batch_keep_the_groups_apart() -> None:
+    returns = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    returns[1] *= 100
+    advantage = advantages(returns, "batch")
+    assert advantage.sum(1).abs().max() < 1e-4
+    assert advantage.std() == pytest.approx(1.0, rel=1e-3)
+    assert advantage[1].std() > 20 * advantage[0].std()
+
+
 def test_the_penalty_begins_past_the_tolerance_and_counts_bits_twice() -> None:
     config = GrpoConfig(penalty=100.0, tolerance=0.02)
     targets = torch.tensor([[0.5, 0.5, 0.5]])

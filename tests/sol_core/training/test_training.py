@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from sol_core.actions import GRIDS, ActionGrid, Budget
 from sol_core.errors import ConfigError, CorpusError, PolicyError, SolError, TrainingDivergedError
+from sol_core.files.safetensors_files import read_safetensors, write_safetensors
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import PolicyConfig, load_policy
 from sol_core.progress import (
@@ -29,6 +34,7 @@ from sol_core.training import (
     preset,
     train,
 )
+from sol_core.training.measure import held_out_budgets
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_training import tiny_train_config
 
@@ -253,6 +259,18 @@ def test_other_settings_do_not_continue_a_run(
         run(model, dataclasses.replace(config, seed=9), tmp_path / "run")
 
 
+def test_a_run_of_a_release_with_fewer_settings_goes_on(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path
+) -> None:
+    stop_in_grpo(model, config, tmp_path / "run")
+    path = tmp_path / "run" / CHECKPOINT
+    header, tensors = read_safetensors(path, "pt")
+    kept = json.loads(header["config"])
+    del kept["grpo"]["pace"], kept["grpo"]["whitening"]
+    write_safetensors(tensors, path, header | {"config": json.dumps(kept)})
+    assert isinstance(run(model, config, tmp_path / "run")[-1], WorkFinished)
+
+
 @pytest.mark.parametrize("reward", ["kl", "nll"])
 def test_grpo_runs_alone_with_either_network(
     model: LanguageModel, config: TrainConfig, tmp_path: Path, reward: str
@@ -267,6 +285,35 @@ def test_grpo_runs_alone_with_either_network(
         events = run(model, alone, tmp_path / f"{kind}-{reward}")
         assert isinstance(events[-1], WorkFinished)
         assert not (tmp_path / f"{kind}-{reward}" / "labels").exists()
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"channel_keep_ratios": (1.0,), "bit_widths": (16,)},
+        {"keep_fractions": (0.7,), "channel_keep_ratios": (0.8, 0.9), "bit_widths": (9, 10)},
+        {"keep_fractions": (0.1, 0.2), "channel_keep_ratios": (0.2,), "bit_widths": (2, 3)},
+    ],
+    ids=["only attention", "high levels", "low levels"],
+)
+def test_any_grid_with_a_choice_trains(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, levels: dict[str, Any]
+) -> None:
+    small = dataclasses.replace(
+        config,
+        grid=dataclasses.replace(GRIDS["default"], **levels),
+        warm_start=WarmStartConfig(texts=1, epochs=1),
+        grpo=dataclasses.replace(config.grpo, updates=1),
+    )
+    run(model, small, tmp_path / "run")
+    policy = load_policy(tmp_path / "run" / "policy", model)
+    assert policy.info.grid == small.grid
+    assert math.isfinite(policy.info.summary["held_out"]["kl_static"])
+
+
+def test_held_out_budgets_are_the_same_wherever_a_grid_holds_them() -> None:
+    paper, default = (held_out_budgets(GRIDS[name]) for name in ("paper", "default"))
+    assert paper == default == [Budget(0.5, 0.6, 8), Budget(0.4, 0.7, 16), Budget(0.3, 0.5, 7)]
 
 
 def test_the_warm_start_runs_alone(
@@ -313,5 +360,8 @@ def test_what_cannot_be_trained_is_refused_in_words(
         dataclasses.replace(config, time_limit_minutes=0.0)
     with pytest.raises(ConfigError, match="nothing to do"):
         TrainConfig(warm_start=WarmStartConfig(texts=0), grpo=GrpoConfig(updates=0))
+    one = ActionGrid(keep_fractions=(0.5,), channel_keep_ratios=(0.5,), bit_widths=(8,))
+    with pytest.raises(ConfigError, match="nothing to choose"):
+        TrainConfig(grid=one)
     with pytest.raises(ConfigError, match="quick, standard, paper"):
         preset("huge")

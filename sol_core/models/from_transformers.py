@@ -1,0 +1,61 @@
+"""A language model that somebody has loaded with transformers, for this decoder.
+
+Weights are copied and arranged as the loader arranges those of files, so that the model may be
+changed, trained on or deleted afterwards. Nothing is read from a disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from sol_core.fields import check_kind
+from sol_core.models.decoder import FrozenLM
+from sol_core.models.loading import (
+    LanguageModel,
+    check_vocabulary,
+    fingerprint_of,
+    whole_ids,
+)
+from sol_core.models.spec import refuse_denied_biases, spec_from_config
+from sol_core.models.weights import arrange_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["from_transformers"]
+
+
+@torch.no_grad()
+def from_transformers(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str = ""
+) -> LanguageModel:
+    """Take over a loaded causal language model, on its device and in its number format.
+
+    Args:
+        name: what to call it; "" takes its own, the folder or Hub id it was loaded from.
+    Returns: a copy; its fingerprint, and with it its policies, are those of its files.
+    Raises: UnsupportedModelError for a family that this decoder does not have; ModelLoadError for
+        weights that do not fit their configuration.
+    """
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    check_kind("model", model, PreTrainedModel, "a model of transformers")
+    check_kind("tokenizer", tokenizer, PreTrainedTokenizerBase, "a tokenizer of transformers")
+    config, spec = model.config, spec_from_config(model.config)
+    check_vocabulary(tokenizer, spec)
+    tensors = dict(model.state_dict())
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is model.get_input_embeddings().weight:
+        del tensors["lm_head.weight"]  # as in its files
+    refuse_denied_biases(config, tensors)
+    weights = arrange_weights(tensors, spec, model.dtype, torch.clone)
+    ends = (config, model.generation_config, tokenizer)
+    return LanguageModel(
+        name or str(config.name_or_path) or config.model_type,
+        fingerprint_of(spec, tensors),
+        FrozenLM(spec, weights),
+        tokenizer,
+        whole_ids(one.eos_token_id for one in ends if one is not None),
+    )
