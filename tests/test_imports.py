@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import subprocess
@@ -108,3 +109,22 @@ def test_every_public_name_is_there_and_unknown_ones_are_refused() -> None:
         assert name in module.__all__, f"{home} does not export {name}"
     with pytest.raises(AttributeError, match="no attribute 'bogus'"):
         sol_core.bogus  # noqa: B018  # looking it up is the test
+
+
+def test_a_model_is_loaded_without_the_code_of_transformers_models(tmp_path: Path) -> None:
+    """Its config classes bring torch's distributed tensors along: a second and a half."""
+    from tests.support.tiny_language_model import byte_tokenizer
+    from tests.support.tiny_models import FAMILIES, make_pair
+
+    family = dataclasses.replace(FAMILIES[0], options={"vocab_size": 257})
+    make_pair(family)[0].save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    code = """
+import sys, pathlib
+from sol_core.models.loading import load_language_model
+folder = pathlib.Path(sys.argv[1])
+load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
+"""
+    found = set(_all_modules(code, str(tmp_path)))
+    assert "transformers" in found
+    assert not found & {"transformers.activations", "torch.distributed.tensor"}

@@ -35,6 +35,7 @@ from sol_core.models import (
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks
+from sol_core.models.spec import complete_config
 from sol_core.models.weights import arrange_weights
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ __all__ = [
 ]
 
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
+# Names of the class that reads any tokenizer.json.
+_GENERAL_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 Progress = Callable[[str, float], None]
 
 
@@ -252,8 +255,6 @@ def _download_from_hub(name: str, data_dir: Path, report: Progress) -> Path:
 
 
 def _read_config(folder: Path) -> Any:
-    from transformers import AutoConfig
-
     path = folder / "config.json"
     if not path.is_file():
         raise ModelLoadError(
@@ -274,6 +275,10 @@ def _read_config(folder: Path) -> Any:
             f"the weights in {folder} are quantised ({method}), which is not supported: take the "
             "model's own weights, or a GGUF file"
         )
+    if (config := complete_config(record)) is not None:
+        return config
+    from transformers import AutoConfig
+
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -327,10 +332,8 @@ def _too_large(
 
 
 def _read_tokenizer(folder: Path, spec: ModelSpec) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        tokenizer: PreTrainedTokenizerBase = _tokenizer_class(folder).from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -343,6 +346,24 @@ def _read_tokenizer(folder: Path, spec: ModelSpec) -> PreTrainedTokenizerBase:
         raise ModelLoadError(f"the tokenizer in {folder} cannot be read: {reason}") from error
     check_vocabulary(tokenizer, spec)
     return tokenizer
+
+
+def _tokenizer_class(folder: Path) -> Any:
+    """The class that the files name, if it is the general one; else whatever reads them.
+
+    ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
+    """
+    try:
+        named = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))["tokenizer_class"]
+    except (OSError, ValueError, LookupError, TypeError):
+        named = None
+    if named in _GENERAL_TOKENIZERS and (folder / "tokenizer.json").is_file():
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, spec: ModelSpec) -> None:

@@ -6,8 +6,9 @@ differences. To add a family, write a reader here and list it in ``_READERS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
@@ -19,6 +20,7 @@ __all__ = [
     "SUPPORTED_FAMILIES",
     "ModelSpec",
     "RopeSpec",
+    "complete_config",
     "refuse_denied_biases",
     "spec_from_config",
 ]
@@ -88,6 +90,21 @@ class ModelSpec:
     @property
     def query_width(self) -> int:
         return self.num_heads * self.head_size
+
+
+def complete_config(record: Mapping[str, Any]) -> Any:
+    """Return a Llama's config.json as a config if it says everything that is read here, else None.
+
+    For another family, and where anything is missing or unusual, transformers' own class has to
+    fill in and check; importing it takes longer (1.4 s) than reading the default model's weights.
+    """
+    rope = record.get("rope_parameters")
+    complete = record.get("model_type") == "llama" and all(
+        type(record.get(name)) in kinds for name, kinds in _LLAMA.items()
+    )
+    if complete and isinstance(rope, dict) and type(rope.get("rope_theta")) in (int, float):
+        return SimpleNamespace(**record)
+    return None
 
 
 def spec_from_config(config: PretrainedConfig) -> ModelSpec:
@@ -216,6 +233,26 @@ def _rope(values: dict[str, Any]) -> RopeSpec:
     )
 
 
+# What is read of a Llama's config.json, and as which type.
+_LLAMA: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(
+        (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "head_dim",
+            "max_position_embeddings",
+        ),
+        (int,),
+    ),
+    **dict.fromkeys(("tie_word_embeddings", "attention_bias", "mlp_bias"), (bool,)),
+    "rms_norm_eps": (float,),
+    "hidden_act": (str,),
+    "eos_token_id": (int, list),
+}
 _READERS: dict[str, Callable[[PretrainedConfig], ModelSpec]] = {
     "llama": _read_llama,
     "mistral": _read_mistral,

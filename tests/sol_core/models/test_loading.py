@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, LlamaModel
 
 import sol_core
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
+from sol_core.models import spec_from_config
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.loading import LanguageModel, load_language_model
+from sol_core.models.spec import complete_config
 from tests.support.tiny_language_model import byte_tokenizer
 from tests.support.tiny_models import FAMILIES, Family, make_pair
 
@@ -54,6 +59,43 @@ def test_a_sharded_folder_loads_and_matches_transformers(folder: Path) -> None:
 def _change_config(folder: Path, **changes: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if "llama" in f.name], ids=lambda f: f.name)
+def test_a_complete_config_is_read_as_transformers_reads_it(tmp_path: Path, family: Family) -> None:
+    make_pair(family)[0].save_pretrained(tmp_path)
+    record = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    config, theirs = complete_config(record), LlamaConfig.from_pretrained(tmp_path)
+    assert spec_from_config(config) == spec_from_config(theirs)
+    assert config.eos_token_id == theirs.eos_token_id
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+def test_a_config_with_a_gap_is_left_to_transformers(data: st.DataObject) -> None:
+    record = {"eos_token_id": 2} | LlamaConfig().to_dict()
+    assert complete_config(record) is not None
+    read = sorted(name for name in record if _is_read(record, name))
+    assert len(read) >= 13
+    name = data.draw(st.sampled_from(read))
+    if data.draw(st.booleans()):
+        del record[name]
+    else:
+        record[name] = data.draw(st.sampled_from([None, {}, (2,)]))
+    assert complete_config(record) is None
+
+
+def _is_read(record: dict[str, object], name: str) -> bool:
+    """Return whether the spec of a config changes or fails without one of its values."""
+
+    class Asked(SimpleNamespace):
+        def __getattribute__(self, asked: str) -> object:
+            seen.add(asked)
+            return super().__getattribute__(asked)
+
+    seen = {"eos_token_id", "attention_bias", "mlp_bias"}
+    spec_from_config(Asked(**record))  # type: ignore[arg-type]
+    return name in seen - {"hidden_activation", "model_type"}
 
 
 def test_a_head_of_its_own_counts_where_the_config_denies_it(folder: Path) -> None:
