@@ -20,7 +20,7 @@ TITLE_LENGTH = 80  # characters, the ellipsis included
 runs_table = named_table(
     "runs",
     "seq id owner status title prompt search_text model schedule config prefill summary error "
-    "num_tokens created_us updated_us kind data_dir_id preview",
+    "num_tokens created_us updated_us kind data_dir_id preview parent",
 )
 events_table = named_table("events", "run_id idx record")
 
@@ -41,6 +41,7 @@ class RunRecord:
         prefill, summary: the prefill and finish events as JSON; None until they are known.
         error: what went wrong, in the user's words; None when nothing did.
         preview: the run's short form for lists, as JSON; None until one was kept.
+        parent: id of the run that it is a fork of, which may be gone; None for no fork.
         damage: why parts of the row cannot be read, which are then empty; None when all can.
     """
 
@@ -60,6 +61,7 @@ class RunRecord:
     error: str | None
     kind: RunKind = "generation"
     preview: Record | None = None
+    parent: str | None = None
     damage: str | None = None
 
 

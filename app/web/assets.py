@@ -22,6 +22,7 @@ _STYLE_SHEETS = (
     "runs/costs",
     "runs/machine",
     "tokens",
+    "runs/dock",
     "lens",
     "compare",
     "inspect",

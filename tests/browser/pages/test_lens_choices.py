@@ -50,7 +50,6 @@ def looked(server: Server, visit: Visit, **options: Any) -> tuple[Visitor, Locat
     visitor.tokens.nth(AT).click()
     panel = visitor.page.get_by_role("region", name="What if?")
     expect(panel.get_by_role("slider")).to_have_count(3)
-    visitor.page.keyboard.press("Escape")
     return visitor, panel
 
 

@@ -48,7 +48,7 @@ class ExplorePage extends RunPage {
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
-      over: this.empty, tools: this.tools, below: [this.lens.element, this.estimate.element] }));
+      over: this.empty, tools: this.tools, whatIf: this.lens, below: this.estimate.element }));
   }
 
   start() {
@@ -118,6 +118,7 @@ class ExplorePage extends RunPage {
     this.tokens.pick(index);
     this.picked(String(index + 1));
     this.lens.open(run, this.liveId === run.id, this.tokens.rows, index);
+    this.stage.hold(index);
   }
 
   markNone() {

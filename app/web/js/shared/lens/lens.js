@@ -18,7 +18,7 @@ import { planeTable, trailTable } from "./lens_tables.js";
 const MEASURES = [["kl", "KL"], ["nll", "Surprisal"]];
 
 export class LensPanel {
-  // on: {close(), show()}: closed; something else of it is on show
+  // on: {close(hadFocus), show()}: closed; something else of it is on show
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -95,8 +95,9 @@ export class LensPanel {
   }
 
   close() {
+    const hadFocus = this.element.contains(document.activeElement);
     this.clear();
-    this.on.close();
+    this.on.close(hadFocus);
   }
 
   clear() {

@@ -68,7 +68,7 @@ export class RunPage {
   }
 
   makeLens() {
-    return new LensPanel(this.api, { close: () => this.unpick(),
+    return new LensPanel(this.api, { close: (hadFocus) => this.unpick(hadFocus),
       show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
   }
 
@@ -215,8 +215,10 @@ export class RunPage {
     setAddress({ [this.names.token]: text });
   }
 
-  unpick() {
+  // hadFocus: what if had it, so it goes back to the token.
+  unpick(hadFocus = false) {
     this.place = null;
+    if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });
     this.markNone();
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
   }

@@ -239,10 +239,15 @@ export class TokenView {
     });
     this.list.addEventListener("focusout", () => this.on.leave());
     this.list.addEventListener("keydown", (event) => this.onKey(event));
+    // A finger cannot hover: its first touch of a token looks, its second one asks.
+    let isSecond = true;
+    this.list.addEventListener("pointerdown", (event) => {
+      isSecond = event.pointerType !== "touch" || tokenOf(event) === document.activeElement;
+    });
     this.list.addEventListener("click", (event) => {
       const token = tokenOf(event);
       token?.focus({ preventScroll: true });
-      if (token && getSelection().isCollapsed) this.on.pick?.(token.solIndex);
+      if (token && isSecond && getSelection().isCollapsed) this.on.pick?.(token.solIndex);
     });
     this.list.addEventListener("copy", (event) => this.onCopy(event));
   }
