@@ -23,6 +23,7 @@ _STYLE_SHEETS = (
     "runs/machine",
     "tokens",
     "runs/dock",
+    "runs/forks",
     "lens",
     "compare",
     "inspect",

@@ -54,11 +54,11 @@ def looked(server: Server, visit: Visit, **options: Any) -> tuple[Visitor, Locat
 
 
 def lines(table: Locator) -> list[str]:
-    """The rows as a screen reader says them, without what it skips."""
+    """The rows as a screen reader says them, without what it skips and the buttons."""
     return table.locator("tbody tr").evaluate_all(
         """(rows) => rows.map((row) => {
           const copy = row.cloneNode(true);
-          copy.querySelectorAll("[aria-hidden]").forEach((part) => part.remove());
+          copy.querySelectorAll("[aria-hidden], button").forEach((part) => part.remove());
           return [...copy.children].map((cell) => cell.textContent.trim()).join(" | ");
         })"""
     )

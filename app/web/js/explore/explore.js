@@ -14,6 +14,7 @@ import { Status } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { Controls } from "./controls.js";
 import { Estimate } from "./estimate.js";
+import { Forks } from "./forks.js";
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
   + "Drag over a chart to select.";
@@ -28,16 +29,21 @@ class ExplorePage extends RunPage {
     });
     this.status = new Status(this.statusHandlers());
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),
-      colour: (key) => setAddress({ [this.names.colour]: key }) }, { hint: HINT, ChartKind: PlotlyChart });
+      colour: (key) => setAddress({ [this.names.colour]: key }), span: () => this.forks?.paint() }, { hint: HINT, ChartKind: PlotlyChart });
     this.tokens = this.stage.view;
     this.legend = this.stage.legend;
-    this.lens = this.makeLens();
+    this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
+    this.forks = new Forks(api, this.tokens, (id) => this.open(id, "push"));
     this.estimate = new Estimate(api, page.estimate);
     this.recording = new RecordingView(page.recording, (prompt, settings) => {
       this.form.set(prompt, settings);
       this.form.send();
     });
-    this.follower = this.follow((rows) => this.stage.append(rows));
+    this.follower = this.follow((rows) => {
+      this.stage.append(rows);
+      this.forks.append(rows);
+      this.focusFork();
+    });
     root.append(this.build());
     this.reset();
   }
@@ -48,7 +54,7 @@ class ExplorePage extends RunPage {
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
-      over: this.empty, tools: this.tools, whatIf: this.lens, below: this.estimate.element }));
+      over: this.empty, tools: this.tools, whatIf: this.lens, below: [this.forks.element, this.estimate.element] }));
   }
 
   start() {
@@ -65,6 +71,22 @@ class ExplorePage extends RunPage {
     if (await this.ask("start_run", { prompt, settings })) bringIntoView(this.status.element);
   }
 
+  // Goes on from here: the same run with another token at this place, as a run of its own.
+  async fork(index, token) {
+    const request = { run_id: this.follower.id, index, token_id: token };
+    this.forkAt = await this.ask("fork_run", request, (words) => this.lens.complain(words)) ? index : null;
+  }
+
+  // The token put in has come: the focus, which was in what if, goes there.
+  focusFork() {
+    const token = this.forkAt !== null && this.tokens.elements[this.forkAt];
+    if (!token) return;
+    this.forkAt = null;
+    if (document.activeElement !== document.body) return;
+    this.tokens.reveal(token);
+    token.focus({ preventScroll: true });
+  }
+
   usePolicy(name) {
     this.form.fields.schedule.set(POLICY_PREFIX + name);
     this.form.changed();
@@ -72,6 +94,7 @@ class ExplorePage extends RunPage {
 
   clear() {
     this.stage.clear();
+    this.forks.clear();
     this.estimate.clear();
     super.clear();
   }
@@ -84,6 +107,7 @@ class ExplorePage extends RunPage {
 
   begin(run) {
     this.stage.begin(run);
+    this.forks.begin(run);
     super.begin(run);
   }
 
@@ -95,6 +119,7 @@ class ExplorePage extends RunPage {
 
   finish() {
     this.stage.charts.finish();
+    this.forks.finish();
   }
 
   async home(call) {

@@ -21,7 +21,7 @@ export class RunStage extends TokenStage {
 
   makeCard(root) {
     return new DockedCard(root, (row) => {
-      const [head, ...parts] = cardParts(row, this.levels);
+      const [head, ...parts] = cardParts(row, this.levels, this.view.origin(row, "given", "put in") || "taken");
       return [h("div", { class: "sol-dock-head" }, head, h("div", { class: "sol-tools" },
         this.on.pick && chip("What if?", () => this.on.pick(row.index)), chip("Close", () => this.card.hide()))), ...parts];
     });
@@ -31,7 +31,10 @@ export class RunStage extends TokenStage {
     return new TokenView(axes, {
       enter: (index, token) => this.enter(index, token), leave: () => this.leave(),
       select: (range) => this.select(range), pick: (index) => this.on.pick?.(index),
-      span: (span) => this.legend?.showSpan(span),
+      span: (span) => {
+        this.legend?.showSpan(span);
+        this.on.span?.();
+      },
     });
   }
 
@@ -67,15 +70,15 @@ export class RunStage extends TokenStage {
     this.view.makeCurrent(index);
   }
 
-  // over: lies over the panel; tools: for the foot; whatIf: a LensPanel that shares the card's place; below: a panel
-  // under the charts.
-  build({ over = null, tools = null, whatIf = null, below = null } = {}) {
+  // over: lies over the panel; tools: for the foot; whatIf: a LensPanel that shares the card's place; below: panels
+  // under the tokens and under the charts.
+  build({ over = null, tools = null, whatIf = null, below = [null, null] } = {}) {
     const panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
     this.dock = new Dock(panel, this.card, whatIf);
     panel.append(...[over, this.legend.element, h("div", { class: "sol-token-place" }, this.view.element),
       this.dock.element, this.buildFoot(tools)].filter(Boolean));
-    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, panel,
-      this.status.numbers, this.buildCharts(), below);
+    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, panel, below[0],
+      this.status.numbers, this.buildCharts(), below[1]);
   }
 
   clear() {
@@ -90,6 +93,7 @@ export class RunStage extends TokenStage {
 
   begin(run) {
     this.levels = gridLevels(run);
+    this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
     this.charts.data.id = run.id;

@@ -95,9 +95,9 @@ export class TokenCard {
   }
 }
 
-// levels: of the run's grid, for the policy's part.
-export function cardParts(row, levels) {
-  return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row)),
+// levels: of the run's grid, for the policy's part; came: how the token came to be.
+export function cardParts(row, levels, came = "taken") {
+  return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row, came)),
     cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
 }
 
@@ -127,7 +127,7 @@ function cardSpend(row) {
 }
 
 // Of an inspected text the alternatives are the dense row's.
-function cardTop(row) {
+function cardTop(row, came) {
   const isGiven = row.dense_surprisal !== undefined;
   const alternatives = [...row.top];
   const dense = densesChoice(row);
@@ -142,7 +142,7 @@ function cardTop(row) {
       class: "sol-choice" + (isTaken(one) ? " is-chosen" : ""),
     },
     h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
-      isTaken(one) && h("small", { class: "sol-muted" }, isGiven ? " ← text" : " ← taken")),
+      isTaken(one) && h("small", { class: "sol-muted" }, ` ← ${isGiven ? "text" : came}`)),
     h("span", { class: "sol-meter", "--v": one.probability }),
     h("span", { class: "sol-value" }, probability(one.probability)))), dense && h("p", { class: "sol-card-dense" },
       "Dense would choose ", h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));

@@ -89,6 +89,7 @@ export class TokenView {
     this.isStretched = false;
     this.current = 0;
     this.range = null;
+    this.given = 0; // first tokens that were put in; the last of them parts a fork from its parent
     this.list = h("div", {
       class: "sol-lines", role: "listbox", "aria-label": label,
       "aria-multiselectable": "true", "aria-orientation": "horizontal",
@@ -121,8 +122,9 @@ export class TokenView {
 
   addToken(row) {
     if (!this.line) this.startLine();
-    const token = h("span", { class: densesChoice(row) ? "sol-token is-other" : "sol-token", role: "option", "aria-selected": "false",
+    const token = h("span", { class: `sol-token${densesChoice(row) ? " is-other" : ""}${this.origin(row, " is-given", " is-put")}`, role: "option", "aria-selected": "false",
       tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row) }, tokenNodes(row.text));
+    token.ariaLabel += this.origin(row, ", given", ", put in");
     token.solIndex = this.rows.length;
     this.paint(token, row);
     if (/^\s/.test(row.text)) this.line.append(h("wbr"));
@@ -134,6 +136,11 @@ export class TokenView {
     this.rows.push(row);
     this.elements.push(token);
     if (row.text.includes("\n")) this.line = null;
+  }
+
+  // One of two words for a token that was given, the second one for the last of them.
+  origin(row, before, last) {
+    return row.index >= this.given ? "" : row.index === this.given - 1 ? last : before;
   }
 
   startLine() {
