@@ -65,7 +65,9 @@ def fork_tree(
             if is_shown and fork.id not in found and len(found) < MOST_RUNS:
                 found[fork.id] = fork
                 waiting.append(fork.id)
-    return [_node(store, one, one.parent if one.parent in found else None) for one in found.values()]
+    return [
+        _node(store, one, one.parent if one.parent in found else None) for one in found.values()
+    ]
 
 
 def _line_of(runs: GenerationRuns, store: RunStore, owner: str, run_id: str) -> list[RunRecord]:

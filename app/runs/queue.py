@@ -103,9 +103,7 @@ class GenerationRuns:
         self._saver = RunSaver(store, self._tick)
         self._saver.start()
 
-    def start(
-        self, owner: str, prompt: str, config: RunConfig, parent: str | None = None
-    ) -> str:
+    def start(self, owner: str, prompt: str, config: RunConfig, parent: str | None = None) -> str:
         """Put a run in line, of the kind that its configuration is of, and return its id.
 
         Args:
@@ -254,9 +252,7 @@ class GenerationRuns:
                 f"{config.max_new_tokens:,} were asked for."
             )
 
-    def _create(
-        self, place: Place, prompt: str, config: RunConfig, parent: str | None
-    ) -> LiveRun:
+    def _create(self, place: Place, prompt: str, config: RunConfig, parent: str | None) -> LiveRun:
         """A run that is saved from now on, as soon as the database can be written."""
         run_id, model, kind = new_run_id(), self._loader.status().name, kind_of(config)
         create = functools.partial(

@@ -1,4 +1,4 @@
-"""Forks through the pages' own calls: what is asked of the engine, who may, and the tree of them."""
+"""Forks through the pages' calls: what is asked of the engine, who may, the tree of them."""
 
 from __future__ import annotations
 
@@ -167,9 +167,7 @@ def test_another_models_run_is_not_forked(
 
 
 @pytest.mark.parametrize("services", [{"SOL_PUBLIC": "1", "SOL_SHARE_RUNS": "1"}], indirect=True)
-def test_who_has_the_link_may_fork_and_sees_no_other_branch(
-    services: Services, call: Call
-) -> None:
+def test_who_has_the_link_may_fork_and_sees_no_other_branch(services: Services, call: Call) -> None:
     root = begun(services, call)
     first = forked(services, call, root, 2, 901)
     hidden = forked(services, call, root, 3, 902)
@@ -190,9 +188,7 @@ def test_without_shared_links_only_ones_own_runs_are_forked_or_listed(
     assert len(services.store.runs.list()) == 1
 
 
-def test_a_tree_has_an_end(
-    services: Services, call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tree_has_an_end(services: Services, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forks, "MOST_RUNS", 4)
     root = begun(services, call)
     children = [forked(services, call, root, 2, 901 + at) for at in range(5)]
@@ -210,7 +206,8 @@ def test_a_damaged_or_hostile_row_breaks_no_tree(services: Services, call: Call)
         fork = store.create(ANNA, HOSTILE, "fake-model", "static", {"given": given}, parent=root)
         store.append_events(fork.id, [{"index": 0, "text": HOSTILE}, {"index": 1}])
         store.finish(fork.id, "finished")
-    circle = store.create(ANNA, "round", "fake-model", "static", {"given": [1]}, run_id="abcdefghijkl", parent="abcdefghijkl")  # fmt: skip
+    own = "abcdefghijkl"
+    circle = store.create(ANNA, "x", "fake-model", "static", {"given": [1]}, run_id=own, parent=own)
     store.finish(circle.id, "finished")
     assert len(tree(call, root)) == 5
     assert [node[0] for node in tree(call, circle.id)] == [circle.id]
