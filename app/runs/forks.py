@@ -15,7 +15,7 @@ from app.runs.queue import GenerationRuns, RunNotFoundError
 from app.runs.recorded_run import RecordedRun
 from sol_core.config import GenerationConfig
 from sol_core.fields import config_from_dict
-from storage import NotFoundError, RunRecord, RunStore, shortened
+from storage import DatabaseCorruptError, NotFoundError, RunRecord, RunStore, shortened
 
 MOST_RUNS = 60  # of one tree
 _TOKENS = 12  # of a fork that its words are made of
@@ -78,7 +78,7 @@ def _line_of(runs: GenerationRuns, store: RunStore, owner: str, run_id: str) -> 
         try:
             runs.check_visible(owner, parent)
             line.append(store.get(parent))
-        except (NotFoundError, RunNotFoundError):
+        except (NotFoundError, RunNotFoundError, DatabaseCorruptError):
             break
     return line
 

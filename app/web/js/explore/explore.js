@@ -3,7 +3,8 @@
 import { setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { bringIntoView, h, show, whenSeen } from "../shared/dom.js";
+import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
+import { blobOf, saveFile } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
@@ -15,6 +16,7 @@ import { gridLevels } from "../shared/tokens/card_policy.js";
 import { Controls } from "./controls.js";
 import { Estimate } from "./estimate.js";
 import { Forks } from "./forks.js";
+import { sharePicture } from "./share_picture.js";
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
   + "Drag over a chart to select.";
@@ -50,7 +52,8 @@ class ExplorePage extends RunPage {
 
   build() {
     this.tools = this.makeTools("run",
-      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")));
+      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")),
+      chip("Picture", () => this.savePicture(), { title: "A picture of 1,200 × 630 pixels, to share" }));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
@@ -85,6 +88,11 @@ class ExplorePage extends RunPage {
     if (document.activeElement !== document.body) return;
     this.tokens.reveal(token);
     token.focus({ preventScroll: true });
+  }
+
+  savePicture() {
+    const { run } = this.follower;
+    saveFile(`run-${run.id}.png`, blobOf(sharePicture(this.stage, run).toDataURL("image/png")));
   }
 
   usePolicy(name) {

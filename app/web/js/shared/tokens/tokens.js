@@ -123,8 +123,8 @@ export class TokenView {
   addToken(row) {
     if (!this.line) this.startLine();
     const token = h("span", { class: `sol-token${densesChoice(row) ? " is-other" : ""}${this.origin(row, " is-given", " is-put")}`, role: "option", "aria-selected": "false",
-      tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row) }, tokenNodes(row.text));
-    token.ariaLabel += this.origin(row, ", given", ", put in");
+      tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row),
+      "aria-label": tokenLabel(row) + this.origin(row, ", given", ", put in") }, tokenNodes(row.text));
     token.solIndex = this.rows.length;
     this.paint(token, row);
     if (/^\s/.test(row.text)) this.line.append(h("wbr"));
