@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from storage.statements import named_table
 
@@ -63,6 +63,17 @@ class RunRecord:
     preview: Record | None = None
     parent: str | None = None
     damage: str | None = None
+
+
+class RunSize(NamedTuple):
+    """Bytes that a run takes with everything that goes with it, indices not counted.
+
+    ``owner`` is as stored: one that is damaged is an owner too.
+    """
+
+    id: str
+    owner: bytes
+    num_bytes: int
 
 
 def title_of(prompt: str) -> str:

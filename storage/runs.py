@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -40,6 +40,7 @@ from storage.records import (
     Record,
     RunKind,
     RunRecord,
+    RunSize,
     RunStatus,
     events_table,
     runs_table,
@@ -56,17 +57,6 @@ from storage.statements import (
 
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
-
-
-class RunSize(NamedTuple):
-    """Bytes that a run takes with everything that goes with it, indices not counted.
-
-    ``owner`` is as stored: one that is damaged is an owner too.
-    """
-
-    id: str
-    owner: bytes
-    num_bytes: int
 
 
 # RunStore has a method called ``list``, which hides the built-in from its annotations.

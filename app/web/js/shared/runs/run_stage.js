@@ -30,7 +30,7 @@ export class RunStage extends TokenStage {
   makeView(axes) {
     return new TokenView(axes, {
       enter: (index, token) => this.enter(index, token), leave: () => this.leave(),
-      select: (range) => this.select(range), pick: (index) => this.on.pick?.(index),
+      select: (range) => this.select(range), pick: (index) => this.on.pick?.(index), looksFirst: true,
       span: (span) => {
         this.legend?.showSpan(span);
         this.on.span?.();

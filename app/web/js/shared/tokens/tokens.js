@@ -79,8 +79,8 @@ function tokenAttributes(row) {
 }
 
 export class TokenView {
-  // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index), span(range) and
-  // spanned() → rows
+  // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index), span(range),
+  // spanned() → rows and looksFirst
   constructor(axes, on, label = "Generated tokens") {
     this.on = on;
     this.rows = [];
@@ -246,10 +246,10 @@ export class TokenView {
     });
     this.list.addEventListener("focusout", () => this.on.leave());
     this.list.addEventListener("keydown", (event) => this.onKey(event));
-    // A finger cannot hover: its first touch of a token looks, its second one asks.
+    // A finger cannot hover: where one looks first, its first touch of a token does, its second one picks.
     let isSecond = true;
     this.list.addEventListener("pointerdown", (event) => {
-      isSecond = event.pointerType !== "touch" || tokenOf(event) === document.activeElement;
+      isSecond = !this.on.looksFirst || event.pointerType !== "touch" || tokenOf(event) === document.activeElement;
     });
     this.list.addEventListener("click", (event) => {
       const token = tokenOf(event);
