@@ -116,6 +116,8 @@ class GenerationConfig:
         refresh: at an episode's end, replay its tokens densely so that no compressed
             key or value outlives it (its cost is counted).
         page_reads: every token says which pages its step read (under 1 kB each).
+        given: ids of the first tokens, which are put in instead of drawn; their steps are decoded
+            as all others, and count among ``max_new_tokens``.
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0}
@@ -131,9 +133,14 @@ class GenerationConfig:
     episode_steps: Annotated[int, Range(1, MAX_EPISODE_STEPS)] = 16
     refresh: bool = False
     page_reads: bool = False
+    given: tuple[Annotated[int, Range(0, 2**31 - 1)], ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if len(self.given) > self.max_new_tokens:
+            raise ConfigError(
+                f"at most {self.max_new_tokens} tokens are made, {len(self.given)} are given"
+            )
         if len(self.side_rows) > MAX_SIDE_ROWS:
             raise ConfigError(f"at most {MAX_SIDE_ROWS} side rows, got {len(self.side_rows)}")
         names = [row.name for row in self.side_rows]

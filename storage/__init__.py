@@ -23,8 +23,8 @@ from storage.errors import (
 from storage.jobs.queue import JobStore
 from storage.jobs.records import TASKS_JOB, JobControl, JobKind, JobRecord, JobStatus
 from storage.lens_results import LookStore
-from storage.records import RunKind, RunRecord, RunStatus, shortened, title_of
-from storage.runs import RunSize, RunStore, new_run_id
+from storage.records import RunKind, RunRecord, RunSize, RunStatus, shortened, title_of
+from storage.runs import RunStore, new_run_id
 from storage.store import DatabaseFacts, Store, database_facts, open_store
 
 __all__ = [

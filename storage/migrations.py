@@ -176,6 +176,15 @@ MIGRATIONS: tuple[Migration, ...] = (
         "short forms of runs for lists",
         ("ALTER TABLE runs ADD COLUMN preview BLOB",),
     ),
+    Migration(
+        8,
+        "runs that go on from a token of another one",
+        (
+            # No reference: a fork outlives its parent, and its siblings still share the id.
+            "ALTER TABLE runs ADD COLUMN parent TEXT",
+            "CREATE INDEX runs_by_parent ON runs (parent)",
+        ),
+    ),
 )
 
 LATEST_VERSION = MIGRATIONS[-1].number

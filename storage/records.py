@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from storage.statements import named_table
 
@@ -20,7 +20,7 @@ TITLE_LENGTH = 80  # characters, the ellipsis included
 runs_table = named_table(
     "runs",
     "seq id owner status title prompt search_text model schedule config prefill summary error "
-    "num_tokens created_us updated_us kind data_dir_id preview",
+    "num_tokens created_us updated_us kind data_dir_id preview parent",
 )
 events_table = named_table("events", "run_id idx record")
 
@@ -41,6 +41,7 @@ class RunRecord:
         prefill, summary: the prefill and finish events as JSON; None until they are known.
         error: what went wrong, in the user's words; None when nothing did.
         preview: the run's short form for lists, as JSON; None until one was kept.
+        parent: id of the run that it is a fork of, which may be gone; None for no fork.
         damage: why parts of the row cannot be read, which are then empty; None when all can.
     """
 
@@ -60,7 +61,19 @@ class RunRecord:
     error: str | None
     kind: RunKind = "generation"
     preview: Record | None = None
+    parent: str | None = None
     damage: str | None = None
+
+
+class RunSize(NamedTuple):
+    """Bytes that a run takes with everything that goes with it, indices not counted.
+
+    ``owner`` is as stored: one that is damaged is an owner too.
+    """
+
+    id: str
+    owner: bytes
+    num_bytes: int
 
 
 def title_of(prompt: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -40,6 +40,7 @@ from storage.records import (
     Record,
     RunKind,
     RunRecord,
+    RunSize,
     RunStatus,
     events_table,
     runs_table,
@@ -56,17 +57,6 @@ from storage.statements import (
 
 _ID_BYTES = 9  # 12 url-safe characters
 _MAX_INDEX = 2**31 - 1
-
-
-class RunSize(NamedTuple):
-    """Bytes that a run takes with everything that goes with it, indices not counted.
-
-    ``owner`` is as stored: one that is damaged is an owner too.
-    """
-
-    id: str
-    owner: bytes
-    num_bytes: int
 
 
 # RunStore has a method called ``list``, which hides the built-in from its annotations.
@@ -101,12 +91,14 @@ class RunStore:
         kind: RunKind = "generation",
         *,
         run_id: str | None = None,
+        parent: str | None = None,
     ) -> RunRecord:
         """Save a new run with status "running" and return it.
 
         Args:
             run_id: of ``new_run_id``, for who may have to ask twice: the second time the run
                 that is there is returned. None: a new one.
+            parent: id of the run that it is a fork of.
 
         Raises: InvalidRecordError when ``config`` is not JSON (NaN and infinity are not).
         """
@@ -118,6 +110,7 @@ class RunStore:
             "kind": kind,
             "num_tokens": 0,
             "data_dir_id": self._data_dir_id,
+            "parent": parent,
         }
         with self._database.write() as connection:
             values["created_us"] = values["updated_us"] = now_us(connection)
@@ -256,6 +249,7 @@ class RunStore:
         query: str = "",
         kind: RunKind | None = None,
         schedule: str = "",
+        parent: str | None = None,
     ) -> _RunRecords:
         """Runs, newest first; damaged ones say so in ``damage``.
 
@@ -268,6 +262,7 @@ class RunStore:
                 character stands for itself.
             kind: only runs of this kind; None for all.
             schedule: text that the label of the schedule must contain.
+            parent: only forks of this run.
 
         Raises: NotFoundError when the run ``before`` was deleted (start again from the top);
             InvalidRecordError for a limit below 1.
@@ -278,6 +273,8 @@ class RunStore:
         if query:
             needle = encode_text("query", query.casefold())
             conditions.append(contains(runs_table.c.search_text, needle))
+        if parent is not None:
+            conditions.append(runs_table.c.parent == parent)
         if schedule:
             conditions.append(contains(runs_table.c.schedule, encode_text("schedule", schedule)))
         with self._database.read() as connection:

@@ -103,9 +103,11 @@ class GenerationRuns:
         self._saver = RunSaver(store, self._tick)
         self._saver.start()
 
-    def start(self, owner: str, prompt: str, config: RunConfig) -> str:
+    def start(self, owner: str, prompt: str, config: RunConfig, parent: str | None = None) -> str:
         """Put a run in line, of the kind that its configuration is of, and return its id.
 
+        Args:
+            parent: id of the run that it is a fork of.
         Raises: ConfigError for an empty prompt or beyond a limit; AppError when too many runs
             are waiting.
         """
@@ -115,7 +117,7 @@ class GenerationRuns:
         with self._starting:
             place = self.line.enter(owner)
             try:
-                run = self._create(place, prompt, config)
+                run = self._create(place, prompt, config, parent)
             except BaseException:
                 self.line.leave(place)
                 raise
@@ -250,7 +252,7 @@ class GenerationRuns:
                 f"{config.max_new_tokens:,} were asked for."
             )
 
-    def _create(self, place: Place, prompt: str, config: RunConfig) -> LiveRun:
+    def _create(self, place: Place, prompt: str, config: RunConfig, parent: str | None) -> LiveRun:
         """A run that is saved from now on, as soon as the database can be written."""
         run_id, model, kind = new_run_id(), self._loader.status().name, kind_of(config)
         create = functools.partial(
@@ -262,6 +264,7 @@ class GenerationRuns:
             json_safe(config.to_dict()),
             kind.name,
             run_id=run_id,
+            parent=parent,
         )
         saved, now = SavedRun(run_id, create), datetime.now(UTC)
         run = LiveRun(run_id, place, prompt, title_of(prompt), model, config, now, saved)

@@ -22,6 +22,8 @@ _STYLE_SHEETS = (
     "runs/costs",
     "runs/machine",
     "tokens",
+    "runs/dock",
+    "runs/forks",
     "lens",
     "compare",
     "inspect",

@@ -97,6 +97,11 @@ def generate(
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
     tokens = list(tokens or encode_prompt(model, prompt, chat=config.chat))
+    if config.given and max(config.given) >= model.spec.vocab_size:
+        raise ConfigError(
+            f"given has tokens outside the vocabulary of {model.name} "
+            f"({model.spec.vocab_size:,} tokens)"
+        )
     schedules = GenerationSchedules(model, config, policies)
     return _Generation(model, prompt, tokens, config, schedules, should_stop).run()
 
@@ -197,8 +202,9 @@ class _Generation:
         )
 
     def _consume(self, step: DecodeStep, began: float) -> tuple[TokenEvent, FinishReason | None]:
-        """Draw the next token from row 0 and describe the step."""
-        token = self.sampler.draw(step.output.logits[0])
+        """Take the given token, or draw the next one from row 0, and describe the step."""
+        given = self.config.given[step.index : step.index + 1]
+        token = self.sampler.draw(step.output.logits[0], *given)
         self.next_token = token
         text = self.stream.push(token)
         ended: FinishReason | None = None

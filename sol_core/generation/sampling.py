@@ -24,8 +24,12 @@ class TokenSampler:
         self._seen = set(seen_tokens)
         self._generator = torch.Generator().manual_seed(config.seed)
 
-    def draw(self, logits: Tensor) -> int:
-        """Pick a token from [V] logits, and remember it for the repetition penalty."""
+    def draw(self, logits: Tensor, given: int | None = None) -> int:
+        """Pick a token from [V] logits, and remember it for the repetition penalty.
+
+        Args:
+            given: the token that is taken instead; the draw uses up the same randomness.
+        """
         logits = logits.detach().float().cpu()
         config = self._config
         if config.repetition_penalty != 1.0 and self._seen:
@@ -35,6 +39,7 @@ class TokenSampler:
         else:
             probabilities = _nucleus(logits / config.temperature, config.top_k, config.top_p)
             token = int(torch.multinomial(probabilities, 1, generator=self._generator))
+        token = token if given is None else given
         self._seen.add(token)
         return token
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from app.lens.report import Look
 from sol_core.actions import AXES, DENSE, Action, ActionGrid
+from sol_core.config import GenerationConfig
+from sol_core.fields import config_from_dict
+from tests.browser.conftest import Server
+from tests.support.fake_engine import WORDS, FakeEngine
 
-__all__ = ["LOOK_BITS", "choice_at", "look_into"]
+__all__ = ["LOOK_BITS", "choice_at", "look_into", "looking"]
 
 LOOK_BITS = 8  # of the joint grid
 _OTHERS = ((0.15, 900, " <b>sea"), (0.35, 901, " town"))  # chosen below this share of the axis
@@ -68,3 +73,21 @@ def look_into(
         for keep in grid.keep_fractions
     ]
     return Look("fake-model", "float32", view, LOOK_BITS, plane)
+
+
+def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS, **options: Any) -> Server:
+    """A server whose model writes these tokens and sees what ``look_into`` makes up."""
+    server = serve(FakeEngine(tokens, step_s=0.001))
+
+    def ask(place: Any, question: Any) -> Look | list[Any] | None:
+        (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
+        run = server.services.store.runs.get(run_id)
+        event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
+        grid = config_from_dict(GenerationConfig, run.config).grid
+        look = look_into(event, 16, grid, **options)
+        if asked.func.__name__ == "_plane":
+            return look.plane
+        return look if asked.keywords["bit_width"] else look.at(None)
+
+    server.services.runs.ask = ask  # type: ignore[assignment]  # a stand-in
+    return server

@@ -739,6 +739,18 @@ INSERT INTO looks VALUES ('oldestRun_01', 1, -1, CAST('{"dtype":"float32"}' AS B
 COMMIT;
 """
 
+# Of version 7 with what the eighth step adds, in the words that SQLite keeps of it.
+_VERSION_8 = (
+    _VERSION_7.replace(", preview BLOB);", ", preview BLOB, parent TEXT);")
+    .replace(
+        "CREATE INDEX runs_by_owner ON runs (owner, seq);",
+        "CREATE INDEX runs_by_owner ON runs (owner, seq);\n"
+        "CREATE INDEX runs_by_parent ON runs (parent);",
+    )
+    .replace("user_version = 7", "user_version = 8")
+    .replace("    'generation', '', NULL\n", "    'generation', '', NULL, NULL\n")
+)
+
 RELEASED_SCHEMAS = {
     1: _VERSION_1,
     2: _VERSION_2,
@@ -747,6 +759,7 @@ RELEASED_SCHEMAS = {
     5: _VERSION_5,
     6: _VERSION_6,
     7: _VERSION_7,
+    8: _VERSION_8,
 }
 
 

@@ -170,6 +170,7 @@ def test_indexes_and_foreign_keys_are_the_same_on_both_engines(database: Databas
         foreign_keys = {table.name: found.get_foreign_keys(table.name) for table in TABLES}
     assert indexes == {
         "runs_by_owner": ["owner", "seq"],
+        "runs_by_parent": ["parent"],
         "jobs_by_status": ["status", "seq"],
         "jobs_by_owner": ["owner", "seq"],
         "attempts_by_kl": ["challenge_id", "kl", "seq"],

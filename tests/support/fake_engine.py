@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -114,8 +114,14 @@ class FakeEngine:
                 raise SolError("the fake engine was told to fail")
             # A steady pace, however long the consumer takes.
             time.sleep(max(0.0, begin + self.prefill_s + index * self.step_s - time.monotonic()))
-            text = self.tokens[index % len(self.tokens)]
-            made.append(make_token(index, text, config, self.step_s))
+            # After a given token that is not its own it goes on one word further.
+            strayed = sum(one != 100 + at for at, one in enumerate(config.given[:index]))
+            text = self.tokens[(index + strayed) % len(self.tokens)]
+            token = make_token(index, text, config, self.step_s)
+            if config.given[index : index + 1] not in ((), (token.token_id,)):
+                given = config.given[index]
+                token = replace(token, token_id=given, text=f" given{given}")
+            made.append(token)
             self.made_at.append(time.time())
             yield made[-1]
         yield _finish(reason, made)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.host.damage import naming_damage
 from app.pages.explore.examples import EXAMPLES
 from app.pages.explore.form import checked_prompt, config_from_form, default_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.recordings.recording import shipped_recording
+from app.runs.forks import fork_config
+from app.runs.forks import fork_tree as tree_of
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
@@ -34,6 +37,27 @@ def start_run(services: Services, request: Request) -> dict[str, Any]:
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
     config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
     return {"run_id": services.runs.start(owner, prompt, config)}
+
+
+def fork_run(services: Services, request: Request) -> dict[str, Any]:
+    """Put a run in line that is another one with one token exchanged; answers with its id."""
+    owner, run_id = owner_of(request), field(request, "run_id", str)
+    run = services.runs.recorded(owner, run_id)
+    index, token_id = field(request, "index", int), field(request, "token_id", int)
+    run.check_model(services.loader.status())
+    with naming_damage("This run"):
+        config = fork_config(run, index, token_id, services.limits.new_tokens)
+    return {"run_id": services.runs.start(owner, run.prompt, config, run_id)}
+
+
+def fork_tree(services: Services, request: Request) -> dict[str, Any]:
+    """The runs that a run was forked from, and their forks; on a shared server only the visitor's.
+
+    Whoever has the link of a fork sees those that lead to it, too.
+    """
+    owner, run_id = owner_of(request), field(request, "run_id", str)
+    only = owner if services.is_shared else None
+    return {"runs": tree_of(services.runs, services.store.runs, owner, run_id, only)}
 
 
 def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
@@ -67,7 +91,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
 
 
 HANDLERS = RunCalls("generation", form_from_config).handlers() | by_name(
-    start_run, estimate_costs, estimate_budget
+    start_run, fork_run, fork_tree, estimate_costs, estimate_budget
 )
 
 

@@ -47,7 +47,7 @@ def _kind(
     )
 
 
-_RUN_STYLES = ("runs/costs", "runs/machine")
+_RUN_STYLES = ("runs/costs", "runs/machine", "runs/dock", "runs/forks")
 RUN = _kind("sol-explorer-run", "explore", GENERATION, csv_of_generation, _RUN_STYLES)
 INSPECTION_RUN = _kind(
     "sol-explorer-inspection", "inspect", INSPECTION, csv_of_inspection, ("runs/costs", "inspect")

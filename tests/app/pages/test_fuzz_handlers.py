@@ -130,6 +130,8 @@ class Things:
         "parameters": [{}],
         "limit": [5, 100],
         "cursor": [0, -1],
+        "index": [0, 5],
+        "token_id": [7, 900],
         "owner": [ANNA],
     }
 

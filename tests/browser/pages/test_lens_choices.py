@@ -10,37 +10,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from app.lens.report import Look
-from sol_core.config import GenerationConfig
-from sol_core.fields import config_from_dict
 from tests.browser.axe import violations
 from tests.browser.conftest import Server, Visitor
 from tests.browser.exported import offline
-from tests.browser.look_samples import look_into
-from tests.support.fake_engine import FakeEngine
+from tests.browser.look_samples import looking
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 AT = 12  # the token looked into: " the"
-
-
-def looking(serve: Serve, **options: Any) -> Server:
-    """A server whose model sees what ``look_into`` makes up."""
-    server = serve(FakeEngine(step_s=0.001))
-
-    def ask(place: Any, question: Any) -> Look | list[Any] | None:
-        (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
-        run = server.services.store.runs.get(run_id)
-        event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
-        grid = config_from_dict(GenerationConfig, run.config).grid
-        look = look_into(event, 16, grid, **options)
-        if asked.func.__name__ == "_plane":
-            return look.plane
-        return look if asked.keywords["bit_width"] else look.at(None)
-
-    server.services.runs.ask = ask  # type: ignore[assignment]  # a stand-in
-    return server
 
 
 def looked(server: Server, visit: Visit, **options: Any) -> tuple[Visitor, Locator]:
@@ -50,16 +28,15 @@ def looked(server: Server, visit: Visit, **options: Any) -> tuple[Visitor, Locat
     visitor.tokens.nth(AT).click()
     panel = visitor.page.get_by_role("region", name="What if?")
     expect(panel.get_by_role("slider")).to_have_count(3)
-    visitor.page.keyboard.press("Escape")
     return visitor, panel
 
 
 def lines(table: Locator) -> list[str]:
-    """The rows as a screen reader says them, without what it skips."""
+    """The rows as a screen reader says them, without what it skips and the buttons."""
     return table.locator("tbody tr").evaluate_all(
         """(rows) => rows.map((row) => {
           const copy = row.cloneNode(true);
-          copy.querySelectorAll("[aria-hidden]").forEach((part) => part.remove());
+          copy.querySelectorAll("[aria-hidden], button").forEach((part) => part.remove());
           return [...copy.children].map((cell) => cell.textContent.trim()).join(" | ");
         })"""
     )

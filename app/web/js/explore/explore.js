@@ -3,7 +3,8 @@
 import { setAddress } from "../shared/address.js";
 import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
-import { bringIntoView, h, show, whenSeen } from "../shared/dom.js";
+import { bringIntoView, chip, h, show, whenSeen } from "../shared/dom.js";
+import { blobOf, saveFile } from "../shared/download.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { copyChip, flash, noticeLine } from "../shared/page_parts.js";
@@ -14,6 +15,8 @@ import { Status } from "../shared/runs/status.js";
 import { gridLevels } from "../shared/tokens/card_policy.js";
 import { Controls } from "./controls.js";
 import { Estimate } from "./estimate.js";
+import { Forks } from "./forks.js";
+import { sharePicture } from "./share_picture.js";
 
 const HINT = "Hover a token, or focus the text and use the arrow keys. Click one (or Enter) to ask what if. "
   + "Drag over a chart to select.";
@@ -28,27 +31,33 @@ class ExplorePage extends RunPage {
     });
     this.status = new Status(this.statusHandlers());
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),
-      colour: (key) => setAddress({ [this.names.colour]: key }) }, { hint: HINT, ChartKind: PlotlyChart });
+      colour: (key) => setAddress({ [this.names.colour]: key }), span: () => this.forks?.paint() }, { hint: HINT, ChartKind: PlotlyChart });
     this.tokens = this.stage.view;
     this.legend = this.stage.legend;
-    this.lens = this.makeLens();
+    this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
+    this.forks = new Forks(api, this.tokens, (id) => this.open(id, "push"));
     this.estimate = new Estimate(api, page.estimate);
     this.recording = new RecordingView(page.recording, (prompt, settings) => {
       this.form.set(prompt, settings);
       this.form.send();
     });
-    this.follower = this.follow((rows) => this.stage.append(rows));
+    this.follower = this.follow((rows) => {
+      this.stage.append(rows);
+      this.forks.append(rows);
+      this.focusFork();
+    });
     root.append(this.build());
     this.reset();
   }
 
   build() {
     this.tools = this.makeTools("run",
-      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")));
+      copyChip("Copy text", () => this.tokens.rows.map((row) => row.text).join("")),
+      chip("Picture", () => this.savePicture(), { title: "A picture of 1,200 × 630 pixels, to share" }));
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
-      over: this.empty, tools: this.tools, below: [this.lens.element, this.estimate.element] }));
+      over: this.empty, tools: this.tools, whatIf: this.lens, below: [this.forks.element, this.estimate.element] }));
   }
 
   start() {
@@ -65,6 +74,27 @@ class ExplorePage extends RunPage {
     if (await this.ask("start_run", { prompt, settings })) bringIntoView(this.status.element);
   }
 
+  // Goes on from here: the same run with another token at this place, as a run of its own.
+  async fork(index, token) {
+    const request = { run_id: this.follower.id, index, token_id: token };
+    this.forkAt = await this.ask("fork_run", request, (words) => this.lens.complain(words)) ? index : null;
+  }
+
+  // The token put in has come: the focus, which was in what if, goes there.
+  focusFork() {
+    const token = this.forkAt !== null && this.tokens.elements[this.forkAt];
+    if (!token) return;
+    this.forkAt = null;
+    if (document.activeElement !== document.body) return;
+    this.tokens.reveal(token);
+    token.focus({ preventScroll: true });
+  }
+
+  savePicture() {
+    const { run } = this.follower;
+    saveFile(`run-${run.id}.png`, blobOf(sharePicture(this.stage, run).toDataURL("image/png")));
+  }
+
   usePolicy(name) {
     this.form.fields.schedule.set(POLICY_PREFIX + name);
     this.form.changed();
@@ -72,6 +102,7 @@ class ExplorePage extends RunPage {
 
   clear() {
     this.stage.clear();
+    this.forks.clear();
     this.estimate.clear();
     super.clear();
   }
@@ -84,6 +115,7 @@ class ExplorePage extends RunPage {
 
   begin(run) {
     this.stage.begin(run);
+    this.forks.begin(run);
     super.begin(run);
   }
 
@@ -95,6 +127,7 @@ class ExplorePage extends RunPage {
 
   finish() {
     this.stage.charts.finish();
+    this.forks.finish();
   }
 
   async home(call) {
@@ -118,6 +151,7 @@ class ExplorePage extends RunPage {
     this.tokens.pick(index);
     this.picked(String(index + 1));
     this.lens.open(run, this.liveId === run.id, this.tokens.rows, index);
+    this.stage.hold(index);
   }
 
   markNone() {

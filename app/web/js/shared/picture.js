@@ -75,7 +75,7 @@ function pictureMark(node, box) {
 function pictureParts(node, at) {
   const style = getComputedStyle(node);
   if (node.nodeName === "svg") return [pictureDrawing(node, at(node.getBoundingClientRect()))];
-  if (style.display === "none" || node.matches(".sol-offscreen, .sol-lens-mark")) return [];
+  if (style.display === "none" || node.matches(".sol-offscreen, .sol-lens-mark, .sol-lens-fork")) return [];
   const box = at(node.getBoundingClientRect());
   const inside = [...node.childNodes].flatMap((child) => (child.nodeType === Node.TEXT_NODE
     ? [pictureText(child, at, style)] : child.nodeType === Node.ELEMENT_NODE ? pictureParts(child, at) : []));

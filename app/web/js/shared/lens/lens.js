@@ -18,7 +18,8 @@ import { planeTable, trailTable } from "./lens_tables.js";
 const MEASURES = [["kl", "KL"], ["nll", "Surprisal"]];
 
 export class LensPanel {
-  // on: {close(), show()}: closed; something else of it is on show
+  // on: {close(hadFocus), show(), fork(index, token id)}: closed; something else of it is on show; where it can be
+  // done, the run goes on from another token
   constructor(api, on) {
     this.api = api;
     this.on = on;
@@ -95,8 +96,9 @@ export class LensPanel {
   }
 
   close() {
+    const hadFocus = this.element.contains(document.activeElement);
     this.clear();
-    this.on.close();
+    this.on.close(hadFocus);
   }
 
   clear() {
@@ -181,6 +183,11 @@ export class LensPanel {
     }
   }
 
+  complain(words) {
+    showText(this.message, words);
+    this.message.scrollIntoView({ block: "nearest" });
+  }
+
   fail(error) {
     this.say("");
     showText(this.message, reasonOf(error, "The server did not answer. Nothing is lost; try again in a moment."));
@@ -195,7 +202,8 @@ export class LensPanel {
     show(this.choicePart, choosing);
     if (choosing) {
       this.choiceNote.replaceChildren(...choiceNote(view, row).flat().filter(Boolean));
-      this.choices.replaceChildren(...AXES.map((axis, at) => choiceTable(axis, this.levels[at], view.axes[at], view.taken)));
+      this.choices.replaceChildren(...AXES.map((axis, at) => choiceTable(axis, this.levels[at], view.axes[at], view.taken, row.token_id,
+        this.on.fork && !view.imported && ((token) => this.on.fork(view.index, token)))));
     }
     const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view), hasChoices: choosing,
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };

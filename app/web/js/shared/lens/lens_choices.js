@@ -1,7 +1,7 @@
 // The choices of every level: per axis a table of the tokens that its levels would put here. Neighbouring
 // levels with one choice are one row, so that a row's start is where the choice changes.
 
-import { h, headRow, uniqueId } from "../dom.js";
+import { h, headRow, smallButton, uniqueId } from "../dom.js";
 import { isNumber, MISSING, probability } from "../format.js";
 import { levelText, nearest } from "../tokens/card_policy.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
@@ -42,8 +42,9 @@ function probabilityText(rows) {
 const tokenParts = (text) => [h("span", { class: "sol-lens-choice", "aria-hidden": "true" }, tokenNodes(text)),
   h("span", { class: "sol-offscreen" }, spokenText(text).trim())];
 
-// axis: with the levels of the grid; rows: one per level.
-export function choiceTable(axis, levels, rows, taken) {
+// axis: with the levels of the grid; rows: one per level; own: id of the token in the text; fork(token id): goes on
+// from another one, null where that cannot be.
+export function choiceTable(axis, levels, rows, taken, own, fork) {
   const ranges = choiceRanges(rows, taken);
   const takenAt = nearest(levels, taken.action[axis.field]);
   const id = uniqueId("choices");
@@ -58,10 +59,14 @@ export function choiceTable(axis, levels, rows, taken) {
           h("th", { scope: "row" }, rangeText(axis, levels, range)),
           h("td", {}, h("span", { "aria-hidden": "true" }, "→ "), tokenParts(range.choice.text),
             range.isOther && h("span", { class: "sol-offscreen" }, ", another token"),
-            isTaken && [h("span", { class: "sol-offscreen" }, ", "), h("small", {}, "taken")]),
+            isTaken && [h("span", { class: "sol-offscreen" }, ", "), h("small", {}, "taken")],
+            fork && range.choice.token_id !== own && forkButton(range.choice, fork)),
           h("td", {}, probabilityText(rows.slice(range.from, range.to + 1))));
       }))));
 }
+
+const forkButton = ({ token_id: id, text }, fork) => smallButton("Continue from here", () => fork(id),
+  { class: "sol-lens-fork", "aria-label": `Continue from here with ${spokenText(text).trim()}` });
 
 // The sentence over the tables. row: the token in its text.
 export function choiceNote(view, row) {

@@ -67,8 +67,9 @@ export class RunPage {
     return { retry: () => this.retryModel(), backToLive: () => this.open(this.liveId, "push") };
   }
 
-  makeLens() {
-    return new LensPanel(this.api, { close: () => this.unpick(),
+  // more: besides what every page does, as LensPanel's on.
+  makeLens(more = {}) {
+    return new LensPanel(this.api, { ...more, close: (hadFocus) => this.unpick(hadFocus),
       show: () => setAddress({ [this.names.lens]: this.lens.shown }) });
   }
 
@@ -106,8 +107,8 @@ export class RunPage {
     if (asked && !this.wantsPlace && askedFor(this.names.token) !== this.place) this.showPlace();
   }
 
-  // Starts a run by a function of Python; the id, or null where it was refused.
-  async ask(call, request) {
+  // Starts a run by a function of Python; the id, or null where it was refused, which fail(words) says.
+  async ask(call, request, fail = (words) => this.form.fail(words)) {
     this.form.setBusy(true);
     try {
       const { run_id: id } = await this.api(call, request);
@@ -116,7 +117,7 @@ export class RunPage {
       return id;
     } catch (error) {
       this.form.setBusy(false);
-      this.form.fail(reasonOf(error, NOTHING_LOST));
+      fail(reasonOf(error, NOTHING_LOST));
       return null;
     }
   }
@@ -215,8 +216,10 @@ export class RunPage {
     setAddress({ [this.names.token]: text });
   }
 
-  unpick() {
+  // hadFocus: what if had it, so it goes back to the token.
+  unpick(hadFocus = false) {
     this.place = null;
+    if (hadFocus) this.root.querySelector(".sol-token.is-picked")?.focus({ preventScroll: true });
     this.markNone();
     setAddress({ [this.names.token]: null, [this.names.lens]: null });
   }

@@ -1,9 +1,11 @@
 // A generation on show: its status, the machine, tokens and charts.
 
-import { h } from "../dom.js";
+import { chip, h } from "../dom.js";
 import { Machine } from "../machine/machine.js";
 import { leadParts } from "../page_parts.js";
+import { cardParts } from "../tokens/card.js";
 import { gridLevels } from "../tokens/card_policy.js";
+import { Dock, DockedCard } from "../tokens/dock.js";
 import { TokenStage } from "../tokens/token_stage.js";
 import { colourAxes, klAxis, TokenView } from "../tokens/tokens.js";
 
@@ -15,19 +17,46 @@ export class RunStage extends TokenStage {
     super(root, [...colourAxes(), klAxis("KL to dense")], on, options);
     this.status = status;
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
-    this.card.spared = this.machine.element;
+  }
+
+  makeCard(root) {
+    return new DockedCard(root, (row) => {
+      const [head, ...parts] = cardParts(row, this.levels, this.view.origin(row, "given", "put in") || "taken");
+      return [h("div", { class: "sol-dock-head" }, head, h("div", { class: "sol-tools" },
+        this.on.pick && chip("What if?", () => this.on.pick(row.index)), chip("Close", () => this.card.hide()))), ...parts];
+    });
   }
 
   makeView(axes) {
     return new TokenView(axes, {
-      enter: (index, token) => this.enter(index, token), leave: () => this.card.hideSoon(),
-      select: (range) => this.select(range), pick: (index) => this.on.pick?.(index),
-      span: (span) => this.legend?.showSpan(span),
+      enter: (index, token) => this.enter(index, token), leave: () => this.leave(),
+      select: (range) => this.select(range), pick: (index) => this.on.pick?.(index), looksFirst: true,
+      span: (span) => {
+        this.legend?.showSpan(span);
+        this.on.span?.();
+      },
     });
   }
 
   rows() {
     return this.view.rows;
+  }
+
+  // While what if of a token is on show, another one is only marked.
+  enter(index, token) {
+    if (this.dock.isHeld) this.mark(index);
+    else super.enter(index, token);
+  }
+
+  leave() {
+    if (this.dock.isHeld) this.mark(null);
+    else this.card.hideSoon();
+  }
+
+  // A token's what if is on show.
+  hold(index) {
+    this.dock.hold(this.view.elements[index]);
+    this.mark(index);
   }
 
   mark(index, bringIntoView = false) {
@@ -41,12 +70,15 @@ export class RunStage extends TokenStage {
     this.view.makeCurrent(index);
   }
 
-  // over: lies over the panel; tools: for the foot; below: panels under the tokens and under the charts.
-  build({ over = null, tools = null, below = [null, null] } = {}) {
-    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element,
-      h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" }, over, this.legend.element,
-        h("div", { class: "sol-token-place" }, this.view.element), this.buildFoot(tools)),
-      below[0], this.status.numbers, this.buildCharts(), below[1]);
+  // over: lies over the panel; tools: for the foot; whatIf: a LensPanel that shares the card's place; below: panels
+  // under the tokens and under the charts.
+  build({ over = null, tools = null, whatIf = null, below = [null, null] } = {}) {
+    const panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
+    this.dock = new Dock(panel, this.card, whatIf);
+    panel.append(...[over, this.legend.element, h("div", { class: "sol-token-place" }, this.view.element),
+      this.dock.element, this.buildFoot(tools)].filter(Boolean));
+    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, panel, below[0],
+      this.status.numbers, this.buildCharts(), below[1]);
   }
 
   clear() {
@@ -61,6 +93,7 @@ export class RunStage extends TokenStage {
 
   begin(run) {
     this.levels = gridLevels(run);
+    this.view.given = run.config.given?.length ?? 0;
     this.machine.begin(run);
     this.charts.clear(run);
     this.charts.data.id = run.id;

@@ -10,14 +10,11 @@ import { densesChoice } from "./tokens.js";
 
 const CARD_GAP = 10;
 const CARD_MARGIN = 8;
-const LEAST_TALL = 200; // rather than smaller, it covers what it should spare
 const LEAVE_DELAY_MS = 140; // time to move the pointer from the token onto the card
 
 export class TokenCard {
   /** @type {(() => void) | undefined} */
   onHide;
-  /** What it leaves in sight where it can. @type {HTMLElement | undefined} */
-  spared;
 
   constructor(root, parts) {
     this.parts = parts;
@@ -54,7 +51,7 @@ export class TokenCard {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       const focused = document.activeElement;
-      if (this.token && (focused === this.token || focused === this.element)) return;
+      if (this.token && (focused === this.token || this.element.contains(focused))) return;
       this.hide();
       then?.();
     }, LEAVE_DELAY_MS);
@@ -86,7 +83,7 @@ export class TokenCard {
     card.style.maxHeight = "none";
     const wanted = card.scrollHeight + 2;
     const below = height - at.bottom - CARD_GAP - CARD_MARGIN;
-    const above = this.roomAbove(at.top - CARD_GAP - CARD_MARGIN, below);
+    const above = at.top - CARD_GAP - CARD_MARGIN;
     const goesBelow = below >= wanted || below >= above;
     const tall = Math.max(Math.min(wanted, goesBelow ? below : above), 60);
     card.style.maxHeight = `${tall}px`;
@@ -96,17 +93,11 @@ export class TokenCard {
     card.style.left = `${Math.max(left, CARD_MARGIN)}px`;
     card.style.top = `${goesBelow ? at.bottom + CARD_GAP : at.top - CARD_GAP - tall}px`;
   }
-
-  roomAbove(room, below) {
-    const end = this.spared?.getBoundingClientRect().bottom ?? 0;
-    const rest = room - Math.max(0, end);
-    return Math.max(rest, below) >= LEAST_TALL ? rest : room;
-  }
 }
 
-// levels: of the run's grid, for the policy's part.
-export function cardParts(row, levels) {
-  return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row)),
+// levels: of the run's grid, for the policy's part; came: how the token came to be.
+export function cardParts(row, levels, came = "taken") {
+  return [cardHead(row), h("div", { class: "sol-card-columns" }, cardSpend(row), cardTop(row, came)),
     cardPolicy(row, levels), cardFoot(row)].filter(Boolean);
 }
 
@@ -136,7 +127,7 @@ function cardSpend(row) {
 }
 
 // Of an inspected text the alternatives are the dense row's.
-function cardTop(row) {
+function cardTop(row, came) {
   const isGiven = row.dense_surprisal !== undefined;
   const alternatives = [...row.top];
   const dense = densesChoice(row);
@@ -151,7 +142,7 @@ function cardTop(row) {
       class: "sol-choice" + (isTaken(one) ? " is-chosen" : ""),
     },
     h("span", { class: "sol-choice-text" }, tokenNodes(one.text),
-      isTaken(one) && h("small", { class: "sol-muted" }, isGiven ? " ← text" : " ← taken")),
+      isTaken(one) && h("small", { class: "sol-muted" }, ` ← ${isGiven ? "text" : came}`)),
     h("span", { class: "sol-meter", "--v": one.probability }),
     h("span", { class: "sol-value" }, probability(one.probability)))), dense && h("p", { class: "sol-card-dense" },
       "Dense would choose ", h("b", {}, tokenNodes(dense.text)), ` (${probability(dense.probability)})`));

@@ -18,7 +18,7 @@ export class TokenStage {
     this.on = on;
     this.hint = hint;
     this.view = this.makeView(axes);
-    this.card = new TokenCard(root, (row) => cardParts(row, this.levels));
+    this.card = this.makeCard(root);
     this.charts = new Charts(ChartKind, {
       hover: (index) => this.mark(index, true), leave: () => this.mark(null),
       select: (range) => this.select(this.within(range)),
@@ -37,6 +37,10 @@ export class TokenStage {
 
   /** A TokenView, or what acts alike. @returns {any} */
   makeView(axes) {}
+
+  makeCard(root) {
+    return new TokenCard(root, (row) => cardParts(row, this.levels));
+  }
 
   /** The tokens on show, of one of several texts. @returns {Token[]} */
   rows(at = undefined) {

@@ -79,8 +79,8 @@ function tokenAttributes(row) {
 }
 
 export class TokenView {
-  // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index), span(range) and
-  // spanned() → rows
+  // on: {enter(index, element), leave()}, and where it can be done select(range), pick(index), span(range),
+  // spanned() → rows and looksFirst
   constructor(axes, on, label = "Generated tokens") {
     this.on = on;
     this.rows = [];
@@ -89,6 +89,7 @@ export class TokenView {
     this.isStretched = false;
     this.current = 0;
     this.range = null;
+    this.given = 0; // first tokens that were put in; the last of them parts a fork from its parent
     this.list = h("div", {
       class: "sol-lines", role: "listbox", "aria-label": label,
       "aria-multiselectable": "true", "aria-orientation": "horizontal",
@@ -121,8 +122,9 @@ export class TokenView {
 
   addToken(row) {
     if (!this.line) this.startLine();
-    const token = h("span", { class: densesChoice(row) ? "sol-token is-other" : "sol-token", role: "option", "aria-selected": "false",
-      tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row) }, tokenNodes(row.text));
+    const token = h("span", { class: `sol-token${densesChoice(row) ? " is-other" : ""}${this.origin(row, " is-given", " is-put")}`, role: "option", "aria-selected": "false",
+      tabindex: this.rows.length ? "-1" : "0", ...tokenAttributes(row),
+      "aria-label": tokenLabel(row) + this.origin(row, ", given", ", put in") }, tokenNodes(row.text));
     token.solIndex = this.rows.length;
     this.paint(token, row);
     if (/^\s/.test(row.text)) this.line.append(h("wbr"));
@@ -134,6 +136,11 @@ export class TokenView {
     this.rows.push(row);
     this.elements.push(token);
     if (row.text.includes("\n")) this.line = null;
+  }
+
+  // One of two words for a token that was given, the second one for the last of them.
+  origin(row, before, last) {
+    return row.index >= this.given ? "" : row.index === this.given - 1 ? last : before;
   }
 
   startLine() {
@@ -239,10 +246,15 @@ export class TokenView {
     });
     this.list.addEventListener("focusout", () => this.on.leave());
     this.list.addEventListener("keydown", (event) => this.onKey(event));
+    // A finger cannot hover: where one looks first, its first touch of a token does, its second one picks.
+    let isSecond = true;
+    this.list.addEventListener("pointerdown", (event) => {
+      isSecond = !this.on.looksFirst || event.pointerType !== "touch" || tokenOf(event) === document.activeElement;
+    });
     this.list.addEventListener("click", (event) => {
       const token = tokenOf(event);
       token?.focus({ preventScroll: true });
-      if (token && getSelection().isCollapsed) this.on.pick?.(token.solIndex);
+      if (token && isSecond && getSelection().isCollapsed) this.on.pick?.(token.solIndex);
     });
     this.list.addEventListener("copy", (event) => this.onCopy(event));
   }

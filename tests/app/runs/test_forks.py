@@ -1,0 +1,215 @@
+"""Forks through the pages' calls: what is asked of the engine, who may, the tree of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.host.paths import DataDir
+from app.pages.explore.handlers import HANDLERS
+from app.runs import forks
+from app.web.calls import server_functions
+from app.web.services import Services, build_services
+from tests.app.waiting import wait_until
+from tests.support.fake_engine import FakeEngine, fake_load
+
+ANNA, BEN = "a" * 32, "b" * 32
+HOSTILE = "</script><b>${7*7}\u202e"
+Call = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def services(data_dir: DataDir, request: Any) -> Iterator[Services]:
+    """Of a server whose environment is the parameter, where there is one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOL_MAX_NEW_TOKENS", "40")
+        for name, value in getattr(request, "param", {}).items():
+            patch.setenv(name, value)
+        made = build_services(data_dir, "fake-model", fake_load, FakeEngine())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def call(services: Services) -> Call:
+    functions = {f.__name__: f for f in server_functions(services, HANDLERS)}
+
+    def invoke(name: str, owner: str = ANNA, **request: Any) -> dict[str, Any]:
+        answer = functions[name]([{"owner": owner, **request}])
+        return dict(json.loads(json.dumps(answer, allow_nan=False)))
+
+    return invoke
+
+
+def ended(services: Services, run_id: str) -> str:
+    """The run, once it is in the database alone, as after a restart."""
+    wait_until(lambda: services.store.runs.get(run_id).status == "finished")
+    services.runs.forget(run_id)
+    return run_id
+
+
+def begun(services: Services, call: Call, owner: str = ANNA, prompt: str = "A sea") -> str:
+    settings = {"max_new_tokens": 12, "schedule": "static", "chat": False}
+    return ended(services, call("start_run", owner, prompt=prompt, settings=settings)["run_id"])
+
+
+def forked(services: Services, call: Call, of: str, index: int, token: int, by: str = ANNA) -> str:
+    answer = call("fork_run", by, run_id=of, index=index, token_id=token)
+    return ended(services, answer["run_id"])
+
+
+def tree(call: Call, run_id: str, owner: str = ANNA) -> list[tuple[Any, ...]]:
+    nodes = call("fork_tree", owner, run_id=run_id)["runs"]
+    return [(node["id"], node["parent"], node["index"], node["text"]) for node in nodes]
+
+
+def test_a_fork_is_its_parent_with_one_token_exchanged(services: Services, call: Call) -> None:
+    parent = begun(services, call)
+    child = forked(services, call, parent, 4, 999)
+    store = services.store.runs
+    before, after = store.get(parent), store.get(child)
+    assert (after.parent, before.parent) == (parent, None)
+    assert (after.prompt, after.owner) == (before.prompt, before.owner)
+    changed = {name for name in after.config if after.config[name] != before.config[name]}
+    assert changed == {"given", "max_new_tokens"}
+    assert after.config["given"] == [100, 101, 102, 103, 999]
+    assert after.config["max_new_tokens"] == 5 + 12
+    ids = [event["token_id"] for event in store.events(child)]
+    assert ids[:6] == [100, 101, 102, 103, 999, 105]
+    # A fork of a fork: again as many tokens as were asked for at first.
+    grandchild = store.get(forked(services, call, child, 6, 998))
+    assert grandchild.config["given"] == [*ids[:6], 998]
+    assert grandchild.config["max_new_tokens"] == 7 + 12
+
+
+def test_the_tree_is_the_same_from_each_of_its_runs(services: Services, call: Call) -> None:
+    root = begun(services, call)
+    first = forked(services, call, root, 2, 901)
+    inner = forked(services, call, first, 6, 902)
+    second = forked(services, call, root, 2, 903)
+    wanted = {
+        (root, None, None, None),
+        (first, root, 2, " given901"),
+        (inner, first, 6, " given902"),
+        (second, root, 2, " given903"),
+    }
+    for run_id in (root, first, inner, second):
+        nodes = tree(call, run_id)
+        assert set(nodes) == wanted
+        assert nodes[0][0] == root
+        assert [nodes.index(node) for node in nodes if node[0] == inner] > [
+            nodes.index(node) for node in nodes if node[0] == first
+        ]
+    words = {node["id"]: node["words"] for node in call("fork_tree", run_id=root)["runs"]}
+    assert words[root].startswith("the sea was calm")
+    assert words[first].startswith("and un")
+
+
+def test_forks_outlive_their_parent(services: Services, call: Call) -> None:
+    root = begun(services, call)
+    first = forked(services, call, root, 2, 901)
+    inner = forked(services, call, first, 6, 902)
+    services.store.runs.delete(root)
+    assert tree(call, inner) == [
+        (first, None, 2, " given901"),
+        (inner, first, 6, " given902"),
+    ]
+
+
+def test_a_run_without_forks_is_alone(services: Services, call: Call) -> None:
+    root = begun(services, call)
+    assert tree(call, root) == [(root, None, None, None)]
+    settings = {"max_new_tokens": 3}
+    other = call("start_run", prompt="Another", settings=settings)["run_id"]
+    assert tree(call, ended(services, other)) == [(other, None, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("index", "token", "says"),
+    [
+        (12, 7, "12 tokens, and none of number 13"),
+        (-1, 7, "none of number 0"),
+        (4, 104, "went on from this token itself"),
+        (4, -7, "given"),
+        (4, 2**40, "given"),
+        (2**53 - 1, 7, "none of number"),
+    ],
+)
+def test_what_cannot_be_put_in_is_refused(
+    services: Services, call: Call, index: int, token: int, says: str
+) -> None:
+    parent = begun(services, call)
+    answer = call("fork_run", run_id=parent, index=index, token_id=token)
+    assert says in answer["refused"]
+    assert [run.id for run in services.store.runs.list()] == [parent]
+
+
+def test_the_limit_of_tokens_holds_for_forks(services: Services, call: Call) -> None:
+    run = begun(services, call)
+    for place in (10, 21, 32):
+        run = forked(services, call, run, place, 900 + place)
+    assert services.store.runs.get(run).config["max_new_tokens"] == 40
+    assert "at most 40 tokens" in call("fork_run", run_id=run, index=39, token_id=7)["refused"]
+
+
+def test_another_models_run_is_not_forked(
+    services: Services, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = begun(services, call)
+    status = dataclasses.replace(services.loader.status(), name="other-model")
+    monkeypatch.setattr(services.loader, "status", lambda: status)
+    answer = call("fork_run", run_id=parent, index=4, token_id=7)
+    assert "fake-model made this run, other-model is loaded" in answer["refused"]
+
+
+@pytest.mark.parametrize("services", [{"SOL_PUBLIC": "1", "SOL_SHARE_RUNS": "1"}], indirect=True)
+def test_who_has_the_link_may_fork_and_sees_no_other_branch(services: Services, call: Call) -> None:
+    root = begun(services, call)
+    first = forked(services, call, root, 2, 901)
+    hidden = forked(services, call, root, 3, 902)
+    bens = forked(services, call, first, 5, 903, by=BEN)
+    assert [node[0] for node in tree(call, bens, BEN)] == [root, first, bens]
+    assert {node[0] for node in tree(call, root)} == {root, first, hidden}
+    assert services.store.runs.get(bens).owner == BEN
+
+
+@pytest.mark.parametrize("services", [{"SOL_PUBLIC": "1"}], indirect=True)
+def test_without_shared_links_only_ones_own_runs_are_forked_or_listed(
+    services: Services, call: Call
+) -> None:
+    root = begun(services, call)
+    for name, request in (("fork_run", {"index": 2, "token_id": 7}), ("fork_tree", {})):
+        answer = call(name, BEN, run_id=root, **request)
+        assert "does not exist" in answer["refused"]
+    assert len(services.store.runs.list()) == 1
+
+
+def test_a_tree_has_an_end(services: Services, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "MOST_RUNS", 4)
+    root = begun(services, call)
+    children = [forked(services, call, root, 2, 901 + at) for at in range(5)]
+    assert len(tree(call, root)) == 4
+    assert tree(call, children[-1])[:2] == [
+        (root, None, None, None),
+        (children[-1], root, 2, " given905"),
+    ]
+
+
+def test_a_damaged_or_hostile_row_breaks_no_tree(services: Services, call: Call) -> None:
+    store = services.store.runs
+    root = begun(services, call)
+    for given in (None, "x", [], [1]):
+        fork = store.create(ANNA, HOSTILE, "fake-model", "static", {"given": given}, parent=root)
+        store.append_events(fork.id, [{"index": 0, "text": HOSTILE}, {"index": 1}])
+        store.finish(fork.id, "finished")
+    own = "abcdefghijkl"
+    circle = store.create(ANNA, "x", "fake-model", "static", {"given": [1]}, run_id=own, parent=own)
+    store.finish(circle.id, "finished")
+    assert len(tree(call, root)) == 5
+    assert [node[0] for node in tree(call, circle.id)] == [circle.id]
+    refused = call("fork_run", run_id=tree(call, root)[1][0], index=0, token_id=7)["refused"]
+    assert "damaged" in refused or "config" in refused

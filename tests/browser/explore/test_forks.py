@@ -1,0 +1,187 @@
+"""Forks on the page: continue from a what-if's token, walk the tree, share, reload, export."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from app.host.errors import AppError
+from tests.browser.axe import violations
+from tests.browser.conftest import Server, Visitor
+from tests.browser.exported import offline
+from tests.browser.look_samples import looking
+
+pytestmark = pytest.mark.browser
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+TOKENS = 40
+AT = 12  # the token exchanged: " the"
+HOSTILE = (" <img src=x onerror=window.bad=1>", " ${7*7}", "{{x}}", " \u202esea", "\n", " `a`")
+
+
+def what_if(page: Page) -> Locator:
+    return page.get_by_role("region", name="What if?")
+
+
+def forks(page: Page) -> Locator:
+    return page.get_by_role("region", name="Forks")
+
+
+def go_on(visitor: Visitor, index: int, words: str) -> None:
+    """Continue from a token with another one, as the first level that chooses it offers."""
+    visitor.tokens.nth(index).click()
+    name = f"Continue from here with {words}"
+    what_if(visitor.page).get_by_role("button", name=name).first.click()
+    expect(visitor.tokens.nth(index)).to_have_class(re.compile("is-put"))
+    visitor.expect_state("Finished")
+
+
+def finished(server: Server, visit: Visit) -> Visitor:
+    visitor = visit(server)
+    visitor.generate("The lighthouse keeper", max_new_tokens=TOKENS)
+    visitor.expect_state("Finished")
+    expect(visitor.tokens).to_have_count(TOKENS)
+    return visitor
+
+
+def test_a_fork_is_made_walked_and_shared_by_keyboard_alone(serve: Serve, visit: Visit) -> None:
+    visitor = finished(looking(serve), visit)
+    page, press, parent = visitor.page, visitor.page.keyboard.press, visitor.run_id()
+    expect(forks(page)).to_be_hidden()
+    visitor.tokens.first.focus()
+    for _ in range(AT):
+        press("ArrowRight")
+    press("Enter")
+    going = what_if(page).get_by_role("button", name="Continue from here with <b>sea").first
+    expect(going).to_be_visible()
+    for _ in range(20):
+        press("Tab")
+        if going.evaluate("(node) => node === document.activeElement"):
+            break
+    press("Enter")
+    expect(visitor.tokens).to_have_count(AT + 1 + TOKENS)
+    visitor.expect_state("Finished")
+    put = visitor.tokens.nth(AT)
+    expect(put).to_be_focused()
+    expect(put).to_have_attribute("aria-label", re.compile("given900.*, put in$"))
+    expect(visitor.card).to_contain_text("← put in")
+    expect(page.locator(".sol-lines .is-given")).to_have_count(AT)
+    assert visitor.run_id() != parent
+
+    tree = forks(page).get_by_role("button")
+    expect(tree).to_have_count(2)
+    expect(tree.nth(1)).to_have_attribute("aria-current", "true")
+    expect(tree.nth(1)).to_have_attribute("aria-label", re.compile(r"^Token 13, given900: \w"))
+    expect(forks(page).locator(".sol-fork-common")).to_contain_text(re.compile(r"the\ssea\swas"))
+    before, here = forks(page).locator(".sol-fork-text").all()
+    expect(before.locator(".sol-token")).to_have_count(TOKENS - AT)
+    expect(here.locator(".sol-token")).to_have_count(1 + TOKENS)
+    for side, word in ((before, "sea"), (here, "given900")):
+        expect(side.locator(".is-parting")).to_have_count(1)
+        expect(side.locator(".sol-token").first).to_contain_text(word)
+    bins = "(all) => all.map((one) => one.dataset.bin)"
+    shown = page.locator(".sol-lines .sol-token").evaluate_all(bins)
+    assert here.locator(".sol-token").evaluate_all(bins) == shown[AT:]
+
+    tree.first.focus()
+    press("Enter")
+    expect(visitor.tokens).to_have_count(TOKENS)
+    assert visitor.run_id() == parent
+    expect(tree).to_have_count(2)
+    expect(forks(page).locator(".sol-fork-pair")).to_be_hidden()
+    page.go_back()
+    expect(visitor.tokens).to_have_count(AT + 1 + TOKENS)
+    page.get_by_role("button", name="Copy link").first.click()
+    link = page.evaluate("navigator.clipboard.readText()")
+    page.reload()
+    expect(tree).to_have_count(2)
+    expect(before.locator(".sol-token")).to_have_count(TOKENS - AT)
+    page.goto(link)
+    expect(here.locator(".sol-token")).to_have_count(1 + TOKENS)
+    expect(page.locator(".sol-lines .is-given")).to_have_count(AT)
+
+
+def test_forks_of_forks_make_a_tree_that_survives_its_root(serve: Serve, visit: Visit) -> None:
+    server = looking(serve)
+    visitor = finished(server, visit)
+    page, root = visitor.page, visitor.run_id() or ""
+    go_on(visitor, AT, "town")
+    go_on(visitor, 20, "<b>sea")
+    forks(page).get_by_role("button", name="First run").click()
+    expect(visitor.tokens).to_have_count(TOKENS)
+    go_on(visitor, 5, "town")
+    names = forks(page).get_by_role("button")
+    expect(names).to_have_count(4)
+    depths = names.evaluate_all(
+        "(all) => all.map((one) => { let n = 0;"
+        " for (let up = one; up = up.parentElement.closest('li'); ) n += 1; return n; })"
+    )
+    assert sorted(depths) == [1, 2, 2, 3]
+    forks(page).get_by_role("button", name="Token 21").click()
+    current = forks(page).locator("[aria-current]")
+    expect(current).to_have_attribute("aria-label", re.compile("^Token 21"))
+    server.services.store.runs.delete(root)
+    server.services.runs.forget(root)
+    page.reload()
+    expect(names).to_have_count(2)
+    expect(names.first).to_have_attribute("aria-label", re.compile("^Token 13"))
+    expect(current).to_have_attribute("aria-label", re.compile("^Token 21"))
+
+
+def test_hostile_tokens_stay_text_in_every_place_of_a_fork(
+    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path
+) -> None:
+    visitor = finished(looking(serve, HOSTILE), visit)
+    page = visitor.page
+    go_on(visitor, AT, "<b>sea")
+    expect(forks(page).get_by_role("button")).to_have_count(2)
+    expect(forks(page).get_by_role("button", name="First run")).to_contain_text("${7*7}")
+    expect(forks(page).locator(".sol-fork-text").first).to_contain_text(re.compile(r"<img\ssrc=x"))
+    assert forks(page).locator("img").count() == 0
+    page.get_by_role("button", name="Export", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Web page").click()
+    file = tmp_path / "fork.html"
+    download.value.save_as(file)
+    alone, problems = offline(chromium, file)
+    expect(alone.locator(".sol-lines .is-given")).to_have_count(AT)
+    expect(alone.locator(".sol-lines .is-put")).to_have_count(1)
+    assert [one.evaluate("window.bad") for one in (page, alone)] == [None, None]
+    assert problems == []
+    alone.context.close()
+
+
+def test_a_fork_that_is_refused_says_why_in_what_if(
+    serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = looking(serve)
+    visitor = finished(server, visit)
+    visitor.tokens.nth(AT).click()
+    button = what_if(visitor.page).get_by_role("button", name="Continue from here").first
+    expect(button).to_be_visible()
+
+    def refuse(*_: Any) -> None:
+        raise AppError("The line is full.")
+
+    monkeypatch.setattr(server.services.runs, "start", refuse)
+    button.click()
+    expect(what_if(visitor.page).get_by_role("alert")).to_have_text("The line is full.")
+    expect(visitor.tokens).to_have_count(TOKENS)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_fork_is_accessible_wide_and_narrow(serve: Serve, visit: Visit, scheme: Any) -> None:
+    visitor = visit(looking(serve), color_scheme=scheme, reduced_motion="reduce")
+    visitor.generate("The lighthouse keeper", max_new_tokens=60)
+    visitor.expect_state("Finished")
+    go_on(visitor, 40, "town")
+    expect(forks(visitor.page).locator(".sol-fork-text .sol-token").first).to_be_visible()
+    assert list(violations(visitor.page)) == []
+    assert visitor.overflows(360, 390, 1920) == []
+    visitor.page.set_viewport_size({"width": 390, "height": 844})
+    assert list(violations(visitor.page)) == []
