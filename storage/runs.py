@@ -139,6 +139,7 @@ class RunStore:
             "error": text_or_none("error", run.error),
             "num_tokens": len(rows),
             "data_dir_id": self._data_dir_id,
+            "parent": run.parent,
             "created_us": encode_time(run.created_at),
             "updated_us": encode_time(run.updated_at),
         }

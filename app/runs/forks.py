@@ -70,6 +70,13 @@ def fork_tree(
     ]
 
 
+def parting_token(run: RunRecord) -> int | None:
+    """Number of the token in which a fork parts from its parent; None of what is no fork."""
+    given = run.config.get("given")
+    is_fork = run.parent is not None and isinstance(given, list) and bool(given)
+    return len(given) - 1 if is_fork and given else None
+
+
 def _line_of(runs: GenerationRuns, store: RunStore, owner: str, run_id: str) -> list[RunRecord]:
     """The run, its parent, and so on, as far as this visitor may see them."""
     runs.check_visible(owner, run_id)
@@ -85,9 +92,7 @@ def _line_of(runs: GenerationRuns, store: RunStore, owner: str, run_id: str) -> 
 
 def _node(store: RunStore, run: RunRecord, parent: str | None) -> dict[str, Any]:
     """A run of the tree: which token was put in where (None where it is no fork), and its words."""
-    given = run.config.get("given")
-    is_fork = run.parent is not None and isinstance(given, list) and bool(given)
-    index = len(given) - 1 if is_fork and given else None
+    index = parting_token(run)
     events = store.events(run.id, after=(index or 0) - 1, limit=_TOKENS)
     texts = [str(event.get("text", "")) for event in events]
     put_in = None if index is None or not texts else texts.pop(0)

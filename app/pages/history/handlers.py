@@ -14,6 +14,7 @@ from app.formats.plain_json import (
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS, IMPORT_HANDLERS
+from app.runs.forks import parting_token
 from app.runs.preview import Preview, previews
 from app.runs.queue import RunNotFoundError
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
@@ -88,6 +89,7 @@ def _row(record: RunRecord, can_delete: bool, preview: Preview | None) -> dict[s
         "tokens": record.num_tokens,
         "created_at": iso(record.created_at),
         "model": record.model,
+        "fork": None,
         "can_delete": can_delete,
         "preview": preview,
     }
@@ -97,6 +99,8 @@ def _row(record: RunRecord, can_delete: bool, preview: Preview | None) -> dict[s
         with naming_damage("This run"):
             row["schedule_label"] = schedule_label(record.schedule, record.config)
             row["budget"] = budget_text(record.config)
+            if (index := parting_token(record)) is not None:
+                row["fork"] = {"parent": record.parent, "index": index}
     except DamagedError:
         row |= {"status": "damaged", "status_label": "Damaged"}
     return row

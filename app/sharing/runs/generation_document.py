@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from app.host.errors import DocumentError
@@ -12,17 +13,24 @@ from sol_core.events import FinishEvent, PrefillEvent, SideEvent, StepCost, Toke
 from sol_core.fields import Rules
 
 _TYPE = {"type": str}
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SharedRun(SavedHead):
-    """The part "run" of the document: a generation without its token events."""
+    """The part "run" of the document: a generation without its token events.
+
+    Attributes:
+        parent: of a fork, the id that its parent has where it was exported; it parts from it
+            in the last token of ``config.given``.
+    """
 
     prompt: str
     schedule: str
     config: GenerationConfig
     prefill: PrefillEvent | None
     summary: FinishEvent | None
+    parent: str | None = None
 
 
 def _check(run: _SharedRun, tokens: list[TokenEvent]) -> None:
@@ -31,13 +39,19 @@ def _check(run: _SharedRun, tokens: list[TokenEvent]) -> None:
             f"run.schedule is {run.schedule[:40]!r}, but run.config says "
             f"{run.config.schedule.kind!r}"
         )
+    if run.parent is None:
+        return
+    if not _ID.fullmatch(run.parent):
+        raise DocumentError(f"run.parent must be the id of a run or null, got {run.parent[:40]!r}")
+    if not run.config.given:
+        raise DocumentError("run.parent is that of a fork, but run.config.given is empty")
 
 
 GENERATION = RunDocument(
     kind="generation",
     part="run",
     tokens="events",
-    names={name: name for name in ("prompt", "schedule", "prefill", "summary")},
+    names={name: name for name in ("prompt", "schedule", "prefill", "summary", "parent")},
     head=_SharedRun,
     token=TokenEvent,
     rules=Rules(
@@ -48,7 +62,15 @@ GENERATION = RunDocument(
             StepCost: {"flops": float, "bytes_read": float},
         },
         partial=frozenset(
-            {GenerationConfig, ScheduleConfig, SamplingConfig, ActionGrid, TokenEvent, SideEvent}
+            {
+                _SharedRun,
+                GenerationConfig,
+                ScheduleConfig,
+                SamplingConfig,
+                ActionGrid,
+                TokenEvent,
+                SideEvent,
+            }
         ),
         nullable=frozenset({"surprisal", "entropy", "kl_to_dense", "probability", "policy"}),
     ),

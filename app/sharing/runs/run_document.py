@@ -107,7 +107,7 @@ class RunDocument:
         self.check(head, made)
         raw = document[self.part]
         saved = {name: raw[name] for name in _SHARED}
-        saved |= {attribute: raw[name] for name, attribute in self.names.items()}
+        saved |= {attribute: raw.get(name) for name, attribute in self.names.items()}
         saved |= {"id": "", "owner": owner, "kind": self.kind, "num_tokens": len(made)}
         return RunRecord(
             **saved | {"schedule": self.schedule(head)},

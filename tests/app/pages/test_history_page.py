@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,17 @@ def test_a_list_reads_the_tokens_of_a_run_once(
 def test_a_run_without_an_end_shows_the_words_of_its_tokens(services: Services, call: Call) -> None:
     add(services, status="interrupted")
     assert call()["runs"][0]["preview"]["words"] == "w0 w1 w2 w3"
+
+
+def test_a_fork_names_its_parent_and_the_token_in_which_it_parts(
+    services: Services, call: Call
+) -> None:
+    parent = add(services)
+    config = replace(CONFIGS["static"], given=(5, 6, 7)).to_dict()
+    fork = services.store.runs.create(ANNA, "Go on", "m", "static", config, parent=parent).id
+    services.store.runs.finish(fork, "finished")
+    rows = {row["id"]: row["fork"] for row in call()["runs"]}
+    assert rows == {parent: None, fork: {"parent": parent, "index": 2}}
 
 
 def test_inspections_and_runs_without_tokens_have_none(services: Services, call: Call) -> None:

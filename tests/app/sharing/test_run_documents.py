@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -59,10 +60,16 @@ def save_run(
     prompt: str = "Why </script> is the sky blue?",
     tokens: tuple[str, ...] = HOSTILE,
     config: GenerationConfig = CONFIG,
+    parent: str | None = None,
 ) -> str:
     """A run of the stand-in engine, saved as the page saves it."""
     record = store.runs.create(
-        "a" * 32, prompt, "fake-model", config.schedule.kind, json_safe(config.to_dict())
+        "a" * 32,
+        prompt,
+        "fake-model",
+        config.schedule.kind,
+        json_safe(config.to_dict()),
+        parent=parent,
     )
     first, *middle, last = FakeEngine(tokens=tokens)(None, prompt, config, lambda: False)
     store.runs.set_prefill(record.id, json_safe(event_to_dict(first)))
@@ -102,6 +109,21 @@ def test_any_run_comes_back_as_it_was(
     assert copied != run_id
     assert store.runs.get(copied).owner == "b" * 32
     assert contents(store, copied) == contents(store, run_id)
+
+
+def test_a_fork_comes_back_with_its_parent_and_its_place(store: Store) -> None:
+    parent = save_run(store)
+    config = dataclasses.replace(CONFIG, given=(3, 1, 4))
+    fork = save_run(store, config=config, parent=parent)
+    document = json.loads(as_json(store, fork))
+    assert document["run"]["parent"] == parent
+    _, copied = import_document(store, "b" * 32, as_json(store, fork))
+    assert contents(store, copied) == contents(store, fork)
+    assert store.runs.get(copied).config["given"] == [3, 1, 4]
+    assert {one.id for one in store.runs.list(parent=parent)} == {fork, copied}
+    del document["run"]["parent"]  # as an older release writes it
+    _, orphan = import_document(store, "b" * 32, json.dumps(document).encode())
+    assert store.runs.get(orphan).parent is None
 
 
 def test_runs_of_older_releases_come_back_too(store: Store) -> None:
@@ -194,6 +216,9 @@ WRONG: list[tuple[Change, str]] = [
     (put("run.created_at", "yesterday"), "created_at must be an ISO 8601 time"),
     (put("run.created_at", "2026-01-01T00:00:00"), "must have an offset"),
     (put("run.schedule", "static"), "run.config says 'policy'"),
+    (put("run.parent", 5), "run.parent must be text"),
+    (put("run.parent", "<b>"), "run.parent must be the id of a run or null, got '<b>'"),
+    (put("run.parent", "abc"), "run.parent is that of a fork, but run.config.given is empty"),
     (put("run.config", None), "run.config must be an object"),
     (put("run.config.seeds", 1), "run.config has an unknown field"),
     (

@@ -152,6 +152,8 @@ class HistoryPage {
             run.status_label),
           h("span", {}, run.schedule_label), h("span", {}, run.budget),
           h("span", {}, count(run.tokens, "token")),
+          run.fork && h("span", {}, "Fork of ", h("a", { href: linkTo({ run: run.fork.parent }),
+            onclick: opensHere(() => this.open(run.fork.parent, run.kind)) }, h("code", {}, run.fork.parent)), ` at token ${run.fork.index + 1}`),
           h("time", { datetime: run.created_at }, whenText(run.created_at)),
           h("span", {}, modelName(run.model)), h("code", { title: "The run's id" }, run.id))),
       h("div", { class: "sol-history-tools" },
