@@ -31,7 +31,7 @@ from sol_core.errors import SolError
 logger = logging.getLogger(__name__)
 
 OWNER = "lessons"  # in the model's line; no visitor's id looks like this
-MAX_KEPT = 256  # results, of about 20 kB
+MAX_KEPT = 256  # results, of 10 to 60 kB
 MAX_KEPT_BYTES = 16 * 1024**2
 MAX_WAITING = 64
 MAX_PER_VISITOR = 3  # a page waits for one; the others were asked by its other tabs

@@ -7,8 +7,9 @@ imported with the first one.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError
 from app.lessons.desk import Experiment, Parameters
@@ -19,6 +20,10 @@ from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent, event_to_dict
 from sol_core.policy.files.locate import DEFAULT_POLICY
+
+if TYPE_CHECKING:
+    from sol_core.decoding.cost import CostModel
+    from sol_core.experiments.alone import StepLoss
 
 CONTINUED = 12  # tokens
 MOST_PICKS = 24
@@ -62,18 +67,22 @@ def choices(model: Any, parameters: Parameters) -> dict[str, Any]:
 
 
 def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """The passage's last tokens: what each would lose if its step read fewer pages."""
+    """The passage's last tokens: what each would lose if its step read fewer pages, and which.
+
+    ``reads`` leaves out the last level, which reads all.
+    """
     from sol_core.experiments.alone import losses_alone
 
     tokens = _tokens(model, PASSAGES[parameters["text"]])
     first = max(1, len(tokens) - SCORED)
     grid = ActionGrid()
     actions = [Action(keep_fraction=keep) for keep in KEEP_LEVELS]
-    table = losses_alone(model, tokens, first, actions, grid)
+    table = losses_alone(model, tokens, first, actions, grid, with_reads=True)
     return {
         "tokens": _texts(model, tokens),
         "first": first,
         "page_size": grid.page_size,
+        "reads": [_reads(row) for row in table[:-1]],
         "levels": KEEP_LEVELS,
         "nll": [[loss.nll for loss in row] for row in table],
         "kl": [[loss.kl for loss in row] for row in table],
@@ -81,18 +90,23 @@ def pages(model: Any, parameters: Parameters) -> dict[str, Any]:
 
 
 def channels(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """One step under every share of the MLP's channels: KL and the five most probable tokens."""
+    """One step under every share of the MLP's channels: KL, five tokens, and what is read."""
+    from sol_core.decoding.cost import CostModel
     from sol_core.experiments.alone import next_choices
 
-    text = BEGINNINGS[parameters["text"]]
-    levels = ActionGrid().channel_keep_ratios
-    actions = [Action(channel_keep_ratio=level) for level in levels]
+    text, grid = BEGINNINGS[parameters["text"]], ActionGrid()
+    actions = [Action(channel_keep_ratio=level) for level in grid.channel_keep_ratios]
     _, *rows = next_choices(model, _tokens(model, text), actions)
+    costs = CostModel.of(model.lm, grid)
     return {
         "prompt": text,
         "width": model.spec.hidden_size,
-        "levels": levels,
-        "rows": [asdict(row) for row in rows],
+        "layers": model.spec.num_layers,
+        "levels": grid.channel_keep_ratios,
+        "rows": [
+            asdict(row) | _mlp_reads(costs, action)
+            for row, action in zip(rows, actions, strict=True)
+        ],
     }
 
 
@@ -109,23 +123,33 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
     pages: dict[str, Any] = {"shares": PAGE_SHARES}
     mlp: dict[str, Any] = {"shares": MLP_SHARES}
     for name, grid in GRIDS.items():
-        actions = [Action(keep_fraction=share) for share in PAGE_SHARES]
-        actions += [Action(channel_keep_ratio=_ratio(grid, share)) for share in MLP_SHARES]
-        table = losses_alone(model, tokens, first, actions, grid)
+        few = [Action(keep_fraction=share) for share in PAGE_SHARES]
+        thin = [Action(channel_keep_ratio=_ratio(grid, share)) for share in MLP_SHARES]
+        table = losses_alone(model, tokens, first, few + thin, grid, with_reads=True)
         costs = CostModel.of(model.lm, grid)
-        weights = costs.decode_step(DENSE, 0).attention_bytes
-        ways = [
+        dense = costs.decode_step(DENSE, 0)
+        mlp["dense_bytes"] = dense.mlp_bytes
+        pages[name] = [
             {
                 "kl": [loss.kl for loss in row],
-                "cache_bytes": step.attention_bytes - weights,
-                "mlp_bytes": step.mlp_bytes,
+                "cache_bytes": costs.decode_step(action, len(tokens)).attention_bytes
+                - dense.attention_bytes,
+                "reads": _reads(row),
             }
-            for row, step in zip(
-                table, (costs.decode_step(action, len(tokens)) for action in actions), strict=True
-            )
+            for action, row in zip(few, table[: len(few)], strict=True)
         ]
-        pages[name], mlp[name] = ways[: len(PAGE_SHARES)], ways[len(PAGE_SHARES) :]
-    return {"tokens": _texts(model, tokens)[first:], "pages": pages, "mlp": mlp}
+        mlp[name] = [
+            {"kl": [loss.kl for loss in row]} | _mlp_reads(costs, action)
+            for action, row in zip(thin, table[len(few) :], strict=True)
+        ]
+    return {
+        "tokens": _texts(model, tokens),
+        "first": first,
+        "page_size": ActionGrid().page_size,
+        "layers": model.spec.num_layers,
+        "pages": pages,
+        "mlp": mlp,
+    }
 
 
 def bits(model: Any, parameters: Parameters) -> dict[str, Any]:
@@ -214,6 +238,18 @@ def _checked(
     if picks:
         taken["picks"] = _picks(asked.get("picks"), model.spec.vocab_size)
     return taken
+
+
+def _reads(row: Sequence[StepLoss]) -> list[dict[str, Any]]:
+    return [asdict(loss.page_reads) for loss in row if loss.page_reads]
+
+
+def _mlp_reads(costs: CostModel, action: Action) -> dict[str, Any]:
+    """Shares of the MLP's input and inner channels that a step keeps, and its bytes."""
+    return {
+        "mlp_shares": costs.mechanisms.mlp_shares(action.channel_keep_ratio),
+        "mlp_bytes": costs.decode_step(action, 0).mlp_bytes,
+    }
 
 
 def _ratio(grid: ActionGrid, share: float) -> float:

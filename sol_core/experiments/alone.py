@@ -17,10 +17,11 @@ from sol_core.actions import DENSE, Action, ActionGrid
 from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.divergence import kl_to_dense
-from sol_core.decoding.loop import DecodeOptions, Windows, decode
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
-from sol_core.events import Alternative
+from sol_core.events import Alternative, PageReads
+from sol_core.generation.page_reads import page_reads
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
@@ -37,10 +38,12 @@ class StepLoss:
     Attributes:
         nll: of the text's next token, nats.
         kl: KL(dense ‖ this) of the step, nats.
+        page_reads: None unless asked for.
     """
 
     nll: float
     kl: float
+    page_reads: PageReads | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,14 @@ def losses_alone(
     first: int,
     actions: Sequence[Action],
     grid: ActionGrid,
+    *,
+    with_reads: bool = False,
 ) -> list[list[StepLoss]]:
     """The loss of every step from ``first`` on, under every action.
 
     Args:
         first: 1 or more: the first token that is scored.
+        with_reads: also say which pages each step read.
     Returns: per action, a StepLoss per token ``first`` … last.
     Raises: ConfigError, ContextLengthError.
     """
@@ -86,13 +92,15 @@ def losses_alone(
     if first < 1:
         raise ConfigError(f"the first scored token is number 1 or later, got {first}")
     table: list[list[StepLoss]] = [[] for _ in actions]
-    for fed, log_probabilities in _steps(
-        model, tokens, range(first - 1, len(tokens) - 1), actions, grid
-    ):
+    scored = range(first - 1, len(tokens) - 1)
+    for fed, step in _steps(model, tokens, scored, actions, grid, with_reads=with_reads):
         targets = torch.tensor([tokens[at + 1] for at in fed], device=model.lm.device)
+        log_probabilities = _by_place(step.log_probabilities, actions)
         nll, kl = (scores.T.tolist() for scores in score_step(log_probabilities, targets))
-        for action, row, row_nll, row_kl in zip(actions, table, nll[1:], kl[1:], strict=True):
-            row += map(StepLoss, row_nll, [0.0] * len(fed) if action.is_dense else row_kl)
+        reads = _reads(model, fed, step, actions, grid)
+        for at, (action, row) in enumerate(zip(actions, table, strict=True), start=1):
+            row_kl = [0.0] * len(fed) if action.is_dense else kl[at]
+            row += map(StepLoss, nll[at], row_kl, reads[at])
     return table
 
 
@@ -105,8 +113,8 @@ def next_choices(
     Raises: ConfigError, ContextLengthError.
     """
     check_tokens(model, tokens, 1)
-    ((_, log_probabilities),) = _steps(model, tokens, [len(tokens) - 1], actions, ActionGrid())
-    rows = log_probabilities[0]
+    ((_, step),) = _steps(model, tokens, [len(tokens) - 1], actions, ActionGrid())
+    rows = step.log_probabilities
     kl, _ = kl_to_dense(rows[:1], rows[None])
     best = rows.topk(min(NUM_ALTERNATIVES, rows.shape[1]))
     entropy = -(rows.exp() * rows).sum(-1)
@@ -131,15 +139,19 @@ def _steps(
     fed: Sequence[int],
     actions: Sequence[Action],
     grid: ActionGrid,
-) -> Iterator[tuple[Sequence[int], Tensor]]:
+    *,
+    with_reads: bool = False,
+) -> Iterator[tuple[Sequence[int], DecodeStep]]:
     """Decode the steps that feed these tokens, under a dense action and the given ones.
 
     Args:
         fed: places in ``tokens``, ascending.
-    Yields: some of the places, and log probabilities [places, 1 + actions, V], dense first.
+    Yields: some of the places, and a step of a row per place and action, dense first.
     """
     group = 1 + len(actions)
-    options = DecodeOptions(1, mechanisms=grid.mechanisms, rows_per_sequence=group)
+    options = DecodeOptions(
+        1, mechanisms=grid.mechanisms, rows_per_sequence=group, page_reads=with_reads
+    )
     cache = _prefilled(model, tokens[: fed[-1]], grid)
     at_once = max(1, ROWS_AT_ONCE // group)
     for start in range(0, len(fed), at_once):
@@ -151,7 +163,35 @@ def _steps(
         for step in decode(
             model.lm, windows, [tokens[at] for at in part], rows, lambda _: None, options
         ):
-            yield part, step.log_probabilities.unflatten(0, (-1, group))
+            yield part, step
+
+
+def _by_place(values: Tensor, actions: Sequence[Action]) -> Tensor:
+    """[R, …] of a step → [places, 1 + actions, …]."""
+    group = 1 + len(actions)
+    return values.view(-1, group, *values.shape[1:])
+
+
+def _reads(
+    model: LanguageModel,
+    fed: Sequence[int],
+    step: DecodeStep,
+    actions: Sequence[Action],
+    grid: ActionGrid,
+) -> list[list[PageReads | None]]:
+    """Pages read, [1 + actions][places]."""
+    readers = step.output.page_readers
+    if readers is None:
+        return [[None] * len(fed) for _ in (DENSE, *actions)]
+    by_action = _by_place(readers.cpu(), actions).transpose(0, 1).numpy()
+    pages = [at // grid.page_size + 1 for at in fed]  # the fed token's own included
+    return [
+        [
+            page_reads(step_readers[:, :count], model.spec.num_kv_heads)
+            for step_readers, count in zip(steps, pages, strict=True)
+        ]
+        for steps in by_action
+    ]
 
 
 def _prefilled(model: LanguageModel, tokens: Sequence[int], grid: ActionGrid) -> KVCache:

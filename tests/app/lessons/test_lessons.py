@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -94,17 +95,37 @@ def test_every_scored_token_has_a_loss_at_every_level(services: Services) -> Non
     assert max(found["kl"][0]) > 0
 
 
+def test_every_compressed_step_says_which_pages_it_read(services: Services) -> None:
+    found = result(services, "pages", text="comet")
+    assert [len(row) for row in found["reads"]] == [32] * (len(found["levels"]) - 1)
+    for few, many in itertools.pairwise(found["reads"]):
+        for at, (less, more) in enumerate(zip(few, many, strict=True)):
+            assert less["share"] <= more["share"] < 1
+            assert less["pages"] == -(-(found["first"] + at) // found["page_size"])
+    assert len(json.dumps(found["reads"])) < 64_000
+
+
 def test_one_step_is_shown_at_every_share_of_channels(services: Services) -> None:
     found = result(services, "channels", text="capital")
     assert len(found["rows"]) == len(found["levels"]) == 13
     assert found["rows"][-1]["kl"] == 0
     assert found["rows"][0]["kl"] > 0
     assert all(len(row["top"]) == 5 for row in found["rows"])
+    assert [row["mlp_shares"] for row in found["rows"]] == [[level, 1] for level in found["levels"]]
+    read = [row["mlp_bytes"] for row in found["rows"]]
+    assert read == sorted(set(read))
 
 
 def test_both_ways_of_skipping_are_measured_at_equal_bytes(services: Services) -> None:
     found = result(services, "mechanisms", text="recipe")
-    assert "".join(found["tokens"]) == PASSAGES["recipe"][-32:]
+    assert "".join(found["tokens"]) == PASSAGES["recipe"]
+    assert len(found["tokens"]) - found["first"] == 32
+    for way in (*found["pages"]["paper"], *found["pages"]["default"]):
+        assert [reads["pages"] for reads in way["reads"]] == [
+            -(-(found["first"] + at) // found["page_size"]) for at in range(32)
+        ]
+    assert found["mlp"]["paper"][0]["mlp_shares"] == pytest.approx([0.4, 1], abs=0.01)
+    assert max(found["mlp"]["default"][0]["mlp_shares"]) < 1
     for part, name in (("pages", "cache_bytes"), ("mlp", "mlp_bytes")):
         ways = found[part]
         for paper, default in zip(ways["paper"], ways["default"], strict=True):

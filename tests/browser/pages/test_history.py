@@ -35,13 +35,16 @@ def add(
     tokens: int = 12,
     text: str = "",
     kind: RunKind = "generation",
+    parent: str | None = None,
 ) -> str:
     """A stored run; its tokens spend as the stand-in engine's do under this schedule."""
     is_dense = schedule == "dense"
     kept = ScheduleConfig("dense") if is_dense else ScheduleConfig("static", Budget(0.5, 0.7, 8.0))
-    config = GenerationConfig(schedule=kept)
+    config = GenerationConfig(schedule=kept, given=(1, 2, 3) if parent else ())
     runs = server.services.store.runs
-    run_id = runs.create("c" * 32, prompt, "fake-model", schedule, config.to_dict(), kind).id
+    run_id = runs.create(
+        "c" * 32, prompt, "fake-model", schedule, config.to_dict(), kind, parent
+    ).id
     rows = [event_to_dict(make_token(index, " word", config)) for index in range(tokens)]
     runs.append_events(run_id, rows)
     runs.finish(run_id, "finished", {"text": text})
@@ -202,6 +205,19 @@ def test_runs_are_listed_searched_and_opened_as_they_were(serve: Serve, visit: V
     expect(visitor.page.locator(".sol-tiles")).to_have_text(
         figures.replace("\n", ""), use_inner_text=False
     )
+
+
+def test_a_fork_says_whose_it_is_and_leads_there(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    parent = add(server, "The first", tokens=9)
+    add(server, "Another way", parent=parent)
+    visitor = at_history(visit, server)
+    fork, first = (visitor.page.locator(".sol-history-row").nth(at) for at in range(2))
+    expect(fork).to_contain_text(f"Fork of {parent} at token 3")
+    expect(first).not_to_contain_text("Fork of")
+    fork.get_by_role("link", name=parent).click()
+    expect(visitor.tokens).to_have_count(9)
+    assert visitor.run_id() == parent
 
 
 def test_hostile_prompts_and_searches_stay_text(serve: Serve, visit: Visit) -> None:

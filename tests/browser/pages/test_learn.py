@@ -15,13 +15,17 @@ from playwright.sync_api import Locator, expect
 from app.host.paths import DataDir
 from app.web.assets import terms
 from app.web.services import engine_generate
+from app.web.theme_colours import DARK, LIGHT, Palette, Rgb
+from tests.browser.axe import violations
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.sol_core.generation.page_levels import levels_of
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_models import FAMILIES
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
+LAYERS = 2  # of the tiny model
 
 
 def serve_tiny(serve: Serve, tmp_path: Path, go: threading.Event) -> Server:
@@ -39,6 +43,20 @@ def serve_tiny(serve: Serve, tmp_path: Path, go: threading.Event) -> Server:
 
 def lesson(visitor: Visitor) -> Locator:
     return visitor.page.locator(".sol-lesson:visible")
+
+
+def machine(visitor: Visitor) -> Locator:
+    """The drawings that a lesson zooms to, described in words."""
+    return lesson(visitor).get_by_role("img", name=re.compile("^The machine: "))
+
+
+def commit(visitor: Visitor, address: str) -> None:
+    """Open a lesson, guess, and wait for what is measured."""
+    visitor.page.goto(f"{visitor.url}?lesson={address}")
+    lesson(visitor).get_by_role("radio").first.check(force=True)
+    expect(machine(visitor)).to_have_count(0)
+    lesson(visitor).get_by_role("button", name="Commit and measure").click()
+    expect(machine(visitor).first).to_be_visible(timeout=WARM_UP_MS)
 
 
 def tab_to(visitor: Visitor, locator: Locator, most: int = 40) -> None:
@@ -83,6 +101,7 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
     # All text is there before the model is.
     expect(lesson(visitor)).to_contain_text("What to keep")
     expect(lesson(visitor)).to_contain_text("The model is still loading (40 %)")
+    expect(machine(visitor)).to_have_count(0)
     go.set()
     slider = lesson(visitor).get_by_role("slider", name="Attention kept")
     expect(slider).to_have_attribute("aria-valuetext", "10 %", timeout=WARM_UP_MS)
@@ -133,6 +152,93 @@ def test_both_ways_of_choosing_pages_are_shown_side_by_side(
     expect(sentence).not_to_have_text(before[0])
     assert pages.locator(".sol-learn-bars").inner_text() != before[1]
     assert visitor.overflows(360, 768, 1280) == []
+
+
+def pages_drawn(drawing: Locator, layers: int, cells: int) -> list[list[tuple[int, ...]]]:
+    """Colours in the middle of every page of every layer; sizes are those of zooms.js."""
+    found = drawing.locator("canvas").evaluate(
+        """(canvas, [layers, cells]) => {
+          const brush = canvas.getContext("2d");
+          const left = canvas.width < 520 ? 108 : 250;
+          const width = (canvas.width - left - 58) / layers;
+          const height = (canvas.height - 16) / cells;
+          const numbers = (count) => Array.from({ length: count }, (_, at) => at + 0.4);
+          return numbers(layers).map((layer) => numbers(cells).map((cell) =>
+            [...brush.getImageData(left + layer * width, 16 + cell * height, 1, 1).data]));
+        }""",
+        [layers, cells],
+    )
+    return [[tuple(pixel[:3]) for pixel in layer] for layer in found]
+
+
+@pytest.mark.parametrize(("scheme", "palette"), [("light", LIGHT), ("dark", DARK)])
+def test_the_machine_of_a_lesson_shows_which_pages_the_chosen_step_read(
+    serve: Serve, visit: Visit, tmp_path: Path, scheme: str, palette: Palette
+) -> None:
+    go = threading.Event()
+    go.set()
+    server = serve_tiny(serve, tmp_path, go)
+    visitor = visit(server, color_scheme=scheme)
+    commit(visitor, "pages")
+    found = server.services.experiments.ask("c" * 32, "pages", {"text": "lighthouse"})["result"]
+    level, step = (
+        lesson(visitor).get_by_role("slider", name=name) for name in ("Attention kept", "Step")
+    )
+    level.press("ArrowRight")
+    step.press("Home")
+    for place in (0, 1):
+        expect(step).to_have_attribute("aria-valuetext", re.compile(f", {place + 1} of 32$"))
+        reads = found["reads"][1][place]
+        levels = levels_of(reads["levels"], reads["cells"], LAYERS)
+        readers = sum(layer[0] > 0 for layer in levels)
+        expect(machine(visitor)).to_have_attribute(
+            "aria-label",
+            re.compile(f" of {reads['pages']} pages read in each layer.*“Mira Oka”: read in "
+                       f"{readers} of {LAYERS} layers"),
+        )  # fmt: skip
+        visitor.page.wait_for_timeout(400)  # until the pages have faded in
+        colours: dict[int, set[Any]] = {}
+        drawn = pages_drawn(machine(visitor), LAYERS, reads["cells"])
+        for layer, pixels in zip(levels, drawn, strict=True):
+            for one, pixel in zip(layer, pixels, strict=True):
+                colours.setdefault(one, set()).add(pixel)
+        dark, lit = (
+            tuple(map(round, Rgb.parse(one))) for one in (palette.track, palette.attention)
+        )
+        assert colours[0] == {dark}
+        assert colours.get(3, {lit}) == {lit}
+        assert all(len(one) == 1 for one in colours.values())
+        step.press("ArrowRight")
+    # A click on a word of the passage chooses its step.
+    lesson(visitor).locator(".sol-learn-token").nth(9).click()
+    expect(step).to_have_attribute("aria-valuetext", re.compile(", 10 of 32$"))
+    expect(lesson(visitor).locator(".sol-learn-token.is-chosen")).to_have_count(1)
+    assert list(violations(visitor.page)) == []
+    assert visitor.overflows(390, 1440) == []
+
+
+def test_channels_and_bits_are_drawn_as_they_were_chosen(
+    serve: Serve, visit: Visit, tmp_path: Path
+) -> None:
+    go = threading.Event()
+    go.set()
+    visitor = visit(serve_tiny(serve, tmp_path, go))
+    commit(visitor, "channels")
+    expect(machine(visitor)).to_have_attribute(
+        "aria-label", re.compile("40 % of the MLP's input channels and 100 % of its inner ones")
+    )
+    lesson(visitor).get_by_role("slider").press("End")
+    expect(machine(visitor)).to_have_attribute("aria-label", re.compile("100 % of its bytes"))
+    commit(visitor, "bits")
+    expect(machine(visitor)).to_have_attribute("aria-label", re.compile("5 of 16 bits: .* of 31"))
+    lesson(visitor).get_by_role("slider").press("End")
+    expect(machine(visitor)).to_have_attribute("aria-label", re.compile("All 16 bits"))
+    commit(visitor, "which")
+    expect(machine(visitor)).to_have_count(4)
+    labels = [one.get_attribute("aria-label") for one in machine(visitor).all()]
+    assert len(set(labels)) == 4
+    lesson(visitor).get_by_role("radio", name="40 %").check(force=True)
+    expect(machine(visitor).first).not_to_have_attribute("aria-label", str(labels[0]))
 
 
 def test_words_are_explained_under_the_pointer_by_touch_and_in_the_list(

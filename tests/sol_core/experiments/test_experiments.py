@@ -7,13 +7,14 @@ import itertools
 import pytest
 import torch
 
-from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.experiments.activations import most_massive_output
 from sol_core.experiments.alone import losses_alone, next_choices
 from sol_core.experiments.spenders import compare_spenders, hindsight
 from sol_core.generation.engine import encode_prompt
+from sol_core.generation.page_reads import page_reads
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_language_model import make_language_model
 
@@ -47,6 +48,32 @@ def test_a_loss_is_that_of_one_compressed_step_in_a_dense_run(
             assert row[place].kl >= 0
     assert all(loss.kl == 0 for loss in table[-1])
     assert max(loss.kl for loss in table[0]) > 1e-4
+
+
+@pytest.mark.parametrize("grid", [GRID, GRIDS["default"]])
+def test_pages_read_are_those_of_the_same_step_alone(
+    model: LanguageModel, tokens: list[int], grid: ActionGrid
+) -> None:
+    first = 5
+    table = losses_alone(model, tokens, first, ACTIONS, grid, with_reads=True)
+    assert [loss.nll for loss in table[0]] == pytest.approx(
+        [loss.nll for loss in losses_alone(model, tokens, first, ACTIONS[:1], grid)[0]], abs=1e-4
+    )
+    for place in (0, 3, 20, len(table[0]) - 1):
+        fed = first + place - 1
+        cache = model.lm.new_cache(1, fed + 1, page_size=grid.page_size)
+        model.lm.prefill(torch.tensor([tokens[:fed]]), cache)
+        output = model.lm.decode_step(
+            torch.tensor([tokens[fed]]), cache.branch(1, 1), ACTIONS[0],
+            mechanisms=grid.mechanisms, page_reads=True,
+        )  # fmt: skip
+        assert output.page_readers is not None
+        alone = page_reads(output.page_readers[0].numpy(), model.spec.num_kv_heads)
+        assert table[0][place].page_reads == alone
+        dense = table[-1][place].page_reads
+        assert dense is not None
+        assert dense.share == 1
+    assert table[0][-1].page_reads.share < 0.8  # type: ignore[union-attr]
 
 
 def test_steps_of_many_rows_are_cut_into_batches(

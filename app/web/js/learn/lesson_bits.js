@@ -3,9 +3,11 @@
 import { h, setText, svg } from "../shared/dom.js";
 import { count, nats } from "../shared/format.js";
 import { barRow, levelSlider, pickedText } from "./pictures.js";
+import { BitsZoom } from "./zooms.js";
 
 class BitsPicture {
   constructor() {
+    this.zoom = new BitsZoom();
     this.element = h("div", { class: "sol-learn-parts" });
   }
 
@@ -20,7 +22,7 @@ class BitsPicture {
     this.element.replaceChildren(
       h("p", {}, "The output of layer ", h("b", {}, `${result.layer} of ${result.layers}`), " for ", pickedText(result.token),
         `: ${result.magnitudes.length} numbers, largest first, each grid line ten times the one below.`),
-      slider.element, this.drawing, this.numbers,
+      slider.element, this.zoom.element, this.drawing, this.numbers,
       h("section", { class: "sol-learn-part" }, h("h3", {}, "What it does to the predictions"),
         h("p", { class: "sol-hint" }, `Mean KL to dense of the passage's last ${count(result.steps, "step")}, nats.`),
         h("div", { class: "sol-learn-columns" }, Object.entries(sites).map(([site, name]) => h("section", {}, h("h4", {}, name),
@@ -33,6 +35,7 @@ class BitsPicture {
     const { magnitudes, bits, zeros } = this.result;
     const spacing = magnitudes[0] / (2 ** (bits[at] - 1) - 1);
     const isRounded = bits[at] < 16;
+    this.zoom.show(bits[at]);
     setText(this.numbers, isRounded
       ? `${2 ** bits[at] - 1} values, ${spacing.toPrecision(3)} apart: ${zeros[at]} of ${magnitudes.length} numbers become 0`
       : "16 bits leave the numbers as they are");

@@ -3,9 +3,11 @@
 import { h, setText } from "../shared/dom.js";
 import { nats, percent, probability } from "../shared/format.js";
 import { barRow, curve, ends, levelSlider, pickedText } from "./pictures.js";
+import { MlpZoom } from "./zooms.js";
 
 class ChannelsPicture {
   constructor() {
+    this.zoom = new MlpZoom();
     this.element = h("div", { class: "sol-learn-parts" });
   }
 
@@ -18,6 +20,7 @@ class ChannelsPicture {
       text: percent, at: 0, show: (at) => this.show(at) });
     this.element.replaceChildren(h("p", { class: "sol-learn-passage" }, result.prompt, " ", h("span", { class: "sol-learn-gap" }, "?")),
       slider.element, this.numbers,
+      h("section", {}, h("h3", {}, "The machine: what the step read of the MLP"), this.zoom.element),
       h("div", { class: "sol-learn-columns" },
         h("section", {}, h("h3", {}, "Most probable next tokens"), this.bars),
         h("section", {}, h("h3", {}, "KL to dense, by channels kept"), this.line)));
@@ -25,10 +28,11 @@ class ChannelsPicture {
   }
 
   show(at) {
-    const { rows, levels, width } = this.result;
+    const { rows, levels, width, layers } = this.result;
     const row = rows[at];
     const dense = new Map(rows.at(-1).top.map((one) => [one.token_id, one.probability]));
     setText(this.numbers, `${Math.ceil(levels[at] * width - 1e-9)} of ${width} channels, KL ${nats(row.kl)} nats, entropy ${nats(row.entropy)} nats`);
+    this.zoom.show(layers, row.mlp_shares, row.mlp_bytes / rows.at(-1).mlp_bytes);
     this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) => barRow(pickedText(text), share,
       `${probability(share)} (dense ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
     this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels"), ends(percent(levels[0]), percent(levels.at(-1))));

@@ -3,14 +3,21 @@
 import { h, setText } from "../shared/dom.js";
 import { mean, percent, signed } from "../shared/format.js";
 import { barRow, levelSlider, paintScale, PassageView, pickedText } from "./pictures.js";
+import { PagesZoom, stepSlider } from "./zooms.js";
 
 const LOSS_TOP = 3; // nats; from here on the colour is at its strongest
 
 class PagesPicture {
   constructor() {
     this.place = h("div", {});
+    this.step = h("div", {});
+    this.zoom = new PagesZoom();
     this.worst = h("div", { class: "sol-learn-bars" });
     this.element = h("div", { class: "sol-learn-parts" }, this.place,
+      h("section", { class: "sol-learn-part" }, h("h3", {}, "The machine: which pages one step read"),
+        h("p", { class: "sol-hint" }, "Columns are layers, lines are pages with their words, oldest first. Every head of a layer chooses for itself, so a "
+          + "layer reads more pages than one head. Choose a step, or click a word above."),
+        this.step, this.zoom.element),
       h("section", { class: "sol-learn-part" }, h("h3", {}, "Who loses most"), this.worst));
   }
 
@@ -21,9 +28,21 @@ class PagesPicture {
     this.note = h("p", { class: "sol-learn-state" });
     const slider = levelSlider({ label: "Attention kept", axis: "attention", levels,
       text: percent, at: 0, show: (at) => this.show(at) });
+    this.steps = stepSlider(result.tokens, result.first, this.losses(0), () => this.showStep(slider.at));
+    this.view.choosing((place) => this.steps.set(place));
+    this.zoom.begin(result.tokens, result.page_size);
+    this.step.replaceChildren(this.steps.element);
     this.place.replaceChildren(slider.element, this.view.element,
       h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${LOSS_TOP} nats`), this.note));
+    this.steps.update();
     slider.update();
+  }
+
+  // What the chosen step read at a level.
+  showStep(at) {
+    const place = this.steps.at;
+    this.view.mark(place);
+    this.zoom.show(this.result.reads[at][place], this.result.first + place);
   }
 
   // The steps' losses at a level: surprisal there less surprisal when dense.
@@ -39,11 +58,12 @@ class PagesPicture {
     this.view.paint(losses, LOSS_TOP, (place) => `${text(place).trim()}: ${signed(losses[place])} nats`);
     const cached = result.first + losses.length;
     const pages = Math.ceil(cached / result.page_size);
-    setText(this.note, `Thin marks: pages. ${Math.ceil(Math.ceil(result.levels[at] * cached) / result.page_size)} of ${pages} pages read at the end; `
+    setText(this.note, `Thin marks: pages. Each head reads ${Math.ceil(Math.ceil(result.levels[at] * cached) / result.page_size)} of ${pages} at the end; `
       + `on average ${signed(mean(losses))} nats`);
     const order = losses.map((_, place) => place).sort((one, other) => losses[other] - losses[one]).slice(0, 5);
     this.worst.replaceChildren(...order.map((place) => barRow(pickedText(text(place)), losses[place] / Math.max(losses[order[0]], LOSS_TOP),
       `${signed(losses[place])} nats`)));
+    this.showStep(at);
   }
 }
 

@@ -4,6 +4,7 @@ import { h, setText } from "../shared/dom.js";
 import { mean, nats, percent, quantity } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { barRow, paintScale, PassageView } from "./pictures.js";
+import { MlpZoom, PagesZoom, stepSlider } from "./zooms.js";
 
 const PARTS = {
   pages: { title: "Which pages", legend: "Attention kept", axis: "attention", bytes: "cache_bytes", of: "the cache",
@@ -15,20 +16,41 @@ const WAYS = ["paper", "default"];
 
 // One part: the same tokens twice, coloured by what each step loses, and both ways in numbers.
 class WaysPicture {
-  constructor(words, tokens, ways) {
+  // zooms: of each way.
+  constructor(words, result, ways, zooms) {
+    const { tokens, first } = result;
     this.words = words;
+    this.result = result;
     this.ways = ways;
+    this.zooms = zooms;
     const choices = Object.fromEntries(ways.shares.map((share, at) => [at, percent(share)]));
     this.choice = pillsField({ legend: words.legend, choices, value: "0", changed: () => this.show() });
     this.choice.element.classList.add("sol-learn-texts");
-    this.views = WAYS.map((way) => new PassageView(tokens, 0, `The passage's end, coloured by what each step loses: ${words[way]}`));
+    this.views = WAYS.map((way) => new PassageView(tokens.slice(first), 0, `The passage's end, coloured by what each step loses: ${words[way]}`));
     this.top = Math.max(...WAYS.flatMap((way) => ways[way][0].kl)) / 2;
+    this.steps = ways.paper[0].reads && this.stepChoice(tokens, first);
     this.bars = h("div", { class: "sol-learn-bars", "data-axis": words.axis });
     this.note = h("p", { role: "status" });
-    this.element = h("section", { class: "sol-learn-part" }, h("h3", {}, words.title), this.choice.element,
-      WAYS.map((way, at) => h("section", {}, h("h4", {}, words[way]), this.views[at].element)),
+    this.element = h("section", { class: "sol-learn-part" }, h("h3", {}, words.title), this.choice.element, this.steps?.element,
+      WAYS.map((way, at) => h("section", {}, h("h4", {}, words[way]), this.views[at].element, zooms[at].element)),
       h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${nats(this.top)} nats`)), this.bars, this.note);
+    this.steps?.update();
     this.show();
+  }
+
+  // Whose step is drawn: at first the one to which the ways make most difference.
+  stepChoice(tokens, first) {
+    const [paper, other] = WAYS.map((way) => this.ways[way][0].kl);
+    this.zooms.forEach((zoom) => zoom.begin(tokens, this.result.page_size));
+    const steps = stepSlider(tokens, first, paper.map((kl, at) => kl - other[at]), () => this.showStep());
+    this.views.forEach((view) => view.choosing((place) => steps.set(place)));
+    return steps;
+  }
+
+  showStep() {
+    const place = this.steps.at;
+    this.views.forEach((view) => view.mark(place));
+    WAYS.forEach((way, at) => this.zooms[at].show(this.ways[way][this.choice.get()].reads[place], this.result.first + place));
   }
 
   show() {
@@ -38,6 +60,8 @@ class WaysPicture {
     this.bars.replaceChildren(...found.map((one, at) => barRow(this.words[WAYS[at]], mean(one.kl) / most,
       `${nats(mean(one.kl))} nats, ${quantity(one[this.words.bytes], "B")}`)));
     setText(this.note, saidOf(this.words, this.ways, this.choice.get()));
+    if (this.steps) this.showStep();
+    else found.forEach((one, at) => this.zooms[at].show(this.result.layers, one.mlp_shares, one.mlp_bytes / this.ways.dense_bytes));
   }
 }
 
@@ -65,8 +89,9 @@ export const LESSON_WHICH = {
   options: ["Less than a third", "Between a third and two thirds", "More than two thirds"],
   picture: () => {
     const element = h("div", { class: "sol-learn-parts" });
+    const zooms = { pages: WAYS.map(() => new PagesZoom()), mlp: WAYS.map(() => new MlpZoom()) };
     const draw = (result) => element.replaceChildren(...Object.entries(PARTS).map(([part, words]) =>
-      new WaysPicture(words, result.tokens, result[part]).element));
+      new WaysPicture(words, result, result[part], zooms[part]).element));
     return { element, draw };
   },
   answer: ({ pages }) => LEFT_BOUNDS.filter((bound) => leftOf(pages, 0) >= bound).length,

@@ -5,6 +5,7 @@ import { SITE } from "../shared/site.js";
 import { tokenNodes } from "../shared/tokens/token_text.js";
 
 // A slider over given levels. Its value is spoken as the level's text, not as a number.
+/** @param {{ label: string, axis?: string, levels: any[], text: (level: any) => string, at: number, show: (at: number) => void }} options */
 export function levelSlider({ label, axis, levels, text, at, show }) {
   const input = h("input", { type: "range", class: "sol-range", min: 0, max: levels.length - 1, step: 1 });
   const value = h("output", { class: "sol-learn-level" });
@@ -18,9 +19,13 @@ export function levelSlider({ label, axis, levels, text, at, show }) {
   };
   input.addEventListener("input", update);
   input.value = at;
+  const set = (wanted) => {
+    input.value = wanted;
+    update();
+  };
   const element = h("div", { class: "sol-slider", "data-axis": axis },
     h("div", { class: "sol-slider-head" }, h("label", { for: input.id }, label), value), input);
-  return { element, update, get at() { return Number(input.value); } };
+  return { element, update, set, get at() { return Number(input.value); } };
 }
 
 // A named bar with its value in words; `share` of the full length, in [0, 1].
@@ -44,6 +49,17 @@ export class PassageView {
     }, text));
     this.element = h("p", { class: "sol-learn-passage", role: "group", "aria-label": label,
       dir: "auto" }, this.tokens);
+  }
+
+  // A click on a coloured token chooses it, for who sees the text; the keyboard has a slider. chosen(place)
+  choosing(chosen) {
+    this.element.classList.add("is-choosing");
+    this.tokens.slice(this.first).forEach((token, place) => token.addEventListener("click", () => chosen(place)));
+  }
+
+  // This token is the chosen one.
+  mark(place) {
+    this.tokens.forEach((token, at) => token.classList.toggle("is-chosen", at === this.first + place));
   }
 
   // values: one per coloured token; `top` and more is the strongest colour.

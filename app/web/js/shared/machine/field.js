@@ -2,7 +2,7 @@
 // step; the rest is drawn once a step.
 
 import { isCalm } from "../dom.js";
-import { drawLanes, PAGE_HEIGHT, SHADES } from "./lanes.js";
+import { drawLanes, SHADES } from "./lanes.js";
 import { Sheet } from "./sheet.js";
 
 const FADE_MS = 120;
@@ -17,8 +17,9 @@ export class Field {
   /** @type {import("./lanes.js").Step | null} */
   step = null;
 
-  constructor() {
-    this.sheet = new Sheet(() => this.ask());
+  /** @param {import("./sheet.js").Layout} [layout] of a part of the step; the whole one without */
+  constructor(layout) {
+    this.sheet = new Sheet(() => this.ask(), layout);
     this.element = this.sheet.element;
   }
 
@@ -54,7 +55,7 @@ export class Field {
     if (size === "none") return;
     const reads = this.step?.reads;
     if (this.isNew || size === "new") {
-      this.sheet.clear(reads?.layers ?? 1);
+      this.sheet.clear(this.step?.layers ?? reads?.layers ?? 1);
       if (this.step) drawLanes(this.sheet, this.step);
     }
     this.isNew = false;
@@ -72,7 +73,7 @@ export class Field {
     const width = sheet.right - sheet.left;
     const image = sheet.brush.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
-    const tall = Math.min(height, Math.round(PAGE_HEIGHT * sheet.scale * cells));
+    const tall = Math.min(height, Math.round(sheet.layout.pageHeight * sheet.scale * cells));
     const line = tall / cells > LEAST_PARTED ? 1 : 0;
     const rows = (from, to, colourOf) => {
       if (to <= from) return;

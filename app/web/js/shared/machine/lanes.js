@@ -3,10 +3,9 @@
 
 import { percent } from "../format.js";
 import { FLOW } from "./reads.js";
-import { BESIDE, LANES } from "./sheet.js";
+import { BESIDE } from "./sheet.js";
 import { pagesRead } from "./words.js";
 
-export const PAGE_HEIGHT = 10; // at most, px
 export const SHADES = [0, 0.42, 0.68, 1]; // of a page's level: how far from dark to lit
 const FLOW_COLOURS = { attention: "attention", mlp: "channels", head: "edge", policy: "edge" };
 const FLOW_TIP = 9; // px
@@ -17,19 +16,26 @@ const KEYS = [[1, "read"], [0.55, "in part"], [0, "skipped"]];
 const KEY_SIZE = 8;
 const KEY_WIDTH = 58;
 const HEAD_MIDDLE = 6; // of the line above the pages: px
+const LEAST_NAMED = 12; // px: lower pages have no names of their own
 
 /** @typedef {import("./sheet.js").Sheet} Sheet */
-/** @typedef {{ reads: import("./reads.js").Reads | null, shares: number[], flow: number[], bits: number }} Step */
+/**
+ * What there are lanes for. names, numbers: of each cell of pages, where there is room for them; layers: where no
+ * pages tell.
+ * @typedef {{ reads?: import("./reads.js").Reads | null, shares?: number[], flow?: number[], bits?: number,
+ *   names?: string[], numbers?: string[], layers?: number }} Step
+ */
 
 /** @param {Sheet} sheet @param {Step} step */
-export function drawLanes(sheet, { reads, shares, flow, bits }) {
-  if (reads) drawPageNames(sheet, reads);
-  else drawUnknown(sheet);
-  drawFlow(sheet, flow);
-  drawChannels(sheet, "input", "MLP input", shares[0]);
-  drawChannels(sheet, "inner", "inner", shares[1]);
-  drawBits(sheet, bits);
-  if (sheet.isWide) COMING.forEach((line) => drawComing(sheet, ...line));
+export function drawLanes(sheet, { reads, shares, flow, bits, names, numbers }) {
+  const { lanes, isWhole } = sheet.layout;
+  if (lanes.pages && !reads) drawUnknown(sheet);
+  else if (lanes.pages) drawPageNames(sheet, reads, names, numbers);
+  if (lanes.flow) drawFlow(sheet, flow);
+  if (lanes.input) drawChannels(sheet, "input", "MLP input", shares[0]);
+  if (lanes.inner) drawChannels(sheet, "inner", "inner", shares[1]);
+  if (lanes.bits) drawBits(sheet, bits);
+  if (isWhole && sheet.isWide) COMING.forEach((line) => drawComing(sheet, ...line));
 }
 
 // A lane's name on its left, its number on its right.
@@ -39,21 +45,30 @@ function drawName(sheet, name, number, middle) {
   sheet.write(number, sheet.right + 6 * sheet.scale, y);
 }
 
-const middleOf = (lane) => LANES[lane][0] + LANES[lane][1] / 2 + 0.5;
+function middleOf(sheet, lane) {
+  const [top, height] = sheet.layout.lanes[lane];
+  return top + height / 2 + 0.5;
+}
 
 function drawUnknown(sheet) {
   const [top, height] = sheet.lane("pages");
   sheet.fill("sunken", sheet.left, top, sheet.right - sheet.left, height);
   sheet.write("not recorded", (sheet.left + sheet.right) / 2, top + height / 2, "center");
-  drawName(sheet, "pages", "", middleOf("pages"));
+  drawName(sheet, "pages", "", middleOf(sheet, "pages"));
 }
 
-function drawPageNames(sheet, reads) {
-  const [top, height] = LANES.pages;
-  const tall = Math.min(PAGE_HEIGHT * reads.cells, height);
-  drawName(sheet, "oldest", `${pagesRead(reads)} of ${reads.pages}`, top + 5);
-  if (tall > 40) drawName(sheet, "pages", "", top + tall / 2);
-  if (tall > 20) drawName(sheet, "newest", "", top + tall - 5);
+function drawPageNames(sheet, reads, names, numbers) {
+  const { lanes: { pages: [top, height] }, pageHeight } = sheet.layout;
+  const tall = Math.min(pageHeight * reads.cells, height);
+  const each = tall / reads.cells;
+  if (names && each >= LEAST_NAMED) {
+    names.forEach((name, at) => drawName(sheet, sheet.fitting(name), numbers[at], top + (at + 0.5) * each));
+    drawName(sheet, "", "layers", HEAD_MIDDLE);
+  } else {
+    drawName(sheet, "oldest", `${pagesRead(reads)} of ${reads.pages}`, top + 5);
+    if (tall > 40) drawName(sheet, "pages", "", top + tall / 2);
+    if (tall > 20) drawName(sheet, "newest", "", top + tall - 5);
+  }
   const y = HEAD_MIDDLE * sheet.scale;
   sheet.write("Layer 1", sheet.left, y);
   sheet.write(`${reads.layers}`, sheet.right - sheet.gap, y, "right");
@@ -80,7 +95,7 @@ function drawFlow(sheet, flow) {
     at += share * height;
     sheet.fill(FLOW_COLOURS[FLOW[which]], sheet.left, from, end - sheet.left, Math.round(at) - from);
   });
-  drawName(sheet, "bytes", "", middleOf("flow"));
+  drawName(sheet, "bytes", "", middleOf(sheet, "flow"));
 }
 
 function drawChannels(sheet, lane, name, share) {
@@ -91,7 +106,7 @@ function drawChannels(sheet, lane, name, share) {
     sheet.fill("track", x, top, width, height);
     sheet.fill("channels", x, top, share * width, height);
   }
-  drawName(sheet, name, percent(share), middleOf(lane));
+  drawName(sheet, name, percent(share), middleOf(sheet, lane));
 }
 
 function drawBits(sheet, bits) {
@@ -101,7 +116,7 @@ function drawBits(sheet, bits) {
     const x = sheet.left + Math.round(at * width);
     sheet.fill(at < bits ? "bits" : "track", x, top, Math.round(width - 2 * sheet.scale), height);
   }
-  drawName(sheet, "bits", `${bits} of 16`, middleOf("bits"));
+  drawName(sheet, "bits", `${bits} of 16`, middleOf(sheet, "bits"));
 }
 
 function drawComing(sheet, colour, from, to) {

@@ -8,7 +8,7 @@ const MOST_CHARACTERS = 1100; // of a record: Python writes 1,024 at most
 /** @typedef {{ layers: number, cells: number, pages: number, share: number, levels: Uint8Array }} Reads */
 
 // levels: layer after layer, 0 none to 3 all; null where they were not recorded or cannot be read.
-/** @param {Token} row @returns {Reads | null} */
+/** @param {Pick<Token, "page_reads">} row @returns {Reads | null} */
 export function readsOf(row) {
   const { pages, cells, levels: packed, share } = row.page_reads ?? {};
   if (!(cells >= 1 && cells <= MOST_CELLS && pages >= cells) || packed.length > MOST_CHARACTERS) return null;

@@ -2,11 +2,24 @@
 
 import { h, whenThemeChanges } from "../dom.js";
 
-const SHEET_HEIGHT = 154; // px
-/** Top and height of each lane: px. @type {Record<string, [number, number]>} */
-export const LANES = { pages: [16, 72], flow: [94, 16], input: [118, 6], inner: [130, 6], bits: [143, 7] };
-/** Widths beside the lanes: lines from the policy's choices, names, numbers, the outcome: px. */
+/** Widths beside the lanes of the whole step: lines from the policy's choices, names, numbers, the outcome: px. */
 export const BESIDE = { choices: 26, names: 68, numbers: 58, outcome: 132 };
+
+/**
+ * What is drawn, and where: px. height: of the sheet; lanes: top and height of each that there is; pageHeight: at most;
+ * sides: widths left and right of the lanes; isWhole: with the policy's choices coming in and the outcome.
+ * @typedef {{ height: number, lanes: Record<string, [number, number]>, pageHeight: number, isWhole?: boolean,
+ *   sides: (sheet: { width: number, isWide: boolean }) => [number, number] }} Layout
+ */
+
+/** @type {Layout} */
+const WHOLE_STEP = {
+  height: 154,
+  lanes: { pages: [16, 72], flow: [94, 16], input: [118, 6], inner: [130, 6], bits: [143, 7] },
+  pageHeight: 10,
+  isWhole: true,
+  sides: ({ isWide }) => [BESIDE.names + (isWide ? BESIDE.choices : 0), BESIDE.numbers + (isWide ? BESIDE.outcome : 0)],
+};
 const LABEL = 11; // px
 const LEAST_WIDE = 60; // pixels of the lanes
 const LIGHTS = 63; // steps from dark to lit
@@ -23,8 +36,10 @@ export class Sheet {
   isWide = true; // choice and outcome stand on its left and on its right end, not above and below
 
   // changed(): it has to be drawn again.
-  constructor(changed) {
-    this.element = h("canvas", { class: "sol-machine-field", height: SHEET_HEIGHT });
+  /** @param {() => void} changed @param {Layout} [layout] */
+  constructor(changed, layout = WHOLE_STEP) {
+    this.element = h("canvas", { class: "sol-machine-field" });
+    this.arrange(layout);
     this.brush = this.element.getContext("2d");
     const recolour = () => {
       this.colours = null;
@@ -38,15 +53,22 @@ export class Sheet {
     }).observe(this.element);
   }
 
+  /** @param {Layout} layout */
+  arrange(layout) {
+    this.layout = layout;
+    this.element.style.height = `${layout.height}px`;
+  }
+
   // "none": there is no room; "new": nothing is drawn on it any more; else "same".
   measure() {
     const scale = devicePixelRatio;
-    const width = Math.round(this.width * scale);
-    this.left = Math.round((BESIDE.names + (this.isWide ? BESIDE.choices : 0)) * scale);
-    this.right = width - Math.round((BESIDE.numbers + (this.isWide ? BESIDE.outcome : 0)) * scale);
+    const [width, height] = [this.width, this.layout.height].map((size) => Math.round(size * scale));
+    const [left, right] = this.layout.sides(this).map((size) => Math.round(size * scale));
+    this.left = left;
+    this.right = width - right;
     if (this.right - this.left < LEAST_WIDE) return "none";
-    const isNew = this.element.width !== width || this.scale !== scale;
-    if (isNew) Object.assign(this.element, { width, height: Math.round(SHEET_HEIGHT * scale) });
+    const isNew = this.element.width !== width || this.element.height !== height || this.scale !== scale;
+    if (isNew) Object.assign(this.element, { width, height });
     this.scale = scale;
     this.colours ??= this.readColours();
     return isNew ? "new" : "same";
@@ -82,7 +104,7 @@ export class Sheet {
 
   // Top and height of a lane in pixels.
   lane(name) {
-    const [top, height] = LANES[name];
+    const [top, height] = this.layout.lanes[name];
     const at = Math.round(top * this.scale);
     return [at, Math.round((top + height) * this.scale) - at];
   }
@@ -97,6 +119,15 @@ export class Sheet {
     this.brush.textAlign = /** @type {CanvasTextAlign} */ (align);
     this.brush.textBaseline = "middle";
     this.brush.fillText(text, x, y);
+  }
+
+  // As much of a name as there is room for on the left of the lanes.
+  fitting(name) {
+    const room = this.left - 10 * this.scale;
+    const letters = Array.from(name);
+    if (this.brush.measureText(name).width <= room) return name;
+    while (letters.length && this.brush.measureText(`${letters.join("")}…`).width > room) letters.pop();
+    return `${letters.join("")}…`;
   }
 
   // A tip to the right, its base at x.

@@ -9,7 +9,7 @@ const NOT_RECORDED = "which pages were read was not recorded";
 // Of one layer: pages that a KV head reads, as many in every layer or their mean.
 export const pagesRead = ({ share, pages }) => Math.max(1, Math.round(share * pages));
 
-const pagesText = (reads) => (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read in each layer`
+export const pagesText = (reads) => (reads ? `${pagesRead(reads)} of ${count(reads.pages, "page")} read in each layer`
   : NOT_RECORDED);
 
 const mlpShare = ({ cost, dense_cost: dense }) => cost.mlp_bytes / dense.mlp_bytes;
