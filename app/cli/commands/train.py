@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.experiment_file import Experiment, merged, read_experiment
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
 from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
 from app.formats.plain_json import json_safe
@@ -42,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=PRESETS,
         help=f"about 5 minutes, about 15, or the paper's settings (default: {DEFAULT_PRESET})",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a TOML file of settings, as policies recipe writes them; other options come on top",
     )
     parser.add_argument(
         "--minutes",
@@ -193,10 +200,28 @@ def _show(line: ProgressLine, update: JobUpdate) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what can be known to be wrong before anything is loaded."""
-    changed = (args.preset, args.minutes, args.corpus, args.seed, args.name, args.settings)
+    changed = (
+        args.preset,
+        args.config,
+        args.minutes,
+        args.corpus,
+        args.seed,
+        args.name,
+        args.settings,
+    )
     if args.resume and any(value not in (None, []) for value in changed):
         raise ConfigError("--resume goes on with the job's own settings: leave the others out")
-    if args.corpus is not None:
+    args.experiment = Experiment() if args.config is None else read_experiment(args.config)
+    if args.preset is not None and args.experiment.options.get("preset"):
+        raise ConfigError(f"{args.config} names a preset itself: leave --preset out")
+    for option, value in args.experiment.options.items():
+        if getattr(args, option) in (None, "auto"):
+            setattr(args, option, value)
+    if args.preset not in (None, *PRESETS):
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {args.preset!r}")
+    if args.corpus is None:
+        args.corpus = args.experiment.fields.pop("corpus", None)
+    if isinstance(args.corpus, str):
         args.corpus = corpus_source(args.corpus)
     if args.out is not None:
         _check_out(args.out)
@@ -227,15 +252,19 @@ def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
 def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     """The settings asked for; where they say nothing of it, every rank rolls out one text."""
     from app.cli.setting_option import apply_settings
-    from sol_core.training.config import for_minutes, preset
+    from sol_core.fields import config_from_dict
+    from sol_core.training.config import TrainConfig, for_minutes, preset
 
     name = args.preset or DEFAULT_PRESET
-    given = {"corpus": args.corpus, "seed": args.seed}
-    changes = {key: value for key, value in given.items() if value is not None}
-    config = preset(name, **changes)
+    alone = args.config is not None and args.preset is None  # the file says everything
+    config = TrainConfig() if alone else preset(name)
     if args.minutes is not None:
         config = for_minutes(config, name, args.minutes)
     config = replace(config, grpo=replace(config.grpo, texts=num_ranks))
+    given = {"corpus": args.corpus, "seed": args.seed}
+    on_top = {key: value for key, value in given.items() if value is not None}
+    record = merged(merged(config.to_dict(), args.experiment.fields), on_top)
+    config = config_from_dict(TrainConfig, record)
     return apply_settings(config, args.settings)
 
 
