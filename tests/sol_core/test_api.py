@@ -160,7 +160,11 @@ def test_what_cannot_be_generated_is_said_before_the_first_event(
         stream_generate(other, TEXT, policy, BUDGET)
 
 
-@pytest.mark.parametrize("wrong", [["a", "list"], 3, b"bytes", torch.ones(3), object()], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    [["a", "list"], 3, b"bytes", torch.ones(3), object()],
+    ids=lambda one: type(one).__name__,
+)
 def test_arguments_of_another_kind_are_refused_in_words(
     model: LanguageModel, policy: Policy, tmp_path: Path, wrong: Any
 ) -> None:
