@@ -6,7 +6,9 @@ Through their own libraries, which are installed by who wants them.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from typing import Any, Protocol
 
@@ -73,14 +75,20 @@ class _TensorBoard:
 
 
 class _Tracker:
-    """trackio and Weights & Biases, whose calls are the same."""
+    """trackio and Weights & Biases, whose calls are the same.
+
+    What they print is no result of the command.
+    """
 
     def __init__(self, module: Any, project: str, name: str, config: Mapping[str, Any]) -> None:
         self._module = module
-        module.init(project=project, name=name, config=dict(config))
+        with redirect_stdout(sys.stderr):
+            module.init(project=project, name=name, config=dict(config))
 
     def add(self, row: Mapping[str, Any]) -> None:
-        self._module.log(_numbers(row), step=row["step"])
+        with redirect_stdout(sys.stderr):
+            self._module.log(_numbers(row), step=row["step"])
 
     def close(self) -> None:
-        self._module.finish()
+        with redirect_stdout(sys.stderr):
+            self._module.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -47,11 +48,12 @@ def test_trackers_get_every_number_and_the_settings(
     _module(
         monkeypatch,
         kind,
-        init=lambda **options: calls.append(options),
+        init=lambda **options: (sys.stdout.write("hello"), calls.append(options)),
         log=lambda numbers, step: calls.append((step, numbers)),
         finish=lambda: calls.append("finished"),
     )
-    assert run("train", "--log-to", f"{kind}:sol", "--name", "mine", "--seed", "3").status == 0
+    options = ["--log-to", f"{kind}:sol", "--name", "mine", "--seed", "3", "--json"]
+    assert json.loads(run("train", *options).out)["status"] == "succeeded"
     begun, *logged = calls
     assert (begun["project"], begun["name"], begun["config"]["seed"]) == ("sol", "mine", 3)
     assert logged == [
