@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         train,
     )
     from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
+    from sol_core.decoding.batch_scheduling import StepObservation
     from sol_core.errors import SolError
     from sol_core.evaluation import EvaluationConfig
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
@@ -57,6 +58,7 @@ __all__ = [
     "Score",
     "SideRowConfig",
     "SolError",
+    "StepObservation",
     "TokenEvent",
     "TrainConfig",
     "__version__",
@@ -87,6 +89,7 @@ _HOMES = {
     "Score": "api",
     "SideRowConfig": "config",
     "SolError": "errors",
+    "StepObservation": "decoding.batch_scheduling",
     "TokenEvent": "events",
     "TrainConfig": "training",
     "evaluate": "api",

@@ -23,6 +23,7 @@ from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
+    from sol_core.decoding.batch_scheduling import Schedule
     from sol_core.evaluation import EvaluationConfig
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
@@ -141,7 +142,7 @@ def load_policy(
 def generate(
     model: LanguageModel,
     prompt: str,
-    policy: Policy | None = None,
+    policy: Policy | Schedule | None = None,
     budget: Budget | None = None,
     *,
     max_new_tokens: int | None = None,
@@ -163,7 +164,7 @@ def generate(
 def stream_generate(
     model: LanguageModel,
     prompt: str,
-    policy: Policy | None = None,
+    policy: Policy | Schedule | None = None,
     budget: Budget | None = None,
     *,
     max_new_tokens: int | None = None,
@@ -172,7 +173,8 @@ def stream_generate(
     """Generate token by token.
 
     Args:
-        policy: decides what each token may spend; it needs a budget.
+        policy: decides what each token may spend; it needs a budget. Or a function of your own from
+            a row's ``StepObservation`` to an ``Action``, asked once a step, which needs none.
         budget: requested mean spend. Without a policy every token gets it ("static"); without
             either, decoding is dense.
         max_new_tokens: at most this many; None is the configuration's.
@@ -194,7 +196,7 @@ def stream_generate(
 def score(
     model: LanguageModel,
     text: str,
-    policy: Policy | None = None,
+    policy: Policy | Schedule | None = None,
     budget: Budget | None = None,
     *,
     context: str = "",
@@ -291,32 +293,44 @@ def evaluate(
 
 
 def _with_schedule(
-    config: GenerationConfig | None, policy: Policy | None, budget: Budget | None
+    config: GenerationConfig | None, policy: Policy | Schedule | None, budget: Budget | None
 ) -> GenerationConfig:
     """The configuration with the schedule that policy and budget ask for."""
-    if policy is not None:
-        _check_policy(policy)
-    if policy is not None and budget is None:
-        raise ConfigError(
-            "a policy needs a budget: give Budget(keep_fraction, channel_keep_ratio, bit_width)"
-        )
+    from sol_core.policy import Policy
+
     wanted = "a Budget(keep_fraction, channel_keep_ratio, bit_width)"
     check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
     chosen = GenerationConfig(ScheduleConfig("dense")) if config is None else config
     check_kind("config", chosen, GenerationConfig, "a GenerationConfig")
-    if policy is not None:
-        chosen = dataclasses.replace(chosen, grid=policy.info.grid)
-    if budget is None:
-        return chosen
     if policy is None:
+        if budget is None:
+            return chosen
         return dataclasses.replace(chosen, schedule=ScheduleConfig("static", budget))
-    schedule = ScheduleConfig("policy", budget, policy=policy.info.name or "policy")
-    return dataclasses.replace(chosen, schedule=schedule, grid=policy.info.grid)
+    if isinstance(policy, Policy):
+        chosen = dataclasses.replace(chosen, grid=policy.info.grid)
+        if budget is None:
+            raise ConfigError(
+                "a policy needs a budget: give Budget(keep_fraction, channel_keep_ratio, bit_width)"
+            )
+    else:
+        _check_policy(policy, or_function=True)
+        if budget is not None:
+            raise ConfigError("a schedule of your own decides alone: leave the budget out")
+    schedule = ScheduleConfig("policy", budget or Budget(), policy=_name_of(policy))
+    return dataclasses.replace(chosen, schedule=schedule)
 
 
-def _found(name: str, policy: Policy | None) -> Path | Policy:
+def _name_of(policy: Policy | Schedule) -> str:
+    from sol_core.policy import Policy
+
+    if isinstance(policy, Policy):
+        return policy.info.name or "policy"
+    return str(getattr(policy, "__name__", type(policy).__name__))
+
+
+def _found(name: str, policy: Policy | Schedule | None) -> Path | Policy | Schedule:
     """The policy in hand; side rows and schedules of a configuration name others."""
-    if policy is not None and name == (policy.info.name or "policy"):
+    if policy is not None and name == _name_of(policy):
         return policy
     from sol_core.policy.files.locate import locate_policy
 
@@ -329,10 +343,13 @@ def _check_model(model: object) -> None:
     check_kind("model", model, LanguageModel, "a LanguageModel, as load_model() returns it")
 
 
-def _check_policy(policy: object) -> None:
+def _check_policy(policy: object, *, or_function: bool = False) -> None:
     from sol_core.policy import Policy
 
-    check_kind("policy", policy, Policy, "a Policy, as load_policy(name, model) returns it")
+    if or_function and callable(policy) and not isinstance(policy, type):
+        return
+    wanted = "a Policy, as load_policy(name, model) returns it"
+    check_kind("policy", policy, Policy, wanted + ", or a function" * or_function)
 
 
 def _root(data_dir: str | Path | None) -> Path:

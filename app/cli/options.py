@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
+from app.cli.own_schedule import is_own, own_schedule
 from app.formats.plain_json import json_safe
 from app.host import environment
 from app.host.console import Console, write_out
@@ -28,7 +29,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 _KINDS = tuple(kind for kind in get_args(ScheduleKind) if kind != "policy")
 SCHEDULE_HELP = (
     f"who picks each step's compute: {', '.join(_KINDS)}, or policy:NAME with the name of a "
-    "stored policy, policy:default, or policy:FOLDER"
+    "stored policy, policy:default, or policy:FOLDER; or MODULE:NAME, a function of your own"
 )
 
 
@@ -134,7 +135,8 @@ def grid_from(
     Raises: PolicyNotFoundError; PolicyError when it cannot be read.
     """
     if args.grid is None and library is not None:
-        return grid_for(None, args.quant_site, schedules, library.resolve)
+        trained = [one for one in schedules if not is_own(one.policy or "")]
+        return grid_for(None, args.quant_site, trained, library.resolve)
     return replace(GRIDS[args.grid or DEFAULT_GRID], quant_site=args.quant_site)
 
 
@@ -153,7 +155,7 @@ def settle_schedules(args: argparse.Namespace) -> PolicyLibrary:
     """
     library = PolicyLibrary(open_data_dir(args))
     for schedule in args.asked:
-        if schedule.policy:
+        if schedule.policy and not is_own(schedule.policy):
             library.resolve(schedule.policy)
     grid = grid_from(args, args.asked, library)
     args.config = replace(args.config, schedules=args.asked, grid=grid)
@@ -189,9 +191,13 @@ def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleCo
         if not name:
             raise ConfigError("--schedule policy: needs a name or a folder after the colon")
         return ScheduleConfig("policy", budget, seed, name)
+    if is_own(text):
+        own_schedule(text)
+        return ScheduleConfig("policy", budget, seed, text)
     if text not in _KINDS:
         raise ConfigError(
-            f"--schedule must be one of {', '.join(_KINDS)} or policy:NAME_OR_FOLDER, got {text!r}"
+            f"--schedule must be one of {', '.join(_KINDS)}, policy:NAME_OR_FOLDER or "
+            f"MODULE:NAME, got {text!r}"
         )
     return ScheduleConfig(text, budget, seed)  # type: ignore[arg-type]  # checked above
 

@@ -7,7 +7,7 @@ rows to different batch schedulers, so that all methods of a text run in one bat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +15,16 @@ from torch import Tensor
 
 from sol_core.actions import Action
 from sol_core.decoding.schedules import Observation, Scheduler
-from sol_core.errors import ShapeError
+from sol_core.errors import ConfigError, ShapeError
 
-__all__ = ["BatchScheduler", "RowSchedulers", "SplitScheduler", "StepObservation"]
+__all__ = [
+    "BatchScheduler",
+    "FunctionScheduler",
+    "RowSchedulers",
+    "Schedule",
+    "SplitScheduler",
+    "StepObservation",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,9 @@ class StepObservation:
         )
 
 
+Schedule = Callable[[StepObservation], Action]  # of one row
+
+
 class BatchScheduler(Protocol):
     """Picks the actions of all its rows, one call per decode step, in order."""
 
@@ -100,6 +110,25 @@ class RowSchedulers:
             )
             for row, scheduler in enumerate(self._schedulers)
         ]
+
+
+class FunctionScheduler:
+    """A function of the caller's as the scheduler of one row; it sees all that a policy sees.
+
+    Args:
+        function: asked once a step, in order, so it may keep a state.
+    """
+
+    observes = True
+
+    def __init__(self, function: Schedule) -> None:
+        self._function = function
+
+    def next_actions(self, observation: StepObservation) -> list[Action]:
+        action = self._function(observation)
+        if not isinstance(action, Action):
+            raise ConfigError(f"a schedule must return an Action, got a {type(action).__name__}")
+        return [action]
 
 
 class SplitScheduler:

@@ -6,8 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sol_core.actions import ActionGrid
-from sol_core.config import GenerationConfig, ScheduleConfig
-from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers, SplitScheduler
+from sol_core.config import GenerationConfig
+from sol_core.decoding.batch_scheduling import (
+    BatchScheduler,
+    FunctionScheduler,
+    RowSchedulers,
+    Schedule,
+    SplitScheduler,
+)
 from sol_core.decoding.schedules import Horizon, build_scheduler
 from sol_core.events import StepCost
 from sol_core.models.loading import LanguageModel
@@ -15,7 +21,8 @@ from sol_core.policy import Policy, PolicyScheduler, load_policy
 
 __all__ = ["GenerationSchedules", "PolicyFinder"]
 
-PolicyFinder = Callable[[str], "Path | Policy"]  # a policy's folder, or itself, by its name
+# By its name a policy's folder, a policy, or a function that takes its place.
+PolicyFinder = Callable[[str], "Path | Policy | Schedule"]
 
 
 class GenerationSchedules:
@@ -30,7 +37,7 @@ class GenerationSchedules:
         self._config = config
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
         names = {row.policy for row in self._rows if row.policy}
-        self._policies: dict[str, Policy] = {
+        self._policies: dict[str, Policy | Schedule] = {
             name: _usable(policies(name), model, config.grid) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler] = {}
@@ -44,10 +51,12 @@ class GenerationSchedules:
         horizon = Horizon(self._config.episode_steps, total_steps)
         parts: list[tuple[list[int], BatchScheduler]] = []
         for number, row in enumerate(self._rows):
-            if row.policy:
-                scheduler = self._policy_scheduler(row, self._policies[row.policy])
-                self._policy_rows[number] = scheduler
-                parts.append(([number], scheduler))
+            found = self._policies[row.policy] if row.policy else None
+            if isinstance(found, Policy):
+                self._policy_rows[number] = PolicyScheduler(found, [row.budget])
+                parts.append(([number], self._policy_rows[number]))
+            elif found is not None:
+                parts.append(([number], FunctionScheduler(found)))
             else:
                 single = build_scheduler(row, self._config.grid, horizon=horizon)
                 parts.append(([number], RowSchedulers([single])))
@@ -73,15 +82,14 @@ class GenerationSchedules:
         read = sum(value.nbytes for value in network.parameters())
         return StepCost(policy_flops=2.0 * weights, policy_bytes=float(read))
 
-    @staticmethod
-    def _policy_scheduler(row: ScheduleConfig, policy: Policy) -> PolicyScheduler:
-        return PolicyScheduler(policy, [row.budget])
 
-
-def _usable(found: Path | Policy, model: LanguageModel, grid: ActionGrid) -> Policy:
+def _usable(
+    found: Path | Policy | Schedule, model: LanguageModel, grid: ActionGrid
+) -> Policy | Schedule:
     """Raises: PolicyError when it is made for another model or grid."""
     if isinstance(found, Path):
         return load_policy(found, model, grid=grid)
-    found.check_model(model.fingerprint)
-    found.check_grid(grid)
+    if isinstance(found, Policy):
+        found.check_model(model.fingerprint)
+        found.check_grid(grid)
     return found

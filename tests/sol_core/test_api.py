@@ -13,6 +13,7 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 import sol_core
 from sol_core import (
+    Action,
     Budget,
     EvaluationConfig,
     FinishEvent,
@@ -21,6 +22,7 @@ from sol_core import (
     PrefillEvent,
     SamplingConfig,
     ScheduleConfig,
+    StepObservation,
     TokenEvent,
     TrainConfig,
     evaluate,
@@ -99,6 +101,37 @@ def test_the_configuration_decides_the_rest(model: LanguageModel, policy: Policy
     assert len(generate(model, TEXT, config=config, max_new_tokens=2).tokens) == 2
 
 
+def test_a_function_of_ones_own_takes_a_policys_place(model: LanguageModel) -> None:
+    seen: list[StepObservation] = []
+
+    def spend_where_it_surprises(observation: StepObservation) -> Action:
+        seen.append(observation)
+        assert observation.surprisal is not None
+        return Action(1.0 if observation.surprisal.item() > 5.5 else 0.3, 0.5, 8)
+
+    made = generate(model, TEXT, spend_where_it_surprises, max_new_tokens=9)
+    assert [one.step for one in seen] == list(range(9))
+    first = seen[0]
+    assert first.hidden is not None
+    assert first.hidden.shape == (1, model.spec.hidden_size)
+    assert first.concentration is not None
+    wanted = [spend_where_it_surprises(one) for one in seen[:9]]
+    assert [token.action for token in made.tokens] == wanted
+    assert len(set(wanted)) == 2
+    assert made.tokens[0].policy is None
+    scored = score(model, TEXT[16:], spend_where_it_surprises, context=TEXT[:16])
+    assert {action.bit_width for action in scored.actions} == {8}
+
+
+def test_a_schedule_of_ones_own_must_return_an_action(model: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match="must return an Action, got a float"):
+        generate(model, TEXT, lambda observation: 0.5, max_new_tokens=2)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="leave the budget out"):
+        generate(model, TEXT, lambda observation: Action(), BUDGET)
+    with pytest.raises(ConfigError, match="or a function, got a type"):
+        generate(model, TEXT, Action)  # type: ignore[arg-type]
+
+
 def test_tokens_come_one_by_one(model: LanguageModel) -> None:
     events = list(stream_generate(model, TEXT, budget=BUDGET, max_new_tokens=3))
     kinds = [PrefillEvent, TokenEvent, TokenEvent, TokenEvent, FinishEvent]
@@ -127,7 +160,11 @@ def test_what_cannot_be_generated_is_said_before_the_first_event(
         stream_generate(other, TEXT, policy, BUDGET)
 
 
-@pytest.mark.parametrize("wrong", [["a", "list"], 3, b"bytes", torch.ones(3), object()], ids=repr)
+@pytest.mark.parametrize(
+    "wrong",
+    [["a", "list"], 3, b"bytes", torch.ones(3), object()],
+    ids=lambda one: type(one).__name__,
+)
 def test_arguments_of_another_kind_are_refused_in_words(
     model: LanguageModel, policy: Policy, tmp_path: Path, wrong: Any
 ) -> None:

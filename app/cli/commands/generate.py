@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from app.cli import options
 from app.cli.input_files import read_text
+from app.cli.own_schedule import with_own
 from app.cli.terminal import add_colour_axis, colour_depth, paint, share
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
@@ -56,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
     for _ in generate(
-        model, "The", replace(args.config, max_new_tokens=2), policies=library.resolve
+        model, "The", replace(args.config, max_new_tokens=2), policies=with_own(library.resolve)
     ):
         pass
     console.clear()
     load_ms += 1000 * (time.perf_counter() - began)
-    for event in generate(model, args.prompt, args.config, policies=library.resolve):
+    for event in generate(model, args.prompt, args.config, policies=with_own(library.resolve)):
         if isinstance(event, PrefillEvent):
             prefill = event
         elif isinstance(event, TokenEvent):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli import options
 from app.cli.input_files import read_text
+from app.cli.own_schedule import with_own
 from app.cli.terminal import add_colour_axis, colour_depth
 from app.host.console import Console, write_out
 from sol_core.actions import Budget, grid_name
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     model, _ = options.load_model(args, console)
     from sol_core.inspection.engine import inspect_text
 
-    events = inspect_text(model, args.text, args.config, policies=library.resolve)
+    events = inspect_text(model, args.text, args.config, policies=with_own(library.resolve))
     start, tokens, end = _collect(events, console)
     if start.tokens_left_out:
         console.say(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from app.cli import options
 from app.cli.commands.inspect import INSPECTED_BUDGET
 from app.cli.input_files import read_text
+from app.cli.own_schedule import with_own
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
 from app.lens.report import LENS_VERSION, lens_json
@@ -47,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     model, _ = options.load_model(args, Console())
     from sol_core.lens.fixed_text import look_at_text
 
-    view, token_id = look_at_text(model, args.text, args.token, args.config, library.resolve)
+    find = with_own(library.resolve)
+    view, token_id = look_at_text(model, args.text, args.token, args.config, find)
     token = model.spelled(token_id)
     if args.json:
         named = {"index": view.index, "token_id": token_id, "text": token}

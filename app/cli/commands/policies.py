@@ -25,6 +25,7 @@ HELP = "list, show, rename, tag, delete, export, import, push or pull policies"
 ACTIONS = {
     "list": "every policy, the shipped one first",
     "show": "one policy, what it measured, and what depends on it",
+    "recipe": "print the TOML file that trains a policy again, for train --config",
     "rename": "give a policy another name; jobs and runs still find it",
     "tag": "replace a policy's tags; without TAGs it has none",
     "delete": "delete a policy for good, after saying what depends on it",
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         name: actions.add_parser(name, help=text, description=text, allow_abbrev=False)
         for name, text in ACTIONS.items()
     }
-    for name in ("show", "rename", "tag", "delete", "export", "push"):
+    for name in ("show", "recipe", "rename", "tag", "delete", "export", "push"):
         made[name].add_argument("name", metavar="NAME", help="the policy's name")
     made["rename"].add_argument("new_name", metavar="NEW", help="its name from now on")
     made["tag"].add_argument("tags", metavar="TAG", nargs="*", help="a word")
@@ -121,6 +122,13 @@ class _Desk:
             "runs": uses.num_runs,
         }
         return record, _details(row, policy, uses, evaluations)
+
+    def do_recipe(self) -> _Answer:
+        from app.cli.experiment_file import recipe
+        from sol_core import __version__
+
+        policy, _ = self._policy()
+        return {"recipe": recipe(policy.info, __version__)}, recipe(policy.info, __version__)
 
     def do_rename(self) -> _Answer:
         name, new_name = self._args.name, self._args.new_name

@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.cli.experiment_file import Experiment, merged, read_experiment
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
 from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
+from app.cli.run_log import FORMS, RunLog, find_log
 from app.formats.plain_json import json_safe
 from app.host.console import Console, write_out
 from app.host.errors import AppError, InputFileError
@@ -44,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"about 5 minutes, about 15, or the paper's settings (default: {DEFAULT_PRESET})",
     )
     parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a TOML file of settings, as policies recipe writes them; other options come on top",
+    )
+    parser.add_argument(
         "--minutes",
         type=_minutes,
         metavar="M",
@@ -69,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="also put the policy into this new or empty folder"
     )
     parser.add_argument(
+        "--log-to",
+        metavar="KIND:PLACE",
+        help=f"also log its numbers, through a library of your own: {FORMS}",
+    )
+    parser.add_argument(
         "--resume", metavar="ID", help="go on with a job that was paused, failed or was cut off"
     )
     add_model(parser)
@@ -92,9 +105,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _lead(args: argparse.Namespace, ranks: Ranks) -> int:
     console = Console()
+    begin_log = None if args.log_to is None else find_log(args.log_to)
     with open_jobs(args) as (data_dir, store):
         job = ranks.lead(lambda: _job(args, store.jobs, ranks.size))
-        outcome = _run_here(job, store.jobs, data_dir, console, ranks)
+        log = begin_log and begin_log(str(job.params["name"]), dict(job.params["config"]))
+        try:
+            outcome = _run_here(job, store.jobs, data_dir, console, ranks, log)
+        finally:
+            if log is not None:
+                log.close()
         return _report(args, job, outcome, data_dir, console)
 
 
@@ -119,14 +138,19 @@ def _job(args: argparse.Namespace, jobs: JobStore, num_ranks: int) -> JobRecord:
 
 
 def _run_here(
-    job: JobRecord, jobs: JobStore, data_dir: DataDir, console: Console, ranks: Ranks
+    job: JobRecord,
+    jobs: JobStore,
+    data_dir: DataDir,
+    console: Console,
+    ranks: Ranks,
+    log: RunLog | None,
 ) -> JobOutcome:
     from app.jobs.engines import ENGINES, train_job
     from app.jobs.runner import Workplace, run_job
     from app.jobs.stop_flag import StopFlag, set_by_signals
 
     stop = StopFlag()
-    show = partial(_show, ProgressLine(console))
+    show = partial(_show, ProgressLine(console), log)
     place = Workplace(jobs, data_dir, str(job.worker), stop, released_as="paused", on_update=show)
     engine = ENGINES[job.kind] if ranks.size == 1 else partial(train_job, ranks=ranks)
     with set_by_signals(stop):
@@ -181,22 +205,42 @@ def _resume_command(job: JobRecord) -> str:
     return f"{program_name()} train --resume {job.id}"
 
 
-def _show(line: ProgressLine, update: JobUpdate) -> None:
+def _show(line: ProgressLine, log: RunLog | None, update: JobUpdate) -> None:
     from app.jobs.updates import JobNote
     from sol_core.progress import WorkProgress
 
     if isinstance(update, WorkProgress):
         line.show_progress(update)
+        if log is not None and update.row is not None:
+            log.add(update.row)
     elif isinstance(update, JobNote):
         line.show(update.message)
 
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what can be known to be wrong before anything is loaded."""
-    changed = (args.preset, args.minutes, args.corpus, args.seed, args.name, args.settings)
+    changed = (
+        args.preset,
+        args.config,
+        args.minutes,
+        args.corpus,
+        args.seed,
+        args.name,
+        args.settings,
+    )
     if args.resume and any(value not in (None, []) for value in changed):
         raise ConfigError("--resume goes on with the job's own settings: leave the others out")
-    if args.corpus is not None:
+    args.experiment = Experiment() if args.config is None else read_experiment(args.config)
+    if args.preset is not None and args.experiment.options.get("preset"):
+        raise ConfigError(f"{args.config} names a preset itself: leave --preset out")
+    for option, value in args.experiment.options.items():
+        if getattr(args, option) in (None, "auto"):
+            setattr(args, option, value)
+    if args.preset not in (None, *PRESETS):
+        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {args.preset!r}")
+    if args.corpus is None:
+        args.corpus = args.experiment.fields.pop("corpus", None)
+    if isinstance(args.corpus, str):
         args.corpus = corpus_source(args.corpus)
     if args.out is not None:
         _check_out(args.out)
@@ -227,15 +271,19 @@ def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
 def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     """The settings asked for; where they say nothing of it, every rank rolls out one text."""
     from app.cli.setting_option import apply_settings
-    from sol_core.training.config import for_minutes, preset
+    from sol_core.fields import config_from_dict
+    from sol_core.training.config import TrainConfig, for_minutes, preset
 
     name = args.preset or DEFAULT_PRESET
-    given = {"corpus": args.corpus, "seed": args.seed}
-    changes = {key: value for key, value in given.items() if value is not None}
-    config = preset(name, **changes)
+    alone = args.config is not None and args.preset is None  # the file says everything
+    config = TrainConfig() if alone else preset(name)
     if args.minutes is not None:
         config = for_minutes(config, name, args.minutes)
     config = replace(config, grpo=replace(config.grpo, texts=num_ranks))
+    given = {"corpus": args.corpus, "seed": args.seed}
+    on_top = {key: value for key, value in given.items() if value is not None}
+    record = merged(merged(config.to_dict(), args.experiment.fields), on_top)
+    config = config_from_dict(TrainConfig, record)
     return apply_settings(config, args.settings)
 
 

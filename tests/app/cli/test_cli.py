@@ -58,6 +58,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
         return fake(model, prompt, config, lambda: False)
 
     monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
+    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
     monkeypatch.setattr("sol_core.generation.engine.generate", generate)
     monkeypatch.setattr(
         "sol_core.comparing.scoring.score_case",
@@ -282,6 +283,7 @@ def test_engine_errors_are_one_line_and_status_1(run: Run, monkeypatch: pytest.M
         raise ModelLoadError(f"no model {name!r}:\nit is not there")
 
     monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
+    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
     done = run("generate", "x", "--model", "nowhere")
     assert done.status == 1
     assert one_line(done) == "error: no model 'nowhere': it is not there"

@@ -30,6 +30,7 @@ def model() -> LanguageModel:
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: LanguageModel) -> str:
     """A text file, and a loader that gives the tiny model at once."""
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda *_, **__: model)
+    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     return str(path)
@@ -165,3 +166,33 @@ def test_what_is_wrong_is_said_in_one_line(
     done = run(*(argument.format(**places) for argument in arguments))
     assert done.status == status
     assert named in one_line(done)
+
+
+def test_a_schedule_of_ones_own_is_one_of_the_rows(
+    run: RunCommand, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function, and a class: each inspection asks a new instance."""
+    (tmp_path / "my_schedules.py").write_text(
+        "from sol_core import Action\n\n\n"
+        "def half(observation):\n    return Action(0.5, 0.5, 8)\n\n\n"
+        "class EveryOther:\n    steps = 0\n\n"
+        "    def __call__(self, observation):\n        self.steps += 1\n"
+        "        return Action(1.0 if self.steps % 2 else 0.3, 1.0, 16)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_schedules", raising=False)
+    names = ["my_schedules:half", "my_schedules:EveryOther"]
+    for _ in range(2):
+        report = printed(run, "inspect", file, "--schedules", ",".join(names), *BUDGET)
+        assert report["start"]["rows"] == ["dense", *(f"policy:{name}" for name in names)]
+        actions = [[row["action"] for row in token["rows"]] for token in report["tokens"][:2]]
+        assert [[one["keep_fraction"] for one in some[1:]] for some in actions] == [
+            [0.5, 1.0],
+            [0.5, 0.3],
+        ]
+    for wrong, said in (
+        ("my_schedules:none", "no attribute 'none'"),
+        ("nothing:here", "No module"),
+    ):
+        assert said in one_line(run("inspect", file, "--schedules", wrong))

@@ -67,6 +67,7 @@ def evaluated(
 
     monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
+    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
     info = SimpleNamespace(grid=ActionGrid())
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)
     for folder in (data_dir.policies / "p", tmp_path / "mine"):

@@ -1,0 +1,49 @@
+"""``--schedule MODULE:NAME``: a schedule of the user's own, from a module in the current folder.
+
+Only what was typed on the command line is imported: names in files and saved runs never are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sol_core.config import POLICY_PREFIX
+from sol_core.errors import ConfigError
+
+_OWN = re.compile(r"[A-Za-z_][\w.]+:[A-Za-z_]\w*")  # two letters at least: C: is a drive
+Found = Any  # a policy's folder, or a function from an observation to an action
+
+
+def is_own(text: str) -> bool:
+    """Return whether an option's text names a schedule in a module."""
+    return not text.startswith(POLICY_PREFIX) and bool(_OWN.fullmatch(text))
+
+
+def with_own(find: Callable[[str], Path]) -> Callable[[str], Found]:
+    """Find schedules of modules too; ``find`` finds a policy's folder."""
+    return lambda name: own_schedule(name) if is_own(name) else find(name)
+
+
+def own_schedule(name: str) -> Callable[..., Any]:
+    """The function of a name; where it is a class, a new instance of it, which may keep a state.
+
+    Raises: ConfigError when there is no such module or name, or it cannot be called.
+    """
+    module_name, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"--schedule {name}: {error}; name a function as MODULE:NAME, from this folder"
+        ) from error
+    schedule: Callable[..., Any] = found() if isinstance(found, type) else found
+    if not callable(schedule):
+        raise ConfigError(f"--schedule {name} must be a function, got a {type(schedule).__name__}")
+    return schedule
