@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sol_core.errors import SolError
     from sol_core.evaluation import EvaluationConfig
     from sol_core.events import FinishEvent, PrefillEvent, TokenEvent
+    from sol_core.generation.attach import attach
     from sol_core.models.from_transformers import from_transformers
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
@@ -62,6 +63,7 @@ __all__ = [
     "TokenEvent",
     "TrainConfig",
     "__version__",
+    "attach",
     "evaluate",
     "from_transformers",
     "generate",
@@ -92,6 +94,7 @@ _HOMES = {
     "StepObservation": "decoding.batch_scheduling",
     "TokenEvent": "events",
     "TrainConfig": "training",
+    "attach": "generation.attach",
     "evaluate": "api",
     "from_transformers": "models.from_transformers",
     "generate": "api",

@@ -24,7 +24,7 @@ from sol_core.models.weights import arrange_weights
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["from_transformers"]
+__all__ = ["from_transformers", "frozen_copy"]
 
 
 @torch.no_grad()
@@ -43,19 +43,29 @@ def from_transformers(
 
     check_kind("model", model, PreTrainedModel, "a model of transformers")
     check_kind("tokenizer", tokenizer, PreTrainedTokenizerBase, "a tokenizer of transformers")
-    config, spec = model.config, spec_from_config(model.config)
-    check_vocabulary(tokenizer, spec)
-    tensors = dict(model.state_dict())
-    head = model.get_output_embeddings()
-    if head is not None and head.weight is model.get_input_embeddings().weight:
-        del tensors["lm_head.weight"]  # as in its files
-    refuse_denied_biases(config, tensors)
-    weights = arrange_weights(tensors, spec, model.dtype, torch.clone)
+    config = model.config
+    check_vocabulary(tokenizer, spec_from_config(config))
+    lm, fingerprint = frozen_copy(model)
     ends = (config, model.generation_config, tokenizer)
     return LanguageModel(
         name or str(config.name_or_path) or config.model_type,
-        fingerprint_of(spec, tensors),
-        FrozenLM(spec, weights),
+        fingerprint,
+        lm,
         tokenizer,
         whole_ids(one.eos_token_id for one in ends if one is not None),
     )
+
+
+@torch.no_grad()
+def frozen_copy(model: PreTrainedModel) -> tuple[FrozenLM, str]:
+    """A model's weights for this decoder, and its fingerprint.
+
+    Raises: as ``from_transformers``.
+    """
+    spec, tensors = spec_from_config(model.config), dict(model.state_dict())
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is model.get_input_embeddings().weight:
+        del tensors["lm_head.weight"]  # as in its files
+    refuse_denied_biases(model.config, tensors)
+    weights = arrange_weights(tensors, spec, model.dtype, torch.clone)
+    return FrozenLM(spec, weights), fingerprint_of(spec, tensors)

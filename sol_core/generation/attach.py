@@ -1,0 +1,194 @@
+"""A model of transformers that generates under a schedule, for as long as a ``with`` block runs.
+
+Its own ``generate`` samples, searches and stops as ever; only what ``forward`` returns comes from
+this decoder. Afterwards nothing of it is left in the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget
+from sol_core.decoding.batch_scheduling import (
+    BatchScheduler,
+    FunctionScheduler,
+    RowSchedulers,
+    Schedule,
+)
+from sol_core.decoding.loop import (
+    DecodeOptions,
+    DecodeStep,
+    PrefixState,
+    decode,
+    observed_prefill,
+)
+from sol_core.decoding.schedules import DenseScheduler, StaticScheduler
+from sol_core.errors import ConfigError
+from sol_core.fields import check_kind
+from sol_core.models.from_transformers import frozen_copy
+from sol_core.policy import Policy, PolicyScheduler
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from sol_core.models import FrozenLM
+
+__all__ = ["Attached", "attach"]
+
+
+@dataclass(slots=True)
+class Attached:
+    """Record of what was spent in the block so far.
+
+    Attributes:
+        actions: of every decoded token, of all generations; prompts are read densely.
+    """
+
+    actions: list[Action] = field(default_factory=list)
+
+    @property
+    def spend(self) -> Budget | None:
+        """Mean of the actions; None before the first."""
+        if not self.actions:
+            return None
+        sums = map(sum, zip(*(one.as_tuple() for one in self.actions), strict=True))
+        return Budget(*(total / len(self.actions) for total in sums))
+
+
+@contextmanager
+def attach(
+    model: PreTrainedModel,
+    policy: Policy | Schedule | None = None,
+    budget: Budget | None = None,
+    *,
+    grid: ActionGrid | None = None,
+    max_new_tokens: int = 1024,
+) -> Iterator[Attached]:
+    """Let a model of transformers decode under a schedule inside a ``with`` block.
+
+    One sequence at a time, without padding: greedy and sampled generation, not beams. Weights are
+    copied while the block runs.
+
+    Args:
+        policy, budget: as for ``generate``: a policy with its budget, a function of your own, a
+            budget alone (static), or neither (dense).
+        grid: levels and mechanisms without a policy; None is the default one.
+        max_new_tokens: for which a generation's cache has room.
+    Yields: what has been spent so far.
+    Raises: ConfigError; UnsupportedModelError for a family that this decoder does not have;
+        PolicyError for a policy of another model.
+    """
+    from transformers import PreTrainedModel
+
+    check_kind("model", model, PreTrainedModel, "a model of transformers")
+    lm, fingerprint = frozen_copy(model)
+    if isinstance(policy, Policy):
+        policy.check_model(fingerprint)
+        if budget is None:
+            raise ConfigError("a policy needs a budget")
+        grid = policy.info.grid
+    grid = grid or GRIDS[DEFAULT_GRID]
+    options = DecodeOptions(max_new_tokens, grid.mechanisms)
+    steps = _Steps(lm, grid, lambda: _scheduler(policy, budget, grid), options)
+    _scheduler(policy, budget, grid)  # what is wrong with a budget is said now
+
+    @wraps(model.forward)
+    def forward(
+        input_ids: Tensor | None = None, attention_mask: Tensor | None = None, **others: Any
+    ) -> Any:
+        from transformers.modeling_outputs import CausalLMOutputWithPast
+
+        ids = _one_sequence(input_ids, attention_mask)
+        cache = others.get("cache", others.get("past_key_values"))
+        logits = steps.logits(ids, cache)
+        return CausalLMOutputWithPast(logits=logits[:, None])
+
+    before = vars(model).get("forward")  # of a block or a library around this one
+    model.forward = forward
+    try:
+        yield steps.spent
+    finally:
+        del model.forward
+        if before is not None:
+            model.forward = before
+
+
+def _scheduler(
+    policy: Policy | Schedule | None, budget: Budget | None, grid: ActionGrid
+) -> BatchScheduler:
+    if isinstance(policy, Policy):
+        return PolicyScheduler(policy, [budget or Budget()])
+    if policy is not None:
+        return FunctionScheduler(policy)
+    return RowSchedulers([DenseScheduler() if budget is None else StaticScheduler(budget, grid)])
+
+
+def _one_sequence(ids: Tensor | None, mask: Tensor | None) -> list[int]:
+    """Raises: ConfigError for what is not one sequence of tokens without padding."""
+    if ids is None or ids.dim() != 2 or ids.shape[0] != 1 or ids.shape[1] == 0:
+        found = "embeddings" if ids is None else f"a batch of {tuple(ids.shape)}"
+        raise ConfigError(f"an attached model takes one sequence of tokens at a time, got {found}")
+    if mask is not None and not bool(mask.all()):
+        raise ConfigError("an attached model takes no padding: leave it out")
+    return [int(token) for token in ids[0]]
+
+
+class _Steps:
+    """The decode loop, fed by somebody else's."""
+
+    def __init__(
+        self,
+        lm: FrozenLM,
+        grid: ActionGrid,
+        make_scheduler: Callable[[], BatchScheduler],
+        options: DecodeOptions,
+    ) -> None:
+        self.spent = Attached()
+        self._lm, self._grid = lm, grid
+        self._make_scheduler, self._options = make_scheduler, options
+        self._seen: list[int] = []
+        self._cache: Any = None
+        self._steps: Iterator[DecodeStep] | None = None
+
+    @torch.no_grad()
+    def logits(self, ids: list[int], cache: Any) -> Tensor:
+        """Logits [1, V] after a prompt, or after one token more of the generation that runs.
+
+        Args:
+            cache: the caller's own, another one for every generation; nothing is put into it.
+        """
+        goes_on = self._steps is not None and cache is self._cache
+        if goes_on and cache is None:  # the whole sequence comes each time
+            goes_on = ids[:-1] == self._seen
+        if not goes_on or (cache is not None and len(ids) > 1):
+            self._cache, self._seen, self._steps = cache, ids, self._begin(ids)
+        else:
+            self._seen = [*self._seen, ids[-1]]
+        step = None if self._steps is None else next(self._steps, None)
+        if step is None:
+            raise ConfigError(
+                f"the generation has more than {self._options.max_steps} new tokens: give attach() "
+                "more as max_new_tokens"
+            )
+        self.spent.actions.append(step.actions[0])
+        return step.output.logits
+
+    def _begin(self, ids: list[int]) -> Iterator[DecodeStep]:
+        lm, how, scheduler = self._lm, self._grid.mechanisms, self._make_scheduler()
+        prefix = lm.new_cache(1, max(len(ids) - 1, 1), page_size=self._grid.page_size)
+        state = None
+        if len(ids) > 1:
+            context = torch.tensor([ids[:-1]], device=lm.device)
+            if scheduler.observes:
+                state = observed_prefill(lm, context, prefix, how)
+            else:
+                state = PrefixState(lm.prefill(context, prefix)[:, -1])
+        fed = ids[-1:]
+        return decode(lm, prefix, fed, scheduler, lambda _: self._seen[-1:], self._options, state)

@@ -1,0 +1,148 @@
+"""A model of transformers that generates under a schedule, and is as before afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sol_core import Action, Budget, GenerationConfig, attach, from_transformers, generate
+from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.errors import ConfigError, PolicyError
+from sol_core.models.loading import LanguageModel
+from sol_core.policy import load_policy
+from tests.support.tiny_language_model import byte_tokenizer
+from tests.support.tiny_models import FAMILIES, Family, make_pair
+from tests.support.tiny_policies import save_tiny_policy
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TEXT = "Once upon a time there was a fox."
+BUDGET = Budget(0.5, 0.7, 8)
+ON = GenerationConfig(ignore_end_of_text=True)
+LLAMA = FAMILIES[0]
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Any:
+    model, _ = make_pair(Family("llama", LLAMA.config, LLAMA.model, {"vocab_size": 257}))
+    model.generation_config.eos_token_id = None
+    return model
+
+
+@pytest.fixture(scope="module")
+def ours(theirs: Any) -> LanguageModel:
+    return from_transformers(theirs, byte_tokenizer(), name="tiny")
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_trace(theirs: Any) -> Iterator[None]:
+    """Whatever happens in a block, the model is the same to the last bit after it."""
+    members, weights = dict(vars(theirs)), {k: v.clone() for k, v in theirs.state_dict().items()}
+    before = _greedy(theirs)
+    yield
+    assert dict(vars(theirs)) == members
+    assert all(torch.equal(v, weights[k]) for k, v in theirs.state_dict().items())
+    assert torch.equal(_greedy(theirs), before)
+
+
+def _ids(text: str = TEXT) -> Tensor:
+    return torch.tensor([byte_tokenizer()(text)["input_ids"]])
+
+
+def _greedy(model: Any, text: str = TEXT, count: int = 12, **options: Any) -> Tensor:
+    ids = _ids(text)
+    mask = torch.ones_like(ids)
+    made: Tensor = model.generate(
+        ids, attention_mask=mask, max_new_tokens=count, do_sample=False, **options
+    )
+    return made[0, ids.shape[1] :]
+
+
+def _alternating(observation: StepObservation) -> Action:
+    return Action() if observation.step % 3 == 0 else Action(0.3, 0.5, 6)
+
+
+def test_dense_it_says_what_it_says_alone(theirs: Any) -> None:
+    alone = _greedy(theirs)
+    with attach(theirs) as spent:
+        assert torch.equal(_greedy(theirs), alone)
+    assert spent.spend == Budget()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_schedule_gives_what_generate_gives(
+    theirs: Any, ours: LanguageModel, cached: bool
+) -> None:
+    made = generate(ours, TEXT, _alternating, max_new_tokens=12, config=ON)
+    with attach(theirs, _alternating) as spent:
+        found = _greedy(theirs, use_cache=cached)
+    assert found.tolist() == [token.token_id for token in made.tokens]
+    assert spent.actions == [token.action for token in made.tokens]
+    assert spent.spend == made.spend
+
+
+def test_a_policy_and_a_budget_alone(theirs: Any, ours: LanguageModel, tmp_path: Path) -> None:
+    policy = load_policy(save_tiny_policy(ours, tmp_path / "tiny"), ours)
+    for chosen in (policy, None):
+        made = generate(ours, TEXT, chosen, BUDGET, max_new_tokens=10, config=ON)
+        with attach(theirs, chosen, BUDGET) as spent:
+            found = _greedy(theirs, count=10)
+        assert found.tolist() == [token.token_id for token in made.tokens]
+        assert spent.actions == [token.action for token in made.tokens]
+
+
+def test_generations_in_one_block_begin_anew(theirs: Any, ours: LanguageModel) -> None:
+    texts = (TEXT, TEXT, TEXT + " It", "x")
+    with attach(theirs, _alternating) as spent:
+        found = [_greedy(theirs, text, 6).tolist() for text in texts]
+    for text, tokens in zip(texts, found, strict=True):
+        made = generate(ours, text, _alternating, max_new_tokens=6, config=ON)
+        assert tokens == [token.token_id for token in made.tokens]
+    assert len(spent.actions) == 24
+
+
+def test_sampling_is_transformers_own(theirs: Any) -> None:
+    ids = _ids()
+    options = {"attention_mask": torch.ones_like(ids), "do_sample": True, "max_new_tokens": 9}
+    torch.manual_seed(3)
+    alone = theirs.generate(ids, **options)
+    with attach(theirs):
+        torch.manual_seed(3)
+        assert torch.equal(theirs.generate(ids, **options), alone)
+
+
+def test_blocks_may_lie_in_one_another(theirs: Any) -> None:
+    with attach(theirs, budget=BUDGET) as outer:
+        with attach(theirs) as inner:
+            _greedy(theirs)
+        assert (len(outer.actions), len(inner.actions)) == (0, 12)
+        _greedy(theirs)
+        assert len(outer.actions) == 12
+
+
+def test_what_it_cannot_do_is_refused(theirs: Any, ours: LanguageModel, tmp_path: Path) -> None:
+    ids = _ids()
+    with attach(theirs, max_new_tokens=4):
+        with pytest.raises(ConfigError, match="one sequence"):
+            theirs.generate(ids.repeat(2, 1), max_new_tokens=3)
+        with pytest.raises(ConfigError, match="one sequence"):
+            theirs.generate(ids, num_beams=2, max_new_tokens=3)
+        mask = torch.ones_like(ids)
+        mask[0, 0] = 0
+        with pytest.raises(ConfigError, match="padding"):
+            theirs.generate(ids, attention_mask=mask, max_new_tokens=3)
+        with pytest.raises(ConfigError, match="more than 4 new tokens"):
+            _greedy(theirs, count=5)
+        assert len(_greedy(theirs, count=4)) == 4
+    policy = load_policy(save_tiny_policy(ours, tmp_path / "tiny"), ours)
+    with pytest.raises(ConfigError, match="needs a budget"), attach(theirs, policy):
+        pass
+    with pytest.raises(ConfigError, match="outside the grid"), attach(theirs, budget=Budget(0.01)):
+        pass
+    other, _ = make_pair(LLAMA)
+    with pytest.raises(PolicyError, match="not for this model"), attach(other, policy, BUDGET):
+        pass
