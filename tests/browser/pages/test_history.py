@@ -43,7 +43,7 @@ def add(
     config = GenerationConfig(schedule=kept, given=(1, 2, 3) if parent else ())
     runs = server.services.store.runs
     run_id = runs.create(
-        "c" * 32, prompt, "fake-model", schedule, config.to_dict(), kind, parent
+        "c" * 32, prompt, "fake-model", schedule, config.to_dict(), kind, parent=parent
     ).id
     rows = [event_to_dict(make_token(index, " word", config)) for index in range(tokens)]
     runs.append_events(run_id, rows)
