@@ -117,7 +117,7 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
     visitor.page.reload()
     expect(visitor.page.get_by_role("link", name="Attention pages done")).to_be_visible()
     expect(lesson(visitor).locator(".sol-option.is-chosen")).to_contain_text("answered")
-    expect(lesson(visitor).get_by_role("slider")).to_be_visible()
+    expect(lesson(visitor).get_by_role("slider", name="Attention kept")).to_be_visible()
     visitor.page.go_back()
     expect(lesson(visitor).get_by_role("heading", level=2)).to_have_text("3. Channels")
 
@@ -134,7 +134,7 @@ def test_both_ways_of_choosing_pages_are_shown_side_by_side(
     shown.get_by_role("radio", name="Less than a third").check(force=True)
     shown.get_by_role("button", name="Commit and measure").click()
     pages, mlp = (shown.locator("section.sol-learn-part").nth(at) for at in (0, 1))
-    sentence = pages.get_by_role("status")
+    sentence = pages.locator("p[role=status]")
     ratio = re.compile(r"^4-bit keys: \d+ % of the KL of “Page bounds”, for \d+ % of the bytes")
     expect(sentence).to_have_text(ratio, timeout=WARM_UP_MS)
     expect(mlp.get_by_role("status")).to_have_text(re.compile("^Both sides: .* of the MLP"))
