@@ -19,8 +19,10 @@ const sides = () => [68, 58];
 const namedSides = ({ width }) => [width < NARROW ? 108 : 250, 58];
 
 /** @returns {import("../shared/machine/sheet.js").Layout} */
-const pagesLayout = (pages) => ({ height: PAGES_TOP + Math.min(PAGE_HEIGHT * pages, MOST_TALL), pageHeight: PAGE_HEIGHT,
-  lanes: { pages: [PAGES_TOP, Math.min(PAGE_HEIGHT * pages, MOST_TALL)] }, sides: namedSides });
+function pagesLayout(pages) {
+  const tall = Math.min(PAGE_HEIGHT * pages, MOST_TALL);
+  return { height: PAGES_TOP + tall, pageHeight: PAGE_HEIGHT, lanes: { pages: [PAGES_TOP, tall] }, sides: namedSides };
+}
 
 // A drawing with its words: a caption below it, and all of it for who does not see it.
 class Zoom {
