@@ -38,6 +38,9 @@ class _FakeModel(SimpleNamespace):
     def tokenizer(self) -> Any:
         raise SolError("The stand-in model has no tokenizer.")
 
+    def encode(self, text: str, **options: bool) -> Any:
+        return self.tokenizer(text, **options)
+
 
 FAKE_MODEL = _FakeModel(
     name="fake-model",

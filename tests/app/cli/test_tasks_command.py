@@ -106,7 +106,8 @@ def measured(monkeypatch: pytest.MonkeyPatch, data_dir: DataDir) -> list[dict[st
 
     monkeypatch.setitem(vars(sol_core.tasks), "run_tasks", run_tasks)
     monkeypatch.setattr("sol_core.models.loading.load_language_model", lambda name, **_: name)
-    monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
+    for module in ("models.tuning", "generation.warm_up"):
+        monkeypatch.setattr(f"sol_core.{module}.tune", lambda *_: None)
     monkeypatch.setattr("sol_core.generation.warm_up.warm_up_kernels", lambda *_: None)
     info = SimpleNamespace(grid=ActionGrid())
     monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", lambda folder: info)

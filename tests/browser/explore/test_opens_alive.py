@@ -42,8 +42,8 @@ def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
     expect(recording.locator(".is-parting")).to_have_count(0)
     assert _words(columns.first) == _words(columns.nth(1))
     visitor.page.keyboard.press("Home")
-    expect(recording.get_by_role("status")).to_have_text("62 %")
-    expect(recording).to_contain_text("at once “J” instead of “The”")
+    expect(recording.get_by_role("status")).to_have_text("63 %")
+    expect(recording).to_contain_text("then “United” instead of “capital”")
     visitor.page.keyboard.press("ArrowRight")
     assert dial.get_attribute("aria-valuetext") == (
         f"{round(100 * TEXTS[-2]['share'], 1)} % of dense: attention 15 %, MLP 45 %, 6 bits"
@@ -77,7 +77,7 @@ def test_the_demo_opens_from_a_file_and_asks_nobody(chromium: Browser, tmp_path:
     recording = page.get_by_role("region", name="Recorded example")
     recording.get_by_role("slider").focus()
     page.keyboard.press("Home")
-    expect(recording).to_contain_text("at once “J” instead of “The”")
+    expect(recording).to_contain_text("then “United” instead of “capital”")
     expect(recording.get_by_role("button")).to_have_count(0)
     assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
     page.close()

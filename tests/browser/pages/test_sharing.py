@@ -234,7 +234,7 @@ def test_policies_go_out_come_back_are_renamed_tagged_and_deleted(
     visitor.tab("Policies")
     name = page.locator(".sol-policy-name")
     expect(name).to_have_text("default")
-    expect(page.locator(".sol-policies .sol-tiles")).to_contain_text("static 0.347")
+    expect(page.locator(".sol-policies .sol-tiles")).to_contain_text("static 0.345")
     page.get_by_role("button", name="Export default").click()
     archive = saved(page, page.locator(".sol-policies .sol-menu-list button").first.click, tmp_path)
     with page.expect_file_chooser() as chooser:

@@ -41,7 +41,7 @@ def _save(model: LanguageModel, folder: Path, grid: ActionGrid = GRID, corpus: s
     layout = InputLayout(model.spec.hidden_size, model.spec.num_layers)
     config = PolicyConfig(network="joint", width=16, num_heads=2, dropout=0.0)
     torch.manual_seed(0)
-    network = build_network(layout, grid, config)
+    network = build_network(layout, grid, config, 8)
     info = PolicyInfo("untrained", model.name, model.fingerprint, grid, config, layout, 8, corpus)
     save_policy(Policy(info, network, [], model.lm.weights.embedding), folder)
     return folder

@@ -295,6 +295,15 @@ def test_a_token_outside_the_text_is_refused_with_the_range(model: LanguageModel
         look_at_text(model, TEXT, last + 1, config)
 
 
+PROSE = (
+    "The sky looks blue because the air scatters short waves of light more strongly than long "
+    "ones. Sunlight holds all colours, and on its way through the air the blue part is thrown "
+    "about in every direction, so that it reaches us from all over the sky. In the evening the "
+    "light comes a longer way, most of the blue has been lost before it arrives, and what is left "
+    "is red."
+)
+
+
 @pytest.mark.model
 def test_the_shipped_policy_beside_static_on_the_real_model(default_model: LanguageModel) -> None:
     from app.policies.library import SHIPPED_FOLDER
@@ -302,16 +311,14 @@ def test_the_shipped_policy_beside_static_on_the_real_model(default_model: Langu
     budget = Budget(0.5, 0.6, 8.0)
     policy = ScheduleConfig("policy", budget, policy="default")
     config = InspectionConfig((ScheduleConfig("static", budget), policy), max_tokens=80)
-    text = "The lighthouse keeper wrote down the weather every night. " * 8
     start, *tokens, end = inspect_text(
-        default_model, text, config, policies=lambda _: SHIPPED_FOLDER
+        default_model, PROSE, config, policies=lambda _: SHIPPED_FOLDER
     )
     assert isinstance(start, InspectionStart)
     assert isinstance(end, InspectionEnd)
     assert start.rows == ("dense", "static", "policy:default")
     assert len(tokens) == 79
     dense, static, learned = end.rows
-    # A text that repeats itself is too short to order the policy's NLL and dense's.
     assert dense.nll < static.nll
     assert dense.kl == 0 < learned.kl < static.kl
     assert learned.spend.channel_keep_ratio == pytest.approx(0.6, abs=0.1)

@@ -165,7 +165,7 @@ def _slowly(function: Any, part: str, now: list[float]) -> Any:
         if not (arguments and isinstance(arguments[0], tuple)):
             now[0] += 1.0
             return found
-        places, model, ticks = range(*arguments[0]), arguments[2], arguments[-1]
+        places, model, ticks = range(*arguments[0]), arguments[2], arguments[-2]
         mine = [_part_of(place, model) == part for place in places]
         now[0] += any(mine)
         if ticks.size:

@@ -28,7 +28,7 @@ def test_ratios_are_medians_within_rounds() -> None:
     rates["transformers_bfloat16"] = [4.0, 4.0, 4.0]
     rates["transformers_compiled_float32"] = [3.0, 3.0, 3.0]
     rates["transformers_compiled_bfloat16"] = [4.0, 8.0, 4.0]
-    found = _summary(rates, 1.0, {"dense_bytes": 5e7, "dtype": "float32"}, OPTIONS)
+    found = _summary(rates, 1.0, {"dense_bytes": 5e7, "dtype": "float32", "tuning": None}, OPTIONS)
     assert found["half_budget_speedup"] == pytest.approx(1.2)
     assert found["half_budget_speedup_8192"] == pytest.approx(1.5)
     assert found["policy_overhead"] == pytest.approx(0.05)
@@ -67,7 +67,7 @@ def test_llama_cpp_is_measured_at_every_context_where_it_is_installed(
         assert theirs[f"llama_cpp_{context}"] == contestants[f"dense_{context}"].context
     rates = {name: [1.0, 1.0, 1.0] for name in contestants}
     rates["dense"], rates["llama_cpp"] = [30.0, 60.0, 90.0], [10.0, 10.0, 45.0]
-    found = _summary(rates, 1.0, {"dense_bytes": 1.0, "dtype": "float32"}, options)
+    found = _summary(rates, 1.0, {"dense_bytes": 1.0, "dtype": "float32", "tuning": None}, options)
     assert found["ratio_to_llama_cpp"] == pytest.approx(3.0)
     assert found["ratio_to_llama_cpp_2048"] == pytest.approx(1.0)
 
@@ -78,7 +78,7 @@ def test_contexts_beyond_the_model_and_absent_policies_are_null() -> None:
     assert contestants["dense_2048"].context + options.new_tokens < 2048
     assert "dense_8192" not in contestants
     rates = {name: [1.0] for name in contestants}
-    found = _summary(rates, 1.0, {"dense_bytes": 1.0, "dtype": "float32"}, options)
+    found = _summary(rates, 1.0, {"dense_bytes": 1.0, "dtype": "float32", "tuning": None}, options)
     assert found["half_budget_speedup_8192"] is None
     assert found["policy_overhead"] is None
     assert found["ratio_to_llama_cpp"] is None

@@ -118,7 +118,7 @@ function sentenceOf(dense, text) {
   const ends = text.same === Math.min(dense.tokens.length, text.tokens.length);
   if (ends && dense.tokens.length === text.tokens.length) return [...parts, bold("the same text, token for token"), "."];
   const [other, own] = [dense, text].map((one) => wordOf(one.tokens[text.same]));
-  if (text.same) parts.push(bold(`the first ${count(text.same, "token")} ${text.same === 1 ? "is" : "are"} dense’s own`), ", then ");
+  if (text.same) parts.push(bold(`the first ${text.same === 1 ? "token is" : `${count(text.same, "token")} are`} dense’s own`), ", then ");
   else parts.push("at once ");
   if (own === undefined) return [...parts, bold("the text ends"), "."];
   if (other === undefined) return [...parts, bold(`“${own}”`), " where dense ends."];
