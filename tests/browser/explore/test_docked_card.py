@@ -149,6 +149,7 @@ def test_page_and_export_are_accessible_with_the_panel_open(
         assert list(violations(page)) == []
         page.keyboard.press("Enter")
         expect(what_if(page).get_by_role("slider")).to_have_count(3)
+        expect(what_if(page).locator(".is-old")).to_have_count(0)  # dimmed while it is asked for
         assert list(violations(page)) == []
         page.keyboard.press("Escape")
         look = {"color_scheme": scheme, "reduced_motion": "reduce", "viewport": viewport}

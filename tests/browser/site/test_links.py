@@ -125,7 +125,6 @@ def test_back_changes_the_token_of_a_run_and_another_run_has_none(
     lens = page.locator(".sol-explore").get_by_role("region", name="What if?")
     visitor.tokens.nth(2).click()
     expect(lens.get_by_role("slider")).to_have_count(3, timeout=WARM_UP_MS)
-    page.keyboard.press("Escape")
     visitor.tab("History")
     visitor.tab("Explore")
     visitor.tokens.nth(5).click()

@@ -66,6 +66,7 @@ export class RunStage extends TokenStage {
 
   // To a token by the machine's buttons; the arrow keys in the text go on from there.
   step(index) {
+    this.card.hide(); // now: a card that closes a moment later would take the mark along
     this.mark(index, true);
     this.view.makeCurrent(index);
   }

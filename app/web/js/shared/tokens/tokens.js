@@ -89,6 +89,7 @@ export class TokenView {
     this.isStretched = false;
     this.current = 0;
     this.range = null;
+    this.isBehind = false; // tokens came while one was looked at
     this.given = 0; // first tokens that were put in; the last of them parts a fork from its parent
     this.list = h("div", {
       class: "sol-lines", role: "listbox", "aria-label": label,
@@ -106,18 +107,22 @@ export class TokenView {
     this.current = 0;
     this.range = null;
     this.picked = null;
+    this.marked = null;
+    this.isBehind = false;
     this.list.replaceChildren();
     this.place = this.list;
     this.line = null;
     this.element.scrollTop = 0;
   }
 
+  // Follows the newest token, but not while another one is looked at: its place stays where it is.
   append(rows) {
     const atEnd = this.element.scrollHeight - this.element.scrollTop
       - this.element.clientHeight < 80;
     for (const row of rows) this.addToken(row);
     this.spanColours();
-    if (atEnd) this.element.scrollTop = this.element.scrollHeight;
+    this.isBehind = (atEnd || this.isBehind) && Boolean(this.marked);
+    if (atEnd && !this.marked) this.element.scrollTop = this.element.scrollHeight;
   }
 
   addToken(row) {
@@ -198,7 +203,11 @@ export class TokenView {
   mark(index, bringIntoView = false) {
     this.marked?.classList.remove("is-marked");
     this.marked = index === null ? null : this.elements[index];
-    if (!this.marked) return;
+    if (!this.marked) {
+      if (this.isBehind) this.element.scrollTop = this.element.scrollHeight;
+      this.isBehind = false;
+      return;
+    }
     this.marked.classList.add("is-marked");
     if (bringIntoView) this.reveal(this.marked);
   }
