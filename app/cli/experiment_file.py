@@ -56,8 +56,9 @@ def merged(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     made = dict(record)
     for name, value in changes.items():
         inner = made.get(name)
-        nested = isinstance(value, dict) and isinstance(inner, dict)
-        made[name] = merged(inner, value) if nested and inner is not None else value
+        if isinstance(inner, dict) and isinstance(value, dict):
+            value = merged(inner, value)
+        made[name] = value
     return made
 
 

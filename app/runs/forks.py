@@ -73,8 +73,9 @@ def fork_tree(
 def parting_token(run: RunRecord) -> int | None:
     """Number of the token in which a fork parts from its parent; None of what is no fork."""
     given = run.config.get("given")
-    is_fork = run.parent is not None and isinstance(given, list) and bool(given)
-    return len(given) - 1 if is_fork and given else None
+    if run.parent is None or not isinstance(given, list) or not given:
+        return None
+    return len(given) - 1
 
 
 def _line_of(runs: GenerationRuns, store: RunStore, owner: str, run_id: str) -> list[RunRecord]:

@@ -56,13 +56,12 @@ def run(args: argparse.Namespace) -> int:
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
-    for _ in generate(
-        model, "The", replace(args.config, max_new_tokens=2), policies=with_own(library.resolve)
-    ):
+    find = with_own(library.resolve)
+    for _ in generate(model, "The", replace(args.config, max_new_tokens=2), policies=find):
         pass
     console.clear()
     load_ms += 1000 * (time.perf_counter() - began)
-    for event in generate(model, args.prompt, args.config, policies=with_own(library.resolve)):
+    for event in generate(model, args.prompt, args.config, policies=find):
         if isinstance(event, PrefillEvent):
             prefill = event
         elif isinstance(event, TokenEvent):

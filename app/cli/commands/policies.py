@@ -128,7 +128,8 @@ class _Desk:
         from sol_core import __version__
 
         policy, _ = self._policy()
-        return {"recipe": recipe(policy.info, __version__)}, recipe(policy.info, __version__)
+        text = recipe(policy.info, __version__)
+        return {"recipe": text}, text
 
     def do_rename(self) -> _Answer:
         name, new_name = self._args.name, self._args.new_name
