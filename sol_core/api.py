@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.actions import Action, Budget
-from sol_core.config import GenerationConfig, ScheduleConfig
-from sol_core.errors import ConfigError
+from sol_core.config import GenerationConfig
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
 from sol_core.fields import check_kind
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
@@ -184,10 +183,11 @@ def stream_generate(
     Raises: SolError for what cannot be run, before any event.
     """
     from sol_core.generation.engine import generate as engine
+    from sol_core.generation.schedules import with_schedule
 
     _check_model(model)
     check_kind("prompt", prompt, str, "text")
-    chosen = _with_schedule(config, policy, budget)
+    chosen = with_schedule(config, policy, budget)
     if max_new_tokens is not None:
         chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
     return engine(model, prompt, chosen, policies=lambda name: _found(name, policy))
@@ -211,11 +211,12 @@ def score(
     Raises: SolError for what cannot be scored.
     """
     from sol_core.comparing.scoring import encode_text, score_text
+    from sol_core.generation.schedules import with_schedule
 
     _check_model(model)
     check_kind("text", text, str, "text")
     check_kind("context", context, str, "text")
-    chosen = _with_schedule(config, policy, budget)
+    chosen = with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
     actions, nll = score_text(model, ids, first, chosen, lambda name: _found(name, policy))
     return Score(tuple(ids[first:]), actions, nll)
@@ -277,9 +278,10 @@ def evaluate(
     """
     from sol_core.evaluation import EvaluationConfig
     from sol_core.evaluation import evaluate as engine
+    from sol_core.generation.schedules import check_policy
 
     _check_model(model)
-    _check_policy(policy)
+    check_policy(policy)
     named = {policy.info.name or "policy": policy}
     chosen = EvaluationConfig() if config is None else config
     check_kind("config", chosen, EvaluationConfig, "an EvaluationConfig")
@@ -292,45 +294,11 @@ def evaluate(
     return result
 
 
-def _with_schedule(
-    config: GenerationConfig | None, policy: Policy | Schedule | None, budget: Budget | None
-) -> GenerationConfig:
-    """The configuration with the schedule that policy and budget ask for."""
-    from sol_core.policy import Policy
-
-    wanted = "a Budget(keep_fraction, channel_keep_ratio, bit_width)"
-    check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
-    chosen = GenerationConfig(ScheduleConfig("dense")) if config is None else config
-    check_kind("config", chosen, GenerationConfig, "a GenerationConfig")
-    if policy is None:
-        if budget is None:
-            return chosen
-        return dataclasses.replace(chosen, schedule=ScheduleConfig("static", budget))
-    if isinstance(policy, Policy):
-        chosen = dataclasses.replace(chosen, grid=policy.info.grid)
-        if budget is None:
-            raise ConfigError(
-                "a policy needs a budget: give Budget(keep_fraction, channel_keep_ratio, bit_width)"
-            )
-    else:
-        _check_policy(policy, or_function=True)
-        if budget is not None:
-            raise ConfigError("a schedule of your own decides alone: leave the budget out")
-    schedule = ScheduleConfig("policy", budget or Budget(), policy=_name_of(policy))
-    return dataclasses.replace(chosen, schedule=schedule)
-
-
-def _name_of(policy: Policy | Schedule) -> str:
-    from sol_core.policy import Policy
-
-    if isinstance(policy, Policy):
-        return policy.info.name or "policy"
-    return str(getattr(policy, "__name__", type(policy).__name__))
-
-
 def _found(name: str, policy: Policy | Schedule | None) -> Path | Policy | Schedule:
     """The policy in hand; side rows and schedules of a configuration name others."""
-    if policy is not None and name == _name_of(policy):
+    from sol_core.generation.schedules import name_of
+
+    if policy is not None and name == name_of(policy):
         return policy
     from sol_core.policy.files.locate import locate_policy
 
@@ -341,15 +309,6 @@ def _check_model(model: object) -> None:
     from sol_core.models.loading import LanguageModel
 
     check_kind("model", model, LanguageModel, "a LanguageModel, as load_model() returns it")
-
-
-def _check_policy(policy: object, *, or_function: bool = False) -> None:
-    from sol_core.policy import Policy
-
-    if or_function and callable(policy) and not isinstance(policy, type):
-        return
-    wanted = "a Policy, as load_policy(name, model) returns it"
-    check_kind("policy", policy, Policy, wanted + ", or a function" * or_function)
 
 
 def _root(data_dir: str | Path | None) -> Path:

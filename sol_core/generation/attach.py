@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, Action, ActionGrid, Budget
+from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     FunctionScheduler,
@@ -32,6 +33,7 @@ from sol_core.decoding.loop import (
 from sol_core.decoding.schedules import DenseScheduler, StaticScheduler
 from sol_core.errors import ConfigError
 from sol_core.fields import check_kind
+from sol_core.generation.schedules import with_schedule
 from sol_core.models.from_transformers import frozen_copy
 from sol_core.policy import Policy, PolicyScheduler
 
@@ -88,16 +90,13 @@ def attach(
     from transformers import PreTrainedModel
 
     check_kind("model", model, PreTrainedModel, "a model of transformers")
+    chosen = with_schedule(None if grid is None else GenerationConfig(grid=grid), policy, budget)
     lm, fingerprint = frozen_copy(model)
     if isinstance(policy, Policy):
         policy.check_model(fingerprint)
-        if budget is None:
-            raise ConfigError("a policy needs a budget")
-        grid = policy.info.grid
-    grid = grid or GRIDS[DEFAULT_GRID]
-    options = DecodeOptions(max_new_tokens, grid.mechanisms)
-    steps = _Steps(lm, grid, lambda: _scheduler(policy, budget, grid), options)
-    _scheduler(policy, budget, grid)  # what is wrong with a budget is said now
+    options = DecodeOptions(max_new_tokens, chosen.grid.mechanisms)
+    steps = _Steps(lm, chosen.grid, lambda: _scheduler(policy, budget, chosen.grid), options)
+    _scheduler(policy, budget, chosen.grid)  # what is wrong with a budget is said now
 
     @wraps(model.forward)
     def forward(

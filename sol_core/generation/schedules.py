@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from sol_core.actions import ActionGrid
-from sol_core.config import GenerationConfig
+from sol_core.actions import ActionGrid, Budget
+from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
     FunctionScheduler,
@@ -15,11 +16,13 @@ from sol_core.decoding.batch_scheduling import (
     SplitScheduler,
 )
 from sol_core.decoding.schedules import Horizon, build_scheduler
+from sol_core.errors import ConfigError
 from sol_core.events import StepCost
+from sol_core.fields import check_kind
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
-__all__ = ["GenerationSchedules", "PolicyFinder"]
+__all__ = ["GenerationSchedules", "PolicyFinder", "check_policy", "name_of", "with_schedule"]
 
 # By its name a policy's folder, a policy, or a function that takes its place.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule"]
@@ -93,3 +96,44 @@ def _usable(
         found.check_model(model.fingerprint)
         found.check_grid(grid)
     return found
+
+
+def with_schedule(
+    config: GenerationConfig | None, policy: Policy | Schedule | None, budget: Budget | None
+) -> GenerationConfig:
+    """The configuration with the schedule that policy and budget ask for."""
+    wanted = "a Budget(keep_fraction, channel_keep_ratio, bit_width)"
+    check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
+    chosen = GenerationConfig(ScheduleConfig("dense")) if config is None else config
+    check_kind("config", chosen, GenerationConfig, "a GenerationConfig")
+    if policy is None:
+        if budget is None:
+            return chosen
+        return dataclasses.replace(chosen, schedule=ScheduleConfig("static", budget))
+    if isinstance(policy, Policy):
+        chosen = dataclasses.replace(chosen, grid=policy.info.grid)
+        if budget is None:
+            raise ConfigError(
+                "a policy needs a budget: give Budget(keep_fraction, channel_keep_ratio, bit_width)"
+            )
+    else:
+        check_policy(policy, or_function=True)
+        if budget is not None:
+            raise ConfigError("a schedule of your own decides alone: leave the budget out")
+    schedule = ScheduleConfig("policy", budget or Budget(), policy=name_of(policy))
+    return dataclasses.replace(chosen, schedule=schedule)
+
+
+def name_of(policy: Policy | Schedule) -> str:
+    """Return a name under which a configuration refers to a policy or function in hand."""
+    if isinstance(policy, Policy):
+        return policy.info.name or "policy"
+    return str(getattr(policy, "__name__", type(policy).__name__))
+
+
+def check_policy(policy: object, *, or_function: bool = False) -> None:
+    """Raises: ConfigError for what is no policy."""
+    if or_function and callable(policy) and not isinstance(policy, type):
+        return
+    wanted = "a Policy, as load_policy(name, model) returns it"
+    check_kind("policy", policy, Policy, wanted + ", or a function" * or_function)

@@ -141,6 +141,11 @@ def test_what_it_cannot_do_is_refused(theirs: Any, ours: LanguageModel, tmp_path
     policy = load_policy(save_tiny_policy(ours, tmp_path / "tiny"), ours)
     with pytest.raises(ConfigError, match="needs a budget"), attach(theirs, policy):
         pass
+    wrong: Any = "default"
+    with pytest.raises(ConfigError, match="policy must be a Policy"), attach(theirs, wrong, BUDGET):
+        pass
+    with pytest.raises(ConfigError, match="leave the budget"), attach(theirs, _alternating, BUDGET):
+        pass
     with pytest.raises(ConfigError, match="outside the grid"), attach(theirs, budget=Budget(0.01)):
         pass
     other, _ = make_pair(LLAMA)
