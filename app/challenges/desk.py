@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from sol_core.evaluation.arena import Arena, ScheduleScore
 
 MIN_STEPS, MAX_STEPS = 16, 64  # tokens to paint
+DEFAULT_STEPS = 32
+DEFAULT_BUDGET = Budget(0.5, 0.6, 8.0)  # asked of the policy
 MIN_CONTEXT = 8  # tokens before them
 MAX_TOKENS = 512
 NUM_RANDOM = 10
 _TIE = 1e-9  # nats; the same schedule in the same batch has the same numbers
 SEED = 0
 YOU, POLICY, STATIC, RANDOM = "you", "policy", "static", "random"
+HOUSE = (POLICY, STATIC)  # who wins has less KL than both
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class ChallengeDesk:
         check_schedule(schedule, mean_spend(policy), grid_of(record))
         score = functools.partial(_score, challenge=challenge, schedule=tuple(schedule))
         scores = self._runs.with_model(owner, score)
-        you, house = scores[YOU], scores[POLICY]
+        you = scores[YOU]
         attempt_id = self._challenges.add_attempt(
             challenge.id,
             owner,
@@ -121,7 +124,10 @@ class ChallengeDesk:
             kl=mean(you["kl"]),
             nll=mean(you["nll"]),
             schedule={"actions": you["actions"]},
-            record={"policy": {"kl": mean(house["kl"]), "nll": mean(house["nll"])}},
+            record={
+                name: {measure: mean(scores[name][measure]) for measure in ("kl", "nll")}
+                for name in HOUSE
+            },
         )
         return Attempt(scores, attempt_id)
 
@@ -207,6 +213,15 @@ def beats_policy(attempt: AttemptRecord, measure: str) -> bool:
     """Return whether the policy of the same batch did worse; measure: "kl" or "nll"."""
     mine: float = getattr(attempt, measure)
     return bool(mine < attempt.record[POLICY][measure] - _TIE)
+
+
+def wins(attempt: AttemptRecord, challenge: ChallengeRecord) -> bool:
+    """Return whether policy and static of the same batch both did worse, by KL.
+
+    Attempts of before static was kept with them are set beside the challenge's own.
+    """
+    house = {STATIC: {"kl": mean(challenge.record["scores"][STATIC]["kl"])}} | attempt.record
+    return bool(attempt.kl < min(house[name]["kl"] for name in HOUSE) - _TIE)
 
 
 def mean(values: Sequence[float]) -> float:

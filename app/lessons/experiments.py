@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from app.host.errors import AppError
 from app.lessons.desk import Experiment, Parameters
 from app.lessons.texts import BEGINNINGS, PASSAGES, checked_name
 from app.policies.library import PolicyLibrary
-from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, QuantSite
+from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, QuantSite
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.errors import SolError
 from sol_core.events import TokenEvent, event_to_dict
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sol_core.experiments.alone import StepLoss
 
 CONTINUED = 12  # tokens
+READING = ("attention", "mlp", "head")  # parts of a step that read weights
 MOST_PICKS = 24
 SCORED = 32  # the passage's last tokens, whose steps are compressed
 KEEP_LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -39,19 +41,23 @@ MLP_SHARES = (0.6, 0.8)  # of its bytes
 
 
 def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
-    """A beginning continued densely: what each step found hard, and what it cost."""
-    from sol_core.generation.engine import generate
+    """A beginning continued densely: what each step found hard, and what it cost.
 
+    Then the same tokens at the lowest levels: ``parts`` has the medians of both, "dense" and
+    "least", as measured milliseconds and computed bytes of every part of a step.
+    """
     text = BEGINNINGS[parameters["text"]]
-    config = GenerationConfig(
-        ScheduleConfig("dense"), max_new_tokens=CONTINUED, ignore_end_of_text=True
+    rows = _continued(model, text, ScheduleConfig("dense"))
+    lowest = Budget(*(levels[0] for levels in ActionGrid().levels()))
+    least = _continued(
+        model, text, ScheduleConfig("static", lowest), tuple(row.token_id for row in rows)
     )
-    rows = [
-        event_to_dict(event)
-        for event in generate(model, text, config)
-        if isinstance(event, TokenEvent)
-    ]
-    return {"prompt": text, "rows": rows}
+    return {
+        "prompt": text,
+        "rows": [event_to_dict(row) for row in rows],
+        "least": lowest.as_tuple(),
+        "parts": {"dense": _parts(rows), "least": _parts(least)},
+    }
 
 
 def choices(model: Any, parameters: Parameters) -> dict[str, Any]:
@@ -199,6 +205,7 @@ def spenders(model: Any, parameters: Parameters, policies: PolicyLibrary) -> dic
         "tokens": _texts(model, tokens),
         "first": first,
         "policy": problem,
+        "budget": SPEND_BUDGET,
         "spend": found[0].spend,
         "levels": ActionGrid().channel_keep_ratios,
         "kl": [[loss.kl for loss in row] for row in table],
@@ -238,6 +245,27 @@ def _checked(
     if picks:
         taken["picks"] = _picks(asked.get("picks"), model.spec.vocab_size)
     return taken
+
+
+def _continued(
+    model: Any, text: str, schedule: ScheduleConfig, given: tuple[int, ...] = ()
+) -> list[TokenEvent]:
+    from sol_core.generation.engine import generate
+
+    config = GenerationConfig(
+        schedule, max_new_tokens=CONTINUED, ignore_end_of_text=True, given=given
+    )
+    return [event for event in generate(model, text, config) if isinstance(event, TokenEvent)]
+
+
+def _parts(rows: Sequence[TokenEvent]) -> dict[str, dict[str, float]]:
+    """Median milliseconds of each part of these steps, and bytes of those that read weights."""
+    times = [asdict(row.parts_ms) for row in rows if row.parts_ms]
+    costs = [asdict(row.cost) for row in rows]
+    return {
+        "ms": {part: median(one[part] for one in times) for part in times[0]},
+        "bytes": {part: median(one[f"{part}_bytes"] for one in costs) for part in READING},
+    }
 
 
 def _reads(row: Sequence[StepLoss]) -> list[dict[str, Any]]:

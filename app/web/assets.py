@@ -32,7 +32,8 @@ _STYLE_SHEETS = (
     "train",
     "evaluate",
     "policies",
-    "learn",
+    "learn/lessons",
+    "learn/classroom",
 )
 
 

@@ -15,6 +15,7 @@ from app.host.paths import DataDir
 from app.lens.desk import LensDesk
 from app.lessons.desk import ExperimentDesk
 from app.lessons.experiments import lesson_experiments
+from app.lessons.rooms import RoomDesk
 from app.model.compute import Compute, InProcess
 from app.model.loader import LoadFunction, ModelLoader
 from app.policies.library import PolicyLibrary
@@ -40,6 +41,7 @@ class Services:
     runs: GenerationRuns
     lens: LensDesk
     experiments: ExperimentDesk
+    rooms: RoomDesk
     challenges: ChallengeDesk
     is_shared: bool
     data_dir: DataDir
@@ -94,6 +96,7 @@ def build_services(
         runs=runs,
         lens=LensDesk(runs, store.looks),
         experiments=experiments,
+        rooms=RoomDesk(),
         challenges=ChallengeDesk(runs, store.challenges, policies),
         is_shared=is_public(),
         data_dir=data_dir,

@@ -6,8 +6,14 @@ import math
 from contextlib import ExitStack
 from typing import Any
 
-from app.challenges.desk import MAX_STEPS, MIN_STEPS, ChallengeRequest
-from app.challenges.texts import TEXTS
+from app.challenges.desk import (
+    DEFAULT_BUDGET,
+    DEFAULT_STEPS,
+    MAX_STEPS,
+    MIN_STEPS,
+    ChallengeRequest,
+)
+from app.challenges.texts import DAILY, TEXTS
 from app.pages.compare.views import attempt_view, board_view, challenge_view
 from app.pages.explore.examples import EXAMPLES
 from app.pages.explore.form import checked_prompt, config_from_form, default_form
@@ -20,6 +26,7 @@ from app.web.component import Page
 from app.web.services import Services
 from sol_core.actions import Action, Budget
 from sol_core.errors import ConfigError
+from storage import ChallengeRecord
 
 MAX_NAME = 40  # characters
 BOARD_LENGTH = 20
@@ -59,14 +66,14 @@ def set_up_challenge(services: Services, request: Request) -> dict[str, Any]:
         budget=Budget(keep, channels, bits),
     )
     challenge = services.challenges.set_up(owner, wanted)
-    return challenge_view(challenge, _board(services, challenge.id, owner))
+    return challenge_view(challenge, _board(services, challenge, owner))
 
 
 def open_challenge(services: Services, request: Request) -> dict[str, Any]:
     """A challenge by its id, from the database."""
     owner, challenge_id = owner_of(request), field(request, "challenge", str)
     challenge = services.store.challenges.get(challenge_id)
-    return challenge_view(challenge, _board(services, challenge_id, owner))
+    return challenge_view(challenge, _board(services, challenge, owner))
 
 
 def score_attempt(services: Services, request: Request) -> dict[str, Any]:
@@ -76,7 +83,7 @@ def score_attempt(services: Services, request: Request) -> dict[str, Any]:
     schedule = [_action(step) for step in field(request, "actions", list)]
     challenge = services.store.challenges.get(challenge_id)
     attempt = services.challenges.attempt(owner, challenge, schedule, name)
-    return attempt_view(attempt, _board(services, challenge_id, owner))
+    return attempt_view(attempt, _board(services, challenge, owner))
 
 
 def delete_attempt(services: Services, request: Request) -> dict[str, Any]:
@@ -84,12 +91,13 @@ def delete_attempt(services: Services, request: Request) -> dict[str, Any]:
     owner, challenge_id = owner_of(request), field(request, "challenge", str)
     only = owner if services.is_shared else None
     services.store.challenges.delete_attempt(field(request, "id", int), only)
-    return {"board": _board(services, challenge_id, owner)}
+    challenge = services.store.challenges.get(challenge_id)
+    return {"board": _board(services, challenge, owner)}
 
 
-def _board(services: Services, challenge_id: str, owner: str) -> list[dict[str, Any]]:
-    attempts = services.store.challenges.best(challenge_id, BOARD_LENGTH)
-    return board_view(attempts, owner, all_mine=not services.is_shared)
+def _board(services: Services, challenge: ChallengeRecord, owner: str) -> list[dict[str, Any]]:
+    attempts = services.store.challenges.best(challenge.id, BOARD_LENGTH)
+    return board_view(challenge, attempts, owner, all_mine=not services.is_shared)
 
 
 def _action(values: Any) -> Action:
@@ -128,6 +136,9 @@ def _constants(services: Services) -> dict[str, Any]:
         "defaults": default_form(services.policies.names(), services.limits.new_tokens),
         "examples": EXAMPLES,
         "texts": TEXTS,
+        "daily": DAILY,
+        "defaultSteps": DEFAULT_STEPS,
+        "defaultBudget": DEFAULT_BUDGET.as_tuple(),
         "steps": [MIN_STEPS, MAX_STEPS],
         "maxName": MAX_NAME,
         "maxNewTokens": services.limits.new_tokens,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.challenges.desk import NUM_RANDOM, Attempt, beats_policy, grid_of, mean, spend_of
+from app.challenges.desk import NUM_RANDOM, Attempt, grid_of, mean, spend_of, wins
 from app.formats.plain_json import finite, iso
 from storage import AttemptRecord, ChallengeRecord
 
@@ -69,8 +69,10 @@ def attempt_view(attempt: Attempt, best: Sequence[dict[str, Any]]) -> dict[str, 
     return {"scores": _scores(attempt.scores), "id": attempt.id, "board": list(best)}
 
 
-def board_view(attempts: Sequence[AttemptRecord], owner: str, *, all_mine: bool) -> list[Any]:
-    """The scoreboard's rows, best first; "beats" is whether the policy of its batch was worse.
+def board_view(
+    challenge: ChallengeRecord, attempts: Sequence[AttemptRecord], owner: str, *, all_mine: bool
+) -> list[Any]:
+    """The scoreboard's rows, best first; "wins" is whether policy and static were worse.
 
     Args:
         all_mine: whether this visitor may delete everybody's attempts.
@@ -81,8 +83,7 @@ def board_view(attempts: Sequence[AttemptRecord], owner: str, *, all_mine: bool)
             "name": attempt.name,
             "kl": finite(attempt.kl),
             "nll": finite(attempt.nll),
-            "beats": beats_policy(attempt, "kl"),
-            "beats_nll": beats_policy(attempt, "nll"),
+            "wins": wins(attempt, challenge),
             "actions": attempt.schedule["actions"],
             "created_at": iso(attempt.created_at),
             "mine": attempt.owner == owner,

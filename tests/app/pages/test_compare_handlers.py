@@ -107,7 +107,7 @@ def test_an_attempt_is_scored_beside_the_others_and_kept(call: Call, services: S
     assert scores["you"]["kls"] == scores["policy"]["kls"]
     assert scores["policy"]["kl"] == pytest.approx(by_name(view)["policy"]["kl"], abs=1e-5)
     (entry,) = answer["board"]
-    assert (entry["id"], entry["beats"], entry["mine"]) == (answer["id"], False, True)
+    assert (entry["id"], entry["wins"], entry["mine"]) == (answer["id"], False, True)
     assert entry["actions"] == view["plans"]["policy"]
 
     best = min(("static", "random"), key=lambda name: by_name(view)[name]["kl"])
@@ -117,7 +117,8 @@ def test_an_attempt_is_scored_beside_the_others_and_kept(call: Call, services: S
     assert you["kl"] == by_name(answer)[best]["kl"]
     entry = next(one for one in answer["board"] if one["id"] == answer["id"])
     assert entry["name"] == "<img src=x onerror=alert(1)> \x00${7*7} \ufffd"[:MAX_NAME]
-    assert entry["beats"] == (you["kl"] < by_name(answer)["policy"]["kl"])
+    house = min(by_name(answer)[name]["kl"] for name in ("policy", "static"))
+    assert entry["wins"] == (you["kl"] < house)
     assert [one["kl"] for one in answer["board"]] == sorted(one["kl"] for one in answer["board"])
     mine = {one["id"]: one["mine"] for one in call("open_challenge", challenge=view["id"])["board"]}
     assert sorted(mine.values()) == [False, True]
@@ -143,9 +144,20 @@ def test_the_dense_context_is_read_once_per_challenge(
     assert len(made) == 3
 
 
-def test_who_is_under_the_policys_kl_beats_it(call: Call, services: Services) -> None:
+def test_who_is_under_policy_and_static_of_the_same_batch_wins(
+    call: Call, services: Services
+) -> None:
     view = call("set_up_challenge", **REQUEST)
-    for kl in (0.1, 0.5):
+    own = by_name(view)["static"]["kl"]
+    kept: list[tuple[float, dict[str, float], bool]] = [
+        (0.1, {"policy": 0.5, "static": 0.3}, True),
+        (0.3, {"policy": 0.5, "static": 0.3}, False),  # as good as static, to the last digit
+        (0.4, {"policy": 0.5, "static": 0.3}, False),  # the policy alone is not enough
+        (0.45, {"policy": 0.3, "static": 0.5}, False),
+        (0.9 * own, {"policy": 2 * own}, True),  # of before static was kept: the challenge's own
+        (1.1 * own, {"policy": 2 * own}, False),
+    ]
+    for kl, house, _ in kept:
         services.store.challenges.add_attempt(
             view["id"],
             BEN,
@@ -153,13 +165,24 @@ def test_who_is_under_the_policys_kl_beats_it(call: Call, services: Services) ->
             kl=kl,
             nll=3.0,
             schedule={"actions": [[kl]]},
-            record={"policy": {"kl": 0.5, "nll": 3.0}},
+            record={name: {"kl": value, "nll": 3.0} for name, value in house.items()},
         )
     board = call("open_challenge", challenge=view["id"])["board"]
-    assert [(one["kl"], one["beats"], one["beats_nll"]) for one in board] == [
-        (0.1, True, False),
-        (0.5, False, False),
-    ]
+    assert [one["wins"] for one in board] == [has_won for *_, has_won in sorted(kept, key=_kl_of)]
+
+
+def _kl_of(kept: tuple[float, dict[str, float], bool]) -> float:
+    return kept[0]
+
+
+def test_nobody_wins_with_an_untouched_board_or_with_what_is_there_to_start_from(
+    call: Call,
+) -> None:
+    view = call("set_up_challenge", **REQUEST)
+    lowest = [[levels[0] for levels in view["levels"]]] * view["steps"]
+    for plan in (lowest, *view["plans"].values()):
+        board = call("score_attempt", challenge=view["id"], actions=plan, name="")["board"]
+        assert [one["wins"] for one in board] == [False] * len(board)
 
 
 def test_a_schedule_over_the_budget_is_refused_with_the_excess(call: Call) -> None:

@@ -6,13 +6,16 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
 
+from app.challenges.texts import DAILY
 from app.host.paths import DataDir
 from app.web.services import engine_generate
+from tests.browser.axe import violations
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
@@ -66,10 +69,10 @@ def test_a_schedule_is_painted_with_keys_scored_and_found_again(
     set_up(page)
     scores = page.get_by_role("region", name="Scores", exact=True)
     expect(scores).to_contain_text("Your turn")
+    expect(scores).to_contain_text("To win, come below")
+    expect(page.locator(".sol-share")).to_be_hidden()
     send = page.get_by_role("button", name="Score it")
-
-    page.get_by_role("button", name="Nothing").click()
-    assert set(schedule(page)) == {"10"}
+    assert set(schedule(page)) == {"10"}  # nothing is painted yet
     expect(page.locator(".sol-meter-rest").first).to_have_text(re.compile(r"\d+ levels left"))
     tokens(page).nth(2).focus()
     keyboard.press("+")
@@ -101,8 +104,27 @@ def test_a_schedule_is_painted_with_keys_scored_and_found_again(
     board = page.locator(".sol-board-row")
     expect(board).to_have_count(1)
     expect(board).to_contain_text(HOSTILE)
-    expect(board).not_to_contain_text("beats the policy")
-    expect(scores).to_contain_text("As good as the policy")
+    expect(board).not_to_contain_text("beats both")
+    policy, static = (
+        float(page.locator(f"tr[data-method={name}] td").first.inner_text())
+        for name in ("policy", "static")
+    )
+    verdict = "As good as the policy" if policy <= static else "static has"
+    expect(scores).to_contain_text(verdict)
+    shared = copied_squares(visitor, page)
+    assert shared[0] == "Beat the policy"
+    assert re.fullmatch(r"Not won: \d+ % more KL than the better of policy and static", shared[1])
+    # Nowhere closer than the policy, since it is the policy's schedule.
+    assert re.fullmatch("[🟨⬜]{16}", shared[2])
+    assert len(shared) == 3
+    strip = page.locator(".sol-share-squares")
+    closer = shared[2].count("🟨")
+    expect(strip).to_have_accessible_name(
+        "Of 16 tokens: 0 closer than policy and static, "
+        f"{closer} closer than one of them, {16 - closer} closer than neither"
+    )
+    assert list(violations(visitor.page)) == []
+    assert visitor.overflows(390, 1440) == []
 
     page.get_by_role("button", name="Export the scoreboard").click()
     assert page.get_by_role("button", name="Web page").locator("visible=true").count() == 0
@@ -123,11 +145,30 @@ def test_a_schedule_is_painted_with_keys_scored_and_found_again(
     expect(board).to_have_count(0)
 
 
+def copied_squares(visitor: Visitor, page: Locator) -> list[str]:
+    page.get_by_role("button", name="Copy the squares").click()
+    return str(visitor.page.evaluate("navigator.clipboard.readText()")).split("\n")
+
+
+def test_the_text_of_the_day_is_the_dates(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve())
+    words = visitor.page.get_by_label("Its words")
+    days = (date(2026, 11, 27), date(2026, 11, 28), date(2027, 2, 1))
+    for day in days:
+        visitor.page.clock.set_fixed_time(f"{day}T20:30:00")
+        visitor.page.goto(f"{visitor.url}?challenge=")
+        expect(visitor.page.get_by_role("radio", name="Text of the day")).to_be_checked()
+        expect(words).to_have_value(DAILY[(day - date(1970, 1, 1)).days % len(DAILY)])
+    visitor.page.get_by_role("radio", name="Numbers").check(force=True)
+    expect(words).to_have_value(re.compile("square numbers"))
+    visitor.page.get_by_role("radio", name="Text of the day").check(force=True)
+    expect(words).to_have_value(DAILY[(days[-1] - date(1970, 1, 1)).days % len(DAILY)])
+
+
 def test_a_drag_paints_and_undo_takes_the_stroke_back(server: Server, visit: Visit) -> None:
     visitor = visit(server)
     page = part(visitor, "Beat the policy")
     set_up(page)
-    page.get_by_role("button", name="Nothing").click()
     first, last = tokens(page).nth(1).bounding_box(), tokens(page).nth(4).bounding_box()
     assert first is not None
     assert last is not None

@@ -98,15 +98,19 @@ def test_a_lesson_by_keyboard_begun_before_the_model_is_there(
     keys.press("ArrowDown")
     tab_to(visitor, commit)
     keys.press("Enter")
-    # All text is there before the model is.
-    expect(lesson(visitor)).to_contain_text("What to keep")
+    # Nothing of an answer is there before it is measured, and the lesson is not done.
     expect(lesson(visitor)).to_contain_text("The model is still loading (40 %)")
+    kept = lesson(visitor).get_by_role("heading", name="What to keep")
+    expect(kept).to_have_count(0)
+    expect(visitor.page.get_by_role("link", name="Attention pages done")).to_have_count(0)
     expect(machine(visitor)).to_have_count(0)
     go.set()
     slider = lesson(visitor).get_by_role("slider", name="Attention kept")
     expect(slider).to_have_attribute("aria-valuetext", "10 %", timeout=WARM_UP_MS)
     expect(lesson(visitor)).to_contain_text(re.compile("(As|Not as) you guessed"))
     expect(lesson(visitor)).to_contain_text("Measured on fake-model")
+    expect(kept).to_be_visible()
+    expect(visitor.page.get_by_role("link", name="Attention pages done")).to_be_visible()
     tab_to(visitor, slider)
     before = lesson(visitor).locator(".sol-learn-bars").first.inner_text()
     keys.press("End")
@@ -239,6 +243,42 @@ def test_channels_and_bits_are_drawn_as_they_were_chosen(
     assert len(set(labels)) == 4
     lesson(visitor).get_by_role("radio", name="40 %").check(force=True)
     expect(machine(visitor).first).not_to_have_attribute("aria-label", str(labels[0]))
+
+
+def test_lessons_say_what_their_numbers_mean(serve: Serve, visit: Visit, tmp_path: Path) -> None:
+    """Why time falls less than bytes, what the line's end is, and whose total is compared."""
+    go = threading.Event()
+    go.set()
+    server = serve_tiny(serve, tmp_path, go)
+    visitor = visit(server)
+
+    def measured(name: str, text: str) -> dict[str, Any]:
+        shown = lesson(visitor)
+        visitor.page.goto(f"{visitor.url}?lesson={name}")
+        shown.get_by_role("radio").first.check(force=True)
+        shown.get_by_role("button", name="Commit and measure").click()
+        expect(shown.locator(".sol-learn-figure")).to_be_visible(timeout=WARM_UP_MS)
+        experiment = {"spend": "spenders"}.get(name, name)
+        answer = server.services.experiments.ask("c" * 32, experiment, {"text": text})
+        return dict(answer["result"])
+
+    parts = measured("steps", "keeper")["parts"]
+    table = lesson(visitor).get_by_role("region", name="Bytes and times of a step")
+    whole = table.get_by_role("row", name="Whole step")
+    assert parts["least"]["bytes"]["head"] == parts["dense"]["bytes"]["head"]
+    read = [sum(parts[one]["bytes"].values()) for one in ("dense", "least")]
+    expect(whole.get_by_role("cell")).to_have_count(4)
+    expect(lesson(visitor)).to_contain_text(f"reads {100 * read[1] / read[0]:.0f} % of the bytes")
+
+    found = measured("channels", "capital")
+    lowest = found["rows"][0]["kl"]
+    ending = re.compile(f"At 40 %, the lowest level there is, KL is {lowest:.3f} nats; at 70 % it")
+    expect(lesson(visitor)).to_contain_text(ending)
+    scale = lesson(visitor).locator(".sol-learn-axis > span").first
+    expect(scale).to_have_text(f"{max(1, *(row['kl'] for row in found['rows'])):.3g} nats")
+
+    measured("spend", "comet")
+    expect(lesson(visitor)).to_contain_text("Asked for: 50 %. Levels are steps of 5 %")
 
 
 def test_words_are_explained_under_the_pointer_by_touch_and_in_the_list(

@@ -86,6 +86,7 @@ ADDRESSES = (
     ("Accuracy", "accuracy={0}"),
     ("Policies", "policy={0}"),
     ("Learn", "lesson={0}"),
+    ("Learn", "room={0}"),
     ("History", "tab=history&search={0}"),
     ("Explore", "tab={0}"),
     ("Explore", "run=..%2F..%2Fetc&token=-1&lens=.....9&colour="),

@@ -60,11 +60,11 @@ export class ChallengePage {
     this.empty = h("section", { class: "sol-panel sol-challenge-empty" },
       h("h2", {}, "Can you spend it better?"),
       h("p", {}, "The policy reads the model's state and decides what each token gets. Take its "
-        + "budget, paint your own schedule over the same tokens, and see whose stays closer to "
-        + "the dense model."),
+        + "budget and paint your own schedule over the same tokens. You win if it stays closer to the dense "
+        + "model than the policy's and than the same level for all, whichever of the two is better."),
       h("ol", {}, h("li", {}, "Choose a text, or paste one, and press Begin: the policy plays first."),
-        h("li", {}, "Paint: more for the tokens that need it, less for the rest. The meters show what is left."),
-        h("li", {}, "Score it. Your best attempts stay on the scoreboard of this text.")));
+        h("li", {}, "Paint: all tokens begin at the lowest levels; give more to those that need it. The meters show what is left."),
+        h("li", {}, "Score it, and show your squares around. Your best attempts stay on the scoreboard of this text.")));
     this.stage = h("div", { class: "sol-stage" }, this.message, this.empty,
       this.buildPaper(), ...this.results);
     return h("div", { class: "sol-grid" }, this.form.element, this.stage);
@@ -162,6 +162,7 @@ export class ChallengePage {
   take(challenge, history) {
     if (history === "push") setAddress({ compare: null, challenge: challenge.id }, true);
     this.challenge = challenge;
+    this.table.share.title = this.form.titleOf(challenge.text);
     this.form.set({ ...challenge, budget: challenge.asked });
     this.painting = new Painting(challenge);
     this.scored(challenge.scores, challenge.board, null);
@@ -169,7 +170,7 @@ export class ChallengePage {
     this.lead.replaceChildren(
       h("span", { class: "sol-lead-name" }, `${count(challenge.context, "token")} before, dense`),
       h("p", { class: "sol-lead-text", dir: "auto" }, challenge.lead));
-    if (!this.painting.restore(keptPlaces(challenge.id))) this.painting.load(challenge.plans.static);
+    this.painting.restore(keptPlaces(challenge.id)); // a new one has nothing painted
     this.painting.past = [];
     this.takePainted();
     this.view.clear();

@@ -7,6 +7,16 @@ import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js
 import { budgetFields } from "../shared/forms/schedule_field.js";
 
 const OWN_TEXT = "own";
+const DAILY = "daily";
+const DAY_MS = 86_400_000;
+
+// The text of a day is the same for everybody: days since 1970, of the visitor's calendar, go round the list.
+function dailyText(texts, day = new Date()) {
+  const number = Date.UTC(day.getFullYear(), day.getMonth(), day.getDate()) / DAY_MS;
+  return texts[number % texts.length];
+}
+
+const dayText = () => new Date().toLocaleDateString("en", { day: "numeric", month: "long", year: "numeric" });
 
 export class ChallengeForm extends Form {
   // on: {begin(request), policies() → names}
@@ -15,7 +25,7 @@ export class ChallengeForm extends Form {
     this.page = page;
     this.on = on;
     const choices = Object.fromEntries(this.page.texts.map((one, at) => [at, one.label]));
-    this.choice = pillsField({ legend: "Text", choices: { ...choices, [OWN_TEXT]: "Your own" } });
+    this.choice = pillsField({ legend: "Text", choices: { [DAILY]: "Text of the day", ...choices, [OWN_TEXT]: "Your own" } });
     this.text = h("textarea", { class: "sol-input", rows: 6, placeholder: "Paste a text of a few "
       + "sentences. Its last tokens are painted, the ones before are read densely." });
     this.text.addEventListener("input", () => this.choice.set(OWN_TEXT));
@@ -32,7 +42,7 @@ export class ChallengeForm extends Form {
         h("p", { class: "sol-hint" }, "What it then really spends is your budget, and everybody else's."),
         Object.values(this.budget).map((field) => field.element)));
     this.choice.element.addEventListener("change", () => this.fill());
-    this.set({ text: this.page.texts[0].text, steps: 32, budget: [0.5, 0.6, 8] });
+    this.set({ text: dailyText(this.page.daily), steps: this.page.defaultSteps, budget: this.page.defaultBudget });
     this.update();
   }
 
@@ -50,16 +60,23 @@ export class ChallengeForm extends Form {
 
   fill() {
     const chosen = this.choice.get();
-    if (chosen !== OWN_TEXT) this.text.value = this.page.texts[chosen].text;
+    if (chosen === DAILY) this.text.value = dailyText(this.page.daily);
+    else if (chosen !== OWN_TEXT) this.text.value = this.page.texts[chosen].text;
     else {
       this.text.focus();
       this.text.select();
     }
   }
 
+  // What a result on this text is called, without saying the text.
+  titleOf(text) {
+    if (text === dailyText(this.page.daily)) return `Text of the day, ${dayText()}`;
+    return this.page.texts.find((one) => one.text === text)?.label ?? "";
+  }
+
   set({ text, steps, budget, policy = null }) {
     const known = this.page.texts.findIndex((one) => one.text === text);
-    this.choice.set(known < 0 ? OWN_TEXT : String(known));
+    this.choice.set(text === dailyText(this.page.daily) ? DAILY : known < 0 ? OWN_TEXT : String(known));
     this.text.value = text;
     this.steps.set(steps);
     const [keep, channels, bits] = budget;

@@ -5,6 +5,7 @@ import { chip, h, headRow, setText, show } from "../shared/dom.js";
 import { AXES, fixed, nats, percent, whenText } from "../shared/format.js";
 import { tablePanel } from "../shared/page_parts.js";
 import { cardHead, cardLanes } from "../shared/tokens/card.js";
+import { ShareStrip } from "./share_strip.js";
 
 const SHOWN_METHODS = ["you", "policy", "static", "random", "dense"];
 const inOrder = (scores) => SHOWN_METHODS.map((name) => scores.find((one) => one.name === name))
@@ -14,11 +15,12 @@ export class ScoreTable {
   constructor() {
     this.body = h("tbody", {});
     this.verdict = h("p", { class: "sol-verdict", role: "status" });
+    this.share = new ShareStrip();
     this.element = tablePanel(h("table", { class: "sol-table sol-score-table" }, h("thead", {}, h("tr", {},
       h("th", { scope: "col" }, "Schedule"), h("th", { scope: "col" }, "KL to dense"),
       h("td", { class: "sol-score-bar" }), ["NLL", "Attention", "Channels", "Bits"].map((text) =>
         h("th", { scope: "col" }, text)))), this.body),
-    { title: "Scores", label: "Scores", name: "Scores of all schedules", head: this.verdict,
+    { title: "Scores", label: "Scores", name: "Scores of all schedules", head: [this.verdict, this.share.element],
       note: "Means over the painted tokens, in nats per token, measured in one batch on the same dense "
         + "context. Less KL is closer to the dense model, and decides; on so few tokens luck counts, and one level elsewhere can change it. "
         + "Attention, channels and bits are what each really spent." });
@@ -36,18 +38,27 @@ export class ScoreTable {
       AXES.map((axis, at) => h("td", {}, axis.key === "bits" ? fixed(one.spend[at], 2)
         : percent(one.spend[at], 1))))));
     const by = (name) => scores.find((one) => one.name === name);
-    setText(this.verdict, by("you") ? verdictText(by("you"), by("policy"), by("static"))
-      : "Your turn: paint, then press Score it.");
-    this.verdict.dataset.kind = by("you") && by("you").kl < by("policy").kl ? "good" : "open";
+    const [you, policy, even] = [by("you"), by("policy"), by("static")];
+    setText(this.verdict, you ? verdictText(you, policy, even) : aimText(policy, even));
+    this.verdict.dataset.kind = you && you.kl < Math.min(policy.kl, even.kl) ? "good" : "open";
+    this.share.update(rows);
   }
 }
 
+const NAMES = { policy: "the policy", static: "static" };
+const houseOf = (policy, even) => (policy.kl <= even.kl ? [policy, even] : [even, policy]);
+
+function aimText(policy, even) {
+  const [best, other] = houseOf(policy, even);
+  return `Your turn: paint, then press Score it. To win, come below ${NAMES[best.name]}, ${fixed(best.kl, 4)} nats; ${NAMES[other.name]} has ${fixed(other.kl, 4)}.`;
+}
+
 function verdictText(you, policy, even) {
-  if (you.kl === policy.kl) return "As good as the policy, to the last digit.";
-  const gap = percent(Math.abs(1 - you.kl / policy.kl), 0);
-  if (you.kl < policy.kl) return `You beat the policy: ${gap} less KL.`;
-  return you.kl < even.kl ? `Better than static; the policy has ${percent(1 - policy.kl / you.kl, 0)} less KL.`
-    : `The policy has ${percent(1 - policy.kl / you.kl, 0)} less KL, and static beats you too.`;
+  const [best, other] = houseOf(policy, even);
+  if (you.kl === best.kl) return `As good as ${NAMES[best.name]}, to the last digit. To win, come below it.`;
+  if (you.kl < best.kl) return `You win: ${percent(1 - you.kl / best.kl)} less KL than ${NAMES[best.name]}, the better of policy and static.`;
+  const lead = `${NAMES[best.name]} has ${percent(1 - best.kl / you.kl)} less KL`;
+  return you.kl < other.kl ? `Better than ${NAMES[other.name]}, but ${lead}.` : `Not yet: ${lead}, and ${NAMES[other.name]} beats you too.`;
 }
 
 export class ScoreBoard {
@@ -68,7 +79,7 @@ export class ScoreBoard {
     },
     h("span", { class: "sol-board-place" }, `${at + 1}`),
     h("span", { class: "sol-board-name", dir: "auto" }, entry.name || "No name"),
-    entry.beats ? h("span", { class: "sol-beats" }, "beats the policy") : h("span", {}),
+    entry.wins ? h("span", { class: "sol-beats" }, "beats both") : h("span", {}),
     h("span", { class: "sol-board-numbers" }, `KL ${fixed(entry.kl, 4)} · NLL ${fixed(entry.nll, 4)}`),
     h("time", { class: "sol-muted", datetime: entry.created_at }, whenText(entry.created_at)),
     h("span", { class: "sol-board-tools" },

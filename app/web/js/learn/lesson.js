@@ -1,5 +1,6 @@
 // One lesson: a text, a question that is answered before anything is shown, then the measurement
-// and what to make of it. The answer is kept in this browser.
+// and what to make of it: nothing of an answer stands on the page before it is measured. The guess is
+// kept in this browser.
 
 import { button, h, scrollTo, setText, show, smallButton, uniqueId } from "../shared/dom.js";
 import { duration, modelName } from "../shared/format.js";
@@ -7,9 +8,14 @@ import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { errorLine, showText } from "../shared/message.js";
 import { Experiment } from "./experiment.js";
+import { LETTERS } from "./pictures.js";
+
+const GUESS_HINT = "A guess is enough; it stays in this browser.";
+const sentTo = ({ code, guess }) => `${LETTERS[guess]} is sent to room ${code}; another guess takes its place.`;
 
 export class Lesson {
-  // spec: see lesson_*.js. on: {answered(key, choice), next()}
+  // spec: see lesson_*.js. on: {answered(key, choice), measured(key), send(choice): a guess to the class room, gives the
+  // room where it arrived; next()}
   constructor(spec, number, { api, page }, on) {
     this.spec = spec;
     this.number = number;
@@ -35,12 +41,13 @@ export class Lesson {
   buildQuestion() {
     const name = uniqueId("answer");
     this.options = this.spec.options.map((text, value) => {
-      const input = h("input", { type: "radio", name, value, onchange: () => { this.commit.disabled = false; } });
+      const input = h("input", { type: "radio", name, value, onchange: () => { this.commit.disabled = this.send.disabled = false; } });
       const mark = h("small", {});
-      return { input, mark, element: h("label", { class: "sol-option" }, input, h("span", {}, text), mark) };
+      return { input, mark, element: h("label", { class: "sol-option" }, input, h("span", {}, h("b", { class: "sol-option-letter" }, LETTERS[value]), " ", text), mark) };
     });
     this.commit = h("button", { type: "submit", class: "sol-button is-primary", disabled: true }, "Commit and measure");
-    this.hint = h("span", { class: "sol-hint" }, "A guess is enough; it stays in this browser.");
+    this.send = button("Send to the class", () => this.sendGuess(), { hidden: true, disabled: true });
+    this.hint = h("span", { class: "sol-hint" }, GUESS_HINT);
     return h("form", { class: "sol-question", onsubmit: (event) => {
       event.preventDefault();
       this.answer(this.options.findIndex((one) => one.input.checked));
@@ -48,7 +55,7 @@ export class Lesson {
     h("fieldset", {}, h("legend", {}, h("span", { class: "sol-question-name" }, "First, your guess"),
       h("span", {}, this.spec.question)),
     this.options.map((one) => one.element)),
-    h("div", { class: "sol-question-foot" }, this.commit, this.hint));
+    h("div", { class: "sol-question-foot" }, this.commit, this.send, this.hint));
   }
 
   buildAfter() {
@@ -59,11 +66,13 @@ export class Lesson {
     this.text = textChoice(this.spec.texts, () => this.measure());
     this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.picture.element);
     this.source = h("p", { class: "sol-hint" });
-    return h("section", { class: "sol-after", hidden: true, tabindex: "-1", "aria-label": "Measured" },
-      this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state), this.error, this.again, this.figure, this.source,
+    this.outcome = h("div", { class: "sol-outcome", hidden: true },
       h("div", { class: "sol-remember" }, h("h3", {}, "What to keep"),
         this.spec.remember.map((text) => h("p", {}, glossed(text)))),
       this.on.next && button("Next lesson", this.on.next));
+    return h("section", { class: "sol-after", hidden: true, tabindex: "-1", "aria-label": "Measured" },
+      this.verdict, h("div", { class: "sol-learn-ask" }, this.text.element, this.state), this.error, this.again, this.figure, this.source,
+      this.outcome);
   }
 
   // choice: of an earlier visit, or null.
@@ -88,8 +97,21 @@ export class Lesson {
     this.options[choice].element.classList.add("is-chosen");
     setText(this.options[choice].mark, "your guess");
     show(this.commit, false);
-    setText(this.hint, "");
+    if (this.send.hidden) setText(this.hint, "");
     show(this.after, true);
+  }
+
+  // room: a class room that asks this lesson's question and takes guesses here, or null.
+  enterRoom(room) {
+    show(this.send, Boolean(room));
+    this.send.disabled = !this.options.some((one) => one.input.checked);
+    if (room) setText(this.hint, room.guess === null ? `Room ${room.code} waits for your guess.` : sentTo(room));
+    else if (this.choice === undefined) setText(this.hint, GUESS_HINT);
+  }
+
+  async sendGuess() {
+    const room = await this.on.send(this.options.findIndex((one) => one.input.checked));
+    if (room) setText(this.hint, sentTo(room));
   }
 
   // The lesson comes into view: what was revealed before is measured again.
@@ -132,6 +154,8 @@ export class Lesson {
     });
     this.verdict.replaceChildren(h("b", {}, right === this.choice ? "As you guessed. " : "Not as you guessed. "),
       ...glossed(this.spec.said(result)));
+    show(this.outcome, true);
+    this.on.measured(this.spec.key);
   }
 
   say(text) {

@@ -1,7 +1,7 @@
 // Lesson 5: bits, and how one large number rounds its neighbours to nothing.
 
 import { h, setText, svg } from "../shared/dom.js";
-import { count, nats } from "../shared/format.js";
+import { count, nats, percent } from "../shared/format.js";
 import { barRow, levelSlider, pickedText } from "./pictures.js";
 import { BitsZoom } from "./zooms.js";
 
@@ -32,12 +32,13 @@ class BitsPicture {
   }
 
   show(at) {
-    const { magnitudes, bits, zeros } = this.result;
+    const { magnitudes, bits, zeros, median } = this.result;
     const spacing = magnitudes[0] / (2 ** (bits[at] - 1) - 1);
     const isRounded = bits[at] < 16;
     this.zoom.show(bits[at]);
     setText(this.numbers, isRounded
-      ? `${2 ** bits[at] - 1} values, ${spacing.toPrecision(3)} apart: ${zeros[at]} of ${magnitudes.length} numbers become 0`
+      ? `${2 ** bits[at] - 1} values, ${spacing.toPrecision(3)} apart: what is smaller than half of that, ${(spacing / 2).toPrecision(3)}, becomes 0. These are `
+        + `${zeros[at]} of ${magnitudes.length} numbers, ${percent(zeros[at] / magnitudes.length)}; the middle one is ${median.toPrecision(3)}`
       : "16 bits leave the numbers as they are");
     this.drawing.replaceChildren(magnitudeDrawing(magnitudes, isRounded ? spacing / 2 : 0));
   }
@@ -78,7 +79,7 @@ export const LESSON_BITS = {
     const share = zeros[0] / magnitudes.length;
     return ZERO_BOUNDS.filter((bound) => share >= bound).length;
   },
-  said: ({ zeros, magnitudes, median, kl, levels }) => `${zeros[0]} of ${magnitudes.length}: the largest number is ${magnitudes[0].toPrecision(3)}, the `
+  said: ({ zeros, magnitudes, median, kl, levels }) => `${zeros[0]} of ${magnitudes.length}, ${percent(zeros[0] / magnitudes.length)}: the largest number is ${magnitudes[0].toPrecision(3)}, the `
     + `middle one ${median.toPrecision(3)}. Even so, the steps' [[kl|KL]] to dense is ${nats(kl.mlp_output[0])} nats at ${levels[0]} bits and ${nats(kl.mlp_output[3])} at ${levels[3]}.`,
   how: "The output shown is the most uneven one of the last steps, over all layers.",
   remember: [

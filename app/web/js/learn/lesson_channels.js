@@ -5,6 +5,9 @@ import { nats, percent, probability } from "../shared/format.js";
 import { barRow, curve, ends, levelSlider, pickedText } from "./pictures.js";
 import { MlpZoom } from "./zooms.js";
 
+const FULL_SCALE = 1; // nats; one for all beginnings, so that a small loss looks small
+const LOOKED_AT = 0.7; // of the channels, what the lowest level is set beside
+
 class ChannelsPicture {
   constructor() {
     this.zoom = new MlpZoom();
@@ -16,6 +19,7 @@ class ChannelsPicture {
     this.bars = h("div", { class: "sol-learn-bars" });
     this.numbers = h("p", { class: "sol-learn-state" });
     this.line = h("div", {});
+    this.ending = h("p", { class: "sol-hint" }, endingOf(result));
     const slider = levelSlider({ label: "Channels kept", axis: "channels", levels: result.levels,
       text: percent, at: 0, show: (at) => this.show(at) });
     this.element.replaceChildren(h("p", { class: "sol-learn-passage" }, result.prompt, " ", h("span", { class: "sol-learn-gap" }, "?")),
@@ -23,7 +27,7 @@ class ChannelsPicture {
       h("section", {}, h("h3", {}, "The machine: what the step read of the MLP"), this.zoom.element),
       h("div", { class: "sol-learn-columns" },
         h("section", {}, h("h3", {}, "Most probable next tokens"), this.bars),
-        h("section", {}, h("h3", {}, "KL to dense, by channels kept"), this.line)));
+        h("section", {}, h("h3", {}, "KL to dense, by channels kept"), this.line, this.ending)));
     slider.update();
   }
 
@@ -35,8 +39,18 @@ class ChannelsPicture {
     this.zoom.show(layers, row.mlp_shares, row.mlp_bytes / rows.at(-1).mlp_bytes);
     this.bars.replaceChildren(...row.top.map(({ token_id: id, text, probability: share }) => barRow(pickedText(text), share,
       `${probability(share)} (dense ${dense.has(id) ? probability(dense.get(id)) : "lower"})`)));
-    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels"), ends(percent(levels[0]), percent(levels.at(-1))));
+    this.line.replaceChildren(curve(rows.map((one) => one.kl), at, "channels", FULL_SCALE), ends(percent(levels[0]), percent(levels.at(-1))));
   }
+}
+
+// What the line's lower end shows, and what it does not.
+function endingOf({ rows, levels }) {
+  const near = levels.indexOf(levels.reduce((best, one) => (Math.abs(one - LOOKED_AT) < Math.abs(best - LOOKED_AT) ? one : best)));
+  const changed = rows.filter((row) => row.top[0].token_id !== rows.at(-1).top[0].token_id).length;
+  const turns = rows.slice(1).filter((row, at) => row.kl > rows[at].kl).length;
+  return `At ${percent(levels[0])}, the lowest level there is, KL is ${nats(rows[0].kl)} nats; at ${percent(levels[near])} it is ${nats(rows[near].kl)}. `
+    + `The first guess is another token at ${changed} of ${levels.length} levels. The line ends where the levels end: what fewer channels would do is not measured.`
+    + (turns ? ` It is one step, so the line is not smooth: ${turns} time${turns === 1 ? "" : "s"} more channels did worse.` : "");
 }
 
 export const LESSON_CHANNELS = {
@@ -66,6 +80,7 @@ export const LESSON_CHANNELS = {
     "[[kl|KL]] says how far a step's probabilities have moved from the [[dense]] step's. It sees all tokens, not only the first guess, "
       + "and it does not depend on which token is taken.",
     "Try the other beginnings: where the model knows, it can do without many channels; where several words are about equally likely, a "
-      + "few channels decide between them. Loss grows slowly at first, then fast.",
+      + "few channels decide between them. Near 100 % leaving some out costs next to nothing; how much 40 % costs depends on the step, often "
+      + "less than one might think. That is why one level for all steps is the wrong question.",
   ],
 };

@@ -29,6 +29,7 @@ class SpendPicture {
         h("tbody", {}, order.map((one) => h("tr", {}, h("th", { scope: "row" }, SPENDERS[one.name]),
           h("td", {}, percent(mean(one.channels), 1)), h("td", {}, `${nats(mean(one.kl))} nats`),
           h("td", {}, percent(mean(one.kl) / loss))))))),
+      h("p", { class: "sol-hint" }, spendText(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
       this.choice.element, this.view.element,
       h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note),
@@ -44,6 +45,15 @@ class SpendPicture {
     const worst = chosen.kl.indexOf(Math.max(...chosen.kl));
     setText(this.note, `Loses most at “${result.tokens[result.first + worst].trim()}”: ${nats(chosen.kl[worst])} nats at ${percent(chosen.channels[worst])}`);
   }
+}
+
+// Why everybody has less or more than the half that was asked for.
+function spendText({ spend, budget, spenders, policy }) {
+  const kept = (name) => percent(mean(spenders.find((one) => one.name === name).channels), 1);
+  const asked = `Asked for: ${percent(budget)}. `;
+  if (policy) return `${asked}Levels are steps of 5 %, so 24 steps may come out just below it.`;
+  return `${asked}The policy cannot foresee the steps and spent ${kept("policy")}. So that all compare at the same total, that is everybody's: `
+    + `${percent(spend, 1)}, not ${percent(budget)}. Hindsight buys whole levels and has ${kept("hindsight")}.`;
 }
 
 const savedShare = ({ spenders }, name) => {

@@ -1,7 +1,7 @@
 // Lesson 1: what a decode step is, and that every one reads as much as the next.
 
-import { chip, h, setText } from "../shared/dom.js";
-import { duration, mean, nats, probability, quantity } from "../shared/format.js";
+import { chip, h, headRow, setText } from "../shared/dom.js";
+import { duration, mean, MISSING, nats, percent, probability, quantity } from "../shared/format.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 import { Experiment } from "./experiment.js";
 import { barRow, pickedText } from "./pictures.js";
@@ -11,7 +11,8 @@ class StepsPicture {
     this.rows = h("ol", { class: "sol-learn-steps" });
     this.prompt = h("p", { class: "sol-learn-passage" });
     this.stepper = new Stepper(api, page);
-    this.element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.stepper.element);
+    this.times = h("section", { class: "sol-learn-part" });
+    this.element = h("div", { class: "sol-learn-parts" }, this.prompt, this.rows, this.times, this.stepper.element);
   }
 
   draw(result, text) {
@@ -26,8 +27,32 @@ class StepsPicture {
         barRow("surprisal", row.surprisal / hardest, `${nats(row.surprisal)} nats`, "is-surprisal"),
         barRow("read", row.cost.bytes_read / most, quantity(row.cost.bytes_read, "B"), "is-read"),
         h("span", { class: "sol-value" }, duration(row.step_ms)))));
+    this.times.replaceChildren(...timesOf(result));
     this.stepper.begin(text);
   }
+}
+
+const PARTS = { attention: "Attention", mlp: "MLP", head: "Head: all tokens' probabilities", other: "Choosing, sampling, the rest" };
+
+// Bytes and times of a dense and of the cheapest step, part by part, and why they do not fall alike.
+function timesOf({ parts: { dense, least }, least: levels }) {
+  const ms = ({ ms: { policy, rest, ...reading } }) => ({ ...reading, other: policy + rest });
+  const total = (values) => Object.values(values).reduce((sum, one) => sum + one, 0);
+  const row = (name, read, times) => h("tr", {}, h("th", { scope: "row" }, name), read.map((one) => h("td", {}, one ? quantity(one, "B") : MISSING)),
+    times.map((one) => h("td", {}, duration(one))));
+  const [bytes, times] = [[dense.bytes, least.bytes], [ms(dense), ms(least)]];
+  const share = (of) => percent(of[1] / of[0]);
+  const fixedShare = percent((least.bytes.head + least.bytes.attention) / total(dense.bytes));
+  return [h("h3", {}, "Fewer bytes, how much faster?"),
+    h("p", {}, `The same twelve tokens once more, at the lowest levels there are: ${percent(levels[0])} of the attention, ${percent(levels[1])} of the channels, ${levels[2]} bits. `
+      + `A step then reads ${share(bytes.map(total))} of the bytes. Its time, measured, is ${share(times.map(total))} of the dense step's.`),
+    h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": "Bytes and times of a step" },
+      h("table", { class: "sol-table sol-learn-table" }, headRow(["Part of a step", "Read, dense", "Read, lowest", "Time, dense", "Time, lowest"]),
+        h("tbody", {}, Object.entries(PARTS).map(([part, name]) => row(name, bytes.map((one) => one[part]), times.map((one) => one[part]))),
+          row("Whole step", bytes.map(total), times.map(total))))),
+    h("p", { class: "sol-hint" }, `Medians of twelve steps. Bytes promise more than time keeps, for three reasons. What is read in full stays: the head, and after so few tokens nearly `
+      + `all that attention reads, its weights; ${fixedShare} of the dense bytes are still read. Saving is work: finding the largest channels and the best pages, and rounding to few `
+      + "bits, which reads no byte less. And a step that waits less for memory waits for arithmetic: a slow or busy processor hardly notices that it reads less.")];
 }
 
 // Take steps by hand: the five most probable tokens, one of which is picked.
@@ -109,8 +134,10 @@ export const LESSON_STEPS = {
   },
   how: "Bytes are computed from the model's shape; times vary with what else this machine does.",
   remember: [
-    "A plain decode step reads every weight once, and the whole [[kv cache|KV cache]], whatever the token. Reading is "
-      + "what takes the time. An easy token costs as much as a hard one.",
+    "A plain decode step reads every weight once, and the whole [[kv cache|KV cache]], whatever the token. An easy token costs as "
+      + "much as a hard one.",
+    "Reading takes most of the time where the processor is faster than its memory; then fewer bytes are less time. Bytes are counted here, "
+      + "times are measured, and the two are not the same.",
     "This is the waste that the other lessons are about: can a step that needs little also read little?",
   ],
 };

@@ -4,6 +4,9 @@ import { h, setText, svg, uniqueId } from "../shared/dom.js";
 import { SITE } from "../shared/site.js";
 import { tokenNodes } from "../shared/tokens/token_text.js";
 
+// Names of the answers to a lesson's question.
+export const LETTERS = "ABC";
+
 // A slider over given levels. Its value is spoken as the level's text, not as a number.
 /** @param {{ label: string, axis?: string, levels: any[], text: (level: any) => string, at: number, show: (at: number) => void }} options */
 export function levelSlider({ label, axis, levels, text, at, show }) {
@@ -84,15 +87,16 @@ export function paintScale(low, high) {
 // The two ends of a scale.
 export const ends = (low, high) => h("div", { class: "sol-level-ends", "aria-hidden": "true" }, h("span", {}, low), h("span", {}, high));
 
-// A line over levels: points in [0, 1] both ways, drawn without numbers; the text beside says them.
-export function curve(values, at, axis) {
-  const top = Math.max(...values, 1e-6);
+// A line over levels, from 0 to `least` or, where the line goes higher, to its highest point.
+export function curve(values, at, axis, least) {
+  const top = Math.max(...values, least);
   const x = (place) => 1 + (98 * place) / Math.max(values.length - 1, 1);
   const y = (value) => 96 - (90 * value) / top;
   const points = values.map((value, place) => `${x(place).toFixed(2)} ${y(value).toFixed(2)}`);
-  return svg("svg", { class: "sol-learn-curve", viewBox: "0 0 100 100", preserveAspectRatio: "none",
-    "aria-hidden": "true", "data-axis": axis },
-  svg("path", { class: "is-line", d: `M${points.join("L")}` }),
-  svg("path", { class: "is-dots", d: points.map((point) => `M${point}h0`).join("") }),
-  svg("path", { class: "is-here", d: `M${points[at]}h0` }));
+  return h("div", { class: "sol-learn-axis", "data-axis": axis, "aria-hidden": "true" }, h("span", {}, `${+top.toFixed(2)} nats`), h("span", {}, "0"),
+    svg("svg", { class: "sol-learn-curve", viewBox: "0 0 100 100", preserveAspectRatio: "none" },
+      svg("path", { class: "is-grid", d: "M0 6H100M0 51H100" }),
+      svg("path", { class: "is-line", d: `M${points.join("L")}` }),
+      svg("path", { class: "is-dots", d: points.map((point) => `M${point}h0`).join("") }),
+      svg("path", { class: "is-here", d: `M${points[at]}h0` })));
 }

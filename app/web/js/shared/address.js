@@ -7,7 +7,7 @@ import { emit, listen } from "./events.js";
 
 export const TAB_OF = { run: "explore", inspection: "inspect", compare: "compare", challenge: "compare", train: "train",
   evaluation: "evaluate", accuracy: "accuracy", policy: "policies",
-  lesson: "learn" };
+  lesson: "learn", room: "learn" };
 // Parts of a run's view. Places (token, row, lens) mean something in that run only; colours stay from
 // run to run.
 export const LOOK_NAMES = {
