@@ -19,6 +19,7 @@ from app.lessons.texts import BEGINNINGS, PASSAGES
 from app.pages.learn.handlers import PAGE
 from app.web.calls import server_functions
 from app.web.services import Services, build_services, engine_generate
+from sol_core.actions import ActionGrid
 from sol_core.models.loading import LanguageModel
 from tests.app.waiting import wait_until
 from tests.support.tiny_language_model import make_language_model
@@ -73,6 +74,14 @@ def test_a_continuation_says_what_each_step_cost(services: Services) -> None:
         assert row["cost"]["bytes_read"] > 0
         assert row["step_ms"] > 0
         assert row["surprisal"] >= 0
+    dense, least = found["parts"]["dense"], found["parts"]["least"]
+    assert found["least"] == [levels[0] for levels in ActionGrid().levels()]
+    assert set(dense["ms"]) == {"attention", "mlp", "head", "policy", "rest"}
+    assert min(*dense["ms"].values(), *least["ms"].values()) >= 0
+    assert least["bytes"]["head"] == dense["bytes"]["head"]
+    assert least["bytes"]["mlp"] < dense["bytes"]["mlp"]
+    read = found["rows"][6]["cost"]["bytes_read"]
+    assert sum(dense["bytes"].values()) == pytest.approx(read, 0.01)
 
 
 def test_a_picked_token_leads_to_the_next_choices(services: Services) -> None:

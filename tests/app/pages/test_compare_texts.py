@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from app.challenges.desk import (
@@ -10,12 +12,20 @@ from app.challenges.desk import (
     MAX_STEPS,
     MAX_TOKENS,
     MIN_CONTEXT,
+    NUM_RANDOM,
+    POLICY,
+    SEED,
+    STATIC,
+    YOU,
     pieces_of,
 )
 from app.challenges.texts import DAILY, TEXTS
 from app.policies.library import SHIPPED_FOLDER
+from sol_core.actions import Action
+from sol_core.comparing.contenders import load_contenders
+from sol_core.evaluation.arena import Arena, Passage, rivals
 from sol_core.generation.engine import encode_prompt
-from sol_core.models.loading import LanguageModel
+from sol_core.models.loading import LanguageModel, load_language_model
 
 
 def beginning(entry: str | dict[str, str]) -> str:
@@ -34,27 +44,28 @@ def test_every_text_can_be_painted_to_the_most(
     assert entry["text"].endswith("".join(pieces).lstrip())
 
 
+@pytest.fixture(scope="module")
+def page_model(model_data_dir: Path) -> LanguageModel:
+    """The default model in the precision that the page loads it in."""
+    return load_language_model(data_dir=model_data_dir, dtype="auto")
+
+
 @pytest.mark.model
 @pytest.mark.parametrize("text", DAILY, ids=beginning)
 def test_on_the_text_of_a_day_the_policy_is_the_one_to_beat(
-    default_model: LanguageModel, text: str
+    page_model: LanguageModel, text: str
 ) -> None:
-    """And an untouched board, everything at its lowest level, comes behind both."""
-    from sol_core.actions import Action
-    from sol_core.comparing.contenders import load_contenders
-    from sol_core.evaluation.arena import Arena, Passage, rivals
-
-    (contender,) = load_contenders(default_model, {"default": SHIPPED_FOLDER})
-    tokens = tuple(encode_prompt(default_model, text, chat=False))
-    arena = Arena(default_model, Passage(tokens, DEFAULT_STEPS), contender.grid)
+    """In the batch that a challenge scores; an untouched board comes behind both."""
+    (contender,) = load_contenders(page_model, {"default": SHIPPED_FOLDER})
+    tokens = tuple(encode_prompt(page_model, text, chat=False))
+    arena = Arena(page_model, Passage(tokens, DEFAULT_STEPS), contender.grid)
     played = arena.play(contender, DEFAULT_BUDGET)
     keep, channels, bits = (levels[0] for levels in contender.grid.levels())
     untouched = [Action(keep, channels, int(bits))] * DEFAULT_STEPS
-    static = rivals(played, contender.grid, num_random=0, seed=0)
-    scores = arena.score({"policy": played, "untouched": untouched, **static})
+    others = rivals(played, contender.grid, num_random=NUM_RANDOM, seed=SEED)
+    scores = arena.score({YOU: untouched, POLICY: played, **others})
     kl = {name: score.mean_kl for name, score in scores.items()}
-    assert kl["policy"] < 0.95 * kl["static"]
-    assert kl["static"] < kl["untouched"]
+    assert kl[POLICY] < kl[STATIC] < kl[YOU]
 
 
 def test_days_go_round_texts_that_are_all_different() -> None:

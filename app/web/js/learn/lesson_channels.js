@@ -1,7 +1,7 @@
 // Lesson 3: the MLP's channels; one step's probabilities while channels are left out.
 
 import { h, setText } from "../shared/dom.js";
-import { nats, percent, probability } from "../shared/format.js";
+import { count, nats, percent, probability } from "../shared/format.js";
 import { barRow, curve, ends, levelSlider, pickedText } from "./pictures.js";
 import { MlpZoom } from "./zooms.js";
 
@@ -50,7 +50,7 @@ function endingOf({ rows, levels }) {
   const turns = rows.slice(1).filter((row, at) => row.kl > rows[at].kl).length;
   return `At ${percent(levels[0])}, the lowest level there is, KL is ${nats(rows[0].kl)} nats; at ${percent(levels[near])} it is ${nats(rows[near].kl)}. `
     + `The first guess is another token at ${changed} of ${levels.length} levels. The line ends where the levels end: what fewer channels would do is not measured.`
-    + (turns ? ` It is one step, so the line is not smooth: ${turns} time${turns === 1 ? "" : "s"} more channels did worse.` : "");
+    + (turns ? ` It is one step, so the line is not smooth: at ${count(turns, "level")} more channels did worse.` : "");
 }
 
 export const LESSON_CHANNELS = {

@@ -48,12 +48,10 @@ class SpendPicture {
 }
 
 // Why everybody has less or more than the half that was asked for.
-function spendText({ spend, budget, spenders, policy }) {
-  const kept = (name) => percent(mean(spenders.find((one) => one.name === name).channels), 1);
+function spendText({ spend, budget, policy }) {
   const asked = `Asked for: ${percent(budget)}. `;
   if (policy) return `${asked}Levels are steps of 5 %, so 24 steps may come out just below it.`;
-  return `${asked}The policy cannot foresee the steps and spent ${kept("policy")}. So that all compare at the same total, that is everybody's: `
-    + `${percent(spend, 1)}, not ${percent(budget)}. Hindsight buys whole levels and has ${kept("hindsight")}.`;
+  return `${asked}The policy cannot foresee the steps and really spent ${percent(spend, 1)}. All compare at the same total, so everybody has that, not the half.`;
 }
 
 const savedShare = ({ spenders }, name) => {

@@ -50,7 +50,7 @@ function timesOf({ parts: { dense, least }, least: levels }) {
       h("table", { class: "sol-table sol-learn-table" }, headRow(["Part of a step", "Read, dense", "Read, lowest", "Time, dense", "Time, lowest"]),
         h("tbody", {}, Object.entries(PARTS).map(([part, name]) => row(name, bytes.map((one) => one[part]), times.map((one) => one[part]))),
           row("Whole step", bytes.map(total), times.map(total))))),
-    h("p", { class: "sol-hint" }, `Medians of twelve steps. Bytes promise more than time keeps, for three reasons. What is read in full stays: the head, and after so few tokens nearly `
+    h("p", { class: "sol-hint" }, `Medians of twelve steps. Where bytes promise more than time keeps, there are three reasons. What is read in full stays: the head, and after so few tokens nearly `
       + `all that attention reads, its weights; ${fixedShare} of the dense bytes are still read. Saving is work: finding the largest channels and the best pages, and rounding to few `
       + "bits, which reads no byte less. And a step that waits less for memory waits for arithmetic: a slow or busy processor hardly notices that it reads less.")];
 }

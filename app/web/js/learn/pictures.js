@@ -93,7 +93,7 @@ export function curve(values, at, axis, least) {
   const x = (place) => 1 + (98 * place) / Math.max(values.length - 1, 1);
   const y = (value) => 96 - (90 * value) / top;
   const points = values.map((value, place) => `${x(place).toFixed(2)} ${y(value).toFixed(2)}`);
-  return h("div", { class: "sol-learn-axis", "data-axis": axis, "aria-hidden": "true" }, h("span", {}, `${+top.toFixed(2)} nats`), h("span", {}, "0"),
+  return h("div", { class: "sol-learn-axis", "data-axis": axis, "aria-hidden": "true" }, h("span", {}, top === 1 ? "1 nat" : `${+top.toFixed(2)} nats`), h("span", {}, "0"),
     svg("svg", { class: "sol-learn-curve", viewBox: "0 0 100 100", preserveAspectRatio: "none" },
       svg("path", { class: "is-grid", d: "M0 6H100M0 51H100" }),
       svg("path", { class: "is-line", d: `M${points.join("L")}` }),
