@@ -44,38 +44,27 @@ TEXTS: tuple[dict[str, Any], ...] = (
     },
 )
 
-# One a day, in turn. At the default number of tokens and budget the shipped policy beats static.
+# One a day, in turn. At the default number of tokens and budget the shipped policy beat static, in
+# the batch of a challenge, by 5 to 34 % (bfloat16, CPU): so it did on 5 of 13 texts tried.
 DAILY: tuple[str, ...] = (
-    "The keeper of the light wrote down every ship that passed: the Anna Maria at six, the "
-    "Good Hope at seven, and at nine a small grey boat without a name. Nobody on the mainland "
-    "knew the boat. In the morning the keeper looked again at his book, and read: the Anna "
-    "Maria at six, the Good Hope at seven, and at nine a small grey boat without a name.",
-    "Here is the weather for tomorrow. In the north it will be cloudy with light rain in the "
-    "morning and a high of twelve degrees. In the south it will be sunny and dry, with a high "
-    "of twenty degrees. Along the coast the wind will be strong in the afternoon. On Thursday "
-    "the rain will move to the south, and the north will be sunny and dry.",
-    "In March we plant the onions, in April the carrots and in May the beans. The onions need "
-    "little water, the carrots need more, and the beans need water every day. In July we pick "
-    "the beans, in August we dig up the carrots, and in September we pull out the onions and "
-    "hang them up to dry in the shed behind the house.",
-    "Passengers are kindly asked to have their tickets ready. The bus to the airport leaves "
-    "from stop four at a quarter past every hour. The bus to the old town leaves from stop "
-    "two every ten minutes. If you have lost something, please ask at the office next to stop "
-    "one. The office is open from eight in the morning until six in the evening.",
-    "To bake a simple loaf of bread you need five hundred grams of flour, a spoon of salt, a "
-    "packet of yeast and three hundred millilitres of warm water. Mix the flour, the salt and "
-    "the yeast, then add the water and knead the dough for ten minutes. Let it rest for one "
-    "hour. Shape the loaf, let it rise again, and bake it in a hot oven for thirty minutes.",
     "The museum is open from Tuesday to Sunday, from ten in the morning until six in the "
     "evening. On Mondays the museum is closed. Tickets cost eight euros for adults and four "
     "euros for children. On the first Sunday of every month tickets are free. The café next "
     "to the museum is open every day, also on Mondays, when the museum is closed.",
+    "Here is the weather for tomorrow. In the north it will be cloudy with light rain in the "
+    "morning and a high of twelve degrees. In the south it will be sunny and dry, with a high "
+    "of twenty degrees. Along the coast the wind will be strong in the afternoon. On Thursday "
+    "the rain will move to the south, and the north will be sunny and dry.",
+    "Passengers are kindly asked to have their tickets ready. The bus to the airport leaves "
+    "from stop four at a quarter past every hour. The bus to the old town leaves from stop "
+    "two every ten minutes. If you have lost something, please ask at the office next to stop "
+    "one. The office is open from eight in the morning until six in the evening.",
     "First hold one end of the rope in each hand. Cross the right end over the left end and "
     "pull it through. Now cross the left end over the right end and pull it through again. "
     "Pull both ends until the knot is tight. If the knot slips, you have crossed the same end "
     "twice: open the knot, and cross the right end over the left end first.",
-    "Breakfast is served from seven to ten in the room next to the garden. Please leave your "
-    "key at the desk when you go out. The front door is locked at eleven; after eleven, "
-    "please ring the bell. There is hot water all day. On the day you leave, please put the "
-    "towels in the basket, close the windows, and leave your key at the desk before ten.",
+    "The ferry to the island leaves at eight, at eleven and at four. The ferry back leaves at "
+    "nine, at noon and at five. In winter there is no ferry on Sundays. If the sea is rough, "
+    "the captain decides in the morning whether the ferry sails. Please be at the pier ten "
+    "minutes before the ferry leaves, and keep your ticket until you leave the island.",
 )
