@@ -53,7 +53,7 @@ class OneOf:
 
     Attributes:
         words: looked up anew each time, since a table may grow.
-        more: what messages add after them.
+        more: what messages about an unknown word add after them.
     """
 
     words: Collection[str]
@@ -198,7 +198,8 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
 
 def _word(words: Collection[str], value: Any, where: str, more: str = "") -> Any:
     if not isinstance(value, str) or value not in words:
-        raise _wrong(where, value, f"one of {', '.join(words)}{more}")
+        hint = more if isinstance(value, str) else ""
+        raise _wrong(where, value, f"one of {', '.join(words)}{hint}")
     return value
 
 
