@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -48,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / f"{name}.py").write_text(block)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv("SOL_PLUGINS", raising=False)
+    monkeypatch.setenv("SOL_PLUGINS", "")
     before = [set(table) for table in TABLES]
     ours = dict(PAGE_SCORERS), dict(MLP_PRUNERS)
     yield tmp_path
@@ -58,7 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for table, parts in zip((PAGE_SCORERS, MLP_PRUNERS), ours, strict=True):
         for name in set(table) - set(parts):
             del table[name]  # type: ignore[attr-defined]
-    for name in MODULES:
+    for name in (*MODULES, "mine"):
         sys.modules.pop(name, None)
 
 
@@ -232,3 +233,11 @@ def test_the_command_line_imports_what_was_typed(
     assert cli.main(["train", "--plugin", "no.such"]) == 2
     assert "--plugin no.such: No module named" in capsys.readouterr().err
     assert "recurrent" not in sys.modules
+    assert os.environ["SOL_PLUGINS"] == "mine", "what the page's worker imports"
+    sys.modules.pop("mine")
+    sys.modules.pop("parts")
+    for table in TABLES:
+        for name in set(table) & {"drift", "lost", "counting"}:
+            table.remove(name)
+    assert cli.main(asked) == 2
+    assert capsys.readouterr().out == "imported\n"
