@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 from kernels.page_scorers import PAGE_SCORERS, PageScorer
 from sol_core.errors import ConfigError
+from sol_core.extensions.registry import ELSEWHERE
 from sol_core.fields import OneOf, Range, check_fields
 
 __all__ = [
@@ -49,9 +50,9 @@ SHORT_AXES = ("keep", "channels", "bits")
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
 QuantSite = Literal["mlp_output", "mlp_input"]
-PageScorerName = Annotated[str, OneOf(tuple(PAGE_SCORERS))]
+PageScorerName = Annotated[str, OneOf(PAGE_SCORERS, ELSEWHERE)]
 PageChoice = Literal["head", "group"]
-MlpPruning = Annotated[str, OneOf(tuple(MLP_PRUNERS))]
+MlpPruning = Annotated[str, OneOf(MLP_PRUNERS, ELSEWHERE)]
 
 
 def ceil_fraction(fraction: float, count: int) -> int:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from sol_core.actions import Action, Budget
 from sol_core.config import GenerationConfig
+from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
 from sol_core.fields import check_kind
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
@@ -24,11 +26,14 @@ from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, s
 if TYPE_CHECKING:
     from sol_core.decoding.batch_scheduling import Schedule
     from sol_core.evaluation import EvaluationConfig
+    from sol_core.generation.sampling import LogitsProcessor
+    from sol_core.generation.sequence import Extras
     from sol_core.models.loading import LanguageModel
     from sol_core.policy import Policy
     from sol_core.training import TrainConfig
 
 __all__ = [
+    "GenerateOptions",
     "Generation",
     "Score",
     "evaluate",
@@ -138,59 +143,121 @@ def load_policy(
     return load(locate_policy(name, _root(data_dir)), model)
 
 
+class GenerateOptions(TypedDict, total=False):
+    """Options of ``generate`` and ``stream_generate``, by name.
+
+    Attributes:
+        max_new_tokens: at most this many; left out, the configuration's.
+        config: everything else: sampling, chat template, stop strings, side rows. Its schedule is
+            used where neither policy nor budget is given, its grid where no policy is.
+        logits_processors: called before each draw, in order, as transformers' ``LogitsProcessor``
+            is: of ids [1, T] int64, the prompt's and those drawn since, and scores [1, V] fp32,
+            both on the CPU → scores [1, V]. After the repetition penalty, before the temperature;
+            what a token's event measures stays the model's own distribution.
+        page_reads: every token's event says which pages of the KV cache each layer read; see
+            ``TokenEvent.page_reads.lists``. Its action is that of every layer.
+    """
+
+    max_new_tokens: int | None
+    config: GenerationConfig | None
+    logits_processors: Sequence[LogitsProcessor]
+    page_reads: bool
+
+
+@overload
 def generate(
     model: LanguageModel,
     prompt: str,
     policy: Policy | Schedule | None = None,
     budget: Budget | None = None,
-    *,
-    max_new_tokens: int | None = None,
-    config: GenerationConfig | None = None,
-) -> Generation:
-    """Generate to the end; see ``stream_generate`` for the arguments."""
-    tokens: list[TokenEvent] = []
-    events = stream_generate(
-        model, prompt, policy, budget, max_new_tokens=max_new_tokens, config=config
-    )
-    for event in events:
-        if isinstance(event, TokenEvent):
-            tokens.append(event)
-        elif not isinstance(event, PrefillEvent):
-            finish = event
-    return Generation(finish.text, tuple(tokens), finish)
+    **options: Unpack[GenerateOptions],
+) -> Generation: ...
 
 
+@overload
+def generate(
+    model: LanguageModel,
+    prompt: list[str] | tuple[str, ...],
+    policy: Policy | Schedule | None = None,
+    budget: Budget | None = None,
+    **options: Unpack[GenerateOptions],
+) -> list[Generation]: ...
+
+
+def generate(
+    model: LanguageModel,
+    prompt: str | list[str] | tuple[str, ...],
+    policy: Policy | Schedule | None = None,
+    budget: Budget | None = None,
+    **options: Unpack[GenerateOptions],
+) -> Generation | list[Generation]:
+    """Generate to the end; see ``stream_generate`` for the arguments.
+
+    Returns: of a list of prompts, a list of generations in its order.
+    """
+    if isinstance(prompt, str):
+        return _gathered(stream_generate(model, prompt, policy, budget, **options))
+    stream = stream_generate(model, prompt, policy, budget, **options)
+    events: list[list[Event]] = [[] for _ in prompt]
+    for number, event in stream:
+        events[number].append(event)
+    return [_gathered(one) for one in events]
+
+
+@overload
 def stream_generate(
     model: LanguageModel,
     prompt: str,
     policy: Policy | Schedule | None = None,
     budget: Budget | None = None,
-    *,
-    max_new_tokens: int | None = None,
-    config: GenerationConfig | None = None,
-) -> Iterator[Event]:
+    **options: Unpack[GenerateOptions],
+) -> Iterator[Event]: ...
+
+
+@overload
+def stream_generate(
+    model: LanguageModel,
+    prompt: list[str] | tuple[str, ...],
+    policy: Policy | Schedule | None = None,
+    budget: Budget | None = None,
+    **options: Unpack[GenerateOptions],
+) -> Iterator[tuple[int, Event]]: ...
+
+
+def stream_generate(
+    model: LanguageModel,
+    prompt: str | list[str] | tuple[str, ...],
+    policy: Policy | Schedule | None = None,
+    budget: Budget | None = None,
+    **options: Unpack[GenerateOptions],
+) -> Iterator[Event] | Iterator[tuple[int, Event]]:
     """Generate token by token.
 
     Args:
+        prompt: a text, or a list of texts of any lengths, which are decoded together, 32 at a time.
+            Each gets the tokens that it gets alone, but for ties (fp32 sums of a batch differ by
+            1e-6 of a logit), every one drawn with the same seed.
         policy: decides what each token may spend; it needs a budget. Or a function of your own from
-            a row's ``StepObservation`` to an ``Action``, asked once a step, which needs none.
+            a row's ``StepObservation`` to an ``Action``, asked once a step, which needs none; each
+            prompt of a list has a shallow copy of it.
         budget: requested mean spend. Without a policy every token gets it ("static"); without
             either, decoding is dense.
-        max_new_tokens: at most this many; None is the configuration's.
-        config: everything else: sampling, chat template, stop strings, side rows. Its schedule is
-            used where neither policy nor budget is given, its grid where no policy is.
-    Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
-    Raises: SolError for what cannot be run, before any event.
+        options: see ``GenerateOptions``.
+    Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent. Of a list of prompts the same
+        for each, as pairs of the prompt's place in the list and the event, as they come.
+    Raises: SolError for what cannot be run, before any event; TypeError for an option that is none.
     """
-    from sol_core.generation.engine import generate as engine
-    from sol_core.generation.schedules import with_schedule
-
     _check_model(model)
-    check_kind("prompt", prompt, str, "text")
-    chosen = with_schedule(config, policy, budget)
-    if max_new_tokens is not None:
-        chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
-    return engine(model, prompt, chosen, policies=lambda name: _found(name, policy))
+    check_kind("prompt", prompt, (str, list, tuple), "text, or a list of texts")
+    from sol_core.generation import engine
+
+    chosen, extras = _request(policy, budget, **options)
+    find = partial(_found, policy=policy)
+    if isinstance(prompt, str):
+        return engine.generate(model, prompt, chosen, policies=find, extras=extras)
+    for place, text in enumerate(prompt):
+        check_kind(f"prompt[{place}]", text, str, "text")
+    return engine.generate_many(model, prompt, chosen, policies=find, extras=extras)
 
 
 def score(
@@ -218,7 +285,7 @@ def score(
     check_kind("context", context, str, "text")
     chosen = with_schedule(config, policy, budget)
     ids, first = encode_text(model, context, text)
-    actions, nll = score_text(model, ids, first, chosen, lambda name: _found(name, policy))
+    actions, nll = score_text(model, ids, first, chosen, partial(_found, policy=policy))
     return Score(tuple(ids[first:]), actions, nll)
 
 
@@ -292,6 +359,40 @@ def evaluate(
             elif isinstance(event, WorkFinished):
                 result = event.result
     return result
+
+
+def _request(
+    policy: Policy | Schedule | None,
+    budget: Budget | None,
+    *,
+    max_new_tokens: int | None = None,
+    config: GenerationConfig | None = None,
+    logits_processors: Sequence[LogitsProcessor] = (),
+    page_reads: bool = False,
+) -> tuple[GenerationConfig, Extras]:
+    """Raises: ConfigError; TypeError for an option that is none."""
+    from sol_core.generation.schedules import with_schedule
+    from sol_core.generation.sequence import Extras
+
+    wanted = "a list of functions of ids [1, T] and scores [1, V]"
+    check_kind("logits_processors", logits_processors, (list, tuple), wanted)
+    for one in logits_processors:
+        if not callable(one):
+            raise ConfigError(f"logits_processors must be {wanted}, got a {type(one).__name__}")
+    chosen = with_schedule(config, policy, budget)
+    if max_new_tokens is not None:
+        chosen = dataclasses.replace(chosen, max_new_tokens=max_new_tokens)
+    return chosen, Extras(tuple(logits_processors), page_reads)
+
+
+def _gathered(events: Iterable[Event]) -> Generation:
+    tokens: list[TokenEvent] = []
+    for event in events:
+        if isinstance(event, TokenEvent):
+            tokens.append(event)
+        elif not isinstance(event, PrefillEvent):
+            finish = event
+    return Generation(finish.text, tuple(tokens), finish)
 
 
 def _found(name: str, policy: Policy | Schedule | None) -> Path | Policy | Schedule:

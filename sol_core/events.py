@@ -6,6 +6,7 @@ Times are milliseconds, information is in nats, costs are per decode step and
 
 from __future__ import annotations
 
+import base64
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -76,7 +77,10 @@ class PartTimes:
 
 @dataclass(frozen=True, slots=True)
 class PageReads:
-    """Pages of the KV cache that one row's step read, layer by layer; at most 1 kB as JSON.
+    """Pages of the KV cache that one row's step read, layer by layer.
+
+    At most 1 kB as JSON where a configuration asked for it; exact, with a cell for every page,
+    where ``generate`` did.
 
     Attributes:
         pages: pages of the cache, this step's token included.
@@ -92,6 +96,22 @@ class PageReads:
     cells: int
     levels: str
     share: float
+
+    def lists(self, num_layers: int) -> list[list[int]]:
+        """Of each layer, the pages of which some head read, oldest first.
+
+        Exact where every page has a cell; else all pages of a cell that was read.
+
+        Args:
+            num_layers: of the model.
+        """
+        packed = base64.b64decode(self.levels)
+        levels = [byte >> shift & 3 for byte in packed for shift in (0, 2, 4, 6)]
+        width = -(-self.pages // self.cells)
+        return [
+            [page for page in range(self.pages) if levels[layer * self.cells + page // width]]
+            for layer in range(num_layers)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
@@ -47,11 +47,17 @@ class Range:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OneOf:
-    """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere."""
+    """The words that a field may hold, where a table lists them; a ``Literal`` does elsewhere.
 
-    words: tuple[str, ...]
+    Attributes:
+        words: looked up anew each time, since a table may grow.
+        more: what messages about an unknown word add after them.
+    """
+
+    words: Collection[str]
+    more: str = ""
 
 
 Seed = Annotated[int, Range(0, MAX_WHOLE)]
@@ -173,7 +179,7 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         if isinstance(inner[1], OneOf):
-            return _word(inner[1].words, value, where)
+            return _word(inner[1].words, value, where, inner[1].more)
         return _number(inner[0], value, where, inner[1])
     if origin in (types.UnionType, typing.Union):
         some = next(arg for arg in inner if arg is not type(None))
@@ -190,9 +196,10 @@ def _checked(hint: Any, value: Any, where: str, rules: Rules | None) -> Any:
     return _plain(hint, value, where)
 
 
-def _word(words: tuple[str, ...], value: Any, where: str) -> Any:
+def _word(words: Collection[str], value: Any, where: str, more: str = "") -> Any:
     if not isinstance(value, str) or value not in words:
-        raise _wrong(where, value, f"one of {', '.join(words)}")
+        hint = more if isinstance(value, str) else ""
+        raise _wrong(where, value, f"one of {', '.join(words)}{hint}")
     return value
 
 

@@ -76,7 +76,9 @@ def _passes(folder: Path, files: list[str], *options: str) -> None:
 
 
 def test_the_schedule_of_ones_own_decides_a_run(tmp_path: Path) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S)
+    (block,) = re.findall(
+        r"^```python\n(# my_schedules.py.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S
+    )
     names: dict[str, Any] = {}
     exec(compile(block, str(DOCUMENT), "exec"), names)
     made = generate(

@@ -15,6 +15,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import GRIDS
+from sol_core.extensions import CORPORA
 from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def corpus_source(text: str) -> str:
 
     Raises: InputFileError when it can only be a path and nothing is there.
     """
-    if text == BUILTIN_CORPUS:
+    if text == BUILTIN_CORPUS or text in CORPORA:
         return text
     try:
         path = Path(text).expanduser()

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
+from app.cli.own_modules import PLUGINS_VARIABLE, load_plugins
 from app.host.console import Console
 from app.host.program import is_checkout
 from app.setup.bootstrap import ensure_environment
@@ -61,8 +62,7 @@ def main(argv: Sequence[str]) -> int:
         if COMPLETION_VARIABLE in os.environ:
             return _complete()
         args = parse(argv)
-        args.check(args)
-        ensure_environment(extras=args.extras, install=args.install)
+        _prepare(args)
         return int(args.run(args))
     except KeyboardInterrupt:
         Console().say("")
@@ -105,6 +105,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def _prepare(args: argparse.Namespace) -> None:
+    """Check the arguments, then make sure of the packages; modules of the user's come before both,
+    since arguments may name what they register."""
+    if args.plugin or PLUGINS_VARIABLE in os.environ:
+        ensure_environment(extras=args.extras, install=args.install)
+        load_plugins(args.plugin)
+    args.check(args)
+    ensure_environment(extras=args.extras, install=args.install)
+
+
 def _complete() -> int:
     """Answer the shell; without the packages there is no answer, nothing is installed for one."""
     ensure_environment(install=False)
@@ -141,7 +151,12 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
             name, help=command.HELP, description=command.HELP, allow_abbrev=False
         )
         sub.set_defaults(
-            run=command.run, check=lambda args: None, extras=(), install=True, passes_rest_on=False
+            run=command.run,
+            check=lambda args: None,
+            extras=(),
+            install=True,
+            passes_rest_on=False,
+            plugin=(),
         )
         command.add_arguments(sub)
     return parser

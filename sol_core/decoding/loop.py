@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -87,6 +87,31 @@ class DecodeStep:
     started: float
     clock: StepClock | None = None
 
+    def rows(self, first: int, count: int) -> DecodeStep:
+        """The step of some rows that follow one another, as if there were no others."""
+        if count == len(self.actions):
+            return self
+        part, output = slice(first, first + count), self.output
+        return replace(
+            self,
+            actions=self.actions[part],
+            output=StepOutput(
+                output.hidden[part],
+                output.logits[part],
+                *(
+                    None if values is None else values[part]
+                    for values in (
+                        output.attention_concentration,
+                        output.mid_hidden,
+                        output.page_readers,
+                    )
+                ),
+            ),
+            log_probabilities=self.log_probabilities[part],
+            entropy=self.entropy[part],
+            cached_tokens=self.cached_tokens[part],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PrefixState:
@@ -108,6 +133,23 @@ class PrefixState:
             output.hidden[:, position],
             output.mid_hidden[:, position],
             output.attention_concentration[:, position],
+        )
+
+    @staticmethod
+    def joined(states: Sequence[PrefixState | None]) -> PrefixState | None:
+        """The states of several prefixes as that of their sequences; None where one has none."""
+
+        def cat(parts: list[Tensor | None]) -> Tensor | None:
+            known = [part for part in parts if part is not None]
+            return torch.cat(known) if len(known) == len(parts) else None
+
+        found = [state for state in states if state is not None]
+        if len(found) < len(states):
+            return None
+        return PrefixState(
+            torch.cat([state.hidden for state in found]),
+            cat([state.mid_hidden for state in found]),
+            cat([state.concentration for state in found]),
         )
 
 

@@ -1,47 +1,36 @@
-"""Text generation under a compute schedule: prompt in, frozen events out.
+"""Text generation under a compute schedule: prompts in, frozen events out.
 
-Consumes the one decode loop (``loop.py``). The prompt is prefilled densely up to
-its last token; every generated token is then produced by exactly one decode step, the
-first of which feeds the prompt's last token.
+Consumes the one decode loop (``loop.py``). A prompt is prefilled densely up to its last token;
+every generated token is then produced by exactly one decode step, the first of which feeds the
+prompt's last token. Prompts are read one by one and decoded together, each with a sampler and
+schedules of its own.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
-
-from sol_core.actions import DENSE, Action, Budget
-from sol_core.config import GenerationConfig, SideRowConfig
-from sol_core.decoding.cost import CostModel
-from sol_core.decoding.divergence import kl_to_dense
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
-from sol_core.errors import ConfigError, ContextLengthError
-from sol_core.events import (
-    Alternative,
-    Event,
-    FinishEvent,
-    FinishReason,
-    PageReads,
-    PrefillEvent,
-    SideEvent,
-    StepCost,
-    TokenEvent,
+from sol_core.config import GenerationConfig
+from sol_core.decoding.loop import (
+    DecodeOptions,
+    DecodeStep,
+    PrefixState,
+    decode,
+    prefill_in_chunks,
 )
+from sol_core.errors import ConfigError, ContextLengthError, SolError
+from sol_core.events import Event
 from sol_core.files.characters import whole_characters
-from sol_core.generation.page_reads import page_reads
-from sol_core.generation.sampling import TokenSampler
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
-from sol_core.generation.text_stream import TextStream
+from sol_core.generation.sequence import DENSE_ROW, Extras, GeneratedSequence, ms_since
+from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["DENSE_ROW", "encode_prompt", "generate"]
+__all__ = ["DENSE_ROW", "PROMPTS_TOGETHER", "Extras", "encode_prompt", "generate", "generate_many"]
 
-DENSE_ROW = "dense"  # a side row of this name is the reference for KL
-NUM_ALTERNATIVES = 5
+PROMPTS_TOGETHER = 32  # rows of one batch, times the schedules that run side by side
 
 
 def never() -> bool:
@@ -86,6 +75,7 @@ def generate(
     policies: PolicyFinder = Path,
     *,
     tokens: Sequence[int] | None = None,
+    extras: Extras | None = None,
 ) -> Iterator[Event]:
     """Generate from a prompt.
 
@@ -93,237 +83,172 @@ def generate(
         should_stop: asked before every step and every prefill chunk.
         policies: finds a policy, or its folder, by its name; by default the name is a folder.
         tokens: the prompt's, where the caller has encoded it; at least one.
+        extras: what no stored configuration can hold.
     Yields: one PrefillEvent, a TokenEvent per token, one FinishEvent.
     Raises: SolError for a prompt or configuration that cannot be run, before any event.
     """
-    tokens = list(tokens or encode_prompt(model, prompt, chat=config.chat))
+    ids = list(tokens or encode_prompt(model, prompt, chat=config.chat))
+    wishes = extras or Extras()
+    schedules = _schedules(model, config, policies)
+    one = GeneratedSequence(model, config, 0, prompt, ids, wishes)
+    batch = _Batch(model, config, [one], schedules, should_stop, page_reads=wishes.page_reads)
+    return (event for _, event in batch.run())
+
+
+def generate_many(
+    model: LanguageModel,
+    prompts: Sequence[str],
+    config: GenerationConfig,
+    should_stop: Callable[[], bool] = never,
+    policies: PolicyFinder = Path,
+    *,
+    extras: Extras | None = None,
+) -> Iterator[tuple[int, Event]]:
+    """Generate from prompts of different lengths, up to ``PROMPTS_TOGETHER`` in one batch.
+
+    Each gets the tokens that it gets alone, where no two tokens are as good as equally probable:
+    products of more rows are summed in another order (1e-6 of a logit in fp32). A prompt that has
+    ended is fed on, unseen, until its batch has. One of a single token, one that fills the context,
+    and all of them with ``refresh`` are decoded alone.
+
+    Args: as for ``generate``; every prompt is drawn for with the same seed.
+    Yields: the number of a prompt and an event; per prompt, in the order of ``generate``.
+    Raises: SolError naming the prompt that cannot be run, before any event.
+    """
+    wishes = extras or Extras()
+    schedules = _schedules(model, config, policies, copies=True)
+    sequences = []
+    for number, prompt in enumerate(prompts):
+        try:
+            ids = encode_prompt(model, prompt, chat=config.chat)
+        except SolError as error:
+            raise type(error)(f"prompt[{number}]: {error}") from error
+        sequences.append(GeneratedSequence(model, config, number, prompt, ids, wishes))
+    batches = (
+        _Batch(model, config, some, schedules, should_stop, page_reads=wishes.page_reads)
+        for some in _batches(sequences)
+    )
+    return (pair for batch in batches for pair in batch.run())
+
+
+def _schedules(
+    model: LanguageModel,
+    config: GenerationConfig,
+    policies: PolicyFinder,
+    *,
+    copies: bool = False,
+) -> GenerationSchedules:
+    """Raises: SolError for what the model cannot run."""
     if config.given and max(config.given) >= model.spec.vocab_size:
         raise ConfigError(
             f"given has tokens outside the vocabulary of {model.name} "
             f"({model.spec.vocab_size:,} tokens)"
         )
-    schedules = GenerationSchedules(model, config, policies)
-    return _Generation(model, prompt, tokens, config, schedules, should_stop).run()
+    return GenerationSchedules(model, config, policies, copies=copies)
 
 
-@dataclass(slots=True)
-class _Totals:
-    tokens: int = 0
-    spend: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    cost: StepCost = field(default_factory=StepCost)
-    dense_cost: StepCost = field(default_factory=StepCost)
-
-    def add(self, event: TokenEvent) -> None:
-        self.tokens += 1
-        self.spend = [s + v for s, v in zip(self.spend, event.action.as_tuple(), strict=True)]
-        self.cost += event.cost
-        self.dense_cost += event.dense_cost
+def _batches(sequences: Sequence[GeneratedSequence]) -> Iterator[list[GeneratedSequence]]:
+    """Those that fit beside others, some at a time; each of the others alone."""
+    together = [one for one in sequences if one.fits_beside_others]
+    for first in range(0, len(together), PROMPTS_TOGETHER):
+        yield together[first : first + PROMPTS_TOGETHER]
+    for one in sequences:
+        if not one.fits_beside_others:
+            yield [one]
 
 
-class _Generation:
-    """State of one generation while it runs."""
+class _Batch:
+    """Some generations whose steps are taken together."""
 
     def __init__(
         self,
         model: LanguageModel,
-        prompt: str,
-        tokens: list[int],
         config: GenerationConfig,
+        sequences: Sequence[GeneratedSequence],
         schedules: GenerationSchedules,
         should_stop: Callable[[], bool],
+        *,
+        page_reads: bool,
     ) -> None:
-        self.model, self.prompt, self.tokens, self.config = model, prompt, tokens, config
-        self.schedules, self.should_stop = schedules, should_stop
-        self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
-        self.cost_model = CostModel.of(model.lm, config.grid)
-        self.side_rows = _distinct_rows(config)
-        self.sampler = TokenSampler(config.sampling, tokens)
-        self.stream = TextStream(model.tokenizer, tokens)
-        self.specials = set(model.tokenizer.all_special_ids)
-        self.end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
-        self.text = ""
-        self.totals = _Totals()
-        self.next_token: int | None = None
+        self._model, self._config, self._sequences = model, config, sequences
+        self._schedules, self._should_stop = schedules, should_stop
+        self._max_steps = sequences[0].max_steps
+        self._rows_each = 1 + len(config.side_rows)
+        self._page_reads = page_reads
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Iterator[tuple[int, Event]]:
         began = time.perf_counter()
-        prefix = self.model.lm.new_cache(
-            1,
-            len(self.tokens) + (self.max_steps if self.config.refresh else 0),
-            page_size=self.config.grid.page_size,
-        )
-        state = prefill_in_chunks(
-            self.model.lm,
-            self.tokens[:-1],
-            prefix,
-            observe=self.config.grid.mechanisms if self.schedules.observes else None,
-            should_stop=self.should_stop,
-        )
-        prefill_ms = _ms_since(began)
-        yield PrefillEvent(
-            len(self.tokens),
-            self.prompt,
-            prefill_ms,
-            self.cost_model.prefill(len(self.tokens) - 1),
-        )
-        reason: FinishReason = "stopped"
+        caches, states = [], []
+        for one in self._sequences:
+            started = time.perf_counter()
+            cache, state = self._prefill(one)
+            caches.append(cache)
+            states.append(state)
+            yield one.number, one.prefilled(ms_since(started))
         decode_began = time.perf_counter()
-        if not self.should_stop():
-            reason = "length" if self.max_steps == self.config.max_new_tokens else "context_full"
-            for step in decode(
-                self.model.lm,
-                prefix,
-                [self.tokens[-1]],
-                self.schedules.build(self.max_steps),
-                lambda _: None if self.next_token is None else [self.next_token],
-                self._options(),
-                state,
-            ):
-                event, ended = self._consume(step, began)
-                self.totals.add(event)
-                yield event
-                if ended is None and self.should_stop():
-                    ended = "stopped"
-                if ended is not None:
-                    reason = ended
+        pending = list(self._sequences)
+        if self._should_stop():
+            self._stop()
+        else:
+            for step in self._steps(caches, PrefixState.joined(states)):
+                # All are described before the first is shown: nobody's pause counts as work.
+                yield from list(self._consumed(step, began))
+                if self._should_stop():
+                    self._stop()
+                for one in [one for one in pending if one.ended is not None]:
+                    pending.remove(one)
+                    yield one.number, one.finish(ms_since(decode_began))
+                if not pending:
                     break
-        self._extend(self.stream.flush())
-        yield self._finish(reason, prefill_ms, _ms_since(decode_began))
+        for one in pending:
+            yield one.number, one.finish(ms_since(decode_began))
 
-    def _options(self) -> DecodeOptions:
-        return DecodeOptions(
-            max_steps=self.max_steps,
-            mechanisms=self.config.grid.mechanisms,
-            episode_steps=self.config.episode_steps,
-            refresh=self.config.refresh,
-            rows_per_sequence=1 + len(self.side_rows),
+    def _prefill(self, one: GeneratedSequence) -> tuple[KVCache, PrefixState | None]:
+        grid = self._config.grid
+        room = self._max_steps if self._config.refresh else 0
+        cache = self._model.lm.new_cache(1, len(one.tokens) + room, page_size=grid.page_size)
+        state = prefill_in_chunks(
+            self._model.lm,
+            one.tokens[:-1],
+            cache,
+            observe=grid.mechanisms if self._schedules.observes else None,
+            should_stop=self._should_stop,
+        )
+        return cache, state
+
+    def _steps(self, caches: list[KVCache], state: PrefixState | None) -> Iterator[DecodeStep]:
+        several = len(caches) > 1
+        in_place = several and self._rows_each == 1
+        options = DecodeOptions(
+            max_steps=self._max_steps,
+            mechanisms=self._config.grid.mechanisms,
+            episode_steps=self._config.episode_steps,
+            refresh=self._config.refresh,
+            rows_per_sequence=self._rows_each,
             timed=True,
-            page_reads=self.config.page_reads,
+            page_reads=self._page_reads or self._config.page_reads,
+            in_place=in_place,
+        )
+        room = self._max_steps if in_place else 0
+        return decode(
+            self._model.lm,
+            KVCache.joined(caches, room) if several else caches[0],
+            [one.next_token for one in self._sequences],
+            self._schedules.build(self._max_steps, len(caches)),
+            lambda _: [one.next_token for one in self._sequences],
+            options,
+            state,
         )
 
-    def _consume(self, step: DecodeStep, began: float) -> tuple[TokenEvent, FinishReason | None]:
-        """Take the given token, or draw the next one from row 0, and describe the step."""
-        given = self.config.given[step.index : step.index + 1]
-        token = self.sampler.draw(step.output.logits[0], *given)
-        self.next_token = token
-        text = self.stream.push(token)
-        ended: FinishReason | None = None
-        if token in self.end_tokens:
-            ended = "end_of_text"
-        elif self._extend(text):
-            ended = "stop_string"
-        shown = self.model.spelled(token) if token in self.specials else text
-        return self._event(step, token, shown, began), ended
+    def _consumed(self, step: DecodeStep, began: float) -> Iterator[tuple[int, Event]]:
+        cost, chosen = self._schedules.policy_cost(), self._schedules.distributions()
+        for place, one in enumerate(self._sequences):
+            if one.ended is None:
+                rows = step.rows(place * self._rows_each, self._rows_each)
+                policy = None if chosen is None else chosen[place]
+                yield one.number, one.consume(rows, began, cost, policy)
 
-    def _extend(self, piece: str) -> bool:
-        """Add visible text; cut it at a stop string and say whether one appeared."""
-        known = len(self.text)
-        self.text += piece
-        starts = [
-            self.text.find(stop, max(0, known - len(stop) + 1)) for stop in self.config.stop_strings
-        ]
-        found = [start for start in starts if start >= 0]
-        if found:
-            self.text = self.text[: min(found)]
-        return bool(found)
-
-    def _event(self, step: DecodeStep, token: int, text: str, began: float) -> TokenEvent:
-        log_probabilities = step.log_probabilities
-        surprisals = (-log_probabilities[:, token]).tolist()
-        entropies = step.entropy.tolist()
-        divergences = self._kl_to_dense(log_probabilities)
-        best = log_probabilities[0].topk(min(NUM_ALTERNATIVES, log_probabilities.shape[1]))
-        firsts = log_probabilities[1:].max(-1)
-        step_ms = _ms_since(step.started)
-        return TokenEvent(
-            index=step.index,
-            token_id=token,
-            text=text,
-            action=step.actions[0],
-            surprisal=surprisals[0],
-            entropy=entropies[0],
-            top=self._alternatives(best.values, best.indices),
-            kl_to_dense=divergences[0],
-            side=tuple(
-                SideEvent(side.name, *values)
-                for side, *values in zip(
-                    self.side_rows,
-                    step.actions[1:],
-                    surprisals[1:],
-                    entropies[1:],
-                    divergences[1:],
-                    self._alternatives(firsts.values, firsts.indices),
-                    strict=True,
-                )
-            ),
-            step_ms=step_ms,
-            elapsed_ms=_ms_since(began),
-            cost=self._cost(step, step.actions[0]),
-            dense_cost=self.cost_model.decode_step(DENSE, step.cached_tokens[0]),
-            cached_tokens=step.cached_tokens[0],
-            refreshed=step.refreshed_tokens > 0,
-            policy=self.schedules.distribution(),
-            parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
-            page_reads=self._page_reads(step),
-        )
-
-    def _page_reads(self, step: DecodeStep) -> PageReads | None:
-        readers = step.output.page_readers
-        if readers is None:
-            return None
-        return page_reads(readers[0].cpu().numpy(), self.model.spec.num_kv_heads)
-
-    def _alternatives(self, log_probabilities: Tensor, tokens: Tensor) -> tuple[Alternative, ...]:
-        return tuple(
-            Alternative(token, self.model.spelled(token), probability)
-            for token, probability in zip(
-                tokens.tolist(), log_probabilities.exp().tolist(), strict=True
-            )
-        )
-
-    def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
-        """KL(dense ‖ row) of every row, nats; None without a dense row."""
-        names = [row.name for row in self.side_rows]
-        if DENSE_ROW not in names:
-            return [None] * log_probabilities.shape[0]
-        place = 1 + names.index(DENSE_ROW)
-        divergences, _ = kl_to_dense(log_probabilities[place : place + 1], log_probabilities[None])
-        divergences[0, place] = 0
-        return divergences[0].tolist()
-
-    def _cost(self, step: DecodeStep, action: Action) -> StepCost:
-        cached = step.cached_tokens[0]
-        cost = self.cost_model.decode_step(action, cached)
-        cost += self.schedules.policy_cost()
-        if step.refreshed_tokens:
-            before = cached - 1 - step.refreshed_tokens
-            cost += self.cost_model.prefill(step.refreshed_tokens, before)
-        return cost
-
-    def _finish(self, reason: FinishReason, prefill_ms: float, decode_ms: float) -> FinishEvent:
-        totals = self.totals
-        spend = None
-        if totals.tokens:
-            spend = Budget(*(total / totals.tokens for total in totals.spend))
-        return FinishEvent(
-            reason=reason,
-            text=self.text,
-            num_tokens=totals.tokens,
-            spend=spend,
-            prefill_ms=prefill_ms,
-            decode_ms=decode_ms,
-            tokens_per_s=1000 * totals.tokens / decode_ms if decode_ms > 0 else 0.0,
-            cost=totals.cost,
-            dense_cost=totals.dense_cost,
-        )
-
-
-def _distinct_rows(config: GenerationConfig) -> tuple[SideRowConfig, ...]:
-    for row in config.side_rows:
-        if row.name == DENSE_ROW and row.schedule.kind != "dense":
-            raise ConfigError('a side row named "dense" must have the dense schedule')
-    return config.side_rows
-
-
-def _ms_since(start: float) -> float:
-    return (time.perf_counter() - start) * 1000
+    def _stop(self) -> None:
+        for one in self._sequences:
+            if one.ended is None:
+                one.ended = "stopped"

@@ -1,4 +1,4 @@
-"""The pages that a step read as a record that is small enough to be kept with every token."""
+"""The pages that a step read as a record, small enough to be kept with every token or exact."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _MOST_LEVELS = 3072  # of a record: 1,024 characters
 _PARTLY = 2  # levels of a cell that is read in part; one more is for a cell read wholly
 
 
-def page_reads(readers: Any, num_kv_heads: int) -> PageReads:
-    """Coarse record of which pages were read.
+def page_reads(readers: Any, num_kv_heads: int, *, exact: bool = False) -> PageReads:
+    """Record of which pages were read.
 
     Args:
         readers: array [L, P] of integers, how many KV heads read each page; P at least 1.
         num_kv_heads: how many there are.
+        exact: a cell for every page, however many there are; else it is coarse beyond 64.
     """
     num_layers, pages = readers.shape
     most = max(1, min(MOST_CELLS, _MOST_LEVELS // num_layers))
-    width = -(-pages // most)
+    width = 1 if exact else -(-pages // most)
     starts = np.arange(0, pages, width)
     read = np.add.reduceat(readers.astype(np.int64), starts, axis=1)
     pairs = np.diff(starts, append=pages) * num_kv_heads

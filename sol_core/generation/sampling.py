@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from sol_core.config import SamplingConfig
+from sol_core.errors import ConfigError
 
-__all__ = ["TokenSampler"]
+__all__ = ["LogitsProcessor", "TokenSampler"]
+
+# Of input_ids [1, T] int64 and scores [1, V] fp32 → scores [1, V]; transformers' classes are some.
+LogitsProcessor = Callable[..., Tensor]
 
 
 class TokenSampler:
-    """Temperature, top-k, top-p and repetition penalty, in transformers' order.
+    """Repetition penalty, processors of the caller's, temperature, top-k and top-p: the order of
+    transformers.
 
     Randomness comes from one generator seeded by the configuration, on the CPU: the
     same seed and the same logits give the same tokens on every device.
+
+    Args:
+        seen_tokens: the prompt's.
+        processors: see ``LogitsProcessor``; each is given what the one before it returned.
     """
 
-    def __init__(self, config: SamplingConfig, seen_tokens: Iterable[int] = ()) -> None:
-        self._config = config
-        self._seen = set(seen_tokens)
+    def __init__(
+        self,
+        config: SamplingConfig,
+        seen_tokens: Iterable[int] = (),
+        processors: Sequence[LogitsProcessor] = (),
+    ) -> None:
+        self._config, self._processors = config, processors
+        self._tokens = list(seen_tokens)
+        self._seen = set(self._tokens)
         self._generator = torch.Generator().manual_seed(config.seed)
 
     def draw(self, logits: Tensor, given: int | None = None) -> int:
@@ -29,11 +44,14 @@ class TokenSampler:
 
         Args:
             given: the token that is taken instead; the draw uses up the same randomness.
+        Raises: ConfigError for a processor that returns no scores, or leaves no token.
         """
         logits = logits.detach().float().cpu()
         config = self._config
         if config.repetition_penalty != 1.0 and self._seen:
             logits = self._penalised(logits)
+        if self._processors:
+            logits = self._processed(logits)
         if config.temperature == 0:
             token = int(logits.argmax())
         else:
@@ -41,7 +59,22 @@ class TokenSampler:
             token = int(torch.multinomial(probabilities, 1, generator=self._generator))
         token = token if given is None else given
         self._seen.add(token)
+        self._tokens.append(token)
         return token
+
+    def _processed(self, logits: Tensor) -> Tensor:
+        ids, scores = torch.tensor([self._tokens]), logits[None]
+        for processor in self._processors:
+            found = processor(ids, scores)
+            if not isinstance(found, Tensor) or found.shape != scores.shape:
+                got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+                raise ConfigError(
+                    f"a logits processor must return scores {tuple(scores.shape)}, got {got}"
+                )
+            scores = found.float()
+        if not bool((scores[0] > -torch.inf).any()) or bool(scores.isnan().any()):
+            raise ConfigError("logits processors left no token: all scores are -inf, or some NaN")
+        return scores[0]
 
     def _penalised(self, logits: Tensor) -> Tensor:
         index = torch.tensor(sorted(self._seen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -26,18 +27,26 @@ __all__ = ["GenerationSchedules", "PolicyFinder", "check_policy", "name_of", "wi
 
 # By its name a policy's folder, a policy, or a function that takes its place.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule"]
+Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
 
 
 class GenerationSchedules:
     """Loads what the rows' schedules need, builds their scheduler, and tells its cost.
 
+    Args:
+        copies: a function of the caller's keeps its state in a shallow copy for each sequence.
     Raises: PolicyError for a policy that is damaged or made for another model or grid.
     """
 
     def __init__(
-        self, model: LanguageModel, config: GenerationConfig, policies: PolicyFinder
+        self,
+        model: LanguageModel,
+        config: GenerationConfig,
+        policies: PolicyFinder,
+        *,
+        copies: bool = False,
     ) -> None:
-        self._config = config
+        self._config, self._copies = config, copies
         self._rows = [config.schedule, *(row.schedule for row in config.side_rows)]
         names = {row.policy for row in self._rows if row.policy}
         self._policies: dict[str, Policy | Schedule] = {
@@ -49,31 +58,41 @@ class GenerationSchedules:
     def observes(self) -> bool:
         return bool(self._policies)
 
-    def build(self, total_steps: int) -> BatchScheduler:
-        """The scheduler of all rows, the main row first; begins anew each time."""
+    def build(self, total_steps: int, sequences: int = 1) -> BatchScheduler:
+        """The scheduler of the rows of some sequences, each sequence's main row first; begins anew
+        each time. A function of the caller's is asked for one row at a time.
+        """
         horizon = Horizon(self._config.episode_steps, total_steps)
         parts: list[tuple[list[int], BatchScheduler]] = []
         for number, row in enumerate(self._rows):
+            places = [number + len(self._rows) * at for at in range(sequences)]
             found = self._policies[row.policy] if row.policy else None
             if isinstance(found, Policy):
-                self._policy_rows[number] = PolicyScheduler(found, [row.budget])
-                parts.append(([number], self._policy_rows[number]))
+                self._policy_rows[number] = PolicyScheduler(found, [row.budget] * sequences)
+                parts.append((places, self._policy_rows[number]))
             elif found is not None:
-                parts.append(([number], FunctionScheduler(found)))
+                for place in places:
+                    own = copy.copy(found) if self._copies else found
+                    parts.append(([place], FunctionScheduler(own)))
             else:
-                single = build_scheduler(row, self._config.grid, horizon=horizon)
-                parts.append(([number], RowSchedulers([single])))
+                single = [build_scheduler(row, self._config.grid, horizon=horizon) for _ in places]
+                parts.append((places, RowSchedulers(single)))
         return SplitScheduler(parts)
 
-    def distribution(self, row: int = 0) -> tuple[tuple[float, ...], ...] | None:
-        """A row's policy at the last step: probability of every level, per axis.
+    def distributions(self, row: int = 0) -> list[Distribution] | None:
+        """Of every sequence, a row's policy at the last step: probability of every level, per axis.
 
         None for a row without a policy. Row 0 is the main row.
         """
         scheduler = self._policy_rows.get(row)
         if scheduler is None:
             return None
-        return tuple(tuple(axis) for axis in scheduler.distribution()[0])
+        return [tuple(tuple(axis) for axis in axes) for axes in scheduler.distribution()]
+
+    def distribution(self, row: int = 0) -> Distribution | None:
+        """The first sequence's of ``distributions``."""
+        found = self.distributions(row)
+        return None if found is None else found[0]
 
     def policy_cost(self, row: int = 0) -> StepCost:
         """Computed cost of a row's policy per step: each weight read and used once."""

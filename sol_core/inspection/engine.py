@@ -22,8 +22,9 @@ from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative, StepCost
 from sol_core.files.characters import whole_characters
-from sol_core.generation.engine import NUM_ALTERNATIVES, encode_prompt, never
+from sol_core.generation.engine import encode_prompt, never
 from sol_core.generation.schedules import GenerationSchedules
+from sol_core.generation.sequence import NUM_ALTERNATIVES
 from sol_core.generation.text_stream import TextStream
 from sol_core.inspection.config import InspectionConfig
 from sol_core.inspection.records import (

@@ -11,7 +11,7 @@ and those of a prefix serve everything that branches from it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -280,6 +280,31 @@ class KVCache:
         child.own_lengths = [tail for tail in tails for _ in range(rows_per_group)]
         child._copy_tails(self, sources, shared, tails)
         return child
+
+    @staticmethod
+    def joined(caches: Sequence[KVCache], extra_capacity: int) -> KVCache:
+        """A cache of one row for each of several caches of one row, which may be of any lengths.
+
+        Args:
+            caches: of one model and page size, without a shared prefix; none is shared or kept.
+            extra_capacity: tokens each row may add.
+        """
+        first, lengths = caches[0], [cache.own_lengths[0] for cache in caches]
+        made = KVCache(
+            first.spec,
+            len(caches),
+            max(lengths) + extra_capacity,
+            page_size=first.page_size,
+            dtype=first.dtype,
+            device=first.device,
+        )
+        made.own_lengths = lengths
+        for layer, mine in enumerate(made._layers):
+            for row, (cache, length) in enumerate(zip(caches, lengths, strict=True)):
+                theirs = cache._layers[layer]
+                mine.keys[row, :, :length] = theirs.keys[0, :, :length]
+                mine.values[row, :, :length] = theirs.values[0, :, :length]
+        return made
 
     def copy_row(self, row: int) -> KVCache:
         """One row as a cache of its own, which can be branched; no memory is shared with it."""

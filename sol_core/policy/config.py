@@ -8,15 +8,18 @@ comparison.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated
 
 from sol_core.errors import ConfigError
-from sol_core.fields import Range, check_fields
+from sol_core.extensions import NETWORKS, OBSERVATIONS
+from sol_core.extensions.registry import ELSEWHERE
+from sol_core.fields import OneOf, Range, check_fields
 
-__all__ = ["MAX_POLICY_STEPS", "NetworkKind", "PolicyConfig"]
+__all__ = ["MAX_POLICY_STEPS", "ObservationName", "PolicyConfig"]
 
 MAX_POLICY_STEPS = 4096  # of an episode: the network keeps a state for every one
-NetworkKind = Literal["factored", "joint"]
+NetworkName = Annotated[str, OneOf(NETWORKS, ELSEWHERE)]
+ObservationName = Annotated[str, OneOf(OBSERVATIONS, ELSEWHERE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +27,15 @@ class PolicyConfig:
     """The policy network.
 
     Attributes:
-        network: factored (predicted damage per axis and level, bought at a price) or joint
-            (the authors': one head over all actions).
+        network: factored (predicted damage per axis and level, bought at a price), joint (the
+            authors': one head over all actions), or one that a module registered.
         width: hidden width of the encoder.
         num_heads: attention heads of its causal block; must divide width.
         dropout: share of units dropped while it is trained.
+        observation: standard, or numbers beside it that a module registered.
     """
 
-    network: NetworkKind = field(
+    network: NetworkName = field(
         default="factored",
         metadata={"help": "factored: damage per axis (ours); joint: the paper's network"},
     )
@@ -43,6 +47,11 @@ class PolicyConfig:
     )
     dropout: Annotated[float, Range(0, 1)] = field(
         default=0.3, metadata={"help": "share of units dropped while training, against overfitting"}
+    )
+
+    observation: ObservationName = field(
+        default="standard",
+        metadata={"help": "standard, or numbers beside it that a module of yours registers"},
     )
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from kernels.decode_layer import DTYPES, as_array
 from kernels.linear import FEW_ROWS
 from kernels.policy_step import policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
-from sol_core.policy.network import DamageNetwork
+from sol_core.policy.network import DamageNetwork, StateEncoder
 from sol_core.policy.policy import Policy, StepInputs
 from sol_core.policy.price_rule import PriceRule
 
@@ -61,7 +61,7 @@ class FewRowPolicy:
         self._version = -1
         self._network: tuple[Any, ...] = ()
         self._arrays: list[Any] = []  # that the network's table of addresses is of
-        steps, width = policy.info.episode_steps, network.encoder.project.out_features
+        steps, width = policy.info.episode_steps, policy.info.config.width
         self._memory = np.empty((2, num_rows, steps, width), np.float32)
         self._rule: PriceRule | None = None
         self._no_budget = torch.empty(num_rows, 1, 0)
@@ -72,7 +72,9 @@ class FewRowPolicy:
         """For a policy and a number of rows that the kernel takes, where it can run; else None."""
         network, embedding = policy.network, policy.embedding
         fits = embedding.device.type == "cpu" and embedding.dtype in DTYPES
-        if num_rows > FEW_ROWS or not fits or not isinstance(network, DamageNetwork):
+        if num_rows > FEW_ROWS or not fits or type(network) is not DamageNetwork:
+            return None
+        if policy.info.layout.extra.size:
             return None
         kernel = policy_step_kernel()
         return None if kernel is None else FewRowPolicy(policy, network, kernel, num_rows)
@@ -161,6 +163,7 @@ def _encoder(network: DamageNetwork) -> tuple[Encoder, list[Any]]:
     from kernels.policy_step.cpu import Encoder
 
     encoder = network.encoder
+    assert isinstance(encoder, StateEncoder)
     modules = (
         encoder.project,
         encoder.attention_norm,

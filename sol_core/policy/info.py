@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from sol_core.actions import ActionGrid
+from sol_core.actions import MLP_PRUNERS, PAGE_SCORERS, ActionGrid
 from sol_core.errors import ConfigError, PolicyError
+from sol_core.extensions import NETWORKS, OBSERVATIONS, ExtraInputs
+from sol_core.extensions.registry import missing
 from sol_core.fields import MAX_WHOLE, Range, Rules, from_json
-from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
+from sol_core.policy.config import MAX_POLICY_STEPS, ObservationName, PolicyConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,27 +44,44 @@ MAX_BYTES = {
 }
 # Parts of config.json that are not PolicyInfo's.
 _BESIDE = ("schema", "weights_sha256", "prices", "correction")
-_RULES = Rules(partial=frozenset({ActionGrid, PolicyConfig}))
+# Names of a record that a module may have to register.
+_REGISTERED: tuple[tuple[str, str, str, Container[str]], ...] = (
+    ("config", "network", NETWORKS.kind, NETWORKS),
+    ("config", "observation", OBSERVATIONS.kind, OBSERVATIONS),
+    ("grid", "page_scorer", "page scorer", PAGE_SCORERS),
+    ("grid", "mlp_pruning", "MLP pruner", MLP_PRUNERS),
+)
 NUM_SCALARS = 7  # entropy, surprisal, log cached tokens, whether there is a state, action (3)
 
 
 @dataclass(frozen=True, slots=True)
 class InputLayout:
-    """Sizes of the groups of an input row: hidden, middle × 2, concentration, scalars."""
+    """Sizes of the groups of an input row: hidden, middle × 2, concentration, scalars, and before
+    the last three of these what ``observation`` adds."""
 
     hidden_size: Annotated[int, Range(1, 1_000_000)]
     num_layers: Annotated[int, Range(1, 10_000)]
+    observation: ObservationName = "standard"
+
+    @property
+    def extra(self) -> ExtraInputs:
+        """Numbers beside the standard ones."""
+        found: ExtraInputs = OBSERVATIONS[self.observation]
+        return found
 
     @property
     def width(self) -> int:
         """Numbers per row, without the embedding."""
-        return 3 * self.hidden_size + self.num_layers + NUM_SCALARS
+        return 3 * self.hidden_size + self.num_layers + NUM_SCALARS + self.extra.size
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[..., width] → hidden and the two middle states [..., 3, C], the rest."""
         size, shape = self.hidden_size, rows.shape
         states, rest = rows.split_with_sizes((3 * size, shape[-1] - 3 * size), -1)
         return states.view(*shape[:-1], 3, size), rest
+
+
+_RULES = Rules(partial=frozenset({ActionGrid, PolicyConfig, InputLayout}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +158,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def info_from_record(record: dict[str, Any], folder: Path) -> PolicyInfo:
-    """Raises: PolicyError when a field is missing or of the wrong kind."""
+    """Raises: PolicyError when a field is missing or of the wrong kind, or names a part that
+    nothing registered."""
+    for group, field_name, kind, known in _REGISTERED:
+        part = record.get(group)
+        name = part.get(field_name) if isinstance(part, dict) else None
+        if isinstance(name, str) and name not in known:
+            raise PolicyError(f"policy {record.get('name')!r} needs {missing(kind, name)}")
     own = {name: value for name, value in record.items() if name not in _BESIDE}
     try:
         return from_json(PolicyInfo, own, rules=_RULES)

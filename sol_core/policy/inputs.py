@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.errors import ShapeError
 from sol_core.policy.info import InputLayout
 
 __all__ = ["kept_rows", "observation_row"]
@@ -32,6 +33,7 @@ def observation_row(
         previous_action: [R, 3], each axis as a share of dense (bits / 16); ones at the
             start of an episode.
     Returns: [R, layout.width] fp32; zeros where there is nothing to observe.
+    Raises: ShapeError for a registered observation of another size.
     """
     num_rows = observation.tokens.shape[0]
     device = observation.tokens.device
@@ -43,6 +45,16 @@ def observation_row(
 
     has_state = float(observation.hidden is not None)
     known = [[math.log2(cached + 1), has_state] for cached in observation.cached_tokens]
+    extra = layout.extra
+    more = torch.zeros(num_rows, 0, device=device)
+    if extra.values is not None:
+        more = extra.values(observation)
+        if not isinstance(more, Tensor) or more.shape != (num_rows, extra.size):
+            got = tuple(more.shape) if isinstance(more, Tensor) else type(more).__name__
+            raise ShapeError(
+                f"the observation {layout.observation!r} must return {(num_rows, extra.size)}, "
+                f"got {got}"
+            )
     return torch.cat(
         (
             filled(observation.hidden, layout.hidden_size),
@@ -51,6 +63,7 @@ def observation_row(
             filled(observation.entropy, 1),
             filled(observation.surprisal, 1).clamp(max=_MAX_NATS),
             torch.tensor(known, device=device),
+            more.float(),
             previous_action.to(device),
         ),
         dim=1,

@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sol_core.actions import MAX_BITS, ActionGrid
+from sol_core.errors import ConfigError
+from sol_core.extensions import NETWORKS
 from sol_core.policy.config import PolicyConfig
 from sol_core.policy.info import InputLayout
 
@@ -29,8 +31,10 @@ __all__ = [
     "JointNetwork",
     "PaperEncoder",
     "StateEncoder",
+    "StepEncoder",
     "build_network",
     "level_values",
+    "network_class",
 ]
 
 NUM_BUDGET_INPUTS = 8  # progress, controllable, targets (3), deviations (3)
@@ -46,7 +50,27 @@ def level_values(grid: ActionGrid) -> list[Tensor]:
     ]
 
 
-class CausalEncoder(nn.Module):
+class StepEncoder(nn.Module):
+    """Turns the rows of an episode's steps into what heads read, step by step or many at once."""
+
+    def forward(
+        self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode T more steps of N episodes.
+
+        Args:
+            rows: [N, T, layout.width].
+            embedding: [N, T, C] of the tokens about to be fed.
+            cache: the second result of the steps before; None at the start of an episode.
+        Returns: [N, T, width], and a tensor that stands for all steps so far.
+        """
+        raise NotImplementedError
+
+    def fit_scales(self, rows: Tensor) -> None:
+        """Take the inputs' sizes from a sample [..., layout.width], before the warm start."""
+
+
+class CausalEncoder(StepEncoder):
     """A projection of the inputs and one causal pre-norm transformer block over the steps."""
 
     def __init__(self, num_inputs: int, mlp_ratio: int, config: PolicyConfig) -> None:
@@ -184,9 +208,11 @@ class DamageNetwork(nn.Module):
     place_2: Tensor
     padded: Tensor
 
-    def __init__(self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig) -> None:
+    def __init__(
+        self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int = 16
+    ) -> None:
         super().__init__()
-        self.encoder = StateEncoder(layout, config)
+        self.encoder = self.make_encoder(layout, config, num_steps)
         self.linears = tuple(nn.Linear(config.width, 2) for _ in range(3))
         self.heads = nn.ModuleList(self.linears)
         bases = []
@@ -225,6 +251,12 @@ class DamageNetwork(nn.Module):
         padded = self.log_damages(encoded)
         damages = [padded[..., axis, : len(base)] for axis, base in enumerate(self.base)]
         return damages, self.entropy_head(encoded)[..., 0], cache
+
+    def make_encoder(
+        self, layout: InputLayout, config: PolicyConfig, num_steps: int
+    ) -> StepEncoder:
+        """The part that a network of one's own replaces; its width is ``config.width``."""
+        return StateEncoder(layout, config)
 
     def log_damages(self, encoded: Tensor) -> Tensor:
         """Encoded steps [..., width] → log damage [..., 3, levels of the longest axis]."""
@@ -279,7 +311,20 @@ def build_network(
 
     Args:
         num_steps: of an episode.
+    Raises: ConfigError for a registered one that is neither.
     """
-    if config.network == "joint":
-        return JointNetwork(layout, grid, config, num_steps)
-    return DamageNetwork(layout, grid, config)
+    return network_class(config)(layout, grid, config, num_steps)
+
+
+def network_class(config: PolicyConfig) -> type[DamageNetwork] | type[JointNetwork]:
+    """The class of a network by its name.
+
+    Raises: ConfigError for a registered one that is neither.
+    """
+    found = NETWORKS[config.network]
+    if not (isinstance(found, type) and issubclass(found, (DamageNetwork, JointNetwork))):
+        raise ConfigError(
+            f"the policy network {config.network!r} must be a class derived from DamageNetwork or "
+            "JointNetwork"
+        )
+    return found

@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal
 
 from sol_core.actions import GRIDS, ActionGrid
 from sol_core.errors import ConfigError
-from sol_core.fields import Range, Seed, check_fields
+from sol_core.extensions import REWARDS
+from sol_core.extensions.registry import ELSEWHERE
+from sol_core.fields import OneOf, Range, Seed, check_fields
 from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 __all__ = [
@@ -84,7 +86,7 @@ class GrpoConfig:
     rollouts: Annotated[int, Range(2, 10_000)] = field(
         default=16, metadata={"help": "schedules compared on each text (G)"}
     )
-    reward: Literal["kl", "nll"] = field(
+    reward: Annotated[str, OneOf(REWARDS, ELSEWHERE)] = field(
         default="kl",
         metadata={"help": "kl: minus KL to the dense step (low noise); nll: log-likelihood"},
     )

@@ -13,6 +13,7 @@ from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.grpo import advantages, budget_penalty, discounted_returns
+from sol_core.training.rewards import rewards_of
 from sol_core.training.windows import TextPrefill
 
 __all__ = ["RolloutBatch", "draw_budgets", "roll_out"]
@@ -72,15 +73,15 @@ def roll_out(
         keep_steps=True,
     )
     steps = text.rollout(starts, grpo.rollouts, scheduler, config.steps, config.grid)
-    scored = [(scores.kl, scores.nll) for scores in steps]
-    damage, nll = (torch.stack(column, 1) for column in zip(*scored, strict=True))
-    return _batch(scheduler, damage, damage if grpo.reward == "kl" else nll, budgets, grpo)
+    scored = [(scores.kl, rewards_of(grpo.reward, scores)) for scores in steps]
+    damage, rewards = (torch.stack(column, 1) for column in zip(*scored, strict=True))
+    return _batch(scheduler, damage, rewards, budgets, grpo)
 
 
 def _batch(
     scheduler: PolicyScheduler,
     damage: Tensor,
-    cost: Tensor,
+    rewards: Tensor,
     budgets: Sequence[Budget],
     config: GrpoConfig,
 ) -> RolloutBatch:
@@ -89,7 +90,7 @@ def _batch(
     spends = policy.spends(policy.axis_levels(choices))
     grouped_spends = spends.unflatten(0, (len(budgets), -1))
     targets = budget_shares(budgets).to(spends.device)
-    grouped = -cost.unflatten(0, (len(budgets), -1))
+    grouped = rewards.unflatten(0, (len(budgets), -1))
     if config.budget == "price" and policy.prices:
         prices = policy.rule.price(targets)
         grouped = grouped - (prices[:, None, None] * grouped_spends).sum(-1)
@@ -103,6 +104,6 @@ def _batch(
         torch.stack([step.log_probability for step in steps], 1),
         advantages(returns, config.whitening).flatten(0, 1),
         damage,
-        -float(cost.mean()),
+        float(rewards.mean()),
         (gap[0], gap[1], gap[2]),
     )

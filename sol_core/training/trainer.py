@@ -10,6 +10,7 @@ from sol_core.errors import ConfigError
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import save_policy
+from sol_core.policy.network import DamageNetwork, network_class
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from sol_core.training.config import TrainConfig
 from sol_core.training.phases import calibrate, grpo, label, warm_start
@@ -51,9 +52,10 @@ def train(
         TrainingDivergedError (the last good checkpoint is kept), OSError (disk full), on every
         rank alike; RankLostError when another rank is gone.
     """
-    if config.policy.network == "joint" and config.warm_start.texts:
+    if config.warm_start.texts and not issubclass(network_class(config.policy), DamageNetwork):
         raise ConfigError(
-            "the joint network has no damage heads to warm-start: set warm_start.texts to 0"
+            f"the {config.policy.network} network has no damage heads to warm-start: set "
+            "warm_start.texts to 0"
         )
     if config.block_len > model.context_length:
         raise ConfigError(

@@ -1,16 +1,26 @@
-"""``launch.py generate "PROMPT"``: one generation, as coloured text or as one JSON."""
+"""``launch.py generate "PROMPT"``: one generation, or a file's, as coloured text or as one JSON."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from app.cli import options
 from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
-from app.cli.terminal import add_colour_axis, colour_depth, paint, share
+from app.cli.terminal import (
+    ColourAxis,
+    ColourDepth,
+    add_colour_axis,
+    colour_depth,
+    paint,
+    share,
+)
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import Budget
@@ -21,7 +31,11 @@ from sol_core.config import (
     SideRowConfig,
 )
 from sol_core.errors import ConfigError
-from sol_core.events import PrefillEvent, TokenEvent
+from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
+
+if TYPE_CHECKING:
+    from sol_core.generation.schedules import PolicyFinder
+    from sol_core.models.loading import LanguageModel
 
 HELP = "generate text under a compute schedule"
 MAX_SEED = 2**63 - 1
@@ -31,7 +45,12 @@ SHADOW = SideRowConfig("dense", ScheduleConfig("dense"))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The prompt, and one option for every field of ``GenerationConfig`` that a user sets."""
     parser.add_argument(
-        "prompt", metavar="PROMPT", help='text to continue; "-" reads it from stdin'
+        "prompt", metavar="PROMPT", nargs="?", help='text to continue; "-" reads it from stdin'
+    )
+    parser.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="instead: a text file with a prompt on every line, which are decoded together",
     )
     _add_schedule(parser)
     _add_sampling(parser)
@@ -51,8 +70,6 @@ def run(args: argparse.Namespace) -> int:
     from app.cli.reports.generation import Outcome, json_report, legend, summary
     from sol_core.generation.engine import generate
 
-    depth = colour_depth(sys.stdout)
-    tokens: list[TokenEvent] = []
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
@@ -61,34 +78,79 @@ def run(args: argparse.Namespace) -> int:
         pass
     console.clear()
     load_ms += 1000 * (time.perf_counter() - began)
-    for event in generate(model, args.prompt, args.config, policies=find):
-        if isinstance(event, PrefillEvent):
-            prefill = event
-        elif isinstance(event, TokenEvent):
-            tokens.append(event)
-            if not args.json:
-                value = share(args.color_by, event.action, event.surprisal)
-                write_out(paint(event.text, value, depth))
-        else:
-            finish = event
-    outcome = Outcome(
-        args.prompt,
-        args.config,
-        model.name,
-        model.dtype_name,
-        args.integer_mlp,
-        load_ms,
-        prefill,
-        tokens,
-        finish,
-    )
-    if args.json:
-        options.print_json(json_report(outcome))
+    depth = colour_depth(sys.stdout)
+    paints = partial(_paint, args.color_by, depth)
+    runs = []
+    if args.prompts is None:
+        events = _shown(generate(model, args.prompt, args.config, policies=find), args, paints)
+        runs.append((args.prompt, events))
     else:
-        write_out("\n\n" + summary(outcome))
-        if depth != "none":
-            write_out(legend(args.color_by, depth))
+        runs += zip(args.prompts, _together(model, args, find, console), strict=True)
+    outcomes = [
+        Outcome(
+            prompt,
+            args.config,
+            model.name,
+            model.dtype_name,
+            args.integer_mlp,
+            load_ms,
+            *_sorted(events),
+        )
+        for prompt, events in runs
+    ]
+    if args.json:
+        reports = [json_report(one) for one in outcomes]
+        options.print_json(reports[0] if args.prompts is None else reports)
+        return 0
+    for one in outcomes:
+        if args.prompts is not None:
+            write_out(f"{one.prompt}\n{''.join(map(paints, one.tokens))}")
+        write_out("\n\n" + summary(one) + "\n" * (args.prompts is not None))
+    if depth != "none":
+        write_out(legend(args.color_by, depth))
     return 0
+
+
+def _shown(
+    events: Iterator[Event], args: argparse.Namespace, paints: Callable[[TokenEvent], str]
+) -> list[Event]:
+    """The events of one prompt, its text written as it comes."""
+    seen = []
+    for event in events:
+        seen.append(event)
+        if isinstance(event, TokenEvent) and not args.json:
+            write_out(paints(event))
+    return seen
+
+
+def _together(
+    model: LanguageModel, args: argparse.Namespace, find: PolicyFinder, console: Console
+) -> list[list[Event]]:
+    """The events of every prompt of the file."""
+    from sol_core.generation.engine import generate_many
+
+    events: list[list[Event]] = [[] for _ in args.prompts]
+    ended = 0
+    for number, event in generate_many(model, args.prompts, args.config, policies=find):
+        events[number].append(event)
+        if isinstance(event, FinishEvent):
+            ended += 1
+            console.progress(f"{ended} of {len(events)} prompts", ended / len(events))
+    console.clear()
+    return events
+
+
+def _sorted(events: Sequence[Event]) -> tuple[PrefillEvent, list[TokenEvent], FinishEvent]:
+    """The first event, the tokens, the last event."""
+    first, *_, last = events
+    tokens = [event for event in events if isinstance(event, TokenEvent)]
+    assert isinstance(first, PrefillEvent)
+    assert isinstance(last, FinishEvent)
+    return first, tokens, last
+
+
+def _paint(axis: ColourAxis, depth: ColourDepth, event: TokenEvent) -> str:
+    return paint(event.text, share(axis, event.action, event.surprisal), depth)
 
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +201,12 @@ def _check(args: argparse.Namespace) -> None:
     budget = options.asked_budget(args)
     args.asked = options.schedule_from_option(args.schedule, budget, args.seed)
     args.config = _config(args, next(iter(options.checkable(args, [args.asked])), SHADOW.schedule))
+    if (args.prompt is None) == (args.prompts is None):
+        raise ConfigError("give a PROMPT, or --prompts FILE")
+    if args.prompts is not None:
+        lines = read_text(args.prompts, "prompt").splitlines()
+        args.prompts = [line for line in lines if line.strip()]
+        return
     if args.prompt == "-":
         args.prompt = read_text("-", "prompt")
     try:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args
 
 from sol_core.actions import MLP_PRUNERS, PAGE_SCORERS
 from sol_core.errors import ConfigError
+from sol_core.extensions import NETWORKS, OBSERVATIONS, REWARDS
 from sol_core.fields import config_from_dict
 from sol_core.training.config import TrainConfig
 
 # The corpus has a picker of its own; the MLP's split is measured, not chosen.
 _ELSEWHERE = ("corpus", "grid.mlp_split")
-_TABLES: dict[str, dict[str, Any]] = {"page_scorer": PAGE_SCORERS, "mlp_pruning": MLP_PRUNERS}
+_TABLES: dict[str, Mapping[str, Any]] = {"page_scorer": PAGE_SCORERS, "mlp_pruning": MLP_PRUNERS}
+_NAMED = {"network": NETWORKS, "observation": OBSERVATIONS, "reward": REWARDS}
 GRID_HELP = {
     "keep_fractions": "shares of the cached tokens that attention may read",
     "channel_keep_ratios": "shares of the MLP's channels that may be kept",
@@ -126,7 +129,8 @@ def config_from_form(values: dict[str, Any], corpus: str) -> TrainConfig:
 
 def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     short = name.rpartition(".")[2]
-    words = get_args(hint) if typing.get_origin(hint) is Literal else _TABLES.get(short, ())
+    table: Collection[str] = _TABLES.get(short) or _NAMED.get(short) or ()
+    words = get_args(hint) if typing.get_origin(hint) is Literal else table
     field: dict[str, Any] = {
         "name": name,
         "label": _label(short),

@@ -123,10 +123,12 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
     """A configuration of absurd sizes must not take the memory that it asks for: the weights of
     the largest matrices, in 16 bits, must fit into the file that is there.
     """
-    columns, path = info.layout.width, folder / WEIGHTS_FILE
-    if info.config.network == "joint":
-        actions = math.prod(map(len, info.grid.levels()))
-        columns = 2 * info.layout.hidden_size + actions + info.episode_steps
+    actions = math.prod(map(len, info.grid.levels()))
+    ours = {
+        "factored": info.layout.width,
+        "joint": 2 * info.layout.hidden_size + actions + info.episode_steps,
+    }
+    columns, path = ours.get(info.config.network, 0), folder / WEIGHTS_FILE
     if not path.is_file() or 2 * info.config.width * columns > path.stat().st_size:
         raise PolicyError(f"{path} is missing, or too small for the network in {CONFIG_FILE}")
 

@@ -59,7 +59,16 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 
     monkeypatch.setattr("sol_core.models.loading.load_language_model", load)
     monkeypatch.setattr("sol_core.models.tuning.tune", lambda *_: None)
+
+    def generate_many(
+        model: Any, prompts: list[str], config: GenerationConfig, policies: Any
+    ) -> Any:
+        for number, prompt in reversed(list(enumerate(prompts))):
+            for event in fake(model, prompt, config, lambda: False):
+                yield number, event
+
     monkeypatch.setattr("sol_core.generation.engine.generate", generate)
+    monkeypatch.setattr("sol_core.generation.engine.generate_many", generate_many)
     monkeypatch.setattr(
         "sol_core.comparing.scoring.score_case",
         lambda model, case, quant_site: [[0.25] * case.num_steps for _ in case.schedules],
@@ -97,6 +106,22 @@ def one_line(done: Finished) -> str:
     assert len(lines) == 1, done.err
     assert lines[0].startswith("error: ")
     return lines[0]
+
+
+def test_generate_takes_a_file_of_prompts(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("The sea\n\nA fox \u2014 <b>x</b>\n", "utf-8")
+    asked = ["generate", "--prompts", str(file), *BUDGET, "--max-new-tokens", "4"]
+    reports = json.loads(run(*asked, "--json").out)
+    assert [one["prompt"] for one in reports] == ["The sea", "A fox \u2014 <b>x</b>"]
+    assert all(len(one["events"]) == 4 for one in reports)
+    alone = json.loads(run("generate", "The sea", *BUDGET, *asked[-2:], "--json").out)
+    assert reports[0]["text"] == alone["text"]
+    shown = run(*asked)
+    assert shown.out.startswith(f"The sea\n{alone['text']}\n")
+    assert shown.out.count("measured ") == 2
+    assert "give a PROMPT, or --prompts FILE" in one_line(run(*asked, "x"))
+    assert "cannot read nowhere" in one_line(run("generate", "--prompts", "nowhere"))
 
 
 def test_generate_json_has_the_contracts_keys(run: Run) -> None:

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sol_core import Budget, generate
 from sol_core.generation.page_reads import MOST_CELLS, page_reads
 from tests.sol_core.generation.page_levels import levels_of
+from tests.support.tiny_language_model import make_language_model
 
 MOST_CHARACTERS = 1024
 
@@ -75,3 +77,33 @@ def test_a_sum_that_does_not_fit_a_byte_is_counted() -> None:
     record = page_reads(np.full((2, 1000), 200, np.uint8), 200)
     assert record.share == 1.0
     assert {level for layer in levels_of(record.levels, record.cells, 2) for level in layer} == {3}
+
+
+def test_lists_name_the_pages_that_were_read() -> None:
+    random = np.random.default_rng(4)
+    for pages in (3, 64, 150):
+        readers = random.binomial(2, 0.2, (3, pages)).astype(np.uint8)
+        wanted = [np.flatnonzero(layer).tolist() for layer in readers]
+        record = page_reads(readers, 2, exact=True)
+        assert record.lists(3) == wanted
+        assert record.share == page_reads(readers, 2).share
+    coarse = page_reads(readers, 2)
+    assert coarse.cells == 50
+    assert coarse.lists(3) == [
+        sorted({page for read in layer for page in range(read // 3 * 3, read // 3 * 3 + 3)})
+        for layer in wanted
+    ]
+
+
+def test_a_generation_tells_every_page_on_request() -> None:
+    model = make_language_model()
+    made = generate(model, "x" * 90, budget=Budget(0.4, 1.0, 16), max_new_tokens=3, page_reads=True)
+    for token in made.tokens:
+        assert token.page_reads is not None
+        lists = token.page_reads.lists(model.spec.num_layers)
+        assert len(lists) == model.spec.num_layers
+        pages = -(-token.cached_tokens // 8)
+        assert token.page_reads.pages == token.page_reads.cells == pages
+        assert all(pages - 1 in layer and len(layer) <= pages for layer in lists)
+        assert 0.3 < token.page_reads.share < 0.6
+    assert generate(model, "x", max_new_tokens=1).tokens[0].page_reads is None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
+import transformers
+from torch import Tensor
 
 from sol_core.config import SamplingConfig
 from sol_core.errors import ConfigError
@@ -55,3 +58,45 @@ def test_repetition_penalty_moves_on() -> None:
 def test_bad_values_are_named(option: str, value: float) -> None:
     with pytest.raises(ConfigError, match=option):
         SamplingConfig(**{option: value})  # type: ignore[arg-type]
+
+
+def test_processors_come_after_the_penalty_and_before_the_temperature() -> None:
+    seen: list[tuple[list[int], list[float]]] = []
+
+    def ban_the_best(ids: Tensor, scores: Tensor) -> Tensor:
+        seen.append((ids[0].tolist(), scores[0].tolist()))
+        assert (ids.dtype, ids.shape[0], scores.dtype) == (torch.int64, 1, torch.float32)
+        return scores.masked_fill(scores == scores.max(), -torch.inf)
+
+    config = SamplingConfig(temperature=0.5, repetition_penalty=1.5, top_k=1)
+    sampler = TokenSampler(config, [0], [ban_the_best])
+    assert [sampler.draw(LOGITS), sampler.draw(LOGITS, given=2)] == [0, 2]
+    assert seen[0][0] == [0]
+    assert seen[1][0] == [0, 0]
+    assert seen[0][1] == pytest.approx([2 / 1.5, 1.0, 0.0, -1.0, 3.0])
+    twice = TokenSampler(SamplingConfig(), (), [ban_the_best, ban_the_best])
+    assert twice.draw(LOGITS) == 1, "each is given what the one before it returned"
+    assert LOGITS[4] == 3.0
+
+
+def test_processors_of_transformers_are_some() -> None:
+    words = transformers.NoBadWordsLogitsProcessor([[4], [0]], eos_token_id=3)
+    assert TokenSampler(SamplingConfig(), [1], [words]).draw(LOGITS) == 1
+    once = transformers.NoRepeatNGramLogitsProcessor(1)
+    sampler = TokenSampler(SamplingConfig(), [4], [once])
+    assert [sampler.draw(LOGITS) for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (None, "got NoneType"),
+        (torch.zeros(5), r"got \(5,\)"),
+        (torch.full((1, 5), -torch.inf), "left no token"),
+        (torch.full((1, 5), torch.nan), "left no token"),
+    ],
+    ids=["nothing", "shape", "none", "nan"],
+)
+def test_a_processor_that_leaves_nothing_to_draw_is_refused(returned: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        TokenSampler(SamplingConfig(), [1], [lambda ids, scores: returned]).draw(LOGITS)

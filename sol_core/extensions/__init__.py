@@ -1,0 +1,119 @@
+"""Parts of your own: policy networks, observations, rewards, corpora, page scorers, MLP pruners.
+
+Each is registered under a name by which configurations choose it and policies remember it. A name
+that nobody registered is refused; nothing here imports a module because a file named it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from sol_core.errors import ConfigError
+from sol_core.extensions.registry import Registry, check_name
+from sol_core.extensions.tables import CORPORA, NETWORKS, OBSERVATIONS, REWARDS, ExtraInputs
+
+if TYPE_CHECKING:
+    from kernels.mlp_pruners import MlpPruner
+    from kernels.page_scorers import PageScorer
+
+__all__ = [
+    "CORPORA",
+    "NETWORKS",
+    "OBSERVATIONS",
+    "REWARDS",
+    "ExtraInputs",
+    "Registry",
+    "corpus",
+    "mlp_pruner",
+    "network",
+    "observation",
+    "page_scorer",
+    "reward",
+]
+
+PartT = TypeVar("PartT", bound=Callable[..., object])
+
+
+def network(name: str) -> Callable[[PartT], PartT]:
+    """Register a policy network, a class: ``policy.network = NAME``.
+
+    It derives from ``sol_core.policy.network.DamageNetwork`` (damage per level, bought at a price;
+    it has the warm start) or ``JointNetwork`` (logits of all joint actions), and is made of a
+    layout, a grid, a ``PolicyConfig`` and the steps of an episode.
+    Raises: ConfigError for a name that is taken or none.
+    """
+    return _adding(NETWORKS, name)
+
+
+def observation(name: str, size: int) -> Callable[[PartT], PartT]:
+    """Register numbers that a policy sees beside its usual inputs: ``policy.observation = NAME``.
+
+    Args:
+        size: numbers per row. The function is of a ``StepObservation`` of R rows → [R, size] fp32
+            on its device, within ±32,768; it must not keep a state.
+    Raises: ConfigError for a name that is taken or none.
+    """
+
+    def add(function: PartT) -> PartT:
+        OBSERVATIONS.add(name, ExtraInputs(size, function), function)
+        return function
+
+    if size < 1:
+        raise ConfigError(f"the observation {name!r} must add at least one number, got {size!r}")
+
+    return add
+
+
+def reward(name: str) -> Callable[[PartT], PartT]:
+    """Register the reward of a step in GRPO: ``grpo.reward = NAME``.
+
+    The function is of a step's ``sol_core.training.windows.StepScores`` → [R] fp32, more is better,
+    in nats where prices are to mean what they do for ``kl``.
+    Raises: ConfigError for a name that is taken or none.
+    """
+    return _adding(REWARDS, name)
+
+
+def corpus(name: str) -> Callable[[PartT], PartT]:
+    """Register a corpus: ``corpus = NAME`` of trainings and evaluations.
+
+    The function takes nothing and yields texts, the same ones each time; one in ten is held out.
+    Raises: ConfigError for a name that is taken or none.
+    """
+    return _adding(CORPORA, name)
+
+
+def page_scorer(scorer: PageScorer) -> PageScorer:
+    """Register a way to score pages: ``grid.page_scorer = NAME``; the reference serves it.
+
+    Raises: ConfigError for a name that is taken or none, or kernels, which only ours have.
+    """
+    from kernels.page_scorers import PAGE_SCORERS
+
+    if scorer.cpu_kernels or scorer.triton_kernel:
+        raise ConfigError(f"the page scorer {scorer.name!r} names kernels: leave them out")
+    check_name("page scorer", scorer.name, PAGE_SCORERS, scorer.score)
+    PAGE_SCORERS[scorer.name] = scorer
+    return scorer
+
+
+def mlp_pruner(pruner: MlpPruner) -> MlpPruner:
+    """Register a way to prune the MLP: ``grid.mlp_pruning = NAME``; the reference serves it unless
+    it is ``fused``.
+
+    Raises: ConfigError for a name that is taken or none.
+    """
+    from kernels.mlp_pruners import MLP_PRUNERS
+
+    check_name("MLP pruner", pruner.name, MLP_PRUNERS, pruner.shares)
+    MLP_PRUNERS[pruner.name] = pruner
+    return pruner
+
+
+def _adding(registry: Registry, name: str) -> Callable[[PartT], PartT]:
+    def add(part: PartT) -> PartT:
+        registry.add(name, part)
+        return part
+
+    return add

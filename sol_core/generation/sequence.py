@@ -1,0 +1,268 @@
+"""State of one generation while it runs: steps of its rows in, tokens and their events out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from sol_core.actions import DENSE, Action, Budget
+from sol_core.config import GenerationConfig, SideRowConfig
+from sol_core.decoding.cost import CostModel
+from sol_core.decoding.divergence import kl_to_dense
+from sol_core.decoding.loop import DecodeStep
+from sol_core.errors import ConfigError
+from sol_core.events import (
+    Alternative,
+    FinishEvent,
+    FinishReason,
+    PageReads,
+    PrefillEvent,
+    SideEvent,
+    StepCost,
+    TokenEvent,
+)
+from sol_core.generation.page_reads import page_reads
+from sol_core.generation.sampling import LogitsProcessor, TokenSampler
+from sol_core.generation.schedules import Distribution
+from sol_core.generation.text_stream import TextStream
+from sol_core.models.loading import LanguageModel
+
+__all__ = ["DENSE_ROW", "NUM_ALTERNATIVES", "Extras", "GeneratedSequence", "ms_since"]
+
+DENSE_ROW = "dense"  # a side row of this name is the reference for KL
+NUM_ALTERNATIVES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """Wishes of a caller that no stored configuration can hold.
+
+    Attributes:
+        logits_processors: see ``LogitsProcessor``; they change what is drawn and nothing measured.
+        page_reads: every token says which pages its step read, exactly.
+    """
+
+    logits_processors: Sequence[LogitsProcessor] = ()
+    page_reads: bool = False
+
+
+@dataclass(slots=True)
+class _Totals:
+    tokens: int = 0
+    spend: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    cost: StepCost = field(default_factory=StepCost)
+    dense_cost: StepCost = field(default_factory=StepCost)
+
+    def add(self, event: TokenEvent) -> None:
+        self.tokens += 1
+        self.spend = [s + v for s, v in zip(self.spend, event.action.as_tuple(), strict=True)]
+        self.cost += event.cost
+        self.dense_cost += event.dense_cost
+
+
+class GeneratedSequence:
+    """A prompt and what is generated after it.
+
+    Attributes:
+        number: of the prompt among those of the call.
+        tokens: the prompt's.
+        max_steps: at most this many fit into the context and the configuration.
+        next_token: that was drawn last; the prompt's last one before the first draw.
+        ended: why nothing more is drawn; None while it goes on.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        config: GenerationConfig,
+        number: int,
+        prompt: str,
+        tokens: list[int],
+        extras: Extras,
+    ) -> None:
+        self.number, self.tokens, self.next_token = number, tokens, tokens[-1]
+        self.max_steps = min(config.max_new_tokens, model.context_length - len(tokens))
+        self.ended: FinishReason | None = None
+        self._model, self._config, self._prompt, self._extras = model, config, prompt, extras
+        self._cost_model = CostModel.of(model.lm, config.grid)
+        self._side_rows = _distinct_rows(config)
+        self._sampler = TokenSampler(config.sampling, tokens, extras.logits_processors)
+        self._stream = TextStream(model.tokenizer, tokens)
+        self._specials = set(model.tokenizer.all_special_ids)
+        self._end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
+        self._text = ""
+        self._totals = _Totals()
+        self._prefill_ms = 0.0
+
+    @property
+    def fits_beside_others(self) -> bool:
+        """Return whether its steps may be those of other prompts too."""
+        whole = self.max_steps == self._config.max_new_tokens
+        return whole and len(self.tokens) > 1 and not self._config.refresh
+
+    def prefilled(self, elapsed_ms: float) -> PrefillEvent:
+        self._prefill_ms = elapsed_ms
+        count = len(self.tokens)
+        return PrefillEvent(count, self._prompt, elapsed_ms, self._cost_model.prefill(count - 1))
+
+    def consume(
+        self,
+        step: DecodeStep,
+        began: float,
+        policy_cost: StepCost,
+        policy: Distribution | None,
+    ) -> TokenEvent:
+        """Take the given token, or draw the next one from row 0, and describe the step.
+
+        Args:
+            step: of this sequence's rows.
+            began: ``time.perf_counter()`` when the generation began.
+            policy: its probabilities at this step.
+        """
+        given = self._config.given[step.index : step.index + 1]
+        token = self._sampler.draw(step.output.logits[0], *given)
+        self.next_token = token
+        text = self._stream.push(token)
+        if token in self._end_tokens:
+            self.ended = "end_of_text"
+        elif self._extend(text):
+            self.ended = "stop_string"
+        shown = self._model.spelled(token) if token in self._specials else text
+        event = self._event(step, token, shown, began, policy_cost, policy)
+        self._totals.add(event)
+        return event
+
+    def finish(self, decode_ms: float) -> FinishEvent:
+        """The last event; where nothing else ended it, there were no more steps.
+
+        Args:
+            decode_ms: from the first step on.
+        """
+        self._extend(self._stream.flush())
+        if self.ended is None:
+            whole = self.max_steps == self._config.max_new_tokens
+            self.ended = "length" if whole else "context_full"
+        totals, spend = self._totals, None
+        if totals.tokens:
+            spend = Budget(*(total / totals.tokens for total in totals.spend))
+        return FinishEvent(
+            reason=self.ended,
+            text=self._text,
+            num_tokens=totals.tokens,
+            spend=spend,
+            prefill_ms=self._prefill_ms,
+            decode_ms=decode_ms,
+            tokens_per_s=1000 * totals.tokens / decode_ms if decode_ms > 0 else 0.0,
+            cost=totals.cost,
+            dense_cost=totals.dense_cost,
+        )
+
+    def _extend(self, piece: str) -> bool:
+        """Add visible text; cut it at a stop string and say whether one appeared."""
+        known = len(self._text)
+        self._text += piece
+        starts = [
+            self._text.find(stop, max(0, known - len(stop) + 1))
+            for stop in self._config.stop_strings
+        ]
+        found = [start for start in starts if start >= 0]
+        if found:
+            self._text = self._text[: min(found)]
+        return bool(found)
+
+    def _event(
+        self,
+        step: DecodeStep,
+        token: int,
+        text: str,
+        began: float,
+        policy_cost: StepCost,
+        policy: Distribution | None,
+    ) -> TokenEvent:
+        log_probabilities = step.log_probabilities
+        surprisals = (-log_probabilities[:, token]).tolist()
+        entropies = step.entropy.tolist()
+        divergences = self._kl_to_dense(log_probabilities)
+        best = log_probabilities[0].topk(min(NUM_ALTERNATIVES, log_probabilities.shape[1]))
+        firsts = log_probabilities[1:].max(-1)
+        step_ms = ms_since(step.started)
+        return TokenEvent(
+            index=step.index,
+            token_id=token,
+            text=text,
+            action=step.actions[0],
+            surprisal=surprisals[0],
+            entropy=entropies[0],
+            top=self._alternatives(best.values, best.indices),
+            kl_to_dense=divergences[0],
+            side=tuple(
+                SideEvent(side.name, *values)
+                for side, *values in zip(
+                    self._side_rows,
+                    step.actions[1:],
+                    surprisals[1:],
+                    entropies[1:],
+                    divergences[1:],
+                    self._alternatives(firsts.values, firsts.indices),
+                    strict=True,
+                )
+            ),
+            step_ms=step_ms,
+            elapsed_ms=ms_since(began),
+            cost=self._cost(step, step.actions[0]) + policy_cost,
+            dense_cost=self._cost_model.decode_step(DENSE, step.cached_tokens[0]),
+            cached_tokens=step.cached_tokens[0],
+            refreshed=step.refreshed_tokens > 0,
+            policy=policy,
+            parts_ms=None if step.clock is None else step.clock.part_times(step_ms),
+            page_reads=self._page_reads(step),
+        )
+
+    def _page_reads(self, step: DecodeStep) -> PageReads | None:
+        readers = step.output.page_readers
+        if readers is None:
+            return None
+        pages = -(-step.cached_tokens[0] // self._config.grid.page_size)
+        own = readers[0, :, :pages].cpu().numpy()
+        return page_reads(own, self._model.spec.num_kv_heads, exact=self._extras.page_reads)
+
+    def _alternatives(self, log_probabilities: Tensor, tokens: Tensor) -> tuple[Alternative, ...]:
+        return tuple(
+            Alternative(token, self._model.spelled(token), probability)
+            for token, probability in zip(
+                tokens.tolist(), log_probabilities.exp().tolist(), strict=True
+            )
+        )
+
+    def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
+        """KL(dense ‖ row) of every row, nats; None without a dense row."""
+        names = [row.name for row in self._side_rows]
+        if DENSE_ROW not in names:
+            return [None] * log_probabilities.shape[0]
+        place = 1 + names.index(DENSE_ROW)
+        divergences, _ = kl_to_dense(log_probabilities[place : place + 1], log_probabilities[None])
+        divergences[0, place] = 0
+        return divergences[0].tolist()
+
+    def _cost(self, step: DecodeStep, action: Action) -> StepCost:
+        cached = step.cached_tokens[0]
+        cost = self._cost_model.decode_step(action, cached)
+        if step.refreshed_tokens:
+            before = cached - 1 - step.refreshed_tokens
+            cost += self._cost_model.prefill(step.refreshed_tokens, before)
+        return cost
+
+
+def ms_since(start: float) -> float:
+    """Milliseconds since ``time.perf_counter()`` was ``start``."""
+    return (time.perf_counter() - start) * 1000
+
+
+def _distinct_rows(config: GenerationConfig) -> tuple[SideRowConfig, ...]:
+    for row in config.side_rows:
+        if row.name == DENSE_ROW and row.schedule.kind != "dense":
+            raise ConfigError('a side row named "dense" must have the dense schedule')
+    return config.side_rows
