@@ -245,11 +245,9 @@ def _download_from_hub(name: str, data_dir: Path, report: Progress) -> Path:
 
     report(f"fetching {name} from the Hugging Face Hub", 0.0)
     try:
+        spec_from_config(read_config(fetched(["config.json"])))  # refused before it is fetched
         folder = fetched(_HUB_FILES)
-        if has_weights(folder) or not (folder / "config.json").is_file():
-            return folder
-        spec_from_config(read_config(folder))  # nothing is fetched of a model that is refused
-        return fetched(_HUB_FILES + _PICKLED)
+        return folder if has_weights(folder) else fetched(_HUB_FILES + _PICKLED)
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelLoadError(
             f"{name!r} could not be fetched from the Hugging Face Hub "

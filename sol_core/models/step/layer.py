@@ -50,4 +50,5 @@ def _norm(heads: Tensor, weight: Tensor, spec: ModelSpec) -> Tensor:
     if weight.shape[0] == spec.head_size:
         return rms_norm(heads, weight, spec.norm_eps)
     whole = rms_norm(heads.flatten(-2), weight, spec.norm_eps)
-    return whole.unflatten(-1, heads.shape[-2:])
+    split: Tensor = whole.unflatten(-1, heads.shape[-2:])
+    return split

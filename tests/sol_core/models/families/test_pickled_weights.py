@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sol_core.errors import ModelLoadError
+from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.models.loading import LanguageModel, load_language_model, model_fingerprint
 from tests.support.tiny_language_model import save_model_folder
 
@@ -113,6 +114,31 @@ def test_other_content_is_refused(folder: Path, content: Any) -> None:
     _single(folder, torch.save, content)
     with pytest.raises(ModelLoadError, match="something else than weights by their names"):
         _load(folder)
+
+
+def test_of_a_hub_model_what_is_needed_is_fetched(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration first; pickled weights only where there are no safetensors."""
+    home, asked = tmp_path / "snapshot", []
+
+    def download(name: str, *, cache_dir: Path, allow_patterns: list[str]) -> str:
+        home.mkdir(exist_ok=True)
+        asked.append(allow_patterns)
+        for path in (path for pattern in allow_patterns for path in folder.glob(pattern)):
+            shutil.copy(path, home)
+        return str(home)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    load_language_model("owner/name", data_dir=tmp_path / "data", device="cpu")
+    assert asked[0] == ["config.json"]
+    assert [any("bin" in pattern for pattern in patterns) for patterns in asked] == [0, 0, 1]
+    shutil.rmtree(home)
+    record = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(record | {"hidden_act": "relu"}), "utf-8")
+    with pytest.raises(UnsupportedModelError, match="activation 'relu'"):
+        load_language_model("owner/name", data_dir=tmp_path / "data", device="cpu")
+    assert [path.name for path in home.iterdir()] == ["config.json"]
 
 
 def test_damaged_files_are_named_with_a_remedy(folder: Path) -> None:

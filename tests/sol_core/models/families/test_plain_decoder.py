@@ -11,11 +11,16 @@ import torch
 
 from sol_core.actions import GRIDS, Action, Mechanisms
 from sol_core.models import FrozenLM
-from tests.support.plain_decoder import DENSE_STEP, PlainCache, PlainDecoder, Skipping
+from tests.sol_core.models.families.plain_decoder import (
+    DENSE_STEP,
+    PlainCache,
+    PlainDecoder,
+    Skipping,
+)
 from tests.support.tiny_models import FAMILIES, make_pair
 
 LENGTH = 72
-NATS, NEAR_TIE, AGREEING = 2e-3, 1e-4, 0.97
+NATS, NEAR_TIE, AGREEING = 2e-3, 1e-4, 0.95
 ACTIONS = [Action(0.3), Action(1.0, 0.5), Action(0.15, 0.7), Action(0.6, 0.4)]
 grids = pytest.mark.parametrize("grid", GRIDS)
 
@@ -73,20 +78,24 @@ def test_steps_after_a_dense_past_agree(name: str, grid: str) -> None:
 
 @grids
 def test_steps_after_compressed_ones_agree(grid: str) -> None:
-    """Keys and values of compressed steps stay; after a near-tie everything may differ."""
+    """Keys and values of compressed steps stay. Runs of which the first steps were compared in
+    another order go on from there; one ends with a near-tie, after which everything may differ."""
     plain, lm, text = _pair("llama-gqa-tied")
     how, past = GRIDS[grid].mechanisms, plain.empty_cache()
     for token in text[:20]:
         plain.step(token, past, DENSE_STEP)
     prefix = lm.new_cache(1, 20)
     lm.prefill(torch.tensor([text[:20]]), prefix)
-    compared = []
+    compared: dict[tuple[Action, ...], tuple[float, float]] = {}
     for actions in itertools.permutations(ACTIONS):
-        theirs, ours, nearest = _first(past, 20), prefix.branch(1, 4), float("inf")
+        theirs, ours = _first(past, 20), prefix.branch(1, 4)
         for place, action in enumerate(actions, 20):
             expected, tie = plain.step(text[place], theirs, _skipping(action, how))
             output = lm.decode_step(torch.tensor([text[place]]), ours, action, mechanisms=how)
             nll = output.logits[0].log_softmax(-1)[text[place + 1]]
-            nearest = min(nearest, tie)
-            compared.append((abs(float(nll - expected[text[place + 1]])), nearest))
-    _judge(compared)
+            difference = abs(float(nll - expected[text[place + 1]]))
+            compared[actions[: place - 19]] = (difference, tie)
+            if difference > NATS:
+                break
+    assert len(compared) > 40
+    _judge(list(compared.values()))

@@ -85,13 +85,11 @@ class PlainDecoder:
         return self.weights[name + ".weight"] @ inputs
 
     def _rotated(self, head: Tensor, position: int) -> Tensor:
-        turned, half = head.clone(), self.size // 2
-        for pair in range(half):
-            angle = position * self.theta ** (-2 * pair / self.size)
-            first, second = float(head[pair]), float(head[pair + half])
-            turned[pair] = first * math.cos(angle) - second * math.sin(angle)
-            turned[pair + half] = second * math.cos(angle) + first * math.sin(angle)
-        return turned
+        half = self.size // 2
+        angles = [position * self.theta ** (-2 * pair / self.size) for pair in range(half)]
+        cosine, sine = torch.tensor(angles).cos(), torch.tensor(angles).sin()
+        first, second = head[:half], head[half:]
+        return torch.cat((first * cosine - second * sine, second * cosine + first * sine))
 
     def _attention(
         self,
@@ -146,15 +144,15 @@ def _ceil(count: float) -> int:
 
 def _best(scores: Tensor, count: int, gaps: list[float]) -> list[int]:
     """Indices of the highest, ascending; the lowest index where they are alike."""
-    order = sorted(range(len(scores)), key=lambda index: (-float(scores[index]), index))
+    values = scores.tolist()
+    order = sorted(range(len(values)), key=lambda index: (-values[index], index))
     if count < len(order):
-        gaps.append(float(scores[order[count - 1]] - scores[order[count]]))
+        gaps.append(values[order[count - 1]] - values[order[count]])
     return sorted(order[:count])
 
 
 def _tokens(pages: list[int], tokens: int, page_size: int) -> list[int]:
-    every = range(tokens)
-    return [token for token in every if token // page_size in pages]
+    return [token for token in range(tokens) if token // page_size in pages]
 
 
 def _page_scores(queries: Tensor, keys: Tensor, skipping: Skipping) -> Tensor:
@@ -167,16 +165,16 @@ def _page_scores(queries: Tensor, keys: Tensor, skipping: Skipping) -> Tensor:
         return torch.stack(bounds, -1)
     shares = []
     for query in queries:
-        scores = torch.stack([_estimate(query, key) for key in keys]) / math.sqrt(keys.shape[1])
+        scores = _estimates(query, keys) / math.sqrt(keys.shape[1])
         masses = [page.logsumexp(0) for page in scores.split(skipping.page_size)]
         shares.append(torch.stack(masses).softmax(-1))
     return torch.stack(shares).mean(0, keepdim=True)
 
 
-def _estimate(query: Tensor, key: Tensor) -> Tensor:
-    """query · key from 4 bits of the key (minimum and scale in bf16) and 8 of the query."""
-    lowest = key.min().bfloat16().float()
-    scale = ((key.max() - lowest) / 15).bfloat16().float()
-    codes = ((key - lowest) / scale).round().clamp(0, 15)
+def _estimates(query: Tensor, keys: Tensor) -> Tensor:
+    """query · key of each, from 4 bits of a key (minimum and scale in bf16), 8 of the query."""
+    lowest = keys.amin(1, keepdim=True).bfloat16().float()
+    scale = ((keys.amax(1, keepdim=True) - lowest) / 15).bfloat16().float()
+    codes = ((keys - lowest) / scale).round().clamp(0, 15)
     unit = query.abs().max() / 127
-    return (query / unit).round() @ (codes * scale + lowest) * unit
+    return (codes * scale + lowest) @ (query / unit).round() * unit
