@@ -19,7 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENT = PROJECT / "docs" / "extending.md"
 # The tests that the diffs bring along, and those that they must not break.
 SELECTED = {
-    "tests/sol_core/models/test_families.py": "phi3",
+    "tests/sol_core/models/test_families.py": "gemma1",
     "tests/sol_core/decoding/test_schedules.py": "pulse or every_scheduler",
     "tests/sol_core/models/test_decode_step.py": "depth or bit_for_bit or no_trace",
     "tests/kernels/test_mean_key.py": "mean_key",

@@ -5,13 +5,9 @@ step takes is decided in ``sol_core.decoding`` and ``sol_core.policy``.
 """
 
 from sol_core.models.decoder import FrozenLM, StepOutput
+from sol_core.models.families import SUPPORTED_FAMILIES, refuse_denied_biases, spec_from_config
 from sol_core.models.signals import PrefillOutput
-from sol_core.models.spec import (
-    SUPPORTED_FAMILIES,
-    ModelSpec,
-    refuse_denied_biases,
-    spec_from_config,
-)
+from sol_core.models.spec import ModelSpec
 
 __all__ = [
     "SUPPORTED_FAMILIES",

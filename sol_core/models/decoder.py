@@ -24,21 +24,22 @@ from kernels.cpu.tuning import Tuning
 from kernels.gpu.triton_support import runs_triton
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention, page_readers
-from kernels.rms_norm import rms_norm
-from kernels.rotary import rotate_first_heads
+from kernels.page_attention.reference import mass_outside
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
 from sol_core.models.prefill_attention import causal_attention
 from sol_core.models.rope import inverse_frequencies, rotary_angles
 from sol_core.models.signals import BEST_PAGES, PrefillOutput, Signals, prefill_concentration
-from sol_core.models.spec import ModelSpec
+from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep, StepRequest
 from sol_core.models.step.graph import StepGraphs, run_alone
+from sol_core.models.step.layer import heads_of, normalised, with_update
 from sol_core.models.step.mlp import gated, step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape, takes_integers
+from sol_core.models.step.soft_cap import capped_attention, final_logits
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
 __all__ = ["FrozenLM", "StepOutput"]
@@ -165,13 +166,12 @@ class FrozenLM:
             )
         self._check_context(start + count)
         positions = torch.arange(start, start + count, device=self.device)
-        angles = {rope: rotary_angles(f, positions) for rope, f in self._frequencies.items()}
+        angles = self._angles(positions)
         hidden = self._embed(tokens)
         signals = Signals(self.spec) if observe else None
         for index, layer in enumerate(self.batch_weights.layers):
-            cosine, sine = angles[self.spec.ropes[index]]
             normed = self._norm(hidden, layer.attention_norm)
-            query, key, value = self._project(layer, normed, cosine, sine)
+            query, key, value = heads_of(self.spec, layer, normed, *angles[self.spec.ropes[index]])
             cache.write(index, key.transpose(1, 2), value.transpose(1, 2))
             (block,) = cache.blocks(index, count)
             mixed = causal_attention(
@@ -179,6 +179,7 @@ class FrozenLM:
                 block,
                 scale=self.spec.attention_scale,
                 window=self.spec.windows[index],
+                cap=self.spec.attention_cap,
             )
             hidden = self._add_attention(layer, hidden, mixed.transpose(1, 2).flatten(2))
             normed = self._norm(hidden, layer.mlp_norm)
@@ -249,7 +250,7 @@ class FrozenLM:
     def logits(self, hidden: Tensor) -> Tensor:
         """[..., C] hidden states after the final norm → [..., V] fp32 logits."""
         weights = self.batch_weights if hidden.shape[0] >= MANY_ROWS else self.weights
-        return weights.head(hidden).float()
+        return final_logits(weights.head(hidden).float(), self.spec)
 
     @cached_property
     def graphs(self) -> StepGraphs | None:
@@ -294,7 +295,7 @@ class FrozenLM:
     def _decode(self, tokens: Tensor, cache: KVCache, plan: StepPlan, lap: Lap) -> StepOutput:
         """One step; the cache is written but not advanced."""
         weights = self.batch_weights if cache.num_rows >= MANY_ROWS else self.weights
-        angles = {rope: rotary_angles(f, plan.positions) for rope, f in self._frequencies.items()}
+        angles = self._angles(plan.positions)
         hidden = self._embed(tokens)
         signals = Signals(self.spec) if plan.shape.observe else None
         readers: list[Tensor] = []
@@ -334,27 +335,18 @@ class FrozenLM:
         embedded = F.embedding(tokens, self.weights.embedding)
         if self.spec.embedding_scale != 1.0:
             embedded = embedded * self._embedding_scale
-        return embedded.float()
+        stream = embedded.float()
+        scale = self.spec.stream_scale
+        return stream if scale is None else stream * scale
 
-    def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(hidden, weight, self.spec.norm_eps)
+    def _norm(self, hidden: Tensor, weight: Tensor | None) -> Tensor:
+        return normalised(hidden, weight, self.spec)
 
-    def _project(
-        self, layer: LayerWeights, normed: Tensor, cosine: Tensor, sine: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """[..., C] → rotated query [..., H, D], rotated key and value [..., Hkv, D], fp32."""
-        spec = self.spec
-        num_rotated = spec.num_heads + spec.num_kv_heads
-        heads = layer.query_key_value(normed).float()
-        heads = heads.unflatten(-1, (num_rotated + spec.num_kv_heads, spec.head_size))
-        value = heads[..., num_rotated:, :]
-        if layer.query_norm is not None and layer.key_norm is not None:
-            query, key, _ = heads.split((spec.num_heads, spec.num_kv_heads, spec.num_kv_heads), -2)
-            query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
-            heads = torch.cat((query, key), -2)
-        rotated = rotate_first_heads(heads, num_rotated, cosine, sine)
-        query, key = rotated.split((spec.num_heads, spec.num_kv_heads), -2)
-        return query, key, value
+    def _angles(self, positions: Tensor) -> dict[RopeSpec, tuple[Tensor, Tensor]]:
+        return {
+            rope: rotary_angles(frequencies, positions, rope.amplitude)
+            for rope, frequencies in self._frequencies.items()
+        }
 
     def _attend(
         self,
@@ -369,7 +361,7 @@ class FrozenLM:
         """Residual stream after the attention of one decode step [R, C], and what it observed;
         who reads each page [R, P] is added to ``readers`` if that is asked for."""
         normed = self._norm(hidden, layer.attention_norm)
-        query, key, value = self._project(layer, normed, *angles)
+        query, key, value = heads_of(self.spec, layer, normed, *angles)
         attention, shape = plan.attention[self.spec.windows[index]], plan.shape
         if shape.extend is None:
             cache.write(index, key[:, :, None], value[:, :, None])
@@ -381,7 +373,10 @@ class FrozenLM:
         outside = None
         if shape.page_reads:
             readers.append(page_readers(query, blocks, attention))
-        if shape.observe:
+        if self.spec.attention_cap is not None:
+            mixed = capped_attention(query, blocks, attention, self.spec.attention_cap)
+            outside = mass_outside(query, blocks, attention, BEST_PAGES) if shape.observe else None
+        elif shape.observe:
             mixed, outside = observed_attention(query, blocks, attention, BEST_PAGES)
         else:
             mixed = decode_attention(query, blocks, attention)
@@ -392,14 +387,10 @@ class FrozenLM:
 
     def _add_attention(self, layer: LayerWeights, hidden: Tensor, mixed: Tensor) -> Tensor:
         update = layer.attention_output(mixed)
-        if layer.attention_output_norm is not None:
-            return hidden + self._norm(update.float(), layer.attention_output_norm)
-        return hidden + update
+        return with_update(hidden, update, layer.attention_output_norm, self.spec)
 
     def _add_mlp(self, layer: LayerWeights, hidden: Tensor, update: Tensor) -> Tensor:
-        if layer.mlp_output_norm is not None:
-            return hidden + self._norm(update.float(), layer.mlp_output_norm)
-        return hidden + update
+        return with_update(hidden, update, layer.mlp_output_norm, self.spec)
 
     def _check_context(self, length: int) -> None:
         if length > self.spec.max_positions:

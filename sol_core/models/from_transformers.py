@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from sol_core.fields import check_kind
+from sol_core.models.checkpoint import check_vocabulary, whole_ids
 from sol_core.models.decoder import FrozenLM
-from sol_core.models.loading import (
-    LanguageModel,
-    check_vocabulary,
-    fingerprint_of,
-    whole_ids,
-)
-from sol_core.models.spec import refuse_denied_biases, spec_from_config
+from sol_core.models.families import refuse_denied_biases, spec_from_config
+from sol_core.models.loading import LanguageModel, fingerprint_of
 from sol_core.models.weights import arrange_weights
 
 if TYPE_CHECKING:

@@ -18,27 +18,39 @@ _STRETCH, _MOST_STRETCHES = 256, 64  # positions; of each a quarter of a megabyt
 
 
 def inverse_frequencies(rope: RopeSpec, head_size: int, device: torch.device) -> Tensor:
-    """Radians per position of each channel pair: [D / 2] fp32."""
-    exponent = torch.arange(0, head_size, 2, dtype=torch.int64, device=device).float() / head_size
-    frequencies = 1.0 / (rope.theta**exponent)
+    """Radians per position of each channel pair: [D / 2] fp32, zeros for those not rotated."""
+    rotated = 0 if rope.kind == "none" else rope.rotated or head_size
+    exponent = torch.arange(0, rotated, 2, dtype=torch.int64, device=device).float() / rotated
+    lengths = rope.theta**exponent
+    if rope.divisors is not None:
+        lengths = torch.tensor(rope.divisors, device=device) * lengths
+    frequencies = 1.0 / lengths
     if rope.kind == "linear":
-        return frequencies / rope.factor
-    if rope.kind == "llama3":
-        return _llama3_frequencies(rope, frequencies)
-    return frequencies
+        frequencies = frequencies / rope.factor
+    elif rope.kind == "llama3":
+        frequencies = _llama3_frequencies(rope, frequencies)
+    elif rope.ramp is not None:
+        frequencies = _yarn_frequencies(rope.ramp, rope.factor, lengths)
+    return torch.nn.functional.pad(frequencies, (0, (head_size - rotated) // 2))
 
 
-def rotary_angles(frequencies: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+def rotary_angles(
+    frequencies: Tensor, positions: Tensor, amplitude: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Cosine and sine for each position.
 
     Args:
         frequencies: [D / 2] fp32.
         positions: [...] integer.
+        amplitude: factor on both where a pair is rotated; None is 1.
     Returns: two [..., D] fp32 tensors, both halves alike.
     """
     angles = positions[..., None].float() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    if amplitude is None:
+        return angles.cos(), angles.sin()
+    factors = torch.where(torch.cat((frequencies, frequencies)) > 0, amplitude, 1.0)
+    return angles.cos() * factors, angles.sin() * factors
 
 
 class RotaryTable:
@@ -51,7 +63,9 @@ class RotaryTable:
 
     def __init__(self, ropes: Sequence[RopeSpec], head_size: int) -> None:
         device = torch.device("cpu")
-        self._frequencies = [inverse_frequencies(rope, head_size, device) for rope in ropes]
+        self._ropes = [
+            (inverse_frequencies(rope, head_size, device), rope.amplitude) for rope in ropes
+        ]
         self._stretches: dict[int, Any] = {}
 
     def at(self, positions: Sequence[int]) -> Any:
@@ -64,9 +78,20 @@ class RotaryTable:
             if len(self._stretches) == _MOST_STRETCHES:
                 self._stretches = {}
             positions = torch.arange(index * _STRETCH, (index + 1) * _STRETCH)
-            angles = [rotary_angles(some, positions) for some in self._frequencies]
+            angles = [
+                rotary_angles(frequencies, positions, amplitude)
+                for frequencies, amplitude in self._ropes
+            ]
             self._stretches[index] = torch.stack([torch.stack(pair) for pair in angles]).numpy()
         return self._stretches[index]
+
+
+def _yarn_frequencies(ramp: tuple[float, float], factor: float, lengths: Tensor) -> Tensor:
+    """Args: lengths [D / 2], positions per radian."""
+    first, last = ramp
+    pairs = torch.arange(len(lengths), dtype=torch.float32, device=lengths.device)
+    kept = 1 - ((pairs - first) / (last - first)).clamp(0, 1)
+    return 1.0 / (factor * lengths) * (1 - kept) + 1.0 / lengths * kept
 
 
 def _llama3_frequencies(rope: RopeSpec, frequencies: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from kernels.linear import linear
 from kernels.linear.packed import pack_weight, packed_product
 from kernels.quantised_weights import GgufBlocks
 from sol_core.errors import ModelLoadError
+from sol_core.models.families import head_channels, layer_names, spread_heads
 from sol_core.models.quantised import join_blocks
 from sol_core.models.spec import ModelSpec
 
@@ -65,12 +66,13 @@ class IntegerMlp:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One transformer layer; norms are [C] (or [D] per head) fp32, offset included."""
+    """One transformer layer; norms are [C] fp32, offset included, None where there is none; those
+    of queries and keys are [D], of each head, or [H·D] and [Hkv·D], of all at once."""
 
-    attention_norm: Tensor
+    attention_norm: Tensor | None
     query_key_value: Linear  # [C, (H + 2·Hkv)·D]
     attention_output: Linear  # [H·D, C]
-    mlp_norm: Tensor
+    mlp_norm: Tensor | None
     gate_up: Linear  # [C, 2·I], gate first
     down: Linear  # [I, C]
     query_norm: Tensor | None = None
@@ -117,6 +119,7 @@ class _Reader:
         self.spec = spec
         self.dtype = dtype
         self.used: set[str] = set()
+        self.channels = head_channels(spec)
 
     def take(self, name: str, *shape: int) -> Tensor:
         if name not in self.tensors:
@@ -132,11 +135,14 @@ class _Reader:
     def norm(self, name: str, width: int) -> Tensor:
         return self.take(name + ".weight", width).float() + self.spec.norm_offset
 
-    def optional_norm(self, name: str, width: int) -> Tensor | None:
-        return self.norm(name, width) if name + ".weight" in self.tensors else None
+    def linear(
+        self, prefix: str, names: dict[str, int], in_size: int, *, heads: int | None = None
+    ) -> Linear:
+        """Matrices side by side; a bias where any of them has one (zero for the others).
 
-    def linear(self, prefix: str, names: dict[str, int], in_size: int) -> Linear:
-        """Matrices side by side; a bias where any of them has one (zero for the others)."""
+        Args:
+            heads: axis of the stored [out, in] along which heads lie.
+        """
         weight = torch.cat(
             [
                 self.take(f"{prefix}{n}.weight", out, in_size).to(self.dtype)
@@ -153,6 +159,12 @@ class _Reader:
                     for name, out in names.items()
                 ]
             )
+        if self.channels is not None and heads is not None:
+            stored = self.spec.stored_head_size or self.spec.head_size
+            weight = spread_heads(weight, self.channels, stored, heads)
+            if bias is not None and heads == 0:
+                bias = spread_heads(bias, self.channels, stored, 0)
+            return Linear(in_out_view(weight), bias)
         blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
         return Linear(in_out_view(weight), bias, blocks=blocks)
 
@@ -223,36 +235,39 @@ def arrange_weights(
 
 
 def _layer(reader: _Reader, prefix: str) -> LayerWeights:
-    spec = reader.spec
-    width, attention = spec.hidden_size, prefix + "self_attn."
-    # Gemma 3 names the norm before the MLP "pre_feedforward" and uses
-    # "post_attention" for a norm of the attention's output; the others have the latter only.
-    sandwich = prefix + "pre_feedforward_layernorm.weight" in reader.tensors
-    before_mlp = "pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"
+    spec, names = reader.spec, layer_names(reader.spec.family)
+    width, attention, mlp = spec.hidden_size, prefix + "self_attn.", prefix + "mlp."
+    stored = spec.stored_head_size or spec.head_size
+    query, key = spec.num_heads * stored, spec.num_kv_heads * stored
+
+    def norm(name: str | None) -> Tensor | None:
+        return None if name is None else reader.norm(prefix + name, width)
+
+    def head_norm(name: str, all_heads: int) -> Tensor | None:
+        size = {"head": stored, "all": all_heads, None: None}[names.query_key_norms]
+        return None if size is None else reader.norm(attention + name, size)
+
     return LayerWeights(
-        attention_norm=reader.norm(prefix + "input_layernorm", width),
+        attention_norm=norm(names.attention_norm),
         query_key_value=reader.linear(
-            attention,
-            {"q_proj": spec.query_width, "k_proj": spec.kv_width, "v_proj": spec.kv_width},
-            width,
+            attention, _side_by_side(names.query_key_value, [query, key, key]), width, heads=0
         ),
-        attention_output=reader.linear(attention, {"o_proj": width}, spec.query_width),
-        mlp_norm=reader.norm(prefix + before_mlp, width),
+        attention_output=reader.linear(attention, {"o_proj": width}, query, heads=1),
+        mlp_norm=norm(names.mlp_norm),
         gate_up=reader.linear(
-            prefix + "mlp.",
-            {"gate_proj": spec.intermediate_size, "up_proj": spec.intermediate_size},
-            width,
+            mlp, _side_by_side(names.gate_up, [spec.intermediate_size] * 2), width
         ),
-        down=reader.linear(prefix + "mlp.", {"down_proj": width}, spec.intermediate_size),
-        query_norm=reader.optional_norm(attention + "q_norm", spec.head_size),
-        key_norm=reader.optional_norm(attention + "k_norm", spec.head_size),
-        attention_output_norm=(
-            reader.norm(prefix + "post_attention_layernorm", width) if sandwich else None
-        ),
-        mlp_output_norm=(
-            reader.norm(prefix + "post_feedforward_layernorm", width) if sandwich else None
-        ),
+        down=reader.linear(mlp, {"down_proj": width}, spec.intermediate_size),
+        query_norm=head_norm("q_norm", query),
+        key_norm=head_norm("k_norm", key),
+        attention_output_norm=norm(names.attention_output_norm),
+        mlp_output_norm=norm(names.mlp_output_norm),
     )
+
+
+def _side_by_side(names: tuple[str, ...], sizes: list[int]) -> dict[str, int]:
+    """Outputs of the matrices; one name is of all of them."""
+    return {names[0]: sum(sizes)} if len(names) == 1 else dict(zip(names, sizes, strict=True))
 
 
 def _place_layer(layer: LayerWeights, to_device: Callable[[Tensor], Tensor]) -> LayerWeights:

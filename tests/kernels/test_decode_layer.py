@@ -23,6 +23,7 @@ from kernels.page_attention import reference as attention_reference
 from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.models import FrozenLM, StepOutput, spec_from_config
 from sol_core.models.cache import KVCache
+from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.weights import arrange_weights
 from tests.kernels.threads.teams import in_team
 from tests.support.tiny_models import FAMILIES, Family, make_pair, make_tiny_lm
@@ -218,6 +219,13 @@ def test_steps_of_every_family_match_the_reference(family: Family, how: Mechanis
     for action in ACTIONS:
         if action.bit_width == 16:  # one rounding flip moves a whole quantised step
             _both(lm, prefix, [action], how, observe=True)
+
+
+def test_families_that_are_not_compiled_are_those_of_the_docs() -> None:
+    """Biases of the MLP, scores with a cap, norms elsewhere."""
+    lms = {family.name: make_pair(family)[1] for family in FAMILIES}
+    slow = {name for name, lm in lms.items() if FewRowStep.make(lm.spec, lm.weights) is None}
+    assert slow == {"llama-mqa-bias", "granite-bias", "gemma2", "olmo2", "olmo2-mha-bias"}
 
 
 @MECHANISMS

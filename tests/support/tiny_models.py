@@ -8,18 +8,28 @@ from typing import Any
 
 import torch
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 from kernels.integer_linear import IntegerMatrix
@@ -35,6 +45,18 @@ LLAMA3_ROPE = {
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
+}
+YARN_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 10_000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LONG_ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10_000.0,
+    "short_factor": [1.0 + 0.25 * pair for pair in range(9)],
+    "long_factor": [2.0 + pair for pair in range(9)],
 }
 GEMMA_ROPES = {
     "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
@@ -71,6 +93,41 @@ FAMILIES = [
            {"sliding_window": 8, "head_dim": 32, "query_pre_attn_scalar": 24,
             "layer_types": ["sliding_attention", "full_attention"],
             "rope_parameters": GEMMA_ROPES, "tie_word_embeddings": True}),
+    Family("llama-odd-heads", LlamaConfig, LlamaForCausalLM,
+           {"head_dim": 20, "attention_bias": True}),
+    Family("falcon3", LlamaConfig, LlamaForCausalLM, {"head_dim": 40, "num_attention_heads": 4}),
+    Family("dynamic-rope", LlamaConfig, LlamaForCausalLM, {"rope_parameters": {
+        "rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}}),
+    Family("yarn-rope", LlamaConfig, LlamaForCausalLM, {"rope_parameters": YARN_ROPE}),
+    Family("yarn-rope-deepseek", Qwen3Config, Qwen3ForCausalLM, {"head_dim": 32,
+        "rope_parameters": YARN_ROPE | {"truncate": False, "mscale": 0.7, "mscale_all_dim": 0.3}}),
+    Family("longrope", LlamaConfig, LlamaForCausalLM, {"head_dim": 18, "rope_parameters":
+        LONG_ROPE | {"original_max_position_embeddings": 64, "factor": 4.0}}),
+    Family("phi3", Phi3Config, Phi3ForCausalLM, {"num_key_value_heads": 6}),
+    Family("phi3-window", Phi3Config, Phi3ForCausalLM, {"sliding_window": 9,
+        "rope_parameters": {"rope_theta": 10_000.0, "partial_rotary_factor": 0.5}}),
+    Family("phi3-longrope", Phi3Config, Phi3ForCausalLM,
+           {"hidden_size": 144, "rope_parameters": LONG_ROPE | {"partial_rotary_factor": 0.75},
+            "original_max_position_embeddings": 64, "tie_word_embeddings": True}),
+    Family("olmo2", Olmo2Config, Olmo2ForCausalLM, {}),
+    Family("olmo2-mha-bias", Olmo2Config, Olmo2ForCausalLM,
+           {"num_key_value_heads": 6, "attention_bias": True, "tie_word_embeddings": True}),
+    Family("granite", GraniteConfig, GraniteForCausalLM,
+           {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 8.0,
+            "attention_multiplier": 0.11, "tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
+    Family("granite-bias", GraniteConfig, GraniteForCausalLM,
+           {"residual_multiplier": 1.7, "attention_bias": True, "mlp_bias": True}),
+    Family("smollm3", SmolLM3Config, SmolLM3ForCausalLM,
+           {"num_hidden_layers": 4, "tie_word_embeddings": True}),
+    Family("smollm3-window", SmolLM3Config, SmolLM3ForCausalLM,
+           {"no_rope_layers": [0, 1, 1], "use_sliding_window": True, "sliding_window": 9}),
+    Family("gemma2", Gemma2Config, Gemma2ForCausalLM,
+           {"sliding_window": 8, "head_dim": 32, "query_pre_attn_scalar": 24,
+            "tie_word_embeddings": True, "attn_logit_softcapping": 3.0,
+            "final_logit_softcapping": 5.0}),
+    Family("gemma2-uncapped", Gemma2Config, Gemma2ForCausalLM,
+           {"sliding_window": 8, "head_dim": 24, "attn_logit_softcapping": None,
+            "final_logit_softcapping": 5.0}),
 ]  # fmt: skip
 
 

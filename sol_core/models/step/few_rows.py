@@ -32,6 +32,7 @@ from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import mlp_channels, page_budgets
 from sol_core.models.step.quantised import packed_weights
+from sol_core.models.step.soft_cap import final_logits
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import StepRows
@@ -97,7 +98,7 @@ class FewRowStep:
         head = weights.head.weight
         if head.device.type != "cpu" or head.dtype not in DTYPES or weights.head.bias is not None:
             return None
-        if spec.num_heads // spec.num_kv_heads > MOST_HEADS:
+        if spec.num_heads // spec.num_kv_heads > MOST_HEADS or spec.attention_cap is not None:
             return None
         for layer in weights.layers:
             layouts = {
@@ -105,7 +106,8 @@ class FewRowStep:
                 for linear in (layer.query_key_value, layer.attention_output, layer.down)
             }
             biased = layer.gate_up.bias is not None or layer.down.bias is not None
-            if biased or None in layouts or len(layouts) > 1 or not _has_types(layer, head.dtype):
+            alike = None not in layouts and len(layouts) == 1 and _has_types(layer, head.dtype)
+            if biased or not alike or not _has_norms(layer, spec.head_size):
                 return None
         kernel = None if lies_out_major(head) is None else few_row_kernel()
         return None if kernel is None else FewRowStep(spec, weights, kernel)
@@ -142,7 +144,7 @@ class FewRowStep:
         seen = concentration if request.observe else None, middle if request.observe else None
         optional = (*seen, readers if request.page_reads else None)
         tensors = (None if array is None else torch.from_numpy(array) for array in optional)
-        return StepOutput(hidden, torch.from_numpy(logits), *tensors)
+        return StepOutput(hidden, final_logits(torch.from_numpy(logits), spec), *tensors)
 
     def _run(
         self, parts: int, arguments: tuple[Any, ...], clock: StepClock | None, tuning: Tuning
@@ -240,9 +242,17 @@ _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
 def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:
     """Return whether the arrays have the types under which the kernels address them."""
     norms = (layer.attention_norm, layer.mlp_norm)
-    return {linear.weight.dtype for linear in layer.matrices} == {dtype} and {
-        norm.dtype for norm in norms
-    } == {torch.float32}
+    return {linear.weight.dtype for linear in layer.matrices} == {dtype} and all(
+        norm is None or norm.dtype == torch.float32 for norm in norms
+    )
+
+
+def _has_norms(layer: LayerWeights, head_size: int) -> bool:
+    """Return whether its norms are where the kernels have them: before both halves, and of queries
+    and keys, of each head."""
+    before = layer.attention_norm is not None and layer.mlp_norm is not None
+    of_heads = (layer.query_norm, layer.key_norm)
+    return before and all(norm is None or norm.shape[0] == head_size for norm in of_heads)
 
 
 def _unpacked_matrices(layer: LayerWeights, blocks: int) -> list[Any]:
@@ -267,7 +277,7 @@ def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
     """
     query_key_value, attention_output, gate_up, down, down_rows = matrices
     return [
-        as_array(layer.attention_norm),
+        _vector(layer.attention_norm),
         query_key_value,
         _vector(layer.query_key_value.bias),
         _vector(layer.query_norm),
@@ -275,7 +285,7 @@ def _layer_arrays(layer: LayerWeights, matrices: Sequence[Any]) -> list[Any]:
         attention_output,
         _vector(layer.attention_output.bias),
         _vector(layer.attention_output_norm),
-        as_array(layer.mlp_norm),
+        _vector(layer.mlp_norm),
         gate_up,
         down,
         _vector(layer.mlp_output_norm),

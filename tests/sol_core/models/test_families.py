@@ -80,8 +80,8 @@ def test_other_families_are_refused_with_the_list() -> None:
 
 def test_unknown_rope_scaling_is_refused() -> None:
     config = LlamaConfig()
-    config.rope_parameters = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}
-    with pytest.raises(UnsupportedModelError, match="yarn"):
+    config.rope_parameters = {"rope_type": "proportional", "rope_theta": 1e4}
+    with pytest.raises(UnsupportedModelError, match=r"proportional.*supported: default, linear"):
         spec_from_config(config)
 
 

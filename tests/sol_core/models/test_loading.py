@@ -17,8 +17,8 @@ import sol_core
 from sol_core.errors import ConfigError, ModelLoadError, UnsupportedModelError
 from sol_core.models import spec_from_config
 from sol_core.models.devices import pick_device, pick_dtype
+from sol_core.models.families import complete_config
 from sol_core.models.loading import LanguageModel, load_language_model
-from sol_core.models.spec import complete_config
 from tests.support.tiny_language_model import byte_tokenizer
 from tests.support.tiny_models import FAMILIES, Family, make_pair
 

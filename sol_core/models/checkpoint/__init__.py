@@ -1,0 +1,17 @@
+"""Files of a model's folder: configuration, weights, tokenizer.
+
+Configuration is JSON; weights are safetensors, or made into such once. No code of a folder runs.
+"""
+
+from sol_core.models.checkpoint.config_file import end_ids, read_config, whole_ids
+from sol_core.models.checkpoint.tokenizer_files import check_vocabulary, read_tokenizer
+from sol_core.models.checkpoint.weight_files import read_tensors
+
+__all__ = [
+    "check_vocabulary",
+    "end_ids",
+    "read_config",
+    "read_tensors",
+    "read_tokenizer",
+    "whole_ids",
+]

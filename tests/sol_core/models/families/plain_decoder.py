@@ -1,0 +1,180 @@
+"""A decoder of Llama's kind in plain PyTorch, fp32, one token and one head at a time.
+
+Written from the papers, as a judge of the engine's steps: it imports nothing of this project and
+computes nothing twice, nothing in batches and nothing in place. Rotary embeddings (RoFormer,
+arXiv:2104.09864), grouped queries (arXiv:2305.13245), gated MLPs (arXiv:2002.05202); pages as in
+Quest (arXiv:2406.10774), or by mass from 4-bit keys for a KV group together; the MLP's input and
+inner channels by magnitude (SOL, arXiv:2605.10875).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["DENSE_STEP", "PlainCache", "PlainDecoder", "Skipping"]
+
+PlainCache = list[list[tuple[Tensor, Tensor]]]  # per layer and token, keys and values [Hkv, D]
+
+
+@dataclass(frozen=True)
+class Skipping:
+    """What one step leaves out.
+
+    Attributes:
+        keep: share of the cached tokens that attention reads.
+        input_share, inner_share: of the MLP's channels.
+        by_mass: pages are chosen by their mass under 4-bit keys, one choice for a KV group; else
+            by Quest's bounds, one for each head.
+        page_size: tokens per page.
+    """
+
+    keep: float = 1.0
+    input_share: float = 1.0
+    inner_share: float = 1.0
+    by_mass: bool = False
+    page_size: int = 8
+
+
+DENSE_STEP = Skipping()
+
+
+class PlainDecoder:
+    """Weights by checkpoint name, and the numbers of config.json."""
+
+    def __init__(self, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+        self.weights = {name: tensor.float() for name, tensor in weights.items()}
+        self.layers = config["num_hidden_layers"]
+        self.heads, self.kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
+        self.size = config.get("head_dim") or config["hidden_size"] // self.heads
+        self.eps, self.theta = config["rms_norm_eps"], config["rope_parameters"]["rope_theta"]
+        self.tied = config["tie_word_embeddings"]
+
+    def empty_cache(self) -> PlainCache:
+        return [[] for _ in range(self.layers)]
+
+    @torch.no_grad()
+    def step(self, token: int, cache: PlainCache, skipping: Skipping) -> tuple[Tensor, float]:
+        """Feed one token; the cache grows by it.
+
+        Returns: log probabilities [V] of the next one, and the least distance between something
+            that was kept and something that was dropped for it; infinity where nothing was.
+        """
+        gaps: list[float] = []
+        hidden = self.weights["model.embed_tokens.weight"][token]
+        for layer in range(self.layers):
+            name = f"model.layers.{layer}."
+            normed = self._norm(hidden, name + "input_layernorm")
+            hidden = hidden + self._attention(normed, name, cache[layer], skipping, gaps)
+            normed = self._norm(hidden, name + "post_attention_layernorm")
+            hidden = hidden + self._mlp(normed, name + "mlp.", skipping, gaps)
+        head = "model.embed_tokens" if self.tied else "lm_head"
+        logits = self.weights[head + ".weight"] @ self._norm(hidden, "model.norm")
+        return logits.log_softmax(-1), min(gaps, default=math.inf)
+
+    def _norm(self, hidden: Tensor, name: str) -> Tensor:
+        scale = torch.sqrt((hidden * hidden).mean() + self.eps)
+        return hidden / scale * self.weights[name + ".weight"]
+
+    def _linear(self, inputs: Tensor, name: str) -> Tensor:
+        return self.weights[name + ".weight"] @ inputs
+
+    def _rotated(self, head: Tensor, position: int) -> Tensor:
+        half = self.size // 2
+        angles = [position * self.theta ** (-2 * pair / self.size) for pair in range(half)]
+        cosine, sine = torch.tensor(angles).cos(), torch.tensor(angles).sin()
+        first, second = head[:half], head[half:]
+        return torch.cat((first * cosine - second * sine, second * cosine + first * sine))
+
+    def _attention(
+        self,
+        normed: Tensor,
+        name: str,
+        cache: list[tuple[Tensor, Tensor]],
+        skipping: Skipping,
+        gaps: list[float],
+    ) -> Tensor:
+        position, attention = len(cache), name + "self_attn."
+        queries, keys, values = (
+            self._linear(normed, f"{attention}{one}_proj").view(-1, self.size) for one in "qkv"
+        )
+        queries = torch.stack([self._rotated(head, position) for head in queries])
+        keys = torch.stack([self._rotated(head, position) for head in keys])
+        cache.append((keys, values))
+        tokens, group = len(cache), self.heads // self.kv_heads
+        wanted = _ceil(skipping.keep * tokens)
+        mixed = []
+        for kv_head in range(self.kv_heads):
+            known = torch.stack([entry[0][kv_head] for entry in cache])
+            given = torch.stack([entry[1][kv_head] for entry in cache])
+            mine = queries[kv_head * group : (kv_head + 1) * group]
+            read = [list(range(tokens))] * group
+            if wanted < tokens:
+                scores = _page_scores(mine, known, skipping)
+                count = math.ceil(wanted / skipping.page_size)
+                pages = [_best(one, count, gaps) for one in scores]
+                read = [_tokens(one, tokens, skipping.page_size) for one in pages]
+                read = read * group if skipping.by_mass else read
+            for query, which in zip(mine, read, strict=True):
+                weights = (known[which] @ query / math.sqrt(self.size)).softmax(-1)
+                mixed.append(weights @ given[which])
+        return self._linear(torch.cat(mixed), attention + "o_proj")
+
+    def _mlp(self, normed: Tensor, name: str, skipping: Skipping, gaps: list[float]) -> Tensor:
+        kept = _best(normed.abs(), _ceil(skipping.input_share * len(normed)), gaps)
+        inputs = torch.zeros_like(normed)
+        inputs[kept] = normed[kept]
+        gate, up = (self._linear(inputs, f"{name}{one}_proj") for one in ("gate", "up"))
+        inner = gate * torch.sigmoid(gate) * up
+        norms = self.weights[name + "down_proj.weight"].norm(dim=0)
+        kept = _best((inner * norms).abs(), _ceil(skipping.inner_share * len(inner)), gaps)
+        rest = torch.zeros_like(inner)
+        rest[kept] = inner[kept]
+        return self._linear(rest, name + "down_proj")
+
+
+def _ceil(count: float) -> int:
+    return max(1, math.ceil(count - 1e-9))
+
+
+def _best(scores: Tensor, count: int, gaps: list[float]) -> list[int]:
+    """Indices of the highest, ascending; the lowest index where they are alike."""
+    values = scores.tolist()
+    order = sorted(range(len(values)), key=lambda index: (-values[index], index))
+    if count < len(order):
+        gaps.append(values[order[count - 1]] - values[order[count]])
+    return sorted(order[:count])
+
+
+def _tokens(pages: list[int], tokens: int, page_size: int) -> list[int]:
+    return [token for token in range(tokens) if token // page_size in pages]
+
+
+def _page_scores(queries: Tensor, keys: Tensor, skipping: Skipping) -> Tensor:
+    """[heads, P], or [1, P] of a group that chooses together; queries of one KV head's group."""
+    if not skipping.by_mass:
+        pages = keys.split(skipping.page_size)
+        bounds = [
+            torch.maximum(queries * page.amin(0), queries * page.amax(0)).sum(-1) for page in pages
+        ]
+        return torch.stack(bounds, -1)
+    shares = []
+    for query in queries:
+        scores = _estimates(query, keys) / math.sqrt(keys.shape[1])
+        masses = [page.logsumexp(0) for page in scores.split(skipping.page_size)]
+        shares.append(torch.stack(masses).softmax(-1))
+    return torch.stack(shares).mean(0, keepdim=True)
+
+
+def _estimates(query: Tensor, keys: Tensor) -> Tensor:
+    """query · key of each, from 4 bits of a key (minimum and scale in bf16), 8 of the query."""
+    lowest = keys.amin(1, keepdim=True).bfloat16().float()
+    scale = ((keys.amax(1, keepdim=True) - lowest) / 15).bfloat16().float()
+    codes = ((keys - lowest) / scale).round().clamp(0, 15)
+    unit = query.abs().max() / 127
+    return (codes * scale + lowest) @ (query / unit).round() * unit

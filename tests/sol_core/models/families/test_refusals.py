@@ -1,0 +1,98 @@
+"""Models that the decoder does not have: refused by name, before any weight is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import (
+    BloomConfig,
+    FalconConfig,
+    FalconMambaConfig,
+    Gemma2Config,
+    GPT2Config,
+    GraniteConfig,
+    LlamaConfig,
+    MixtralConfig,
+    Phi3Config,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
+    T5Config,
+)
+
+from sol_core.errors import ModelLoadError, UnsupportedModelError
+from sol_core.models import SUPPORTED_FAMILIES
+from sol_core.models.loading import load_language_model
+
+YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 2.0}
+CASES: dict[str, tuple[PretrainedConfig, dict[str, Any], str]] = {
+    "mixtral": (MixtralConfig(), {}, r"'mixtral' is not supported \(a mixture of experts\)"),
+    "t5": (T5Config(), {}, r"'t5' is not supported \(an encoder and a decoder"),
+    "bloom": (BloomConfig(), {}, r"'bloom' is not supported; supported: llama"),
+    "falcon-alibi": (FalconConfig(alibi=True), {}, r"'falcon' .*\(ALiBi's position biases\)"),
+    "mamba": (FalconMambaConfig(), {}, r"'falcon_mamba' is not supported \(a state space\)"),
+    "gpt2": (GPT2Config(), {}, r"'gpt2' is not supported \(learned positions\)"),
+    "encoder": (LlamaConfig(), {"is_encoder_decoder": True}, r"asks for an encoder and a decoder"),
+    "cross": (LlamaConfig(), {"add_cross_attention": True}, r"asks for cross-attention, which is"),
+    "experts": (LlamaConfig(), {"num_local_experts": 4}, r"asks for a mixture of experts"),
+    "activation": (LlamaConfig(), {"hidden_act": "relu2"}, r"activation 'relu2' .* silu, gelu_py"),
+    "gemma-act": (Gemma2Config(hidden_activation="gelu"), {}, r"activation 'gelu' is not"),
+    "partial": (LlamaConfig(), {"partial_rotary_factor": 0.5}, r"rotary_factor = 0\.5 .*phi3"),
+    "rope": (LlamaConfig(), {"rope_parameters": YARN | {"rope_type": "proportional"}},
+             r"rope scaling 'proportional' is not supported; supported: default, linear, dynamic"),
+    "odd-heads": (LlamaConfig(), {"head_dim": 33}, r"33 rotated of 33 channels"),
+    "odd-part": (Phi3Config(), {"rope_parameters": {
+        "rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": 0.99}}, "95 rotated"),
+    "norms": (Qwen3Config(head_dim=20), {}, r"heads of 20 channels with norms of queries and keys"),
+    "uneven": (LlamaConfig(), {"num_key_value_heads": 5}, "32 query heads cannot share 5"),
+    "two-way": (Gemma2Config(use_bidirectional_attention=True), {}, "attention in both directions"),
+    "multiplier": (GraniteConfig(residual_multiplier=0.0), {}, r"residual_multiplier = 0\.0"),
+    "layers": (SmolLM3Config(), {"layer_types": ["chunked_attention"] * 36}, "type 'chunked_att"),
+    "layers-qwen": (Qwen2Config(), {"layer_types": ["linear_attention"] * 32}, "type 'linear_att"),
+}  # fmt: skip
+
+
+def _folder(path: Path, config: PretrainedConfig, changes: dict[str, Any]) -> Path:
+    """A model's folder whose weights are none."""
+    path.mkdir()
+    record = config.to_dict() | {"model_type": config.model_type} | changes
+    (path / "config.json").write_text(json.dumps(record), "utf-8")
+    (path / "model.safetensors").write_bytes(b"no weights")
+    return path
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_not_supported_is_named_before_weights_are_read(tmp_path: Path, case: str) -> None:
+    config, changes, words = CASES[case]
+    folder = _folder(tmp_path / "model", config, changes)
+    with pytest.raises((UnsupportedModelError, ModelLoadError), match=words):
+        load_language_model(str(folder), data_dir=tmp_path)
+
+
+def test_the_refusal_of_a_family_lists_all_that_are_supported(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "model", MixtralConfig(), {})
+    with pytest.raises(UnsupportedModelError) as caught:
+        load_language_model(str(folder), data_dir=tmp_path)
+    assert str(caught.value).endswith(f"supported: {', '.join(SUPPORTED_FAMILIES)}")
+
+
+@pytest.mark.parametrize(
+    ("rope", "words"),
+    [
+        ({"rope_type": "linear", "rope_theta": 1e4}, r"need a number 'factor', got None"),
+        ({"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0}, "number 'low_freq_factor'"),
+        ({"rope_type": "dynamic", "rope_theta": 1e4, "factor": "2"}, "'factor', got '2'"),
+        ({"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0], "long_factor": [1.0]},
+         "'short_factor', one number for each of 64 pairs"),
+    ],
+)  # fmt: skip
+def test_a_rope_without_its_numbers_is_said(
+    tmp_path: Path, rope: dict[str, Any], words: str
+) -> None:
+    folder = _folder(tmp_path / "model", LlamaConfig(), {"rope_parameters": rope})
+    with pytest.raises(ModelLoadError, match=words):
+        load_language_model(str(folder), data_dir=tmp_path)

@@ -1,0 +1,81 @@
+"""Attention with capped scores: the reference's where the cap is far, the formula's where not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernels.key_codes import encode_keys
+from kernels.page_attention import AttentionPlan, KVBlock, page_bounds
+from kernels.page_attention.reference import decode_attention
+from sol_core.actions import GRIDS, Action
+from sol_core.models.step.soft_cap import capped_attention, final_logits
+from tests.support.tiny_models import make_tiny_lm
+
+ROWS, HEADS, KV_HEADS, SIZE, PAGE = 4, 6, 2, 16, 8
+
+
+def _block(sequences: int, tokens: int) -> KVBlock:
+    keys, values = torch.randn(2, sequences, KV_HEADS, tokens, SIZE).unbind()
+    return KVBlock(keys, values, *page_bounds(keys, None, PAGE), None, *encode_keys(keys))
+
+
+def _plan(grid: str, kept: list[int] | None, tokens: int) -> AttentionPlan:
+    """Every row sees all but its own number of first tokens."""
+    valid = torch.arange(tokens) >= torch.arange(ROWS)[:, None] * 3
+    pages = valid.unflatten(1, (-1, PAGE)).any(-1)
+    budget = None if kept is None else torch.tensor(kept)
+    how = GRIDS[grid].mechanisms
+    return AttentionPlan(PAGE, valid, pages, budget, None, how.page_scorer, how.page_choice)
+
+
+@pytest.mark.parametrize("kept", [None, [1, 2, 3, 9]])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_cap_out_of_reach_is_none(grid: str, kept: list[int] | None) -> None:
+    query, blocks = torch.randn(ROWS, HEADS, SIZE), [_block(2, 32), _block(4, 24)]
+    plan = _plan(grid, kept, 56)
+    expected = decode_attention(query, blocks, plan)
+    found = capped_attention(query, blocks, plan, 1e6)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    near = capped_attention(query, blocks, plan, 0.5)
+    assert (near - expected).abs().max() > 0.1
+
+
+def test_a_near_cap_is_the_formula() -> None:
+    query, block = torch.randn(ROWS, HEADS, SIZE), _block(ROWS, 16)
+    found = capped_attention(query, [block], AttentionPlan(PAGE), 2.0)
+    for row in range(ROWS):
+        for head in range(HEADS):
+            keys, values = block.keys[row, head // 3], block.values[row, head // 3]
+            weights = (2 * torch.tanh(keys @ query[row, head] / 2)).softmax(0)
+            torch.testing.assert_close(found[row, head], weights @ values)
+
+
+def test_logits_are_scaled_and_capped() -> None:
+    logits = torch.tensor([[-90.0, 0.0, 3.0, 90.0]])
+    assert torch.equal(final_logits(logits, make_tiny_lm().spec), logits)
+    torch.testing.assert_close(final_logits(logits, make_tiny_lm("granite").spec), logits / 8)
+    found = final_logits(logits, make_tiny_lm("gemma2").spec)
+    torch.testing.assert_close(found, 5 * torch.tanh(logits / 5))
+
+
+@pytest.mark.parametrize("name", ["gemma2", "olmo2", "phi3-longrope", "llama-odd-heads"])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_rows_behind_a_shared_prefix_are_the_same_rows_alone(name: str, grid: str) -> None:
+    lm, how = make_tiny_lm(name), GRIDS[grid].mechanisms
+    prefix = lm.new_cache(1, 33)
+    lm.prefill(torch.arange(3, 36)[None], prefix)
+    actions = [Action(), Action(0.3, 0.6), Action(0.5)]
+    shared, own = prefix.branch(3, 4), [prefix.branch(1, 4) for _ in actions]
+    for token in (5, 6, 7):
+        fed = torch.full((3,), token)
+        found = lm.decode_step(fed, shared, actions, mechanisms=how, observe=True)
+        for row, (cache, action) in enumerate(zip(own, actions, strict=True)):
+            alone = lm.decode_step(fed[:1], cache, action, mechanisms=how, observe=True)
+            torch.testing.assert_close(found.logits[row], alone.logits[0], rtol=0, atol=2e-4)
+            assert found.attention_concentration is not None
+            assert alone.attention_concentration is not None
+            torch.testing.assert_close(
+                found.attention_concentration[row], alone.attention_concentration[0],
+                rtol=0, atol=2e-4,
+            )  # fmt: skip
