@@ -8,42 +8,51 @@ and hands everything on::
         --tasks arc_easy --limit 200
 
 A context is read densely; every token of a continuation is one decode step under the schedule.
-With everything kept (the default) a continuation is scored in one dense pass. The run ends with
-the mean spend over all tokens, which is in lm-eval's results as well.
+With everything kept (the default) continuations are scored in dense passes. Requests of about equal
+length run as one batch. The run ends with the mean spend over all tokens, which is in lm-eval's
+results as well.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lm_eval import utils
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
+from tqdm import tqdm
 
 from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.api import load_policy
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import Horizon, build_scheduler
-from sol_core.errors import PolicyError
-from sol_core.events import FinishEvent, TokenEvent
 from sol_core.files.places import default_data_dir
-from sol_core.generation.engine import generate
 from sol_core.models.loading import DEFAULT_MODEL, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.tasks.dense import score_densely
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import score_continuations
+from sol_core.tasks.writing import write_texts
 
 __all__ = ["SolLM"]
 
 DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16
+BATCH_TOKENS = 16_384  # of a batch's cache, padding included: 0.75 GB of SmolLM2-135M in fp32
+
+
+class _Size(NamedTuple):
+    """Tokens of one request; of requests of one batch ``apart`` is the same."""
+
+    steps: int
+    context: int
+    apart: tuple[int, bool] = (0, False)
 
 
 @register_model("sol")
@@ -57,7 +66,7 @@ class SolLM(TemplateLM):
         schedule: without a policy: dense, static, random, emc or dac; "" is static where a
             budget is given, else dense.
         keep, channels, bits: the budget, a mean per axis.
-        batch_size: continuations decoded at once.
+        batch_size: requests that are read or decoded at once; fewer where texts are long.
         max_batch_size: ignored; lm-eval hands it to every model.
         data_dir: where models are kept.
     Raises: SolError for what cannot be loaded or does not fit together.
@@ -162,17 +171,19 @@ class SolLM(TemplateLM):
         )
 
     def _loglikelihood_tokens(
-        self, requests: list[tuple[Any, list[int], list[int]]], **kwargs: Any
+        self, requests: list[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         longest = max((len(tokens) for _, _, tokens in requests), default=0)
         ones = [
             self._continuation(number, context, tokens, longest)
             for number, (_, context, tokens) in enumerate(requests)
         ]
+        if self.schedule.kind == "dense":  # one pass: only the whole length counts
+            sizes = [_Size(0, len(one.context) + len(one.tokens)) for one in ones]
+        else:
+            sizes = [_Size(len(one.tokens), len(one.context)) for one in ones]
         found: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
-        order = sorted(range(len(ones)), key=lambda n: (len(ones[n].tokens), len(ones[n].context)))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
+        for batch in self._batches(sizes, disable_tqdm):
             scores = self._score([ones[number] for number in batch])
             for number, score in zip(batch, scores, strict=True):
                 found[number] = score
@@ -183,29 +194,67 @@ class SolLM(TemplateLM):
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[float]:
+        texts = [self._windows(request.args[0]) for request in requests]
+        windows = [(None, *window) for windows in texts for window in windows]
+        scores = iter(self._loglikelihood_tokens(windows, disable_tqdm))
         totals = []
-        for request in requests:
-            (text,) = request.args
-            windows = utils.get_rolling_token_windows(
-                token_list=self.tok_encode(text),
-                prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length,
-                context_len=1,
-            )
-            parts = [(None, *utils.make_disjoint_window(window)) for window in windows]
-            total = sum(score for score, _ in self._loglikelihood_tokens(parts))
-            totals.append(total)
-            self.cache_hook.add_partial("loglikelihood_rolling", (text,), total)
+        for request, own in zip(requests, texts, strict=True):
+            totals.append(sum(next(scores)[0] for _ in own))
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
         return totals
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        found = []
-        for request in requests:
-            context, options = request.args
-            text = self._generate(context, dict(options))
-            found.append(text)
-            self.cache_hook.add_partial("generate_until", (context, options), text)
+        configs = [self._generation(dict(request.args[1])) for request in requests]
+        prompts = []
+        for request, config in zip(requests, configs, strict=True):
+            # A long prompt loses its beginning, as with --model hf.
+            room = max(1, self.max_length - config.max_new_tokens)
+            prompts.append(self.tok_encode(request.args[0])[-room:] or [self.prefix_token_id])
+        sizes = [
+            _Size(config.max_new_tokens, len(prompt), (config.max_new_tokens, len(prompt) == 1))
+            for config, prompt in zip(configs, prompts, strict=True)
+        ]
+        found = [""] * len(requests)
+        for batch in self._batches(sizes, disable_tqdm):
+            chosen = [prompts[number] for number in batch]
+            steps = min(sizes[batch[0]].steps, self.max_length - max(map(len, chosen)))
+            scheduler = self._scheduler(len(batch), steps)
+            written = write_texts(
+                self.model, chosen, [configs[number] for number in batch], scheduler
+            )
+            for number, one in zip(batch, written, strict=True):
+                found[number] = one.text
+                self.cache_hook.add_partial("generate_until", requests[number].args, one.text)
+                spends = [action.as_tuple() for action in one.actions]
+                self._count(len(spends), [sum(axis) for axis in zip(*spends, strict=True)])
         return found
+
+    def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
+        """A text as contexts and what is scored after them; together these are the text."""
+        windows = utils.get_rolling_token_windows(
+            token_list=self.tok_encode(text),
+            prefix_token=self.prefix_token_id,
+            max_seq_len=self.max_length,
+            context_len=1,
+        )
+        return [utils.make_disjoint_window(window) for window in windows]
+
+    def _batches(self, sizes: Sequence[_Size], disable_tqdm: bool) -> Iterator[list[int]]:
+        """Numbers of requests that run together, those of about equal size."""
+        batch: list[int] = []
+        with tqdm(total=len(sizes), disable=disable_tqdm, desc="sol", unit="request") as bar:
+            for number in sorted(range(len(sizes)), key=sizes.__getitem__):
+                sides = [sizes[one] for one in (*batch, number)]
+                width = max(one.steps for one in sides) + max(one.context for one in sides)
+                fits = len(sides) <= self.batch_size and len(sides) * width <= BATCH_TOKENS
+                if batch and not (fits and sides[0].apart == sides[-1].apart):
+                    yield batch
+                    bar.update(len(batch))
+                    batch = []
+                batch.append(number)
+            if batch:
+                yield batch
+                bar.update(len(batch))
 
     def _continuation(
         self, number: int, context: list[int], tokens: list[int], longest: int
@@ -246,7 +295,8 @@ class SolLM(TemplateLM):
             [build_scheduler(self.schedule, self.grid, horizon=horizon) for _ in range(rows)]
         )
 
-    def _generate(self, context: str, options: dict[str, Any]) -> str:
+    def _generation(self, options: dict[str, Any]) -> GenerationConfig:
+        """What a task's options ask for."""
         until = options.get("until") or []
         stops = tuple([until] if isinstance(until, str) else until)
         sampled = bool(options.get("do_sample", False))
@@ -254,34 +304,14 @@ class SolLM(TemplateLM):
             temperature=float(options.get("temperature", 1.0)) if sampled else 0.0,
             top_p=float(options.get("top_p", 1.0)) if sampled else 1.0,
         )
-        config = GenerationConfig(
+        return GenerationConfig(
             self.schedule,
             sampling=sampling,
             grid=self.grid,
             max_new_tokens=int(options.get("max_gen_toks", DEFAULT_TOKENS)),
             stop_strings=tuple(text for text in stops if text),
+            episode_steps=EPISODE_STEPS,
         )
-        # A long prompt loses its beginning, as with --model hf.
-        room = max(1, self.max_length - config.max_new_tokens)
-        events = generate(
-            self.model,
-            context,
-            config,
-            policies=self._find_policy,
-            tokens=self.tok_encode(context)[-room:] or [self.prefix_token_id],
-        )
-        text = ""
-        for event in events:
-            if isinstance(event, TokenEvent):
-                self._count(1, event.action.as_tuple())
-            elif isinstance(event, FinishEvent):
-                text = event.text
-        return text
-
-    def _find_policy(self, name: str) -> Policy:
-        if self.policy is None:
-            raise PolicyError(f"policy {name!r} was not loaded")
-        return self.policy
 
 
 def _device(asked: str | None) -> str:

@@ -35,7 +35,7 @@ from sol_core.files.characters import whole_characters
 from sol_core.generation.page_reads import page_reads
 from sol_core.generation.sampling import TokenSampler
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
-from sol_core.generation.text_stream import TextStream
+from sol_core.generation.text_stream import TextStream, TextUntil
 from sol_core.models.loading import LanguageModel
 
 __all__ = ["DENSE_ROW", "encode_prompt", "generate"]
@@ -141,7 +141,7 @@ class _Generation:
         self.stream = TextStream(model.tokenizer, tokens)
         self.specials = set(model.tokenizer.all_special_ids)
         self.end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
-        self.text = ""
+        self.visible = TextUntil(config.stop_strings)
         self.totals = _Totals()
         self.next_token: int | None = None
 
@@ -187,7 +187,7 @@ class _Generation:
                 if ended is not None:
                     reason = ended
                     break
-        self._extend(self.stream.flush())
+        self.visible.add(self.stream.flush())
         yield self._finish(reason, prefill_ms, _ms_since(decode_began))
 
     def _options(self) -> DecodeOptions:
@@ -210,22 +210,10 @@ class _Generation:
         ended: FinishReason | None = None
         if token in self.end_tokens:
             ended = "end_of_text"
-        elif self._extend(text):
+        elif self.visible.add(text):
             ended = "stop_string"
         shown = self.model.spelled(token) if token in self.specials else text
         return self._event(step, token, shown, began), ended
-
-    def _extend(self, piece: str) -> bool:
-        """Add visible text; cut it at a stop string and say whether one appeared."""
-        known = len(self.text)
-        self.text += piece
-        starts = [
-            self.text.find(stop, max(0, known - len(stop) + 1)) for stop in self.config.stop_strings
-        ]
-        found = [start for start in starts if start >= 0]
-        if found:
-            self.text = self.text[: min(found)]
-        return bool(found)
 
     def _event(self, step: DecodeStep, token: int, text: str, began: float) -> TokenEvent:
         log_probabilities = step.log_probabilities
@@ -307,7 +295,7 @@ class _Generation:
             spend = Budget(*(total / totals.tokens for total in totals.spend))
         return FinishEvent(
             reason=reason,
-            text=self.text,
+            text=self.visible.text,
             num_tokens=totals.tokens,
             spend=spend,
             prefill_ms=prefill_ms,
