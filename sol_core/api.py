@@ -19,6 +19,7 @@ from sol_core.config import GenerationConfig
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
 from sol_core.fields import check_kind
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
+from sol_core.notebooks import coloured_tokens, spend_words, table
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class Generation:
         """Achieved mean per axis; None without tokens."""
         return self.finish.spend
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: every token on the colour of what it cost."""
+        tokens = self.tokens
+        return coloured_tokens([one.text for one in tokens], [one.action for one in tokens])
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -89,6 +95,17 @@ class Score:
         """Achieved mean per axis."""
         axes = zip(*(action.as_tuple() for action in self.actions), strict=True)
         return Budget(*(math.fsum(axis) / len(self.actions) for axis in axes))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the means."""
+        return table(
+            {
+                "tokens": f"{len(self.nll):,}",
+                "nats per token": f"{self.mean_nll:.4f}",
+                "perplexity": f"{self.perplexity:.2f}",
+                "spend": spend_words(self.spend),
+            }
+        )
 
 
 def load_model(

@@ -10,7 +10,8 @@ and hands everything on::
 A context is read densely; every token of a continuation is one decode step under the schedule.
 With everything kept (the default) continuations are scored in dense passes. Requests of about equal
 length run as one batch. The run ends with the mean spend over all tokens, which is in lm-eval's
-results as well.
+results as well: a policy may spend more on short contexts than asked (docs/results.md), so compare
+it with static at what it spent.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.api import load_policy
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
-from sol_core.decoding.schedules import Horizon, build_scheduler
+from sol_core.decoding.schedules import FixedScheduler, Horizon, build_scheduler
 from sol_core.files.places import default_data_dir
 from sol_core.models.loading import DEFAULT_MODEL, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.tasks.dense import score_densely
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import score_continuations
+from sol_core.tasks.static_plan import StaticPlan
 from sol_core.tasks.writing import write_texts
 
 __all__ = ["SolLM"]
@@ -45,6 +47,9 @@ __all__ = ["SolLM"]
 DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16
 BATCH_TOKENS = 16_384  # of a batch's cache, padding included: 0.75 GB of SmolLM2-135M in fp32
+
+# A scheduler of these rows, of which the longest takes so many steps.
+MakeScheduler = Callable[[Sequence[Any], int], BatchScheduler]
 
 
 class _Size(NamedTuple):
@@ -182,9 +187,10 @@ class SolLM(TemplateLM):
             sizes = [_Size(0, len(one.context) + len(one.tokens)) for one in ones]
         else:
             sizes = [_Size(len(one.tokens), len(one.context)) for one in ones]
+        schedulers = self._static_rows(ones) if self.schedule.kind == "static" else self._scheduler
         found: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
         for batch in self._batches(sizes, disable_tqdm):
-            scores = self._score([ones[number] for number in batch])
+            scores = self._score([ones[number] for number in batch], schedulers)
             for number, score in zip(batch, scores, strict=True):
                 found[number] = score
                 if requests[number][0] is not None:
@@ -218,7 +224,7 @@ class SolLM(TemplateLM):
         for batch in self._batches(sizes, disable_tqdm):
             chosen = [prompts[number] for number in batch]
             steps = min(sizes[batch[0]].steps, self.max_length - max(map(len, chosen)))
-            scheduler = self._scheduler(len(batch), steps)
+            scheduler = self._scheduler(batch, steps)
             written = write_texts(
                 self.model, chosen, [configs[number] for number in batch], scheduler
             )
@@ -270,12 +276,14 @@ class SolLM(TemplateLM):
             before = [self.prefix_token_id] * (2 - len(before)) + before
         return Continuation(number, 0, tuple(before), tuple(tokens), 1)
 
-    def _score(self, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
+    def _score(
+        self, ones: Sequence[Continuation], schedulers: MakeScheduler
+    ) -> list[tuple[float, bool]]:
         steps = sum(len(one.tokens) for one in ones)
         if self.schedule.kind == "dense":
             self._count(steps, [value * steps for value in DENSE.as_tuple()])
             return score_densely(self.model.lm, ones)
-        scheduler = self._scheduler(len(ones), max(len(one.tokens) for one in ones))
+        scheduler = schedulers(ones, max(len(one.tokens) for one in ones))
         scores = score_continuations(
             self.model.lm, ones, scheduler, self.grid, group=1, episode_steps=EPISODE_STEPS
         )
@@ -287,13 +295,31 @@ class SolLM(TemplateLM):
         self.num_tokens += tokens
         self._sums = [total + more for total, more in zip(self._sums, sums, strict=True)]
 
-    def _scheduler(self, rows: int, steps: int) -> BatchScheduler:
+    def _scheduler(self, rows: Sequence[Any], steps: int) -> BatchScheduler:
+        """The schedule of every row, beginning anew."""
         if self.policy is not None:
-            return PolicyScheduler(self.policy, [self.schedule.budget] * rows)
+            return PolicyScheduler(self.policy, [self.schedule.budget] * len(rows))
         horizon = Horizon(EPISODE_STEPS, steps)
         return RowSchedulers(
-            [build_scheduler(self.schedule, self.grid, horizon=horizon) for _ in range(rows)]
+            [build_scheduler(self.schedule, self.grid, horizon=horizon) for _ in rows]
         )
+
+    def _static_rows(self, ones: Sequence[Continuation]) -> MakeScheduler:
+        """Static's schedules: the mean is met over all continuations, which may have one token
+        each, and those of one context have the same levels.
+        """
+        lengths: dict[tuple[int, ...], list[int]] = {}
+        for one in ones:
+            lengths.setdefault(one.context, []).append(len(one.tokens))
+        numbers = {context: number for number, context in enumerate(lengths)}
+        plan = StaticPlan(self.schedule.budget, self.grid, list(lengths.values()))
+
+        def make(rows: Sequence[Continuation], steps: int) -> BatchScheduler:
+            return RowSchedulers(
+                [FixedScheduler(plan.actions(numbers[row.context], steps)) for row in rows]
+            )
+
+        return make
 
     def _generation(self, options: dict[str, Any]) -> GenerationConfig:
         """What a task's options ask for."""
@@ -334,7 +360,8 @@ def main() -> None:
             sys.stdout.write(
                 f"mean spend over {lm.num_tokens} tokens ({lm.schedule.kind}): attention "
                 f"{spend.keep_fraction:.3f}, channels {spend.channel_keep_ratio:.3f}, bits "
-                f"{spend.bit_width:.2f}\n"
+                f"{spend.bit_width:.2f}; for static at this spend: keep={spend.keep_fraction:.4f},"
+                f"channels={spend.channel_keep_ratio:.4f},bits={spend.bit_width:.3f}\n"
             )
 
 
