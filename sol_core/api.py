@@ -19,7 +19,7 @@ from sol_core.config import GenerationConfig
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
 from sol_core.fields import check_kind
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
-from sol_core.notebooks import coloured_tokens, spend_words, table
+from sol_core.generation.notebook import coloured_tokens, spend_words, table
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Generation:
         return self.finish.spend
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: every token on the colour of what it cost."""
+        """HTML for a notebook: every token on the colour of what it cost."""
         tokens = self.tokens
         return coloured_tokens([one.text for one in tokens], [one.action for one in tokens])
 
@@ -97,7 +97,7 @@ class Score:
         return Budget(*(math.fsum(axis) / len(self.actions) for axis in axes))
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the means."""
+        """HTML for a notebook: the means."""
         return table(
             {
                 "tokens": f"{len(self.nll):,}",

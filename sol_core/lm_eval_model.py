@@ -48,8 +48,7 @@ DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16
 BATCH_TOKENS = 16_384  # of a batch's cache, padding included: 0.75 GB of SmolLM2-135M in fp32
 
-# A scheduler of these rows, of which the longest takes so many steps.
-MakeScheduler = Callable[[Sequence[Any], int], BatchScheduler]
+MakeScheduler = Callable[[Sequence[Continuation]], BatchScheduler]
 
 
 class _Size(NamedTuple):
@@ -187,7 +186,7 @@ class SolLM(TemplateLM):
             sizes = [_Size(0, len(one.context) + len(one.tokens)) for one in ones]
         else:
             sizes = [_Size(len(one.tokens), len(one.context)) for one in ones]
-        schedulers = self._static_rows(ones) if self.schedule.kind == "static" else self._scheduler
+        schedulers = self._schedulers(ones)
         found: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
         for batch in self._batches(sizes, disable_tqdm):
             scores = self._score([ones[number] for number in batch], schedulers)
@@ -224,7 +223,7 @@ class SolLM(TemplateLM):
         for batch in self._batches(sizes, disable_tqdm):
             chosen = [prompts[number] for number in batch]
             steps = min(sizes[batch[0]].steps, self.max_length - max(map(len, chosen)))
-            scheduler = self._scheduler(batch, steps)
+            scheduler = self._scheduler([steps] * len(batch))
             written = write_texts(
                 self.model, chosen, [configs[number] for number in batch], scheduler
             )
@@ -283,7 +282,7 @@ class SolLM(TemplateLM):
         if self.schedule.kind == "dense":
             self._count(steps, [value * steps for value in DENSE.as_tuple()])
             return score_densely(self.model.lm, ones)
-        scheduler = schedulers(ones, max(len(one.tokens) for one in ones))
+        scheduler = schedulers(ones)
         scores = score_continuations(
             self.model.lm, ones, scheduler, self.grid, group=1, episode_steps=EPISODE_STEPS
         )
@@ -295,34 +294,34 @@ class SolLM(TemplateLM):
         self.num_tokens += tokens
         self._sums = [total + more for total, more in zip(self._sums, sums, strict=True)]
 
-    def _scheduler(self, rows: Sequence[Any], steps: int) -> BatchScheduler:
-        """The schedule of every row, beginning anew."""
+    def _scheduler(self, steps: Sequence[int]) -> BatchScheduler:
+        """The schedule of rows that take so many steps, each beginning anew."""
         if self.policy is not None:
-            return PolicyScheduler(self.policy, [self.schedule.budget] * len(rows))
-        horizon = Horizon(EPISODE_STEPS, steps)
+            return PolicyScheduler(self.policy, [self.schedule.budget] * len(steps))
+        horizons = [Horizon(EPISODE_STEPS, count) for count in steps]
         return RowSchedulers(
-            [build_scheduler(self.schedule, self.grid, horizon=horizon) for _ in rows]
+            [build_scheduler(self.schedule, self.grid, horizon=horizon) for horizon in horizons]
         )
 
-    def _static_rows(self, ones: Sequence[Continuation]) -> MakeScheduler:
-        """Static's schedules: the mean is met over all continuations, which may have one token
-        each, and those of one context have the same levels.
+    def _schedulers(self, ones: Sequence[Continuation]) -> MakeScheduler:
+        """Make the schedules of any of these continuations.
+
+        Static's mean is met over all of them, which may have one token each; those of one context
+        have the same levels.
         """
+        if self.schedule.kind != "static" or not ones:
+            return lambda rows: self._scheduler([len(row.tokens) for row in rows])
         lengths: dict[tuple[int, ...], list[int]] = {}
         for one in ones:
             lengths.setdefault(one.context, []).append(len(one.tokens))
         numbers = {context: number for number, context in enumerate(lengths)}
         plan = StaticPlan(self.schedule.budget, self.grid, list(lengths.values()))
-
-        def make(rows: Sequence[Continuation], steps: int) -> BatchScheduler:
-            return RowSchedulers(
-                [FixedScheduler(plan.actions(numbers[row.context], steps)) for row in rows]
-            )
-
-        return make
+        return lambda rows: RowSchedulers(
+            [FixedScheduler(plan.actions(numbers[row.context], len(row.tokens))) for row in rows]
+        )
 
     def _generation(self, options: dict[str, Any]) -> GenerationConfig:
-        """What a task's options ask for."""
+        """The configuration that a task's options ask for."""
         until = options.get("until") or []
         stops = tuple([until] if isinstance(until, str) else until)
         sampled = bool(options.get("do_sample", False))

@@ -1,4 +1,4 @@
-"""What a sweep's TOML file asks for: seeds, a training and an evaluation."""
+"""The TOML file of a sweep: seeds, a training and an evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What notebooks show of results: coloured by spend, and text stays text."""
+"""Results in notebooks: coloured by spend, and text stays text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from sol_core import Action, Budget, Score
-from sol_core.notebooks import FULL_STRENGTH, coloured_tokens
+from sol_core.generation.notebook import FULL_STRENGTH, coloured_tokens
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
