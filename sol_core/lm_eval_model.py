@@ -175,7 +175,10 @@ class SolLM(TemplateLM):
         )
 
     def _loglikelihood_tokens(
-        self, requests: list[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False
+        self,
+        requests: list[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = False,
+        **kwargs: Any,
     ) -> list[tuple[float, bool]]:
         longest = max((len(tokens) for _, _, tokens in requests), default=0)
         ones = [

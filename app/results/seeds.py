@@ -76,7 +76,7 @@ def summarised(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def summary_text(summary: Sequence[Mapping[str, Any]]) -> str:
     """NLL, KL and the policy's gains, for the terminal."""
     shown = ("nll", "kl", "policy_gain", "policy_kl_gain", "recovered_kl")
-    lines = []
+    lines: list[str] = []
     asked: tuple[Any, ...] = ()
     for row in summary:
         if row["metric"] not in shown:

@@ -147,10 +147,13 @@ def _measure(
 def _read_result(folder: Path) -> dict[str, Any] | None:
     """The finished result of a seed; None without one. Raises: AppError."""
     file = folder / "result.json"
+    if not file.exists():
+        return None
     try:
-        return json.loads(file.read_text("utf-8")) if file.exists() else None
+        result: dict[str, Any] = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise AppError(f"cannot read {file}: {error}; delete it to measure it again") from error
+    return result
 
 
 def _write(file: Path, text: str) -> None:
