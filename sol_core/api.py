@@ -21,6 +21,7 @@ from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
 from sol_core.fields import check_kind
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
+from sol_core.generation.notebook import coloured_tokens, spend_words, table
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class Generation:
         """Achieved mean per axis; None without tokens."""
         return self.finish.spend
 
+    def _repr_html_(self) -> str:
+        """HTML for a notebook: every token on the colour of what it cost."""
+        tokens = self.tokens
+        return coloured_tokens([one.text for one in tokens], [one.action for one in tokens])
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -94,6 +100,17 @@ class Score:
         """Achieved mean per axis."""
         axes = zip(*(action.as_tuple() for action in self.actions), strict=True)
         return Budget(*(math.fsum(axis) / len(self.actions) for axis in axes))
+
+    def _repr_html_(self) -> str:
+        """HTML for a notebook: the means."""
+        return table(
+            {
+                "tokens": f"{len(self.nll):,}",
+                "nats per token": f"{self.mean_nll:.4f}",
+                "perplexity": f"{self.perplexity:.2f}",
+                "spend": spend_words(self.spend),
+            }
+        )
 
 
 def load_model(

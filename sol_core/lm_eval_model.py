@@ -8,42 +8,55 @@ and hands everything on::
         --tasks arc_easy --limit 200
 
 A context is read densely; every token of a continuation is one decode step under the schedule.
-With everything kept (the default) a continuation is scored in one dense pass. The run ends with
-the mean spend over all tokens, which is in lm-eval's results as well.
+With everything kept (the default) continuations are scored in dense passes. Requests of about equal
+length run as one batch. The run ends with the mean spend over all tokens, which is in lm-eval's
+results as well: a policy may spend more on short contexts than asked (docs/results.md), so compare
+it with static at what it spent.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lm_eval import utils
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
+from tqdm import tqdm
 
 from sol_core.actions import DENSE, ActionGrid, Budget
 from sol_core.api import load_policy
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
-from sol_core.decoding.schedules import Horizon, build_scheduler
-from sol_core.errors import PolicyError
-from sol_core.events import FinishEvent, TokenEvent
+from sol_core.decoding.schedules import FixedScheduler, Horizon, build_scheduler
 from sol_core.files.places import default_data_dir
-from sol_core.generation.engine import generate
 from sol_core.models.loading import DEFAULT_MODEL, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.tasks.dense import score_densely
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import score_continuations
+from sol_core.tasks.static_plan import StaticPlan
+from sol_core.tasks.writing import write_texts
 
 __all__ = ["SolLM"]
 
 DEFAULT_TOKENS = 256  # generated, where a task does not say
 EPISODE_STEPS = 16
+BATCH_TOKENS = 16_384  # of a batch's cache, padding included: 0.75 GB of SmolLM2-135M in fp32
+
+MakeScheduler = Callable[[Sequence[Continuation]], BatchScheduler]
+
+
+class _Size(NamedTuple):
+    """Tokens of one request; of requests of one batch ``apart`` is the same."""
+
+    steps: int
+    context: int
+    apart: tuple[int, bool] = (0, False)
 
 
 @register_model("sol")
@@ -57,7 +70,7 @@ class SolLM(TemplateLM):
         schedule: without a policy: dense, static, random, emc or dac; "" is static where a
             budget is given, else dense.
         keep, channels, bits: the budget, a mean per axis.
-        batch_size: continuations decoded at once.
+        batch_size: requests that are read or decoded at once; fewer where texts are long.
         max_batch_size: ignored; lm-eval hands it to every model.
         data_dir: where models are kept.
     Raises: SolError for what cannot be loaded or does not fit together.
@@ -162,18 +175,24 @@ class SolLM(TemplateLM):
         )
 
     def _loglikelihood_tokens(
-        self, requests: list[tuple[Any, list[int], list[int]]], **kwargs: Any
+        self,
+        requests: list[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = False,
+        **kwargs: Any,
     ) -> list[tuple[float, bool]]:
         longest = max((len(tokens) for _, _, tokens in requests), default=0)
         ones = [
             self._continuation(number, context, tokens, longest)
             for number, (_, context, tokens) in enumerate(requests)
         ]
+        if self.schedule.kind == "dense":  # one pass: only the whole length counts
+            sizes = [_Size(0, len(one.context) + len(one.tokens)) for one in ones]
+        else:
+            sizes = [_Size(len(one.tokens), len(one.context)) for one in ones]
+        schedulers = self._schedulers(ones)
         found: list[tuple[float, bool]] = [(0.0, False)] * len(ones)
-        order = sorted(range(len(ones)), key=lambda n: (len(ones[n].tokens), len(ones[n].context)))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            scores = self._score([ones[number] for number in batch])
+        for batch in self._batches(sizes, disable_tqdm):
+            scores = self._score([ones[number] for number in batch], schedulers)
             for number, score in zip(batch, scores, strict=True):
                 found[number] = score
                 if requests[number][0] is not None:
@@ -183,29 +202,67 @@ class SolLM(TemplateLM):
     def loglikelihood_rolling(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[float]:
+        texts = [self._windows(request.args[0]) for request in requests]
+        windows = [(None, *window) for windows in texts for window in windows]
+        scores = iter(self._loglikelihood_tokens(windows, disable_tqdm))
         totals = []
-        for request in requests:
-            (text,) = request.args
-            windows = utils.get_rolling_token_windows(
-                token_list=self.tok_encode(text),
-                prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length,
-                context_len=1,
-            )
-            parts = [(None, *utils.make_disjoint_window(window)) for window in windows]
-            total = sum(score for score, _ in self._loglikelihood_tokens(parts))
-            totals.append(total)
-            self.cache_hook.add_partial("loglikelihood_rolling", (text,), total)
+        for request, own in zip(requests, texts, strict=True):
+            totals.append(sum(next(scores)[0] for _ in own))
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
         return totals
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        found = []
-        for request in requests:
-            context, options = request.args
-            text = self._generate(context, dict(options))
-            found.append(text)
-            self.cache_hook.add_partial("generate_until", (context, options), text)
+        configs = [self._generation(dict(request.args[1])) for request in requests]
+        prompts = []
+        for request, config in zip(requests, configs, strict=True):
+            # A long prompt loses its beginning, as with --model hf.
+            room = max(1, self.max_length - config.max_new_tokens)
+            prompts.append(self.tok_encode(request.args[0])[-room:] or [self.prefix_token_id])
+        sizes = [
+            _Size(config.max_new_tokens, len(prompt), (config.max_new_tokens, len(prompt) == 1))
+            for config, prompt in zip(configs, prompts, strict=True)
+        ]
+        found = [""] * len(requests)
+        for batch in self._batches(sizes, disable_tqdm):
+            chosen = [prompts[number] for number in batch]
+            steps = min(sizes[batch[0]].steps, self.max_length - max(map(len, chosen)))
+            scheduler = self._scheduler([steps] * len(batch))
+            written = write_texts(
+                self.model, chosen, [configs[number] for number in batch], scheduler
+            )
+            for number, one in zip(batch, written, strict=True):
+                found[number] = one.text
+                self.cache_hook.add_partial("generate_until", requests[number].args, one.text)
+                spends = [action.as_tuple() for action in one.actions]
+                self._count(len(spends), [sum(axis) for axis in zip(*spends, strict=True)])
         return found
+
+    def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
+        """A text as contexts and what is scored after them; together these are the text."""
+        windows = utils.get_rolling_token_windows(
+            token_list=self.tok_encode(text),
+            prefix_token=self.prefix_token_id,
+            max_seq_len=self.max_length,
+            context_len=1,
+        )
+        return [utils.make_disjoint_window(window) for window in windows]
+
+    def _batches(self, sizes: Sequence[_Size], disable_tqdm: bool) -> Iterator[list[int]]:
+        """Numbers of requests that run together, those of about equal size."""
+        batch: list[int] = []
+        with tqdm(total=len(sizes), disable=disable_tqdm, desc="sol", unit="request") as bar:
+            for number in sorted(range(len(sizes)), key=sizes.__getitem__):
+                sides = [sizes[one] for one in (*batch, number)]
+                width = max(one.steps for one in sides) + max(one.context for one in sides)
+                fits = len(sides) <= self.batch_size and len(sides) * width <= BATCH_TOKENS
+                if batch and not (fits and sides[0].apart == sides[-1].apart):
+                    yield batch
+                    bar.update(len(batch))
+                    batch = []
+                batch.append(number)
+            if batch:
+                yield batch
+                bar.update(len(batch))
 
     def _continuation(
         self, number: int, context: list[int], tokens: list[int], longest: int
@@ -221,12 +278,14 @@ class SolLM(TemplateLM):
             before = [self.prefix_token_id] * (2 - len(before)) + before
         return Continuation(number, 0, tuple(before), tuple(tokens), 1)
 
-    def _score(self, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
+    def _score(
+        self, ones: Sequence[Continuation], schedulers: MakeScheduler
+    ) -> list[tuple[float, bool]]:
         steps = sum(len(one.tokens) for one in ones)
         if self.schedule.kind == "dense":
             self._count(steps, [value * steps for value in DENSE.as_tuple()])
             return score_densely(self.model.lm, ones)
-        scheduler = self._scheduler(len(ones), max(len(one.tokens) for one in ones))
+        scheduler = schedulers(ones)
         scores = score_continuations(
             self.model.lm, ones, scheduler, self.grid, group=1, episode_steps=EPISODE_STEPS
         )
@@ -238,15 +297,34 @@ class SolLM(TemplateLM):
         self.num_tokens += tokens
         self._sums = [total + more for total, more in zip(self._sums, sums, strict=True)]
 
-    def _scheduler(self, rows: int, steps: int) -> BatchScheduler:
+    def _scheduler(self, steps: Sequence[int]) -> BatchScheduler:
+        """The schedule of rows that take so many steps, each beginning anew."""
         if self.policy is not None:
-            return PolicyScheduler(self.policy, [self.schedule.budget] * rows)
-        horizon = Horizon(EPISODE_STEPS, steps)
+            return PolicyScheduler(self.policy, [self.schedule.budget] * len(steps))
+        horizons = [Horizon(EPISODE_STEPS, count) for count in steps]
         return RowSchedulers(
-            [build_scheduler(self.schedule, self.grid, horizon=horizon) for _ in range(rows)]
+            [build_scheduler(self.schedule, self.grid, horizon=horizon) for horizon in horizons]
         )
 
-    def _generate(self, context: str, options: dict[str, Any]) -> str:
+    def _schedulers(self, ones: Sequence[Continuation]) -> MakeScheduler:
+        """Make the schedules of any of these continuations.
+
+        Static's mean is met over all of them, which may have one token each; those of one context
+        have the same levels.
+        """
+        if self.schedule.kind != "static" or not ones:
+            return lambda rows: self._scheduler([len(row.tokens) for row in rows])
+        lengths: dict[tuple[int, ...], list[int]] = {}
+        for one in ones:
+            lengths.setdefault(one.context, []).append(len(one.tokens))
+        numbers = {context: number for number, context in enumerate(lengths)}
+        plan = StaticPlan(self.schedule.budget, self.grid, list(lengths.values()))
+        return lambda rows: RowSchedulers(
+            [FixedScheduler(plan.actions(numbers[row.context], len(row.tokens))) for row in rows]
+        )
+
+    def _generation(self, options: dict[str, Any]) -> GenerationConfig:
+        """The configuration that a task's options ask for."""
         until = options.get("until") or []
         stops = tuple([until] if isinstance(until, str) else until)
         sampled = bool(options.get("do_sample", False))
@@ -254,34 +332,14 @@ class SolLM(TemplateLM):
             temperature=float(options.get("temperature", 1.0)) if sampled else 0.0,
             top_p=float(options.get("top_p", 1.0)) if sampled else 1.0,
         )
-        config = GenerationConfig(
+        return GenerationConfig(
             self.schedule,
             sampling=sampling,
             grid=self.grid,
             max_new_tokens=int(options.get("max_gen_toks", DEFAULT_TOKENS)),
             stop_strings=tuple(text for text in stops if text),
+            episode_steps=EPISODE_STEPS,
         )
-        # A long prompt loses its beginning, as with --model hf.
-        room = max(1, self.max_length - config.max_new_tokens)
-        events = generate(
-            self.model,
-            context,
-            config,
-            policies=self._find_policy,
-            tokens=self.tok_encode(context)[-room:] or [self.prefix_token_id],
-        )
-        text = ""
-        for event in events:
-            if isinstance(event, TokenEvent):
-                self._count(1, event.action.as_tuple())
-            elif isinstance(event, FinishEvent):
-                text = event.text
-        return text
-
-    def _find_policy(self, name: str) -> Policy:
-        if self.policy is None:
-            raise PolicyError(f"policy {name!r} was not loaded")
-        return self.policy
 
 
 def _device(asked: str | None) -> str:
@@ -304,7 +362,8 @@ def main() -> None:
             sys.stdout.write(
                 f"mean spend over {lm.num_tokens} tokens ({lm.schedule.kind}): attention "
                 f"{spend.keep_fraction:.3f}, channels {spend.channel_keep_ratio:.3f}, bits "
-                f"{spend.bit_width:.2f}\n"
+                f"{spend.bit_width:.2f}; for static at this spend: keep={spend.keep_fraction:.4f},"
+                f"channels={spend.channel_keep_ratio:.4f},bits={spend.bit_width:.3f}\n"
             )
 
 

@@ -1,23 +1,30 @@
-"""A training as a TOML file: every field of its configuration, and what it is done with.
+"""An experiment as a TOML file: every field of its configuration, and what it is done with.
 
-``train --config FILE`` reads one, ``policies recipe NAME`` writes the one that a policy came from.
+``train``, ``evaluate`` and ``sweep`` read one; ``policies recipe NAME`` writes the one that a
+policy came from, ``evaluate --out`` and ``sweep`` the one that they ran.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import platform
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.host.errors import InputFileError
+from sol_core import __version__
 
 if TYPE_CHECKING:
     from sol_core.policy import PolicyInfo
 
-OPTIONS = ("preset", "name", "model", "dtype", "device")  # beside the configuration's fields
+# Beside the configuration's fields: what every command takes, and train.
+MODEL_OPTIONS = ("model", "dtype", "device")
+OPTIONS = ("preset", "name", *MODEL_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +32,19 @@ class Experiment:
     """Content of a file.
 
     Attributes:
-        options: texts, of ``OPTIONS`` those that are there.
-        fields: of the training's configuration, nested as it is.
+        options: texts, of the command's options those that are there.
+        fields: of the configuration, nested as it is.
     """
 
     options: dict[str, str] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def read_experiment(path: Path) -> Experiment:
+def read_experiment(path: Path, names: Collection[str] = OPTIONS) -> Experiment:
     """Read a file; its fields are checked with the configuration.
 
+    Args:
+        names: of the options.
     Raises: InputFileError.
     """
     try:
@@ -44,11 +53,18 @@ def read_experiment(path: Path) -> Experiment:
         raise InputFileError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # also of UTF-8
         raise InputFileError(f"{path} is not TOML: {error}") from error
-    options = {name: record.pop(name) for name in OPTIONS if name in record}
+    options = {name: record.pop(name) for name in names if name in record}
     for name, value in options.items():
         if not isinstance(value, str) or not value.strip():
             raise InputFileError(f"{path}: {name} must be a text, got {value!r}")
     return Experiment(options, record)
+
+
+def take_options(args: argparse.Namespace, experiment: Experiment) -> None:
+    """Let the file's options stand where the command line has none."""
+    for option, value in experiment.options.items():
+        if getattr(args, option) in (None, "auto"):
+            setattr(args, option, value)
 
 
 def merged(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,9 +91,21 @@ def recipe(info: PolicyInfo, version: str) -> str:
         f"model {info.model}, fingerprint {info.fingerprint}",
         f"corpus fingerprint {info.corpus_fingerprint}; written by version {version}",
     )
-    head = [f"# {' '.join(remark.split())}" for remark in remarks]
     options = {"name": f"{info.name}-again", "model": info.model}
-    return "\n".join([*head, "", *_lines(options | config)]) + "\n"
+    return experiment_text(options | config, remarks)
+
+
+def versions() -> str:
+    """A remark: the versions that numbers may depend on."""
+    found = {name: metadata.version(name) for name in ("torch", "transformers", "numba")}
+    packages = ", ".join(f"{name} {version}" for name, version in found.items())
+    return f"written by version {__version__}; Python {platform.python_version()}, {packages}"
+
+
+def experiment_text(record: Mapping[str, Any], remarks: Iterable[str]) -> str:
+    """A file of options and fields under its remarks, one line each."""
+    head = [f"# {' '.join(remark.split())}" for remark in remarks]
+    return "\n".join([*head, "", *_lines(record)]) + "\n"
 
 
 def _lines(record: Mapping[str, Any], table: str = "") -> Iterator[str]:
@@ -96,4 +124,6 @@ def _lines(record: Mapping[str, Any], table: str = "") -> Iterator[str]:
 def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {_value(one)}' for name, one in value.items())} }}"
     return json.dumps(value, ensure_ascii=False)  # texts, numbers and truth are written as in JSON

@@ -69,10 +69,13 @@ def corpus_source(text: str) -> str:
     return text
 
 
-def add_policy(parser: argparse.ArgumentParser) -> None:
-    """The policy that a command is about."""
+def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+    """The policy that a command is about; optional where a file may name it."""
     parser.add_argument(
-        "policy", metavar="POLICY", help="a stored policy's name, a policy's folder, or default"
+        "policy",
+        nargs="?" if optional else None,
+        metavar="POLICY",
+        help="a stored policy's name, a policy's folder, or default",
     )
     parser.add_argument(
         "--grid",
@@ -104,32 +107,36 @@ def measured_policy(
     model, _ = load_model(args, console)
     is_path = "/" in args.policy or "\\" in args.policy
     name = folder.name if is_path else args.policy
-    return _measured(measure(model, name, folder, data_dir.root), console)
+    result = shown_result(measure(model, name, folder, data_dir.root), console)
+    if result is None:
+        raise AppError("the measurement ended without a result")
+    return result
 
 
 class ProgressLine:
-    """A bar that moves on a terminal; elsewhere each new message once."""
+    """A bar that moves on a terminal; elsewhere a line for every tenth of the work."""
 
     def __init__(self, console: Console) -> None:
-        self._console, self._said = console, ""
+        self._console, self._said, self._tenths = console, "", -1
 
-    def show(self, message: str, text: str | None = None) -> None:
-        """Show a message; ``text`` is the terminal's form of it."""
-        self._console.status(text or message)
+    def show(self, message: str) -> None:
+        """Show a message; elsewhere than on a terminal each new one once."""
+        self._console.status(message)
         if not self._console.is_terminal and message != self._said:
             self._console.say(message)
         self._said = message
 
     def show_progress(self, event: WorkProgress) -> None:
-        """Show a bar with the message and the time left."""
-        self.show(event.message, progress_text(event.fraction, event.message, event.eta_s))
+        """Show how far the work is, with the message and the time left."""
+        if self._console.is_terminal:
+            self._console.status(progress_text(event.fraction, event.message, event.eta_s))
+        elif (tenths := int(10 * event.fraction + 1e-9)) > self._tenths:
+            self._console.say(_progress_words(event.fraction, event.message, event.eta_s))
+            self._tenths = tenths
 
 
-def _measured(events: Iterable[WorkEvent], console: Console) -> dict[str, Any]:
-    """Show the progress of an evaluation or of tasks and return the result, free of NaN.
-
-    Raises: AppError when there is none.
-    """
+def shown_result(events: Iterable[WorkEvent], console: Console) -> dict[str, Any] | None:
+    """Show the progress of long work and return its result, free of NaN; None without one."""
     from sol_core.progress import WorkFinished, WorkProgress
 
     result: dict[str, Any] | None = None
@@ -140,8 +147,6 @@ def _measured(events: Iterable[WorkEvent], console: Console) -> dict[str, Any]:
         elif isinstance(event, WorkFinished):
             result = json_safe(event.result)
     console.clear()
-    if result is None:
-        raise AppError("the measurement ended without a result")
     return result
 
 
@@ -157,9 +162,12 @@ def job_as_json(job: JobRecord) -> dict[str, Any]:
 def progress_text(fraction: float, message: str, eta_s: float | None) -> str:
     """``"[██████      ]  42 %  grpo, about 3 min left"``."""
     done = round(BAR_WIDTH * fraction)
-    bar = "█" * done + " " * (BAR_WIDTH - done)
+    return f"[{'█' * done}{' ' * (BAR_WIDTH - done)}] {_progress_words(fraction, message, eta_s)}"
+
+
+def _progress_words(fraction: float, message: str, eta_s: float | None) -> str:
     left = "" if eta_s is None else f", about {time_left(eta_s)} left"
-    return f"[{bar}] {100 * fraction:3.0f} %  {message}{left}"
+    return f"{100 * fraction:3.0f} %  {message}{left}"
 
 
 def time_left(seconds: float) -> str:

@@ -38,6 +38,7 @@ COMMANDS = {
     "score": "app.cli.commands.score",
     "train": "app.cli.commands.train",
     "evaluate": "app.cli.commands.evaluate",
+    "sweep": "app.cli.commands.sweep",
     "tasks": "app.cli.commands.tasks",
     "jobs": "app.cli.commands.jobs",
     "runs": "app.cli.commands.runs",

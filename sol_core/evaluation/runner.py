@@ -184,6 +184,7 @@ class _Run:
             "model": self.model.name,
             "fingerprint": self.model.fingerprint,
             "corpus": self.texts.corpus,
+            "corpus_fingerprint": self.texts.fingerprint,
             "held_out_only": self.texts.held_out_only,
             "texts": config.texts,
             "context": config.context,

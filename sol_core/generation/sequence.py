@@ -27,7 +27,7 @@ from sol_core.events import (
 from sol_core.generation.page_reads import page_reads
 from sol_core.generation.sampling import LogitsProcessor, TokenSampler
 from sol_core.generation.schedules import Distribution
-from sol_core.generation.text_stream import TextStream
+from sol_core.generation.text_stream import TextStream, TextUntil
 from sol_core.models.loading import LanguageModel
 
 __all__ = ["DENSE_ROW", "NUM_ALTERNATIVES", "Extras", "GeneratedSequence", "ms_since"]
@@ -93,7 +93,7 @@ class GeneratedSequence:
         self._stream = TextStream(model.tokenizer, tokens)
         self._specials = set(model.tokenizer.all_special_ids)
         self._end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
-        self._text = ""
+        self._visible = TextUntil(config.stop_strings)
         self._totals = _Totals()
         self._prefill_ms = 0.0
 
@@ -128,7 +128,7 @@ class GeneratedSequence:
         text = self._stream.push(token)
         if token in self._end_tokens:
             self.ended = "end_of_text"
-        elif self._extend(text):
+        elif self._visible.add(text):
             self.ended = "stop_string"
         shown = self._model.spelled(token) if token in self._specials else text
         event = self._event(step, token, shown, began, policy_cost, policy)
@@ -141,7 +141,7 @@ class GeneratedSequence:
         Args:
             decode_ms: from the first step on.
         """
-        self._extend(self._stream.flush())
+        self._visible.add(self._stream.flush())
         if self.ended is None:
             whole = self.max_steps == self._config.max_new_tokens
             self.ended = "length" if whole else "context_full"
@@ -150,7 +150,7 @@ class GeneratedSequence:
             spend = Budget(*(total / totals.tokens for total in totals.spend))
         return FinishEvent(
             reason=self.ended,
-            text=self._text,
+            text=self._visible.text,
             num_tokens=totals.tokens,
             spend=spend,
             prefill_ms=self._prefill_ms,
@@ -159,19 +159,6 @@ class GeneratedSequence:
             cost=totals.cost,
             dense_cost=totals.dense_cost,
         )
-
-    def _extend(self, piece: str) -> bool:
-        """Add visible text; cut it at a stop string and say whether one appeared."""
-        known = len(self._text)
-        self._text += piece
-        starts = [
-            self._text.find(stop, max(0, known - len(stop) + 1))
-            for stop in self._config.stop_strings
-        ]
-        found = [start for start in starts if start >= 0]
-        if found:
-            self._text = self._text[: min(found)]
-        return bool(found)
 
     def _event(
         self,

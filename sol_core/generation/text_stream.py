@@ -2,17 +2,19 @@
 
 A character may span several tokens (an emoji is four bytes, often three tokens), and
 some tokenizers join words depending on what came before. So text is decoded with its
-left neighbours, and held back while it ends inside a character.
+left neighbours, and held back while it ends inside a character. A stop string may span several
+tokens as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TextStream"]
+__all__ = ["TextStream", "TextUntil"]
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 _MOST_HELD_BACK = 8  # tokens, before a broken character is shown as such
@@ -64,3 +66,27 @@ class TextStream:
                 tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
+
+
+class TextUntil:
+    """Visible text so far, which ends before the first of its stop strings.
+
+    Attributes:
+        text: what was added, cut where a stop string began.
+    """
+
+    def __init__(self, stop_strings: Sequence[str]) -> None:
+        self._stop_strings = stop_strings
+        self.text = ""
+
+    def add(self, piece: str) -> bool:
+        """Add a piece; returns whether a stop string appeared."""
+        known = len(self.text)
+        self.text += piece
+        starts = [
+            self.text.find(stop, max(0, known - len(stop) + 1)) for stop in self._stop_strings
+        ]
+        found = [start for start in starts if start >= 0]
+        if found:
+            self.text = self.text[: min(found)]
+        return bool(found)

@@ -15,6 +15,8 @@ from sol_core.tasks.encoding import Continuation
 
 __all__ = ["score_densely"]
 
+PLACES = 1024  # whose logits are made at once
+
 
 @torch.no_grad()
 def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[float, bool]]:
@@ -23,19 +25,23 @@ def score_densely(lm: FrozenLM, ones: Sequence[Continuation]) -> list[tuple[floa
 
     Raises: NotFiniteError.
     """
-    texts = [(one.context + one.tokens)[:-1] for one in ones]
+    texts = list(dict.fromkeys((one.context + one.tokens)[:-1] for one in ones))
+    rows = {text: row for row, text in enumerate(texts)}  # answers by letter share one
     lengths = [len(text) for text in texts]
     padded = [text + (0,) * (max(lengths) - len(text)) for text in texts]
-    cache = lm.new_cache(len(ones), max(lengths))
+    cache = lm.new_cache(len(texts), max(lengths))
     hidden = lm.prefill(torch.tensor(padded, device=lm.device), cache, lengths)
     found = []
-    for row, one in enumerate(ones):
-        # Logits of the continuation's own places only: a vocabulary is wide.
-        last = hidden[row, lengths[row] - len(one.tokens) : lengths[row]]
-        log_probabilities = lm.logits(last).log_softmax(-1)
+    for one in ones:
+        text = (one.context + one.tokens)[:-1]
+        # Logits of the continuation's own places only, some at a time: a vocabulary is wide.
+        last = hidden[rows[text], len(text) - len(one.tokens) : len(text)]
         wanted = torch.tensor(one.tokens, device=lm.device)
-        likelihood = log_probabilities.gather(-1, wanted[:, None]).sum()
+        likelihood, greedy = torch.zeros((), device=lm.device), True
+        for places, tokens in zip(last.split(PLACES), wanted.split(PLACES), strict=True):
+            log_probabilities = lm.logits(places).log_softmax(-1)
+            likelihood += log_probabilities.gather(-1, tokens[:, None]).sum()
+            greedy &= bool((log_probabilities.argmax(-1) == tokens).all())
         require_finite(likelihood, "the dense pass over a continuation")
-        greedy = bool((log_probabilities.argmax(-1) == wanted).all())
         found.append((float(likelihood), greedy))
     return found

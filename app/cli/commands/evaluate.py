@@ -4,31 +4,60 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.job_options import WorkEvents, add_policy, corpus_source, measured_policy
+from app.cli.experiment_file import (
+    MODEL_OPTIONS,
+    Experiment,
+    experiment_text,
+    merged,
+    read_experiment,
+    take_options,
+    versions,
+)
+from app.cli.job_options import (
+    BUILTIN_CORPUS,
+    WorkEvents,
+    add_policy,
+    corpus_source,
+    measured_policy,
+)
 from app.cli.options import add_json, add_model, print_json
 from app.cli.reports.evaluation import as_table
+from app.formats.plain_json import json_safe
 from app.host.console import write_out
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
+from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sol_core.evaluation import EvaluationConfig
     from sol_core.models.loading import LanguageModel
 
+OPTIONS = ("policy", "grid", *MODEL_OPTIONS)
+_SETTINGS = (
+    *("corpus", "texts", "context", "steps", "windows", "seed"),
+    *("sampled", "pollution", "refresh"),
+)
 HELP = "measure a policy against static, random and other schedules at the same spend"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The policy, the text, the budgets, the baselines."""
-    add_policy(parser)
+    add_policy(parser, optional=True)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a TOML file of settings, as --out writes them; other options come on top",
+    )
     parser.add_argument(
         "--corpus",
-        default="builtin",
         metavar="FILE",
-        help="text that is scored: a file, a folder, a Hub data set, or builtin (the default)",
+        help="text that is scored: a file, a folder, a Hub data set owner/name, or builtin (the "
+        "default)",
     )
     parser.add_argument(
         "--budgets",
@@ -37,9 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--baselines",
-        default="static,random:10",
         metavar="LIST",
-        help="of static, random:N, emc, dac (default: %(default)s)",
+        help="of static, random:N, emc, dac (default: static,random:10)",
     )
     for name, value, text in (
         ("texts", 128, "texts"),
@@ -48,18 +76,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("windows", 1, "rollouts of a text, one after another, on one prefill"),
         ("seed", 0, "decides texts and random schedules"),
     ):
-        parser.add_argument(
-            f"--{name}", type=int, default=value, help=f"{text} (default: %(default)s)"
-        )
-    parser.add_argument("--sampled", action="store_true", help="also sample the policy's actions")
+        parser.add_argument(f"--{name}", type=int, help=f"{text} (default: {value})")
+    for name, text in (
+        ("sampled", "also sample the policy's actions"),
+        ("pollution", "also probe how long compressed keys do harm"),
+        ("refresh", "also measure what refreshing the cache gives"),
+    ):
+        parser.add_argument(f"--{name}", action="store_true", default=None, help=text)
     parser.add_argument(
-        "--pollution", action="store_true", help="also probe how long compressed keys do harm"
-    )
-    parser.add_argument(
-        "--refresh", action="store_true", help="also measure what refreshing the cache gives"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="also write result.json and result.csv there"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="also write result.json, result.csv and evaluation.toml (for --config) there",
     )
     add_model(parser)
     add_json(parser)
@@ -77,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
     result = measured_policy(args, config.budgets, measure)
     if args.out is not None:
-        _write(args.out, result)
+        _write(args, config, result)
     if args.json:
         print_json(result)
     else:
@@ -86,7 +114,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    args.corpus = corpus_source(args.corpus)
+    experiment = Experiment()
+    if args.config is not None:
+        experiment = read_experiment(args.config, OPTIONS)
+    take_options(args, experiment)
+    args.fields = experiment.fields
+    if args.policy is None:
+        raise ConfigError("name a POLICY, or give a --config that has one")
+    if args.corpus is None:
+        args.corpus = args.fields.pop("corpus", BUILTIN_CORPUS)
+    if isinstance(args.corpus, str):
+        args.corpus = corpus_source(args.corpus)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise InputFileError(f"--out {args.out} is a file: name a folder")
 
@@ -95,18 +133,29 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     """Raises: ConfigError naming what is not allowed."""
     from sol_core.evaluation import EvaluationConfig, parse_baselines, parse_budgets
 
-    flags = ("sampled", "pollution", "refresh")
-    names = ("corpus", "texts", "context", "steps", "windows", "seed", *flags)
-    options = {name: getattr(args, name) for name in names}
+    given = {name: value for name in _SETTINGS if (value := getattr(args, name)) is not None}
     if args.budgets is not None:
-        options["budgets"] = parse_budgets(args.budgets)
-    return EvaluationConfig(baselines=parse_baselines(args.baselines), **options)
+        given["budgets"] = parse_budgets(args.budgets)
+    if args.baselines is not None:
+        given["baselines"] = parse_baselines(args.baselines)
+    config = EvaluationConfig.from_dict(merged(EvaluationConfig().to_dict(), args.fields))
+    return replace(config, **given)
 
 
-def _write(folder: Path, result: dict[str, Any]) -> None:
+def _write(args: argparse.Namespace, config: EvaluationConfig, result: dict[str, Any]) -> None:
+    folder: Path = args.out
+    options = {name: getattr(args, name) for name in OPTIONS}
+    remarks = (
+        "An evaluation; to do it again: evaluate --config THIS_FILE",
+        f"model {result.get('model')}, fingerprint {result.get('fingerprint')}",
+        f"corpus {result.get('corpus')}, fingerprint {result.get('corpus_fingerprint')}",
+        versions(),
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "result.json").write_text(json.dumps(result, allow_nan=False, indent=2), "utf-8")
         (folder / "result.csv").write_text(csv_text(result), "utf-8", newline="")
+        text = experiment_text(options | json_safe(config.to_dict()), remarks)
+        (folder / "evaluation.toml").write_text(text, "utf-8")
     except OSError as error:
         raise AppError(f"cannot write to {folder}: {error.strerror or error}") from error

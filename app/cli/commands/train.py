@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.cli.experiment_file import Experiment, merged, read_experiment
+from app.cli.experiment_file import Experiment, merged, read_experiment, take_options
 from app.cli.job_options import ProgressLine, corpus_source, open_jobs
 from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
 from app.cli.run_log import FORMS, RunLog, find_log
@@ -233,9 +233,7 @@ def _check(args: argparse.Namespace) -> None:
     args.experiment = Experiment() if args.config is None else read_experiment(args.config)
     if args.preset is not None and args.experiment.options.get("preset"):
         raise ConfigError(f"{args.config} names a preset itself: leave --preset out")
-    for option, value in args.experiment.options.items():
-        if getattr(args, option) in (None, "auto"):
-            setattr(args, option, value)
+    take_options(args, args.experiment)
     if args.preset not in (None, *PRESETS):
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {args.preset!r}")
     if args.corpus is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -86,7 +87,7 @@ def test_evaluate_prints_exactly_the_result(
         *["--baselines", "static,random:10", "--texts", "128", "--context", "256"],
         *["--steps", "16", "--seed", "3", "--json", "--out", "results"],
     )
-    assert (done.status, done.err) == (0, "rollouts\n")
+    assert (done.status, done.err) == (0, " 50 %  rollouts, about 3 s left\n")
     result = json.loads(done.out)
     assert result["elapsed_s"] is None, "NaN is no JSON"
     (call,) = evaluated
@@ -159,3 +160,53 @@ def test_errors_of_the_evaluation_pass(
 
     monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
     assert "another model" in one_line(run("evaluate", "p", "--json"))
+
+
+def test_a_file_says_everything_and_options_come_on_top(
+    run: RunCommand, evaluated: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    first = ["evaluate", "p", "--corpus", "text.txt", "--budgets", "0.5,0.6,8;0.3,0.5,7"]
+    run(*first, "--baselines", "static,emc", "--windows", "3", "--pollution", "--out", "a")
+    text = (tmp_path / "a" / "evaluation.toml").read_text()
+    assert re.search(r"# written by version .*; Python .*, torch \d", text)
+    assert "fingerprint" in text
+    run("evaluate", "--config", "a/evaluation.toml", "--out", "b")
+    assert (tmp_path / "b" / "evaluation.toml").read_text() == text
+    run("evaluate", "--config", "a/evaluation.toml", "--seed", "5", "--budgets", "0.9,0.9,9")
+    one, again, changed = (call["config"] for call in evaluated)
+    assert one == again
+    assert changed == dataclasses.replace(one, seed=5, budgets=(Budget(0.9, 0.9, 9.0),))
+    assert all(list(call["folders"]) == ["p"] for call in evaluated)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("texts = 8", "POLICY"),
+        ('policy = "p"\ntext = 8', "text"),
+        ('policy = "p"\ntexts = "many"', "texts"),
+        ('policy = "p"\nbudgets = [{ keep = 1 }]', "keep"),
+        ('policy = "p"\ncorpus = "none.txt"', "no such file"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_refused(
+    run: RunCommand, evaluated: list[Any], tmp_path: Path, text: str, named: str
+) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    assert named in one_line(run("evaluate", "--config", "bad.toml"))
+    assert evaluated == []
+
+
+def test_off_a_terminal_progress_is_a_line_for_every_tenth(
+    run: RunCommand, evaluated: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(_: Any, policies: Any, config: Any, **__: Any) -> Iterator[Any]:
+        for part in range(1, 201):
+            yield WorkProgress(part / 200, f"text {part} of 200", None)
+        yield WorkFinished(result_of("p", config.budgets))
+
+    monkeypatch.setitem(vars(sol_core.evaluation), "evaluate", evaluate)
+    lines = run("evaluate", "p").err.splitlines()
+    assert lines[:2] == ["  0 %  text 1 of 200", " 10 %  text 20 of 200"]
+    assert lines[-1] == "100 %  text 200 of 200"
+    assert len(lines) == 11

@@ -61,7 +61,8 @@ def test_train_prints_one_json_and_leaves_a_job(
         *["train", "--preset", "quick", "--seed", "7", "--minutes", "2.5", "--name", "mine"],
         *["--set", "grpo.updates=5", "--out", str(out), "--json"],
     )
-    assert (done.status, done.err) == (0, "grpo\n")
+    said = " 50 %  grpo, about 10 s left\n100 %  grpo, about 10 s left\n"
+    assert (done.status, done.err) == (0, said)
     report = json.loads(done.out)
     assert report["status"] == "succeeded"
     assert (report["policy"], report["out"]) == ("mine", str(out))

@@ -205,3 +205,88 @@ def test_a_schedule_takes_texts_beyond_the_context(tmp_path: Path) -> None:
     scores = lm.loglikelihood(_requests(*pairs), disable_tqdm=True)
     assert all(score < 0 for score, _ in scores)
     assert lm.num_tokens == 2 + 96 + CONTEXT_LENGTH - 2
+
+
+@pytest.mark.parametrize("kind", ["dense", "static", "random", "policy"])
+def test_a_batch_is_its_requests_alone(make: Any, tmp_path: Path, kind: str) -> None:
+    """Requests of any length and options side by side; letters after one question too."""
+    options: dict[str, Any] = {"schedule": kind}
+    if kind != "dense":
+        options |= {"keep": 0.5, "channels": 0.7, "bits": 8}
+    if kind == "policy":
+        options["policy"] = str(save_tiny_policy(make_language_model(), tmp_path / "tiny"))
+    pairs = [(TEXT[:n], TEXT[n : n + 1 + n % 5]) for n in range(2, 26, 3)]
+    pairs += [(TEXT, letter) for letter in "ABCD"]
+    texts = [(TEXT,), (TEXT * 3,), ("a",), (TEXT[:5],)]
+    plain = {"until": [], "max_gen_toks": 20}
+    prompts = [(TEXT[:n], plain) for n in (1, 1, 4, 30, 12)]
+    prompts += [(TEXT, plain | {"max_gen_toks": 5}), ("x", plain | {"max_gen_toks": 5})]
+    prompts += [(TEXT[:9], plain | {"do_sample": True, "temperature": 1.5})]
+    found = []
+    for size in (64, 1):
+        lm = make(batch_size=size, **options)
+        scores = lm.loglikelihood(_requests(*pairs), disable_tqdm=True)
+        totals = lm.loglikelihood_rolling(_requests(*texts), disable_tqdm=True)
+        written = lm.generate_until(_requests(*prompts), disable_tqdm=True)
+        # What ends early waits for the others, and costs nothing more.
+        ended = written[3][-2:]
+        again = lm.generate_until(
+            _requests((TEXT[:30], plain | {"until": [ended]}), prompts[4]), disable_tqdm=True
+        )
+        assert again == [written[3][: written[3].index(ended)], written[4]]
+        found.append((scores, totals, written, lm.num_tokens, lm.mean_spend))
+    (scores, totals, written, count, spend), (alone, apart, by_one, same, paid) = found
+    for (mine, greedy), (theirs, other) in zip(scores, alone, strict=True):
+        assert mine == pytest.approx(theirs, abs=2e-4)
+        assert greedy == other
+    assert totals == pytest.approx(apart, abs=1e-3)
+    assert written == by_one
+    assert count == same
+    assert spend.as_tuple() == pytest.approx(paid.as_tuple())
+
+
+def test_equal_texts_are_read_once_and_a_batch_stays_small(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sol_core import lm_eval_model
+
+    lm = make()
+    rows: list[tuple[int, int]] = []
+    read = lm.model.lm.prefill
+
+    def prefill(tokens: Any, *others: Any) -> Any:
+        rows.append(tuple(tokens.shape))
+        return read(tokens, *others)
+
+    monkeypatch.setattr(lm.model.lm, "prefill", prefill)
+    lm.loglikelihood(_requests(*((TEXT, letter) for letter in "ABCD")), disable_tqdm=True)
+    assert rows == [(1, len(TEXT))], "four letters after one question are one row"
+    rows.clear()
+    monkeypatch.setattr(lm_eval_model, "BATCH_TOKENS", 64)
+    pairs = [(TEXT[:n], "!") for n in range(2, 30)] + [(TEXT * 4, "!")]
+    lm.loglikelihood(_requests(*pairs), disable_tqdm=True)
+    assert sum(count for count, _ in rows) == len(pairs)
+    assert all(count * (length + 1) <= 64 or count == 1 for count, length in rows)
+    assert len(rows) < len(pairs)
+
+
+def test_static_meets_its_budget_over_continuations_of_one_token(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sol_core import lm_eval_model
+
+    lm = make(keep=0.56, channels=0.62, bits=7.3, batch_size=16)
+    spends: list[Any] = []
+    score = lm_eval_model.score_continuations
+
+    def score_continuations(*arguments: Any, **options: Any) -> Any:
+        found = score(*arguments, **options)
+        spends.extend(zip((one.context for one in arguments[1]), found.spend[:, 0], strict=True))
+        return found
+
+    monkeypatch.setattr(lm_eval_model, "score_continuations", score_continuations)
+    questions = [f"{n} foxes" for n in range(30)]
+    pairs = [(question, letter) for question in questions for letter in "AB"]
+    lm.loglikelihood(_requests(*pairs), disable_tqdm=True)
+    assert lm.mean_spend.as_tuple() == pytest.approx((0.56, 0.62, 7.3), rel=0.01)
+    assert len({(context, tuple(spend)) for context, spend in spends}) == len(questions)

@@ -1,0 +1,66 @@
+"""``docs/reproduce.md``: its commands are commands, its hashes those of the texts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from app.cli import main as cli
+from sol_core.files.assets import DEFAULT_MODEL_ASSET, EVALUATION_WHEEL
+from sol_core.files.places import DATA_DIR_VARIABLE
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = (ROOT / "docs" / "reproduce.md").read_text("utf-8")
+COMMANDS = re.findall(r"`python launch\.py (.*?)`", DOCUMENT)
+
+
+def _sha256(name: str) -> str:
+    (line,) = [line for line in DOCUMENT.splitlines() if line.startswith("|") and name in line][:1]
+    found = re.search(r"`([0-9a-f]{64})`", line)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("number", range(len(COMMANDS)))
+def test_a_command_is_taken(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "novels.txt").write_text("text")
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    args = cli.parse(shlex.split(COMMANDS[number]))
+    args.check(args)
+    if args.command == "evaluate":
+        from app.cli.commands.evaluate import _config
+
+        assert _config(args).texts > 1
+
+
+def test_every_section_of_the_results_with_a_table_is_there() -> None:
+    results = (ROOT / "docs" / "results.md").read_text("utf-8")
+    sections = re.split(r"^## ", results, flags=re.MULTILINE)[1:]
+    titles = [part.splitlines()[0] for part in sections if "\n|" in part]
+    words = DOCUMENT.casefold()
+    lacking = [title for title in titles if title.split(":")[0][:20].casefold() not in words]
+    assert lacking == []
+
+
+def test_the_wheels_and_the_golden_file_have_their_hashes() -> None:
+    assert _sha256(DEFAULT_MODEL_ASSET.wheel.filename) == DEFAULT_MODEL_ASSET.wheel.sha256
+    assert _sha256(EVALUATION_WHEEL.filename) == EVALUATION_WHEEL.sha256
+    golden = (ROOT / "tests" / "golden" / "authors_nll.json").read_bytes()
+    assert _sha256("authors_nll.json") == hashlib.sha256(golden).hexdigest()
+
+
+@pytest.mark.model
+def test_the_novels_are_those_of_the_hash(
+    model_data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(model_data_dir))
+    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+    exec(compile(code, "reproduce.md", "exec"), {})
+    made = (tmp_path / "novels.txt").read_bytes()
+    assert hashlib.sha256(made).hexdigest() == _sha256("`novels.txt`")
