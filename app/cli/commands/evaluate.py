@@ -59,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refresh", action="store_true", help="also measure what refreshing the cache gives"
     )
     parser.add_argument(
+        "--timing", action="store_true", help="also time single steps of dense, policy and static"
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="DIR", help="also write result.json and result.csv there"
     )
     add_model(parser)
@@ -95,7 +98,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
     """Raises: ConfigError naming what is not allowed."""
     from sol_core.evaluation import EvaluationConfig, parse_baselines, parse_budgets
 
-    flags = ("sampled", "pollution", "refresh")
+    flags = ("sampled", "pollution", "refresh", "timing")
     names = ("corpus", "texts", "context", "steps", "windows", "seed", *flags)
     options = {name: getattr(args, name) for name in names}
     if args.budgets is not None:
