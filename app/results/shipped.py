@@ -1,6 +1,6 @@
 """Measured results that ship with the program: the shipped policy's evaluation and its accuracy.
 
-Files of ``app/results/shipped``, one a kind: what ``evaluate --json`` and ``tasks --json`` print,
+Files of ``app/results/measured``, one a kind: what ``evaluate --json`` and ``tasks --json`` print,
 and beside it when, where and by which command it was measured. No number in them is made otherwise.
 """
 
@@ -26,7 +26,7 @@ def shipped_record(kind: JobKind) -> dict[str, Any]:
     Args:
         kind: "evaluate" or ``TASKS_JOB``.
     """
-    text = (files("app.results") / "shipped" / _FILES[kind]).read_text(encoding="utf-8")
+    text = (files("app.results") / "measured" / _FILES[kind]).read_text(encoding="utf-8")
     record: dict[str, Any] = json.loads(text)
     return record
 

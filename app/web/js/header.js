@@ -2,7 +2,7 @@
 
 import { askedFor, setAddress, tabOf } from "./shared/address.js";
 import { fill, setText, whenThemeChanges } from "./shared/dom.js";
-import { isEmbedded, markEmbedded } from "./shared/embed.js";
+import { isEmbedded, markEmbedded } from "./shared/runs/embed.js";
 import { emit, listen } from "./shared/events.js";
 import { memory } from "./shared/memory.js";
 import { explainTerms } from "./shared/tips.js";

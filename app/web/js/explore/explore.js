@@ -5,7 +5,7 @@ import { makeApi } from "../shared/api.js";
 import { PlotlyChart } from "../shared/charts/plotly_chart.js";
 import { bringIntoView, copyText, h, show, whenSeen } from "../shared/dom.js";
 import { blobOf, menu, saveFile } from "../shared/download.js";
-import { frameCode, isEmbedded } from "../shared/embed.js";
+import { frameCode, isEmbedded } from "../shared/runs/embed.js";
 import { listen, takeOver } from "../shared/events.js";
 import { POLICY_PREFIX } from "../shared/forms/schedule_field.js";
 import { messageOf } from "../shared/message.js";

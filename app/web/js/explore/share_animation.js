@@ -10,7 +10,7 @@ const SLOWEST_MS = 140; // from one token to the next
 const LAST_MS = 1600; // the whole picture, at its end
 const BITS_PER_S = 4_000_000;
 
-const typeHere = () => globalThis.MediaRecorder && TYPES.find((type) => MediaRecorder.isTypeSupported(type));
+const typeHere = () => "MediaRecorder" in window && TYPES.find((type) => MediaRecorder.isTypeSupported(type));
 
 /**
  * Films a picture. Raises an Error in words where the browser has no recorder.

@@ -2,7 +2,7 @@
 
 import { h } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";
-import { markEmbedded } from "../shared/embed.js";
+import { markEmbedded } from "../shared/runs/embed.js";
 import { count, isNumber, MISSING, modelName } from "../shared/format.js";
 
 export const SHARED_HINT = "Hover a token, or focus the text and use the arrow keys. Shift and an arrow selects; "

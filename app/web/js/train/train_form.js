@@ -113,6 +113,7 @@ export class TrainForm extends JobForm {
     const name = this.name.get().trim();
     const isTaken = this.taken.includes(name.toLowerCase());
     this.name.input.setAttribute("aria-invalid", String(isTaken));
+    if (!isTaken && !this.nameProblem.hidden) this.fail(null); // what sending it had said
     showText(this.nameProblem, isTaken ? `The name ${name} is in use. ${this.suggested} is free.` : null);
   }
 

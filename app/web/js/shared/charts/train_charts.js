@@ -64,7 +64,7 @@ function metricsOf({ phase, metrics = {} }) {
 const ROUND = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
 
 // The next round number above: an axis that ends there stays still while its data grow.
-export function roundAbove(value) {
+function roundAbove(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   return power * ROUND.find((one) => one * power >= value);

@@ -10,7 +10,7 @@ const STEPS = { keep: 1, channels: 1, bits: 0.5 };
 const NEW = [0.5, 0.6, 8];
 
 /** Budgets of a text, [keep, channels, bits]; null where a part is none. @param {string} text @returns {number[][] | null} */
-export function parseBudgets(text) {
+function parseBudgets(text) {
   const parts = text.split(/[;\n]/).map((part) => part.trim()).filter(Boolean);
   const budgets = parts.map((part) => part.split(",").map((one) => (one.trim() ? Number(one) : NaN)));
   return budgets.every((one) => one.length === 3 && one.every(Number.isFinite)) ? budgets : null;
