@@ -11,6 +11,7 @@ from app.host.damage import naming_damage
 from app.host.errors import DamagedError
 from app.policies.library import PolicyLibrary, StoredPolicy
 from app.results.figures import method_label, result_view
+from app.results.shipped import SHIPPED, shipped_record
 
 if TYPE_CHECKING:
     from storage import JobRecord
@@ -50,28 +51,34 @@ def policy_choices(library: PolicyLibrary) -> list[dict[str, Any]]:
     ]
 
 
-def headlines_of(jobs: Iterable[JobRecord], names: Iterable[str]) -> list[dict[str, Any]]:
-    """A line per finished evaluation; those whose results cannot be read are left out."""
-    known, lines = tuple(names), []
+def headlines_of(jobs: Iterable[JobRecord], policy: StoredPolicy) -> list[dict[str, Any]]:
+    """A line per finished evaluation of a policy, the one that ships with it last.
+
+    Those whose results cannot be read are left out.
+    """
+    known, lines = policy.all_names, []
     for job in jobs:
         with suppress(DamagedError), naming_damage("This evaluation"):
-            lines.append(_headline_of(job, known))
+            first = str(next(iter(job.params.get("policies", ())), ""))
+            about = {"id": job.id, "title": job.title, "created_at": iso(job.created_at)}
+            lines.append(_headline_of(about, job.result or {}, first in known))
+    if policy.is_shipped:
+        record = shipped_record("evaluate")
+        about = {"id": SHIPPED, "title": policy.name, "created_at": record["made"]}
+        lines.append(_headline_of(about, record["result"], True))
     return lines
 
 
-def _headline_of(job: JobRecord, names: Iterable[str]) -> dict[str, Any]:
+def _headline_of(
+    about: dict[str, Any], result: dict[str, Any], compares_it: bool
+) -> dict[str, Any]:
     """A finished evaluation on one line, against static at the same spend.
 
     "better" of "budgets", "recovered" share of what static loses in KL, "tokens" scored: None
     where the evaluation has no such comparison for this policy.
     """
-    result = job.result or {}
-    first = str(next(iter(job.params.get("policies", ())), ""))
     view = result_view(result)
-    line: dict[str, Any] = {
-        "id": job.id,
-        "title": job.title,
-        "created_at": iso(job.created_at),
+    line: dict[str, Any] = about | {
         "corpus": str(result.get("corpus", "")).rsplit("/", 1)[-1],
         "tokens": view["about"]["scored_tokens"],
         "budgets": None,
@@ -80,7 +87,7 @@ def _headline_of(job: JobRecord, names: Iterable[str]) -> dict[str, Any]:
         "recovered": None,
     }
     # A result compares its first policy; others only have their own numbers in it.
-    headline = view["headline"].get(BASELINE) if first in set(names) else None
+    headline = view["headline"].get(BASELINE) if compares_it else None
     if headline is not None:
         kl = headline["kl"]
         line |= {"budgets": headline["budgets"], "better": kl["better"], "surely": kl["surely"]}

@@ -25,6 +25,13 @@ _LABELS = {
     "emc": "Uncertainty (EMC)",
     "dac": "Drift (DAC)",
 }
+# What a method costs, by what it is measured in: its value in a result, and the unit's size.
+_COSTS = {
+    "bytes": ("bytes_per_token", 1e6),
+    "flops": ("flops_per_token", 1e6),
+    "ms": ("ms_per_token", 1.0),
+    "net": ("net_keep_rate", 0.01),
+}
 _GAIN_KEYS = {"nll": ("gain", "low", "high"), "kl": ("kl_gain", "kl_low", "kl_high")}
 
 
@@ -72,8 +79,9 @@ def pareto_front(points: Iterable[Sequence[float]]) -> list[list[float]]:
 
 
 def budget_label(requested: dict[str, Any]) -> str:
-    """A budget on one line: "κ 0.5 · ρ 0.6 · 8 bit"."""
-    return f"κ {requested['keep']:g} · ρ {requested['channels']:g} · {requested['bits']:g} bit"
+    """A budget on one line: "attention 50 % · MLP 60 % · 8 bits"."""
+    keep, channels = (f"{100 * requested[axis]:g} %" for axis in ("keep", "channels"))
+    return f"attention {keep} · MLP {channels} · {requested['bits']:g} bits"
 
 
 def bit_share(value: float) -> float:
@@ -142,28 +150,52 @@ def _spend(method: dict[str, Any]) -> list[float | None]:
 
 
 def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Per method its points [net keep rate, nll, kl, budget] and its front in both measures."""
+    """Per method its points and, per cost and measure, its front; costs that every part has.
+
+    A point: "costs" by name, each [value, low, high] (MB, MFLOP, ms, per cent); "nll" and "kl"
+    likewise; the ends are None where there is no interval.
+    """
     methods = []
     for name in _methods(budgets):
         points = [
-            (one["methods"][name], budget_label(one["requested"]))
+            _pareto_point(one["methods"][name], budget_label(one["requested"]))
             for one in budgets
             if name in one["methods"]
         ]
-        rows = [
-            [finite(method.get(key)) for key in ("net_keep_rate", *MEASURES)] + [budget]
-            for method, budget in points
-        ]
-        rows = [row for row in rows if row[0] is not None]
-        if rows:
-            front = {measure: _front(rows, at + 1) for at, measure in enumerate(MEASURES)}
+        if points:
+            front = {
+                cost: {measure: _front(points, cost, measure) for measure in MEASURES}
+                for cost in _COSTS
+            }
             label = method_label(name)
-            methods.append({"name": name, "label": label, "points": rows, "front": front})
-    return {"methods": methods} if methods else None
+            methods.append({"name": name, "label": label, "points": points, "front": front})
+    costs = [
+        cost
+        for cost in _COSTS
+        if any(point["costs"][cost][0] is not None for one in methods for point in one["points"])
+    ]
+    return {"methods": methods, "costs": costs} if costs else None
 
 
-def _front(rows: list[list[Any]], at: int) -> list[list[float]]:
-    return pareto_front([row[0], row[at]] for row in rows if row[at] is not None)
+def _pareto_point(method: dict[str, Any], label: str) -> dict[str, Any]:
+    ends = {
+        measure: [finite(method.get(f"{measure}{end}")) for end in ("", "_low", "_high")]
+        for measure in MEASURES
+    }
+    costs = {}
+    for cost, (key, unit) in _COSTS.items():
+        value = method.get(key)
+        parts = value if isinstance(value, dict) else {"mean": value}
+        costs[cost] = [
+            finite(part / unit) if isinstance(part := parts.get(end), (int, float)) else None
+            for end in ("mean", "low", "high")
+        ]
+    return {"label": label, "costs": costs, **ends}
+
+
+def _front(points: list[dict[str, Any]], cost: str, measure: str) -> list[list[float]]:
+    pairs = ((point["costs"][cost][0], point[measure][0]) for point in points)
+    return pareto_front([x, y] for x, y in pairs if x is not None and y is not None)
 
 
 def _violin(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:

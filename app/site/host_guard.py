@@ -24,11 +24,13 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from app.host.hosting import is_space
 from sol_core.errors import ConfigError
 
 ALLOWED_HOSTS_VARIABLE = "SOL_ALLOWED_HOSTS"
+EMBED_SITES_VARIABLE = "SOL_EMBED_SITES"
 SPACE_HOST_VARIABLE = "SPACE_HOST"  # set by Hugging Face
 SPACE_DOMAIN = ".hf.space"
 
@@ -43,7 +45,8 @@ _NETLOC = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:@/,\s]+))(?::\d*)?")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _READ = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"content-type",
          b"content-length", b"expect")  # fmt: skip
-_NO_FRAMES = (b"content-security-policy", b"frame-ancestors 'self'")
+_SITE = re.compile(r"https?://[a-z0-9.-]+(:\d+)?")
+_EMBEDDED = (b"embed", b"1")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -61,6 +64,7 @@ class GatePolicy:
         domain: end of further names that it is reached by; "" for none.
         max_body: bytes of a request.
         may_be_framed: pages of other sites may show it in a frame.
+        embedders: sites whose pages may show the embedded page, which has nothing to click.
     """
 
     names: frozenset[str] = _LOOPBACK
@@ -68,6 +72,7 @@ class GatePolicy:
     domain: str = ""
     max_body: int = BODY_BYTES
     may_be_framed: bool = False
+    embedders: tuple[str, ...] = ()
 
     @classmethod
     def of_server(
@@ -92,6 +97,15 @@ class GatePolicy:
             domain=SPACE_DOMAIN if on_space else "",
             max_body=BODY_BYTES + BYTES_PER_CHARACTER * characters,
             may_be_framed=on_space,
+            embedders=_embedders(environment),
+        )
+
+    def frame_rule(self, scope: Message) -> tuple[bytes, bytes]:
+        """The header that says who may show the answer to a request in a frame."""
+        query = parse_qsl(bytes(scope.get("query_string", b"")))
+        others = self.embedders if query.count(_EMBEDDED) == 1 else ()
+        return b"content-security-policy", " ".join(("frame-ancestors 'self'", *others)).encode(
+            "ascii"
         )
 
     def serves(self, netloc: str) -> bool:
@@ -133,7 +147,9 @@ class HostGuard:
             is_sending = refusal[0] == 413 and "expect" not in headers
             await _refuse(send, *refusal, receive if is_sending else None)
             return
-        await self._app(scope, receive, send if self._policy.may_be_framed else _unframed(send))
+        if not self._policy.may_be_framed:
+            send = _with_header(send, self._policy.frame_rule(scope))
+        await self._app(scope, receive, send)
 
     def _refusal(self, scope: Message, headers: dict[str, str]) -> tuple[int, str] | None:
         """Status and sentence, as far as the headers say."""
@@ -223,6 +239,18 @@ def _listed(environment: Mapping[str, str], variable: str) -> list[str]:
     return [host for host in hosts if host]
 
 
+def _embedders(environment: Mapping[str, str]) -> tuple[str, ...]:
+    sites = [one.strip().lower() for one in environment.get(EMBED_SITES_VARIABLE, "").split(",")]
+    for site in filter(None, sites):
+        if not _SITE.fullmatch(site):
+            raise ConfigError(
+                f"{EMBED_SITES_VARIABLE} must be sites with their scheme "
+                f"(https://blog.example.org), separated by commas, got {site!r}: correct or remove "
+                "it where the server's variables are set"
+            )
+    return tuple(filter(None, sites))
+
+
 async def _whole_body(receive: Receive, limit: int) -> bytes | None:
     """The body; None as soon as it is longer than ``limit``, whatever the headers said."""
     chunks: list[bytes] = []
@@ -248,12 +276,16 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _unframed(send: Send) -> Send:
-    """A ``send`` that forbids frames of other sites: what is clicked there is not what is seen."""
+def _with_header(send: Send, header: tuple[bytes, bytes]) -> Send:
+    """A ``send`` that adds a header to every answer.
+
+    In a frame of another site what is clicked may not be what is seen, so frames are refused but
+    for the embedded page.
+    """
 
     async def with_header(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), _NO_FRAMES]
+            message["headers"] = [*message.get("headers", ()), header]
         await send(message)
 
     return with_header

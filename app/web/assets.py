@@ -24,6 +24,7 @@ _STYLE_SHEETS = (
     "tokens",
     "runs/dock",
     "runs/forks",
+    "runs/embed",
     "lens",
     "compare",
     "inspect",

@@ -76,6 +76,9 @@ class EvaluationConfig:
     refresh: bool = field(
         default=False, metadata={"help": "also measure what refreshing the cache gives and costs"}
     )
+    timing: bool = field(
+        default=False, metadata={"help": "also time single steps, dense, policy and static"}
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -34,6 +34,8 @@ from sol_core.evaluation.result import (
 )
 from sol_core.evaluation.stages import BaselinePass, PolicyPass, Setting, TextStage
 from sol_core.evaluation.texts import EvaluationTexts, TextRequest, load_texts
+from sol_core.evaluation.timing import TIMED_METHODS, StepTimes
+from sol_core.events import StepCost
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy
@@ -133,10 +135,12 @@ class _Run:
         self.baselines = BaselinePass(setting, self.policies)
         self.pollution = PollutionProbe(setting) if config.pollution else None
         self.refresh = RefreshProbe(setting) if config.refresh else None
-        probes = [probe for probe in (self.pollution, self.refresh) if probe is not None]
+        self.timing = StepTimes(setting, self.policies) if config.timing else None
+        probes = [one for one in (self.pollution, self.refresh, self.timing) if one is not None]
         self.stages: list[TextStage] = [self.policies, self.baselines, *probes]
         work = sum(batch.work for stage in self.stages for batch in stage.batches)
-        self.runner = task.runner(texts.blocks, work)
+        # Without the clock an evaluation is the one that earlier releases began.
+        self.runner = task.runner(texts.blocks, work, apart=("timing",))
 
     def events(self) -> Iterator[WorkEvent]:
         for stage in self.stages:
@@ -198,6 +202,7 @@ class _Run:
             "difficulty": self._difficulty(),
             "pollution": self.pollution and self.pollution.report(probe_seed),
             "refresh": self.refresh and self.refresh.report(probe_seed),
+            "timing": self.timing and self.timing.report(),
         }
 
     def _budget(self, index: int, bootstrap: PairedBootstrap) -> dict[str, Any]:
@@ -210,15 +215,20 @@ class _Run:
             (table.nll[:, columns].mean(0).tolist(), table.kl[:, columns].mean(0).tolist()),
             (self.policies.tokens, index),
         )
-        for method in record["methods"].values():
-            method["bytes_per_token"] = self._bytes(method["spend"])
+        for name, method in record["methods"].items():
+            cost = self._cost(method["spend"])
+            method["bytes_per_token"], method["flops_per_token"] = cost.bytes_read, cost.flops
+            if self.timing and name in TIMED_METHODS:
+                method["ms_per_token"] = self.timing.of(
+                    index, name, derive_seed(self.config.seed, "timing")
+                )
         return record
 
-    def _bytes(self, spend: dict[str, float]) -> float:
-        """Computed bytes of a step at a mean spend, halfway through the scored tokens."""
+    def _cost(self, spend: dict[str, float]) -> StepCost:
+        """Computed cost of a step at a mean spend, halfway through the scored tokens."""
         config, costs = self.config, CostModel.of(self.model.lm, self.setting.grid)
         cached = config.context + config.windows * config.steps // 2
-        return costs.decode_step(Action(spend["keep"], spend["channels"]), cached).bytes_read
+        return costs.decode_step(Action(spend["keep"], spend["channels"]), cached)
 
     def _difficulty(self) -> dict[str, Any]:
         tokens, start = self.policies.tokens, self.config.context

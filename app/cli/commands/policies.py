@@ -111,7 +111,7 @@ class _Desk:
 
         policy, uses = self._policy()
         row = policy_row(policy)
-        evaluations = headlines_of(uses.evaluations, policy.all_names)
+        evaluations = headlines_of(uses.evaluations, policy)
         record = row | {
             "folder": str(policy.folder),
             "former_names": list(policy.all_names[1:]),

@@ -11,13 +11,14 @@ from app.pages.accuracy.view import TASKS, accuracy_view
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
-    finished_job,
+    finished_result,
     job_page_home,
     queue_job,
     reusing_settings,
     visible_job,
 )
 from app.policies.views import policy_choices
+from app.results.shipped import shipped_about
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
@@ -49,7 +50,7 @@ def start_accuracy(services: Services, request: Request) -> dict[str, Any]:
 def accuracy_result(services: Services, request: Request) -> dict[str, Any]:
     """Table and figures of a finished measurement, and the result itself for saving."""
     none = "This job has no accuracy to show. Choose a finished measurement."
-    result = finished_job(services, request, TASKS_JOB, none).result or {}
+    _, result = finished_result(services, request, TASKS_JOB, none)
     with naming_damage("This measurement"):
         return {"view": json_safe(accuracy_view(result)), "result": json_safe(result)}
 
@@ -71,6 +72,7 @@ HANDLERS = JOB_HANDLERS | by_name(accuracy_home, start_accuracy, accuracy_result
 def _constants(services: Services) -> dict[str, Any]:
     return {
         "defaults": DEFAULT_FORM,
+        "shipped": shipped_about(TASKS_JOB),
         "tasks": [
             {"name": name, "label": label, "meaning": meaning}
             for name, (label, meaning) in TASKS.items()

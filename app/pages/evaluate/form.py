@@ -38,6 +38,7 @@ class EvaluateForm:
     sampled: bool = _DEFAULT.sampled
     pollution: bool = _DEFAULT.pollution
     refresh: bool = _DEFAULT.refresh
+    timing: bool = _DEFAULT.timing
 
 
 DEFAULT_FORM: dict[str, Any] = asdict(EvaluateForm())

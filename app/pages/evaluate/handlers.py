@@ -17,7 +17,7 @@ from app.pages.shared.corpus_choice import CORPUS_HANDLERS, corpus_choice, corpu
 from app.pages.shared.job_calls import (
     JOB_HANDLERS,
     check_jobs_allowed,
-    finished_job,
+    finished_result,
     job_page_home,
     queue_job,
     reusing_settings,
@@ -27,10 +27,10 @@ from app.pages.train.estimate import DECISIONS_PER_S, PREFILL_TOKENS_PER_S, STAR
 from app.policies.views import policy_choices
 from app.results.figures import result_view
 from app.results.files import csv_text, json_text
+from app.results.shipped import shipped_about
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from storage import JobRecord
 
 
 def evaluate_home(services: Services, request: Request) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
 def evaluation_result(services: Services, request: Request) -> dict[str, Any]:
     """Figures and table of a finished evaluation."""
     with naming_damage("This evaluation"):
-        return {"view": json_safe(result_view(_finished(services, request).result or {}))}
+        return {"view": json_safe(result_view(_finished(services, request)[1]))}
 
 
 def export_evaluation(services: Services, request: Request) -> dict[str, Any]:
@@ -65,11 +65,10 @@ def export_evaluation(services: Services, request: Request) -> dict[str, Any]:
     form = field(request, "form", str)
     if form not in ("json", "csv"):
         raise RequestError("form must be json or csv. Reload the page.")
-    record = _finished(services, request)
-    result = record.result or {}
+    title, result = _finished(services, request)
     with naming_damage("This evaluation"):
         text = json_text(result) if form == "json" else csv_text(result)
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", record.title).strip("-.")[:60] or "evaluation"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.")[:60] or "evaluation"
     return {"name": f"evaluation-{stem}.{form}", "text": text}
 
 
@@ -86,9 +85,9 @@ def evaluation_settings(services: Services, request: Request) -> dict[str, Any]:
     return {"values": values, "corpus": corpus, "policies": record.params.get("policies", [])}
 
 
-def _finished(services: Services, request: Request) -> JobRecord:
+def _finished(services: Services, request: Request) -> tuple[str, dict[str, Any]]:
     none = "This job has no evaluation result. Choose a finished evaluation."
-    return finished_job(services, request, "evaluate", none)
+    return finished_result(services, request, "evaluate", none)
 
 
 HANDLERS = (
@@ -107,6 +106,7 @@ HANDLERS = (
 def _constants(services: Services) -> dict[str, Any]:
     return {
         "defaults": DEFAULT_FORM,
+        "shipped": shipped_about("evaluate"),
         "paces": {
             "decisions": DECISIONS_PER_S,
             "prefillTokens": PREFILL_TOKENS_PER_S,

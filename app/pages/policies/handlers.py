@@ -48,7 +48,7 @@ def policy_details(services: Services, request: Request) -> dict[str, Any]:
     return policy_row(policy) | {
         "card": _card(policy.folder),
         "training_job": None if uses.training is None else uses.training.id,
-        "evaluations": headlines_of(uses.evaluations, policy.all_names),
+        "evaluations": headlines_of(uses.evaluations, policy),
         "uses": uses.sentence(),
         "num_waiting": len(uses.waiting),
     }

@@ -15,6 +15,7 @@ from app.host.errors import AppError
 from app.host.hosting import is_zero_gpu
 from app.jobs import runner
 from app.pages.shared.job_views import JOB_GROUPS, JOB_KINDS, job_row, job_view
+from app.results.shipped import SHIPPED, TITLE, shipped_record
 from app.web.calls import Request, RequestError, by_name, choice, field, owner_of
 from app.web.services import Services
 from sol_core.errors import SolError
@@ -126,16 +127,21 @@ def visible_job(services: Services, request: Request) -> JobRecord:
     return record
 
 
-def finished_job(services: Services, request: Request, kind: JobKind, none: str) -> JobRecord:
-    """As ``visible_job``, of a kind and with its result.
+def finished_result(
+    services: Services, request: Request, kind: JobKind, none: str
+) -> tuple[str, dict[str, Any]]:
+    """Title and result of the finished job that the request names, or of what ships.
 
     Args:
         none: what to say where there is no result.
+    Raises: RequestError as ``visible_job``, and for a job of another kind or without a result.
     """
+    if field(request, "job_id", str) == SHIPPED:
+        return TITLE, shipped_record(kind)["result"]
     record = visible_job(services, request)
     if record.kind != kind or record.result is None:
         raise RequestError(none)
-    return record
+    return record.title, record.result
 
 
 def list_jobs(services: Services, request: Request) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def estimate(config: TrainConfig) -> Estimate:
     phases = {
         "Loading": START_S,
         "Warm start": _warm_start_s(config),
-        "GRPO": _grpo_s(config),
+        "Rollouts (GRPO)": _grpo_s(config),
         "Calibrating": _calibrating_s(config),
         "Measuring": _measuring_s(config),
     }

@@ -38,7 +38,7 @@ _TITLES = {
     "": "Run",
     "policy": "Policy network",
     "warm_start": "Warm start",
-    "grpo": "GRPO",
+    "grpo": "Rollouts (GRPO)",
     "grid": "Action grid",
 }
 _NAMES = {

@@ -27,6 +27,7 @@ from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
 from sol_core.training.config import PRESETS, TrainConfig
 
 MAX_NAME_LENGTH = NAME_LENGTH
+MAX_WAITING = 100
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -37,7 +38,8 @@ class PolicyNameError(AppError, ValueError):
 def train_home(services: Services, request: Request) -> dict[str, Any]:
     """Return the start data: whether jobs are allowed, a free name, the newest own job."""
     home = job_page_home(services, request, "train")
-    return home | {"suggested_name": _free_name(services)}
+    taken = _taken_names(services)
+    return home | {"suggested_name": _free_name(taken), "taken_names": sorted(taken)}
 
 
 def estimate_training(services: Services, request: Request) -> dict[str, Any]:
@@ -58,12 +60,19 @@ def estimate_training(services: Services, request: Request) -> dict[str, Any]:
 def start_training(services: Services, request: Request) -> dict[str, Any]:
     """Check everything, queue the job, answer with its id.
 
-    Raises: JobsRefusedError, PolicyNameError, ConfigError, CorpusFileError; RequestError when
+    Raises: JobsRefusedError, PolicyNameError (also for a name in use), ConfigError,
+        CorpusFileError; RequestError when
         this visitor has too many jobs waiting.
     """
     owner = owner_of(request)
     check_jobs_allowed(services)
     name = checked_name(field(request, "name", str))
+    taken = _taken_names(services)
+    if name.lower() in taken:
+        raise PolicyNameError(
+            f"The name {name!r} is in use by a policy or a training that has not ended. "
+            f"{_free_name(taken)!r} is free."
+        )
     corpus = corpus_source(services, owner, field(request, "corpus", dict))
     config = config_from_form(field(request, "values", dict), corpus)
     params = {"config": config.to_dict(), "name": name}
@@ -106,9 +115,16 @@ def checked_name(name: str) -> str:
     return name
 
 
-def _free_name(services: Services) -> str:
-    taken = set(services.policies.names())
-    taken |= {record.title for record in services.store.jobs.list(kind="train", limit=100)}
+def _taken_names(services: Services) -> set[str]:
+    """Names of policies, and of trainings that will make one, in lower case as some disks have."""
+    waiting = services.store.jobs.list(
+        kind="train", statuses=("queued", "running", "paused"), limit=MAX_WAITING
+    )
+    names = [*services.policies.names(), *(record.title for record in waiting)]
+    return {name.lower() for name in names}
+
+
+def _free_name(taken: set[str]) -> str:
     number = 1
     while f"policy-{number}" in taken:
         number += 1
@@ -124,8 +140,14 @@ HANDLERS = (
 
 _PRESET_WORDS = {
     "quick": ("Quick", "A first look: a small policy that already saves, in a few minutes."),
-    "standard": ("Standard", "The default: warm start on many texts, then GRPO on rollouts."),
-    "paper": ("Paper", "The authors' own recipe, for comparison: joint network, GRPO alone."),
+    "standard": (
+        "Standard",
+        "The default: warm start on many texts, then learning from rollouts (GRPO).",
+    ),
+    "paper": (
+        "Paper",
+        "The authors' own recipe, for comparison: joint network, rollouts (GRPO) alone.",
+    ),
 }
 
 

@@ -361,3 +361,18 @@ def test_a_policys_schedule_is_called_by_its_name() -> None:
     assert schedule_label("policy", {}) == "Policy"
     assert schedule_label("static", {}) == "Static"
     assert schedule_label("new", {}) == "new"
+
+
+def test_a_name_in_use_is_refused_before_anything_is_queued(call: Call, services: Services) -> None:
+    store_policy(services.data_dir.policies, "Mine")
+    job_id = begin(call, "waiting")
+    home = call("train_home")
+    assert {"default", "mine", "waiting"} <= set(home["taken_names"])
+    request = {"values": {}, "corpus": BUILTIN}
+    for name in ("mine", " MINE ", "waiting"):
+        said = call("start_training", name=name, **request)["refused"]
+        assert "is in use" in said
+        assert repr(home["suggested_name"]) in said
+    services.store.jobs.request_cancel(job_id)
+    assert services.store.jobs.get(job_id).status == "cancelled"
+    assert "job_id" in call("start_training", name="waiting", **request)

@@ -112,7 +112,7 @@ def test_the_estimate_grows_with_the_work() -> None:
     assert "Warm start" not in paper.phases
     more = dataclasses.replace(TrainConfig(), grpo=GrpoConfig(rollouts=64))
     assert estimate(more).memory_mb > standard.memory_mb > BASE_MB
-    assert estimate(more).phases["GRPO"] > 3 * standard.phases["GRPO"]
+    assert estimate(more).phases["Rollouts (GRPO)"] > 3 * standard.phases["Rollouts (GRPO)"]
     wide = dataclasses.replace(TrainConfig(), warm_start=WarmStartConfig(schedules=6))
     assert estimate(wide).phases["Warm start"] > 1.5 * standard.phases["Warm start"]
 

@@ -86,7 +86,7 @@ def test_every_figure_is_made(result: dict[str, Any]) -> None:
     policy = figures["pareto"]["methods"][0]
     assert policy["name"] == "policy"
     assert len(policy["points"]) == 9
-    assert len(policy["front"]["nll"]) < 9
+    assert len(policy["front"]["net"]["nll"]) < 9
     assert len(figures["violin"]["budgets"][0]["kl"]["random"]) == RANDOM_SCHEDULES
     assert figures["adherence"]["bits"][0][:2] == [0.375, 0.375]
     steps = figures["variability"]["budgets"][0]["bits"]
@@ -108,7 +108,7 @@ def test_probes_join_when_they_were_measured(result: dict[str, Any]) -> None:
     assert figures["pollution"]["axes"]["bits"][0]["level"] == 0.5
     assert figures["refresh"][0]["with"] == 0.1
     assert figures["refresh"][0]["with_flops"] == 0.5
-    assert figures["refresh"][0]["label"] == "κ 0.5 · ρ 0.6 · 8 bit"
+    assert figures["refresh"][0]["label"] == "attention 50 % · MLP 60 % · 8 bits"
 
 
 def test_a_result_without_parts_still_has_a_view(result: dict[str, Any]) -> None:
@@ -188,3 +188,25 @@ def test_policies_must_be_there() -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             checked_policies(chosen, ["a", "b"])
+
+
+def test_a_point_of_the_front_has_every_cost_and_its_intervals(result: dict[str, Any]) -> None:
+    for one in result["budgets"]:
+        for method in one["methods"].values():
+            method["bytes_per_token"] = 3e8 * method["net_keep_rate"]
+        one["methods"]["policy"] |= {
+            "ms_per_token": {"mean": 8.0, "low": 7.5, "high": 9.0},
+            "nll_low": 3.0,
+            "nll_high": 3.5,
+        }
+    pareto = figures_of(result)["pareto"]
+    assert pareto["costs"] == ["bytes", "ms", "net"]  # no FLOPs in this result
+    policy, static = pareto["methods"][:2]
+    first = policy["points"][0]
+    assert first["costs"]["ms"] == [8.0, 7.5, 9.0]
+    assert first["costs"]["bytes"] == [pytest.approx(3 * first["costs"]["net"][0]), None, None]
+    assert first["nll"][1:] == [3.0, 3.5]
+    assert first["kl"][1:] == [None, None]
+    assert static["points"][0]["costs"]["ms"] == [None, None, None]
+    assert static["front"]["ms"] == {"nll": [], "kl": []}
+    assert len(policy["front"]["ms"]["kl"]) == 1  # all take as long: the best of them

@@ -106,10 +106,10 @@ def test_other_measures_come_on_request_and_say_whose_text_they_score(
         "All rows score the text that this run wrote, which favours its own row."
     )
     visitor.page.wait_for_timeout(500)
-    assert keys(panel) == ["This run, so far", "Other rows"]
+    assert keys(panel) == ["This run, so far", "Dense"]
     drawn = lines(panel)
-    assert list(drawn) == ["own", "side"]
-    assert drawn["own"][-1] != drawn["side"][-1]
+    assert list(drawn) == ["own", "dense"]
+    assert drawn["own"][-1] != drawn["dense"][-1]
     assert set(axes(panel)) == {"yaxis"}
     assert axes(panel)["yaxis"][0] == 0
     visitor.page.reload()
@@ -118,7 +118,7 @@ def test_other_measures_come_on_request_and_say_whose_text_they_score(
     panel = quality(visitor)
     measure(visitor).select_option("Surprisal")
     visitor.page.wait_for_timeout(500)
-    assert list(lines(panel)) == ["surprisal", "own", "side"]
+    assert list(lines(panel)) == ["surprisal", "own", "dense"]
     expect(panel.locator(".sol-chart-note")).to_be_visible()
     measure(visitor).select_option("Against dense")
     expect(panel.locator(".sol-chart-note")).to_be_hidden()

@@ -285,3 +285,31 @@ def test_nothing_overflows_sideways(serve: Serve, visit: Visit, width: int, sche
     )
     expect(panel(visitor, "Pareto front").locator(".main-svg").first).to_be_visible()
     assert visitor.overflows(width, 360, 899, 1280, 2560) == []
+
+
+def test_budgets_that_are_typed_get_sliders(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    store_policy(server.services.data_dir.policies, "mine")
+    visitor = open_page(visit, server)
+    page = visitor.page.locator(".sol-evaluate")
+    text = page.get_by_label("Budgets", exact=True).first
+    text.fill("0.3,0.45,6; 0.5,0.6,8")
+    chips = page.get_by_role("group", name="Budgets")
+    second = chips.get_by_role("button", name="Attention 50 %, Channels 60 %, Bits 8")
+    second.press("Enter")
+    attention = page.get_by_role("slider", name="Attention, this budget")
+    expect(attention).to_have_value("50")
+    attention.press("ArrowRight")
+    expect(text).to_have_value("0.3,0.45,6; 0.51,0.6,8")
+    page.get_by_label("Bits, this budget, value").fill("6.5")
+    expect(text).to_have_value("0.3,0.45,6; 0.51,0.6,6.5")
+    chips.get_by_role("button", name="Another budget").click()
+    expect(text).to_have_value("0.3,0.45,6; 0.51,0.6,6.5; 0.51,0.6,6.5")
+    chips.get_by_role("button", name="Remove").click()
+    expect(text).to_have_value("0.3,0.45,6; 0.51,0.6,6.5")
+    expect(attention).to_be_hidden()
+    text.fill("0.5,<b>; 1")
+    expect(chips).to_be_hidden()
+    text.fill("0.5,0.6,8")
+    visitor.page.reload()
+    expect(chips.get_by_role("button")).to_have_count(2)  # one budget, and another

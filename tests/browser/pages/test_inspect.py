@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from app.host.paths import DataDir
+from app.sharing import export
 from app.web.services import engine_generate
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.browser.exported import offline
 from tests.support.tiny_language_model import make_language_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("one_thread")]
@@ -106,3 +108,35 @@ def test_a_reload_and_history_find_the_inspection_again(server: Server, visit: V
     page.get_by_role("tab", name="Inspect").click()
     expect(tokens(page)).to_have_count(0)
     assert "inspection=" not in page.url
+
+
+def _keys(chart: Locator) -> dict[str, str]:
+    keys = chart.locator(".sol-key:visible").all()
+    return {one.inner_text(): str(one.get_attribute("data-colour")) for one in keys}
+
+
+def test_the_chart_and_its_export_tell_dense_and_static_apart(
+    server: Server, visit: Visit, chromium: Browser, tmp_path: Path
+) -> None:
+    page = inspected(server, visit)
+    page.locator(".sol-inspect").get_by_label("Quality: measure").select_option("Perplexity")
+    chart = page.locator(".sol-inspect .sol-chart").nth(1)
+    expect(chart.locator(".scatterlayer .trace")).to_have_count(3)
+    shown = _keys(chart)
+    assert list(shown) == ["This run, so far", "Dense", "Static"]
+    assert len(set(shown.values())) == 3
+
+    run_id = re.search(r"inspection=([\w-]+)", page.url)
+    assert run_id is not None
+    file = tmp_path / "inspection.html"
+    file.write_text(export(server.services.store, "inspection", run_id[1], "html").text)
+    alone, problems = offline(chromium, file)
+    alone.get_by_label("Quality: measure").select_option("Perplexity")
+    exported = alone.locator(".sol-chart").nth(1)
+    assert _keys(exported) == shown
+    strokes = exported.locator("svg path[stroke]").evaluate_all(
+        "(paths) => paths.map((path) => path.getAttribute('stroke'))"
+    )
+    assert len(set(strokes)) == 3
+    assert problems == []
+    alone.context.close()

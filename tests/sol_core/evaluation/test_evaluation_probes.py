@@ -1,8 +1,11 @@
-"""The pollution probe and the effect of refreshing the cache, on a tiny model."""
+"""The pollution probe, the effect of refreshing the cache, and timed steps, on a tiny model."""
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.pollution import probe_actions
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
-from sol_core.progress import WorkFinished
+from sol_core.progress import WorkFinished, WorkProgress
 from tests.sol_core.evaluation_stand_ins import GRID, contender, random_texts, score_alone
 from tests.support.tiny_language_model import make_language_model
 
@@ -28,6 +31,7 @@ CONFIG = EvaluationConfig(
     steps=8,
     pollution=True,
     refresh=True,
+    timing=True,
 )
 
 
@@ -142,6 +146,57 @@ def test_a_probe_leaves_the_main_numbers_alone(
     one = contender(episode_steps=8)[0]
     *_, last = evaluate_contenders(model, [one], config, TEXTS)
     assert isinstance(last, WorkFinished)
-    assert last.result["budgets"] == result["budgets"]
+    probed = copy.deepcopy(result["budgets"])
+    for budget in probed:
+        for method in budget["methods"].values():
+            method.pop("ms_per_token", None)  # timing's own
+    assert last.result["budgets"] == probed
     assert torch.is_tensor(model.lm.weights.embedding)
     assert GRID.page_size == 4
+
+
+def test_steps_are_timed_one_row_at_a_time(result: dict[str, Any]) -> None:
+    assert result["timing"]["texts"] == 5
+    assert result["timing"]["steps"] == 8
+    assert result["timing"]["device"]
+    dense = [one["methods"]["dense"]["ms_per_token"] for one in result["budgets"]]
+    assert dense[0] == dense[1]  # measured once
+    for one in result["budgets"]:
+        times = {name: method.get("ms_per_token") for name, method in one["methods"].items()}
+        assert set(times) == {"policy", "static", "dense"}
+        for time in times.values():
+            assert time is not None
+            assert 0 < time["low"] <= time["mean"] <= time["high"] < 10_000
+        assert times["policy"] != times["static"]
+        assert (
+            one["methods"]["policy"]["flops_per_token"] < one["methods"]["dense"]["flops_per_token"]
+        )
+
+
+def test_timing_changes_no_other_number_and_no_key(
+    model: LanguageModel, result: dict[str, Any], tmp_path: Path
+) -> None:
+    untimed = replace(CONFIG, timing=False)
+    mine = [contender(episode_steps=8)[0]]
+    *_, last = evaluate_contenders(model, mine, CONFIG, TEXTS, partial=tmp_path)
+    assert isinstance(last, WorkFinished)
+    *others, again = evaluate_contenders(model, mine, untimed, TEXTS, partial=tmp_path)
+    assert isinstance(again, WorkFinished)
+    assert not [one for one in others if isinstance(one, WorkProgress)]  # all batches were found
+    assert again.result["timing"] is None
+    for timed, plain in zip(last.result["budgets"], again.result["budgets"], strict=True):
+        for name, method in plain["methods"].items():
+            kept = {key: value for key, value in timed["methods"][name].items() if key in method}
+            assert kept == method
+
+
+def test_intervals_of_losses_hold_the_losses(result: dict[str, Any]) -> None:
+    for one in result["budgets"]:
+        dense = one["methods"]["dense"]
+        assert (dense["nll_low"], dense["nll_high"]) == (dense["nll"], dense["nll"])
+        assert (dense["kl_low"], dense["kl_high"]) == (0.0, 0.0)
+        for name in ("policy", "static"):
+            method = one["methods"][name]
+            for measure in ("nll", "kl"):
+                low, high = method[f"{measure}_low"], method[f"{measure}_high"]
+                assert low < method[measure] < high

@@ -12,7 +12,7 @@ import { AccuracyForm } from "./accuracy_form.js";
 
 class AccuracyPage extends ResultPage {
   constructor(root, api, page) {
-    super(root, api, { kind: TASKS_JOB, part: "accuracy", tab: "accuracy",
+    super(root, api, { shipped: page.shipped, kind: TASKS_JOB, part: "accuracy", tab: "accuracy",
       noun: "measurement", wrong: "This job does not measure accuracy. Open it in the Train tab.",
       calls: { home: "accuracy_home", start: "start_accuracy", settings: "accuracy_settings",
         result: "accuracy_result" } });

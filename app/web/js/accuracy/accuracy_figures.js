@@ -29,7 +29,7 @@ export function taskFigure(task) {
     keys: [...styles.map(([id, one]) => ({ id, ...one })),
       { id: "dense", name: "Dense", colour: "text", dash: "faint" },
       ...(lines.length > 1 ? [{ id: "chance", name: "Chance", colour: "muted", dash: "dots" }] : [])],
-    layout: () => ({ hovermode: "closest", margin: { l: 46, r: 14, t: 8, b: 38 },
+    layout: () => ({ hovermode: "closest", margin: { l: 46, r: 14, b: 38 },
       xaxis: { title: smallTitle("net keep rate"), ticksuffix: " %" },
       yaxis: { title: smallTitle("accuracy"), ticksuffix: " %" },
       shapes: lines.map(

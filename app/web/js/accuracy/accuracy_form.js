@@ -1,8 +1,9 @@
 // The accuracy form: which policy, which tasks, how many questions, at which budgets.
 
 import { h, optionsOf, selectOf } from "../shared/dom.js";
+import { budgetsField } from "../shared/forms/budget_list.js";
 import { JobForm } from "../shared/forms/form.js";
-import { checksOf, labelled, linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
+import { checksOf, labelled, numberField, toggleField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { recall, remember } from "../shared/memory.js";
 
@@ -18,8 +19,8 @@ export class AccuracyForm extends JobForm {
       tasks: this.tasks,
       limit: numberField({ label: "Questions of each task", min: 2,
         hint: "At most; drawn by the seed. An accuracy of 500 questions is known to about 4 points." }),
-      budgets: linesField({ label: "Budgets",
-        hint: "keep, channels, bits; one budget after another with “;” between them." }),
+      budgets: budgetsField({ label: "Budgets",
+        hint: "Shares of attention and MLP channels, and bits; “;” between budgets. A chip sets one by sliders." }),
       with_paper: toggleField({ label: "The paper's mechanisms beside it",
         hint: "Static with Quest's pages and the MLP's input alone pruned, at the bytes of static on the policy's grid." }),
       with_averaged: toggleField({ label: "The policy's levels averaged over choices",

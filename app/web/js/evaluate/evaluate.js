@@ -14,7 +14,7 @@ import { headlineTiles, partialTable, ResultTable } from "./result_table.js";
 
 class EvaluatePage extends ResultPage {
   constructor(root, api, page) {
-    super(root, api, { kind: "evaluate", part: "evaluation", tab: "evaluate",
+    super(root, api, { shipped: page.shipped, kind: "evaluate", part: "evaluation", tab: "evaluate",
       noun: "evaluation", wrong: "This job is no evaluation. Open it in the Train tab.",
       calls: { home: "evaluate_home", start: "start_evaluation", settings: "evaluation_settings",
         result: "evaluation_result" } });
@@ -71,7 +71,7 @@ class EvaluatePage extends ResultPage {
 
   async download(form) {
     try {
-      const file = await this.api("export_evaluation", { job_id: this.panel.job.id, form });
+      const file = await this.api("export_evaluation", { job_id: this.shown, form });
       const type = form === "json" ? "application/json" : "text/csv";
       saveFile(file.name, new Blob([file.text], { type }));
     } catch (error) {

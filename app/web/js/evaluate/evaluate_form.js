@@ -2,9 +2,10 @@
 
 import { chip, h, setText } from "../shared/dom.js";
 import { count, modelName, whenText } from "../shared/format.js";
+import { budgetsField } from "../shared/forms/budget_list.js";
 import { CorpusPicker } from "../shared/forms/corpus_picker.js";
 import { JobForm } from "../shared/forms/form.js";
-import { checksOf, linesField, numberField, toggleField } from "../shared/forms/form_parts.js";
+import { checksOf, numberField, toggleField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { recall, remember } from "../shared/memory.js";
@@ -77,7 +78,7 @@ export class EvaluateForm extends JobForm {
         hint: "Per budget; the [[random|one]] that does best over all texts is a [[baseline]]. 0: none." }),
       emc: toggleField({ label: "Uncertainty (EMC)", hint: "[[emc|Spends more]] after unsure steps." }),
       dac: toggleField({ label: "Drift (DAC)", hint: "[[dac|Spends more]] where the hidden state moves." }),
-      budgets: linesField({ label: "Budgets" }),
+      budgets: budgetsField({ label: "Budgets" }),
       texts: numberField({ label: "Texts", min: 2 }),
       windows: numberField({ label: "Windows per text", min: 1,
         hint: "[[rollout|Rollouts]] one after another; they share the text's one dense reading." }),
@@ -88,6 +89,7 @@ export class EvaluateForm extends JobForm {
       pollution: toggleField({ label: "KV pollution probe",
         hint: "How long compressed keys and values [[kv pollution|do harm]]." }),
       refresh: toggleField({ label: "Cache refresh", hint: "What a [[refresh]] gives, and what it costs." }),
+      timing: toggleField({ label: "Time single steps", hint: "Milliseconds of dense, policy and static on this machine, one row at a time." }),
     };
     this.corpus = new CorpusPicker(api);
     this.element = this.build();
@@ -99,7 +101,7 @@ export class EvaluateForm extends JobForm {
     fields.budgets.input.rows = 3;
     this.size = h("p", { class: "sol-hint" });
     const budgets = h("div", { class: "sol-field" }, fields.budgets.element,
-      h("p", { class: "sol-hint" }, "keep, channels, bits; one budget after another with “;” between them."),
+      h("p", { class: "sol-hint" }, "Shares of attention and MLP channels, and bits; one budget after another with “;” between them. A chip sets one by sliders."),
       chip("Nine across the range", () => {
         fields.budgets.set(this.page.defaults.budgets);
         this.changed();
@@ -114,7 +116,7 @@ export class EvaluateForm extends JobForm {
       this.size, this.actions("Start evaluation"),
       h("details", { class: "sol-advanced" }, h("summary", {}, "More measurements"),
         h("div", { class: "sol-advanced-grid" }, fields.sampled.element, fields.pollution.element,
-          fields.refresh.element)));
+          fields.refresh.element, fields.timing.element)));
   }
 
   use({ values, corpus, policies }) {

@@ -1,8 +1,8 @@
 // The figures of a result. Python shapes the data; here it gets colours, axes and words.
 
 import { Figure, smallTitle } from "../shared/charts/figure.js";
-import { themeColour } from "../shared/charts/plotly.js";
-import { selectOf } from "../shared/dom.js";
+import { plainText, themeColour } from "../shared/charts/plotly.js";
+import { h, selectOf } from "../shared/dom.js";
 import { AXES, isNumber, percent } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { MEASURE_NAMES } from "./result_table.js";
@@ -43,36 +43,62 @@ function figure(spec) {
   return made;
 }
 
+// What a step costs, by what it is measured in: in a list, on the axis, and at a point.
+const COSTS = {
+  bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
+  flops: ["FLOPs, computed", "MFLOPs of a step, computed", " MFLOPs"],
+  ms: ["Time, measured", "ms that a step took, measured", " ms"],
+  net: ["Net keep rate", "net keep rate: mean of the three axes", " %"],
+};
+const LEAST_SPAN = 0.1; // of the axis, as a share of its middle: methods at one budget cost nearly the same
+
+function rangeAround(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const missing = Math.max(0, LEAST_SPAN * (low + high) / 2 - (high - low)) / 2;
+  const room = 0.06 * (high - low) + missing;
+  return [Math.max(0, low - room), high + room];
+}
+
+// The intervals of points of [value, low, high].
+const intervals = (list, colour) => ({ type: "data", symmetric: false, thickness: 1, width: 3, color: colour,
+  array: list.map(([value, , high]) => (isNumber(high) ? high - value : 0)),
+  arrayminus: list.map(([value, low]) => (isNumber(low) ? value - low : 0)) });
+
 function paretoFigure(data) {
   const measure = headPills("Quality", MEASURE_NAMES, "nll");
-  const at = () => (measure.get() === "kl" ? 2 : 1);
+  const cost = selectOf(data.costs.map((name) => [name, COSTS[name][0]]), { class: "sol-input is-head", "aria-label": "Cost" });
   const styles = data.methods.map((one, place) => methodStyle(one.name, place));
+  const known = (one) => one.points.filter((point) => isNumber(point.costs[cost.value][0]) && isNumber(point[measure.get()][0]));
   return figure({
-    data, title: "Pareto front", tools: measure.element,
-    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better.",
+    data, title: "Pareto front", tools: h("div", { class: "sol-figure-tools" }, measure.element, cost),
+    aid: "Each mark is a budget; lines ([[pareto front|Pareto front]]) join what no other budget of the same method beats. Lower and further left is better. Bars: 95 % [[interval|intervals]] of what is lost to dense, and of times.",
     keys: data.methods.map((one, place) => ({ id: one.name, name: one.label,
       colour: styles[place].colour, dash: styles[place].dash })),
-    layout: () => ({ uirevision: measure.get(),
-      margin: { l: 52, r: 14, t: 8, b: 38 }, xaxis: pointAxis("net keep rate: mean of the three axes"),
+    layout: () => ({ uirevision: `${measure.get()} ${cost.value}`,
+      margin: { l: 52, r: 14, b: 38 },
+      xaxis: { title: smallTitle(COSTS[cost.value][1]),
+        range: rangeAround(data.methods.flatMap((one) => known(one).map((point) => point.costs[cost.value][0]))) },
       yaxis: { title: smallTitle(`${MEASURE_NAMES[measure.get()]}, nats per token`) } }),
     traces: () => data.methods.flatMap((one, place) => {
       const { colour, symbol, size, dash } = styles[place];
-      const front = one.front[measure.get()] ?? [];
-      const points = one.points.filter((point) => isNumber(point[at()]));
+      const front = one.front[cost.value][measure.get()];
+      const points = known(one);
+      const [spent, lost] = [points.map((point) => point.costs[cost.value]), points.map((point) => point[measure.get()])];
       return [
-        { meta: one.name, x: front.map((point) => 100 * point[0]), y: front.map((point) => point[1]),
+        { meta: one.name, x: front.map((point) => point[0]), y: front.map((point) => point[1]),
           mode: "lines", hoverinfo: "skip", line: { color: themeColour(colour), width: 2, dash } },
-        { meta: one.name, x: points.map((point) => 100 * point[0]), y: points.map((point) => point[at()]),
-          mode: "markers", text: points.map((point) => point[3]),
+        { meta: one.name, x: spent.map((value) => value[0]), y: lost.map((value) => value[0]),
+          mode: "markers", text: points.map((point) => point.label),
+          error_x: intervals(spent, themeColour(colour)), error_y: intervals(lost, themeColour(colour)),
           marker: { color: themeColour(colour), symbol, size },
-          hovertemplate: `${plain(one.label)}<br>%{text}<br>%{y:.4f} nats at %{x:.1f} %<extra></extra>` },
+          hovertemplate: `${plainText(one.label)}<br>%{text}<br>%{y:.4f} nats at %{x:.4~g}${COSTS[cost.value][2]}<extra></extra>` },
       ];
     }),
   });
 }
 
-// Plotly reads a little HTML in its texts; a name is never meant as any.
-const plain = (text) => text.replace(/[<>&%{}]/g, (sign) => `&#${sign.codePointAt(0)};`);
+// A budget under its place on an axis: a number a line.
+const budgetTick = (label) => label.split(" · ").map((part) => part.replace(/^[a-z]+ /i, "")).join("<br>");
 
 function violinFigure(data) {
   const measure = headPills("Quality", MEASURE_NAMES, "nll");
@@ -86,16 +112,16 @@ function violinFigure(data) {
     color: themeColour(colour), line: { color: themeColour(colour), width } });
   return figure({
     data, title: "Random schedules", tools: measure.element,
-    aid: "Each shape is the spread of random schedules with the same mean spend; a policy earns its keep below all of them.",
+    aid: "Each shape is the spread of random schedules with the same mean spend; a policy earns its keep below all of them. Under each: attention and MLP kept, bits.",
     keys: [{ id: "policy", name: "Policy", colour: "accent", dash: "dots" },
       { id: "static", name: "Static", colour: "channels" },
       { id: "dense", name: "Dense", colour: "text", dash: "faint" },
       { id: "random", name: "Random", colour: "kl", dash: "bars" }],
     layout: () => ({ uirevision: measure.get(),
-      violingap: 0.25, margin: { l: 52, r: 14, t: 8, b: 74 },
+      violingap: 0.25, margin: { l: 52, r: 14, b: 74 },
       xaxis: { range: [0.4, x.length + 0.6], tickvals: x, showgrid: false, tickangle: 0,
         tickfont: { size: innerWidth < 520 ? 8 : 10, color: themeColour("muted") },
-        ticktext: data.budgets.map((one) => one.label.split(" · ").join("<br>")) },
+        ticktext: data.budgets.map((one) => budgetTick(one.label)) },
       yaxis: { title: smallTitle(`${MEASURE_NAMES[measure.get()]}, nats per token`) } }),
     traces: () => [
       ...data.budgets.map((one, at) => ({
@@ -166,13 +192,13 @@ function variabilityFigure(data) {
 }
 
 function difficultyFigure(data) {
-  const labels = data.kinds.map((kind) => `${plain(kind.label)}<br>${percent(kind.share)}`);
+  const labels = data.kinds.map((kind) => `${plainText(kind.label)}<br>${percent(kind.share)}`);
   const isNarrow = innerWidth < 520;
   return figure({
     data, title: "Spend by kind of token", keys: AXIS_KEYS,
     aid: "What the policy spends on the step that predicts such a token; below each kind, its share of all tokens.",
     layout: () => ({ barmode: "group", bargap: 0.3,
-      margin: { l: 50, r: 14, t: 8, b: isNarrow ? 74 : 62 },
+      margin: { l: 50, r: 14, b: isNarrow ? 74 : 62 },
       xaxis: { showgrid: false, tickangle: isNarrow ? -50 : -25,
         tickfont: { size: 10.5, color: themeColour("muted") } },
       yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
@@ -194,7 +220,7 @@ function correlationFigure(data) {
     aid: "Rank correlation of what a step spends with how hard the dense model finds its token: above 0, hard tokens get more.",
     layout: () => ({ barmode: "group", bargap: 0.35,
       xaxis: { showgrid: false },
-      yaxis: { title: smallTitle("Spearman's ρ"), zeroline: true, zerolinecolor: themeColour("edge") } }),
+      yaxis: { title: smallTitle("rank correlation"), zeroline: true, zerolinecolor: themeColour("edge") } }),
     traces: () => Object.entries(names).map(([key, name], at) => ({
       type: "bar", meta: key, x: axes.map((axis) => axis.name),
       y: axes.map((axis) => data.correlation[axis.limits][key]),
@@ -232,11 +258,11 @@ function refreshFigure(data) {
     data: { rows: data }, title: "Cache refresh",
     keys: [{ id: "without", name: "Without", colour: "channels" },
       { id: "with", name: "With refresh", colour: "accent" }],
-    aid: "[[kl|KL]] to dense over several episodes. [[refresh|Refresh]] replays each finished episode densely; hover for what it costs.",
+    aid: "[[kl|KL]] to dense over several episodes. [[refresh|Refresh]] replays each finished episode densely; hover for what it costs. Under each budget: attention and MLP kept, bits.",
     layout: () => ({ barmode: "group", bargap: 0.35,
-      margin: { l: 46, r: 14, t: 8, b: 74 },
+      margin: { l: 46, r: 14, b: 74 },
       xaxis: { showgrid: false, tickangle: 0, tickvals: data.map((one) => one.label), tickfont: { size: 10, color: themeColour("muted") },
-        ticktext: data.map((one) => one.label.split(" · ").join("<br>")) },
+        ticktext: data.map((one) => budgetTick(one.label)) },
       yaxis: { title: smallTitle("KL to dense, nats per token"), rangemode: "tozero" } }),
     traces: () => [bars("without", "Without", "channels"), bars("with", "With refresh", "accent")],
   });

@@ -27,7 +27,7 @@ export function headlineTiles(line, baseline) {
     `${line[measure].better} of ${budgets}`, `surely on ${line[measure].surely}, against ${baseline}`];
   const gap = Object.values(line.gap).filter(isNumber);
   return tiles([better("kl"), better("nll"),
-    ["Mean gain, NLL", gainText(line.nll.mean_gain), "nats per token"],
+    ["Mean gain, [[nll|NLL]]", gainText(line.nll.mean_gain), "[[nats]] per token"],
     ["Gap [[recovered]]", `${percent(line.nll.recovered)} · ${percent(line.kl.recovered)}`,
       "of static to dense: NLL · KL"],
     ["Off budget", gap.length ? `${(100 * Math.max(...gap)).toFixed(2)}` : MISSING,

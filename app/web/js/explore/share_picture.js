@@ -1,8 +1,9 @@
 // A run as one picture to share: prompt, the sentence of what it spent, and its tokens in colour, as large as all of
-// them fit. Everything is drawn as text on a canvas, in the page's own colours.
+// them fit. Everything is drawn as text on a canvas, in the page's own colours; as often as wanted, with the first
+// tokens only, which makes it move.
 
 import { h } from "../shared/dom.js";
-import { modelName, scheduleOf } from "../shared/format.js";
+import { AXES, modelName, scheduleOf } from "../shared/format.js";
 import { SITE } from "../shared/site.js";
 
 const WIDTH = 1200;
@@ -10,62 +11,100 @@ const HEIGHT = 630; // as link previews have it
 const MARGIN = 56;
 const FOOT = HEIGHT - 40; // base line
 const TEXT_END = FOOT - 40;
+const LANE = 8; // px: height of the three at the top
 const SIZES = [46, 40, 35, 31, 27, 24, 21]; // of the tokens, px; a longer text is cut
 const LEADING = 1.62;
 
-/** @typedef {{ text: string, tint: string, ink: string, isOther: boolean, isLast: boolean }} Drawn a token as the page shows it */
+/** @typedef {{ text: string, tint: string, ink: string, isOther: boolean, isLast: boolean, spend: number[] }} Drawn a token as the page shows it */
 
-// stage: a RunStage with the run on show. Returns the canvas.
-export function sharePicture(stage, run) {
-  const canvas = h("canvas", { width: WIDTH, height: HEIGHT });
-  const brush = canvas.getContext("2d");
-  const style = getComputedStyle(stage.view.element);
-  const colour = (name) => style.getPropertyValue(`--sol-${name}`).trim();
-  const write = (text, x, y, font, fill) => {
-    brush.font = `${font} ${style.fontFamily}`;
-    brush.fillStyle = fill;
-    brush.fillText(text, x, y);
-    return brush.measureText(text).width;
-  };
-  brush.fillStyle = colour("panel");
-  brush.fillRect(0, 0, WIDTH, HEIGHT);
-  ["attention", "channels", "bits"].forEach((axis, at) => {
-    brush.fillStyle = colour(axis);
-    brush.fillRect(at * WIDTH / 3, 0, WIDTH / 3, 8);
-  });
-
-  brush.font = `650 27px ${style.fontFamily}`;
-  write(fitted(brush, run.prompt.replace(/\s+/g, " ").trim(), WIDTH - 2 * MARGIN), MARGIN, 72, "650 27px", colour("text"));
-  brush.font = `400 23px ${style.fontFamily}`;
-  let y = 112;
-  for (const line of linesOf(brush, stage.status.sentence.textContent, WIDTH - 2 * MARGIN).slice(0, 2)) {
-    write(line, MARGIN, y, "400 23px", colour("muted"));
-    y += 33;
+export class SharePicture {
+  // stage: a RunStage with the run on show.
+  constructor(stage, run) {
+    this.stage = stage;
+    this.run = run;
+    this.canvas = h("canvas", { width: WIDTH, height: HEIGHT });
+    this.brush = this.canvas.getContext("2d");
+    this.style = getComputedStyle(stage.view.element);
+    this.tokens = stage.view.elements.map((token, at) => drawn(token, stage.view.rows[at]));
+    this.laid = null; // where each token lies, once it is known how much room the sentence leaves
+    this.draw();
   }
-  drawTokens(brush, stage.view.elements.map(drawn), style.fontFamily, y + 4, colour("muted"));
 
-  const scale = stage.legend.scale;
-  const [low, high] = [...scale.querySelectorAll(".sol-value")].map((one) => one.textContent);
-  let x = MARGIN + write(`${stage.legend.axis.name}  ${low}`, MARGIN, FOOT, "400 19px", colour("muted")) + 10;
-  for (const step of scale.querySelectorAll(".sol-swatch")) {
-    brush.fillStyle = getComputedStyle(step).backgroundColor;
-    brush.fillRect(x, FOOT - 15, 9, 18);
-    x += 9;
+  colour(name) {
+    return this.style.getPropertyValue(`--sol-${name}`).trim();
   }
-  write(high, x + 10, FOOT, "400 19px", colour("muted"));
-  const { kind, policy } = scheduleOf(run);
-  const made = `${modelName(run.model)}, ${policy ? `policy ${modelName(policy)}` : SITE.schedules[kind] ?? kind} · SOL Explorer`;
-  brush.textAlign = "right";
-  write(made, WIDTH - MARGIN, FOOT, "400 19px", colour("muted"));
-  return canvas;
+
+  write(text, x, y, font, fill) {
+    this.brush.font = `${font} ${this.style.fontFamily}`;
+    this.brush.fillStyle = fill;
+    this.brush.fillText(text, x, y);
+    return this.brush.measureText(text).width;
+  }
+
+  // How many tokens have a place in it.
+  get length() {
+    return this.laid.places.length;
+  }
+
+  // Draws the first tokens, or all; the lanes at the top are what the last of them spent, full for all of them.
+  draw(shown = Infinity) {
+    const { brush, style, run, stage } = this;
+    const muted = this.colour("muted");
+    brush.textAlign = "left";
+    brush.setLineDash([]);
+    brush.fillStyle = this.colour("panel");
+    brush.fillRect(0, 0, WIDTH, HEIGHT);
+    this.drawLanes(this.tokens[shown - 1]?.spend ?? [1, 1, 1]);
+
+    brush.font = `650 27px ${style.fontFamily}`;
+    this.write(fitted(brush, run.prompt.replace(/\s+/g, " ").trim(), WIDTH - 2 * MARGIN), MARGIN, 72, "650 27px", this.colour("text"));
+    brush.font = `400 23px ${style.fontFamily}`;
+    let y = 112;
+    for (const line of linesOf(brush, stage.status.sentence.textContent, WIDTH - 2 * MARGIN).slice(0, 2)) {
+      this.write(line, MARGIN, y, "400 23px", muted);
+      y += 33;
+    }
+    this.laid ??= layAllOut(brush, this.tokens, style.fontFamily, y + 4);
+    drawTokens(brush, this.laid, style.fontFamily, muted, shown);
+    this.drawFoot(muted);
+    return this.canvas;
+  }
+
+  drawLanes(shares) {
+    AXES.forEach(({ key }, at) => {
+      const [begin, width] = [at * WIDTH / 3, WIDTH / 3];
+      this.brush.fillStyle = this.colour("track");
+      this.brush.fillRect(begin, 0, width, LANE);
+      this.brush.fillStyle = this.colour(key);
+      this.brush.fillRect(begin, 0, shares[at] * width, LANE);
+    });
+  }
+
+  drawFoot(muted) {
+    const { legend } = this.stage;
+    const { scale } = legend;
+    const [low, high] = [...scale.querySelectorAll(".sol-value")].map((one) => one.textContent);
+    let x = MARGIN + this.write(`${legend.axis.name}  ${low}`, MARGIN, FOOT, "400 19px", muted) + 10;
+    for (const step of scale.querySelectorAll(".sol-swatch")) {
+      this.brush.fillStyle = getComputedStyle(step).backgroundColor;
+      this.brush.fillRect(x, FOOT - 15, 9, 18);
+      x += 9;
+    }
+    this.write(high, x + 10, FOOT, "400 19px", muted);
+    const { kind, policy } = scheduleOf(this.run);
+    const made = `${modelName(this.run.model)}, ${policy ? `policy ${modelName(policy)}` : SITE.schedules[kind] ?? kind} · SOL Explorer`;
+    this.brush.textAlign = "right";
+    this.write(made, WIDTH - MARGIN, FOOT, "400 19px", muted);
+  }
 }
 
 /** @returns {Drawn} */
-function drawn(token) {
+function drawn(token, row) {
   const style = getComputedStyle(token);
   const tint = style.getPropertyValue("--tint").trim();
   return { text: token.textContent.replace(/\u00a0/g, " "), tint, ink: style.color,
-    isOther: token.classList.contains("is-other"), isLast: token.parentElement.lastElementChild === token };
+    isOther: token.classList.contains("is-other"), isLast: token.parentElement.lastElementChild === token,
+    spend: AXES.map((axis) => axis.share(axis.of(row))) };
 }
 
 // Places of all tokens at this size; null where they do not fit.
@@ -83,14 +122,19 @@ function layOut(brush, tokens, font, size, top) {
   return { places, isWhole: true };
 }
 
-function drawTokens(brush, tokens, font, top, muted) {
-  let size;
+// The largest size at which all tokens have a place; the smallest one where they have not.
+function layAllOut(brush, tokens, font, top) {
   let laid;
-  for (size of SIZES) {
-    laid = layOut(brush, tokens, font, size, top);
+  for (const size of SIZES) {
+    laid = { size, ...layOut(brush, tokens, font, size, top) };
     if (laid.isWhole) break;
   }
-  for (const { token, x, y, width } of laid.places) {
+  return laid;
+}
+
+function drawTokens(brush, { size, places, isWhole }, font, muted, shown) {
+  brush.font = `400 ${size}px ${font}`;
+  for (const { token, x, y, width } of places.slice(0, shown)) {
     brush.fillStyle = token.tint;
     brush.beginPath();
     brush.roundRect(x, y - 1.05 * size, width, 1.38 * size, 4);
@@ -99,8 +143,8 @@ function drawTokens(brush, tokens, font, top, muted) {
     brush.fillText(token.text, x + 0.06 * size, y, WIDTH - 2 * MARGIN);
     if (token.isOther) dotted(brush, token, x + 3, y + 0.2 * size, width - 6);
   }
-  const last = laid.places.at(-1);
-  if (laid.isWhole || !last) return;
+  const last = places.at(-1);
+  if (isWhole || !last || shown < places.length) return;
   brush.fillStyle = muted;
   brush.fillText("…", Math.min(last.x + last.width + 6, WIDTH - MARGIN + 6), last.y);
 }

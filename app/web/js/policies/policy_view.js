@@ -8,7 +8,9 @@ import { menu } from "../shared/download.js";
 import {
   count, fixed, isNumber, MISSING, modelName, nats, percent, quantity, whenText,
 } from "../shared/format.js";
+import { allReports } from "../shared/jobs/reports.js";
 import { tiles } from "../shared/page_parts.js";
+import { cardNodes } from "./model_card.js";
 
 export class PolicyView {
   // on: {act(name, policy), open(evaluation)}
@@ -19,7 +21,7 @@ export class PolicyView {
     this.charts.element.setAttribute("aria-label", "Training");
     this.head = h("section", { class: "sol-panel sol-status", "aria-label": "Policy" });
     this.evaluations = h("section", { class: "sol-panel sol-jobs", "aria-label": "Evaluations" });
-    this.card = h("pre", { class: "sol-model-card", tabindex: "0", dir: "auto" });
+    this.card = h("div", { class: "sol-model-card", dir: "auto" });
     this.cardPlace = h("details", { class: "sol-panel sol-card-place", open: true },
       h("summary", {}, "Model card"), this.card);
     this.trainNote = h("p", { class: "sol-muted sol-train-note" });
@@ -32,7 +34,7 @@ export class PolicyView {
     this.policy = policy;
     this.head.replaceChildren(...this.headParts(policy, isFixed));
     this.showEvaluations(policy);
-    setText(this.card, policy.card || "This policy has no model card.");
+    this.card.replaceChildren(...cardNodes(policy.card || "This policy has no model card."));
     this.charts.clear(policy.training_job);
     show(this.charts.element, false);
     setText(this.trainNote, policy.training_job ? ""
@@ -69,16 +71,13 @@ export class PolicyView {
 
   // All reports of the training that made it; another policy may be on show before they are here.
   async showTraining(policy) {
-    let cursor = -1;
-    let answer = null;
     try {
-      do {
-        answer = await this.api("poll_job", { job_id: policy.training_job, cursor, sample_step: null });
-        if (policy !== this.policy) return;
-        cursor = answer.cursor;
+      await allReports(this.api, policy.training_job, (rows) => {
+        if (policy !== this.policy) return false;
         show(this.charts.element, true);
-        this.charts.append(answer.metrics);
-      } while (answer.more);
+        this.charts.append(rows);
+        return true;
+      });
     } catch (error) {
       if (policy !== this.policy) return;
       setText(this.trainNote, reasonOf(error, "The training's reports could not be loaded."));

@@ -24,7 +24,7 @@ export function copyChip(label, text, attributes = {}) {
 // A number with its name above and a note below; the note can be changed.
 export function tile(name, note) {
   const value = h("dd", {}, MISSING);
-  const small = h("small", {}, note);
+  const small = h("small", {}, glossed(note));
   return { value, note: small, element: h("div", { class: "sol-tile" }, h("dt", {}, glossed(name)), value,
     h("dd", {}, small)) };
 }

@@ -9,6 +9,7 @@ import { fixed, isNumber, MISSING, nats } from "../shared/format.js";
 import { TASKS_JOB } from "../shared/jobs/job_list.js";
 import { JobPage } from "../shared/jobs/job_page.js";
 import { emptyPanel, tile } from "../shared/page_parts.js";
+import { Beside } from "./train_beside.js";
 import { TrainForm } from "./train_form.js";
 import { SamplePanel } from "./train_sample.js";
 
@@ -34,6 +35,7 @@ class TrainPage extends JobPage {
     this.tileList = h("dl", { class: "sol-tiles is-job" }, Object.values(this.tiles).map((one) => one.element));
     this.panel = this.makePanel({ message: phaseName, body: [this.tileList, this.made] });
     this.charts = new TrainCharts();
+    this.beside = new Beside(api, this.charts);
     this.sample = new SamplePanel(root);
     this.list = this.makeList({ heading: "Jobs", kind: null,
       empty: "Nothing yet. Choose a preset and press Start training." });
@@ -41,12 +43,13 @@ class TrainPage extends JobPage {
       ["Press Start training.", "A worker process does the work; you may close this page."],
       ["Watch it learn.", "Quality on text it never saw, beside static allocation at the same spend."],
       ["Use it.", "It appears in Explore as a schedule, and in Evaluate against every baseline."]]);
-    this.lay(this.charts.element, this.sample.element);
+    this.lay(this.beside.element, this.charts.element, this.sample.element);
   }
 
   open(jobId) {
     super.open(jobId);
     this.charts.clear(jobId);
+    this.beside.begin(jobId);
   }
 
   openFromList(job) {
@@ -58,6 +61,7 @@ class TrainPage extends JobPage {
   rest() {
     super.rest();
     this.charts.clear(null);
+    this.beside.begin(null);
     this.sample.clear();
     [this.charts.element, this.sample.element, this.tileList, this.made]
       .forEach((part) => show(part, false));

@@ -8,7 +8,7 @@ import { JobForm } from "../shared/forms/form.js";
 import { choiceField, linesField, numberField, pillsField, textField } from "../shared/forms/form_parts.js";
 import { roughly } from "../shared/jobs/job_list.js";
 import { recall, remember } from "../shared/memory.js";
-import { showText } from "../shared/message.js";
+import { errorLine, showText } from "../shared/message.js";
 
 function anyField({ label, help: hint, kind, choices }) {
   if (kind === "choice") return choiceField({ label, hint, choices });
@@ -63,6 +63,9 @@ export class TrainForm extends JobForm {
     this.preset = pillsField({ legend: "Preset", choices: ofPresets("label"), meanings: ofPresets("meaning") });
     this.name = textField({ label: "Name of the policy", maxLength: page.maxNameLength,
       hint: "It appears in Explore and Evaluate under this name." });
+    this.taken = [];
+    this.nameProblem = errorLine();
+    this.name.element.append(this.nameProblem);
     this.corpus = new CorpusPicker(api);
     this.estimate = new EstimateView();
     this.element = this.build();
@@ -105,7 +108,21 @@ export class TrainForm extends JobForm {
     this.changed();
   }
 
+  // A name that another policy or training has: said as it is typed.
+  checkName() {
+    const name = this.name.get().trim();
+    const isTaken = this.taken.includes(name.toLowerCase());
+    this.name.input.setAttribute("aria-invalid", String(isTaken));
+    if (!isTaken && !this.nameProblem.hidden) this.fail(null); // what sending it had said
+    showText(this.nameProblem, isTaken ? `The name ${name} is in use. ${this.suggested} is free.` : null);
+  }
+
+  wrong() {
+    return this.nameProblem.hidden ? null : { problem: () => this.nameProblem.textContent, box: this.name.input };
+  }
+
   changed() {
+    this.checkName();
     const { label, values } = this.chosen();
     const now = this.values();
     const differ = Object.keys(now).filter((name) => now[name] !== values[name]);
@@ -141,7 +158,9 @@ export class TrainForm extends JobForm {
 
   home(home) {
     this.suggested = home.suggested_name;
+    this.taken = home.taken_names;
     if (!this.name.get()) this.name.set(home.suggested_name);
+    this.checkName();
     this.allow(home.jobs_allowed, home.jobs_allowed ? "" : home.refusal);
   }
 

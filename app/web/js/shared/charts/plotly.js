@@ -25,9 +25,14 @@ export function loadPlotly() {
   return plotlyPromise;
 }
 
+// Plotly reads a little HTML in its texts; a name is never meant as any.
+export const plainText = (text) => text.replace(/[<>&%{}]/g, (sign) => `&#${sign.codePointAt(0)};`);
+
 export function themeColour(name) {
   return getComputedStyle(document.body).getPropertyValue(`--sol-${name}`).trim();
 }
+
+const TOOLS_HEIGHT = 24; // px above the plotted area: plotly's tools lie there, not over the data
 
 // A small layout of our own instead of plotly's 6.5 kB template; colours follow the theme.
 export function chartLayout(extra) {
@@ -36,14 +41,14 @@ export function chartLayout(extra) {
     gridcolor: line, linecolor: line, zeroline: false, automargin: false, fixedrange: false,
     tickfont: { color: themeColour("muted"), size: 11 }, ticks: "", tickcolor: line,
   };
-  const { xaxis, yaxis, yaxis2, ...rest } = extra;
+  const { xaxis, yaxis, yaxis2, margin = {}, ...rest } = extra;
   return {
     autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.querySelector(".sol-page")).fontFamily, color: themeColour("text"),
       size: 12 },
-    margin: { l: 46, r: yaxis2 ? 46 : 14, t: 8, b: 36 },
+    margin: { l: 46, r: yaxis2 ? 46 : 14, b: 36, ...margin, t: TOOLS_HEIGHT },
     showlegend: false,
     hovermode: "x unified",
     dragmode: "select",

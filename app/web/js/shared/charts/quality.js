@@ -6,8 +6,15 @@ import { OWN, thinned, tokenAxis } from "./series.js";
 // The mean of the first few tokens jumps about; it does not set the scale of all that follows.
 const UNSETTLED = 64;
 
-// Explore names its rows as the engine does, Inspect as people do.
-const ofDense = (name) => name.toLowerCase() === "dense";
+// A row's line among the keys. Explore names its rows as the engine does, Inspect as people do.
+const keyOf = (name) => (name === OWN ? OWN : ["dense", "static"].find((one) => one === name.toLowerCase()) ?? "side");
+
+const LINES = {
+  [OWN]: (colour) => ({ color: colour("perplexity"), width: 2 }),
+  dense: (colour) => ({ color: colour("text"), width: 1.5, dash: "dot" }),
+  static: (colour) => ({ color: colour("channels"), width: 1.5, dash: "dash" }),
+  side: (colour) => ({ color: colour("bits"), width: 1.5, dash: "dash" }),
+};
 
 function topOf(data, lines) {
   const from = Math.min(UNSETTLED, data.x.length >> 2);
@@ -56,17 +63,18 @@ const againstDense = viewOf("dense", {
 // The run's own row, and those beside it that score the same text.
 function scoreLines(data, colour, of, words) {
   return Object.entries(data.rows).map(([name, row]) => ({
-    meta: name === OWN ? OWN : "side", ...thinned(data, of(row)), mode: "lines",
+    meta: keyOf(name), ...thinned(data, of(row)), mode: "lines",
     hovertemplate: `${words}${name === OWN ? "" : ` of the ${name} row`} %{y:.2f} so far<extra></extra>`,
-    line: name === OWN ? { color: colour("perplexity"), width: 2 }
-      : { color: colour(ofDense(name) ? "perplexity" : "bits"), width: 1.5, dash: ofDense(name) ? "dot" : "dash" },
+    line: LINES[keyOf(name)](colour),
   }));
 }
 
-const hasSides = (data) => Object.keys(data.rows).length > 1;
+const has = (id) => (data) => Object.keys(data.rows).some((name) => keyOf(name) === id);
 const SCORE_KEYS = [
   { id: OWN, name: "This run, so far", colour: "perplexity" },
-  { id: "side", name: "Other rows", colour: "perplexity", dash: "dash", isKnown: hasSides },
+  { id: "dense", name: "Dense", colour: "text", dash: "dots", isKnown: has("dense") },
+  { id: "static", name: "Static", colour: "channels", dash: "dash", isKnown: has("static") },
+  { id: "side", name: "Other rows", colour: "bits", dash: "dash", isKnown: has("side") },
 ];
 
 const surprisal = viewOf("surprisal", {

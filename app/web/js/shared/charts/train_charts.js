@@ -5,9 +5,13 @@ import { h, wait, whenThemeChanges } from "../dom.js";
 import { AXES, isNumber } from "../format.js";
 import { messageOf } from "../message.js";
 import { Figure, smallTitle } from "./figure.js";
-import { themeColour } from "./plotly.js";
+import { plainText, themeColour } from "./plotly.js";
 
 class TrainSeries {
+  /** Another run's. @type {TrainSeries | null} */
+  beside = null;
+  name = "";
+
   constructor(id) {
     this.id = id;
     this.x = [];
@@ -24,13 +28,18 @@ class TrainSeries {
       this.phases.push({ name: row.phase, from: minutes });
     }
     this.phase = row.phase ?? this.phase;
-    for (const [name, value] of Object.entries(row.metrics ?? {})) {
-      if (!isNumber(value)) continue;
+    for (const [name, value] of metricsOf(row)) {
       const line = (this.lines[name] ??= { x: [], y: [] });
       line.x.push(minutes);
       line.y.push(value);
       this.last[name] = value;
     }
+  }
+
+  // The largest size among these lines' values.
+  top(names, scale = 1) {
+    const values = names.flatMap((name) => this.lines[name]?.y ?? []);
+    return scale * values.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
   }
 
   line(name, scale = 1) {
@@ -43,13 +52,32 @@ class TrainSeries {
   }
 }
 
+// A report's numbers by their lines. A loss belongs to the phase that had it: what one phase minimises has nothing to
+// do with what another does. NLL is drawn as what is lost to dense, so that nothing is its axis' beginning.
+/** @param {{ phase?: string, metrics?: Record<string, number> }} row @returns {[string, number][]} */
+function metricsOf({ phase, metrics = {} }) {
+  const { loss, nll, nll_static: nllStatic, nll_dense: dense } = metrics;
+  const named = { ...metrics, [`loss ${phase}`]: loss, nll_lost: nll - dense, nll_lost_static: nllStatic - dense };
+  return Object.entries(named).filter(([, value]) => isNumber(value));
+}
+
+const ROUND = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
+
+// The next round number above: an axis that ends there stays still while its data grow.
+function roundAbove(value) {
+  if (!(value > 0)) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * ROUND.find((one) => one * power >= value);
+}
+
 const PHASE_NAMES = { preparing: "Preparing", labelling: "Labelling texts", "warm start": "Warm start",
-  grpo: "GRPO", calibrating: "Calibrating prices", measuring: "Measuring" };
+  grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring" };
 export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 
 // A chart of some metrics; it only knows of the reports that carry one of them. spec: {title, aid,
-// y, y2: the scales, shapes(), lines: from the back to the front}; a line: {id: of a metric, name, words,
-// colour, dash, key: another mark in the legend, width, scale, isSecond}.
+// y, y2: the scales, shapes(), lines: from the back to the front}; a scale: {title, sign: 1 where no value is below
+// nothing, −1 where none is above it, 0: both, null: anything}; a line: {id: of a metric, name, words, colour, dash, key:
+// another mark in the legend, width, scale, isSecond}.
 function metricChart({ title, aid, y, y2 = null, shapes = () => [], lines }) {
   return new Figure({
     title, aid, uses: lines.map((line) => line.id),
@@ -57,18 +85,25 @@ function metricChart({ title, aid, y, y2 = null, shapes = () => [], lines }) {
     empty: "Appears with the first report that measures it.",
     layout: (data) => ({
       uirevision: data.id, datarevision: data.x.length,
-      margin: { l: 58, r: y2 ? 52 : 14, t: 8, b: 36 },
-      xaxis: { title: smallTitle("minutes of work", 4), range: [0, Math.max(0.5, 1.02 * (data.x.at(-1) ?? 0))],
+      margin: { l: 58, r: y2 ? 52 : 14, b: 36 },
+      xaxis: { title: smallTitle("minutes of work", 4), range: [0, roundAbove(Math.max(0.5, 1.01 * lastMinute(data)))],
         unifiedhovertitle: { text: "%{x:.1f} min" } },
-      yaxis: scaleOf(y), ...(y2 && { yaxis2: { ...scaleOf(y2), nticks: 5 } }),
+      yaxis: scaleOf(y, data, lines.filter((line) => !line.isSecond)),
+      ...(y2 && { yaxis2: { ...scaleOf(y2, data, lines.filter((line) => line.isSecond)), nticks: 5 } }),
       shapes: [...phaseMarks(data), ...shapes()],
     }),
-    traces: (data) => lines.map((line) => metricLine(data, line)),
+    traces: (data) => [...(data.beside ? lines.map((line) => besideLine(data.beside, line)) : []),
+      ...lines.map((line) => metricLine(data, line))],
   });
 }
 
-function scaleOf({ title, ...more }) {
-  return { title: smallTitle(title), zerolinecolor: themeColour("edge"), ...more };
+const lastMinute = (data) => Math.max(data.x.at(-1) ?? 0, data.beside?.x.at(-1) ?? 0);
+
+function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
+  const top = (series) => Math.max(...lines.map((line) => series.top([line.id], line.scale)));
+  const end = roundAbove(Math.max(least, 1.04 * top(data), data.beside ? 1.04 * top(data.beside) : 0));
+  const range = sign === null ? {} : { range: [sign > 0 ? 0 : -end, sign < 0 ? 0 : end] };
+  return { title: smallTitle(title), zerolinecolor: themeColour("edge"), ...range, ...more };
 }
 
 const NAMED_FROM = 0.17; // of the chart's width: a shorter phase has no room for its name
@@ -92,6 +127,12 @@ function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecon
     hovertemplate: `${words}<extra></extra>` };
 }
 
+// The same line of another run, behind this one's.
+function besideLine(beside, line) {
+  const made = metricLine(beside, { ...line, words: `${beside.name}: ${line.words}` });
+  return { ...made, opacity: 0.55, line: { ...made.line, width: 1.4, dash: "dot" }, marker: { ...made.marker, size: 0.1 } };
+}
+
 // Of a measure, beside static allocation.
 const qualityLines = (id) => [
   { id: `${id}_static`, name: "Static, same spend", words: "Static %{y:.4f} nats", colour: "channels", dash: "dash" },
@@ -101,27 +142,25 @@ const qualityLines = (id) => [
 function trainCharts() {
   return [
     metricChart({
-      title: "Held-out KL to dense", y: { title: "nats per token" }, lines: qualityLines("kl"),
+      title: "Held-out KL to dense", y: { title: "nats per token", sign: 1 }, lines: qualityLines("kl"),
       aid: "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than [[static]] does for the same [[spend]].",
     }),
     metricChart({
-      title: "Held-out NLL", y: { title: "nats per token" },
-      aid: "How surprised the model is by unseen text. [[dense|Dense]] is the floor; what lies between static and dense can be [[recovered]].",
-      lines: [
-        { id: "nll_dense", name: "Dense", words: "Dense %{y:.4f} nats", colour: "muted", width: 1, dash: "dot", key: "faint" },
-        ...qualityLines("nll"),
-      ],
+      title: "Held-out NLL above dense", y: { title: "nats per token", sign: 1 }, lines: qualityLines("nll_lost"),
+      aid: "How much more unseen text surprises the model ([[nll|NLL]]) than it does [[dense]], which is 0. What static loses here can be [[recovered]].",
     }),
     metricChart({
-      title: "Reward and loss", y: { title: "reward, nats per token" }, y2: { title: "loss" },
-      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise; the loss belongs to the phase that is running: [[warm start]] or [[grpo|GRPO]].",
+      title: "Reward and loss", y: { title: "reward, nats per token", sign: -1 }, y2: { title: "loss", sign: null },
+      aid: "[[reward|Reward]] of the sampled [[rollout|schedules]] should rise. Each phase has a loss of its own, which says nothing beside another's: the labels' mean [[kl|KL]], the [[warm start]]'s, [[grpo|GRPO]]'s.",
       lines: [
-        { id: "loss", name: "Loss", words: "Loss %{y:.4f}", colour: "surprisal", isSecond: true, width: 1.5 },
+        { id: "loss labelling", name: "Labels", words: "Labels' mean KL %{y:.4f} nats", colour: "muted", isSecond: true, width: 1.5 },
+        { id: "loss warm start", name: "Loss, warm start", words: "Warm start's loss %{y:.4f}", colour: "channels", isSecond: true, width: 1.5 },
+        { id: "loss grpo", name: "Loss, rollouts", words: "Loss of the rollouts %{y:.4f}", colour: "bits", isSecond: true, width: 1.5 },
         { id: "reward", name: "Reward", words: "Reward %{y:.4f} nats", colour: "good" },
       ],
     }),
     metricChart({
-      title: "Budget gap", y: { title: "points", zeroline: true },
+      title: "Budget gap", y: { title: "points", zeroline: true, sign: 0, least: 3 },
       aid: "Mean spend minus [[budget]], in points of the axis (bits of 16). Inside the band of ±2 points it is on budget.",
       shapes: () => [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
         fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }],
@@ -129,7 +168,7 @@ function trainCharts() {
         words: `${axis.name} %{y:+.2f} points`, scale: 100 })),
     }),
     metricChart({
-      title: "Exploration", y: { title: "nats", rangemode: "tozero" }, y2: { title: "clipped, %", rangemode: "tozero" },
+      title: "Exploration", y: { title: "nats", sign: 1 }, y2: { title: "clipped, %", sign: 1 },
       aid: "[[entropy|Entropy]]: how undecided the policy is, per axis. Clipped: actions whose change was cut; steadily above 30 % means too large steps.",
       lines: [
         { id: "clip_fraction", name: "Clipped", words: "Clipped %{y:.1f} %", colour: "surprisal", isSecond: true, scale: 100, width: 1.5 },
@@ -137,7 +176,7 @@ function trainCharts() {
       ],
     }),
     metricChart({
-      title: "Speed", y: { title: "decisions per second", rangemode: "tozero" },
+      title: "Speed", y: { title: "decisions per second", sign: 1 },
       aid: "Actions taken or labelled per second, measured. Labelling and rollouts differ by nature.",
       lines: [{ id: "decisions_per_s", name: "Decisions", words: "%{y:.0f} decisions/s", colour: "attention" }],
     }),
@@ -156,6 +195,7 @@ export class TrainCharts {
 
   clear(id) {
     this.data = new TrainSeries(id);
+    this.beside = null;
     clearTimeout(this.timer);
     this.timer = null;
     this.charts.forEach((chart) => chart.reset(this.dataFor(chart)));
@@ -163,8 +203,16 @@ export class TrainCharts {
 
   // The same arrays; empty for a chart none of whose metrics has come yet.
   dataFor(chart) {
-    return this.data.has(chart.spec.uses) ? this.data
-      : { ...this.data, x: [], line: () => ({ x: [], y: [] }), phases: [] };
+    this.data.beside = this.beside;
+    return this.data.has(chart.spec.uses) ? this.data : new TrainSeries(this.data.id);
+  }
+
+  // Another run behind this one's lines: its name and reports; null takes it away.
+  lay(name, rows = []) {
+    this.beside = name === null ? null : new TrainSeries(name);
+    rows.forEach((row) => this.beside.add(row));
+    if (this.beside) this.beside.name = plainText(name);
+    return this.draw();
   }
 
   append(rows) {

@@ -68,7 +68,7 @@ class JobRow {
 }
 
 export class JobList {
-  // options: {heading, kind (null: all, with a filter), empty}; on: {open(job), clone(job)}
+  // options: {heading, kind (null: all, with a filter), empty, last: a row that is always there}; on: {open(job), clone(job)}
   constructor(api, options, on) {
     this.api = api;
     this.options = options;
@@ -87,7 +87,7 @@ export class JobList {
       options.kind ? null : this.kind.element, this.group.element);
     this.element = h("section", { class: "sol-panel sol-jobs", "aria-label": options.heading },
       h("header", {}, h("h2", {}, options.heading), filters), this.error, this.list, this.empty,
-      this.more);
+      this.more, options.last);
     listen("jobs-changed", () => this.load());
     new IntersectionObserver((entries) => {
       this.isSeen = entries.at(-1).isIntersecting;
@@ -127,7 +127,7 @@ export class JobList {
     this.rows = kept;
     const isFiltered = this.group.get() !== "all" || (!this.options.kind && this.kind.get() !== "all");
     setText(this.empty, isFiltered ? "No job of this kind and status." : this.options.empty);
-    show(this.empty, jobs.length === 0);
+    show(this.empty, jobs.length === 0 && (isFiltered || !this.options.last));
   }
 
   ask(job) {

@@ -1,14 +1,16 @@
 // A page of jobs: a form that starts one, the job on show, which the address names, and a list of
 // the others. A page adds the drawing of its job.
 
-import { askedFor, nameInFront, setAddress, tabOf } from "../address.js";
+import { askedFor, linkTo, nameInFront, setAddress, tabOf } from "../address.js";
 import { reasonOf } from "../api.js";
-import { bringIntoView, h, scrollTo, setText, show, whenSeen, whenThemeChanges } from "../dom.js";
+import { bringIntoView, h, opensHere, scrollTo, setText, show, whenSeen, whenThemeChanges } from "../dom.js";
 import { emit, listen, takeOver } from "../events.js";
 import { Follower } from "../follower.js";
+import { whenText } from "../format.js";
 import { JobList } from "./job_list.js";
 import { JobPanel } from "./job_panel.js";
 
+const SHIPPED = "shipped"; // in place of a job's id, as the server has it
 const LIVE_POLL_MS = 1000;
 const IDLE_POLL_MS = 4000;
 
@@ -87,7 +89,7 @@ export class JobPage {
     const name = nameInFront(this.what.tab, () => (askedFor(part) ? {} : { [part]: this.follower.id }));
     const home = await this.home();
     this.takeHanded();
-    const asked = askedFor(part) ?? home?.newest_job;
+    const asked = askedFor(part) ?? home?.newest_job ?? (this.what.shipped ? SHIPPED : null);
     if (asked && !this.follower.id) this.open(asked);
     name();
     // The tab comes into view: a policy that was trained meanwhile is there.
@@ -188,6 +190,8 @@ export class JobPage {
 }
 
 // A page whose jobs end with a result that is fetched once and drawn.
+// Where nobody has measured yet, it shows what was measured before the program shipped: what.shipped says when
+// and where.
 export class ResultPage extends JobPage {
   about = h("p", { class: "sol-hint" });
   headline = h("dl", { class: "sol-tiles is-job" });
@@ -201,6 +205,32 @@ export class ResultPage extends JobPage {
   }
 
   draw(answer) {}
+
+  makeList(words) {
+    return super.makeList({ ...words, last: this.shippedRow() });
+  }
+
+  shippedRow() {
+    const { part, shipped } = this.what;
+    return h("ol", { class: "sol-history-list" }, h("li", { class: "sol-history-row" }, h("div", {},
+      h("a", { class: "sol-history-title", href: linkTo({ [part]: SHIPPED }),
+        onclick: opensHere(() => this.openFromList({ id: SHIPPED })) }, shipped.title),
+      h("div", { class: "sol-history-facts" }, h("span", {}, "Came with the program"), h("span", {}, shipped.machine),
+        h("time", { datetime: shipped.made }, whenText(shipped.made))))));
+  }
+
+  open(jobId) {
+    if (jobId !== SHIPPED) return super.open(jobId);
+    this.follower.leave();
+    this.rest();
+    this.panel.showShipped(this.what.shipped);
+    this.showResult(SHIPPED);
+  }
+
+  reset() {
+    super.reset();
+    this.open(SHIPPED);
+  }
 
   // What is known half way; null where nothing is, and in the end.
   showPartial(partial) {}
@@ -236,8 +266,9 @@ export class ResultPage extends JobPage {
     this.shown = jobId;
     try {
       const answer = await this.api(this.what.calls.result, { job_id: jobId });
-      if (this.follower.id === jobId) this.draw(answer);
+      if (this.shown === jobId) this.draw(answer);
     } catch (error) {
+      if (this.shown !== jobId) return;
       this.shown = null;
       this.panel.say(reasonOf(error, "The result could not be loaded; trying again."));
     }

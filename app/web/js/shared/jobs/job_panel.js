@@ -39,6 +39,15 @@ export class JobPanel extends StateHead {
       .forEach((one) => show(one, false));
   }
 
+  // A measurement that came with the program: about as the server has it.
+  showShipped({ title, made, machine, command }) {
+    setPill(this.pill, "Shipped", "good");
+    setText(this.title, title);
+    setText(this.detail, `measured before it came here, ${whenText(made)}`);
+    this.facts.replaceChildren(h("span", {}, `On ${machine}, not on this one`), h("span", { class: "sol-log" }, h("code", {}, command)));
+    show(this.facts, true);
+  }
+
   update(job) {
     if (job.status_label !== this.job?.status_label) {
       setText(this.announce, `${job.title}: ${job.status_label}.`);

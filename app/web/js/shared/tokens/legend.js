@@ -71,6 +71,7 @@ export class Legend {
   }
 
   showSpan(span) {
+    this.scale.dataset.name = this.axis.name;
     this.scale.replaceChildren(colourScale(this.axis, span));
   }
 

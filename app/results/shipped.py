@@ -1,0 +1,37 @@
+"""Measured results that ship with the program: the shipped policy's evaluation and its accuracy.
+
+Files of ``app/results/measured``, one a kind: what ``evaluate --json`` and ``tasks --json`` print,
+and beside it when, where and by which command it was measured. No number in them is made otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from sol_core.policy.files.locate import DEFAULT_POLICY
+from storage import TASKS_JOB, JobKind
+
+SHIPPED = "shipped"  # asked for in place of a job's id
+TITLE = DEFAULT_POLICY
+_FILES: dict[JobKind, str] = {"evaluate": "evaluation.json", TASKS_JOB: "accuracy.json"}
+
+
+@cache
+def shipped_record(kind: JobKind) -> dict[str, Any]:
+    """Return ``{"made", "machine", "command", "result"}`` of a kind of job that measures.
+
+    Args:
+        kind: "evaluate" or ``TASKS_JOB``.
+    """
+    text = (files("app.results") / "measured" / _FILES[kind]).read_text(encoding="utf-8")
+    record: dict[str, Any] = json.loads(text)
+    return record
+
+
+def shipped_about(kind: JobKind) -> dict[str, Any]:
+    """Everything of ``shipped_record`` but the result, and the policy's name as "title"."""
+    about = {name: value for name, value in shipped_record(kind).items() if name != "result"}
+    return about | {"title": TITLE}

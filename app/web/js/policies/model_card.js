@@ -1,0 +1,80 @@
+// A model card drawn from its Markdown: headings, paragraphs, lists, code, and the facts at its top. A card may
+// come from anybody: all of it goes in as text, links lead to https alone, and what is not understood stays as
+// it was written.
+
+import { h } from "../shared/dom.js";
+
+const LONG_CODE = 16; // lines; a longer block is folded
+const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\]]+)\]\((https:\/\/[^\s)]+)\)|\b(arXiv):(\d{4}\.\d{4,5})\b/g;
+
+/** A card's nodes. @param {string} text @returns {HTMLElement[]} */
+export function cardNodes(text) {
+  const lines = text.replace(/\r\n?/g, "\n").split("\n");
+  const nodes = [];
+  const facts = takeFacts(lines);
+  if (facts.length) {
+    nodes.push(h("dl", { class: "sol-card-facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
+  }
+  while (lines.length) nodes.push(...takeBlock(lines));
+  return nodes;
+}
+
+// "name: value" between two lines of dashes at the beginning.
+function takeFacts(lines) {
+  const end = lines[0] === "---" ? lines.indexOf("---", 1) : -1;
+  if (end < 0) return [];
+  return lines.splice(0, end + 1).slice(1, -1).map((line) => /^([\w-]+):\s*(.+)$/.exec(line)).filter(Boolean)
+    .map(([, name, value]) => [name.replace(/_/g, " "), value.replace(/^\[(.*)\]$/, "$1")]);
+}
+
+const startsBlock = (line) => /^(#{1,6}\s|```|[-*]\s|\s*$)/.test(line);
+
+// Takes the lines of one block away.
+function takeBlock(lines) {
+  const first = lines.shift();
+  if (!first.trim()) return [];
+  const heading = /^(#{1,6})\s+(.*)$/.exec(first);
+  if (heading) return [h(heading[1].length === 1 ? "h3" : "h4", {}, inline(heading[2]))];
+  if (first.startsWith("```")) return [codeBlock(first.slice(3).trim(), takeWhile(lines, (line) => !line.startsWith("```"), true))];
+  if (/^[-*]\s/.test(first)) {
+    const items = [first.slice(2)];
+    while (lines.length && (/^[-*]\s/.test(lines[0]) || /^\s+\S/.test(lines[0]))) {
+      const line = lines.shift();
+      if (/^[-*]\s/.test(line)) items.push(line.slice(2));
+      else items[items.length - 1] += ` ${line.trim()}`;
+    }
+    return [h("ul", {}, items.map((item) => h("li", {}, inline(item))))];
+  }
+  return [h("p", {}, inline([first, ...takeWhile(lines, (line) => !startsBlock(line))].join(" ")))];
+}
+
+function takeWhile(lines, isPart, withEnd = false) {
+  const found = lines.findIndex((line) => !isPart(line));
+  const end = found < 0 ? lines.length : found;
+  const taken = lines.splice(0, end);
+  if (withEnd) lines.shift();
+  return taken;
+}
+
+function codeBlock(language, lines) {
+  const code = h("pre", { class: "sol-card-code", tabindex: "0", dir: "ltr" }, lines.join("\n"));
+  if (lines.length <= LONG_CODE) return code;
+  return h("details", {}, h("summary", {}, `${language ? `${language.toUpperCase()}, ` : ""}${lines.length} lines`), code);
+}
+
+function inline(text) {
+  const nodes = [];
+  let at = 0;
+  for (const found of text.matchAll(INLINE)) {
+    const [all, code, bold, slanted, words, address, archive, number] = found;
+    nodes.push(text.slice(at, found.index));
+    at = found.index + all.length;
+    if (code !== undefined) nodes.push(h("code", {}, code));
+    else if (bold !== undefined) nodes.push(h("b", {}, bold));
+    else if (slanted !== undefined) nodes.push(h("em", {}, slanted));
+    else nodes.push(link(words ?? `${archive}:${number}`, address ?? `https://arxiv.org/abs/${number}`));
+  }
+  return [...nodes, text.slice(at)];
+}
+
+const link = (words, href) => h("a", { href, rel: "noopener noreferrer nofollow", target: "_blank" }, words);

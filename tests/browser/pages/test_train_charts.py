@@ -1,0 +1,160 @@
+"""Charts of a training: axes that begin at nothing and stand still, phases apart, another run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+import sol_core.policy
+from sol_core.training.config import PRESETS
+from tests.browser.axe import violations
+from tests.browser.conftest import Server, Visitor
+from tests.support.job_samples import metric_row, read_stand_in, store_policy
+
+pytestmark = pytest.mark.browser
+Serve = Callable[..., Server]
+Visit = Callable[..., Visitor]
+OWNER = "c" * 32
+HOSTILE = "<img src=x onerror=alert(1)> %{x} \u202eabc"
+
+
+@pytest.fixture(autouse=True)
+def _readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stand-in policies only, and none that ships."""
+    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
+
+
+def _training(server: Server, name: str, rows: list[dict[str, Any]], status: str = "") -> str:
+    jobs = server.services.store.jobs
+    params = {"config": PRESETS["quick"].to_dict(), "model": "fake-model", "name": name}
+    record = jobs.create("train", OWNER, name, params)
+    jobs.claim("w")
+    jobs.append_metrics(record.id, rows)
+    if status:
+        jobs.finish(record.id, "w", status)
+    return record.id
+
+
+def _reports(count: int) -> list[dict[str, Any]]:
+    """Labels, then a training that goes well; measured before anything is learnt."""
+    rows = [metric_row(step) for step in range(count)]
+    for row in rows[:6]:
+        row["phase"] = "labelling"
+    return rows
+
+
+def _chart(page: Page, title: str) -> Locator:
+    return page.locator(".sol-train .sol-figure").filter(has_text=title).first
+
+
+def _drawn(page: Page, title: str) -> dict[str, Any]:
+    plot = _chart(page, title).locator(".sol-plot")
+    expect(plot.locator(".main-svg").first).to_be_attached()
+    found: dict[str, Any] = plot.evaluate(
+        """(plot) => ({
+          ranges: ['xaxis', 'yaxis', 'yaxis2'].map((name) => plot.layout[name]?.range ?? null),
+          lines: plot.data.map(({ meta, x, y, opacity, hovertemplate }) =>
+            ({ meta, points: x.length, last: y.at(-1), opacity, hovertemplate })),
+        })"""
+    )
+    return found
+
+
+def test_axes_begin_at_nothing_and_stand_still(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    job_id = _training(server, "mine", _reports(20))
+    visitor = visit(server, "")
+    visitor.tab("Train")
+    page = visitor.page
+    expect(_chart(page, "Speed").locator(".point")).to_have_count(20)
+    before = {title: _drawn(page, title)["ranges"] for title in ("Held-out KL", "Speed", "NLL")}
+    for x, y, _ in before.values():
+        assert x == [0, 5]  # 19 reports are 4.4 minutes
+        assert y[0] == 0
+    assert before["Held-out KL"][1] == [0, 0.2]
+    assert before["NLL"][1] == [0, 0.2]  # 0.16 above dense, not 3.34
+    gap = _drawn(page, "Budget gap")["ranges"][1]
+    assert gap[0] == -gap[1] <= -3
+    server.services.store.jobs.append_metrics(job_id, _reports(22)[20:])
+    expect(_chart(page, "Speed").locator(".point")).to_have_count(22)
+    for title, ranges in before.items():
+        assert _drawn(page, title)["ranges"] == ranges
+    assert list(violations(page)) == []
+
+
+def test_the_loss_of_each_phase_is_a_line_of_its_own(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    _training(server, "mine", _reports(30))
+    visitor = visit(server)
+    visitor.tab("Train")
+    expect(_chart(visitor.page, "Speed").locator(".point")).to_have_count(30)
+    lines = {one["meta"]: one["points"] for one in _drawn(visitor.page, "Reward")["lines"]}
+    assert lines == {"loss labelling": 6, "loss warm start": 10, "loss grpo": 14, "reward": 14}
+
+
+def test_the_tools_lie_above_the_data(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    _training(server, "mine", _reports(20))
+    visitor = visit(server)
+    visitor.tab("Train")
+    chart = _chart(visitor.page, "Speed")
+    expect(chart.locator(".point")).to_have_count(20)
+    chart.locator(".sol-plot").hover()
+    tools = chart.locator(".modebar-container .modebar-btn").first
+    expect(tools).to_be_visible()
+    top = chart.locator(".sol-plot").evaluate(
+        "(plot) => plot.getBoundingClientRect().top + plot._fullLayout._size.t"
+    )
+    box = tools.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= top + 1
+
+
+def test_another_training_lies_behind(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    _training(server, HOSTILE, _reports(40), "succeeded")
+    _training(server, "mine", _reports(12))
+    visitor = visit(server)
+    dialogs: list[str] = []
+    visitor.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    visitor.tab("Train")
+    page = visitor.page
+    expect(_chart(page, "Speed").locator(".point")).to_have_count(12)
+    choice = page.get_by_label("Compare with another training")
+    choice.focus()
+    page.keyboard.press("ArrowDown")
+    expect(choice).not_to_have_value("")
+    expect(_chart(page, "Speed").locator(".trace")).to_have_count(2)
+    lines = _drawn(page, "Speed")["lines"]
+    assert [one["points"] for one in lines] == [40, 12]
+    assert lines[0]["opacity"] < 1
+    assert "<img" not in lines[0]["hovertemplate"]
+    assert _drawn(page, "Speed")["ranges"][0] == [0, 10]  # as long as the longer one
+    choice.select_option("")
+    expect(_chart(page, "Speed").locator(".trace")).to_have_count(1)
+    assert dialogs == []
+
+
+def test_a_name_in_use_is_said_as_it_is_typed(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    store_policy(server.services.data_dir.policies, "mine")
+    visitor = visit(server)
+    visitor.tab("Train")
+    page = visitor.page
+    name = page.get_by_label("Name of the policy")
+    expect(name).to_have_value("policy-1")
+    name.fill("Mine")
+    expect(page.get_by_text("The name Mine is in use. policy-1 is free.")).to_be_visible()
+    expect(name).to_have_attribute("aria-invalid", "true")
+    page.get_by_role("button", name="Start training").click()
+    expect(name).to_be_focused()
+    assert server.services.store.jobs.list() == []
+    name.fill("another")
+    expect(page.get_by_text("is in use").locator("visible=true")).to_have_count(0)
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator(".sol-train .sol-job .sol-state")).to_have_text("Queued")
