@@ -155,7 +155,7 @@ def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     A point: "costs" by name, each [value, low, high] (MB, MFLOP, ms, per cent); "nll" and "kl"
     likewise; the ends are None where there is no interval.
     """
-    methods = []
+    methods: list[dict[str, Any]] = []
     for name in _methods(budgets):
         points = [
             _pareto_point(one["methods"][name], budget_label(one["requested"]))

@@ -8,15 +8,17 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba.core import cgutils, types
 from numba.extending import intrinsic, overload
 
+from kernels.cpu.compiling import fast_helper, helper
+
 __all__ = [
-    "FAST_SUMS",
+    "copy_row",
+    "copy_rows",
     "count_reaching",
     "cpu_has",
     "exp_nonpositive",
@@ -27,9 +29,6 @@ __all__ = [
     "ticks_now",
     "widen",
 ]
-
-# Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
-FAST_SUMS = {"reassoc", "contract", "nsz"}
 
 
 def widen(value):
@@ -108,7 +107,22 @@ def _narrow(value, array):
     return lambda value, array: value
 
 
-@numba.njit(fastmath=FAST_SUMS, nogil=True, error_model="numpy")
+@helper
+def copy_row(row, out):
+    """Copy [n] into ``out``. Assigning to a slice also compiles what says that shapes differ:
+    seconds for each kind of array."""
+    for i in range(out.shape[0]):
+        out[i] = row[i]
+
+
+@helper
+def copy_rows(rows, out):
+    """Copy [R, n] into ``out``."""
+    for row in range(out.shape[0]):
+        copy_row(rows[row], out[row])
+
+
+@fast_helper
 def exp_nonpositive(x):
     """e^x in fp32 for x ≤ 0, 2 ulp (Cephes' polynomial, which vectorises); 0 below −87."""
     scaled = max(x, np.float32(-87.0)) * np.float32(1.4426950408889634)
@@ -126,7 +140,7 @@ def exp_nonpositive(x):
     return np.float32(0.0) if x < np.float32(-87.0) else value
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def order_key(bits):
     """Return a float32's bits, uint32, as a uint32 in the order of the floats; −0 ties with +0."""
     if bits == np.uint32(0x80000000):
@@ -134,7 +148,7 @@ def order_key(bits):
     return ~bits if bits >> np.uint32(31) else bits | np.uint32(0x80000000)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def kth_largest(keys, rank):
     """The largest threshold that at least ``rank`` keys reach, bit by bit from the top.
 
@@ -167,7 +181,7 @@ def kth_largest(keys, rank):
     return threshold, count_reaching(keys, np.uint32(threshold + np.uint32(1)))
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def count_reaching(keys, threshold):
     """Count the keys [n] uint32 that are not below the threshold, uint32."""
     reached = np.int32(0)
@@ -176,7 +190,7 @@ def count_reaching(keys, threshold):
     return reached
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+@fast_helper
 def outside_best(weights, share):
     """Sum of the weights outside the best ``share`` (at least one).
 

@@ -5,10 +5,10 @@ Importing this compiles nothing: they are compiled into the kernels that call th
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from kernels.cpu.numba_helpers import FAST_SUMS, count_reaching, kth_largest
+from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.numba_helpers import copy_row, count_reaching, kth_largest
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
 __all__ = ["keep_largest_row", "norm_row", "quantise_row"]
@@ -17,12 +17,12 @@ _FLOOR = np.float32(SCALE_FLOOR)
 _TO_EVEN = np.float32(1.5 * 2**23)  # adding and taking it away rounds |x| < 2^22 half to even
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def keep_largest_row(hidden, count, kept):
     """``keep_largest_channels`` of one row [C] into ``kept``; NaN counts as largest."""
     num_channels = hidden.shape[0]
     if count >= num_channels:
-        kept[:] = hidden
+        copy_row(hidden, kept)
         return
     magnitudes = np.empty(num_channels, np.uint32)
     bits = hidden.view(np.uint32)
@@ -41,12 +41,12 @@ def keep_largest_row(hidden, count, kept):
             room -= 1
 
 
-@numba.njit(nogil=True)
+@helper
 def quantise_row(activations, bit_width, rounded):
     """``fake_quantise`` of one row [C] into ``rounded``, which may be the same array."""
     num_channels = activations.shape[0]
     if bit_width >= UNTOUCHED_BITS:
-        rounded[:] = activations
+        copy_row(activations, rounded)
         return
     bits = activations.view(np.uint32)
     largest = np.uint32(0)
@@ -61,7 +61,7 @@ def quantise_row(activations, bit_width, rounded):
         rounded[channel] = level * scale
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+@fast_helper
 def norm_row(hidden, weight, epsilon, normed):
     """``rms_norm`` of one row [C] into ``normed``, which may be the same array."""
     num_channels = hidden.shape[0]

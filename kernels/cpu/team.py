@@ -15,14 +15,14 @@ from __future__ import annotations
 import platform
 from typing import Any, NamedTuple
 
-import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from kernels.cpu.compiling import helper
+
 __all__ = ["MARKS", "Team", "join", "meet"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 _LINE = 8  # int64 in a cache line of 64 bytes
 _GATE, _MEMBERS, _WAITING, _MEETINGS = (n * _LINE for n in range(4))
 MARKS = 4 * _LINE  # int64, zeros, of a team that is joined once
@@ -117,7 +117,7 @@ def _let_others_run(context):
     return types.void(), generate
 
 
-@_helper
+@helper
 def _wait_while(marks, number, value):
     """Look at a mark until it is another value, and return that."""
     looks = 0
@@ -131,7 +131,7 @@ def _wait_while(marks, number, value):
     return found
 
 
-@_helper
+@helper
 def join(marks, place, tuning):
     """Join a team, as iteration ``place`` of a parallel loop over ``tuning.threads``.
 
@@ -155,7 +155,7 @@ def join(marks, place, tuning):
     return Team(marks, 0, members, ahead)
 
 
-@_helper
+@helper
 def meet(team):
     """Wait until all members are here; then each may read what the others wrote before."""
     if team.members == 1:

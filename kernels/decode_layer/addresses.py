@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.numpy_support import carray
 
-__all__ = ["block_at", "line_at", "matrix_at", "place_of", "table_of", "vector_at"]
+from kernels.cpu.compiling import helper
 
-_helper = numba.njit(nogil=True, error_model="numpy")
+__all__ = ["block_at", "line_at", "matrix_at", "place_of", "table_of", "vector_at"]
 
 
 def place_of(array: Any) -> tuple[int, int, int]:
@@ -42,25 +41,25 @@ def _pointer(context, address):
     return types.voidptr(types.int64), generate
 
 
-@_helper
+@helper
 def block_at(address, rows, columns, like):
     """[rows, columns] of the type of the array ``like``."""
     return carray(_pointer(address), (rows, columns), like.dtype)
 
 
-@_helper
+@helper
 def line_at(address, count, like):
     """[count] of the type of the array ``like``."""
     return carray(_pointer(address), (count,), like.dtype)
 
 
-@_helper
+@helper
 def matrix_at(place, like):
     """The array of a ``place_of``."""
     return block_at(place[0], place[1], place[2], like)
 
 
-@_helper
+@helper
 def vector_at(place, like):
     """The vector of a ``place_of``."""
     return line_at(place[0], place[2], like)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-from kernels.cpu.numba_helpers import narrow, widen
+from kernels.cpu.compiling import helper
+from kernels.cpu.numba_helpers import copy_rows, narrow, widen
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.group_attention import attend_parts, merge, parts_for
@@ -23,8 +23,6 @@ from kernels.key_codes.cpu import encode_key
 from kernels.key_codes.reference import OCTET
 
 __all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
-
-_helper = numba.njit(nogil=True, error_model="numpy")
 
 
 class AttentionWeights(NamedTuple):
@@ -104,7 +102,7 @@ class StepRows(NamedTuple):
     best_share: float
 
 
-@_helper
+@helper
 def _rotate(head, cosine, sine, scale):
     """Rotate one head [D] in place and scale it."""
     half = head.shape[0] // 2
@@ -114,7 +112,7 @@ def _rotate(head, cosine, sine, scale):
         head[half + d] = (second * cosine[half + d] + first * sine[half + d]) * scale
 
 
-@_helper
+@helper
 def _finish_heads(heads, weights, angles, num_kv_heads, scale):
     """Bias, norms, rotation and scale of [R, H + 2·Hkv, D], in place."""
     num_rows, num_heads, size = heads.shape
@@ -135,7 +133,7 @@ def _finish_heads(heads, weights, angles, num_kv_heads, scale):
                 _rotate(line, angles[0, row], angles[1, row], factor)
 
 
-@_helper
+@helper
 def _write(keys_values, own, own_tokens, page_size, extend, by_mass):
     """Store each row's new key and value [R, 2·Hkv, D], and take the key into the bounds or
     among the 4-bit keys."""
@@ -162,7 +160,7 @@ def _write(keys_values, own, own_tokens, page_size, extend, by_mass):
                         own.page_max[page, d] = key
 
 
-@_helper
+@helper
 def _add_update(hidden, update, weights):
     """hidden += the attention's output, after its bias and norm."""
     for row in range(hidden.shape[0]):
@@ -175,7 +173,7 @@ def _add_update(hidden, update, weights):
             hidden[row, channel] += update[row, channel]
 
 
-@_helper
+@helper
 def _note_readers(chosen, rows, readers):
     """Number of key-value heads that read each page: any of their query heads chose it."""
     per_group = chosen.shape[1] // rows.num_kv_heads
@@ -190,7 +188,7 @@ def _note_readers(chosen, rows, readers):
                 readers[row, first + page] += chosen[row, head : head + per_group, page].max()
 
 
-@_helper
+@helper
 def _chosen_pages(query, blocks, rows, scratch, team):
     """Pages that each head reads [R, H, P] uint8, for rows that do not keep all, and the most of
     them that a row sees."""
@@ -214,7 +212,7 @@ def _chosen_pages(query, blocks, rows, scratch, team):
     return chosen, most
 
 
-@_helper
+@helper
 def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, team):
     """Add the attention of one decode step to the residual stream, and write the cache.
 
@@ -269,5 +267,5 @@ def attention_rows(hidden, weights, blocks, rows, angles, observed, scratch, tea
     update = scratch.update[: hidden.size].reshape(hidden.shape)
     attended = mixed.reshape(num_rows, num_heads * size)
     product(attended, weights.output, weights.out_major, update, team)
-    normed[:] = update
+    copy_rows(update, normed)
     _add_update(hidden, normed, weights)

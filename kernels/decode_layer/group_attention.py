@@ -8,9 +8,9 @@ all of them; a head that did not choose a page gives it no weight.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
@@ -18,7 +18,6 @@ from kernels.decode_layer.page_choice import LEAST, largest, pages_of_part, seen
 
 __all__ = ["attend_parts", "largest_part", "merge", "parts_for"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.
 _PART_TOKENS = 512
@@ -26,14 +25,14 @@ _MOST_PARTS = 16  # merging them takes one thread's time
 _OCTETS = 4  # whose keys and values stay in the first cache, those of float32 too
 
 
-@_helper
+@helper
 def parts_for(num_pages, page_size):
     """Into how many parts a row's pages are cut."""
     wanted = (num_pages * page_size + _PART_TOKENS - 1) // _PART_TOKENS
     return max(1, min(wanted, _MOST_PARTS))
 
 
-@_helper
+@helper
 def largest_part(num_pages, page_size):
     """Pages of the largest part of any row that has at most so many pages.
 
@@ -43,7 +42,7 @@ def largest_part(num_pages, page_size):
     return min(num_pages, max(whole, (num_pages + _MOST_PARTS - 1) // _MOST_PARTS))
 
 
-@_helper
+@helper
 def _who_wants(wanted, pages):
     """A bit per head that wants the page, [n] int64; arguments as of ``_list_octets``."""
     begin, end, first = pages
@@ -55,7 +54,7 @@ def _who_wants(wanted, pages):
     return who
 
 
-@_helper
+@helper
 def _list_octets(wanted, pages, tokens, base, page_size, listed):
     """Visible tokens of the pages that any of a group's heads chose, up to eight in a row.
 
@@ -87,7 +86,7 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed):
     return length
 
 
-@_helper
+@helper
 def _attend(query, keys, values, listed, lengths, scores, out):
     """Attend a group's heads to listed tokens, some at a time.
 
@@ -132,7 +131,7 @@ def _attend(query, keys, values, listed, lengths, scores, out):
             add_rows(values, lines[i], counts[i], scores, ROWS_AT_ONCE * (i - begin), mixed)
 
 
-@_helper
+@helper
 def _list_part(job, block, chosen, numbers, sizes, listed):
     """``_list_octets`` of one block's tokens of a part; arguments as ``_attend_share`` has them.
     Returns: row, key-value head, part, and the length of the list."""
@@ -160,7 +159,7 @@ def _list_part(job, block, chosen, numbers, sizes, listed):
     return row, group, part, length
 
 
-@_helper
+@helper
 def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
     """``attend_parts``' parts that one member takes, every n-th: late tokens are chosen more
     often than early ones."""
@@ -203,7 +202,7 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
             side = 1 - side
 
 
-@_helper
+@helper
 def attend_parts(query, blocks, rows, chosen, partial, team):
     """``_attend`` of every row, key-value head, part and block; the members meet when it is done.
 
@@ -228,7 +227,7 @@ def attend_parts(query, blocks, rows, chosen, partial, team):
     meet(team)
 
 
-@_helper
+@helper
 def merge(partial, mixed):
     """The parts of every row and head into the softmax over all of them.
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive
+from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.numba_helpers import copy_rows, exp_nonpositive
 from kernels.cpu.numba_rows import keep_largest_row, norm_row, quantise_row
 from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
@@ -25,8 +25,6 @@ from kernels.decode_layer.products import (
     share_of,
 )
 from kernels.quantisation_levels import UNTOUCHED_BITS
-
-_helper = numba.njit(nogil=True, error_model="numpy")
 
 __all__ = ["MlpWeights", "in_blocks", "mlp_rows", "rows_in_blocks"]
 
@@ -71,7 +69,7 @@ def in_blocks(gate_up: Any, blocks: int) -> Any:
     return np.concatenate([pair.ravel() for pair in pairs]).reshape(gate_up.shape)
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+@fast_helper
 def _gate(gate, up, gelu, inner):
     """inner = activation(gate) · up, elementwise; e^−|x| serves both activations."""
     for j in range(gate.shape[0]):
@@ -85,7 +83,7 @@ def _gate(gate, up, gelu, inner):
         inner[j] = x * share * up[j]
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _add_output(hidden, output, bit_width, weights):
     """hidden [C] += the MLP's output [C], after its quantisation and norm."""
     quantise_row(output, bit_width, output)
@@ -95,7 +93,7 @@ def _add_output(hidden, output, bit_width, weights):
         hidden[channel] += output[channel]
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _gate_up_share(team, channels, scales, gate_up, blocks, gelu, both, inner):
     """Gate, up and activation of the outputs that one member computes.
 
@@ -124,7 +122,7 @@ def _gate_up_share(team, channels, scales, gate_up, blocks, gelu, both, inner):
             _gate(gate, up, gelu, inner[row, begin:end])
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _down_share(team, channels, scales, rows, blocks, output):
     """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_share``."""
     pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
@@ -139,7 +137,7 @@ def _down_share(team, channels, scales, rows, blocks, output):
             add_columns(channels, scales, rows, begin, output[:, begin:end], ahead)
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _keep_heaviest(inner, norms, counts):
     """Zero all but the ``counts`` inner channels of each row [R, I] with the largest
     activation · norm of down's row; returns whether any row loses some."""
@@ -158,7 +156,7 @@ def _keep_heaviest(inner, norms, counts):
     return True
 
 
-@_helper
+@helper
 def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team):
     """Add the MLP of one decode step to the residual stream.
 
@@ -197,7 +195,7 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
         meet(team)
     else:
         product(inner, weights.down, weights.down_out_major, update, team)
-    kept[:] = update
+    copy_rows(update, kept)
     for row in range(num_rows):
         bits = np.int64(UNTOUCHED_BITS) if at_input else bit_widths[row]
         _add_output(hidden[row], kept[row], bits, weights)

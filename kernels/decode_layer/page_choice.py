@@ -5,11 +5,11 @@ The same choice as ``page_attention/reference.py``: exactly k pages, ties to the
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import (
-    FAST_SUMS,
+    copy_rows,
     count_reaching,
     exp_nonpositive,
     kth_largest,
@@ -33,17 +33,15 @@ __all__ = [
 _AHEAD = 32  # pages whose bounds are asked for beforehand
 LEAST = np.float32(-3e38)  # stands for no score at all
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 
-
-@_helper
+@helper
 def seen_pages(shared_tokens, own_tokens, first_seen, page_size):
     """The pages [first, last) that a row sees, this step's token included."""
     total = shared_tokens + own_tokens + 1
     return first_seen // page_size, (total + page_size - 1) // page_size
 
 
-@_helper
+@helper
 def pages_of_part(seen, part, parts, shared_pages):
     """One of so many parts of the pages [first, last): begin, middle and end; those before the
     middle lie in the shared block, the others in the row's own."""
@@ -53,7 +51,7 @@ def pages_of_part(seen, part, parts, shared_pages):
     return begin, min(max(shared_pages, begin), end), end
 
 
-@_helper
+@helper
 def ask_for_bounds(page_max, page_min, stretch):
     """Ask for the bounds of a stretch's first pages to be brought into the cache; arguments as
     of ``score_pages``."""
@@ -63,7 +61,7 @@ def ask_for_bounds(page_max, page_min, stretch):
         prefetch_rows(page_min, line + page)
 
 
-@_helper
+@helper
 def score_pages(signed, page_max, page_min, stretch, following, scores, few):
     """Quest's bounds of consecutive pages.
 
@@ -88,10 +86,10 @@ def score_pages(signed, page_max, page_min, stretch, following, scores, few):
             dot_row_pairs(bounds, line + page, count, signed, page, scores)
         else:  # what lies behind may be another thread's
             dot_row_pairs(bounds, line + page, count, signed, 0, few)
-            scores[:, page : page + count] = few[:, :count]
+            copy_rows(few[:, :count], scores[:, page : page + count])
 
 
-@_helper
+@helper
 def choose_pages(scores, kept, chosen):
     """The ``kept`` best pages, ties to the lowest.
 
@@ -116,7 +114,7 @@ def choose_pages(scores, kept, chosen):
             room -= 1
 
 
-@_helper
+@helper
 def largest(scores, head, begin, end):
     """Of scores [H, n] of one head, at least ``LEAST``. Positive NaN is above all and ``weigh``
     hands it on.
@@ -130,13 +128,13 @@ def largest(scores, head, begin, end):
     return np.int32(_in_order(top)).view(np.float32)
 
 
-@_helper
+@helper
 def _in_order(bits):
     """A float32's bits, int32, as an int32 that compares as it does; and back again."""
     return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+@fast_helper
 def weigh(scores, head, begin, end, top):
     """e^(score − top) of one head's scores [H, n], in place; returns the sum.
 
@@ -151,7 +149,7 @@ def weigh(scores, head, begin, end, top):
     return total
 
 
-@_helper
+@helper
 def mass_outside(scores, first_seen, total, page_size, share):
     """``page_mass_outside`` of one row and head; ``scores`` [P] are changed.
 

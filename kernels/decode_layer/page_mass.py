@@ -8,10 +8,10 @@ row's pages are weighed side by side, each against its own largest score, and th
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from kernels.cpu.numba_helpers import FAST_SUMS, exp_nonpositive, outside_best
+from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.numba_helpers import copy_row, exp_nonpositive, outside_best
 from kernels.cpu.team import meet
 from kernels.decode_layer.group_attention import largest_part, parts_for
 from kernels.decode_layer.page_choice import (
@@ -28,10 +28,8 @@ from kernels.key_codes.reference import OCTET
 
 __all__ = ["find_pages_by_mass"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 
-
-@_helper
+@helper
 def _spread(query):
     """All rows' queries as ``spread_query`` leaves them: [R, H, 8 D] int8 and [R, H, 2]."""
     num_rows, num_heads, size = query.shape
@@ -43,7 +41,7 @@ def _spread(query):
     return whole, about
 
 
-@_helper
+@helper
 def _score_block(block, visible, queries, about, scores, column):
     """Score consecutive tokens of a block.
 
@@ -61,7 +59,7 @@ def _score_block(block, visible, queries, about, scores, column):
     score_octets(codes, scales, stretch, queries, about, scores[:, column - shift :])
 
 
-@_helper
+@helper
 def _weigh_pages(scores, head, begin, tokens, page_size, masses):
     """Weigh one head's tokens, and sum them up by page.
 
@@ -91,7 +89,7 @@ def _weigh_pages(scores, head, begin, tokens, page_size, masses):
     return top
 
 
-@_helper
+@helper
 def _weigh_share(task, memory, numbers, sizes, queries, found):
     """The parts of rows and KV heads that one member scores and weighs, every n-th.
 
@@ -139,7 +137,7 @@ def _weigh_share(task, memory, numbers, sizes, queries, found):
             tops[part, row, low + head] = top
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+@fast_helper
 def _join_parts(tops, pages_of, masses):
     """One head's masses [P], each part's relative to its own largest score, as shares of all.
 
@@ -161,7 +159,7 @@ def _join_parts(tops, pages_of, masses):
         masses[page] /= total
 
 
-@_helper
+@helper
 def _choose_share(task, numbers, sizes, found, chosen, outside):
     """The rows' KV heads whose pages one member chooses; arguments as of ``find_pages_by_mass``.
 
@@ -191,10 +189,10 @@ def _choose_share(task, numbers, sizes, found, chosen, outside):
         if all_kept[row] < count:
             choose_pages(shares, all_kept[row], chosen[row, low, :count])
             for other in range(low + 1, low + per_group):
-                chosen[row, other, :count] = chosen[row, low, :count]
+                copy_row(chosen[row, low, :count], chosen[row, other, :count])
 
 
-@_helper
+@helper
 def find_pages_by_mass(query, blocks, rows, found, chosen, outside, team):
     """Score every row's tokens from 4-bit keys, and choose pages for each KV group; the members
     meet when it is done.

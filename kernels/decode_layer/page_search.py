@@ -6,9 +6,9 @@ key-value head; each member reads its stretches of them as one stream.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from kernels.cpu.compiling import helper
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import ROWS_AT_ONCE
 from kernels.decode_layer.page_choice import (
@@ -22,10 +22,8 @@ from kernels.decode_layer.page_choice import (
 
 __all__ = ["find_pages"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 
-
-@_helper
+@helper
 def _signed(query):
     """The positive and the negative part of [R, H, D], in one array."""
     signed = np.empty((2, *query.shape), np.float32)
@@ -36,7 +34,7 @@ def _signed(query):
     return signed
 
 
-@_helper
+@helper
 def _stretch(pair, block, task, rows, capacities):
     """The pages of a row and key-value head in a block that a member scores: the line of the
     first, how many, and how many seen pages are before them.
@@ -59,7 +57,7 @@ def _stretch(pair, block, task, rows, capacities):
     return pair * capacities[1] + middle - before, end - middle, middle - first
 
 
-@_helper
+@helper
 def _score_share(task, signed, bounds, rows, capacities, scores):
     """The pages that one member scores: a stretch of every row's and head's, in one stream."""
     num_rows, num_heads, _ = scores.shape
@@ -81,7 +79,7 @@ def _score_share(task, signed, bounds, rows, capacities, scores):
             line, count, place = following
 
 
-@_helper
+@helper
 def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
     """The rows' heads whose pages one member chooses; arguments as of ``find_pages``.
 
@@ -104,7 +102,7 @@ def _choose_share(task, tasks, scores, numbers, sizes, chosen, outside):
             outside[row, head] = mass_outside(some, all_first[row], total, page_size, share)
 
 
-@_helper
+@helper
 def find_pages(query, blocks, rows, scores, chosen, outside, team):
     """Score every row's pages for each head, and choose; the members meet when it is done.
 

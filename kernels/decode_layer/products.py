@@ -13,7 +13,8 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from kernels.cpu.numba_helpers import FAST_SUMS, widen
+from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.numba_helpers import widen
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8
@@ -30,12 +31,11 @@ __all__ = [
     "share_of",
 ]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 _LINE = 32  # numbers; tasks start at cache lines
 _TILE = 2048  # outputs summed at a time: 8 kB that stay in the first cache
 
 
-@_helper
+@helper
 def share_of(task, tasks, width, line=_LINE):
     """The part [begin, end) of ``width`` outputs that a task computes; it begins at a multiple of
     ``line``."""
@@ -70,7 +70,7 @@ def _line_of(weight):
     return lambda weight: line
 
 
-@_helper
+@helper
 def list_channels(inputs):
     """Channels that are not zero in every row, as ``stream_rows`` wants them.
 
@@ -120,7 +120,7 @@ def _add_columns(channels, scales, weight, begin, outputs, ahead):
     )
 
 
-@_helper
+@helper
 def _add_rows(channels, scales, weight, begin, outputs, ahead):
     for start in range(0, outputs.shape[1], _TILE):
         stop = min(start + _TILE, outputs.shape[1])
@@ -156,7 +156,7 @@ def _dot_columns(inputs, weight, begin, end, outputs, ahead):
     )
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+@fast_helper
 def _dot_rows(inputs, weight, begin, end, outputs, ahead):
     for out in range(begin, end):
         # The hardware's own guesses end with every page of 4 kB.
@@ -180,7 +180,7 @@ def product_share(inputs, weight, out_major, outputs, team):
         add_columns(channels, scales, weight, begin, outputs[:, begin:end], team.ahead)
 
 
-@_helper
+@helper
 def product(inputs, weight, out_major, outputs, team):
     """``inputs @ weight`` of a few rows, accumulated in fp32; the members meet when it is done.
 

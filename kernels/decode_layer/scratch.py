@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from kernels.cpu.compiling import helper
 from kernels.decode_layer.addresses import line_at
 from kernels.decode_layer.group_attention import parts_for
 
 __all__ = ["Scratch", "Sizes", "floats_of", "scratch_at"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 _LINE = 16  # float32 in a cache line of 64 bytes
 
 
@@ -69,7 +68,7 @@ class Scratch(NamedTuple):
     chosen: Any
 
 
-@_helper
+@helper
 def _counts(sizes):
     """Numbers of each part, in order."""
     heads = sizes.rows * sizes.heads
@@ -89,12 +88,12 @@ def _counts(sizes):
     )
 
 
-@_helper
+@helper
 def _rounded(count):
     return (count + _LINE - 1) // _LINE * _LINE
 
 
-@_helper
+@helper
 def floats_of(sizes):
     """float32 numbers that the memory needs."""
     total = 0
@@ -103,7 +102,7 @@ def floats_of(sizes):
     return total
 
 
-@_helper
+@helper
 def scratch_at(address, sizes, single, byte):
     """The parts of the memory at an address; ``single`` and ``byte`` are arrays of their types."""
     counts = _counts(sizes)

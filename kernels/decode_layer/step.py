@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from kernels.cpu.numba_helpers import ticks_now
+from kernels.cpu.compiling import call_native, helper, native_function
+from kernels.cpu.numba_helpers import copy_rows, ticks_now
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import MARKS, join
 from kernels.cpu.tuning import Tuning
@@ -27,7 +28,7 @@ from kernels.key_codes.reference import OCTET
 
 __all__ = ["CacheTable", "ModelTable", "run_parts"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
+_NATIVE: dict[tuple[Any, ...], Any] = {}  # of ``_run_place``, by the types of the weights
 _CODES, _SCALES = np.empty(0, np.uint8), np.empty(0, np.uint16)  # for their types
 
 
@@ -79,7 +80,7 @@ class CacheTable(NamedTuple):
     sizes: Any
 
 
-@_helper
+@helper
 def _attention_weights(places, model, single):
     return AttentionWeights(
         vector_at(places[0], single),
@@ -95,7 +96,7 @@ def _attention_weights(places, model, single):
     )
 
 
-@_helper
+@helper
 def _mlp_weights(places, model, single):
     return MlpWeights(
         vector_at(places[8], single),
@@ -111,7 +112,7 @@ def _mlp_weights(places, model, single):
     )
 
 
-@_helper
+@helper
 def _block(places, sizes, rows, head_size, number):
     sequences, capacity = sizes
     tokens = sequences * rows.num_kv_heads * capacity
@@ -131,7 +132,7 @@ def _block(places, sizes, rows, head_size, number):
     )
 
 
-@_helper
+@helper
 def _rows_of(rows, window, extend):
     """The rows as one layer sees them."""
     return StepRows(
@@ -149,7 +150,7 @@ def _rows_of(rows, window, extend):
     )
 
 
-@_helper
+@helper
 def _sizes(hidden, model, rows, angles):
     """Sizes of the step."""
     head_size = angles.shape[3]
@@ -169,48 +170,110 @@ def _sizes(hidden, model, rows, angles):
     )
 
 
-@_helper
-def _run(parts, streams, model, cache, rows, mlp, angles, observed, ticks, scratch, team):
-    """``run_parts`` of one member; only the first writes what the team does not share out."""
-    given, kept, logits = streams
-    channels_kept, inner_kept, bit_widths, at_input = mlp
-    concentration, readers = observed
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _run_place(
+    place, marks_at, begin, end, given, kept, logits, places, final_norm, one, head,
+    head_out_major, out_major, gelu, epsilon, pieces, windows, ropes, middle, widths, cached,
+    number, extend, capacities, sources, shared_tokens, own_tokens, first_seen, pages_kept,
+    page_size, num_kv_heads, scale, by_mass, best_share, channels_kept, inner_kept, bit_widths,
+    at_input, angles, concentration, readers, ticks, threads, ahead,
+):  # fmt: skip
+    """``run_parts`` at one place of its loop; only the first member writes what the team does not
+    share out."""
+    team = join(marks_at, place, Tuning(threads, ahead))
+    if team.member < 0:
+        return
+    model = ModelTable(
+        places, final_norm, one, head, head_out_major, out_major, gelu, epsilon, pieces, windows,
+        ropes, middle, widths,
+    )  # fmt: skip
+    rows = StepRows(
+        sources, shared_tokens, own_tokens, first_seen, pages_kept, page_size, num_kv_heads, scale,
+        False, by_mass, best_share,
+    )  # fmt: skip
+    scratch = scratch_at(marks_at + 8 * MARKS, _sizes(given, model, rows, angles), given, readers)
     first = team.member == 0
     hidden = given.copy()  # nobody writes to the given one before all have met
     before = ticks_now() if ticks.shape[0] > 0 else 0
-    for part in range(parts[0], parts[1]):
+    for part in range(begin, end):
         layer = part // 2
-        if layer == model.places.shape[0]:
+        if layer == places.shape[0]:
             for row in range(hidden.shape[0]):
-                norm_row(hidden[row], model.final_norm, model.epsilon, hidden[row])
-            product(hidden, model.head, model.head_out_major, logits, team)
+                norm_row(hidden[row], final_norm, epsilon, hidden[row])
+            product(hidden, head, head_out_major, logits, team)
         elif part % 2 == 0:
-            places = model.places[layer]
-            turned = angles[model.ropes[layer]]
+            turned = angles[ropes[layer]]
             size = turned.shape[2]
-            weights = _attention_weights(places, model, hidden)
-            own = _block(cache.places[layer, 0], cache.sizes[0], rows, size, cache.number)
-            shared = _block(cache.places[layer, 1], cache.sizes[1], rows, size, cache.number)
-            seen = _rows_of(rows, model.windows[layer], cache.extend[layer])
+            weights = _attention_weights(places[layer], model, hidden)
+            own = _block(cached[layer, 0], capacities[0], rows, size, number)
+            shared = _block(cached[layer, 1], capacities[1], rows, size, number)
+            seen = _rows_of(rows, windows[layer], extend[layer])
             blocks, noted = (own, shared), (concentration[:, layer], readers[:, layer])
             attention_rows(hidden, weights, blocks, seen, turned, noted, scratch, team)
         else:
-            weights = _mlp_weights(model.places[layer], model, hidden)
+            weights = _mlp_weights(places[layer], model, hidden)
             kept_channels = (channels_kept, inner_kept)
             mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team)
-            for place in range(2):
-                if first and model.middle[place] == layer:
-                    kept[:, place] = hidden
+            for third in range(2):
+                if first and middle[third] == layer:
+                    copy_rows(hidden, kept[:, third])
         if first and ticks.shape[0] > 0:
             now: int = ticks_now()
             ticks[part] = now - before
             before = now
     if first:
-        given[:] = hidden
+        copy_rows(hidden, given)
 
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks, tuning):
+def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed, ticks, tuning):
+    """``run_parts`` by the native function of ``_run_place``; whether that took the arguments."""
+    begin, end = parts
+    hidden, kept, logits = streams
+    places, final_norm, one, head = model.places, model.final_norm, model.one, model.head
+    head_out_major, out_major, gelu = model.head_out_major, model.out_major, model.gelu
+    epsilon, pieces, windows, ropes = model.epsilon, model.blocks, model.windows, model.ropes
+    middle, widths = model.middle, model.widths
+    cached, number, extend, capacities = cache.places, cache.number, cache.extend, cache.sizes
+    sources, shared_tokens, own_tokens = rows.sources, rows.shared_tokens, rows.own_tokens
+    first_seen, pages_kept, page_size = rows.first_seen, rows.pages_kept, rows.page_size
+    num_kv_heads, scale, by_mass = rows.num_kv_heads, rows.scale, rows.by_mass
+    best_share = rows.best_share
+    channels_kept, inner_kept, bit_widths, at_input = mlp
+    concentration, readers = observed
+    threads, ahead = tuning
+    sizes = _sizes(hidden, model, rows, angles)
+    memory = np.empty(MARKS + (floats_of(sizes) + 1) // 2, np.int64)
+    memory[:MARKS] = 0
+    done = np.ones(1, np.bool_)
+    # Loops on all threads take arrays and numbers, no tuples.
+    for place in numba.prange(threads):
+        # Its address is taken in here: outside, Numba would free it before the loop.
+        arguments = (
+            np.int64(place), np.int64(memory.ctypes.data), begin, end, hidden, kept, logits,
+            places, final_norm, one, head, head_out_major, out_major, gelu, epsilon, pieces,
+            windows, ropes, middle, widths, cached, number, extend, capacities, sources,
+            shared_tokens, own_tokens, first_seen, pages_kept, page_size, num_kv_heads, scale,
+            by_mass, best_share, channels_kept, inner_kept, bit_widths, at_input, angles,
+            concentration, readers, ticks, threads, ahead,
+        )  # fmt: skip
+        if not call_native(native, arguments):
+            done[0] = False
+    return done[0]
+
+
+def run_parts(
+    parts: Any,
+    streams: Any,
+    model: ModelTable,
+    cache: CacheTable,
+    rows: StepRows,
+    mlp: Any,
+    angles: Any,
+    observed: Any,
+    ticks: Any,
+    tuning: Tuning,
+) -> None:
     """Parts [begin, end) of the step: 2 n is layer n's attention, 2 n + 1 its MLP, and after
     the last layer's come the final norm and the head.
 
@@ -229,49 +292,11 @@ def run_parts(parts, streams, model, cache, rows, mlp, angles, observed, ticks, 
         ticks: [2 L + 1] int64, overwritten with what each part took by ``ticks_now``; or [0].
         tuning: Tuning; changes no number.
     """
-    begin, end = parts
-    hidden, kept, logits = streams
-    places, final_norm, one, head = model.places, model.final_norm, model.one, model.head
-    head_out_major, out_major, gelu = model.head_out_major, model.out_major, model.gelu
-    epsilon, pieces, windows, ropes = model.epsilon, model.blocks, model.windows, model.ropes
-    middle, widths = model.middle, model.widths
-    cached, number, extend, capacities = cache.places, cache.number, cache.extend, cache.sizes
-    sources, shared_tokens, own_tokens = rows.sources, rows.shared_tokens, rows.own_tokens
-    first_seen, pages_kept, page_size = rows.first_seen, rows.pages_kept, rows.page_size
-    num_kv_heads, scale, by_mass = rows.num_kv_heads, rows.scale, rows.by_mass
-    best_share = rows.best_share
-    channels_kept, inner_kept, bit_widths, at_input = mlp
-    concentration, readers = observed
-    threads, ahead = tuning
-    sizes = _sizes(hidden, model, rows, angles)
-    memory = np.empty(MARKS + (floats_of(sizes) + 1) // 2, np.int64)
-    memory[:MARKS] = 0
-    # Loops on all threads take arrays and numbers, no tuples.
-    for place in numba.prange(threads):
-        # Its address is taken in here: outside, Numba would free it before the loop.
-        marks_at = np.int64(memory.ctypes.data)
-        team = join(marks_at, place, Tuning(threads, ahead))
-        if team.member >= 0:
-            its_model = ModelTable(
-                places, final_norm, one, head, head_out_major, out_major, gelu, epsilon, pieces,
-                windows, ropes, middle, widths,
-            )  # fmt: skip
-            its_rows = StepRows(
-                sources, shared_tokens, own_tokens, first_seen, pages_kept, page_size,
-                num_kv_heads, scale, False, by_mass, best_share,
-            )  # fmt: skip
-            its_sizes = _sizes(hidden, its_model, its_rows, angles)
-            scratch = scratch_at(marks_at + 8 * MARKS, its_sizes, hidden, readers)
-            _run(
-                (begin, end),
-                (hidden, kept, logits),
-                its_model,
-                CacheTable(cached, number, extend, capacities),
-                its_rows,
-                (channels_kept, inner_kept, bit_widths, at_input),
-                angles,
-                (concentration, readers),
-                ticks,
-                scratch,
-                team,
-            )
+    kinds = model.one.dtype, model.head.dtype, cache.number.dtype
+    if kinds not in _NATIVE:
+        used = (number for name, number in rows._asdict().items() if name != "extend")
+        given = (*parts, *streams, *model, *cache, *used, *mlp, angles, *observed, ticks, *tuning)
+        _NATIVE[kinds] = native_function(_run_place, (0, 0, *given))
+    arguments = (parts, streams, model, cache, rows, mlp, angles, observed, ticks, tuning)
+    if not _run_team(_NATIVE[kinds], *arguments):
+        raise TypeError("arguments of other types than a step of these weights has")

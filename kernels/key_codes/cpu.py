@@ -5,21 +5,20 @@ The same numbers as ``reference.py``, bit for bit, but for the last rounding of 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import narrow, widen
 from kernels.key_codes.octets import ask_for_octets, best_products, score_octet
 from kernels.key_codes.reference import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
 
 __all__ = ["encode_key", "score_octets", "spread_query"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 _CODE, _QUERY, _LEAST = np.float32(HIGHEST_CODE), np.float32(HIGHEST_QUERY), np.float32(LEAST_SCALE)
 _BEST = best_products()
 
 
-@_helper
+@helper
 def encode_key(keys, line, codes, scales, octet, token):
     """Write one token's codes, scale and minimum.
 
@@ -48,7 +47,7 @@ def encode_key(keys, line, codes, scales, octet, token):
             codes[octet, 32 * block + 4 * token + channel] = byte
 
 
-@_helper
+@helper
 def spread_query(query, whole, about):
     """One query in whole numbers, each four channels repeated for eight tokens.
 
@@ -72,7 +71,7 @@ def spread_query(query, whole, about):
     about[0], about[1] = unit, total
 
 
-@_helper
+@helper
 def score_octets(codes, scales, stretch, queries, about, scores):
     """Estimated scores of consecutive octets' tokens.
 

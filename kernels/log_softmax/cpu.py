@@ -10,6 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive
 
 __all__ = ["log_softmax_few_rows", "log_softmax_rows"]
@@ -28,7 +29,7 @@ def _sum_exponentials(values, top, totals, weighted):
         weighted[k] += weight * max(below, np.float32(-88.0))
 
 
-@numba.njit(nogil=True, error_model="numpy")
+@helper
 def _log_softmax(values, result):
     """Of one row [V]; returns the entropy."""
     size = values.shape[0]

@@ -16,6 +16,7 @@ from kernels.page_attention.reference import (
     page_readers,
     page_scores,
     select_pages,
+    soft_cap,
 )
 from kernels.page_attention.triton_dispatch import attend_with_triton, triton_fits
 
@@ -29,25 +30,33 @@ __all__ = [
     "page_readers",
     "page_scores",
     "select_pages",
+    "soft_cap",
 ]
 
 
-def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
-    """As ``reference.decode_attention``; on CUDA in Triton, many rows on a CPU in Numba."""
-    if triton_fits(query, blocks, plan):
+def decode_attention(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
+) -> Tensor:
+    """As ``reference.decode_attention``; on CUDA in Triton, many rows on a CPU in Numba, unless
+    scores have a cap, which no kernel knows."""
+    if cap is None and triton_fits(query, blocks, plan):
         return attend_with_triton(query, blocks, plan, 0.0)[0]
-    if cpu_kernel_fits(query, blocks, plan):
+    if cap is None and cpu_kernel_fits(query, blocks, plan):
         return attend_on_cpu(query, blocks, plan, 0.0)[0]
-    return reference.decode_attention(query, blocks, plan)
+    return reference.decode_attention(query, blocks, plan, cap)
 
 
 def observed_attention(
-    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, share: float
+    query: Tensor,
+    blocks: Sequence[KVBlock],
+    plan: AttentionPlan,
+    share: float,
+    cap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``decode_attention`` and ``reference.mass_outside``: [R, H, D] and [R, H]."""
-    if triton_fits(query, blocks, plan):
+    if cap is None and triton_fits(query, blocks, plan):
         return attend_with_triton(query, blocks, plan, share)
-    if cpu_kernel_fits(query, blocks, plan):
+    if cap is None and cpu_kernel_fits(query, blocks, plan):
         return attend_on_cpu(query, blocks, plan, share)
     outside = reference.mass_outside(query, blocks, plan, share)
-    return reference.decode_attention(query, blocks, plan), outside
+    return reference.decode_attention(query, blocks, plan, cap), outside

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import (
-    FAST_SUMS,
     exp_nonpositive,
     kth_largest,
     order_key,
@@ -34,9 +34,6 @@ __all__ = [
     "score_chosen",
     "softmax_in_place",
 ]
-
-_helper = numba.njit(nogil=True, error_model="numpy")
-_fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
 
 
 class CpuBlock(NamedTuple):
@@ -77,7 +74,7 @@ class CpuPlan(NamedTuple):
     best_share: float  # of the pages; 0 when the mass outside is not asked for
 
 
-@_fast_helper
+@fast_helper
 def _score_pages(above, below, page_min, page_max, line, scores, begin, end):
     """Quest's bounds into scores[begin : end]; the first page's bounds are at ``line``.
 
@@ -93,7 +90,7 @@ def _score_pages(above, below, page_min, page_max, line, scores, begin, end):
         line += 1
 
 
-@_helper
+@helper
 def list_valid(valid_pages, row, chosen):
     """All valid pages, ascending; returns how many."""
     count = 0
@@ -103,7 +100,7 @@ def list_valid(valid_pages, row, chosen):
     return count
 
 
-@_helper
+@helper
 def list_best(scores, valid_pages, row, kept, keys, chosen):
     """The ``kept`` best valid pages, ascending, ties to the lowest; returns how many."""
     bits = scores.view(np.uint32)
@@ -121,7 +118,7 @@ def list_best(scores, valid_pages, row, kept, keys, chosen):
     return count
 
 
-@_fast_helper
+@fast_helper
 def _score_tokens(query, keys, base, tokens, page_size, page, scores, slot):
     """Dot products with one page's keys into scores from ``slot`` on; the slot after."""
     token = base + page * page_size
@@ -148,7 +145,7 @@ def _score_tokens(query, keys, base, tokens, page_size, page, scores, slot):
     return slot
 
 
-@_fast_helper
+@fast_helper
 def softmax_in_place(scores, count):
     """Of the first ``count``, in place, not yet divided; returns the sum."""
     top = np.float32(-np.inf)
@@ -162,7 +159,7 @@ def softmax_in_place(scores, count):
     return total
 
 
-@_fast_helper
+@fast_helper
 def _add_values(weights, slot, values, base, tokens, page_size, page, mixed):
     """mixed += weight · value over one page's tokens, four at a time; the slot after."""
     token = base + page * page_size
@@ -184,7 +181,7 @@ def _add_values(weights, slot, values, base, tokens, page_size, page, mixed):
     return slot
 
 
-@_helper
+@helper
 def _mass_outside(scores, valid_pages, tokens_per_page, log_tokens, row, share):
     """``page_mass_outside`` of one row and head; log_tokens[n] is the logarithm of n."""
     weights = np.empty(scores.shape[0], np.float32)
@@ -197,7 +194,7 @@ def _mass_outside(scores, valid_pages, tokens_per_page, log_tokens, row, share):
     return outside_best(weights[:num_valid], share) / total
 
 
-@_helper
+@helper
 def score_chosen(vector, chosen, count, page_size, shared, own, scores):
     """Scores of all tokens of the chosen pages, packed; returns how many.
 
@@ -218,7 +215,7 @@ def score_chosen(vector, chosen, count, page_size, shared, own, scores):
     return end
 
 
-@_helper
+@helper
 def hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end):
     """Packed scores of tokens that the row may not see become −inf."""
     slot = 0
@@ -230,7 +227,7 @@ def hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end):
             slot += 1
 
 
-@_helper
+@helper
 def mix_chosen(weights, chosen, count, page_size, shared, own, mixed):
     """Add the chosen pages' values, each times its packed weight; blocks as for the keys."""
     values_1, base_1, tokens_1 = shared

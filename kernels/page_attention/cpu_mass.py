@@ -9,6 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import outside_best
 from kernels.key_codes.cpu import score_octets, spread_query
 from kernels.key_codes.reference import OCTET
@@ -23,10 +24,8 @@ from kernels.page_attention.cpu import (
 
 __all__ = ["attend_rows_by_mass"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 
-
-@_helper
+@helper
 def _seen(masked, valid_tokens, row, begin, end):
     """[first, last) of the tokens of [begin, end) that the row may see."""
     if not masked:
@@ -38,7 +37,7 @@ def _seen(masked, valid_tokens, row, begin, end):
     return begin, end
 
 
-@_helper
+@helper
 def _score_seen(codes, scales, line, seen, queries, about, scores, at):
     """Estimated scores [V, T] of one block's tokens ``seen`` into columns ``at`` and on."""
     begin, end = seen
@@ -53,7 +52,7 @@ def _score_seen(codes, scales, line, seen, queries, about, scores, at):
             scores[v, at + i] = room[v, shift + i]
 
 
-@_helper
+@helper
 def _add_masses(weights, at, seen, page_size, page_before, masses):
     """masses[p] += the weights of page p's tokens; the block's pages follow ``page_before``."""
     begin, end = seen
@@ -61,7 +60,7 @@ def _add_masses(weights, at, seen, page_size, page_before, masses):
         masses[page_before + token // page_size] += weights[at + token - begin]
 
 
-@_helper
+@helper
 def _weigh_pages(vectors, shared, own, seen_both, hidden, sizes, shares, outside):
     """Each page's mean share of a group's attention, times the number of heads.
 

@@ -61,7 +61,14 @@ class AttentionPlan:
     choice: str = "head"
 
 
-def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan) -> Tensor:
+def soft_cap(scores: Tensor, cap: float) -> Tensor:
+    """``cap · tanh(scores / cap)`` (Gemma 2, arXiv:2408.00118): any shape → the same."""
+    return torch.tanh(scores / cap) * cap
+
+
+def decode_attention(
+    query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPlan, cap: float | None = None
+) -> Tensor:
     """Attend one new token per row to the best pages of its keys.
 
     Args:
@@ -69,10 +76,13 @@ def decode_attention(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPl
         blocks: the row's keys in order; each must carry what the scorer reads if pages are
             selected.
         plan: what may be seen and how much of it is read.
+        cap: ``soft_cap`` of the scores; pages are scored without, as it keeps their order.
     Returns: [R, H, D] fp32. Rows that keep every page get the bits of dense attention.
     """
     blocks = [block.expanded() for block in blocks]
     scores = torch.cat([token_scores(query, block) for block in blocks], dim=-1)
+    if cap is not None:
+        scores = soft_cap(scores, cap)
     if plan.pages_kept is not None and plan.valid_pages is not None:
         pages = _chosen_pages(query, blocks, plan, plan.valid_pages, plan.pages_kept)
         pages = pages.repeat_interleave(query.shape[1] // pages.shape[1], dim=1)

@@ -14,13 +14,13 @@ import numba
 import numpy as np
 from numba import literal_unroll
 
-from kernels.cpu.numba_helpers import FAST_SUMS, widen
+from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.numba_helpers import widen
 from kernels.decode_layer.addresses import matrix_at, vector_at
 from kernels.decode_layer.products import dot_columns
 
 __all__ = ["DamageHeads", "Encoder", "Prices", "policy_step"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
 _AHEAD = 2  # outputs whose weights are asked for beforehand
 _REST_LIMIT = np.float32(8.0)
@@ -65,7 +65,7 @@ class Prices(NamedTuple):
     log_prices: Any
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+@fast_helper
 def _layer_norm(values, out):
     """Of one row, without weights; ``out`` may be the same array."""
     size = np.float32(values.shape[0])
@@ -81,7 +81,7 @@ def _layer_norm(values, out):
         out[i] = (values[i] - mean) * scale
 
 
-@_helper
+@helper
 def _norm(rows, norm):
     """Layer norm of [R, W] with weight and bias; norm: their places [2, 3]."""
     weight, bias = vector_at(norm[0], rows), vector_at(norm[1], rows)
@@ -93,7 +93,7 @@ def _norm(rows, norm):
     return out
 
 
-@_helper
+@helper
 def _linear(rows, linear, number):
     """[R, in] → [R, out]; linear: places [2, 3] of weight, of the type of ``number``, and bias."""
     weight, bias = matrix_at(linear[0], number), vector_at(linear[1], rows)
@@ -105,7 +105,7 @@ def _linear(rows, linear, number):
     return out
 
 
-@_helper
+@helper
 def _gelu(rows):
     """In place."""
     for row in range(rows.shape[0]):
@@ -115,7 +115,7 @@ def _gelu(rows):
             rows[row, i] = half * (np.float32(1.0) + math.erf(x * np.float32(0.7071067811865476)))
 
 
-@_helper
+@helper
 def _inputs(rows, tokens, embedding, encoder):
     """Write the first map's input [R, 4 C + rest]: states and token normed, the rest scaled."""
     size = embedding.shape[1]
@@ -136,7 +136,7 @@ def _inputs(rows, tokens, embedding, encoder):
     return out
 
 
-@numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS)
+@fast_helper
 def _attend(turned, memory, step, num_heads):
     """Attention of each row's step to the episode's steps so far, itself included.
 
@@ -173,7 +173,7 @@ def _attend(turned, memory, step, num_heads):
     return out
 
 
-@_helper
+@helper
 def _encode(inputs, encoder, memory, step):
     """``StateEncoder`` of one step, [R, in] → [R, W]."""
     places, number = encoder.places, encoder.number
@@ -188,7 +188,7 @@ def _encode(inputs, encoder, memory, step):
     return _norm(encoded, places[16:18])
 
 
-@_helper
+@helper
 def _price(damages, aim, axis, prices, sharpness, logits):
     """``PriceRule.logits`` of one row and axis: damages [levels of the axis], logits [L]."""
     place = prices.starts[axis] - np.float64(aim)
@@ -208,7 +208,7 @@ def _price(damages, aim, axis, prices, sharpness, logits):
         logits[level] = (least - logits[level]) * sharpness
 
 
-@_helper
+@helper
 def _observe(seen, state, rows, aims):
     """Compute ``sol_core/policy/inputs.py`` and ``prices.aim_for`` for an observation.
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from kernels.cpu.compiling import helper
 from kernels.quantised_weights.layout import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.vectors import add_block
 
 __all__ = ["add_tiles_4", "add_tiles_8"]
 
-_helper = numba.njit(nogil=True, error_model="numpy")
 
-
-@_helper
+@helper
 def _list_blocks(channels, scales, num_blocks):
     """Begins of each block's channels in the list, and what their numbers sum up to.
 
@@ -41,7 +39,7 @@ def _adder(bits: int, block_bytes: int) -> Any:
     """``products.add_columns`` for weights of so many bits; ``begin`` is where a tile begins."""
     per_word = 32 // bits
 
-    @_helper
+    @helper
     def add_tiles(channels, scales, weight, begin, outputs, ahead):
         num_blocks, width = weight.shape[0], weight.shape[1] // block_bytes
         data = weight.reshape(weight.size)

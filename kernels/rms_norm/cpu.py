@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.cpu.numba_helpers import FAST_SUMS
+from kernels.cpu.compiling import FAST_SUMS
 
 __all__ = ["rms_norm_rows"]
 

@@ -24,7 +24,6 @@ from kernels.cpu.tuning import Tuning
 from kernels.gpu.triton_support import runs_triton
 from kernels.linear import FEW_ROWS, step_threads
 from kernels.page_attention import decode_attention, observed_attention, page_readers
-from kernels.page_attention.reference import mass_outside
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.models.cache import KVCache
@@ -35,11 +34,10 @@ from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.step.clock import Lap, StepClock
 from sol_core.models.step.few_rows import FewRowStep, StepRequest
 from sol_core.models.step.graph import StepGraphs, run_alone
-from sol_core.models.step.layer import heads_of, normalised, with_update
+from sol_core.models.step.layer import final_logits, heads_of, normalised, with_update
 from sol_core.models.step.mlp import gated, step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape, takes_integers
-from sol_core.models.step.soft_cap import capped_attention, final_logits
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
 __all__ = ["FrozenLM", "StepOutput"]
@@ -373,13 +371,11 @@ class FrozenLM:
         outside = None
         if shape.page_reads:
             readers.append(page_readers(query, blocks, attention))
-        if self.spec.attention_cap is not None:
-            mixed = capped_attention(query, blocks, attention, self.spec.attention_cap)
-            outside = mass_outside(query, blocks, attention, BEST_PAGES) if shape.observe else None
-        elif shape.observe:
-            mixed, outside = observed_attention(query, blocks, attention, BEST_PAGES)
+        cap = self.spec.attention_cap
+        if shape.observe:
+            mixed, outside = observed_attention(query, blocks, attention, BEST_PAGES, cap)
         else:
-            mixed = decode_attention(query, blocks, attention)
+            mixed = decode_attention(query, blocks, attention, cap)
         return self._add_attention(layer, hidden, mixed.flatten(1)), outside
 
     def _mlp(self, layer: LayerWeights, normed: Tensor, plan: StepPlan) -> Tensor:

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.page_attention import KVBlock
-from sol_core.models.step.soft_cap import soft_cap
+from kernels.page_attention import KVBlock, soft_cap
 
 __all__ = ["causal_attention"]
 

@@ -25,6 +25,7 @@ from sol_core.models import FrozenLM, StepOutput, spec_from_config
 from sol_core.models.cache import KVCache
 from sol_core.models.step.few_rows import FewRowStep
 from sol_core.models.weights import arrange_weights
+from tests.kernels.from_python import from_python
 from tests.kernels.threads.teams import in_team
 from tests.support.tiny_models import FAMILIES, Family, make_pair, make_tiny_lm
 
@@ -108,7 +109,7 @@ def test_page_choice_matches_the_reference(pages: int, data: st.DataObject) -> N
     scores = torch.tensor(data.draw(st.lists(values, min_size=pages, max_size=pages)))
     kept = data.draw(st.integers(1, pages))
     chosen = np.full(pages, 7, np.uint8)
-    choose_pages(scores.numpy(), kept, chosen)
+    from_python(choose_pages)(scores.numpy(), kept, chosen)
     expected = attention_reference.select_pages(
         scores[None, None], torch.ones(1, pages, dtype=torch.bool), torch.tensor([kept])
     )
@@ -130,7 +131,7 @@ def test_page_scores_match_the_reference(
     signed = (query[0].clamp(min=0).numpy(), query[0].clamp(max=0).numpy())
     few = np.empty((heads, 8), np.float32)
     bounds = (as_array(high[0, 0]), as_array(low[0, 0]))
-    score_pages(signed, *bounds, (0, pages), (0, pages), scores.numpy(), few)
+    from_python(score_pages)(signed, *bounds, (0, pages), (0, pages), scores.numpy(), few)
     block = attention_reference.KVBlock(low, low, low, high)
     torch.testing.assert_close(scores, attention_reference.page_scores(query, block)[0])
 
@@ -147,7 +148,7 @@ def test_mass_outside_matches_the_reference(page_size: int, first: int, total: i
     expected = attention_reference.page_mass_outside(
         scores[None], torch.ones(per_page.shape[0], dtype=torch.bool), per_page, 0.4
     )
-    found = mass_outside(scores.clone().numpy(), first, total, page_size, 0.4)
+    found = from_python(mass_outside)(scores.clone().numpy(), first, total, page_size, 0.4)
     assert found == pytest.approx(expected.item(), abs=1e-6)
 
 
@@ -379,7 +380,7 @@ def test_gate_and_up_in_blocks_give_the_same_bits(
 
         def member(team: Team) -> None:
             own = results[team.member].numpy()
-            mlp_rows(own, layer, counts, bits, False, scratch, team)
+            from_python(mlp_rows)(own, layer, counts, bits, False, scratch, team)
 
         in_team(members, member)
         assert all(torch.equal(result, results[0]) for result in results)
@@ -421,6 +422,6 @@ def test_pruning_keeps_the_reference_channels() -> None:
     hidden = torch.tensor([1.0, -2.0, 2.0, 0.0, 2.0, -0.0, 1.0])
     for count in range(1, 8):
         kept = torch.full_like(hidden, torch.nan)
-        keep_largest_row(hidden.numpy(), count, kept.numpy())
+        from_python(keep_largest_row)(hidden.numpy(), count, kept.numpy())
         expected = pruning_reference.keep_largest_channels(hidden[None], torch.tensor([count]))
         assert torch.equal(kept, expected[0])

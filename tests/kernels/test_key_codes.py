@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kernels.key_codes import encode_keys, estimated_scores, page_log_mass, round_queries
 from kernels.page_attention.reference import group_shares, select_pages
+from tests.kernels.from_python import from_python
 
 
 def _keys(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -101,7 +102,7 @@ def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(
 
     spread, about = np.empty((3, 8 * size), np.int8), np.empty((3, 2), np.float32)
     for line in range(3):
-        spread_query(query[line].numpy(), spread[line], about[line])
+        from_python(spread_query)(query[line].numpy(), spread[line], about[line])
     whole, unit = round_queries(query)
     assert about[:, 0].tolist() == unit[:, 0].tolist()
     assert about[:, 1].tolist() == whole.sum(-1).tolist()
@@ -143,6 +144,6 @@ def test_a_key_is_encoded_as_the_reference_does() -> None:
     expected = encode_keys(keys)
     codes, scales = np.full((2, 96), 9, np.uint8), np.full((2, 16), 9, np.uint16)
     for token in range(16):
-        encode_key(keys[0].numpy(), token, codes, scales, token // 8, token % 8)
+        from_python(encode_key)(keys[0].numpy(), token, codes, scales, token // 8, token % 8)
     assert codes.tolist() == expected[0].reshape(2, 96).tolist()
     assert scales.tolist() == expected[1].view(torch.uint16).reshape(2, 16).tolist()

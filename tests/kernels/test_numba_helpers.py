@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kernels.from_python import from_python
+
 numba = pytest.importorskip("numba")
 
 SCORES = st.floats(width=32, allow_nan=False)
@@ -41,7 +43,7 @@ def test_the_largest_score_of_a_stretch_is_found(scores: list[float], begin: int
 
     table = np.full((2, len(scores) + begin + 3), np.inf, np.float32)
     table[1, begin : begin + len(scores)] = scores
-    found = largest(table, 1, begin, begin + len(scores))
+    found = from_python(largest)(table, 1, begin, begin + len(scores))
     assert found == max(LEAST, np.float32(max(scores)))
 
 
@@ -50,7 +52,7 @@ def test_a_nan_among_the_scores_is_not_lost() -> None:
 
     scores = np.zeros((1, 40), np.float32)
     scores[0, 7] = np.nan
-    assert np.isnan(weigh(scores, 0, 0, 40, largest(scores, 0, 0, 40)))
+    assert np.isnan(from_python(weigh)(scores, 0, 0, 40, from_python(largest)(scores, 0, 0, 40)))
 
 
 @given(
@@ -64,4 +66,6 @@ def test_what_the_best_leave_over_is_the_sum_of_the_others(
 
     best = max(1, int(np.ceil(share * len(weights) - 1e-9)))
     expected = sum(sorted(weights, reverse=True)[best:])
-    assert outside_best(np.array(weights, np.float32), share) == pytest.approx(expected, rel=1e-4)
+    assert from_python(outside_best)(np.array(weights, np.float32), share) == pytest.approx(
+        expected, rel=1e-4
+    )

@@ -29,10 +29,10 @@ from kernels.decode_layer import (
 from sol_core.actions import Action, Mechanisms
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
+from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import mlp_channels, page_budgets
 from sol_core.models.step.quantised import packed_weights
-from sol_core.models.step.soft_cap import final_logits
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import StepRows

@@ -1,4 +1,4 @@
-"""The parts of a layer around its matrices, alike in prefills and steps."""
+"""The parts of a model around its matrices, alike in prefills and steps."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from kernels.page_attention import soft_cap
 from kernels.rms_norm import rms_norm
 from kernels.rotary import rotate_first_heads
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
     from sol_core.models.weights import LayerWeights
 
-__all__ = ["heads_of", "normalised", "with_update"]
+__all__ = ["final_logits", "heads_of", "normalised", "with_update"]
+
+
+def final_logits(logits: Tensor, spec: ModelSpec) -> Tensor:
+    """Logits of the model from the products of its head, [..., V] fp32: scaled and capped."""
+    if spec.logit_scale is not None:
+        logits = logits * spec.logit_scale
+    return logits if spec.logit_cap is None else soft_cap(logits, spec.logit_cap)
 
 
 def normalised(hidden: Tensor, weight: Tensor | None, spec: ModelSpec) -> Tensor:

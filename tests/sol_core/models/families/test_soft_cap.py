@@ -1,4 +1,4 @@
-"""Attention with capped scores: the reference's where the cap is far, the formula's where not."""
+"""Attention with capped scores: without a cap's trace where it is far, the formula where not."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from kernels.key_codes import encode_keys
-from kernels.page_attention import AttentionPlan, KVBlock, page_bounds
-from kernels.page_attention.reference import decode_attention
+from kernels.page_attention import AttentionPlan, KVBlock, decode_attention, page_bounds
 from sol_core.actions import GRIDS, Action
-from sol_core.models.step.soft_cap import capped_attention, final_logits
+from sol_core.models.step.layer import final_logits
 from tests.support.tiny_models import make_tiny_lm
 
 ROWS, HEADS, KV_HEADS, SIZE, PAGE = 4, 6, 2, 16, 8
@@ -35,15 +34,15 @@ def test_a_cap_out_of_reach_is_none(grid: str, kept: list[int] | None) -> None:
     query, blocks = torch.randn(ROWS, HEADS, SIZE), [_block(2, 32), _block(4, 24)]
     plan = _plan(grid, kept, 56)
     expected = decode_attention(query, blocks, plan)
-    found = capped_attention(query, blocks, plan, 1e6)
+    found = decode_attention(query, blocks, plan, 1e6)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
-    near = capped_attention(query, blocks, plan, 0.5)
+    near = decode_attention(query, blocks, plan, 0.5)
     assert (near - expected).abs().max() > 0.1
 
 
 def test_a_near_cap_is_the_formula() -> None:
     query, block = torch.randn(ROWS, HEADS, SIZE), _block(ROWS, 16)
-    found = capped_attention(query, [block], AttentionPlan(PAGE), 2.0)
+    found = decode_attention(query, [block], AttentionPlan(PAGE), 2.0)
     for row in range(ROWS):
         for head in range(HEADS):
             keys, values = block.keys[row, head // 3], block.values[row, head // 3]

@@ -1,0 +1,56 @@
+"""Compiled functions called by their address: the same numbers, and nothing of other types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kernels.cpu.compiling import call_native, native_function
+
+numba = pytest.importorskip("numba")
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _scaled(place: Any, numbers: Any, factor: Any, add: Any, out: Any) -> None:
+    if factor == 0:
+        raise ValueError("nothing is left")
+    out[place] = numbers[place] * factor + add
+
+
+@numba.njit(parallel=True, nogil=True)
+def _on_all_threads(native: Any, numbers: Any, factor: Any, add: Any, out: Any) -> Any:
+    from_all = np.zeros(numbers.shape[0], np.bool_)
+    for place in numba.prange(numbers.shape[0]):
+        arguments = (np.int64(place), numbers, factor, add, out)
+        from_all[place] = call_native(native, arguments)
+    return from_all
+
+
+def _run(numbers: Any, factor: Any, native: Any) -> tuple[list[bool], list[float]]:
+    out = np.zeros(numbers.shape[0], np.float32)
+    return _on_all_threads(native, numbers, factor, True, out).tolist(), out.tolist()
+
+
+@pytest.fixture(scope="module")
+def native() -> Any:
+    single = np.zeros(1, np.float32)
+    return native_function(_scaled, (0, single, np.float32(1), True, single))
+
+
+def test_a_loop_calls_it_with_arrays_and_numbers(native: Any) -> None:
+    numbers = np.arange(5, dtype=np.float32)
+    assert _run(numbers, np.float32(2), native) == ([True] * 5, [1, 3, 5, 7, 9])
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor"), [(np.float64, np.float32(2)), (np.float32, 2.0), (np.float32, 2)]
+)
+def test_arguments_of_other_types_are_refused(native: Any, kind: Any, factor: Any) -> None:
+    assert _run(np.arange(3, dtype=kind), factor, native) == ([False] * 3, [0] * 3)
+
+
+def test_a_call_that_raised_is_told(native: Any) -> None:
+    numbers = np.arange(3, dtype=np.float32)
+    assert _run(numbers, np.float32(0), native) == ([False] * 3, [0] * 3)
