@@ -20,7 +20,7 @@ __all__ = ["FAST_SUMS", "call_native", "fast_helper", "helper", "native_function
 
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
-_NO_ENTRIES = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_NO_ENTRIES: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 # A function that only compiled code calls; with reordered sums.
 helper = numba.njit(nogil=True, error_model="numpy", **_NO_ENTRIES)
