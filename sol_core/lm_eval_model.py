@@ -33,14 +33,15 @@ from sol_core.api import load_policy
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import FixedScheduler, Horizon, build_scheduler
+from sol_core.events import FinishEvent
 from sol_core.files.places import default_data_dir
+from sol_core.generation.engine import generate_many
 from sol_core.models.loading import DEFAULT_MODEL, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.tasks.dense import score_densely
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import score_continuations
 from sol_core.tasks.static_plan import StaticPlan
-from sol_core.tasks.writing import write_texts
 
 __all__ = ["SolLM"]
 
@@ -56,7 +57,7 @@ class _Size(NamedTuple):
 
     steps: int
     context: int
-    apart: tuple[int, bool] = (0, False)
+    apart: int = 0
 
 
 @register_model("sol")
@@ -218,24 +219,34 @@ class SolLM(TemplateLM):
             # A long prompt loses its beginning, as with --model hf.
             room = max(1, self.max_length - config.max_new_tokens)
             prompts.append(self.tok_encode(request.args[0])[-room:] or [self.prefix_token_id])
+        kinds = list(dict.fromkeys(configs))
         sizes = [
-            _Size(config.max_new_tokens, len(prompt), (config.max_new_tokens, len(prompt) == 1))
+            _Size(config.max_new_tokens, len(prompt), kinds.index(config))
             for config, prompt in zip(configs, prompts, strict=True)
         ]
         found = [""] * len(requests)
         for batch in self._batches(sizes, disable_tqdm):
-            chosen = [prompts[number] for number in batch]
-            steps = min(sizes[batch[0]].steps, self.max_length - max(map(len, chosen)))
-            scheduler = self._scheduler([steps] * len(batch))
-            written = write_texts(
-                self.model, chosen, [configs[number] for number in batch], scheduler
-            )
-            for number, one in zip(batch, written, strict=True):
-                found[number] = one.text
-                self.cache_hook.add_partial("generate_until", requests[number].args, one.text)
-                spends = [action.as_tuple() for action in one.actions]
-                self._count(len(spends), [sum(axis) for axis in zip(*spends, strict=True)])
+            texts = [requests[number].args[0] for number in batch]
+            for place, end in self._write(texts, configs[batch[0]], [prompts[n] for n in batch]):
+                found[batch[place]] = end.text
+                self.cache_hook.add_partial("generate_until", requests[batch[place]].args, end.text)
+                if end.spend is not None:
+                    total = [end.num_tokens * value for value in end.spend.as_tuple()]
+                    self._count(end.num_tokens, total)
         return found
+
+    @torch.no_grad()
+    def _write(
+        self, texts: list[str], config: GenerationConfig, tokens: list[list[int]]
+    ) -> list[tuple[int, FinishEvent]]:
+        """The ends of some generations, by their places."""
+
+        def loaded(name: str) -> Policy:
+            assert self.policy is not None
+            return self.policy
+
+        events = generate_many(self.model, texts, config, policies=loaded, tokens=tokens)
+        return [(place, event) for place, event in events if isinstance(event, FinishEvent)]
 
     def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
         """A text as contexts and what is scored after them; together these are the text."""

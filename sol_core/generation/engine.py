@@ -102,6 +102,7 @@ def generate_many(
     should_stop: Callable[[], bool] = never,
     policies: PolicyFinder = Path,
     *,
+    tokens: Sequence[Sequence[int]] | None = None,
     extras: Extras | None = None,
 ) -> Iterator[tuple[int, Event]]:
     """Generate from prompts of different lengths, up to ``PROMPTS_TOGETHER`` in one batch.
@@ -120,7 +121,8 @@ def generate_many(
     sequences = []
     for number, prompt in enumerate(prompts):
         try:
-            ids = encode_prompt(model, prompt, chat=config.chat)
+            given = tokens and tokens[number]
+            ids = list(given or encode_prompt(model, prompt, chat=config.chat))
         except SolError as error:
             raise type(error)(f"prompt[{number}]: {error}") from error
         sequences.append(GeneratedSequence(model, config, number, prompt, ids, wishes))
