@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sol_core.actions import DEFAULT_GRID, DENSE, Budget, grid_named
+from sol_core.actions import DEFAULT_GRID, DENSE, ActionGrid, Budget, grid_named
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -24,7 +24,15 @@ from sol_core.policy.files.locate import DEFAULT_POLICY
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
-__all__ = ["BUDGETS", "PROMPT", "RecordedText", "Recording", "make_recording", "shipped_recording"]
+__all__ = [
+    "BUDGETS",
+    "PROMPT",
+    "RecordedStep",
+    "RecordedText",
+    "Recording",
+    "make_recording",
+    "shipped_recording",
+]
 
 PROMPT = "What is the capital of Japan, and what is it known for?"
 MAX_NEW_TOKENS = 96
@@ -43,6 +51,29 @@ BUDGETS = (
 )
 
 
+class RecordedStep(NamedTuple):
+    """Reads of one step, for the picture of it; a list in JSON, since there are a thousand.
+
+    Attributes:
+        bits: of the activations.
+        input, inner: shares of the MLP's input and inner channels.
+        attention, mlp, head, policy: their bytes as shares of what the step reads densely.
+        pages, cells, share, levels: as in ``PageReads``.
+    """
+
+    bits: float
+    input: float
+    inner: float
+    attention: float
+    mlp: float
+    head: float
+    policy: float
+    pages: int
+    cells: int
+    share: float
+    levels: str
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedText:
     """One greedy generation.
@@ -53,6 +84,7 @@ class RecordedText:
         same: tokens before the first that is another than dense's.
         tokens: their texts.
         costs: each step's bytes as a share of the dense step's.
+        steps: what each read.
     """
 
     budget: tuple[float, float, float]
@@ -60,6 +92,7 @@ class RecordedText:
     same: int
     tokens: tuple[str, ...]
     costs: tuple[float, ...]
+    steps: tuple[RecordedStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +140,7 @@ def make_recording(
         grid=grid_named(DEFAULT_GRID),
         max_new_tokens=MAX_NEW_TOKENS,
         chat=True,
+        page_reads=True,
     )
     kind: ScheduleKind = "policy" if under_policy else "static"
     policy = DEFAULT_POLICY if under_policy else None
@@ -119,7 +153,8 @@ def make_recording(
         tokens = [event for event in events if isinstance(event, TokenEvent)]
         tokens = _without_end(tokens, events[-1])
         dense = dense or tokens
-        texts.append(_recorded(budget, tokens, dense))
+        steps = tuple(_recorded_step(token, config.grid) for token in tokens)
+        texts.append(_recorded(budget, tokens, dense, steps))
         on_text(len(texts))
     schedule = f"{POLICY_PREFIX}{policy}" if policy else kind
     return Recording(model.name, schedule, prompt, tuple(texts))
@@ -131,7 +166,31 @@ def _without_end(tokens: list[TokenEvent], last: object) -> list[TokenEvent]:
     return tokens[:-1] if ends else tokens
 
 
-def _recorded(budget: Budget, tokens: list[TokenEvent], dense: list[TokenEvent]) -> RecordedText:
+def _recorded_step(token: TokenEvent, grid: ActionGrid) -> RecordedStep:
+    assert token.page_reads is not None  # asked for
+    inputs, inner = grid.mechanisms.mlp_shares(token.action.channel_keep_ratio)
+    cost, whole, reads = token.cost, token.dense_cost.bytes_read, token.page_reads
+    return RecordedStep(
+        bits=token.action.bit_width,
+        input=round(inputs, 4),
+        inner=round(inner, 4),
+        attention=round(cost.attention_bytes / whole, 4),
+        mlp=round(cost.mlp_bytes / whole, 4),
+        head=round(cost.head_bytes / whole, 4),
+        policy=round(cost.policy_bytes / whole, 4),
+        pages=reads.pages,
+        cells=reads.cells,
+        share=round(reads.share, 4),
+        levels=reads.levels,
+    )
+
+
+def _recorded(
+    budget: Budget,
+    tokens: list[TokenEvent],
+    dense: list[TokenEvent],
+    steps: tuple[RecordedStep, ...],
+) -> RecordedText:
     keep, channels, bits = budget.as_tuple()
     read = sum(token.cost.bytes_read for token in tokens)
     all_of_it = sum(token.dense_cost.bytes_read for token in tokens)
@@ -148,6 +207,7 @@ def _recorded(budget: Budget, tokens: list[TokenEvent], dense: list[TokenEvent])
         costs=tuple(
             round(token.cost.bytes_read / token.dense_cost.bytes_read, 3) for token in tokens
         ),
+        steps=steps,
     )
 
 

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 
 from app.host.errors import AppError
-from app.recordings.recording import BUDGETS, PROMPT, make_recording, shipped_recording
+from app.recordings.recording import (
+    BUDGETS,
+    PROMPT,
+    RecordedStep,
+    make_recording,
+    shipped_recording,
+)
 from app.sharing.demo_folder import write_demo
+from sol_core.events import PageReads
 from tests.app.command_line import RunCommand, one_line
 from tests.support.tiny_language_model import make_language_model
 
@@ -34,6 +41,18 @@ def test_the_shipped_recording_reads_less_and_less() -> None:
         assert len(text["tokens"]) == len(text["costs"]) > 0
         assert text["same"] == _same(text["tokens"], texts[0]["tokens"])
         assert text["share"] == pytest.approx(sum(text["costs"]) / len(text["costs"]), abs=0.01)
+        steps = [RecordedStep(*step) for step in text["steps"]]
+        # What flows is what the step read, and the pages are the cache's, one more each 8 tokens.
+        flows = [one.attention + one.mlp + one.head + one.policy for one in steps]
+        assert flows == pytest.approx(text["costs"], abs=2e-3)
+        pages = [one.pages for one in steps]
+        assert pages == sorted(pages)
+        assert pages[-1] - pages[0] == pytest.approx(len(pages) / 8, abs=1)
+        reads = [PageReads(one.pages, one.cells, one.levels, one.share) for one in steps]
+        assert all(len(lists) == 30 and all(lists) for lists in (r.lists(30) for r in reads))
+    shares = [sum(RecordedStep(*step).share for step in text["steps"][:30]) for text in texts]
+    assert shares[0] == 30
+    assert shares[8] < shares[4] < shares[0]
 
 
 def test_a_recording_of_another_model_is_static_and_says_where_texts_part() -> None:
@@ -49,6 +68,8 @@ def test_a_recording_of_another_model_is_static_and_says_where_texts_part() -> N
     assert set(dense.costs) == {1.0}
     assert dense.same == len(dense.tokens)
     assert all(text.share < 1.0 for text in others)
+    assert all(len(text.steps) == len(text.tokens) for text in made.texts)
+    assert dense.steps[0].share == 1.0 > others[-1].steps[-1].share
     for text in others:  # a random model's texts part: by ids, so at the latest where texts differ
         assert text.same <= _same(list(text.tokens), list(dense.tokens))
     assert any(text.same < len(dense.tokens) for text in others)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from app.recordings.recording import shipped_recording
+from app.recordings.recording import RecordedStep, shipped_recording
 from app.sharing.demo_folder import write_demo
 from tests.browser.conftest import Server, Visitor
 from tests.support.fake_engine import FakeEngine
@@ -55,6 +56,37 @@ def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
     expect(visitor.prompt).to_have_value(shipped_recording()["prompt"])
     expect(visitor.page.get_by_label("Attention kept, value")).to_have_value("15")
     expect(visitor.page.locator(".sol-legend").first).to_be_visible()
+
+
+def test_the_machine_shows_where_texts_part_and_any_step_pointed_at(
+    serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit(serve(), reduced_motion="reduce")
+    recording = visitor.page.get_by_role("region", name="Recorded example")
+    machine = recording.locator(".sol-recording-machine")
+    assert "".join(TEXTS[4]["tokens"][14]) == " and"
+
+    def expect_step(text: int, token: int) -> None:
+        step = RecordedStep(*TEXTS[text]["steps"][token])
+        pages = round(step.share * step.pages)
+        expect(machine.locator("p")).to_contain_text(f"The step to token {token + 1} “")
+        expect(machine.locator("p")).to_contain_text(f"{pages} of {step.pages} pages read")
+        drawing = machine.get_by_role("img")
+        expect(drawing).to_have_attribute("aria-label", re.compile(f"{step.bits:g} bits\\.$"))
+
+    expect_step(4, 14)  # " and", where dense has " powerhouse"
+    columns = recording.locator(".sol-recording-text")
+    columns.nth(1).locator(".sol-token").nth(20).hover()
+    expect_step(4, 20)
+    columns.first.locator(".sol-token").nth(3).hover()
+    expect_step(0, 3)
+    recording.get_by_role("slider", name="Bytes read a token").press("Home")
+    expect_step(9, 1)
+    lit = machine.locator("canvas").evaluate(
+        "(canvas) => new Set(canvas.getContext('2d')"
+        ".getImageData(0, 0, canvas.width, canvas.height).data).size"
+    )
+    assert lit > 10  # colours: something is drawn
 
 
 def test_who_wants_no_motion_sees_all_at_once(

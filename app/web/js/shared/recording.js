@@ -1,9 +1,13 @@
 // A recording (app/recordings): one prompt answered densely and under smaller and smaller budgets. A dial
 // walks through them; both texts stand side by side, marked where they part.
 
-import { button, h, isCalm, setText, uniqueId } from "./dom.js";
-import { count, modelName, percentTight } from "./format.js";
+import { button, h, isCalm, setText, show, uniqueId } from "./dom.js";
+import { count, modelName, percent, percentTight } from "./format.js";
 import { glossed } from "./glossary.js";
+import { Field } from "./machine/field.js";
+import { readsOf } from "./machine/reads.js";
+import { BESIDE, WHOLE_STEP } from "./machine/sheet.js";
+import { pagesText } from "./machine/words.js";
 import { colourScale, costSpan } from "./tokens/legend.js";
 import { BIN, binOf } from "./tokens/tokens.js";
 import { spokenText, tokenNodes } from "./tokens/token_text.js";
@@ -11,10 +15,35 @@ import { spokenText, tokenNodes } from "./tokens/token_text.js";
 const TOKEN_MS = 30; // from one token to the next while it plays
 const FIRST = 4; // half of the budget: the page's default
 
-/** @typedef {{ budget: [number, number, number], share: number, same: number, tokens: string[], costs: number[] }} RecordedText */
+/** Numbers of app/recordings' RecordedStep, in its order. @typedef {any[]} RecordedStep */
+/** @typedef {{ budget: [number, number, number], share: number, same: number, tokens: string[], costs: number[],
+ *   steps?: RecordedStep[] }} RecordedText */
 /** @typedef {{ model: string, schedule: string, prompt: string, texts: RecordedText[] }} Recording */
 
 const axesOf = ([keep, channels, bits]) => `attention ${keep} %, MLP ${channels} %, ${bits} bits`;
+
+// The machine, without the policy's part: one recorded step.
+class RecordedMachine {
+  constructor() {
+    this.field = new Field({ ...WHOLE_STEP, isWhole: false, sides: () => [BESIDE.names, BESIDE.numbers] });
+    this.caption = h("p", { class: "sol-muted" });
+    this.drawing = h("div", { role: "img" }, this.field.element);
+    this.element = h("div", { class: "sol-recording-machine" }, this.caption, this.drawing);
+  }
+
+  /** @param {RecordedText} text @param {number} at */
+  show({ tokens, steps }, at) {
+    const step = steps?.[at];
+    show(this.element, Boolean(step));
+    if (!step) return;
+    const [bits, input, inner, attention, mlp, head, policy, pages, cells, share, levels] = step;
+    const reads = readsOf({ page_reads: { pages, cells, share, levels } });
+    this.field.show({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits });
+    const words = `: ${pagesText(reads)}, ${percent(input)} and ${percent(inner)} of the MLP's channels, ${bits} bits`;
+    this.caption.replaceChildren(`The step to token ${at + 1} “`, h("bdi", {}, tokenNodes(tokens[at])), `”${words}`);
+    this.drawing.setAttribute("aria-label", `One decode step. “${spokenText(tokens[at])}”${words}.`);
+  }
+}
 
 export class RecordingView {
   // run(prompt, settings): asks the live model; null in a page without one.
@@ -37,6 +66,7 @@ export class RecordingView {
     this.share = h("output", { for: id, class: "sol-recording-share" });
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
     this.columns = [this.column("Dense"), this.column("")];
+    this.machine = new RecordedMachine();
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
         h("h2", {}, "How little can it read and still say the same?"),
@@ -44,6 +74,7 @@ export class RecordingView {
       h("div", { class: "sol-recording-dial" },
         h("label", { for: id }, "Bytes read a token"), this.dial, this.share),
       this.said,
+      this.machine.element,
       h("div", { class: "sol-recording-texts" }, this.columns.map((one) => one.element)),
       h("div", { class: "sol-recording-foot" },
         this.run && button("Run it here", () => this.runHere()),
@@ -73,13 +104,23 @@ export class RecordingView {
     setText(this.columns[1].head, at === 0 ? "Nothing left out" : `Reading ${Math.round(100 * text.share)} %`);
     this.columns.forEach(({ text: place }, which) =>
       place.replaceChildren(...this.tokensOf(which ? text : dense, at === 0 ? Infinity : text.same)));
+    this.showParting();
   }
 
-  tokensOf({ tokens, costs }, parting) {
-    return tokens.flatMap((text, at) => {
+  // The step at which the text parts from dense's, or the last one.
+  showParting() {
+    const text = this.recording.texts[this.at];
+    this.machine.show(text, Math.min(text.same, text.tokens.length - 1));
+  }
+
+  /** @param {RecordedText} text */
+  tokensOf(text, parting) {
+    return text.tokens.flatMap((word, at) => {
       const token = h("span", { class: at === parting ? "sol-token is-parting" : "sol-token",
-        [BIN]: binOf(this.axis, this.axis, costs[at]) }, tokenNodes(text));
-      return /^\s/.test(text) ? [h("wbr"), token] : [token];
+        // Not pointerenter, which also comes where the dial puts other tokens under a resting pointer.
+        onpointermove: () => { if (!this.timer) this.machine.show(text, at); },
+        [BIN]: binOf(this.axis, this.axis, text.costs[at]) }, tokenNodes(word));
+      return /^\s/.test(word) ? [h("wbr"), token] : [token];
     });
   }
 
@@ -91,14 +132,19 @@ export class RecordingView {
     let shown = 0;
     this.timer = setInterval(() => {
       const next = all.map((tokens) => tokens[shown]).filter(Boolean);
-      if (!next.length) return this.stop();
+      if (!next.length) {
+        this.stop();
+        return this.showParting();
+      }
       next.forEach((token) => token.classList.remove("is-coming"));
+      if (all[1][shown]) this.machine.show(this.recording.texts[this.at], shown);
       shown += 1;
     }, TOKEN_MS);
   }
 
   stop() {
     clearInterval(this.timer);
+    this.timer = null;
   }
 
   runHere() {

@@ -13,7 +13,7 @@ export const BESIDE = { choices: 26, names: 68, numbers: 58, outcome: 132 };
  */
 
 /** @type {Layout} */
-const WHOLE_STEP = {
+export const WHOLE_STEP = {
   height: 154,
   lanes: { pages: [16, 72], flow: [94, 16], input: [118, 6], inner: [130, 6], bits: [143, 7] },
   pageHeight: 10,
