@@ -99,6 +99,24 @@ def test_who_wants_no_motion_sees_all_at_once(
     assert visitor.overflows(390, 1920) == []
 
 
+def test_on_a_phone_it_comes_before_the_form_until_something_runs(
+    serve: Callable[..., Server], visit: Callable[..., Visitor]
+) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001)), viewport={"width": 390, "height": 844})
+    stage = visitor.page.locator(".sol-explore .sol-tokens")
+
+    def tops() -> list[float]:
+        found = [place.bounding_box() for place in (stage, visitor.prompt)]
+        return [box["y"] for box in found if box is not None]
+
+    recording, prompt = tops()
+    assert recording < prompt
+    visitor.generate("The keeper", max_new_tokens=8)
+    visitor.expect_state("Finished")
+    tokens, prompt = tops()
+    assert prompt < tokens
+
+
 def test_the_demo_opens_from_a_file_and_asks_nobody(chromium: Browser, tmp_path: Path) -> None:
     page = chromium.new_page()
     asked: list[str] = []
