@@ -46,7 +46,7 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _READ = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"content-type",
          b"content-length", b"expect")  # fmt: skip
 _SITE = re.compile(r"https?://[a-z0-9.-]+(:\d+)?")
-_EMBEDDED = (b"embed", b"1")
+_EMBEDDED = ("embed", "1")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -102,7 +102,7 @@ class GatePolicy:
 
     def frame_rule(self, scope: Message) -> tuple[bytes, bytes]:
         """The header that says who may show the answer to a request in a frame."""
-        query = parse_qsl(bytes(scope.get("query_string", b"")))
+        query = parse_qsl(bytes(scope.get("query_string", b"")).decode("latin-1"))
         others = self.embedders if query.count(_EMBEDDED) == 1 else ()
         return b"content-security-policy", " ".join(("frame-ancestors 'self'", *others)).encode(
             "ascii"

@@ -63,7 +63,7 @@ class TokenSampler:
         return token
 
     def _processed(self, logits: Tensor) -> Tensor:
-        ids, scores = torch.tensor([self._tokens]), logits[None]
+        ids, scores = torch.tensor([self._tokens], dtype=torch.int64), logits[None]
         for processor in self._processors:
             found = processor(ids, scores)
             if not isinstance(found, Tensor) or found.shape != scores.shape:

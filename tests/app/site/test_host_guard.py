@@ -317,6 +317,8 @@ def test_web_sockets_are_guarded_and_a_lifespan_passes() -> None:
         (b"embed=1&embed=1", False),
         (b"embed=%31", True),
         (b"tab=embed=1", False),
+        (b"run=\xff\xfe&embed=1", True),
+        ("token=\N{SNOWMAN}%ff".encode(), False),
     ],
 )
 def test_the_embedded_page_alone_may_be_framed_by_named_sites(query: bytes, is_shown: bool) -> None:

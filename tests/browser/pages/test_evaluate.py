@@ -294,7 +294,7 @@ def test_budgets_that_are_typed_get_sliders(serve: Serve, visit: Visit) -> None:
     page = visitor.page.locator(".sol-evaluate")
     text = page.get_by_label("Budgets", exact=True).first
     text.fill("0.3,0.45,6; 0.5,0.6,8")
-    chips = page.get_by_role("group", name="Budgets")
+    chips = page.get_by_role("group", name="Set by sliders")
     second = chips.get_by_role("button", name="Attention 50 %, Channels 60 %, Bits 8")
     second.press("Enter")
     attention = page.get_by_role("slider", name="Attention, this budget")

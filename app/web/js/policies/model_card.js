@@ -1,4 +1,5 @@
-// A model card drawn from its Markdown: headings, paragraphs, lists, code, and the facts at its top. A card may
+// A model card drawn from its Markdown: headings, paragraphs, lists, code, and the facts at its top, without the title,
+// which the page has already. A card may
 // come from anybody: all of it goes in as text, links lead to https alone, and what is not understood stays as
 // it was written.
 
@@ -15,6 +16,8 @@ export function cardNodes(text) {
   if (facts.length) {
     nodes.push(h("dl", { class: "sol-card-facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
   }
+  const title = lines.findIndex((line) => line.trim());
+  if (/^#\s/.test(lines[title] ?? "")) lines.splice(title, 1);
   while (lines.length) nodes.push(...takeBlock(lines));
   return nodes;
 }

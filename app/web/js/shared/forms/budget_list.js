@@ -22,7 +22,7 @@ const scaleOf = (axis) => (axis.key === "bits" ? 1 : 100);
 /** @param {FieldWords} words @returns {Field} */
 export function budgetsField(words) {
   const field = linesField(words);
-  const chips = h("div", { class: "sol-budgets", role: "group", "aria-label": "Budgets" });
+  const chips = h("div", { class: "sol-budgets", role: "group", "aria-label": "Set by sliders" });
   const sliders = AXES.map((axis) => {
     const [min, max] = SITE.limits[axis.limits];
     return sliderField({ label: `${axis.full}, this budget`, hint: "", unit: axis.key === "bits" ? "bits" : "%", axis: axis.key, min, max,
