@@ -1,15 +1,14 @@
-// A model card drawn from its Markdown: headings, paragraphs, lists, code, and the facts at its top, without the title,
-// which the page has already. A card may
-// come from anybody: all of it goes in as text, links lead to https alone, and what is not understood stays as
-// it was written.
+// A model card drawn from its Markdown: headings, paragraphs, lists, code, and the facts at its top, without the
+// policy's name as its title, which the page has already. A card may come from anybody: all of it goes in as text,
+// links lead to https alone, and what is not understood stays as it was written.
 
 import { h } from "../shared/dom.js";
 
 const LONG_CODE = 16; // lines; a longer block is folded
 const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|\[([^\]]+)\]\((https:\/\/[^\s)]+)\)|\b(arXiv):(\d{4}\.\d{4,5})\b/g;
 
-/** A card's nodes. @param {string} text @returns {HTMLElement[]} */
-export function cardNodes(text) {
+/** A card's nodes. @param {string} text @param {string} policy its name @returns {HTMLElement[]} */
+export function cardNodes(text, policy) {
   const lines = text.replace(/\r\n?/g, "\n").split("\n");
   const nodes = [];
   const facts = takeFacts(lines);
@@ -17,7 +16,7 @@ export function cardNodes(text) {
     nodes.push(h("dl", { class: "sol-card-facts" }, facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
   }
   const title = lines.findIndex((line) => line.trim());
-  if (/^#\s/.test(lines[title] ?? "")) lines.splice(title, 1);
+  if (lines[title] === `# ${policy}`) lines.splice(title, 1);
   while (lines.length) nodes.push(...takeBlock(lines));
   return nodes;
 }

@@ -34,7 +34,7 @@ export class PolicyView {
     this.policy = policy;
     this.head.replaceChildren(...this.headParts(policy, isFixed));
     this.showEvaluations(policy);
-    this.card.replaceChildren(...cardNodes(policy.card || "This policy has no model card."));
+    this.card.replaceChildren(...cardNodes(policy.card || "This policy has no model card.", policy.name));
     this.charts.clear(policy.training_job);
     show(this.charts.element, false);
     setText(this.trainNote, policy.training_job ? ""
