@@ -48,6 +48,7 @@ _MOST_TURNS = 10  # of each choice
 _TURN_SECONDS = 0.03
 _SECONDS = 1.2  # for one question, but for a last round; there are two or three
 _LEAST_GAIN = 0.03  # share of the time: less is noise, and the default stays
+_LEAST_SHARE = 0.85  # of the threads' time on a core: with less, other programs decide the race
 _MECHANISMS = GRIDS["default"].mechanisms
 _ACTIONS = (DENSE, Action(0.5, 0.6, 16))  # what is left out makes memory's order another
 _CAPACITY = 512  # tokens
@@ -78,6 +79,9 @@ def tuning_folder(data_dir: Path) -> Path:
 def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -> None:
     """Set a model's tuning: the variable's, else the one that was measured, else measure.
 
+    On a busy machine the default stays, and the next start measures: one thread seemed best while
+    others had the cores, and every step took 1.7 times as long from then on.
+
     Args:
         on_measure: called before it takes a second or two.
     Raises: ConfigError for a variable that cannot be read.
@@ -94,7 +98,8 @@ def tune(model: LanguageModel, data_dir: Path, on_measure: Callable[[], None]) -
     if known is None and lm.steps_are_quantised is not None:
         on_measure()
         known = _measure(model)
-        _store(folder, weights, known)
+        if known is not None:
+            _store(folder, weights, known)
     lm.tuning = None if known is None else Tuning(known.threads, known.ahead)
 
 
@@ -119,7 +124,8 @@ def cpu_name() -> str:
     return f"{maker} ({get_host_cpu_name()})"
 
 
-def _measure(model: LanguageModel) -> MeasuredTuning:
+def _measure(model: LanguageModel) -> MeasuredTuning | None:
+    """The fastest choice; None where other programs took the cores meanwhile."""
     lm = model.lm
     threads, quantised = kernel_threads(), bool(lm.steps_are_quantised)
     first = default_tuning(threads, quantised=quantised)
@@ -131,7 +137,11 @@ def _measure(model: LanguageModel) -> MeasuredTuning:
         best = min(choices, key=times.__getitem__)
         return best if times[best] < (1 - _LEAST_GAIN) * times[choices[0]] else choices[0]
 
+    begin, used = time.perf_counter(), time.process_time()
     best = fastest([first._replace(ahead=ahead) for ahead in AHEAD[quantised]])
+    share = (time.process_time() - used) / (threads * (time.perf_counter() - begin))
+    if share < _LEAST_SHARE:
+        return None
     fewer = sorted({threads - threads // 4, threads - threads // 2, 1} - {threads}, reverse=True)
     best = fastest([best, *(best._replace(threads=count) for count in fewer)])
     if best != first:  # once more, in case another program ran meanwhile

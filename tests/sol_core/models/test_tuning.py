@@ -21,10 +21,14 @@ pytestmark = pytest.mark.skipif(few_row_kernel() is None, reason="Numba cannot r
 
 
 class _Clock:
-    """Time that passes only while a step runs: so many seconds, by its tuning."""
+    """Time that passes only while a step runs: so many seconds, by its tuning.
 
-    def __init__(self, seconds: Callable[[Tuning], float]) -> None:
-        self.now, self.steps, self._seconds = 0.0, 0, seconds
+    Attributes:
+        cores: that the process has meanwhile, on average.
+    """
+
+    def __init__(self, seconds: Callable[[Tuning], float], cores: float) -> None:
+        self.now, self.steps, self._seconds, self.cores = 0.0, 0, seconds, cores
 
     def run(self, chosen: Tuning) -> None:
         self.steps += 1
@@ -40,9 +44,12 @@ def measured(
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(tuning, "kernel_threads", lambda: 4)
 
-    def measure(seconds: Callable[[Tuning], float], name: str = "weights") -> Any:
-        clock, said = _Clock(seconds), list[str]()
+    def measure(
+        seconds: Callable[[Tuning], float], name: str = "weights", cores: float = 4.0
+    ) -> Any:
+        clock, said = _Clock(seconds, cores), list[str]()
         monkeypatch.setattr(tuning.time, "perf_counter", lambda: clock.now)
+        monkeypatch.setattr(tuning.time, "process_time", lambda: clock.cores * clock.now)
         monkeypatch.setattr(tuning, "_steps", lambda lm: clock.run)
         lm = SimpleNamespace(device=torch.device("cpu"), steps_are_quantised=True, tuning=None)
         model: Any = SimpleNamespace(name="m", fingerprint=name, dtype_name="float32", lm=lm)
@@ -65,6 +72,20 @@ def test_the_fastest_choice_is_found_and_kept(measured: Any) -> None:
     assert (again.tuning, clock.steps, said) == (Tuning(3, 6), 0, [])
     other, _, _ = measured(lambda chosen: 1.0, "other weights")
     assert other.tuning == DEFAULT
+
+
+def test_a_busy_machine_decides_nothing(measured: Any, tmp_path: Path) -> None:
+    """One thread is best while others have the cores; the next start asks again."""
+
+    def seconds(chosen: Tuning) -> float:
+        return 0.02 * chosen.threads
+
+    lm, _, said = measured(seconds, cores=2.5)
+    assert (lm.tuning, said) == (None, ["measuring"])
+    assert tuning.stored_tunings(tmp_path / "cache") == {}
+    lm, _, said = measured(seconds, cores=3.8)
+    assert (lm.tuning.threads, said) == (1, ["measuring"])
+    assert measured(seconds, cores=2.5)[2] == []
 
 
 def test_a_gain_within_the_noise_changes_nothing(measured: Any) -> None:
@@ -110,6 +131,7 @@ def test_the_variable_wins(measured: Any, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_real_model_decodes_with_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(tuning.TUNING_VARIABLE, raising=False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(tuning, "_LEAST_SHARE", 0.0)  # tests have the machine to share
     model = make_language_model()
     lm = model.lm
     tuning.tune(model, tmp_path / "data", lambda: None)
