@@ -46,6 +46,12 @@ _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _READ = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"content-type",
          b"content-length", b"expect")  # fmt: skip
 _SITE = re.compile(r"https?://[a-z0-9.-]+(:\d+)?")
+# What a variable may list: its form, and words for it.
+_HOSTS = (
+    _NAME,
+    "host names without scheme and port, separated by commas (sol.example.org)",
+)
+_SITES = (_SITE, "sites with their scheme (https://blog.example.org), separated by commas")
 _EMBEDDED = ("embed", "1")
 
 Message = MutableMapping[str, Any]
@@ -97,7 +103,7 @@ class GatePolicy:
             domain=SPACE_DOMAIN if on_space else "",
             max_body=BODY_BYTES + BYTES_PER_CHARACTER * characters,
             may_be_framed=on_space,
-            embedders=_embedders(environment),
+            embedders=_listed(environment, EMBED_SITES_VARIABLE, _SITES),
         )
 
     def frame_rule(self, scope: Message) -> tuple[bytes, bytes]:
@@ -227,28 +233,19 @@ def _own_names(bound: str | None) -> frozenset[str]:
     return frozenset({name, machine, f"{machine.partition('.')[0]}.local"} - {""})
 
 
-def _listed(environment: Mapping[str, str], variable: str) -> list[str]:
-    hosts = [host.strip().lower() for host in environment.get(variable, "").split(",")]
-    for host in filter(None, hosts):
-        if not _NAME.fullmatch(host):
+def _listed(
+    environment: Mapping[str, str], variable: str, kind: tuple[re.Pattern[str], str] = _HOSTS
+) -> tuple[str, ...]:
+    """What a variable lists. Raises: ConfigError for one of another form."""
+    form, words = kind
+    listed = [one.strip().lower() for one in environment.get(variable, "").split(",")]
+    for one in filter(None, listed):
+        if not form.fullmatch(one):
             raise ConfigError(
-                f"{variable} must be host names without scheme and port, separated by commas "
-                f"(sol.example.org), got {host!r}: correct or remove it where the server's "
+                f"{variable} must be {words}, got {one!r}: correct or remove it where the server's "
                 "variables are set"
             )
-    return [host for host in hosts if host]
-
-
-def _embedders(environment: Mapping[str, str]) -> tuple[str, ...]:
-    sites = [one.strip().lower() for one in environment.get(EMBED_SITES_VARIABLE, "").split(",")]
-    for site in filter(None, sites):
-        if not _SITE.fullmatch(site):
-            raise ConfigError(
-                f"{EMBED_SITES_VARIABLE} must be sites with their scheme "
-                f"(https://blog.example.org), separated by commas, got {site!r}: correct or remove "
-                "it where the server's variables are set"
-            )
-    return tuple(filter(None, sites))
+    return tuple(filter(None, listed))
 
 
 async def _whole_body(receive: Receive, limit: int) -> bytes | None:

@@ -136,14 +136,7 @@ class StateEncoder(CausalEncoder):
     def forward(
         self, rows: Tensor, embedding: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Encode T more steps of N episodes.
-
-        Args:
-            rows: [N, T, layout.width].
-            embedding: [N, T, C] of the tokens about to be fed.
-            cache: see ``mix``.
-        Returns: as ``mix``.
-        """
+        """See ``StepEncoder``; cache and results are those of ``mix``."""
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
         # Scales differ by 100 between the states: each is normalised on its own.

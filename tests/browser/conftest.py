@@ -27,12 +27,14 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+import sol_core.policy
 from app.host.paths import DataDir
 from app.site.server import launch_app
 from app.web.services import Services, build_services
 from tests.browser.shared_pages import SharedPages
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
+from tests.support.job_samples import read_stand_in
 
 EVIL = "evil.example"  # a name whose owner points it at this machine
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
@@ -206,6 +208,13 @@ def shared_pages() -> Iterator[SharedPages]:
     pages = SharedPages()
     yield pages
     pages.close()
+
+
+@pytest.fixture
+def stand_in_policies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Stand-in policies only, and none that ships."""
+    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
+    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 
 @pytest.fixture

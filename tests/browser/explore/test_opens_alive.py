@@ -63,7 +63,7 @@ def test_the_machine_shows_where_texts_part_and_any_step_pointed_at(
 ) -> None:
     visitor = visit(serve(), reduced_motion="reduce")
     recording = visitor.page.get_by_role("region", name="Recorded example")
-    machine = recording.locator(".sol-recording-machine")
+    machine = recording.locator(".sol-zoom")
     assert "".join(TEXTS[4]["tokens"][14]) == " and"
 
     def expect_step(text: int, token: int) -> None:

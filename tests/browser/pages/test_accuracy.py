@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-import sol_core.policy
 from storage import TASKS_JOB
 from tests.browser.conftest import Server, Visitor
-from tests.support.job_samples import read_stand_in, store_policy
+from tests.support.job_samples import store_policy
 from tests.support.tasks_samples import tasks_result
 
 pytestmark = pytest.mark.browser
@@ -20,11 +18,8 @@ pytestmark = pytest.mark.browser
 def test_a_measurement_from_the_form_to_its_figures(
     serve: Callable[..., Server],
     visit: Callable[..., Visitor],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    stand_in_policies: None,
 ) -> None:
-    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
     server = serve()
     store_policy(server.services.data_dir.policies, "mine")
     visitor = visit(server)

@@ -11,18 +11,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-import sol_core.policy
 from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
 from tests.browser.conftest import Server, Visitor
 from tests.support.job_samples import (
     RANDOM_SCHEDULES,
     evaluation_result,
-    read_stand_in,
     store_policy,
 )
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 OWNER = "c" * 32
@@ -35,13 +33,6 @@ FIGURES = (
     "Spend by kind of token",
     "Spend and difficulty",
 )
-
-
-@pytest.fixture(autouse=True)
-def _readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Stand-in policies only, and none that ships."""
-    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 
 def finished(server: Server, result: dict[str, Any] | None = None, title: str = "mine") -> str:

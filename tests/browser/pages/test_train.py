@@ -9,25 +9,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-import sol_core.policy
 from sol_core.training.config import PRESETS
 from storage import JobStore
 from tests.browser.conftest import Server, Visitor, free_port
 from tests.support.fake_engine import FakeEngine
-from tests.support.job_samples import metric_row, read_stand_in, store_policy, train_sample
+from tests.support.job_samples import metric_row, store_policy, train_sample
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 OWNER = "c" * 32
 HOSTILE = "<img src=x onerror=alert(1)> ${7*7} {{7*7}} `x` \u202eabc"
-
-
-@pytest.fixture(autouse=True)
-def _readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Stand-in policies only, and none that ships."""
-    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 
 def jobs_of(server: Server) -> JobStore:

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-import sol_core.policy
 from sol_core.training.config import PRESETS
 from tests.browser.axe import violations
 from tests.browser.conftest import Server, Visitor
-from tests.support.job_samples import metric_row, read_stand_in, store_policy
+from tests.support.job_samples import metric_row, store_policy
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
 Serve = Callable[..., Server]
 Visit = Callable[..., Visitor]
 OWNER = "c" * 32
 HOSTILE = "<img src=x onerror=alert(1)> %{x} \u202eabc"
-
-
-@pytest.fixture(autouse=True)
-def _readable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Stand-in policies only, and none that ships."""
-    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
 
 
 def _training(server: Server, name: str, rows: list[dict[str, Any]], status: str = "") -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-import sol_core.policy
 from app.host.paths import DataDir
 from app.web.services import engine_generate
 from sol_core.actions import Budget
@@ -22,7 +21,6 @@ from tests.browser.conftest import WARM_UP_MS, Server, Visitor
 from tests.support.job_samples import (
     evaluation_result,
     metric_row,
-    read_stand_in,
     store_policy,
     train_sample,
 )
@@ -49,10 +47,8 @@ WIDTHS = (360, 768, 1280, 2560, 3840)  # from a phone's to 4k
 
 
 @pytest.fixture
-def server(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+def server(serve: Serve, tmp_path: Path, stand_in_policies: None) -> Server:
     """A tiny model, a training that goes on and an evaluation that has ended."""
-    monkeypatch.setattr("app.policies.library.SHIPPED_FOLDER", tmp_path / "none")
-    monkeypatch.setitem(vars(sol_core.policy), "read_policy_info", read_stand_in)
     family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})
     model = dataclasses.replace(make_language_model(family), name="fake-model")
     made = serve(engine_generate(DataDir(tmp_path)), load=lambda on_progress: model)

@@ -1,10 +1,9 @@
 // The machine of a lesson: the picture of one decode step that Explore draws, zoomed to one axis.
 
-import { h, setText } from "../shared/dom.js";
 import { count, percent } from "../shared/format.js";
-import { Field } from "../shared/machine/field.js";
 import { FLOW, readsOf } from "../shared/machine/reads.js";
 import { pagesText } from "../shared/machine/words.js";
+import { Zoom } from "../shared/machine/zoom.js";
 import { spokenText } from "../shared/tokens/token_text.js";
 import { levelSlider } from "./pictures.js";
 
@@ -22,24 +21,6 @@ const namedSides = ({ width }) => [width < NARROW ? 108 : 250, 58];
 function pagesLayout(pages) {
   const tall = Math.min(PAGE_HEIGHT * pages, MOST_TALL);
   return { height: PAGES_TOP + tall, pageHeight: PAGE_HEIGHT, lanes: { pages: [PAGES_TOP, tall] }, sides: namedSides };
-}
-
-// A drawing with its words: a caption below it, and all of it for who does not see it.
-class Zoom {
-  /** @param {import("../shared/machine/sheet.js").Layout} layout */
-  constructor(layout) {
-    this.field = new Field(layout);
-    this.drawing = h("div", { role: "img" }, this.field.element);
-    this.caption = h("p", { class: "sol-learn-state" });
-    this.element = h("div", { class: "sol-learn-zoom" }, this.drawing, this.caption);
-  }
-
-  // said: the caption; more: what the picture shows besides.
-  draw(step, said, more) {
-    this.field.show(step);
-    setText(this.caption, said);
-    this.drawing.setAttribute("aria-label", `The machine: ${said} ${more}`);
-  }
 }
 
 // Which pages of the cache one step read, layer by layer, each page with its own words.

@@ -4,10 +4,10 @@
 import { button, h, isCalm, setText, show, uniqueId } from "./dom.js";
 import { count, modelName, percent, percentTight } from "./format.js";
 import { glossed } from "./glossary.js";
-import { Field } from "./machine/field.js";
 import { readsOf } from "./machine/reads.js";
 import { BESIDE, WHOLE_STEP } from "./machine/sheet.js";
 import { pagesText } from "./machine/words.js";
+import { Zoom } from "./machine/zoom.js";
 import { colourScale, costSpan } from "./tokens/legend.js";
 import { BIN, binOf } from "./tokens/tokens.js";
 import { spokenText, tokenNodes } from "./tokens/token_text.js";
@@ -23,12 +23,9 @@ const FIRST = 4; // half of the budget: the page's default
 const axesOf = ([keep, channels, bits]) => `attention ${keep} %, MLP ${channels} %, ${bits} bits`;
 
 // The machine, without the policy's part: one recorded step.
-class RecordedMachine {
+class RecordedMachine extends Zoom {
   constructor() {
-    this.field = new Field({ ...WHOLE_STEP, isWhole: false, sides: () => [BESIDE.names, BESIDE.numbers] });
-    this.caption = h("p", { class: "sol-muted" });
-    this.drawing = h("div", { role: "img" }, this.field.element);
-    this.element = h("div", { class: "sol-recording-machine" }, this.caption, this.drawing);
+    super({ ...WHOLE_STEP, isWhole: false, sides: () => [BESIDE.names, BESIDE.numbers] });
   }
 
   /** @param {RecordedText} text @param {number} at */
@@ -38,10 +35,10 @@ class RecordedMachine {
     if (!step) return;
     const [bits, input, inner, attention, mlp, head, policy, pages, cells, share, levels] = step;
     const reads = readsOf({ page_reads: { pages, cells, share, levels } });
-    this.field.show({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits });
-    const words = `: ${pagesText(reads)}, ${percent(input)} and ${percent(inner)} of the MLP's channels, ${bits} bits`;
-    this.caption.replaceChildren(`The step to token ${at + 1} “`, h("bdi", {}, tokenNodes(tokens[at])), `”${words}`);
-    this.drawing.setAttribute("aria-label", `One decode step. “${spokenText(tokens[at])}”${words}.`);
+    const [place, words] = [`The step to token ${at + 1}`,
+      `: ${pagesText(reads)}, ${percent(input)} and ${percent(inner)} of the MLP's channels, ${bits} bits`];
+    this.draw({ reads, shares: [input, inner], flow: [attention, mlp, head, policy], bits },
+      place, `“${spokenText(tokens[at])}”${words}.`, [`${place} “`, h("bdi", {}, tokenNodes(tokens[at])), `”${words}`]);
   }
 }
 
