@@ -236,7 +236,7 @@ def _own_names(bound: str | None) -> frozenset[str]:
 def _listed(
     environment: Mapping[str, str], variable: str, kind: tuple[re.Pattern[str], str] = _HOSTS
 ) -> tuple[str, ...]:
-    """What a variable lists. Raises: ConfigError for one of another form."""
+    """A variable's comma-separated values, in lower case. Raises: ConfigError for another form."""
     form, words = kind
     listed = [one.strip().lower() for one in environment.get(variable, "").split(",")]
     for one in filter(None, listed):

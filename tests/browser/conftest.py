@@ -89,8 +89,11 @@ class Visitor:
 
     def set_advanced(self, label: str, value: str) -> None:
         field_ = self.page.get_by_label(label, exact=True)
-        if not field_.is_visible():
+        for _ in range(20):  # a page that is still being filled may fold it again
+            if field_.is_visible():
+                break
             self.page.get_by_text("Advanced", exact=True).click()
+            self.page.wait_for_timeout(100)
         field_.fill(value)
 
     def expect_state(self, name: str, timeout: float | None = None) -> None:

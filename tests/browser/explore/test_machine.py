@@ -40,6 +40,10 @@ def machine(page: Page) -> Locator:
     return page.locator(".sol-machine")
 
 
+def field(page: Page) -> Locator:
+    return machine(page).locator(".sol-machine-field")  # the recording has one of its own
+
+
 def caption(page: Page) -> Locator:
     return page.locator(".sol-machine-caption")
 
@@ -64,7 +68,7 @@ def levels_in(cells: int, levels: list[list[int]]) -> set[int]:
 
 def pixels(page: Page, cells: int) -> list[list[tuple[int, ...]]]:
     """Colours in the middle of every page of every layer, as the canvas has them."""
-    found = page.locator(".sol-machine-field").evaluate(
+    found = field(page).evaluate(
         """(canvas, [layers, cells, top, tall, each, left, right]) => {
           const brush = canvas.getContext("2d");
           const width = (canvas.width - left - right) / layers;
@@ -246,16 +250,16 @@ def test_folding_is_remembered_and_a_narrow_page_begins_folded(serve: Serve, vis
     visitor = finished(serve, visit)
     page = visitor.page
     folder = machine(page).get_by_role("button", name="The machine")
-    expect(page.locator(".sol-machine-field")).to_be_visible()
+    expect(field(page)).to_be_visible()
     folder.click()
-    expect(page.locator(".sol-machine-field")).to_be_hidden()
+    expect(field(page)).to_be_hidden()
     page.reload()
     expect(folder).to_have_attribute("aria-expanded", "false")
     visitor.tokens.nth(3).hover()
     folder.click()
     expect(caption(page)).to_contain_text("Token 4 “")
     page.reload()
-    expect(page.locator(".sol-machine-field")).to_be_visible()
+    expect(field(page)).to_be_visible()
     address = f"?run={visitor.run_id()}"
     narrow = visit(
         Server(visitor.url, None, None, lambda: None),  # type: ignore[arg-type]  # only its address
@@ -265,7 +269,7 @@ def test_folding_is_remembered_and_a_narrow_page_begins_folded(serve: Serve, vis
     folder = machine(narrow.page).get_by_role("button", name="The machine")
     expect(folder).to_have_attribute("aria-expanded", "false")
     folder.click()
-    expect(narrow.page.locator(".sol-machine-field")).to_be_visible()
+    expect(field(narrow.page)).to_be_visible()
     assert narrow.overflows(360, 390) == []
 
 
@@ -330,14 +334,14 @@ def test_who_wants_no_motion_sees_each_step_at_once(serve: Serve, visit: Visit) 
         """() => new Promise((done) => {
           document.querySelector("[aria-label='Previous token']").click();
           requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(() => {
-            const canvas = document.querySelector(".sol-machine-field");
+            const canvas = document.querySelector(".sol-machine .sol-machine-field");
             window.kept = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
             done();
           })));
         })"""
     )
     page.wait_for_timeout(400)
-    is_same = page.locator(".sol-machine-field").evaluate(
+    is_same = field(page).evaluate(
         "(canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data"
         ".every((one, at) => one === window.kept.data[at])"
     )
