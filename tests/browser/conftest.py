@@ -20,6 +20,8 @@ import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    ConsoleMessage,
+    Dialog,
     Locator,
     Page,
     TimeoutError,
@@ -36,6 +38,9 @@ from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
 from tests.support.job_samples import read_stand_in
 
+# The shared page at the start of a test. Nothing moves by itself: drawing that is much of a test.
+LOOK: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light",
+                        "reduced_motion": "reduce"}  # fmt: skip
 EVIL = "evil.example"  # a name whose owner points it at this machine
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
              f"--host-resolver-rules=MAP {EVIL} 127.0.0.1"]  # fmt: skip
@@ -113,6 +118,10 @@ class Visitor:
         self.page.get_by_text("Numbers and times", exact=True).click()
         expect(self.page.locator(".sol-tiles").first).to_be_visible()
 
+    def chart(self, number: int, within: str = "") -> Locator:
+        """A chart of the page by its number, scrolled to."""
+        return in_sight(self.page.locator(f"{within} .sol-chart").nth(number))
+
     def run_id(self) -> str | None:
         found = re.search(r"[?&]run=([\w-]+)", self.page.url)
         return found.group(1) if found else None
@@ -163,8 +172,14 @@ class Visitor:
             tab.click(timeout=timeout)
 
 
+def in_sight(chart: Locator) -> Locator:
+    """The same chart, scrolled to: what nobody sees is not drawn."""
+    chart.scroll_into_view_if_needed()
+    return chart
+
+
 def _new_profile(chromium: Browser, **options: Any) -> BrowserContext:
-    options.setdefault("viewport", {"width": 1280, "height": 900})
+    options.setdefault("viewport", LOOK["viewport"])
     context = chromium.new_context(**options)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     return context
@@ -262,48 +277,81 @@ def serve(tmp_path: Path, shared_pages: SharedPages) -> Iterator[Callable[..., S
             server.close()
 
 
+def _watch(visitor: Visitor) -> Callable[[], None]:
+    """Note what the visitor's page asks of other hosts and complains of; call the result to end."""
+    host = urlsplit(visitor.url).netloc
+
+    def look(address: str) -> None:
+        parts = urlsplit(address)
+        if parts.scheme not in ("data", "blob", "about") and parts.netloc != host:
+            visitor.outside.append(address)
+
+    def read(line: ConsoleMessage) -> None:
+        if line.type == "error":
+            visitor.problems.append(line.text)
+
+    def refuse(dialog: Dialog) -> None:
+        visitor.problems.append(dialog.message)
+        dialog.dismiss()
+
+    listeners: dict[str, Callable[[Any], None]] = {
+        "request": lambda request: look(request.url),
+        "websocket": lambda opened: look(opened.url),
+        "pageerror": lambda error: visitor.problems.append(str(error)),
+        "console": read,
+        "dialog": refuse,
+    }
+    for event, listener in listeners.items():
+        visitor.page.on(event, listener)  # type: ignore[call-overload]
+
+    def end() -> None:
+        for event, listener in listeners.items():
+            visitor.page.remove_listener(event, listener)
+
+    return end
+
+
 @pytest.fixture
 def visit(
     chromium: Browser, profile: BrowserContext, serve: object
 ) -> Iterator[Callable[..., Visitor]]:
     """Opens a page as somebody who was never there; checks at the end that it stayed local.
 
-    A test's first visitor has the shared profile, without what other tests stored in it; further
-    ones, and those with options, have a profile of their own. All have left when their server ends.
+    A test's first visitor has the shared profile's page, without what other tests stored in it;
+    further ones, and those with options that a page cannot take on, have a profile of their own.
+    All have left when their server ends. A test that changes its page for good (a clock) asks for
+    ``own=True``.
     """
     visitors: list[Visitor] = []
+    endings = contextlib.ExitStack()
 
-    def start(server: Server, query: str = "", **options: Any) -> Visitor:
-        shared = not (options or visitors)
-        context = profile if shared else _new_profile(chromium, **options)
-        page = context.new_page()
-        if shared:
+    def start(server: Server, query: str = "", own: bool = False, **options: Any) -> Visitor:
+        look = LOOK | options
+        if own or visitors or len(look) > len(LOOK):
+            context = _new_profile(chromium, **options)
+            page = context.new_page()
+            endings.callback(context.close)
+        else:
+            page = profile.pages[0] if profile.pages else profile.new_page()
             _forget(page, server.url)
+            page.set_viewport_size(look.pop("viewport"))
+            page.emulate_media(**look)
+            endings.callback(_rest, page, server.url)
         visitor = Visitor(page, server.url)
-        host = urlsplit(server.url).netloc
-
-        def look(address: str) -> None:
-            parts = urlsplit(address)
-            if parts.scheme not in ("data", "blob", "about") and parts.netloc != host:
-                visitor.outside.append(address)
-
-        page.on("request", lambda request: look(request.url))
-        page.on("websocket", lambda opened: look(opened.url))
-        page.on("pageerror", lambda error: visitor.problems.append(str(error)))
-        page.on(
-            "console",
-            lambda line: visitor.problems.append(line.text) if line.type == "error" else None,
-        )
         visitors.append(visitor)
+        endings.callback(_watch(visitor))
         visitor.open(query)
         return visitor
 
-    yield start
+    with endings:
+        yield start
     for visitor in visitors:
-        context = visitor.page.context
-        for page in context.pages:
-            page.close()
-        if context is not profile:
-            context.close()
         assert visitor.outside == []
         assert visitor.problems == []
+
+
+def _rest(page: Page, url: str) -> None:
+    """Leave the shared page where no script runs, in the process that has its scripts compiled."""
+    for other in page.context.pages[1:]:
+        other.close()
+    page.goto(url + "manifest.json")

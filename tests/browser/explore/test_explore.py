@@ -21,7 +21,7 @@ DENSE_BESIDE = GenerationConfig(side_rows=(SideRowConfig("dense", ScheduleConfig
 
 def quality(visitor: Visitor) -> Locator:
     """The panel of the quality chart, drawn to the last token."""
-    panel = visitor.page.locator(".sol-chart").nth(1)
+    panel = visitor.chart(1)
     expect(panel.locator(".sol-plot .main-svg").first).to_be_attached()
     visitor.page.wait_for_timeout(1000)
     return panel

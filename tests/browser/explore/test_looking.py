@@ -299,8 +299,7 @@ def test_a_token_marks_both_charts(serve: Serve, visit: Visit) -> None:
 
 def test_a_chart_marks_its_token_and_brings_it_into_view(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit, tokens=400)
-    plot = visitor.page.locator(".sol-plot .nsewdrag").first
-    plot.scroll_into_view_if_needed()
+    plot = visitor.chart(0).locator(".sol-plot .nsewdrag").first
     area = plot.bounding_box()
     assert area is not None
     expect(visitor.tokens.nth(10)).not_to_be_in_viewport()
@@ -320,8 +319,8 @@ def test_a_chart_marks_its_token_and_brings_it_into_view(serve: Serve, visit: Vi
 def test_dragging_over_a_chart_selects_tokens(serve: Serve, visit: Visit, chart: int) -> None:
     visitor = finished(serve, visit, tokens=100)
     page = visitor.page
-    plot = page.locator(".sol-plot .nsewdrag[data-subplot='xy']").nth(chart)
-    plot.scroll_into_view_if_needed()
+    plot = visitor.chart(chart).locator(".sol-plot .nsewdrag[data-subplot='xy']")
+    page.wait_for_timeout(400)  # it is drawn when it comes into sight, and once more at the end
     area = plot.bounding_box()
     assert area is not None
     middle = area["y"] + area["height"] / 2
@@ -342,7 +341,7 @@ def test_dragging_over_a_chart_selects_tokens(serve: Serve, visit: Visit, chart:
 
 def test_lines_of_a_chart_can_be_hidden(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit)
-    lines = visitor.page.locator(".sol-chart").first.locator(".scatterlayer .trace")
+    lines = visitor.chart(0).locator(".scatterlayer .trace")
     before = 9
     expect(lines).to_have_count(before)
     key = visitor.page.get_by_role("button", name="Each step")
@@ -396,7 +395,7 @@ def test_dark_follows_the_system_and_can_be_switched_and_kept(serve: Serve, visi
         )
         return colour
 
-    expect(page.locator(".sol-plot .gridlayer path").first).to_be_attached()
+    expect(visitor.chart(0).locator(".sol-plot .gridlayer path").first).to_be_attached()
     assert ground() == "rgb(20, 24, 30)"
     assert grid() == "rgb(42, 49, 58)"
     page.get_by_role("button", name="Switch to the light theme").click()

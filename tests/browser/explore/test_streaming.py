@@ -81,7 +81,7 @@ def test_generate_streams_tokens_and_reports_what_was_measured(serve: Serve, vis
     numbers = visitor.page.locator(".sol-numbers")
     for words in ("measured", "computed", "/ 50 %"):
         expect(numbers).to_contain_text(words)
-    expect(visitor.page.locator(".sol-plot .scatterlayer").first).to_be_attached()
+    expect(visitor.chart(0).locator(".sol-plot .scatterlayer").first).to_be_attached()
     expect(visitor.page.get_by_role("button", name="Stop")).to_be_disabled()
     label = visitor.tokens.nth(1).get_attribute("aria-label")
     assert label is not None
@@ -329,7 +329,7 @@ def test_the_page_keeps_up_with_a_long_run(serve: Serve, visit: Visit) -> None:
     """
     engine = FakeEngine(step_s=0.015)
     visitor = visit(serve(engine))
-    expect(visitor.page.locator(".sol-plot .main-svg").last).to_be_attached()
+    visitor.chart(1)
     visitor.page.evaluate(WATCH_TOKENS)
     visitor.page.evaluate(WATCH_FRAMES)
     visitor.generate(max_new_tokens=2000)

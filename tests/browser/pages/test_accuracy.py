@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from storage import TASKS_JOB
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import Server, Visitor, in_sight
 from tests.support.job_samples import store_policy
 from tests.support.tasks_samples import tasks_result
 
@@ -42,7 +42,7 @@ def test_a_measurement_from_the_form_to_its_figures(
     jobs.finish(record.id, "w", "succeeded", tasks_result("mine"))
     expect(page.locator(".sol-job .sol-state")).to_have_text("Finished")
     expect(page.locator(".sol-figure")).to_have_count(5)  # three tasks, all questions, two tasks
-    expect(page.locator(".sol-figure .main-svg").first).to_be_visible()
+    expect(in_sight(page.locator(".sol-figure").first).locator(".main-svg").first).to_be_visible()
     (row,) = page.get_by_role("rowgroup").filter(has_text="ARC easy + PIQA").all()
     expect(row).to_contain_text("+3.4")
     expect(page.get_by_role("columnheader", name="Static, paper's mechanisms")).to_be_attached()

@@ -151,7 +151,7 @@ def copied_squares(visitor: Visitor, page: Locator) -> list[str]:
 
 
 def test_the_text_of_the_day_is_the_dates(serve: Serve, visit: Visit) -> None:
-    visitor = visit(serve())
+    visitor = visit(serve(), own=True)
     words = visitor.page.get_by_label("Its words")
     days = (date(2026, 11, 27), date(2026, 11, 28), date(2027, 2, 1))
     for day in days:

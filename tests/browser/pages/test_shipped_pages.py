@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from app.results.shipped import shipped_record
 from tests.browser.axe import violations
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import Server, Visitor, in_sight
 from tests.support.job_samples import evaluation_result
 
 pytestmark = pytest.mark.browser
@@ -41,7 +41,7 @@ def _pareto(page: Page) -> Locator:
 
 
 def _axis(figure: Locator, name: str) -> dict[str, Any]:
-    expect(figure.locator(".main-svg").first).to_be_visible()
+    expect(in_sight(figure).locator(".main-svg").first).to_be_visible()
     found: dict[str, Any] = figure.locator(".sol-plot").evaluate(
         "(plot, name) => ({ range: plot.layout[name].range, title: plot.layout[name].title.text })",
         name,
@@ -63,8 +63,7 @@ def test_evaluate_opens_with_what_ships_and_ones_own_takes_its_place(
     expect(job).to_contain_text(record["command"])
     expect(page.locator(".sol-evaluate .sol-results tbody tr")).to_have_count(9)
     figure = _pareto(page)
-    figure.scroll_into_view_if_needed()
-    expect(figure.locator(".errorbars").first).to_be_attached()
+    expect(in_sight(figure).locator(".errorbars").first).to_be_attached()
     assert _axis(figure, "xaxis")["title"] == "MB that a step reads, computed"
     figure.get_by_label("Cost").select_option("flops")
     page.wait_for_timeout(400)
@@ -125,7 +124,7 @@ def test_accuracy_opens_with_what_ships(serve: Serve, visit: Visit) -> None:
     page = visitor.page.locator(".sol-accuracy")
     expect(page.locator(".sol-job .sol-state")).to_have_text("Shipped")
     expect(page.locator(".sol-task-table tbody").first).to_contain_text("ARC easy")
-    expect(page.locator(".sol-figure .main-svg").first).to_be_visible()
+    expect(in_sight(page.locator(".sol-figure").first).locator(".main-svg").first).to_be_visible()
     assert list(violations(visitor.page)) == []
     assert visitor.overflows(390, 1440) == []
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, expect
 
 from sol_core.training.config import PRESETS
 from storage import JobStore
-from tests.browser.conftest import Server, Visitor, free_port
+from tests.browser.conftest import Server, Visitor, free_port, in_sight
 from tests.support.fake_engine import FakeEngine
 from tests.support.job_samples import metric_row, store_policy, train_sample
 
@@ -55,7 +55,7 @@ def points(visitor: Visitor, chart: str) -> Locator:
     panel = visitor.page.locator(".sol-train .sol-figure").filter(
         has=visitor.page.get_by_role("heading", name=chart)
     )
-    return panel.locator(".scatterlayer .trace .point")
+    return in_sight(panel).locator(".scatterlayer .trace .point")
 
 
 def test_a_training_is_started_from_the_form_and_queued(serve: Serve, visit: Visit) -> None:
@@ -220,8 +220,6 @@ def test_hostile_text_stays_text(serve: Serve, visit: Visit) -> None:
     jobs.finish(job_id, "w", "failed", None, f"{HOSTILE}\nsecond line {{{{1+1}}}}")
     visitor = visit(server)
     page = visitor.page
-    dialogs: list[str] = []
-    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     visitor.tab("Train")
     expect(page.locator(".sol-job-title")).to_have_text(HOSTILE)
     expect(page.locator(".sol-job-error")).to_have_text(f"{HOSTILE}\nsecond line {{{{1+1}}}}")
@@ -230,7 +228,6 @@ def test_hostile_text_stays_text(serve: Serve, visit: Visit) -> None:
     expect(page.locator(".sol-sample .sol-lines .sol-token").first).to_contain_text("<b>")
     expect(page.locator(".sol-train img")).to_have_count(0)
     expect(page.locator(".sol-train .sol-jobs")).to_contain_text("${7*7} {{7*7}}")
-    assert dialogs == []
 
 
 def test_a_failed_job_says_what_to_do_and_its_settings_are_cloned(

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from sol_core.training.config import PRESETS
 from tests.browser.axe import violations
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import Server, Visitor, in_sight
 from tests.support.job_samples import metric_row, store_policy
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("stand_in_policies")]
@@ -40,7 +40,7 @@ def _reports(count: int) -> list[dict[str, Any]]:
 
 
 def _chart(page: Page, title: str) -> Locator:
-    return page.locator(".sol-train .sol-figure").filter(has_text=title).first
+    return in_sight(page.locator(".sol-train .sol-figure").filter(has_text=title).first)
 
 
 def _drawn(page: Page, title: str) -> dict[str, Any]:
@@ -111,8 +111,6 @@ def test_another_training_lies_behind(serve: Serve, visit: Visit) -> None:
     _training(server, HOSTILE, _reports(40), "succeeded")
     _training(server, "mine", _reports(12))
     visitor = visit(server)
-    dialogs: list[str] = []
-    visitor.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     visitor.tab("Train")
     page = visitor.page
     expect(_chart(page, "Speed").locator(".point")).to_have_count(12)
@@ -128,7 +126,6 @@ def test_another_training_lies_behind(serve: Serve, visit: Visit) -> None:
     assert _drawn(page, "Speed")["ranges"][0] == [0, 10]  # as long as the longer one
     choice.select_option("")
     expect(_chart(page, "Speed").locator(".trace")).to_have_count(1)
-    assert dialogs == []
 
 
 def test_a_name_in_use_is_said_as_it_is_typed(serve: Serve, visit: Visit) -> None:

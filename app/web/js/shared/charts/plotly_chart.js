@@ -1,11 +1,22 @@
-// A chart drawn by plotly: a redraw is one Plotly.react.
+// A chart drawn by plotly: a redraw is one Plotly.react. Out of sight nothing is drawn, and plotly, half
+// of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
 
 import { Chart } from "./chart.js";
 import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
 
+const EARLY = "240px"; // what is this near to the window is drawn as if it were in it
+
 export class PlotlyChart extends Chart {
-  ready() {
-    return loadPlotly();
+  constructor(spec, on) {
+    super(spec, on);
+    new IntersectionObserver((seen) => {
+      this.isInSight = seen.at(-1).isIntersecting;
+      if (this.isInSight && this.isStale) this.redraw();
+    }, { rootMargin: EARLY }).observe(this.plot);
+  }
+
+  async ready() {
+    if (this.isInSight) await loadPlotly();
   }
 
   // The chart as a data URL, with its title and a legend that the page has around it.
@@ -27,9 +38,11 @@ export class PlotlyChart extends Chart {
 
   async draw(data) {
     this.data = data;
-    const plotly = await loadPlotly();
-    if (!this.element.isConnected || !this.plot.offsetWidth || data !== this.data) return;
     this.begin(data);
+    this.isStale = !this.isInSight;
+    if (this.isStale) return;
+    const plotly = await loadPlotly();
+    if (!this.plot.offsetWidth || data !== this.data) return;
     const layout = chartLayout(this.spec.layout(data));
     const traces = this.spec.traces(data, themeColour).map((trace) => ({
       type: "scatter", ...trace,
