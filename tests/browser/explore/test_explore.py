@@ -19,6 +19,11 @@ Visit = Callable[..., Visitor]
 DENSE_BESIDE = GenerationConfig(side_rows=(SideRowConfig("dense", ScheduleConfig("dense")),))
 
 
+# Where dense would have chosen another token, and the share that it chose up to there.
+OTHERS = """(plot) => { const { x, customdata } = plot.data.find(({ meta }) => meta === "other");
+  return [x, customdata]; }"""
+
+
 def quality(visitor: Visitor) -> Locator:
     """The panel of the quality chart, drawn to the last token."""
     panel = visitor.chart(1)
@@ -77,16 +82,20 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
 ) -> None:
     visitor, panel = after_forty_tokens(serve, visit)
     expect(measure(visitor)).to_have_value("dense")
-    assert keys(panel) == ["KL to dense", "Mean so far", "Dense's choice kept"]
+    assert keys(panel) == ["KL to dense", "Mean so far", "Not dense's choice"]
     drawn = lines(panel)
-    assert list(drawn) == ["kl", "klMean", "kept"]
+    assert list(drawn) == ["kl", "klMean", "other"]
     tokens = [make_token(at, "", DENSE_BESIDE).kl_to_dense or 0.0 for at in range(40)]
     assert drawn["kl"] == pytest.approx(tokens)
     assert drawn["klMean"][-1] == pytest.approx(sum(tokens) / 40)
     # Another token at 4, 11, 18, 25, 32 and 39, which the sentence counts and dots.
     expect(visitor.page.locator(".sol-lines .is-other")).to_have_count(6)
-    assert [drawn["kept"][at] for at in (2, 3, 39)] == [100, 75, 85]
-    assert {name: low for name, (low, _) in axes(panel).items()} == {"yaxis": 0, "yaxis2": 0}
+    assert panel.locator(".sol-plot").evaluate(OTHERS) == [
+        [4, 11, 18, 25, 32, 39],
+        [75, pytest.approx(900 / 11), pytest.approx(1500 / 18), 84, 84.375, pytest.approx(3300 / 39)],
+    ]
+    assert drawn["other"] == [pytest.approx(tokens[at - 1]) for at in (4, 11, 18, 25, 32, 39)]
+    assert {name: low for name, (low, _) in axes(panel).items()} == {"yaxis": 0}
     expect(panel.locator(".sol-chart-note")).to_be_hidden()
     panel.get_by_role("button", name="KL to dense", exact=True).click()
     visible = "(plot) => plot.data.filter((line) => line.visible).map((line) => line.meta)"
@@ -94,7 +103,7 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
         "aria-pressed", "false"
     )
     visitor.page.wait_for_timeout(500)
-    assert panel.locator(".sol-plot").evaluate(visible) == ["klMean", "kept"]
+    assert panel.locator(".sol-plot").evaluate(visible) == ["klMean", "other"]
 
 
 def test_other_measures_come_on_request_and_say_whose_text_they_score(
@@ -139,7 +148,7 @@ def test_records_of_before_denses_choice_was_kept_show_only_kl(serve: Serve, vis
     visitor.generate(max_new_tokens=8)
     visitor.expect_state("Finished")
     visitor.page.wait_for_timeout(1000)
-    assert keys(panel) == ["KL to dense", "Mean so far", "Dense's choice kept"]
+    assert keys(panel) == ["KL to dense", "Mean so far", "Not dense's choice"]
 
 
 def test_a_choice_that_only_some_records_tell_is_counted_over_those(
@@ -153,9 +162,8 @@ def test_a_choice_that_only_some_records_tell_is_counted_over_those(
 
     visitor = visit(server, f"?run={save_run(server, forget_early)}")
     expect(visitor.tokens).to_have_count(20)
-    kept = lines(quality(visitor))["kept"]
-    assert kept[:10] == [None] * 10
-    assert [kept[10], kept[-1]] == [0, 80]  # another one at 11 and at 18
+    # Another one at 11, the first that is known, and at 18.
+    assert quality(visitor).locator(".sol-plot").evaluate(OTHERS) == [[11, 18], [0, 75]]
     expect(visitor.page.locator(".sol-sentence")).to_contain_text("at 2 of 10 steps")
 
 

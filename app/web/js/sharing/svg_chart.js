@@ -1,5 +1,5 @@
-// A chart of the same specification as on the page, drawn as SVG: lines over the tokens, a second
-// scale at the right, values under the pointer. Colours are variables, so the theme needs no redraw.
+// A chart of the same specification as on the page, drawn as SVG: lines and dots over the tokens,
+// values under the pointer. Colours are variables, so the theme needs no redraw.
 
 import { Chart } from "../shared/charts/chart.js";
 import { h, show, svg, uniqueId } from "../shared/dom.js";
@@ -10,7 +10,7 @@ import { pictureDrawing } from "../shared/picture.js";
 const variable = (name) => `var(--sol-${name})`;
 const DASHES = { dash: "6 4", dot: "2 3" };
 const HEAD = 54; // of a saved image, px
-const MARGIN = { left: 46, right: 14, second: 48, top: 8, bottom: 34 };
+const MARGIN = { left: 46, right: 14, top: 8, bottom: 34 };
 
 // Four to six round numbers from low to high.
 function niceTicks(low, high) {
@@ -54,21 +54,19 @@ export class SvgChart extends Chart {
     this.begin(data);
     const layout = this.spec.layout(data);
     this.traces = this.spec.traces(data, variable).filter((trace) => !this.hidden.has(trace.meta));
-    const scales = { y: valueScale(layout.yaxis, this.traces.filter((trace) => trace.yaxis !== "y2")),
-      y2: layout.yaxis2 && valueScale(layout.yaxis2, this.traces.filter((trace) => trace.yaxis === "y2")) };
-    const right = scales.y2 ? MARGIN.second : MARGIN.right;
+    const scale = valueScale(layout.yaxis, this.traces);
     const [from, to] = layout.xaxis.range;
-    this.area = { left: MARGIN.left, top: MARGIN.top, width: width - MARGIN.left - right,
+    this.area = { left: MARGIN.left, top: MARGIN.top, width: width - MARGIN.left - MARGIN.right,
       height: height - MARGIN.top - MARGIN.bottom };
     this.area.x = (value) => (this.area.width * (value - from)) / (to - from);
     this.area.token = (x) => Math.round(from + (x * (to - from)) / this.area.width);
     this.plot.replaceChildren(svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`,
-      "aria-hidden": "true" }, this.grid(scales), this.tokenTicks(from, to),
+      "aria-hidden": "true" }, this.grid(scale), this.tokenTicks(from, to),
     // A scale may leave out a line's first jumps.
     svg("clipPath", { id: this.clip }, svg("rect", { x: this.area.left, y: this.area.top - 2,
       width: this.area.width, height: this.area.height + 3 })),
     svg("g", { "clip-path": `url(#${this.clip})` },
-      this.traces.map((trace) => this.line(trace, scales[trace.yaxis ?? "y"])))));
+      this.traces.map((trace) => (trace.mode === "markers" ? this.dots(trace, scale) : this.line(trace, scale))))));
     this.placeMarker();
   }
 
@@ -105,18 +103,13 @@ export class SvgChart extends Chart {
     return this.area.top + this.area.height * (1 - (value - scale.low) / (scale.high - scale.low));
   }
 
-  grid(scales) {
+  grid(scale) {
     const { left, width, top, height } = this.area;
-    const edge = left + width;
-    return Object.entries(scales).filter(([, scale]) => scale).map(([name, scale]) => {
-      const isSecond = name === "y2";
-      return svg("g", { class: "sol-chart-scale" }, scale.ticks.map((tick, at) => [
-        !isSecond && svg("path", { d: `M${left} ${this.y(scale, tick).toFixed(1)}H${edge}` }),
-        svg("text", { x: isSecond ? edge + 7 : left - 7, y: this.y(scale, tick) + 4,
-          "text-anchor": isSecond ? "start" : "end" }, scale.texts[at])]),
-      scale.title && svg("text", { "text-anchor": "middle",
-        transform: `translate(${isSecond ? edge + 42 : 10} ${top + height / 2}) rotate(-90)` }, scale.title));
-    });
+    return svg("g", { class: "sol-chart-scale" }, scale.ticks.map((tick, at) => [
+      svg("path", { d: `M${left} ${this.y(scale, tick).toFixed(1)}H${left + width}` }),
+      svg("text", { x: left - 7, y: this.y(scale, tick) + 4, "text-anchor": "end" }, scale.texts[at])]),
+    scale.title && svg("text", { "text-anchor": "middle",
+      transform: `translate(10 ${top + height / 2}) rotate(-90)` }, scale.title));
   }
 
   tokenTicks(from, to) {
@@ -145,6 +138,11 @@ export class SvgChart extends Chart {
       fill: trace.line.color, "fill-opacity": 0.35 }),
     svg("path", { d: path, fill: "none", stroke: trace.line.color, "stroke-width": trace.line.width,
       "stroke-dasharray": DASHES[trace.line.dash], "stroke-linejoin": "round", opacity: trace.opacity })];
+  }
+
+  dots(trace, scale) {
+    return trace.x.map((x, at) => svg("circle", { cx: (this.area.left + this.area.x(x)).toFixed(1),
+      cy: this.y(scale, trace.y[at]).toFixed(1), r: trace.marker.size / 2, fill: trace.marker.color }));
   }
 
   point(event) {

@@ -40,13 +40,9 @@ const againstDense = viewOf("dense", {
   keys: [
     { id: "kl", name: "KL to dense", colour: "kl", dash: "bars" },
     { id: "klMean", name: "Mean so far", colour: "kl" },
-    { id: "kept", name: "Dense's choice kept", colour: "perplexity", dash: "dash", isKnown: (data) => data.hasChoice },
+    { id: "other", name: "Not dense's choice", colour: "perplexity", dash: "dots", isKnown: (data) => data.hasChoice },
   ],
-  axes: (data) => ({
-    yaxis: { rangemode: "tozero", title: scaleTitle("KL, nats") },
-    ...(data.hasChoice && { yaxis2: { range: [0, 104], tickvals: [0, 25, 50, 75, 100],
-      ticktext: ["0", "25", "50", "75", "100"], title: scaleTitle("choice kept, %", 6) } }),
-  }),
+  axes: () => ({ yaxis: { rangemode: "tozero", title: scaleTitle("KL, nats") } }),
   traces: (data, colour) => [
     { meta: "kl", ...thinned(data, data.kl), mode: "lines", fill: "tozeroy", opacity: 0.7,
       hovertemplate: "KL to dense %{y:.3f} nats<extra></extra>",
@@ -54,9 +50,10 @@ const againstDense = viewOf("dense", {
     { meta: "klMean", ...thinned(data, data.klMean), mode: "lines",
       hovertemplate: "KL to dense %{y:.3f} nats so far, on average<extra></extra>",
       line: { color: colour("kl"), width: 2.5 } },
-    data.hasChoice && { meta: "kept", ...thinned(data, data.kept), yaxis: "y2", mode: "lines",
-      hovertemplate: "Dense's choice kept at %{y:.1f} % so far<extra></extra>",
-      line: { color: colour("perplexity"), width: 2, dash: "dash" } },
+    // Where another token than dense's comes first: a dot on the token's own KL.
+    data.hasChoice && { meta: "other", x: data.other.x, y: data.other.kl, customdata: data.other.kept, mode: "markers",
+      hovertemplate: "Not dense's choice, which was kept %{customdata:.1f} % of the time so far<extra></extra>",
+      marker: { color: colour("perplexity"), size: 7 } },
   ].filter(Boolean),
 });
 

@@ -23,7 +23,7 @@ export function emptySeries(run) {
     surprisal: [],
     kl: [],
     klMean: [],
-    kept: [],
+    other: { x: [], kl: [], kept: [] }, // tokens that dense would not choose, and the share kept so far
     rows: {},
     klSum: 0,
     measured: 0,
@@ -81,7 +81,10 @@ function extendDense(data, row) {
     data.keptSum += Number(isKept);
     data.compared += 1;
   }
-  data.kept.push(data.compared ? (100 * data.keptSum) / data.compared : null);
+  if (isKept !== false) return;
+  data.other.x.push(row.index + 1);
+  data.other.kl.push(row.kl_to_dense ?? 0);
+  data.other.kept.push((100 * data.keptSum) / data.compared);
 }
 
 // Every row scores the same text: the run's own row and those beside it.
