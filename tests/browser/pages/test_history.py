@@ -68,7 +68,10 @@ def colours(strip: Locator) -> list[str]:
     )
 
 
-def test_a_row_shows_the_first_words_and_a_cell_per_token(serve: Serve, visit: Visit) -> None:
+def test_a_row_shows_the_first_words_and_a_cell_per_token(
+    serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.runs.preview.PATIENCE_S", 60.0)  # all four at once, on any machine
     server = serve()
     hostile = "<img src=x onerror=alert(1)> ${7*7}\n\nsecond " + "long " * 200
     add(server, "A dense one", "dense", 30, hostile)
