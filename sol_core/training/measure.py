@@ -18,7 +18,13 @@ from sol_core.training.config import TrainConfig
 from sol_core.training.ranks import Ranks
 from sol_core.training.windows import TextPrefill, prefill_text
 
-__all__ = ["HeldOut", "HeldOutResult", "held_out_budgets", "measure_held_out"]
+__all__ = [
+    "HeldOut",
+    "HeldOutResult",
+    "held_out_budgets",
+    "measure_held_out",
+    "measure_static",
+]
 
 # Per axis; bits of 16 are untouched.
 MEASURED = ((0.5, 0.4, 0.3), (0.6, 0.7, 0.5), (8, 16, 7))
@@ -70,9 +76,7 @@ def measure_held_out(
     policy: Policy, held_out: HeldOut, config: TrainConfig, ranks: Ranks
 ) -> HeldOutResult:
     """Greedy policy, then static at its realised mean, on the same windows; on every rank."""
-    count = min(WINDOWS_PER_TEXT, config.windows)
-    every = config.windows // count
-    starts = config.starts[: count * every : every]
+    starts = _starts(config)
     asked = held_out_budgets(config.grid)
     budgets = asked * len(starts)
     numbers = range(len(held_out.texts))
@@ -84,14 +88,12 @@ def measure_held_out(
     spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, 3]
     grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, 3]
     realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
-    static = ranks.split(numbers, lambda n: play(n, _static(realised, n, len(starts), config)))
+    static = _play_static(realised, held_out, config, ranks)
     gap = (grouped - budget_shares(asked)).mean(0).tolist()
     metrics = {
         "kl": _mean(played, "kl"),
-        "kl_static": _mean(static, "kl"),
         "nll": _mean(played, "nll"),
-        "nll_static": _mean(static, "nll"),
-        "nll_dense": _mean(played, "dense_nll"),
+        **_static_metrics(static),
         "gap_keep": gap[0],
         "gap_channels": gap[1],
         "gap_bits": gap[2],
@@ -102,6 +104,18 @@ def measure_held_out(
         metrics,
         ([held_out.texts[0][n] for n in place], actions, played[0].kl[0].tolist()),
     )
+
+
+def measure_static(held_out: HeldOut, config: TrainConfig, ranks: Ranks) -> dict[str, float]:
+    """kl_static, nll_static and nll_dense at the asked budgets: before there is a policy."""
+    return _static_metrics(_play_static(held_out_budgets(config.grid), held_out, config, ranks))
+
+
+def _starts(config: TrainConfig) -> Sequence[int]:
+    """Where windows begin in each held-out text, in tokens."""
+    count = min(WINDOWS_PER_TEXT, config.windows)
+    every = config.windows // count
+    return config.starts[: count * every : every]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +139,26 @@ def _play(
     return _Played(
         torch.stack(kl, 1), torch.stack(nll, 1), torch.stack(dense, 1), torch.stack(spends, 1)
     )
+
+
+def _play_static(
+    budgets: Sequence[Budget], held_out: HeldOut, config: TrainConfig, ranks: Ranks
+) -> list[_Played]:
+    starts = _starts(config)
+
+    def play(number: int) -> _Played:
+        scheduler = _static(budgets, number, len(starts), config)
+        return _play(held_out.prefill(number, config), starts, scheduler, config)
+
+    return ranks.split(range(len(held_out.texts)), play)
+
+
+def _static_metrics(static: Sequence[_Played]) -> dict[str, float]:
+    return {
+        "kl_static": _mean(static, "kl"),
+        "nll_static": _mean(static, "nll"),
+        "nll_dense": _mean(static, "dense_nll"),
+    }
 
 
 def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:

@@ -22,7 +22,12 @@ from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.training.config import PRICED_TEXTS
-from sol_core.training.measure import HeldOut, held_out_budgets, measure_held_out
+from sol_core.training.measure import (
+    HeldOut,
+    held_out_budgets,
+    measure_held_out,
+    measure_static,
+)
 from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
 from sol_core.training.run_state import RunState
 from sol_core.training.update import damages_at, grpo_update, prices_from, warm_step
@@ -36,7 +41,7 @@ from sol_core.training.warm_start.labels import (
 )
 from sol_core.training.windows import prefill_text
 
-__all__ = ["calibrate", "grpo", "label", "measure", "warm_start"]
+__all__ = ["calibrate", "grpo", "label", "measure", "measure_before", "warm_start"]
 
 MEASURES_PER_PHASE = 4
 # When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
@@ -241,20 +246,36 @@ def _damages_in(state: RunState, inputs: StepInputs) -> list[Tensor]:
     return damages_at(state.policy, inputs.rows, inputs.tokens)
 
 
+def measure_before(state: RunState) -> Iterator[WorkEvent]:
+    """Static allocation on the held-out text: what there is to beat, before there is a policy."""
+    yield state.report("measuring")
+    yield _measured(state, measure_static(_held_out(state), state.config, state.ranks))
+
+
 def measure(state: RunState) -> Iterator[WorkEvent]:
     """Held-out quality now, and a sample text."""
     yield state.report("measuring")
+    held_out = _held_out(state)
+    result = measure_held_out(state.policy, held_out, state.config, state.ranks)
+    yield _measured(state, result.metrics)
+    yield _sample(state, held_out.texts[0], *result.first)
+
+
+def _held_out(state: RunState) -> HeldOut:
     if state.held_out is None:
         texts = state.ranks.each(lambda: state.texts.held_out(state.config.held_out_texts))
         state.held_out = HeldOut(state.model.lm, texts)
-    result = measure_held_out(state.policy, state.held_out, state.config, state.ranks)
-    state.check_finite(result.metrics)
-    state.progress.measured = dict(result.metrics)
+    return state.held_out
+
+
+def _measured(state: RunState, metrics: dict[str, float]) -> WorkEvent:
+    state.check_finite(metrics)
+    state.progress.measured = dict(metrics)
     before = dict(state.metrics)
-    state.metrics |= result.metrics
-    yield state.report("measuring")
+    state.metrics |= metrics
+    event = state.report("measuring")
     state.metrics = before
-    yield _sample(state, state.held_out.texts[0], *result.first)
+    return event
 
 
 def _sample(

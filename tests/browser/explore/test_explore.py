@@ -92,7 +92,14 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
     expect(visitor.page.locator(".sol-lines .is-other")).to_have_count(6)
     assert panel.locator(".sol-plot").evaluate(OTHERS) == [
         [4, 11, 18, 25, 32, 39],
-        [75, pytest.approx(900 / 11), pytest.approx(1500 / 18), 84, 84.375, pytest.approx(3300 / 39)],
+        [
+            75,
+            pytest.approx(900 / 11),
+            pytest.approx(1500 / 18),
+            84,
+            84.375,
+            pytest.approx(3300 / 39),
+        ],
     ]
     assert drawn["other"] == [pytest.approx(tokens[at - 1]) for at in (4, 11, 18, 25, 32, 39)]
     assert {name: low for name, (low, _) in axes(panel).items()} == {"yaxis": 0}

@@ -88,7 +88,13 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
     rows = [report.row for report in reports[1:] if report.row is not None]
     assert [row["step"] for row in rows] == list(range(1, len(reports)))
     phases = list(dict.fromkeys(report.message for report in reports))
-    assert phases == ["preparing", "labelling", "measuring", "warm start", "grpo", "calibrating"]
+    assert phases == ["preparing", "measuring", "labelling", "warm start", "grpo", "calibrating"]
+    # What there is to beat is measured before anything is learnt.
+    assert [set(row["metrics"]) for row in rows[:2]] == [
+        set(),
+        {"kl_static", "nll_static", "nll_dense"},
+    ]
+    assert rows[1]["metrics"]["kl_static"] > 0
     assert all(0 <= report.fraction <= 1 for report in reports)
     calibrating = [report.fraction for report in reports if report.message == "calibrating"]
     assert calibrating == sorted(set(calibrating))  # the bar moves with every text

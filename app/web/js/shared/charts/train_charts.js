@@ -77,7 +77,7 @@ export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 // A chart of some metrics; it only knows of the reports that carry one of them. spec: {title, aid,
 // y, y2: the scales, shapes(), lines: from the back to the front}; a scale: {title, sign: 1 where no value is below
 // nothing, −1 where none is above it, 0: both, null: anything}; a line: {id: of a metric, name, words, colour, dash, key:
-// another mark in the legend, width, scale, isSecond}.
+// another mark in the legend, width, scale, isSecond, isHeld: true between two measurements}.
 function metricChart({ title, aid, y, y2 = null, shapes = () => [], lines }) {
   return new Figure({
     title, aid, uses: lines.map((line) => line.id),
@@ -119,9 +119,10 @@ function phaseMarks(data) {
   });
 }
 
-function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecond = false }) {
+function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecond = false, isHeld = false }) {
   const line = data.line(id, scale);
-  return { meta: id, ...line, mode: "lines+markers", yaxis: isSecond ? "y2" : undefined,
+  const { x, y } = isHeld && line.x.length ? { x: [...line.x, data.x.at(-1)], y: [...line.y, line.y.at(-1)] } : line;
+  return { meta: id, x, y, mode: "lines+markers", yaxis: isSecond ? "y2" : undefined,
     line: { color: themeColour(colour), width, dash },
     marker: { size: line.x.length > 60 ? 0.1 : 4, color: themeColour(colour) },
     hovertemplate: `${words}<extra></extra>` };
@@ -135,7 +136,7 @@ function besideLine(beside, line) {
 
 // Of a measure, beside static allocation.
 const qualityLines = (id) => [
-  { id: `${id}_static`, name: "Static, same spend", words: "Static %{y:.4f} nats", colour: "channels", dash: "dash" },
+  { id: `${id}_static`, name: "Static, same spend", words: "Static %{y:.4f} nats", colour: "channels", dash: "dash", isHeld: true },
   { id, name: "Policy", words: "Policy %{y:.4f} nats", colour: "accent" },
 ];
 
