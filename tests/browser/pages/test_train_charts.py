@@ -78,6 +78,26 @@ def test_axes_begin_at_nothing_and_stand_still(serve: Serve, visit: Visit) -> No
     assert list(violations(page)) == []
 
 
+def test_static_is_there_to_beat_before_anything_is_learnt(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    first = {"kl_static": 0.17, "nll_static": 3.325, "nll_dense": 3.18}
+    rows = [{"step": 1, "phase": "measuring", "elapsed_s": 6.0, "metrics": first}]
+    rows += [
+        {"step": step, "phase": "labelling", "elapsed_s": 20.0 * step, "metrics": {"loss": 0.4}}
+        for step in range(2, 8)
+    ]
+    _training(server, "mine", rows)
+    visitor = visit(server)
+    visitor.tab("Train")
+    for title, value in (("Held-out KL", 0.17), ("NLL", 0.145)):
+        static, policy = _drawn(visitor.page, title)["lines"]
+        assert (static["points"], policy["points"]) == (2, 0)  # as measured, and up to now
+        assert static["last"] == pytest.approx(value)
+        expect(_chart(visitor.page, title).locator(".sol-empty-chart")).to_be_hidden()
+    tile = visitor.page.locator(".sol-train .sol-tile").filter(has_text="KL, held out")
+    expect(tile).to_contain_text("static 0.170")
+
+
 def test_the_loss_of_each_phase_is_a_line_of_its_own(serve: Serve, visit: Visit) -> None:
     server = serve()
     _training(server, "mine", _reports(30))

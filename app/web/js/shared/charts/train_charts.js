@@ -121,10 +121,11 @@ function phaseMarks(data) {
 
 function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecond = false, isHeld = false }) {
   const line = data.line(id, scale);
-  const { x, y } = isHeld && line.x.length ? { x: [...line.x, data.x.at(-1)], y: [...line.y, line.y.at(-1)] } : line;
-  return { meta: id, x, y, mode: "lines+markers", yaxis: isSecond ? "y2" : undefined,
+  const size = line.x.length > 60 ? 0.1 : 4;
+  const isLate = isHeld && line.x.at(-1) < data.x.at(-1); // then it goes on to now, without a mark there
+  return { meta: id, x: isLate ? [...line.x, data.x.at(-1)] : line.x, y: isLate ? [...line.y, line.y.at(-1)] : line.y, mode: "lines+markers", yaxis: isSecond ? "y2" : undefined,
     line: { color: themeColour(colour), width, dash },
-    marker: { size: line.x.length > 60 ? 0.1 : 4, color: themeColour(colour) },
+    marker: { size: isLate ? [...line.x.map(() => size), 0] : size, color: themeColour(colour) },
     hovertemplate: `${words}<extra></extra>` };
 }
 
