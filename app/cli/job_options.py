@@ -15,6 +15,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import GRIDS
+from sol_core.corpus.names import names_hub_data_set
 from sol_core.extensions import CORPORA
 from sol_core.policy.files.locate import shipped_for
 
@@ -61,10 +62,11 @@ def corpus_source(text: str) -> str:
             return str(path.absolute())
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL
         raise InputFileError(f"cannot read the corpus {text!r}: {error}") from error
-    if text.count("/") != 1 or text.startswith((".", "~", "/")) or path.suffix:
+    if not names_hub_data_set(text):
         raise InputFileError(
             f"cannot read the corpus {text!r}: no such file or folder; give a .txt, .jsonl, .csv "
-            f"or .parquet file, a folder of them, {BUILTIN_CORPUS!r} or a Hub data set owner/name"
+            f"or .parquet file, a folder of them, {BUILTIN_CORPUS!r} or a Hub data set "
+            "owner/name:config:part:column, of which owner/name is enough"
         )
     return text
 

@@ -44,7 +44,10 @@ class EvaluationConfig:
 
     corpus: str = field(
         default="builtin",
-        metadata={"help": "builtin, a text file or folder, or a Hub data set owner/name"},
+        metadata={
+            "help": "builtin, a text file or folder, or a Hub data set "
+            "owner/name:config:part:column"
+        },
     )
     budgets: tuple[Budget, ...] = field(
         default=REFERENCE_BUDGETS, metadata={"help": "mean spends to ask for: keep, channels, bits"}

@@ -147,7 +147,10 @@ class TrainConfig:
 
     corpus: str = field(
         default="builtin",
-        metadata={"help": "builtin, a text file or folder, or a Hub data set owner/name"},
+        metadata={
+            "help": "builtin, a text file or folder, or a Hub data set "
+            "owner/name:config:part:column"
+        },
     )
     seed: Seed = field(default=0, metadata={"help": "same seed, machine and threads: same policy"})
     context: Annotated[int, Range(16, 1_000_000)] = field(
