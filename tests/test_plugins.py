@@ -105,7 +105,7 @@ try: print(read_policy_info(Path({str(stored)!r})).config)
 except PolicyError as error: print(error)
 """
     for imported, words in (
-        ([], "policy 'run' needs the policy network 'recurrent', which nothing has registered"),
+        ([], "needs the policy network 'recurrent', which nothing has registered"),
         (["recurrent"], "needs the observation 'drift'"),
         (["recurrent", "parts"], "needs the page scorer 'best-key'"),
         (["recurrent", "parts", "mechanisms"], "PolicyConfig(network='recurrent'"),
