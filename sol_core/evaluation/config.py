@@ -40,6 +40,7 @@ class EvaluationConfig:
     """Everything that decides an evaluation besides the model, the policies and the machine.
 
     Attributes: see each field's help.
+    Raises: ConfigError for a value that is not allowed.
     """
 
     corpus: str = field(
@@ -125,6 +126,8 @@ class EvaluationConfig:
     def from_dict(record: dict[str, Any]) -> EvaluationConfig:
         """Rebuild a configuration from its JSON form.
 
+        Args:
+            record: as ``to_dict`` gives it; what is left out has its default.
         Raises: ConfigError for unknown keys and values that are not allowed.
         """
         return config_from_dict(EvaluationConfig, record)

@@ -142,7 +142,10 @@ class GrpoConfig:
 class TrainConfig:
     """Everything that decides a trained policy besides the model and the machine.
 
+    The method is the paper's (arXiv:2605.10875): GRPO on rollouts, here after a warm start.
+
     Attributes: see each field's help.
+    Raises: ConfigError for a value that is not allowed.
     """
 
     corpus: str = field(
@@ -217,6 +220,7 @@ class TrainConfig:
         return [round(self.context * ratio**window) for window in range(self.windows)]
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, as a policy's files and a job hold it."""
         return asdict(self)
 
 
@@ -279,7 +283,10 @@ def for_minutes(config: TrainConfig, preset_name: str, minutes: float) -> TrainC
 def preset(name: str, **changes: Any) -> TrainConfig:
     """A preset by name, with fields replaced.
 
-    Raises: ConfigError for an unknown name.
+    Args:
+        name: quick, standard or paper (the recipe of arXiv:2605.10875).
+        changes: fields of ``TrainConfig`` with other values.
+    Raises: ConfigError for an unknown name, and for values that are not allowed.
     """
     if name not in PRESETS:
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")

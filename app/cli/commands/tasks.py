@@ -90,7 +90,7 @@ def _own(args: argparse.Namespace) -> dict[str, Any]:
 
 def _of_lm_eval(args: argparse.Namespace) -> dict[str, Any]:
     from sol_core.evaluation import parse_budgets
-    from sol_core.tasks.lm_eval_tasks import LmEvalConfig, open_lm_eval_tasks, run_lm_eval_tasks
+    from sol_core.harness.lm_eval_tasks import LmEvalConfig, open_lm_eval_tasks, run_lm_eval_tasks
 
     names = tuple(name.strip() for name in args.lm_eval.split(",") if name.strip())
     config = LmEvalConfig(names, args.limit, seed=args.seed, include_path=args.include_path)

@@ -19,8 +19,9 @@ from app.jobs.updates import JobTask
 from app.pages.shared.job_views import JOB_KINDS
 from sol_core.actions import ActionGrid, Budget
 from sol_core.errors import ConfigError
+from sol_core.harness import lm_eval_tasks
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
-from sol_core.tasks import TasksConfig, lm_eval_tasks
+from sol_core.tasks import TasksConfig
 from storage import TASKS_JOB, Store
 from tests.app.command_line import RunCommand, one_line
 

@@ -13,8 +13,8 @@ import pytest
 
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError, CorpusError
+from sol_core.harness.lm_eval_tasks import LmEvalConfig, open_lm_eval_tasks, run_lm_eval_tasks
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
-from sol_core.tasks.lm_eval_tasks import LmEvalConfig, open_lm_eval_tasks, run_lm_eval_tasks
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_policies import save_tiny_policy
 
