@@ -344,6 +344,7 @@ def _request(
     from sol_core.generation.schedules import with_schedule
     from sol_core.generation.sequence import Extras
 
+    check_kind("page_reads", page_reads, bool, "True or False")
     wanted = "a list of functions of ids [1, T] and scores [1, V]"
     check_kind("logits_processors", logits_processors, (list, tuple), wanted)
     for one in logits_processors:

@@ -63,8 +63,8 @@ def observation(name: str, size: int) -> Callable[[PartT], PartT]:
         OBSERVATIONS.add(name, ExtraInputs(size, function), function)
         return function
 
-    if size < 1:
-        raise ConfigError(f"the observation {name!r} must add at least one number, got {size!r}")
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError(f"the observation {name!r} must add one number or more, got {size!r}")
 
     return add
 
@@ -102,8 +102,10 @@ def page_scorer(scorer: PageScorer) -> PageScorer:
     Returns: the same.
     Raises: ConfigError for a name that is taken or none, or kernels, which only ours have.
     """
-    from kernels.page_scorers import PAGE_SCORERS
+    from kernels.page_scorers import PAGE_SCORERS, PageScorer
 
+    if not isinstance(scorer, PageScorer):
+        raise ConfigError(f"a page scorer is declared by a PageScorer, got {scorer!r:.60}")
     if scorer.cpu_kernels or scorer.triton_kernel:
         raise ConfigError(f"the page scorer {scorer.name!r} names kernels: leave them out")
     check_name("page scorer", scorer.name, PAGE_SCORERS, scorer.score)
@@ -120,8 +122,10 @@ def mlp_pruner(pruner: MlpPruner) -> MlpPruner:
     Returns: the same.
     Raises: ConfigError for a name that is taken or none.
     """
-    from kernels.mlp_pruners import MLP_PRUNERS
+    from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 
+    if not isinstance(pruner, MlpPruner):
+        raise ConfigError(f"an MLP pruner is declared by an MlpPruner, got {pruner!r:.60}")
     check_name("MLP pruner", pruner.name, MLP_PRUNERS, pruner.shares)
     MLP_PRUNERS[pruner.name] = pruner
     return pruner

@@ -15,7 +15,7 @@ from sol_core.actions import GRIDS, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.extensions import REWARDS
 from sol_core.extensions.registry import ELSEWHERE
-from sol_core.fields import OneOf, Range, Seed, check_fields
+from sol_core.fields import OneOf, Range, Seed, check_fields, check_kind
 from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 __all__ = [
@@ -288,6 +288,11 @@ def preset(name: str, **changes: Any) -> TrainConfig:
         changes: fields of ``TrainConfig`` with other values.
     Raises: ConfigError for an unknown name, and for values that are not allowed.
     """
+    check_kind("preset", name, str, "a preset's name")
     if name not in PRESETS:
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    fields = [field.name for field in dataclasses.fields(TrainConfig)]
+    for change in changes:
+        if change not in fields:
+            raise ConfigError(f"a training has no setting {change!r}; it has {', '.join(fields)}")
     return dataclasses.replace(PRESETS[name], **changes)
