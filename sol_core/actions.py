@@ -132,8 +132,9 @@ def _check_bits(value: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Compute limits of one decode step.
+    """Compute limits of one decode step: the paper's triple (arXiv:2605.10875, section 3).
 
+    Raises: ConfigError for a value that is not allowed.
     Attributes:
         keep_fraction: share of cached tokens attention may read, in (0, 1].
         channel_keep_ratio: share of MLP input channels kept, in (0, 1].
@@ -153,6 +154,7 @@ class Action:
 
     @property
     def is_dense(self) -> bool:
+        """True where nothing is left out and nothing rounded."""
         return self == DENSE
 
     @property
@@ -161,6 +163,7 @@ class Action:
         return (self.keep_fraction + self.channel_keep_ratio + self.bit_width / MAX_BITS) / 3
 
     def as_tuple(self) -> tuple[float, float, int]:
+        """The three values in the order of ``AXES``."""
         return (self.keep_fraction, self.channel_keep_ratio, self.bit_width)
 
 
@@ -169,7 +172,14 @@ DENSE = Action()
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A requested or achieved mean spend; the same units as ``Action``, bits may be fractional."""
+    """A requested or achieved mean spend over decode steps.
+
+    Attributes:
+        keep_fraction: mean share of cached tokens that attention may read, in (0, 1].
+        channel_keep_ratio: mean share of the MLP's channels kept, in (0, 1].
+        bit_width: mean bits of the MLP activations, 2 to 16, fractions allowed.
+    Raises: ConfigError for a value that is not allowed.
+    """
 
     keep_fraction: float = 1.0
     channel_keep_ratio: float = 1.0
@@ -186,6 +196,7 @@ class Budget:
         return (self.keep_fraction + self.channel_keep_ratio + self.bit_width / MAX_BITS) / 3
 
     def as_tuple(self) -> tuple[float, float, float]:
+        """The three values in the order of ``AXES``."""
         return (self.keep_fraction, self.channel_keep_ratio, self.bit_width)
 
 
@@ -203,6 +214,13 @@ class ActionGrid:
 
     The defaults are the paper's full grid (10 × 13 × 12 = 1,560 actions). Mechanisms and page
     size belong to the grid's identity: the same spend means something else under others.
+
+    Attributes:
+        keep_fractions, channel_keep_ratios: levels in (0, 1].
+        bit_widths: levels of 2 to 16 bits.
+        page_size: tokens of a page of the KV cache.
+        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split: see ``Mechanisms``.
+    Raises: ConfigError for levels that are not ascending, and for what is not allowed.
     """
 
     keep_fractions: tuple[float, ...] = field(default_factory=_tenths)
@@ -246,7 +264,12 @@ class ActionGrid:
         return (self.keep_fractions, self.channel_keep_ratios, self.bit_widths)
 
     def check_budget(self, budget: Budget) -> None:
-        """Raise ``ConfigError`` when a mean spend cannot be reached with these levels."""
+        """Hold a mean spend to what these levels can reach.
+
+        Args:
+            budget: requested, of all axes.
+        Raises: ConfigError naming the axis and its levels.
+        """
         for axis, levels, value in zip(AXES, self.levels(), budget.as_tuple(), strict=True):
             if not levels[0] - 1e-9 <= value <= levels[-1] + 1e-9:
                 raise ConfigError(
@@ -255,6 +278,7 @@ class ActionGrid:
                 )
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; ``ActionGrid(**…)`` reads it back."""
         return asdict(self)
 
 

@@ -8,20 +8,18 @@ with the first call. Progress is a bar on stderr unless ``on_progress`` takes it
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
-from sol_core.actions import Action, Budget
+from sol_core.actions import Budget
 from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
-from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
+from sol_core.events import Event, PrefillEvent, TokenEvent
 from sol_core.fields import check_kind
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
-from sol_core.generation.notebook import coloured_tokens, spend_words, table
+from sol_core.generation.finished import Generation, Score
 from sol_core.progress import Progress, WorkEvent, WorkFinished, WorkProgress, shown_progress
 
 if TYPE_CHECKING:
@@ -47,72 +45,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """A finished generation.
-
-    Attributes:
-        text: what was generated, the prompt left out.
-        tokens: one event per token: its action, surprisal, entropy, cost, time.
-        finish: why it ended, totals, tokens per second.
-    """
-
-    text: str
-    tokens: tuple[TokenEvent, ...]
-    finish: FinishEvent
-
-    @property
-    def spend(self) -> Budget | None:
-        """Achieved mean per axis; None without tokens."""
-        return self.finish.spend
-
-    def _repr_html_(self) -> str:
-        """HTML for a notebook: every token on the colour of what it cost."""
-        tokens = self.tokens
-        return coloured_tokens([one.text for one in tokens], [one.action for one in tokens])
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A text's tokens, what was spent on each, and their negative log-likelihood.
-
-    Attributes:
-        token_ids: the scored ones.
-        actions: of the decode step that predicted each.
-        nll: of each, nats.
-    """
-
-    token_ids: tuple[int, ...]
-    actions: tuple[Action, ...]
-    nll: tuple[float, ...]
-
-    @property
-    def mean_nll(self) -> float:
-        """Nats per token."""
-        return math.fsum(self.nll) / len(self.nll)
-
-    @property
-    def perplexity(self) -> float:
-        return math.exp(self.mean_nll)
-
-    @property
-    def spend(self) -> Budget:
-        """Achieved mean per axis."""
-        axes = zip(*(action.as_tuple() for action in self.actions), strict=True)
-        return Budget(*(math.fsum(axis) / len(self.actions) for axis in axes))
-
-    def _repr_html_(self) -> str:
-        """HTML for a notebook: the means."""
-        return table(
-            {
-                "tokens": f"{len(self.nll):,}",
-                "nats per token": f"{self.mean_nll:.4f}",
-                "perplexity": f"{self.perplexity:.2f}",
-                "spend": spend_words(self.spend),
-            }
-        )
-
-
 def load_model(
     name: str | Path = DEFAULT_MODEL,
     *,
@@ -130,7 +62,9 @@ def load_model(
         dtype: auto, float32, bfloat16 or float16.
         device: auto, cpu, cuda, cuda:1 …
         data_dir: where downloads are kept; None is ``SOL_DATA_DIR``, else the platform's place.
-    Raises: SolError that says what to do.
+        on_progress: gets a message and a share of the work from 0 to 1; None is a bar on stderr.
+    Raises: SolError that says what to do: ModelLoadError, UnsupportedModelError, DownloadError,
+        ConfigError for a dtype or device that cannot be had.
     """
     from sol_core.generation.warm_up import load_warm
 
@@ -149,6 +83,8 @@ def load_policy(
     Args:
         name: "default" (the shipped one, for the default model), a stored policy's name, a policy
             folder, or the Hub's "owner/name".
+        model: that it is for, as ``load_model`` returns it.
+        data_dir: where stored policies are; None as for ``load_model``.
     Raises: PolicyError when there is none, or it is damaged or made for another model;
         DownloadError when the Hub does not give it.
     """
@@ -208,9 +144,16 @@ def generate(
     budget: Budget | None = None,
     **options: Unpack[GenerateOptions],
 ) -> Generation | list[Generation]:
-    """Generate to the end; see ``stream_generate`` for the arguments.
+    """Generate to the end, token by token under a schedule (arXiv:2605.10875).
 
+    Args:
+        model: as ``load_model`` returns it.
+        prompt: a text, or a list of texts, which are decoded together.
+        policy: decides what each token may spend, within a budget; or a function of your own.
+        budget: requested mean spend. All four as for ``stream_generate``, which says more.
+        options: see ``GenerateOptions``.
     Returns: of a list of prompts, a list of generations in its order.
+    Raises: SolError for what cannot be run; TypeError for an option that is none.
     """
     if isinstance(prompt, str):
         return _gathered(stream_generate(model, prompt, policy, budget, **options))
@@ -251,6 +194,7 @@ def stream_generate(
     """Generate token by token.
 
     Args:
+        model: as ``load_model`` or ``from_transformers`` returns it.
         prompt: a text, or a list of texts of any lengths, which are decoded together, 32 at a time.
             Each gets the tokens that it gets alone, but for ties (fp32 sums of a batch differ by
             1e-6 of a logit), every one drawn with the same seed.
@@ -289,9 +233,12 @@ def score(
     """Score a text, token by token, as ``generate`` would spend on it (teacher forcing).
 
     Args:
+        model: as ``load_model`` returns it.
+        text: of two tokens or more, one with a context.
         policy, budget, config: as for ``stream_generate``.
         context: text before it, read densely and not scored. Without one the text's first token
             is not scored, since nothing predicts it.
+    Returns: NLL in nats of every scored token, and the action of the step that predicted it.
     Raises: SolError for what cannot be scored.
     """
     from sol_core.comparing.scoring import encode_text, score_text
@@ -315,14 +262,17 @@ def train(
     data_dir: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> Policy:
-    """Train a policy for a model, to the end.
+    """Train a policy for a model, to the end: a warm start, then the paper's GRPO
+    (arXiv:2605.10875).
 
     Args:
+        model: as ``load_model`` returns it; its weights stay as they are.
         folder: the run's own; a run that was cut off there goes on. The policy's files are in
             ``folder / "policy"``.
         config: a preset (quick, standard or paper), or a TrainConfig.
         on_event: gets every event of the run: metrics, samples, checkpoints.
-        data_dir: where text is kept.
+        data_dir: where text is kept; None as for ``load_model``.
+        on_progress: gets a message and a share of the work from 0 to 1; None is a bar on stderr.
     Raises: SolError for what cannot be trained; OSError when the disk is full.
     """
     from sol_core.policy import load_policy as load
@@ -355,8 +305,11 @@ def evaluate(
     """Measure a policy against static, random and dense decoding at the same spend.
 
     Args:
+        model: as ``load_model`` returns it.
+        policy: of that model.
         config: text, budgets, baselines, counts; None is the command line's (minutes).
-        data_dir: where text is kept.
+        data_dir: where text is kept; None as for ``load_model``.
+        on_progress: gets a message and a share of the work from 0 to 1; None is a bar on stderr.
     Returns: the JSON that docs/formats.md describes.
     Raises: SolError for what cannot be evaluated.
     """
@@ -391,6 +344,7 @@ def _request(
     from sol_core.generation.schedules import with_schedule
     from sol_core.generation.sequence import Extras
 
+    check_kind("page_reads", page_reads, bool, "True or False")
     wanted = "a list of functions of ids [1, T] and scores [1, V]"
     check_kind("logits_processors", logits_processors, (list, tuple), wanted)
     for one in logits_processors:

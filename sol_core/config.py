@@ -39,6 +39,7 @@ class ScheduleConfig:
         budget: requested mean per axis; ignored by ``dense``.
         seed: of ``random``.
         policy: of ``policy``: a stored policy's name, or a policy folder.
+    Raises: ConfigError for a value that is not allowed, or a policy with another kind.
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"sampled": False}
@@ -64,7 +65,12 @@ class ScheduleConfig:
 
 @dataclass(frozen=True, slots=True)
 class SideRowConfig:
-    """An extra row on the same token path: a shadow that is measured but never sampled from."""
+    """An extra row on the same token path: a shadow that is measured but never sampled from.
+
+    Attributes:
+        name: of the row, in events; "dense" is what KL is taken to.
+        schedule: of its steps, on a KV cache of its own.
+    """
 
     name: str
     schedule: ScheduleConfig
@@ -81,6 +87,7 @@ class SamplingConfig:
         repetition_penalty: divides positive and multiplies negative logits of seen tokens
             (CTRL, arXiv:1909.05858); 1 is off.
         seed: the same seed gives the same tokens.
+    Raises: ConfigError for a value that is not allowed.
     """
 
     temperature: Annotated[float, Range(0, 100)] = 0.0
@@ -118,6 +125,7 @@ class GenerationConfig:
         page_reads: every token says which pages its step read (under 1 kB each).
         given: ids of the first tokens, which are put in instead of drawn; their steps are decoded
             as all others, and count among ``max_new_tokens``.
+    Raises: ConfigError for a value that is not allowed, or a budget that the grid cannot reach.
     """
 
     FORMER_FIELDS: ClassVar[dict[str, Any]] = {"dense_positions": 0}
@@ -152,6 +160,7 @@ class GenerationConfig:
                 self.grid.check_budget(schedule.budget)
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, as a saved run holds it."""
         return asdict(self)
 
 

@@ -141,7 +141,14 @@ class SideEvent:
 
 @dataclass(frozen=True, slots=True)
 class PrefillEvent:
-    """The dense pass over the prompt is done; decoding starts."""
+    """The dense pass over the prompt is done; decoding starts.
+
+    Attributes:
+        prompt_tokens: that were read, the chat template's included.
+        prompt_text: these as text.
+        elapsed_ms: measured milliseconds since the generation began.
+        cost: computed cost of the pass.
+    """
 
     prompt_tokens: int
     prompt_text: str
@@ -201,9 +208,13 @@ class FinishEvent:
     """The generation ended.
 
     Attributes:
+        reason: what ended it.
         text: the whole generated text (stop string and special tokens left out).
+        num_tokens: that were generated, special ones included.
         spend: achieved mean per axis over the decode steps; None without tokens.
+        prefill_ms, decode_ms: measured milliseconds of the dense pass, and of all steps.
         tokens_per_s: generated tokens over measured decode time, prefill excluded.
+        cost, dense_cost: computed, of all steps at their actions, and of the same steps densely.
     """
 
     reason: FinishReason

@@ -36,7 +36,7 @@ from sol_core.decoding.schedules import FixedScheduler, Horizon, build_scheduler
 from sol_core.events import FinishEvent
 from sol_core.files.places import default_data_dir
 from sol_core.generation.engine import generate_many
-from sol_core.models.loading import DEFAULT_MODEL, load_language_model
+from sol_core.models.loading import DEFAULT_MODEL, LanguageModel, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.tasks.dense import score_densely
 from sol_core.tasks.encoding import Continuation
@@ -65,15 +65,17 @@ class SolLM(TemplateLM):
     """A language model under a compute schedule.
 
     Args:
-        pretrained: smollm2-135m-instruct, a local folder, a GGUF file or a Hub id.
+        pretrained: smollm2-135m-instruct, a local folder, a GGUF file or a Hub id; or a model that
+            is loaded already.
         policy: "default" for the shipped one, a stored policy's name, a policy folder or a Hub id;
-            "" for none.
+            "" for none; or one that is loaded already.
         schedule: without a policy: dense, static, random, emc or dac; "" is static where a
             budget is given, else dense.
         keep, channels, bits: the budget, a mean per axis.
         batch_size: requests that are read or decoded at once; fewer where texts are long.
         max_batch_size: ignored; lm-eval hands it to every model.
         data_dir: where models are kept.
+        grid: levels and mechanisms of a schedule without a policy.
     Raises: SolError for what cannot be loaded or does not fit together.
     """
 
@@ -81,8 +83,8 @@ class SolLM(TemplateLM):
 
     def __init__(
         self,
-        pretrained: str = DEFAULT_MODEL,
-        policy: str = "",
+        pretrained: str | LanguageModel = DEFAULT_MODEL,
+        policy: str | Policy = "",
         schedule: str = "",
         keep: float = 1.0,
         channels: float = 1.0,
@@ -92,26 +94,32 @@ class SolLM(TemplateLM):
         batch_size: int | str | None = 64,
         max_batch_size: int | None = None,
         data_dir: str = "",
+        grid: ActionGrid | None = None,
     ) -> None:
         super().__init__()
         folder = Path(data_dir) if data_dir else default_data_dir()
-        self.model = load_language_model(
-            pretrained, data_dir=folder, dtype=dtype, device=_device(device)
+        self.model = (
+            pretrained
+            if isinstance(pretrained, LanguageModel)
+            else load_language_model(
+                pretrained, data_dir=folder, dtype=dtype, device=_device(device)
+            )
         )
         self.tokenizer = self.model.tokenizer
         size = str(batch_size)  # "auto" is one of its values
         self.batch_size = int(size) if size.isdigit() else 64
         budget = Budget(float(keep), float(channels), float(bits))
         self.policy: Policy | None = None
-        self._policy_name = ""
         kind = schedule or ("dense" if budget == Budget() else "static")
         if policy:
             kind = "policy"
-            self.policy, self._policy_name = (
-                load_policy(policy, self.model, data_dir=folder),
-                policy,
+            self.policy = (
+                policy
+                if isinstance(policy, Policy)
+                else load_policy(policy, self.model, data_dir=folder)
             )
-        self.grid = self.policy.info.grid if self.policy else ActionGrid()
+        self._policy_name = policy if isinstance(policy, str) else "policy"
+        self.grid = self.policy.info.grid if self.policy else grid or ActionGrid()
         self.schedule = ScheduleConfig(kind, budget, policy=self._policy_name or None)  # type: ignore[arg-type]  # checked by it
         if kind != "dense":
             self.grid.check_budget(budget)
@@ -125,7 +133,9 @@ class SolLM(TemplateLM):
         """Achieved mean per axis over all tokens so far; None before the first."""
         if not self.num_tokens:
             return None
-        return Budget(*(total / self.num_tokens for total in self._sums))
+        means = (total / self.num_tokens for total in self._sums)
+        # A sum of many may end a little above what nothing can be above.
+        return Budget(*(min(pair) for pair in zip(means, DENSE.as_tuple(), strict=True)))
 
     def get_model_info(self) -> dict[str, Any]:
         """Return lm-eval's additions to the configuration in its results: the run's mean spend."""

@@ -105,7 +105,7 @@ try: print(read_policy_info(Path({str(stored)!r})).config)
 except PolicyError as error: print(error)
 """
     for imported, words in (
-        ([], "policy 'run' needs the policy network 'recurrent', which nothing has registered"),
+        ([], "needs the policy network 'recurrent', which nothing has registered"),
         (["recurrent"], "needs the observation 'drift'"),
         (["recurrent", "parts"], "needs the page scorer 'best-key'"),
         (["recurrent", "parts", "mechanisms"], "PolicyConfig(network='recurrent'"),
@@ -187,7 +187,10 @@ def test_what_cannot_be_registered() -> None:
         (lambda: extensions.network("factored")(object), "'factored' is registered already"),
         (lambda: extensions.reward("No Name")(len), "small letters"),
         (lambda: extensions.reward("mine")(3), "must be a function or a class"),  # type: ignore[type-var]
-        (lambda: extensions.observation("mine", 0), "at least one number"),
+        (lambda: extensions.observation("mine", 0), "one number or more, got 0"),
+        (lambda: extensions.observation("mine", "2"), "one number or more, got '2'"),  # type: ignore[arg-type]  # on purpose
+        (lambda: extensions.page_scorer("mine"), "declared by a PageScorer, got 'mine'"),  # type: ignore[arg-type]
+        (lambda: extensions.mlp_pruner(None), "declared by an MlpPruner, got None"),  # type: ignore[arg-type]
         (
             lambda: extensions.page_scorer(replace(PAGE_SCORERS["quest"], name="mine")),
             "names kernels",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from app.cli import main as cli
+from sol_core.corpus import load_corpus
 from sol_core.files.assets import DEFAULT_MODEL_ASSET, EVALUATION_WHEEL
 from sol_core.files.places import DATA_DIR_VARIABLE
 
@@ -28,7 +29,8 @@ def _sha256(name: str) -> str:
 @pytest.mark.parametrize("number", range(len(COMMANDS)))
 def test_a_command_is_taken(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "novels.txt").write_text("text")
+    for name in ("novels.txt", "code.txt"):
+        (tmp_path / name).write_text("text")
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     args = cli.parse(shlex.split(COMMANDS[number]))
     args.check(args)
@@ -54,13 +56,37 @@ def test_the_wheels_and_the_golden_file_have_their_hashes() -> None:
     assert _sha256("authors_nll.json") == hashlib.sha256(golden).hexdigest()
 
 
+def _run_lines_that_write(name: str) -> None:
+    """Run the document's Python that names a file, in the current folder."""
+    (code,) = [
+        one for one in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL) if name in one
+    ]
+    exec(compile(code, "reproduce.md", "exec"), {})
+
+
+def test_technical_prose_and_code_come_from_pythons_own_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _run_lines_that_write("code.txt")
+    for name, words in (("prose.txt", 'The "assert" statement'), ("code.txt", "def getsource(")):
+        corpus = load_corpus(name, data_dir=tmp_path / "data")
+        documents = list(corpus)
+        assert len(documents) > 100, "enough for all texts of the command"
+        assert any(words in one for one in documents) or words in Path(name).read_text("utf-8")
+    (loop,) = re.findall(r"```bash\n(for kind.*?)```", DOCUMENT, re.DOTALL)
+    assert loop.splitlines()[0] == "for kind in novels.txt builtin prose.txt code.txt; do"
+    command = loop.splitlines()[1].strip().removeprefix("python launch.py ")
+    args = cli.parse(shlex.split(command.replace("$kind", "code.txt")))
+    args.check(args)
+
+
 @pytest.mark.model
 def test_the_novels_are_those_of_the_hash(
     model_data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(model_data_dir))
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-    exec(compile(code, "reproduce.md", "exec"), {})
+    _run_lines_that_write("novels.txt")
     made = (tmp_path / "novels.txt").read_bytes()
     assert hashlib.sha256(made).hexdigest() == _sha256("`novels.txt`")

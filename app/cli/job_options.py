@@ -15,6 +15,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
 from sol_core.actions import GRIDS
+from sol_core.corpus.names import names_hub_data_set
 from sol_core.extensions import CORPORA
 from sol_core.policy.files.locate import shipped_for
 
@@ -61,10 +62,11 @@ def corpus_source(text: str) -> str:
             return str(path.absolute())
     except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, a NUL
         raise InputFileError(f"cannot read the corpus {text!r}: {error}") from error
-    if text.count("/") != 1 or text.startswith((".", "~", "/")) or path.suffix:
+    if not names_hub_data_set(text):
         raise InputFileError(
             f"cannot read the corpus {text!r}: no such file or folder; give a .txt, .jsonl, .csv "
-            f"or .parquet file, a folder of them, {BUILTIN_CORPUS!r} or a Hub data set owner/name"
+            f"or .parquet file, a folder of them, {BUILTIN_CORPUS!r} or a Hub data set "
+            "owner/name:config:part:column, of which owner/name is enough"
         )
     return text
 
@@ -84,29 +86,39 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
     )
 
 
-def measured_policy(
-    args: argparse.Namespace, budgets: Iterable[Budget], measure: Measure
-) -> dict[str, Any]:
-    """Measure the policy that the options name; the result is free of NaN.
+def known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Path:
+    """The folder of the policy that the options name, of the grid that they name.
 
     Raises: PolicyNotFoundError; PolicyError when it is damaged or made for another grid;
-        ConfigError for a budget that its grid does not have; AppError without a result.
+        ConfigError for a budget that its grid does not have.
     """
     from app.policies.library import PolicyLibrary
     from sol_core.policy import read_policy_info
 
-    data_dir, console = open_data_dir(args), Console()
-    folder = PolicyLibrary(data_dir).resolve(args.policy)
+    folder = PolicyLibrary(open_data_dir(args)).resolve(args.policy)
     if args.grid is not None:
         folder = shipped_for(folder, GRIDS[args.grid])
     info = read_policy_info(folder)
     if args.grid is not None:
         info.check_grid(GRIDS[args.grid])
-    for budget in budgets:  # before the model is loaded
+    for budget in budgets:
         info.grid.check_budget(budget)
+    return folder
+
+
+def measured_policy(
+    args: argparse.Namespace, budgets: Iterable[Budget], measure: Measure
+) -> dict[str, Any]:
+    """Measure the policy that the options name; the result is free of NaN.
+
+    Raises: as ``known_policy``, before the model is loaded; AppError without a result.
+    """
+    console = Console()
+    folder = known_policy(args, budgets)
     model, _ = load_model(args, console)
     is_path = "/" in args.policy or "\\" in args.policy
     name = folder.name if is_path else args.policy
+    data_dir = open_data_dir(args)
     result = shown_result(measure(model, name, folder, data_dir.root), console)
     if result is None:
         raise AppError("the measurement ended without a result")

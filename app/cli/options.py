@@ -85,6 +85,12 @@ def add_model(parser: argparse.ArgumentParser, *, with_device: bool = True) -> N
     if with_device:
         text = "cpu, cuda or cuda:N (default: %(default)s, the first GPU if there is one)"
         add_value(parser, "device", "auto", "", help=text)
+    add_plugin(parser)
+    add_data_dir(parser)
+
+
+def add_plugin(parser: argparse.ArgumentParser) -> None:
+    """``--plugin``."""
     parser.add_argument(
         "--plugin",
         action="append",
@@ -93,7 +99,6 @@ def add_model(parser: argparse.ArgumentParser, *, with_device: bool = True) -> N
         help="import a module of your own first, which registers parts (docs/extending.md); may be "
         "given several times",
     )
-    add_data_dir(parser)
 
 
 def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:

@@ -11,6 +11,7 @@ from app.sharing.kinds import (
     Export,
     export,
     import_document,
+    import_documents,
     kind_of,
     thing_in_link,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "Export",
     "export",
     "import_document",
+    "import_documents",
     "kind_of",
     "thing_in_link",
 ]

@@ -7,6 +7,7 @@ and is never trusted.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlsplit
@@ -111,16 +112,35 @@ def export(
 def import_document(store: Store, owner: str, data: bytes) -> tuple[str, str]:
     """Save what a JSON file holds; returns its kind and the id that it got.
 
+    Of a list, as ``generate --prompts --json`` prints one, everything is saved and the first told.
     Raises: DocumentError saying what is wrong with the file.
     """
-    document = _parsed(data)
+    return import_documents(store, owner, data)[0]
+
+
+def import_documents(store: Store, owner: str, data: bytes) -> list[tuple[str, str]]:
+    """Save everything that a JSON file holds, one document or a list; kinds and new ids.
+
+    Raises: DocumentError saying what is wrong, before anything is saved where a document is of no
+        kind that is read.
+    """
+    documents = _parsed(data)
+    readers = [_reader(document) for document in documents]
+    return [
+        (name, read(store, owner, document))
+        for (name, read), document in zip(readers, documents, strict=True)
+    ]
+
+
+def _reader(document: Document) -> tuple[str, Callable[[Store, str, Document], str]]:
+    """The document's kind, and what saves one. Raises: DocumentError."""
     found = document.get("format")
     for name, kind in KINDS.items():
         if kind.format == found:
             _check_version(document, kind)
             if isinstance(kind.read, str):
                 raise DocumentError(kind.read)
-            return name, kind.read(store, owner, document)
+            return name, kind.read
     shown = repr(found)[:60]
     known = ", ".join(kind.format for kind in KINDS.values() if callable(kind.read))
     raise DocumentError(f"the file's format is {shown}; this release reads {known}. {_ADVICE}")
@@ -137,18 +157,19 @@ def _check_version(document: Document, kind: Kind) -> None:
         )
 
 
-def _parsed(data: bytes) -> Document:
+def _parsed(data: bytes) -> list[Document]:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise DocumentError(
             f"the file has more than {MAX_DOCUMENT_BYTES / 1024**2:.0f} MB, the most that is read"
         )
     try:
-        document = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        found = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise DocumentError(f"the file is not JSON: {str(error)[:120]}. {_ADVICE}") from error
-    if not isinstance(document, dict):
+    documents = found if isinstance(found, list) else [found]
+    if not documents or not all(isinstance(one, dict) for one in documents):
         raise DocumentError(f"the file holds no JSON object. {_ADVICE}")
-    return document
+    return documents
 
 
 def _refuse_constant(name: str) -> NoReturn:

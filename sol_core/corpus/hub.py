@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,28 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from sol_core.corpus.documents import Split, split_of, text_hash
+from sol_core.corpus.names import HubDataSet
 from sol_core.corpus.table_files import choose_column
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 
-__all__ = ["HubStream", "looks_like_hub_id", "open_hub_stream"]
+__all__ = ["HubStream", "open_hub_stream"]
 
 SHUFFLE_BUFFER = 1_000  # documents held back to draw from
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-
-
-def looks_like_hub_id(source: str) -> bool:
-    """``owner/name`` or ``owner/name:config``."""
-    return _HUB_ID.fullmatch(source) is not None and not source.startswith(".")
 
 
 @dataclass(frozen=True, slots=True)
 class HubStream:
-    """An opened Hub data set; every reading starts at its first row."""
+    """An opened Hub data set; every reading starts at its first row.
+
+    Attributes:
+        source: its name, as it was asked for.
+        fingerprint: hex, of the name of what is read; the same however that was written.
+        dataset: a ``datasets.IterableDataset``; the package ships no types.
+    """
 
     source: str
     column: str
-    dataset: Any  # datasets.IterableDataset; the package ships no types
+    fingerprint: str
+    dataset: Any
 
     def texts(self, split: Split, seed: int | None) -> Iterator[str]:
         """Yield the texts of one side, shuffled within a buffer of 1,000 when seeded."""
@@ -51,24 +53,39 @@ class HubStream:
 def open_hub_stream(
     source: str, column: str | None, cache_dir: Path, on_progress: Progress
 ) -> HubStream:
-    """Open the data set's train part (or its first) and look at one row.
+    """Open a part of the data set, train or its first where none is named, and look at one row.
 
-    Raises: CorpusError when it does not exist, cannot be reached, or has no text column.
+    Args:
+        source: "owner/name:config:part:column", see ``HubDataSet``.
+        column: with the text, where the source names none.
+        cache_dir: for what ``datasets`` keeps.
+    Raises: CorpusError when it does not exist, cannot be reached, has no such part or no text
+        column.
     """
     import datasets  # here, because it takes a second
 
-    name, _, config = source.partition(":")
+    asked = HubDataSet.parse(source)
     on_progress(f"Asking the Hub for {source}", 0.0)
     with _as_corpus_error(source), _quiet():
         parts = datasets.load_dataset(
-            name, config or None, streaming=True, cache_dir=str(cache_dir)
+            asked.name, asked.config or None, streaming=True, cache_dir=str(cache_dir)
         )
-        dataset = parts["train"] if "train" in parts else parts[next(iter(parts))]
-        row = next(iter(dataset), None)
+        usual = "train" if "train" in parts else next(iter(parts))
+        part = asked.part or usual
+        if part not in parts:
+            raise CorpusError(
+                f"the Hub data set {asked.name} has no part {part!r}; its parts: {', '.join(parts)}"
+            )
+        row = next(iter(parts[part]), None)
     if row is None:
         raise CorpusError(f"the Hub data set {source} has no rows")
     on_progress(f"Streaming {source}", 1.0)
-    return HubStream(source, choose_column(list(row), column, source), dataset)
+    chosen = choose_column(list(row), asked.column or column, source)
+    named = ":".join((asked.name, asked.config)).removesuffix(":")
+    if part != usual:
+        named = ":".join((asked.name, asked.config, part))
+    fingerprint = hashlib.sha256(f"{named}\0{chosen}".encode()).hexdigest()
+    return HubStream(source, chosen, fingerprint, parts[part])
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from pathlib import Path
 from sol_core.corpus.builtin import BUILTIN_VERSION, builtin_documents
 from sol_core.corpus.cache import CorpusManifest, ensure_cached, read_split
 from sol_core.corpus.documents import SPLITS, Document, Split
-from sol_core.corpus.hub import looks_like_hub_id, open_hub_stream
-from sol_core.corpus.local import SUPPORTED_SUFFIXES, LocalSource
+from sol_core.corpus.hub import open_hub_stream
+from sol_core.corpus.local import LocalSource
+from sol_core.corpus.names import names_hub_data_set
 from sol_core.corpus.registered import RegisteredTexts
 from sol_core.errors import ConfigError, CorpusError
 from sol_core.extensions import CORPORA
@@ -71,8 +72,9 @@ def load_corpus(
 
     Args:
         source: "builtin"; a path to a .txt, .jsonl, .csv or .parquet file or a folder of
-            them; a Hub data set as "owner/name" or "owner/name:config"; or the name under which
-            a module registered a corpus.
+            them; a Hub data set as "owner/name", or "owner/name:config:part:column" of which the
+            end or what is between two colons may be left out; or the name under which a module
+            registered a corpus.
         data_dir: the program's data directory.
         column: the column with the text; found by name (text, content, document,
             passage) when not given. Ignored for .txt and the built-in text.
@@ -90,7 +92,7 @@ def load_corpus(
             corpus = _registered(source, split)
         elif source == BUILTIN:
             corpus = _load_builtin(data_dir, split, on_progress)
-        elif _is_hub_id(source):
+        elif names_hub_data_set(source):
             corpus = _load_hub(source, split, column, corpora, on_progress)
         else:
             corpus = _load_local(source, split, column, corpora, on_progress)
@@ -145,9 +147,8 @@ def _load_hub(
     source: str, split: Split, column: str | None, corpora: Path, on_progress: Progress
 ) -> Corpus:
     stream = open_hub_stream(source, column, corpora / "hub", on_progress)
-    fingerprint = hashlib.sha256(f"{source}\0{stream.column}".encode()).hexdigest()
     return Corpus(
-        source, source, split, fingerprint, None, (), lambda seed: stream.texts(split, seed)
+        source, source, split, stream.fingerprint, None, (), lambda seed: stream.texts(split, seed)
     )
 
 
@@ -171,9 +172,3 @@ def _explain(error: OSError, source: str, data_dir: Path) -> str:
     if place.is_relative_to(data_dir.absolute()) or place == data_dir:
         return f"cannot keep the text of {source}: {explain_os_error(error, place)}"
     return f"cannot read {place}: {error.strerror or error}"
-
-
-def _is_hub_id(source: str) -> bool:
-    """A name that exists here is a path; so is one that ends like a text file."""
-    is_file_name = Path(source).suffix.lower() in SUPPORTED_SUFFIXES
-    return looks_like_hub_id(source) and not is_file_name and not Path(source).exists()

@@ -15,16 +15,16 @@ from pathlib import Path
 
 from sol_core.corpus.documents import HELD_OUT_SHARE, Document, Split, split_of, text_hash
 from sol_core.corpus.encoding import inspect_text
+from sol_core.corpus.names import SUPPORTED_SUFFIXES
 from sol_core.corpus.table_files import read_csv, read_json_lines, read_parquet
 from sol_core.corpus.text_files import RawDocument, read_text_file
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 
-__all__ = ["SUPPORTED_SUFFIXES", "LocalSource"]
+__all__ = ["LocalSource"]
 
 logger = logging.getLogger(__name__)
 
-SUPPORTED_SUFFIXES = (".txt", ".jsonl", ".csv", ".parquet")
 FILES_TO_SPLIT_WHOLE = 10
 ROWS_TO_RANK = 100  # below this, a hash threshold could hold out nothing
 MAX_REMEMBERED = 1_000_000  # hashes kept to find duplicates: about 64 MB

@@ -55,7 +55,11 @@ class StepObservation:
     surprisal: Tensor | None = None
 
     def rows(self, index: Tensor) -> StepObservation:
-        """The observation of some rows; index: [N] int64."""
+        """The observation of some rows.
+
+        Args:
+            index: [N] int64, their numbers.
+        """
 
         def take(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[index]

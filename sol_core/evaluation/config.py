@@ -40,11 +40,15 @@ class EvaluationConfig:
     """Everything that decides an evaluation besides the model, the policies and the machine.
 
     Attributes: see each field's help.
+    Raises: ConfigError for a value that is not allowed.
     """
 
     corpus: str = field(
         default="builtin",
-        metadata={"help": "builtin, a text file or folder, or a Hub data set owner/name"},
+        metadata={
+            "help": "builtin, a text file or folder, or a Hub data set "
+            "owner/name:config:part:column"
+        },
     )
     budgets: tuple[Budget, ...] = field(
         default=REFERENCE_BUDGETS, metadata={"help": "mean spends to ask for: keep, channels, bits"}
@@ -122,6 +126,8 @@ class EvaluationConfig:
     def from_dict(record: dict[str, Any]) -> EvaluationConfig:
         """Rebuild a configuration from its JSON form.
 
+        Args:
+            record: as ``to_dict`` gives it; what is left out has its default.
         Raises: ConfigError for unknown keys and values that are not allowed.
         """
         return config_from_dict(EvaluationConfig, record)

@@ -41,6 +41,9 @@ def network(name: str) -> Callable[[PartT], PartT]:
     It derives from ``sol_core.policy.network.DamageNetwork`` (damage per level, bought at a price;
     it has the warm start) or ``JointNetwork`` (logits of all joint actions), and is made of a
     layout, a grid, a ``PolicyConfig`` and the steps of an episode.
+
+    Args:
+        name: small letters, digits, - and _.
     Raises: ConfigError for a name that is taken or none.
     """
     return _adding(NETWORKS, name)
@@ -50,6 +53,7 @@ def observation(name: str, size: int) -> Callable[[PartT], PartT]:
     """Register numbers that a policy sees beside its usual inputs: ``policy.observation = NAME``.
 
     Args:
+        name: small letters, digits, - and _.
         size: numbers per row. The function is of a ``StepObservation`` of R rows → [R, size] fp32
             on its device, within ±32,768; it must not keep a state.
     Raises: ConfigError for a name that is taken or none.
@@ -59,8 +63,8 @@ def observation(name: str, size: int) -> Callable[[PartT], PartT]:
         OBSERVATIONS.add(name, ExtraInputs(size, function), function)
         return function
 
-    if size < 1:
-        raise ConfigError(f"the observation {name!r} must add at least one number, got {size!r}")
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError(f"the observation {name!r} must add one number or more, got {size!r}")
 
     return add
 
@@ -70,6 +74,9 @@ def reward(name: str) -> Callable[[PartT], PartT]:
 
     The function is of a step's ``sol_core.training.windows.StepScores`` → [R] fp32, more is better,
     in nats where prices are to mean what they do for ``kl``.
+
+    Args:
+        name: small letters, digits, - and _.
     Raises: ConfigError for a name that is taken or none.
     """
     return _adding(REWARDS, name)
@@ -79,6 +86,9 @@ def corpus(name: str) -> Callable[[PartT], PartT]:
     """Register a corpus: ``corpus = NAME`` of trainings and evaluations.
 
     The function takes nothing and yields texts, the same ones each time; one in ten is held out.
+
+    Args:
+        name: small letters, digits, - and _.
     Raises: ConfigError for a name that is taken or none.
     """
     return _adding(CORPORA, name)
@@ -87,10 +97,15 @@ def corpus(name: str) -> Callable[[PartT], PartT]:
 def page_scorer(scorer: PageScorer) -> PageScorer:
     """Register a way to score pages: ``grid.page_scorer = NAME``; the reference serves it.
 
+    Args:
+        scorer: its name, function, costs and words; see ``PageScorer`` for the shapes.
+    Returns: the same.
     Raises: ConfigError for a name that is taken or none, or kernels, which only ours have.
     """
-    from kernels.page_scorers import PAGE_SCORERS
+    from kernels.page_scorers import PAGE_SCORERS, PageScorer
 
+    if not isinstance(scorer, PageScorer):
+        raise ConfigError(f"a page scorer is declared by a PageScorer, got {scorer!r:.60}")
     if scorer.cpu_kernels or scorer.triton_kernel:
         raise ConfigError(f"the page scorer {scorer.name!r} names kernels: leave them out")
     check_name("page scorer", scorer.name, PAGE_SCORERS, scorer.score)
@@ -102,10 +117,15 @@ def mlp_pruner(pruner: MlpPruner) -> MlpPruner:
     """Register a way to prune the MLP: ``grid.mlp_pruning = NAME``; the reference serves it unless
     it is ``fused``.
 
+    Args:
+        pruner: its name, shares, functions and words; see ``MlpPruner`` for the shapes.
+    Returns: the same.
     Raises: ConfigError for a name that is taken or none.
     """
-    from kernels.mlp_pruners import MLP_PRUNERS
+    from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
 
+    if not isinstance(pruner, MlpPruner):
+        raise ConfigError(f"an MLP pruner is declared by an MlpPruner, got {pruner!r:.60}")
     check_name("MLP pruner", pruner.name, MLP_PRUNERS, pruner.shares)
     MLP_PRUNERS[pruner.name] = pruner
     return pruner

@@ -48,6 +48,8 @@ class Registry(Mapping[str, Any]):
         """Add a part.
 
         Args:
+            name: small letters, digits, - and _.
+            part: what configurations will find under it.
             made_of: the function that it holds, where it is none itself.
         Raises: ConfigError for a name that is taken or none, or what cannot be called.
         """
@@ -55,7 +57,11 @@ class Registry(Mapping[str, Any]):
         self._parts[name] = part
 
     def remove(self, name: str) -> None:
-        """Forget a part, where there is one."""
+        """Forget a part, where there is one.
+
+        Args:
+            name: it was added under.
+        """
         self._parts.pop(name, None)
 
 

@@ -30,6 +30,8 @@ def from_transformers(
     """Take over a loaded causal language model, on its device and in its number format.
 
     Args:
+        model: a causal language model of a supported family (docs/models.md).
+        tokenizer: its own.
         name: what to call it; "" takes its own, the folder or Hub id it was loaded from.
     Returns: a copy; its fingerprint, and with it its policies, are those of its files.
     Raises: UnsupportedModelError for a family that this decoder does not have; ModelLoadError for

@@ -64,6 +64,8 @@ class LanguageModel:
     Attributes:
         name: as it was asked for; of a GGUF file, its name without the ending.
         fingerprint: hex digest of architecture and weights; policies are bound to it.
+        lm: the decoder with its weights.
+        tokenizer: of transformers.
         end_of_text_ids: tokens that end a generation.
     """
 
@@ -75,22 +77,32 @@ class LanguageModel:
 
     @property
     def spec(self) -> ModelSpec:
+        """Shapes and features of its architecture."""
         return self.lm.spec
 
     @property
     def context_length(self) -> int:
+        """Tokens that fit its context window."""
         return self.lm.spec.max_positions
 
     @property
     def dtype_name(self) -> str:
+        """Number format of its weights: float32, bfloat16 or float16."""
         return str(self.lm.dtype).removeprefix("torch.")
 
     @property
     def device_name(self) -> str:
+        """Device of its weights: cpu, cuda:0 …"""
         return str(self.lm.device)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Token ids of a text. Raises: ConfigError for one that the model has no embedding of."""
+        """Token ids of a text.
+
+        Args:
+            text: of any length.
+            add_special_tokens: such as the beginning of text, where the tokenizer has one.
+        Raises: ConfigError for a token that the model has no embedding of.
+        """
         options = {"add_special_tokens": add_special_tokens}
         ids = [int(token) for token in self.tokenizer(text, **options)["input_ids"]]
         for token in ids:
@@ -102,7 +114,11 @@ class LanguageModel:
         return ids
 
     def spelled(self, token: int) -> str:
-        """A token on its own, special tokens spelled out, partial characters as U+FFFD."""
+        """A token on its own, special tokens spelled out, partial characters as U+FFFD.
+
+        Args:
+            token: id in the tokenizer's vocabulary.
+        """
         return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
 

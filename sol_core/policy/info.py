@@ -164,7 +164,9 @@ def info_from_record(record: dict[str, Any], folder: Path) -> PolicyInfo:
         part = record.get(group)
         name = part.get(field_name) if isinstance(part, dict) else None
         if isinstance(name, str) and name not in known:
-            raise PolicyError(f"policy {record.get('name')!r} needs {missing(kind, name)}")
+            raise PolicyError(
+                f"policy {record.get('name')!r} in {folder} needs {missing(kind, name)}"
+            )
     own = {name: value for name, value in record.items() if name not in _BESIDE}
     try:
         return from_json(PolicyInfo, own, rules=_RULES)

@@ -118,6 +118,9 @@ class Policy(
     def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unnormalised log probabilities of T steps of N episodes.
 
+        Args:
+            inputs: of these steps.
+            cache: of the steps before, as the last call returned it; None at an episode's start.
         Returns: [N, T, 3, levels of the longest axis] (what a shorter axis lacks is never
             chosen), or [N, T, 1, A]; and the step cache. The most probable level is the one
             the price rule chooses.
@@ -142,13 +145,23 @@ class Policy(
         return self.rule.logits(log_damages.exp(), aims, network.log_sharpness.exp())
 
     def per_head(self, values: Tensor) -> list[Tensor]:
-        """Logits or probabilities [..., heads, levels] → [..., levels] of each head."""
+        """Take the heads apart.
+
+        Args:
+            values: [..., heads, levels] logits or probabilities.
+        Returns: [..., levels] of each head, without what a shorter axis lacks.
+        """
         if self.num_heads == 1:
             return [values[..., 0, :]]
         return [values[..., axis, : len(levels)] for axis, levels in enumerate(self.levels)]
 
     def axis_levels(self, choices: Tensor) -> Tensor:
-        """Choices [..., num_heads] int64 → level index per axis [..., 3]."""
+        """Levels that the heads' choices mean.
+
+        Args:
+            choices: [..., num_heads] int64.
+        Returns: [..., 3] int64, an index into each axis's levels.
+        """
         if self.num_heads == 3:
             return choices
         num_channels, num_bits = len(self.levels[1]), len(self.levels[2])
@@ -163,11 +176,20 @@ class Policy(
         )
 
     def spends(self, levels: Tensor) -> Tensor:
-        """Level indices [..., 3] → spend as shares of dense [..., 3]."""
+        """Spend of some levels.
+
+        Args:
+            levels: [..., 3] int64, an index into each axis's levels.
+        Returns: [..., 3] fp32, shares of dense.
+        """
         return self._level_table[self._axes, levels]
 
     def actions(self, levels: Tensor) -> list[Action]:
-        """Level indices [R, 3] → an action per row; each is made once, for checks take time."""
+        """The action of every row; each is made once, for checks take time.
+
+        Args:
+            levels: [R, 3] int64, an index into each axis's levels.
+        """
         found = []
         for key in map(tuple, levels.tolist()):
             if key not in self._actions:
@@ -193,10 +215,12 @@ class Policy(
         """Load a policy from a folder or from the Hub's repository "owner/name".
 
         Args:
-            model: the language model it is for.
+            pretrained_model_name_or_path: the folder or the repository.
+            model: the language model it is for; needed.
             grid: the levels and site in use; None accepts the policy's own.
             force_download, token, cache_dir, local_files_only, revision: as for every model of
                 the Hub.
+            unknown: nothing else is taken.
         Raises: PolicyError when it is damaged, or made for another model or grid; DownloadError
             when the Hub does not give it; TypeError for an argument that is none.
         """
@@ -240,11 +264,21 @@ class Policy(
         write_policy_files(self.parts, save_directory)
 
     def check_grid(self, grid: ActionGrid) -> None:
-        """Raises: PolicyError when it chooses from other levels than those in use."""
+        """Hold the policy to a grid.
+
+        Args:
+            grid: levels, site and mechanisms in use.
+        Raises: PolicyError when it chooses from other levels, or was made for other mechanisms.
+        """
         self.info.check_grid(grid)
 
     def check_model(self, fingerprint: str) -> None:
-        """Raises: PolicyError when it was trained for another model."""
+        """Hold the policy to a model.
+
+        Args:
+            fingerprint: of the model in use.
+        Raises: PolicyError when it was trained for another one.
+        """
         if fingerprint != self.info.fingerprint:
             raise PolicyError(
                 f"policy {self.info.name!r} was trained for {self.info.model} "

@@ -27,7 +27,14 @@ from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
 from sol_core.tasks.questions import AGREEMENT, Question
 
-__all__ = ["SCHEMA", "TaskScores", "pooled_records", "summary_record"]
+__all__ = [
+    "SCHEMA",
+    "MethodScores",
+    "ScoredTask",
+    "pooled_records",
+    "summary_record",
+    "task_scores",
+]
 
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
@@ -37,8 +44,8 @@ _PAIRS = (("static", "paper"), ("policy", "paper"), ("averaged", "static"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Method:
-    """One method at one budget, question by question; NaN where a task has no such number.
+class MethodScores:
+    """One method at one budget, question by question; NaN where there is no such number.
 
     Attributes:
         correct: [questions], 1 where it was right.
@@ -86,49 +93,32 @@ class _Bootstrap:
         return self._made[count]
 
 
-class TaskScores:
-    """Scores of every method on one task.
-
-    Args:
-        baselines: by name, static among them.
-        seed: of the bootstrap over its questions.
+@dataclass(frozen=True, slots=True)
+class ScoredTask:
+    """Scores of every method on one task, in memory.
 
     Attributes:
+        task: its name.
+        requested: the budgets that were asked for.
         dense: the dense model.
-        methods: per budget, every method by name, the policy first.
+        methods: per budget, every method by name, the policy first and static among them.
+        chance: share of its questions that are right by chance.
+        seed: of the bootstrap over its questions.
     """
 
-    def __init__(
-        self,
-        task: str,
-        questions: Sequence[Question],
-        policies: PolicyTaskPass,
-        baselines: Mapping[str, PlannedTaskPass],
-        seed: int,
-    ) -> None:
-        self.task, self._questions, self._seed = task, questions, seed
-        self.requested = policies.setting.budgets
-        self._dense_tokens = policies.tokens[:, 0]
-        self.dense = self._method(policies, 0)
-        self.methods = [
-            {
-                "policy": self._method(policies, 1 + n),
-                **{name: self._method(run, n) for name, run in baselines.items()},
-            }
-            for n in range(len(self.requested))
-        ]
-
-    @property
-    def chance(self) -> float:
-        choices = [len(one.choices) for one in self._questions if len(one.choices) > 1]
-        return float(np.mean([1 / count for count in choices])) if choices else 0.0
+    task: str
+    requested: tuple[Budget, ...]
+    dense: MethodScores
+    methods: Sequence[Mapping[str, MethodScores]]
+    chance: float
+    seed: int
 
     def record(self) -> dict[str, Any]:
         """Every method at every budget."""
-        bootstrap = _Bootstrap(self._seed)
+        bootstrap = _Bootstrap(self.seed)
         return {
             "task": self.task,
-            "questions": len(self._questions),
+            "questions": len(self.dense.correct),
             "steps": self.dense.steps,
             "chance": self.chance,
             "dense": self.dense.record(bootstrap),
@@ -137,7 +127,7 @@ class TaskScores:
 
     def resampled(self) -> tuple[Floats, Floats]:
         """[resamples] mean gain over the budgets: in accuracy, and in the answers' NLL."""
-        bootstrap = PairedBootstrap(len(self._questions), seed=self._seed)
+        bootstrap = PairedBootstrap(len(self.dense.correct), seed=self.seed)
         gains = [one["policy"].correct - one["static"].correct for one in self.methods]
         nll = [one["static"].answer_nll - one["policy"].answer_nll for one in self.methods]
         return (
@@ -145,12 +135,25 @@ class TaskScores:
             bootstrap.resampled(np.mean(nll, axis=0)),
         )
 
-    def _method(self, run: TaskPass, row: int) -> _Method:
+
+class _PassScores:
+    """Scores of passes that have run, question by question."""
+
+    def __init__(self, task: str, questions: Sequence[Question], policies: PolicyTaskPass) -> None:
+        self.task, self._questions = task, questions
+        self._dense_tokens = policies.tokens[:, 0]
+
+    @property
+    def chance(self) -> float:
+        choices = [len(one.choices) for one in self._questions if len(one.choices) > 1]
+        return float(np.mean([1 / count for count in choices])) if choices else 0.0
+
+    def method(self, run: TaskPass, row: int) -> MethodScores:
         ones, none = run.setting.continuations, np.full(len(self._questions), np.nan)
         costs = (run.mean_spend(row), run.mean_bytes(row), int(run.lengths.sum()))
         if self.task == AGREEMENT:
             tokens = (run.tokens[:, row], self._dense_tokens)
-            return _Method(
+            return MethodScores(
                 share_equal(*tokens), none, none, steps_until_divergence(*tokens), *costs
             )
         scores = scores_per_byte(ones, len(self._questions), run.log_likelihood[:, row])
@@ -158,7 +161,7 @@ class TaskScores:
             n for n, one in enumerate(ones) if one.choice == self._questions[one.question].answer
         ]
         scored = np.asarray([len(ones[n].tokens) - ones[n].read for n in right])
-        return _Method(
+        return MethodScores(
             run.greedy[right, row]
             if self.task == "lambada"
             else right_answers(scores, self._questions),
@@ -169,7 +172,32 @@ class TaskScores:
         )
 
 
-def summary_record(scores: Sequence[TaskScores], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def task_scores(
+    task: str,
+    questions: Sequence[Question],
+    policies: PolicyTaskPass,
+    baselines: Mapping[str, PlannedTaskPass],
+    seed: int,
+) -> ScoredTask:
+    """Scores of every method on one task whose passes have run.
+
+    Args:
+        baselines: by name, static among them.
+        seed: of the bootstrap over its questions.
+    """
+    scores = _PassScores(task, questions, policies)
+    requested = policies.setting.budgets
+    methods = [
+        {
+            "policy": scores.method(policies, 1 + n),
+            **{name: scores.method(run, n) for name, run in baselines.items()},
+        }
+        for n in range(len(requested))
+    ]
+    return ScoredTask(task, requested, scores.method(policies, 0), methods, scores.chance, seed)
+
+
+def summary_record(scores: Sequence[ScoredTask], tasks: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Best and mean gain over all pairs of task and budget; agreement counts when it is alone.
 
     Args:
@@ -199,7 +227,7 @@ def summary_record(scores: Sequence[TaskScores], tasks: Sequence[dict[str, Any]]
     }
 
 
-def pooled_records(scores: Sequence[TaskScores], seed: int) -> list[dict[str, Any]]:
+def pooled_records(scores: Sequence[ScoredTask], seed: int) -> list[dict[str, Any]]:
     """All questions as one: of every task, and of those that dense answers well above chance."""
     asked = [one for one in scores if one.task != AGREEMENT]
     telling = [one for one in asked if one.dense.correct.mean() - one.chance >= ABOVE_CHANCE]
@@ -207,7 +235,7 @@ def pooled_records(scores: Sequence[TaskScores], seed: int) -> list[dict[str, An
     return [_pooled(group, _Bootstrap(seed)) for group in groups if len(group) > 1]
 
 
-def _pooled(scores: Sequence[TaskScores], bootstrap: _Bootstrap) -> dict[str, Any]:
+def _pooled(scores: Sequence[ScoredTask], bootstrap: _Bootstrap) -> dict[str, Any]:
     methods = [
         {name: _joined([one.methods[n][name] for one in scores]) for name in of_first}
         for n, of_first in enumerate(scores[0].methods)
@@ -221,12 +249,12 @@ def _pooled(scores: Sequence[TaskScores], bootstrap: _Bootstrap) -> dict[str, An
     }
 
 
-def _joined(parts: Sequence[_Method]) -> _Method:
+def _joined(parts: Sequence[MethodScores]) -> MethodScores:
     steps = np.asarray([one.steps for one in parts])
     weights = steps / steps.sum()
     spend = weights @ np.asarray([one.spend.as_tuple() for one in parts])
     read = float(weights @ np.asarray([one.bytes_per_token for one in parts]))
-    return _Method(
+    return MethodScores(
         np.concatenate([one.correct for one in parts]),
         np.concatenate([one.answer_nll for one in parts]),
         np.concatenate([one.margin for one in parts]),
@@ -239,7 +267,7 @@ def _joined(parts: Sequence[_Method]) -> _Method:
 
 def _budget_records(
     requested: Sequence[Budget],
-    methods: Sequence[Mapping[str, _Method]],
+    methods: Sequence[Mapping[str, MethodScores]],
     bootstrap: _Bootstrap,
 ) -> list[dict[str, Any]]:
     records = []
@@ -262,7 +290,7 @@ def _budget_records(
     return records
 
 
-def _difference(better: _Method, worse: _Method, bootstrap: _Bootstrap) -> dict[str, Any]:
+def _difference(better: MethodScores, worse: MethodScores, bootstrap: _Bootstrap) -> dict[str, Any]:
     return {
         "accuracy": bootstrap.record(better.correct - worse.correct),
         "margin": bootstrap.record(better.margin - worse.margin),

@@ -37,7 +37,13 @@ from sol_core.tasks.passes import (
     static_pass,
 )
 from sol_core.tasks.questions import AGREEMENT, Question, read_questions
-from sol_core.tasks.result import SCHEMA, TaskScores, pooled_records, summary_record
+from sol_core.tasks.result import (
+    SCHEMA,
+    ScoredTask,
+    pooled_records,
+    summary_record,
+    task_scores,
+)
 
 __all__ = ["run_questions", "run_tasks"]
 
@@ -109,7 +115,7 @@ class _Run:
         self.runner = self._runner(task)
 
     def events(self) -> Iterator[WorkEvent]:
-        scores: list[TaskScores] = []
+        scores: list[ScoredTask] = []
         for task, policies in self.passes.items():
             yield from self.runner.over(policies)
             baselines: dict[str, PlannedTaskPass] = {}
@@ -121,7 +127,7 @@ class _Run:
                 yield WorkStopped()
                 return
             seed = derive_seed(self.config.seed, _STORED_NAME, task)
-            scores.append(TaskScores(task, self.questions[task], policies, baselines, seed))
+            scores.append(task_scores(task, self.questions[task], policies, baselines, seed))
         yield WorkFinished(self._result(scores))
 
     def _runner(self, task: _Task) -> BatchRunner:
@@ -148,7 +154,7 @@ class _Run:
             continuations = to_go_on(continuations)
         return TaskSetting(self.model.lm, self.contender, task, continuations, self.config.budgets)
 
-    def _result(self, scores: Sequence[TaskScores]) -> dict[str, Any]:
+    def _result(self, scores: Sequence[ScoredTask]) -> dict[str, Any]:
         tasks = [one.record() for one in scores]
         return {
             "schema": SCHEMA,

@@ -15,7 +15,7 @@ from sol_core.actions import GRIDS, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.extensions import REWARDS
 from sol_core.extensions.registry import ELSEWHERE
-from sol_core.fields import OneOf, Range, Seed, check_fields
+from sol_core.fields import OneOf, Range, Seed, check_fields, check_kind
 from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 __all__ = [
@@ -142,12 +142,18 @@ class GrpoConfig:
 class TrainConfig:
     """Everything that decides a trained policy besides the model and the machine.
 
+    The method is the paper's (arXiv:2605.10875): GRPO on rollouts, here after a warm start.
+
     Attributes: see each field's help.
+    Raises: ConfigError for a value that is not allowed.
     """
 
     corpus: str = field(
         default="builtin",
-        metadata={"help": "builtin, a text file or folder, or a Hub data set owner/name"},
+        metadata={
+            "help": "builtin, a text file or folder, or a Hub data set "
+            "owner/name:config:part:column"
+        },
     )
     seed: Seed = field(default=0, metadata={"help": "same seed, machine and threads: same policy"})
     context: Annotated[int, Range(16, 1_000_000)] = field(
@@ -214,6 +220,7 @@ class TrainConfig:
         return [round(self.context * ratio**window) for window in range(self.windows)]
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, as a policy's files and a job hold it."""
         return asdict(self)
 
 
@@ -276,8 +283,16 @@ def for_minutes(config: TrainConfig, preset_name: str, minutes: float) -> TrainC
 def preset(name: str, **changes: Any) -> TrainConfig:
     """A preset by name, with fields replaced.
 
-    Raises: ConfigError for an unknown name.
+    Args:
+        name: quick, standard or paper (the recipe of arXiv:2605.10875).
+        changes: fields of ``TrainConfig`` with other values.
+    Raises: ConfigError for an unknown name, and for values that are not allowed.
     """
+    check_kind("preset", name, str, "a preset's name")
     if name not in PRESETS:
         raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    fields = [field.name for field in dataclasses.fields(TrainConfig)]
+    for change in changes:
+        if change not in fields:
+            raise ConfigError(f"a training has no setting {change!r}; it has {', '.join(fields)}")
     return dataclasses.replace(PRESETS[name], **changes)

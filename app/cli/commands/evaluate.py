@@ -56,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus",
         metavar="FILE",
-        help="text that is scored: a file, a folder, a Hub data set owner/name, or builtin (the "
-        "default)",
+        help="text that is scored: a file, a folder, a Hub data set owner/name:config:part:column "
+        "(owner/name is enough), or builtin (the default)",
     )
     parser.add_argument(
         "--budgets",

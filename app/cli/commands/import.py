@@ -1,4 +1,4 @@
-"""``launch.py import FILE``: bring back what ``export --format json`` wrote."""
+"""``launch.py import FILE``: bring back what ``export`` or ``generate --json`` wrote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the file, save what it holds, print the new id."""
-    from app.sharing import import_document
+    from app.sharing import import_documents
     from app.sharing.kinds import MAX_DOCUMENT_BYTES
 
     try:
@@ -32,9 +32,11 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise InputFileError(f"cannot read {args.file}: {error.strerror or error}") from error
     with open_jobs(args) as (_, store):
-        kind, new_id = import_document(store, OWNER, data)
+        made = import_documents(store, OWNER, data)
     if args.json:
-        print_json({"kind": kind, "id": new_id})
+        records = [{"kind": kind, "id": new_id} for kind, new_id in made]
+        print_json(records if len(records) > 1 else records[0])
     else:
-        write_out(f"imported as {kind} {new_id}; History lists it\n")
+        for kind, new_id in made:
+            write_out(f"imported as {kind} {new_id}; History lists it\n")
     return 0

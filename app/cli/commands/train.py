@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus",
         metavar="PATH",
-        help="a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set owner/name, "
-        "or builtin (the default)",
+        help="a .txt, .jsonl, .csv or .parquet file, a folder of them, a Hub data set "
+        "owner/name:config:part:column (owner/name is enough), or builtin (the default)",
     )
     parser.add_argument("--seed", type=int, help="same seed and machine: same policy (default: 0)")
     parser.add_argument(

@@ -16,7 +16,7 @@ from app.pages.shared.uploads import begin_file, take_piece
 from app.web.calls import Request, by_name, field, owner_of
 from app.web.services import Services
 from sol_core.corpus import BUILTIN
-from sol_core.corpus.hub import looks_like_hub_id
+from sol_core.corpus.names import looks_like_hub_id
 from sol_core.errors import ConfigError
 
 
@@ -48,7 +48,8 @@ def corpus_source(services: Services, owner: str, choice: dict[str, Any]) -> str
             )
         if not looks_like_hub_id(name.strip()):
             raise ConfigError(
-                f"A Hub data set is owner/name or owner/name:config, got {name[:120]!r}."
+                "A Hub data set is owner/name or owner/name:config:part:column, got "
+                f"{name[:120]!r}."
             )
         return name.strip()
     if kind == "path" and not services.is_shared:

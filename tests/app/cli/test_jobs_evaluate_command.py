@@ -151,6 +151,14 @@ def test_evaluate_refuses(
     assert evaluated == []
 
 
+@pytest.mark.parametrize("name", ["owner/name", "owner/name.v1:en.noblocklist:test:body"])
+def test_a_hub_data_set_is_named_with_its_parts(
+    run: RunCommand, evaluated: list[dict[str, Any]], name: str
+) -> None:
+    assert run("evaluate", "p", "--corpus", name, "--json").status == 0
+    assert evaluated[0]["config"].corpus == name
+
+
 def test_errors_of_the_evaluation_pass(
     run: RunCommand, evaluated: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -408,3 +408,21 @@ def test_documents_are_not_changed_by_reading_them(store: Store) -> None:
     before = copy.deepcopy(document)
     GENERATION.read(store, "b" * 32, document)
     assert document == before
+
+
+def test_a_list_of_runs_is_imported_as_a_whole_or_not_at_all(
+    run: RunCommand, store: Store, tmp_path: Any
+) -> None:
+    """As ``generate --prompts --json`` prints one."""
+    one = json.loads(run("export", save_run(store), "-", "--format", "json").out)
+    file = tmp_path / "many.json"
+    file.write_text(json.dumps([one, one]))
+    made = json.loads(run("import", str(file), "--json").out)
+    assert [record["kind"] for record in made] == ["run", "run"]
+    assert contents(store, made[0]["id"]) == contents(store, made[1]["id"])
+    before = run("runs", "list").out
+    file.write_text(json.dumps([one, {"format": "something else"}]))
+    assert "format is 'something else'" in one_line(run("import", str(file)))
+    assert run("runs", "list").out == before, "nothing of it was saved"
+    file.write_text("[]")
+    assert "holds no JSON object" in one_line(run("import", str(file)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import logging
@@ -20,9 +21,12 @@ import sol_core.files.assets
 from sol_core.corpus import Corpus, load_corpus
 from sol_core.corpus.builtin import BUILTIN_QUESTIONS, BUILTIN_SOURCES
 from sol_core.corpus.deduplicate import Passage, group_passages
-from sol_core.corpus.hub import looks_like_hub_id
+from sol_core.corpus.documents import SPLITS
+from sol_core.corpus.names import looks_like_hub_id
 from sol_core.errors import CorpusError, DownloadError
+from sol_core.evaluation.texts import TextRequest, load_texts
 from tests.sol_core.tiny_assets import make_wheel, offline_index
+from tests.support.tiny_language_model import make_language_model
 
 KEPT_FOR_EVALUATION = ("lambada", "arc", "hellaswag", "piqa", "winogrande", "mmlu")
 
@@ -210,6 +214,67 @@ def test_hub_data_sets_are_streamed_and_split(
     assert sorted(train.shuffled(1)) == sorted(train) != list(train.shuffled(1))
 
 
+@pytest.fixture
+def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that ``datasets`` opens where the Hub is asked for owner/name."""
+    folder = tmp_path / "hub-data-set"
+    folder.mkdir()
+    for part in ("train", "test"):
+        rows = [json.dumps({"text": f"{part} {n}", "body": f"body {n}"}) for n in range(300)]
+        (folder / f"{part}.jsonl").write_text("\n".join(rows))
+    opened = datasets.load_dataset
+
+    def load_dataset(name: str, config: str | None, **options: Any) -> Any:
+        assert name == "owner/name"
+        return opened(str(folder), config, **options)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+
+
+@pytest.mark.usefixtures("hub_folder")
+def test_a_part_and_a_column_of_a_hub_data_set_may_be_named(tmp_path: Path) -> None:
+    def texts(source: str) -> list[str]:
+        sides = [load_corpus(source, data_dir=tmp_path, split=split) for split in SPLITS]
+        return sorted(text for side in sides for text in side)
+
+    assert (
+        texts("owner/name")
+        == texts("owner/name::train")
+        == sorted(f"train {n}" for n in range(300))
+    )
+    assert texts("owner/name::test") == sorted(f"test {n}" for n in range(300))
+    assert texts("owner/name:::body") == sorted(f"body {n}" for n in range(300))
+    prints = {
+        source: load_corpus(source, data_dir=tmp_path).fingerprint
+        for source in (
+            "owner/name",
+            "owner/name::train:text",
+            "owner/name::test",
+            "owner/name:::body",
+        )
+    }
+    # As it was before parts could be named; the same text under another name is the same text.
+    assert prints["owner/name"] == hashlib.sha256(b"owner/name\0text").hexdigest()
+    assert prints["owner/name"] == prints["owner/name::train:text"]
+    assert len(set(prints.values())) == 3
+    with pytest.raises(CorpusError, match=r"no part 'dev'; its parts: (train, test|test, train)$"):
+        load_corpus("owner/name::dev", data_dir=tmp_path)
+    with pytest.raises(CorpusError, match="no column 'words'; its columns: text, body"):
+        load_corpus("owner/name:::words", data_dir=tmp_path)
+
+
+@pytest.mark.usefixtures("hub_folder")
+def test_an_evaluation_reads_a_hub_data_set(tmp_path: Path) -> None:
+    tokenizer = make_language_model().tokenizer
+    request = TextRequest("owner/name::test:body", 4, 8, 0)
+    found = load_texts(request, tokenizer, trained_on=(), data_dir=tmp_path)
+    assert (found.corpus, found.held_out_only) == ("owner/name::test:body", False)
+    assert "body" in tokenizer.decode(found.blocks[0] + found.blocks[1])
+    trained = load_texts(request, tokenizer, trained_on=[found.fingerprint], data_dir=tmp_path)
+    assert trained.held_out_only
+    assert trained.blocks != found.blocks
+
+
 def test_hub_out_of_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -240,6 +305,9 @@ def test_hub_lost_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         ("owner/name", True),
         ("owner/name.v1:config-2", True),
+        ("owner/name:en.noblocklist:validation:the text", True),
+        ("owner/name::test", True),
+        ("owner/name:a:b:c:d", False),
         ("./owner/name", False),
         ("name", False),
         ("/owner/name", False),

@@ -75,7 +75,7 @@ def _same(
             assert token.page_reads == other.page_reads
 
 
-@pytest.mark.parametrize("kind", ["dense", "static", "random", "emc"])
+@pytest.mark.parametrize("kind", ["dense", "static", "random", "emc", "dac"])
 def test_every_prompt_gets_the_tokens_that_it_gets_alone(model: LanguageModel, kind: Any) -> None:
     options = {"config": GenerationConfig(ScheduleConfig(kind, BUDGET)), "max_new_tokens": 20}
     made = generate(model, PROMPTS, **options, page_reads=True)

@@ -30,7 +30,7 @@ from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.encoding import Continuation, batches, encode_questions
 from sol_core.tasks.passes import PolicyTaskPass, TaskSetting, averaged_pass, static_pass
 from sol_core.tasks.questions import Question, read_questions
-from sol_core.tasks.result import TaskScores, pooled_records, summary_record
+from sol_core.tasks.result import ScoredTask, pooled_records, summary_record, task_scores
 from sol_core.tasks.runner import run_questions
 from sol_core.tasks.scoring import score_continuations
 from sol_core.tasks.static_plan import StaticPlan
@@ -362,7 +362,7 @@ def test_the_right_choice_has_the_highest_score() -> None:
 
 
 class _Pass:
-    """What ``TaskScores`` reads of a pass that has run."""
+    """What ``task_scores`` reads of a pass that has run."""
 
     def __init__(self, ones: list[Continuation], rows: Sequence[Sequence[float]]) -> None:
         self.setting = SimpleNamespace(continuations=ones, budgets=BUDGETS)
@@ -379,11 +379,11 @@ class _Pass:
 
 def _scores(
     task: str, policies: Sequence[Sequence[float]], statics: Sequence[Sequence[float]]
-) -> tuple[TaskScores, dict[str, Any]]:
+) -> tuple[ScoredTask, dict[str, Any]]:
     ones = [Continuation(n // 2, n % 2, (1, 2), (3, 4), 2) for n in range(6)]
     questions = [Question(("q", "q"), (" a", " b"), n % 2) for n in range(3)]
     baselines = {"static": _Pass(ones, statics)}
-    found = TaskScores(task, questions, _Pass(ones, policies), baselines, 0)  # type: ignore[arg-type]  # stand-ins
+    found = task_scores(task, questions, _Pass(ones, policies), baselines, 0)  # type: ignore[arg-type]  # stand-ins
     return found, found.record()
 
 
@@ -409,12 +409,12 @@ def test_the_mean_gains_interval_is_that_of_all_questions() -> None:
     """Tasks are independent: the mean of two like ones has 1/√2 of one's interval."""
     random = np.random.default_rng(0)
 
-    def task(seed: int) -> TaskScores:
+    def task(seed: int) -> ScoredTask:
         ones = [Continuation(n // 2, n % 2, (1, 2), (3,), 1) for n in range(400)]
         questions = [Question(("q", "q"), (" a", " b"), 0)] * 200
         rows = random.normal(size=(5, 400))
         baselines = {"static": _Pass(ones, rows[3:])}
-        return TaskScores("piqa", questions, _Pass(ones, rows[:3]), baselines, seed)  # type: ignore[arg-type]  # stand-ins
+        return task_scores("piqa", questions, _Pass(ones, rows[:3]), baselines, seed)  # type: ignore[arg-type]  # stand-ins
 
     one, two = task(1), task(2)
     widths = []

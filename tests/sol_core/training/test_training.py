@@ -371,3 +371,5 @@ def test_what_cannot_be_trained_is_refused_in_words(
         TrainConfig(grid=one)
     with pytest.raises(ConfigError, match="quick, standard, paper"):
         preset("huge")
+    with pytest.raises(ConfigError, match=r"no setting 'epochs'; it has corpus, seed, "):
+        preset("quick", epochs=3)
