@@ -112,7 +112,7 @@ def measure_static(held_out: HeldOut, config: TrainConfig, ranks: Ranks) -> dict
 
 
 def _starts(config: TrainConfig) -> Sequence[int]:
-    """Where windows begin in each held-out text, in tokens."""
+    """Starts of the windows in each held-out text, in tokens."""
     count = min(WINDOWS_PER_TEXT, config.windows)
     every = config.windows // count
     return config.starts[: count * every : every]
