@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from app.host.kernel_cache import kernel_cache_folder
+from sol_core.threads import share_cores
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,14 @@ if not Path("/dev/nvidiactl").exists():
 KERNELS = Path(tempfile.gettempdir()) / "sol-test-kernels"
 os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache_folder(KERNELS)))
 os.environ.setdefault("TRITON_CACHE_DIR", str(KERNELS / "triton"))
+
+# A busy machine's measured choice is not kept, so every process with a model would measure its own,
+# seconds of it. No choice changes a number; ``test_tuning.py`` measures without this.
+os.environ.setdefault("SOL_CPU_TUNING", "1,4")
+
+# As every command does: with torch imported first, its threads would spin, and two of them on a
+# busy machine took a hundred times as long.
+share_cores()
 
 os.environ.pop("SOL_DATABASE_URL", None)  # tests make databases of their own
 

@@ -73,25 +73,30 @@ def _query(rows: int, heads: int, size: int, generator: torch.Generator) -> Tens
     return torch.randn(rows, heads, size, generator=generator) * size**-0.5
 
 
-@pytest.mark.parametrize("how", HOW[:2])
-@pytest.mark.parametrize("dtype", DTYPES)
+SHAPES = [  # heads, their size, tokens, page size
+    ((1, 1), 64, 1, 8),  # one token
+    ((3, 1), 64, 8, 8),  # one page
+    ((9, 3), 64, 45, 8),  # short last page
+    ((8, 1), 128, 70, 16),
+    ((4, 4), 96, 65, 64),
+    ((2, 1), 72, 33, 32),
+]
+
+
 @pytest.mark.parametrize(
-    ("heads", "size", "tokens", "page_size"),
-    [
-        ((1, 1), 64, 1, 8),  # one token
-        ((3, 1), 64, 8, 8),  # one page
-        ((9, 3), 64, 45, 8),  # short last page
-        ((8, 1), 128, 70, 16),
-        ((4, 4), 96, 65, 64),
-        ((2, 1), 72, 33, 32),
+    ("heads", "size", "tokens", "page_size", "dtype", "how"),
+    [  # every shape in every dtype, and each of both by both ways to choose
+        (*shape, dtype, HOW[(number + turn) % 2])
+        for number, shape in enumerate(SHAPES)
+        for turn, dtype in enumerate(DTYPES)
     ],
 )
 def test_attention_equals_the_reference(
-    dtype: torch.dtype,
     heads: tuple[int, int],
     size: int,
     tokens: int,
     page_size: int,
+    dtype: torch.dtype,
     how: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
     generator: torch.Generator,

@@ -1,4 +1,8 @@
-"""An evaluation as a process of its own, to be killed: says a line after every batch."""
+"""An evaluation as a process of its own, to be killed: says a line after every batch.
+
+Usage: evaluation_child.py FOLDER MODEL. The model is a saved one: making one imports transformers'
+models, which takes four seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ import torch
 from sol_core.actions import Budget
 from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
+from sol_core.models.loading import LanguageModel, load_language_model
 from tests.sol_core.evaluation_stand_ins import contender, random_texts
-from tests.support.tiny_language_model import make_language_model
 
 CONFIG = EvaluationConfig(
     budgets=(Budget(0.5, 0.6, 7), Budget(0.3, 0.8, 6)),
@@ -28,13 +32,18 @@ CONFIG = EvaluationConfig(
 TEXTS = random_texts(CONFIG.texts, CONFIG.block_len)
 
 
-def main(folder: Path) -> None:
+def load(folder: Path) -> LanguageModel:
+    """The tiny model that was saved there."""
+    return load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
+
+
+def main(folder: Path, saved: Path) -> None:
     torch.set_num_threads(1)
-    model, policies = make_language_model(), [contender()[0]]
+    model, policies = load(saved), [contender()[0]]
     for event in evaluate_contenders(model, policies, CONFIG, TEXTS, partial=folder):
         sys.stdout.write(f"{type(event).__name__}\n")
         sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

@@ -131,8 +131,14 @@ FAMILIES = [
 ]  # fmt: skip
 
 
-def make_pair(family: Family, seed: int = 0) -> tuple[PreTrainedModel, FrozenLM]:
-    """transformers' model and ours over the same random weights, fp32."""
+def make_pair(
+    family: Family, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, FrozenLM]:
+    """transformers' model in fp32, and ours over the same random weights.
+
+    Args:
+        dtype: of ours.
+    """
     options = {
         "vocab_size": 199,
         "hidden_size": 96,
@@ -160,13 +166,23 @@ def make_pair(family: Family, seed: int = 0) -> tuple[PreTrainedModel, FrozenLM]
     if not config.tie_word_embeddings:
         tensors["lm_head.weight"] = reference.state_dict()["lm_head.weight"]
     spec = spec_from_config(config)
-    return reference, FrozenLM(spec, arrange_weights(tensors, spec, torch.float32))
+    return reference, FrozenLM(spec, arrange_weights(tensors, spec, dtype))
 
 
-def make_tiny_lm(name: str = "llama-gqa-tied", seed: int = 0) -> FrozenLM:
-    """Our decoder over random weights."""
+def make_tiny_lm(
+    name: str = "llama-gqa-tied",
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> FrozenLM:
+    """Our decoder over random weights.
+
+    Args:
+        options: of the configuration, instead of the family's.
+    """
     family = next(family for family in FAMILIES if family.name == name)
-    return make_pair(family, seed)[1]
+    family = dataclasses.replace(family, options=family.options | options)
+    return make_pair(family, seed, dtype)[1]
 
 
 def moved(lm: FrozenLM, device: str) -> FrozenLM:

@@ -37,13 +37,15 @@ def project(tmp_path: Path) -> TinyProject:
 
 @pytest.fixture(scope="module")
 def ready_template(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
-    """A project after its first start; making one costs seconds, so tests copy it."""
+    """A project after its first start, by two launches at once; making one costs seconds, so
+    tests copy it."""
     project = TinyProject.make(tmp_path_factory.mktemp("ready"))
-    done = project.launch("--port", "7", python=(sys.executable, "-X", "utf8"))
-    assert done.returncode == 0, done.stderr
-    (project.root / "first.json").write_text(
-        json.dumps({"out": done.stdout, "err": done.stderr}), encoding="utf-8"
-    )
+    python = (sys.executable, "-X", "utf8")
+    first, second = (project.start("--port", port, python=python) for port in ("7", "8"))
+    with first, second:
+        said = [process.communicate(timeout=120) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    (project.root / "first.json").write_text(json.dumps(said), encoding="utf-8")
     return project
 
 
@@ -112,12 +114,14 @@ def test_first_start_builds_and_starts_over_with_the_same_arguments(
     ready_template: TinyProject,
 ) -> None:
     first = json.loads((ready_template.root / "first.json").read_text("utf-8"))
-    said = json.loads(first["out"])  # nothing but the command's own output on stdout
-    assert Path(said["prefix"]) == ready_template.venv
-    assert said["port"] == 7
-    assert said["utf8"] == 1, "the interpreter's own options are lost"
+    for port, (out, _) in zip((7, 8), first, strict=True):
+        said = json.loads(out)  # nothing but the command's own output on stdout
+        assert Path(said["prefix"]) == ready_template.venv
+        assert said["port"] == port
+        assert said["utf8"] == 1, "the interpreter's own options are lost"
+    _, builder = sorted(err for _, err in first)
     assert re.fullmatch(  # not on a terminal: nothing of pip's
-        r"Setting up the Python packages in .*\nThe packages are ready\.\n", first["err"]
+        r"Setting up the Python packages in .*\nThe packages are ready\.\n", builder
     )
     assert set(ready_template.state()["installed"]) == {"base"}
     left = {path.name for path in ready_template.venv.iterdir()}
@@ -159,23 +163,52 @@ def test_a_changed_dependency_list_is_installed_into_the_same_environment(
     assert json.loads(ready.launch().stdout)["version"] == "2.0"
 
 
-@pytest.mark.parametrize("damage", ["half-made", "unreadable state", "python gone"])
-def test_half_made_environment_is_built_again(ready: TinyProject, damage: str) -> None:
+def test_half_made_environment_is_built_again(ready: TinyProject) -> None:
     make_wheel(ready.wheels, "tiny_dep", "1.0")
-    if damage == "half-made":  # pip would take the package for installed
-        ready.state_file.write_text('{"made_here": true}', "utf-8")
-        next(ready.venv.glob("lib/*/site-packages/tiny_dep.py")).unlink()
-    elif damage == "unreadable state":
-        ready.state_file.write_text("{", "utf-8")
-    else:
-        for link in (ready.venv / "bin").glob("python*"):
-            link.unlink()
+    # pip would take the package for installed
+    ready.state_file.write_text('{"made_here": true}', "utf-8")
+    next(ready.venv.glob("lib/*/site-packages/tiny_dep.py")).unlink()
     stale = ready.venv / "lib" / "stale"
     stale.touch()
     done = ready.launch()
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["version"] == "1.0"
     assert not stale.exists()
+
+
+@pytest.mark.parametrize("damage", ["unreadable state", "python gone"])
+def test_a_damaged_environment_is_built_again(
+    in_process: Decide, ready: TinyProject, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """Up to the two commands that the half-made one is really built by."""
+    python = ready.venv / "bin" / "python"
+    if damage == "unreadable state":
+        ready.state_file.write_text("{", "utf-8")
+    else:
+        for link in (ready.venv / "bin").glob("python*"):
+            link.unlink()
+    commands: list[list[str]] = []
+
+    def create(command: list[str], lock: int) -> SimpleNamespace:
+        commands.append(command)
+        left = {path.name for path in ready.venv.iterdir()}
+        assert left == {"sol-environment.json", "sol-environment.lock"}, "it was not emptied"
+        python.parent.mkdir()
+        python.symlink_to(sys.executable)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(virtual_environment, "run", create)
+    monkeypatch.setattr(
+        virtual_environment, "run_pip", lambda python, options, *_: commands.append(options)
+    )
+    monkeypatch.setenv("SOL_VENV", str(ready.venv))
+    command = in_process()
+    assert command is not None
+    assert command[0] == str(python)
+    venv, packages = commands
+    assert venv[1:] == ["-I", "-m", "venv", str(ready.venv)]
+    assert packages == ["--quiet", "tiny-dep>=1.0"]
+    assert set(ready.state()["installed"]) == {"base"}
 
 
 def test_killed_set_up_is_finished_by_the_next_launch(project: TinyProject) -> None:
@@ -192,20 +225,21 @@ def test_killed_set_up_is_finished_by_the_next_launch(project: TinyProject) -> N
 
 @pytest.mark.parametrize("is_the_users", [False, True])
 def test_set_up_killed_within_a_package_is_finished_by_the_next_launch(
-    project: TinyProject, is_the_users: bool
+    ready: TinyProject, is_the_users: bool
 ) -> None:
     """pip takes what it had begun to unpack for installed, and cannot uninstall it."""
     if is_the_users:
-        subprocess.run([sys.executable, "-m", "venv", str(project.venv)], check=True)
-    make_wheel(project.wheels, "tiny_extra", "1.0", num_modules=3000)
-    project.depend_on(["tiny-dep", "tiny-extra"])
-    with project.start() as killed:
-        wait_for(lambda: any(project.venv.glob("lib/*/site-packages/tiny_extra/*")))
+        ready.state_file.unlink()
+    make_wheel(ready.wheels, "tiny_dep", "1.0")
+    make_wheel(ready.wheels, "tiny_extra", "1.0", num_modules=3000)
+    ready.depend_on(["tiny-dep", "tiny-extra"])
+    with ready.start() as killed:
+        wait_for(lambda: any(ready.venv.glob("lib/*/site-packages/tiny_extra/*")))
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
-    (site,) = project.venv.glob("lib/*/site-packages")
+    (site,) = ready.venv.glob("lib/*/site-packages")
     assert len(list((site / "tiny_extra").glob("*.py"))) < 3000, "it was killed too late"
-    done = project.launch()
+    done = ready.launch()
     assert done.returncode == 0, done.stderr
     assert len(list((site / "tiny_extra").glob("*.py"))) == 3000
 
@@ -229,25 +263,27 @@ def test_interrupt_during_set_up_exits_130_without_a_traceback(project: TinyProj
     assert "Traceback" not in err
 
 
-def test_of_two_launches_at_once_one_builds_and_the_other_waits(project: TinyProject) -> None:
-    first, second = project.start("--port", "1"), project.start("--port", "2")
-    with first, second:
-        outputs = [process.communicate(timeout=120) for process in (first, second)]
-    assert [json.loads(out)["port"] for out, _ in outputs] == [1, 2]
-    texts = sorted(err for _, err in outputs)
+def test_of_two_launches_at_once_one_builds_and_the_other_waits(
+    ready_template: TinyProject,
+) -> None:
+    first = json.loads((ready_template.root / "first.json").read_text("utf-8"))
+    texts = sorted(err for _, err in first)
     assert texts[0].startswith("Another launch is setting up")
     assert "Setting up the Python packages" not in texts[0]
     assert "Setting up the Python packages" in texts[1]
 
 
-def test_no_network_is_one_line_and_the_next_launch_goes_on(project: TinyProject) -> None:
-    project.variables = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": CLOSED_PORT}
-    project.variables |= {"PIP_RETRIES": "1"}
-    message = one_error(project.launch())
+def test_no_network_is_one_line_and_the_next_launch_goes_on(ready: TinyProject) -> None:
+    ready.depend_on(["tiny-dep", "tiny-extra"])
+    ready.variables = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": CLOSED_PORT}
+    ready.variables |= {"PIP_RETRIES": "1"}
+    message = one_error(ready.launch())
     assert "the package index cannot be reached" in message
     assert "start again" in message
-    project.variables = {}
-    assert project.launch().returncode == 0
+    ready.variables = {}
+    for name in ("tiny_dep", "tiny_extra"):
+        make_wheel(ready.wheels, name, "1.0")
+    assert ready.launch().returncode == 0
 
 
 def test_a_package_that_does_not_exist_for_this_python(ready: TinyProject) -> None:
@@ -297,15 +333,16 @@ def test_unwritable_place(project: TinyProject, tmp_path: Path) -> None:
     assert "SOL_VENV" in message
 
 
-def test_an_environment_the_user_made_is_completed_but_not_emptied(project: TinyProject) -> None:
-    subprocess.run([sys.executable, "-m", "venv", str(project.venv)], check=True)
-    own = project.venv / "own.txt"
+def test_an_environment_the_user_made_is_completed_but_not_emptied(ready: TinyProject) -> None:
+    ready.state_file.unlink()
+    ready.depend_on(["tiny-dep", "tiny-extra"])
+    own = ready.venv / "own.txt"
     own.touch()
-    project.variables = {"PIP_FIND_LINKS": "nowhere"}
-    one_error(project.launch())
+    one_error(ready.launch())  # pip could find nothing
     assert own.exists()
-    project.variables = {}
-    done = project.launch()
+    for name in ("tiny_dep", "tiny_extra"):
+        make_wheel(ready.wheels, name, "1.0")
+    done = ready.launch()
     assert done.returncode == 0, done.stderr
     assert own.exists()
 

@@ -15,12 +15,20 @@ FILES = (
     "tests/kernels/test_linear.py",
     "tests/kernels/threads/test_team.py",
 )
+# What compiles a helper for Python to call has no loop of Numba's threads: it is the same on two.
+ONE_CALLER = (
+    *("products_match_torch", "pruned_channel", "page_choice", "page_scores", "mass_outside"),
+    *("gate_and_up_in_blocks", "families_that_are_not_compiled"),
+)
 
 
 def test_kernels_pass_their_tests_on_two_threads() -> None:
     """A loop whose threads get in each other's way passes on one."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *FILES],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"),
+            *("-k", f"not ({' or '.join(ONE_CALLER)})", *FILES),
+        ],
         cwd=Path(__file__).resolve().parents[3],
         env=os.environ | TWO,
         capture_output=True,

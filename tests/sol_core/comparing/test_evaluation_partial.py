@@ -17,9 +17,9 @@ from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress
-from tests.sol_core.evaluation_child import CONFIG, TEXTS
+from tests.sol_core.evaluation_child import CONFIG, TEXTS, load
 from tests.sol_core.evaluation_stand_ins import contender
-from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_language_model import save_model_folder
 
 CHILD = Path(__file__).parents[1] / "evaluation_child.py"
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,8 +29,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return make_language_model()
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model_folder(tmp_path_factory.mktemp("model"), "llama-gqa-tied", starts=False)
+
+
+@pytest.fixture(scope="module")
+def model(saved: Path) -> LanguageModel:
+    return load(saved)
 
 
 def evaluate(
@@ -54,9 +59,9 @@ def num_reports(events: list[WorkEvent]) -> int:
     return sum(isinstance(event, WorkProgress) for event in events)
 
 
-def run_and_kill(folder: Path, batches: int) -> None:
+def run_and_kill(folder: Path, saved: Path, batches: int) -> None:
     """Start the evaluation in a process of its own and kill -9 it after so many batches."""
-    command = [sys.executable, str(CHILD), str(folder)]
+    command = [sys.executable, str(CHILD), str(folder), str(saved)]
     variables = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(CHILD.parent)))}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as child:
         assert child.stdout is not None
@@ -67,15 +72,15 @@ def run_and_kill(folder: Path, batches: int) -> None:
 
 
 def test_killed_twice_in_the_middle_the_result_is_the_same(
-    model: LanguageModel, uninterrupted: tuple[int, str], tmp_path: Path
+    saved: Path, model: LanguageModel, uninterrupted: tuple[int, str], tmp_path: Path
 ) -> None:
     total, wanted = uninterrupted
     names = "policy-*", "baselines-*", "pollution-*", "refresh-*"
-    run_and_kill(tmp_path, 4)
+    run_and_kill(tmp_path, saved, 4)
     count = {name: len(list(tmp_path.glob(name))) for name in names}
     assert count["policy-*"] == 2
     assert 2 <= count["baselines-*"] < 5, "killed among the baselines, whose schedules go on"
-    run_and_kill(tmp_path, 4)
+    run_and_kill(tmp_path, saved, 4)
     assert len(list(tmp_path.glob("baselines-*"))) == 5
     kept = len(list(tmp_path.iterdir()))
     run, found = evaluate(model, tmp_path)

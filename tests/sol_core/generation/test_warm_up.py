@@ -17,11 +17,14 @@ from app.model.loader import ModelLoader
 from app.web.services import engine_load
 from sol_core.generation.warm_up import COMPILING, KernelWarmUp
 from tests.app.waiting import wait_until
+from tests.support.tiny_language_model import save_model_folder
+from tests.support.tiny_models import FAMILIES
 
 ROOT = Path(__file__).resolve().parents[3]
 # Counts what Numba has compiled for every dispatcher of the kernels, then decodes for real.
 CHILD = """
-import itertools, pkgutil, sys, importlib
+import itertools, sys
+from pathlib import Path
 import torch
 torch.set_num_threads(1)
 import kernels
@@ -37,7 +40,7 @@ def compiled():
                     found[module.__name__, name] = set(map(str, value.signatures))
     return found
 
-dtype, bits = getattr(torch, sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else None
+dtype, bits = getattr(torch, sys.argv[1]), int(sys.argv[2]) if sys.argv[2] else None
 before = torch.get_rng_state()
 warm_up_kernels(dtype, bits)
 assert torch.equal(before, torch.get_rng_state()), "randomness of others is left alone"
@@ -46,15 +49,15 @@ assert len(warm) > 5
 
 from sol_core.actions import GRIDS, PAPER, Action
 from sol_core.models import FrozenLM
-from tests.support.tiny_models import FAMILIES, make_pair
+from sol_core.models.loading import load_language_model
 from sol_core.models.weights import arrange_weights
 from sol_core.generation import warm_up
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
 
-reference, fp32 = make_pair(FAMILIES[0])
-tensors = {k: v for k, v in reference.state_dict().items() if k != "lm_head.weight"}
-lm = FrozenLM(fp32.spec, arrange_weights(tensors, fp32.spec, dtype))
-if bits is not None:
+if bits is None:
+    place = {"data_dir": Path(sys.argv[3]), "device": "cpu"}
+    lm = load_language_model(sys.argv[3], dtype=sys.argv[1], **place).lm
+else:
     tensors, spec = warm_up._tensors(), warm_up._SPEC
     blocks = warm_up._blocks(tensors, bits)
     lm = FrozenLM(spec, arrange_weights(tensors, spec, dtype, blocks=blocks))
@@ -73,11 +76,27 @@ sys.exit(f"compiled only when it was needed: {late}" if late else 0)
 """
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model of other proportions than the one that warms up, as a folder.
+
+    Making one in each child would import transformers' models, which takes four seconds.
+    """
+    folder = tmp_path_factory.mktemp("model")
+    return str(save_model_folder(folder, FAMILIES[0].name, starts=False))
+
+
 @pytest.mark.timeout(900)  # minutes where no kernel was compiled before
-@pytest.mark.parametrize("kind", [["float32"], ["bfloat16"], ["float32", "4"], ["float32", "8"]])
-def test_nothing_is_left_to_compile_for_decoding(kind: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "bits"), [("float32", ""), ("bfloat16", ""), ("float32", "4"), ("float32", "8")]
+)
+def test_nothing_is_left_to_compile_for_decoding(dtype: str, bits: str, saved: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *kind], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", CHILD, dtype, bits, saved],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

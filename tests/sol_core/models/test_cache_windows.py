@@ -16,8 +16,13 @@ STEPS = 11
 
 
 @pytest.fixture(scope="module", params=["llama-gqa-tied", "mistral-window"])
-def lm(request: pytest.FixtureRequest) -> FrozenLM:
-    return make_tiny_lm(request.param)
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def lm(family: str) -> FrozenLM:
+    return make_tiny_lm(family)
 
 
 def _texts(rows: int, length: int) -> torch.Tensor:
@@ -102,10 +107,11 @@ def _check_bounds(lm: FrozenLM, cache: KVCache) -> None:
 @pytest.mark.parametrize("lengths", [[13, 13], [9, 14]])
 @pytest.mark.parametrize("bits", [torch.float32, torch.bfloat16])
 def test_bounds_follow_every_kind_of_step(
-    lm: FrozenLM, lengths: list[int], bits: torch.dtype
+    family: str, lengths: list[int], bits: torch.dtype
 ) -> None:
     """Bounds grow token by token, lag over dense steps, and survive a truncation."""
-    cache = KVCache(lm.spec, 2, 40, dtype=bits)
+    lm = make_tiny_lm(family, dtype=bits)
+    cache = lm.new_cache(2, 40)
     lm.prefill(_texts(2, 14), cache, lengths)
     sparse = Action(0.4)
     for number, action in enumerate([DENSE, sparse, sparse, DENSE, DENSE, *[sparse] * 9]):

@@ -17,13 +17,14 @@ import pytest
 import torch
 
 from sol_core.errors import ConfigError, RankLostError
+from sol_core.models.loading import LanguageModel
 from sol_core.policy import load_policy
 from sol_core.threads import share_cores
 from sol_core.training.checkpoint import read_checkpoint
 from sol_core.training.config import TrainConfig
 from sol_core.training.ranks import Ranks, join_ranks, num_ranks
 from tests.sol_core import ranks_child
-from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_language_model import save_model_folder
 
 CHILD = Path(ranks_child.__file__)
 PROJECT = CHILD.parents[2]
@@ -50,22 +51,35 @@ def config(corpus: Path) -> TrainConfig:
 
 
 @pytest.fixture(scope="module")
-def alone(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model_folder(tmp_path_factory.mktemp("model"), "llama-gqa-tied", starts=False)
+
+
+@pytest.fixture(scope="module")
+def model(saved: Path) -> LanguageModel:
+    return ranks_child.load(saved)
+
+
+@pytest.fixture(scope="module")
+def alone(
+    model: LanguageModel, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of a run in one process, with its events beside it."""
     folder = tmp_path_factory.mktemp("alone") / "run"
-    events = ranks_child.run(make_language_model(), config, folder, Ranks())
+    events = ranks_child.run(model, config, folder, Ranks())
     (folder / "events.json").write_text(json.dumps(events))
     return folder
 
 
 @pytest.fixture(scope="module")
-def two(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(corpus: Path, saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes made: see ``ranks_child.agree``."""
     folder = tmp_path_factory.mktemp("two")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             *("--nproc-per-node", "2", str(CHILD), "agree", str(folder), str(corpus)),
+            str(saved),
         ],
         env=_environment({"OMP_NUM_THREADS": "1"}),
         stdin=subprocess.DEVNULL,
@@ -95,9 +109,10 @@ def _assert_close(first: Path, second: Path, config: TrainConfig) -> None:
         torch.testing.assert_close(value, networks[1][name], rtol=0, atol=WEIGHTS_ATOL)
 
 
-def test_two_processes_make_the_policy_of_one(alone: Path, two: Path, config: TrainConfig) -> None:
+def test_two_processes_make_the_policy_of_one(
+    model: LanguageModel, alone: Path, two: Path, config: TrainConfig
+) -> None:
     _assert_close(alone, two / "whole", config)
-    model = make_language_model()
     ours, theirs = (load_policy(folder / "policy", model) for folder in (alone, two / "whole"))
     for one, other in zip(ours.prices, theirs.prices, strict=True):
         assert one.spends == pytest.approx(other.spends, abs=1e-6)
@@ -135,14 +150,14 @@ def test_ranks_label_side_by_side_and_see_the_same_events(two: Path) -> None:
 
 
 def test_any_rank_stops_all_and_one_process_goes_on(
-    alone: Path, two: Path, config: TrainConfig
+    model: LanguageModel, alone: Path, two: Path, config: TrainConfig
 ) -> None:
     ends = [json.loads((two / f"rank-{rank}.json").read_text())["stopped"] for rank in (0, 1)]
     assert [events[-1]["type"] for events in ends] == ["WorkStopped", "WorkStopped"]
     found = read_checkpoint(two / "stopped", config.to_dict())
     assert found is not None
     assert (found[0].phase, found[0].updates) == ("grpo", 1)
-    ranks_child.run(make_language_model(), config, two / "stopped", Ranks())
+    ranks_child.run(model, config, two / "stopped", Ranks())
     _assert_close(alone, two / "stopped", config)
 
 
@@ -157,7 +172,7 @@ Pair = list[subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def start_pair(corpus: Path, tmp_path: Path) -> Iterator[Callable[[str], Pair]]:
+def start_pair(corpus: Path, saved: Path, tmp_path: Path) -> Iterator[Callable[[str], Pair]]:
     """Starts two ranks that nobody supervises; returns when they are in the midst of work."""
     started: Pair = []
 
@@ -170,7 +185,12 @@ def start_pair(corpus: Path, tmp_path: Path) -> Iterator[Callable[[str], Pair]]:
             with (tmp_path / f"stderr-{rank}").open("wb") as errors:
                 started.append(
                     subprocess.Popen(
-                        [sys.executable, str(CHILD), scenario, str(tmp_path), str(corpus)],
+                        [
+                            sys.executable,
+                            str(CHILD),
+                            scenario,
+                            *map(str, (tmp_path, corpus, saved)),
+                        ],
                         env=_environment(place | address),
                         stdin=subprocess.DEVNULL,
                         stderr=errors,
