@@ -21,6 +21,7 @@ from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
+from sol_core.generation.compile_turns import turn_to_compile
 from sol_core.models import FrozenLM, ModelSpec
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.spec import RopeSpec
@@ -113,7 +114,10 @@ class KernelWarmUp:
         self._thread.join()
 
     def _work(self) -> None:
-        if self._device.type == "cpu":
+        if self._device.type != "cpu":
+            return
+        kind = str(self._dtype).removeprefix("torch.")
+        with turn_to_compile(kind if self._bits is None else f"{kind}-{self._bits}"):
             warm_up_kernels(self._dtype, self._bits)
 
 
