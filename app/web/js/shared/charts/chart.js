@@ -85,8 +85,7 @@ export class Chart {
     show(this.empty, true);
   }
 
-  // Nothing to show yet. The empty axes are drawn behind the words, when the browser has time,
-  // so that the first tokens need not wait for that.
+  // Nothing to show yet but words; what was drawn goes when the browser has time.
   reset(data) {
     this.data = data;
     this.absent = null;

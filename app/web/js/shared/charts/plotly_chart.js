@@ -1,5 +1,5 @@
-// A chart drawn by plotly: a redraw is one Plotly.react. Out of sight nothing is drawn, and plotly, half
-// of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
+// A chart drawn by plotly: a redraw is one Plotly.react. Without data or out of sight nothing is drawn, and
+// plotly, half of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
 
 import { Chart } from "./chart.js";
 import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
@@ -16,7 +16,7 @@ export class PlotlyChart extends Chart {
   }
 
   async ready() {
-    if (this.isInSight) await loadPlotly();
+    if (this.isInSight && this.data?.x.length) await loadPlotly();
   }
 
   // The chart as a data URL, with its title and a legend that the page has around it.
@@ -41,6 +41,7 @@ export class PlotlyChart extends Chart {
     this.begin(data);
     this.isStale = !this.isInSight;
     if (this.isStale) return;
+    if (!data.x.length) return this.empties();
     const plotly = await loadPlotly();
     if (!this.plot.offsetWidth || data !== this.data) return;
     const layout = chartLayout(this.spec.layout(data));
@@ -51,6 +52,13 @@ export class PlotlyChart extends Chart {
     await plotly.react(this.plot, traces, layout, this.spec.config || CHART_CONFIG);
     if (!this.listening) this.listen();
     this.placeMarker();
+  }
+
+  // Words stand where a drawing was.
+  async empties() {
+    if (!this.listening) return;
+    this.listening = false;
+    (await loadPlotly()).purge(this.plot);
   }
 
   listen() {
