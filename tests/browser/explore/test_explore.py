@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, expect
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
 from tests.browser.conftest import Server, Visitor
-from tests.support.fake_engine import make_token
+from tests.support.fake_engine import FakeEngine, make_token
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
@@ -111,6 +111,20 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
     )
     visitor.page.wait_for_timeout(500)
     assert panel.locator(".sol-plot").evaluate(visible) == ["klMean", "other"]
+
+
+def test_plotly_comes_with_the_first_chart_that_is_seen(serve: Serve, visit: Visit) -> None:
+    visitor = visit(serve(FakeEngine(step_s=0.001)), own=True)
+    page, asked = visitor.page, list[str]()
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect(page.get_by_role("region", name="Recorded example")).to_be_visible()
+    page.wait_for_timeout(800)
+    assert not [url for url in asked if "plotly.min.js" in url]
+    visitor.generate(max_new_tokens=8)
+    visitor.expect_state("Finished")
+    expect(visitor.chart(0).locator(".main-svg").first).to_be_visible()
+    assert len([url for url in asked if "plotly.min.js" in url]) == 1
 
 
 def test_other_measures_come_on_request_and_say_whose_text_they_score(

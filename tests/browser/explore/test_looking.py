@@ -289,6 +289,8 @@ def test_tokens_that_dense_would_not_choose_are_marked_and_told(serve: Serve, vi
 
 def test_a_token_marks_both_charts(serve: Serve, visit: Visit) -> None:
     visitor = finished(serve, visit)
+    for number in (0, 1):
+        expect(visitor.chart(number).locator(".main-svg").first).to_be_visible()
     markers = visitor.page.locator(".sol-marker:visible")
     expect(markers).to_have_count(0)
     visitor.tokens.nth(10).hover()
