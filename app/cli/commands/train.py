@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         choices=PRESETS,
-        help=f"about 5 minutes, about 15, or the paper's settings (default: {DEFAULT_PRESET})",
+        help="on two CPU cores about 8 minutes, about 23, or the paper's settings, over two hours "
+        f"(default: {DEFAULT_PRESET})",
     )
     parser.add_argument(
         "--config",
