@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -79,12 +79,7 @@ def measure_held_out(
     starts = _starts(config)
     asked = held_out_budgets(config.grid)
     budgets = asked * len(starts)
-    numbers = range(len(held_out.texts))
-
-    def play(number: int, scheduler: BatchScheduler) -> _Played:
-        return _play(held_out.prefill(number, config), starts, scheduler, config)
-
-    played = ranks.split(numbers, lambda n: play(n, PolicyScheduler(policy, budgets)))
+    played = _play_texts(lambda _: PolicyScheduler(policy, budgets), held_out, config, ranks)
     spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, 3]
     grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, 3]
     realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
@@ -144,11 +139,21 @@ def _play(
 def _play_static(
     budgets: Sequence[Budget], held_out: HeldOut, config: TrainConfig, ranks: Ranks
 ) -> list[_Played]:
+    count = len(_starts(config))
+    return _play_texts(lambda n: _static(budgets, n, count, config), held_out, config, ranks)
+
+
+def _play_texts(
+    scheduler_of: Callable[[int], BatchScheduler],
+    held_out: HeldOut,
+    config: TrainConfig,
+    ranks: Ranks,
+) -> list[_Played]:
+    """Every held-out text under a scheduler of its own, each on the rank that has it."""
     starts = _starts(config)
 
     def play(number: int) -> _Played:
-        scheduler = _static(budgets, number, len(starts), config)
-        return _play(held_out.prefill(number, config), starts, scheduler, config)
+        return _play(held_out.prefill(number, config), starts, scheduler_of(number), config)
 
     return ranks.split(range(len(held_out.texts)), play)
 
