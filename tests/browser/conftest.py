@@ -10,6 +10,7 @@ import contextlib
 import re
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,6 +171,14 @@ class Visitor:
             more.locator(".overflow-dropdown button", has_text=name).click(timeout=timeout)
         else:
             tab.click(timeout=timeout)
+
+
+def comes_to(read: Callable[[], Any], wanted: Any, timeout_s: float = 15.0) -> None:
+    """Wait until what is read is what is wanted; fail with both where it never is."""
+    end = time.monotonic() + timeout_s
+    while (found := read()) != wanted and time.monotonic() < end:
+        time.sleep(0.05)
+    assert found == wanted
 
 
 def in_sight(chart: Locator) -> Locator:

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, expect
 
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.events import event_to_dict
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import Server, Visitor, comes_to
 from tests.support.fake_engine import FakeEngine, make_token
 
 pytestmark = pytest.mark.browser
@@ -28,7 +28,8 @@ def quality(visitor: Visitor) -> Locator:
     """The panel of the quality chart, drawn to the last token."""
     panel = visitor.chart(1)
     expect(panel.locator(".sol-plot .main-svg").first).to_be_attached()
-    visitor.page.wait_for_timeout(1000)
+    count = visitor.tokens.count()
+    comes_to(lambda: max(map(len, lines(panel).values())), count)
     return panel
 
 
@@ -109,8 +110,7 @@ def test_the_quality_chart_says_kl_and_how_often_denses_choice_is_kept(
     expect(panel.get_by_role("button", name="KL to dense")).to_have_attribute(
         "aria-pressed", "false"
     )
-    visitor.page.wait_for_timeout(500)
-    assert panel.locator(".sol-plot").evaluate(visible) == ["klMean", "other"]
+    comes_to(lambda: panel.locator(".sol-plot").evaluate(visible), ["klMean", "other"])
 
 
 def test_plotly_comes_with_the_first_chart_that_is_seen(serve: Serve, visit: Visit) -> None:
@@ -135,10 +135,9 @@ def test_other_measures_come_on_request_and_say_whose_text_they_score(
     expect(panel.locator(".sol-chart-note")).to_have_text(
         "All rows score the text that this run wrote, which favours its own row."
     )
-    visitor.page.wait_for_timeout(500)
-    assert keys(panel) == ["This run, so far", "Dense"]
+    comes_to(lambda: keys(panel), ["This run, so far", "Dense"])
+    comes_to(lambda: list(lines(panel)), ["own", "dense"])
     drawn = lines(panel)
-    assert list(drawn) == ["own", "dense"]
     assert drawn["own"][-1] != drawn["dense"][-1]
     assert set(axes(panel)) == {"yaxis"}
     assert axes(panel)["yaxis"][0] == 0
@@ -147,8 +146,7 @@ def test_other_measures_come_on_request_and_say_whose_text_they_score(
     expect(measure(visitor)).to_have_value("perplexity")
     panel = quality(visitor)
     measure(visitor).select_option("Surprisal")
-    visitor.page.wait_for_timeout(500)
-    assert list(lines(panel)) == ["surprisal", "own", "dense"]
+    comes_to(lambda: list(lines(panel)), ["surprisal", "own", "dense"])
     expect(panel.locator(".sol-chart-note")).to_be_visible()
     measure(visitor).select_option("Against dense")
     expect(panel.locator(".sol-chart-note")).to_be_hidden()
@@ -168,8 +166,7 @@ def test_records_of_before_denses_choice_was_kept_show_only_kl(serve: Serve, vis
     assert set(axes(panel)) == {"yaxis"}
     visitor.generate(max_new_tokens=8)
     visitor.expect_state("Finished")
-    visitor.page.wait_for_timeout(1000)
-    assert keys(panel) == ["KL to dense", "Mean so far", "Not dense's choice"]
+    comes_to(lambda: keys(panel), ["KL to dense", "Mean so far", "Not dense's choice"])
 
 
 def test_a_choice_that_only_some_records_tell_is_counted_over_those(

@@ -15,7 +15,7 @@ from sol_core.actions import Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
 from tests.app.waiting import wait_until
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import Server, Visitor, comes_to
 from tests.support.fake_engine import FakeEngine, make_token
 
 pytestmark = pytest.mark.browser
@@ -94,8 +94,7 @@ def test_the_card_shows_how_the_policy_weighed_every_level(serve: Serve, visit: 
     assert spills == 0
     # The card is taller than its place here; Page Down reaches what is below.
     visitor.page.keyboard.press("PageDown")
-    visitor.page.wait_for_timeout(120)
-    assert card.evaluate("(node) => node.scrollTop") > 50
+    comes_to(lambda: card.evaluate("(node) => node.scrollTop > 50"), True)
 
 
 def policy_run(serve: Serve, visit: Visit, **options: Any) -> Visitor:
@@ -402,8 +401,8 @@ def test_dark_follows_the_system_and_can_be_switched_and_kept(serve: Serve, visi
     assert grid() == "rgb(42, 49, 58)"
     page.get_by_role("button", name="Switch to the light theme").click()
     assert ground() == "rgb(255, 255, 255)"
-    page.wait_for_timeout(400)
-    assert grid() == "rgb(224, 225, 220)"
+    visitor.chart(0)  # the button may have scrolled it away
+    comes_to(grid, "rgb(224, 225, 220)")
     page.reload()
     expect(page.get_by_role("button", name="Switch to the dark theme")).to_be_visible()
     assert ground() == "rgb(255, 255, 255)"

@@ -20,7 +20,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
 from sol_core.generation.page_reads import page_reads
 from tests.browser.axe import violations
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import Server, Visitor, comes_to
 from tests.browser.exported import offline
 from tests.sol_core.generation.page_levels import levels_of
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, make_token
@@ -92,13 +92,16 @@ def colours_by_level(page: Page, cells: int, levels: list[list[int]]) -> dict[in
 
 def expect_drawn(page: Page, cells: int, levels: list[list[int]], palette: Palette = LIGHT) -> None:
     """Every page has the colour of its level: dark, two in between, lit."""
-    page.wait_for_timeout(400)  # until they have faded in
+    dark, lit = (tuple(map(round, Rgb.parse(one))) for one in (palette.track, palette.attention))
+
+    def ends() -> tuple[set[Any], set[Any]]:
+        found = colours_by_level(page, cells, levels)
+        return found.get(0, {dark}), found.get(3, {lit})
+
+    comes_to(ends, ({dark}, {lit}))  # they fade in
     found = colours_by_level(page, cells, levels)
     assert all(len(colours) == 1 for colours in found.values()), found
     assert len({next(iter(colours)) for colours in found.values()}) == len(found)
-    dark, lit = (tuple(map(round, Rgb.parse(one))) for one in (palette.track, palette.attention))
-    assert found.get(0, {dark}) == {dark}
-    assert found.get(3, {lit}) == {lit}
 
 
 def shown_run(visitor: Visitor, server: Server) -> list[dict[str, Any]]:

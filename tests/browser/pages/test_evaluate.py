@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 
 from sol_core.actions import Budget
 from sol_core.evaluation.config import EvaluationConfig
-from tests.browser.conftest import Server, Visitor, in_sight
+from tests.browser.conftest import Server, Visitor, comes_to, in_sight
 from tests.support.job_samples import (
     RANDOM_SCHEDULES,
     evaluation_result,
@@ -181,21 +181,23 @@ def test_figures_hold_the_results_numbers(serve: Serve, visit: Visit) -> None:
         )
         return found
 
-    points = next(one for one in traces("Pareto front") if one["mode"] == "markers")
+    def drawn(title: str, mode: str) -> list[dict[str, Any]]:
+        return [one for one in traces(title) if one["mode"] == mode]
+
+    points = drawn("Pareto front", "markers")[0]
     methods = [one["methods"]["policy"] for one in result["budgets"]]
     assert points["y"] == pytest.approx([one["nll"] for one in methods], rel=1e-4)
     assert points["x"] == pytest.approx([100 * one["net_keep_rate"] for one in methods], rel=1e-4)
     panel(visitor, "Pareto front").get_by_role("radio", name="KL to dense").check(force=True)
-    visitor.page.wait_for_timeout(300)
-    points = next(one for one in traces("Pareto front") if one["mode"] == "markers")
-    assert points["y"] == pytest.approx([one["kl"] for one in methods], rel=1e-4)
+    kl = pytest.approx([one["kl"] for one in methods], rel=1e-4)
+    comes_to(lambda: drawn("Pareto front", "markers")[0]["y"], kl)
     violins = [one for one in traces("Random schedules") if one["type"] == "violin"]
     assert [len(one["y"]) for one in violins] == [RANDOM_SCHEDULES] * 9
     panel(visitor, "Spend over the steps").get_by_label("Budget").select_option("0")
-    visitor.page.wait_for_timeout(300)
-    lines = [one for one in traces("Spend over the steps") if one["mode"] == "lines+markers"]
     steps = result["budgets"][0]["by_step"]
-    assert lines[0]["y"] == pytest.approx([100 * value for value in steps["keep"]], rel=1e-4)
+    kept = pytest.approx([100 * value for value in steps["keep"]], rel=1e-4)
+    comes_to(lambda: drawn("Spend over the steps", "lines+markers")[0]["y"], kept)
+    lines = drawn("Spend over the steps", "lines+markers")
     assert lines[2]["y"] == pytest.approx([100 * v / 16 for v in steps["bits"]], rel=1e-4)
 
 
