@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import PATIENCE_MS, Server, Visitor
 from tests.support.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.browser
@@ -124,12 +124,12 @@ FILM = """async (data) => {
   const counts = [inked()];
   await video.play();
   const begin = performance.now();
-  while (!video.ended && performance.now() - begin < 15000) {
+  while (!video.ended && performance.now() - begin < 60000) {
     await new Promise((done) => setTimeout(done, 100));
     counts.push(inked());
   }
-  return { width: canvas.width, height: canvas.height, counts,
-    seconds: (performance.now() - begin) / 1000 };
+  return { width: canvas.width, height: canvas.height, counts, ended: video.ended,
+    seconds: video.currentTime };
 }"""
 
 
@@ -137,7 +137,7 @@ def test_the_film_shows_token_after_token(serve: Serve, visit: Visit) -> None:
     visitor = visit(serve(FakeEngine(HOSTILE, step_s=0.0001)))
     visitor.generate("</script><b>${7*7}", max_new_tokens=24)
     visitor.expect_state("Finished")
-    with visitor.page.expect_download(timeout=30_000) as download:
+    with visitor.page.expect_download(timeout=PATIENCE_MS) as download:
         share(visitor, "Film")
         expect(visitor.page.locator(".sol-explore .sol-message.is-warn")).to_contain_text("Filming")
     assert download.value.suggested_filename == f"run-{visitor.run_id()}.webm"
@@ -146,7 +146,8 @@ def test_the_film_shows_token_after_token(serve: Serve, visit: Visit) -> None:
     assert data.startswith(b"\x1a\x45\xdf\xa3")  # of Matroska
     shown = visitor.page.evaluate(FILM, base64.b64encode(data).decode())
     assert (shown["width"], shown["height"]) == (1200, 630)
-    assert 1 < shown["seconds"] < 12
+    assert shown["ended"]
+    assert shown["seconds"] > 1
     first, *_, last = shown["counts"]
     assert last > 2000
     assert first < last / 3

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from sol_core.errors import ModelLoadError
-from tests.browser.conftest import Server, Visitor
+from tests.browser.conftest import PATIENCE_MS, Server, Visitor
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine
 
 logger = logging.getLogger(__name__)
@@ -334,7 +334,7 @@ def test_the_page_keeps_up_with_a_long_run(serve: Serve, visit: Visit) -> None:
     visitor.page.evaluate(WATCH_FRAMES)
     visitor.generate(max_new_tokens=2000)
     visitor.page.wait_for_timeout(25_000)  # asking for 2,000 elements would slow the page down
-    expect(visitor.tokens).to_have_count(2000, timeout=60_000)
+    expect(visitor.tokens).to_have_count(2000, timeout=2 * PATIENCE_MS)
     visitor.expect_state("Finished")
     shown = visitor.page.evaluate("window.shown")
     lags = [at - 1000 * made for at, made in zip(shown, engine.made_at, strict=True)]
