@@ -109,6 +109,7 @@ def _laid_out(text: str, behind_another: bool) -> str:
 
 def test_no_string_of_ours_names_a_module() -> None:
     """It would be another one in a wheel: names are made of ``__name__`` instead."""
+    assert MODULE_NAME.search("kernels.rotary.cpu")
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text[:80]!r}"
         for package in PACKAGES
