@@ -2,10 +2,10 @@
 
 A matrix is always *addressed* as [in, out], so the decoder writes ``x @ w``. How it
 lies in memory is decided here: fp32 is stored in-channel-major, because one-row
-products then read 16–22 GB/s instead of 11 on two CPU cores (``docs/decisions.md``)
-and a pruned channel is one contiguous row; 16-bit types stay out-channel-major,
-where the CPU's bf16 product is fastest. On CUDA the MLP is in-channel-major in every
-dtype: its kernels skip pruned channels.
+products then read 16–22 GB/s instead of 11 on two CPU cores and a pruned channel is
+one contiguous row; 16-bit types stay out-channel-major, where the CPU's bf16 product
+is fastest. On CUDA the MLP is in-channel-major in every dtype: its kernels skip
+pruned channels.
 """
 
 from __future__ import annotations
