@@ -1,4 +1,4 @@
-"""``sol-explorer``, and ``python -m app``: the command line of an installed copy."""
+"""``sol-explorer``, and ``python -m`` with this package's name: commands of an installed copy."""
 
 # PYTHON_ARGCOMPLETE_OK: the shell may ask for completions
 

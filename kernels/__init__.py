@@ -4,8 +4,8 @@
 ``__init__.py`` checks arguments and chooses. What several share is in ``kernels.cpu`` and
 ``kernels.gpu``; no model and no schedule is known here.
 
-Nothing heavy is imported here: ``transformers`` probes a top-level package of this name and reads
-its ``__version__``. This is the version of the whole project: ``pyproject.toml`` and
+Nothing heavy is imported here: in a checkout ``transformers`` finds a top-level package of this
+name and reads its ``__version__``. This is the version of the whole project: ``pyproject.toml`` and
 ``sol_core.__version__`` take it from here.
 """
 

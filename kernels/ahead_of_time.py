@@ -59,11 +59,11 @@ def compile_in_child(architectures: Sequence[int] = ARCHITECTURES) -> list[Binar
     Raises: RuntimeError with the child's last words when it fails.
     """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[__name__.count(".")])
     environment["PYTHONPATH"] = os.pathsep.join(
         [root, *filter(None, [environment.get("PYTHONPATH")])]
     )
-    command = [sys.executable, "-m", "kernels.ahead_of_time", *map(str, architectures)]
+    command = [sys.executable, "-P", "-m", __name__, *map(str, architectures)]
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if child.returncode != 0:
         raise RuntimeError(f"compiling the kernels failed:\n{child.stderr[-2000:]}")

@@ -52,6 +52,7 @@ def token_scores(query: Tensor, block: KVBlock) -> Tensor:
 
     Args:
         query: [R, H, D] fp32, rotated and already scaled.
+        block: of S tokens.
     Returns: [R, H, S] fp32.
     """
     scores = group_rows(query, block.keys) @ block.keys.float().mT

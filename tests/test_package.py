@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import base64
+import csv
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import venv
 import zipfile
 from collections.abc import Mapping
@@ -16,32 +22,41 @@ from pathlib import Path
 import pytest
 
 import sol_core
+from app.setup.wheel.one_namespace import MOVED
+from tests.support.tiny_language_model import save_model_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("app", "kernels", "sol_core", "storage")
 DATA = (".js", ".mjs", ".css", ".json", ".safetensors", ".typed")
 # What checks the modules of the pages is for developers.
-DEVELOPMENT = re.compile(r"/app/web/(node_modules/|[^/]*\.(json|mjs)$)")
+DEVELOPMENT = re.compile(r"/app/web/(node_modules/|[^/]*\.(json|mjs)$)|/app/setup/wheel/")
+INFO = f"sol_explorer-{sol_core.__version__}.dist-info"
+HUGGING_FACES_KERNELS = "kernels==0.17.2"  # one that needs none of its dependencies to be imported
 CACHES = re.compile(r"__pycache__|\.py[cod]$|\.nb[ic]$|\.egg-info/|(^|/)\.[^/]")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both, built from a copy: building leaves files in the source tree.
-
-    The build backend comes from PyPI, as for everybody.
-    """
-    pytest.importorskip("build")
-    source, target = (tmp_path_factory.mktemp(name) for name in ("source", "dist"))
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository: building leaves files in the source tree."""
+    copy = tmp_path_factory.mktemp("source") / "project"
     ignored = shutil.ignore_patterns(
         ".git", ".venv", ".*_cache", ".hypothesis", "build", "dist", "node_modules"
     )
-    shutil.copytree(ROOT, source / "project", ignore=ignored)
-    (source / "project" / "app" / "__pycache__").mkdir(exist_ok=True)
-    (source / "project" / "app" / "__pycache__" / "old.pyc").write_bytes(b"")
-    _run([sys.executable, "-m", "build", "-o", target, source / "project"], source)
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    (copy / "app" / "__pycache__").mkdir(exist_ok=True)
+    (copy / "app" / "__pycache__" / "old.pyc").write_bytes(b"")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both, the wheel made from the sdist; setuptools comes from PyPI, as for
+    everybody."""
+    pytest.importorskip("build")
+    target = tmp_path_factory.mktemp("dist")
+    _run([sys.executable, "-m", "build", "-o", target, project], project.parent)
     return target
 
 
@@ -54,18 +69,66 @@ def wheel(built: Path) -> Path:
 def test_the_wheel_has_every_module_and_asset_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    info = f"sol_explorer-{sol_core.__version__}.dist-info"
+    assert {name.partition("/")[0] for name in names} == {"sol_core", INFO}
     wanted = {
-        path.relative_to(ROOT).as_posix()
+        ("sol_core/" if package in MOVED else "") + path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
         if path.suffix in (".py", *DATA) or path.name == "README.md"
         if not DEVELOPMENT.search(path.as_posix())
     }
-    assert {name for name in names if not name.startswith(info)} == wanted
-    assert {f"{info}/METADATA", f"{info}/entry_points.txt", f"{info}/licenses/LICENSE"} <= names
+    assert {name for name in names if not name.startswith(INFO)} == wanted
+    assert {f"{INFO}/METADATA", f"{INFO}/entry_points.txt", f"{INFO}/licenses/LICENSE"} <= names
     assert not [name for name in names if CACHES.search(name)]
     assert wheel.stat().st_size < 10e6
+
+
+def test_the_wheel_has_one_name_and_its_modules_differ_by_it_alone(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert files[f"{INFO}/top_level.txt"] == b"sol_core\n"
+    rows = {row[0]: row[1:] for row in csv.reader(files[f"{INFO}/RECORD"].decode().splitlines())}
+    assert set(rows) == set(files)
+    for name, content in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+        assert name.endswith("/RECORD") or rows[name] == [f"sha256={digest}", str(len(content))]
+        if name.endswith(".py"):
+            assert not _imported(content) & set(MOVED), name
+            ours = re.sub(rf"sol_core/(?=({'|'.join(MOVED)})/)", "", name)
+            back = re.sub(rf"\bsol_core\.(?=({'|'.join(MOVED)})\b)", "", content.decode())
+            assert back == (ROOT / ours).read_text("utf-8"), name
+
+
+def _imported(source: bytes) -> set[str]:
+    """Top-level packages that a module's import statements name."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_an_editable_install_keeps_the_repositorys_layout(project: Path, tmp_path: Path) -> None:
+    hooks = """
+import one_namespace, sys
+place = sys.argv[1]  # setuptools changes it
+one_namespace.prepare_metadata_for_build_wheel(f"{place}/wheel")
+name = one_namespace.prepare_metadata_for_build_editable(f"{place}/editable")
+one_namespace.build_editable(f"{place}/editable", None, f"{place}/editable/{name}")
+"""
+    for kind in ("wheel", "editable"):
+        (tmp_path / kind).mkdir()
+    place = {"PYTHONPATH": str(project / "app" / "setup" / "wheel")}
+    _run([sys.executable, "-W", "ignore", "-c", hooks, tmp_path], project, place)
+    points = {kind: tmp_path / kind / INFO / "entry_points.txt" for kind in ("wheel", "editable")}
+    assert "= sol_core.app.__main__:main" in points["wheel"].read_text()
+    assert "= app.__main__:main" in points["editable"].read_text()
+    (editable,) = (tmp_path / "editable").glob("*.whl")
+    with zipfile.ZipFile(editable) as archive:
+        assert "= app.__main__:main" in archive.read(f"{INFO}/entry_points.txt").decode()
+        assert not [name for name in archive.namelist() if name.startswith("sol_core/")]
 
 
 def test_the_sdist_can_be_tested_and_carries_no_caches(built: Path) -> None:
@@ -84,14 +147,21 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text("\n".join(path for path in sys.path if "site-" in path))
-    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
-    _run([*pip, "--no-deps", "--no-index", "--no-compile", wheel], folder)
+    _pip(folder / "bin", "install", wheel)
     return folder / "bin"
 
 
+def _pip(folder: Path, command: str, what: object) -> None:
+    """Install or remove one distribution in an environment, from a file and nothing besides."""
+    options = {"install": ["--no-deps", "--no-index", "--no-compile"], "uninstall": ["-y"]}[command]
+    pip = [sys.executable, "-m", "pip", "--python", folder / "python", command]
+    _run([*pip, *options, what], folder)
+
+
 def test_the_command_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "app").mkdir()  # a folder that is not meant
-    (tmp_path / "app" / "__init__.py").write_text("raise SystemExit('the wrong app')")
+    for name in ("app", "sol_core"):  # folders that are not meant
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
     script = installed / "sol-explorer"
     assert _run([script, "--version"], tmp_path) == f"sol-explorer {sol_core.__version__}\n"
     assert "usage: sol-explorer" in _run([script, "--help"], tmp_path)
@@ -101,37 +171,144 @@ def test_the_command_works_outside_the_checkout(installed: Path, tmp_path: Path)
     done = subprocess.run([script, "test"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "repository" in done.stderr
-    own = "import app.host.program as p; print(p.program_command()[1:])"
     python = installed / "python"
-    assert _run([python, "-P", "-c", own], tmp_path) == "['-P', '-m', 'app']\n"
-    assert "usage: sol-explorer" in _run([python, "-P", "-m", "app", "--help"], tmp_path)
+    assert "usage: sol-explorer" in _run([python, "-P", "-m", "sol_core.app", "--help"], tmp_path)
+    _run([python, "-P", "-m", "argcomplete._check_console_script", script], tmp_path)
+
+
+def test_the_processes_that_it_starts_find_its_modules(installed: Path, tmp_path: Path) -> None:
+    """The page's worker; the compilation of Triton's kernels, up to its arguments."""
+    for name in ("app", "kernels", "sol_core"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    code = """
+import json, subprocess, sys
+from pathlib import Path
+from sol_core.app.host.paths import DataDir
+from sol_core.app.jobs.supervisor import worker_command
+from sol_core.kernels import ahead_of_time
+data_dir = DataDir(Path(sys.argv[1]))
+print(json.dumps([worker_command(data_dir, "auto"), str(data_dir.worker_lock_file)]))
+run = subprocess.run
+def ask(command, **options):
+    done = run([*command, "--help"], **options)
+    assert "80, 90, 100" in done.stdout, done.stderr
+    sys.exit()
+subprocess.run = ask
+ahead_of_time.compile_in_child()
+raise AssertionError("no child was started")
+"""
+    data = tmp_path / "data"
+    python = installed / "python"
+    command, lock = json.loads(_run([python, "-P", "-c", code, data], tmp_path))
+    assert command[1:5] == ["-P", "-m", "sol_core.app", "worker"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as worker:
+        ends_at = time.monotonic() + 120.0
+        while not Path(lock).exists() and worker.poll() is None and time.monotonic() < ends_at:
+            time.sleep(0.1)
+        worker.terminate()
+        _, said = worker.communicate(timeout=60.0)
+    assert worker.returncode == 0, said
 
 
 def test_the_library_and_the_page_are_whole_outside_the_checkout(
     installed: Path, tmp_path: Path
 ) -> None:
+    document = (ROOT / "docs" / "extending.md").read_text("utf-8")
+    modules = re.findall(r"^```python\n(# (\w+)\.py\n.*?)^```", document, re.M | re.S)
+    assert "mechanisms" in [name for _, name in modules]
+    for text, name in modules:
+        (tmp_path / f"{name}.py").write_text(text)
     code = """
-import sol_core
+import sol_core, sys
 from pathlib import Path
 from sol_core.policy import check_policy
 from sol_core.files.places import SHIPPED_POLICY
 assert sol_core.load_model and sol_core.Policy
 assert check_policy(SHIPPED_POLICY).name == "default"
-from app.web.assets import style_sheet
-from app.web.modules import in_order
-from app.setup.requirements import BASE, project_requirements
-from app.host.program import PROJECT_ROOT
-import app.site.ui
+from sol_core.app.web.assets import style_sheet, terms
+from sol_core.app.web.modules import in_order
+from sol_core.app.setup.requirements import BASE, project_requirements
+from sol_core.app.host.kernel_cache import SOURCES
+from sol_core.app.host.program import PROJECT_ROOT
+from sol_core.app.recordings.recording import shipped_recording
+from sol_core.app.results.shipped import shipped_record
+assert terms() and shipped_recording() and shipped_record("evaluate")
+assert len(list(SOURCES.rglob("*.py"))) > 80, "the cache is named after the kernels"
 assert len(style_sheet("base", "controls")) > 4_000
 assert len(in_order("explore/explore.js")) > 30
 groups = project_requirements(PROJECT_ROOT, ("test",))
 assert any(text.startswith("torch") for text in groups[BASE]), groups
 assert any(text.startswith("pytest") for text in groups["test"]), groups
 assert not any(text.startswith("pytest") for text in groups[BASE]), groups
+import importlib, pkgutil
+sys.path.append(".")  # after the packages
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+assert sol_core.ActionGrid(page_scorer="best-key", mlp_pruning="inner")
+for found in pkgutil.walk_packages(sol_core.__path__, "sol_core."):
+    importlib.import_module(found.name)
+assert "sol_core.app.site.ui" in sys.modules
+assert not {"app", "kernels", "storage"} & set(sys.modules)
 print(Path(sol_core.__file__).parent)
 """
-    where = _run([installed / "python", "-P", "-c", code], tmp_path)
+    names = [name for _, name in modules]
+    where = _run([installed / "python", "-P", "-c", code, *names], tmp_path)
     assert Path(where.strip()).is_relative_to(installed.parent)
+
+
+DECODE = """
+import sys
+from sol_core import Action, GenerationConfig, generate
+from sol_core.kernels.decode_layer import few_row_kernel
+from sol_core.kernels.policy_step import policy_step_kernel
+from sol_core.models.loading import load_language_model
+if sys.argv[2] == "beside":
+    import kernels
+    print(kernels.__file__, bool(kernels.get_kernel))
+model = load_language_model(sys.argv[1], data_dir=sys.argv[1], dtype="float32", device="cpu")
+config = GenerationConfig(max_new_tokens=2)
+made = generate(model, ["Why?"] * 16, lambda seen: Action(0.5, 0.5, 8), config=config)
+assert [len(one.tokens) for one in made] == [2] * 16
+assert few_row_kernel() is not None and policy_step_kernel() is not None
+assert sys.argv[2] == "beside" or "kernels" not in sys.modules
+"""
+
+
+def test_it_shares_an_environment_with_hugging_faces_kernels(
+    installed: Path, wheel: Path, tmp_path: Path
+) -> None:
+    """Installed in both orders; whichever is removed, the other goes on."""
+    download = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", tmp_path]
+    _run([*download, HUGGING_FACES_KERNELS], tmp_path)
+    (theirs,) = tmp_path.glob("kernels-*.whl")
+    (site,) = installed.parent.glob("lib/python*/site-packages")
+    model = save_model_folder(tmp_path / "tiny", "llama-gqa-tied", starts=False)
+    places = {"SOL_DATA_DIR": str(tmp_path / "d"), "NUMBA_CACHE_DIR": str(tmp_path / "numba")}
+
+    def decode(how: str) -> str:
+        return _run([installed / "python", "-P", "-c", DECODE, model, how], tmp_path, places)
+
+    wanted = f"{site / 'kernels' / '__init__.py'} True\n"
+    _pip(installed, "install", theirs)
+    assert decode("beside") == wanted
+    compiled = {path.name.partition("-")[0] for path in (tmp_path / "numba").rglob("*.nbi")}
+    rows = ("rms_norm_rows", "rotate_rows", "write_rows", "fake_quantise_rows", "keep_largest_rows")
+    assert {f"cpu.{name}" for name in rows} | {"cpu_mass.attend_rows_by_mass"} <= compiled
+    script = installed / "sol-explorer"
+    assert "usage: sol-explorer" in _run([script, "--help"], tmp_path)
+    assert "Nothing is missing" in _run([script, "doctor"], tmp_path, places)
+
+    _pip(installed, "uninstall", "sol-explorer")
+    assert not (site / "sol_core").exists()
+    look = "import kernels; print(kernels.__file__, bool(kernels.get_kernel))"
+    assert _run([installed / "python", "-P", "-c", look], tmp_path) == wanted
+
+    _pip(installed, "install", wheel)
+    assert decode("beside") == wanted
+    _pip(installed, "uninstall", "kernels")
+    assert not (site / "kernels").exists()
+    decode("alone")
 
 
 def _run(command: list[object], cwd: Path, variables: Mapping[str, str] | None = None) -> str:

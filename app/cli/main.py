@@ -30,25 +30,27 @@ DEBUG_VARIABLE = "SOL_DEBUG"  # set it to see tracebacks
 COMPLETION_VARIABLE = "_ARGCOMPLETE"  # the shell asks what could come next
 TOP_OPTIONS = ("-h", "--help", "--version")  # others are those of serve
 DEFAULT_COMMAND = "serve"
-COMMANDS = {
-    "serve": "app.cli.program.serve",
-    "generate": "app.cli.commands.generate",
-    "inspect": "app.cli.commands.inspect",
-    "lens": "app.cli.commands.lens",
-    "score": "app.cli.commands.score",
-    "train": "app.cli.commands.train",
-    "evaluate": "app.cli.commands.evaluate",
-    "sweep": "app.cli.commands.sweep",
-    "tasks": "app.cli.commands.tasks",
-    "jobs": "app.cli.commands.jobs",
-    "runs": "app.cli.commands.runs",
-    "worker": "app.cli.program.worker",
-    "export": "app.cli.commands.export",
-    "import": "app.cli.commands.import",
-    "policies": "app.cli.commands.policies",
-    "bench": "app.cli.commands.bench",
-    "doctor": "app.cli.program.doctor",
-    "test": "app.cli.program.test",
+_HERE = __name__.rpartition(".")[0]
+_OURS = (__name__.partition(".")[0], "sol_core")  # the same package in a wheel
+COMMANDS = {  # modules of this package
+    "serve": "program.serve",
+    "generate": "commands.generate",
+    "inspect": "commands.inspect",
+    "lens": "commands.lens",
+    "score": "commands.score",
+    "train": "commands.train",
+    "evaluate": "commands.evaluate",
+    "sweep": "commands.sweep",
+    "tasks": "commands.tasks",
+    "jobs": "commands.jobs",
+    "runs": "commands.runs",
+    "worker": "program.worker",
+    "export": "commands.export",
+    "import": "commands.import",
+    "policies": "commands.policies",
+    "bench": "commands.bench",
+    "doctor": "program.doctor",
+    "test": "program.test",
 }
 FORMER_NAMES = {"benchmark": "tasks"}  # still taken, not listed
 
@@ -77,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
             raise
         return _report(error)
     except ModuleNotFoundError as error:
-        if os.environ.get(DEBUG_VARIABLE) or (error.name or "").startswith(("app", "sol_core")):
+        if os.environ.get(DEBUG_VARIABLE) or (error.name or "").partition(".")[0] in _OURS:
             raise
         remedy = (
             "delete that folder if it is this project's .venv, and start again"
@@ -147,7 +149,7 @@ def _build_parser(names: Iterable[str]) -> argparse.ArgumentParser:
         title="commands", dest="command", metavar="COMMAND", required=True
     )
     for name in names:
-        command = importlib.import_module(COMMANDS[name])
+        command = importlib.import_module(f"{_HERE}.{COMMANDS[name]}")
         sub = commands.add_parser(
             name, help=command.HELP, description=command.HELP, allow_abbrev=False
         )

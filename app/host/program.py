@@ -10,6 +10,7 @@ from pathlib import Path
 from sol_core.files.places import LAUNCHER
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_APP = __name__.removesuffix(".host.program")  # it has another name in a wheel
 
 
 def is_checkout(root: Path = PROJECT_ROOT) -> bool:
@@ -21,5 +22,5 @@ def program_command() -> list[str]:
     """The same as a command for a child process."""
     if is_checkout():
         return [sys.executable, str(PROJECT_ROOT / LAUNCHER)]
-    # -P: a folder called "app" in the current directory is not meant.
-    return [sys.executable, "-P", "-m", "app"]
+    # -P: a folder of the package's name in the current directory is not meant.
+    return [sys.executable, "-P", "-m", _APP]

@@ -29,7 +29,7 @@ from storage import JobRecord, JobStateError, JobStatus, JobStore, NotFoundError
 FOLDER_WAIT_S = 15.0  # for a predecessor that was taken for dead: it stops at its next beat
 FINAL_SAVE_TIMEOUT_S = 20.0  # how long a worker that is to end waits for the database
 _LOCK_WAIT_S = 0.2
-_LOGGED_PACKAGES = ("app.jobs", "sol_core")
+_LOGGED_PACKAGES = (__name__.rpartition(".")[0], "sol_core")
 
 logger = logging.getLogger(__name__)
 

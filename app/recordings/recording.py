@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sol_core.actions import DEFAULT_GRID, DENSE, ActionGrid, Budget, grid_named
@@ -214,6 +214,6 @@ def _recorded(
 @cache
 def shipped_recording() -> dict[str, Any]:
     """Return the shipped recording of the default model, as ``Recording.to_json`` has it."""
-    text = (files("app.recordings") / "shipped.json").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("shipped.json").read_text(encoding="utf-8")
     recording: dict[str, Any] = json.loads(text)
     return recording

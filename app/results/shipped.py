@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from sol_core.policy.files.locate import DEFAULT_POLICY
@@ -16,6 +16,7 @@ from storage import TASKS_JOB, JobKind
 
 SHIPPED = "shipped"  # asked for in place of a job's id
 TITLE = DEFAULT_POLICY
+_MEASURED = Path(__file__).with_name("measured")
 _FILES: dict[JobKind, str] = {"evaluate": "evaluation.json", TASKS_JOB: "accuracy.json"}
 
 
@@ -26,7 +27,7 @@ def shipped_record(kind: JobKind) -> dict[str, Any]:
     Args:
         kind: "evaluate" or ``TASKS_JOB``.
     """
-    text = (files("app.results") / "measured" / _FILES[kind]).read_text(encoding="utf-8")
+    text = (_MEASURED / _FILES[kind]).read_text(encoding="utf-8")
     record: dict[str, Any] = json.loads(text)
     return record
 

@@ -14,7 +14,7 @@ from app.web.theme import colour_css
 from app.web.theme_colours import DIFFERENCE_BINS, NUM_BINS
 from sol_core.actions import DEFAULT_GRID, GRIDS
 
-_CSS = Path(str(files("app.web") / "css"))
+_CSS = Path(__file__).with_name("css")
 _STYLE_SHEETS = (
     "base",
     "controls",
@@ -77,7 +77,7 @@ def page_head(constants: dict[str, Any]) -> str:
 @cache
 def terms() -> dict[str, dict[str, str]]:
     """The glossary: per key, a lower-case word, its listed ``name`` and the ``text`` about it."""
-    table = files("app.web.glossary") / "terms.json"
+    table = Path(__file__).parent / "glossary" / "terms.json"
     return dict(json.loads(table.read_text(encoding="utf-8")))
 
 

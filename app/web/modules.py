@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-JS = Path(str(files("app.web") / "js"))
+JS = Path(__file__).with_name("js")
 # The only form of import in these files; a test holds them to it.
 _IMPORT = re.compile(r'^import \{[^}]*\} from "(\.[^"]+)";\n', re.MULTILINE)
 # Under Gradio's own prefix, which proxies pass on.

@@ -19,9 +19,7 @@ def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
         quantised: Tensor = quantise_rows(activations, bit_widths)
         return quantised
     on_cpu = activations.device.type == "cpu"
-    kernel = (
-        cpu_kernel("kernels.activation_quantisation.cpu", "fake_quantise_rows") if on_cpu else None
-    )
+    kernel = cpu_kernel(f"{__name__}.cpu", "fake_quantise_rows") if on_cpu else None
     if kernel is None:
         return reference.fake_quantise(activations, bit_widths)
     values = activations.float().contiguous()

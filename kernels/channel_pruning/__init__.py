@@ -22,7 +22,7 @@ def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
         pruned: Tensor = prune_rows(hidden, channels_kept)
         return pruned
     fits = hidden.device.type == "cpu" and hidden.dtype == torch.float32
-    kernel = cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") if fits else None
+    kernel = cpu_kernel(f"{__name__}.cpu", "keep_largest_rows") if fits else None
     if kernel is None:
         return reference.keep_largest_channels(hidden, channels_kept)
     kept = torch.empty_like(hidden, memory_format=torch.contiguous_format)

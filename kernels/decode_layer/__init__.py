@@ -37,8 +37,8 @@ MOST_HEADS = 64  # of a group: each has a bit that says which pages it chose
 @cache
 def few_row_kernel() -> Callable[..., None] | None:
     """``step.run_parts``, or None where Numba cannot run or a probe fails; the log says why."""
-    step = cpu_kernel("kernels.decode_layer.step", "run_parts")
-    product = cpu_kernel("kernels.decode_layer.products", "product_share")
+    step = cpu_kernel(f"{__name__}.step", "run_parts")
+    product = cpu_kernel(f"{__name__}.products", "product_share")
     if step is None or product is None:
         return None
     from kernels.cpu.team import Team

@@ -57,7 +57,7 @@ def write_tokens(
         and slots.device.type == "cpu"
         and dtype in (torch.float32, torch.bfloat16)
     )
-    kernel = cpu_kernel("kernels.kv_write.cpu", "write_rows") if fits else None
+    kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if fits else None
     if kernel is not None:
         arrays = [_arrays(pair) for pair in (new, buffers, bounds or buffers)]
         kernel(*arrays, slots.numpy(), page_size if bounds is not None else 0)

@@ -65,7 +65,7 @@ def _kernel_for(num_rows: int, weight: Tensor) -> Callable[[Any, Any, Any], None
 @cache
 def _cpu_kernel() -> Callable[[Any, Any, Any], None] | None:
     """The Numba kernel, or None where it cannot run or fails a probe."""
-    kernel = cpu_kernel("kernels.linear.cpu", "bf16_rows_product")
+    kernel = cpu_kernel(f"{__name__}.cpu", "bf16_rows_product")
     if kernel is None:
         return None
     probe = torch.ones(1, 16)

@@ -29,7 +29,7 @@ def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
     )
     few = logits.shape[0] <= _FEW_ROWS
     name = "log_softmax_few_rows" if few else "log_softmax_rows"
-    kernel = cpu_kernel("kernels.log_softmax.cpu", name) if fits else None
+    kernel = cpu_kernel(f"{__name__}.cpu", name) if fits else None
     if kernel is None:
         return reference.log_softmax_and_entropy(logits)
     log_probabilities = torch.empty_like(logits, memory_format=torch.contiguous_format)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attend_on_cpu", "cpu_kernel_fits"]
 
+_HERE = __name__.rpartition(".")[0]
 _DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -59,7 +60,8 @@ def attend_on_cpu(
 
 
 def _kernel(plan: AttentionPlan) -> Callable[..., None] | None:
-    return cpu_kernel(*PAGE_SCORERS[plan.scorer].cpu_kernels[plan.choice])
+    module, name = PAGE_SCORERS[plan.scorer].cpu_kernels[plan.choice]
+    return cpu_kernel(f"{_HERE}.{module}", name)
 
 
 def _tensors(block: KVBlock) -> list[Tensor]:

@@ -37,6 +37,6 @@ INT4 = PageScorer(
     cost=_cost,
     reads="codes",
     is_mass=True,
-    cpu_kernels={"group": ("kernels.page_attention.cpu_mass", "attend_rows_by_mass")},
+    cpu_kernels={"group": ("cpu_mass", "attend_rows_by_mass")},
     triton_kernel="weigh_pages",
 )

@@ -63,8 +63,8 @@ class PageScorer:
             a page's best token, and count as often as it has tokens.
         over_text: of keys [R, Hkv, S, D] and the page size, for a dense pass over a text; by
             default ``score`` with every token a row, which has no bounds to read.
-        cpu_kernels: by who chooses pages, module and function for many rows. A few rows
-            are served in the same cases (``kernels/decode_layer``).
+        cpu_kernels: by who chooses pages, module of ``kernels/page_attention`` and function for
+            many rows. A few rows are served in the same cases (``kernels/decode_layer``).
         triton_kernel: the one that scores pages, for both choices; None without one.
     """
 

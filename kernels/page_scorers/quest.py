@@ -105,6 +105,6 @@ QUEST = PageScorer(
     cost=_cost,
     reads="bounds",
     over_text=_BoundsOverText,
-    cpu_kernels={"head": ("kernels.page_attention.cpu", "attend_rows")},
+    cpu_kernels={"head": ("cpu", "attend_rows")},
     triton_kernel="score_pages",
 )

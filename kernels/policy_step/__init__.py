@@ -18,4 +18,4 @@ __all__ = ["policy_step_kernel"]
 @cache
 def policy_step_kernel() -> Callable[..., None] | None:
     """``cpu.policy_step``, or None where Numba cannot run."""
-    return cpu_kernel("kernels.policy_step.cpu", "policy_step")
+    return cpu_kernel(f"{__name__}.cpu", "policy_step")

@@ -26,7 +26,7 @@ def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         and hidden.device.type == "cpu"
         and hidden.dtype == weight.dtype == torch.float32
     )
-    kernel = cpu_kernel("kernels.rms_norm.cpu", "rms_norm_rows") if fits else None
+    kernel = cpu_kernel(f"{__name__}.cpu", "rms_norm_rows") if fits else None
     if kernel is None:
         return reference.rms_norm(hidden, weight, epsilon)
     normed = torch.empty_like(hidden, memory_format=torch.contiguous_format)

@@ -27,7 +27,7 @@ def rotate_first_heads(heads: Tensor, count: int, cosine: Tensor, sine: Tensor) 
         and heads.dtype == torch.float32
         and cosine.shape[0] == heads.shape[0]
     )
-    kernel = cpu_kernel("kernels.rotary.cpu", "rotate_rows") if fits else None
+    kernel = cpu_kernel(f"{__name__}.cpu", "rotate_rows") if fits else None
     if kernel is None:
         return reference.rotate(heads[..., :count, :], cosine[:, None], sine[:, None])
     rotated = torch.empty(heads.shape[0], count, heads.shape[2])

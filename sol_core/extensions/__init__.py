@@ -1,21 +1,22 @@
 """Parts of your own: policy networks, observations, rewards, corpora, page scorers, MLP pruners.
 
 Each is registered under a name by which configurations choose it and policies remember it. A name
-that nobody registered is refused; nothing here imports a module because a file named it.
+that nobody registered is refused; nothing here imports a module because a file named it. What a
+page scorer or an MLP pruner is declared with, and made of, is here too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from kernels.kv_blocks import KVBlock, token_scores
+from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner, Split
+from kernels.mlp_pruners.pruner import heaviest, largest
+from kernels.page_scorers import PAGE_SCORERS, PageScorer, PagesToScore, TextScores
 from sol_core.errors import ConfigError
 from sol_core.extensions.registry import Registry, check_name
 from sol_core.extensions.tables import CORPORA, NETWORKS, OBSERVATIONS, REWARDS, ExtraInputs
-
-if TYPE_CHECKING:
-    from kernels.mlp_pruners import MlpPruner
-    from kernels.page_scorers import PageScorer
 
 __all__ = [
     "CORPORA",
@@ -23,13 +24,22 @@ __all__ = [
     "OBSERVATIONS",
     "REWARDS",
     "ExtraInputs",
+    "KVBlock",
+    "MlpPruner",
+    "PageScorer",
+    "PagesToScore",
     "Registry",
+    "Split",
+    "TextScores",
     "corpus",
+    "heaviest",
+    "largest",
     "mlp_pruner",
     "network",
     "observation",
     "page_scorer",
     "reward",
+    "token_scores",
 ]
 
 PartT = TypeVar("PartT", bound=Callable[..., object])
@@ -102,8 +112,6 @@ def page_scorer(scorer: PageScorer) -> PageScorer:
     Returns: the same.
     Raises: ConfigError for a name that is taken or none, or kernels, which only ours have.
     """
-    from kernels.page_scorers import PAGE_SCORERS, PageScorer
-
     if not isinstance(scorer, PageScorer):
         raise ConfigError(f"a page scorer is declared by a PageScorer, got {scorer!r:.60}")
     if scorer.cpu_kernels or scorer.triton_kernel:
@@ -122,8 +130,6 @@ def mlp_pruner(pruner: MlpPruner) -> MlpPruner:
     Returns: the same.
     Raises: ConfigError for a name that is taken or none.
     """
-    from kernels.mlp_pruners import MLP_PRUNERS, MlpPruner
-
     if not isinstance(pruner, MlpPruner):
         raise ConfigError(f"an MLP pruner is declared by an MlpPruner, got {pruner!r:.60}")
     check_name("MLP pruner", pruner.name, MLP_PRUNERS, pruner.shares)

@@ -33,11 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Work until interrupted."""
     data_dir = open_data_dir(args)
+    from app import jobs
     from app.jobs.worker import WorkerOptions, run_worker
     from storage import StorageError
 
     if args.supervised:
-        logging.getLogger("app.jobs").setLevel(logging.INFO)
+        logging.getLogger(jobs.__name__).setLevel(logging.INFO)
         with contextlib.suppress(OSError, AttributeError):  # Windows has no os.nice
             os.nice(NICENESS)
     else:

@@ -1,0 +1,175 @@
+"""Build backend: setuptools' own, but a wheel has every package under ``sol_core``.
+
+In the repository ``app``, ``kernels`` and ``storage`` are top-level packages; installed, names
+like these would belong to whichever project came last (Hugging Face has a ``kernels`` too). So
+setuptools builds the wheel as the folders lie, and then its files are moved, its import statements
+and entry points are given the new names, and ``RECORD`` is written anew. Strings and comments are
+left alone: code must not spell a module's name in a string (a test holds it to that). A source
+distribution and an editable install keep the repository's layout.
+
+``pyproject.toml`` names this file as a backend in the source tree. It is one file, on the standard
+library and setuptools alone, because it is imported by itself before anything is installed.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import csv
+import hashlib
+import io
+import itertools
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from setuptools import build_meta
+from setuptools.build_meta import (
+    build_editable,
+    build_sdist,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    get_requires_for_build_wheel,
+    prepare_metadata_for_build_editable,
+)
+
+__all__ = [
+    "MOVED",
+    "NAMESPACE",
+    "ImportFormError",
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "move_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+    "with_moved_imports",
+]
+
+NAMESPACE = "sol_core"
+MOVED = ("app", "kernels", "storage")
+_LEFT_OUT = "app/setup/wheel/"
+_FROM = re.compile(rb"from(?:[ \t\f]|\\\r?\n)+")
+_ENTRY_POINT = re.compile(rf"(=\s*)(?=(?:{'|'.join(MOVED)})[.:])")
+
+
+class ImportFormError(ValueError):
+    """An import statement that has no counterpart under another name."""
+
+
+def prepare_metadata_for_build_wheel(
+    metadata_directory: str, config_settings: Mapping[str, Any] | None = None
+) -> str:
+    """Write the wheel's metadata; returns its folder's name. The hook of that name in PEP 517."""
+    name = str(build_meta.prepare_metadata_for_build_wheel(metadata_directory, config_settings))
+    for path in (Path(metadata_directory) / name).iterdir():
+        if path.is_file():
+            path.write_bytes(_moved_content(f"{name}/{path.name}", path.read_bytes()))
+    return name
+
+
+def build_wheel(
+    wheel_directory: str,
+    config_settings: Mapping[str, Any] | None = None,
+    metadata_directory: str | None = None,
+) -> str:
+    """Build the wheel; returns its file's name. The hook of that name in PEP 517.
+
+    Raises: ImportFormError where a module's imports cannot be moved.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        name = str(build_meta.build_wheel(folder, config_settings, metadata_directory))
+        moved = Path(folder) / "moved.whl"
+        move_wheel(Path(folder) / name, moved)
+        shutil.copyfile(moved, Path(wheel_directory) / name)
+    return name
+
+
+def move_wheel(source: Path, target: Path) -> None:
+    """Write a wheel again with its packages under ``NAMESPACE``.
+
+    Raises: ImportFormError where a module's imports cannot be moved, or two files would be one.
+    """
+    record = io.StringIO()
+    rows = csv.writer(record, lineterminator="\n")
+    written: set[str] = set()
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in sorted(old.infolist(), key=lambda one: one.filename.endswith("/RECORD")):
+            place = member.filename
+            if place.startswith(_LEFT_OUT) or member.is_dir():
+                continue
+            member.filename = _moved_place(place)
+            if member.filename in written:
+                raise ImportFormError(f"{place} would be {member.filename}, which is there already")
+            written.add(member.filename)
+            if place.endswith(".dist-info/RECORD"):
+                rows.writerow((place, "", ""))
+                content = record.getvalue().encode()
+            else:
+                content = _moved_content(place, old.read(place))
+                digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
+                rows.writerow((member.filename, f"sha256={digest.decode()}", len(content)))
+            new.writestr(member, content, zipfile.ZIP_DEFLATED)
+
+
+def with_moved_imports(source: bytes, place: str) -> bytes:
+    """A module's source with its import statements naming the moved packages; nothing else differs.
+
+    Args:
+        source: in UTF-8.
+        place: of the file, in messages.
+    Raises: ImportFormError for ``import kernels.x`` without ``as``, which binds ``kernels``:
+        nothing is called that in the wheel.
+    """
+    # From the end, so that what is still to do keeps its place.
+    for at, text in sorted(_insertions(source, place), reverse=True):
+        source = source[:at] + text + source[at:]
+    return source
+
+
+def _insertions(source: bytes, place: str) -> Iterator[tuple[int, bytes]]:
+    """Positions in the source, and what is to be inserted there."""
+    starts = [0, *itertools.accumulate(map(len, source.splitlines(keepends=True)))]
+    prefix = f"{NAMESPACE}.".encode()
+    for node in ast.walk(ast.parse(source, place)):
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and _is_moved(node.module or ""):
+            found = _FROM.match(source, starts[node.lineno - 1] + node.col_offset)
+            assert found is not None
+            yield found.end(), prefix
+        elif isinstance(node, ast.Import):
+            for alias in filter(lambda alias: _is_moved(alias.name), node.names):
+                if alias.asname is None and "." in alias.name:
+                    raise ImportFormError(
+                        f"{place}:{alias.lineno}: `import {alias.name}` binds a name that no wheel "
+                        f"has: write `import {alias.name} as …` or `from … import …`"
+                    )
+                start = starts[alias.lineno - 1] + alias.col_offset
+                yield start, prefix
+                if alias.asname is None:
+                    yield start + len(alias.name), f" as {alias.name}".encode()
+
+
+def _is_moved(module: str) -> bool:
+    return module.partition(".")[0] in MOVED
+
+
+def _moved_place(place: str) -> str:
+    return f"{NAMESPACE}/{place}" if place.partition("/")[0] in MOVED else place
+
+
+def _moved_content(place: str, content: bytes) -> bytes:
+    """A file's content in the wheel; moving what was moved already changes nothing."""
+    if place.endswith(".py"):
+        return with_moved_imports(content, place)
+    if place.endswith(".dist-info/entry_points.txt"):
+        return _ENTRY_POINT.sub(rf"\1{NAMESPACE}.", content.decode()).encode()
+    if place.endswith(".dist-info/top_level.txt"):
+        return f"{NAMESPACE}\n".encode()
+    return content
