@@ -201,7 +201,7 @@ def _arena(bench: Workbench, challenge_id: str, record: Mapping[str, Any]) -> Ar
 
 def actions_of(score: Mapping[str, Any]) -> tuple[Action, ...]:
     """The actions of a score's JSON form."""
-    return tuple(Action(keep, channels, int(bits)) for keep, channels, bits in score["actions"])
+    return tuple(Action.of(values) for values in score["actions"])
 
 
 def grid_of(record: Mapping[str, Any]) -> ActionGrid:

@@ -21,7 +21,7 @@ from app.sharing.html_page import html_page
 from app.sharing.kind import Kind, Source
 from app.sharing.runs.generation_document import GENERATION
 from app.sharing.runs.run_document import ended_run, restored
-from sol_core.actions import AXES, ActionGrid
+from sol_core.actions import AXIS_FIELDS, ActionGrid
 from sol_core.comparing.alignment import Stretch
 from sol_core.errors import SolError
 from sol_core.fields import Rules
@@ -30,7 +30,16 @@ from storage import RunRecord, Store
 SEPARATOR = ","
 _RULES = Rules(partial=frozenset({ActionGrid}), nullable=frozenset({"dense_nll"}))
 _SIDE = (GENERATION.part, GENERATION.tokens, "dense_nll")
-_OF_TOKEN = ("index", "token_id", "text", *AXES, "surprisal", "entropy", "kl_to_dense", "dense_nll")
+_OF_TOKEN = (
+    "index",
+    "token_id",
+    "text",
+    *AXIS_FIELDS,
+    "surprisal",
+    "entropy",
+    "kl_to_dense",
+    "dense_nll",
+)
 _COLUMNS = ("stretch", "same", *(f"{side}_{name}" for side in "ab" for name in _OF_TOKEN))
 
 

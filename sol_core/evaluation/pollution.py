@@ -32,7 +32,6 @@ from sol_core.evaluation.stages import (
 __all__ = ["PollutionProbe", "probe_actions"]
 
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
-_SHORT = dict(zip(AXES, SHORT_AXES, strict=True))
 
 
 def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
@@ -41,8 +40,8 @@ def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
     for axis, levels in zip(AXES, grid.levels(), strict=True):
         for index in LEVELS:
             level = levels[min(index, len(levels) - 1)]
-            action = dataclasses.replace(DENSE, **{axis: level})  # type: ignore[arg-type]  # one axis
-            entry = (_SHORT[axis], float(level), action)
+            action = dataclasses.replace(DENSE, **{axis.field: level})  # type: ignore[arg-type]  # one axis
+            entry = (axis.short, float(level), action)
             if not action.is_dense and entry not in actions:
                 actions.append(entry)
     return actions

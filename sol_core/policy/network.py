@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sol_core.actions import MAX_BITS, ActionGrid
+from sol_core.actions import AXES, ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.extensions import NETWORKS
 from sol_core.policy.config import PolicyConfig
@@ -41,12 +41,10 @@ NUM_BUDGET_INPUTS = 8  # progress, controllable, targets (3), deviations (3)
 
 
 def level_values(grid: ActionGrid) -> list[Tensor]:
-    """Each axis' levels as shares of dense: [levels] fp32, bits divided by 16."""
-    keep, channels, bits = grid.levels()
+    """Each axis' levels as shares of dense: [levels] fp32."""
     return [
-        torch.tensor(keep, dtype=torch.float32),
-        torch.tensor(channels, dtype=torch.float32),
-        torch.tensor(bits, dtype=torch.float32) / MAX_BITS,
+        torch.tensor(levels, dtype=torch.float32) / axis.dense
+        for axis, levels in zip(AXES, grid.levels(), strict=True)
     ]
 
 
@@ -194,8 +192,6 @@ class DamageNetwork(nn.Module):
     untrained policy is static allocation.
     """
 
-    # nats at the lowest level and e-folds from the lowest to the highest level, per axis
-    START = ((0.7, 5.0), (0.8, 6.0), (0.2, 6.0))
     place_0: Tensor
     place_1: Tensor
     place_2: Tensor
@@ -209,11 +205,11 @@ class DamageNetwork(nn.Module):
         self.linears = tuple(nn.Linear(config.width, 2) for _ in range(3))
         self.heads = nn.ModuleList(self.linears)
         bases = []
-        for axis, values in enumerate(level_values(grid)):
+        for number, (axis, values) in enumerate(zip(AXES, level_values(grid), strict=True)):
             span = float(values[-1] - values[0]) or 1.0
             rise = (values - values[0]) / span
-            start, folds = self.START[axis]
-            self.register_buffer(f"place_{axis}", rise - 0.5)
+            start, folds = axis.start
+            self.register_buffer(f"place_{number}", rise - 0.5)
             bases.append(nn.Parameter(math.log(start) - folds * rise))
         self.base = nn.ParameterList(bases)
         self._bases = tuple(bases)  # the same ones; walking a ParameterList takes 30 µs

@@ -193,8 +193,7 @@ class Policy(
         found = []
         for key in map(tuple, levels.tolist()):
             if key not in self._actions:
-                values = zip(self.info.grid.levels(), key, strict=True)
-                self._actions[key] = Action(*(axis[level] for axis, level in values))
+                self._actions[key] = self.info.grid.action(key)
             found.append(self._actions[key])
         return found
 
@@ -289,9 +288,7 @@ class Policy(
 
 def budget_shares(budgets: Sequence[Budget]) -> Tensor:
     """Requested means as shares of dense: [R, 3]."""
-    return torch.tensor(
-        [[b.keep_fraction, b.channel_keep_ratio, b.bit_width / 16] for b in budgets]
-    )
+    return torch.tensor([budget.shares() for budget in budgets])
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sol_core.actions import MAX_BITS, ActionGrid, Budget
+from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
 from sol_core.models import FrozenLM
@@ -26,8 +26,6 @@ __all__ = [
     "measure_static",
 ]
 
-# Per axis; bits of 16 are untouched.
-MEASURED = ((0.5, 0.4, 0.3), (0.6, 0.7, 0.5), (8, 16, 7))
 PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
 
@@ -35,8 +33,8 @@ WINDOWS_PER_TEXT = 6
 def held_out_budgets(grid: ActionGrid) -> list[Budget]:
     """Three budgets that a grid's levels can meet: the same ones for every grid that holds them."""
     axes = []
-    for levels, values in zip(grid.levels(), MEASURED, strict=True):
-        low, high = levels[0], levels[-1]
+    for axis, levels in zip(AXES, grid.levels(), strict=True):
+        values, low, high = axis.measured, levels[0], levels[-1]
         holds = low <= min(values) and max(values) <= high
         axes.append(values if holds else [low + place * (high - low) for place in PLACES])
     return [Budget(*values) for values in zip(*axes, strict=True)]
@@ -69,7 +67,7 @@ class HeldOutResult:
     """
 
     metrics: dict[str, float]
-    first: tuple[list[int], list[tuple[float, float, int]], list[float]]
+    first: tuple[list[int], list[tuple[float, ...]], list[float]]
 
 
 def measure_held_out(
@@ -89,12 +87,10 @@ def measure_held_out(
         "kl": _mean(played, "kl"),
         "nll": _mean(played, "nll"),
         **_static_metrics(static),
-        "gap_keep": gap[0],
-        "gap_channels": gap[1],
-        "gap_bits": gap[2],
+        **{f"gap_{axis.short}": value for axis, value in zip(AXES, gap, strict=True)},
     }
     place = range(starts[0], starts[0] + config.steps)
-    actions = [(k, c, round(b * 16)) for k, c, b in played[0].spends[0].tolist()]
+    actions = [Action.of(_values(shares)).as_tuple() for shares in played[0].spends[0].tolist()]
     return HeldOutResult(
         metrics,
         ([held_out.texts[0][n] for n in place], actions, played[0].kl[0].tolist()),
@@ -129,8 +125,7 @@ def _play(
         kl.append(scores.kl.cpu())
         nll.append(scores.nll.cpu())
         dense.append(scores.dense_nll.cpu())
-        actions = [(*a.as_tuple()[:2], a.bit_width / 16) for a in scores.step.actions]
-        spends.append(torch.tensor(actions))
+        spends.append(torch.tensor([action.shares() for action in scores.step.actions]))
     return _Played(
         torch.stack(kl, 1), torch.stack(nll, 1), torch.stack(dense, 1), torch.stack(spends, 1)
     )
@@ -168,9 +163,13 @@ def _static_metrics(static: Sequence[_Played]) -> dict[str, float]:
 
 def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:
     """Shares of dense as a budget; sums in fp32 may end beside a level that every step took."""
-    keep, channels, bits = shares
-    values = zip((keep, channels, bits * MAX_BITS), grid.levels(), strict=True)
+    values = zip(_values(shares), grid.levels(), strict=True)
     return Budget(*(min(max(value, levels[0]), levels[-1]) for value, levels in values))
+
+
+def _values(shares: Sequence[float]) -> list[float]:
+    """Shares of dense as values of the axes."""
+    return [share * axis.dense for axis, share in zip(AXES, shares, strict=True)]
 
 
 def _static(

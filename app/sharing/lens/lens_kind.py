@@ -12,10 +12,10 @@ from app.sharing.html_page import html_page
 from app.sharing.kind import Kind, Source
 from app.sharing.lens.lens_document import document_of_lens, import_lens
 from app.sharing.lens.lens_source import LookedAt, is_lens_id, looked_at, title_of_lens
-from sol_core.actions import AXES
+from sol_core.actions import AXIS_FIELDS
 
 SHOWN_BEFORE, SHOWN_AFTER = 80, 16  # tokens around the one that is looked at
-_COLUMNS = ("axis", "level", *AXES, "nll", "kl", "entropy", "taken", "probability",
+_COLUMNS = ("axis", "level", *AXIS_FIELDS, "nll", "kl", "entropy", "taken", "probability",
             "choice_text", "choice_probability")  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def _page(source: Source, thing_id: str) -> str:
 
 def _rows(lens: LookedAt) -> Iterator[dict[str, Any]]:
     taken = lens.look.view["taken"]["action"]
-    for place, axis in enumerate(AXES):
+    for place, axis in enumerate(AXIS_FIELDS):
         for at, row in enumerate(lens.look.view["axes"][place]):
             named = {"axis": axis, "level": row["action"][axis]}
             yield _row(row, taken) | named | {"probability": lens.probability(place, at)}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sol_core.actions import Action, ActionGrid
+from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.info import InputLayout
 from sol_core.policy.inputs import kept_rows, observation_row
@@ -19,17 +19,13 @@ from sol_core.policy.network import level_values
 
 __all__ = ["ExplorationScheduler", "draw_levels"]
 
-# Per axis, shares of dense: how far above the lowest level and how high a window's mean lies,
-# scatter of a step, share of windows left dense. Bits above 12 change nothing, so windows rarely
-# need them.
-DRAWS = ((0.05, 0.95, 0.20, 0.15), (0.0, 0.95, 0.12, 0.15), (0.0, 0.75, 1.5 / 16, 0.30))
-
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Level indices [rows, steps, 3] int64 of random schedules."""
     rows, steps = shape
     axes = []
-    for values, (above, high, scatter, dense) in zip(level_values(grid), DRAWS, strict=True):
+    for axis, values in zip(AXES, level_values(grid), strict=True):
+        above, high, scatter, dense = axis.draws
         low = float(values[0]) + above
         mean = low + (high - low) * torch.rand(rows, 1, generator=generator)
         wish = mean + scatter * torch.randn(rows, steps, generator=generator)
@@ -65,5 +61,4 @@ class ExplorationScheduler:
             )
         seen = observation_row(observation, previous, self._layout)
         self.rows.append(kept_rows(seen, self._layout).cpu())
-        keep, channels, bits = self._grid.levels()
-        return [Action(keep[k], channels[c], bits[b]) for k, c, b in self._levels[:, step].tolist()]
+        return [self._grid.action(places) for places in self._levels[:, step].tolist()]

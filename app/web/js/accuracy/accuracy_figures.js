@@ -3,7 +3,7 @@
 import { Figure, smallTitle } from "../shared/charts/figure.js";
 import { themeColour } from "../shared/charts/plotly.js";
 import { h, headRow } from "../shared/dom.js";
-import { count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
+import { AXES, count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
 
@@ -55,8 +55,7 @@ function accuracyText(point) {
 }
 
 function spendText(point) {
-  return point ? `${fixed(point.spend.keep, 2)} · ${fixed(point.spend.channels, 2)} · `
-    + fixed(point.spend.bits, 1) : MISSING;
+  return point ? AXES.map(({ short, unit }) => fixed(point.spend[short], unit === "%" ? 2 : 1)).join(" · ") : MISSING;
 }
 
 function verdict(gain) {

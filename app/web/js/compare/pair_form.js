@@ -2,7 +2,7 @@
 
 import { advancedFields } from "../explore/controls.js";
 import { button, h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
-import { count, MECHANISMS, whenText } from "../shared/format.js";
+import { MECHANISMS, spendText, whenText } from "../shared/format.js";
 import { Fields, firstWrong, RunForm } from "../shared/forms/form.js";
 import { exampleChips, labelled, promptField, toggleField } from "../shared/forms/form_parts.js";
 import { budgetFields, mechanismsField, POLICY_PREFIX, scheduleField } from "../shared/forms/schedule_field.js";
@@ -33,11 +33,11 @@ class SideFields extends Fields {
   }
 
   changed() {
-    const { schedule, keep, channels, bits, grid } = this.values();
+    const { schedule, grid, ...values } = this.values();
     this.budget.disabled = schedule === "dense";
     show(this.fields.grid.element, schedule !== "dense");
     setText(this.line, schedule === "dense" ? "Dense"
-      : [settingName(schedule), `${keep} %`, `${channels} %`, count(bits ?? NaN, "bit"), MECHANISMS[grid]].filter(Boolean).join(" · "));
+      : [settingName(schedule), spendText(values), MECHANISMS[grid]].filter(Boolean).join(" · "));
   }
 }
 

@@ -1,0 +1,105 @@
+"""The action of one decode step, and the budget of many: a value per axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sol_core.actions.axes import AXES, AXIS_FIELDS, MAX_BITS
+
+__all__ = ["DENSE", "Action", "Budget", "ceil_fraction"]
+
+
+def ceil_fraction(fraction: float, count: int) -> int:
+    """``ceil(fraction · count)``, at least 1, immune to binary rounding.
+
+    0.7 · 10 is 7.000000000000001 in floating point; the user means 7.
+    """
+    return max(1, math.ceil(fraction * count - 1e-9))
+
+
+class _AxisValues:
+    """A value per axis."""
+
+    __slots__ = ()
+
+    def as_tuple(self) -> tuple[float, ...]:
+        """The values in the order of ``AXES``."""
+        return tuple([getattr(self, field) for field in AXIS_FIELDS])
+
+    def shares(self) -> tuple[float, ...]:
+        """The values as shares of dense, in the order of ``AXES``."""
+        return tuple([getattr(self, axis.field) / axis.dense for axis in AXES])
+
+    @property
+    def words(self) -> str:
+        """For people: "attention 50 %, channels 70 %, 8 bits"."""
+        pairs = zip(AXES, self.as_tuple(), strict=True)
+        return ", ".join(axis.text(value) for axis, value in pairs)
+
+    @property
+    def net_keep_rate(self) -> float:
+        """The paper's one-number efficiency axis: mean of (κ, ρ, b/16)."""
+        total = 0.0
+        for share in self.shares():  # not sum(), which rounds otherwise from Python 3.12 on
+            total += share
+        return total / len(AXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Action(_AxisValues):
+    """Compute limits of one decode step: the paper's triple (arXiv:2605.10875, section 3).
+
+    Raises: ConfigError for a value that is not allowed.
+    Attributes:
+        keep_fraction: share of cached tokens attention may read, in (0, 1].
+        channel_keep_ratio: share of MLP input channels kept, in (0, 1].
+        bit_width: bits of the MLP activations, 2 to 16; 16 leaves them untouched.
+    """
+
+    keep_fraction: float = 1.0
+    channel_keep_ratio: float = 1.0
+    bit_width: int = MAX_BITS
+
+    def __post_init__(self) -> None:
+        for axis in AXES:
+            axis.check(getattr(self, axis.field), whole=True)
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Action:
+        """The action of some values in the order of ``AXES``; whole numbers may be floats."""
+        made: dict[str, Any] = {}
+        for axis, value in zip(AXES, values, strict=True):
+            is_whole = axis.whole and float(value).is_integer()
+            made[axis.field] = int(value) if is_whole else value
+        return cls(**made)
+
+    @property
+    def is_dense(self) -> bool:
+        """True where nothing is left out and nothing rounded."""
+        return self == DENSE
+
+
+DENSE = Action()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget(_AxisValues):
+    """A requested or achieved mean spend over decode steps.
+
+    Attributes:
+        keep_fraction: mean share of cached tokens that attention may read, in (0, 1].
+        channel_keep_ratio: mean share of the MLP's channels kept, in (0, 1].
+        bit_width: mean bits of the MLP activations, 2 to 16, fractions allowed.
+    Raises: ConfigError for a value that is not allowed.
+    """
+
+    keep_fraction: float = 1.0
+    channel_keep_ratio: float = 1.0
+    bit_width: float = float(MAX_BITS)
+
+    def __post_init__(self) -> None:
+        for axis in AXES:
+            axis.check(getattr(self, axis.field))
