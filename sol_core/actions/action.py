@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sol_core.actions.axes import AXES, AXIS_FIELDS, MAX_BITS
+from sol_core.actions.axes import AXES, MAX_BITS, Axis
 
 __all__ = ["DENSE", "Action", "Budget", "ceil_fraction"]
 
@@ -25,13 +25,13 @@ class _AxisValues:
 
     __slots__ = ()
 
-    def as_tuple(self) -> tuple[float, ...]:
-        """The values in the order of ``AXES``."""
-        return tuple([getattr(self, field) for field in AXIS_FIELDS])
+    def as_tuple(self, axes: Sequence[Axis] = AXES) -> tuple[float, ...]:
+        """The values of some axes, in their order."""
+        return tuple([getattr(self, axis.field) for axis in axes])
 
-    def shares(self) -> tuple[float, ...]:
-        """The values as shares of dense, in the order of ``AXES``."""
-        return tuple([getattr(self, axis.field) / axis.dense for axis in AXES])
+    def shares(self, axes: Sequence[Axis] = AXES) -> tuple[float, ...]:
+        """The values of some axes as shares of dense, in their order."""
+        return tuple([getattr(self, axis.field) / axis.dense for axis in axes])
 
     @property
     def words(self) -> str:
@@ -68,10 +68,10 @@ class Action(_AxisValues):
             axis.check(getattr(self, axis.field), whole=True)
 
     @classmethod
-    def of(cls, values: Iterable[float]) -> Action:
-        """The action of some values in the order of ``AXES``; whole numbers may be floats."""
+    def of(cls, values: Iterable[float], axes: Sequence[Axis] = AXES) -> Action:
+        """The action of the values of some axes; whole numbers may be floats."""
         made: dict[str, Any] = {}
-        for axis, value in zip(AXES, values, strict=True):
+        for axis, value in zip(axes, values, strict=True):
             is_whole = axis.whole and float(value).is_integer()
             made[axis.field] = int(value) if is_whole else value
         return cls(**made)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from kernels.mlp_pruners import MLP_PRUNERS
 from sol_core.actions.action import Action, Budget
-from sol_core.actions.axes import AXES
+from sol_core.actions.axes import AXES, Axis
 from sol_core.actions.mechanisms import (
     Mechanisms,
     MlpPruning,
@@ -60,7 +60,7 @@ class ActionGrid:
         if not self.mlp_split:
             object.__setattr__(self, "mlp_split", MLP_PRUNERS[self.mlp_pruning].split)
         object.__setattr__(self, "mlp_split", self.mechanisms.mlp_split)
-        for axis, levels in zip(AXES, self.levels(), strict=True):
+        for axis, levels in zip(self.axes, self.levels(), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
                 raise ConfigError(
                     f"levels of {axis.field} must be distinct and ascending, got {levels}"
@@ -79,18 +79,23 @@ class ActionGrid:
         parts = (self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site)
         return f"{grid_name(self)}: {', '.join(parts)}, pages of {self.page_size}"
 
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes that its actions differ in, in the order of ``AXES``."""
+        return AXES
+
     def levels(self) -> tuple[tuple[float, ...], ...]:
-        """Levels per axis, in the order of ``AXES``."""
-        return tuple([getattr(self, axis.levels_field) for axis in AXES])
+        """Levels of each of its axes."""
+        return tuple([getattr(self, axis.levels_field) for axis in self.axes])
 
     def action(self, places: Sequence[int]) -> Action:
         """The action of a level per axis.
 
         Args:
-            places: of each level among its axis's, in the order of ``AXES``.
+            places: of each level among those of its axis.
         """
         levels = zip(self.levels(), places, strict=True)
-        return Action.of(axis[place] for axis, place in levels)
+        return Action.of([some[place] for some, place in levels], self.axes)
 
     def check_budget(self, budget: Budget) -> None:
         """Hold a mean spend to what these levels can reach.
@@ -99,7 +104,8 @@ class ActionGrid:
             budget: requested, of all axes.
         Raises: ConfigError naming the axis and its levels.
         """
-        for axis, levels, value in zip(AXES, self.levels(), budget.as_tuple(), strict=True):
+        for axis, levels in zip(self.axes, self.levels(), strict=True):
+            value = getattr(budget, axis.field)
             if not levels[0] - 1e-9 <= value <= levels[-1] + 1e-9:
                 raise ConfigError(
                     f"{axis.field} = {value:g} is outside the grid's levels "

@@ -203,10 +203,11 @@ def check_schedule(schedule: Sequence[Action], limit: Budget, grid: ActionGrid) 
     Raises: ConfigError that says by how much, summed over the steps.
     """
     for step, action in enumerate(schedule):
-        for axis, levels, value in zip(AXIS_FIELDS, grid.levels(), action.as_tuple(), strict=True):
+        for axis, levels in zip(grid.axes, grid.levels(), strict=True):
+            value = getattr(action, axis.field)
             if value not in levels:
                 raise ConfigError(
-                    f"step {step}: {axis} must be one of the grid's levels "
+                    f"step {step}: {axis.field} must be one of the grid's levels "
                     f"{levels[0]:g} to {levels[-1]:g}, got {value:g}"
                 )
     excess = {

@@ -142,7 +142,8 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
     parts = [part.strip() for part in text.split(";")]
     parts = [part for part in parts if part]
     if not parts:
-        raise ConfigError('no budget given; write keep,channels,bits as in "0.5,0.6,8;0.3,0.5,7"')
+        names = ",".join(SHORT_AXES)
+        raise ConfigError(f'no budget given; write {names} as in "0.5,0.6,8;0.3,0.5,7"')
     return tuple(_parse_budget(part) for part in parts)
 
 

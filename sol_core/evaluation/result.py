@@ -46,7 +46,7 @@ class MethodScores:
 
     Attributes:
         nll, kl: [texts] nats per token.
-        spend: [texts, 3].
+        spend: [texts, axes].
     """
 
     nll: Floats
@@ -58,7 +58,7 @@ class MethodScores:
         return MethodScores(
             self.nll.reshape(-1, windows).mean(1),
             self.kl.reshape(-1, windows).mean(1),
-            self.spend.reshape(-1, windows, 3).mean(1),
+            self.spend.reshape(-1, windows, len(AXES)).mean(1),
         )
 
 
@@ -204,7 +204,7 @@ def _adherence(spend: Floats, requested: Budget) -> dict[str, dict[str, float]]:
 
 
 def _by_step(spend: Floats) -> dict[str, list[float]]:
-    """The policy's mean and deviation over rollouts at every step; spend is [N, T, 3]."""
+    """The policy's mean and deviation over rollouts at every step; spend is [N, T, axes]."""
     means, deviations = spend.mean(axis=0), spend.std(axis=0)
     record: dict[str, list[float]] = {}
     for index, axis in enumerate(SHORT_AXES):

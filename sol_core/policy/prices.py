@@ -87,9 +87,9 @@ def aim_for(
     """The mean spend to aim for now: the remaining budget per remaining step.
 
     Args:
-        targets: [..., 3], requested mean.
-        excess: [..., 3], spend so far minus target, summed over the steps.
+        targets: [..., axes], requested mean.
+        excess: [..., axes], spend so far minus target, summed over the steps.
         steps_left: over how many steps the excess is to be made good, at least 1.
-        ends: [3] each, the axes' lowest and highest levels; the aim is clipped to them.
+        ends: [axes] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
     return torch.sub(targets, excess, alpha=1 / steps_left).clamp(*ends)

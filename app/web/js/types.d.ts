@@ -23,7 +23,7 @@ interface Refusal extends Error {
   refused?: boolean;
 }
 
-/** sol_core/actions.py. */
+/** By the axes' fields: sol_core/actions/action.py. */
 type Action = Record<string, number>;
 
 /** The fields of StepCost (sol_core/events.py) that pages read. */

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid
+from sol_core.actions import Action, ActionGrid
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.info import InputLayout
 from sol_core.policy.inputs import kept_rows, observation_row
@@ -21,10 +21,10 @@ __all__ = ["ExplorationScheduler", "draw_levels"]
 
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Level indices [rows, steps, 3] int64 of random schedules."""
+    """Level indices [rows, steps, axes] int64 of random schedules."""
     rows, steps = shape
     axes = []
-    for axis, values in zip(AXES, level_values(grid), strict=True):
+    for axis, values in zip(grid.axes, level_values(grid), strict=True):
         above, high, scatter, dense = axis.draws
         low = float(values[0]) + above
         mean = low + (high - low) * torch.rand(rows, 1, generator=generator)
@@ -39,7 +39,7 @@ class ExplorationScheduler:
     """Plays drawn levels and keeps what a policy would have seen.
 
     Args:
-        levels: [R, T, 3] int64.
+        levels: [R, T, axes] int64.
     Attributes:
         rows: per step [R, layout.width] fp16.
     """
@@ -54,11 +54,11 @@ class ExplorationScheduler:
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:
         step = observation.step
         if step == 0:
-            previous = torch.ones(self._levels.shape[0], 3)
+            previous = torch.ones(self._levels.shape[0], len(self._values))
         else:
-            previous = torch.stack(
-                [self._values[axis][self._levels[:, step - 1, axis]] for axis in range(3)], -1
-            )
+            taken = self._levels[:, step - 1].unbind(-1)
+            axes = zip(self._values, taken, strict=True)
+            previous = torch.stack([values[levels] for values, levels in axes], -1)
         seen = observation_row(observation, previous, self._layout)
         self.rows.append(kept_rows(seen, self._layout).cpu())
         return [self._grid.action(places) for places in self._levels[:, step].tolist()]

@@ -28,7 +28,7 @@ def _waves(seed: int, *shape: int) -> Tensor:
     return (places * (12.9898 + seed)).sin().mul(43758.5453).sin().float().view(shape)
 
 
-def _observation(step: int, rows: int, layout: InputLayout) -> StepObservation:
+def seen(step: int, rows: int, layout: InputLayout) -> StepObservation:
     tokens = (torch.arange(rows) * 7 + step * 13) % TOKENS
     cached = tuple(40 + 90 * row + step for row in range(rows))
     size, seed = layout.hidden_size, 10 * step
@@ -52,7 +52,7 @@ def choices(name: str, rows: int) -> tuple[list[list[list[int]]], Tensor]:
     budgets = [BUDGETS[row % len(BUDGETS)] for row in range(rows)]
     scheduler = PolicyScheduler(policy, budgets, keep_steps=True)
     for step in range(STEPS):
-        scheduler.next_actions(_observation(step, rows, info.layout))
+        scheduler.next_actions(seen(step, rows, info.layout))
     taken = [step.choices.tolist() for step in scheduler.steps]
     return taken, torch.stack([step.logits for step in scheduler.steps])
 

@@ -94,7 +94,7 @@ export function accuracyTable(tasks) {
     note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
       + "95 % paired bootstrap over questions. Margin gain: the same of the right answer's log-likelihood less the best "
       + "wrong one's, nats per byte. NLL gain: what static's [[NLL]] of the right answer is above the policy's, nats per "
-      + "token. Spends: keep · channels · bits of the policy, and below it of static. MB a token: what a step reads, "
+      + `token. Spends: ${AXES.map((axis) => axis.short).join(" · ")} of the policy, and below it of static. MB a token: what a step reads, `
       + "computed, of the policy, and below it of the others in their order. Short answers are few steps, so [[spend]] "
       + "and [[budget]] may differ.") });
 }

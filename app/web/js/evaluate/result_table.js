@@ -42,7 +42,8 @@ export class ResultTable {
     this.element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
       head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
       note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-        + "[[interval]] over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01.") });
+        + "[[interval]] over texts. Recovered: share of static's loss to dense. "
+        + `Spends: ${AXES.map((axis) => axis.short).join(" · ")}, of the policy, and below it of the baseline: matched within 0.01.`) });
   }
 
   take(view, onBaseline) {
