@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,10 @@ def ceil_fraction(fraction: float, count: int) -> int:
 
 
 class _AxisValues:
-    """A value per axis."""
+    """A value per axis; a stored one may lack axes of later releases, and is dense there."""
 
     __slots__ = ()
+    PARTIAL = True  # for from_json
 
     def as_tuple(self, axes: Sequence[Axis] = AXES) -> tuple[float, ...]:
         """The values of some axes, in their order."""
@@ -75,6 +76,17 @@ class Action(_AxisValues):
             is_whole = axis.whole and float(value).is_integer()
             made[axis.field] = int(value) if is_whole else value
         return cls(**made)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any] | Sequence[float]) -> Action:
+        """A stored action, by its fields or in the order of ``AXES``; what it lacks is dense.
+
+        Raises: ConfigError for a value that is not allowed; TypeError or ValueError for one of an
+            axis that there is not.
+        """
+        if isinstance(record, Mapping):
+            return cls(**record)
+        return cls.of([*record, *(axis.dense for axis in AXES[len(record) :])])
 
     @property
     def is_dense(self) -> bool:

@@ -43,6 +43,7 @@ __all__ = [
     "score_text",
 ]
 
+PUBLISHED_AXES = 3  # of actions in published cases; what they lack is dense
 DENSE_CHUNK = 256  # tokens whose logits are held at once
 
 
@@ -272,10 +273,10 @@ def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:
 
 
 def _parse_action(entry: Any, where: str) -> Action:
-    numbers = isinstance(entry, list) and len(entry) == len(AXES)
+    numbers = isinstance(entry, list) and PUBLISHED_AXES <= len(entry) <= len(AXES)
     if not numbers or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in entry):
         raise ConfigError(f"{where}: an action is [{', '.join(AXIS_FIELDS)}], got {entry!r}")
     try:
-        return Action.of(map(float, entry))
+        return Action.from_record([float(value) for value in entry])
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from app.formats.csv_cells import csv_text, plain_cell
-from sol_core.actions import AXIS_FIELDS
+from sol_core.actions import AXIS_FIELDS, Action
 
 _PARTS = ("attention", "mlp", "head", "policy", "rest")
 _OF_SIDE = ("surprisal", "entropy", "kl_to_dense")
@@ -33,7 +34,7 @@ def csv_of_generation(events: list[dict[str, Any]]) -> str:
 
 def _run_row(event: dict[str, Any]) -> dict[str, Any]:
     top = event["top"][0] if event["top"] else {}
-    row: dict[str, Any] = event["action"] | {
+    row: dict[str, Any] = asdict(Action.from_record(event["action"])) | {
         name: event[name]
         for name in _RUN_COLUMNS
         if name in event and name not in ("text", *AXIS_FIELDS)
@@ -70,7 +71,7 @@ def _rows(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
         cost = row["cost"].items()
         yield (
             shared
-            | row["action"]
+            | asdict(Action.from_record(row["action"]))
             | {name: row[name] for name in ("nll", "kl", "entropy")}
             | {
                 "schedule": plain_cell(row["name"]),
