@@ -109,16 +109,8 @@ class FewRowPolicy:
     def logits(self, inputs: StepInputs, step: int) -> Tensor:
         """Logits as of ``step``, for what was seen before; inputs: T = 1."""
         layout = self._policy.info.layout
-        widths = (
-            layout.hidden_size,
-            2 * layout.hidden_size,
-            layout.num_layers,
-            1,
-            1,
-            2,
-            KERNEL_AXES,
-        )
-        parts = inputs.rows[:, 0].split(widths, 1)
+        widths = (layout.hidden_size, 2 * layout.hidden_size, layout.num_layers, 1, 1, 2)
+        parts = inputs.rows[:, 0].split((*widths, KERNEL_AXES), 1)
         seen = tuple(np.ascontiguousarray(part.numpy()) for part in parts[:-1])
         aims, previous = inputs.aims[:, 0].contiguous(), parts[-1].contiguous()
         state = StepState(aims, aims, torch.zeros_like(aims), previous, 0.0, greedy=False)

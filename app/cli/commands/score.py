@@ -12,7 +12,7 @@ from app.cli import options
 from app.cli.input_files import read_case_file
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
-from sol_core.actions import SHORT_AXES, Budget
+from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Budget
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CASES.json",
         type=Path,
         help='a list of cases, or an object with "cases": each with input_ids, context_len, '
-        "page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}]; the "
+        f"page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}]; the "
         'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
         "--integer-mlp it is an object with cases and integer_mlp",
     )
