@@ -28,7 +28,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
-from sol_core.actions import DENSE, ActionGrid, Budget
+from sol_core.actions import AXES, DENSE, SHORT_AXES, ActionGrid, Budget
 from sol_core.api import load_policy
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
@@ -123,7 +123,7 @@ class SolLM(TemplateLM):
         self.schedule = ScheduleConfig(kind, budget, policy=self._policy_name or None)  # type: ignore[arg-type]  # checked by it
         if kind != "dense":
             self.grid.check_budget(budget)
-        self._sums = [0.0, 0.0, 0.0]  # keep, channels, bits of all tokens
+        self._sums = [0.0] * len(AXES)  # of all tokens
         self.num_tokens = 0  # that were scored or generated
         if SolLM.on_made is not None:
             SolLM.on_made(self)
@@ -380,11 +380,11 @@ def main() -> None:
     cli_evaluate()
     for lm in made:
         if spend := lm.mean_spend:
+            pairs = zip(SHORT_AXES, spend.as_tuple(), strict=True)
+            options = ",".join(f"{name}={value:.4f}" for name, value in pairs)
             sys.stdout.write(
-                f"mean spend over {lm.num_tokens} tokens ({lm.schedule.kind}): attention "
-                f"{spend.keep_fraction:.3f}, channels {spend.channel_keep_ratio:.3f}, bits "
-                f"{spend.bit_width:.2f}; for static at this spend: keep={spend.keep_fraction:.4f},"
-                f"channels={spend.channel_keep_ratio:.4f},bits={spend.bit_width:.3f}\n"
+                f"mean spend over {lm.num_tokens} tokens ({lm.schedule.kind}): "
+                f"{spend.words}; for static at this spend: {options}\n"
             )
 
 

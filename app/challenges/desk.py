@@ -201,7 +201,7 @@ def _arena(bench: Workbench, challenge_id: str, record: Mapping[str, Any]) -> Ar
 
 def actions_of(score: Mapping[str, Any]) -> tuple[Action, ...]:
     """The actions of a score's JSON form."""
-    return tuple(Action(keep, channels, int(bits)) for keep, channels, bits in score["actions"])
+    return tuple(map(Action.from_record, score["actions"]))
 
 
 def grid_of(record: Mapping[str, Any]) -> ActionGrid:
@@ -231,7 +231,8 @@ def mean(values: Sequence[float]) -> float:
 
 def spend_of(score: Mapping[str, Any]) -> list[float]:
     """Mean over the tokens, by axis."""
-    return [mean(levels) for levels in zip(*score["actions"], strict=True)]
+    actions = [action.as_tuple() for action in actions_of(score)]
+    return [mean(levels) for levels in zip(*actions, strict=True)]
 
 
 def _scored(

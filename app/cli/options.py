@@ -16,7 +16,7 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from app.policies.library import PolicyLibrary, grid_for
-from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite
+from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, SHORT_AXES, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
@@ -102,20 +102,16 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
 
 
 def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
-    """``--keep``, ``--channels`` and ``--bits``."""
-    keep, channels, bits = default.as_tuple()
-    text = "mean share of cached tokens that attention may read"
-    add_value(parser, "keep", keep, text, metavar="SHARE")
-    add_value(
-        parser, "channels", channels, "mean share of the MLP's channels kept", metavar="SHARE"
-    )
-    text = "mean bits of the MLP activations, 16 leaves them alone (default: %(default)g)"
-    add_value(parser, "bits", bits, "", help=text)
+    """``--keep``, ``--channels`` and ``--bits``: the axes by their short names."""
+    for axis, value in zip(AXES, default.as_tuple(), strict=True):
+        metavar = "SHARE" if axis.unit == "%" else axis.short.upper()
+        text = f"mean {axis.meaning} (default: %(default)g)"
+        add_value(parser, axis.short, value, "", type=float, metavar=metavar, help=text)
 
 
 def asked_budget(args: argparse.Namespace) -> Budget:
     """The budget that the options of ``add_budget`` ask for."""
-    return Budget(args.keep, args.channels, args.bits)
+    return Budget(*(getattr(args, name) for name in SHORT_AXES))
 
 
 def add_grid(parser: argparse._ActionsContainer, default: str | None = DEFAULT_GRID) -> None:

@@ -10,14 +10,13 @@ import argparse
 import os
 import unicodedata
 from collections.abc import Mapping
-from typing import Literal, TextIO, get_args
+from typing import Literal, TextIO
 
 from app.web.theme_colours import WHITE, ink, scale_colour
-from sol_core.actions import MAX_BITS, Action
+from sol_core.actions import SHORT_AXES, Action
 
 ColourDepth = Literal["none", "256", "24bit"]
-ColourAxis = Literal["spend", "keep", "channels", "bits", "surprisal"]
-COLOUR_AXES: tuple[ColourAxis, ...] = get_args(ColourAxis)
+COLOUR_AXES = ("spend", *SHORT_AXES, "surprisal")
 
 RESET = "\x1b[0m"
 SURPRISAL_RANGE = 8.0  # nats; beyond this the colour stays at its end
@@ -75,17 +74,15 @@ def paint(text: str, value: float, depth: ColourDepth) -> str:
     return "\n".join(f"{style}{line}{RESET}" if line else "" for line in safe.split("\n"))
 
 
-def share(axis: ColourAxis, action: Action, surprisal: float) -> float:
+def share(axis: str, action: Action, surprisal: float) -> float:
     """The value in [0, 1] that colours a token: what it was allowed to spend, or its surprisal.
 
     Args:
         surprisal: nats.
     """
-    shares: dict[ColourAxis, float] = {
+    shares = {
         "spend": action.net_keep_rate,
-        "keep": action.keep_fraction,
-        "channels": action.channel_keep_ratio,
-        "bits": action.bit_width / MAX_BITS,
+        **dict(zip(SHORT_AXES, action.shares(), strict=True)),
         "surprisal": surprisal / SURPRISAL_RANGE,
     }
     return min(max(shares[axis], 0.0), 1.0)

@@ -7,6 +7,8 @@ import sys
 from datetime import datetime
 from typing import Any
 
+from sol_core.actions import AXES
+
 SCHEDULE_LABELS = {
     "policy": "Policy",
     "dense": "Dense",
@@ -57,10 +59,7 @@ def budget_text(config: dict[str, Any]) -> str:
     budget = schedule.get("budget")
     if schedule.get("kind") == "dense" or not isinstance(budget, dict):
         return "everything"
-    return (
-        f"attention {100 * budget['keep_fraction']:.4g} %, "
-        f"channels {100 * budget['channel_keep_ratio']:.4g} %, {budget['bit_width']:.4g} bits"
-    )
+    return ", ".join(axis.text(budget[axis.field]) for axis in AXES if axis.field in budget)
 
 
 def schedule_label(kind: str, config: dict[str, Any]) -> str:

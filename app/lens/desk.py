@@ -184,4 +184,5 @@ def _lens(
 
 def _actions(steps: list[list[dict[str, Any]]]) -> _Rows:
     """Per row its actions, of the records of every step's rows."""
-    return [tuple(Action(**record["action"]) for record in row) for row in zip(*steps, strict=True)]
+    rows = zip(*steps, strict=True)
+    return [tuple(Action.from_record(record["action"]) for record in row) for row in rows]

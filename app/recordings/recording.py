@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sol_core.actions import DEFAULT_GRID, DENSE, ActionGrid, Budget, grid_named
+from sol_core.actions import AXES, DEFAULT_GRID, DENSE, ActionGrid, Budget, grid_named
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -87,7 +87,7 @@ class RecordedText:
         steps: what each read.
     """
 
-    budget: tuple[float, float, float]
+    budget: tuple[float, ...]
     share: float
     same: int
     tokens: tuple[str, ...]
@@ -191,7 +191,6 @@ def _recorded(
     dense: list[TokenEvent],
     steps: tuple[RecordedStep, ...],
 ) -> RecordedText:
-    keep, channels, bits = budget.as_tuple()
     read = sum(token.cost.bytes_read for token in tokens)
     all_of_it = sum(token.dense_cost.bytes_read for token in tokens)
     same = 0
@@ -200,7 +199,10 @@ def _recorded(
             break
         same += 1
     return RecordedText(
-        budget=(round(100 * keep, 1), round(100 * channels, 1), bits),
+        budget=tuple(
+            round(axis.scale * value, 1)
+            for axis, value in zip(AXES, budget.as_tuple(), strict=True)
+        ),
         share=round(read / all_of_it, 4),
         same=same,
         tokens=tuple(token.text for token in tokens),

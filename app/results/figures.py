@@ -11,10 +11,10 @@ from statistics import fmean
 from typing import Any
 
 from app.formats.plain_json import finite
+from sol_core.actions import AXES, SHORT_AXES
 from sol_core.config import POLICY_PREFIX
 
 Result = dict[str, Any]
-AXES = ("keep", "channels", "bits")
 MEASURES = ("nll", "kl")
 _LABELS = {
     "policy": "Policy",
@@ -79,9 +79,8 @@ def pareto_front(points: Iterable[Sequence[float]]) -> list[list[float]]:
 
 
 def budget_label(requested: dict[str, Any]) -> str:
-    """A budget on one line: "attention 50 % · MLP 60 % · 8 bits"."""
-    keep, channels = (f"{100 * requested[axis]:g} %" for axis in ("keep", "channels"))
-    return f"attention {keep} · MLP {channels} · {requested['bits']:g} bits"
+    """A budget on one line: "attention 50 % · channels 60 % · 8 bits"."""
+    return " · ".join(axis.text(requested[axis.short]) for axis in AXES if axis.short in requested)
 
 
 def bit_share(value: float) -> float:
@@ -120,7 +119,7 @@ def _headline(budgets: list[dict[str, Any]], baseline: str) -> dict[str, Any]:
             "recovered": _mean(one.get("recovered", {}).get(measure) for one in budgets),
         }
     episodes = [one.get("adherence", {}).get("episode", {}) for one in budgets]
-    line["gap"] = {axis: _mean(one.get(axis) for one in episodes) for axis in AXES}
+    line["gap"] = {axis: _mean(one.get(axis) for one in episodes) for axis in SHORT_AXES}
     return line
 
 
@@ -129,7 +128,7 @@ def _row(one: dict[str, Any], baseline: str) -> dict[str, Any]:
     methods, paired = one["methods"], one.get("paired", {}).get(baseline, {})
     policy, other = methods.get("policy", {}), methods.get(baseline, {})
     row: dict[str, Any] = {
-        "budget": [finite(one["requested"].get(axis)) for axis in AXES],
+        "budget": [finite(one["requested"].get(axis)) for axis in SHORT_AXES],
         "win_rate": finite(paired.get("win_rate")),
         "spend": _spend(policy),
         "other_spend": _spend(other),
@@ -146,7 +145,7 @@ def _row(one: dict[str, Any], baseline: str) -> dict[str, Any]:
 
 
 def _spend(method: dict[str, Any]) -> list[float | None]:
-    return [finite(method.get("spend", {}).get(axis)) for axis in AXES]
+    return [finite(method.get("spend", {}).get(axis)) for axis in SHORT_AXES]
 
 
 def _pareto(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -221,13 +220,13 @@ def _violin(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Per axis [requested, achieved, mean deviation of a text, budget], all as shares."""
-    axes: dict[str, list[list[Any]]] = {axis: [] for axis in AXES}
+    axes: dict[str, list[list[Any]]] = {axis: [] for axis in SHORT_AXES}
     for one in budgets:
         spend = one["methods"].get("policy", {}).get("spend")
         if not spend:
             continue
         episode = one.get("adherence", {}).get("episode", {})
-        for axis in AXES:
+        for axis in SHORT_AXES:
             pair = [one["requested"][axis], spend[axis]]
             if axis == "bits":
                 pair = [bit_share(value) for value in pair]
@@ -241,10 +240,10 @@ def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     rows = []
     for one in budgets:
         steps = one.get("by_step") or {}
-        if not all(steps.get(axis) for axis in AXES):
+        if not all(steps.get(axis) for axis in SHORT_AXES):
             continue
         row: dict[str, Any] = {"label": budget_label(one["requested"])}
-        for axis in AXES:
+        for axis in SHORT_AXES:
             scale = 1 / 16 if axis == "bits" and max(steps[axis]) > 1 else 1.0
             asked = one["requested"][axis]
             row[axis] = {
@@ -267,7 +266,7 @@ def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
             "kl": finite(kind.get("kl")),
             **{
                 axis: finite(bit_share(kind[axis]) if axis == "bits" else kind[axis])
-                for axis in AXES
+                for axis in SHORT_AXES
                 if isinstance(kind.get(axis), (int, float))
             },
         }
@@ -278,7 +277,7 @@ def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
         "kinds": sorted(kinds, key=lambda kind: -(kind["share"] or 0)),
         "correlation": {
             axis: {name: finite(value) for name, value in correlation[axis].items()}
-            for axis in AXES
+            for axis in SHORT_AXES
             if axis in correlation
         },
     }

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.formats import csv_cells
-from app.results.figures import AXES
+from sol_core.actions import SHORT_AXES
 
 _PAIRED = ("gain", "low", "high", "kl_gain", "kl_low", "kl_high", "win_rate")
 _COLUMNS = (
-    *(f"requested_{axis}" for axis in AXES),
+    *(f"requested_{axis}" for axis in SHORT_AXES),
     "method",
     "nll",
     "kl",
     "perplexity",
     "net_keep_rate",
-    *(f"spend_{axis}" for axis in AXES),
+    *(f"spend_{axis}" for axis in SHORT_AXES),
     *_PAIRED,
 )
 
@@ -36,7 +36,7 @@ def csv_text(result: dict[str, Any]) -> str:
 
 def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for budget in result.get("budgets", []):
-        requested = {f"requested_{axis}": budget["requested"].get(axis) for axis in AXES}
+        requested = {f"requested_{axis}": budget["requested"].get(axis) for axis in SHORT_AXES}
         for name, method in budget["methods"].items():
             spend = method.get("spend", {})
             paired = budget.get("paired", {}).get(name, {})
@@ -44,6 +44,6 @@ def _rows(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 requested
                 | {"method": csv_cells.plain_cell(name)}
                 | {key: method.get(key) for key in ("nll", "kl", "perplexity", "net_keep_rate")}
-                | {f"spend_{axis}": spend.get(axis) for axis in AXES}
+                | {f"spend_{axis}": spend.get(axis) for axis in SHORT_AXES}
                 | {key: paired[key] for key in _PAIRED if key in paired}
             )

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from app.formats import csv_cells
-from app.results.figures import AXES
+from sol_core.actions import SHORT_AXES
 
 __all__ = ["seed_rows", "summarised", "summary_text", "write_tables"]
 
-_KEY = (*AXES, "schedule", "metric")
+_KEY = (*SHORT_AXES, "schedule", "metric")
 TABLE_COLUMNS = ("seed", *_KEY, "value")
 SUMMARY_COLUMNS = (*_KEY, "seeds", "mean", "low", "high")
 METRICS = ("nll", "kl", "perplexity", "net_keep_rate", "bytes_per_token")
@@ -35,7 +35,7 @@ T_BEYOND = 1.96
 def seed_rows(seed: int, result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of one seed's evaluation; numbers that are missing have none."""
     for budget in result["budgets"]:
-        asked = {axis: float(budget["requested"][axis]) for axis in AXES}
+        asked = {axis: float(budget["requested"][axis]) for axis in SHORT_AXES}
         for schedule, metric, value in _numbers(budget):
             if value is not None:
                 named = {"schedule": schedule, "metric": metric, "value": float(value)}
@@ -46,7 +46,7 @@ def _numbers(budget: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None
     for schedule, method in budget["methods"].items():
         for metric in METRICS:
             yield schedule, metric, method.get(metric)
-        for axis in AXES:
+        for axis in SHORT_AXES:
             yield schedule, f"spend_{axis}", method["spend"].get(axis)
     for schedule, paired in budget.get("paired", {}).items():
         for metric in GAINS:
@@ -81,9 +81,9 @@ def summary_text(summary: Sequence[Mapping[str, Any]]) -> str:
     for row in summary:
         if row["metric"] not in shown:
             continue
-        if (budget := tuple(row[axis] for axis in AXES)) != asked:
+        if (budget := tuple(row[axis] for axis in SHORT_AXES)) != asked:
             asked = budget
-            places = "  ".join(f"{axis} {row[axis]:g}" for axis in AXES)
+            places = "  ".join(f"{axis} {row[axis]:g}" for axis in SHORT_AXES)
             lines += ["", f"budget  {places}"] if lines else [f"budget  {places}"]
         interval = "" if row["low"] is None else f"  ({row['low']:+.4f} to {row['high']:+.4f})"
         lines.append(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -21,7 +21,7 @@ from app.sharing.html_page import html_page
 from app.sharing.kind import Kind, Source
 from app.sharing.runs.generation_document import GENERATION
 from app.sharing.runs.run_document import ended_run, restored
-from sol_core.actions import AXES, ActionGrid
+from sol_core.actions import AXIS_FIELDS, Action, ActionGrid
 from sol_core.comparing.alignment import Stretch
 from sol_core.errors import SolError
 from sol_core.fields import Rules
@@ -30,7 +30,16 @@ from storage import RunRecord, Store
 SEPARATOR = ","
 _RULES = Rules(partial=frozenset({ActionGrid}), nullable=frozenset({"dense_nll"}))
 _SIDE = (GENERATION.part, GENERATION.tokens, "dense_nll")
-_OF_TOKEN = ("index", "token_id", "text", *AXES, "surprisal", "entropy", "kl_to_dense", "dense_nll")
+_OF_TOKEN = (
+    "index",
+    "token_id",
+    "text",
+    *AXIS_FIELDS,
+    "surprisal",
+    "entropy",
+    "kl_to_dense",
+    "dense_nll",
+)
 _COLUMNS = ("stretch", "same", *(f"{side}_{name}" for side in "ab" for name in _OF_TOKEN))
 
 
@@ -182,8 +191,7 @@ def _rows(sides: tuple[_Side, _Side]) -> Iterator[dict[str, Any]]:
 
 def _cells(side: _Side, place: int) -> dict[str, Any]:
     event = side.events[place]
-    action: dict[str, Any] = event["action"]
-    return action | {
+    return asdict(Action.from_record(event["action"])) | {
         "text": plain_cell(event["text"]),
         "dense_nll": side.dense_nll and side.dense_nll[place],
         **{

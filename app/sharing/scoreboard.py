@@ -4,19 +4,20 @@ to the dense model it came, beside policy, static, random and dense."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from app.challenges.desk import beats_policy, mean, spend_of
+from app.challenges.desk import actions_of, beats_policy, mean, spend_of
 from app.formats.csv_cells import csv_text, plain_cell
 from app.formats.plain_json import iso, json_safe
 from app.sharing.kind import Kind, Source
-from sol_core.actions import AXES
+from sol_core.actions import AXIS_FIELDS, Budget
 from storage import AttemptRecord, Store, title_of
 
 NO_IMPORT = "a scoreboard is not imported: set its text up on Compare, and score schedules there"
 MOST_ATTEMPTS = 10_000
 _OF_CHALLENGE = ("text", "model", "dtype", "policy", "steps", "num_random", "grid")
-_COLUMNS = ("schedule", "place", "name", "kl", "nll", "beats_policy", *AXES, "created_at")
+_COLUMNS = ("schedule", "place", "name", "kl", "nll", "beats_policy", *AXIS_FIELDS, "created_at")
 
 
 def _title(store: Store, thing_id: str) -> str:
@@ -31,7 +32,7 @@ def _document(source: Source, thing_id: str) -> dict[str, Any]:
     about: dict[str, Any] = {"id": challenge.id}
     about |= {"created_at": challenge.created_at.isoformat()}
     about |= {name: record[name] for name in _OF_CHALLENGE}
-    about |= {"budget": dict(zip(AXES, record["asked"], strict=True))}
+    about |= {"budget": asdict(Budget(*record["asked"]))}
     scores = {name: _score(score) for name, score in record["scores"].items()}
     attempts = [
         _attempt(place, one) | {"actions": _named(one.schedule)}
@@ -82,11 +83,11 @@ def _score(score: Mapping[str, Any]) -> dict[str, Any]:
 
 def _spend(schedule: Mapping[str, Any]) -> dict[str, float]:
     """Mean over the tokens, by axis."""
-    return dict(zip(AXES, spend_of(schedule), strict=True))
+    return dict(zip(AXIS_FIELDS, spend_of(schedule), strict=True))
 
 
 def _named(schedule: Mapping[str, Any]) -> list[dict[str, float]]:
-    return [dict(zip(AXES, action, strict=True)) for action in schedule["actions"]]
+    return [asdict(action) for action in actions_of(schedule)]
 
 
 SCOREBOARD = Kind(

@@ -12,7 +12,7 @@ from app.formats.plain_json import SCHEDULE_LABELS
 from app.web.modules import in_order, module_url
 from app.web.theme import colour_css
 from app.web.theme_colours import DIFFERENCE_BINS, NUM_BINS
-from sol_core.actions import DEFAULT_GRID, GRIDS
+from sol_core.actions import AXES, DEFAULT_GRID, GRIDS
 
 _CSS = Path(__file__).with_name("css")
 _STYLE_SHEETS = (
@@ -48,7 +48,7 @@ def site_data(constants: dict[str, Any]) -> str:
     shared = {
         "numBins": NUM_BINS,
         "differenceBins": DIFFERENCE_BINS,
-        "limits": axis_limits(),
+        "axes": page_axes(),
         "schedules": SCHEDULE_LABELS,
     }
     return _data_element("sol-site", shared | constants)
@@ -92,14 +92,21 @@ def plotly_url() -> str:
     return f"gradio_api/file={plotly_path().as_posix()}"
 
 
-def axis_limits() -> dict[str, list[float]]:
-    """Lowest and highest budget of each axis of the default grid, as the page shows them."""
-    grid = GRIDS[DEFAULT_GRID]
-    return {
-        "keep": [grid.keep_fractions[0] * 100, 100],
-        "channels": [grid.channel_keep_ratios[0] * 100, 100],
-        "bits": [grid.bit_widths[0], grid.bit_widths[-1]],
-    }
+def page_axes() -> list[dict[str, Any]]:
+    """The axes, each a ``DeclaredAxis`` of ``js/types.d.ts``, with the default grid's ends."""
+    names = ("field", "short", "key", "name", "title", "term", "label", "hint", "unit", "scale")
+    return [
+        {name: getattr(axis, name) for name in names}
+        | {
+            "levels": axis.levels_field,
+            "dense": axis.dense,
+            "usual": axis.measured[0],
+            "min": levels[0] * axis.scale,
+            "max": levels[-1] * axis.scale,
+            "step": 0.5 if axis.whole else 1,
+        }
+        for axis, levels in zip(AXES, GRIDS[DEFAULT_GRID].levels(), strict=True)
+    ]
 
 
 def _data_element(name: str, value: Any) -> str:

@@ -17,10 +17,12 @@ from app.web.theme_colours import (
     difference_tint,
     ink,
 )
+from sol_core.actions import AXES
 
 if TYPE_CHECKING:
     import gradio as gr
 
+_LANE, _LANE_PITCH = 6, 8  # height of a token's lane, from one to the next: px
 _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
 
@@ -65,7 +67,7 @@ _THEME_COLOURS = {
 def colour_css() -> str:
     """CSS custom properties ``--sol-…`` for both themes, and one rule for each tint."""
     rules = [f":root {{ {_variables(LIGHT)} }}", f".dark {{ {_variables(DARK)} }}"]
-    return "\n".join(rules + _tint_rules())
+    return "\n".join(rules + _axis_rules() + _tint_rules())
 
 
 def follow_system_css() -> str:
@@ -75,7 +77,20 @@ def follow_system_css() -> str:
         f":root {{ color-scheme: light dark; {fonts} {_variables(LIGHT)} }}",
         f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}",
     ]
-    return "\n".join(rules + _tint_rules())
+    return "\n".join(rules + _axis_rules() + _tint_rules())
+
+
+def _axis_rules() -> list[str]:
+    """The colour of every axis, and the lanes of a token, the first axis's on top."""
+    rules = [f'[data-axis="{axis.key}"] {{ --axis: var(--sol-{axis.key}); }}' for axis in AXES]
+    lanes = [
+        f"linear-gradient(to top, var(--sol-{axis.key}) calc(var(--{axis.key}) * 100%), "
+        f"var(--sol-track) 0) 0 calc(100% - {below * _LANE_PITCH}px) / 100% {_LANE}px no-repeat"
+        for below, axis in enumerate(reversed(AXES))
+    ]
+    height = len(AXES) * _LANE_PITCH
+    rules.append(f".sol-token {{ --lanes: {', '.join(lanes)}; --lanes-height: {height}px; }}")
+    return rules
 
 
 def _tint_rules() -> list[str]:

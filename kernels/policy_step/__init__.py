@@ -12,7 +12,9 @@ from functools import cache
 
 from kernels.cpu.threads import cpu_kernel
 
-__all__ = ["policy_step_kernel"]
+__all__ = ["KERNEL_AXES", "policy_step_kernel"]
+
+KERNEL_AXES = 3  # that the kernel is written for; policies of another number go without it
 
 
 @cache

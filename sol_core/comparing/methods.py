@@ -119,7 +119,8 @@ class BaselineRows:
     def steering(self) -> Floats:
         """[lanes, numbers] fp64: where the signal-driven schedules stand."""
         states = [lane.scheduler.state() for lane in self._lanes.values()]
-        return np.asarray(states, dtype=np.float64).reshape(len(states), SignalScheduler.STATE_SIZE)
+        size = SignalScheduler.state_size(self._grid)
+        return np.asarray(states, dtype=np.float64).reshape(len(states), size)
 
     def steer(self, states: Floats) -> None:
         """Put them back to where ``steering`` found them, after the same calls of ``parts``."""

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sol_core.actions import ActionGrid
+from sol_core.actions import AXES, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.divergence import kl_to_dense
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windows, decode
@@ -63,7 +63,7 @@ class Rollout:
     Attributes:
         nll: [B, G, T] nats.
         kl: [B, G, T] nats, KL(dense ‖ row); 0 for row 0.
-        spend: [B, G, T, 3] keep, channels, bits.
+        spend: [B, G, T, axes].
         dense_entropy: [B, T] nats.
         refreshed: [T] tokens replayed densely before each step.
     """
@@ -142,7 +142,7 @@ def roll_out(
     """
     path, group = prefix.path.tolist(), options.rows_per_sequence
     nll, kl, entropy = [], [], []
-    spend: list[list[tuple[float, float, int]]] = []
+    spend: list[list[tuple[float, ...]]] = []
     refreshed: list[int] = []
 
     def next_tokens(step: DecodeStep) -> list[int]:
@@ -161,7 +161,7 @@ def roll_out(
         entropy.append(step.entropy[::group])
         spend.append([action.as_tuple() for action in step.actions])
         refreshed.append(step.refreshed_tokens)
-    by_step = np.asarray(spend, dtype=np.float64).reshape(len(spend), -1, group, 3)
+    by_step = np.asarray(spend, dtype=np.float64).reshape(len(spend), -1, group, len(AXES))
     return Rollout(
         _stacked(nll),
         _stacked(kl),

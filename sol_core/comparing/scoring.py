@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms
+from sol_core.actions import AXES, AXIS_FIELDS, DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.finite import require_finite
@@ -43,6 +43,7 @@ __all__ = [
     "score_text",
 ]
 
+PUBLISHED_AXES = 3  # of actions in published cases; what they lack is dense
 DENSE_CHUNK = 256  # tokens whose logits are held at once
 
 
@@ -272,15 +273,10 @@ def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:
 
 
 def _parse_action(entry: Any, where: str) -> Action:
-    numbers = isinstance(entry, list) and len(entry) == 3
+    numbers = isinstance(entry, list) and PUBLISHED_AXES <= len(entry) <= len(AXES)
     if not numbers or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in entry):
-        raise ConfigError(
-            f"{where}: an action is [keep_fraction, channel_keep_ratio, bit_width], got {entry!r}"
-        )
-    keep_fraction, ratio, bits = entry
-    if bits != bits or bits in (float("inf"), float("-inf")) or bits != int(bits):
-        raise ConfigError(f"{where}: bit_width must be a whole number, got {bits!r}")
+        raise ConfigError(f"{where}: an action is [{', '.join(AXIS_FIELDS)}], got {entry!r}")
     try:
-        return Action(float(keep_fraction), float(ratio), int(bits))
+        return Action.from_record([float(value) for value in entry])
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

@@ -107,10 +107,10 @@ class StaticScheduler:
 
     def __init__(self, budget: Budget, grid: ActionGrid, *, first_step: int = 0) -> None:
         grid.check_budget(budget)
-        self._first_step = first_step
+        self._first_step, self._axes = first_step, grid.axes
         self._mixes = [
             _neighbours(levels, target)
-            for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
+            for levels, target in zip(grid.levels(), budget.as_tuple(grid.axes), strict=True)
         ]
 
     def next_action(self, observation: Observation) -> Action:
@@ -121,7 +121,7 @@ class StaticScheduler:
             due = math.floor((step + 1) * share + 0.5)
             before = math.floor(step * share + 0.5)
             values.append(high if due > before else low)
-        return _to_action(values)
+        return Action.of(values, self._axes)
 
 
 class RandomScheduler:
@@ -133,18 +133,18 @@ class RandomScheduler:
 
     def __init__(self, budget: Budget, grid: ActionGrid, *, seed: int, horizon: Horizon) -> None:
         grid.check_budget(budget)
-        self._levels = grid.levels()
-        self._targets = budget.as_tuple()
+        self._axes, self._levels = grid.axes, grid.levels()
+        self._targets = budget.as_tuple(grid.axes)
         self._horizon = horizon
         self._random = random.Random(seed)
-        self._carry = [0.0, 0.0, 0.0]
+        self._carry = [0.0] * len(self._axes)
         self._plan: list[Action] = []
 
     def next_action(self, observation: Observation) -> Action:
         if not self._plan:
             steps = self._horizon.steps_from(observation.step)
-            axes = [self._draw(axis, steps) for axis in range(3)]
-            self._plan = [_to_action(values) for values in zip(*axes, strict=True)]
+            axes = [self._draw(axis, steps) for axis in range(len(self._axes))]
+            self._plan = [Action.of(values, self._axes) for values in zip(*axes, strict=True)]
         return self._plan.pop(0)
 
     def _draw(self, axis: int, steps: int) -> list[float]:
@@ -177,8 +177,6 @@ class SignalScheduler:
     mean and deviation; one deviation moves each axis by a quarter of its range.
     """
 
-    STATE_SIZE = 9  # three of the statistics, two of each axis
-
     def __init__(
         self,
         signal: Literal["entropy", "drift"],
@@ -190,9 +188,10 @@ class SignalScheduler:
         grid.check_budget(budget)
         self._signal = signal
         self._horizon = horizon
-        self._axes = [
+        self._axes = grid.axes
+        self._steered = [
             _SteeredAxis([float(level) for level in levels], target)
-            for levels, target in zip(grid.levels(), budget.as_tuple(), strict=True)
+            for levels, target in zip(grid.levels(), budget.as_tuple(grid.axes), strict=True)
         ]
         self._statistics = _RunningStatistics()
         self._previous_hidden: Tensor | None = None
@@ -204,16 +203,22 @@ class SignalScheduler:
             score = self._statistics.standardise(value)
             self._statistics.add(value)
         steps = self._horizon.steps_from(observation.step)
-        return _to_action([axis.spend(score, steps) for axis in self._axes])
+        return Action.of([one.spend(score, steps) for one in self._steered], self._axes)
 
     def state(self) -> list[float]:
-        """Return the state between two texts: ``STATE_SIZE`` numbers for ``go_on_from``."""
-        return [*self._statistics.state(), *(part for axis in self._axes for part in axis.state())]
+        """Return the state between two texts: numbers for ``go_on_from``."""
+        steered = (part for axis in self._steered for part in axis.state())
+        return [*self._statistics.state(), *steered]
+
+    @staticmethod
+    def state_size(grid: ActionGrid) -> int:
+        """Numbers of a state: three of the statistics, two of each axis."""
+        return 3 + 2 * len(grid.axes)
 
     def go_on_from(self, state: Sequence[float]) -> None:
         """Go on as the one whose ``state`` this was, with a text that begins at step 0."""
         self._statistics.go_on_from(state[:3])
-        for number, axis in enumerate(self._axes):
+        for number, axis in enumerate(self._steered):
             axis.go_on_from(state[3 + 2 * number : 5 + 2 * number])
         self._previous_hidden = None
 
@@ -314,7 +319,3 @@ def _neighbours(levels: Sequence[float], target: float) -> tuple[float, float, f
 
 def _nearest(levels: Sequence[float], value: float) -> float:
     return min(levels, key=lambda level: abs(level - value))
-
-
-def _to_action(values: Sequence[float]) -> Action:
-    return Action(values[0], values[1], round(values[2]))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import PlannedRows, derive_seed
 from sol_core.comparing.rollout import Prefix, Rollout, roll_out
@@ -203,16 +203,17 @@ def check_schedule(schedule: Sequence[Action], limit: Budget, grid: ActionGrid) 
     Raises: ConfigError that says by how much, summed over the steps.
     """
     for step, action in enumerate(schedule):
-        for axis, levels, value in zip(AXES, grid.levels(), action.as_tuple(), strict=True):
+        for axis, levels in zip(grid.axes, grid.levels(), strict=True):
+            value = getattr(action, axis.field)
             if value not in levels:
                 raise ConfigError(
-                    f"step {step}: {axis} must be one of the grid's levels "
+                    f"step {step}: {axis.field} must be one of the grid's levels "
                     f"{levels[0]:g} to {levels[-1]:g}, got {value:g}"
                 )
     excess = {
         axis: sum(values) - allowed * len(schedule)
         for axis, values, allowed in zip(
-            AXES,
+            AXIS_FIELDS,
             zip(*(action.as_tuple() for action in schedule), strict=True),
             limit.as_tuple(),
             strict=True,
@@ -227,7 +228,4 @@ def check_schedule(schedule: Sequence[Action], limit: Budget, grid: ActionGrid) 
 
 
 def _actions(rollout: Rollout, row: int) -> tuple[Action, ...]:
-    return tuple(
-        Action(keep_fraction, channels, round(bits))
-        for keep_fraction, channels, bits in rollout.spend[0, row].tolist()
-    )
+    return tuple(Action.of(values) for values in rollout.spend[0, row].tolist())

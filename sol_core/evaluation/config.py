@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from sol_core.actions import SHORT_AXES, Budget
+from sol_core.actions import AXES, SHORT_AXES, Budget
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, config_from_dict
 
@@ -51,7 +51,8 @@ class EvaluationConfig:
         },
     )
     budgets: tuple[Budget, ...] = field(
-        default=REFERENCE_BUDGETS, metadata={"help": "mean spends to ask for: keep, channels, bits"}
+        default=REFERENCE_BUDGETS,
+        metadata={"help": f"mean spends to ask for: {', '.join(SHORT_AXES)}"},
     )
     baselines: tuple[str, ...] = field(
         default=("static", "random:10"),
@@ -141,7 +142,8 @@ def parse_budgets(text: str) -> tuple[Budget, ...]:
     parts = [part.strip() for part in text.split(";")]
     parts = [part for part in parts if part]
     if not parts:
-        raise ConfigError('no budget given; write keep,channels,bits as in "0.5,0.6,8;0.3,0.5,7"')
+        names = ",".join(SHORT_AXES)
+        raise ConfigError(f'no budget given; write {names} as in "0.5,0.6,8;0.3,0.5,7"')
     return tuple(_parse_budget(part) for part in parts)
 
 
@@ -157,10 +159,11 @@ def parse_baselines(text: str) -> tuple[str, ...]:
 
 def _parse_budget(part: str) -> Budget:
     fields = [field.strip() for field in part.split(",")]
-    if len(fields) != 3:
+    if len(fields) != len(AXES):
+        example = ",".join(f"{axis.measured[0]:g}" for axis in AXES)
         raise ConfigError(
-            f'budget "{part}" must be three numbers, keep,channels,bits, as in 0.5,0.6,8; '
-            f"got {len(fields)}"
+            f'budget "{part}" must be a number per axis, {",".join(SHORT_AXES)}, as in '
+            f"{example}; got {len(fields)}"
         )
     values = []
     for name, text in zip(SHORT_AXES, fields, strict=True):
@@ -202,7 +205,7 @@ def _number(name: str) -> int:
 def check_budgets(budgets: tuple[Budget, ...], most: int) -> None:
     """Raises: ConfigError for no budget, something else, too many, or one that is there twice."""
     if not budgets or not all(isinstance(b, Budget) for b in budgets):
-        raise ConfigError("budgets must name at least one budget: keep, channels, bits")
+        raise ConfigError(f"budgets must name at least one budget: {', '.join(SHORT_AXES)}")
     if len(budgets) > most:
         raise ConfigError(f"at most {most} budgets, got {len(budgets)}")
     if len(set(budgets)) != len(budgets):

@@ -26,7 +26,7 @@ class DifficultyData:
     Attributes:
         surprisal, entropy: [M] nats, of the dense model.
         kinds: [M], one of ``KINDS`` each.
-        spend: [budgets, M, 3], the policy's: keep, channels, bits.
+        spend: [budgets, M, axes], the policy's.
         kl: [budgets, M] nats, the policy's.
     """
 

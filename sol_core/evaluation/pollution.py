@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sol_core.actions import AXES, DENSE, SHORT_AXES, Action, ActionGrid
+from sol_core.actions import DENSE, SHORT_AXES, Action, ActionGrid
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
@@ -32,17 +32,16 @@ from sol_core.evaluation.stages import (
 __all__ = ["PollutionProbe", "probe_actions"]
 
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
-_SHORT = dict(zip(AXES, SHORT_AXES, strict=True))
 
 
 def probe_actions(grid: ActionGrid) -> list[tuple[str, float, Action]]:
     """Axis, level and action of every impulse: one axis compressed, the others dense."""
     actions = []
-    for axis, levels in zip(AXES, grid.levels(), strict=True):
+    for axis, levels in zip(grid.axes, grid.levels(), strict=True):
         for index in LEVELS:
             level = levels[min(index, len(levels) - 1)]
-            action = dataclasses.replace(DENSE, **{axis: level})  # type: ignore[arg-type]  # one axis
-            entry = (_SHORT[axis], float(level), action)
+            action = dataclasses.replace(DENSE, **{axis.field: level})  # type: ignore[arg-type]  # one axis
+            entry = (axis.short, float(level), action)
             if not action.is_dense and entry not in actions:
                 actions.append(entry)
     return actions

@@ -56,7 +56,7 @@ class RefreshProbe(TextStage):
         shape = (self.num_texts, len(config.budgets), self._steps)
         self._nll = {refresh: np.zeros(shape) for refresh in (False, True)}
         self._kl = {refresh: np.zeros(shape) for refresh in (False, True)}
-        self._spend = np.zeros((*shape[:2], 3))
+        self._spend = np.zeros((*shape[:2], len(SHORT_AXES)))
 
     @property
     def texts_at_once(self) -> int:

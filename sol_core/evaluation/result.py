@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from sol_core.actions import DENSE, MAX_BITS, SHORT_AXES, Budget
+from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import PairedBootstrap, win_rate
 from sol_core.evaluation.tables import ScoreTable, TokenTable
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
-SPEND_TOLERANCE = (0.01, 0.01, 0.01 * MAX_BITS)  # how well baselines must match the policy
+SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
 MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered
 
 
@@ -46,7 +46,7 @@ class MethodScores:
 
     Attributes:
         nll, kl: [texts] nats per token.
-        spend: [texts, 3].
+        spend: [texts, axes].
     """
 
     nll: Floats
@@ -58,7 +58,7 @@ class MethodScores:
         return MethodScores(
             self.nll.reshape(-1, windows).mean(1),
             self.kl.reshape(-1, windows).mean(1),
-            self.spend.reshape(-1, windows, 3).mean(1),
+            self.spend.reshape(-1, windows, len(AXES)).mean(1),
         )
 
 
@@ -196,8 +196,7 @@ def _recovered(static: Floats, policy: Floats, dense: Floats) -> float | None:
 
 
 def _adherence(spend: Floats, requested: Budget) -> dict[str, dict[str, float]]:
-    scale = np.asarray((1.0, 1.0, 1.0 / MAX_BITS))
-    gaps = (spend - np.asarray(requested.as_tuple())) * scale
+    gaps = (spend - np.asarray(requested.as_tuple())) / [axis.dense for axis in AXES]
     return {
         "gap": axes_record(gaps.mean(axis=0).tolist()),
         "episode": axes_record(np.abs(gaps).mean(axis=0).tolist()),
@@ -205,7 +204,7 @@ def _adherence(spend: Floats, requested: Budget) -> dict[str, dict[str, float]]:
 
 
 def _by_step(spend: Floats) -> dict[str, list[float]]:
-    """The policy's mean and deviation over rollouts at every step; spend is [N, T, 3]."""
+    """The policy's mean and deviation over rollouts at every step; spend is [N, T, axes]."""
     means, deviations = spend.mean(axis=0), spend.std(axis=0)
     record: dict[str, list[float]] = {}
     for index, axis in enumerate(SHORT_AXES):
@@ -215,5 +214,5 @@ def _by_step(spend: Floats) -> dict[str, list[float]]:
 
 
 def axes_record(values: Sequence[float]) -> dict[str, float]:
-    """Three numbers as ``{"keep", "channels", "bits"}``."""
+    """A number per axis, by the axes' short names."""
     return dict(zip(SHORT_AXES, values, strict=True))

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import Action, grid_name
+from sol_core.actions import AXES, Action, grid_name
 from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.statistics import PairedBootstrap
@@ -243,7 +243,7 @@ class _Run:
                 tokens.surprisal.reshape(-1),
                 tokens.entropy.reshape(-1),
                 kinds,
-                tokens.spend.reshape(num_budgets, -1, 3),
+                tokens.spend.reshape(num_budgets, -1, len(AXES)),
                 tokens.kl.reshape(num_budgets, -1),
             )
         )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sol_core.actions import AXES
 from sol_core.comparing.methods import Row
 from sol_core.comparing.rollout import Rollout
 
@@ -20,7 +21,7 @@ class ScoreTable:
 
     Attributes:
         nll, kl: [N, rows] nats per token.
-        spend: [N, rows, 3] keep, channels, bits.
+        spend: [N, rows, axes].
         dense_nll: [N] nats per token.
         done: rollouts filled in so far, counted from the first, for every row.
     """
@@ -30,7 +31,7 @@ class ScoreTable:
         self._columns = {row: column for column, row in enumerate(self.rows)}
         self.nll = np.zeros((count, len(self.rows)))
         self.kl = np.zeros((count, len(self.rows)))
-        self.spend = np.zeros((count, len(self.rows), 3))
+        self.spend = np.zeros((count, len(self.rows), len(AXES)))
         self.dense_nll = np.zeros(count)
         self.done = 0
 
@@ -67,14 +68,14 @@ class TokenTable:
 
     Attributes:
         surprisal, entropy: [N, T] nats, dense.
-        spend: [budgets, N, T, 3].
+        spend: [budgets, N, T, axes].
         kl: [budgets, N, T] nats.
     """
 
     def __init__(self, num_budgets: int, count: int, num_steps: int) -> None:
         self.surprisal = np.zeros((count, num_steps))
         self.entropy = np.zeros((count, num_steps))
-        self.spend = np.zeros((num_budgets, count, num_steps, 3))
+        self.spend = np.zeros((num_budgets, count, num_steps, len(AXES)))
         self.kl = np.zeros((num_budgets, count, num_steps))
 
     def add(self, first: int, first_column: int, rollout: Rollout) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sol_core.actions import Action, Budget
 from sol_core.events import FinishEvent, TokenEvent
-from sol_core.generation.notebook import coloured_tokens, spend_words, table
+from sol_core.generation.notebook import coloured_tokens, table
 
 __all__ = ["Generation", "Score"]
 
@@ -74,6 +74,6 @@ class Score:
                 "tokens": f"{len(self.nll):,}",
                 "nats per token": f"{self.mean_nll:.4f}",
                 "perplexity": f"{self.perplexity:.2f}",
-                "spend": spend_words(self.spend),
+                "spend": self.spend.words,
             }
         )

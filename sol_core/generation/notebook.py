@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from sol_core.actions import Action, Budget
+from sol_core.actions import Action
 from sol_core.files.characters import whole_characters
 
-__all__ = ["coloured_tokens", "spend_words", "table"]
+__all__ = ["coloured_tokens", "table"]
 
 LEAST_SPREAD = 0.05  # of the net keep rate, so that next to no difference looks like none
 FULL_STRENGTH = 0.75  # of the colour, over which text of a light and of a dark page is read
@@ -29,19 +29,13 @@ def coloured_tokens(texts: Sequence[str], actions: Sequence[Action]) -> str:
     for text, action, rate in zip(texts, actions, rates, strict=True):
         style = f"background: rgba(230, 150, 0, {FULL_STRENGTH * (rate - low) / spread:.2f})"
         shown = escape(whole_characters(text))
-        spans.append(f'<span style="{style}" title="{spend_words(action)}">{shown}</span>')
+        spans.append(f'<span style="{style}" title="{action.words}">{shown}</span>')
     legend = f"The stronger the colour, the more was spent on the token: {low:.0%} (none) to "
     return (
         f'<div dir="auto" style="{_TEXT_STYLE}">{"".join(spans)}</div>'
         f"<div><small>{legend}{low + spread:.0%} of dense, the mean of attention, channels and "
         "bits.</small></div>"
     )
-
-
-def spend_words(spend: Action | Budget) -> str:
-    """``"attention 50 %, channels 70 %, 8 bits"``."""
-    keep, channels, bits = spend.as_tuple()
-    return f"attention {100 * keep:.0f} %, channels {100 * channels:.0f} %, {bits:.3g} bits"
 
 
 def table(rows: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from sol_core.actions import ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, ActionGrid, Budget
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -121,7 +121,7 @@ def with_schedule(
     config: GenerationConfig | None, policy: Policy | Schedule | None, budget: Budget | None
 ) -> GenerationConfig:
     """The configuration with the schedule that policy and budget ask for."""
-    wanted = "a Budget(keep_fraction, channel_keep_ratio, bit_width)"
+    wanted = f"a Budget({', '.join(AXIS_FIELDS)})"
     check_kind("budget", Budget() if budget is None else budget, Budget, wanted)
     chosen = GenerationConfig(ScheduleConfig("dense")) if config is None else config
     check_kind("config", chosen, GenerationConfig, "a GenerationConfig")
@@ -132,9 +132,7 @@ def with_schedule(
     if isinstance(policy, Policy):
         chosen = dataclasses.replace(chosen, grid=policy.info.grid)
         if budget is None:
-            raise ConfigError(
-                "a policy needs a budget: give Budget(keep_fraction, channel_keep_ratio, bit_width)"
-            )
+            raise ConfigError(f"a policy needs a budget: give {wanted.removeprefix('a ')}")
     else:
         check_policy(policy, or_function=True)
         if budget is not None:

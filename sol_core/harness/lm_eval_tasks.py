@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import torch
 
-from sol_core.actions import DENSE, Budget, grid_name
+from sol_core.actions import DENSE, SHORT_AXES, Budget, grid_name
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.rollout import Floats
 from sol_core.errors import ConfigError, CorpusError, SolError
@@ -63,7 +63,7 @@ class LmEvalConfig:
     )
     budgets: tuple[Budget, ...] = field(
         default=DEFAULT_BUDGETS,
-        metadata={"help": "mean spends to ask for: keep, channels, bits"},
+        metadata={"help": f"mean spends to ask for: {', '.join(SHORT_AXES)}"},
     )
     seed: Seed = field(default=0, metadata={"help": "decides intervals"})
     include_path: str | None = field(
@@ -198,15 +198,13 @@ class _Run:
 
         from sol_core.lm_eval_model import SolLM
 
-        keep, channels, bits = budget.as_tuple()
+        axes: dict[str, Any] = dict(zip(SHORT_AXES, budget.as_tuple(), strict=True))
         lm = SolLM(
             self._model,
             self._policy if kind == "policy" else "",
             "" if kind == "policy" else kind,
-            keep,
-            channels,
-            bits,
             grid=self._policy.info.grid,
+            **axes,
         )
         one = self._opened.tasks[task]
         if one.get_config("num_fewshot") is None:

@@ -123,7 +123,7 @@ class LensView:
     Attributes:
         index: 0-based number of the token within the generation.
         taken, dense: the step as it was, and everything kept.
-        axes: per axis in the order of ``AXES``, a row per level, ascending.
+        axes: per axis in the order of ``AXIS_FIELDS``, a row per level, ascending.
         trails: over at most ``FOLLOWING`` tokens, fewer where the run or, with refreshes, the
             episode ends: a refresh leaves nothing of the step.
         replayed: the step as the run took it.

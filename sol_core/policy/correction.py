@@ -3,7 +3,7 @@
 Prices are read off sample states, but the states that a policy meets depend on what it is
 asked for: little asked of the channels leaves damaged states, on which attention looks more
 urgent and gets more than was asked. They depend on the context's length as well: the more
-pages there are, the less dropping a share of them hurts. The gap is regular in the three
+pages there are, the less dropping a share of them hurts. The gap is regular in the
 targets and in that length, so it is fitted on the policy's own rollouts and taken off
 beforehand (docs/results.md has the numbers).
 """
@@ -20,14 +20,13 @@ from torch import Tensor
 
 __all__ = ["AimCorrection"]
 
-NUM_TERMS = 14  # 1, z, z·z of the three targets; x, x·z of the context's length
 RIDGE = 2.0  # episodes' worth of evidence for no gap at all
 MAX_GAP = 0.15  # share of dense; beyond it something else is wrong than the price
 
 
 @dataclass(frozen=True, slots=True)
 class AimCorrection:
-    """A quadratic of the three targets per axis, which vanishes where the axis ends.
+    """A quadratic of the targets per axis, which vanishes where the axis ends.
 
     Attributes:
         lows, highs: each axis' first and last level, shares of dense.
@@ -48,7 +47,7 @@ class AimCorrection:
         """Least squares with a pull towards no correction.
 
         Args:
-            targets, spends: [M, 3], asked and spent means of M episodes, shares of dense.
+            targets, spends: [M, axes], asked and spent means of M episodes, shares of dense.
             contexts: [M], tokens before each episode.
             levels: of each axis, ascending.
         """
@@ -60,18 +59,18 @@ class AimCorrection:
         places, lengths = empty._places(targets), empty._lengths(contexts)
         gaps = (spends - targets).double().cpu()
         weights = []
-        for axis in range(3):
+        for axis in range(len(levels)):
             terms = _room(places[:, axis])[:, None] * _terms(places, lengths)
-            system = terms.T @ terms + RIDGE * torch.eye(NUM_TERMS, dtype=torch.float64)
+            system = terms.T @ terms + RIDGE * torch.eye(terms.shape[1], dtype=torch.float64)
             found = torch.linalg.solve(system, terms.T @ gaps[:, axis]).tolist()
             weights.append(tuple(round(value, 8) for value in found))  # as its JSON has them
         return dataclasses.replace(empty, weights=tuple(weights))
 
     def aims(self, targets: Tensor, contexts: Tensor) -> Tensor:
-        """Means to aim for [R, 3], within each axis.
+        """Means to aim for [R, axes], within each axis.
 
         Args:
-            targets: [R, 3].
+            targets: [R, axes].
             contexts: [R], tokens before the episode.
         """
         if not self.weights:
@@ -93,7 +92,7 @@ class AimCorrection:
         }
 
     @staticmethod
-    def from_dict(record: dict[str, Any] | None) -> AimCorrection:
+    def from_dict(record: dict[str, Any] | None, num_axes: int) -> AimCorrection:
         """None is no correction: policies of before it, runs that are not calibrated yet.
 
         Raises: ValueError, TypeError or KeyError when the record is no correction.
@@ -104,10 +103,12 @@ class AimCorrection:
             tuple(float(v) for v in record[name]) for name in ("lows", "highs", "contexts")
         )
         weights = tuple(tuple(float(v) for v in axis) for axis in record["weights"])
-        if weights and (len(weights), len(lows), len(highs)) != (3, 3, 3):
-            raise ValueError("a correction has three axes")
-        if any(len(axis) != NUM_TERMS for axis in weights):
-            raise ValueError(f"a correction has {NUM_TERMS} weights per axis")
+        axes = len(weights)
+        if weights and (axes != num_axes or not axes == len(lows) == len(highs)):
+            raise ValueError(f"a correction of a policy with {num_axes} axes has as many")
+        terms = _num_terms(axes)
+        if any(len(axis) != terms for axis in weights):
+            raise ValueError(f"a correction of {axes} axes has {terms} weights per axis")
         if not all(math.isfinite(v) for axis in (lows, highs, contexts, *weights) for v in axis):
             raise ValueError("a correction may only hold finite numbers")
         if len(contexts) != 2 or not 1 <= contexts[0] <= contexts[1]:
@@ -132,9 +133,15 @@ def _room(place: Tensor) -> Tensor:
     return 1 - place.square()
 
 
+def _num_terms(axes: int) -> int:
+    """1, z_i, z_i·z_j, x, x·z_i: 14 of three axes."""
+    return 1 + axes + axes * (axes + 1) // 2 + 1 + axes
+
+
 def _terms(places: Tensor, lengths: Tensor) -> Tensor:
-    """[M, 3] and [M] → [M, 14]: 1, z_i, z_i·z_j, x, x·z_i."""
-    first, second = torch.triu_indices(3, 3)
+    """[M, axes] and [M] → [M, terms]: 1, z_i, z_i·z_j, x, x·z_i."""
+    axes = places.shape[1]
+    first, second = torch.triu_indices(axes, axes)
     ones, length = torch.ones_like(places[:, :1]), lengths[:, None]
     products = places[:, first] * places[:, second]
     return torch.cat((ones, places, products, length, length * places), 1)

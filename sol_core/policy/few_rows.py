@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kernels.decode_layer import DTYPES, as_array
 from kernels.linear import FEW_ROWS
-from kernels.policy_step import policy_step_kernel
+from kernels.policy_step import KERNEL_AXES, policy_step_kernel
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.network import DamageNetwork, StateEncoder
 from sol_core.policy.policy import Policy, StepInputs
@@ -74,7 +74,7 @@ class FewRowPolicy:
         fits = embedding.device.type == "cpu" and embedding.dtype in DTYPES
         if num_rows > FEW_ROWS or not fits or type(network) is not DamageNetwork:
             return None
-        if policy.info.layout.extra.size:
+        if policy.info.layout.extra.size or len(policy.levels) != KERNEL_AXES:
             return None
         kernel = policy_step_kernel()
         return None if kernel is None else FewRowPolicy(policy, network, kernel, num_rows)
@@ -109,8 +109,8 @@ class FewRowPolicy:
     def logits(self, inputs: StepInputs, step: int) -> Tensor:
         """Logits as of ``step``, for what was seen before; inputs: T = 1."""
         layout = self._policy.info.layout
-        widths = (layout.hidden_size, 2 * layout.hidden_size, layout.num_layers, 1, 1, 2, 3)
-        parts = inputs.rows[:, 0].split(widths, 1)
+        widths = (layout.hidden_size, 2 * layout.hidden_size, layout.num_layers, 1, 1, 2)
+        parts = inputs.rows[:, 0].split((*widths, KERNEL_AXES), 1)
         seen = tuple(np.ascontiguousarray(part.numpy()) for part in parts[:-1])
         aims, previous = inputs.aims[:, 0].contiguous(), parts[-1].contiguous()
         none = torch.zeros_like(aims)
@@ -124,9 +124,9 @@ class FewRowPolicy:
             self._take_over()
         num_rows, policy = tokens.shape[0], self._policy
         row = np.empty((num_rows, 1, policy.info.layout.width), np.float32)
-        aims = np.empty((num_rows, 1, 3), np.float32)
-        logits = np.empty((num_rows, 3, self._levels), np.float32)
-        choices = np.empty((num_rows, 3), np.int64)
+        aims = np.empty((num_rows, 1, KERNEL_AXES), np.float32)
+        logits = np.empty((num_rows, KERNEL_AXES, self._levels), np.float32)
+        choices = np.empty((num_rows, KERNEL_AXES), np.int64)
         self._kernel(
             seen,
             (tokens.numpy(), self._embedding),
@@ -205,7 +205,7 @@ def _heads(network: DamageNetwork) -> DamageHeads:
     return DamageHeads(
         tuple(_pair(head) for head in network.linears),
         tuple(as_array(base) for base in network.base),
-        tuple(as_array(place) for place in (network.place_0, network.place_1, network.place_2)),
+        tuple(as_array(place) for place in network.places),
         as_array(network.log_sharpness),
     )
 

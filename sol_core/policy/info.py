@@ -23,7 +23,6 @@ __all__ = [
     "CONFIG_FILE",
     "MAX_BYTES",
     "MAX_WEIGHT_BYTES",
-    "NUM_SCALARS",
     "SCHEMA",
     "WEIGHTS_FILE",
     "InputLayout",
@@ -51,17 +50,20 @@ _REGISTERED: tuple[tuple[str, str, str, Container[str]], ...] = (
     ("grid", "page_scorer", "page scorer", PAGE_SCORERS),
     ("grid", "mlp_pruning", "MLP pruner", MLP_PRUNERS),
 )
-NUM_SCALARS = 7  # entropy, surprisal, log cached tokens, whether there is a state, action (3)
+NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
+MAX_AXES = 16
+FIRST_AXES = 3  # of policies whose configuration does not say how many
 
 
 @dataclass(frozen=True, slots=True)
 class InputLayout:
-    """Sizes of the groups of an input row: hidden, middle × 2, concentration, scalars, and before
-    the last three of these what ``observation`` adds."""
+    """Sizes of the groups of an input row: hidden, middle × 2, concentration, scalars, what
+    ``observation`` adds, the previous action."""
 
     hidden_size: Annotated[int, Range(1, 1_000_000)]
     num_layers: Annotated[int, Range(1, 10_000)]
     observation: ObservationName = "standard"
+    num_axes: Annotated[int, Range(1, MAX_AXES)] = FIRST_AXES
 
     @property
     def extra(self) -> ExtraInputs:
@@ -72,7 +74,8 @@ class InputLayout:
     @property
     def width(self) -> int:
         """Numbers per row, without the embedding."""
-        return 3 * self.hidden_size + self.num_layers + NUM_SCALARS + self.extra.size
+        numbers = self.num_layers + NUM_SCALARS + self.extra.size + self.num_axes
+        return 3 * self.hidden_size + numbers
 
     def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """[..., width] → hidden and the two middle states [..., 3, C], the rest."""
@@ -111,8 +114,19 @@ class PolicyInfo:
     summary: dict[str, Any] = field(default_factory=dict)
     num_parameters: Annotated[int, Range(0, MAX_WHOLE)] = 0
 
+    def __post_init__(self) -> None:
+        if self.layout.num_axes != len(self.grid.axes):
+            raise ConfigError(
+                f"layout.num_axes must be {len(self.grid.axes)}, the number of the grid's axes, "
+                f"got {self.layout.num_axes}"
+            )
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """JSON-ready form; a policy of three axes has that of before there were others."""
+        record = asdict(self)
+        if self.layout.num_axes == FIRST_AXES:
+            del record["layout"]["num_axes"]
+        return record
 
     def check_grid(self, grid: ActionGrid) -> None:
         """Raises: PolicyError when it chooses from other levels or mechanisms than these."""

@@ -30,8 +30,7 @@ def observation_row(
 
     Args:
         observation: of R rows.
-        previous_action: [R, 3], each axis as a share of dense (bits / 16); ones at the
-            start of an episode.
+        previous_action: [R, axes], shares of dense; ones at the start of an episode.
     Returns: [R, layout.width] fp32; zeros where there is nothing to observe.
     Raises: ShapeError for a registered observation of another size.
     """

@@ -3,7 +3,7 @@
 ``DamageNetwork`` (ours) predicts, from what was observed before a step, how much each level
 of each axis would cost in KL to the dense step; a price per axis then turns predictions into
 choices (``prices.py``). Damage is additive over the axes to a good approximation
-(docs/results.md), so three heads suffice, and each head is two numbers: how sensitive this
+(docs/results.md), so a head per axis suffices, and each head is two numbers: how sensitive this
 step is, and how steeply that falls with the level.
 
 ``JointNetwork`` is the network of the authors of SOL (arXiv:2605.10875): its inputs only, learned
@@ -12,20 +12,20 @@ positions, one head over all joint actions and a budget MLP, kept for comparison
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sol_core.actions import MAX_BITS, ActionGrid
+from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.extensions import NETWORKS
 from sol_core.policy.config import PolicyConfig
 from sol_core.policy.info import InputLayout
 
 __all__ = [
-    "NUM_BUDGET_INPUTS",
     "CausalEncoder",
     "DamageNetwork",
     "JointNetwork",
@@ -37,16 +37,12 @@ __all__ = [
     "network_class",
 ]
 
-NUM_BUDGET_INPUTS = 8  # progress, controllable, targets (3), deviations (3)
-
 
 def level_values(grid: ActionGrid) -> list[Tensor]:
-    """Each axis' levels as shares of dense: [levels] fp32, bits divided by 16."""
-    keep, channels, bits = grid.levels()
+    """Each axis' levels as shares of dense: [levels] fp32."""
     return [
-        torch.tensor(keep, dtype=torch.float32),
-        torch.tensor(channels, dtype=torch.float32),
-        torch.tensor(bits, dtype=torch.float32) / MAX_BITS,
+        torch.tensor(levels, dtype=torch.float32) / axis.dense
+        for axis, levels in zip(grid.axes, grid.levels(), strict=True)
     ]
 
 
@@ -162,7 +158,9 @@ class PaperEncoder(CausalEncoder):
     """
 
     def __init__(self, layout: InputLayout, config: PolicyConfig, num_steps: int) -> None:
-        super().__init__(2 * layout.hidden_size + 3 + NUM_BUDGET_INPUTS, 4, config)
+        # The previous action, progress and whether it can be controlled, targets and deviations.
+        self.num_numbers = layout.num_axes + 2 + 2 * layout.num_axes
+        super().__init__(2 * layout.hidden_size + self.num_numbers, 4, config)
         self.layout = layout
         self.positions = nn.Embedding(num_steps, config.width)
 
@@ -172,7 +170,7 @@ class PaperEncoder(CausalEncoder):
         """Encode T more steps of N episodes.
 
         Args:
-            rows: [N, T, layout.width + NUM_BUDGET_INPUTS].
+            rows: [N, T, layout.width + 2 + 2 · axes].
             embedding: [N, T, C] of the tokens about to be fed.
             cache: see ``mix``.
         Returns: as ``mix``.
@@ -180,7 +178,7 @@ class PaperEncoder(CausalEncoder):
         states, rest = self.layout.split(rows.float())
         size = (self.layout.hidden_size,)
         hidden, fed = F.layer_norm(states[..., 0, :], size), F.layer_norm(embedding.float(), size)
-        inputs = torch.cat((hidden, fed, rest[..., -3 - NUM_BUDGET_INPUTS :]), -1)
+        inputs = torch.cat((hidden, fed, rest[..., -self.num_numbers :]), -1)
         first = 0 if cache is None else cache.shape[3]
         place = torch.arange(first, first + rows.shape[1], device=rows.device)
         return self.mix(self.project(self._drop(inputs)) + self.positions(place), cache)
@@ -194,11 +192,6 @@ class DamageNetwork(nn.Module):
     untrained policy is static allocation.
     """
 
-    # nats at the lowest level and e-folds from the lowest to the highest level, per axis
-    START = ((0.7, 5.0), (0.8, 6.0), (0.2, 6.0))
-    place_0: Tensor
-    place_1: Tensor
-    place_2: Tensor
     padded: Tensor
 
     def __init__(
@@ -206,27 +199,27 @@ class DamageNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = self.make_encoder(layout, config, num_steps)
-        self.linears = tuple(nn.Linear(config.width, 2) for _ in range(3))
+        self.linears = tuple(nn.Linear(config.width, 2) for _ in grid.axes)
         self.heads = nn.ModuleList(self.linears)
         bases = []
-        for axis, values in enumerate(level_values(grid)):
+        self._places = tuple(f"place_{number}" for number, _ in enumerate(grid.axes))
+        for place, axis, values in zip(self._places, grid.axes, level_values(grid), strict=True):
             span = float(values[-1] - values[0]) or 1.0
             rise = (values - values[0]) / span
-            start, folds = self.START[axis]
-            self.register_buffer(f"place_{axis}", rise - 0.5)
+            start, folds = axis.start
+            self.register_buffer(place, rise - 0.5)
             bases.append(nn.Parameter(math.log(start) - folds * rise))
         self.base = nn.ParameterList(bases)
         self._bases = tuple(bases)  # the same ones; walking a ParameterList takes 30 µs
         self.floor = nn.Parameter(torch.tensor(-5.0))  # log KL of a dense step after others
         self.entropy_head = nn.Linear(config.width, 1)  # auxiliary: the dense step's entropy
-        self.log_sharpness = nn.Parameter(torch.full((3,), math.log(20.0)))
+        self.log_sharpness = nn.Parameter(torch.full((len(bases),), math.log(20.0)))
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
         sizes = [len(base) for base in bases]
-        starts = [0, sizes[0], sizes[0] + sizes[1]]
         rows = [
-            [start + min(level, size - 1) for level in range(max(sizes))]
-            for start, size in zip(starts, sizes, strict=True)
+            [end - size + min(level, size - 1) for level in range(max(sizes))]
+            for end, size in zip(itertools.accumulate(sizes), sizes, strict=True)
         ]
         # Where in all axes' bases, then places, each level is; a short axis repeats its last.
         index = torch.tensor(rows).flatten()
@@ -245,6 +238,11 @@ class DamageNetwork(nn.Module):
         damages = [padded[..., axis, : len(base)] for axis, base in enumerate(self.base)]
         return damages, self.entropy_head(encoded)[..., 0], cache
 
+    @property
+    def places(self) -> list[Tensor]:
+        """Of each axis, its levels scaled to ±½."""
+        return [getattr(self, name) for name in self._places]
+
     def make_encoder(
         self, layout: InputLayout, config: PolicyConfig, num_steps: int
     ) -> StepEncoder:
@@ -252,18 +250,18 @@ class DamageNetwork(nn.Module):
         return StateEncoder(layout, config)
 
     def log_damages(self, encoded: Tensor) -> Tensor:
-        """Encoded steps [..., width] → log damage [..., 3, levels of the longest axis]."""
+        """Encoded steps [..., width] → log damage [..., axes, levels of the longest]."""
         weight = torch.cat([head.weight for head in self.linears])
         bias = torch.cat([head.bias for head in self.linears])
-        found = F.linear(encoded, weight, bias).view(*encoded.shape[:-1], 3, 2, 1)
+        found = F.linear(encoded, weight, bias).view(*encoded.shape[:-1], -1, 2, 1)
         sensitivity, slope = found.unbind(-2)
         # Collected anew each time: a copy kept aside would miss what training changes.
-        curves = torch.cat([*self._bases, self.place_0, self.place_1, self.place_2])
-        base, place = curves.index_select(0, self.padded).view(2, 3, -1).unbind()
+        curves = torch.cat([*self._bases, *self.places])
+        base, place = curves.index_select(0, self.padded).view(2, len(self._bases), -1).unbind()
         return torch.addcmul(base + sensitivity, slope, place)
 
     def total_damage(self, log_damages: list[Tensor], levels: Tensor) -> Tensor:
-        """Predicted KL of chosen levels: levels [N, T, 3] int64 → [N, T], nats."""
+        """Predicted KL of chosen levels: levels [N, T, axes] int64 → [N, T], nats."""
         total = self.floor.exp()
         for axis, log_damage in enumerate(log_damages):
             total = total + log_damage.gather(-1, levels[..., axis : axis + 1])[..., 0].exp()
@@ -271,7 +269,7 @@ class DamageNetwork(nn.Module):
 
 
 class JointNetwork(nn.Module):
-    """The authors' network: logits over all joint actions, plus a budget MLP (3 → 32 → A)."""
+    """The authors' network: logits over all joint actions, plus a budget MLP (axes → 32 → A)."""
 
     def __init__(
         self, layout: InputLayout, grid: ActionGrid, config: PolicyConfig, num_steps: int
@@ -280,20 +278,24 @@ class JointNetwork(nn.Module):
         num_actions = math.prod(len(levels) for levels in grid.levels())
         self.encoder = PaperEncoder(layout, config, num_steps)
         self.head = nn.Linear(config.width, num_actions)
-        self.budget = nn.Sequential(nn.Linear(3, 32), nn.GELU(), nn.Linear(32, num_actions))
+        self.num_axes = layout.num_axes
+        self.budget = nn.Sequential(
+            nn.Linear(self.num_axes, 32), nn.GELU(), nn.Linear(32, num_actions)
+        )
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(
         self, rows: Tensor, embedding: Tensor, budget: Tensor, cache: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits [N, T, A], action index = (keep · channels + channel) · bits + bit.
+        """Logits [N, T, A]; the levels of the last axis follow one another.
 
         Args:
-            budget: [N, T, 8]: progress, controllable, targets, deviations (shares of dense).
+            budget: [N, T, 2 + 2 · axes]: progress, controllable, targets, deviations (shares of
+                dense).
         """
         encoded, cache = self.encoder(torch.cat((rows, budget), -1), embedding, cache)
-        logits: Tensor = self.head(encoded) + self.budget(budget[..., 2:5])
+        logits: Tensor = self.head(encoded) + self.budget(budget[..., 2 : 2 + self.num_axes])
         return logits, cache
 
 

@@ -38,8 +38,8 @@ class StepInputs(NamedTuple):
     Attributes:
         rows: [N, T, layout.width], see ``inputs.py``.
         tokens: [N, T] int64, about to be fed.
-        budget: [N, T, 8], see ``network.JointNetwork``; [N, T, 0] for a DamageNetwork.
-        aims: [N, T, 3], mean spend to aim for at this step, shares of dense.
+        budget: [N, T, 2 + 2 · axes], see ``network.JointNetwork``; [N, T, 0] for a DamageNetwork.
+        aims: [N, T, axes], mean spend to aim for at this step, shares of dense.
     """
 
     rows: Tensor
@@ -65,7 +65,7 @@ class Policy(
         correction: what to aim the prices at for a requested mean.
         embedding: [V, C] of the language model, to look tokens up in.
         levels: of each axis, ascending, shares of dense.
-        ends: [3] each, the axes' lowest and highest levels.
+        ends: [axes] each, the axes' lowest and highest levels.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Policy(
         self.ends = (low, high)
         self.prices = list(prices)
         self._level_table = padded_levels(self.levels)
-        self._axes = torch.arange(3, device=device)
+        self._axes = torch.arange(len(self.levels), device=device)
         self._actions: dict[tuple[int, ...], Action] = {}
         network.to(device).eval()
 
@@ -112,8 +112,8 @@ class Policy(
 
     @property
     def num_heads(self) -> int:
-        """Choices per step: three, or one over the joint actions."""
-        return 1 if isinstance(self.network, JointNetwork) else 3
+        """Choices per step: one an axis, or one over the joint actions."""
+        return 1 if isinstance(self.network, JointNetwork) else len(self.levels)
 
     def logits(self, inputs: StepInputs, cache: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unnormalised log probabilities of T steps of N episodes.
@@ -121,7 +121,7 @@ class Policy(
         Args:
             inputs: of these steps.
             cache: of the steps before, as the last call returned it; None at an episode's start.
-        Returns: [N, T, 3, levels of the longest axis] (what a shorter axis lacks is never
+        Returns: [N, T, axes, levels of the longest] (what a shorter axis lacks is never
             chosen), or [N, T, 1, A]; and the step cache. The most probable level is the one
             the price rule chooses.
         """
@@ -136,8 +136,8 @@ class Policy(
         """The logits of a DamageNetwork's predictions.
 
         Args:
-            log_damages: [..., 3, levels of the longest axis].
-            aims: [..., 3].
+            log_damages: [..., axes, levels of the longest].
+            aims: [..., axes].
         Returns: like log_damages.
         """
         network = self.network
@@ -160,27 +160,22 @@ class Policy(
 
         Args:
             choices: [..., num_heads] int64.
-        Returns: [..., 3] int64, an index into each axis's levels.
+        Returns: [..., axes] int64, an index into each axis's levels.
         """
-        if self.num_heads == 3:
+        if self.num_heads == len(self.levels):
             return choices
-        num_channels, num_bits = len(self.levels[1]), len(self.levels[2])
-        joint = choices[..., 0]
-        return torch.stack(
-            (
-                joint // (num_channels * num_bits),
-                joint // num_bits % num_channels,
-                joint % num_bits,
-            ),
-            -1,
-        )
+        joint, places = choices[..., 0], []
+        for levels in reversed(self.levels):
+            places.append(joint % len(levels))
+            joint = joint // len(levels)
+        return torch.stack(places[::-1], -1)
 
     def spends(self, levels: Tensor) -> Tensor:
         """Spend of some levels.
 
         Args:
-            levels: [..., 3] int64, an index into each axis's levels.
-        Returns: [..., 3] fp32, shares of dense.
+            levels: [..., axes] int64, an index into each axis's levels.
+        Returns: [..., axes] fp32, shares of dense.
         """
         return self._level_table[self._axes, levels]
 
@@ -188,13 +183,12 @@ class Policy(
         """The action of every row; each is made once, for checks take time.
 
         Args:
-            levels: [R, 3] int64, an index into each axis's levels.
+            levels: [R, axes] int64, an index into each axis's levels.
         """
         found = []
         for key in map(tuple, levels.tolist()):
             if key not in self._actions:
-                values = zip(self.info.grid.levels(), key, strict=True)
-                self._actions[key] = Action(*(axis[level] for axis, level in values))
+                self._actions[key] = self.info.grid.action(key)
             found.append(self._actions[key])
         return found
 
@@ -287,11 +281,9 @@ class Policy(
             )
 
 
-def budget_shares(budgets: Sequence[Budget]) -> Tensor:
-    """Requested means as shares of dense: [R, 3]."""
-    return torch.tensor(
-        [[b.keep_fraction, b.channel_keep_ratio, b.bit_width / 16] for b in budgets]
-    )
+def budget_shares(budgets: Sequence[Budget], grid: ActionGrid) -> Tensor:
+    """Requested means of the grid's axes as shares of dense: [R, axes]."""
+    return torch.tensor([budget.shares(grid.axes) for budget in budgets])
 
 
 def load_policy(folder: Path, model: LanguageModel, *, grid: ActionGrid | None = None) -> Policy:

@@ -85,9 +85,9 @@ def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor,
     """The mean spend to aim for now: what was asked, less a share of what was spent beyond it.
 
     Args:
-        targets: [..., 3], requested mean.
-        excess: [..., 3], spend so far minus target, summed over the steps.
+        targets: [..., axes], requested mean.
+        excess: [..., axes], spend so far minus target, summed over the steps.
         shares: of the excess that each row makes good in a step, [...].
-        ends: [3] each, the axes' lowest and highest levels; the aim is clipped to them.
+        ends: [axes] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
     return (targets - excess * shares[..., None]).clamp(*ends)

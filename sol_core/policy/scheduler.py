@@ -88,7 +88,7 @@ class PolicyScheduler:
         self.policy = policy
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
-        self._targets = budget_shares(budgets).to(policy.embedding.device)
+        self._targets = budget_shares(budgets, policy.info.grid).to(policy.embedding.device)
         self._shares = self._targets[:, 0]
         self._goals = self._targets
         self._excess = torch.zeros_like(self._targets)
@@ -135,16 +135,17 @@ class PolicyScheduler:
         return StepInputs(*(torch.cat(parts, 1) for parts in fields))
 
     def mean_spends(self) -> Tensor:
-        """Spent so far: [R, 3], shares of dense."""
+        """Spent so far: [R, axes], shares of dense."""
         return self._targets + self._excess / max(self._count, 1)
 
     def distribution(self) -> list[list[list[float]]]:
-        """Probability of every level at the last step: [R][3][levels]."""
+        """Probability of every level at the last step: [R][axes][levels]."""
         probabilities = self.policy.per_head(self.steps[-1].log_probabilities.exp())
         if self.policy.num_heads == 1:
             shape = [len(values) for values in self.policy.levels]
             joint = probabilities[0].unflatten(-1, shape)
-            probabilities = [joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2))]
+            axes = range(1, joint.ndim)
+            probabilities = [joint.sum([one for one in axes if one != axis]) for axis in axes]
         per_axis = [axis.tolist() for axis in probabilities]
         return [list(row) for row in zip(*per_axis, strict=True)]
 

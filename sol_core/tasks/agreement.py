@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from sol_core.actions import ActionGrid
+from sol_core.actions import AXES, ActionGrid
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
@@ -50,7 +50,8 @@ def free_run(
     steps = len(ones[0].tokens)
     options = DecodeOptions(steps, grid.mechanisms, episode_steps=episode_steps)
     shape, step_bytes = (len(ones), group), StepBytes(lm, grid)
-    tokens, spend, num_bytes = np.zeros((*shape, steps)), np.zeros((*shape, 3)), np.zeros(shape)
+    tokens, num_bytes = np.zeros((*shape, steps)), np.zeros(shape)
+    spend = np.zeros((*shape, len(AXES)))
 
     def written(step: DecodeStep) -> list[int]:
         return [int(token) for token in tokens[..., step.index].flat]

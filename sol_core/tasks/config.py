@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
-from sol_core.actions import Budget
+from sol_core.actions import SHORT_AXES, Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, config_from_dict
@@ -41,7 +41,7 @@ class TasksConfig:
     )
     budgets: tuple[Budget, ...] = field(
         default=DEFAULT_BUDGETS,
-        metadata={"help": "mean spends to ask for: keep, channels, bits"},
+        metadata={"help": f"mean spends to ask for: {', '.join(SHORT_AXES)}"},
     )
     seed: Seed = field(default=0, metadata={"help": "decides which questions, and intervals"})
     baselines: tuple[str, ...] = field(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sol_core.actions import DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.partial import Batch
@@ -96,7 +96,7 @@ class TaskPass:
         count = len(setting.continuations)
         self.log_likelihood = np.zeros((count, group))
         self.greedy = np.zeros((count, group))
-        self.spend = np.zeros((count, group, 3))
+        self.spend = np.zeros((count, group, len(AXES)))
         self.num_bytes = np.zeros((count, group))
         self.lengths = np.asarray([len(one.tokens) for one in setting.continuations])
         self.tokens = np.zeros((count, group, int(self.lengths.max()) if self._free else 0))
@@ -206,7 +206,7 @@ def averaged_pass(policies: PolicyTaskPass) -> PlannedTaskPass:
     steps = np.bincount(questions, weights=policies.lengths)[:, None]
     plans = []
     for row in range(1, policies.group):
-        spend = np.zeros((len(steps), 3))
+        spend = np.zeros((len(steps), len(AXES)))
         np.add.at(spend, questions, policies.spend[:, row])
         plans.append(AveragedPlan(spend / steps, grid, setting.lengths))
     return PlannedTaskPass(setting, "averaged", plans, grid)

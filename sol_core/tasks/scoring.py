@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import Action, ActionGrid
+from sol_core.actions import AXES, Action, ActionGrid
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel
@@ -33,7 +33,7 @@ class BatchScores:
     Attributes:
         log_likelihood: [B, G] of all the choice's tokens together, nats.
         greedy: [B, G], 1 where every token of the choice was the most probable one.
-        spend: [B, G, 3] keep, channels and bits, summed over the continuation's steps.
+        spend: [B, G, axes], summed over the continuation's steps.
         num_bytes: [B, G] computed bytes read, summed over the continuation's steps.
         tokens: [B, G, T] token ids that were generated; T is 0 where they were given.
     """
@@ -92,7 +92,7 @@ def score_continuations(
 
     likelihood = np.zeros((len(ones), group))
     greedy = np.ones((len(ones), group))
-    spend = np.zeros((len(ones), group, 3))
+    spend = np.zeros((len(ones), group, len(AXES)))
     num_bytes = np.zeros((len(ones), group))
     step_bytes = StepBytes(lm, grid)
     first = [one.context[-1] for one in ones]
@@ -111,11 +111,11 @@ def score_continuations(
 
 
 def step_spends(step: DecodeStep, step_bytes: StepBytes, group: int) -> tuple[Floats, Floats]:
-    """[B, group, 3] levels and [B, group] computed bytes of one step."""
+    """[B, group, axes] levels and [B, group] computed bytes of one step."""
     levels = np.asarray([action.as_tuple() for action in step.actions])
     pairs = zip(step.actions, step.cached_tokens, strict=True)
     reading = np.asarray([step_bytes.of(action, cached) for action, cached in pairs])
-    return levels.reshape(-1, group, 3), reading.reshape(-1, group)
+    return levels.reshape(-1, group, len(AXES)), reading.reshape(-1, group)
 
 
 def prefill_contexts(

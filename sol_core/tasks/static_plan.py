@@ -41,12 +41,12 @@ class StaticPlan:
             scheduler.next_action(Observation(step)) for step in range(ends[-1] + CANDIDATES)
         ]
         spread = np.asarray([levels[-1] - levels[0] for levels in grid.levels()])
-        spends = np.asarray([action.as_tuple() for action in self._actions])
+        spends = np.asarray([action.as_tuple(grid.axes) for action in self._actions])
         # How far above the mean, in parts of the axis, the steps up to each place are.
-        surplus = np.cumsum((spends - spend.as_tuple()) / spread, axis=0)
-        surplus = np.concatenate((np.zeros((1, 3)), surplus))
+        surplus = np.cumsum((spends - spend.as_tuple(grid.axes)) / spread, axis=0)
+        surplus = np.concatenate((np.zeros((1, len(grid.axes))), surplus))
         self._starts = []
-        carried = np.zeros(3)
+        carried = np.zeros(len(grid.axes))
         for end, most, steps in zip(ends, longest, lengths, strict=True):
             starts = end - most + np.arange(CANDIDATES)
             after = carried + sum(surplus[starts + count] - surplus[starts] for count in steps)

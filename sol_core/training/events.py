@@ -6,15 +6,18 @@ reports since its last checkpoint, step and metrics alike; "preparing", which ev
 no report of the series and has no row.
 The record of a ``WorkSample`` is a held-out text as the policy spends on it now: ``{"type":
 "sample", "step", "context", "budget", "tokens"}``, one token per decode step with its text,
-action [keep, channels, bits] and kl (nats). The result is ``{"folder", "summary"}``: the
+action (a value per axis) and kl (nats). The result is ``{"folder", "summary"}``: the
 policy's folder (config.json, model.safetensors, README.md), held-out numbers and counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
-__all__ = ["METRICS", "Phase"]
+from sol_core.actions import AXES, Axis
+
+__all__ = ["METRICS", "Phase", "gap_metrics"]
 
 Phase = Literal["preparing", "labelling", "warm start", "grpo", "calibrating", "measuring"]
 
@@ -27,10 +30,16 @@ METRICS: dict[str, str] = {
     "nll": "held-out negative log-likelihood, nats per token",
     "nll_static": "the same under static allocation at the same spend",
     "nll_dense": "the same, dense",
-    "gap_keep": "mean spend minus budget, attention kept",
-    "gap_channels": "mean spend minus budget, channels kept",
-    "gap_bits": "mean spend minus budget, bits / 16",
+    **{
+        f"gap_{axis.short}": f"mean spend minus budget, {axis.term}, as a share of dense"
+        for axis in AXES
+    },
     "entropy": "mean entropy of the policy per axis, nats",
     "clip_fraction": "share of actions whose probability ratio was clipped",
     "decisions_per_s": "actions taken or labelled per second",
 }
+
+
+def gap_metrics(gaps: Iterable[float], axes: Sequence[Axis]) -> dict[str, float]:
+    """Mean spend minus budget of some axes, by the metrics' names."""
+    return {f"gap_{axis.short}": gap for axis, gap in zip(axes, gaps, strict=True)}

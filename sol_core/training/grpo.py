@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sol_core.actions import AXES, Axis
 from sol_core.training.config import GrpoConfig
 
 __all__ = ["GrpoLoss", "advantages", "budget_penalty", "clipped_loss", "discounted_returns"]
@@ -37,15 +38,18 @@ def discounted_returns(rewards: Tensor, discount: float) -> Tensor:
     return returns
 
 
-def budget_penalty(spends: Tensor, targets: Tensor, config: GrpoConfig) -> Tensor:
+def budget_penalty(
+    spends: Tensor, targets: Tensor, config: GrpoConfig, axes: Sequence[Axis] = AXES
+) -> Tensor:
     """The paper's penalty: ``Σ_axis α · max(|mean spend − target| − tolerance, 0)²``.
 
     Args:
-        spends: [B, G, T, 3], shares of dense.
-        targets: [B, 3].
-    Returns: [B, G]; α of the last axis is doubled, as in the paper.
+        spends: [B, G, T, axes], shares of dense.
+        targets: [B, axes].
+        axes: the grid's.
+    Returns: [B, G]; α of the bits is doubled, as in the paper.
     """
-    weights = config.penalty * spends.new_tensor([1.0, 1.0, 2.0])
+    weights = config.penalty * spends.new_tensor([axis.penalty for axis in axes])
     gap = (spends.mean(2) - targets[:, None]).abs() - config.tolerance
     return (weights * gap.clamp(min=0).square()).sum(-1)
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sol_core.actions import MAX_BITS, ActionGrid, Budget
+from sol_core.actions import Action, ActionGrid, Axis, Budget
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import StaticScheduler
 from sol_core.models import FrozenLM
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.policy import budget_shares
 from sol_core.training.config import TrainConfig
+from sol_core.training.events import gap_metrics
 from sol_core.training.ranks import Ranks
 from sol_core.training.windows import TextPrefill, prefill_text
 
@@ -26,8 +27,6 @@ __all__ = [
     "measure_static",
 ]
 
-# Per axis; bits of 16 are untouched.
-MEASURED = ((0.5, 0.4, 0.3), (0.6, 0.7, 0.5), (8, 16, 7))
 PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
 
@@ -35,11 +34,12 @@ WINDOWS_PER_TEXT = 6
 def held_out_budgets(grid: ActionGrid) -> list[Budget]:
     """Three budgets that a grid's levels can meet: the same ones for every grid that holds them."""
     axes = []
-    for levels, values in zip(grid.levels(), MEASURED, strict=True):
-        low, high = levels[0], levels[-1]
+    for axis, levels in zip(grid.axes, grid.levels(), strict=True):
+        values, low, high = axis.measured, levels[0], levels[-1]
         holds = low <= min(values) and max(values) <= high
         axes.append(values if holds else [low + place * (high - low) for place in PLACES])
-    return [Budget(*values) for values in zip(*axes, strict=True)]
+    names = [axis.field for axis in grid.axes]
+    return [Budget(**dict(zip(names, values, strict=True))) for values in zip(*axes, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class HeldOutResult:
     """Means over texts, windows, budgets and steps.
 
     Attributes:
-        metrics: kl, kl_static, nll, nll_static, nll_dense, gap_keep, gap_channels, gap_bits.
+        metrics: kl, kl_static, nll, nll_static, nll_dense, and a gap per axis.
         first: tokens, levels' values and kl of the first window under the first budget:
             token ids [T], actions [T] and kl [T].
     """
 
     metrics: dict[str, float]
-    first: tuple[list[int], list[tuple[float, float, int]], list[float]]
+    first: tuple[list[int], list[tuple[float, ...]], list[float]]
 
 
 def measure_held_out(
@@ -80,21 +80,23 @@ def measure_held_out(
     asked = held_out_budgets(config.grid)
     budgets = asked * len(starts)
     played = _play_texts(lambda _: PolicyScheduler(policy, budgets), held_out, config, ranks)
-    spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, 3]
-    grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, 3]
+    spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, axes]
+    grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, axes]
     realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
     static = _play_static(realised, held_out, config, ranks)
-    gap = (grouped - budget_shares(asked)).mean(0).tolist()
+    gap = (grouped - budget_shares(asked, config.grid)).mean(0).tolist()
     metrics = {
         "kl": _mean(played, "kl"),
         "nll": _mean(played, "nll"),
         **_static_metrics(static),
-        "gap_keep": gap[0],
-        "gap_channels": gap[1],
-        "gap_bits": gap[2],
+        **gap_metrics(gap, config.grid.axes),
     }
     place = range(starts[0], starts[0] + config.steps)
-    actions = [(k, c, round(b * 16)) for k, c, b in played[0].spends[0].tolist()]
+    axes = config.grid.axes
+    actions = [
+        Action.of(_values(shares, axes), axes).as_tuple(axes)
+        for shares in played[0].spends[0].tolist()
+    ]
     return HeldOutResult(
         metrics,
         ([held_out.texts[0][n] for n in place], actions, played[0].kl[0].tolist()),
@@ -118,7 +120,7 @@ class _Played:
     kl: Tensor  # [R, T]
     nll: Tensor
     dense_nll: Tensor  # [B, T]
-    spends: Tensor  # [R, T, 3]
+    spends: Tensor  # [R, T, axes]
 
 
 def _play(
@@ -129,8 +131,7 @@ def _play(
         kl.append(scores.kl.cpu())
         nll.append(scores.nll.cpu())
         dense.append(scores.dense_nll.cpu())
-        actions = [(*a.as_tuple()[:2], a.bit_width / 16) for a in scores.step.actions]
-        spends.append(torch.tensor(actions))
+        spends.append(torch.tensor([one.shares(config.grid.axes) for one in scores.step.actions]))
     return _Played(
         torch.stack(kl, 1), torch.stack(nll, 1), torch.stack(dense, 1), torch.stack(spends, 1)
     )
@@ -168,9 +169,13 @@ def _static_metrics(static: Sequence[_Played]) -> dict[str, float]:
 
 def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:
     """Shares of dense as a budget; sums in fp32 may end beside a level that every step took."""
-    keep, channels, bits = shares
-    values = zip((keep, channels, bits * MAX_BITS), grid.levels(), strict=True)
-    return Budget(*(min(max(value, levels[0]), levels[-1]) for value, levels in values))
+    axes = zip(grid.axes, _values(shares, grid.axes), grid.levels(), strict=True)
+    return Budget(**{axis.field: min(max(value, some[0]), some[-1]) for axis, value, some in axes})
+
+
+def _values(shares: Sequence[float], axes: Sequence[Axis]) -> list[float]:
+    """Shares of dense as values of the axes."""
+    return [share * axis.dense for axis, share in zip(axes, shares, strict=True)]
 
 
 def _static(

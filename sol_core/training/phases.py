@@ -228,7 +228,7 @@ def _play(state: RunState, number: int, rows: int) -> tuple[PolicyScheduler, lis
 
 def _asked_and_spent(state: RunState, number: int) -> tuple[Tensor, Tensor]:
     scheduler, budgets = _play(state, number, 1)
-    return budget_shares(budgets), scheduler.mean_spends().cpu()
+    return budget_shares(budgets, state.config.grid), scheduler.mean_spends().cpu()
 
 
 def _correction(state: RunState, played: Sequence[tuple[Tensor, Tensor]]) -> AimCorrection:

@@ -38,19 +38,19 @@ class RolloutBatch:
     advantage: Tensor
     damage: Tensor
     reward: float
-    gap: tuple[float, float, float]
+    gap: tuple[float, ...]
 
 
 def draw_budgets(count: int, grid: ActionGrid, generator: torch.Generator) -> list[Budget]:
     """Targets, uniform over each axis (METHOD 5)."""
     budgets = []
     for _ in range(count):
-        shares = torch.rand(3, generator=generator).tolist()
-        values = [
-            levels[0] + share * (levels[-1] - levels[0])
-            for levels, share in zip(grid.levels(), shares, strict=True)
-        ]
-        budgets.append(Budget(*values))
+        shares = torch.rand(len(grid.axes), generator=generator).tolist()
+        axes = zip(grid.axes, grid.levels(), shares, strict=True)
+        values = {
+            axis.field: levels[0] + share * (levels[-1] - levels[0]) for axis, levels, share in axes
+        }
+        budgets.append(Budget(**values))
     return budgets
 
 
@@ -89,14 +89,15 @@ def _batch(
     choices = torch.stack([step.choices for step in steps], 1)
     spends = policy.spends(policy.axis_levels(choices))
     grouped_spends = spends.unflatten(0, (len(budgets), -1))
-    targets = budget_shares(budgets).to(spends.device)
+    targets = budget_shares(budgets, policy.info.grid).to(spends.device)
     grouped = rewards.unflatten(0, (len(budgets), -1))
     if config.budget == "price" and policy.prices:
         prices = policy.rule.price(targets)
         grouped = grouped - (prices[:, None, None] * grouped_spends).sum(-1)
     returns = discounted_returns(grouped, config.discount)
     if config.budget == "penalty" or not policy.prices:
-        returns = returns - budget_penalty(grouped_spends, targets, config)[..., None]
+        penalty = budget_penalty(grouped_spends, targets, config, policy.info.grid.axes)
+        returns = returns - penalty[..., None]
     gap = (grouped_spends.mean((1, 2)) - targets).mean(0).tolist()
     return RolloutBatch(
         scheduler.inputs(),
@@ -105,5 +106,5 @@ def _batch(
         advantages(returns, config.whitening).flatten(0, 1),
         damage,
         float(rewards.mean()),
-        (gap[0], gap[1], gap[2]),
+        tuple(gap),
     )

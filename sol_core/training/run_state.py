@@ -55,7 +55,10 @@ class RunState:
         self.model, self.config, self.folder, self.ranks = model, config, folder, ranks
         self.texts = TextSource(model, config, data_dir)
         layout = InputLayout(
-            model.spec.hidden_size, model.spec.num_layers, config.policy.observation
+            model.spec.hidden_size,
+            model.spec.num_layers,
+            config.policy.observation,
+            len(config.grid.axes),
         )
         torch.manual_seed(config.seed)
         network = build_network(layout, config.grid, config.policy, config.steps).to(
@@ -88,7 +91,7 @@ class RunState:
             num_parameters=sum(value.numel() for value in network.parameters()),
         )
         prices = [PriceTable.from_dict(table) for table in self.progress.prices]
-        correction = AimCorrection.from_dict(self.progress.correction)
+        correction = AimCorrection.from_dict(self.progress.correction, len(config.grid.axes))
         self.policy = Policy(info, network, prices, model.lm.weights.embedding, correction)
         if not prices and isinstance(network, DamageNetwork):
             self._price_untrained(network)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sol_core.policy import Policy
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.prices import PriceTable
+from sol_core.training.events import gap_metrics
 from sol_core.training.grpo import GrpoLoss, clipped_loss
 from sol_core.training.rollouts import RolloutBatch
 from sol_core.training.run_state import RunState
@@ -20,10 +21,7 @@ __all__ = ["damages_at", "grpo_update", "prices_from", "warm_step"]
 
 # Ranks take such parts of a batch of labels: each draws its own dropout.
 EPISODES_PER_PART = 16
-UPDATE_METRICS = (
-    *("loss", "entropy", "clip_fraction", "reward"),
-    *("gap_keep", "gap_channels", "gap_bits"),
-)
+UPDATE_METRICS = ("loss", "entropy", "clip_fraction", "reward")  # and the axes' gaps
 WARM_UP_UPDATES = 5  # Adam's first step without moments would move half of all choices
 
 
@@ -78,9 +76,13 @@ def grpo_update(state: RunState, batches: Sequence[RolloutBatch]) -> dict[str, f
         )
         for result, batch in zip(results, batches, strict=True)
     ]
-    sums = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(UPDATE_METRICS)).sum(0)
+    axes = state.config.grid.axes
+    columns = len(UPDATE_METRICS) + len(axes)
+    sums = torch.tensor(rows, dtype=torch.float64).reshape(len(rows), columns).sum(0)
     state.ranks.add(sums)
-    return dict(zip(UPDATE_METRICS, (sums / config.texts).tolist(), strict=True))
+    means = (sums / config.texts).tolist()
+    gaps = gap_metrics(means[len(UPDATE_METRICS) :], axes)
+    return dict(zip(UPDATE_METRICS, means, strict=False)) | gaps
 
 
 def _grpo_loss(state: RunState, batch: RolloutBatch, results: list[GrpoLoss]) -> Tensor:

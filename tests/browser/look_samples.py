@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from app.lens.report import Look
-from sol_core.actions import AXES, DENSE, Action, ActionGrid
+from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.fields import config_from_dict
 from tests.browser.conftest import Server
@@ -56,12 +56,12 @@ def look_into(
             )
             for place, level in enumerate(levels)
         ]
-        for axis, levels in zip(AXES, grid.levels(), strict=True)
+        for axis, levels in zip(AXIS_FIELDS, grid.levels(), strict=True)
     ]
     change = {"nll_change": [0.01, -0.4, 0.3, *[0.0] * (following - 3)]}
     trails = [
         {"name": name, "action": asdict(taken), "kl": [0.5] * following, **change}
-        for name in ("taken", *AXES)
+        for name in ("taken", *AXIS_FIELDS)
     ]
     view = {"index": event["index"], "taken": row(taken, 0.5), "dense": row(DENSE, 1.0)}
     view |= {"axes": axes, "trails": trails, "replayed": None}

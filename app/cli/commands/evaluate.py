@@ -30,6 +30,7 @@ from app.formats.plain_json import json_safe
 from app.host.console import write_out
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
+from sol_core.actions import SHORT_AXES
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets",
         metavar="LIST",
-        help='mean spends, "keep,channels,bits;…" (default: nine of them)',
+        help=f'mean spends, "{",".join(SHORT_AXES)};…" (default: nine of them)',
     )
     parser.add_argument(
         "--baselines",

@@ -14,7 +14,6 @@ from app.cli import options
 from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
 from app.cli.terminal import (
-    ColourAxis,
     ColourDepth,
     add_colour_axis,
     colour_depth,
@@ -149,7 +148,7 @@ def _sorted(events: Sequence[Event]) -> tuple[PrefillEvent, list[TokenEvent], Fi
     return first, tokens, last
 
 
-def _paint(axis: ColourAxis, depth: ColourDepth, event: TokenEvent) -> str:
+def _paint(axis: str, depth: ColourDepth, event: TokenEvent) -> str:
     return paint(event.text, share(axis, event.action, event.surprisal), depth)
 
 

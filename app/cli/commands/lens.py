@@ -12,7 +12,7 @@ from app.cli.own_schedule import with_own
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
 from app.lens.report import LENS_VERSION, lens_json
-from sol_core.actions import AXES
+from sol_core.actions import AXIS_FIELDS
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
@@ -65,14 +65,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _table(view: LensView, token: str, schedule: str) -> str:
     taken, dense = view.taken, view.dense
-    keep, channels, bits = taken.action.as_tuple()
     lines = [
         f"token {view.index} {escape(token)!r}: dense NLL {dense.nll:.4f} nats, entropy "
         f"{dense.entropy:.4f}",
-        f"all else as {schedule} took it: here {keep:g}, {channels:g}, {bits} bits",
+        f"all else as {schedule} took it: here {taken.action.words}",
         f"{'axis':20}  level      NLL       KL  entropy  would choose",
     ]
-    for axis, rows in zip(AXES, view.axes, strict=True):
+    for axis, rows in zip(AXIS_FIELDS, view.axes, strict=True):
         lines += [
             f"{axis:20}  {getattr(row.action, axis):5g}  {_numbers(row)}"
             + ("  taken" if row.action == taken.action else "")

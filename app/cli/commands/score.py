@@ -12,7 +12,7 @@ from app.cli import options
 from app.cli.input_files import read_case_file
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
-from sol_core.actions import Budget
+from sol_core.actions import AXIS_FIELDS, SHORT_AXES, Budget
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CASES.json",
         type=Path,
         help='a list of cases, or an object with "cases": each with input_ids, context_len, '
-        "page_size and schedules[n][t] = [keep_fraction, channel_keep_ratio, bit_width]; the "
+        f"page_size and schedules[n][t] = [{', '.join(AXIS_FIELDS)}]; the "
         'result has the same frame, with {"nll": [[...]]} for each case, in order; with '
         "--integer-mlp it is an object with cases and integer_mlp",
     )
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "many steps as the case's schedules have, instead of them; the result also has actions",
     )
     options.add_integer_mlp(parser)
-    for name, default in zip(("keep", "channels", "bits"), Budget().as_tuple(), strict=True):
+    for name, default in zip(SHORT_AXES, Budget().as_tuple(), strict=True):
         options.add_value(parser, name, default, "", help="the policy's budget (%(default)g)")
     options.add_model(parser)
     options.add_json(parser)
@@ -124,14 +124,14 @@ def _check(args: argparse.Namespace) -> None:
 def _table(cases: Sequence[ScoreCase], scores: Sequence[dict[str, Any]]) -> str:
     import statistics
 
-    lines = ["case  schedule  steps   keep  channels   bits   mean NLL (nats)"]
+    axes_head = "  ".join(f"{name:>8}" for name in SHORT_AXES)
+    lines = [f"case  schedule  steps  {axes_head}   mean NLL (nats)"]
     for number, (case, score) in enumerate(zip(cases, scores, strict=True), 1):
         rows = zip(case.schedules, score["nll"], strict=True)
         for row, (schedule, losses) in enumerate(rows, 1):
             axes = zip(*(action.as_tuple() for action in schedule), strict=True)
-            keep, channels, bits = (statistics.fmean(axis) for axis in axes)
+            means = "  ".join(f"{statistics.fmean(axis):8.2f}" for axis in axes)
             lines.append(
-                f"{number:4}  {row:8}  {len(losses):5}  {keep:5.2f}  {channels:8.2f}  {bits:5.2f}"
-                f"  {statistics.fmean(losses):16.4f}"
+                f"{number:4}  {row:8}  {len(losses):5}  {means}  {statistics.fmean(losses):16.4f}"
             )
     return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from app.cli.job_options import WorkEvents, add_policy, known_policy, measured_p
 from app.cli.options import add_json, add_model, print_json
 from app.cli.reports.accuracy import tasks_table
 from app.host.console import write_out
+from sol_core.actions import SHORT_AXES
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budgets",
         metavar="LIST",
-        help='mean spends, "keep,channels,bits;…" (default: four, from mild to harsh)',
+        help=f'mean spends, "{",".join(SHORT_AXES)};…" (default: four, from mild to harsh)',
     )
     parser.add_argument(
         "--baselines",

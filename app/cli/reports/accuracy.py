@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from sol_core.actions import SHORT_AXES
+
 Gain = dict[str, float] | None
 
 
@@ -101,4 +103,4 @@ _nats = partial(_interval, form="+.3f")
 
 
 def _axes(spend: dict[str, float]) -> str:
-    return f"{spend['keep']:.3g}, {spend['channels']:.3g}, {spend['bits']:.3g}"
+    return ", ".join(f"{spend[name]:.3g}" for name in SHORT_AXES)

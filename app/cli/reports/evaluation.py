@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sol_core.actions import SHORT_AXES
+
 _FIRST = ("policy", "dense", "static")
 
 
@@ -17,9 +19,8 @@ def as_table(result: dict[str, Any]) -> str:
         asked = budget["requested"]
         lines += [
             "",
-            f"budget  keep {asked['keep']:g}  channels {asked['channels']:g}  "
-            f"bits {asked['bits']:g}",
-            f"  {'method':14} {'NLL':>8} {'KL':>8}   {'keep':>6} {'chan.':>6} {'bits':>6}"
+            f"budget  {'  '.join(f'{name} {asked[name]:g}' for name in SHORT_AXES)}",
+            f"  {'method':14} {'NLL':>8} {'KL':>8}  {' '.join(f'{name:>8}' for name in SHORT_AXES)}"
             "   policy is better by (95 %)",
         ]
         lines += [_line(budget, method, row) for method, row in _methods(budget)]
@@ -34,9 +35,8 @@ def _methods(budget: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def _line(budget: dict[str, Any], method: str, row: dict[str, Any]) -> str:
     spend = row["spend"]
-    text = (
-        f"  {method:14} {_number(row.get('nll')):>8} {_number(row.get('kl')):>8}   "
-        f"{spend['keep']:6.3f} {spend['channels']:6.3f} {spend['bits']:6.2f}"
+    text = f"  {method:14} {_number(row.get('nll')):>8} {_number(row.get('kl')):>8}  " + " ".join(
+        f"{spend[name]:8.3f}" for name in SHORT_AXES
     )
     paired = budget.get("paired", {}).get(method)
     if paired is None:

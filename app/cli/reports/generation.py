@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.cli.terminal import ColourAxis, ColourDepth, paint
+from app.cli.terminal import ColourDepth, paint
 from app.formats.plain_json import json_safe
-from sol_core.actions import AXES, Budget
+from sol_core.actions import AXES, AXIS_FIELDS, Budget
 from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
 
@@ -64,7 +64,7 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
         "integer_mlp": outcome.integer_mlp,
         "config": outcome.config.to_dict(),
         "events": [event_to_dict(token) for token in outcome.tokens],
-        "spend": dict.fromkeys(AXES) if finish.spend is None else asdict(finish.spend),
+        "spend": dict.fromkeys(AXIS_FIELDS) if finish.spend is None else asdict(finish.spend),
         "requested": asdict(outcome.requested),
         "totals": {
             "flops": finish.cost.flops,
@@ -118,11 +118,11 @@ def summary(outcome: Outcome) -> str:
     ]
     if finish.spend is not None:
         lines.append(f"{'':36}spent   budget")
-        mlp = f"channels, share of {outcome.config.grid.mechanisms.pruner.unit}"
-        labels = ("attention, share of cached tokens", mlp, "bits")
-        for label, spent, asked in zip(
-            labels, finish.spend.as_tuple(), outcome.requested.as_tuple(), strict=True
-        ):
+        parts = {"channels": outcome.config.grid.mechanisms.pruner.unit}
+        pairs = zip(finish.spend.as_tuple(), outcome.requested.as_tuple(), strict=True)
+        for axis, (spent, asked) in zip(AXES, pairs, strict=True):
+            part_of = parts.get(axis.short, axis.part_of)
+            label = axis.name.lower() + (f", share of {part_of}" if part_of else "")
             lines.append(f"  {label:34}{spent:5.2f}   {asked:6.2f}")
         lines.append(
             f"computed  FLOPs {_saved(finish.cost.flops, finish.dense_cost.flops)}; "
@@ -132,7 +132,7 @@ def summary(outcome: Outcome) -> str:
     return "\n".join(lines) + "\n"
 
 
-def legend(axis: ColourAxis, depth: ColourDepth) -> str:
+def legend(axis: str, depth: ColourDepth) -> str:
     """The colour scale, from little to much."""
     scale = "".join(paint(" ", step / (LEGEND_STEPS - 1), depth) for step in range(LEGEND_STEPS))
     return f"colour    {axis}: little {scale} much\n"

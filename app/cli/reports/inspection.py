@@ -6,10 +6,11 @@ Standard library only; no tensor comes here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from app.cli.reports.generation import legend
-from app.cli.terminal import ColourAxis, ColourDepth, escape, paint, share
+from app.cli.terminal import ColourDepth, escape, paint, share
+from sol_core.actions import SHORT_AXES
 from sol_core.inspection import (
     InspectedToken,
     InspectionEnd,
@@ -20,12 +21,13 @@ from sol_core.inspection import (
 )
 
 LISTED = 5
+_AXES = "".join(f"{name:>10}" for name in SHORT_AXES)
 
 
 def coloured_text(
     start: InspectionStart,
     tokens: Sequence[InspectedToken],
-    axis: ColourAxis,
+    axis: str,
     depth: ColourDepth,
 ) -> str:
     """The scored text coloured by the last schedule; nothing where there are no colours."""
@@ -61,29 +63,33 @@ def report_text(start: InspectionStart, end: InspectionEnd) -> str:
 def _totals(rows: Sequence[RowTotals]) -> list[str]:
     width = max(len(row.name) for row in rows)
     lines = [
-        f"{'':{width}}    NLL  perplexity  vs dense  vs static     KL   keep  channels   bits  "
+        f"{'':{width}}    NLL  perplexity  vs dense  vs static     KL{_AXES}  "
         "bytes saved (computed)"
     ]
     dense = rows[0]
     static = next((row for row in rows if row.name == "static"), None)
     for row in rows:
-        spend = row.spend
         beside = "" if static is None else f"{row.nll - static.nll:+.4f}"
         saved = 1 - row.cost.bytes_read / dense.cost.bytes_read
         lines.append(
             f"{row.name:{width}}  {row.nll:5.3f}  {math.exp(row.nll):10.2f}  "
-            f"{row.nll - dense.nll:+8.4f}  {beside:>9}  {row.kl:5.3f}  {spend.keep_fraction:5.3f}  "
-            f"{spend.channel_keep_ratio:8.3f}  {spend.bit_width:5.2f}  {100 * saved:.0f} %"
+            f"{row.nll - dense.nll:+8.4f}  {beside:>9}  {row.kl:5.3f}"
+            f"{_axes(row.spend.as_tuple())}  {100 * saved:.0f} %"
         )
     return lines
 
 
+def _axes(values: Iterable[float]) -> str:
+    """Under ``_AXES``."""
+    return "".join(f"{value:10.3f}" for value in values)
+
+
 def _row(row: RowReport) -> list[str]:
     lines = [f"{row.name}: spend by kind of token"]
-    lines.append("                 tokens   keep  channels   bits     KL  lost vs dense")
+    lines.append(f"                 tokens{_AXES}     KL  lost vs dense")
     lines += [
-        f"  {kind.kind:13}  {kind.tokens:6,}  {kind.keep:5.3f}  {kind.channels:8.3f}  "
-        f"{kind.bits:5.2f}  {kind.kl:5.3f}  {kind.loss:+.4f}"
+        f"  {kind.kind:13}  {kind.tokens:6,}{_axes(getattr(kind, name) for name in SHORT_AXES)}"
+        f"  {kind.kl:5.3f}  {kind.loss:+.4f}"
         for kind in row.kinds
     ]
     pairs = ", ".join(

@@ -24,8 +24,7 @@ from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.actions import Action, Budget
-from sol_core.errors import ConfigError
+from sol_core.actions import AXES, Action, Budget
 from storage import ChallengeRecord
 
 MAX_NAME = 40  # characters
@@ -58,12 +57,11 @@ def compare_runs(services: Services, request: Request) -> dict[str, Any]:
 def set_up_challenge(services: Services, request: Request) -> dict[str, Any]:
     """The challenge of a text, made when it is new: the policy plays first."""
     owner = owner_of(request)
-    keep, channels, bits = _numbers(field(request, "budget", list))
     wanted = ChallengeRequest(
         text=checked_prompt(field(request, "text", str)),
         steps=field(request, "steps", int),
         policy=field(request, "policy", str),
-        budget=Budget(keep, channels, bits),
+        budget=Budget(*_numbers(field(request, "budget", list))),
     )
     challenge = services.challenges.set_up(owner, wanted)
     return challenge_view(challenge, _board(services, challenge, owner))
@@ -101,20 +99,17 @@ def _board(services: Services, challenge: ChallengeRecord, owner: str) -> list[d
 
 
 def _action(values: Any) -> Action:
-    keep, channels, bits = _numbers(values)
-    if bits != int(bits):
-        raise ConfigError(f"bits must be a whole number, got {bits:g}")
-    return Action(keep, channels, int(bits))
+    return Action.of(_numbers(values))
 
 
-def _numbers(values: Any) -> tuple[float, float, float]:
+def _numbers(values: Any) -> list[float]:
     def is_number(value: Any) -> bool:
         return type(value) in (int, float) and math.isfinite(value)
 
-    if not isinstance(values, list) or len(values) != 3 or not all(map(is_number, values)):
-        raise RequestError("an action is three numbers: attention, channels, bits")
-    keep, channels, bits = values
-    return float(keep), float(channels), float(bits)
+    if not isinstance(values, list) or len(values) != len(AXES) or not all(map(is_number, values)):
+        names = ", ".join(axis.name.lower() for axis in AXES)
+        raise RequestError(f"an action is a number per axis: {names}")
+    return [float(value) for value in values]
 
 
 _BORROWED = {

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from app.policies.library import grid_for
 from app.web.calls import read_form
-from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite, grid_name
+from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, ActionGrid, Budget, QuantSite, grid_name
 from sol_core.config import (
     POLICY_PREFIX,
     GenerationConfig,
@@ -26,8 +26,6 @@ from sol_core.fields import Range, config_from_dict
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_NEW_TOKENS = 4096
-# Of each axis its label in the form, what its levels are multiplied with there, and the unit.
-_AXES = (("Attention kept", 100, "%"), ("Channels kept", 100, "%"), ("Bits", 1, "bit"))
 POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
 # A guard for the tokenizer only; the engine refuses prompts by their length in tokens.
 MAX_PROMPT_CHARACTERS = 1_000_000
@@ -49,7 +47,7 @@ class BudgetForm:
     def budget(self) -> Budget:
         """The mean spend. Raises: ConfigError in the form's words for one that no grid has."""
         try:
-            return Budget(self.keep / 100, self.channels / 100, self.bits)
+            return Budget(*(getattr(self, axis.short) / axis.scale for axis in AXES))
         except ConfigError:
             self._check_budget(GRIDS[DEFAULT_GRID])
             raise
@@ -68,11 +66,11 @@ class BudgetForm:
         return grid
 
     def _check_budget(self, grid: ActionGrid) -> None:
-        asked = (self.keep, self.channels, self.bits)
-        for (label, scale, unit), levels, value in zip(_AXES, grid.levels(), asked, strict=True):
-            low, high = levels[0] * scale, levels[-1] * scale
+        for axis, levels in zip(AXES, grid.levels(), strict=True):
+            value = getattr(self, axis.short)
+            low, high = levels[0] * axis.scale, levels[-1] * axis.scale
             if not low - 1e-6 <= value <= high + 1e-6:
-                raise ConfigError(f"{label}: {low:g} to {high:g} {unit}, got {value:g}.")
+                raise ConfigError(f"{axis.label}: {low:g} to {high:g} {axis.unit}, got {value:g}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +172,8 @@ def grid_choice(grid: ActionGrid) -> str:
 def budget_values(budget: Budget) -> dict[str, float]:
     """The form's percents and bits of a mean spend."""
     return {
-        "keep": round(budget.keep_fraction * 100, 2),
-        "channels": round(budget.channel_keep_ratio * 100, 2),
-        "bits": budget.bit_width,
+        axis.short: round(value * axis.scale, 4)
+        for axis, value in zip(AXES, budget.as_tuple(), strict=True)
     }
 
 

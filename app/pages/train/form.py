@@ -12,7 +12,7 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, get_args
 
-from sol_core.actions import MLP_PRUNERS, PAGE_SCORERS
+from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
 from sol_core.errors import ConfigError
 from sol_core.extensions import NETWORKS, OBSERVATIONS, REWARDS
 from sol_core.fields import config_from_dict
@@ -23,9 +23,7 @@ _ELSEWHERE = ("corpus", "grid.mlp_split")
 _TABLES: dict[str, Mapping[str, Any]] = {"page_scorer": PAGE_SCORERS, "mlp_pruning": MLP_PRUNERS}
 _NAMED = {"network": NETWORKS, "observation": OBSERVATIONS, "reward": REWARDS}
 GRID_HELP = {
-    "keep_fractions": "shares of the cached tokens that attention may read",
-    "channel_keep_ratios": "shares of the MLP's channels that may be kept",
-    "bit_widths": "widths of the MLP's activations; 16 leaves them as they are",
+    **{axis.levels_field: axis.meaning for axis in AXES},
     "quant_site": "which side of the MLP is quantised; the output is what papers report",
     "page_scorer": "what pages are chosen by: "
     + ", or ".join(scorer.meaning for scorer in PAGE_SCORERS.values()),
@@ -44,9 +42,7 @@ _TITLES = {
 _NAMES = {
     "num_heads": "Heads",
     "quant_site": "Quantisation site",
-    "keep_fractions": "Attention levels",
-    "channel_keep_ratios": "Channel levels",
-    "bit_widths": "Bit widths",
+    **{axis.levels_field: f"{axis.name}: levels" for axis in AXES},
     "held_out_texts": "Held-out texts",
     "calibration_texts": "Calibration texts",
     "checkpoint_seconds": "Checkpoint every (s)",

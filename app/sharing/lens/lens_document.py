@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from app.formats.plain_json import json_safe
 from app.host.errors import DocumentError
@@ -19,15 +19,15 @@ from app.sharing.lens.lens_source import LookedAt, lens_id
 from app.sharing.runs.generation_document import GENERATION
 from app.sharing.runs.inspection_document import INSPECTION
 from app.sharing.runs.run_document import RunDocument, restored
-from sol_core.actions import AXES, Action, ActionGrid
+from sol_core.actions import AXIS_FIELDS, Action, ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.events import Alternative
-from sol_core.fields import Rules, config_from_dict
+from sol_core.fields import OneOf, Rules, config_from_dict
 from sol_core.inspection import InspectionConfig
 from storage import NotFoundError, RunKind, RunRecord, Store
 
 _NUMBERS = ("nll", "kl", "entropy")
-_TRAILS = ("taken", *AXES)
+_TRAILS = ("taken", *AXIS_FIELDS)
 _RUNS: dict[RunKind, RunDocument] = {"generation": GENERATION, "inspection": INSPECTION}
 
 
@@ -49,7 +49,7 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    axis: Literal["keep_fraction", "channel_keep_ratio", "bit_width"]
+    axis: Annotated[str, OneOf(AXIS_FIELDS)]
     level: float
     nll: float
     kl: float
@@ -163,7 +163,7 @@ def _look_of(raw: dict[str, Any], lens: _Lens) -> Look:
             for row in raw["rows"]
             if row["axis"] == axis
         ]
-        for axis in AXES
+        for axis in AXIS_FIELDS
     ]
     view = {name: raw[name] for name in ("taken", "dense", "trails")}
     view |= {"index": lens.token.index, "axes": axes, "replayed": None}
@@ -196,10 +196,11 @@ def _check(lens: _Lens, raw: dict[str, Any], of_run: LookedAt) -> None:
         _must_be(raw[name] == wanted, f"lens.{name}", "that of the run")
     # Rounded: files of older releases looked into actions of five digits.
     actions = [
-        {axis: float(f"{one['action'][axis]:.5g}") for axis in AXES} for one in (raw["taken"], step)
+        {axis: float(f"{one['action'][axis]:.5g}") for axis in AXIS_FIELDS}
+        for one in (raw["taken"], step)
     ]
     _must_be(actions[0] == actions[1], "lens.taken.action", "that of the run")
-    by_axis = zip(AXES, grid.levels(), strict=True)
+    by_axis = zip(AXIS_FIELDS, grid.levels(), strict=True)
     levels: list[tuple[str, float]] = [(axis, level) for axis, some in by_axis for level in some]
     found: list[tuple[str, float]] = [(one.axis, one.level) for one in lens.rows]
     _must_be(found == levels, "lens.rows", "every level of every axis of the run's grid, in order")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from app.formats.csv_cells import csv_text, plain_cell
@@ -12,10 +13,10 @@ from app.sharing.html_page import html_page
 from app.sharing.kind import Kind, Source
 from app.sharing.lens.lens_document import document_of_lens, import_lens
 from app.sharing.lens.lens_source import LookedAt, is_lens_id, looked_at, title_of_lens
-from sol_core.actions import AXES
+from sol_core.actions import AXIS_FIELDS, Action
 
 SHOWN_BEFORE, SHOWN_AFTER = 80, 16  # tokens around the one that is looked at
-_COLUMNS = ("axis", "level", *AXES, "nll", "kl", "entropy", "taken", "probability",
+_COLUMNS = ("axis", "level", *AXIS_FIELDS, "nll", "kl", "entropy", "taken", "probability",
             "choice_text", "choice_probability")  # fmt: skip
 
 
@@ -47,8 +48,8 @@ def _page(source: Source, thing_id: str) -> str:
 
 
 def _rows(lens: LookedAt) -> Iterator[dict[str, Any]]:
-    taken = lens.look.view["taken"]["action"]
-    for place, axis in enumerate(AXES):
+    taken = Action.from_record(lens.look.view["taken"]["action"])
+    for place, axis in enumerate(AXIS_FIELDS):
         for at, row in enumerate(lens.look.view["axes"][place]):
             named = {"axis": axis, "level": row["action"][axis]}
             yield _row(row, taken) | named | {"probability": lens.probability(place, at)}
@@ -57,15 +58,15 @@ def _rows(lens: LookedAt) -> Iterator[dict[str, Any]]:
             yield _row(row, taken) | {"axis": "joint"}
 
 
-def _row(row: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
-    action: dict[str, Any] = row["action"]
+def _row(row: dict[str, Any], taken: Action) -> dict[str, Any]:
+    action = Action.from_record(row["action"])
     numbers = {name: row[name] for name in ("nll", "kl", "entropy")}
     choice = row.get("choice") or {}  # missing in looks of before it was kept
     chosen = {
         "choice_text": plain_cell(choice.get("text", "")),
         "choice_probability": choice.get("probability"),
     }
-    return action | numbers | {"taken": action == taken} | chosen
+    return asdict(action) | numbers | {"taken": action == taken} | chosen
 
 
 LENS = Kind(

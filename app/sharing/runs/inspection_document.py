@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from app.host.errors import DocumentError
 from app.sharing.runs.run_document import RunDocument, SavedHead
-from sol_core.actions import ActionGrid
+from sol_core.actions import SHORT_AXES, ActionGrid
 from sol_core.fields import Rules
 from sol_core.inspection import (
     DifficultyReport,
@@ -17,7 +17,6 @@ from sol_core.inspection import (
     RowReport,
 )
 
-CORRELATED_AXES = ("keep", "channels", "bits")
 CORRELATED_WITH = ("surprisal", "entropy")
 _TYPE = {"type": str}
 
@@ -68,12 +67,11 @@ def _check_report(report: DifficultyReport, rows: tuple[str, ...], num_tokens: i
 
 
 def _check_correlation(row: RowReport, where: str) -> None:
-    if sorted(row.correlation) != sorted(CORRELATED_AXES) or any(
+    if sorted(row.correlation) != sorted(SHORT_AXES) or any(
         sorted(one) != sorted(CORRELATED_WITH) for one in row.correlation.values()
     ):
         raise DocumentError(
-            f"{where} must have {', '.join(CORRELATED_AXES)}, each with "
-            f"{' and '.join(CORRELATED_WITH)}"
+            f"{where} must have {', '.join(SHORT_AXES)}, each with {' and '.join(CORRELATED_WITH)}"
         )
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from app.formats.csv_cells import csv_text, plain_cell
-from sol_core.actions import AXES
+from sol_core.actions import AXIS_FIELDS, Action
 
 _PARTS = ("attention", "mlp", "head", "policy", "rest")
 _OF_SIDE = ("surprisal", "entropy", "kl_to_dense")
 _RUN_COLUMNS = (
-    *("index", "token_id", "text", *AXES, "surprisal", "entropy", "kl_to_dense"),
+    *("index", "token_id", "text", *AXIS_FIELDS, "surprisal", "entropy", "kl_to_dense"),
     *("step_ms", *(f"{part}_ms" for part in _PARTS), "elapsed_ms"),
     *("flops", "dense_flops", "bytes_read", "dense_bytes_read"),
     *("cached_tokens", "refreshed", "top_text", "top_probability"),
 )
 _OF_TOKEN = ("index", "token_id", "text", "kind", "cached_tokens", "step_ms", "elapsed_ms")
-_OF_ROW = ("schedule", *AXES, "nll", "kl", "entropy", "flops", "bytes_read")
+_OF_ROW = ("schedule", *AXIS_FIELDS, "nll", "kl", "entropy", "flops", "bytes_read")
 _ROW_COLUMNS = (*_OF_TOKEN, "top_text", "top_probability", *_OF_ROW)
 
 
@@ -33,8 +34,10 @@ def csv_of_generation(events: list[dict[str, Any]]) -> str:
 
 def _run_row(event: dict[str, Any]) -> dict[str, Any]:
     top = event["top"][0] if event["top"] else {}
-    row: dict[str, Any] = event["action"] | {
-        name: event[name] for name in _RUN_COLUMNS if name in event and name not in ("text", *AXES)
+    row: dict[str, Any] = asdict(Action.from_record(event["action"])) | {
+        name: event[name]
+        for name in _RUN_COLUMNS
+        if name in event and name not in ("text", *AXIS_FIELDS)
     }
     row["text"] = plain_cell(event["text"])
     row["top_text"] = plain_cell(top.get("text", ""))
@@ -68,7 +71,7 @@ def _rows(token: dict[str, Any]) -> Iterator[dict[str, Any]]:
         cost = row["cost"].items()
         yield (
             shared
-            | row["action"]
+            | asdict(Action.from_record(row["action"]))
             | {name: row[name] for name in ("nll", "kl", "entropy")}
             | {
                 "schedule": plain_cell(row["name"]),

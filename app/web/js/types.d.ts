@@ -4,7 +4,7 @@
 interface Site {
   numBins: number;
   differenceBins: number;
-  limits: Record<"keep" | "channels" | "bits", [number, number]>;
+  axes: DeclaredAxis[];
   schedules: Record<string, string>;
   isShared?: boolean;
   jobKinds?: Record<string, string>;
@@ -23,12 +23,8 @@ interface Refusal extends Error {
   refused?: boolean;
 }
 
-/** sol_core/actions.py. */
-interface Action {
-  keep_fraction: number;
-  channel_keep_ratio: number;
-  bit_width: number;
-}
+/** By the axes' fields: sol_core/actions/action.py. */
+type Action = Record<string, number>;
 
 /** The fields of StepCost (sol_core/events.py) that pages read. */
 interface Cost {
@@ -144,22 +140,40 @@ interface Job {
 interface Axis {
   key: string;
   name: string;
-  /** Its name in an action. */
-  field?: string;
-  /** Its name where nothing around it says what it is of. */
-  full?: string;
   of(row: Token): number | null;
   show(value: number): string;
-  term?: string;
-  limits?: "keep" | "channels" | "bits";
   /** Its colours always span the whole axis. */
   isFixed?: boolean;
-  share?(value: number): number;
   low?: number;
   high?: number;
   bins?: number;
   attribute?: string;
   isOpen?: boolean;
+}
+
+/** One number of an action: a row of sol_core/actions/axes.py, by its names there; levels: its field in a grid; min,
+ *  max, step: of its sliders, in the numbers that people read; usual: of a budget. */
+interface DeclaredAxis {
+  field: string;
+  levels: string;
+  short: string;
+  key: string;
+  name: string;
+  title: string;
+  term: string;
+  label: string;
+  hint: string;
+  unit: string;
+  scale: number;
+  dense: number;
+  usual: number;
+  min: number;
+  max: number;
+  step: number;
+}
+
+interface SpendAxis extends DeclaredAxis, Axis {
+  share(value: number): number;
 }
 
 /** Words and limits of a form's field. */

@@ -15,7 +15,10 @@ _HUB_IDS = {DEFAULT_MODEL: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 def model_card(info: PolicyInfo) -> str:
     """README.md in the Hub's form."""
-    keep, channels, bits = info.grid.levels()
+    levels = "\n".join(
+        f"- {axis.term}: {some[0]:g} to {some[-1]:g} in {len(some)} levels"
+        for axis, some in zip(info.grid.axes, info.grid.levels(), strict=True)
+    )
     summary = json.dumps(info.summary, indent=1, sort_keys=True)
     return f"""---
 library_name: sol-explorer
@@ -30,10 +33,8 @@ model's state and chooses how much attention is read, how many MLP channels are 
 how many bits the MLP activations get, so that the mean meets a requested budget.
 
 - network: {info.config.network}, {info.num_parameters:,} parameters
-- attention kept: {keep[0]:g} to {keep[-1]:g} in {len(keep)} levels, pages of
-  {info.grid.page_size} tokens
-- channels kept: {channels[0]:g} to {channels[-1]:g} in {len(channels)} levels
-- bits: {bits[0]} to {bits[-1]}, quantised at `{info.grid.quant_site}`
+{levels}
+- pages of {info.grid.page_size} tokens, quantised at `{info.grid.quant_site}`
 - made {info.created or "at an unknown time"}
 
 Use it from Python, with this folder or with its id on the Hugging Face Hub:

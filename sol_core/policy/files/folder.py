@@ -32,7 +32,7 @@ from sol_core.policy.info import (
     info_from_record,
     read_config,
 )
-from sol_core.policy.network import DamageNetwork, JointNetwork, build_network
+from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, network_class
 from sol_core.policy.prices import PriceTable
 
 __all__ = [
@@ -102,7 +102,7 @@ def read_policy_folder(folder: Path) -> PolicyParts:
     info = info_from_record(record, folder)
     network = build_network(info.layout, info.grid, info.config, info.episode_steps)
     network.load_state_dict(_read_weights(folder / WEIGHTS_FILE, network, record))
-    return PolicyParts(info, network, *_read_prices(record, folder, network))
+    return PolicyParts(info, network, *_read_prices(record, folder, info))
 
 
 def check_policy(folder: Path) -> PolicyInfo:
@@ -115,7 +115,7 @@ def check_policy(folder: Path) -> PolicyInfo:
     _check_size(info, folder)
     network = build_network(info.layout, info.grid, info.config, info.episode_steps)
     _read_weights(folder / WEIGHTS_FILE, network, record)
-    _read_prices(record, folder, network)
+    _read_prices(record, folder, info)
     return info
 
 
@@ -134,14 +134,15 @@ def _check_size(info: PolicyInfo, folder: Path) -> None:
 
 
 def _read_prices(
-    record: dict[str, Any], folder: Path, network: DamageNetwork | JointNetwork
+    record: dict[str, Any], folder: Path, info: PolicyInfo
 ) -> tuple[list[PriceTable], AimCorrection]:
+    num_axes = len(info.grid.axes)
     try:
         prices = [PriceTable.from_dict(table) for table in record["prices"]]
-        correction = AimCorrection.from_dict(record.get("correction"))
+        correction = AimCorrection.from_dict(record.get("correction"), num_axes)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise PolicyError(f"{folder / CONFIG_FILE}: prices cannot be read ({error})") from error
-    if len(prices) != (3 if isinstance(network, DamageNetwork) else 0):
+    if len(prices) != (num_axes if issubclass(network_class(info.config), DamageNetwork) else 0):
         raise PolicyError(f"{folder / CONFIG_FILE} holds {len(prices)} price tables")
     return prices, correction
 

@@ -19,17 +19,13 @@ from sol_core.policy.network import level_values
 
 __all__ = ["ExplorationScheduler", "draw_levels"]
 
-# Per axis, shares of dense: how far above the lowest level and how high a window's mean lies,
-# scatter of a step, share of windows left dense. Bits above 12 change nothing, so windows rarely
-# need them.
-DRAWS = ((0.05, 0.95, 0.20, 0.15), (0.0, 0.95, 0.12, 0.15), (0.0, 0.75, 1.5 / 16, 0.30))
-
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Level indices [rows, steps, 3] int64 of random schedules."""
+    """Level indices [rows, steps, axes] int64 of random schedules."""
     rows, steps = shape
     axes = []
-    for values, (above, high, scatter, dense) in zip(level_values(grid), DRAWS, strict=True):
+    for axis, values in zip(grid.axes, level_values(grid), strict=True):
+        above, high, scatter, dense = axis.draws
         low = float(values[0]) + above
         mean = low + (high - low) * torch.rand(rows, 1, generator=generator)
         wish = mean + scatter * torch.randn(rows, steps, generator=generator)
@@ -43,7 +39,7 @@ class ExplorationScheduler:
     """Plays drawn levels and keeps what a policy would have seen.
 
     Args:
-        levels: [R, T, 3] int64.
+        levels: [R, T, axes] int64.
     Attributes:
         rows: per step [R, layout.width] fp16.
     """
@@ -58,12 +54,11 @@ class ExplorationScheduler:
     def next_actions(self, observation: StepObservation) -> Sequence[Action]:
         step = observation.step
         if step == 0:
-            previous = torch.ones(self._levels.shape[0], 3)
+            previous = torch.ones(self._levels.shape[0], len(self._values))
         else:
-            previous = torch.stack(
-                [self._values[axis][self._levels[:, step - 1, axis]] for axis in range(3)], -1
-            )
+            taken = self._levels[:, step - 1].unbind(-1)
+            axes = zip(self._values, taken, strict=True)
+            previous = torch.stack([values[levels] for values, levels in axes], -1)
         seen = observation_row(observation, previous, self._layout)
         self.rows.append(kept_rows(seen, self._layout).cpu())
-        keep, channels, bits = self._grid.levels()
-        return [Action(keep[k], channels[c], bits[b]) for k, c, b in self._levels[:, step].tolist()]
+        return [self._grid.action(places) for places in self._levels[:, step].tolist()]

@@ -33,7 +33,7 @@ class LabelledSteps:
     Attributes:
         rows: [N, T, layout.width] fp16, see ``policy/inputs.py``.
         tokens: [N, T] int64, fed at each step.
-        levels: [N, T, 3] uint8.
+        levels: [N, T, axes] uint8.
         damage: [N, T] fp32, KL to the dense step, nats.
         entropy: [N, T] fp32, of the dense step.
     """
@@ -73,7 +73,12 @@ def label_text(
     Args:
         tokens: ``config.block_len`` token ids.
     """
-    layout = InputLayout(lm.spec.hidden_size, lm.spec.num_layers, config.policy.observation)
+    layout = InputLayout(
+        lm.spec.hidden_size,
+        lm.spec.num_layers,
+        config.policy.observation,
+        len(config.grid.axes),
+    )
     text = prefill_text(lm, tokens, config.grid, config.starts)
     starts = config.starts
     group = config.warm_start.schedules

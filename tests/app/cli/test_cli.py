@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from app.cli import main as cli
-from sol_core.actions import AXES
+from sol_core.actions import AXIS_FIELDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ModelLoadError
 from sol_core.events import TokenEvent
@@ -139,8 +139,8 @@ def test_generate_json_has_the_contracts_keys(run: Run) -> None:
     assert len(report["events"]) == 6
     assert report["events"][0]["type"] == "token"
     assert report["events"][0]["cost"]["flops"] > 0
-    assert set(report["spend"]) == set(AXES)
-    assert report["requested"] == dict(zip(AXES, (0.5, 0.6, 8.0), strict=True))
+    assert set(report["spend"]) == set(AXIS_FIELDS)
+    assert report["requested"] == dict(zip(AXIS_FIELDS, (0.5, 0.6, 8.0), strict=True))
     totals = {"flops", "bytes_read", "dense_flops", "dense_bytes_read", "tokens", "finish_reason"}
     assert totals <= set(report["totals"])
     assert report["totals"]["tokens"] == 6
@@ -190,7 +190,9 @@ def test_every_option_reaches_the_configuration(run: Run) -> None:
 
 def test_dense_requests_everything_whatever_the_budget_says(run: Run) -> None:
     done = run("generate", "x", "--schedule", "dense", "--keep", "0.5", "--json")
-    assert json.loads(done.out)["requested"] == dict(zip(AXES, (1.0, 1.0, 16.0), strict=True))
+    assert json.loads(done.out)["requested"] == dict(
+        zip(AXIS_FIELDS, (1.0, 1.0, 16.0), strict=True)
+    )
 
 
 def test_nan_never_reaches_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sol_core.actions import AXES, ActionGrid
+from sol_core.actions import AXIS_FIELDS, ActionGrid
 from sol_core.models.loading import LanguageModel
 from tests.app.command_line import RunCommand, one_line
 from tests.support.tiny_language_model import make_language_model
@@ -90,7 +90,7 @@ def test_the_lens_has_a_row_for_every_level_of_every_axis(run: RunCommand, file:
     assert report["token"] == {key: token[key] for key in ("index", "token_id", "text")}
     rows = report["rows"]
     assert len(rows) == 38
-    assert [sum(row["axis"] == axis for row in rows) for axis in AXES] == [11, 15, 12]
+    assert [sum(row["axis"] == axis for row in rows) for axis in AXIS_FIELDS] == [11, 15, 12]
     dense = [row for row in rows if row["level"] in (1.0, 16) and row["kl"] == 0]
     assert len(dense) == 3
     nll = token["rows"][0]["nll"]

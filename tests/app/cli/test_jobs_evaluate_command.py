@@ -126,7 +126,7 @@ def test_evaluate_for_people(
     ("arguments", "status", "named"),
     [
         (["nobody"], 1, "no policy 'nobody'"),
-        (["p", "--budgets", "0.5,0.6"], 2, "three numbers"),
+        (["p", "--budgets", "0.5,0.6"], 2, "a number per axis"),
         (["p", "--budgets", "0.05,0.6,8"], 2, "0.05"),
         (["p", "--budgets", "0.5,0.6,3"], 2, "bit_width"),
         (["p", "--budgets", ""], 2, "no budget"),

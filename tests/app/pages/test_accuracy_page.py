@@ -69,7 +69,7 @@ def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services
         ({"values": {"tasks": []}}, "no task"),
         ({"values": {"tasks": "piqa"}}, "tasks must be a list"),
         ({"values": {"limit": None}}, "limit must be a whole number"),
-        ({"values": {"budgets": "0.5"}}, "three numbers"),
+        ({"values": {"budgets": "0.5"}}, "a number per axis"),
         ({"values": {"budgets": 3}}, "budgets must be text"),
         ({"values": {"new": 1}}, "the form has an unknown field 'new'"),
         ({"values": None}, "Reload the page"),
@@ -105,7 +105,7 @@ def test_a_finished_measurement_is_shown(call: Call, services: Services) -> None
     assert set(first["rows"][2]["methods"]) == {"policy", "static", "paper", "averaged"}
     assert [one["label"] for one in view["pooled"]] == ["All questions", "ARC easy + PIQA"]
     assert [one["questions"] for one in view["pooled"]] == [1500, 1000]
-    assert first["rows"][2]["label"] == "attention 40 % · MLP 60 % · 9 bits"
+    assert first["rows"][2]["label"] == "attention 40 % · channels 60 % · 9 bits"
     assert "another release" in call("accuracy_settings", job_id=job.id)["refused"]
 
 

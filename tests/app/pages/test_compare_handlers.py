@@ -217,7 +217,7 @@ def test_what_is_no_schedule_is_refused(call: Call, actions: Any) -> None:
         ({"policy": "none"}, "no policy 'none'"),
         ({"policy": "/etc"}, "no policy '/etc'"),
         ({"budget": [0.01, 0.6, 8]}, "outside the grid"),
-        ({"budget": [0.5, 0.6]}, "three numbers"),
+        ({"budget": [0.5, 0.6]}, "a number per axis"),
     ],
 )
 def test_what_cannot_be_set_up_says_why(call: Call, changes: dict[str, Any], problem: str) -> None:

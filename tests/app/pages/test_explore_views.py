@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from app.formats.plain_json import budget_text, json_safe
-from app.web.assets import axis_limits, plotly_path, site_data
+from app.web.assets import page_axes, plotly_path, site_data
 from app.web.component import mount_script
 from app.web.modules import JS
 from app.web.theme import colour_css
@@ -50,9 +50,9 @@ def test_neighbouring_tints_are_told_apart_and_none_is_much_further() -> None:
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_no_two_levels_of_a_grid_have_one_tint(grid: ActionGrid) -> None:
-    for levels, (low, high) in zip(grid.levels(), axis_limits().values(), strict=True):
-        scale = 100 if levels[-1] <= 1 else 1
-        levels = [scale * level for level in levels]
+    for levels, axis in zip(grid.levels(), page_axes(), strict=True):
+        low, high = axis["min"], axis["max"]
+        levels = [axis["scale"] * level for level in levels]
         bins = [round((level - low) / (high - low) * (NUM_BINS - 1)) for level in levels]
         assert len(set(bins)) == len(levels)
 

@@ -108,7 +108,7 @@ def test_probes_join_when_they_were_measured(result: dict[str, Any]) -> None:
     assert figures["pollution"]["axes"]["bits"][0]["level"] == 0.5
     assert figures["refresh"][0]["with"] == 0.1
     assert figures["refresh"][0]["with_flops"] == 0.5
-    assert figures["refresh"][0]["label"] == "attention 50 % · MLP 60 % · 8 bits"
+    assert figures["refresh"][0]["label"] == "attention 50 % · channels 60 % · 8 bits"
 
 
 def test_a_result_without_parts_still_has_a_view(result: dict[str, Any]) -> None:
@@ -156,7 +156,7 @@ def test_form_values_survive_the_way_to_the_engine_and_back() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"budgets": "0.5,0.6"}, "three numbers"),
+        ({"budgets": "0.5,0.6"}, "a number per axis"),
         ({"budgets": ""}, "no budget"),
         ({"budgets": None}, "budgets must be text"),
         ({"budgets": "0.5,0.6,99"}, "bit_width"),

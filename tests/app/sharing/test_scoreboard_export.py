@@ -15,7 +15,7 @@ from app.cli.main import main
 from app.host.errors import DocumentError
 from app.host.paths import DataDir
 from app.sharing import export, import_document, kind_of
-from sol_core.actions import AXES, ActionGrid
+from sol_core.actions import AXIS_FIELDS, ActionGrid
 from storage import NotFoundError, Store, open_store
 
 TEXT = "=HYPERLINK(1) The keeper <b> ${7*7}"
@@ -70,13 +70,15 @@ def test_json_has_every_attempt_with_its_schedule_and_no_owner(store: Store) -> 
     assert (document["format"], document["version"]) == ("sol-explorer-scoreboard", 1)
     challenge, attempts = document["challenge"], document["attempts"]
     assert (challenge["id"], challenge["text"], challenge["steps"]) == (ID, TEXT, 2)
-    assert challenge["budget"] == dict(zip(AXES, LOW, strict=True))
+    assert challenge["budget"] == dict(zip(AXIS_FIELDS, LOW, strict=True))
     assert challenge["scores"]["policy"]["kl"] == 0.25
     assert challenge["scores"]["policy"]["keep_fraction"] == 0.75
     assert [one["name"] for one in attempts] == ["\u202eann <img>", "@ben", ""]
     assert [one["place"] for one in attempts] == [1, 2, 3]
     assert [one["beats_policy"] for one in attempts] == [True, False, False]
-    assert attempts[0]["actions"] == [dict(zip(AXES, one, strict=True)) for one in (LOW, HIGH)]
+    assert attempts[0]["actions"] == [
+        dict(zip(AXIS_FIELDS, one, strict=True)) for one in (LOW, HIGH)
+    ]
     assert (attempts[0]["bit_width"], attempts[2]["bit_width"]) == (12, 8)
     assert "nobody" not in made.text
 

@@ -283,9 +283,7 @@ def test_one_dial_sets_the_three_axes_and_says_the_estimate(serve: Serve, visit:
     assert said[0] == 100
     assert said == sorted(set(said), reverse=True)
     words = "attention 5 %, channels 30 %, 5 bits"
-    expect(visitor.page.locator(".sol-dial")).to_contain_text(
-        f"Sets all three axes: {words}. Estimate"
-    )
+    expect(visitor.page.locator(".sol-dial")).to_contain_text(f"Sets all axes: {words}. Estimate")
     expect(dial(visitor)).to_have_attribute("aria-valuetext", f"about {said[-1]} %: {words}")
     expect(axes).not_to_have_attribute("open", "")
     visitor.page.reload()

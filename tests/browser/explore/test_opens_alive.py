@@ -47,7 +47,7 @@ def test_the_dial_shows_which_word_breaks_first_and_it_runs_here(
     expect(recording).to_contain_text("then “United” instead of “capital”")
     visitor.page.keyboard.press("ArrowRight")
     assert dial.get_attribute("aria-valuetext") == (
-        f"{round(100 * TEXTS[-2]['share'], 1)} % of dense: attention 15 %, MLP 45 %, 6 bits"
+        f"{round(100 * TEXTS[-2]['share'], 1)} % of dense: attention 15 %, channels 45 %, 6 bits"
     )
 
     recording.get_by_role("button", name="Run it here").click()

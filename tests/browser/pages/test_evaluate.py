@@ -96,7 +96,7 @@ def test_bad_values_are_refused_in_words(serve: Serve, visit: Visit) -> None:
     page.locator(".sol-evaluate").get_by_label("Budgets").fill("0.5,0.6")
     page.get_by_role("button", name="Start evaluation").click()
     expect(page.locator(".sol-evaluate form > .sol-message.is-bad")).to_contain_text(
-        "must be three numbers"
+        "must be a number per axis"
     )
     page.get_by_role("button", name="Nine across the range").click()
     windows = page.locator(".sol-evaluate").get_by_label("Windows per text")

@@ -190,7 +190,9 @@ def test_the_sample_is_coloured_and_older_ones_can_be_seen(serve: Serve, visit: 
     tokens = sample.locator(".sol-lines .sol-token")
     expect(tokens).to_have_count(32)
     expect(sample).to_contain_text("Report 8: spent attention")
-    first = tokens.first.evaluate("(one) => [one.dataset.bin, one.style.getPropertyValue('--a')]")
+    first = tokens.first.evaluate(
+        "(one) => [one.dataset.bin, one.style.getPropertyValue('--attention')]"
+    )
     assert float(first[1]) == train_sample(8)["tokens"][0]["action"][0]
     sample.get_by_role("radio", name="KL").check(force=True)
     assert tokens.first.get_attribute("data-bin") != first[0]

@@ -55,7 +55,7 @@ def test_budgets_as_the_command_line_gives_them() -> None:
     [
         ("", "no budget given; write keep,channels,bits"),
         (" ; ", "no budget given"),
-        ("0.5,0.6,8;0.3,0.5", r'budget "0.3,0.5" must be three numbers.*got 2'),
+        ("0.5,0.6,8;0.3,0.5", r'budget "0.3,0.5" must be a number per axis.*got 2'),
         ("0.5,0.6,8,1", "got 4"),
         ("0.5,x,8", r'channels in budget "0.5,x,8" must be a number, got "x"'),
         ("0.5,0.6,nan", 'bits in budget .* must be a number, got "nan"'),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sol_core.actions import AXES, DENSE, GRIDS, Action, ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, DENSE, GRIDS, Action, ActionGrid, Budget
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
@@ -281,7 +281,7 @@ def test_the_lens_finds_the_step_that_the_inspection_took(
     assert view.taken.action == tokens[30].rows[-1].action
     assert view.taken.nll == pytest.approx(tokens[30].rows[-1].nll, abs=1e-4)
     assert [len(rows) for rows in view.axes] == [10, 13, 12]
-    for axis, rows in zip(AXES, view.axes, strict=True):
+    for axis, rows in zip(AXIS_FIELDS, view.axes, strict=True):
         at = [row for row in rows if row.action == view.taken.action]
         assert [row.nll for row in at] == [view.taken.nll], axis
     assert all(len(trail.kl) == 16 for trail in view.trails)

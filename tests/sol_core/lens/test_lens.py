@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from kernels.linear import FEW_ROWS
-from sol_core.actions import AXES, DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.scoring import ScoreCase, score_case
 from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError, ContextLengthError
@@ -140,7 +140,7 @@ def test_rows_are_the_levels_of_one_axis_and_nothing_else_changes(
     view = Lens(model, run).look(9)
     assert view.dense.kl == 0
     assert view.dense.action == DENSE
-    for axis, levels, rows in zip(AXES, GRID.levels(), view.axes, strict=True):
+    for axis, levels, rows in zip(AXIS_FIELDS, GRID.levels(), view.axes, strict=True):
         assert [getattr(row.action, axis) for row in rows] == list(levels)
         for row in rows:
             others = {axis: getattr(view.taken.action, axis)}
@@ -217,7 +217,7 @@ def test_trails_are_the_difference_to_a_dense_step(
     actions = tuple(dataclasses.replace(action, bit_width=16) for action in run.actions)
     run = dataclasses.replace(run, actions=actions)
     view = Lens(model, run).look(index)
-    assert [trail.name for trail in view.trails] == ["taken", *AXES]
+    assert [trail.name for trail in view.trails] == ["taken", *AXIS_FIELDS]
     followed = run.actions[index + 1 : index + 1 + FOLLOWING]
     tried = [DENSE, *(trail.action for trail in view.trails)]
     schedules = tuple((*run.actions[:index], action, *followed) for action in tried)

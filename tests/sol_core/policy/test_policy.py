@@ -205,7 +205,7 @@ def test_after_short_contexts_an_overspend_is_made_good_sooner(model: LanguageMo
     policy = make_policy(model)
     budgets = [Budget(0.6, 0.75, 11)] * 2
     scheduler = PolicyScheduler(policy, budgets)
-    wanted = budget_shares(budgets)
+    wanted = budget_shares(budgets, policy.info.grid)
     for step in range(6):
         excess = (scheduler.mean_spends() - wanted) * step
         seen = replace(observe(model, 2, step), cached_tokens=(16 + step, 1000 + step))

@@ -3,7 +3,7 @@
 import { Figure, smallTitle } from "../shared/charts/figure.js";
 import { themeColour } from "../shared/charts/plotly.js";
 import { h, headRow } from "../shared/dom.js";
-import { count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
+import { AXES, count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel } from "../shared/page_parts.js";
 
@@ -55,8 +55,7 @@ function accuracyText(point) {
 }
 
 function spendText(point) {
-  return point ? `${fixed(point.spend.keep, 2)} · ${fixed(point.spend.channels, 2)} · `
-    + fixed(point.spend.bits, 1) : MISSING;
+  return point ? AXES.map(({ short, unit }) => fixed(point.spend[short], unit === "%" ? 2 : 1)).join(" · ") : MISSING;
 }
 
 function verdict(gain) {
@@ -95,7 +94,7 @@ export function accuracyTable(tasks) {
     note: glossed("Gain: [[policy]] minus [[static]] in points of accuracy, "
       + "95 % paired bootstrap over questions. Margin gain: the same of the right answer's log-likelihood less the best "
       + "wrong one's, nats per byte. NLL gain: what static's [[NLL]] of the right answer is above the policy's, nats per "
-      + "token. Spends: keep · channels · bits of the policy, and below it of static. MB a token: what a step reads, "
+      + `token. Spends: ${AXES.map((axis) => axis.short).join(" · ")} of the policy, and below it of static. MB a token: what a step reads, `
       + "computed, of the policy, and below it of the others in their order. Short answers are few steps, so [[spend]] "
       + "and [[budget]] may differ.") });
 }

@@ -14,7 +14,7 @@ import { copyChip } from "../shared/page_parts.js";
 import { TokenCard } from "../shared/tokens/card.js";
 import { levelText } from "../shared/tokens/card_policy.js";
 import { Legend } from "../shared/tokens/legend.js";
-import { colourAxes, klAxis, spendAxes, TokenView } from "../shared/tokens/tokens.js";
+import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
 import { ChallengeForm } from "./challenge_form.js";
 import { meter } from "./challenge_meter.js";
 import { challengeCard, ScoreBoard, ScoreTable } from "./challenge_scores.js";
@@ -72,8 +72,7 @@ export class ChallengePage {
 
   // The axis under the brush, as a colour.
   paintedAxis() {
-    const limits = spendAxes();
-    const now = () => limits[this.axis ?? 0];
+    const now = () => AXES[this.axis ?? 0];
     return { key: "painted", name: "Level", of: (row) => now().of(row), show: (value) => now().show(value),
       get low() { return now().low; }, get high() { return now().high; } };
   }
@@ -98,7 +97,7 @@ export class ChallengePage {
     this.link = copyChip("Copy link", () => linkTo({ challenge: this.challenge.id, paint: this.painting.letters }));
     this.lead = h("div", { class: "sol-lead" });
     this.heading = h("h2", {});
-    this.tools = h("div", { class: "sol-brush", "data-axis": "attention" },
+    this.tools = h("div", { class: "sol-brush", "data-axis": AXES[0].key },
       this.axisChoice.element,
       h("div", { class: "sol-brush-slider" }, h("label", { for: this.level.id }, "Level"), this.level,
         this.levelText),

@@ -2,6 +2,7 @@
 // asked for.
 
 import { h, optionsOf, selectOf, setText } from "../shared/dom.js";
+import { AXES, formNumbers } from "../shared/format.js";
 import { firstWrong, Form } from "../shared/forms/form.js";
 import { labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
 import { budgetFields } from "../shared/forms/schedule_field.js";
@@ -79,9 +80,7 @@ export class ChallengeForm extends Form {
     this.choice.set(text === dailyText(this.page.daily) ? DAILY : known < 0 ? OWN_TEXT : String(known));
     this.text.value = text;
     this.steps.set(steps);
-    const [keep, channels, bits] = budget;
-    const values = { keep: 100 * keep, channels: 100 * channels, bits };
-    for (const [name, field] of Object.entries(this.budget)) field.set(+values[name].toFixed(2));
+    for (const [name, value] of Object.entries(formNumbers(budget))) this.budget[name].set(value);
     this.wanted = policy ?? this.wanted;
     if (policy) this.update();
   }
@@ -91,9 +90,8 @@ export class ChallengeForm extends Form {
   }
 
   send() {
-    const { keep, channels, bits } = this.budget;
     this.on.begin({ text: this.text.value, steps: this.steps.get(), policy: this.policy.value,
-      budget: [keep.get() / 100, channels.get() / 100, bits.get()] });
+      budget: AXES.map(({ short, scale }) => this.budget[short].get() / scale) });
   }
 
   setBusy(busy) {

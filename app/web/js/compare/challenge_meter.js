@@ -15,7 +15,7 @@ export function meter(axis) {
     const unit = levels[at][1] - levels[at][0];
     const share = painting.used(at) / limit[at];
     bar.style.setProperty("--v", Math.min(share, 1));
-    const mean = (value) => (axis.key === "bits" ? fixed(value / steps, 2) : percent(value / steps, 1));
+    const mean = (value) => (axis.unit === "bit" ? fixed(value / steps, 2) : percent(value / steps, 1));
     setText(spent, `${mean(painting.used(at))} of ${mean(limit[at])}`);
     const moves = count(Math.round(Math.abs(left) / unit), "level");
     setText(rest, left < 0 ? `${moves} over` : left === 0 ? "all spent" : `${moves} left`);

@@ -35,7 +35,7 @@ export class ScoreTable {
       h("td", { class: one.kl === best ? "is-best" : null }, fixed(one.kl, 4)),
       h("td", { class: "sol-score-bar" }, h("span", { class: "sol-meter", "--v": one.kl / top })),
       h("td", {}, fixed(one.nll, 4)),
-      AXES.map((axis, at) => h("td", {}, axis.key === "bits" ? fixed(one.spend[at], 2)
+      AXES.map((axis, at) => h("td", {}, axis.unit === "bit" ? fixed(one.spend[at], 2)
         : percent(one.spend[at], 1))))));
     const by = (name) => scores.find((one) => one.name === name);
     const [you, policy, even] = [by("you"), by("policy"), by("static")];

@@ -2,7 +2,7 @@
 
 import { advancedFields } from "../explore/controls.js";
 import { button, h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
-import { count, MECHANISMS, whenText } from "../shared/format.js";
+import { AXES, formNumbers, MECHANISMS, spendText, whenText } from "../shared/format.js";
 import { Fields, firstWrong, RunForm } from "../shared/forms/form.js";
 import { exampleChips, labelled, promptField, toggleField } from "../shared/forms/form_parts.js";
 import { budgetFields, mechanismsField, POLICY_PREFIX, scheduleField } from "../shared/forms/schedule_field.js";
@@ -33,11 +33,11 @@ class SideFields extends Fields {
   }
 
   changed() {
-    const { schedule, keep, channels, bits, grid } = this.values();
+    const { schedule, grid, ...values } = this.values();
     this.budget.disabled = schedule === "dense";
     show(this.fields.grid.element, schedule !== "dense");
     setText(this.line, schedule === "dense" ? "Dense"
-      : [settingName(schedule), `${keep} %`, `${channels} %`, count(bits ?? NaN, "bit"), MECHANISMS[grid]].filter(Boolean).join(" · "));
+      : [settingName(schedule), spendText(values), MECHANISMS[grid]].filter(Boolean).join(" · "));
   }
 }
 
@@ -157,7 +157,7 @@ export class PairForm extends RunForm {
     const example = this.page.examples[1];
     this.prompt.set(typeof saved.prompt === "string" ? saved.prompt : example.prompt);
     this.setValues({ ...this.page.defaults, chat: example.chat, max_new_tokens: 64, ...saved.shared });
-    const budget = { keep: 50, channels: 60, bits: 8 };
+    const budget = formNumbers(AXES.map((axis) => axis.usual));
     this.sides.a.set({ schedule: this.page.defaults.schedule, ...budget, ...saved.a });
     this.sides.b.set({ schedule: "static", ...budget, ...saved.b });
   }

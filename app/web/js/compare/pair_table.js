@@ -44,7 +44,7 @@ function rowsText(sides) {
 function differenceText(line, one, other) {
   const gap = other - one;
   if (line.axis) {
-    return line.axis.key === "bits" ? signed(gap, 2) : `${signed(100 * gap, 1)} points`;
+    return line.axis.unit === "bit" ? signed(gap, 2) : `${signed(100 * gap, 1)} points`;
   }
   if (line.isTime) return `${signed(100 * (other / one - 1), 0)} %`;
   if (line.text === nats) return signed(gap);

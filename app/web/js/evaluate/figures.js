@@ -16,7 +16,7 @@ const METHOD_STYLE = {
   dac: { colour: "bits", symbol: "triangle-down", size: 8 },
 };
 const OTHER_COLOURS = ["surprisal", "good", "muted", "kl", "bits"];
-const AXIS_KEYS = AXES.map((axis) => ({ id: axis.limits, name: axis.name, colour: axis.key }));
+const AXIS_KEYS = AXES.map((axis) => ({ id: axis.short, name: axis.name, colour: axis.key }));
 const pointAxis = (title) => ({ title: smallTitle(title), ticksuffix: " %" });
 
 function methodStyle(name, at) {
@@ -140,7 +140,7 @@ function violinFigure(data) {
 }
 
 function adherenceFigure(data) {
-  const rows = AXES.map((axis) => data[axis.limits] ?? []);
+  const rows = AXES.map((axis) => data[axis.short] ?? []);
   const values = rows.flat().flatMap((row) => [row[0], row[1]]).filter(isNumber);
   const [low, high] = [Math.min(...values) * 100 - 4, Math.max(...values) * 100 + 4];
   return figure({
@@ -151,7 +151,7 @@ function adherenceFigure(data) {
       shapes: [{ type: "line", x0: low, y0: low, x1: high, y1: high,
         line: { color: themeColour("edge"), width: 1, dash: "dot" } }] }),
     traces: () => AXES.map((axis, at) => ({
-      meta: axis.limits, mode: "markers", x: rows[at].map((row) => 100 * row[0]),
+      meta: axis.short, mode: "markers", x: rows[at].map((row) => 100 * row[0]),
       y: rows[at].map((row) => 100 * row[1]), text: rows[at].map((row) => row[3]),
       marker: { color: themeColour(axis.key), size: 8, symbol: ["circle", "square", "diamond"][at] },
       error_y: { type: "data", array: rows[at].map((row) => 100 * (row[2] ?? 0)), thickness: 1.2,
@@ -171,18 +171,18 @@ function variabilityFigure(data) {
       xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
       yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
       shapes: AXES.map((axis) => ({ type: "line", xref: "paper", x0: 0, x1: 1,
-        y0: 100 * data.budgets[budget.value][axis.limits].asked,
-        y1: 100 * data.budgets[budget.value][axis.limits].asked,
+        y0: 100 * data.budgets[budget.value][axis.short].asked,
+        y1: 100 * data.budgets[budget.value][axis.short].asked,
         line: { color: themeColour(axis.key), width: 1, dash: "dot" } })) }),
     traces: () => AXES.flatMap((axis) => {
-      const { mean, sd } = data.budgets[budget.value][axis.limits];
+      const { mean, sd } = data.budgets[budget.value][axis.short];
       const x = mean.map((_, at) => at + 1);
       const edge = (sign) => mean.map((value, at) => Math.min(Math.max(100 * (value + sign * (sd[at] ?? 0)), 0), 100));
       return [
-        { meta: axis.limits, x: [...x, ...[...x].reverse()], y: [...edge(1), ...edge(-1).reverse()],
+        { meta: axis.short, x: [...x, ...[...x].reverse()], y: [...edge(1), ...edge(-1).reverse()],
           fill: "toself", fillcolor: `${themeColour(axis.key)}22`, line: { width: 0 }, mode: "lines",
           hoverinfo: "skip" },
-        { meta: axis.limits, x, y: mean.map((value) => 100 * value), mode: "lines+markers",
+        { meta: axis.short, x, y: mean.map((value) => 100 * value), mode: "lines+markers",
           customdata: sd.map((value) => 100 * value), marker: { size: 4 },
           line: { color: themeColour(axis.key), width: 2.2 },
           hovertemplate: `${axis.name} %{y:.1f} ± %{customdata:.1f} %<extra></extra>` },
@@ -203,7 +203,7 @@ function difficultyFigure(data) {
         tickfont: { size: 10.5, color: themeColour("muted") } },
       yaxis: { ...pointAxis("mean spend (bits of 16)"), rangemode: "tozero" } }),
     traces: () => AXES.map((axis) => ({
-      type: "bar", meta: axis.limits, x: labels, y: data.kinds.map((kind) => 100 * kind[axis.limits]),
+      type: "bar", meta: axis.short, x: labels, y: data.kinds.map((kind) => 100 * kind[axis.short]),
       marker: { color: themeColour(axis.key) },
       hovertemplate: `${axis.name} %{y:.1f} %<extra></extra>`,
     })),
@@ -212,7 +212,7 @@ function difficultyFigure(data) {
 
 function correlationFigure(data) {
   const names = { surprisal: "Surprisal", entropy: "Entropy" };
-  const axes = AXES.filter((axis) => data.correlation[axis.limits]);
+  const axes = AXES.filter((axis) => data.correlation[axis.short]);
   return figure({
     data, title: "Spend and difficulty",
     keys: [{ id: "surprisal", name: "with surprisal", colour: "accent" },
@@ -223,7 +223,7 @@ function correlationFigure(data) {
       yaxis: { title: smallTitle("rank correlation"), zeroline: true, zerolinecolor: themeColour("edge") } }),
     traces: () => Object.entries(names).map(([key, name], at) => ({
       type: "bar", meta: key, x: axes.map((axis) => axis.name),
-      y: axes.map((axis) => data.correlation[axis.limits][key]),
+      y: axes.map((axis) => data.correlation[axis.short][key]),
       marker: { color: themeColour(at ? "surprisal" : "accent") },
       hovertemplate: `%{x} with ${name.toLowerCase()} %{y:.3f}<extra></extra>`,
     })),
@@ -231,7 +231,7 @@ function correlationFigure(data) {
 }
 
 function pollutionFigure(data) {
-  const measured = AXES.filter((axis) => data.axes[axis.limits]?.length);
+  const measured = AXES.filter((axis) => data.axes[axis.short]?.length);
   return figure({
     data, title: "KV pollution", keys: AXIS_KEYS,
     aid: "[[perplexity|Perplexity]] of dense steps right after a compressed region, against a run that was dense throughout. 0: compression leaves no trace.",
@@ -239,8 +239,8 @@ function pollutionFigure(data) {
       yaxis: { title: smallTitle("change of tail perplexity"), ticksuffix: " %", zeroline: true,
         zerolinecolor: themeColour("edge") } }),
     traces: () => measured.map((axis) => {
-      const rows = data.axes[axis.limits];
-      return { meta: axis.limits, mode: "lines+markers", x: rows.map((row) => 100 * row.level),
+      const rows = data.axes[axis.short];
+      return { meta: axis.short, mode: "lines+markers", x: rows.map((row) => 100 * row.level),
         y: rows.map((row) => 100 * row.change), line: { color: themeColour(axis.key), width: 1.5 },
         error_y: { type: "data", symmetric: false, array: rows.map((row) => 100 * (row.high - row.change)),
           arrayminus: rows.map((row) => 100 * (row.change - row.low)), thickness: 1.2, width: 3 },

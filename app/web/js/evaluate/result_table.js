@@ -1,7 +1,7 @@
 // The result in numbers: sentences that say who wins, and a table of every budget.
 
 import { h, headRow } from "../shared/dom.js";
-import { count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
+import { AXES, count, fixed, isNumber, MISSING, percent, signed } from "../shared/format.js";
 import { pillsField } from "../shared/forms/form_parts.js";
 import { glossed } from "../shared/glossary.js";
 import { tablePanel, tiles } from "../shared/page_parts.js";
@@ -42,7 +42,8 @@ export class ResultTable {
     this.element = tablePanel(this.table, { title: "Every budget", label: "Results by budget", name: "Table",
       head: h("div", { class: "sol-table-tools" }, this.measure.element, this.against),
       note: glossed("Gain: [[baseline]] minus policy, so above 0 the policy is better; 95 % paired bootstrap "
-        + "[[interval]] over texts. Recovered: share of static's loss to dense. Spends: keep · channels · bits, of the policy, and below it of the baseline: matched within 0.01.") });
+        + "[[interval]] over texts. Recovered: share of static's loss to dense. "
+        + `Spends: ${AXES.map((axis) => axis.short).join(" · ")}, of the policy, and below it of the baseline: matched within 0.01.`) });
   }
 
   take(view, onBaseline) {
@@ -90,6 +91,6 @@ export function partialTable(partial) {
     h("caption", {}, `So far, over ${count(partial.texts ?? 0, "text")}: NLL, nats per token`),
     headRow(["Budget", ...names.map((name) => name.replace("_", " "))]),
     h("tbody", {}, budgets.map(({ requested: asked, methods }) => h("tr", {},
-      h("th", { scope: "row" }, `${asked.keep} · ${asked.channels} · ${asked.bits}`),
+      h("th", { scope: "row" }, AXES.map((axis) => asked[axis.short]).join(" · ")),
       names.map((name) => h("td", {}, fixed(methods[name]?.nll, 4))))))));
 }

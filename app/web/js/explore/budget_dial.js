@@ -1,10 +1,9 @@
-// One dial for the three axes of a budget, and what they come to: an estimate that Python makes.
+// One dial for the axes of a budget, and what they come to: an estimate that Python makes.
 
 import { h, setText, uniqueId } from "../shared/dom.js";
-import { bitsText, count, percent } from "../shared/format.js";
+import { AXES, count, percent, spendText } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { memory } from "../shared/memory.js";
-import { SITE } from "../shared/site.js";
 
 const OPEN = "budgetAxes";
 const ASK_AFTER_MS = 150;
@@ -13,20 +12,20 @@ const ASK_AFTER_MS = 150;
 // from there to the lowest levels. Attention falls fastest down to the default, and as fast as channels below it: with
 // pages chosen by 4-bit keys, cutting it hurts least (docs/results.md: 0.007 nats at 40 %).
 function levelsAt(keep, middle) {
-  const end = (at) => Object.fromEntries(Object.entries(SITE.limits).map(([name, limits]) => [name, limits[at]]));
-  const [from, to] = keep >= middle.keep ? [middle, end(1)] : [end(0), middle];
+  const end = (side) => Object.fromEntries(AXES.map((axis) => [axis.short, axis[side]]));
+  const [from, to] = keep >= middle.keep ? [middle, end("max")] : [end("min"), middle];
   const share = (keep - from.keep) / (to.keep - from.keep);
-  const between = (name) => from[name] + share * (to[name] - from[name]);
-  return { keep, channels: Math.round(between("channels")), bits: Math.round(2 * between("bits")) / 2 };
+  const between = ({ short, step }) => Math.round((from[short] + share * (to[short] - from[short])) / step) * step;
+  return { ...Object.fromEntries(AXES.map((axis) => [axis.short, between(axis)])), keep };
 }
 
 export class BudgetDial {
-  // fields: of the three axes; middle: their defaults; ask(): the estimate, {bytes_share, context}
+  // fields: by the axes' short names; middle: their defaults; ask(): the estimate, {bytes_share, context}
   constructor(fields, middle, ask) {
     this.fields = fields;
     this.middle = middle;
     this.ask = ask;
-    const [min, max] = SITE.limits.keep;
+    const { min, max } = AXES.find((axis) => axis.short === "keep");
     this.range = h("input", { type: "range", min, max, step: 1, class: "sol-range", id: uniqueId("field"),
       oninput: () => this.turn() });
     this.share = h("output", { class: "sol-dial-share", for: this.range.id });
@@ -48,13 +47,13 @@ export class BudgetDial {
   // The axes have values: the dial stands where their attention is; they unfold where it does not set them so.
   follow() {
     const values = Object.fromEntries(Object.entries(this.fields).map(([name, field]) => [name, field.get()]));
-    const { keep, channels, bits } = values;
+    const { keep } = values;
     if (Object.values(this.fields).some((field) => field.problem())) return this.open();
     this.range.value = keep;
     this.range.style.setProperty("--fill", (keep - this.range.min) / (this.range.max - this.range.min));
     const line = levelsAt(keep, this.middle);
-    if (line.channels !== channels || line.bits !== bits) this.open();
-    this.words = `attention ${percent(keep / 100)}, channels ${percent(channels / 100)}, ${bitsText(bits)} bits`;
+    if (AXES.some(({ short }) => line[short] !== values[short])) this.open();
+    this.words = spendText(values);
     this.say();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.refresh(), ASK_AFTER_MS);
@@ -77,7 +76,7 @@ export class BudgetDial {
     const text = share === null ? "" : `about ${percent(share)}`;
     setText(this.share, text);
     this.range.setAttribute("aria-valuetext", [text, this.words].filter(Boolean).join(": "));
-    this.note.replaceChildren(...glossed(`Sets all three [[axis|axes]]: ${this.words}.`
+    this.note.replaceChildren(...glossed(`Sets all [[axis|axes]]: ${this.words}.`
       + (text && ` Estimate: bytes read a token, after ${count(context, "token")}, as a share of [[dense]].`)));
   }
 }

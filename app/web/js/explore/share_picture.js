@@ -72,7 +72,7 @@ export class SharePicture {
 
   drawLanes(shares) {
     AXES.forEach(({ key }, at) => {
-      const [begin, width] = [at * WIDTH / 3, WIDTH / 3];
+      const [begin, width] = [at * WIDTH / AXES.length, WIDTH / AXES.length];
       this.brush.fillStyle = this.colour("track");
       this.brush.fillRect(begin, 0, width, LANE);
       this.brush.fillStyle = this.colour(key);

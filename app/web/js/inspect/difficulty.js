@@ -2,12 +2,11 @@
 // stand out. Every entry of a list leads to its token.
 
 import { h, headRow, setText, show } from "../shared/dom.js";
-import { fixed, nats, percent, signed } from "../shared/format.js";
+import { AXES, fixed, nats, percent, signed } from "../shared/format.js";
 import { glossed } from "../shared/glossary.js";
 import { spokenText, tokenNodes } from "../shared/tokens/token_text.js";
 import { rowName } from "./inspect_rows.js";
 
-const CORRELATED = [["keep", "Attention"], ["channels", "Channels"], ["bits", "Bits"]];
 const net = (value) => percent(value, 0);
 
 export class Difficulty {
@@ -49,8 +48,8 @@ export class Difficulty {
   }
 
   kinds(row) {
-    const columns = ["Kind of [[token]]", "Tokens", "[[attention kept|Attention]]", "[[channels kept|Channels]]",
-      "[[bits|Bits]]", "[[kl|KL]]", "Lost vs [[dense]]"];
+    const columns = ["Kind of [[token]]", "Tokens", ...AXES.map((axis) => `[[${axis.term}|${axis.name}]]`), "[[kl|KL]]",
+      "Lost vs [[dense]]"];
     return h("section", { class: "sol-difficulty-kinds" }, h("h3", {}, "Spend by kind of token"),
       h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
         "aria-label": "Spend by kind of token" },
@@ -58,10 +57,9 @@ export class Difficulty {
         headRow(columns.map((name) => glossed(name))),
         h("tbody", {}, row.kinds.map((kind) => h("tr", {}, h("th", { scope: "row" }, kind.kind),
           h("td", {}, kind.tokens.toLocaleString("en")),
-          [["attention", kind.keep], ["channels", kind.channels], ["bits", kind.bits / 16]]
-            .map(([axis, share]) => h("td", { "data-axis": axis }, h("span", { class: "sol-meter",
-              "--v": share, "aria-hidden": "true" }),
-            axis === "bits" ? fixed(kind.bits, 1) : percent(share, 0))),
+          AXES.map((axis) => h("td", { "data-axis": axis.key }, h("span", { class: "sol-meter",
+            "--v": axis.share(kind[axis.short]), "aria-hidden": "true" }),
+          axis.unit === "bit" ? fixed(kind[axis.short], 1) : percent(kind[axis.short], 0))),
           h("td", {}, nats(kind.kl)), h("td", {}, signed(kind.loss))))))));
   }
 
@@ -70,8 +68,8 @@ export class Difficulty {
       h("h3", {}, "Spend goes along with"),
       h("table", { class: "sol-inspect-table" },
         headRow(["Spend", glossed("[[surprisal|Surprisal]]"), glossed("[[entropy|Entropy]]")]),
-        h("tbody", {}, CORRELATED.map(([key, name]) => h("tr", {}, h("th", { scope: "row" }, name),
-          ["surprisal", "entropy"].map((of) => h("td", {}, signed(row.correlation[key][of], 2))))))),
+        h("tbody", {}, AXES.map(({ short, name }) => h("tr", {}, h("th", { scope: "row" }, name),
+          ["surprisal", "entropy"].map((of) => h("td", {}, signed(row.correlation[short][of], 2))))))),
       h("p", { class: "sol-hint" }, "Rank correlation of each step's spend with the dense model's "
         + "surprisal and entropy: 1 is always together, 0 not at all."));
   }

@@ -47,7 +47,7 @@ export class Totals {
         at ? signed(mean(sum.nll - dense.nll)) : MISSING,
         even && sum !== even ? signed(mean(sum.nll - even.nll)) : MISSING,
         at ? nats(mean(sum.kl)) : MISSING,
-        ...AXES.map((axis, place) => (axis.key === "bits" ? fixed(mean(sum.spend[place]), 2)
+        ...AXES.map((axis, place) => (axis.unit === "bit" ? fixed(mean(sum.spend[place]), 2)
           : percent(mean(sum.spend[place]), 1))),
         at ? percent(1 - sum.bytes / dense.bytes, 1) : MISSING,
       ];

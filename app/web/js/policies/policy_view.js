@@ -6,7 +6,7 @@ import { TrainCharts } from "../shared/charts/train_charts.js";
 import { h, opensHere, setText, show, smallButton } from "../shared/dom.js";
 import { menu } from "../shared/download.js";
 import {
-  count, fixed, isNumber, MISSING, modelName, nats, percent, quantity, whenText,
+  count, fixed, isNumber, largestGap, modelName, nats, percent, quantity, whenText,
 } from "../shared/format.js";
 import { allReports } from "../shared/jobs/reports.js";
 import { tiles } from "../shared/page_parts.js";
@@ -97,13 +97,12 @@ export const tagList = (policy) => policy.tags.length > 0 && h("span", { class: 
 // Held-out numbers of its training; a dash for what was not measured.
 function policyTiles({ measured, parameters, network }) {
   const { kl, kl_static: klStatic, nll, nll_static: nllStatic, nll_dense: nllDense } = measured;
-  const gaps = [measured.gap_keep, measured.gap_channels, measured.gap_bits].filter(isNumber);
   const than = (value) => (isNumber(value) ? `static ${nats(value)}` : "nats per token");
   return [
     ["KL, held out", nats(kl), than(klStatic)],
     ["NLL, held out", nats(nll), isNumber(nllDense) ? `${than(nllStatic)}, dense ${nats(nllDense)}` : than(nllStatic)],
     ["Recovered", percent(1 - kl / klStatic), "of static's loss in KL"],
-    ["Largest gap", gaps.length ? fixed(100 * Math.max(...gaps.map(Math.abs)), 2) : MISSING, "points off the budget"],
+    ["Largest gap", fixed(largestGap(measured), 2), "points off the budget"],
     ["Parameters", quantity(parameters, "").trim(), `${network} network`],
   ];
 }

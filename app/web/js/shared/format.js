@@ -1,5 +1,7 @@
 // Numbers as people read them. A missing number is an en dash.
 
+import { SITE } from "./site.js";
+
 export const MISSING = "–";
 
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
@@ -87,9 +89,8 @@ export function modelName(name) {
 // Kind and budget of a run; an unreadable configuration counts as static without a budget.
 export function scheduleOf(run) {
   const { kind, budget } = run?.config?.schedule ?? {};
-  const shares = kind === "dense" ? [1, 1, 16]
-    : [budget?.keep_fraction, budget?.channel_keep_ratio, budget?.bit_width];
-  return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked: shares.map((value) => value ?? NaN) };
+  const asked = AXES.map((axis) => (kind === "dense" ? axis.dense : budget?.[axis.field] ?? NaN));
+  return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked };
 }
 
 // Named mechanisms of a grid, by their most telling part.
@@ -102,18 +103,31 @@ export function mechanismsOf(run) {
   return name ? MECHANISMS[name] : `Own: ${scorer}, ${choice}, ${pruning}`;
 }
 
-// The axes' names, colour variables, and how a value becomes a share and a text.
-/** @type {Axis[]} */
-export const AXES = [
-  { key: "attention", field: "keep_fraction", name: "Attention", full: "Attention", term: "attention kept", limits: "keep",
-    of: (row) => row.action.keep_fraction, share: (value) => value, show: percentTight },
-  { key: "channels", field: "channel_keep_ratio", name: "Channels", full: "MLP channels", term: "channels kept", limits: "channels",
-    of: (row) => row.action.channel_keep_ratio, share: (value) => value, show: percentTight },
-  { key: "bits", field: "bit_width", name: "Bits", full: "Bits", term: "bits", limits: "bits",
-    of: (row) => row.action.bit_width, share: (value) => value / 16, show: bitsText },
-];
+// The axes as Python declares them (sol_core/actions/axes.py), and how a value becomes a share and a text. A run of
+// before there was an axis was dense there.
+/** @type {SpendAxis[]} */
+export const AXES = SITE.axes.map((axis) => ({ ...axis, of: (row) => row.action[axis.field] ?? axis.dense,
+  share: (value) => value / axis.dense, show: axis.unit === "%" ? percentTight : bitsText,
+  low: axis.min / axis.scale, high: axis.max / axis.scale }));
 
 /** An action from its values in the order of the axes. @param {number[]} values @returns {Action} */
-export function actionOf([keep, channels, bits]) {
-  return { keep_fraction: keep, channel_keep_ratio: channels, bit_width: bits };
+export function actionOf(values) {
+  return Object.fromEntries(AXES.map((axis, at) => [axis.field, values[at]]));
+}
+
+// A form's numbers of a spend, "attention 50 %, channels 70 %, 8 bits"; numbers: by the axes' short names.
+export function spendText(numbers) {
+  return AXES.map(({ name, short, unit }) => (unit === "%" ? `${name.toLowerCase()} ${bitsText(numbers[short])} %`
+    : `${bitsText(numbers[short])} ${unit}s`)).join(", ");
+}
+
+// Values in the order of the axes as a form's numbers.
+export function formNumbers(values) {
+  return Object.fromEntries(AXES.map((axis, at) => [axis.short, +(axis.scale * values[at]).toFixed(2)]));
+}
+
+// Largest held-out gap that training measured, in points of a share; null without any.
+export function largestGap(measured) {
+  const gaps = AXES.map((axis) => measured[`gap_${axis.short}`]).filter(isNumber);
+  return gaps.length ? 100 * Math.max(...gaps.map(Math.abs)) : null;
 }

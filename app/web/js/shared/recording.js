@@ -2,7 +2,7 @@
 // walks through them; both texts stand side by side, marked where they part.
 
 import { button, h, isCalm, setText, show, uniqueId } from "./dom.js";
-import { count, modelName, percent, percentTight } from "./format.js";
+import { AXES, count, modelName, percent, percentTight, spendText } from "./format.js";
 import { glossed } from "./glossary.js";
 import { readsOf } from "./machine/reads.js";
 import { BESIDE, WHOLE_STEP } from "./machine/sheet.js";
@@ -16,11 +16,12 @@ const TOKEN_MS = 30; // from one token to the next while it plays
 const FIRST = 4; // half of the budget: the page's default
 
 /** Numbers of app/recordings' RecordedStep, in its order. @typedef {any[]} RecordedStep */
-/** @typedef {{ budget: [number, number, number], share: number, same: number, tokens: string[], costs: number[],
+/** @typedef {{ budget: number[], share: number, same: number, tokens: string[], costs: number[],
  *   steps?: RecordedStep[] }} RecordedText */
 /** @typedef {{ model: string, schedule: string, prompt: string, texts: RecordedText[] }} Recording */
 
-const axesOf = ([keep, channels, bits]) => `attention ${keep} %, MLP ${channels} %, ${bits} bits`;
+const numbersOf = (budget) => Object.fromEntries(AXES.map((axis, at) => [axis.short, budget[at]]));
+const axesOf = (budget) => spendText(numbersOf(budget));
 
 // The machine, without the policy's part: one recorded step.
 class RecordedMachine extends Zoom {
@@ -147,8 +148,7 @@ export class RecordingView {
   runHere() {
     this.stop();
     const { prompt, schedule, texts } = this.recording;
-    const [keep, channels, bits] = texts[this.at].budget;
-    this.run(prompt, { chat: true, schedule: this.at === 0 ? "dense" : schedule, keep, channels, bits });
+    this.run(prompt, { chat: true, schedule: this.at === 0 ? "dense" : schedule, ...numbersOf(texts[this.at].budget) });
   }
 }
 

@@ -5,7 +5,7 @@ import { makeApi } from "../shared/api.js";
 import { phaseName, TrainCharts } from "../shared/charts/train_charts.js";
 import { h, setText, show, smallButton } from "../shared/dom.js";
 import { emit, handOver } from "../shared/events.js";
-import { fixed, isNumber, MISSING, nats } from "../shared/format.js";
+import { fixed, isNumber, largestGap, MISSING, nats } from "../shared/format.js";
 import { TASKS_JOB } from "../shared/jobs/job_list.js";
 import { JobPage } from "../shared/jobs/job_page.js";
 import { emptyPanel, tile } from "../shared/page_parts.js";
@@ -88,12 +88,11 @@ class TrainPage extends JobPage {
 
   showNumbers() {
     const { last, phase } = this.charts.data;
-    const gaps = ["gap_keep", "gap_channels", "gap_bits"].map((name) => last[name]).filter(isNumber);
     const against = (name) => (isNumber(last[`${name}_static`]) ? `static ${nats(last[`${name}_static`])}`
       : "nats per token");
     const texts = {
       kl: nats(last.kl), nll: nats(last.nll),
-      gap: gaps.length ? fixed(100 * Math.max(...gaps.map(Math.abs)), 2) : MISSING,
+      gap: fixed(largestGap(last), 2),
       speed: fixed(last.decisions_per_s, 0), phase: phase ? phaseName(phase) : MISSING,
     };
     for (const [name, text] of Object.entries(texts)) setText(this.tiles[name].value, text);

@@ -5,7 +5,7 @@ import { chip, h, reachWhenScrolling, setText, show } from "../shared/dom.js";
 import { actionOf, AXES, isNumber, mean, nats } from "../shared/format.js";
 import { cardHead, cardLanes, TokenCard } from "../shared/tokens/card.js";
 import { Legend } from "../shared/tokens/legend.js";
-import { klAxis, spendAxes, TokenView } from "../shared/tokens/tokens.js";
+import { klAxis, TokenView } from "../shared/tokens/tokens.js";
 
 const sampleRow = (token, at) => ({ index: at, text: String(token.text ?? ""), action: actionOf(token.action),
   kl_to_dense: token.kl ?? null });
@@ -19,7 +19,7 @@ function sampleCard(row) {
 
 export class SamplePanel {
   constructor(root) {
-    const axes = [...spendAxes(), klAxis("KL")];
+    const axes = [...AXES, klAxis("KL")];
     this.card = new TokenCard(root, sampleCard);
     this.tokens = new TokenView(axes, {
       enter: (index, token) => { this.card.show(this.tokens.rows[index], token); this.tokens.mark(index); },

@@ -135,8 +135,8 @@ export const spendChart = {
     ...AXES.map((axis, at) => ({ axis, line: thinned(data, data.mean[at]) })).map(({ axis, line }) => ({
       meta: axis.key, ...line, mode: "lines",
       line: { color: colour(axis.key), width: 2.5 },
-      customdata: line.y.map((share) => (axis.key === "bits" ? share * 0.16 : share)),
-      hovertemplate: `${axis.name} %{customdata:.1f}${axis.key === "bits" ? " bit" : " %"}`
+      customdata: line.y.map((share) => (axis.unit === "bit" ? share * 0.16 : share)),
+      hovertemplate: `${axis.name} %{customdata:.1f}${axis.unit === "bit" ? " bit" : " %"}`
         + " so far<extra></extra>",
     })),
   ],

@@ -166,7 +166,7 @@ function trainCharts() {
       aid: "Mean spend minus [[budget]], in points of the axis (bits of 16). Inside the band of ±2 points it is on budget.",
       shapes: () => [{ type: "rect", xref: "paper", x0: 0, x1: 1, y0: -2, y1: 2,
         fillcolor: themeColour("good"), opacity: 0.1, line: { width: 0 }, layer: "below" }],
-      lines: AXES.toReversed().map((axis) => ({ id: `gap_${axis.limits}`, name: axis.name, colour: axis.key,
+      lines: AXES.toReversed().map((axis) => ({ id: `gap_${axis.short}`, name: axis.name, colour: axis.key,
         words: `${axis.name} %{y:+.2f} points`, scale: 100 })),
     }),
     metricChart({

@@ -3,31 +3,23 @@
 
 import { chip, h, show } from "../dom.js";
 import { AXES } from "../format.js";
-import { SITE } from "../site.js";
 import { linesField, sliderField } from "./form_parts.js";
 
-const STEPS = { keep: 1, channels: 1, bits: 0.5 };
-const NEW = [0.5, 0.6, 8];
-
-/** Budgets of a text, [keep, channels, bits]; null where a part is none. @param {string} text @returns {number[][] | null} */
+/** Budgets of a text, in the order of the axes; null where a part is none. @param {string} text @returns {number[][] | null} */
 function parseBudgets(text) {
   const parts = text.split(/[;\n]/).map((part) => part.trim()).filter(Boolean);
   const budgets = parts.map((part) => part.split(",").map((one) => (one.trim() ? Number(one) : NaN)));
-  return budgets.every((one) => one.length === 3 && one.every(Number.isFinite)) ? budgets : null;
+  return budgets.every((one) => one.length === AXES.length && one.every(Number.isFinite)) ? budgets : null;
 }
 
 const textOf = (budgets) => budgets.map((one) => one.map((value) => +value.toFixed(4)).join(",")).join("; ");
-const scaleOf = (axis) => (axis.key === "bits" ? 1 : 100);
 
 /** @param {FieldWords} words @returns {Field} */
 export function budgetsField(words) {
   const field = linesField(words);
   const chips = h("div", { class: "sol-budgets", role: "group", "aria-label": "Set by sliders" });
-  const sliders = AXES.map((axis) => {
-    const [min, max] = SITE.limits[axis.limits];
-    return sliderField({ label: `${axis.full}, this budget`, hint: "", unit: axis.key === "bits" ? "bits" : "%", axis: axis.key, min, max,
-      step: STEPS[axis.limits] });
-  });
+  const sliders = AXES.map(({ title, unit, key, min, max, step }) =>
+    sliderField({ label: `${title}, this budget`, hint: "", unit, axis: key, min, max, step }));
   const panel = h("div", { class: "sol-budget-sliders", hidden: true }, sliders.map((one) => one.element));
   let chosen = null;
 
@@ -48,18 +40,18 @@ export function budgetsField(words) {
     if (!budgets) return;
     const focused = [...chips.children].indexOf(document.activeElement);
     chips.replaceChildren(
-      ...budgets.map((one, at) => chip(AXES.map((axis, place) => `${+(scaleOf(axis) * one[place]).toFixed(2)}`).join(" · "),
+      ...budgets.map((one, at) => chip(AXES.map((axis, place) => `${+(axis.scale * one[place]).toFixed(2)}`).join(" · "),
         () => choose(at === chosen ? null : at), { "aria-pressed": String(at === chosen),
           "aria-label": AXES.map((axis, place) => `${axis.name} ${axis.show(one[place])}`).join(", ") })),
-      chip("+", () => { write([...budgets, budgets.at(-1) ?? NEW]); choose(budgets.length); }, { "aria-label": "Another budget" }),
+      chip("+", () => { write([...budgets, budgets.at(-1) ?? AXES.map((axis) => axis.usual)]); choose(budgets.length); }, { "aria-label": "Another budget" }),
       ...(chosen === null ? [] : [chip("Remove", () => { write(budgets.filter((_, at) => at !== chosen)); choose(null); })]));
     if (focused >= 0) /** @type {HTMLElement} */ (chips.children[Math.min(focused, chips.children.length - 1)])?.focus();
-    if (chosen !== null) sliders.forEach((one, at) => one.set(scaleOf(AXES[at]) * budgets[chosen][at]));
+    if (chosen !== null) sliders.forEach((one, at) => one.set(AXES[at].scale * budgets[chosen][at]));
   };
   panel.addEventListener("input", (event) => {
     event.stopPropagation(); // what counts is the text, which is written next
     const budgets = parseBudgets(field.get());
-    const values = sliders.map((one, at) => one.get() / scaleOf(AXES[at]));
+    const values = sliders.map((one, at) => one.get() / AXES[at].scale);
     if (values.every(Number.isFinite)) write(budgets.map((one, at) => (at === chosen ? values : one)));
   });
   field.input.addEventListener("input", draw);

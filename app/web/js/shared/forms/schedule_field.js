@@ -2,7 +2,7 @@
 // trained policies, which are chosen by name; its value is a kind, or "policy:NAME". Budget and mechanisms.
 
 import { h, optionsOf, selectOf, show } from "../dom.js";
-import { MECHANISMS } from "../format.js";
+import { AXES, MECHANISMS } from "../format.js";
 import { SITE } from "../site.js";
 import { pillsField, sliderField } from "./form_parts.js";
 
@@ -66,18 +66,10 @@ export function scheduleField(askNames) {
   };
 }
 
-// The three sliders of a budget.
+// The sliders of a budget, by the axes' short names.
 export function budgetFields() {
-  const [keep, channels, bits] = ["keep", "channels", "bits"].map((name) => SITE.limits[name]);
-  return {
-    keep: sliderField({ label: "Attention kept", unit: "%", axis: "attention", min: keep[0],
-      max: keep[1], step: 1, hint: "Share of the cached tokens a [[decode step|step]] may read: its best [[page|pages]]." }),
-    channels: sliderField({ label: "Channels kept", unit: "%", axis: "channels",
-      min: channels[0], max: channels[1], step: 1,
-      hint: "Share of the [[mlp|MLP]]'s [[channel|channels]]; the weights of the rest are not read." }),
-    bits: sliderField({ label: "Bits", unit: "bit", axis: "bits", min: bits[0], max: bits[1],
-      step: 0.5, hint: "Width of the MLP's [[activation|activations]]; 16 leaves them as they are." }),
-  };
+  return Object.fromEntries(AXES.map(({ short, label, unit, key, min, max, step, hint }) =>
+    [short, sliderField({ label, unit, axis: key, min, max, step, hint })]));
 }
 
 // The choice of mechanisms: how a step picks what it skips.

@@ -50,7 +50,7 @@ export function choiceTable(axis, levels, rows, taken, own, fork) {
   const id = uniqueId("choices");
   const changes = changesText(ranges.slice(1).map((range) => levelText(axis, levels[range.from])));
   return h("div", { class: "sol-lens-axis", "data-axis": axis.key },
-    h("h3", { id }, h("span", {}, axis.full), h("small", {}, changes)),
+    h("h3", { id }, h("span", {}, axis.title), h("small", {}, changes)),
     h("table", { class: "sol-lens-choices", "aria-labelledby": id },
       headRow(["Level", "Would choose", "Probability"]),
       h("tbody", {}, ranges.map((range) => {

@@ -38,14 +38,14 @@ export class LevelPlot {
     this.readout = h("p", { class: "sol-lens-readout" });
     const at = `${(100 * (this.taken + 0.5)) / levels.length}%`;
     this.plot = h("div", { class: "sol-lens-plot", tabindex: "0", role: "slider",
-      "aria-label": `${axis.full}: every level at this step`, "aria-valuemin": 1,
+      "aria-label": `${axis.title}: every level at this step`, "aria-valuemin": 1,
       "aria-valuemax": levels.length,
       onpointermove: (event) => this.point(event), onpointerleave: () => this.show(this.taken),
       onkeydown: (event) => this.onKey(event), onblur: () => this.show(this.taken) },
     h("i", { class: "sol-lens-taken", "aria-hidden": "true", "--x": at }), this.mark,
     hasChoices && this.choices(taken), LANES.map((lane) => this.lane(lane, scale[lane.key])), shares && this.bars(top));
     this.element = h("div", { class: "sol-lens-axis", "data-axis": axis.key },
-      h("h3", {}, axis.full, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
+      h("h3", {}, axis.title, h("small", {}, `taken: ${levelText(axis, levels[this.taken])}`)),
       this.plot,
       h("div", { class: "sol-level-ends", "aria-hidden": "true" },
         h("span", {}, levelText(axis, levels[0])), h("span", {}, levelText(axis, levels.at(-1)))),

@@ -6,12 +6,9 @@ import { AXES, fixed, isNumber, MISSING, nats, percentTight, signed } from "../f
 import { levelText } from "../tokens/card_policy.js";
 import { spokenText, tokenNodes } from "../tokens/token_text.js";
 
-const trailNames = () => ({ taken: "As taken", keep_fraction: AXES[0], channel_keep_ratio: AXES[1],
-  bit_width: AXES[2] });
-
 function trailName(trail) {
-  const axis = trailNames()[trail.name];
-  if (typeof axis === "string") return axis;
+  const axis = AXES.find((one) => one.field === trail.name);
+  if (!axis) return "As taken";
   return `${axis.name} at ${levelText(axis, trail.action[axis.field])}`;
 }
 

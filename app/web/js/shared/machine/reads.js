@@ -31,7 +31,7 @@ function unpacked(packed) {
 }
 
 // Shares of the MLP's input channels and of its inner ones that an action keeps: Mechanisms.mlp_shares of
-// sol_core/actions.py. A grid that prunes both sides brings its curve, share of the bytes → share of the input.
+// sol_core/actions/mechanisms.py. A grid that prunes both sides brings its curve, share of the bytes → share of the input.
 /** @returns {[number, number]} */
 export function mlpShares(grid, ratio) {
   const { mlp_pruning: pruning = "input", mlp_split: knots = [] } = grid ?? {};

@@ -172,7 +172,7 @@ export class Status extends StatusLine {
       : "generated");
     const { asked } = scheduleOf(run);
     AXES.forEach((axis, at) => {
-      const digits = axis.key === "bits" ? fixed(tally.mean(at), 1) : fixed(100 * tally.mean(at), 1);
+      const digits = axis.unit === "bit" ? fixed(tally.mean(at), 1) : fixed(100 * tally.mean(at), 1);
       setText(this.spend[at], `${digits} / ${axis.show(asked[at])}`);
     });
     this.parts.update(tally, view, run);

@@ -10,7 +10,7 @@ const SPOKEN_FROM = 0.01; // levels less probable than this are not read out
 // The levels of a run's grid in the order of AXES; null for a run that does not tell them.
 export function gridLevels(run) {
   const grid = run?.config?.grid;
-  const levels = [grid?.keep_fractions, grid?.channel_keep_ratios, grid?.bit_widths];
+  const levels = AXES.map((axis) => grid?.[axis.levels]);
   return levels.every(Array.isArray) ? levels : null;
 }
 
@@ -47,7 +47,7 @@ export function nearest(levels, value) {
 }
 
 export function levelText(axis, level) {
-  return axis.key === "bits" ? count(level, "bit") : axis.show(level);
+  return axis.unit === "bit" ? count(level, "bit") : axis.show(level);
 }
 
 function spokenLevels(axis, levels, shares, chosen) {

@@ -2,19 +2,11 @@
 // turns into a tint and three lanes. Appending is O(new tokens); lines end at line breaks.
 
 import { fill, h } from "../dom.js";
-import { AXES, bitsText, fixed, isNumber, nats, percentTight } from "../format.js";
+import { AXES, fixed, formNumbers, isNumber, nats, percentTight, spendText } from "../format.js";
 import { SITE } from "../site.js";
 import { directionOf, spokenText, tokenNodes } from "./token_text.js";
 
 const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
-
-export function spendAxes() {
-  return AXES.map((axis) => {
-    const [low, high] = SITE.limits[axis.limits];
-    const scale = axis.key === "bits" ? 1 : 100;
-    return { ...axis, low: low / scale, high: high / scale };
-  });
-}
 
 // name: of a KL to dense; above one nat the colour stays at its strongest.
 export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense, low: 0, high: 1,
@@ -22,7 +14,7 @@ export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense
 
 export function colourAxes() {
   return [
-    { key: "cost", name: "Cost", of: costOf, low: 0, high: 1, show: percentTight }, ...spendAxes(), {
+    { key: "cost", name: "Cost", of: costOf, low: 0, high: 1, show: percentTight }, ...AXES, {
       key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
       show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
     }];
@@ -65,17 +57,16 @@ export function binOf(axis, { low, high }, row) {
 }
 
 function tokenLabel(row) {
-  const { keep_fraction: keep, channel_keep_ratio: channels, bit_width: bits } = row.action;
-  return `Token ${row.index + 1}: ${spokenText(row.text)}. Attention ${percentTight(keep)}, channels `
-    + `${percentTight(channels)}, ${bitsText(bits)} bits, `
+  const spend = spendText(formNumbers(AXES.map((axis) => axis.of(row))));
+  return `Token ${row.index + 1}: ${spokenText(row.text)}. ${spend[0].toUpperCase()}${spend.slice(1)}, `
     + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to dense ${nats(row.kl_to_dense)} nats`)
     + (densesChoice(row) ? `, dense would choose ${spokenText(densesChoice(row).text)}` : "");
 }
 
 // Attributes for the style sheet and for screen readers.
 function tokenAttributes(row) {
-  const [keep, channels, bits] = AXES.map((axis) => axis.share(axis.of(row)));
-  return { "--a": keep, "--c": channels, "--b": bits, "aria-label": tokenLabel(row) };
+  const shares = AXES.map((axis) => [`--${axis.key}`, axis.share(axis.of(row))]);
+  return { ...Object.fromEntries(shares), "aria-label": tokenLabel(row) };
 }
 
 export class TokenView {

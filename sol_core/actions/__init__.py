@@ -1,0 +1,46 @@
+"""Actions of decode steps, the axes they have, and the grid of levels they are chosen from.
+
+An action is the paper's triple (arXiv:2605.10875, section 3): how much of the KV cache attention
+may read, how many MLP channels are computed, how many bits the MLP activations get. Schedules live
+in ``sol_core/decoding/schedules.py``; nothing here touches a tensor.
+"""
+
+from kernels.mlp_pruners import MLP_PRUNERS
+from kernels.page_scorers import PAGE_SCORERS
+from sol_core.actions.action import DENSE, Action, Budget, ceil_fraction
+from sol_core.actions.axes import AXES, AXIS_FIELDS, MAX_BITS, MIN_BITS, SHORT_AXES, Axis
+from sol_core.actions.grid import DEFAULT_GRID, GRIDS, ActionGrid, grid_name, grid_named
+from sol_core.actions.mechanisms import (
+    PAPER,
+    Mechanisms,
+    MlpPruning,
+    PageChoice,
+    PageScorerName,
+    QuantSite,
+)
+
+__all__ = [
+    "AXES",
+    "AXIS_FIELDS",
+    "DEFAULT_GRID",
+    "DENSE",
+    "GRIDS",
+    "MAX_BITS",
+    "MIN_BITS",
+    "MLP_PRUNERS",
+    "PAGE_SCORERS",
+    "PAPER",
+    "SHORT_AXES",
+    "Action",
+    "ActionGrid",
+    "Axis",
+    "Budget",
+    "Mechanisms",
+    "MlpPruning",
+    "PageChoice",
+    "PageScorerName",
+    "QuantSite",
+    "ceil_fraction",
+    "grid_name",
+    "grid_named",
+]

@@ -1,0 +1,125 @@
+"""The action of one decode step, and the budget of many: a value per axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sol_core.actions.axes import AXES, MAX_BITS, Axis
+
+__all__ = ["DENSE", "Action", "Budget", "ceil_fraction"]
+
+
+def ceil_fraction(fraction: float, count: int) -> int:
+    """``ceil(fraction · count)``, at least 1, immune to binary rounding.
+
+    0.7 · 10 is 7.000000000000001 in floating point; the user means 7.
+    """
+    return max(1, math.ceil(fraction * count - 1e-9))
+
+
+class _AxisValues:
+    """A value per axis; a stored one may lack axes of later releases, and is dense there."""
+
+    __slots__ = ()
+    PARTIAL = True  # for from_json
+
+    def as_tuple(self, axes: Sequence[Axis] = AXES) -> tuple[float, ...]:
+        """The values of some axes, in their order."""
+        return tuple([getattr(self, axis.field) for axis in axes])
+
+    def shares(self, axes: Sequence[Axis] = AXES) -> tuple[float, ...]:
+        """The values of some axes as shares of dense, in their order."""
+        return tuple([getattr(self, axis.field) / axis.dense for axis in axes])
+
+    @property
+    def words(self) -> str:
+        """For people: "attention 50 %, channels 70 %, 8 bits"."""
+        pairs = zip(AXES, self.as_tuple(), strict=True)
+        return ", ".join(axis.text(value) for axis, value in pairs)
+
+    @property
+    def net_keep_rate(self) -> float:
+        """The paper's one-number efficiency axis: mean of (κ, ρ, b/16)."""
+        total = 0.0
+        for share in self.shares():  # not sum(), which rounds otherwise from Python 3.12 on
+            total += share
+        return total / len(AXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Action(_AxisValues):
+    """Compute limits of one decode step: the paper's triple (arXiv:2605.10875, section 3).
+
+    Raises: ConfigError for a value that is not allowed.
+    Attributes:
+        keep_fraction: share of cached tokens attention may read, in (0, 1].
+        channel_keep_ratio: share of MLP input channels kept, in (0, 1].
+        bit_width: bits of the MLP activations, 2 to 16; 16 leaves them untouched.
+    """
+
+    keep_fraction: float = 1.0
+    channel_keep_ratio: float = 1.0
+    bit_width: int = MAX_BITS
+
+    def __post_init__(self) -> None:
+        for axis in AXES:
+            axis.check(getattr(self, axis.field), whole=True)
+
+    @classmethod
+    def of(cls, values: Iterable[float], axes: Sequence[Axis] = AXES) -> Action:
+        """The action of the values of some axes.
+
+        Args:
+            values: one per axis; whole numbers may be floats.
+            axes: what they are of; the others are dense.
+        Raises: ConfigError for a value that is not allowed.
+        """
+        made: dict[str, Any] = {}
+        for axis, value in zip(axes, values, strict=True):
+            is_whole = axis.whole and float(value).is_integer()
+            made[axis.field] = int(value) if is_whole else value
+        return cls(**made)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any] | Sequence[float]) -> Action:
+        """A stored action; what it lacks is dense.
+
+        Args:
+            record: its values by their fields, or in the order of ``AXES``.
+        Raises: ConfigError for a value that is not allowed; TypeError or ValueError for one of an
+            axis that there is not.
+        """
+        if isinstance(record, Mapping):
+            return cls(**record)
+        return cls.of([*record, *(axis.dense for axis in AXES[len(record) :])])
+
+    @property
+    def is_dense(self) -> bool:
+        """True where nothing is left out and nothing rounded."""
+        return self == DENSE
+
+
+DENSE = Action()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget(_AxisValues):
+    """A requested or achieved mean spend over decode steps.
+
+    Attributes:
+        keep_fraction: mean share of cached tokens that attention may read, in (0, 1].
+        channel_keep_ratio: mean share of the MLP's channels kept, in (0, 1].
+        bit_width: mean bits of the MLP activations, 2 to 16, fractions allowed.
+    Raises: ConfigError for a value that is not allowed.
+    """
+
+    keep_fraction: float = 1.0
+    channel_keep_ratio: float = 1.0
+    bit_width: float = float(MAX_BITS)
+
+    def __post_init__(self) -> None:
+        for axis in AXES:
+            axis.check(getattr(self, axis.field))

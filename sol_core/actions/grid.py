@@ -1,0 +1,147 @@
+"""The grid of levels that actions are chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any
+
+from kernels.mlp_pruners import MLP_PRUNERS
+from sol_core.actions.action import Action, Budget
+from sol_core.actions.axes import AXES, Axis
+from sol_core.actions.mechanisms import (
+    Mechanisms,
+    MlpPruning,
+    PageChoice,
+    PageScorerName,
+    QuantSite,
+)
+from sol_core.errors import ConfigError
+from sol_core.fields import Range, check_fields
+
+__all__ = ["DEFAULT_GRID", "GRIDS", "ActionGrid", "grid_name", "grid_named"]
+
+
+def _tenths() -> tuple[float, ...]:
+    return tuple(round(i / 10, 2) for i in range(1, 11))
+
+
+def _twentieths() -> tuple[float, ...]:
+    return tuple(round(i / 20, 2) for i in range(8, 21))
+
+
+@dataclass(frozen=True, slots=True)
+class ActionGrid:
+    """The levels each axis may take, ascending, and how steps skip what they drop.
+
+    The defaults are the paper's full grid (10 × 13 × 12 = 1,560 actions). Mechanisms and page
+    size belong to the grid's identity: the same spend means something else under others.
+
+    Attributes:
+        keep_fractions, channel_keep_ratios: levels in (0, 1].
+        bit_widths: levels of 2 to 16 bits.
+        page_size: tokens of a page of the KV cache.
+        quant_site, page_scorer, page_choice, mlp_pruning, mlp_split: see ``Mechanisms``.
+    Raises: ConfigError for levels that are not ascending, and for what is not allowed.
+    """
+
+    keep_fractions: tuple[float, ...] = field(default_factory=_tenths)
+    channel_keep_ratios: tuple[float, ...] = field(default_factory=_twentieths)
+    bit_widths: tuple[int, ...] = tuple(range(5, 17))
+    quant_site: QuantSite = "mlp_output"
+    page_size: Annotated[int, Range(1, 256)] = 8
+    page_scorer: PageScorerName = "quest"
+    page_choice: PageChoice = "head"
+    mlp_pruning: MlpPruning = "input"
+    mlp_split: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.mlp_split:
+            object.__setattr__(self, "mlp_split", MLP_PRUNERS[self.mlp_pruning].split)
+        object.__setattr__(self, "mlp_split", self.mechanisms.mlp_split)
+        for axis, levels in zip(self.axes, self.levels(), strict=True):
+            if not levels or list(levels) != sorted(set(levels)):
+                raise ConfigError(
+                    f"levels of {axis.field} must be distinct and ascending, got {levels}"
+                )
+            for level in levels:
+                axis.check(level, whole=True)
+
+    @property
+    def mechanisms(self) -> Mechanisms:
+        """Ways in which its steps skip what their actions drop. Raises: ConfigError."""
+        return Mechanisms(
+            self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site, self.mlp_split
+        )
+
+    def __str__(self) -> str:
+        parts = (self.page_scorer, self.page_choice, self.mlp_pruning, self.quant_site)
+        return f"{grid_name(self)}: {', '.join(parts)}, pages of {self.page_size}"
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes that its actions differ in, in the order of ``AXES``."""
+        return AXES
+
+    def levels(self) -> tuple[tuple[float, ...], ...]:
+        """Levels of each of its axes."""
+        return tuple([getattr(self, axis.levels_field) for axis in self.axes])
+
+    def action(self, places: Sequence[int]) -> Action:
+        """The action of a level per axis.
+
+        Args:
+            places: of each level among those of its axis.
+        """
+        levels = zip(self.levels(), places, strict=True)
+        return Action.of([some[place] for some, place in levels], self.axes)
+
+    def check_budget(self, budget: Budget) -> None:
+        """Hold a mean spend to what these levels can reach.
+
+        Args:
+            budget: requested, of all axes.
+        Raises: ConfigError naming the axis and its levels.
+        """
+        for axis, levels in zip(self.axes, self.levels(), strict=True):
+            value = getattr(budget, axis.field)
+            if not levels[0] - 1e-9 <= value <= levels[-1] + 1e-9:
+                raise ConfigError(
+                    f"{axis.field} = {value:g} is outside the grid's levels "
+                    f"{levels[0]:g} to {levels[-1]:g}"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form; ``ActionGrid(**…)`` reads it back."""
+        return asdict(self)
+
+
+def _default_grid() -> ActionGrid:
+    return ActionGrid(
+        keep_fractions=(0.05, *_tenths()),
+        channel_keep_ratios=tuple(round(i / 20, 2) for i in range(6, 21)),
+        page_scorer="int4",
+        page_choice="group",
+        mlp_pruning="both",
+    )
+
+
+# ``paper`` is the paper's own mechanisms, ``default`` the best of what was measured
+# (docs/results.md): 4-bit keys choose pages per KV group, both sides of the MLP are pruned.
+GRIDS = {"paper": ActionGrid(), "default": _default_grid()}
+DEFAULT_GRID = "default"
+OWN_GRID = "own"  # the name of all others
+
+
+def grid_name(grid: ActionGrid) -> str:
+    """The named grid whose levels and mechanisms a grid has, whatever its site; else "own"."""
+    at_home = replace(grid, quant_site=ActionGrid().quant_site)
+    return next((name for name, one in GRIDS.items() if one == at_home), OWN_GRID)
+
+
+def grid_named(name: str) -> ActionGrid:
+    """A named grid. Raises: ConfigError naming the ones there are."""
+    if name not in GRIDS:
+        raise ConfigError(f"grid must be one of {', '.join(GRIDS)}, got {name!r}")
+    return GRIDS[name]
