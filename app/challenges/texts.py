@@ -44,35 +44,27 @@ TEXTS: tuple[dict[str, Any], ...] = (
     },
 )
 
-# One a day, in turn. At the default number of tokens and budget the shipped policy beats static,
-# in the batch of a challenge, by 9 to 29 % (bfloat16, CPU); it is ahead on 13 of 27 texts tried.
+# One a day, in turn. At the default number of tokens and budget the shipped policy beat static, in
+# the batch of a challenge, by 5 to 34 % (bfloat16, CPU): so it did on 5 of 13 texts tried.
 DAILY: tuple[str, ...] = (
-    "The train to the north leaves from platform one at ten past every hour. The train to the"
-    " south leaves from platform two at twenty past every hour. If you have a bicycle, please"
-    " use the last carriage. If you have no ticket, you can buy one from the driver. The "
-    "waiting room is next to platform one and is open until nine.",
-    "To plant a tree, first dig a hole that is twice as wide as the roots. Put the tree in "
-    "the hole and fill the hole with earth. Press the earth down with your feet. Then give "
-    "the tree a bucket of water. In the first summer, give the tree a bucket of water every "
-    "week. In the second summer, a bucket of water every month is enough.",
-    "The ferry to the island leaves at eight, at eleven and at four. The ferry back leaves at"
-    " nine, at noon and at five. In winter there is no ferry on Sundays. If the sea is rough,"
-    " the captain decides in the morning whether the ferry sails. Please be at the pier ten "
+    "The museum is open from Tuesday to Sunday, from ten in the morning until six in the "
+    "evening. On Mondays the museum is closed. Tickets cost eight euros for adults and four "
+    "euros for children. On the first Sunday of every month tickets are free. The café next "
+    "to the museum is open every day, also on Mondays, when the museum is closed.",
+    "Here is the weather for tomorrow. In the north it will be cloudy with light rain in the "
+    "morning and a high of twelve degrees. In the south it will be sunny and dry, with a high "
+    "of twenty degrees. Along the coast the wind will be strong in the afternoon. On Thursday "
+    "the rain will move to the south, and the north will be sunny and dry.",
+    "Passengers are kindly asked to have their tickets ready. The bus to the airport leaves "
+    "from stop four at a quarter past every hour. The bus to the old town leaves from stop "
+    "two every ten minutes. If you have lost something, please ask at the office next to stop "
+    "one. The office is open from eight in the morning until six in the evening.",
+    "First hold one end of the rope in each hand. Cross the right end over the left end and "
+    "pull it through. Now cross the left end over the right end and pull it through again. "
+    "Pull both ends until the knot is tight. If the knot slips, you have crossed the same end "
+    "twice: open the knot, and cross the right end over the left end first.",
+    "The ferry to the island leaves at eight, at eleven and at four. The ferry back leaves at "
+    "nine, at noon and at five. In winter there is no ferry on Sundays. If the sea is rough, "
+    "the captain decides in the morning whether the ferry sails. Please be at the pier ten "
     "minutes before the ferry leaves, and keep your ticket until you leave the island.",
-    "On the first floor there are shoes, bags and hats. On the second floor there are clothes"
-    " for women. On the third floor there are clothes for men. On the fourth floor there are "
-    "toys and clothes for children. The restaurant is on the fifth floor. If you have lost "
-    "something, please ask at the desk on the first floor.",
-    "Keep the medicine in a dry place and out of the reach of children. Take one tablet in "
-    "the morning and one tablet in the evening, with a glass of water. Do not take more than "
-    "two tablets a day. If you have forgotten a tablet, do not take two at once. If you feel "
-    "worse after three days, ask your doctor.",
-    "The festival begins on Thursday evening with a concert in the park. On Friday there is a"
-    " concert in the church, and on Saturday there is a concert in the theatre. On Sunday "
-    "afternoon all musicians play together in the park. Tickets for one evening cost ten "
-    "euros, and tickets for all evenings cost thirty euros. Children pay half.",
-    "A triangle has three sides and three corners. A square has four sides and four corners. "
-    "A square can be cut into two triangles, and each triangle has three sides and three "
-    "corners. A circle has no sides and no corners. Two triangles can be put together to a "
-    "square, but circles cannot be put together to anything without holes.",
 )

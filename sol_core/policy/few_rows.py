@@ -25,14 +25,14 @@ __all__ = ["FewRowPolicy", "StepState"]
 
 
 class StepState(NamedTuple):
-    """State of an episode so far: [R, 3] each, shares of dense, unless said otherwise.
+    """State of an episode so far: [R, 3] each, shares of dense.
 
     Attributes:
         goals: what to aim at but for the excess.
         targets: requested means.
         excess: spent beyond the targets.
         previous: spends of the step before.
-        shares: of the excess that rows make good in a step, [R].
+        share: of the excess that is made good in a step.
         greedy: take the most probable levels; excess and previous become theirs, in place.
     """
 
@@ -40,7 +40,7 @@ class StepState(NamedTuple):
     targets: Tensor
     excess: Tensor
     previous: Tensor
-    shares: Tensor
+    share: float
     greedy: bool
 
 
@@ -113,8 +113,7 @@ class FewRowPolicy:
         parts = inputs.rows[:, 0].split((*widths, KERNEL_AXES), 1)
         seen = tuple(np.ascontiguousarray(part.numpy()) for part in parts[:-1])
         aims, previous = inputs.aims[:, 0].contiguous(), parts[-1].contiguous()
-        none = torch.zeros_like(aims)
-        state = StepState(aims, aims, none, previous, none[:, 0].contiguous(), greedy=False)
+        state = StepState(aims, aims, torch.zeros_like(aims), previous, 0.0, greedy=False)
         return self._run(seen, inputs.tokens[:, 0].contiguous(), state, step)[1]
 
     def _run(
@@ -136,7 +135,7 @@ class FewRowPolicy:
                 state.excess.numpy(),
                 state.previous.numpy(),
                 *self._ends,
-                state.shares.numpy(),
+                np.float32(state.share),
                 state.greedy,
             ),
             self._network,

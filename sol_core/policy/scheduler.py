@@ -15,14 +15,12 @@ from sol_core.policy.inputs import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
 
-__all__ = ["PolicyScheduler", "StepChoice", "feedback_steps"]
+__all__ = ["FEEDBACK_STEPS", "PolicyScheduler", "StepChoice"]
 
 # Overspending is made good over this many steps. Sixteen, an episode, halved the gain: the
-# point of a price is to spend unevenly (docs/results.md). But after short contexts prices, which
-# are read off longer ones, are furthest from their aims, and little is gained by unevenness.
+# point of a price is to spend unevenly (docs/results.md).
 FEEDBACK_STEPS = 64
-FEWEST_FEEDBACK_STEPS = 2
-LONG_CONTEXT = 256  # tokens
+_GOOD_SHARE = 1 / FEEDBACK_STEPS
 
 
 class StepChoice(NamedTuple):
@@ -49,16 +47,6 @@ class StepChoice(NamedTuple):
     def log_probability(self) -> Tensor:
         """[R], of the choices."""
         return self.log_probabilities.gather(-1, self.choices[..., None]).sum((1, 2))
-
-
-def feedback_steps(contexts: Tensor) -> Tensor:
-    """Over how many steps an episode makes good what it spends beyond its budget.
-
-    Args:
-        contexts: tokens before the episode, [R].
-    """
-    share = (contexts / LONG_CONTEXT).square()
-    return (share * FEEDBACK_STEPS).clamp(FEWEST_FEEDBACK_STEPS, FEEDBACK_STEPS)
 
 
 class PolicyScheduler:
@@ -89,7 +77,6 @@ class PolicyScheduler:
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
         self._targets = budget_shares(budgets, policy.info.grid).to(policy.embedding.device)
-        self._shares = self._targets[:, 0]
         self._goals = self._targets
         self._excess = torch.zeros_like(self._targets)
         self._previous = torch.ones_like(self._targets)
@@ -106,7 +93,6 @@ class PolicyScheduler:
             self._previous = torch.ones_like(self._targets)
             contexts = torch.tensor(observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
-            self._shares = 1 / feedback_steps(contexts).to(self._targets)
         if self._few_rows is None:
             inputs = self._inputs(observation, place, episode)
             with torch.no_grad():
@@ -117,7 +103,7 @@ class PolicyScheduler:
         else:
             greedy = self._generator is None
             state = StepState(
-                self._goals, self._targets, self._excess, self._previous, self._shares, greedy
+                self._goals, self._targets, self._excess, self._previous, _GOOD_SHARE, greedy
             )
             inputs, logits, choices = self._few_rows.step(observation, state, place)
             if not greedy:
@@ -152,7 +138,7 @@ class PolicyScheduler:
     def _inputs(self, observation: StepObservation, place: int, episode: int) -> StepInputs:
         policy = self.policy
         row = observation_row(observation, self._previous, policy.info.layout)
-        aims = aim_for(self._goals, self._excess, self._shares, policy.ends)
+        aims = aim_for(self._goals, self._excess, FEEDBACK_STEPS, policy.ends)
         budget = self._no_budget
         if policy.num_heads == 1:
             targets, count = self._targets, max(self._count, 1)
