@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from sol_core.generation.page_reads import page_reads
 from tests.browser.axe import violations
 from tests.browser.conftest import Server, Visitor, comes_to
 from tests.browser.exported import offline
-from tests.sol_core.generation.page_levels import levels_of
+from tests.sol_core.generation.page_levels import by_level, levels_of
 from tests.support.fake_engine import FAKE_MODEL, FakeEngine, make_token
 
 pytestmark = pytest.mark.browser
@@ -82,24 +81,16 @@ def pixels(page: Page, cells: int) -> list[list[tuple[int, ...]]]:
     return [[tuple(pixel[:3]) for pixel in layer] for layer in found]
 
 
-def colours_by_level(page: Page, cells: int, levels: list[list[int]]) -> dict[int, set[Any]]:
-    found: dict[int, set[Any]] = defaultdict(set)
-    for layer, drawn in zip(levels, pixels(page, cells), strict=True):
-        for level, colour in zip(layer, drawn, strict=True):
-            found[level].add(colour)
-    return found
-
-
 def expect_drawn(page: Page, cells: int, levels: list[list[int]], palette: Palette = LIGHT) -> None:
     """Every page has the colour of its level: dark, two in between, lit."""
     dark, lit = (tuple(map(round, Rgb.parse(one))) for one in (palette.track, palette.attention))
 
     def ends() -> tuple[set[Any], set[Any]]:
-        found = colours_by_level(page, cells, levels)
+        found = by_level(levels, pixels(page, cells))
         return found.get(0, {dark}), found.get(3, {lit})
 
     comes_to(ends, ({dark}, {lit}))  # they fade in
-    found = colours_by_level(page, cells, levels)
+    found = by_level(levels, pixels(page, cells))
     assert all(len(colours) == 1 for colours in found.values()), found
     assert len({next(iter(colours)) for colours in found.values()}) == len(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from app.web.services import engine_generate
 from app.web.theme_colours import DARK, LIGHT, Palette, Rgb
 from tests.browser.axe import violations
 from tests.browser.conftest import WARM_UP_MS, Server, Visitor, comes_to
-from tests.sol_core.generation.page_levels import levels_of
+from tests.sol_core.generation.page_levels import by_level, levels_of
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_models import FAMILIES
 
@@ -176,16 +176,15 @@ def pages_drawn(drawing: Locator, layers: int, cells: int) -> list[list[tuple[in
     return [[tuple(pixel[:3]) for pixel in layer] for layer in found]
 
 
-def colours_by_level(
-    drawing: Locator, levels: list[list[int]], cells: int, only: Sequence[int] = range(4)
-) -> dict[int, set[tuple[int, ...]]]:
-    """Colours of the pages that were read at each of these levels; they fade in."""
-    found: dict[int, set[tuple[int, ...]]] = {}
-    for layer, pixels in zip(levels, pages_drawn(drawing, len(levels), cells), strict=True):
-        for level, pixel in zip(layer, pixels, strict=True):
-            if level in only:
-                found.setdefault(level, set()).add(pixel)
-    return found
+def colours(drawing: Locator, levels: list[list[int]], cells: int) -> dict[int, set[Any]]:
+    """Of the pages that were read at each level; they fade in."""
+    return by_level(levels, pages_drawn(drawing, len(levels), cells))
+
+
+def ends(drawing: Locator, levels: list[list[int]], cells: int) -> tuple[Any, Any]:
+    """Colours of dark and of lit pages; None where no page is lit."""
+    found = colours(drawing, levels, cells)
+    return found[0], found.get(3)
 
 
 @pytest.mark.parametrize(("scheme", "palette"), [("light", LIGHT), ("dark", DARK)])
@@ -214,10 +213,10 @@ def test_the_machine_of_a_lesson_shows_which_pages_the_chosen_step_read(
             re.compile(f" of {reads['pages']} pages read in each layer.*“Mira Oka”: read in "
                        f"{readers} of {LAYERS} layers"),
         )  # fmt: skip
-        colours = partial(colours_by_level, machine(visitor), levels, reads["cells"])
-        read = any(3 in layer for layer in levels)
-        comes_to(partial(colours, only=(0, 3)), {0: {dark}} | ({3: {lit}} if read else {}))
-        assert all(len(one) == 1 for one in colours().values())
+        drawn = machine(visitor), levels, reads["cells"]
+        lit_ones = {lit} if any(3 in layer for layer in levels) else None
+        comes_to(partial(ends, *drawn), ({dark}, lit_ones))
+        assert all(len(one) == 1 for one in colours(*drawn).values())
         step.press("ArrowRight")
     # A click on a word of the passage chooses its step.
     lesson(visitor).locator(".sol-learn-token").nth(9).click()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
-__all__ = ["levels_of"]
+__all__ = ["by_level", "levels_of"]
 
 
 def levels_of(packed: str, cells: int, layers: int) -> list[list[int]]:
@@ -14,3 +15,12 @@ def levels_of(packed: str, cells: int, layers: int) -> list[list[int]]:
     assert len(flat) - layers * cells in range(4)
     assert not any(flat[layers * cells :])
     return [flat[at * cells : (at + 1) * cells] for at in range(layers)]
+
+
+def by_level(levels: list[list[int]], values: list[list[Any]]) -> dict[int, set[Any]]:
+    """A value for each page of each layer, sorted by the page's level."""
+    found: dict[int, set[Any]] = {}
+    for layer, of_layer in zip(levels, values, strict=True):
+        for level, value in zip(layer, of_layer, strict=True):
+            found.setdefault(level, set()).add(value)
+    return found
