@@ -18,6 +18,8 @@ from sol_core.policy.config import MAX_POLICY_STEPS, ObservationName, PolicyConf
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sol_core.models.spec import ModelSpec
+
 __all__ = [
     "CARD_FILE",
     "CONFIG_FILE",
@@ -64,6 +66,11 @@ class InputLayout:
     num_layers: Annotated[int, Range(1, 10_000)]
     observation: ObservationName = "standard"
     num_axes: Annotated[int, Range(1, MAX_AXES)] = FIRST_AXES
+
+    @classmethod
+    def of(cls, spec: ModelSpec, config: PolicyConfig, grid: ActionGrid) -> InputLayout:
+        """The layout of a policy's inputs on a model and a grid."""
+        return cls(spec.hidden_size, spec.num_layers, config.observation, len(grid.axes))
 
     @property
     def extra(self) -> ExtraInputs:

@@ -54,12 +54,7 @@ class RunState:
     ) -> None:
         self.model, self.config, self.folder, self.ranks = model, config, folder, ranks
         self.texts = TextSource(model, config, data_dir)
-        layout = InputLayout(
-            model.spec.hidden_size,
-            model.spec.num_layers,
-            config.policy.observation,
-            len(config.grid.axes),
-        )
+        layout = InputLayout.of(model.spec, config.policy, config.grid)
         torch.manual_seed(config.seed)
         network = build_network(layout, config.grid, config.policy, config.steps).to(
             model.lm.device

@@ -73,12 +73,7 @@ def label_text(
     Args:
         tokens: ``config.block_len`` token ids.
     """
-    layout = InputLayout(
-        lm.spec.hidden_size,
-        lm.spec.num_layers,
-        config.policy.observation,
-        len(config.grid.axes),
-    )
+    layout = InputLayout.of(lm.spec, config.policy, config.grid)
     text = prefill_text(lm, tokens, config.grid, config.starts)
     starts = config.starts
     group = config.warm_start.schedules
