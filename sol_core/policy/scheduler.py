@@ -124,6 +124,12 @@ class PolicyScheduler:
         """Spent so far: [R, axes], shares of dense."""
         return self._targets + self._excess / max(self._count, 1)
 
+    def entropies(self) -> Tensor:
+        """Of the kept steps' distributions, mean of rows and heads: [T], nats, on the CPU."""
+        logits = torch.stack([step.logits.cpu() / step.temperature for step in self.steps])
+        heads = [head.log_softmax(-1) for head in self.policy.per_head(logits)]
+        return torch.stack([-(head.exp() * head).sum(-1).mean(-1) for head in heads]).mean(0)
+
     def distribution(self) -> list[list[list[float]]]:
         """Probability of every level at the last step: [R][axes][levels]."""
         probabilities = self.policy.per_head(self.steps[-1].log_probabilities.exp())

@@ -24,7 +24,6 @@ __all__ = [
     "HeldOutResult",
     "held_out_budgets",
     "measure_held_out",
-    "measure_static",
 ]
 
 PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
@@ -63,7 +62,7 @@ class HeldOutResult:
     """Means over texts, windows, budgets and steps.
 
     Attributes:
-        metrics: kl, kl_static, nll, nll_static, nll_dense, and a gap per axis.
+        metrics: kl, kl_static, nll, nll_static, nll_dense, entropy, and a gap per axis.
         first: tokens, levels' values and kl of the first window under the first budget:
             token ids [T], actions [T] and kl [T].
     """
@@ -79,16 +78,26 @@ def measure_held_out(
     starts = _starts(config)
     asked = held_out_budgets(config.grid)
     budgets = asked * len(starts)
-    played = _play_texts(lambda _: PolicyScheduler(policy, budgets), held_out, config, ranks)
+
+    def greedy(_: int) -> PolicyScheduler:
+        temperature = config.grpo.temperature  # of the entropy alone
+        return PolicyScheduler(policy, budgets, temperature=temperature, keep_steps=True)
+
+    played = _play_texts(greedy, held_out, config, ranks)
     spends = torch.stack([part.spends for part in played])  # [texts, B · 3, T, axes]
     grouped = spends.unflatten(1, (len(starts), -1)).mean((0, 1, 3))  # [3 budgets, axes]
     realised = [_budget(shares, config.grid) for shares in grouped.tolist()]
-    static = _play_static(realised, held_out, config, ranks)
+    static = _play_texts(
+        lambda n: _static(realised, n, len(starts), config), held_out, config, ranks
+    )
     gap = (grouped - budget_shares(asked, config.grid)).mean(0).tolist()
     metrics = {
         "kl": _mean(played, "kl"),
         "nll": _mean(played, "nll"),
-        **_static_metrics(static),
+        "entropy": _mean(played, "entropy"),
+        "kl_static": _mean(static, "kl"),
+        "nll_static": _mean(static, "nll"),
+        "nll_dense": _mean(static, "dense_nll"),
         **gap_metrics(gap, config.grid.axes),
     }
     place = range(starts[0], starts[0] + config.steps)
@@ -101,11 +110,6 @@ def measure_held_out(
         metrics,
         ([held_out.texts[0][n] for n in place], actions, played[0].kl[0].tolist()),
     )
-
-
-def measure_static(held_out: HeldOut, config: TrainConfig, ranks: Ranks) -> dict[str, float]:
-    """kl_static, nll_static and nll_dense at the asked budgets: before there is a policy."""
-    return _static_metrics(_play_static(held_out_budgets(config.grid), held_out, config, ranks))
 
 
 def _starts(config: TrainConfig) -> Sequence[int]:
@@ -121,6 +125,7 @@ class _Played:
     nll: Tensor
     dense_nll: Tensor  # [B, T]
     spends: Tensor  # [R, T, axes]
+    entropy: Tensor | None  # [T], of a policy
 
 
 def _play(
@@ -133,15 +138,12 @@ def _play(
         dense.append(scores.dense_nll.cpu())
         spends.append(torch.tensor([one.shares(config.grid.axes) for one in scores.step.actions]))
     return _Played(
-        torch.stack(kl, 1), torch.stack(nll, 1), torch.stack(dense, 1), torch.stack(spends, 1)
+        torch.stack(kl, 1),
+        torch.stack(nll, 1),
+        torch.stack(dense, 1),
+        torch.stack(spends, 1),
+        scheduler.entropies() if isinstance(scheduler, PolicyScheduler) else None,
     )
-
-
-def _play_static(
-    budgets: Sequence[Budget], held_out: HeldOut, config: TrainConfig, ranks: Ranks
-) -> list[_Played]:
-    count = len(_starts(config))
-    return _play_texts(lambda n: _static(budgets, n, count, config), held_out, config, ranks)
 
 
 def _play_texts(
@@ -157,14 +159,6 @@ def _play_texts(
         return _play(held_out.prefill(number, config), starts, scheduler_of(number), config)
 
     return ranks.split(range(len(held_out.texts)), play)
-
-
-def _static_metrics(static: Sequence[_Played]) -> dict[str, float]:
-    return {
-        "kl_static": _mean(static, "kl"),
-        "nll_static": _mean(static, "nll"),
-        "nll_dense": _mean(static, "dense_nll"),
-    }
 
 
 def _budget(shares: Sequence[float], grid: ActionGrid) -> Budget:

@@ -16,18 +16,13 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import Budget
-from sol_core.policy import PolicyScheduler
+from sol_core.policy import Policy, PolicyScheduler
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.network import DamageNetwork
 from sol_core.policy.policy import StepInputs, budget_shares
 from sol_core.progress import WorkEvent, WorkSample
 from sol_core.training.config import PRICED_TEXTS
-from sol_core.training.measure import (
-    HeldOut,
-    held_out_budgets,
-    measure_held_out,
-    measure_static,
-)
+from sol_core.training.measure import HeldOut, held_out_budgets, measure_held_out
 from sol_core.training.rollouts import RolloutBatch, draw_budgets, roll_out
 from sol_core.training.run_state import RunState
 from sol_core.training.update import damages_at, grpo_update, prices_from, warm_step
@@ -41,9 +36,9 @@ from sol_core.training.warm_start.labels import (
 )
 from sol_core.training.windows import prefill_text
 
-__all__ = ["calibrate", "grpo", "label", "measure", "measure_before", "warm_start"]
+__all__ = ["calibrate", "grpo", "label", "measure", "warm_start"]
 
-MEASURES_PER_PHASE = 4
+MEASURES_PER_PHASE = 4  # at least; else by the clock (``RunState.is_measure_due``)
 # When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
 LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9
 CALIBRATE_EVERY = 5  # GRPO updates
@@ -63,6 +58,8 @@ def label(state: RunState) -> Iterator[WorkEvent]:
         numbers = range(progress.labelled, min(progress.labelled + ranks.size, limit))
         _label_texts(state, store, numbers)
         progress.labelled = numbers.stop
+        if progress.labelled < limit and state.is_measure_due():
+            yield from _measure_as_if_labelled(state)
         yield state.report("labelling")
     progress.label_limit = progress.labelled
 
@@ -99,39 +96,67 @@ def _label_file(store: Path, number: int) -> Path:
 
 def warm_start(state: RunState) -> Iterator[WorkEvent]:
     """Gradient steps on the labels, prices and held-out quality along the way."""
-    labels = _all_labels(state)
-    network, config = state.policy.network, state.config
-    assert isinstance(network, DamageNetwork)
-    episodes = labels.damage.shape[0]
-    if state.progress.warm_steps == 0:
-        network.encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
-    sample = labels.take(torch.arange(0, episodes, max(1, episodes // CALIBRATION_EPISODES)))
-    per_epoch = len(batches_of_epoch(episodes, config.seed, 0))
-    total = per_epoch * config.warm_start.epochs
+    labels, config = _labels(state, state.progress.label_limit or 0), state.config
+    total = _num_warm_steps(labels, state)
     every = max(1, -(-total // MEASURES_PER_PHASE))
     share = WARM_SHARE if config.grpo.updates else GRPO_SHARE
     while state.progress.warm_steps < total and not state.is_past(share):
         step = state.progress.warm_steps
-        epoch, place = divmod(step, per_epoch)
-        index = batches_of_epoch(episodes, config.seed, epoch)[place]
-        state.metrics["loss"] = warm_step(state, labels.take(index), step, total)
+        state.metrics["loss"] = _learn(state, labels, step, total)
         state.progress.warm_steps += 1
-        if (step + 1) % every == 0 or step + 1 == total:
-            _set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
+        is_mark = (step + 1) % every == 0 or step + 1 == total
+        if is_mark or state.is_measure_due():
+            _price(state, labels)
             yield from measure(state)
         yield state.report("warm start")
-    _set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
+    _price(state, labels)
     state.optimiser.state.clear()  # GRPO starts with moments of its own
 
 
-def _all_labels(state: RunState) -> LabelledSteps:
-    """The labels of all texts; the lead has the files and hands them out one by one."""
+def _measure_as_if_labelled(state: RunState) -> Iterator[WorkEvent]:
+    """Held-out quality of a policy that learns from the labels so far, and is forgotten then."""
+    with state.measuring():
+        trial = state.trial()
+        labels = _labels(trial, state.progress.labelled)
+        total = _num_warm_steps(labels, trial)
+        for step in range(total):
+            _learn(trial, labels, step, total)
+        _price(trial, labels)
+        yield from measure(state, trial.policy)
+
+
+def _num_warm_steps(labels: LabelledSteps, state: RunState) -> int:
+    episodes, config = labels.damage.shape[0], state.config
+    return len(batches_of_epoch(episodes, config.seed, 0)) * config.warm_start.epochs
+
+
+def _learn(state: RunState, labels: LabelledSteps, step: int, num_steps: int) -> float:
+    """Gradient step number ``step`` of ``num_steps``; returns the loss."""
+    network, config = state.policy.network, state.config
+    assert isinstance(network, DamageNetwork)
+    episodes = labels.damage.shape[0]
+    if step == 0:
+        network.encoder.fit_scales(labels.rows[:: max(1, episodes // 2000)])
+    epoch, place = divmod(step, num_steps // config.warm_start.epochs)
+    index = batches_of_epoch(episodes, config.seed, epoch)[place]
+    return warm_step(state, labels.take(index), step, num_steps)
+
+
+def _price(state: RunState, labels: LabelledSteps) -> None:
+    """Prices from states among the labels."""
+    episodes = labels.damage.shape[0]
+    sample = labels.take(torch.arange(0, episodes, max(1, episodes // CALIBRATION_EPISODES)))
+    _set_prices(state, [damages_at(state.policy, sample.rows, sample.tokens)])
+
+
+def _labels(state: RunState, count: int) -> LabelledSteps:
+    """The labels of the first texts; the lead has the files and hands them out one by one."""
     store = state.folder / "labels"
 
     def read(number: int) -> LabelledSteps:
         return state.ranks.lead(lambda: read_labels(_label_file(store, number)))
 
-    return join_labels([read(number) for number in range(state.progress.label_limit or 0)])
+    return join_labels([read(number) for number in range(count)])
 
 
 def grpo(state: RunState) -> Iterator[WorkEvent]:
@@ -141,7 +166,8 @@ def grpo(state: RunState) -> Iterator[WorkEvent]:
     every = max(1, -(-updates // MEASURES_PER_PHASE))
     while state.progress.updates < updates and not state.is_past(GRPO_SHARE):
         _update(state)
-        if state.progress.updates % every == 0 or state.progress.updates == updates:
+        is_mark = state.progress.updates % every == 0 or state.progress.updates == updates
+        if is_mark or state.is_measure_due():
             yield from measure(state)
         yield state.report("grpo")
 
@@ -246,17 +272,12 @@ def _damages_in(state: RunState, inputs: StepInputs) -> list[Tensor]:
     return damages_at(state.policy, inputs.rows, inputs.tokens)
 
 
-def measure_before(state: RunState) -> Iterator[WorkEvent]:
-    """Static allocation on the held-out text: what there is to beat, before there is a policy."""
-    yield state.report("measuring")
-    yield _measured(state, measure_static(_held_out(state), state.config, state.ranks))
-
-
-def measure(state: RunState) -> Iterator[WorkEvent]:
-    """Held-out quality now, and a sample text."""
+def measure(state: RunState, policy: Policy | None = None) -> Iterator[WorkEvent]:
+    """Held-out quality now, and a sample text; of the run's own policy unless one is given."""
     yield state.report("measuring")
     held_out = _held_out(state)
-    result = measure_held_out(state.policy, held_out, state.config, state.ranks)
+    with state.measuring():
+        result = measure_held_out(policy or state.policy, held_out, state.config, state.ranks)
     yield _measured(state, result.metrics)
     yield _sample(state, held_out.texts[0], *result.first)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sol_core.errors import TrainingDivergedError
 from sol_core.models.loading import LanguageModel
@@ -33,7 +35,11 @@ from sol_core.training.measure import HeldOut
 from sol_core.training.ranks import Ranks
 from sol_core.training.texts import TextSource
 
-__all__ = ["RunState"]
+__all__ = ["MEASURE_EVERY_S", "MEASURE_REST", "RunState"]
+
+# Held-out quality is measured every minute, but for no more than a sixth of the time.
+MEASURE_EVERY_S = 60.0
+MEASURE_REST = 5.0  # times as long as the measurement before, at least
 
 
 class RunState:
@@ -59,12 +65,7 @@ class RunState:
         network = build_network(layout, config.grid, config.policy, config.steps).to(
             model.lm.device
         )
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(),
-            lr=config.warm_start.learning_rate,
-            weight_decay=config.warm_start.weight_decay,
-            betas=(0.9, 0.98),
-        )
+        self.optimiser = _optimiser(network, config)
         self.progress = Progress(phase="labelling" if config.warm_start.texts else "grpo")
         ranks.lead(lambda: folder.mkdir(parents=True, exist_ok=True))
         found = ranks.lead(lambda: read_checkpoint(folder, config.to_dict()))
@@ -98,6 +99,16 @@ class RunState:
         self._before_s = self.progress.elapsed_s
         self._decisions, self._decisions_since = 0, self._began
         self._last_checkpoint = self._began
+        self._measured_at, self._measure_s = self._began, 0.0
+
+    def trial(self) -> RunState:
+        """The run with a copy of its policy, which nothing learns back from."""
+        other = copy.copy(self)
+        other.policy = copy.copy(self.policy)
+        other.policy.network = copy.deepcopy(self.policy.network)
+        other.optimiser = _optimiser(other.policy.network, self.config)
+        other.progress = replace(self.progress)
+        return other
 
     @property
     def elapsed_s(self) -> float:
@@ -198,6 +209,19 @@ class RunState:
         due_at = self._last_checkpoint + self.config.checkpoint_seconds
         return self.ranks.lead(lambda: time.monotonic() >= due_at)
 
+    def is_measure_due(self) -> bool:
+        """Return whether it is time to measure again, by the lead's clock."""
+        due_at = self._measured_at + max(MEASURE_EVERY_S, MEASURE_REST * self._measure_s)
+        return self.ranks.lead(lambda: time.monotonic() >= due_at)
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Count the time within as spent on measuring."""
+        began = time.monotonic()
+        yield
+        self._measured_at = time.monotonic()
+        self._measure_s = self._measured_at - began
+
     def checkpoint(self) -> WorkCheckpoint:
         """The lead writes one now.
 
@@ -226,6 +250,15 @@ class RunState:
                     for base, levels in zip(network.base, self.policy.levels, strict=True)
                 ]
             )
+
+
+def _optimiser(network: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        network.parameters(),
+        lr=config.warm_start.learning_rate,
+        weight_decay=config.warm_start.weight_decay,
+        betas=(0.9, 0.98),
+    )
 
 
 def _jittered(base: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from sol_core.policy import save_policy
 from sol_core.policy.network import DamageNetwork, network_class
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from sol_core.training.config import TrainConfig
-from sol_core.training.phases import calibrate, grpo, label, measure_before, warm_start
+from sol_core.training.phases import calibrate, grpo, label, measure, warm_start
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
 
@@ -72,7 +72,7 @@ def _events(state: RunState, should_stop: Callable[[], bool]) -> Iterator[WorkEv
     _check_alike(state)
     state.describe(corpus_fingerprint=state.texts.fingerprint)
     if not state.progress.measured:
-        yield from measure_before(state)
+        yield from measure(state)
     for name, work in _PHASES:
         if state.progress.phase != name:
             continue

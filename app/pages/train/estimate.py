@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sol_core.training.config import PRICED_TEXTS, TrainConfig
+from sol_core.training.run_state import MEASURE_EVERY_S, MEASURE_REST
 
 _BYTES_PER_MB = 1e6
 MEASURED_WINDOWS, MEASURED_ROWS = 6, 3  # of each held-out text, as in training/measure.py
@@ -19,7 +20,7 @@ PREFILL_TOKENS_PER_S = 500.0  # text read densely
 DECISIONS_PER_S = 200.0  # compressed decode steps, the dense reference included
 _FIT_DECISIONS_PER_S = 8_000.0  # labelled decisions that the policy learns from, once each
 _UPDATE_DECISIONS_PER_S = 3000.0  # decisions that one gradient pass of GRPO goes through
-_MEASUREMENTS = 8  # how often held-out quality is measured in a run
+_MEASUREMENTS = 9  # how often held-out quality is measured in a run at least
 START_S = 8.0  # loading the model and the text
 BASE_MB = 1300.0  # interpreter, libraries, the model's weights
 _LABEL_BYTES = 2600.0  # kept per labelled decision
@@ -53,8 +54,8 @@ def estimate(config: TrainConfig) -> Estimate:
         "Warm start": _warm_start_s(config),
         "Rollouts (GRPO)": _grpo_s(config),
         "Calibrating": _calibrating_s(config),
-        "Measuring": _measuring_s(config),
     }
+    phases["Measuring"] = _measuring_s(config, sum(phases.values()))
     phases = {name: seconds for name, seconds in phases.items() if seconds > 0}
     limit = config.time_limit_minutes
     total = sum(phases.values())
@@ -90,11 +91,13 @@ def _calibrating_s(config: TrainConfig) -> float:
     return prefill + rows * config.steps / DECISIONS_PER_S
 
 
-def _measuring_s(config: TrainConfig) -> float:
-    """Policy and static on every window of the held-out texts."""
+def _measuring_s(config: TrainConfig, working_s: float) -> float:
+    """Policy and static on every window of the held-out texts, which are read once."""
+    texts = config.held_out_texts
     decisions = 2 * MEASURED_ROWS * min(config.windows, MEASURED_WINDOWS) * config.steps
-    once = config.block_len / PREFILL_TOKENS_PER_S + decisions / DECISIONS_PER_S
-    return _MEASUREMENTS * config.held_out_texts * once
+    once = texts * decisions / DECISIONS_PER_S
+    times = max(_MEASUREMENTS, working_s / max(MEASURE_EVERY_S, once * MEASURE_REST))
+    return texts * config.block_len / PREFILL_TOKENS_PER_S + times * once
 
 
 def _labelled_decisions(config: TrainConfig) -> int:

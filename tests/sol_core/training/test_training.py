@@ -32,9 +32,12 @@ from sol_core.training import (
     TrainConfig,
     WarmStartConfig,
     preset,
+    run_state,
     train,
 )
 from sol_core.training.measure import held_out_budgets
+from sol_core.training.ranks import Ranks
+from sol_core.training.run_state import RunState
 from tests.support.tiny_language_model import make_language_model
 from tests.support.tiny_training import tiny_train_config
 
@@ -89,12 +92,14 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
     assert [row["step"] for row in rows] == list(range(1, len(reports)))
     phases = list(dict.fromkeys(report.message for report in reports))
     assert phases == ["preparing", "measuring", "labelling", "warm start", "grpo", "calibrating"]
-    # What there is to beat is measured before anything is learnt.
+    # Measured before anything is learnt: static, and a policy that is near it.
+    gaps = {"gap_keep", "gap_channels", "gap_bits"}
     assert [set(row["metrics"]) for row in rows[:2]] == [
         set(),
-        {"kl_static", "nll_static", "nll_dense"},
+        {"kl", "nll", "entropy", "kl_static", "nll_static", "nll_dense", *gaps},
     ]
-    assert rows[1]["metrics"]["kl_static"] > 0
+    first = rows[1]["metrics"]
+    assert first["kl"] == pytest.approx(first["kl_static"], rel=0.25)
     assert all(0 <= report.fraction <= 1 for report in reports)
     calibrating = [report.fraction for report in reports if report.message == "calibrating"]
     assert calibrating == sorted(set(calibrating))  # the bar moves with every text
@@ -114,6 +119,53 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
         WorkCheckpoint,
         WorkFinished,
     }
+
+
+def test_labelling_is_measured_by_a_policy_that_learns_from_the_labels_so_far(
+    model: LanguageModel,
+    config: TrainConfig,
+    whole: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And is forgotten: the run's own policy is what it would have been."""
+    monkeypatch.setattr(RunState, "is_measure_due", lambda _: True)
+    rows = [
+        event.row
+        for event in run(model, config, tmp_path / "run")
+        if isinstance(event, WorkProgress) and event.row is not None
+    ]
+    phases = [row["phase"] for row in rows if "kl" in row["metrics"] or row["phase"] != "measuring"]
+    until = phases.index("warm start")  # whose first step is measured before it is reported
+    assert phases[:until] == [
+        "measuring",
+        *["measuring", "labelling"] * 2,
+        "labelling",
+        "measuring",
+    ]
+    measured = [row["metrics"]["entropy"] for row in rows if "kl" in row["metrics"]]
+    assert len(set(measured[:3])) == 3  # untrained, after one text, after two
+    assert phases.count("measuring") > len(measured) / 2
+    assert weights(tmp_path / "run") == whole
+
+
+def test_it_is_measured_every_minute_but_not_for_more_than_a_sixth_of_the_time(
+    model: LanguageModel, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(run_state.time, "monotonic", lambda: now)
+    state = RunState(model, config, tmp_path / "run", tmp_path, Ranks())
+
+    def is_due_after(seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        return state.is_measure_due()
+
+    assert [is_due_after(59), is_due_after(1)] == [False, True]
+    for took, waits in ((4.0, 60.0), (30.0, 150.0)):
+        with state.measuring():
+            now += took
+        assert [is_due_after(waits - 1), is_due_after(1)] == [False, True]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(

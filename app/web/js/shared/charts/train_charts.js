@@ -145,7 +145,7 @@ function trainCharts() {
   return [
     metricChart({
       title: "Held-out KL to dense", y: { title: "nats per token", sign: 1 }, lines: qualityLines("kl"),
-      aid: "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than [[static]] does for the same [[spend]].",
+      aid: "Unseen text, greedy. Below the dashed line, the policy changes the model's predictions less than [[static]] does for the same [[spend]]. While texts are labelled, a policy learns from the labels so far and is measured; the run's own learns when all are there.",
     }),
     metricChart({
       title: "Held-out NLL above dense", y: { title: "nats per token", sign: 1 }, lines: qualityLines("nll_lost"),
