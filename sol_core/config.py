@@ -6,10 +6,10 @@ configuration is stored with the run so that it can be repeated.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
 
@@ -161,7 +161,7 @@ class GenerationConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, as a saved run holds it."""
-        return asdict(self)
+        return record_of(self)
 
 
 def _check_stop_strings(texts: tuple[str, ...]) -> None:

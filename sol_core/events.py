@@ -7,10 +7,10 @@ Times are milliseconds, information is in nats, costs are per decode step and
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from sol_core.actions import Action, Budget
+from sol_core.actions import Action, Budget, record_of
 
 __all__ = [
     "Alternative",
@@ -233,7 +233,7 @@ Event = PrefillEvent | TokenEvent | FinishEvent
 
 def event_to_dict(event: Event) -> dict[str, Any]:
     """JSON-ready form: the dataclass as nested dicts, plus ``type`` and cost totals."""
-    record = {"type": _EVENT_NAMES[type(event)], **asdict(event)}
+    record = {"type": _EVENT_NAMES[type(event)], **record_of(event)}
     for key in ("cost", "dense_cost"):
         cost = getattr(event, key, None)
         if isinstance(cost, StepCost):

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -28,7 +27,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
-from sol_core.actions import AXES, DENSE, SHORT_AXES, ActionGrid, Budget
+from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, ActionGrid, Budget, record_of
 from sol_core.api import load_policy
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
@@ -71,12 +70,13 @@ class SolLM(TemplateLM):
             "" for none; or one that is loaded already.
         schedule: without a policy: dense, static, random, emc or dac; "" is static where a
             budget is given, else dense.
-        keep, channels, bits: the budget, a mean per axis.
         batch_size: requests that are read or decoded at once; fewer where texts are long.
         max_batch_size: ignored; lm-eval hands it to every model.
         data_dir: where models are kept.
         grid: levels and mechanisms of a schedule without a policy.
-    Raises: SolError for what cannot be loaded or does not fit together.
+        budget: keep, channels, bits: a mean for each axis by its short name; dense by default.
+    Raises: TypeError for an argument that is none of these; SolError for what cannot be loaded or
+        does not fit together.
     """
 
     on_made: ClassVar[Callable[[SolLM], None] | None] = None  # main's: lm-eval keeps its models
@@ -86,17 +86,19 @@ class SolLM(TemplateLM):
         pretrained: str | LanguageModel = DEFAULT_MODEL,
         policy: str | Policy = "",
         schedule: str = "",
-        keep: float = 1.0,
-        channels: float = 1.0,
-        bits: float = 16.0,
         dtype: str = "auto",
         device: str | None = None,
         batch_size: int | str | None = 64,
         max_batch_size: int | None = None,
         data_dir: str = "",
         grid: ActionGrid | None = None,
+        **budget: float | str,
     ) -> None:
         super().__init__()
+        if unknown := budget.keys() - set(SHORT_AXES):
+            raise TypeError(f"SolLM() takes no argument {min(unknown)!r}")
+        fields = dict(zip(SHORT_AXES, AXIS_FIELDS, strict=True))
+        asked = Budget(**{fields[name]: float(value) for name, value in budget.items()})
         folder = Path(data_dir) if data_dir else default_data_dir()
         self.model = (
             pretrained
@@ -108,9 +110,8 @@ class SolLM(TemplateLM):
         self.tokenizer = self.model.tokenizer
         size = str(batch_size)  # "auto" is one of its values
         self.batch_size = int(size) if size.isdigit() else 64
-        budget = Budget(float(keep), float(channels), float(bits))
         self.policy: Policy | None = None
-        kind = schedule or ("dense" if budget == Budget() else "static")
+        kind = schedule or ("dense" if asked == Budget() else "static")
         if policy:
             kind = "policy"
             self.policy = (
@@ -120,9 +121,9 @@ class SolLM(TemplateLM):
             )
         self._policy_name = policy if isinstance(policy, str) else "policy"
         self.grid = self.policy.info.grid if self.policy else grid or ActionGrid()
-        self.schedule = ScheduleConfig(kind, budget, policy=self._policy_name or None)  # type: ignore[arg-type]  # checked by it
+        self.schedule = ScheduleConfig(kind, asked, policy=self._policy_name or None)  # type: ignore[arg-type]  # checked by it
         if kind != "dense":
-            self.grid.check_budget(budget)
+            self.grid.check_budget(asked)
         self._sums = [0.0] * len(AXES)  # of all tokens
         self.num_tokens = 0  # that were scored or generated
         if SolLM.on_made is not None:
@@ -142,7 +143,7 @@ class SolLM(TemplateLM):
         spend = self.mean_spend
         return {
             "schedule": self.schedule.kind,
-            "mean_spend": None if spend is None else asdict(spend),
+            "mean_spend": None if spend is None else record_of(spend),
             "num_tokens": self.num_tokens,
         }
 

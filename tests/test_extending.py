@@ -21,10 +21,11 @@ DOCUMENT = PROJECT / "docs" / "extending.md"
 SELECTED = {
     "tests/sol_core/models/test_families.py": "gemma1",
     "tests/sol_core/decoding/test_schedules.py": "pulse or every_scheduler",
-    "tests/sol_core/models/test_decode_step.py": "depth or bit_for_bit or no_trace",
+    "tests/sol_core/models/test_decode_step.py": "bit_for_bit or no_trace",
     "tests/kernels/test_mean_key.py": "mean_key",
 }
 KERNEL = "tests/kernels/test_soft_cap.py"
+AXIS = "tests/another_axis.py"  # from its labels to the page
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def extended(tmp_path: Path) -> Path:
     """A copy of the tree with every diff applied."""
     if shutil.which("git") is None:
         pytest.skip("no git here")
-    ignored = shutil.ignore_patterns("__pycache__", ".*", "golden")
-    for folder in ("app", "sol_core", "kernels", "tests"):
+    ignored = shutil.ignore_patterns("__pycache__", ".*", "golden", "node_modules")
+    for folder in ("app", "sol_core", "kernels", "storage", "tests"):
         shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=ignored)
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     for diff in re.findall(r"^```diff\n(.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S):
@@ -56,6 +57,7 @@ def test_every_worked_diff_applies_and_passes_its_tests(extended: Path) -> None:
     _passes(extended, [KERNEL])
     # Without Numba: kernels in another folder would be compiled anew, for minutes.
     (extended / "numba.py").write_text("raise ImportError('hidden by a test')\n")
+    _passes(extended, [AXIS])
     _passes(extended, list(SELECTED), "-k", " or ".join(SELECTED.values()))
 
 

@@ -6,12 +6,12 @@ A result that lacks a part (another release made it) lacks the figure, never the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 from app.formats.plain_json import finite
-from sol_core.actions import AXES, SHORT_AXES
+from sol_core.actions import AXES, PAPER_AXES, SHORT_AXES, Axis
 from sol_core.config import POLICY_PREFIX
 
 Result = dict[str, Any]
@@ -83,9 +83,9 @@ def budget_label(requested: dict[str, Any]) -> str:
     return " · ".join(axis.text(requested[axis.short]) for axis in AXES if axis.short in requested)
 
 
-def bit_share(value: float) -> float:
-    """Bits as a share of 16; a value of at most 1 is one already (no width is below 2 bits)."""
-    return value / 16 if value > 1 else value
+def dense_share(axis: Axis, value: float) -> float:
+    """A value as a share of dense; bits of at most 1 are one already (no width is below 2)."""
+    return value / axis.dense if value > 1 else value
 
 
 def _budgets(result: Result) -> list[dict[str, Any]]:
@@ -226,12 +226,10 @@ def _adherence(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
         if not spend:
             continue
         episode = one.get("adherence", {}).get("episode", {})
-        for axis in SHORT_AXES:
-            pair = [one["requested"][axis], spend[axis]]
-            if axis == "bits":
-                pair = [bit_share(value) for value in pair]
+        for axis in _of_spend(spend):
+            pair = [dense_share(axis, values[axis.short]) for values in (one["requested"], spend)]
             label = budget_label(one["requested"])
-            axes[axis].append([*map(finite, pair), finite(episode.get(axis)), label])
+            axes[axis.short].append([*map(finite, pair), finite(episode.get(axis.short)), label])
     return axes if axes["keep"] else None
 
 
@@ -240,16 +238,15 @@ def _variability(budgets: list[dict[str, Any]]) -> dict[str, Any] | None:
     rows = []
     for one in budgets:
         steps = one.get("by_step") or {}
-        if not all(steps.get(axis) for axis in SHORT_AXES):
+        if not all(steps.get(axis.short) for axis in PAPER_AXES):
             continue
         row: dict[str, Any] = {"label": budget_label(one["requested"])}
-        for axis in SHORT_AXES:
-            scale = 1 / 16 if axis == "bits" and max(steps[axis]) > 1 else 1.0
-            asked = one["requested"][axis]
-            row[axis] = {
-                "mean": [finite(value * scale) for value in steps[axis]],
-                "sd": [finite(value * scale) for value in steps.get(f"{axis}_sd") or []],
-                "asked": finite(bit_share(asked) if axis == "bits" else asked),
+        for axis in _of_spend(steps):
+            scale = 1 / axis.dense if max(steps[axis.short]) > 1 else 1.0
+            row[axis.short] = {
+                "mean": [finite(value * scale) for value in steps[axis.short]],
+                "sd": [finite(value * scale) for value in steps.get(f"{axis.short}_sd") or []],
+                "asked": finite(dense_share(axis, one["requested"][axis.short])),
             }
         rows.append(row)
     return {"budgets": rows} if rows else None
@@ -265,9 +262,9 @@ def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
             "share": finite(kind.get("share")),
             "kl": finite(kind.get("kl")),
             **{
-                axis: finite(bit_share(kind[axis]) if axis == "bits" else kind[axis])
-                for axis in SHORT_AXES
-                if isinstance(kind.get(axis), (int, float))
+                axis.short: finite(dense_share(axis, kind[axis.short]))
+                for axis in AXES
+                if isinstance(kind.get(axis.short), (int, float))
             },
         }
         for name, kind in difficulty["kinds"].items()
@@ -286,13 +283,19 @@ def _difficulty(difficulty: dict[str, Any] | None) -> dict[str, Any] | None:
 def _pollution(probe: dict[str, Any] | None) -> dict[str, Any] | None:
     """Per axis the change of the tail's perplexity and its interval, levels as shares."""
     axes = {}
-    for axis, levels in ((probe or {}).get("axes") or {}).items():
-        axes[str(axis)] = [
-            {"level": finite(bit_share(one["level"]) if axis == "bits" else one["level"])}
+    found = (probe or {}).get("axes") or {}
+    for axis in _of_spend(found):
+        axes[axis.short] = [
+            {"level": finite(dense_share(axis, one["level"]))}
             | {name: finite(one.get(name)) for name in ("change", "low", "high")}
-            for one in levels
+            for one in found[axis.short]
         ]
     return {"axes": axes} if any(axes.values()) else None
+
+
+def _of_spend(record: Mapping[str, Any]) -> list[Axis]:
+    """The axes that a record has numbers of; another release may have had fewer."""
+    return [axis for axis in AXES if axis.short in record]
 
 
 def _refresh(probe: dict[str, Any] | None) -> list[dict[str, Any]] | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app.formats import csv_cells
-from sol_core.actions import SHORT_AXES
+from sol_core.actions import AXES, SHORT_AXES
 
 __all__ = ["seed_rows", "summarised", "summary_text", "write_tables"]
 
@@ -35,7 +35,8 @@ T_BEYOND = 1.96
 def seed_rows(seed: int, result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of one seed's evaluation; numbers that are missing have none."""
     for budget in result["budgets"]:
-        asked = {axis: float(budget["requested"][axis]) for axis in SHORT_AXES}
+        requested = budget["requested"]
+        asked = {axis.short: float(requested.get(axis.short, axis.dense)) for axis in AXES}
         for schedule, metric, value in _numbers(budget):
             if value is not None:
                 named = {"schedule": schedule, "metric": metric, "value": float(value)}

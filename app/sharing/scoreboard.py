@@ -4,14 +4,13 @@ to the dense model it came, beside policy, static, random and dense."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from app.challenges.desk import actions_of, beats_policy, mean, spend_of
 from app.formats.csv_cells import csv_text, plain_cell
 from app.formats.plain_json import iso, json_safe
 from app.sharing.kind import Kind, Source
-from sol_core.actions import AXIS_FIELDS, Budget
+from sol_core.actions import AXIS_FIELDS, Budget, record_of
 from storage import AttemptRecord, Store, title_of
 
 NO_IMPORT = "a scoreboard is not imported: set its text up on Compare, and score schedules there"
@@ -32,7 +31,7 @@ def _document(source: Source, thing_id: str) -> dict[str, Any]:
     about: dict[str, Any] = {"id": challenge.id}
     about |= {"created_at": challenge.created_at.isoformat()}
     about |= {name: record[name] for name in _OF_CHALLENGE}
-    about |= {"budget": asdict(Budget(*record["asked"]))}
+    about |= {"budget": record_of(Budget(*record["asked"]))}
     scores = {name: _score(score) for name, score in record["scores"].items()}
     attempts = [
         _attempt(place, one) | {"actions": _named(one.schedule)}
@@ -87,7 +86,7 @@ def _spend(schedule: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _named(schedule: Mapping[str, Any]) -> list[dict[str, float]]:
-    return [asdict(action) for action in actions_of(schedule)]
+    return [record_of(action) for action in actions_of(schedule)]
 
 
 SCOREBOARD = Kind(

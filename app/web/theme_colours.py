@@ -41,7 +41,7 @@ class Palette:
         text, muted: for reading, and for what is secondary.
         line, edge: borders and grid lines; the edge of what can be operated (3:1 or more).
         accent, on_accent: the primary action, and the text on it.
-        attention, channels, bits: the three axes: lanes, chart lines, legends.
+        attention, channels, bits: the axes: lanes, chart lines, legends.
         track: the unfilled part of a lane.
         kl, surprisal, perplexity: lines of the quality chart.
         good, bad: success and error.

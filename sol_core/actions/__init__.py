@@ -8,7 +8,18 @@ in ``sol_core/decoding/schedules.py``; nothing here touches a tensor.
 from kernels.mlp_pruners import MLP_PRUNERS
 from kernels.page_scorers import PAGE_SCORERS
 from sol_core.actions.action import DENSE, Action, Budget, ceil_fraction
-from sol_core.actions.axes import AXES, AXIS_FIELDS, MAX_BITS, MIN_BITS, SHORT_AXES, Axis
+from sol_core.actions.axes import (
+    AXES,
+    AXIS_FIELDS,
+    MAX_BITS,
+    MIN_BITS,
+    OTHER_AXES,
+    PAPER_AXES,
+    SHORT_AXES,
+    Axis,
+    axes_of,
+    record_of,
+)
 from sol_core.actions.grid import DEFAULT_GRID, GRIDS, ActionGrid, grid_name, grid_named
 from sol_core.actions.mechanisms import (
     PAPER,
@@ -28,8 +39,10 @@ __all__ = [
     "MAX_BITS",
     "MIN_BITS",
     "MLP_PRUNERS",
+    "OTHER_AXES",
     "PAGE_SCORERS",
     "PAPER",
+    "PAPER_AXES",
     "SHORT_AXES",
     "Action",
     "ActionGrid",
@@ -40,7 +53,9 @@ __all__ = [
     "PageChoice",
     "PageScorerName",
     "QuantSite",
+    "axes_of",
     "ceil_fraction",
     "grid_name",
     "grid_named",
+    "record_of",
 ]

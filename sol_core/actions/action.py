@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sol_core.actions.axes import AXES, MAX_BITS, Axis
+from sol_core.actions.axes import AXES, MAX_BITS, PAPER_AXES, Axis
 
 __all__ = ["DENSE", "Action", "Budget", "ceil_fraction"]
 
@@ -44,9 +44,9 @@ class _AxisValues:
     def net_keep_rate(self) -> float:
         """The paper's one-number efficiency axis: mean of (κ, ρ, b/16)."""
         total = 0.0
-        for share in self.shares():  # not sum(), which rounds otherwise from Python 3.12 on
+        for share in self.shares(PAPER_AXES):  # not sum(), which rounds otherwise from Python 3.12
             total += share
-        return total / len(AXES)
+        return total / len(PAPER_AXES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,25 @@ another axis takes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from sol_core.errors import ConfigError
 
-__all__ = ["AXES", "AXIS_FIELDS", "MAX_BITS", "MIN_BITS", "SHORT_AXES", "Axis", "Draws"]
+__all__ = [
+    "AXES",
+    "AXIS_FIELDS",
+    "MAX_BITS",
+    "MIN_BITS",
+    "OTHER_AXES",
+    "PAPER_AXES",
+    "SHORT_AXES",
+    "Axis",
+    "Draws",
+    "axes_of",
+    "record_of",
+]
 
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
@@ -163,5 +176,34 @@ AXES = (
         penalty=2.0,
     ),
 )
+# The paper's triple, which every grid has, and those that a grid has where it gives them levels.
+PAPER_AXES = AXES[:3]
+OTHER_AXES: tuple[Axis, ...] = AXES[3:]
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
+# Fields of the others where a grid does not have them.
+_UNUSED: dict[str, Any] = {
+    name: value
+    for axis in OTHER_AXES
+    for name, value in ((axis.field, axis.dense), (axis.levels_field, (axis.dense,)))
+}
+
+
+def axes_of(grid: Mapping[str, Any]) -> tuple[Axis, ...]:
+    """The axes of a grid's JSON form, as ``ActionGrid.axes``."""
+    return (*PAPER_AXES, *(axis for axis in OTHER_AXES if axis.levels_field in grid))
+
+
+def record_of(one: Any) -> dict[str, Any]:
+    """A dataclass as JSON: ``asdict``, without axes beside the paper's that are dense.
+
+    So files and hashes stay what they were before there was such an axis.
+
+    Args:
+        one: an action, a budget, a grid, or what holds some.
+    """
+
+    def named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {k: value for k, value in pairs if k not in _UNUSED or value != _UNUSED[k]}
+
+    return asdict(one, dict_factory=named)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from kernels.mlp_pruners import MLP_PRUNERS
 from sol_core.actions.action import Action, Budget
-from sol_core.actions.axes import AXES, Axis
+from sol_core.actions.axes import AXES, OTHER_AXES, PAPER_AXES, Axis, record_of
 from sol_core.actions.mechanisms import (
     Mechanisms,
     MlpPruning,
@@ -60,7 +60,7 @@ class ActionGrid:
         if not self.mlp_split:
             object.__setattr__(self, "mlp_split", MLP_PRUNERS[self.mlp_pruning].split)
         object.__setattr__(self, "mlp_split", self.mechanisms.mlp_split)
-        for axis, levels in zip(self.axes, self.levels(), strict=True):
+        for axis, levels in zip(AXES, self.levels(AXES), strict=True):
             if not levels or list(levels) != sorted(set(levels)):
                 raise ConfigError(
                     f"levels of {axis.field} must be distinct and ascending, got {levels}"
@@ -81,12 +81,19 @@ class ActionGrid:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The axes that its actions differ in, in the order of ``AXES``."""
-        return AXES
+        """The axes that its actions differ in, in the order of ``AXES``: the paper's, and those
+        that it gives other levels than the dense one."""
+        used = [axis for axis in OTHER_AXES if self.levels([axis]) != ((axis.dense,),)]
+        return (*PAPER_AXES, *used)
 
-    def levels(self) -> tuple[tuple[float, ...], ...]:
-        """Levels of each of its axes."""
-        return tuple([getattr(self, axis.levels_field) for axis in self.axes])
+    def levels(self, axes: Sequence[Axis] | None = None) -> tuple[tuple[float, ...], ...]:
+        """Levels of each of its axes.
+
+        Args:
+            axes: of these instead; one that it does not use has the dense level alone.
+        """
+        chosen = self.axes if axes is None else axes
+        return tuple([getattr(self, axis.levels_field) for axis in chosen])
 
     def action(self, places: Sequence[int]) -> Action:
         """The action of a level per axis.
@@ -104,7 +111,7 @@ class ActionGrid:
             budget: requested, of all axes.
         Raises: ConfigError naming the axis and its levels.
         """
-        for axis, levels in zip(self.axes, self.levels(), strict=True):
+        for axis, levels in zip(AXES, self.levels(AXES), strict=True):
             value = getattr(budget, axis.field)
             if not levels[0] - 1e-9 <= value <= levels[-1] + 1e-9:
                 raise ConfigError(
@@ -114,7 +121,7 @@ class ActionGrid:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``ActionGrid(**…)`` reads it back."""
-        return asdict(self)
+        return record_of(self)
 
 
 def _default_grid() -> ActionGrid:

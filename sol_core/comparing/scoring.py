@@ -18,7 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, AXIS_FIELDS, DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms
+from sol_core.actions import (
+    AXES,
+    AXIS_FIELDS,
+    DENSE,
+    PAPER,
+    PAPER_AXES,
+    Action,
+    ActionGrid,
+    Budget,
+    Mechanisms,
+)
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.finite import require_finite
@@ -43,7 +53,6 @@ __all__ = [
     "score_text",
 ]
 
-PUBLISHED_AXES = 3  # of actions in published cases; what they lack is dense
 DENSE_CHUNK = 256  # tokens whose logits are held at once
 
 
@@ -273,7 +282,7 @@ def _parse_schedules(record: Any, label: str) -> tuple[tuple[Action, ...], ...]:
 
 
 def _parse_action(entry: Any, where: str) -> Action:
-    numbers = isinstance(entry, list) and PUBLISHED_AXES <= len(entry) <= len(AXES)
+    numbers = isinstance(entry, list) and len(PAPER_AXES) <= len(entry) <= len(AXES)
     if not numbers or any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in entry):
         raise ConfigError(f"{where}: an action is [{', '.join(AXIS_FIELDS)}], got {entry!r}")
     try:

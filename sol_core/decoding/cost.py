@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernels.page_scorers import PagesToScore
-from sol_core.actions import DENSE, PAPER, Action, ActionGrid, Mechanisms, ceil_fraction
+from sol_core.actions import DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms, ceil_fraction
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec
 from sol_core.models.step.plan import pages_kept
@@ -50,8 +50,12 @@ class CostModel:
         size = lm.dtype.itemsize
         return cls(lm.spec, size, size, grid.page_size, grid.mechanisms)
 
-    def decode_step(self, action: Action, cached_tokens: int) -> StepCost:
-        """One decode step that attends over ``cached_tokens`` (the new one included)."""
+    def decode_step(self, action: Action | Budget, cached_tokens: int) -> StepCost:
+        """One decode step that attends over ``cached_tokens`` (the new one included).
+
+        Args:
+            action: of the step, or a mean spend.
+        """
         spec = self.spec
         projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
         attention_flops = 2.0 * spec.num_layers * projections
@@ -97,7 +101,7 @@ class CostModel:
             mlp_bytes=first.mlp_bytes,
         )
 
-    def _attention(self, action: Action, visible: int) -> tuple[float, float]:
+    def _attention(self, action: Action | Budget, visible: int) -> tuple[float, float]:
         """FLOPs and bytes of one layer's scores, page scores and values."""
         spec = self.spec
         pages = -(-visible // self.page_size)

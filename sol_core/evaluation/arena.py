@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
+from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import PlannedRows, derive_seed
 from sol_core.comparing.rollout import Prefix, Rollout, roll_out
@@ -203,7 +203,7 @@ def check_schedule(schedule: Sequence[Action], limit: Budget, grid: ActionGrid) 
     Raises: ConfigError that says by how much, summed over the steps.
     """
     for step, action in enumerate(schedule):
-        for axis, levels in zip(grid.axes, grid.levels(), strict=True):
+        for axis, levels in zip(AXES, grid.levels(AXES), strict=True):
             value = getattr(action, axis.field)
             if value not in levels:
                 raise ConfigError(

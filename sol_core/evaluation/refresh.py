@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sol_core.actions import DENSE, SHORT_AXES, Action
+from sol_core.actions import DENSE, SHORT_AXES, Budget
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts, roll_out
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.decoding.cost import CostModel
@@ -159,6 +159,6 @@ class RefreshProbe(TextStage):
         lm, spend = self.setting.lm, self._spend[:, index].mean(0)
         cost = CostModel.of(lm, self.setting.grid)
         cached = self._context + self._steps // 2
-        step = cost.decode_step(Action(float(spend[0]), float(spend[1])), cached)
+        step = cost.decode_step(Budget(*spend.tolist()), cached)
         replay = cost.prefill(self._episode, cached).flops * (self._episodes - 1) / self._steps
         return step.flops, cost.decode_step(DENSE, cached).flops, replay

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import AXES, Action, grid_name
+from sol_core.actions import AXES, SHORT_AXES, Budget, grid_name
 from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.statistics import PairedBootstrap
@@ -228,7 +228,7 @@ class _Run:
         """Computed cost of a step at a mean spend, halfway through the scored tokens."""
         config, costs = self.config, CostModel.of(self.model.lm, self.setting.grid)
         cached = config.context + config.windows * config.steps // 2
-        return costs.decode_step(Action(spend["keep"], spend["channels"]), cached)
+        return costs.decode_step(Budget(*(spend[name] for name in SHORT_AXES)), cached)
 
     def _difficulty(self) -> dict[str, Any]:
         tokens, start = self.policies.tokens, self.config.context

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, Budget
+from sol_core.actions import AXES, DENSE, Action, Budget
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.divergence import kl_to_dense
@@ -52,7 +52,7 @@ class Extras:
 @dataclass(slots=True)
 class _Totals:
     tokens: int = 0
-    spend: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    spend: list[float] = field(default_factory=lambda: [0.0] * len(AXES))
     cost: StepCost = field(default_factory=StepCost)
     dense_cost: StepCost = field(default_factory=StepCost)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, record_of
 from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
@@ -74,4 +74,4 @@ class InspectionConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return record_of(self)

@@ -7,10 +7,10 @@ Every record's ``to_dict`` is plain JSON; ``inspection_json`` puts a whole one t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, make_dataclass
 from typing import Any, Literal
 
-from sol_core.actions import Action, Budget
+from sol_core.actions import OTHER_AXES, PAPER_AXES, Action, Budget, record_of
 from sol_core.events import Alternative, StepCost
 
 __all__ = [
@@ -59,7 +59,7 @@ class InspectionStart:
         return self.text_tokens - len(self.prefix) - self.scored_tokens
 
     def to_dict(self) -> dict[str, Any]:
-        return {"type": "prefill", **asdict(self)}
+        return {"type": "prefill", **record_of(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class InspectedToken:
     elapsed_ms: float
 
     def to_dict(self) -> dict[str, Any]:
-        return {"type": "token", **asdict(self)}
+        return {"type": "token", **record_of(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,23 +159,38 @@ class TokenPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class KindSpend:
+class _Kind:
+    kind: str
+    tokens: int
+    share: float
+
+
+_KindSpend: Any = make_dataclass(
+    "_KindSpend",
+    [
+        *((axis.short, float) for axis in PAPER_AXES),
+        *((axis.short, float, field(default=axis.dense, kw_only=True)) for axis in OTHER_AXES),
+    ],
+    bases=(_Kind,),
+    frozen=True,
+    slots=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpend(_KindSpend):  # type: ignore[misc]  # its fields are the table's
     """Tokens of one kind under one schedule.
 
     Attributes:
         tokens: how many there are.
         share: of all scored tokens.
-        keep, channels, bits: mean spend per axis.
+        keep, channels, bits: mean spend per axis, by the axes' short names.
         kl: mean KL to dense, nats.
         loss: mean NLL less that of the dense row, nats.
     """
 
-    kind: str
-    tokens: int
-    share: float
-    keep: float
-    channels: float
-    bits: float
+    PARTIAL = True  # for from_json: stored ones may lack axes of later releases
+
     kl: float
     loss: float
 
@@ -234,7 +249,7 @@ class InspectionEnd:
     report: DifficultyReport | None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"type": "finish", **asdict(self)}
+        return {"type": "finish", **record_of(self)}
 
 
 InspectionEvent = InspectionStart | InspectedToken | InspectionEnd

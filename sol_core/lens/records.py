@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from sol_core.actions import Action, ActionGrid
+from sol_core.actions import Action, ActionGrid, record_of
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative
 
@@ -80,7 +80,7 @@ class LensRow:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return asdict(self)
+        return record_of(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +138,4 @@ class LensView:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form: the attributes as nested objects and lists."""
-        return asdict(self)
+        return record_of(self)

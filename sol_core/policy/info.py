@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from sol_core.actions import MLP_PRUNERS, PAGE_SCORERS, ActionGrid
+from sol_core.actions import MLP_PRUNERS, PAGE_SCORERS, PAPER_AXES, ActionGrid, record_of
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.extensions import NETWORKS, OBSERVATIONS, ExtraInputs
 from sol_core.extensions.registry import missing
@@ -54,7 +54,7 @@ _REGISTERED: tuple[tuple[str, str, str, Container[str]], ...] = (
 )
 NUM_SCALARS = 4  # entropy, surprisal, log cached tokens, whether there is a state
 MAX_AXES = 16
-FIRST_AXES = 3  # of policies whose configuration does not say how many
+FIRST_AXES = len(PAPER_AXES)  # of policies whose configuration does not say how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class PolicyInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; a policy of three axes has that of before there were others."""
-        record = asdict(self)
+        record = record_of(self)
         if self.layout.num_axes == FIRST_AXES:
             del record["layout"]["num_axes"]
         return record

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from sol_core.actions import SHORT_AXES, Budget
+from sol_core.actions import SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, config_from_dict
@@ -65,7 +65,7 @@ class TasksConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; ``from_dict`` reads it back."""
-        return asdict(self)
+        return record_of(self)
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> TasksConfig:

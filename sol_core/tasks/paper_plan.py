@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sol_core.actions import PAPER, Action, ActionGrid, Budget
+from sol_core.actions import PAPER, ActionGrid, Budget
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import StepBytes
@@ -56,10 +56,11 @@ def paper_budget(
         levels = np.asarray(grid.keep_fractions)
         above = int(np.clip(np.searchsorted(levels, spend.keep_fraction), 1, len(levels) - 1))
         low, high = levels[above - 1], levels[above]
+        step = replace(spend, channel_keep_ratio=ratio)
         share = (spend.keep_fraction - low) / (high - low)
         parts = [
-            np.mean([step_bytes.of(Action(float(level), ratio), count) for count in cached])
-            for level in (low, high)
+            np.mean([step_bytes.of(at, count) for count in cached])
+            for at in (replace(step, keep_fraction=level) for level in (low, high))
         ]
         return float((1 - share) * parts[0] + share * parts[1])
 

@@ -8,13 +8,13 @@ of one question share its prefill; methods are rows of each choice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sol_core.actions import AXES, Action, ActionGrid
+from sol_core.actions import AXES, MAX_BITS, Action, ActionGrid, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.cost import CostModel
@@ -50,11 +50,15 @@ class StepBytes:
 
     def __init__(self, lm: FrozenLM, grid: ActionGrid) -> None:
         self._costs = CostModel.of(lm, grid)
-        self._known: dict[tuple[float, float, int], float] = {}
+        self._known: dict[tuple[Action | Budget, int], float] = {}
 
-    def of(self, action: Action, cached_tokens: int) -> float:
-        """Bytes of one step that attends over ``cached_tokens``, its own included."""
-        key = (action.keep_fraction, action.channel_keep_ratio, cached_tokens)
+    def of(self, action: Action | Budget, cached_tokens: int) -> float:
+        """Bytes of one step that attends over ``cached_tokens``, its own included.
+
+        Args:
+            action: of the step, or a mean spend.
+        """
+        key = (replace(action, bit_width=MAX_BITS), cached_tokens)  # bits do not count
         if key not in self._known:
             self._known[key] = self._costs.decode_step(action, cached_tokens).bytes_read
         return self._known[key]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.schedules import Observation, StaticScheduler
 
@@ -66,12 +66,12 @@ class AveragedPlan:
     """Static for each question by itself, at a spend of its own.
 
     Args:
-        spends: [questions, 3], the mean to meet over the steps of a question's choices.
+        spends: [questions, axes], the mean to meet over the steps of a question's choices.
         lengths: as for ``StaticPlan``.
     """
 
     def __init__(self, spends: Floats, grid: ActionGrid, lengths: Sequence[Sequence[int]]) -> None:
-        levels = [(axis[0], axis[-1]) for axis in grid.levels()]
+        levels = [(axis[0], axis[-1]) for axis in grid.levels(AXES)]
         low, high = zip(*levels, strict=True)
         budgets = [Budget(*spend) for spend in np.clip(spends, low, high).tolist()]
         pairs = zip(budgets, lengths, strict=True)

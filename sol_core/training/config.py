@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from sol_core.actions import GRIDS, ActionGrid
+from sol_core.actions import GRIDS, ActionGrid, record_of
 from sol_core.errors import ConfigError
 from sol_core.extensions import REWARDS
 from sol_core.extensions.registry import ELSEWHERE
@@ -221,7 +221,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, as a policy's files and a job hold it."""
-        return asdict(self)
+        return record_of(self)
 
 
 # On the default mechanisms, at contexts from a short question's to a long text's.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from app.cli import options
@@ -12,7 +11,7 @@ from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
 from app.cli.terminal import add_colour_axis, colour_depth
 from app.host.console import Console, write_out
-from sol_core.actions import Budget, grid_name
+from sol_core.actions import Budget, grid_name, record_of
 from sol_core.config import POLICY_PREFIX
 from sol_core.inspection import (
     MAX_SCHEDULES,
@@ -100,7 +99,7 @@ def _per_token(end: InspectionEnd) -> list[dict[str, Any]]:
             "name": row.name,
             "nll": row.nll,
             "kl": row.kl,
-            "spend": asdict(row.spend),
+            "spend": record_of(row.spend),
             "bytes_per_token": row.cost.bytes_read / end.num_tokens,
         }
         for row in end.rows

@@ -12,7 +12,7 @@ from app.cli.own_schedule import with_own
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
 from app.lens.report import LENS_VERSION, lens_json
-from sol_core.actions import AXIS_FIELDS
+from sol_core.actions import ActionGrid
 from sol_core.errors import ConfigError
 from sol_core.inspection import InspectionConfig
 
@@ -59,11 +59,11 @@ def run(args: argparse.Namespace) -> int:
         report = {"kind": "lens", "version": LENS_VERSION} | looked
         options.print_json(report)
     else:
-        write_out(_table(view, token, args.schedule))
+        write_out(_table(view, args.config.grid, token, args.schedule))
     return 0
 
 
-def _table(view: LensView, token: str, schedule: str) -> str:
+def _table(view: LensView, grid: ActionGrid, token: str, schedule: str) -> str:
     taken, dense = view.taken, view.dense
     lines = [
         f"token {view.index} {escape(token)!r}: dense NLL {dense.nll:.4f} nats, entropy "
@@ -71,9 +71,9 @@ def _table(view: LensView, token: str, schedule: str) -> str:
         f"all else as {schedule} took it: here {taken.action.words}",
         f"{'axis':20}  level      NLL       KL  entropy  would choose",
     ]
-    for axis, rows in zip(AXIS_FIELDS, view.axes, strict=True):
+    for axis, rows in zip(grid.axes, view.axes, strict=True):
         lines += [
-            f"{axis:20}  {getattr(row.action, axis):5g}  {_numbers(row)}"
+            f"{axis.field:20}  {getattr(row.action, axis.field):5g}  {_numbers(row)}"
             + ("  taken" if row.action == taken.action else "")
             for row in rows
         ]

@@ -103,4 +103,4 @@ _nats = partial(_interval, form="+.3f")
 
 
 def _axes(spend: dict[str, float]) -> str:
-    return ", ".join(f"{spend[name]:.3g}" for name in SHORT_AXES)
+    return ", ".join(f"{spend[name]:.3g}" for name in SHORT_AXES if name in spend)

@@ -16,11 +16,12 @@ def as_table(result: dict[str, Any]) -> str:
         f"{result.get('scored_tokens', '?')} tokens, nats per token"
     ]
     for budget in result["budgets"]:
-        asked = budget["requested"]
+        asked = budget["requested"]  # results of before there was an axis lack it
+        axes = [name for name in SHORT_AXES if name in asked]
         lines += [
             "",
-            f"budget  {'  '.join(f'{name} {asked[name]:g}' for name in SHORT_AXES)}",
-            f"  {'method':14} {'NLL':>8} {'KL':>8}  {' '.join(f'{name:>8}' for name in SHORT_AXES)}"
+            f"budget  {'  '.join(f'{name} {asked[name]:g}' for name in axes)}",
+            f"  {'method':14} {'NLL':>8} {'KL':>8}  {' '.join(f'{name:>8}' for name in axes)}"
             "   policy is better by (95 %)",
         ]
         lines += [_line(budget, method, row) for method, row in _methods(budget)]
@@ -36,7 +37,7 @@ def _methods(budget: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def _line(budget: dict[str, Any], method: str, row: dict[str, Any]) -> str:
     spend = row["spend"]
     text = f"  {method:14} {_number(row.get('nll')):>8} {_number(row.get('kl')):>8}  " + " ".join(
-        f"{spend[name]:8.3f}" for name in SHORT_AXES
+        f"{spend[name]:8.3f}" for name in SHORT_AXES if name in spend
     )
     paired = budget.get("paired", {}).get(method)
     if paired is None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from app.cli.terminal import ColourDepth, paint
 from app.formats.plain_json import json_safe
-from sol_core.actions import AXES, AXIS_FIELDS, Budget
+from sol_core.actions import AXES, AXIS_FIELDS, Budget, record_of
 from sol_core.config import GenerationConfig
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
 
@@ -64,8 +64,8 @@ def json_report(outcome: Outcome) -> dict[str, Any]:
         "integer_mlp": outcome.integer_mlp,
         "config": outcome.config.to_dict(),
         "events": [event_to_dict(token) for token in outcome.tokens],
-        "spend": dict.fromkeys(AXIS_FIELDS) if finish.spend is None else asdict(finish.spend),
-        "requested": asdict(outcome.requested),
+        "spend": dict.fromkeys(AXIS_FIELDS) if finish.spend is None else record_of(finish.spend),
+        "requested": record_of(outcome.requested),
         "totals": {
             "flops": finish.cost.flops,
             "bytes_read": finish.cost.bytes_read,

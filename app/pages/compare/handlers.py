@@ -24,7 +24,7 @@ from app.pages.shared.sharing_calls import EXPORT_HANDLERS
 from app.web.calls import Request, RequestError, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
-from sol_core.actions import AXES, Action, Budget
+from sol_core.actions import AXES, PAPER_AXES, Action, Budget
 from storage import ChallengeRecord
 
 MAX_NAME = 40  # characters
@@ -99,14 +99,15 @@ def _board(services: Services, challenge: ChallengeRecord, owner: str) -> list[d
 
 
 def _action(values: Any) -> Action:
-    return Action.of(_numbers(values))
+    return Action.from_record(_numbers(values))
 
 
 def _numbers(values: Any) -> list[float]:
     def is_number(value: Any) -> bool:
         return type(value) in (int, float) and math.isfinite(value)
 
-    if not isinstance(values, list) or len(values) != len(AXES) or not all(map(is_number, values)):
+    fits = isinstance(values, list) and len(PAPER_AXES) <= len(values) <= len(AXES)
+    if not fits or not all(map(is_number, values)):  # what is left out is dense
         names = ", ".join(axis.name.lower() for axis in AXES)
         raise RequestError(f"an action is a number per axis: {names}")
     return [float(value) for value in values]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.challenges.desk import NUM_RANDOM, Attempt, grid_of, mean, spend_of, wins
+from app.challenges.desk import NUM_RANDOM, Attempt, actions_of, grid_of, mean, spend_of, wins
 from app.formats.plain_json import finite, iso
+from sol_core.actions import AXES, Budget
 from storage import AttemptRecord, ChallengeRecord
 
 LABELS = {
@@ -26,7 +27,7 @@ def challenge_view(challenge: ChallengeRecord, best: Sequence[dict[str, Any]]) -
     """
     record = challenge.record
     scores = record["scores"]
-    plans = {name: scores[name]["actions"] for name in ("policy", "static")}
+    plans = {name: _levels(scores[name]) for name in ("policy", "static")}
     before = len(record["tokens"]) - record["steps"]
     dense = scores["dense"]
     return {
@@ -37,8 +38,8 @@ def challenge_view(challenge: ChallengeRecord, best: Sequence[dict[str, Any]]) -
         "steps": record["steps"],
         "model": record["model"],
         "policy": record["policy"],
-        "asked": record["asked"],
-        "levels": [list(levels) for levels in grid_of(record).levels()],
+        "asked": list(Budget(*record["asked"]).as_tuple()),
+        "levels": [list(levels) for levels in grid_of(record).levels(AXES)],
         "limit": [finite(sum(column)) for column in zip(*plans["policy"], strict=True)],
         "tokens": [
             {
@@ -62,6 +63,11 @@ def challenge_view(challenge: ChallengeRecord, best: Sequence[dict[str, Any]]) -
         "scores": _scores(scores),
         "board": list(best),
     }
+
+
+def _levels(score: Mapping[str, Any]) -> list[list[float]]:
+    """Per token a level of every axis."""
+    return [list(action.as_tuple()) for action in actions_of(score)]
 
 
 def attempt_view(attempt: Attempt, best: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the engine's configuration, ``form_from_config`` goes back for a run that is ope
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,13 +31,26 @@ POLICYS_GRID = "policy"  # the policy's own; without one, the default grid
 MAX_PROMPT_CHARACTERS = 1_000_000
 
 
+def budget_values(budget: Budget) -> dict[str, float]:
+    """The form's percents and bits of a mean spend."""
+    return {
+        axis.short: round(value * axis.scale, 4)
+        for axis, value in zip(AXES, budget.as_tuple(), strict=True)
+    }
+
+
+_Spend: Any = make_dataclass(
+    "_Spend",
+    [(name, float, value) for name, value in budget_values(Budget(0.5, 0.75, 10)).items()],
+    frozen=True,
+    slots=True,
+)
+
+
 @dataclass(frozen=True, slots=True)
-class BudgetForm:
+class BudgetForm(_Spend):  # type: ignore[misc]  # its fields are the axes' short names
     """Values of forms that ask for schedules: mean spend in percent, percent, bits; mechanisms."""
 
-    keep: float = 50
-    channels: float = 75
-    bits: float = 10
     seed: int = 0
     grid: str = POLICYS_GRID
     quant_site: QuantSite = "mlp_output"
@@ -66,7 +79,7 @@ class BudgetForm:
         return grid
 
     def _check_budget(self, grid: ActionGrid) -> None:
-        for axis, levels in zip(AXES, grid.levels(), strict=True):
+        for axis, levels in zip(AXES, grid.levels(AXES), strict=True):
             value = getattr(self, axis.short)
             low, high = levels[0] * axis.scale, levels[-1] * axis.scale
             if not low - 1e-6 <= value <= high + 1e-6:
@@ -167,14 +180,6 @@ def grid_choice(grid: ActionGrid) -> str:
     """The value of a form that asks for this grid; one without a name is its policy's own."""
     name = grid_name(grid)
     return name if name in GRIDS else POLICYS_GRID
-
-
-def budget_values(budget: Budget) -> dict[str, float]:
-    """The form's percents and bits of a mean spend."""
-    return {
-        axis.short: round(value * axis.scale, 4)
-        for axis, value in zip(AXES, budget.as_tuple(), strict=True)
-    }
 
 
 def schedule_from(name: str, budget: Budget, seed: int) -> ScheduleConfig:

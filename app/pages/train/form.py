@@ -96,7 +96,7 @@ def form_groups() -> list[dict[str, Any]]:
 def form_from_config(config: TrainConfig) -> dict[str, Any]:
     """Flat values of every field, the corpus included."""
     values: dict[str, Any] = {}
-    for name, value in config.to_dict().items():
+    for name, value in dataclasses.asdict(config).items():
         if isinstance(value, dict):
             parts = {f"{name}.{part}": inner for part, inner in value.items()}
             values |= {part: _shown(parts[part]) for part in parts if part not in _ELSEWHERE}

@@ -27,7 +27,6 @@ from sol_core.inspection import InspectionConfig
 from storage import NotFoundError, RunKind, RunRecord, Store
 
 _NUMBERS = ("nll", "kl", "entropy")
-_TRAILS = ("taken", *AXIS_FIELDS)
 _RUNS: dict[RunKind, RunDocument] = {"generation": GENERATION, "inspection": INSPECTION}
 
 
@@ -163,7 +162,7 @@ def _look_of(raw: dict[str, Any], lens: _Lens) -> Look:
             for row in raw["rows"]
             if row["axis"] == axis
         ]
-        for axis in AXIS_FIELDS
+        for axis in dict.fromkeys(row.axis for row in lens.rows)
     ]
     view = {name: raw[name] for name in ("taken", "dense", "trails")}
     view |= {"index": lens.token.index, "axes": axes, "replayed": None}
@@ -196,16 +195,18 @@ def _check(lens: _Lens, raw: dict[str, Any], of_run: LookedAt) -> None:
         _must_be(raw[name] == wanted, f"lens.{name}", "that of the run")
     # Rounded: files of older releases looked into actions of five digits.
     actions = [
-        {axis: float(f"{one['action'][axis]:.5g}") for axis in AXIS_FIELDS}
+        [float(f"{value:.5g}") for value in Action.from_record(one["action"]).as_tuple()]
         for one in (raw["taken"], step)
     ]
     _must_be(actions[0] == actions[1], "lens.taken.action", "that of the run")
-    by_axis = zip(AXIS_FIELDS, grid.levels(), strict=True)
+    axes = [axis.field for axis in grid.axes]
+    by_axis = zip(axes, grid.levels(), strict=True)
     levels: list[tuple[str, float]] = [(axis, level) for axis, some in by_axis for level in some]
     found: list[tuple[str, float]] = [(one.axis, one.level) for one in lens.rows]
     _must_be(found == levels, "lens.rows", "every level of every axis of the run's grid, in order")
     names = tuple(trail.name for trail in lens.trails)
-    _must_be(names == _TRAILS, "lens.trails", f"those of {', '.join(_TRAILS)}")
+    trails = ("taken", *axes)
+    _must_be(names == trails, "lens.trails", f"those of {', '.join(trails)}")
     lengths = {len(values) for trail in lens.trails for values in (trail.kl, trail.nll_change)}
     _must_be(lengths == {len(lens.following)}, "lens.trails", "as long as lens.following")
     if lens.joint is not None:

@@ -166,6 +166,7 @@ interface DeclaredAxis {
   unit: string;
   scale: number;
   dense: number;
+  isUsual: boolean; // of the default grid
   usual: number;
   min: number;
   max: number;
@@ -174,6 +175,11 @@ interface DeclaredAxis {
 
 interface SpendAxis extends DeclaredAxis, Axis {
   share(value: number): number;
+}
+
+interface GridAxis {
+  axis: SpendAxis;
+  levels: number[];
 }
 
 /** Words and limits of a form's field. */

@@ -26,7 +26,7 @@ from kernels.decode_layer import (
     lies_out_major,
     multiplies_quantised,
 )
-from sol_core.actions import Action, Mechanisms
+from sol_core.actions import OTHER_AXES, Action, Mechanisms
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
 from sol_core.models.step.layer import final_logits
@@ -113,10 +113,16 @@ class FewRowStep:
         return None if kernel is None else FewRowStep(spec, weights, kernel)
 
     def takes(self, cache: KVCache, request: StepRequest) -> bool:
-        """Return whether the kernels can read and write this cache, and know these mechanisms."""
+        """Return whether the kernels can read and write this cache, and know these mechanisms and
+        all axes on which an action is not dense."""
         how = request.mechanisms
         served = how.page_choice in how.scorer.cpu_kernels and how.pruner.fused
-        return cache.dtype in DTYPES and served
+        known = all(
+            getattr(action, axis.field) == axis.dense
+            for axis in OTHER_AXES
+            for action in request.actions
+        )
+        return cache.dtype in DTYPES and served and known
 
     def run(
         self, hidden: Tensor, cache: KVCache, request: StepRequest, tuning: Tuning | None = None

@@ -19,8 +19,9 @@ from app.pages.evaluate.form import (
     config_from_form,
     form_from_config,
 )
-from app.results.figures import bit_share, figures_of, pareto_front, result_view
+from app.results.figures import dense_share, figures_of, pareto_front, result_view
 from app.results.files import csv_text, json_text
+from sol_core.actions import AXES
 from sol_core.errors import ConfigError
 from tests.support.job_samples import RANDOM_SCHEDULES, evaluation_result
 
@@ -48,9 +49,10 @@ def test_every_point_is_on_the_front_or_beaten_by_it(points: list[tuple[float, f
 
 
 def test_bits_become_shares_and_shares_stay() -> None:
-    assert bit_share(8) == 0.5
-    assert bit_share(16) == 1
-    assert bit_share(0.5) == 0.5
+    (bits,) = (axis for axis in AXES if axis.short == "bits")
+    assert dense_share(bits, 8) == 0.5
+    assert dense_share(bits, 16) == 1
+    assert dense_share(bits, 0.5) == 0.5
 
 
 def test_the_headline_counts_wins_and_sure_wins(result: dict[str, Any]) -> None:

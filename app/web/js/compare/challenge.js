@@ -185,7 +185,7 @@ export class ChallengePage {
 
   // A link's schedule, once; what was painted here before comes back with Undo.
   takePainted() {
-    const places = Painting.placesOf(askedFor("paint"));
+    const places = Painting.placesOf(askedFor("paint"), AXES.length);
     setAddress({ paint: null });
     if (!places.length) return;
     this.painting.remember();
@@ -210,7 +210,7 @@ export class ChallengePage {
     const levels = this.challenge.levels[this.axis];
     this.brush = place;
     this.level.value = place;
-    this.level.style.setProperty("--fill", place / (levels.length - 1));
+    this.level.style.setProperty("--fill", place / Math.max(levels.length - 1, 1));
     setText(this.levelText, levelText(AXES[this.axis], levels[place]));
     this.level.setAttribute("aria-valuetext", this.levelText.textContent);
   }

@@ -14,7 +14,7 @@ export class Painting {
     this.limit = limit;
     this.steps = steps;
     this.past = [];
-    this.places = Array.from({ length: steps }, () => [0, 0, 0]);
+    this.places = Array.from({ length: steps }, () => levels.map(() => 0));
   }
 
   // The schedule as actions, one per token.
@@ -43,8 +43,9 @@ export class Painting {
     return this.places.flat().map((place) => place.toString(36)).join("");
   }
 
-  static placesOf(letters) {
-    const steps = letters?.match(/[0-9a-z]{3}/g) ?? [];
+  // Of as many letters a token as there are axes.
+  static placesOf(letters, axes) {
+    const steps = letters?.match(new RegExp(`[0-9a-z]{${axes}}`, "g")) ?? [];
     return steps.map((step) => Array.from(step, (letter) => parseInt(letter, 36)));
   }
 

@@ -16,6 +16,7 @@ const METHOD_STYLE = {
   dac: { colour: "bits", symbol: "triangle-down", size: 8 },
 };
 const OTHER_COLOURS = ["surprisal", "good", "muted", "kl", "bits"];
+const SYMBOLS = ["circle", "square", "diamond", "cross", "x", "star"]; // of the axes
 const AXIS_KEYS = AXES.map((axis) => ({ id: axis.short, name: axis.name, colour: axis.key }));
 const pointAxis = (title) => ({ title: smallTitle(title), ticksuffix: " %" });
 
@@ -48,7 +49,7 @@ const COSTS = {
   bytes: ["Bytes, computed", "MB that a step reads, computed", " MB"],
   flops: ["FLOPs, computed", "MFLOPs of a step, computed", " MFLOPs"],
   ms: ["Time, measured", "ms that a step took, measured", " ms"],
-  net: ["Net keep rate", "net keep rate: mean of the three axes", " %"],
+  net: ["Net keep rate", "net keep rate: mean of attention, channels and bits", " %"],
 };
 const LEAST_SPAN = 0.1; // of the axis, as a share of its middle: methods at one budget cost nearly the same
 
@@ -153,7 +154,7 @@ function adherenceFigure(data) {
     traces: () => AXES.map((axis, at) => ({
       meta: axis.short, mode: "markers", x: rows[at].map((row) => 100 * row[0]),
       y: rows[at].map((row) => 100 * row[1]), text: rows[at].map((row) => row[3]),
-      marker: { color: themeColour(axis.key), size: 8, symbol: ["circle", "square", "diamond"][at] },
+      marker: { color: themeColour(axis.key), size: 8, symbol: SYMBOLS[at % SYMBOLS.length] },
       error_y: { type: "data", array: rows[at].map((row) => 100 * (row[2] ?? 0)), thickness: 1.2,
         width: 3, color: themeColour(axis.key) },
       hovertemplate: `${axis.name}: asked %{x:.1f} %, spent %{y:.2f} %<br>%{text}<extra></extra>`,
@@ -162,6 +163,7 @@ function adherenceFigure(data) {
 }
 
 function variabilityFigure(data) {
+  const axes = AXES.filter(({ short }) => data.budgets.every((one) => one[short])); // another release may have fewer
   const budget = headSelect("Budget", data.budgets.map((one) => one.label));
   budget.value = Math.floor(data.budgets.length / 2);
   return figure({
@@ -170,11 +172,11 @@ function variabilityFigure(data) {
     layout: () => ({ hovermode: "x unified",
       xaxis: { title: smallTitle("step of the episode", 4), unifiedhovertitle: { text: "Step %{x}" } },
       yaxis: { ...pointAxis("spend (bits of 16)"), range: [0, 104] },
-      shapes: AXES.map((axis) => ({ type: "line", xref: "paper", x0: 0, x1: 1,
+      shapes: axes.map((axis) => ({ type: "line", xref: "paper", x0: 0, x1: 1,
         y0: 100 * data.budgets[budget.value][axis.short].asked,
         y1: 100 * data.budgets[budget.value][axis.short].asked,
         line: { color: themeColour(axis.key), width: 1, dash: "dot" } })) }),
-    traces: () => AXES.flatMap((axis) => {
+    traces: () => axes.flatMap((axis) => {
       const { mean, sd } = data.budgets[budget.value][axis.short];
       const x = mean.map((_, at) => at + 1);
       const edge = (sign) => mean.map((value, at) => Math.min(Math.max(100 * (value + sign * (sd[at] ?? 0)), 0), 100));

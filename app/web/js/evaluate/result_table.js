@@ -16,7 +16,7 @@ function intervalText([gain, low, high]) {
 }
 
 const spendText = (spend) => (spend.every(isNumber)
-  ? `${spend[0].toFixed(3)} · ${spend[1].toFixed(3)} · ${spend[2].toFixed(2)}` : MISSING);
+  ? spend.map((value, at) => value.toFixed(AXES[at].unit === "bit" ? 2 : 3)).join(" · ") : MISSING);
 
 const verdict = ([, low, high]) => (low > 0 ? "good" : high < 0 ? "bad" : "open");
 
@@ -67,7 +67,7 @@ export class ResultTable {
     const rows = (this.view.rows[baseline.name] ?? []).map((row) => {
       const one = row[measure];
       return h("tr", {},
-        h("th", { scope: "row" }, `${row.budget[0]} · ${row.budget[1]} · ${row.budget[2]}`),
+        h("th", { scope: "row" }, row.budget.join(" · ")),
         h("td", { class: "sol-gain", "data-verdict": verdict(one.gain) }, intervalText(one.gain)),
         h("td", {}, fixed(one.policy, 4)), h("td", {}, fixed(one.other, 4)),
         h("td", {}, fixed(one.dense, 4)),

@@ -12,7 +12,7 @@ const ASK_AFTER_MS = 150;
 // from there to the lowest levels. Attention falls fastest down to the default, and as fast as channels below it: with
 // pages chosen by 4-bit keys, cutting it hurts least (docs/results.md: 0.007 nats at 40 %).
 function levelsAt(keep, middle) {
-  const end = (side) => Object.fromEntries(AXES.map((axis) => [axis.short, axis[side]]));
+  const end = (side) => Object.fromEntries(AXES.map((axis) => [axis.short, axis[axis.isUsual ? side : "max"]]));
   const [from, to] = keep >= middle.keep ? [middle, end("max")] : [end("min"), middle];
   const share = (keep - from.keep) / (to.keep - from.keep);
   const between = ({ short, step }) => Math.round((from[short] + share * (to[short] - from[short])) / step) * step;

@@ -11,7 +11,7 @@ const HEIGHT = 630; // as link previews have it
 const MARGIN = 56;
 const FOOT = HEIGHT - 40; // base line
 const TEXT_END = FOOT - 40;
-const LANE = 8; // px: height of the three at the top
+const LANE = 8; // px: height of those at the top
 const SIZES = [46, 40, 35, 31, 27, 24, 21]; // of the tokens, px; a longer text is cut
 const LEADING = 1.62;
 

@@ -89,7 +89,7 @@ export function modelName(name) {
 // Kind and budget of a run; an unreadable configuration counts as static without a budget.
 export function scheduleOf(run) {
   const { kind, budget } = run?.config?.schedule ?? {};
-  const asked = AXES.map((axis) => (kind === "dense" ? axis.dense : budget?.[axis.field] ?? NaN));
+  const asked = AXES.map((axis) => (kind === "dense" ? axis.dense : budget ? budget[axis.field] ?? axis.dense : NaN));
   return { kind: kind ?? "static", policy: run?.config?.schedule?.policy ?? null, asked };
 }
 

@@ -20,7 +20,7 @@ const FIRST = 4; // half of the budget: the page's default
  *   steps?: RecordedStep[] }} RecordedText */
 /** @typedef {{ model: string, schedule: string, prompt: string, texts: RecordedText[] }} Recording */
 
-const numbersOf = (budget) => Object.fromEntries(AXES.map((axis, at) => [axis.short, budget[at]]));
+const numbersOf = (budget) => Object.fromEntries(AXES.map((axis, at) => [axis.short, budget[at] ?? axis.scale * axis.dense]));
 const axesOf = (budget) => spendText(numbersOf(budget));
 
 // The machine, without the policy's part: one recorded step.

@@ -4,7 +4,7 @@
 import { reasonOf } from "../api.js";
 import { chip, h, optionsOf, selectOf, setText, show, smallButton, uniqueId } from "../dom.js";
 import { exportMenu, imageMenu } from "../download.js";
-import { AXES, count, isNumber, modelName, nats } from "../format.js";
+import { count, isNumber, modelName, nats } from "../format.js";
 import { glossed } from "../glossary.js";
 import { pillChoice } from "../forms/form_parts.js";
 import { errorLine, showText } from "../message.js";
@@ -112,7 +112,7 @@ export class LensPanel {
   open(run, isLive, rows, index, which = {}) {
     this.clear();
     this.wanted = { run, rows, index, which };
-    this.levels = gridLevels(run);
+    this.axes = gridLevels(run);
     this.view = null;
     this.planeRows = null;
     this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].text)), ` token ${index + 1}`);
@@ -153,7 +153,7 @@ export class LensPanel {
 
   // Bit widths that there is a joint grid of.
   bitChoices() {
-    return this.view.imported?.bits ?? this.levels[2];
+    return this.view.imported?.bits ?? this.axes.find(({ axis }) => axis.field === "bit_width").levels;
   }
 
   say(text) {
@@ -202,12 +202,12 @@ export class LensPanel {
     show(this.choicePart, choosing);
     if (choosing) {
       this.choiceNote.replaceChildren(...choiceNote(view, row).flat().filter(Boolean));
-      this.choices.replaceChildren(...AXES.map((axis, at) => choiceTable(axis, this.levels[at], view.axes[at], view.taken, row.token_id,
+      this.choices.replaceChildren(...this.axes.map(({ axis, levels }, at) => choiceTable(axis, levels, view.axes[at], view.taken, row.token_id,
         this.on.fork && !view.imported && ((token) => this.on.fork(view.index, token)))));
     }
     const shared = { taken: view.taken, dense: view.dense, scale: lensScale(view), hasChoices: choosing,
       top: Math.max(...(row.policy ?? []).flat(), LEAST_TOP) };
-    this.curves.replaceChildren(...AXES.map((axis, at) => new LevelPlot(axis, this.levels[at],
+    this.curves.replaceChildren(...this.axes.map(({ axis, levels }, at) => new LevelPlot(axis, levels,
       view.axes[at], row.policy?.[at] ?? null, shared).element));
     const { imported } = view;
     this.say(imported ? `Imported: ${modelName(imported.model)} in ${imported.dtype} found this elsewhere.`

@@ -13,7 +13,7 @@ const LANES = [
   { key: "surprisal", name: "Surprisal", of: (row) => row.nll },
 ];
 
-// The scale that the three plots share, so that their curves compare: lowest and highest per lane.
+// The scale that the plots share, so that their curves compare: lowest and highest per lane.
 export function lensScale(view) {
   const rows = [view.dense, ...view.axes.flat()];
   const scale = Object.fromEntries(LANES.map((lane) => {

@@ -6,6 +6,8 @@ import { memory } from "../memory.js";
 import { Field } from "./field.js";
 import { flowOf, mlpShares, readsOf } from "./reads.js";
 import { Choices, Outcome, plainTitle } from "./sides.js";
+import { gridLevels } from "../tokens/card_policy.js";
+import { wholeStepWith } from "./sheet.js";
 import { captionNodes, spokenStep } from "./words.js";
 
 const KEPT = "machine"; // folded or not, in the browser's memory
@@ -78,6 +80,8 @@ export class Machine {
   begin(run) {
     this.run = run;
     this.choices.begin(run);
+    this.others = (gridLevels(run) ?? []).map(({ axis }) => axis).filter((axis) => !axis.isUsual);
+    this.field.sheet.arrange(wholeStepWith(this.others));
     show(this.element, true);
   }
 
@@ -108,12 +112,13 @@ export class Machine {
     if (!token || this.isFolded) return;
     const reads = readsOf(token);
     const shares = mlpShares(this.run.config.grid, token.action.channel_keep_ratio);
-    this.field.show({ reads, shares, flow: flowOf(token), bits: token.action.bit_width });
+    const others = this.others.map((axis) => ({ axis, level: axis.of(token) }));
+    this.field.show({ reads, shares, flow: flowOf(token), bits: token.action.bit_width, others });
     this.choices.show(token);
     this.outcome.show(token);
     this.caption.replaceChildren(...captionNodes(token, reads));
     clearTimeout(this.settling);
-    this.settling = setTimeout(() => this.say(spokenStep(token, reads, shares, plainTitle(this.run))), SETTLED_MS);
+    this.settling = setTimeout(() => this.say(spokenStep(token, reads, shares, others, plainTitle(this.run))), SETTLED_MS);
   }
 
   say(words) {

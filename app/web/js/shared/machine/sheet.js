@@ -1,6 +1,7 @@
 // The canvas of the machine: its size in pixels of the screen, its colours, where its lanes are.
 
 import { h, whenThemeChanges } from "../dom.js";
+import { AXES } from "../format.js";
 
 /** Widths beside the lanes of the whole step: lines from the policy's choices, names, numbers, the outcome: px. */
 export const BESIDE = { choices: 26, names: 68, numbers: 58, outcome: 132 };
@@ -20,10 +21,16 @@ export const WHOLE_STEP = {
   isWhole: true,
   sides: ({ isWide }) => [BESIDE.names + (isWide ? BESIDE.choices : 0), BESIDE.numbers + (isWide ? BESIDE.outcome : 0)],
 };
+const MORE = 13; // px: from one lane of another axis to the next
 const LABEL = 11; // px
 const LEAST_WIDE = 60; // pixels of the lanes
 const LIGHTS = 63; // steps from dark to lit
-const SHEET_COLOURS = ["attention", "channels", "bits", "edge", "track", "panel", "sunken", "muted"];
+const SHEET_COLOURS = [...AXES.map((axis) => axis.key), "edge", "track", "panel", "sunken", "muted"];
+
+/** The whole step with a lane below for each of some axes that it has no drawing of. @param {SpendAxis[]} axes @returns {Layout} */
+export const wholeStepWith = (axes) => ({ ...WHOLE_STEP, height: WHOLE_STEP.height + MORE * axes.length,
+  lanes: { ...WHOLE_STEP.lanes, ...Object.fromEntries(axes.map(({ key }, at) =>
+    [key, /** @type {[number, number]} */ ([WHOLE_STEP.height + MORE * at + 2, 7])])) } });
 
 const rgbOf = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 const mixed = (from, to, share) => from.map((one, at) => Math.round(one + share * (to[at] - one)));

@@ -4,7 +4,7 @@ import { h, setText } from "../dom.js";
 import { AXES, modelName, probability, scheduleOf } from "../format.js";
 import { glossed } from "../glossary.js";
 import { SITE } from "../site.js";
-import { gridLevels, LEAST_TOP, levelText, nearest } from "../tokens/card_policy.js";
+import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens/card_policy.js";
 import { tokenNodes } from "../tokens/token_text.js";
 import { bytesText } from "./words.js";
 
@@ -32,22 +32,26 @@ export class Choices {
   }
 
   begin(run) {
-    this.levels = gridLevels(run);
+    this.axes = gridLevels(run);
     this.title.replaceChildren(...glossed(titleOf(run), true));
-    this.rows.forEach(({ bars }, at) =>
-      bars.replaceChildren(...(this.levels?.[at] ?? []).map(() => h("i", { "--v": 0 }))));
+    this.rows.forEach(({ axis, bars }) => bars.replaceChildren(...this.levelsOf(axis).map(() => h("i", { "--v": 0 }))));
+  }
+
+  levelsOf(axis) {
+    return this.axes?.find((one) => one.axis === axis)?.levels ?? [];
   }
 
   /** @param {Token} token */
   show(token) {
-    const shares = token.policy?.every((one, at) => one.length === this.levels?.[at].length) ? token.policy : null;
+    const shares = isOfPolicy(token, this.axes) ? token.policy : null;
     const top = shares && Math.max(...shares.flat(), LEAST_TOP);
-    this.rows.forEach(({ axis, value, bars }, at) => {
+    this.rows.forEach(({ axis, value, bars }) => {
       setText(value, levelText(axis, axis.of(token)));
-      const chosen = this.levels && nearest(this.levels[at], axis.of(token));
+      const at = this.axes?.findIndex((one) => one.axis === axis) ?? -1;
+      const chosen = nearest(this.levelsOf(axis), axis.of(token));
       Array.from(bars.children, (bar, level) => {
         bar.classList.toggle("is-chosen", level === chosen);
-        bar.style.setProperty("--v", shares ? shares[at][level] / top : Number(level === chosen));
+        bar.style.setProperty("--v", shares?.[at] ? shares[at][level] / top : Number(level === chosen));
       });
     });
   }

@@ -1,5 +1,5 @@
 // The part of the card that shows what the policy wanted: the probability of every level, per
-// axis. All three rows have one scale, so a flat row means a policy that had no preference.
+// axis. All rows have one scale, so a flat row means a policy that had no preference.
 
 import { h } from "../dom.js";
 import { AXES, count, probability } from "../format.js";
@@ -7,23 +7,27 @@ import { AXES, count, probability } from "../format.js";
 export const LEAST_TOP = 0.001; // what the highest bar stands for at least
 const SPOKEN_FROM = 0.01; // levels less probable than this are not read out
 
-// The levels of a run's grid in the order of AXES; null for a run that does not tell them.
+// The axes of a run's grid, each with its levels; null for a run that does not tell them.
+/** @returns {GridAxis[] | null} */
 export function gridLevels(run) {
   const grid = run?.config?.grid;
-  const levels = AXES.map((axis) => grid?.[axis.levels]);
-  return levels.every(Array.isArray) ? levels : null;
+  const axes = AXES.map((axis) => ({ axis, levels: grid?.[axis.levels] })).filter(({ levels }) => Array.isArray(levels));
+  return axes.length ? axes : null;
 }
 
+// Whether a token has the policy's probabilities of these levels.
+export const isOfPolicy = (row, axes) => row.policy && axes?.length === row.policy.length
+  && row.policy.every((one, at) => one.length === axes[at].levels.length);
+
 // null for rows of other schedules, and for runs of before distributions were kept.
-export function cardPolicy(row, levels) {
-  const fits = row.policy && levels && row.policy.every((one, at) => one.length === levels[at].length);
-  if (!fits) return null;
+export function cardPolicy(row, axes) {
+  if (!isOfPolicy(row, axes)) return null;
   const top = Math.max(...row.policy.flat(), LEAST_TOP);
   return h("div", { class: "sol-card-policy" },
     h("div", { class: "sol-card-caption" }, "The policy's probabilities",
       h("small", {}, `full height: ${probability(top)}`)),
-    h("div", { class: "sol-level-rows" }, AXES.map((axis, at) =>
-      levelRow(axis, levels[at], row.policy[at], axis.of(row), top))));
+    h("div", { class: "sol-level-rows" }, axes.map(({ axis, levels }, at) =>
+      levelRow(axis, levels, row.policy[at], axis.of(row), top))));
 }
 
 function levelRow(axis, levels, shares, value, top) {

@@ -1,5 +1,5 @@
 // The head of the token panel: which axis the colour shows, with its scale in real units, and
-// what the three lanes mean.
+// what the lanes mean.
 
 import { h, toggleChip } from "../dom.js";
 import { AXES } from "../format.js";

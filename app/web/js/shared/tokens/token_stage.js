@@ -8,7 +8,7 @@ import { cardParts, TokenCard } from "./card.js";
 import { Legend } from "./legend.js";
 
 export class TokenStage {
-  /** Of the grid of the run on show. @type {number[][] | null} */
+  /** Of the grid of the run on show. @type {GridAxis[] | null} */
   levels = null;
 
   // on: pick(index, at) where a lens is, colour(key) where it is kept; hint: the foot's words while nothing is

@@ -1,5 +1,5 @@
 // The token view: one element per token, its values in custom properties that the style sheet
-// turns into a tint and three lanes. Appending is O(new tokens); lines end at line breaks.
+// turns into a tint and lanes. Appending is O(new tokens); lines end at line breaks.
 
 import { fill, h } from "../dom.js";
 import { AXES, fixed, formNumbers, isNumber, nats, percentTight, spendText } from "../format.js";
