@@ -44,27 +44,31 @@ TEXTS: tuple[dict[str, Any], ...] = (
     },
 )
 
-# One a day, in turn. At the default number of tokens and budget the shipped policy beat static, in
-# the batch of a challenge, by 5 to 34 % (bfloat16, CPU): so it did on 5 of 13 texts tried.
+# One a day, in turn. At the default number of tokens and budget the shipped policy beats static,
+# in the batch of a challenge, by 12 to 20 % (bfloat16, CPU): so it does on 10 of 27 texts tried.
 DAILY: tuple[str, ...] = (
     "The museum is open from Tuesday to Sunday, from ten in the morning until six in the "
     "evening. On Mondays the museum is closed. Tickets cost eight euros for adults and four "
     "euros for children. On the first Sunday of every month tickets are free. The café next "
     "to the museum is open every day, also on Mondays, when the museum is closed.",
-    "Here is the weather for tomorrow. In the north it will be cloudy with light rain in the "
-    "morning and a high of twelve degrees. In the south it will be sunny and dry, with a high "
-    "of twenty degrees. Along the coast the wind will be strong in the afternoon. On Thursday "
-    "the rain will move to the south, and the north will be sunny and dry.",
-    "Passengers are kindly asked to have their tickets ready. The bus to the airport leaves "
-    "from stop four at a quarter past every hour. The bus to the old town leaves from stop "
-    "two every ten minutes. If you have lost something, please ask at the office next to stop "
-    "one. The office is open from eight in the morning until six in the evening.",
     "First hold one end of the rope in each hand. Cross the right end over the left end and "
     "pull it through. Now cross the left end over the right end and pull it through again. "
-    "Pull both ends until the knot is tight. If the knot slips, you have crossed the same end "
-    "twice: open the knot, and cross the right end over the left end first.",
-    "The ferry to the island leaves at eight, at eleven and at four. The ferry back leaves at "
-    "nine, at noon and at five. In winter there is no ferry on Sundays. If the sea is rough, "
-    "the captain decides in the morning whether the ferry sails. Please be at the pier ten "
-    "minutes before the ferry leaves, and keep your ticket until you leave the island.",
+    "Pull both ends until the knot is tight. If the knot slips, you have crossed the same end"
+    " twice: open the knot, and cross the right end over the left end first.",
+    "The train to the north leaves from platform one at ten past every hour. The train to the"
+    " south leaves from platform two at twenty past every hour. If you have a bicycle, please"
+    " use the last carriage. If you have no ticket, you can buy one from the driver. The "
+    "waiting room is next to platform one and is open until nine.",
+    "To plant a tree, first dig a hole that is twice as wide as the roots. Put the tree in "
+    "the hole and fill the hole with earth. Press the earth down with your feet. Then give "
+    "the tree a bucket of water. In the first summer, give the tree a bucket of water every "
+    "week. In the second summer, a bucket of water every month is enough.",
+    "Before you leave the room, please close the windows and turn off the lights. Put the "
+    "chairs on the tables and the cups in the kitchen. The last person locks the door and "
+    "brings the key to the office. If the office is closed, put the key in the box next to "
+    "the door of the office, and write your name on the list.",
+    "If it rains on Saturday, the match will be played on Sunday. If it rains on Sunday as "
+    "well, the match will be played on the next Saturday. Tickets stay valid in any case. The"
+    " gates open at one and the match begins at three. Please do not bring bottles. Bags will"
+    " be searched at the gates, and dogs must stay outside.",
 )

@@ -217,7 +217,7 @@ def _observe(seen, state, rows, aims):
         rows: [R, layout.width] float32, overwritten.
         aims: [R, 3] float32, overwritten.
     """
-    goals, _, excess, previous, low, high, share, _ = state
+    goals, _, excess, previous, low, high, shares, _ = state
     for row in range(rows.shape[0]):
         end = 0
         for part in literal_unroll(seen):
@@ -229,7 +229,7 @@ def _observe(seen, state, rows, aims):
         rows[row, place] = min(rows[row, place], _MOST_NATS)
         for axis in range(3):
             rows[row, end + axis] = previous[row, axis]
-            aim = goals[row, axis] - excess[row, axis] * share
+            aim = goals[row, axis] - excess[row, axis] * shares[row, axis]
             aims[row, axis] = min(max(aim, low[axis]), high[axis])
 
 
@@ -243,8 +243,8 @@ def policy_step(seen, fed, state, network, memory, step, found):
         fed: tokens [R] int64, and the language model's embedding [V, C] float32, or bfloat16
             as uint16 bit patterns.
         state: goals, targets, excess and previous spends [R, 3], ends of the axes [3] each, and
-            the share of the excess that is made good in a step, all float32; and whether the
-            most probable levels are taken: excess and previous spends are theirs then.
+            the shares of the excess that are made good in a step [R, 3], all float32; and whether
+            the most probable levels are taken: excess and previous spends are theirs then.
         network: Encoder, DamageHeads and Prices.
         memory: [2, R, T, W], keys and values of the episode's steps before; gets this one's.
         step: of the episode.

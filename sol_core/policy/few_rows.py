@@ -32,7 +32,7 @@ class StepState(NamedTuple):
         targets: requested means.
         excess: spent beyond the targets.
         previous: spends of the step before.
-        share: of the excess that is made good in a step.
+        shares: of the excess that are made good in a step.
         greedy: take the most probable levels; excess and previous become theirs, in place.
     """
 
@@ -40,7 +40,7 @@ class StepState(NamedTuple):
     targets: Tensor
     excess: Tensor
     previous: Tensor
-    share: float
+    shares: Tensor
     greedy: bool
 
 
@@ -113,7 +113,8 @@ class FewRowPolicy:
         parts = inputs.rows[:, 0].split((*widths, KERNEL_AXES), 1)
         seen = tuple(np.ascontiguousarray(part.numpy()) for part in parts[:-1])
         aims, previous = inputs.aims[:, 0].contiguous(), parts[-1].contiguous()
-        state = StepState(aims, aims, torch.zeros_like(aims), previous, 0.0, greedy=False)
+        none = torch.zeros_like(aims)
+        state = StepState(aims, aims, none, previous, none, greedy=False)
         return self._run(seen, inputs.tokens[:, 0].contiguous(), state, step)[1]
 
     def _run(
@@ -135,7 +136,7 @@ class FewRowPolicy:
                 state.excess.numpy(),
                 state.previous.numpy(),
                 *self._ends,
-                np.float32(state.share),
+                state.shares.numpy(),
                 state.greedy,
             ),
             self._network,

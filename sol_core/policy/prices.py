@@ -81,15 +81,13 @@ def choose_levels(damages: Tensor, levels: Tensor, prices: Tensor | float) -> Te
     return (damages + price[..., None] * levels).argmin(-1)
 
 
-def aim_for(
-    targets: Tensor, excess: Tensor, steps_left: float, ends: tuple[Tensor, Tensor]
-) -> Tensor:
-    """The mean spend to aim for now: the remaining budget per remaining step.
+def aim_for(targets: Tensor, excess: Tensor, shares: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
+    """The mean spend to aim for now: what was asked, less a share of what was spent beyond it.
 
     Args:
         targets: [..., axes], requested mean.
         excess: [..., axes], spend so far minus target, summed over the steps.
-        steps_left: over how many steps the excess is to be made good, at least 1.
+        shares: [..., axes], of the excess that are made good in a step.
         ends: [axes] each, the axes' lowest and highest levels; the aim is clipped to them.
     """
-    return torch.sub(targets, excess, alpha=1 / steps_left).clamp(*ends)
+    return (targets - excess * shares).clamp(*ends)

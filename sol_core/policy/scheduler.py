@@ -8,19 +8,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sol_core.actions import Action, Budget
+from sol_core.actions import Action, Axis, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.policy.few_rows import FewRowPolicy, StepState
 from sol_core.policy.inputs import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
 
-__all__ = ["FEEDBACK_STEPS", "PolicyScheduler", "StepChoice"]
+__all__ = ["PolicyScheduler", "StepChoice", "feedback_shares"]
 
 # Overspending is made good over this many steps. Sixteen, an episode, halved the gain: the
 # point of a price is to spend unevenly (docs/results.md).
 FEEDBACK_STEPS = 64
-_GOOD_SHARE = 1 / FEEDBACK_STEPS
+# But attention has few pages after a short context, of which each looks dear to drop: prices,
+# read off longer ones, leave it above what was asked.
+FEWEST_STEPS, LONG_CONTEXT = 8, 256
 
 
 class StepChoice(NamedTuple):
@@ -47,6 +49,21 @@ class StepChoice(NamedTuple):
     def log_probability(self) -> Tensor:
         """[R], of the choices."""
         return self.log_probabilities.gather(-1, self.choices[..., None]).sum((1, 2))
+
+
+def feedback_shares(contexts: Tensor, axes: Sequence[Axis]) -> Tensor:
+    """What an episode's steps make good of an overspend, as a share of it: [R, axes].
+
+    Args:
+        contexts: tokens before the episode, [R].
+    """
+    shares = torch.full((contexts.shape[0], len(axes)), 1 / FEEDBACK_STEPS)
+    for place, axis in enumerate(axes):
+        if axis.field == "keep_fraction":
+            steps = FEEDBACK_STEPS * (contexts / LONG_CONTEXT).square()
+            steps = steps.clamp(FEWEST_STEPS, FEEDBACK_STEPS)
+            shares[:, place] = 1 / steps
+    return shares
 
 
 class PolicyScheduler:
@@ -77,7 +94,7 @@ class PolicyScheduler:
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
         self._targets = budget_shares(budgets, policy.info.grid).to(policy.embedding.device)
-        self._goals = self._targets
+        self._goals, self._shares = self._targets, self._targets
         self._excess = torch.zeros_like(self._targets)
         self._previous = torch.ones_like(self._targets)
         self._no_budget = self._targets[:, None, :0]
@@ -93,6 +110,7 @@ class PolicyScheduler:
             self._previous = torch.ones_like(self._targets)
             contexts = torch.tensor(observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
+            self._shares = feedback_shares(contexts, policy.info.grid.axes).to(self._targets)
         if self._few_rows is None:
             inputs = self._inputs(observation, place, episode)
             with torch.no_grad():
@@ -103,7 +121,7 @@ class PolicyScheduler:
         else:
             greedy = self._generator is None
             state = StepState(
-                self._goals, self._targets, self._excess, self._previous, _GOOD_SHARE, greedy
+                self._goals, self._targets, self._excess, self._previous, self._shares, greedy
             )
             inputs, logits, choices = self._few_rows.step(observation, state, place)
             if not greedy:
@@ -144,7 +162,7 @@ class PolicyScheduler:
     def _inputs(self, observation: StepObservation, place: int, episode: int) -> StepInputs:
         policy = self.policy
         row = observation_row(observation, self._previous, policy.info.layout)
-        aims = aim_for(self._goals, self._excess, FEEDBACK_STEPS, policy.ends)
+        aims = aim_for(self._goals, self._excess, self._shares, policy.ends)
         budget = self._no_budget
         if policy.num_heads == 1:
             targets, count = self._targets, max(self._count, 1)

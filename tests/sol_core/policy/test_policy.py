@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sol_core.actions import GRIDS, ActionGrid, Budget
+from sol_core.actions import AXES, GRIDS, ActionGrid, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.models.loading import LanguageModel
@@ -27,8 +28,10 @@ from sol_core.policy import (
 from sol_core.policy.info import InputLayout
 from sol_core.policy.inputs import kept_rows
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, level_values
+from sol_core.policy.policy import budget_shares
 from sol_core.policy.price_rule import PriceRule
 from sol_core.policy.prices import PriceTable, choose_levels
+from sol_core.policy.scheduler import feedback_shares
 from sol_core.training import preset
 from tests.support.tiny_language_model import make_language_model
 
@@ -196,6 +199,31 @@ def test_the_mean_spend_is_steered_to_the_budget(model: LanguageModel) -> None:
     wanted = torch.tensor([budget.as_tuple() for budget in budgets])
     gap = (spends / 3000 - wanted).abs() / torch.tensor([1, 1, 16])
     assert gap.max() < 0.02
+
+
+def test_after_a_short_context_an_overspend_of_attention_is_made_good_sooner(
+    model: LanguageModel,
+) -> None:
+    policy = make_policy(model)
+    budgets = [Budget(0.6, 0.75, 11)] * 2
+    scheduler = PolicyScheduler(policy, budgets)
+    wanted = budget_shares(budgets, policy.info.grid)
+    share = torch.full((2, 3), 1 / 64)
+    share[0, 0] = 1 / 8
+    for step in range(6):
+        excess = (scheduler.mean_spends() - wanted) * step
+        seen = replace(observe(model, 2, step), cached_tokens=(16 + step, 1000 + step))
+        scheduler.next_actions(seen)
+        aims = (wanted - excess * share).clamp(*policy.ends)
+        torch.testing.assert_close(scheduler.steps[-1].inputs.aims[:, 0], aims)
+    assert (excess.abs() > 0.1).any()
+
+
+def test_feedback_of_attention_is_quick_after_short_contexts_and_slow_after_long_ones() -> None:
+    contexts = torch.tensor([1, 16, 64, 128, 256, 4096])
+    steps = 1 / feedback_shares(contexts, AXES)
+    assert steps[:, 0].tolist() == [8, 8, 8, 16, 64, 64]
+    assert (steps[:, 1:] == 64).all()
 
 
 def test_greedy_takes_the_most_probable_level_and_sampling_depends_on_the_seed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -83,14 +85,14 @@ def test_changed_weights_and_prices_count_from_the_next_episode(model: LanguageM
 
 
 def test_a_scheduler_chooses_alike_with_and_without_the_kernel(model: LanguageModel) -> None:
-    """Over episodes: the memory starts anew with each."""
+    """Over episodes, whose memory starts anew; rows make good what they overspend at own rates."""
     policy = make_policy(model)
     budgets = [Budget(0.5, 0.7, 9), Budget(0.3, 0.6, 7)]
     fast, plain = PolicyScheduler(policy, budgets), PolicyScheduler(policy, budgets)
     assert fast._few_rows is not None
     plain._few_rows = None
     for step in range(40):
-        seen = observe(model, 2, step)
+        seen = replace(observe(model, 2, step), cached_tokens=(20 + step, 700 + step))
         assert fast.next_actions(seen) == plain.next_actions(seen)
 
 
