@@ -52,7 +52,7 @@ class StepChoice(NamedTuple):
 
 
 def feedback_shares(contexts: Tensor, axes: Sequence[Axis]) -> Tensor:
-    """What an episode's steps make good of an overspend, as a share of it: [R, axes].
+    """Share of what was overspent that each step of an episode makes good: [R, axes].
 
     Args:
         contexts: tokens before the episode, [R].
