@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # How long a notebook trains and on how much it evaluates is no business of these tests.
 SHORTER = {
-    "time_limit_minutes=0.5,": "time_limit_minutes=0.01, context=32, windows=2,",
+    "time_limit_minutes=0.5,": "time_limit_minutes=0.01, context=32, last_context=64, windows=2,",
     "texts=8, context=128": "texts=2, context=32",
 }
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))

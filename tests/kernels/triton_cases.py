@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +21,49 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-4, torch.float16: 1e-5}
 ROUNDED = {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 4e-3}
 
 
-def triton_here() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def triton_here() -> Iterator[None]:
     """The interpreter on the CPU, or the real thing where there is a GPU."""
-    return triton_on_cpu() if DEVICE == "cpu" else contextlib.nullcontext()
+    if DEVICE != "cpu":
+        yield
+        return
+    with triton_on_cpu(), _language_patched_once_a_launch():
+        yield
+
+
+@contextlib.contextmanager
+def _language_patched_once_a_launch() -> Iterator[None]:
+    """Triton's interpreter puts its own operations into ``triton.language`` when a kernel is
+    launched, and again, to no effect, when the kernel calls a helper: half of all its time.
+    """
+    from triton.runtime import interpreter
+
+    patch_language = interpreter._patch_lang
+    patched: set[int] = set()  # modules of the language, in the launch that goes on
+
+    def patch(function: Any) -> Any:
+        seen = {id(one) for one in function.__globals__.values() if inspect.ismodule(one)}
+        if patched and not seen & languages - patched:
+            return interpreter._LangPatchScope()
+        is_launch = not patched
+        scope = patch_language(function)
+        patched.update(seen & languages)
+        if is_launch:
+            restore = scope.restore
+
+            def end() -> None:
+                restore()
+                patched.clear()
+
+            scope.restore = end
+        return scope
+
+    languages = {id(interpreter.tl), id(interpreter.tl.core)}
+    interpreter._patch_lang = patch
+    try:
+        yield
+    finally:
+        interpreter._patch_lang = patch_language
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float) -> None:

@@ -75,6 +75,7 @@ class FakeEngine:
         step_s: time per token.
         prefill_s: time before the first token; ``should_stop`` ends it early.
         error_at: raise ``SolError`` before this token.
+        at_once: tokens that come without waiting, as many steps earlier than at the pace.
         pause_at: wait before this token until ``resume`` is set, or for a minute.
         calls: prompts in the order they were begun.
         made_at: wall-clock seconds at which each token was made.
@@ -85,6 +86,7 @@ class FakeEngine:
     prefill_s: float = 0.0
     repeat: bool = True
     error_at: int | None = None
+    at_once: range = range(0)
     pause_at: int | None = None
     resume: threading.Event = field(default_factory=threading.Event)
     calls: list[str] = field(default_factory=list)
@@ -116,7 +118,8 @@ class FakeEngine:
             if index == self.error_at:
                 raise SolError("the fake engine was told to fail")
             # A steady pace, however long the consumer takes.
-            time.sleep(max(0.0, begin + self.prefill_s + index * self.step_s - time.monotonic()))
+            paced = index - sum(index > one for one in self.at_once)
+            time.sleep(max(0.0, begin + self.prefill_s + paced * self.step_s - time.monotonic()))
             # After a given token that is not its own it goes on one word further.
             strayed = sum(one != 100 + at for at, one in enumerate(config.given[:index]))
             text = self.tokens[(index + strayed) % len(self.tokens)]

@@ -131,40 +131,39 @@ def test_a_finger_looks_first_and_then_asks(serve: Serve, visit: Visit) -> None:
     expect(what_if(visitor.page)).to_be_hidden()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "viewport"), [("light", WIDE), ("dark", PHONE)], ids=["light", "dark and narrow"]
+)
 def test_page_and_export_are_accessible_with_the_panel_open(
-    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path, scheme: Any
+    serve: Serve, visit: Visit, chromium: Browser, tmp_path: Path, scheme: Any, viewport: Any
 ) -> None:
-    visitor = finished(serve, visit, color_scheme=scheme, reduced_motion="reduce")
+    look = {"color_scheme": scheme, "reduced_motion": "reduce", "viewport": viewport}
+    visitor = finished(serve, visit, **look)
     page = visitor.page
     page.get_by_role("button", name="Export", exact=True).click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Web page").click()
     file = tmp_path / "run.html"
     download.value.save_as(file)
-    for index, viewport in ((12, WIDE), (13, PHONE)):
-        page.set_viewport_size(viewport)  # type: ignore[arg-type]
-        visitor.tokens.nth(index).focus()
-        expect(visitor.card).to_be_visible()
-        assert list(violations(page)) == []
-        page.keyboard.press("Enter")
-        expect(what_if(page).get_by_role("slider")).to_have_count(3)
-        expect(what_if(page).locator(".is-old")).to_have_count(0)  # dimmed while it is asked for
-        assert list(violations(page)) == []
-        page.keyboard.press("Escape")
-        look = {"color_scheme": scheme, "reduced_motion": "reduce", "viewport": viewport}
-        alone, problems = offline(chromium, file, **look)
-        expect(alone.locator(".sol-lines .sol-token")).to_have_count(60)
-        token, before = alone.locator(".sol-lines .sol-token").nth(30), places(alone)
-        token.focus()
-        expect(alone.locator(".sol-card")).to_contain_text("token 31 ·")
-        assert is_in_sight(token)
-        assert places(alone) == before
-        assert list(violations(alone)) == []
-        assert alone.locator(".sol-card").get_by_role("button", name="What if?").count() == 0
-        assert alone.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-        alone.keyboard.press("Escape")
-        expect(alone.locator(".sol-card")).to_be_hidden()
-        expect(token).to_be_focused()
-        assert problems == []
-        alone.context.close()
+    visitor.tokens.nth(12).focus()
+    expect(visitor.card).to_be_visible()
+    assert list(violations(page)) == []
+    page.keyboard.press("Enter")
+    expect(what_if(page).get_by_role("slider")).to_have_count(3)
+    expect(what_if(page).locator(".is-old")).to_have_count(0)  # dimmed while it is asked for
+    assert list(violations(page)) == []
+    alone, problems = offline(chromium, file, **look)
+    expect(alone.locator(".sol-lines .sol-token")).to_have_count(60)
+    token, before = alone.locator(".sol-lines .sol-token").nth(30), places(alone)
+    token.focus()
+    expect(alone.locator(".sol-card")).to_contain_text("token 31 ·")
+    assert is_in_sight(token)
+    assert places(alone) == before
+    assert list(violations(alone)) == []
+    assert alone.locator(".sol-card").get_by_role("button", name="What if?").count() == 0
+    assert alone.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    alone.keyboard.press("Escape")
+    expect(alone.locator(".sol-card")).to_be_hidden()
+    expect(token).to_be_focused()
+    assert problems == []
+    alone.context.close()

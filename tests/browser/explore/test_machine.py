@@ -304,15 +304,16 @@ def test_hostile_text_stays_text(serve: Serve, visit: Visit) -> None:
     assert visitor.overflows(390, 1280) == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(serve: Serve, visit: Visit, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "width"), [("light", 1280), ("dark", 390)], ids=["light", "dark and narrow"]
+)
+def test_axe_finds_nothing(serve: Serve, visit: Visit, scheme: str, width: int) -> None:
     visitor = finished(serve, visit, color_scheme=scheme)
     expect(caption(visitor.page)).to_contain_text("Token 40 “")
     page = visitor.page
+    page.set_viewport_size({"width": width, "height": 844})
+    expect(page.locator(".sol-machine.is-stacked")).to_be_visible(visible=width < 600)
     assert list(violations(page)) == []
-    page.set_viewport_size({"width": 390, "height": 844})
-    expect(page.locator(".sol-machine.is-stacked")).to_be_visible()
-    assert [one for one in violations(page) if "machine" in one] == []
 
 
 def test_who_wants_no_motion_sees_each_step_at_once(serve: Serve, visit: Visit) -> None:

@@ -172,32 +172,30 @@ Pair = list[subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def start_pair(corpus: Path, saved: Path, tmp_path: Path) -> Iterator[Callable[[str], Pair]]:
+def start_pair(corpus: Path, saved: Path) -> Iterator[Callable[[str, Path], Pair]]:
     """Starts two ranks that nobody supervises; returns when they are in the midst of work."""
     started: Pair = []
 
-    def start(scenario: str) -> Pair:
+    def start(scenario: str, folder: Path) -> Pair:
+        folder.mkdir()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+        pair: Pair = []
         for rank in ("0", "1"):
             place = {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"}
-            with (tmp_path / f"stderr-{rank}").open("wb") as errors:
-                started.append(
+            with (folder / f"stderr-{rank}").open("wb") as errors:
+                pair.append(
                     subprocess.Popen(
-                        [
-                            sys.executable,
-                            str(CHILD),
-                            scenario,
-                            *map(str, (tmp_path, corpus, saved)),
-                        ],
+                        [sys.executable, str(CHILD), scenario, *map(str, (folder, corpus, saved))],
                         env=_environment(place | address),
                         stdin=subprocess.DEVNULL,
                         stderr=errors,
                     )
                 )
-        _wait(lambda: (tmp_path / "run" / "checkpoint.safetensors").exists(), started)
-        return started
+        started.extend(pair)
+        _wait(lambda: (folder / "run" / "checkpoint.safetensors").exists(), pair)
+        return pair
 
     yield start
     for process in started:
@@ -213,23 +211,23 @@ def _wait(reached: Callable[[], bool], processes: Pair) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(
-    ("scenario", "lost", "how"),
-    [
-        ("patient", 1, signal.SIGKILL),
-        ("patient", 0, signal.SIGKILL),
-        ("impatient", 1, signal.SIGSTOP),
-    ],
-)
 def test_a_lost_rank_ends_the_others_in_words(
-    start_pair: Callable[[str], Pair], tmp_path: Path, scenario: str, lost: int, how: signal.Signals
+    start_pair: Callable[[str, Path], Pair], tmp_path: Path
 ) -> None:
-    pair = start_pair(scenario)
-    os.kill(pair[lost].pid, how)
-    assert pair[1 - lost].wait(timeout=80) == 1  # three minutes of patience are not used up
-    said = json.loads((tmp_path / f"rank-{1 - lost}.json").read_text())
-    assert said.startswith("RankLostError: another process of this training has ended or does not")
-    assert said.endswith("The last checkpoint is kept")
+    """A stopped one, which only time tells of, and while that passes killed ones of others."""
+    losses = (("impatient", 1, signal.SIGSTOP), *(("patient", n, signal.SIGKILL) for n in (1, 0)))
+    left: list[tuple[subprocess.Popen[bytes], Path]] = []
+    for scenario, lost, how in losses:
+        folder = tmp_path / f"{scenario}-{lost}"
+        pair = start_pair(scenario, folder)
+        os.kill(pair[lost].pid, how)
+        left.append((pair[1 - lost], folder / f"rank-{1 - lost}.json"))
+    for process, report in reversed(left):
+        assert process.wait(timeout=80) == 1  # three minutes of patience are not used up
+        said = json.loads(report.read_text())
+        wanted = "RankLostError: another process of this training has ended or does not"
+        assert said.startswith(wanted), report
+        assert said.endswith("The last checkpoint is kept")
 
 
 def test_one_process_is_all_ranks_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
