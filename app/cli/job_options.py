@@ -14,20 +14,20 @@ from app.formats.plain_json import json_safe
 from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.host.paths import DataDir
-from sol_core.actions import GRIDS
+from sol_core.actions import DEFAULT_GRID, GRIDS
 from sol_core.corpus.names import names_hub_data_set
 from sol_core.extensions import CORPORA
 from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:
-    from sol_core.actions import Budget
+    from sol_core.actions import DEFAULT_GRID, Budget
     from sol_core.models.loading import LanguageModel
     from sol_core.progress import WorkEvent, WorkProgress
     from storage import JobRecord, Store
 
 # The measurement of a model's policy, by its name in results and its folder, in a data directory.
 WorkEvents = Iterable["WorkEvent"]
-Measure = Callable[["LanguageModel", str, Path, Path], WorkEvents]
+Measure = Callable[["LanguageModel", str, Any, Path], WorkEvents]
 BUILTIN_CORPUS = "builtin"
 BAR_WIDTH = 24
 
@@ -77,7 +77,7 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
         "policy",
         nargs="?" if optional else None,
         metavar="POLICY",
-        help="a stored policy's name, a policy's folder, or default",
+        help="a stored policy's name, a policy's folder, default, or a schedule of a --plugin",
     )
     parser.add_argument(
         "--grid",
@@ -86,40 +86,54 @@ def add_policy(parser: argparse.ArgumentParser, *, optional: bool = False) -> No
     )
 
 
-def known_policy(args: argparse.Namespace, budgets: Iterable[Budget]) -> Path:
+def known_policy(
+    args: argparse.Namespace, budgets: Iterable[Budget], *, or_schedule: bool = False
+) -> Any:
     """The folder of the policy that the options name, of the grid that they name.
 
+    Args:
+        or_schedule: a schedule that a plug-in registered will do too; it is returned itself.
     Raises: PolicyNotFoundError; PolicyError when it is damaged or made for another grid;
         ConfigError for a budget that its grid does not have.
     """
     from app.policies.library import PolicyLibrary
     from sol_core.policy import read_policy_info
 
-    folder = PolicyLibrary(open_data_dir(args)).resolve(args.policy)
-    if args.grid is not None:
-        folder = shipped_for(folder, GRIDS[args.grid])
-    info = read_policy_info(folder)
-    if args.grid is not None:
-        info.check_grid(GRIDS[args.grid])
+    library = PolicyLibrary(open_data_dir(args))
+    find = library.find_anywhere if or_schedule else library.resolve
+    found = find(args.policy)
+    grid = GRIDS[args.grid or DEFAULT_GRID]
+    if isinstance(found, Path):
+        found = found if args.grid is None else shipped_for(found, grid)
+        info = read_policy_info(found)
+        if args.grid is not None:
+            info.check_grid(grid)
+        grid = info.grid
     for budget in budgets:
-        info.grid.check_budget(budget)
-    return folder
+        grid.check_budget(budget)
+    return found
 
 
 def measured_policy(
-    args: argparse.Namespace, budgets: Iterable[Budget], measure: Measure
+    args: argparse.Namespace,
+    budgets: Iterable[Budget],
+    measure: Measure,
+    *,
+    or_schedule: bool = False,
 ) -> dict[str, Any]:
     """Measure the policy that the options name; the result is free of NaN.
 
+    Args:
+        or_schedule: as of ``known_policy``.
     Raises: as ``known_policy``, before the model is loaded; AppError without a result.
     """
     console = Console()
-    folder = known_policy(args, budgets)
+    found = known_policy(args, budgets, or_schedule=or_schedule)
     model, _ = load_model(args, console)
-    is_path = "/" in args.policy or "\\" in args.policy
-    name = folder.name if is_path else args.policy
+    is_path = isinstance(found, Path) and ("/" in args.policy or "\\" in args.policy)
+    name = found.name if is_path else args.policy
     data_dir = open_data_dir(args)
-    result = shown_result(measure(model, name, folder, data_dir.root), console)
+    result = shown_result(measure(model, name, found, data_dir.root), console)
     if result is None:
         raise AppError("the measurement ended without a result")
     return result

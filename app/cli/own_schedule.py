@@ -13,14 +13,17 @@ from typing import Any
 from app.cli.own_modules import own_module
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError
+from sol_core.extensions.tables import SCHEDULES
 
 _OWN = re.compile(r"[A-Za-z_][\w.]+:[A-Za-z_]\w*")  # two letters at least: C: is a drive
 Found = Any  # a policy's folder, or a function from an observation to an action
 
 
 def is_own(text: str) -> bool:
-    """Return whether an option's text names a schedule in a module."""
-    return not text.startswith(POLICY_PREFIX) and bool(_OWN.fullmatch(text))
+    """Return whether an option's text names a schedule, of a module or registered by a plug-in."""
+    if text.startswith(POLICY_PREFIX):
+        return False
+    return text in SCHEDULES or bool(_OWN.fullmatch(text))
 
 
 def with_own(find: Callable[[str], Path]) -> Callable[[str], Found]:
@@ -29,18 +32,22 @@ def with_own(find: Callable[[str], Path]) -> Callable[[str], Found]:
 
 
 def own_schedule(name: str) -> Callable[..., Any]:
-    """The function of a name; where it is a class, a new instance of it, which may keep a state.
+    """The function of a name, or a class of them, of which each sequence has an instance.
 
     Raises: ConfigError when there is no such module or name, or it cannot be called.
     """
+    if name in SCHEDULES:
+        part: Callable[..., Any] = SCHEDULES[name]
+        return part
     module_name, _, attribute = name.partition(":")
     try:
-        found = getattr(own_module(module_name, f"--schedule {name}"), attribute)
+        schedule: Callable[..., Any] = getattr(
+            own_module(module_name, f"--schedule {name}"), attribute
+        )
     except AttributeError as error:
         raise ConfigError(
             f"--schedule {name}: {error}; name a function as MODULE:NAME, from this folder"
         ) from error
-    schedule: Callable[..., Any] = found() if isinstance(found, type) else found
     if not callable(schedule):
         raise ConfigError(f"--schedule {name} must be a function, got a {type(schedule).__name__}")
     return schedule

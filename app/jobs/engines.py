@@ -75,11 +75,11 @@ def evaluate_job(task: JobTask) -> Updates:
 
     config = config_from_dict(EvaluationConfig, _param(task, "config", dict))
     library = PolicyLibrary(task.data_dir)
-    folders = {name: library.resolve(name) for name in _param(task, "policies", list)}
+    found = {name: library.find_anywhere(name) for name in _param(task, "policies", list)}
     model = _load_model(task)
     yield from evaluate(
         model,
-        folders,
+        found,
         config,
         data_dir=task.data_dir.root,
         should_stop=task.should_stop,

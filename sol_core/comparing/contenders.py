@@ -1,26 +1,36 @@
-"""The policies of an evaluation, loaded and checked against the model and each other."""
+"""The policies and own schedules of an evaluation, checked against the model and each other."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
-from sol_core.actions import ActionGrid, Budget
-from sol_core.decoding.batch_scheduling import BatchScheduler
+from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget
+from sol_core.config import GenerationConfig
+from sol_core.decoding.batch_scheduling import (
+    BatchScheduler,
+    FunctionScheduler,
+    Schedule,
+    SplitScheduler,
+    own_schedule,
+)
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
+
+EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 
 __all__ = ["Contender", "SchedulerSource", "load_contenders", "shared_grid"]
 
 
 class SchedulerSource(Protocol):
-    """Interface of a policy in an evaluation."""
+    """Interface of a policy, or of what takes its place, in an evaluation."""
 
     def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
         """A fresh scheduler of one row per budget; greedy, or sampled with a seed."""
@@ -29,13 +39,13 @@ class SchedulerSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One policy.
+    """One policy, or a schedule that takes its place.
 
     Attributes:
         grid: the action grid it was trained for.
         episode_steps: steps after which it restarts.
         trained_on: fingerprint of its training corpus; "" when unknown.
-        fingerprint: of its files.
+        fingerprint: of its files, or its source.
     """
 
     name: str
@@ -59,29 +69,60 @@ class _TrainedPolicy:
         return PolicyScheduler(self._policy, budgets, generator=generator)
 
 
-def load_contenders(model: LanguageModel, policies: Mapping[str, Path | Policy]) -> list[Contender]:
+class _OwnSchedule:
+    """A function, or a class of them; each row has its own."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+
+    def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
+        rows = [FunctionScheduler(own_schedule(self._schedule, budget)) for budget in budgets]
+        return SplitScheduler([([number], row) for number, row in enumerate(rows)])
+
+
+def load_contenders(
+    model: LanguageModel,
+    policies: Mapping[str, Path | Policy | Schedule],
+    grid: ActionGrid | None = None,
+) -> list[Contender]:
     """Load the policies that are folders, in the order given.
 
+    Args:
+        grid: of schedules that are functions; None is that of the policies, without one default.
     Raises: ConfigError without a policy or for policies of different grids; PolicyError
         for a folder that holds no policy of this model.
     """
-    contenders = []
-    for name, given in policies.items():
-        policy = load_policy(given, model) if isinstance(given, Path) else given
-        policy.check_model(model.fingerprint)
-        info = policy.info
-        contenders.append(
-            Contender(
-                name,
-                _TrainedPolicy(policy),
-                info.grid,
-                info.episode_steps,
-                info.corpus_fingerprint,
-                _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
-            )
-        )
+    trained = {
+        name: _trained(name, given, model)
+        for name, given in policies.items()
+        if isinstance(given, (Path, Policy))
+    }
+    grids = [contender.grid for contender in trained.values()]
+    own_grid = grid or (grids or [GRIDS[DEFAULT_GRID]])[0]
+    contenders = [
+        trained[name] if name in trained else _own(name, given, own_grid)
+        for name, given in policies.items()
+    ]
     shared_grid(contenders)
     return contenders
+
+
+def _own(name: str, given: Any, grid: ActionGrid) -> Contender:
+    return Contender(name, _OwnSchedule(given), grid, EPISODE_STEPS, "", _source_hash(given))
+
+
+def _trained(name: str, given: Path | Policy, model: LanguageModel) -> Contender:
+    policy = load_policy(given, model) if isinstance(given, Path) else given
+    policy.check_model(model.fingerprint)
+    info = policy.info
+    return Contender(
+        name,
+        _TrainedPolicy(policy),
+        info.grid,
+        info.episode_steps,
+        info.corpus_fingerprint,
+        _fingerprint(given) if isinstance(given, Path) else _content_fingerprint(given),
+    )
 
 
 def _fingerprint(folder: Path) -> str:
@@ -91,6 +132,17 @@ def _fingerprint(folder: Path) -> str:
         if path.suffix in (".json", ".safetensors"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _source_hash(schedule: Schedule) -> str:
+    """SHA-256 of a schedule's source, or of its name where it has none."""
+    has_source = isinstance(schedule, type) or inspect.isroutine(schedule)
+    made_of = schedule if has_source else type(schedule)
+    try:
+        source = inspect.getsource(made_of)
+    except (OSError, TypeError):
+        source = made_of.__qualname__
+    return hashlib.sha256(source.encode()).hexdigest()
 
 
 def _content_fingerprint(policy: Policy) -> str:

@@ -7,13 +7,15 @@ rows to different batch schedulers, so that all methods of a text run in one bat
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
-from sol_core.actions import Action
+from sol_core.actions import Action, Budget
 from sol_core.decoding.schedules import Observation, Scheduler
 from sol_core.errors import ConfigError, ShapeError
 
@@ -24,6 +26,7 @@ __all__ = [
     "Schedule",
     "SplitScheduler",
     "StepObservation",
+    "own_schedule",
 ]
 
 
@@ -114,6 +117,21 @@ class RowSchedulers:
             )
             for row, scheduler in enumerate(self._schedulers)
         ]
+
+
+def own_schedule(schedule: Schedule, budget: Budget, *, copies: bool = True) -> Schedule:
+    """The schedule of one sequence: of a class an instance, of a function with a state a copy.
+
+    Args:
+        schedule: a function, or a class of them.
+        budget: the mean asked for, handed to a class that takes a ``budget``.
+        copies: False takes a function itself.
+    """
+    if isinstance(schedule, type):
+        takes = "budget" in inspect.signature(schedule).parameters
+        made: Schedule = schedule(budget=budget) if takes else schedule()
+        return made
+    return copy.copy(schedule) if copies else schedule
 
 
 class FunctionScheduler:

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from sol_core.actions import AXES, SHORT_AXES, Budget, grid_name
+from sol_core.actions import AXES, SHORT_AXES, ActionGrid, Budget, grid_name
 from sol_core.comparing.contenders import Contender, load_contenders, shared_grid
 from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.comparing.token_kinds import predicted_kinds
+from sol_core.decoding.batch_scheduling import Schedule
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ContextLengthError, ShapeError
 from sol_core.evaluation.config import EvaluationConfig
@@ -48,24 +49,27 @@ _Task = Measurement[EvaluationConfig]
 
 def evaluate(
     model: LanguageModel,
-    policies: Mapping[str, Path | Policy],
+    policies: Mapping[str, Path | Policy | Schedule],
     config: EvaluationConfig,
     *,
     data_dir: Path,
     should_stop: Callable[[], bool] = never,
     partial: Path | None = None,
+    grid: ActionGrid | None = None,
 ) -> Iterator[WorkEvent]:
     """Measure policies against the baselines at matched spend.
 
     Args:
-        policies: name → folder or policy; the baselines match the first one's spend.
+        policies: name → folder, policy, or a function (or class of them) that takes its place;
+            the baselines match the first one's spend.
         data_dir: where corpora are kept.
         partial: folder in which finished texts are kept and, after an interruption, found.
+        grid: of functions; None is that of the policies beside them, else the default grid.
     Yields: WorkProgress and WorkSample; the last is WorkFinished or WorkStopped.
     Raises: before the first event, ConfigError, PolicyError or ContextLengthError for what
         cannot be run; then CorpusError when the text cannot be read or is too short.
     """
-    contenders = load_contenders(model, policies)
+    contenders = load_contenders(model, policies, grid)
     _check(model, contenders, config)
     return _read_and_run(Measurement(model, contenders, config, should_stop, partial), data_dir)
 

@@ -1,4 +1,4 @@
-"""Parts of your own: policy networks, observations, rewards, corpora, page scorers, MLP pruners.
+"""Parts of your own: schedules, networks, observations, rewards, corpora, page scorers, pruners.
 
 Each is registered under a name by which configurations choose it and policies remember it. A name
 that nobody registered is refused; nothing here imports a module because a file named it. What a
@@ -16,13 +16,21 @@ from kernels.mlp_pruners.pruner import heaviest, largest
 from kernels.page_scorers import PAGE_SCORERS, PageScorer, PagesToScore, TextScores
 from sol_core.errors import ConfigError
 from sol_core.extensions.registry import Registry, check_name
-from sol_core.extensions.tables import CORPORA, NETWORKS, OBSERVATIONS, REWARDS, ExtraInputs
+from sol_core.extensions.tables import (
+    CORPORA,
+    NETWORKS,
+    OBSERVATIONS,
+    REWARDS,
+    SCHEDULES,
+    ExtraInputs,
+)
 
 __all__ = [
     "CORPORA",
     "NETWORKS",
     "OBSERVATIONS",
     "REWARDS",
+    "SCHEDULES",
     "ExtraInputs",
     "KVBlock",
     "MlpPruner",
@@ -39,10 +47,24 @@ __all__ = [
     "observation",
     "page_scorer",
     "reward",
+    "schedule",
     "token_scores",
 ]
 
 PartT = TypeVar("PartT", bound=Callable[..., object])
+
+
+def schedule(name: str) -> Callable[[PartT], PartT]:
+    """Register a schedule: it is chosen where a policy is, by the same kind of name.
+
+    It is a function of one row's ``StepObservation`` → ``Action``, or a class of such functions:
+    each sequence gets an instance, made with ``budget`` where the class takes one.
+
+    Args:
+        name: small letters, digits, - and _; it hides a stored policy of the same name.
+    Raises: ConfigError for a name that is taken or none.
+    """
+    return _adding(SCHEDULES, name)
 
 
 def network(name: str) -> Callable[[PartT], PartT]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sol_core.extensions.registry import Registry
 
-__all__ = ["CORPORA", "NETWORKS", "OBSERVATIONS", "REWARDS", "ExtraInputs"]
+__all__ = ["CORPORA", "NETWORKS", "OBSERVATIONS", "REWARDS", "SCHEDULES", "ExtraInputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +37,4 @@ REWARDS = Registry(
     {"kl": "sol_core.training.rewards:kl_reward", "nll": "sol_core.training.rewards:nll_reward"},
 )
 CORPORA = Registry("corpus", {})
+SCHEDULES = Registry("schedule", {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from sol_core.decoding.batch_scheduling import (
     RowSchedulers,
     Schedule,
     SplitScheduler,
+    own_schedule,
 )
 from sol_core.decoding.schedules import Horizon, build_scheduler
 from sol_core.errors import ConfigError
@@ -25,7 +25,7 @@ from sol_core.policy import Policy, PolicyScheduler, load_policy
 
 __all__ = ["GenerationSchedules", "PolicyFinder", "check_policy", "name_of", "with_schedule"]
 
-# By its name a policy's folder, a policy, or a function that takes its place.
+# By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule"]
 Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis
 
@@ -72,7 +72,7 @@ class GenerationSchedules:
                 parts.append((places, self._policy_rows[number]))
             elif found is not None:
                 for place in places:
-                    own = copy.copy(found) if self._copies else found
+                    own = own_schedule(found, row.budget, copies=self._copies)
                     parts.append(([place], FunctionScheduler(own)))
             else:
                 single = [build_scheduler(row, self._config.grid, horizon=horizon) for _ in places]

@@ -19,6 +19,8 @@ from sol_core.fields import OneOf, Range, Seed, check_fields, check_kind
 from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 __all__ = [
+    "MEASURE_EVERY_S",
+    "MEASURE_REST",
     "PRESETS",
     "PRICED_TEXTS",
     "GrpoConfig",
@@ -28,6 +30,9 @@ __all__ = [
     "preset",
 ]
 
+# Held-out quality is measured every minute, but for no more than a sixth of the time.
+MEASURE_EVERY_S = 60.0
+MEASURE_REST = 5.0  # times as long as the measurement before, at least
 PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
 
 

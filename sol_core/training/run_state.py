@@ -29,17 +29,18 @@ from sol_core.training.checkpoint import (
     restore_optimiser,
     write_checkpoint,
 )
-from sol_core.training.config import PRICED_TEXTS, TrainConfig
+from sol_core.training.config import (
+    MEASURE_EVERY_S,
+    MEASURE_REST,
+    PRICED_TEXTS,
+    TrainConfig,
+)
 from sol_core.training.events import Phase
 from sol_core.training.measure import HeldOut
 from sol_core.training.ranks import Ranks
 from sol_core.training.texts import TextSource
 
-__all__ = ["MEASURE_EVERY_S", "MEASURE_REST", "RunState"]
-
-# Held-out quality is measured every minute, but for no more than a sixth of the time.
-MEASURE_EVERY_S = 60.0
-MEASURE_REST = 5.0  # times as long as the measurement before, at least
+__all__ = ["RunState"]
 
 
 class RunState:

@@ -30,7 +30,7 @@ from app.formats.plain_json import json_safe
 from app.host.console import write_out
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
-from sol_core.actions import SHORT_AXES
+from sol_core.actions import DEFAULT_GRID, GRIDS, SHORT_AXES
 from sol_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -100,12 +100,14 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     config = _config(args)
 
-    def measure(model: LanguageModel, name: str, folder: Path, data_dir: Path) -> WorkEvents:
+    grid = GRIDS[args.grid or DEFAULT_GRID]  # of a schedule; a policy has its own
+
+    def measure(model: LanguageModel, name: str, found: Any, data_dir: Path) -> WorkEvents:
         from sol_core.evaluation import evaluate
 
-        return evaluate(model, {name: folder}, config, data_dir=data_dir)
+        return evaluate(model, {name: found}, config, data_dir=data_dir, grid=grid)
 
-    result = measured_policy(args, config.budgets, measure)
+    result = measured_policy(args, config.budgets, measure, or_schedule=True)
     if args.out is not None:
         _write(args, config, result)
     if args.json:

@@ -37,7 +37,7 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
     # Both are checked before the first one starts.
     forms, find = (
         [field(request, side, dict) for side in ("a", "b")],
-        services.policies.resolve_name,
+        services.policies.find,
     )
     first, second = (config_from_form(form, find) for form in forms)
     run_id = services.runs.start(owner, prompt, first)

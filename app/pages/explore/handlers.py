@@ -35,7 +35,7 @@ BUDGET_CONTEXT = 2048  # tokens in the cache of estimates, until another number 
 def start_run(services: Services, request: Request) -> dict[str, Any]:
     """Check the settings, put the run in line, answer with its id."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
-    config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
+    config = config_from_form(field(request, "settings", dict), services.policies.find)
     return {"run_id": services.runs.start(owner, prompt, config)}
 
 
@@ -80,7 +80,7 @@ def estimate_budget(services: Services, request: Request) -> dict[str, Any]:
 
     None while no model is loaded.
     """
-    config = config_from_form(field(request, "settings", dict), services.policies.resolve_name)
+    config = config_from_form(field(request, "settings", dict), services.policies.find)
     model = services.loader.loaded()
     if model is None:
         return {"bytes_share": None}

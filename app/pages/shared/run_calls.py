@@ -9,6 +9,7 @@ from typing import Any
 from app.host.damage import naming_damage
 from app.web.calls import Handler, Request, by_name, field, owner_of
 from app.web.services import Services
+from sol_core.extensions.tables import SCHEDULES
 from storage import RunKind
 
 
@@ -68,8 +69,9 @@ class RunCalls:
         return services.lens.plane(owner_of(request), run_id, index, bits, row)
 
     def list_policies(self, services: Services, request: Request) -> dict[str, Any]:
-        """Names of the stored policies, the shipped one first."""
-        return {"policies": services.policies.names()}
+        """Names of the stored policies, the shipped one first; with schedules of plug-ins."""
+        names = services.policies.names()
+        return {"policies": names, "choices": [*names, *SCHEDULES]}
 
     def handlers(self) -> dict[str, Handler]:
         """All of them by name."""

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sol_core.training.config import PRICED_TEXTS, TrainConfig
-from sol_core.training.run_state import MEASURE_EVERY_S, MEASURE_REST
+from sol_core.training.config import (
+    MEASURE_EVERY_S,
+    MEASURE_REST,
+    PRICED_TEXTS,
+    TrainConfig,
+)
 
 _BYTES_PER_MB = 1e6
 MEASURED_WINDOWS, MEASURED_ROWS = 6, 3  # of each held-out text, as in training/measure.py

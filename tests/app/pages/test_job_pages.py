@@ -348,7 +348,8 @@ def test_a_space_that_allows_jobs_keeps_visitors_apart(
 
 def test_explore_offers_stored_policies(call: Call, services: Services) -> None:
     store_policy(services.data_dir.policies, "mine")
-    assert call("list_policies") == {"policies": ["default", "mine"]}
+    names = ["default", "mine"]
+    assert call("list_policies") == {"policies": names, "choices": names}
     assert default_form(["mine"]) == DEFAULT_FORM
     assert default_form(["default", "mine"])["schedule"] == "policy:default"
     with pytest.raises(ConfigError, match="Choose a policy"):

@@ -30,7 +30,7 @@ class ExplorePage extends RunPage {
     this.form = new Controls(page, {
       generate: (prompt, settings) => this.generate(prompt, settings), stop: () => this.stop(),
       estimate: (settings) => api("estimate_budget", { settings }),
-      policies: async () => (await api("list_policies", {})).policies,
+      policies: async () => (await api("list_policies", {})).choices,
     });
     this.status = new Status(this.statusHandlers());
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),

@@ -8,14 +8,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sol_core import Action, generate
-from tests.support.tiny_language_model import make_language_model
-
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENT = PROJECT / "docs" / "extending.md"
 # The tests that the diffs bring along, and those that they must not break.
 SELECTED = {
@@ -25,7 +21,7 @@ SELECTED = {
     "tests/kernels/test_mean_key.py": "mean_key",
 }
 KERNEL = "tests/kernels/test_soft_cap.py"
-AXIS = "tests/another_axis.py"  # from its labels to the page
+AXIS = "tests/extending/another_axis.py"  # from its labels to the page
 
 
 @pytest.fixture
@@ -75,16 +71,3 @@ def _passes(folder: Path, files: list[str], *options: str) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
     for file in files:
         assert done.stdout.count(f"PASSED {file}::") >= 2, done.stdout
-
-
-def test_the_schedule_of_ones_own_decides_a_run(tmp_path: Path) -> None:
-    (block,) = re.findall(
-        r"^```python\n(# my_schedules.py.*?)^```", DOCUMENT.read_text("utf-8"), re.M | re.S
-    )
-    names: dict[str, Any] = {}
-    exec(compile(block, str(DOCUMENT), "exec"), names)
-    made = generate(
-        make_language_model(), "Once upon a time", names["Careful"](), max_new_tokens=12
-    )
-    assert {token.action for token in made.tokens} == {Action(), Action(0.3, 0.5, 8)}
-    assert len(block.splitlines()) <= 40

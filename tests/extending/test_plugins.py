@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -29,12 +30,18 @@ from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.inputs import observation_row
 from sol_core.training import GrpoConfig, TrainConfig, WarmStartConfig
 from sol_core.training.rewards import rewards_of
-from tests.support.tiny_language_model import make_language_model
+from tests.support.tiny_language_model import make_language_model, save_model_folder
 from tests.support.tiny_training import tiny_train_config
 
-PROJECT = Path(__file__).resolve().parents[1]
-MODULES = ("no_echo", "recurrent", "parts", "mechanisms")
-TABLES = (extensions.NETWORKS, extensions.OBSERVATIONS, extensions.REWARDS, extensions.CORPORA)
+PROJECT = Path(__file__).resolve().parents[2]
+MODULES = ("no_echo", "recurrent", "parts", "mechanisms", "my_schedules")
+TABLES = (
+    extensions.NETWORKS,
+    extensions.OBSERVATIONS,
+    extensions.REWARDS,
+    extensions.CORPORA,
+    extensions.SCHEDULES,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -180,6 +187,44 @@ def test_a_processor_of_the_document() -> None:
     )
     ids = [token.token_id for token in made.tokens]
     assert len(set(ids)) == len(ids)
+
+
+def test_a_schedule_decides_a_run_from_python() -> None:
+    (module,) = _import("my_schedules")
+    model = make_language_model()
+    made = generate(model, "Once upon a time", module.Careful(), max_new_tokens=12)
+    assert {token.action for token in made.tokens} == {Action(), Action(0.3, 0.5, 8)}
+
+
+def test_a_registered_schedule_is_evaluated_at_its_own_spend_beside_static(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mine.py").write_text(
+        "from sol_core import Action, extensions\n"
+        "@extensions.schedule('halves')\n"
+        "class Halves:\n"
+        "    def __init__(self, budget):\n"
+        "        self.keep, self.step = budget.keep_fraction, 0\n"
+        "    def __call__(self, observation):\n"
+        "        self.step += 1\n"
+        "        return Action(self.keep, 0.7, 8) if self.step % 2 else Action(1, 0.7, 8)\n"
+    )
+    monkeypatch.setenv("SOL_DATA_DIR", str(folder / "data"))
+    save_model_folder(folder / "model", "llama3-rope", starts=False)
+    asked = ["evaluate", "halves", "--model", str(folder / "model"), "--corpus", "counting"]
+    asked += ["--dtype", "float32", "--texts", "4", "--context", "24", "--steps", "8", "--json"]
+    asked += ["--budgets", "0.4,0.7,8;0.6,0.7,8", "--baselines", "static"]
+    assert cli.main([*asked, "--plugin", "parts"]) == 1
+    assert "no policy 'halves'" in capsys.readouterr().err
+    assert cli.main([*asked, "--plugin", "parts", "--plugin", "mine"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    harsh, mild = [budget["methods"] for budget in result["budgets"]]
+    assert harsh["policy"]["spend"] == pytest.approx({"keep": 0.7, "channels": 0.7, "bits": 8})
+    assert mild["policy"]["spend"]["keep"] == pytest.approx(0.8)
+    for methods in (harsh, mild):
+        assert methods["policy"]["kl"] > 0
+        for name, spent in methods["policy"]["spend"].items():
+            assert methods["static"]["spend"][name] == pytest.approx(spent, abs=1e-6)
 
 
 def test_what_cannot_be_registered() -> None:
