@@ -21,6 +21,7 @@ from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 __all__ = [
     "MEASURE_EVERY_S",
     "MEASURE_REST",
+    "MEASURE_SHARE",
     "PRESETS",
     "PRICED_TEXTS",
     "GrpoConfig",
@@ -30,9 +31,10 @@ __all__ = [
     "preset",
 ]
 
-# Held-out quality is measured every minute, but for no more than a sixth of the time.
-MEASURE_EVERY_S = 60.0
-MEASURE_REST = 5.0  # times as long as the measurement before, at least
+# Held-out quality is measured every minute, later every thirtieth of the time worked so far, but
+# for no more than a quarter of the time.
+MEASURE_EVERY_S, MEASURE_SHARE = 60.0, 1 / 30
+MEASURE_REST = 3.0  # times as long as the measurement before, at least
 PRICED_TEXTS = 4  # texts that a finished policy plays to set its prices
 
 

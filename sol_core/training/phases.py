@@ -283,9 +283,13 @@ def measure(state: RunState, policy: Policy | None = None) -> Iterator[WorkEvent
 
 
 def _held_out(state: RunState) -> HeldOut:
+    """Read once, before anything of it is timed."""
+    ranks = state.ranks
     if state.held_out is None:
-        texts = state.ranks.each(lambda: state.texts.held_out(state.config.held_out_texts))
-        state.held_out = HeldOut(state.model.lm, texts)
+        texts = ranks.each(lambda: state.texts.held_out(state.config.held_out_texts))
+        state.held_out = held_out = HeldOut(state.model.lm, texts)
+        own = ranks.share(range(len(texts)))
+        ranks.each(lambda: [held_out.prefill(number, state.config) for number in own])
     return state.held_out
 
 

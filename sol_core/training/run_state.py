@@ -32,6 +32,7 @@ from sol_core.training.checkpoint import (
 from sol_core.training.config import (
     MEASURE_EVERY_S,
     MEASURE_REST,
+    MEASURE_SHARE,
     PRICED_TEXTS,
     TrainConfig,
 )
@@ -212,8 +213,8 @@ class RunState:
 
     def is_measure_due(self) -> bool:
         """Return whether it is time to measure again, by the lead's clock."""
-        due_at = self._measured_at + max(MEASURE_EVERY_S, MEASURE_REST * self._measure_s)
-        return self.ranks.lead(lambda: time.monotonic() >= due_at)
+        rest = max(MEASURE_EVERY_S, MEASURE_SHARE * self.elapsed_s, MEASURE_REST * self._measure_s)
+        return self.ranks.lead(lambda: time.monotonic() >= self._measured_at + rest)
 
     @contextmanager
     def measuring(self) -> Iterator[None]:

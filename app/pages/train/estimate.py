@@ -6,11 +6,13 @@ model on two CPU cores and is labelled as an estimate; a running job reports its
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sol_core.training.config import (
     MEASURE_EVERY_S,
     MEASURE_REST,
+    MEASURE_SHARE,
     PRICED_TEXTS,
     TrainConfig,
 )
@@ -100,7 +102,9 @@ def _measuring_s(config: TrainConfig, working_s: float) -> float:
     texts = config.held_out_texts
     decisions = 2 * MEASURED_ROWS * min(config.windows, MEASURED_WINDOWS) * config.steps
     once = texts * decisions / DECISIONS_PER_S
-    times = max(_MEASUREMENTS, working_s / max(MEASURE_EVERY_S, once * MEASURE_REST))
+    rest = max(MEASURE_EVERY_S, once * MEASURE_REST)
+    longer = max(1.0, working_s * MEASURE_SHARE / rest)  # from then on the rests grow
+    times = max(_MEASUREMENTS, working_s / rest / longer + math.log(longer) / MEASURE_SHARE)
     return texts * config.block_len / PREFILL_TOKENS_PER_S + times * once
 
 
