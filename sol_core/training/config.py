@@ -240,7 +240,8 @@ _DEFAULT_GRID: dict[str, Any] = {
 PRESETS: dict[str, TrainConfig] = {
     "quick": TrainConfig(
         **_DEFAULT_GRID,
-        warm_start=WarmStartConfig(texts=25),
+        # Two passes over so few labels leave the policy where it began, which is static.
+        warm_start=WarmStartConfig(texts=25, epochs=3),
         grpo=GrpoConfig(updates=15),
         held_out_texts=4,
         calibration_texts=8,
