@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.host.paths import DataDir
-from app.site.server import SESSIONS, PortError, check_port, launch_app
+from app.site.server import IDLE_S, SESSIONS, PortError, check_port, launch_app
 from app.web.services import build_services
 from tests.support.fake_engine import FakeEngine, fake_load
 from tests.support.gradio_leftovers import closing_gradio_leftovers
@@ -58,6 +58,7 @@ def test_port_0_takes_any_free_one(tmp_path: Path) -> None:
         opened.callback(app.close, verbose=False)
         assert app.server_port > 0
         assert app.state_session_capacity == SESSIONS, "memory of visitors is bounded"
+        assert app._queue.sleep_when_free == IDLE_S, "an idle page takes next to nothing"
 
 
 def test_the_page_is_built_without_torch() -> None:
