@@ -20,7 +20,7 @@ from sol_core.extensions import CORPORA
 from sol_core.policy.files.locate import shipped_for
 
 if TYPE_CHECKING:
-    from sol_core.actions import DEFAULT_GRID, Budget
+    from sol_core.actions import Budget
     from sol_core.models.loading import LanguageModel
     from sol_core.progress import WorkEvent, WorkProgress
     from storage import JobRecord, Store

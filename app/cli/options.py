@@ -19,6 +19,7 @@ from app.policies.library import PolicyLibrary, grid_for
 from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, SHORT_AXES, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
+from sol_core.extensions.tables import SCHEDULES
 from sol_core.files.places import DATA_DIR_VARIABLE, DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def settle_schedules(args: argparse.Namespace) -> PolicyLibrary:
     library = PolicyLibrary(open_data_dir(args))
     for schedule in args.asked:
         if schedule.policy and not is_own(schedule.policy):
-            library.resolve(schedule.policy)
+            library.find_anywhere(schedule.policy)
     grid = grid_from(args, args.asked, library)
     args.config = replace(args.config, schedules=args.asked, grid=grid)
     return library
@@ -200,6 +201,8 @@ def schedule_from_option(text: str, budget: Budget, seed: int = 0) -> ScheduleCo
         if not name:
             raise ConfigError("--schedule policy: needs a name or a folder after the colon")
         return ScheduleConfig("policy", budget, seed, name)
+    if text in SCHEDULES:
+        return ScheduleConfig("policy", budget, seed, text)
     if is_own(text):
         own_schedule(text)
         return ScheduleConfig("policy", budget, seed, text)

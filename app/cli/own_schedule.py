@@ -13,17 +13,14 @@ from typing import Any
 from app.cli.own_modules import own_module
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError
-from sol_core.extensions.tables import SCHEDULES
 
 _OWN = re.compile(r"[A-Za-z_][\w.]+:[A-Za-z_]\w*")  # two letters at least: C: is a drive
 Found = Any  # a policy's folder, or a function from an observation to an action
 
 
 def is_own(text: str) -> bool:
-    """Return whether an option's text names a schedule, of a module or registered by a plug-in."""
-    if text.startswith(POLICY_PREFIX):
-        return False
-    return text in SCHEDULES or bool(_OWN.fullmatch(text))
+    """Return whether an option's text names a schedule in a module."""
+    return not text.startswith(POLICY_PREFIX) and bool(_OWN.fullmatch(text))
 
 
 def with_own(find: Callable[[str], Path]) -> Callable[[str], Found]:
@@ -36,9 +33,6 @@ def own_schedule(name: str) -> Callable[..., Any]:
 
     Raises: ConfigError when there is no such module or name, or it cannot be called.
     """
-    if name in SCHEDULES:
-        part: Callable[..., Any] = SCHEDULES[name]
-        return part
     module_name, _, attribute = name.partition(":")
     try:
         schedule: Callable[..., Any] = getattr(

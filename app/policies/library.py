@@ -203,6 +203,10 @@ class PolicyLibrary:
             return folder
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
 
+    def choices(self) -> _Names:
+        """Every name that can be chosen: policies, then schedules that modules registered."""
+        return [*self.names(), *SCHEDULES]
+
     def find(self, name: str) -> Any:
         """As ``resolve_name``; the schedule, where a module registered one of that name."""
         return SCHEDULES[name] if name in SCHEDULES else self.resolve_name(name)

@@ -18,15 +18,15 @@ from sol_core.decoding.batch_scheduling import (
     FunctionScheduler,
     Schedule,
     SplitScheduler,
-    own_schedule,
+    fresh_schedule,
 )
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
-EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
-
 __all__ = ["Contender", "SchedulerSource", "load_contenders", "shared_grid"]
+
+EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 
 
 class SchedulerSource(Protocol):
@@ -76,7 +76,7 @@ class _OwnSchedule:
         self._schedule = schedule
 
     def scheduler(self, budgets: Sequence[Budget], *, seed: int | None) -> BatchScheduler:
-        rows = [FunctionScheduler(own_schedule(self._schedule, budget)) for budget in budgets]
+        rows = [FunctionScheduler(fresh_schedule(self._schedule, budget)) for budget in budgets]
         return SplitScheduler([([number], row) for number, row in enumerate(rows)])
 
 

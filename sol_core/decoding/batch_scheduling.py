@@ -26,7 +26,7 @@ __all__ = [
     "Schedule",
     "SplitScheduler",
     "StepObservation",
-    "own_schedule",
+    "fresh_schedule",
 ]
 
 
@@ -119,7 +119,7 @@ class RowSchedulers:
         ]
 
 
-def own_schedule(schedule: Schedule, budget: Budget, *, copies: bool = True) -> Schedule:
+def fresh_schedule(schedule: Schedule, budget: Budget, *, copies: bool = True) -> Schedule:
     """The schedule of one sequence: of a class an instance, of a function with a state a copy.
 
     Args:

@@ -14,7 +14,7 @@ from sol_core.decoding.batch_scheduling import (
     RowSchedulers,
     Schedule,
     SplitScheduler,
-    own_schedule,
+    fresh_schedule,
 )
 from sol_core.decoding.schedules import Horizon, build_scheduler
 from sol_core.errors import ConfigError
@@ -72,7 +72,7 @@ class GenerationSchedules:
                 parts.append((places, self._policy_rows[number]))
             elif found is not None:
                 for place in places:
-                    own = own_schedule(found, row.budget, copies=self._copies)
+                    own = fresh_schedule(found, row.budget, copies=self._copies)
                     parts.append(([place], FunctionScheduler(own)))
             else:
                 single = [build_scheduler(row, self._config.grid, horizon=horizon) for _ in places]

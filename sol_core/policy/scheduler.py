@@ -15,7 +15,7 @@ from sol_core.policy.inputs import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
 
-__all__ = ["PolicyScheduler", "StepChoice", "feedback_shares"]
+__all__ = ["PolicyScheduler", "StepChoice", "feedback_shares", "mean_entropy"]
 
 # Overspending is made good over this many steps. Sixteen, an episode, halved the gain: the
 # point of a price is to spend unevenly (docs/results.md).
@@ -49,6 +49,14 @@ class StepChoice(NamedTuple):
     def log_probability(self) -> Tensor:
         """[R], of the choices."""
         return self.log_probabilities.gather(-1, self.choices[..., None]).sum((1, 2))
+
+
+def mean_entropy(heads: Sequence[Tensor]) -> Tensor:
+    """Mean entropy of some heads' distributions, nats: log probabilities [..., levels] → [...]."""
+    total = torch.zeros_like(heads[0][..., 0])
+    for head in heads:
+        total = total - (head.exp() * head).sum(-1)
+    return total / len(heads)
 
 
 def feedback_shares(contexts: Tensor, axes: Sequence[Axis]) -> Tensor:
@@ -146,7 +154,7 @@ class PolicyScheduler:
         """Of the kept steps' distributions, mean of rows and heads: [T], nats, on the CPU."""
         logits = torch.stack([step.logits.cpu() / step.temperature for step in self.steps])
         heads = [head.log_softmax(-1) for head in self.policy.per_head(logits)]
-        return torch.stack([-(head.exp() * head).sum(-1).mean(-1) for head in heads]).mean(0)
+        return mean_entropy(heads).mean(-1)
 
     def distribution(self) -> list[list[list[float]]]:
         """Probability of every level at the last step: [R][axes][levels]."""

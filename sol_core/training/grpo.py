@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import AXES, Axis
+from sol_core.policy.scheduler import mean_entropy
 from sol_core.training.config import GrpoConfig
 
 __all__ = ["GrpoLoss", "advantages", "budget_penalty", "clipped_loss", "discounted_returns"]
@@ -81,14 +82,10 @@ def clipped_loss(
         old_log_probability, advantage: [N, T].
     """
     log_probability = torch.zeros_like(old_log_probability)
-    entropy = torch.zeros_like(old_log_probability)
-    for head, values in enumerate(logits):
-        log_probabilities = torch.log_softmax(values / config.temperature, -1)
-        log_probability = (
-            log_probability + log_probabilities.gather(-1, choices[..., head : head + 1])[..., 0]
-        )
-        entropy = entropy - (log_probabilities.exp() * log_probabilities).sum(-1)
-    entropy = entropy / len(logits)
+    heads = [torch.log_softmax(values / config.temperature, -1) for values in logits]
+    for head, values in enumerate(heads):
+        log_probability = log_probability + values.gather(-1, choices[..., head : head + 1])[..., 0]
+    entropy = mean_entropy(heads)
     ratio = (log_probability - old_log_probability).exp()
     clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
     gain = torch.minimum(ratio * advantage, clipped * advantage)

@@ -99,7 +99,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print."""
     config = _config(args)
-
     grid = GRIDS[args.grid or DEFAULT_GRID]  # of a schedule; a policy has its own
 
     def measure(model: LanguageModel, name: str, found: Any, data_dir: Path) -> WorkEvents:

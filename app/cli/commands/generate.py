@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     # Two tokens that nobody sees: kernels are compiled, or read, before a speed is measured.
     began = time.perf_counter()
     console.progress("preparing kernels", 0.0)
-    find = with_own(library.resolve)
+    find = with_own(library.find_anywhere)
     for _ in generate(model, "The", replace(args.config, max_new_tokens=2), policies=find):
         pass
     console.clear()

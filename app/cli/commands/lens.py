@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     model, _ = options.load_model(args, Console())
     from sol_core.lens.fixed_text import look_at_text
 
-    find = with_own(library.resolve)
+    find = with_own(library.find_anywhere)
     view, token_id = look_at_text(model, args.text, args.token, args.config, find)
     token = model.spelled(token_id)
     if args.json:

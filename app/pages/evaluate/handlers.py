@@ -49,9 +49,7 @@ def start_evaluation(services: Services, request: Request) -> dict[str, Any]:
     """
     owner = owner_of(request)
     check_jobs_allowed(services)
-    policies = checked_policies(
-        field(request, "policies", list), [*services.policies.names(), *SCHEDULES]
-    )
+    policies = checked_policies(field(request, "policies", list), services.policies.choices())
     corpus = corpus_source(services, owner, field(request, "corpus", dict))
     config = config_from_form(field(request, "values", dict), corpus)
     params = {"config": config.to_dict(), "policies": policies}

@@ -9,7 +9,6 @@ from typing import Any
 from app.host.damage import naming_damage
 from app.web.calls import Handler, Request, by_name, field, owner_of
 from app.web.services import Services
-from sol_core.extensions.tables import SCHEDULES
 from storage import RunKind
 
 
@@ -70,8 +69,8 @@ class RunCalls:
 
     def list_policies(self, services: Services, request: Request) -> dict[str, Any]:
         """Names of the stored policies, the shipped one first; with schedules of plug-ins."""
-        names = services.policies.names()
-        return {"policies": names, "choices": [*names, *SCHEDULES]}
+        library = services.policies
+        return {"policies": library.names(), "choices": library.choices()}
 
     def handlers(self) -> dict[str, Handler]:
         """All of them by name."""

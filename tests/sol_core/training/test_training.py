@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,12 @@ def run(
     return list(train(model, config, folder, data_dir=data_dir, should_stop=should_stop))
 
 
+def rows_of(events: Sequence[WorkEvent]) -> list[dict[str, Any]]:
+    return [
+        event.row for event in events if isinstance(event, WorkProgress) and event.row is not None
+    ]
+
+
 @pytest.fixture(scope="module")
 def whole(
     model: LanguageModel, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
@@ -88,7 +94,7 @@ def test_a_run_reports_measures_samples_and_ends_with_a_policy(
     events = run(model, config, tmp_path / "run")
     reports = [event for event in events if isinstance(event, WorkProgress)]
     assert reports[0].row is None  # preparing
-    rows = [report.row for report in reports[1:] if report.row is not None]
+    rows = rows_of(reports[1:])
     assert [row["step"] for row in rows] == list(range(1, len(reports)))
     phases = list(dict.fromkeys(report.message for report in reports))
     assert phases == ["preparing", "measuring", "labelling", "warm start", "grpo", "calibrating"]
@@ -130,11 +136,7 @@ def test_labelling_is_measured_by_a_policy_that_learns_from_the_labels_so_far(
 ) -> None:
     """And is forgotten: the run's own policy is what it would have been."""
     monkeypatch.setattr(RunState, "is_measure_due", lambda _: True)
-    rows = [
-        event.row
-        for event in run(model, config, tmp_path / "run")
-        if isinstance(event, WorkProgress) and event.row is not None
-    ]
+    rows = rows_of(run(model, config, tmp_path / "run"))
     phases = [row["phase"] for row in rows if "kl" in row["metrics"] or row["phase"] != "measuring"]
     until = phases.index("warm start")  # whose first step is measured before it is reported
     assert phases[:until] == [
