@@ -1,7 +1,8 @@
-"""A generation's short form for lists: its first words, and a strip of what its steps read.
+"""A run's short form for lists: a generation's first words, and a strip of what its steps read.
 
 It is made of the saved tokens when a run that has ended is first listed, and kept with the run:
-a list then reads no tokens, whoever made the run and whenever. Inspections have none.
+a list then reads no tokens, whoever made the run and whenever. An inspection's strip is that of
+its last schedule, the policy's unless somebody chose otherwise.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def preview_of(text: str, events: Sequence[dict[str, Any]]) -> Preview:
 
     Args:
         text: the whole text, of which only the beginning is read.
-        events: token events, as JSON.
+        events: token events of a generation or an inspection, as JSON.
     Returns: "words", on one line; "share", bytes read in per cent of what dense reads; "cells",
         the same for each token, or for each of ``MAX_CELLS`` equal stretches of a longer run.
         "share" is None and "cells" empty where the tokens do not say what was read.
@@ -67,7 +68,7 @@ def previews(store: RunStore, records: Sequence[RunRecord]) -> dict[str, Preview
 
 def _can_have_one(record: RunRecord) -> bool:
     has_ended = record.status != "running" and record.damage is None
-    return has_ended and record.kind == "generation" and record.num_tokens > 0
+    return has_ended and record.num_tokens > 0
 
 
 def _make(store: RunStore, record: RunRecord) -> Preview | None:
@@ -91,6 +92,9 @@ def _make(store: RunStore, record: RunRecord) -> Preview | None:
 
 
 def _text_of(record: RunRecord, events: Sequence[dict[str, Any]]) -> str:
+    """What was generated; nothing of an inspection, of which the title says how its text begins."""
+    if record.kind == "inspection":
+        return ""
     text = (record.summary or {}).get("text")
     if isinstance(text, str):
         return text
@@ -100,11 +104,19 @@ def _text_of(record: RunRecord, events: Sequence[dict[str, Any]]) -> str:
 def _bytes_read(event: dict[str, Any]) -> _Cost | None:
     """Bytes that a step read and would read densely; None where they are no such numbers."""
     try:
-        read = float(event["cost"]["bytes_read"])
-        dense = float(event["dense_cost"]["bytes_read"])
-    except (LookupError, OverflowError, TypeError, ValueError):
+        if "rows" in event:  # of an inspection: dense is the first
+            dense, read = (_all_bytes(event["rows"][at]["cost"]) for at in (0, -1))
+        else:
+            read = float(event["cost"]["bytes_read"])
+            dense = float(event["dense_cost"]["bytes_read"])
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
         return None
     return (read, dense) if 0 <= read <= MOST_BYTES and 1 <= dense <= MOST_BYTES else None
+
+
+def _all_bytes(cost: dict[str, Any]) -> float:
+    """A step's bytes, of which an inspection keeps the parts."""
+    return sum(float(part) for name, part in cost.items() if name.endswith("_bytes"))
 
 
 def _stretches(costs: Sequence[_Cost]) -> list[Sequence[_Cost]]:

@@ -10,6 +10,7 @@ from app.formats.plain_json import (
     budget_text,
     iso,
     schedule_label,
+    strip_label,
 )
 from app.host.damage import naming_damage
 from app.host.errors import DamagedError
@@ -85,6 +86,7 @@ def _row(record: RunRecord, can_delete: bool, preview: Preview | None) -> dict[s
         "status": record.status,
         "status_label": STATUS_LABELS.get(record.status, record.status),
         "schedule_label": "",
+        "strip_label": "",
         "budget": "",
         "tokens": record.num_tokens,
         "created_at": iso(record.created_at),
@@ -99,6 +101,8 @@ def _row(record: RunRecord, can_delete: bool, preview: Preview | None) -> dict[s
         with naming_damage("This run"):
             row["schedule_label"] = schedule_label(record.schedule, record.config)
             row["budget"] = budget_text(record.config)
+            if record.kind == "inspection":
+                row["strip_label"] = strip_label(record.config)
             if (index := parting_token(record)) is not None:
                 row["fork"] = {"parent": record.parent, "index": index}
     except DamagedError:

@@ -8,6 +8,7 @@ from typing import Any
 from app.formats.plain_json import iso
 from app.host.errors import AppError
 from app.pages.explore.form import checked_prompt
+from app.pages.inspect.examples import EXAMPLES
 from app.pages.inspect.form import MAX_TOKENS, config_from_form, default_form, form_from_config
 from app.pages.shared.run_calls import RunCalls
 from app.pages.shared.sharing_calls import EXPORT_HANDLERS
@@ -75,6 +76,7 @@ def _of_run(
 def _constants(services: Services) -> dict[str, Any]:
     return {
         "defaults": default_form(services.policies.names()),
+        "examples": EXAMPLES,
         "maxTokens": MAX_TOKENS,
         "maxCharacters": services.limits.characters,
     }

@@ -21,6 +21,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.events import event_to_dict
 from storage import DatabaseLockedError, RunKind, RunStatus
 from tests.support.fake_engine import make_token
+from tests.support.inspection_samples import save_inspection
 
 ANNA = "a" * 32
 Call = Callable[..., dict[str, Any]]
@@ -115,10 +116,30 @@ def test_a_fork_names_its_parent_and_the_token_in_which_it_parts(
     assert rows == {parent: None, fork: {"parent": parent, "index": 2}}
 
 
-def test_inspections_and_runs_without_tokens_have_none(services: Services, call: Call) -> None:
-    add(services, kind="inspection")
+def test_runs_without_tokens_have_none(services: Services, call: Call) -> None:
+    add(services, kind="inspection", tokens=0)
     add(services, tokens=0)
     assert [row["preview"] for row in call()["runs"]] == [None, None]
+
+
+def test_an_inspection_has_the_strip_of_its_last_schedule(services: Services, call: Call) -> None:
+    tokens = ["The", " sea", " was", " calm"]
+    run_id = save_inspection(services.store, tokens)
+    (row,) = call()["runs"]
+    read, whole = (
+        [event["rows"][at]["cost"] for event in services.store.runs.events(run_id)]
+        for at in (-1, 0)
+    )
+    shares = [
+        round(100 * sum(v for k, v in one.items() if k.endswith("_bytes"))
+              / sum(v for k, v in all_.items() if k.endswith("_bytes")))
+        for one, all_ in zip(read, whole, strict=True)
+    ]  # fmt: skip
+    assert row["strip_label"] == "Uncertainty (EMC)"
+    assert row["preview"]["words"] == ""
+    assert row["preview"]["cells"] == shares
+    assert len(set(shares)) > 1
+    assert min(shares) <= row["preview"]["share"] <= max(shares) < 100
 
 
 def test_a_long_list_of_old_runs_answers_in_time_and_goes_on_later(

@@ -64,6 +64,17 @@ def test_no_token_of_a_long_run_is_left_out(length: int) -> None:
         {"cost": {"bytes_read": "many"}, "dense_cost": {"bytes_read": 1}},
         *steps((1, 0), (-1, 100), (1e300, 1), (1, 1e-300), (float("nan"), 1)),
         *steps((10**400, 1)),
+        *(
+            {"rows": rows}
+            for rows in (
+                [],
+                5,
+                [5],
+                [{"cost": 5}],
+                [{"cost": {"mlp_bytes": "many"}}],
+                [{"cost": {}}],
+            )
+        ),
     ],
 )
 def test_tokens_that_do_not_say_what_was_read_have_no_strip(broken: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from sol_core.events import event_to_dict
 from storage import RunKind
 from tests.browser.conftest import Server, Visitor, free_port
 from tests.support.fake_engine import FakeEngine, make_token
+from tests.support.inspection_samples import save_inspection
 
 pytestmark = pytest.mark.browser
 Serve = Callable[..., Server]
@@ -77,7 +78,7 @@ def test_a_row_shows_the_first_words_and_a_cell_per_token(
     add(server, "A dense one", "dense", 30, hostile)
     add(server, "A cheap one", "static", 30, "\u05e9\u05dc\u05d5\u05dd")
     add(server, "A long one", "static", 1000, "Short.")
-    add(server, "Looked at", "dense, static", 3, kind="inspection")
+    save_inspection(server.services.store, ["Look", "ed", " at"])
     visitor = at_history(visit, server)
     rows = visitor.page.locator(".sol-history-row")
     expect(rows).to_have_count(4)
@@ -103,7 +104,9 @@ def test_a_row_shows_the_first_words_and_a_cell_per_token(
     assert widths[0] is not None
     assert widths[1] is not None
     assert widths[1]["width"] == pytest.approx(4 * widths[0]["width"], rel=0.05)
-    expect(looked_at.locator(".sol-strip")).to_have_count(0)
+    expect(looked_at.get_by_role("img", name="Uncertainty (EMC):")).to_be_visible()
+    expect(looked_at.locator(".sol-strip-share")).to_have_text(re.compile(r"^\d\d % · Uncertainty"))
+    assert len(colours(looked_at.locator(".sol-strip"))) == 3
     previews = [run.preview for run in server.services.store.runs.list() if run.preview]
     least = min(cell for preview in previews for cell in preview["cells"])
     legend = visitor.page.locator(".sol-strip-legend")

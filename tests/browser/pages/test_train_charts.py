@@ -98,6 +98,49 @@ def test_static_is_there_to_beat_before_anything_is_learnt(serve: Serve, visit: 
     expect(tile).to_contain_text("static 0.170")
 
 
+def test_a_policy_that_is_surprised_less_than_dense_is_drawn_too(
+    serve: Serve, visit: Visit
+) -> None:
+    server = serve()
+    measured = {"nll": 2.5434, "nll_static": 2.545, "nll_dense": 2.5501}
+    rows = [
+        {"step": step, "phase": "grpo", "elapsed_s": 60.0 * step, "metrics": measured}
+        for step in (1, 2)
+    ]
+    _training(server, "mine", rows)
+    visitor = visit(server)
+    visitor.tab("Train")
+    low, high = _drawn(visitor.page, "NLL")["ranges"][1]
+    assert low < 2.5434 - 2.5501 < 0 < high
+
+
+def test_names_of_short_phases_neither_touch_nor_cover_the_data(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    rows = _reports(40)
+    for row in rows[14:17]:
+        row["phase"] = "grpo"
+    for row in rows[17:]:
+        row["phase"] = "calibrating"
+    _training(server, "mine", rows)
+    visitor = visit(server)
+    visitor.tab("Train")
+    for width in (1440, 390):
+        visitor.page.set_viewport_size({"width": width, "height": 900})
+        speed = _chart(visitor.page, "Speed")
+        names = speed.locator(".shape-label text")
+        expect(names).to_have_text(["Warm start", "Rollouts (GRPO)", "Calibrating prices"])
+        plotted = speed.locator(".nsewdrag").first.bounding_box()
+        boxes = [one.bounding_box() for one in names.all()]
+        assert plotted is not None
+        for at, box in enumerate(boxes):
+            assert box is not None
+            assert box["y"] + box["height"] <= plotted["y"] + 1
+            for other in boxes[:at]:
+                assert other is not None
+                apart = other["x"] + other["width"] <= box["x"]
+                assert apart or abs(other["y"] - box["y"]) >= 9
+
+
 def test_the_loss_of_each_phase_is_a_line_of_its_own(serve: Serve, visit: Visit) -> None:
     server = serve()
     _training(server, "mine", _reports(30))

@@ -146,7 +146,7 @@ class HistoryPage {
         h("a", { class: "sol-history-title", href: link, dir: "auto", onclick: opensHere(() => this.open(run.id, run.kind)) },
           run.title),
         run.preview?.words && h("p", { class: "sol-history-words", dir: "auto" }, run.preview.words),
-        this.strips.add(run.preview, run.tokens),
+        this.strips.add(run.preview, run.tokens, run.strip_label),
         h("div", { class: "sol-history-facts" },
           h("span", { class: "sol-state", "data-kind": kinds[run.status] || "idle" },
             run.status_label),

@@ -11,8 +11,9 @@ const NARROWEST = 0.1; // of the axis: a list of dense runs has dense's colour t
 /** @typedef {{ words: string, share: number | null, cells: number[] }} Preview */
 
 // In words, for a title and for screen readers.
-/** @param {Preview} preview @param {number} tokens */
-const stripLabel = (preview, tokens) => `${preview.share} % of dense's bytes, ${count(tokens, "token")}`;
+/** @param {Preview} preview @param {number} tokens @param {string} whose */
+const stripLabel = (preview, tokens, whose) =>
+  `${whose && `${whose}: `}${preview.share} % of dense's bytes, ${count(tokens, "token")}`;
 
 // Of all rows of a list: their colours span from the least that any cell read to dense, so that they compare.
 export class Strips {
@@ -29,16 +30,17 @@ export class Strips {
     this.strips = [];
   }
 
-  // The strip of a run, null where what it read is not known.
-  /** @param {Preview | null} preview @param {number} tokens */
-  add(preview, tokens) {
+  // The strip of a run, null where what it read is not known. whose: the schedule's name, of a run of several.
+  /** @param {Preview | null} preview @param {number} tokens @param {string} whose */
+  add(preview, tokens, whose) {
     if (!preview?.cells.length) return null;
     const { cells } = preview;
+    const label = stripLabel(preview, tokens, whose);
     const strip = h("span", { class: "sol-strip", role: "img", "--cells": cells.length,
-      "aria-label": stripLabel(preview, tokens), title: stripLabel(preview, tokens) }, cells.map(() => h("i", {})));
+      "aria-label": label, title: label }, cells.map(() => h("i", {})));
     this.strips.push({ element: strip, cells });
     return h("div", { class: "sol-strip-line" }, strip,
-      h("span", { class: "sol-strip-share", "aria-hidden": "true" }, `${preview.share} %`));
+      h("span", { class: "sol-strip-share", "aria-hidden": "true" }, `${preview.share} %${whose && ` · ${whose}`}`));
   }
 
   // Colours all strips that have been added, in one span.

@@ -3,7 +3,7 @@
 import { h, optionsOf, selectOf, setText, show } from "../shared/dom.js";
 import { count, quantity, whenText } from "../shared/format.js";
 import { RunForm } from "../shared/forms/form.js";
-import { choiceField, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
+import { choiceField, exampleChips, labelled, numberField, pillsField } from "../shared/forms/form_parts.js";
 import { budgetFields, mechanismsField } from "../shared/forms/schedule_field.js";
 import { filePicker } from "../shared/forms/upload.js";
 import { glossed } from "../shared/glossary.js";
@@ -54,7 +54,8 @@ export class InspectForm extends RunForm {
       this.readFile(event.dataTransfer.files[0]);
     });
     this.textPart = h("div", { class: "sol-inspect-source" }, labelled("Text", null, this.text),
-      h("div", { class: "sol-inspect-file" }, filePicker("Choose a file…", TEXT_FILES, (file) => this.readFile(file)), this.counted));
+      h("div", { class: "sol-inspect-file" }, filePicker("Choose a file…", TEXT_FILES, (file) => this.readFile(file)), this.counted),
+      exampleChips(this.page.examples, ({ prompt }) => this.useText(prompt)));
     this.run = selectOf([]);
     this.noRun = h("p", { class: "sol-hint", hidden: true },
       "No run is saved yet. Generate something in Explore.");
@@ -132,6 +133,12 @@ export class InspectForm extends RunForm {
     return this.update();
   }
 
+  useText(text) {
+    this.text.value = text;
+    this.source.set("text");
+    this.changed();
+  }
+
   async readFile(file) {
     this.fail(null);
     if (file.size > 4 * this.page.maxCharacters) {
@@ -140,9 +147,7 @@ export class InspectForm extends RunForm {
     try {
       const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
       if (text.includes("\0")) throw new TypeError("binary");
-      this.text.value = text;
-      this.source.set("text");
-      this.changed();
+      this.useText(text);
     } catch {
       this.fail(`${file.name} is not UTF-8 text.`);
     }

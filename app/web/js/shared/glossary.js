@@ -18,11 +18,13 @@ function term(key, shown, isPassive) {
     "aria-describedby": idOf(key) }, shown);
 }
 
-// Text with terms as [[TERM]] or [[TERM|as shown]] → nodes.
+// Text with terms as [[TERM]] or [[TERM|as shown]] → nodes. A line never begins with what ends a term's sentence.
 export function glossed(text, isPassive = false) {
-  return String(text).split(/\[\[([^\]]+)\]\]/).map((part, at) => {
-    if (at % 2 === 0) return document.createTextNode(part);
-    const [key, shown] = part.split("|");
-    return term(key.toLowerCase(), shown ?? key, isPassive);
+  return String(text).split(/(\[\[[^\]]+\]\][.,;:!?)]*)/).map((part) => {
+    const found = /^\[\[([^\]]+)\]\](.*)$/.exec(part);
+    if (!found) return document.createTextNode(part);
+    const [key, shown] = found[1].split("|");
+    const word = term(key.toLowerCase(), shown ?? key, isPassive);
+    return found[2] ? h("span", { class: "sol-term-end" }, word, found[2]) : word;
   });
 }

@@ -38,7 +38,7 @@ export const tiles = (list) => list.map(([name, value, note]) => {
 
 // In place of a result: a title, and points as [words in bold, text].
 export function emptyPanel(title, points) {
-  return h("section", { class: "sol-panel sol-train-empty" }, h("h2", {}, title),
+  return h("section", { class: "sol-panel sol-explains" }, h("h2", {}, title),
     h("ol", {}, points.map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
 }
 

@@ -36,12 +36,6 @@ class TrainSeries {
     }
   }
 
-  // The largest size among these lines' values.
-  top(names, scale = 1) {
-    const values = names.flatMap((name) => this.lines[name]?.y ?? []);
-    return scale * values.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
-  }
-
   line(name, scale = 1) {
     const line = this.lines[name] ?? { x: [], y: [] };
     return { x: line.x, y: scale === 1 ? line.y : line.y.map((value) => scale * value) };
@@ -75,8 +69,8 @@ const PHASE_NAMES = { preparing: "Preparing", labelling: "Labelling texts", "war
 export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 
 // A chart of some metrics; it only knows of the reports that carry one of them. spec: {title, aid,
-// y, y2: the scales, shapes(), lines: from the back to the front}; a scale: {title, sign: 1 where no value is below
-// nothing, −1 where none is above it, 0: both, null: anything}; a line: {id: of a metric, name, words, colour, dash, key:
+// y, y2: the scales, shapes(), lines: from the back to the front}; a scale: {title, sign: 1 where values are above
+// nothing, −1 where they are below it, 0: both, null: anything}; a line: {id: of a metric, name, words, colour, dash, key:
 // another mark in the legend, width, scale, isSecond, isHeld: true between two measurements}.
 function metricChart({ title, aid, y, y2 = null, shapes = () => [], lines }) {
   return new Figure({
@@ -86,7 +80,7 @@ function metricChart({ title, aid, y, y2 = null, shapes = () => [], lines }) {
     layout: (data) => ({
       uirevision: data.id, datarevision: data.x.length,
       margin: { l: 58, r: y2 ? 52 : 14, b: 36 },
-      xaxis: { title: smallTitle("minutes of work", 4), range: [0, roundAbove(Math.max(0.5, 1.01 * lastMinute(data)))],
+      xaxis: { title: smallTitle("minutes of work", 4), range: [0, endOfAxis(data)],
         unifiedhovertitle: { text: "%{x:.1f} min" } },
       yaxis: scaleOf(y, data, lines.filter((line) => !line.isSecond)),
       ...(y2 && { yaxis2: { ...scaleOf(y2, data, lines.filter((line) => line.isSecond)), nticks: 5 } }),
@@ -97,25 +91,29 @@ function metricChart({ title, aid, y, y2 = null, shapes = () => [], lines }) {
   });
 }
 
-const lastMinute = (data) => Math.max(data.x.at(-1) ?? 0, data.beside?.x.at(-1) ?? 0);
+function endOfAxis({ x, beside }) {
+  return roundAbove(Math.max(0.5, 1.01 * (x.at(-1) ?? 0), 1.01 * (beside?.x.at(-1) ?? 0)));
+}
 
+// Both sides are shown where a value lies on the one that has none as a rule: a compressed step may surprise less.
 function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
-  const top = (series) => Math.max(...lines.map((line) => series.top([line.id], line.scale)));
-  const end = roundAbove(Math.max(least, 1.04 * top(data), data.beside ? 1.04 * top(data.beside) : 0));
-  const range = sign === null ? {} : { range: [sign > 0 ? 0 : -end, sign < 0 ? 0 : end] };
+  const values = [data, data.beside].flatMap((series) =>
+    (series ? lines.flatMap((line) => series.line(line.id, line.scale).y) : []));
+  const end = roundAbove(values.reduce((top, value) => Math.max(top, 1.04 * Math.abs(value)), least));
+  const isBoth = sign === 0 || values.some((value) => sign * value < 0);
+  const range = sign === null ? {} : { range: [isBoth || sign < 0 ? -end : 0, isBoth || sign > 0 ? end : 0] };
   return { title: smallTitle(title), zerolinecolor: themeColour("edge"), ...range, ...more };
 }
 
-const NAMED_FROM = 0.17; // of the chart's width: a shorter phase has no room for its name
-
+// Names of phases stand above the chart, in two rows by turns: a short phase's name then reaches over the next one's
+// begin. Towards the chart's end they stand before their line.
 function phaseMarks(data) {
-  const end = data.x.at(-1) ?? 0;
-  return data.phases.slice(1).map((phase, at, phases) => {
-    const share = ((phases[at + 1]?.from ?? end) - phase.from) / (end || 1);
+  return data.phases.slice(1).map((phase, at) => {
+    const isLate = phase.from > 0.75 * endOfAxis(data);
     return { type: "line", xref: "x", yref: "paper", y0: 0, y1: 1,
       x0: phase.from, x1: phase.from, line: { color: themeColour("edge"), width: 1, dash: "dot" },
-      label: { text: share < NAMED_FROM ? "" : phaseName(phase.name), textposition: "end", textangle: 0,
-        yanchor: "top", xanchor: "left", font: { size: 10, color: themeColour("muted") } } };
+      label: { text: phaseName(phase.name), textposition: "end", textangle: 0, padding: at % 2 ? 1 : 12,
+        yanchor: "bottom", xanchor: isLate ? "right" : "left", font: { size: 10, color: themeColour("muted") } } };
   });
 }
 
