@@ -22,10 +22,12 @@ class Registry(Mapping[str, Any]):
     Args:
         kind: in messages.
         parts: by their names; "module:attribute" stands for what is there.
+        reserved: names of what is built in elsewhere; nothing can be added under one.
     """
 
-    def __init__(self, kind: str, parts: Mapping[str, Any]) -> None:
+    def __init__(self, kind: str, parts: Mapping[str, Any], reserved: tuple[str, ...] = ()) -> None:
         self.kind = kind
+        self.reserved = reserved
         self._parts = dict(parts)
 
     def __getitem__(self, name: str) -> Any:
@@ -54,6 +56,8 @@ class Registry(Mapping[str, Any]):
         Raises: ConfigError for a name that is taken or none, or what cannot be called.
         """
         check_name(self.kind, name, self._parts, part if made_of is None else made_of)
+        if name in self.reserved:
+            raise ConfigError(f"the {self.kind} {name!r} is built in: choose another name")
         self._parts[name] = part
 
     def remove(self, name: str) -> None:

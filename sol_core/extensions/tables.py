@@ -37,4 +37,4 @@ REWARDS = Registry(
     {"kl": "sol_core.training.rewards:kl_reward", "nll": "sol_core.training.rewards:nll_reward"},
 )
 CORPORA = Registry("corpus", {})
-SCHEDULES = Registry("schedule", {})
+SCHEDULES = Registry("schedule", {}, reserved=("dense", "static", "random", "emc", "dac", "policy"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -21,6 +21,7 @@ from app.cli import main as cli
 from app.pages.train.form import form_groups
 from sol_core import Action, ActionGrid, Budget, extensions, generate, load_policy, train
 from sol_core.actions import DENSE, MLP_PRUNERS, PAGE_SCORERS, Mechanisms
+from sol_core.config import ScheduleKind
 from sol_core.corpus import load_corpus
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, SolError
@@ -225,6 +226,13 @@ def test_a_registered_schedule_is_evaluated_at_its_own_spend_beside_static(
         assert methods["policy"]["kl"] > 0
         for name, spent in methods["policy"]["spend"].items():
             assert methods["static"]["spend"][name] == pytest.approx(spent, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", get_args(ScheduleKind))
+def test_a_schedule_hides_none_that_is_built_in(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is built in"):
+        extensions.schedule(name)(lambda observation: Action())
+    assert name not in extensions.SCHEDULES
 
 
 def test_what_cannot_be_registered() -> None:
