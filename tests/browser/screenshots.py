@@ -86,14 +86,15 @@ def _compared(visitor: Visitor) -> None:
     visitor.tab("Compare")
     page = visitor.page
     page.get_by_role("button", name="Generate both").click()
-    expect(page.locator(".sol-pair-parted").last).to_contain_text("token", timeout=PATIENCE_MS)
-    page.wait_for_timeout(4000)
+    states = page.locator(".sol-compare .sol-pair-head .sol-state:visible")
+    expect(states).to_have_text(["Finished", "Finished"], timeout=PATIENCE_MS)
     _show(page, ".sol-compare .sol-pair-head")
 
 
 def _trained(visitor: Visitor) -> None:
     visitor.tab("Train")
     page = visitor.page
+    page.locator(".sol-train .sol-jobs").scroll_into_view_if_needed()  # it is read once it is seen
     finished = page.locator(".sol-train .sol-history-row").filter(has_text="Finished")
     finished.filter(has_text="Training").first.locator("a").click()
     expect(page.locator(".sol-train .sol-status .sol-state").first).to_have_text("Finished")
