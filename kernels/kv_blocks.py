@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["KVBlock", "group_rows", "token_scores", "ungroup_rows"]
-
 
 @dataclass(frozen=True, slots=True)
 class KVBlock:

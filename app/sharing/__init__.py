@@ -6,9 +6,7 @@ of the pages are in ``app.pages.shared.sharing_calls``.
 """
 
 from app.sharing.kinds import (
-    FORMS,
     KINDS,
-    Export,
     export,
     import_document,
     import_documents,
@@ -17,9 +15,7 @@ from app.sharing.kinds import (
 )
 
 __all__ = [
-    "FORMS",
     "KINDS",
-    "Export",
     "export",
     "import_document",
     "import_documents",

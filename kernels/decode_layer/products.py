@@ -20,17 +20,6 @@ from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
 
-__all__ = [
-    "add_columns",
-    "dot_columns",
-    "line_of",
-    "list_channels",
-    "outputs_of",
-    "product",
-    "product_share",
-    "share_of",
-]
-
 _LINE = 32  # numbers; tasks start at cache lines
 _TILE = 2048  # outputs summed at a time: 8 kB that stay in the first cache
 

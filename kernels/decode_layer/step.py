@@ -26,8 +26,6 @@ from kernels.decode_layer.products import product
 from kernels.decode_layer.scratch import Sizes, floats_of, scratch_at
 from kernels.key_codes.reference import OCTET
 
-__all__ = ["CacheTable", "ModelTable", "run_parts"]
-
 _NATIVE: dict[tuple[Any, ...], Any] = {}  # of ``_run_place``, by the types of the weights
 _CODES, _SCALES = np.empty(0, np.uint8), np.empty(0, np.uint16)  # for their types
 

@@ -6,8 +6,6 @@ import numba
 
 from kernels.cpu.numba_helpers import widen
 
-__all__ = ["write_rows"]
-
 
 @numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def write_rows(new, buffers, bounds, slots, page_size):

@@ -12,8 +12,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["bf16_rows_product"]
-
 
 @numba.njit(
     "void(float32[:, ::1], uint16[:, ::1], float32[:, ::1])",

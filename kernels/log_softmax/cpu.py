@@ -13,9 +13,6 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive
 
-__all__ = ["log_softmax_few_rows", "log_softmax_rows"]
-
-
 LANES = 32  # sums side by side, so that their order is written down and they still vectorise
 
 

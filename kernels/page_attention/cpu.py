@@ -23,18 +23,6 @@ from kernels.cpu.numba_helpers import (
     widen,
 )
 
-__all__ = [
-    "CpuBlock",
-    "CpuPlan",
-    "attend_rows",
-    "hide_unseen",
-    "list_best",
-    "list_valid",
-    "mix_chosen",
-    "score_chosen",
-    "softmax_in_place",
-]
-
 
 class CpuBlock(NamedTuple):
     """One block of keys; float32, or bfloat16 as uint16 bit patterns.

@@ -22,8 +22,6 @@ from kernels.page_attention.cpu import (
     softmax_in_place,
 )
 
-__all__ = ["attend_rows_by_mass"]
-
 
 @helper
 def _seen(masked, valid_tokens, row, begin, end):

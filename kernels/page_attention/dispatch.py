@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.kv_blocks import KVBlock
+from kernels.page_attention.reference import AttentionPlan
 from kernels.page_scorers import PAGE_SCORERS
 
 if TYPE_CHECKING:
     from kernels.page_attention.cpu import CpuBlock, CpuPlan
-
-__all__ = ["attend_on_cpu", "cpu_kernel_fits"]
 
 _HERE = __name__.rpartition(".")[0]
 _DTYPES = (torch.float32, torch.bfloat16)

@@ -15,10 +15,9 @@ from kernels.gpu.triton_support import (
     check_beside,
 )
 from kernels.key_codes import OCTET
-from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.kv_blocks import KVBlock
+from kernels.page_attention.reference import AttentionPlan
 from kernels.page_scorers import PAGE_SCORERS
-
-__all__ = ["MAX_PAGES", "MAX_SPLITS", "check_attention", "largest_head"]
 
 HEAD_SIZES = (16, 256)  # smallest and largest; multiples of 8
 PAGE_SIZES = (1, 64)

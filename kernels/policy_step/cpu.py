@@ -19,8 +19,6 @@ from kernels.cpu.numba_helpers import widen
 from kernels.decode_layer.addresses import matrix_at, vector_at
 from kernels.decode_layer.products import dot_columns
 
-__all__ = ["DamageHeads", "Encoder", "Prices", "policy_step"]
-
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
 _AHEAD = 2  # outputs whose weights are asked for beforehand
 _REST_LIMIT = np.float32(8.0)

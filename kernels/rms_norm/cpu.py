@@ -7,8 +7,6 @@ import numpy as np
 
 from kernels.cpu.compiling import FAST_SUMS
 
-__all__ = ["rms_norm_rows"]
-
 
 @numba.njit(
     "void(float32[:, ::1], float32[::1], float32, float32[:, ::1])",

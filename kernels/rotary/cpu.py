@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numba
 
-__all__ = ["rotate_rows"]
-
 
 @numba.njit(
     "void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, :, ::1])",
