@@ -15,13 +15,7 @@ import numba
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import (
-    exp_nonpositive,
-    kth_largest,
-    order_key,
-    outside_best,
-    widen,
-)
+from kernels.cpu.numba_helpers import exp_nonpositive, kth_largest, order_key, outside_best, widen
 
 
 class CpuBlock(NamedTuple):

@@ -23,13 +23,7 @@ from sol_core.decoding.batch_scheduling import (
     RowSchedulers,
     Schedule,
 )
-from sol_core.decoding.loop import (
-    DecodeOptions,
-    DecodeStep,
-    PrefixState,
-    decode,
-    observed_prefill,
-)
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
 from sol_core.decoding.schedules import DenseScheduler, StaticScheduler
 from sol_core.errors import ConfigError
 from sol_core.fields import check_kind

@@ -29,13 +29,7 @@ from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, load_policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from sol_core.tasks.config import DEFAULT_BUDGETS, MAX_BUDGETS
-from sol_core.tasks.result import (
-    SCHEMA,
-    MethodScores,
-    ScoredTask,
-    pooled_records,
-    summary_record,
-)
+from sol_core.tasks.result import SCHEMA, MethodScores, ScoredTask, pooled_records, summary_record
 
 if TYPE_CHECKING:
     from sol_core.lm_eval_model import SolLM

@@ -26,12 +26,7 @@ from sol_core.files.model_files import (
 )
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.models import FrozenLM, ModelSpec, refuse_denied_biases, spec_from_config
-from sol_core.models.checkpoint import (
-    end_ids,
-    read_config,
-    read_tensors,
-    read_tokenizer,
-)
+from sol_core.models.checkpoint import end_ids, read_config, read_tensors, read_tokenizer
 from sol_core.models.checkpoint.weight_files import has_weights
 from sol_core.models.checkpoint.words import first_line
 from sol_core.models.devices import pick_device, pick_dtype
