@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from kernels.cpu.compiling import call_native, helper, native_function
+from kernels.cpu.compiling import call_native, helper, kernel, native_function, team_kernel
 from kernels.cpu.numba_helpers import copy_rows, ticks_now
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import MARKS, join
@@ -168,7 +168,7 @@ def _sizes(hidden, model, rows, angles):
     )
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _run_place(
     place, marks_at, begin, end, given, kept, logits, places, final_norm, one, head,
     head_out_major, out_major, gelu, epsilon, pieces, windows, ropes, middle, widths, cached,
@@ -223,7 +223,7 @@ def _run_place(
         copy_rows(hidden, given)
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+@team_kernel
 def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed, ticks, tuning):
     """``run_parts`` by the native function of ``_run_place``; whether that took the arguments."""
     begin, end = parts

@@ -12,14 +12,15 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from kernels.cpu.compiling import FAST_SUMS
+
 
 @numba.njit(
     "void(float32[:, ::1], uint16[:, ::1], float32[:, ::1])",
     parallel=True,
     nogil=True,
     cache=True,
-    # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
-    fastmath={"reassoc", "contract", "nsz"},
+    fastmath=FAST_SUMS,
 )
 def bf16_rows_product(inputs, weight, outputs):
     """outputs[r, o] = Σ_i inputs[r, i] · weight[o, i], accumulated in fp32.
