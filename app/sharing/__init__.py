@@ -14,11 +14,4 @@ from app.sharing.kinds import (
     thing_in_link,
 )
 
-__all__ = [
-    "KINDS",
-    "export",
-    "import_document",
-    "import_documents",
-    "kind_of",
-    "thing_in_link",
-]
+__all__ = ["KINDS", "export", "import_document", "import_documents", "kind_of", "thing_in_link"]

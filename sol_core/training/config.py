@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from sol_core.actions import GRIDS, ActionGrid, record_of
@@ -142,16 +142,10 @@ class TrainConfig:
     steps: Annotated[int, Range(2, MAX_POLICY_STEPS)] = setting(
         16, "decode steps of an episode (T)"
     )
-    grid: ActionGrid = field(
-        default_factory=ActionGrid, metadata={"help": "levels each axis may take"}
-    )
-    policy: PolicyConfig = field(
-        default_factory=PolicyConfig, metadata={"help": "the policy network"}
-    )
-    warm_start: WarmStartConfig = field(
-        default_factory=WarmStartConfig, metadata={"help": "damage learnt from counterfactuals"}
-    )
-    grpo: GrpoConfig = field(default_factory=GrpoConfig, metadata={"help": "GRPO on rollouts"})
+    grid: ActionGrid = setting(ActionGrid(), "levels each axis may take")
+    policy: PolicyConfig = setting(PolicyConfig(), "the policy network")
+    warm_start: WarmStartConfig = setting(WarmStartConfig(), "damage learnt from counterfactuals")
+    grpo: GrpoConfig = setting(GrpoConfig(), "GRPO on rollouts")
     held_out_texts: Count = setting(6, "unseen texts for the quality shown while training")
     calibration_texts: Count = setting(24, "texts to measure on how far spend and budget are apart")
     checkpoint_seconds: Annotated[float, Range(0.0, 86_400.0)] = setting(
