@@ -23,8 +23,6 @@ from pathlib import Path
 from kernels.gpu.triton_support import Launch
 from kernels.shipped_launches import shipped_launches
 
-__all__ = ["ARCHITECTURES", "SHARED_LIMIT", "Binary", "compile_in_child", "main"]
-
 ARCHITECTURES = (80, 90, 100)  # A100, H100, B200
 # Shared memory that one block may use, bytes (CUDA C++ Programming Guide, compute capabilities).
 SHARED_LIMIT = {80: 166_912, 90: 232_448, 100: 232_448}

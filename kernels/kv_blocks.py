@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["KVBlock", "group_rows", "token_scores", "ungroup_rows"]
-
 
 @dataclass(frozen=True, slots=True)
 class KVBlock:
@@ -81,3 +79,10 @@ def ungroup_rows(grouped: Tensor, num_rows: int) -> Tensor:
         num_blocks, num_kv_heads, rows_per_block, rows_and_heads // rows_per_block, width
     )
     return split.transpose(1, 2).reshape(num_rows, -1, width)
+
+
+def is_packed(tensor: Tensor) -> bool:
+    """Tokens one after another within a head, as lines of D numbers."""
+    row, head, token, channel = tensor.stride()
+    size = tensor.shape[3]
+    return channel == 1 and token == size and row % size == 0 and head % size == 0

@@ -23,8 +23,6 @@ from kernels.page_attention.triton_checks import largest_head
 from kernels.page_attention.triton_dispatch import attend_with_triton
 from kernels.rms_norm.triton_dispatch import normalise_rows
 
-__all__ = ["shipped_launches"]
-
 HEAD_SIZES = (64, 128, 256)  # others run padded to these
 GROUPS = (1, 16)  # rows that share a prefix
 PAGE_SIZES = (1, 4, 8, 16, 32, 64)  # each weighed in a tile of its own

@@ -283,15 +283,8 @@ def train(
     check_kind("folder", folder, (str, Path), "a folder")
     chosen = preset(config) if isinstance(config, str) else config
     check_kind("config", chosen, TrainConfig, "a TrainConfig or a preset's name")
-    with shown_progress(on_progress) as report:
-        for event in engine(model, chosen, Path(folder), data_dir=_root(data_dir)):
-            if on_event is not None:
-                on_event(event)
-            if isinstance(event, WorkProgress):
-                report(event.message, event.fraction)
-            elif isinstance(event, WorkFinished):
-                made = Path(event.result["folder"])
-    return load(made, model)
+    events = engine(model, chosen, Path(folder), data_dir=_root(data_dir))
+    return load(Path(_result(events, on_progress, on_event)["folder"]), model)
 
 
 def evaluate(
@@ -322,8 +315,19 @@ def evaluate(
     named = {policy.info.name or "policy": policy}
     chosen = EvaluationConfig() if config is None else config
     check_kind("config", chosen, EvaluationConfig, "an EvaluationConfig")
+    return _result(engine(model, named, chosen, data_dir=_root(data_dir)), on_progress)
+
+
+def _result(
+    events: Iterable[WorkEvent],
+    on_progress: Progress | None,
+    on_event: Callable[[WorkEvent], None] | None = None,
+) -> dict[str, Any]:
+    """The result of some work, done to its end."""
     with shown_progress(on_progress) as report:
-        for event in engine(model, named, chosen, data_dir=_root(data_dir)):
+        for event in events:
+            if on_event is not None:
+                on_event(event)
             if isinstance(event, WorkProgress):
                 report(event.message, event.fraction)
             elif isinstance(event, WorkFinished):

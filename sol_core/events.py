@@ -7,7 +7,8 @@ Times are milliseconds, information is in nats, costs are per decode step and
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Literal
 
 from sol_core.actions import Action, Budget, record_of
@@ -246,16 +247,4 @@ _EVENT_NAMES: dict[type, str] = {
     TokenEvent: "token",
     FinishEvent: "finish",
 }
-
-
-def _values(cost: StepCost) -> tuple[float, ...]:
-    return (
-        cost.attention_flops,
-        cost.mlp_flops,
-        cost.head_flops,
-        cost.policy_flops,
-        cost.attention_bytes,
-        cost.mlp_bytes,
-        cost.head_bytes,
-        cost.policy_bytes,
-    )
+_values = attrgetter(*(part.name for part in fields(StepCost)))

@@ -30,9 +30,11 @@ __all__ = [
     "config_from_dict",
     "from_json",
     "is_servable",
+    "setting",
 ]
 
 RecordT = TypeVar("RecordT")
+ValueT = TypeVar("ValueT")
 MAX_WHOLE = 2**63 - 1
 MAX_TEXT = 1_000_000  # characters of one text
 MAX_ITEMS = 10_000  # of one list
@@ -58,6 +60,12 @@ class OneOf:
 
     words: Collection[str]
     more: str = ""
+
+
+def setting(default: ValueT, text: str) -> ValueT:
+    """A configuration's field with a default, and what it means, which pages show."""
+    made: ValueT = field(default=default, metadata={"help": text})
+    return made
 
 
 Seed = Annotated[int, Range(0, MAX_WHOLE)]

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    Select,
-    TableClause,
-    column,
-    delete,
-    select,
-    table,
-    update,
-)
+from sqlalchemy import Connection, Row, Select, TableClause, column, delete, select, table, update
 
 from storage.codec import encode_text
 from storage.dialects import now_us

@@ -64,6 +64,14 @@ def print_json(record: Any) -> None:
     write_out(json.dumps(json_safe(record), allow_nan=False) + "\n")
 
 
+def print_result(args: argparse.Namespace, record: Any, text: str) -> None:
+    """Print a record with ``--json``, its text without."""
+    if args.json:
+        print_json(record)
+    else:
+        write_out(text)
+
+
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """``--data-dir``."""
     parser.add_argument(

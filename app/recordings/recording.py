@@ -24,16 +24,6 @@ from sol_core.policy.files.locate import DEFAULT_POLICY
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
-__all__ = [
-    "BUDGETS",
-    "PROMPT",
-    "RecordedStep",
-    "RecordedText",
-    "Recording",
-    "make_recording",
-    "shipped_recording",
-]
-
 PROMPT = "What is the capital of Japan, and what is it known for?"
 MAX_NEW_TOKENS = 96
 # From dense to where the default model no longer writes words; half of it is the page's default.

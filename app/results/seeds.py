@@ -16,8 +16,6 @@ from typing import Any
 from app.formats import csv_cells
 from sol_core.actions import AXES, SHORT_AXES
 
-__all__ = ["seed_rows", "summarised", "summary_text", "write_tables"]
-
 _KEY = (*SHORT_AXES, "schedule", "metric")
 TABLE_COLUMNS = ("seed", *_KEY, "value")
 SUMMARY_COLUMNS = (*_KEY, "seeds", "mean", "low", "high")

@@ -6,9 +6,7 @@ of the pages are in ``app.pages.shared.sharing_calls``.
 """
 
 from app.sharing.kinds import (
-    FORMS,
     KINDS,
-    Export,
     export,
     import_document,
     import_documents,
@@ -16,13 +14,4 @@ from app.sharing.kinds import (
     thing_in_link,
 )
 
-__all__ = [
-    "FORMS",
-    "KINDS",
-    "Export",
-    "export",
-    "import_document",
-    "import_documents",
-    "kind_of",
-    "thing_in_link",
-]
+__all__ = ["KINDS", "export", "import_document", "import_documents", "kind_of", "thing_in_link"]

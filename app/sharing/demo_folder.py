@@ -9,8 +9,6 @@ from typing import Any
 from app.host.errors import AppError
 from app.sharing.html_page import html_page
 
-__all__ = ["write_demo"]
-
 
 def write_demo(folder: Path, recording: dict[str, Any]) -> list[Path]:
     """Write ``index.html``, which needs nothing else, and the recording as JSON beside it.

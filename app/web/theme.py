@@ -8,15 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from app.web.theme_colours import (
-    DARK,
-    DIFFERENCE_BINS,
-    LIGHT,
-    SCALE,
-    Palette,
-    difference_tint,
-    ink,
-)
+from app.web.theme_colours import DARK, DIFFERENCE_BINS, LIGHT, SCALE, Palette, difference_tint, ink
 from sol_core.actions import AXES
 
 if TYPE_CHECKING:

@@ -6,8 +6,6 @@ import numba
 
 from kernels.cpu.numba_rows import quantise_row
 
-__all__ = ["fake_quantise_rows"]
-
 
 @numba.njit(
     "void(float32[:, ::1], int64[::1], float32[:, ::1])", parallel=True, nogil=True, cache=True

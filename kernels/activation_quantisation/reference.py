@@ -12,8 +12,6 @@ from torch import Tensor
 
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
-__all__ = ["fake_quantise"]
-
 
 def fake_quantise(activations: Tensor, bit_widths: Tensor) -> Tensor:
     """Round each row to ``2^b − 1`` symmetric levels.

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from kernels.gpu.row_operations import check_counts, check_rows, run_rows
 
-__all__ = ["quantise_rows"]
-
 
 @torch.library.custom_op("sol::fake_quantise", mutates_args=())
 def quantise_rows(activations: Tensor, bit_widths: Tensor) -> Tensor:

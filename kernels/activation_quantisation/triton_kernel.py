@@ -8,8 +8,6 @@ import triton.language as tl
 from kernels.gpu.triton_helpers import narrowed, round_half_even
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
-__all__ = ["fake_quantise_rows", "quantised", "token_scale"]
-
 FLOOR = tl.constexpr(SCALE_FLOOR)
 UNTOUCHED = tl.constexpr(UNTOUCHED_BITS)
 

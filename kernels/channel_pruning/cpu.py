@@ -6,8 +6,6 @@ import numba
 
 from kernels.cpu.numba_rows import keep_largest_row
 
-__all__ = ["keep_largest_rows"]
-
 
 @numba.njit(
     "void(float32[:, ::1], int64[::1], float32[:, ::1])", parallel=True, nogil=True, cache=True

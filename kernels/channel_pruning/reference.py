@@ -10,8 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["keep_heaviest_channels", "keep_largest_channels"]
-
 
 def keep_largest_channels(hidden: Tensor, channels_kept: Tensor) -> Tensor:
     """Zero all but the largest-magnitude channels of each row.

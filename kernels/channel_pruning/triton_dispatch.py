@@ -7,8 +7,6 @@ from torch import Tensor
 
 from kernels.gpu.row_operations import check_counts, check_rows, fits_rows, run_rows
 
-__all__ = ["MAX_PRUNED", "fits_pruning", "prune_rows"]
-
 MAX_PRUNED = 8192  # ranking takes more registers
 _FP32 = (torch.float32,)
 

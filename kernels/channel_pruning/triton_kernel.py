@@ -7,8 +7,6 @@ import triton.language as tl
 
 from kernels.gpu.triton_helpers import choose_largest
 
-__all__ = ["keep_largest_rows", "largest_only", "magnitude_order"]
-
 
 @triton.jit
 def magnitude_order(numbers, inside):

@@ -8,6 +8,7 @@ together took compiling the kernels of quantised weights from 118 to 79 s of one
 
 from __future__ import annotations
 
+import functools
 import zlib
 from typing import Any
 
@@ -16,12 +17,13 @@ import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-__all__ = ["FAST_SUMS", "call_native", "fast_helper", "helper", "native_function"]
-
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
 _NO_ENTRIES: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
+# A function that Python calls; one that runs on all threads.
+kernel = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
+team_kernel = functools.partial(kernel, parallel=True)
 # A function that only compiled code calls; with reordered sums.
 helper = numba.njit(nogil=True, error_model="numpy", **_NO_ENTRIES)
 fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS, **_NO_ENTRIES)

@@ -16,20 +16,6 @@ from numba.extending import intrinsic, overload
 
 from kernels.cpu.compiling import fast_helper, helper
 
-__all__ = [
-    "copy_row",
-    "copy_rows",
-    "count_reaching",
-    "cpu_has",
-    "exp_nonpositive",
-    "kth_largest",
-    "narrow",
-    "order_key",
-    "outside_best",
-    "ticks_now",
-    "widen",
-]
-
 
 def widen(value):
     """A float32, or the bit pattern of a bfloat16 (as uint16) or of a finite float16 (as int16),

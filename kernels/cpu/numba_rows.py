@@ -11,8 +11,6 @@ from kernels.cpu.compiling import fast_helper, helper
 from kernels.cpu.numba_helpers import copy_row, count_reaching, kth_largest
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
-__all__ = ["keep_largest_row", "norm_row", "quantise_row"]
-
 _FLOOR = np.float32(SCALE_FLOOR)
 _TO_EVEN = np.float32(1.5 * 2**23)  # adding and taking it away rounds |x| < 2^22 half to even
 

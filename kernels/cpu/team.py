@@ -21,8 +21,6 @@ from numba.extending import intrinsic
 
 from kernels.cpu.compiling import helper
 
-__all__ = ["MARKS", "Team", "join", "meet"]
-
 _LINE = 8  # int64 in a cache line of 64 bytes
 _GATE, _MEMBERS, _WAITING, _MEETINGS = (n * _LINE for n in range(4))
 MARKS = 4 * _LINE  # int64, zeros, of a team that is joined once

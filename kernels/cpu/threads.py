@@ -18,15 +18,6 @@ from functools import cache
 
 import torch
 
-__all__ = [
-    "MANY_ROWS",
-    "cpu_kernel",
-    "kernel_threads",
-    "one_pool",
-    "torch_on_one_thread",
-    "torch_with_numba",
-]
-
 # From here on a step's small operations go to Numba, each as one pass on all threads; below,
 # calling and arranging cost as much as it saves.
 MANY_ROWS = 16

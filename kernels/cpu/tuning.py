@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["AHEAD", "Tuning", "default_tuning"]
-
 # Distances worth trying, the default first, for weights that are quantised or not: in blocks of 32
 # channels, or in pairs of rows. With 1 and 6 blocks a product took 1.1 times as long on an AVX-512
 # AMD; an AVX2 one did not mind.

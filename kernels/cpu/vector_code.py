@@ -14,22 +14,6 @@ from numba.core import cgutils, types
 
 from kernels.cpu.numba_helpers import cpu_has
 
-__all__ = [
-    "FLOAT",
-    "INDEX",
-    "Matrix",
-    "fused",
-    "line_of",
-    "load",
-    "prefetch",
-    "registers",
-    "shuffle",
-    "smaller",
-    "splat",
-    "store",
-    "vector",
-]
-
 INDEX = ir.IntType(64)
 FLOAT = ir.FloatType()
 _CACHE_LINE = 64  # bytes, or a divisor of what it is here

@@ -36,17 +36,6 @@ from kernels.cpu.vector_code import (
     vector,
 )
 
-__all__ = [
-    "ROWS_AT_ONCE",
-    "STREAM_ROWS",
-    "add_rows",
-    "dot_row_pairs",
-    "dot_rows",
-    "prefetch_row",
-    "prefetch_rows",
-    "stream_rows",
-]
-
 ROWS_AT_ONCE = 8
 STREAM_ROWS = 2
 _STREAM_LANES = 16

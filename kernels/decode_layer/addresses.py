@@ -15,8 +15,6 @@ from numba.np.numpy_support import carray
 
 from kernels.cpu.compiling import helper
 
-__all__ = ["block_at", "line_at", "matrix_at", "place_of", "table_of", "vector_at"]
-
 
 def place_of(array: Any) -> tuple[int, int, int]:
     """Address, rows and columns; a vector is one row."""

@@ -22,8 +22,6 @@ from kernels.decode_layer.products import outputs_of, product
 from kernels.key_codes.cpu import encode_key
 from kernels.key_codes.reference import OCTET
 
-__all__ = ["AttentionWeights", "CacheBlock", "StepRows", "attention_rows"]
-
 
 class AttentionWeights(NamedTuple):
     """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised.

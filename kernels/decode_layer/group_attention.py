@@ -16,8 +16,6 @@ from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
 from kernels.decode_layer.page_choice import LEAST, largest, pages_of_part, seen_pages, weigh
 
-__all__ = ["attend_parts", "largest_part", "merge", "parts_for"]
-
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.
 _PART_TOKENS = 512

@@ -26,8 +26,6 @@ from kernels.decode_layer.products import (
 )
 from kernels.quantisation_levels import UNTOUCHED_BITS
 
-__all__ = ["MlpWeights", "in_blocks", "mlp_rows", "rows_in_blocks"]
-
 
 class MlpWeights(NamedTuple):
     """One layer's; matrices are float32, bfloat16 as uint16 bit patterns, or quantised.

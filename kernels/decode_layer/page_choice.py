@@ -18,18 +18,6 @@ from kernels.cpu.numba_helpers import (
 )
 from kernels.cpu.vector_rows import ROWS_AT_ONCE, dot_row_pairs, prefetch_rows
 
-__all__ = [
-    "LEAST",
-    "ask_for_bounds",
-    "choose_pages",
-    "largest",
-    "mass_outside",
-    "pages_of_part",
-    "score_pages",
-    "seen_pages",
-    "weigh",
-]
-
 _AHEAD = 32  # pages whose bounds are asked for beforehand
 LEAST = np.float32(-3e38)  # stands for no score at all
 

@@ -26,8 +26,6 @@ from kernels.key_codes.cpu import score_octets, spread_query
 from kernels.key_codes.octets import sum_octets
 from kernels.key_codes.reference import OCTET
 
-__all__ = ["find_pages_by_mass"]
-
 
 @helper
 def _spread(query):

@@ -20,8 +20,6 @@ from kernels.decode_layer.page_choice import (
     seen_pages,
 )
 
-__all__ = ["find_pages"]
-
 
 @helper
 def _signed(query):

@@ -8,28 +8,16 @@ out-channel-major, [out, in]. Quantised ones are uint8 (4 bits) or int8 (8 bits)
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload
 
-from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
 from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
-
-__all__ = [
-    "add_columns",
-    "dot_columns",
-    "line_of",
-    "list_channels",
-    "outputs_of",
-    "product",
-    "product_share",
-    "share_of",
-]
 
 _LINE = 32  # numbers; tasks start at cache lines
 _TILE = 2048  # outputs summed at a time: 8 kB that stay in the first cache
@@ -168,7 +156,7 @@ def _dot_rows(inputs, weight, begin, end, outputs, ahead):
             outputs[row, out] = total
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def product_share(inputs, weight, out_major, outputs, team):
     """One member's outputs of ``product``."""
     if out_major:

@@ -14,8 +14,6 @@ from kernels.cpu.compiling import helper
 from kernels.decode_layer.addresses import line_at
 from kernels.decode_layer.group_attention import parts_for
 
-__all__ = ["Scratch", "Sizes", "floats_of", "scratch_at"]
-
 _LINE = 16  # float32 in a cache line of 64 bytes
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from kernels.cpu.compiling import call_native, helper, native_function
+from kernels.cpu.compiling import call_native, helper, kernel, native_function, team_kernel
 from kernels.cpu.numba_helpers import copy_rows, ticks_now
 from kernels.cpu.numba_rows import norm_row
 from kernels.cpu.team import MARKS, join
@@ -25,8 +25,6 @@ from kernels.decode_layer.mlp import MlpWeights, mlp_rows
 from kernels.decode_layer.products import product
 from kernels.decode_layer.scratch import Sizes, floats_of, scratch_at
 from kernels.key_codes.reference import OCTET
-
-__all__ = ["CacheTable", "ModelTable", "run_parts"]
 
 _NATIVE: dict[tuple[Any, ...], Any] = {}  # of ``_run_place``, by the types of the weights
 _CODES, _SCALES = np.empty(0, np.uint8), np.empty(0, np.uint16)  # for their types
@@ -170,7 +168,7 @@ def _sizes(hidden, model, rows, angles):
     )
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def _run_place(
     place, marks_at, begin, end, given, kept, logits, places, final_norm, one, head,
     head_out_major, out_major, gelu, epsilon, pieces, windows, ropes, middle, widths, cached,
@@ -225,7 +223,7 @@ def _run_place(
         copy_rows(hidden, given)
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+@team_kernel
 def _run_team(native, parts, streams, model, cache, rows, mlp, angles, observed, ticks, tuning):
     """``run_parts`` by the native function of ``_run_place``; whether that took the arguments."""
     begin, end = parts

@@ -17,8 +17,6 @@ from torch import Tensor
 from kernels.activation_quantisation.reference import fake_quantise
 from kernels.channel_pruning.reference import keep_heaviest_channels, keep_largest_channels
 
-__all__ = ["MlpPlan", "MlpWeights", "gated_mlp"]
-
 
 @dataclass(frozen=True, slots=True)
 class MlpWeights:

@@ -23,14 +23,6 @@ from kernels.gpu.triton_support import (
     supported,
 )
 
-__all__ = [
-    "check_mlp",
-    "count_splits",
-    "list_used_channels",
-    "multiply_with_triton",
-    "triton_fits",
-]
-
 MAX_ROWS = 64  # beyond, the rows' kept channels are together nearly all of them
 MAX_WIDTH = 8192  # one program prunes a row
 MAX_INNER = 16384

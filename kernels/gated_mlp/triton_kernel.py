@@ -17,17 +17,6 @@ from kernels.activation_quantisation.triton_kernel import quantised
 from kernels.channel_pruning.triton_kernel import largest_only, magnitude_order
 from kernels.gpu.triton_helpers import choose_largest, dot_narrow, narrowed
 
-__all__ = [
-    "activate_rows",
-    "down_rows",
-    "finish_rows",
-    "gate_up_rows",
-    "keep_heaviest_rows",
-    "list_channels",
-    "prepare_rows",
-    "split_range",
-]
-
 
 @triton.jit(do_not_specialize=["num_channels", "pruning", "quantising"])
 def prepare_rows(

@@ -22,8 +22,6 @@ from kernels.gpu.triton_support import (
     supported,
 )
 
-__all__ = ["MAX_WIDTH", "check_counts", "check_rows", "fits_rows", "run_rows"]
-
 MAX_WIDTH = 16384
 
 

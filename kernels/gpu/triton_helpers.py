@@ -5,19 +5,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = [
-    "choose_largest",
-    "dot_wide",
-    "find_threshold",
-    "first_line",
-    "float_of",
-    "narrowed",
-    "only_if",
-    "ordered_bits",
-    "round_half_even",
-    "tile_queries",
-]
-
 # Triton's interpreter keeps bfloat16 as bit patterns: it multiplies those, and drops bits
 # where a GPU rounds. Operands are widened first there, and rounding is spelled out.
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)

@@ -20,22 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = [
-    "KERNEL_DTYPES",
-    "KernelInputError",
-    "Launch",
-    "UnsupportedByKernel",
-    "check_beside",
-    "check_operands",
-    "launch",
-    "next_power_of_2",
-    "recorded_launches",
-    "row_block",
-    "runs_triton",
-    "supported",
-    "triton_on_cpu",
-]
-
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _log = logging.getLogger(__name__)
 

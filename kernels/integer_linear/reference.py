@@ -15,15 +15,6 @@ from torch import Tensor
 
 from kernels.quantisation_levels import SCALE_FLOOR
 
-__all__ = [
-    "MAX_INTEGER_BITS",
-    "IntegerMatrix",
-    "integer_linear",
-    "quantise_matrix",
-    "quantise_tokens",
-    "relative_error",
-]
-
 MAX_INTEGER_BITS = 8  # what an int8 holds
 LARGEST = 2 ** (MAX_INTEGER_BITS - 1) - 1
 

@@ -20,8 +20,6 @@ from kernels.gpu.triton_support import (
 )
 from kernels.integer_linear.reference import IntegerMatrix
 
-__all__ = ["check_integer_linear", "multiply_integers", "triton_fits"]
-
 _COLUMNS = 64
 _CHANNELS = 64  # at a time
 _SCALED_AT_ONCE = 1024

@@ -14,8 +14,6 @@ from kernels.activation_quantisation.triton_kernel import token_scale
 from kernels.gated_mlp.triton_kernel import split_range
 from kernels.gpu.triton_helpers import round_half_even
 
-__all__ = ["integer_product_rows", "quantise_tokens_rows", "scale_sums_rows"]
-
 
 @triton.jit(do_not_specialize=["num_channels"])
 def quantise_tokens_rows(

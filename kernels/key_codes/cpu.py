@@ -12,8 +12,6 @@ from kernels.cpu.numba_helpers import narrow, widen
 from kernels.key_codes.octets import ask_for_octets, best_products, score_octet
 from kernels.key_codes.reference import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
 
-__all__ = ["encode_key", "score_octets", "spread_query"]
-
 _CODE, _QUERY, _LEAST = np.float32(HIGHEST_CODE), np.float32(HIGHEST_QUERY), np.float32(LEAST_SCALE)
 _BEST = best_products()
 

@@ -18,8 +18,6 @@ from numba.extending import intrinsic
 from kernels.cpu.numba_helpers import cpu_has
 from kernels.cpu.vector_code import INDEX, load, prefetch, shuffle
 
-__all__ = ["ask_for_octets", "best_products", "score_octet", "sum_octets"]
-
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 _BYTES = ir.VectorType(_BYTE, 32)
 _WORDS = ir.VectorType(_WORD, 16)

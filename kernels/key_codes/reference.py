@@ -15,8 +15,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["OCTET", "encode_keys", "estimated_scores", "page_log_mass", "round_queries"]
-
 OCTET = 8  # tokens stored together; the head size is a multiple of it, too
 HIGHEST_CODE = 15
 HIGHEST_QUERY = 127

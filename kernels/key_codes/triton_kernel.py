@@ -21,8 +21,6 @@ from kernels.gpu.triton_helpers import (
 )
 from kernels.key_codes import reference
 
-__all__ = ["encode_key", "low_channels", "weigh_pages"]
-
 INFINITY = tl.constexpr(float("inf"))
 OCTET = tl.constexpr(reference.OCTET)
 HIGHEST_CODE = tl.constexpr(float(reference.HIGHEST_CODE))

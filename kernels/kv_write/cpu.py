@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numba
 
+from kernels.cpu.compiling import team_kernel
 from kernels.cpu.numba_helpers import widen
 
-__all__ = ["write_rows"]
 
-
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+@team_kernel
 def write_rows(new, buffers, bounds, slots, page_size):
     """``write_token`` of keys and values and, for a page size above 0, ``extend_bounds``.
 

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from kernels.key_codes import OCTET, encode_keys
 
-__all__ = ["extend_bounds", "extend_codes", "write_token"]
-
 
 def write_token(buffer: Tensor, new: Tensor, slots: Tensor) -> None:
     """buffer[r, :, slots[r]] = new[r], rounded to the buffer's dtype.

@@ -17,8 +17,6 @@ from kernels.gpu.triton_support import (
 )
 from kernels.key_codes import OCTET
 
-__all__ = ["store_rows", "triton_fits"]
-
 Pair = tuple[Tensor, Tensor]
 
 

@@ -8,8 +8,6 @@ import triton.language as tl
 from kernels.gpu.triton_helpers import narrowed
 from kernels.key_codes.triton_kernel import OCTET, encode_key, low_channels
 
-__all__ = ["write_rows"]
-
 
 @triton.jit(
     do_not_specialize=[

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["bf16_rows_product"]
+from kernels.cpu.compiling import FAST_SUMS
 
 
 @numba.njit(
@@ -20,8 +20,7 @@ __all__ = ["bf16_rows_product"]
     parallel=True,
     nogil=True,
     cache=True,
-    # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
-    fastmath={"reassoc", "contract", "nsz"},
+    fastmath=FAST_SUMS,
 )
 def bf16_rows_product(inputs, weight, outputs):
     """outputs[r, o] = Σ_i inputs[r, i] · weight[o, i], accumulated in fp32.

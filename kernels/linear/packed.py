@@ -13,8 +13,6 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["pack_weight", "packed_product"]
-
 _log = logging.getLogger(__name__)
 
 

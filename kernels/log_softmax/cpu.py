@@ -10,11 +10,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.cpu.compiling import helper
+from kernels.cpu.compiling import helper, kernel, team_kernel
 from kernels.cpu.numba_helpers import exp_nonpositive
-
-__all__ = ["log_softmax_few_rows", "log_softmax_rows"]
-
 
 LANES = 32  # sums side by side, so that their order is written down and they still vectorise
 
@@ -49,25 +46,14 @@ def _log_softmax(values, result):
     return log_total - weight / total
 
 
-@numba.njit(
-    "void(float32[:, ::1], float32[:, ::1], float32[::1])",
-    parallel=True,
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-)
+@team_kernel("void(float32[:, ::1], float32[:, ::1], float32[::1])")
 def log_softmax_rows(logits, log_probabilities, entropy):
     """``log_softmax_and_entropy`` of [R, V] into the other two; −inf is a probability of 0."""
     for row in numba.prange(logits.shape[0]):
         entropy[row] = _log_softmax(logits[row], log_probabilities[row])
 
 
-@numba.njit(
-    "void(float32[:, ::1], float32[:, ::1], float32[::1])",
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-)
+@kernel("void(float32[:, ::1], float32[:, ::1], float32[::1])")
 def log_softmax_few_rows(logits, log_probabilities, entropy):
     """The same on one thread: waking the others takes longer than a row."""
     for row in range(logits.shape[0]):

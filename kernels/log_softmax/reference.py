@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["log_softmax_and_entropy"]
-
 
 def log_softmax_and_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Logits [R, V] fp32 → log probabilities [R, V] and their entropy [R], fp32, nats."""

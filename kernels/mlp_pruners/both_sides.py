@@ -6,8 +6,6 @@ from bisect import bisect_left
 
 from kernels.mlp_pruners.pruner import MlpPruner, Split, heaviest
 
-__all__ = ["BOTH"]
-
 # Share of the MLP's bytes → share of its input channels: the split that lost least
 # (docs/results.md, "How the MLP's bytes are split").
 MEASURED_SPLIT = (

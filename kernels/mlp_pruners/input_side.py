@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from kernels.mlp_pruners.pruner import MlpPruner
 
-__all__ = ["INPUT"]
-
 INPUT = MlpPruner(
     name="input",
     label="Input channels",

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MlpPruner", "Split", "heaviest", "largest"]
-
 Split = tuple[tuple[float, float], ...]
 
 

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from kernels.kv_blocks import KVBlock
 from kernels.page_attention import reference
 from kernels.page_attention.dispatch import attend_on_cpu, cpu_kernel_fits
 from kernels.page_attention.reference import (
     AttentionPlan,
-    KVBlock,
-    page_bounds,
     page_mass_outside,
     page_readers,
-    page_scores,
     select_pages,
     soft_cap,
 )
 from kernels.page_attention.triton_dispatch import attend_with_triton, triton_fits
+from kernels.page_scorers.quest import page_bounds, page_scores
 
 __all__ = [
     "AttentionPlan",

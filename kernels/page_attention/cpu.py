@@ -14,26 +14,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import (
-    exp_nonpositive,
-    kth_largest,
-    order_key,
-    outside_best,
-    widen,
-)
-
-__all__ = [
-    "CpuBlock",
-    "CpuPlan",
-    "attend_rows",
-    "hide_unseen",
-    "list_best",
-    "list_valid",
-    "mix_chosen",
-    "score_chosen",
-    "softmax_in_place",
-]
+from kernels.cpu.compiling import fast_helper, helper, team_kernel
+from kernels.cpu.numba_helpers import exp_nonpositive, kth_largest, order_key, outside_best, widen
 
 
 class CpuBlock(NamedTuple):
@@ -243,7 +225,7 @@ def mix_chosen(weights, chosen, count, page_size, shared, own, mixed):
             slot = _add_values(weights, slot, values_2, base_2, tokens_2, page_size, page, mixed)
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+@team_kernel
 def attend_rows(query, first, second, plan, mixed, outside):
     """``decode_attention`` and ``mass_outside`` of every row and head.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.cpu.compiling import helper
+from kernels.cpu.compiling import helper, team_kernel
 from kernels.cpu.numba_helpers import outside_best
 from kernels.key_codes.cpu import score_octets, spread_query
 from kernels.key_codes.reference import OCTET
@@ -21,8 +21,6 @@ from kernels.page_attention.cpu import (
     score_chosen,
     softmax_in_place,
 )
-
-__all__ = ["attend_rows_by_mass"]
 
 
 @helper
@@ -105,7 +103,7 @@ def _weigh_pages(vectors, shared, own, seen_both, hidden, sizes, shares, outside
             outside[v] = outside_best(masses[valid], best_share) / total
 
 
-@numba.njit(parallel=True, nogil=True, cache=True, error_model="numpy")
+@team_kernel
 def attend_rows_by_mass(query, first, second, plan, mixed, outside):
     """``decode_attention`` and ``mass_outside`` of every row; arguments as ``attend_rows``."""
     keys_1, values_1, codes_1, scales_1 = first.keys, first.values, first.low, first.high

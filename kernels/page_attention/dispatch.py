@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.kv_blocks import KVBlock, is_packed
+from kernels.page_attention.reference import AttentionPlan
 from kernels.page_scorers import PAGE_SCORERS
 
 if TYPE_CHECKING:
     from kernels.page_attention.cpu import CpuBlock, CpuPlan
-
-__all__ = ["attend_on_cpu", "cpu_kernel_fits"]
 
 _HERE = __name__.rpartition(".")[0]
 _DTYPES = (torch.float32, torch.bfloat16)
@@ -32,7 +31,7 @@ def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
         and len(blocks) <= 2
         and len({block.keys.dtype for block in blocks}) == 1
         and blocks[0].keys.dtype in _DTYPES
-        and all(_is_packed(tensor) for block in blocks for tensor in _tensors(block))
+        and all(is_packed(tensor) for block in blocks for tensor in _tensors(block))
         and _kernel(plan) is not None
     )
 
@@ -75,13 +74,6 @@ def _scored_by(block: KVBlock) -> list[Tensor]:
     if block.codes is not None and block.scales is not None:
         return [block.codes.flatten(3), block.scales.flatten(3)]
     return []
-
-
-def _is_packed(tensor: Tensor) -> bool:
-    """Tokens one after another within a head, as lines of D numbers."""
-    row, head, token, channel = tensor.stride()
-    size = tensor.shape[3]
-    return channel == 1 and token == size and row % size == 0 and head % size == 0
 
 
 def _arrange_block(block: KVBlock, num_rows: int) -> CpuBlock:

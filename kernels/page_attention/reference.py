@@ -20,20 +20,6 @@ from torch import Tensor
 
 from kernels.kv_blocks import KVBlock, group_rows, token_scores, ungroup_rows
 from kernels.page_scorers import PAGE_SCORERS
-from kernels.page_scorers.quest import page_bounds, page_scores
-
-__all__ = [
-    "AttentionPlan",
-    "KVBlock",
-    "decode_attention",
-    "group_shares",
-    "mass_outside",
-    "page_bounds",
-    "page_mass_outside",
-    "page_readers",
-    "page_scores",
-    "select_pages",
-]
 
 
 @dataclass(frozen=True, slots=True)

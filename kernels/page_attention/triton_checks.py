@@ -15,10 +15,9 @@ from kernels.gpu.triton_support import (
     check_beside,
 )
 from kernels.key_codes import OCTET
-from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.kv_blocks import KVBlock, is_packed
+from kernels.page_attention.reference import AttentionPlan
 from kernels.page_scorers import PAGE_SCORERS
-
-__all__ = ["MAX_PAGES", "MAX_SPLITS", "check_attention", "largest_head"]
 
 HEAD_SIZES = (16, 256)  # smallest and largest; multiples of 8
 PAGE_SIZES = (1, 64)
@@ -137,7 +136,7 @@ def _check_pair(
             given = None if tensor is None else f"{list(tensor.shape)} {tensor.dtype}"
             raise KernelInputError(f"{name}.{part} must be {list(shape)} {dtype}, got {given}")
         check_beside(f"{name}.{part}", tensor, query)
-        if not _is_packed(tensor):
+        if not is_packed(tensor):
             raise KernelInputError(
                 f"{name}.{part} must hold the tokens of a head one after another, "
                 f"got strides {tensor.stride()}"
@@ -193,10 +192,3 @@ def _check_plan(query: Tensor, plan: AttentionPlan, tokens: int, pages: int) -> 
                 f"plan.{name} must be contiguous {list(shape)} {dtype}, "
                 f"got {list(tensor.shape)} {tensor.dtype}"
             )
-
-
-def _is_packed(tensor: Tensor) -> bool:
-    """Tokens one after another within a head, as lines of D numbers."""
-    row, head, token, channel = tensor.stride()
-    size = tensor.shape[3]
-    return channel == 1 and token == size and row % size == 0 and head % size == 0

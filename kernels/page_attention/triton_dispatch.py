@@ -20,11 +20,10 @@ from kernels.gpu.triton_support import (
     runs_triton,
     supported,
 )
-from kernels.page_attention.reference import AttentionPlan, KVBlock
+from kernels.kv_blocks import KVBlock
+from kernels.page_attention.reference import AttentionPlan
 from kernels.page_attention.triton_checks import MAX_PAGES, MAX_SPLITS, check_attention
 from kernels.page_scorers import PAGE_SCORERS
-
-__all__ = ["attend_with_triton", "triton_fits"]
 
 # Programs wanted in flight, about two for each of an H100's 132 cores, and the tokens that
 # are worth a program of their own.

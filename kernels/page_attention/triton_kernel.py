@@ -29,16 +29,6 @@ from kernels.gpu.triton_helpers import (
     tile_queries,
 )
 
-__all__ = [
-    "attend_pages",
-    "choose_pages",
-    "list_pages",
-    "mass_outside_pages",
-    "merge_splits",
-    "score_pages",
-    "share_pages",
-]
-
 INFINITY = tl.constexpr(float("inf"))
 
 

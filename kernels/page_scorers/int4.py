@@ -10,8 +10,6 @@ from kernels.page_scorers.page_scorer import PageScorer, PagesToScore
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["INT4"]
-
 
 def _score(query: Tensor, block: KVBlock, seen: Tensor | None, page_size: int) -> Tensor:
     from kernels.key_codes import estimated_scores, page_log_mass

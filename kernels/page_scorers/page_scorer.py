@@ -11,8 +11,6 @@ from kernels.kv_blocks import KVBlock
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PageScorer", "PagesToScore", "Summary", "TextScores"]
-
 Summary = Literal["bounds", "codes"]  # what a cache can keep besides keys and values
 
 

@@ -10,8 +10,6 @@ from kernels.page_scorers.page_scorer import PageScorer, PagesToScore
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["QUEST", "page_bounds", "page_scores"]
-
 
 def page_bounds(keys: Tensor, valid: Tensor | None, page_size: int) -> tuple[Tensor, Tensor]:
     """Elementwise minimum and maximum key of each page.

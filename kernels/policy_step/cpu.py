@@ -10,16 +10,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import literal_unroll
 
-from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
 from kernels.decode_layer.addresses import matrix_at, vector_at
 from kernels.decode_layer.products import dot_columns
-
-__all__ = ["DamageHeads", "Encoder", "Prices", "policy_step"]
 
 _EPSILON = np.float32(1e-5)  # of torch's layer norm
 _AHEAD = 2  # outputs whose weights are asked for beforehand
@@ -233,7 +230,7 @@ def _observe(seen, state, rows, aims):
             aims[row, axis] = min(max(aim, low[axis]), high[axis])
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@kernel
 def policy_step(seen, fed, state, network, memory, step, found):
     """``Policy.logits`` of one step, from what was observed.
 

@@ -10,8 +10,6 @@ from kernels.cpu.compiling import helper
 from kernels.quantised_weights.layout import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.vectors import add_block
 
-__all__ = ["add_tiles_4", "add_tiles_8"]
-
 
 @helper
 def _list_blocks(channels, scales, num_blocks):

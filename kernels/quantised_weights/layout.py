@@ -14,17 +14,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = [
-    "BLOCK",
-    "BYTES_4",
-    "BYTES_8",
-    "KINDS",
-    "LINE_WORDS",
-    "GgufBlocks",
-    "pack_blocks",
-    "unpack_blocks",
-]
-
 BLOCK = 32  # input channels
 LINE_WORDS = 16  # of four bytes: a cache line
 BYTES_4, BYTES_8 = 4 + BLOCK // 2, 4 + BLOCK  # per output and block, of 4 and of 8 bits

@@ -12,8 +12,6 @@ from kernels.cpu.numba_helpers import cpu_has
 from kernels.cpu.vector_code import FLOAT, INDEX, fused, load, prefetch, splat, store, vector
 from kernels.quantised_weights.layout import BLOCK, LINE_WORDS
 
-__all__ = ["add_block"]
-
 _WORD = ir.IntType(32)
 
 

@@ -5,19 +5,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from kernels.cpu.compiling import FAST_SUMS
-
-__all__ = ["rms_norm_rows"]
+from kernels.cpu.compiling import FAST_SUMS, team_kernel
 
 
-@numba.njit(
-    "void(float32[:, ::1], float32[::1], float32, float32[:, ::1])",
-    parallel=True,
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-    fastmath=FAST_SUMS,
-)
+@team_kernel("void(float32[:, ::1], float32[::1], float32, float32[:, ::1])", fastmath=FAST_SUMS)
 def rms_norm_rows(hidden, weight, epsilon, normed):
     """``rms_norm`` of [R, C] into ``normed``; the sum of squares is fp32."""
     num_channels = hidden.shape[1]

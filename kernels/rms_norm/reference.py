@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["rms_norm"]
-
 
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """``hidden / sqrt(mean(hidden²) + epsilon) · weight`` over the last axis.

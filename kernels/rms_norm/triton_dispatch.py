@@ -8,8 +8,6 @@ from torch import Tensor
 from kernels.gpu.row_operations import check_rows, run_rows
 from kernels.gpu.triton_support import KernelInputError, UnsupportedByKernel, check_beside
 
-__all__ = ["normalise_rows"]
-
 
 @torch.library.custom_op("sol::rms_norm", mutates_args=())
 def normalise_rows(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:

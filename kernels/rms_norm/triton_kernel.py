@@ -5,8 +5,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["rms_norm_rows"]
-
 
 @triton.jit(do_not_specialize=["num_channels", "epsilon"])
 def rms_norm_rows(hidden, weight, output, num_channels, epsilon, BLOCK: tl.constexpr):

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import numba
 
-__all__ = ["rotate_rows"]
+from kernels.cpu.compiling import team_kernel
 
 
-@numba.njit(
-    "void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, :, ::1])",
-    parallel=True,
-    nogil=True,
-    cache=True,
-    error_model="numpy",
-)
+@team_kernel("void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1], float32[:, :, ::1])")
 def rotate_rows(heads, cosine, sine, rotated):
     """``rotate`` of the first n heads of [R, N, D] into [R, n, D]; angles are [R, D]."""
     half = heads.shape[2] // 2

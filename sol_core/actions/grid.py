@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from kernels.mlp_pruners import MLP_PRUNERS
@@ -22,12 +22,7 @@ from sol_core.fields import Range, check_fields
 __all__ = ["DEFAULT_GRID", "GRIDS", "ActionGrid", "grid_name", "grid_named"]
 
 
-def _tenths() -> tuple[float, ...]:
-    return tuple(round(i / 10, 2) for i in range(1, 11))
-
-
-def _twentieths() -> tuple[float, ...]:
-    return tuple(round(i / 20, 2) for i in range(8, 21))
+_TENTHS = tuple(round(i / 10, 2) for i in range(1, 11))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +40,8 @@ class ActionGrid:
     Raises: ConfigError for levels that are not ascending, and for what is not allowed.
     """
 
-    keep_fractions: tuple[float, ...] = field(default_factory=_tenths)
-    channel_keep_ratios: tuple[float, ...] = field(default_factory=_twentieths)
+    keep_fractions: tuple[float, ...] = _TENTHS
+    channel_keep_ratios: tuple[float, ...] = tuple(round(i / 20, 2) for i in range(8, 21))
     bit_widths: tuple[int, ...] = tuple(range(5, 17))
     quant_site: QuantSite = "mlp_output"
     page_size: Annotated[int, Range(1, 256)] = 8
@@ -124,19 +119,18 @@ class ActionGrid:
         return record_of(self)
 
 
-def _default_grid() -> ActionGrid:
-    return ActionGrid(
-        keep_fractions=(0.05, *_tenths()),
+# ``paper`` is the paper's own mechanisms, ``default`` the best of what was measured
+# (docs/results.md): 4-bit keys choose pages per KV group, both sides of the MLP are pruned.
+GRIDS = {
+    "paper": ActionGrid(),
+    "default": ActionGrid(
+        keep_fractions=(0.05, *_TENTHS),
         channel_keep_ratios=tuple(round(i / 20, 2) for i in range(6, 21)),
         page_scorer="int4",
         page_choice="group",
         mlp_pruning="both",
-    )
-
-
-# ``paper`` is the paper's own mechanisms, ``default`` the best of what was measured
-# (docs/results.md): 4-bit keys choose pages per KV group, both sides of the MLP are pruned.
-GRIDS = {"paper": ActionGrid(), "default": _default_grid()}
+    ),
+}
 DEFAULT_GRID = "default"
 OWN_GRID = "own"  # the name of all others
 

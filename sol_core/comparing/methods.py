@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -28,13 +29,6 @@ from sol_core.decoding.schedules import (
 )
 
 __all__ = ["BaselineRows", "PlannedRows", "Row", "baseline_rows", "derive_seed"]
-
-_KINDS: dict[str, ScheduleKind] = {
-    "static": "static",
-    "random": "random",
-    "emc": "emc",
-    "dac": "dac",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +137,8 @@ class BaselineRows:
 
     def _build(self, row: Row) -> Scheduler:
         seed = derive_seed(self._seed, "random", row.budget, row.index)
-        config = ScheduleConfig(_KINDS[row.method], self._spends[row.budget], seed)
+        kind = cast(ScheduleKind, row.method)
+        config = ScheduleConfig(kind, self._spends[row.budget], seed)
         return build_scheduler(config, self._grid, horizon=self._horizon)
 
 

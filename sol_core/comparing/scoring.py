@@ -32,7 +32,7 @@ from sol_core.actions import (
 from sol_core.config import GenerationConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.finite import require_finite
-from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, decode, observed_prefill
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, observed_prefill
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
 from sol_core.files.characters import whole_characters
@@ -241,10 +241,8 @@ def _score(
     state = None
     if start:
         context = torch.tensor([case.input_ids[:start]], device=lm.device)
-        if scheduler.observes:
-            state = observed_prefill(lm, context, prefix, options.mechanisms)
-        else:
-            state = PrefixState(lm.prefill(context, prefix)[:, -1])
+        observe = options.mechanisms if scheduler.observes else None
+        state = observed_prefill(lm, context, prefix, observe)
 
     def next_token(step: DecodeStep) -> list[int]:
         return [case.input_ids[start + step.index + 1]]

@@ -8,13 +8,12 @@ same side of the train / held-out split.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sol_core.corpus.documents import text_hash
+from sol_core.corpus.documents import stable_hash, text_hash
 
 __all__ = ["Passage", "group_passages"]
 
@@ -75,12 +74,8 @@ def _shingles(text: str) -> set[int]:
         " ".join(words[start : start + SHINGLE_WORDS])
         for start in range(max(1, len(words) - SHINGLE_WORDS + 1))
     ]
-    hashes = {_stable_hash(run) for run in runs}
+    hashes = {stable_hash(run) for run in runs}
     return {value for value in hashes if value % SHINGLE_SAMPLE == 0} or {min(hashes)}
-
-
-def _stable_hash(run: str) -> int:
-    return int.from_bytes(hashlib.blake2b(run.encode(), digest_size=8).digest(), "big")
 
 
 class _Groups:

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["HELD_OUT_SHARE", "SPLITS", "Document", "Split", "split_of", "text_hash"]
+__all__ = ["HELD_OUT_SHARE", "SPLITS", "Document", "Split", "split_of", "stable_hash", "text_hash"]
 
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")
@@ -29,15 +29,16 @@ class Document:
 
 def text_hash(text: str) -> int:
     """64-bit hash of a text that ignores case and white space."""
-    return _hash(" ".join(text.casefold().split()))
+    return stable_hash(" ".join(text.casefold().split()))
 
 
 def split_of(key: int | str) -> Split:
     """The side of whatever ``key`` identifies; one in ten is held out."""
-    number = _hash(str(key))
+    number = stable_hash(str(key))
     return "held_out" if number < HELD_OUT_SHARE * 256**_HASH_BYTES else "train"
 
 
-def _hash(text: str) -> int:
+def stable_hash(text: str) -> int:
+    """64-bit hash of a text, the same in every process."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_HASH_BYTES)
     return int.from_bytes(digest.digest(), "big")

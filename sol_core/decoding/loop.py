@@ -251,16 +251,20 @@ def decode(
 
 
 def observed_prefill(
-    lm: FrozenLM, tokens: Tensor, cache: KVCache, mechanisms: Mechanisms
+    lm: FrozenLM, tokens: Tensor, cache: KVCache, observe: Mechanisms | None
 ) -> PrefixState:
     """Prefill densely and keep what step 0's observation needs.
 
     Args:
         tokens: [B, N] int64, N at least 1.
+        observe: of the steps that follow, where a policy will read more of the last position
+            than its hidden state.
     """
+    if observe is None:
+        return PrefixState(lm.prefill(tokens, cache)[:, -1])
     if tokens.shape[1] > 1:
         lm.prefill(tokens[:, :-1], cache)
-    output = lm.prefill(tokens[:, -1:], cache, mechanisms=mechanisms, observe=True)
+    output = lm.prefill(tokens[:, -1:], cache, mechanisms=observe, observe=True)
     return PrefixState.at(output, -1)
 
 
@@ -275,8 +279,7 @@ def prefill_in_chunks(
     """Prefill one sequence densely; give up between two chunks when asked to stop.
 
     Args:
-        observe: of the steps that follow, where a policy will read more of the last position
-            than its hidden state.
+        observe: as for ``observed_prefill``.
     Returns: the state of the last token; None without tokens.
     """
     fed = torch.tensor([list(tokens)], device=lm.device)
@@ -287,7 +290,7 @@ def prefill_in_chunks(
     for chunk in fed[:, : fed.shape[1] - observed].split(PREFILL_CHUNK, dim=1):
         if chunk.shape[1] == 0 or should_stop():
             break
-        state = PrefixState(lm.prefill(chunk, cache)[:, -1])
+        state = observed_prefill(lm, chunk, cache, None)
     return state if observe is None else observed_prefill(lm, fed[:, -1:], cache, observe)
 
 

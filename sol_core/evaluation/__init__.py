@@ -19,13 +19,7 @@ from sol_core.evaluation.config import (
 if TYPE_CHECKING:
     from sol_core.evaluation.runner import evaluate
 
-__all__ = [
-    "REFERENCE_BUDGETS",
-    "EvaluationConfig",
-    "evaluate",
-    "parse_baselines",
-    "parse_budgets",
-]
+__all__ = ["REFERENCE_BUDGETS", "EvaluationConfig", "evaluate", "parse_baselines", "parse_budgets"]
 
 
 def __getattr__(name: str) -> Any:

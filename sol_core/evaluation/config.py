@@ -7,12 +7,12 @@ The command line gives budgets as ``"0.5,0.6,8;0.3,0.5,7"`` and baselines as
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from sol_core.actions import AXES, PAPER_AXES, SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
-from sol_core.fields import Positive, Range, Seed, check_fields, config_from_dict
+from sol_core.fields import Positive, Range, Seed, check_fields, config_from_dict, setting
 
 __all__ = [
     "REFERENCE_BUDGETS",
@@ -43,47 +43,30 @@ class EvaluationConfig:
     Raises: ConfigError for a value that is not allowed.
     """
 
-    corpus: str = field(
-        default="builtin",
-        metadata={
-            "help": "builtin, a text file or folder, or a Hub data set "
-            "owner/name:config:part:column"
-        },
+    corpus: str = setting(
+        "builtin", "builtin, a text file or folder, or a Hub data set owner/name:config:part:column"
     )
-    budgets: tuple[Budget, ...] = field(
-        default=REFERENCE_BUDGETS,
-        metadata={"help": f"mean spends to ask for: {', '.join(SHORT_AXES)}"},
+    budgets: tuple[Budget, ...] = setting(
+        REFERENCE_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
-    baselines: tuple[str, ...] = field(
-        default=("static", "random:10"),
-        metadata={"help": "static and dense always run; also random:N, emc, dac"},
+    baselines: tuple[str, ...] = setting(
+        ("static", "random:10"), "static and dense always run; also random:N, emc, dac"
     )
-    texts: Annotated[int, Range(2, 1_000_000)] = field(
-        default=128, metadata={"help": "texts; texts × windows × steps tokens are scored"}
+    texts: Annotated[int, Range(2, 1_000_000)] = setting(
+        128, "texts; texts × windows × steps tokens are scored"
     )
-    context: Annotated[int, Range(1, 1_000_000)] = field(
-        default=256, metadata={"help": "dense tokens before the first step"}
+    context: Annotated[int, Range(1, 1_000_000)] = setting(
+        256, "dense tokens before the first step"
     )
-    steps: Annotated[int, Range(1, 1_000_000)] = field(
-        default=16, metadata={"help": "scored decode steps of a rollout"}
+    steps: Annotated[int, Range(1, 1_000_000)] = setting(16, "scored decode steps of a rollout")
+    windows: Positive = setting(
+        1, "rollouts per text, one after another; they share its dense prefill"
     )
-    windows: Positive = field(
-        default=1,
-        metadata={"help": "rollouts per text, one after another; they share its dense prefill"},
-    )
-    seed: Seed = field(default=0, metadata={"help": "decides texts, random schedules, intervals"})
-    sampled: bool = field(
-        default=False, metadata={"help": "also run the policy with sampled actions"}
-    )
-    pollution: bool = field(
-        default=False, metadata={"help": "also probe how long compressed keys do harm"}
-    )
-    refresh: bool = field(
-        default=False, metadata={"help": "also measure what refreshing the cache gives and costs"}
-    )
-    timing: bool = field(
-        default=False, metadata={"help": "also time single steps, dense, policy and static"}
-    )
+    seed: Seed = setting(0, "decides texts, random schedules, intervals")
+    sampled: bool = setting(False, "also run the policy with sampled actions")
+    pollution: bool = setting(False, "also probe how long compressed keys do harm")
+    refresh: bool = setting(False, "also measure what refreshing the cache gives and costs")
+    timing: bool = setting(False, "also time single steps, dense, policy and static")
 
     def __post_init__(self) -> None:
         check_fields(self)

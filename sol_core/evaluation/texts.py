@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from sol_core.corpus import Corpus, load_corpus, token_blocks
 from sol_core.corpus.documents import SPLITS, Split
 from sol_core.errors import CorpusError
-from sol_core.progress import Progress, ignore_progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,7 +55,6 @@ def load_texts(
     *,
     trained_on: Collection[str],
     data_dir: Path,
-    on_progress: Progress = ignore_progress,
 ) -> EvaluationTexts:
     """Read, tokenise and cut the texts.
 
@@ -64,7 +62,7 @@ def load_texts(
         trained_on: fingerprints of the corpora that the policies were trained on.
     Raises: CorpusError when the corpus cannot be read or holds too little text.
     """
-    sides = _load_sides(request.source, data_dir, on_progress)
+    sides = _load_sides(request.source, data_dir)
     any_side = next(iter(sides.values()))
     held_out_only = any_side.fingerprint in trained_on
     if held_out_only:
@@ -79,15 +77,13 @@ def load_texts(
     return EvaluationTexts(any_side.name, any_side.fingerprint, held_out_only, blocks)
 
 
-def _load_sides(source: str, data_dir: Path, on_progress: Progress) -> dict[Split, Corpus]:
+def _load_sides(source: str, data_dir: Path) -> dict[Split, Corpus]:
     """The sides that hold text; a short text may have none on one of them."""
     sides: dict[Split, Corpus] = {}
     failure: CorpusError | None = None
     for split in SPLITS:
         try:
-            sides[split] = load_corpus(
-                source, data_dir=data_dir, split=split, on_progress=on_progress
-            )
+            sides[split] = load_corpus(source, data_dir=data_dir, split=split)
         except CorpusError as error:
             failure = failure or error
     if failure is not None and not sides:

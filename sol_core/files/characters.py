@@ -1,8 +1,8 @@
-"""Text that UTF-8 can hold."""
+"""Text that UTF-8 can hold, and the first line of an error for messages of one line."""
 
 from __future__ import annotations
 
-__all__ = ["whole_characters"]
+__all__ = ["first_line", "whole_characters"]
 
 
 def whole_characters(text: str) -> str:
@@ -14,3 +14,9 @@ def whole_characters(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def first_line(error: BaseException) -> str:
+    """Return at most 200 characters of a library's error; the class where there is no text."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

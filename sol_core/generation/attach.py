@@ -23,13 +23,7 @@ from sol_core.decoding.batch_scheduling import (
     RowSchedulers,
     Schedule,
 )
-from sol_core.decoding.loop import (
-    DecodeOptions,
-    DecodeStep,
-    PrefixState,
-    decode,
-    observed_prefill,
-)
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, observed_prefill
 from sol_core.decoding.schedules import DenseScheduler, StaticScheduler
 from sol_core.errors import ConfigError
 from sol_core.fields import check_kind
@@ -185,9 +179,6 @@ class _Steps:
         state = None
         if len(ids) > 1:
             context = torch.tensor([ids[:-1]], device=lm.device)
-            if scheduler.observes:
-                state = observed_prefill(lm, context, prefix, how)
-            else:
-                state = PrefixState(lm.prefill(context, prefix)[:, -1])
+            state = observed_prefill(lm, context, prefix, how if scheduler.observes else None)
         fed = ids[-1:]
         return decode(lm, prefix, fed, scheduler, lambda _: self._seen[-1:], self._options, state)

@@ -13,13 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sol_core.config import GenerationConfig
-from sol_core.decoding.loop import (
-    DecodeOptions,
-    DecodeStep,
-    PrefixState,
-    decode,
-    prefill_in_chunks,
-)
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, decode, prefill_in_chunks
 from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event
 from sol_core.files.characters import whole_characters

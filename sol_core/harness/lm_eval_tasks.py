@@ -23,19 +23,13 @@ from sol_core.comparing.methods import derive_seed
 from sol_core.comparing.rollout import Floats
 from sol_core.errors import ConfigError, CorpusError, SolError
 from sol_core.evaluation.config import check_budgets
-from sol_core.fields import Range, Seed, check_fields
+from sol_core.fields import Range, Seed, check_fields, setting
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, load_policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped
 from sol_core.tasks.config import DEFAULT_BUDGETS, MAX_BUDGETS
-from sol_core.tasks.result import (
-    SCHEMA,
-    MethodScores,
-    ScoredTask,
-    pooled_records,
-    summary_record,
-)
+from sol_core.tasks.result import SCHEMA, MethodScores, ScoredTask, pooled_records, summary_record
 
 if TYPE_CHECKING:
     from sol_core.lm_eval_model import SolLM
@@ -58,16 +52,15 @@ class LmEvalConfig:
     tasks: tuple[str, ...] = field(
         metadata={"help": "tasks, groups, tags or patterns of lm-eval, by name"}
     )
-    limit: Annotated[int, Range(2, 1_000_000)] = field(
-        default=500, metadata={"help": "questions of each task, its first ones, at most"}
+    limit: Annotated[int, Range(2, 1_000_000)] = setting(
+        500, "questions of each task, its first ones, at most"
     )
-    budgets: tuple[Budget, ...] = field(
-        default=DEFAULT_BUDGETS,
-        metadata={"help": f"mean spends to ask for: {', '.join(SHORT_AXES)}"},
+    budgets: tuple[Budget, ...] = setting(
+        DEFAULT_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
-    seed: Seed = field(default=0, metadata={"help": "decides intervals"})
-    include_path: str | None = field(
-        default=None, metadata={"help": "a folder with tasks of your own, as lm-eval's YAML files"}
+    seed: Seed = setting(0, "decides intervals")
+    include_path: str | None = setting(
+        None, "a folder with tasks of your own, as lm-eval's YAML files"
     )
 
     def __post_init__(self) -> None:

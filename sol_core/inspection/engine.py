@@ -24,7 +24,7 @@ from sol_core.events import Alternative, StepCost
 from sol_core.files.characters import whole_characters
 from sol_core.generation.engine import encode_prompt, never
 from sol_core.generation.schedules import GenerationSchedules
-from sol_core.generation.sequence import NUM_ALTERNATIVES
+from sol_core.generation.sequence import NUM_ALTERNATIVES, ms_since
 from sol_core.generation.text_stream import TextStream
 from sol_core.inspection.config import InspectionConfig
 from sol_core.inspection.records import (
@@ -135,7 +135,7 @@ class _Inspection:
             prefix_text=self._spelled(self.tokens[: self.prefix]),
             text_tokens=self.text_tokens,
             scored_tokens=steps,
-            elapsed_ms=_ms_since(began),
+            elapsed_ms=ms_since(began),
         )
         options = DecodeOptions(
             max_steps=steps,
@@ -160,7 +160,7 @@ class _Inspection:
                 stopped = len(self.made) < steps and self.should_stop()
                 if stopped:
                     break
-        yield self._end(stopped, _ms_since(decode_began))
+        yield self._end(stopped, ms_since(decode_began))
 
     def _target(self, step: DecodeStep) -> int:
         """The token that a step is scored on, and that the next one feeds."""
@@ -191,13 +191,13 @@ class _Inspection:
         return InspectedToken(
             index=step.index,
             token_id=token,
-            text=self._spelled([token]) if token in self.specials else shown,
+            text=self.model.spelled(token) if token in self.specials else shown,
             kind=self.kinds[self.prefix + step.index - 1],
             top=self._alternatives(step),
             rows=rows,
             cached_tokens=cached,
-            step_ms=_ms_since(step.started),
-            elapsed_ms=_ms_since(began),
+            step_ms=ms_since(step.started),
+            elapsed_ms=ms_since(began),
         )
 
     def _alternatives(self, step: DecodeStep) -> tuple[Alternative, ...]:
@@ -205,7 +205,7 @@ class _Inspection:
         best = dense.topk(min(NUM_ALTERNATIVES, dense.shape[0]))
         probabilities = best.values.exp().tolist()
         return tuple(
-            Alternative(token, self._spelled([token]), probability)
+            Alternative(token, self.model.spelled(token), probability)
             for token, probability in zip(best.indices.tolist(), probabilities, strict=True)
         )
 
@@ -235,7 +235,3 @@ class _Inspection:
             spend=Budget(*(sum(axis) / count for axis in axes)),
             cost=sum((step.cost for step in steps), StepCost()),
         )
-
-
-def _ms_since(start: float) -> float:
-    return (time.perf_counter() - start) * 1000

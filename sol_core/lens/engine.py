@@ -22,13 +22,7 @@ from sol_core.actions import DENSE, Action
 from sol_core.comparing.rollout import score_step
 from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.divergence import kl_to_dense
-from sol_core.decoding.loop import (
-    DecodeOptions,
-    DecodeStep,
-    Windows,
-    decode,
-    prefill_in_chunks,
-)
+from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode, prefill_in_chunks
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import Alternative

@@ -264,14 +264,7 @@ class KVCache:
         alone = rows_per_group == 1 and len(set(sources)) == len(sources)
         shared = [0 if alone else n // page * page for n in lengths]
         tails = [n - s for n, s in zip(lengths, shared, strict=True)]
-        child = KVCache(
-            self.spec,
-            len(sources) * rows_per_group,
-            max(tails) + extra_capacity,
-            page_size=page,
-            dtype=self.dtype,
-            device=self.device,
-        )
+        child = self._empty(len(sources) * rows_per_group, max(tails) + extra_capacity)
         if max(shared) > 0:
             child._shared = self
             child.shared_lengths = shared
@@ -290,14 +283,7 @@ class KVCache:
             extra_capacity: tokens each row may add.
         """
         first, lengths = caches[0], [cache.own_lengths[0] for cache in caches]
-        made = KVCache(
-            first.spec,
-            len(caches),
-            max(lengths) + extra_capacity,
-            page_size=first.page_size,
-            dtype=first.dtype,
-            device=first.device,
-        )
+        made = first._empty(len(caches), max(lengths) + extra_capacity)
         made.own_lengths = lengths
         for layer, mine in enumerate(made._layers):
             for row, (cache, length) in enumerate(zip(caches, lengths, strict=True)):
@@ -311,14 +297,7 @@ class KVCache:
         source = self.row_sources()[row]
         own = self.own_lengths[row]
         shared = self.lengths[row] - own
-        copy = KVCache(
-            self.spec,
-            1,
-            shared + own,
-            page_size=self.page_size,
-            dtype=self.dtype,
-            device=self.device,
-        )
+        copy = self._empty(1, shared + own)
         copy.own_lengths = [shared + own]
         for layer, mine in enumerate(copy._layers):
             theirs = self._layers[layer]
@@ -329,6 +308,11 @@ class KVCache:
                 mine.keys[0, :, :shared] = before.keys[source, :, :shared]
                 mine.values[0, :, :shared] = before.values[source, :, :shared]
         return copy
+
+    def _empty(self, num_rows: int, capacity: int) -> KVCache:
+        """A new cache of the same model, page size, dtype and device."""
+        size, dtype, device = self.page_size, self.dtype, self.device
+        return KVCache(self.spec, num_rows, capacity, page_size=size, dtype=dtype, device=device)
 
     def _copy_tails(
         self, parent: KVCache, sources: list[int], starts: list[int], tails: list[int]

@@ -238,9 +238,11 @@ class FrozenLM:
         few = cache.num_rows <= FEW_ROWS and not self._in_buckets
         if few and not integers and self._few_rows and self._few_rows.takes(cache, request):
             with torch_on_one_thread():
-                return self._decode_few(tokens, cache, request, self._few_rows)
-        with step_threads(cache.num_rows, self.weights.head.weight):
-            output = self._decode_planned(tokens, cache, request, integers=integers)
+                embedded = self._embed(tokens).contiguous()
+                output = self._few_rows.run(embedded, cache, request, self.tuning)
+        else:
+            with step_threads(cache.num_rows, self.weights.head.weight):
+                output = self._decode_planned(tokens, cache, request, integers=integers)
         cache.advance(1)
         return output
 
@@ -302,7 +304,8 @@ class FrozenLM:
             turned = angles[self.spec.ropes[index]]
             hidden, outside = self._attend(index, layer, hidden, cache, plan, turned, readers)
             lap("attention")
-            update = self._mlp(layer, self._norm(hidden, layer.mlp_norm), plan)
+            normed = self._norm(hidden, layer.mlp_norm)
+            update = step_mlp(layer, normed, plan, self.spec.activation)
             hidden = self._add_mlp(layer, hidden, update)
             if signals is not None and outside is not None:
                 signals.add_layer(index, outside, hidden)
@@ -319,15 +322,6 @@ class FrozenLM:
     def _few_rows(self) -> FewRowStep | None:
         """The fast path for a few rows; prepared when they are first decoded."""
         return FewRowStep.make(self.spec, self.weights)
-
-    def _decode_few(
-        self, tokens: Tensor, cache: KVCache, request: StepRequest, few_rows: FewRowStep
-    ) -> StepOutput:
-        """``_decode`` through the few-row kernel."""
-        embedded = self._embed(tokens).contiguous()
-        output = few_rows.run(embedded, cache, request, self.tuning)
-        cache.advance(1)
-        return output
 
     def _embed(self, tokens: Tensor) -> Tensor:
         embedded = F.embedding(tokens, self.weights.embedding)
@@ -377,9 +371,6 @@ class FrozenLM:
         else:
             mixed = decode_attention(query, blocks, attention, cap)
         return self._add_attention(layer, hidden, mixed.flatten(1)), outside
-
-    def _mlp(self, layer: LayerWeights, normed: Tensor, plan: StepPlan) -> Tensor:
-        return step_mlp(layer, normed, plan, self.spec.activation)
 
     def _add_attention(self, layer: LayerWeights, hidden: Tensor, mixed: Tensor) -> Tensor:
         update = layer.attention_output(mixed)

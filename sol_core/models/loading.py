@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sol_core.errors import ConfigError, ModelLoadError
 from sol_core.files.assets import ensure_default_model
+from sol_core.files.characters import first_line
 from sol_core.files.gguf_folder import ensure_gguf_model, gguf_kinds, is_gguf_name
 from sol_core.files.model_files import (
     check_model_files,
@@ -26,14 +27,8 @@ from sol_core.files.model_files import (
 )
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.models import FrozenLM, ModelSpec, refuse_denied_biases, spec_from_config
-from sol_core.models.checkpoint import (
-    end_ids,
-    read_config,
-    read_tensors,
-    read_tokenizer,
-)
+from sol_core.models.checkpoint import end_ids, read_config, read_tensors, read_tokenizer
 from sol_core.models.checkpoint.weight_files import has_weights
-from sol_core.models.checkpoint.words import first_line
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
 from sol_core.models.quantised import block_kinds, common_bits, read_blocks

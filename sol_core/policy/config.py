@@ -7,13 +7,13 @@ comparison.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from sol_core.errors import ConfigError
 from sol_core.extensions import NETWORKS, OBSERVATIONS
 from sol_core.extensions.registry import ELSEWHERE
-from sol_core.fields import OneOf, Range, check_fields
+from sol_core.fields import OneOf, Range, check_fields, setting
 
 __all__ = ["MAX_POLICY_STEPS", "ObservationName", "PolicyConfig"]
 
@@ -35,23 +35,17 @@ class PolicyConfig:
         observation: standard, or numbers beside it that a module registered.
     """
 
-    network: NetworkName = field(
-        default="factored",
-        metadata={"help": "factored: damage per axis (ours); joint: the paper's network"},
+    network: NetworkName = setting(
+        "factored", "factored: damage per axis (ours); joint: the paper's network"
     )
-    width: Annotated[int, Range(8, 4096)] = field(
-        default=256, metadata={"help": "hidden width of the network"}
-    )
-    num_heads: Annotated[int, Range(1, 4096)] = field(
-        default=4, metadata={"help": "attention heads over past steps"}
-    )
-    dropout: Annotated[float, Range(0, 1)] = field(
-        default=0.3, metadata={"help": "share of units dropped while training, against overfitting"}
+    width: Annotated[int, Range(8, 4096)] = setting(256, "hidden width of the network")
+    num_heads: Annotated[int, Range(1, 4096)] = setting(4, "attention heads over past steps")
+    dropout: Annotated[float, Range(0, 1)] = setting(
+        0.3, "share of units dropped while training, against overfitting"
     )
 
-    observation: ObservationName = field(
-        default="standard",
-        metadata={"help": "standard, or numbers beside it that a module of yours registers"},
+    observation: ObservationName = setting(
+        "standard", "standard, or numbers beside it that a module of yours registers"
     )
 
     def __post_init__(self) -> None:

@@ -84,12 +84,7 @@ class AimCorrection:
         return (flat - gaps).clamp(low, high).float().to(targets.device)
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "lows": list(self.lows),
-            "highs": list(self.highs),
-            "weights": [list(axis) for axis in self.weights],
-            "contexts": list(self.contexts),
-        }
+        return dataclasses.asdict(self)
 
     @staticmethod
     def from_dict(record: dict[str, Any] | None, num_axes: int) -> AimCorrection:

@@ -9,7 +9,7 @@ read off a table: on sample states, the mean spend that each price leads to.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -53,10 +53,7 @@ class PriceTable:
         return PriceTable(tuple(round(value, 6) for value in log_prices.tolist()), tuple(spends))
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "log_prices": list(self.log_prices),
-            "spends": list(self.spends),
-        }
+        return asdict(self)
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> PriceTable:

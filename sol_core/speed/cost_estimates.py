@@ -77,19 +77,10 @@ def estimated_steps(
     table = []
     for shape in (loaded, *others):
         fits = shape is not loaded or context <= max_context
-        dense, spent = (
-            kernel_costs(
-                shape, action, context, page_size=grid.page_size, mechanisms=grid.mechanisms
-            )
-            for action in (DENSE, spend)
-        )
+        dense, spent = (_costs(shape, action, context, grid) for action in (DENSE, spend))
         cards = {name: _compared(dense, spent, CARDS[name]) for name in ESTIMATED_CARDS}
         table.append(
-            {
-                "model": shape.name,
-                "is_loaded": shape is loaded,
-                "cards": cards if fits else None,
-            }
+            {"model": shape.name, "is_loaded": shape is loaded, "cards": cards if fits else None}
         )
     return table
 
@@ -100,15 +91,15 @@ def estimated_bytes_share(
     """Estimated bytes of a step at a mean spend, as a share of a dense step's; no bits counted."""
     action = Action(spend.keep_fraction, spend.channel_keep_ratio)
     dense, spent = (
-        sum(
-            cost.bytes_moved
-            for cost in kernel_costs(
-                shape, one, context, page_size=grid.page_size, mechanisms=grid.mechanisms
-            )
-        )
+        sum(cost.bytes_moved for cost in _costs(shape, one, context, grid))
         for one in (DENSE, action)
     )
     return spent / dense
+
+
+def _costs(shape: ModelShape, spend: Action, context: int, grid: ActionGrid) -> list[KernelCost]:
+    size, mechanisms = grid.page_size, grid.mechanisms
+    return kernel_costs(shape, spend, context, page_size=size, mechanisms=mechanisms)
 
 
 def _compared(

@@ -155,19 +155,15 @@ def step_floor_us(costs: Sequence[KernelCost], card: Card) -> dict[str, float]:
 
 
 def estimate_table(
-    shape: ModelShape,
-    card: Card,
-    contexts: Sequence[int] = CONTEXTS,
-    page_size: int = 8,
-    mechanisms: Mechanisms = PAPER,
+    shape: ModelShape, card: Card, mechanisms: Mechanisms = PAPER
 ) -> list[dict[str, Any]]:
     """Estimated step times, one record per context and budget (κ = ρ), JSON-ready."""
     table = []
-    for context in contexts:
+    for context in CONTEXTS:
         dense = 0.0
         for budget in BUDGETS:
             action = DENSE if budget == 1 else Action(budget, budget)
-            costs = kernel_costs(shape, action, context, page_size=page_size, mechanisms=mechanisms)
+            costs = kernel_costs(shape, action, context, mechanisms=mechanisms)
             floor = step_floor_us(costs, card)
             dense = dense or floor["total"]
             table.append(

@@ -13,13 +13,7 @@ from sol_core.tasks.config import TASK_NAMES, TasksConfig, parse_baselines, pars
 if TYPE_CHECKING:
     from sol_core.tasks.runner import run_tasks
 
-__all__ = [
-    "TASK_NAMES",
-    "TasksConfig",
-    "parse_baselines",
-    "parse_tasks",
-    "run_tasks",
-]
+__all__ = ["TASK_NAMES", "TasksConfig", "parse_baselines", "parse_tasks", "run_tasks"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from sol_core.actions import SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
-from sol_core.fields import Range, Seed, check_fields, config_from_dict
+from sol_core.fields import Range, Seed, check_fields, config_from_dict, setting
 
 __all__ = ["BASELINE_NAMES", "TASK_NAMES", "TasksConfig", "parse_baselines", "parse_tasks"]
 
@@ -33,27 +33,18 @@ class TasksConfig:
     Attributes: see each field's help.
     """
 
-    tasks: tuple[str, ...] = field(
-        default=QUESTION_TASKS, metadata={"help": "downstream tasks, by name"}
+    tasks: tuple[str, ...] = setting(QUESTION_TASKS, "downstream tasks, by name")
+    limit: Annotated[int, Range(2, 1_000_000)] = setting(500, "questions of each task, at most")
+    budgets: tuple[Budget, ...] = setting(
+        DEFAULT_BUDGETS, f"mean spends to ask for: {', '.join(SHORT_AXES)}"
     )
-    limit: Annotated[int, Range(2, 1_000_000)] = field(
-        default=500, metadata={"help": "questions of each task, at most"}
+    seed: Seed = setting(0, "decides which questions, and intervals")
+    baselines: tuple[str, ...] = setting(
+        ("static",),
+        "static; paper: static with the paper's mechanisms at the same bytes; "
+        "averaged: the policy's levels averaged over a question's choices",
     )
-    budgets: tuple[Budget, ...] = field(
-        default=DEFAULT_BUDGETS,
-        metadata={"help": f"mean spends to ask for: {', '.join(SHORT_AXES)}"},
-    )
-    seed: Seed = field(default=0, metadata={"help": "decides which questions, and intervals"})
-    baselines: tuple[str, ...] = field(
-        default=("static",),
-        metadata={
-            "help": "static; paper: static with the paper's mechanisms at the same bytes; "
-            "averaged: the policy's levels averaged over a question's choices"
-        },
-    )
-    read_under_budget: bool = field(
-        default=False, metadata={"help": "step the question under the schedule too"}
-    )
+    read_under_budget: bool = setting(False, "step the question under the schedule too")
 
     def __post_init__(self) -> None:
         check_fields(self)

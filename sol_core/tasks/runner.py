@@ -18,13 +18,7 @@ from sol_core.evaluation.measurement import BatchRunner, Measurement
 from sol_core.files.assets import ensure_evaluation_wheel
 from sol_core.generation.engine import never
 from sol_core.models.loading import LanguageModel
-from sol_core.progress import (
-    WorkEvent,
-    WorkFinished,
-    WorkProgress,
-    WorkStopped,
-    ignore_progress,
-)
+from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkStopped, ignore_progress
 from sol_core.tasks.agreement import to_go_on
 from sol_core.tasks.config import TasksConfig
 from sol_core.tasks.encoding import encode_questions
@@ -37,13 +31,7 @@ from sol_core.tasks.passes import (
     static_pass,
 )
 from sol_core.tasks.questions import AGREEMENT, Question, read_questions
-from sol_core.tasks.result import (
-    SCHEMA,
-    ScoredTask,
-    pooled_records,
-    summary_record,
-    task_scores,
-)
+from sol_core.tasks.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 
 __all__ = ["run_questions", "run_tasks"]
 

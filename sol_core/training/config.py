@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from sol_core.actions import GRIDS, ActionGrid, record_of
 from sol_core.errors import ConfigError
 from sol_core.extensions import REWARDS
 from sol_core.extensions.registry import ELSEWHERE
-from sol_core.fields import OneOf, Range, Seed, check_fields, check_kind
+from sol_core.fields import OneOf, Range, Seed, check_fields, check_kind, setting
 from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
 __all__ = [
@@ -52,22 +52,13 @@ class WarmStartConfig:
     Attributes: see each field's help.
     """
 
-    texts: Annotated[int, Range(0, MAX_ROUNDS)] = field(
-        default=90, metadata={"help": "texts to label; 0 skips the warm start (GRPO alone)"}
+    texts: Annotated[int, Range(0, MAX_ROUNDS)] = setting(
+        90, "texts to label; 0 skips the warm start (GRPO alone)"
     )
-    schedules: Count = field(
-        default=2, metadata={"help": "random schedules tried on every window of a text"}
-    )
-    epochs: Count = field(
-        default=2,
-        metadata={"help": "passes over the labelled tokens; more make it too sure of itself"},
-    )
-    learning_rate: Annotated[float, Range(1e-7, 1.0)] = field(
-        default=1e-3, metadata={"help": "peak step size of AdamW"}
-    )
-    weight_decay: Annotated[float, Range(0.0, 10.0)] = field(
-        default=0.1, metadata={"help": "AdamW's weight decay"}
-    )
+    schedules: Count = setting(2, "random schedules tried on every window of a text")
+    epochs: Count = setting(2, "passes over the labelled tokens; more make it too sure of itself")
+    learning_rate: Annotated[float, Range(1e-7, 1.0)] = setting(1e-3, "peak step size of AdamW")
+    weight_decay: Annotated[float, Range(0.0, 10.0)] = setting(0.1, "AdamW's weight decay")
 
     def __post_init__(self) -> None:
         check_fields(self, "warm_start")
@@ -80,66 +71,46 @@ class GrpoConfig:
     Attributes: see each field's help.
     """
 
-    updates: Annotated[int, Range(0, MAX_ROUNDS)] = field(
-        default=60, metadata={"help": "policy updates; 0 skips GRPO (warm start alone)"}
+    updates: Annotated[int, Range(0, MAX_ROUNDS)] = setting(
+        60, "policy updates; 0 skips GRPO (warm start alone)"
     )
-    texts: Count = field(
-        default=1,
-        metadata={"help": "texts per update, their gradients averaged; processes share them out"},
+    texts: Count = setting(
+        1, "texts per update, their gradients averaged; processes share them out"
     )
-    windows: Count = field(
-        default=4, metadata={"help": "starting points in each; one text's prefill serves all"}
+    windows: Count = setting(4, "starting points in each; one text's prefill serves all")
+    rollouts: Annotated[int, Range(2, 10_000)] = setting(16, "schedules compared on each text (G)")
+    reward: Annotated[str, OneOf(REWARDS, ELSEWHERE)] = setting(
+        "kl", "kl: minus KL to the dense step (low noise); nll: log-likelihood"
     )
-    rollouts: Annotated[int, Range(2, 10_000)] = field(
-        default=16, metadata={"help": "schedules compared on each text (G)"}
+    discount: Annotated[float, Range(0.0, 1.0)] = setting(
+        0.85, "how far a step answers for later ones"
     )
-    reward: Annotated[str, OneOf(REWARDS, ELSEWHERE)] = field(
-        default="kl",
-        metadata={"help": "kl: minus KL to the dense step (low noise); nll: log-likelihood"},
+    clip: Annotated[float, Range(0.01, 10.0)] = setting(0.2, "limit on the probability ratio")
+    epochs: Count = setting(2, "gradient passes over each batch of rollouts")
+    entropy_bonus: Annotated[float, Range(0.0, 10.0)] = setting(0.003, "reward for staying random")
+    temperature: Annotated[float, Range(0.01, 100.0)] = setting(
+        1.0, "sampling temperature of actions"
     )
-    discount: Annotated[float, Range(0.0, 1.0)] = field(
-        default=0.85, metadata={"help": "how far a step answers for later ones"}
+    learning_rate: Annotated[float, Range(1e-8, 1.0)] = setting(1e-4, "step size of AdamW")
+    pace: Literal["falling", "constant"] = setting(
+        "falling", "falling: the step size goes to zero over the updates; constant: not"
     )
-    clip: Annotated[float, Range(0.01, 10.0)] = field(
-        default=0.2, metadata={"help": "limit on the probability ratio"}
+    whitening: Literal["group", "batch"] = setting(
+        "group", "advantages are divided by the deviation of their group or batch"
     )
-    epochs: Count = field(
-        default=2, metadata={"help": "gradient passes over each batch of rollouts"}
+    damage_weight: Annotated[float, Range(0.0, 1000.0)] = setting(
+        1.0, "how much the damage seen in the rollouts is also learnt; 0: not at all"
     )
-    entropy_bonus: Annotated[float, Range(0.0, 10.0)] = field(
-        default=0.003, metadata={"help": "reward for staying random"}
+    max_gradient_norm: Annotated[float, Range(1e-3, 1e9)] = setting(
+        1.0, "gradients are cut to this"
     )
-    temperature: Annotated[float, Range(0.01, 100.0)] = field(
-        default=1.0, metadata={"help": "sampling temperature of actions"}
+    budget: Literal["price", "penalty"] = setting(
+        "price", "price: spending costs its price; penalty: the paper's squared gap"
     )
-    learning_rate: Annotated[float, Range(1e-8, 1.0)] = field(
-        default=1e-4, metadata={"help": "step size of AdamW"}
+    penalty: Annotated[float, Range(0.0, 1e9)] = setting(
+        100.0, "weight of the squared budget gap (alpha of the paper)"
     )
-    pace: Literal["falling", "constant"] = field(
-        default="falling",
-        metadata={"help": "falling: the step size goes to zero over the updates; constant: not"},
-    )
-    whitening: Literal["group", "batch"] = field(
-        default="group",
-        metadata={"help": "advantages are divided by the deviation of their group or batch"},
-    )
-    damage_weight: Annotated[float, Range(0.0, 1000.0)] = field(
-        default=1.0,
-        metadata={"help": "how much the damage seen in the rollouts is also learnt; 0: not at all"},
-    )
-    max_gradient_norm: Annotated[float, Range(1e-3, 1e9)] = field(
-        default=1.0, metadata={"help": "gradients are cut to this"}
-    )
-    budget: Literal["price", "penalty"] = field(
-        default="price",
-        metadata={"help": "price: spending costs its price; penalty: the paper's squared gap"},
-    )
-    penalty: Annotated[float, Range(0.0, 1e9)] = field(
-        default=100.0, metadata={"help": "weight of the squared budget gap (alpha of the paper)"}
-    )
-    tolerance: Annotated[float, Range(0.0, 1.0)] = field(
-        default=0.02, metadata={"help": "budget gap that costs nothing"}
-    )
+    tolerance: Annotated[float, Range(0.0, 1.0)] = setting(0.02, "budget gap that costs nothing")
 
     def __post_init__(self) -> None:
         check_fields(self, "grpo")
@@ -155,51 +126,33 @@ class TrainConfig:
     Raises: ConfigError for a value that is not allowed.
     """
 
-    corpus: str = field(
-        default="builtin",
-        metadata={
-            "help": "builtin, a text file or folder, or a Hub data set "
-            "owner/name:config:part:column"
-        },
+    corpus: str = setting(
+        "builtin", "builtin, a text file or folder, or a Hub data set owner/name:config:part:column"
     )
-    seed: Seed = field(default=0, metadata={"help": "same seed, machine and threads: same policy"})
-    context: Annotated[int, Range(16, 1_000_000)] = field(
-        default=128, metadata={"help": "dense tokens before a text's first decode step"}
+    seed: Seed = setting(0, "same seed, machine and threads: same policy")
+    context: Annotated[int, Range(16, 1_000_000)] = setting(
+        128, "dense tokens before a text's first decode step"
     )
-    windows: Count = field(
-        default=24, metadata={"help": "episodes cut from each text, all on one dense prefill"}
+    windows: Count = setting(24, "episodes cut from each text, all on one dense prefill")
+    last_context: Annotated[int, Range(16, 1_000_000)] | None = setting(
+        None,
+        "dense tokens before a text's last episode, the others' growing in equal "
+        "ratios; empty: episodes follow one another",
     )
-    last_context: Annotated[int, Range(16, 1_000_000)] | None = field(
-        default=None,
-        metadata={
-            "help": "dense tokens before a text's last episode, the others' growing in equal "
-            "ratios; empty: episodes follow one another"
-        },
+    steps: Annotated[int, Range(2, MAX_POLICY_STEPS)] = setting(
+        16, "decode steps of an episode (T)"
     )
-    steps: Annotated[int, Range(2, MAX_POLICY_STEPS)] = field(
-        default=16, metadata={"help": "decode steps of an episode (T)"}
+    grid: ActionGrid = setting(ActionGrid(), "levels each axis may take")
+    policy: PolicyConfig = setting(PolicyConfig(), "the policy network")
+    warm_start: WarmStartConfig = setting(WarmStartConfig(), "damage learnt from counterfactuals")
+    grpo: GrpoConfig = setting(GrpoConfig(), "GRPO on rollouts")
+    held_out_texts: Count = setting(6, "unseen texts for the quality shown while training")
+    calibration_texts: Count = setting(24, "texts to measure on how far spend and budget are apart")
+    checkpoint_seconds: Annotated[float, Range(0.0, 86_400.0)] = setting(
+        20.0, "at most this much work is lost when the worker dies"
     )
-    grid: ActionGrid = field(
-        default_factory=ActionGrid, metadata={"help": "levels each axis may take"}
-    )
-    policy: PolicyConfig = field(
-        default_factory=PolicyConfig, metadata={"help": "the policy network"}
-    )
-    warm_start: WarmStartConfig = field(
-        default_factory=WarmStartConfig, metadata={"help": "damage learnt from counterfactuals"}
-    )
-    grpo: GrpoConfig = field(default_factory=GrpoConfig, metadata={"help": "GRPO on rollouts"})
-    held_out_texts: Count = field(
-        default=6, metadata={"help": "unseen texts for the quality shown while training"}
-    )
-    calibration_texts: Count = field(
-        default=24, metadata={"help": "texts to measure on how far spend and budget are apart"}
-    )
-    checkpoint_seconds: Annotated[float, Range(0.0, 86_400.0)] = field(
-        default=20.0, metadata={"help": "at most this much work is lost when the worker dies"}
-    )
-    time_limit_minutes: Annotated[float, Range(0.01, MAX_MINUTES)] | None = field(
-        default=None, metadata={"help": "end early after this time; empty: run all updates"}
+    time_limit_minutes: Annotated[float, Range(0.01, MAX_MINUTES)] | None = setting(
+        None, "end early after this time; empty: run all updates"
     )
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sol_core.errors import ConfigError, RankLostError, SolError
+from sol_core.files.characters import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -242,8 +243,7 @@ def _losses() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()
         raise RankLostError(
             "another process of this training has ended or does not answer "
-            f"({reason[0][:200] if reason else type(error).__name__}). The last checkpoint is kept"
+            f"({first_line(error)}). The last checkpoint is kept"
         ) from error

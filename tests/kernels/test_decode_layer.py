@@ -19,6 +19,7 @@ from kernels.cpu.team import Team
 from kernels.cpu.tuning import Tuning
 from kernels.decode_layer import as_array, few_row_kernel
 from kernels.key_codes import encode_keys
+from kernels.page_attention import KVBlock, page_bounds, page_scores
 from kernels.page_attention import reference as attention_reference
 from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
 from sol_core.models import FrozenLM, StepOutput, spec_from_config
@@ -132,8 +133,8 @@ def test_page_scores_match_the_reference(
     few = np.empty((heads, 8), np.float32)
     bounds = (as_array(high[0, 0]), as_array(low[0, 0]))
     from_python(score_pages)(signed, *bounds, (0, pages), (0, pages), scores.numpy(), few)
-    block = attention_reference.KVBlock(low, low, low, high)
-    torch.testing.assert_close(scores, attention_reference.page_scores(query, block)[0])
+    block = KVBlock(low, low, low, high)
+    torch.testing.assert_close(scores, page_scores(query, block)[0])
 
 
 @pytest.mark.parametrize("page_size", [1, 4, 8])
@@ -292,7 +293,7 @@ def test_page_bounds_stay_current_through_dense_and_compressed_steps() -> None:
     store = cache._layers[0]
     low, high = store.bounds(cache.own_lengths)
     used = cache.own_lengths[0]
-    fresh = attention_reference.page_bounds(store.keys[:, :, :used], None, cache.page_size)
+    fresh = page_bounds(store.keys[:, :, :used], None, cache.page_size)
     pages = fresh[0].shape[2]
     assert torch.equal(low[:, :, :pages], fresh[0])
     assert torch.equal(high[:, :, :pages], fresh[1])
@@ -313,7 +314,7 @@ def test_codes_stay_current_through_dense_and_compressed_steps() -> None:
     assert torch.equal(codes[:, :, :whole], fresh[0])
     assert torch.equal(scales[:, :, :whole], fresh[1])
     low, _ = store.bounds(cache.own_lengths)
-    expected, _ = attention_reference.page_bounds(store.keys[:, :, :used], None, 8)
+    expected, _ = page_bounds(store.keys[:, :, :used], None, 8)
     assert torch.equal(low[:, :, : expected.shape[2]], expected)
 
 

@@ -24,10 +24,9 @@ from app.cli.job_options import (
     corpus_source,
     measured_policy,
 )
-from app.cli.options import add_json, add_model, print_json
+from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.evaluation import as_table
 from app.formats.plain_json import json_safe
-from app.host.console import write_out
 from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHORT_AXES
@@ -109,10 +108,7 @@ def run(args: argparse.Namespace) -> int:
     result = measured_policy(args, config.budgets, measure, or_schedule=True)
     if args.out is not None:
         _write(args, config, result)
-    if args.json:
-        print_json(result)
-    else:
-        write_out(as_table(result))
+    print_result(args, result, as_table(result))
     return 0
 
 

@@ -13,22 +13,11 @@ from typing import TYPE_CHECKING
 from app.cli import options
 from app.cli.input_files import read_text
 from app.cli.own_schedule import with_own
-from app.cli.terminal import (
-    ColourDepth,
-    add_colour_axis,
-    colour_depth,
-    paint,
-    share,
-)
+from app.cli.terminal import ColourDepth, add_colour_axis, colour_depth, paint, share
 from app.host.console import Console, write_out
 from app.policies.library import PolicyLibrary
 from sol_core.actions import Budget
-from sol_core.config import (
-    GenerationConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    SideRowConfig,
-)
+from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, SideRowConfig
 from sol_core.errors import ConfigError
 from sol_core.events import Event, FinishEvent, PrefillEvent, TokenEvent
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir, add_json, add_model, model_name, print_json
+from app.cli.options import add_data_dir, add_json, add_model, model_name, print_result
 from app.cli.terminal import escape
-from app.host.console import Console, write_out
+from app.host.console import Console
 from app.host.errors import AppError
 from app.policies.files import ModelInUse, PolicyFiles
 from app.policies.library import PolicyLibrary, StoredPolicy
@@ -76,10 +76,7 @@ def run(args: argparse.Namespace) -> int:
     with open_jobs(args) as (data_dir, store):
         desk = _Desk(args, data_dir, store)
         record, text = getattr(desk, f"do_{args.action}")()
-    if args.json:
-        print_json(record)
-    else:
-        write_out(escape(text))
+    print_result(args, record, escape(text))
     return 0
 
 

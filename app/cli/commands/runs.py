@@ -6,10 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir, add_json, add_value, print_json
+from app.cli.options import add_data_dir, add_json, add_value, print_result
 from app.cli.terminal import escape
 from app.formats.plain_json import budget_text, iso, schedule_label
-from app.host.console import write_out
 
 if TYPE_CHECKING:
     from storage import RunRecord
@@ -34,11 +33,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the list."""
     with open_jobs(args) as (_, store):
         found = store.runs.list(limit=args.limit, query=args.query, kind=args.kind)
-    if args.json:
-        print_json({"runs": [_as_json(one) for one in found]})
-    else:
-        lines = [_HEADER, *map(_line, found)] if found else ["No run is saved."]
-        write_out("".join(f"{line}\n" for line in lines))
+    lines = [_HEADER, *map(_line, found)] if found else ["No run is saved."]
+    text = "".join(f"{line}\n" for line in lines)
+    print_result(args, {"runs": [_as_json(one) for one in found]}, text)
     return 0
 
 

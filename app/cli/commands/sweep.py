@@ -23,9 +23,9 @@ from app.cli.experiment_file import (
     versions,
 )
 from app.cli.job_options import shown_result
-from app.cli.options import add_json, add_model, load_model, open_data_dir, print_json
+from app.cli.options import add_json, add_model, load_model, open_data_dir, print_result
 from app.formats.plain_json import json_safe
-from app.host.console import Console, write_out
+from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.results.seeds import seed_rows, summarised, summary_text, write_tables
@@ -82,10 +82,8 @@ def run(args: argparse.Namespace) -> int:
             rows += seed_rows(seed, result)
             summary = summarised(rows)
             write_tables(args.out, rows, summary)
-    if args.json:
-        print_json({"folder": str(args.out), "rows": rows, "summary": summary})
-    else:
-        write_out(summary_text(summary))
+    record = {"folder": str(args.out), "rows": rows, "summary": summary}
+    print_result(args, record, summary_text(summary))
     return 0
 
 

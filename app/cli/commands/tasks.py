@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import WorkEvents, add_policy, known_policy, measured_policy
-from app.cli.options import add_json, add_model, print_json
+from app.cli.options import add_json, add_model, print_result
 from app.cli.reports.accuracy import tasks_table
-from app.host.console import write_out
 from sol_core.actions import SHORT_AXES
 from sol_core.errors import ConfigError
 
@@ -70,10 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print. What an interrupted run had done is found by the next one like it."""
     result = _own(args) if args.lm_eval is None else _of_lm_eval(args)
-    if args.json:
-        print_json(result)
-    else:
-        write_out(tasks_table(result))
+    print_result(args, result, tasks_table(result))
     return 0
 
 

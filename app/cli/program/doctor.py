@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from app.cli.options import add_json, add_model, model_name, open_data_dir, print_json
+from app.cli.options import add_json, add_model, model_name, open_data_dir, print_result
 from app.cli.terminal import escape
 from app.host import environment
-from app.host.console import Console, write_out
+from app.host.console import Console
 from app.host.paths import DataDir
 
 HELP = "show versions, device, model, disk and database, and what is missing"
@@ -43,10 +43,7 @@ def run(args: argparse.Namespace) -> int:
     except ModuleNotFoundError:  # platformdirs: the findings name it
         data_dir = None
     findings = diagnose(data_dir, args.model, args.dtype)
-    if args.json:
-        print_json(findings)
-    else:
-        write_out(_as_text(findings))
+    print_result(args, findings, _as_text(findings))
     return 1 if findings["missing"] else 0
 
 

@@ -10,12 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from app.pages.explore.form import (
-    BudgetForm,
-    budget_values,
-    grid_choice,
-    schedule_from,
-)
+from app.pages.explore.form import BudgetForm, budget_values, grid_choice, schedule_from
 from app.web.calls import read_form
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
-from sol_core.models.checkpoint.words import first_line
+from sol_core.files.characters import first_line
 from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse_family
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError
+from sol_core.files.characters import first_line
 from sol_core.files.checksums import STAMPS_NAME, known_sha256
 from sol_core.files.safetensors_files import write_safetensors
 from sol_core.files.staging import (
@@ -24,7 +25,6 @@ from sol_core.files.staging import (
     publish,
     staged_folder,
 )
-from sol_core.models.checkpoint.words import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor

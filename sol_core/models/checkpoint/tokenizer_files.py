@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError
-from sol_core.models.checkpoint.words import first_line
+from sol_core.files.characters import first_line
 from sol_core.models.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sol_core.errors import ModelLoadError
+from sol_core.files.characters import first_line
 from sol_core.models.checkpoint.pickled_weights import ensure_safetensors
-from sol_core.models.checkpoint.words import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor

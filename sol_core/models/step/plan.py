@@ -20,14 +20,7 @@ from torch import Tensor
 from kernels.integer_linear import MAX_INTEGER_BITS
 from kernels.page_attention import AttentionPlan
 from kernels.page_scorers import Summary
-from sol_core.actions import (
-    MAX_BITS,
-    PAPER,
-    Action,
-    Mechanisms,
-    QuantSite,
-    ceil_fraction,
-)
+from sol_core.actions import MAX_BITS, PAPER, Action, Mechanisms, QuantSite, ceil_fraction
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sol_core.errors import DownloadError, PolicyError
+from sol_core.files.characters import first_line
 from sol_core.policy.info import CARD_FILE, MAX_BYTES
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _ask(
     try:
         return ask(HfApi(endpoint=endpoint, token=token))
     except _refusals() as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         if isinstance(token, str) and token:
             reason = reason.replace(token, "…")
         raise DownloadError(
