@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import tempfile
 from collections import Counter
@@ -33,6 +35,24 @@ if not Path("/dev/nvidiactl").exists():
 KERNELS = Path(tempfile.gettempdir()) / "sol-test-kernels"
 os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache_folder(KERNELS)))
 os.environ.setdefault("TRITON_CACHE_DIR", str(KERNELS / "triton"))
+
+
+def share_compiled_kernels(cache: Path) -> None:
+    """Let checkouts with the same kernels share their machine code: minutes of a core for each.
+
+    Numba names the folder of a module's code after the module's own, with its path; where it
+    would make one, a link leads to a folder without the path. The cache is named after all the
+    kernels' sources, and Numba looks at their contents too.
+    """
+    for folder in (ROOT / "kernels").glob("*/"):
+        shared = cache / "of-any-checkout" / folder.name
+        shared.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha1(str(folder).encode(), usedforsecurity=False).hexdigest()
+        with contextlib.suppress(OSError):  # it has one of its own, or links are not to be had
+            (cache / f"{folder.name}_{digest}").symlink_to(shared, target_is_directory=True)
+
+
+share_compiled_kernels(Path(os.environ["NUMBA_CACHE_DIR"]))
 
 # A busy machine's measured choice is not kept, so every process with a model would measure its own,
 # seconds of it. No choice changes a number; ``test_tuning.py`` measures without this.

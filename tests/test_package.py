@@ -16,7 +16,7 @@ import tarfile
 import time
 import venv
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -141,14 +141,19 @@ def test_the_sdist_can_be_tested_and_carries_no_caches(built: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel, which finds its dependencies in this interpreter's."""
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An environment with the wheel, which finds its dependencies in this interpreter's.
+
+    Its kernels are compiled for it, once, into a folder of their own.
+    """
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text("\n".join(path for path in sys.path if "site-" in path))
     _pip(folder / "bin", "install", wheel)
-    return folder / "bin"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUMBA_CACHE_DIR", str(folder / "compiled"))
+        yield folder / "bin"
 
 
 def _pip(folder: Path, command: str, what: object) -> None:
@@ -284,7 +289,7 @@ def test_it_shares_an_environment_with_hugging_faces_kernels(
     (theirs,) = tmp_path.glob("kernels-*.whl")
     (site,) = installed.parent.glob("lib/python*/site-packages")
     model = save_model_folder(tmp_path / "tiny", "llama-gqa-tied", starts=False)
-    places = {"SOL_DATA_DIR": str(tmp_path / "d"), "NUMBA_CACHE_DIR": str(tmp_path / "numba")}
+    places = {"SOL_DATA_DIR": str(tmp_path / "d")}
 
     def decode(how: str) -> str:
         return _run([installed / "python", "-P", "-c", DECODE, model, how], tmp_path, places)
@@ -292,7 +297,8 @@ def test_it_shares_an_environment_with_hugging_faces_kernels(
     wanted = f"{site / 'kernels' / '__init__.py'} True\n"
     _pip(installed, "install", theirs)
     assert decode("beside") == wanted
-    compiled = {path.name.partition("-")[0] for path in (tmp_path / "numba").rglob("*.nbi")}
+    made = installed.parent / "compiled"
+    compiled = {path.name.partition("-")[0] for path in made.rglob("*.nbi")}
     rows = ("rms_norm_rows", "rotate_rows", "write_rows", "fake_quantise_rows", "keep_largest_rows")
     assert {f"cpu.{name}" for name in rows} | {"cpu_mass.attend_rows_by_mass"} <= compiled
     script = installed / "sol-explorer"

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 __all__ = ["from_python"]
 
+# A module of its own for each function: Numba keeps no code of a function made within another.
+CALLER = """import numba
+from {module} import {name} as function
+
+
+@numba.njit(nogil=True, cache=True)
+def call(*arguments):
+    return function(*arguments)
+"""
+
 
 @cache
 def from_python(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A ``kernels.cpu.compiling.helper`` that Python can call."""
-    import numba
+    """A ``kernels.cpu.compiling.helper`` that Python can call.
 
-    @numba.njit(nogil=True)
-    def call(*arguments):  # type: ignore[no-untyped-def]
-        return function(*arguments)
-
-    called: Callable[..., Any] = call
+    Compiled once for each state of the kernels, after which the cache is named.
+    """
+    original: Any = function
+    module, name = original.py_func.__module__, original.py_func.__qualname__
+    source = CALLER.format(module=module, name=name)
+    path = Path(os.environ["NUMBA_CACHE_DIR"]) / "from-python" / f"{module}.{name}.py"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(f".{os.getpid()}")
+        fresh.write_text(source, "utf-8")
+        fresh.replace(path)
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_from_python", path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = made  # kept code looks for its module
+    spec.loader.exec_module(made)
+    called: Callable[..., Any] = made.call
     return called

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch import Tensor
 from kernels.gpu.triton_support import triton_on_cpu
 from kernels.key_codes import OCTET, encode_keys
 from kernels.page_attention import AttentionPlan, KVBlock, page_bounds
+from tests.kernels.quick_interpreter import quick_interpreter
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -27,43 +26,8 @@ def triton_here() -> Iterator[None]:
     if DEVICE != "cpu":
         yield
         return
-    with triton_on_cpu(), _language_patched_once_a_launch():
+    with triton_on_cpu(), quick_interpreter():
         yield
-
-
-@contextlib.contextmanager
-def _language_patched_once_a_launch() -> Iterator[None]:
-    """Triton's interpreter puts its own operations into ``triton.language`` when a kernel is
-    launched, and again, to no effect, when the kernel calls a helper: half of all its time.
-    """
-    from triton.runtime import interpreter
-
-    patch_language = interpreter._patch_lang
-    patched: set[int] = set()  # modules of the language, in the launch that goes on
-
-    def patch(function: Any) -> Any:
-        seen = {id(one) for one in function.__globals__.values() if inspect.ismodule(one)}
-        if patched and not seen & languages - patched:
-            return interpreter._LangPatchScope()
-        is_launch = not patched
-        scope = patch_language(function)
-        patched.update(seen & languages)
-        if is_launch:
-            restore = scope.restore
-
-            def end() -> None:
-                restore()
-                patched.clear()
-
-            scope.restore = end
-        return scope
-
-    languages = {id(interpreter.tl), id(interpreter.tl.core)}
-    interpreter._patch_lang = patch
-    try:
-        yield
-    finally:
-        interpreter._patch_lang = patch_language
 
 
 def close(found: Tensor, expected: Tensor, tolerance: float) -> None:

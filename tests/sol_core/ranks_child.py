@@ -23,7 +23,7 @@ from sol_core.training import GrpoConfig, TrainConfig, WarmStartConfig, train
 from sol_core.training import phases as phases_module
 from sol_core.training.ranks import Ranks, join_ranks
 
-PATIENCE = {"impatient": timedelta(seconds=20)}
+PATIENCE = {"impatient": timedelta(seconds=10)}
 
 
 def tiny_config(corpus: Path) -> TrainConfig:

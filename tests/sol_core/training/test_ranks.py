@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ from sol_core.training.checkpoint import read_checkpoint
 from sol_core.training.config import TrainConfig
 from sol_core.training.ranks import Ranks, join_ranks, num_ranks
 from tests.sol_core import ranks_child
+from tests.sol_core.ranks_fork import run_rank
 from tests.support.tiny_language_model import save_model_folder
 
 CHILD = Path(ranks_child.__file__)
@@ -168,12 +171,18 @@ def test_nan_on_one_rank_stops_all_before_anything_is_written(two: Path) -> None
     assert list((two / "poisoned" / "labels").iterdir()) == []
 
 
-Pair = list[subprocess.Popen[bytes]]
+Pair = list[ForkServerProcess]
 
 
 @pytest.fixture
-def start_pair(corpus: Path, saved: Path) -> Iterator[Callable[[str, Path], Pair]]:
-    """Starts two ranks that nobody supervises; returns when they are in the midst of work."""
+def start_pair(alone: Path, corpus: Path, saved: Path) -> Iterator[Callable[[str, Path], Pair]]:
+    """Starts two ranks that nobody supervises; returns when they are in the midst of work.
+
+    They are forks of a process that has imported all, and ``alone`` has had the kernels compiled:
+    neither is long in coming.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["tests.sol_core.ranks_fork"])
     started: Pair = []
 
     def start(scenario: str, folder: Path) -> Pair:
@@ -183,16 +192,11 @@ def start_pair(corpus: Path, saved: Path) -> Iterator[Callable[[str, Path], Pair
             address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
         pair: Pair = []
         for rank in ("0", "1"):
-            place = {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"}
-            with (folder / f"stderr-{rank}").open("wb") as errors:
-                pair.append(
-                    subprocess.Popen(
-                        [sys.executable, str(CHILD), scenario, *map(str, (folder, corpus, saved))],
-                        env=_environment(place | address),
-                        stdin=subprocess.DEVNULL,
-                        stderr=errors,
-                    )
-                )
+            place = {"RANK": rank, "WORLD_SIZE": "2", "LOCAL_RANK": rank}
+            arguments = [scenario, *map(str, (folder, corpus, saved))]
+            given = place | address, folder / f"stderr-{rank}", arguments
+            pair.append(server.Process(target=run_rank, args=given))
+            pair[-1].start()
         started.extend(pair)
         _wait(lambda: (folder / "run" / "checkpoint.safetensors").exists(), pair)
         return pair
@@ -200,14 +204,14 @@ def start_pair(corpus: Path, saved: Path) -> Iterator[Callable[[str, Path], Pair
     yield start
     for process in started:
         process.kill()
-        process.wait()
+        process.join()
 
 
 def _wait(reached: Callable[[], bool], processes: Pair) -> None:
     ends_at = time.monotonic() + 200
     while not reached():
         assert time.monotonic() < ends_at
-        assert all(process.poll() is None for process in processes)
+        assert all(process.is_alive() for process in processes)
         time.sleep(0.05)
 
 
@@ -216,14 +220,15 @@ def test_a_lost_rank_ends_the_others_in_words(
 ) -> None:
     """A stopped one, which only time tells of, and while that passes killed ones of others."""
     losses = (("impatient", 1, signal.SIGSTOP), *(("patient", n, signal.SIGKILL) for n in (1, 0)))
-    left: list[tuple[subprocess.Popen[bytes], Path]] = []
+    left: list[tuple[ForkServerProcess, Path]] = []
     for scenario, lost, how in losses:
         folder = tmp_path / f"{scenario}-{lost}"
         pair = start_pair(scenario, folder)
-        os.kill(pair[lost].pid, how)
+        os.kill(pair[lost].pid or 0, how)
         left.append((pair[1 - lost], folder / f"rank-{1 - lost}.json"))
     for process, report in reversed(left):
-        assert process.wait(timeout=80) == 1  # three minutes of patience are not used up
+        process.join(timeout=80)  # three minutes of patience are not used up
+        assert process.exitcode == 1
         said = json.loads(report.read_text())
         wanted = "RankLostError: another process of this training has ended or does not"
         assert said.startswith(wanted), report

@@ -128,20 +128,31 @@ def test_a_run_that_is_killed_at_every_step_is_the_uninterrupted_one(
 CHILD = """
 import json, os, signal, sys
 from pathlib import Path
+import torch
+import torch._dynamo  # an optimiser imports it
 from sol_core.files.assets import DEFAULT_MODEL
 from sol_core.fields import config_from_dict
 from sol_core.models.loading import load_language_model
 from sol_core.progress import WorkProgress
 from sol_core.training import TrainConfig, train
 
-record, folder, data_dir, killed_at = sys.argv[1:]
+record, data_dir = sys.argv[1:]
+torch.set_num_threads(1)  # a fork would be without the others
 config = config_from_dict(TrainConfig, json.loads(record))
 model = load_language_model(DEFAULT_MODEL, data_dir=Path(data_dir))
-for event in train(model, config, Path(folder), data_dir=Path(folder).parent):
-    if isinstance(event, WorkProgress) and event.row is not None:
-        print(json.dumps(event.row), flush=True)
-        if str(event.row["step"]) == killed_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+for line in sys.stdin:
+    folder, killed_at = json.loads(line)
+    print("started", flush=True)
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
+        continue
+    for event in train(model, config, Path(folder), data_dir=Path(folder).parent):
+        if isinstance(event, WorkProgress) and event.row is not None:
+            print(json.dumps(event.row), flush=True)
+            if event.row["step"] == killed_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(0)
 """
 
 
@@ -149,6 +160,7 @@ for event in train(model, config, Path(folder), data_dir=Path(folder).parent):
 def test_a_killed_process_with_the_real_model_is_no_exception(
     config: TrainConfig, model_data_dir: Path, tmp_path: Path
 ) -> None:
+    """Each start is a fork of a process that has loaded the model and done nothing with it."""
     short = dataclasses.replace(
         config,
         steps=2,
@@ -158,21 +170,29 @@ def test_a_killed_process_with_the_real_model_is_no_exception(
         calibration_texts=1,
     )
 
-    def start(name: str, killed_at: str = "never") -> Series:
-        folder = tmp_path / name / "run"
-        texts = [json.dumps(short.to_dict()), str(folder), str(model_data_dir), killed_at]
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, *texts], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == (0 if killed_at == "never" else -signal.SIGKILL), done.stderr
-        reports = [json.loads(line) for line in done.stdout.splitlines()]
+    def start(loaded: subprocess.Popen[str], name: str, killed_at: int | None = None) -> Series:
+        assert loaded.stdin is not None
+        assert loaded.stdout is not None
+        loaded.stdin.write(json.dumps([str(tmp_path / name / "run"), killed_at]) + "\n")
+        loaded.stdin.flush()
+        assert loaded.stdout.readline() == "started\n"
+        reports = []
+        while isinstance(report := json.loads(loaded.stdout.readline()), dict):
+            reports.append(report)
+        assert report == (0 if killed_at is None else -signal.SIGKILL)
         return {
             report["step"]: (report["phase"], _repeatable(report["metrics"])) for report in reports
         }
 
-    whole = start("whole")
-    updated = next(step for step, (phase, _) in whole.items() if phase == "grpo")
-    parts = [start("parts", str(updated + 1)), start("parts")]
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, json.dumps(short.to_dict()), str(model_data_dir)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as loaded:
+        whole = start(loaded, "whole")
+        updated = next(step for step, (phase, _) in whole.items() if phase == "grpo")
+        parts = [start(loaded, "parts", updated + 1), start(loaded, "parts")]
     for part in parts:
         assert part == {step: whole[step] for step in part}
     assert set().union(*parts) == set(whole)

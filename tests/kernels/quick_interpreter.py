@@ -1,0 +1,125 @@
+"""Triton's interpreter without what it does over and over to no effect: the same numbers sooner."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest.mock import patch
+
+__all__ = ["quick_interpreter"]
+
+
+@contextlib.contextmanager
+def quick_interpreter() -> Iterator[None]:
+    """Within it, kernels are interpreted in about a third of the time."""
+    from triton.language import core, semantic
+    from triton.runtime import interpreter
+
+    meaning = semantic.TritonSemantic
+    with (
+        patch.object(interpreter, "_patch_lang", _once_a_launch(interpreter)),
+        patch.object(interpreter, "_get_np_dtype", _numpy_types_by_name(interpreter, core)),
+        patch.object(meaning, "binary_op_sanitize_overflow_impl", _overflow_check(meaning)),
+        patch.object(core.tensor, "__init__", _tensors_with_kept_shapes(core)),
+        patch.object(core.block_type, "__init__", _blocks_with_kept_shapes(core)),
+    ):
+        yield
+
+
+def _once_a_launch(interpreter: Any) -> Callable[[Any], Any]:
+    """Triton's interpreter puts its own operations into ``triton.language`` when a kernel is
+    launched, and again, to no effect, when the kernel calls a helper: half of all its time.
+    """
+    patch_language = interpreter._patch_lang
+    languages = {id(interpreter.tl), id(interpreter.tl.core)}
+    patched: set[int] = set()  # modules of the language, in the launch that goes on
+    named: dict[int, tuple[Any, set[int]]] = {}  # of a function's module
+
+    def patch_once(function: Any) -> Any:
+        names = function.__globals__
+        if id(names) not in named:
+            seen = {id(one) for one in names.values() if inspect.ismodule(one)}
+            named[id(names)] = names, seen & languages
+        seen = named[id(names)][1]
+        if patched and not seen - patched:
+            return interpreter._LangPatchScope()
+        is_launch = not patched
+        scope = patch_language(function)
+        patched.update(seen)
+        if is_launch:
+            restore = scope.restore
+
+            def end() -> None:
+                restore()
+                patched.clear()
+
+            scope.restore = end
+        return scope
+
+    return patch_once
+
+
+def _overflow_check(meaning: Any) -> Callable[..., None]:
+    """A sum's overflow is computed, with seven operations, for an assertion that nothing is done
+    with unless the options say that this is debugging."""
+    check = meaning.binary_op_sanitize_overflow_impl
+
+    def check_where_it_is_heard(self: Any, *operands: Any) -> None:
+        if self.builder.options.debug:
+            check(self, *operands)
+
+    return check_where_it_is_heard
+
+
+def _numpy_types_by_name(interpreter: Any, core: Any) -> Callable[[Any], Any]:
+    """A table of all types is built for each operation."""
+    look_up = interpreter._get_np_dtype
+    known: dict[str, Any] = {}
+
+    def numpy_type(kind: Any) -> Any:
+        element = kind.element_ty if isinstance(kind, core.block_type) else kind
+        if element.name not in known:
+            known[element.name] = look_up(element)
+        return known[element.name]
+
+    return numpy_type
+
+
+def _tensors_with_kept_shapes(core: Any) -> Callable[..., None]:
+    """Every tensor makes a tuple of compile-time constants, and its type, from its type's shape."""
+    initialise = core.tensor.__init__
+    known: dict[tuple[int, ...], tuple[Any, Any]] = {}
+
+    def keep(self: Any, handle: Any, type: Any) -> None:
+        sizes = tuple(type.shape) if type.is_block() else ()
+        if sizes not in known:
+            initialise(self, handle, type)
+            known[sizes] = self.numel, self.shape
+            return
+        self.numel, self.shape = known[sizes]
+        self.handle, self.type, self.dtype = handle, type, type.scalar
+
+    return keep
+
+
+def _blocks_with_kept_shapes(core: Any) -> Callable[..., None]:
+    """Every type of a block checks its sizes and spells its name."""
+    initialise = core.block_type.__init__
+    known: dict[tuple[str, tuple[Any, ...]], tuple[Any, int, str]] = {}
+
+    def keep(self: Any, element_ty: Any, shape: Any) -> None:
+        sizes = tuple(shape)
+        if not all(type(size) is int for size in sizes):
+            initialise(self, element_ty, shape)
+            return
+        key = element_ty.name, sizes
+        if key not in known:
+            initialise(self, element_ty, shape)
+            known[key] = self.shape, self.numel, self.name
+            return
+        self.element_ty = element_ty
+        self.shape, self.numel, self.name = known[key]
+
+    return keep
