@@ -21,9 +21,9 @@ import { challengeCard, ScoreBoard, ScoreTable } from "./challenge_scores.js";
 import { keptPlaces, Painting } from "./painting.js";
 import { TokenDuel } from "./token_duel.js";
 
-const AXIS_KEYS = { a: 0, c: 1, b: 2 };
+const AXIS_KEYS = AXES.map((axis) => axis.name[0]);
 const PAINT_HINT = "Drag over tokens to paint. Keys: arrows move, Shift + arrows select, + and − change by one level, "
-  + "1 … 9, 0 set lowest to highest, A C B choose the axis, Enter paints the brush, Ctrl + Z undoes.";
+  + `1 … 9, 0 set lowest to highest, ${AXIS_KEYS.join(" ")} choose the axis, Enter paints the brush, Ctrl + Z undoes.`;
 
 export class ChallengePage {
   constructor(root, api, toFront, page) {
@@ -294,7 +294,7 @@ export class ChallengePage {
       // 1 … 9, 0 as on the keyboard, from the lowest level to the highest.
       const share = (Number(key) === 0 ? 9 : Number(key) - 1) / 9;
       this.paint(chosen, () => Math.round(share * last));
-    } else if (key in AXIS_KEYS) this.chooseAxis(AXIS_KEYS[key]);
+    } else if (AXIS_KEYS.includes(key.toUpperCase())) this.chooseAxis(AXIS_KEYS.indexOf(key.toUpperCase()));
     else return;
     event.preventDefault();
     this.enter(current, this.view.elements[current]);

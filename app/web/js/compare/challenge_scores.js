@@ -18,12 +18,12 @@ export class ScoreTable {
     this.share = new ShareStrip();
     this.element = tablePanel(h("table", { class: "sol-table sol-score-table" }, h("thead", {}, h("tr", {},
       h("th", { scope: "col" }, "Schedule"), h("th", { scope: "col" }, "KL to dense"),
-      h("td", { class: "sol-score-bar" }), ["NLL", "Attention", "Channels", "Bits"].map((text) =>
+      h("td", { class: "sol-score-bar" }), ["NLL", ...AXES.map((axis) => axis.name)].map((text) =>
         h("th", { scope: "col" }, text)))), this.body),
     { title: "Scores", label: "Scores", name: "Scores of all schedules", head: [this.verdict, this.share.element],
       note: "Means over the painted tokens, in nats per token, measured in one batch on the same dense "
         + "context. Less KL is closer to the dense model, and decides; on so few tokens luck counts, and one level elsewhere can change it. "
-        + "Attention, channels and bits are what each really spent." });
+        + "The axes show what each really spent." });
   }
 
   render(scores) {
@@ -96,7 +96,7 @@ export function challengeCard(row, scores) {
     h("div", { class: "sol-card-spend" }, h("div", { class: "sol-card-caption" }, "Painted now"), cardLanes(row)),
     h("table", { class: "sol-card-methods" },
       h("caption", { class: "sol-offscreen" }, "This token under every schedule"),
-      headRow(["Scored", "Attention", "Channels", "Bits", "KL", "NLL"]),
+      headRow(["Scored", ...AXES.map((axis) => axis.name), "KL", "NLL"]),
       h("tbody", {}, inOrder(scores).map((one) => h("tr", {}, h("th", { scope: "row" }, one.label),
         AXES.map((axis, at) => h("td", {}, axis.show(one.actions[row.index][at]))),
         h("td", {}, nats(one.kls[row.index])), h("td", {}, nats(one.nlls[row.index])))))),

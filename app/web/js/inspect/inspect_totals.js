@@ -10,7 +10,7 @@ export class Totals {
   constructor() {
     this.body = h("tbody", {});
     this.columns = ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense]]", "vs [[static]]",
-      "[[kl|KL]]", "[[attention kept|Attention]]", "[[channels kept|Channels]]", "[[bits|Bits]]", "Bytes saved"];
+      "[[kl|KL]]", ...AXES.map((axis) => `[[${axis.term}|${axis.name}]]`), "Bytes saved"];
     this.element = h("div", { class: "sol-table-scroll", tabindex: "0", role: "group",
       "aria-label": "Schedules compared", hidden: true },
     h("table", { class: "sol-inspect-table" }, headRow(this.columns.map((name) => glossed(name))), this.body));
@@ -19,7 +19,7 @@ export class Totals {
   clear(names = []) {
     this.names = names;
     this.count = 0;
-    this.sums = names.map(() => ({ nll: 0, kl: 0, bytes: 0, spend: [0, 0, 0] }));
+    this.sums = names.map(() => ({ nll: 0, kl: 0, bytes: 0, spend: AXES.map(() => 0) }));
     show(this.element, names.length > 0);
     if (names.length) this.draw();
   }

@@ -31,7 +31,7 @@ export class Tally {
     this.denseFlops = 0;
     this.bytes = 0;
     this.denseBytes = 0;
-    this.spend = [0, 0, 0];
+    this.spend = AXES.map(() => 0);
     this.recent = [];
     this.timed = 0;
     this.sums = PARTS.map(() => 0);
