@@ -92,7 +92,7 @@ def _make(store: RunStore, record: RunRecord) -> Preview | None:
 
 
 def _text_of(record: RunRecord, events: Sequence[dict[str, Any]]) -> str:
-    """What was generated; nothing of an inspection, of which the title says how its text begins."""
+    """Generated text; nothing of an inspection, whose title says how its text begins."""
     if record.kind == "inspection":
         return ""
     text = (record.summary or {}).get("text")
