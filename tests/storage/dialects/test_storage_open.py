@@ -102,7 +102,10 @@ def test_a_file_of_no_bytes_is_no_silent_beginning(database_path: Path) -> None:
         assert len(store.runs.list()) == 1
 
 
-def test_a_file_that_another_process_is_making_is_waited_for(database_path: Path) -> None:
+def test_a_file_that_another_process_is_making_is_waited_for(
+    database_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.dialects.sqlite_health._BEING_MADE_S", 30.0)  # a busy machine
     database_path.write_bytes(b"")
 
     def make() -> None:
