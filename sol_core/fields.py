@@ -41,9 +41,12 @@ MAX_ITEMS = 10_000  # of one list
 MAX_DEPTH = 40  # of JSON inside JSON that no dataclass describes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Range:
-    """The smallest and the largest number that a field may hold."""
+    """The smallest and the largest number that a field may hold.
+
+    None equals another: ``typing`` would take 0 to 1 for 0.0 to 1.0.
+    """
 
     low: float
     high: float

@@ -14,7 +14,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig, SideRowConfig
 from sol_core.decoding.loop import DecodeOptions, decode
 from sol_core.events import PartTimes, TokenEvent
 from sol_core.generation.engine import generate
-from sol_core.models import FrozenLM
+from sol_core.models import FrozenLM, decoder
 from sol_core.models.step import clock as step_clock
 from sol_core.models.step import few_rows
 from sol_core.models.step.clock import Part, StepClock
@@ -151,7 +151,11 @@ def _places(lm: FrozenLM, rows: int) -> dict[str, tuple[Any, str]]:
     """What runs each part."""
     fast = lm._few_rows if rows == 1 else None
     if fast is None:
-        layers = {"attention": (lm, "_attend"), "mlp": (lm, "_mlp"), "head": (lm, "logits")}
+        layers = {
+            "attention": (lm, "_attend"),
+            "mlp": (decoder, "step_mlp"),
+            "head": (lm, "logits"),
+        }
     else:
         layers = dict.fromkeys(("attention", "mlp", "head"), (fast, "_kernel"))
     return {**layers, "policy": (_Dense, "next_actions")}
