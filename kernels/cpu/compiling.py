@@ -2,8 +2,8 @@
 
 Numba makes an entry from Python and one from C for each function, and links whatever a function
 calls into its own module and optimises it again: three times over for a loop on all threads. What
-only compiled code calls has no entries here, and a loop calls all of a step by its address. Both
-together took compiling the kernels of quantised weights from 118 to 79 s of one core.
+only compiled code calls has no entries here and no code of its own (``linked_code``), and a loop
+calls all of a step by its address.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from kernels.cpu.linked_code import LinkedCompiler
+
 # Sums may be reordered (that is what vectorises them); NaN and inf keep their meaning.
 FAST_SUMS = {"reassoc", "contract", "nsz"}
-_NO_ENTRIES: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_LINKED: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+                           "pipeline_class": LinkedCompiler}  # fmt: skip
 
 # A function that Python calls; one that runs on all threads.
 kernel = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
 team_kernel = functools.partial(kernel, parallel=True)
 # A function that only compiled code calls; with reordered sums.
-helper = numba.njit(nogil=True, error_model="numpy", **_NO_ENTRIES)
-fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS, **_NO_ENTRIES)
+helper = numba.njit(nogil=True, error_model="numpy", **_LINKED)
+fast_helper = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_SUMS, **_LINKED)
 
 
 def native_function(function: Any, arguments: Any) -> Any:

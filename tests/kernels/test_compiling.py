@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernels.cpu.compiling import call_native, native_function
+from kernels.cpu.compiling import call_native, fast_helper, helper, native_function
 
 numba = pytest.importorskip("numba")
 
@@ -54,3 +54,28 @@ def test_arguments_of_other_types_are_refused(native: Any, kind: Any, factor: An
 def test_a_call_that_raised_is_told(native: Any) -> None:
     numbers = np.arange(3, dtype=np.float32)
     assert _run(numbers, np.float32(0), native) == ([False] * 3, [0] * 3)
+
+
+@pytest.mark.parametrize("decorate", [helper, fast_helper])
+def test_a_helper_has_code_in_its_callers_alone(decorate: Any) -> None:
+    @decorate
+    def doubled(number: Any) -> Any:
+        return 2 * number
+
+    @decorate
+    def sum_of(numbers: Any) -> Any:
+        total = np.float32(0)
+        for number in numbers:
+            total += doubled(number)
+        return total
+
+    @numba.njit
+    def call(numbers: Any) -> Any:
+        return sum_of(numbers)
+
+    assert call(np.arange(5, dtype=np.float32)) == 20
+    for function in (doubled, sum_of):
+        (compiled,) = function.overloads.values()
+        assert compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name) == 0
+    (compiled,) = call.overloads.values()
+    assert compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name) > 0
