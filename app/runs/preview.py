@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from sol_core.events import StepCost
 from storage import DatabaseCorruptError, RunRecord, RunStore, StorageError, shortened
 
 logger = logging.getLogger(__name__)
@@ -105,18 +106,13 @@ def _bytes_read(event: dict[str, Any]) -> _Cost | None:
     """Bytes that a step read and would read densely; None where they are no such numbers."""
     try:
         if "rows" in event:  # of an inspection: dense is the first
-            dense, read = (_all_bytes(event["rows"][at]["cost"]) for at in (0, -1))
+            dense, read = (StepCost(**event["rows"][at]["cost"]).bytes_read for at in (0, -1))
         else:
             read = float(event["cost"]["bytes_read"])
             dense = float(event["dense_cost"]["bytes_read"])
-    except (AttributeError, LookupError, OverflowError, TypeError, ValueError):
+    except (LookupError, OverflowError, TypeError, ValueError):
         return None
     return (read, dense) if 0 <= read <= MOST_BYTES and 1 <= dense <= MOST_BYTES else None
-
-
-def _all_bytes(cost: dict[str, Any]) -> float:
-    """A step's bytes, of which an inspection keeps the parts."""
-    return sum(float(part) for name, part in cost.items() if name.endswith("_bytes"))
 
 
 def _stretches(costs: Sequence[_Cost]) -> list[Sequence[_Cost]]:

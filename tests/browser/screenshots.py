@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from PIL import Image
@@ -23,24 +23,33 @@ from tests.browser.conftest import ARGUMENTS, NAMES, Visitor
 
 SIZES = {390: 844, 1920: 1080}
 SCHEMES = ("light", "dark")
+IN_DOCUMENTS = ("explore", "evaluate", "accuracy")  # light and 1,440 px wide
 COLOURS = 160  # of a picture: enough for text and both scales, a third of the bytes
 PATIENCE_MS = 300_000  # for the real model's answers
 PROMPT = "Write a short story about a lighthouse keeper."
 
 
-def take(url: str, folder: Path, sizes: dict[int, int] = SIZES) -> None:
-    """Write ``PAGE-SCHEME-WIDTH.png`` for every page, scheme and width."""
+def take(url: str, folder: Path) -> None:
+    """Write ``PAGE-SCHEME-WIDTH.png`` for every page, scheme and width, and those of documents."""
     folder.mkdir(parents=True, exist_ok=True)
     path = next(filter(None, map(shutil.which, NAMES)))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         for scheme in SCHEMES:
-            for width, height in sizes.items():
-                _take_all(browser, url, folder, scheme, (width, height))
+            for size in SIZES.items():
+                _take(browser, url, folder, scheme, size, PAGES)
+        _take(browser, url, folder, "light", (1440, 1000), IN_DOCUMENTS)
         browser.close()
 
 
-def _take_all(browser: Browser, url: str, folder: Path, scheme: str, size: tuple[int, int]) -> None:
+def _take(
+    browser: Browser,
+    url: str,
+    folder: Path,
+    scheme: str,
+    size: tuple[int, int],
+    names: Iterable[str],
+) -> None:
     width, height = size
     context = browser.new_context(
         viewport={"width": width, "height": height},
@@ -51,8 +60,8 @@ def _take_all(browser: Browser, url: str, folder: Path, scheme: str, size: tuple
     context.set_default_timeout(PATIENCE_MS)
     visitor = Visitor(context.new_page(), url)
     visitor.open()
-    for name, prepare in PAGES.items():
-        prepare(visitor)
+    for name in names:
+        PAGES[name](visitor)
         visitor.page.wait_for_timeout(1500)  # charts are drawn, nothing moves any more
         picture = Image.open(io.BytesIO(visitor.page.screenshot()))
         few = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
@@ -70,7 +79,8 @@ def _generated(visitor: Visitor) -> None:
     token = visitor.tokens.nth(20)
     token.scroll_into_view_if_needed()
     token.focus()
-    visitor.page.evaluate("scrollTo(0, 0)" if _is_wide(visitor.page) else "0")
+    if _is_wide(visitor.page):
+        visitor.page.evaluate("scrollTo(0, 0)")
 
 
 def _inspected(visitor: Visitor) -> None:

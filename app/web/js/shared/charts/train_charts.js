@@ -108,12 +108,12 @@ function scaleOf({ title, sign, least = 0, ...more }, data, lines) {
 // Names of phases stand above the chart, in two rows by turns: a short phase's name then reaches over the next one's
 // begin. Towards the chart's end they stand before their line.
 function phaseMarks(data) {
+  const late = 0.75 * endOfAxis(data);
   return data.phases.slice(1).map((phase, at) => {
-    const isLate = phase.from > 0.75 * endOfAxis(data);
     return { type: "line", xref: "x", yref: "paper", y0: 0, y1: 1,
       x0: phase.from, x1: phase.from, line: { color: themeColour("edge"), width: 1, dash: "dot" },
       label: { text: phaseName(phase.name), textposition: "end", textangle: 0, padding: at % 2 ? 1 : 12,
-        yanchor: "bottom", xanchor: isLate ? "right" : "left", font: { size: 10, color: themeColour("muted") } } };
+        yanchor: "bottom", xanchor: phase.from > late ? "right" : "left", font: { size: 10, color: themeColour("muted") } } };
   });
 }
 
