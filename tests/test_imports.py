@@ -111,14 +111,23 @@ def test_every_public_name_is_there_and_unknown_ones_are_refused() -> None:
         sol_core.bogus  # noqa: B018  # looking it up is the test
 
 
-def test_a_model_is_loaded_without_the_code_of_transformers_models(tmp_path: Path) -> None:
-    """Its config classes bring torch's distributed tensors along: a second and a half."""
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_model_is_loaded_without_the_code_of_transformers_models(
+    tmp_path: Path, plain: bool
+) -> None:
+    """Its config classes bring torch's distributed tensors along: a second and a half.
+
+    Args:
+        plain: the tokenizer is one that is read without transformers, half a second.
+    """
     from tests.support.tiny_language_model import byte_tokenizer
     from tests.support.tiny_models import FAMILIES, make_pair
 
     family = dataclasses.replace(FAMILIES[0], options={"vocab_size": 257})
     make_pair(family)[0].save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)
+    if not plain:
+        (tmp_path / "added_tokens.json").write_text("{}")
     code = """
 import sys, pathlib
 from sol_core.models.loading import load_language_model
@@ -126,5 +135,5 @@ folder = pathlib.Path(sys.argv[1])
 load_language_model(str(folder), data_dir=folder, dtype="float32", device="cpu")
 """
     found = set(_all_modules(code, str(tmp_path)))
-    assert "transformers" in found
+    assert ("transformers" in found) == (not plain)
     assert not found & {"transformers.activations", "torch.distributed.tensor"}

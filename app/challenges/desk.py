@@ -170,7 +170,7 @@ def _played(
     scores = _scored(arena, played, played, grid)
     before = len(tokens) - about["steps"]
     return {
-        "lead": str(model.tokenizer.decode(tokens[:before], skip_special_tokens=True)),
+        "lead": str(model.text_codec.decode(tokens[:before], skip_special_tokens=True)),
         "pieces": pieces_of(model, tokens, before),
         "entropy": list(scores[DENSE_NAME].entropy),
         "scores": {name: _record(score) for name, score in scores.items() if name != YOU},
@@ -260,7 +260,7 @@ def pieces_of(model: Any, tokens: Sequence[int], before: int) -> list[str]:
     """Return the text that each chosen token adds."""
     from sol_core.generation.text_stream import TextStream
 
-    stream = TextStream(model.tokenizer, list(tokens[:before]))
+    stream = TextStream(model.text_codec, list(tokens[:before]))
     pieces = [stream.push(token) for token in tokens[before:]]
     pieces[-1] += stream.flush()
     return pieces

@@ -54,8 +54,8 @@ COMMANDS = {  # modules of this package
     "test": "program.test",
 }
 FORMER_NAMES = {"benchmark": "tasks"}  # still taken, not listed
-# New objects between two searches for cycles. The packages make a million that stay: by Python's own
-# 700, a seventh of a start is such searches.
+# New objects between two searches for cycles. The packages make a million that stay: with Python's
+# own 700, a seventh of a start is such searches.
 NEW_OBJECTS = 50_000
 
 

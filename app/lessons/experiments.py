@@ -296,7 +296,7 @@ def _texts(model: Any, tokens: list[int]) -> list[str]:
     """The visible text of every token, one each."""
     from sol_core.generation.text_stream import TextStream
 
-    stream = TextStream(model.tokenizer)
+    stream = TextStream(model.text_codec)
     return [stream.push(token) for token in tokens]
 
 

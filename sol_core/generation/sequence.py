@@ -90,8 +90,8 @@ class GeneratedSequence:
         self._cost_model = CostModel.of(model.lm, config.grid)
         self._side_rows = _distinct_rows(config)
         self._sampler = TokenSampler(config.sampling, tokens, extras.logits_processors)
-        self._stream = TextStream(model.tokenizer, tokens)
-        self._specials = set(model.tokenizer.all_special_ids)
+        self._stream = TextStream(model.text_codec, tokens)
+        self._specials = set(model.text_codec.all_special_ids)
         self._end_tokens = set() if config.ignore_end_of_text else model.end_of_text_ids
         self._visible = TextUntil(config.stop_strings)
         self._totals = _Totals()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from sol_core.models.checkpoint import PlainTokenizer
+
 __all__ = ["TextStream", "TextUntil"]
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
@@ -26,7 +28,7 @@ class TextStream:
     """Incremental detokenizer of one sequence."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, context: list[int] | None = None
+        self, tokenizer: PlainTokenizer | PreTrainedTokenizerBase, context: list[int] | None = None
     ) -> None:
         self._tokenizer = tokenizer
         self._specials = set(tokenizer.all_special_ids)

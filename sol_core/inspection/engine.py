@@ -111,8 +111,8 @@ class _Inspection:
         self.text_tokens = len(tokens)
         self.tokens = cut(model, tokens, config)
         self.kinds = predicted_kinds(model.tokenizer, self.tokens)
-        self.stream = TextStream(model.tokenizer, self.tokens[:prefix])
-        self.specials = set(model.tokenizer.all_special_ids)
+        self.stream = TextStream(model.text_codec, self.tokens[:prefix])
+        self.specials = set(model.text_codec.all_special_ids)
         self.costs = CostModel.of(model.lm, config.grid)
         self.made: list[InspectedToken] = []
 
@@ -210,7 +210,7 @@ class _Inspection:
         )
 
     def _spelled(self, tokens: list[int]) -> str:
-        return str(self.model.tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
+        return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))
 
     def _end(self, stopped: bool, decode_ms: float) -> InspectionEnd:
         count = len(self.made)

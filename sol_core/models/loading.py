@@ -27,7 +27,13 @@ from sol_core.files.model_files import (
 )
 from sol_core.files.places import DEFAULT_MODEL
 from sol_core.models import FrozenLM, ModelSpec, refuse_denied_biases, spec_from_config
-from sol_core.models.checkpoint import end_ids, read_config, read_tensors, read_tokenizer
+from sol_core.models.checkpoint import (
+    PlainTokenizer,
+    end_ids,
+    read_config,
+    read_tensors,
+    read_tokenizer,
+)
 from sol_core.models.checkpoint.weight_files import has_weights
 from sol_core.models.devices import pick_device, pick_dtype
 from sol_core.models.integer_mlp import with_integer_mlp
@@ -60,15 +66,21 @@ class LanguageModel:
         name: as it was asked for; of a GGUF file, its name without the ending.
         fingerprint: hex digest of architecture and weights; policies are bound to it.
         lm: the decoder with its weights.
-        tokenizer: of transformers.
+        text_codec: turns text into ids and back; may have been read without transformers.
         end_of_text_ids: tokens that end a generation.
     """
 
     name: str
     fingerprint: str
     lm: FrozenLM
-    tokenizer: PreTrainedTokenizerBase
+    text_codec: PlainTokenizer | PreTrainedTokenizerBase
     end_of_text_ids: frozenset[int]
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer of transformers."""
+        codec = self.text_codec
+        return codec.of_transformers if isinstance(codec, PlainTokenizer) else codec
 
     @property
     def spec(self) -> ModelSpec:
@@ -98,8 +110,7 @@ class LanguageModel:
             add_special_tokens: such as the beginning of text, where the tokenizer has one.
         Raises: ConfigError for a token that the model has no embedding of.
         """
-        options = {"add_special_tokens": add_special_tokens}
-        ids = [int(token) for token in self.tokenizer(text, **options)["input_ids"]]
+        ids = self.text_codec.encode(text, add_special_tokens=add_special_tokens)
         for token in ids:
             if token >= self.spec.vocab_size:
                 raise ConfigError(
@@ -114,7 +125,7 @@ class LanguageModel:
         Args:
             token: id in the tokenizer's vocabulary.
         """
-        return str(self.tokenizer.decode([token], clean_up_tokenization_spaces=False))
+        return str(self.text_codec.decode([token], clean_up_tokenization_spaces=False))
 
 
 def load_language_model(

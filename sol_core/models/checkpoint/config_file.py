@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.files.characters import first_line
+from sol_core.models.checkpoint.plain_tokenizer import PlainTokenizer
 from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse_family
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def read_config(folder: Path) -> Any:
         raise ModelLoadError(f"{path} cannot be read: {reason}") from error
 
 
-def end_ids(folder: Path, config: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def end_ids(
+    folder: Path, config: Any, tokenizer: PlainTokenizer | PreTrainedTokenizerBase
+) -> frozenset[int]:
     """End-of-text tokens of the generation config, the config and the tokenizer."""
     sources = [config.eos_token_id, tokenizer.eos_token_id]
     path = folder / "generation_config.json"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError
 from sol_core.files.characters import first_line
+from sol_core.models.checkpoint.plain_tokenizer import GENERAL_TOKENIZERS, PlainTokenizer
 from sol_core.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["check_vocabulary", "read_tokenizer"]
 
-# Names of the class that reads any tokenizer.json.
-_GENERAL_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
-
-def read_tokenizer(folder: Path, spec: ModelSpec) -> PreTrainedTokenizerBase:
+def read_tokenizer(folder: Path, spec: ModelSpec) -> PlainTokenizer | PreTrainedTokenizerBase:
     """A folder's tokenizer. Raises: ModelLoadError where it is missing, or another model's."""
+    tokenizer = PlainTokenizer.read(folder) or _of_transformers(folder)
+    check_vocabulary(tokenizer, spec)
+    return tokenizer
+
+
+def _of_transformers(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = _tokenizer_class(folder).from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
@@ -33,7 +37,6 @@ def read_tokenizer(folder: Path, spec: ModelSpec) -> PreTrainedTokenizerBase:
                 "save_pretrained of transformers' tokenizer"
             )
         raise ModelLoadError(f"the tokenizer in {folder} cannot be read: {reason}") from error
-    check_vocabulary(tokenizer, spec)
     return tokenizer
 
 
@@ -46,7 +49,7 @@ def _tokenizer_class(folder: Path) -> Any:
         named = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))["tokenizer_class"]
     except (OSError, ValueError, LookupError, TypeError):
         named = None
-    if named in _GENERAL_TOKENIZERS and (folder / "tokenizer.json").is_file():
+    if named in GENERAL_TOKENIZERS and (folder / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast
 
         return PreTrainedTokenizerFast
@@ -55,7 +58,7 @@ def _tokenizer_class(folder: Path) -> Any:
     return AutoTokenizer
 
 
-def check_vocabulary(tokenizer: PreTrainedTokenizerBase, spec: ModelSpec) -> None:
+def check_vocabulary(tokenizer: PlainTokenizer | PreTrainedTokenizerBase, spec: ModelSpec) -> None:
     """Raises: ModelLoadError for a tokenizer with more tokens than the model has embeddings."""
     # Added tokens may lie beyond: Gemma 3 has one for images, which text never holds.
     if tokenizer.vocab_size > spec.vocab_size:

@@ -1,0 +1,126 @@
+"""A tokenizer read without transformers does what transformers' own does, or is not read at all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from sol_core.files.assets import ensure_default_model
+from sol_core.files.places import default_data_dir
+from sol_core.models.checkpoint import PlainTokenizer
+from tests.support.tiny_language_model import END, save_model_folder
+
+_TEXTS = st.text(max_size=40) | st.lists(
+    st.sampled_from(["a", " the", "  ", "\n", "é", "👋", "日", END, "<|im_start|>", "<|im_end|>"]),
+    max_size=12,
+).map("".join)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "starts every text"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    return save_model_folder(folder, "llama-gqa-tied", starts=request.param)
+
+
+def _same(ours: PlainTokenizer, theirs: PreTrainedTokenizerFast, text: str) -> None:
+    for special in (True, False):
+        ids = ours.encode(text, add_special_tokens=special)
+        assert ids == theirs.encode(text, add_special_tokens=special)
+        for part in (ids, ids[1:], ids[::-1]):
+            for skip in (True, False):
+                expected = theirs.decode(
+                    part, skip_special_tokens=skip, clean_up_tokenization_spaces=False
+                )
+                assert ours.decode(part, skip_special_tokens=skip) == expected
+
+
+def _check_attributes(ours: PlainTokenizer, theirs: PreTrainedTokenizerFast) -> None:
+    for name in ("vocab_size", "eos_token_id", "all_special_ids"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert type(ours.of_transformers) is type(theirs)
+    assert ours.of_transformers.get_vocab() == theirs.get_vocab()
+
+
+@given(text=_TEXTS)
+@settings(max_examples=60)
+def test_texts_and_ids_are_those_of_transformers(folder: Path, text: str) -> None:
+    ours = PlainTokenizer.read(folder)
+    assert ours is not None
+    _same(ours, AutoTokenizer.from_pretrained(folder), text)
+
+
+def test_attributes_are_those_of_transformers(folder: Path) -> None:
+    ours = PlainTokenizer.read(folder)
+    assert ours is not None
+    _check_attributes(ours, AutoTokenizer.from_pretrained(folder))
+
+
+@pytest.mark.model
+def test_the_default_models_tokenizer_is_that_of_transformers() -> None:
+    folder = ensure_default_model(default_data_dir(), lambda message, fraction: None)
+    ours, theirs = PlainTokenizer.read(folder), AutoTokenizer.from_pretrained(folder)
+    assert ours is not None
+    _check_attributes(ours, theirs)
+    for text in (
+        Path(__file__).read_text("utf-8"),
+        "<|im_start|>user\nNaïve 👋🏽 日本語\t1,000.50 don't<|im_end|>\n<repo_name>x",
+        "",
+    ):
+        _same(ours, theirs, text)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tokenizer_class": "GemmaTokenizer"},
+        {"add_bos_token": True},
+        {"clean_up_tokenization_spaces": True},
+        {"extra_special_tokens": ["<a>"]},
+        {"eos_token": "of no added token"},
+        {"eos_token": "a"},  # in the vocabulary, not special there: transformers makes it so
+        {"eos_token": {"content": END}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_says_more_is_left_to_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
+    save_model_folder(tmp_path, "llama-gqa-tied", starts=False)
+    assert PlainTokenizer.read(tmp_path) is not None
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+    assert PlainTokenizer.read(tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["added_tokens.json", "special_tokens_map.json"])
+def test_a_further_file_is_left_to_transformers(tmp_path: Path, name: str) -> None:
+    save_model_folder(tmp_path, "llama-gqa-tied", starts=False)
+    (tmp_path / name).write_text("{}", "utf-8")
+    assert PlainTokenizer.read(tmp_path) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"tokenizer_class": []}', "\x00"])
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_a_broken_file_is_left_to_transformers(tmp_path: Path, name: str, content: str) -> None:
+    save_model_folder(tmp_path, "llama-gqa-tied", starts=False)
+    (tmp_path / name).write_text(content, "utf-8")
+    assert PlainTokenizer.read(tmp_path) is None
+
+
+def test_a_generation_does_not_import_transformers(tmp_path: Path) -> None:
+    save_model_folder(tmp_path / "model", "llama-gqa-tied", starts=False)
+    code = f"""
+import sys
+from sol_core import generate, load_model
+model = load_model({str(tmp_path / "model")!r}, device="cpu", data_dir={str(tmp_path)!r})
+generate(model, "one", max_new_tokens=2)
+assert "transformers" not in sys.modules
+assert model.tokenizer.encode("one") == model.encode("one")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
