@@ -1,15 +1,13 @@
 // Keys of Gradio's tabs, which all are stops of Tab there: one stop, and arrows from tab to tab; Enter shows the one
 // that has the focus.
 
-import { wait } from "./shared/dom.js";
-
 const STEPS = { ArrowLeft: -1, ArrowRight: 1 };
 
 // As soon as the tabs are there, which may be later than the page's head.
-export async function tieTabKeys() {
-  const find = () => /** @type {HTMLElement | null} */ (document.querySelector(".tab-wrapper"));
-  while (!find()) await wait(50);
-  tieTo(find());
+export function tieTabKeys() {
+  const head = /** @type {HTMLElement | null} */ (document.querySelector(".tab-wrapper"));
+  if (head) tieTo(head);
+  else setTimeout(tieTabKeys, 50);
 }
 
 // head: around the tabs; Gradio makes them anew when some fit no longer.

@@ -174,6 +174,7 @@ interface DeclaredAxis {
 }
 
 interface SpendAxis extends DeclaredAxis, Axis {
+  of(row: Token): number;
   share(value: number): number;
 }
 

@@ -106,7 +106,7 @@ def test_a_changed_module_changes_every_address(tree: Path) -> None:
 def test_an_exported_page_is_one_script(entry: str) -> None:
     script = bundle(entry)
     assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
-    assert script.index("class TokenView") < script.index('querySelector("main")')
+    assert script.index("class TokenView") < script.index('pageElement("main")')
     assert "</script" not in script
     assert "loadPlotly" not in script, "a file has no server to load plotly from"
 

@@ -289,6 +289,22 @@ def test_a_run_of_before_pages_were_recorded_says_so(serve: Serve, visit: Visit)
     expect(machine(visitor.page)).to_contain_text("Static: no policy")
 
 
+def test_a_token_of_unknown_surprisal_has_no_probability(serve: Serve, visit: Visit) -> None:
+    server = serve()
+    store = server.services.store.runs
+    config = GenerationConfig(ScheduleConfig("static")).to_dict()
+    record = store.create("c" * 32, "No number", "fake-model", "static", config)
+    token = event_to_dict(make_token(0, " sea")) | {"surprisal": None}
+    token["side"] = [{"name": "dense", "surprisal": 0.5, "kl_to_dense": None, "choice": None}]
+    store.append_events(record.id, [token])
+    store.finish(record.id, "finished")
+    visitor = visit(server, f"?run={record.id}")
+    visitor.tokens.first.hover()
+    expect(machine(visitor.page).locator(".sol-machine-chance")).to_have_text("– probable")
+    facts = visitor.page.locator(".sol-card:visible .sol-card-facts")
+    expect(facts).to_contain_text(re.compile("– nats.*p = –.*0.500 nats.*here –"))
+
+
 def test_hostile_text_stays_text(serve: Serve, visit: Visit) -> None:
     visitor = visit(serve(FakeEngine(HOSTILE, repeat=False)))
     visitor.generate()

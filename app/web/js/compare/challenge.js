@@ -14,7 +14,7 @@ import { copyChip } from "../shared/page_parts.js";
 import { TokenCard } from "../shared/tokens/card.js";
 import { levelText } from "../shared/tokens/card_policy.js";
 import { Legend } from "../shared/tokens/legend.js";
-import { colourAxes, klAxis, TokenView } from "../shared/tokens/tokens.js";
+import { klAxis, surprisalAxis, TokenView } from "../shared/tokens/tokens.js";
 import { ChallengeForm } from "./challenge_form.js";
 import { meter } from "./challenge_meter.js";
 import { challengeCard, ScoreBoard, ScoreTable } from "./challenge_scores.js";
@@ -30,7 +30,11 @@ export class ChallengePage {
     this.api = api;
     this.page = page;
     this.toFront = toFront;
-    this.axes = [this.paintedAxis(), colourAxes().at(-1), klAxis("Your KL")];
+    this.axes = [this.paintedAxis(), surprisalAxis, klAxis("Your KL")];
+    this.axisChoice = pillChoice("Paint", AXES.map((axis) => [axis.key, axis.name]),
+      (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)));
+    this.meters = AXES.map((axis) => meter(axis));
+    this.painting = new Painting({ levels: [], limit: [], steps: 0 });
     this.form = new ChallengeForm(page, { begin: (request) => this.begin(request),
       policies: () => api("list_policies", {}) });
     this.card = new TokenCard(root, (row) => challengeCard(row, this.scores));
@@ -82,12 +86,9 @@ export class ChallengePage {
   }
 
   buildPaper() {
-    this.axisChoice = pillChoice("Paint", AXES.map((axis) => [axis.key, axis.name]),
-      (key) => this.chooseAxis(AXES.findIndex((axis) => axis.key === key)));
     this.level = h("input", { type: "range", class: "sol-range", min: 0, step: 1, id: uniqueId("level"),
       oninput: () => this.chooseLevel(Number(this.level.value)) });
     this.levelText = h("output", { class: "sol-brush-level" });
-    this.meters = AXES.map((axis) => meter(axis));
     this.back = chip("Undo", () => this.undo());
     this.name = h("input", { type: "text", class: "sol-input", maxlength: this.page.maxName,
       placeholder: "Your name, if you like" });

@@ -75,13 +75,13 @@ export class ChallengeForm extends Form {
     return this.page.texts.find((one) => one.text === text)?.label ?? "";
   }
 
-  set({ text, steps, budget, policy = null }) {
+  set({ text, steps, budget, policy = "" }) {
     const known = this.page.texts.findIndex((one) => one.text === text);
     this.choice.set(text === dailyText(this.page.daily) ? DAILY : known < 0 ? OWN_TEXT : String(known));
     this.text.value = text;
     this.steps.set(steps);
     for (const [name, value] of Object.entries(formNumbers(budget))) this.budget[name].set(value);
-    this.wanted = policy ?? this.wanted;
+    this.wanted = policy || this.wanted;
     if (policy) this.update();
   }
 

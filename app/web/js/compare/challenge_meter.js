@@ -7,7 +7,7 @@ export function meter(axis) {
   const bar = h("span", { class: "sol-meter" });
   const spent = h("span", { class: "sol-value" });
   const rest = h("span", { class: "sol-meter-rest" });
-  const made = { over: null, element: h("div", { class: "sol-budget", "data-axis": axis.key },
+  const made = { over: "", element: h("div", { class: "sol-budget", "data-axis": axis.key },
     h("span", { class: "sol-name" }, axis.name), bar, spent, rest) };
   made.update = (painting, at) => {
     const left = painting.left(at);
@@ -20,7 +20,7 @@ export function meter(axis) {
     const moves = count(Math.round(Math.abs(left) / unit), "level");
     setText(rest, left < 0 ? `${moves} over` : left === 0 ? "all spent" : `${moves} left`);
     made.element.classList.toggle("is-over", left < 0);
-    made.over = left < 0 ? `${axis.name.toLowerCase()} by ${moves} (${axis.show(-left / steps)} on average)` : null;
+    made.over = left < 0 ? `${axis.name.toLowerCase()} by ${moves} (${axis.show(-left / steps)} on average)` : "";
   };
   return made;
 }

@@ -19,6 +19,7 @@ export class PairPage {
   constructor(root, api, toFront, page) {
     this.api = api;
     this.toFront = toFront;
+    this.ended = [false, false];
     this.form = new PairForm(page, {
       generate: (prompt, a, b) => this.generate(prompt, a, b), stop: () => this.stop(),
       saved: (a, b) => this.open([a, b], "push"),

@@ -61,12 +61,14 @@ export class PairForm extends RunForm {
         hint: "A dense shadow row rides along with each side and slows it down." }),
       ...advanced,
     };
+    this.prompt = promptField(this, "Both sides answer or continue this.", 4);
+    this.runs = [];
+    this.saved = Object.fromEntries(SIDES.map((side) => [side, selectOf([])]));
     this.element = this.build();
     this.restore();
   }
 
   build() {
-    this.prompt = promptField(this, "Both sides answer or continue this.", 4);
     const { chat, shadow, max_new_tokens: tokens, seed, ...more } = this.fields;
     return this.lay(this.prompt.element,
       exampleChips(this.page.examples, (example) => {
@@ -85,7 +87,6 @@ export class PairForm extends RunForm {
   }
 
   buildSaved() {
-    this.saved = Object.fromEntries(SIDES.map((side) => [side, selectOf([])]));
     this.savedNote = h("p", { class: "sol-hint", role: "status" });
     this.open = button("Compare these runs", () => this.on.saved(this.saved.a.value, this.saved.b.value),
       { disabled: true });

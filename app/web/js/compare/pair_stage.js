@@ -37,6 +37,8 @@ export class PairStage {
     this.lead = h("div", { class: "sol-lead" });
   }
 
+  /** @returns {{ view: TokenView, tally: Tally, rows: Token[], run: Run | null, levels: GridAxis[] | null, nll: number[] | null,
+   *   state: HTMLElement, detail: HTMLElement, head: HTMLElement }} */
   buildSide(side, at, tail) {
     const view = new TokenView(this.axes, {
       enter: (index, token) => this.enter(at, index, token),
@@ -48,16 +50,16 @@ export class PairStage {
         this.sides.forEach((one) => one.view.spanColours());
       },
     }, `Tokens of ${sideName(side)}`);
-    const made = { view, tally: new Tally(), rows: [], run: null, nll: null };
-    made.state = h("span", { class: "sol-state", "data-kind": "idle" }, "Nothing yet");
-    made.detail = h("span", { class: "sol-detail" });
-    made.head = h("header", { class: "sol-pair-head", "data-side": side },
-      h("b", { class: "sol-side-letter" }, sideName(side)), made.state, made.detail, tail);
-    return made;
+    const state = h("span", { class: "sol-state", "data-kind": "idle" }, "Nothing yet");
+    const detail = h("span", { class: "sol-detail" });
+    const head = h("header", { class: "sol-pair-head", "data-side": side },
+      h("b", { class: "sol-side-letter" }, sideName(side)), state, detail, tail);
+    return { view, tally: new Tally(), rows: [], run: null, levels: null, nll: null, state, detail, head };
   }
 
   // over: stands in place of the texts while there are none; tools: for the foot.
-  build({ over = null, tools = [] } = {}) {
+  /** @param {{ over?: Element, tools?: Element[] }} [parts] */
+  build({ over, tools } = {}) {
     return h("section", { class: "sol-panel sol-pair", "aria-label": "Both texts" },
       this.legend.element, this.lead, over, this.place,
       h("footer", { class: "sol-token-foot" }, this.parted, tools));
@@ -133,7 +135,7 @@ export class PairStage {
 
   // Lays both texts out again, stretch by stretch: what belongs together stands in one row.
   align(stretches) {
-    this.partners = this.sides.map(() => new Map());
+    const partners = this.partners = this.sides.map(() => new Map());
     for (const one of this.sides) one.view.clear();
     stretches.forEach(([same, a, aEnd, b, bEnd], row) => {
       [[a, aEnd], [b, bEnd]].forEach(([from, to], at) => {
@@ -142,8 +144,8 @@ export class PairStage {
         if (from === to) block.append(h("span", { class: "sol-muted" }, "nothing here"));
       });
       for (let step = 0; same && step < aEnd - a; step += 1) {
-        this.partners[0].set(a + step, b + step);
-        this.partners[1].set(b + step, a + step);
+        partners[0].set(a + step, b + step);
+        partners[1].set(b + step, a + step);
       }
     });
     this.place.scrollTop = 0;

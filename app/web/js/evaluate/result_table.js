@@ -49,19 +49,19 @@ export class ResultTable {
   take(view, onBaseline) {
     this.view = view;
     const choices = Object.fromEntries(view.baselines.map((one) => [one.name, one.label]));
-    const changed = () => { this.render(); onBaseline(this.chosen()); };
-    this.baseline = pillsField({ legend: "Policy against", choices, changed,
+    const changed = () => {
+      this.baseline = view.baselines.find((one) => one.name === pills.get()) ?? null;
+      this.render();
+      onBaseline(this.baseline);
+    };
+    const pills = pillsField({ legend: "Policy against", choices, changed,
       value: "static" in choices ? "static" : view.baselines[0]?.name });
-    this.against.replaceChildren(this.baseline.element);
+    this.against.replaceChildren(pills.element);
     changed();
   }
 
-  chosen() {
-    return this.view.baselines.find((one) => one.name === this.baseline.get()) ?? null;
-  }
-
   render() {
-    const baseline = this.chosen();
+    const { baseline } = this;
     const measure = this.measure.get();
     if (!baseline) return;
     const rows = (this.view.rows[baseline.name] ?? []).map((row) => {

@@ -25,7 +25,7 @@ export class BudgetDial {
     this.fields = fields;
     this.middle = middle;
     this.ask = ask;
-    const { min, max } = AXES.find((axis) => axis.short === "keep");
+    const { min, max } = fields.keep.input;
     this.range = h("input", { type: "range", min, max, step: 1, class: "sol-range", id: uniqueId("field"),
       oninput: () => this.turn() });
     this.share = h("output", { class: "sol-dial-share", for: this.range.id });

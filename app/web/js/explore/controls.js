@@ -55,12 +55,12 @@ export class Controls extends RunForm {
       ...this.advanced,
     };
     this.dial = new BudgetDial(this.budget, page.defaults, () => on.estimate(this.values()));
+    this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
     this.element = this.build();
     this.restore();
   }
 
   build() {
-    this.prompt = promptField(this, "Ask something, or begin a text for the model to continue.", 5);
     this.budgetSet = h("fieldset", { class: "sol-fieldset" }, h("legend", {}, "Budget, on average"), this.dial.element);
     const { chat, schedule, shadow, static_row: staticRow } = this.fields;
     // Few stops of the Tab key before the button.

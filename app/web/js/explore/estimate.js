@@ -13,6 +13,7 @@ export class Estimate {
   constructor(api, known) {
     this.api = api;
     this.known = known;
+    this.last = -Infinity; // when it was asked: ms
     this.context = selectOf(known.contexts.map((tokens) => [tokens, count(tokens, "token")]),
       { onchange: () => this.refresh(true) });
     this.context.value = this.known.context;
@@ -51,15 +52,16 @@ export class Estimate {
   }
 
   async refresh(now) {
-    if (!this.element?.open) return;
-    const request = { ...this.asked, context: Number(this.context.value) };
+    const { asked } = this;
+    if (!asked || !this.element.open) return;
+    const request = { ...asked, context: Number(this.context.value) };
     const key = JSON.stringify([request, this.hasRun]);
     if (key === this.shown || (!now && performance.now() - this.last < ESTIMATE_EVERY_MS)) return;
     this.shown = key;
     this.last = performance.now();
     try {
       const { rows } = await this.api("estimate_costs", request);
-      if (key === this.shown) this.draw(rows);
+      if (key === this.shown) this.draw(rows, asked);
       if (!rows.length) this.shown = null;
     } catch (error) {
       this.shown = null;
@@ -67,8 +69,7 @@ export class Estimate {
     }
   }
 
-  draw(rows) {
-    const { keep, channels } = this.asked;
+  draw(rows, { keep, channels }) {
     this.say(!rows.length ? "The model is still loading." : this.hasRun
       ? `This run's mean spend: attention ${percent(keep)}, channels ${percent(channels)}.`
       : "Generate something to see what its spend would save.");

@@ -33,11 +33,12 @@ class ExplorePage extends RunPage {
       policies: async () => (await api("list_policies", {})).choices,
     });
     this.status = new Status(this.statusHandlers());
+    this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.stage = new RunStage(root, this.status, { pick: (index) => this.pick(index),
-      colour: (key) => setAddress({ [this.names.colour]: key }), span: () => this.forks?.paint() }, { hint: HINT, ChartKind: PlotlyChart });
+      colour: (key) => setAddress({ [this.names.colour]: key }), span: () => this.forks?.paint() },
+    { hint: HINT, ChartKind: PlotlyChart, whatIf: this.lens });
     this.tokens = this.stage.view;
     this.legend = this.stage.legend;
-    this.lens = this.makeLens({ fork: (index, token) => this.fork(index, token) });
     this.forks = new Forks(api, this.tokens, (id) => this.open(id, "push"));
     this.estimate = new Estimate(api, page.estimate);
     this.recording = new RecordingView(page.recording, (prompt, settings) => {
@@ -59,7 +60,7 @@ class ExplorePage extends RunPage {
     this.empty = this.recording.element;
     this.notices = h("div", { class: "sol-notices" });
     return h("div", { class: "sol-grid" }, this.notices, this.form.element, this.stage.build({
-      over: this.empty, tools: this.tools, whatIf: this.lens, below: [this.forks.element, this.estimate.element] }));
+      over: this.empty, tools: this.tools, below: [this.forks.element, this.estimate.element] }));
   }
 
   start() {

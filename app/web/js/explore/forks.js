@@ -14,6 +14,7 @@ export class Forks {
     this.api = api;
     this.view = view;
     this.open = open;
+    this.rows = [];
     this.tree = h("ul", { class: "sol-fork-tree" });
     this.common = reachWhenScrolling(h("p", { class: "sol-fork-common", dir: "auto" }), "The beginning of both");
     this.sides = ["Its parent went on", "This run goes on"].map((name) => this.side(name));

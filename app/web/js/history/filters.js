@@ -24,7 +24,7 @@ class Filter {
   read() {
     const asked = askedFor(this.name);
     const before = this.pills.get();
-    this.pills.set(Object.hasOwn(this.choices, asked) ? asked : ALL);
+    this.pills.set(Object.hasOwn(this.choices, asked ?? ALL) ? asked : ALL);
     return before !== this.pills.get();
   }
 
@@ -57,6 +57,6 @@ export class Filters {
 
   // Those that are on, in words.
   words() {
-    return this.all.filter((one) => one.value()).map((one) => one.choices[one.value()]);
+    return this.all.map((one) => one.choices[one.value() ?? ALL]).filter(Boolean);
   }
 }

@@ -79,6 +79,7 @@ class HistoryPage {
     show(this.clear, parts.length > 0);
   }
 
+  /** More of the list, from this place in it; null: anew. @param {string | null} before */
   async load(before = null) {
     const turn = ++this.turn;
     try {

@@ -1,7 +1,7 @@
 // From inspected tokens to the rows that the token view, the card and the charts know: one token
 // under one schedule, with the other schedules at its side.
 
-import { modelName } from "../shared/format.js";
+import { difference, modelName } from "../shared/format.js";
 import { PARTS } from "../shared/runs/parts.js";
 import { SITE } from "../shared/site.js";
 
@@ -32,7 +32,7 @@ export function rowOf(token, at) {
   return {
     ...shared, action, entropy, policy, surprisal: nll, kl_to_dense: kl,
     cost: totalCost(cost), dense_cost: totalCost(rows[0].cost), dense_surprisal: rows[0].nll,
-    below_static: !even || even === rows[at] ? null : even.nll - nll,
+    below_static: !even || even === rows[at] ? null : difference(even.nll, nll),
     side: rows.filter((row) => row !== rows[at])
       .map((row) => ({ name: rowName(row.name), surprisal: row.nll })),
   };

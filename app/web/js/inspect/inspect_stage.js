@@ -20,6 +20,7 @@ export class InspectionStage extends TokenStage {
     super(root, [...colourAxes(), differenceAxis], on, { ...options, colourKey: "inspectAxis",
       scored: "All rows score the inspected text." });
     this.status = status;
+    this.names = [];
     this.totals = new Totals();
     this.panes = this.view;
     this.difficulty = new Difficulty((index) => this.panes.focus(index));
@@ -43,7 +44,8 @@ export class InspectionStage extends TokenStage {
   }
 
   // Panels in their order; over: lies over the tokens; tools: for the foot; below: under the tokens.
-  build({ over = null, tools = null, below = null } = {}) {
+  /** @param {{ over?: Element, tools?: Element, below?: Element }} [parts] */
+  build({ over, tools, below } = {}) {
     return h("div", { class: "sol-stage" },
       h("section", { class: "sol-panel sol-status", "aria-label": "Inspection's status" },
         this.status.head, this.totals.element, this.speed),
@@ -89,7 +91,7 @@ export class InspectionStage extends TokenStage {
   }
 
   // Takes a poll but for its rows. model: the loader's state, where there is one.
-  update(view, state, model = null) {
+  update(view, state, model) {
     if (view.prefill && !this.panes.lead.length) {
       this.scored = view.prefill.scored_tokens;
       this.charts.data.limit = this.scored;

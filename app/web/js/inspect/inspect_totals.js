@@ -8,6 +8,8 @@ import { rowName, STATIC, totalCost } from "./inspect_rows.js";
 
 export class Totals {
   constructor() {
+    this.sums = []; // of each schedule
+    this.count = 0;
     this.body = h("tbody", {});
     this.columns = ["[[schedule|Schedule]]", "[[nll|NLL]]", "[[perplexity|Perplexity]]", "vs [[dense]]", "vs [[static]]",
       "[[kl|KL]]", ...AXES.map((axis) => `[[${axis.term}|${axis.name}]]`), "Bytes saved"];
@@ -17,9 +19,8 @@ export class Totals {
   }
 
   clear(names = []) {
-    this.names = names;
     this.count = 0;
-    this.sums = names.map(() => ({ nll: 0, kl: 0, bytes: 0, spend: AXES.map(() => 0) }));
+    this.sums = names.map((name) => ({ name, nll: 0, kl: 0, bytes: 0, spend: AXES.map(() => 0) }));
     show(this.element, names.length > 0);
     if (names.length) this.draw();
   }
@@ -39,7 +40,7 @@ export class Totals {
 
   draw() {
     const mean = (value) => value / this.count;
-    const even = this.sums[this.names.indexOf(STATIC)];
+    const even = this.sums.find((sum) => sum.name === STATIC);
     const dense = this.sums[0];
     this.body.replaceChildren(...this.sums.map((sum, at) => {
       const cells = [
@@ -51,7 +52,7 @@ export class Totals {
           : percent(mean(sum.spend[place]), 1))),
         at ? percent(1 - sum.bytes / dense.bytes, 1) : MISSING,
       ];
-      return h("tr", {}, h("th", { scope: "row" }, rowName(this.names[at])),
+      return h("tr", {}, h("th", { scope: "row" }, rowName(sum.name)),
         cells.map((text) => h("td", {}, text)));
     }));
     show(this.element, true);

@@ -15,6 +15,8 @@ export class TokenPanes {
     this.on = on;
     this.axis = axes[0];
     this.isStretched = false;
+    this.tokens = [];
+    this.picked = [null, null];
     this.choice = h("div", { class: "sol-pane-choice", hidden: true });
     this.element = h("div", { class: "sol-panes" });
     this.clear();
@@ -56,7 +58,7 @@ export class TokenPanes {
     this.value = value;
     const places = value === ALL ? this.names.map((_, at) => at) : [Number(value)];
     if (value !== ALL) this.at = Number(value);
-    this.chosen.set(value);
+    this.chosen?.set(value);
     this.element.classList.toggle("is-many", places.length > 1);
     this.panes = places.map((at) => this.pane(at, places.length > 1));
     this.element.replaceChildren(...this.panes.map((pane) => pane.element));

@@ -13,6 +13,7 @@ export class Experiment extends Follower {
     super(api, { ...on, gone: (error) => on.failed(error.message),
       lost: () => on.waiting("The server does not answer; trying again.") });
     this.name = name;
+    this.asked = 0; // times
   }
 
   leave() {

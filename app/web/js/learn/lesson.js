@@ -25,6 +25,7 @@ export class Lesson {
       result: (result) => this.showResult(result), waiting: (text) => this.say(text),
       failed: (message) => this.fail(message),
     });
+    this.text = textChoice(spec.texts, () => this.measure());
     this.element = this.build();
   }
 
@@ -63,7 +64,6 @@ export class Lesson {
     this.error = errorLine();
     this.again = smallButton("Try again", () => this.measure(), { hidden: true });
     this.verdict = h("p", { class: "sol-verdict", role: "status" });
-    this.text = textChoice(this.spec.texts, () => this.measure());
     this.figure = h("div", { class: "sol-learn-figure", hidden: true }, this.picture.element);
     this.source = h("p", { class: "sol-hint" });
     this.outcome = h("div", { class: "sol-outcome", hidden: true },

@@ -24,24 +24,23 @@ class PagesPicture {
   draw(result) {
     this.result = result;
     const levels = result.levels.slice(0, -1);
-    this.view = new PassageView(result.tokens, result.first, "The passage, coloured by what each step loses", result.page_size);
+    const view = new PassageView(result.tokens, result.first, "The passage, coloured by what each step loses", result.page_size);
     this.note = h("p", { class: "sol-learn-state" });
     const slider = levelSlider({ label: "Attention kept", axis: "attention", levels,
-      text: percent, at: 0, show: (at) => this.show(at) });
-    this.steps = stepSlider(result.tokens, result.first, this.losses(0), () => this.showStep(slider.at));
-    this.view.choosing((place) => this.steps.set(place));
+      text: percent, at: 0, show: (at) => { this.show(view, at); this.showStep(view, at, steps.at); } });
+    const steps = stepSlider(result.tokens, result.first, this.losses(0), (place) => this.showStep(view, slider.at, place));
+    view.choosing((place) => steps.set(place));
     this.zoom.begin(result.tokens, result.page_size);
-    this.step.replaceChildren(this.steps.element);
-    this.place.replaceChildren(slider.element, this.view.element,
+    this.step.replaceChildren(steps.element);
+    this.place.replaceChildren(slider.element, view.element,
       h("p", { class: "sol-learn-caption" }, paintScale("no change", `≥ ${LOSS_TOP} nats`), this.note));
-    this.steps.update();
+    steps.update();
     slider.update();
   }
 
   // What the chosen step read at a level.
-  showStep(at) {
-    const place = this.steps.at;
-    this.view.mark(place);
+  showStep(view, at, place) {
+    view.mark(place);
     this.zoom.show(this.result.reads[at][place], this.result.first + place);
   }
 
@@ -51,11 +50,11 @@ class PagesPicture {
     return this.result.nll[at].map((value, place) => value - dense[place]);
   }
 
-  show(at) {
+  show(view, at) {
     const { result } = this;
     const losses = this.losses(at);
     const text = (place) => result.tokens[result.first + place];
-    this.view.paint(losses, LOSS_TOP, (place) => `${text(place).trim()}: ${signed(losses[place])} nats`);
+    view.paint(losses, LOSS_TOP, (place) => `${text(place).trim()}: ${signed(losses[place])} nats`);
     const cached = result.first + losses.length;
     const pages = Math.ceil(cached / result.page_size);
     setText(this.note, `Thin marks: pages. Each head reads ${Math.ceil(Math.ceil(result.levels[at] * cached) / result.page_size)} of ${pages} at the end; `
@@ -63,7 +62,6 @@ class PagesPicture {
     const order = losses.map((_, place) => place).sort((one, other) => losses[other] - losses[one]).slice(0, 5);
     this.worst.replaceChildren(...order.map((place) => barRow(pickedText(text(place)), losses[place] / Math.max(losses[order[0]], LOSS_TOP),
       `${signed(losses[place])} nats`)));
-    this.showStep(at);
   }
 }
 

@@ -19,8 +19,9 @@ class SpendPicture {
     const even = result.spenders.find((one) => one.name === "even");
     const loss = mean(even.kl);
     const order = Object.keys(SPENDERS).map((name) => result.spenders.find((one) => one.name === name)).filter(Boolean);
-    this.view = new PassageView(result.tokens, result.first, "The passage, coloured by the channels each step kept");
-    this.choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: () => this.paint(),
+    const view = new PassageView(result.tokens, result.first, "The passage, coloured by the channels each step kept");
+    const paint = () => this.paint(view, choice.get());
+    const choice = pillsField({ legend: "Show the channels kept", value: "hindsight", changed: paint,
       choices: Object.fromEntries(order.map((one) => [one.name, SPENDERS[one.name]])) });
     this.note = h("span", { class: "sol-hint" });
     this.element.replaceChildren(...[
@@ -31,17 +32,17 @@ class SpendPicture {
           h("td", {}, percent(mean(one.kl) / loss))))))),
       h("p", { class: "sol-hint" }, spendText(result)),
       result.policy && h("p", { class: "sol-message is-warn" }, `Without a policy: ${result.policy}`),
-      this.choice.element, this.view.element,
+      choice.element, view.element,
       h("p", { class: "sol-learn-caption" }, paintScale(percent(result.levels[0]), "100 %"), this.note),
     ].filter(Boolean));
-    this.paint();
+    paint();
   }
 
-  paint() {
+  paint(view, name) {
     const { result } = this;
-    const chosen = result.spenders.find((one) => one.name === this.choice.get());
+    const chosen = result.spenders.find((one) => one.name === name);
     const low = result.levels[0];
-    this.view.paint(chosen.channels.map((value) => value - low), 1 - low, (at) => `${percent(chosen.channels[at])} of the channels, KL ${nats(chosen.kl[at])}`);
+    view.paint(chosen.channels.map((value) => value - low), 1 - low, (at) => `${percent(chosen.channels[at])} of the channels, KL ${nats(chosen.kl[at])}`);
     const worst = chosen.kl.indexOf(Math.max(...chosen.kl));
     setText(this.note, `Loses most at “${result.tokens[result.first + worst].trim()}”: ${nats(chosen.kl[worst])} nats at ${percent(chosen.channels[worst])}`);
   }
@@ -56,7 +57,7 @@ function spendText({ spend, budget, policy }) {
 
 const savedShare = ({ spenders }, name) => {
   const [even, other] = ["even", name].map((one) => spenders.find((spender) => spender.name === one));
-  return other ? 1 - mean(other.kl) / mean(even.kl) : null;
+  return 1 - mean(other?.kl) / mean(even.kl);
 };
 
 export const LESSON_SPEND = {
@@ -77,7 +78,7 @@ export const LESSON_SPEND = {
   },
   said: (result) => {
     const policy = savedShare(result, "policy");
-    return `Hindsight saves ${percent(savedShare(result, "hindsight"))} of the loss.` + (policy === null ? ""
+    return `Hindsight saves ${percent(savedShare(result, "hindsight"))} of the loss.` + (Number.isNaN(policy) ? ""
       : ` A trained [[policy]], which must decide before each step, ${policy >= 0 ? "saves" : "loses"} ${percent(Math.abs(policy))} ${policy >= 0 ? "" : "more "}on these 24 steps.`);
   },
   how: "Losses are KL of each step compressed alone; the policy decided while watching its own compressed steps.",

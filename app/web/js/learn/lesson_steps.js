@@ -59,6 +59,7 @@ function timesOf({ parts: { dense, least }, least: levels }) {
 class Stepper {
   constructor(api, page) {
     this.page = page;
+    this.picks = [];
     this.line = h("p", { class: "sol-learn-passage", "aria-live": "polite" });
     this.list = h("div", { class: "sol-learn-choices", role: "group", "aria-label": "Most probable next tokens" });
     this.state = h("p", { class: "sol-learn-state", role: "status" });

@@ -26,9 +26,9 @@ class RoomFollower extends Follower {
   }
 }
 
-// How many guessed what. options: texts; null: letters alone.
+// How many guessed what. options: texts; without them letters alone.
 export class Guesses {
-  constructor(options = null) {
+  constructor(options) {
     this.options = options;
     this.list = h("div", { class: "sol-learn-bars" });
     this.total = h("p", { class: "sol-learn-state" });

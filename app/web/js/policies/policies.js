@@ -15,6 +15,7 @@ class PoliciesPage {
   constructor(root, api) {
     this.root = root;
     this.api = api;
+    this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
     this.actions = new PolicyActions(root, api, { changed: (name) => this.changed(name),
       said: (text) => this.say(text) });
     this.view = new PolicyView(api, { act: (name, policy) => this.act(name, policy),
@@ -37,7 +38,6 @@ class PoliciesPage {
   async begin() {
     listen("policies-changed", () => this.isOwn || this.load());
     addEventListener("popstate", () => askedFor("policy") && this.open(askedFor("policy")));
-    this.name = nameInFront("policies", () => (askedFor("policy") ? {} : { policy: this.shown ?? null }));
     await this.load();
     whenSeen(this.root, () => this.load());
   }

@@ -25,8 +25,9 @@ function renewAddress() {
   const { searchParams: asked } = url;
   for (const [former, name] of Object.entries(FORMER_NAMES)) {
     if (asked.get("tab") === former) asked.set("tab", name);
-    if (!asked.has(former)) continue;
-    if (!asked.has(name)) asked.set(name, asked.get(former));
+    const value = asked.get(former);
+    if (value === null) continue;
+    if (!asked.has(name)) asked.set(name, value);
     asked.delete(former);
   }
   if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url.href);

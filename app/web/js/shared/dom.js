@@ -11,6 +11,13 @@ export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
+/** What the page has from the start, by its selector. @param {string} selector @returns {Element} */
+export function pageElement(selector) {
+  const found = document.querySelector(selector);
+  if (!found) throw new Error(`This page has no ${selector}.`);
+  return found;
+}
+
 export function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -100,10 +107,13 @@ export function bringIntoView(element) {
   if (innerWidth < 900) scrollTo(element);
 }
 
-// Calls whenever an element comes into view, as a tab does that is brought to the front.
-export function whenSeen(element, seen) {
-  new IntersectionObserver((entries) => entries.at(-1).isIntersecting && seen()).observe(element);
+// changed(isSeen): an element came into view, or went; early: how far from the view that already counts.
+export function watchSight(element, changed, early = "0px") {
+  new IntersectionObserver((entries) => changed(entries[entries.length - 1].isIntersecting), { rootMargin: early }).observe(element);
 }
+
+// Calls whenever an element comes into view, as a tab does that is brought to the front.
+export const whenSeen = (element, seen) => watchSight(element, (isSeen) => isSeen && seen());
 
 // The theme is a class of the body.
 export function whenThemeChanges(changed) {

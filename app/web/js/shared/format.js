@@ -4,6 +4,7 @@ import { SITE } from "./site.js";
 
 export const MISSING = "–";
 
+/** @returns {value is number} */
 export const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
 // Of the numbers among the values; NaN without any.
@@ -46,6 +47,12 @@ export function probability(value) {
   if (value > 0 && value < 0.001) return "<0.1 %";
   return `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`;
 }
+
+/** Of a token, by its surprisal. @param {number | null} surprisal */
+export const probabilityOf = (surprisal) => (surprisal === null ? NaN : Math.exp(-surprisal));
+
+/** @param {number | null} one @param {number | null} other */
+export const difference = (one, other) => (one === null || other === null ? null : one - other);
 
 export function quantity(value, unit) {
   if (!isNumber(value)) return MISSING;

@@ -42,9 +42,9 @@ export function emptyPanel(title, points) {
     h("ol", {}, points.map(([bold, text]) => h("li", {}, h("strong", {}, bold), ` ${text}`))));
 }
 
-// A panel with a table that may be wider than it. about: {title, label, name: of the table, head: more for
-// the head, note: nodes below}.
-export function tablePanel(table, { title, label, name, head = null, note }) {
+// A panel with a table that may be wider than it. name: of the table; head: more for the head; note: nodes below.
+/** @param {HTMLElement} table @param {{ title: string, label: string, name: string, head?: Node | Node[], note: string | Node | Node[] }} about */
+export function tablePanel(table, { title, label, name, head, note }) {
   return h("section", { class: "sol-panel sol-results", "aria-label": label },
     h("header", {}, h("h2", {}, title), head),
     h("div", { class: "sol-table-place", tabindex: "0", role: "region", "aria-label": name }, table),

@@ -7,11 +7,19 @@ import { imageOf } from "./download.js";
 const PICTURE_MARGIN = 14;
 const PICTURE_HEAD = 34; // of the title, px
 
-const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+const scratch = document.createElement("canvas");
+
+// For colours and measures.
+function scratchBrush() {
+  const brush = scratch.getContext("2d", { willReadFrequently: true });
+  if (!brush) throw new Error("This browser has no memory left for a drawing.");
+  return brush;
+}
 
 // [#rrggbb, opacity] of any CSS colour; other programs do not know the newer ways to write one.
 /** @returns {[string, number]} */
 function plainColour(css) {
+  const brush = scratchBrush();
   brush.canvas.width = brush.canvas.height = 1;
   brush.fillStyle = css;
   brush.fillRect(0, 0, 1, 1);
@@ -37,6 +45,7 @@ function pictureText(node, at, style) {
   const [line] = range.getClientRects();
   const text = node.data.replace(/\s+/g, " ").trim();
   if (!line || !text) return null;
+  const brush = scratchBrush();
   brush.font = `${style.fontSize} ${style.fontFamily}`;
   const { fontBoundingBoxAscent: up, fontBoundingBoxDescent: down } = brush.measureText(text);
   const box = at(line);

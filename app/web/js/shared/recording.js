@@ -44,16 +44,19 @@ class RecordedMachine extends Zoom {
 }
 
 export class RecordingView {
-  // run(prompt, settings): asks the live model; null in a page without one.
-  /** @param {Recording} recording */
-  constructor(recording, run = null) {
+  // run: asks the live model, where there is one.
+  /** @param {Recording} recording @param {(prompt: string, settings: object) => void} [run] */
+  constructor(recording, run) {
     this.recording = recording;
     this.run = run;
     const least = Math.min(...recording.texts.flatMap((text) => text.costs));
     // Of a step's cost; the top of the colours is all.
     this.axis = { of: (cost) => cost, ...costSpan(least), show: percentTight };
+    this.columns = [this.column("Dense"), this.column("")];
+    this.machine = new RecordedMachine();
     this.element = this.build();
-    this.choose(Math.min(FIRST, recording.texts.length - 1));
+    this.at = Math.min(FIRST, recording.texts.length - 1); // of its texts: the one on show
+    this.choose(this.at);
   }
 
   build() {
@@ -63,8 +66,6 @@ export class RecordingView {
       oninput: () => this.turn() });
     this.share = h("output", { for: id, class: "sol-recording-share" });
     this.said = h("p", { class: "sol-recording-said", "aria-live": "polite" });
-    this.columns = [this.column("Dense"), this.column("")];
-    this.machine = new RecordedMachine();
     return h("section", { class: "sol-empty sol-recording", "aria-label": "Recorded example" },
       h("div", { class: "sol-recording-head" },
         h("h2", {}, "How little can it read and still say the same?"),
@@ -142,13 +143,13 @@ export class RecordingView {
 
   stop() {
     clearInterval(this.timer);
-    this.timer = null;
+    this.timer = undefined;
   }
 
   runHere() {
     this.stop();
     const { prompt, schedule, texts } = this.recording;
-    this.run(prompt, { chat: true, schedule: this.at === 0 ? "dense" : schedule, ...numbersOf(texts[this.at].budget) });
+    this.run?.(prompt, { chat: true, schedule: this.at === 0 ? "dense" : schedule, ...numbersOf(texts[this.at].budget) });
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { PairStage } from "../compare/pair_stage.js";
 import { sideName, SIDES } from "../compare/pair_table.js";
-import { h } from "../shared/dom.js";
+import { h, pageElement } from "../shared/dom.js";
 import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
 
 function showComparison(root, { views, compared }) {
@@ -20,4 +20,4 @@ function showComparison(root, { views, compared }) {
   stage.place.scrollTop = 0;
 }
 
-showComparison(document.querySelector("main"), await sharedView());
+showComparison(pageElement("main"), await sharedView());

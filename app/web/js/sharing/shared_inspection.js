@@ -1,6 +1,7 @@
 // The exported inspection: the text under every schedule, with the page's own parts.
 
 import { INSPECT_STATES, InspectionStage } from "../inspect/inspect_stage.js";
+import { pageElement } from "../shared/dom.js";
 import { StatusLine } from "../shared/runs/status_line.js";
 import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
 import { SvgChart } from "./svg_chart.js";
@@ -21,4 +22,4 @@ function showInspection(root, view) {
   stage.finish(view);
 }
 
-showInspection(document.querySelector("main"), await sharedView());
+showInspection(pageElement("main"), await sharedView());

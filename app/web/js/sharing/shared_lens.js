@@ -1,7 +1,7 @@
 // The exported lens: the token in its text, and the panel as it was open, with nothing left to ask.
 
 import { rowName, rowNames, rowOf } from "../inspect/inspect_rows.js";
-import { h, setText, show } from "../shared/dom.js";
+import { h, pageElement, setText, show } from "../shared/dom.js";
 import { count } from "../shared/format.js";
 import { LensPanel } from "../shared/lens/lens.js";
 import { leadParts } from "../shared/page_parts.js";
@@ -62,4 +62,4 @@ function showLens(root, view) {
   panel.open(run, false, all, view.lens.index);
 }
 
-showLens(document.querySelector("main"), await sharedView());
+showLens(pageElement("main"), await sharedView());

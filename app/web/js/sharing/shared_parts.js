@@ -1,6 +1,6 @@
 // Parts of every exported page: its data, its head, the settings.
 
-import { h } from "../shared/dom.js";
+import { h, pageElement } from "../shared/dom.js";
 import { blobOf } from "../shared/download.js";
 import { markEmbedded } from "../shared/runs/embed.js";
 import { count, isNumber, MISSING, modelName } from "../shared/format.js";
@@ -10,7 +10,7 @@ export const SHARED_HINT = "Hover a token, or focus the text and use the arrow k
 
 export async function sharedView() {
   markEmbedded();
-  const packed = blobOf(`data:application/gzip;base64,${document.getElementById("sol-data").textContent}`);
+  const packed = blobOf(`data:application/gzip;base64,${pageElement("#sol-data").textContent}`);
   return new Response(packed.stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 

@@ -1,5 +1,6 @@
 // The exported run: the page's own stage, with nothing to wait for.
 
+import { pageElement } from "../shared/dom.js";
 import { RunStage } from "../shared/runs/run_stage.js";
 import { Status } from "../shared/runs/status.js";
 import { SHARED_HINT, sharedHead, sharedSettings, sharedView } from "./shared_parts.js";
@@ -17,4 +18,4 @@ function showRun(root, view) {
   stage.charts.finish();
 }
 
-showRun(document.querySelector("main"), await sharedView());
+showRun(pageElement("main"), await sharedView());

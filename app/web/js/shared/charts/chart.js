@@ -113,7 +113,7 @@ export class Chart {
     const left = frame ? Math.max(frame.x(from), 0) : 0;
     const right = frame ? Math.min(frame.x(to), frame.width) : -1;
     show(mark, right >= left);
-    if (right < left) return;
+    if (!frame || right < left) return;
     mark.style.left = `${frame.left + left}px`;
     mark.style.width = `${right - left}px`;
     mark.style.top = `${frame.top}px`;

@@ -17,12 +17,15 @@ const REST = 16; // how many times longer than a redraw the pause after it is
 export class Charts {
   // Kind: the class that draws one; missing: what is said where KL was not measured; scored: whose text
   // surprisal and perplexity score.
-  constructor(Kind, on, missing = "Turn on “Measure quality against dense” to measure [[kl|KL]].",
-    scored = "All rows score the text that this run wrote, which favours its own row.") {
+  constructor(Kind, on, { missing = "Turn on “Measure quality against dense” to measure [[kl|KL]].",
+    scored = "All rows score the text that this run wrote, which favours its own row." }) {
     this.missing = missing;
     this.scored = scored;
+    this.data = emptySeries(null);
+    this.cost = 0; // of a redraw: ms
+    this.view = QUALITY_VIEWS[0];
     this.spend = new Kind(spendChart, on);
-    this.quality = new Kind(QUALITY_VIEWS[0], on);
+    this.quality = new Kind(this.view, on);
     this.choice = selectOf(QUALITY_VIEWS.map((view) => [view.id, view.name]),
       { class: "sol-input is-head", "aria-label": "Quality: measure", onchange: () => this.choose(this.choice.value) });
     this.quality.legend.before(this.choice);

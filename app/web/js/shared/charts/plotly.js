@@ -1,7 +1,7 @@
 // Plotly from the server's own copy. Gradio brings one too and overwrites window.Plotly, so this
 // keeps its own reference and puts the global back as it was.
 
-import { h } from "../dom.js";
+import { h, pageElement } from "../dom.js";
 import { SITE } from "../site.js";
 
 let plotlyPromise = null;
@@ -46,7 +46,7 @@ export function chartLayout(extra) {
     autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(document.querySelector(".sol-page")).fontFamily, color: themeColour("text"),
+    font: { family: getComputedStyle(pageElement(".sol-page")).fontFamily, color: themeColour("text"),
       size: 12 },
     margin: { l: 46, r: yaxis2 ? 46 : 14, b: 36, ...margin, t: TOOLS_HEIGHT },
     showlegend: false,

@@ -1,6 +1,7 @@
 // A chart drawn by plotly: a redraw is one Plotly.react. Without data or out of sight nothing is drawn, and
 // plotly, half of the page's scripts, is not even loaded; a chart is up to date when it comes into sight.
 
+import { watchSight } from "../dom.js";
 import { Chart } from "./chart.js";
 import { CHART_CONFIG, chartLayout, loadPlotly, themeColour } from "./plotly.js";
 
@@ -9,10 +10,10 @@ const EARLY = "240px"; // what is this near to the window is drawn as if it were
 export class PlotlyChart extends Chart {
   constructor(spec, on) {
     super(spec, on);
-    new IntersectionObserver((seen) => {
-      this.isInSight = seen.at(-1).isIntersecting;
-      if (this.isInSight && this.isStale) this.redraw();
-    }, { rootMargin: EARLY }).observe(this.plot);
+    watchSight(this.plot, (isSeen) => {
+      this.isInSight = isSeen;
+      if (isSeen && this.isStale) this.redraw();
+    }, EARLY);
   }
 
   async ready() {

@@ -10,14 +10,14 @@ import { plainText, themeColour } from "./plotly.js";
 class TrainSeries {
   /** Another run's. @type {TrainSeries | null} */
   beside = null;
-  name = "";
 
-  constructor(id) {
+  constructor(id, rows = []) {
     this.id = id;
     this.x = [];
     this.lines = {};
     this.last = {};
     this.phases = [];
+    rows.forEach((row) => this.add(row));
   }
 
   add(row) {
@@ -55,27 +55,31 @@ function metricsOf({ phase, metrics = {} }) {
   return Object.entries(named).filter(([, value]) => isNumber(value));
 }
 
-const ROUND = [1, 1.5, 2, 3, 4, 5, 6, 8, 10];
+const ROUND = [1, 1.5, 2, 3, 4, 5, 6, 8];
 
 // The next round number above: an axis that ends there stays still while its data grow.
 function roundAbove(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * ROUND.find((one) => one * power >= value);
+  return power * (ROUND.find((one) => one * power >= value) ?? 10);
 }
 
 const PHASE_NAMES = { preparing: "Preparing", labelling: "Labelling texts", "warm start": "Warm start",
   grpo: "Rollouts (GRPO)", calibrating: "Calibrating prices", measuring: "Measuring" };
 export const phaseName = (name) => PHASE_NAMES[name] ?? name;
 
-// A chart of some metrics; it only knows of the reports that carry one of them. spec: {title, aid,
-// y, y2: the scales, shapes(), lines: from the back to the front}; a scale: {title, sign: 1 where values are above
-// nothing, −1 where they are below it, 0: both, null: anything}; a line: {id: of a metric, name, words, colour, dash, key:
-// another mark in the legend, width, scale, isSecond, isHeld: true between two measurements}.
-function metricChart({ title, aid, y, y2 = null, shapes = () => [], lines }) {
+/** sign: 1 where values are above nothing, −1 where they are below it, 0: both, null: anything.
+ * @typedef {{ title: string, sign: number | null, least?: number, zeroline?: boolean }} Scale */
+/** id: of a metric; isHeld: true between two measurements.
+ * @typedef {{ id: string, name: string, words: string, colour: string, dash?: string, width?: number, scale?: number,
+ *   isSecond?: boolean, isHeld?: boolean }} MetricLine */
+
+// A chart of some metrics; it only knows of the reports that carry one of them. lines: from the back to the front.
+/** @param {{ title: string, aid: string, y: Scale, y2?: Scale, shapes?: () => object[], lines: MetricLine[] }} chart */
+function metricChart({ title, aid, y, y2, shapes = () => [], lines }) {
   return new Figure({
     title, aid, uses: lines.map((line) => line.id),
-    keys: lines.toReversed().map(({ id, name, colour, dash, key }) => ({ id, name, colour, dash: key ?? dash })),
+    keys: lines.toReversed().map(({ id, name, colour, dash }) => ({ id, name, colour, dash })),
     empty: "Appears with the first report that measures it.",
     layout: (data) => ({
       uirevision: data.id, datarevision: data.x.length,
@@ -117,6 +121,7 @@ function phaseMarks(data) {
   });
 }
 
+/** @param {TrainSeries} data @param {MetricLine} line */
 function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecond = false, isHeld = false }) {
   const line = data.line(id, scale);
   const size = line.x.length > 60 ? 0.1 : 4;
@@ -129,7 +134,7 @@ function metricLine(data, { id, words, colour, dash, scale, width = 2.2, isSecon
 
 // The same line of another run, behind this one's.
 function besideLine(beside, line) {
-  const made = metricLine(beside, { ...line, words: `${beside.name}: ${line.words}` });
+  const made = metricLine(beside, { ...line, words: `${plainText(beside.id)}: ${line.words}` });
   return { ...made, opacity: 0.55, line: { ...made.line, width: 1.4, dash: "dot" }, marker: { ...made.marker, size: 0.1 } };
 }
 
@@ -187,6 +192,8 @@ const TRAIN_REDRAW_MS = 400;
 
 export class TrainCharts {
   constructor() {
+    this.data = new TrainSeries(null);
+    this.beside = null;
     this.charts = trainCharts();
     this.element = h("div", { class: "sol-figures is-train" }, this.charts.map((one) => one.element));
     whenThemeChanges(() => this.charts.forEach((chart) => chart.redraw()));
@@ -208,10 +215,8 @@ export class TrainCharts {
   }
 
   // Another run behind this one's lines: its name and reports; null takes it away.
-  lay(name, rows = []) {
-    this.beside = name === null ? null : new TrainSeries(name);
-    rows.forEach((row) => this.beside.add(row));
-    if (this.beside) this.beside.name = plainText(name);
+  lay(name, rows) {
+    this.beside = name === null ? null : new TrainSeries(name, rows);
     return this.draw();
   }
 

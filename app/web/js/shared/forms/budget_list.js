@@ -55,7 +55,7 @@ export function budgetsField(words) {
     event.stopPropagation(); // what counts is the text, which is written next
     const budgets = parseBudgets(field.get());
     const values = sliders.map((one, at) => one.get() / AXES[at].scale);
-    if (values.every(Number.isFinite)) write(budgets.map((one, at) => (at === chosen ? values : one)));
+    if (budgets && values.every(Number.isFinite)) write(budgets.map((one, at) => (at === chosen ? values : one)));
   });
   field.input.addEventListener("input", draw);
   field.element.append(chips, panel);

@@ -8,6 +8,7 @@ import { SITE } from "../site.js";
 import { pillsField } from "./form_parts.js";
 import { filePicker, sendFile } from "./upload.js";
 
+const { suffixes = [], maxUploadBytes = 0 } = SITE;
 const CORPUS_KINDS = {
   builtin: "Built-in", upload: "Your file", hub: "Hub", ...(!SITE.isShared && { path: "Path" }),
 };
@@ -27,7 +28,7 @@ export class CorpusPicker {
     this.api = api;
     this.kind = pillsField({ legend: "Text", choices: CORPUS_KINDS, meanings: CORPUS_MEANINGS });
     this.files = selectOf([], { "aria-label": "Uploaded file" });
-    this.add = filePicker("Upload a file", SITE.suffixes.join(","), (file) => this.upload(file),
+    this.add = filePicker("Upload a file", suffixes.join(","), (file) => this.upload(file),
       "File to upload");
     this.drop = chip("Delete", () => this.remove(), { "aria-label": "Delete this file" });
     this.bar = h("progress", { class: "sol-progress", max: 1, value: 0, hidden: true,
@@ -41,8 +42,8 @@ export class CorpusPicker {
     };
     this.upRow = h("div", { class: "sol-upload" }, this.files,
       h("div", { class: "sol-upload-tools" }, this.add, this.drop,
-        h("span", { class: "sol-hint" }, `${SITE.suffixes.join(" ")}, up to `
-          + `${SITE.maxUploadBytes / 1024 ** 2} MB`)), this.bar);
+        h("span", { class: "sol-hint" }, `${suffixes.join(" ")}, up to `
+          + `${maxUploadBytes / 1024 ** 2} MB`)), this.bar);
     this.element = h("div", { class: "sol-corpus" }, this.kind.element, this.upRow,
       Object.values(this.names), this.message);
     this.element.addEventListener("change", () => this.changed());

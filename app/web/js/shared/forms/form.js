@@ -69,11 +69,11 @@ export class Form extends Fields {
     const wrong = this.wrong();
     if (!wrong) return this.send();
     this.fail(wrong.problem());
-    for (let at = wrong.box.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+    for (let at = wrong.box.closest("details"); at; at = at.parentElement?.closest("details") ?? null) at.open = true;
     wrong.box.focus();
   }
 
-  // A field that keeps the form from being sent, if any.
+  /** A field that keeps the form from being sent, if any. @returns {{ problem(): string | null, box: HTMLElement } | null} */
   wrong() {
     return null;
   }

@@ -49,7 +49,7 @@ function limitsOf(box, { label, unit = "", min, max }) {
 }
 
 // A slider and a number box that follow each other.
-/** @param {FieldWords} words @returns {Field} */
+/** @param {FieldWords & { min: number, max: number }} words @returns {Field} */
 export function sliderField({ label, hint, unit, axis, min, max, step }) {
   const attributes = { min, max, step };
   const range = h("input", { type: "range", ...attributes, class: "sol-range" });
@@ -95,7 +95,7 @@ export function textField({ value, isSecret, placeholder, isRequired, maxLength,
     placeholder, autocomplete: isSecret ? "off" : null, spellcheck: "false", required: isRequired, maxlength: maxLength }));
 }
 
-/** @param {FieldWords} words @returns {Field} */
+/** @param {FieldWords & { choices: Record<string, string> }} words @returns {Field} */
 export function choiceField({ choices, ...words }) {
   return inputField(words, selectOf(Object.entries(choices)));
 }
@@ -154,7 +154,7 @@ export function pillsField({ legend, choices, meanings, value, changed }) {
     h("div", { class: "sol-pills" }, pills), meanings && meaning);
   let told = null;
   const refresh = () => {
-    const text = meanings?.[get()] || "";
+    const text = meanings?.[get() ?? ""] ?? "";
     if (text !== told) meaning.replaceChildren(...glossed(told = text));
   };
   const set = (wanted) => { if (inputs[wanted]) inputs[wanted].checked = true; refresh(); };

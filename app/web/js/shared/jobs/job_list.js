@@ -2,7 +2,7 @@
 // keyboard's place is not lost while progress moves.
 
 import { reasonOf } from "../api.js";
-import { button, chip, h, setText, show } from "../dom.js";
+import { button, chip, h, setText, show, watchSight } from "../dom.js";
 import { emit, listen } from "../events.js";
 import { isNumber, MISSING, percent, whenText } from "../format.js";
 import { askToDelete } from "../forms/dialog.js";
@@ -89,10 +89,10 @@ export class JobList {
       h("header", {}, h("h2", {}, options.heading), filters), this.error, this.list, this.empty,
       this.more, options.last);
     listen("jobs-changed", () => this.load());
-    new IntersectionObserver((entries) => {
-      this.isSeen = entries.at(-1).isIntersecting;
-      if (this.isSeen) this.load();
-    }).observe(this.element);
+    watchSight(this.element, (isSeen) => {
+      this.isSeen = isSeen;
+      if (isSeen) this.load();
+    });
     setInterval(() => this.isSeen && !document.hidden && this.load(), LIST_POLL_MS);
   }
 

@@ -23,6 +23,8 @@ export class LensPanel {
   constructor(api, on) {
     this.api = api;
     this.on = on;
+    this.axes = [];
+    this.wanted = null; // what is asked about, once a token is
     this.token = h("span", { class: "sol-lens-token" });
     this.state = h("span", { class: "sol-muted", role: "status" });
     this.again = smallButton("Try again", () => this.ask(), { hidden: true });
@@ -104,6 +106,8 @@ export class LensPanel {
   clear() {
     this.turn = {};
     this.wanted = null;
+    this.view = null;
+    this.planeRows = null;
     this.element.removeAttribute("aria-busy");
     show(this.element, false);
   }
@@ -112,9 +116,7 @@ export class LensPanel {
   open(run, isLive, rows, index, which = {}) {
     this.clear();
     this.wanted = { run, rows, index, which };
-    this.axes = gridLevels(run);
-    this.view = null;
-    this.planeRows = null;
+    this.axes = gridLevels(run) ?? [];
     this.token.replaceChildren(h("b", {}, tokenNodes(rows[index].text)), ` token ${index + 1}`);
     show(this.element, true);
     show(this.message, false);
@@ -128,6 +130,7 @@ export class LensPanel {
 
   // As Python's export knows it: with the joint grid where it is on show.
   get address() {
+    if (!this.wanted) return null;
     const { run, index, which } = this.wanted;
     const bits = this.joint.open && this.planeRows ? this.bits.value : "";
     return `${run.id}:${index}:${which.row ?? ""}:${bits}`;
@@ -153,7 +156,7 @@ export class LensPanel {
 
   // Bit widths that there is a joint grid of.
   bitChoices() {
-    return this.view.imported?.bits ?? this.axes.find(({ axis }) => axis.field === "bit_width").levels;
+    return this.view.imported?.bits ?? this.axes.find(({ axis }) => axis.field === "bit_width")?.levels ?? [];
   }
 
   say(text) {
@@ -162,6 +165,7 @@ export class LensPanel {
 
   // One question at a time; walking through the tokens, only the last one's answer is drawn.
   async ask() {
+    if (!this.wanted) return;
     const turn = this.turn = {};
     const { run, index, rows, which } = this.wanted;
     show(this.message, false);
@@ -242,14 +246,13 @@ export class LensPanel {
   }
 
   async askPlane() {
-    if (!this.joint.open || this.joint.hidden || !this.view) return;
-    const { turn } = this;
+    const { turn, view, wanted } = this;
+    if (!this.joint.open || this.joint.hidden || !view || !wanted) return;
     const bits = Number(this.bits.value);
     setText(this.planeState, "Decoding…");
     this.plane.classList.add("is-old");
     try {
-      const { rows } = await this.api("look_at_plane", { run_id: this.wanted.run.id,
-        index: this.view.index, bits, ...this.wanted.which });
+      const { rows } = await this.api("look_at_plane", { run_id: wanted.run.id, index: view.index, bits, ...wanted.which });
       if (turn !== this.turn || bits !== Number(this.bits.value)) return;
       this.planeRows = rows;
       this.plane.classList.remove("is-old");

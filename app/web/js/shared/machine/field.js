@@ -29,7 +29,7 @@ export class Field {
     this.step = step;
     if (step?.reads) {
       const { layers, cells, levels } = step.reads;
-      const isLike = before?.layers === layers && before.cells <= cells && !isCalm();
+      const isLike = before && before.layers === layers && before.cells <= cells && !isCalm();
       this.target = Float32Array.from(levels, (level) => SHADES[level]);
       this.shades = isLike ? this.target.map((_, at) => this.shadeOf(Math.floor(at / cells), at % cells, before.cells))
         : this.target.slice();

@@ -27,7 +27,7 @@ const LEAST_NAMED = 12; // px: lower pages have no names of their own
  */
 
 /** @param {Sheet} sheet @param {Step} step */
-export function drawLanes(sheet, { reads, shares, flow, bits, names, numbers, others = [] }) {
+export function drawLanes(sheet, { reads, shares = [], flow, bits, names, numbers, others = [] }) {
   const { lanes, isWhole } = sheet.layout;
   if (lanes.pages && !reads) drawUnknown(sheet);
   else if (lanes.pages) drawPageNames(sheet, reads, names, numbers);

@@ -26,6 +26,7 @@ export class Machine {
   // on: {rows() → tokens on show, mark(index)}
   constructor(on) {
     this.on = on;
+    this.others = []; // axes without a drawing of their own
     this.field = new Field();
     this.choices = new Choices();
     this.outcome = new Outcome();
@@ -70,6 +71,7 @@ export class Machine {
 
   clear() {
     this.pause();
+    clearTimeout(this.settling);
     this.run = this.at = this.held = null;
     this.field.show(null);
     setText(this.caption, "");
@@ -109,7 +111,7 @@ export class Machine {
   draw() {
     this.frame = null;
     const token = this.on.rows()[this.at];
-    if (!token || this.isFolded) return;
+    if (!this.run || !token || this.isFolded) return;
     const reads = readsOf(token);
     const shares = mlpShares(this.run.config.grid, token.action.channel_keep_ratio);
     const others = this.others.map((axis) => ({ axis, level: axis.of(token) }));

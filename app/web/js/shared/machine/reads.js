@@ -10,23 +10,24 @@ const MOST_CHARACTERS = 1100; // of a record: Python writes 1,024 at most
 // levels: layer after layer, 0 none to 3 all; null where they were not recorded or cannot be read.
 /** @param {Pick<Token, "page_reads">} row @returns {Reads | null} */
 export function readsOf(row) {
-  const { pages, cells, levels: packed, share } = row.page_reads ?? {};
+  if (!row.page_reads) return null;
+  const { pages, cells, levels: packed, share } = row.page_reads;
   if (!(cells >= 1 && cells <= MOST_CELLS && pages >= cells) || packed.length > MOST_CHARACTERS) return null;
   const levels = unpacked(packed);
-  let layers = Math.floor((levels?.length ?? 0) / cells);
+  let layers = Math.floor(levels.length / cells);
   // Every layer reads a page: one that reads none is what fills the last byte up.
   const isEmpty = (layer) => levels.subarray(layer * cells, (layer + 1) * cells).every((level) => level === 0);
   while (layers > 0 && isEmpty(layers - 1)) layers -= 1;
   return layers ? { layers, cells, pages, share, levels: levels.subarray(0, layers * cells) } : null;
 }
 
-// Two bits a level, the first in a byte's lowest; null for what is not base64.
+// Two bits a level, the first in a byte's lowest; none for what is not base64.
 function unpacked(packed) {
   try {
     return Uint8Array.from(Array.from(atob(packed), (byte) => byte.charCodeAt(0))
       .flatMap((byte) => [byte & 3, (byte >> 2) & 3, (byte >> 4) & 3, byte >> 6]));
   } catch {
-    return null;
+    return new Uint8Array(0);
   }
 }
 

@@ -40,6 +40,11 @@ export class Sheet {
   width = 0; // px
   scale = 1; // pixels a px
   layers = 1; // columns
+  left = 0; // pixels: where the lanes begin
+  right = 0; // and end
+  gap = 1; // pixels between columns
+  layout = WHOLE_STEP;
+  pixels = new Uint32Array(0); // colours from dark to lit, as an image has them
   isWide = true; // choice and outcome stand on its left and on its right end, not above and below
 
   // changed(): it has to be drawn again.

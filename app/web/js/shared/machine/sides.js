@@ -1,7 +1,7 @@
 // Left and right of the drawing: who chose, with the levels there were, and what came out.
 
 import { h, setText } from "../dom.js";
-import { AXES, modelName, probability, scheduleOf } from "../format.js";
+import { AXES, modelName, probability, probabilityOf, scheduleOf } from "../format.js";
 import { glossed } from "../glossary.js";
 import { SITE } from "../site.js";
 import { gridLevels, isOfPolicy, LEAST_TOP, levelText, nearest } from "../tokens/card_policy.js";
@@ -44,7 +44,7 @@ export class Choices {
   /** @param {Token} token */
   show(token) {
     const shares = isOfPolicy(token, this.axes) ? token.policy : null;
-    const top = shares && Math.max(...shares.flat(), LEAST_TOP);
+    const top = Math.max(...(shares ?? []).flat(), LEAST_TOP);
     this.rows.forEach(({ axis, value, bars }) => {
       setText(value, levelText(axis, axis.of(token)));
       const at = this.axes?.findIndex((one) => one.axis === axis) ?? -1;
@@ -73,6 +73,6 @@ export class Outcome {
     setText(this.bytes, read);
     setText(this.ofDense, ofDense);
     this.token.replaceChildren(...tokenNodes(token.text));
-    setText(this.chance, `${probability(Math.exp(-token.surprisal))} probable`);
+    setText(this.chance, `${probability(probabilityOf(token.surprisal))} probable`);
   }
 }

@@ -1,6 +1,6 @@
 // A generation on show: its status, the machine, tokens and charts.
 
-import { chip, h } from "../dom.js";
+import { chip, fill, h } from "../dom.js";
 import { Machine } from "../machine/machine.js";
 import { leadParts } from "../page_parts.js";
 import { cardParts } from "../tokens/card.js";
@@ -12,10 +12,13 @@ import { colourAxes, klAxis, TokenView } from "../tokens/tokens.js";
 const isMeasured = (run) => Boolean(run.config.side_rows?.some((row) => row.name === "dense"));
 
 export class RunStage extends TokenStage {
+  // options: as a TokenStage's, and whatIf: a LensPanel that shares the card's place.
   /** @param {import("./status.js").Status} status */
   constructor(root, status, on, options) {
     super(root, [...colourAxes(), klAxis("KL to dense")], on, options);
     this.status = status;
+    this.panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
+    this.dock = new Dock(this.panel, this.card, options.whatIf);
     this.machine = new Machine({ rows: () => this.view.rows, mark: (index) => this.step(index) });
   }
 
@@ -71,14 +74,12 @@ export class RunStage extends TokenStage {
     this.view.makeCurrent(index);
   }
 
-  // over: lies over the panel; tools: for the foot; whatIf: a LensPanel that shares the card's place; below: panels
-  // under the tokens and under the charts.
-  build({ over = null, tools = null, whatIf = null, below = [null, null] } = {}) {
-    const panel = h("section", { class: "sol-panel sol-tokens", "aria-label": "Tokens" });
-    this.dock = new Dock(panel, this.card, whatIf);
-    panel.append(...[over, this.legend.element, h("div", { class: "sol-token-place" }, this.view.element),
-      this.dock.element, this.buildFoot(tools)].filter(Boolean));
-    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, panel, below[0],
+  // over: lies over the panel; tools: for the foot; below: panels under the tokens and under the charts.
+  /** @param {{ over?: Element, tools?: Element, below?: (Element | null)[] }} [parts] */
+  build({ over, tools, below = [] } = {}) {
+    fill(this.panel, {}, [over, this.legend.element, h("div", { class: "sol-token-place" }, this.view.element),
+      this.dock.element, this.buildFoot(tools)]);
+    return h("div", { class: "sol-stage" }, this.status.element, this.machine.element, this.panel, below[0],
       this.status.numbers, this.buildCharts(), below[1]);
   }
 

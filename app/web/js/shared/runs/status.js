@@ -22,22 +22,21 @@ const REASONS = {
 
 const NUMBERS = "numbers";
 
+// Sums over the rows; the page never goes through all rows again.
 export class Tally {
-  // Sums over the rows; the page never goes through all rows again.
-  constructor() {
-    this.rows = 0;
-    this.ms = 0;
-    this.flops = 0;
-    this.denseFlops = 0;
-    this.bytes = 0;
-    this.denseBytes = 0;
-    this.spend = AXES.map(() => 0);
-    this.recent = [];
-    this.timed = 0;
-    this.sums = PARTS.map(() => 0);
-    this.compared = this.others = 0; // steps where dense's choice is known, and where it is another
-    this.kl = { own: NaN, static: NaN }; // sums; not numbers where none was measured
-  }
+  rows = 0;
+  ms = 0;
+  flops = 0;
+  denseFlops = 0;
+  bytes = 0;
+  denseBytes = 0;
+  spend = AXES.map(() => 0);
+  recent = [];
+  timed = 0;
+  sums = PARTS.map(() => 0);
+  compared = 0; // steps where dense's choice is known
+  others = 0; // and where it is another
+  kl = { own: NaN, static: NaN }; // sums; not numbers where none was measured
 
   add(row) {
     this.rows += 1;
@@ -91,6 +90,7 @@ export class Status extends StatusLine {
       bytes: tile("Bytes saved", "computed"),
     };
     this.spend = AXES.map((axis) => h("span", { class: "sol-spend-value" }, MISSING));
+    this.tally = new Tally();
     this.parts = new PartTimes();
     this.sentence = h("p", { class: "sol-sentence" });
     this.element = h("section", { class: "sol-panel sol-status", "aria-label": "Status" },
@@ -109,7 +109,6 @@ export class Status extends StatusLine {
 
   clear() {
     this.tally = new Tally();
-    this.run = null;
     Object.values(this.tiles).forEach((one) => setText(one.value, MISSING));
     this.spend.forEach((value) => setText(value, MISSING));
     this.parts.clear();

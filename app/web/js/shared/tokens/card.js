@@ -1,7 +1,7 @@
 // The card that explains one token. It never covers its token and never leaves the window.
 
 import { h, uniqueId } from "../dom.js";
-import { AXES, count, duration, isNumber, nats, percent, probability, quantity, signed } from "../format.js";
+import { AXES, count, difference, duration, isNumber, nats, percent, probability, probabilityOf, quantity, signed } from "../format.js";
 import { glossed } from "../glossary.js";
 import { partsLine } from "../runs/parts.js";
 import { cardPolicy } from "./card_policy.js";
@@ -111,15 +111,16 @@ export const cardLanes = (row) => AXES.map((axis) => h("div", { class: "sol-card
   h("span", { class: "sol-meter", "data-axis": axis.key, "--v": axis.share(axis.of(row)) }),
   h("span", { class: "sol-value" }, axis.show(axis.of(row)))));
 
+/** @param {Token} row */
 function cardSpend(row) {
   const facts = [
-    ["[[surprisal|Surprisal]]", `${nats(row.surprisal)} nats`, `p = ${probability(Math.exp(-row.surprisal))}`],
+    ["[[surprisal|Surprisal]]", `${nats(row.surprisal)} nats`, `p = ${probability(probabilityOf(row.surprisal))}`],
     ["[[entropy|Entropy]]", `${nats(row.entropy)} nats`, ""],
     ["[[kl|KL]] to [[dense]]", isNumber(row.kl_to_dense) ? `${nats(row.kl_to_dense)} nats` : "not measured", ""],
   ];
   for (const side of row.side) {
     facts.push([`In the ${side.name} row`, `${nats(side.surprisal)} nats`,
-      `here ${signed(row.surprisal - side.surprisal)}`]);
+      `here ${signed(difference(row.surprisal, side.surprisal))}`]);
   }
   return h("div", { class: "sol-card-spend" }, cardLanes(row), h("dl", { class: "sol-card-facts" },
     facts.map(([name, value, more]) => [h("dt", {}, glossed(name, true)), h("dd", {}, value),
@@ -134,7 +135,7 @@ function cardTop(row, came) {
   const isTaken = (one) => one.token_id === row.token_id;
   if (!alternatives.some(isTaken)) {
     alternatives.push({ token_id: row.token_id, text: row.text,
-      probability: Math.exp(-(row.dense_surprisal ?? row.surprisal)) });
+      probability: probabilityOf(row.dense_surprisal ?? row.surprisal) });
   }
   return h("div", { class: "sol-card-top" },
     h("div", { class: "sol-card-caption" }, isGiven ? "Most probable to dense" : "Most probable here"),

@@ -7,8 +7,9 @@ import { TokenCard } from "./card.js";
 const DOCKED_FROM = 700; // px of the panel, from which both have room side by side
 
 export class Dock {
-  // panel: whose column it is; whatIf: what takes the card's place while it shows, {element, close()}.
-  constructor(panel, card, whatIf = null) {
+  // panel: whose column it is; whatIf: what takes the card's place while it shows.
+  /** @param {HTMLElement} panel @param {TokenCard} card @param {{ element: HTMLElement, close(): void }} [whatIf] */
+  constructor(panel, card, whatIf) {
     this.panel = panel;
     this.card = card;
     this.whatIf = whatIf;
@@ -19,7 +20,7 @@ export class Dock {
     panel.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !this.isHeld) return;
       event.stopPropagation();
-      whatIf.close();
+      whatIf?.close();
     });
   }
 

@@ -36,7 +36,8 @@ function laneLegend() {
 export class Legend {
   // key: under which the browser remembers the choice; onStretch(isStretched): where the scale may span the
   // values on show only.
-  constructor(axes, onAxis, key = "axis", onStretch = null) {
+  /** @param {Axis[]} axes @param {(axis: Axis, isChosen: boolean) => void} onAxis @param {(isStretched: boolean) => void} [onStretch] */
+  constructor(axes, onAxis, key = "axis", onStretch) {
     this.key = key;
     this.axes = axes;
     this.scale = h("div", {});
@@ -48,26 +49,22 @@ export class Legend {
     }, { title: "Off: the colours span this run's values, from their 5th to their 95th percentile" });
     this.element = h("div", { class: "sol-legend" }, choice.element, this.scale, stretch, laneLegend());
     this.onAxis = onAxis;
+    this.axis = axes[0];
     this.set(memory.get(key));
     onStretch?.(memory.get(FULL_SCALE) !== "1");
   }
 
   // The axis of this key, or the first where it cannot be chosen; nothing is remembered.
-  set(key) {
-    const axis = this.axes.find((one) => one.key === key && !this.inputs[key].disabled) ?? this.axes[0];
-    this.inputs[axis.key].checked = true;
-    this.show(axis.key);
+  set(key, isChosen = false) {
+    this.axis = this.axes.find((one) => one.key === key && !this.inputs[key].disabled) ?? this.axes[0];
+    this.inputs[this.axis.key].checked = true;
+    this.showSpan(this.axis);
+    this.onAxis(this.axis, isChosen);
   }
 
   choose(key) {
     memory.set(this.key, key);
-    this.show(key, true);
-  }
-
-  show(key, isChosen = false) {
-    this.axis = this.axes.find((axis) => axis.key === key);
-    this.showSpan(this.axis);
-    this.onAxis(this.axis, isChosen);
+    this.set(key, true);
   }
 
   showSpan(span) {

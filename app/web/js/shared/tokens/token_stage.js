@@ -14,7 +14,7 @@ export class TokenStage {
   // on: pick(index, at) where a lens is, colour(key) where it is kept; hint: the foot's words while nothing is
   // selected; ChartKind: the class that draws a chart; colourKey: under which the browser keeps the
   // colour; missing: the charts' words where KL was not measured; scored: whose text is scored.
-  constructor(root, axes, on, { hint, ChartKind, colourKey = "axis", missing = undefined, scored = undefined }) {
+  constructor(root, axes, on, { hint, ChartKind, colourKey = "axis", ...words }) {
     this.on = on;
     this.hint = hint;
     this.view = this.makeView(axes);
@@ -22,7 +22,7 @@ export class TokenStage {
     this.charts = new Charts(ChartKind, {
       hover: (index) => this.mark(index, true), leave: () => this.mark(null),
       select: (range) => this.select(this.within(range)),
-    }, missing, scored);
+    }, words);
     this.card.onHide = () => this.mark(null);
     this.legend = new Legend(axes, (axis, isChosen) => {
       this.view.setAxis(axis);
@@ -43,7 +43,7 @@ export class TokenStage {
   }
 
   /** The tokens on show, of one of several texts. @returns {Token[]} */
-  rows(at = undefined) {
+  rows(at) {
     return [];
   }
 

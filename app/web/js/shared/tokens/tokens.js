@@ -12,13 +12,11 @@ const SURPRISAL_TOP = 6; // nats; above it the colour stays at its strongest
 export const klAxis = (name) => ({ key: "kl", name, of: (row) => row.kl_to_dense, low: 0, high: 1,
   show: (value) => `${+fixed(value, 1)} nats`, isOpen: true });
 
-export function colourAxes() {
-  return [
-    { key: "cost", name: "Cost", of: costOf, low: 0, high: 1, show: percentTight }, ...AXES, {
-      key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
-      show: (value) => `${+fixed(value, 1)} nats`, isOpen: true,
-    }];
-}
+export const surprisalAxis = { key: "surprisal", name: "Surprisal", of: (row) => row.surprisal, low: 0, high: SURPRISAL_TOP,
+  show: (value) => `${+fixed(value, 1)} nats`, isOpen: true };
+
+export const colourAxes = () =>
+  [{ key: "cost", name: "Cost", of: costOf, low: 0, high: 1, show: percentTight }, ...AXES, surprisalAxis];
 
 // Bytes that the step read, as a share of what it reads densely.
 const costOf = (row) => row.cost.bytes_read / row.dense_cost.bytes_read;
@@ -56,11 +54,13 @@ export function binOf(axis, { low, high }, row) {
   return Math.round(Math.min(Math.max(share, 0), 1) * ((axis.bins ?? SITE.numBins) - 1));
 }
 
+/** @param {Token} row */
 function tokenLabel(row) {
+  const other = densesChoice(row);
   const spend = spendText(formNumbers(AXES.map((axis) => axis.of(row))));
   return `Token ${row.index + 1}: ${spokenText(row.text)}. ${spend[0].toUpperCase()}${spend.slice(1)}, `
     + (isNumber(row.surprisal) ? `surprisal ${nats(row.surprisal)} nats` : `KL to dense ${nats(row.kl_to_dense)} nats`)
-    + (densesChoice(row) ? `, dense would choose ${spokenText(densesChoice(row).text)}` : "");
+    + (other ? `, dense would choose ${spokenText(other.text)}` : "");
 }
 
 // Attributes for the style sheet and for screen readers.
@@ -254,7 +254,7 @@ export class TokenView {
     this.list.addEventListener("click", (event) => {
       const token = tokenOf(event);
       token?.focus({ preventScroll: true });
-      if (token && isSecond && getSelection().isCollapsed) this.on.pick?.(token.solIndex);
+      if (token && isSecond && (getSelection()?.isCollapsed ?? true)) this.on.pick?.(token.solIndex);
     });
     this.list.addEventListener("copy", (event) => this.onCopy(event));
   }
@@ -323,7 +323,7 @@ export class TokenView {
   // Copying gives the model's text, not the glyphs that show it.
   onCopy(event) {
     const selection = getSelection();
-    if (selection.isCollapsed) return;
+    if (!selection || selection.isCollapsed) return;
     const text = this.elements
       .filter((token) => selection.containsNode(token, true))
       .map((token) => this.rows[token.solIndex].text)
