@@ -62,13 +62,6 @@ NEW_OBJECTS = 50_000
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns the exit status. Errors become one line on stderr."""
     gc.set_threshold(NEW_OBJECTS)
-    try:
-        return _run(argv)
-    finally:
-        gc.freeze()  # the interpreter's end does not search what the system takes back at once
-
-
-def _run(argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows its code
