@@ -18,21 +18,6 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 from sol_core.errors import ConfigError, SolError
 
-__all__ = [
-    "MAX_WHOLE",
-    "OneOf",
-    "Positive",
-    "Range",
-    "Rules",
-    "Seed",
-    "check_fields",
-    "check_kind",
-    "config_from_dict",
-    "from_json",
-    "is_servable",
-    "setting",
-]
-
 RecordT = TypeVar("RecordT")
 ValueT = TypeVar("ValueT")
 MAX_WHOLE = 2**63 - 1

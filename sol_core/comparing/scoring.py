@@ -41,18 +41,6 @@ from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler
 
-__all__ = [
-    "PolicyScore",
-    "ScoreCase",
-    "dense_nll",
-    "encode_text",
-    "parse_case",
-    "score_case",
-    "score_cases",
-    "score_policy",
-    "score_text",
-]
-
 DENSE_CHUNK = 256  # tokens whose logits are held at once
 
 

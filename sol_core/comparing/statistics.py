@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "PairedBootstrap", "mean_interval", "rank_correlation", "win_rate"]
-
 Values = NDArray[np.float64]
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95

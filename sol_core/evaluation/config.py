@@ -14,14 +14,6 @@ from sol_core.actions import AXES, PAPER_AXES, SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, Seed, check_fields, config_from_dict, setting
 
-__all__ = [
-    "REFERENCE_BUDGETS",
-    "EvaluationConfig",
-    "check_budgets",
-    "parse_baselines",
-    "parse_budgets",
-]
-
 PLAIN_BASELINES = ("static", "dense", "emc", "dac")
 BASELINES_HELP = "static, dense, emc, dac, or random:N with N schedules, as in random:10"
 MAX_RANDOM = 1000

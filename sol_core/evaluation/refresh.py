@@ -28,8 +28,6 @@ from sol_core.evaluation.stages import (
     assemble,
 )
 
-__all__ = ["RefreshProbe"]
-
 MAX_EPISODES = 4
 MIN_EPISODES = 2  # the first episode has nothing to refresh
 

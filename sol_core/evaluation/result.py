@@ -25,16 +25,6 @@ from sol_core.comparing.rollout import Floats
 from sol_core.comparing.statistics import PairedBootstrap, win_rate
 from sol_core.evaluation.tables import ScoreTable, TokenTable
 
-__all__ = [
-    "SCHEMA",
-    "SPEND_TOLERANCE",
-    "MethodScores",
-    "axes_record",
-    "budget_record",
-    "method_scores",
-    "overall_win_rates",
-]
-
 SCHEMA = 1
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
 MIN_GAP = 1e-6  # nats; below it static loses nothing and no share of it can be recovered

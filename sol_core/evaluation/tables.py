@@ -13,8 +13,6 @@ from sol_core.actions import AXES
 from sol_core.comparing.methods import Row
 from sol_core.comparing.rollout import Rollout
 
-__all__ = ["ScoreTable", "TokenTable"]
-
 
 class ScoreTable:
     """Means over a rollout's steps, for every rollout and row.

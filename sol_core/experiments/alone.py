@@ -25,8 +25,6 @@ from sol_core.generation.page_reads import page_reads
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["Choices", "StepLoss", "check_tokens", "losses_alone", "next_choices"]
-
 ROWS_AT_ONCE = 128
 NUM_ALTERNATIVES = 5
 

@@ -30,8 +30,6 @@ from sol_core.generation.schedules import Distribution
 from sol_core.generation.text_stream import TextStream, TextUntil
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["DENSE_ROW", "NUM_ALTERNATIVES", "Extras", "GeneratedSequence", "ms_since"]
-
 DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 NUM_ALTERNATIVES = 5
 

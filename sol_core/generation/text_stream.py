@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["TextStream", "TextUntil"]
-
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 _MOST_HELD_BACK = 8  # tokens, before a broken character is shown as such
 _UNFINISHED = 3  # tokens at most that are the beginning of one character, of four bytes

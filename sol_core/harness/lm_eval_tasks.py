@@ -34,8 +34,6 @@ from sol_core.tasks.result import SCHEMA, MethodScores, ScoredTask, pooled_recor
 if TYPE_CHECKING:
     from sol_core.lm_eval_model import SolLM
 
-__all__ = ["LmEvalConfig", "LmEvalTasks", "open_lm_eval_tasks", "run_lm_eval_tasks"]
-
 INSTALL = "pip install 'lm-eval>=0.4.13'"
 # Of a task's scores of single questions, the one that is compared: the first of these that it has.
 PREFERRED = ("acc_norm", "acc", "exact_match")

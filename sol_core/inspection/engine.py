@@ -38,8 +38,6 @@ from sol_core.inspection.records import (
 from sol_core.inspection.report import difficulty
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["cut", "inspect_text", "text_tokens"]
-
 
 def inspect_text(
     model: LanguageModel,

@@ -30,8 +30,6 @@ from sol_core.lens.records import LensRow, LensRun, LensTrail, LensView, Replaye
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["FOLLOWING", "Lens"]
-
 FOLLOWING = 16  # tokens that the damage is followed for
 ROWS_AT_ONCE = 128
 

@@ -38,8 +38,6 @@ from sol_core.training.run_state import RunState
 from sol_core.training.update import grpo_update
 from sol_core.training.windows import StepScores, TextPrefill, prefill_text
 
-__all__ = ["RolloutOptions", "bench_rollout"]
-
 # What an update spends its time on. "rollout" is the language model's decode steps alone.
 PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")
 Report = Callable[[str, float], None]

@@ -17,18 +17,6 @@ from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms, ceil_fraction
 from sol_core.errors import ConfigError
 
-__all__ = [
-    "CARDS",
-    "CONTEXTS",
-    "MODELS",
-    "Card",
-    "KernelCost",
-    "ModelShape",
-    "estimate_table",
-    "kernel_costs",
-    "step_floor_us",
-]
-
 CONTEXTS = (512, 2048, 8192, 32_768, 131_072)
 BUDGETS = (1.0, 0.75, 0.5, 0.3)
 _FLOAT = 4

@@ -10,8 +10,6 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
 from sol_core.fields import Range, Seed, check_fields, config_from_dict, setting
 
-__all__ = ["BASELINE_NAMES", "TASK_NAMES", "TasksConfig", "parse_baselines", "parse_tasks"]
-
 QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
 TASK_NAMES = (*QUESTION_TASKS, "agreement")
 BASELINE_NAMES = ("static", "paper", "averaged")

@@ -22,8 +22,6 @@ from sol_core.fields import config_from_dict
 from sol_core.files.safetensors_files import read_safetensors, write_safetensors
 from sol_core.training.config import TrainConfig
 
-__all__ = ["Progress", "read_checkpoint", "restore_optimiser", "write_checkpoint"]
-
 _LOG = logging.getLogger(__name__)
 _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 

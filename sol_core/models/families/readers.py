@@ -19,8 +19,6 @@ from sol_core.models.spec import Activation, ModelSpec, RopeSpec
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["SUPPORTED_FAMILIES", "spec_from_config"]
-
 _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "gelu_pytorch_tanh": "gelu_tanh",

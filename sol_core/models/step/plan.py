@@ -24,19 +24,6 @@ from sol_core.actions import MAX_BITS, PAPER, Action, Mechanisms, QuantSite, cei
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
-__all__ = [
-    "BUCKET_TOKENS",
-    "StepPlan",
-    "StepShape",
-    "mlp_channels",
-    "page_budgets",
-    "pages_kept",
-    "plan_step",
-    "step_numbers",
-    "step_shape",
-    "takes_integers",
-]
-
 # Own tokens are rounded up to a multiple of this where a step must not depend on their number:
 # as many as one program of the attention kernel is given, so no more than one idles.
 BUCKET_TOKENS = 256

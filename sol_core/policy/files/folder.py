@@ -35,14 +35,6 @@ from sol_core.policy.info import (
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, network_class
 from sol_core.policy.prices import PriceTable
 
-__all__ = [
-    "PolicyParts",
-    "check_policy",
-    "read_policy_folder",
-    "write_policy_files",
-    "write_policy_folder",
-]
-
 
 class PolicyParts(NamedTuple):
     """Contents of a policy folder: all but the language model's embedding.

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from sol_core.files.staging import flush_to_disk
 
-__all__ = ["FormerName", "PolicyNotes", "read_notes", "write_notes"]
-
 NOTES_FILE = "notes.json"
 
 logger = logging.getLogger(__name__)
