@@ -86,18 +86,6 @@ def parse_case(record: Any, label: str = "case") -> ScoreCase:
     return ScoreCase(tuple(ids), context_len, schedules, page_size)
 
 
-def score_cases(
-    model: LanguageModel, cases: list[Any], mechanisms: Mechanisms = PAPER
-) -> list[dict[str, Any]]:
-    """Score cases given as JSON records.
-
-    Returns: for each case ``{"nll": [[float per step] per schedule]}``, nats.
-    Raises: ConfigError, ContextLengthError.
-    """
-    parsed = [parse_case(record, f"case {number}") for number, record in enumerate(cases)]
-    return [{"nll": score_case(model, case, mechanisms)} for case in parsed]
-
-
 def score_case(
     model: LanguageModel, case: ScoreCase, mechanisms: Mechanisms = PAPER
 ) -> list[list[float]]:

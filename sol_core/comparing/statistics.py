@@ -34,10 +34,10 @@ class PairedBootstrap:
         seed: decides the resamples.
     """
 
-    def __init__(self, num_texts: int, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> None:
+    def __init__(self, num_texts: int, *, seed: int) -> None:
         random = np.random.default_rng(seed)
         counts = random.multinomial(
-            num_texts, np.full(num_texts, 1.0 / num_texts), size=num_resamples
+            num_texts, np.full(num_texts, 1.0 / num_texts), size=NUM_RESAMPLES
         )
         self._weights = (counts / num_texts).astype(np.float32)  # [resamples, N]
 

@@ -45,9 +45,9 @@ class ScoreTable:
         if first_column + group - 1 == len(self.rows):
             self.done = first + count
 
-    def column(self, method: str, budget: int, index: int = 0) -> int:
+    def column(self, method: str, budget: int) -> int:
         """Return the column that holds a row."""
-        return self._columns[Row(method, budget, index)]
+        return self._columns[Row(method, budget)]
 
     def random_columns(self, budget: int) -> list[int]:
         """The columns of a budget's random schedules, in order."""

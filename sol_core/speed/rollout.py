@@ -248,18 +248,7 @@ class _Bench:
 
     def seconds_of_products(self) -> float:
         """One decode step's products with the weights, and nothing else."""
-        weights = self._lm.batch_weights
-        linears = [
-            linear
-            for layer in weights.layers
-            for linear in (
-                layer.query_key_value,
-                layer.attention_output,
-                layer.gate_up,
-                layer.down,
-            )
-        ]
-        linears.append(weights.head)
+        linears = list(self._lm.batch_weights.matrices())
         for size in {linear.weight.shape[0] for linear in linears} - self._inputs.keys():
             rows = torch.randn(self._options.rows, size, device=self._lm.device)
             self._inputs[size] = rows.to(self._lm.dtype)
