@@ -35,11 +35,9 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
     """Put two runs of one prompt in line, one after the other; answers with their ids."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
     # Both are checked before the first one starts.
-    forms, find = (
-        [field(request, side, dict) for side in ("a", "b")],
-        services.policies.find,
+    first, second = (
+        config_from_form(field(request, side, dict), services.policies.find) for side in "ab"
     )
-    first, second = (config_from_form(form, find) for form in forms)
     run_id = services.runs.start(owner, prompt, first)
     with ExitStack() as undo:
         undo.callback(services.runs.stop, owner, run_id)

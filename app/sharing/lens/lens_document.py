@@ -24,6 +24,7 @@ from sol_core.config import GenerationConfig
 from sol_core.events import Alternative
 from sol_core.fields import OneOf, Rules, config_from_dict
 from sol_core.inspection import InspectionConfig
+from sol_core.lens.records import LensTrail
 from storage import NotFoundError, RunKind, RunRecord, Store
 
 _NUMBERS = ("nll", "kl", "entropy")
@@ -57,14 +58,6 @@ class _Level:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trail:
-    name: str
-    action: Action
-    nll_change: tuple[float, ...]
-    kl: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Joint:
     bit_width: int
     rows: tuple[_Step, ...]
@@ -84,7 +77,7 @@ class _Lens:
     taken: _Step
     dense: _Step
     rows: tuple[_Level, ...]
-    trails: tuple[_Trail, ...]
+    trails: tuple[LensTrail, ...]
     following: tuple[_Token, ...]
     policy: tuple[tuple[float, ...], ...] | None
     joint: _Joint | None
