@@ -78,18 +78,10 @@ class Rules:
     name: str = ""
 
 
-def config_from_dict(kind: type[RecordT], record: dict[str, Any]) -> RecordT:
-    """Rebuild a configuration from its JSON form; what is missing takes its default.
-
-    Raises: ConfigError naming what is unknown, of the wrong kind or out of range.
-    """
-    return from_json(kind, record)
-
-
 def from_json(
     kind: type[RecordT], value: Any, where: str = "", rules: Rules | None = None
 ) -> RecordT:
-    """The dataclass ``kind`` that ``value`` describes.
+    """The dataclass ``kind`` that ``value`` describes; ``rules`` say what it may leave out.
 
     Args:
         where: what the value is called in messages.
