@@ -13,15 +13,6 @@ from sol_core.actions import DEFAULT_GRID, GRIDS, ActionGrid, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
 
-__all__ = [
-    "POLICY_PREFIX",
-    "GenerationConfig",
-    "SamplingConfig",
-    "ScheduleConfig",
-    "ScheduleKind",
-    "SideRowConfig",
-]
-
 ScheduleKind = Literal["dense", "static", "random", "emc", "dac", "policy"]
 MAX_SIDE_ROWS = 6
 MAX_EPISODE_STEPS = 1_000_000

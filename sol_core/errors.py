@@ -16,21 +16,6 @@ SolError
 Messages name the value, what is allowed, and what to do. ``app`` shows them as they are.
 """
 
-__all__ = [
-    "ConfigError",
-    "ContextLengthError",
-    "CorpusError",
-    "DownloadError",
-    "ModelLoadError",
-    "NotFiniteError",
-    "PolicyError",
-    "RankLostError",
-    "ShapeError",
-    "SolError",
-    "TrainingDivergedError",
-    "UnsupportedModelError",
-]
-
 
 class SolError(Exception):
     """Root of every error this project raises on purpose."""

@@ -13,20 +13,6 @@ from typing import Any, Literal
 
 from sol_core.actions import Action, Budget, record_of
 
-__all__ = [
-    "Alternative",
-    "Event",
-    "FinishEvent",
-    "FinishReason",
-    "PageReads",
-    "PartTimes",
-    "PrefillEvent",
-    "SideEvent",
-    "StepCost",
-    "TokenEvent",
-    "event_to_dict",
-]
-
 # "time_limit": whoever runs the generation had no more time for it.
 FinishReason = Literal[
     "length", "end_of_text", "stop_string", "context_full", "stopped", "time_limit"

@@ -18,21 +18,6 @@ from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 from sol_core.errors import ConfigError, SolError
 
-__all__ = [
-    "MAX_WHOLE",
-    "OneOf",
-    "Positive",
-    "Range",
-    "Rules",
-    "Seed",
-    "check_fields",
-    "check_kind",
-    "config_from_dict",
-    "from_json",
-    "is_servable",
-    "setting",
-]
-
 RecordT = TypeVar("RecordT")
 ValueT = TypeVar("ValueT")
 MAX_WHOLE = 2**63 - 1
@@ -93,18 +78,10 @@ class Rules:
     name: str = ""
 
 
-def config_from_dict(kind: type[RecordT], record: dict[str, Any]) -> RecordT:
-    """Rebuild a configuration from its JSON form; what is missing takes its default.
-
-    Raises: ConfigError naming what is unknown, of the wrong kind or out of range.
-    """
-    return from_json(kind, record)
-
-
 def from_json(
     kind: type[RecordT], value: Any, where: str = "", rules: Rules | None = None
 ) -> RecordT:
-    """The dataclass ``kind`` that ``value`` describes.
+    """The dataclass ``kind`` that ``value`` describes; ``rules`` say what it may leave out.
 
     Args:
         where: what the value is called in messages.

@@ -33,9 +33,9 @@ from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
 from sol_core.decoding.schedules import FixedScheduler, Horizon, build_scheduler
 from sol_core.events import FinishEvent
-from sol_core.files.places import default_data_dir
+from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.generation.engine import generate_many
-from sol_core.models.loading import DEFAULT_MODEL, LanguageModel, load_language_model
+from sol_core.models.loading import LanguageModel, load_language_model
 from sol_core.policy import Policy, PolicyScheduler
 from sol_core.tasks.dense import score_densely
 from sol_core.tasks.encoding import Continuation

@@ -12,20 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = [
-    "Progress",
-    "WorkCheckpoint",
-    "WorkEvent",
-    "WorkFinished",
-    "WorkProgress",
-    "WorkSample",
-    "WorkStopped",
-    "ignore_progress",
-    "megabytes",
-    "part_of",
-    "shown_progress",
-]
-
 Progress = Callable[[str, float], None]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["SPIN_VARIABLE", "share_cores"]
-
 # Turns that a thread of GNU OpenMP spins for before it sleeps. Its own default spins for
 # milliseconds: beside any busy program, every loop then waits for a thread without a core.
 SPIN_VARIABLE, SPIN_COUNT = "GOMP_SPINCOUNT", "1000"

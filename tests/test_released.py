@@ -27,7 +27,7 @@ from sol_core.config import GenerationConfig
 from sol_core.errors import ConfigError
 from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.runner import evaluate_contenders
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.inspection import InspectionConfig
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import load_policy
@@ -67,7 +67,7 @@ def test_runs_open_and_their_settings_are_read(store: Store) -> None:
     for run in runs:
         assert run.config["dense_positions"] == 0
         assert run.config["schedule"]["sampled"] is False
-        config = config_from_dict(GenerationConfig, run.config)
+        config = from_json(GenerationConfig, run.config)
         assert config.schedule.kind == run.config["schedule"]["kind"]
         assert explore_form(run.config)
         _, copied = import_document(
@@ -76,14 +76,14 @@ def test_runs_open_and_their_settings_are_read(store: Store) -> None:
         assert store.runs.events(copied) == store.runs.events(run.id)
     (inspected,) = [run for run in store.runs.list() if run.kind == "inspection"]
     assert inspected.config["schedules"][0]["sampled"] is False
-    assert len(config_from_dict(InspectionConfig, inspected.config).schedules) == 3
+    assert len(from_json(InspectionConfig, inspected.config).schedules) == 3
 
 
 def test_a_former_field_with_a_value_is_refused() -> None:
     with pytest.raises(ConfigError, match="dense_positions"):
-        config_from_dict(GenerationConfig, {"dense_positions": 4})
+        from_json(GenerationConfig, {"dense_positions": 4})
     with pytest.raises(ConfigError, match="sampled"):
-        config_from_dict(GenerationConfig, {"schedule": {"sampled": True}})
+        from_json(GenerationConfig, {"schedule": {"sampled": True}})
 
 
 def test_a_scoreboard_and_its_attempts_are_as_that_release_exported_them(store: Store) -> None:

@@ -21,7 +21,7 @@ from app.policies.library import PolicyLibrary
 from app.runs.queue import GenerationRuns
 from sol_core.actions import Action, ActionGrid, Budget
 from sol_core.errors import ConfigError
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from storage import AttemptRecord, ChallengeRecord, ChallengeStore
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def actions_of(score: Mapping[str, Any]) -> tuple[Action, ...]:
 
 def grid_of(record: Mapping[str, Any]) -> ActionGrid:
     """The action grid of a challenge."""
-    return config_from_dict(ActionGrid, record["grid"])
+    return from_json(ActionGrid, record["grid"])
 
 
 def beats_policy(attempt: AttemptRecord, measure: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sol_core.errors import ConfigError
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.training.config import TrainConfig
 
 
@@ -34,7 +34,7 @@ def apply_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
         for group in groups:
             target = target[group]
         target[name] = _value(key, known[key], text.strip())
-    return config_from_dict(TrainConfig, record)
+    return from_json(TrainConfig, record)
 
 
 def _leaves(kind: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

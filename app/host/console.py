@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import TextIO
 
 
 def write_out(text: str) -> None:
@@ -18,10 +17,10 @@ def write_out(text: str) -> None:
 
 
 class Console:
-    """Progress and remarks, on stderr unless another stream is given."""
+    """Progress and remarks, on stderr."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = sys.stderr if stream is None else stream
+    def __init__(self) -> None:
+        self._stream = sys.stderr
         self._status_shown = False
         self._last_message = ""
 

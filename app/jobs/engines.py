@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.host.errors import AppError
 from app.jobs.updates import JobFunctions, JobTask, JobUpdate
 from app.policies.library import PolicyLibrary
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.progress import WorkEvent, WorkFinished, WorkStopped
 from storage import TASKS_JOB
 
@@ -46,7 +46,7 @@ def train_events(task: JobTask, ranks: Ranks | None = None) -> Generator[WorkEve
     from sol_core.training.ranks import Ranks
 
     together = ranks or Ranks()
-    config = config_from_dict(TrainConfig, _param(task, "config", dict))
+    config = from_json(TrainConfig, _param(task, "config", dict))
     model = together.each(lambda: _load_model(task, together.device))
     if together.any(task.should_stop()):
         yield WorkStopped()
@@ -73,7 +73,7 @@ def evaluate_job(task: JobTask) -> Updates:
     """
     from sol_core.evaluation import EvaluationConfig, evaluate
 
-    config = config_from_dict(EvaluationConfig, _param(task, "config", dict))
+    config = from_json(EvaluationConfig, _param(task, "config", dict))
     library = PolicyLibrary(task.data_dir)
     found = {name: library.find_anywhere(name) for name in _param(task, "policies", list)}
     model = _load_model(task)
@@ -95,7 +95,7 @@ def tasks_job(task: JobTask) -> Updates:
     """
     from sol_core.tasks import TasksConfig, run_tasks
 
-    config = config_from_dict(TasksConfig, _param(task, "config", dict))
+    config = from_json(TasksConfig, _param(task, "config", dict))
     name = _param(task, "policy", str)
     folder = PolicyLibrary(task.data_dir).resolve(name)
     model = _load_model(task)

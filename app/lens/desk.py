@@ -19,7 +19,7 @@ from app.runs.queue import GenerationRuns
 from app.runs.recorded_run import RecordedRun
 from sol_core.actions import Action
 from sol_core.config import GenerationConfig
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.inspection import InspectionConfig
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _lens_maker(run: RecordedRun, row: int | None) -> Callable[[Any], Lens]:
     if row is None:
         steps = [[token, *token["side"]] for token in run.tokens]
         return functools.partial(_lens_of_generation, head, ids, _actions(steps))
-    config = config_from_dict(InspectionConfig, run.config)
+    config = from_json(InspectionConfig, run.config)
     if not 0 <= row < len(config.rows):
         raise AppError(f"The inspection has rows 0 to {len(config.rows) - 1}, got {row}.")
     actions = _actions([token["rows"] for token in run.tokens])
@@ -146,14 +146,14 @@ def _plane(lens: Lens, model: Any, index: int, bit_width: int) -> list[list[dict
 
 
 def _lens_of_generation(run: RecordedRun, ids: tuple[int, ...], actions: _Rows, model: Any) -> Lens:
-    config = config_from_dict(GenerationConfig, run.config)
+    config = from_json(GenerationConfig, run.config)
     refresh = config.episode_steps if config.refresh else None
     return _lens(model, config, (*run.prompt_ids(model), *ids), actions, refresh)
 
 
 def _lens_of_inspection(run: RecordedRun, ids: tuple[int, ...], actions: _Rows, model: Any) -> Lens:
     run.check_model(model)
-    config = config_from_dict(InspectionConfig, run.config)
+    config = from_json(InspectionConfig, run.config)
     prefix = run.prefill["prefix"] if run.prefill else ()
     return _lens(model, config.as_generation(), (*prefix, *ids), actions)
 

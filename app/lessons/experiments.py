@@ -64,11 +64,9 @@ def steps(model: Any, parameters: Parameters) -> dict[str, Any]:
 def choices(model: Any, parameters: Parameters) -> dict[str, Any]:
     """One dense step after a beginning and the tokens that were picked: the five most probable."""
     from sol_core.experiments.alone import next_choices
-    from sol_core.generation.engine import encode_prompt
 
-    text = BEGINNINGS[parameters["text"]]
     picks = parameters["picks"]
-    tokens = encode_prompt(model, text, chat=False) + picks
+    tokens = _tokens(model, BEGINNINGS[parameters["text"]]) + picks
     (row,) = next_choices(model, tokens, [])
     return {"picked": _texts(model, tokens)[len(tokens) - len(picks) :], **asdict(row)}
 
@@ -131,7 +129,8 @@ def mechanisms(model: Any, parameters: Parameters) -> dict[str, Any]:
     mlp: dict[str, Any] = {"shares": MLP_SHARES}
     for name, grid in GRIDS.items():
         few = [Action(keep_fraction=share) for share in PAGE_SHARES]
-        thin = [Action(channel_keep_ratio=_ratio(grid, share)) for share in MLP_SHARES]
+        ratios = map(grid.mechanisms.pruner.ratio, MLP_SHARES)  # with which a step reads them
+        thin = [Action(channel_keep_ratio=ratio) for ratio in ratios]
         table = losses_alone(model, tokens, first, few + thin, grid, with_reads=True)
         costs = CostModel.of(model.lm, grid)
         dense = costs.decode_step(DENSE, 0)
@@ -279,11 +278,6 @@ def _mlp_reads(costs: CostModel, action: Action) -> dict[str, Any]:
         "mlp_shares": costs.mechanisms.mlp_shares(action.channel_keep_ratio),
         "mlp_bytes": costs.decode_step(action, 0).mlp_bytes,
     }
-
-
-def _ratio(grid: ActionGrid, share: float) -> float:
-    """The channels kept with which a step reads this share of the MLP's bytes."""
-    return grid.mechanisms.pruner.ratio(share)
 
 
 def _tokens(model: Any, text: str) -> list[int]:

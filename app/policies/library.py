@@ -88,13 +88,6 @@ class StoredPolicy:
         return former is not None and moment <= _moment(former.until)
 
 
-# PolicyLibrary has a method called ``list``, which hides the built-in from its annotations.
-_Policies = list[StoredPolicy]
-_Damaged = list[DamagedPolicy]
-_Names = list[str]
-_Folders = list[tuple[str, Path]]
-
-
 def grid_for(
     name: str | None,
     quant_site: QuantSite,
@@ -127,16 +120,12 @@ class PolicyLibrary:
         self._folder = data_dir.policies
         self._shipped = shipped or SHIPPED_FOLDER
 
-    def list(self) -> _Policies:
-        """Every readable policy: the shipped one first, the others newest first."""
-        return self.list_all()[0]
-
-    def list_all(self) -> tuple[_Policies, _Damaged]:
-        """As ``list``, and the policies that cannot be read."""
+    def list_all(self) -> tuple[list[StoredPolicy], list[DamagedPolicy]]:
+        """The readable policies and the others; the shipped one first, then the newest."""
         from sol_core.policy import read_policy_info
 
-        found: _Policies = []
-        damaged: _Damaged = []
+        found: list[StoredPolicy] = []
+        damaged: list[DamagedPolicy] = []
         for name, folder in self._folders():
             is_shipped = name == DEFAULT_POLICY
             try:
@@ -162,7 +151,7 @@ class PolicyLibrary:
             return StoredPolicy(DEFAULT_POLICY, folder, True, info)
         return StoredPolicy(folder.name, folder, False, info, read_notes(folder))
 
-    def names(self) -> _Names:
+    def names(self) -> list[str]:
         """The names alone, in the same order, without reading the files."""
         return [name for name, _ in self._folders()]
 
@@ -203,7 +192,7 @@ class PolicyLibrary:
             return folder
         raise PolicyNotFoundError(f"no policy {name!r}: {self._choices()}")
 
-    def choices(self) -> _Names:
+    def choices(self) -> list[str]:
         """Every name that can be chosen: policies, then schedules that modules registered."""
         return [*self.names(), *SCHEDULES]
 
@@ -248,7 +237,7 @@ class PolicyLibrary:
         write_notes(folder, replace(notes, former_names=former))
         folder.rename(target)
 
-    def tag(self, name: str, tags: _Names) -> tuple[str, ...]:
+    def tag(self, name: str, tags: list[str]) -> tuple[str, ...]:
         """Replace a stored policy's tags; returns them as they are now.
 
         Raises: PolicyNotFoundError; AppError for the shipped one, or what is no tag.
@@ -331,7 +320,7 @@ class PolicyLibrary:
     def _stored(self, name: str) -> Path | None:
         return find_stored(self._folder, name)
 
-    def _folders(self) -> _Folders:
+    def _folders(self) -> list[tuple[str, Path]]:
         shipped = [(DEFAULT_POLICY, self._shipped)] if holds_policy(self._shipped) else []
         return shipped + [(path.name, path) for path in stored_folders(self._folder)]
 

@@ -47,7 +47,7 @@ def policy_choices(library: PolicyLibrary) -> list[dict[str, Any]]:
             "created": str(policy.info.created),
             "shipped": policy.is_shipped,
         }
-        for policy in library.list()
+        for policy in library.list_all()[0]
     ]
 
 

@@ -14,7 +14,7 @@ from app.host.errors import AppError
 from app.runs.queue import GenerationRuns, RunNotFoundError
 from app.runs.recorded_run import RecordedRun
 from sol_core.config import GenerationConfig
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from storage import DatabaseCorruptError, NotFoundError, RunRecord, RunStore, shortened
 
 MOST_RUNS = 60  # of one tree
@@ -42,7 +42,7 @@ def fork_config(
             f"A run here makes at most {max_new_tokens:,} tokens, so nothing could follow this "
             "one. Choose an earlier token."
         )
-    config = config_from_dict(GenerationConfig, run.config)
+    config = from_json(GenerationConfig, run.config)
     asked = max(1, config.max_new_tokens - len(config.given))
     given = (*run.token_ids[:index], token_id)
     return replace(config, given=given, max_new_tokens=min(len(given) + asked, max_new_tokens))

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.host.errors import AppError
 from sol_core.config import GenerationConfig
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from storage import RunKind, RunRecord
 
 
@@ -64,7 +64,7 @@ class RecordedRun:
         from sol_core.generation.engine import encode_prompt
 
         self.check_model(model)
-        config = config_from_dict(GenerationConfig, self.config)
+        config = from_json(GenerationConfig, self.config)
         prompt = encode_prompt(model, self.prompt, chat=config.chat)
         then = len(prompt) if self.prefill is None else self.prefill["prompt_tokens"]
         if then != len(prompt):

@@ -9,8 +9,6 @@ from typing import Any
 
 from sol_core.actions.axes import AXES, MAX_BITS, PAPER_AXES, Axis
 
-__all__ = ["DENSE", "Action", "Budget", "ceil_fraction"]
-
 
 def ceil_fraction(fraction: float, count: int) -> int:
     """``ceil(fraction · count)``, at least 1, immune to binary rounding.

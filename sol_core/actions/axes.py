@@ -13,20 +13,6 @@ from typing import Any, NamedTuple
 
 from sol_core.errors import ConfigError
 
-__all__ = [
-    "AXES",
-    "AXIS_FIELDS",
-    "MAX_BITS",
-    "MIN_BITS",
-    "OTHER_AXES",
-    "PAPER_AXES",
-    "SHORT_AXES",
-    "Axis",
-    "Draws",
-    "axes_of",
-    "record_of",
-]
-
 MIN_BITS = 2
 MAX_BITS = 16  # "not quantised"
 

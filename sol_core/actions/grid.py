@@ -19,9 +19,6 @@ from sol_core.actions.mechanisms import (
 from sol_core.errors import ConfigError
 from sol_core.fields import Range, check_fields
 
-__all__ = ["DEFAULT_GRID", "GRIDS", "ActionGrid", "grid_name", "grid_named"]
-
-
 _TENTHS = tuple(round(i / 10, 2) for i in range(1, 11))
 
 

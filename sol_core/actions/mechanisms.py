@@ -12,8 +12,6 @@ from sol_core.errors import ConfigError
 from sol_core.extensions.registry import ELSEWHERE
 from sol_core.fields import OneOf
 
-__all__ = ["PAPER", "Mechanisms", "MlpPruning", "PageChoice", "PageScorerName", "QuantSite"]
-
 QuantSite = Literal["mlp_output", "mlp_input"]
 PageScorerName = Annotated[str, OneOf(PAGE_SCORERS, ELSEWHERE)]
 PageChoice = Literal["head", "group"]

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Stretch", "align", "first_divergence", "longest_common_subsequence"]
-
 SHORTEST = 3  # tokens; shorter agreements within a difference are chance
 _ROWS_AT_ONCE = 128  # kept in memory; with all of them, 20,000 tokens would take 50 MB
 

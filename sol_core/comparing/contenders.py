@@ -24,8 +24,6 @@ from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
-__all__ = ["Contender", "SchedulerSource", "load_contenders", "shared_grid"]
-
 EPISODE_STEPS = GenerationConfig().episode_steps  # of a schedule that has none
 
 

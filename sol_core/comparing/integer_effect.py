@@ -14,8 +14,6 @@ from sol_core.models.integer_mlp import integer_mlp_errors, without_integer_mlp
 from sol_core.models.loading import LanguageModel
 from sol_core.models.step.plan import takes_integers
 
-__all__ = ["IntegerEffect", "measure_integer_effect"]
-
 
 @dataclass(frozen=True, slots=True)
 class IntegerEffect:

@@ -28,8 +28,6 @@ from sol_core.decoding.schedules import (
     build_scheduler,
 )
 
-__all__ = ["BaselineRows", "PlannedRows", "Row", "baseline_rows", "derive_seed"]
-
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -26,8 +26,6 @@ from sol_core.files.staging import publish
 if TYPE_CHECKING:
     from sol_core.comparing.contenders import Contender
 
-__all__ = ["Batch", "PartialResults", "Stage", "evaluation_key"]
-
 SCHEMA = 1
 _LOG = logging.getLogger(__name__)
 

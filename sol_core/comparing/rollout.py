@@ -24,8 +24,6 @@ from sol_core.errors import ShapeError
 from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 
-__all__ = ["Floats", "Layout", "Prefix", "Rollout", "prefill_texts", "roll_out", "score_step"]
-
 Floats = NDArray[np.float64]
 
 

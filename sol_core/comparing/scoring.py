@@ -41,18 +41,6 @@ from sol_core.models.loading import LanguageModel
 from sol_core.policy.policy import Policy
 from sol_core.policy.scheduler import PolicyScheduler
 
-__all__ = [
-    "PolicyScore",
-    "ScoreCase",
-    "dense_nll",
-    "encode_text",
-    "parse_case",
-    "score_case",
-    "score_cases",
-    "score_policy",
-    "score_text",
-]
-
 DENSE_CHUNK = 256  # tokens whose logits are held at once
 
 
@@ -96,18 +84,6 @@ def parse_case(record: Any, label: str = "case") -> ScoreCase:
         )
     page_size = ActionGrid(page_size=record.get("page_size", 8)).page_size
     return ScoreCase(tuple(ids), context_len, schedules, page_size)
-
-
-def score_cases(
-    model: LanguageModel, cases: list[Any], mechanisms: Mechanisms = PAPER
-) -> list[dict[str, Any]]:
-    """Score cases given as JSON records.
-
-    Returns: for each case ``{"nll": [[float per step] per schedule]}``, nats.
-    Raises: ConfigError, ContextLengthError.
-    """
-    parsed = [parse_case(record, f"case {number}") for number, record in enumerate(cases)]
-    return [{"nll": score_case(model, case, mechanisms)} for case in parsed]
 
 
 def score_case(

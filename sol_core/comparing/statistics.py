@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "PairedBootstrap", "mean_interval", "rank_correlation", "win_rate"]
-
 Values = NDArray[np.float64]
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -36,10 +34,10 @@ class PairedBootstrap:
         seed: decides the resamples.
     """
 
-    def __init__(self, num_texts: int, *, seed: int, num_resamples: int = NUM_RESAMPLES) -> None:
+    def __init__(self, num_texts: int, *, seed: int) -> None:
         random = np.random.default_rng(seed)
         counts = random.multinomial(
-            num_texts, np.full(num_texts, 1.0 / num_texts), size=num_resamples
+            num_texts, np.full(num_texts, 1.0 / num_texts), size=NUM_RESAMPLES
         )
         self._weights = (counts / num_texts).astype(np.float32)  # [resamples, N]
 

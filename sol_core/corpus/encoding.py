@@ -15,8 +15,6 @@ from pathlib import Path
 
 from sol_core.errors import CorpusError
 
-__all__ = ["TextFormat", "inspect_text"]
-
 PIECE_BYTES = 1 << 20
 MAX_CONTROL_SHARE = 0.01
 # Western text has below a tenth; Cyrillic, Chinese or Japanese read as Windows-1252, most.

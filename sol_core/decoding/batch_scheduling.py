@@ -19,16 +19,6 @@ from sol_core.actions import Action, Budget
 from sol_core.decoding.schedules import Observation, Scheduler
 from sol_core.errors import ConfigError, ShapeError
 
-__all__ = [
-    "BatchScheduler",
-    "FunctionScheduler",
-    "RowSchedulers",
-    "Schedule",
-    "SplitScheduler",
-    "StepObservation",
-    "fresh_schedule",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class StepObservation:

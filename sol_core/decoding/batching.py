@@ -7,8 +7,6 @@ from torch import Tensor
 
 from sol_core.errors import ShapeError
 
-__all__ = ["align_left"]
-
 
 def align_left(tokens: Tensor, attention_mask: Tensor) -> tuple[Tensor, list[int]]:
     """Shift each row's tokens to the front, so that positions count from 0.

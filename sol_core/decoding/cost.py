@@ -24,8 +24,6 @@ from sol_core.models.step.plan import pages_kept
 if TYPE_CHECKING:
     from sol_core.models import FrozenLM
 
-__all__ = ["CostModel"]
-
 
 @dataclass(frozen=True, slots=True)
 class CostModel:

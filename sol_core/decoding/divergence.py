@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["kl_to_dense"]
-
 
 def kl_to_dense(dense: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
     """KL(dense ‖ row) of every row that feeds the same token.

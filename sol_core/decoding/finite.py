@@ -10,8 +10,6 @@ from torch import Tensor
 from sol_core.errors import NotFiniteError
 from sol_core.files.places import program_name
 
-__all__ = ["FiniteSteps", "require_finite"]
-
 
 def require_finite(numbers: Tensor, place: str) -> None:
     """Raise NotFiniteError when one of a few numbers is NaN or infinite.

@@ -23,16 +23,6 @@ from sol_core.models.cache import KVCache
 from sol_core.models.devices import from_host
 from sol_core.models.step.clock import StepClock
 
-__all__ = [
-    "DecodeOptions",
-    "DecodeStep",
-    "PrefixState",
-    "Windows",
-    "decode",
-    "observed_prefill",
-    "prefill_in_chunks",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:

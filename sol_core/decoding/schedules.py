@@ -23,18 +23,6 @@ from sol_core.actions import DENSE, Action, ActionGrid, Budget
 from sol_core.config import ScheduleConfig
 from sol_core.errors import ConfigError
 
-__all__ = [
-    "DenseScheduler",
-    "FixedScheduler",
-    "Horizon",
-    "Observation",
-    "RandomScheduler",
-    "Scheduler",
-    "SignalScheduler",
-    "StaticScheduler",
-    "build_scheduler",
-]
-
 MODULATION = 0.25  # how much of an axis' range one standard deviation of the signal moves
 
 

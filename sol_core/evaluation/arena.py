@@ -25,17 +25,6 @@ from sol_core.errors import ConfigError, ContextLengthError, PolicyError
 from sol_core.evaluation.stages import assemble
 from sol_core.models.loading import LanguageModel
 
-__all__ = [
-    "DENSE_NAME",
-    "Arena",
-    "Passage",
-    "ScheduleScore",
-    "best_of",
-    "check_schedule",
-    "mean_spend",
-    "rivals",
-]
-
 DENSE_NAME = "dense"
 TOLERANCE = 1e-6  # of a sum of levels, which binary fractions do not hold exactly
 

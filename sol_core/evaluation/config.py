@@ -12,15 +12,7 @@ from typing import Annotated, Any
 
 from sol_core.actions import AXES, PAPER_AXES, SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
-from sol_core.fields import Positive, Range, Seed, check_fields, config_from_dict, setting
-
-__all__ = [
-    "REFERENCE_BUDGETS",
-    "EvaluationConfig",
-    "check_budgets",
-    "parse_baselines",
-    "parse_budgets",
-]
+from sol_core.fields import Positive, Range, Seed, check_fields, setting
 
 PLAIN_BASELINES = ("static", "dense", "emc", "dac")
 BASELINES_HELP = "static, dense, emc, dac, or random:N with N schedules, as in random:10"
@@ -103,18 +95,8 @@ class EvaluationConfig:
         return tuple(name for name in ("emc", "dac") if name in self.baselines)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; ``from_dict`` reads it back."""
+        """JSON-ready form; ``fields.from_json`` reads it back."""
         return record_of(self)
-
-    @staticmethod
-    def from_dict(record: dict[str, Any]) -> EvaluationConfig:
-        """Rebuild a configuration from its JSON form.
-
-        Args:
-            record: as ``to_dict`` gives it; what is left out has its default.
-        Raises: ConfigError for unknown keys and values that are not allowed.
-        """
-        return config_from_dict(EvaluationConfig, record)
 
 
 def parse_budgets(text: str) -> tuple[Budget, ...]:

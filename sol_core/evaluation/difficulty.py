@@ -16,8 +16,6 @@ from sol_core.actions import SHORT_AXES
 from sol_core.comparing.statistics import Values, rank_correlation
 from sol_core.comparing.token_kinds import KINDS
 
-__all__ = ["DifficultyData", "difficulty_report"]
-
 
 @dataclass(frozen=True, slots=True)
 class DifficultyData:

@@ -17,8 +17,6 @@ from sol_core.comparing.partial import PartialResults, Stage, evaluation_key
 from sol_core.models.loading import LanguageModel
 from sol_core.progress import WorkProgress
 
-__all__ = ["BatchRunner", "Measurement"]
-
 
 class _Config(Protocol):
     def to_dict(self) -> dict[str, Any]: ...

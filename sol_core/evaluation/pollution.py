@@ -29,8 +29,6 @@ from sol_core.evaluation.stages import (
     assemble,
 )
 
-__all__ = ["PollutionProbe", "probe_actions"]
-
 LEVELS = (0, 1, 2, 4)  # the lowest levels of an axis, where pollution shows if anywhere
 
 

@@ -19,6 +19,7 @@ from sol_core.comparing.statistics import PairedBootstrap
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions
 from sol_core.errors import ConfigError
+from sol_core.evaluation.result import gain_record
 from sol_core.evaluation.stages import (
     PREFILL_UNITS,
     PROBE_TEXTS,
@@ -27,8 +28,6 @@ from sol_core.evaluation.stages import (
     TextStage,
     assemble,
 )
-
-__all__ = ["RefreshProbe"]
 
 MAX_EPISODES = 4
 MIN_EPISODES = 2  # the first episode has nothing to refresh
@@ -129,20 +128,15 @@ class RefreshProbe(TextStage):
         requested = self.setting.config.budgets[index].as_tuple()
         nll = {refresh: self._nll[refresh][:, index].mean(-1) for refresh in (False, True)}
         kl = {refresh: self._kl[refresh][:, index].mean(-1) for refresh in (False, True)}
-        gain = bootstrap.gain(nll[False], nll[True])
-        kl_gain = bootstrap.gain(kl[False], kl[True])
         step, dense, replay = self._flops(index)
         return {
             "requested": dict(zip(SHORT_AXES, requested, strict=True)),
             "without": self._run_report(index, False) | {"flops_per_token": step},
             "with": self._run_report(index, True) | {"flops_per_token": step + replay},
             "dense_flops_per_token": dense,
-            "gain": gain.mean,
-            "low": gain.low,
-            "high": gain.high,
-            "kl_gain": kl_gain.mean,
-            "kl_low": kl_gain.low,
-            "kl_high": kl_gain.high,
+            **gain_record(
+                bootstrap.gain(nll[False], nll[True]), bootstrap.gain(kl[False], kl[True])
+            ),
         }
 
     def _run_report(self, index: int, refresh: bool) -> dict[str, Any]:

@@ -22,18 +22,8 @@ import numpy as np
 
 from sol_core.actions import AXES, DENSE, SHORT_AXES, Budget
 from sol_core.comparing.rollout import Floats
-from sol_core.comparing.statistics import PairedBootstrap, win_rate
+from sol_core.comparing.statistics import Interval, PairedBootstrap, win_rate
 from sol_core.evaluation.tables import ScoreTable, TokenTable
-
-__all__ = [
-    "SCHEMA",
-    "SPEND_TOLERANCE",
-    "MethodScores",
-    "axes_record",
-    "budget_record",
-    "method_scores",
-    "overall_win_rates",
-]
 
 SCHEMA = 1
 SPEND_TOLERANCE = tuple(0.01 * axis.dense for axis in AXES)  # of baselines at the policy's spend
@@ -175,15 +165,10 @@ def _intervals(
 def _paired_record(
     baseline: MethodScores, policy: MethodScores, bootstrap: PairedBootstrap
 ) -> dict[str, float]:
-    nll = bootstrap.gain(baseline.nll, policy.nll)
-    kl = bootstrap.gain(baseline.kl, policy.kl)
     return {
-        "gain": nll.mean,
-        "low": nll.low,
-        "high": nll.high,
-        "kl_gain": kl.mean,
-        "kl_low": kl.low,
-        "kl_high": kl.high,
+        **gain_record(
+            bootstrap.gain(baseline.nll, policy.nll), bootstrap.gain(baseline.kl, policy.kl)
+        ),
         "win_rate": win_rate(baseline.nll, policy.nll),
         "kl_win_rate": win_rate(baseline.kl, policy.kl),
     }
@@ -211,6 +196,18 @@ def _by_step(spend: Floats) -> dict[str, list[float]]:
         record[axis] = means[:, index].tolist()
         record[f"{axis}_sd"] = deviations[:, index].tolist()
     return record
+
+
+def gain_record(nll: Interval, kl: Interval) -> dict[str, float]:
+    """Mean gains with their intervals, nats."""
+    return {
+        "gain": nll.mean,
+        "low": nll.low,
+        "high": nll.high,
+        "kl_gain": kl.mean,
+        "kl_low": kl.low,
+        "kl_high": kl.high,
+    }
 
 
 def axes_record(values: Sequence[float]) -> dict[str, float]:

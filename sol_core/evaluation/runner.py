@@ -42,8 +42,6 @@ from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy
 from sol_core.progress import WorkEvent, WorkFinished, WorkProgress, WorkSample, WorkStopped
 
-__all__ = ["evaluate", "evaluate_contenders"]
-
 _Task = Measurement[EvaluationConfig]
 
 

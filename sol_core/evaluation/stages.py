@@ -24,8 +24,6 @@ from sol_core.evaluation.config import EvaluationConfig
 from sol_core.evaluation.tables import ScoreTable, TokenTable
 from sol_core.models import FrozenLM
 
-__all__ = ["BaselinePass", "PolicyPass", "Setting", "TextStage", "assemble", "split_evenly"]
-
 PROBE_TEXTS = 64  # texts of a probe, at most
 ROWS_AT_ONCE = 128  # a row costs a quarter less than with 64
 PREFILL_UNITS = 0.5  # work of a prefilled token beside that of a decoded row's step

@@ -13,8 +13,6 @@ from sol_core.actions import AXES
 from sol_core.comparing.methods import Row
 from sol_core.comparing.rollout import Rollout
 
-__all__ = ["ScoreTable", "TokenTable"]
-
 
 class ScoreTable:
     """Means over a rollout's steps, for every rollout and row.
@@ -47,9 +45,9 @@ class ScoreTable:
         if first_column + group - 1 == len(self.rows):
             self.done = first + count
 
-    def column(self, method: str, budget: int, index: int = 0) -> int:
+    def column(self, method: str, budget: int) -> int:
         """Return the column that holds a row."""
-        return self._columns[Row(method, budget, index)]
+        return self._columns[Row(method, budget)]
 
     def random_columns(self, budget: int) -> list[int]:
         """The columns of a budget's random schedules, in order."""

@@ -19,8 +19,6 @@ from sol_core.errors import CorpusError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["EvaluationTexts", "load_texts"]
-
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTexts:

@@ -25,8 +25,6 @@ from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
 from sol_core.decoding.schedules import Horizon, Observation, build_scheduler
 from sol_core.evaluation.stages import PREFILL_UNITS, PolicyPass, Setting, TextStage
 
-__all__ = ["TIMED_METHODS", "StepTimes"]
-
 TIMED_TEXTS = 8
 MAX_STEPS = 32  # of a text and method
 TIMED_METHODS = ("dense", "policy", "static")

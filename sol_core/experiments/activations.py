@@ -19,8 +19,6 @@ from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
 from sol_core.models.weights import LayerWeights
 
-__all__ = ["MlpOutput", "most_massive_output"]
-
 
 @dataclass(frozen=True, slots=True)
 class MlpOutput:

@@ -22,13 +22,11 @@ from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import Alternative, PageReads
 from sol_core.generation.page_reads import page_reads
+from sol_core.generation.sequence import most_probable
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["Choices", "StepLoss", "check_tokens", "losses_alone", "next_choices"]
-
 ROWS_AT_ONCE = 128
-NUM_ALTERNATIVES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +114,12 @@ def next_choices(
     ((_, step),) = _steps(model, tokens, [len(tokens) - 1], actions, ActionGrid())
     rows = step.log_probabilities
     kl, _ = kl_to_dense(rows[:1], rows[None])
-    best = rows.topk(min(NUM_ALTERNATIVES, rows.shape[1]))
     entropy = -(rows.exp() * rows).sum(-1)
     return [
         Choices(
             0.0 if action.is_dense else float(kl[0, at]),
             float(entropy[at]),
-            tuple(
-                Alternative(token, model.spelled(token), probability)
-                for token, probability in zip(
-                    best.indices[at].tolist(), best.values[at].exp().tolist(), strict=True
-                )
-            ),
+            most_probable(model, rows[at]),
         )
         for at, action in enumerate((DENSE, *actions))
     ]

@@ -20,8 +20,6 @@ from sol_core.experiments.alone import StepLoss, losses_alone
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler
 
-__all__ = ["Spender", "compare_spenders", "hindsight"]
-
 
 @dataclass(frozen=True, slots=True)
 class Spender:

@@ -9,8 +9,6 @@ from typing import Any
 
 from sol_core.errors import ConfigError
 
-__all__ = ["ELSEWHERE", "Registry", "check_name", "missing"]
-
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 # What a message adds after the names that there are.
 ELSEWHERE = ", or what a module registers that is imported (on the command line: --plugin MODULE)"

@@ -8,8 +8,6 @@ from typing import Any
 
 from sol_core.extensions.registry import Registry
 
-__all__ = ["CORPORA", "NETWORKS", "OBSERVATIONS", "REWARDS", "SCHEDULES", "ExtraInputs"]
-
 
 @dataclass(frozen=True, slots=True)
 class ExtraInputs:

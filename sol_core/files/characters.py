@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["first_line", "whole_characters"]
-
 
 def whole_characters(text: str) -> str:
     """Return the text with halves of characters (lone surrogates) as U+FFFD.

@@ -14,8 +14,6 @@ from typing import Any
 
 from sol_core.files.staging import replacing, sha256_of
 
-__all__ = ["STAMPS_NAME", "first_damaged", "known_sha256"]
-
 STAMPS_NAME = "checksums.json"
 
 

@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ChildResult", "report_progress", "reported_progress", "run_module"]
-
 POLL_SECONDS = 0.2
 OUTPUT_NAME = "output.log"
 _PROGRESS_LINE = re.compile(r"^PROGRESS (\d\.\d+) (.+)$", re.MULTILINE)

@@ -26,8 +26,6 @@ from sol_core.files.staging import (
 )
 from sol_core.progress import Progress, ignore_progress, megabytes
 
-__all__ = ["PinnedWheel", "fetch_wheel"]
-
 logger = logging.getLogger(__name__)
 
 _PIP_DOWNLOAD = (

@@ -29,8 +29,6 @@ from sol_core.files.gguf_families import FAMILIES, checkpoint_names, config_valu
 from sol_core.files.gguf_header import GgufHeader, GgufTensor, read_gguf_header
 from sol_core.files.places import BLOCKS_NAME
 
-__all__ = ["convert_gguf"]
-
 DIGIT_SPLITTING = "smollm"  # GGUF's name of SmolLM's pre-tokenizer
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 

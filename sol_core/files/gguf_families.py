@@ -12,8 +12,6 @@ from typing import Any
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.files.gguf_header import GgufHeader
 
-__all__ = ["FAMILIES", "check_gguf", "checkpoint_names", "config_values", "end_ids"]
-
 # transformers' families by GGUF's architecture.
 FAMILIES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text"}
 ROPE_FACTORS = "rope_freqs.weight"

@@ -28,16 +28,6 @@ from sol_core.files.staging import (
 )
 from sol_core.progress import Progress, megabytes, part_of
 
-__all__ = [
-    "CheckFolder",
-    "GgufSource",
-    "ensure_gguf_model",
-    "gguf_kinds",
-    "is_complete",
-    "is_gguf_name",
-    "make_gguf_folder",
-]
-
 logger = logging.getLogger(__name__)
 CheckFolder = Callable[[Path], object]  # raises ModelLoadError for a damaged one
 

@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 
-__all__ = ["GgufHeader", "GgufTensor", "read_gguf_header"]
-
 MAGIC, VERSIONS = b"GGUF", (2, 3)
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
 _NUMBERS |= {12: "d"}

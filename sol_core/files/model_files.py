@@ -17,8 +17,6 @@ from sol_core.files.model_manifest import refuse_damaged, verify_model
 from sol_core.files.places import BLOCKS_NAME, DEFAULT_MODEL, program_name
 from sol_core.progress import Progress
 
-__all__ = ["check_model_files", "discard_damaged_downloads", "make_default_model_whole"]
-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

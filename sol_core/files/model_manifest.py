@@ -18,18 +18,6 @@ from sol_core.errors import ModelLoadError
 from sol_core.files.checksums import first_damaged
 from sol_core.files.staging import sha256_of
 
-__all__ = [
-    "MANIFEST_NAME",
-    "FileRecord",
-    "ModelManifest",
-    "check_model",
-    "make_manifest",
-    "read_manifest",
-    "refuse_damaged",
-    "verify_model",
-    "write_manifest",
-]
-
 MANIFEST_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 WEIGHTS_NAME = "model.safetensors"

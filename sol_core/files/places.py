@@ -7,17 +7,6 @@ from pathlib import Path
 
 from sol_core.errors import ConfigError
 
-__all__ = [
-    "BLOCKS_NAME",
-    "DATA_DIR_VARIABLE",
-    "DEFAULT_MODEL",
-    "LAUNCHER",
-    "SHIPPED_POLICIES",
-    "SHIPPED_POLICY",
-    "default_data_dir",
-    "program_name",
-]
-
 DATA_DIR_VARIABLE = "SOL_DATA_DIR"
 APP_NAME = "sol-explorer"
 LAUNCHER = "launch.py"

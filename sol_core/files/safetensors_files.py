@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_safetensors", "write_safetensors"]
-
 _OS_ERROR = re.compile(r"os error (\d+)")  # as Rust's standard library writes it
 
 

@@ -19,18 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = [
-    "check_free_space",
-    "exclusive",
-    "explain_os_error",
-    "flush_to_disk",
-    "has_leftovers",
-    "publish",
-    "replacing",
-    "sha256_of",
-    "staged_folder",
-]
-
 POLL_SECONDS = 0.2
 SPARE_BYTES = 50_000_000  # left free on the disk for the database and the logs
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from sol_core.models import FrozenLM
 
-__all__ = ["Attached", "attach"]
-
 
 @dataclass(slots=True)
 class Attached:

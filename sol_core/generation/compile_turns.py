@@ -13,8 +13,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["turn_to_compile"]
-
 _LOOK_S = 0.5  # between looks at whether the program ends
 
 

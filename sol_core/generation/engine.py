@@ -18,11 +18,9 @@ from sol_core.errors import ConfigError, ContextLengthError, SolError
 from sol_core.events import Event
 from sol_core.files.characters import whole_characters
 from sol_core.generation.schedules import GenerationSchedules, PolicyFinder
-from sol_core.generation.sequence import DENSE_ROW, Extras, GeneratedSequence, ms_since
+from sol_core.generation.sequence import Extras, GeneratedSequence, ms_since
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
-
-__all__ = ["DENSE_ROW", "PROMPTS_TOGETHER", "Extras", "encode_prompt", "generate", "generate_many"]
 
 PROMPTS_TOGETHER = 32  # rows of one batch, times the schedules that run side by side
 

@@ -9,8 +9,6 @@ from sol_core.actions import Action, Budget
 from sol_core.events import FinishEvent, TokenEvent
 from sol_core.generation.notebook import coloured_tokens, table
 
-__all__ = ["Generation", "Score"]
-
 
 @dataclass(frozen=True, slots=True)
 class Generation:

@@ -8,8 +8,6 @@ from html import escape
 from sol_core.actions import Action
 from sol_core.files.characters import whole_characters
 
-__all__ = ["coloured_tokens", "table"]
-
 LEAST_SPREAD = 0.05  # of the net keep rate, so that next to no difference looks like none
 FULL_STRENGTH = 0.75  # of the colour, over which text of a light and of a dark page is read
 # A right-to-left text, or a mark that turns the direction, ends with its block.

@@ -9,8 +9,6 @@ import numpy as np
 
 from sol_core.events import PageReads
 
-__all__ = ["MOST_CELLS", "page_reads"]
-
 MOST_CELLS = 64  # of a layer
 _MOST_LEVELS = 3072  # of a record: 1,024 characters
 _PARTLY = 2  # levels of a cell that is read in part; one more is for a cell read wholly

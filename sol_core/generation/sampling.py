@@ -10,8 +10,6 @@ from torch import Tensor
 from sol_core.config import SamplingConfig
 from sol_core.errors import ConfigError
 
-__all__ = ["LogitsProcessor", "TokenSampler"]
-
 # Of input_ids [1, T] int64 and scores [1, V] fp32 → scores [1, V]; transformers' classes are some.
 LogitsProcessor = Callable[..., Tensor]
 

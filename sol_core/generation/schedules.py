@@ -23,8 +23,6 @@ from sol_core.fields import check_kind
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
-__all__ = ["GenerationSchedules", "PolicyFinder", "check_policy", "name_of", "with_schedule"]
-
 # By its name a policy's folder, a policy, or a function that takes its place, or a class of them.
 PolicyFinder = Callable[[str], "Path | Policy | Schedule"]
 Distribution = tuple[tuple[float, ...], ...]  # probability of every level, per axis

@@ -30,8 +30,6 @@ from sol_core.generation.schedules import Distribution
 from sol_core.generation.text_stream import TextStream, TextUntil
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["DENSE_ROW", "NUM_ALTERNATIVES", "Extras", "GeneratedSequence", "ms_since"]
-
 DENSE_ROW = "dense"  # a side row of this name is the reference for KL
 NUM_ALTERNATIVES = 5
 
@@ -173,7 +171,6 @@ class GeneratedSequence:
         surprisals = (-log_probabilities[:, token]).tolist()
         entropies = step.entropy.tolist()
         divergences = self._kl_to_dense(log_probabilities)
-        best = log_probabilities[0].topk(min(NUM_ALTERNATIVES, log_probabilities.shape[1]))
         firsts = log_probabilities[1:].max(-1)
         step_ms = ms_since(step.started)
         return TokenEvent(
@@ -183,7 +180,7 @@ class GeneratedSequence:
             action=step.actions[0],
             surprisal=surprisals[0],
             entropy=entropies[0],
-            top=self._alternatives(best.values, best.indices),
+            top=most_probable(self._model, log_probabilities[0]),
             kl_to_dense=divergences[0],
             side=tuple(
                 SideEvent(side.name, *values)
@@ -193,7 +190,7 @@ class GeneratedSequence:
                     surprisals[1:],
                     entropies[1:],
                     divergences[1:],
-                    self._alternatives(firsts.values, firsts.indices),
+                    alternatives(self._model, firsts.values, firsts.indices),
                     strict=True,
                 )
             ),
@@ -216,14 +213,6 @@ class GeneratedSequence:
         own = readers[0, :, :pages].cpu().numpy()
         return page_reads(own, self._model.spec.num_kv_heads, exact=self._extras.page_reads)
 
-    def _alternatives(self, log_probabilities: Tensor, tokens: Tensor) -> tuple[Alternative, ...]:
-        return tuple(
-            Alternative(token, self._model.spelled(token), probability)
-            for token, probability in zip(
-                tokens.tolist(), log_probabilities.exp().tolist(), strict=True
-            )
-        )
-
     def _kl_to_dense(self, log_probabilities: Tensor) -> list[float | None]:
         """KL(dense ‖ row) of every row, nats; None without a dense row."""
         names = [row.name for row in self._side_rows]
@@ -241,6 +230,20 @@ class GeneratedSequence:
             before = cached - 1 - step.refreshed_tokens
             cost += self._cost_model.prefill(step.refreshed_tokens, before)
         return cost
+
+
+def most_probable(model: LanguageModel, log_probabilities: Tensor) -> tuple[Alternative, ...]:
+    """The five most probable tokens of a distribution [V], best first."""
+    best = log_probabilities.topk(min(NUM_ALTERNATIVES, log_probabilities.shape[0]))
+    return alternatives(model, best.values, best.indices)
+
+
+def alternatives(
+    model: LanguageModel, log_probabilities: Tensor, tokens: Tensor
+) -> tuple[Alternative, ...]:
+    """Tokens [N] int64, spelled, with their probabilities."""
+    pairs = zip(tokens.tolist(), log_probabilities.exp().tolist(), strict=True)
+    return tuple(Alternative(token, model.spelled(token), share) for token, share in pairs)
 
 
 def ms_since(start: float) -> float:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from sol_core.models.checkpoint import PlainTokenizer
 
-__all__ = ["TextStream", "TextUntil"]
-
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 _MOST_HELD_BACK = 8  # tokens, before a broken character is shown as such
 _UNFINISHED = 3  # tokens at most that are the beginning of one character, of four bytes

@@ -35,8 +35,6 @@ from sol_core.policy.prices import PriceTable
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
-__all__ = ["COMPILING", "KernelWarmUp", "load_warm", "warm_up_kernels"]
-
 COMPILING = "compiling kernels (first start)"
 # The proportions of a small Llama: the kernels for one text ask for whole vectors of channels.
 _SPEC = ModelSpec(

@@ -34,8 +34,6 @@ from sol_core.tasks.result import SCHEMA, MethodScores, ScoredTask, pooled_recor
 if TYPE_CHECKING:
     from sol_core.lm_eval_model import SolLM
 
-__all__ = ["LmEvalConfig", "LmEvalTasks", "open_lm_eval_tasks", "run_lm_eval_tasks"]
-
 INSTALL = "pip install 'lm-eval>=0.4.13'"
 # Of a task's scores of single questions, the one that is compared: the first of these that it has.
 PREFERRED = ("acc_norm", "acc", "exact_match")
@@ -212,7 +210,9 @@ class _Run:
             raise
         except ValueError as error:
             raise ConfigError(f"lm-eval refuses to run {task}: {error}") from error
-        asked = [one for one in found["samples"][task] if one["filter"] == _filter(found, task)]
+        answers = found["samples"][task]
+        # Of the ways in which answers were read off, the first.
+        asked = [one for one in answers if one["filter"] == answers[0]["filter"]]
         self._chance = _chance(one.OUTPUT_TYPE, asked)
         correct = np.asarray([float(one[self._opened.metrics[task]]) for one in asked])
         return _method(lm, correct)
@@ -268,11 +268,6 @@ def _metric(name: str, task: Any) -> str:
             f"are {', '.join(task.aggregation())}): run it with python -m sol_core.lm_eval_model"
         )
     return next((one for one in PREFERRED if one in metrics), metrics[0])
-
-
-def _filter(found: Mapping[str, Any], task: str) -> str:
-    """The first of the ways in which answers were read off."""
-    return str(found["samples"][task][0]["filter"])
 
 
 def _chance(kind: str, asked: list[dict[str, Any]]) -> float:

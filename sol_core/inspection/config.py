@@ -10,8 +10,6 @@ from sol_core.config import MAX_EPISODE_STEPS, GenerationConfig, ScheduleConfig,
 from sol_core.errors import ConfigError
 from sol_core.fields import Positive, Range, check_fields
 
-__all__ = ["MAX_SCHEDULES", "InspectionConfig"]
-
 MAX_SCHEDULES = 3  # beside the dense row: four rows are what the CPU's kernels take at once
 
 

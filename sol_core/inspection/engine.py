@@ -20,11 +20,11 @@ from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode, prefill_in_chunks
 from sol_core.errors import ConfigError
-from sol_core.events import Alternative, StepCost
+from sol_core.events import StepCost
 from sol_core.files.characters import whole_characters
 from sol_core.generation.engine import encode_prompt, never
 from sol_core.generation.schedules import GenerationSchedules
-from sol_core.generation.sequence import NUM_ALTERNATIVES, ms_since
+from sol_core.generation.sequence import most_probable, ms_since
 from sol_core.generation.text_stream import TextStream
 from sol_core.inspection.config import InspectionConfig
 from sol_core.inspection.records import (
@@ -37,8 +37,6 @@ from sol_core.inspection.records import (
 )
 from sol_core.inspection.report import difficulty
 from sol_core.models.loading import LanguageModel
-
-__all__ = ["cut", "inspect_text", "text_tokens"]
 
 
 def inspect_text(
@@ -193,20 +191,11 @@ class _Inspection:
             token_id=token,
             text=self.model.spelled(token) if token in self.specials else shown,
             kind=self.kinds[self.prefix + step.index - 1],
-            top=self._alternatives(step),
+            top=most_probable(self.model, step.log_probabilities[0]),
             rows=rows,
             cached_tokens=cached,
             step_ms=ms_since(step.started),
             elapsed_ms=ms_since(began),
-        )
-
-    def _alternatives(self, step: DecodeStep) -> tuple[Alternative, ...]:
-        dense = step.log_probabilities[0]
-        best = dense.topk(min(NUM_ALTERNATIVES, dense.shape[0]))
-        probabilities = best.values.exp().tolist()
-        return tuple(
-            Alternative(token, self.model.spelled(token), probability)
-            for token, probability in zip(best.indices.tolist(), probabilities, strict=True)
         )
 
     def _spelled(self, tokens: list[int]) -> str:

@@ -13,21 +13,6 @@ from typing import Any, Literal
 from sol_core.actions import OTHER_AXES, PAPER_AXES, Action, Budget, record_of
 from sol_core.events import Alternative, StepCost
 
-__all__ = [
-    "INSPECTION_VERSION",
-    "DifficultyReport",
-    "InspectedRow",
-    "InspectedToken",
-    "InspectionEnd",
-    "InspectionEvent",
-    "InspectionStart",
-    "KindSpend",
-    "RowReport",
-    "RowTotals",
-    "TokenPlace",
-    "inspection_json",
-]
-
 INSPECTION_VERSION = 1  # of the JSON; raised when a field changes its meaning or goes
 
 

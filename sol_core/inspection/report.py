@@ -22,8 +22,6 @@ from sol_core.inspection.records import (
     TokenPlace,
 )
 
-__all__ = ["HARMLESS_KL", "LISTED", "difficulty"]
-
 HARMLESS_KL = 0.01  # nats; a step this close to dense did not need more than it got
 LISTED = 10  # entries of a list at most
 

@@ -25,12 +25,10 @@ from sol_core.decoding.divergence import kl_to_dense
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, Windows, decode, prefill_in_chunks
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, ContextLengthError
-from sol_core.events import Alternative
+from sol_core.generation.sequence import alternatives
 from sol_core.lens.records import LensRow, LensRun, LensTrail, LensView, ReplayedStep
 from sol_core.models.cache import KVCache
 from sol_core.models.loading import LanguageModel
-
-__all__ = ["FOLLOWING", "Lens"]
 
 FOLLOWING = 16  # tokens that the damage is followed for
 ROWS_AT_ONCE = 128
@@ -148,18 +146,11 @@ class Lens:
                     scores.nll.tolist(),
                     scores.kl.tolist(),
                     scores.entropy.tolist(),
-                    self._choices(scores),
+                    alternatives(self._model, scores.best_log_probability, scores.best),
                     strict=True,
                 )
             }
         return rows
-
-    def _choices(self, scores: _Scores) -> list[Alternative]:
-        probabilities = scores.best_log_probability.exp().tolist()
-        return [
-            Alternative(token, self._model.spelled(token), probability)
-            for token, probability in zip(scores.best.tolist(), probabilities, strict=True)
-        ]
 
     def _trails(self, index: int, named: dict[str, Action]) -> tuple[LensTrail, ...]:
         """Return the effect of each of these actions at this step on the following tokens."""

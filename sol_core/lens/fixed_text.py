@@ -15,8 +15,6 @@ from sol_core.lens.engine import FOLLOWING, Lens
 from sol_core.lens.records import LensRun, LensView
 from sol_core.models.loading import LanguageModel
 
-__all__ = ["look_at_text"]
-
 
 def look_at_text(
     model: LanguageModel,

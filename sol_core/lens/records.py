@@ -9,8 +9,6 @@ from sol_core.actions import Action, ActionGrid, record_of
 from sol_core.errors import ConfigError
 from sol_core.events import Alternative
 
-__all__ = ["LensRow", "LensRun", "LensTrail", "LensView", "ReplayedStep"]
-
 
 @dataclass(frozen=True, slots=True)
 class LensRun:

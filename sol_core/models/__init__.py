@@ -4,10 +4,11 @@ Architectures, weights, loading, and the KV cache that steps pass in and out. Wh
 step takes is decided in ``sol_core.decoding`` and ``sol_core.policy``.
 """
 
-from sol_core.models.decoder import FrozenLM, StepOutput
+from sol_core.models.decoder import FrozenLM
 from sol_core.models.families import SUPPORTED_FAMILIES, refuse_denied_biases, spec_from_config
 from sol_core.models.signals import PrefillOutput
 from sol_core.models.spec import ModelSpec
+from sol_core.models.step.output import StepOutput
 
 __all__ = [
     "SUPPORTED_FAMILIES",

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from kernels.page_scorers import Summary
     from sol_core.models.spec import ModelSpec
 
-__all__ = ["KVCache"]
-
 
 class KVCache:
     """Keys and values of R rows, optionally behind prefixes that M groups of rows share.

@@ -40,8 +40,6 @@ from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape, takes_integers
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
-__all__ = ["FrozenLM", "StepOutput"]
-
 
 class FrozenLM:
     """A decoder-only language model whose weights never change.

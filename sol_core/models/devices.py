@@ -10,8 +10,6 @@ from torch import Tensor
 
 from sol_core.errors import ConfigError
 
-__all__ = ["DTYPES", "cpu_has_bf16", "from_host", "pick_device", "pick_dtype"]
-
 DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,

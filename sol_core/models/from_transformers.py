@@ -20,8 +20,6 @@ from sol_core.models.weights import arrange_weights
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["from_transformers", "frozen_copy"]
-
 
 @torch.no_grad()
 def from_transformers(

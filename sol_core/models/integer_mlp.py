@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from kernels.integer_linear import quantise_matrix, relative_error
 from sol_core.models.weights import IntegerMlp, ModelWeights
 
-__all__ = ["integer_mlp_errors", "with_integer_mlp", "without_integer_mlp"]
-
 
 def with_integer_mlp(weights: ModelWeights) -> ModelWeights:
     """The same weights with int8 copies of every layer's gate, up and down matrices."""

@@ -20,8 +20,6 @@ from kernels.page_attention import page_bounds
 if TYPE_CHECKING:
     from kernels.page_scorers import Summary
 
-__all__ = ["LayerStore"]
-
 
 class _Upkeep:
     """Reach of bounds, or copies, over the keys. Rows grow past ``clean``: writers leave it be.

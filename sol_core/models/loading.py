@@ -44,16 +44,6 @@ from sol_core.progress import Progress
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "LanguageModel",
-    "fingerprint_of",
-    "load_language_model",
-    "locate_model",
-    "model_fingerprint",
-    "repair_model",
-]
-
 _HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "merges.txt", "vocab.txt"]
 _PICKLED = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 

@@ -8,9 +8,6 @@ from torch import Tensor
 
 from kernels.page_attention import KVBlock, soft_cap
 
-__all__ = ["causal_attention"]
-
-
 _CAPPED_TOKENS = 256  # whose scores are held at a time
 
 

@@ -20,8 +20,6 @@ from kernels.quantised_weights import KINDS, GgufBlocks, unpack_blocks
 from sol_core.errors import ModelLoadError
 from sol_core.files.places import BLOCKS_NAME
 
-__all__ = ["block_kinds", "common_bits", "join_blocks", "read_blocks"]
-
 
 def read_blocks(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, GgufBlocks]:
     """The blocks of a model's folder by checkpoint name; none where it has no such file.

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from sol_core.models.spec import RopeSpec
 
-__all__ = ["RotaryTable", "inverse_frequencies", "rotary_angles"]
-
 _STRETCH, _MOST_STRETCHES = 256, 64  # positions; of each a quarter of a megabyte at D = 64
 
 

@@ -19,8 +19,6 @@ from kernels.page_attention import KVBlock, page_mass_outside
 from kernels.page_scorers import PageScorer, TextScores
 from sol_core.models.spec import ModelSpec
 
-__all__ = ["BEST_PAGES", "PrefillOutput", "Signals", "prefill_concentration"]
-
 BEST_PAGES = 0.4  # share of the pages whose mass does not count as spread
 _SCORES_PER_CHUNK = 2**22  # page scores held at a time in a prefill: 16 MB
 

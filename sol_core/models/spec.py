@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Activation", "ModelSpec", "RopeSpec"]
-
 Activation = Literal["silu", "gelu_tanh"]
 
 # A field that was added later is None where it does not apply, and then no part of a model's

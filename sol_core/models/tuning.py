@@ -31,16 +31,6 @@ if TYPE_CHECKING:
     from sol_core.models.decoder import FrozenLM
     from sol_core.models.loading import LanguageModel
 
-__all__ = [
-    "TUNING",
-    "TUNING_VARIABLE",
-    "MeasuredTuning",
-    "cpu_name",
-    "stored_tunings",
-    "tune",
-    "tuning_folder",
-]
-
 TUNING = "measuring what suits this CPU (first start)"
 TUNING_VARIABLE = "SOL_CPU_TUNING"  # "threads,ahead", instead of what was measured
 _FILE = "tuning.json"

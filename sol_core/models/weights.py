@@ -27,16 +27,6 @@ from sol_core.models.families import head_channels, layer_names, spread_heads
 from sol_core.models.quantised import join_blocks
 from sol_core.models.spec import ModelSpec
 
-__all__ = [
-    "IntegerMlp",
-    "LayerWeights",
-    "Linear",
-    "ModelWeights",
-    "arrange_weights",
-    "in_channel_major",
-    "packed_for_many_rows",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class Linear:
@@ -164,12 +154,12 @@ class _Reader:
             weight = spread_heads(weight, self.channels, stored, heads)
             if bias is not None and heads == 0:
                 bias = spread_heads(bias, self.channels, stored, 0)
-            return Linear(in_out_view(weight), bias)
+            return Linear(_in_out_view(weight), bias)
         blocks = join_blocks(self.blocks, [f"{prefix}{name}.weight" for name in names])
-        return Linear(in_out_view(weight), bias, blocks=blocks)
+        return Linear(_in_out_view(weight), bias, blocks=blocks)
 
 
-def in_out_view(weight: Tensor) -> Tensor:
+def _in_out_view(weight: Tensor) -> Tensor:
     """[out, in] → the same matrix addressed as [in, out], in the layout this dtype likes."""
     return weight.t().contiguous() if weight.dtype == torch.float32 else weight.contiguous().t()
 
@@ -223,7 +213,7 @@ def arrange_weights(
     else:
         reader.used.add("lm_head.weight")
         tied = join_blocks(reader.blocks, [embedding_name])
-        placed_head = _placed(Linear(in_out_view(embedding.to(dtype)), blocks=tied), to_device)
+        placed_head = _placed(Linear(_in_out_view(embedding.to(dtype)), blocks=tied), to_device)
         placed_embedding = placed_head.weight.t()
     _refuse_leftovers(set(tensors) - reader.used)
     return ModelWeights(

@@ -15,8 +15,6 @@ from sol_core.extensions import NETWORKS, OBSERVATIONS
 from sol_core.extensions.registry import ELSEWHERE
 from sol_core.fields import OneOf, Range, check_fields, setting
 
-__all__ = ["MAX_POLICY_STEPS", "ObservationName", "PolicyConfig"]
-
 MAX_POLICY_STEPS = 4096  # of an episode: the network keeps a state for every one
 NetworkName = Annotated[str, OneOf(NETWORKS, ELSEWHERE)]
 ObservationName = Annotated[str, OneOf(OBSERVATIONS, ELSEWHERE)]

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["AimCorrection"]
-
 RIDGE = 2.0  # episodes' worth of evidence for no gap at all
 MAX_GAP = 0.15  # share of dense; beyond it something else is wrong than the price
 

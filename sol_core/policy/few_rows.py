@@ -21,8 +21,6 @@ from sol_core.policy.price_rule import PriceRule
 if TYPE_CHECKING:
     from kernels.policy_step.cpu import DamageHeads, Encoder, Prices
 
-__all__ = ["FewRowPolicy", "StepState"]
-
 
 class StepState(NamedTuple):
     """State of an episode so far: [R, 3] each, shares of dense.

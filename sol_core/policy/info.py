@@ -20,20 +20,6 @@ if TYPE_CHECKING:
 
     from sol_core.models.spec import ModelSpec
 
-__all__ = [
-    "CARD_FILE",
-    "CONFIG_FILE",
-    "MAX_BYTES",
-    "MAX_WEIGHT_BYTES",
-    "SCHEMA",
-    "WEIGHTS_FILE",
-    "InputLayout",
-    "PolicyInfo",
-    "info_from_record",
-    "read_config",
-    "read_policy_info",
-]
-
 SCHEMA = 1
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 MAX_CONFIG_BYTES, MAX_WEIGHT_BYTES, MAX_CARD_BYTES = 4_000_000, 200_000_000, 1_000_000

@@ -17,8 +17,6 @@ from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ShapeError
 from sol_core.policy.info import InputLayout
 
-__all__ = ["kept_rows", "observation_row"]
-
 _MAX_NATS = 15.0
 _MAX_KEPT = 2.0**15  # fp16 ends just below 2**16
 

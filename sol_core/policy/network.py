@@ -25,18 +25,6 @@ from sol_core.extensions import NETWORKS
 from sol_core.policy.config import PolicyConfig
 from sol_core.policy.info import InputLayout
 
-__all__ = [
-    "CausalEncoder",
-    "DamageNetwork",
-    "JointNetwork",
-    "PaperEncoder",
-    "StateEncoder",
-    "StepEncoder",
-    "build_network",
-    "level_values",
-    "network_class",
-]
-
 
 def level_values(grid: ActionGrid) -> list[Tensor]:
     """Each axis' levels as shares of dense: [levels] fp32."""

@@ -29,8 +29,6 @@ from sol_core.policy.prices import PriceTable
 if TYPE_CHECKING:
     from sol_core.models.loading import LanguageModel
 
-__all__ = ["Policy", "StepInputs", "budget_shares", "load_policy", "save_policy"]
-
 
 class StepInputs(NamedTuple):
     """Inputs of T steps of N episodes.

@@ -16,8 +16,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from sol_core.policy.prices import PriceTable, falling
 
-__all__ = ["PriceRule", "padded_levels"]
-
 AT_END = 1e-6  # share of dense
 FORCE = 100.0  # unit of cost per unit of spend
 # Cost of a level that an axis does not have. Finite: an infinite one has no gradient.

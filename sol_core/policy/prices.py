@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["PriceTable", "aim_for", "choose_levels"]
-
 NUM_PRICES = 161
 LOG_PRICE_RANGE = (-14.0, 5.0)
 

@@ -15,8 +15,6 @@ from sol_core.policy.inputs import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
 
-__all__ = ["PolicyScheduler", "StepChoice", "feedback_shares", "mean_entropy"]
-
 # Overspending is made good over this many steps. Sixteen, an episode, halved the gain: the
 # point of a price is to spend unevenly (docs/results.md).
 FEEDBACK_STEPS = 64

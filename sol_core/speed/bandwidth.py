@@ -6,8 +6,6 @@ import time
 
 import torch
 
-__all__ = ["measure_read_bandwidth"]
-
 _MEGABYTES = 512  # far beyond any cache
 _REPEATS = 7
 

@@ -28,14 +28,6 @@ from sol_core.speed.roofline import (
 if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
 
-__all__ = [
-    "ESTIMATED_CARDS",
-    "ESTIMATED_CONTEXTS",
-    "estimated_bytes_share",
-    "estimated_steps",
-    "shape_of",
-]
-
 ESTIMATED_CARDS = ("A100", "H100")
 ESTIMATED_CONTEXTS = CONTEXTS
 _OTHERS = ("Llama-3.2-1B", "Llama-3.1-8B")

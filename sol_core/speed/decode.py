@@ -26,8 +26,6 @@ from sol_core.errors import ConfigError, SolError
 from sol_core.models.tuning import cpu_name
 from sol_core.speed.bandwidth import measure_read_bandwidth
 
-__all__ = ["BenchOptions", "bench_decode"]
-
 BUDGETS = (0.75, 0.5, 0.3)
 SPARSE = (0.3, 0.6)  # attention and MLP, where more is saved than at half of both
 DENSE = (1.0, 1.0)

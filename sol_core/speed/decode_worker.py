@@ -21,8 +21,6 @@ from sol_core.models.loading import LanguageModel, load_language_model
 from sol_core.models.tuning import tune
 from sol_core.policy import Policy, PolicyScheduler, load_policy
 
-__all__: list[str] = []
-
 _CHUNK = 512  # prompt tokens per prefill pass: bounds the attention's memory
 _POLICY_BITS = 8.0
 

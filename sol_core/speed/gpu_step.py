@@ -23,8 +23,6 @@ from sol_core.models.spec import ModelSpec, RopeSpec
 from sol_core.models.weights import LayerWeights, Linear, ModelWeights
 from sol_core.speed.roofline import ModelShape
 
-__all__ = ["count_launches", "measure_steps"]
-
 _WARM_UP, _STEPS = 8, 64
 
 

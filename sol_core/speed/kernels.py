@@ -34,8 +34,6 @@ from sol_core.speed.roofline import (
     kernel_costs,
 )
 
-__all__ = ["KernelBenchOptions", "bench_kernels", "run_layer"]
-
 PAGE_SIZE = 8
 REPEATS = 50
 _log = logging.getLogger(__name__)

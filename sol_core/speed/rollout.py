@@ -38,8 +38,6 @@ from sol_core.training.run_state import RunState
 from sol_core.training.update import grpo_update
 from sol_core.training.windows import StepScores, TextPrefill, prefill_text
 
-__all__ = ["RolloutOptions", "bench_rollout"]
-
 # What an update spends its time on. "rollout" is the language model's decode steps alone.
 PHASES = ("prefill", "rollout", "policy", "dense_reference", "update")
 Report = Callable[[str, float], None]
@@ -250,18 +248,7 @@ class _Bench:
 
     def seconds_of_products(self) -> float:
         """One decode step's products with the weights, and nothing else."""
-        weights = self._lm.batch_weights
-        linears = [
-            linear
-            for layer in weights.layers
-            for linear in (
-                layer.query_key_value,
-                layer.attention_output,
-                layer.gate_up,
-                layer.down,
-            )
-        ]
-        linears.append(weights.head)
+        linears = list(self._lm.batch_weights.matrices())
         for size in {linear.weight.shape[0] for linear in linears} - self._inputs.keys():
             rows = torch.randn(self._options.rows, size, device=self._lm.device)
             self._inputs[size] = rows.to(self._lm.dtype)

@@ -17,18 +17,6 @@ from kernels.page_scorers import PagesToScore
 from sol_core.actions import DENSE, PAPER, Action, Mechanisms, ceil_fraction
 from sol_core.errors import ConfigError
 
-__all__ = [
-    "CARDS",
-    "CONTEXTS",
-    "MODELS",
-    "Card",
-    "KernelCost",
-    "ModelShape",
-    "estimate_table",
-    "kernel_costs",
-    "step_floor_us",
-]
-
 CONTEXTS = (512, 2048, 8192, 32_768, 131_072)
 BUDGETS = (1.0, 0.75, 0.5, 0.3)
 _FLOAT = 4
@@ -87,9 +75,7 @@ class _Step:
     shape: ModelShape
     action: Action
     tokens: int
-    rows: int
     page_size: int
-    overlap: float
     mechanisms: Mechanisms
 
     @property
@@ -119,31 +105,23 @@ def kernel_costs(
     action: Action,
     cached_tokens: int,
     *,
-    rows: int = 1,
     page_size: int = 8,
-    overlap: float = 1.0,
     mechanisms: Mechanisms = PAPER,
 ) -> list[KernelCost]:
-    """Every kernel of one decode step in 16-bit weights and cache.
+    """Every kernel of one decode step of one text, in 16-bit weights and cache.
+
+    Heads that share a KV head are taken to choose the same pages.
 
     Args:
         cached_tokens: tokens in the cache, the new one included.
-        rows: texts decoded at once, each with a cache of its own.
-        overlap: how much the heads that share a KV head agree on their pages: 1, they
-            choose the same and the floor is reachable; 0, they choose independently and
-            read ``1 − (1 − κ)^g`` of the pages together. Heads that choose as a group agree.
         mechanisms: how the step skips what its action drops.
-    Raises: ConfigError for counts below 1 or an overlap outside [0, 1].
+    Raises: ConfigError for counts below 1.
     """
-    for name, value in (
-        ("cached_tokens", cached_tokens), ("rows", rows), ("page_size", page_size)
-    ):  # fmt: skip
+    for name, value in (("cached_tokens", cached_tokens), ("page_size", page_size)):
         if value < 1:
             raise ConfigError(f"{name} must be 1 or more, got {value}")
-    if not 0 <= overlap <= 1:
-        raise ConfigError(f"overlap must be between 0 and 1, got {overlap}")
-    step = _Step(shape, action, cached_tokens, rows, page_size, overlap, mechanisms)
-    return [*_projections(shape, rows), *_attention(step), *_mlp(step)]
+    step = _Step(shape, action, cached_tokens, page_size, mechanisms)
+    return [*_projections(shape), *_attention(step), *_mlp(step)]
 
 
 def step_floor_us(costs: Sequence[KernelCost], card: Card) -> dict[str, float]:
@@ -179,45 +157,39 @@ def estimate_table(
     return table
 
 
-def _projections(shape: ModelShape, rows: int) -> list[KernelCost]:
+def _projections(shape: ModelShape) -> list[KernelCost]:
     layers, width = shape.num_layers, shape.hidden_size
     query = shape.num_heads * shape.head_size
     key_value = 2 * shape.num_kv_heads * shape.head_size
     norms = 2 * layers + 1
     return [
-        _product("library: query, key, value", "attention", layers, rows, width, query + key_value),
-        _product("library: attention output", "attention", layers, rows, query, width),
-        _product("library: head", "head", 1, rows, width, shape.vocab_size),
-        KernelCost("rms_norm_rows", "rest", norms, norms * width * _FLOAT * (2 * rows + 1), 0.0),
+        _product("library: query, key, value", "attention", layers, width, query + key_value),
+        _product("library: attention output", "attention", layers, query, width),
+        _product("library: head", "head", 1, width, shape.vocab_size),
+        KernelCost("rms_norm_rows", "rest", norms, 3 * norms * width * _FLOAT, 0.0),
     ]
 
 
-def _product(
-    kernel: str, part: str, launches: int, rows: int, inner: int, outer: int
-) -> KernelCost:
-    """A product with an [inner, outer] matrix in 16 bits, read once."""
-    moved = 2 * (inner * outer + rows * (inner + outer))
-    return KernelCost(kernel, part, launches, launches * moved, launches * 2 * rows * inner * outer)
+def _product(kernel: str, part: str, launches: int, inner: int, outer: int) -> KernelCost:
+    """A product of one row with an [inner, outer] matrix in 16 bits, read once."""
+    moved = 2 * (inner * outer + inner + outer)
+    return KernelCost(kernel, part, launches, launches * moved, launches * 2 * inner * outer)
 
 
 def _attention(step: _Step) -> list[KernelCost]:
-    shape, rows, tokens = step.shape, step.rows, step.tokens
+    shape, layers, kept = step.shape, step.shape.num_layers, step.pages_kept
     key_value, query = shape.num_kv_heads * shape.head_size, shape.num_heads * shape.head_size
-    layers, kept = shape.num_layers, step.pages_kept
-    union = 1 - (1 - kept / step.pages) ** (shape.num_heads // shape.num_kv_heads)
-    together = step.mechanisms.page_choice == "group"
-    overlap = 1.0 if together else step.overlap
-    reads = min(tokens, (overlap * kept + (1 - overlap) * step.pages * union) * step.page_size)
+    tokens = min(step.tokens, kept * step.page_size)
     # fp32 key and value in, 16-bit ones out; bounds in and out, or one more 4-bit key.
     written: float = key_value * (8 + 4)
     if read := step.mechanisms.scorer.reads:
         written += {"bounds": 8 * key_value, "codes": key_value / 2 + 4 * shape.num_kv_heads}[read]
     costs = [
-        KernelCost("write_rows", "attention", layers, layers * rows * written, 0.0),
+        KernelCost("write_rows", "attention", layers, layers * written, 0.0),
         KernelCost(
             "attend_pages", "attention", layers,
-            layers * rows * (4 * key_value * reads + 2 * query * _FLOAT),
-            layers * rows * 4.0 * query * min(tokens, kept * step.page_size),
+            layers * (4 * key_value * tokens + 2 * query * _FLOAT),
+            layers * 4.0 * query * tokens,
         ),
     ]  # fmt: skip
     return costs if kept == step.pages else [*costs, *_choice(step, query)]
@@ -225,21 +197,17 @@ def _attention(step: _Step) -> list[KernelCost]:
 
 def _choice(step: _Step, query: int) -> list[KernelCost]:
     """Scores of pages for every head, and the choice for heads or KV groups."""
-    shape, rows, layers = step.shape, step.rows, step.shape.num_layers
-    scored = rows * shape.num_heads * step.pages * _SCRATCH
+    shape, layers = step.shape, step.shape.num_layers
+    scored = shape.num_heads * step.pages * _SCRATCH
     scorer, key_value = step.mechanisms.scorer, shape.num_kv_heads * shape.head_size
     flops, read = scorer.cost(
         PagesToScore(query, key_value, shape.num_kv_heads, step.tokens, step.pages, 2)
     )
     kernel = scorer.triton_kernel or f"reference: pages by {scorer.name}"
-    costs = [
-        KernelCost(
-            kernel, "attention", layers, layers * (rows * read + scored), layers * rows * flops
-        )
-    ]
+    costs = [KernelCost(kernel, "attention", layers, layers * (read + scored), layers * flops)]
     ranked = scored
     if step.mechanisms.page_choice == "group":
-        ranked = rows * shape.num_kv_heads * step.pages * _SCRATCH
+        ranked = shape.num_kv_heads * step.pages * _SCRATCH
         costs.append(
             KernelCost("share_pages", "attention", layers, layers * (scored + ranked), 0.0)
         )
@@ -251,28 +219,28 @@ def _choice(step: _Step, query: int) -> list[KernelCost]:
 
 
 def _mlp(step: _Step) -> list[KernelCost]:
-    shape, rows = step.shape, step.rows
+    shape = step.shape
     layers, width, inner = shape.num_layers, shape.hidden_size, shape.intermediate_size
     shares = step.mechanisms.mlp_shares(step.action.channel_keep_ratio)
     kept, inner_kept = ceil_fraction(shares[0], width), ceil_fraction(shares[1], inner)
     if (kept, inner_kept) == (width, inner):
         return [
-            _product("library: gate and up", "mlp", layers, rows, width, 2 * inner),
-            _product("library: down", "mlp", layers, rows, inner, width),
+            _product("library: gate and up", "mlp", layers, width, 2 * inner),
+            _product("library: down", "mlp", layers, inner, width),
         ]
-    lists, listed = 1, rows * width * 2 + kept * _SCRATCH
+    lists, listed = 1, width * 2 + kept * _SCRATCH
     costs = []
     if step.mechanisms.pruner.keep_inner:
-        lists, listed = 2, listed + rows * inner * 2 + inner_kept * _SCRATCH
+        lists, listed = 2, listed + inner * 2 + inner_kept * _SCRATCH
         # Activations and norms in, zeros out.
-        pruned = rows * (inner * (2 + _FLOAT) + (inner - inner_kept) * 2)
+        pruned = inner * (2 + _FLOAT) + (inner - inner_kept) * 2
         costs = [KernelCost("keep_heaviest_rows", "mlp", layers, layers * pruned, 0.0)]
-    row = layers * rows * width
+    row = layers * width
     return [
         KernelCost("prepare_rows", "mlp", layers, row * (_FLOAT + 2), 0.0),
         KernelCost("list_channels", "mlp", lists * layers, layers * listed, 0.0),
-        _product("gate_up_rows", "mlp", layers, rows, kept, 2 * inner),
+        _product("gate_up_rows", "mlp", layers, kept, 2 * inner),
         *costs,
-        _product("down_rows", "mlp", layers, rows, inner_kept, width),
+        _product("down_rows", "mlp", layers, inner_kept, width),
         KernelCost("finish_rows", "mlp", layers, row * (_FLOAT + 2), 0.0),
     ]

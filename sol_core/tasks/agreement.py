@@ -20,8 +20,6 @@ from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import BatchScores, StepBytes, prefill_contexts, step_spends
 
-__all__ = ["AGREEMENT_STEPS", "free_run", "share_equal", "steps_until_divergence", "to_go_on"]
-
 AGREEMENT_STEPS = 128
 
 

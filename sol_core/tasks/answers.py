@@ -14,8 +14,6 @@ from sol_core.comparing.rollout import Floats
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.questions import Question
 
-__all__ = ["margins", "right_answers", "scores_per_byte"]
-
 
 def scores_per_byte(
     continuations: Sequence[Continuation], num_questions: int, log_likelihood: Floats

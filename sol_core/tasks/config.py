@@ -8,9 +8,7 @@ from typing import Annotated, Any
 from sol_core.actions import SHORT_AXES, Budget, record_of
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import check_budgets
-from sol_core.fields import Range, Seed, check_fields, config_from_dict, setting
-
-__all__ = ["BASELINE_NAMES", "TASK_NAMES", "TasksConfig", "parse_baselines", "parse_tasks"]
+from sol_core.fields import Range, Seed, check_fields, setting
 
 QUESTION_TASKS = ("arc_easy", "hellaswag", "piqa", "winogrande", "lambada", "mmlu")
 TASK_NAMES = (*QUESTION_TASKS, "agreement")
@@ -55,16 +53,8 @@ class TasksConfig:
         check_budgets(self.budgets, MAX_BUDGETS)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready form; ``from_dict`` reads it back."""
+        """JSON-ready form; ``fields.from_json`` reads it back."""
         return record_of(self)
-
-    @staticmethod
-    def from_dict(record: dict[str, Any]) -> TasksConfig:
-        """Rebuild a configuration from its JSON form.
-
-        Raises: ConfigError for unknown keys and values that are not allowed.
-        """
-        return config_from_dict(TasksConfig, record)
 
 
 def parse_tasks(text: str) -> tuple[str, ...]:

@@ -13,8 +13,6 @@ from sol_core.decoding.finite import require_finite
 from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
 
-__all__ = ["score_densely"]
-
 PLACES = 1024  # whose logits are made at once
 
 

@@ -12,8 +12,6 @@ from sol_core.tasks.questions import Question
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Continuation", "batches", "encode_questions"]
-
 MIN_CONTEXT = 2  # something must be there to be read before the first step
 
 

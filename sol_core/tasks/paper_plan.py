@@ -17,8 +17,6 @@ from sol_core.models import FrozenLM
 from sol_core.tasks.encoding import Continuation
 from sol_core.tasks.scoring import StepBytes
 
-__all__ = ["paper_budget", "paper_grid"]
-
 CHANNEL_LEVELS = tuple(round(i / 20, 2) for i in range(1, 21))
 
 

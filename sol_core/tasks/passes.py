@@ -24,16 +24,6 @@ from sol_core.tasks.questions import AGREEMENT
 from sol_core.tasks.scoring import BatchScores, score_continuations
 from sol_core.tasks.static_plan import AveragedPlan, StaticPlan
 
-__all__ = [
-    "PlannedTaskPass",
-    "PolicyTaskPass",
-    "TaskPass",
-    "TaskSetting",
-    "averaged_pass",
-    "paper_pass",
-    "static_pass",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class TaskSetting:

@@ -23,8 +23,6 @@ import pyarrow as pa  # type: ignore[import-untyped]  # pyarrow ships no types
 
 from sol_core.errors import CorpusError
 
-__all__ = ["AGREEMENT", "Question", "read_questions"]
-
 AGREEMENT = "agreement"
 
 _REQUESTS = {

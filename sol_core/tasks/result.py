@@ -27,15 +27,6 @@ from sol_core.tasks.answers import margins, right_answers, scores_per_byte
 from sol_core.tasks.passes import PlannedTaskPass, PolicyTaskPass, TaskPass
 from sol_core.tasks.questions import AGREEMENT, Question
 
-__all__ = [
-    "SCHEMA",
-    "MethodScores",
-    "ScoredTask",
-    "pooled_records",
-    "summary_record",
-    "task_scores",
-]
-
 SCHEMA = 3
 ABOVE_CHANCE = 0.1  # accuracy of dense over chance, from which a task is pooled as one that tells
 _GAINS = ("gain", "nll_gain")

@@ -33,8 +33,6 @@ from sol_core.tasks.passes import (
 from sol_core.tasks.questions import AGREEMENT, Question, read_questions
 from sol_core.tasks.result import SCHEMA, ScoredTask, pooled_records, summary_record, task_scores
 
-__all__ = ["run_questions", "run_tasks"]
-
 Questions = Mapping[str, Sequence[Question]]  # by task
 _Task = Measurement[TasksConfig]
 # Part of stored numbers: the name decides the bootstrap's seed and which partial results fit.

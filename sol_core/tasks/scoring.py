@@ -23,8 +23,6 @@ from sol_core.models import FrozenLM
 from sol_core.models.cache import KVCache
 from sol_core.tasks.encoding import Continuation
 
-__all__ = ["BatchScores", "StepBytes", "prefill_contexts", "score_continuations", "step_spends"]
-
 
 @dataclass(frozen=True, slots=True)
 class BatchScores:

@@ -17,8 +17,6 @@ from sol_core.actions import AXES, Action, ActionGrid, Budget
 from sol_core.comparing.rollout import Floats
 from sol_core.decoding.schedules import Observation, StaticScheduler
 
-__all__ = ["AveragedPlan", "StaticPlan"]
-
 CANDIDATES = 16  # places to begin that are tried for each question
 
 

@@ -18,11 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from sol_core.errors import ConfigError, PolicyError
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.files.safetensors_files import read_safetensors, write_safetensors
 from sol_core.training.config import TrainConfig
-
-__all__ = ["Progress", "read_checkpoint", "restore_optimiser", "write_checkpoint"]
 
 _LOG = logging.getLogger(__name__)
 _NAME, _PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
@@ -129,6 +127,6 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tenso
 def _are_alike(kept: dict[str, Any], config: dict[str, Any]) -> bool:
     """Return whether two configurations are the same; an older release's lacks later fields."""
     try:
-        return config_from_dict(TrainConfig, kept) == config_from_dict(TrainConfig, config)
+        return from_json(TrainConfig, kept) == from_json(TrainConfig, config)
     except ConfigError:
         return False

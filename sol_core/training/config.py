@@ -18,19 +18,6 @@ from sol_core.extensions.registry import ELSEWHERE
 from sol_core.fields import OneOf, Range, Seed, check_fields, check_kind, setting
 from sol_core.policy.config import MAX_POLICY_STEPS, PolicyConfig
 
-__all__ = [
-    "MEASURE_EVERY_S",
-    "MEASURE_REST",
-    "MEASURE_SHARE",
-    "PRESETS",
-    "PRICED_TEXTS",
-    "GrpoConfig",
-    "TrainConfig",
-    "WarmStartConfig",
-    "for_minutes",
-    "preset",
-]
-
 # Held-out quality is measured every minute, later every thirtieth of the time worked so far, but
 # for no more than a quarter of the time.
 MEASURE_EVERY_S, MEASURE_SHARE = 60.0, 1 / 30

@@ -17,8 +17,6 @@ from typing import Literal
 
 from sol_core.actions import AXES, Axis
 
-__all__ = ["METRICS", "Phase", "gap_metrics"]
-
 Phase = Literal["preparing", "labelling", "warm start", "grpo", "calibrating", "measuring"]
 
 # Name → what it is. Any of them may be missing from a report.

@@ -17,8 +17,6 @@ from sol_core.actions import AXES, Axis
 from sol_core.policy.scheduler import mean_entropy
 from sol_core.training.config import GrpoConfig
 
-__all__ = ["GrpoLoss", "advantages", "budget_penalty", "clipped_loss", "discounted_returns"]
-
 
 @dataclass(frozen=True, slots=True)
 class GrpoLoss:

@@ -19,8 +19,6 @@ from sol_core.training.events import gap_metrics
 from sol_core.training.ranks import Ranks
 from sol_core.training.windows import TextPrefill, prefill_text
 
-__all__ = ["HeldOut", "HeldOutResult", "held_out_budgets", "measure_held_out"]
-
 PLACES = (0.5, 0.65, 0.35)  # between the ends of an axis that lacks one of its three values
 WINDOWS_PER_TEXT = 6
 

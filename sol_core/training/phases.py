@@ -36,8 +36,6 @@ from sol_core.training.warm_start.labels import (
 )
 from sol_core.training.windows import prefill_text
 
-__all__ = ["calibrate", "grpo", "label", "measure", "warm_start"]
-
 MEASURES_PER_PHASE = 4  # at least; else by the clock (``RunState.is_measure_due``)
 # When a phase ends at the latest, as shares of a time limit; calibrating has the rest.
 LABEL_SHARE, WARM_SHARE, GRPO_SHARE = 0.55, 0.65, 0.9

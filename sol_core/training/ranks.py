@@ -23,8 +23,6 @@ from sol_core.files.characters import first_line
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["JoinedRanks", "Ranks", "join_ranks", "num_ranks"]
-
 T = TypeVar("T")
 # Longer than any unit of work, and than fetching a model: the others wait meanwhile.
 PATIENCE = timedelta(minutes=30)

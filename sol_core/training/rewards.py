@@ -8,8 +8,6 @@ from sol_core.errors import ConfigError
 from sol_core.extensions import REWARDS
 from sol_core.training.windows import StepScores
 
-__all__ = ["kl_reward", "nll_reward", "rewards_of"]
-
 
 def kl_reward(scores: StepScores) -> Tensor:
     """Minus KL to the dense step, nats: [R]."""

@@ -16,8 +16,6 @@ from sol_core.training.grpo import advantages, budget_penalty, discounted_return
 from sol_core.training.rewards import rewards_of
 from sol_core.training.windows import TextPrefill
 
-__all__ = ["RolloutBatch", "draw_budgets", "roll_out"]
-
 
 @dataclass(frozen=True, slots=True)
 class RolloutBatch:

@@ -41,8 +41,6 @@ from sol_core.training.measure import HeldOut
 from sol_core.training.ranks import Ranks
 from sol_core.training.texts import TextSource
 
-__all__ = ["RunState"]
-
 
 class RunState:
     """Model, policy, optimiser and place in the run; reports and checkpoints.

@@ -9,8 +9,6 @@ from sol_core.corpus import Corpus, load_corpus, token_blocks
 from sol_core.models.loading import LanguageModel
 from sol_core.training.config import TrainConfig
 
-__all__ = ["TextSource"]
-
 
 class TextSource:
     """Blocks of ``config.block_len`` tokens of a corpus, shuffled anew on every pass.

@@ -17,8 +17,6 @@ from sol_core.training.phases import calibrate, grpo, label, measure, warm_start
 from sol_core.training.ranks import Ranks
 from sol_core.training.run_state import RunState
 
-__all__ = ["train"]
-
 _PHASES = (
     ("labelling", label),
     ("warm start", warm_start),

@@ -17,8 +17,6 @@ from sol_core.training.run_state import RunState
 from sol_core.training.warm_start.fit import damage_loss, gamma_loss, learning_rate_at
 from sol_core.training.warm_start.labels import LabelledSteps
 
-__all__ = ["damages_at", "grpo_update", "prices_from", "warm_step"]
-
 # Ranks take such parts of a batch of labels: each draws its own dropout.
 EPISODES_PER_PART = 16
 UPDATE_METRICS = ("loss", "entropy", "clip_fraction", "reward")  # and the axes' gaps

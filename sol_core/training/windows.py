@@ -15,8 +15,6 @@ from sol_core.decoding.loop import DecodeOptions, DecodeStep, PrefixState, Windo
 from sol_core.models import FrozenLM, PrefillOutput
 from sol_core.models.cache import KVCache
 
-__all__ = ["StepScores", "TextPrefill", "prefill_text"]
-
 
 @dataclass(frozen=True, slots=True)
 class StepScores:

@@ -9,7 +9,7 @@ from typing import Any
 from app.lens.report import Look
 from sol_core.actions import AXIS_FIELDS, DENSE, Action, ActionGrid
 from sol_core.config import GenerationConfig
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from tests.browser.conftest import Server
 from tests.support.fake_engine import WORDS, FakeEngine
 
@@ -83,7 +83,7 @@ def looking(serve: Callable[..., Server], tokens: Sequence[str] = WORDS, **optio
         (run_id, _), asked = question.keywords["key"], question.keywords["ask"]
         run = server.services.store.runs.get(run_id)
         event = server.services.store.runs.events(run_id)[asked.keywords["index"]]
-        grid = config_from_dict(GenerationConfig, run.config).grid
+        grid = from_json(GenerationConfig, run.config).grid
         look = look_into(event, 16, grid, **options)
         if asked.func.__name__ == "_plane":
             return look.plane

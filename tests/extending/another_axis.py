@@ -33,7 +33,7 @@ from sol_core.errors import ConfigError
 from sol_core.evaluation import EvaluationConfig
 from sol_core.evaluation.config import parse_budgets
 from sol_core.evaluation.runner import evaluate_contenders
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.inspection import InspectionConfig, InspectionEnd
 from sol_core.inspection.engine import inspect_text
 from sol_core.models.loading import LanguageModel
@@ -176,6 +176,6 @@ def test_what_does_not_use_it_is_written_as_before() -> None:
         assert AXIS.levels_field not in grid.to_dict()
     written = GenerationConfig(ScheduleConfig("static", Budget(0.5))).to_dict()
     assert AXIS.field not in json.dumps(written)
-    assert config_from_dict(GenerationConfig, written).schedule.budget == Budget(0.5)
+    assert from_json(GenerationConfig, written).schedule.budget == Budget(0.5)
     used = dataclasses.replace(ActionGrid(), **{AXIS.levels_field: LEVELS})  # type: ignore[arg-type]  # its own field
-    assert config_from_dict(ActionGrid, used.to_dict()) == used
+    assert from_json(ActionGrid, used.to_dict()) == used

@@ -25,7 +25,7 @@ from sol_core.config import ScheduleKind
 from sol_core.corpus import load_corpus
 from sol_core.decoding.batch_scheduling import StepObservation
 from sol_core.errors import ConfigError, SolError
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.policy import PolicyConfig
 from sol_core.policy.few_rows import FewRowPolicy
 from sol_core.policy.inputs import observation_row
@@ -90,7 +90,7 @@ def test_a_policy_of_registered_parts_is_trained_stored_and_refused_without_them
         policy=PolicyConfig("recurrent", 16, 2, observation="drift"),
         grid=ActionGrid(page_scorer="best-key", mlp_pruning="inner"),
     )
-    assert config_from_dict(TrainConfig, config.to_dict()) == config
+    assert from_json(TrainConfig, config.to_dict()) == config
     policy = train(model, folder / "run", config, on_progress=lambda *_: None)
     assert type(policy.network).__name__ == "RecurrentNetwork"
     assert policy.network.encoder.memory.input_size == policy.info.layout.width

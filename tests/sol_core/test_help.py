@@ -17,7 +17,11 @@ import sol_core.errors
 import sol_core.extensions
 
 MODULES = (sol_core, sol_core.api, sol_core.extensions)
-ERRORS = set(sol_core.errors.__all__)
+ERRORS = {
+    name
+    for name, part in vars(sol_core.errors).items()
+    if inspect.isclass(part) and issubclass(part, sol_core.SolError)
+}
 
 
 def _public() -> dict[str, Any]:

@@ -99,7 +99,8 @@ def _context(args: argparse.Namespace) -> int:
 def _decode(args: argparse.Namespace, data_dir: DataDir, console: Console) -> dict[str, Any]:
     from sol_core.files.assets import ensure_default_gguf
     from sol_core.files.gguf_folder import is_gguf_name
-    from sol_core.models.loading import DEFAULT_MODEL, locate_model
+    from sol_core.files.places import DEFAULT_MODEL
+    from sol_core.models.loading import locate_model
     from sol_core.speed.decode import BenchOptions, bench_decode
 
     name, gguf = model_name(args), None

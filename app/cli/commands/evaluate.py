@@ -31,6 +31,7 @@ from app.host.errors import AppError, InputFileError
 from app.results.files import csv_text
 from sol_core.actions import DEFAULT_GRID, GRIDS, SHORT_AXES
 from sol_core.errors import ConfigError
+from sol_core.fields import from_json
 
 if TYPE_CHECKING:
     from sol_core.evaluation import EvaluationConfig
@@ -137,7 +138,7 @@ def _config(args: argparse.Namespace) -> EvaluationConfig:
         given["budgets"] = parse_budgets(args.budgets)
     if args.baselines is not None:
         given["baselines"] = parse_baselines(args.baselines)
-    config = EvaluationConfig.from_dict(merged(EvaluationConfig().to_dict(), args.fields))
+    config = from_json(EvaluationConfig, merged(EvaluationConfig().to_dict(), args.fields))
     return replace(config, **given)
 
 

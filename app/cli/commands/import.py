@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from app.cli.job_options import open_jobs
-from app.cli.options import add_data_dir, add_json, print_json
-from app.host.console import write_out
+from app.cli.options import add_data_dir, add_json, print_result
 from app.host.errors import InputFileError
 
 HELP = "bring back what was exported as JSON"
@@ -33,10 +32,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputFileError(f"cannot read {args.file}: {error.strerror or error}") from error
     with open_jobs(args) as (_, store):
         made = import_documents(store, OWNER, data)
-    if args.json:
-        records = [{"kind": kind, "id": new_id} for kind, new_id in made]
-        print_json(records if len(records) > 1 else records[0])
-    else:
-        for kind, new_id in made:
-            write_out(f"imported as {kind} {new_id}; History lists it\n")
+    records = [{"kind": kind, "id": new_id} for kind, new_id in made]
+    lines = [f"imported as {kind} {new_id}; History lists it\n" for kind, new_id in made]
+    print_result(args, records if len(records) > 1 else records[0], "".join(lines))
     return 0

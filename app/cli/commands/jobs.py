@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from app.cli.job_options import job_as_json, open_jobs, time_left
-from app.cli.options import add_data_dir, add_json, print_json
+from app.cli.options import add_data_dir, add_json, print_json, print_result
 from app.cli.terminal import escape
 from app.host.console import Console, write_out
 from sol_core.files.places import program_name
@@ -69,11 +69,9 @@ def _print_list(args: argparse.Namespace, store: Store) -> None:
     found = store.jobs.list(
         kind=STORED_KINDS.get(args.kind, args.kind), statuses=statuses, limit=args.limit
     )
-    if args.json:
-        print_json({"jobs": [job_as_json(job) for job in found]})
-        return
     lines = [_HEADER, *(_line(job, store) for job in found)] if found else ["There are no jobs."]
-    write_out("".join(f"{line}\n" for line in lines))
+    record = {"jobs": [job_as_json(job) for job in found]}
+    print_result(args, record, "".join(f"{line}\n" for line in lines))
 
 
 def _print_job(args: argparse.Namespace, data_dir: DataDir, store: Store) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tomllib
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from app.host.console import Console
 from app.host.errors import AppError, InputFileError
 from app.jobs.stop_flag import StopFlag, set_by_signals
 from app.results.seeds import seed_rows, summarised, summary_text, write_tables
+from sol_core.files.staging import replacing
 
 if TYPE_CHECKING:
     from app.cli.sweep_file import Sweep
@@ -156,6 +156,5 @@ def _read_result(folder: Path) -> dict[str, Any] | None:
 
 def _write(file: Path, text: str) -> None:
     """Write a file as a whole: a reader, or the next start, finds all of it or nothing."""
-    partial = file.with_name(f".{file.name}")
-    partial.write_text(text, "utf-8")
-    os.replace(partial, file)
+    with replacing(file) as staged:
+        staged.write_text(text, "utf-8")

@@ -270,7 +270,7 @@ def _params(args: argparse.Namespace, num_ranks: int) -> dict[str, Any]:
 def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     """The settings asked for; where they say nothing of it, every rank rolls out one text."""
     from app.cli.setting_option import apply_settings
-    from sol_core.fields import config_from_dict
+    from sol_core.fields import from_json
     from sol_core.training.config import TrainConfig, for_minutes, preset
 
     name = args.preset or DEFAULT_PRESET
@@ -282,7 +282,7 @@ def _config(args: argparse.Namespace, num_ranks: int) -> TrainConfig:
     given = {"corpus": args.corpus, "seed": args.seed}
     on_top = {key: value for key, value in given.items() if value is not None}
     record = merged(merged(config.to_dict(), args.experiment.fields), on_top)
-    config = config_from_dict(TrainConfig, record)
+    config = from_json(TrainConfig, record)
     return apply_settings(config, args.settings)
 
 

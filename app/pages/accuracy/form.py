@@ -8,6 +8,7 @@ from typing import Any
 from app.pages.evaluate.form import budgets_text
 from app.web.calls import read_form
 from sol_core.evaluation.config import parse_budgets
+from sol_core.fields import from_json
 from sol_core.tasks.config import TasksConfig
 
 _DEFAULT = TasksConfig()
@@ -52,7 +53,7 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
 
     Raises: ConfigError when this release cannot read it.
     """
-    config = TasksConfig.from_dict(record)
+    config = from_json(TasksConfig, record)
     return {
         "tasks": list(config.tasks),
         "limit": config.limit,

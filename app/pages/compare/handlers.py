@@ -35,11 +35,9 @@ def start_pair(services: Services, request: Request) -> dict[str, Any]:
     """Put two runs of one prompt in line, one after the other; answers with their ids."""
     owner, prompt = owner_of(request), checked_prompt(field(request, "prompt", str))
     # Both are checked before the first one starts.
-    forms, find = (
-        [field(request, side, dict) for side in ("a", "b")],
-        services.policies.find,
+    first, second = (
+        config_from_form(field(request, side, dict), services.policies.find) for side in "ab"
     )
-    first, second = (config_from_form(form, find) for form in forms)
     run_id = services.runs.start(owner, prompt, first)
     with ExitStack() as undo:
         undo.callback(services.runs.stop, owner, run_id)
@@ -78,7 +76,7 @@ def score_attempt(services: Services, request: Request) -> dict[str, Any]:
     """Score a painted schedule beside the others and put it on the scoreboard."""
     owner, challenge_id = owner_of(request), field(request, "challenge", str)
     name = " ".join(checked_prompt(field(request, "name", str)).split())[:MAX_NAME]
-    schedule = [_action(step) for step in field(request, "actions", list)]
+    schedule = [Action.from_record(_numbers(step)) for step in field(request, "actions", list)]
     challenge = services.store.challenges.get(challenge_id)
     attempt = services.challenges.attempt(owner, challenge, schedule, name)
     return attempt_view(attempt, _board(services, challenge, owner))
@@ -96,10 +94,6 @@ def delete_attempt(services: Services, request: Request) -> dict[str, Any]:
 def _board(services: Services, challenge: ChallengeRecord, owner: str) -> list[dict[str, Any]]:
     attempts = services.store.challenges.best(challenge.id, BOARD_LENGTH)
     return board_view(challenge, attempts, owner, all_mine=not services.is_shared)
-
-
-def _action(values: Any) -> Action:
-    return Action.from_record(_numbers(values))
 
 
 def _numbers(values: Any) -> list[float]:

@@ -9,6 +9,7 @@ from app.web.calls import read_form
 from sol_core.actions import Budget
 from sol_core.errors import ConfigError
 from sol_core.evaluation.config import REFERENCE_BUDGETS, EvaluationConfig, parse_budgets
+from sol_core.fields import from_json
 
 MAX_POLICIES = 6
 
@@ -64,7 +65,7 @@ def form_from_config(record: dict[str, Any]) -> dict[str, Any]:
 
     Raises: ConfigError when this release cannot read it.
     """
-    config = EvaluationConfig.from_dict(record)
+    config = from_json(EvaluationConfig, record)
     names = set(config.baselines)
     return {
         "budgets": budgets_text(config.budgets),

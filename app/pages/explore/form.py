@@ -22,7 +22,7 @@ from sol_core.config import (
     SideRowConfig,
 )
 from sol_core.errors import ConfigError, SolError
-from sol_core.fields import Range, config_from_dict
+from sol_core.fields import Range, from_json
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
 MAX_NEW_TOKENS = 4096
@@ -157,7 +157,7 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Gen
 def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     """The form's values of a saved run; None when this release cannot read them."""
     try:
-        config = config_from_dict(GenerationConfig, record)
+        config = from_json(GenerationConfig, record)
     except SolError:
         return None
     side = {row.name for row in config.side_rows}

@@ -20,7 +20,7 @@ from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
 from sol_core.actions import Action, ActionGrid
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.speed.cost_estimates import (
     ESTIMATED_CARDS,
     ESTIMATED_CONTEXTS,
@@ -67,7 +67,7 @@ def estimate_costs(services: Services, request: Request) -> dict[str, Any]:
     """
     spend = Action(_share(request, "keep"), _share(request, "channels"))
     context = field(request, "context", int)
-    grid = config_from_dict(ActionGrid, field(request, "grid", dict))
+    grid = from_json(ActionGrid, field(request, "grid", dict))
     model = services.loader.loaded()
     if model is None:
         return {"rows": []}

@@ -14,7 +14,7 @@ from app.pages.explore.form import BudgetForm, budget_values, grid_choice, sched
 from app.web.calls import read_form
 from sol_core.config import POLICY_PREFIX
 from sol_core.errors import ConfigError, SolError
-from sol_core.fields import Range, config_from_dict
+from sol_core.fields import Range, from_json
 from sol_core.inspection import MAX_SCHEDULES, InspectionConfig
 from sol_core.policy.files.locate import DEFAULT_POLICY
 
@@ -68,7 +68,7 @@ def config_from_form(values: dict[str, Any], find: Callable[[str], Path]) -> Ins
 def form_from_config(record: dict[str, Any]) -> dict[str, Any] | None:
     """The form's values of a saved inspection; None when this release cannot read them."""
     try:
-        config = config_from_dict(InspectionConfig, record)
+        config = from_json(InspectionConfig, record)
     except SolError:
         return None
     form = dict(DEFAULT_FORM)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from sol_core.actions import AXES, MLP_PRUNERS, PAGE_SCORERS
 from sol_core.errors import ConfigError
 from sol_core.extensions import NETWORKS, OBSERVATIONS, REWARDS
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.training.config import TrainConfig
 
 # The corpus has a picker of its own; the MLP's split is measured, not chosen.
@@ -120,7 +120,7 @@ def config_from_form(values: dict[str, Any], corpus: str) -> TrainConfig:
         value = _levels(name, values[name]) if kind == "levels" else values[name]
         group, _, part = name.rpartition(".")
         (record.setdefault(group, {}) if group else record)[part] = value
-    return config_from_dict(TrainConfig, record)
+    return from_json(TrainConfig, record)
 
 
 def _field(name: str, item: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:

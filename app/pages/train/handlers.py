@@ -22,7 +22,7 @@ from app.web.calls import Request, by_name, field, owner_of
 from app.web.component import Page
 from app.web.services import Services
 from sol_core.errors import ConfigError
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.policy.files.locate import DEFAULT_POLICY, NAME_LENGTH
 from sol_core.training.config import PRESETS, TrainConfig
 
@@ -88,7 +88,7 @@ def job_settings(services: Services, request: Request) -> dict[str, Any]:
     with reusing_settings("this job"):
         if record.kind != "train":
             raise ConfigError("it is not a training")
-        config = config_from_dict(TrainConfig, dict(record.params["config"]))
+        config = from_json(TrainConfig, dict(record.params["config"]))
     return {
         "values": form_from_config(config),
         "corpus": corpus_choice(services, owner_of(request), config.corpus),

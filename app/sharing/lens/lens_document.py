@@ -22,8 +22,9 @@ from app.sharing.runs.run_document import RunDocument, restored
 from sol_core.actions import AXIS_FIELDS, Action, ActionGrid
 from sol_core.config import GenerationConfig
 from sol_core.events import Alternative
-from sol_core.fields import OneOf, Rules, config_from_dict
+from sol_core.fields import OneOf, Rules, from_json
 from sol_core.inspection import InspectionConfig
+from sol_core.lens.records import LensTrail
 from storage import NotFoundError, RunKind, RunRecord, Store
 
 _NUMBERS = ("nll", "kl", "entropy")
@@ -57,14 +58,6 @@ class _Level:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trail:
-    name: str
-    action: Action
-    nll_change: tuple[float, ...]
-    kl: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Joint:
     bit_width: int
     rows: tuple[_Step, ...]
@@ -84,7 +77,7 @@ class _Lens:
     taken: _Step
     dense: _Step
     rows: tuple[_Level, ...]
-    trails: tuple[_Trail, ...]
+    trails: tuple[LensTrail, ...]
     following: tuple[_Token, ...]
     policy: tuple[tuple[float, ...], ...] | None
     joint: _Joint | None
@@ -227,8 +220,8 @@ def _check(lens: _Lens, raw: dict[str, Any], of_run: LookedAt) -> None:
 def _grid(record: RunRecord, row: int | None) -> ActionGrid:
     if record.kind == "generation":
         _must_be(row is None, "lens.row", "null for a generation")
-        return config_from_dict(GenerationConfig, record.config).grid
-    config = config_from_dict(InspectionConfig, record.config)
+        return from_json(GenerationConfig, record.config).grid
+    config = from_json(InspectionConfig, record.config)
     _must_be(
         row is not None and 0 <= row < len(config.rows),
         "lens.row",

@@ -15,8 +15,6 @@ from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["end_ids", "read_config", "whole_ids"]
-
 
 def read_config(folder: Path) -> Any:
     """The configuration of a folder; nothing else of it is read.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from sol_core.progress import Progress
 
-__all__ = ["ensure_safetensors"]
-
 
 def ensure_safetensors(paths: Sequence[Path], data_dir: Path, report: Progress) -> list[Path]:
     """Return one safetensors file for each pickled one, converting them the first time.

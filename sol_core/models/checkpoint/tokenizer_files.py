@@ -14,8 +14,6 @@ from sol_core.models.spec import ModelSpec
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["check_vocabulary", "read_tokenizer"]
-
 
 def read_tokenizer(folder: Path, spec: ModelSpec) -> PlainTokenizer | PreTrainedTokenizerBase:
     """A folder's tokenizer. Raises: ModelLoadError where it is missing, or another model's."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from sol_core.progress import Progress
 
-__all__ = ["has_weights", "read_tensors"]
-
 _SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
 
 

@@ -10,8 +10,6 @@ from sol_core.errors import ModelLoadError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["refuse_denied_biases"]
-
 _INPUT_BIASED = frozenset(f"self_attn.{name}_proj" for name in "qkv")
 _ATTENTION = _INPUT_BIASED | {"self_attn.o_proj"}
 _MLP = frozenset(f"mlp.{name}_proj" for name in ("gate", "up", "down"))

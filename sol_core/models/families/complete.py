@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
-__all__ = ["complete_config"]
-
 # What is read of a Llama's config.json, and as which type.
 _LLAMA: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(

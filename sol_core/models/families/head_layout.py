@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from sol_core.models.spec import ModelSpec
 
-__all__ = ["head_channels", "spread_heads"]
-
 
 def head_channels(spec: ModelSpec) -> Tensor | None:
     """The stored channel of each channel of a head, [D] int64; −1 is a zero that is added.

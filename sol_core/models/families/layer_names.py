@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["LayerNames", "layer_names"]
-
 
 @dataclass(frozen=True, slots=True)
 class LayerNames:

@@ -19,8 +19,6 @@ from sol_core.models.spec import Activation, ModelSpec, RopeSpec
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["SUPPORTED_FAMILIES", "spec_from_config"]
-
 _ACTIVATIONS: dict[str, Activation] = {
     "silu": "silu",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -86,10 +84,6 @@ def _head_sizes(config: PretrainedConfig) -> tuple[int, int]:
             f"multiples of {_WHOLE} are"
         )
     return stored, used
-
-
-def _read_llama(config: PretrainedConfig) -> ModelSpec:
-    return _common(config)
 
 
 def _read_mistral(config: PretrainedConfig) -> ModelSpec:
@@ -162,14 +156,14 @@ def _windows(config: PretrainedConfig) -> tuple[int | None, ...]:
 
 
 _READERS: dict[str, Callable[[PretrainedConfig], ModelSpec]] = {
-    "llama": _read_llama,
+    "llama": _common,
     "mistral": _read_mistral,
     "qwen2": _read_qwen,
     "qwen3": _read_qwen,
     "gemma2": _read_gemma2,
     "gemma3_text": _read_gemma3,
     "granite": _read_granite,
-    "olmo2": _read_llama,
+    "olmo2": _common,
     "phi3": _read_mistral,
     "smollm3": _read_smollm3,
 }

@@ -7,8 +7,6 @@ from typing import Any
 
 from sol_core.errors import UnsupportedModelError
 
-__all__ = ["refuse_family"]
-
 
 def _any_of(*names: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda record: any(record.get(name) for name in names)

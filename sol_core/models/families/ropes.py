@@ -18,8 +18,6 @@ from sol_core.models.spec import RopeSpec
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["longest_text", "rope_spec"]
-
 _KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "longrope")
 _PARTIAL = ("phi3",)  # families whose code in transformers rotates a part of a head
 

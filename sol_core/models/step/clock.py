@@ -16,8 +16,6 @@ import torch
 
 from sol_core.events import PartTimes
 
-__all__ = ["GraphLaps", "Lap", "Part", "StepClock", "no_lap"]
-
 Part = Literal["attention", "mlp", "head", "policy", "rest"]
 Lap = Callable[[Part], None]
 

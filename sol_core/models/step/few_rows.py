@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from sol_core.models.step.clock import Part, StepClock
     from sol_core.models.weights import LayerWeights, Linear, ModelWeights
 
-__all__ = ["FewRowStep", "StepRequest"]
-
 
 class StepRequest(NamedTuple):
     """Request to a step besides its tokens; see ``FrozenLM.decode_step``."""

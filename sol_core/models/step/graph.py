@@ -30,8 +30,6 @@ from sol_core.models.devices import from_host
 from sol_core.models.step.clock import GraphLaps, Lap, StepClock, no_lap
 from sol_core.models.step.output import StepOutput
 
-__all__ = ["SWITCH_VARIABLE", "Graph", "StepGraphs"]
-
 SWITCH_VARIABLE = "SOL_CUDA_GRAPHS"
 # A capture costs about as much as two steps, and an episode's cache lives for sixteen.
 STEPS_BEFORE_CAPTURE = 2

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sol_core.models.spec import ModelSpec
     from sol_core.models.weights import LayerWeights
 
-__all__ = ["final_logits", "heads_of", "normalised", "with_update"]
-
 
 def final_logits(logits: Tensor, spec: ModelSpec) -> Tensor:
     """Logits of the model from the products of its head, [..., V] fp32: scaled and capped."""

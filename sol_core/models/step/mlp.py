@@ -15,8 +15,6 @@ from sol_core.models.spec import Activation
 from sol_core.models.step.plan import StepPlan
 from sol_core.models.weights import IntegerMlp, LayerWeights
 
-__all__ = ["gated", "step_mlp"]
-
 
 def gated(gate_up: Tensor, activation: Activation) -> Tensor:
     """[..., 2·I], gate first → activation(gate) · up [..., I]."""

@@ -24,19 +24,6 @@ from sol_core.actions import MAX_BITS, PAPER, Action, Mechanisms, QuantSite, cei
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
-__all__ = [
-    "BUCKET_TOKENS",
-    "StepPlan",
-    "StepShape",
-    "mlp_channels",
-    "page_budgets",
-    "pages_kept",
-    "plan_step",
-    "step_numbers",
-    "step_shape",
-    "takes_integers",
-]
-
 # Own tokens are rounded up to a multiple of this where a step must not depend on their number:
 # as many as one program of the attention kernel is given, so no more than one idles.
 BUCKET_TOKENS = 256
@@ -158,6 +145,7 @@ def step_shape(
     ragged = len(set(cache.own_lengths)) > 1 or len(set(cache.shared_lengths)) > 1
     longest = max(cache.lengths) + 1
     read = mechanisms.scorer.reads if sparse or observe else None
+    every_channel = spec.hidden_size, spec.intermediate_size
     return StepShape(
         num_rows=cache.num_rows,
         page_size=cache.page_size,
@@ -168,7 +156,7 @@ def step_shape(
             for window in _windows(spec)
         ),
         sparse=sparse,
-        pruned=any(mlp_channels(action, spec, mechanisms) != _all(spec) for action in actions),
+        pruned=any(mlp_channels(action, spec, mechanisms) != every_channel for action in actions),
         quantised=any(action.bit_width < MAX_BITS for action in actions),
         observe=observe,
         page_reads=page_reads,
@@ -240,10 +228,6 @@ def mlp_channels(action: Action, spec: ModelSpec, mechanisms: Mechanisms) -> tup
         ceil_fraction(entering, spec.hidden_size),
         ceil_fraction(inner, spec.intermediate_size),
     )
-
-
-def _all(spec: ModelSpec) -> tuple[int, int]:
-    return spec.hidden_size, spec.intermediate_size
 
 
 def _plan_attention(

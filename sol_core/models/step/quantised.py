@@ -11,8 +11,6 @@ from kernels.quantised_weights import pack_blocks
 if TYPE_CHECKING:
     from sol_core.models.weights import Linear, ModelWeights
 
-__all__ = ["PackedWeights", "packed_weights"]
-
 PackedWeights = tuple[list[list[Tensor]], Tensor]
 
 

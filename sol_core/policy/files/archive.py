@@ -12,8 +12,6 @@ from pathlib import Path, PurePosixPath
 from sol_core.errors import PolicyError
 from sol_core.policy.info import CARD_FILE, CONFIG_FILE, MAX_BYTES, WEIGHTS_FILE
 
-__all__ = ["MAX_ZIP_BYTES", "copy_policy", "pack_policy", "unpack_policy"]
-
 MAX_ZIP_BYTES = sum(MAX_BYTES.values())
 _MAX_ENTRIES = 64
 _CHUNK = 1 << 20

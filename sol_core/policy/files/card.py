@@ -8,8 +8,6 @@ from sol_core.files.places import DEFAULT_MODEL
 from sol_core.policy.files.locate import is_hub_id
 from sol_core.policy.info import PolicyInfo
 
-__all__ = ["model_card"]
-
 _HUB_IDS = {DEFAULT_MODEL: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +17,7 @@ from torch import Tensor
 
 from sol_core.errors import PolicyError
 from sol_core.files.safetensors_files import write_safetensors
-from sol_core.files.staging import replacing, sha256_of
+from sol_core.files.staging import publish, replacing, sha256_of, staged_folder
 from sol_core.policy.correction import AimCorrection
 from sol_core.policy.files.card import model_card
 from sol_core.policy.info import (
@@ -34,14 +32,6 @@ from sol_core.policy.info import (
 )
 from sol_core.policy.network import DamageNetwork, JointNetwork, build_network, network_class
 from sol_core.policy.prices import PriceTable
-
-__all__ = [
-    "PolicyParts",
-    "check_policy",
-    "read_policy_folder",
-    "write_policy_files",
-    "write_policy_folder",
-]
 
 
 class PolicyParts(NamedTuple):
@@ -62,13 +52,12 @@ def write_policy_folder(policy: PolicyParts, folder: Path) -> None:
     Weights are stored in 16 bits, which changes no choice that matters and halves the size.
     Raises: OSError when the disk is full or not writable; the old folder is then intact.
     """
-    staging = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
-    staging.mkdir(parents=True)
-    try:
-        write_policy_files(policy, staging)
-        _replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with staged_folder(folder) as staging:
+        made = staging / "policy"
+        made.mkdir()
+        write_policy_files(policy, made)
+        publish(made, folder, staging)
 
 
 def write_policy_files(policy: PolicyParts, folder: Path) -> None:
@@ -175,14 +164,3 @@ def _read_weights(
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
         raise PolicyError(f"{path} holds numbers that are not finite")
     return {name: value.float() for name, value in tensors.items()}
-
-
-def _replace(staging: Path, folder: Path) -> None:
-    """Rename into place; a folder that was there is moved aside first and then removed."""
-    if not folder.exists():
-        staging.rename(folder)
-        return
-    old = folder.parent / f".{folder.name}-{uuid.uuid4().hex[:8]}"
-    folder.rename(old)
-    staging.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

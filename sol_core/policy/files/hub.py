@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ModelInfo
 
-__all__ = ["fetch_policy", "pull_policy", "push_policy"]
-
 AnswerT = TypeVar("AnswerT")
 
 logger = logging.getLogger(__name__)

@@ -15,18 +15,6 @@ from sol_core.files.places import SHIPPED_POLICIES, SHIPPED_POLICY, default_data
 from sol_core.policy.files.notes import read_notes
 from sol_core.policy.info import CONFIG_FILE
 
-__all__ = [
-    "DEFAULT_POLICY",
-    "NAME_LENGTH",
-    "find_stored",
-    "holds_policy",
-    "is_hub_id",
-    "is_policy_name",
-    "locate_policy",
-    "shipped_for",
-    "stored_folders",
-]
-
 DEFAULT_POLICY = "default"  # the one that ships with the program
 NAME_LENGTH = 60
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9 ._-]{{0,{NAME_LENGTH - 1}}}")

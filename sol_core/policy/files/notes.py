@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sol_core.files.staging import flush_to_disk
-
-__all__ = ["FormerName", "PolicyNotes", "read_notes", "write_notes"]
+from sol_core.files.staging import publish
 
 NOTES_FILE = "notes.json"
 
@@ -64,6 +61,4 @@ def write_notes(folder: Path, notes: PolicyNotes) -> None:
     """Replace the notes in one rename that a power cut leaves whole. Raises: OSError."""
     staged = folder / f".{NOTES_FILE}.new"
     staged.write_text(json.dumps(asdict(notes), indent=1) + "\n", "utf-8")
-    flush_to_disk(staged)
-    os.replace(staged, folder / NOTES_FILE)
-    flush_to_disk(folder)
+    publish(staged, folder / NOTES_FILE, folder)

@@ -17,8 +17,6 @@ from sol_core.policy.info import InputLayout
 from sol_core.policy.inputs import kept_rows, observation_row
 from sol_core.policy.network import level_values
 
-__all__ = ["ExplorationScheduler", "draw_levels"]
-
 
 def draw_levels(grid: ActionGrid, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Level indices [rows, steps, axes] int64 of random schedules."""

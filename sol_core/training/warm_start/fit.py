@@ -18,14 +18,6 @@ from sol_core.policy.network import DamageNetwork
 from sol_core.training.config import WarmStartConfig
 from sol_core.training.warm_start.labels import LabelledSteps
 
-__all__ = [
-    "EPISODES_PER_BATCH",
-    "batches_of_epoch",
-    "damage_loss",
-    "gamma_loss",
-    "learning_rate_at",
-]
-
 EPISODES_PER_BATCH = 64
 ENTROPY_WEIGHT = 0.3
 DAMAGE_RANGE = (1e-4, 8.0)  # nats; below is rounding, above is one token's bad luck

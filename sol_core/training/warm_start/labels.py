@@ -23,8 +23,6 @@ from sol_core.training.config import TrainConfig
 from sol_core.training.warm_start.exploration import ExplorationScheduler, draw_levels
 from sol_core.training.windows import prefill_text
 
-__all__ = ["LabelledSteps", "join_labels", "label_text", "read_labels", "write_labels"]
-
 
 @dataclass(frozen=True, slots=True)
 class LabelledSteps:

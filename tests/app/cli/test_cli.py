@@ -25,7 +25,7 @@ from sol_core.actions import AXIS_FIELDS
 from sol_core.config import GenerationConfig
 from sol_core.errors import ModelLoadError
 from sol_core.events import TokenEvent
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.files.model_manifest import make_manifest, write_manifest
 from sol_core.files.places import DEFAULT_MODEL
 from tests.app.tiny_project import PROJECT
@@ -146,7 +146,7 @@ def test_generate_json_has_the_contracts_keys(run: Run) -> None:
     assert report["totals"]["tokens"] == 6
     timings = {"load_ms", "prefill_ms", "decode_ms", "tokens_per_s", "ms_per_token"}
     assert timings == set(report["timings"])
-    config = config_from_dict(GenerationConfig, report["config"])
+    config = from_json(GenerationConfig, report["config"])
     assert config.schedule.kind == "random"
     assert config.schedule.seed == config.sampling.seed == 3
 

@@ -16,7 +16,7 @@ from app.cli.experiment_file import merged, read_experiment, recipe
 from app.jobs.engines import ENGINES
 from app.jobs.updates import JobTask
 from sol_core.actions import GRIDS
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.policy import PolicyConfig, PolicyInfo
 from sol_core.policy.info import InputLayout
 from sol_core.progress import WorkStopped
@@ -54,7 +54,7 @@ def test_a_recipe_is_the_whole_training(
     file = tmp_path_factory.mktemp("recipe") / "run.toml"
     file.write_text(recipe(_info(config.to_dict(), name), "1.2.3"), encoding="utf-8")
     found = read_experiment(file)
-    assert config_from_dict(TrainConfig, found.fields) == config
+    assert from_json(TrainConfig, found.fields) == config
     assert found.options == {"name": f"{name}-again", "model": "some/model"}
 
 
@@ -67,10 +67,10 @@ def test_a_file_says_everything_and_options_come_on_top(
     run("train", "--config", str(file))
     run("train", "--config", str(file), "--seed", "6", "--set", "grpo.updates=3", "--name", "other")
     first, second = (task.job.params for task in trained)
-    assert config_from_dict(TrainConfig, first["config"]) == config
+    assert from_json(TrainConfig, first["config"]) == config
     assert (first["name"], first["model"]) == ("mine-again", "some/model")
     changed = dataclasses.replace(config, seed=6, grpo=dataclasses.replace(config.grpo, updates=3))
-    assert config_from_dict(TrainConfig, second["config"]) == changed
+    assert from_json(TrainConfig, second["config"]) == changed
     assert second["name"] == "other"
 
 
@@ -89,8 +89,8 @@ def test_a_short_file_starts_from_a_preset_or_the_defaults(
     assert first["dtype"] == "float32"
     quick = preset("quick", corpus=str(tmp_path / "text.txt"))
     expected = dataclasses.replace(quick, grpo=dataclasses.replace(quick.grpo, updates=2))
-    assert config_from_dict(TrainConfig, first["config"]) == expected
-    assert config_from_dict(TrainConfig, second["config"]) == TrainConfig(seed=4)
+    assert from_json(TrainConfig, first["config"]) == expected
+    assert from_json(TrainConfig, second["config"]) == TrainConfig(seed=4)
 
 
 @pytest.mark.parametrize(

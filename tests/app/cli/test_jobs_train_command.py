@@ -22,7 +22,7 @@ from app.jobs.engines import ENGINES
 from app.jobs.updates import JobTask, JobUpdate
 from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError, CorpusError
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
 from sol_core.training.config import PRESETS, TrainConfig, preset
 from storage import Store
@@ -68,7 +68,7 @@ def test_train_prints_one_json_and_leaves_a_job(
     assert (report["policy"], report["out"]) == ("mine", str(out))
     assert report["summary"] == SUMMARY
     assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors"}
-    config = config_from_dict(TrainConfig, report["params"]["config"])
+    config = from_json(TrainConfig, report["params"]["config"])
     assert (config.seed, config.time_limit_minutes, config.grpo.updates) == (7, 2.5, 5)
     assert config.warm_start == PRESETS["quick"].warm_start
     job = store.jobs.get(report["job"])

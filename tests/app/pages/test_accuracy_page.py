@@ -14,6 +14,7 @@ from app.pages.accuracy.form import DEFAULT_FORM, config_from_form, form_from_co
 from app.pages.accuracy.handlers import HANDLERS
 from app.web.calls import server_functions
 from app.web.services import Services, build_services
+from sol_core.fields import from_json
 from sol_core.tasks import TasksConfig
 from storage import TASKS_JOB
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -52,7 +53,7 @@ def test_a_measurement_is_queued_and_its_settings_come_back(call: Call, services
     record = services.store.jobs.get(job_id)
     assert (record.kind, record.status, record.title) == (TASKS_JOB, "queued", "mine")
     assert record.params["policy"] == "mine"
-    config = TasksConfig.from_dict(record.params["config"])
+    config = from_json(TasksConfig, record.params["config"])
     assert config == config_from_form(values)
     assert (config.baselines, config.read_under_budget) == (("static", "paper"), True)
     settings = call("accuracy_settings", job_id=job_id)

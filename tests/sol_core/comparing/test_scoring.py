@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sol_core.comparing.scoring import parse_case, score_cases
+from sol_core.comparing.scoring import parse_case, score_case
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 
@@ -36,9 +36,10 @@ def test_golden_nlls_of_the_authors(default_model: LanguageModel) -> None:
     everything: list[float] = []
     plain: list[float] = []
     quantised: list[float] = []
-    for case, found in zip(cases, score_cases(default_model, cases), strict=True):
+    for case in cases:
+        found = score_case(default_model, parse_case(case))
         bits = {action[2] for schedule in case["schedules"] for action in schedule}
-        for expected_row, found_row in zip(case["nll"], found["nll"], strict=True):
+        for expected_row, found_row in zip(case["nll"], found, strict=True):
             differences = [f - e for e, f in zip(expected_row, found_row, strict=True)]
             if bits == {16}:
                 everything += differences

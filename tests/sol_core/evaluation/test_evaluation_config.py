@@ -17,6 +17,7 @@ from sol_core.evaluation import (
     parse_baselines,
     parse_budgets,
 )
+from sol_core.fields import from_json
 
 
 def test_a_configuration_survives_json() -> None:
@@ -28,8 +29,8 @@ def test_a_configuration_survives_json() -> None:
         sampled=True,
     )
     record = json.loads(json.dumps(config.to_dict()))
-    assert EvaluationConfig.from_dict(record) == config
-    assert EvaluationConfig.from_dict({}) == EvaluationConfig()
+    assert from_json(EvaluationConfig, record) == config
+    assert from_json(EvaluationConfig, {}) == EvaluationConfig()
 
 
 def test_every_field_is_explained() -> None:
@@ -130,7 +131,7 @@ def test_bad_baselines_are_named(text: str, message: str) -> None:
 )
 def test_bad_values_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        EvaluationConfig.from_dict(change)
+        from_json(EvaluationConfig, change)
 
 
 def test_the_page_reads_configurations_without_torch() -> None:

@@ -14,7 +14,7 @@ from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig, Si
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError, ContextLengthError
 from sol_core.events import FinishEvent, PrefillEvent, TokenEvent, event_to_dict
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.generation.engine import encode_prompt, generate
 from sol_core.models.loading import LanguageModel
 from tests.support.tiny_language_model import END, make_language_model
@@ -215,9 +215,9 @@ def test_configuration_survives_json() -> None:
         schedule=ScheduleConfig("random", Budget(0.3, 0.55, 7.5), 4), side_rows=(SHADOW,),
         sampling=SamplingConfig(temperature=0.7, top_k=5), stop_strings=("a", "b"), chat=True,
     )  # fmt: skip
-    assert config_from_dict(GenerationConfig, json.loads(json.dumps(config.to_dict()))) == config
+    assert from_json(GenerationConfig, json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(ConfigError, match="unknown field 'colour'"):
-        config_from_dict(GenerationConfig, {"colour": 1})
+        from_json(GenerationConfig, {"colour": 1})
 
 
 @pytest.mark.model

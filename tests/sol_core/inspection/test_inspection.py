@@ -14,7 +14,7 @@ from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost, TokenEvent
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.generation.engine import encode_prompt, generate
 from sol_core.inspection import (
     InspectedRow,
@@ -205,7 +205,7 @@ def test_records_are_plain_json_and_the_configuration_comes_back(
     )
     read = json.loads(json.dumps(whole, allow_nan=False))
     assert (read["kind"], read["version"]) == ("inspection", 1)
-    assert config_from_dict(InspectionConfig, read["config"]) == config
+    assert from_json(InspectionConfig, read["config"]) == config
     assert read["tokens"][3]["rows"][1]["name"] == "static"
 
 

@@ -24,6 +24,7 @@ from sol_core.decoding.batch_scheduling import RowSchedulers
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.schedules import FixedScheduler
 from sol_core.errors import ConfigError, CorpusError
+from sol_core.fields import from_json
 from sol_core.progress import WorkFinished, WorkProgress, WorkStopped
 from sol_core.tasks import TasksConfig, parse_baselines, parse_tasks
 from sol_core.tasks.answers import margins, right_answers, scores_per_byte
@@ -463,4 +464,4 @@ def test_what_cannot_be_run_is_refused(options: dict[str, object], reason: str) 
 def test_a_configuration_survives_its_json() -> None:
     baselines = parse_baselines("static, paper")
     config = TasksConfig(parse_tasks("mmlu, piqa"), 10, BUDGETS, 3, baselines, True)
-    assert TasksConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert from_json(TasksConfig, json.loads(json.dumps(config.to_dict()))) == config

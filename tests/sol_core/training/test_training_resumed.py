@@ -131,14 +131,14 @@ from pathlib import Path
 import torch
 import torch._dynamo  # an optimiser imports it
 from sol_core.files.assets import DEFAULT_MODEL
-from sol_core.fields import config_from_dict
+from sol_core.fields import from_json
 from sol_core.models.loading import load_language_model
 from sol_core.progress import WorkProgress
 from sol_core.training import TrainConfig, train
 
 record, data_dir = sys.argv[1:]
 torch.set_num_threads(1)  # a fork would be without the others
-config = config_from_dict(TrainConfig, json.loads(record))
+config = from_json(TrainConfig, json.loads(record))
 model = load_language_model(DEFAULT_MODEL, data_dir=Path(data_dir))
 for line in sys.stdin:
     folder, killed_at = json.loads(line)
