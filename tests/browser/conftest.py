@@ -33,6 +33,7 @@ from playwright.sync_api import (
 import sol_core.policy
 from app.host.paths import DataDir
 from app.site.server import launch_app
+from app.web.modules import module_url
 from app.web.services import Services, build_services
 from tests.browser.shared_pages import SharedPages
 from tests.support.fake_engine import FakeEngine, fake_load
@@ -159,10 +160,15 @@ class Visitor:
         return found
 
     def tab(self, name: str) -> None:
-        """Show a tab; on a narrow screen the last ones are behind Gradio's button with dots."""
-        with contextlib.suppress(TimeoutError):  # moved there while it was clicked: look again
-            return self._click_tab(name, 5000)
-        self._click_tab(name, 30_000)
+        """Show a tab; on a narrow screen the last ones are behind Gradio's button with dots.
+
+        Waits for the address to name it, which is a step of its own for whoever goes back.
+        """
+        try:
+            self._click_tab(name, 5000)
+        except TimeoutError:  # moved there while it was clicked: look again
+            self._click_tab(name, 30_000)
+        comes_to(lambda: self.page.evaluate(_TAB_IN_ADDRESS), name.lower())
 
     def _click_tab(self, name: str, timeout: float) -> None:
         tab = self.page.get_by_role("tab", name=name).locator("visible=true")
@@ -173,6 +179,10 @@ class Visitor:
             more.locator(".overflow-dropdown button", has_text=name).click(timeout=timeout)
         else:
             tab.click(timeout=timeout)
+
+
+_TAB_IN_ADDRESS = f"""() => import(new URL("{module_url("shared/address.js")}", document.baseURI))
+  .then((module) => module.tabOf())"""
 
 
 def comes_to(read: Callable[[], Any], wanted: Any) -> None:
