@@ -64,7 +64,12 @@ def job_problems(jobs: Sequence[JobRecord], num_workers: int) -> list[str]:
             order = [job.seq for job in theirs]
             found.append(f"owner {owner}: jobs began in the order {order}")
         for earlier, later in itertools.pairwise(places):
-            between = [job.owner for job in begun[earlier + 1 : later]]
+            waits_since = begun[later].created_at
+            between = [
+                job.owner
+                for job in begun[earlier + 1 : later]
+                if job.started_at and job.started_at >= waits_since
+            ]
             most = max(map(between.count, between), default=0)
             if most > num_workers:
                 found.append(f"owner {owner}: passed {most} times after place {earlier}")

@@ -96,8 +96,9 @@ def finished(store: Store) -> list[JobRecord]:
     for number in range(6):
         job = store.jobs.create("train", "ab"[number % 2], str(number), {}, worker="w")
         job = store.jobs.finish(job.id, "w", "succeeded", {})
-        moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
-        made.append(replace(job, started_at=moment))
+        first = datetime(2026, 1, 1, tzinfo=UTC)
+        moment = first + timedelta(seconds=number)
+        made.append(replace(job, created_at=first, started_at=moment))
     return made
 
 
@@ -110,6 +111,10 @@ def test_jobs_out_of_turn_are_found(finished: list[JobRecord]) -> None:
     unfair = [replace(job, owner=owner) for job, owner in zip(finished, owners, strict=True)]
     assert job_problems(unfair, 3) == ["owner a: passed 4 times after place 0"]
     assert job_problems(unfair, 4) == []
+    queued_at = datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC)  # one of theirs had begun
+    late = replace(unfair[-1], created_at=queued_at)
+    assert job_problems([*unfair[:-1], late], 2) == ["owner a: passed 3 times after place 0"]
+    assert job_problems([*unfair[:-1], late], 3) == []
     swapped = [replace(job, seq=-job.seq) for job in finished]
     assert len(job_problems(swapped, 1)) == 2
     failed = [replace(finished[0], status="failed", error="why"), *finished[1:]]
