@@ -57,7 +57,7 @@ def has_leftovers(target: Path) -> bool:
 def staged_folder(target: Path) -> Iterator[Path]:
     """Yield an empty private folder beside ``target``; it is gone afterwards, whatever happens.
 
-    The caller holds ``exclusive(target)``.
+    Where several processes may make the same, the caller holds ``exclusive(target)``.
     """
     # A fresh name each time: a killed process's child may still be writing into the old one.
     folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))

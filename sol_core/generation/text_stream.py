@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from sol_core.models.checkpoint import PlainTokenizer
+    from sol_core.models.checkpoint import TextCodec
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 _MOST_HELD_BACK = 8  # tokens, before a broken character is shown as such
@@ -25,9 +23,7 @@ _CONTEXT = 6  # neighbours decoded with a token
 class TextStream:
     """Incremental detokenizer of one sequence."""
 
-    def __init__(
-        self, tokenizer: PlainTokenizer | PreTrainedTokenizerBase, context: list[int] | None = None
-    ) -> None:
+    def __init__(self, tokenizer: TextCodec, context: list[int] | None = None) -> None:
         self._tokenizer = tokenizer
         self._specials = set(tokenizer.all_special_ids)
         self._shown = [t for t in (context or []) if t not in self._specials][-_CONTEXT:]

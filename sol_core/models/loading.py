@@ -29,6 +29,7 @@ from sol_core.files.places import DEFAULT_MODEL
 from sol_core.models import FrozenLM, ModelSpec, refuse_denied_biases, spec_from_config
 from sol_core.models.checkpoint import (
     PlainTokenizer,
+    TextCodec,
     end_ids,
     read_config,
     read_tensors,
@@ -63,7 +64,7 @@ class LanguageModel:
     name: str
     fingerprint: str
     lm: FrozenLM
-    text_codec: PlainTokenizer | PreTrainedTokenizerBase
+    text_codec: TextCodec
     end_of_text_ids: frozenset[int]
 
     @property

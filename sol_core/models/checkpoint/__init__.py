@@ -4,12 +4,13 @@ Configuration is JSON; weights are safetensors, or made into such once. No code 
 """
 
 from sol_core.models.checkpoint.config_file import end_ids, read_config, whole_ids
-from sol_core.models.checkpoint.plain_tokenizer import PlainTokenizer
+from sol_core.models.checkpoint.plain_tokenizer import PlainTokenizer, TextCodec
 from sol_core.models.checkpoint.tokenizer_files import check_vocabulary, read_tokenizer
 from sol_core.models.checkpoint.weight_files import read_tensors
 
 __all__ = [
     "PlainTokenizer",
+    "TextCodec",
     "check_vocabulary",
     "end_ids",
     "read_config",

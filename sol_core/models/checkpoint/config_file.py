@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.files.characters import first_line
-from sol_core.models.checkpoint.plain_tokenizer import PlainTokenizer
+from sol_core.models.checkpoint.plain_tokenizer import TextCodec
 from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse_family
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 
 def read_config(folder: Path) -> Any:
@@ -51,9 +51,7 @@ def read_config(folder: Path) -> Any:
         raise ModelLoadError(f"{path} cannot be read: {reason}") from error
 
 
-def end_ids(
-    folder: Path, config: Any, tokenizer: PlainTokenizer | PreTrainedTokenizerBase
-) -> frozenset[int]:
+def end_ids(folder: Path, config: Any, tokenizer: TextCodec) -> frozenset[int]:
     """End-of-text tokens of the generation config, the config and the tokenizer."""
     sources = [config.eos_token_id, tokenizer.eos_token_id]
     path = folder / "generation_config.json"

@@ -9,20 +9,34 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 # Names of the class that reads any tokenizer.json.
-GENERAL_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+_GENERAL = ("PreTrainedTokenizerFast", "TokenizersBackend")
 # What a special token is for, in the order in which transformers lists them.
 _ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 # What else tokenizer_config.json may hold here; transformers acts on anything more.
 _IGNORED = {"backend", "is_local", "local_files_only", "model_max_length", "tokenizer_class"}
 _FURTHER_FILES = ("added_tokens.json", "special_tokens_map.json")
+
+
+def tokenizer_settings(folder: Path) -> dict[str, Any]:
+    """Contents of a folder's tokenizer_config.json; empty where it cannot be read."""
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def is_general(settings: dict[str, Any]) -> bool:
+    """Return whether they name the class that reads any tokenizer.json."""
+    return settings.get("tokenizer_class") in _GENERAL
 
 
 class PlainTokenizer:
@@ -43,15 +57,11 @@ class PlainTokenizer:
     @classmethod
     def read(cls, folder: Path) -> PlainTokenizer | None:
         """A folder's tokenizer; None where transformers must read it, or say what is wrong."""
-        try:
-            settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-            roles = {role: settings[role] for role in _ROLES if settings.get(role) is not None}
-            general = settings["tokenizer_class"] in GENERAL_TOKENIZERS
-        except (OSError, ValueError, LookupError, AttributeError, TypeError):
-            return None
+        settings = tokenizer_settings(folder)
         further = any((folder / name).exists() for name in _FURTHER_FILES)
-        if not general or further or set(settings) - {*_ROLES, *_IGNORED}:
+        if not is_general(settings) or further or set(settings) - {*_ROLES, *_IGNORED}:
             return None
+        roles = {role: settings[role] for role in _ROLES if settings.get(role) is not None}
         try:
             backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception:  # tokenizers raises no other
@@ -90,3 +100,7 @@ class PlainTokenizer:
             self._folder, local_files_only=True
         )
         return tokenizer
+
+
+# Turns text into ids and back; two that do it alike.
+TextCodec: TypeAlias = "PlainTokenizer | PreTrainedTokenizerBase"

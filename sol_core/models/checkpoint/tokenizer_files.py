@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sol_core.errors import ModelLoadError
 from sol_core.files.characters import first_line
-from sol_core.models.checkpoint.plain_tokenizer import GENERAL_TOKENIZERS, PlainTokenizer
+from sol_core.models.checkpoint.plain_tokenizer import (
+    PlainTokenizer,
+    TextCodec,
+    is_general,
+    tokenizer_settings,
+)
 from sol_core.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def read_tokenizer(folder: Path, spec: ModelSpec) -> PlainTokenizer | PreTrainedTokenizerBase:
+def read_tokenizer(folder: Path, spec: ModelSpec) -> TextCodec:
     """A folder's tokenizer. Raises: ModelLoadError where it is missing, or another model's."""
     tokenizer = PlainTokenizer.read(folder) or _of_transformers(folder)
     check_vocabulary(tokenizer, spec)
@@ -43,11 +47,7 @@ def _tokenizer_class(folder: Path) -> Any:
 
     ``AutoTokenizer`` also reads the model's config, whose class is slow to import.
     """
-    try:
-        named = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))["tokenizer_class"]
-    except (OSError, ValueError, LookupError, TypeError):
-        named = None
-    if named in GENERAL_TOKENIZERS and (folder / "tokenizer.json").is_file():
+    if is_general(tokenizer_settings(folder)) and (folder / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast
 
         return PreTrainedTokenizerFast
@@ -56,7 +56,7 @@ def _tokenizer_class(folder: Path) -> Any:
     return AutoTokenizer
 
 
-def check_vocabulary(tokenizer: PlainTokenizer | PreTrainedTokenizerBase, spec: ModelSpec) -> None:
+def check_vocabulary(tokenizer: TextCodec, spec: ModelSpec) -> None:
     """Raises: ModelLoadError for a tokenizer with more tokens than the model has embeddings."""
     # Added tokens may lie beyond: Gemma 3 has one for images, which text never holds.
     if tokenizer.vocab_size > spec.vocab_size:
