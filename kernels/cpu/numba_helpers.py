@@ -16,6 +16,9 @@ from numba.extending import intrinsic, overload
 
 from kernels.cpu.compiling import fast_helper, helper
 
+# Added and taken away, it rounds |x| < 2^22 half to even, in vectors.
+TO_EVEN = np.float32(1.5 * 2**23)
+
 
 def widen(value):
     """A float32, or the bit pattern of a bfloat16 (as uint16) or of a finite float16 (as int16),

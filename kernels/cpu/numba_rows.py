@@ -8,11 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import copy_row, count_reaching, kth_largest
+from kernels.cpu.numba_helpers import TO_EVEN, copy_row, count_reaching, kth_largest
 from kernels.quantisation_levels import SCALE_FLOOR, UNTOUCHED_BITS
 
 _FLOOR = np.float32(SCALE_FLOOR)
-_TO_EVEN = np.float32(1.5 * 2**23)  # adding and taking it away rounds |x| < 2^22 half to even
 
 
 @helper
@@ -55,7 +54,7 @@ def quantise_row(activations, bit_width, rounded):
     if scale < _FLOOR:
         scale = _FLOOR
     for channel in range(num_channels):
-        level = (activations[channel] / scale + _TO_EVEN) - _TO_EVEN
+        level = (activations[channel] / scale + TO_EVEN) - TO_EVEN
         rounded[channel] = level * scale
 
 

@@ -7,6 +7,7 @@ kernels apart by CPU.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -65,6 +66,16 @@ class Matrix:
 
     def starts(self, indices: list[Any]) -> list[Any]:
         return [self.row(index) for index in indices]
+
+    def neighbours(self, first: Any, count: Any, most: int) -> list[Any]:
+        """Starts of so many rows one after another, of which there are ``count``; the last one is
+        repeated."""
+        builder, starts = self._builder, [self.row(first)]
+        for k in range(1, most):
+            there = builder.icmp_signed("<", INDEX(k), count)
+            step = builder.select(there, self._stride, INDEX(0))
+            starts.append(builder.gep(starts[-1], [step]))
+        return starts
 
     def prefetch(self, index: Any, count: Any) -> None:
         """Ask for ``count`` numbers from the beginning of a row on."""
@@ -142,3 +153,39 @@ def fused(builder: Any, one: Any, two: Any, total: Any) -> Any:
 def shuffle(builder: Any, one: Any, two: Any, lanes: list[int]) -> Any:
     picks = ir.Constant(vector(ir.IntType(32), len(lanes)), lanes)
     return builder.shuffle_vector(one, two, picks)
+
+
+def in_turns(builder: Any, total: Any, most: int, emit: Callable[[Any, int], None]) -> None:
+    """``emit(first, count)`` for all numbers below ``total``, at most so many together."""
+    whole = builder.sub(total, builder.srem(total, INDEX(most)))
+    with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(most)) as (first, _):
+        emit(first, most)
+    for count in range(1, most):
+        left = builder.icmp_signed("==", builder.sub(total, whole), INDEX(count))
+        with builder.if_then(left):
+            emit(whole, count)
+
+
+def sum_each(builder: Any, vectors: list[Any]) -> Any:
+    """Eight vectors of eight or sixteen numbers → the vector of their sums, in fixed order."""
+    lanes = vectors[0].type.count
+    blocks = range(0, lanes, 4)
+    # Neighbours are interleaved and halves added, within each four lanes, which is cheap.
+    for picks in ((0, lanes, 1, lanes + 1), (0, 1, lanes, lanes + 1)):
+        low = [block + pick for block in blocks for pick in picks]
+        vectors = _folded(builder, vectors, low, [lane + 2 for lane in low])
+    half = list(range(lanes // 2))
+    low = half + [lanes + lane for lane in half]
+    (joined,) = _folded(builder, vectors, low, [lane + lanes // 2 for lane in low])
+    if lanes == 8:
+        return joined
+    low = [0, 1, 2, 3, 8, 9, 10, 11]
+    return _folded(builder, [joined, joined], low, [lane + 4 for lane in low])[0]
+
+
+def _folded(builder: Any, vectors: list[Any], low: list[int], high: list[int]) -> list[Any]:
+    """Of each two neighbours, some lanes plus others."""
+    return [
+        builder.fadd(shuffle(builder, one, two, low), shuffle(builder, one, two, high))
+        for one, two in zip(vectors[::2], vectors[1::2], strict=True)
+    ]

@@ -1,19 +1,14 @@
-"""Two inner loops in explicit vectors: rows added up, and rows multiplied with a vector.
+"""Two inner loops in explicit vectors: rows of weights added up, and pages' bounds multiplied.
 
-Everything a decode step of few rows reads goes through one of them: weights that lie
-in-channel-major and cached values are rows to add up, weights that lie out-channel-major
-and cached keys are rows to multiply. They are written as LLVM vectors
-because LLVM's own vectoriser gives up on eight rows of bfloat16: one core of an AVX2
-machine read 4 GB/s then, and 18 with these; of fp32 15, and 24. A machine with narrower
-or wider vectors gets the same loop split or joined. Cached rows are read by several heads
-at once: a number is widened once for all of them, which is half of the work on it.
+They are written as LLVM vectors because LLVM's own vectoriser gives up on eight rows of bfloat16:
+one core of an AVX2 machine read 4 GB/s then, and 18 with these; of fp32 15, and 24. A machine
+with narrower or wider vectors gets the same loop split or joined.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -25,14 +20,15 @@ from kernels.cpu.vector_code import (
     INDEX,
     Matrix,
     fused,
+    in_turns,
     line_of,
     load,
     prefetch,
     registers,
-    shuffle,
     smaller,
     splat,
     store,
+    sum_each,
     vector,
 )
 
@@ -100,85 +96,14 @@ def stream_rows(context, matrix, rows, scales, at, out):
 
 
 @intrinsic
-def add_rows(context, matrix, line, count, scales, first, out):
-    """out[v, j] += Σ_k scales[v, first + k] · matrix[line + min(k, count − 1), j], k below 8.
-
-    Args:
-        matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        line, count: int64, count in 1 to 8.
-        scales: [V, n] float32.
-        first: int64, at most n − 8.
-        out: [V, D] float32, changed.
-    """
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights, scales, out = (Matrix.argument(target, builder, sig, args, k) for k in (0, 3, 5))
-        starts = weights.starts(_neighbours(builder, args[1], args[2]))
-        places = _places(builder, args[4])
-
-        def together(v: Any, number: int) -> None:
-            indices = [builder.add(v, INDEX(k)) for k in range(number)]
-            lines = [out.row(index) for index in indices]
-            factors = [
-                [builder.load(builder.gep(scales.row(index), [place])) for place in places]
-                for index in indices
-            ]
-
-            def add(begin: Any, end: Any, lanes: int) -> None:
-                spread = [[splat(builder, one, lanes) for one in some] for some in factors]
-                with cgutils.for_range_slice(builder, begin, end, INDEX(lanes)) as (j, _):
-                    totals = [load(builder, line, j, lanes) for line in lines]
-                    for k, start in enumerate(starts):
-                        read = weights.load(start, j, lanes)
-                        totals = [
-                            fused(builder, some[k], read, total)
-                            for some, total in zip(spread, totals, strict=True)
-                        ]
-                    for line, total in zip(lines, totals, strict=True):
-                        store(builder, total, line, j, lanes)
-
-            lanes = registers().lanes
-            whole = builder.and_(out.width, INDEX(-lanes))
-            add(INDEX(0), whole, lanes)
-            add(whole, out.width, 1)
-
-        _in_turns(builder, out.height, together)
-        return target.get_dummy_value()
-
-    return types.void(matrix, types.int64, types.int64, scales, types.int64, out), generate
-
-
-@intrinsic
-def dot_rows(context, matrix, line, count, wanted, vectors, first, out):
-    """out[v, first + k] = Σ_d matrix[line + k, d] · vectors[v, d], k below 8.
-
-    −inf from ``count`` on, whose rows are not read, and for vectors that are not wanted.
-
-    Args:
-        matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
-        line, count: int64, count in 1 to 8.
-        wanted: int64, bit v for vector v.
-        vectors: [V, D] float32, V ≤ 64.
-        first: int64, at most n − 8.
-        out: [V, n] float32, changed.
-    """
-    number = types.int64
-    signature = types.void(matrix, number, number, number, vectors, number, out)
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        weights, vectors, out = (Matrix.argument(target, builder, sig, args, k) for k in (0, 4, 6))
-        _dot(builder, [(weights, vectors)], args[1:4], out, args[5])
-        return target.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
 def dot_row_pairs(context, matrices, line, count, vectors, first, out):
-    """out[v, first + k] = the sum of two ``dot_rows``, for all vectors; −inf from ``count`` on.
+    """out[v, first + k] = Σ_m Σ_d matrices[m][line + k, d] · vectors[m][v, d], k below 8.
+
+    −inf from ``count`` on, whose rows are not read.
 
     Args:
-        matrices: two [X, D].
+        matrices: two [X, D] float32, or bfloat16 as uint16 bit patterns.
+        line, count: int64, count in 1 to 8.
         vectors: two [V, D] float32.
         first: int64, at most n − 8.
         out: [V, n] float32, changed.
@@ -188,7 +113,7 @@ def dot_row_pairs(context, matrices, line, count, vectors, first, out):
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         pairs = zip(*(Matrix.two(target, builder, sig, args, k) for k in (0, 3)), strict=True)
         out = Matrix.argument(target, builder, sig, args, 5)
-        _dot(builder, list(pairs), (args[1], args[2], INDEX(-1)), out, args[4])
+        _dot(builder, list(pairs), (args[1], args[2]), out, args[4])
         return target.get_dummy_value()
 
     return signature, generate
@@ -226,9 +151,8 @@ def prefetch_row(context, matrix, row):
 def _dot(
     builder: Any, pairs: list[tuple[Matrix, Matrix]], rows: Any, out: Matrix, first: Any
 ) -> None:
-    """Write the sum over pairs of a matrix' rows times vectors; ``rows`` are as ``dot_rows``'
-    line, count and wanted."""
-    line, count, wanted = rows
+    """Write the sum over pairs of a matrix' rows times vectors; ``rows`` are line and count."""
+    line, count = rows
     neighbours = _neighbours(builder, line, count)
     factors = [(weights, weights.starts(neighbours), vectors) for weights, vectors in pairs]
     _, vectors = pairs[0]
@@ -243,17 +167,15 @@ def _dot(
             return _products(builder, factors, indices, (begin, end), lanes)
 
         def keep(index: Any, totals: Any) -> None:
-            is_wanted = builder.trunc(builder.lshr(wanted, index), ir.IntType(1))
-            seen = builder.and_(there, splat(builder, is_wanted, ROWS_AT_ONCE))
             nothing = ir.Constant(totals.type, [-math.inf] * ROWS_AT_ONCE)
-            totals = builder.select(seen, totals, nothing)
+            totals = builder.select(there, totals, nothing)
             store(builder, totals, out.row(index), first, ROWS_AT_ONCE)
 
         sums = multiply(INDEX(0), whole, registers().lanes)
         eight = vector(FLOAT, ROWS_AT_ONCE)
         totals = [cgutils.alloca_once(builder, eight) for _ in sums]
         for total, some in zip(totals, sums, strict=True):
-            builder.store(_sum_each(builder, some), total)
+            builder.store(sum_each(builder, some), total)
         with builder.if_then(rest, likely=False):
             for total, some in zip(totals, multiply(whole, vectors.width, 1), strict=True):
                 more = builder.fadd(builder.load(total), _joined(builder, some))
@@ -261,7 +183,7 @@ def _dot(
         for index, total in zip(indices, totals, strict=True):
             keep(index, builder.load(total))
 
-    _in_turns(builder, vectors.height, together)
+    in_turns(builder, vectors.height, registers().vectors, together)
 
 
 def _products(
@@ -292,18 +214,6 @@ def _products(
     return [[builder.load(total) for total in totals] for totals in sums]
 
 
-def _in_turns(builder: Any, total: Any, emit: Callable[[Any, int], None]) -> None:
-    """``emit(first, count)`` for all of ``total`` vectors, as many together as registers hold."""
-    most = registers().vectors
-    whole = builder.sub(total, builder.srem(total, INDEX(most)))
-    with cgutils.for_range_slice(builder, INDEX(0), whole, INDEX(most)) as (first, _):
-        emit(first, most)
-    for count in range(1, most):
-        left = builder.icmp_signed("==", builder.sub(total, whole), INDEX(count))
-        with builder.if_then(left):
-            emit(whole, count)
-
-
 def _neighbours(builder: Any, line: Any, count: Any) -> list[Any]:
     """Eight rows from ``line`` on, of which there are ``count``; the last one is repeated."""
     last = builder.sub(count, INDEX(1))
@@ -322,31 +232,6 @@ def _first_lanes(builder: Any, count: Any) -> Any:
 
 def _places(builder: Any, first: Any, count: int = ROWS_AT_ONCE) -> list[Any]:
     return [builder.add(first, INDEX(k)) for k in range(count)]
-
-
-def _sum_each(builder: Any, vectors: list[Any]) -> Any:
-    """Eight vectors of eight or sixteen numbers → the vector of their sums, in fixed order."""
-    lanes = vectors[0].type.count
-    blocks = range(0, lanes, 4)
-    # Neighbours are interleaved and halves added, within each four lanes, which is cheap.
-    for picks in ((0, lanes, 1, lanes + 1), (0, 1, lanes, lanes + 1)):
-        low = [block + pick for block in blocks for pick in picks]
-        vectors = _folded(builder, vectors, low, [lane + 2 for lane in low])
-    half = list(range(lanes // 2))
-    low = half + [lanes + lane for lane in half]
-    (joined,) = _folded(builder, vectors, low, [lane + lanes // 2 for lane in low])
-    if lanes == ROWS_AT_ONCE:
-        return joined
-    low = [0, 1, 2, 3, 8, 9, 10, 11]
-    return _folded(builder, [joined, joined], low, [lane + 4 for lane in low])[0]
-
-
-def _folded(builder: Any, vectors: list[Any], low: list[int], high: list[int]) -> list[Any]:
-    """Of each two neighbours, some lanes plus others."""
-    return [
-        builder.fadd(shuffle(builder, one, two, low), shuffle(builder, one, two, high))
-        for one, two in zip(vectors[::2], vectors[1::2], strict=True)
-    ]
 
 
 def _joined(builder: Any, numbers: list[Any]) -> Any:

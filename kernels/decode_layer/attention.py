@@ -203,8 +203,10 @@ def _chosen_pages(query, blocks, rows, scratch, team):
         scores = scratch.scores[:size].reshape(shape)
         if rows.by_mass:
             parts = parts_for(most, rows.page_size)
-            tops = scratch.page_tops[: parts * outside.size].reshape(parts, num_rows, num_heads)
-            find_pages_by_mass(query, blocks, rows, (tops, scores), chosen, outside, team)
+            per_part, count = (parts, num_rows, num_heads), parts * outside.size
+            tops = scratch.page_tops[:count].reshape(per_part)
+            totals = scratch.page_totals[:count].reshape(per_part)
+            find_pages_by_mass(query, blocks, rows, (tops, totals, scores), chosen, outside, team)
         else:
             find_pages(query, blocks, rows, scores, chosen, outside, team)
     return chosen, most

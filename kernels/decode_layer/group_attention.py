@@ -13,14 +13,17 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
-from kernels.cpu.vector_rows import ROWS_AT_ONCE, add_rows, dot_rows, prefetch_rows
-from kernels.decode_layer.page_choice import LEAST, largest, pages_of_part, seen_pages, weigh
+from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets
+from kernels.cpu.vector_rows import prefetch_rows
+from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
+from kernels.decode_layer.page_choice import pages_of_part, seen_pages
 
 # Tokens per part: its keys stay in the first cache while a group's heads read them. Not
 # the number of members decides, so that results do not depend on it.
 _PART_TOKENS = 512
 _MOST_PARTS = 16  # merging them takes one thread's time
-_OCTETS = 4  # whose keys and values stay in the first cache, those of float32 too
+# Keys and values of so many octets stay in the first cache, those of float32 too.
+_OCTETS = SCORES_AT_ONCE // ROWS
 
 
 @helper
@@ -76,16 +79,16 @@ def _list_octets(wanted, pages, tokens, base, page_size, listed):
         while token < end:
             at = np.uint64(length)
             lines[at] = base + token
-            counts[at] = min(end - token, ROWS_AT_ONCE)
+            counts[at] = min(end - token, ROWS)
             heads[at] = some
             length += some != 0  # else it is overwritten
-            token += ROWS_AT_ONCE
+            token += ROWS
         token = end
     return length
 
 
 @helper
-def _attend(query, keys, values, listed, lengths, scores, out):
+def _attend(query, keys, values, listed, lengths, room, out):
     """Attend a group's heads to listed tokens, some at a time.
 
     Args:
@@ -94,39 +97,37 @@ def _attend(query, keys, values, listed, lengths, scores, out):
         listed: two as ``_list_octets`` leaves them: this part's, the keys of whose first octets
             were asked for, and the next part's, whose keys are.
         lengths: of the two.
-        scores: [heads, 64] float32, overwritten.
+        room: scores [heads, 64] and fades [heads], float32, and [n] int64; overwritten.
         out: largest scores and sums of weights [heads], and mixed values [heads, D], not yet
             divided by the sums; overwritten.
     """
-    lines, counts, heads = listed[0][0], listed[0][1], listed[0][2]
-    later, length = listed[1][0], lengths[0]
+    mine, length, (scores, fades, ahead) = listed[0], lengths[0], room
     tops, totals, mixed = out
     tops[:] = LEAST
     mixed[:] = np.float32(0.0)
+    vectors = query.shape[1] % LANES == 0
     # Chosen pages are too short for the hardware to foresee. Values are asked for while their
     # keys are read, and the next keys while values are.
+    for i in range(length):
+        place = i + _OCTETS - length
+        ahead[i] = mine[0, i + _OCTETS] if place < 0 else mine[0, i]
+        if place >= 0 and place < lengths[1]:
+            ahead[i] = listed[1][0, place]
+    later_values, later_keys = (values, mine[0]), (keys, ahead)
     for begin in range(0, length, _OCTETS):
-        end = min(begin + _OCTETS, length)
-        for i in range(begin, end):
-            prefetch_rows(values, lines[i])
-            place = ROWS_AT_ONCE * (i - begin)
-            dot_rows(keys, lines[i], counts[i], heads[i], query, place, scores)
-        last = ROWS_AT_ONCE * (end - begin)
-        for head in range(query.shape[0]):
-            top = largest(scores, head, 0, last)
-            if top > tops[head]:
-                fade = exp_nonpositive(tops[head] - top)
-                totals[head] *= fade
-                for d in range(mixed.shape[1]):
-                    mixed[head, d] *= fade
-                tops[head] = top
-            totals[head] += weigh(scores, head, 0, last, tops[head])
-        for i in range(begin, end):
-            if i + _OCTETS < length:
-                prefetch_rows(keys, lines[i + _OCTETS])
-            elif i + _OCTETS - length < lengths[1]:
-                prefetch_rows(keys, later[i + _OCTETS - length])
-            add_rows(values, lines[i], counts[i], scores, ROWS_AT_ONCE * (i - begin), mixed)
+        span = (begin, min(begin + _OCTETS, length))
+        if vectors:
+            dot_octets(keys, mine, span, later_values, query, scores, LANES)
+        else:
+            dot_octets(keys, mine, span, later_values, query, scores, 1)
+        for place in range(ROWS * (span[1] - begin), SCORES_AT_ONCE):
+            for head in range(query.shape[0]):
+                scores[head, place] = -np.inf
+        weigh_scores(scores, tops, totals, fades)
+        if vectors:
+            add_octets(values, mine, span, later_keys, scores, fades, mixed, LANES)
+        else:
+            add_octets(values, mine, span, later_keys, scores, fades, mixed, 1)
 
 
 @helper
@@ -168,9 +169,13 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
     per_group, jobs = num_heads // num_kv_heads, num_rows * num_kv_heads * num_parts
     # Room for the largest part; a new array for each one took as long as 100 tokens.
     most_pages = largest_part(chosen.shape[2], page_size)
-    room = most_pages * ((page_size + ROWS_AT_ONCE - 1) // ROWS_AT_ONCE) + 1
+    room = most_pages * ((page_size + ROWS - 1) // ROWS) + 1
     listed = np.empty((2, 3, room), np.int64)
-    scores = np.empty((per_group, ROWS_AT_ONCE * _OCTETS), np.float32)
+    scores, fades = (
+        np.empty((per_group, SCORES_AT_ONCE), np.float32),
+        np.empty(per_group, np.float32),
+    )
+    memory_for = (scores, fades, np.empty(room, np.int64))
     for block in range(2):
         # One call for both blocks: code, too, comes through the caches.
         keys = shared_keys if block == 0 else own_keys
@@ -196,7 +201,7 @@ def _attend_share(task, query, memory, numbers, sizes, chosen, partial):
             out[1][:] = np.float32(0.0)
             if length > 0:
                 lengths = (length, found[3])
-                _attend(query[row, low:high], keys, values, lists, lengths, scores, out)
+                _attend(query[row, low:high], keys, values, lists, lengths, memory_for, out)
             side = 1 - side
 
 
@@ -234,21 +239,21 @@ def merge(partial, mixed):
         mixed: [R, H, D] float32, overwritten.
     """
     tops, totals, sums = partial
-    mixed[:] = np.float32(0.0)
     num_parts, num_rows, num_heads = tops.shape
+    size = np.uint64(mixed.shape[2])
     for row in range(num_rows):
         for head in range(num_heads):
             top, total = LEAST, np.float32(0.0)
             for part in range(num_parts):
                 if totals[part, row, head] > 0:
                     top = max(top, tops[part, row, head])
-            line = mixed[row, head]
+            for d in range(size):
+                mixed[row, head, d] = np.float32(0.0)
             for part in range(num_parts):
                 if totals[part, row, head] > 0:
                     share = exp_nonpositive(tops[part, row, head] - top)
                     total += share * totals[part, row, head]
-                    some = sums[part, row, head]
-                    for d in range(line.shape[0]):
-                        line[d] += share * some[d]
-            for d in range(line.shape[0]):
-                line[d] /= total
+                    for d in range(size):
+                        mixed[row, head, d] += share * sums[part, row, head, d]
+            for d in range(size):
+                mixed[row, head, d] /= total

@@ -17,9 +17,9 @@ from kernels.cpu.numba_helpers import (
     outside_best,
 )
 from kernels.cpu.vector_rows import ROWS_AT_ONCE, dot_row_pairs, prefetch_rows
+from kernels.cpu.vector_softmax import LEAST
 
 _AHEAD = 32  # pages whose bounds are asked for beforehand
-LEAST = np.float32(-3e38)  # stands for no score at all
 
 
 @helper

@@ -10,33 +10,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import copy_row, exp_nonpositive, outside_best
+from kernels.cpu.compiling import helper
+from kernels.cpu.numba_helpers import exp_nonpositive, outside_best
 from kernels.cpu.team import meet
+from kernels.cpu.vector_softmax import LEAST
 from kernels.decode_layer.group_attention import largest_part, parts_for
 from kernels.decode_layer.page_choice import (
-    LEAST,
     choose_pages,
     largest,
     pages_of_part,
     seen_pages,
     weigh,
 )
-from kernels.key_codes.cpu import score_octets, spread_query
+from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.octets import sum_octets
 from kernels.key_codes.reference import OCTET
-
-
-@helper
-def _spread(query):
-    """All rows' queries as ``spread_query`` leaves them: [R, H, 8 D] int8 and [R, H, 2]."""
-    num_rows, num_heads, size = query.shape
-    whole = np.empty((num_rows, num_heads, OCTET * size), np.int8)
-    about = np.empty((num_rows, num_heads, 2), np.float32)
-    for row in range(num_rows):
-        for head in range(num_heads):
-            spread_query(query[row, head], whole[row, head], about[row, head])
-    return whole, about
 
 
 @helper
@@ -54,7 +42,7 @@ def _score_block(block, visible, queries, about, scores, column):
     begin, end = visible
     low, high = begin // OCTET, (end + OCTET - 1) // OCTET
     stretch, shift = (first + low, high - low), begin - low * OCTET
-    score_octets(codes, scales, stretch, queries, about, scores[:, column - shift :])
+    score_tokens(codes, scales, stretch, queries, about, scores[:, column - shift :])
 
 
 @helper
@@ -67,11 +55,11 @@ def _weigh_pages(scores, head, begin, tokens, page_size, masses):
         begin: column of the first token.
         tokens: how many there are, and how many of them the first page holds.
         masses: [P] float32, of the pages, overwritten; relative to the largest score.
-    Returns: the largest score.
+    Returns: the largest score, and the sum of the masses.
     """
     count, first = tokens
     top = largest(scores, head, begin, begin + count)
-    weigh(scores, head, begin, begin + count, top)
+    total = weigh(scores, head, begin, begin + count, top)
     page, place = 0, 0
     if page_size == OCTET and first == OCTET:
         page = count // OCTET
@@ -84,77 +72,98 @@ def _weigh_pages(scores, head, begin, tokens, page_size, masses):
             mass += scores[head, i]
         masses[page] = mass
         page, place = page + 1, stop
-    return top
+    return top, total
+
+
+@helper
+def _score_pages(place, pages, memory, numbers, sizes, queries, scores):
+    """Score the visible tokens of a row's and KV head's pages [begin, end); arguments as of
+    ``_weigh_share``.
+
+    Returns: how many tokens there are, and how many of them the first page holds.
+    """
+    row, group = place
+    shared_codes, shared_scales, own_codes, own_scales = memory
+    all_shared, all_own, all_first, sources = numbers
+    page_size, num_kv_heads, _, shared_octets, own_octets = sizes
+    whole, about = queries
+    shared, count = all_shared[row], all_shared[row] + all_own[row] + 1
+    from_token = max(pages[0] * page_size, all_first[row])
+    to_token = min(pages[1] * page_size, count)
+    middle = min(max(from_token, shared), to_token)
+    if middle > from_token:
+        line = (sources[row] * num_kv_heads + group) * shared_octets
+        block = (shared_codes, shared_scales, line)
+        _score_block(block, (from_token, middle), whole, about, scores, OCTET)
+    if to_token > middle:
+        block = (own_codes, own_scales, (row * num_kv_heads + group) * own_octets)
+        visible = (middle - shared, to_token - shared)
+        _score_block(block, visible, whole, about, scores, OCTET + middle - from_token)
+    return to_token - from_token, (pages[0] + 1) * page_size - from_token
 
 
 @helper
 def _weigh_share(task, memory, numbers, sizes, queries, found):
-    """The parts of rows and KV heads that one member scores and weighs, every n-th.
+    """The parts of rows and KV heads that one member scores and weighs, one after another: its
+    octets lie in order.
 
     Args:
         memory: codes and scales of the shared block, then of the rows' own.
         numbers: shared and own tokens, first one seen and source [R].
         sizes: page size, Hkv, members, octets per sequence of the shared block and of the own one.
-        queries: of ``_spread``.
-        found: largest scores of each part [N, R, H], and masses [R, H, P] relative to them.
+        queries: [R · H, D] and [R · H, 2], as ``round_rows`` leaves them.
+        found: of each part the largest score and the sum of masses [N, R, H], and masses
+            [R, H, P], relative to the part's largest score.
     """
-    shared_codes, shared_scales, own_codes, own_scales = memory
-    all_shared, all_own, all_first, sources = numbers
-    page_size, num_kv_heads, tasks, shared_octets, own_octets = sizes
-    whole, about = queries
-    tops, masses = found
+    all_shared, all_own, all_first, _ = numbers
+    page_size, num_kv_heads, tasks, _, _ = sizes
+    tops, totals, masses = found
     num_parts, num_rows, num_heads = tops.shape
     per_group = num_heads // num_kv_heads
+    jobs = num_rows * num_kv_heads * num_parts
     room = page_size * largest_part(masses.shape[2], page_size) + 2 * OCTET
     scores = np.empty((per_group, room), np.float32)
-    for job in range(task, num_rows * num_kv_heads * num_parts, tasks):
+    for job in range(jobs * task // tasks, jobs * (task + 1) // tasks):
         pair, part = job // num_parts, job % num_parts
         row, group = pair // num_kv_heads, pair % num_kv_heads
-        shared, total, seen = all_shared[row], all_shared[row] + all_own[row] + 1, all_first[row]
-        first, last = seen_pages(shared, all_own[row], seen, page_size)
+        first, last = seen_pages(all_shared[row], all_own[row], all_first[row], page_size)
         parts = parts_for(last - first, page_size)
         if part >= parts:  # another row has more
             continue
-        low, high = group * per_group, (group + 1) * per_group
-        mine, others = whole[row, low:high], about[row, low:high]
-        begin, _, end = pages_of_part((first, last), part, parts, shared // page_size)
-        from_token, to_token = max(begin * page_size, seen), min(end * page_size, total)
-        middle = min(max(from_token, shared), to_token)
-        if middle > from_token:
-            line = (sources[row] * num_kv_heads + group) * shared_octets
-            block = (shared_codes, shared_scales, line)
-            _score_block(block, (from_token, middle), mine, others, scores, OCTET)
-        if to_token > middle:
-            block = (own_codes, own_scales, pair * own_octets)
-            visible = (middle - shared, to_token - shared)
-            _score_block(block, visible, mine, others, scores, OCTET + middle - from_token)
-        tokens = (to_token - from_token, (begin + 1) * page_size - from_token)
+        low, line = group * per_group, row * num_heads + group * per_group
+        mine = (queries[0][line : line + per_group], queries[1][line : line + per_group])
+        begin, _, end = pages_of_part((first, last), part, parts, 0)
+        place, pages = (row, group), (begin, end)
+        tokens = _score_pages(place, pages, memory, numbers, sizes, mine, scores)
         for head in range(per_group):
-            pages = masses[row, low + head, begin - first : end - first]
-            top = _weigh_pages(scores, head, OCTET, tokens, page_size, pages)
-            tops[part, row, low + head] = top
+            their = masses[row, low + head, begin - first : end - first]
+            top, total = _weigh_pages(scores, head, OCTET, tokens, page_size, their)
+            tops[part, row, low + head], totals[part, row, low + head] = top, total
 
 
-@fast_helper
-def _join_parts(tops, pages_of, masses):
-    """One head's masses [P], each part's relative to its own largest score, as shares of all.
+@helper
+def _add_shares(found, row, head, pages, parts, shares):
+    """shares[p] += page p's share of one head's attention, which its masses become.
 
     Args:
-        tops: [N] float32, the parts' largest scores.
-        pages_of: [first, last) seen.
+        found: as ``_weigh_share`` leaves it; changed.
+        pages: [first, last) seen; parts: how many they are cut into.
+        shares: [P] float32.
     """
-    parts = tops.shape[0]
+    tops, totals, masses = found
     top, total = LEAST, np.float32(0.0)
     for part in range(parts):
-        top = max(top, tops[part])
+        top = max(top, tops[part, row, head])
     for part in range(parts):
-        begin, _, end = pages_of_part(pages_of, part, parts, 0)
-        scale = exp_nonpositive(tops[part] - top)
-        for page in range(begin - pages_of[0], end - pages_of[0]):
-            masses[page] *= scale
-            total += masses[page]
-    for page in range(masses.shape[0]):
-        masses[page] /= total
+        tops[part, row, head] = exp_nonpositive(tops[part, row, head] - top)
+        total += tops[part, row, head] * totals[part, row, head]
+    for part in range(parts):
+        begin, _, end = pages_of_part(pages, part, parts, 0)
+        scale = tops[part, row, head] / total
+        for page in range(np.uint64(begin - pages[0]), np.uint64(end - pages[0])):
+            share = masses[row, head, page] * scale
+            masses[row, head, page] = share
+            shares[page] += share
 
 
 @helper
@@ -164,12 +173,12 @@ def _choose_share(task, numbers, sizes, found, chosen, outside):
     Args:
         numbers: shared and own tokens, first one seen and pages kept [R].
         sizes: page size, best share, Hkv, and how many members there are.
-        found: as ``_weigh_share`` leaves it; the masses are changed.
+        found: as ``_weigh_share`` leaves it; changed.
     """
     all_shared, all_own, all_first, all_kept = numbers
     page_size, share, num_kv_heads, tasks = sizes
-    tops, masses = found
-    _, num_rows, num_heads = tops.shape
+    masses = found[2]
+    num_rows, num_heads, _ = masses.shape
     per_group = num_heads // num_kv_heads
     for job in range(task, num_rows * num_kv_heads, tasks):
         row, low = job // num_kv_heads, job % num_kv_heads * per_group
@@ -178,16 +187,14 @@ def _choose_share(task, numbers, sizes, found, chosen, outside):
         parts = parts_for(count, page_size)
         shares = np.zeros(count, np.float32)
         for head in range(low, low + per_group):
-            mine = masses[row, head, :count]
-            _join_parts(tops[:parts, row, head], pages, mine)
-            for page in range(count):
-                shares[page] += mine[page]
+            _add_shares(found, row, head, pages, parts, shares)
             if share > 0:
-                outside[row, head] = outside_best(mine, share)
+                outside[row, head] = outside_best(masses[row, head, :count], share)
         if all_kept[row] < count:
             choose_pages(shares, all_kept[row], chosen[row, low, :count])
             for other in range(low + 1, low + per_group):
-                copy_row(chosen[row, low, :count], chosen[row, other, :count])
+                for page in range(np.uint64(count)):
+                    chosen[row, other, page] = chosen[row, low, page]
 
 
 @helper
@@ -197,8 +204,8 @@ def find_pages_by_mass(query, blocks, rows, found, chosen, outside, team):
 
     Args:
         query: [R, H, D] float32.
-        found: parts' largest scores [N, R, H] and pages' masses [R, H, P], float32, the team's;
-            scratch.
+        found: parts' largest scores and sums of masses [N, R, H] and pages' masses [R, H, P],
+            float32, the team's; scratch.
         chosen: [R, H, P] uint8, the team's, overwritten for rows that do not keep all pages:
             whether the head reads the page; heads of a group alike.
         outside: [R, H] float32, the team's, overwritten with the mass outside the best pages if
@@ -210,7 +217,12 @@ def find_pages_by_mass(query, blocks, rows, found, chosen, outside, team):
     numbers = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.sources)
     octets = (shared.octet_capacity, own.octet_capacity)
     sizes = (page_size, num_kv_heads, team.members, octets[0], octets[1])
-    _weigh_share(team.member, memory, numbers, sizes, _spread(query), found)
+    # Each for itself: it takes less than to meet.
+    num_rows, num_heads, size = query.shape
+    whole = np.empty((num_rows * num_heads, size), np.int8)
+    about = np.empty((num_rows * num_heads, 2), np.float32)
+    round_rows(query.reshape(whole.shape), whole, about)
+    _weigh_share(team.member, memory, numbers, sizes, (whole, about), found)
     meet(team)
     others = (rows.shared_tokens, rows.own_tokens, rows.first_seen, rows.pages_kept)
     scales = (page_size, rows.best_share, num_kv_heads, team.members)

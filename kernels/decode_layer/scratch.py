@@ -48,7 +48,8 @@ class Scratch(NamedTuple):
         both, inner: [R, 2 I] and [R, I], gate and up; their activation.
         scores: [R, H, P], of pages.
         outside: [R, H], mass outside the best pages.
-        page_tops: [N, R, H], largest scores of the parts in which pages are weighed.
+        page_tops, page_totals: [N, R, H], largest scores of the parts in which pages are weighed,
+            and their sums of masses.
         tops, totals, sums: [2 N, R, H] twice and [2 N, R, H, D], see ``attend_parts``.
         chosen: [R, H, P] uint8, whether a head reads a page.
     """
@@ -60,6 +61,7 @@ class Scratch(NamedTuple):
     scores: Any
     outside: Any
     page_tops: Any
+    page_totals: Any
     tops: Any
     totals: Any
     sums: Any
@@ -78,6 +80,7 @@ def _counts(sizes):
         sizes.rows * sizes.inner,
         heads * sizes.pages,
         heads,
+        slots // 2,
         slots // 2,
         slots,
         slots,
@@ -120,5 +123,6 @@ def scratch_at(address, sizes, single, byte):
         line_at(begins[7], counts[7], single),
         line_at(begins[8], counts[8], single),
         line_at(begins[9], counts[9], single),
-        line_at(begins[10], counts[10], byte),
+        line_at(begins[10], counts[10], single),
+        line_at(begins[11], counts[11], byte),
     )

@@ -1,4 +1,4 @@
-"""4-bit keys for the step of a few rows: one key encoded, queries spread, tokens scored; in Numba.
+"""4-bit keys for a step of a few rows: one key encoded, queries rounded, tokens scored; in Numba.
 
 The same numbers as ``reference.py``, bit for bit, but for the last rounding of the scores.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cpu.compiling import helper
-from kernels.cpu.numba_helpers import narrow, widen
-from kernels.key_codes.octets import ask_for_octets, best_products, score_octet
+from kernels.cpu.numba_helpers import TO_EVEN, narrow, widen
+from kernels.key_codes.octets import best_products, score_octets
 from kernels.key_codes.reference import HIGHEST_CODE, HIGHEST_QUERY, LEAST_SCALE, OCTET
 
 _CODE, _QUERY, _LEAST = np.float32(HIGHEST_CODE), np.float32(HIGHEST_QUERY), np.float32(LEAST_SCALE)
@@ -46,42 +46,29 @@ def encode_key(keys, line, codes, scales, octet, token):
 
 
 @helper
-def spread_query(query, whole, about):
-    """One query in whole numbers, each four channels repeated for eight tokens.
+def round_rows(queries, whole, about):
+    """Queries in whole numbers.
 
     Args:
-        query: [D] float32.
-        whole: [8 D] int8, overwritten.
-        about: [2] float32, overwritten: what 1 stands for, and the sum of the whole numbers.
+        queries: [V, D] float32, contiguous.
+        whole: [V, D] int8, overwritten.
+        about: [V, 2] float32, overwritten: what 1 stands for, and the sum of the whole numbers.
     """
-    largest = np.float32(0.0)
-    for d in range(query.shape[0]):
-        largest = max(largest, abs(query[d]))
-    unit = max(largest / _QUERY, _LEAST)
-    total = np.float32(0.0)
-    for four in range(query.shape[0] // 4):
-        for channel in range(4):
-            number = np.rint(query[4 * four + channel] / unit)
-            number = min(max(number, -_QUERY), _QUERY)
-            total += number
-            for token in range(OCTET):
-                whole[32 * four + 4 * token + channel] = np.int8(number)
-    about[0], about[1] = unit, total
+    bits, size = queries.view(np.uint32), np.uint64(queries.shape[1])
+    for v in range(queries.shape[0]):
+        largest = np.uint32(0)
+        for d in range(size):
+            largest = max(largest, np.uint32(bits[v, d] & np.uint32(0x7FFFFFFF)))
+        unit = max(np.uint32(largest).view(np.float32) / _QUERY, _LEAST)
+        total = np.int32(0)
+        for d in range(size):
+            number = np.int32((queries[v, d] / unit + TO_EVEN) - TO_EVEN)  # at most 127 in size
+            total = np.int32(total + number)
+            whole[v, d] = np.int8(number)
+        about[v, 0], about[v, 1] = unit, np.float32(total)
 
 
 @helper
-def score_octets(codes, scales, stretch, queries, about, scores):
-    """Estimated scores of consecutive octets' tokens.
-
-    Args:
-        codes, scales: as ``encode_key`` writes them.
-        stretch: row of the first octet, and how many there are.
-        queries, about: [V, 8 D] and [V, 2], of ``spread_query``.
-        scores: [V, 8 n] float32, overwritten.
-    """
-    line, count = stretch
-    for octet in range(line, line + count):
-        ask_for_octets(codes, octet)
-        ask_for_octets(scales, octet)
-        column = OCTET * (octet - line)
-        score_octet(codes, scales, octet, queries, about, scores, column, _BEST)
+def score_tokens(codes, scales, stretch, queries, about, scores):
+    """``score_octets`` by this CPU's best products."""
+    score_octets(codes, scales, stretch, queries, about, scores, _BEST)

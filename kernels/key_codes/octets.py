@@ -3,180 +3,236 @@
 Thirty-two bytes hold four channels of eight tokens in their low halves, and the next four in
 their high ones. An instruction that multiplies bytes and adds each four of them (``vpdpbusd``
 of AVX-512 and AVX VNNI) then leaves eight tokens' sums in one register, and no sum crosses
-lanes. AVX2 does it in three instructions, the last two of them once for eight; other CPUs do it in
-plain ones. All results are the same.
+lanes; AVX-512 takes two octets at once. AVX2 does it in three instructions, the last two of them
+once for eight; other CPUs do it in plain ones. All results are the same.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels.cpu.numba_helpers import cpu_has
-from kernels.cpu.vector_code import INDEX, load, prefetch, shuffle
+from kernels.cpu.vector_code import (
+    FLOAT,
+    INDEX,
+    Matrix,
+    in_turns,
+    load,
+    prefetch,
+    shuffle,
+    splat,
+    store,
+    vector,
+)
 
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
-_BYTES = ir.VectorType(_BYTE, 32)
-_WORDS = ir.VectorType(_WORD, 16)
-_SUMS = ir.VectorType(_SUM, 8)
-_FLOATS = ir.VectorType(ir.FloatType(), 8)
-_OCTETS_AHEAD = 8  # octets asked for beforehand
-_CACHE_LINE = 64
-_TOGETHER = 8  # steps of 32 bytes whose products are added up in 16 bits by AVX2
+_OCTET, _LINE = 8, 32  # tokens; bytes that hold eight channels of them
+_AHEAD = 16  # octets asked for beforehand
+_TOGETHER = 4  # octets that AVX-512 takes at once: queries are loaded once for them
+_LINES_TOGETHER = 4  # whose products AVX2 adds up in 16 bits
+_HEADS_TOGETHER = 3  # for whom codes are unpacked once
 
 
 def best_products() -> str:
-    """Return the fastest way to multiply bytes here: "vnni", "avx2" or "plain"."""
-    if cpu_has("avxvnni") or (cpu_has("avx512vnni") and cpu_has("avx512vl")):
+    """Return the fastest way to multiply bytes here: "wide", "vnni", "avx2" or "plain"."""
+    if cpu_has("avx512vnni") and cpu_has("avx512vl") and cpu_has("avx512bw"):
+        return "wide"
+    if cpu_has("avxvnni"):
         return "vnni"
     return "avx2" if cpu_has("avx2") else "plain"
 
 
+class _Octets(NamedTuple):
+    """Octets of keys, and queries, in generated code.
+
+    Attributes:
+        codes, scales: pointers to bytes and to bf16 bit patterns, of a stretch's first octet.
+        lines: of 32 bytes, in an octet.
+        queries: int8 [V, D].
+        about: float32 [V, 2].
+        out: float32 [V, n].
+        variant: how bytes are multiplied.
+    """
+
+    codes: Any
+    scales: Any
+    lines: Any
+    queries: Matrix
+    about: Matrix
+    out: Matrix
+    variant: str
+
+
 @intrinsic(prefer_literal=True)
-def score_octet(context, codes, scales, line, queries, about, out, column, how):
-    """out[v, column + t] = estimated score of token t of an octet, for every query v.
+def score_octets(context, codes, scales, stretch, queries, about, out, how):
+    """out[v, 8 n + t] = estimated score of token t of a stretch's octet n, for every query v.
 
     Args:
         codes: [X, 4 D] uint8, an octet a row; scales: [X, 16] uint16 (``encode_keys``).
-        line: int64, the octet.
-        queries, about: [V, 8 D] int8 and [V, 2] float32, as ``spread_query`` leaves them.
-        out: [V, ≥ column + 8] float32, rows contiguous.
+        stretch: int64 first octet, and how many there are.
+        queries, about: [V, D] int8 and [V, 2] float32, as ``round_query`` leaves them.
+        out: [V, ≥ 8 · count] float32, overwritten.
         how: literal, of ``best_products`` or another that this CPU has.
     """
-    number = types.int64
-    signature = types.void(codes, scales, number, queries, about, out, number, how)
+    signature = types.void(codes, scales, stretch, queries, about, out, how)
     variant = how.literal_value
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        arrays = [target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 3, 5)]
-        widths = [cgutils.unpack_tuple(builder, array.shape)[1] for array in arrays]
-        height = cgutils.unpack_tuple(builder, arrays[1].shape)[0]
-        code_data = builder.gep(arrays[0].data, [builder.mul(args[2], widths[0])])
-        halves_of = target.make_array(sig.args[1])(target, builder, args[1])
-        units = target.make_array(sig.args[4])(target, builder, args[4])
-        row_bytes = cgutils.unpack_tuple(builder, arrays[2].strides)[0]
-        scale, minimum = (
-            _widened(
-                builder, halves_of.data, builder.add(builder.mul(args[2], INDEX(16)), INDEX(n))
-            )
-            for n in (0, 8)
+        first, count = cgutils.unpack_tuple(builder, args[2])
+        arrays = [target.make_array(sig.args[k])(target, builder, args[k]) for k in (0, 1)]
+        row_bytes = cgutils.unpack_tuple(builder, arrays[0].shape)[1]
+        whole, units, scores = (Matrix.argument(target, builder, sig, args, k) for k in (3, 4, 5))
+        octets = _Octets(
+            codes=builder.gep(arrays[0].data, [builder.mul(first, row_bytes)]),
+            scales=builder.gep(arrays[1].data, [builder.mul(first, INDEX(2 * _OCTET))]),
+            lines=builder.udiv(row_bytes, INDEX(_LINE)),
+            queries=whole,
+            about=units,
+            out=scores,
+            variant=variant,
         )
-        fifteen = ir.Constant(_BYTES, [15] * 32)
-        four = ir.Constant(_BYTES, [4] * 32)
-        zero = ir.Constant(_SUMS, [0] * 8)
-        with cgutils.for_range(builder, height) as vectors:
-            query = builder.gep(arrays[1].data, [builder.mul(vectors.index, widths[1])])
-            totals = [cgutils.alloca_once(builder, _SUMS) for _ in range(2)]
-            for total in totals:
-                builder.store(zero, total)
-
-            def add(begin: Any, end: Any, together: int, query: Any = query) -> None:
-                """Take steps of 32 bytes into the totals, some at a time."""
-                step = INDEX(32 * together)
-                with cgutils.for_range_slice(builder, begin, end, step) as (at, _):
-                    pairs = []
-                    for n in range(together):
-                        start = builder.add(at, INDEX(32 * n))
-                        both = load(builder, code_data, start, 32, _BYTE)
-                        halves = builder.and_(both, fifteen), builder.lshr(both, four)
-                        place = builder.mul(start, INDEX(2))
-                        places = place, builder.add(place, INDEX(32))
-                        factors = [load(builder, query, at, 32, _BYTE) for at in places]
-                        pairs.append(list(zip(halves, factors, strict=True)))
-                    for half, total in enumerate(totals):
-                        some = [pair[half] for pair in pairs]
-                        more = _multiplied(builder, some, builder.load(total), variant)
-                        builder.store(more, total)
-
-            whole = builder.and_(widths[0], INDEX(-32 * _TOGETHER))
-            add(INDEX(0), whole, _TOGETHER)
-            add(whole, widths[0], 1)
-            result = builder.add(builder.load(totals[0]), builder.load(totals[1]))
-            first = builder.mul(vectors.index, INDEX(2))
-            unit, total = (
-                _repeated(builder, builder.load(builder.gep(units.data, [place])))
-                for place in (first, builder.add(first, INDEX(1)))
-            )
-            score = builder.fmul(builder.sitofp(result, _FLOATS), scale)
-            score = builder.fmul(builder.fadd(score, builder.fmul(total, minimum)), unit)
-            start = builder.bitcast(arrays[2].data, _BYTE.as_pointer())
-            start = builder.gep(start, [builder.mul(vectors.index, row_bytes)])
-            start = builder.gep(start, [builder.mul(args[6], INDEX(4))])
-            builder.store(score, builder.bitcast(start, _FLOATS.as_pointer()), align=4)
+        begin = INDEX(0)
+        for together in (_TOGETHER, 1) if variant == "wide" else (1,):
+            end, step = builder.and_(count, INDEX(-together)), INDEX(together)
+            with cgutils.for_range_slice(builder, begin, end, step) as (octet, _):
+                _ask_for(builder, octets, octet, together)
+                _score(builder, octets, octet, together)
+            begin = end
         return target.get_dummy_value()
 
     return signature, generate
 
 
-def _widened(builder: Any, data: Any, place: Any) -> Any:
-    """Eight bf16 bit patterns as float32."""
-    halves = load(builder, data, place, 8, _WORD)
-    wide = builder.zext(halves, _SUMS)
-    return builder.bitcast(builder.shl(wide, ir.Constant(_SUMS, [16] * 8)), _FLOATS)
+def _ask_for(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
+    """Ask for the octets some further on to be brought into the cache; they need not be there."""
+    later = builder.add(octet, INDEX(_AHEAD))
+    row_bytes = builder.mul(octets.lines, INDEX(_LINE))
+    start = builder.gep(octets.codes, [builder.mul(later, row_bytes)])
+    end = builder.mul(row_bytes, INDEX(together))
+    with cgutils.for_range_slice(builder, INDEX(0), end, INDEX(64)) as (at, _):
+        prefetch(builder, builder.gep(start, [at]))
+    prefetch(builder, builder.gep(octets.scales, [builder.mul(later, INDEX(2 * _OCTET))]))
 
 
-def _repeated(builder: Any, value: Any) -> Any:
-    """One float32 eight times."""
-    one = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), value, ir.IntType(32)(0))
-    return builder.shuffle_vector(one, one, ir.Constant(_SUMS, [0] * 8))
+def _score(builder: Any, octets: _Octets, octet: Any, together: int) -> None:
+    """The scores of so many octets, for all queries; two octets in a register if they are more
+    than one."""
+    row_bytes = builder.mul(octets.lines, INDEX(_LINE))
+    places = [builder.add(octet, INDEX(k)) for k in range(together)]
+    groups = [places[k : k + 2] for k in range(0, together, 2)]
+    tokens = _OCTET * len(groups[0])
+    starts = [
+        [builder.gep(octets.codes, [builder.mul(place, row_bytes)]) for place in group]
+        for group in groups
+    ]
+    scales = [[_scales(builder, octets.scales, g, part) for part in (0, 1)] for g in groups]
+    whole = builder.and_(octets.lines, INDEX(-_LINES_TOGETHER))
+    zero = ir.Constant(vector(_SUM, tokens), [0] * tokens)
+
+    def heads_together(v: Any, number: int) -> None:
+        heads = [builder.add(v, INDEX(k)) for k in range(number)]
+        rows = [builder.bitcast(octets.queries.row(h), _SUM.as_pointer()) for h in heads]
+        totals = [[cgutils.alloca_once(builder, zero.type) for _ in groups] for _ in heads]
+        for total in itertools.chain(*totals):
+            builder.store(zero, total)
+
+        def add(begin: Any, end: Any, lines: int) -> None:
+            with cgutils.for_range_slice(builder, begin, end, INDEX(lines)) as (line, _):
+                steps = range(2 * lines)
+                at = [builder.add(line, INDEX(n)) for n in range(lines)]
+                halves = [[_halves(builder, start, place) for place in at] for start in starts]
+                first = builder.mul(line, INDEX(2))
+                places = [builder.add(first, INDEX(n)) for n in steps]
+                for row, sums in zip(rows, totals, strict=True):
+                    numbers = [builder.load(builder.gep(row, [p]), align=1) for p in places]
+                    spread = [splat(builder, number, tokens) for number in numbers]
+                    for some, total in zip(halves, sums, strict=True):
+                        pairs = list(zip(itertools.chain(*some), spread, strict=True))
+                        more = _multiplied(builder, pairs, builder.load(total), octets.variant)
+                        builder.store(more, total)
+
+        add(INDEX(0), whole, _LINES_TOGETHER)
+        add(whole, octets.lines, 1)
+        for head, sums in zip(heads, totals, strict=True):
+            about = octets.about.row(head)
+            numbers = [builder.load(builder.gep(about, [INDEX(k)])) for k in range(2)]
+            unit, query_sum = (splat(builder, number, tokens) for number in numbers)
+            for group, total, (scale, minimum) in zip(groups, sums, scales, strict=True):
+                products = builder.sitofp(builder.load(total), vector(FLOAT, tokens))
+                offset = builder.fmul(query_sum, minimum)
+                score = builder.fmul(builder.fadd(builder.fmul(products, scale), offset), unit)
+                column = builder.mul(group[0], INDEX(_OCTET))
+                store(builder, score, octets.out.row(head), column, tokens)
+
+    in_turns(builder, octets.queries.height, _HEADS_TOGETHER, heads_together)
+
+
+def _halves(builder: Any, starts: list[Any], line: Any) -> tuple[Any, Any]:
+    """A line of each octet: its low and its high halves, as bytes."""
+    parts = [
+        load(builder, start, builder.mul(line, INDEX(_LINE)), _LINE, _BYTE) for start in starts
+    ]
+    both = _side_by_side(builder, parts)
+    kind = both.type
+    fifteen, four = (ir.Constant(kind, [n] * kind.count) for n in (15, 4))
+    return builder.and_(both, fifteen), builder.lshr(both, four)
+
+
+def _scales(builder: Any, data: Any, octets: list[Any], part: int) -> Any:
+    """Scales (0) or minima (1) of octets, bf16 bit patterns as float32."""
+    begins = [builder.add(builder.mul(o, INDEX(2 * _OCTET)), INDEX(_OCTET * part)) for o in octets]
+    halves = _side_by_side(builder, [load(builder, data, at, _OCTET, _WORD) for at in begins])
+    wide = vector(_SUM, halves.type.count)
+    pattern = builder.shl(builder.zext(halves, wide), ir.Constant(wide, [16] * wide.count))
+    return builder.bitcast(pattern, vector(FLOAT, wide.count))
+
+
+def _side_by_side(builder: Any, parts: list[Any]) -> Any:
+    """One or two vectors as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return shuffle(builder, *parts, list(range(2 * parts[0].type.count)))
 
 
 def _multiplied(builder: Any, some: list[Any], total: Any, variant: str) -> Any:
     """``total`` plus, of each four neighbours, the sum of codes (0 to 15) times factors (int8).
 
     Args:
-        some: at most ``_TOGETHER`` pairs of codes and factors.
+        some: at most eight pairs of codes, as bytes, and factors, four in a number.
     """
-    if variant == "vnni":
-        kind = ir.FunctionType(_SUMS, [_SUMS, _SUMS, _SUMS])
-        name = "llvm.x86.avx512.vpdpbusd.256"
+    sums, tokens = total.type, total.type.count
+    bytes_, words = vector(_BYTE, 4 * tokens), vector(_WORD, 2 * tokens)
+    if variant in ("wide", "vnni"):
+        kind = ir.FunctionType(sums, [sums] * 3)
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * tokens}"
         function = cgutils.get_or_insert_function(builder.module, kind, name)
-        for pair in some:
-            total = builder.call(
-                function, [total, *(builder.bitcast(part, _SUMS) for part in pair)]
-            )
+        for codes, factors in some:
+            total = builder.call(function, [total, builder.bitcast(codes, sums), factors])
         return total
     if variant == "avx2":
-        pairs = ir.FunctionType(_WORDS, [_BYTES, _BYTES])
-        fours = ir.FunctionType(_SUMS, [_WORDS, _WORDS])
+        pairs, fours = ir.FunctionType(words, [bytes_] * 2), ir.FunctionType(sums, [words] * 2)
         first = cgutils.get_or_insert_function(builder.module, pairs, "llvm.x86.avx2.pmadd.ub.sw")
         then = cgutils.get_or_insert_function(builder.module, fours, "llvm.x86.avx2.pmadd.wd")
-        words = ir.Constant(_WORDS, [0] * 16)
-        for pair in some:  # each at most 2 · 15 · 127, and all at most 30,480: no saturation
-            words = builder.add(words, builder.call(first, list(pair)))
-        return builder.add(total, builder.call(then, [words, ir.Constant(_WORDS, [1] * 16)]))
-    wide = ir.VectorType(_SUM, 32)
+        added = ir.Constant(words, [0] * words.count)
+        for codes, factors in some:  # each ≤ 2 · 15 · 127, and all ≤ 30,480: no saturation
+            product = builder.call(first, [codes, builder.bitcast(factors, bytes_)])
+            added = builder.add(added, product)
+        return builder.add(
+            total, builder.call(then, [added, ir.Constant(words, [1] * words.count)])
+        )
+    wide = vector(_SUM, 4 * tokens)
     for codes, factors in some:
-        products = builder.mul(builder.zext(codes, wide), builder.sext(factors, wide))
+        signed = builder.sext(builder.bitcast(factors, bytes_), wide)
+        products = builder.mul(builder.zext(codes, wide), signed)
         for lane in range(4):
-            picks = ir.Constant(ir.VectorType(ir.IntType(32), 8), list(range(lane, 32, 4)))
-            total = builder.add(total, builder.shuffle_vector(products, products, picks))
+            picks = list(range(lane, 4 * tokens, 4))
+            total = builder.add(total, shuffle(builder, products, products, picks))
     return total
-
-
-@intrinsic
-def ask_for_octets(context, codes, line):
-    """Ask for the octet some lines further on to be brought into the cache.
-
-    Args:
-        codes: [X, Y] of any type; the octet need not be there.
-        line: int64.
-    """
-
-    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        array = target.make_array(sig.args[0])(target, builder, args[0])
-        width = cgutils.unpack_tuple(builder, array.shape)[1]
-        place = builder.mul(builder.add(args[1], INDEX(_OCTETS_AHEAD)), width)
-        start = builder.gep(array.data, [place])
-        step = INDEX(_CACHE_LINE * 8 // sig.args[0].dtype.bitwidth)
-        with cgutils.for_range_slice(builder, INDEX(0), width, step) as (at, _):
-            prefetch(builder, builder.gep(start, [at]))
-        return target.get_dummy_value()
-
-    return types.void(codes, types.int64), generate
 
 
 @intrinsic

@@ -11,7 +11,7 @@ import numpy as np
 
 from kernels.cpu.compiling import helper, team_kernel
 from kernels.cpu.numba_helpers import outside_best
-from kernels.key_codes.cpu import score_octets, spread_query
+from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.reference import OCTET
 from kernels.page_attention.cpu import (
     hide_unseen,
@@ -43,7 +43,7 @@ def _score_seen(codes, scales, line, seen, queries, about, scores, at):
         return
     low, high = begin // OCTET, (end + OCTET - 1) // OCTET
     room = np.empty((queries.shape[0], OCTET * (high - low)), np.float32)
-    score_octets(codes, scales, (line + low, high - low), queries, about, room)
+    score_tokens(codes, scales, (line + low, high - low), queries, about, room)
     shift = begin - OCTET * low
     for v in range(queries.shape[0]):
         for i in range(end - begin):
@@ -77,10 +77,9 @@ def _weigh_pages(vectors, shared, own, seen_both, hidden, sizes, shares, outside
     before = (tokens_1 + page_size - 1) // page_size
     middle = seen_1[1] - seen_1[0]
     num_heads, size = vectors.shape
-    queries = np.empty((num_heads, OCTET * size), np.int8)
+    queries = np.empty((num_heads, size), np.int8)
     about = np.empty((num_heads, 2), np.float32)
-    for v in range(num_heads):
-        spread_query(vectors[v], queries[v], about[v])
+    round_rows(vectors, queries, about)
     scores = np.empty((num_heads, middle + seen_2[1] - seen_2[0]), np.float32)
     _score_seen(shared[0], shared[1], shared[2], seen_1, queries, about, scores, 0)
     _score_seen(own[0], own[1], own[2], seen_2, queries, about, scores, middle)

@@ -76,46 +76,53 @@ def test_whole_queries_are_at_most_127(size: int) -> None:
     assert not nothing.any()
 
 
-@pytest.mark.parametrize("how", ["vnni", "avx2", "plain"])
+_WAYS = ["wide", "vnni", "avx2", "plain"]  # a CPU that has one has those behind it
+
+
+@pytest.mark.parametrize("how", _WAYS)
 @pytest.mark.parametrize(("size", "extreme"), [(24, False), (24, True), (136, True)])
+@pytest.mark.parametrize("heads", [1, 5])
 def test_octets_are_multiplied_alike_in_every_way_that_this_cpu_has(
-    how: str, size: int, extreme: bool
+    how: str, size: int, extreme: bool, heads: int
 ) -> None:
     import numba
     import numpy as np
 
-    from kernels.key_codes.cpu import spread_query
-    from kernels.key_codes.octets import best_products, score_octet
+    from kernels.key_codes.cpu import round_rows
+    from kernels.key_codes.octets import best_products, score_octets
 
-    if [*("vnni", "avx2", "plain")].index(how) < ["vnni", "avx2", "plain"].index(best_products()):
+    if _WAYS.index(how) < _WAYS.index(best_products()):
         pytest.skip(f"this CPU has no {how}")
-    keys, query = _keys(1, 24, size), _keys(3, size, seed=5)
+    octets = 7  # some taken at once, and some left over
+    keys, query = _keys(1, 8 * octets, size), _keys(heads, size, seed=5)
     if extreme:
         keys[0, 5, 1:] = keys[0, 5].max() + 1.0  # all but one have the highest code
-        query[0], query[1] = 2.0, -2.0  # and meet the highest numbers of queries
+        query[0], query[-1] = 2.0, -2.0  # and meet the highest numbers of queries
     codes, scales = encode_keys(keys)
     expected = estimated_scores(query[None], codes, scales)[0]
 
     @numba.njit
-    def score(codes, scales, octet, queries, about, out, column):  # type: ignore[no-untyped-def]
-        score_octet(codes, scales, octet, queries, about, out, column, how)
+    def score(codes, scales, stretch, queries, about, out):  # type: ignore[no-untyped-def]
+        score_octets(codes, scales, stretch, queries, about, out, how)
 
-    spread, about = np.empty((3, 8 * size), np.int8), np.empty((3, 2), np.float32)
-    for line in range(3):
-        from_python(spread_query)(query[line].numpy(), spread[line], about[line])
+    rounded, about = np.empty((heads, size), np.int8), np.empty((heads, 2), np.float32)
+    from_python(round_rows)(query.numpy(), rounded, about)
     whole, unit = round_queries(query)
+    assert rounded.tolist() == whole.tolist()
     assert about[:, 0].tolist() == unit[:, 0].tolist()
     assert about[:, 1].tolist() == whole.sum(-1).tolist()
-    lines = codes.numpy().reshape(3, 4 * size), scales.view(torch.uint16).numpy().reshape(3, 16)
-    wider = np.full((3, 40), 7, np.float32)
-    out = wider[:, 5:35]  # rows that do not follow each other
-    for octet in range(3):
-        score(*lines, octet, spread, about, out, 8 * octet + 3)
+    lines = codes.numpy().reshape(octets, -1), scales.view(torch.uint16).numpy().reshape(octets, 16)
+    wider = np.full((heads, 64), 7, np.float32)
+    out = wider[:, 5:59]  # rows that do not follow each other
+    score(*lines, (1, octets - 1), rounded, about, out)
     torch.testing.assert_close(
-        torch.from_numpy(out[:, 3:27].copy()), expected, rtol=1e-6, atol=1e-5 if extreme else 1e-6
+        torch.from_numpy(out[:, : 8 * octets - 8].copy()),
+        expected[:, 8:],
+        rtol=1e-6,
+        atol=1e-5 if extreme else 1e-6,
     )
-    assert (wider[:, :8] == 7).all()
-    assert (wider[:, 32:] == 7).all()
+    assert (wider[:, :5] == 7).all()
+    assert (wider[:, 8 * octets - 3 :] == 7).all()
 
 
 def test_numbers_are_summed_by_eights() -> None:

@@ -1,0 +1,209 @@
+"""Attention's two inner loops in explicit vectors: octets of cached rows multiplied, and added up.
+
+An octet is up to eight rows one after another. Several heads read them at once: a number is
+widened once for all of them, and sums stay in registers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from kernels.cpu.vector_code import (
+    FLOAT,
+    INDEX,
+    Matrix,
+    fused,
+    in_turns,
+    line_of,
+    load,
+    registers,
+    splat,
+    store,
+    sum_each,
+    vector,
+)
+
+ROWS = 8
+LANES = registers().lanes  # numbers at once where rows are multiples of it
+_HEADS = 3  # whose sums fit into 32 registers, of octets' products or of four columns
+_COLUMNS = 4
+
+
+class _Later:
+    """Rows to ask for beforehand, in generated code: a matrix, and a list of rows."""
+
+    def __init__(self, target: Any, builder: Any, kind: Any, value: Any) -> None:
+        matrix, lines = cgutils.unpack_tuple(builder, value)
+        self._builder = builder
+        self._rows = Matrix(target, builder, kind[0], matrix, INDEX(0))
+        self._lines, _ = line_of(target, builder, kind[1], lines)
+
+    def ask_for(self, place: Any) -> None:
+        line = self._builder.load(self._builder.gep(self._lines, [place]))
+        self._rows.prefetch(line, self._builder.mul(self._rows.width, INDEX(ROWS)))
+
+
+@intrinsic(prefer_literal=True)
+def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
+    """out[v, 8 i + k] = Σ_d matrix[l + k, d] · vectors[v, d], for the i-th octet of a span, which
+    begins at row l; k below 8.
+
+    −inf from the octet's count of rows on, which are not read, and for vectors that do not want it.
+
+    Args:
+        matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
+        listed: [3, n] int64: octets' first rows, counts of 1 to 8, and a bit v for each vector v
+            that wants them.
+        span: int64 [begin, end) of the list.
+        later: ([Y, D], [n] int64): eight rows from the i-th number on, which need not all be there,
+            are asked for with octet i. All at once they made the core wait.
+        vectors: [V, D] float32, V ≤ 64.
+        out: [V, ≥ 8 (end − begin)] float32, changed.
+        lanes: literal, how many numbers at once: 1, or ``LANES`` where it divides D.
+    """
+    pair = types.UniTuple(types.int64, 2)
+    signature = types.void(matrix, listed, pair, later, vectors, out, lanes)
+    width = lanes.literal_value
+    most = _HEADS if LANES == 16 else 1  # 16 registers hold the sums of one
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows, listed, vectors, out = (
+            Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 4, 5)
+        )
+        lists = [listed.row(INDEX(k)) for k in range(3)]
+        span = cgutils.unpack_tuple(builder, args[2])
+        ask = _Later(target, builder, sig.args[3], args[3])
+        order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
+        nothing = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
+
+        def together(v: Any, number: int) -> None:
+            indices = [builder.add(v, INDEX(k)) for k in range(number)]
+            factors, scores = ([m.row(index) for index in indices] for m in (vectors, out))
+            with cgutils.for_range_slice(builder, *span, INDEX(1)) as (octet, passed):
+                ask.ask_for(octet)
+                line, count, heads = (builder.load(builder.gep(one, [octet])) for one in lists)
+                starts = rows.neighbours(line, count, ROWS)
+                there = builder.icmp_signed("<", order, splat(builder, count, ROWS))
+                place = builder.mul(passed, INDEX(ROWS))
+                sums = _products(builder, rows, starts, factors, width)
+                for index, score, some in zip(indices, scores, sums, strict=True):
+                    total = sum_each(builder, some) if width > 1 else _joined(builder, some)
+                    wants = builder.trunc(builder.lshr(heads, index), ir.IntType(1))
+                    seen = builder.and_(there, splat(builder, wants, ROWS))
+                    store(builder, builder.select(seen, total, nothing), score, place, ROWS)
+
+        in_turns(builder, vectors.height, most, together)
+        return target.get_dummy_value()
+
+    return signature, generate
+
+
+def _products(
+    builder: Any, rows: Matrix, starts: list[Any], vectors: list[Any], lanes: int
+) -> list[list[Any]]:
+    """Of each vector and row, summed per lane over the columns."""
+    zero = ir.Constant(vector(FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
+    sums = [[cgutils.alloca_once(builder, zero.type) for _ in starts] for _ in vectors]
+    for total in itertools.chain(*sums):
+        builder.store(zero, total)
+    with cgutils.for_range_slice(builder, INDEX(0), rows.width, INDEX(lanes)) as (d, _):
+        numbers = [load(builder, line, d, lanes) for line in vectors]
+        for k, start in enumerate(starts):
+            read = rows.load(start, d, lanes)
+            for number, totals in zip(numbers, sums, strict=True):
+                total = fused(builder, number, read, builder.load(totals[k]))
+                builder.store(total, totals[k])
+    return [[builder.load(total) for total in totals] for totals in sums]
+
+
+def _joined(builder: Any, numbers: list[Any]) -> Any:
+    """Eight numbers → a vector."""
+    joined = ir.Constant(vector(FLOAT, len(numbers)), ir.Undefined)
+    for lane, number in enumerate(numbers):
+        joined = builder.insert_element(joined, number, ir.IntType(32)(lane))
+    return joined
+
+
+@intrinsic(prefer_literal=True)
+def add_octets(context, matrix, listed, span, later, scales, fades, out, lanes):
+    """out[v] = fades[v] · out[v] + Σ_i Σ_k scales[v, 8 i + k] · matrix[l + min(k, count − 1)], for
+    the octets i of a span, which begin at row l; k below 8.
+
+    Args:
+        matrix: [X, D] float32, or bfloat16 as uint16 bit patterns.
+        listed, span, later, lanes: as of ``dot_octets``.
+        scales: [V, ≥ 8 (end − begin)] float32.
+        fades: [V] float32.
+        out: [V, D] float32, changed.
+    """
+    pair = types.UniTuple(types.int64, 2)
+    signature = types.void(matrix, listed, pair, later, scales, fades, out, lanes)
+    width = lanes.literal_value
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows, listed, scales, out = (
+            Matrix.argument(target, builder, sig, args, k) for k in (0, 1, 4, 6)
+        )
+        lists = listed.row(INDEX(0)), listed.row(INDEX(1))
+        span = cgutils.unpack_tuple(builder, args[2])
+        fades, _ = line_of(target, builder, sig.args[5], args[5])
+        ask = _Later(target, builder, sig.args[3], args[3])
+
+        def together(v: Any, number: int) -> None:
+            indices = [builder.add(v, INDEX(k)) for k in range(number)]
+            factors, outputs = ([m.row(index) for index in indices] for m in (scales, out))
+            faded = [builder.load(builder.gep(fades, [index])) for index in indices]
+            done = INDEX(0)
+            for columns in (_COLUMNS, 1) if width > 1 else (1,):
+                step = columns * width
+                end = builder.and_(out.width, INDEX(-step))
+                with cgutils.for_range_slice(builder, done, end, INDEX(step)) as (j, _):
+                    places = [builder.add(j, INDEX(n * width)) for n in range(columns)]
+                    heads = list(zip(factors, faded, outputs, strict=True))
+                    _add(builder, rows, (*lists, *span), ask, heads, places, width)
+                done = end
+
+        in_turns(builder, out.height, _HEADS, together)
+        return target.get_dummy_value()
+
+    return signature, generate
+
+
+def _add(
+    builder: Any,
+    rows: Matrix,
+    listed: Any,
+    ask: _Later,
+    heads: list[Any],
+    places: list[Any],
+    lanes: int,
+) -> None:
+    """``add_octets`` of some columns, ``lanes`` from each place on, and of some vectors: their
+    scales, fades and outputs."""
+    lines, counts, begin, end = listed
+    totals = [[cgutils.alloca_once(builder, vector(FLOAT, lanes)) for _ in places] for _ in heads]
+    for (_, fade, out), sums in zip(heads, totals, strict=True):
+        spread = splat(builder, fade, lanes)
+        for at, total in zip(places, sums, strict=True):
+            builder.store(builder.fmul(load(builder, out, at, lanes), spread), total)
+    with cgutils.for_range_slice(builder, begin, end, INDEX(1)) as (octet, passed):
+        ask.ask_for(octet)
+        line, count = (builder.load(builder.gep(data, [octet])) for data in (lines, counts))
+        place = builder.mul(passed, INDEX(ROWS))
+        for k, start in enumerate(rows.neighbours(line, count, ROWS)):
+            at = builder.add(place, INDEX(k))
+            factors = [builder.load(builder.gep(scales, [at])) for scales, _, _ in heads]
+            spread = [splat(builder, factor, lanes) for factor in factors]
+            for n, column in enumerate(places):
+                read = rows.load(start, column, lanes)
+                for factor, sums in zip(spread, totals, strict=True):
+                    builder.store(fused(builder, factor, read, builder.load(sums[n])), sums[n])
+    for (_, _, out), sums in zip(heads, totals, strict=True):
+        for at, total in zip(places, sums, strict=True):
+            store(builder, builder.load(total), out, at, lanes)

@@ -1,0 +1,130 @@
+"""A step of the online softmax over a few scores of several heads, in explicit vectors.
+
+Milakov and Gimelshein, arXiv:1805.02867. LLVM's own vectors are made for long rows: of 32 scores
+they took twice as long.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from kernels.cpu.vector_code import (
+    FLOAT,
+    INDEX,
+    Matrix,
+    line_of,
+    load,
+    shuffle,
+    splat,
+    store,
+    vector,
+)
+
+SCORES_AT_ONCE = 32
+LEAST = np.float32(-3e38)  # stands for no score at all
+_LANES = 16
+_BITS = ir.IntType(32)
+_ANY_ORDER = ("reassoc",)
+
+
+@intrinsic
+def weigh_scores(context, scores, tops, totals, fades):
+    """Scores into weights e^(score − top), for every head.
+
+    Args:
+        scores: [V, ≥ 64] float32, the first 64 of each row changed; −inf for none. Positive NaN is
+            handed on.
+        tops: [V] float32, largest scores so far, at least ``LEAST``; changed.
+        totals: [V] float32, sums of weights so far; changed.
+        fades: [V] float32, overwritten with what older weights are now to be multiplied by.
+    """
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        scores = Matrix.argument(target, builder, sig, args, 0)
+        tops, totals, fades = (line_of(target, builder, sig.args[k], args[k])[0] for k in (1, 2, 3))
+        # No branch: one that is not foreseen took as long as the rest.
+        with cgutils.for_range(builder, scores.height) as heads:
+            row = scores.row(heads.index)
+            places = [INDEX(k) for k in range(0, SCORES_AT_ONCE, _LANES)]
+            some = [load(builder, row, place, _LANES) for place in places]
+            top_at, total_at, fade_at = (
+                builder.gep(data, [heads.index]) for data in (tops, totals, fades)
+            )
+            before = builder.load(top_at)
+            top = _largest(builder, some, before)
+            fade = _exp_nonpositive(builder, builder.fsub(before, top), 1)
+            builder.store(top, top_at)
+            builder.store(fade, fade_at)
+            spread = splat(builder, top, _LANES)
+            weights = [
+                _exp_nonpositive(builder, builder.fsub(numbers, spread), _LANES) for numbers in some
+            ]
+            for place, numbers in zip(places, weights, strict=True):
+                store(builder, numbers, row, place, _LANES)
+            total = builder.fmul(builder.load(total_at), fade)
+            added = functools.reduce(builder.fadd, weights)
+            builder.store(builder.fadd(total, _sum(builder, added)), total_at)
+        return target.get_dummy_value()
+
+    return types.void(scores, tops, totals, fades), generate
+
+
+def _largest(builder: Any, some: list[Any], least: Any) -> Any:
+    """Largest number of several vectors, at least ``least``. What NaN does here does not matter:
+    its weight is NaN."""
+
+    def larger(one: Any, two: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", one, two), one, two)
+
+    top = functools.reduce(larger, some)
+    lanes = _LANES
+    while lanes > 2:
+        lanes //= 2
+        low, high = (
+            shuffle(builder, top, top, list(range(begin, begin + lanes))) for begin in (0, lanes)
+        )
+        top = larger(low, high)
+    last = [builder.extract_element(top, _BITS(k)) for k in range(2)]
+    return larger(larger(*last), least)
+
+
+def _sum(builder: Any, numbers: Any) -> Any:
+    kind = ir.FunctionType(FLOAT, [FLOAT, numbers.type])
+    name = f"llvm.vector.reduce.fadd.v{_LANES}f32"
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [FLOAT(-0.0), numbers], fastmath=_ANY_ORDER)
+
+
+def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:
+    """``numba_helpers.exp_nonpositive`` of so many numbers at once."""
+    kind, whole = vector(FLOAT, lanes), vector(_BITS, lanes)
+
+    def number(value: float) -> Any:
+        rounded = float(np.float32(value))
+        return ir.Constant(kind, [rounded] * lanes if lanes > 1 else rounded)
+
+    def integer(value: int) -> Any:
+        return ir.Constant(whole, [value] * lanes if lanes > 1 else value)
+
+    def fused(one: Any, two: Any, three: Any) -> Any:
+        return builder.fadd(builder.fmul(one, two, flags=("contract",)), three, flags=("contract",))
+
+    below = builder.fcmp_ordered("<", x, number(-87.0))
+    scaled = builder.fmul(builder.select(below, number(-87.0), x), number(1.4426950408889634))
+    power = builder.fptosi(builder.fsub(scaled, number(0.5)), whole)
+    rounded = builder.sitofp(power, kind)
+    rest = fused(rounded, number(2.12194440e-4), fused(rounded, number(-0.693359375), x))
+    value = number(1.9875691500e-4)
+    for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+                   5.0000001201e-1):  # fmt: skip
+        value = fused(value, rest, number(factor))
+    value = builder.fadd(fused(builder.fmul(value, rest), rest, rest), number(1.0))
+    bits = builder.shl(builder.add(power, integer(127)), integer(23))
+    value = builder.fmul(value, builder.bitcast(bits, kind))
+    return builder.select(below, number(0.0), value)
