@@ -70,12 +70,10 @@ class Matrix:
     def neighbours(self, first: Any, count: Any, most: int) -> list[Any]:
         """Starts of so many rows one after another, of which there are ``count``; the last one is
         repeated."""
-        builder, starts = self._builder, [self.row(first)]
-        for k in range(1, most):
-            there = builder.icmp_signed("<", INDEX(k), count)
-            step = builder.select(there, self._stride, INDEX(0))
-            starts.append(builder.gep(starts[-1], [step]))
-        return starts
+        builder, last = self._builder, self._builder.sub(count, INDEX(1))
+        # Not each from the one before: reads that wait for a chain of additions come too late.
+        places = [smaller(builder, INDEX(k), last) if k else INDEX(0) for k in range(most)]
+        return [self.row(builder.add(first, place)) for place in places]
 
     def prefetch(self, index: Any, count: Any) -> None:
         """Ask for ``count`` numbers from the beginning of a row on."""

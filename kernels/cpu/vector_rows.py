@@ -153,8 +153,10 @@ def _dot(
 ) -> None:
     """Write the sum over pairs of a matrix' rows times vectors; ``rows`` are line and count."""
     line, count = rows
-    neighbours = _neighbours(builder, line, count)
-    factors = [(weights, weights.starts(neighbours), vectors) for weights, vectors in pairs]
+    factors = [
+        (weights, weights.neighbours(line, count, ROWS_AT_ONCE), vectors)
+        for weights, vectors in pairs
+    ]
     _, vectors = pairs[0]
     whole = builder.and_(vectors.width, INDEX(-registers().lanes))
     rest = builder.icmp_signed("<", whole, vectors.width)
@@ -212,15 +214,6 @@ def _products(
                     total = fused(builder, number, read, builder.load(totals[k]))
                     builder.store(total, totals[k])
     return [[builder.load(total) for total in totals] for totals in sums]
-
-
-def _neighbours(builder: Any, line: Any, count: Any) -> list[Any]:
-    """Eight rows from ``line`` on, of which there are ``count``; the last one is repeated."""
-    last = builder.sub(count, INDEX(1))
-    return [
-        builder.add(line, smaller(builder, INDEX(k), last) if k else INDEX(0))
-        for k in range(ROWS_AT_ONCE)
-    ]
 
 
 def _first_lanes(builder: Any, count: Any) -> Any:

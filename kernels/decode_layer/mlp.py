@@ -19,7 +19,7 @@ from kernels.cpu.team import meet
 from kernels.decode_layer.products import (
     add_columns,
     line_of,
-    list_channels,
+    list_inputs,
     outputs_of,
     product,
     share_of,
@@ -92,11 +92,11 @@ def _add_output(hidden, output, bit_width, weights):
 
 
 @helper
-def _gate_up_share(team, channels, scales, gate_up, blocks, gelu, both, inner):
+def _gate_up_share(team, listed, gate_up, blocks, gelu, both, inner):
     """Gate, up and activation of the outputs that one member computes.
 
     Args:
-        channels, scales: as ``list_channels`` returns them.
+        listed: as ``list_inputs`` returns them.
         gate_up, blocks: as of MlpWeights.
         both: [R, 2·I] float32, scratch.
         inner: [R, I] float32, overwritten.
@@ -110,18 +110,18 @@ def _gate_up_share(team, channels, scales, gate_up, blocks, gelu, both, inner):
         if blocks > 0:
             height = gate_up.shape[0]
             some = flat[2 * height * begin : 2 * height * end].reshape(height, 2 * (end - begin))
-            add_columns(channels, scales, some, 0, both[:, 2 * begin : 2 * end], ahead)
+            add_columns(listed, some, 0, both[:, 2 * begin : 2 * end], ahead)
         else:
-            add_columns(channels, scales, gate_up, begin, both[:, 2 * begin : middle], ahead)
+            add_columns(listed, gate_up, begin, both[:, 2 * begin : middle], ahead)
             up = both[:, middle : 2 * end]
-            add_columns(channels, scales, gate_up, width + begin, up, ahead)
+            add_columns(listed, gate_up, width + begin, up, ahead)
         for row in range(num_rows):
             gate, up = both[row, 2 * begin : middle], both[row, middle : 2 * end]
             _gate(gate, up, gelu, inner[row, begin:end])
 
 
 @helper
-def _down_share(team, channels, scales, rows, blocks, output):
+def _down_share(team, listed, rows, blocks, output):
     """Down's outputs that one member computes, of listed inner channels; as ``_gate_up_share``."""
     pieces, ahead = blocks if blocks > 0 else team.members, team.ahead
     height, width = rows.shape[0], outputs_of(rows)
@@ -130,9 +130,9 @@ def _down_share(team, channels, scales, rows, blocks, output):
         begin, end = share_of(piece, pieces, width, line_of(rows))
         if blocks > 0:
             some = flat[height * begin : height * end].reshape(height, end - begin)
-            add_columns(channels, scales, some, 0, output[:, begin:end], ahead)
+            add_columns(listed, some, 0, output[:, begin:end], ahead)
         else:
-            add_columns(channels, scales, rows, begin, output[:, begin:end], ahead)
+            add_columns(listed, rows, begin, output[:, begin:end], ahead)
 
 
 @helper
@@ -176,10 +176,10 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
         keep_largest_row(normed[row], channels_kept[row], kept[row])
         if at_input:
             quantise_row(kept[row], bit_widths[row], kept[row])
-    channels, scales = list_channels(kept)
+    listed = list_inputs(kept, gate_up)
     both = scratch.both[: num_rows * width].reshape(num_rows, width)
     activated = scratch.inner[: num_rows * (width // 2)].reshape(num_rows, width // 2)
-    _gate_up_share(team, channels, scales, gate_up, blocks, gelu, both, activated)
+    _gate_up_share(team, listed, gate_up, blocks, gelu, both, activated)
     meet(team)
     inner = activated.copy()
     pruned = _keep_heaviest(inner, weights.down_norms, inner_kept)
@@ -188,8 +188,8 @@ def mlp_rows(hidden, weights, kept_channels, bit_widths, at_input, scratch, team
             quantise_row(inner[row], bit_widths[row], inner[row])
     update = scratch.update[: hidden.size].reshape(hidden.shape)
     if pruned:
-        places, factors = list_channels(inner)
-        _down_share(team, places, factors, weights.down_rows, blocks, update)
+        listed = list_inputs(inner, weights.down_rows)
+        _down_share(team, listed, weights.down_rows, blocks, update)
         meet(team)
     else:
         product(inner, weights.down, weights.down_out_major, update, team)

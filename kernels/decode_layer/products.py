@@ -16,7 +16,7 @@ from kernels.cpu.compiling import fast_helper, helper, kernel
 from kernels.cpu.numba_helpers import widen
 from kernels.cpu.team import meet
 from kernels.cpu.vector_rows import STREAM_ROWS, prefetch_row, stream_rows
-from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8
+from kernels.quantised_weights.cpu import add_tiles_4, add_tiles_8, list_blocks
 from kernels.quantised_weights.layout import BYTES_4, BYTES_8, LINE_WORDS
 
 _LINE = 32  # numbers; tasks start at cache lines
@@ -87,11 +87,24 @@ def list_channels(inputs):
     return channels[:padded], scales[:, :padded]
 
 
-def add_columns(channels, scales, weight, begin, outputs, ahead):
+def list_inputs(inputs, weight):
+    """Channels of [R, in] float32 that are not zero in every row, as ``add_columns`` takes them for
+    such a weight: by ``list_channels`` or ``list_blocks``."""
+    raise NotImplementedError("for compiled code only")
+
+
+@overload(list_inputs)
+def _list_inputs(inputs, weight):
+    if weight.dtype in (types.uint8, types.int8):
+        return lambda inputs, weight: list_blocks(inputs)
+    return lambda inputs, weight: list_channels(inputs)
+
+
+def add_columns(listed, weight, begin, outputs, ahead):
     """outputs[r, j] = Σ_i scales[r, i] · weight[channels[i], begin + j].
 
     Args:
-        channels, scales: as ``list_channels`` returns them.
+        listed: channels and scales, as ``list_inputs`` returns them.
         weight: [in, out] float32, or bfloat16 as uint16 bit patterns, or quantised.
         begin: a multiple of ``line_of(weight)``.
         outputs: [R, J] float32, rows contiguous, overwritten.
@@ -101,15 +114,16 @@ def add_columns(channels, scales, weight, begin, outputs, ahead):
 
 
 @overload(add_columns)
-def _add_columns(channels, scales, weight, begin, outputs, ahead):
+def _add_columns(listed, weight, begin, outputs, ahead):
     chosen = {types.uint8: add_tiles_4, types.int8: add_tiles_8}.get(weight.dtype, _add_rows)
-    return lambda channels, scales, weight, begin, outputs, ahead: chosen(
-        channels, scales, weight, begin, outputs, ahead
+    return lambda listed, weight, begin, outputs, ahead: chosen(
+        listed, weight, begin, outputs, ahead
     )
 
 
 @helper
-def _add_rows(channels, scales, weight, begin, outputs, ahead):
+def _add_rows(listed, weight, begin, outputs, ahead):
+    channels, scales = listed
     for start in range(0, outputs.shape[1], _TILE):
         stop = min(start + _TILE, outputs.shape[1])
         for row in range(outputs.shape[0]):
@@ -163,9 +177,9 @@ def product_share(inputs, weight, out_major, outputs, team):
         begin, end = share_of(team.member, team.members, outputs.shape[1])
         dot_columns(inputs, weight, begin, end, outputs, team.ahead)
     else:
-        channels, scales = list_channels(inputs)
+        listed = list_inputs(inputs, weight)
         begin, end = share_of(team.member, team.members, outputs.shape[1], line_of(weight))
-        add_columns(channels, scales, weight, begin, outputs[:, begin:end], team.ahead)
+        add_columns(listed, weight, begin, outputs[:, begin:end], team.ahead)
 
 
 @helper

@@ -6,31 +6,50 @@ from typing import Any
 
 import numpy as np
 
-from kernels.cpu.compiling import helper
+from kernels.cpu.compiling import fast_helper, helper
 from kernels.quantised_weights.layout import BLOCK, BYTES_4, BYTES_8, LINE_WORDS
 from kernels.quantised_weights.vectors import add_block
 
 
 @helper
-def _list_blocks(channels, scales, num_blocks):
-    """Begins of each block's channels in the list, and what their numbers sum up to.
+def list_blocks(inputs):
+    """Channels that are not zero in every row, by blocks.
 
     Args:
-        channels, scales: as of ``products.list_channels``.
-    Returns: channels within their blocks [n], begins [B + 1] int64, sums [R, B] float32.
+        inputs: [R, in] float32, in a multiple of 32.
+    Returns: channels within their blocks [n] int64 and their numbers [R, n] float32, of which those
+        of block b are begins[b] to begins[b + 1] − 1; begins [B + 1] int64; sums of the blocks'
+        numbers [R, B] float32.
     """
-    num_rows, count = scales.shape
-    within, begins = np.empty(count, np.int64), np.zeros(num_blocks + 1, np.int64)
-    sums = np.zeros((num_rows, num_blocks), np.float32)
-    for i in range(count):
-        block = channels[i] // BLOCK
-        within[i] = channels[i] % BLOCK
-        begins[block + 1] = i + 1
+    num_rows, width = inputs.shape
+    within, numbers = np.empty(width, np.int64), np.empty((num_rows, width), np.float32)
+    begins = np.empty(width // BLOCK + 1, np.int64)
+    sums = np.empty((num_rows, width // BLOCK), np.float32)
+    count = begins[0] = 0
+    for channel in range(width):
+        # Written whether or not it is used: a guess that fails takes as long as ten channels.
+        used = inputs[0, channel] != np.float32(0.0)
+        for row in range(1, num_rows):
+            used |= inputs[row, channel] != np.float32(0.0)
+        within[count] = channel % BLOCK
         for row in range(num_rows):
-            sums[row, block] += scales[row, i]
-    for block in range(num_blocks):
-        begins[block + 1] = max(begins[block + 1], begins[block])
-    return within, begins, sums
+            numbers[row, count] = inputs[row, channel]
+        count += used
+        begins[channel // BLOCK + 1] = count
+    _sum_blocks(inputs, sums)
+    return within, numbers, begins, sums
+
+
+@fast_helper
+def _sum_blocks(inputs, sums):
+    """Sums of [R, in] by blocks: not of the listed ones, one after another, which took longer than
+    all else."""
+    for row in range(sums.shape[0]):
+        for block in range(np.uint64(sums.shape[1])):
+            total = np.float32(0.0)
+            for channel in range(np.uint64(BLOCK)):
+                total += inputs[row, block * np.uint64(BLOCK) + channel]
+            sums[row, block] = total
 
 
 def _adder(bits: int, block_bytes: int) -> Any:
@@ -38,10 +57,10 @@ def _adder(bits: int, block_bytes: int) -> Any:
     per_word = 32 // bits
 
     @helper
-    def add_tiles(channels, scales, weight, begin, outputs, ahead):
+    def add_tiles(listed, weight, begin, outputs, ahead):
+        within, numbers, begins, sums = listed
         num_blocks, width = weight.shape[0], weight.shape[1] // block_bytes
         data = weight.reshape(weight.size)
-        within, begins, sums = _list_blocks(channels, scales, num_blocks)
         outputs[:] = np.float32(0.0)
         column, end = 0, outputs.shape[1]
         while column < end:
@@ -52,8 +71,8 @@ def _adder(bits: int, block_bytes: int) -> Any:
                 later = (block + ahead) % num_blocks  # the next tile's, after the last one
                 for row in range(outputs.shape[0]):
                     span = (begins[block], begins[block + 1], begins[later], begins[later + 1])
-                    listed = (within, scales[row], *span, sums[row, block], words, ahead)
-                    add_block(data, place, listed, outputs[row], column, bits)
+                    some = (within, numbers, *span, sums[row, block], words, ahead)
+                    add_block(data, place, some, row, outputs, column, bits)
                 place += per_word * words * block_bytes
             column += per_word * words
 

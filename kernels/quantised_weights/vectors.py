@@ -9,15 +9,25 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from kernels.cpu.numba_helpers import cpu_has
-from kernels.cpu.vector_code import FLOAT, INDEX, fused, load, prefetch, splat, store, vector
+from kernels.cpu.vector_code import (
+    FLOAT,
+    INDEX,
+    Matrix,
+    fused,
+    load,
+    prefetch,
+    splat,
+    store,
+    vector,
+)
 from kernels.quantised_weights.layout import BLOCK, LINE_WORDS
 
 _WORD = ir.IntType(32)
 
 
 @intrinsic(prefer_literal=True)
-def add_block(context, data, place, listed, out, column, bits):
-    """out[column + j] += Σ_i factors[i] · W[channels[i], j], of one block of one tile.
+def add_block(context, data, place, listed, row, out, column, bits):
+    """out[row, column + j] += Σ_i factors[row, i] · W[channels[i], j], of one block of one tile.
 
     A word holds numbers of several outputs. In each half of it they are masked, not shifted, and so
     count 2^(bits · k) times, which is taken back at the end: powers of two are exact, and an
@@ -25,24 +35,25 @@ def add_block(context, data, place, listed, out, column, bits):
 
     Args:
         data: [n] uint8, 4-byte aligned; place: int64, where the block begins (``layout.py``).
-        listed: channels [n] int64 within their blocks, factors [n] float32, [begin, end) of those
-            to use, [begin, end) of those that a later block will use, which are asked for one by
-            one between the products (at once, they made the core wait: twice the time), the used
-            factors' sum float32, words of a channel, 8 or 16, and how many blocks later.
-        out: [≥ column + outputs] float32, changed.
+        listed: channels [n] int64 within their blocks, factors [R, n] float32, [begin, end) of
+            those to use, [begin, end) of those that a later block will use, which are asked for
+            one by one between the products (at once, they made the core wait: twice the time),
+            the used factors' sum float32, words of a channel, 8 or 16, and how many blocks later.
+        row: int64; a row, not a slice, which counts references.
+        out: [R, ≥ column + outputs] float32, changed.
         bits: literal, 4 or 8.
     """
     number = types.int64
-    signature = types.void(data, number, listed, out, number, bits)
+    signature = types.void(data, number, listed, number, out, number, bits)
     width = bits.literal_value
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         bytes_ = target.make_array(sig.args[0])(target, builder, args[0]).data
         channels, factors, *span, total, words, ahead = cgutils.unpack_tuple(builder, args[2])
         channels = target.make_array(sig.args[2][0])(target, builder, channels).data
-        factors = target.make_array(sig.args[2][1])(target, builder, factors).data
-        out_data = target.make_array(sig.args[3])(target, builder, args[3]).data
-        out_data = builder.gep(out_data, [args[4]])
+        factors = Matrix(target, builder, sig.args[2][1], factors, INDEX(0)).row(args[3])
+        out_data = Matrix.argument(target, builder, sig, args, 4).row(args[3])
+        out_data = builder.gep(out_data, [args[5]])
         block = builder.gep(bytes_, [args[1]])
         used = (channels, factors, *span, ahead, total)
         if not cpu_has("avx512f"):
