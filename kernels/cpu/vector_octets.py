@@ -31,7 +31,8 @@ from kernels.cpu.vector_code import (
 
 ROWS = 8
 LANES = registers().lanes  # numbers at once where rows are multiples of it
-_HEADS = 3  # whose sums fit into 32 registers, of octets' products or of four columns
+_HEADS = 3  # whose sums fit into the registers, of so many rows' products or of four columns
+_ROWS_TOGETHER = 8 if LANES == 16 else 4  # there are 32 registers then, else 16
 _COLUMNS = 4
 
 
@@ -70,7 +71,6 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
     pair = types.UniTuple(types.int64, 2)
     signature = types.void(matrix, listed, pair, later, vectors, out, lanes)
     width = lanes.literal_value
-    most = _HEADS if LANES == 16 else 1  # 16 registers hold the sums of one
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
         rows, listed, vectors, out = (
@@ -91,14 +91,18 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
                 starts = rows.neighbours(line, count, ROWS)
                 there = builder.icmp_signed("<", order, splat(builder, count, ROWS))
                 place = builder.mul(passed, INDEX(ROWS))
-                sums = _products(builder, rows, starts, factors, width)
+                parts = [
+                    _products(builder, rows, starts[k : k + _ROWS_TOGETHER], factors, width)
+                    for k in range(0, ROWS, _ROWS_TOGETHER)
+                ]
+                sums = [list(itertools.chain(*some)) for some in zip(*parts, strict=True)]
                 for index, score, some in zip(indices, scores, sums, strict=True):
                     total = sum_each(builder, some) if width > 1 else _joined(builder, some)
                     wants = builder.trunc(builder.lshr(heads, index), ir.IntType(1))
                     seen = builder.and_(there, splat(builder, wants, ROWS))
                     store(builder, builder.select(seen, total, nothing), score, place, ROWS)
 
-        in_turns(builder, vectors.height, most, together)
+        in_turns(builder, vectors.height, _HEADS, together)
         return target.get_dummy_value()
 
     return signature, generate
