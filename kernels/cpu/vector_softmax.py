@@ -38,8 +38,8 @@ def weigh_scores(context, scores, tops, totals, fades):
     """Scores into weights e^(score − top), for every head.
 
     Args:
-        scores: [V, ≥ 64] float32, the first 64 of each row changed; −inf for none. Positive NaN is
-            handed on.
+        scores: [V, ≥ 32] float32, the first 32 of each row changed; −inf for none. NaN becomes a
+            weight that is NaN.
         tops: [V] float32, largest scores so far, at least ``LEAST``; changed.
         totals: [V] float32, sums of weights so far; changed.
         fades: [V] float32, overwritten with what older weights are now to be multiplied by.
@@ -76,8 +76,7 @@ def weigh_scores(context, scores, tops, totals, fades):
 
 
 def _largest(builder: Any, some: list[Any], least: Any) -> Any:
-    """Largest number of several vectors, at least ``least``. What NaN does here does not matter:
-    its weight is NaN."""
+    """Largest number of several vectors, at least ``least``; with NaN among them, any of them."""
 
     def larger(one: Any, two: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", one, two), one, two)

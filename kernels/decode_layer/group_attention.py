@@ -97,7 +97,7 @@ def _attend(query, keys, values, listed, lengths, room, out):
         listed: two as ``_list_octets`` leaves them: this part's, the keys of whose first octets
             were asked for, and the next part's, whose keys are.
         lengths: of the two.
-        room: scores [heads, 64] and fades [heads], float32, and [n] int64; overwritten.
+        room: scores [heads, 32] and fades [heads], float32, and [n] int64; overwritten.
         out: largest scores and sums of weights [heads], and mixed values [heads, D], not yet
             divided by the sums; overwritten.
     """
@@ -105,7 +105,6 @@ def _attend(query, keys, values, listed, lengths, room, out):
     tops, totals, mixed = out
     tops[:] = LEAST
     mixed[:] = np.float32(0.0)
-    vectors = query.shape[1] % LANES == 0
     # Chosen pages are too short for the hardware to foresee. Values are asked for while their
     # keys are read, and the next keys while values are.
     for i in range(length):
@@ -114,6 +113,7 @@ def _attend(query, keys, values, listed, lengths, room, out):
         if place >= 0 and place < lengths[1]:
             ahead[i] = listed[1][0, place]
     later_values, later_keys = (values, mine[0]), (keys, ahead)
+    vectors = query.shape[1] % LANES == 0
     for begin in range(0, length, _OCTETS):
         span = (begin, min(begin + _OCTETS, length))
         if vectors:

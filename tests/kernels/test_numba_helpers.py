@@ -114,6 +114,21 @@ def test_octets_of_rows_are_multiplied_weighed_and_added_up(
         np.testing.assert_allclose(new_mixed, sums, rtol=1e-4, atol=1e-4)
 
 
+def test_a_nan_among_some_scores_is_not_lost() -> None:
+    from kernels.cpu.vector_softmax import SCORES_AT_ONCE, weigh_scores
+
+    @numba.njit
+    def weighed(scores, tops, totals, fades):  # type: ignore[no-untyped-def]
+        weigh_scores(scores, tops, totals, fades)
+
+    scores = np.zeros((2, SCORES_AT_ONCE), np.float32)
+    scores[1, 7] = np.nan
+    tops, totals, fades = np.full((3, 2), -1.0, np.float32)
+    weighed(scores, tops, totals, fades)
+    assert totals[0] == pytest.approx(SCORES_AT_ONCE - np.exp(-1.0))
+    assert np.isnan(totals[1])
+
+
 def test_a_nan_among_the_scores_is_not_lost() -> None:
     from kernels.decode_layer.page_choice import largest, weigh
 
