@@ -19,6 +19,18 @@ from kernels.cpu.compiling import fast_helper, helper
 # Added and taken away, it rounds |x| < 2^22 half to even, in vectors.
 TO_EVEN = np.float32(1.5 * 2**23)
 
+# e^x by Cephes: below the least it is 0; ln 2 is the first part less the second, which is exact in
+# more digits; the polynomial's terms from the highest power down to the square.
+EXP_LEAST, LOG2_E = np.float32(-87.0), np.float32(1.4426950408889634)
+LN_2 = np.float32(0.693359375), np.float32(2.12194440e-4)
+EXP_TERMS = tuple(
+    np.float32(term)
+    for term in (
+        *(1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3),
+        *(4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1),
+    )
+)
+
 
 def widen(value):
     """A float32, or the bit pattern of a bfloat16 (as uint16) or of a finite float16 (as int16),
@@ -114,19 +126,19 @@ def copy_rows(rows, out):
 @fast_helper
 def exp_nonpositive(x):
     """e^x in fp32 for x ≤ 0, 2 ulp (Cephes' polynomial, which vectorises); 0 below −87."""
-    scaled = max(x, np.float32(-87.0)) * np.float32(1.4426950408889634)
+    scaled = max(x, EXP_LEAST) * LOG2_E
     power = np.int32(scaled - np.float32(0.5))
     rounded = np.float32(power)
-    rest = x - rounded * np.float32(0.693359375) + rounded * np.float32(2.12194440e-4)
-    value = np.float32(1.9875691500e-4)
-    value = value * rest + np.float32(1.3981999507e-3)
-    value = value * rest + np.float32(8.3334519073e-3)
-    value = value * rest + np.float32(4.1665795894e-2)
-    value = value * rest + np.float32(1.6666665459e-1)
-    value = value * rest + np.float32(5.0000001201e-1)
+    rest = x - rounded * LN_2[0] + rounded * LN_2[1]
+    value = EXP_TERMS[0]
+    value = value * rest + EXP_TERMS[1]
+    value = value * rest + EXP_TERMS[2]
+    value = value * rest + EXP_TERMS[3]
+    value = value * rest + EXP_TERMS[4]
+    value = value * rest + EXP_TERMS[5]
     value = value * rest * rest + rest + np.float32(1.0)
     value *= np.int32((power + np.int32(127)) << np.int32(23)).view(np.float32)
-    return np.float32(0.0) if x < np.float32(-87.0) else value
+    return np.float32(0.0) if x < EXP_LEAST else value
 
 
 @helper

@@ -83,13 +83,10 @@ class Matrix:
             prefetch(builder, builder.gep(start, [place]))
 
     def load(self, start: Any, column: Any, lanes: int) -> Any:
-        builder = self._builder
         if not self._narrow:
-            return load(builder, start, column, lanes)
-        wide = vector(ir.IntType(32), lanes)
-        pattern = builder.zext(load(builder, start, column, lanes, ir.IntType(16)), wide)
-        sixteen = ir.Constant(wide, [16] * lanes if lanes > 1 else 16)
-        return builder.bitcast(builder.shl(pattern, sixteen), vector(FLOAT, lanes))
+            return load(self._builder, start, column, lanes)
+        patterns = load(self._builder, start, column, lanes, ir.IntType(16))
+        return widened(self._builder, patterns, lanes)
 
 
 def line_of(target: Any, builder: Any, kind: Any, value: Any) -> tuple[Any, Any]:
@@ -110,6 +107,14 @@ def load(builder: Any, data: Any, index: Any, lanes: int, kind: Any = FLOAT) -> 
 def store(builder: Any, value: Any, data: Any, index: Any, lanes: int) -> None:
     pointer = builder.bitcast(builder.gep(data, [index]), vector(FLOAT, lanes).as_pointer())
     builder.store(value, pointer, align=4)
+
+
+def widened(builder: Any, patterns: Any, lanes: int) -> Any:
+    """Bit patterns of bfloat16 as float32."""
+    wide = vector(ir.IntType(32), lanes)
+    sixteen = ir.Constant(wide, [16] * lanes if lanes > 1 else 16)
+    bits = builder.shl(builder.zext(patterns, wide), sixteen)
+    return builder.bitcast(bits, vector(FLOAT, lanes))
 
 
 def prefetch(builder: Any, address: Any, *, near: bool = True) -> None:

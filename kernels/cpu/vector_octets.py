@@ -1,7 +1,7 @@
-"""Attention's two inner loops in explicit vectors: octets of cached rows multiplied, and added up.
+"""Attention's inner loops in explicit vectors: octets of cached rows multiplied, and added up.
 
-An octet is up to eight rows one after another. Several heads read them at once: a number is
-widened once for all of them, and sums stay in registers.
+So are pages' bounds multiplied. An octet is up to eight rows one after another. Several heads read
+them at once: a number is widened once for all of them, and sums stay in registers.
 """
 
 from __future__ import annotations
@@ -34,6 +34,24 @@ LANES = registers().lanes  # numbers at once where rows are multiples of it
 _HEADS = 3  # whose sums fit into the registers, of so many rows' products or of four columns
 _ROWS_TOGETHER = 8 if LANES == 16 else 4  # there are 32 registers then, else 16
 _COLUMNS = 4
+_NOTHING = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
+
+
+@intrinsic
+def prefetch_rows(context, matrix, line):
+    """Ask for eight rows from ``line`` on to be brought into the cache.
+
+    Args:
+        matrix: [X, D], rows next to each other; the rows need not all be there.
+        line: int64.
+    """
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        weights = Matrix.argument(target, builder, sig, args, 0)
+        weights.prefetch(args[1], builder.mul(weights.width, INDEX(ROWS)))
+        return target.get_dummy_value()
+
+    return types.void(matrix, types.int64), generate
 
 
 class _Later:
@@ -79,8 +97,6 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
         lists = [listed.row(INDEX(k)) for k in range(3)]
         span = cgutils.unpack_tuple(builder, args[2])
         ask = _Later(target, builder, sig.args[3], args[3])
-        order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
-        nothing = ir.Constant(vector(FLOAT, ROWS), [-math.inf] * ROWS)
 
         def together(v: Any, number: int) -> None:
             indices = [builder.add(v, INDEX(k)) for k in range(number)]
@@ -89,18 +105,18 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
                 ask.ask_for(octet)
                 line, count, heads = (builder.load(builder.gep(one, [octet])) for one in lists)
                 starts = rows.neighbours(line, count, ROWS)
-                there = builder.icmp_signed("<", order, splat(builder, count, ROWS))
+                there = _first_lanes(builder, count)
                 place = builder.mul(passed, INDEX(ROWS))
-                parts = [
-                    _products(builder, rows, starts[k : k + _ROWS_TOGETHER], factors, width)
-                    for k in range(0, ROWS, _ROWS_TOGETHER)
-                ]
+                parts = []
+                for k in range(0, ROWS, _ROWS_TOGETHER):
+                    some = [(rows, starts[k : k + _ROWS_TOGETHER], factors)]
+                    parts.append(_products(builder, some, (INDEX(0), rows.width), width))
                 sums = [list(itertools.chain(*some)) for some in zip(*parts, strict=True)]
                 for index, score, some in zip(indices, scores, sums, strict=True):
                     total = sum_each(builder, some) if width > 1 else _joined(builder, some)
                     wants = builder.trunc(builder.lshr(heads, index), ir.IntType(1))
                     seen = builder.and_(there, splat(builder, wants, ROWS))
-                    store(builder, builder.select(seen, total, nothing), score, place, ROWS)
+                    store(builder, builder.select(seen, total, _NOTHING), score, place, ROWS)
 
         in_turns(builder, vectors.height, _HEADS, together)
         return target.get_dummy_value()
@@ -109,21 +125,33 @@ def dot_octets(context, matrix, listed, span, later, vectors, out, lanes):
 
 
 def _products(
-    builder: Any, rows: Matrix, starts: list[Any], vectors: list[Any], lanes: int
+    builder: Any, factors: list[tuple[Matrix, list[Any], list[Any]]], span: Any, lanes: int
 ) -> list[list[Any]]:
-    """Of each vector and row, summed per lane over the columns."""
+    """Of each vector and row, summed per lane over the columns of a span.
+
+    Args:
+        factors: matrices, where as many rows of each start, and as many vectors for each.
+    """
     zero = ir.Constant(vector(FLOAT, lanes), [0.0] * lanes if lanes > 1 else 0.0)
+    _, starts, vectors = factors[0]
     sums = [[cgutils.alloca_once(builder, zero.type) for _ in starts] for _ in vectors]
     for total in itertools.chain(*sums):
         builder.store(zero, total)
-    with cgutils.for_range_slice(builder, INDEX(0), rows.width, INDEX(lanes)) as (d, _):
-        numbers = [load(builder, line, d, lanes) for line in vectors]
-        for k, start in enumerate(starts):
-            read = rows.load(start, d, lanes)
-            for number, totals in zip(numbers, sums, strict=True):
-                total = fused(builder, number, read, builder.load(totals[k]))
-                builder.store(total, totals[k])
+    with cgutils.for_range_slice(builder, *span, INDEX(lanes)) as (d, _):
+        for rows, starts, vectors in factors:
+            numbers = [load(builder, line, d, lanes) for line in vectors]
+            for k, start in enumerate(starts):
+                read = rows.load(start, d, lanes)
+                for number, totals in zip(numbers, sums, strict=True):
+                    total = fused(builder, number, read, builder.load(totals[k]))
+                    builder.store(total, totals[k])
     return [[builder.load(total) for total in totals] for totals in sums]
+
+
+def _first_lanes(builder: Any, count: Any) -> Any:
+    """Return a mask of the eight lanes that lie below ``count``."""
+    order = ir.Constant(vector(INDEX, ROWS), list(range(ROWS)))
+    return builder.icmp_signed("<", order, splat(builder, count, ROWS))
 
 
 def _joined(builder: Any, numbers: list[Any]) -> Any:
@@ -132,6 +160,51 @@ def _joined(builder: Any, numbers: list[Any]) -> Any:
     for lane, number in enumerate(numbers):
         joined = builder.insert_element(joined, number, ir.IntType(32)(lane))
     return joined
+
+
+@intrinsic
+def dot_row_pairs(context, matrices, line, count, vectors, first, out):
+    """out[v, first + k] = Σ_m Σ_d matrices[m][line + k, d] · vectors[m][v, d], k below 8.
+
+    −inf from ``count`` on, whose rows are not read.
+
+    Args:
+        matrices: two [X, D] float32, or bfloat16 as uint16 bit patterns.
+        line, count: int64, count in 1 to 8.
+        vectors: two [V, D] float32.
+        first: int64, at most n − 8.
+        out: [V, n] float32, changed.
+    """
+    signature = types.void(matrices, types.int64, types.int64, vectors, types.int64, out)
+
+    def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows, vectors = (Matrix.two(target, builder, sig, args, k) for k in (0, 3))
+        out = Matrix.argument(target, builder, sig, args, 5)
+        starts = [some.neighbours(args[1], args[2], ROWS) for some in rows]
+        there, width = _first_lanes(builder, args[2]), vectors[0].width
+        lanes = registers().lanes
+        whole = builder.and_(width, INDEX(-lanes))
+        rest = builder.icmp_signed("<", whole, width)
+
+        def together(v: Any, number: int) -> None:
+            indices = [builder.add(v, INDEX(k)) for k in range(number)]
+            lines = [[some.row(index) for index in indices] for some in vectors]
+            factors = list(zip(rows, starts, lines, strict=True))
+            sums = _products(builder, factors, (INDEX(0), whole), lanes)
+            totals = [cgutils.alloca_once_value(builder, sum_each(builder, some)) for some in sums]
+            with builder.if_then(rest, likely=False):
+                more = _products(builder, factors, (whole, width), 1)
+                for total, some in zip(totals, more, strict=True):
+                    added = builder.fadd(builder.load(total), _joined(builder, some))
+                    builder.store(added, total)
+            for index, total in zip(indices, totals, strict=True):
+                seen = builder.select(there, builder.load(total), _NOTHING)
+                store(builder, seen, out.row(index), args[4], ROWS)
+
+        in_turns(builder, vectors[0].height, registers().vectors, together)
+        return target.get_dummy_value()
+
+    return signature, generate
 
 
 @intrinsic(prefer_literal=True)

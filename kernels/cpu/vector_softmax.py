@@ -14,10 +14,12 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from kernels.cpu.numba_helpers import EXP_LEAST, EXP_TERMS, LN_2, LOG2_E
 from kernels.cpu.vector_code import (
     FLOAT,
     INDEX,
     Matrix,
+    fused,
     line_of,
     load,
     shuffle,
@@ -104,26 +106,21 @@ def _exp_nonpositive(builder: Any, x: Any, lanes: int) -> Any:
     """``numba_helpers.exp_nonpositive`` of so many numbers at once."""
     kind, whole = vector(FLOAT, lanes), vector(_BITS, lanes)
 
-    def number(value: float) -> Any:
-        rounded = float(np.float32(value))
-        return ir.Constant(kind, [rounded] * lanes if lanes > 1 else rounded)
+    def number(value: Any) -> Any:
+        return ir.Constant(kind, [float(value)] * lanes if lanes > 1 else float(value))
 
     def integer(value: int) -> Any:
         return ir.Constant(whole, [value] * lanes if lanes > 1 else value)
 
-    def fused(one: Any, two: Any, three: Any) -> Any:
-        return builder.fadd(builder.fmul(one, two, flags=("contract",)), three, flags=("contract",))
-
-    below = builder.fcmp_ordered("<", x, number(-87.0))
-    scaled = builder.fmul(builder.select(below, number(-87.0), x), number(1.4426950408889634))
+    below = builder.fcmp_ordered("<", x, number(EXP_LEAST))
+    scaled = builder.fmul(builder.select(below, number(EXP_LEAST), x), number(LOG2_E))
     power = builder.fptosi(builder.fsub(scaled, number(0.5)), whole)
     rounded = builder.sitofp(power, kind)
-    rest = fused(rounded, number(2.12194440e-4), fused(rounded, number(-0.693359375), x))
-    value = number(1.9875691500e-4)
-    for factor in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
-                   5.0000001201e-1):  # fmt: skip
-        value = fused(value, rest, number(factor))
-    value = builder.fadd(fused(builder.fmul(value, rest), rest, rest), number(1.0))
+    rest = fused(builder, rounded, number(LN_2[1]), fused(builder, rounded, number(-LN_2[0]), x))
+    value = number(EXP_TERMS[0])
+    for term in EXP_TERMS[1:]:
+        value = fused(builder, value, rest, number(term))
+    value = builder.fadd(fused(builder, builder.fmul(value, rest), rest, rest), number(1.0))
     bits = builder.shl(builder.add(power, integer(127)), integer(23))
     value = builder.fmul(value, builder.bitcast(bits, kind))
     return builder.select(below, number(0.0), value)

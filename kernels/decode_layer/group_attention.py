@@ -13,8 +13,7 @@ import numpy as np
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive
 from kernels.cpu.team import meet
-from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets
-from kernels.cpu.vector_rows import prefetch_rows
+from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets, prefetch_rows
 from kernels.cpu.vector_softmax import LEAST, SCORES_AT_ONCE, weigh_scores
 from kernels.decode_layer.page_choice import pages_of_part, seen_pages
 

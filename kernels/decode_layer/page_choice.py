@@ -16,7 +16,7 @@ from kernels.cpu.numba_helpers import (
     order_key,
     outside_best,
 )
-from kernels.cpu.vector_rows import ROWS_AT_ONCE, dot_row_pairs, prefetch_rows
+from kernels.cpu.vector_octets import ROWS, dot_row_pairs, prefetch_rows
 from kernels.cpu.vector_softmax import LEAST
 
 _AHEAD = 32  # pages whose bounds are asked for beforehand
@@ -44,7 +44,7 @@ def ask_for_bounds(page_max, page_min, stretch):
     """Ask for the bounds of a stretch's first pages to be brought into the cache; arguments as
     of ``score_pages``."""
     line, num_pages = stretch
-    for page in range(0, min(num_pages, _AHEAD), ROWS_AT_ONCE):
+    for page in range(0, min(num_pages, _AHEAD), ROWS):
         prefetch_rows(page_max, line + page)
         prefetch_rows(page_min, line + page)
 
@@ -63,14 +63,14 @@ def score_pages(signed, page_max, page_min, stretch, following, scores, few):
     """
     line, num_pages = stretch
     bounds, last = (page_max, page_min), max(num_pages - _AHEAD, 0)
-    for page in range(0, num_pages, ROWS_AT_ONCE):
+    for page in range(0, num_pages, ROWS):
         if page < last:
             prefetch_rows(page_max, line + page + _AHEAD)
             prefetch_rows(page_min, line + page + _AHEAD)
-        elif page < last + ROWS_AT_ONCE:
+        elif page < last + ROWS:
             ask_for_bounds(page_max, page_min, following)
-        count = min(num_pages - page, ROWS_AT_ONCE)
-        if count == ROWS_AT_ONCE:
+        count = min(num_pages - page, ROWS)
+        if count == ROWS:
             dot_row_pairs(bounds, line + page, count, signed, page, scores)
         else:  # what lies behind may be another thread's
             dot_row_pairs(bounds, line + page, count, signed, 0, few)

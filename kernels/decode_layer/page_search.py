@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.team import meet
-from kernels.cpu.vector_rows import ROWS_AT_ONCE
+from kernels.cpu.vector_octets import ROWS
 from kernels.decode_layer.page_choice import (
     ask_for_bounds,
     choose_pages,
@@ -61,7 +61,7 @@ def _score_share(task, signed, bounds, rows, capacities, scores):
     num_rows, num_heads, _ = scores.shape
     num_kv_heads = rows[5]
     per_group, pairs = num_heads // num_kv_heads, num_rows * num_kv_heads
-    few = np.empty((per_group, ROWS_AT_ONCE), np.float32)
+    few = np.empty((per_group, ROWS), np.float32)
     for block in range(2):
         highest, lowest = bounds[2 * block], bounds[2 * block + 1]
         line, count, place = _stretch(0, block, task, rows, capacities)

@@ -28,6 +28,7 @@ from kernels.cpu.vector_code import (
     splat,
     store,
     vector,
+    widened,
 )
 
 _BYTE, _WORD, _SUM = ir.IntType(8), ir.IntType(16), ir.IntType(32)
@@ -187,9 +188,7 @@ def _scales(builder: Any, data: Any, octets: list[Any], part: int) -> Any:
     """Scales (0) or minima (1) of octets, bf16 bit patterns as float32."""
     begins = [builder.add(builder.mul(o, INDEX(2 * _OCTET)), INDEX(_OCTET * part)) for o in octets]
     halves = _side_by_side(builder, [load(builder, data, at, _OCTET, _WORD) for at in begins])
-    wide = vector(_SUM, halves.type.count)
-    pattern = builder.shl(builder.zext(halves, wide), ir.Constant(wide, [16] * wide.count))
-    return builder.bitcast(pattern, vector(FLOAT, wide.count))
+    return widened(builder, halves, halves.type.count)
 
 
 def _side_by_side(builder: Any, parts: list[Any]) -> Any:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sol_core.errors import ModelLoadError, UnsupportedModelError
 from sol_core.files.characters import first_line
 from sol_core.models.checkpoint.plain_tokenizer import TextCodec
 from sol_core.models.families import SUPPORTED_FAMILIES, complete_config, refuse_family
-
-if TYPE_CHECKING:
-    pass
 
 
 def read_config(folder: Path) -> Any:

@@ -153,7 +153,7 @@ def test_a_policy_schedule_and_its_name_belong_together() -> None:
 
 # With fewer bits, the last digit of a sum decides now and then which way a number is rounded. That
 # token is off by a hundredth then, and those behind it read its key and value.
-@pytest.mark.parametrize(("bits", "tolerance", "others"), [(16.0, 1e-4, 0), (9.0, 1e-3, 2)])
+@pytest.mark.parametrize(("bits", "tolerance", "others"), [(16.0, 1e-4, 0), (9.0, 1e-3, 1)])
 def test_scoring_under_a_policy_equals_scoring_the_actions_it_chose(
     model: LanguageModel, folder: Path, bits: float, tolerance: float, others: int
 ) -> None:
@@ -164,7 +164,7 @@ def test_scoring_under_a_policy_equals_scoring_the_actions_it_chose(
     replayed = score_case(model, ScoreCase(ids, 30, (found.actions,)))
     apart = sorted(abs(a - b) for a, b in zip(found.nll, replayed[0], strict=True))
     assert apart[-1 - others] <= tolerance
-    assert apart[-1] <= 2e-2
+    assert apart[-1] <= 1e-2
     with pytest.raises(PolicyError, match="page_size 4"):
         score_policy(
             model, ScoreCase(ids, 30, ((DEAR,),), 4), load_policy(folder, model), Budget(1, 1, 16)
