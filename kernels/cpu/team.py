@@ -103,13 +103,12 @@ def _pause(context):
 
 @intrinsic
 def _let_others_run(context):
-    """Give the core to a thread that waits for one, where the system has a call for it."""
+    """Give the core to a thread that waits for one."""
 
     def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if platform.system() != "Windows":
-            kind = ir.FunctionType(ir.IntType(32), [])
-            call = cgutils.get_or_insert_function(builder.module, kind, "sched_yield")
-            builder.call(call, [])
+        name = "SwitchToThread" if platform.system() == "Windows" else "sched_yield"
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
         return target.get_dummy_value()
 
     return types.void(), generate

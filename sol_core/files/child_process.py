@@ -1,8 +1,10 @@
 """Run a Python module in a child process that cannot outlive its parent.
 
-The child's standard input is a pipe that the parent never writes to: when the parent
-ends, even by SIGKILL, the pipe closes and the child exits. Its output goes to a file,
-so nothing of it reaches the terminal and nothing can block on a full pipe.
+The child is given a pipe that the parent never writes to: when the parent ends, even by
+SIGKILL, the pipe closes and the child exits. It is not the child's standard input: Windows lets
+nobody ask for a file's kind while a thread reads from it, which libraries do of the standard ones,
+and they waited for ever. The child's output goes to a file, so nothing of it reaches the terminal
+and nothing can block on a full pipe.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ _PROGRESS_LINE = re.compile(r"^PROGRESS (\d\.\d+) (.+)$", re.MULTILINE)
 
 _BOOT = """
 import os, runpy, sys, threading
+parents_end = os.dup(0)
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 def exit_with_parent():
-    while os.read(0, 1):
+    while os.read(parents_end, 1):
         pass
     os._exit(1)
 threading.Thread(target=exit_with_parent, daemon=True).start()
