@@ -52,12 +52,12 @@ def publish_url(path: Path, url: str) -> None:
 
 
 def is_held_by_living_process(path: Path) -> bool:
-    """Return whether the last holder's process still exists; True when that is unknown.
+    """Return whether the last holder's process still exists.
 
     Unlike an attempt to take the lock this is in nobody's way.
     """
     pid = read_note(path).get("pid")
-    return isinstance(pid, int) and process_exists(pid) is not False
+    return isinstance(pid, int) and process_exists(pid)
 
 
 def write_note(path: Path, note: dict[str, Any]) -> None:

@@ -2,8 +2,7 @@
 
 A worker id holds the process id, the moment the process started, and where that id means
 something: process ids are used again, mean nothing on another machine or in another container,
-and start over after a reboot. Only Linux tells the start of another process; elsewhere a living
-id proves nothing, and the age of the heartbeat decides.
+and start over after a reboot.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from functools import cache
 from pathlib import Path
 
 _PROC = Path("/proc")
+_IS_LINUX = sys.platform == "linux"  # elsewhere psutil knows the processes
 _WORKER_ID = re.compile(r"(\d+)-(\d+)-([0-9a-f]{12})")
-_NO_START = 0  # where the start of a process cannot be known
 
 
 def own_worker_id() -> str:
-    """The id of this process: process id, start in clock ticks since boot, place."""
+    """The id of this process: process id, its start as of ``_start_of``, place."""
     pid = os.getpid()
-    return f"{pid}-{_start_of(pid) or _NO_START}-{_place()}"
+    return f"{pid}-{_start_of(pid)}-{_place()}"
 
 
 def process_id_of(worker: str) -> int | None:
@@ -39,29 +38,19 @@ def is_worker_alive(worker: str) -> bool | None:
     found = _WORKER_ID.fullmatch(worker)
     if found is None or found[3] != _place():
         return None
-    pid, start = int(found[1]), int(found[2])
-    if start == _NO_START:
-        return False if process_exists(pid) is False else None
-    return _start_of(pid) == start
+    return _start_of(int(found[1])) == int(found[2])
 
 
-def process_exists(pid: int) -> bool | None:
-    """Return whether a process has this id, be it the same or a later one; None when unknown."""
-    if _has_proc():
-        return _start_of(pid) is not None
-    if sys.platform == "win32":  # there os.kill would end the process
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def process_exists(pid: int) -> bool:
+    """Return whether a process has this id, be it the same or a later one."""
+    return _start_of(pid) is not None
 
 
 def _start_of(pid: int) -> int | None:
-    """Clock ticks since boot at which a process started; None when it is dead or unknown."""
+    """When a process started; None when it is dead. Clock ticks since boot, or milliseconds since
+    1970 where psutil tells."""
+    if not _IS_LINUX:
+        return _start_by_psutil(pid)
     try:
         stat = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
@@ -73,9 +62,17 @@ def _start_of(pid: int) -> int | None:
     return int(fields[19])
 
 
-@cache
-def _has_proc() -> bool:
-    return (_PROC / "self" / "stat").exists()
+def _start_by_psutil(pid: int) -> int | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        # Windows keeps what is known of a dead one while somebody has it open.
+        if not psutil.pid_exists(pid) or process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return int(round(1000 * process.create_time()))
+    except psutil.Error:
+        return None
 
 
 @cache

@@ -9,7 +9,7 @@ from app.host.process_identity import is_worker_alive
 from storage import JobRecord, JobStore, StorageError
 
 REAP_S = 5.0
-# Only where the worker's process cannot be looked up: another machine, or not Linux.
+# Only where the worker's process cannot be looked up: on another machine.
 STALE_S = 20.0
 
 logger = logging.getLogger(__name__)

@@ -130,10 +130,14 @@ def _cpu_features() -> list[str] | None:
     return [name for name in CPU_FEATURES if name in present]
 
 
-def _memory() -> str | None:
-    if sys.platform == "win32":
-        return None
-    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.1f} GB"
+def _memory() -> str:
+    if sys.platform == "linux":
+        num_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        import psutil
+
+        num_bytes = psutil.virtual_memory().total
+    return f"{num_bytes / 1e9:.1f} GB"
 
 
 def _data(data_dir: DataDir, missing: list[str]) -> dict[str, Any]:

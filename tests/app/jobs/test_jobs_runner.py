@@ -359,18 +359,23 @@ def test_patience_ends_only_when_it_may(monkeypatch: pytest.MonkeyPatch) -> None
         patiently(call)
 
 
-def test_ids_tell_the_living_from_the_dead_and_from_their_successors() -> None:
+@pytest.mark.parametrize("by", ["psutil", "/proc"] if sys.platform == "linux" else ["psutil"])
+def test_ids_tell_the_living_from_the_dead_and_from_their_successors(
+    by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_identity, "_IS_LINUX", by == "/proc")
     own = own_worker_id()
     pid, start, place = own.split("-")
     assert is_worker_alive(own) is True
+    assert own_worker_id() == own
     assert process_id_of(own) == os.getpid()
     # Another process that got the same number later.
     assert is_worker_alive(f"{pid}-{int(start) - 1}-{place}") is False
     for unknown in (f"{pid}-{start}-000000000000", "w", "", f"{own}-more"):
         assert is_worker_alive(unknown) is None
         assert process_id_of(unknown) is None
-    code = "import time\nfrom app.host.process_identity import own_worker_id as i\n"
-    code += "print(i(), flush=True)\ntime.sleep(60)"
+    code = "import time\nfrom app.host import process_identity as i\n"
+    code += f"i._IS_LINUX = {by == '/proc'}\nprint(i.own_worker_id(), flush=True)\ntime.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     worker = child.stdout.readline().strip()
@@ -381,23 +386,6 @@ def test_ids_tell_the_living_from_the_dead_and_from_their_successors() -> None:
     child.communicate()
     assert is_worker_alive(worker) is False
     assert process_exists(child.pid) is False
-
-
-def test_without_proc_only_death_can_be_known(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(process_identity, "_PROC", tmp_path)
-    monkeypatch.setattr(process_identity, "_has_proc", lambda: False)
-    process_identity._place.cache_clear()
-    try:
-        own = own_worker_id()
-        assert own.split("-")[1] == "0"
-        assert is_worker_alive(own) is None
-        dead = subprocess.Popen([sys.executable, "-c", ""])
-        dead.wait()
-        assert is_worker_alive(own.replace(str(os.getpid()), str(dead.pid), 1)) is False
-    finally:
-        process_identity._place.cache_clear()
 
 
 def test_a_flag_set_by_a_signal_ends_a_nap() -> None:
