@@ -47,8 +47,8 @@ def process_exists(pid: int) -> bool:
 
 
 def _start_of(pid: int) -> int | None:
-    """When a process started; None when it is dead. Clock ticks since boot, or milliseconds since
-    1970 where psutil tells."""
+    """Start of a process, in clock ticks since boot or, where psutil tells, in milliseconds since
+    1970; None when it is dead."""
     if not _IS_LINUX:
         return _start_by_psutil(pid)
     try:
@@ -70,7 +70,7 @@ def _start_by_psutil(pid: int) -> int | None:
         # Windows keeps what is known of a dead one while somebody has it open.
         if not psutil.pid_exists(pid) or process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return int(round(1000 * process.create_time()))
+        return int(1000 * process.create_time())
     except psutil.Error:
         return None
 
