@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 POLL_SECONDS = 0.2
+_ON_WINDOWS = os.name == "nt"
 SPARE_BYTES = 50_000_000  # left free on the disk for the database and the logs
 
 
@@ -97,10 +98,10 @@ def publish(staged: Path, target: Path, staging: Path) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
-    """fsync a file or a folder (folders cannot be opened on Windows, and need not be)."""
-    if os.name == "nt":
+    """fsync a file or a folder. Windows flushes what is open for writing, and opens no folders."""
+    if _ON_WINDOWS and path.is_dir():
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if _ON_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

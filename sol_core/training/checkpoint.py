@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sol_core.errors import ConfigError, PolicyError
 from sol_core.fields import from_json
 from sol_core.files.safetensors_files import read_safetensors, write_safetensors
+from sol_core.files.staging import flush_to_disk
 from sol_core.training.config import TrainConfig
 
 _LOG = logging.getLogger(__name__)
@@ -73,8 +74,7 @@ def write_checkpoint(
         # A copy: safetensors refuses tensors that share memory.
         copies = {k: v.detach().clone().contiguous() for k, v in tensors.items()}
         write_safetensors(copies, staging, header)
-        with staging.open("rb") as handle:
-            os.fsync(handle.fileno())
+        flush_to_disk(staging)
         if (folder / _NAME).exists():
             os.replace(folder / _NAME, folder / _PREVIOUS)
         os.replace(staging, folder / _NAME)

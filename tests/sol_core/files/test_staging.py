@@ -1,0 +1,57 @@
+"""Files and folders that come into place in one rename, flushed to disk as the system wants it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from sol_core.files import staging
+from sol_core.files.staging import publish
+from sol_core.training.checkpoint import Progress, write_checkpoint
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what was flushed, on a system that is asked as Windows is: it refuses what is not
+    open for writing, and opens no folder."""
+    names: list[str] = []
+    open_ = os.open
+
+    def open_file(path: Path, flags: int, mode: int = 0o777) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_(path, flags, mode)
+
+    def flush(descriptor: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise PermissionError(13, "Permission denied")
+        names.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+    monkeypatch.setattr(staging, "_ON_WINDOWS", True)
+    monkeypatch.setattr(
+        staging, "os", SimpleNamespace(**vars(os) | {"open": open_file, "fsync": flush})
+    )
+    return names
+
+
+def test_a_checkpoint_is_flushed_as_windows_wants_it(flushed: list[str], tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 2)
+    optimiser = torch.optim.SGD(network.parameters())
+    for _ in range(2):
+        write_checkpoint(tmp_path, {"a": 1}, Progress("grpo"), network, optimiser)
+    assert flushed == ["checkpoint.safetensors.part"] * 2
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"checkpoint.safetensors", "checkpoint.previous.safetensors"}
+
+
+def test_a_folder_is_published_as_windows_wants_it(flushed: list[str], tmp_path: Path) -> None:
+    (made := tmp_path / "staging" / "made").mkdir(parents=True)
+    (made / "one.txt").write_text("1")
+    publish(made, tmp_path / "target", tmp_path / "staging")
+    assert flushed == ["one.txt"]
+    assert (tmp_path / "target" / "one.txt").read_text() == "1"
