@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,8 @@ import torch
 from sol_core.files import staging
 from sol_core.files.staging import publish
 from sol_core.training.checkpoint import Progress, write_checkpoint
+
+fcntl = pytest.importorskip("fcntl")  # tells how a file is open
 
 
 @pytest.fixture
