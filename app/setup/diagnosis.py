@@ -86,7 +86,12 @@ def _packages(requirements: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]:
-    from sol_core.models.devices import cpu_has_bf16, pick_device, pick_dtype
+    from sol_core.models.devices import (
+        cpu_has_bf16,
+        cpu_kernels,
+        pick_device,
+        pick_dtype,
+    )
     from sol_core.models.tuning import cpu_name
 
     device = pick_device("auto")
@@ -101,6 +106,7 @@ def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]
         "cores": os.cpu_count(),
         "cpu": cpu_name(),
         "features": _cpu_features(),
+        "kernels": cpu_kernels(),
         "tuning": _tuning(data_dir),
         "fast bfloat16": cpu_has_bf16(),
         "memory": _memory(),

@@ -31,7 +31,7 @@ def cpu_kernel(module: str, name: str) -> Callable[..., None] | None:
     Args:
         module: full name of the ``cpu.py`` that holds it, imported here for the first time.
     """
-    if not _numba_starts():
+    if why_no_kernels() is not None:
         return None
     try:
         kernel: Callable[..., None] = getattr(importlib.import_module(module), name)
@@ -42,7 +42,8 @@ def cpu_kernel(module: str, name: str) -> Callable[..., None] | None:
 
 
 @cache
-def _numba_starts() -> bool:
+def why_no_kernels() -> str | None:
+    """Reason why Numba's kernels cannot run here; None where they can."""
     try:
         import numba
 
@@ -52,8 +53,8 @@ def _numba_starts() -> bool:
         one_pool()
     except (ImportError, ValueError, OSError, RuntimeError) as error:
         _log.warning("CPU kernels are off, torch is used instead: %s", error)
-        return False
-    return True
+        return str(error)
+    return None
 
 
 @cache
@@ -110,7 +111,7 @@ def torch_on_one_thread() -> Iterator[None]:
 @contextlib.contextmanager
 def torch_with_numba() -> Iterator[None]:
     """For steps whose products are torch's: Numba joins torch's threads, or keeps to one."""
-    if not _numba_starts():
+    if why_no_kernels() is not None:
         yield
         return
     import numba

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.cpu.threads import why_no_kernels
 from sol_core.errors import ConfigError
 
 DTYPES = {
@@ -60,6 +61,14 @@ def from_host(numbers: Sequence[Any], device: torch.device) -> Tensor:
     """
     pinned = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
     return pinned.to(device, non_blocking=True)
+
+
+def cpu_kernels() -> str:
+    """Return "compiled", or why a CPU's steps are torch's, by the first line of the reason."""
+    reason = why_no_kernels()
+    if reason is None:
+        return "compiled"
+    return f"none, torch computes all steps, slowly: {(reason.splitlines() or [''])[0]}"
 
 
 def cpu_has_bf16() -> bool:

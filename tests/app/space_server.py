@@ -59,7 +59,7 @@ def forbid_here(name: str) -> None:
 
 
 def main() -> None:
-    cpu_threads._numba_starts = lambda: False  # type: ignore[assignment]  # kernels of CPUs only
+    cpu_threads.why_no_kernels = lambda: "none"  # type: ignore[assignment]  # kernels of CPUs only
     data_dir = DataDir(Path(sys.argv[1]))
     data_dir.prepare()
     family = dataclasses.replace(FAMILIES[0], options={"max_position_embeddings": 1024})

@@ -398,6 +398,7 @@ def test_doctor_creates_nothing_and_knows_the_versions(run: Run, tmp_path: Path)
     assert findings["python"]["version"] == ".".join(map(str, sys.version_info[:3]))
     assert findings["packages"]["torch"]
     assert findings["device"]["dtype"] in ("float32", "bfloat16")
+    assert findings["device"]["kernels"] == "compiled"
     assert findings["model"]["state"].startswith("not fetched yet")
     assert findings["database"]["state"].startswith("not there yet")
     assert not (tmp_path / "data").exists()

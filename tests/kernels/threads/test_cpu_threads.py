@@ -12,6 +12,7 @@ import torch
 
 from kernels.cpu import threads as cpu_threads
 from kernels.cpu.threads import cpu_kernel, one_pool, torch_on_one_thread, torch_with_numba
+from sol_core.models.devices import cpu_kernels
 
 
 @pytest.fixture
@@ -58,15 +59,16 @@ def test_without_openmp_the_log_says_why_once(
         raise ImportError(f"no {name}")
 
     cpu_kernel.cache_clear()
-    cpu_threads._numba_starts.cache_clear()
+    cpu_threads.why_no_kernels.cache_clear()
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(cpu_threads.importlib, "import_module", fail)
         for _ in range(2):
             assert cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") is None
             with torch_with_numba():
                 pass
+        assert cpu_kernels().endswith("slowly: no numba.np.ufunc.omppool")
     cpu_kernel.cache_clear()
-    cpu_threads._numba_starts.cache_clear()
+    cpu_threads.why_no_kernels.cache_clear()
     assert caplog.text.count("CPU kernels are off") == 1
     assert cpu_kernel("kernels.channel_pruning.cpu", "keep_largest_rows") is not None
 
