@@ -7,13 +7,13 @@ that runs in that instant, in the same thread, waits for it for ever.
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _NAP_S = 0.05
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")  # of signals that ask to end; not all exist
 
 
 class StopFlag:
@@ -38,7 +38,7 @@ class StopFlag:
 
 @contextmanager
 def set_by_signals(stop: StopFlag) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP set ``stop``; a second SIGINT ends at once.
+    """SIGTERM, SIGINT, SIGHUP and Windows's SIGBREAK set ``stop``; a second SIGINT ends at once.
 
     For the main thread. What is ignored already, as under nohup, stays ignored.
     """
@@ -48,9 +48,7 @@ def set_by_signals(stop: StopFlag) -> Iterator[None]:
             raise KeyboardInterrupt
         stop.set()
 
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if sys.platform != "win32":
-        numbers.append(signal.SIGHUP)
+    numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in heard}
     try:

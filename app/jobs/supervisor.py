@@ -28,6 +28,9 @@ LOOK_S = 1.0
 GRACE_S = 60.0  # for a unit of work and a checkpoint; 27 s were seen on a busy machine
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0  # between a worker's death and the next start
 LOG_NAME, LOG_BYTES = "worker.log", 2_000_000
+# Of Windows: a group of processes is asked to end by a key of the console, and has to be made.
+_BREAK: int | None = getattr(signal, "CTRL_BREAK_EVENT", None)
+_OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +88,7 @@ class WorkerSupervisor:
         pid = self.worker_pid()
         if pid is None:
             return
-        _signal(pid, signal.SIGTERM)
+        _ask_to_end(pid)
         try:
             if self._has_ended(pid, 1.0):
                 return
@@ -132,6 +135,7 @@ class WorkerSupervisor:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    creationflags=_OWN_GROUP,
                 )
         except OSError as error:
             logger.warning("no worker could be started: %s", error)
@@ -167,6 +171,15 @@ def _is_held(lock_file: Path) -> bool:
     except OSError as error:
         logger.warning("no look at %s: %s", lock_file, error)
         return True
+
+
+def _ask_to_end(pid: int) -> None:
+    """SIGTERM; on Windows, where that ends a process at once, Ctrl+Break."""
+    if _BREAK is not None:
+        with contextlib.suppress(OSError):  # it has no console, or another one
+            os.kill(pid, _BREAK)
+            return
+    _signal(pid, signal.SIGTERM)
 
 
 def _signal(pid: int, number: int) -> None:

@@ -77,6 +77,28 @@ def test_a_worker_comes_and_goes_with_the_page(
     assert (data_dir.logs / "worker.log").read_bytes() == b""
 
 
+@pytest.mark.parametrize(("key", "sent"), [(signal.SIGHUP, "SIGHUP"), (9999, "SIGTERM")])
+def test_windows_asks_by_a_key_of_the_console_and_without_one_by_a_signal(
+    supervise: Supervise, store: Store, monkeypatch: pytest.MonkeyPatch, key: int, sent: str
+) -> None:
+    """SIGHUP is the key here; a key that does not exist fails as without a console."""
+    numbers: list[int] = []
+
+    def kill(pid: int, number: int) -> None:
+        send(pid, number)
+        numbers.append(number)
+
+    supervisor = supervise()
+    job = store.jobs.create("train", "a", "t", {"steps": 2000, "step_s": 0.02})
+    wait_until(lambda: store.jobs.metrics(job.id))
+    send = os.kill
+    monkeypatch.setattr("app.jobs.supervisor._BREAK", key)
+    monkeypatch.setattr(os, "kill", kill)
+    supervisor.stop()
+    assert numbers == [getattr(signal, sent)]
+    assert store.jobs.get(job.id).status == "queued", "checkpointed, for the next start"
+
+
 def test_a_worker_that_dies_is_replaced(supervise: Supervise, store: Store) -> None:
     supervisor = supervise()
     wait_until(supervisor.worker_pid)
