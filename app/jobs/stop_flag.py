@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 _NAP_S = 0.05
-_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")  # of signals that ask to end; not all exist
+_NAMES = (
+    "SIGTERM",
+    "SIGINT",
+    "SIGHUP",
+    "SIGBREAK",
+)  # of signals that ask to end; no system has all
 
 
 class StopFlag:
-    """False until ``set``."""
+    """False until ``set``, or until ``is_asked`` says so."""
 
-    def __init__(self) -> None:
-        self._is_set = False
+    def __init__(self, is_asked: Callable[[], bool] = lambda: False) -> None:
+        self._is_set, self._is_asked = False, is_asked
 
     def set(self) -> None:
         self._is_set = True
 
     def is_set(self) -> bool:
-        return self._is_set
+        return self._is_set or self._is_asked()
 
     def wait(self, seconds: float) -> bool:
         """Sleep for as long, or until it is set; returns whether it is."""
         ends_at = time.monotonic() + seconds
-        while not self._is_set and (left := ends_at - time.monotonic()) > 0:
+        while not self.is_set() and (left := ends_at - time.monotonic()) > 0:
             time.sleep(min(_NAP_S, left))
-        return self._is_set
+        return self.is_set()
 
 
 @contextmanager

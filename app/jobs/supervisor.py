@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from app.host.instance_lock import ask_to_end
 from app.host.paths import DataDir
 from app.host.process_identity import is_worker_alive, process_id_of
 from app.host.program import program_command
@@ -28,9 +29,7 @@ LOOK_S = 1.0
 GRACE_S = 60.0  # for a unit of work and a checkpoint; 27 s were seen on a busy machine
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0  # between a worker's death and the next start
 LOG_NAME, LOG_BYTES = "worker.log", 2_000_000
-# Of Windows: a group of processes is asked to end by a key of the console, and has to be made.
-_BREAK: int | None = getattr(signal, "CTRL_BREAK_EVENT", None)
-_OWN_GROUP: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+_ON_WINDOWS = sys.platform == "win32"
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ class WorkerSupervisor:
         pid = self.worker_pid()
         if pid is None:
             return
-        _ask_to_end(pid)
+        self._ask_to_end(pid)
         try:
             if self._has_ended(pid, 1.0):
                 return
@@ -100,6 +99,14 @@ class WorkerSupervisor:
             if not self._has_ended(pid, 0.0):
                 _kill_group(pid)
                 self._has_ended(pid, 5.0)
+
+    def _ask_to_end(self, pid: int) -> None:
+        """SIGTERM; on Windows, where that ends a process at once, a word beside its lock."""
+        lock = self._data_dir.worker_lock_file
+        if _ON_WINDOWS and is_worker_alive(read_holder(lock) or ""):
+            ask_to_end(lock)
+        else:
+            _signal(pid, signal.SIGTERM)
 
     def _watch(self) -> None:
         while not self._ending.is_set():
@@ -135,7 +142,6 @@ class WorkerSupervisor:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    creationflags=_OWN_GROUP,
                 )
         except OSError as error:
             logger.warning("no worker could be started: %s", error)
@@ -171,15 +177,6 @@ def _is_held(lock_file: Path) -> bool:
     except OSError as error:
         logger.warning("no look at %s: %s", lock_file, error)
         return True
-
-
-def _ask_to_end(pid: int) -> None:
-    """SIGTERM; on Windows, where that ends a process at once, Ctrl+Break."""
-    if _BREAK is not None:
-        with contextlib.suppress(OSError):  # it has no console, or another one
-            os.kill(pid, _BREAK)
-            return
-    _signal(pid, signal.SIGTERM)
 
 
 def _signal(pid: int, number: int) -> None:

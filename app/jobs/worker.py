@@ -1,8 +1,8 @@
 """The worker: takes one queued job after another until it is told to end.
 
-SIGTERM, SIGINT and SIGHUP ask the running job for a checkpoint and put it back in line, so that the
-next worker goes on with it. A supervised worker holds a lock that keeps it single; it ends by
-itself when the page that started it was killed and nothing is left to do.
+SIGTERM, SIGINT, SIGHUP, or a word beside its lock ask the running job for a checkpoint and put it
+back in line, so that the next worker goes on with it. A supervised worker holds a lock that keeps
+it single; it ends by itself when the page that started it was killed and nothing is left to do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from app.host.database import open_database
-from app.host.instance_lock import is_held_by_living_process, read_note, write_note
+from app.host.instance_lock import (
+    is_asked_to_end,
+    is_held_by_living_process,
+    read_note,
+    write_note,
+)
 from app.host.paths import DataDir
 from app.host.process_identity import own_worker_id
 from app.jobs.engines import ENGINES
@@ -65,6 +70,8 @@ def run_worker(
     """
     options = options or WorkerOptions()
     stop = StopFlag()
+    if options.is_supervised:
+        stop = StopFlag(lambda: is_asked_to_end(data_dir.worker_lock_file))
     with ExitStack() as opened:
         opened.enter_context(set_by_signals(stop))
         if options.is_supervised and not _hold_lock(data_dir.worker_lock_file, opened):
