@@ -13,12 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 _NAP_S = 0.05
-_NAMES = (
-    "SIGTERM",
-    "SIGINT",
-    "SIGHUP",
-    "SIGBREAK",
-)  # of signals that ask to end; no system has all
+# Of signals that ask to end; no system has all.
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
 
 
 class StopFlag:
