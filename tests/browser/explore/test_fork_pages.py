@@ -35,6 +35,7 @@ def forks(page: Page) -> Locator:
 def go_on(visitor: Visitor, index: int, words: str) -> None:
     """Continue from a token with another one, as the first level that chooses it offers."""
     visitor.tokens.nth(index).click()
+    expect(what_if(visitor.page)).to_contain_text(f"token {index + 1}")  # not the one before
     name = f"Continue from here with {words}"
     what_if(visitor.page).get_by_role("button", name=name).first.click()
     expect(visitor.tokens.nth(index)).to_have_class(re.compile("is-put"))
