@@ -23,7 +23,7 @@ from sol_core.files.places import program_name
 
 TEST_EXTRA = "test"
 MODEL_BYTES = 900e6  # room for the default model while it is fetched and converted
-NEEDS_PACKAGES = "not checked: packages are missing"
+UNCHECKED = "not checked: see what is missing"
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 
 
@@ -48,10 +48,10 @@ def diagnose(data_dir: DataDir | None, model: str | None, dtype: str) -> dict[st
     findings: dict[str, Any] = {
         "python": _python(groups[TEST_EXTRA]),
         "packages": _packages(groups[BASE]),
-        "data": {"state": NEEDS_PACKAGES} if data_dir is None else _data(data_dir, missing),
+        "data": {"state": UNCHECKED} if data_dir is None else _data(data_dir, missing),
     }
     for section in ("device", "model", "database"):
-        findings[section] = {"state": NEEDS_PACKAGES}
+        findings[section] = {"state": UNCHECKED}
     if (problem := missing_system_library()) is not None:
         missing.append(problem)
     elif data_dir is not None and not lacking:

@@ -68,7 +68,8 @@ def cpu_kernels() -> str:
     reason = why_no_kernels()
     if reason is None:
         return "compiled"
-    return f"none, torch computes all steps, slowly: {(reason.splitlines() or [''])[0]}"
+    first_line, _, _ = reason.partition("\n")
+    return f"none, torch computes all steps, slowly: {first_line}"
 
 
 def cpu_has_bf16() -> bool:

@@ -13,25 +13,27 @@ from sol_core.files import staging
 from sol_core.files.staging import publish
 from sol_core.training.checkpoint import Progress, write_checkpoint
 
-fcntl = pytest.importorskip("fcntl")  # tells how a file is open
-
 
 @pytest.fixture
 def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of what was flushed, on a system that is asked as Windows is: it refuses what is not
     open for writing, and opens no folder."""
     names: list[str] = []
+    opened: dict[int, tuple[str, int]] = {}
     open_ = os.open
 
-    def open_file(path: Path, flags: int, mode: int = 0o777) -> int:
-        if os.path.isdir(path):
+    def open_file(path: Path, flags: int) -> int:
+        if path.is_dir():
             raise PermissionError(13, "Permission denied", str(path))
-        return open_(path, flags, mode)
+        descriptor = open_(path, flags)
+        opened[descriptor] = path.name, flags
+        return descriptor
 
     def flush(descriptor: int) -> None:
-        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        name, flags = opened[descriptor]
+        if not flags & (os.O_RDWR | os.O_WRONLY):
             raise PermissionError(13, "Permission denied")
-        names.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        names.append(name)
 
     monkeypatch.setattr(staging, "_ON_WINDOWS", True)
     monkeypatch.setattr(
