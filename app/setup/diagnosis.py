@@ -18,6 +18,7 @@ from app.host.paths import MIN_FREE_BYTES, DataDir
 from app.host.program import PROJECT_ROOT, is_checkout
 from app.setup.requirements import BASE, project_requirements, requirement_name, unmet
 from app.setup.system_libraries import missing_system_library
+from app.setup.torch_build import has_nvidia_driver
 from sol_core.errors import SolError
 from sol_core.files.places import program_name
 
@@ -101,7 +102,7 @@ def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]
         chosen = "none"
         missing.append(str(error))
     return {
-        "name": str(device),
+        "name": _device_name(str(device)),
         "dtype": chosen,
         "cores": os.cpu_count(),
         "cpu": cpu_name(),
@@ -111,6 +112,15 @@ def _device(data_dir: DataDir, dtype: str, missing: list[str]) -> dict[str, Any]
         "fast bfloat16": cpu_has_bf16(),
         "memory": _memory(),
     }
+
+
+def _device_name(device: str) -> str:
+    from sol_core.models.devices import torch_has_gpu_code
+
+    if torch_has_gpu_code() or not has_nvidia_driver():
+        return device
+    remedy = "delete .venv and start launch.py again" if is_checkout() else "install another"
+    return f"{device}; an NVIDIA driver is here, but torch has no CUDA: {remedy}"
 
 
 def _tuning(data_dir: DataDir) -> str | list[str]:

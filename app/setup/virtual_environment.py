@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 from app.host.console import Console
 from app.host.errors import BootstrapError
 from app.setup.pip_install import last_line, run, run_pip
-from app.setup.requirements import digest, unmet
+from app.setup.requirements import digest, requirement_name, unmet
+from app.setup.torch_build import needed_bytes, torch_index
 
 VENV_VARIABLE = "SOL_VENV"
 STATE_FILE = "sol-environment.json"
@@ -30,8 +31,7 @@ LOCK_FILE = "sol-environment.lock"
 DOWNLOADS = "pip-cache"  # kept when a half-made folder is emptied: nothing is fetched twice
 LOG_FILE = "pip.log"
 TEMPORARY = "tmp"  # the system's own is often too small for torch
-# torch for Linux brings NVIDIA's libraries along: 6.1 GB unpacked in all, 2 GB elsewhere.
-NEEDED_BYTES = (7 if sys.platform == "linux" else 3) * 1000**3
+PATIENCE = ("--retries", "1", "--timeout", "15")  # with an index that need not be reached
 
 Groups = Mapping[str, tuple[str, ...]]
 
@@ -95,12 +95,12 @@ class VirtualEnvironment:
             state = {"made_here": not self._is_virtual_environment()}
         state.pop("installed", None)  # from here on the folder counts as half-made
         is_outdated = is_half_made or self._python_changed(state)
-        free = shutil.disk_usage(self.root).free
+        free, needed = shutil.disk_usage(self.root).free, needed_bytes()
         if not self.python.exists() or (state.get("made_here", True) and is_outdated):
-            self._check_disk(free)
+            self._check_disk(free, needed)
             console.say(
                 f"Setting up the Python packages in {self.root} (once; 1 to 3 GB to fetch, "
-                f"up to {NEEDED_BYTES / 1e9:.0f} GB on disk, usually 2 to 10 minutes)"
+                f"up to {needed / 1e9:.0f} GB on disk, usually 2 to 10 minutes)"
             )
             self._write_state({"made_here": True})
             self._create(lock)
@@ -112,13 +112,34 @@ class VirtualEnvironment:
         # What seems to be installed in a half-made folder is not trusted.
         options = ["--ignore-installed"] if is_half_made else []
         options += [] if console.is_terminal else ["--quiet"]
-        variables = self._pip_variables(keep_downloads=free > 2 * NEEDED_BYTES)
+        variables = self._pip_variables(keep_downloads=free > 2 * needed)
+        if not is_half_made:
+            self._install_torch(groups, options, variables, console, lock)
         run_pip(self.python, [*options, *_flat(groups)], variables, self.root / LOG_FILE, lock)
         for leftover in (DOWNLOADS, TEMPORARY):
             shutil.rmtree(self.root / leftover, ignore_errors=True)
         installed = {group: digest(requirements) for group, requirements in groups.items()}
         self._write_state({**state, "installed": installed})
         console.say("The packages are ready.")
+
+    def _install_torch(
+        self,
+        groups: Groups,
+        options: Sequence[str],
+        variables: Mapping[str, str],
+        console: Console,
+        lock: int,
+    ) -> None:
+        """Install torch from the index that ``torch_index`` names, if any; say so if it fails."""
+        torch = [text for text in _flat(groups) if requirement_name(text) == "torch"]
+        index = torch_index(self.python) if torch else None
+        if index is None:
+            return
+        asked = [*options, "--no-deps", "--index-url", index, *PATIENCE, *torch]
+        try:
+            run_pip(self.python, asked, variables, self.root / LOG_FILE, lock)
+        except BootstrapError:
+            console.say(f"No torch from {index}: taking pip's own, which may bring 3 GB of CUDA.")
 
     def _check_is_ours(self) -> None:
         """Raise BootstrapError when the folder holds something that we may not empty."""
@@ -130,11 +151,11 @@ class VirtualEnvironment:
                 f"or set {VENV_VARIABLE} to an empty folder"
             )
 
-    def _check_disk(self, free_bytes: int) -> None:
-        if free_bytes < NEEDED_BYTES:
+    def _check_disk(self, free_bytes: int, needed: int) -> None:
+        if free_bytes < needed:
             raise BootstrapError(
                 f"only {free_bytes / 1e9:.1f} GB are free for the packages in {self.root}, they "
-                f"need {NEEDED_BYTES / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
+                f"need {needed / 1e9:.0f} GB: free some space, or set {VENV_VARIABLE} to a "
                 "folder on another disk"
             )
 

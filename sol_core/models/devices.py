@@ -63,6 +63,11 @@ def from_host(numbers: Sequence[Any], device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
+def torch_has_gpu_code() -> bool:
+    """Return whether torch was built for CUDA or ROCm."""
+    return torch.version.cuda is not None or torch.version.hip is not None
+
+
 def cpu_kernels() -> str:
     """Return "compiled", or why a CPU's steps are torch's, by the first line of the reason."""
     reason = why_no_kernels()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pty
@@ -11,8 +12,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -284,6 +287,58 @@ def test_no_network_is_one_line_and_the_next_launch_goes_on(ready: TinyProject) 
     for name in ("tiny_dep", "tiny_extra"):
         make_wheel(ready.wheels, name, "1.0")
     assert ready.launch().returncode == 0
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A package index: its folder, with a folder for each package, and its address."""
+    folder = tmp_path / "index"
+    for name in ("torch", "tiny-dep"):
+        (folder / name).mkdir(parents=True)
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None: ...
+
+
+def version_of_torch(project: TinyProject) -> str:
+    (module,) = project.venv.glob("lib/*/site-packages/torch.py")
+    return module.read_text("utf-8")
+
+
+def test_torch_comes_from_an_index_of_its_own(ready: TinyProject, index: tuple[Path, str]) -> None:
+    folder, address = index
+    make_wheel(folder / "torch", "torch", "1.0+cpu")
+    make_wheel(ready.wheels, "tiny_extra", "1.0")
+    ready.depend_on(["tiny-dep>=1", "torch>=1", "tiny-extra"])
+    # The others come from where pip looks by itself, which has no torch.
+    ready.variables = {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": CLOSED_PORT, "PIP_RETRIES": "0"}
+    ready.variables["SOL_TORCH_INDEX"] = address
+    done = ready.launch()
+    assert done.returncode == 0, done.stderr
+    assert "1.0+cpu" in version_of_torch(ready)
+    assert len(done.stderr.splitlines()) == 2, done.stderr
+
+
+def test_without_that_index_torch_comes_from_pips_own(
+    ready: TinyProject, index: tuple[Path, str]
+) -> None:
+    folder, address = index
+    make_wheel(folder / "torch", "torch", "1.0")
+    ready.depend_on(["tiny-dep>=1", "torch>=1"])
+    ready.variables = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": address}
+    ready.variables["SOL_TORCH_INDEX"] = CLOSED_PORT
+    done = ready.launch()
+    assert done.returncode == 0, done.stderr
+    assert "'1.0'" in version_of_torch(ready)
+    assert f"No torch from {CLOSED_PORT}: taking pip's own" in done.stderr
 
 
 def test_a_package_that_does_not_exist_for_this_python(ready: TinyProject) -> None:
