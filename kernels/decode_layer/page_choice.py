@@ -12,6 +12,7 @@ from kernels.cpu.numba_helpers import (
     copy_rows,
     count_reaching,
     exp_nonpositive,
+    in_order,
     kth_largest,
     order_key,
     outside_best,
@@ -105,21 +106,11 @@ def choose_pages(scores, kept, chosen):
 @helper
 def largest(scores, head, begin, end):
     """Of scores [H, n] of one head, at least ``LEAST``. Positive NaN is above all and ``weigh``
-    hands it on.
-
-    Compared as integers in the order of the scores: LLVM makes no vectors of the maximum of
-    floats that Numba writes, and took five times as long.
-    """
-    top = _in_order(np.float32(LEAST).view(np.int32))
+    hands it on. Compared as in ``largest_of``."""
+    top = in_order(np.float32(LEAST).view(np.int32))
     for i in range(np.uint64(begin), np.uint64(end)):
-        top = max(top, _in_order(np.float32(scores[head, i]).view(np.int32)))
-    return np.int32(_in_order(top)).view(np.float32)
-
-
-@helper
-def _in_order(bits):
-    """A float32's bits, int32, as an int32 that compares as it does; and back again."""
-    return np.int32(bits ^ np.int32(np.int32(bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+        top = max(top, in_order(np.float32(scores[head, i]).view(np.int32)))
+    return np.int32(in_order(top)).view(np.float32)
 
 
 @fast_helper

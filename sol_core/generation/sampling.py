@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from kernels.top_k import top_k
 from sol_core.config import SamplingConfig
 from sol_core.errors import ConfigError
 
@@ -51,7 +52,7 @@ class TokenSampler:
         if self._processors:
             logits = self._processed(logits)
         if config.temperature == 0:
-            token = int(logits.argmax())
+            token = int(top_k(logits, 1)[1])
         else:
             probabilities = _nucleus(logits / config.temperature, config.top_k, config.top_p)
             token = int(torch.multinomial(probabilities, 1, generator=self._generator))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from kernels.top_k import top_k
 from sol_core.actions import AXES, DENSE, Action, Budget
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel
@@ -234,8 +235,8 @@ class GeneratedSequence:
 
 def most_probable(model: LanguageModel, log_probabilities: Tensor) -> tuple[Alternative, ...]:
     """The five most probable tokens of a distribution [V], best first."""
-    best = log_probabilities.topk(min(NUM_ALTERNATIVES, log_probabilities.shape[0]))
-    return alternatives(model, best.values, best.indices)
+    best = top_k(log_probabilities, min(NUM_ALTERNATIVES, log_probabilities.shape[0]))
+    return alternatives(model, *best)
 
 
 def alternatives(

@@ -3,7 +3,8 @@
 Numba compiles a kernel when it is first called for a number format: 20 to 40 s in all on a busy
 machine, once, since the code is cached in ``NUMBA_CACHE_DIR``. Here a tiny random model of the
 format in use decodes a few steps, so that whatever kernels the decoder calls are compiled; it
-goes through the decode loop and therefore needs no list of them.
+goes through the decode loop and therefore needs no list of them. Only what draws a token is called
+by its name.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS
 from kernels.quantised_weights import BLOCK, KINDS, GgufBlocks
+from kernels.top_k import MANY_NUMBERS, top_k
 from sol_core.actions import DENSE, GRIDS, Action, ActionGrid, Budget, Mechanisms, QuantSite
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.loop import DecodeOptions, decode, observed_prefill
@@ -130,6 +132,7 @@ def warm_up_kernels(dtype: torch.dtype, bits: int | None = None) -> None:
             options = DecodeOptions(2 * len(_ACTIONS), how, rows_per_sequence=rows)
             _decode(lm, _Rows(rows), options)
     _decode(lm, _policy(lm), DecodeOptions(2))
+    top_k(torch.zeros(MANY_NUMBERS), 1)
 
 
 def _decode(lm: FrozenLM, scheduler: BatchScheduler, options: DecodeOptions) -> None:

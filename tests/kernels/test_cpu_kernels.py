@@ -18,6 +18,7 @@ from kernels import (
     page_attention,
     rms_norm,
     rotary,
+    top_k,
 )
 from kernels.activation_quantisation import reference as quantisation
 from kernels.channel_pruning import reference as pruning
@@ -48,6 +49,7 @@ shapes = st.fixed_dictionaries(
 def _any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (dispatch, rms_norm, rotary, kv_write, log_softmax):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
+    monkeypatch.setattr(top_k, "MANY_NUMBERS", 1)
 
 
 def test_the_kernels_run_here() -> None:
@@ -58,6 +60,7 @@ def test_the_kernels_run_here() -> None:
     assert cpu_kernel("kernels.rms_norm.cpu", "rms_norm_rows") is not None
     assert cpu_kernel("kernels.rotary.cpu", "rotate_rows") is not None
     assert cpu_kernel("kernels.kv_write.cpu", "write_rows") is not None
+    assert cpu_kernel("kernels.top_k.cpu", "top_places") is not None
     assert cpu_kernel("kernels.log_softmax.cpu", "log_softmax_rows") is not None
     assert cpu_kernel("kernels.no_such_module", "nothing") is None
 
@@ -331,10 +334,11 @@ def test_log_softmax_and_entropy_equal_the_reference(rows: int, size: int, scale
         torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5 + 1e-6 * scale)
 
 
-def test_impossible_tokens_have_no_probability_and_nan_stays_visible() -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_impossible_tokens_have_no_probability_and_nan_stays_visible(sign: int) -> None:
     logits = torch.randn(3, 40)
     logits[0, ::2] = -torch.inf
-    logits[1, 7] = torch.nan
+    logits[1, 7] = torch.tensor(torch.nan).copysign(torch.tensor(float(sign)))
     log_probabilities, entropy = log_softmax.log_softmax_and_entropy(logits)
     rest = log_softmax.reference.log_softmax_and_entropy(logits[:1, 1::2])
     assert log_probabilities[0, ::2].isneginf().all()
@@ -344,3 +348,22 @@ def test_impossible_tokens_have_no_probability_and_nan_stays_visible() -> None:
     assert entropy[1].isnan()
     assert log_probabilities[2].isfinite().all()
     assert entropy[2].isfinite()
+
+
+@given(
+    size=st.integers(1, 5000),
+    count=st.integers(1, 8),
+    levels=st.sampled_from([1, 2, 40, 10**6]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60)
+def test_the_largest_few_are_those_of_the_reference(
+    size: int, count: int, levels: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-levels, levels + 1, (size,), generator=generator) / 7 + 0.1
+    values[torch.rand(size, generator=generator) < 0.3] = -torch.inf
+    count = min(count, size)
+    found = top_k.top_k(values, count)
+    for one, other in zip(found, top_k.reference.top_k(values, count), strict=True):
+        assert torch.equal(one, other)
