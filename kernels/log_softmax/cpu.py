@@ -35,7 +35,7 @@ def _sum_exponentials(values, top, totals, weighted):
 def _log_softmax(values, result):
     """Of one row [V]; returns the entropy."""
     size = values.shape[0]
-    top = largest_of(values)
+    top = largest_of(values, size)
     totals, weighted = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
     _sum_exponentials(values, top, totals, weighted)
     total, weight = np.float32(0.0), np.float32(0.0)

@@ -15,7 +15,14 @@ import numba
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper, team_kernel
-from kernels.cpu.numba_helpers import exp_nonpositive, kth_largest, order_key, outside_best, widen
+from kernels.cpu.numba_helpers import (
+    exp_nonpositive,
+    kth_largest,
+    largest_of,
+    order_key,
+    outside_best,
+    widen,
+)
 
 
 class CpuBlock(NamedTuple):
@@ -130,9 +137,7 @@ def _score_tokens(query, keys, base, tokens, page_size, page, scores, slot):
 @fast_helper
 def softmax_in_place(scores, count):
     """Of the first ``count``, in place, not yet divided; returns the sum."""
-    top = np.float32(-np.inf)
-    for i in range(count):
-        top = max(top, scores[i])
+    top = largest_of(scores, count)
     total = np.float32(0.0)
     for i in range(count):
         weight = exp_nonpositive(scores[i] - top)

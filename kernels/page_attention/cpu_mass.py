@@ -52,10 +52,16 @@ def _score_seen(codes, scales, line, seen, queries, about, scores, at):
 
 @helper
 def _add_masses(weights, at, seen, page_size, page_before, masses):
-    """masses[p] += the weights of page p's tokens; the block's pages follow ``page_before``."""
+    """masses[p] = the weights of page p's tokens; the block's pages follow ``page_before``."""
     begin, end = seen
-    for token in range(begin, end):
-        masses[page_before + token // page_size] += weights[at + token - begin]
+    token = begin
+    while token < end:
+        page = token // page_size
+        total = np.float32(0.0)
+        for i in range(token, min((page + 1) * page_size, end)):
+            total += weights[at + i - begin]
+        masses[page_before + page] = total
+        token = (page + 1) * page_size
 
 
 @helper
