@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from kernels.kv_write.triton_dispatch import store_rows, triton_fits
 __all__ = ["one_launch", "write_tokens"]
 
 Pair = tuple[Tensor, Tensor]
+_NO_CODES = np.empty((0, 0), np.uint8), np.empty((0, 0), np.uint16)
 
 
 def one_launch(buffer: Tensor, num_rows: int) -> bool:
@@ -48,8 +50,6 @@ def write_tokens(
         pages = page_size if bounds is not None else 0
         store_rows(*new, *buffers, *(bounds or buffers), *(codes or (None, None)), slots, pages)
         return
-    if codes is not None:
-        reference.extend_codes(*codes, new[0].to(buffers[0].dtype), slots)
     dtype = buffers[0].dtype
     new = (new[0].to(dtype), new[1].to(dtype))
     fits = (
@@ -60,12 +60,21 @@ def write_tokens(
     kernel = cpu_kernel(f"{__name__}.cpu", "write_rows") if fits else None
     if kernel is not None:
         arrays = [_arrays(pair) for pair in (new, buffers, bounds or buffers)]
-        kernel(*arrays, slots.numpy(), page_size if bounds is not None else 0)
+        pages = page_size if bounds is not None else 0
+        kernel(*arrays, _NO_CODES if codes is None else _lines(codes), slots.numpy(), pages)
         return
+    if codes is not None:
+        reference.extend_codes(*codes, new[0], slots)
     for buffer, tokens in zip(buffers, new, strict=True):
         reference.write_token(buffer, tokens, slots)
     if bounds is not None:
         reference.extend_bounds(*bounds, buffers[0], slots, page_size)
+
+
+def _lines(codes: Pair) -> tuple[Any, Any]:
+    """4-bit keys and their scales with an octet a row."""
+    numbers, scales = codes[0].flatten(0, 2).flatten(1), codes[1].flatten(0, 2).flatten(1)
+    return numbers.numpy(), scales.view(torch.uint16).numpy()
 
 
 def _arrays(pair: Pair) -> tuple[Any, Any]:

@@ -15,14 +15,8 @@ import numba
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper, team_kernel
-from kernels.cpu.numba_helpers import (
-    exp_nonpositive,
-    kth_largest,
-    largest_of,
-    order_key,
-    outside_best,
-    widen,
-)
+from kernels.cpu.numba_helpers import kth_largest, order_key, outside_best, widen
+from kernels.page_attention.cpu_group import attend_group, softmax_in_place
 
 
 class CpuBlock(NamedTuple):
@@ -107,67 +101,6 @@ def list_best(scores, valid_pages, row, kept, keys, chosen):
     return count
 
 
-@fast_helper
-def _score_tokens(query, keys, base, tokens, page_size, page, scores, slot):
-    """Dot products with one page's keys into scores from ``slot`` on; the slot after."""
-    token = base + page * page_size
-    last = base + min((page + 1) * page_size, tokens)
-    while token + 4 <= last:
-        one, two = np.float32(0.0), np.float32(0.0)
-        three, four = np.float32(0.0), np.float32(0.0)
-        for d in range(query.shape[0]):
-            one += query[d] * widen(keys[token, d])
-            two += query[d] * widen(keys[token + 1, d])
-            three += query[d] * widen(keys[token + 2, d])
-            four += query[d] * widen(keys[token + 3, d])
-        scores[slot], scores[slot + 1] = one, two
-        scores[slot + 2], scores[slot + 3] = three, four
-        slot += 4
-        token += 4
-    while token < last:
-        total = np.float32(0.0)
-        for d in range(query.shape[0]):
-            total += query[d] * widen(keys[token, d])
-        scores[slot] = total
-        slot += 1
-        token += 1
-    return slot
-
-
-@fast_helper
-def softmax_in_place(scores, count):
-    """Of the first ``count``, in place, not yet divided; returns the sum."""
-    top = largest_of(scores, count)
-    total = np.float32(0.0)
-    for i in range(count):
-        weight = exp_nonpositive(scores[i] - top)
-        scores[i] = weight
-        total += weight
-    return total
-
-
-@fast_helper
-def _add_values(weights, slot, values, base, tokens, page_size, page, mixed):
-    """mixed += weight · value over one page's tokens, four at a time; the slot after."""
-    token = base + page * page_size
-    last = base + min((page + 1) * page_size, tokens)
-    while token + 4 <= last:
-        one, two = weights[slot], weights[slot + 1]
-        three, four = weights[slot + 2], weights[slot + 3]
-        for d in range(mixed.shape[0]):
-            mixed[d] += (one * widen(values[token, d]) + two * widen(values[token + 1, d])) + (
-                three * widen(values[token + 2, d]) + four * widen(values[token + 3, d])
-            )
-        slot += 4
-        token += 4
-    while token < last:
-        for d in range(mixed.shape[0]):
-            mixed[d] += weights[slot] * widen(values[token, d])
-        slot += 1
-        token += 1
-    return slot
-
-
 @helper
 def _mass_outside(scores, valid_pages, tokens_per_page, log_tokens, row, share):
     """``page_mass_outside`` of one row and head; log_tokens[n] is the logarithm of n."""
@@ -179,55 +112,6 @@ def _mass_outside(scores, valid_pages, tokens_per_page, log_tokens, row, share):
             num_valid += 1
     total = softmax_in_place(weights, num_valid)
     return outside_best(weights[:num_valid], share) / total
-
-
-@helper
-def score_chosen(vector, chosen, count, page_size, shared, own, scores):
-    """Scores of all tokens of the chosen pages, packed; returns how many.
-
-    Args:
-        shared, own: (keys, line of the row's first token, tokens) of the two blocks.
-    """
-    keys_1, base_1, tokens_1 = shared
-    keys_2, base_2, tokens_2 = own
-    pages_1 = (tokens_1 + page_size - 1) // page_size
-    end = 0
-    for i in range(count):
-        page = chosen[i]
-        if page < pages_1:
-            end = _score_tokens(vector, keys_1, base_1, tokens_1, page_size, page, scores, end)
-        else:
-            page -= pages_1
-            end = _score_tokens(vector, keys_2, base_2, tokens_2, page_size, page, scores, end)
-    return end
-
-
-@helper
-def hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end):
-    """Packed scores of tokens that the row may not see become −inf."""
-    slot = 0
-    for i in range(count):
-        first = chosen[i] * page_size
-        for token in range(first, min(first + page_size, first + end - slot)):
-            if not valid_tokens[row, token]:
-                scores[slot] = -np.inf
-            slot += 1
-
-
-@helper
-def mix_chosen(weights, chosen, count, page_size, shared, own, mixed):
-    """Add the chosen pages' values, each times its packed weight; blocks as for the keys."""
-    values_1, base_1, tokens_1 = shared
-    values_2, base_2, tokens_2 = own
-    pages_1 = (tokens_1 + page_size - 1) // page_size
-    slot = 0
-    for i in range(count):
-        page = chosen[i]
-        if page < pages_1:
-            slot = _add_values(weights, slot, values_1, base_1, tokens_1, page_size, page, mixed)
-        else:
-            page -= pages_1
-            slot = _add_values(weights, slot, values_2, base_2, tokens_2, page_size, page, mixed)
 
 
 @team_kernel
@@ -263,13 +147,14 @@ def attend_rows(query, first, second, plan, mixed, outside):
         base_2 = source_2 * second.row_stride + head * second.head_stride
         line_1 = source_1 * first.page_row_stride + head * first.page_head_stride
         line_2 = source_2 * second.page_row_stride + head * second.page_head_stride
-        scores = np.empty(tokens_1 + tokens_2, np.float32)
         page_scores = np.empty(num_pages, np.float32)
         order = np.empty(num_pages, np.uint32)
         above, below = np.empty(query.shape[2], np.float32), np.empty(query.shape[2], np.float32)
         chosen = np.empty(num_pages + 1, np.int64)
+        who = np.zeros(num_pages, np.int64)
+        heads = slice(head * per_group, (head + 1) * per_group)
         for h in range(head * per_group, (head + 1) * per_group):
-            vector, out = query[row, h], mixed[row, h]
+            vector = query[row, h]
             count = list_valid(valid_pages, row, chosen)
             if pages_kept[row] < count or share > 0:
                 for d in range(vector.shape[0]):
@@ -284,12 +169,9 @@ def attend_rows(query, first, second, plan, mixed, outside):
             if pages_kept[row] < count:
                 kept = pages_kept[row]
                 count = list_best(page_scores, valid_pages, row, kept, order, chosen)
-            shared, own = (keys_1, base_1, tokens_1), (keys_2, base_2, tokens_2)
-            end = score_chosen(vector, chosen, count, page_size, shared, own, scores)
-            if masked:
-                hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end)
-            total = softmax_in_place(scores, end)
-            shared, own = (values_1, base_1, tokens_1), (values_2, base_2, tokens_2)
-            mix_chosen(scores, chosen, count, page_size, shared, own, out)
-            for d in range(out.shape[0]):
-                out[d] /= total
+            for i in range(count):
+                who[chosen[i]] |= np.int64(1) << (h - head * per_group)
+        blocks = (keys_1, base_1, tokens_1), (keys_2, base_2, tokens_2)
+        hidden, values = (masked, valid_tokens, row), (values_1, values_2)
+        vectors, out = query[row, heads], mixed[row, heads]
+        attend_group(vectors, blocks, values, who, hidden, page_size, out)

@@ -13,14 +13,8 @@ from kernels.cpu.compiling import helper, team_kernel
 from kernels.cpu.numba_helpers import outside_best
 from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.reference import OCTET
-from kernels.page_attention.cpu import (
-    hide_unseen,
-    list_best,
-    list_valid,
-    mix_chosen,
-    score_chosen,
-    softmax_in_place,
-)
+from kernels.page_attention.cpu import list_best, list_valid
+from kernels.page_attention.cpu_group import attend_group, softmax_in_place
 
 
 @helper
@@ -150,14 +144,10 @@ def attend_rows_by_mass(query, first, second, plan, mixed, outside):
             if pages_kept[row] < count:
                 order = np.empty(num_pages, np.uint32)
                 count = list_best(shares, valid_pages, row, pages_kept[row], order, chosen)
-        scores = np.empty(tokens_1 + tokens_2, np.float32)
-        for h in range(head * per_group, (head + 1) * per_group):
-            shared, own = (keys_1, base_1, tokens_1), (keys_2, base_2, tokens_2)
-            end = score_chosen(query[row, h], chosen, count, page_size, shared, own, scores)
-            if masked:
-                hide_unseen(valid_tokens, row, chosen, count, page_size, scores, end)
-            total = softmax_in_place(scores, end)
-            shared, own = (values_1, base_1, tokens_1), (values_2, base_2, tokens_2)
-            mix_chosen(scores, chosen, count, page_size, shared, own, mixed[row, h])
-            for d in range(query.shape[2]):
-                mixed[row, h, d] /= total
+        who = np.zeros(num_pages, np.int64)
+        for i in range(count):
+            who[chosen[i]] = -1  # all of the group
+        blocks = (keys_1, base_1, tokens_1), (keys_2, base_2, tokens_2)
+        hidden, values = (masked, valid_tokens, row), (values_1, values_2)
+        vectors, out = query[row, heads], mixed[row, heads]
+        attend_group(vectors, blocks, values, who, hidden, page_size, out)

@@ -33,6 +33,7 @@ def cpu_kernel_fits(query: Tensor, blocks: Sequence[KVBlock], plan: AttentionPla
         and blocks[0].keys.dtype in _DTYPES
         and all(is_packed(tensor) for block in blocks for tensor in _tensors(block))
         and _kernel(plan) is not None
+        and _fills_vectors(query.shape[2])
     )
 
 
@@ -61,6 +62,12 @@ def attend_on_cpu(
 def _kernel(plan: AttentionPlan) -> Callable[..., None] | None:
     module, name = PAGE_SCORERS[plan.scorer].cpu_kernels[plan.choice]
     return cpu_kernel(f"{_HERE}.{module}", name)
+
+
+def _fills_vectors(head_size: int) -> bool:
+    from kernels.cpu.vector_octets import LANES
+
+    return head_size % LANES == 0
 
 
 def _tensors(block: KVBlock) -> list[Tensor]:

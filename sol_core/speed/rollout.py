@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sol_core.actions import DENSE, Action, ActionGrid
+from sol_core.actions import DEFAULT_GRID, DENSE, GRIDS, Action, ActionGrid
 from sol_core.decoding.batch_scheduling import BatchScheduler, StepObservation
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.loop import DecodeStep
@@ -54,6 +54,7 @@ class RolloutOptions:
         group: schedules per window, which share its prefix.
         rounds: alternating rounds of floor and update.
         seed: of tokens and actions.
+        grid: name of the levels and mechanisms, as presets have them.
     """
 
     context: int = 256
@@ -62,6 +63,7 @@ class RolloutOptions:
     group: int = 16
     rounds: int = 5
     seed: int = 0
+    grid: str = DEFAULT_GRID
 
     def __post_init__(self) -> None:
         for name in ("context", "rows", "steps", "group", "rounds"):
@@ -88,6 +90,7 @@ class RolloutOptions:
             windows=self.windows,
             steps=self.steps,
             seed=self.seed,
+            grid=GRIDS[self.grid],
             grpo=GrpoConfig(windows=self.windows, rollouts=self.group),
         )
 
@@ -165,6 +168,7 @@ def _summary(
         "context": options.context,
         "text_tokens": text_tokens,
         "windows": options.windows,
+        "grid": options.grid,
         "rows": options.rows,
         "steps": options.steps,
         "group": options.group,

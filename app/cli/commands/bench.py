@@ -130,7 +130,8 @@ def _rollout(args: argparse.Namespace, data_dir: DataDir, console: Console) -> d
     from sol_core.models.loading import load_language_model
     from sol_core.speed.rollout import RolloutOptions, bench_rollout
 
-    options = RolloutOptions(_context(args), args.rows, args.steps, args.group, args.rounds)
+    sizes = _context(args), args.rows, args.steps, args.group, args.rounds
+    options = RolloutOptions(*sizes, grid=args.grid)
     model = load_language_model(
         model_name(args), data_dir=data_dir.root, dtype=args.dtype, on_progress=console.progress
     )
@@ -200,7 +201,8 @@ def _rollout_text(result: dict[str, Any]) -> str:
         f"{result['rows']} rows x {result['steps']} steps as the trainer runs them: one text of "
         f"{result['text_tokens']} tokens, prefilled once,",
         f"{result['windows']} windows after its first {result['context']}, "
-        f"{result['group']} schedules each; {result['dtype']}, {result['threads']} threads",
+        f"{result['group']} schedules each; grid {result['grid']}, {result['dtype']}, "
+        f"{result['threads']} threads",
         f"rollout          {result['decisions_per_s']:8.0f} decisions/s",
         f"  in all         {result['decisions_per_s_total']:8.0f} with prefill, policy, dense "
         "reference and update",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sol_core.actions import GRIDS
 from sol_core.errors import ConfigError
 from sol_core.speed.rollout import RolloutOptions, bench_rollout
 from tests.support.tiny_language_model import make_language_model
@@ -31,6 +32,21 @@ def test_the_record_is_consistent() -> None:
     assert 0 < result["ratio_to_floor"] < 2
     assert (result["rows"], result["steps"], result["context"]) == (8, 3, 20)
     assert (result["windows"], result["text_tokens"]) == (2, 20 + 2 * 3)
+
+
+@pytest.mark.parametrize("name", list(GRIDS))
+def test_a_grid_is_measured_as_it_is_trained(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    model = make_language_model()
+    used, decode_step = [], model.lm.decode_step
+
+    def watched_step(*args: Any, **options: Any) -> Any:
+        used.append(options["mechanisms"])
+        return decode_step(*args, **options)
+
+    monkeypatch.setattr(model.lm, "decode_step", watched_step)
+    options = RolloutOptions(context=20, rows=4, steps=2, group=4, rounds=1, grid=name)
+    assert bench_rollout(model, options, lambda *_: None)["grid"] == name
+    assert set(used) == {GRIDS[name].mechanisms}
 
 
 def test_one_text_is_prefilled_once_for_all_windows(monkeypatch: pytest.MonkeyPatch) -> None:
