@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels.cpu.compiling import fast_helper, helper
+from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import (
     copy_rows,
     count_reaching,
-    exp_nonpositive,
-    in_order,
     kth_largest,
     order_key,
     outside_best,
 )
+from kernels.cpu.numba_softmax import largest, weigh
 from kernels.cpu.vector_octets import ROWS, dot_row_pairs, prefetch_rows
-from kernels.cpu.vector_softmax import LEAST
 
 _AHEAD = 32  # pages whose bounds are asked for beforehand
 
@@ -101,31 +99,6 @@ def choose_pages(scores, kept, chosen):
         if keys[page] == threshold:
             chosen[page] = room > 0
             room -= 1
-
-
-@helper
-def largest(scores, head, begin, end):
-    """Of scores [H, n] of one head, at least ``LEAST``. Positive NaN is above all and ``weigh``
-    hands it on. Compared as in ``largest_of``."""
-    top = in_order(np.float32(LEAST).view(np.int32))
-    for i in range(np.uint64(begin), np.uint64(end)):
-        top = max(top, in_order(np.float32(scores[head, i]).view(np.int32)))
-    return np.int32(in_order(top)).view(np.float32)
-
-
-@fast_helper
-def weigh(scores, head, begin, end, top):
-    """e^(score − top) of one head's scores [H, n], in place; returns the sum.
-
-    Indices instead of slices: a slice counts references, which took longer than the sum.
-    Unsigned, for Numba counts negative ones from the end, which no vector can.
-    """
-    total = np.float32(0.0)
-    for i in range(np.uint64(begin), np.uint64(end)):
-        weight = exp_nonpositive(scores[head, i] - top)
-        scores[head, i] = weight
-        total += weight
-    return total
 
 
 @helper

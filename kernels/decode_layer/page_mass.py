@@ -12,15 +12,14 @@ import numpy as np
 
 from kernels.cpu.compiling import helper
 from kernels.cpu.numba_helpers import exp_nonpositive, outside_best
+from kernels.cpu.numba_softmax import largest, weigh
 from kernels.cpu.team import meet
 from kernels.cpu.vector_softmax import LEAST
 from kernels.decode_layer.group_attention import largest_part, parts_for
 from kernels.decode_layer.page_choice import (
     choose_pages,
-    largest,
     pages_of_part,
     seen_pages,
-    weigh,
 )
 from kernels.key_codes.cpu import round_rows, score_tokens
 from kernels.key_codes.octets import sum_octets

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
-from kernels.kv_blocks import KVBlock, is_packed
+from kernels.kv_blocks import KVBlock, is_packed, lines_of
 from kernels.page_attention.reference import AttentionPlan
 from kernels.page_scorers import PAGE_SCORERS
 
@@ -92,10 +92,10 @@ def _arrange_block(block: KVBlock, num_rows: int) -> CpuBlock:
     row, head, _, _ = keys.stride()
     page_row, page_head, line, _ = low.stride()
     return CpuBlock(
-        _lines(keys),
-        _lines(block.values),
-        _lines(low),
-        _lines(high),
+        lines_of(keys),
+        lines_of(block.values),
+        lines_of(low),
+        lines_of(high),
         row // size,
         head // size,
         page_row // line,
@@ -104,15 +104,6 @@ def _arrange_block(block: KVBlock, num_rows: int) -> CpuBlock:
         sources,
         num_rows // sources.shape[0],
     )
-
-
-def _lines(tensor: Tensor) -> Any:
-    """All memory from the first token to the last as numpy [X, D], bf16 as uint16."""
-    rows, heads, tokens, size = tensor.shape
-    row, head, _, _ = tensor.stride()
-    count = ((rows - 1) * row + (heads - 1) * head) // size + tokens
-    lines = tensor.as_strided((count, size), (size, 1))
-    return (lines.view(torch.uint16) if lines.dtype == torch.bfloat16 else lines).numpy()
 
 
 def _arrange_plan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,10 @@ from kernels import (
     rotary,
     top_k,
 )
+from kernels import causal_attention as prefill
 from kernels.activation_quantisation import reference as quantisation
+from kernels.causal_attention import causal_attention
+from kernels.causal_attention import reference as causal
 from kernels.channel_pruning import reference as pruning
 from kernels.cpu.threads import cpu_kernel
 from kernels.key_codes import encode_keys
@@ -50,6 +54,9 @@ def _any_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (channel_pruning, dispatch, rms_norm, rotary, kv_write, log_softmax):
         monkeypatch.setattr(module, "MANY_ROWS", 1)
     monkeypatch.setattr(top_k, "MANY_NUMBERS", 1)
+    # Right where it is not the fastest, too.
+    monkeypatch.setattr(prefill, "MANY_ROWS", 1)
+    monkeypatch.setattr(prefill, "_suits", lambda size: size % 16 == 0)
 
 
 def test_the_kernels_run_here() -> None:
@@ -397,3 +404,69 @@ def test_the_largest_few_are_those_of_the_reference(
     found = top_k.top_k(values, count)
     for one, other in zip(found, top_k.reference.top_k(values, count), strict=True):
         assert torch.equal(one, other)
+
+
+prefills = st.fixed_dictionaries(
+    {
+        "rows": st.integers(1, 3),
+        "heads": st.sampled_from([(1, 1), (3, 1), (8, 2), (4, 4)]),
+        "new": st.integers(1, 70),
+        "before": st.sampled_from([0, 1, 7, 300]),
+        "size": st.sampled_from([16, 64, 80]),
+        "window": st.sampled_from([None, 1, 9, 64, 1000]),
+        "seed": st.integers(0, 1000),
+    }
+)
+PREFILL = {"rows": 2, "heads": (6, 2), "new": 64, "before": 300, "size": 64, "seed": 0}
+
+
+def _prefill(shape: dict[str, Any]) -> tuple[Tensor, KVBlock]:
+    generator = torch.Generator().manual_seed(shape["seed"])
+    (heads, kv_heads), cached = shape["heads"], shape["before"] + shape["new"]
+    query = torch.randn(shape["rows"], shape["new"], heads, shape["size"], generator=generator)
+    room = (shape["rows"], kv_heads, cached + 5, shape["size"])  # a cache has room for more
+    keys, values = (torch.randn(room, generator=generator)[:, :, :cached] for _ in range(2))
+    return 3 * query.transpose(1, 2), KVBlock(keys, values)
+
+
+@given(shape=prefills)
+@settings(max_examples=60)
+def test_causal_attention_equals_the_reference(shape: dict[str, Any]) -> None:
+    query, block = _prefill(shape)
+    found = causal_attention(query, block, scale=0.3, window=shape["window"])
+    expected = causal.causal_attention(query, block, scale=0.3, window=shape["window"])
+    torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-5)
+
+
+def test_bfloat16_of_a_prefill_is_widened_exactly_and_rounded_once() -> None:
+    query, block = _prefill(PREFILL)
+    narrow = KVBlock(block.keys.bfloat16(), block.values.bfloat16())
+    wide = KVBlock(narrow.keys.float(), narrow.values.float())
+    found = causal_attention(query, narrow, scale=0.1, window=None)
+    expected = causal.causal_attention(query, wide, scale=0.1, window=None)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=2**-8, atol=1e-5)
+
+
+def test_a_tokens_bits_do_not_depend_on_those_after_it() -> None:
+    query, block = _prefill(PREFILL | {"before": 0})
+    whole = causal_attention(query, block, scale=0.1, window=None)
+    part = KVBlock(block.keys[:, :, :32], block.values[:, :, :32])
+    first = causal_attention(query[:, :, :32], part, scale=0.1, window=None)
+    assert torch.equal(first, whole[:, :, :32])
+
+
+@pytest.mark.parametrize("change", [{"size": 20}, {"cap": 5.0}, {"new": 15}])
+def test_what_suits_the_prefills_kernel_less_goes_to_the_reference(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(prefill, "MANY_ROWS", 16)
+    monkeypatch.setattr(causal, "causal_attention", refuse)
+    query, block = _prefill(PREFILL)
+    causal_attention(query, block, scale=0.1, window=None)
+    query, block = _prefill(PREFILL | change)
+    with pytest.raises(LookupError):
+        causal_attention(query, block, scale=0.1, window=None, cap=change.get("cap"))

@@ -41,7 +41,7 @@ def test_every_finite_float16_is_widened_exactly(
 
 @given(scores=st.lists(SCORES, min_size=1, max_size=70), begin=st.integers(0, 5))
 def test_the_largest_score_of_a_stretch_is_found(scores: list[float], begin: int) -> None:
-    from kernels.decode_layer.page_choice import LEAST, largest
+    from kernels.cpu.numba_softmax import LEAST, largest
 
     table = np.full((2, len(scores) + begin + 3), np.inf, np.float32)
     table[1, begin : begin + len(scores)] = scores
@@ -130,7 +130,7 @@ def test_a_nan_among_some_scores_is_not_lost() -> None:
 
 
 def test_a_nan_among_the_scores_is_not_lost() -> None:
-    from kernels.decode_layer.page_choice import largest, weigh
+    from kernels.cpu.numba_softmax import largest, weigh
 
     scores = np.zeros((1, 40), np.float32)
     scores[0, 7] = np.nan

@@ -1,4 +1,4 @@
-"""Dense causal attention of many new tokens at once, for the prefill."""
+"""Dense causal attention of many new tokens at once, in PyTorch: the definition."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.page_attention import KVBlock, soft_cap
+from kernels.kv_blocks import KVBlock
+from kernels.page_attention.reference import soft_cap
 
 _CAPPED_TOKENS = 256  # whose scores are held at a time
 
