@@ -76,18 +76,6 @@ def _hide_unseen(valid_tokens, row, token_before, block, listed, length, scores)
 
 
 @helper
-def _score(query, block, values, listed, length, scores):
-    """Scores of listed tokens, whose values are asked for meanwhile; −inf for all others."""
-    dot_octets(block[0], listed, (0, length), (values, listed[0]), query, scores, LANES)
-
-
-@helper
-def _mix(weights, values, listed, length, ones, mixed):
-    """Add values of listed tokens, each times its weight."""
-    add_octets(values, listed, (0, length), (values, listed[0]), weights, ones, mixed, LANES)
-
-
-@helper
 def attend_group(query, blocks, all_values, who, hidden, page_size, mixed):
     """Softmax attention of a group's heads [V, D] to the pages that each wants.
 
@@ -97,7 +85,7 @@ def attend_group(query, blocks, all_values, who, hidden, page_size, mixed):
         all_values: of the two blocks.
         who: [P] int64, a bit for each head that wants a page, first those of the shared block.
         hidden: whether tokens are masked, the mask [R, S], the row.
-        mixed: [V, D] float32, zero; the result is added.
+        mixed: [V, D] float32, zeros, overwritten.
     """
     (shared, own), (masked, valid_tokens, row) = blocks, hidden
     num_heads = query.shape[0]
@@ -108,17 +96,19 @@ def attend_group(query, blocks, all_values, who, hidden, page_size, mixed):
     length_2 = _list_octets(who, pages_1, own, page_size, listed_2)
     middle, end = ROWS * length_1, ROWS * (length_1 + length_2)
     scores, ones = np.empty((num_heads, end), np.float32), np.ones(num_heads, np.float32)
-    late = scores[:, middle:]
-    _score(query, shared, all_values[0], listed_1, length_1, scores)
-    _score(query, own, all_values[1], listed_2, length_2, late)
+    late, spans = scores[:, middle:], ((0, length_1), (0, length_2))
+    # Values are asked for while their keys are read.
+    later_1, later_2 = (all_values[0], listed_1[0]), (all_values[1], listed_2[0])
+    dot_octets(shared[0], listed_1, spans[0], later_1, query, scores, LANES)
+    dot_octets(own[0], listed_2, spans[1], later_2, query, late, LANES)
     if masked:
         _hide_unseen(valid_tokens, row, 0, shared, listed_1, length_1, scores)
         _hide_unseen(valid_tokens, row, shared[2], own, listed_2, length_2, late)
     totals = np.empty(num_heads, np.float32)
     for v in range(num_heads):
         totals[v] = softmax_in_place(scores[v], end)
-    _mix(scores, all_values[0], listed_1, length_1, ones, mixed)
-    _mix(late, all_values[1], listed_2, length_2, ones, mixed)
+    add_octets(all_values[0], listed_1, spans[0], later_1, scores, ones, mixed, LANES)
+    add_octets(all_values[1], listed_2, spans[1], later_2, late, ones, mixed, LANES)
     for v in range(num_heads):
         for d in range(mixed.shape[1]):
             mixed[v, d] /= totals[v]

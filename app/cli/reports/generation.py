@@ -112,9 +112,9 @@ def summary(outcome: Outcome) -> str:
     speed = "" if per_token is None else f", {per_token:.1f} ms/token"
     lines = [
         f"{outcome.model_name}, {outcome.dtype_name}, schedule {schedule}: "
-        f"{finish.num_tokens} tokens ({finish.reason.replace('_', ' ')})",
+        f"{_tokens(finish.num_tokens)} ({finish.reason.replace('_', ' ')})",
         f"measured  {finish.tokens_per_s:.1f} tokens/s{speed}, prefill {finish.prefill_ms:.0f} ms "
-        f"for {outcome.prefill.prompt_tokens} tokens, load {outcome.load_ms / 1000:.1f} s",
+        f"for {_tokens(outcome.prefill.prompt_tokens)}, load {outcome.load_ms / 1000:.1f} s",
     ]
     if finish.spend is not None:
         lines.append(f"{'':36}spent   budget")
@@ -157,3 +157,7 @@ def _short(number: float) -> str:
         if number >= limit:
             return f"{number / limit:.2f} {unit}"
     return f"{number:.0f}"
+
+
+def _tokens(count: int) -> str:
+    return "1 token" if count == 1 else f"{count} tokens"

