@@ -90,10 +90,9 @@ def is_packed(tensor: Tensor) -> bool:
 
 def lines_of(tensor: Tensor) -> Any:
     """All memory from the first token to the last as numpy [X, D], bf16 as uint16."""
-    import torch  # what only lists names of parts does without
+    from kernels.decode_layer import as_array  # what only lists names of parts needs no torch
 
     rows, heads, tokens, size = tensor.shape
     row, head, _, _ = tensor.stride()
     count = ((rows - 1) * row + (heads - 1) * head) // size + tokens
-    lines = tensor.as_strided((count, size), (size, 1))
-    return (lines.view(torch.uint16) if lines.dtype == torch.bfloat16 else lines).numpy()
+    return as_array(tensor.as_strided((count, size), (size, 1)))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kernels.causal_attention import reference
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel, torch_with_numba
+from kernels.decode_layer import as_array
 from kernels.kv_blocks import KVBlock, is_packed, lines_of
 
 __all__ = ["causal_attention"]
@@ -35,10 +36,9 @@ def causal_attention(
     mixed = torch.empty(heads.shape, dtype=keys.dtype)
     row, head, _, _ = keys.stride()
     places = cached - new, row // size, head // size, keys.shape[1], window or 0
-    out = (mixed.view(torch.uint16) if keys.dtype == torch.bfloat16 else mixed).numpy()
     arrays = (heads * scale).numpy(), lines_of(keys), lines_of(block.values)
     with torch_with_numba():
-        kernel(*arrays, places, out)
+        kernel(*arrays, places, as_array(mixed))
     return mixed.transpose(1, 2)
 
 

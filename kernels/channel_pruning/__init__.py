@@ -3,14 +3,13 @@ between its projections."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from kernels.channel_pruning import reference
 from kernels.channel_pruning.triton_dispatch import fits_pruning, prune_rows
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
+from kernels.decode_layer import as_array
 
 __all__ = ["keep_heaviest_channels", "keep_largest_channels"]
 
@@ -39,12 +38,8 @@ def keep_heaviest_channels(inner: Tensor, norms: Tensor, channels_kept: Tensor) 
     kernel = cpu_kernel(f"{__name__}.cpu", "keep_heaviest_rows") if many else None
     if kernel is not None:
         kept = torch.empty_like(inner, memory_format=torch.contiguous_format)
-        numbers = [_as_array(one) for one in (inner.contiguous(), kept)]
-        kernel(numbers[0], norms.numpy(), channels_kept.numpy(), numbers[1])
+        numbers = as_array(inner.contiguous())
+        kernel(numbers, norms.numpy(), channels_kept.numpy(), as_array(kept))
         return kept
     weights = keep_largest_channels(inner.float() * norms, channels_kept)
     return torch.where(weights != 0, inner, 0)
-
-
-def _as_array(tensor: Tensor) -> Any:
-    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -148,19 +148,6 @@ def in_order(bits):
 
 
 @helper
-def largest_of(values, count):
-    """Largest of the first ``count`` of [N] float32, contiguous; positive NaN is above all.
-
-    Compared as integers in their order: LLVM makes no vectors of the maximum of floats that Numba
-    writes, and took up to 17 times as long.
-    """
-    bits, top = values.view(np.int32), np.int32(-(2**31))
-    for i in range(np.uint64(count)):
-        top = max(top, in_order(bits[i]))
-    return np.int32(in_order(top)).view(np.float32)
-
-
-@helper
 def order_key(bits):
     """Return a float32's bits, uint32, as a uint32 in the order of the floats; −0 ties with +0."""
     if bits == np.uint32(0x80000000):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.threads import MANY_ROWS, cpu_kernel
+from kernels.decode_layer import as_array
 from kernels.gpu.triton_support import runs_triton
 from kernels.kv_write import reference
 from kernels.kv_write.triton_dispatch import store_rows, triton_fits
@@ -74,12 +75,8 @@ def write_tokens(
 def _lines(codes: Pair) -> tuple[Any, Any]:
     """4-bit keys and their scales with an octet a row."""
     numbers, scales = codes[0].flatten(0, 2).flatten(1), codes[1].flatten(0, 2).flatten(1)
-    return numbers.numpy(), scales.view(torch.uint16).numpy()
+    return as_array(numbers), as_array(scales)
 
 
 def _arrays(pair: Pair) -> tuple[Any, Any]:
-    first, second = (
-        tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor
-        for tensor in (pair[0].contiguous(), pair[1].contiguous())
-    )
-    return first.numpy(), second.numpy()
+    return as_array(pair[0].contiguous()), as_array(pair[1].contiguous())

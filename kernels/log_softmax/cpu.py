@@ -11,7 +11,8 @@ import numba
 import numpy as np
 
 from kernels.cpu.compiling import helper, kernel, team_kernel
-from kernels.cpu.numba_helpers import exp_nonpositive, largest_of
+from kernels.cpu.numba_helpers import exp_nonpositive
+from kernels.cpu.numba_softmax import largest
 
 LANES = 32  # sums side by side, so that their order is written down and they still vectorise
 
@@ -35,7 +36,7 @@ def _sum_exponentials(values, top, totals, weighted):
 def _log_softmax(values, result):
     """Of one row [V]; returns the entropy."""
     size = values.shape[0]
-    top = largest_of(values, size)
+    top = largest(values.reshape(1, size), 0, 0, size)
     totals, weighted = np.zeros(LANES, np.float32), np.zeros(LANES, np.float32)
     _sum_exponentials(values, top, totals, weighted)
     total, weight = np.float32(0.0), np.float32(0.0)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.cpu.compiling import fast_helper, helper
-from kernels.cpu.numba_helpers import exp_nonpositive, largest_of
+from kernels.cpu.numba_helpers import exp_nonpositive
+from kernels.cpu.numba_softmax import largest
 from kernels.cpu.vector_octets import LANES, ROWS, add_octets, dot_octets
 
 
 @fast_helper
 def softmax_in_place(scores, count):
     """Of the first ``count``, in place, not yet divided; returns the sum."""
-    top = largest_of(scores, count)
+    top = largest(scores.reshape(1, scores.shape[0]), 0, 0, count)
     total = np.float32(0.0)
     for i in range(count):
         weight = exp_nonpositive(scores[i] - top)
