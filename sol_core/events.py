@@ -21,7 +21,12 @@ FinishReason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Floating-point operations (multiply and add count as 2) and bytes read, by part."""
+    """Floating-point operations (multiply and add count as 2) and bytes read, by part.
+
+    Attributes:
+        bit_operations: multiply-adds × weight bits × activation bits of all parts (BOPs); 0 in
+            records made before they were counted.
+    """
 
     attention_flops: float = 0.0
     mlp_flops: float = 0.0
@@ -31,6 +36,7 @@ class StepCost:
     mlp_bytes: float = 0.0
     head_bytes: float = 0.0
     policy_bytes: float = 0.0
+    bit_operations: float = 0.0
 
     @property
     def flops(self) -> float:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 BLOCK = 32  # input channels
 LINE_WORDS = 16  # of four bytes: a cache line
-BYTES_4, BYTES_8 = 4 + BLOCK // 2, 4 + BLOCK  # per output and block, of 4 and of 8 bits
+HEADER = 4  # bytes of a scale and a minimum, per output and block
+BYTES_4, BYTES_8 = HEADER + BLOCK // 2, HEADER + BLOCK  # per output and block, of 4 and of 8 bits
 # Bits of a number, and bytes of a block in the file.
 KINDS = {"Q4_0": (4, 18), "Q4_1": (4, 20), "Q8_0": (8, 34)}
 

@@ -1,12 +1,11 @@
-"""Cost of a decode step: FLOPs and bytes read, computed from shapes and the action.
+"""Cost of a decode step: FLOPs, bit operations and bytes read, computed from shapes and action.
 
-A *computed* figure: what hardware that skips what the action drops would do. Counted
-are matrix products (a multiply and an add are 2 FLOPs) and the reads of weights, KV
-cache and page bounds; elementwise work, writes and activations are left out (under
-1 % of a step). Activation bits change neither count: they pay only on integer units,
-which the net keep rate stands for. Side rows are measurement and are not counted. Heads
-that share keys are taken to choose the same pages. Each chooses its own: at half the
-attention three heads together read 62 to 65 % of the pages, measured (docs/decisions.md).
+A *computed* figure for one row, held to what a step's arrays are really read for
+(``tests/sol_core/decoding/test_touched_bytes.py``). Counted are matrix products (a multiply and
+an add are 2 FLOPs) and reads of weights as they are stored, of the KV cache, of page bounds or
+4-bit keys, and of the policy; writes, activations and elementwise work are under 1 % of a step.
+Activation bits change no byte. They change *bit operations*, multiply-adds × weight bits ×
+activation bits, the measure of mixed-precision work (BOPs). Side rows are not counted.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernels.page_scorers import PagesToScore
-from sol_core.actions import DENSE, PAPER, Action, ActionGrid, Budget, Mechanisms, ceil_fraction
+from sol_core.actions import DENSE, MAX_BITS, PAPER, Action, ActionGrid, Budget, Mechanisms
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec
-from sol_core.models.step.plan import pages_kept
+from sol_core.models.step.plan import mlp_channels, pages_kept
+from sol_core.models.weight_bytes import WeightBytes
 
 if TYPE_CHECKING:
     from sol_core.models import FrozenLM
@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Costs for one model.
+    """Costs of one model's steps on one device.
 
     Attributes:
         spec: its shapes.
-        bytes_per_weight, bytes_per_cached: of the weights' and the KV cache's dtype.
+        weights: bytes of its matrices as a step reads them.
+        bytes_per_cached: of the KV cache's dtype.
         page_size: tokens per page.
-        mechanisms: what a step reads to find out what it may skip, and what it skips.
+        mechanisms: ways in which a step finds what it may skip, and skips it.
     """
 
     spec: ModelSpec
-    bytes_per_weight: int
+    weights: WeightBytes
     bytes_per_cached: int
     page_size: int = 8
     mechanisms: Mechanisms = PAPER
@@ -46,35 +47,54 @@ class CostModel:
     def of(cls, lm: FrozenLM, grid: ActionGrid) -> CostModel:
         """Costs of a loaded model's steps under a grid."""
         size = lm.dtype.itemsize
-        return cls(lm.spec, size, size, grid.page_size, grid.mechanisms)
+        return cls(lm.spec, lm.weight_bytes, size, grid.page_size, grid.mechanisms)
 
-    def decode_step(self, action: Action | Budget, cached_tokens: int) -> StepCost:
+    def decode_step(
+        self,
+        action: Action | Budget,
+        cached_tokens: int,
+        *,
+        tokens_read: float | None = None,
+        observed: bool = False,
+    ) -> StepCost:
         """One decode step that attends over ``cached_tokens`` (the new one included).
 
         Args:
             action: of the step, or a mean spend.
+            tokens_read: cached tokens whose keys and values were read, summed over layers and
+                KV heads. None counts what the action allows, with the heads of a group on the
+                same pages: exact where a group chooses together, else too few.
+            observed: the step also scored the pages for a policy, as it does when it is dense.
         """
-        spec = self.spec
+        spec, weights = self.spec, self.weights
         projections = spec.hidden_size * (2 * spec.query_width + 2 * spec.kv_width)
-        attention_flops = 2.0 * spec.num_layers * projections
-        attention_bytes = float(spec.num_layers * projections * self.bytes_per_weight)
+        flops, cached = 0.0, 0.0
         for window, layers in Counter(spec.windows).items():
-            flops, read = self._attention(action, min(cached_tokens, window or cached_tokens))
-            attention_flops += layers * flops
-            attention_bytes += layers * read
-        entering, inner = self.mechanisms.mlp_shares(action.channel_keep_ratio)
-        channels = ceil_fraction(entering, spec.hidden_size)
-        mlp = 2 * spec.intermediate_size * channels
-        mlp += spec.hidden_size * ceil_fraction(inner, spec.intermediate_size)
-        mlp *= spec.num_layers
-        head = spec.hidden_size * spec.vocab_size
+            visible = min(cached_tokens, window or cached_tokens)
+            layer = self._attention(action, visible, observed=observed, exact=tokens_read)
+            flops, cached = flops + layers * layer[0], cached + layers * layer[1]
+        if tokens_read is not None:
+            flops += 4.0 * spec.query_width * tokens_read / spec.num_kv_heads
+            cached += 2.0 * spec.head_size * tokens_read * self.bytes_per_cached
+        entering, inner = mlp_channels(action, spec, self.mechanisms)
+        gate_up = spec.num_layers * 2 * spec.intermediate_size * entering
+        down = spec.num_layers * spec.hidden_size * inner
+        head, projected = spec.hidden_size * spec.vocab_size, spec.num_layers * projections
+        bit_operations = MAX_BITS * (
+            projected * weights.attention.bits
+            + flops / 2 * 8 * self.bytes_per_cached
+            + head * weights.head.bits
+        )
+        bit_operations += action.bit_width * weights.gate_up.bits * (gate_up + down)
         return StepCost(
-            attention_flops=attention_flops,
-            mlp_flops=2.0 * mlp,
+            attention_flops=2.0 * projected + flops,
+            mlp_flops=2.0 * (gate_up + down),
             head_flops=2.0 * head,
-            attention_bytes=attention_bytes,
-            mlp_bytes=float(mlp * self.bytes_per_weight),
-            head_bytes=float(head * self.bytes_per_weight),
+            attention_bytes=weights.attention.nbytes + cached,
+            mlp_bytes=weights.gate_up.read(entering / spec.hidden_size)
+            + weights.down.read(inner / spec.intermediate_size),
+            head_bytes=weights.head.nbytes,
+            bit_operations=float(bit_operations),
         )
 
     def prefill(self, new_tokens: int, cached_before: int = 0) -> StepCost:
@@ -99,15 +119,20 @@ class CostModel:
             mlp_bytes=first.mlp_bytes,
         )
 
-    def _attention(self, action: Action | Budget, visible: int) -> tuple[float, float]:
-        """FLOPs and bytes of one layer's scores, page scores and values."""
+    def _attention(
+        self, action: Action | Budget, visible: int, *, observed: bool, exact: float | None
+    ) -> tuple[float, float]:
+        """FLOPs and bytes of one layer's page scores, and of its keys and values unless it is
+        known exactly which were read."""
         spec = self.spec
         pages = -(-visible // self.page_size)
         kept = pages_kept(action.keep_fraction, visible, self.page_size)
-        tokens = min(visible, kept * self.page_size)
-        flops = 4.0 * spec.query_width * tokens
-        read = 2.0 * spec.kv_width * tokens * self.bytes_per_cached
-        if kept == pages:
+        flops = read = 0.0
+        if exact is None:
+            tokens = min(visible, kept * self.page_size)
+            flops = 4.0 * spec.query_width * tokens
+            read = 2.0 * spec.kv_width * tokens * self.bytes_per_cached
+        if kept == pages and not observed:
             return flops, read
         widths = spec.query_width, spec.kv_width, spec.num_kv_heads
         work = PagesToScore(*widths, visible, pages, self.bytes_per_cached)

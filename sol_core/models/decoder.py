@@ -38,6 +38,7 @@ from sol_core.models.step.layer import final_logits, heads_of, normalised, with_
 from sol_core.models.step.mlp import gated, step_mlp
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import StepPlan, plan_step, step_numbers, step_shape, takes_integers
+from sol_core.models.weight_bytes import WeightBytes
 from sol_core.models.weights import LayerWeights, ModelWeights, packed_for_many_rows
 
 
@@ -74,11 +75,11 @@ class FrozenLM:
         return None if self._few_rows is None else self._few_rows.quantised
 
     @property
-    def step_weight_bytes(self) -> int:
-        """Bytes of weights that a dense step of one row reads."""
+    def weight_bytes(self) -> WeightBytes:
+        """Bytes of weights that a step of one row reads."""
         if self._few_rows is not None:
             return self._few_rows.weight_bytes
-        return sum(matrix.weight.nbytes for matrix in self.weights.matrices())
+        return WeightBytes.unpacked(self.spec, self.dtype.itemsize)
 
     @cached_property
     def _embedding_scale(self) -> float:

@@ -141,12 +141,11 @@ def _serve_ours(arguments: list[str]) -> None:
     tune(model, default_data_dir(), lambda: None)
     policy = load_policy(Path(policy_folder), model, grid=grid) if policy_folder else None
     ours = _Ours(model, policy, int(new_tokens), grid.mechanisms)
-    size = model.lm.dtype.itemsize
-    cached = CostModel(model.spec, 0, size).decode_step(Action(), int(context)).bytes_read
+    dense = CostModel.of(model.lm, grid).decode_step(Action(), int(context))
     ours.measure("fixed", (1.0, 1.0), int(context))  # warm up: caches, lazy initialisation
     _reply(
         {
-            "dense_bytes": model.lm.step_weight_bytes + cached,
+            "dense_bytes": dense.bytes_read,
             "dtype": model.dtype_name,
             "max_context": model.spec.max_positions,
             "tuning": model.lm.tuning,

@@ -31,6 +31,7 @@ from sol_core.decoding.loop import DecodeStep
 from sol_core.errors import ConfigError
 from sol_core.models import FrozenLM
 from sol_core.models.loading import LanguageModel
+from sol_core.models.weight_bytes import WeightBytes
 from sol_core.training.config import GrpoConfig, TrainConfig
 from sol_core.training.ranks import Ranks
 from sol_core.training.rollouts import roll_out
@@ -141,7 +142,7 @@ def _summary(
 ) -> dict[str, Any]:
     decisions = options.rows * options.steps
     text_tokens = options.context + options.windows * options.steps
-    cost = CostModel(model.spec, 1, 1)
+    cost = CostModel(model.spec, WeightBytes.unpacked(model.spec, 1), 1)
     weights = cost.decode_step(DENSE, 0).flops  # nothing to attend to
     whole_step = cost.decode_step(DENSE, (options.context + text_tokens) // 2).flops
     rates = [options.rows * weights / seconds for seconds in products]

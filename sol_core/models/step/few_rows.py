@@ -26,6 +26,7 @@ from kernels.decode_layer import (
     lies_out_major,
     multiplies_quantised,
 )
+from kernels.quantised_weights.layout import BYTES_4, BYTES_8, HEADER
 from sol_core.actions import OTHER_AXES, Action, Mechanisms
 from sol_core.models.rope import RotaryTable
 from sol_core.models.signals import BEST_PAGES
@@ -33,6 +34,7 @@ from sol_core.models.step.layer import final_logits
 from sol_core.models.step.output import StepOutput
 from sol_core.models.step.plan import mlp_channels, page_budgets
 from sol_core.models.step.quantised import packed_weights
+from sol_core.models.weight_bytes import MatrixBytes, WeightBytes
 
 if TYPE_CHECKING:
     from kernels.decode_layer.attention import StepRows
@@ -57,7 +59,7 @@ class FewRowStep:
     """A model's weights as the kernel takes them.
 
     Attributes:
-        weight_bytes: of the matrices that a dense step reads.
+        weight_bytes: of the matrices as they are read.
         quantised: whether they are read as the blocks of a GGUF file.
     """
 
@@ -80,8 +82,7 @@ class FewRowStep:
             self._head, self._out_major = as_array(packed[1]), (False, False)
         pairs = zip(weights.layers, matrices, strict=True)
         self._arrays = [_layer_arrays(layer, some) for layer, some in pairs]
-        read = (array for arrays in self._arrays for array in arrays[:_DOWN_ROWS])
-        self.weight_bytes: int = sum(array.nbytes for array in read) + self._head.nbytes
+        self.weight_bytes = _weight_bytes(self._arrays, self._head)
         self._windows = list(dict.fromkeys(spec.windows))
         ropes = list(dict.fromkeys(spec.ropes))
         self._angles = RotaryTable(ropes, spec.head_size)
@@ -238,9 +239,38 @@ class FewRowStep:
         return rows, mlp, CacheTable(table, _ONE[cache.dtype], extended, _int64(cache.sizes()))
 
 
-_GATE_UP, _DOWN_ROWS = 9, 12  # of a layer's arrays
+_MLP_NORM, _GATE_UP, _DOWN, _DOWN_ROWS = 8, 9, 10, 12  # of a layer's arrays
 _NO_TICKS = np.empty(0, np.int64)
 _ONE = {dtype: as_array(torch.empty(1, dtype=dtype)) for dtype in DTYPES}
+
+
+def _weight_bytes(layers: Sequence[Sequence[Any]], head: Any) -> WeightBytes:
+    """Bytes of the layers' arrays and of the head's."""
+
+    def nbytes(first: int, end: int) -> float:
+        return float(sum(array.nbytes for arrays in layers for array in arrays[first:end]))
+
+    def matrix(array: Any, size: float, beside: float = 0.0) -> MatrixBytes:
+        bits, headers = _STORAGE[array.dtype.name]
+        return MatrixBytes(beside + size * headers, size * (1 - headers), bits)
+
+    first = layers[0]
+    return WeightBytes(
+        # Its norms and biases are 0.1 % of it.
+        attention=matrix(first[1], nbytes(0, _MLP_NORM)),
+        gate_up=matrix(first[_GATE_UP], nbytes(_GATE_UP, _DOWN), nbytes(_MLP_NORM, _GATE_UP)),
+        down=matrix(first[_DOWN], nbytes(_DOWN, _DOWN + 1), nbytes(_DOWN + 1, _DOWN_ROWS)),
+        head=matrix(head, float(head.nbytes)),
+    )
+
+
+# Bits of a weight, and the share of a matrix' bytes that are scales and minima, by array type.
+_STORAGE = {
+    "float32": (32, 0.0),
+    "uint16": (16, 0.0),
+    "uint8": (4, HEADER / BYTES_4),
+    "int8": (8, HEADER / BYTES_8),
+}
 
 
 def _has_types(layer: LayerWeights, dtype: torch.dtype) -> bool:

@@ -20,7 +20,7 @@ from torch import Tensor
 from kernels.integer_linear import MAX_INTEGER_BITS
 from kernels.page_attention import AttentionPlan
 from kernels.page_scorers import Summary
-from sol_core.actions import MAX_BITS, PAPER, Action, Mechanisms, QuantSite, ceil_fraction
+from sol_core.actions import MAX_BITS, PAPER, Action, Budget, Mechanisms, QuantSite, ceil_fraction
 from sol_core.models.cache import KVCache
 from sol_core.models.spec import ModelSpec
 
@@ -221,7 +221,9 @@ def _windows(spec: ModelSpec) -> list[int | None]:
     return sorted(set(spec.windows), key=lambda window: (window is None, window))
 
 
-def mlp_channels(action: Action, spec: ModelSpec, mechanisms: Mechanisms) -> tuple[int, int]:
+def mlp_channels(
+    action: Action | Budget, spec: ModelSpec, mechanisms: Mechanisms
+) -> tuple[int, int]:
     """Input and inner channels of the MLP that an action keeps."""
     entering, inner = mechanisms.mlp_shares(action.channel_keep_ratio)
     return (

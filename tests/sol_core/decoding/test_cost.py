@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,10 +12,11 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from kernels.linear import FEW_ROWS
-from sol_core.actions import DENSE, Action
+from sol_core.actions import DENSE, GRIDS, Action
 from sol_core.decoding.cost import CostModel
 from sol_core.events import StepCost
 from sol_core.models.spec import ModelSpec, RopeSpec
+from sol_core.models.weight_bytes import MatrixBytes, WeightBytes
 from tests.support.tiny_models import FAMILIES, make_pair
 
 SMOLLM2 = ModelSpec(
@@ -23,8 +27,18 @@ SMOLLM2 = ModelSpec(
 )  # fmt: skip
 
 
+def unpacked(spec: ModelSpec, size: int, **options: Any) -> CostModel:
+    """Costs of a model whose weights and cache have this many bytes a number."""
+    return CostModel(spec, WeightBytes.unpacked(spec, size), size, **options)
+
+
+def in_bf16(spec: ModelSpec, **options: Any) -> CostModel:
+    """Costs of a model in bf16."""
+    return unpacked(spec, 2, **options)
+
+
 def test_dense_step_of_smollm2_by_hand() -> None:
-    cost = CostModel(SMOLLM2, 2, 2).decode_step(DENSE, 2048)
+    cost = in_bf16(SMOLLM2).decode_step(DENSE, 2048)
     projections = 576 * (576 + 192 + 192) + 576 * 576
     assert cost.attention_flops == 30 * (2 * projections + 2 * 2 * 9 * 64 * 2048)
     assert cost.mlp_flops == 30 * 2 * 3 * 576 * 1536
@@ -33,16 +47,38 @@ def test_dense_step_of_smollm2_by_hand() -> None:
     assert cost.mlp_bytes == 30 * 2 * 3 * 576 * 1536
     assert cost.head_bytes == 2 * 576 * 49152
     assert cost.bytes_read / 1e6 == pytest.approx(316.1, abs=0.1)
+    multiplied = 30 * (projections + 2 * 9 * 64 * 2048 + 3 * 576 * 1536) + 576 * 49152
+    assert cost.bit_operations == 16 * 16 * multiplied
 
 
 def test_half_budget_of_smollm2_by_hand() -> None:
-    cost = CostModel(SMOLLM2, 2, 2).decode_step(Action(0.5, 0.5, 8), 2048)
+    cost = in_bf16(SMOLLM2).decode_step(Action(0.5, 0.5, 8), 2048)
     projections = 576 * (576 + 192 + 192) + 576 * 576
     pages, tokens = 256, 1024
     assert cost.attention_bytes == 30 * 2 * (projections + 2 * 192 * (tokens + pages))
     assert cost.attention_flops == 30 * (2 * projections + 4 * 576 * (tokens + pages))
     assert cost.mlp_flops == 30 * 2 * (2 * 288 * 1536 + 1536 * 576)
     assert cost.bytes_read / 1e6 == pytest.approx(245.5, abs=0.5)
+
+
+def test_what_was_read_and_who_observes_by_hand() -> None:
+    costs = in_bf16(SMOLLM2, mechanisms=GRIDS["default"].mechanisms)
+    projections = 576 * (576 + 192 + 192) + 576 * 576
+    estimate = 30 * 2048 * 3 * (64 / 2 + 4)
+    read = costs.decode_step(Action(0.5), 2048, tokens_read=90 * 100.0)
+    assert read.attention_bytes == 30 * 2 * projections + estimate + 90 * 100 * 2 * 64 * 2
+    dense = costs.decode_step(DENSE, 2048)
+    assert costs.decode_step(DENSE, 2048, observed=True).bytes_read - dense.bytes_read == estimate
+    eight = costs.decode_step(Action(bit_width=8), 2048)
+    assert dense.bit_operations - eight.bit_operations == 30 * 3 * 576 * 1536 * 16 * 8
+    assert eight.bytes_read == dense.bytes_read
+
+
+def test_blocks_have_scales_that_pruning_does_not_skip() -> None:
+    plain = WeightBytes.unpacked(SMOLLM2, 2)
+    some = dataclasses.replace(plain, gate_up=MatrixBytes(20.0, 100.0, 4))
+    costs = CostModel(SMOLLM2, some, 2)
+    assert costs.decode_step(Action(1.0, 0.5), 9).mlp_bytes == 20 + 50 + plain.down.nbytes
 
 
 def test_short_last_page_and_window_by_hand() -> None:
@@ -53,7 +89,7 @@ def test_short_last_page_and_window_by_hand() -> None:
         tied_head=False,
     )  # fmt: skip
     # 20 of 50 tokens are visible: 3 pages; ceil(0.3 · 20) = 6 tokens need one page of 8.
-    cost = CostModel(spec, 4, 4).decode_step(Action(keep_fraction=0.3), 50)
+    cost = unpacked(spec, 4).decode_step(Action(keep_fraction=0.3), 50)
     assert cost.attention_flops == 2 * 4 * (4 + 2 + 2 + 4) + 4 * 4 * (8 + 3)
     assert cost.attention_bytes == 4 * (4 * (4 + 2 + 2 + 4) + 2 * 2 * (8 + 3))
 
@@ -67,14 +103,14 @@ def test_dense_step_equals_torchs_flop_counter(family) -> None:  # type: ignore[
     with FlopCounterMode(display=False) as counter:
         lm.decode_step(torch.full((rows,), 5), cache)
     # The counter sees one product more: rotary angles are not one, so the counts agree.
-    assert rows * CostModel(lm.spec, 4, 4).decode_step(DENSE, 8).flops == counter.get_total_flops()
+    assert rows * unpacked(lm.spec, 4).decode_step(DENSE, 8).flops == counter.get_total_flops()
 
 
 @given(keep=st.floats(0.05, 1.0), ratio=st.floats(0.05, 1.0), cached=st.integers(1, 5000))
 def test_compression_never_costs_more_than_its_page_scores(
     keep: float, ratio: float, cached: int
 ) -> None:
-    model = CostModel(SMOLLM2, 2, 2)
+    model = in_bf16(SMOLLM2)
     dense = model.decode_step(DENSE, cached)
     cost = model.decode_step(Action(keep, ratio, 8), cached)
     page_scores = 30 * 4 * 576 * -(-cached // 8)
@@ -83,7 +119,7 @@ def test_compression_never_costs_more_than_its_page_scores(
 
 
 def test_refresh_is_a_prefill_that_reads_weights_once() -> None:
-    model = CostModel(SMOLLM2, 2, 2)
+    model = in_bf16(SMOLLM2)
     assert model.prefill(0, 10) == StepCost()
     cost = model.prefill(16, 100)
     step = model.decode_step(DENSE, 116)

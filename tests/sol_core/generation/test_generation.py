@@ -70,7 +70,7 @@ def test_every_schedule_meets_its_budget(model: LanguageModel, kind: Any) -> Non
 def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
     for grid in GRIDS.values():
         _, tokens, _ = _run(model, schedule=HALF, grid=grid, max_new_tokens=4)
-        costs = CostModel(model.spec, 4, 4, grid.page_size, grid.mechanisms)
+        costs = CostModel.of(model.lm, grid)
         assert [event.cost for event in tokens] == [
             costs.decode_step(event.action, event.cached_tokens) for event in tokens
         ]

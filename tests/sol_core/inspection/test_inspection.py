@@ -90,7 +90,7 @@ def test_tokens_say_what_they_are_and_what_dense_thought(made: Made) -> None:
 def test_the_cost_is_that_of_the_grids_mechanisms(model: LanguageModel) -> None:
     for grid in GRIDS.values():
         _, tokens, _ = inspected(model, TEXT[:12], schedules=(STATIC,), grid=grid)
-        costs = CostModel(model.spec, 4, 4, grid.page_size, grid.mechanisms)
+        costs = CostModel.of(model.lm, grid)
         for token in tokens:
             static = token.rows[1]
             assert static.cost == costs.decode_step(static.action, token.cached_tokens)

@@ -85,8 +85,8 @@ def test_steps_read_the_blocks_and_find_the_same(
     packed = sum(one.data.nbytes for one in blocks.values())
     # Q8_0 blocks get minima here, two bytes of 34; norms are fp32.
     packed += sum(one.data.nbytes // 17 for one in blocks.values() if one.kind == "Q8_0")
-    assert 0 <= model.step_weight_bytes - packed < 10_000
-    assert plain.step_weight_bytes == 4 * sum(
+    assert 0 <= model.weight_bytes.nbytes - packed < 10_000
+    assert plain.weight_bytes.nbytes == 4 * sum(
         one.weight.numel() for one in plain.weights.matrices()
     )
 

@@ -9,7 +9,6 @@ from math import ceil
 import pytest
 
 from sol_core.actions import DENSE, GRIDS, PAPER, Action, Mechanisms
-from sol_core.decoding.cost import CostModel
 from sol_core.errors import ConfigError
 from sol_core.speed.roofline import (
     CARDS,
@@ -21,7 +20,7 @@ from sol_core.speed.roofline import (
     kernel_costs,
     step_floor_us,
 )
-from tests.sol_core.decoding.test_cost import SMOLLM2
+from tests.sol_core.decoding.test_cost import SMOLLM2, in_bf16
 
 DEFAULT = GRIDS["default"].mechanisms
 
@@ -33,7 +32,7 @@ def test_bytes_and_flops_agree_with_the_cost_model(
     action: Action, context: int, how: Mechanisms
 ) -> None:
     costs = kernel_costs(MODELS["SmolLM2-135M"], action, context, mechanisms=how)
-    counted = CostModel(SMOLLM2, 2, 2, mechanisms=how).decode_step(action, context)
+    counted = in_bf16(SMOLLM2, mechanisms=how).decode_step(action, context)
     # The cost model leaves out activations and scratch.
     assert sum(c.bytes_moved for c in costs) == pytest.approx(counted.bytes_read, rel=0.12)
     assert sum(c.bytes_moved for c in costs) >= counted.bytes_read

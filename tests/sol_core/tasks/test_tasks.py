@@ -215,7 +215,7 @@ def test_leading_tokens_are_spent_on_and_not_scored() -> None:
     nll, _ = score_alone(model.lm, (*one.context, *one.tokens), len(one.context) - 1, plan)
     assert scores.log_likelihood[0, 0] == pytest.approx(-sum(nll[one.read :]), abs=2e-4)
     assert scores.spend[0, 0] == pytest.approx(np.sum([one.as_tuple() for one in plan], axis=0))
-    costs = CostModel(model.lm.spec, 4, 4, GRID.page_size, GRID.mechanisms)
+    costs = CostModel.of(model.lm, GRID)
     expected = [
         costs.decode_step(action, len(one.context) + step).bytes_read
         for step, action in enumerate(plan)
