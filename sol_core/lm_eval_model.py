@@ -29,9 +29,10 @@ from tqdm import tqdm
 
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, SHORT_AXES, ActionGrid, Budget, record_of
 from sol_core.api import load_policy
+from sol_core.budgets.building import build_scheduler
 from sol_core.config import GenerationConfig, SamplingConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers
-from sol_core.decoding.schedules import FixedScheduler, Horizon, build_scheduler
+from sol_core.decoding.schedules import FixedScheduler, Horizon
 from sol_core.events import FinishEvent
 from sol_core.files.places import DEFAULT_MODEL, default_data_dir
 from sol_core.generation.engine import generate_many

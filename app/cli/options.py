@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from app.host import environment
 from app.host.console import Console, write_out
 from app.host.paths import DataDir
 from app.policies.library import PolicyLibrary, grid_for
-from sol_core.actions import AXES, DEFAULT_GRID, GRIDS, SHORT_AXES, ActionGrid, Budget, QuantSite
+from sol_core.actions import AXES, DEFAULT_GRID, DENSE, GRIDS, ActionGrid, Budget, QuantSite
 from sol_core.config import POLICY_PREFIX, ScheduleConfig, ScheduleKind
 from sol_core.errors import ConfigError
 from sol_core.extensions.tables import SCHEDULES
@@ -111,16 +112,47 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
 
 
 def add_budget(parser: argparse._ActionsContainer, default: Budget) -> None:
-    """``--keep``, ``--channels`` and ``--bits``: the axes by their short names."""
+    """``--budget``, or ``--keep``, ``--channels`` and ``--bits``: the axes by their short names."""
+    parser.add_argument(
+        "--budget",
+        type=parse_share,
+        metavar="SHARE",
+        help="mean share of the full model's bytes, as in 60%%: attention and channels are mixed "
+        "where it costs least; instead of --keep and --channels",
+    )
     for axis, value in zip(AXES, default.as_tuple(), strict=True):
         metavar = "SHARE" if axis.unit == "%" else axis.short.upper()
-        text = f"mean {axis.meaning} (default: %(default)g)"
-        add_value(parser, axis.short, value, "", type=float, metavar=metavar, help=text)
+        text = f"mean {axis.meaning} (default: {value:g})"
+        parser.add_argument(f"--{axis.short}", type=float, metavar=metavar, help=text)
+    parser.set_defaults(default_budget=default)
 
 
 def asked_budget(args: argparse.Namespace) -> Budget:
-    """The budget that the options of ``add_budget`` ask for."""
-    return Budget(*(getattr(args, name) for name in SHORT_AXES))
+    """The budget that the options of ``add_budget`` ask for.
+
+    Raises: ConfigError for a share beside values of the axes that it decides.
+    """
+    values = {axis.field: getattr(args, axis.short) for axis in AXES}
+    given = {field: value for field, value in values.items() if value is not None}
+    if args.budget is None:
+        default: Budget = args.default_budget
+        return replace(default, **given)
+    bits = given.pop("bit_width", DENSE.bit_width)
+    if given:
+        raise ConfigError("give --budget, or --keep and --channels: a budget decides both")
+    return Budget.share(args.budget, bits)
+
+
+def parse_share(text: str) -> float:
+    """Read "60%" or "0.6". Raises: ConfigError for what is no share above 0 and at most 1."""
+    number = text.strip().removesuffix("%")
+    try:
+        share = float(number) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ConfigError(f"a budget is a share such as 60% or 0.6, above 0, got {text!r}")
+    return share
 
 
 def add_grid(parser: argparse._ActionsContainer, default: str | None = DEFAULT_GRID) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sol_core.actions.axes import AXES, MAX_BITS, PAPER_AXES, Axis
+from sol_core.errors import ConfigError
 
 
 def ceil_fraction(fraction: float, count: int) -> int:
@@ -111,13 +112,42 @@ class Budget(_AxisValues):
         keep_fraction: mean share of cached tokens that attention may read, in (0, 1].
         channel_keep_ratio: mean share of the MLP's channels kept, in (0, 1].
         bit_width: mean bits of the MLP activations, 2 to 16, fractions allowed.
+        bytes_share: mean share of a dense step's bytes, in (0, 1], in place of the two above: the
+            mix with the least measured damage is chosen (``sol_core/budgets``). None leaves
+            the axes separate.
     Raises: ConfigError for a value that is not allowed.
     """
 
     keep_fraction: float = 1.0
     channel_keep_ratio: float = 1.0
     bit_width: float = float(MAX_BITS)
+    bytes_share: float | None = None
 
     def __post_init__(self) -> None:
         for axis in AXES:
             axis.check(getattr(self, axis.field))
+        share = self.bytes_share
+        if share is None:
+            return
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
+            raise ConfigError(f"a share of the bytes must be above 0 and at most 1, got {share!r}")
+        if self.keep_fraction != 1 or self.channel_keep_ratio != 1:
+            raise ConfigError("a budget is a share of the bytes or a value per axis, not both")
+
+    @classmethod
+    def share(cls, share: float, bits: float = float(MAX_BITS)) -> Budget:
+        """The budget of a share of the dense bytes.
+
+        Args:
+            share: in (0, 1].
+            bits: mean bits of the MLP activations, which bytes do not see.
+        """
+        return cls(bit_width=bits, bytes_share=share)
+
+    @property
+    def words(self) -> str:
+        """For people: "60 % of the bytes", or a value per axis."""
+        if self.bytes_share is None:
+            return super(Budget, self).words
+        bits = "" if self.bit_width == MAX_BITS else f", {self.bit_width:g} bits"
+        return f"{100 * self.bytes_share:.4g} % of the bytes{bits}"

@@ -167,8 +167,8 @@ PAPER_AXES = AXES[:3]
 OTHER_AXES: tuple[Axis, ...] = AXES[3:]
 AXIS_FIELDS = tuple(axis.field for axis in AXES)
 SHORT_AXES = tuple(axis.short for axis in AXES)
-# Fields of the others where a grid does not have them.
-_UNUSED: dict[str, Any] = {
+# Fields that JSON leaves out at these values, and those of axes that a grid does not have.
+_UNUSED: dict[str, Any] = {"bytes_share": None} | {
     name: value
     for axis in OTHER_AXES
     for name, value in ((axis.field, axis.dense), (axis.levels_field, (axis.dense,)))

@@ -103,8 +103,11 @@ class ActionGrid:
             budget: requested, of all axes.
         Raises: ConfigError naming the axis and its levels.
         """
+        by_share = budget.bytes_share is not None
         for axis, levels in zip(AXES, self.levels(AXES), strict=True):
             value = getattr(budget, axis.field)
+            if by_share and axis.field != "bit_width":
+                continue
             if not levels[0] - 1e-9 <= value <= levels[-1] + 1e-9:
                 raise ConfigError(
                     f"{axis.field} = {value:g} is outside the grid's levels "

@@ -17,6 +17,7 @@ from typing import cast
 import numpy as np
 
 from sol_core.actions import Action, ActionGrid, Budget
+from sol_core.budgets.building import build_scheduler
 from sol_core.comparing.rollout import Floats
 from sol_core.config import ScheduleConfig, ScheduleKind
 from sol_core.decoding.batch_scheduling import BatchScheduler, RowSchedulers, StepObservation
@@ -25,7 +26,6 @@ from sol_core.decoding.schedules import (
     Observation,
     Scheduler,
     SignalScheduler,
-    build_scheduler,
 )
 
 

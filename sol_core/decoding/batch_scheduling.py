@@ -35,6 +35,7 @@ class StepObservation:
         mid_hidden: [R, 2, C] fp32, residual stream after one and two thirds of the layers.
         concentration: [R, num_layers] fp32, attention mass outside the best pages.
         entropy: [R] fp32, of the previous distribution, nats.
+        tokens_read: per row, by the previous step, summed over layers and KV heads.
         surprisal: [R] fp32, of ``tokens`` under that distribution, nats.
     """
 
@@ -46,6 +47,7 @@ class StepObservation:
     concentration: Tensor | None = None
     entropy: Tensor | None = None
     surprisal: Tensor | None = None
+    tokens_read: tuple[float, ...] | None = None
 
     def rows(self, index: Tensor) -> StepObservation:
         """The observation of some rows.
@@ -66,6 +68,9 @@ class StepObservation:
             take(self.concentration),
             take(self.entropy),
             take(self.surprisal),
+            None
+            if self.tokens_read is None
+            else tuple(self.tokens_read[row] for row in index.tolist()),
         )
 
 
@@ -103,6 +108,8 @@ class RowSchedulers:
                     None if hidden is None else hidden[row],
                     # A row scheduler never saw the prefix's own distribution.
                     None if entropy is None or observation.step == 0 else entropy[row],
+                    observation.cached_tokens[row],
+                    None if observation.tokens_read is None else observation.tokens_read[row],
                 )
             )
             for row, scheduler in enumerate(self._schedulers)

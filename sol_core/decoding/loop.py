@@ -303,6 +303,7 @@ class _Observer:
         self._hidden = self._mid_hidden = self._concentration = None
         self._log_probabilities: Tensor | None = None
         self._entropy: Tensor | None = None
+        self._tokens_read: tuple[float, ...] | None = None
         if prefix is None:
             return
 
@@ -330,6 +331,7 @@ class _Observer:
             self._concentration,
             self._entropy,
             surprisal,
+            self._tokens_read,
         )
 
     def saw(self, step: DecodeStep) -> None:

@@ -20,8 +20,6 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import DENSE, Action, ActionGrid, Budget
-from sol_core.config import ScheduleConfig
-from sol_core.errors import ConfigError
 
 MODULATION = 0.25  # how much of an axis' range one standard deviation of the signal moves
 
@@ -52,11 +50,15 @@ class Observation:
         hidden: [C] fp32, the row's last hidden state after the final norm, from the
             previous step (from the prefill at step 0); None after an empty prefill.
         entropy: of the row's previous distribution, nats; None at step 0.
+        cached_tokens: in the row's KV cache before this step.
+        tokens_read: by the row's previous step, summed over layers and KV heads; None unknown.
     """
 
     step: int
     hidden: Tensor | None = None
     entropy: float | None = None
+    cached_tokens: int = 0
+    tokens_read: float | None = None
 
 
 class Scheduler(Protocol):
@@ -276,23 +278,6 @@ class _RunningStatistics:
             return 0.0
         deviation = math.sqrt(self._squares / (self._count - 1))
         return max(-3.0, min(3.0, (value - self._mean) / deviation))
-
-
-def build_scheduler(config: ScheduleConfig, grid: ActionGrid, *, horizon: Horizon) -> Scheduler:
-    """The scheduler that a configuration asks for."""
-    match config.kind:
-        case "dense":
-            return DenseScheduler()
-        case "static":
-            return StaticScheduler(config.budget, grid)
-        case "random":
-            return RandomScheduler(config.budget, grid, seed=config.seed, horizon=horizon)
-        case "emc":
-            return SignalScheduler("entropy", config.budget, grid, horizon=horizon)
-        case "dac":
-            return SignalScheduler("drift", config.budget, grid, horizon=horizon)
-        case "policy":
-            raise ConfigError("a policy schedules many rows at once; see policy/scheduler.py")
 
 
 def _neighbours(levels: Sequence[float], target: float) -> tuple[float, float, float]:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import torch
 
 from sol_core.actions import AXES, AXIS_FIELDS, DENSE, Action, ActionGrid, Budget
+from sol_core.budgets.building import build_scheduler
 from sol_core.comparing.contenders import Contender
 from sol_core.comparing.methods import PlannedRows, derive_seed
 from sol_core.comparing.rollout import Prefix, Rollout, roll_out
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.loop import DecodeOptions, observed_prefill
-from sol_core.decoding.schedules import Horizon, Observation, build_scheduler
+from sol_core.decoding.schedules import Horizon, Observation
 from sol_core.errors import ConfigError, ContextLengthError, PolicyError
 from sol_core.evaluation.stages import assemble
 from sol_core.models.loading import LanguageModel

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from sol_core.actions import DENSE
+from sol_core.budgets.building import build_scheduler
 from sol_core.comparing.methods import PlannedRows
 from sol_core.comparing.rollout import Floats, Layout, prefill_texts
 from sol_core.comparing.statistics import Interval, PairedBootstrap
 from sol_core.config import ScheduleConfig
 from sol_core.decoding.batch_scheduling import BatchScheduler
 from sol_core.decoding.loop import DecodeOptions, DecodeStep, decode
-from sol_core.decoding.schedules import Horizon, Observation, build_scheduler
+from sol_core.decoding.schedules import Horizon, Observation
 from sol_core.evaluation.stages import PREFILL_UNITS, PolicyPass, Setting, TextStage
 
 TIMED_TEXTS = 8

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sol_core.actions import AXIS_FIELDS, ActionGrid, Budget
+from sol_core.budgets import mix_table
+from sol_core.budgets.building import build_scheduler
 from sol_core.config import GenerationConfig, ScheduleConfig
 from sol_core.decoding.batch_scheduling import (
     BatchScheduler,
@@ -16,7 +18,7 @@ from sol_core.decoding.batch_scheduling import (
     SplitScheduler,
     fresh_schedule,
 )
-from sol_core.decoding.schedules import Horizon, build_scheduler
+from sol_core.decoding.schedules import Horizon
 from sol_core.errors import ConfigError
 from sol_core.events import StepCost
 from sol_core.fields import check_kind
@@ -51,6 +53,8 @@ class GenerationSchedules:
             name: _usable(policies(name), model, config.grid) for name in names
         }
         self._policy_rows: dict[int, PolicyScheduler] = {}
+        by_share = any(row.budget.bytes_share is not None for row in self._rows)
+        self._mixes = mix_table(model, config.grid) if by_share else None
 
     @property
     def observes(self) -> bool:
@@ -66,14 +70,16 @@ class GenerationSchedules:
             places = [number + len(self._rows) * at for at in range(sequences)]
             found = self._policies[row.policy] if row.policy else None
             if isinstance(found, Policy):
-                self._policy_rows[number] = PolicyScheduler(found, [row.budget] * sequences)
+                budgets = [row.budget] * sequences
+                self._policy_rows[number] = PolicyScheduler(found, budgets, mixes=self._mixes)
                 parts.append((places, self._policy_rows[number]))
             elif found is not None:
                 for place in places:
                     own = fresh_schedule(found, row.budget, copies=self._copies)
                     parts.append(([place], FunctionScheduler(own)))
             else:
-                single = [build_scheduler(row, self._config.grid, horizon=horizon) for _ in places]
+                grid, mixes = self._config.grid, self._mixes
+                single = [build_scheduler(row, grid, horizon=horizon, mixes=mixes) for _ in places]
                 parts.append((places, RowSchedulers(single)))
         return SplitScheduler(parts)
 
@@ -100,7 +106,12 @@ class GenerationSchedules:
         network = scheduler.policy.network
         weights = sum(value.numel() for value in network.parameters())
         read = sum(value.nbytes for value in network.parameters())
-        return StepCost(policy_flops=2.0 * weights, policy_bytes=float(read))
+        bits = sum(
+            value.numel() * (8 * value.element_size()) ** 2 for value in network.parameters()
+        )
+        return StepCost(
+            policy_flops=2.0 * weights, policy_bytes=float(read), bit_operations=float(bits)
+        )
 
 
 def _usable(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from kernels.top_k import top_k
-from sol_core.actions import AXES, DENSE, Action, Budget
+from sol_core.actions import AXES, DENSE, Budget
 from sol_core.config import GenerationConfig, SideRowConfig
 from sol_core.decoding.cost import CostModel
 from sol_core.decoding.divergence import kl_to_dense
@@ -197,7 +197,7 @@ class GeneratedSequence:
             ),
             step_ms=step_ms,
             elapsed_ms=ms_since(began),
-            cost=self._cost(step, step.actions[0]) + policy_cost,
+            cost=self._cost(step, observed=policy_cost.policy_bytes > 0) + policy_cost,
             dense_cost=self._cost_model.decode_step(DENSE, step.cached_tokens[0]),
             cached_tokens=step.cached_tokens[0],
             refreshed=step.refreshed_tokens > 0,
@@ -224,9 +224,9 @@ class GeneratedSequence:
         divergences[0, place] = 0
         return divergences[0].tolist()
 
-    def _cost(self, step: DecodeStep, action: Action) -> StepCost:
+    def _cost(self, step: DecodeStep, *, observed: bool) -> StepCost:
         cached = step.cached_tokens[0]
-        cost = self._cost_model.decode_step(action, cached)
+        cost = self._cost_model.decode_step(step.actions[0], cached, observed=observed)
         if step.refreshed_tokens:
             before = cached - 1 - step.refreshed_tokens
             cost += self._cost_model.prefill(step.refreshed_tokens, before)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sol_core.actions import Budget
+from sol_core.actions import Action, Budget
 from sol_core.comparing.rollout import score_step
 from sol_core.comparing.token_kinds import predicted_kinds
 from sol_core.decoding.cost import CostModel
@@ -179,8 +179,7 @@ class _Inspection:
         rows = tuple(
             InspectedRow(
                 *score,
-                cost=self.costs.decode_step(step.actions[row], cached)
-                + self.schedules.policy_cost(row),
+                cost=self._cost(step.actions[row], cached, self.schedules.policy_cost(row)),
                 policy=self.schedules.distribution(row),
             )
             for row, score in enumerate(scores)
@@ -197,6 +196,10 @@ class _Inspection:
             step_ms=ms_since(step.started),
             elapsed_ms=ms_since(began),
         )
+
+    def _cost(self, action: Action, cached: int, policy: StepCost) -> StepCost:
+        observed = policy.policy_bytes > 0
+        return self.costs.decode_step(action, cached, observed=observed) + policy
 
     def _spelled(self, tokens: list[int]) -> str:
         return str(self.model.text_codec.decode(tokens, clean_up_tokenization_spaces=False))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sol_core.actions import Action, Axis, Budget
 from sol_core.decoding.batch_scheduling import StepObservation
+from sol_core.errors import ConfigError
 from sol_core.policy.few_rows import FewRowPolicy, StepState
 from sol_core.policy.inputs import observation_row
 from sol_core.policy.policy import Policy, StepInputs, budget_shares
 from sol_core.policy.prices import aim_for
+
+if TYPE_CHECKING:
+    from sol_core.budgets.mixes import MixTable
 
 # Overspending is made good over this many steps. Sixteen, an episode, halved the gain: the
 # point of a price is to spend unevenly (docs/results.md).
@@ -80,7 +84,9 @@ class PolicyScheduler:
         generator: draws actions; None takes the most probable ones (greedy).
         temperature: of the draws.
         keep_steps: keep every StepChoice in ``steps`` instead of the last one only.
-    Raises: ConfigError for a budget outside the grid.
+        mixes: of the model, for budgets of bytes: each episode aims at the mean of the mixes that
+            meet the share at its context.
+    Raises: ConfigError for a budget outside the grid, or one of bytes without mixes.
     """
 
     observes = True
@@ -93,9 +99,13 @@ class PolicyScheduler:
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
         keep_steps: bool = False,
+        mixes: MixTable | None = None,
     ) -> None:
         for budget in budgets:
             policy.info.grid.check_budget(budget)
+            if budget.bytes_share is not None and mixes is None:
+                raise ConfigError(f"a policy takes a budget per axis here, got {budget.words}")
+        self._budgets, self._mixes = list(budgets), mixes
         self.policy = policy
         self.steps: list[StepChoice] = []
         self._generator, self._temperature, self._keep_steps = generator, temperature, keep_steps
@@ -115,6 +125,8 @@ class PolicyScheduler:
             self._cache = None
             self._previous = torch.ones_like(self._targets)
             contexts = torch.tensor(observation.cached_tokens)
+            if self._mixes is not None:
+                self._aim_at_mixes(self._mixes, observation.cached_tokens)
             self._goals = policy.correction.aims(self._targets, contexts)
             self._shares = feedback_shares(contexts, policy.info.grid.axes).to(self._targets)
         if self._few_rows is None:
@@ -138,6 +150,18 @@ class PolicyScheduler:
             self.steps.clear()
         self.steps.append(StepChoice(inputs, choices, logits, self._temperature))
         return policy.actions(policy.axis_levels(choices))
+
+    def _aim_at_mixes(self, mixes: MixTable, contexts: Sequence[int]) -> None:
+        """Budgets of bytes become the means per axis that meet them at these contexts."""
+        means = []
+        for budget, context in zip(self._budgets, contexts, strict=True):
+            if budget.bytes_share is not None:
+                mixes.check(budget.bytes_share, context + 1)
+                budget = mixes.mean(budget.bytes_share, context + 1, budget.bit_width)
+            means.append(budget)
+        targets = budget_shares(means, self.policy.info.grid).to(self._targets.device)
+        low, high = self.policy.ends
+        self._targets = targets.clamp(low, high)
 
     def inputs(self) -> StepInputs:
         """Return the inputs of the kept steps, as T steps of R episodes."""

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sol_core.actions import DENSE, GRIDS, OTHER_AXES, Action, ActionGrid, Budget, grid_name
+from sol_core.budgets.building import build_scheduler
 from sol_core.config import ScheduleConfig, ScheduleKind
-from sol_core.decoding.schedules import FixedScheduler, Horizon, Observation, build_scheduler
+from sol_core.decoding.schedules import FixedScheduler, Horizon, Observation
 from sol_core.errors import ConfigError
 
 GRID = ActionGrid()

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from sol_core.actions import AXES, ActionGrid, Budget
+from sol_core.budgets.building import build_scheduler
 from sol_core.config import ScheduleConfig
-from sol_core.decoding.schedules import Horizon, Observation, build_scheduler
+from sol_core.decoding.schedules import Horizon, Observation
 from sol_core.errors import ConfigError
 from sol_core.models.loading import LanguageModel
 from sol_core.policy import (

@@ -1,0 +1,123 @@
+"""Static mixes of attention and MLP: the least measured damage at a share of the dense bytes.
+
+With damage that adds up over the axes, the mixes worth choosing at a context are the corners of
+the lower convex hull of (share of bytes, damage) over all pairs of levels; a share between two
+corners takes turns between them. A mix moves with the context: cached tokens are 6 % of a dense
+step's bytes after 256 tokens and 65 % after 8,000 (default model, 4-bit blocks).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sol_core.actions import DENSE, Action, Budget
+from sol_core.budgets.damage import DamageTable
+from sol_core.decoding.cost import CostModel
+from sol_core.errors import ConfigError
+
+CONTEXT_STEP = 1.02  # contexts that are closer to each other than this share their mixes
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """A corner of the hull.
+
+    Attributes:
+        share: of a dense step's bytes.
+        damage: predicted mean KL to the dense step, nats.
+        action: with 16 bits.
+    """
+
+    share: float
+    damage: float
+    action: Action
+
+
+class MixTable:
+    """The mixes of one model under one grid, by context.
+
+    Args:
+        damage: measured under that grid.
+        costs: of the model's steps, by the same grid.
+        measured_on: name of the model that ``damage`` was measured on.
+    """
+
+    def __init__(self, damage: DamageTable, costs: CostModel, measured_on: str) -> None:
+        self._damage, self.costs, self.measured_on = damage, costs, measured_on
+        self._hulls: dict[int, tuple[Mix, ...]] = {}
+
+    def hull(self, context: int) -> tuple[Mix, ...]:
+        """The mixes after so many tokens, by ascending share; the last one is dense."""
+        context = max(context, 1)
+        key = 0
+        while context > CONTEXT_STEP**key * 64:
+            key += 1
+        if key not in self._hulls:
+            self._hulls[key] = self._make(round(64 * CONTEXT_STEP**key) if key else context)
+        return self._hulls[key]
+
+    def check(self, share: float, context: int) -> None:
+        """Raises: ConfigError for a share that no mix reaches after so many tokens."""
+        lowest = self.hull(context)[0].share
+        if share < lowest - 1e-9:
+            raise ConfigError(
+                f"after {context:,} tokens of context at least {100 * lowest:.0f} % of the full "
+                f"model's bytes are read, got {100 * share:g} %: ask for more, or use a longer "
+                "context"
+            )
+
+    def neighbours(self, share: float, context: int) -> tuple[Mix, Mix]:
+        """The two mixes around a share: the lower one twice below all, the dense one above."""
+        hull = self.hull(context)
+        upper = bisect_left([mix.share for mix in hull], share)
+        if upper == 0:
+            return hull[0], hull[0]
+        upper = min(upper, len(hull) - 1)
+        return hull[upper - 1], hull[upper]
+
+    def mean(self, share: float, context: int, bits: float = 16.0) -> Budget:
+        """Mean spend per axis of the mixes that meet a share."""
+        low, high = self.neighbours(share, context)
+        span = high.share - low.share
+        weight = min(max((share - low.share) / span, 0.0), 1.0) if span > 0 else 1.0
+
+        def between(field: str) -> float:
+            a, b = getattr(low.action, field), getattr(high.action, field)
+            return float(a + (b - a) * weight)
+
+        return Budget(between("keep_fraction"), between("channel_keep_ratio"), bits)
+
+    def _make(self, context: int) -> tuple[Mix, ...]:
+        attention, channels = self._damage.at(context)
+        dense = self.costs.decode_step(DENSE, context).bytes_read
+        pairs = [
+            Mix(
+                self.costs.decode_step(action, context).bytes_read / dense,
+                of_attention + of_channels,
+                action,
+            )
+            for keep, of_attention in zip(self._damage.keep_fractions, attention, strict=True)
+            for ratio, of_channels in zip(self._damage.channel_keep_ratios, channels, strict=True)
+            for action in (Action(keep, ratio),)
+        ]
+        return tuple(lower_hull([pair for pair in pairs if pair.share <= 1.0]))
+
+
+def lower_hull(mixes: Sequence[Mix]) -> list[Mix]:
+    """Corners of the lower convex hull, by ascending share and falling damage."""
+    corners: list[Mix] = []
+    for mix in sorted(mixes, key=lambda mix: (mix.share, mix.damage)):
+        if corners and mix.damage >= corners[-1].damage:
+            continue
+        while len(corners) > 1 and _slope(corners[-2], corners[-1]) >= _slope(corners[-1], mix):
+            corners.pop()
+        if corners and mix.share - corners[-1].share < 1e-9:
+            corners.pop()
+        corners.append(mix)
+    return corners
+
+
+def _slope(left: Mix, right: Mix) -> float:
+    return (right.damage - left.damage) / max(right.share - left.share, 1e-12)
